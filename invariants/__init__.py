@@ -1,0 +1,1 @@
+"""Rules on arrays: stable ids, named defects, findings as data. numpy only."""

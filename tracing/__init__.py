@@ -1,0 +1,1 @@
+"""Words and records: what both paths, the rules and the screen agree on. numpy and pyarrow only."""

@@ -1,0 +1,102 @@
+"""Every error the workbench raises on purpose: one sentence each, with the exit code it stands for."""
+
+
+class SpecwbError(Exception):
+    """Base of all errors meant for the user; `str()` is one clear sentence.
+
+    Attributes:
+        exit_code: What the command exits with (DESIGN: 2 usage or unreadable input, 3 environment).
+    """
+
+    exit_code = 2
+
+
+class UsageError(SpecwbError, ValueError):
+    """The caller asked for something that cannot be: expected, came, what to do."""
+
+
+class TraceError(SpecwbError):
+    """A recorded run cannot be read or written as asked."""
+
+
+class UnknownColumnError(TraceError, KeyError):
+    """A column that the schema does not have."""
+
+    def __str__(self) -> str:
+        """Return the sentence itself; `KeyError` would quote it."""
+        return str(self.args[0]) if self.args else ""
+
+
+class ShapeMismatchError(TraceError, ValueError):
+    """A value has the wrong rank, dtype or a length that disagrees with its step."""
+
+
+class CheckpointError(SpecwbError):
+    """A model directory is missing, broken or inconsistent; names the file or tensor."""
+
+
+class ModelMissingError(CheckpointError):
+    """The model directory or one of its files is not there."""
+
+    exit_code = 3
+
+
+class EnvironmentProblemError(SpecwbError):
+    """A device, an extra, disk space or a compiler is missing."""
+
+    exit_code = 3
+
+
+class LaunchRefusedError(SpecwbError):
+    """Raised by a recorder's `about_to_run` to keep a violated launch from happening.
+
+    Attributes:
+        stage: The stage that must not launch.
+        findings: Why (`tracing.finding.Finding`).
+    """
+
+    exit_code = 1
+
+    def __init__(self, stage: str, findings: tuple[object, ...]) -> None:
+        super().__init__(f"launch of stage {stage} refused: {len(findings)} finding(s)")
+        self.stage = stage
+        self.findings = findings
+
+
+class ContractError(SpecwbError, ValueError):
+    """A call breaks a documented operator contract; fields first, sentence in `str()`.
+
+    Attributes:
+        operator: Operator name, e.g. `npu_fused_infer_attention_score`.
+        rule: Stable rule id, e.g. `NPU-FIA-MASK-DTYPE`.
+        argument: Offending argument.
+        value: What came, as short text.
+        expected: What the contract allows.
+        device: What the device would do.
+        source: Where that is documented.
+    """
+
+    exit_code = 1
+
+    def __init__(  # every field is named at the call
+        self,
+        *,
+        operator: str,
+        rule: str,
+        argument: str,
+        value: str,
+        expected: str,
+        device: str,
+        source: str,
+    ) -> None:
+        super().__init__(
+            f"{operator}: {argument} is {value}, expected {expected}; on the device: {device} "
+            f"[{rule}; {source}]"
+        )
+        self.operator = operator
+        self.rule = rule
+        self.argument = argument
+        self.value = value
+        self.expected = expected
+        self.device = device
+        self.source = source

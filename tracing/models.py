@@ -1,0 +1,161 @@
+"""What crosses from checkpoints to a path: plain data, no modules (DESIGN section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+Tensor = Any
+"""A torch tensor; typed loosely because this package never imports torch."""
+
+
+@dataclass(frozen=True, slots=True)
+class RopeConfig:
+    """Rotary embedding of one model (rotate-half convention, applied to the whole head).
+
+    Attributes:
+        theta: Base of the frequencies.
+        kind: `default`, `linear`, `llama3`, `dynamic` or `yarn`.
+        parameters: Further keys of the checkpoint's `rope_parameters` / `rope_scaling`.
+    """
+
+    theta: float
+    kind: str = "default"
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherConfig:
+    """A pre-norm decoder-only teacher: RMSNorm, GQA, RoPE, SwiGLU (Llama, Qwen2, Qwen3, Mistral, Pangu).
+
+    Attributes:
+        model_type: As in config.json, e.g. `llama`, `qwen2`, `qwen3`, `mistral`, `PanguEmbedded`.
+        qkv_bias, o_bias, mlp_bias: Which linear layers have a bias.
+        qk_norm: RMSNorm over the head dim of q and k before rotary (Qwen3).
+        sliding_window: Attention window in tokens, None for full attention.
+        hf_config: The whole config.json, for a path that builds a transformers model from it.
+    """
+
+    model_type: str
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    rms_norm_eps: float
+    rope: RopeConfig
+    max_position_embeddings: int
+    tie_word_embeddings: bool = False
+    qkv_bias: bool = False
+    o_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False
+    sliding_window: int | None = None
+    hf_config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DrafterConfig:
+    """An EAGLE-3 drafter, normalised from the official, SpecForge or speculators layout.
+
+    Attributes:
+        hidden_size: Width of the drafter; `fc.weight` is `[hidden_size, 3 * target_hidden_size]`.
+        draft_vocab_size: Vd, rows of the drafter's own head.
+        aux_layers: Three teacher layer numbers; the feature is the residual stream that *enters*
+            that layer (official convention; layer 0 is the first block).
+        norm_before_residual: The residual of the attention block is the *normed* feature.
+        norm_output: The feature handed to the next draft step is the normed one (`norm.weight`).
+        fc_norm: RMSNorm per tapped feature before `fc` (`fc_norm.{0,1,2}.weight`).
+        norm_before_fc: One RMSNorm over the concatenated features (`input_norm.weight`).
+        qk_norm: RMSNorm over head dim of q and k (qwen3 inner config).
+        qkv_bias, o_bias: Which attention projections have a bias.
+    """
+
+    hidden_size: int
+    target_hidden_size: int
+    intermediate_size: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    rms_norm_eps: float
+    rope: RopeConfig
+    vocab_size: int
+    draft_vocab_size: int
+    aux_layers: tuple[int, int, int]
+    max_position_embeddings: int = 2048
+    norm_before_residual: bool = False
+    norm_output: bool = False
+    fc_norm: bool = False
+    norm_before_fc: bool = False
+    qk_norm: bool = False
+    qkv_bias: bool = False
+    o_bias: bool = False
+
+
+TEACHER_KEYS: Final = (
+    "model.embed_tokens.weight",
+    "model.layers.{i}.input_layernorm.weight",
+    "model.layers.{i}.self_attn.{q,k,v,o}_proj.{weight,bias}",
+    "model.layers.{i}.self_attn.{q,k}_norm.weight",
+    "model.layers.{i}.post_attention_layernorm.weight",
+    "model.layers.{i}.mlp.{gate,up,down}_proj.{weight,bias}",
+    "model.norm.weight",
+    "lm_head.weight",
+)
+"""Canonical teacher keys; `lm_head.weight` is always present (the embedding itself when tied)."""
+
+DRAFTER_KEYS: Final = (
+    "embed_tokens.weight",
+    "fc.weight",
+    "fc_norm.{0,1,2}.weight",
+    "input_norm.weight",
+    "midlayer.hidden_norm.weight",
+    "midlayer.input_layernorm.weight",
+    "midlayer.self_attn.{q,k,v,o}_proj.{weight,bias}",
+    "midlayer.self_attn.{q,k}_norm.weight",
+    "midlayer.post_attention_layernorm.weight",
+    "midlayer.mlp.{gate,up,down}_proj.weight",
+    "norm.weight",
+    "lm_head.weight",
+)
+"""Canonical drafter keys; `embed_tokens.weight` is always present (the teacher's when not shipped)."""
+
+
+class Tokenizer(Protocol):
+    """What a path's caller needs of a tokenizer."""
+
+    def encode(self, text: str) -> list[int]:
+        """Return token ids with the tokenizer's default special tokens."""
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return text; never fails on ids inside the vocabulary."""
+        ...
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """Return the raw bytes of one token (may be invalid UTF-8)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPair:
+    """A teacher and a drafter as plain data, both paths' only view of a checkpoint.
+
+    Attributes:
+        teacher: Teacher configuration.
+        teacher_weights: Tensors under `TEACHER_KEYS`, in the checkpoint's dtype, read-only by agreement.
+        drafter: Drafter configuration.
+        drafter_weights: Tensors under `DRAFTER_KEYS`.
+        target_from_draft: int64 `[Vd]`, the target token id of each draft token id (absolute).
+        eos_token_ids: Tokens that end a turn; may be empty.
+    """
+
+    teacher: TeacherConfig
+    teacher_weights: Mapping[str, Tensor]
+    drafter: DrafterConfig
+    drafter_weights: Mapping[str, Tensor]
+    target_from_draft: Tensor
+    eos_token_ids: frozenset[int] = frozenset()

@@ -1,0 +1,1 @@
+"""All that has a checkpoint, a device, a screen or a command."""

@@ -1,0 +1,1 @@
+"""Other engines' tensors as our columns."""

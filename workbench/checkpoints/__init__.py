@@ -1,0 +1,1 @@
+"""Files to plain data; the load report; the shipped pair."""

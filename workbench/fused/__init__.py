@@ -1,0 +1,1 @@
+"""Our fused path, the patient of the workbench."""

@@ -1,0 +1,1 @@
+"""Verdicts, allowances, near ties and blame. numpy only."""

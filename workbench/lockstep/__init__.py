@@ -1,0 +1,1 @@
+"""Drives two paths, feeds, judges, resyncs."""

@@ -1,0 +1,1 @@
+"""The border to Ascend's operators: ways in, contracts, the CPU twin."""

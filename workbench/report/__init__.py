@@ -1,0 +1,1 @@
+"""Findings and runs as text, json, junit, sarif, github and html."""
