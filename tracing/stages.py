@@ -247,6 +247,8 @@ class DecodePath:
             `main` holds rows 0..L-1; `branch` the L + N rows of the last verify; `drafter` one row per
             committed (feature j, token j + 1) pair.
         kv_lengths: `(state, cache)`: length of each layer, or None.
+        snapshot: Copies a state (caches, not weights), so that a stage can be repeated on the copy; None
+            means that nondeterminism of this path is not checked.
         lacks: Trace columns that this path can never have.
         info: Plain data for the manifest: way in, dtype, device, switches.
     """
@@ -256,6 +258,7 @@ class DecodePath:
     begin: Callable[[StageWatch], State]
     kv_rows: KvRows | None = None
     kv_lengths: KvLengths | None = None
+    snapshot: Callable[[State], State] | None = None
     lacks: frozenset[str] = frozenset()
     info: Mapping[str, Any] = field(default_factory=dict)
 

@@ -1,0 +1,29 @@
+# Two targets do everything from a fresh clone; they need python3 (3.11 or newer) and pip.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := $(BIN)/pip install -q -c constraints.txt
+
+.PHONY: demo test lint
+
+demo: $(VENV)/.demo
+	$(BIN)/specwb diff --prompt workbench/checkpoints/prompts/code.txt
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(VENV)/.demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) -e '.[all]'
+	touch $@
+
+$(VENV)/.test: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP_INSTALL) -e '.[all,dev]'
+	touch $@

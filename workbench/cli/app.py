@@ -1,0 +1,63 @@
+"""The table of commands. A command appears here on the day it works; its module is imported when it is run."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Final
+
+import click
+import typer
+
+COMMANDS: Final = {
+    "diff": ("workbench.cli.diff", "Decode a prompt on both paths in lockstep and show the first wrong thing."),
+}
+"""Command name -> module with a function `command`, and its one-line help."""
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when that command is asked for (start-up time)."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands in the order of `COMMANDS`."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and build one command, or return None when there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        return build_command(cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands from the table, importing none of them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+def build_command(name: str) -> click.Command:
+    """Build one command from the function `command` of its module."""
+    module, text = COMMANDS[name]
+    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    single.command(name=name, help=text)(importlib.import_module(module).command)
+    return typer.main.get_command(single)
+
+
+def build_app() -> click.Group:
+    """Build the root command."""
+    return LazyGroup(
+        "specwb",
+        help="Debugging and verification workbench for tree speculative decoding on Ascend NPUs.",
+        params=[
+            click.Option(
+                ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version,
+                help="Show the version and exit.",
+            )
+        ],
+    )
+
+
+def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from specwb import __version__
+
+        click.echo(f"specwb {__version__}")
+        ctx.exit()
