@@ -1,0 +1,245 @@
+"""What the judge looks at: one recorded step as plain numpy arrays, stage by stage.
+
+Letters: N tree nodes with pads, n valid nodes, L committed tokens before the step, A accepted draft
+nodes, V teacher vocabulary, Vd draft vocabulary, H hidden width, D head dim, B beams, K candidates per
+beam, R rows of a quantity. `bfloat16` comes widened to float32; the patient's dtype is said by name.
+A field that a path cannot provide is None: the judge lists it as not checked, it never counts as equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from numpy.typing import NDArray
+
+from tracing.moment import Moment
+from tracing.settings import DecodeSettings
+from tracing.stages import Accepted, BoolArray, Committed, Drafted, IntArray, Tensorized
+
+Array = NDArray[Any]
+"""Floats of any width: float32 or float64 (bfloat16 and float16 may come widened to float32)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowTruth:
+    """One float quantity, row by row: the patient's values, the truth, and what the dtype alone costs.
+
+    Shapes: `[R, W]` (logits, features; `[W]` means one row), or `[layers, 2, kv_heads, R, D]` for K and V.
+    All arrays have the same shape.
+
+    Attributes:
+        fused: The patient's values, or None where the path cannot give them.
+        truth: The reference one precision above the patient: float64 for float32, else float32 or wider.
+        samples: 1 to 3 results of the reference at the patient's dtype with permuted reduction orders;
+            without one there is no allowance and the quantity is not checked.
+        rows: int `[R]`, the node (or position) each row stands for; None means `0 .. R-1`.
+        arbiter: Row number (as in `rows`) to the third, slower value of that row: `[W]`, or
+            `[layers, 2, kv_heads, D]`; the replay rung one precision above the patient.
+    """
+
+    fused: Array | None = None
+    truth: Array | None = None
+    samples: tuple[Array, ...] = ()
+    rows: IntArray | None = None
+    arbiter: Mapping[int, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrefillEvidence:
+    """Prefill, once a turn; all rebuilt by the reference from the prompt ids.
+
+    Attributes:
+        prompt_token_ids: What both paths were given, `[L]`.
+        fused_context_token_ids: Prompt and root as the fused path has it, `[L + 1]`.
+        reference_context_token_ids: The same of the reference path, `[L + 1]`.
+        logits: The row that chose the root, `[V]` or `[1, V]`.
+        features: Tapped teacher features, `[L, 3H]`, low to high.
+        kv: Committed K and V of the main cache, `[layers, 2, kv_heads, L, D]`, K after rotary.
+    """
+
+    prompt_token_ids: IntArray
+    fused_context_token_ids: IntArray | None = None
+    reference_context_token_ids: IntArray | None = None
+    logits: RowTruth | None = None
+    features: RowTruth | None = None
+    kv: RowTruth | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LevelTruth:
+    """The reference's log-probabilities of one expansion, at the beams that the fused path expanded.
+
+    Attributes:
+        truth: Log-softmax over the draft vocabulary, one row per fused beam, `[B, Vd]`, not cumulative.
+        samples: The same at the patient's dtype (log-softmax in float32), permuted orders, each `[B, Vd]`.
+        arbiter: Beam number in this level to the row by drafter replay, `[Vd]`.
+    """
+
+    truth: Array
+    samples: tuple[Array, ...] = ()
+    arbiter: Mapping[int, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftEvidence:
+    """One draft: what was scored, kept and selected.
+
+    Attributes:
+        settings: tree_nodes, depth and top_k are used.
+        root_token_id: The token both paths were told to draft under.
+        target_from_draft: Target token id of each draft token id, `[Vd]`.
+        fused: The fused draft with all its levels.
+        reference: The reference's draft over the fused beams, judged by the same exact laws (it was fed the
+            beams, so only its selection, parents and copies are), or None.
+        levels: The reference's log-probabilities, one per level of `fused`; empty: scores not checked.
+        kv: Drafter K and V of the rows this draft computed from teacher features,
+            `[layers, 2, kv_heads, R, D]`; `rows` names their positions.
+    """
+
+    settings: DecodeSettings
+    root_token_id: int | None = None
+    target_from_draft: IntArray | None = None
+    fused: Drafted | None = None
+    reference: Drafted | None = None
+    levels: tuple[LevelTruth, ...] = ()
+    kv: RowTruth | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TensorizeEvidence:
+    """The static arrays of the step; all exact.
+
+    Attributes:
+        committed_len: L.
+        num_nodes: N, the padded size both paths were asked for.
+        vocab_size: V, for pads' token ids; None: only negative ids are refused.
+        drafted: The fused draft that was fed to both paths, n <= N nodes; None: tokens and parents have
+            no source to be compared with and only the derived arrays are judged.
+        fused, reference: What each path built.
+    """
+
+    committed_len: int
+    num_nodes: int
+    vocab_size: int | None = None
+    drafted: Drafted | None = None
+    fused: Tensorized | None = None
+    reference: Tensorized | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifySide:
+    """The exact results of verify on one path; None where the path cannot tell.
+
+    Attributes:
+        visible: Tree block read back from what the attention call was given, bool `[N, N]`.
+        prefix_visible: Committed columns visible to each node, `[N]`.
+        other_visible: Visible columns outside prefix and tree, `[N]`.
+        target_token_ids: Greedy choice after each node, `[N]`.
+    """
+
+    visible: BoolArray | None = None
+    prefix_visible: IntArray | None = None
+    other_visible: IntArray | None = None
+    target_token_ids: IntArray | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifyEvidence:
+    """One forward over the tree.
+
+    Attributes:
+        committed_len: L.
+        valid: Which rows are nodes, `[N]`; only these are judged.
+        built_visible: `visible` as tensorize built it (fused path), `[N, N]`.
+        fused, reference: Exact results of each path.
+        logits: `[N, V]` (or fewer rows, named by `rows`).
+        features: `[N, 3H]`.
+        kv: Post-rotary K and V of each node, `[layers, 2, kv_heads, N, D]`; `rows` are node numbers.
+    """
+
+    committed_len: int
+    valid: BoolArray
+    built_visible: BoolArray | None = None
+    fused: VerifySide = field(default_factory=VerifySide)
+    reference: VerifySide | None = None
+    logits: RowTruth | None = None
+    features: RowTruth | None = None
+    kv: RowTruth | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptEvidence:
+    """Acceptance over the fused tree and the fused choices; all exact.
+
+    Attributes:
+        committed_len: L.
+        token_ids, parents, valid: The tree as tensorize built it, `[N]`.
+        target_token_ids: The fused choices, `[N]`.
+        remaining: Tokens that the turn may still emit, this step's included.
+        eos_token_ids: Tokens that end a turn.
+        fused, reference: What each path accepted.
+    """
+
+    committed_len: int
+    token_ids: IntArray
+    parents: IntArray
+    valid: BoolArray
+    target_token_ids: IntArray
+    remaining: int
+    eos_token_ids: frozenset[int] = frozenset()
+    fused: Accepted | None = None
+    reference: Accepted | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommitEvidence:
+    """What commit did to one path's own cache; all bit-exact.
+
+    K and V rows come as `[layers, 2, kv_heads, R, D]` of any dtype (compared by bytes), or as one digest per
+    row, uint64 `[R]`; the three arrays must be of one kind.
+
+    Attributes:
+        committed_len: L.
+        path_indices: Logical positions accept asked to keep, `[A + 1]`, each in `L .. L + N - 1`.
+        committed: What the commit stage said.
+        rows_before: Main cache before verify, R = L.
+        branch_rows: Branch cache after verify, tree rows only, R = N (row i is node i).
+        rows_after: Main cache after commit, R = its length.
+        lengths_after: Length of each layer of the main cache after commit.
+    """
+
+    committed_len: int
+    path_indices: IntArray
+    committed: Committed | None = None
+    rows_before: Array | None = None
+    branch_rows: Array | None = None
+    rows_after: Array | None = None
+    lengths_after: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepEvidence:
+    """One step of one run; a stage that was not recorded is None and is reported as not checked.
+
+    Attributes:
+        moment: prompt, turn and step (stage and node are ignored).
+        dtype: The patient's dtype: `float32`, `bfloat16` or `float16`.
+        prefill: Only on a turn's first step; None elsewhere is no omission.
+        commit, reference_commit: Per path, each judged against itself.
+        missing: Stage to the reason why it could not be recorded, for the report.
+        block_size: Tokens per cache block, to count steps that cross a block boundary.
+    """
+
+    moment: Moment
+    dtype: str = "float32"
+    prefill: PrefillEvidence | None = None
+    draft: DraftEvidence | None = None
+    tensorize: TensorizeEvidence | None = None
+    verify: VerifyEvidence | None = None
+    accept: AcceptEvidence | None = None
+    commit: CommitEvidence | None = None
+    reference_commit: CommitEvidence | None = None
+    missing: Mapping[str, str] = field(default_factory=dict)
+    block_size: int = 128
