@@ -1,7 +1,8 @@
 """The front door: console script, `python -m specwb`, pytest plugin. Imports nothing of ours at module level.
 
-The four packages behind it have generic names (`tracing`, `invariants`, `reference`, `workbench`), so this
-file is what scripts and plugins touch; `house()` puts our own folder first before anything of ours is imported.
+The four packages behind it have generic names (`tracing`, `invariants`, `reference`, `workbench`), so
+this file is what scripts and plugins touch; `house()` puts our own folder first before anything else of ours
+is imported.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ __version__ = "0.1.0"
 
 
 def house() -> None:
-    """Put the folder that holds our packages first on `sys.path`, so that no folder of the user shadows them."""
+    """Put the folder of our packages first on `sys.path`, so that no folder of the user shadows them."""
     folder = str(Path(__file__).resolve().parent)
     if sys.path[:1] != [folder]:
         sys.path.insert(0, folder)

@@ -1,4 +1,4 @@
-"""The table of commands. A command appears here on the day it works; its module is imported when it is run."""
+"""The table of commands. A command appears here on the day it works; its module loads when it runs."""
 
 from __future__ import annotations
 
@@ -6,39 +6,32 @@ import importlib
 from typing import Final
 
 import click
-import typer
 
 COMMANDS: Final = {
-    "diff": ("workbench.cli.diff", "Decode a prompt on both paths in lockstep and show the first wrong thing."),
+    "diff": ("workbench.cli.diff", "Decode on both paths in lockstep and show the first wrong thing."),
 }
-"""Command name -> module with a function `command`, and its one-line help."""
+"""Command name -> module with a click command `command`, and its one-line help."""
 
 
 class LazyGroup(click.Group):
     """A group that imports a command's module only when that command is asked for (start-up time)."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, _ctx: click.Context) -> list[str]:
         """Return the commands in the order of `COMMANDS`."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and build one command, or return None when there is none of that name."""
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command, or return None when there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        return build_command(cmd_name)
+        module, _ = COMMANDS[cmd_name]
+        command: click.Command = importlib.import_module(module).command
+        return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table, importing none of them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
-
-
-def build_command(name: str) -> click.Command:
-    """Build one command from the function `command` of its module."""
-    module, text = COMMANDS[name]
-    single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    single.command(name=name, help=text)(importlib.import_module(module).command)
-    return typer.main.get_command(single)
 
 
 def build_app() -> click.Group:
@@ -48,7 +41,11 @@ def build_app() -> click.Group:
         help="Debugging and verification workbench for tree speculative decoding on Ascend NPUs.",
         params=[
             click.Option(
-                ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_version,
+                ["--version"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_version,
                 help="Show the version and exit.",
             )
         ],

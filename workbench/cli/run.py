@@ -6,7 +6,11 @@ import os
 import sys
 from collections.abc import Sequence
 
+import click
+
 from tracing.errors import SpecwbError
+from workbench.cli.app import build_app
+from workbench.view.safe_text import safe_text
 
 EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130
@@ -19,36 +23,33 @@ def run_command(argv: Sequence[str]) -> int:
         0 all held, 1 findings, 2 usage or unreadable input, 3 environment, 4 inconclusive, 70 internal
         error, 130 interrupted.
     """
-    import click
-    from workbench.cli.app import build_app
-
     try:
         result = build_app().main(args=list(argv), prog_name="specwb", standalone_mode=False)
-    except KeyboardInterrupt:
-        return _say("interrupted; what was recorded so far is readable", EXIT_INTERRUPTED)
-    except SpecwbError as error:
-        return _say(str(error), error.exit_code)
-    except click.exceptions.Abort:
-        return _say("interrupted", EXIT_INTERRUPTED)
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except Exception as error:  # noqa: BLE001  the last line of defence: a sentence instead of a traceback
-        if os.environ.get("SPECWB_TRACEBACK"):
-            raise
-        return _say(
-            f"internal error ({type(error).__name__}: {error}); "
-            "set SPECWB_TRACEBACK=1 and run again to see where, then report it",
-            EXIT_INTERNAL,
-        )
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return _say("interrupted; what was recorded so far is readable", EXIT_INTERRUPTED)
+    except SpecwbError as error:
+        return _say(str(error), error.exit_code)
+    except Exception as error:
+        return _internal(error)
     return result if isinstance(result, int) else 0
 
 
-def _say(sentence: str, exit_code: int) -> int:
-    from workbench.view.safe_text import safe_text
+def _internal(error: Exception) -> int:
+    if isinstance(error, BrokenPipeError):  # the reader of our output went away, e.g. `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    if os.environ.get("SPECWB_TRACEBACK"):
+        raise error
+    return _say(
+        f"internal error ({type(error).__name__}: {error}); "
+        "set SPECWB_TRACEBACK=1 and run again to see where, then report it",
+        EXIT_INTERNAL,
+    )
 
+
+def _say(sentence: str, exit_code: int) -> int:
     print(f"specwb: {safe_text(sentence)}", file=sys.stderr)
     return exit_code

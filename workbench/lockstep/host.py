@@ -1,0 +1,31 @@
+"""Tensors of any device as host arrays, without changing a bit that matters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+
+def host_floats(tensor: Any) -> NDArray[Any]:
+    """Return floats on the host; bfloat16 and float16 widen to float32 (exact), others keep their dtype."""
+    if isinstance(tensor, np.ndarray):
+        return tensor
+    tensor = tensor.detach()
+    if tensor.dtype in (torch.bfloat16, torch.float16):
+        tensor = tensor.float()
+    array: NDArray[Any] = tensor.cpu().numpy()
+    return array
+
+
+def row_bytes(kv_rows: Any) -> NDArray[np.uint8]:
+    """Lay out cache rows for hashing: `[R, bytes]`, per row layer by layer, K then V, native dtype.
+
+    Args:
+        kv_rows: `[layers, 2, kv_heads, R, D]`.
+    """
+    rows = kv_rows.detach().permute(3, 0, 1, 2, 4).contiguous().cpu()  # [R, layers, 2, kv_heads, D]
+    array: NDArray[np.uint8] = rows.view(torch.uint8).reshape(rows.shape[0], -1).numpy()
+    return array

@@ -1,0 +1,51 @@
+"""What a lockstep run is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tracing.settings import DecodeSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn to decode.
+
+    Attributes:
+        prompt_id, turn: Where it stands.
+        context: Given everything decoded so far in this prompt, the token ids to prefill.
+    """
+
+    prompt_id: int
+    turn: int
+    context: Callable[[list[int]], list[int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockstepOptions:
+    """How to watch and what to do when something is found.
+
+    Attributes:
+        settings: Decoding settings, shared by both paths.
+        mode: `staged` (values fed, state never) or `free` (each path lives on its own outputs).
+        on_divergence: `stop` after the first finding's step, or `resync` and go on.
+        on_violation: What a violated rule does before a launch: `stop`, `eager` (finish the step on the
+            reference's values) or `launch` anyway.
+        steps: Half-open range of step numbers to judge; the others are decoded and counted as unjudged.
+        judge_every: Judge every K-th step only.
+        num_samples: Reference runs at the patient's dtype per stage, for the allowance.
+    """
+
+    settings: DecodeSettings
+    mode: str = "staged"
+    on_divergence: str = "stop"
+    on_violation: str = "stop"
+    steps: tuple[int, int | None] = (0, None)
+    judge_every: int = 1
+    num_samples: int = 2
+
+    def judges(self, step: int) -> bool:
+        """Tell whether this step is judged."""
+        start, stop = self.steps
+        return step >= start and (stop is None or step < stop) and (step - start) % self.judge_every == 0

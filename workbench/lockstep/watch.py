@@ -1,0 +1,47 @@
+"""The live watch: journals a stage's inputs, then checks the rules that can already be checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tracing.errors import LaunchRefusedError
+from tracing.finding import Finding
+from workbench.lockstep.offsets import OffsetProbe
+
+Journal = Callable[[str, Mapping[str, Any]], None]
+LiveCheck = Callable[[str, Mapping[str, Any]], tuple[Finding, ...]]
+
+
+class LiveWatch:
+    """Implements `tracing.stages.StageWatch` for one path of a run.
+
+    Attributes:
+        probe: Draft attention offsets of the step in progress.
+        findings: What live checks found since the last `take_findings`.
+    """
+
+    def __init__(self, journal: Journal, check: LiveCheck, *, refuse: bool) -> None:
+        """Journal first, then check; a violated launch is refused when `refuse` is True."""
+        self._journal = journal
+        self._check = check
+        self._refuse = refuse
+        self.probe = OffsetProbe()
+        self.findings: list[Finding] = []
+
+    def about_to_run(self, stage: str, columns: Mapping[str, Any]) -> None:
+        """Write the inputs down, check them, and refuse the launch if they are wrong."""
+        self._journal(stage, columns)
+        found = self._check(stage, columns)
+        self.findings.extend(found)
+        if self._refuse and any(finding.severity == "error" for finding in found):
+            raise LaunchRefusedError(stage, found)
+
+    def saw_draft_attention(self, **given: Any) -> None:
+        """Probe the attention of one expansion."""
+        self.probe.observe(**given)
+
+    def take_findings(self) -> tuple[Finding, ...]:
+        """Return and forget what live checks found."""
+        found, self.findings = tuple(self.findings), []
+        return found

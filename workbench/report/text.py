@@ -1,0 +1,111 @@
+"""The report that a person understands at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tracing.finding import Finding
+from workbench.report.summary import RunSummary
+from workbench.view.safe_text import safe_text
+
+MAX_LISTED = 5
+MAX_TEXT = 400
+
+
+def render_text(summary: RunSummary) -> str:
+    """Return the whole report of a run, safe for any terminal."""
+    return "\n".join(_lines(summary)) + "\n"
+
+
+def _lines(summary: RunSummary) -> Iterator[str]:
+    remark = f" ({summary.remark})" if summary.remark else ""
+    yield f"verdict     {summary.verdict}{remark}"
+    yield from _divergence(summary)
+    yield f"steps       {summary.steps}{_unjudged(summary)}, {_emitted(summary)}, {_acceptance(summary)}"
+    yield f"near ties   {summary.near_ties}"
+    held, violated = summary.invariants.get("held", 0), summary.invariants.get("violated", 0)
+    not_checked = summary.invariants.get("not_checked", 0)
+    yield f"invariants  {held} held, {violated} violated, {not_checked} not checked"
+    yield from _not_checked(summary)
+    yield f"coverage    {_coverage(summary)}"
+    yield from _text(summary)
+    if summary.run:
+        yield f"run         {safe_text(str(summary.run))}"
+        yield f"next        {_next_command(summary)}"
+
+
+def finding_line(finding: Finding) -> str:
+    """One greppable line per finding."""
+    name = f" {finding.path}" if finding.path else ""
+    consequence = " (consequence)" if finding.consequence else ""
+    return safe_text(
+        f"{finding.moment} {finding.rule} {finding.verdict}{name} guilty={finding.guilty}: "
+        f"{finding.message}{consequence}"
+    )
+
+
+def _divergence(summary: RunSummary) -> Iterator[str]:
+    first = summary.first_divergence
+    if first is None:
+        return
+    yield f"first       {finding_line(first)}"
+    yield f"            fused {_value(first.fused)}, expected {_value(first.reference)}{_margin(first)}"
+    others = [finding for finding in summary.findings if finding is not first]
+    for finding in others[:MAX_LISTED]:
+        yield f"then        {finding_line(finding)}"
+    if len(others) > MAX_LISTED:
+        yield f"            and {len(others) - MAX_LISTED} more in findings.jsonl"
+
+
+def _value(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    return safe_text(str(value)) if value is not None else "nothing recorded"
+
+
+def _margin(finding: Finding) -> str:
+    if finding.gap is None or finding.allowance is None:
+        return ""
+    ratio = f", {finding.gap / finding.allowance:.3g} times" if finding.allowance > 0 else ""
+    return f"; gap {finding.gap:.3g}, allowed {finding.allowance:.3g}{ratio}"
+
+
+def _unjudged(summary: RunSummary) -> str:
+    return f" ({summary.unjudged_steps} not judged)" if summary.unjudged_steps else ""
+
+
+def _emitted(summary: RunSummary) -> str:
+    num_tokens = sum(len(turn) for turn in summary.emitted_token_ids)
+    num_turns = len(summary.emitted_token_ids)
+    return f"{num_tokens} tokens in {num_turns} turn{'s' if num_turns != 1 else ''}"
+
+
+def _acceptance(summary: RunSummary) -> str:
+    if summary.mean_accepted is None:
+        return "no uncut step"
+    return f"{summary.mean_accepted:.2f} accepted per step"
+
+
+def _not_checked(summary: RunSummary) -> Iterator[str]:
+    for reason, count in summary.not_checked.items():
+        yield f"not checked {safe_text(reason)} ({count} times)"
+
+
+def _coverage(summary: RunSummary) -> str:
+    seen = [f"{name} {count}" for name, count in summary.coverage.items() if count]
+    missing = [name for name, count in summary.coverage.items() if not count]
+    text = ", ".join(seen) or "nothing"
+    return text + (f"; not exercised: {', '.join(missing)}" if missing else "")
+
+
+def _text(summary: RunSummary) -> Iterator[str]:
+    for turn, text in enumerate(summary.emitted_text):
+        label = "text" if len(summary.emitted_text) == 1 else f"text {turn}"
+        shown = safe_text(text)
+        yield f"{label:<11} {shown[:MAX_TEXT]}{'…' if len(shown) > MAX_TEXT else ''}"
+
+
+def _next_command(summary: RunSummary) -> str:
+    first = summary.first_divergence
+    moment = f" {first.moment}" if first else ""
+    return f"specwb view {safe_text(str(summary.run))}{moment}"
