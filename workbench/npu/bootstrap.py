@@ -1,0 +1,194 @@
+"""Choose the way in to Ascend's operators, once per process and before torch is imported.
+
+1. `device`: a real device with CANN. 2. `wheel`: the real torch_npu wheel over generated stub libraries.
+3. `schemas`: pinned schema strings on plain torch. The same fused code runs on all three. The order of
+imports matters: torch loads an installed torch_npu by itself, which fails without CANN.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from types import ModuleType
+from typing import Any, Final
+
+from tracing.errors import EnvironmentProblemError, UsageError
+from workbench.npu.machine import Package, device_nodes, find_package, require_matching
+from workbench.npu.stub.build import stub_folder
+from workbench.npu.stub.preload import preload
+
+WAY_VARIABLE: Final = "SPECWB_NPU_WAY"
+_AUTOLOAD: Final = "TORCH_DEVICE_BACKEND_AUTOLOAD"
+_ASCEND_HOME: Final = "ASCEND_HOME_PATH"
+
+
+@dataclass(frozen=True, slots=True)
+class WayIn:
+    """How this process reaches the operators; part of every manifest.
+
+    Attributes:
+        name: `device`, `wheel` or `schemas`.
+        why: Why this way, and why none before it; one line.
+        torch_npu: Version of the imported wheel, or None.
+        num_devices: Ascend devices that can be used.
+        soc: Name of the chip, e.g. `Ascend910B3`, or None without a device.
+    """
+
+    name: str
+    why: str
+    torch_npu: str | None = None
+    num_devices: int = 0
+    soc: str | None = None
+
+    def as_json(self) -> Mapping[str, Any]:
+        """Return plain data for a manifest."""
+        return asdict(self)
+
+
+_chosen: list[WayIn] = []
+
+
+def current() -> WayIn | None:
+    """Return the way in that this process took, or None before `bootstrap`."""
+    return _chosen[0] if _chosen else None
+
+
+def bootstrap(way: str = "auto") -> WayIn:
+    """Take a way in; later calls return the same one.
+
+    Args:
+        way: `auto`, `device`, `wheel` or `schemas`; `auto` gives way to the variable `SPECWB_NPU_WAY`.
+
+    Raises:
+        UsageError: No such way.
+        EnvironmentProblemError: The forced way is closed on this machine, or another one was taken.
+    """
+    asked = _asked(way)
+    taken = current()
+    if taken is None:
+        taken = _automatic() if asked == "auto" else _WAYS[asked]("forced")
+        _chosen.append(taken)
+    elif asked not in {"auto", taken.name}:
+        raise EnvironmentProblemError(
+            f"way in {asked} was asked, but this process already took {taken.name}; start a new process"
+        )
+    return taken
+
+
+def _asked(way: str) -> str:
+    asked = os.environ.get(WAY_VARIABLE, "auto") if way == "auto" else way
+    if asked not in {"auto", *_WAYS}:
+        names = ", ".join(_WAYS)
+        raise UsageError(f"way in (argument or {WAY_VARIABLE}) should be auto, {names}, got {asked!r}")
+    return asked
+
+
+def _automatic() -> WayIn:
+    """Try the ways in order; each closed one leaves its reason in the next one's `why`."""
+    reasons: list[str] = []
+    for name, enter in _WAYS.items():
+        try:
+            return enter("; ".join(reasons))
+        except EnvironmentProblemError as closed:
+            reasons.append(f"no {name}: {closed}")
+    raise EnvironmentProblemError("no way in to the Ascend operators: " + "; ".join(reasons))
+
+
+def _enter_device(why: str) -> WayIn:
+    """Take the device: a device node, a wheel that loads over the machine's own CANN, a device it sees."""
+    nodes = device_nodes()
+    if not nodes:
+        raise EnvironmentProblemError("no Ascend device node (/dev/davinci*) on this machine")
+    torch_npu = _import_torch_npu(_installed("torch_npu"))
+    num_devices = int(torch_npu.npu.device_count())
+    if num_devices == 0:
+        raise EnvironmentProblemError(f"{len(nodes)} Ascend device node(s), but CANN sees no device")
+    soc = str(torch_npu.npu.get_device_name(0))
+    return WayIn("device", why or f"{num_devices} Ascend device(s)", torch_npu.__version__, num_devices, soc)
+
+
+def _enter_wheel(why: str) -> WayIn:
+    """Take the wheel over stubs; one that this process imported before is used as it is."""
+    wheel = _installed("torch_npu")
+    how = "torch_npu was imported before"
+    if "torch_npu" not in sys.modules:
+        _load_stubs(wheel)
+        how = "the real torch_npu over stub CANN libraries"
+    torch_npu = _import_torch_npu(wheel, without_cann=True)
+    return WayIn("wheel", f"{why}; {how}" if why else how, torch_npu.__version__)
+
+
+def _load_stubs(wheel: Package) -> None:
+    torch = _installed("torch")
+    require_matching(torch, wheel)
+    folder = stub_folder(wheel.folder, torch.folder / "lib")
+    try:
+        preload(folder)
+    except OSError as problem:
+        raise EnvironmentProblemError(
+            f"stub libraries in {folder} cannot be loaded: {problem}; delete the folder"
+        ) from problem
+    # Stays set, also for child processes: torch must not load the wheel before the stubs are there.
+    os.environ[_AUTOLOAD] = "0"
+    _import_torch()
+
+
+def _enter_schemas(why: str) -> WayIn:
+    """Take plain torch; an installed wheel is hidden, as transformers would try to import it and fail."""
+    _installed("torch")
+    os.environ[_AUTOLOAD] = "0"
+    if find_package("torch_npu") is not None and "torch_npu" not in sys.modules:
+        sys.modules["torch_npu"] = None  # type: ignore[assignment]  # the import system's "not there"
+    _import_torch()
+    return WayIn("schemas", why)
+
+
+_WAYS: Final[Mapping[str, Callable[[str], WayIn]]] = {
+    "device": _enter_device,
+    "wheel": _enter_wheel,
+    "schemas": _enter_schemas,
+}
+
+
+def _installed(name: str) -> Package:
+    package = find_package(name)
+    if package is None:
+        extra = "decode" if name == "torch" else "npu"
+        raise EnvironmentProblemError(f"{name} is not installed; pip install 'specwb[{extra}]'")
+    return package
+
+
+def _import_torch_npu(wheel: Package, *, without_cann: bool = False) -> ModuleType:
+    """Import the wheel; its chatter on standard output, which is for data, goes to standard error."""
+    with contextlib.redirect_stdout(sys.stderr), _ascend_home(hidden=without_cann):
+        try:
+            return importlib.import_module("torch_npu")
+        except Exception as problem:  # whatever a foreign import raises closes this way only
+            words = str(problem).strip().partition("\n")[0][:300]
+            raise EnvironmentProblemError(
+                f"torch_npu {wheel.version} cannot be imported: {words}"
+            ) from problem
+
+
+def _import_torch() -> None:
+    if "torch" not in sys.modules and "torch._C" in sys.modules:
+        raise EnvironmentProblemError(
+            "torch was imported before bootstrap() and failed, as it loads torch_npu by itself, which needs "
+            f"CANN; call bootstrap() before the first import of torch, or set {_AUTOLOAD}=0"
+        )
+    importlib.import_module("torch")
+
+
+@contextlib.contextmanager
+def _ascend_home(*, hidden: bool) -> Iterator[None]:
+    """Hide CANN's home while importing over stubs; if it is set, the wheel checks versions below it."""
+    home = os.environ.pop(_ASCEND_HOME, None) if hidden else None
+    try:
+        yield
+    finally:
+        if home is not None:
+            os.environ[_ASCEND_HOME] = home
