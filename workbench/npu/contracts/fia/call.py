@@ -1,0 +1,143 @@
+"""The arguments of one fused attention call, v1 or v2, under one set of names (those of v1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Final, NoReturn
+
+from torch import Tensor
+
+from workbench.npu.contracts.fia.layouts import PACKED, UNMODELLED, Axes, axes, input_layout
+from workbench.npu.contracts.rules import NotModelledError, Rule, need, refuse
+
+OPERATOR: Final = "npu_fused_infer_attention_score"
+UNBOUNDED: Final = 2**31 - 1
+"""Value of `pre_tokens` and `next_tokens` that leaves the band open."""
+V2_NAMES: Final = {
+    "actual_seq_lengths": "actual_seq_qlen",
+    "actual_seq_lengths_kv": "actual_seq_kvlen",
+    "num_heads": "num_query_heads",
+    "scale": "softmax_scale",
+    "softmax_lse_flag": "return_softmax_lse",
+}
+
+
+@dataclass(frozen=True)
+class FiaCall:
+    """One call; `num_key_value_heads` 0 already stands resolved.
+
+    Attributes:
+        query, key, value: fp16, bf16 (fp32 off-device) in `input_layout`, or a paged cache for key and value.
+        operator: The operator as called.
+        names: v1 argument name to the caller's, where they differ.
+    The others carry the names and meanings of the v1 schema.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    pse_shift: Tensor | None
+    atten_mask: Tensor | None
+    actual_seq_lengths: Sequence[int] | None
+    actual_seq_lengths_kv: Sequence[int] | None
+    block_table: Tensor | None
+    learnable_sink: Tensor | None
+    num_heads: int
+    num_key_value_heads: int
+    scale: float
+    pre_tokens: int
+    next_tokens: int
+    input_layout: str
+    sparse_mode: int
+    inner_precise: int
+    block_size: int
+    softmax_lse_flag: bool
+    operator: str = OPERATOR
+    names: Mapping[str, str] = field(default_factory=dict)
+
+    def need(self, held: bool, rule: Rule, value: object, argument: str | None = None) -> None:
+        """Enforce `rule` under the caller's names; see `rules.need`."""
+        name = argument or rule.argument
+        need(held, rule, value, argument=self.names.get(name, name), operator=self.operator)
+
+    def refuse(self, rule: Rule, value: object, argument: str | None = None) -> NoReturn:
+        """Raise for `rule` under the caller's names."""
+        name = argument or rule.argument
+        refuse(rule, value, argument=self.names.get(name, name), operator=self.operator)
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether requests lie behind each other along one T axis."""
+        return self.input_layout in PACKED
+
+    @cached_property
+    def query_axes(self) -> Axes:
+        """Sizes of the query."""
+        return axes(self.query, input_layout(self.input_layout), self.num_heads)
+
+    @cached_property
+    def num_requests(self) -> int:
+        """B, or the number of query lengths of a packed call."""
+        return len(self.actual_seq_lengths or ()) if self.is_packed else self.query_axes.batch
+
+    @cached_property
+    def query_lens(self) -> list[int]:
+        """Query rows in use, per request."""
+        if self.is_packed:
+            return differences(self.actual_seq_lengths or ())
+        if self.query_axes.length == 1:
+            return [1] * self.num_requests  # the decode path ignores the query lengths
+        return spread(self.actual_seq_lengths, self.num_requests, self.query_axes.length)
+
+    @cached_property
+    def kv_lens(self) -> list[int]:
+        """Keys in use, per request."""
+        if self.is_packed and self.block_table is None:
+            return differences(self.actual_seq_lengths_kv or ())
+        return spread(self.actual_seq_lengths_kv, self.num_requests, self.kv_capacity)
+
+    @cached_property
+    def kv_axes(self) -> Axes:
+        """Sizes of a contiguous key tensor; meaningless with a block table."""
+        return axes(self.key, input_layout(self.input_layout), self.num_key_value_heads)
+
+    @cached_property
+    def kv_capacity(self) -> int:
+        """Keys that a request can have: KV_S, T, or table width times block size."""
+        if self.block_table is not None:
+            return int(self.block_table.shape[-1]) * self.block_size
+        return self.kv_axes.length
+
+    @property
+    def is_decode(self) -> bool:
+        """Whether the call takes the path for one query row per request."""
+        return not self.is_packed and self.query_axes.length == 1
+
+
+def differences(cumulative: Sequence[int]) -> list[int]:
+    """Return per-request lengths from running totals."""
+    return [end - start for start, end in zip([0, *cumulative], cumulative, strict=False)]
+
+
+def spread(lengths: Sequence[int] | None, count: int, default: int) -> list[int]:
+    """Return `count` lengths: all `default`, one value for all, or the first `count` given."""
+    if lengths is None:
+        return [default] * count
+    return [int(lengths[0])] * count if len(lengths) == 1 else [int(length) for length in lengths[:count]]
+
+
+def refuse_unmodelled(operator: str, layout: str, given: Mapping[str, object]) -> None:
+    """Say aloud that quantised, latent-attention and prefix arguments are not covered.
+
+    Raises:
+        NotModelledError: when one of them is given.
+    """
+    used = [name for name, value in given.items() if value is not None and value != 0]
+    if used or layout in UNMODELLED:
+        what = ", ".join(used) or f"input_layout {layout}"
+        raise NotModelledError(
+            f"{operator}: {what} may be legal on the device, but the contract covers unquantised attention "
+            "without rope tensors, shared prefix and left padding only; nothing was checked"
+        )
