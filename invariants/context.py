@@ -1,0 +1,64 @@
+"""What a rule may know besides the step: limits of the run, from its settings and models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tracing.settings import DecodeSettings
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """Facts of the whole run; None where not known, and then rules that need it are not checked.
+
+    Attributes:
+        vocab_size: V of the teacher.
+        eos_token_ids: Tokens that end a turn.
+        max_new_tokens: Tokens that a turn may emit, the first root included.
+        max_positions: Rows of the rotary table; positions stay below it.
+        kv_capacity: Rows that the cache can hold, logical.
+        num_slots: Physical slots of a paged cache.
+        block_size: Tokens per block of a paged cache.
+        max_tree_nodes: N that was asked for.
+        max_tree_depth: Depth of the deepest node that the settings allow.
+        top_k: Beams kept per level.
+        asked_commit_mode: Commit mode that was asked for.
+    """
+
+    vocab_size: int | None = None
+    eos_token_ids: frozenset[int] | None = None
+    max_new_tokens: int | None = None
+    max_positions: int | None = None
+    kv_capacity: int | None = None
+    num_slots: int | None = None
+    block_size: int | None = None
+    max_tree_nodes: int | None = None
+    max_tree_depth: int | None = None
+    top_k: int | None = None
+    asked_commit_mode: str | None = None
+
+    @classmethod
+    def from_settings(
+        cls,
+        settings: DecodeSettings,
+        *,
+        vocab_size: int | None = None,
+        eos_token_ids: frozenset[int] | None = None,
+        max_positions: int | None = None,
+        kv_capacity: int | None = None,
+        num_slots: int | None = None,
+    ) -> RunContext:
+        """Return what the settings say, plus what only the models and caches know."""
+        return cls(
+            vocab_size=vocab_size,
+            eos_token_ids=eos_token_ids,
+            max_new_tokens=settings.max_new_tokens,
+            max_positions=max_positions,
+            kv_capacity=kv_capacity,
+            num_slots=num_slots,
+            block_size=settings.block_size if settings.kv_layout == "paged" else None,
+            max_tree_nodes=settings.tree_nodes,
+            max_tree_depth=settings.depth + 1,
+            top_k=settings.top_k,
+            asked_commit_mode=settings.commit_mode,
+        )

@@ -1,0 +1,89 @@
+"""Runs rules on the inputs of one moment, prerequisites first, and turns what they yield into findings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from invariants.inputs import Inputs
+from invariants.outcome import Held, NotChecked, Outcome, Violated
+from invariants.rule import NotApplicableError, Rule, Violation
+from tracing.finding import Finding
+
+
+def evaluate(
+    wanted: Iterable[Rule], inputs: Inputs, path: str, *, catalogue: Mapping[str, Rule]
+) -> tuple[Outcome, ...]:
+    """Return the outcome of each wanted rule, in the order given.
+
+    Args:
+        wanted: Rules to report.
+        inputs: What their arguments stand for.
+        path: Name of the path whose step it is.
+        catalogue: All rules by id; a prerequisite that is not wanted is run there, unreported.
+    """
+    evaluation = _Evaluation(inputs, path, catalogue)
+    return tuple(evaluation.outcome(rule) for rule in wanted)
+
+
+@dataclass(slots=True)
+class _Evaluation:
+    """Outcomes of one moment, each rule run at most once."""
+
+    inputs: Inputs
+    path: str
+    catalogue: Mapping[str, Rule]
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def outcome(self, rule: Rule) -> Outcome:
+        """Return what a rule says, running it if it has not run."""
+        if rule.id not in self.outcomes:
+            self.outcomes[rule.id] = self._unready(rule) or self._run(rule)
+        return self.outcomes[rule.id]
+
+    def _unready(self, rule: Rule) -> NotChecked | None:
+        """Return why a rule cannot look: an input is missing or a prerequisite does not hold."""
+        missing = tuple(name for name in rule.inputs if self.inputs.get(name) is None)
+        if missing:
+            return NotChecked(rule.id, self.inputs.why_missing(missing[0]), missing)
+        for required in rule.requires:
+            match self.outcome(self.catalogue[required]):
+                case Violated():
+                    return NotChecked(rule.id, f"{required} is violated")
+                case NotChecked(vacuous=False, reason=reason, missing=names):
+                    return NotChecked(rule.id, f"{required} was not checked: {reason}", names)
+                case _:
+                    pass
+        return None
+
+    def _run(self, rule: Rule) -> Outcome:
+        """Call the law and wrap what it yields."""
+        arguments = {name: self.inputs.get(name) for name in rule.arguments}
+        try:
+            violations = tuple(rule.check(**arguments))
+        except NotApplicableError as error:
+            return NotChecked(rule.id, str(error), vacuous=True)
+        if not violations:
+            return Held(rule.id)
+        return Violated(rule.id, tuple(self._finding(rule, violation) for violation in violations))
+
+    def _finding(self, rule: Rule, violation: Violation) -> Finding:
+        """Add coordinates; on the reference path the value found is the reference's."""
+        on_reference = self.path == "reference"
+        row = self.inputs.row
+        return Finding(
+            verdict="structural",
+            guilty=self.path,
+            prompt_id=int(row.get("prompt_id") or 0),
+            turn=int(row.get("turn") or 0),
+            step=int(row.get("step") or 0),
+            stage=rule.stage,
+            column=violation.column,
+            node=violation.node,
+            fused=None if on_reference else violation.found,
+            reference=violation.found if on_reference else violation.expected,
+            rule=rule.id,
+            message=violation.message,
+            severity=rule.severity,
+            path=self.path,
+        )

@@ -1,0 +1,60 @@
+"""Finds what a rule's arguments name: columns of the step, of earlier steps, facts of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Final
+
+from invariants.context import RunContext
+from invariants.thresholds import Thresholds
+
+Row = Mapping[str, Any]
+"""One step: column name to value; lists as arrays, `visible` as `[N, N]`, absent or null as None."""
+
+CONTEXT_NAMES: Final = frozenset(each.name for each in fields(RunContext))
+EARLIER: Final = {"previous_": "previous step", "first_": "turn's first step"}
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything that rules may ask for at one step.
+
+    Attributes:
+        row: The step.
+        previous: The step before it in the same turn, or None.
+        first: The first step of the turn, or None when it was not seen.
+        context: Facts of the run.
+        thresholds: When statistics raise an alarm.
+        statistics: `RunStatistics`, for run rules only.
+    """
+
+    row: Row
+    previous: Row | None = None
+    first: Row | None = None
+    context: RunContext = field(default_factory=RunContext)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    statistics: Any = None
+
+    def get(self, name: str) -> Any:
+        """Return the value that an argument name stands for, or None."""
+        if name in CONTEXT_NAMES:
+            return getattr(self.context, name)
+        if name in ("thresholds", "statistics"):
+            return getattr(self, name)
+        for prefix, earlier in (("previous_", self.previous), ("first_", self.first)):
+            if name.startswith(prefix):
+                return None if earlier is None else earlier.get(name.removeprefix(prefix))
+        return self.row.get(name)
+
+    def why_missing(self, name: str) -> str:
+        """Return one clause that says why `get` has nothing."""
+        if name in CONTEXT_NAMES:
+            return f"{name} of the run is not known"
+        for prefix, earlier in (("previous_", self.previous), ("first_", self.first)):
+            if name.startswith(prefix):
+                where = EARLIER[prefix]
+                if earlier is None:
+                    return f"the {where} was not seen"
+                return f"column {name.removeprefix(prefix)} of the {where} was not recorded"
+        return f"column {name} was not recorded"

@@ -1,0 +1,128 @@
+"""A rule: a function whose argument names are trace columns, with an id, a name and fixed documentation.
+
+Arguments may also be `previous_<column>` (the step before, same turn), `first_<column>` (the turn's first
+step), a field of `RunContext`, `thresholds`, or, for run rules, `statistics`. An argument with a default is
+optional; every other one must be there, else the rule is not checked.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+IntArray = NDArray[np.integer[Any]]
+BoolArray = NDArray[np.bool_]
+FloatArray = NDArray[np.floating[Any]]
+Value = int | float | str | None
+Scope = Literal["step", "turn", "run"]
+Severity = Literal["error", "warning"]
+
+HEADINGS: Final = ("What it does", "Why it matters", "Example", "Seen in", "Limits")
+"""Headings of every rule's docstring, in this order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """What a rule yields; the engine adds path, moment and rule to make a `Finding`.
+
+    Attributes:
+        message: One sentence for a reader who sees only that line, both values in it.
+        column: Column that holds the wrong value.
+        node: Node meant, or None.
+        found: Value found, as a number or short text.
+        expected: Value that the rule derives.
+    """
+
+    message: str
+    column: str
+    node: int | None = None
+    found: Value = None
+    expected: Value = None
+
+
+Violations = Iterator[Violation]
+"""What a rule's function returns."""
+
+
+class NotApplicableError(Exception):
+    """Raised by a rule that has nothing to look at in this step; `str()` says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One invariant.
+
+    Attributes:
+        id: Family letters and three digits; never reused, never given another meaning.
+        name: The defect, in kebab-case.
+        stage: Stage that produced what the rule reads (`tracing.moment.STAGES`).
+        scope: `step` reads one row, `turn` also earlier rows of the turn, `run` statistics at the end.
+        severity: `error`, or `warning` for an alarm that legal runs may raise.
+        requires: Rules that must hold first; otherwise this one is not checked.
+        inputs: Required argument names.
+        optional: Argument names that may be None.
+        check: The law itself.
+        documentation: Docstring, under `HEADINGS`.
+    """
+
+    id: str
+    name: str
+    stage: str
+    scope: Scope
+    severity: Severity
+    requires: tuple[str, ...]
+    inputs: tuple[str, ...]
+    optional: tuple[str, ...]
+    check: Callable[..., Iterable[Violation]] = field(repr=False)
+    documentation: str = field(repr=False)
+
+    @property
+    def family(self) -> str:
+        """Letters of the id, e.g. `MASK`."""
+        return self.id.rstrip("0123456789")
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """All argument names, required ones first."""
+        return self.inputs + self.optional
+
+
+def invariant(
+    rule_id: str,
+    *,
+    name: str,
+    stage: str,
+    scope: Scope = "step",
+    severity: Severity = "error",
+    requires: tuple[str, ...] = (),
+) -> Callable[[Callable[..., Iterable[Violation]]], Rule]:
+    """Turn a function into a `Rule`; nothing is registered, `catalogue.py` lists the rules."""
+
+    def make(check: Callable[..., Iterable[Violation]]) -> Rule:
+        parameters = inspect.signature(check).parameters.values()
+        return Rule(
+            id=rule_id,
+            name=name,
+            stage=stage,
+            scope=scope,
+            severity=severity,
+            requires=requires,
+            inputs=tuple(each.name for each in parameters if each.default is each.empty),
+            optional=tuple(each.name for each in parameters if each.default is not each.empty),
+            check=check,
+            documentation=inspect.cleandoc(check.__doc__ or ""),
+        )
+
+    return make
+
+
+def listed(values: Iterable[int], limit: int = 8) -> str:
+    """Return `1, 2, 3` and, past `limit` values, how many more there are."""
+    items = [str(value) for value in values]
+    more = f" and {len(items) - limit} more" if len(items) > limit else ""
+    return ", ".join(items[:limit]) + more

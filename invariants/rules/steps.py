@@ -1,0 +1,86 @@
+"""From step to step: what one step ends with, the next one begins with."""
+
+from __future__ import annotations
+
+from invariants.rule import IntArray, Violation, Violations, invariant
+
+
+@invariant("STEP001", name="step-number-jumps", stage="draft", scope="turn")
+def step_number_jumps(step: int, previous_step: int) -> Violations:
+    """Steps of a turn are not numbered one after the other.
+
+    ## What it does
+    Checks `step == previous_step + 1`. The other cross-step rules wait for this one.
+
+    ## Why it matters
+    A step was lost or recorded twice, so what follows is not a continuation.
+
+    ## Example
+    Step 4 comes after step 2.
+
+    ## Seen in
+    InternLM/lmdeploy#4564 (an evicted sequence resumed with unverified tokens in its history).
+
+    ## Limits
+    Compares neighbours in the trace; a slice that begins in mid-turn is fine.
+    """
+    if step != previous_step + 1:
+        message = f"step {step} follows step {previous_step}"
+        yield Violation(message, "step", found=int(step), expected=int(previous_step) + 1)
+
+
+@invariant(
+    "STEP002", name="root-is-not-last-emitted", stage="draft", scope="turn", requires=("ROW001", "STEP001")
+)
+def root_is_not_last_emitted(token_ids: IntArray, previous_final_token_id: int) -> Violations:
+    """The root of a step is not the token that the step before emitted last.
+
+    ## What it does
+    Checks `token_ids[0] == previous_final_token_id`.
+
+    ## Why it matters
+    The teacher continues from another token than the user has read; the cache gets a row for it, too.
+
+    ## Example
+    A step ends with final token 9, the next root is 5.
+
+    ## Seen in
+    NVIDIA/TensorRT-LLM#5285 (the drafter was fed from the wrong accepted token), kekzl/imp#667.
+
+    ## Limits
+    A turn's first root comes from prefill and is judged by STEP005.
+    """
+    if token_ids[0] != previous_final_token_id:
+        message = f"the root is {token_ids[0]}, the step before ended with {previous_final_token_id}"
+        yield Violation(
+            message, "token_ids", 0, found=int(token_ids[0]), expected=int(previous_final_token_id)
+        )
+
+
+@invariant("STEP003", name="committed-length-jumps", stage="draft", scope="turn", requires=("STEP001",))
+def committed_length_jumps(committed_len: int, previous_committed_len_after: int) -> Violations:
+    """A step begins with another committed length than the step before ended with.
+
+    ## What it does
+    Checks `committed_len == previous_committed_len_after`.
+
+    ## Why it matters
+    Host and device, or two caches, count differently: positions and slots of the whole step are shifted.
+
+    ## Example
+    A step ends at 13 and the next begins at 12.
+
+    ## Seen in
+    Ascend/sglang pull request 141 and vllm-project/vllm-ascend#4521 (host lengths not advanced),
+    vllm-project/vllm-ascend#8230 (rejected tokens not subtracted).
+
+    ## Limits
+    None.
+    """
+    if committed_len != previous_committed_len_after:
+        message = (
+            f"the step begins at length {committed_len}, "
+            f"the one before ended at {previous_committed_len_after}"
+        )
+        found = int(committed_len)
+        yield Violation(message, "committed_len", found=found, expected=int(previous_committed_len_after))

@@ -1,0 +1,204 @@
+"""Who attends to whom: each cell of the tree block, the prefix, what lies beyond, and the pads."""
+
+from __future__ import annotations
+
+from invariants.ancestry import path_to_root
+from invariants.rule import BoolArray, IntArray, Violation, Violations, invariant, listed
+
+CELL_RULES_WAIT_FOR = ("TREE002", "TREE003", "MASK005", "MASK006", "MASK007", "MASK008")
+"""The tree must be one, and no pattern may explain the whole mask at once."""
+
+
+@invariant("MASK001", name="non-ancestor-visible", stage="verify", requires=CELL_RULES_WAIT_FOR)
+def non_ancestor_visible(parents: IntArray, valid: BoolArray, visible: BoolArray) -> Violations:
+    """A node attends to a node that is not on its own path to the root.
+
+    ## What it does
+    Follows parents from each valid node and reports every other valid node that its row of `visible` shows.
+
+    ## Why it matters
+    The node's logits are conditioned on another branch, so the engine accepts against the wrong
+    distribution. The text still reads well.
+
+    ## Example
+    Nodes 1 and 2 are siblings, and `visible[2, 1]` is True.
+
+    ## Seen in
+    PaddlePaddle/FastDeploy#3514 (tiles below the diagonal not masked), vllm-project/speculators#691
+    (a boolean mask added to the scores as 1 and 0).
+
+    ## Limits
+    Judges the mask that the attention call was given, not what the kernel did with it.
+    """
+    for query in range(len(parents)):
+        path = path_to_root(query, parents) or []
+        leaked = [key for key in visible[query].nonzero()[0].tolist() if valid[key] and key not in path]
+        if valid[query] and leaked:
+            message = f"node {query} attends to {listed(leaked)}; its path to the root is {listed(path)}"
+            yield Violation(message, "visible", query, found=listed(leaked), expected=listed(path))
+
+
+@invariant("MASK002", name="ancestor-hidden", stage="verify", requires=CELL_RULES_WAIT_FOR)
+def ancestor_hidden(parents: IntArray, valid: BoolArray, visible: BoolArray) -> Violations:
+    """A node does not attend to one of its ancestors between the root and itself.
+
+    ## What it does
+    Follows parents from each valid node and reports the ancestors, root and node itself excluded, that its
+    row of `visible` hides.
+
+    ## Why it matters
+    The node is judged as if the hidden token had never been said; deep acceptance falls first.
+
+    ## Example
+    Node 3 hangs on 1, and `visible[3, 1]` is False.
+
+    ## Seen in
+    sgl-project/sglang#8409 (keys of beam i instead of beam i's parents), SafeAILab/EAGLE pull request 299
+    (blocked along shifted diagonals).
+
+    ## Limits
+    The root and the node itself have rules of their own (MASK004, MASK003).
+    """
+    for query in range(1, len(parents)):
+        path = path_to_root(query, parents) or []
+        hidden = [key for key in path[1:-1] if not visible[query, key]]
+        if valid[query] and hidden:
+            message = f"node {query} does not attend to its ancestors {listed(hidden)}"
+            yield Violation(message, "visible", query, found=listed(hidden), expected=listed(path))
+
+
+@invariant("MASK003", name="self-hidden", stage="verify", requires=CELL_RULES_WAIT_FOR)
+def self_hidden(valid: BoolArray, visible: BoolArray) -> Violations:
+    """A node does not attend to itself.
+
+    ## What it does
+    Checks the diagonal of `visible` at each valid node.
+
+    ## Why it matters
+    The node's own token takes no part in its own row, so the row predicts one token too early.
+
+    ## Example
+    `visible[2, 2]` is False.
+
+    ## Seen in
+    vllm-project/vllm-ascend#11849 (`pos < P` instead of `<=`: the query lost its own key; fine for a
+    hundred tokens, then loops).
+
+    ## Limits
+    None.
+    """
+    for node in range(len(valid)):
+        if valid[node] and not visible[node, node]:
+            yield Violation(f"node {node} does not attend to itself", "visible", node, found=0, expected=1)
+
+
+@invariant("MASK004", name="root-hidden", stage="verify", requires=CELL_RULES_WAIT_FOR)
+def root_hidden(valid: BoolArray, visible: BoolArray) -> Violations:
+    """A draft node does not attend to the root.
+
+    ## What it does
+    Checks column 0 of `visible` at each valid node but the root.
+
+    ## Why it matters
+    The root is the last emitted token. Ancestor tables that saturate at 0, and masks over draft nodes only,
+    drop its column, and every node is judged without the token before it.
+
+    ## Example
+    `visible[4, 0]` is False.
+
+    ## Seen in
+    EAGLE-Pangu section 3.3 (the mask is written over draft nodes, the root column is the caller's);
+    vllm-project/vllm-ascend#11849 for the same off-by-one between prefix and own keys.
+
+    ## Limits
+    None; the root is never implied by the prefix, because its KV is written in this very step.
+    """
+    for node in range(1, len(valid)):
+        if valid[node] and not visible[node, 0]:
+            yield Violation(f"node {node} does not attend to the root", "visible", node, found=0, expected=1)
+
+
+@invariant("MASK009", name="prefix-hidden", stage="verify", requires=("ROW001",))
+def prefix_hidden(prefix_visible: IntArray, valid: BoolArray, committed_len: int) -> Violations:
+    """A node does not attend to the whole committed prefix.
+
+    ## What it does
+    Checks `prefix_visible[node] == committed_len` for each valid node.
+
+    ## Why it matters
+    Part of the conversation is not there for this node. Nothing crashes, and short prompts stay right.
+
+    ## Example
+    L is 600 and a node sees 512 committed rows.
+
+    ## Seen in
+    vllm-project/vllm-ascend#15503 (an under-ranked mask is right up to 512 keys, wrong from 513),
+    huggingface/transformers#48280 (mask one window short during drafts).
+
+    ## Limits
+    A teacher with a sliding window shows fewer rows by design; ignore the rule for such a model.
+    """
+    for node in range(len(valid)):
+        if valid[node] and prefix_visible[node] != committed_len:
+            message = f"node {node} attends to {prefix_visible[node]} committed rows of {committed_len}"
+            found = int(prefix_visible[node])
+            yield Violation(message, "prefix_visible", node, found=found, expected=committed_len)
+
+
+@invariant("MASK010", name="stale-row-visible", stage="verify", requires=("ROW001",))
+def stale_row_visible(other_visible: IntArray, valid: BoolArray) -> Violations:
+    """A node attends to cache rows that are neither committed nor in its tree.
+
+    ## What it does
+    Checks `other_visible[node] == 0` for each valid node: rows left by rejected nodes, rows never written,
+    rows of padding columns.
+
+    ## Why it matters
+    The node attends to tokens that were rejected, or to uninitialised memory: words repeat or appear that
+    nobody said, and the same run differs from itself.
+
+    ## Example
+    After a rejection the mask is still 60 columns longer than prefix and tree.
+
+    ## Seen in
+    sgl-project/sglang#37553 (stale mask content), vllm-project/vllm-ascend#3482 (tail of old slots kept).
+
+    ## Limits
+    None.
+    """
+    for node in range(len(valid)):
+        if valid[node] and other_visible[node] != 0:
+            message = f"node {node} attends to {other_visible[node]} rows outside prefix and tree"
+            yield Violation(message, "other_visible", node, found=int(other_visible[node]), expected=0)
+
+
+@invariant("MASK011", name="pad-visible", stage="verify", requires=("ROW001", "MASK005"))
+def pad_visible(valid: BoolArray, visible: BoolArray) -> Violations:
+    """A padding node attends to a node of the tree, or a node attends to a padding node.
+
+    ## What it does
+    Checks that rows and columns of `visible` are False where `valid` is False.
+
+    ## Why it matters
+    A padding row holds leftovers of an earlier step; whoever attends to it is conditioned on them.
+
+    ## Example
+    Node 59 is padding and `visible[3, 59]` is True.
+
+    ## Seen in
+    vllm-project/vllm-ascend#11408 (padded requests were not inert, output garbled), vllm-project/vllm#43682.
+
+    ## Limits
+    Whether a padding row may see the prefix is left open: some kernels need one visible key per row.
+    """
+    pads = (~valid).nonzero()[0].tolist()
+    if not pads:
+        return
+    for node in range(len(valid)):
+        shown = visible[node].nonzero()[0].tolist()
+        if valid[node]:
+            shown = [key for key in shown if not valid[key]]
+        if shown:
+            message = f"{'node' if valid[node] else 'padding node'} {node} attends to {listed(shown)}, "
+            message += "which is padding" if valid[node] else "should attend to nothing in the tree"
+            yield Violation(message, "visible", node, found=listed(shown), expected="")
