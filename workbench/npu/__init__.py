@@ -1,1 +1,30 @@
-"""The border to Ascend's operators: ways in, contracts, the CPU twin."""
+"""The border to Ascend's operators: ways in, contracts, the CPU twin, and the watch.
+
+Importing this package imports no torch; `bootstrap.bootstrap()` comes first, then everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tracing.moment import Moment
+
+if TYPE_CHECKING:
+    from workbench.npu.ledger import WatchTrace
+    from workbench.npu.watching import Watch
+
+
+def watch(
+    trace: WatchTrace | None = None, *, path: str = "fused", moment: Callable[[], Moment] | None = None
+) -> Watch:
+    """Watch the calls of this thread inside a `with` block; results never change.
+
+    Args:
+        trace: Takes index sites and kernel lines, e.g. a recorder; None keeps them on the watch only.
+        path: The path that findings name.
+        moment: Says where the process stands when a finding is made; `0:0:0` when None.
+    """
+    from workbench.npu.watching import Watch
+
+    return Watch(trace, path=path, moment=moment)

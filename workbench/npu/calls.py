@@ -127,21 +127,22 @@ def _resolve(name: str, namespace: str) -> Operator:
     return found
 
 
-def kernel_text(name: str, arguments: Mapping[str, Any]) -> str:
+def kernel_text(name: str, arguments: Mapping[str, Any], way: str = "") -> str:
     """Return the `kernel` line of a trace: operator, layout, sparse mode, mask dtype and shape, way in.
 
     Args:
         name: Operator, e.g. `npu_fused_infer_attention_score`.
-        arguments: The keyword arguments of the call; others than those named are left out.
+        arguments: Arguments of the call by name; others than those named are left out.
+        way: Name of the way in; the one that this process took when empty.
     """
     parts = [name]
     if "input_layout" in arguments:
         parts.append(str(arguments["input_layout"]))
     if "sparse_mode" in arguments:
         parts.append(f"sparse_mode={arguments['sparse_mode']}")
-    mask = arguments.get("atten_mask")
+    mask = arguments.get("atten_mask", arguments.get("mask"))
     if mask is not None:
         parts.append(f"mask={str(mask.dtype).removeprefix('torch.')}{list(mask.shape)}")
     if arguments.get("block_table") is not None:
         parts.append(f"paged block_size={arguments.get('block_size', 0)}")
-    return " ".join([*parts, f"via {register().way.name}"])
+    return " ".join([*parts, f"via {way or register().way.name}"])
