@@ -1,0 +1,1 @@
+"""Examples that run: train the shipped pair, bring your own path."""

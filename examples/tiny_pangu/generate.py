@@ -1,0 +1,151 @@
+"""Let the teacher write the text that the drafter learns from, as it will decode: loops and all."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from examples.tiny_pangu.layers import rotate, split_heads
+from examples.tiny_pangu.recipe import BOS_ID, EOS_ID, Phase, Recipe, Workspace
+from examples.tiny_pangu.teacher_model import Attention, Teacher, load_teacher
+from examples.tiny_pangu.train_teacher import read_stream
+
+
+class CachedTeacher:
+    """The teacher with a KV cache for a batch of equally long rows, in bfloat16.
+
+    Args:
+        teacher: Trained weights, float32; a bfloat16 copy of each matrix is made.
+        batch_size, max_tokens: Size of the cache.
+    """
+
+    def __init__(self, teacher: Teacher, batch_size: int, max_tokens: int) -> None:
+        shape = teacher.shape
+        self.teacher = teacher
+        self.cache = torch.zeros(
+            (shape.num_layers, 2, batch_size, shape.num_kv_heads, max_tokens, shape.head_dim),
+            dtype=torch.bfloat16,
+        )
+        self.matrices = {
+            name: parameter.detach().bfloat16() for name, parameter in teacher.named_parameters()
+        }
+        self.length = 0
+
+    def _linear(self, name: str, values: Tensor) -> Tensor:
+        return nn.functional.linear(
+            values.bfloat16(), self.matrices[f"{name}.weight"], self.matrices.get(f"{name}.bias")
+        )
+
+    def forward(self, token_ids: Tensor) -> Tensor:
+        """Append `[B, n]` tokens; return logits `[B, V]` after the last one."""
+        num_tokens, begin = token_ids.shape[1], self.length
+        self.length += num_tokens
+        bias = self.teacher.bias[begin : self.length, : self.length].bfloat16()
+        stream = self.teacher.embed_tokens(token_ids).float()
+        for number, layer in enumerate(self.teacher.blocks):
+            prefix = f"layers.{number}"
+            normed = layer.input_layernorm(stream)
+            stream = stream + self._attend(number, layer.self_attn, normed, begin, bias)
+            normed = layer.post_attention_layernorm(stream)
+            gate = nn.functional.silu(self._linear(f"{prefix}.mlp.gate_proj", normed))
+            gated = gate * self._linear(f"{prefix}.mlp.up_proj", normed)
+            stream = stream + self._linear(f"{prefix}.mlp.down_proj", gated).float()
+        return self._linear("embed_tokens", self.teacher.norm(stream[:, -1])).float()
+
+    def _attend(self, number: int, attention: Attention, normed: Tensor, begin: int, bias: Tensor) -> Tensor:
+        shape, prefix = attention.shape, f"layers.{number}.self_attn"
+        cos, sin = self.teacher.cos[begin : self.length], self.teacher.sin[begin : self.length]
+        query = split_heads(self._linear(f"{prefix}.q_proj", normed), shape.num_heads, shape.head_dim)
+        key = split_heads(self._linear(f"{prefix}.k_proj", normed), shape.num_kv_heads, shape.head_dim)
+        value = split_heads(self._linear(f"{prefix}.v_proj", normed), shape.num_kv_heads, shape.head_dim)
+        self.cache[number, 0, :, :, begin : self.length] = rotate(key.float(), cos, sin).bfloat16()
+        self.cache[number, 1, :, :, begin : self.length] = value
+        keys, values = self.cache[number, 0, :, :, : self.length], self.cache[number, 1, :, :, : self.length]
+        mixed = nn.functional.scaled_dot_product_attention(
+            rotate(query.float(), cos, sin).bfloat16(), keys, values, attn_mask=bias, enable_gqa=True
+        )
+        return self._linear(f"{prefix}.o_proj", mixed.transpose(1, 2).reshape(*normed.shape[:2], -1)).float()
+
+
+@dataclass
+class Writer:
+    """Chooses next tokens row by row.
+
+    Attributes:
+        corpus: Training stream.
+        starts: Positions of `<s>` in it that have enough text after them.
+        generator: The only source of randomness.
+        forced: Tokens still to be written, per row: a new document start after an end of document.
+    """
+
+    corpus: Tensor
+    starts: Tensor
+    generator: torch.Generator
+    recipe: Recipe
+    forced: list[list[int]]
+
+    def prompts(self, batch_size: int, num_tokens: int) -> Tensor:
+        """Return `[B, n]` training text; every second row starts at a document."""
+        anywhere = torch.randint(0, len(self.corpus) - num_tokens, (batch_size,), generator=self.generator)
+        picked = torch.randint(0, len(self.starts), (batch_size,), generator=self.generator)
+        begins = torch.where(torch.arange(batch_size) % 2 == 0, anywhere, self.starts[picked])
+        return self.corpus[begins[:, None] + torch.arange(num_tokens)]
+
+    def choose(self, logits: Tensor, is_greedy: Tensor) -> Tensor:
+        """Return the next token of every row, `[B, 1]`."""
+        sampled = torch.multinomial(
+            (logits / self.recipe.temperature).softmax(-1), 1, generator=self.generator
+        )
+        chosen = torch.where(is_greedy[:, None], logits.argmax(-1, keepdim=True), sampled)
+        for row, queue in enumerate(self.forced):
+            if queue:
+                chosen[row, 0] = queue.pop(0)
+            elif int(chosen[row, 0]) == EOS_ID:
+                queue.extend(self._new_start())
+        return chosen
+
+    def _new_start(self) -> list[int]:
+        begin = int(self.starts[int(torch.randint(0, len(self.starts), (1,), generator=self.generator))])
+        tokens: list[int] = self.corpus[begin : begin + self.recipe.forced_len].tolist()
+        return tokens
+
+
+def write_batch(teacher: Teacher, writer: Writer, phase: Phase, prompt_len: int) -> Tensor:
+    """Return one batch `[B, T]`: prompt, then what the teacher wrote."""
+    engine = CachedTeacher(teacher, phase.batch_size, phase.num_tokens)
+    writer.forced = [[] for _ in range(phase.batch_size)]
+    is_greedy = torch.arange(phase.batch_size) < round(phase.batch_size * writer.recipe.greedy_share)
+    written = [writer.prompts(phase.batch_size, prompt_len)]
+    logits = engine.forward(written[0])
+    while engine.length < phase.num_tokens:
+        chosen = writer.choose(logits, is_greedy)
+        written.append(chosen)
+        logits = engine.forward(chosen)
+    return torch.cat(written, 1)
+
+
+@torch.no_grad()
+def generate(recipe: Recipe, workspace: Workspace) -> None:
+    """Write the drafter's training text, short and long."""
+    teacher = load_teacher(recipe.shape, torch.load(workspace.teacher, weights_only=True))
+    corpus = read_stream(workspace.train_tokens)
+    longest = max(recipe.generated_prompt_len, recipe.generated_long_prompt_len, recipe.forced_len)
+    starts = torch.nonzero(corpus[:-longest] == BOS_ID).flatten()
+    writer = Writer(corpus, starts, torch.Generator().manual_seed(recipe.seed + 7), recipe, [])
+    jobs = (
+        (recipe.generate_short, recipe.generated_prompt_len, workspace.generated),
+        (recipe.generate_long, recipe.generated_long_prompt_len, workspace.generated_long),
+    )
+    for phase, prompt_len, path in jobs:
+        begun, batches = time.monotonic(), []
+        for number in range(phase.steps):
+            batches.append(write_batch(teacher, writer, phase, prompt_len))
+            print(
+                f"generate {path.name} {number + 1}/{phase.steps} {time.monotonic() - begun:.0f} s",
+                flush=True,
+            )
+        np.save(path, torch.cat(batches).numpy().astype(np.uint16))

@@ -1,0 +1,139 @@
+"""Every number of the recipe in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+SPECIAL_TOKENS: Final = ("<unk>", "<s>", "</s>", "[unused9]", "[unused10]")
+UNK_ID: Final = 0
+BOS_ID: Final = 1
+EOS_ID: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherShape:
+    """Size of the teacher; the drafter borrows its width and heads."""
+
+    vocab_size: int = 4096
+    hidden_size: int = 256
+    num_layers: int = 16
+    num_heads: int = 4
+    num_kv_heads: int = 2
+    intermediate_size: int = 704
+    rope_theta: float = 1.6e7
+    rms_norm_eps: float = 1e-5
+    max_positions: int = 1024
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one head."""
+        return self.hidden_size // self.num_heads
+
+    @property
+    def aux_layers(self) -> tuple[int, int, int]:
+        """Layers whose input the drafter sees."""
+        return (2, self.num_layers // 2, self.num_layers - 3)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """Optimizer steps at one batch shape."""
+
+    steps: int
+    batch_size: int
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What was run for the shipped weights.
+
+    Attributes:
+        generated_prompt_len: Tokens of training text before each generated sequence.
+        greedy_share: Part of a generated batch that is greedy; the rest is sampled at `temperature`.
+        forced_len: Tokens of a new document start that follow a generated end of document.
+        generated_share: Part of a drafter batch that is generated text.
+        hard_share: Weight of the teacher's argmax in the drafter's target; the rest is its softmax.
+        rollout_steps: Draft steps simulated in training (training-time test).
+        rollout_decay: Loss weight of each further draft step.
+    """
+
+    shape: TeacherShape = TeacherShape()
+    seed: int = 0
+    teacher_phases: tuple[Phase, ...] = (Phase(1900, 16, 256), Phase(200, 4, 1024))
+    teacher_adam_lr: float = 3e-3
+    teacher_muon_lr: float = 0.02
+    generate_short: Phase = Phase(12, 128, 256)
+    generate_long: Phase = Phase(2, 48, 1024)
+    generated_prompt_len: int = 48
+    generated_long_prompt_len: int = 640
+    greedy_share: float = 0.625
+    temperature: float = 0.8
+    forced_len: int = 24
+    draft_vocab_size: int = 3072
+    drafter_phases: tuple[Phase, ...] = (Phase(1250, 8, 256), Phase(150, 2, 1024))
+    drafter_adam_lr: float = 1e-3
+    drafter_muon_lr: float = 0.02
+    generated_share: float = 0.6
+    hard_share: float = 0.5
+    rollout_steps: int = 6
+    rollout_decay: float = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """Files that the stages leave for each other."""
+
+    directory: Path
+
+    @property
+    def tokenizer(self) -> Path:
+        """Byte-level BPE, without a post-processor."""
+        return self.directory / "tokenizer.json"
+
+    @property
+    def train_tokens(self) -> Path:
+        """Training stream, uint16."""
+        return self.directory / "train.bin"
+
+    @property
+    def held_tokens(self) -> Path:
+        """Held-out stream, uint16."""
+        return self.directory / "held.bin"
+
+    @property
+    def corpus_facts(self) -> Path:
+        """Counts, digests and the file split."""
+        return self.directory / "corpus.json"
+
+    @property
+    def teacher(self) -> Path:
+        """Teacher weights, float32."""
+        return self.directory / "teacher.pt"
+
+    @property
+    def generated(self) -> Path:
+        """Text of the teacher, uint16 `[sequences, 256]`."""
+        return self.directory / "generated.npy"
+
+    @property
+    def generated_long(self) -> Path:
+        """Long text of the teacher, uint16 `[sequences, 1024]`."""
+        return self.directory / "generated_long.npy"
+
+    @property
+    def drafter(self) -> Path:
+        """Drafter weights, float32, with `d2t`."""
+        return self.directory / "drafter.pt"
+
+    @property
+    def exported(self) -> Path:
+        """The pair in the formats that are shipped."""
+        return self.directory / "exported"
+
+    @property
+    def measured(self) -> Path:
+        """Acceptance on held-out prompts."""
+        return self.directory / "measured.json"

@@ -1,0 +1,111 @@
+"""Train the drafter on the teacher's own text and on the corpus, by training-time test."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from examples.tiny_pangu.drafter_model import Drafter, Rollout, rollout_loss
+from examples.tiny_pangu.optimizer import Optimizer
+from examples.tiny_pangu.recipe import Phase, Recipe, Workspace
+from examples.tiny_pangu.teacher_model import Teacher, load_teacher
+from examples.tiny_pangu.train_teacher import read_stream, schedule, windows
+
+
+@dataclass(frozen=True)
+class DrafterData:
+    """Token sources: the corpus stream and generated text by sequence length."""
+
+    corpus: Tensor
+    generated: dict[int, Tensor]
+
+    def batch(self, phase: Phase, generated_share: float, generator: torch.Generator) -> Tensor:
+        """Draw `[B, T]`: corpus windows, then generated rows."""
+        num_generated = round(phase.batch_size * generated_share)
+        part = Phase(0, phase.batch_size - num_generated, phase.num_tokens - 1)
+        source = self.generated[phase.num_tokens]
+        rows = torch.randint(0, len(source), (num_generated,), generator=generator)
+        return torch.cat([windows(self.corpus, part, generator), source[rows]])
+
+
+def read_data(workspace: Workspace) -> DrafterData:
+    """Read what the earlier stages left."""
+    generated = [
+        torch.from_numpy(np.load(path).astype(np.int64))
+        for path in (workspace.generated, workspace.generated_long)
+    ]
+    return DrafterData(read_stream(workspace.train_tokens), {part.shape[1]: part for part in generated})
+
+
+def frequent_tokens(data: DrafterData, vocab_size: int, draft_vocab_size: int) -> Tensor:
+    """Return the most frequent target ids over both sources, each weighing one half, ascending."""
+    sources = (data.corpus, torch.cat([part.flatten() for part in data.generated.values()]))
+    shares = [torch.bincount(source, minlength=vocab_size) / len(source) for source in sources]
+    order = torch.argsort(-(shares[0] + shares[1]), stable=True)
+    return order[:draft_vocab_size].sort().values
+
+
+def teach(teacher: Teacher, token_ids: Tensor, kept: Tensor, hard_share: float) -> tuple[Tensor, Tensor]:
+    """Return targets over draft ids `[B, T, Vd]` and features, both bfloat16."""
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits, features = teacher(token_ids)
+        logits = logits.float()
+        soft = logits.softmax(-1)[..., kept]
+        hard = (logits.argmax(-1)[..., None] == kept).float()
+    return ((1 - hard_share) * soft + hard_share * hard).bfloat16(), features.bfloat16()
+
+
+def drafter_loss(drafter: Drafter, data: Rollout, num_steps: int, decay: float) -> tuple[Tensor, Tensor]:
+    """`rollout_loss` under bfloat16 autocast."""
+    with torch.autocast("cpu", torch.bfloat16):
+        return rollout_loss(drafter, data, num_steps, decay)
+
+
+def is_block_matrix(name: str, parameter: nn.Parameter) -> bool:
+    """Tell the matrices that Muon takes: all but the head."""
+    return parameter.ndim == 2 and "head" not in name
+
+
+def train_drafter(recipe: Recipe, workspace: Workspace, *, compiled: bool = True) -> list[float]:
+    """Train, save, and return the loss of every step."""
+    torch.manual_seed(recipe.seed)
+    generator = torch.Generator().manual_seed(recipe.seed + 5)
+    teacher = load_teacher(recipe.shape, torch.load(workspace.teacher, weights_only=True))
+    data = read_data(workspace)
+    kept = frequent_tokens(data, recipe.shape.vocab_size, recipe.draft_vocab_size)
+    embeddings = teacher.embed_tokens.weight
+    drafter = Drafter(recipe.shape, kept, embeddings)
+    optimizer = Optimizer(
+        drafter,
+        is_block_matrix,
+        adam_lr=recipe.drafter_adam_lr,
+        muon_lr=recipe.drafter_muon_lr,
+        warmup_steps=40,
+        hold=0.3,
+    )
+    taught = torch.compile(teach, dynamic=False) if compiled else teach
+    loss_of = torch.compile(drafter_loss, dynamic=False) if compiled else drafter_loss
+    phases, losses, begun = schedule(recipe.drafter_phases), [], time.monotonic()
+    agreement = torch.zeros(recipe.rollout_steps)
+    for step, phase in enumerate(phases):
+        token_ids = data.batch(phase, recipe.generated_share, generator)
+        targets, features = taught(teacher, token_ids, kept, recipe.hard_share)
+        rollout = Rollout(embeddings, token_ids, features, targets, teacher.cos, teacher.sin, teacher.bias)
+        loss, agreed = loss_of(drafter, rollout, recipe.rollout_steps, recipe.rollout_decay)
+        torch.autograd.backward(loss)
+        optimizer.step(step, len(phases))
+        losses.append(loss.item())
+        agreement = 0.97 * agreement + 0.03 * agreed.detach()
+        if step % 50 == 0 or step == len(phases) - 1:
+            shown = [round(float(share), 3) for share in agreement / (1 - 0.97 ** (step + 1))]
+            recent = sum(losses[-50:]) / len(losses[-50:])
+            print(
+                f"drafter {step} loss {recent:.3f} top-1 {shown} {time.monotonic() - begun:.0f} s", flush=True
+            )
+        if step % 200 == 199 or step == len(phases) - 1:
+            torch.save(drafter.state_dict(), workspace.drafter)
+    return losses
