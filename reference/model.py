@@ -1,0 +1,109 @@
+"""The pair as this package computes with it: every weight converted once, the given tensors untouched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reference.arithmetic import Arithmetic
+from tracing.errors import CheckpointError, UsageError
+from tracing.models import ModelPair
+
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+class ReferenceModels:
+    """A teacher and a drafter, ready to compute; a value, never changed after it is made.
+
+    Attributes:
+        pair: The configurations and the tensors as given.
+        dtype, device: Of every weight and every computation.
+        arithmetic: Order of sums.
+        teacher_weights, drafter_weights: Canonical names to converted tensors.
+        target_from_draft: int64 `[Vd]`, on the device.
+    """
+
+    def __init__(
+        self,
+        pair: ModelPair,
+        dtype: str = "float32",
+        device: str = "cpu",
+        arithmetic: Arithmetic | None = None,
+        rounded_to: str | None = None,
+    ) -> None:
+        """Convert the weights.
+
+        Args:
+            pair: Plain data from a checkpoint.
+            dtype: One of `DTYPES`.
+            device: A torch device.
+            arithmetic: Order of sums; natural by default.
+            rounded_to: Round weights to this dtype first: the weights that a patient of that dtype holds.
+
+        Raises:
+            UsageError: An unknown dtype.
+            CheckpointError: A tapped layer that the teacher does not have.
+        """
+        if not all(0 <= layer <= pair.teacher.num_layers for layer in pair.drafter.aux_layers):
+            raise CheckpointError(
+                f"aux_layers should lie in 0..{pair.teacher.num_layers}, got {pair.drafter.aux_layers}"
+            )
+        self.pair = pair
+        self.teacher = pair.teacher
+        self.drafter = pair.drafter
+        self.dtype = torch_dtype(dtype)
+        self.device = torch.device(device)
+        self.arithmetic = arithmetic or Arithmetic()
+        first = torch_dtype(rounded_to) if rounded_to is not None else None
+        self.teacher_weights = _converted(pair.teacher_weights, first, self.dtype, self.device)
+        self.drafter_weights = _converted(pair.drafter_weights, first, self.dtype, self.device)
+        self.target_from_draft: Tensor = torch.as_tensor(pair.target_from_draft).to(self.device, torch.int64)
+
+    def tokens(self, token_ids: Iterable[int]) -> Tensor:
+        """Return token ids as int64 `[R]` on the device.
+
+        Raises:
+            UsageError: An id outside the vocabulary; torch would wrap a negative one around in silence.
+        """
+        ids = [int(token_id) for token_id in token_ids]
+        outside = [token_id for token_id in ids if not 0 <= token_id < self.teacher.vocab_size]
+        if outside:
+            raise UsageError(f"token ids should lie in 0..{self.teacher.vocab_size - 1}, got {outside[0]}")
+        return torch.tensor(ids, dtype=torch.int64, device=self.device)
+
+    def floats(self, values: Any) -> Tensor:
+        """Return a float tensor on the device in the dtype of the computation."""
+        return torch.as_tensor(values).detach().to(self.device, self.dtype)
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """Return the torch dtype of that name.
+
+    Raises:
+        UsageError: Not one of `DTYPES`.
+    """
+    if name not in DTYPES:
+        raise UsageError(f"dtype should be one of {', '.join(DTYPES)}, got {name!r}")
+    return DTYPES[name]
+
+
+class _NamedWeights(dict[str, Tensor]):
+    """A dictionary whose missing entries are reported as what they are: a missing tensor."""
+
+    def __missing__(self, name: str) -> Tensor:
+        raise CheckpointError(f"the model pair should hold the tensor {name}, which its config asks for")
+
+
+def _converted(
+    weights: Mapping[str, Any], first: torch.dtype | None, dtype: torch.dtype, device: torch.device
+) -> dict[str, Tensor]:
+    rounded = {name: tensor.detach().to(first or tensor.dtype) for name, tensor in weights.items()}
+    return _NamedWeights({name: tensor.to(device, dtype) for name, tensor in rounded.items()})

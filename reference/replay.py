@@ -1,0 +1,129 @@
+"""Rung 1: every node's path as an ordinary causal sequence. No tree, no cache, no position arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reference import drafter, teacher
+from reference.model import ReferenceModels
+from reference.search import DraftAttention
+from reference.teacher import TeacherRows
+from reference.visible import causal
+from tracing.settings import DecodeSettings
+from tracing.stages import BoolArray, IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One beam's own sequence of drafter rows.
+
+    Attributes:
+        token_ids: int64 `[R]`, row j's token stands one place after row j's feature.
+        inputs: Feature of each row, `[R, hidden]`.
+        hidden: What the last row made of it, `[1, hidden]`: the next row's feature.
+    """
+
+    token_ids: Tensor
+    inputs: Tensor
+    hidden: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRows:
+    """The live beams, each with its own sequence (`reference.search.Rows`)."""
+
+    models: ReferenceModels
+    window: int
+    chains: tuple[Chain, ...]
+    logprobs: Tensor
+    committed_kv: Tensor
+    seen: DraftAttention | None = None
+
+
+def prefill(models: ReferenceModels, prompt_token_ids: Iterable[int]) -> TeacherRows:
+    """Run the teacher over the prompt; logits of the last row only, `[1, V]`."""
+    return _sequence(models, models.tokens(prompt_token_ids), num_logits=1)
+
+
+def _sequence(models: ReferenceModels, token_ids: Tensor, num_logits: int) -> TeacherRows:
+    num_rows = len(token_ids)
+    position_ids = torch.arange(num_rows, device=models.device)
+    visible = causal(num_rows, models.teacher.sliding_window, models.device)
+    return teacher.forward(models, token_ids, position_ids, visible, num_logits=num_logits)
+
+
+def begin_draft(
+    models: ReferenceModels,
+    committed_token_ids: Iterable[int],
+    root: int,
+    features: Tensor,
+    settings: DecodeSettings,
+) -> ReplayRows:
+    """Run the drafter over the committed rows: row j pairs feature j with token j + 1, the last the root."""
+    token_ids = models.tokens([*committed_token_ids, root])[1:]
+    inputs = drafter.fuse_features(models, models.floats(features))
+    out = _last_row(models, token_ids, inputs, settings.window)
+    chain = Chain(token_ids, inputs, out.hidden)
+    return ReplayRows(models, settings.window, (chain,), out.logprobs, out.kv)
+
+
+def expand(rows: ReplayRows, parent_beams: IntArray, token_ids: IntArray) -> ReplayRows:
+    """Extend each beam's sequence by one row: the drafter's own last feature and the beam's token."""
+    chains: list[Chain] = []
+    logprobs: list[Tensor] = []
+    for parent, token_id in zip(parent_beams, rows.models.tokens(token_ids), strict=True):
+        before = rows.chains[int(parent)]
+        tokens = torch.cat([before.token_ids, token_id[None]])
+        inputs = torch.cat([before.inputs, before.hidden])
+        out = _last_row(rows.models, tokens, inputs, rows.window)
+        chains.append(Chain(tokens, inputs, out.hidden))
+        logprobs.append(out.logprobs)
+    return ReplayRows(rows.models, rows.window, tuple(chains), torch.cat(logprobs), rows.committed_kv)
+
+
+def _last_row(models: ReferenceModels, token_ids: Tensor, inputs: Tensor, window: int) -> drafter.DrafterRows:
+    num_rows = len(token_ids)
+    visible = causal(num_rows, window, models.device)[-1:]
+    return drafter.forward(models, token_ids, inputs, torch.arange(num_rows, device=models.device), visible)
+
+
+def verify(
+    models: ReferenceModels,
+    committed_token_ids: Iterable[int],
+    token_ids: IntArray,
+    position_ids: IntArray,  # noqa: ARG001 - this rung stands on the path itself, that is its point
+    visible: BoolArray,
+    *,
+    nodes: Iterable[int] | None = None,
+) -> TeacherRows:
+    """Run the teacher on committed tokens + path of each node; a path is the nodes that the node sees.
+
+    Args:
+        models: Weights and arithmetic.
+        committed_token_ids: L tokens.
+        token_ids: `[N]`.
+        position_ids: Not used: the place in the sequence is the position.
+        visible: bool `[N, N]`; the nodes that node i sees, in ascending order, are its path, itself last.
+        nodes: Only these nodes; the rows of all others, as those of pads, are zero.
+    """
+    committed = [int(token_id) for token_id in committed_token_ids]
+    one = _sequence(models, models.tokens(committed), num_logits=1)
+    num_nodes = len(token_ids)
+    logits = one.logits.new_zeros(num_nodes, one.logits.shape[1])
+    features = one.features.new_zeros(num_nodes, one.features.shape[1])
+    kv = one.kv[:, :, :, :1].repeat(1, 1, 1, num_nodes, 1).zero_()
+    for node in range(num_nodes) if nodes is None else nodes:
+        path = [other for other in range(num_nodes) if visible[node, other]]
+        if not path or path[-1] != node:
+            continue
+        alone = _sequence(models, models.tokens([*committed, *(token_ids[i] for i in path)]), num_logits=1)
+        logits[node], features[node], kv[:, :, :, node] = (
+            alone.logits[0],
+            alone.features[-1],
+            alone.kv[:, :, :, -1],
+        )
+    return TeacherRows(logits, features, kv)

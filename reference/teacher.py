@@ -1,0 +1,83 @@
+"""The teacher over an explicit sequence: who stands where and who sees whom is said by the caller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reference.arithmetic import linear
+from reference.attention import attend, gated_mlp
+from reference.model import ReferenceModels
+from reference.norm import rms_norm
+from reference.rope import rotation
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherRows:
+    """What the teacher computed for R new rows.
+
+    Attributes:
+        logits: Of the last rows asked for, `[num_logits, V]`.
+        features: Residual stream entering the three `aux_layers`, low to high, `[R, 3 * H_target]`.
+        kv: Keys after rotary and values, `[layers, 2, kv_heads, R, D]`.
+    """
+
+    logits: Tensor
+    features: Tensor
+    kv: Tensor
+
+
+@torch.no_grad()
+def forward(
+    models: ReferenceModels,
+    token_ids: Tensor,
+    position_ids: Tensor,
+    visible: Tensor,
+    *,
+    past_kv: Tensor | None = None,
+    num_logits: int | None = None,
+) -> TeacherRows:
+    """Run every block over R new rows.
+
+    Args:
+        models: Weights and arithmetic.
+        token_ids: int64 `[R]`, in range.
+        position_ids: Rotary positions, int64 `[R]`.
+        visible: bool `[R, S + R]`, True attends; a sliding window is already in it.
+        past_kv: Of S earlier rows, `[layers, 2, kv_heads, S, D]`, or None.
+        num_logits: Logits of the last so many rows; all by default.
+    """
+    config, weights, arithmetic = models.teacher, models.teacher_weights, models.arithmetic
+    turns = rotation(config.rope, config.head_dim, position_ids, config.max_position_embeddings, models.dtype)
+    x = weights["model.embed_tokens.weight"][token_ids]
+    entering: list[Tensor] = []
+    rows_kv: list[Tensor] = []
+    for layer in range(config.num_layers):
+        entering.append(x)
+        name = f"model.layers.{layer}"
+        attended = attend(
+            rms_norm(x, weights[f"{name}.input_layernorm.weight"], config.rms_norm_eps, arithmetic),
+            weights=weights,
+            prefix=f"{name}.self_attn",
+            config=config,
+            turns=turns,
+            visible=visible,
+            past=None if past_kv is None else past_kv[layer],
+            arithmetic=arithmetic,
+        )
+        rows_kv.append(torch.stack([attended.key, attended.value]))
+        x = x + attended.output
+        normed = rms_norm(
+            x, weights[f"{name}.post_attention_layernorm.weight"], config.rms_norm_eps, arithmetic
+        )
+        x = x + gated_mlp(normed, weights, f"{name}.mlp", arithmetic)
+    entering.append(x)
+    asked = x if num_logits is None else x[x.shape[0] - num_logits :]
+    last = rms_norm(asked, weights["model.norm.weight"], config.rms_norm_eps, arithmetic)
+    return TeacherRows(
+        logits=linear(last, weights, "lm_head", arithmetic),
+        features=torch.cat([entering[layer] for layer in models.drafter.aux_layers], dim=-1),
+        kv=torch.stack(rows_kv),
+    )
