@@ -106,6 +106,7 @@ def train_drafter(recipe: Recipe, workspace: Workspace, *, compiled: bool = True
             print(
                 f"drafter {step} loss {recent:.3f} top-1 {shown} {time.monotonic() - begun:.0f} s", flush=True
             )
-        if step % 200 == 199 or step == len(phases) - 1:
-            torch.save(drafter.state_dict(), workspace.drafter)
+        if step % 200 == 199:
+            torch.save(drafter.state_dict(), workspace.drafter.with_suffix(".partial.pt"))
+    torch.save(drafter.state_dict(), workspace.drafter)
     return losses

@@ -1,0 +1,60 @@
+"""The stages in order; each leaves a file, and a stage whose file is there is not run again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from examples.tiny_pangu.corpus import build_corpus
+from examples.tiny_pangu.generate import generate
+from examples.tiny_pangu.recipe import Recipe, Workspace
+from examples.tiny_pangu.train_drafter import train_drafter
+from examples.tiny_pangu.train_teacher import train_teacher
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One stage: what it is called, the file that proves it done, and how to run it."""
+
+    name: str
+    product: Callable[[Workspace], Path]
+    run: Callable[[Recipe, Workspace, bool], object]
+
+
+def _corpus(recipe: Recipe, workspace: Workspace, _compiled: bool) -> None:
+    build_corpus(recipe, workspace)
+
+
+def _teacher(recipe: Recipe, workspace: Workspace, compiled: bool) -> None:
+    train_teacher(recipe, workspace, compiled=compiled)
+
+
+def _generate(recipe: Recipe, workspace: Workspace, _compiled: bool) -> None:
+    generate(recipe, workspace)
+
+
+def _drafter(recipe: Recipe, workspace: Workspace, compiled: bool) -> None:
+    train_drafter(recipe, workspace, compiled=compiled)
+
+
+STAGES = (
+    Stage("corpus", lambda workspace: workspace.corpus_facts, _corpus),
+    Stage("teacher", lambda workspace: workspace.teacher, _teacher),
+    Stage("generate", lambda workspace: workspace.generated_long, _generate),
+    Stage("drafter", lambda workspace: workspace.drafter, _drafter),
+)
+
+
+def run_stages(recipe: Recipe, workspace: Workspace, *, until: str, compiled: bool) -> None:
+    """Run what is not there yet, up to and including `until`."""
+    workspace.directory.mkdir(parents=True, exist_ok=True)
+    for stage in STAGES:
+        product = stage.product(workspace)
+        if product.exists():
+            print(f"{stage.name}: {product} is there", flush=True)
+        else:
+            print(f"{stage.name}: begins", flush=True)
+            stage.run(recipe, workspace, compiled)
+        if stage.name == until:
+            return
