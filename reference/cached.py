@@ -162,7 +162,7 @@ def verify(
         prefix_kv: Keys and values of the committed tokens, `[layers, 2, kv_heads, L, D]`.
 
     Returns:
-        Rows of the N nodes.
+        Rows of the N nodes; `visible` `[N, L + N]`.
     """
     past_kv = prefill(models, committed_token_ids).kv if prefix_kv is None else prefix_kv
     window = models.teacher.sliding_window

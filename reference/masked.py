@@ -132,11 +132,13 @@ def verify(
         visible: bool `[N, N]`, the tree block; pads see the prefix only, and nobody sees them.
 
     Returns:
-        Rows of the N nodes.
+        Rows of the N nodes; `visible` `[N, L + N]`.
     """
     rows = verify_with_prefix(models, committed_token_ids, token_ids, position_ids, visible)
     num_nodes = len(token_ids)
-    return TeacherRows(rows.logits, rows.features[-num_nodes:], rows.kv[:, :, :, -num_nodes:])
+    return TeacherRows(
+        rows.logits, rows.features[-num_nodes:], rows.kv[:, :, :, -num_nodes:], rows.visible[-num_nodes:]
+    )
 
 
 def verify_with_prefix(

@@ -111,19 +111,30 @@ def verify(
         nodes: Only these nodes; the rows of all others, as those of pads, are zero.
     """
     committed = [int(token_id) for token_id in committed_token_ids]
-    one = _sequence(models, models.tokens(committed), num_logits=1)
-    num_nodes = len(token_ids)
-    logits = one.logits.new_zeros(num_nodes, one.logits.shape[1])
-    features = one.features.new_zeros(num_nodes, one.features.shape[1])
-    kv = one.kv[:, :, :, :1].repeat(1, 1, 1, num_nodes, 1).zero_()
+    num_committed, num_nodes = len(committed), len(token_ids)
+    rows = _empty_rows(models, num_committed, num_nodes)
     for node in range(num_nodes) if nodes is None else nodes:
         path = [other for other in range(num_nodes) if visible[node, other]]
         if not path or path[-1] != node:
             continue
         alone = _sequence(models, models.tokens([*committed, *(token_ids[i] for i in path)]), num_logits=1)
-        logits[node], features[node], kv[:, :, :, node] = (
-            alone.logits[0],
-            alone.features[-1],
-            alone.kv[:, :, :, -1],
-        )
-    return TeacherRows(logits, features, kv)
+        rows.logits[node] = alone.logits[0]
+        rows.features[node] = alone.features[-1]
+        rows.kv[:, :, :, node] = alone.kv[:, :, :, -1]
+        rows.visible[node, :num_committed] = alone.visible[-1, :num_committed]
+        rows.visible[node, [num_committed + i for i in path]] = alone.visible[-1, num_committed:]
+    return rows
+
+
+def _empty_rows(models: ReferenceModels, num_committed: int, num_nodes: int) -> TeacherRows:
+    config = models.teacher
+
+    def zeros(*shape: int) -> Tensor:
+        return torch.zeros(*shape, dtype=models.dtype, device=models.device)
+
+    return TeacherRows(
+        logits=zeros(num_nodes, config.vocab_size),
+        features=zeros(num_nodes, 3 * config.hidden_size),
+        kv=zeros(config.num_layers, 2, config.num_kv_heads, num_nodes, config.head_dim),
+        visible=torch.zeros(num_nodes, num_committed + num_nodes, dtype=torch.bool, device=models.device),
+    )

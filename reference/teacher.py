@@ -22,11 +22,13 @@ class TeacherRows:
         logits: Of the last rows asked for, `[num_logits, V]`.
         features: Residual stream entering the three `aux_layers`, low to high, `[R, 3 * H_target]`.
         kv: Keys after rotary and values, `[layers, 2, kv_heads, R, D]`.
+        visible: What the attention was given, bool `[R, S + R]`.
     """
 
     logits: Tensor
     features: Tensor
     kv: Tensor
+    visible: Tensor
 
 
 @torch.no_grad()
@@ -80,4 +82,5 @@ def forward(
         logits=linear(last, weights, "lm_head", arithmetic),
         features=torch.cat([entering[layer] for layer in models.drafter.aux_layers], dim=-1),
         kv=torch.stack(rows_kv),
+        visible=visible,
     )

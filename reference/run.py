@@ -1,0 +1,189 @@
+"""The six stages over a state: without a cache, and, for the cached rung, with one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reference import cached, search
+from reference.accept import accept
+from reference.model import ReferenceModels
+from reference.rungs import CACHED, Rung
+from reference.state import ReferenceState
+from reference.teacher import TeacherRows
+from reference.tensorize import tensorize
+from tracing.errors import UsageError
+from tracing.settings import DecodeSettings
+from tracing.stages import Accepted, Committed, Drafted, IntArray, Prefilled, Tensorized, Verified
+
+TREE_COLUMNS = ("token_ids", "parents", "depths", "valid", "position_ids", "cache_positions", "visible")
+ACCEPT_COLUMNS = ("accepted_nodes", "final_token_id", "emitted_token_ids", "path_indices")
+
+
+class Run:
+    """The stages, bound to models, settings and a rung; all that changes is in the state."""
+
+    commit_mode: str | None = None
+    prefix_kept: bool | None = None
+
+    def __init__(self, models: ReferenceModels, settings: DecodeSettings, rung: Rung[Any]) -> None:
+        self.models = models
+        self.settings = settings
+        self.rung = rung
+
+    def prefill(self, state: ReferenceState, prompt_token_ids: Sequence[int]) -> Prefilled:
+        """Run the teacher over the context and choose the first root; forgets everything before."""
+        prompt = tuple(int(token_id) for token_id in prompt_token_ids)
+        if not prompt:
+            raise UsageError("the prompt should have at least one token, got none")
+        state.watch.about_to_run("prefill", {"context_token_ids": np.array(prompt, dtype=np.int64)})
+        rows = self.rung.prefill(self.models, prompt)
+        state.token_ids, state.root, state.features = prompt, int(rows.logits[-1].argmax()), rows.features
+        self._start_caches(state, rows)
+        return Prefilled(
+            context_token_ids=np.array([*prompt, state.root], dtype=np.int64),
+            logits=rows.logits[-1],
+            features=rows.features,
+        )
+
+    def draft(self, state: ReferenceState) -> Drafted:
+        """Grow the tree under the root."""
+        state.watch.about_to_run("draft", {"committed_len": state.committed_len})
+        return search.grow(
+            self._committed_draft_rows(state),
+            self.rung.expand,
+            target_from_draft=self.models.target_from_draft,
+            root=state.root,
+            settings=self.settings,
+            watch=state.watch,
+        )
+
+    def tensorize(self, state: ReferenceState, drafted: Drafted) -> Tensorized:
+        """Lay the tree out in N rows."""
+        columns = {"committed_len": state.committed_len, "proposer": drafted.proposer}
+        state.watch.about_to_run("tensorize", columns)
+        return tensorize(drafted, state.committed_len, self.settings.tree_nodes)
+
+    def verify(self, state: ReferenceState, tensorized: Tensorized) -> Verified:
+        """Run the teacher over the tree."""
+        columns = {name: getattr(tensorized, name) for name in TREE_COLUMNS}
+        state.watch.about_to_run("verify", {"committed_len": state.committed_len} | columns)
+        rows = self._node_rows(state, tensorized)
+        visible = rows.visible.cpu().numpy()
+        first_other = state.committed_len + len(tensorized.token_ids)
+        return Verified(
+            visible=visible[:, state.committed_len : first_other],
+            prefix_visible=visible[:, : state.committed_len].sum(axis=1),
+            other_visible=visible[:, first_other:].sum(axis=1),
+            logits=rows.logits,
+            target_token_ids=rows.logits.argmax(dim=-1).cpu().numpy(),
+            features=rows.features,
+            kernel=f"eager softmax, {self.rung.name} rung, bool visible {list(visible.shape)}",
+        )
+
+    def accept(
+        self, state: ReferenceState, tensorized: Tensorized, verified: Verified, remaining: int
+    ) -> Accepted:
+        """Follow the teacher's choices down the tree."""
+        columns = {"committed_len": state.committed_len, "target_token_ids": verified.target_token_ids}
+        state.watch.about_to_run("accept", columns)
+        return accept(tensorized, verified.target_token_ids, remaining, self.models.pair.eos_token_ids)
+
+    def commit(
+        self, state: ReferenceState, tensorized: Tensorized, verified: Verified, accepted: Accepted
+    ) -> Committed:
+        """Append root and accepted tokens and their features; the final token becomes the root."""
+        columns = {name: getattr(accepted, name) for name in ACCEPT_COLUMNS}
+        state.watch.about_to_run("commit", {"committed_len": state.committed_len} | columns)
+        nodes = np.array([0, *accepted.accepted_nodes], dtype=np.int64)
+        tokens = tuple(int(token_id) for token_id in tensorized.token_ids[nodes])
+        self._commit_caches(state, nodes, tokens)
+        committed_len = state.committed_len
+        new_features = self.models.floats(verified.features)[torch.as_tensor(nodes)]
+        state.features = torch.cat([_prefilled(state), new_features])
+        state.token_ids += tokens
+        state.root = int(accepted.final_token_id)
+        return Committed(
+            committed_len=committed_len,
+            committed_len_after=state.committed_len,
+            commit_mode=self.commit_mode,
+            prefix_kept=self.prefix_kept,
+        )
+
+    def _start_caches(self, state: ReferenceState, rows: TeacherRows) -> None:
+        """Nothing to start without a cache."""
+
+    def _committed_draft_rows(self, state: ReferenceState) -> Any:
+        return self.rung.begin_draft(
+            self.models, state.token_ids, state.root, _prefilled(state), self.settings
+        )
+
+    def _node_rows(self, state: ReferenceState, tensorized: Tensorized) -> TeacherRows:
+        return self.rung.verify(
+            self.models, state.token_ids, tensorized.token_ids, tensorized.position_ids, tensorized.visible
+        )
+
+    def _commit_caches(self, state: ReferenceState, nodes: IntArray, tokens: Sequence[int]) -> None:
+        """Nothing to commit without a cache."""
+
+
+class CachedRun(Run):
+    """The same stages with a cache of teacher and drafter rows in the state."""
+
+    commit_mode = "full_reorder"
+    prefix_kept = True
+
+    def __init__(self, models: ReferenceModels, settings: DecodeSettings) -> None:
+        super().__init__(models, settings, CACHED)
+
+    def _start_caches(self, state: ReferenceState, rows: TeacherRows) -> None:
+        state.main_kv = rows.kv
+        state.drafter_kv = state.branch_kv = state.node_kv = None
+
+    def _committed_draft_rows(self, state: ReferenceState) -> cached.CachedRows:
+        known = state.drafter_kv
+        # The last committed row always runs again: its output is what the search starts from.
+        past_kv = None if known is None else known[:, :, :, : state.committed_len - 1]
+        rows = cached.begin_draft(
+            self.models, state.token_ids, state.root, _prefilled(state), self.settings, past_kv=past_kv
+        )
+        state.drafter_kv = rows.committed_kv
+        return rows
+
+    def _node_rows(self, state: ReferenceState, tensorized: Tensorized) -> TeacherRows:
+        prefix_kv = _cached(state)
+        rows = cached.verify(
+            self.models,
+            state.token_ids,
+            tensorized.token_ids,
+            tensorized.position_ids,
+            tensorized.visible,
+            prefix_kv=prefix_kv,
+        )
+        state.node_kv, state.branch_kv = rows.kv, torch.cat([prefix_kv, rows.kv], dim=3)
+        return rows
+
+    def _commit_caches(self, state: ReferenceState, nodes: IntArray, tokens: Sequence[int]) -> None:
+        prefix_kv = _cached(state)
+        if state.node_kv is None:  # somebody else verified, so there are no rows of our own to keep
+            own_kv = cached.extend(self.models, prefix_kv, tokens).kv
+            state.main_kv = torch.cat([prefix_kv, own_kv], dim=3)
+        else:
+            state.main_kv = cached.compact(prefix_kv, state.node_kv, nodes)
+        state.node_kv = None
+
+
+def _prefilled(state: ReferenceState) -> Tensor:
+    if state.features is None:
+        raise UsageError("prefill should run before any other stage, but this state has no context yet")
+    return state.features
+
+
+def _cached(state: ReferenceState) -> Tensor:
+    if state.main_kv is None:
+        raise UsageError("prefill should run before any other stage, but this state has no cache yet")
+    return state.main_kv
