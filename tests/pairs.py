@@ -104,6 +104,8 @@ def tiny_pair(
     random = torch.Generator().manual_seed(seed)
     target_from_draft = torch.randperm(vocab, generator=random)[:draft_vocab].sort().values
     teacher_weights = _teacher_weights(teacher, noise, random)
+    undraftable = torch.ones(vocab, dtype=torch.bool).index_fill(0, target_from_draft, value=False)
+    teacher_weights["lm_head.weight"][undraftable] *= 0.6  # chosen now and then, not every other time
     drafter_weights = _drafter_weights(drafter, teacher_weights, target_from_draft, noise, random)
     return ModelPair(
         teacher=teacher,
@@ -140,7 +142,7 @@ def _block(
     }
     weights: Weights = {}
     for name, (rows, columns, has_bias) in shapes.items():
-        gain = 2.0 * noise if name.endswith(("o_proj", "down_proj")) else 1.0
+        gain = noise if name.endswith(("o_proj", "down_proj")) else 1.0
         weights[f"{prefix}.{name}.weight"] = _normal(random, rows, columns, scale=gain * columns**-0.5)
         if has_bias:
             weights[f"{prefix}.{name}.bias"] = _normal(random, rows, scale=0.2 * gain)
@@ -154,8 +156,12 @@ def _block(
 
 def _teacher_weights(config: TeacherConfig, noise: float, random: torch.Generator) -> Weights:
     shared = min(config.num_kv_heads * config.head_dim, config.hidden_size)
+    embedding = _normal(random, config.vocab_size, config.hidden_size)
+    for lane in range(0, shared, config.head_dim):  # equally long in every head: a token is most like itself
+        part = embedding[:, lane : lane + config.head_dim]
+        part *= (part.shape[1] / part.square().sum(dim=1, keepdim=True)).sqrt()
     weights: Weights = {
-        "model.embed_tokens.weight": _normal(random, config.vocab_size, config.hidden_size),
+        "model.embed_tokens.weight": embedding,
         "model.norm.weight": _norm_weight(random, config.hidden_size),
     }
     head = _normal(random, config.vocab_size, config.hidden_size)
@@ -186,21 +192,23 @@ def _drafter_weights(
     if config.norm_before_fc:
         weights["input_norm.weight"] = _norm_weight(random, 3 * target_hidden)
     weights |= _block("midlayer", config, 2 * hidden, noise, random)
-    _copy_own_token(weights, config)
+    _copy_own_token(weights, config, noise)
     return weights
 
 
-def _copy_own_token(weights: Weights, config: DrafterConfig) -> None:
+def _copy_own_token(weights: Weights, config: DrafterConfig, noise: float) -> None:
     """Add to the noise: look at the own token (query = key), copy its first dims to the residual stream."""
     head_dim, group = config.head_dim, config.num_heads // config.num_kv_heads
+    for name in ("q_proj", "k_proj", "v_proj"):
+        weights[f"midlayer.self_attn.{name}.weight"] *= noise
     for kv_head in range(config.num_kv_heads):
         for lane in range(head_dim):
             source = kv_head * head_dim + lane
             if source >= config.hidden_size:
                 continue
-            weights["midlayer.self_attn.k_proj.weight"][source, source] += 3.0
+            weights["midlayer.self_attn.k_proj.weight"][source, source] += 4.0
             weights["midlayer.self_attn.v_proj.weight"][source, source] += 1.0
             for head in range(kv_head * group, (kv_head + 1) * group):
                 column = head * head_dim + lane
-                weights["midlayer.self_attn.q_proj.weight"][column, source] += 3.0
+                weights["midlayer.self_attn.q_proj.weight"][column, source] += 4.0
                 weights["midlayer.self_attn.o_proj.weight"][source, column] += 2.0 / group
