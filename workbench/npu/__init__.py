@@ -8,9 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from tracing.moment import Moment
-
 if TYPE_CHECKING:
+    from tracing.moment import Moment
     from workbench.npu.ledger import WatchTrace
     from workbench.npu.watching import Watch
 

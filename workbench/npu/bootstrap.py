@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -70,6 +71,7 @@ def bootstrap(way: str = "auto") -> WayIn:
     asked = _asked(way)
     taken = current()
     if taken is None:
+        _refuse_broken_torch()
         taken = _automatic() if asked == "auto" else _WAYS[asked]("forced")
         _chosen.append(taken)
     elif asked not in {"auto", taken.name}:
@@ -134,7 +136,7 @@ def _load_stubs(wheel: Package) -> None:
         ) from problem
     # Stays set, also for child processes: torch must not load the wheel before the stubs are there.
     os.environ[_AUTOLOAD] = "0"
-    _import_torch()
+    importlib.import_module("torch")
 
 
 def _enter_schemas(why: str) -> WayIn:
@@ -143,7 +145,7 @@ def _enter_schemas(why: str) -> WayIn:
     os.environ[_AUTOLOAD] = "0"
     if find_package("torch_npu") is not None and "torch_npu" not in sys.modules:
         sys.modules["torch_npu"] = None  # type: ignore[assignment]  # the import system's "not there"
-    _import_torch()
+    importlib.import_module("torch")
     return WayIn("schemas", why)
 
 
@@ -163,24 +165,26 @@ def _installed(name: str) -> Package:
 
 
 def _import_torch_npu(wheel: Package, *, without_cann: bool = False) -> ModuleType:
-    """Import the wheel; its chatter on standard output, which is for data, goes to standard error."""
-    with contextlib.redirect_stdout(sys.stderr), _ascend_home(hidden=without_cann):
-        try:
+    """Import the wheel; what it prints is kept off standard output, which is for data."""
+    chatter = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(chatter), _ascend_home(hidden=without_cann):
             return importlib.import_module("torch_npu")
-        except Exception as problem:  # whatever a foreign import raises closes this way only
-            words = str(problem).strip().partition("\n")[0][:300]
-            raise EnvironmentProblemError(
-                f"torch_npu {wheel.version} cannot be imported: {words}"
-            ) from problem
+    except Exception as problem:  # whatever a foreign import raises closes this way only
+        words = str(problem).strip().partition("\n")[0][:300]
+        raise EnvironmentProblemError(f"torch_npu {wheel.version} cannot be imported: {words}") from problem
+    finally:
+        if not without_cann:  # over stubs its one line says that there is no CANN, which is known
+            sys.stderr.write(chatter.getvalue())
 
 
-def _import_torch() -> None:
+def _refuse_broken_torch() -> None:
+    """A failed import leaves torch half loaded, and it cannot be imported again in the same process."""
     if "torch" not in sys.modules and "torch._C" in sys.modules:
         raise EnvironmentProblemError(
             "torch was imported before bootstrap() and failed, as it loads torch_npu by itself, which needs "
             f"CANN; call bootstrap() before the first import of torch, or set {_AUTOLOAD}=0"
         )
-    importlib.import_module("torch")
 
 
 @contextlib.contextmanager

@@ -64,12 +64,19 @@ def register(twins: Mapping[str, Twin] | None = None) -> Registered:
 
 def is_defined(name: str) -> bool:
     """Return whether torch knows this operator, e.g. `npu::npu_rms_norm` or `atb::x.out`."""
+    return registered_schema(name) is not None
+
+
+def registered_schema(name: str) -> str | None:
+    """Return the schema under which torch knows an operator, as torch prints it, or None."""
     import torch
 
     namespace, _, rest = name.partition("::")
     operator, _, overload = rest.partition(".")
     packet = getattr(getattr(torch.ops, namespace), operator, None)
-    return packet is not None and (overload or "default") in packet.overloads()
+    if packet is None or (overload or "default") not in packet.overloads():
+        return None
+    return str(getattr(packet, overload or "default")._schema)  # noqa: SLF001  # torch has no public way
 
 
 def _our_twins() -> Mapping[str, Twin]:
