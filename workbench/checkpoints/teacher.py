@@ -1,0 +1,152 @@
+"""Teacher directory to plain data: one configuration and tensors under `TEACHER_KEYS`.
+
+The block is the pre-norm Llama block; Qwen2, Qwen3, Mistral and openPangu-Embedded are variants of it
+(openPangu: biases on q, k, v and o), so none of them needs code from the checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import torch
+
+from tracing.errors import CheckpointError
+from tracing.models import TeacherConfig
+from workbench.checkpoints.config_values import flag, head_layout, real, whole
+from workbench.checkpoints.matching import Matched, match
+from workbench.checkpoints.rope import rope_from_config
+from workbench.checkpoints.shapes import teacher_shapes
+
+PANGU: Final = "PanguEmbedded"
+KNOWN_TYPES: Final = ("llama", "mistral", "qwen2", "qwen3", PANGU)
+IGNORED_SUFFIX: Final = "rotary_emb.inv_freq"
+"""A buffer that older files store; it is recomputed from the rotary parameters."""
+
+QWEN3_HEAD_DIM: Final = 128
+MISTRAL_WINDOW: Final = 4096
+"""What transformers assumes when the key is absent from a config of that type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Biases:
+    """Which linear layers of a block have a bias."""
+
+    qkv: bool
+    o: bool
+    mlp: bool
+
+
+def teacher_config(config: Mapping[str, Any]) -> TeacherConfig:
+    """Translate config.json.
+
+    Raises:
+        CheckpointError: An unknown architecture, a quantised checkpoint, or a value that cannot be.
+    """
+    model_type = model_type_of(config)
+    _refuse_unsupported(config)
+    num_heads, num_kv_heads, head_dim = head_layout(config, QWEN3_HEAD_DIM if model_type == "qwen3" else None)
+    biases = _biases(model_type, config)
+    num_layers = whole(config, "num_hidden_layers")
+    return TeacherConfig(
+        model_type=model_type,
+        vocab_size=whole(config, "vocab_size"),
+        hidden_size=whole(config, "hidden_size"),
+        intermediate_size=whole(config, "intermediate_size"),
+        num_layers=num_layers,
+        num_heads=num_heads,
+        num_kv_heads=num_kv_heads,
+        head_dim=head_dim,
+        rms_norm_eps=real(config, "rms_norm_eps", 1e-6),
+        rope=rope_from_config(config),
+        max_position_embeddings=whole(config, "max_position_embeddings"),
+        tie_word_embeddings=flag(config, "tie_word_embeddings"),
+        qkv_bias=biases.qkv,
+        o_bias=biases.o,
+        mlp_bias=biases.mlp,
+        qk_norm=model_type == "qwen3",
+        sliding_window=_sliding_window(model_type, config, num_layers),
+        hf_config=dict(config),
+    )
+
+
+def model_type_of(config: Mapping[str, Any]) -> str:
+    """Return the supported model type, also when only `architectures` names openPangu.
+
+    Raises:
+        CheckpointError: A type that no supported block covers.
+    """
+    architectures = config.get("architectures") or []
+    if config.get("model_type") == PANGU or "PanguEmbeddedForCausalLM" in architectures:
+        return PANGU
+    model_type = config.get("model_type")
+    if model_type not in KNOWN_TYPES:
+        remote = "; it brings its own code (auto_map), which is not run" if "auto_map" in config else ""
+        raise CheckpointError(
+            f"config.json: model_type should be one of {', '.join(KNOWN_TYPES)}, got {model_type!r}{remote}"
+        )
+    return str(model_type)
+
+
+def _refuse_unsupported(config: Mapping[str, Any]) -> None:
+    if config.get("quantization_config"):
+        raise CheckpointError("config.json has quantization_config; only unquantised weights are supported")
+    activation = config.get("hidden_act", "silu")
+    if activation not in ("silu", "swish"):
+        raise CheckpointError(f"config.json: hidden_act should be silu, got {activation!r}")
+
+
+def _biases(model_type: str, config: Mapping[str, Any]) -> Biases:
+    if model_type == PANGU:
+        attention = flag(config, "attention_bias", flag(config, "bias", True))
+        return Biases(qkv=attention, o=attention, mlp=False)
+    if model_type == "qwen2":
+        return Biases(qkv=True, o=False, mlp=False)
+    if model_type == "mistral":
+        return Biases(qkv=False, o=False, mlp=False)
+    attention = flag(config, "attention_bias")
+    return Biases(qkv=attention, o=attention, mlp=model_type == "llama" and flag(config, "mlp_bias"))
+
+
+def _sliding_window(model_type: str, config: Mapping[str, Any], num_layers: int) -> int | None:
+    if model_type == "mistral":
+        return config.get("sliding_window", MISTRAL_WINDOW)
+    if model_type not in ("qwen2", "qwen3") or not flag(config, "use_sliding_window"):
+        return None
+    kinds = config.get("layer_types") or []
+    first = whole({"value": config.get("max_window_layers", num_layers) + 1}, "value") - 1
+    windowed = {kind == "sliding_attention" for kind in kinds} or {i >= first for i in range(num_layers)}
+    if windowed == {True, False}:
+        raise CheckpointError("config.json: only some layers have a sliding window, which is not supported")
+    return config.get("sliding_window") if windowed == {True} else None
+
+
+def teacher_weights(config: TeacherConfig, raw: Mapping[str, torch.Tensor]) -> Matched:
+    """Match the tensors of a file with what the configuration asks for.
+
+    Raises:
+        CheckpointError: A tensor is missing, has another shape or is not floating point, or a bias is
+            there that the configuration denies.
+    """
+    wanted = teacher_shapes(config)
+    found = dict(raw)
+    if config.tie_word_embeddings:
+        _check_tied_head(found)
+    matched = match(wanted, found, ignore=lambda name: name.endswith(IGNORED_SUFFIX))
+    denied = [
+        name for name in matched.unexpected if name.startswith("model.layers.") and name.endswith(".bias")
+    ]
+    if denied:
+        raise CheckpointError(f"{denied[0]} is in the file, but config.json says that this layer has no bias")
+    return matched
+
+
+def _check_tied_head(found: dict[str, torch.Tensor]) -> None:
+    embedding, head = found.get("model.embed_tokens.weight"), found.get("lm_head.weight")
+    if head is not None and embedding is not None and not torch.equal(head, embedding):
+        raise CheckpointError(
+            "lm_head.weight differs from model.embed_tokens.weight, but config.json says tie_word_embeddings"
+        )
+    if embedding is not None:
+        found["lm_head.weight"] = embedding

@@ -1,0 +1,152 @@
+"""The tokenizer of a model directory behind the `Tokenizer` words; `transformers` reads the files.
+
+`encode` adds what the tokenizer adds by default and nothing more; a chat template is used only by
+`apply_chat`, which the caller must ask for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from tracing.errors import CheckpointError, ModelMissingError, UsageError
+
+BYTE_TOKEN: Final = re.compile(r"^<0x([0-9A-Fa-f]{2})>$")
+SPACE_MARK: Final = "\u2581"
+"""How sentencepiece-style vocabularies write a space."""
+
+
+class DirectoryTokenizer:
+    """A fast tokenizer read from `tokenizer.json`.
+
+    Args:
+        backend: A `transformers` fast tokenizer.
+        byte_level: Tokens are written in the byte-to-character alphabet of GPT-2.
+    """
+
+    def __init__(self, backend: Any, *, byte_level: bool) -> None:
+        self._backend = backend
+        self._byte_from_character = byte_from_character() if byte_level else None
+        self._special_ids = frozenset(int(token_id) for token_id in backend.added_tokens_decoder)
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids that have a token, added ones included."""
+        return len(self._backend)
+
+    @property
+    def eos_token_id(self) -> int | None:
+        """What the tokenizer's own files call the end of a sequence."""
+        token_id = self._backend.eos_token_id
+        return None if token_id is None else int(token_id)
+
+    def encode(self, text: str, *, special_tokens: bool = True) -> list[int]:
+        """Return token ids.
+
+        Args:
+            text: Any text.
+            special_tokens: False leaves out the default special tokens (a later piece of a context).
+        """
+        return [int(token_id) for token_id in self._backend.encode(text, add_special_tokens=special_tokens)]
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return text, special tokens included; ids without a token are left out."""
+        known = [int(token_id) for token_id in token_ids if 0 <= int(token_id) < self.vocab_size]
+        return str(self._backend.decode(known, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def token_bytes(self, token_id: int) -> bytes:
+        """Return the raw bytes of one token; empty for an id without a token (a padded vocabulary)."""
+        token = self._backend.convert_ids_to_tokens(int(token_id)) if token_id < self.vocab_size else None
+        if token is None or token_id < 0:
+            return b""
+        if token_id in self._special_ids:
+            return str(token).encode()
+        if self._byte_from_character is None:
+            return _sentencepiece_bytes(token)
+        return b"".join(
+            bytes([self._byte_from_character[character]])
+            if character in self._byte_from_character
+            else character.encode()
+            for character in token
+        )
+
+    def apply_chat(self, messages: Sequence[Mapping[str, str]]) -> str:
+        """Return the prompt text that the checkpoint's chat template makes of messages.
+
+        Args:
+            messages: `{"role": ..., "content": ...}` each, oldest first.
+
+        Raises:
+            UsageError: The tokenizer has no chat template, or the template refuses the messages.
+        """
+        if not self._backend.chat_template:
+            raise UsageError("this tokenizer has no chat template; leave out --chat to use the raw text")
+        from jinja2.exceptions import TemplateError
+
+        try:
+            text = self._backend.apply_chat_template(
+                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
+            )
+        except TemplateError as error:
+            raise UsageError(f"the chat template refuses these messages: {error}") from None
+        return str(text)
+
+
+def _sentencepiece_bytes(token: str) -> bytes:
+    byte = BYTE_TOKEN.match(token)
+    return bytes([int(byte[1], 16)]) if byte else token.replace(SPACE_MARK, " ").encode()
+
+
+def byte_from_character() -> dict[str, int]:
+    """Return the byte behind each character of the byte-level alphabet.
+
+    Printable bytes stand for themselves; the rest are numbered from U+0100 in order of the byte.
+    """
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in set(printable)]
+    table = {chr(byte): byte for byte in printable}
+    return table | {chr(256 + number): byte for number, byte in enumerate(others)}
+
+
+def load_tokenizer(directory: Path, *, trust_remote_code: bool = False) -> DirectoryTokenizer:
+    """Read the tokenizer of a model directory.
+
+    Raises:
+        ModelMissingError: No `tokenizer.json`.
+        CheckpointError: It cannot be read.
+    """
+    path = directory / "tokenizer.json"
+    if not path.is_file():
+        others = [name for name in ("tokenizer.model", "vocab.json") if (directory / name).is_file()]
+        hint = f" ({others[0]} is there: save it once as a fast tokenizer)" if others else ""
+        raise ModelMissingError(f"tokenizer.json is missing in {directory}{hint}")
+    try:
+        layout = json.loads(path.read_text(encoding="utf-8"))
+        backend = _backend(directory, trust_remote_code=trust_remote_code)
+    except Exception as error:  # noqa: BLE001  # the tokenizers library raises bare Exception
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"{path} cannot be read: {reason}") from None
+    return DirectoryTokenizer(backend, byte_level=_is_byte_level(layout))
+
+
+def _backend(directory: Path, *, trust_remote_code: bool) -> Any:
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    config = directory / "tokenizer_config.json"
+    known = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    if "tokenizer_class" not in known or ("auto_map" in known and not trust_remote_code):
+        kept = {key: known[key] for key in ("bos_token", "eos_token", "chat_template") if key in known}
+        return PreTrainedTokenizerFast(tokenizer_file=str(directory / "tokenizer.json"), **kept)
+    return AutoTokenizer.from_pretrained(
+        str(directory), trust_remote_code=trust_remote_code, local_files_only=True
+    )
+
+
+def _is_byte_level(layout: Mapping[str, Any]) -> bool:
+    """Tell by the decoder: it must turn the alphabet back into bytes."""
+    decoder = layout.get("decoder") or {}
+    parts = decoder.get("decoders", [decoder])
+    return any(part.get("type") == "ByteLevel" for part in parts)
