@@ -83,6 +83,7 @@ def layer_order(weights: Mapping[str, torch.Tensor]) -> Check:
         sentence=f"neighbouring layers hold the same q_proj.weight: {twins[0]}"
         if twins
         else f"the {len(queries)} layers have different weights",
+        otherwise="warning",
     )
 
 

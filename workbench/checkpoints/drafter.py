@@ -124,6 +124,7 @@ def _drafter_config(
         raise CheckpointError(f"num_hidden_layers should be 1 in a drafter, got {inner['num_hidden_layers']}")
     num_heads, num_kv_heads, head_dim = head_layout(inner, QWEN3_HEAD_DIM if model_type == "qwen3" else None)
     vocab_size = whole(inner, "vocab_size", teacher.vocab_size)
+    has_qkv_bias, has_o_bias = _promised_biases(inner, model_type)
     attention = "midlayer.self_attn"
     return DrafterConfig(
         hidden_size=whole(inner, "hidden_size"),
@@ -143,14 +144,17 @@ def _drafter_config(
         fc_norm=_norm_flag(config, "fc_norm"),
         norm_before_fc=flag(config, "norm_before_fc"),
         qk_norm=model_type == "qwen3" or f"{attention}.q_norm.weight" in named,
-        qkv_bias=f"{attention}.q_proj.bias" in named or _promised_bias(inner, model_type),
-        o_bias=f"{attention}.o_proj.bias" in named
-        or (model_type != "qwen2" and flag(inner, "attention_bias")),
+        qkv_bias=f"{attention}.q_proj.bias" in named or has_qkv_bias,
+        o_bias=f"{attention}.o_proj.bias" in named or has_o_bias,
     )
 
 
-def _promised_bias(inner: Mapping[str, Any], model_type: str) -> bool:
-    return model_type == "qwen2" or flag(inner, "attention_bias")
+def _promised_biases(inner: Mapping[str, Any], model_type: str) -> tuple[bool, bool]:
+    """Return what the configuration says of biases on q, k, v and on o; tensors may say more."""
+    if model_type == "qwen2":
+        return True, False
+    promised = flag(inner, "attention_bias")
+    return promised, promised
 
 
 def _norm_flag(config: Mapping[str, Any], key: str) -> bool:

@@ -40,7 +40,7 @@ def read_eos(
 
 
 def _ids(value: object, file_name: str, vocab_size: int) -> frozenset[int]:
-    items = [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
+    items: list[Any] = [] if value is None else list(value) if isinstance(value, list | tuple) else [value]
     for item in items:
         if isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < vocab_size:
             raise CheckpointError(

@@ -62,7 +62,8 @@ def checked_aux(written: object, *, shift: int, convention: str, num_teacher_lay
     if not 0 <= low < mid < high <= num_teacher_layers:
         raise CheckpointError(
             f"aux layers {list(ids or entering)} ({convention}) do not fit a teacher of "
-            f"{num_teacher_layers} layers: entering {list(entering)} must increase within 0..{num_teacher_layers}"
+            f"{num_teacher_layers} layers: entering {list(entering)} must increase within "
+            f"0..{num_teacher_layers}"
         )
     return AuxLayers(entering, ids, convention)
 

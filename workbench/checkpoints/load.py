@@ -164,6 +164,7 @@ def _all_checks(
 ) -> tuple[Check, ...]:
     config, weights, vocabulary = drafter.config, drafter.matched.weights, drafter.vocabulary
     embedding = teacher.matched.weights[EMBEDDING]
+    inner_config = detect_layout(draft_config).inner_config(draft_config)
     return (
         checks.teacher_parameters(teacher.config, teacher.matched.weights),
         checks.layer_order(teacher.matched.weights),
@@ -175,9 +176,7 @@ def _all_checks(
         checks.finite("drafter", weights),
         checks.dtypes("drafter", weights),
         checks.unexpected("drafter", drafter.matched.unexpected),
-        checks.rope_frequencies(
-            "drafter", config.rope, detect_layout(draft_config).inner_config(draft_config)
-        ),
+        checks.rope_frequencies("drafter", config.rope, inner_config),
         checks.fc_width(weights, teacher.config),
         checks.aux_layers(config, teacher.config.num_layers),
         checks.d2t_law(

@@ -78,5 +78,5 @@ def _refuse_partial(config: Mapping[str, Any], chosen: Mapping[str, Any]) -> Non
         factor = holder.get("partial_rotary_factor")
         if factor not in (None, 1, 1.0):
             raise CheckpointError(
-                f"config.json: partial_rotary_factor {factor} is not supported, rotation covers the whole head"
+                f"config.json: partial_rotary_factor {factor} is not supported (whole head only)"
             )

@@ -111,7 +111,7 @@ def _biases(model_type: str, config: Mapping[str, Any]) -> Biases:
 
 def _sliding_window(model_type: str, config: Mapping[str, Any], num_layers: int) -> int | None:
     if model_type == "mistral":
-        return config.get("sliding_window", MISTRAL_WINDOW)
+        return _window(config, MISTRAL_WINDOW)
     if model_type not in ("qwen2", "qwen3") or not flag(config, "use_sliding_window"):
         return None
     kinds = config.get("layer_types") or []
@@ -119,7 +119,13 @@ def _sliding_window(model_type: str, config: Mapping[str, Any], num_layers: int)
     windowed = {kind == "sliding_attention" for kind in kinds} or {i >= first for i in range(num_layers)}
     if windowed == {True, False}:
         raise CheckpointError("config.json: only some layers have a sliding window, which is not supported")
-    return config.get("sliding_window") if windowed == {True} else None
+    return _window(config, None) if windowed == {True} else None
+
+
+def _window(config: Mapping[str, Any], default: int | None) -> int | None:
+    """Return the window; an explicit null is full attention, only an absent key takes the default."""
+    value = config.get("sliding_window", default)
+    return None if value is None else whole(config, "sliding_window", default)
 
 
 def teacher_weights(config: TeacherConfig, raw: Mapping[str, torch.Tensor]) -> Matched:

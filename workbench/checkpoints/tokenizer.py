@@ -139,7 +139,8 @@ def _backend(directory: Path, *, trust_remote_code: bool) -> Any:
     known = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     if "tokenizer_class" not in known or ("auto_map" in known and not trust_remote_code):
         kept = {key: known[key] for key in ("bos_token", "eos_token", "chat_template") if key in known}
-        return PreTrainedTokenizerFast(tokenizer_file=str(directory / "tokenizer.json"), **kept)
+        fast: Any = PreTrainedTokenizerFast
+        return fast(tokenizer_file=str(directory / "tokenizer.json"), **kept)
     return AutoTokenizer.from_pretrained(
         str(directory), trust_remote_code=trust_remote_code, local_files_only=True
     )
