@@ -1,0 +1,54 @@
+"""Accept: the longest drafted path that the teacher would have taken, greedily."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tracing.errors import UsageError
+from tracing.stages import Accepted, IntArray, Tensorized, Verified
+from workbench.fused.engine import Engine
+from workbench.fused.state import FusedState
+
+
+def accept(
+    engine: Engine, state: FusedState, tree: Tensorized, verified: Verified, remaining: int
+) -> Accepted:
+    """Walk from the root along the teacher's choices, then cut at the token budget and at EOS.
+
+    Raises:
+        UsageError: No token may be emitted any more.
+    """
+    if remaining < 1:
+        raise UsageError(f"accept needs room for at least 1 token, got remaining={remaining}")
+    columns = {"committed_len": state.committed_len, "target_token_ids": verified.target_token_ids}
+    state.watch.about_to_run("accept", columns)
+    path = accepted_path(tree, verified.target_token_ids)
+    emitted = np.append(tree.token_ids[path[1:]], verified.target_token_ids[path[-1]])[:remaining]
+    is_eos = np.isin(emitted, np.fromiter(engine.eos_token_ids, dtype=np.int64))
+    stop_reason = None
+    if is_eos.any():
+        emitted, stop_reason = emitted[: int(is_eos.argmax()) + 1], "eos"
+    elif len(emitted) == remaining:
+        stop_reason = "length"
+    path = path[: len(emitted)]
+    return Accepted(
+        accepted_nodes=path[1:],
+        final_token_id=int(emitted[-1]),
+        emitted_token_ids=emitted,
+        path_indices=tree.cache_positions[path],
+        stop_reason=stop_reason,
+    )
+
+
+def accepted_path(tree: Tensorized, target_token_ids: IntArray) -> IntArray:
+    """Return the root and the nodes accepted below it, int64 `[A + 1]`; of equal siblings the first."""
+    path = [0]
+    nodes = np.arange(len(tree.token_ids))
+    while True:
+        current = path[-1]
+        chosen = tree.token_ids == target_token_ids[current]
+        # Nodes come after their parents, so looking behind `current` alone ends on any input.
+        found = np.flatnonzero(chosen & tree.valid & (tree.parents == current) & (nodes > current))
+        if len(found) == 0:
+            return np.array(path, dtype=np.int64)
+        path.append(int(found[0]))

@@ -1,0 +1,1 @@
+"""Branch and commit: the committed cache, its replicas, and the ways to adopt an accepted path."""

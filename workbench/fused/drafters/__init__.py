@@ -1,0 +1,1 @@
+"""Drafter networks of the fused path."""

@@ -1,0 +1,35 @@
+"""Exact ranking: best first, ties to the lower index. `topk` promises nothing about ties."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tracing.stages import FloatArray, IntArray
+
+
+def stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the k best of each row, `([R, k] values, [R, k] indices)`, equal values by ascending index.
+
+    Without a tie among the best k + 1 there is one answer, and `topk` finds it; else it is sorted out.
+
+    Args:
+        scores: `[R, W]` with k <= W; NaN ranks last.
+        k: How many.
+    """
+    ranked = torch.where(scores.isnan(), -torch.inf, scores)
+    values, indices = ranked.topk(min(k + 1, ranked.shape[1]), dim=1)
+    if bool((values[:, 1:] == values[:, :-1]).any()):
+        values, indices = ranked.sort(dim=1, descending=True, stable=True)
+    indices = indices[:, :k]
+    return scores.gather(1, indices), indices
+
+
+def best_in_order(scores: FloatArray, num_kept: int) -> IntArray:
+    """Return the indices of the `num_kept` best scores, ascending; ties go to the lower index, NaN is last.
+
+    A child never scores above its parent and has the higher flat number, so a kept child's parent is kept.
+    """
+    ranked = np.where(np.isnan(scores), -np.inf, scores)
+    return np.sort(np.argsort(-ranked, kind="stable")[:num_kept])

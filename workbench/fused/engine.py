@@ -1,0 +1,55 @@
+"""What the stages of one path share: two models, settings and switches. Never changed by a stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tracing.settings import DecodeSettings
+from tracing.stages import IntArray, StageWatch
+from workbench.fused.attention import AttentionCall
+from workbench.fused.cache.manager import CacheManager
+from workbench.fused.drafters.eagle3 import Eagle3
+from workbench.fused.state import FusedState
+from workbench.fused.switches import Switches
+from workbench.fused.teacher import Teacher
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """The fixed parts of a fused path.
+
+    Attributes:
+        vocab_size: V; token ids are below it.
+        eos_token_ids: Tokens that end a turn.
+        pad_token_id: Token of padded rows; any legal id, its row is cut off from everything.
+        replication: How the committed cache is replicated, see `CacheManager`.
+    """
+
+    teacher: Teacher
+    drafter: Eagle3
+    settings: DecodeSettings
+    switches: Switches
+    device: torch.device
+    vocab_size: int
+    eos_token_ids: frozenset[int] = frozenset()
+    pad_token_id: int = 0
+    replication: str = "incremental"
+
+    def begin(self, watch: StageWatch) -> FusedState:
+        """Return a fresh state that reports to `watch`."""
+        return FusedState(watch, self.new_caches())
+
+    def new_caches(self) -> CacheManager:
+        """Return empty teacher caches."""
+        return CacheManager(self.teacher.new_cache(), self.replication)
+
+    def attention_call(self, *, tree: bool = False, causal: bool = False) -> AttentionCall:
+        """Return how a forward runs its attention under the switches."""
+        return AttentionCall(fused=self.switches.fused_attention(tree=tree), causal=causal)
+
+    def to_device(self, array: IntArray) -> Tensor:
+        """Return host integers as int64 on the device."""
+        return torch.from_numpy(array).to(self.device)

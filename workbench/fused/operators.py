@@ -1,0 +1,54 @@
+"""Norm, rotary embedding and SwiGLU: fused through `workbench.npu.calls`, or eager, each switched alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from workbench.npu import calls
+
+
+@dataclass(frozen=True, slots=True)
+class Operators:
+    """The pointwise operators of one path.
+
+    Attributes:
+        eager: Which of `norm`, `rotary`, `swiglu` run as plain torch.
+    """
+
+    eager: frozenset[str] = frozenset()
+
+    def rms_norm(self, hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+        """Return `hidden` over its root mean square times `weight`, along the last axis."""
+        if "norm" in self.eager:
+            return eager_rms_norm(hidden, weight, epsilon)
+        return calls.npu_rms_norm(hidden, weight, epsilon)[0]
+
+    def rotary(self, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """Return `states` `[1, S, H, D]` rotated by tables `[1, S, 1, D]` (the exact BSND broadcast form)."""
+        if "rotary" in self.eager:
+            return eager_rotary(states, cos, sin)
+        return calls.npu_rotary_mul(states, cos, sin)
+
+    def swiglu(self, gate_and_up: Tensor) -> Tensor:
+        """Return `silu(gate) * up` of `[..., 2 * I]`, gate first."""
+        if "swiglu" in self.eager:
+            gate, up = gate_and_up.chunk(2, dim=-1)
+            return functional.silu(gate) * up
+        return calls.npu_swiglu(gate_and_up)
+
+
+def eager_rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
+    """RMSNorm as Llama defines it: float32 statistics, rounded before the weight is applied."""
+    exact = hidden.float()
+    scaled = exact * torch.rsqrt(exact.square().mean(-1, keepdim=True) + epsilon)
+    return weight * scaled.to(hidden.dtype)
+
+
+def eager_rotary(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate halves: `states * cos + (-second half, first half) * sin`."""
+    first, second = states.chunk(2, dim=-1)
+    return states * cos + torch.cat((-second, first), dim=-1) * sin

@@ -1,0 +1,180 @@
+"""The fused path as a value: models built from plain data, six stages, windows on the caches."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Set
+from functools import partial
+from typing import Any, Final
+
+import torch
+
+from tracing.errors import EnvironmentProblemError, UsageError
+from tracing.models import ModelPair
+from tracing.settings import DecodeSettings
+from tracing.stages import DecodePath, Stages
+from workbench.fused.accept import accept
+from workbench.fused.commit import commit
+from workbench.fused.draft import draft
+from workbench.fused.drafters.eagle3 import Eagle3
+from workbench.fused.engine import Engine
+from workbench.fused.operators import Operators
+from workbench.fused.prefill import prefill
+from workbench.fused.state import kv_lengths, kv_rows
+from workbench.fused.switches import Switches, read_switches
+from workbench.fused.teacher import Teacher
+from workbench.fused.tensorize import tensorize
+from workbench.fused.verify import verify
+from workbench.npu.ways import register
+
+DEVICES: Final = ("auto", "cpu", "cuda", "npu")
+DTYPES: Final[Mapping[str, torch.dtype]] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+COMMIT_MODES: Final = ("fast_reorder", "full_reorder", "length")
+_HEAD_DIM_STEP: Final = 16
+"""The fused attention operator takes head dims in multiples of this (BSND, more than one query row)."""
+
+
+def make_path(
+    pair: ModelPair,
+    settings: DecodeSettings,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    eager: Set[str] = frozenset(),
+    replication: str = "incremental",
+    pad_token_id: int = 0,
+    environment: Mapping[str, str] | None = None,
+) -> DecodePath:
+    """Build the fused path over the given weights, which are never changed.
+
+    Args:
+        pair: Teacher and drafter as plain data.
+        settings: Tree shape, commit mode and the like.
+        device: `auto` is the NPU when there is one, else the CPU.
+        dtype: `auto` is bfloat16 on an NPU, else float32; or `float32`, `bfloat16`, `float16`.
+        eager: Operators to run as plain torch: `attention`, `norm`, `rotary`, `swiglu`.
+        replication: `incremental` or `deepcopy`, see `CacheManager`.
+        pad_token_id: Token of padded rows.
+        environment: Where the paper's variables are read from; the process's own when None.
+
+    Raises:
+        UsageError: A setting that cannot be.
+        CheckpointError: Weights that do not fit their configuration, or an unknown architecture.
+        EnvironmentProblemError: The device is not there.
+    """
+    _check(settings, pad_token_id, pair.teacher.vocab_size)
+    place = choose_device(device)
+    number = choose_dtype(dtype, place)
+    asked = read_switches(eager, os.environ if environment is None else environment)
+    switches = fit_switches(asked, pair, place, number)
+    operators = Operators(switches.eager)
+    engine = Engine(
+        teacher=Teacher(
+            pair.teacher, pair.teacher_weights, pair.drafter.aux_layers, operators, device=place, dtype=number
+        ),
+        drafter=Eagle3(
+            pair.drafter, pair.drafter_weights, pair.target_from_draft, operators, device=place, dtype=number
+        ),
+        settings=settings,
+        switches=switches,
+        device=place,
+        vocab_size=pair.teacher.vocab_size,
+        eos_token_ids=pair.eos_token_ids,
+        pad_token_id=pad_token_id,
+        replication=replication,
+    )
+    engine.new_caches()  # says at once when `replication` is unknown
+    return DecodePath(
+        name="fused",
+        stages=Stages(
+            prefill=partial(prefill, engine),
+            draft=partial(draft, engine),
+            tensorize=partial(tensorize, engine),
+            verify=partial(verify, engine),
+            accept=partial(accept, engine),
+            commit=partial(commit, engine),
+        ),
+        begin=engine.begin,
+        kv_rows=kv_rows,
+        kv_lengths=kv_lengths,
+        lacks=frozenset({"slots"}),
+        info=_info(engine, number),
+    )
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of that name.
+
+    Raises:
+        UsageError: No such name.
+        EnvironmentProblemError: No such device on this machine.
+    """
+    if name not in DEVICES:
+        raise UsageError(f"device should be one of {', '.join(DEVICES)}, got {name!r}")
+    has_npu = register().way.num_devices > 0
+    if name == "npu" and not has_npu:
+        raise EnvironmentProblemError(
+            "device npu was asked for, but no Ascend device can be used; try --device cpu"
+        )
+    if name == "cuda" and not torch.cuda.is_available():
+        raise EnvironmentProblemError("device cuda was asked for, but torch sees none; try --device cpu")
+    if name == "auto":
+        name = "npu" if has_npu else "cpu"
+    return torch.device(name)
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    """Return the dtype of that name; `auto` depends on the device.
+
+    Raises:
+        UsageError: No such name.
+    """
+    if name == "auto":
+        name = "bfloat16" if device.type == "npu" else "float32"
+    if name not in DTYPES:
+        raise UsageError(f"dtype should be auto, {', '.join(DTYPES)}, got {name!r}")
+    return DTYPES[name]
+
+
+def fit_switches(asked: Switches, pair: ModelPair, device: torch.device, dtype: torch.dtype) -> Switches:
+    """Make eager what the operators' contracts do not allow for this pair, and say why."""
+    fitted = asked
+    head_dims = {pair.teacher.head_dim, pair.drafter.head_dim}
+    if any(head_dim % _HEAD_DIM_STEP for head_dim in head_dims):
+        reason = f"attention is eager: head dims {sorted(head_dims)} are no multiples of {_HEAD_DIM_STEP}"
+        fitted = fitted.with_eager({"attention"}, reason)
+    if device.type == "npu" and dtype is torch.float32:
+        fitted = fitted.with_eager(
+            {"attention"}, "attention is eager: the operator has no float32 on a device"
+        )
+    if "yarn" in {pair.teacher.rope.kind, pair.drafter.rope.kind}:
+        fitted = fitted.with_eager({"rotary"}, "rotary is eager: yarn scales cosines beyond 1")
+    return fitted
+
+
+def _check(settings: DecodeSettings, pad_token_id: int, vocab_size: int) -> None:
+    if settings.kv_layout != "contiguous":
+        raise UsageError(f"kv_layout should be contiguous on this path, got {settings.kv_layout!r}")
+    if settings.commit_mode not in COMMIT_MODES:
+        raise UsageError(
+            f"commit_mode should be one of {', '.join(COMMIT_MODES)}, got {settings.commit_mode!r}"
+        )
+    if not 0 <= pad_token_id < vocab_size:
+        raise UsageError(f"pad_token_id should be 0 to {vocab_size - 1}, got {pad_token_id}")
+
+
+def _info(engine: Engine, dtype: torch.dtype) -> Mapping[str, Any]:
+    relaxed = dtype is torch.float32 and engine.device.type != "npu"
+    return {
+        "way": dict(register().way.as_json()),
+        "device": str(engine.device),
+        "dtype": str(dtype).removeprefix("torch."),
+        "relaxed": "float32 is off the operators' contract; allowed off-device only" if relaxed else None,
+        "switches": dict(engine.switches.as_json()),
+        "commit_mode": engine.settings.commit_mode,
+        "replication": engine.replication,
+    }

@@ -1,0 +1,70 @@
+"""The private state of one fused decode: caches and what the next draft needs. No modules, no weights."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tracing.stages import IntArray, StageWatch
+from workbench.fused.cache.contiguous import ContiguousCache
+from workbench.fused.cache.manager import CacheManager
+
+
+@dataclass(slots=True)
+class FusedState:
+    """State between two stages; `copy.deepcopy` gives an independent one that reports to the same watch.
+
+    Attributes:
+        watch: Who is told before launches.
+        caches: Teacher caches, committed and branches.
+        drafter_cache: One row per pair (feature j, token j + 1) that was fed to the drafter.
+        new_features: Teacher features of the rows committed since the last draft, `[R, 3 * H]`.
+        new_token_ids: Tokens that follow those rows, the root last, int64 `[R]`; None before prefill.
+    """
+
+    watch: StageWatch
+    caches: CacheManager
+    drafter_cache: ContiguousCache = field(default_factory=lambda: ContiguousCache(1))
+    new_features: Tensor | None = None
+    new_token_ids: Tensor | None = None
+
+    @property
+    def committed_len(self) -> int:
+        """L, rows of the committed cache."""
+        return self.caches.committed_len
+
+    @property
+    def root_token_id(self) -> int:
+        """The last emitted token, not yet in the cache."""
+        return int(self.new_token_ids[-1]) if self.new_token_ids is not None else 0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FusedState:
+        memo[id(self.watch)] = self.watch
+        with torch.inference_mode(mode=False):
+            return FusedState(
+                **{name.name: copy.deepcopy(getattr(self, name.name), memo) for name in fields(self)}
+            )
+
+
+def kv_rows(state: FusedState, cache: str, positions: IntArray) -> Tensor | None:
+    """Copy rows of a cache as `[layers, 2, kv_heads, R, D]`; see `tracing.stages.DecodePath`."""
+    found = _cache(state, cache)
+    if found is None or found.get_seq_length() == 0:
+        return None
+    return torch.stack(found.gather(positions)).transpose(2, 3).contiguous()
+
+
+def kv_lengths(state: FusedState, cache: str) -> tuple[int, ...] | None:
+    """Return the length of each layer of a cache, or None where there is no such cache yet."""
+    found = _cache(state, cache)
+    return None if found is None else found.lengths
+
+
+def _cache(state: FusedState, name: str) -> ContiguousCache | None:
+    if name == "branch":
+        return state.caches.branch_caches[0] if state.caches.branch_caches else None
+    return {"main": state.caches.main_cache, "drafter": state.drafter_cache}.get(name)

@@ -1,0 +1,130 @@
+"""The teacher: a transformers model over the given weights, its operators replaced by the device's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tracing.errors import CheckpointError
+from tracing.models import TeacherConfig
+from workbench.fused.attention import AttentionCall
+from workbench.fused.cache.contiguous import ContiguousCache
+from workbench.fused.operators import Operators
+from workbench.fused.teacher_config import build_config, build_empty_model
+from workbench.fused.teacher_modules import ATTENTION, install
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherRows:
+    """Output of one forward.
+
+    Attributes:
+        logits: `[R, V]`, or the last row only, `[1, V]`.
+        features: Residual stream entering the tapped layers, `[R, 3 * H]`, low to high.
+    """
+
+    logits: Tensor
+    features: Tensor
+
+
+class Teacher:
+    """A causal language model that reports features and takes its mask in the device's form.
+
+    Attributes:
+        window: Attention window in tokens, 0 for none.
+        num_layers: Layers of the model, and of its cache.
+    """
+
+    def __init__(
+        self,
+        config: TeacherConfig,
+        weights: Mapping[str, Tensor],
+        aux_layers: tuple[int, int, int],
+        operators: Operators,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.window = config.sliding_window or 0
+        self.num_layers = config.num_layers
+        self._device = device
+        self._aux_layers = aux_layers
+        self._model = _load(config, weights, device, dtype)
+        install(self._model, operators)
+        self._tapped: dict[int, Tensor] = {}
+        self._tap(aux_layers)
+
+    def new_cache(self) -> ContiguousCache:
+        """Return an empty cache for this model."""
+        return ContiguousCache(self.num_layers)
+
+    def forward(
+        self,
+        token_ids: Tensor,
+        position_ids: Tensor,
+        cache: ContiguousCache,
+        call: AttentionCall,
+        *,
+        blocked: Tensor | None = None,
+        last_only: bool = False,
+    ) -> TeacherRows:
+        """Run R rows; their keys and values are appended to `cache`.
+
+        Args:
+            token_ids: int64 `[R]` on the teacher's device.
+            position_ids: Rotary positions, int64 `[R]`.
+            cache: Extended in place.
+            call: How attention runs; learns what it was given.
+            blocked: bool `[1, 1, R, L + R]`, True is left out; None with `call.causal`.
+            last_only: Logits of the last row only.
+        """
+        output: Any = self._model(
+            input_ids=token_ids[None],
+            position_ids=position_ids[None],
+            attention_mask=blocked,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1 if last_only else 0,
+            attention_call=call,
+        )
+        features = torch.cat([self._tapped[layer] for layer in self._aux_layers], dim=-1)
+        self._tapped.clear()
+        return TeacherRows(output.logits[0], features[0])
+
+    def _tap(self, aux_layers: tuple[int, int, int]) -> None:
+        """Keep what enters each tapped layer; boundary `num_layers` is what enters the final norm."""
+        base: Any = self._model.model
+        boundaries = [*base.layers, base.norm]
+        if not all(0 <= layer < len(boundaries) for layer in aux_layers):
+            raise CheckpointError(
+                f"tapped layers should be in 0 to {self.num_layers}, the drafter asks for {list(aux_layers)}"
+            )
+        for layer in set(aux_layers):
+            boundaries[layer].register_forward_pre_hook(self._keeper(layer))
+
+    def _keeper(self, layer: int) -> Any:
+        def keep(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+            self._tapped[layer] = arguments[0]
+
+        return keep
+
+
+def _load(
+    config: TeacherConfig, weights: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
+) -> nn.Module:
+    """Return the model over `weights`; tensors already in place are shared, never copied or written."""
+    hf_config = build_config(config)
+    model = build_empty_model(hf_config, ATTENTION, dtype)
+    placed = {key: tensor.detach().to(device=device, dtype=dtype) for key, tensor in weights.items()}
+    try:
+        model.load_state_dict(placed, strict=True, assign=True)
+    except RuntimeError as problem:
+        told = " ".join(str(problem).split())[:300]
+        raise CheckpointError(f"teacher weights do not fit their configuration: {told}") from problem
+    base: Any = model.model
+    base.rotary_emb = type(base.rotary_emb)(config=hf_config).to(device)  # its table was built without memory
+    return model.requires_grad_(requires_grad=False)

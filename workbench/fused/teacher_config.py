@@ -1,0 +1,96 @@
+"""From the plain teacher configuration to a transformers model without weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.configuration_utils import PretrainedConfig
+
+from tracing.errors import CheckpointError
+from tracing.models import TeacherConfig
+
+HF_MODEL_TYPES: Final[Mapping[str, str]] = {
+    "llama": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "mistral": "mistral",
+    "PanguEmbedded": "llama",  # Llama blocks with biases on q, k, v and o
+}
+"""Our model types and the transformers architecture that computes them."""
+
+_NOT_ARCHITECTURE: Final = frozenset(
+    {"architectures", "auto_map", "model_type", "torch_dtype", "dtype", "transformers_version"}
+    | {"quantization_config", "bias", "_name_or_path", "_attn_implementation", "use_cache"}
+)
+_ROPE_KEYS: Final = frozenset({"rope_parameters", "rope_scaling", "rope_theta"})
+
+
+def build_config(teacher: TeacherConfig) -> PretrainedConfig:
+    """Return the transformers configuration: the checkpoint's own keys over our normalised ones.
+
+    Raises:
+        CheckpointError: An architecture that the fused path does not have, or layers with different windows.
+    """
+    if teacher.model_type not in HF_MODEL_TYPES:
+        raise CheckpointError(
+            f"the fused path has teachers of type {', '.join(HF_MODEL_TYPES)}, got {teacher.model_type!r}"
+        )
+    own = {key: value for key, value in teacher.hf_config.items() if key not in _NOT_ARCHITECTURE}
+    keys = _normalised_keys(teacher)
+    if _ROPE_KEYS & own.keys():
+        del keys["rope_parameters"]
+    keys |= own | _fixed_keys(teacher)
+    config = AutoConfig.for_model(HF_MODEL_TYPES[teacher.model_type], **keys)
+    windows = set(getattr(config, "layer_types", None) or ())
+    if len(windows) > 1:
+        raise CheckpointError(
+            f"the fused path needs one attention window for all layers, the teacher has {sorted(windows)}"
+        )
+    return config
+
+
+def build_empty_model(config: PretrainedConfig, attention: str, dtype: torch.dtype) -> nn.Module:
+    """Return the model on the meta device: no memory, no weights."""
+    with torch.device("meta"):
+        model: nn.Module = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+            config, attn_implementation=attention, dtype=dtype
+        )
+    return model.eval().requires_grad_(requires_grad=False)
+
+
+def _normalised_keys(teacher: TeacherConfig) -> dict[str, Any]:
+    return {
+        "vocab_size": teacher.vocab_size,
+        "hidden_size": teacher.hidden_size,
+        "intermediate_size": teacher.intermediate_size,
+        "num_hidden_layers": teacher.num_layers,
+        "num_attention_heads": teacher.num_heads,
+        "num_key_value_heads": teacher.num_kv_heads,
+        "rms_norm_eps": teacher.rms_norm_eps,
+        "max_position_embeddings": teacher.max_position_embeddings,
+        "max_window_layers": 0,
+        "rope_parameters": {
+            "rope_type": teacher.rope.kind,
+            "rope_theta": teacher.rope.theta,
+            **teacher.rope.parameters,
+        },
+    }
+
+
+def _fixed_keys(teacher: TeacherConfig) -> dict[str, Any]:
+    """What must be as we say: defaults of the library's configuration classes differ from checkpoints'."""
+    window = teacher.sliding_window
+    return {
+        "head_dim": teacher.head_dim,
+        "attention_bias": teacher.qkv_bias,
+        "mlp_bias": teacher.mlp_bias,
+        "sliding_window": window,
+        "use_sliding_window": window is not None,
+        "tie_word_embeddings": False,  # `lm_head.weight` is always given
+        "pad_token_id": None,
+        "attention_dropout": 0.0,
+    }
