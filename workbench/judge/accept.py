@@ -1,0 +1,97 @@
+"""Judges acceptance: an obvious walk over the tree and the choices, cut at EOS and at the limit; all exact."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tracing.moment import Moment
+from tracing.stages import Accepted, IntArray
+from workbench.judge.ancestry import accepted_walk
+from workbench.judge.evidence import AcceptEvidence
+from workbench.judge.exact import judge_list
+from workbench.judge.notes import Notes, StageJudgement
+
+
+def judge_accept(evidence: AcceptEvidence, moment: Moment) -> StageJudgement:
+    """Judge both paths by the same law; each later law starts from the path's own earlier answer."""
+    notes = Notes(moment, "accept")
+    expected = expected_accepted(evidence)
+    for path, accepted in (("fused", evidence.fused), ("reference", evidence.reference)):
+        if accepted is None:
+            notes.skip("*", f"the {path} path does not provide it")
+        else:
+            _judge_path(notes, evidence, accepted, expected, path)
+    return notes.judgement()
+
+
+def expected_accepted(evidence: AcceptEvidence) -> IntArray:
+    """Return the accepted draft nodes, already cut: a cut token becomes the final one."""
+    choices, tokens = evidence.target_token_ids, evidence.token_ids
+    accepted = accepted_walk(tokens, evidence.parents, evidence.valid, choices)
+    emitted = [int(tokens[node]) for node in accepted] + [int(choices[accepted[-1] if accepted else 0])]
+    num_emitted = min(len(emitted), max(evidence.remaining, 1))
+    for place, token_id in enumerate(emitted[:num_emitted]):
+        if token_id in evidence.eos_token_ids:
+            num_emitted = place + 1
+            break
+    return np.array(accepted[: num_emitted - 1], dtype=np.int64)
+
+
+def _judge_path(
+    notes: Notes, evidence: AcceptEvidence, accepted: Accepted, expected: IntArray, path: str
+) -> None:
+    """Judge one path's acceptance."""
+    nodes = np.asarray(accepted.accepted_nodes, dtype=np.int64)
+    why = "the longest path on which every token is the choice before it, cut at EOS and at the limit"
+    judge_list(notes, "JUDGE-ACCEPT-NODES", "accepted_nodes", nodes, expected, path, why)
+    notes.check("accepted_nodes")
+    if not ((nodes >= 0) & (nodes < len(evidence.token_ids))).all():
+        return  # nothing can be looked up with these numbers; the finding above stands
+    last = int(nodes[-1]) if nodes.size else 0
+    final = int(evidence.target_token_ids[last])
+    if accepted.final_token_id != final:
+        notes.finding(
+            "JUDGE-ACCEPT-FINAL",
+            "final_token_id",
+            f"the final token is {accepted.final_token_id}, but the choice after node {last} is {final}",
+            guilty=path,
+            node=last,
+            fused=accepted.final_token_id,
+            reference=final,
+        )
+    emitted = np.append(evidence.token_ids[nodes], accepted.final_token_id)
+    why = "the accepted tokens, then the final one"
+    judge_list(
+        notes,
+        "JUDGE-ACCEPT-EMITTED",
+        "emitted_token_ids",
+        np.asarray(accepted.emitted_token_ids),
+        emitted,
+        path,
+        why,
+    )
+    kept = evidence.committed_len + np.append(0, nodes)
+    why = "L for the root, then L + node for each accepted node"
+    judge_list(notes, "JUDGE-ACCEPT-PATH", "path_indices", np.asarray(accepted.path_indices), kept, path, why)
+    _judge_stop(notes, evidence, accepted, path)
+    for column in ("final_token_id", "emitted_token_ids", "path_indices", "stop_reason"):
+        notes.check(column)
+
+
+def _judge_stop(notes: Notes, evidence: AcceptEvidence, accepted: Accepted, path: str) -> None:
+    """Judge the stop reason against the path's own emitted tokens."""
+    expected = None
+    if accepted.final_token_id in evidence.eos_token_ids:
+        expected = "eos"
+    elif len(accepted.emitted_token_ids) >= evidence.remaining:
+        expected = "length"
+    if accepted.stop_reason != expected:
+        notes.finding(
+            "JUDGE-ACCEPT-STOP",
+            "stop_reason",
+            f"stop_reason is {accepted.stop_reason}, expected {expected}: {len(accepted.emitted_token_ids)} tokens "
+            f"emitted of {evidence.remaining} left, the last is {accepted.final_token_id}",
+            guilty=path,
+            fused=str(accepted.stop_reason),
+            reference=str(expected),
+        )

@@ -1,0 +1,131 @@
+"""Judges commit: prefix and moved rows keep their bits inside one path's own cache; all exact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracing.moment import Moment
+from workbench.judge.evidence import CommitEvidence
+from workbench.judge.notes import Notes, StageJudgement
+
+
+def judge_commit(evidence: CommitEvidence, moment: Moment, path: str = "fused") -> StageJudgement:
+    """Judge what commit did to the cache of `path`."""
+    notes = Notes(moment, "commit")
+    _judge_lengths(notes, evidence, path)
+    _judge_said(notes, evidence, path)
+    _judge_prefix(notes, evidence, path)
+    _judge_moved(notes, evidence, path)
+    return notes.judgement()
+
+
+def _judge_lengths(notes: Notes, evidence: CommitEvidence, path: str) -> None:
+    """Judge the length law in the report of commit and in every layer."""
+    expected = evidence.committed_len + len(evidence.path_indices)
+    said: list[tuple[str, int]] = []
+    if evidence.committed is not None:
+        said.append(("committed_len_after", evidence.committed.committed_len_after))
+    said += [
+        (f"length of layer {layer}", length) for layer, length in enumerate(evidence.lengths_after or ())
+    ]
+    if evidence.rows_after is not None and not evidence.lengths_after:
+        said.append(("number of rows after commit", _rows_first(evidence.rows_after).shape[0]))
+    if not said:
+        notes.skip("committed_len_after", f"the {path} path does not provide it")
+        return
+    notes.check("committed_len_after")
+    for what, length in said:
+        if length != expected:
+            message = f"{what} is {length}, expected L + A + 1 = {expected}"
+            notes.finding(
+                "JUDGE-COMMIT-LENGTH",
+                "committed_len_after",
+                message,
+                guilty=path,
+                fused=length,
+                reference=expected,
+            )
+            return
+
+
+def _judge_said(notes: Notes, evidence: CommitEvidence, path: str) -> None:
+    """Judge what commit said of itself: a legal mode, the prefix kept."""
+    committed = evidence.committed
+    if committed is None or committed.commit_mode is None:
+        notes.skip("commit_mode", f"the {path} path does not provide it")
+        return
+    notes.check("commit_mode")
+    chain = evidence.committed_len + np.arange(len(evidence.path_indices))
+    if committed.commit_mode == "length" and not np.array_equal(evidence.path_indices, chain):
+        message = f"a length commit ran, but the path is {np.asarray(evidence.path_indices).tolist()}, not {chain.tolist()}"
+        notes.finding(
+            "JUDGE-COMMIT-MODE", "commit_mode", message, guilty=path, fused="length", reference="reorder"
+        )
+    if committed.prefix_kept is False:
+        message = "commit says that positions 0..L-1 did not keep their order"
+        notes.finding(
+            "JUDGE-COMMIT-KEPT", "prefix_kept", message, guilty=path, fused="False", reference="True"
+        )
+
+
+def _judge_prefix(notes: Notes, evidence: CommitEvidence, path: str) -> None:
+    """Judge that rows 0..L-1 are bit-equal before and after."""
+    if evidence.rows_before is None or evidence.rows_after is None:
+        notes.skip("kv_prefix", f"the {path} path does not show its cache")
+        return
+    notes.check("kv_prefix")
+    before, after = _rows_first(evidence.rows_before), _rows_first(evidence.rows_after)
+    num_rows = min(evidence.committed_len, len(before), len(after))
+    changed = np.flatnonzero(~_rows_equal(before[:num_rows], after[:num_rows]))
+    if changed.size:
+        message = (
+            f"committed row {changed[0]} changed its bits during the step ({changed.size} of {num_rows} rows)"
+        )
+        notes.finding("JUDGE-COMMIT-PREFIX", "kv_digest_after", message, guilty=path, fused=int(changed[0]))
+
+
+def _judge_moved(notes: Notes, evidence: CommitEvidence, path: str) -> None:
+    """Judge that row L + j after commit is the branch row of the j-th node of the path, bit for bit."""
+    if evidence.branch_rows is None or evidence.rows_after is None:
+        notes.skip("kv_rows", f"the {path} path does not show its branch cache")
+        return
+    notes.check("kv_rows")
+    branch, after = _rows_first(evidence.branch_rows), _rows_first(evidence.rows_after)
+    for place, position in enumerate(np.asarray(evidence.path_indices).tolist()):
+        target, node = evidence.committed_len + place, position - evidence.committed_len
+        if target >= len(after) or not 0 <= node < len(branch):
+            message = f"row {target} (node {node} of the path) is not there to be compared"
+        elif _rows_equal(branch[node : node + 1], after[target : target + 1])[0]:
+            continue
+        else:
+            holder = np.flatnonzero(_rows_equal(branch, np.broadcast_to(after[target], branch.shape)))
+            held = (
+                f"those of node {holder[0]}" if holder.size else "of no node of this step (stale or altered)"
+            )
+            message = f"row {target} should hold the bits of node {node} and holds {held}"
+        notes.finding(
+            "JUDGE-COMMIT-ROWS",
+            "kv_row_digests",
+            message,
+            guilty=path,
+            node=node,
+            fused=target,
+            reference=position,
+        )
+
+
+def _rows_first(array: NDArray[Any]) -> NDArray[Any]:
+    """Return one line of bytes per row, uint8 `[R, ...]`: digests `[R]` or `[layers, 2, kv_heads, R, D]`."""
+    rows = array if array.ndim == 1 else np.moveaxis(array, 3, 0)
+    rows = np.ascontiguousarray(rows).reshape(rows.shape[0], -1)
+    return rows.view(np.uint8)
+
+
+def _rows_equal(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which rows have the same bytes, `[R]`; rows of another width are never equal."""
+    if left.shape != right.shape:
+        return np.zeros(len(left), dtype=np.bool_)
+    return np.asarray((left == right).all(axis=1), dtype=np.bool_)

@@ -1,0 +1,108 @@
+"""Exact comparison of integer and boolean arrays, node by node."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from workbench.judge.notes import Notes
+from workbench.judge.row_findings import MAX_ROWS_NAMED
+
+
+def same_shape(notes: Notes, column: str, value: NDArray[Any], shape: tuple[int, ...], path: str) -> bool:
+    """Say whether an array has the expected shape, and write down when it has not."""
+    if value.shape == shape:
+        return True
+    notes.finding(
+        "JUDGE-SHAPE",
+        column,
+        f"{column} of the {path} path has shape {list(value.shape)}, expected {list(shape)}",
+        guilty=path,
+        fused=str(list(value.shape)),
+        reference=str(list(shape)),
+    )
+    return False
+
+
+def judge_exact(
+    notes: Notes,
+    rule: str,
+    column: str,
+    value: NDArray[Any],
+    expected: NDArray[Any],
+    nodes: NDArray[np.int64],
+    path: str,
+) -> None:
+    """Compare `value[node]` with `expected[node]` for each of `nodes`, NaN equal to NaN.
+
+    Args:
+        notes: Where to write.
+        rule: Rule that a difference violates.
+        column: Trace column.
+        value, expected: `[N]`, same shape.
+        nodes: Which entries to compare.
+        path: Whose value it is.
+    """
+    wrong = [int(node) for node in nodes if not _same(value[node], expected[node])]
+    for count, node in enumerate(wrong[:MAX_ROWS_NAMED]):
+        more = len(wrong) - MAX_ROWS_NAMED if count == MAX_ROWS_NAMED - 1 else 0
+        tail = f"; and {more} more nodes" if more > 0 else ""
+        notes.finding(
+            rule,
+            column,
+            f"{column} of node {node} is {value[node].item()}, expected {expected[node].item()}{tail}",
+            guilty=path,
+            node=node,
+            fused=value[node].item(),
+            reference=expected[node].item(),
+        )
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Say whether two numpy scalars are equal, NaN included."""
+    return bool(left == right or (left != left and right != right))  # noqa: PLR0124 - NaN differs from itself
+
+
+def judge_list(
+    notes: Notes, rule: str, column: str, value: NDArray[Any], expected: NDArray[Any], path: str, message: str
+) -> None:
+    """Compare two short lists whole, length included; `message` says what the list must be."""
+    ours, theirs = value.tolist(), expected.tolist()
+    if ours == theirs:
+        return
+    notes.finding(
+        rule,
+        column,
+        f"{column} is {ours}, expected {theirs}: {message}",
+        guilty=path,
+        fused=str(ours),
+        reference=str(theirs),
+    )
+
+
+def judge_visible(
+    notes: Notes,
+    rule: str,
+    value: NDArray[np.bool_],
+    expected: NDArray[np.bool_],
+    nodes: NDArray[np.int64],
+    path: str,
+) -> None:
+    """Compare rows of `visible[query, key]`, naming the first wrong key of each query."""
+    wrong = [int(node) for node in nodes if not np.array_equal(value[node], expected[node])]
+    for count, node in enumerate(wrong[:MAX_ROWS_NAMED]):
+        key = int(np.flatnonzero(value[node] != expected[node])[0])
+        sees = bool(value[node, key])
+        more = len(wrong) - MAX_ROWS_NAMED if count == MAX_ROWS_NAMED - 1 else 0
+        tail = f"; and {more} more nodes" if more > 0 else ""
+        notes.finding(
+            rule,
+            "visible",
+            f"node {node} {'sees' if sees else 'does not see'} node {key}, expected the contrary{tail}",
+            guilty=path,
+            node=node,
+            fused=f"visible[{node}, {key}] = {sees}",
+            reference=f"visible[{node}, {key}] = {not sees}",
+        )

@@ -1,0 +1,109 @@
+"""Rows of one float quantity, measured against the truth in both norms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracing.errors import UsageError
+from workbench.judge.allowance import Floats, RowAllowances, largest, root_mean_square, row_allowances
+
+
+@dataclass(frozen=True, slots=True)
+class GroupRows:
+    """One group of rows (one layer's K or V, or the whole quantity) after judging; arrays are `[R]`.
+
+    Attributes:
+        label: E.g. `K of layer 3`, or empty.
+        fused, truth: float64 `[R, W]`.
+        error, error_rms: Errors in both norms.
+        allowance: Allowances in both norms; NaN where no sample was finite.
+        fused_finite, truth_finite: Whether each row is finite.
+    """
+
+    label: str
+    fused: Floats
+    truth: Floats
+    error: Floats
+    error_rms: Floats
+    allowance: RowAllowances
+    fused_finite: NDArray[np.bool_]
+    truth_finite: NDArray[np.bool_]
+
+    @property
+    def finite(self) -> NDArray[np.bool_]:
+        """Both sides finite, `[R]`."""
+        return self.fused_finite & self.truth_finite
+
+    @property
+    def passed(self) -> NDArray[np.bool_]:
+        """Finite, judged, and within both allowances, `[R]`."""
+        with np.errstate(invalid="ignore"):
+            inside = (self.error <= self.allowance.largest) & (self.error_rms <= self.allowance.rms)
+        return self.finite & inside
+
+    @property
+    def failed(self) -> NDArray[np.bool_]:
+        """Finite and beyond an allowance, `[R]`; a row without an allowance neither passes nor fails."""
+        return self.finite & np.isfinite(self.allowance.largest) & ~self.passed
+
+
+def as_groups(array: NDArray[Any]) -> NDArray[Any]:
+    """Return `[G, R, W]`: G = layers x 2 for K and V, 1 otherwise.
+
+    Raises:
+        UsageError: Not `[W]`, `[R, W]` or `[layers, 2, kv_heads, R, D]`.
+    """
+    if array.ndim == 1:
+        return array.reshape(1, 1, -1)
+    if array.ndim == 2:
+        return array[None]
+    if array.ndim == 5:
+        layers, two, heads, rows, width = array.shape
+        return array.transpose(0, 1, 3, 2, 4).reshape(layers * two, rows, heads * width)
+    raise UsageError(
+        f"rows to judge should be [W], [R, W] or [layers, 2, kv_heads, R, D], got shape {list(array.shape)}"
+    )
+
+
+def group_label(quantity: NDArray[Any], group: int) -> str:
+    """Return which layer's K or V a group is, or an empty string."""
+    if quantity.ndim != 5:
+        return ""
+    return f"{'KV'[group % 2]} of layer {group // 2}"
+
+
+def measure(
+    label: str, fused: NDArray[Any], truth: NDArray[Any], samples: tuple[NDArray[Any], ...], dtype: str
+) -> GroupRows:
+    """Measure one group of rows, all arrays `[R, W]`."""
+    fused = np.asarray(fused, dtype=np.float64)
+    truth = np.asarray(truth, dtype=np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = fused - truth
+        return GroupRows(
+            label=label,
+            fused=fused,
+            truth=truth,
+            error=largest(error),
+            error_rms=root_mean_square(error),
+            allowance=row_allowances(truth, samples, dtype),
+            fused_finite=np.isfinite(fused).all(axis=-1),
+            truth_finite=np.isfinite(truth).all(axis=-1),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One quantity after judging.
+
+    Attributes:
+        groups: Its groups, in order of layers.
+        rows: Node or position of each kept row, int64 `[R]`.
+    """
+
+    groups: tuple[GroupRows, ...]
+    rows: NDArray[np.int64]

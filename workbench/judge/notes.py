@@ -1,0 +1,140 @@
+"""What the judge of a stage writes down: findings, near ties, what was checked and what could not be."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from tracing.finding import Finding
+from tracing.moment import Moment
+from workbench.judge.rules import RULES
+
+
+@dataclass(frozen=True, slots=True)
+class NearTie:
+    """A different choice that rounding explains: the row passes and the true gap is inside the allowance.
+
+    Attributes:
+        moment: Where, with stage and node.
+        kind: `choice`, `root`, `candidate`, `beam` or `node`.
+        fused, reference: The two token ids (choice, root, candidate) or flat candidate numbers (beam, node).
+        gap: True score of the reference's choice minus that of the fused one.
+        allowance: What the gap may be: twice the row's allowance, or the sum of both allowances.
+        emitted: True when the fused choice became an emitted token.
+    """
+
+    moment: Moment
+    kind: str
+    fused: int
+    reference: int
+    gap: float
+    allowance: float
+    emitted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NotChecked:
+    """Something the judge did not look at.
+
+    Attributes:
+        stage: Stage.
+        quantity: Column or quantity, or `*` for the whole stage.
+        reason: Why, in words.
+    """
+
+    stage: str
+    quantity: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageJudgement:
+    """The judgement of one stage, or of several joined.
+
+    Attributes:
+        findings: In order of judging; the first is the earliest cause.
+        near_ties: Proven near ties.
+        checked: `stage.quantity` of everything that was really compared.
+        not_checked: Everything that was not, with the reason.
+    """
+
+    findings: tuple[Finding, ...] = ()
+    near_ties: tuple[NearTie, ...] = ()
+    checked: tuple[str, ...] = ()
+    not_checked: tuple[NotChecked, ...] = ()
+
+
+@dataclass(slots=True)
+class Notes:
+    """Collects a stage's judgement while it is made.
+
+    Attributes:
+        moment: prompt, turn and step.
+        stage: The stage being judged.
+    """
+
+    moment: Moment
+    stage: str
+    findings: list[Finding] = field(default_factory=list)
+    near_ties: list[NearTie] = field(default_factory=list)
+    checked: Counter[str] = field(default_factory=Counter)
+    not_checked: list[NotChecked] = field(default_factory=list)
+
+    def finding(
+        self,
+        rule: str,
+        column: str,
+        message: str,
+        *,
+        guilty: str = "fused",
+        node: int | None = None,
+        fused: int | float | str | None = None,
+        reference: int | float | str | None = None,
+        allowance: float | None = None,
+        gap: float | None = None,
+        verdict: str = "",
+    ) -> None:
+        """Write down one wrong thing; the verdict is the rule's unless given."""
+        self.findings.append(
+            Finding(
+                verdict=verdict or RULES[rule].verdict,
+                guilty=guilty,
+                prompt_id=self.moment.prompt_id,
+                turn=self.moment.turn,
+                step=self.moment.step,
+                stage=self.stage,
+                column=column,
+                node=node,
+                fused=fused,
+                reference=reference,
+                allowance=allowance,
+                gap=gap,
+                rule=rule,
+                message=message,
+            )
+        )
+
+    def near_tie(
+        self, kind: str, *, node: int | None, fused: int, reference: int, gap: float, allowance: float
+    ) -> None:
+        """Write down one proven near tie."""
+        where = Moment(self.moment.prompt_id, self.moment.turn, self.moment.step, self.stage, node)
+        self.near_ties.append(NearTie(where, kind, fused, reference, gap, allowance))
+
+    def check(self, quantity: str) -> None:
+        """Say that a quantity was really compared."""
+        self.checked[f"{self.stage}.{quantity}"] += 1
+
+    def skip(self, quantity: str, reason: str) -> None:
+        """Say that a quantity was not compared, and why."""
+        self.not_checked.append(NotChecked(self.stage, quantity, reason))
+
+    def has(self, *rules: str) -> bool:
+        """Say whether one of these rules was violated so far."""
+        return any(finding.rule in rules for finding in self.findings)
+
+    def judgement(self) -> StageJudgement:
+        """Return what was written."""
+        return StageJudgement(
+            tuple(self.findings), tuple(self.near_ties), tuple(self.checked), tuple(self.not_checked)
+        )

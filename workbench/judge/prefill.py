@@ -1,0 +1,73 @@
+"""Judges prefill: the context, prefix K and V, features, and the row that chose the root."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from tracing.moment import Moment
+from tracing.stages import IntArray
+from workbench.judge.choices import ROOT, judge_choices
+from workbench.judge.evidence import PrefillEvidence, RowTruth
+from workbench.judge.exact import judge_list
+from workbench.judge.measured import Judged
+from workbench.judge.notes import Notes, StageJudgement
+from workbench.judge.rows import judge_rows
+
+
+def judge_prefill(evidence: PrefillEvidence, moment: Moment, dtype: str) -> StageJudgement:
+    """Judge one prefill; positions are named in the messages, the root is node 0."""
+    notes = Notes(moment, "prefill")
+    prompt = np.asarray(evidence.prompt_token_ids)
+    _judge_context(notes, prompt, evidence.fused_context_token_ids, "fused")
+    _judge_context(notes, prompt, evidence.reference_context_token_ids, "reference")
+    judge_rows(notes, "JUDGE-PREFILL-KV", "kv", evidence.kv, dtype)
+    judge_rows(notes, "JUDGE-PREFILL-FEATURES", "features", evidence.features, dtype)
+    logits = judge_rows(notes, "JUDGE-PREFILL-LOGITS", "logits", _with_positions(evidence), dtype)
+    judge_choices(
+        notes,
+        ROOT,
+        _root(evidence.fused_context_token_ids, prompt),
+        _root(evidence.reference_context_token_ids, prompt),
+        _root_row(logits),
+        np.zeros(1, dtype=np.int64),
+    )
+    return notes.judgement()
+
+
+def _with_positions(evidence: PrefillEvidence) -> RowTruth | None:
+    """Return the logits with rows named by prompt position: the last of R rows stands at L - 1."""
+    logits = evidence.logits
+    if logits is None or logits.rows is not None or logits.truth is None:
+        return logits
+    num_rows = 1 if logits.truth.ndim == 1 else logits.truth.shape[0]
+    first = len(evidence.prompt_token_ids) - num_rows
+    return replace(logits, rows=np.arange(first, first + num_rows, dtype=np.int64))
+
+
+def _judge_context(notes: Notes, prompt: IntArray, context: IntArray | None, path: str) -> None:
+    """Judge the context of one path: the prompt, then one more token."""
+    if context is None:
+        notes.skip("context_token_ids", f"the {path} path does not provide it")
+        return
+    notes.check("context_token_ids")
+    rule, column = "JUDGE-PREFILL-CONTEXT", "context_token_ids"
+    if len(context) != len(prompt) + 1:
+        message = f"context of the {path} path has {len(context)} tokens, expected the prompt's {len(prompt)} and a root"
+        notes.finding(rule, column, message, guilty=path, fused=len(context), reference=len(prompt) + 1)
+        return
+    judge_list(notes, rule, column, context[:-1], prompt, path, "the prompt as it was given")
+
+
+def _root(context: IntArray | None, prompt: IntArray) -> IntArray | None:
+    """Return the root as `[1]`, or None where the context is missing or too short."""
+    return None if context is None or len(context) != len(prompt) + 1 else np.asarray(context[-1:])
+
+
+def _root_row(logits: Judged | None) -> Judged | None:
+    """Return the judged logits with the last row named node 0: it chose the root."""
+    if logits is None:
+        return None
+    rows = np.arange(logits.rows.size - 1, -1, -1, dtype=np.int64)
+    return Judged(logits.groups, rows)

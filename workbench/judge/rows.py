@@ -1,0 +1,105 @@
+"""The float rule, row by row: finite, its own row, and within the allowance in both norms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracing.errors import UsageError
+from workbench.judge.evidence import RowTruth
+from workbench.judge.measured import Judged, as_groups, group_label, measure
+from workbench.judge.notes import Notes
+from workbench.judge.row_findings import write_rows
+
+
+def judge_rows(
+    notes: Notes,
+    rule: str,
+    column: str,
+    quantity: RowTruth | None,
+    dtype: str,
+    *,
+    valid: NDArray[np.bool_] | None = None,
+) -> Judged | None:
+    """Judge one float quantity and write down what is wrong with it.
+
+    Args:
+        notes: Where to write.
+        rule: Rule of a row beyond its allowance.
+        column: What the quantity is called, e.g. `logits`.
+        quantity: The rows, or None.
+        dtype: The patient's dtype.
+        valid: Whether each node is one, `[N]`; given when rows are nodes, None when they are positions.
+
+    Returns:
+        The measured groups, or None when the quantity could not be judged at all.
+    """
+    reason = _why_not(quantity, dtype)
+    if quantity is None or quantity.fused is None or quantity.truth is None or reason:
+        notes.skip(column, reason)
+        return None
+    if quantity.fused.shape != quantity.truth.shape:
+        notes.finding(
+            "JUDGE-SHAPE",
+            column,
+            f"{column} has shape {list(quantity.fused.shape)}, expected {list(quantity.truth.shape)}",
+            fused=str(list(quantity.fused.shape)),
+            reference=str(list(quantity.truth.shape)),
+        )
+        return None
+    judged = _measured(quantity, quantity.fused, quantity.truth, dtype, valid)
+    if judged.rows.size == 0:
+        notes.skip(column, "no valid row")
+        return None
+    notes.check(column)
+    write_rows(notes, rule, column, judged, quantity.arbiter, named=valid is not None)
+    return judged
+
+
+def _why_not(quantity: RowTruth | None, dtype: str) -> str:
+    """Return why a quantity cannot be judged, or an empty string."""
+    if quantity is None or quantity.fused is None:
+        return "the path does not provide it"
+    if quantity.truth is None:
+        return "the reference does not provide it"
+    if not quantity.samples:
+        return f"no result of the reference at {dtype}, hence no allowance"
+    if dtype == "float32" and quantity.truth.dtype != np.float64:
+        return f"the truth should be float64, one precision above the path, and is {quantity.truth.dtype}"
+    return ""
+
+
+def _measured(
+    quantity: RowTruth,
+    fused: NDArray[Any],
+    truth: NDArray[Any],
+    dtype: str,
+    valid: NDArray[np.bool_] | None,
+) -> Judged:
+    """Keep the valid rows and measure every group."""
+    for sample in quantity.samples:
+        if sample.shape != truth.shape:
+            raise UsageError(
+                f"samples of the reference should have the truth's shape {list(truth.shape)}, "
+                f"got {list(sample.shape)}"
+            )
+    grouped = as_groups(fused)
+    num_rows = grouped.shape[1]
+    rows = np.arange(num_rows) if quantity.rows is None else np.asarray(quantity.rows, dtype=np.int64)
+    if rows.shape != (num_rows,):
+        raise UsageError(f"rows should name {num_rows} rows, got {list(rows.shape)}")
+    keep = np.ones(num_rows, dtype=bool) if valid is None else np.asarray(valid, dtype=bool)[rows]
+    exact, samples = as_groups(truth), tuple(as_groups(sample) for sample in quantity.samples)
+    groups = tuple(
+        measure(
+            group_label(truth, number),
+            grouped[number][keep],
+            exact[number][keep],
+            tuple(sample[number][keep] for sample in samples),
+            dtype,
+        )
+        for number in range(grouped.shape[0] if keep.any() else 0)
+    )
+    return Judged(groups, rows[keep])

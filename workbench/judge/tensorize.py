@@ -1,0 +1,105 @@
+"""Judges tensorize: the static arrays against the draft and against the judge's own walk; all exact."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracing.moment import Moment
+from tracing.stages import IntArray, Tensorized
+from workbench.judge.ancestry import expected_depths, expected_visible
+from workbench.judge.evidence import TensorizeEvidence
+from workbench.judge.exact import judge_exact, judge_visible, same_shape
+from workbench.judge.notes import Notes, StageJudgement
+
+ROWS = ("token_ids", "parents", "depths", "valid", "logprobs", "position_ids", "cache_positions")
+
+
+def judge_tensorize(evidence: TensorizeEvidence, moment: Moment) -> StageJudgement:
+    """Judge the arrays of both paths by the same laws."""
+    notes = Notes(moment, "tensorize")
+    for path, built in (("fused", evidence.fused), ("reference", evidence.reference)):
+        if built is None:
+            notes.skip("*", f"the {path} path does not provide it")
+        elif _shapes_hold(notes, built, evidence.num_nodes, path):
+            _judge_path(notes, evidence, built, path)
+    if evidence.drafted is None:
+        notes.skip("token_ids", "no draft to compare with")
+    return notes.judgement()
+
+
+def _shapes_hold(notes: Notes, built: Tensorized, num_nodes: int, path: str) -> bool:
+    """Say whether every array has N rows."""
+    held = [same_shape(notes, name, np.asarray(getattr(built, name)), (num_nodes,), path) for name in ROWS]
+    return all([*held, same_shape(notes, "visible", built.visible, (num_nodes, num_nodes), path)])
+
+
+def _judge_path(notes: Notes, evidence: TensorizeEvidence, built: Tensorized, path: str) -> None:
+    """Judge one path's arrays."""
+    parents = _judge_copies(notes, evidence, built, path)
+    num_valid = int(np.sum(built.valid)) if evidence.drafted is None else len(evidence.drafted.token_ids)
+    nodes = np.arange(min(num_valid, evidence.num_nodes))
+    depths = expected_depths(parents, num_valid)
+    cache_positions = evidence.committed_len + np.arange(evidence.num_nodes)
+    valid = np.arange(evidence.num_nodes) < num_valid
+    everyone = np.arange(evidence.num_nodes)
+    for rule, column, expected, which in (
+        ("JUDGE-TENSORIZE-VALID", "valid", valid, everyone),
+        ("JUDGE-TENSORIZE-DEPTHS", "depths", depths, nodes),
+        ("JUDGE-TENSORIZE-POSITIONS", "position_ids", evidence.committed_len + depths, nodes),
+        ("JUDGE-TENSORIZE-CACHE", "cache_positions", cache_positions, everyone),
+    ):
+        judge_exact(notes, rule, column, np.asarray(getattr(built, column)), expected, which, path)
+        notes.check(column)
+    visible = expected_visible(parents, num_valid)
+    judge_visible(notes, "JUDGE-TENSORIZE-VISIBLE", built.visible, visible, nodes, path)
+    notes.check("visible")
+    _judge_pads(notes, evidence, built, everyone[num_valid:], path)
+
+
+def _judge_copies(notes: Notes, evidence: TensorizeEvidence, built: Tensorized, path: str) -> IntArray:
+    """Judge what is copied from the draft; return the parents that the other laws start from, `[N]`."""
+    drafted = evidence.drafted
+    if drafted is None:
+        return np.asarray(built.parents)
+    nodes = np.arange(len(drafted.token_ids))
+    if nodes.size > evidence.num_nodes:
+        message = f"the draft has {nodes.size} nodes, the tree only {evidence.num_nodes}"
+        notes.finding("JUDGE-SHAPE", "token_ids", message, fused=nodes.size, reference=evidence.num_nodes)
+        nodes = nodes[: evidence.num_nodes]
+    for rule, column in (
+        ("JUDGE-TENSORIZE-TOKENS", "token_ids"),
+        ("JUDGE-TENSORIZE-PARENTS", "parents"),
+        ("JUDGE-TENSORIZE-LOGPROBS", "logprobs"),
+    ):
+        value: NDArray[Any] = np.asarray(getattr(built, column))
+        judge_exact(notes, rule, column, value, np.asarray(getattr(drafted, column)), nodes, path)
+        notes.check(column)
+    parents = np.zeros(evidence.num_nodes, dtype=np.int64)
+    parents[nodes] = drafted.parents[: nodes.size]
+    return parents
+
+
+def _judge_pads(
+    notes: Notes, evidence: TensorizeEvidence, built: Tensorized, pads: NDArray[np.int64], path: str
+) -> None:
+    """Judge that pads are inert: they see nothing, are seen by nobody, and hold harmless values."""
+    if not pads.size:
+        return
+    notes.check("pads")
+    rule = "JUDGE-TENSORIZE-PADS"
+    for column, value in (
+        ("parents", 0),
+        ("depths", 0),
+        ("logprobs", 0),
+        ("position_ids", evidence.committed_len),
+    ):
+        own: NDArray[Any] = np.asarray(getattr(built, column))
+        judge_exact(notes, rule, column, own, np.full_like(own, value), pads, path)
+    top = evidence.vocab_size if evidence.vocab_size is not None else np.iinfo(np.int64).max
+    legal = np.clip(built.token_ids, 0, top - 1)
+    judge_exact(notes, rule, "token_ids", np.asarray(built.token_ids), legal, pads, path)
+    seen = np.array([built.visible[pad].any() or built.visible[:, pad].any() for pad in range(len(legal))])
+    judge_exact(notes, rule, "visible", seen, np.zeros_like(seen), pads, path)

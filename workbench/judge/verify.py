@@ -1,0 +1,46 @@
+"""Judges verify: what attention was given, K and V, features, logits and choices of each valid node."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tracing.moment import Moment
+from workbench.judge.choices import VERIFY, judge_choices
+from workbench.judge.evidence import VerifyEvidence, VerifySide
+from workbench.judge.exact import judge_exact, judge_visible, same_shape
+from workbench.judge.notes import Notes, StageJudgement
+from workbench.judge.rows import judge_rows
+
+
+def judge_verify(evidence: VerifyEvidence, moment: Moment, dtype: str) -> StageJudgement:
+    """Judge one forward over the tree, causes before effects: visibility, K and V, features, logits, choices."""
+    notes = Notes(moment, "verify")
+    valid = np.asarray(evidence.valid, dtype=np.bool_)
+    for path, side in (("fused", evidence.fused), ("reference", evidence.reference)):
+        if side is not None:
+            _judge_given(notes, evidence, side, path)
+    judge_rows(notes, "JUDGE-VERIFY-KV", "kv", evidence.kv, dtype, valid=valid)
+    judge_rows(notes, "JUDGE-VERIFY-FEATURES", "features", evidence.features, dtype, valid=valid)
+    logits = judge_rows(notes, "JUDGE-VERIFY-LOGITS", "logits", evidence.logits, dtype, valid=valid)
+    theirs = None if evidence.reference is None else evidence.reference.target_token_ids
+    judge_choices(notes, VERIFY, evidence.fused.target_token_ids, theirs, logits, np.flatnonzero(valid))
+    return notes.judgement()
+
+
+def _judge_given(notes: Notes, evidence: VerifyEvidence, side: VerifySide, path: str) -> None:
+    """Judge what one path's attention call was given."""
+    num_nodes, nodes = len(evidence.valid), np.flatnonzero(evidence.valid)
+    if side.visible is None or evidence.built_visible is None:
+        notes.skip("visible", f"not known of the {path} path as built and as received")
+    elif same_shape(notes, "visible", side.visible, (num_nodes, num_nodes), path):
+        judge_visible(notes, "JUDGE-VERIFY-VISIBLE", side.visible, evidence.built_visible, nodes, path)
+        notes.check("visible")
+    for rule, column, value, expected in (
+        ("JUDGE-VERIFY-PREFIX", "prefix_visible", side.prefix_visible, evidence.committed_len),
+        ("JUDGE-VERIFY-OTHER", "other_visible", side.other_visible, 0),
+    ):
+        if value is None:
+            notes.skip(column, f"the {path} path does not provide it")
+        elif same_shape(notes, column, value, (num_nodes,), path):
+            judge_exact(notes, rule, column, value, np.full(num_nodes, expected), nodes, path)
+            notes.check(column)
