@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from invariants.inputs import Inputs
@@ -11,24 +11,16 @@ from invariants.rule import NotApplicableError, Rule, Violation
 from tracing.finding import Finding
 
 
-def evaluate(
-    wanted: Iterable[Rule], inputs: Inputs, path: str, *, catalogue: Mapping[str, Rule]
-) -> tuple[Outcome, ...]:
-    """Return the outcome of each wanted rule, in the order given.
-
-    Args:
-        wanted: Rules to report.
-        inputs: What their arguments stand for.
-        path: Name of the path whose step it is.
-        catalogue: All rules by id; a prerequisite that is not wanted is run there, unreported.
-    """
-    evaluation = _Evaluation(inputs, path, catalogue)
-    return tuple(evaluation.outcome(rule) for rule in wanted)
-
-
 @dataclass(slots=True)
-class _Evaluation:
-    """Outcomes of one moment, each rule run at most once."""
+class Evaluation:
+    """Outcomes of one moment; each rule is run at most once, prerequisites also when nobody asked for them.
+
+    Attributes:
+        inputs: What the arguments of rules stand for.
+        path: Name of the path whose step it is.
+        catalogue: All rules by id.
+        outcomes: What was found so far, by rule id.
+    """
 
     inputs: Inputs
     path: str

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
+import numpy as np
+
 from invariants.context import RunContext
 from invariants.thresholds import Thresholds
 
@@ -13,6 +15,8 @@ Row = Mapping[str, Any]
 """One step: column name to value; lists as arrays, `visible` as `[N, N]`, absent or null as None."""
 
 CONTEXT_NAMES: Final = frozenset(each.name for each in fields(RunContext))
+NULLABLE_ENTRIES: Final = frozenset({"draft_top1_offsets"})
+"""Columns whose entries may be null by right; elsewhere a null is a value that the column could not hold."""
 EARLIER: Final = {"previous_": "previous step", "first_": "turn's first step"}
 
 
@@ -44,8 +48,9 @@ class Inputs:
             return getattr(self, name)
         for prefix, earlier in (("previous_", self.previous), ("first_", self.first)):
             if name.startswith(prefix):
-                return None if earlier is None else earlier.get(name.removeprefix(prefix))
-        return self.row.get(name)
+                column = name.removeprefix(prefix)
+                return None if earlier is None else _plain(column, earlier.get(column))
+        return _plain(name, self.row.get(name))
 
     def why_missing(self, name: str) -> str:
         """Return one clause that says why `get` has nothing."""
@@ -57,4 +62,15 @@ class Inputs:
                 if earlier is None:
                     return f"the {where} was not seen"
                 return f"column {name.removeprefix(prefix)} of the {where} was not recorded"
+        if self.row.get(name) is not None:
+            return f"column {name} has entries that could not be recorded"
         return f"column {name} was not recorded"
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return Python scalars, so that sums cannot overflow; an array that lost entries is not recorded."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if np.ma.isMaskedArray(value) and name not in NULLABLE_ENTRIES:
+        return None if np.ma.getmaskarray(value).any() else np.ma.getdata(value)
+    return value

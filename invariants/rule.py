@@ -121,6 +121,18 @@ def invariant(
     return make
 
 
+def draft_nodes(valid: BoolArray) -> list[int]:
+    """Return the valid nodes but the root, `[num_draft]`.
+
+    Raises:
+        NotApplicableError: There is none, so a rule about draft nodes has nothing to look at.
+    """
+    nodes = [node for node in range(1, len(valid)) if valid[node]]
+    if not nodes:
+        raise NotApplicableError("the tree is only a root")
+    return nodes
+
+
 def listed(values: Iterable[int], limit: int = 8) -> str:
     """Return `1, 2, 3` and, past `limit` values, how many more there are."""
     items = [str(value) for value in values]

@@ -1,48 +1,23 @@
-"""Rules over steps: one step at a time, or a whole run with what must be remembered between steps."""
+"""Rules over steps: one step by itself, or a run in order with what must be remembered between steps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from invariants.catalogue import BY_ID
 from invariants.context import RunContext
-from invariants.evaluate import evaluate
+from invariants.counts import Counts
+from invariants.evaluate import Evaluation
 from invariants.inputs import Inputs, Row
-from invariants.outcome import Held, NotChecked, Outcome, Violated
+from invariants.live import check_before
+from invariants.outcome import NotChecked, Outcome, Violated
 from invariants.rule import Rule
 from invariants.selection import Selection
+from invariants.statistics import RunStatistics
 
-
-@dataclass(slots=True)
-class Counts:
-    """How often a rule said what.
-
-    Attributes:
-        held, violated, not_checked: Steps (for run rules: ends of runs), per outcome.
-        findings: Findings of all violated steps together.
-        reasons: Why it was not checked, and how often.
-    """
-
-    held: int = 0
-    violated: int = 0
-    not_checked: int = 0
-    findings: int = 0
-    reasons: dict[str, int] | None = None
-
-    def add(self, outcome: Outcome) -> None:
-        """Count one outcome."""
-        match outcome:
-            case Held():
-                self.held += 1
-            case Violated(findings=findings):
-                self.violated += 1
-                self.findings += len(findings)
-            case NotChecked(reason=reason):
-                self.not_checked += 1
-                self.reasons = self.reasons or {}
-                self.reasons[reason] = self.reasons.get(reason, 0) + 1
+SOUND: Final = ("ACC001", "TREE004")
+"""Rules that must hold before a step counts in the statistics."""
 
 
 def check_step(
@@ -66,61 +41,144 @@ def check_step(
     """
     selection = selection or Selection()
     inputs = Inputs(row, previous, first, context or RunContext(), selection.thresholds)
-    return evaluate(_per_step(selection.rules()), inputs, path, catalogue=BY_ID)
+    evaluation = Evaluation(inputs, path, BY_ID)
+    return tuple(evaluation.outcome(rule) for rule in step_rules(selection))
 
 
-def _per_step(rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
-    """Return the rules that can be run at a step."""
-    return tuple(rule for rule in rules if rule.scope != "run")
+def step_rules(selection: Selection) -> tuple[Rule, ...]:
+    """Return the selected rules that are run at each step."""
+    return tuple(rule for rule in selection.rules() if rule.scope != "run")
+
+
+def run_rules(selection: Selection) -> tuple[Rule, ...]:
+    """Return the selected rules that are run at the end of a run."""
+    return tuple(rule for rule in selection.rules() if rule.scope == "run")
+
+
+@dataclass(slots=True)
+class _Memory:
+    """What is remembered of one path."""
+
+    statistics: RunStatistics
+    turn: tuple[Any, Any] | None = None
+    first: Row | None = None
+    previous: Row | None = None
+
+    def enter(self, row: Row) -> None:
+        """Begin anew when the row belongs to another turn."""
+        turn = (row.get("prompt_id"), row.get("turn"))
+        if turn != self.turn:
+            self.turn, self.first, self.previous = turn, None, None
+        if row.get("step") == 0 and self.previous is None:
+            self.first = row
 
 
 class Checker:
     """Checks the steps of a run in order, several paths side by side.
 
     Attributes:
+        context: Facts of the run.
+        selection: Which rules, and when statistics raise an alarm.
         counts: What each selected rule said so far, by path and rule id.
     """
 
     def __init__(self, context: RunContext | None = None, selection: Selection | None = None) -> None:
-        self._context = context or RunContext()
-        self._selection = selection or Selection()
-        self._rules = self._selection.rules()
-        self._turns: dict[str, _Turn] = {}
+        self.context = context or RunContext()
+        self.selection = selection or Selection()
         self.counts: dict[str, dict[str, Counts]] = {}
+        self._step_rules = step_rules(self.selection)
+        self._run_rules = run_rules(self.selection)
+        self._memories: dict[str, _Memory] = {}
 
     def step(self, path: str, row: Row) -> tuple[Outcome, ...]:
-        """Check one finished step and remember what later steps need of it."""
-        turn = self._turns.setdefault(path, _Turn())
-        turn.enter(row)
-        inputs = Inputs(row, turn.previous, turn.first, self._context, self._selection.thresholds)
-        outcomes = evaluate(_per_step(self._rules), inputs, path, catalogue=BY_ID)
-        turn.previous = row
+        """Check one finished step and remember what later steps need of it.
+
+        Args:
+            path: Whose step it is, e.g. `fused`.
+            row: Columns of the step; it must not change afterwards.
+        """
+        memory = self._memory(path)
+        memory.enter(row)
+        inputs = Inputs(row, memory.previous, memory.first, self.context, self.selection.thresholds)
+        evaluation = Evaluation(inputs, path, BY_ID)
+        outcomes = tuple(evaluation.outcome(rule) for rule in self._step_rules)
+        sound = all(_is_sound(evaluation.outcome(BY_ID[rule_id])) for rule_id in SOUND)
+        if sound and row.get("token_ids") is not None and row.get("committed_len") is not None:
+            memory.statistics.add(row)
+        memory.previous = row
         self._count(path, outcomes)
         return outcomes
 
+    def check_before(self, path: str, stage: str, columns: Row) -> tuple[Outcome, ...]:
+        """Check the inputs of a stage before it is launched; nothing is remembered or counted.
+
+        Args:
+            path: Whose step it is.
+            stage: The stage about to run.
+            columns: What is known of the step so far; may lack the coordinates of the step.
+
+        Returns:
+            Outcomes of the rules whose inputs are all there.
+        """
+        memory = self._memory(path)
+        turn = (columns.get("prompt_id"), columns.get("turn"))
+        same_turn = turn in (memory.turn, (None, None))
+        return check_before(
+            stage,
+            columns,
+            previous=memory.previous if same_turn else None,
+            first=memory.first if same_turn else None,
+            context=self.context,
+            selection=self.selection,
+            path=path,
+        )
+
     def forget(self, path: str) -> None:
-        """Let the next step of a path begin anew, e.g. after its caches were rebuilt."""
-        self._turns.pop(path, None)
+        """Let the next step of a path begin anew, e.g. after its caches were rebuilt; statistics stay."""
+        memory = self._memory(path)
+        memory.turn, memory.first, memory.previous = None, None, None
+
+    def finish(self) -> tuple[Outcome, ...]:
+        """Return what the statistics rules say, path after path; call it once, at the end of the run."""
+        outcomes: list[Outcome] = []
+        for path, memory in self._memories.items():
+            row = memory.previous or {}
+            inputs = Inputs(
+                row,
+                context=self.context,
+                thresholds=self.selection.thresholds,
+                statistics=memory.statistics,
+            )
+            evaluation = Evaluation(inputs, path, BY_ID)
+            said = tuple(evaluation.outcome(rule) for rule in self._run_rules)
+            self._count(path, said)
+            outcomes.extend(said)
+        return tuple(outcomes)
+
+    def totals(self) -> dict[str, int]:
+        """Return `held`, `violated` and `not_checked`, summed over paths and rules."""
+        every = [counts for by_rule in self.counts.values() for counts in by_rule.values()]
+        return {
+            "held": sum(counts.held for counts in every),
+            "violated": sum(counts.violated for counts in every),
+            "not_checked": sum(counts.not_checked for counts in every),
+        }
+
+    def _memory(self, path: str) -> _Memory:
+        return self._memories.setdefault(path, _Memory(RunStatistics()))
 
     def _count(self, path: str, outcomes: tuple[Outcome, ...]) -> None:
-        """Add outcomes to the counts."""
         counts = self.counts.setdefault(path, {})
         for outcome in outcomes:
             counts.setdefault(outcome.rule, Counts()).add(outcome)
 
 
-@dataclass(slots=True)
-class _Turn:
-    """What the rules may look back at."""
-
-    key: tuple[Any, Any] | None = None
-    first: Row | None = None
-    previous: Row | None = None
-
-    def enter(self, row: Mapping[str, Any]) -> None:
-        """Begin anew when the row belongs to another turn."""
-        key = (row.get("prompt_id"), row.get("turn"))
-        if key != self.key:
-            self.key, self.first, self.previous = key, None, None
-        if row.get("step") == 0 and self.previous is None:
-            self.first = row
+def _is_sound(outcome: Outcome) -> bool:
+    """Return whether a rule held, or had nothing to look at."""
+    match outcome:
+        case Violated():
+            return False
+        case NotChecked(vacuous=vacuous):
+            return vacuous
+        case _:
+            return True

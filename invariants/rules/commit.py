@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from invariants.rule import IntArray, Violation, Violations, invariant, listed
+from invariants.rule import IntArray, NotApplicableError, Violation, Violations, invariant, listed
 
 COMMIT_MODES: Final = ("length", "full_reorder", "fast_reorder")
 
@@ -67,3 +67,89 @@ def path_indices_are_not_the_path(
     if found != expected:
         message = f"path_indices is {listed(found)}, root and accepted nodes lie at {listed(expected)}"
         yield Violation(message, "path_indices", found=listed(found), expected=listed(expected))
+
+
+@invariant("KV003", name="prefix-not-kept", stage="commit")
+def prefix_not_kept(prefix_kept: bool) -> Violations:
+    """The commit did not keep the rows of the committed prefix in their order.
+
+    ## What it does
+    Checks `prefix_kept`, what the commit says of positions 0..L-1.
+
+    ## Why it matters
+    A reorder may only touch the rows of the tree. One that gathers the prefix through a wrong index mixes
+    the conversation.
+
+    ## Example
+    The fast reorder fell back to a full one whose index list began at 1.
+
+    ## Seen in
+    huggingface/transformers#30312 (a crop that built another cache), openvino pull request 38079 (a reorder
+    that worked on temporaries).
+
+    ## Limits
+    What the commit says of itself; the digest rules KV004 and KV005 look at the bytes.
+    """
+    if not prefix_kept:
+        yield Violation("the commit did not keep the prefix in order", "prefix_kept", found=0, expected=1)
+
+
+@invariant("KV006", name="length-commit-of-a-branch", stage="commit", requires=("ACC001",))
+def length_commit_of_a_branch(commit_mode: str, accepted_nodes: IntArray) -> Violations:
+    """A commit by length kept the first rows although the accepted nodes are not the first nodes.
+
+    ## What it does
+    With `commit_mode == "length"`, checks that the accepted nodes are 1, 2, ..., A.
+
+    ## Why it matters
+    Keeping the first A + 1 rows is right for a chain. In a packed tree these are rows of other branches, so
+    rejected keys are committed; no length and no count looks wrong.
+
+    ## Example
+    Node 3 is accepted and committed by length: the row of node 1 is kept.
+
+    ## Seen in
+    NVIDIA/TensorRT-LLM#10343 (a single number to rewind), sgl-project/sglang#26866 (the move of the path
+    was a stub); EAGLE-Pangu section 3.1 names both modes.
+
+    ## Limits
+    None.
+    """
+    if commit_mode != "length":
+        raise NotApplicableError(f"the commit ran as {commit_mode}")
+    found = accepted_nodes.tolist()
+    expected = list(range(1, len(found) + 1))
+    if found != expected:
+        message = f"a commit by length keeps nodes {listed(expected)}, accepted are {listed(found)}"
+        yield Violation(message, "commit_mode", found=listed(found), expected=listed(expected))
+
+
+@invariant("KV007", name="commit-mode-without-reason", stage="commit", severity="warning")
+def commit_mode_without_reason(
+    commit_mode: str, asked_commit_mode: str, commit_fallback: str | None = None
+) -> Violations:
+    """Another commit ran than was asked for, and nothing says why; or the mode is unknown.
+
+    ## What it does
+    Checks that `commit_mode` is a known mode, and the asked one unless `commit_fallback` gives a reason.
+
+    ## Why it matters
+    A fast path that silently never runs looks right and costs its speed; one that runs unasked was never
+    tested.
+
+    ## Example
+    `fast_reorder` was asked for, `full_reorder` ran, `commit_fallback` is null.
+
+    ## Seen in
+    ggml-org/llama.cpp#25345 (speculation silently off), EAGLE-Pangu section 3.1 (fallback of the fast
+    reorder).
+
+    ## Limits
+    A warning: what ran may be right.
+    """
+    if commit_mode not in COMMIT_MODES:
+        message = f"commit mode {commit_mode!r} is not one of {', '.join(COMMIT_MODES)}"
+        yield Violation(message, "commit_mode", found=commit_mode, expected=asked_commit_mode)
+    elif commit_mode != asked_commit_mode and not commit_fallback:
+        message = f"{asked_commit_mode} was asked for, {commit_mode} ran, and no reason is recorded"
+        yield Violation(message, "commit_mode", found=commit_mode, expected=asked_commit_mode)

@@ -9,13 +9,18 @@ from __future__ import annotations
 import numpy as np
 
 from invariants.ancestry import ancestor_or_self
-from invariants.rule import BoolArray, IntArray, Violation, Violations, invariant
+from invariants.rule import BoolArray, IntArray, Violation, Violations, draft_nodes, invariant
 
 WAIT_FOR = ("TREE002", "TREE003")
 
 
 def _blocks(parents: IntArray, valid: BoolArray, visible: BoolArray) -> tuple[BoolArray, BoolArray] | None:
-    """Return (closure, visible) over valid nodes; None if they differ in less than two cells."""
+    """Return (closure, visible) over valid nodes; None if they differ in less than two cells.
+
+    Raises:
+        NotApplicableError: The tree is only a root.
+    """
+    draft_nodes(valid)
     closure = ancestor_or_self(parents, valid)[np.ix_(valid, valid)]
     shown = visible[np.ix_(valid, valid)]
     return (closure, shown) if np.count_nonzero(closure != shown) >= 2 else None

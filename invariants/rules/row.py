@@ -91,3 +91,27 @@ def _wrong_widths(
         yield Violation(
             message, "target_top_logits", found=str(top_logits.shape), expected=str(top_ids.shape)
         )
+
+
+@invariant("ROW002", name="row-incomplete", stage="commit", severity="warning")
+def row_incomplete(incomplete: str | None = None) -> Violations:
+    """The recorder says that this row lacks something that happened.
+
+    ## What it does
+    Passes on what the recorder wrote in `incomplete`.
+
+    ## Why it matters
+    A value that no column can hold, or a stage that never ended, is itself a sign of trouble; the rules that
+    need it are not checked at this step, and this rule says why.
+
+    ## Example
+    `incomplete` is `parents: 3 values do not fit int32`.
+
+    ## Seen in
+    sgl-project/sglang#27338 (indices far out of range), and any step in which a process was killed.
+
+    ## Limits
+    A warning: a recording that was stopped in mid-step has one such row by right.
+    """
+    if incomplete is not None:
+        yield Violation(f"the row is incomplete: {incomplete}", "incomplete", found=incomplete)

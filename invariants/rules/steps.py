@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from invariants.rule import IntArray, Violation, Violations, invariant
+from invariants.rule import IntArray, NotApplicableError, Violation, Violations, invariant
 
 
 @invariant("STEP001", name="step-number-jumps", stage="draft", scope="turn")
@@ -84,3 +84,74 @@ def committed_length_jumps(committed_len: int, previous_committed_len_after: int
         )
         found = int(committed_len)
         yield Violation(message, "committed_len", found=found, expected=int(previous_committed_len_after))
+
+
+@invariant("STEP004", name="step-after-stop", stage="draft", scope="turn", requires=("STEP001",))
+def step_after_stop(
+    previous_final_token_id: int,
+    previous_stop_reason: str | None = None,
+    eos_token_ids: frozenset[int] | None = None,
+) -> Violations:
+    """The turn goes on after a step that ended it.
+
+    ## What it does
+    Looks at the step before: a stop reason, or an end-of-sequence token as its final one.
+
+    ## Why it matters
+    Everything from here on is text that nobody asked for, and it is committed to the cache of the next turn.
+
+    ## Example
+    Step 6 has `stop_reason = "eos"`, and there is a step 7.
+
+    ## Seen in
+    microsoft/onnxruntime-genai#2491 (an accepted end token reset the stop state), LostRuins/koboldcpp#1276.
+
+    ## Limits
+    Without a stop reason it needs to know the end-of-sequence tokens.
+    """
+    if previous_stop_reason is not None:
+        message = f"the turn goes on after it stopped ({previous_stop_reason})"
+        yield Violation(message, "step", found=previous_stop_reason)
+    elif eos_token_ids is None:
+        raise NotApplicableError("no stop reason, and the end-of-sequence tokens are not known")
+    elif previous_final_token_id in eos_token_ids:
+        message = f"the turn goes on after token {previous_final_token_id}, which ends it"
+        yield Violation(message, "step", found=int(previous_final_token_id))
+
+
+@invariant("STEP005", name="first-step-is-not-the-prompts", stage="prefill", requires=("ROW001",))
+def first_step_is_not_the_prompts(
+    context_token_ids: IntArray, token_ids: IntArray, committed_len: int
+) -> Violations:
+    """A turn's first step does not begin where its prompt ends.
+
+    ## What it does
+    Checks that the committed length is that of the context without the first root, and that the root is the
+    context's last token.
+
+    ## Why it matters
+    The first root is emitted by prefill; counted into the prefix it is cached twice, left out it is lost, and
+    all positions of the turn are shifted by one.
+
+    ## Example
+    The context has 11 tokens and L is 11.
+
+    ## Seen in
+    vllm-project/vllm-ascend#6835 (a prompt of exactly K + 1 tokens taken for a decode),
+    sgl-project/sglang#26329 (tail of the prefill dropped).
+
+    ## Limits
+    Only steps that record `context_token_ids`, the first of each turn.
+    """
+    if not len(context_token_ids):
+        yield Violation("the context is empty, it has at least the first root", "context_token_ids", found=0)
+        return
+    expected = len(context_token_ids) - 1
+    if committed_len != expected:
+        message = (
+            f"the committed length is {committed_len}, the context holds {expected} tokens before the root"
+        )
+        yield Violation(message, "committed_len", found=int(committed_len), expected=expected)
+    if token_ids[0] != context_token_ids[-1]:
+        message = f"the root is {token_ids[0]}, the context ends with {context_token_ids[-1]}"
+        yield Violation(message, "token_ids", 0, found=int(token_ids[0]), expected=int(context_token_ids[-1]))

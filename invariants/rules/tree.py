@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from invariants.ancestry import path_to_root
-from invariants.rule import BoolArray, IntArray, Violation, Violations, invariant
+from invariants.rule import BoolArray, IntArray, Violation, Violations, draft_nodes, invariant
 
 
 @invariant("TREE001", name="parent-out-of-range", stage="tensorize", requires=("ROW001",))
@@ -54,9 +54,7 @@ def circle_or_depth_not_rising(parents: IntArray, depths: IntArray, valid: BoolA
     ## Limits
     Guarded by `valid`: pads have parent 0 and depth 0.
     """
-    for node in range(1, len(parents)):
-        if not valid[node]:
-            continue
+    for node in draft_nodes(valid):
         parent = int(parents[node])
         path = path_to_root(node, parents)
         if path is None:
@@ -90,8 +88,8 @@ def valid_child_of_pad(parents: IntArray, valid: BoolArray) -> Violations:
     ## Limits
     None.
     """
-    for node in range(1, len(parents)):
-        if valid[node] and not valid[parents[node]]:
+    for node in draft_nodes(valid):
+        if not valid[parents[node]]:
             message = f"node {node} is valid, its parent {parents[node]} is padding"
             yield Violation(message, "valid", node, found=int(parents[node]))
 
@@ -117,9 +115,9 @@ def depth_skips_a_level(parents: IntArray, depths: IntArray, valid: BoolArray) -
     ## Limits
     None.
     """
-    for node in range(1, len(parents)):
+    for node in draft_nodes(valid):
         expected = int(depths[parents[node]]) + 1
-        if valid[node] and depths[node] != expected:
+        if depths[node] != expected:
             message = (
                 f"node {node} has depth {depths[node]}, one below its parent {parents[node]} is {expected}"
             )
@@ -176,8 +174,8 @@ def parent_after_child(parents: IntArray, valid: BoolArray) -> Violations:
     ## Limits
     A warning: the paper's invariants allow any order, an engine whose kernels do too may ignore this rule.
     """
-    for node in range(1, len(parents)):
-        if valid[node] and parents[node] >= node:
+    for node in draft_nodes(valid):
+        if parents[node] >= node:
             message = f"node {node} comes before its parent {parents[node]}"
             yield Violation(message, "parents", node, found=int(parents[node]))
 
@@ -204,9 +202,7 @@ def duplicate_sibling(parents: IntArray, token_ids: IntArray, valid: BoolArray) 
     Tokens are compared as recorded, after the map to the teacher's vocabulary.
     """
     first_child: dict[tuple[int, int], int] = {}
-    for node in range(1, len(parents)):
-        if not valid[node]:
-            continue
+    for node in draft_nodes(valid):
         key = (int(parents[node]), int(token_ids[node]))
         other = first_child.setdefault(key, node)
         if other != node:

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from invariants.ancestry import path_to_root
-from invariants.rule import BoolArray, IntArray, Violation, Violations, invariant, listed
+from invariants.rule import (
+    BoolArray,
+    IntArray,
+    NotApplicableError,
+    Violation,
+    Violations,
+    draft_nodes,
+    invariant,
+    listed,
+)
 
 CELL_RULES_WAIT_FOR = ("TREE002", "TREE003", "MASK005", "MASK006", "MASK007", "MASK008")
 """The tree must be one, and no pattern may explain the whole mask at once."""
@@ -30,10 +39,10 @@ def non_ancestor_visible(parents: IntArray, valid: BoolArray, visible: BoolArray
     ## Limits
     Judges the mask that the attention call was given, not what the kernel did with it.
     """
-    for query in range(len(parents)):
+    for query in [0, *draft_nodes(valid)]:
         path = path_to_root(query, parents) or []
         leaked = [key for key in visible[query].nonzero()[0].tolist() if valid[key] and key not in path]
-        if valid[query] and leaked:
+        if leaked:
             message = f"node {query} attends to {listed(leaked)}; its path to the root is {listed(path)}"
             yield Violation(message, "visible", query, found=listed(leaked), expected=listed(path))
 
@@ -59,10 +68,12 @@ def ancestor_hidden(parents: IntArray, valid: BoolArray, visible: BoolArray) -> 
     ## Limits
     The root and the node itself have rules of their own (MASK004, MASK003).
     """
-    for query in range(1, len(parents)):
-        path = path_to_root(query, parents) or []
+    paths = {query: path_to_root(query, parents) or [] for query in draft_nodes(valid)}
+    if max(len(path) for path in paths.values()) < 3:
+        raise NotApplicableError("no node is deeper than one level")
+    for query, path in paths.items():
         hidden = [key for key in path[1:-1] if not visible[query, key]]
-        if valid[query] and hidden:
+        if hidden:
             message = f"node {query} does not attend to its ancestors {listed(hidden)}"
             yield Violation(message, "visible", query, found=listed(hidden), expected=listed(path))
 
@@ -113,8 +124,8 @@ def root_hidden(valid: BoolArray, visible: BoolArray) -> Violations:
     ## Limits
     None; the root is never implied by the prefix, because its KV is written in this very step.
     """
-    for node in range(1, len(valid)):
-        if valid[node] and not visible[node, 0]:
+    for node in draft_nodes(valid):
+        if not visible[node, 0]:
             yield Violation(f"node {node} does not attend to the root", "visible", node, found=0, expected=1)
 
 
@@ -193,7 +204,7 @@ def pad_visible(valid: BoolArray, visible: BoolArray) -> Violations:
     """
     pads = (~valid).nonzero()[0].tolist()
     if not pads:
-        return
+        raise NotApplicableError("the step has no padding")
     for node in range(len(valid)):
         shown = visible[node].nonzero()[0].tolist()
         if valid[node]:

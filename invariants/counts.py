@@ -1,0 +1,37 @@
+"""How often each rule said what."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from invariants.outcome import Held, NotChecked, Outcome, Violated
+
+
+@dataclass(slots=True)
+class Counts:
+    """What one rule said over a run.
+
+    Attributes:
+        held, violated, not_checked: Steps (for run rules: ends of runs) per outcome.
+        num_findings: Findings of all violated steps together.
+        reasons: Why it was not checked, and how often.
+    """
+
+    held: int = 0
+    violated: int = 0
+    not_checked: int = 0
+    num_findings: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome."""
+        match outcome:
+            case Held():
+                self.held += 1
+            case Violated(findings=findings):
+                self.violated += 1
+                self.num_findings += len(findings)
+            case NotChecked(reason=reason):
+                self.not_checked += 1
+                self.reasons[reason] += 1

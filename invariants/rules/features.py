@@ -1,0 +1,130 @@
+"""Teacher features and KV rows by digest: every node its own, none left over from the step before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from invariants.rule import BoolArray, IntArray, Violation, Violations, draft_nodes, invariant
+
+
+def _repeated(
+    column: str, digests: IntArray, tokens: IntArray, places: IntArray, valid: BoolArray
+) -> Violations:
+    """Yield nodes whose row equals that of an earlier node with another token or position."""
+    first: dict[int, int] = {}
+    for node in [0, *draft_nodes(valid)]:
+        other = first.setdefault(int(digests[node]), node)
+        if (tokens[node], places[node]) != (tokens[other], places[other]):
+            message = (
+                f"nodes {other} and {node} have the same row, but token {tokens[other]} at {places[other]} "
+                f"and token {tokens[node]} at {places[node]}"
+            )
+            yield Violation(message, column, node, found=f"{int(digests[node]):016x}")
+
+
+@invariant("KV008", name="kv-row-repeated", stage="verify", requires=("ROW001",))
+def kv_row_repeated(
+    kv_row_digests: IntArray, token_ids: IntArray, position_ids: IntArray, valid: BoolArray
+) -> Violations:
+    """Two nodes with another token or position hold the same KV row, to the bit.
+
+    ## What it does
+    Looks for equal digests among valid nodes that differ in token or rotary position.
+
+    ## Why it matters
+    Keys of the first layer depend on token and position alone, so equal rows mean that one write went over
+    another or that a row was read back from the wrong place.
+
+    ## Example
+    Nodes 2 and 5 have different tokens and the same `kv_row_digests`.
+
+    ## Seen in
+    vllm-project/vllm#43810 (one row overwritten), sgl-project/sglang#27338 (an index buffer too small,
+    entries silently stomped).
+
+    ## Limits
+    Tokens whose embeddings are identical, such as untrained reserved ids, have equal rows by right.
+    """
+    yield from _repeated("kv_row_digests", kv_row_digests, token_ids, position_ids, valid)
+
+
+@invariant("FEAT001", name="feature-row-repeated", stage="verify", requires=("ROW001",))
+def feature_row_repeated(
+    feature_row_digests: IntArray, token_ids: IntArray, position_ids: IntArray, valid: BoolArray
+) -> Violations:
+    """Two nodes with another token or position have the same teacher feature, to the bit.
+
+    ## What it does
+    Looks for equal digests among valid nodes that differ in token or rotary position.
+
+    ## Why it matters
+    The drafter is fed one row for many nodes, so its drafts are copies of each other; the output stays
+    right and only acceptance shows it.
+
+    ## Example
+    All rows have the digest of the last row.
+
+    ## Seen in
+    vllm-project/vllm-ascend#12262 (the last hidden state taken for all rows, 1.18 % acceptance),
+    sgl-project/sglang#27846 (only the last row of the batch was fresh).
+
+    ## Limits
+    Tokens whose embeddings are identical, such as untrained reserved ids, have equal features by right.
+    """
+    yield from _repeated("feature_row_digests", feature_row_digests, token_ids, position_ids, valid)
+
+
+@invariant("FEAT002", name="feature-row-stale", stage="verify", scope="turn", requires=("FEAT001", "STEP001"))
+def feature_row_stale(
+    *,
+    feature_row_digests: IntArray,
+    token_ids: IntArray,
+    position_ids: IntArray,
+    valid: BoolArray,
+    previous_feature_row_digests: IntArray,
+    previous_token_ids: IntArray,
+    previous_position_ids: IntArray,
+    previous_valid: BoolArray,
+) -> Violations:
+    """A node has the teacher feature of a node of the step before that had another token or position.
+
+    ## What it does
+    Looks each digest up among those of the previous step's valid nodes.
+
+    ## Why it matters
+    Part of the feature buffer was not written in this step; the drafter goes on from the past.
+
+    ## Example
+    Node 7 has the digest that node 7 had one step ago, at an earlier position.
+
+    ## Seen in
+    vllm-project/vllm-ascend#9436 (buffer filled with one rank's shard, the rest stale),
+    sgl-project/sglang#15399 (output buffer left over from a graph replay).
+
+    ## Limits
+    Looks one step back.
+    """
+    before = _owners(previous_feature_row_digests, previous_token_ids, previous_position_ids, previous_valid)
+    for node in valid.nonzero()[0].tolist():
+        own = (int(token_ids[node]), int(position_ids[node]))
+        old = before.get(int(feature_row_digests[node]), own)
+        if old != own:
+            message = (
+                f"node {node} (token {own[0]} at {own[1]}) has the feature that token {old[0]} at {old[1]} "
+                "had one step before"
+            )
+            found = f"{int(feature_row_digests[node]):016x}"
+            yield Violation(message, "feature_row_digests", node, found=found)
+
+
+def _owners(
+    digests: IntArray, tokens: IntArray, places: IntArray, valid: BoolArray
+) -> dict[int, tuple[int, int]]:
+    """Return token and position of the node that each digest belonged to."""
+
+    def entries() -> Iterator[tuple[int, tuple[int, int]]]:
+        for node in range(min(len(digests), len(tokens), len(places), len(valid))):
+            if valid[node]:
+                yield int(digests[node]), (int(tokens[node]), int(places[node]))
+
+    return dict(entries())
