@@ -82,6 +82,7 @@ def accepted_against_the_choice(
                 f"accepted node {node} has token {token_ids[node]}, "
                 f"the choice after {parents[node]} is {choice}"
             )
+            yield Violation(message, "accepted_nodes", node, found=int(token_ids[node]), expected=choice)
 
 
 @invariant("ACC003", name="longer-path-available", stage="accept", requires=("ACC001", "ROW001"))
