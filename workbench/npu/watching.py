@@ -20,6 +20,7 @@ from workbench.npu.calls import kernel_text
 from workbench.npu.index_reads import index_reads
 from workbench.npu.index_rules import INDEX_RULES
 from workbench.npu.ledger import IndexSite, Ledger, WatchTrace
+from workbench.npu.modes import Mode, use_mode
 
 _ASCEND: Final = ("npu", "atb")
 
@@ -87,7 +88,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's hook
             self.seen.unchecked.add(func.name())
             return
         try:
-            check(*args, **kwargs)
+            with use_mode(Mode.STRICT):
+                check(*args, **kwargs)
         except ContractError as broken:
             self.seen.saw_broken_contract(broken, call_site())
 
