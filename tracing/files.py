@@ -1,0 +1,148 @@
+"""Files that are whole up to a known size, files replaced in one go, and the lock on a folder."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+from tracing.errors import EnvironmentProblemError, TraceError
+
+try:
+    import fcntl
+except ImportError:  # a system without POSIX locks: the lock file alone then keeps the second writer out
+    fcntl = None  # type: ignore[assignment,unused-ignore]
+
+LOCK_NAME: Final = "lock"
+
+
+def environment_problem(path: Path, problem: OSError) -> EnvironmentProblemError:
+    """Return the one sentence for an operating system error on `path`."""
+    if problem.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return EnvironmentProblemError(
+            f"no space left to write {path}; free some, what was written stays readable"
+        )
+    return EnvironmentProblemError(f"cannot write {path}: {problem.strerror or problem}")
+
+
+class AppendFile:
+    """A file that grows by whole pieces: a failed or interrupted piece is cut off again.
+
+    Attributes:
+        path: Where it is.
+        size: Bytes that are whole.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        try:
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        except OSError as problem:
+            raise environment_problem(path, problem) from None
+
+    def append(self, data: bytes) -> None:
+        """Write one piece at the end and hand it to the operating system.
+
+        Raises:
+            EnvironmentProblemError: It could not be written; the file is as before.
+        """
+        try:
+            written = 0
+            while written < len(data):
+                written += os.pwrite(self._handle, memoryview(data)[written:], self.size + written)
+            self.size += len(data)
+        except OSError as problem:
+            self._cut()
+            raise environment_problem(self.path, problem) from None
+        except BaseException:
+            self._cut()
+            raise
+
+    def _cut(self) -> None:
+        """Cut to the whole part; needs no space, so it works on a full disk."""
+        os.ftruncate(self._handle, self.size)
+
+    def sync(self) -> None:
+        """Wait until the bytes are on the disk.
+
+        Raises:
+            EnvironmentProblemError: The disk refused them.
+        """
+        try:
+            os.fsync(self._handle)
+        except OSError as problem:
+            raise environment_problem(self.path, problem) from None
+
+    def close(self) -> None:
+        """Close the file; a second time does nothing."""
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Put `data` in place of a file in one go: a reader sees the old or the new, never a mixture.
+
+    Raises:
+        EnvironmentProblemError: It could not be written; the old file stands.
+    """
+    fresh = path.with_name(path.name + ".new")
+    try:
+        piece = AppendFile(fresh)
+        try:
+            piece.append(data)
+            piece.sync()
+        finally:
+            piece.close()
+        fresh.replace(path)
+    except OSError as problem:
+        raise environment_problem(path, problem) from None
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+class FolderLock:
+    """One writer per folder: a new empty file, under a lock that the kernel drops on death."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LOCK_NAME
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        except FileExistsError:
+            raise TraceError(
+                f"{folder} is taken by another recording, running or killed; choose another folder"
+            ) from None
+        except OSError as problem:
+            raise environment_problem(folder, problem) from None
+        if fcntl is not None:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def release(self) -> None:
+        """Give the folder back; a second time does nothing."""
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            self._path.unlink(missing_ok=True)
+            os.close(handle)
+
+
+def is_being_written(folder: Path) -> bool | None:
+    """Return whether a living writer holds the folder; None where the system cannot tell."""
+    path = folder / LOCK_NAME
+    if not path.exists():
+        return False
+    if fcntl is None:
+        return None  # type: ignore[unreachable,unused-ignore]
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False

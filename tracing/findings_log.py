@@ -1,0 +1,105 @@
+"""`findings.jsonl`: one finding per line, each line with its own checksum."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Final
+
+from tracing.errors import TraceError
+from tracing.files import AppendFile
+from tracing.finding import Finding
+from tracing.ipc_message import CorruptFrameError, TornFrameError
+
+FINDINGS_NAME: Final = "findings.jsonl"
+MAX_LINE_BYTES: Final = 1 << 20
+
+_TAIL: Final = re.compile(rb',"crc32":"([0-9a-f]{8})"}\Z')
+_FIELDS: Final = tuple(field.name for field in fields(Finding))
+_NUMBERS: Final = ("prompt_id", "turn", "step")
+
+
+class FindingsWriter:
+    """Appends findings; each is handed to the operating system at once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = AppendFile(folder / FINDINGS_NAME)
+        self._count = 0
+        self._crc = 0
+
+    def add(self, finding: Finding) -> None:
+        """Write one finding.
+
+        Raises:
+            TraceError: A field is no plain data, or the line is too long.
+            EnvironmentProblemError: The disk refused it.
+        """
+        line = encode_finding(finding)
+        self._file.append(line)
+        self._count += 1
+        self._crc = zlib.crc32(line, self._crc)
+
+    def close(self) -> dict[str, Any]:
+        """Close the file and return its facts for the manifest."""
+        self._file.close()
+        return {"num_findings": self._count, "bytes": self._file.size, "crc32": f"{self._crc:08x}"}
+
+
+def encode_finding(finding: Finding) -> bytes:
+    """Return a finding as one line with its checksum as the last key.
+
+    Raises:
+        TraceError: A field is no plain data, or the line is too long.
+    """
+    try:
+        body = (
+            json.dumps(finding.as_json(), separators=(",", ":"), allow_nan=False).removesuffix("}").encode()
+        )
+    except (TypeError, ValueError) as problem:
+        raise TraceError(f"a finding should hold plain data, got {problem}") from None
+    if len(body) > MAX_LINE_BYTES:
+        raise TraceError(f"a finding should fit {MAX_LINE_BYTES} bytes, got {len(body)}")
+    return body + f',"crc32":"{zlib.crc32(body):08x}"}}\n'.encode()
+
+
+def decode_finding(line: bytes) -> Finding:
+    """Return the finding of one line, without its line end.
+
+    Raises:
+        CorruptFrameError: The line is not what was written.
+    """
+    tail = _TAIL.search(line)
+    if tail is None or tail.group(1) != f"{zlib.crc32(line[: tail.start()]):08x}".encode():
+        raise CorruptFrameError("checksum of the line does not match")
+    try:
+        data = json.loads(line)
+        known = {name: data[name] for name in _FIELDS if name in data}
+        if not all(type(known[name]) is int for name in _NUMBERS):
+            raise CorruptFrameError("prompt_id, turn and step should be integers")
+        return Finding(**known)
+    except (ValueError, TypeError, KeyError, RecursionError) as problem:
+        raise CorruptFrameError(f"the line is no finding: {type(problem).__name__}") from None
+
+
+def read_findings(data: bytes) -> tuple[list[Finding], TraceError | None]:
+    """Return the findings up to the first line that is not whole, and what is wrong with that line."""
+    found: list[Finding] = []
+    *lines, rest = data.split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        try:
+            found.append(decode_finding(line))
+        except CorruptFrameError as problem:
+            return found, CorruptFrameError(f"line {number}: {problem}")
+    return found, _rest_problem(rest, len(lines) + 1)
+
+
+def _rest_problem(rest: bytes, number: int) -> TraceError | None:
+    """Tell a line that was cut from one whose end was changed."""
+    if not rest:
+        return None
+    if b'"crc32":"' in rest[:-1] and len(rest) > rest.rfind(b'"}') + 2 > 2:
+        return CorruptFrameError(f"line {number}: its end is not what was written")
+    return TornFrameError(f"ends inside line {number}")

@@ -1,0 +1,199 @@
+"""Arrow IPC streams in frames that prove themselves.
+
+A trace file is a plain Arrow stream: schema, batches, an empty batch as end record, end-of-stream mark. A
+frame is the schema message, or one record batch with the dictionaries it needs. Each frame says its own
+CRC-32 in its metadata (computed with those eight digits as zeros): schema, dictionaries, bodies and padding
+are all covered. Each batch names the CRC of the frame before it, so that the last one vouches for the whole
+file.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+
+from tracing import ipc_message
+from tracing.errors import TraceError
+from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError, Message
+
+END_OF_STREAM: Final = b"\xff\xff\xff\xff\x00\x00\x00\x00"
+METADATA_KEY: Final = b"specwb"
+
+_SEAL: Final = b'"crc32": "'
+_ZEROS: Final = b"00000000"
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One frame in a file.
+
+    Attributes:
+        start, stop: Byte range.
+        facts: What it says of itself: `kind`, counts, `crc32`.
+    """
+
+    start: int
+    stop: int
+    facts: dict[str, Any]
+
+
+def encode_schema(schema: pa.Schema, facts: dict[str, Any]) -> bytes:
+    """Return the schema message as a stamped frame; `facts` stand in the schema's metadata."""
+    frame = bytearray(_plain_schema(schema.with_metadata(_metadata(facts))))
+    _stamp(frame)
+    return bytes(frame)
+
+
+def encode_batch(batch: pa.RecordBatch, facts: dict[str, Any], codec: str) -> bytes:
+    """Return one batch with its dictionaries as a stamped frame.
+
+    Raises:
+        TraceError: The frame is larger than the reader will take.
+    """
+    if batch.nbytes > MAX_FRAME_BYTES:
+        raise TraceError(
+            f"one batch may hold {MAX_FRAME_BYTES} bytes, got {batch.nbytes}; record smaller steps"
+        )
+    sink = pa.BufferOutputStream()
+    writer = pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression=codec))
+    writer.write_batch(batch, custom_metadata=_metadata(facts))
+    writer.close()
+    schema_bytes = len(_plain_schema(batch.schema))
+    frame = bytearray(memoryview(sink.getvalue())[schema_bytes : -len(END_OF_STREAM)])
+    _stamp(frame)
+    return bytes(frame)
+
+
+def crc_of(frame: bytes) -> str:
+    """Return the CRC that a stamped frame says of itself."""
+    at = _seal_position(memoryview(frame), _last_message(memoryview(frame)))
+    return frame[at : at + 8].decode()
+
+
+def scan_frame(data: memoryview, start: int) -> Frame | None:
+    """Read and prove the frame at `start`; None at the end-of-stream mark.
+
+    Raises:
+        TornFrameError: The bytes end inside it.
+        CorruptFrameError: A length or the checksum is wrong.
+    """
+    position = start
+    while position - start <= MAX_FRAME_BYTES:
+        message = ipc_message.read_message(data, position)
+        if message is None:
+            if position != start:
+                raise CorruptFrameError(f"end-of-stream mark inside the frame at byte {start}")
+            return None
+        if message.kind in {ipc_message.SCHEMA, ipc_message.BATCH}:
+            return Frame(start, message.stop, _proven_facts(data, start, message))
+        if message.kind != ipc_message.DICTIONARY:
+            raise CorruptFrameError(f"unknown message kind {message.kind} at byte {position}")
+        position = message.stop
+    raise CorruptFrameError(f"frame at byte {start} is larger than {MAX_FRAME_BYTES} bytes")
+
+
+def decode_schema(frame: bytes) -> pa.Schema:
+    """Return the schema of a proven schema frame.
+
+    Raises:
+        CorruptFrameError: Arrow does not accept it.
+    """
+    try:
+        return pa.ipc.read_schema(pa.py_buffer(frame))
+    except (pa.ArrowException, OSError, ValueError) as problem:
+        raise CorruptFrameError(f"schema cannot be read: {_first_line(problem)}") from None
+
+
+def decode_batch(schema_frame: bytes, frame: bytes, columns: list[int] | None = None) -> pa.RecordBatch:
+    """Return the batch of a proven frame, with only the given columns (by number) unpacked.
+
+    Raises:
+        CorruptFrameError: It unpacks to too much, or Arrow does not accept it.
+    """
+    _bound(memoryview(frame))
+    options = pa.ipc.IpcReadOptions(included_fields=columns, use_threads=False)
+    try:
+        with pa.ipc.open_stream(pa.py_buffer(schema_frame + frame), options=options) as reader:
+            batch = reader.read_next_batch()
+        batch.validate(full=True)
+    except (pa.ArrowException, OSError, StopIteration, ValueError) as problem:
+        raise CorruptFrameError(f"batch cannot be unpacked: {_first_line(problem)}") from None
+    return batch
+
+
+def _metadata(facts: dict[str, Any]) -> dict[bytes, bytes]:
+    """Return Arrow metadata that carries `facts` (flat) and a place for the CRC, which comes last."""
+    return {METADATA_KEY: json.dumps({**facts, "crc32": _ZEROS.decode()}).encode()}
+
+
+def _plain_schema(schema: pa.Schema) -> bytes:
+    sink = pa.BufferOutputStream()
+    pa.ipc.new_stream(sink, schema).close()
+    return bytes(memoryview(sink.getvalue())[: -len(END_OF_STREAM)])
+
+
+def _stamp(frame: bytearray) -> None:
+    """Write a frame's own CRC-32 into its metadata, where zeros stand."""
+    view = memoryview(frame)
+    at = _seal_position(view, _last_message(view))
+    view[at : at + 8] = f"{zlib.crc32(view):08x}".encode()
+
+
+def _last_message(frame: memoryview) -> Message:
+    position, last = 0, None
+    while position < len(frame):
+        last = ipc_message.read_message(frame, position)
+        position = last.stop if last else len(frame)
+    if last is None:
+        raise CorruptFrameError("a frame without a message")
+    return last
+
+
+def _seal_position(data: memoryview, message: Message) -> int:
+    """Return where the eight digits of the CRC stand in a message's metadata."""
+    at = bytes(data[message.head_at : message.body_at]).find(_SEAL)
+    if at < 0:
+        raise CorruptFrameError(f"message at byte {message.start} has no checksum")
+    return message.head_at + at + len(_SEAL)
+
+
+def _proven_facts(data: memoryview, start: int, message: Message) -> dict[str, Any]:
+    """Return what a frame says of itself, after checking its CRC; `message` is its last one."""
+    at = _seal_position(data, message)
+    crc = zlib.crc32(data[at + 8 : message.stop], zlib.crc32(_ZEROS, zlib.crc32(data[start:at])))
+    if bytes(data[at : at + 8]) != f"{crc:08x}".encode():
+        problem = CorruptFrameError(f"checksum of the frame at byte {start} does not match")
+        problem.resume_at = message.stop
+        raise problem
+    head = bytes(data[message.head_at : at + 8])
+    try:
+        facts = json.loads(head[head.rfind(b"{") :] + b'"}')
+    except ValueError:
+        facts = None
+    if not isinstance(facts, dict):
+        raise CorruptFrameError(f"frame at byte {start} does not say what it is")
+    return facts
+
+
+def _bound(frame: memoryview) -> None:
+    """Refuse a frame whose buffers claim to unpack to more than a frame may hold."""
+    position, total = 0, 0
+    while position < len(frame):
+        message = ipc_message.read_message(frame, position)
+        if message is None:
+            return
+        if message.kind != ipc_message.SCHEMA:
+            total += ipc_message.unpacked_bytes(frame, message)
+        if total > MAX_FRAME_BYTES:
+            raise CorruptFrameError(
+                f"batch claims to unpack to {total} bytes, at most {MAX_FRAME_BYTES} are read"
+            )
+        position = message.stop
+
+
+def _first_line(problem: BaseException) -> str:
+    return (str(problem).splitlines() or [type(problem).__name__])[0]

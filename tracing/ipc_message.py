@@ -1,0 +1,137 @@
+"""One encapsulated Arrow IPC message, read just far enough to bound its lengths before Arrow sees it.
+
+The layout follows the Arrow columnar format, "Encapsulated message format", and its flatbuffers schema
+`Message.fbs`: a table `Message` (fields: version, header_type, header, bodyLength, custom_metadata) and a
+table `RecordBatch` (fields: length, nodes, buffers, compression). Every offset comes from the file, so
+every one is checked.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+from tracing.errors import TraceError
+
+SCHEMA: Final = 1
+DICTIONARY: Final = 2
+BATCH: Final = 3
+MAX_FRAME_BYTES: Final = 1 << 28
+"""Largest frame that is written or read, packed or unpacked: 256 MiB for at most 64 steps."""
+
+_CONTINUATION: Final = 0xFFFFFFFF
+
+
+class TornFrameError(TraceError):
+    """The bytes end inside a frame."""
+
+
+class CorruptFrameError(TraceError):
+    """The bytes are there and are not what was written.
+
+    Attributes:
+        resume_at: Where the next frame begins, if that is still known.
+    """
+
+    resume_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Where one message lies.
+
+    Attributes:
+        kind: `SCHEMA`, `DICTIONARY` or `BATCH`, or a number that this format does not use.
+        start: First byte of the prefix.
+        head_at: First byte of the flatbuffers metadata.
+        body_at: First byte of the body, end of the metadata.
+        stop: End of the body.
+        header: Position of the header table, relative to `head_at`.
+    """
+
+    kind: int
+    start: int
+    head_at: int
+    body_at: int
+    stop: int
+    header: int
+
+
+def read_message(data: memoryview, start: int) -> Message | None:
+    """Locate the message at `start`; None at the end-of-stream mark.
+
+    Raises:
+        TornFrameError: The bytes end inside it.
+        CorruptFrameError: It is no message, or a length is out of bounds.
+    """
+    if len(data) - start < 8:
+        raise TornFrameError(f"ends inside the prefix of a message at byte {start}")
+    continuation, head_bytes = struct.unpack_from("<II", data, start)
+    if continuation != _CONTINUATION or head_bytes % 8:
+        raise CorruptFrameError(f"no message starts at byte {start}")
+    if head_bytes == 0:
+        return None
+    head_at, body_at = start + 8, start + 8 + head_bytes
+    if body_at > len(data):
+        raise TornFrameError(f"ends inside the metadata of the message at byte {start}")
+    head = data[head_at:body_at]
+    table = _number("<I", head, 0)
+    kind_at, length_at = _field(head, table, 1), _field(head, table, 3)
+    body_bytes = _number("<q", head, length_at) if length_at else 0
+    if not 0 <= body_bytes <= MAX_FRAME_BYTES:
+        raise CorruptFrameError(f"message at byte {start} claims a body of {body_bytes} bytes")
+    if body_at + body_bytes > len(data):
+        raise TornFrameError(f"ends inside the body of the message at byte {start}")
+    header = _follow(head, _field(head, table, 2))
+    return Message(head[kind_at] if kind_at else 0, start, head_at, body_at, body_at + body_bytes, header)
+
+
+def unpacked_bytes(data: memoryview, message: Message) -> int:
+    """Return how many bytes the buffers of a batch or dictionary message unpack to.
+
+    A packed buffer begins with its unpacked length, or -1 where it is stored as it is.
+
+    Raises:
+        CorruptFrameError: An offset leads outside the message.
+    """
+    head, body = data[message.head_at : message.body_at], data[message.body_at : message.stop]
+    batch = message.header
+    if message.kind == DICTIONARY:
+        batch = _follow(head, _field(head, batch, 1))
+    vector = _follow(head, _field(head, batch, 2))
+    packed = bool(_field(head, batch, 3))
+    num_buffers = _number("<I", head, vector) if vector else 0
+    if num_buffers * 16 > len(head):
+        raise CorruptFrameError(f"batch claims {num_buffers} buffers")
+    total = 0
+    for at in range(vector + 4, vector + 4 + 16 * num_buffers, 16):
+        offset, length = _number("<q", head, at), _number("<q", head, at + 8)
+        if length and packed:
+            length = max(length, _number("<q", body, offset))
+        total += max(length, 0)
+    return total
+
+
+def _number(layout: str, data: memoryview, at: int) -> int:
+    if at < 0 or at + struct.calcsize(layout) > len(data):
+        raise CorruptFrameError("an offset leads outside its message")
+    number: int = struct.unpack_from(layout, data, at)[0]
+    return number
+
+
+def _follow(head: memoryview, at: int) -> int:
+    """Follow an offset field, or return 0 for an absent one."""
+    return at + _number("<I", head, at) if at else 0
+
+
+def _field(head: memoryview, table: int, number: int) -> int:
+    """Return the position of a table's field, or 0 where it is absent."""
+    vtable = table - _number("<i", head, table)
+    slot = 4 + 2 * number
+    if slot >= _number("<H", head, vtable):
+        return 0
+    offset = _number("<H", head, vtable + slot)
+    if offset and table + offset >= len(head):
+        raise CorruptFrameError("a field lies outside its message")
+    return table + offset if offset else 0

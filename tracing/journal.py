@@ -1,0 +1,154 @@
+"""`<path>.journal`: the steps that are not sealed yet, and the inputs of the stage that is about to run.
+
+Append-only; after a seal a fresh file takes its place in one go, so a reader that follows the run and a
+reader after `kill -9` both see a consistent prefix. Rows carry their number, and one that is already sealed
+is skipped: there is no moment at which a finished step stands nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tracing import journal_frames
+from tracing.errors import TraceError
+from tracing.files import AppendFile, environment_problem
+from tracing.ipc_message import CorruptFrameError, TornFrameError
+from tracing.journal_frames import Entry
+from tracing.values import Value
+
+
+class Journal:
+    """The writing end."""
+
+    def __init__(self, path: Path, head: dict[str, Any]) -> None:
+        self._path = path
+        self._file: AppendFile | None = None
+        self.restart(head, ())
+
+    def append(self, *records: bytes) -> None:
+        """Hand records to the operating system in one write.
+
+        Raises:
+            EnvironmentProblemError: The disk refused them.
+        """
+        if self._file is None:
+            raise TraceError(f"{self._path} is closed")
+        self._file.append(b"".join(records))
+
+    def restart(self, head: dict[str, Any], carried: Sequence[bytes]) -> None:
+        """Begin a fresh journal that says what is sealed, with the records of open steps."""
+        fresh = AppendFile(self._path.with_name(self._path.name + ".new"))
+        try:
+            fresh.append(b"".join((journal_frames.encode(journal_frames.HEAD, head), *carried)))
+            fresh.path.replace(self._path)
+        except OSError as problem:
+            fresh.close()
+            raise environment_problem(self._path, problem) from None
+        except BaseException:
+            fresh.close()
+            raise
+        old, self._file = self._file, fresh
+        if old is not None:
+            old.close()
+
+    def close(self, *, remove: bool) -> None:
+        """Close it, and remove the file once everything is sealed."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        if remove:
+            self._path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class InProgress:
+    """A step that had begun and not finished.
+
+    Attributes:
+        prompt_id, turn, step: Which one.
+        stage: Stage that was about to run or running, empty before the first.
+        columns: What its earlier stages had recorded.
+        inputs: What that stage was given.
+    """
+
+    prompt_id: int
+    turn: int
+    step: int
+    stage: str = ""
+    columns: dict[str, Value] = field(default_factory=dict)
+    inputs: dict[str, Value] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class JournalContent:
+    """What a journal holds.
+
+    Attributes:
+        head: What was sealed when it began: `rows`, `batches`, `bytes`, `crc32`; None where unreadable.
+        rows: Finished steps by row number.
+        open_steps: Steps in progress, oldest first.
+        tokens: Bytes of token ids that are not in the vocabulary file yet.
+        num_bytes: Bytes of whole records.
+        problem: Why reading stopped early (`TornFrameError`, `CorruptFrameError`), or None.
+    """
+
+    head: dict[str, Any] | None = None
+    rows: dict[int, dict[str, Value]] = field(default_factory=dict)
+    open_steps: dict[int, InProgress] = field(default_factory=dict)
+    tokens: dict[int, bytes | None] = field(default_factory=dict)
+    num_bytes: int = 0
+    problem: TraceError | None = None
+
+
+def read_journal(data: bytes) -> JournalContent:
+    """Read as many records as are whole; what stopped the reading stands in `problem`."""
+    content = JournalContent()
+    try:
+        for entry, stop in journal_frames.scan(memoryview(data)):
+            _apply(content, entry)
+            content.num_bytes = stop
+        if content.head is None:
+            content.problem = TornFrameError("holds no head record")
+    except (TornFrameError, CorruptFrameError) as problem:
+        content.problem = problem
+    return content
+
+
+def _apply(content: JournalContent, entry: Entry) -> None:
+    """Take one record in.
+
+    Raises:
+        CorruptFrameError: A proven record that makes no sense here.
+    """
+    try:
+        if entry.kind == journal_frames.HEAD:
+            content.head = {key: entry.facts[key] for key in ("rows", "batches", "bytes", "crc32", "run")}
+        elif entry.kind == journal_frames.TOKENS:
+            content.tokens.update(_tokens(entry.facts["tokens"]))
+        elif entry.kind in {journal_frames.STAGE, journal_frames.END}:
+            _apply_step(content, entry)
+        else:
+            raise CorruptFrameError(f"unknown record kind {entry.kind}")
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise CorruptFrameError("a record lacks what its kind must have") from None
+
+
+def _tokens(described: Any) -> dict[int, bytes | None]:
+    return {int(token_id): None if text is None else bytes.fromhex(text) for token_id, text in described}
+
+
+def _apply_step(content: JournalContent, entry: Entry) -> None:
+    uid = int(entry.facts["uid"])
+    prompt_id, turn, step = (int(part) for part in entry.facts["at"])
+    before = content.open_steps.get(uid)
+    columns = {**(before.columns if before else {}), **entry.columns}
+    if entry.kind == journal_frames.STAGE:
+        content.open_steps[uid] = InProgress(
+            prompt_id, turn, step, str(entry.facts["stage"]), columns, entry.inputs
+        )
+        return
+    content.open_steps.pop(uid, None)
+    content.rows[int(entry.facts["row"])] = {"prompt_id": prompt_id, "turn": turn, "step": step, **columns}

@@ -1,0 +1,153 @@
+"""The journal's bytes: small framed records, each with the checksum of its header and of its payload.
+
+A record is a 20-byte header (magic, kind, payload length, payload CRC, header CRC; little-endian) and a
+payload: the length of a JSON part, the JSON part (scalars, sizes of arrays), then the arrays' bytes in order.
+The header's own CRC tells a record that was cut (`torn`) from one that was changed (`corrupt`).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from tracing.columns import COLUMN_BY_NAME, Column
+from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError, TornFrameError
+from tracing.schema import NUMPY_DTYPES
+from tracing.values import Cells, Value
+
+HEAD, STAGE, END, TOKENS = 1, 2, 3, 4
+"""Kinds of record: what is sealed already; a stage about to run; a finished step; bytes of new token ids."""
+
+_MAGIC: Final = b"SWJ1"
+_HEADER: Final = struct.Struct("<4sIIII")
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One decoded record.
+
+    Attributes:
+        kind: `HEAD`, `STAGE`, `END` or `TOKENS`.
+        facts: Its JSON part without the columns.
+        columns: Values recorded since the step's last record.
+        inputs: Values that the stage about to run was given.
+    """
+
+    kind: int
+    facts: dict[str, Any]
+    columns: dict[str, Value] = field(default_factory=dict)
+    inputs: dict[str, Value] = field(default_factory=dict)
+
+
+def encode(
+    kind: int,
+    facts: Mapping[str, Any],
+    columns: Mapping[str, Value] | None = None,
+    inputs: Mapping[str, Value] | None = None,
+) -> bytes:
+    """Return one record."""
+    arrays: list[bytes] = []
+    described = {
+        **facts,
+        "columns": _describe(columns or {}, arrays),
+        "inputs": _describe(inputs or {}, arrays),
+    }
+    text = json.dumps(described, separators=(",", ":")).encode()
+    payload = b"".join((struct.pack("<I", len(text)), text, *arrays))
+    header = _HEADER.pack(_MAGIC, kind, len(payload), zlib.crc32(payload), 0)[:-4]
+    return b"".join((header, struct.pack("<I", zlib.crc32(header)), payload))
+
+
+def _describe(values: Mapping[str, Value], arrays: list[bytes]) -> dict[str, Any]:
+    """Return JSON for the values; array bytes go to `arrays`, described as `[size, has_missing]`."""
+    described: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Cells):
+            described[name] = [value.values.size, value.missing is not None, list(value.shape)]
+            arrays.append(value.values.tobytes())
+            if value.missing is not None:
+                arrays.append(value.missing.tobytes())
+        else:
+            described[name] = value
+    return described
+
+
+def scan(data: memoryview, start: int = 0) -> Iterator[tuple[Entry, int]]:
+    """Yield each record with the position after it.
+
+    Raises:
+        TornFrameError: The bytes end inside a record.
+        CorruptFrameError: A record is not what was written.
+    """
+    while start < len(data):
+        if len(data) - start < _HEADER.size:
+            raise TornFrameError(f"ends inside the header of the record at byte {start}")
+        magic, kind, length, crc, header_crc = _HEADER.unpack_from(data, start)
+        if magic != _MAGIC or header_crc != zlib.crc32(data[start : start + _HEADER.size - 4]):
+            raise CorruptFrameError(f"header of the record at byte {start} is not what was written")
+        stop = start + _HEADER.size + length
+        if length > MAX_FRAME_BYTES:
+            raise CorruptFrameError(f"record at byte {start} claims {length} bytes")
+        if stop > len(data):
+            raise TornFrameError(f"ends inside the record at byte {start}")
+        payload = data[start + _HEADER.size : stop]
+        if crc != zlib.crc32(payload):
+            raise CorruptFrameError(f"checksum of the record at byte {start} does not match")
+        yield _decode(kind, payload, start), stop
+        start = stop
+
+
+def _decode(kind: int, payload: memoryview, start: int) -> Entry:
+    """Return the record of a proven payload; a forged one still gives one clear error."""
+    try:
+        text_bytes = struct.unpack_from("<I", payload)[0]
+        facts = json.loads(bytes(payload[4 : 4 + text_bytes]))
+        arrays = _Arrays(payload[4 + text_bytes :])
+        columns = {name: _value(name, what, arrays) for name, what in facts.pop("columns").items()}
+        inputs = {name: _value(name, what, arrays) for name, what in facts.pop("inputs").items()}
+    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+        raise CorruptFrameError(f"record at byte {start} cannot be read: {type(problem).__name__}") from None
+    return Entry(kind, facts, columns, inputs)
+
+
+@dataclass(slots=True)
+class _Arrays:
+    """The array bytes of a payload, taken from the front."""
+
+    data: memoryview
+    at: int = 0
+
+    def take(self, dtype: np.dtype[Any], size: int) -> Any:
+        if size < 0:
+            raise ValueError("negative size")
+        array = np.frombuffer(self.data, dtype, size, self.at) if size else np.empty(0, dtype)
+        self.at += array.nbytes
+        return array.copy()
+
+
+def _value(name: str, described: Any, arrays: _Arrays) -> Value:
+    column: Column = COLUMN_BY_NAME[name]
+    if described is None:
+        return None
+    if column.kind == "sites":
+        return tuple((str(site), int(low), int(high), int(bound)) for site, low, high, bound in described)
+    if not column.is_list:
+        return _scalar(column, described)
+    size, has_missing, shape = described
+    values = arrays.take(NUMPY_DTYPES[column.kind], size)
+    missing = arrays.take(np.dtype(np.bool_), size) if has_missing else None
+    return Cells(values, missing, tuple(shape))
+
+
+def _scalar(column: Column, described: Any) -> Value:
+    wanted: type = {"bool": bool, "string": str, "dictionary": str}.get(column.kind, int)
+    if type(described) is not wanted:
+        raise ValueError(f"{column.name} is no {wanted.__name__}")
+    value: Value = described  # type: ignore[assignment]
+    return value

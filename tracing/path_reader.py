@@ -1,0 +1,226 @@
+"""Reads one path of a run: sealed batches, then what stands in the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tracing.batches import batch_of_rows
+from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
+from tracing.errors import TraceError
+from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError, TornFrameError
+from tracing.journal import JournalContent, read_journal
+from tracing.moment import Moment
+from tracing.rows import row_of_batch, row_of_values
+from tracing.schema import arrow_schema, arrow_type, column_named
+from tracing.stream_reader import StreamReader
+from tracing.values import Value
+from tracing.writer import MAX_BATCH_STEPS
+
+
+@dataclass(frozen=True, slots=True)
+class InProgressStep:
+    """A step that had begun and not finished when the writer was last heard of.
+
+    Attributes:
+        moment: Which one; its stage is the one that was about to run or running, empty before the first.
+        columns: What its earlier stages had recorded, as `PathReader.step` gives it.
+        inputs: What that stage was given.
+    """
+
+    moment: Moment
+    columns: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
+
+
+class PathReader:
+    """Rows of one path, in the order in which they finished.
+
+    Args:
+        folder: The run folder.
+        name: Path name.
+        entry: The path's entry in the manifest.
+        run_id: Identity of the run, or empty where the manifest is unreadable.
+
+    Attributes:
+        name: Path name.
+        entry: The path's entry in the manifest: `level`, `lacks`, `info`, counts.
+        stream: The sealed file.
+        journal: What the journal holds; empty for a closed run.
+        problems: Sentences about what is damaged; empty for a whole path, running or closed.
+    """
+
+    def __init__(self, folder: Path, name: str, entry: Mapping[str, Any], run_id: str) -> None:
+        self.name = name
+        self.entry = dict(entry)
+        self.journal = JournalContent()
+        self.problems: list[str] = []
+        self._run_id = run_id
+        self._tail = batch_of_rows([])
+        self._cached: tuple[pa.RecordBatch, int] | None = None
+        self._rows_by_key: dict[tuple[int, ...], int] | None = None
+        self._journal_path = folder / f"{name}.journal"
+        # The journal is read before the stream: rows leave it only once they are in the stream.
+        self.journal = self._read_journal()
+        self.stream = StreamReader(folder / f"{name}.arrows")
+        self._settle()
+
+    def refresh(self, entry: Mapping[str, Any] | None = None) -> int:
+        """Read what the writer has added since; return the number of steps now."""
+        self.entry = dict(entry) if entry is not None else self.entry
+        self.journal = self._read_journal()
+        self.stream.refresh()
+        self._settle()
+        return self.num_steps
+
+    @property
+    def num_steps(self) -> int:
+        """Readable finished steps."""
+        return self.stream.num_rows + int(self._tail.num_rows)
+
+    @property
+    def in_progress(self) -> list[InProgressStep]:
+        """Steps that had begun and not finished, oldest first."""
+        return [
+            InProgressStep(
+                Moment(step.prompt_id, step.turn, step.step, step.stage),
+                row_of_values(step.columns),
+                row_of_values(step.inputs),
+            )
+            for step in self.journal.open_steps.values()
+        ]
+
+    def batches(
+        self, names: Sequence[str] | None = None, start: int = 0, stop: int | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield the rows `start:stop` batch by batch, at most 64 at a time; memory stays flat.
+
+        Raises:
+            UnknownColumnError: A name is not in the schema.
+            CorruptFrameError: A batch cannot be unpacked.
+        """
+        wanted = list(COLUMN_BY_NAME) if names is None else [column_named(name).name for name in names]
+        stop = self.num_steps if stop is None else min(stop, self.num_steps)
+        start = max(start, 0)
+        while start < stop:
+            batch, first = self._batch_with(start, wanted)
+            piece = batch.slice(start - first, min(stop, first + batch.num_rows) - start)
+            yield piece
+            start += piece.num_rows
+
+    def columns(
+        self, names: Sequence[str] | None = None, start: int = 0, stop: int | None = None
+    ) -> pa.Table:
+        """Return rows `start:stop` of the named columns (default: all) as one table, without copying."""
+        wanted = list(COLUMN_BY_NAME) if names is None else list(names)
+        return pa.Table.from_batches(list(self.batches(wanted, start, stop)), arrow_schema(wanted))
+
+    def step(self, number: int) -> dict[str, Any]:
+        """Return one row: numpy arrays in natural shape, Python scalars, None where nothing is recorded.
+
+        Raises:
+            TraceError: There is no such row.
+        """
+        if not 0 <= number < self.num_steps:
+            raise TraceError(f"path {self.name} has steps 0 to {self.num_steps - 1}, got {number}")
+        if self._cached is None or not 0 <= number - self._cached[1] < self._cached[0].num_rows:
+            self._cached = self._batch_with(number, list(COLUMN_BY_NAME))
+        batch, first = self._cached
+        return row_of_batch(batch, number - first)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """Yield all rows as `step` gives them."""
+        for batch in self.batches():
+            for row in range(batch.num_rows):
+                yield row_of_batch(batch, row)
+
+    def keys(self) -> np.ndarray[tuple[int, int], np.dtype[np.int32]]:
+        """Return prompt, turn and step of every row, int32 `[num_steps, 3]`."""
+        table = self.columns(KEY_COLUMNS)
+        return np.stack([table.column(name).to_numpy() for name in KEY_COLUMNS], axis=1)
+
+    def moment(self, number: int) -> Moment:
+        """Return where row `number` is."""
+        table = self.columns(KEY_COLUMNS, number, number + 1)
+        return Moment(*(table.column(name)[0].as_py() for name in KEY_COLUMNS))
+
+    def find(self, moment: Moment) -> int:
+        """Return the row of a moment; stage and node are ignored.
+
+        Raises:
+            TraceError: There is no such step.
+        """
+        if self._rows_by_key is None:
+            keys = self.keys().tolist()
+            self._rows_by_key = {tuple(key): row for row, key in reversed(list(enumerate(keys)))}
+        row = self._rows_by_key.get((moment.prompt_id, moment.turn, moment.step))
+        if row is None:
+            raise TraceError(
+                f"path {self.name} has no step {moment.prompt_id}:{moment.turn}:{moment.step}; "
+                f"it has {self.num_steps} steps"
+            )
+        return row
+
+    def _batch_with(self, row: int, names: list[str]) -> tuple[pa.RecordBatch, int]:
+        """Return a batch with the named columns that holds a row, and the number of its first row."""
+        if row >= self.stream.num_rows:
+            return self._tail.select(names), self.stream.num_rows
+        number, within = self.stream.locate(row)
+        present = set(self.stream.schema.names) if self.stream.schema is not None else set()
+        batch = self.stream.read(number, [name for name in names if name in present])
+        arrays = [
+            batch.column(name)
+            if name in present
+            else pa.nulls(batch.num_rows, arrow_type(COLUMN_BY_NAME[name]))
+            for name in names
+        ]
+        return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(names)), row - within
+
+    def _read_journal(self) -> JournalContent:
+        try:
+            if self._journal_path.stat().st_size > 2 * MAX_FRAME_BYTES:
+                return JournalContent(problem=CorruptFrameError("is larger than a journal can be"))
+            return read_journal(self._journal_path.read_bytes())
+        except FileNotFoundError:
+            return JournalContent()
+        except OSError as problem:
+            return JournalContent(problem=TornFrameError(f"cannot be read: {problem.strerror or problem}"))
+
+    def _settle(self) -> None:
+        """Line the journal's rows up after the sealed ones and say what does not fit."""
+        self._cached, self._rows_by_key = None, None
+        self.problems = [f"{self.stream.path.name}: {sentence}" for sentence in self.stream.bad]
+        self._check_schema()
+        first = self._sealed_rows()
+        rows: list[Mapping[str, Value]] = []
+        while first + len(rows) in self.journal.rows:
+            rows.append(self.journal.rows[first + len(rows)])
+        beyond = sum(number >= first + len(rows) for number in self.journal.rows)
+        if beyond:
+            self.problems.append(f"{self._journal_path.name}: {beyond} steps do not follow the sealed ones")
+        self._tail = batch_of_rows(rows)
+        if len(rows) > 4 * MAX_BATCH_STEPS:
+            self.problems.append(f"{self._journal_path.name}: holds {len(rows)} unsealed steps")
+
+    def _sealed_rows(self) -> int:
+        """Return the number of the first row that no batch holds, counting those of damaged batches."""
+        if not self.stream.batches:
+            return 0
+        facts = self.stream.batches[-1].facts
+        return int(facts["first_row"]) + int(facts["num_rows"])
+
+    def _check_schema(self) -> None:
+        schema, facts = self.stream.schema, self.stream.facts
+        if schema is None:
+            return
+        for name in schema.names:
+            column = COLUMN_BY_NAME.get(name)
+            if column is not None and schema.field(name).type != arrow_type(column):
+                self.problems.append(f"{self.stream.path.name}: column {name} is {schema.field(name).type}")
+        if self._run_id and facts.get("run") != self._run_id:
+            self.problems.append(f"{self.stream.path.name}: belongs to another run than the manifest")

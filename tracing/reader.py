@@ -1,0 +1,170 @@
+"""Reading a run: `open_run(folder)`; torch-free, and as careful as if a stranger had written the files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tracing.bulk import load_bulk
+from tracing.errors import TraceError
+from tracing.files import is_being_written
+from tracing.finding import Finding
+from tracing.findings_log import FINDINGS_NAME, read_findings
+from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError, TornFrameError
+from tracing.manifest import read_manifest
+from tracing.moment import Moment
+from tracing.path_reader import InProgressStep, PathReader
+from tracing.stream_reader import StreamReader
+from tracing.vocabulary import VOCABULARY_NAME
+
+__all__ = ["InProgressStep", "PathReader", "Run", "open_run"]
+
+
+class Run:
+    """A recorded run, whole, damaged or still being written.
+
+    Args:
+        folder: The run folder.
+
+    Attributes:
+        folder: The run folder.
+        manifest: What the run is; empty where the manifest is damaged.
+        findings: Findings up to the first damaged line.
+        problems: Sentences about damaged files other than the paths' own.
+
+    Raises:
+        TraceError: The folder is no run, or of a newer major version.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self.problems: list[str] = []
+        self.manifest = self._read_manifest()
+        self.findings: list[Finding] = self._read_findings()
+        run_id = str(self.manifest.get("run_id", ""))
+        self._paths = {
+            name: PathReader(self.folder, name, entry, run_id) for name, entry in self._entries().items()
+        }
+        self._vocabulary: dict[int, bytes | None] | None = None
+
+    @property
+    def status(self) -> str:
+        """`running`, `complete`, `interrupted` or `failed`; empty where the manifest is damaged."""
+        return str(self.manifest.get("status", ""))
+
+    @property
+    def path_names(self) -> tuple[str, ...]:
+        """Names of the recorded paths."""
+        return tuple(self._paths)
+
+    @property
+    def being_written(self) -> bool | None:
+        """Whether a living writer holds the folder; None where the system cannot tell."""
+        return is_being_written(self.folder)
+
+    def path(self, name: str) -> PathReader:
+        """Return one path.
+
+        Raises:
+            TraceError: The run has no such path.
+        """
+        if name not in self._paths:
+            raise TraceError(f"{self.folder} has no path {name!r}; it has {', '.join(self._paths) or 'none'}")
+        return self._paths[name]
+
+    def refresh(self) -> None:
+        """Read what the writer has added since: manifest, findings, steps."""
+        self.problems = []
+        self.manifest = self._read_manifest()
+        run_id = str(self.manifest.get("run_id", ""))
+        for name, entry in self._entries().items():
+            if name in self._paths:
+                self._paths[name].refresh(entry)
+            else:
+                self._paths[name] = PathReader(self.folder, name, entry, run_id)
+        self.findings = self._read_findings()
+        self._vocabulary = None
+
+    @property
+    def vocabulary(self) -> dict[int, bytes | None]:
+        """Raw bytes of every token id that occurs; None for an id that the tokenizer does not have."""
+        if self._vocabulary is None:
+            self._vocabulary = self._read_vocabulary()
+        return self._vocabulary
+
+    def bulk(self, moment: Moment, name: str) -> Any:
+        """Return a whole tensor that was saved at a moment, as a read-only memory map.
+
+        Raises:
+            TraceError: There is none, or it is not what was written.
+        """
+        for entry in self.manifest.get("bulk", []):
+            if (entry.get("moment"), entry.get("name")) == (str(moment), name):
+                return load_bulk(self.folder, entry)
+        raise TraceError(f"{self.folder} has no bulk tensor {name} at {moment}")
+
+    def _entries(self) -> dict[str, dict[str, Any]]:
+        """Return the manifest's paths, or those found in the folder where it is damaged."""
+        if self.manifest:
+            return {
+                str(name): entry for name, entry in self.manifest["paths"].items() if _is_plain(str(name))
+            }
+        found = sorted(self.folder.glob("*.arrows"))
+        return {file.stem: {} for file in found if file.name != VOCABULARY_NAME}
+
+    def _read_manifest(self) -> dict[str, Any]:
+        try:
+            return read_manifest(self.folder)
+        except (TornFrameError, CorruptFrameError) as problem:
+            self.problems.append(str(problem))
+            return {}
+
+    def _read_findings(self) -> list[Finding]:
+        path = self.folder / FINDINGS_NAME
+        try:
+            if path.stat().st_size > MAX_FRAME_BYTES:
+                self.problems.append(f"{FINDINGS_NAME}: is larger than {MAX_FRAME_BYTES} bytes")
+                return []
+            found, problem = read_findings(path.read_bytes())
+        except OSError:
+            return []
+        if problem is not None:
+            self.problems.append(f"{FINDINGS_NAME}: {problem}")
+        return found
+
+    def _read_vocabulary(self) -> dict[int, bytes | None]:
+        """Join the sealed vocabulary with what the journals hold."""
+        found: dict[int, bytes | None] = {}
+        for path in self._paths.values():
+            found.update(path.journal.tokens)
+        file = self.folder / VOCABULARY_NAME
+        if not file.exists():
+            return found
+        stream = StreamReader(file)
+        if stream.problem is not None:
+            self.problems.append(f"{VOCABULARY_NAME}: {stream.problem}")
+        for number in range(len(stream.batches)):
+            batch = stream.read(number)
+            found.update(
+                zip(
+                    batch.column("token_id").to_pylist(), batch.column("token_bytes").to_pylist(), strict=True
+                )
+            )
+        return found
+
+
+def _is_plain(name: str) -> bool:
+    """A manifest of strangers must not lead outside its run."""
+    return Path(name).name == name and name not in {"", ".", ".."}
+
+
+def open_run(folder: str | Path) -> Run:
+    """Open a recorded run: closed, killed, or still being written.
+
+    What is damaged does not raise: `Run.problems` and `PathReader.problems` name it, `tracing.verify`
+    judges it, and everything that is proven can be read.
+
+    Raises:
+        TraceError: The folder is no run, or of a newer major version.
+    """
+    return Run(folder)

@@ -1,0 +1,82 @@
+"""One row, sealed or journaled, as what people compute with: numpy arrays in their natural shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from tracing.columns import COLUMN_BY_NAME, Column
+from tracing.schema import SITE_FIELDS
+from tracing.values import Cells, Value
+
+
+def row_of_batch(batch: pa.RecordBatch, row: int) -> dict[str, Any]:
+    """Return one row; arrays are numpy (masked where elements are null), null is None.
+
+    `visible` comes as `[N, N]`, `target_top_*` as `[N, K]`, `draft_top1_offsets` as `[N, H]`.
+    """
+    found: dict[str, Any] = {}
+    for name in batch.schema.names:
+        column = COLUMN_BY_NAME.get(name)
+        cell = batch.column(name)[row]
+        found[name] = _host_cell(column, cell) if column is not None else cell.as_py()
+    return _shaped(found)
+
+
+def row_of_values(values: Mapping[str, Value]) -> dict[str, Any]:
+    """Return recorded values that are not Arrow yet in the same form as `row_of_batch`."""
+    return _shaped({name: _host_value(value) for name, value in values.items()})
+
+
+def _host_cell(column: Column, cell: Any) -> Any:
+    if not column.is_list or column.kind == "sites" or not cell.is_valid:
+        return cell.as_py()
+    return _host_list(cell.values)
+
+
+def _host_list(values: pa.Array) -> Any:
+    if not values.null_count:
+        return values.to_numpy(zero_copy_only=False)
+    filled = values.fill_null(False if pa.types.is_boolean(values.type) else 0)
+    missing = values.is_null().to_numpy(zero_copy_only=False)
+    return np.ma.MaskedArray(filled.to_numpy(zero_copy_only=False), mask=missing)
+
+
+def _host_value(value: Value) -> Any:
+    if isinstance(value, Cells):
+        return value.values if value.missing is None else np.ma.MaskedArray(value.values, mask=value.missing)
+    if isinstance(value, tuple):
+        return [dict(zip(SITE_FIELDS, site, strict=True)) for site in value]
+    return value
+
+
+def _shaped(row: dict[str, Any]) -> dict[str, Any]:
+    """Give what is stored flat its two axes back, where the sizes allow it."""
+    num_nodes = _num_nodes(row)
+    for name, value in row.items():
+        column = COLUMN_BY_NAME.get(name)
+        if (
+            column is None
+            or column.axes is None
+            or len(column.axes) != 2
+            or not isinstance(value, np.ndarray)
+        ):
+            continue
+        rows = math.isqrt(value.size) if column.axes == ("N", "N") else num_nodes
+        if rows and value.size % rows == 0:
+            row[name] = value.reshape(rows, -1)
+    return row
+
+
+def _num_nodes(row: Mapping[str, Any]) -> int:
+    """Return N from any per-node column, 0 where none is there."""
+    for name, value in row.items():
+        column = COLUMN_BY_NAME.get(name)
+        if column is not None and column.axes == ("N",) and isinstance(value, np.ndarray):
+            return int(value.size)
+    visible = row.get("visible")
+    return math.isqrt(visible.size) if isinstance(visible, np.ndarray) else 0

@@ -1,0 +1,178 @@
+"""A run folder being written: manifest, findings, vocabulary, bulk tensors, and one recorder per path."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final
+
+from tracing.bulk import save_bulk
+from tracing.errors import SpecwbError, TraceError, UsageError
+from tracing.files import FolderLock
+from tracing.finding import Finding
+from tracing.findings_log import FindingsWriter
+from tracing.manifest import MANIFEST_NAME, STATUSES, fresh_manifest, write_manifest
+from tracing.moment import Moment
+from tracing.schema import column_named
+from tracing.step_recorder import OnError, Trace
+from tracing.vocabulary import TokenBytes, VocabularyWriter
+from tracing.writer import PathWriter
+
+_PATH_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
+
+
+class RunWriter:
+    """Owns a run folder from its first file to its end; a context manager.
+
+    Leaving it writes the status: `complete`, `interrupted` after Ctrl-C, `failed` after any other exception.
+
+    Args:
+        folder: A folder that holds no run; it is created.
+        manifest: Plain data that adds to the manifest: `models`, `settings`, `seeds`, `lockstep`, `engine`.
+        token_bytes: Gives the raw bytes of a token id; fills `vocabulary.arrows`.
+        codec: Compression of sealed batches, `zstd` or `lz4`.
+
+    Raises:
+        TraceError: The folder holds a run, or another writer has it.
+        EnvironmentProblemError: The folder cannot be written.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        manifest: Mapping[str, Any] | None = None,
+        *,
+        token_bytes: TokenBytes | None = None,
+        codec: str = "zstd",
+    ) -> None:
+        self.folder = Path(folder)
+        self._codec = codec
+        self._paths: dict[str, PathWriter] = {}
+        self._closed = False
+        self._lock = FolderLock(self.folder)
+        try:
+            if (self.folder / MANIFEST_NAME).exists():
+                raise TraceError(f"{self.folder} already holds a run; choose another folder")
+            self.run_id = uuid.uuid4().hex
+            self._manifest = fresh_manifest({**(manifest or {}), "run_id": self.run_id})
+            write_manifest(self.folder, self._manifest)
+            self._findings = FindingsWriter(self.folder)
+            self._vocabulary = (
+                None if token_bytes is None else VocabularyWriter(self.folder, self.run_id, token_bytes)
+            )
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def path(
+        self,
+        name: str,
+        *,
+        level: str = "full",
+        lacks: Iterable[str] = (),
+        info: Mapping[str, Any] | None = None,
+        on_error: OnError = "raise",
+    ) -> Trace:
+        """Begin one path of the run and return its recorder.
+
+        Args:
+            name: `fused`, `reference`, or another name that can be a file name.
+            level: `basic`, `digest` or `full`.
+            lacks: Columns that this path can never have.
+            info: Plain data about the path: way in, dtype, device, switches.
+            on_error: `raise` or `warn`.
+
+        Raises:
+            UsageError: The name is taken or cannot be a file name.
+            UnknownColumnError: `lacks` names a column that does not exist.
+        """
+        if not _PATH_NAME.match(name) or f"{name}.arrows" == "vocabulary.arrows":
+            raise UsageError(
+                f"a path's name should be letters, digits, dot, dash or underscore, got {name!r}"
+            )
+        if name in self._paths:
+            raise UsageError(f"path {name} is being recorded already")
+        lacking = sorted({column_named(column).name for column in lacks})
+        writer = PathWriter(self.folder, name, self.run_id, self._vocabulary, self._codec)
+        trace = Trace(writer, level, on_error)
+        self._paths[name] = writer
+        self._manifest["paths"][name] = {"level": level, "lacks": lacking, "info": dict(info or {})}
+        write_manifest(self.folder, self._manifest)
+        return trace
+
+    def add_finding(self, finding: Finding) -> None:
+        """Write one finding; it is on record at once."""
+        self._findings.add(finding)
+
+    def save_bulk(self, moment: Moment, name: str, tensor: Any) -> Path:
+        """Write a whole tensor beside the trace and list it in the manifest; return its path."""
+        entry = save_bulk(self.folder, moment, name, tensor)
+        others = [old for old in self._manifest["bulk"] if old["file"] != entry["file"]]
+        self._manifest["bulk"] = [*others, entry]
+        write_manifest(self.folder, self._manifest)
+        return self.folder / str(entry["file"])
+
+    def update(self, **facts: Any) -> None:
+        """Add plain data to the manifest, e.g. `verdict`."""
+        owned = {"format", "status", "run_id", "paths", "findings", "vocabulary", "bulk"}.intersection(facts)
+        if owned:
+            raise UsageError(f"{', '.join(sorted(owned))} of the manifest is written by the recorder itself")
+        self._manifest.update(facts)
+        write_manifest(self.folder, self._manifest)
+
+    def close(self, status: str = "complete") -> None:
+        """Seal everything, write the end records and the manifest; a second time does nothing.
+
+        Raises:
+            UsageError: The status is none of `STATUSES`.
+            EnvironmentProblemError: The disk refused something; what is written stays readable.
+        """
+        if status not in STATUSES or status == "running":
+            raise UsageError(f"status should be one of {', '.join(STATUSES[1:])}, got {status!r}")
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            problem = self._close_files()
+            self._manifest["status"] = status if problem is None else "failed"
+            write_manifest(self.folder, self._manifest)
+            if problem is None:
+                for name in self._paths:
+                    (self.folder / f"{name}.journal").unlink(missing_ok=True)
+            else:
+                raise problem
+        finally:
+            self._lock.release()
+
+    def _close_files(self) -> SpecwbError | None:
+        """Close every file, going on after a failure; return the first failure."""
+        problem: SpecwbError | None = None
+        for name, writer in self._paths.items():
+            try:
+                self._manifest["paths"][name].update(writer.close())
+            except SpecwbError as own:
+                problem = problem or own
+        try:
+            self._manifest["findings"] = self._findings.close()
+            if self._vocabulary is not None:
+                self._manifest["vocabulary"] = self._vocabulary.close()
+        except SpecwbError as own:
+            problem = problem or own
+        return problem
+
+    def __enter__(self) -> RunWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if problem is None:
+            self.close("complete")
+            return
+        try:
+            self.close("interrupted" if isinstance(problem, KeyboardInterrupt) else "failed")
+        except SpecwbError as own:
+            problem.add_note(f"the trace could not be closed: {own}")

@@ -1,0 +1,230 @@
+"""Recording of one path: `Trace` hands out steps, a `Step` takes columns and ends as one row."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Final, Literal
+
+from tracing.columns import KEY_COLUMNS
+from tracing.errors import ShapeMismatchError, UsageError
+from tracing.form import Form
+from tracing.moment import STAGES
+from tracing.schema import column_named, columns_of_level
+from tracing.values import Cells, Value, convert
+from tracing.writer import PathWriter
+
+OnError = Literal["raise", "warn"]
+MAX_STEP_BYTES: Final = 64 << 20
+
+_log = logging.getLogger("specwb.trace")
+
+
+class Trace:
+    """The recorder of one path.
+
+    Args:
+        writer: Where rows go.
+        level: `basic`, `digest` or `full`; columns above the level are left out.
+        on_error: `raise`, or `warn`: never raise into the host, log each reason once, mark the step
+            incomplete.
+    """
+
+    def __init__(self, writer: PathWriter, level: str = "full", on_error: OnError = "raise") -> None:
+        if on_error not in {"raise", "warn"}:
+            raise UsageError(f"on_error should be raise or warn, got {on_error!r}")
+        self._writer = writer
+        self._kept = columns_of_level(level)
+        self._on_error = on_error
+        self._told: set[str] = set()
+
+    @property
+    def name(self) -> str:
+        """Name of the path."""
+        return self._writer.name
+
+    @property
+    def num_steps(self) -> int:
+        """Finished steps so far."""
+        return self._writer.num_steps
+
+    def wants(self, name: str) -> bool:
+        """Return whether a column is kept at this level, so that an engine need not compute it in vain."""
+        return name in self._kept
+
+    def step(self, *, step: int, prompt_id: int = 0, turn: int = 0) -> Step:
+        """Return the context of one step; several may be open at once (one per request of a batch)."""
+        return Step(self, self._writer, (prompt_id, turn, step))
+
+    def seal(self) -> None:
+        """Seal finished steps now instead of at the next full batch."""
+        try:
+            self._writer.seal()
+        except Exception as problem:  # noqa: BLE001 told: raised, or logged in warn mode
+            self.tell(problem)
+
+    def tell(self, problem: Exception) -> None:
+        """Raise the problem that is being handled, or log it once in `warn` mode."""
+        if self._on_error == "raise":
+            raise problem
+        sentence = f"{type(problem).__name__}: {problem}"
+        if sentence not in self._told and len(self._told) < 1000:
+            self._told.add(sentence)
+            _log.warning("path %s: %s", self.name, sentence)
+
+
+class Step:
+    """One step of one path; use it as a context manager.
+
+    An exception that passes through ends the step as an incomplete row and goes on.
+    """
+
+    def __init__(self, trace: Trace, writer: PathWriter, at: tuple[int, int, int]) -> None:
+        self._trace = trace
+        self._writer = writer
+        self._form = Form()
+        self._row: dict[str, Value] = {}
+        self._fresh: dict[str, Value] = {}
+        self._late: dict[str, tuple[int, ...]] = {}
+        self._reasons: list[str] = []
+        self._bytes = 0
+        self._open: Any = None
+        try:
+            for name, number in zip(KEY_COLUMNS, at, strict=True):
+                self._row[name] = convert(column_named(name), number)
+            self._open = writer.begin(at)
+        except Exception as problem:  # noqa: BLE001 told: raised, or logged in warn mode
+            trace.tell(problem)
+
+    def wants(self, name: str) -> bool:
+        """Return whether a column is kept at this recorder's level."""
+        return self._trace.wants(name)
+
+    def record(self, **columns: Any) -> None:
+        """Take columns in, any time during the step; the last value of a column stands.
+
+        Raises:
+            UnknownColumnError: A column is not in the schema.
+            ShapeMismatchError: A rank, dtype or length is wrong. Wrong *values* are recorded.
+        """
+        for name, value in columns.items():
+            try:
+                self._put(name, value)
+            except Exception as problem:  # noqa: BLE001 told: raised, or logged in warn mode
+                self.mark_incomplete(f"{name}: {problem}")
+                self._trace.tell(problem)
+
+    def about_to_run(self, stage: str, columns: Mapping[str, Any] | None = None, /, **named: Any) -> None:
+        """Journal the inputs of a stage, and all recorded since, before its launch.
+
+        Inputs are kept for the case that the launch never returns; they do not become columns of the row.
+
+        Raises:
+            UsageError: There is no such stage.
+            TraceError: As `record`.
+        """
+        try:
+            if stage not in STAGES:
+                raise UsageError(f"stage should be one of {', '.join(STAGES)}, got {stage!r}")
+            inputs = {name: self._input(name, value) for name, value in {**(columns or {}), **named}.items()}
+            fresh, self._fresh = self._fresh, {}
+            if self._open is not None:
+                self._writer.stage(self._open, stage, fresh, inputs)
+        except Exception as problem:  # noqa: BLE001 told: raised, or logged in warn mode
+            self.mark_incomplete(f"inputs of {stage}: {problem}")
+            self._trace.tell(problem)
+
+    def mark_incomplete(self, reason: str) -> None:
+        """Say in the row that something is missing, and why."""
+        if reason not in self._reasons:
+            self._reasons.append(reason)
+
+    def __enter__(self) -> Step:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if problem is not None:
+            self.mark_incomplete(f"{type(problem).__name__}: {problem}")
+        try:
+            self._finish()
+        except Exception as own:  # noqa: BLE001 told: raised, or logged in warn mode
+            if problem is None:
+                self._trace.tell(own)
+
+    def _put(self, name: str, value: Any) -> None:
+        column = column_named(name)
+        if name in KEY_COLUMNS:
+            raise UsageError(f"{name} is given to step(), not to record()")
+        if not self._trace.wants(name):
+            return
+        cells = convert(column, value)
+        if isinstance(cells, Cells):
+            self._bytes += cells.values.nbytes
+            if self._bytes > MAX_STEP_BYTES:
+                raise ShapeMismatchError(f"one step may hold {MAX_STEP_BYTES} bytes, {name} is beyond that")
+            if not self._form.admit(column, cells.shape):
+                self._late[name] = cells.shape
+            if cells.overflow:
+                self.mark_incomplete(cells.overflow)
+        self._row[name] = self._fresh[name] = cells
+
+    def _input(self, name: str, value: Any) -> Value:
+        return convert(column_named(name), value)
+
+    def _finish(self) -> None:
+        """End the step: settle flat columns that came before N was known, then hand the row over."""
+        late_problem: ShapeMismatchError | None = None
+        for name, shape in self._late.items():
+            try:
+                self._form.admit(column_named(name), shape)
+            except ShapeMismatchError as problem:
+                self._row[name] = self._fresh[name] = None
+                self.mark_incomplete(f"{name}: {problem}")
+                late_problem = problem
+        if self._reasons:
+            said = self._row.get("incomplete")
+            reasons = [said, *self._reasons] if isinstance(said, str) else self._reasons
+            self._row["incomplete"] = self._fresh["incomplete"] = convert(
+                column_named("incomplete"), "; ".join(reasons)
+            )
+        if self._open is not None:
+            step, self._open = self._open, None
+            self._writer.finish(step, self._fresh, self._row)
+        if late_problem is not None:
+            raise late_problem
+
+
+class NullRecorder:
+    """A recorder that keeps nothing and costs nothing; it is its own step."""
+
+    name = ""
+    num_steps = 0
+
+    def wants(self, name: str) -> bool:  # noqa: ARG002 the protocol's argument
+        """Nothing is wanted."""
+        return False
+
+    def step(self, **_: Any) -> NullRecorder:
+        """Return itself."""
+        return self
+
+    def record(self, **_: Any) -> None:
+        """Keep nothing."""
+
+    def about_to_run(self, *_: Any, **__: Any) -> None:
+        """Keep nothing."""
+
+    def mark_incomplete(self, reason: str) -> None:
+        """Keep nothing."""
+
+    def seal(self) -> None:
+        """Nothing is pending."""
+
+    def __enter__(self) -> NullRecorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return None

@@ -1,0 +1,196 @@
+"""The reading end of one self-proving Arrow stream: every byte is proven before any of it is believed."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from tracing import frames
+from tracing.errors import TraceError
+from tracing.frames import END_OF_STREAM, Frame
+from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError, TornFrameError
+from tracing.manifest import check_format
+
+_WINDOW: Final = 1 << 20
+
+
+class StreamReader:
+    """Frames of one file, read piece by piece; `refresh` goes on where a growing file has more.
+
+    Attributes:
+        path: The file.
+        schema: Schema of its batches, None while its schema frame is unreadable.
+        facts: What the schema frame says: `format`, `run`, ...
+        batches: Proven batches in order.
+        end: Facts of the end record, None without one.
+        bad: Sentences about damaged batches that could be stepped over.
+        problem: What stopped the reading, None at a clean end.
+        num_bytes: Bytes proven so far.
+        last_crc: Checksum of the last proven frame.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.schema: pa.Schema | None = None
+        self.facts: dict[str, Any] = {}
+        self.batches: list[Frame] = []
+        self.end: dict[str, Any] | None = None
+        self.bad: list[str] = []
+        self.problem: TraceError | None = None
+        self.num_bytes = 0
+        self.last_crc = ""
+        self._schema_frame = b""
+        self._first_rows: list[int] = []
+        self._num_rows = 0
+        self.refresh()
+
+    @property
+    def num_rows(self) -> int:
+        """Readable rows."""
+        return self._num_rows
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file now; 0 where there is none."""
+        try:
+            return self.path.stat().st_size
+        except OSError:
+            return 0
+
+    def refresh(self) -> None:
+        """Read what is new.
+
+        Raises:
+            TraceError: The file is of a newer major version.
+        """
+        self.problem = None
+        try:
+            with self.path.open("rb") as file:
+                while self.end is None and self._next_frame(file):
+                    pass
+        except OSError as problem:
+            self.problem = TornFrameError(f"{self.path.name} cannot be read: {problem.strerror or problem}")
+        except (TornFrameError, CorruptFrameError) as problem:
+            self.problem = problem
+
+    def read(self, number: int, names: Sequence[str] | None = None) -> pa.RecordBatch:
+        """Return one proven batch, with all columns or those named, in file order.
+
+        Raises:
+            CorruptFrameError: Arrow does not accept it, or it is not as long as it says.
+        """
+        frame = self.batches[number]
+        schema = self._known_schema()
+        wanted = None if names is None else [schema.get_field_index(name) for name in names]
+        with self.path.open("rb") as file:
+            data = _read_at(file, frame.start, frame.stop - frame.start)
+        batch = frames.decode_batch(self._schema_frame, data, wanted)
+        if batch.num_rows != frame.facts["num_rows"]:
+            raise CorruptFrameError(f"batch {number} has {batch.num_rows} rows and says otherwise")
+        return batch
+
+    def locate(self, row: int) -> tuple[int, int]:
+        """Return the batch that holds a row, and the row within it."""
+        number = bisect.bisect_right(self._first_rows, row) - 1
+        return number, row - self._first_rows[number]
+
+    def _known_schema(self) -> pa.Schema:
+        if self.schema is None:
+            raise CorruptFrameError(f"{self.path.name} has no readable schema")
+        return self.schema
+
+    def _next_frame(self, file: Any) -> bool:
+        """Prove one more frame; False at the end of the bytes."""
+        start = self.num_bytes
+        if self.size <= start:
+            if self.schema is None:
+                raise TornFrameError("holds no schema")
+            return False
+        try:
+            frame, data = _scan(file, start)
+        except CorruptFrameError as problem:
+            resume_at = problem.resume_at
+            if resume_at is None or self.schema is None:
+                raise
+            self.bad.append(f"batch {len(self.batches) + len(self.bad)}: {problem}")
+            self.num_bytes, self.last_crc = resume_at, ""
+            return True
+        if frame is None:
+            raise CorruptFrameError(f"end-of-stream mark without an end record at byte {start}")
+        self._take(file, frame, data)
+        return True
+
+    def _take(self, file: Any, frame: Frame, data: bytes) -> None:
+        if self.schema is None:
+            check_format(frame.facts.get("format"), self.path.name)
+            self.schema = frames.decode_schema(data)
+            self.facts, self._schema_frame = frame.facts, data
+        elif frame.facts.get("kind") == "batch":
+            self._check_batch(frame)
+            self._first_rows.append(self._num_rows)
+            self.batches.append(frame)
+            self._num_rows += frame.facts["num_rows"]
+        else:
+            self._take_end(file, frame)
+        self.num_bytes, self.last_crc = frame.stop + (8 if self.end is not None else 0), frame.facts["crc32"]
+
+    def _check_batch(self, frame: Frame) -> None:
+        facts = frame.facts
+        counts = [facts.get(key) for key in ("number", "first_row", "num_rows")]
+        if not all(type(count) is int and 0 <= count < 1 << 53 for count in counts):
+            raise CorruptFrameError(f"batch at byte {frame.start} has no counts")
+        if self.bad:
+            return
+        if counts[:2] != [len(self.batches), self._num_rows] or facts.get("previous") != self.last_crc:
+            raise CorruptFrameError(f"batch at byte {frame.start} does not follow the one before it")
+
+    def _take_end(self, file: Any, frame: Frame) -> None:
+        facts = frame.facts
+        if facts.get("kind") != "end":
+            raise CorruptFrameError(f"frame at byte {frame.start} is neither batch nor end record")
+        counts = [facts.get("num_batches"), facts.get("num_rows"), facts.get("previous")]
+        if not self.bad and counts != [len(self.batches), self._num_rows, self.last_crc]:
+            raise CorruptFrameError(f"end record at byte {frame.start} does not fit what stands before it")
+        mark = _read_at(file, frame.stop, len(END_OF_STREAM) + 1)
+        if mark != END_OF_STREAM:
+            if END_OF_STREAM.startswith(mark):
+                raise TornFrameError("ends inside the end-of-stream mark")
+            raise CorruptFrameError("the end-of-stream mark is not what was written, or bytes follow it")
+        self.end = facts
+
+
+def _read_at(file: Any, start: int, length: int) -> bytes:
+    file.seek(start)
+    data: bytes = file.read(length)
+    return data
+
+
+def _scan(file: Any, start: int) -> tuple[Frame | None, bytes]:
+    """Scan the frame at `start` in a window that grows as far as the bytes and the bound allow."""
+    window = _WINDOW
+    while True:
+        data = _read_at(file, start, window)
+        try:
+            frame = frames.scan_frame(memoryview(data), 0)
+        except TornFrameError as problem:
+            if len(data) < window or window > 2 * MAX_FRAME_BYTES:
+                raise TornFrameError(f"after byte {start}: {problem}") from None
+            window *= 4
+            continue
+        except CorruptFrameError as problem:
+            raise _moved(problem, start) from None
+        if frame is None:
+            return None, b""
+        return Frame(start, start + frame.stop, frame.facts), data[: frame.stop]
+
+
+def _moved(problem: CorruptFrameError, start: int) -> CorruptFrameError:
+    """Return the problem with positions in the file instead of the window."""
+    moved = CorruptFrameError(f"after byte {start}: {problem}")
+    if problem.resume_at is not None:
+        moved.resume_at = start + problem.resume_at
+    return moved

@@ -1,0 +1,159 @@
+"""One recorded value in its column's own type: what a step holds until it is sealed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracing.columns import Column
+from tracing.errors import ShapeMismatchError
+from tracing.hostarray import host_array
+from tracing.schema import NUMPY_DTYPES, SITE_FIELDS
+
+_ACCEPTED_DTYPES: Final = {"int32": "iu", "int64": "iu", "uint64": "iu", "float32": "f", "bool": "b"}
+_WORDS: Final = {"i": "an integer dtype", "f": "a float dtype", "b": "bool"}
+MAX_TEXT: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """An array column's value of one step: a private flat copy.
+
+    Attributes:
+        values: In the column's dtype, row-major, `[size]`.
+        missing: True where an element is null, `[size]`, or None when none is.
+        shape: Shape as it came; one dimension when it came flat.
+        overflow: Sentence about elements that the column's type cannot hold (they are null), or empty.
+    """
+
+    values: NDArray[Any]
+    missing: NDArray[np.bool_] | None
+    shape: tuple[int, ...]
+    overflow: str = ""
+
+
+Value = Cells | int | bool | str | None | tuple[tuple[str, int, int, int], ...]
+"""Cells for arrays, a Python scalar for scalars, a tuple of sites for `index_sites`, None for null."""
+
+
+def convert(column: Column, value: Any) -> Value:
+    """Bring a value into its column's type; wrong values stay, wrong ranks and dtypes are refused.
+
+    Raises:
+        ShapeMismatchError: The rank or the dtype is wrong.
+    """
+    if value is None:
+        return None
+    if column.kind == "sites":
+        return _sites(column, value)
+    if column.kind in {"string", "dictionary"}:
+        return _text(column, value)
+    if column.is_list:
+        return _cells(column, value)
+    return _scalar(column, value)
+
+
+def _text(column: Column, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ShapeMismatchError(f"{column.name} should be text, got {type(value).__name__}")
+    return value[:MAX_TEXT].encode("utf-8", "replace").decode()
+
+
+def _scalar(column: Column, value: Any) -> int | bool | None:
+    """Return a Python number; an array of one element is a scalar only when it has no dimension."""
+    wanted = bool if column.kind == "bool" else int
+    if type(value) is not wanted:
+        array = host_array(value, column.name) if not isinstance(value, (int, float)) else np.asarray(value)
+        _check_dtype(column, array)
+        if array.ndim:
+            raise ShapeMismatchError(f"{column.name} should be a scalar, got shape {array.shape}")
+        value = array.item()
+    if wanted is int:
+        limits = np.iinfo(NUMPY_DTYPES[column.kind])
+        if not limits.min <= value <= limits.max:
+            raise ShapeMismatchError(f"{column.name} should fit {column.kind}, got {value}")
+    number: int | bool | None = value
+    return number
+
+
+def _cells(column: Column, value: Any) -> Cells:
+    array = host_array(value, column.name)
+    from_list = isinstance(value, (list, tuple, range))
+    _check_dtype(column, array, lenient=from_list)
+    _check_rank(column, array.shape)
+    missing = np.ma.getmaskarray(array).ravel().copy() if isinstance(array, np.ma.MaskedArray) else None
+    flat = np.ma.getdata(array).ravel()
+    dtype = NUMPY_DTYPES[column.kind]
+    overflow = ""
+    if dtype.kind in "iu" and flat.dtype != dtype and flat.size:
+        outside = _outside(flat, dtype)
+        if outside is not None:
+            missing = outside if missing is None else missing | outside
+            first = int(np.argmax(outside))
+            overflow = f"{column.name}[{first}] = {flat[first]} does not fit {column.kind}"
+            flat = np.where(outside, 0, flat)
+    with np.errstate(over="ignore"):
+        values = flat.astype(dtype, copy=True)
+    if missing is not None and not missing.any():
+        missing = None
+    return Cells(values, missing, array.shape, overflow)
+
+
+def _outside(flat: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.bool_] | None:
+    """Return which integers `dtype` cannot hold, or None; Python integers keep the comparison exact."""
+    limits = np.iinfo(dtype)
+    if int(flat.min()) >= limits.min and int(flat.max()) <= limits.max:
+        return None
+    return np.array([not limits.min <= int(item) <= limits.max for item in flat])
+
+
+def _check_dtype(column: Column, array: NDArray[Any], *, lenient: bool = False) -> None:
+    """Refuse another kind of number; Python lists may spell whole floats without a point or be empty."""
+    accepted = _ACCEPTED_DTYPES[column.kind]
+    kind = array.dtype.kind
+    if kind in accepted or (lenient and _list_fits(array, accepted)):
+        return
+    raise ShapeMismatchError(f"{column.name} should have {_WORDS[accepted[0]]}, got {array.dtype}")
+
+
+def _list_fits(array: NDArray[Any], accepted: str) -> bool:
+    if array.size == 0:
+        return True
+    if array.dtype.kind == "O":
+        return accepted == "iu" and all(type(item) is int for item in array.ravel())
+    return accepted == "f" and array.dtype.kind in "iu"
+
+
+def _check_rank(column: Column, shape: tuple[int, ...]) -> None:
+    """Accept the natural rank, or one dimension for what is stored flat."""
+    axes = column.axes or ()
+    wrong_rank = len(shape) not in {1, len(axes)}
+    if wrong_rank or (axes == ("N", "N") and not _is_square(shape)):
+        raise ShapeMismatchError(f"{column.name} should be {column.shape_text}, got shape {shape}")
+
+
+def _is_square(shape: tuple[int, ...]) -> bool:
+    if len(shape) == 2:
+        return shape[0] == shape[1]
+    return math.isqrt(shape[0]) ** 2 == shape[0]
+
+
+def _sites(column: Column, value: Any) -> tuple[tuple[str, int, int, int], ...]:
+    """Return `(site, min, max, bound)` rows from dicts or tuples."""
+    try:
+        rows = [
+            tuple(row[name] for name in SITE_FIELDS) if isinstance(row, Mapping) else tuple(row)
+            for row in value
+        ]
+        sites = tuple((str(site), int(low), int(high), int(bound)) for site, low, high, bound in rows)
+        np.array([row[1:] for row in sites], dtype=np.int64)
+    except (TypeError, ValueError, KeyError, OverflowError):
+        raise ShapeMismatchError(
+            f"{column.name} should be rows of ({', '.join(SITE_FIELDS)}), got {type(value).__name__}"
+        ) from None
+    return sites

@@ -1,0 +1,85 @@
+"""`vocabulary.arrows`: the raw bytes of every token id that occurs in a run, as a plain Arrow stream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from tracing import journal_frames
+from tracing.columns import COLUMNS
+from tracing.stream_file import StreamFile
+from tracing.values import Cells, Value
+
+VOCABULARY_NAME: Final = "vocabulary.arrows"
+VOCABULARY_SCHEMA: Final = pa.schema(
+    [pa.field("token_id", pa.int32(), nullable=False), pa.field("token_bytes", pa.binary())]
+)
+TOKEN_COLUMNS: Final = tuple(column.name for column in COLUMNS if column.unit == "token id")
+
+TokenBytes = Callable[[int], bytes]
+
+
+class VocabularyWriter:
+    """Collects token ids as rows are finished; each is asked for once.
+
+    Args:
+        folder: The run folder.
+        run_id: Identity of the run.
+        token_bytes: Gives the bytes of one id; where it fails (an id out of range), null is written.
+    """
+
+    def __init__(self, folder: Path, run_id: str, token_bytes: TokenBytes) -> None:
+        self._stream = StreamFile(folder / VOCABULARY_NAME, VOCABULARY_SCHEMA, {"run": run_id})
+        self._token_bytes = token_bytes
+        self._known: set[int] = set()
+        self._pending: dict[int, bytes | None] = {}
+
+    def take(self, row: Mapping[str, Value]) -> bytes:
+        """Note the row's new ids and return a journal record of them, empty when there are none."""
+        fresh = _token_ids(row) - self._known
+        if not fresh:
+            return b""
+        found = {token_id: self._bytes_of(token_id) for token_id in sorted(fresh)}
+        self._known |= fresh
+        self._pending.update(found)
+        described = [[token_id, None if raw is None else raw.hex()] for token_id, raw in found.items()]
+        return journal_frames.encode(journal_frames.TOKENS, {"tokens": described})
+
+    def _bytes_of(self, token_id: int) -> bytes | None:
+        try:
+            return bytes(self._token_bytes(token_id))
+        except Exception:  # noqa: BLE001 a foreign tokenizer may fail in its own way on a wrong id, which is evidence
+            return None
+
+    def seal(self) -> None:
+        """Write what is pending; a failure leaves it pending."""
+        if not self._pending:
+            return
+        ids = list(self._pending)
+        batch = pa.RecordBatch.from_arrays(
+            [pa.array(ids, pa.int32()), pa.array([self._pending[token_id] for token_id in ids], pa.binary())],
+            schema=VOCABULARY_SCHEMA,
+        )
+        self._stream.append(batch)
+        self._pending = {}
+
+    def close(self) -> dict[str, Any]:
+        """Seal the rest, write the end record and return the file's facts for the manifest."""
+        self.seal()
+        return self._stream.close()
+
+
+def _token_ids(row: Mapping[str, Value]) -> set[int]:
+    found: set[int] = set()
+    for name in TOKEN_COLUMNS:
+        value = row.get(name)
+        if isinstance(value, Cells):
+            values = value.values if value.missing is None else value.values[~value.missing]
+            found.update(np.unique(values).tolist())
+        elif isinstance(value, int):
+            found.add(value)
+    return found
