@@ -1,4 +1,4 @@
-"""Judges acceptance: an obvious walk over the tree and the choices, cut at EOS and at the limit; all exact."""
+"""Judges acceptance: an obvious walk over tree and choices, cut at EOS and at the limit; all exact."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _judge_path(
     """Judge one path's acceptance."""
     nodes = np.asarray(accepted.accepted_nodes, dtype=np.int64)
     why = "the longest path on which every token is the choice before it, cut at EOS and at the limit"
-    judge_list(notes, "JUDGE-ACCEPT-NODES", "accepted_nodes", nodes, expected, path, why)
+    judge_list(notes, "JUDGE-ACCEPT-NODES", "accepted_nodes", nodes, expected, path=path, message=why)
     notes.check("accepted_nodes")
     if not ((nodes >= 0) & (nodes < len(evidence.token_ids))).all():
         return  # nothing can be looked up with these numbers; the finding above stands
@@ -67,12 +67,12 @@ def _judge_path(
         "emitted_token_ids",
         np.asarray(accepted.emitted_token_ids),
         emitted,
-        path,
-        why,
+        path=path,
+        message=why,
     )
     kept = evidence.committed_len + np.append(0, nodes)
     why = "L for the root, then L + node for each accepted node"
-    judge_list(notes, "JUDGE-ACCEPT-PATH", "path_indices", np.asarray(accepted.path_indices), kept, path, why)
+    judge_list(notes, "JUDGE-ACCEPT-PATH", "path_indices", np.asarray(accepted.path_indices), kept, path=path, message=why)
     _judge_stop(notes, evidence, accepted, path)
     for column in ("final_token_id", "emitted_token_ids", "path_indices", "stop_reason"):
         notes.check(column)
@@ -89,8 +89,8 @@ def _judge_stop(notes: Notes, evidence: AcceptEvidence, accepted: Accepted, path
         notes.finding(
             "JUDGE-ACCEPT-STOP",
             "stop_reason",
-            f"stop_reason is {accepted.stop_reason}, expected {expected}: {len(accepted.emitted_token_ids)} tokens "
-            f"emitted of {evidence.remaining} left, the last is {accepted.final_token_id}",
+            f"stop_reason is {accepted.stop_reason}, expected {expected}: {len(accepted.emitted_token_ids)} of "
+            f"{evidence.remaining} tokens left were emitted, the last is {accepted.final_token_id}",
             guilty=path,
             fused=str(accepted.stop_reason),
             reference=str(expected),

@@ -71,7 +71,7 @@ def ulp(magnitude: Floats, dtype: str) -> Floats:
     """Return one unit in the last place of `dtype` at each magnitude."""
     check_dtype(dtype)
     _, exponent = np.frexp(magnitude)  # magnitude = mantissa * 2**exponent, mantissa in [0.5, 1)
-    return np.maximum(np.ldexp(EPSILON[dtype], exponent - 1), SMALLEST[dtype])
+    return np.asarray(np.maximum(np.ldexp(EPSILON[dtype], exponent - 1), SMALLEST[dtype]), dtype=np.float64)
 
 
 def row_allowances(truth: NDArray[Any], samples: tuple[NDArray[Any], ...], dtype: str) -> RowAllowances:

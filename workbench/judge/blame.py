@@ -30,9 +30,11 @@ def guilty(
     """Return `fused`, `reference`, `both` or `unknown` for one row that the two paths disagree on.
 
     Args:
-        fused, reference: The two values of the row, `[W]`.
+        fused: The fused value of the row, `[W]`.
+        reference: The reference's value of it, `[W]`.
         arbiter: The replay rung's value of the row, `[W]`; None where no arbiter applies.
-        allowance, allowance_rms: The row's allowances.
+        allowance: The row's allowance for the largest error.
+        allowance_rms: The row's allowance for the root-mean-square error.
     """
     if arbiter is None:
         return "unknown"

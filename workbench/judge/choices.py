@@ -36,6 +36,7 @@ ROOT = ChoiceRules("JUDGE-PREFILL-ARGMAX", "JUDGE-PREFILL-ROOT", "root", "contex
 def judge_choices(
     notes: Notes,
     rules: ChoiceRules,
+    *,
     fused: IntArray | None,
     reference: IntArray | None,
     logits: Judged | None,
@@ -46,7 +47,8 @@ def judge_choices(
     Args:
         notes: Where to write.
         rules: Verify's or prefill's.
-        fused, reference: Chosen token of every row, `[N]`, indexed by node.
+        fused: Token chosen after each node on the fused path, `[N]`.
+        reference: The same on the reference path, or None.
         logits: The judged logits, whose rows name nodes; None when they could not be judged.
         nodes: The nodes to judge.
     """
@@ -59,7 +61,7 @@ def judge_choices(
         row = row_from_node.get(node)
         if logits is not None and row is not None:
             theirs = None if reference is None else int(reference[node])
-            _judge_row(notes, rules, logits.groups[0], row, node, int(fused[node]), theirs)
+            _judge_row(_Chooser(notes, rules, logits.groups[0], row, node), int(fused[node]), theirs)
         elif reference is not None:
             _judge_bare(notes, rules, node, int(fused[node]), int(reference[node]))
         else:
@@ -76,13 +78,23 @@ def best_token(row: NDArray[np.float64]) -> int:
     return int(np.argmax(row))
 
 
-def _judge_row(
-    notes: Notes, rules: ChoiceRules, group: GroupRows, row: int, node: int, ours: int, theirs: int | None
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Chooser:
+    """One node with its row of logits: what the helpers below share."""
+
+    notes: Notes
+    rules: ChoiceRules
+    group: GroupRows
+    row: int
+    node: int
+
+
+def _judge_row(chooser: _Chooser, ours: int, theirs: int | None) -> None:
     """Judge one choice with its logits at hand."""
-    own = _judge_argmax(notes, rules, group, row, node, ours, "fused")
+    group, row, node = chooser.group, chooser.row, chooser.node
+    own = _judge_argmax(chooser, ours, "fused")
     if theirs is not None:
-        _judge_argmax(notes, rules, group, row, node, theirs, "reference")
+        _judge_argmax(chooser, theirs, "reference")
     if not own or not group.finite[row]:
         return
     true_choice = best_token(group.truth[row])
@@ -91,12 +103,14 @@ def _judge_row(
     gap = float(group.truth[row, true_choice] - group.truth[row, ours])
     allowance = 2 * float(group.allowance.largest[row])
     if gap <= allowance:
-        notes.near_tie(rules.kind, node=node, fused=ours, reference=true_choice, gap=gap, allowance=allowance)
+        chooser.notes.near_tie(
+            chooser.rules.kind, node=node, fused=ours, reference=true_choice, gap=gap, allowance=allowance
+        )
         return
-    notes.finding(
-        rules.differs,
-        rules.column,
-        f"node {node} chooses token {ours} where {true_choice} is better by {gap:.3g}, and nothing proves a near tie",
+    chooser.notes.finding(
+        chooser.rules.differs,
+        chooser.rules.column,
+        f"node {node} chooses token {ours}, but {true_choice} is better by {gap:.3g} and no near tie is proven",
         guilty="unknown",
         node=node,
         fused=ours,
@@ -106,10 +120,9 @@ def _judge_row(
     )
 
 
-def _judge_argmax(
-    notes: Notes, rules: ChoiceRules, group: GroupRows, row: int, node: int, choice: int, path: str
-) -> bool:
+def _judge_argmax(chooser: _Chooser, choice: int, path: str) -> bool:
     """Say whether a choice is the best token of its own row, and write down when it is not."""
+    group, row, node = chooser.group, chooser.row, chooser.node
     values = group.fused[row] if path == "fused" else group.truth[row]
     if not np.isfinite(values).all():
         return False
@@ -121,9 +134,9 @@ def _judge_argmax(
     because = f"its own logits put {best} ahead by {lead:.3g}" if inside else "it is outside the vocabulary"
     if lead == 0:
         because = f"its own logits tie and {best} is the lower id"
-    notes.finding(
-        rules.argmax,
-        rules.column,
+    chooser.notes.finding(
+        chooser.rules.argmax,
+        chooser.rules.column,
         f"node {node} chooses token {choice} on the {path} path, but {because}",
         guilty=path,
         node=node,
@@ -141,7 +154,7 @@ def _judge_bare(notes: Notes, rules: ChoiceRules, node: int, ours: int, theirs: 
     notes.finding(
         rules.differs,
         rules.column,
-        f"node {node} chooses token {ours} where the reference chooses {theirs}; without logits no near tie is proven",
+        f"node {node} chooses token {ours}, the reference {theirs}; without logits no near tie is proven",
         guilty="unknown",
         node=node,
         fused=ours,

@@ -60,7 +60,8 @@ def _judge_said(notes: Notes, evidence: CommitEvidence, path: str) -> None:
     notes.check("commit_mode")
     chain = evidence.committed_len + np.arange(len(evidence.path_indices))
     if committed.commit_mode == "length" and not np.array_equal(evidence.path_indices, chain):
-        message = f"a length commit ran, but the path is {np.asarray(evidence.path_indices).tolist()}, not {chain.tolist()}"
+        came = np.asarray(evidence.path_indices).tolist()
+        message = f"a length commit ran, but the path is {came}, not {chain.tolist()}"
         notes.finding(
             "JUDGE-COMMIT-MODE", "commit_mode", message, guilty=path, fused="length", reference="reorder"
         )

@@ -32,6 +32,7 @@ def judge_exact(
     column: str,
     value: NDArray[Any],
     expected: NDArray[Any],
+    *,
     nodes: NDArray[np.int64],
     path: str,
 ) -> None:
@@ -41,7 +42,8 @@ def judge_exact(
         notes: Where to write.
         rule: Rule that a difference violates.
         column: Trace column.
-        value, expected: `[N]`, same shape.
+        value: What came, `[N]`.
+        expected: What should have come, same shape.
         nodes: Which entries to compare.
         path: Whose value it is.
     """
@@ -66,7 +68,7 @@ def _same(left: Any, right: Any) -> bool:
 
 
 def judge_list(
-    notes: Notes, rule: str, column: str, value: NDArray[Any], expected: NDArray[Any], path: str, message: str
+    notes: Notes, rule: str, column: str, value: NDArray[Any], expected: NDArray[Any], *, path: str, message: str
 ) -> None:
     """Compare two short lists whole, length included; `message` says what the list must be."""
     ours, theirs = value.tolist(), expected.tolist()
@@ -87,6 +89,7 @@ def judge_visible(
     rule: str,
     value: NDArray[np.bool_],
     expected: NDArray[np.bool_],
+    *,
     nodes: NDArray[np.int64],
     path: str,
 ) -> None:

@@ -28,10 +28,10 @@ def judge_prefill(evidence: PrefillEvidence, moment: Moment, dtype: str) -> Stag
     judge_choices(
         notes,
         ROOT,
-        _root(evidence.fused_context_token_ids, prompt),
-        _root(evidence.reference_context_token_ids, prompt),
-        _root_row(logits),
-        np.zeros(1, dtype=np.int64),
+        fused=_root(evidence.fused_context_token_ids, prompt),
+        reference=_root(evidence.reference_context_token_ids, prompt),
+        logits=_root_row(logits),
+        nodes=np.zeros(1, dtype=np.int64),
     )
     return notes.judgement()
 
@@ -54,10 +54,10 @@ def _judge_context(notes: Notes, prompt: IntArray, context: IntArray | None, pat
     notes.check("context_token_ids")
     rule, column = "JUDGE-PREFILL-CONTEXT", "context_token_ids"
     if len(context) != len(prompt) + 1:
-        message = f"context of the {path} path has {len(context)} tokens, expected the prompt's {len(prompt)} and a root"
+        message = f"context has {len(context)} tokens, expected the prompt's {len(prompt)} and one root"
         notes.finding(rule, column, message, guilty=path, fused=len(context), reference=len(prompt) + 1)
         return
-    judge_list(notes, rule, column, context[:-1], prompt, path, "the prompt as it was given")
+    judge_list(notes, rule, column, context[:-1], prompt, path=path, message="the prompt as it was given")
 
 
 def _root(context: IntArray | None, prompt: IntArray) -> IntArray | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -24,93 +25,112 @@ MIN_WIDTH: Final = 8
 def write_rows(
     notes: Notes, rule: str, column: str, judged: Judged, arbiter: Mapping[int, NDArray[Any]], *, named: bool
 ) -> None:
-    """Write one finding per wrong row, earliest layer first; positions share one finding."""
+    """Write one finding per wrong row, earliest layer first; positions share one finding.
+
+    Args:
+        notes: Where to write.
+        rule: Rule of a row beyond its allowance.
+        column: What the quantity is called.
+        judged: The measured rows.
+        arbiter: Node or position to the third value of its row.
+        named: Rows are nodes (each gets a finding) and not positions.
+    """
     wrong = np.array([group.failed | ~group.finite for group in judged.groups])
-    wrong_rows = np.flatnonzero(wrong.any(axis=0))
     unjudged = np.array([group.finite & np.isnan(group.allowance.largest) for group in judged.groups])
     if unjudged.any():
         notes.skip(column, f"{int(unjudged.sum())} row(s) where the reference itself overflows at this dtype")
+    wrong_rows = np.flatnonzero(wrong.any(axis=0))
     limit = MAX_ROWS_NAMED if named else 1
-    for count, row in enumerate(wrong_rows[:limit]):
+    for count, row in enumerate(wrong_rows[:limit].tolist()):
         number = int(np.flatnonzero(wrong[:, row])[0])
         more = len(wrong_rows) - limit if count == limit - 1 else 0
         tail = f"; and {more} more of {judged.rows.size} rows" if more > 0 else ""
-        third = arbiter.get(int(judged.rows[row]))
-        _write_row(
-            notes,
-            rule,
-            column,
-            judged,
-            number,
-            int(row),
-            None if third is None else _arbiter_group(third, number),
-            named=named,
-            tail=tail,
-        )
+        wrong_row = _WrongRow(notes, rule, column, judged, number, row, named, tail)
+        if judged.groups[number].finite[row]:
+            _write_far(wrong_row, _arbiter_group(arbiter.get(int(judged.rows[row])), number))
+        else:
+            _write_nonfinite(wrong_row)
 
 
-def _arbiter_group(third: NDArray[Any], number: int) -> NDArray[Any]:
+@dataclass(frozen=True, slots=True)
+class _WrongRow:
+    """One wrong row: group `number`, row `row` of it, and how to speak of it."""
+
+    notes: Notes
+    rule: str
+    column: str
+    judged: Judged
+    number: int
+    row: int
+    named: bool
+    tail: str
+
+    @property
+    def group(self) -> GroupRows:
+        """The row's group."""
+        return self.judged.groups[self.number]
+
+    @property
+    def place(self) -> int:
+        """Node or position of the row."""
+        return int(self.judged.rows[self.row])
+
+    @property
+    def node(self) -> int | None:
+        """Node of the row, None for positions."""
+        return self.place if self.named else None
+
+    @property
+    def kind(self) -> str:
+        """What the rows are."""
+        return "node" if self.named else "position"
+
+    def __str__(self) -> str:
+        """Return what a person calls it."""
+        where = f"{self.kind} {self.place}"
+        return f"{self.group.label} at {where}" if self.group.label else f"{self.column} of {where}"
+
+
+def _arbiter_group(third: NDArray[Any] | None, number: int) -> NDArray[Any] | None:
     """Return the arbiter's part for one group: `[W]`, or `[layers, 2, kv_heads, D]` by layer and K or V."""
-    return third if third.ndim == 1 else third.reshape(third.shape[0] * third.shape[1], -1)[number]
+    if third is None or third.ndim == 1:
+        return third
+    return np.asarray(third.reshape(third.shape[0] * third.shape[1], -1)[number])
 
 
-def _write_row(
-    notes: Notes,
-    rule: str,
-    column: str,
-    judged: Judged,
-    number: int,
-    row: int,
-    third: NDArray[Any] | None,
-    *,
-    named: bool,
-    tail: str,
-) -> None:
-    """Write the finding of one wrong row."""
-    group = judged.groups[number]
-    place = int(judged.rows[row])
-    kind = "node" if named else "position"
-    what = f"{group.label} at {kind} {place}" if group.label else f"{column} of {kind} {place}"
-    node = place if named else None
-    if not group.finite[row]:
-        who = _nonfinite_side(bool(group.fused_finite[row]), bool(group.truth_finite[row]))
-        bad = group.fused[row] if not group.fused_finite[row] else group.truth[row]
-        notes.finding(
-            "JUDGE-NONFINITE",
-            column,
-            f"{what}: {int((~np.isfinite(bad)).sum())} of {bad.size} values are NaN or Inf ({who} path){tail}",
-            guilty=who,
-            node=node,
-        )
-        return
+def _write_nonfinite(wrong: _WrongRow) -> None:
+    """Write that a row holds NaN or Inf."""
+    group, row = wrong.group, wrong.row
+    who = _nonfinite_side(fused_finite=bool(group.fused_finite[row]), truth_finite=bool(group.truth_finite[row]))
+    bad = group.truth[row] if group.fused_finite[row] else group.fused[row]
+    message = f"{wrong}: {int((~np.isfinite(bad)).sum())} of {bad.size} values NaN or Inf, {who} path{wrong.tail}"
+    wrong.notes.finding("JUDGE-NONFINITE", wrong.column, message, guilty=who, node=wrong.node)
+
+
+def _write_far(wrong: _WrongRow, third: NDArray[Any] | None) -> None:
+    """Write that a row is beyond its allowance, or is another row."""
+    group, row = wrong.group, wrong.row
     worst = int(np.argmax(np.abs(group.fused[row] - group.truth[row])))
     allowance, allowance_rms = float(group.allowance.largest[row]), float(group.allowance.rms[row])
-    who = guilty(group.fused[row], group.truth[row], third, allowance, allowance_rms)
-    values: dict[str, Any] = {
-        "guilty": who,
-        "node": node,
-        "fused": float(group.fused[row, worst]),
-        "reference": float(group.truth[row, worst]),
-        "allowance": allowance,
-        "gap": float(group.error[row]),
-    }
     other = _whose_row(group, row)
-    if other is not None:
-        source = int(judged.rows[other])
-        notes.finding(
-            "JUDGE-ROW-MOVED",
-            column,
-            f"{what} holds the row of {kind} {source} instead of its own{tail}",
-            **values,
-        )
-        return
     sentence, unrelated = _how_far(group, row)
-    notes.finding(
-        rule, column, f"{what} {sentence}{tail}", verdict="structural" if unrelated else "", **values
+    if other is not None:
+        sentence = f"holds the row of {wrong.kind} {int(wrong.judged.rows[other])} instead of its own"
+    wrong.notes.finding(
+        wrong.rule if other is None else "JUDGE-ROW-MOVED",
+        wrong.column,
+        f"{wrong} {sentence}{wrong.tail}",
+        guilty=guilty(group.fused[row], group.truth[row], third, allowance, allowance_rms),
+        node=wrong.node,
+        fused=float(group.fused[row, worst]),
+        reference=float(group.truth[row, worst]),
+        allowance=allowance,
+        gap=float(group.error[row]),
+        verdict="structural" if unrelated and other is None else "",
     )
 
 
-def _nonfinite_side(fused_finite: bool, truth_finite: bool) -> str:
+def _nonfinite_side(*, fused_finite: bool, truth_finite: bool) -> str:
     """Return whose row is not finite."""
     if fused_finite:
         return "reference"

@@ -51,10 +51,10 @@ def _judge_path(notes: Notes, evidence: TensorizeEvidence, built: Tensorized, pa
         ("JUDGE-TENSORIZE-POSITIONS", "position_ids", evidence.committed_len + depths, nodes),
         ("JUDGE-TENSORIZE-CACHE", "cache_positions", cache_positions, everyone),
     ):
-        judge_exact(notes, rule, column, np.asarray(getattr(built, column)), expected, which, path)
+        judge_exact(notes, rule, column, np.asarray(getattr(built, column)), expected, nodes=which, path=path)
         notes.check(column)
     visible = expected_visible(parents, num_valid)
-    judge_visible(notes, "JUDGE-TENSORIZE-VISIBLE", built.visible, visible, nodes, path)
+    judge_visible(notes, "JUDGE-TENSORIZE-VISIBLE", built.visible, visible, nodes=nodes, path=path)
     notes.check("visible")
     _judge_pads(notes, evidence, built, everyone[num_valid:], path)
 
@@ -75,7 +75,7 @@ def _judge_copies(notes: Notes, evidence: TensorizeEvidence, built: Tensorized, 
         ("JUDGE-TENSORIZE-LOGPROBS", "logprobs"),
     ):
         value: NDArray[Any] = np.asarray(getattr(built, column))
-        judge_exact(notes, rule, column, value, np.asarray(getattr(drafted, column)), nodes, path)
+        judge_exact(notes, rule, column, value, np.asarray(getattr(drafted, column)), nodes=nodes, path=path)
         notes.check(column)
     parents = np.zeros(evidence.num_nodes, dtype=np.int64)
     parents[nodes] = drafted.parents[: nodes.size]
@@ -97,9 +97,9 @@ def _judge_pads(
         ("position_ids", evidence.committed_len),
     ):
         own: NDArray[Any] = np.asarray(getattr(built, column))
-        judge_exact(notes, rule, column, own, np.full_like(own, value), pads, path)
+        judge_exact(notes, rule, column, own, np.full_like(own, value), nodes=pads, path=path)
     top = evidence.vocab_size if evidence.vocab_size is not None else np.iinfo(np.int64).max
     legal = np.clip(built.token_ids, 0, top - 1)
-    judge_exact(notes, rule, "token_ids", np.asarray(built.token_ids), legal, pads, path)
-    seen = np.array([built.visible[pad].any() or built.visible[:, pad].any() for pad in range(len(legal))])
-    judge_exact(notes, rule, "visible", seen, np.zeros_like(seen), pads, path)
+    judge_exact(notes, rule, "token_ids", np.asarray(built.token_ids), legal, nodes=pads, path=path)
+    sees = built.visible.any(axis=1)  # that no node sees a pad is part of the nodes' own rows
+    judge_exact(notes, rule, "visible", sees, np.zeros_like(sees), nodes=pads, path=path)

@@ -13,7 +13,7 @@ from workbench.judge.rows import judge_rows
 
 
 def judge_verify(evidence: VerifyEvidence, moment: Moment, dtype: str) -> StageJudgement:
-    """Judge one forward over the tree, causes before effects: visibility, K and V, features, logits, choices."""
+    """Judge one forward over the tree, causes first: visibility, K and V, features, logits, choices."""
     notes = Notes(moment, "verify")
     valid = np.asarray(evidence.valid, dtype=np.bool_)
     for path, side in (("fused", evidence.fused), ("reference", evidence.reference)):
@@ -23,7 +23,14 @@ def judge_verify(evidence: VerifyEvidence, moment: Moment, dtype: str) -> StageJ
     judge_rows(notes, "JUDGE-VERIFY-FEATURES", "features", evidence.features, dtype, valid=valid)
     logits = judge_rows(notes, "JUDGE-VERIFY-LOGITS", "logits", evidence.logits, dtype, valid=valid)
     theirs = None if evidence.reference is None else evidence.reference.target_token_ids
-    judge_choices(notes, VERIFY, evidence.fused.target_token_ids, theirs, logits, np.flatnonzero(valid))
+    judge_choices(
+        notes,
+        VERIFY,
+        fused=evidence.fused.target_token_ids,
+        reference=theirs,
+        logits=logits,
+        nodes=np.flatnonzero(valid),
+    )
     return notes.judgement()
 
 
@@ -33,7 +40,7 @@ def _judge_given(notes: Notes, evidence: VerifyEvidence, side: VerifySide, path:
     if side.visible is None or evidence.built_visible is None:
         notes.skip("visible", f"not known of the {path} path as built and as received")
     elif same_shape(notes, "visible", side.visible, (num_nodes, num_nodes), path):
-        judge_visible(notes, "JUDGE-VERIFY-VISIBLE", side.visible, evidence.built_visible, nodes, path)
+        judge_visible(notes, "JUDGE-VERIFY-VISIBLE", side.visible, evidence.built_visible, nodes=nodes, path=path)
         notes.check("visible")
     for rule, column, value, expected in (
         ("JUDGE-VERIFY-PREFIX", "prefix_visible", side.prefix_visible, evidence.committed_len),
@@ -42,5 +49,5 @@ def _judge_given(notes: Notes, evidence: VerifyEvidence, side: VerifySide, path:
         if value is None:
             notes.skip(column, f"the {path} path does not provide it")
         elif same_shape(notes, column, value, (num_nodes,), path):
-            judge_exact(notes, rule, column, value, np.full(num_nodes, expected), nodes, path)
+            judge_exact(notes, rule, column, value, np.full(num_nodes, expected), nodes=nodes, path=path)
             notes.check(column)

@@ -1,0 +1,102 @@
+"""Judges the draft: drafter K and V, scores, beams, the selected tree and its parents."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tracing.moment import Moment
+from tracing.stages import Drafted
+from workbench.judge.draft_laws import (
+    Candidates,
+    gather_candidates,
+    judge_beams,
+    judge_nodes,
+    judge_order,
+    judge_root,
+    judge_selected,
+)
+from workbench.judge.draft_scores import ScoreJudge, count_near_ties, judge_scores
+from workbench.judge.evidence import DraftEvidence
+from workbench.judge.notes import Notes, StageJudgement
+from workbench.judge.rows import judge_rows
+
+
+def judge_draft(evidence: DraftEvidence, moment: Moment, dtype: str) -> StageJudgement:
+    """Judge one draft, causes first: K and V of the new rows, scores, then what was chosen by them."""
+    notes = Notes(moment, "draft")
+    judge_rows(notes, "JUDGE-DRAFT-KV", "kv", evidence.kv, dtype)
+    fused = _candidates(notes, evidence, evidence.fused, "fused")
+    if evidence.fused is not None and fused is not None and _finite(notes, fused, "fused"):
+        judge = _score_judge(notes, evidence, evidence.fused, fused)
+        scored = None
+        if judge is not None and evidence.levels and _has_samples(notes, evidence):
+            scored = judge_scores(judge, evidence.levels[: len(evidence.fused.levels)], dtype)
+        elif judge is not None and not evidence.levels:
+            notes.skip("draft_logprobs", "the reference does not provide log-probabilities")
+        judge_order(notes, fused, "fused")
+        judge_beams(notes, evidence.fused, fused, "fused")
+        _judge_tree(notes, evidence, evidence.fused, fused, "fused")
+        if judge is not None and scored is not None:
+            count_near_ties(judge, scored)
+    reference = _candidates(notes, evidence, evidence.reference, "reference")
+    if evidence.reference is not None and reference is not None and _finite(notes, reference, "reference"):
+        judge_order(notes, reference, "reference")
+        _judge_tree(notes, evidence, evidence.reference, reference, "reference")
+    return notes.judgement()
+
+
+def _candidates(notes: Notes, evidence: DraftEvidence, drafted: Drafted | None, path: str) -> Candidates | None:
+    """Return one path's candidates, or None where there are none to judge."""
+    if drafted is None:
+        notes.skip("*", f"the {path} path does not provide it")
+        return None
+    judge_root(notes, drafted, evidence.root_token_id, path)
+    if not drafted.levels:
+        notes.skip("beam_flat_ids", f"the {path} path does not show its candidates (proposer {drafted.proposer})")
+        return None
+    return gather_candidates(notes, drafted, evidence.settings, path)
+
+
+def _finite(notes: Notes, candidates: Candidates, path: str) -> bool:
+    """Say whether every score is finite, and write down when not: nothing can be ordered by NaN."""
+    bad = np.flatnonzero(~np.isfinite(candidates.scores))
+    if not bad.size:
+        return True
+    message = f"score of candidate {bad[0]} is {candidates.scores[bad[0]]} ({bad.size} candidates), {path} path"
+    notes.finding("JUDGE-NONFINITE", "draft_logprobs", message, guilty=path)
+    return False
+
+
+def _has_samples(notes: Notes, evidence: DraftEvidence) -> bool:
+    """Say whether every level has a sample, and note when not."""
+    if all(level.samples for level in evidence.levels):
+        return True
+    notes.skip("draft_logprobs", "no result of the reference at the patient's dtype, hence no allowance")
+    return False
+
+
+def _score_judge(
+    notes: Notes, evidence: DraftEvidence, drafted: Drafted, candidates: Candidates
+) -> ScoreJudge | None:
+    """Judge that every candidate is a draft token; return what judging the scores needs."""
+    if evidence.target_from_draft is None:
+        notes.skip("draft_logprobs", "the mapping from draft to target tokens is not known")
+        return None
+    target_from_draft = np.asarray(evidence.target_from_draft, dtype=np.int64)
+    draft_from_target = {int(target): draft for draft, target in enumerate(target_from_draft)}
+    notes.check("draft_vocabulary")
+    strangers = [flat for flat, token in enumerate(candidates.token_ids.tolist()) if token not in draft_from_target]
+    if strangers:
+        token = int(candidates.token_ids[strangers[0]])
+        message = f"candidate {strangers[0]} is token {token}, which the draft vocabulary does not have"
+        message += f" ({len(strangers)} of {len(candidates.token_ids)} candidates)"
+        notes.finding("JUDGE-DRAFT-VOCAB", "token_ids", message, fused=token)
+    return ScoreJudge(notes, drafted, candidates, draft_from_target, target_from_draft, evidence.settings)
+
+
+def _judge_tree(
+    notes: Notes, evidence: DraftEvidence, drafted: Drafted, candidates: Candidates, path: str
+) -> None:
+    """Judge the selected tree of one path by its own scores."""
+    if judge_selected(notes, drafted, candidates, evidence.settings, path):
+        judge_nodes(notes, drafted, candidates, path)

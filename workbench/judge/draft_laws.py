@@ -1,0 +1,214 @@
+"""The exact laws of an EAGLE-3 draft: its own scores decide beams and nodes, numbers decide parents."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracing.settings import DecodeSettings
+from tracing.stages import Drafted, IntArray
+from workbench.judge.notes import Notes
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """All scored candidates of a draft, by flat number; arrays are `[C]`.
+
+    Attributes:
+        width: K, candidates per beam and beams per level.
+        token_ids, scores: Target token and own cumulative score.
+        levels: Level of each candidate (0 for the root's children); its node has depth `level + 1`.
+        parents: Flat number of the candidate's parent, or `ROOT` for the root's children.
+    """
+
+    width: int
+    token_ids: IntArray
+    scores: NDArray[np.float64]
+    levels: IntArray
+    parents: IntArray
+
+    def level_range(self, level: int) -> range:
+        """Return the flat numbers of one level."""
+        if level == 0:
+            return range(self.width)
+        start = self.width + (level - 1) * self.width**2
+        return range(start, start + self.width**2)
+
+
+ROOT = np.iinfo(np.int64).max
+"""Stands for the root among flat numbers; larger than any of them and never used as an index."""
+
+
+def best(scores: NDArray[np.float64], flat_ids: IntArray, num_best: int) -> IntArray:
+    """Return the flat numbers of the best scores, best first, ties to the lower number."""
+    order = np.lexsort((flat_ids, -scores))
+    return np.asarray(flat_ids[order][:num_best])
+
+
+def gather_candidates(notes: Notes, drafted: Drafted, settings: DecodeSettings, path: str) -> Candidates | None:
+    """Return all candidates, or None (with findings) when the levels are malformed."""
+    levels = drafted.levels
+    width = int(levels[0].token_ids.shape[-1])
+    fault = _level_fault(drafted, settings, width)
+    if fault:
+        notes.finding("JUDGE-DRAFT-LEVELS", "beam_flat_ids", fault, guilty=path)
+        return None
+    parents = [np.full(width, ROOT, dtype=np.int64)]
+    parents += [np.repeat(np.asarray(level.beam_flat_ids, dtype=np.int64), width) for level in levels[1:]]
+    return Candidates(
+        width=width,
+        token_ids=np.concatenate([np.asarray(level.token_ids).ravel() for level in levels]),
+        scores=np.concatenate([np.asarray(level.scores, dtype=np.float64).ravel() for level in levels]),
+        levels=np.repeat(np.arange(len(levels)), [np.asarray(level.scores).size for level in levels]),
+        parents=np.concatenate(parents),
+    )
+
+
+def _level_fault(drafted: Drafted, settings: DecodeSettings, width: int) -> str:
+    """Return what is wrong with the shape of the levels, or an empty string."""
+    levels = drafted.levels
+    if len(levels) != settings.depth + 1:
+        return f"the draft has {len(levels)} levels, expected depth + 1 = {settings.depth + 1}"
+    if width > settings.top_k:
+        return f"{width} candidates per beam, expected at most top_k = {settings.top_k}"
+    for number, level in enumerate(levels):
+        num_beams = 1 if number == 0 else width
+        expected = (num_beams, width)
+        if level.token_ids.shape != expected or level.scores.shape != expected:
+            return f"level {number} has candidates {list(level.token_ids.shape)}, expected {list(expected)}"
+        beams = np.asarray(level.beam_flat_ids)
+        if beams.shape != ((0,) if number == 0 else (width,)):
+            return f"level {number} has {beams.size} kept beams, expected {0 if number == 0 else width}"
+        if number and not set(beams.tolist()) <= set(_range_before(number, width)):
+            return f"level {number} keeps beams {beams.tolist()}, not all of them candidates of level {number - 1}"
+    return ""
+
+
+def _range_before(number: int, width: int) -> range:
+    """Return the flat numbers of the level before level `number >= 1`."""
+    start = 0 if number == 1 else width + (number - 2) * width**2
+    return range(start, start + (width if number == 1 else width**2))
+
+
+def judge_order(notes: Notes, candidates: Candidates, path: str) -> None:
+    """Judge that each beam's candidates are distinct tokens, best first."""
+    width = candidates.width
+    notes.check("candidate_order")
+    for start in range(0, len(candidates.scores), width):
+        scores, tokens = candidates.scores[start : start + width], candidates.token_ids[start : start + width]
+        unordered = bool((np.diff(scores) > 0).any())
+        if unordered or len(set(tokens.tolist())) < width:
+            what = "are not in order of score" if unordered else "repeat a token"
+            message = f"candidates {start} to {start + width - 1} (one beam) {what}: tokens {tokens.tolist()}"
+            notes.finding("JUDGE-DRAFT-ORDER", "token_ids", message, guilty=path)
+
+
+def judge_beams(notes: Notes, drafted: Drafted, candidates: Candidates, path: str) -> None:
+    """Judge that each level's beams are the best candidates of the level before, by the path's own scores."""
+    notes.check("beam_flat_ids")
+    for number, level in enumerate(drafted.levels[1:], start=1):
+        before = np.array(candidates.level_range(number - 1))
+        expected = best(candidates.scores[before], before, candidates.width)
+        kept = np.asarray(level.beam_flat_ids)
+        for rank in np.flatnonzero(kept != expected)[:1].tolist():
+            ours, theirs = int(kept[rank]), int(expected[rank])
+            message = (
+                f"beam {rank} of level {number} is candidate {ours} (score {candidates.scores[ours]:.6g}), expected "
+                f"{theirs} (score {candidates.scores[theirs]:.6g}) by the path's own scores"
+            )
+            notes.finding(
+                "JUDGE-DRAFT-BEAMS", "beam_flat_ids", message, guilty=path, fused=ours, reference=theirs
+            )
+
+
+def judge_selected(
+    notes: Notes, drafted: Drafted, candidates: Candidates, settings: DecodeSettings, path: str
+) -> bool:
+    """Judge which candidates became nodes; say whether the numbers can be looked up at all."""
+    notes.check("flat_ids")
+    selected = np.asarray(drafted.flat_ids, dtype=np.int64)
+    num_candidates = len(candidates.scores)
+    if ((selected < 0) | (selected >= num_candidates)).any() or len(selected) + 1 != len(drafted.token_ids):
+        message = f"{len(drafted.token_ids)} nodes with flat numbers {selected.tolist()} of {num_candidates} candidates"
+        notes.finding("JUDGE-SHAPE", "flat_ids", message, guilty=path)
+        return False
+    if (np.diff(selected) <= 0).any():
+        place = int(np.flatnonzero(np.diff(selected) <= 0)[0])
+        message = f"node {place + 2} is candidate {selected[place + 1]}, after candidate {selected[place]}"
+        notes.finding("JUDGE-DRAFT-ASCENDING", "flat_ids", message, guilty=path, node=place + 2)
+    everyone = np.arange(num_candidates)
+    expected = best(candidates.scores, everyone, min(settings.tree_nodes - 1, num_candidates))
+    _judge_set(notes, candidates, selected, expected, path)
+    return True
+
+
+def _judge_set(notes: Notes, candidates: Candidates, selected: IntArray, expected: IntArray, path: str) -> None:
+    """Judge the selected set against the best by own score."""
+    intruders = sorted(set(selected.tolist()) - set(expected.tolist()))
+    omitted = sorted(set(expected.tolist()) - set(selected.tolist()))
+    if not intruders and not omitted:
+        return
+    node = int(np.flatnonzero(selected == intruders[0])[0]) + 1 if intruders else None
+    parts = [f"candidate {flat} (score {candidates.scores[flat]:.6g}) is selected" for flat in intruders[:1]]
+    parts += [f"candidate {flat} (score {candidates.scores[flat]:.6g}) is left out" for flat in omitted[:1]]
+    notes.finding(
+        "JUDGE-DRAFT-SELECTED",
+        "flat_ids",
+        f"by the path's own scores {' and '.join(parts)}, expected the contrary",
+        guilty=path,
+        node=node,
+        fused=intruders[0] if intruders else None,
+        reference=omitted[0] if omitted else None,
+    )
+
+
+def judge_nodes(notes: Notes, drafted: Drafted, candidates: Candidates, path: str) -> None:
+    """Judge parents and copied values of every node but the root."""
+    notes.check("parents")
+    node_from_flat = {int(flat): place + 1 for place, flat in enumerate(drafted.flat_ids)}
+    for flat, node in node_from_flat.items():
+        parent_flat = int(candidates.parents[flat])
+        parent = 0 if parent_flat == ROOT else node_from_flat.get(parent_flat)
+        if parent is None:
+            message = f"node {node} (candidate {flat}) is selected, its parent candidate {parent_flat} is not"
+            notes.finding("JUDGE-DRAFT-CLOSED", "parents", message, guilty=path, node=node, reference=parent_flat)
+        elif int(drafted.parents[node]) != parent:
+            came = int(drafted.parents[node])
+            message = f"parent of node {node} (candidate {flat}) is {came}, expected {parent}"
+            notes.finding(
+                "JUDGE-DRAFT-PARENTS", "parents", message, guilty=path, node=node, fused=came, reference=parent
+            )
+        _judge_copies(notes, drafted, candidates, flat, node, path=path)
+
+
+def _judge_copies(
+    notes: Notes, drafted: Drafted, candidates: Candidates, flat: int, node: int, *, path: str
+) -> None:
+    """Judge that a node holds its candidate's token, score and depth."""
+    for column, came, expected in (
+        ("token_ids", drafted.token_ids[node].item(), candidates.token_ids[flat].item()),
+        ("draft_logprobs", float(drafted.logprobs[node]), candidates.scores[flat].item()),
+        ("depths", drafted.depths[node].item(), int(candidates.levels[flat]) + 1),
+    ):
+        if came != expected:
+            message = f"{column} of node {node} is {came}, its candidate {flat} has {expected}"
+            notes.finding(
+                "JUDGE-DRAFT-COPIES", column, message, guilty=path, node=node, fused=came, reference=expected
+            )
+
+
+def judge_root(notes: Notes, drafted: Drafted, root_token_id: int | None, path: str) -> None:
+    """Judge node 0."""
+    notes.check("root")
+    expected = drafted.token_ids[0].item() if root_token_id is None else root_token_id
+    came = (
+        drafted.token_ids[0].item(),
+        drafted.parents[0].item(),
+        drafted.depths[0].item(),
+        float(drafted.logprobs[0]),
+    )
+    if came != (expected, 0, 0, 0.0):
+        message = f"root has token, parent, depth, score {came}, expected {(expected, 0, 0, 0.0)}"
+        notes.finding("JUDGE-DRAFT-ROOT", "token_ids", message, guilty=path, node=0, fused=came[0], reference=expected)
