@@ -54,10 +54,10 @@ def attention(query: Tensor, key: Tensor, value: Tensor, visible: Tensor, arithm
         query, key = query[..., lane_order], key[..., lane_order]
     key = key.repeat_interleave(heads_per_key, dim=0)
     scores = query @ key.transpose(1, 2) * query.shape[2] ** -0.5
-    scores = scores.to(at_least_float32(scores.dtype)).masked_fill(~visible, float("-inf"))
+    scores = scores.to(at_least_float32(scores.dtype)).masked_fill_(~visible, float("-inf"))
     shares = torch.softmax(scores, dim=-1).to(query.dtype)
     sees_nothing = ~visible.any(dim=-1, keepdim=True)
-    return shares.masked_fill(sees_nothing, 0.0) @ value
+    return (shares @ value).masked_fill(sees_nothing, 0.0)
 
 
 def attend(
