@@ -72,7 +72,15 @@ def _judge_path(
     )
     kept = evidence.committed_len + np.append(0, nodes)
     why = "L for the root, then L + node for each accepted node"
-    judge_list(notes, "JUDGE-ACCEPT-PATH", "path_indices", np.asarray(accepted.path_indices), kept, path=path, message=why)
+    judge_list(
+        notes,
+        "JUDGE-ACCEPT-PATH",
+        "path_indices",
+        np.asarray(accepted.path_indices),
+        kept,
+        path=path,
+        message=why,
+    )
     _judge_stop(notes, evidence, accepted, path)
     for column in ("final_token_id", "emitted_token_ids", "path_indices", "stop_reason"):
         notes.check(column)

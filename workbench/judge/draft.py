@@ -45,14 +45,18 @@ def judge_draft(evidence: DraftEvidence, moment: Moment, dtype: str) -> StageJud
     return notes.judgement()
 
 
-def _candidates(notes: Notes, evidence: DraftEvidence, drafted: Drafted | None, path: str) -> Candidates | None:
+def _candidates(
+    notes: Notes, evidence: DraftEvidence, drafted: Drafted | None, path: str
+) -> Candidates | None:
     """Return one path's candidates, or None where there are none to judge."""
     if drafted is None:
         notes.skip("*", f"the {path} path does not provide it")
         return None
     judge_root(notes, drafted, evidence.root_token_id, path)
     if not drafted.levels:
-        notes.skip("beam_flat_ids", f"the {path} path does not show its candidates (proposer {drafted.proposer})")
+        notes.skip(
+            "beam_flat_ids", f"the {path} path does not show its candidates (proposer {drafted.proposer})"
+        )
         return None
     return gather_candidates(notes, drafted, evidence.settings, path)
 
@@ -62,7 +66,9 @@ def _finite(notes: Notes, candidates: Candidates, path: str) -> bool:
     bad = np.flatnonzero(~np.isfinite(candidates.scores))
     if not bad.size:
         return True
-    message = f"score of candidate {bad[0]} is {candidates.scores[bad[0]]} ({bad.size} candidates), {path} path"
+    message = (
+        f"score of candidate {bad[0]} is {candidates.scores[bad[0]]} ({bad.size} candidates), {path} path"
+    )
     notes.finding("JUDGE-NONFINITE", "draft_logprobs", message, guilty=path)
     return False
 
@@ -85,7 +91,9 @@ def _score_judge(
     target_from_draft = np.asarray(evidence.target_from_draft, dtype=np.int64)
     draft_from_target = {int(target): draft for draft, target in enumerate(target_from_draft)}
     notes.check("draft_vocabulary")
-    strangers = [flat for flat, token in enumerate(candidates.token_ids.tolist()) if token not in draft_from_target]
+    strangers = [
+        flat for flat, token in enumerate(candidates.token_ids.tolist()) if token not in draft_from_target
+    ]
     if strangers:
         token = int(candidates.token_ids[strangers[0]])
         message = f"candidate {strangers[0]} is token {token}, which the draft vocabulary does not have"

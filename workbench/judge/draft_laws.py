@@ -47,7 +47,9 @@ def best(scores: NDArray[np.float64], flat_ids: IntArray, num_best: int) -> IntA
     return np.asarray(flat_ids[order][:num_best])
 
 
-def gather_candidates(notes: Notes, drafted: Drafted, settings: DecodeSettings, path: str) -> Candidates | None:
+def gather_candidates(
+    notes: Notes, drafted: Drafted, settings: DecodeSettings, path: str
+) -> Candidates | None:
     """Return all candidates, or None (with findings) when the levels are malformed."""
     levels = drafted.levels
     width = int(levels[0].token_ids.shape[-1])
@@ -144,7 +146,9 @@ def judge_selected(
     return True
 
 
-def _judge_set(notes: Notes, candidates: Candidates, selected: IntArray, expected: IntArray, path: str) -> None:
+def _judge_set(
+    notes: Notes, candidates: Candidates, selected: IntArray, expected: IntArray, path: str
+) -> None:
     """Judge the selected set against the best by own score."""
     intruders = sorted(set(selected.tolist()) - set(expected.tolist()))
     omitted = sorted(set(expected.tolist()) - set(selected.tolist()))
@@ -173,12 +177,20 @@ def judge_nodes(notes: Notes, drafted: Drafted, candidates: Candidates, path: st
         parent = 0 if parent_flat == ROOT else node_from_flat.get(parent_flat)
         if parent is None:
             message = f"node {node} (candidate {flat}) is selected, its parent candidate {parent_flat} is not"
-            notes.finding("JUDGE-DRAFT-CLOSED", "parents", message, guilty=path, node=node, reference=parent_flat)
+            notes.finding(
+                "JUDGE-DRAFT-CLOSED", "parents", message, guilty=path, node=node, reference=parent_flat
+            )
         elif int(drafted.parents[node]) != parent:
             came = int(drafted.parents[node])
             message = f"parent of node {node} (candidate {flat}) is {came}, expected {parent}"
             notes.finding(
-                "JUDGE-DRAFT-PARENTS", "parents", message, guilty=path, node=node, fused=came, reference=parent
+                "JUDGE-DRAFT-PARENTS",
+                "parents",
+                message,
+                guilty=path,
+                node=node,
+                fused=came,
+                reference=parent,
             )
         _judge_copies(notes, drafted, candidates, flat, node, path=path)
 
@@ -211,4 +223,6 @@ def judge_root(notes: Notes, drafted: Drafted, root_token_id: int | None, path: 
     )
     if came != (expected, 0, 0, 0.0):
         message = f"root has token, parent, depth, score {came}, expected {(expected, 0, 0, 0.0)}"
-        notes.finding("JUDGE-DRAFT-ROOT", "token_ids", message, guilty=path, node=0, fused=came[0], reference=expected)
+        notes.finding(
+            "JUDGE-DRAFT-ROOT", "token_ids", message, guilty=path, node=0, fused=came[0], reference=expected
+        )

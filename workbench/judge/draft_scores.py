@@ -115,7 +115,9 @@ def _judge_beam(
         scored.sound[flat] = parent_sound and inside
         if parent_sound and not inside and np.isfinite(scored.allowance[flat]):
             third = level.arbiter.get(beam)
-            wrong.append((flat, _guilty(judge, scored, flat, base, None if third is None else third[draft_id])))
+            wrong.append(
+                (flat, _guilty(judge, scored, flat, base, None if third is None else third[draft_id]))
+            )
     return wrong
 
 

@@ -68,7 +68,14 @@ def _same(left: Any, right: Any) -> bool:
 
 
 def judge_list(
-    notes: Notes, rule: str, column: str, value: NDArray[Any], expected: NDArray[Any], *, path: str, message: str
+    notes: Notes,
+    rule: str,
+    column: str,
+    value: NDArray[Any],
+    expected: NDArray[Any],
+    *,
+    path: str,
+    message: str,
 ) -> None:
     """Compare two short lists whole, length included; `message` says what the list must be."""
     ours, theirs = value.tolist(), expected.tolist()

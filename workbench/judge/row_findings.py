@@ -101,9 +101,13 @@ def _arbiter_group(third: NDArray[Any] | None, number: int) -> NDArray[Any] | No
 def _write_nonfinite(wrong: _WrongRow) -> None:
     """Write that a row holds NaN or Inf."""
     group, row = wrong.group, wrong.row
-    who = _nonfinite_side(fused_finite=bool(group.fused_finite[row]), truth_finite=bool(group.truth_finite[row]))
+    who = _nonfinite_side(
+        fused_finite=bool(group.fused_finite[row]), truth_finite=bool(group.truth_finite[row])
+    )
     bad = group.truth[row] if group.fused_finite[row] else group.fused[row]
-    message = f"{wrong}: {int((~np.isfinite(bad)).sum())} of {bad.size} values NaN or Inf, {who} path{wrong.tail}"
+    message = (
+        f"{wrong}: {int((~np.isfinite(bad)).sum())} of {bad.size} values NaN or Inf, {who} path{wrong.tail}"
+    )
     wrong.notes.finding("JUDGE-NONFINITE", wrong.column, message, guilty=who, node=wrong.node)
 
 

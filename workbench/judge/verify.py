@@ -40,7 +40,9 @@ def _judge_given(notes: Notes, evidence: VerifyEvidence, side: VerifySide, path:
     if side.visible is None or evidence.built_visible is None:
         notes.skip("visible", f"not known of the {path} path as built and as received")
     elif same_shape(notes, "visible", side.visible, (num_nodes, num_nodes), path):
-        judge_visible(notes, "JUDGE-VERIFY-VISIBLE", side.visible, evidence.built_visible, nodes=nodes, path=path)
+        judge_visible(
+            notes, "JUDGE-VERIFY-VISIBLE", side.visible, evidence.built_visible, nodes=nodes, path=path
+        )
         notes.check("visible")
     for rule, column, value, expected in (
         ("JUDGE-VERIFY-PREFIX", "prefix_visible", side.prefix_visible, evidence.committed_len),

@@ -1,0 +1,81 @@
+"""Before blame: a stage repeated on a copy of its state must give the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracing.finding import Finding
+from tracing.moment import Moment
+from workbench.judge.notes import Notes, StageJudgement
+
+
+def judge_repeat(
+    moment: Moment, stage: str, path: str, first: Mapping[str, Any], second: Mapping[str, Any]
+) -> StageJudgement:
+    """Compare two runs of one stage of one path, bit for bit (NaN equals the same NaN).
+
+    Args:
+        moment: prompt, turn and step.
+        stage: The repeated stage.
+        path: `fused` or `reference`.
+        first: Column to array of the first run; row axis first.
+        second: The same of the repeat.
+    """
+    notes = Notes(moment, stage)
+    for column in sorted(first.keys() | second.keys()):
+        if column not in first or column not in second:
+            notes.skip(column, f"only one of the two runs of {stage} has it")
+            continue
+        notes.check(f"{column} (repeat)")
+        one, other = np.asarray(first[column]), np.asarray(second[column])
+        fault = _difference(one, other)
+        if fault:
+            message = f"{column} of the {path} path differs with itself when {stage} is repeated: {fault}"
+            notes.finding("JUDGE-REPEAT", column, message, guilty=path)
+    return notes.judgement()
+
+
+def _difference(one: NDArray[Any], other: NDArray[Any]) -> str:
+    """Return how two arrays differ, or an empty string."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return f"{one.dtype}{list(one.shape)} and {other.dtype}{list(other.shape)}"
+    same = _bits(one) == _bits(other)
+    if same.all():
+        return ""
+    place = [int(axis[0]) for axis in np.nonzero(~same.all(axis=-1))]
+    return f"{int((~same.all(axis=-1)).sum())} of {one.size} values, first at {place}"
+
+
+def _bits(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return the bytes of each element, `[..., itemsize]`."""
+    whole = np.ascontiguousarray(array)
+    return whole.view(np.uint8).reshape(*array.shape, array.dtype.itemsize)
+
+
+def before_blame(findings: Iterable[Finding], repeats: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return the findings, those of a stage that differs with itself turned into `nondeterministic`.
+
+    Args:
+        findings: What the judge found.
+        repeats: What `judge_repeat` found on the same step; empty when the stage is deterministic.
+    """
+    unsteady: dict[tuple[int, int, int, str], set[str]] = {}
+    for repeat in repeats:
+        unsteady.setdefault((repeat.prompt_id, repeat.turn, repeat.step, repeat.stage), set()).add(
+            repeat.guilty
+        )
+    return tuple(_turned(finding, unsteady) for finding in findings)
+
+
+def _turned(finding: Finding, unsteady: Mapping[tuple[int, int, int, str], set[str]]) -> Finding:
+    """Turn one finding when its stage is unsteady on some path."""
+    paths = unsteady.get((finding.prompt_id, finding.turn, finding.step, finding.stage))
+    if not paths:
+        return finding
+    who = next(iter(paths)) if len(paths) == 1 else "both"
+    return replace(finding, verdict="nondeterministic", guilty=who)

@@ -1,0 +1,141 @@
+"""From steps to the run: one verdict, one exit code, and what was never exercised or checked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Final
+
+from tracing.finding import Finding
+from workbench.judge.coverage import COUNTERS, REQUIRED, not_exercised
+from workbench.judge.notes import NearTie, NotChecked
+from workbench.judge.step import StepJudgement
+
+WORST_FIRST: Final = ("structural", "nondeterministic", "numeric")
+"""Which verdict a run with several independent findings has."""
+EXIT_CODES: Final = {
+    "ok": 0,
+    "near_tie": 0,
+    "numeric": 1,
+    "structural": 1,
+    "nondeterministic": 1,
+    "inconclusive": 4,
+}
+"""Verdict to exit code."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunVerdict:
+    """What is said of a whole run.
+
+    Attributes:
+        verdict: One of `tracing.finding.VERDICTS`.
+        exit_code: 0 ok and near_tie, 1 findings, 4 inconclusive.
+        text: The verdict for a person, with what qualifies it.
+        first_divergence: The first independent finding, or None.
+        num_findings, num_consequences: Independent errors; later ones they may have caused.
+        near_ties, emitted_near_ties: All proven near ties; those that changed an emitted token.
+        coverage: Every counter of `coverage.COUNTERS`, zeros included.
+        not_exercised: Names of the counters that are zero.
+        checked: `stage.quantity` to the number of steps in which it was compared.
+        not_checked: What was not compared, with its reason, to the number of steps.
+    """
+
+    verdict: str
+    exit_code: int
+    text: str
+    first_divergence: Finding | None
+    num_findings: int
+    num_consequences: int
+    near_ties: int
+    emitted_near_ties: int
+    coverage: dict[str, int]
+    not_exercised: tuple[str, ...]
+    checked: dict[str, int]
+    not_checked: dict[NotChecked, int]
+
+
+@dataclass(slots=True)
+class Tally:
+    """Folds step after step; its size does not grow with the length of the run.
+
+    Attributes:
+        chain: True for a run with top_k 1, whose trees cannot branch.
+    """
+
+    chain: bool = False
+    _coverage: Counter[str] = field(default_factory=Counter)
+    _checked: Counter[str] = field(default_factory=Counter)
+    _not_checked: Counter[NotChecked] = field(default_factory=Counter)
+    _verdicts: Counter[str] = field(default_factory=Counter)
+    _consequences: int = 0
+    _near_ties: int = 0
+    _emitted: int = 0
+    _first: Finding | None = None
+
+    def add(self, judgement: StepJudgement) -> None:
+        """Add one judged step; its findings should have been marked by `Consequences`."""
+        self._coverage.update(judgement.coverage)
+        self._checked.update(judgement.checked)
+        self._not_checked.update(judgement.not_checked)
+        self.add_findings(judgement.findings)
+        self.add_near_ties(judgement.near_ties)
+
+    def add_findings(self, findings: tuple[Finding, ...]) -> None:
+        """Add findings from elsewhere (an invariant, an operator's contract, a repeat)."""
+        for finding in findings:
+            if finding.severity != "error":
+                continue
+            if finding.consequence:
+                self._consequences += 1
+                continue
+            self._verdicts[finding.verdict] += 1
+            if self._first is None:
+                self._first = finding
+
+    def add_near_ties(self, near_ties: tuple[NearTie, ...]) -> None:
+        """Add proven near ties; their coverage counters come with the step."""
+        self._near_ties += len(near_ties)
+        self._emitted += sum(near_tie.emitted for near_tie in near_ties)
+
+    def verdict(self) -> RunVerdict:
+        """Return the verdict of what was added so far."""
+        verdict, text = self._decide()
+        return RunVerdict(
+            verdict=verdict,
+            exit_code=EXIT_CODES[verdict],
+            text=text,
+            first_divergence=self._first,
+            num_findings=sum(self._verdicts.values()),
+            num_consequences=self._consequences,
+            near_ties=self._near_ties,
+            emitted_near_ties=self._emitted,
+            coverage={name: self._coverage[name] for name in COUNTERS},
+            not_exercised=not_exercised(self._coverage),
+            checked=dict(self._checked),
+            not_checked=dict(self._not_checked),
+        )
+
+    def _decide(self) -> tuple[str, str]:
+        """Return the verdict and its text: findings, then inconclusive, then near ties, then ok."""
+        for verdict in WORST_FIRST:
+            if self._verdicts[verdict]:
+                return verdict, verdict
+        if self._verdicts.total():
+            return "structural", f"structural (finding with verdict {next(iter(self._verdicts))})"
+        missing = self._missing()
+        if missing:
+            return "inconclusive", f"inconclusive ({missing})"
+        note = " (tree mask not exercised)" if self.chain else ""
+        if self._emitted:
+            return "near_tie", f"near_tie{note}"
+        return "ok", f"ok{note}"
+
+    def _missing(self) -> str:
+        """Return what could have happened and never did, or an empty string."""
+        if not self._coverage["steps"]:
+            return "no step was judged"
+        if not self._checked:
+            return "nothing was checked"
+        required = [name for name in REQUIRED if not (self.chain and name == "branches")]
+        return ", ".join(f"no {name}" for name in required if not self._coverage[name])
