@@ -215,12 +215,12 @@ def dtypes(role: str, weights: Mapping[str, torch.Tensor]) -> Check:
     )
 
 
-def tokenizer_size(num_tokens: int, vocab_size: int) -> Check:
+def tokenizer_size(num_rows: int, vocab_size: int) -> Check:
     """Compare the tokenizer with the embedding: more tokens than rows is an index out of range."""
     return judged(
         "pair.tokenizer",
-        good=num_tokens <= vocab_size,
-        sentence=f"the tokenizer has {num_tokens} tokens; the teacher embeds {vocab_size}",
+        good=num_rows <= vocab_size,
+        sentence=f"the tokenizer needs {num_rows} rows; the teacher embeds {vocab_size}",
     )
 
 

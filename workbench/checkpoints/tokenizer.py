@@ -30,12 +30,13 @@ class DirectoryTokenizer:
     def __init__(self, backend: Any, *, byte_level: bool) -> None:
         self._backend = backend
         self._byte_from_character = byte_from_character() if byte_level else None
+        self._vocab_size = 1 + max(backend.get_vocab().values(), default=-1)
         self._special_ids = frozenset(int(token_id) for token_id in backend.added_tokens_decoder)
 
     @property
     def vocab_size(self) -> int:
-        """Ids that have a token, added ones included."""
-        return len(self._backend)
+        """One more than the highest id that has a token, added ones included."""
+        return self._vocab_size
 
     @property
     def eos_token_id(self) -> int | None:
