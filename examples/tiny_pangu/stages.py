@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from examples.tiny_pangu.corpus import build_corpus
+from examples.tiny_pangu.export_pair import export_pair
 from examples.tiny_pangu.generate import generate
+from examples.tiny_pangu.measure import measure
 from examples.tiny_pangu.recipe import Recipe, Workspace
 from examples.tiny_pangu.train_drafter import train_drafter
 from examples.tiny_pangu.train_teacher import train_teacher
@@ -38,11 +40,21 @@ def _drafter(recipe: Recipe, workspace: Workspace, compiled: bool) -> None:
     train_drafter(recipe, workspace, compiled=compiled)
 
 
+def _export(recipe: Recipe, workspace: Workspace, _compiled: bool) -> None:
+    export_pair(recipe, workspace)
+
+
+def _measure(recipe: Recipe, workspace: Workspace, _compiled: bool) -> None:
+    measure(recipe, workspace)
+
+
 STAGES = (
     Stage("corpus", lambda workspace: workspace.corpus_facts, _corpus),
     Stage("teacher", lambda workspace: workspace.teacher, _teacher),
     Stage("generate", lambda workspace: workspace.generated_long, _generate),
     Stage("drafter", lambda workspace: workspace.drafter, _drafter),
+    Stage("export", lambda workspace: workspace.exported / "drafter" / "model.safetensors", _export),
+    Stage("measure", lambda workspace: workspace.measured, _measure),
 )
 
 
