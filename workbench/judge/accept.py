@@ -93,11 +93,12 @@ def _judge_stop(notes: Notes, evidence: AcceptEvidence, accepted: Accepted, path
         expected = "eos"
     elif len(accepted.emitted_token_ids) >= evidence.remaining:
         expected = "length"
+    num_emitted = len(accepted.emitted_token_ids)
     if accepted.stop_reason != expected:
         notes.finding(
             "JUDGE-ACCEPT-STOP",
             "stop_reason",
-            f"stop_reason is {accepted.stop_reason}, expected {expected}: {len(accepted.emitted_token_ids)} of "
+            f"stop_reason is {accepted.stop_reason}, expected {expected}: {num_emitted} of "
             f"{evidence.remaining} tokens left were emitted, the last is {accepted.final_token_id}",
             guilty=path,
             fused=str(accepted.stop_reason),

@@ -110,7 +110,7 @@ def _judge_row(chooser: _Chooser, ours: int, theirs: int | None) -> None:
     chooser.notes.finding(
         chooser.rules.differs,
         chooser.rules.column,
-        f"node {node} chooses token {ours}, but {true_choice} is better by {gap:.3g} and no near tie is proven",
+        f"node {node} chooses token {ours}, but {true_choice} is better by {gap:.3g}: no near tie is proven",
         guilty="unknown",
         node=node,
         fused=ours,

@@ -29,7 +29,7 @@ def judge_draft(evidence: DraftEvidence, moment: Moment, dtype: str) -> StageJud
     if evidence.fused is not None and fused is not None and _finite(notes, fused, "fused"):
         judge = _score_judge(notes, evidence, evidence.fused, fused)
         scored = None
-        if judge is not None and evidence.levels and _has_samples(notes, evidence):
+        if judge is not None and evidence.levels and _has_samples(notes, evidence, dtype):
             scored = judge_scores(judge, evidence.levels[: len(evidence.fused.levels)], dtype)
         elif judge is not None and not evidence.levels:
             notes.skip("draft_logprobs", "the reference does not provide log-probabilities")
@@ -38,11 +38,17 @@ def judge_draft(evidence: DraftEvidence, moment: Moment, dtype: str) -> StageJud
         _judge_tree(notes, evidence, evidence.fused, fused, "fused")
         if judge is not None and scored is not None:
             count_near_ties(judge, scored)
-    reference = _candidates(notes, evidence, evidence.reference, "reference")
-    if evidence.reference is not None and reference is not None and _finite(notes, reference, "reference"):
-        judge_order(notes, reference, "reference")
-        _judge_tree(notes, evidence, evidence.reference, reference, "reference")
+    _judge_reference(notes, evidence)
     return notes.judgement()
+
+
+def _judge_reference(notes: Notes, evidence: DraftEvidence) -> None:
+    """Judge the reference's own tree; its beams and the order of candidates were fed to it."""
+    if evidence.reference is None:
+        return  # what it thinks of the fused draft is in the log-probabilities
+    candidates = _candidates(notes, evidence, evidence.reference, "reference")
+    if candidates is not None and _finite(notes, candidates, "reference"):
+        _judge_tree(notes, evidence, evidence.reference, candidates, "reference")
 
 
 def _candidates(
@@ -73,12 +79,15 @@ def _finite(notes: Notes, candidates: Candidates, path: str) -> bool:
     return False
 
 
-def _has_samples(notes: Notes, evidence: DraftEvidence) -> bool:
-    """Say whether every level has a sample, and note when not."""
-    if all(level.samples for level in evidence.levels):
-        return True
-    notes.skip("draft_logprobs", "no result of the reference at the patient's dtype, hence no allowance")
-    return False
+def _has_samples(notes: Notes, evidence: DraftEvidence, dtype: str) -> bool:
+    """Say whether every level has a sample and a truth above the patient's dtype, and note when not."""
+    if not all(level.samples for level in evidence.levels):
+        notes.skip("draft_logprobs", f"no result of the reference at {dtype}, hence no allowance")
+        return False
+    if dtype == "float32" and any(level.truth.dtype != np.float64 for level in evidence.levels):
+        notes.skip("draft_logprobs", "the truth should be float64, one precision above the path")
+        return False
+    return True
 
 
 def _score_judge(

@@ -84,7 +84,7 @@ def _level_fault(drafted: Drafted, settings: DecodeSettings, width: int) -> str:
         if beams.shape != ((0,) if number == 0 else (width,)):
             return f"level {number} has {beams.size} kept beams, expected {0 if number == 0 else width}"
         if number and not set(beams.tolist()) <= set(_range_before(number, width)):
-            return f"level {number} keeps beams {beams.tolist()}, not all of them candidates of level {number - 1}"
+            return f"level {number} keeps beams {beams.tolist()}, not all candidates of level {number - 1}"
     return ""
 
 
@@ -117,8 +117,8 @@ def judge_beams(notes: Notes, drafted: Drafted, candidates: Candidates, path: st
         for rank in np.flatnonzero(kept != expected)[:1].tolist():
             ours, theirs = int(kept[rank]), int(expected[rank])
             message = (
-                f"beam {rank} of level {number} is candidate {ours} (score {candidates.scores[ours]:.6g}), expected "
-                f"{theirs} (score {candidates.scores[theirs]:.6g}) by the path's own scores"
+                f"beam {rank} of level {number} is candidate {ours} (score {candidates.scores[ours]:.6g}), "
+                f"expected {theirs} (score {candidates.scores[theirs]:.6g}) by the path's own scores"
             )
             notes.finding(
                 "JUDGE-DRAFT-BEAMS", "beam_flat_ids", message, guilty=path, fused=ours, reference=theirs
@@ -133,7 +133,7 @@ def judge_selected(
     selected = np.asarray(drafted.flat_ids, dtype=np.int64)
     num_candidates = len(candidates.scores)
     if ((selected < 0) | (selected >= num_candidates)).any() or len(selected) + 1 != len(drafted.token_ids):
-        message = f"{len(drafted.token_ids)} nodes with flat numbers {selected.tolist()} of {num_candidates} candidates"
+        message = f"{len(drafted.token_ids)} nodes have flat numbers {selected.tolist()} of {num_candidates}"
         notes.finding("JUDGE-SHAPE", "flat_ids", message, guilty=path)
         return False
     if (np.diff(selected) <= 0).any():

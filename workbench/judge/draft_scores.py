@@ -1,4 +1,4 @@
-"""Candidate scores against the reference's log-probabilities, and near ties of candidates, beams and nodes."""
+"""Candidate scores against the reference, and near ties of candidates, beams and nodes."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def judge_scores(judge: ScoreJudge, levels: tuple[LevelTruth, ...], dtype: str) 
         expected = (flats.shape[0], len(judge.target_from_draft))
         if level.truth.shape != expected:
             raise UsageError(
-                f"log-probabilities of level {number} should be {list(expected)}, got {list(level.truth.shape)}"
+                f"truth of level {number} should have shape {list(expected)}, got {list(level.truth.shape)}"
             )
         for beam in range(flats.shape[0]):
             wrong += _judge_beam(judge, scored, level, (flats[beam], beam, float(allowances[beam])))
@@ -142,7 +142,7 @@ def _write_wrong(judge: ScoreJudge, scored: Scored, wrong: list[tuple[int, str]]
         judge.notes.finding(
             "JUDGE-DRAFT-SCORES",
             "draft_logprobs",
-            f"candidate {flat} (token {judge.candidates.token_ids[flat]}, level {judge.candidates.levels[flat]}) "
+            f"candidate {flat} (token {judge.candidates.token_ids[flat]}) "
             f"scores {ours:.6g}, expected {truth:.6g}: off by {abs(ours - truth):.3g} where rounding allows "
             f"{allowance:.3g} ({abs(ours - truth) / allowance:.3g} times){tail}",
             guilty=who,
@@ -178,7 +178,7 @@ def _judge_best_tokens(
         judge.notes.finding(
             "JUDGE-DRAFT-CANDIDATES",
             "token_ids",
-            f"candidate {listed[came_in]} is token {ours}, but token {theirs} is left out and better by {gap:.3g}, "
+            f"candidate {listed[came_in]} is token {ours}, but {theirs} is left out and better by {gap:.3g}, "
             f"where rounding allows {2 * allowance:.3g}",
             guilty="unknown",
             fused=ours,

@@ -43,7 +43,8 @@ def _with_positions(evidence: PrefillEvidence) -> RowTruth | None:
         return logits
     num_rows = 1 if logits.truth.ndim == 1 else logits.truth.shape[0]
     first = len(evidence.prompt_token_ids) - num_rows
-    return replace(logits, rows=np.arange(first, first + num_rows, dtype=np.int64))
+    arbiter = {first + row: third for row, third in logits.arbiter.items()}
+    return replace(logits, rows=np.arange(first, first + num_rows, dtype=np.int64), arbiter=arbiter)
 
 
 def _judge_context(notes: Notes, prompt: IntArray, context: IntArray | None, path: str) -> None:

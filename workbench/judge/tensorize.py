@@ -101,5 +101,6 @@ def _judge_pads(
     top = evidence.vocab_size if evidence.vocab_size is not None else np.iinfo(np.int64).max
     legal = np.clip(built.token_ids, 0, top - 1)
     judge_exact(notes, rule, "token_ids", np.asarray(built.token_ids), legal, nodes=pads, path=path)
-    sees = built.visible.any(axis=1)  # that no node sees a pad is part of the nodes' own rows
+    # That no node sees a pad is part of the nodes' own rows.
+    sees = np.asarray(built.visible.any(axis=1))
     judge_exact(notes, rule, "visible", sees, np.zeros_like(sees), nodes=pads, path=path)
