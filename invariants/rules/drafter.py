@@ -52,7 +52,9 @@ def score_is_no_log_probability(draft_logprobs: FloatArray, valid: BoolArray) ->
             yield Violation(message, "draft_logprobs", node, found=str(score), expected=None if node else 0.0)
 
 
-@invariant("DRAFT002", name="child-likelier-than-parent", stage="draft", requires=("DRAFT001", "TREE003"))
+@invariant(
+    "DRAFT002", name="child-likelier-than-parent", stage="draft", requires=("DRAFT001", "TREE002", "TREE003")
+)
 def child_likelier_than_parent(draft_logprobs: FloatArray, parents: IntArray, valid: BoolArray) -> Violations:
     """A node's cumulative log-probability is above its parent's.
 

@@ -61,7 +61,7 @@ def slot_written_twice(slots: IntArray, valid: BoolArray) -> Violations:
             yield Violation(message, "slots", node, found=slot)
 
 
-@invariant("KV011", name="slot-off-its-block", stage="tensorize", requires=("KV009", "POS002"))
+@invariant("KV011", name="slot-off-its-block", stage="tensorize", requires=("KV010", "POS002"))
 def slot_off_its_block(
     slots: IntArray, cache_positions: IntArray, valid: BoolArray, block_size: int
 ) -> Violations:

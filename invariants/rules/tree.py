@@ -154,7 +154,13 @@ def root_is_not_a_root(parents: IntArray, depths: IntArray, valid: BoolArray) ->
         yield Violation("the root is marked as padding", "valid", 0, found=0, expected=1)
 
 
-@invariant("TREE006", name="parent-after-child", stage="tensorize", severity="warning", requires=("TREE002",))
+@invariant(
+    "TREE006",
+    name="parent-after-child",
+    stage="tensorize",
+    severity="warning",
+    requires=("TREE002", "TREE003"),
+)
 def parent_after_child(parents: IntArray, valid: BoolArray) -> Violations:
     """A node comes before its parent in the packed order.
 
@@ -180,7 +186,7 @@ def parent_after_child(parents: IntArray, valid: BoolArray) -> Violations:
             yield Violation(message, "parents", node, found=int(parents[node]))
 
 
-@invariant("TREE007", name="duplicate-sibling", stage="tensorize", requires=("TREE003",))
+@invariant("TREE007", name="duplicate-sibling", stage="tensorize", requires=("TREE002", "TREE003"))
 def duplicate_sibling(parents: IntArray, token_ids: IntArray, valid: BoolArray) -> Violations:
     """Two children of one node carry the same token.
 

@@ -1,0 +1,237 @@
+"""Legal steps and runs, built from a tree and the teacher's choices; what every rule must be silent about.
+
+A step is made as a path makes it: the tree, positions, visibility as the closure, acceptance by walking down
+while a child has the teacher's choice, then emission, the cut at the end of the turn, and commit. Digests and
+logits are functions of what they stand for (token, position, path), so that laws about equality hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from invariants.ancestry import ancestor_or_self, path_to_root
+from invariants.context import RunContext
+from tracing.digest import chain
+
+StepRow = dict[str, Any]
+
+CONTEXT: Final = RunContext(
+    vocab_size=97,
+    eos_token_ids=frozenset({2}),
+    max_new_tokens=64,
+    max_positions=512,
+    kv_capacity=512,
+    num_slots=1024,
+    block_size=16,
+    max_tree_nodes=64,
+    max_tree_depth=8,
+    top_k=3,
+    asked_commit_mode="fast_reorder",
+)
+"""Facts of the runs that this module builds."""
+NUM_LOGITS: Final = 4
+NUM_HEADS: Final = 2
+FIRST_SLOT: Final = 160
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A drafted tree before padding.
+
+    Attributes:
+        parents: `[n]`, parents first; node 0 is the root.
+        token_ids: `[n]`; siblings differ.
+        choices: Teacher's choice after each node, `[n]`.
+        num_pads: Pads to append.
+    """
+
+    parents: Sequence[int]
+    token_ids: Sequence[int]
+    choices: Sequence[int]
+    num_pads: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What a step begins with.
+
+    Attributes:
+        prompt_id, turn, step: Coordinates.
+        committed_len: L.
+        prompt_len: Tokens of the turn's prompt; the context of the first step has one more.
+        kv_digest: Chain over the committed rows.
+    """
+
+    prompt_id: int = 0
+    turn: int = 0
+    step: int = 0
+    committed_len: int = 10
+    prompt_len: int = 10
+    kv_digest: int = 12345
+
+
+def mixed(*numbers: int) -> int:
+    """Return 64 bits that differ for different numbers, for all that a test can tell (splitmix64)."""
+    state = 0
+    for number in numbers:
+        state = (state + number + 0x9E3779B97F4A7C15) % 2**64
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) % 2**64
+        state ^= state >> 31
+    return state
+
+
+def legal_step(tree: Tree, before: Before, context: RunContext = CONTEXT) -> StepRow:
+    """Return all columns of one legal step.
+
+    Args:
+        tree: What was drafted and what the teacher says about it.
+        before: What the step begins with.
+        context: End-of-sequence tokens and the token limit, for the cut.
+    """
+    row = _tree_columns(tree, before)
+    row |= _seen_columns(row, tree, before)
+    row |= _accept_columns(row, before, context)
+    row |= _commit_columns(row, before)
+    return row
+
+
+def next_before(row: StepRow, before: Before) -> Before:
+    """Return what the step after `row` begins with, in the same turn."""
+    return Before(
+        prompt_id=before.prompt_id,
+        turn=before.turn,
+        step=before.step + 1,
+        committed_len=row["committed_len_after"],
+        prompt_len=before.prompt_len,
+        kv_digest=row["kv_digest_after"],
+    )
+
+
+def _tree_columns(tree: Tree, before: Before) -> StepRow:
+    """Return what draft and tensorize record."""
+    num_nodes = len(tree.parents) + tree.num_pads
+    pads = [0] * tree.num_pads
+    parents = np.array([*tree.parents, *pads], dtype=np.int32)
+    depths = np.array(
+        [len(path_to_root(node, parents) or ()) - 1 for node in range(num_nodes)], dtype=np.int32
+    )
+    valid = np.arange(num_nodes) < len(tree.parents)
+    depths[~valid] = 0
+    logprobs = np.zeros(num_nodes, dtype=np.float32)
+    for node in range(1, len(tree.parents)):
+        logprobs[node] = logprobs[parents[node]] - np.float32(
+            0.25 + (mixed(before.committed_len, node) % 64) / 32
+        )
+    places = np.arange(before.committed_len, before.committed_len + num_nodes)
+    offsets = np.ma.array(np.zeros((num_nodes, NUM_HEADS), dtype=np.int32), mask=True)
+    offsets[sorted(set(tree.parents))] = [0, before.committed_len]
+    first = before.step == 0
+    return {
+        "prompt_id": before.prompt_id,
+        "turn": before.turn,
+        "step": before.step,
+        "context_token_ids": _context(before.prompt_len, tree.token_ids[0]) if first else None,
+        "proposer": "eagle3",
+        "committed_len": before.committed_len,
+        "beam_flat_ids": np.array([0, 1, 2, 3, 7, 11], dtype=np.int32),
+        "draft_logprobs": logprobs,
+        "draft_top1_offsets": offsets,
+        "token_ids": np.array([*tree.token_ids, *pads], dtype=np.int32),
+        "parents": parents,
+        "depths": depths,
+        "valid": valid,
+        "position_ids": (before.committed_len + depths).astype(np.int32),
+        "cache_positions": places.astype(np.int32),
+        "slots": (places + FIRST_SLOT).astype(np.int64),
+    }
+
+
+def _context(prompt_len: int, root: int) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """Return a prompt of ordinary tokens and the first root."""
+    return np.array([*(3 + place % 50 for place in range(prompt_len)), root], dtype=np.int32)
+
+
+def _seen_columns(row: StepRow, tree: Tree, before: Before) -> StepRow:
+    """Return what verify records."""
+    parents, valid = row["parents"], row["valid"]
+    num_nodes = len(parents)
+    spoken = [
+        mixed(before.kv_digest, *(int(row["token_ids"][node]) for node in path_to_root(node, parents) or ()))
+        for node in range(num_nodes)
+    ]
+    choices = np.array([*tree.choices, *[tree.choices[0]] * tree.num_pads], dtype=np.int32)
+    top_ids = np.stack([(choices + rank) % 97 for rank in range(NUM_LOGITS)], axis=1)
+    best = np.array([10 + (code % 2**16) / 2**14 for code in spoken], dtype=np.float32)
+    identity = list(zip(row["token_ids"].tolist(), row["position_ids"].tolist(), spoken, strict=True))
+    return {
+        "visible": ancestor_or_self(parents, valid),
+        "prefix_visible": np.where(valid, before.committed_len, 0).astype(np.int32),
+        "other_visible": np.zeros(num_nodes, dtype=np.int32),
+        "target_token_ids": choices,
+        "target_top_ids": top_ids.astype(np.int32),
+        "target_top_logits": np.stack([best - rank for rank in range(NUM_LOGITS)], axis=1),
+        "feature_row_digests": np.array([mixed(1, *each) for each in identity], dtype=np.uint64),
+        "kv_row_digests": np.array([mixed(2, *each) for each in identity], dtype=np.uint64),
+        "kv_digest_before": before.kv_digest,
+        "index_sites": [{"site": "embedding", "min": 0, "max": 96, "bound": 97}],
+        "kernel": "npu_fused_infer_attention_score",
+    }
+
+
+def _accept_columns(row: StepRow, before: Before, context: RunContext) -> StepRow:
+    """Return what accept records: walk down, emit, cut."""
+    accepted: list[int] = []
+    node = _chosen_child(row, 0)
+    while node is not None:
+        accepted.append(node)
+        node = _chosen_child(row, node)
+    last = accepted[-1] if accepted else 0
+    emitted = [int(row["token_ids"][each]) for each in accepted] + [int(row["target_token_ids"][last])]
+    emitted, stop_reason = _cut(emitted, before, context)
+    accepted = accepted[: len(emitted) - 1]
+    return {
+        "accepted_nodes": np.array(accepted, dtype=np.int32),
+        "final_token_id": emitted[-1],
+        "emitted_token_ids": np.array(emitted, dtype=np.int32),
+        "stop_reason": stop_reason,
+        "path_indices": np.array([0, *accepted], dtype=np.int32) + np.int32(before.committed_len),
+    }
+
+
+def _chosen_child(row: StepRow, parent: int) -> int | None:
+    """Return the valid child of a node that carries the teacher's choice, or None."""
+    for node in range(parent + 1, len(row["parents"])):
+        on_path = row["valid"][node] and row["parents"][node] == parent
+        if on_path and row["token_ids"][node] == row["target_token_ids"][parent]:
+            return node
+    return None
+
+
+def _cut(emitted: list[int], before: Before, context: RunContext) -> tuple[list[int], str | None]:
+    """Shorten what is emitted at the token limit, then at an end-of-sequence token."""
+    stop_reason = None
+    if context.max_new_tokens is not None:
+        remaining = context.max_new_tokens - (before.committed_len - before.prompt_len + 1)
+        if len(emitted) >= remaining:
+            emitted, stop_reason = emitted[:remaining], "length"
+    for place, token in enumerate(emitted):
+        if token in (context.eos_token_ids or ()):
+            return emitted[: place + 1], "eos"
+    return emitted, stop_reason
+
+
+def _commit_columns(row: StepRow, before: Before) -> StepRow:
+    """Return what commit records."""
+    path = [0, *row["accepted_nodes"].tolist()]
+    return {
+        "committed_len_after": before.committed_len + len(path),
+        "commit_mode": "fast_reorder",
+        "commit_fallback": None,
+        "prefix_kept": True,
+        "kv_digest_after": chain(before.kv_digest, row["kv_row_digests"][path]),
+    }
