@@ -90,7 +90,7 @@ def _feed_committed(engine: Engine, state: FusedState) -> DraftRows:
 
 def _grow(engine: Engine, state: FusedState, root_row: DraftRows) -> tuple[DraftLevel, ...]:
     """Return all scored candidates, level by level."""
-    top_k = min(engine.settings.top_k, len(engine.drafter.target_from_draft))
+    top_k = engine.settings.top_k
     scores, token_ids = _candidates(engine, root_row.logits, top_k)
     levels = [_level(_NO_BEAMS, token_ids, scores)]
     beams = Beams(

@@ -20,7 +20,7 @@ from workbench.fused.drafters.eagle3 import Eagle3
 from workbench.fused.engine import Engine
 from workbench.fused.operators import Operators
 from workbench.fused.prefill import prefill
-from workbench.fused.state import kv_lengths, kv_rows
+from workbench.fused.state import kv_lengths, kv_rows, snapshot
 from workbench.fused.switches import Switches, read_switches
 from workbench.fused.teacher import Teacher
 from workbench.fused.tensorize import tensorize
@@ -66,7 +66,7 @@ def make_path(
         CheckpointError: Weights that do not fit their configuration, or an unknown architecture.
         EnvironmentProblemError: The device is not there.
     """
-    _check(settings, pad_token_id, pair.teacher.vocab_size)
+    _check(pair, settings, pad_token_id)
     place = choose_device(device)
     number = choose_dtype(dtype, place)
     asked = read_switches(eager, os.environ if environment is None else environment)
@@ -101,6 +101,7 @@ def make_path(
         begin=engine.begin,
         kv_rows=kv_rows,
         kv_lengths=kv_lengths,
+        snapshot=snapshot,
         lacks=frozenset({"slots"}),
         info=_info(engine, number),
     )
@@ -156,12 +157,17 @@ def fit_switches(asked: Switches, pair: ModelPair, device: torch.device, dtype: 
     return fitted
 
 
-def _check(settings: DecodeSettings, pad_token_id: int, vocab_size: int) -> None:
+def _check(pair: ModelPair, settings: DecodeSettings, pad_token_id: int) -> None:
+    vocab_size, draft_vocab_size = pair.teacher.vocab_size, len(pair.target_from_draft)
     if settings.kv_layout != "contiguous":
         raise UsageError(f"kv_layout should be contiguous on this path, got {settings.kv_layout!r}")
     if settings.commit_mode not in COMMIT_MODES:
         raise UsageError(
             f"commit_mode should be one of {', '.join(COMMIT_MODES)}, got {settings.commit_mode!r}"
+        )
+    if settings.top_k > draft_vocab_size:
+        raise UsageError(
+            f"top_k should be at most the draft vocabulary {draft_vocab_size}, got {settings.top_k}"
         )
     if not 0 <= pad_token_id < vocab_size:
         raise UsageError(f"pad_token_id should be 0 to {vocab_size - 1}, got {pad_token_id}")

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from tracing.stages import IntArray, StageWatch
+from tracing.stages import IntArray, NullWatch, StageWatch
 from workbench.fused.cache.contiguous import ContiguousCache
 from workbench.fused.cache.manager import CacheManager
 
 
 @dataclass(slots=True)
 class FusedState:
-    """State between two stages; `copy.deepcopy` gives an independent one that reports to the same watch.
+    """State between two stages.
 
     Attributes:
         watch: Who is told before launches.
@@ -42,12 +41,12 @@ class FusedState:
         """The last emitted token, not yet in the cache."""
         return int(self.new_token_ids[-1]) if self.new_token_ids is not None else 0
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> FusedState:
-        memo[id(self.watch)] = self.watch
-        with torch.inference_mode(mode=False):
-            return FusedState(
-                **{name.name: copy.deepcopy(getattr(self, name.name), memo) for name in fields(self)}
-            )
+
+def snapshot(state: FusedState) -> FusedState:
+    """Copy a state, memory and all; the copy reports to nobody."""
+    memo = {id(state.watch): NullWatch()}
+    with torch.inference_mode(mode=False):
+        return copy.deepcopy(state, memo)
 
 
 def kv_rows(state: FusedState, cache: str, positions: IntArray) -> Tensor | None:

@@ -25,6 +25,7 @@ HF_MODEL_TYPES: Final[Mapping[str, str]] = {
 _NOT_ARCHITECTURE: Final = frozenset(
     {"architectures", "auto_map", "model_type", "torch_dtype", "dtype", "transformers_version"}
     | {"quantization_config", "bias", "_name_or_path", "_attn_implementation", "use_cache"}
+    | {"layer_types", "max_window_layers"}  # a window is part of our masks, the library's model has none
 )
 _ROPE_KEYS: Final = frozenset({"rope_parameters", "rope_scaling", "rope_theta"})
 
@@ -33,7 +34,7 @@ def build_config(teacher: TeacherConfig) -> PretrainedConfig:
     """Return the transformers configuration: the checkpoint's own keys over our normalised ones.
 
     Raises:
-        CheckpointError: An architecture that the fused path does not have, or layers with different windows.
+        CheckpointError: An architecture that the fused path does not have.
     """
     if teacher.model_type not in HF_MODEL_TYPES:
         raise CheckpointError(
@@ -44,13 +45,7 @@ def build_config(teacher: TeacherConfig) -> PretrainedConfig:
     if _ROPE_KEYS & own.keys():
         del keys["rope_parameters"]
     keys |= own | _fixed_keys(teacher)
-    config = AutoConfig.for_model(HF_MODEL_TYPES[teacher.model_type], **keys)
-    windows = set(getattr(config, "layer_types", None) or ())
-    if len(windows) > 1:
-        raise CheckpointError(
-            f"the fused path needs one attention window for all layers, the teacher has {sorted(windows)}"
-        )
-    return config
+    return AutoConfig.for_model(HF_MODEL_TYPES[teacher.model_type], **keys)
 
 
 def build_empty_model(config: PretrainedConfig, attention: str, dtype: torch.dtype) -> nn.Module:
@@ -72,7 +67,6 @@ def _normalised_keys(teacher: TeacherConfig) -> dict[str, Any]:
         "num_key_value_heads": teacher.num_kv_heads,
         "rms_norm_eps": teacher.rms_norm_eps,
         "max_position_embeddings": teacher.max_position_embeddings,
-        "max_window_layers": 0,
         "rope_parameters": {
             "rope_type": teacher.rope.kind,
             "rope_theta": teacher.rope.theta,
@@ -83,13 +77,12 @@ def _normalised_keys(teacher: TeacherConfig) -> dict[str, Any]:
 
 def _fixed_keys(teacher: TeacherConfig) -> dict[str, Any]:
     """What must be as we say: defaults of the library's configuration classes differ from checkpoints'."""
-    window = teacher.sliding_window
     return {
         "head_dim": teacher.head_dim,
         "attention_bias": teacher.qkv_bias,
         "mlp_bias": teacher.mlp_bias,
-        "sliding_window": window,
-        "use_sliding_window": window is not None,
+        "sliding_window": None,
+        "use_sliding_window": False,
         "tie_word_embeddings": False,  # `lm_head.weight` is always given
         "pad_token_id": None,
         "attention_dropout": 0.0,
