@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
 from workbench.npu.bootstrap import bootstrap
@@ -13,9 +11,7 @@ WAY = bootstrap()  # before torch, or an installed torch_npu is loaded without C
 
 import torch  # noqa: E402
 
-sys.path.insert(0, str(Path(__file__).parent))
-from samples import SAMPLES  # noqa: E402
-
+from tests.npu.samples import SAMPLES  # noqa: E402
 from workbench.npu import calls, doctor  # noqa: E402
 from workbench.npu.ops.table import TWINS  # noqa: E402
 from workbench.npu.ways import register, registered_schema  # noqa: E402
@@ -23,10 +19,16 @@ from workbench.npu.ways import register, registered_schema  # noqa: E402
 
 def main() -> None:
     """Print one JSON object."""
-    register()
+    registered = register()
     import transformers  # noqa: F401  # imports torch_npu when it is installed, and must survive it
 
-    answers: dict[str, Any] = {"way": WAY.as_json(), "schemas": {}, "checks": {}, "same_operator": {}}
+    answers: dict[str, Any] = {
+        "way": WAY.as_json(),
+        "defined": registered.defined,
+        "schemas": {},
+        "checks": {},
+        "same_operator": {},
+    }
     for name in TWINS:
         answers["schemas"][name] = registered_schema(name)
         answers["same_operator"][name] = _is_vendors(name)

@@ -95,7 +95,7 @@ CONTRADICTIONS: Final[tuple[Contradiction, ...]] = (
         "npu_moe_gating_top_k",
         "Is renorm 1 allowed with softmax?",
         (Claim("refused", "torch page"), Claim("accepted", "aclnn page")),
-        "accepted",
+        "refused",
     ),
     Contradiction(
         "negative_slot",
