@@ -32,7 +32,7 @@ def run_command(argv: Sequence[str]) -> int:
         return _say("interrupted; what was recorded so far is readable", EXIT_INTERRUPTED)
     except SpecwbError as error:
         return _say(str(error), error.exit_code)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  a sentence and exit code 70 instead of a traceback
         return _internal(error)
     return result if isinstance(result, int) else 0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,16 +21,6 @@ def feature_row_digests(features: Any) -> NDArray[np.uint64]:
     """Digest each row of `[R, width]` in its native dtype: uint64 `[R]`."""
     rows = features.detach().contiguous().cpu()
     return _digest_rows(rows.view(rows.shape[0], -1).view(torch.uint8).numpy())
-
-
-def weights_digest(weights: Mapping[str, Any]) -> str:
-    """Digest named tensors, in key order, so that a run can prove that it changed none of them."""
-    hasher = xxhash.xxh3_64()
-    for name in sorted(weights):
-        tensor = weights[name].detach().contiguous().cpu()
-        hasher.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        hasher.update(tensor.reshape(-1).view(torch.uint8).numpy())
-    return hasher.hexdigest()
 
 
 def _digest_rows(rows: NDArray[np.uint8]) -> NDArray[np.uint64]:

@@ -2,24 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from tracing.settings import DecodeSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Turn:
-    """One turn to decode.
-
-    Attributes:
-        prompt_id, turn: Where it stands.
-        context: Given everything decoded so far in this prompt, the token ids to prefill.
-    """
-
-    prompt_id: int
-    turn: int
-    context: Callable[[list[int]], list[int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

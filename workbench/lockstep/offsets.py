@@ -42,12 +42,12 @@ class OffsetProbe:
         for flat_id, row in zip(flat_ids.tolist() or [ROOT], offsets, strict=True):
             self._offsets[flat_id] = row
 
-    def over_nodes(self, flat_ids: NDArray[np.int64]) -> Any:
-        """Return masked int `[n, H]` for the root and these nodes; None if none was probed."""
+    def over_nodes(self, flat_ids: NDArray[np.int64], num_rows: int) -> Any:
+        """Return masked int `[num_rows, H]` for root, nodes and pads; None if none was probed."""
         if not self._offsets:
             return None
         num_heads = len(next(iter(self._offsets.values())))
-        table = np.ma.MaskedArray(np.zeros((len(flat_ids) + 1, num_heads), np.int32), mask=True)
+        table = np.ma.MaskedArray(np.zeros((num_rows, num_heads), np.int32), mask=True)
         for node, flat_id in enumerate([ROOT, *flat_ids.tolist()]):
             if flat_id in self._offsets:
                 table[node] = self._offsets[flat_id]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,20 +80,3 @@ def _texts(where: str, line: str) -> tuple[str, ...]:
     if not isinstance(turns, list) or not all(isinstance(turn, str) and turn for turn in turns):
         raise UsageError(f"{expected}; turns should be a list of non-empty texts")
     return (entry["prompt"], *turns)
-
-
-Encode = Callable[[str], list[int]]
-EOF_IS_NOT_A_TOKEN = "the prompt has no tokens; a prompt needs at least one"
-
-
-def first_context(encode: Encode, text: str) -> list[int]:
-    """Return the token ids of a first text, with the tokenizer's default special tokens."""
-    token_ids = encode(text)
-    if not token_ids:
-        raise UsageError(EOF_IS_NOT_A_TOKEN)
-    return token_ids
-
-
-def next_context(encode_plain: Encode, so_far: list[int], text: str) -> list[int]:
-    """Return what the next turn is prefilled with: everything so far, then the new text without specials."""
-    return [*so_far, *encode_plain(text)]

@@ -1,0 +1,86 @@
+"""Runs staged lockstep on tiny random pairs, with hooks to place a fault on either side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from invariants.context import RunContext
+from invariants.run import Checker
+from tests.pairs import tiny_pair
+from tracing.models import ModelPair
+from tracing.recorder import RunWriter
+from tracing.settings import DecodeSettings
+from tracing.stages import DecodePath, Stages
+from workbench.fused.path import make_path
+from workbench.judge.verdict import RunVerdict, Tally
+from workbench.lockstep.job import LockstepOptions
+from workbench.lockstep.ledger import Ledger
+from workbench.lockstep.referee import REFERENCE_LACKS, Referee
+from workbench.lockstep.staged import StagedRun
+from workbench.lockstep.turns import Turn
+
+SMALL = DecodeSettings(tree_nodes=12, depth=3, top_k=4, max_new_tokens=16)
+
+
+@dataclass
+class Outcome:
+    """What a run gave."""
+
+    verdict: RunVerdict
+    ledger: Ledger
+    staged: StagedRun
+    folder: Path
+
+    @property
+    def first(self) -> Any:
+        return self.verdict.first_divergence
+
+
+@dataclass
+class Setup:
+    """One run to do; fields may be replaced."""
+
+    pair: ModelPair = field(default_factory=lambda: tiny_pair(3, head_dim=16))
+    settings: DecodeSettings = SMALL
+    options: dict[str, Any] = field(default_factory=dict)
+    dtype: str = "float32"
+    rung: str = "masked"
+    prompt: tuple[int, ...] = (1, 2, 3, 4, 5)
+    eager: frozenset[str] = frozenset()
+
+
+def run(
+    folder: Path,
+    setup: Setup | None = None,
+    *,
+    fused: Callable[[Stages], Stages] = lambda stages: stages,
+    path: Callable[[DecodePath], DecodePath] = lambda path: path,
+    reference: Callable[[Referee], None] = lambda referee: None,
+) -> Outcome:
+    """Decode in staged lockstep; `fused`, `path` and `reference` place faults."""
+    setup = setup or Setup()
+    made = make_path(setup.pair, setup.settings, device="cpu", dtype=setup.dtype, eager=setup.eager)
+    made = path(replace(made, stages=fused(made.stages)))
+    referee = Referee(setup.pair, setup.settings, patient_dtype=setup.dtype, rung=setup.rung)
+    reference(referee)
+    options = LockstepOptions(settings=setup.settings, **setup.options)
+    context = RunContext.from_settings(
+        setup.settings,
+        vocab_size=setup.pair.teacher.vocab_size,
+        eos_token_ids=setup.pair.eos_token_ids,
+        max_positions=setup.pair.teacher.max_position_embeddings,
+    )
+    tally = Tally(chain=setup.settings.top_k == 1)
+    with RunWriter(folder, {"lockstep": "staged"}) as writer:
+        traces = {
+            "fused": writer.path("fused", lacks=made.lacks, info=dict(made.info)),
+            "reference": writer.path("reference", lacks=REFERENCE_LACKS, info=referee.info),
+        }
+        ledger = Ledger(writer, traces, Checker(context), tally)
+        staged = StagedRun(made, referee, setup.pair, options, ledger, dtype=setup.dtype)
+        staged.run([Turn(0, 0, lambda before: [*before, *setup.prompt])], lambda count: None)
+        ledger.finish()
+    return Outcome(tally.verdict(), ledger, staged, folder)

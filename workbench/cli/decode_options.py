@@ -1,0 +1,123 @@
+"""Options of every command that decodes, defined once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from tracing.errors import UsageError
+from tracing.settings import DecodeSettings
+
+_DEFAULTS = DecodeSettings()
+Function = Callable[..., Any]
+
+_DECODE = (
+    click.option("--model", metavar="DIR", help="Teacher checkpoint; default the shipped pair."),
+    click.option("--draft", metavar="DIR", help="EAGLE-3 drafter checkpoint; default the shipped pair."),
+    click.option("--fused", metavar="MODULE:FACTORY", help="Your own path instead of ours."),
+    click.option("--chat", is_flag=True, help="Use the tokenizer's chat template."),
+    click.option("--trust-remote-code", is_flag=True, help="Allow code that a checkpoint brings."),
+    click.option(
+        "--device", type=click.Choice(["auto", "cpu", "cuda", "npu"]), default="auto", show_default=True
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+        default="auto",
+        show_default=True,
+        help="Of the fused path; auto is float32 on a CPU, else bfloat16.",
+    ),
+    click.option(
+        "--eager",
+        metavar="OPERATORS",
+        default="",
+        help="Fused operators to run eagerly: attention,norm,rotary,swiglu or all.",
+    ),
+    click.option(
+        "--npu-way",
+        type=click.Choice(["auto", "device", "wheel", "schemas"]),
+        default="auto",
+        show_default=True,
+        help="Way in to Ascend's operators.",
+    ),
+    click.option(
+        "--npu-mode",
+        type=click.Choice(["strict", "hardware"]),
+        default="strict",
+        show_default=True,
+        help="Refuse what is undefined, or do what the device would do.",
+    ),
+    click.option(
+        "--tree-nodes",
+        type=click.IntRange(min=2),
+        default=_DEFAULTS.tree_nodes,
+        show_default=True,
+        metavar="N",
+        help="Nodes of the tree, the root included.",
+    ),
+    click.option(
+        "--depth",
+        type=click.IntRange(min=0),
+        default=_DEFAULTS.depth,
+        show_default=True,
+        help="Expansions after the first level.",
+    ),
+    click.option(
+        "--top-k",
+        type=click.IntRange(min=1),
+        default=_DEFAULTS.top_k,
+        show_default=True,
+        help="Beams per level, candidates per beam.",
+    ),
+    click.option(
+        "--max-new-tokens", type=click.IntRange(min=1), default=_DEFAULTS.max_new_tokens, show_default=True
+    ),
+    click.option(
+        "--commit-mode",
+        type=click.Choice(["fast_reorder", "full_reorder", "length"]),
+        default=_DEFAULTS.commit_mode,
+        show_default=True,
+    ),
+)
+
+
+def decode_options(function: Function) -> Function:
+    """Add the options that every decoding command takes."""
+    for option in reversed(_DECODE):
+        function = option(function)
+    return function
+
+
+def format_option(function: Function) -> Function:
+    """Add `--format text|json`."""
+    choice = click.Choice(["text", "json"])
+    decorate: Function = click.option(
+        "--format", "output_format", type=choice, default="text", show_default=True
+    )
+    return decorate(function)  # type: ignore[no-any-return]
+
+
+OPERATORS = ("attention", "norm", "rotary", "swiglu")
+
+
+def eager_operators(text: str) -> frozenset[str]:
+    """Read `--eager`.
+
+    Raises:
+        UsageError: An operator that is not there.
+    """
+    names = {name.strip() for name in text.split(",") if name.strip()}
+    if "all" in names:
+        return frozenset(OPERATORS)
+    unknown = sorted(names.difference(OPERATORS))
+    if unknown:
+        raise UsageError(f"--eager should name {', '.join(OPERATORS)} or all, got {unknown[0]!r}")
+    return frozenset(names)
+
+
+def settings_from(options: dict[str, Any]) -> DecodeSettings:
+    """Read the decoding settings from a command's options."""
+    names = ("tree_nodes", "depth", "top_k", "max_new_tokens", "commit_mode")
+    return DecodeSettings(**{name: options[name] for name in names})

@@ -1,0 +1,144 @@
+"""`specwb diff`: decode a prompt on both paths in lockstep and show the first wrong thing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tracing.errors import UsageError
+from workbench.cli.decode_options import decode_options, eager_operators, format_option, settings_from
+from workbench.report.text import render_text
+
+if TYPE_CHECKING:
+    from workbench.lockstep.session import DiffRequest, Session
+    from workbench.npu.bootstrap import WayIn
+    from workbench.report.summary import RunSummary
+
+CHOICES = {
+    "--reference": ["masked", "cached", "replay"],
+    "--lockstep": ["staged", "free"],
+    "--on-divergence": ["stop", "resync"],
+    "--on-violation": ["stop", "eager", "launch"],
+}
+HELP = {
+    "--reference": "Rung of the reference.",
+    "--lockstep": "Feed values stage by stage, or let each path live on its own outputs.",
+    "--on-divergence": "End the run after the first wrong step, or rebuild the caches and go on.",
+    "--on-violation": "What a violated rule does before a launch: end the run, finish the step on the "
+    "reference's values, or launch anyway.",
+}
+
+
+def _choice(name: str) -> Any:
+    values = CHOICES[name]
+    return click.option(
+        name, type=click.Choice(values), default=values[0], show_default=True, help=HELP[name]
+    )
+
+
+@click.command(name="diff")
+@click.option("--prompt", "prompt_file", metavar="FILE|-", required=True, help="Text, or .jsonl with turns.")
+@decode_options
+@click.option("--out", metavar="FOLDER", help="Folder of the trace; default runs/TIME.")
+@_choice("--reference")
+@click.option("--reference-device", default="cpu", show_default=True, help="Where the reference runs.")
+@_choice("--lockstep")
+@_choice("--on-divergence")
+@_choice("--on-violation")
+@click.option("--steps", metavar="A:B", default=":", help="Judge only these steps of each turn.")
+@click.option("--judge-every", type=click.IntRange(min=1), default=1, show_default=True, metavar="K")
+@click.option("--load-report", is_flag=True, help="Print what the checkpoints hold, to stderr.")
+@format_option
+def command(**options: Any) -> int:
+    """Decode on both paths in lockstep and show the first wrong thing.
+
+    Exit codes: 0 all held, 1 findings, 2 usage or unreadable input, 3 environment, 4 inconclusive.
+    """
+    from workbench.npu.bootstrap import bootstrap
+
+    way_in = bootstrap(options["npu_way"])
+    from workbench.lockstep.session import open_session
+
+    request = _request(way_in, options)
+    session = open_session(request)
+    if options["load_report"]:
+        click.echo("\n".join(session.loaded.report.lines()), err=True)
+    summary = _run(session, request, options)
+    if options["output_format"] == "json":
+        click.echo(json.dumps(summary.as_json(), allow_nan=False))
+    else:
+        click.echo(render_text(summary), nl=False)
+    return summary.exit_code
+
+
+def _run(session: Session, request: DiffRequest, options: dict[str, Any]) -> RunSummary:
+    """Decode under a progress bar, which only a terminal sees."""
+    from workbench.lockstep.session import run_session
+    from workbench.npu.modes import use_mode
+
+    total = len(session.turns) * request.options.settings.max_new_tokens
+    with (
+        use_mode(options["npu_mode"]),
+        click.progressbar(
+            length=total, label="tokens", file=sys.stderr, show_eta=True, hidden=not sys.stderr.isatty()
+        ) as bar,
+    ):
+        return run_session(session, request, bar.update)
+
+
+def _request(way_in: WayIn, options: dict[str, Any]) -> DiffRequest:
+    from workbench.lockstep.job import LockstepOptions
+    from workbench.lockstep.session import DiffRequest
+
+    return DiffRequest(
+        prompt_file=options["prompt_file"],
+        out=Path(options["out"]) if options["out"] else _fresh_folder(),
+        options=LockstepOptions(
+            settings=settings_from(options),
+            mode=options["lockstep"],
+            on_divergence=options["on_divergence"],
+            on_violation=options["on_violation"],
+            steps=parse_steps(options["steps"]),
+            judge_every=options["judge_every"],
+        ),
+        way_in=way_in.as_json(),
+        eager=eager_operators(options["eager"]),
+        rung=options["reference"],
+        **{name: options[name] for name in _SAME_NAME},
+    )
+
+
+_SAME_NAME = (
+    "model",
+    "draft",
+    "fused",
+    "device",
+    "dtype",
+    "reference_device",
+    "chat",
+    "trust_remote_code",
+)
+
+
+def parse_steps(text: str) -> tuple[int, int | None]:
+    """Read `A:B`, half open; either side may be left out.
+
+    Raises:
+        UsageError: Something else.
+    """
+    first, colon, last = text.partition(":")
+    numbers = [part for part in (first, last) if part]
+    if not colon or not all(part.isdecimal() for part in numbers):
+        raise UsageError(f"--steps should be A:B with step numbers, e.g. 0:10 or 5:, got {text!r}")
+    return int(first or 0), int(last) if last else None
+
+
+def _fresh_folder() -> Path:
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    candidates = [Path("runs") / stamp, *(Path("runs") / f"{stamp}-{number}" for number in range(2, 1000))]
+    return next(folder for folder in candidates if not folder.exists())

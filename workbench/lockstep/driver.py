@@ -1,0 +1,174 @@
+"""One step of the patient, stage by stage; the reference does what it lacks or may not launch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from tracing.errors import ContractError, LaunchRefusedError
+from tracing.finding import Finding
+from tracing.stages import Committed, Prefilled, Verified
+from workbench.lockstep.digests import kv_row_digests
+from workbench.lockstep.failures import findings_of_failure
+from workbench.lockstep.patient import Patient, StepResults
+from workbench.lockstep.progress import Progress
+from workbench.lockstep.referee import Referee
+
+
+class StageFailedError(Exception):
+    """A stage of the patient did not finish and the step ends here; not an error of ours.
+
+    Attributes:
+        stage: Which stage.
+        findings: What it means.
+    """
+
+    def __init__(self, stage: str, findings: tuple[Finding, ...]) -> None:
+        super().__init__(stage)
+        self.stage = stage
+        self.findings = findings
+
+
+@dataclass(slots=True)
+class Driver:
+    """Drives the patient through stages and fills in from the reference where it must.
+
+    Attributes:
+        patient: The path under test.
+        referee: The reference beside it.
+        eager: Finish a step on the reference's values after a refused launch, instead of ending it.
+        refused: Stage whose launch was refused in this step, or None; later stages are not the patient's.
+        findings: What refused launches found, not yet taken over by the caller.
+    """
+
+    patient: Patient
+    referee: Referee
+    eager: bool = False
+    refused: str | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+    def prefill(self, progress: Progress, results: StepResults, prompt: list[int]) -> Prefilled:
+        """Prefill the patient; the referee follows with its own rows when it judges."""
+        results.prefilled = self._stage(progress, results, "prefill", prompt)
+        if results.prefilled is None:
+            rows = self.referee.prefill(prompt)[0]
+            root = int(rows.logits[-1].argmax())
+            results.prefilled = Prefilled(
+                context_token_ids=np.array([*prompt, root], dtype=np.int64),
+                logits=rows.logits[-1],
+                features=rows.features,
+            )
+        results.prefill_kv = self.patient.rows("main", range(len(prompt)))
+        return results.prefilled
+
+    def take_findings(self) -> tuple[Finding, ...]:
+        """Return and forget what refused launches found."""
+        found = tuple(self.findings)
+        self.findings.clear()
+        return found
+
+    def step(self, progress: Progress, results: StepResults, after_stage: Any) -> None:
+        """Run draft to commit; `after_stage(stage)` is called when a stage has its result."""
+        self.refused = None
+        for stage, run in (
+            ("draft", self._draft),
+            ("tensorize", self._tensorize),
+            ("verify", self._verify),
+            ("accept", self._accept),
+            ("commit", self._commit),
+        ):
+            run(progress, results)
+            after_stage(stage)
+
+    def _draft(self, progress: Progress, results: StepResults) -> None:
+        results.drafted = self._stage(progress, results, "draft")
+        if results.drafted is None:
+            results.drafted = self.referee.free_draft(progress.committed, progress.root, progress.features)
+        results.drafter_kv = self.patient.rows("drafter", range(results.committed_len))
+
+    def _tensorize(self, progress: Progress, results: StepResults) -> None:
+        results.tensorized = self._stage(progress, results, "tensorize", results.drafted)
+        if results.tensorized is None:
+            assert results.drafted is not None
+            results.tensorized = self.referee.stages.tensorize(
+                results.drafted, results.committed_len, self.referee.settings.tree_nodes
+            )
+
+    def _verify(self, progress: Progress, results: StepResults) -> None:
+        results.rows_before = self.patient.main_rows()
+        results.verified = self._stage(progress, results, "verify", results.tensorized)
+        tensorized = results.tensorized
+        assert tensorized is not None
+        if results.verified is not None:
+            num_nodes = len(tensorized.token_ids)
+            tree = range(results.committed_len, results.committed_len + num_nodes)
+            results.node_kv = self.patient.rows("branch", tree)
+            if results.node_kv is not None:
+                results.branch_rows = kv_row_digests(results.node_kv)
+            return
+        rows = self.referee.verify(progress.committed, tensorized)[0]
+        results.verified = Verified(
+            visible=tensorized.visible,
+            prefix_visible=np.where(tensorized.valid, results.committed_len, 0),
+            other_visible=np.zeros(len(tensorized.valid), dtype=np.int64),
+            logits=rows.logits,
+            target_token_ids=rows.logits.argmax(-1).cpu().numpy(),
+            features=rows.features,
+            kernel="reference",
+        )
+
+    def _accept(self, progress: Progress, results: StepResults) -> None:
+        tensorized, verified = results.tensorized, results.verified
+        assert tensorized is not None
+        assert verified is not None
+        remaining = progress.remaining
+        results.accepted = self._stage(progress, results, "accept", tensorized, verified, remaining)
+        if results.accepted is None:
+            eos = self.referee.truth.pair.eos_token_ids
+            results.accepted = self.referee.stages.accept(
+                tensorized, verified.target_token_ids, remaining, eos
+            )
+
+    def _commit(self, progress: Progress, results: StepResults) -> None:
+        tensorized, accepted = results.tensorized, results.accepted
+        assert tensorized is not None
+        assert accepted is not None
+        results.committed = self._stage(progress, results, "commit", tensorized, results.verified, accepted)
+        if results.committed is None:
+            length = results.committed_len
+            results.committed = Committed(
+                committed_len=length,
+                committed_len_after=length + len(accepted.accepted_nodes) + 1,
+            )
+        else:
+            results.rows_after = self.patient.main_rows()
+            results.lengths_after = self.patient.lengths("main")
+        nodes = np.array([0, *accepted.accepted_nodes.tolist()], dtype=np.int64)
+        self.referee.commit(nodes, tensorized.token_ids[nodes].tolist())
+
+    def _stage(self, progress: Progress, results: StepResults, stage: str, *arguments: Any) -> Any:
+        """Run a stage of the patient; None when the reference has to do it.
+
+        Raises:
+            StageFailedError: It was refused or raised, and the step is not to be finished eagerly.
+        """
+        if self.refused is not None or not self.patient.provides(stage):
+            results.foreign.add(stage)
+            return None
+        try:
+            return self.patient.run(results, stage, *arguments)
+        except (LaunchRefusedError, ContractError) as error:
+            found = findings_of_failure(progress, stage, error)
+            if not self.eager or stage == "prefill":
+                raise StageFailedError(stage, found) from error
+            self.findings.extend(found)
+            self.refused = stage
+            results.foreign.add(stage)
+            return None
+        except (KeyboardInterrupt, MemoryError):
+            raise
+        except Exception as error:
+            # A user's own port may raise anything: that is a finding about it, never a crash of ours.
+            raise StageFailedError(stage, findings_of_failure(progress, stage, error)) from error

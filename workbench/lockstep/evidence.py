@@ -1,0 +1,157 @@
+"""From stage results to the judge's evidence: tensors become host arrays, rows get their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from reference.search import DraftTruth
+from reference.teacher import TeacherRows
+from tracing.settings import DecodeSettings
+from tracing.stages import Accepted, IntArray, Prefilled, Tensorized
+from workbench.judge.evidence import (
+    AcceptEvidence,
+    CommitEvidence,
+    DraftEvidence,
+    LevelTruth,
+    PrefillEvidence,
+    RowTruth,
+    TensorizeEvidence,
+    VerifyEvidence,
+    VerifySide,
+)
+from workbench.lockstep.host import host_floats
+from workbench.lockstep.patient import StepResults
+
+
+def row_truth(fused: Any, reference: Sequence[Any], rows: IntArray | None = None) -> RowTruth:
+    """Return one quantity; `reference` holds the truth first, then the samples."""
+    truth, *samples = (host_floats(value) for value in reference)
+    return RowTruth(
+        fused=None if fused is None else host_floats(fused), truth=truth, samples=tuple(samples), rows=rows
+    )
+
+
+def prefill_evidence(
+    prompt: Sequence[int], prefilled: Prefilled, prefill_kv: Any, reference: Sequence[TeacherRows]
+) -> PrefillEvidence:
+    """Prefill: root, the row that chose it, features and committed K and V."""
+    root = int(host_floats(reference[0].logits)[-1].argmax())
+    return PrefillEvidence(
+        prompt_token_ids=np.asarray(prompt, dtype=np.int64),
+        fused_context_token_ids=prefilled.context_token_ids,
+        reference_context_token_ids=np.array([*prompt, root], dtype=np.int64),
+        logits=row_truth(prefilled.logits, [rows.logits[-1] for rows in reference]),
+        features=row_truth(prefilled.features, [rows.features for rows in reference]),
+        kv=row_truth(prefill_kv, [rows.kv for rows in reference]),
+    )
+
+
+def draft_evidence(
+    settings: DecodeSettings,
+    target_from_draft: IntArray,
+    root: int,
+    results: StepResults,
+    reference: Sequence[DraftTruth],
+) -> DraftEvidence:
+    """Draft: the patient's search, and what each of its beams is worth."""
+    truth, *samples = reference
+    levels = tuple(
+        LevelTruth(
+            truth=host_floats(level.row_logprobs),
+            samples=tuple(host_floats(sample.levels[number].row_logprobs) for sample in samples),
+        )
+        for number, level in enumerate(truth.levels)
+    )
+    return DraftEvidence(
+        settings=settings,
+        root_token_id=root,
+        target_from_draft=target_from_draft,
+        fused=results.drafted,
+        levels=levels,
+        kv=row_truth(results.drafter_kv, [one.committed_kv for one in reference]),
+    )
+
+
+def tensorize_evidence(
+    settings: DecodeSettings, vocab_size: int, results: StepResults, reference: Tensorized | None
+) -> TensorizeEvidence:
+    """Tensorize: the static arrays of both sides."""
+    return TensorizeEvidence(
+        committed_len=results.committed_len,
+        num_nodes=settings.tree_nodes,
+        vocab_size=vocab_size,
+        drafted=results.drafted,
+        fused=None if "tensorize" in results.foreign else results.tensorized,
+        reference=reference,
+    )
+
+
+def verify_evidence(results: StepResults, reference: Sequence[TeacherRows]) -> VerifyEvidence:
+    """Verify: rows of the valid nodes, and what the attention call was given."""
+    tensorized, verified = results.tensorized, results.verified
+    assert tensorized is not None
+    assert verified is not None
+    nodes = np.flatnonzero(tensorized.valid)
+    truth = host_floats(reference[0].logits)
+
+    def judged(fused: Any, of: Callable[[TeacherRows], Any], axis: int) -> RowTruth:
+        picked = None if fused is None else np.take(host_floats(fused), nodes, axis)
+        return row_truth(picked, [np.take(host_floats(of(rows)), nodes, axis) for rows in reference], nodes)
+
+    return VerifyEvidence(
+        committed_len=results.committed_len,
+        valid=tensorized.valid,
+        built_visible=tensorized.visible,
+        fused=VerifySide(
+            visible=verified.visible,
+            prefix_visible=verified.prefix_visible,
+            other_visible=verified.other_visible,
+            target_token_ids=verified.target_token_ids,
+        ),
+        reference=VerifySide(
+            visible=tensorized.visible,
+            prefix_visible=np.where(tensorized.valid, results.committed_len, 0),
+            other_visible=np.zeros(len(tensorized.valid), dtype=np.int64),
+            target_token_ids=truth.argmax(-1),
+        ),
+        logits=judged(verified.logits, lambda rows: rows.logits, 0),
+        features=judged(verified.features, lambda rows: rows.features, 0),
+        kv=judged(results.node_kv, lambda rows: rows.kv, 3),
+    )
+
+
+def accept_evidence(
+    results: StepResults, remaining: int, eos_token_ids: frozenset[int], reference: Accepted
+) -> AcceptEvidence:
+    """Accept: the patient's tree and choices, and what each side accepted."""
+    tensorized, verified = results.tensorized, results.verified
+    assert tensorized is not None
+    assert verified is not None
+    return AcceptEvidence(
+        committed_len=results.committed_len,
+        token_ids=tensorized.token_ids,
+        parents=tensorized.parents,
+        valid=tensorized.valid,
+        target_token_ids=verified.target_token_ids,
+        remaining=remaining,
+        eos_token_ids=eos_token_ids,
+        fused=None if "accept" in results.foreign else results.accepted,
+        reference=reference,
+    )
+
+
+def commit_evidence(results: StepResults) -> CommitEvidence:
+    """Commit: digests of the patient's own cache rows before, in the branch and after."""
+    assert results.accepted is not None
+    return CommitEvidence(
+        committed_len=results.committed_len,
+        path_indices=results.accepted.path_indices,
+        committed=results.committed,
+        rows_before=results.rows_before,
+        branch_rows=results.branch_rows,
+        rows_after=results.rows_after,
+        lengths_after=results.lengths_after,
+    )

@@ -1,0 +1,33 @@
+"""A stage that did not finish, as a finding: refused, against a contract, or raised."""
+
+from __future__ import annotations
+
+from tracing.errors import ContractError, LaunchRefusedError
+from tracing.finding import Finding
+from workbench.lockstep.progress import Progress
+
+RAISED = "RUN-STAGE-RAISED"
+"""Rule of a stage that ended in an exception that is no finding of its own."""
+
+
+def findings_of_failure(progress: Progress, stage: str, error: Exception) -> tuple[Finding, ...]:
+    """Return what an exception inside a stage of the patient says."""
+    if isinstance(error, LaunchRefusedError):
+        return tuple(finding for finding in error.findings if isinstance(finding, Finding))
+    contract = error if isinstance(error, ContractError) else None
+    return (
+        Finding(
+            verdict="structural",
+            guilty="fused",
+            prompt_id=progress.prompt_id,
+            turn=progress.turn,
+            step=progress.step,
+            stage=stage,
+            column=contract.argument if contract else "",
+            fused=contract.value if contract else type(error).__name__,
+            reference=contract.expected if contract else None,
+            rule=contract.rule if contract else RAISED,
+            message=str(error) if contract else f"stage {stage} raised {type(error).__name__}: {error}",
+            path="fused",
+        ),
+    )

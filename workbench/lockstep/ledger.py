@@ -1,0 +1,146 @@
+"""The books of a run: rows of both paths, invariants over them, findings; written as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+from invariants.outcome import Violated
+from invariants.run import Checker
+from tracing.columns import COLUMN_BY_NAME
+from tracing.finding import Finding
+from tracing.moment import STAGES
+from tracing.recorder import RunWriter, Step, Trace
+from workbench.judge.consequence import Consequences
+from workbench.judge.step import StepJudgement
+from workbench.judge.verdict import Tally
+
+Row = dict[str, Any]
+
+
+class Ledger:
+    """Keeps one row per path open while a step runs, then closes, checks and writes it.
+
+    Attributes:
+        run: The folder being written.
+        findings: Everything found so far, in order; consequences are marked as such.
+        tally: The verdict so far.
+    """
+
+    def __init__(
+        self,
+        run: RunWriter,
+        traces: Mapping[str, Trace],
+        checker: Checker,
+        tally: Tally,
+        *,
+        watched: str = "fused",
+    ) -> None:
+        """Keep books over these traces; `watched` is the path whose launches are journaled and checked."""
+        self.run = run
+        self.findings: list[Finding] = []
+        self.tally = tally
+        self._consequences = Consequences()
+        self._traces = traces
+        self._watched = watched
+        self._checker = checker
+        self._stack = ExitStack()
+        self._steps: dict[str, Step] = {}
+        self._rows: dict[str, Row] = {}
+
+    def open_step(self, prompt_id: int, turn: int, step: int) -> None:
+        """Open a row on every path."""
+        self._stack = ExitStack()
+        for name, trace in self._traces.items():
+            self._steps[name] = self._stack.enter_context(
+                trace.step(prompt_id=prompt_id, turn=turn, step=step)
+            )
+            self._rows[name] = {"prompt_id": prompt_id, "turn": turn, "step": step}
+
+    def journal(self, stage: str, columns: Mapping[str, Any]) -> None:
+        """Write down what the patient is about to run; names that no trace knows are left out."""
+        known = {name: value for name, value in columns.items() if name in COLUMN_BY_NAME}
+        self._steps[self._watched].about_to_run(stage, known)
+
+    def record(self, path: str, columns: Mapping[str, Any]) -> None:
+        """Add columns to the open row of a path."""
+        if path in self._steps:
+            self._steps[path].record(**columns)
+            self._rows[path].update(columns)
+
+    def row(self, path: str) -> Mapping[str, Any]:
+        """Return the open row of a path as far as it is known."""
+        return self._rows[path]
+
+    def check_rows(self) -> tuple[Finding, ...]:
+        """Run the invariants over the open rows of finished steps."""
+        found: list[Finding] = []
+        for path, row in self._rows.items():
+            if row.get("token_ids") is None:
+                continue  # a reference that was not asked has nothing to check
+            for outcome in self._checker.step(path, row):
+                if isinstance(outcome, Violated):
+                    found.extend(outcome.findings)
+        return tuple(found)
+
+    def check_before(self, stage: str, columns: Mapping[str, Any]) -> tuple[Finding, ...]:
+        """Check what the patient is about to launch, with what is known of the step so far."""
+        row = {**self._rows[self._watched], **columns}
+        outcomes = self._checker.check_before(self._watched, stage, row)
+        return tuple(finding for each in outcomes if isinstance(each, Violated) for finding in each.findings)
+
+    def finish(self) -> None:
+        """Run the rules that need the whole run; their findings are added."""
+        for outcome in self._checker.finish():
+            if isinstance(outcome, Violated):
+                self.add(outcome.findings)
+
+    def add(self, findings: Iterable[Finding], judgement: StepJudgement | None = None) -> tuple[Finding, ...]:
+        """Take findings and a step's judgement into the books, each finding once, in order of stages.
+
+        Returns:
+            What was new, with consequences marked.
+        """
+        known = {_identity(finding) for finding in self.findings}
+        everything = [*findings, *(judgement.findings if judgement else ())]
+        fresh = [each for each in dict.fromkeys(everything) if _identity(each) not in known]
+        marked = self._consequences.mark(sorted(fresh, key=_stage_order))
+        for finding in marked:
+            self.findings.append(finding)
+            self.run.add_finding(finding)
+        if judgement is not None:
+            self.tally.add(replace(judgement, findings=()))
+        self.tally.add_findings(marked)
+        return marked
+
+    def close_step(self, verdict: str) -> None:
+        """Finish the rows of the step."""
+        for path in self._steps:
+            self.record(path, {"step_verdict": verdict})
+        self.abandon_step()
+
+    def abandon_step(self) -> None:
+        """Finish the rows as they are, e.g. when the run ends inside the step."""
+        self._stack.close()
+        self._steps, self._rows = {}, {}
+
+    def forget(self) -> None:
+        """After a resync: the next step begins anew, and findings are independent again."""
+        for path in self._traces:
+            self._checker.forget(path)
+        self._consequences.resync()
+
+    def invariant_counts(self) -> dict[str, int]:
+        """Count outcomes over all rules, steps and paths."""
+        return self._checker.totals()
+
+
+def _stage_order(finding: Finding) -> int:
+    return STAGES.index(finding.stage) if finding.stage in STAGES else len(STAGES)
+
+
+def _identity(finding: Finding) -> Finding:
+    """A finding that a live check and the finished row both make is one finding."""
+    return replace(finding, consequence=False)

@@ -1,0 +1,130 @@
+"""The path under test, driven stage by stage: what each stage gave, its time, what its caches held."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracing.moment import STAGES
+from tracing.stages import (
+    Accepted,
+    Committed,
+    DecodePath,
+    Drafted,
+    Prefilled,
+    StageWatch,
+    Tensorized,
+    Verified,
+)
+from workbench.lockstep.digests import kv_row_digests
+
+Digests = NDArray[np.uint64]
+
+
+@dataclass(slots=True)
+class StepResults:
+    """What one step gave, stage by stage; None where a stage did not run or the path cannot tell.
+
+    Attributes:
+        committed_len: L before the step.
+        rows_before, branch_rows, rows_after: Digests of cache rows: `[L]`, `[N]`, `[L + A + 1]`.
+        lengths_after: Length of each layer of the committed cache.
+        node_kv: K and V of the tree's rows, `[layers, 2, kv_heads, N, D]`.
+        drafter_kv: Drafter K and V of the committed rows, `[1, 2, kv_heads, L, D]`.
+        nanoseconds: Per stage.
+        foreign: Stages whose result came from the reference, because the path does not provide them or
+            their launch was refused.
+    """
+
+    committed_len: int = 0
+    prefilled: Prefilled | None = None
+    drafted: Drafted | None = None
+    tensorized: Tensorized | None = None
+    verified: Verified | None = None
+    accepted: Accepted | None = None
+    committed: Committed | None = None
+    prefill_kv: Any = None
+    rows_before: Digests | None = None
+    branch_rows: Digests | None = None
+    rows_after: Digests | None = None
+    lengths_after: tuple[int, ...] | None = None
+    node_kv: Any = None
+    drafter_kv: Any = None
+    nanoseconds: dict[str, int] = field(default_factory=dict)
+    foreign: set[str] = field(default_factory=set)
+
+    def own(self, stage: str) -> bool:
+        """Tell whether the result of a stage, if there is one, is the path's own."""
+        return stage not in self.foreign
+
+    def done(self) -> tuple[str, ...]:
+        """Return the stages that have a result, in order."""
+        values = (self.prefilled, self.drafted, self.tensorized, self.verified, self.accepted, self.committed)
+        return tuple(stage for stage, value in zip(STAGES, values, strict=True) if value is not None)
+
+
+@dataclass(slots=True)
+class Patient:
+    """Drives one `DecodePath` and reads its caches, changing nothing.
+
+    Attributes:
+        path: What is driven.
+        state: Its private state.
+    """
+
+    path: DecodePath
+    state: Any
+
+    @classmethod
+    def begin(cls, path: DecodePath, watch: StageWatch) -> Patient:
+        """Begin with a fresh state that reports to `watch`."""
+        return cls(path, path.begin(watch))
+
+    def provides(self, stage: str) -> bool:
+        """Tell whether the path has this stage."""
+        return getattr(self.path.stages, stage) is not None
+
+    def run(self, results: StepResults, stage: str, *arguments: Any) -> Any:
+        """Run one stage of the path on its state and time it."""
+        function = getattr(self.path.stages, stage)
+        with _timed(results, stage):
+            return function(self.state, *arguments)
+
+    def main_rows(self) -> Digests | None:
+        """Digest the committed cache, row by row."""
+        lengths = self.lengths("main")
+        if not lengths:
+            return None
+        rows = self.rows("main", range(min(lengths)))
+        return None if rows is None else kv_row_digests(rows)
+
+    def rows(self, cache: str, positions: Sequence[int] | range) -> Any:
+        """Copy cache rows, or None where the path has no such window."""
+        if self.path.kv_rows is None:
+            return None
+        return self.path.kv_rows(self.state, cache, np.asarray(list(positions), dtype=np.int64))
+
+    def lengths(self, cache: str) -> tuple[int, ...] | None:
+        """Length of each layer of a cache, or None."""
+        return self.path.kv_lengths(self.state, cache) if self.path.kv_lengths else None
+
+    def snapshot(self) -> Patient | None:
+        """Return a patient that stands where this one stands now, or None if the state cannot be copied."""
+        if self.path.snapshot is None:
+            return None
+        return Patient(self.path, self.path.snapshot(self.state))
+
+
+@contextmanager
+def _timed(results: StepResults, stage: str) -> Iterator[None]:
+    start = time.perf_counter_ns()
+    try:
+        yield
+    finally:
+        results.nanoseconds[stage] = results.nanoseconds.get(stage, 0) + time.perf_counter_ns() - start

@@ -1,0 +1,170 @@
+"""The reference beside the patient: the truth one precision above it, and samples at its own precision.
+
+Values are fed, state never: every call takes what the patient produced before. The only thing kept between
+calls is the reference's own rows of committed tokens, and only on the `cached` rung.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from reference import accept as accept_stage
+from reference import cached
+from reference import tensorize as tensorize_stage
+from reference.arithmetic import Arithmetic
+from reference.model import ReferenceModels
+from reference.rungs import CACHED, REPLAY, Rung, rung_named
+from reference.search import DraftTruth
+from reference.teacher import TeacherRows
+from tracing.models import ModelPair
+from tracing.moment import STAGES
+from tracing.settings import DecodeSettings
+from tracing.stages import Accepted, Drafted, DraftLevel, IntArray, Tensorized
+
+ONE_ABOVE: Final = {"float32": "float64", "bfloat16": "float32", "float16": "float32"}
+"""The precision of the truth for each precision of a patient."""
+REFERENCE_LACKS: Final = frozenset(
+    {
+        *("commit_mode", "commit_fallback", "prefix_kept", "slots", "index_sites", "draft_top1_offsets"),
+        *("kv_digest_before", "kv_digest_after", "kv_row_digests"),
+        *(f"{stage}_ns" for stage in STAGES),
+    }
+)
+"""Columns that a reference fed with values cannot have: no cache, no draft of its own to probe or time."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReferenceStages:
+    """The reference as values; a fault replaces one of them.
+
+    Attributes:
+        rung: Prefill, draft and verify as pure functions.
+        tensorize: `(drafted, committed_len, tree_nodes)`.
+        accept: `(tensorized, target_token_ids, remaining, eos_token_ids)`.
+    """
+
+    rung: Rung[Any]
+    tensorize: Callable[[Drafted, int, int], Tensorized] = tensorize_stage.tensorize
+    accept: Callable[[Tensorized, IntArray, int, frozenset[int]], Accepted] = accept_stage.accept
+
+
+class Referee:
+    """Runs the reference on the patient's values.
+
+    Attributes:
+        stages: What it runs.
+        truth_dtype: One precision above the patient.
+        models: The truth first, then the samples with permuted reduction orders at the patient's dtype.
+    """
+
+    def __init__(
+        self,
+        pair: ModelPair,
+        settings: DecodeSettings,
+        *,
+        patient_dtype: str,
+        rung: str = "masked",
+        device: str = "cpu",
+        num_samples: int = 2,
+    ) -> None:
+        self.settings = settings
+        self.stages = ReferenceStages(rung_named(rung))
+        self.truth_dtype = ONE_ABOVE[patient_dtype]
+        self.models = (
+            ReferenceModels(pair, self.truth_dtype, device, rounded_to=patient_dtype),
+            *(
+                ReferenceModels(pair, patient_dtype, device, arithmetic=Arithmetic(seed))
+                for seed in range(1, num_samples + 1)
+            ),
+        )
+        self._prefix_kv: list[Any] = [None] * len(self.models)
+        self._drafter_kv: list[Any] = [None] * len(self.models)
+        self._node_kv: list[Any] = [None] * len(self.models)
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Plain data for the manifest."""
+        return {
+            "rung": self.stages.rung.name,
+            "dtype": self.truth_dtype,
+            "samples": len(self.models) - 1,
+            "device": str(self.truth.device),
+        }
+
+    @property
+    def truth(self) -> ReferenceModels:
+        """The models of the truth."""
+        return self.models[0]
+
+    def prefill(self, prompt_token_ids: Sequence[int]) -> tuple[TeacherRows, ...]:
+        """Rows of the prompt, logits of the last; forgets the rows of an earlier context."""
+        rows = tuple(self.stages.rung.prefill(models, prompt_token_ids) for models in self.models)
+        if self.stages.rung.name == CACHED.name:
+            self._prefix_kv = [one.kv for one in rows]
+        self._drafter_kv = [None] * len(self.models)
+        return rows
+
+    def draft(
+        self, committed: Sequence[int], root: int, features: Any, levels: Sequence[DraftLevel]
+    ) -> tuple[DraftTruth, ...]:
+        """What every beam of the patient's search is worth."""
+        return tuple(
+            self.stages.rung.replay_levels(models, committed, root, features, self.settings, levels=levels)
+            for models in self.models
+        )
+
+    def free_draft(self, committed: Sequence[int], root: int, features: Any) -> Drafted:
+        """The reference's own tree, for a path that has no draft stage."""
+        return self.stages.rung.draft(self.truth, committed, root, features, self.settings)
+
+    def verify(self, committed: Sequence[int], tensorized: Tensorized) -> tuple[TeacherRows, ...]:
+        """Rows of the N nodes."""
+        tree = (tensorized.token_ids, tensorized.position_ids, tensorized.visible)
+        if self._prefix_kv[0] is None:
+            return tuple(self.stages.rung.verify(models, committed, *tree) for models in self.models)
+        rows = tuple(
+            cached.verify(models, committed, *tree, prefix_kv=prefix_kv)
+            for models, prefix_kv in zip(self.models, self._prefix_kv, strict=True)
+        )
+        self._node_kv = [one.kv for one in rows]
+        return rows
+
+    def commit(self, nodes: IntArray, token_ids: Sequence[int]) -> None:
+        """Keep the rows of the root and the accepted nodes, on the `cached` rung."""
+        if self._prefix_kv[0] is None:
+            return
+        for number, models in enumerate(self.models):
+            prefix_kv, node_kv = self._prefix_kv[number], self._node_kv[number]
+            if node_kv is None:  # an unjudged step: the rows were never computed
+                added = cached.extend(models, prefix_kv, token_ids).kv
+                self._prefix_kv[number] = _joined(prefix_kv, added)
+            else:
+                self._prefix_kv[number] = cached.compact(prefix_kv, node_kv, nodes)
+        self._node_kv = [None] * len(self.models)
+
+    def replayed_prefill(self, prompt_token_ids: Sequence[int]) -> TeacherRows:
+        """The arbiter's word on prefill."""
+        return REPLAY.prefill(self.truth, prompt_token_ids)
+
+    def replayed_nodes(
+        self, committed: Sequence[int], tensorized: Tensorized, nodes: Iterable[int]
+    ) -> TeacherRows:
+        """The arbiter's word on some nodes: each node's path as an ordinary causal sequence."""
+        from reference import replay
+
+        tree = (tensorized.token_ids, tensorized.position_ids, tensorized.visible)
+        return replay.verify(self.truth, committed, *tree, nodes=nodes)
+
+    def replayed_draft(
+        self, committed: Sequence[int], root: int, features: Any, levels: Sequence[DraftLevel]
+    ) -> DraftTruth:
+        """The arbiter's word on a draft: each beam as its own causal sequence."""
+        return REPLAY.replay_levels(self.truth, committed, root, features, self.settings, levels=levels)
+
+
+def _joined(prefix_kv: Any, added: Any) -> Any:
+    import torch
+
+    return torch.cat([prefix_kv, added], dim=3)

@@ -1,0 +1,134 @@
+"""The two rows of a step: what the patient gave, and what the reference made of the same values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracing.digest import chain
+from tracing.settings import DecodeSettings
+from tracing.stages import Tensorized
+from workbench.lockstep.columns import (
+    accept_columns,
+    commit_columns,
+    draft_columns,
+    tensorize_columns,
+    top_logits_of,
+    verify_columns,
+)
+from workbench.lockstep.digests import feature_row_digests
+from workbench.lockstep.host import host_floats
+from workbench.lockstep.judging import ReferenceStep
+from workbench.lockstep.ledger import Ledger
+from workbench.lockstep.offsets import OffsetProbe
+from workbench.lockstep.patient import StepResults
+from workbench.lockstep.progress import Progress
+
+Columns = dict[str, Any]
+
+
+def record_fused(
+    ledger: Ledger, progress: Progress, results: StepResults, settings: DecodeSettings, probe: OffsetProbe
+) -> None:
+    """Record what the patient gave, as far as the step came; results of the reference are not its columns."""
+    ledger.record("fused", path_columns(progress, results, settings, probe))
+
+
+def path_columns(
+    progress: Progress, results: StepResults, settings: DecodeSettings, probe: OffsetProbe
+) -> Columns:
+    """Return the columns of what a path gave itself."""
+    columns: Columns = {"committed_len": results.committed_len, "context_token_ids": progress.context}
+    columns |= _draft(results, probe)
+    columns |= _verify(results, settings)
+    if results.accepted is not None and "accept" not in results.foreign:
+        columns |= accept_columns(results.accepted)
+    if results.committed is not None and "commit" not in results.foreign:
+        columns |= commit_columns(results.committed)
+    columns |= _cache(results)
+    columns |= {f"{stage}_ns": elapsed for stage, elapsed in results.nanoseconds.items()}
+    return columns
+
+
+def _draft(results: StepResults, probe: OffsetProbe) -> Columns:
+    columns: Columns = {}
+    drafted = results.drafted if "draft" not in results.foreign else None
+    if drafted is not None:
+        columns |= draft_columns(drafted)
+    if results.tensorized is not None and "tensorize" not in results.foreign:
+        columns |= tensorize_columns(drafted, results.tensorized)
+        if drafted is not None and drafted.top1_offsets is None:
+            offsets = probe.over_nodes(drafted.flat_ids, len(results.tensorized.parents))
+            columns |= {} if offsets is None else {"draft_top1_offsets": offsets}
+    return columns
+
+
+def _verify(results: StepResults, settings: DecodeSettings) -> Columns:
+    verified = results.verified
+    if verified is None or "verify" in results.foreign:
+        return {}
+    columns = verify_columns(verified, settings.top_logits)
+    return columns | {"feature_row_digests": feature_row_digests(verified.features)}
+
+
+def _cache(results: StepResults) -> Columns:
+    columns: Columns = {}
+    if results.rows_before is not None:
+        columns["kv_digest_before"] = chain(0, results.rows_before)
+    if results.branch_rows is not None:
+        columns["kv_row_digests"] = results.branch_rows
+    if results.rows_after is not None:
+        columns["kv_digest_after"] = chain(0, results.rows_after)
+    return columns
+
+
+def record_reference(
+    ledger: Ledger,
+    progress: Progress,
+    results: StepResults,
+    reference: ReferenceStep | None,
+    settings: DecodeSettings,
+) -> None:
+    """Record what the reference made of the values it was fed; nothing on a step that was not judged."""
+    if reference is None:
+        ledger.record("reference", {"incomplete": "this step was not judged, as asked"})
+        return
+    columns: Columns = {"committed_len": results.committed_len, "context_token_ids": progress.context}
+    if reference.tensorized is not None:
+        columns |= tensorize_columns(None, reference.tensorized)
+        columns |= _reference_draft(reference, reference.tensorized)
+    if reference.verified:
+        columns |= _reference_verify(reference, results, settings)
+    if reference.accepted is not None:
+        columns |= accept_columns(reference.accepted)
+        num_kept = len(reference.accepted.path_indices)
+        columns["committed_len_after"] = results.committed_len + num_kept
+    ledger.record("reference", columns)
+
+
+def _reference_draft(reference: ReferenceStep, tensorized: Tensorized) -> Columns:
+    drafted = reference.drafted
+    if drafted is None:
+        return {}
+    logprobs = np.zeros(len(tensorized.parents), dtype=np.float32)
+    logprobs[: len(drafted.logprobs)] = drafted.logprobs
+    return draft_columns(drafted) | {"draft_logprobs": logprobs}
+
+
+def _reference_verify(reference: ReferenceStep, results: StepResults, settings: DecodeSettings) -> Columns:
+    tensorized = reference.tensorized
+    assert tensorized is not None
+    truth = reference.verified[0]
+    logits = host_floats(truth.logits)
+    top_ids, top_logits = top_logits_of(logits, settings.top_logits)
+    return {
+        "visible": tensorized.visible,
+        "prefix_visible": np.where(tensorized.valid, results.committed_len, 0),
+        "other_visible": np.zeros(len(tensorized.valid), dtype=np.int64),
+        "target_token_ids": logits.argmax(-1),
+        "target_top_ids": top_ids,
+        "target_top_logits": top_logits,
+        "feature_row_digests": feature_row_digests(truth.features),
+        "kernel": "reference",
+    }

@@ -1,0 +1,196 @@
+"""From a command's request to a judged run: load, build both paths, decode in lockstep, sum up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from invariants.context import RunContext
+from invariants.run import Checker
+from tracing.errors import SpecwbError
+from tracing.recorder import RunWriter
+from tracing.stages import DecodePath
+from workbench.checkpoints.digests import weights_digest
+from workbench.checkpoints.load import LoadedPair, load_pair
+from workbench.checkpoints.shipped import shipped_pair_dirs
+from workbench.fused.path import make_path
+from workbench.judge.verdict import Tally
+from workbench.lockstep.free import run_free
+from workbench.lockstep.job import LockstepOptions
+from workbench.lockstep.ledger import Ledger
+from workbench.lockstep.load_path import checked_path, load_factory
+from workbench.lockstep.prompts import read_prompts
+from workbench.lockstep.referee import ONE_ABOVE, REFERENCE_LACKS, Referee
+from workbench.lockstep.staged import StagedRun
+from workbench.lockstep.sum_up import sum_up
+from workbench.lockstep.turns import Turn, plan_turns
+from workbench.report.summary import RunSummary
+
+Tick = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffRequest:
+    """What `specwb diff` was asked.
+
+    Attributes:
+        prompt_file: Text file, `.jsonl` file, or `-`.
+        out: Folder of the trace; must not hold a run.
+        options: How to watch and judge.
+        way_in: What `workbench.npu.bootstrap` chose, as plain data.
+        model, draft: Checkpoint directories; None is the shipped pair.
+        fused: `module:factory` of a user's own path; None is ours.
+        eager: Fused operators to run eagerly.
+        device, dtype: Of the fused path.
+        rung, reference_device: Of the reference.
+        chat, trust_remote_code: As the command's options.
+    """
+
+    prompt_file: str
+    out: Path
+    options: LockstepOptions
+    way_in: Mapping[str, Any]
+    model: str | None = None
+    draft: str | None = None
+    fused: str | None = None
+    eager: frozenset[str] = frozenset()
+    device: str = "auto"
+    dtype: str = "auto"
+    rung: str = "masked"
+    reference_device: str = "cpu"
+    chat: bool = False
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Everything loaded and built, nothing decoded yet.
+
+    Attributes:
+        loaded: The pair, its tokenizer and load report.
+        path: The path under test.
+        turns: What to decode.
+        dtype: The patient's dtype by name.
+    """
+
+    loaded: LoadedPair
+    path: DecodePath
+    turns: tuple[Turn, ...]
+    dtype: str
+
+
+def open_session(request: DiffRequest) -> Session:
+    """Load the pair, build the path under test, and tokenize the prompts.
+
+    Raises:
+        SpecwbError: Anything that the user can mend: prompt, checkpoint, device, factory.
+    """
+    prompts = read_prompts(request.prompt_file)
+    shipped = shipped_pair_dirs if request.model is None or request.draft is None else None
+    teacher_dir, draft_dir = shipped() if shipped else ("", "")
+    loaded = load_pair(
+        request.model or teacher_dir,
+        request.draft or draft_dir,
+        trust_remote_code=request.trust_remote_code,
+    )
+    turns = plan_turns(prompts, loaded.tokenizer, loaded.pair, request.options.settings, chat=request.chat)
+    path = _build_path(request, loaded)
+    return Session(loaded, path, turns, _dtype_of(path, request.dtype))
+
+
+def _build_path(request: DiffRequest, loaded: LoadedPair) -> DecodePath:
+    settings = request.options.settings
+    if request.fused is None:
+        return make_path(
+            loaded.pair, settings, device=request.device, dtype=request.dtype, eager=request.eager
+        )
+    factory = load_factory(request.fused)
+    made = factory(loaded.pair, settings, device=request.device, dtype=request.dtype)
+    return checked_path(request.fused, made)
+
+
+def _dtype_of(path: DecodePath, asked: str) -> str:
+    """The dtype that decides what rounding may cost: what the path says of itself, else what was asked."""
+    said = str(path.info.get("dtype", asked))
+    return said if said in ONE_ABOVE else "float32"
+
+
+def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummary:
+    """Decode, judge and record; the folder is complete, or says why not, when this returns or raises."""
+    loaded = session.loaded
+    with RunWriter(request.out, _manifest(session, request), token_bytes=loaded.tokenizer.token_bytes) as run:
+        summary = _run(session, request, run, tick)
+        if not _weights_unchanged(loaded):
+            raise SpecwbError("a path wrote into the weights during the run: nothing that it shows holds")
+        run.update(verdict=summary.verdict, exit_code=summary.exit_code, coverage=dict(summary.coverage))
+    return summary
+
+
+def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> RunSummary:
+    loaded, options, path = session.loaded, request.options, session.path
+    if options.mode == "free":
+        return run_free(session, request, run, tick)
+    context = RunContext.from_settings(
+        options.settings,
+        vocab_size=loaded.pair.teacher.vocab_size,
+        eos_token_ids=loaded.pair.eos_token_ids,
+        max_positions=loaded.pair.teacher.max_position_embeddings,
+    )
+    referee = Referee(
+        loaded.pair,
+        options.settings,
+        patient_dtype=session.dtype,
+        rung=request.rung,
+        device=request.reference_device,
+        num_samples=options.num_samples,
+    )
+    traces = {
+        "fused": run.path("fused", lacks=path.lacks, info=dict(path.info)),
+        "reference": run.path("reference", lacks=REFERENCE_LACKS, info=referee.info),
+    }
+    tally = Tally(chain=options.settings.top_k == 1)
+    ledger = Ledger(run, traces, Checker(context), tally)
+    staged = StagedRun(path, referee, loaded.pair, options, ledger, dtype=session.dtype)
+    try:
+        staged.run(session.turns, tick)
+    finally:
+        ledger.abandon_step()
+    ledger.finish()
+    return sum_up(
+        tally.verdict(),
+        staged.finished,
+        ledger,
+        loaded.tokenizer.decode,
+        run=run.folder,
+        unjudged_steps=staged.judge.unjudged_steps,
+        manifest={"path": dict(path.info), "reference": referee.info, "way_in": dict(request.way_in)},
+    )
+
+
+def _weights_unchanged(loaded: LoadedPair) -> bool:
+    now = (weights_digest(loaded.pair.teacher_weights), weights_digest(loaded.pair.drafter_weights))
+    return now == (loaded.digests.teacher_weights, loaded.digests.drafter_weights)
+
+
+def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
+    loaded, options = session.loaded, request.options
+    settings = options.settings
+    return {
+        "lockstep": options.mode,
+        "engine": session.path.name,
+        "way_in": dict(request.way_in),
+        "models": {
+            "teacher": request.model or "tiny-pangu",
+            "drafter": request.draft or "tiny-pangu",
+            "digests": loaded.digests.as_json(),
+            "load_report": loaded.report.as_json(),
+        },
+        "settings": {name: getattr(settings, name) for name in settings.__dataclass_fields__},
+        "options": {
+            name: getattr(options, name) for name in options.__dataclass_fields__ if name != "settings"
+        },
+        "reference": {"rung": request.rung, "device": request.reference_device},
+        "prompt_file": request.prompt_file,
+    }

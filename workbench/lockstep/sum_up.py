@@ -1,0 +1,49 @@
+"""What a finished run amounts to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from workbench.judge.verdict import RunVerdict
+from workbench.lockstep.ledger import Ledger
+from workbench.lockstep.progress import Progress
+from workbench.report.summary import RunSummary
+
+Decode = Callable[[Sequence[int]], str]
+
+
+def sum_up(
+    verdict: RunVerdict,
+    finished: Sequence[Progress],
+    ledger: Ledger,
+    decode: Decode,
+    *,
+    run: Path,
+    unjudged_steps: int = 0,
+    manifest: Mapping[str, Any] | None = None,
+) -> RunSummary:
+    """Fold the verdict, the decoded turns and the books into what reports are made from."""
+    emitted = tuple(tuple(progress.emitted) for progress in finished)
+    remark = verdict.text.removeprefix(verdict.verdict).strip(" ()")
+    return RunSummary(
+        verdict=verdict.verdict,
+        remark=remark,
+        exit_code=verdict.exit_code,
+        steps=sum(progress.step for progress in finished),
+        unjudged_steps=unjudged_steps,
+        emitted_token_ids=emitted,
+        emitted_text=tuple(decode(turn) for turn in emitted),
+        num_accepted=tuple(number for progress in finished for number in progress.num_accepted),
+        near_ties=verdict.near_ties,
+        findings=tuple(ledger.findings),
+        invariants=ledger.invariant_counts(),
+        not_checked={
+            f"{missing.stage}.{missing.quantity}: {missing.reason}": count
+            for missing, count in verdict.not_checked.items()
+        },
+        coverage=verdict.coverage,
+        run=run,
+        manifest=manifest or {},
+    )
