@@ -1,0 +1,95 @@
+"""A place in a stream of column batches: the rows at hand, their keys, and the rest of a turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracing.columns import KEY_COLUMNS
+from tracing.stages import IntArray
+from workbench.judge.align_columns import flat, num_rows, part
+
+
+class Cursor:
+    """Walks over batches; a batch is anything that gives a column by name (a record batch, a dict)."""
+
+    def __init__(self, batches: Iterable[Any]) -> None:
+        self._batches = iter(batches)
+        self._batch: Any = None
+        self._keys: IntArray = np.zeros((0, len(KEY_COLUMNS)), dtype=np.int64)
+        self._row = 0
+        self._load()
+
+    @property
+    def done(self) -> bool:
+        """No row is left."""
+        return self._batch is None
+
+    @property
+    def available(self) -> int:
+        """Rows left in the batch at hand."""
+        return len(self._keys) - self._row
+
+    def keys(self, rows: int) -> IntArray:
+        """Return prompt, turn and step of the next rows, `[rows, 3]`."""
+        return self._keys[self._row : self._row + rows]
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """Prompt and turn of the next row."""
+        prompt_id, turn, _ = self._keys[self._row]
+        return int(prompt_id), int(turn)
+
+    def column(self, name: str, rows: int) -> Any:
+        """Return the next rows of a column, or None when the batch does not have it."""
+        names = self._batch.schema.names if hasattr(self._batch, "schema") else self._batch
+        return part(self._batch[name], self._row, self._row + rows) if name in names else None
+
+    def advance(self, rows: int) -> None:
+        """Step over rows of the batch at hand."""
+        self._row += rows
+        if self._row >= len(self._keys):
+            self._load()
+
+    def drain_turn(self) -> tuple[IntArray, IntArray]:
+        """Step over the rest of the turn; return absolute position and token of all that it emits."""
+        positions: list[NDArray[np.int64]] = []
+        tokens: list[NDArray[np.int64]] = []
+        turn = self.turn
+        while not self.done and self.turn == turn:
+            same = (self._keys[self._row :, :2] == turn).all(axis=1)
+            rows = self.available if same.all() else int(np.argmin(same))
+            _emitted(
+                self.column("committed_len", rows), self.column("emitted_token_ids", rows), positions, tokens
+            )
+            self.advance(rows)
+        empty = np.zeros(0, dtype=np.int64)
+        return np.concatenate([empty, *positions]), np.concatenate([empty, *tokens])
+
+    def _load(self) -> None:
+        """Go to the next batch that has rows."""
+        self._row = 0
+        for batch in self._batches:
+            if num_rows(batch[KEY_COLUMNS[0]]):
+                self._batch = batch
+                columns = [np.asarray(flat(batch[name]).values, dtype=np.int64) for name in KEY_COLUMNS]
+                self._keys = np.stack(columns, axis=1)
+                return
+        self._batch = None
+        self._keys = np.zeros((0, len(KEY_COLUMNS)), dtype=np.int64)
+
+
+def _emitted(
+    lengths: Any, emitted: Any, positions: list[NDArray[np.int64]], tokens: list[NDArray[np.int64]]
+) -> None:
+    """Add absolute positions and tokens: the first token of a step stands one behind its root, at L + 1."""
+    if lengths is None or emitted is None:
+        return
+    starts, lists = flat(lengths), flat(emitted)
+    for row in np.flatnonzero(starts.present & lists.present).tolist():
+        row_tokens = np.asarray(lists.row(row), dtype=np.int64)
+        positions.append(int(starts.values[row]) + 1 + np.arange(len(row_tokens)))
+        tokens.append(row_tokens)
