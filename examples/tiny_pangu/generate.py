@@ -16,7 +16,7 @@ from examples.tiny_pangu.train_teacher import read_stream
 
 
 class CachedTeacher:
-    """The teacher with a KV cache for a batch of equally long rows, in bfloat16.
+    """The teacher with a KV cache for a batch of equally long rows, matrices in bfloat16.
 
     Args:
         teacher: Trained weights, float32; a bfloat16 copy of each matrix is made.
@@ -27,8 +27,7 @@ class CachedTeacher:
         shape = teacher.shape
         self.teacher = teacher
         self.cache = torch.zeros(
-            (shape.num_layers, 2, batch_size, shape.num_kv_heads, max_tokens, shape.head_dim),
-            dtype=torch.bfloat16,
+            (shape.num_layers, 2, batch_size, shape.num_kv_heads, max_tokens, shape.head_dim)
         )
         self.matrices = {
             name: parameter.detach().bfloat16() for name, parameter in teacher.named_parameters()
@@ -44,7 +43,7 @@ class CachedTeacher:
         """Append `[B, n]` tokens; return logits `[B, V]` after the last one."""
         num_tokens, begin = token_ids.shape[1], self.length
         self.length += num_tokens
-        bias = self.teacher.bias[begin : self.length, : self.length].bfloat16()
+        bias = self.teacher.bias[begin : self.length, : self.length]
         stream = self.teacher.embed_tokens(token_ids).float()
         for number, layer in enumerate(self.teacher.blocks):
             prefix = f"layers.{number}"
@@ -62,13 +61,17 @@ class CachedTeacher:
         query = split_heads(self._linear(f"{prefix}.q_proj", normed), shape.num_heads, shape.head_dim)
         key = split_heads(self._linear(f"{prefix}.k_proj", normed), shape.num_kv_heads, shape.head_dim)
         value = split_heads(self._linear(f"{prefix}.v_proj", normed), shape.num_kv_heads, shape.head_dim)
-        self.cache[number, 0, :, :, begin : self.length] = rotate(key.float(), cos, sin).bfloat16()
+        self.cache[number, 0, :, :, begin : self.length] = rotate(key.float(), cos, sin)
         self.cache[number, 1, :, :, begin : self.length] = value
-        keys, values = self.cache[number, 0, :, :, : self.length], self.cache[number, 1, :, :, : self.length]
-        mixed = nn.functional.scaled_dot_product_attention(
-            rotate(query.float(), cos, sin).bfloat16(), keys, values, attn_mask=bias, enable_gqa=True
-        )
-        return self._linear(f"{prefix}.o_proj", mixed.transpose(1, 2).reshape(*normed.shape[:2], -1)).float()
+        keys, values = self.cache[number, :, :, :, : self.length]
+        group = shape.num_heads // shape.num_kv_heads
+        batch_size, num_tokens = normed.shape[:2]
+        # the heads of one group share keys: as rows of one product they read the cache once
+        rows = rotate(query.float(), cos, sin).reshape(batch_size, -1, group * num_tokens, shape.head_dim)
+        scores = rows @ keys.transpose(-1, -2) * shape.head_dim**-0.5 + bias.repeat(group, 1)
+        mixed = (scores.softmax(-1) @ values).view(batch_size, -1, num_tokens, shape.head_dim)
+        merged = mixed.transpose(1, 2).reshape(batch_size, num_tokens, -1)
+        return self._linear(f"{prefix}.o_proj", merged).float()
 
 
 @dataclass
