@@ -95,9 +95,13 @@ def legal_step(tree: Tree, before: Before, context: RunContext = CONTEXT) -> Ste
     """
     row = _tree_columns(tree, before)
     row |= _seen_columns(row, tree, before)
-    row |= _accept_columns(row, before, context)
-    row |= _commit_columns(row, before)
-    return row
+    return row | after_acceptance(row, before, context)
+
+
+def after_acceptance(row: StepRow, before: Before, context: RunContext = CONTEXT) -> StepRow:
+    """Return what accept and commit record for a tree and the teacher's choices in `row`."""
+    accepted = _accept_columns(row, before, context)
+    return accepted | _commit_columns(row | accepted, before)
 
 
 def next_before(row: StepRow, before: Before) -> Before:

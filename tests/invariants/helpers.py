@@ -1,0 +1,36 @@
+"""Shared by the tests of this folder: run all rules on a case, and name those that spoke."""
+
+from __future__ import annotations
+
+from invariants.mutations import Case
+from invariants.outcome import Held, NotChecked, Outcome, Violated
+from invariants.run import check_step
+from tracing.finding import Finding
+
+
+def outcomes(case: Case) -> dict[str, Outcome]:
+    said = check_step(case.row, previous=case.previous, first=case.first, context=case.context)
+    return {outcome.rule: outcome for outcome in said}
+
+
+def violated(case: Case) -> list[str]:
+    return [rule for rule, outcome in outcomes(case).items() if isinstance(outcome, Violated)]
+
+
+def held(case: Case) -> list[str]:
+    return [rule for rule, outcome in outcomes(case).items() if isinstance(outcome, Held)]
+
+
+def findings(case: Case) -> list[Finding]:
+    return [
+        finding
+        for outcome in outcomes(case).values()
+        if isinstance(outcome, Violated)
+        for finding in outcome.findings
+    ]
+
+
+def reason(case: Case, rule: str) -> str:
+    outcome = outcomes(case)[rule]
+    assert isinstance(outcome, NotChecked), outcome
+    return outcome.reason

@@ -1,0 +1,48 @@
+"""Legal steps are silent, and each mutation is reported by the rule that it breaks, and by no other."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from tests.invariants.helpers import violated
+from hypothesis import given, settings
+
+from invariants.catalogue import CATALOGUE
+from invariants.examples import CONTEXT
+from invariants.mutations import MUTATIONS, Case, Mutation
+from invariants.outcome import Violated
+from invariants.run import Checker
+from invariants.strategies import legal_runs, mutated_cases
+
+
+@given(legal_runs())
+@settings(max_examples=100)
+def test_legal_runs_are_silent(rows: list[dict[str, object]]) -> None:
+    checker = Checker(CONTEXT)
+    for row in rows:
+        assert not [outcome for outcome in checker.step("fused", row) if isinstance(outcome, Violated)]
+    assert not [outcome for outcome in checker.finish() if isinstance(outcome, Violated)]
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_a_mutation_is_reported_by_its_rule_alone(mutation: Mutation) -> None:
+    seen = Counter[str]()
+
+    @given(mutated_cases(mutations=(mutation,)))
+    @settings(max_examples=12)
+    def check(drawn: tuple[Mutation, Case]) -> None:
+        seen.update(violated(drawn[1]))
+        assert violated(drawn[1]) == [mutation.breaks]
+
+    check()
+    assert seen[mutation.breaks] >= 1
+
+
+def test_every_step_and_turn_rule_has_a_mutation() -> None:
+    broken = {mutation.breaks for mutation in MUTATIONS}
+    assert broken == {rule.id for rule in CATALOGUE if rule.scope != "run"}
+
+
+def test_names_of_mutations_are_unique() -> None:
+    assert len({mutation.name for mutation in MUTATIONS}) == len(MUTATIONS)
