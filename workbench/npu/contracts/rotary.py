@@ -112,7 +112,7 @@ def layouts(shape: torch.Size, table: torch.Size) -> tuple[str, ...]:
 
 
 def fits(shape: torch.Size, table: torch.Size, batch: int, heads: int, sequence: int) -> bool:
-    """Whether a table is full on the sequence, 1 or full on batch and heads, and full heads have full batch."""
+    """Whether a table is full on the sequence, and 1 or full on batch and heads (full heads: full batch)."""
     return (
         table[sequence] == shape[sequence]
         and table[batch] in {1, shape[batch]}

@@ -32,8 +32,8 @@ class AttentionInputs:
         key: [B, KVN, S_kv, D].
         value: [B, KVN, S_kv, D_v].
         scale: Factor on QK^T.
-        seen: Bool [B or 1, S or 1, S_kv], the columns that the kernel processes at all; None is all of them.
-        blocked: Bool [B or 1, S, S_kv], columns whose score is replaced; None is none.
+        seen: Bool [B or 1, 1 or N, 1 or S, S_kv], the columns that the kernel processes; None is all of them.
+        blocked: Bool [B or 1, 1 or N, S, S_kv], columns whose score is replaced; None is none.
         bias: [B or 1, N, >= S, >= S_kv], added to the scaled scores.
         sink: [N], one more logit per head that takes weight and gives no value.
         repair_rows: Whether rows with every seen column blocked become zero.
@@ -50,23 +50,44 @@ class AttentionInputs:
     repair_rows: bool = False
 
 
-def attend(inputs: AttentionInputs) -> tuple[Tensor, Tensor]:
-    """Attend.
+@dataclass(frozen=True, slots=True)
+class AttentionOutputs:
+    """What the kernels can return.
 
-    Returns:
-        output [B, N, S, D_v] in the query's dtype; log-sum-exp float32 [B, N, S]. A row that sees no column
-        is zero with log-sum-exp +inf.
+    Attributes:
+        out: [B, N, S, D_v] in the query's dtype; zero where a row is gone.
+        top: float32 [B, N, S], the largest score.
+        total: float32 [B, N, S], the sum of exp(score - top).
+        gone: Bool [B, N, S]: the row sees no column, or was repaired.
     """
+
+    out: Tensor
+    top: Tensor
+    total: Tensor
+    gone: Tensor
+
+    @property
+    def lse(self) -> Tensor:
+        """Log-sum-exp float32 [B, N, S], +inf where a row is gone."""
+        return (self.top + self.total.log()).masked_fill(self.gone, math.inf)
+
+
+def attend(inputs: AttentionInputs) -> AttentionOutputs:
+    """Attend, in slices of query rows where the scores would not fit."""
     batch, heads, rows, _ = inputs.query.shape
     step = max(1, TILE_SCORES // max(1, batch * heads * inputs.key.shape[2]))
     if rows <= step:
         return attend_rows(inputs, 0, rows)
     tiles = [attend_rows(inputs, start, min(start + step, rows)) for start in range(0, rows, step)]
-    outs, lses = zip(*tiles, strict=True)
-    return torch.cat(outs, dim=2), torch.cat(lses, dim=2)
+    return AttentionOutputs(
+        *(
+            torch.cat([getattr(tile, name) for tile in tiles], dim=2)
+            for name in ("out", "top", "total", "gone")
+        )
+    )
 
 
-def attend_rows(inputs: AttentionInputs, start: int, stop: int) -> tuple[Tensor, Tensor]:
+def attend_rows(inputs: AttentionInputs, start: int, stop: int) -> AttentionOutputs:
     """Attend for the query rows [start, stop); see `attend`."""
     scores = scaled_scores(inputs, start, stop)
     seen = rows_of(inputs.seen, start, stop)
@@ -81,8 +102,8 @@ def attend_rows(inputs: AttentionInputs, start: int, stop: int) -> tuple[Tensor,
         open_columns = ~blocked if seen is None else seen & ~blocked
         gone = gone | ~open_columns.any(-1, keepdim=True)
     out = weighted(weights, inputs.value) / total.masked_fill(gone, 1)
-    lse = (top + total.log()).masked_fill(gone, math.inf)
-    return cast_like_kernel(out.masked_fill(gone, 0), inputs.query.dtype), lse.squeeze(-1)
+    out = cast_like_kernel(out.masked_fill(gone, 0), inputs.query.dtype)
+    return AttentionOutputs(out, top.squeeze(-1), total.squeeze(-1), gone.squeeze(-1))
 
 
 def scaled_scores(inputs: AttentionInputs, start: int, stop: int) -> Tensor:
@@ -96,11 +117,8 @@ def scaled_scores(inputs: AttentionInputs, start: int, stop: int) -> Tensor:
 
 def exponentials(scores: Tensor, sink: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Return exp(score - row maximum) [B, N, rows, S_kv], its row sum and the row maximum [B, N, rows, 1]."""
-    if scores.shape[-1] == 0:
-        scores = scores.new_full((*scores.shape[:-1], 1), -math.inf)[..., :0]
-        top = scores.new_full((*scores.shape[:-1], 1), -math.inf)
-    else:
-        top = scores.amax(-1, keepdim=True)
+    nothing = scores.new_full((*scores.shape[:-1], 1), -math.inf)
+    top = scores.amax(-1, keepdim=True) if scores.shape[-1] else nothing
     if sink is not None:
         top = torch.maximum(top, sink.float()[:, None, None])
     finite_top = top.masked_fill(top == -math.inf, 0)
@@ -126,7 +144,5 @@ def grouped_matmul(left: Tensor, right: Tensor) -> Tensor:
 
 
 def rows_of(columns: Tensor | None, start: int, stop: int) -> Tensor | None:
-    """Return the rows [start, stop) of a bool [B, S or 1, S_kv] with a head axis put in."""
-    if columns is None:
-        return None
-    return (columns if columns.shape[1] == 1 else columns[:, start:stop]).unsqueeze(1)
+    """Return the rows [start, stop) of a bool [B, N, S or 1, S_kv]."""
+    return columns if columns is None or columns.shape[2] == 1 else columns[:, :, start:stop]

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from workbench.npu.contracts.fia.call import FiaCall
 from workbench.npu.contracts.fia.check import check_call
+from workbench.npu.contracts.fia.columns import blocked_columns, repairs_rows, seen_columns
 from workbench.npu.contracts.fia.layouts import from_bsnd, input_layout, output_layout, to_bsnd
 from workbench.npu.contracts.fia.read import read_v1, read_v2
 from workbench.npu.ops.attention import AttentionInputs, attend
 from workbench.npu.ops.fia_keys import keys_and_values
-from workbench.npu.ops.fia_masks import blocked_columns, repairs_rows, seen_columns
 from workbench.npu.ops.ragged import pack, unpack
 
 
@@ -42,24 +42,37 @@ def npu_fused_infer_attention_score_v2(*args: Any, **kwargs: Any) -> tuple[Tenso
 def run(call: FiaCall) -> tuple[Tensor, Tensor]:
     """Check and compute one call."""
     check_call(call)
+    if call.query.numel() == 0:
+        return empty(call)
     query = to_bsnd(call.query, input_layout(call.input_layout), call.num_heads)
     if call.is_packed:
         query = unpack(query, call.query_lens)
     key, value = keys_and_values(call)
-    out, lse = attend(
+    result = attend(
         AttentionInputs(
             query=query.transpose(1, 2),
             key=key,
             value=value,
             scale=call.scale,
-            seen=seen_columns(call, query.shape[1], key.shape[2]),
-            blocked=blocked_columns(call, query.shape[1], key.shape[2]),
+            seen=with_heads(seen_columns(call)),
+            blocked=with_heads(blocked_columns(call)),
             bias=call.pse_shift,
             sink=call.learnable_sink,
             repair_rows=repairs_rows(call),
         )
     )
-    return shaped(call, out, lse)
+    return shaped(call, result.out, result.lse)
+
+
+def with_heads(columns: Tensor | None) -> Tensor | None:
+    """Put a head axis of 1 into a bool [B, S, S_kv]."""
+    return None if columns is None else columns.unsqueeze(1)
+
+
+def empty(call: FiaCall) -> tuple[Tensor, Tensor]:
+    """Return the empty results of an empty query."""
+    query = to_bsnd(call.query, input_layout(call.input_layout), call.num_heads)
+    return shaped(call, query.transpose(1, 2), query[..., 0].float().transpose(1, 2))
 
 
 def shaped(call: FiaCall, out: Tensor, lse: Tensor) -> tuple[Tensor, Tensor]:

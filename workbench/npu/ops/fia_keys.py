@@ -7,18 +7,21 @@ from torch import Tensor
 
 from workbench.npu.contracts.fia.call import FiaCall
 from workbench.npu.contracts.fia.layouts import input_layout, to_bsnd
-from workbench.npu.ops.ragged import unpack
+from workbench.npu.ops.ragged import in_use, unpack
 
 
 def keys_and_values(call: FiaCall) -> tuple[Tensor, Tensor]:
     """Return key [B, KVN, S_kv, D] and value [B, KVN, S_kv, D_v] of a checked call.
 
-    S_kv is the capacity, or the longest request in use where the storage is ragged; columns past a request's
-    length hold finite or stale numbers and must not be seen.
+    S_kv is `call.padded_columns`. Keys past a request's length are whatever lies there and must not be seen;
+    such values are zero, because the kernel never reads them while 0 times a stale NaN would be NaN here.
     """
-    if call.block_table is not None:
-        return from_blocks(call, call.key), from_blocks(call, call.value)
-    return contiguous(call, call.key), contiguous(call, call.value)
+    take = contiguous if call.block_table is None else from_blocks
+    key, value = take(call, call.key), take(call, call.value)
+    if min(call.kv_lens, default=0) < call.padded_columns:
+        used = in_use(call.kv_lens, call.padded_columns, value.device)
+        value = value.masked_fill(~used[:, None, :, None], 0)
+    return key, value
 
 
 def contiguous(call: FiaCall, tensor: Tensor) -> Tensor:
@@ -26,7 +29,7 @@ def contiguous(call: FiaCall, tensor: Tensor) -> Tensor:
     rows = to_bsnd(tensor, input_layout(call.input_layout), call.num_key_value_heads)
     if call.is_packed:
         rows = unpack(rows, call.kv_lens)
-    return rows.transpose(1, 2)
+    return rows[:, : call.padded_columns].transpose(1, 2)
 
 
 def from_blocks(call: FiaCall, cache: Tensor) -> Tensor:
@@ -36,7 +39,7 @@ def from_blocks(call: FiaCall, cache: Tensor) -> Tensor:
     """
     table = call.block_table
     assert table is not None  # the caller looked
-    width = -(-max(call.kv_lens, default=0) // call.block_size)
+    width = call.padded_columns // call.block_size
     sizes = torch.tensor(call.kv_lens, device=table.device)
     starts = torch.arange(width, device=table.device) * call.block_size
     ids = table[: len(call.kv_lens), :width].long()

@@ -9,7 +9,7 @@ from typing import Final, NoReturn
 
 from torch import Tensor
 
-from workbench.npu.contracts.fia.layouts import PACKED, UNMODELLED, Axes, axes, input_layout
+from workbench.npu.contracts.fia.layouts import DENSE, PACKED, UNMODELLED, Axes, axes, input_layout
 from workbench.npu.contracts.rules import NotModelledError, Rule, need, refuse
 
 OPERATOR: Final = "npu_fused_infer_attention_score"
@@ -87,7 +87,7 @@ class FiaCall:
         """Query rows in use, per request."""
         if self.is_packed:
             return differences(self.actual_seq_lengths or ())
-        if self.query_axes.length == 1:
+        if self.is_decode:
             return [1] * self.num_requests  # the decode path ignores the query lengths
         return spread(self.actual_seq_lengths, self.num_requests, self.query_axes.length)
 
@@ -113,7 +113,18 @@ class FiaCall:
     @property
     def is_decode(self) -> bool:
         """Whether the call takes the path for one query row per request."""
-        return not self.is_packed and self.query_axes.length == 1
+        return self.input_layout in DENSE and self.query_axes.length == 1
+
+    @cached_property
+    def padded_rows(self) -> int:
+        """Query rows per request once every request has its own row."""
+        return max(self.query_lens, default=0) if self.is_packed else self.query_axes.length
+
+    @cached_property
+    def padded_columns(self) -> int:
+        """Key columns per request once gathered: those of the longest request, in whole blocks if paged."""
+        longest = max(self.kv_lens, default=0)
+        return longest if self.block_table is None else -(-longest // self.block_size) * self.block_size
 
 
 def differences(cumulative: Sequence[int]) -> list[int]:
@@ -134,7 +145,9 @@ def refuse_unmodelled(operator: str, layout: str, given: Mapping[str, object]) -
     Raises:
         NotModelledError: when one of them is given.
     """
-    used = [name for name, value in given.items() if value is not None and value != 0]
+    used = [
+        name for name, value in given.items() if value is not None and (not isinstance(value, int) or value)
+    ]
     if used or layout in UNMODELLED:
         what = ", ".join(used) or f"input_layout {layout}"
         raise NotModelledError(

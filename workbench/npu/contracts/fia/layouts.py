@@ -11,12 +11,12 @@ DENSE: Final = ("BSH", "BSND", "BNSD")
 """Layouts with a batch axis, in which one query row per request means decoding."""
 MIXED: Final = ("BSH_BNSD", "BSND_BNSD")
 """Dense layouts whose output has another axis order and whose head dims are restricted."""
-PACKED: Final = ("TND", "NTD", "TND_NTD", "NTD_TND")
+PACKED: Final = ("TND", "NTD", "NTD_TND")
 """Layouts without a batch axis: requests follow each other along T."""
 LAYOUTS: Final = (*DENSE, "BNSD_BSND", *MIXED, *PACKED)
 """Layouts that contract and twin cover."""
-UNMODELLED: Final = ("BSH_NBSD", "BSND_NBSD", "BNSD_NBSD")
-"""Documented for latent attention (with rope tensors) only."""
+UNMODELLED: Final = ("BSH_NBSD", "BSND_NBSD", "BNSD_NBSD", "TND_NTD")
+"""Documented for latent attention only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,26 +14,29 @@ IGNORED_FROM: Final = 512
 """KV position from which a mask was seen to be ignored with one query row and a paged cache."""
 
 
-def seen_columns(call: FiaCall, rows: int, columns: int) -> Tensor | None:
+def seen_columns(call: FiaCall) -> Tensor | None:
     """Return bool [B, rows or 1, columns]: columns that the kernel processes; None when it is all of them.
 
     A column is processed when it lies inside the request's keys, the row inside its queries, and both inside
     the band of the sparse mode.
     """
+    rows, columns = call.padded_rows, call.padded_columns
     seen: Tensor | None = None
     if min(call.kv_lens, default=columns) < columns:
         seen = positions(columns, call) < per_request(call.kv_lens, call)
     if min(call.query_lens, default=rows) < rows:
         seen = both(seen, positions(rows, call)[:, None] < per_request(call.query_lens, call))
-    band = band_columns(call, rows, columns)
+    band = band_columns(call)
     return seen if band is None else both(seen, band)
 
 
-def band_columns(call: FiaCall, rows: int, columns: int) -> Tensor | None:
+def band_columns(call: FiaCall) -> Tensor | None:
     """Return bool [B or 1, rows, columns] that the sparse mode leaves open; None when all is open."""
     if call.is_decode:
         return None  # the decode path replaces sparse mode and tokens by their defaults
-    ahead = positions(columns, call) - positions(rows, call)[:, None]  # 0 on the top-left diagonal
+    ahead = (
+        positions(call.padded_columns, call) - positions(call.padded_rows, call)[:, None]
+    )  # 0 on the top-left diagonal
     if call.sparse_mode == 2:
         return (ahead <= 0)[None]
     if call.sparse_mode in {3, 4}:
@@ -50,7 +53,7 @@ def within(ahead: Tensor, call: FiaCall) -> Tensor:
     return (ahead >= -call.pre_tokens) & (ahead <= call.next_tokens)
 
 
-def blocked_columns(call: FiaCall, rows: int, columns: int) -> Tensor | None:
+def blocked_columns(call: FiaCall) -> Tensor | None:
     """Return bool [B or 1, rows, columns]: columns whose score is replaced; None without a full mask.
 
     Modes 2, 3 and 4 carry the compressed causal mask, which says nothing beyond the band itself.
@@ -59,12 +62,12 @@ def blocked_columns(call: FiaCall, rows: int, columns: int) -> Tensor | None:
     if mask is None:
         return None
     if call.is_decode:
-        return decode_mask(call, mask, columns)
+        return decode_mask(call, mask)
     if call.sparse_mode == 9:
-        return tree_mask(call, mask, rows, columns)
+        return tree_mask(call, mask)
     if call.sparse_mode not in {0, 1}:
         return None
-    return as_batch(mask)[:, :rows, :columns].bool()
+    return as_batch(mask)[:, : call.padded_rows, : call.padded_columns].bool()
 
 
 def as_batch(mask: Tensor) -> Tensor:
@@ -74,30 +77,29 @@ def as_batch(mask: Tensor) -> Tensor:
     return mask if mask.dim() == 3 else mask[None]
 
 
-def decode_mask(call: FiaCall, mask: Tensor, columns: int) -> Tensor:
+def decode_mask(call: FiaCall, mask: Tensor) -> Tensor:
     """Return bool [B or 1, 1, columns] for one query row; a 2-D mask is (B, KV_S) here.
 
     With a paged cache the device was seen to ignore entries from position 512 on; hardware mode does the same
     unless the capability `mask_q1` says that this stack is right.
     """
+    columns = call.padded_columns
     blocked = (mask[:, None] if mask.dim() == 2 else as_batch(mask)[:, :1])[..., :columns].bool()
     if call.block_table is not None and is_hardware() and not has_capability("mask_q1"):
         blocked = blocked & (positions(columns, call) < IGNORED_FROM)
     return blocked
 
 
-def tree_mask(call: FiaCall, mask: Tensor, rows: int, columns: int) -> Tensor:
+def tree_mask(call: FiaCall, mask: Tensor) -> Tensor:
     """Return bool [B, rows, columns] of sparse mode 9: the mask covers the last Q_len columns.
 
     Args:
         call: The call.
         mask: (B, Q_S, Q_S), or for packed layouts 1-D with each request's Q_len * Q_len entries in turn.
-        rows: Padded query rows.
-        columns: Padded key columns.
     """
     query_lens = per_request(call.query_lens, call)
-    column = positions(columns, call) - (per_request(call.kv_lens, call) - query_lens)
-    row = positions(rows, call)[:, None]
+    column = positions(call.padded_columns, call) - (per_request(call.kv_lens, call) - query_lens)
+    row = positions(call.padded_rows, call)[:, None]
     if call.is_packed:
         squares = query_lens * query_lens
         place = squares.cumsum(0) - squares + row * query_lens + column

@@ -1,0 +1,1 @@
+"""The contract of `npu_fusion_attention`, the training operator."""
