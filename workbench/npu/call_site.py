@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from types import FrameType
@@ -9,8 +10,11 @@ from typing import Final
 
 import torch
 
-_TORCH: Final = str(Path(torch.__file__).parent)
-_OURS: Final = str(Path(__file__).parent)
+_TORCH: Final = Path(torch.__file__).parent
+_SKIPPED: Final = tuple(
+    f"{folder}{os.sep}" for folder in (_TORCH, _TORCH.with_name("torch_npu"), Path(__file__).parent)
+)
+"""Folders whose frames are not the caller's; the separator keeps `torchvision` and the like in."""
 _PACKAGES: Final = ("site-packages", "dist-packages")
 
 
@@ -23,7 +27,7 @@ def call_site() -> str:
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # inspect.stack reads source files at each call
     while frame is not None:
         file = frame.f_code.co_filename
-        if not file.startswith((_TORCH, _OURS)):
+        if not file.startswith(_SKIPPED):
             return f"{_short(file)}:{frame.f_lineno}"
         frame = frame.f_back
     return "unknown:0"
