@@ -33,10 +33,10 @@ class AttentionCall:
     kernel: str = ""
 
     def note(self, given: Tensor | None, num_keys: int, name: str, **options: Any) -> None:
-        """Keep what the first layer of this forward was given."""
+        """Keep what the first layer of this forward was given, and its call as one line."""
         if not self.kernel:
             self.given, self.num_keys = given, num_keys
-            self.kernel = calls.kernel_text(name, {"atten_mask": given, **options})
+            self.kernel = calls.kernel_text(name, options)
 
 
 def attend(
@@ -64,8 +64,9 @@ def attend(
         blocked, options["sparse_mode"] = causal_template(query.device), 3
     elif blocked is not None:
         options["inner_precise"] = 2  # pads see nothing: the operator is to return 0 for such rows
+    options["atten_mask"] = blocked
     call.note(blocked, key.shape[2], OPERATOR, input_layout="BSND", **options)
-    return _launch(query, key, value, scale, atten_mask=blocked, **options)
+    return _launch(query, key, value, scale, **options)
 
 
 def _attend_one_row(
@@ -101,7 +102,7 @@ def _attend_eager(
     num_queries, num_keys = query.shape[2], key.shape[2]
     if call.causal:
         blocked = blocked_from_visible(causal_visible(num_queries, num_keys, 0, query.device))
-    call.note(blocked, num_keys, "eager_attention")
+    call.note(blocked, num_keys, "eager_attention", atten_mask=blocked)
     group = query.shape[1] // key.shape[1]
     scores = (query @ key.repeat_interleave(group, dim=1).transpose(2, 3)).float() * scale
     if blocked is not None:

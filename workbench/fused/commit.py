@@ -7,7 +7,7 @@ import torch
 
 from tracing.stages import Accepted, Committed, Tensorized, Verified
 from workbench.fused.engine import Engine
-from workbench.fused.state import FusedState
+from workbench.fused.state import FusedState, NewRows
 
 
 @torch.inference_mode()
@@ -31,8 +31,10 @@ def commit(
         accepted.path_indices, engine.settings.commit_mode, fast_allowed=engine.switches.fast_reorder
     )
     path = np.append(0, accepted.accepted_nodes)
-    state.new_features = verified.features.index_select(0, engine.to_device(path))
-    state.new_token_ids = engine.to_device(accepted.emitted_token_ids)
+    state.new_rows = NewRows(
+        features=verified.features.index_select(0, engine.to_device(path)),
+        token_ids=engine.to_device(accepted.emitted_token_ids),
+    )
     return Committed(
         committed_len=committed_len,
         committed_len_after=state.committed_len,

@@ -18,7 +18,7 @@ from workbench.fused.drafters.eagle3 import DraftRows
 from workbench.fused.drafters.ranking import best_in_order, stable_top_k
 from workbench.fused.engine import Engine
 from workbench.fused.masks import blocked_from_visible, causal_visible, within_window
-from workbench.fused.state import FusedState
+from workbench.fused.state import FusedState, NewRows
 
 _NO_BEAMS: IntArray = np.zeros(0, dtype=np.int64)
 
@@ -49,28 +49,27 @@ def draft(engine: Engine, state: FusedState) -> Drafted:
     Raises:
         UsageError: No prefill came before.
     """
-    if state.new_token_ids is None:
+    new = state.new_rows
+    if new is None:
         raise UsageError("draft needs a context, call prefill first")
     state.watch.about_to_run("draft", {"committed_len": state.committed_len})
-    rows = _feed_committed(engine, state)
+    rows = _feed_committed(engine, state, new)
     levels = _grow(engine, state, rows)
     state.drafter_cache.truncate(state.committed_len)
-    return _select(levels, state.root_token_id, engine.settings.tree_nodes)
+    return _select(levels, int(new.token_ids[-1]), engine.settings.tree_nodes)
 
 
-def _feed_committed(engine: Engine, state: FusedState) -> DraftRows:
+def _feed_committed(engine: Engine, state: FusedState, new: NewRows) -> DraftRows:
     """Run the rows of newly committed tokens from teacher features; the last one expands the root."""
-    assert state.new_features is not None  # set together with the tokens
-    assert state.new_token_ids is not None
-    total, num_rows = state.committed_len, len(state.new_token_ids)
+    total, num_rows = state.committed_len, len(new.token_ids)
     state.drafter_cache.truncate(total - num_rows)
     window = engine.settings.window
     in_window = window == 0 or total <= window
     positions = torch.arange(total, device=engine.device)
     visible = causal_visible(num_rows, total, window, engine.device) if not in_window else None
     rows = engine.drafter.forward(
-        state.new_token_ids,
-        engine.drafter.fuse(state.new_features),
+        new.token_ids,
+        engine.drafter.fuse(new.features),
         positions[total - num_rows :],
         state.drafter_cache,
         engine.attention_call(causal=in_window),

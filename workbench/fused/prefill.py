@@ -12,7 +12,7 @@ from tracing.stages import IntArray, Prefilled
 from workbench.fused.cache.contiguous import ContiguousCache
 from workbench.fused.engine import Engine
 from workbench.fused.masks import blocked_from_visible, causal_visible
-from workbench.fused.state import FusedState
+from workbench.fused.state import FusedState, NewRows
 
 
 @torch.inference_mode()
@@ -39,8 +39,7 @@ def prefill(engine: Engine, state: FusedState, prompt_token_ids: Sequence[int]) 
         last_only=True,
     )
     root = rows.logits[-1].argmax()
-    state.new_features = rows.features
-    state.new_token_ids = torch.cat([engine.to_device(prompt[1:]), root[None]])
+    state.new_rows = NewRows(rows.features, torch.cat([engine.to_device(prompt[1:]), root[None]]))
     return Prefilled(
         context_token_ids=np.append(prompt, int(root)),
         logits=rows.logits[-1],

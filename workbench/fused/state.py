@@ -13,6 +13,19 @@ from workbench.fused.cache.contiguous import ContiguousCache
 from workbench.fused.cache.manager import CacheManager
 
 
+@dataclass(frozen=True, slots=True)
+class NewRows:
+    """Rows committed since the last draft, which the drafter has to be fed.
+
+    Attributes:
+        features: Teacher features of each row, `[R, 3 * H_target]`.
+        token_ids: The token after each row, the root last, int64 `[R]`.
+    """
+
+    features: Tensor
+    token_ids: Tensor
+
+
 @dataclass(slots=True)
 class FusedState:
     """State between two stages.
@@ -21,25 +34,18 @@ class FusedState:
         watch: Who is told before launches.
         caches: Teacher caches, committed and branches.
         drafter_cache: One row per pair (feature j, token j + 1) that was fed to the drafter.
-        new_features: Teacher features of the rows committed since the last draft, `[R, 3 * H]`.
-        new_token_ids: Tokens that follow those rows, the root last, int64 `[R]`; None before prefill.
+        new_rows: What the next draft begins with; None before prefill.
     """
 
     watch: StageWatch
     caches: CacheManager
     drafter_cache: ContiguousCache = field(default_factory=lambda: ContiguousCache(1))
-    new_features: Tensor | None = None
-    new_token_ids: Tensor | None = None
+    new_rows: NewRows | None = None
 
     @property
     def committed_len(self) -> int:
         """L, rows of the committed cache."""
         return self.caches.committed_len
-
-    @property
-    def root_token_id(self) -> int:
-        """The last emitted token, not yet in the cache."""
-        return int(self.new_token_ids[-1]) if self.new_token_ids is not None else 0
 
 
 def snapshot(state: FusedState) -> FusedState:
