@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
@@ -94,6 +95,27 @@ def read_findings(data: bytes) -> tuple[list[Finding], TraceError | None]:
         except CorruptFrameError as problem:
             return found, CorruptFrameError(f"line {number}: {problem}")
     return found, _rest_problem(rest, len(lines) + 1)
+
+
+def check_findings(folder: Path, closed: Mapping[str, Any] | None) -> TraceError | None:
+    """Prove the file line by line, and against what the manifest of a closed run lists.
+
+    Returns:
+        None for a whole file; a plain `TraceError` for one that was cut between two lines.
+    """
+    try:
+        data = (folder / FINDINGS_NAME).read_bytes()
+    except OSError as problem:
+        missing = f"{FINDINGS_NAME} cannot be read: {problem.strerror or problem}"
+        return None if closed is None else CorruptFrameError(missing)
+    problem_of_line = read_findings(data)[1]
+    if problem_of_line is not None or closed is None:
+        return problem_of_line
+    if (closed.get("bytes"), closed.get("crc32")) == (len(data), f"{zlib.crc32(data):08x}"):
+        return None
+    if isinstance(closed.get("bytes"), int) and len(data) < closed["bytes"]:
+        return TraceError(f"lines are missing: {closed['bytes']} bytes were written, {len(data)} are there")
+    return CorruptFrameError("is not the file that the manifest lists")
 
 
 def _rest_problem(rest: bytes, number: int) -> TraceError | None:

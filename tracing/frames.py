@@ -59,7 +59,9 @@ def encode_batch(batch: pa.RecordBatch, facts: dict[str, Any], codec: str) -> by
             f"one batch may hold {MAX_FRAME_BYTES} bytes, got {batch.nbytes}; record smaller steps"
         )
     sink = pa.BufferOutputStream()
-    writer = pa.ipc.new_stream(sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression=codec))
+    writer = pa.ipc.new_stream(
+        sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression=codec, use_threads=False)
+    )
     writer.write_batch(batch, custom_metadata=_metadata(facts))
     writer.close()
     schema_bytes = len(_plain_schema(batch.schema))

@@ -102,14 +102,12 @@ def unpacked_bytes(data: memoryview, message: Message) -> int:
     vector = _follow(head, _field(head, batch, 2))
     packed = bool(_field(head, batch, 3))
     num_buffers = _number("<I", head, vector) if vector else 0
-    if num_buffers * 16 > len(head):
+    if vector + 4 + num_buffers * 16 > len(head):
         raise CorruptFrameError(f"batch claims {num_buffers} buffers")
     total = 0
-    for at in range(vector + 4, vector + 4 + 16 * num_buffers, 16):
-        offset, length = _number("<q", head, at), _number("<q", head, at + 8)
-        if length and packed:
-            length = max(length, _number("<q", body, offset))
-        total += max(length, 0)
+    for offset, length in struct.iter_unpack("<qq", head[vector + 4 : vector + 4 + 16 * num_buffers]):
+        if length:
+            total += max(length, _number("<q", body, offset) if packed else 0, 0)
     return total
 
 

@@ -17,7 +17,7 @@ from tracing.findings_log import FindingsWriter
 from tracing.manifest import MANIFEST_NAME, STATUSES, fresh_manifest, write_manifest
 from tracing.moment import Moment
 from tracing.schema import column_named
-from tracing.step_recorder import OnError, Trace
+from tracing.step_recorder import OnError, Trace, check_recorder_options
 from tracing.vocabulary import TokenBytes, VocabularyWriter
 from tracing.writer import PathWriter
 
@@ -95,6 +95,7 @@ class RunWriter:
             )
         if name in self._paths:
             raise UsageError(f"path {name} is being recorded already")
+        check_recorder_options(level, on_error)
         lacking = sorted({column_named(column).name for column in lacks})
         writer = PathWriter(self.folder, name, self.run_id, self._vocabulary, self._codec)
         trace = Trace(writer, level, on_error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from functools import cache, lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -42,19 +43,25 @@ NUMPY_DTYPES: Final[dict[str, np.dtype[Any]]] = {
 """Element type on the host, for the kinds that are arrays."""
 
 
+@cache
 def arrow_type(column: Column) -> pa.DataType:
     """Return the Arrow type that the trace stores a column as."""
     element = _ARROW_TYPES[column.kind]
     return pa.list_(element) if column.is_list else element
 
 
-def arrow_schema(names: Iterable[str] | None = None) -> pa.Schema:
+def arrow_schema(names: Iterable[str] = tuple(COLUMN_BY_NAME)) -> pa.Schema:
     """Return the schema of a step row without file metadata, or of the named columns in their order.
 
     Raises:
         UnknownColumnError: A name is not in the table.
     """
-    columns = COLUMNS if names is None else [column_named(name) for name in names]
+    return _schema_of(tuple(names))
+
+
+@lru_cache(maxsize=256)
+def _schema_of(names: tuple[str, ...]) -> pa.Schema:
+    columns = [column_named(name) for name in names]
     return pa.schema(
         [pa.field(column.name, arrow_type(column), nullable=column.nullable) for column in columns]
     )

@@ -21,6 +21,17 @@ MAX_STEP_BYTES: Final = 64 << 20
 _log = logging.getLogger("specwb.trace")
 
 
+def check_recorder_options(level: str, on_error: str) -> None:
+    """Refuse a level or an error mode that does not exist.
+
+    Raises:
+        UsageError: It does not.
+    """
+    columns_of_level(level)
+    if on_error not in {"raise", "warn"}:
+        raise UsageError(f"on_error should be raise or warn, got {on_error!r}")
+
+
 class Trace:
     """The recorder of one path.
 
@@ -32,8 +43,7 @@ class Trace:
     """
 
     def __init__(self, writer: PathWriter, level: str = "full", on_error: OnError = "raise") -> None:
-        if on_error not in {"raise", "warn"}:
-            raise UsageError(f"on_error should be raise or warn, got {on_error!r}")
+        check_recorder_options(level, on_error)
         self._writer = writer
         self._kept = columns_of_level(level)
         self._on_error = on_error

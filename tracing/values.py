@@ -86,26 +86,34 @@ def _cells(column: Column, value: Any) -> Cells:
     from_list = isinstance(value, (list, tuple, range))
     _check_dtype(column, array, lenient=from_list)
     _check_rank(column, array.shape)
-    missing = np.ma.getmaskarray(array).ravel().copy() if isinstance(array, np.ma.MaskedArray) else None
-    flat = np.ma.getdata(array).ravel()
-    dtype = NUMPY_DTYPES[column.kind]
+    missing = None
+    if isinstance(array, np.ma.MaskedArray):
+        missing = np.ma.getmaskarray(array).ravel()
+        array = array.filled(0) if missing.any() else np.ma.getdata(array)
+        missing = missing.copy() if missing.any() else None
+    flat = array.ravel()
     overflow = ""
-    if dtype.kind in "iu" and flat.dtype != dtype and flat.size:
-        outside = _outside(flat, dtype)
-        if outside is not None:
-            missing = outside if missing is None else missing | outside
-            first = int(np.argmax(outside))
-            overflow = f"{column.name}[{first}] = {flat[first]} does not fit {column.kind}"
-            flat = np.where(outside, 0, flat)
-    with np.errstate(over="ignore"):
-        values = flat.astype(dtype, copy=True)
-    if missing is not None and not missing.any():
-        missing = None
-    return Cells(values, missing, array.shape, overflow)
+    outside = _outside(flat, NUMPY_DTYPES[column.kind])
+    if outside is not None:
+        missing = outside if missing is None else missing | outside
+        first = int(np.argmax(outside))
+        overflow = f"{column.name}[{first}] = {flat[first]} does not fit {column.kind}"
+        flat = np.where(outside, 0, flat)
+    return Cells(_cast(flat, NUMPY_DTYPES[column.kind]), missing, array.shape, overflow)
+
+
+def _cast(flat: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Copy into the column's dtype; a double beyond float32 becomes infinite, without a warning."""
+    if dtype.kind == "f" and flat.dtype.itemsize > dtype.itemsize:
+        with np.errstate(over="ignore"):
+            return flat.astype(dtype)
+    return flat.astype(dtype, copy=True)
 
 
 def _outside(flat: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.bool_] | None:
     """Return which integers `dtype` cannot hold, or None; Python integers keep the comparison exact."""
+    if dtype.kind not in "iu" or flat.dtype == dtype or not flat.size:
+        return None
     limits = np.iinfo(dtype)
     if int(flat.min()) >= limits.min and int(flat.max()) <= limits.max:
         return None
