@@ -192,7 +192,7 @@ def test_low_precision_scores_are_float32() -> None:
     """Log-probabilities of a bfloat16 drafter are not rounded to bfloat16, which would make ties of most."""
     models = ReferenceModels(tiny_pair(3), "bfloat16")
     drafted = MASKED.draft(models, [1, 2, 3], 7, torch.randn(3, 96), SETTINGS)
-    scores = torch.from_numpy(drafted.levels[-1].scores)
+    scores = torch.from_numpy(drafted.levels[0].scores)
     assert (scores != scores.bfloat16().float()).any()
 
 

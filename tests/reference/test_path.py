@@ -86,6 +86,7 @@ def test_output_ends_at_the_end_of_sequence(place: int) -> None:
     pair = tiny_pair(0, eos_token_ids=[eos])
     emitted, _ = decode(make_path(pair, SETTINGS, dtype="float64"), PROMPT, SETTINGS, eos=[eos])
     assert emitted == plain[: plain.index(eos) + 1]
+    assert emitted == greedy_decode(ReferenceModels(pair, "float64"), PROMPT, 16)
 
 
 @pytest.mark.parametrize("rung", RUNGS)
@@ -94,11 +95,44 @@ def test_a_second_prefill_forgets_the_first(rung: str) -> None:
     path = make_path(tiny_pair(0), SETTINGS, dtype="float64", rung=rung)
     state = path.begin(NullWatch())
     _step(path, state, PROMPT)
-    _step(path, state, [9, 8, 7])
+    other = [9, 8, 7, 6, 5, 4, 3, 2, 1]
+    _step(path, state, other)
     fresh = path.begin(NullWatch())
-    _step(path, fresh, [9, 8, 7])
+    _step(path, fresh, other)
     assert state.token_ids == fresh.token_ids
     assert torch.equal(state.features, fresh.features)
+    assert path.stages.draft
+    assert path.stages.draft(state).logprobs.tolist() == path.stages.draft(fresh).logprobs.tolist()
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+def test_committed_features_are_those_of_a_prefill(rung: str) -> None:
+    """Catches a shifted or repeated feature row, which leaves the output intact and lowers acceptance."""
+    path = make_path(tiny_pair(0, noise=0.1), SETTINGS, dtype="float64", rung=rung)
+    state, fresh = path.begin(NullWatch()), path.begin(NullWatch())
+    _step(path, state, PROMPT)
+    assert path.stages.prefill
+    expected = path.stages.prefill(fresh, state.token_ids)
+    assert state.committed_len > len(PROMPT) + 1
+    torch.testing.assert_close(state.features, expected.features, atol=1e-10, rtol=0)
+    assert state.root == expected.context_token_ids[-1]
+
+
+def test_somebody_elses_tree_is_committed_after_an_own_one() -> None:
+    """Rows of an earlier own verify must not be kept for a tree that another path verified."""
+    path = make_path(tiny_pair(0, noise=0.1), SETTINGS, dtype="float64", rung="cached")
+    state, fresh = path.begin(NullWatch()), path.begin(NullWatch())
+    tree, verified = _step(path, state, PROMPT)
+    assert path.stages.prefill
+    assert path.stages.accept
+    assert path.stages.commit
+    assert path.kv_rows
+    accepted = path.stages.accept(state, tree, verified, 99)
+    path.stages.commit(state, tree, verified, accepted)  # the same tree once more, not verified here
+    path.stages.prefill(fresh, state.token_ids)
+    rows = np.arange(state.committed_len)
+    mine, theirs = (path.kv_rows(each, "main", rows) for each in (state, fresh))
+    torch.testing.assert_close(mine, theirs, atol=1e-10, rtol=0)
 
 
 def _step(path: DecodePath, state: Any, prompt: list[int]) -> Any:
@@ -188,8 +222,9 @@ def test_a_stage_repeats_itself_on_a_copied_state(rung: str) -> None:
     _step(path, state, PROMPT)
     assert path.stages.draft
     assert path.stages.verify
-    drafts = [path.stages.draft(copy.copy(state)) for _ in range(2)]
+    drafts = [path.stages.draft(each) for each in (copy.copy(state), state, state)]
     assert drafts[0].logprobs.tolist() == drafts[1].logprobs.tolist()
+    np.testing.assert_allclose(drafts[1].logprobs, drafts[2].logprobs, rtol=1e-5)  # now the rows are cached
     tree = tensorize(drafts[0], state.committed_len, 10)
     before = state.features.clone()
     again = [path.stages.verify(copy.copy(state), tree).logits for _ in range(2)]

@@ -29,6 +29,8 @@ KINDS = [
     ("yarn", YARN | {"beta_fast": 16, "beta_slow": 2, "truncate": False}),
     ("yarn", YARN | {"mscale": 0.7, "mscale_all_dim": 1.0}),
     ("yarn", YARN | {"attention_factor": 1.3}),
+    ("yarn", {"factor": 4.0, "original_max_position_embeddings": 16}),
+    ("yarn", {"factor": 4.0, "original_max_position_embeddings": 10**9}),
 ]
 
 

@@ -12,6 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reference import cached, masked, replay
+from reference.arithmetic import Arithmetic
+from reference.attention import attention
 from reference.model import ReferenceModels
 from reference.rungs import CACHED, MASKED, REPLAY, RUNGS, rung_named
 from reference.tensorize import tensorize
@@ -148,6 +150,15 @@ def test_replay_can_run_single_nodes_and_ignores_positions() -> None:
     assert torch.equal(every.logits[4], alone.logits[4])
     assert alone.logits[[0, 1, 2, 3, 5]].abs().max() == 0
     assert every.logits[6:].abs().max() == 0  # pads
+
+
+def test_a_row_that_sees_nothing_comes_out_zero() -> None:
+    """Softmax over nothing is NaN, which would spread from a pad to every other row's report."""
+    query, key = torch.randn(2, 2, 4), torch.randn(2, 3, 4)
+    visible = torch.tensor([[False, False, False], [True, False, False]])
+    mixed = attention(query, key, key, visible, Arithmetic())
+    assert mixed[:, 0].abs().max() == 0
+    assert torch.equal(mixed[:, 1], key[:, 0])
 
 
 def test_prefix_rows_on_request() -> None:
