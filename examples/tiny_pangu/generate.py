@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -131,24 +132,44 @@ def write_batch(teacher: Teacher, writer: Writer, phase: Phase, prompt_len: int)
     return torch.cat(written, 1)
 
 
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file of generated text; jobs are independent of each other and may run side by side."""
+
+    path: Path
+    phase: Phase
+    prompt_len: int
+    seed: int
+
+
+def jobs(recipe: Recipe, workspace: Workspace) -> tuple[Job, Job]:
+    """Return the short and the long job."""
+    short, long = recipe.generate_short, recipe.generate_long
+    return (
+        Job(workspace.generated, short, recipe.generated_prompt_len, recipe.seed + 7),
+        Job(workspace.generated_long, long, recipe.generated_long_prompt_len, recipe.seed + 8),
+    )
+
+
 @torch.no_grad()
-def generate(recipe: Recipe, workspace: Workspace) -> None:
-    """Write the drafter's training text, short and long."""
+def run_job(recipe: Recipe, workspace: Workspace, job: Job) -> None:
+    """Write one file, unless it is there."""
+    if job.path.exists():
+        return
     teacher = load_teacher(recipe.shape, torch.load(workspace.teacher, weights_only=True))
     corpus = read_stream(workspace.train_tokens)
-    longest = max(recipe.generated_prompt_len, recipe.generated_long_prompt_len, recipe.forced_len)
+    longest = max(job.prompt_len, recipe.forced_len)
     starts = torch.nonzero(corpus[:-longest] == BOS_ID).flatten()
-    writer = Writer(corpus, starts, torch.Generator().manual_seed(recipe.seed + 7), recipe, [])
-    jobs = (
-        (recipe.generate_short, recipe.generated_prompt_len, workspace.generated),
-        (recipe.generate_long, recipe.generated_long_prompt_len, workspace.generated_long),
-    )
-    for phase, prompt_len, path in jobs:
-        begun, batches = time.monotonic(), []
-        for number in range(phase.steps):
-            batches.append(write_batch(teacher, writer, phase, prompt_len))
-            print(
-                f"generate {path.name} {number + 1}/{phase.steps} {time.monotonic() - begun:.0f} s",
-                flush=True,
-            )
-        np.save(path, torch.cat(batches).numpy().astype(np.uint16))
+    writer = Writer(corpus, starts, torch.Generator().manual_seed(job.seed), recipe, [])
+    begun, batches = time.monotonic(), []
+    for number in range(job.phase.steps):
+        batches.append(write_batch(teacher, writer, job.phase, job.prompt_len))
+        done = f"{number + 1}/{job.phase.steps} {time.monotonic() - begun:.0f} s"
+        print(f"generate {job.path.name} {done}", flush=True)
+    np.save(job.path, torch.cat(batches).numpy().astype(np.uint16))
+
+
+def generate(recipe: Recipe, workspace: Workspace) -> None:
+    """Write the drafter's training text, short and long."""
+    for job in jobs(recipe, workspace):
+        run_job(recipe, workspace, job)

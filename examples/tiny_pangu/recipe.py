@@ -65,15 +65,15 @@ class Recipe:
     teacher_phases: tuple[Phase, ...] = (Phase(1900, 16, 256), Phase(200, 4, 1024))
     teacher_adam_lr: float = 3e-3
     teacher_muon_lr: float = 0.02
-    generate_short: Phase = Phase(12, 128, 256)
-    generate_long: Phase = Phase(2, 48, 1024)
+    generate_short: Phase = Phase(8, 128, 256)
+    generate_long: Phase = Phase(1, 48, 1024)
     generated_prompt_len: int = 48
     generated_long_prompt_len: int = 640
     greedy_share: float = 0.625
     temperature: float = 0.8
     forced_len: int = 24
     draft_vocab_size: int = 3072
-    drafter_phases: tuple[Phase, ...] = (Phase(1250, 8, 256), Phase(150, 2, 1024))
+    drafter_phases: tuple[Phase, ...] = (Phase(1000, 8, 256), Phase(100, 2, 1024))
     drafter_adam_lr: float = 1e-3
     drafter_muon_lr: float = 0.02
     generated_share: float = 0.6
@@ -132,6 +132,11 @@ class Workspace:
     def exported(self) -> Path:
         """The pair in the formats that are shipped."""
         return self.directory / "exported"
+
+    @property
+    def prompts(self) -> Path:
+        """The held-out prompts and the four shipped ones."""
+        return self.directory / "prompts"
 
     @property
     def measured(self) -> Path:

@@ -10,6 +10,7 @@ from examples.tiny_pangu.corpus import build_corpus
 from examples.tiny_pangu.export_pair import export_pair
 from examples.tiny_pangu.generate import generate
 from examples.tiny_pangu.measure import measure
+from examples.tiny_pangu.prompts import choose_prompts
 from examples.tiny_pangu.recipe import Recipe, Workspace
 from examples.tiny_pangu.train_drafter import train_drafter
 from examples.tiny_pangu.train_teacher import train_teacher
@@ -48,6 +49,10 @@ def _measure(recipe: Recipe, workspace: Workspace, _compiled: bool) -> None:
     measure(recipe, workspace)
 
 
+def _prompts(recipe: Recipe, workspace: Workspace, _compiled: bool) -> None:
+    choose_prompts(recipe, workspace)
+
+
 STAGES = (
     Stage("corpus", lambda workspace: workspace.corpus_facts, _corpus),
     Stage("teacher", lambda workspace: workspace.teacher, _teacher),
@@ -55,6 +60,7 @@ STAGES = (
     Stage("drafter", lambda workspace: workspace.drafter, _drafter),
     Stage("export", lambda workspace: workspace.exported / "drafter" / "model.safetensors", _export),
     Stage("measure", lambda workspace: workspace.measured, _measure),
+    Stage("prompts", lambda workspace: workspace.prompts / "two_turns.jsonl", _prompts),
 )
 
 

@@ -18,6 +18,9 @@ BYTE_TOKEN: Final = re.compile(r"^<0x([0-9A-Fa-f]{2})>$")
 SPACE_MARK: Final = "\u2581"
 """How sentencepiece-style vocabularies write a space."""
 
+PLAIN_CLASSES: Final = ("PreTrainedTokenizerFast", "TokenizersBackend")
+"""Tokenizer classes that add nothing to tokenizer.json."""
+
 
 class DirectoryTokenizer:
     """A fast tokenizer read from `tokenizer.json`.
@@ -138,13 +141,13 @@ def _backend(directory: Path, *, trust_remote_code: bool) -> Any:
 
     config = directory / "tokenizer_config.json"
     known = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    fast: Any = PreTrainedTokenizerFast
     if "tokenizer_class" not in known or ("auto_map" in known and not trust_remote_code):
         kept = {key: known[key] for key in ("bos_token", "eos_token", "chat_template") if key in known}
-        fast: Any = PreTrainedTokenizerFast
         return fast(tokenizer_file=str(directory / "tokenizer.json"), **kept)
-    return AutoTokenizer.from_pretrained(
-        str(directory), trust_remote_code=trust_remote_code, local_files_only=True
-    )
+    # AutoTokenizer reads config.json too and warns of a model type that transformers does not have
+    reader: Any = fast if known["tokenizer_class"] in PLAIN_CLASSES else AutoTokenizer
+    return reader.from_pretrained(str(directory), trust_remote_code=trust_remote_code, local_files_only=True)
 
 
 def _is_byte_level(layout: Mapping[str, Any]) -> bool:
