@@ -126,6 +126,6 @@ class AloneRun:
         columns = path_columns(progress, results, self._settings, self._watch.probe)
         self._ledger.record(self._name, columns)
         self._watch.probe.clear()
-        found = self._ledger.add([*self._watch.take_findings(), *self._ledger.check_rows()])
+        found = self._ledger.add([*self._watch.take_findings(), *self._ledger.check_row(self._name)])
         self._ledger.close_step(found[0].verdict if found else "ok")
         progress.take_step(results)

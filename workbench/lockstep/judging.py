@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from reference.search import DraftTruth, select
+from reference.search import DraftTruth
 from reference.teacher import TeacherRows
 from tracing.models import ModelPair
 from tracing.moment import Moment
@@ -30,7 +30,7 @@ class ReferenceStep:
 
     Attributes:
         prefill, drafts, verified: The truth first, then the samples.
-        drafted: The reference's own scores and selection over the patient's beams.
+        drafted: The patient's beams and nodes with the reference's own scores; None if they make no sense.
         tensorized, accepted: Its arrays and its path.
     """
 
@@ -102,8 +102,11 @@ class StepJudge:
     def _follow_draft(self, reference: ReferenceStep, progress: Progress, drafted: Drafted) -> None:
         fed = (progress.committed, progress.root, progress.features, drafted.levels)
         reference.drafts = self._referee.draft(*fed)
-        scored = rescored(drafted.levels, reference.drafts[0], self._target_from_draft())
-        reference.drafted = select(progress.root, scored, self._options.settings.tree_nodes)
+        levels = rescored(drafted.levels, reference.drafts[0], self._target_from_draft())
+        scores = np.concatenate([level.scores.ravel() for level in levels])
+        if np.all((drafted.flat_ids >= 0) & (drafted.flat_ids < len(scores))):
+            logprobs = np.concatenate([np.zeros(1, np.float32), scores[drafted.flat_ids]])
+            reference.drafted = replace(drafted, logprobs=logprobs, levels=levels)
 
     def _target_from_draft(self) -> Any:
         return self._referee.truth.target_from_draft.cpu().numpy()

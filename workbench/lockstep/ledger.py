@@ -74,16 +74,18 @@ class Ledger:
         """Return the open row of a path as far as it is known."""
         return self._rows[path]
 
-    def check_rows(self) -> tuple[Finding, ...]:
-        """Run the invariants over the open rows of finished steps."""
-        found: list[Finding] = []
-        for path, row in self._rows.items():
-            if row.get("token_ids") is None:
-                continue  # a reference that was not asked has nothing to check
-            for outcome in self._checker.step(path, row):
-                if isinstance(outcome, Violated):
-                    found.extend(outcome.findings)
-        return tuple(found)
+    def check_row(self, path: str) -> tuple[Finding, ...]:
+        """Run the invariants over the open row of a path; a row without a tree has nothing to check."""
+        row = self._rows[path]
+        if row.get("token_ids") is None:
+            self._checker.forget(path)
+            return ()
+        violated = (each for each in self._checker.step(path, row) if isinstance(each, Violated))
+        return tuple(finding for each in violated for finding in each.findings)
+
+    def skip_row(self, path: str) -> None:
+        """Leave a row unchecked; the next one has no previous row to be compared with."""
+        self._checker.forget(path)
 
     def check_before(self, stage: str, columns: Mapping[str, Any]) -> tuple[Finding, ...]:
         """Check what the patient is about to launch, with what is known of the step so far."""

@@ -46,7 +46,8 @@ class SecondLook:
             return judgement
         repeat = self._repeat(first)
         findings = before_blame(judgement.findings, repeat.findings)
-        if first.stage == "verify" and first.node is not None and truth is not None and not repeat.findings:
+        disputed = first.column == "logits" and first.node is not None and truth is not None
+        if disputed and not repeat.findings:
             findings = self._explained(findings, first, truth)
         return replace(
             judgement,
@@ -62,7 +63,9 @@ class SecondLook:
         copy = self.before.snapshot()
         if copy is None or not all(copy.provides(stage) for stage in REPEATED[first.stage]):
             return StageJudgement()
-        again = StepResults(committed_len=self.results.committed_len)
+        again = StepResults(
+            committed_len=self.results.committed_len, tensorized=self.results.tensorized
+        )
         try:
             values = REPEATED[first.stage]
             if "draft" in values:
@@ -98,13 +101,12 @@ class SecondLook:
             reprefill = host_floats(again.run(StepResults(), "prefill", tokens).logits)
         except SpecwbError:
             return ""
-        allowance = first.allowance if first.allowance and first.column == "logits" else _wide(truth)
         return triangle(
             packed=host_floats(verified.logits)[first.node],
             alone=alone,
             reprefill=reprefill,
             truth=host_floats(truth)[first.node],
-            allowance=allowance,
+            allowance=first.allowance or 0.0,
         ).sentence
 
     def _row_alone(self, patient: Patient, tokens: Sequence[int]) -> Any:
@@ -130,11 +132,6 @@ def _values(stage: str, results: StepResults) -> dict[str, Any]:
             "features": host_floats(results.verified.features)[valid],
         }
     return {}
-
-
-def _wide(truth: Any) -> float:
-    """An allowance for logits when the finding is about another quantity: a thousandth of their size."""
-    return 1e-3 * float(np.abs(host_floats(truth)).max())
 
 
 def path_to(tensorized: Tensorized, node: int) -> list[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from tracing.finding import Finding
 from tracing.models import ModelPair
@@ -111,7 +111,7 @@ class StagedRun:
             return None
         found = self._settle(progress, results)
         progress.take_step(results)
-        return self._next(progress, wrong=any(finding.severity == "error" for finding in found))
+        return self._next(progress, wrong=has_error(found))
 
     def _settle(self, progress: Progress, results: StepResults) -> tuple[Finding, ...]:
         """Record both rows, check and judge them."""
@@ -122,8 +122,13 @@ class StagedRun:
             refused = f"{self._driver.refused}: finished on the reference's values"
             self._ledger.record("fused", {"launch_refused": refused})
         findings = [*self._driver.take_findings(), *self._watch.take_findings()]
-        findings += self._ledger.check_rows()
-        found = self._ledger.add(findings, self.judge.judge(progress, results))
+        findings += self._ledger.check_row("fused")
+        judgement = self.judge.judge(progress, results)
+        if has_error([*findings, *(judgement.findings if judgement else ())]):
+            self._ledger.skip_row("reference")  # it was fed values that are wrong
+        else:
+            findings += self._ledger.check_row("reference")
+        found = self._ledger.add(findings, judgement)
         self._ledger.close_step(step_verdict(found))
         return found
 
@@ -158,6 +163,11 @@ class StagedRun:
         found = self._ledger.add(failure.findings, self.judge.judge(progress, results))
         self._ledger.close_step(step_verdict(found))
         self.stopped = True
+
+
+def has_error(findings: Iterable[Finding]) -> bool:
+    """Tell whether one of these is more than a warning."""
+    return any(finding.severity == "error" for finding in findings)
 
 
 def step_verdict(found: Sequence[Finding]) -> str:
