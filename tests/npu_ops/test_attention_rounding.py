@@ -1,7 +1,7 @@
 """What the kernels do that the formula does not say: roundings, the replaced score, rows with nothing to see.
 
-Which bugs these catch: a mask that is added, weights kept in float32, a sum taken over rounded weights, and a twin
-that turns the device's symptoms into NaN.
+Which bugs these catch: a mask that is added, weights kept in float32, a sum taken over rounded weights, and
+a twin that turns the device's symptoms into NaN.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def two_keys(score: float, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_weights_are_rounded_to_the_dtype_of_the_values_and_their_sum_is_not(dtype: torch.dtype) -> None:
-    """Exact: with values 0 and 1 the output is round(round(w) / (1 + w)), and differs from round(w / (1 + w))."""
+    """Exact: with values 0 and 1 the output is round(round(w) / (1 + w)), not round(w / (1 + w))."""
     differs = 0
     for step in range(1, 120):
         query, key, value = two_keys(-step / 32, dtype)
@@ -51,7 +51,7 @@ def test_weights_are_rounded_to_the_dtype_of_the_values_and_their_sum_is_not(dty
 def test_a_blocked_score_is_replaced_not_added() -> None:
     """A score of 1e15 would survive an added -1e12; replaced, the column is gone."""
     query, key, value = two_keys(1e15, torch.float32)
-    query, key = query.repeat(1, 2, 1, 1), key
+    query = query.repeat(1, 2, 1, 1)
     mask = torch.tensor([[[False, True], [False, False]]])
     out, _ = fia(query, key, value, atten_mask=mask, scale=0.125, input_layout="BSND")
     assert out[0, :, 0, 0].tolist() == [0.0, 1.0]

@@ -1,7 +1,7 @@
 """Norms, rotary, swiglu, scatter, caches, quantised matmul, gating, sampling: against formulas in float64.
 
-Which bugs these catch: a missing or doubled rounding, swapped halves, a write to the wrong slot, the wrong nibble
-order, a subtracted offset, a tie broken the wrong way.
+Which bugs these catch: a missing or doubled rounding, swapped halves, a write to the wrong slot, the wrong
+nibble order, a subtracted offset, a tie broken the wrong way.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def numbers(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> T
 
 
 def assert_rounded(result: Tensor, exact: Tensor, roundings: int = 1) -> None:
-    """Assert that `result` is `exact` (float64) after so many roundings to its dtype, and float32 work before."""
+    """Assert that `result` is `exact` (float64) after that many roundings, and float32 work before."""
     tiny = 2.0**-24 if result.dtype is torch.float16 else 2.0**-100  # half a step among subnormals, and a bit
     allowed = (roundings * UNIT[result.dtype] * 1.01 + SLACK) * exact.abs() + tiny
     error = (result.double() - exact).abs()
@@ -73,7 +73,7 @@ def test_rms_norm_keeps_nan_and_is_not_the_two_step_norm() -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_add_rms_norm_rounds_as_its_kernel_does(dtype: torch.dtype) -> None:
-    """Bit for bit, built from numpy-like steps: fp16 goes on from the rounded sum, bf16 from the exact one."""
+    """Bit for bit, step by step: fp16 goes on from the rounded sum, bf16 from the exact one."""
     x1, x2, gamma = (numbers(16, 64, seed=i, dtype=dtype) for i in range(3))
     gamma = gamma[0].contiguous()
     y, rstd, total = npu_add_rms_norm(x1, x2, gamma)
@@ -256,7 +256,7 @@ def test_int4_goes_low_nibble_first(values: list[int]) -> None:
 @pytest.mark.parametrize("weight_form", ["int8", "int8_t", "int4", "int4_t"])
 @pytest.mark.parametrize("extras", [False, True])
 def test_weight_quant_matmul(dtype: torch.dtype, granularity: str, weight_form: str, extras: bool) -> None:
-    """(W + offset) * scale rounded to the dtype of x, float32 sums over K = 72, one rounding of the result."""
+    """(W + offset) * scale in the dtype of x, float32 sums over K = 72, one rounding of the result."""
     rows, inner, columns, group = 5, 72, 16, 32
     generator = torch.Generator().manual_seed(1)
     weight = torch.randint(-8, 8, (inner, columns), generator=generator, dtype=torch.int32)
@@ -337,7 +337,7 @@ def test_gating_chooses_groups_then_experts(dtype: torch.dtype, select: int, nor
 
 
 def test_gating_ties_scores_out_and_renorm() -> None:
-    """Equal logits: the lower expert; scores are NaN unless asked for; renorm 1 runs in hardware mode only."""
+    """Equal logits: the lower expert; scores are NaN unless asked for; renorm 1 in hardware mode only."""
     weights, experts, scores = npu_moe_gating_top_k(torch.zeros(1, 16), 3, group_count=4, k_group=2)
     assert experts.tolist() == [[0, 1, 2]]
     assert weights.tolist() == [[1 / 16] * 3]

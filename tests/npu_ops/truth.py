@@ -57,9 +57,9 @@ def assert_near(out: Tensor, lse: Tensor | None, truth: Truth, note: Any = "") -
     """Assert that out [S, N, D_v] and lse [S, N] are within what the stated roundings allow.
 
     The weights are rounded once to the dtype of V: at most UNIT of the average of |V|. The sum over them is
-    not, and the result is rounded once: at most UNIT of itself. float32 sums over a few hundred terms add less
-    than 2^-17 of the average of |V| (scores of up to about 30 carry 2^-19 each into the exponent). Weights
-    below the smallest normal fp16 are off by up to 2^-25 each, of at most 2^11 keys.
+    not, and the result is rounded once: at most UNIT of itself. Sums over a few hundred terms in float32 add
+    less than 2^-17 of the average of |V| (scores of up to about 30 carry 2^-19 each into the exponent).
+    Weights below the smallest normal fp16 are off by up to 2^-25 each, of at most 2^11 keys.
     """
     unit = UNIT[out.dtype]
     allowed = (
