@@ -202,7 +202,7 @@ def follow(
     Raises:
         UsageError: A beam that is no candidate of the level before.
     """
-    draft_from_target = {int(target): draft for draft, target in enumerate(target_from_draft)}
+    draft_from_target = {int(target): draft for draft, target in enumerate(target_from_draft.tolist())}
     truths = [LevelTruth(rows.logprobs.new_zeros(1), rows.logprobs)]
     for level in range(1, len(levels)):
         parents, token_ids = _beams(levels, level)
