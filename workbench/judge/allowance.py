@@ -71,7 +71,8 @@ def ulp(magnitude: Floats, dtype: str) -> Floats:
     """Return one unit in the last place of `dtype` at each magnitude."""
     check_dtype(dtype)
     _, exponent = np.frexp(magnitude)  # magnitude = mantissa * 2**exponent, mantissa in [0.5, 1)
-    return np.asarray(np.maximum(np.ldexp(EPSILON[dtype], exponent - 1), SMALLEST[dtype]), dtype=np.float64)
+    size = np.where(magnitude > 0, np.ldexp(EPSILON[dtype], exponent - 1), 0.0)
+    return np.asarray(np.maximum(size, SMALLEST[dtype]), dtype=np.float64)
 
 
 def row_allowances(truth: NDArray[Any], samples: tuple[NDArray[Any], ...], dtype: str) -> RowAllowances:
