@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch  # noqa: E402
 from tests.npu.samples import SAMPLES  # noqa: E402
 from workbench.npu import calls, doctor  # noqa: E402
 from workbench.npu.ops.table import TWINS  # noqa: E402
+from workbench.npu.probes import PROBES  # noqa: E402
 from workbench.npu.ways import register, registered_schema  # noqa: E402
 
 
@@ -29,10 +31,12 @@ def main() -> None:
         "checks": {},
         "same_operator": {},
     }
+    copy.deepcopy(torch.ones(1))  # runs the wheel's own code, which must not warn in the user's name
     for name in TWINS:
         answers["schemas"][name] = registered_schema(name)
         answers["same_operator"][name] = _is_vendors(name)
         answers["checks"][name] = _check(name)
+    answers["shape_probes"] = {key: PROBES[key]("meta") for key in ("lse_off_shape", "nbsd_output")}
     answers["wrong_twin"] = _check_wrong_twin()
     answers["drifted"] = doctor.examine().drifted
     print(json.dumps(answers))

@@ -12,8 +12,9 @@ from workbench.npu import doctor
 from workbench.npu.bootstrap import WayIn, current
 from workbench.npu.capability import TABLE, Capability, Platform, capabilities
 from workbench.npu.contradictions import CONTRADICTIONS
-from workbench.npu.modes import CAPABILITIES
-from workbench.npu.probes import PROBES
+from workbench.npu.modes import CAPABILITIES, use_capabilities
+from workbench.npu.probes import PROBES, run
+from workbench.npu.probes.verdicts import accepted
 from workbench.npu.shadowing import PACKAGES, Shadow, shadows
 
 DEVICE = WayIn("device", "1 Ascend device(s)", "2.13.0", 1, "Ascend910B3")
@@ -71,7 +72,8 @@ class TestProbes:
     def test_the_twin_answers_as_the_table_says_it_does(self, key: str) -> None:
         """Runs the experiment itself, on the twin: a probe that cannot run is worth nothing on a device."""
         followed = {question.key: question.followed for question in CONTRADICTIONS}
-        assert PROBES[key]("cpu") == followed[key]
+        with use_capabilities({"mask_q1"} if key == "mask_q1" else ()):
+            assert PROBES[key]("cpu") == followed[key]
 
     def test_without_a_device_nothing_is_run_and_each_says_so(self) -> None:
         def never(key: str, _timeout: float) -> str:
@@ -97,13 +99,27 @@ class TestProbes:
         assert (results["gqa_ratio"].status, results["gqa_ratio"].agrees) == ("failed", None)
         assert "aicore" in results["gqa_ratio"].observed
 
+    def test_a_kernel_fault_is_no_refusal(self) -> None:
+        """Bug: a crash inside the kernel would settle a question as "refused"."""
+
+        def dies() -> None:
+            raise RuntimeError("aclrtSynchronizeStream failed, error code is 507015")
+
+        with pytest.raises(RuntimeError, match="507015"):
+            accepted(dies)
+
+        def refuses() -> None:
+            raise RuntimeError("call aclnnX failed, error code is 161002")
+
+        assert accepted(refuses) == "refused"
+
     def test_a_probe_that_dies_costs_only_itself(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """The real runner: a process of its own; here it dies, because there is no such probe or device."""
         with pytest.raises(EnvironmentProblemError, match="ended with exit code 1: KeyError"):
-            doctor._in_own_process("no_such_probe", 60)
+            run._in_own_process("no_such_probe", 60)
         monkeypatch.setattr(sys, "executable", "/bin/sleep")
         with pytest.raises(EnvironmentProblemError, match="ended with exit code 1"):
-            doctor._in_own_process("lse_off_shape", 60)
+            run._in_own_process("lse_off_shape", 60)
 
 
 class TestExamination:

@@ -68,6 +68,11 @@ def test_no_schema_of_the_wheel_is_defined_again(report: dict[str, Any]) -> None
     assert report["defined"] == []
 
 
+def test_probes_of_shapes_see_what_the_vendors_meta_functions_say(report: dict[str, Any]) -> None:
+    """Two experiments need no device: they also run, and answer, on tensors without data."""
+    assert report["shape_probes"] == {"lse_off_shape": "(0,)", "nbsd_output": "(N, B, S, D)"}
+
+
 def test_doctor_sees_no_drift(report: dict[str, Any]) -> None:
     assert report["drifted"] == []
 

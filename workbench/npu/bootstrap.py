@@ -12,6 +12,7 @@ import importlib
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from types import ModuleType
@@ -169,13 +170,16 @@ def _import_torch_npu(wheel: Package, *, without_cann: bool = False) -> ModuleTy
     chatter = io.StringIO()
     try:
         with contextlib.redirect_stdout(chatter), _ascend_home(hidden=without_cann):
-            return importlib.import_module("torch_npu")
+            package = importlib.import_module("torch_npu")
     except Exception as problem:  # whatever a foreign import raises closes this way only
         words = str(problem).strip().partition("\n")[0][:300]
         raise EnvironmentProblemError(f"torch_npu {wheel.version} cannot be imported: {words}") from problem
     finally:
         if not without_cann:  # over stubs its one line says that there is no CANN, which is known
             sys.stderr.write(chatter.getvalue())
+    # The wheel replaces how tensors are deep-copied, by code that torch warns of; not the user's doing.
+    warnings.filterwarnings("ignore", message="TypedStorage is deprecated", category=UserWarning)
+    return package
 
 
 def _refuse_broken_torch() -> None:

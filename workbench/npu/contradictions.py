@@ -1,4 +1,4 @@
-"""Where the vendor's own pages and code disagree, as data: each claim with its source, and what we follow."""
+"""Where pages, code and reports from the field disagree, as data: claims with sources, and what we follow."""
 
 from __future__ import annotations
 
@@ -124,5 +124,29 @@ CONTRADICTIONS: Final[tuple[Contradiction, ...]] = (
         "May more than 64 query heads share one KV head?",
         (Claim("refused", _FIA_PAGE), Claim("accepted", "aclnnFusedInferAttentionScoreV4 page")),
         "refused",
+    ),
+    Contradiction(
+        "batch_max",
+        _FIA,
+        "Is a batch of 65536 allowed?",
+        (Claim("refused", "torch page of npu_incre_flash_attention (65535)"), Claim("accepted", _FIA_PAGE)),
+        "accepted",
+    ),
+    Contradiction(
+        "mask_q1",
+        _FIA,
+        "Is the whole mask read when there is one query row and more than 512 columns?",
+        (
+            Claim("mask obeyed", _FIA_PAGE),
+            Claim("columns past 512 not masked", "vllm-ascend issue 15503, torch_npu 2.10"),
+        ),
+        "mask obeyed",
+    ),
+    Contradiction(
+        "tnd_without_mask",
+        _FIA,
+        "Does layout TND without a mask weigh columns by their scores?",
+        (Claim("by score", _FIA_PAGE), Claim("uniform average", "vllm-ascend issue 13699")),
+        "by score",
     ),
 )

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import platform
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from typing import Final
@@ -14,11 +11,14 @@ from typing import Final
 from tracing.errors import EnvironmentProblemError
 from workbench.npu.bootstrap import WayIn, bootstrap
 from workbench.npu.capability import Capability, Platform, capabilities
-from workbench.npu.contradictions import CONTRADICTIONS, Contradiction
+from workbench.npu.contradictions import CONTRADICTIONS
 from workbench.npu.machine import cann_version
+from workbench.npu.probes.run import ProbeResult, probe
 from workbench.npu.schemas import PINNED_VERSION, pinned_schemas
 from workbench.npu.shadowing import Shadow, shadows
 from workbench.npu.stub.build import find_compiler
+
+__all__ = ["Examination", "ProbeResult", "Statement", "examine", "probe", "versions"]
 
 PACKAGES: Final = (
     "specwb",
@@ -72,23 +72,6 @@ class Examination:
     statements: tuple[Statement, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ProbeResult:
-    """The outcome of one experiment.
-
-    Attributes:
-        contradiction: The question.
-        status: `settled`, `open` (observed something that no source claims), `failed` or `not run`.
-        observed: What was seen, or why nothing was.
-        agrees: The observation is what the twin follows; None when nothing was observed.
-    """
-
-    contradiction: Contradiction
-    status: str
-    observed: str
-    agrees: bool | None = None
-
-
 def examine(way: str = "auto") -> Examination:
     """Look at this machine; takes a way in, and says so when there is none."""
     try:
@@ -123,44 +106,6 @@ def versions() -> Mapping[str, str | None]:
     except EnvironmentProblemError:
         found["C compiler"] = None
     return found
-
-
-def probe(
-    way: WayIn, *, timeout: float = 120.0, run: Callable[[str, float], str] | None = None
-) -> tuple[ProbeResult, ...]:
-    """Settle each contradiction by a small experiment on the device, or say "not run".
-
-    Args:
-        way: The way in; experiments need `device`.
-        timeout: Seconds for one experiment.
-        run: Runs the probe of a key and returns what it observed; a process of its own when None.
-    """
-    if way.name != "device":
-        reason = f"needs an Ascend device; the way in is {way.name} ({way.why})"
-        return tuple(ProbeResult(question, "not run", reason) for question in CONTRADICTIONS)
-    return tuple(_probe_one(question, run or _in_own_process, timeout) for question in CONTRADICTIONS)
-
-
-def _probe_one(question: Contradiction, run: Callable[[str, float], str], timeout: float) -> ProbeResult:
-    try:
-        observed = run(question.key, timeout)
-    except EnvironmentProblemError as failed:
-        return ProbeResult(question, "failed", str(failed))
-    claimed = observed in {claim.observation for claim in question.claims}
-    return ProbeResult(question, "settled" if claimed else "open", observed, observed == question.followed)
-
-
-def _in_own_process(key: str, timeout: float) -> str:
-    """Run one probe on the device; a kernel fault or a hang then costs this experiment only."""
-    command = [sys.executable, "-m", "workbench.npu.probes", key, "npu:0"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout)
-    except subprocess.TimeoutExpired:
-        raise EnvironmentProblemError(f"probe {key} gave no answer in {timeout:g} s") from None
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise EnvironmentProblemError(f"probe {key} ended with exit code {done.returncode}: {last[:200]}")
-    return str(json.loads(done.stdout.strip().splitlines()[-1])["observed"])
 
 
 def _drifted() -> tuple[str, ...]:
