@@ -13,6 +13,8 @@ from tokenizers import Tokenizer
 
 from examples.tiny_pangu.heldout import Prompt, held_out_prompts
 from examples.tiny_pangu.recipe import Recipe, Workspace
+from examples.tiny_pangu.teacher_model import load_teacher
+from examples.tiny_pangu.train_teacher import held_out_loss, read_stream
 from reference.path import make_path
 from tracing.models import Tokenizer as WordTokenizer
 from tracing.settings import DecodeSettings
@@ -114,16 +116,18 @@ def summary(results: Sequence[Measured]) -> dict[str, float | int]:
 
 
 @torch.no_grad()
-def measure(_recipe: Recipe, workspace: Workspace) -> None:
+def measure(recipe: Recipe, workspace: Workspace) -> None:
     """Measure with the default tree (60 nodes, depth 7, top-k 10) and write `measured.json`."""
     loaded = load_pair(workspace.exported / "teacher", workspace.exported / "drafter")
     settings = DecodeSettings()
     path = make_path(loaded.pair, settings, dtype="float32", rung="cached")
     prompts = held_out_prompts(Tokenizer.from_file(str(workspace.tokenizer)))
     results = measure_prompts(path, loaded.tokenizer, prompts, settings.max_new_tokens)
+    teacher = load_teacher(recipe.shape, torch.load(workspace.teacher, weights_only=True))
     varied = [result for result in results if result.distinct >= NOT_REPETITIVE]
     data = {
         "settings": asdict(settings),
+        "held_out_loss": round(held_out_loss(teacher, read_stream(workspace.held_tokens)), 4),
         "all": summary(results),
         "not_repetitive": summary(varied),
         "code": summary([result for result in results if result.kind == "code"]),

@@ -10,6 +10,7 @@ from examples.tiny_pangu.corpus import build_corpus
 from examples.tiny_pangu.export_pair import export_pair
 from examples.tiny_pangu.generate import generate
 from examples.tiny_pangu.measure import measure
+from examples.tiny_pangu.model_card import write_model_card
 from examples.tiny_pangu.prompts import choose_prompts
 from examples.tiny_pangu.recipe import Recipe, Workspace
 from examples.tiny_pangu.train_drafter import train_drafter
@@ -53,6 +54,10 @@ def _prompts(recipe: Recipe, workspace: Workspace, _compiled: bool) -> None:
     choose_prompts(recipe, workspace)
 
 
+def _card(recipe: Recipe, workspace: Workspace, _compiled: bool) -> None:
+    write_model_card(recipe, workspace)
+
+
 STAGES = (
     Stage("corpus", lambda workspace: workspace.corpus_facts, _corpus),
     Stage("teacher", lambda workspace: workspace.teacher, _teacher),
@@ -61,6 +66,7 @@ STAGES = (
     Stage("export", lambda workspace: workspace.exported / "drafter" / "model.safetensors", _export),
     Stage("measure", lambda workspace: workspace.measured, _measure),
     Stage("prompts", lambda workspace: workspace.prompts / "two_turns.jsonl", _prompts),
+    Stage("card", lambda workspace: workspace.exported / "README.md", _card),
 )
 
 

@@ -1,0 +1,75 @@
+"""Write the model card from what the stages measured, so that no number in it is typed by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from examples.tiny_pangu.recipe import Phase, Recipe, Workspace
+
+TEMPLATE: Final = Path(__file__).with_name("model_card.md")
+
+
+def _phases(phases: tuple[Phase, ...]) -> str:
+    return ", then ".join(
+        f"{phase.steps} steps of {phase.batch_size} x {phase.num_tokens}" for phase in phases
+    )
+
+
+def _row(name: str, part: dict[str, Any]) -> str:
+    columns = ("num_prompts", "mean_over_steps", "mean_over_prompts", "stdev_over_prompts")
+    values = [str(part.get(key, "-")) for key in (*columns, "p10", "median", "p90", "min", "max")]
+    return f"| {name} | {' | '.join(values)} |\n"
+
+
+def _digests(directory: Path) -> str:
+    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.suffix != ".md")
+    lines = [
+        f"* `{path.relative_to(directory)}`: `{hashlib.sha256(path.read_bytes()).hexdigest()}`"
+        for path in files
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def model_card(recipe: Recipe, workspace: Workspace) -> str:
+    """Return the text of the card."""
+    facts = json.loads(workspace.corpus_facts.read_text(encoding="utf-8"))
+    measured = json.loads(workspace.measured.read_text(encoding="utf-8"))
+    shape, short, long = recipe.shape, recipe.generate_short, recipe.generate_long
+    names = {"all": "all", "not_repetitive": "not repetitive", "code": "code", "prose": "prose"}
+    num_prompts = len(measured["prompts"])
+    return TEMPLATE.read_text(encoding="utf-8").format(
+        num_layers=shape.num_layers,
+        hidden_size=shape.hidden_size,
+        num_heads=shape.num_heads,
+        num_kv_heads=shape.num_kv_heads,
+        vocab_size=shape.vocab_size,
+        draft_vocab_size=recipe.draft_vocab_size,
+        python=facts["python"],
+        train_files=facts["num_files"]["train"],
+        held_files=facts["num_files"]["held"],
+        train_tokens=facts["num_tokens"]["train"],
+        held_tokens=facts["num_tokens"]["held"],
+        seed=recipe.seed,
+        teacher_steps=_phases(recipe.teacher_phases),
+        drafter_steps=_phases(recipe.drafter_phases),
+        generated=" and ".join(f"{p.steps * p.batch_size} x {p.num_tokens} tokens" for p in (short, long)),
+        greedy=recipe.greedy_share,
+        temperature=recipe.temperature,
+        rollout_steps=recipe.rollout_steps,
+        rollout_decay=recipe.rollout_decay,
+        generated_share=recipe.generated_share,
+        aux_layers=", ".join(str(layer) for layer in shape.aux_layers),
+        num_prompts=num_prompts,
+        rows="".join(_row(name, measured[key]) for key, name in names.items()),
+        num_looping=num_prompts - measured["not_repetitive"]["num_prompts"],
+        held_out_loss=measured["held_out_loss"],
+        digests=_digests(workspace.exported),
+    )
+
+
+def write_model_card(recipe: Recipe, workspace: Workspace) -> None:
+    """Write `README.md` beside the exported pair."""
+    (workspace.exported / "README.md").write_text(model_card(recipe, workspace), encoding="utf-8")
