@@ -1,7 +1,7 @@
 """Faults placed by hand in a stage of either path end in the right stage, node and guilty path.
 
-Each test names the bug that it stands for; `faults` wraps one stage and nothing else, so the first finding must
-be of that stage. A clean run of the same setup is silent (`test_staged.py`).
+Each test wraps one stage and nothing else, so the first finding must be of that stage. A clean run of the
+same setup is silent (`test_staged.py`).
 """
 
 from __future__ import annotations

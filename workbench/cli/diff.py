@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracing.errors import UsageError
-from workbench.cli.decode_options import decode_options, eager_operators, format_option, settings_from
+from workbench.cli.decode_options import (
+    Function,
+    decode_options,
+    eager_operators,
+    format_option,
+    settings_from,
+)
 from workbench.report.text import render_text
 
 if TYPE_CHECKING:
@@ -34,7 +41,7 @@ HELP = {
 }
 
 
-def _choice(name: str) -> Any:
+def _choice(name: str) -> Callable[[Function], Function]:
     values = CHOICES[name]
     return click.option(
         name, type=click.Choice(values), default=values[0], show_default=True, help=HELP[name]

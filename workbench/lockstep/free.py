@@ -1,1 +1,186 @@
-"""Free lockstep: each path lives on its own outputs; emitted streams are compared by absolute position."""
+"""Free lockstep: each path lives on its own outputs; the emitted streams are compared by absolute position.
+
+Both paths decode greedily, so a different token after the same tokens is a fault or a near tie, and the truth
+at that one position decides. Step columns are compared only until they first differ: a tree that differs by a
+near tie inside the draft is no fault as long as the text is the same, so it is a warning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from invariants.run import Checker
+from tracing.finding import Finding
+from tracing.models import ModelPair
+from tracing.moment import Moment
+from tracing.reader import open_run
+from tracing.recorder import RunWriter
+from tracing.settings import DecodeSettings
+from tracing.stages import Accepted, Committed, DecodePath
+from workbench.judge.align import Alignment, StreamDifference, align
+from workbench.judge.align_columns import default_columns
+from workbench.judge.allowance import row_allowances
+from workbench.judge.coverage import count_step
+from workbench.judge.evidence import AcceptEvidence, CommitEvidence, StepEvidence
+from workbench.judge.notes import NearTie
+from workbench.judge.step import StepJudgement
+from workbench.judge.verdict import Tally
+from workbench.lockstep.alone import AloneRun
+from workbench.lockstep.host import host_floats
+from workbench.lockstep.ledger import Ledger
+from workbench.lockstep.progress import Progress
+from workbench.lockstep.referee import Referee
+from workbench.lockstep.turns import Turn
+from workbench.lockstep.watch import LiveWatch
+
+Tick = Callable[[int], None]
+RULE = "JUDGE-ALIGN-STREAM"
+
+
+class FreeRun:
+    """Decodes the turns on each path, one after the other, and compares what they recorded.
+
+    Attributes:
+        fused, reference: The two runs.
+        ledgers: Their books; the first one ends up with everything that was found.
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[DecodePath],
+        pair: ModelPair,
+        settings: DecodeSettings,
+        *,
+        writer: RunWriter,
+        checker: Checker,
+        tally: Tally,
+    ) -> None:
+        self._writer = writer
+        self._tally = tally
+        self.ledgers: list[Ledger] = []
+        self.runs: list[AloneRun] = []
+        for name, path in zip(("fused", "reference"), paths, strict=True):
+            traces = {name: writer.path(name, lacks=path.lacks, info=dict(path.info))}
+            ledger = Ledger(writer, traces, checker, tally, watched=name)
+            watch = LiveWatch(ledger.journal, ledger.check_before, refuse=True)
+            self.ledgers.append(ledger)
+            self.runs.append(AloneRun(path, settings, pair.eos_token_ids, ledger, watch))
+
+    def run(self, turns: Sequence[Turn], referee: Referee, dtype: str, tick: Tick) -> None:
+        """Decode on both paths, then compare."""
+        for run in self.runs:
+            run.run(turns, tick)
+        books = self.ledgers[0]
+        books.findings.extend(self.ledgers[1].findings)
+        books.finish()
+        alignment = self._align()
+        self._tally.add(_coverage(self._rows("fused"), alignment))
+        differences = [_warning(finding) for finding in alignment.findings() if finding.rule != RULE]
+        books.add(differences)
+        fused = {(one.prompt_id, one.turn): one for one in self.runs[0].finished}
+        for stream in alignment.streams:
+            self._settle(stream, fused[stream.prompt_id, stream.turn], referee, dtype)
+
+    def _align(self) -> Alignment:
+        recorded = open_run(self._writer.folder)
+        lacks = frozenset(
+            column for entry in recorded.manifest["paths"].values() for column in entry["lacks"]
+        )
+        columns = default_columns(bits=False, lacks=lacks)
+        return align(recorded.path("fused").batches(), recorded.path("reference").batches(), columns)
+
+    def _rows(self, name: str) -> Iterator[Mapping[str, Any]]:
+        return iter(open_run(self._writer.folder).path(name))
+
+    def _settle(self, stream: StreamDifference, fused: Progress, referee: Referee, dtype: str) -> None:
+        """Decide a different token by the truth at its position."""
+        text = [*fused.prompt, *fused.emitted]
+        prefix = text[: stream.position]
+        truth, *samples = (host_floats(rows.logits)[-1] for rows in referee.prefill(prefix))
+        allowance = 2 * float(
+            row_allowances(truth[None], tuple(one[None] for one in samples), dtype).largest[0]
+        )
+        best = int(np.argmax(truth))
+        gaps = {
+            path: np.inf if token is None else float(truth[best] - truth[token])
+            for path, token in (("fused", stream.left), ("reference", stream.right))
+        }
+        wrong = [path for path, gap in gaps.items() if gap > allowance]
+        moment = Moment(stream.prompt_id, stream.turn, 0, "accept")
+        if not wrong and stream.left is not None and stream.right is not None:
+            gap = max(gaps.values())
+            tie = NearTie(moment, "choice", stream.left, stream.right, gap, allowance, emitted=True)
+            self._tally.add_near_ties((tie,))
+            return
+        self.ledgers[0].add([_finding(stream, wrong, gaps, allowance)])
+
+
+def _finding(
+    stream: StreamDifference, wrong: Sequence[str], gaps: Mapping[str, float], allowance: float
+) -> Finding:
+    guilty = wrong[0] if len(wrong) == 1 else "both"
+    return Finding(
+        verdict="structural",
+        guilty=guilty,
+        prompt_id=stream.prompt_id,
+        turn=stream.turn,
+        step=0,
+        stage="accept",
+        column="emitted_token_ids",
+        fused=stream.left,
+        reference=stream.right,
+        allowance=allowance,
+        gap=max(gaps.values()),
+        rule=RULE,
+        message=(
+            f"after the same {stream.position} tokens the paths emit {stream.left} and {stream.right}; "
+            "rounding does not explain it"
+        ),
+    )
+
+
+def _warning(finding: Finding) -> Finding:
+    return replace(finding, severity="warning")
+
+
+def _coverage(rows: Iterator[Mapping[str, Any]], alignment: Alignment) -> StepJudgement:
+    """What the fused run exercised, counted from its recorded rows."""
+    judgement = StepJudgement("", checked=("emitted_token_ids",) if alignment.num_steps else ())
+    for row in rows:
+        judgement.coverage.update(count_step(_exercised(row)))
+    return judgement
+
+
+def _exercised(row: Mapping[str, Any]) -> StepEvidence:
+    accepted = Accepted(
+        accepted_nodes=row["accepted_nodes"],
+        final_token_id=row["final_token_id"],
+        emitted_token_ids=row["emitted_token_ids"],
+        path_indices=row["path_indices"],
+        stop_reason=row["stop_reason"],
+    )
+    committed = Committed(
+        committed_len=row["committed_len"],
+        committed_len_after=row["committed_len_after"],
+        commit_mode=row["commit_mode"],
+        commit_fallback=row["commit_fallback"],
+    )
+    return StepEvidence(
+        moment=Moment(row["prompt_id"], row["turn"], row["step"]),
+        accept=AcceptEvidence(
+            committed_len=row["committed_len"],
+            token_ids=row["token_ids"],
+            parents=row["parents"],
+            valid=row["valid"],
+            target_token_ids=row["target_token_ids"],
+            remaining=len(row["emitted_token_ids"]),
+            fused=accepted,
+        ),
+        commit=CommitEvidence(
+            committed_len=row["committed_len"], path_indices=row["path_indices"], committed=committed
+        ),
+    )

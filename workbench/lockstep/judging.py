@@ -10,6 +10,7 @@ import numpy as np
 
 from reference.search import DraftTruth
 from reference.teacher import TeacherRows
+from tracing.errors import UsageError
 from tracing.models import ModelPair
 from tracing.moment import Moment
 from tracing.stages import Accepted, Drafted, DraftLevel, Tensorized
@@ -60,6 +61,7 @@ class StepJudge:
         self._dtype = dtype
         self._prompt: list[int] = []
         self._before: Patient | None = None
+        self._missing: dict[str, str] = {}
         self.reference: ReferenceStep | None = None
         self.unjudged_steps = 0
 
@@ -71,6 +73,7 @@ class StepJudge:
     def begin_step(self, progress: Progress, results: StepResults) -> None:
         """Decide whether this step is judged, and keep a copy of the patient's state if it is."""
         judged = self._options.judges(progress.step)
+        self._missing = {}
         if not judged:
             self.reference, self._before = None, None
             self.unjudged_steps += 1
@@ -83,16 +86,23 @@ class StepJudge:
         """Let the reference do the same stage on the same values."""
         if self.reference is None:
             return
+        try:
+            self._follow(self.reference, stage, progress, results)
+        except UsageError as refusal:
+            # The reference cannot even be fed these values (a token outside the vocabulary, say).
+            self._missing[stage] = f"the reference refuses these values: {refusal}"
+
+    def _follow(self, reference: ReferenceStep, stage: str, progress: Progress, results: StepResults) -> None:
         if stage == "draft" and results.drafted is not None and "draft" not in results.foreign:
-            self._follow_draft(self.reference, progress, results.drafted)
+            self._follow_draft(reference, progress, results.drafted)
         elif stage == "tensorize" and results.drafted is not None:
-            self.reference.tensorized = self._referee.stages.tensorize(
+            reference.tensorized = self._referee.stages.tensorize(
                 results.drafted, results.committed_len, self._options.settings.tree_nodes
             )
         elif stage == "verify" and results.tensorized is not None:
-            self.reference.verified = self._referee.verify(progress.committed, results.tensorized)
+            reference.verified = self._referee.verify(progress.committed, results.tensorized)
         elif stage == "accept" and results.tensorized is not None and results.verified is not None:
-            self.reference.accepted = self._referee.stages.accept(
+            reference.accepted = self._referee.stages.accept(
                 results.tensorized,
                 results.verified.target_token_ids,
                 progress.remaining,

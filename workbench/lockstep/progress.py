@@ -18,6 +18,7 @@ class Progress:
     Attributes:
         prompt_id, turn: Where it stands.
         max_new_tokens: Tokens the turn may emit, the first root included.
+        prompt: What the turn was prefilled with.
         committed: Token ids whose K and V are committed, L of them.
         root: The last emitted token, not yet committed.
         features: Tapped teacher features of the committed rows, `[L, 3 * H_target]`, the patient's own.
@@ -31,6 +32,7 @@ class Progress:
     prompt_id: int
     turn: int
     max_new_tokens: int
+    prompt: list[int] = field(default_factory=list)
     committed: list[int] = field(default_factory=list)
     root: int = 0
     features: Any = None
@@ -47,6 +49,7 @@ class Progress:
 
     def enter(self, prompt: list[int], prefilled: Prefilled) -> None:
         """Take over what prefill gave; the root is the first token emitted by it."""
+        self.prompt = self.prompt or list(prompt)
         self.committed = list(prompt)
         self.root = int(prefilled.context_token_ids[-1])
         self.features = prefilled.features

@@ -63,9 +63,7 @@ class SecondLook:
         copy = self.before.snapshot()
         if copy is None or not all(copy.provides(stage) for stage in REPEATED[first.stage]):
             return StageJudgement()
-        again = StepResults(
-            committed_len=self.results.committed_len, tensorized=self.results.tensorized
-        )
+        again = StepResults(committed_len=self.results.committed_len, tensorized=self.results.tensorized)
         try:
             values = REPEATED[first.stage]
             if "draft" in values:

@@ -9,6 +9,7 @@ from typing import Any
 
 from invariants.context import RunContext
 from invariants.run import Checker
+from reference.path import make_path as make_reference
 from tracing.errors import SpecwbError
 from tracing.recorder import RunWriter
 from tracing.stages import DecodePath
@@ -17,10 +18,11 @@ from workbench.checkpoints.load import LoadedPair, load_pair
 from workbench.checkpoints.shipped import shipped_pair_dirs
 from workbench.fused.path import make_path
 from workbench.judge.verdict import Tally
-from workbench.lockstep.free import run_free
+from workbench.lockstep.free import FreeRun
 from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.load_path import checked_path, load_factory
+from workbench.lockstep.progress import Progress
 from workbench.lockstep.prompts import read_prompts
 from workbench.lockstep.referee import ONE_ABOVE, REFERENCE_LACKS, Referee
 from workbench.lockstep.staged import StagedRun
@@ -29,6 +31,8 @@ from workbench.lockstep.turns import Turn, plan_turns
 from workbench.report.summary import RunSummary
 
 Tick = Callable[[int], None]
+Decoded = tuple[list[Progress], Ledger, int]
+"""Turns, books, and the number of steps that were not judged."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,44 +133,92 @@ def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummar
 
 
 def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> RunSummary:
-    loaded, options, path = session.loaded, request.options, session.path
-    if options.mode == "free":
-        return run_free(session, request, run, tick)
-    context = RunContext.from_settings(
-        options.settings,
-        vocab_size=loaded.pair.teacher.vocab_size,
-        eos_token_ids=loaded.pair.eos_token_ids,
-        max_positions=loaded.pair.teacher.max_position_embeddings,
-    )
+    pair, settings = session.loaded.pair, request.options.settings
     referee = Referee(
-        loaded.pair,
-        options.settings,
+        pair,
+        settings,
         patient_dtype=session.dtype,
         rung=request.rung,
         device=request.reference_device,
-        num_samples=options.num_samples,
+        num_samples=request.options.num_samples,
     )
+    tally = Tally(chain=settings.top_k == 1)
+    books = Books(run, referee, tally, tick)
+    decode = _free if request.options.mode == "free" else _staged
+    finished, ledger, unjudged_steps = decode(session, request, books)
+    return sum_up(
+        tally.verdict(),
+        finished,
+        ledger,
+        session.loaded.tokenizer.decode,
+        run=run.folder,
+        unjudged_steps=unjudged_steps,
+        manifest={
+            "path": dict(session.path.info),
+            "reference": referee.info,
+            "way_in": dict(request.way_in),
+        },
+    )
+
+
+def _context(session: Session, request: DiffRequest) -> RunContext:
+    pair = session.loaded.pair
+    return RunContext.from_settings(
+        request.options.settings,
+        vocab_size=pair.teacher.vocab_size,
+        eos_token_ids=pair.eos_token_ids,
+        max_positions=pair.teacher.max_position_embeddings,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What both modes write into.
+
+    Attributes:
+        run: The folder being written.
+        referee: The reference beside the patient.
+        tally: The verdict so far.
+        tick: Told of each emitted token.
+    """
+
+    run: RunWriter
+    referee: Referee
+    tally: Tally
+    tick: Tick
+
+
+def _staged(session: Session, request: DiffRequest, books: Books) -> Decoded:
+    path = session.path
     traces = {
-        "fused": run.path("fused", lacks=path.lacks, info=dict(path.info)),
-        "reference": run.path("reference", lacks=REFERENCE_LACKS, info=referee.info),
+        "fused": books.run.path("fused", lacks=path.lacks, info=dict(path.info)),
+        "reference": books.run.path("reference", lacks=REFERENCE_LACKS, info=books.referee.info),
     }
-    tally = Tally(chain=options.settings.top_k == 1)
-    ledger = Ledger(run, traces, Checker(context), tally)
-    staged = StagedRun(path, referee, loaded.pair, options, ledger, dtype=session.dtype)
+    ledger = Ledger(books.run, traces, Checker(_context(session, request)), books.tally)
+    staged = StagedRun(path, books.referee, session.loaded.pair, request.options, ledger, dtype=session.dtype)
     try:
-        staged.run(session.turns, tick)
+        staged.run(session.turns, books.tick)
     finally:
         ledger.abandon_step()
     ledger.finish()
-    return sum_up(
-        tally.verdict(),
-        staged.finished,
-        ledger,
-        loaded.tokenizer.decode,
-        run=run.folder,
-        unjudged_steps=staged.judge.unjudged_steps,
-        manifest={"path": dict(path.info), "reference": referee.info, "way_in": dict(request.way_in)},
+    return staged.finished, ledger, staged.judge.unjudged_steps
+
+
+def _free(session: Session, request: DiffRequest, books: Books) -> Decoded:
+    pair, settings = session.loaded.pair, request.options.settings
+    reference = make_reference(
+        pair, settings, device=request.reference_device, dtype=books.referee.truth_dtype, rung=request.rung
     )
+    free = FreeRun(
+        (session.path, reference),
+        pair,
+        settings,
+        writer=books.run,
+        checker=Checker(_context(session, request)),
+        tally=books.tally,
+    )
+    free.run(session.turns, books.referee, session.dtype, books.tick)
+    return free.runs[0].finished, free.ledgers[0], 0
 
 
 def _weights_unchanged(loaded: LoadedPair) -> bool:
