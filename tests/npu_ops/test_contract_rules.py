@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.npu_ops.broken import BROKEN, FIA_BROKEN, TREE_BROKEN, packed_paged
+from tests.npu_ops.broken import BROKEN
+from tests.npu_ops.broken_attention import FIA_BROKEN, TREE_BROKEN, packed_paged
 from tests.npu_ops.calls import FIA, FIA_V2, LEGAL, compressed, decode, dense, masked, packed_v2, paged
 from tracing.errors import ContractError, UsageError
 from workbench.npu.contracts import CHECKS, RULES, NotModelledError

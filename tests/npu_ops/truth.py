@@ -53,6 +53,24 @@ def attention(
     )
 
 
+def bottom_right(rows: int, columns: int) -> Tensor:
+    """Causal, bool [rows, columns], True attends."""
+    return torch.ones(rows, columns, dtype=torch.bool).tril(columns - rows)
+
+
+def tree(rows: int, columns: int, seed: int = 0) -> Tensor:
+    """A random tree over the last `rows` columns: the prefix, the ancestors and the node itself attend."""
+    generator = torch.Generator().manual_seed(seed)
+    visible = torch.zeros(rows, columns, dtype=torch.bool)
+    visible[:, : columns - rows] = True
+    for node in range(rows):
+        if node:
+            parent = int(torch.randint(node, (), generator=generator))
+            visible[node, columns - rows :] = visible[parent, columns - rows :]
+        visible[node, columns - rows + node] = True
+    return visible
+
+
 def assert_near(out: Tensor, lse: Tensor | None, truth: Truth, note: Any = "") -> None:
     """Assert that out [S, N, D_v] and lse [S, N] are within what the stated roundings allow.
 

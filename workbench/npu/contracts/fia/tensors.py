@@ -25,6 +25,13 @@ DTYPE = _rule(
 DTYPE_EQUAL = _rule(
     id="NPU-FIA-DTYPE-EQUAL", argument="key", sentence="key and value in the query's dtype", source=_HOST
 )
+DEVICE = _rule(
+    id="NPU-FIA-DEVICE",
+    argument="key",
+    sentence="every tensor on the query's device",
+    source="dispatcher of torch_npu: one meta tensor sends the whole call to the shape function",
+    device="an error, or a result that was never computed",
+)
 CONTIGUOUS = _rule(id="NPU-FIA-CONTIGUOUS", argument="query", sentence="a contiguous tensor", source=_PAGE)
 LAYOUT = _rule(id="NPU-FIA-LAYOUT", argument="input_layout", sentence=f"one of {LAYOUTS}", source=_PAGE)
 HEADS = _rule(id="NPU-FIA-HEADS", argument="num_heads", sentence="at least 1", source=_HOST)
@@ -121,6 +128,7 @@ def check_layout(call: FiaCall) -> None:
     call.need(is_half_or_relaxed(call.query), DTYPE, call.query.dtype)
     for name, tensor in (("key", call.key), ("value", call.value)):
         call.need(tensor.dtype is call.query.dtype, DTYPE_EQUAL, tensor.dtype, name)
+    check_devices(call)
     call.need(call.input_layout in LAYOUTS, LAYOUT, call.input_layout)
     call.need(call.query.dim() == len(input_layout(call.input_layout)), RANK, call.query)
     for name, tensor in (("query", call.query), ("key", call.key), ("value", call.value)):
@@ -131,6 +139,14 @@ def check_layout(call: FiaCall) -> None:
     call.need(call.num_heads <= kv_heads * 64, GQA_RATIO, f"{call.num_heads} / {kv_heads}")
     call.need(call.num_heads <= 256, LIMIT_HEADS, call.num_heads)
     check_heads(call, "query", call.num_heads)
+
+
+def check_devices(call: FiaCall) -> None:
+    """Check that every tensor lies where the query does."""
+    for name in ("key", "value", "atten_mask", "block_table", "pse_shift", "learnable_sink"):
+        tensor = getattr(call, name)
+        if tensor is not None:
+            call.need(tensor.device == call.query.device, DEVICE, tensor.device, name)
 
 
 def check_heads(call: FiaCall, name: str, heads: int) -> None:
