@@ -85,7 +85,7 @@ def other_candidate(step: StepEvidence) -> StepEvidence:
 
 
 def swapped_beams(step: StepEvidence) -> StepEvidence:
-    """Level 2 keeps its beams in the wrong order, the rest follows; the reference is asked over those beams."""
+    """Level 2 keeps its beams in the wrong order; the reference is asked over those beams."""
     levels = list(step.draft.fused.levels)
     truths = list(step.draft.levels)
     order = [1, 0, 2]

@@ -28,13 +28,13 @@ from workbench.judge.step import judge_step
 from workbench.judge.verify import judge_verify
 
 BUDGET = 6 * 0.5 + 4 * 2.0**-20
-"""Allowance of a row of magnitude 8 whose only sample is off by a half (pooled over itself)."""
+"""Allowance of a row of magnitude 8 whose only sample is off by a half everywhere (pooled over itself)."""
 
 
 def two_tokens(gap: float, shift: float, choice: int) -> VerifyEvidence:
-    """One node; token 1 truly leads token 0 by `gap`; the fused row moves the two towards each other by `shift`."""
+    """One node; token 1 truly leads token 0 by `gap`; the fused row moves each by `shift` to the other."""
     truth = np.array([[8.0 - gap, 8.0, -8.0, -8.0]])
-    sample = truth + np.array([[0, 0, 0.5, 0]])
+    sample = truth + np.array([[-0.5, -0.5, 0.5, 0.5]])
     fused = truth + np.array([[shift, -shift, 0, 0]])
     return VerifyEvidence(
         committed_len=1,
@@ -63,7 +63,7 @@ def test_just_beyond_it_is_none() -> None:
     assert rules_of(judgement.findings) == {"JUDGE-VERIFY-LOGITS"}
 
 
-@given(st.floats(0.0, 50.0), st.floats(0.0, 50.0))
+@given(st.floats(0.0, 15.0), st.floats(0.0, 50.0))
 def test_a_bigger_bug_is_never_a_nearer_tie(gap: float, shift: float) -> None:
     """However the two logits move, a different choice is either inside the allowance or a finding."""
     evidence = two_tokens(gap, shift, choice=0)
@@ -113,7 +113,7 @@ def _tie_at(step: StepEvidence, node: int) -> StepEvidence:
     ours = int(step.verify.fused.target_token_ids[node])
     other = 0 if ours != 0 else 1
     truth = changed(logits.truth, (node, other), logits.truth[node, ours] + 1e-9)
-    fused = changed(logits.fused, (node, other), logits.fused[node, ours] - 1e-7)
+    fused = changed(logits.fused, (node, other), logits.fused[node, ours] - 1e-5)
     samples = tuple(changed(one, (node, other), one[node, ours]) for one in logits.samples)
     logits = replace(logits, truth=truth, fused=fused, samples=samples)
     reference = replace(step.verify.reference, target_token_ids=truth.argmax(-1))
@@ -184,7 +184,7 @@ def test_a_candidate_left_out_is_a_near_tie_only_within_the_allowance(gap: float
     """Budget of a row is about 6 x 0.01, so two tokens of it may be 0.12 apart; 0.1 needs both to move."""
     truth = [[-0.5, -1.5, -1.5 - gap, -8.0]]
     own = [[-0.5, -1.5 - gap / 2 - 0.001, -1.5 - gap / 2, -8.0]]
-    judgement = drafted(small_draft(truth, own, tree_nodes=3, depth=0))
+    judgement = drafted(small_draft([truth], [own], tree_nodes=3, depth=0))
     assert [near_tie.kind for near_tie in judgement.near_ties if near_tie.kind == "candidate"] == [
         "candidate"
     ] * near
@@ -250,7 +250,7 @@ def test_a_wrong_score_is_reported_once_and_not_on_its_children() -> None:
 
 
 def test_allowances_add_up_along_a_path() -> None:
-    """Each level may add its own error: 0.05 twice passes at depth 2 and fails at depth 1 (budget 0.06 each)."""
+    """Each level adds its own error: 0.05 twice passes at depth 2, 0.1 at depth 1 does not (budget 0.06)."""
     one = [[-1.0, -2.0, -9.0, -9.0]] * 2
     shifted = [[-1.05, -2.0, -9.0, -9.0], [-1.0, -2.0, -9.0, -9.0]]
     root = [[-0.55, -1.5, -3.0, -8.0]]
