@@ -98,20 +98,30 @@ def scan_frame(data: memoryview, start: int) -> Frame | None:
     raise CorruptFrameError(f"frame at byte {start} is larger than {MAX_FRAME_BYTES} bytes")
 
 
-def decode_schema(frame: bytes) -> pa.Schema:
-    """Return the schema of a proven schema frame.
+def decode_columns(frame: bytes, expected: pa.Schema) -> dict[str, int]:
+    """Return the number of each expected column that a proven schema frame has.
+
+    Columns may be missing (older file) or unknown (newer minor version); unknown ones are never unpacked.
 
     Raises:
-        CorruptFrameError: Arrow does not accept it.
+        CorruptFrameError: Arrow does not accept it, or a column is of another type than it must be.
     """
     try:
-        return pa.ipc.read_schema(pa.py_buffer(frame))
+        fields = [(field.name, field.type) for field in pa.ipc.read_schema(pa.py_buffer(frame))]
     except (pa.ArrowException, OSError, ValueError) as problem:
         raise CorruptFrameError(f"schema cannot be read: {_first_line(problem)}") from None
+    numbers: dict[str, int] = {}
+    for number, (name, kind) in enumerate(fields):
+        if name not in expected.names:
+            continue
+        if name in numbers or kind != expected.field(name).type:
+            raise CorruptFrameError(f"column {name} is {kind}, not {expected.field(name).type}")
+        numbers[name] = number
+    return numbers
 
 
-def decode_batch(schema_frame: bytes, frame: bytes, columns: list[int] | None = None) -> pa.RecordBatch:
-    """Return the batch of a proven frame, with only the given columns (by number) unpacked.
+def decode_batch(schema_frame: bytes, frame: bytes, columns: list[int]) -> pa.RecordBatch:
+    """Return the batch of a proven frame, with only the columns of these numbers unpacked.
 
     Raises:
         CorruptFrameError: It unpacks to too much, or Arrow does not accept it.

@@ -132,7 +132,7 @@ def _apply(content: JournalContent, entry: Entry) -> None:
             _apply_step(content, entry)
         else:
             raise CorruptFrameError(f"unknown record kind {entry.kind}")
-    except (KeyError, ValueError, TypeError, AttributeError):
+    except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
         raise CorruptFrameError("a record lacks what its kind must have") from None
 
 
@@ -143,6 +143,8 @@ def _tokens(described: Any) -> dict[int, bytes | None]:
 def _apply_step(content: JournalContent, entry: Entry) -> None:
     uid = int(entry.facts["uid"])
     prompt_id, turn, step = (int(part) for part in entry.facts["at"])
+    if not all(-(1 << 31) <= part < 1 << 31 for part in (prompt_id, turn, step)):
+        raise ValueError("a key is out of range")
     before = content.open_steps.get(uid)
     columns = {**(before.columns if before else {}), **entry.columns}
     if entry.kind == journal_frames.STAGE:

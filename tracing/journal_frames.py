@@ -136,7 +136,10 @@ def _value(name: str, described: Any, arrays: _Arrays) -> Value:
     if described is None:
         return None
     if column.kind == "sites":
-        return tuple((str(site), int(low), int(high), int(bound)) for site, low, high, bound in described)
+        sites = tuple((str(site), int(low), int(high), int(bound)) for site, low, high, bound in described)
+        if not all(_fits("int64", number) for site in sites for number in site[1:]):
+            raise ValueError("a site is out of range")
+        return sites
     if not column.is_list:
         return _scalar(column, described)
     size, has_missing, shape = described
@@ -145,9 +148,16 @@ def _value(name: str, described: Any, arrays: _Arrays) -> Value:
     return Cells(values, missing, tuple(shape))
 
 
+def _fits(kind: str, number: int) -> bool:
+    if kind == "bool":
+        return True
+    limits = np.iinfo(NUMPY_DTYPES[kind])
+    return int(limits.min) <= number <= int(limits.max)
+
+
 def _scalar(column: Column, described: Any) -> Value:
     wanted: type = {"bool": bool, "string": str, "dictionary": str}.get(column.kind, int)
-    if type(described) is not wanted:
-        raise ValueError(f"{column.name} is no {wanted.__name__}")
+    if type(described) is not wanted or (isinstance(described, int) and not _fits(column.kind, described)):
+        raise ValueError(f"{column.name} is no {column.kind}")
     value: Value = described  # type: ignore[assignment]
     return value

@@ -13,14 +13,12 @@ import pyarrow as pa
 from tracing.batches import batch_of_rows
 from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
 from tracing.errors import TraceError
-from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError, TornFrameError
+from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError
 from tracing.journal import JournalContent, read_journal
 from tracing.moment import Moment
 from tracing.rows import row_of_batch, row_of_values
 from tracing.schema import arrow_schema, arrow_type, column_named
 from tracing.stream_reader import StreamReader
-from tracing.values import Value
-from tracing.writer import MAX_BATCH_STEPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +50,15 @@ class PathReader:
         entry: The path's entry in the manifest: `level`, `lacks`, `info`, counts.
         stream: The sealed file.
         journal: What the journal holds; empty for a closed run.
-        problems: Sentences about what is damaged; empty for a whole path, running or closed.
+        damage: Sentences about what is not as it was written, by file name; a file that only ends early, as
+            after `kill -9`, has none.
     """
 
     def __init__(self, folder: Path, name: str, entry: Mapping[str, Any], run_id: str) -> None:
         self.name = name
         self.entry = dict(entry)
         self.journal = JournalContent()
-        self.problems: list[str] = []
+        self.damage: dict[str, list[str]] = {}
         self._run_id = run_id
         self._tail = batch_of_rows([])
         self._cached: tuple[pa.RecordBatch, int] | None = None
@@ -67,7 +66,7 @@ class PathReader:
         self._journal_path = folder / f"{name}.journal"
         # The journal is read before the stream: rows leave it only once they are in the stream.
         self.journal = self._read_journal()
-        self.stream = StreamReader(folder / f"{name}.arrows")
+        self.stream = StreamReader(folder / f"{name}.arrows", arrow_schema())
         self._settle()
 
     def refresh(self, entry: Mapping[str, Any] | None = None) -> int:
@@ -171,7 +170,7 @@ class PathReader:
         if row >= self.stream.num_rows:
             return self._tail.select(names), self.stream.num_rows
         number, within = self.stream.locate(row)
-        present = set(self.stream.schema.names) if self.stream.schema is not None else set()
+        present = self.stream.columns or {}
         batch = self.stream.read(number, [name for name in names if name in present])
         arrays = [
             batch.column(name)
@@ -189,38 +188,39 @@ class PathReader:
         except FileNotFoundError:
             return JournalContent()
         except OSError as problem:
-            return JournalContent(problem=TornFrameError(f"cannot be read: {problem.strerror or problem}"))
+            return JournalContent(problem=CorruptFrameError(f"cannot be read: {problem.strerror or problem}"))
 
     def _settle(self) -> None:
         """Line the journal's rows up after the sealed ones and say what does not fit."""
         self._cached, self._rows_by_key = None, None
-        self.problems = [f"{self.stream.path.name}: {sentence}" for sentence in self.stream.bad]
-        self._check_schema()
-        first = self._sealed_rows()
-        rows: list[Mapping[str, Value]] = []
-        while first + len(rows) in self.journal.rows:
-            rows.append(self.journal.rows[first + len(rows)])
-        beyond = sum(number >= first + len(rows) for number in self.journal.rows)
-        if beyond:
-            self.problems.append(f"{self._journal_path.name}: {beyond} steps do not follow the sealed ones")
-        self._tail = batch_of_rows(rows)
-        if len(rows) > 4 * MAX_BATCH_STEPS:
-            self.problems.append(f"{self._journal_path.name}: holds {len(rows)} unsealed steps")
+        first = self._num_sealed()
+        unsealed = sorted(number for number in self.journal.rows if number >= first)
+        self._tail = batch_of_rows([self.journal.rows[number] for number in unsealed])
+        self.damage = {self.stream.path.name: self._stream_damage()}
+        if isinstance(self.journal.problem, CorruptFrameError):
+            self.damage[self._journal_path.name] = [str(self.journal.problem)]
 
-    def _sealed_rows(self) -> int:
+    @property
+    def problems(self) -> list[str]:
+        """All sentences of `damage`; empty for a whole path, running, closed or killed."""
+        return [f"{name}: {sentence}" for name, sentences in self.damage.items() for sentence in sentences]
+
+    def _stream_damage(self) -> list[str]:
+        stream = self.stream
+        found = list(stream.bad)
+        is_closed = "bytes" in self.entry
+        if stream.problem is not None and (is_closed or isinstance(stream.problem, CorruptFrameError)):
+            found.append(str(stream.problem))
+        run_id = stream.facts.get("run")
+        if self._run_id and run_id is not None and run_id != self._run_id:
+            found.append("belongs to another run than the manifest")
+        if is_closed and stream.end is None and not found:
+            found.append("has no end record")
+        return found
+
+    def _num_sealed(self) -> int:
         """Return the number of the first row that no batch holds, counting those of damaged batches."""
         if not self.stream.batches:
             return 0
         facts = self.stream.batches[-1].facts
         return int(facts["first_row"]) + int(facts["num_rows"])
-
-    def _check_schema(self) -> None:
-        schema, facts = self.stream.schema, self.stream.facts
-        if schema is None:
-            return
-        for name in schema.names:
-            column = COLUMN_BY_NAME.get(name)
-            if column is not None and schema.field(name).type != arrow_type(column):
-                self.problems.append(f"{self.stream.path.name}: column {name} is {schema.field(name).type}")
-        if self._run_id and facts.get("run") != self._run_id:
-            self.problems.append(f"{self.stream.path.name}: belongs to another run than the manifest")

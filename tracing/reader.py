@@ -15,7 +15,7 @@ from tracing.manifest import read_manifest
 from tracing.moment import Moment
 from tracing.path_reader import InProgressStep, PathReader
 from tracing.stream_reader import StreamReader
-from tracing.vocabulary import VOCABULARY_NAME
+from tracing.vocabulary import VOCABULARY_NAME, VOCABULARY_SCHEMA
 
 __all__ = ["InProgressStep", "PathReader", "Run", "open_run"]
 
@@ -140,7 +140,7 @@ class Run:
         file = self.folder / VOCABULARY_NAME
         if not file.exists():
             return found
-        stream = StreamReader(file)
+        stream = StreamReader(file, VOCABULARY_SCHEMA)
         if stream.problem is not None:
             self.problems.append(f"{VOCABULARY_NAME}: {stream.problem}")
         for number in range(len(stream.batches)):

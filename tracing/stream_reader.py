@@ -21,9 +21,13 @@ _WINDOW: Final = 1 << 20
 class StreamReader:
     """Frames of one file, read piece by piece; `refresh` goes on where a growing file has more.
 
+    Args:
+        path: The file.
+        expected: Schema that this version knows; only its columns are ever unpacked.
+
     Attributes:
         path: The file.
-        schema: Schema of its batches, None while its schema frame is unreadable.
+        columns: Number of each expected column that the file has, None while its schema is unreadable.
         facts: What the schema frame says: `format`, `run`, ...
         batches: Proven batches in order.
         end: Facts of the end record, None without one.
@@ -33,9 +37,10 @@ class StreamReader:
         last_crc: Checksum of the last proven frame.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, expected: pa.Schema) -> None:
         self.path = path
-        self.schema: pa.Schema | None = None
+        self.columns: dict[str, int] | None = None
+        self._expected = expected
         self.facts: dict[str, Any] = {}
         self.batches: list[Frame] = []
         self.end: dict[str, Any] | None = None
@@ -73,19 +78,19 @@ class StreamReader:
                 while self.end is None and self._next_frame(file):
                     pass
         except OSError as problem:
-            self.problem = TornFrameError(f"{self.path.name} cannot be read: {problem.strerror or problem}")
+            self.problem = CorruptFrameError(f"cannot be read: {problem.strerror or problem}")
         except (TornFrameError, CorruptFrameError) as problem:
             self.problem = problem
 
     def read(self, number: int, names: Sequence[str] | None = None) -> pa.RecordBatch:
-        """Return one proven batch, with all columns or those named, in file order.
+        """Return one proven batch with all known columns of the file, or those named, in file order.
 
         Raises:
             CorruptFrameError: Arrow does not accept it, or it is not as long as it says.
         """
         frame = self.batches[number]
-        schema = self._known_schema()
-        wanted = None if names is None else [schema.get_field_index(name) for name in names]
+        columns = self.columns or {}
+        wanted = [columns[name] for name in (columns if names is None else names)]
         with self.path.open("rb") as file:
             data = _read_at(file, frame.start, frame.stop - frame.start)
         batch = frames.decode_batch(self._schema_frame, data, wanted)
@@ -98,23 +103,18 @@ class StreamReader:
         number = bisect.bisect_right(self._first_rows, row) - 1
         return number, row - self._first_rows[number]
 
-    def _known_schema(self) -> pa.Schema:
-        if self.schema is None:
-            raise CorruptFrameError(f"{self.path.name} has no readable schema")
-        return self.schema
-
     def _next_frame(self, file: Any) -> bool:
         """Prove one more frame; False at the end of the bytes."""
         start = self.num_bytes
         if self.size <= start:
-            if self.schema is None:
+            if self.columns is None:
                 raise TornFrameError("holds no schema")
             return False
         try:
             frame, data = _scan(file, start)
         except CorruptFrameError as problem:
             resume_at = problem.resume_at
-            if resume_at is None or self.schema is None:
+            if resume_at is None or self.columns is None:
                 raise
             self.bad.append(f"batch {len(self.batches) + len(self.bad)}: {problem}")
             self.num_bytes, self.last_crc = resume_at, ""
@@ -125,9 +125,9 @@ class StreamReader:
         return True
 
     def _take(self, file: Any, frame: Frame, data: bytes) -> None:
-        if self.schema is None:
+        if self.columns is None:
             check_format(frame.facts.get("format"), self.path.name)
-            self.schema = frames.decode_schema(data)
+            self.columns = frames.decode_columns(data, self._expected)
             self.facts, self._schema_frame = frame.facts, data
         elif frame.facts.get("kind") == "batch":
             self._check_batch(frame)

@@ -16,7 +16,7 @@ from tracing.manifest import MANIFEST_NAME
 from tracing.path_reader import InProgressStep, PathReader
 from tracing.reader import Run, open_run
 from tracing.stream_reader import StreamReader
-from tracing.vocabulary import VOCABULARY_NAME
+from tracing.vocabulary import VOCABULARY_NAME, VOCABULARY_SCHEMA
 
 STATES: Final = ("complete", "truncated", "torn", "corrupt")
 """From best to worst. `truncated`: cut at a clean boundary, or never closed; `torn`: cut inside a record;
@@ -113,22 +113,20 @@ def _manifest_health(run: Run) -> FileHealth:
 
 def _path_health(path: PathReader) -> Iterator[FileHealth]:
     closed = path.entry if "bytes" in path.entry else None
+    name = path.stream.path.name
     state, message = _stream_state(path.stream, closed, path.journal.head)
-    others = [problem for problem in path.problems if problem.startswith(path.stream.path.name)]
-    if others:
-        state, message = "corrupt", "; ".join(others)
-    yield FileHealth(path.stream.path.name, state, message, f"{path.stream.num_rows} steps")
+    if state == "complete" and path.damage[name]:
+        state, message = "corrupt", "; ".join(path.damage[name])
+    yield FileHealth(name, state, message, f"{path.stream.num_rows} steps")
     yield from _journal_health(path, is_closed=closed is not None or path.stream.end is not None)
 
 
 def _journal_health(path: PathReader, *, is_closed: bool) -> Iterator[FileHealth]:
     name = f"{path.name}.journal"
     journal = path.journal
-    others = [problem for problem in path.problems if problem.startswith(name)]
     readable = f"{path.num_steps - path.stream.num_rows} more steps"
-    if journal.problem is not None or others:
-        message = "; ".join([*([str(journal.problem)] if journal.problem else []), *others])
-        yield FileHealth(name, _state_of(journal.problem), message, readable)
+    if journal.problem is not None:
+        yield FileHealth(name, _state_of(journal.problem), str(journal.problem), readable)
     elif journal.head is not None:
         yield FileHealth(name, "complete", "", readable)
     elif not is_closed:
@@ -159,10 +157,17 @@ def _stream_state(
         changed = isinstance(promised, int) and stream.num_bytes < promised <= stream.size
         return ("corrupt" if changed else "torn"), str(stream.problem)
     if stream.end is None:
-        return "truncated", "has no end record"
+        return "truncated", _end_is_missing(stream, head)
     if closed is not None and (closed.get("crc32"), promised) != (stream.last_crc, stream.num_bytes):
         return "corrupt", "is not the file that the manifest lists"
     return "complete", ""
+
+
+def _end_is_missing(stream: StreamReader, head: Mapping[str, Any] | None) -> str:
+    sealed = (head or {}).get("rows", 0)
+    if isinstance(sealed, int) and sealed > stream.num_rows:
+        return f"{sealed - stream.num_rows} sealed steps are missing"
+    return "has no end record"
 
 
 def _undecodable(stream: StreamReader) -> str:
@@ -191,7 +196,7 @@ def _vocabulary_health(run: Run) -> Iterator[FileHealth]:
     path = run.folder / VOCABULARY_NAME
     if not isinstance(closed, dict) and not path.exists():
         return
-    stream = StreamReader(path)
+    stream = StreamReader(path, VOCABULARY_SCHEMA)
     state, message = _stream_state(stream, closed if isinstance(closed, dict) else None, None)
     run_id = run.manifest.get("run_id")
     if state == "complete" and run_id is not None and stream.facts.get("run") != run_id:
