@@ -74,29 +74,38 @@ def test_mode_0_without_a_mask_ignores_the_band() -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 def test_tree_mode_shows_the_prefix_and_reads_the_square(packed: bool) -> None:
-    """Sparse mode 9, behind its capability: the mask covers the last Q_S columns of each request."""
-    rows, columns, heads, dim = 5, 12, 2, 64
-    visible = [tree(rows, columns, seed) for seed in (1, 2)]
-    squares = torch.stack([~each[:, -rows:] for each in visible])
-    query, key, value = (numbers(2, size, heads, dim, seed=size) for size in (rows, columns, columns + 1))
-    value = value[:, :columns].contiguous()
+    """Sparse mode 9, behind its capability: the mask covers the last Q_len columns of each request.
+
+    Packed requests differ in length, so that each square has its own stride; dense ones have unequal prefixes.
+    """
+    query_lens, kv_lens, dim = ([5, 3], [12, 7], 64) if packed else ([5, 5], [12, 9], 64)
+    visible = [tree(rows, columns, columns) for rows, columns in zip(query_lens, kv_lens, strict=True)]
+    squares = [~each[:, -len(each) :] for each in visible]
+    query = numbers(2, 5, 2, dim, seed=1)
+    key, value = numbers(2, 12, 2, dim, seed=2), numbers(2, 12, 2, dim, seed=3)
+    used = [
+        [each[i, :length] for i, length in enumerate(lengths)]
+        for each, lengths in ((query, query_lens), (key, kv_lens), (value, kv_lens))
+    ]
     if packed:
-        squares = squares.flatten()
-        lengths: dict[str, Any] = {
-            "actual_seq_qlen": [rows, 2 * rows],
-            "actual_seq_kvlen": [columns, 2 * columns],
+        inputs = [torch.cat(parts) for parts in used]
+        mask = torch.cat([square.flatten() for square in squares])
+        options: dict[str, Any] = {
+            "actual_seq_qlen": [5, 8],
+            "actual_seq_kvlen": [12, 19],
             "input_layout": "TND",
         }
-        inputs = [tensor.flatten(0, 1) for tensor in (query, key, value)]
     else:
-        lengths, inputs = {"input_layout": "BSND"}, [query, key, value]
+        inputs, mask = [query, key, value], torch.stack(squares)
+        options = {"actual_seq_kvlen": kv_lens, "input_layout": "BSND"}
     with use_capabilities(["tree_mask_gqa"]):
         out, _ = fia_v2(
-            *inputs, atten_mask=squares, sparse_mode=9, num_query_heads=heads, softmax_scale=0.125, **lengths
+            *inputs, atten_mask=mask, sparse_mode=9, num_query_heads=2, softmax_scale=0.125, **options
         )
-    results = out.view(2, rows, heads, dim)
-    for i in range(2):
-        assert_near(results[i], None, attention(query[i], key[i], value[i], 0.125, visible[i]))
+    results = out.split(query_lens) if packed else list(out)
+    for i, result in enumerate(results):
+        truth = attention(used[0][i], used[1][i], used[2][i], 0.125, visible[i])
+        assert_near(result, None, truth)
 
 
 def test_bias_and_sink() -> None:
