@@ -76,7 +76,7 @@ def test_mode_0_without_a_mask_ignores_the_band() -> None:
 def test_tree_mode_shows_the_prefix_and_reads_the_square(packed: bool) -> None:
     """Sparse mode 9, behind its capability: the mask covers the last Q_len columns of each request.
 
-    Packed requests differ in length, so that each square has its own stride; dense ones have unequal prefixes.
+    Packed requests differ in length, so that each square has its own stride; dense ones differ in prefix.
     """
     query_lens, kv_lens, dim = ([5, 3], [12, 7], 64) if packed else ([5, 5], [12, 9], 64)
     visible = [tree(rows, columns, columns) for rows, columns in zip(query_lens, kv_lens, strict=True)]
