@@ -9,6 +9,7 @@ from invariants.catalogue import BY_ID
 from invariants.context import RunContext
 from invariants.counts import Counts
 from invariants.evaluate import Evaluation
+from invariants.facts import facts_of
 from invariants.inputs import Inputs, Row
 from invariants.live import check_before
 from invariants.outcome import NotChecked, Outcome, Violated
@@ -104,7 +105,7 @@ class Checker:
         outcomes = tuple(evaluation.outcome(rule) for rule in self._step_rules)
         sound = all(_is_sound(evaluation.outcome(BY_ID[rule_id])) for rule_id in SOUND)
         if sound and row.get("token_ids") is not None and row.get("committed_len") is not None:
-            memory.statistics.add(row)
+            memory.statistics.add(facts_of(row))
         memory.previous = row
         self._count(path, outcomes)
         return outcomes

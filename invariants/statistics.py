@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Final
 
-from invariants.inputs import Row
+import numpy as np
+
+from invariants.facts import Facts
+from invariants.rule import IntArray
 
 MAX_BLOCKS: Final = 64
 """Blocks of the time series; when full, neighbours are merged, so memory stays flat."""
@@ -94,46 +96,43 @@ class RunStatistics:
         """Accepted nodes of all steps."""
         return sum(length * steps for length, steps in self.accepted.items())
 
-    def add(self, row: Row) -> None:
-        """Take in a step whose tree and path are sound; a step cut at EOS or the limit is passed over.
+    def add(self, facts: Facts) -> None:
+        """Take in steps whose tree and path are sound, in order of time; those that were cut are passed over."""
+        facts = facts.only(~facts.cut)
+        accepted = facts.num_accepted
+        for length, steps in enumerate(np.bincount(accepted)):
+            if steps:
+                self.accepted[length] += int(steps)
+        self.num_full += int(np.count_nonzero((accepted == facts.deepest) & (facts.deepest > 0)))
+        for depth in range(1, int(accepted.max(initial=0)) + 2):
+            went_on = int(np.count_nonzero(accepted >= depth))
+            came = went_on + int(np.count_nonzero((accepted == depth - 1) & facts.could_go_on))
+            self.passed[depth] += went_on
+            self.could_pass[depth] += came
+        self.num_contested += int(facts.num_contested.sum())
+        self.num_branch_wins += int(facts.num_branch_wins.sum())
+        self.num_drafted += int(np.count_nonzero(facts.drafted))
+        self.num_identical += int(np.count_nonzero(facts.identical))
+        self._add_lengths(facts)
+        self._add_times(accepted)
 
-        Args:
-            row: Needs accepted_nodes, parents, depths, valid, token_ids, committed_len.
-        """
-        if row.get("stop_reason") is not None:
-            return
-        children = _children(row)
-        path = [0, *(int(node) for node in row["accepted_nodes"])]
-        num_accepted = len(path) - 1
-        self.accepted[num_accepted] += 1
-        nodes = [node for below in children.values() for node in below]
-        deepest = max((int(row["depths"][node]) for node in nodes), default=0)
-        self.num_full += num_accepted == deepest > 0
-        for depth, node in enumerate(path, start=1):
-            self.could_pass[depth] += node in children
-        for depth, (parent, node) in enumerate(pairwise(path), start=1):
-            self.passed[depth] += 1
-            if len(children[parent]) > 1:
-                self.num_contested += 1
-                self.num_branch_wins += children[parent][0] != node
-        self._add_drafts([int(row["token_ids"][node]) for node in nodes], deepest)
-        self._add_length(num_accepted, int(row["committed_len"]))
+    def _add_lengths(self, facts: Facts) -> None:
+        """Put accepted lengths under the binary order of their prefix."""
+        orders = np.frexp(np.maximum(facts.committed_len, 0).astype(np.float64))[1]
+        for order in np.unique(orders).tolist():
+            self.by_length.setdefault(order, Sample()).add(sample(facts.num_accepted[orders == order]))
 
-    def _add_drafts(self, tokens: list[int], deepest: int) -> None:
-        """Count whether all drafts are one token."""
-        if len(tokens) >= 3 and deepest >= 2:
-            self.num_drafted += 1
-            self.num_identical += len(set(tokens)) == 1
-
-    def _add_length(self, num_accepted: int, committed_len: int) -> None:
-        """Put one accepted length under its prefix length and its time."""
-        one = Sample(1, num_accepted, num_accepted * num_accepted)
-        self.by_length.setdefault(max(committed_len, 0).bit_length(), Sample()).add(one)
-        if not self.by_time or self.by_time[-1].count >= self.block_steps:
-            if len(self.by_time) == MAX_BLOCKS:
-                self._halve_time()
-            self.by_time.append(Sample())
-        self.by_time[-1].add(one)
+    def _add_times(self, accepted: IntArray) -> None:
+        """Append accepted lengths to the time series, block by block."""
+        start = 0
+        while start < len(accepted):
+            if not self.by_time or self.by_time[-1].count >= self.block_steps:
+                if len(self.by_time) == MAX_BLOCKS:
+                    self._halve_time()
+                self.by_time.append(Sample())
+            room = self.block_steps - self.by_time[-1].count
+            self.by_time[-1].add(sample(accepted[start : start + room]))
+            start += room
 
     def _halve_time(self) -> None:
         """Merge neighbouring blocks of the time series."""
@@ -143,10 +142,6 @@ class RunStatistics:
         self.block_steps *= 2
 
 
-def _children(row: Row) -> dict[int, list[int]]:
-    """Return the valid children of each node that has any, in node order."""
-    children: dict[int, list[int]] = {}
-    for node in range(1, len(row["parents"])):
-        if row["valid"][node]:
-            children.setdefault(int(row["parents"][node]), []).append(node)
-    return children
+def sample(accepted: IntArray) -> Sample:
+    """Return count, sum and sum of squares of accepted lengths."""
+    return Sample(len(accepted), int(accepted.sum()), int((accepted.astype(np.int64) ** 2).sum()))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from tests.invariants.helpers import violated
 from hypothesis import given, settings
 
 from invariants.catalogue import CATALOGUE
@@ -14,6 +13,7 @@ from invariants.mutations import MUTATIONS, Case, Mutation
 from invariants.outcome import Violated
 from invariants.run import Checker
 from invariants.strategies import legal_runs, mutated_cases
+from tests.invariants.helpers import violated
 
 
 @given(legal_runs())

@@ -1,0 +1,321 @@
+"""Columns of many steps as Arrow stores them, cut into groups of steps that have the same form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invariants.rule import BoolArray, IntArray
+from tracing.errors import UsageError
+
+MAX_GROUP: Final = 512
+"""Steps judged together; their masks then fit the processor's cache."""
+
+PER_NODE: Final = (
+    "token_ids",
+    "parents",
+    "depths",
+    "valid",
+    "draft_logprobs",
+    "position_ids",
+    "cache_positions",
+    "slots",
+    "prefix_visible",
+    "other_visible",
+    "target_token_ids",
+    "feature_row_digests",
+    "kv_row_digests",
+)
+"""Columns with one entry per node."""
+
+PER_NODE_AND: Final = ("visible", "target_top_ids", "target_top_logits", "draft_top1_offsets")
+"""Columns with a row per node."""
+
+FREE: Final = (
+    "context_token_ids",
+    "beam_flat_ids",
+    "accepted_nodes",
+    "emitted_token_ids",
+    "path_indices",
+    "index_sites.min",
+    "index_sites.max",
+    "index_sites.bound",
+)
+"""Columns whose length is not a matter of form."""
+
+SCALARS: Final = (
+    "prompt_id",
+    "turn",
+    "step",
+    "committed_len",
+    "committed_len_after",
+    "final_token_id",
+    "stop_reason",
+    "commit_mode",
+    "commit_fallback",
+    "prefix_kept",
+    "kv_digest_before",
+    "kv_digest_after",
+    "incomplete",
+)
+"""Columns with one value per step."""
+
+COLUMNS: Final = (*PER_NODE, *PER_NODE_AND, *FREE, *SCALARS)
+"""All columns that screens read; a struct column comes as one column per field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """One column of S steps.
+
+    Attributes:
+        values: All entries of all steps, `[total]`; for a scalar column one per step, `[S]`. Text as objects.
+        offsets: Where each step's entries begin and the last one's end, `[S + 1]`; None for a scalar column.
+        null: True where the step has no value, `[S]`; None when every step has one.
+        missing: True where an entry is null, `[total]`; None when none is.
+    """
+
+    values: NDArray[Any]
+    offsets: NDArray[Any] | None = None
+    null: BoolArray | None = None
+    missing: BoolArray | None = None
+
+    @property
+    def num_steps(self) -> int:
+        """S."""
+        return len(self.values) if self.offsets is None else len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> IntArray:
+        """Entries per step, `[S]`."""
+        if self.offsets is None:
+            raise UsageError("a scalar column has no lengths; screens expect values and offsets here")
+        return np.diff(self.offsets).astype(np.int64)
+
+    @property
+    def present(self) -> BoolArray:
+        """True where the step has a value, `[S]`."""
+        return np.ones(self.num_steps, dtype=np.bool_) if self.null is None else ~self.null
+
+
+class Batch:
+    """S steps in the order of the trace.
+
+    Attributes:
+        columns: Those of `COLUMNS` that the trace has.
+        num_steps: S.
+        has_previous: True where the step before is the row before, in the same turn, `[S]`.
+    """
+
+    def __init__(self, columns: Mapping[str, Flat]) -> None:
+        self.columns = {name: columns[name] for name in COLUMNS if name in columns}
+        sizes = {column.num_steps for column in self.columns.values()}
+        if len(sizes) != 1:
+            found = sorted(sizes) or "none"
+            raise UsageError(f"columns should have one number of steps, got {found}")
+        self.num_steps = sizes.pop()
+        self.has_previous = self._has_previous()
+
+    def scalar(self, name: str) -> NDArray[Any] | None:
+        """Return a scalar column of all steps, zero or None where null; None when absent."""
+        column = self.columns.get(name)
+        return None if column is None else column.values
+
+    def present(self, name: str) -> BoolArray:
+        """Return where a column has a value, `[S]`."""
+        column = self.columns.get(name)
+        return np.zeros(self.num_steps, dtype=np.bool_) if column is None else column.present
+
+    def _has_previous(self) -> BoolArray:
+        same = np.zeros(self.num_steps, dtype=np.bool_)
+        same[1:] = True
+        for name in ("prompt_id", "turn"):
+            values = self.scalar(name)
+            if values is not None:
+                same[1:] &= values[1:] == values[:-1]
+        return same
+
+    def misshapen(self) -> BoolArray:
+        """Return where lengths disagree or entries are null, `[S]`: steps for the loop."""
+        bad = np.zeros(self.num_steps, dtype=np.bool_)
+        parents = self.columns.get("parents")
+        num_nodes = None if parents is None else np.where(parents.present, parents.lengths, -1)
+        for name, column in self.columns.items():
+            if column.missing is not None and name != "draft_top1_offsets":
+                bad |= any_entry(column.missing, column.offsets, self.num_steps)
+            if num_nodes is None or column.offsets is None:
+                continue
+            if name in PER_NODE:
+                bad |= column.present & (column.lengths != num_nodes)
+            elif name == "visible":
+                bad |= column.present & (column.lengths != num_nodes * num_nodes)
+            elif name in PER_NODE_AND:
+                bad |= column.present & (column.lengths % np.maximum(num_nodes, 1) != 0)
+        return bad | (np.zeros(self.num_steps, np.bool_) if num_nodes is None else num_nodes == 0)
+
+    def groups(self, left_out: BoolArray) -> Iterator[Group]:
+        """Yield the other steps in groups of one form: same lengths, same columns, also of the step before."""
+        group_of = _numbered(self._form())
+        group_of[left_out] = -1
+        order = np.argsort(group_of, kind="stable")
+        order = order[np.count_nonzero(left_out) :]
+        borders = np.flatnonzero(np.diff(group_of[order])) + 1
+        for rows in np.split(order, borders) if len(order) else ():
+            for start in range(0, len(rows), MAX_GROUP):
+                yield Group(self, rows[start : start + MAX_GROUP])
+
+    def _form(self) -> IntArray:
+        """Return what must agree within a group, `[S, 2 * columns + 1]`."""
+        own = []
+        for name, column in self.columns.items():
+            fixed = column.offsets is None or (name in FREE and name != "beam_flat_ids")
+            own.append(column.present.astype(np.int64) - 1 if fixed else column.lengths)
+            if not fixed:
+                own[-1] = np.where(column.present, own[-1], -1)
+        mine = np.stack(own, axis=1)
+        before = np.roll(mine, 1, axis=0)
+        before[~self.has_previous] = -2
+        return np.concatenate([mine, before], axis=1)
+
+
+class Group:
+    """Steps of one form: every column is a plain array, or not there at all.
+
+    Attributes:
+        rows: Numbers of the steps in the batch, `[G]`.
+        has_previous: Whether these steps have the step before them in the batch.
+    """
+
+    def __init__(self, batch: Batch, rows: IntArray) -> None:
+        self._batch = batch
+        self.rows = rows
+        self.has_previous = bool(batch.has_previous[rows[0]])
+        self._cache: dict[str, Any] = {}
+
+    @property
+    def size(self) -> int:
+        """G."""
+        return len(self.rows)
+
+    @property
+    def num_nodes(self) -> int:
+        """N; 0 without `parents`."""
+        parents = self.get("parents")
+        return 0 if parents is None else int(parents.shape[1])
+
+    def has(self, *names: str) -> bool:
+        """Return whether all columns (or `previous_` columns) are there."""
+        return all(self.get(name) is not None for name in names)
+
+    def get(self, name: str) -> Any:
+        """Return a column of these steps: `[G]`, `[G, N]`, `[G, N, K]` or `Ragged`; None when not there."""
+        if name not in self._cache:
+            rows, column_name = self.rows, name
+            if name.startswith("previous_"):
+                rows, column_name = rows - 1, name.removeprefix("previous_")
+            absent = column_name is not name and not self.has_previous
+            self._cache[name] = None if absent else self._cut(column_name, rows)
+        return self._cache[name]
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a column that `has` has promised."""
+        return self.get(name)
+
+    def _cut(self, name: str, rows: IntArray) -> Any:
+        column = self._batch.columns.get(name)
+        if column is None or (column.null is not None and column.null[rows[0]]):
+            return None
+        if column.offsets is None:
+            return column.values[rows]
+        if name in FREE and name != "beam_flat_ids":
+            return Ragged.cut(column, rows)
+        table = _table(column.values, column.offsets, rows)
+        if name in PER_NODE_AND:
+            num_nodes = int(self._batch.columns["parents"].lengths[rows[0]])
+            return table.reshape(len(rows), num_nodes, -1)
+        return table
+
+    def absent_entries(self, name: str) -> BoolArray | None:
+        """Return where entries of a table column are null, in the shape of the column; None when none is."""
+        column = self._batch.columns[name]
+        if column.missing is None or column.offsets is None:
+            return None
+        table: BoolArray = _table(column.missing, column.offsets, self.rows)
+        return table.reshape(self[name].shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Ragged:
+    """A list column of G steps, entry after entry.
+
+    Attributes:
+        values: `[total]`.
+        owner: Place in the group of each entry's step, `[total]`.
+        place: Place of each entry in its list, `[total]`.
+        lengths: Entries per step, `[G]`.
+        starts: Where each step's entries begin in `values`, `[G]`.
+    """
+
+    values: NDArray[Any]
+    owner: IntArray
+    place: IntArray
+    lengths: IntArray
+    starts: IntArray
+
+    @classmethod
+    def cut(cls, column: Flat, rows: IntArray) -> Ragged:
+        """Take the entries of some steps out of a column."""
+        assert column.offsets is not None
+        begins = column.offsets[rows].astype(np.int64)
+        lengths = column.offsets[rows + 1].astype(np.int64) - begins
+        starts = np.cumsum(lengths) - lengths
+        owner = np.repeat(np.arange(len(rows)), lengths)
+        place = np.arange(len(owner)) - starts[owner]
+        return cls(column.values[begins[owner] + place], owner, place, lengths, starts)
+
+    def any_step(self, bad: BoolArray) -> BoolArray:
+        """Return which steps own a bad entry, `[G]`."""
+        return np.bincount(self.owner, weights=bad, minlength=len(self.lengths)) > 0
+
+    def last(self, empty: int) -> NDArray[Any]:
+        """Return each step's last entry, `[G]`; `empty` where there is none."""
+        found = np.full(len(self.lengths), empty, dtype=np.int64)
+        full = self.lengths > 0
+        found[full] = self.values[(self.starts + self.lengths - 1)[full]]
+        return found
+
+
+def _numbered(form: IntArray) -> IntArray:
+    """Return the same number for equal rows, from 0; runs of equal rows are the common case, `[S]`."""
+    changes = np.ones(len(form), dtype=np.bool_)
+    changes[1:] = (form[1:] != form[:-1]).any(axis=1)
+    numbers: dict[bytes, int] = {}
+    of_run = [numbers.setdefault(row.tobytes(), len(numbers)) for row in form[changes]]
+    group_of: IntArray = np.array(of_run, dtype=np.int64)[np.cumsum(changes) - 1]
+    return group_of
+
+
+def any_entry(bad: BoolArray, offsets: NDArray[Any] | None, num_steps: int) -> BoolArray:
+    """Return which steps have a bad entry, `[S]`."""
+    if offsets is None:
+        return bad[:num_steps]
+    total = np.concatenate([[0], np.cumsum(bad)])
+    flagged: BoolArray = total[offsets[1:]] > total[offsets[:-1]]
+    return flagged
+
+
+def _table(values: NDArray[Any], offsets: NDArray[Any], rows: IntArray) -> NDArray[Any]:
+    """Return entries of steps that have equally many, `[G, width]`; a view when they are neighbours."""
+    start = int(offsets[rows[0]])
+    width = int(offsets[rows[0] + 1]) - start
+    if rows[-1] - rows[0] + 1 == len(rows):
+        return values[start : start + width * len(rows)].reshape(len(rows), width)
+    first, last = int(offsets[0]), int(offsets[-1])
+    if last - first == width * (len(offsets) - 1) and (np.diff(offsets) == width).all():
+        entries: NDArray[Any] = values[first:last].reshape(-1, width)[rows]
+        return entries
+    return np.stack([values[begin : begin + width] for begin in offsets[rows].tolist()])
