@@ -253,6 +253,7 @@ CASES: list[tuple[str, Fault, str, int | None]] = [
     ("JUDGE-PREFILL-ROOT", other_root, "unknown", 0),
     ("JUDGE-DRAFT-KV", at("draft.kv.fused", (0, 1, 0, 2, 1), off_by(0.01)), "unknown", None),
     ("JUDGE-DRAFT-LEVELS", put("draft.fused.levels", DRAFTED.levels[:-1]), "fused", None),
+    ("JUDGE-DRAFT-LEVELS", put("draft.settings", replace(STEP.draft.settings, top_k=4)), "fused", None),
     (
         "JUDGE-DRAFT-VOCAB",
         level(-1, token_ids=changed(DRAFTED.levels[-1].token_ids, (-1, -1), 2)),

@@ -64,7 +64,7 @@ def _candidates(
             "beam_flat_ids", f"the {path} path does not show its candidates (proposer {drafted.proposer})"
         )
         return None
-    return gather_candidates(notes, drafted, evidence.settings, path)
+    return gather_candidates(notes, drafted, evidence, path)
 
 
 def _finite(notes: Notes, candidates: Candidates, path: str) -> bool:

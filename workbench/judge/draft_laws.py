@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tracing.settings import DecodeSettings
 from tracing.stages import Drafted, IntArray
+from workbench.judge.evidence import DraftEvidence
 from workbench.judge.notes import Notes
 
 
@@ -48,12 +49,16 @@ def best(scores: NDArray[np.float64], flat_ids: IntArray, num_best: int) -> IntA
 
 
 def gather_candidates(
-    notes: Notes, drafted: Drafted, settings: DecodeSettings, path: str
+    notes: Notes, drafted: Drafted, evidence: DraftEvidence, path: str
 ) -> Candidates | None:
     """Return all candidates, or None (with findings) when the levels are malformed."""
+    settings, vocabulary = evidence.settings, evidence.target_from_draft
+    num_expected = settings.top_k if vocabulary is None else min(settings.top_k, len(vocabulary))
     levels = drafted.levels
     width = int(levels[0].token_ids.shape[-1])
-    fault = _level_fault(drafted, settings, width)
+    fault = _level_fault(drafted, settings.depth, width)
+    if width != num_expected:
+        fault = f"{width} candidates per beam, expected {num_expected}"
     if fault:
         notes.finding("JUDGE-DRAFT-LEVELS", "beam_flat_ids", fault, guilty=path)
         return None
@@ -68,13 +73,11 @@ def gather_candidates(
     )
 
 
-def _level_fault(drafted: Drafted, settings: DecodeSettings, width: int) -> str:
+def _level_fault(drafted: Drafted, depth: int, width: int) -> str:
     """Return what is wrong with the shape of the levels, or an empty string."""
     levels = drafted.levels
-    if len(levels) != settings.depth + 1:
-        return f"the draft has {len(levels)} levels, expected depth + 1 = {settings.depth + 1}"
-    if width > settings.top_k:
-        return f"{width} candidates per beam, expected at most top_k = {settings.top_k}"
+    if len(levels) != depth + 1:
+        return f"the draft has {len(levels)} levels, expected depth + 1 = {depth + 1}"
     for number, level in enumerate(levels):
         num_beams = 1 if number == 0 else width
         expected = (num_beams, width)
