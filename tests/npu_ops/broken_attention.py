@@ -253,6 +253,10 @@ def packed_paged(**changes: Any) -> dict[str, Any]:
 
 
 TREE_BROKEN: dict[str, Call] = {
+    "NPU-FIA-TREE-BIAS": (
+        FIA,
+        lambda: dense(atten_mask=causal(4, 4).repeat(2, 1, 1), sparse_mode=9, pse_shift=half(1, 4, 4, 8)),
+    ),
     "NPU-FIA-TREE-SHAPE": (FIA, lambda: dense(atten_mask=causal(4, 8)[None].repeat(2, 1, 1), sparse_mode=9)),
     "NPU-FIA-TREE-LENGTHS": (
         FIA,

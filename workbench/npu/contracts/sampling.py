@@ -37,6 +37,17 @@ K_RANGE = Rule(
 RULES = catalogue(globals())
 
 
+def both(p: Tensor | None, k: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return p and k, which the schema lets out and the operator needs.
+
+    Raises:
+        ContractError: when one is missing.
+    """
+    if p is None or k is None:
+        refuse(BOTH, None, argument="p" if p is None else "k")
+    return p, k
+
+
 def check_top_k_top_p(logits: Tensor, p: Tensor | None = None, k: Tensor | None = None) -> None:
     """Check one call of `npu_top_k_top_p`.
 
@@ -44,8 +55,7 @@ def check_top_k_top_p(logits: Tensor, p: Tensor | None = None, k: Tensor | None 
         ContractError: naming the rule.
     """
     need(logits.dim() == 2 and logits.dtype in FLOATS, LOGITS, logits)
-    if p is None or k is None:
-        refuse(BOTH, None, argument="p" if p is None else "k")
+    p, k = both(p, k)
     rows = (logits.shape[0],)
     need(tuple(p.shape) == rows and p.dtype is logits.dtype, P_FORM, p)
     need(tuple(k.shape) == rows and k.dtype is torch.int32, K_FORM, k)

@@ -16,8 +16,10 @@ def keys_and_values(call: FiaCall) -> tuple[Tensor, Tensor]:
     S_kv is `call.padded_columns`. Keys past a request's length are whatever lies there and must not be seen;
     such values are zero, because the kernel never reads them while 0 times a stale NaN would be NaN here.
     """
-    take = contiguous if call.block_table is None else from_blocks
-    key, value = take(call, call.key), take(call, call.value)
+    if call.block_table is None:
+        key, value = contiguous(call, call.key), contiguous(call, call.value)
+    else:
+        key, value = (from_blocks(call, call.block_table, cache) for cache in (call.key, call.value))
     if min(call.kv_lens, default=0) < call.padded_columns:
         used = in_use(call.kv_lens, call.padded_columns, value.device)
         value = value.masked_fill(~used[:, None, :, None], 0)
@@ -32,13 +34,11 @@ def contiguous(call: FiaCall, tensor: Tensor) -> Tensor:
     return rows[:, : call.padded_columns].transpose(1, 2)
 
 
-def from_blocks(call: FiaCall, cache: Tensor) -> Tensor:
+def from_blocks(call: FiaCall, table: Tensor, cache: Tensor) -> Tensor:
     """Gather the blocks in use of a paged cache into [B, KVN, width, D].
 
     Table entries past a request's last block may hold anything, so they read block 0 instead.
     """
-    table = call.block_table
-    assert table is not None  # the caller looked
     width = call.padded_columns // call.block_size
     sizes = torch.tensor(call.kv_lens, device=table.device)
     starts = torch.arange(width, device=table.device) * call.block_size

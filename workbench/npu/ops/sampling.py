@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from workbench.npu.contracts.sampling import check_top_k_top_p
+from workbench.npu.contracts.sampling import both, check_top_k_top_p
 
 
 def npu_top_k_top_p(logits: Tensor, p: Tensor | None = None, k: Tensor | None = None) -> Tensor:
@@ -25,8 +25,7 @@ def npu_top_k_top_p(logits: Tensor, p: Tensor | None = None, k: Tensor | None = 
         ContractError: when the call breaks a rule.
     """
     check_top_k_top_p(logits, p, k)
-    if p is None or k is None:
-        return logits.clone()  # refused above; told again for the type checker
+    p, k = both(p, k)
     ascending, token_from_rank = logits.sort(dim=-1, stable=True)
     smallest = ascending.gather(-1, (logits.shape[-1] - k.long()).unsqueeze(-1))
     ascending = ascending.masked_fill(ascending < smallest, -math.inf)

@@ -49,6 +49,9 @@ TREE = _rule(
     source=f"{_V2_PAGE}: latent attention only; {_V4}: plain GQA too",
     device="depends on the stack: refused, or run with the mask over the last Q_S columns",
 )
+TREE_BIAS = _rule(
+    id="NPU-FIA-TREE-BIAS", argument="pse_shift", sentence="no bias with sparse_mode 9", source=_HOST
+)
 BAND = _rule(
     id="NPU-FIA-BAND",
     argument="pre_tokens",
@@ -116,6 +119,7 @@ def check_sparse(call: FiaCall) -> None:
         call.need(mode not in {1, 2}, SPARSE_PACKED, mode)
     if not call.is_decode:  # the decode path replaces the mode by 0
         call.need(mode != 9 or has_capability("tree_mask_gqa"), TREE, mode)
+        call.need(mode != 9 or call.pse_shift is None, TREE_BIAS, call.pse_shift)
     call.need(mode == 0 or call.atten_mask is not None, SPARSE_MASK, None)
     if mode == 4 or (mode == 0 and call.atten_mask is not None and not call.is_decode):
         before, after = call.pre_tokens, call.next_tokens
