@@ -95,7 +95,9 @@ def test_a_second_turn_starts_clean() -> None:
     first = decode(path, PROMPT, 20)
     again = decode(path, PROMPT[::-1], 20, state=first.state)
     assert again.emitted == decode(path, PROMPT[::-1], 20).emitted
-    assert again.state.committed_len == len(PROMPT) + 19
+    path.stages.prefill(first.state, PROMPT)
+    assert path.kv_lengths(first.state, "drafter") == (0,)
+    assert path.kv_lengths(first.state, "branch") is None
 
 
 def test_a_drafter_window_changes_drafts_but_not_the_text() -> None:
@@ -118,11 +120,18 @@ def test_half_precision_runs(dtype: str) -> None:
     assert sum(len(step.accepted.accepted_nodes) for step in run.steps) > 0
 
 
-def test_scaled_rope_reaches_both_models() -> None:
-    pair = small_pair(5, rope=RopeConfig(theta=10000.0, kind="linear", parameters={"factor": 2.0}))
-    plain = small_pair(5)
-    prefilled = [decode(fused_path(each), PROMPT, 1).prefilled.logits for each in (pair, plain)]
-    assert not torch.equal(*prefilled)
+def test_each_models_own_rope_reaches_it() -> None:
+    """A drafter with the teacher's rotary table, or the other way round, only loses acceptance."""
+    scaled = RopeConfig(theta=10000.0, kind="linear", parameters={"factor": 2.0})
+    plain, drafter_only = (
+        decode(fused_path(with_soft_drafter(small_pair(5, drafter_rope=rope))), PROMPT, 3)
+        for rope in (None, scaled)
+    )
+    both = decode(fused_path(small_pair(5, rope=scaled)), PROMPT, 3)
+    assert torch.equal(plain.prefilled.logits, drafter_only.prefilled.logits)
+    assert not torch.equal(plain.prefilled.logits, both.prefilled.logits)
+    scores = [run.steps[0].drafted.levels[0].scores for run in (plain, drafter_only)]
+    assert not np.array_equal(*scores)
 
 
 def test_the_given_weights_are_shared_and_never_written() -> None:

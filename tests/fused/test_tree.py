@@ -18,9 +18,10 @@ from workbench.fused.accept import accept
 from workbench.fused.tensorize import ancestor_table, tensorize
 
 NUM_ROWS, COMMITTED_LEN = 12, 7
+PAD_TOKEN = 5  # one that the teacher may well choose: a pad must still never be accepted
 ENGINE: Any = SimpleNamespace(
     settings=DecodeSettings(tree_nodes=NUM_ROWS, depth=5, top_k=4),
-    pad_token_id=63,
+    pad_token_id=PAD_TOKEN,
     eos_token_ids=frozenset({9}),
 )
 STATE: Any = SimpleNamespace(committed_len=COMMITTED_LEN, watch=NullWatch())
@@ -69,7 +70,7 @@ def test_visible_is_the_walk_up_and_pads_are_cut_off(drafted: Drafted) -> None:
     assert np.array_equal(tree.position_ids, COMMITTED_LEN + tree.depths)
     assert np.array_equal(tree.cache_positions, COMMITTED_LEN + np.arange(NUM_ROWS))
     pads = slice(num_nodes, None)
-    assert np.all(tree.token_ids[pads] == 63)
+    assert np.all(tree.token_ids[pads] == PAD_TOKEN)
     assert not tree.parents[pads].any()
     assert not tree.depths[pads].any()
     assert not tree.logprobs[pads].any()
@@ -96,6 +97,21 @@ def test_a_parent_outside_the_tree_is_refused(wrong: int) -> None:
     )
     with pytest.raises(ContractError, match="parents is"):
         tensorize(ENGINE, STATE, drafted)
+
+
+def test_a_node_below_a_pad_does_not_see_it() -> None:
+    """Validity closure: a parent in range but among the pads is malformed, and its pad stays cut off."""
+    drafted = Drafted(
+        token_ids=np.array([1, 2]),
+        parents=np.array([0, 7]),
+        depths=np.array([0, 1]),
+        logprobs=np.zeros(2, np.float32),
+        flat_ids=np.zeros(1, np.int64),
+        levels=(),
+    )
+    tree = tensorize(ENGINE, STATE, drafted)
+    assert np.flatnonzero(tree.visible[1]).tolist() == [0, 1]
+    assert not tree.visible[:, 2:].any()
 
 
 def verified(targets: np.ndarray[Any, Any]) -> Verified:

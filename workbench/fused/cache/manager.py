@@ -102,7 +102,6 @@ class CacheManager:
         elif mode == "fast_reorder" and why_not is None:
             append_path(self.main_cache, taken, path_indices)
         else:
-            self.num_shared = 0
             prefix_kept = gather_all(self.main_cache, taken, path_indices)
             return CommitOutcome("full_reorder", why_not, prefix_kept)
         return CommitOutcome(mode, None, prefix_kept=True)
