@@ -170,7 +170,7 @@ def test_no_room_is_a_usage_error() -> None:
 
 
 def test_a_pad_is_never_accepted() -> None:
-    """Pads lie below the root by their numbers; a teacher that chooses the pad token must not walk onto one."""
+    """By their numbers pads are children of the root; the walk must not step onto one."""
     drafted = Drafted(
         token_ids=np.array([1, 2]),
         parents=np.array([0, 0]),
