@@ -24,14 +24,14 @@ class Counts:
     num_findings: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
-    def add(self, outcome: Outcome) -> None:
-        """Count one outcome."""
+    def add(self, outcome: Outcome, times: int = 1) -> None:
+        """Count an outcome, once or for several steps that it speaks for."""
         match outcome:
             case Held():
-                self.held += 1
+                self.held += times
             case Violated(findings=findings):
-                self.violated += 1
-                self.num_findings += len(findings)
+                self.violated += times
+                self.num_findings += times * len(findings)
             case NotChecked(reason=reason):
-                self.not_checked += 1
-                self.reasons[reason] += 1
+                self.not_checked += times
+                self.reasons[reason] += times

@@ -40,6 +40,28 @@ class Facts:
         """Return those of some steps."""
         return Facts(**{each.name: getattr(self, each.name)[chosen] for each in fields(self)})
 
+    @classmethod
+    def zeros(cls, num_steps: int) -> Facts:
+        """Return facts of steps that are to be filled in."""
+        truths = [np.zeros(num_steps, dtype=np.bool_) for _ in range(4)]
+        numbers = [np.zeros(num_steps, dtype=np.int64) for _ in range(5)]
+        return cls(
+            cut=truths[0],
+            num_accepted=numbers[0],
+            deepest=numbers[1],
+            committed_len=numbers[2],
+            could_go_on=truths[1],
+            num_contested=numbers[3],
+            num_branch_wins=numbers[4],
+            drafted=truths[2],
+            identical=truths[3],
+        )
+
+    def put(self, places: IntArray | list[int], facts: Facts) -> None:
+        """Fill in the facts of some steps."""
+        for each in fields(self):
+            getattr(self, each.name)[places] = getattr(facts, each.name)
+
 
 def facts_of(row: Row) -> Facts:
     """Return the facts of one step whose tree and path are sound.

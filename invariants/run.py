@@ -9,7 +9,7 @@ from invariants.catalogue import BY_ID
 from invariants.context import RunContext
 from invariants.counts import Counts
 from invariants.evaluate import Evaluation
-from invariants.facts import facts_of
+from invariants.facts import Facts, facts_of
 from invariants.inputs import Inputs, Row
 from invariants.live import check_before
 from invariants.outcome import NotChecked, Outcome, Violated
@@ -57,7 +57,7 @@ def run_rules(selection: Selection) -> tuple[Rule, ...]:
 
 
 @dataclass(slots=True)
-class _Memory:
+class Memory:
     """What is remembered of one path."""
 
     statistics: RunStatistics
@@ -89,7 +89,7 @@ class Checker:
         self.counts: dict[str, dict[str, Counts]] = {}
         self._step_rules = step_rules(self.selection)
         self._run_rules = run_rules(self.selection)
-        self._memories: dict[str, _Memory] = {}
+        self._memories: dict[str, Memory] = {}
 
     def step(self, path: str, row: Row) -> tuple[Outcome, ...]:
         """Check one finished step and remember what later steps need of it.
@@ -100,15 +100,23 @@ class Checker:
         """
         memory = self._memory(path)
         memory.enter(row)
-        inputs = Inputs(row, memory.previous, memory.first, self.context, self.selection.thresholds)
-        evaluation = Evaluation(inputs, path, BY_ID)
-        outcomes = tuple(evaluation.outcome(rule) for rule in self._step_rules)
-        sound = all(_is_sound(evaluation.outcome(BY_ID[rule_id])) for rule_id in SOUND)
-        if sound and row.get("token_ids") is not None and row.get("committed_len") is not None:
-            memory.statistics.add(facts_of(row))
+        outcomes, facts = self._judge(path, row, memory.previous, memory.first)
+        if facts is not None:
+            memory.statistics.add(facts)
         memory.previous = row
         self._count(path, outcomes)
         return outcomes
+
+    def _judge(
+        self, path: str, row: Row, previous: Row | None, first: Row | None
+    ) -> tuple[tuple[Outcome, ...], Facts | None]:
+        """Return what the rules say of a step, and its facts when tree and path are sound."""
+        inputs = Inputs(row, previous, first, self.context, self.selection.thresholds)
+        evaluation = Evaluation(inputs, path, BY_ID)
+        outcomes = tuple(evaluation.outcome(rule) for rule in self._step_rules)
+        sound = all(_is_sound(evaluation.outcome(BY_ID[rule_id])) for rule_id in SOUND)
+        has_all = row.get("token_ids") is not None and row.get("committed_len") is not None
+        return outcomes, facts_of(row) if sound and has_all else None
 
     def check_before(self, path: str, stage: str, columns: Row) -> tuple[Outcome, ...]:
         """Check the inputs of a stage before it is launched; nothing is remembered or counted.
@@ -165,13 +173,13 @@ class Checker:
             "not_checked": sum(counts.not_checked for counts in every),
         }
 
-    def _memory(self, path: str) -> _Memory:
-        return self._memories.setdefault(path, _Memory(RunStatistics()))
+    def _memory(self, path: str) -> Memory:
+        return self._memories.setdefault(path, Memory(RunStatistics()))
 
-    def _count(self, path: str, outcomes: tuple[Outcome, ...]) -> None:
+    def _count(self, path: str, outcomes: tuple[Outcome, ...], times: int = 1) -> None:
         counts = self.counts.setdefault(path, {})
         for outcome in outcomes:
-            counts.setdefault(outcome.rule, Counts()).add(outcome)
+            counts.setdefault(outcome.rule, Counts()).add(outcome, times)
 
 
 def _is_sound(outcome: Outcome) -> bool:

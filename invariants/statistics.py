@@ -97,7 +97,7 @@ class RunStatistics:
         return sum(length * steps for length, steps in self.accepted.items())
 
     def add(self, facts: Facts) -> None:
-        """Take in steps whose tree and path are sound, in order of time; those that were cut are passed over."""
+        """Take in steps whose tree and path are sound, in order of time; cut ones are passed over."""
         facts = facts.only(~facts.cut)
         accepted = facts.num_accepted
         for length, steps in enumerate(np.bincount(accepted)):

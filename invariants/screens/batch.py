@@ -115,8 +115,7 @@ class Batch:
         self.columns = {name: columns[name] for name in COLUMNS if name in columns}
         sizes = {column.num_steps for column in self.columns.values()}
         if len(sizes) != 1:
-            found = sorted(sizes) or "none"
-            raise UsageError(f"columns should have one number of steps, got {found}")
+            raise UsageError(f"columns should have one number of steps, got {sorted(sizes)}")
         self.num_steps = sizes.pop()
         self.has_previous = self._has_previous()
 
@@ -158,8 +157,8 @@ class Batch:
         return bad | (np.zeros(self.num_steps, np.bool_) if num_nodes is None else num_nodes == 0)
 
     def groups(self, left_out: BoolArray) -> Iterator[Group]:
-        """Yield the other steps in groups of one form: same lengths, same columns, also of the step before."""
-        group_of = _numbered(self._form())
+        """Yield the other steps in groups of one form: same lengths and columns, also of the step before."""
+        group_of = numbered(self.form())
         group_of[left_out] = -1
         order = np.argsort(group_of, kind="stable")
         order = order[np.count_nonzero(left_out) :]
@@ -168,8 +167,8 @@ class Batch:
             for start in range(0, len(rows), MAX_GROUP):
                 yield Group(self, rows[start : start + MAX_GROUP])
 
-    def _form(self) -> IntArray:
-        """Return what must agree within a group, `[S, 2 * columns + 1]`."""
+    def form(self) -> IntArray:
+        """Return what must agree within a group: lengths or presence, own and before, `[S, 2 * columns]`."""
         own = []
         for name, column in self.columns.items():
             fixed = column.offsets is None or (name in FREE and name != "beam_flat_ids")
@@ -289,7 +288,7 @@ class Ragged:
         return found
 
 
-def _numbered(form: IntArray) -> IntArray:
+def numbered(form: IntArray) -> IntArray:
     """Return the same number for equal rows, from 0; runs of equal rows are the common case, `[S]`."""
     changes = np.ones(len(form), dtype=np.bool_)
     changes[1:] = (form[1:] != form[:-1]).any(axis=1)

@@ -54,8 +54,14 @@ def screen_batch(
     Raises:
         UsageError: Columns have different numbers of steps.
     """
-    context = context or RunContext()
-    batch = Batch({name: each if isinstance(each, Flat) else Flat(*each) for name, each in columns.items()})
+    flat = {name: each if isinstance(each, Flat) else Flat(*each) for name, each in columns.items()}
+    return suspicious_steps(Batch(flat), context or RunContext(), first_committed_len=first_committed_len)
+
+
+def suspicious_steps(
+    batch: Batch, context: RunContext, *, first_committed_len: int | None = None
+) -> BoolArray:
+    """Return what `screen_batch` returns, for a batch that is made already."""
     suspicious = batch.misshapen()
     starts = batch.scalar("step")
     if batch.num_steps and (starts is None or starts[0] != 0):

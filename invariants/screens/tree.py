@@ -102,12 +102,10 @@ def positions(group: Group, context: RunContext) -> BoolArray:
     return bad
 
 
-def _outside(values: NDArray[Any], bound: int, where: BoolArray | None = None) -> BoolArray:
+def _outside(values: IntArray, bound: int, where: BoolArray | None = None) -> BoolArray:
     """Return which rows have a value that is negative or not below the bound."""
-    outside = (values < 0) | (values >= bound)
-    if where is not None:
-        outside = outside & where
-    found: BoolArray = outside.any(axis=1)
+    outside: Any = (values < 0) | (values >= bound)
+    found: BoolArray = (outside if where is None else outside & where).any(axis=1)
     return found
 
 

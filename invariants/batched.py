@@ -1,0 +1,126 @@
+"""A checker for long runs: whole batches are screened, and the loop looks only where a screen points.
+
+It says what `Checker.step` would say of every step in turn: the same outcomes, counts and statistics.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from invariants.context import RunContext
+from invariants.facts import Facts
+from invariants.inputs import Row
+from invariants.outcome import Outcome, Violated
+from invariants.rule import BoolArray
+from invariants.run import Checker, Memory
+from invariants.screens.batch import Batch, Flat
+from invariants.screens.facts import batch_facts
+from invariants.screens.kinds import kinds
+from invariants.screens.screen import suspicious_steps
+from invariants.selection import Selection
+
+Outcomes = tuple[Outcome, ...]
+Kind = tuple[str, bytes, bool]
+
+
+class BatchChecker(Checker):
+    """A `Checker` that also takes steps by the batch; for one path use one of the two ways."""
+
+    def __init__(self, context: RunContext | None = None, selection: Selection | None = None) -> None:
+        super().__init__(context, selection)
+        self._said_of_kind: dict[Kind, Outcomes] = {}
+
+    def batch(
+        self, path: str, columns: Mapping[str, Flat], row_at: Callable[[int], Row]
+    ) -> Iterator[tuple[int, Outcomes]]:
+        """Check the next S steps of a path; yield number and outcomes of those that break a rule.
+
+        Exhaust it: what is counted and remembered is complete only then.
+
+        Args:
+            path: Whose steps they are.
+            columns: Flat columns of the steps.
+            row_at: Returns the columns of step 0..S-1 of the batch, as `Checker.step` takes them. Called for
+                steps that need a close look, for the steps before those, and for the first and last one.
+
+        Raises:
+            UsageError: Columns have different numbers of steps.
+        """
+        batch = Batch(columns)
+        if not batch.num_steps:
+            return
+        memory = self._memory(path)
+        first = None if memory.first is None else memory.first.get("committed_len")
+        looked_at = suspicious_steps(batch, self.context, first_committed_len=first)
+        looked_at[0] = True
+        facts, known = batch_facts(batch, looked_at)
+        past = _Past(batch, memory, row_at)
+        for number, outcomes, own_facts in self._close_looks(path, past, looked_at):
+            known[number] = own_facts is not None
+            if own_facts is not None:
+                facts.put([number], own_facts)
+            if any(isinstance(outcome, Violated) for outcome in outcomes):
+                yield number, outcomes
+        memory.statistics.add(facts.only(known))
+        past.leave(memory)
+
+    def _close_looks(
+        self, path: str, past: _Past, looked_at: BoolArray
+    ) -> Iterator[tuple[int, Outcomes, Facts | None]]:
+        """Judge the steps that are looked at, and one step of each kind that was never judged; count all."""
+        alike: Counter[Kind] = Counter()
+        for number, code in enumerate(kinds(past.batch, looked_at)):
+            kind = (path, code, past.first_known(number))
+            if not looked_at[number] and kind in self._said_of_kind:
+                alike[kind] += 1
+                continue
+            outcomes, facts = self._judge(path, *past.rows(number))
+            self._count(path, outcomes)
+            if not looked_at[number]:
+                self._said_of_kind[kind] = outcomes
+            yield number, outcomes, facts
+        for kind, times in alike.items():
+            self._count(path, self._said_of_kind[kind], times)
+
+
+class _Past:
+    """What came before each step of a batch.
+
+    Attributes:
+        batch: The steps.
+    """
+
+    def __init__(self, batch: Batch, memory: Memory, row_at: Callable[[int], Row]) -> None:
+        self.batch = batch
+        self._row_at = row_at
+        memory.enter(row_at(0))
+        self._before, self._opened = memory.previous, memory.first
+        begins = np.where(batch.has_previous, 0, np.arange(batch.num_steps))
+        self._opening = np.maximum.accumulate(begins)
+        steps = batch.scalar("step")
+        self._is_first = np.zeros(batch.num_steps, dtype=np.bool_) if steps is None else steps == 0
+
+    def first_known(self, number: int) -> bool:
+        """Return whether the first step of the step's turn was seen."""
+        opening = self._opening[number]
+        return self._opened is not None if opening == 0 else bool(self._is_first[opening])
+
+    def rows(self, number: int) -> tuple[Row, Row | None, Row | None]:
+        """Return a step, the step before it, and the first of its turn."""
+        row = self._row_at(number)
+        opening = int(self._opening[number])
+        if number == 0:
+            return row, self._before, self._opened
+        previous = self._row_at(number - 1) if self.batch.has_previous[number] else None
+        if opening == 0:
+            return row, previous, self._opened
+        return row, previous, self._row_at(opening) if self._is_first[opening] else None
+
+    def leave(self, memory: Memory) -> None:
+        """Remember the last step."""
+        row, _, first = self.rows(self.batch.num_steps - 1)
+        memory.turn = (row.get("prompt_id"), row.get("turn"))
+        memory.previous, memory.first = row, first
