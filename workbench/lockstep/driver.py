@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,12 +10,14 @@ import numpy as np
 
 from tracing.errors import ContractError, LaunchRefusedError
 from tracing.finding import Finding
-from tracing.stages import Committed, Prefilled, Verified
+from tracing.stages import Committed, DecodePath, Prefilled, Stages, Verified
 from workbench.lockstep.digests import kv_row_digests
 from workbench.lockstep.failures import findings_of_failure
 from workbench.lockstep.patient import Patient, StepResults
 from workbench.lockstep.progress import Progress
 from workbench.lockstep.referee import Referee
+
+AfterStage = Callable[[str], None]
 
 
 class StageFailedError(Exception):
@@ -31,6 +34,10 @@ class StageFailedError(Exception):
         self.findings = findings
 
 
+class _RefusedError(Exception):
+    """A launch was refused and the step is to be finished on the reference's values."""
+
+
 @dataclass(slots=True)
 class Driver:
     """Drives the patient through stages and fills in from the reference where it must.
@@ -39,7 +46,7 @@ class Driver:
         patient: The path under test.
         referee: The reference beside it.
         eager: Finish a step on the reference's values after a refused launch, instead of ending it.
-        refused: Stage whose launch was refused in this step, or None; later stages are not the patient's.
+        refused: Stage whose launch was refused in this step, or None.
         findings: What refused launches found, not yet taken over by the caller.
     """
 
@@ -69,18 +76,35 @@ class Driver:
         self.findings.clear()
         return found
 
-    def step(self, progress: Progress, results: StepResults, after_stage: Any) -> None:
-        """Run draft to commit; `after_stage(stage)` is called when a stage has its result."""
+    def step(self, progress: Progress, results: StepResults, after_stage: AfterStage) -> None:
+        """Run draft to commit; `after_stage(stage)` is called when a stage has its result.
+
+        After a refused launch `results` holds what the patient gave until then, and `results.eager` the step.
+
+        Raises:
+            StageFailedError: A stage was refused or raised, and the step is not to be finished eagerly.
+        """
         self.refused = None
-        for stage, run in (
-            ("draft", self._draft),
-            ("tensorize", self._tensorize),
-            ("verify", self._verify),
-            ("accept", self._accept),
-            ("commit", self._commit),
-        ):
-            run(progress, results)
-            after_stage(stage)
+        try:
+            for stage, run in (
+                ("draft", self._draft),
+                ("tensorize", self._tensorize),
+                ("verify", self._verify),
+                ("accept", self._accept),
+                ("commit", self._commit),
+            ):
+                run(progress, results)
+                after_stage(stage)
+        except _RefusedError:
+            results.eager = self._eagerly(progress, results.committed_len)
+
+    def _eagerly(self, progress: Progress, committed_len: int) -> StepResults:
+        """Do the whole step with the reference alone."""
+        lacking = Patient(DecodePath(name="none", stages=Stages(), begin=lambda watch: watch), None)
+        results = StepResults(committed_len=committed_len)
+        alone = Driver(lacking, self.referee)
+        alone.step(progress, results, _nobody_follows)
+        return results
 
     def _draft(self, progress: Progress, results: StepResults) -> None:
         results.drafted = self._stage(progress, results, "draft")
@@ -153,8 +177,9 @@ class Driver:
 
         Raises:
             StageFailedError: It was refused or raised, and the step is not to be finished eagerly.
+            _RefusedError: It was refused, and the step is to be finished eagerly.
         """
-        if self.refused is not None or not self.patient.provides(stage):
+        if not self.patient.provides(stage):
             results.foreign.add(stage)
             return None
         try:
@@ -165,10 +190,13 @@ class Driver:
                 raise StageFailedError(stage, found) from error
             self.findings.extend(found)
             self.refused = stage
-            results.foreign.add(stage)
-            return None
+            raise _RefusedError from error
         except (KeyboardInterrupt, MemoryError):
             raise
         except Exception as error:
             # A user's own port may raise anything: that is a finding about it, never a crash of ours.
             raise StageFailedError(stage, findings_of_failure(progress, stage, error)) from error
+
+
+def _nobody_follows(_stage: str) -> None:
+    """The reference's own step is not judged: it would be compared with itself."""

@@ -38,8 +38,8 @@ class StepResults:
         node_kv: K and V of the tree's rows, `[layers, 2, kv_heads, N, D]`.
         drafter_kv: Drafter K and V of the committed rows, `[1, 2, kv_heads, L, D]`.
         nanoseconds: Per stage.
-        foreign: Stages whose result came from the reference, because the path does not provide them or
-            their launch was refused.
+        foreign: Stages whose result came from the reference, because the path does not provide them.
+        eager: The same step on the reference's values alone, when a launch of the path was refused.
     """
 
     committed_len: int = 0
@@ -58,6 +58,7 @@ class StepResults:
     drafter_kv: Any = None
     nanoseconds: dict[str, int] = field(default_factory=dict)
     foreign: set[str] = field(default_factory=set)
+    eager: StepResults | None = None
 
     def own(self, stage: str) -> bool:
         """Tell whether the result of a stage, if there is one, is the path's own."""
@@ -106,8 +107,9 @@ class Patient:
 
     def rows(self, cache: str, positions: Sequence[int] | range) -> Any:
         """Copy cache rows, or None where the path has no such window."""
-        if self.path.kv_rows is None:
-            return None
+        lengths = self.lengths(cache)
+        if self.path.kv_rows is None or not positions or (lengths and max(positions) >= min(lengths)):
+            return None  # no window, or a cache that is shorter than it should be: the length laws say so
         return self.path.kv_rows(self.state, cache, np.asarray(list(positions), dtype=np.int64))
 
     def lengths(self, cache: str) -> tuple[int, ...] | None:

@@ -110,7 +110,7 @@ class StagedRun:
             self._fail(progress, results, failure)
             return None
         found = self._settle(progress, results)
-        progress.take_step(results)
+        progress.take_step(results.eager or results)
         return self._next(progress, wrong=has_error(found))
 
     def _settle(self, progress: Progress, results: StepResults) -> tuple[Finding, ...]:
