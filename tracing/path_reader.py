@@ -61,7 +61,7 @@ class PathReader:
         self.damage: dict[str, list[str]] = {}
         self._run_id = run_id
         self._tail = batch_of_rows([])
-        self._cached: tuple[pa.RecordBatch, int] | None = None
+        self._cached: tuple[tuple[str, ...], pa.RecordBatch, int] | None = None
         self._rows_by_key: dict[tuple[int, ...], int] | None = None
         self._journal_path = folder / f"{name}.journal"
         # The journal is read before the stream: rows leave it only once they are in the stream.
@@ -127,9 +127,7 @@ class PathReader:
         """
         if not 0 <= number < self.num_steps:
             raise TraceError(f"path {self.name} has steps 0 to {self.num_steps - 1}, got {number}")
-        if self._cached is None or not 0 <= number - self._cached[1] < self._cached[0].num_rows:
-            self._cached = self._batch_with(number, list(COLUMN_BY_NAME))
-        batch, first = self._cached
+        batch, first = self._batch_with(number, list(COLUMN_BY_NAME))
         return row_of_batch(batch, number - first)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -169,6 +167,10 @@ class PathReader:
         """Return a batch with the named columns that holds a row, and the number of its first row."""
         if row >= self.stream.num_rows:
             return self._tail.select(names), self.stream.num_rows
+        if self._cached is not None and self._cached[0] == tuple(names):
+            _, batch, first = self._cached
+            if first <= row < first + batch.num_rows:
+                return batch, first
         number, within = self.stream.locate(row)
         present = self.stream.columns or {}
         batch = self.stream.read(number, [name for name in names if name in present])
@@ -178,7 +180,9 @@ class PathReader:
             else pa.nulls(batch.num_rows, arrow_type(COLUMN_BY_NAME[name]))
             for name in names
         ]
-        return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(names)), row - within
+        whole = pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(names))
+        self._cached = (tuple(names), whole, row - within)
+        return whole, row - within
 
     def _read_journal(self) -> JournalContent:
         try:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import shutil
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
-from tracing.bulk import save_bulk
+from tracing.bulk import BULK_FOLDER, check_bulk, checked_bulk_path, save_bulk
 from tracing.errors import SpecwbError, TraceError, UsageError
 from tracing.files import FolderLock
 from tracing.finding import Finding
@@ -96,13 +97,23 @@ class RunWriter:
         if name in self._paths:
             raise UsageError(f"path {name} is being recorded already")
         check_recorder_options(level, on_error)
+        return Trace(self.path_writer(name, level=level, lacks=lacks, info=info), level, on_error)
+
+    def path_writer(
+        self, name: str, *, level: str, lacks: Iterable[str] = (), info: Mapping[str, Any] | None = None
+    ) -> PathWriter:
+        """Begin one path and return what writes its rows; for rows that are Arrow already, else see `path`.
+
+        Raises:
+            UsageError: The name is taken or cannot be a file name.
+            UnknownColumnError: `lacks` names a column that does not exist.
+        """
         lacking = sorted({column_named(column).name for column in lacks})
         writer = PathWriter(self.folder, name, self.run_id, self._vocabulary, self._codec)
-        trace = Trace(writer, level, on_error)
         self._paths[name] = writer
         self._manifest["paths"][name] = {"level": level, "lacks": lacking, "info": dict(info or {})}
         write_manifest(self.folder, self._manifest)
-        return trace
+        return writer
 
     def add_finding(self, finding: Finding) -> None:
         """Write one finding; it is on record at once."""
@@ -111,10 +122,35 @@ class RunWriter:
     def save_bulk(self, moment: Moment, name: str, tensor: Any) -> Path:
         """Write a whole tensor beside the trace and list it in the manifest; return its path."""
         entry = save_bulk(self.folder, moment, name, tensor)
+        return self._list_bulk(entry)
+
+    def adopt_bulk(self, source: Path, entry: dict[str, Any]) -> Path:
+        """Copy a tensor of another run, whose manifest lists it as `entry`; return its path.
+
+        Raises:
+            CorruptFrameError: It is not what that manifest lists.
+        """
+        original = checked_bulk_path(source, entry)
+        check_bulk(original, entry)
+        (self.folder / BULK_FOLDER).mkdir(exist_ok=True)
+        shutil.copyfile(original, self.folder / str(entry["file"]))
+        return self._list_bulk(entry)
+
+    def _list_bulk(self, entry: dict[str, Any]) -> Path:
         others = [old for old in self._manifest["bulk"] if old["file"] != entry["file"]]
         self._manifest["bulk"] = [*others, entry]
         write_manifest(self.folder, self._manifest)
         return self.folder / str(entry["file"])
+
+    def add_tokens(self, found: Mapping[int, bytes | None]) -> None:
+        """Add to the vocabulary what is known without a tokenizer.
+
+        Raises:
+            UsageError: The run was opened without `token_bytes`, so it has no vocabulary.
+        """
+        if self._vocabulary is None:
+            raise UsageError("this run has no vocabulary; open it with token_bytes")
+        self._vocabulary.add(found)
 
     def update(self, **facts: Any) -> None:
         """Add plain data to the manifest, e.g. `verdict`."""

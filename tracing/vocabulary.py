@@ -20,7 +20,8 @@ VOCABULARY_SCHEMA: Final = pa.schema(
 )
 TOKEN_COLUMNS: Final = tuple(column.name for column in COLUMNS if column.unit == "token id")
 
-TokenBytes = Callable[[int], bytes]
+TokenBytes = Callable[[int], bytes | None]
+"""Raw bytes of a token id; None, or an exception, for an id that the tokenizer does not have."""
 
 
 class VocabularyWriter:
@@ -44,14 +45,19 @@ class VocabularyWriter:
         if not fresh:
             return b""
         found = {token_id: self._bytes_of(token_id) for token_id in sorted(fresh)}
-        self._known |= fresh
-        self._pending.update(found)
+        self.add(found)
         described = [[token_id, None if raw is None else raw.hex()] for token_id, raw in found.items()]
         return journal_frames.encode(journal_frames.TOKENS, {"tokens": described})
 
+    def add(self, found: Mapping[int, bytes | None]) -> None:
+        """Take ids whose bytes are known."""
+        self._known.update(found)
+        self._pending.update(found)
+
     def _bytes_of(self, token_id: int) -> bytes | None:
         try:
-            return bytes(self._token_bytes(token_id))
+            raw = self._token_bytes(token_id)
+            return None if raw is None else bytes(raw)
         except Exception:  # noqa: BLE001 a foreign tokenizer may fail in its own way on a wrong id, which is evidence
             return None
 

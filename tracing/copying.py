@@ -1,0 +1,213 @@
+"""A run made from a run: repaired, cut out, or brought to the current format. The original stays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from tracing.errors import SpecwbError, TraceError, UsageError
+from tracing.moment import Moment
+from tracing.path_reader import InProgressStep, PathReader
+from tracing.reader import Run, open_run
+from tracing.run_writer import RunWriter
+from tracing.schema import FORMAT_VERSION
+from tracing.verify import RunHealth, verify_run
+from tracing.writer import MAX_BATCH_STEPS
+
+OWNED_BY_WRITER: Final = frozenset(
+    {"format", "status", "run_id", "paths", "findings", "vocabulary", "bulk", "crc32"}
+)
+
+
+Key = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of a run: keys from `low` to `high`, both included, and the rows of each path that lie there."""
+
+    low: Key
+    high: Key
+    rows: dict[str, list[int]]
+
+    def holds(self, moment: Moment) -> bool:
+        """Return whether a moment lies in this part."""
+        return self.low <= _key(moment) <= self.high
+
+
+def repair_run(folder: str | Path, out: str | Path) -> RunHealth:
+    """Write everything that is still readable as a closed run and return the health of the original.
+
+    The manifest says what it was repaired from, and holds the steps in progress with the inputs of the stage
+    that never returned.
+
+    Raises:
+        TraceError: Nothing can be read, or `out` holds a run.
+    """
+    health = verify_run(folder)
+    run = open_run(folder)
+    damage = [f"{file.name}: {file.state}: {file.message}" for file in health.files if file.message]
+    facts = {
+        "repaired_from": {"run_id": run.manifest.get("run_id"), "state": health.state, "damage": damage},
+        "in_progress": {
+            name: [_step_json(step) for step in steps] for name, steps in health.in_progress.items()
+        },
+    }
+    _copy(run, Path(out), facts, _closed_status(run))
+    return health
+
+
+def slice_run(folder: str | Path, out: str | Path, first: Moment, last: Moment) -> int:
+    """Write the steps from `first` to `last`, both included, as a run of their own; return their number.
+
+    Steps are compared by prompt, turn and step; findings and bulk tensors of those steps come along.
+
+    Raises:
+        UsageError: No step lies there.
+        TraceError: The run is damaged, or `out` holds a run.
+    """
+    run = whole_run(folder)
+    part = Part(_key(first), _key(last), {})
+    for name in run.path_names:
+        keys = run.path(name).keys().tolist()
+        part.rows[name] = [row for row, key in enumerate(keys) if part.low <= tuple(key) <= part.high]
+    num_steps = sum(len(numbers) for numbers in part.rows.values())
+    if not num_steps:
+        raise UsageError(f"{folder} has no step from {first} to {last}")
+    facts = {"sliced_from": {"run_id": run.manifest.get("run_id"), "first": str(first), "last": str(last)}}
+    _copy(run, Path(out), facts, _closed_status(run), part)
+    return num_steps
+
+
+def migrate_run(folder: str | Path, out: str | Path) -> bool:
+    """Write a run of an older format in the current one; False, and nothing written, where it is current.
+
+    Raises:
+        TraceError: The run is damaged or of a newer major version, or `out` holds a run.
+    """
+    run = whole_run(folder)
+    if run.manifest["format"] == FORMAT_VERSION:
+        return False
+    facts = {"migrated_from": {"run_id": run.manifest.get("run_id"), "format": run.manifest["format"]}}
+    _copy(run, Path(out), facts, _closed_status(run))
+    return True
+
+
+def whole_run(folder: str | Path) -> Run:
+    """Open a run from which others are made; a damaged one must be repaired first.
+
+    Raises:
+        TraceError: It is damaged, or no run.
+    """
+    health = verify_run(folder)
+    for file in health.files:
+        if file.state in {"torn", "corrupt"}:
+            raise TraceError(f"{folder} is damaged ({file.name}: {file.message}); repair it first")
+    return open_run(folder)
+
+
+def rebatched(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Yield the same rows in batches of 64, the last one shorter; memory stays flat."""
+    waiting: list[pa.RecordBatch] = []
+    num_rows = 0
+    for batch in batches:
+        waiting.append(batch)
+        num_rows += batch.num_rows
+        if num_rows >= MAX_BATCH_STEPS:
+            *full, rest = _joined(waiting)
+            yield from full
+            waiting, num_rows = [rest], rest.num_rows
+    yield from _joined(waiting)
+
+
+def _joined(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    if not batches:
+        return []
+    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
+    pieces: list[pa.RecordBatch] = table.to_batches(max_chunksize=MAX_BATCH_STEPS)
+    return pieces
+
+
+def _copy(
+    run: Run,
+    out: Path,
+    facts: dict[str, Any],
+    status: str,
+    part: Part | None = None,
+) -> None:
+    """Write a run's readable content, or a part of it, into a fresh folder."""
+    manifest = {key: value for key, value in run.manifest.items() if key not in OWNED_BY_WRITER}
+    vocabulary = run.vocabulary
+    with RunWriter(
+        out, {**manifest, **facts}, token_bytes=vocabulary.__getitem__ if vocabulary else None
+    ) as copy:
+        for name in run.path_names:
+            path = run.path(name)
+            writer = copy.path_writer(
+                name,
+                level=path.entry.get("level", "full"),
+                lacks=path.entry.get("lacks", ()),
+                info=path.entry.get("info"),
+            )
+            wanted = path.batches() if part is None else _picked(path, part.rows[name])
+            for batch in rebatched(wanted):
+                writer.append_batch(batch)
+        if vocabulary:
+            copy.add_tokens(vocabulary)
+        for finding in run.findings:
+            if part is None or part.holds(finding.moment):
+                copy.add_finding(finding)
+        _copy_bulk(run, copy, part)
+        copy.close(status)
+
+
+def _copy_bulk(run: Run, copy: RunWriter, part: Part | None) -> None:
+    """Copy bulk tensors; one that is damaged is left behind, `repaired_from` in the manifest names it."""
+    for entry in run.manifest.get("bulk", []):
+        try:
+            if part is None or part.holds(Moment.parse(str(entry.get("moment")))):
+                copy.adopt_bulk(run.folder, entry)
+        except SpecwbError:
+            continue
+
+
+def _picked(path: PathReader, numbers: list[int]) -> Iterator[pa.RecordBatch]:
+    """Yield the numbered rows (ascending), one run of neighbours after the other."""
+    start = 0
+    for at in range(1, len(numbers) + 1):
+        if at == len(numbers) or numbers[at] != numbers[at - 1] + 1:
+            yield from path.batches(None, numbers[start], numbers[at - 1] + 1)
+            start = at
+
+
+def _closed_status(run: Run) -> str:
+    return "interrupted" if run.status in {"running", ""} else run.status
+
+
+def _key(moment: Moment) -> Key:
+    return moment.prompt_id, moment.turn, moment.step
+
+
+def _step_json(step: InProgressStep) -> dict[str, Any]:
+    """Return a step in progress as plain data for the manifest."""
+    return {
+        "moment": str(step.moment),
+        "columns": {name: _plain(value) for name, value in step.columns.items()},
+        "inputs": {name: _plain(value) for name, value in step.inputs.items()},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Return JSON data; NaN and Inf become text, as in findings."""
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return str(value)
+    return value

@@ -1,0 +1,59 @@
+"""A run as Parquet, for pandas, Polars and DuckDB."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tracing.errors import EnvironmentProblemError
+from tracing.files import environment_problem
+from tracing.finding import Finding
+from tracing.reader import open_run
+from tracing.schema import arrow_schema
+
+
+def export_parquet(folder: str | Path, out: str | Path) -> list[Path]:
+    """Write `<path>.parquet` for each path, and `findings.parquet` where there are findings.
+
+    Text columns lose their dictionary encoding, as Parquet has its own. Memory stays flat with the length.
+
+    Raises:
+        TraceError: The folder is no run, or a batch cannot be read.
+        EnvironmentProblemError: This pyarrow has no Parquet, or the disk refused a file.
+    """
+    try:
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise EnvironmentProblemError(
+            "this pyarrow was built without Parquet; install pyarrow from a wheel"
+        ) from None
+    run, out = open_run(folder), Path(out)
+    schema = pa.schema([field.with_type(_plain_type(field.type)) for field in arrow_schema()])
+    written: list[Path] = []
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        for name in run.path_names:
+            written.append(out / f"{name}.parquet")
+            with pq.ParquetWriter(written[-1], schema, compression="zstd") as writer:
+                for batch in run.path(name).batches():
+                    writer.write_batch(batch.cast(schema))
+        if run.findings:
+            written.append(out / "findings.parquet")
+            rows = [_finding_row(finding) for finding in run.findings]
+            pq.write_table(pa.Table.from_pylist(rows), written[-1])
+    except OSError as problem:
+        raise environment_problem(out, problem) from None
+    return written
+
+
+def _plain_type(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _finding_row(finding: Finding) -> dict[str, Any]:
+    """Return a finding with text where one field may hold numbers or text: a column needs one type."""
+    row = finding.as_json()
+    mixed = ("fused", "reference", "allowance", "gap")
+    return row | {key: None if row[key] is None else str(row[key]) for key in mixed}

@@ -1,0 +1,120 @@
+"""Several runs, one per rank or process, as one sorted run."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from tracing.copying import OWNED_BY_WRITER, rebatched, whole_run
+from tracing.errors import TraceError, UsageError
+from tracing.path_reader import PathReader
+from tracing.reader import Run
+from tracing.run_writer import RunWriter
+
+
+def merge_runs(folders: Sequence[str | Path], out: str | Path) -> int:
+    """Write the steps of all runs, sorted by prompt, turn and step, as one run; return their number.
+
+    The manifest is the first run's, with what the others say under `merged_from`.
+
+    Raises:
+        UsageError: No run is given.
+        TraceError: A run is damaged; two runs hold the same step of a path, name a token differently, or
+            have a
+            bulk tensor of the same name.
+    """
+    if not folders:
+        raise UsageError("merge needs at least one run")
+    runs = [whole_run(folder) for folder in folders]
+    vocabulary = _joined_vocabulary(runs)
+    facts = {key: value for key, value in runs[0].manifest.items() if key not in OWNED_BY_WRITER}
+    facts["merged_from"] = [_origin(run) for run in runs]
+    names = list(dict.fromkeys(name for run in runs for name in run.path_names))
+    orders = {name: _order([run for run in runs if name in run.path_names], name) for name in names}
+    with RunWriter(out, facts, token_bytes=vocabulary.__getitem__ if vocabulary else None) as merged:
+        for name in names:
+            _write_path(merged, [run for run in runs if name in run.path_names], name, orders[name])
+        if vocabulary:
+            merged.add_tokens(vocabulary)
+        findings = sorted((finding for run in runs for finding in run.findings), key=_finding_key)
+        for finding in findings:
+            merged.add_finding(finding)
+        _adopt_bulk(merged, runs)
+    return sum(len(order) for order in orders.values())
+
+
+def _origin(run: Run) -> dict[str, Any]:
+    return {
+        "folder": run.folder.name,
+        **{key: run.manifest.get(key) for key in ("run_id", "status", "argv", "engine")},
+    }
+
+
+def _finding_key(finding: Any) -> tuple[int, int, int]:
+    return finding.prompt_id, finding.turn, finding.step
+
+
+def _joined_vocabulary(runs: list[Run]) -> dict[int, bytes | None]:
+    joined: dict[int, bytes | None] = {}
+    for run in runs:
+        for token_id, raw in run.vocabulary.items():
+            if joined.setdefault(token_id, raw) != raw:
+                raise TraceError(
+                    f"token {token_id} is {raw!r} in {run.folder} and {joined[token_id]!r} in another run; "
+                    f"runs of different tokenizers cannot be merged"
+                )
+    return joined
+
+
+def _order(runs: list[Run], name: str) -> list[tuple[int, int]]:
+    """Return (run, row) of every step of a path in the order of its keys."""
+    keyed = [
+        (tuple(key), number, row)
+        for number, run in enumerate(runs)
+        for row, key in enumerate(run.path(name).keys().tolist())
+    ]
+    keyed.sort()
+    for before, after in itertools.pairwise(keyed):
+        if before[0] == after[0]:
+            prompt_id, turn, step = after[0]
+            raise TraceError(
+                f"step {prompt_id}:{turn}:{step} of path {name} stands in {runs[before[1]].folder} "
+                f"and in {runs[after[1]].folder}; give each rank its own prompt ids"
+            )
+    return [(number, row) for _, number, row in keyed]
+
+
+def _write_path(merged: RunWriter, runs: list[Run], name: str, order: list[tuple[int, int]]) -> None:
+    entries = [run.path(name).entry for run in runs]
+    writer = merged.path_writer(
+        name,
+        level=entries[0].get("level", "full"),
+        lacks=set(entries[0].get("lacks", ())).intersection(*(entry.get("lacks", ()) for entry in entries)),
+        info=entries[0].get("info"),
+    )
+    for batch in rebatched(_in_order([run.path(name) for run in runs], order)):
+        writer.append_batch(batch)
+
+
+def _in_order(paths: list[PathReader], order: list[tuple[int, int]]) -> Iterator[pa.RecordBatch]:
+    """Yield rows in the given order, neighbours in one piece."""
+    start = 0
+    for at in range(1, len(order) + 1):
+        number, row = order[at - 1]
+        if at == len(order) or order[at] != (number, row + 1):
+            yield from paths[number].batches(None, order[start][1], row + 1)
+            start = at
+
+
+def _adopt_bulk(merged: RunWriter, runs: list[Run]) -> None:
+    seen: set[str] = set()
+    for run in runs:
+        for entry in run.manifest.get("bulk", []):
+            if entry["file"] in seen:
+                raise TraceError(f"{entry['file']} stands in two of the runs")
+            seen.add(entry["file"])
+            merged.adopt_bulk(run.folder, entry)
