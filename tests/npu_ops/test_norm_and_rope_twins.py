@@ -10,6 +10,7 @@ import torch
 
 from tests.npu_ops.numbers import DTYPES, assert_rounded, numbers
 from tests.npu_ops.truth import UNIT
+from tracing.errors import ContractError
 from workbench.npu.ops.norms import npu_add_rms_norm, npu_add_rms_norm_v2, npu_rms_norm
 from workbench.npu.ops.rope import npu_apply_rotary_pos_emb
 from workbench.npu.ops.rotary import npu_rotary_mul
@@ -136,3 +137,16 @@ def test_swiglu_gates_with_the_first_half(dtype: torch.dtype, dim: int) -> None:
     out = npu_swiglu(x, dim)
     assert out.dtype is dtype
     assert_rounded(out, gate / (1 + (-gate).exp()) * up)
+
+
+@pytest.mark.parametrize(("heads", "dim", "is_legal"), [(32, 64, True), (33, 64, False), (33, 24, True)])
+def test_short_trees_in_bnsd_turn_at_eight_rows_per_head(heads: int, dim: int, is_legal: bool) -> None:
+    """B * N may be 8 * S and no more, where half a head is a multiple of 32 bytes; BSND has no such limit."""
+    table = torch.ones(1, 1, 4, dim, dtype=torch.bfloat16)
+    tree = numbers(1, heads, 4, dim, dtype=torch.bfloat16)
+    assert npu_rotary_mul(tree.transpose(1, 2), table.transpose(1, 2), table.transpose(1, 2)).shape[1] == 4
+    if is_legal:
+        assert npu_rotary_mul(tree, table, table).shape == tree.shape
+        return
+    with pytest.raises(ContractError, match="NPU-ROTARY-SHORT"):
+        npu_rotary_mul(tree, table, table)

@@ -5,6 +5,7 @@ Which bugs these catch: the wrong nibble order, a subtracted offset, a tie broke
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -165,3 +166,9 @@ def test_top_k_top_p(logits: list[int], top_p: float, data: st.DataObject) -> No
     out = npu_top_k_top_p(row, torch.tensor([top_p]), torch.tensor([count], dtype=torch.int32))
     kept = torch.tensor([naive_top([float(x) for x in logits], top_p, count)])
     assert torch.equal(out, row.masked_fill(~kept, -torch.inf))
+
+
+def test_top_p_drops_a_mass_of_exactly_one_minus_p() -> None:
+    """Two equal tokens and p = 1/2: the lower place sums to exactly 1 - p and goes."""
+    out = npu_top_k_top_p(torch.zeros(1, 2), torch.tensor([0.5]), torch.tensor([2], dtype=torch.int32))
+    assert out.tolist() == [[-math.inf, 0.0]]
