@@ -7,39 +7,38 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from workbench.npu.contracts.rules import NotModelledError, Rule, catalogue, need
+from workbench.npu.contracts.rules import UNSUPPORTED, NotModelledError, Rule, catalogue, need
 from workbench.npu.contracts.tensors import FLOATS
 
 GATING: Final = "npu_moe_gating_top_k"
 SOFTMAX: Final = "npu_moe_gating_top_k_softmax"
 _PAGE: Final = "op-plugin page of npu_moe_gating_top_k"
 _SOFTMAX_PAGE: Final = "op-plugin page of npu_moe_gating_top_k_softmax"
-_REFUSED: Final = "the host check refuses the call (161002)"
 MOST: Final = 2048
 """Largest number of experts, padding of the groups included."""
 
-INPUT = Rule("NPU-MOE-INPUT", GATING, "x", "2 axes of float16, bfloat16 or float32", _PAGE, _REFUSED)
+INPUT = Rule("NPU-MOE-INPUT", GATING, "x", "2 axes of float16, bfloat16 or float32", _PAGE, UNSUPPORTED)
 EXPERTS = Rule(
     "NPU-MOE-EXPERTS",
     GATING,
     "x",
     "at most 2048 experts, counting each group as a multiple of 32",
     _PAGE,
-    _REFUSED,
+    UNSUPPORTED,
 )
-GROUPS = Rule("NPU-MOE-GROUPS", GATING, "group_count", "a divisor of the experts", _PAGE, _REFUSED)
+GROUPS = Rule("NPU-MOE-GROUPS", GATING, "group_count", "a divisor of the experts", _PAGE, UNSUPPORTED)
 GROUP_SIZE = Rule(
     "NPU-MOE-GROUP-SIZE",
     GATING,
     "group_count",
     "groups of more than 2 experts",
     f"{_PAGE}; the aclnn page asks for more than group_select_mode",
-    _REFUSED,
+    UNSUPPORTED,
 )
-K_GROUP = Rule("NPU-MOE-K-GROUP", GATING, "k_group", "1 to group_count", _PAGE, _REFUSED)
-TOP = Rule("NPU-MOE-K", GATING, "k", "1 to the experts of k_group groups", _PAGE, _REFUSED)
-SELECT = Rule("NPU-MOE-GROUP-SELECT", GATING, "group_select_mode", "0 or 1", _PAGE, _REFUSED)
-NORM = Rule("NPU-MOE-NORM-TYPE", GATING, "norm_type", "0 (softmax) or 1 (sigmoid)", _PAGE, _REFUSED)
+K_GROUP = Rule("NPU-MOE-K-GROUP", GATING, "k_group", "1 to group_count", _PAGE, UNSUPPORTED)
+TOP = Rule("NPU-MOE-K", GATING, "k", "1 to the experts of k_group groups", _PAGE, UNSUPPORTED)
+SELECT = Rule("NPU-MOE-GROUP-SELECT", GATING, "group_select_mode", "0 or 1", _PAGE, UNSUPPORTED)
+NORM = Rule("NPU-MOE-NORM-TYPE", GATING, "norm_type", "0 (softmax) or 1 (sigmoid)", _PAGE, UNSUPPORTED)
 RENORM = Rule(
     "NPU-MOE-RENORM",
     GATING,
@@ -49,19 +48,19 @@ RENORM = Rule(
     "1 with softmax divides the weights by their sum where it is accepted",
     runs=True,
 )
-BIAS = Rule("NPU-MOE-BIAS", GATING, "bias", "one value per expert in the dtype of x", _PAGE, _REFUSED)
+BIAS = Rule("NPU-MOE-BIAS", GATING, "bias", "one value per expert in the dtype of x", _PAGE, UNSUPPORTED)
 SOFTMAX_INPUT = Rule(
     "NPU-MOES-INPUT",
     SOFTMAX,
     "x",
     "2 or 3 axes of float16, bfloat16 or float32",
     _SOFTMAX_PAGE,
-    _REFUSED,
+    UNSUPPORTED,
 )
 SOFTMAX_TOP = Rule(
-    "NPU-MOES-K", SOFTMAX, "k", "1 to 1024 and no more than the experts", _SOFTMAX_PAGE, _REFUSED
+    "NPU-MOES-K", SOFTMAX, "k", "1 to 1024 and no more than the experts", _SOFTMAX_PAGE, UNSUPPORTED
 )
-FINISHED = Rule("NPU-MOES-FINISHED", SOFTMAX, "finished", "bool, one per row", _SOFTMAX_PAGE, _REFUSED)
+FINISHED = Rule("NPU-MOES-FINISHED", SOFTMAX, "finished", "bool, one per row", _SOFTMAX_PAGE, UNSUPPORTED)
 
 RULES = catalogue(globals())
 

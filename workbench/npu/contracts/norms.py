@@ -7,14 +7,13 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from workbench.npu.contracts.rules import Rule, catalogue, need
+from workbench.npu.contracts.rules import UNSUPPORTED, Rule, catalogue, need
 from workbench.npu.contracts.tensors import FLOATS, overlap
 
 RMS: Final = "npu_rms_norm"
 ADD: Final = "npu_add_rms_norm"
 _PAGE: Final = "op-plugin page of npu_rms_norm"
 _ADD_PAGE: Final = "op-plugin page of npu_add_rms_norm"
-_REFUSED: Final = "the host check refuses the call (161002)"
 
 PAIRS: Final = {
     (torch.float16, torch.float16),
@@ -25,9 +24,14 @@ PAIRS: Final = {
 }
 """Dtypes of (input, gamma) that the kernel has."""
 
-RMS_DTYPE = Rule("NPU-RMS-DTYPE", RMS, "input", "float16, bfloat16 or float32", _PAGE, _REFUSED)
+RMS_DTYPE = Rule("NPU-RMS-DTYPE", RMS, "input", "float16, bfloat16 or float32", _PAGE, UNSUPPORTED)
 RMS_PAIR = Rule(
-    "NPU-RMS-DTYPE-PAIR", RMS, "gamma", "the input's dtype, or float32 beside a half input", _PAGE, _REFUSED
+    "NPU-RMS-DTYPE-PAIR",
+    RMS,
+    "gamma",
+    "the input's dtype, or float32 beside a half input",
+    _PAGE,
+    UNSUPPORTED,
 )
 RMS_GAMMA = Rule(
     "NPU-RMS-GAMMA-SHAPE",
@@ -35,7 +39,7 @@ RMS_GAMMA = Rule(
     "gamma",
     "1 or more axes equal to the last axes of the input",
     _PAGE,
-    _REFUSED,
+    UNSUPPORTED,
 )
 RMS_EPSILON = Rule(
     "NPU-RMS-EPSILON",
@@ -43,28 +47,33 @@ RMS_EPSILON = Rule(
     "epsilon",
     "a finite number >= 0",
     _PAGE,
-    "a negative value makes rows NaN, silently",
+    "a negative value can make rows NaN, without an error",
 )
-ADD_SHAPE = Rule("NPU-ADDRMS-SHAPE", ADD, "x2", "the shape of x1", _ADD_PAGE, _REFUSED)
+ADD_SHAPE = Rule("NPU-ADDRMS-SHAPE", ADD, "x2", "the shape of x1", _ADD_PAGE, UNSUPPORTED)
 ADD_DTYPE = Rule(
     "NPU-ADDRMS-DTYPE",
     ADD,
     "x1",
     "one dtype for x1, x2 and gamma: float16, bfloat16 or float32",
     _ADD_PAGE,
-    _REFUSED,
+    UNSUPPORTED,
 )
 ADD_GAMMA = Rule(
-    "NPU-ADDRMS-GAMMA-SHAPE", ADD, "gamma", "1 or more axes equal to the last axes of x1", _ADD_PAGE, _REFUSED
+    "NPU-ADDRMS-GAMMA-SHAPE",
+    ADD,
+    "gamma",
+    "1 or more axes equal to the last axes of x1",
+    _ADD_PAGE,
+    UNSUPPORTED,
 )
-ADD_EMPTY = Rule("NPU-ADDRMS-EMPTY", ADD, "x1", "at least one element", _ADD_PAGE, _REFUSED)
+ADD_EMPTY = Rule("NPU-ADDRMS-EMPTY", ADD, "x1", "at least one element", _ADD_PAGE, UNSUPPORTED)
 ADD_EPSILON = Rule(
     "NPU-ADDRMS-EPSILON",
     ADD,
     "epsilon",
     "a finite number >= 0",
     _ADD_PAGE,
-    "a negative value makes rows NaN, silently",
+    "a negative value can make rows NaN, without an error",
 )
 ADD_ALIAS = Rule(
     "NPU-ADDRMS-ALIAS",

@@ -7,14 +7,13 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from workbench.npu.contracts.rules import NotModelledError, Rule, catalogue, need, shown
+from workbench.npu.contracts.rules import UNSUPPORTED, NotModelledError, Rule, catalogue, need, shown
 from workbench.npu.contracts.tensors import are_unique, has_values, is_half_or_relaxed
 
 PA: Final = "npu_scatter_pa_kv_cache"
 ATB: Final = "_npu_reshape_and_cache"
 _PA_PAGE: Final = "op-plugin page of npu_scatter_pa_kv_cache"
 _ATB_KERNEL: Final = "reshape_and_cache kernel, ascend-transformer-boost"
-_REFUSED: Final = "the host check refuses the call (161002)"
 _OUTSIDE: Final = "not looked at: writes memory outside the cache"
 UNIT: Final = 32
 """Bytes that one copy unit moves."""
@@ -25,23 +24,25 @@ PA_DTYPE = Rule(
     "key",
     "float16, bfloat16 or int8 (float32 only off the device), key and caches alike",
     _PA_PAGE,
-    _REFUSED,
+    UNSUPPORTED,
 )
-PA_MODE = Rule("NPU-PA-MODE", PA, "cache_mode", "PA_NZ (the default) or Norm", _PA_PAGE, _REFUSED)
-PA_RANK = Rule("NPU-PA-RANK", PA, "key", "(T, H, D), the value with the key's T and H", _PA_PAGE, _REFUSED)
+PA_MODE = Rule("NPU-PA-MODE", PA, "cache_mode", "PA_NZ (the default) or Norm", _PA_PAGE, UNSUPPORTED)
+PA_RANK = Rule("NPU-PA-RANK", PA, "key", "(T, H, D), the value with the key's T and H", _PA_PAGE, UNSUPPORTED)
 PA_CACHE = Rule(
     "NPU-PA-CACHE",
     PA,
     "key_cache",
     "(blocks, block_size, H, D) in Norm, (blocks, H*D/last, block_size, last) with last = 32 bytes in PA_NZ",
     _PA_PAGE,
-    _REFUSED,
+    UNSUPPORTED,
 )
-PA_NZ_DIM = Rule("NPU-PA-NZ-DIM", PA, "key", "heads of a multiple of 32 bytes in PA_NZ", _PA_PAGE, _REFUSED)
-PA_CONTIGUOUS = Rule(
-    "NPU-PA-CONTIGUOUS", PA, "key", "contiguous tensors", _PA_PAGE, "writes may go to a copy of the cache"
+PA_NZ_DIM = Rule(
+    "NPU-PA-NZ-DIM", PA, "key", "heads of a multiple of 32 bytes in PA_NZ", _PA_PAGE, UNSUPPORTED
 )
-PA_SLOTS = Rule("NPU-PA-SLOTS", PA, "slot_mapping", "int32 or int64, one slot per token", _PA_PAGE, _REFUSED)
+PA_CONTIGUOUS = Rule("NPU-PA-CONTIGUOUS", PA, "key", "contiguous tensors", _PA_PAGE, "undefined")
+PA_SLOTS = Rule(
+    "NPU-PA-SLOTS", PA, "slot_mapping", "int32 or int64, one slot per token", _PA_PAGE, UNSUPPORTED
+)
 PA_NEGATIVE = Rule(
     "NPU-PA-SLOT-NEGATIVE",
     PA,
@@ -69,7 +70,7 @@ ATB_DTYPE = Rule(
     "key",
     "float16, bfloat16 or int8 (float32 only off the device), key, value and caches alike",
     _ATB_KERNEL,
-    "the setup of the operation fails",
+    UNSUPPORTED,
 )
 ATB_SHAPE = Rule(
     "NPU-ATB-CACHE-SHAPE",
@@ -77,11 +78,9 @@ ATB_SHAPE = Rule(
     "key_cache",
     "(T, H, D) beside caches (blocks, block_size, H, D)",
     _ATB_KERNEL,
-    "the setup of the operation fails",
+    UNSUPPORTED,
 )
-ATB_CONTIGUOUS = Rule(
-    "NPU-ATB-CACHE-CONTIGUOUS", ATB, "key", "contiguous tensors", _ATB_KERNEL, "strides are not read"
-)
+ATB_CONTIGUOUS = Rule("NPU-ATB-CACHE-CONTIGUOUS", ATB, "key", "contiguous tensors", _ATB_KERNEL, "undefined")
 ATB_UNIT = Rule(
     "NPU-ATB-CACHE-UNIT",
     ATB,
@@ -96,7 +95,7 @@ ATB_SLOTS = Rule(
     "slot_indices",
     "int32, one slot per token (int64 is not accepted)",
     _ATB_KERNEL,
-    "the setup fails, or pairs of 32-bit words are read as slots",
+    UNSUPPORTED,
 )
 ATB_BOUND = Rule(
     "NPU-ATB-SLOT-BOUND",

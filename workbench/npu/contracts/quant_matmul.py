@@ -7,7 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from workbench.npu.contracts.rules import NotModelledError, Rule, catalogue, need, shown
+from workbench.npu.contracts.rules import UNSUPPORTED, NotModelledError, Rule, catalogue, need, shown
 from workbench.npu.contracts.tensors import in_range, is_half_or_relaxed
 
 MATMUL: Final = "npu_weight_quant_batchmatmul"
@@ -15,17 +15,16 @@ PACK: Final = "npu_convert_weight_to_int4pack"
 _PAGE: Final = "op-plugin page of npu_weight_quant_batchmatmul"
 _ACLNN: Final = "aclnnWeightQuantBatchMatmulV2 page"
 _PACK_HOST: Final = "host code of npu_convert_weight_to_int4pack, op-plugin"
-_REFUSED: Final = "the host check refuses the call (161002)"
 LARGEST: Final = 65535
 """Largest K and N."""
 
 X_DTYPE = Rule(
-    "NPU-WQ-X-DTYPE", MATMUL, "x", "float16 or bfloat16 (float32 only off the device)", _PAGE, _REFUSED
+    "NPU-WQ-X-DTYPE", MATMUL, "x", "float16 or bfloat16 (float32 only off the device)", _PAGE, UNSUPPORTED
 )
-X_RANK = Rule("NPU-WQ-X-RANK", MATMUL, "x", "2 axes (M, K)", _PAGE, _REFUSED)
-EMPTY = Rule("NPU-WQ-EMPTY", MATMUL, "x", "no empty tensors", _PAGE, _REFUSED)
+X_RANK = Rule("NPU-WQ-X-RANK", MATMUL, "x", "2 axes (M, K)", _PAGE, UNSUPPORTED)
+EMPTY = Rule("NPU-WQ-EMPTY", MATMUL, "x", "no empty tensors", _PAGE, UNSUPPORTED)
 WEIGHT_DTYPE = Rule(
-    "NPU-WQ-WEIGHT-DTYPE", MATMUL, "weight", "int8, or int32 with 8 int4 each", _PAGE, _REFUSED
+    "NPU-WQ-WEIGHT-DTYPE", MATMUL, "weight", "int8, or int32 with 8 int4 each", _PAGE, UNSUPPORTED
 )
 WEIGHT_STRIDES = Rule(
     "NPU-WQ-WEIGHT-STRIDES",
@@ -33,21 +32,21 @@ WEIGHT_STRIDES = Rule(
     "weight",
     "2 axes, contiguous (K, N) or the transposed view of a contiguous (N, K)",
     _ACLNN,
-    _REFUSED,
+    UNSUPPORTED,
 )
-INNER_SIZE = Rule("NPU-WQ-K", MATMUL, "weight", "the K of x", _PAGE, _REFUSED)
-LIMITS = Rule("NPU-WQ-LIMITS", MATMUL, "weight", "K and N from 1 to 65535", _PAGE, _REFUSED)
-SCALE_DTYPE = Rule("NPU-WQ-SCALE-DTYPE", MATMUL, "antiquant_scale", "the dtype of x", _PAGE, _REFUSED)
+INNER_SIZE = Rule("NPU-WQ-K", MATMUL, "weight", "the K of x", _PAGE, UNSUPPORTED)
+LIMITS = Rule("NPU-WQ-LIMITS", MATMUL, "weight", "K and N from 1 to 65535", _PAGE, UNSUPPORTED)
+SCALE_DTYPE = Rule("NPU-WQ-SCALE-DTYPE", MATMUL, "antiquant_scale", "the dtype of x", _PAGE, UNSUPPORTED)
 SCALE_SHAPE = Rule(
     "NPU-WQ-SCALE-SHAPE",
     MATMUL,
     "antiquant_scale",
     "(1,) or (1, 1), (N,) or (1, N), or (ceil(K / group), N) per group",
     _PAGE,
-    _REFUSED,
+    UNSUPPORTED,
 )
 OFFSET = Rule(
-    "NPU-WQ-OFFSET", MATMUL, "antiquant_offset", "shape and dtype of antiquant_scale", _PAGE, _REFUSED
+    "NPU-WQ-OFFSET", MATMUL, "antiquant_offset", "shape and dtype of antiquant_scale", _PAGE, UNSUPPORTED
 )
 GROUP = Rule(
     "NPU-WQ-GROUP",
@@ -55,17 +54,19 @@ GROUP = Rule(
     "antiquant_group_size",
     "0, or a multiple of 32 from 32 to K - 1",
     _PAGE,
-    _REFUSED,
+    UNSUPPORTED,
 )
 BIAS_DTYPE = Rule(
-    "NPU-WQ-BIAS-DTYPE", MATMUL, "bias", "float16 beside float16, float32 beside bfloat16", _PAGE, _REFUSED
+    "NPU-WQ-BIAS-DTYPE", MATMUL, "bias", "float16 beside float16, float32 beside bfloat16", _PAGE, UNSUPPORTED
 )
-BIAS_SHAPE = Rule("NPU-WQ-BIAS-SHAPE", MATMUL, "bias", "contiguous (N,) or (1, N)", _PAGE, _REFUSED)
-INNER = Rule("NPU-WQ-INNER-PRECISE", MATMUL, "inner_precise", "0 or 1", _PAGE, _REFUSED)
-PACK_DTYPE = Rule("NPU-INT4-DTYPE", PACK, "weight", "int32", _PACK_HOST, _REFUSED)
-PACK_RANK = Rule("NPU-INT4-RANK", PACK, "weight", "2 or 3 axes", _PACK_HOST, _REFUSED)
-PACK_CONTIGUOUS = Rule("NPU-INT4-CONTIGUOUS", PACK, "weight", "a contiguous tensor", _PACK_HOST, _REFUSED)
-PACK_MULTIPLE = Rule("NPU-INT4-MULTIPLE", PACK, "weight", "a last axis divisible by 8", _PACK_HOST, _REFUSED)
+BIAS_SHAPE = Rule("NPU-WQ-BIAS-SHAPE", MATMUL, "bias", "contiguous (N,) or (1, N)", _PAGE, UNSUPPORTED)
+INNER = Rule("NPU-WQ-INNER-PRECISE", MATMUL, "inner_precise", "0 or 1", _PAGE, UNSUPPORTED)
+PACK_DTYPE = Rule("NPU-INT4-DTYPE", PACK, "weight", "int32", _PACK_HOST, UNSUPPORTED)
+PACK_RANK = Rule("NPU-INT4-RANK", PACK, "weight", "2 or 3 axes", _PACK_HOST, UNSUPPORTED)
+PACK_CONTIGUOUS = Rule("NPU-INT4-CONTIGUOUS", PACK, "weight", "a contiguous tensor", _PACK_HOST, UNSUPPORTED)
+PACK_MULTIPLE = Rule(
+    "NPU-INT4-MULTIPLE", PACK, "weight", "a last axis divisible by 8", _PACK_HOST, UNSUPPORTED
+)
 PACK_RANGE = Rule(
     "NPU-INT4-RANGE", PACK, "weight", "values from -8 to 7", _PACK_HOST, "not documented beyond int4"
 )

@@ -6,12 +6,11 @@ from typing import Final
 
 from torch import Tensor
 
-from workbench.npu.contracts.rules import Rule, catalogue, need
+from workbench.npu.contracts.rules import UNSUPPORTED, Rule, catalogue, need
 from workbench.npu.contracts.tensors import is_half_or_relaxed, overlap
 
 ROPE: Final = "npu_apply_rotary_pos_emb"
 _PAGE: Final = "op-plugin page of npu_apply_rotary_pos_emb"
-_REFUSED: Final = "the host check refuses the call (161002)"
 
 DTYPE = Rule(
     "NPU-ROPE-DTYPE",
@@ -19,22 +18,22 @@ DTYPE = Rule(
     "query",
     "float16 or bfloat16 (float32 only off the device), one dtype for all four",
     _PAGE,
-    _REFUSED,
+    UNSUPPORTED,
 )
 LAYOUT = Rule(
-    "NPU-ROPE-LAYOUT", ROPE, "layout", "BSND with 4 axes or TND with 3 on Atlas A2 and A3", _PAGE, _REFUSED
+    "NPU-ROPE-LAYOUT", ROPE, "layout", "BSND with 4 axes or TND with 3 on Atlas A2 and A3", _PAGE, UNSUPPORTED
 )
-MODE = Rule("NPU-ROPE-MODE", ROPE, "rotary_mode", "half on Atlas A2 and A3", _PAGE, _REFUSED)
-DIM = Rule("NPU-ROPE-DIM", ROPE, "query", "a head dim of 64 or 128", _PAGE, _REFUSED)
-EMPTY = Rule("NPU-ROPE-EMPTY", ROPE, "query", "at least one element in each tensor", _PAGE, _REFUSED)
-KEY = Rule("NPU-ROPE-KEY", ROPE, "key", "the query's shape but for the heads", _PAGE, _REFUSED)
+MODE = Rule("NPU-ROPE-MODE", ROPE, "rotary_mode", "half on Atlas A2 and A3", _PAGE, UNSUPPORTED)
+DIM = Rule("NPU-ROPE-DIM", ROPE, "query", "a head dim of 64 or 128", _PAGE, UNSUPPORTED)
+EMPTY = Rule("NPU-ROPE-EMPTY", ROPE, "query", "at least one element in each tensor", _PAGE, UNSUPPORTED)
+KEY = Rule("NPU-ROPE-KEY", ROPE, "key", "the query's shape but for the heads", _PAGE, UNSUPPORTED)
 TABLES = Rule(
     "NPU-ROPE-TABLES",
     ROPE,
     "cos",
     "cos and sin with the query's axes, one head",
     _PAGE,
-    _REFUSED,
+    UNSUPPORTED,
 )
 CONTIGUOUS = Rule(
     "NPU-ROPE-CONTIGUOUS",
@@ -42,7 +41,7 @@ CONTIGUOUS = Rule(
     "query",
     "contiguous tensors",
     _PAGE,
-    "the update goes to a copy, and the tensor that was passed stays as it was",
+    "undefined",
 )
 ALIAS = Rule(
     "NPU-ROPE-ALIAS",

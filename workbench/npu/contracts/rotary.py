@@ -7,23 +7,22 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from workbench.npu.contracts.rules import NotModelledError, Rule, catalogue, need, refuse
+from workbench.npu.contracts.rules import UNSUPPORTED, NotModelledError, Rule, catalogue, need, refuse
 from workbench.npu.contracts.tensors import FLOATS, has_values
 
 ROTARY: Final = "npu_rotary_mul"
 _PAGE: Final = "op-plugin page of npu_rotary_mul"
 _HOST: Final = "host check of the rotary position embedding kernel, ops-transformer"
-_REFUSED: Final = "the host check refuses the call (161002)"
 UNIT: Final = 32
 """Bytes that the vector unit moves at once."""
 SLACK: Final = 1.0 + 2.0**-7
 """A cosine of 1 may have grown by a bf16 ulp on its way here."""
 
-DTYPE = Rule("NPU-ROTARY-DTYPE", ROTARY, "input", "float16, bfloat16 or float32", _PAGE, _REFUSED)
-TABLE_DTYPE = Rule("NPU-ROTARY-TABLE-DTYPE", ROTARY, "r1", "float16, bfloat16 or float32", _PAGE, _REFUSED)
-MODE = Rule("NPU-ROTARY-MODE", ROTARY, "rotary_mode", "half or interleave", _PAGE, _REFUSED)
-RANK = Rule("NPU-ROTARY-RANK", ROTARY, "input", "3 axes (TND) or 4 (BNSD, BSND, SBND)", _PAGE, _REFUSED)
-TABLES = Rule("NPU-ROTARY-TABLES", ROTARY, "r2", "the shape and dtype of r1", _PAGE, _REFUSED)
+DTYPE = Rule("NPU-ROTARY-DTYPE", ROTARY, "input", "float16, bfloat16 or float32", _PAGE, UNSUPPORTED)
+TABLE_DTYPE = Rule("NPU-ROTARY-TABLE-DTYPE", ROTARY, "r1", "float16, bfloat16 or float32", _PAGE, UNSUPPORTED)
+MODE = Rule("NPU-ROTARY-MODE", ROTARY, "rotary_mode", "half or interleave", _PAGE, UNSUPPORTED)
+RANK = Rule("NPU-ROTARY-RANK", ROTARY, "input", "3 axes (TND) or 4 (BNSD, BSND, SBND)", _PAGE, UNSUPPORTED)
+TABLES = Rule("NPU-ROTARY-TABLES", ROTARY, "r2", "the shape and dtype of r1", _PAGE, UNSUPPORTED)
 BROADCAST = Rule(
     "NPU-ROTARY-BROADCAST",
     ROTARY,
@@ -31,7 +30,7 @@ BROADCAST = Rule(
     "11SD, B1SD or BNSD beside BNSD; 1S1D, BS1D or BSND beside BSND; S11D, SB1D or SBND beside SBND; "
     "T1D or TND beside TND",
     _PAGE,
-    _REFUSED,
+    UNSUPPORTED,
 )
 INTERLEAVE = Rule(
     "NPU-ROTARY-INTERLEAVE",
@@ -39,11 +38,16 @@ INTERLEAVE = Rule(
     "r1",
     "the fully broadcast form (11SD, 1S1D, S11D, T1D) in interleave mode",
     _PAGE,
-    _REFUSED,
+    UNSUPPORTED,
 )
-EVEN = Rule("NPU-ROTARY-EVEN", ROTARY, "input", "an even head dim below 896", _PAGE, _REFUSED)
+EVEN = Rule("NPU-ROTARY-EVEN", ROTARY, "input", "an even head dim below 896", _PAGE, UNSUPPORTED)
 LIMITS = Rule(
-    "NPU-ROTARY-LIMITS", ROTARY, "input", "B and N below 1000 (interleave: B * N below 1000)", _PAGE, _REFUSED
+    "NPU-ROTARY-LIMITS",
+    ROTARY,
+    "input",
+    "B and N below 1000 (interleave: B * N below 1000)",
+    _PAGE,
+    UNSUPPORTED,
 )
 SHORT = Rule(
     "NPU-ROTARY-SHORT",
@@ -51,7 +55,7 @@ SHORT = Rule(
     "input",
     "B * N <= 8 * S in BNSD when half a head is a multiple of 32 bytes (use BSND or TND for a short tree)",
     _HOST,
-    _REFUSED,
+    UNSUPPORTED,
 )
 UNIT_RANGE = Rule(
     "NPU-ROTARY-RANGE",

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 import torch
 
 from tracing.errors import ContractError, UsageError
 from workbench.npu.modes import is_hardware
+
+UNSUPPORTED: Final = "not supported: a host check refuses it (161002), or the result is undefined"
+"""What the device does with most broken calls."""
 
 
 class NotModelledError(UsageError):

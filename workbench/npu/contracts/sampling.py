@@ -7,14 +7,13 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from workbench.npu.contracts.rules import Rule, catalogue, need, refuse, shown
+from workbench.npu.contracts.rules import UNSUPPORTED, Rule, catalogue, need, refuse, shown
 from workbench.npu.contracts.tensors import FLOATS, in_range
 
 TOP: Final = "npu_top_k_top_p"
 _PAGE: Final = "op-plugin page of npu_top_k_top_p"
-_REFUSED: Final = "the host check refuses the call (161002)"
 
-LOGITS = Rule("NPU-TOPKP-LOGITS", TOP, "logits", "(B, V) of float16, bfloat16 or float32", _PAGE, _REFUSED)
+LOGITS = Rule("NPU-TOPKP-LOGITS", TOP, "logits", "(B, V) of float16, bfloat16 or float32", _PAGE, UNSUPPORTED)
 BOTH = Rule(
     "NPU-TOPKP-BOTH",
     TOP,
@@ -23,15 +22,15 @@ BOTH = Rule(
     f"{_PAGE}; the shape function fails without them",
     "not documented",
 )
-P_FORM = Rule("NPU-TOPKP-P", TOP, "p", "(B,) in the dtype of the logits", _PAGE, _REFUSED)
-K_FORM = Rule("NPU-TOPKP-K", TOP, "k", "(B,) int32", _PAGE, _REFUSED)
+P_FORM = Rule("NPU-TOPKP-P", TOP, "p", "(B,) in the dtype of the logits", _PAGE, UNSUPPORTED)
+K_FORM = Rule("NPU-TOPKP-K", TOP, "k", "(B,) int32", _PAGE, UNSUPPORTED)
 K_RANGE = Rule(
     "NPU-TOPKP-K-RANGE",
     TOP,
     "k",
     "values from 1 to min(1024, V)",
     _PAGE,
-    "not looked at: reads outside the row",
+    UNSUPPORTED,
 )
 
 RULES = catalogue(globals())

@@ -7,12 +7,11 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from workbench.npu.contracts.rules import Rule, catalogue, need, shown
+from workbench.npu.contracts.rules import UNSUPPORTED, Rule, catalogue, need, shown
 from workbench.npu.contracts.tensors import are_unique, has_values, overlap
 
 SCATTER: Final = "npu_scatter_nd_update"
 _PAGE: Final = "op-plugin page of npu_scatter_nd_update"
-_REFUSED: Final = "the host check refuses the call (161002)"
 
 DTYPES: Final = (torch.float32, torch.float16, torch.bfloat16, torch.bool, torch.int64, torch.int8)
 
@@ -22,17 +21,17 @@ DTYPE = Rule(
     "input",
     "float32, float16, bfloat16, bool, int64 or int8 (int32 is not in the list)",
     _PAGE,
-    _REFUSED,
+    UNSUPPORTED,
 )
-UPDATE_DTYPE = Rule("NPU-SCATTER-UPDATE-DTYPE", SCATTER, "updates", "the input's dtype", _PAGE, _REFUSED)
-INDEX_DTYPE = Rule("NPU-SCATTER-INDEX-DTYPE", SCATTER, "indices", "int32 or int64", _PAGE, _REFUSED)
+UPDATE_DTYPE = Rule("NPU-SCATTER-UPDATE-DTYPE", SCATTER, "updates", "the input's dtype", _PAGE, UNSUPPORTED)
+INDEX_DTYPE = Rule("NPU-SCATTER-INDEX-DTYPE", SCATTER, "indices", "int32 or int64", _PAGE, UNSUPPORTED)
 INDEX_RANK = Rule(
     "NPU-SCATTER-INDEX-RANK",
     SCATTER,
     "indices",
     "2 or more axes, the last no longer than the input has axes (and at most 7)",
     _PAGE,
-    _REFUSED,
+    UNSUPPORTED,
 )
 UPDATE_SHAPE = Rule(
     "NPU-SCATTER-UPDATE-SHAPE",
@@ -40,7 +39,7 @@ UPDATE_SHAPE = Rule(
     "updates",
     "the outer axes of the indices, then the input's axes that they leave",
     _PAGE,
-    _REFUSED,
+    UNSUPPORTED,
 )
 BOUNDS = Rule(
     "NPU-SCATTER-BOUNDS",

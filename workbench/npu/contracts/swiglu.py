@@ -6,25 +6,24 @@ from typing import Final
 
 from torch import Tensor
 
-from workbench.npu.contracts.rules import Rule, catalogue, need
+from workbench.npu.contracts.rules import UNSUPPORTED, Rule, catalogue, need
 from workbench.npu.contracts.tensors import FLOATS
 
 SWIGLU: Final = "npu_swiglu"
 _PAGE: Final = "op-plugin page of npu_swiglu"
-_REFUSED: Final = "the host check refuses the call (161002)"
 
-DTYPE = Rule("NPU-SWIGLU-DTYPE", SWIGLU, "input", "float32, float16 or bfloat16", _PAGE, _REFUSED)
-RANK = Rule("NPU-SWIGLU-RANK", SWIGLU, "input", "1 to 8 axes", _PAGE, _REFUSED)
-DIM = Rule("NPU-SWIGLU-DIM", SWIGLU, "dim", "an axis of the input", _PAGE, _REFUSED)
-EMPTY = Rule("NPU-SWIGLU-EMPTY", SWIGLU, "input", "at least one element", _PAGE, _REFUSED)
-EVEN = Rule("NPU-SWIGLU-EVEN", SWIGLU, "input", "an even size on the split axis", _PAGE, _REFUSED)
+DTYPE = Rule("NPU-SWIGLU-DTYPE", SWIGLU, "input", "float32, float16 or bfloat16", _PAGE, UNSUPPORTED)
+RANK = Rule("NPU-SWIGLU-RANK", SWIGLU, "input", "1 to 8 axes", _PAGE, UNSUPPORTED)
+DIM = Rule("NPU-SWIGLU-DIM", SWIGLU, "dim", "an axis of the input", _PAGE, UNSUPPORTED)
+EMPTY = Rule("NPU-SWIGLU-EMPTY", SWIGLU, "input", "at least one element", _PAGE, UNSUPPORTED)
+EVEN = Rule("NPU-SWIGLU-EVEN", SWIGLU, "input", "an even size on the split axis", _PAGE, UNSUPPORTED)
 CONTIGUOUS = Rule(
     "NPU-SWIGLU-CONTIGUOUS",
     SWIGLU,
     "input",
     "a contiguous tensor",
     _PAGE,
-    "undefined: strides are not promised to be read",
+    "undefined",
 )
 
 RULES = catalogue(globals())

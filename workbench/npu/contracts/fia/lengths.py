@@ -8,13 +8,12 @@ from itertools import pairwise
 from typing import Final
 
 from workbench.npu.contracts.fia.call import OPERATOR, UNBOUNDED, FiaCall
-from workbench.npu.contracts.rules import Rule, catalogue
+from workbench.npu.contracts.rules import UNSUPPORTED, Rule, catalogue
 
 _PAGE: Final = "op-plugin page of npu_fused_infer_attention_score"
 _V4: Final = "aclnnFusedInferAttentionScoreV4 page, ops-transformer"
 _HOST: Final = "host check of fused_infer_attention_score, ops-transformer"
-_REFUSED: Final = "the host check refuses the call (161002)"
-_rule = partial(Rule, operator=OPERATOR, device=_REFUSED)
+_rule = partial(Rule, operator=OPERATOR, device=UNSUPPORTED)
 
 COUNT = _rule(
     id="NPU-FIA-LENGTHS-COUNT",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from workbench.npu.contracts.fia.call import OPERATOR, FiaCall
 from workbench.npu.contracts.fia.columns import blocked_columns, repairs_rows, seen_columns
-from workbench.npu.contracts.rules import Rule, catalogue, shown
+from workbench.npu.contracts.rules import UNSUPPORTED, Rule, catalogue, shown
 from workbench.npu.contracts.tensors import has_values
 from workbench.npu.modes import has_capability
 
@@ -18,8 +18,7 @@ _PAGE: Final = "op-plugin page of npu_fused_infer_attention_score"
 _V4: Final = "aclnnFusedInferAttentionScoreV4 page, ops-transformer"
 _HOST: Final = "host check of fused_infer_attention_score, ops-transformer"
 _KERNEL: Final = "kernel of fused_infer_attention_score, ops-transformer"
-_REFUSED: Final = "the host check refuses the call (161002)"
-_rule = partial(Rule, operator=OPERATOR, argument="atten_mask", device=_REFUSED)
+_rule = partial(Rule, operator=OPERATOR, argument="atten_mask", device=UNSUPPORTED)
 
 COMPRESSED: Final = 2048
 """Side of the causal mask that sparse modes 2, 3 and 4 take, whatever the lengths."""
@@ -33,13 +32,13 @@ VALUES = _rule(
     id="NPU-FIA-MASK-VALUES",
     sentence="0 (attend) and 1 (leave out) only",
     source=_PAGE,
-    device="undefined: the bytes are compared as numbers",
+    device="undefined",
 )
 CONTIGUOUS = _rule(
     id="NPU-FIA-MASK-CONTIGUOUS",
     sentence="a contiguous tensor, never an expanded view",
     source=_HOST,
-    device="reads past the one row that exists",
+    device="rows are found by the mask's own last axis: other memory is read",
 )
 PACKED = _rule(
     id="NPU-FIA-TND-MASK",
@@ -56,8 +55,7 @@ SHAPE = _rule(
 PAGED_WIDTH = _rule(
     id="NPU-FIA-MASK-PAGED-WIDTH",
     sentence="a last axis of at least table width * block size",
-    source=_V4,
-    device="rows are read with the wrong stride on stacks that do not refuse",
+    source=_HOST,
 )
 COMPRESSED_SHAPE = _rule(
     id="NPU-FIA-MASK-COMPRESSED",
@@ -68,7 +66,7 @@ COMPRESSED_VALUES = _rule(
     id="NPU-FIA-MASK-TRIU",
     sentence="ones strictly above the diagonal and zeros elsewhere with sparse modes 2, 3 and 4",
     source=_PAGE,
-    device="undefined: tiles on the diagonal take what the mask says, the others do not look",
+    device="undefined",
 )
 TREE_SHAPE = _rule(
     id="NPU-FIA-TREE-SHAPE",

@@ -10,15 +10,14 @@ import torch
 
 from workbench.npu.contracts.fia.call import OPERATOR, FiaCall
 from workbench.npu.contracts.fia.layouts import DENSE
-from workbench.npu.contracts.rules import Rule, catalogue
+from workbench.npu.contracts.rules import UNSUPPORTED, Rule, catalogue
 from workbench.npu.modes import has_capability
 
 _PAGE: Final = "op-plugin page of npu_fused_infer_attention_score"
 _V2_PAGE: Final = "op-plugin page of npu_fused_infer_attention_score_v2"
 _V4: Final = "aclnnFusedInferAttentionScoreV4 page, ops-transformer"
 _HOST: Final = "host check of fused_infer_attention_score, ops-transformer"
-_REFUSED: Final = "the host check refuses the call (161002)"
-_rule = partial(Rule, operator=OPERATOR, device=_REFUSED)
+_rule = partial(Rule, operator=OPERATOR, device=UNSUPPORTED)
 
 SCALE = _rule(
     id="NPU-FIA-SCALE",
@@ -83,7 +82,7 @@ PSE_SHAPE = _rule(
     argument="pse_shift",
     sentence="contiguous (1 or B, N, >= Q_S, >= KV_S), the head axis in full",
     source=f"{_PAGE}; a head axis of 1 was accepted and wrong (vllm-ascend issue 15503)",
-    device="a head axis of 1 is read as if it were N: wrong numbers, no error",
+    device="a head axis of 1 was accepted and gave wrong numbers, without an error",
 )
 SINK = _rule(
     id="NPU-FIA-SINK",

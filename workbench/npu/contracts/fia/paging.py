@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 
 from workbench.npu.contracts.fia.call import OPERATOR, FiaCall
-from workbench.npu.contracts.rules import Rule, catalogue, shown
+from workbench.npu.contracts.rules import UNSUPPORTED, Rule, catalogue, shown
 from workbench.npu.contracts.tensors import has_values
 
 _PAGE: Final = "op-plugin page of npu_fused_infer_attention_score"
 _V4: Final = "aclnnFusedInferAttentionScoreV4 page, ops-transformer"
 _HOST: Final = "host check of fused_infer_attention_score, ops-transformer"
-_REFUSED: Final = "the host check refuses the call (161002)"
-_rule = partial(Rule, operator=OPERATOR, device=_REFUSED)
+_rule = partial(Rule, operator=OPERATOR, device=UNSUPPORTED)
 
 NZ_LANES: Final = 16
 """Last axis of a 5-D cache of 2-byte values."""

@@ -7,14 +7,13 @@ from typing import Final
 
 from workbench.npu.contracts.fia.call import OPERATOR, FiaCall
 from workbench.npu.contracts.fia.layouts import DENSE, LAYOUTS, Axes, axes, input_layout
-from workbench.npu.contracts.rules import Rule, catalogue, shown
+from workbench.npu.contracts.rules import UNSUPPORTED, Rule, catalogue, shown
 from workbench.npu.contracts.tensors import is_half_or_relaxed
 
 _PAGE: Final = "op-plugin page of npu_fused_infer_attention_score"
 _V4: Final = "aclnnFusedInferAttentionScoreV4 page, ops-transformer"
 _HOST: Final = "host check of fused_infer_attention_score, ops-transformer"
-_REFUSED: Final = "the host check refuses the call (161002)"
-_rule = partial(Rule, operator=OPERATOR, device=_REFUSED)
+_rule = partial(Rule, operator=OPERATOR, device=UNSUPPORTED)
 
 DTYPE = _rule(
     id="NPU-FIA-DTYPE",
@@ -94,7 +93,7 @@ LIMIT_WIDTH = _rule(
     argument="query",
     sentence="heads * head dim below 65535 in BSH and BSND",
     source=_PAGE,
-    device="advised against: the row stride overflows an instruction field on some paths",
+    device="runs, against the advice of the page",
     runs=True,
 )
 DIM_16 = _rule(

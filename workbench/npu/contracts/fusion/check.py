@@ -11,35 +11,34 @@ import torch
 from torch import Tensor
 
 from workbench.npu.contracts.fusion.call import FUSION, FusionCall
-from workbench.npu.contracts.rules import Rule, catalogue, need, shown
+from workbench.npu.contracts.rules import UNSUPPORTED, Rule, catalogue, need, shown
 from workbench.npu.contracts.tensors import FLOATS, has_values
 
 _PAGE: Final = "op-plugin page of npu_fusion_attention"
-_REFUSED: Final = "the host check refuses the call (161002)"
 COMPRESSED: Final = 2048
 """Side of the causal mask that sparse modes 2 and 3 take."""
 
 DTYPE = Rule(
-    "NPU-FA-DTYPE", FUSION, "query", "float16, bfloat16 or float32, one for all three", _PAGE, _REFUSED
+    "NPU-FA-DTYPE", FUSION, "query", "float16, bfloat16 or float32, one for all three", _PAGE, UNSUPPORTED
 )
-LAYOUT = Rule("NPU-FA-LAYOUT", FUSION, "input_layout", "BSH, SBH, BSND, BNSD or TND", _PAGE, _REFUSED)
-RANK = Rule("NPU-FA-RANK", FUSION, "query", "as many axes as the layout has letters", _PAGE, _REFUSED)
+LAYOUT = Rule("NPU-FA-LAYOUT", FUSION, "input_layout", "BSH, SBH, BSND, BNSD or TND", _PAGE, UNSUPPORTED)
+RANK = Rule("NPU-FA-RANK", FUSION, "query", "as many axes as the layout has letters", _PAGE, UNSUPPORTED)
 HEADS = Rule(
     "NPU-FA-HEADS",
     FUSION,
     "head_num",
     "the query's heads, 1 to 256, an integer multiple of the key's",
     _PAGE,
-    _REFUSED,
+    UNSUPPORTED,
 )
-DIM = Rule("NPU-FA-DIM", FUSION, "query", "head dims from 1 to 768", _PAGE, _REFUSED)
+DIM = Rule("NPU-FA-DIM", FUSION, "query", "head dims from 1 to 768", _PAGE, UNSUPPORTED)
 SHAPE = Rule(
     "NPU-FA-SHAPE",
     FUSION,
     "key",
     "the query's batch and head dim; the value with the key's batch, length and heads",
     _PAGE,
-    _REFUSED,
+    UNSUPPORTED,
 )
 SCALE = Rule(
     "NPU-FA-SCALE",
@@ -50,20 +49,20 @@ SCALE = Rule(
     "runs with the factor as given",
     runs=True,
 )
-INNER = Rule("NPU-FA-INNER-PRECISE", FUSION, "inner_precise", "0, 1 or 2", _PAGE, _REFUSED)
-SPARSE = Rule("NPU-FA-SPARSE-MODE", FUSION, "sparse_mode", "0 to 8", _PAGE, _REFUSED)
+INNER = Rule("NPU-FA-INNER-PRECISE", FUSION, "inner_precise", "0, 1 or 2", _PAGE, UNSUPPORTED)
+SPARSE = Rule("NPU-FA-SPARSE-MODE", FUSION, "sparse_mode", "0 to 8", _PAGE, UNSUPPORTED)
 LENGTHS = Rule(
     "NPU-FA-TND-LENGTHS",
     FUSION,
     "actual_seq_qlen",
     "running totals for queries and keys in TND, never falling, the last T (trailing zeros are skipped)",
     _PAGE,
-    _REFUSED,
+    UNSUPPORTED,
 )
 LENGTHS_DENSE = Rule(
-    "NPU-FA-DENSE-LENGTHS", FUSION, "actual_seq_qlen", "no lengths outside TND", _PAGE, "they are ignored"
+    "NPU-FA-DENSE-LENGTHS", FUSION, "actual_seq_qlen", "no lengths outside TND", _PAGE, "not documented"
 )
-MASK_DTYPE = Rule("NPU-FA-MASK-DTYPE", FUSION, "atten_mask", "bool or uint8", _PAGE, _REFUSED)
+MASK_DTYPE = Rule("NPU-FA-MASK-DTYPE", FUSION, "atten_mask", "bool or uint8", _PAGE, UNSUPPORTED)
 MASK_SHAPE = Rule(
     "NPU-FA-MASK-SHAPE",
     FUSION,
@@ -71,10 +70,10 @@ MASK_SHAPE = Rule(
     "(B, N, S, S_kv), (B, 1, S, S_kv), (1, 1, S, S_kv) or (S, S_kv), the S axis in full "
     "(TND: (S, S_kv) of the longest request)",
     f"{_PAGE}; an S axis of 1 is not broadcast",
-    "reads past the end of the one row",
+    "an S axis of 1 gave wrong numbers, without an error",
 )
 MASK_NEEDED = Rule(
-    "NPU-FA-SPARSE-MASK", FUSION, "atten_mask", "a mask whenever sparse_mode is not 0", _PAGE, _REFUSED
+    "NPU-FA-SPARSE-MASK", FUSION, "atten_mask", "a mask whenever sparse_mode is not 0", _PAGE, UNSUPPORTED
 )
 MASK_CAUSAL = Rule(
     "NPU-FA-MASK-TRIU",
@@ -82,7 +81,7 @@ MASK_CAUSAL = Rule(
     "atten_mask",
     "(2048, 2048), ones strictly above the diagonal, with sparse modes 2 and 3",
     _PAGE,
-    _REFUSED,
+    UNSUPPORTED,
 )
 MASK_ROW = Rule(
     "NPU-FA-MASK-ROW",
