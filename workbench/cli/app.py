@@ -9,6 +9,9 @@ import click
 
 COMMANDS: Final = {
     "diff": ("workbench.cli.diff", "Decode on both paths in lockstep and show the first wrong thing."),
+    "check": ("workbench.cli.check", "Check every invariant at every recorded step; needs no models."),
+    "doctor": ("workbench.cli.doctor", "Say what this machine has and what is verified on it."),
+    "explain": ("workbench.cli.explain", "Say what a rule checks, why, and where it was seen."),
 }
 """Command name -> module with a click command `command`, and its one-line help."""
 

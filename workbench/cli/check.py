@@ -1,0 +1,49 @@
+"""`specwb check RUN...`: all invariants over all recorded steps; needs no torch and no models."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Final
+
+import click
+
+from workbench.cli.select_options import chosen_rules, select_options
+from workbench.judge.recorded.check import MAX_PER_RULE, check_run
+from workbench.judge.recorded.checked import worst
+
+FORMATS: Final = {
+    "text": "workbench.report.check_text",
+    "json": "workbench.report.json",
+    "junit": "workbench.report.junit",
+    "sarif": "workbench.report.sarif",
+    "github": "workbench.report.github",
+}
+"""Format to the module whose `render_checks(runs)` writes it."""
+
+
+@click.command(name="check")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option(
+    "--format", "output_format", type=click.Choice(list(FORMATS)), default="text", show_default=True
+)
+@select_options
+@click.option(
+    "--max-per-rule",
+    type=click.IntRange(min=0),
+    default=MAX_PER_RULE,
+    show_default=True,
+    metavar="N",
+    help="Findings listed per rule and path; 0 lists all. All are counted.",
+)
+def command(runs: tuple[str, ...], **options: Any) -> int:
+    """Check every invariant at every recorded step.
+
+    Exit codes: 0 all held, 1 findings, 2 usage or a trace that is not whole as written, 4 inconclusive
+    (nothing applied, or the run was never closed).
+    """
+    selection = chosen_rules(options["select"], options["ignore"], options["config"])
+    limit = options["max_per_rule"] or None
+    checked = [check_run(run, selection, max_per_rule=limit) for run in runs]
+    render = importlib.import_module(FORMATS[options["output_format"]]).render_checks
+    click.echo(render(checked).rstrip("\n"))
+    return worst(run.exit_code for run in checked)

@@ -1,0 +1,1 @@
+"""Recorded runs judged again, from disk alone; no torch."""

@@ -1,0 +1,74 @@
+"""The steps of a recorded path in blocks of flat memory, and where steps between them were lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from tracing.path_reader import PathReader
+from tracing.rows import row_of_batch
+
+BLOCK_STEPS: Final = 512
+"""Steps judged together; memory does not grow with the length of the run."""
+KEPT_ROWS: Final = 4
+
+Row = dict[str, Any]
+
+
+class Block:
+    """Some steps in order, as columns and, one by one, as rows.
+
+    Args:
+        batches: What the trace gave, all columns.
+
+    Attributes:
+        table: The steps.
+    """
+
+    def __init__(self, batches: list[pa.RecordBatch]) -> None:
+        self.table = pa.Table.from_batches(batches)
+        self._batches = batches
+        self._starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
+        self._rows: dict[int, Row] = {}
+
+    def row(self, number: int) -> Row:
+        """Return one step as rules want it; the last few stay unpacked, as neighbours are asked for."""
+        if number not in self._rows:
+            if len(self._rows) >= KEPT_ROWS:
+                self._rows.pop(next(iter(self._rows)))
+            of = int(np.searchsorted(self._starts, number, side="right")) - 1
+            self._rows[number] = row_of_batch(self._batches[of], number - int(self._starts[of]))
+        return self._rows[number]
+
+
+def blocks(path: PathReader, start: int, stop: int) -> Iterator[Block]:
+    """Yield the readable steps `start:stop` of a path."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in path.batches(start=start, stop=stop):
+        waiting.append(batch)
+        if sum(each.num_rows for each in waiting) >= BLOCK_STEPS:
+            yield Block(waiting)
+            waiting = []
+    if waiting:
+        yield Block(waiting)
+
+
+def stretches(path: PathReader) -> Iterator[tuple[int, int]]:
+    """Yield `start, stop` of readable steps between which none is missing.
+
+    Where a damaged batch was stepped over, the step after it has another predecessor than the one before it
+    in the file, and rules over neighbours must begin anew.
+    """
+    borders = [0]
+    expected = row = 0
+    for frame in path.stream.batches:
+        first, num_rows = frame.facts["first_row"], frame.facts["num_rows"]
+        if first != expected:
+            borders.append(row)
+        expected, row = first + num_rows, row + num_rows
+    borders.append(path.num_steps)
+    yield from ((start, stop) for start, stop in pairwise(borders) if start < stop)

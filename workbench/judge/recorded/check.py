@@ -1,0 +1,160 @@
+"""All invariants over all steps of a recorded run, block by block."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+from invariants.batched import BatchChecker
+from invariants.catalogue import CATALOGUE
+from invariants.context import RunContext
+from invariants.counts import Counts
+from invariants.outcome import Outcome, Violated
+from invariants.rule import Rule
+from invariants.selection import Selection
+from tracing.errors import TraceError
+from tracing.finding import Finding
+from tracing.path_reader import PathReader
+from tracing.reader import Run, open_run
+from workbench.judge.recorded.blocks import Block, blocks, stretches
+from workbench.judge.recorded.checked import CheckedPath, CheckedRun
+from workbench.judge.recorded.context import read_context
+from workbench.judge.recorded.flat import flat_columns
+from workbench.judge.recorded.state import state_of
+
+MAX_PER_RULE: Final = 100
+"""Findings kept per rule and path; all are counted."""
+FED: Final = "its values were fed by the other path (staged lockstep)"
+
+
+class PathCheck:
+    """Checks the steps of one path, block after block, and keeps what was found.
+
+    Args:
+        name: Path name.
+        context: Facts of the run.
+        selection: Which rules.
+        max_per_rule: Findings kept per rule; None keeps all.
+        fed: The path owns no state: rules over state are left out, and counted so.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        context: RunContext,
+        selection: Selection,
+        *,
+        max_per_rule: int | None = MAX_PER_RULE,
+        fed: bool = False,
+    ) -> None:
+        left_out = rules_over_state() if fed else ()
+        self._left_out = tuple(rule.id for rule in selection.rules() if rule in left_out)
+        narrowed = replace(selection, ignore=(*selection.ignore, *self._left_out))
+        self._checker = BatchChecker(context, narrowed)
+        self._name = name
+        self._limit = max_per_rule
+        self._kept: Counter[str] = Counter()
+        self._findings: list[Finding] = []
+
+    def forget(self) -> None:
+        """Let the next step begin anew: what stood before it is lost."""
+        self._checker.forget(self._name)
+
+    def block(self, block: Block) -> None:
+        """Check some steps."""
+        for _, outcomes in self._checker.batch(self._name, flat_columns(block.table), block.row):
+            self._keep(outcomes)
+
+    def checked(self, path: PathReader) -> CheckedPath:
+        """Run the rules that need the whole run, and return what all of them said."""
+        self._keep(self._checker.finish())
+        said = dict(self._checker.counts.get(self._name, {}))
+        for rule_id in self._left_out:
+            said[rule_id] = Counts(not_checked=path.num_steps, reasons=Counter({FED: path.num_steps}))
+        return CheckedPath(
+            name=self._name,
+            num_steps=path.num_steps,
+            counts={rule.id: said[rule.id] for rule in CATALOGUE if rule.id in said},
+            findings=tuple(self._findings),
+            in_progress=tuple(step.moment for step in path.in_progress),
+        )
+
+    def _keep(self, outcomes: Iterable[Outcome]) -> None:
+        for outcome in outcomes:
+            if isinstance(outcome, Violated):
+                room = (
+                    len(outcome.findings) if self._limit is None else self._limit - self._kept[outcome.rule]
+                )
+                self._findings.extend(outcome.findings[: max(room, 0)])
+                self._kept[outcome.rule] += len(outcome.findings)
+
+
+def check_run(
+    folder: str | Path, selection: Selection | None = None, *, max_per_rule: int | None = MAX_PER_RULE
+) -> CheckedRun:
+    """Check a recorded run, whole or damaged; what is damaged is said and the rest is checked.
+
+    Args:
+        folder: The run folder.
+        selection: Which rules; all when None.
+        max_per_rule: Findings kept per rule and path; None keeps all.
+
+    Raises:
+        TraceError: The folder is no run, is of a newer version, or its manifest states impossible limits.
+        UsageError: The selection names no rule.
+    """
+    run = open_run(folder)
+    context, selection = read_context(run.manifest), selection or Selection()
+    selection.rules()
+    unread: list[str] = []
+    paths = tuple(
+        _check_path(
+            run.path(name),
+            PathCheck(name, context, selection, max_per_rule=max_per_rule, fed=is_fed(run, name)),
+            unread,
+        )
+        for name in run.path_names
+    )
+    state = state_of(run, unread)
+    return CheckedRun(
+        folder=run.folder,
+        state=state.name,
+        status=run.status,
+        is_damaged=state.is_damaged,
+        problems=state.problems,
+        paths=paths,
+    )
+
+
+def _check_path(path: PathReader, check: PathCheck, unread: list[str]) -> CheckedPath:
+    """Check one path; a batch that cannot be unpacked ends its stretch and is said in `unread`."""
+    for start, stop in stretches(path):
+        check.forget()
+        try:
+            for block in blocks(path, start, stop):
+                check.block(block)
+        except TraceError as problem:
+            unread.append(f"{path.stream.path.name}: {problem}")
+    return check.checked(path)
+
+
+def is_fed(run: Run, path_name: str) -> bool:
+    """Whether a path's steps were given to it by the path under test, so that it owns no state."""
+    return run.manifest.get("lockstep") == "staged" and path_name == "reference"
+
+
+def rules_over_state() -> tuple[Rule, ...]:
+    """Return the rules that mean nothing on a path whose values are fed.
+
+    Those over several steps, and those over its own choices together with an acceptance that followed the
+    other path's choices (which legally differ in a near tie).
+    """
+    return tuple(
+        rule
+        for rule in CATALOGUE
+        if rule.scope != "step"
+        or (rule.stage in {"accept", "commit"} and "target_token_ids" in rule.arguments)
+    )

@@ -1,0 +1,120 @@
+"""What the invariants say of a recorded run: the one value that all reports of a check are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from invariants.counts import Counts
+from tracing.finding import Finding
+from tracing.moment import Moment
+
+WORST_FIRST: Final = (130, 70, 2, 3, 1, 4, 0)
+"""Which exit code stands when several apply."""
+DAMAGED: Final = "damaged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedPath:
+    """One path of a run.
+
+    Attributes:
+        name: Path name.
+        num_steps: Readable steps, all of them checked.
+        counts: What each rule said, by rule id, in catalogue order.
+        findings: In order of steps, then of the run's end; at most as many per rule as were asked for.
+        in_progress: Steps that had begun and never finished; their stage is where the writer was.
+    """
+
+    name: str
+    num_steps: int
+    counts: Mapping[str, Counts]
+    findings: tuple[Finding, ...] = ()
+    in_progress: tuple[Moment, ...] = ()
+
+    def first(self, rule_id: str) -> Finding | None:
+        """Return the first finding of a rule."""
+        return next((finding for finding in self.findings if finding.rule == rule_id), None)
+
+    @property
+    def num_held(self) -> int:
+        """Times that a rule looked and found nothing wrong."""
+        return sum(counts.held for counts in self.counts.values())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedRun:
+    """One run.
+
+    Attributes:
+        folder: The run folder.
+        state: `complete`, `truncated`, `torn` or `corrupt`, as `tracing.verify` says.
+        status: What the manifest says: `running`, `complete`, `interrupted`, `failed`, or empty.
+        is_damaged: Something that was written is not there as it was.
+        problems: What is damaged or missing, one sentence each.
+        paths: The paths, as far as they can be read.
+    """
+
+    folder: Path
+    state: str
+    status: str
+    is_damaged: bool = False
+    problems: tuple[str, ...] = ()
+    paths: tuple[CheckedPath, ...] = field(default=())
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Findings of all paths."""
+        return tuple(finding for path in self.paths for finding in path.findings)
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of the path that has most."""
+        return max((path.num_steps for path in self.paths), default=0)
+
+    @property
+    def has_errors(self) -> bool:
+        """A rule of severity error is violated."""
+        return any(finding.severity == "error" for finding in self.findings)
+
+    @property
+    def verdict(self) -> str:
+        """`structural`, `inconclusive` or `ok`."""
+        if self.has_errors:
+            return "structural"
+        return "inconclusive" if self.is_damaged or self._why_inconclusive() else "ok"
+
+    @property
+    def remark(self) -> str:
+        """What must be said beside the verdict; may be empty."""
+        if self.is_damaged:
+            return f"the trace is {self.state}, only what is proven was checked"
+        warned = sum(finding.severity == "warning" for finding in self.findings)
+        notes = [self._why_inconclusive(), f"{warned} warnings" if warned else ""]
+        if self.status in {"interrupted", "failed"}:
+            notes.append(
+                f"the recorded run {'was interrupted' if self.status == 'interrupted' else 'failed'}"
+            )
+        return ", ".join(note for note in notes if note)
+
+    @property
+    def exit_code(self) -> int:
+        """2 damaged, 1 findings, 4 inconclusive, 0 all held; warnings alone do not fail a run."""
+        if self.is_damaged:
+            return 2
+        return {"structural": 1, "inconclusive": 4, "ok": 0}[self.verdict]
+
+    def _why_inconclusive(self) -> str:
+        """Return why a run without errors is still not fine, or an empty string."""
+        if not any(path.num_steps for path in self.paths):
+            return "no step was recorded"
+        if not any(path.num_held for path in self.paths):
+            return "no invariant applied"
+        return "the run was never closed" if self.state != "complete" else ""
+
+
+def worst(exit_codes: Iterable[int]) -> int:
+    """Return the exit code of several runs; 0 for none."""
+    return min(exit_codes, key=WORST_FIRST.index, default=0)

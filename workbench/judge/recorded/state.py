@@ -1,0 +1,47 @@
+"""In which state a recorded run is, as cheaply as its state allows: a whole run is not read twice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tracing.reader import Run
+from tracing.verify import verify_run
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a run folder is worth.
+
+    Attributes:
+        name: `complete`, `truncated`, `torn` or `corrupt`.
+        is_damaged: Something that was written is not there as it was; a run whose writer was killed is not
+            damaged, only not closed.
+        problems: One sentence each.
+    """
+
+    name: str
+    is_damaged: bool
+    problems: tuple[str, ...]
+
+
+def state_of(run: Run, unread: Sequence[str] = ()) -> State:
+    """Judge an opened run.
+
+    Args:
+        run: As `open_run` gave it.
+        unread: Sentences about batches that could not be unpacked.
+    """
+    damage = [*run.problems, *unread]
+    for name in run.path_names:
+        damage += run.path(name).problems
+    if not damage and run.status not in {"", "running"}:
+        return State("complete", False, ())
+    health = verify_run(run.folder)
+    if run.status == "running" and run.being_written:
+        ending = "the run is still being written"
+    else:
+        ending = "its writer ended without closing it"
+    said = [f"{file.name}: {file.message}" for file in health.files if file.message]
+    problems = tuple(dict.fromkeys([*damage, *said, *([ending] if run.status == "running" else [])]))
+    return State(health.state, bool(damage), problems)

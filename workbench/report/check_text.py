@@ -1,0 +1,80 @@
+"""`specwb check` for a person and for grep: one line per finding, then what it amounts to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from invariants.catalogue import BY_ID
+from workbench.judge.recorded.checked import CheckedPath, CheckedRun
+from workbench.report.text import finding_line
+from workbench.view.safe_text import safe_text
+
+MAX_REASONS = 8
+
+
+def render_checks(runs: Sequence[CheckedRun]) -> str:
+    """Return findings and summary of each run, safe for any terminal."""
+    lines = [line for run in runs for line in _run(run, name_run=len(runs) > 1)]
+    return "\n".join(lines) + "\n"
+
+
+def _run(run: CheckedRun, *, name_run: bool) -> Iterator[str]:
+    where = f"{safe_text(str(run.folder))} " if name_run else ""
+    for finding in run.findings:
+        warning = " (warning)" if finding.severity == "warning" else ""
+        yield f"{where}{finding_line(finding)}{warning}"
+    remark = f" ({run.remark})" if run.remark else ""
+    yield f"verdict     {run.verdict}{remark}"
+    for problem in run.problems:
+        yield f"trace       {safe_text(problem)}"
+    for path in run.paths:
+        yield from _path(path)
+    yield f"run         {safe_text(str(run.folder))} ({run.state}{_status(run)})"
+
+
+def _status(run: CheckedRun) -> str:
+    return f", {run.status}" if run.status not in {"", "complete"} else ""
+
+
+def _path(path: CheckedPath) -> Iterator[str]:
+    held = sum(counts.held > 0 and not counts.violated for counts in path.counts.values())
+    violated = sum(counts.violated > 0 for counts in path.counts.values())
+    rest = len(path.counts) - held - violated
+    yield (
+        f"{safe_text(path.name):<11} {path.num_steps} steps; invariants: {held} held, {violated} violated, "
+        f"{rest} not checked"
+    )
+    for moment in path.in_progress:
+        yield f"  unfinished {moment}: the writer ended here"
+    for rule_id, counts in path.counts.items():
+        if counts.violated:
+            yield f"  {rule_id} {BY_ID[rule_id].name}: {violations(path, rule_id)}"
+    yield from _not_checked(path)
+
+
+def violations(path: CheckedPath, rule_id: str) -> str:
+    """Return how often a rule was violated and where first, as one clause."""
+    counts, first = path.counts[rule_id], path.first(rule_id)
+    site = f", first at {first.moment}" if first else ""
+    return f"{_number(counts.num_findings, 'finding')} in {_number(counts.violated, 'step')}{site}"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _not_checked(path: CheckedPath) -> Iterator[str]:
+    """Name rules that never looked at anything, joined by their reason."""
+    rules: dict[str, list[str]] = {}
+    for rule_id, counts in path.counts.items():
+        if not counts.held and not counts.violated:
+            rules.setdefault(_reason(counts.reasons), []).append(rule_id)
+    for reason, names in list(rules.items())[:MAX_REASONS]:
+        yield f"  not checked {', '.join(names)}: {safe_text(reason)}"
+    if len(rules) > MAX_REASONS:
+        yield f"  not checked for other reasons: {len(rules) - MAX_REASONS} (--format json lists them)"
+
+
+def _reason(reasons: Counter[str]) -> str:
+    return next(iter(reasons.most_common(1)), ("nothing to look at", 0))[0]

@@ -1,0 +1,63 @@
+"""`specwb check --format json`: plain data, the same facts as the text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from invariants.catalogue import BY_ID
+from invariants.counts import Counts
+from workbench.judge.recorded.checked import CheckedPath, CheckedRun, worst
+
+
+def render_checks(runs: Sequence[CheckedRun]) -> str:
+    """Return one JSON object with all runs."""
+    exit_code = worst(run.exit_code for run in runs)
+    return json.dumps(
+        {"exit_code": exit_code, "runs": [run_as_json(run) for run in runs]}, indent=1, allow_nan=False
+    )
+
+
+def run_as_json(run: CheckedRun) -> dict[str, Any]:
+    """Return one run as plain data."""
+    return {
+        "run": str(run.folder),
+        "verdict": run.verdict,
+        "remark": run.remark,
+        "exit_code": run.exit_code,
+        "state": run.state,
+        "status": run.status,
+        "problems": list(run.problems),
+        "steps": run.num_steps,
+        "invariants": {
+            key: sum(getattr(counts, key) for path in run.paths for counts in path.counts.values())
+            for key in ("held", "violated", "not_checked")
+        },
+        "findings": [finding.as_json() for finding in run.findings],
+        "paths": [_path(path) for path in run.paths],
+    }
+
+
+def _path(path: CheckedPath) -> dict[str, Any]:
+    return {
+        "path": path.name,
+        "steps": path.num_steps,
+        "in_progress": [str(moment) for moment in path.in_progress],
+        "rules": [_rule(path, rule_id, counts) for rule_id, counts in path.counts.items()],
+    }
+
+
+def _rule(path: CheckedPath, rule_id: str, counts: Counts) -> dict[str, Any]:
+    first = path.first(rule_id)
+    return {
+        "rule": rule_id,
+        "name": BY_ID[rule_id].name,
+        "severity": BY_ID[rule_id].severity,
+        "held": counts.held,
+        "violated": counts.violated,
+        "not_checked": counts.not_checked,
+        "num_findings": counts.num_findings,
+        "reasons": dict(counts.reasons),
+        "first": first.as_json() if first else None,
+    }
