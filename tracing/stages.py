@@ -266,6 +266,8 @@ class DecodePath:
 class PathFactory(Protocol):
     """What `--fused package.module:factory` names."""
 
-    def __call__(self, pair: ModelPair, settings: DecodeSettings, *, device: str, dtype: str) -> DecodePath:
+    def __call__(
+        self, pair: ModelPair, settings: DecodeSettings, /, *, device: str, dtype: str
+    ) -> DecodePath:
         """Build a path over the given weights; the weights are never changed."""
         ...
