@@ -26,10 +26,13 @@ def sum_up(
 ) -> RunSummary:
     """Fold the verdict, the decoded turns and the books into what reports are made from."""
     emitted = tuple(tuple(progress.emitted) for progress in finished)
-    remark = verdict.text.removeprefix(verdict.verdict).strip(" ()")
+    skipped = sorted({missing.stage for missing in verdict.not_checked if missing.quantity == "*"})
+    remarks = [verdict.text.removeprefix(verdict.verdict).strip(" ()")]
+    if skipped:
+        remarks.append(f"not checked: {', '.join(skipped)}")
     return RunSummary(
         verdict=verdict.verdict,
-        remark=remark,
+        remark="; ".join(filter(None, remarks)),
         exit_code=verdict.exit_code,
         steps=sum(progress.step for progress in finished),
         unjudged_steps=unjudged_steps,

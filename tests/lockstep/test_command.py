@@ -1,0 +1,139 @@
+"""`specwb diff` as a user runs it, on checkpoints that are written for the test in each drafter layout."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.checkpoints import synthetic
+from tracing.reader import open_run
+
+ROOT = Path(__file__).resolve().parents[2]
+SHAPE = ["--tree-nodes", "12", "--depth", "3", "--top-k", "4", "--max-new-tokens", "12"]
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("teacher") / "t"
+    synthetic.hf_teacher(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def drafter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic.official(tmp_path_factory.mktemp("drafter") / "d")
+
+
+def specwb(*arguments: str, cwd: Path, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(
+        [sys.executable, str(ROOT / "specwb.py"), *arguments],
+        cwd=cwd,
+        input=text,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+def diff(teacher: Path, drafter: Path, cwd: Path, *more: str, prompt: str = "abc def") -> Any:
+    (cwd / "prompt.txt").write_text(prompt)
+    models = ["--model", str(teacher), "--draft", str(drafter)]
+    return specwb("diff", "--prompt", "prompt.txt", *models, *SHAPE, *more, cwd=cwd)
+
+
+def test_json_has_what_ci_reads(teacher: Path, drafter: Path, tmp_path: Path) -> None:
+    done = diff(teacher, drafter, tmp_path, "--format", "json", "--out", "run")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["verdict"] == "ok"
+    assert said["first_divergence"] is None
+    assert len(said["emitted_token_ids"]) == 1
+    assert len(said["emitted_token_ids"][0]) <= 12
+    assert {"steps", "mean_accepted", "near_ties", "run", "invariants", "coverage"} <= said.keys()
+    recorded = open_run(tmp_path / "run")
+    assert recorded.status == "complete"
+    assert recorded.path("fused").num_steps == said["steps"]
+
+
+@pytest.mark.parametrize("layout", ["specforge", "speculators"])
+def test_other_drafter_layouts_decode_alike(
+    teacher: Path, drafter: Path, tmp_path: Path, layout: str
+) -> None:
+    other = getattr(synthetic, layout)(tmp_path / "other")
+    ours = json.loads(diff(teacher, drafter, tmp_path, "--format", "json").stdout)
+    theirs = diff(teacher, other, tmp_path, "--format", "json")
+    assert theirs.returncode == 0, theirs.stderr
+    assert json.loads(theirs.stdout)["emitted_token_ids"] == ours["emitted_token_ids"]
+
+
+def test_free_lockstep(teacher: Path, drafter: Path, tmp_path: Path) -> None:
+    done = diff(teacher, drafter, tmp_path, "--lockstep", "free")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("verdict     ok")
+
+
+def test_a_port_with_one_stage(teacher: Path, drafter: Path, tmp_path: Path) -> None:
+    (tmp_path / "port.py").write_text((ROOT / "examples" / "partial_port.py").read_text())
+    done = diff(teacher, drafter, tmp_path, "--fused", "port:factory")
+    assert done.returncode == 0, done.stderr
+    assert "not checked: commit, draft, prefill, tensorize, verify" in done.stdout
+
+
+def test_turns_from_jsonl(teacher: Path, drafter: Path, tmp_path: Path) -> None:
+    line = json.dumps({"prompt": "abc", "turns": [" def"]})
+    models = ["--model", str(teacher), "--draft", str(drafter)]
+    (tmp_path / "turns.jsonl").write_text(line + "\n")
+    done = specwb("diff", "--prompt", "turns.jsonl", *models, *SHAPE, "--format", "json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert len(said["emitted_token_ids"]) == 2
+    assert said["coverage"]["later_turns"] > 0
+
+
+BAD = {
+    "no such prompt": (["--prompt", "nope.txt"], 2, "no prompt file nope.txt"),
+    "empty prompt": (["--prompt", "empty.txt"], 2, "is empty"),
+    "binary prompt": (["--prompt", "binary.txt"], 2, "UTF-8"),
+    "not a turn": (["--prompt", "bad.jsonl"], 2, "line 1"),
+    "too long": (["--prompt", "long.txt"], 2, "shorten the prompt"),
+    "no such model": (["--prompt", "ok.txt", "--model", "nowhere"], 3, "nowhere"),
+    "no such factory": (["--prompt", "ok.txt", "--fused", "nothing:here"], 2, "nothing"),
+    "bad steps": (["--prompt", "ok.txt", "--steps", "x"], 2, "--steps"),
+    "unknown operator": (["--prompt", "ok.txt", "--eager", "softmax"], 2, "softmax"),
+    "folder in use": (["--prompt", "ok.txt", "--out", "taken"], 2, "already holds a run"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_gets_one_sentence_and_its_exit_code(
+    teacher: Path, drafter: Path, tmp_path: Path, name: str
+) -> None:
+    arguments, exit_code, sentence = BAD[name]
+    (tmp_path / "ok.txt").write_text("abc")
+    (tmp_path / "empty.txt").write_text(" \n")
+    (tmp_path / "binary.txt").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "bad.jsonl").write_text('{"turns": []}\n')
+    (tmp_path / "long.txt").write_text("abc def " * 3000)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "manifest.json").write_text("{}")
+    models = ["--model", str(teacher), "--draft", str(drafter)]
+    done = specwb("diff", *models, *arguments, *SHAPE, cwd=tmp_path)
+    assert done.returncode == exit_code, done.stderr
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_prompt_from_standard_input(teacher: Path, drafter: Path, tmp_path: Path) -> None:
+    models = ["--model", str(teacher), "--draft", str(drafter)]
+    done = specwb("diff", "--prompt", "-", *models, *SHAPE, cwd=tmp_path, text="abc def")
+    assert done.returncode == 0, done.stderr

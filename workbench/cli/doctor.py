@@ -1,0 +1,97 @@
+"""`specwb doctor`: what this machine has, the way in to the operators, what is verified here."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tracing.errors import SpecwbError
+from workbench.cli.decode_options import format_option
+from workbench.view.safe_text import safe_text
+
+if TYPE_CHECKING:
+    from workbench.npu.capability import Capability
+    from workbench.npu.doctor import Examination, ProbeResult
+
+WAYS = click.Choice(["auto", "device", "wheel", "schemas"])
+
+
+@click.command(name="doctor")
+@click.option("--npu-way", type=WAYS, default="auto", show_default=True, help="Way in to examine.")
+@click.option("--probe", "with_probes", is_flag=True, help="Settle the vendor's contradictions on a device.")
+@click.option("--model", metavar="DIR", help="Teacher whose load report to print; default the shipped pair.")
+@click.option("--draft", metavar="DIR", help="Drafter beside it.")
+@format_option
+def command(
+    npu_way: str, *, with_probes: bool, model: str | None, draft: str | None, output_format: str
+) -> int:
+    """Say what this machine has and what is verified on it.
+
+    Exit codes: 0 looked at everything that was asked, 3 no way in to the operators.
+    """
+    from workbench.npu.doctor import examine, probe
+
+    examination = examine(npu_way)
+    probes = probe(examination.way) if with_probes and examination.way else ()
+    report = _load_report(model, draft)
+    if output_format == "json":
+        click.echo(json.dumps(_as_json(examination, probes, report), default=str))
+    else:
+        click.echo("\n".join(_lines(examination, probes, report)))
+    return 0 if examination.way else 3
+
+
+def _load_report(model: str | None, draft: str | None) -> list[str]:
+    """The load report of a pair, or the one sentence that says why there is none."""
+    try:
+        from workbench.checkpoints.load import load_pair
+        from workbench.checkpoints.shipped import shipped_pair_dirs
+    except ImportError as error:
+        return [f"not read: {error.name} is not installed; pip install 'specwb[decode]'"]
+    try:
+        teacher_dir, draft_dir = (model, draft) if model and draft else shipped_pair_dirs()
+        return load_pair(model or teacher_dir, draft or draft_dir).report.lines()
+    except SpecwbError as error:
+        return [f"not read: {error}"]
+
+
+def _lines(examination: Examination, probes: tuple[ProbeResult, ...], report: list[str]) -> Iterator[str]:
+    for name, version in examination.versions.items():
+        yield f"version     {name}: {version or 'not there'}"
+    way = examination.way
+    yield f"way in      {way.name} ({way.why})" if way else f"way in      none: {examination.no_way}"
+    for shadow in examination.shadows:
+        verb = "hides" if shadow.hides else "would hide, under python -m or pytest,"
+        yield f"shadow      {safe_text(str(shadow.found))} {verb} our package {shadow.package}"
+    if not examination.shadows:
+        yield "shadow      no folder hides one of our packages"
+    yield from map(_capability, examination.capabilities.values())
+    for operator in examination.drifted:
+        yield f"drift       {operator}: its schema is not the pinned one"
+    for statement in examination.statements:
+        yield f"{'verified' if statement.verified else 'UNVERIFIED':<11} {statement.what}: {statement.how}"
+    yield from map(_probe, probes)
+    yield from (f"pair        {safe_text(line)}" for line in report)
+
+
+def _capability(capability: Capability) -> str:
+    value = "contested" if capability.value is None else str(capability.value)
+    return f"capability  {capability.name}: {value} ({capability.source})"
+
+
+def _probe(result: ProbeResult) -> str:
+    question = result.contradiction
+    line = f"probe       {question.key}: {result.status}; {question.question} {safe_text(result.observed)}"
+    return line if result.agrees is not False else f"{line}; THE TWIN FOLLOWS {question.followed}"
+
+
+def _as_json(examination: Examination, probes: tuple[ProbeResult, ...], report: list[str]) -> dict[str, Any]:
+    return {
+        **dataclasses.asdict(examination),
+        "probes": [dataclasses.asdict(result) for result in probes],
+        "load_report": report,
+    }
