@@ -1,0 +1,131 @@
+"""Alarms over a run: each speaks on the run that it is for, and not on one just short of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from invariants.catalogue import CATALOGUE
+from invariants.examples import CONTEXT, Before, StepRow, Tree, legal_step
+from invariants.outcome import NotChecked, Outcome, Violated
+from invariants.run import Checker
+from invariants.statistics import MAX_BLOCKS, RunStatistics, Sample, fall
+
+NO_LIMIT = replace(CONTEXT, max_new_tokens=None)
+OTHER = 61
+
+
+def step(
+    accepted: int, *, depth: int = 3, length: int = 20, second: bool = False, alike: bool = False
+) -> StepRow:
+    """A legal step: a chain of drafts, `accepted` of them accepted, and a second child of the root."""
+    parents = [0, 0, 0, *(node if node > 2 else 1 for node in range(2, depth + 1))]
+    tokens = [7, 5, 6, *range(8, 7 + depth)]
+    choices = [OTHER] * len(parents)
+    path = [1, *range(3, depth + 2)][:accepted]
+    if second:
+        choices[0] = 6
+    else:
+        for parent, node in zip([0, *path], path, strict=False):
+            choices[parent] = tokens[node]
+    if alike:
+        tokens = [7, 5, 6, *[5] * (depth - 1)]
+        parents, tokens, choices = [0, *range(depth)], [7, *[5] * depth], [OTHER] * (depth + 1)
+    return legal_step(
+        Tree(parents, tokens, choices), Before(committed_len=length, prompt_len=length), NO_LIMIT
+    )
+
+
+def run(rows: Iterator[StepRow] | list[StepRow]) -> dict[str, Outcome]:
+    """What the alarms say; every step is a turn of its own."""
+    checker = Checker(NO_LIMIT)
+    for turn, row in enumerate(rows):
+        assert not [o for o in checker.step("fused", {**row, "turn": turn}) if isinstance(o, Violated)]
+    return {outcome.rule: outcome for outcome in checker.finish()}
+
+
+def alarms(rows: list[StepRow]) -> list[str]:
+    return [rule for rule, outcome in run(rows).items() if isinstance(outcome, Violated)]
+
+
+MIXED = [step(accepted, second=accepted == 1) for accepted in (0, 1, 2, 3)] * 10
+LONG_AND_SHORT = [step(3, length=20)] * 40 + [step(0, length=300), step(1, length=300)] * 20
+EARLY_AND_LATE = [*MIXED, *MIXED, *[step(0), step(0), step(1), step(0)] * 20]
+GENTLE = [step(0), step(1), step(2), step(3), step(1, second=True)] * 10
+
+ALARMS: dict[str, list[StepRow]] = {
+    "STAT001": [step(0)] * 40,
+    "STAT002": [step(1)] * 40,
+    "STAT003": [step(3)] * 40,
+    "STAT004": [step(0), step(2), step(2)] * 32,
+    "STAT005": LONG_AND_SHORT,
+    "STAT006": EARLY_AND_LATE,
+    "STAT007": [step(0), step(1), step(2), step(3)] * 90,
+    "STAT008": [*[step(0, alike=True)] * 30, *GENTLE[:20]],
+}
+
+NEAR_MISSES: dict[str, list[StepRow]] = {
+    "STAT001": [*[step(0)] * 40, step(1)],
+    "STAT002": [*[step(1)] * 40, step(0)],
+    "STAT003": [*[step(3)] * 40, step(2)],
+    "STAT004": [*[step(0), step(2), step(2)] * 32, step(3)],
+    "STAT005": [
+        *[step(3, length=20), step(1, length=20)] * 20,
+        *[step(2, length=300), step(1, length=300)] * 20,
+    ],
+    "STAT006": [*MIXED, *MIXED, *[step(0), step(1), step(2), step(1)] * 20],
+    "STAT007": [*[step(0), step(1), step(2), step(3)] * 90, step(1, second=True)],
+    "STAT008": [*[step(0, alike=True)] * 20, *GENTLE],
+}
+
+
+@pytest.mark.parametrize("rule", ALARMS)
+def test_an_alarm_is_raised_alone(rule: str) -> None:
+    assert alarms(ALARMS[rule]) == [rule]
+
+
+@pytest.mark.parametrize("rule", NEAR_MISSES)
+def test_a_near_miss_raises_no_alarm(rule: str) -> None:
+    said = run(NEAR_MISSES[rule])
+    assert not isinstance(said[rule], Violated)
+    assert not isinstance(said[rule], NotChecked), said[rule]
+
+
+def test_every_run_rule_has_an_alarm_and_a_near_miss() -> None:
+    assert set(ALARMS) == set(NEAR_MISSES) == {rule.id for rule in CATALOGUE if rule.scope == "run"}
+
+
+def test_a_short_run_is_not_judged() -> None:
+    said = run([step(0)] * 31)
+    assert said["STAT001"] == NotChecked("STAT001", "31 uncut steps, at least 32 are needed", vacuous=True)
+
+
+def test_cut_and_unsound_steps_do_not_count() -> None:
+    checker = Checker(NO_LIMIT)
+    for turn in range(40):
+        checker.step("fused", {**step(0), "turn": turn, "stop_reason": "length"})
+        checker.step("fused", {**step(1), "turn": turn + 100, "accepted_nodes": np.array([3])})
+    said = {outcome.rule: outcome for outcome in checker.finish()}
+    assert said["STAT001"] == NotChecked("STAT001", "0 uncut steps, at least 32 are needed", vacuous=True)
+
+
+def test_memory_stays_flat_and_nothing_is_lost() -> None:
+    statistics = RunStatistics()
+    facts = Checker(NO_LIMIT)._judge("fused", step(2), None, None)[1]
+    assert facts is not None
+    for _ in range(5000):
+        statistics.add(facts)
+    assert len(statistics.by_time) <= MAX_BLOCKS
+    assert sum(block.count for block in statistics.by_time) == statistics.num_steps == 5000
+    assert sum(block.total for block in statistics.by_time) == statistics.num_accepted == 10000
+
+
+def test_a_fall_is_counted_in_standard_errors() -> None:
+    early, late = Sample(100, 300, 1000), Sample(100, 100, 200)
+    share, deviations = fall(early, late)
+    assert share == pytest.approx(2 / 3)
+    assert deviations == pytest.approx(2 / np.sqrt(1 / 100 + 1 / 100))
+    assert fall(early, early) == (0.0, 0.0)
