@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from pathlib import Path
@@ -118,7 +119,10 @@ class FolderLock:
         except OSError as problem:
             raise environment_problem(folder, problem) from None
         if fcntl is not None:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with contextlib.suppress(
+                OSError
+            ):  # a file system without locks: the file itself still says taken
+                fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def release(self) -> None:
         """Give the folder back; a second time does nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 import zlib
 from collections.abc import Mapping
 from dataclasses import fields
@@ -28,6 +29,7 @@ class FindingsWriter:
 
     def __init__(self, folder: Path) -> None:
         self._file = AppendFile(folder / FINDINGS_NAME)
+        self._lock = threading.Lock()
         self._count = 0
         self._crc = 0
 
@@ -39,9 +41,10 @@ class FindingsWriter:
             EnvironmentProblemError: The disk refused it.
         """
         line = encode_finding(finding)
-        self._file.append(line)
-        self._count += 1
-        self._crc = zlib.crc32(line, self._crc)
+        with self._lock:
+            self._file.append(line)
+            self._count += 1
+            self._crc = zlib.crc32(line, self._crc)
 
     def close(self) -> dict[str, Any]:
         """Close the file and return its facts for the manifest."""

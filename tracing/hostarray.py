@@ -29,7 +29,7 @@ def host_array(value: Any, name: str) -> NDArray[Any]:
         return _widened(value)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
-        return _from_torch(value, torch)
+        return _from_torch(value, torch, name)
     if isinstance(value, (pa.Array, pa.ChunkedArray, pa.ListScalar)):
         return _from_arrow(value)
     if isinstance(value, (list, tuple, range)):
@@ -37,12 +37,16 @@ def host_array(value: Any, name: str) -> NDArray[Any]:
     return _widened(_from_protocol(value, name))
 
 
-def _from_torch(tensor: Any, torch: Any) -> NDArray[Any]:
+def _from_torch(tensor: Any, torch: Any, name: str) -> NDArray[Any]:
     """Copy a tensor of any device to the host; numpy has no bfloat16 or float8, so those widen first."""
-    tensor = tensor.detach()
-    if tensor.dtype.is_floating_point and tensor.dtype not in (torch.float16, torch.float32, torch.float64):
-        tensor = tensor.float()
-    array: NDArray[Any] = tensor.cpu().resolve_conj().resolve_neg().numpy()
+    native = (torch.float16, torch.float32, torch.float64)
+    try:
+        tensor = tensor.detach()
+        if tensor.dtype.is_floating_point and tensor.dtype not in native:
+            tensor = tensor.float()
+        array: NDArray[Any] = tensor.cpu().resolve_conj().resolve_neg().numpy()
+    except (RuntimeError, TypeError) as problem:
+        raise ShapeMismatchError(f"{name} could not be brought to the host: {problem}") from problem
     return array
 
 

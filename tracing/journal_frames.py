@@ -65,12 +65,13 @@ def encode(
 
 
 def _describe(values: Mapping[str, Value], arrays: list[bytes]) -> dict[str, Any]:
-    """Return JSON for the values; array bytes go to `arrays`, described as `[size, has_missing]`."""
+    """Return JSON for the values; an array is `[size, has_missing, shape, itemsize]`, its bytes go apart."""
     described: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Cells):
-            described[name] = [value.values.size, value.missing is not None, list(value.shape)]
-            arrays.append(value.values.tobytes())
+            array = value.values
+            described[name] = [array.size, value.missing is not None, list(value.shape), array.itemsize]
+            arrays.append(array.tobytes())
             if value.missing is not None:
                 arrays.append(value.missing.tobytes())
         else:
@@ -109,8 +110,8 @@ def _decode(kind: int, payload: memoryview, start: int) -> Entry:
         text_bytes = struct.unpack_from("<I", payload)[0]
         facts = json.loads(bytes(payload[4 : 4 + text_bytes]))
         arrays = _Arrays(payload[4 + text_bytes :])
-        columns = {name: _value(name, what, arrays) for name, what in facts.pop("columns").items()}
-        inputs = {name: _value(name, what, arrays) for name, what in facts.pop("inputs").items()}
+        columns = _values(facts.pop("columns"), arrays)
+        inputs = _values(facts.pop("inputs"), arrays)
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise CorruptFrameError(f"record at byte {start} cannot be read: {type(problem).__name__}") from None
     return Entry(kind, facts, columns, inputs)
@@ -123,6 +124,12 @@ class _Arrays:
     data: memoryview
     at: int = 0
 
+    def skip(self, num_bytes: int) -> None:
+        """Step over an array that this version does not know."""
+        if not 0 <= num_bytes <= len(self.data) - self.at:
+            raise ValueError("an array leads outside its record")
+        self.at += num_bytes
+
     def take(self, dtype: np.dtype[Any], size: int) -> Any:
         if size < 0:
             raise ValueError("negative size")
@@ -131,8 +138,19 @@ class _Arrays:
         return array.copy()
 
 
-def _value(name: str, described: Any, arrays: _Arrays) -> Value:
-    column: Column = COLUMN_BY_NAME[name]
+def _values(described: dict[str, Any], arrays: _Arrays) -> dict[str, Value]:
+    """Return the known columns; those of a newer minor version are stepped over."""
+    found: dict[str, Value] = {}
+    for name, what in described.items():
+        column = COLUMN_BY_NAME.get(name)
+        if column is not None:
+            found[name] = _value(column, what, arrays)
+        elif isinstance(what, list) and len(what) == 4 and type(what[0]) is int:
+            arrays.skip(what[0] * what[3] + (what[0] if what[1] else 0))
+    return found
+
+
+def _value(column: Column, described: Any, arrays: _Arrays) -> Value:
     if described is None:
         return None
     if column.kind == "sites":
@@ -142,7 +160,7 @@ def _value(name: str, described: Any, arrays: _Arrays) -> Value:
         return sites
     if not column.is_list:
         return _scalar(column, described)
-    size, has_missing, shape = described
+    size, has_missing, shape, _ = described
     values = arrays.take(NUMPY_DTYPES[column.kind], size)
     missing = arrays.take(np.dtype(np.bool_), size) if has_missing else None
     return Cells(values, missing, tuple(shape))

@@ -22,6 +22,7 @@ from tracing.step_recorder import OnError, Trace, check_recorder_options
 from tracing.vocabulary import TokenBytes, VocabularyWriter
 from tracing.writer import PathWriter
 
+CODECS: Final = ("zstd", "lz4")
 _PATH_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 
 
@@ -37,6 +38,7 @@ class RunWriter:
         codec: Compression of sealed batches, `zstd` or `lz4`.
 
     Raises:
+        UsageError: There is no such codec.
         TraceError: The folder holds a run, or another writer has it.
         EnvironmentProblemError: The folder cannot be written.
     """
@@ -49,6 +51,8 @@ class RunWriter:
         token_bytes: TokenBytes | None = None,
         codec: str = "zstd",
     ) -> None:
+        if codec not in CODECS:
+            raise UsageError(f"codec should be one of {', '.join(CODECS)}, got {codec!r}")
         self.folder = Path(folder)
         self._codec = codec
         self._paths: dict[str, PathWriter] = {}

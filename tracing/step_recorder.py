@@ -13,7 +13,7 @@ from tracing.form import Form
 from tracing.moment import STAGES
 from tracing.schema import column_named, columns_of_level
 from tracing.values import Cells, Value, convert
-from tracing.writer import PathWriter
+from tracing.writer import OpenStep, PathWriter
 
 OnError = Literal["raise", "warn"]
 MAX_STEP_BYTES: Final = 64 << 20
@@ -99,7 +99,8 @@ class Step:
         self._late: dict[str, tuple[int, ...]] = {}
         self._reasons: list[str] = []
         self._bytes = 0
-        self._open: Any = None
+        self._finished = False
+        self._open: OpenStep | None = None
         try:
             for name, number in zip(KEY_COLUMNS, at, strict=True):
                 self._row[name] = convert(column_named(name), number)
@@ -168,6 +169,8 @@ class Step:
         column = column_named(name)
         if name in KEY_COLUMNS:
             raise UsageError(f"{name} is given to step(), not to record()")
+        if self._finished:
+            raise UsageError(f"the step has ended; record {name} before its context ends")
         if not self._trace.wants(name):
             return
         cells = convert(column, value)
@@ -175,6 +178,7 @@ class Step:
             self._bytes += cells.values.nbytes
             if self._bytes > MAX_STEP_BYTES:
                 raise ShapeMismatchError(f"one step may hold {MAX_STEP_BYTES} bytes, {name} is beyond that")
+            self._late.pop(name, None)
             if not self._form.admit(column, cells.shape):
                 self._late[name] = cells.shape
             if cells.overflow:
@@ -202,6 +206,7 @@ class Step:
             )
         if self._open is not None:
             step, self._open = self._open, None
+            self._finished = True
             self._writer.finish(step, self._fresh, self._row)
         if late_problem is not None:
             raise late_problem

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -36,16 +37,18 @@ class VocabularyWriter:
     def __init__(self, folder: Path, run_id: str, token_bytes: TokenBytes) -> None:
         self._stream = StreamFile(folder / VOCABULARY_NAME, VOCABULARY_SCHEMA, {"run": run_id})
         self._token_bytes = token_bytes
+        self._lock = threading.RLock()
         self._known: set[int] = set()
         self._pending: dict[int, bytes | None] = {}
 
     def take(self, row: Mapping[str, Value]) -> bytes:
         """Note the row's new ids and return a journal record of them, empty when there are none."""
-        fresh = _token_ids(row) - self._known
-        if not fresh:
-            return b""
-        found = {token_id: self._bytes_of(token_id) for token_id in sorted(fresh)}
-        self.add(found)
+        with self._lock:
+            fresh = _token_ids(row) - self._known
+            if not fresh:
+                return b""
+            found = {token_id: self._bytes_of(token_id) for token_id in sorted(fresh)}
+            self.add(found)
         described = [[token_id, None if raw is None else raw.hex()] for token_id, raw in found.items()]
         return journal_frames.encode(journal_frames.TOKENS, {"tokens": described})
 
@@ -63,15 +66,15 @@ class VocabularyWriter:
 
     def seal(self) -> None:
         """Write what is pending; a failure leaves it pending."""
-        if not self._pending:
-            return
-        ids = list(self._pending)
-        batch = pa.RecordBatch.from_arrays(
-            [pa.array(ids, pa.int32()), pa.array([self._pending[token_id] for token_id in ids], pa.binary())],
-            schema=VOCABULARY_SCHEMA,
-        )
-        self._stream.append(batch)
-        self._pending = {}
+        with self._lock:
+            if not self._pending:
+                return
+            columns = [
+                pa.array(list(self._pending), pa.int32()),
+                pa.array(list(self._pending.values()), pa.binary()),
+            ]
+            self._stream.append(pa.RecordBatch.from_arrays(columns, schema=VOCABULARY_SCHEMA))
+            self._pending = {}
 
     def close(self) -> dict[str, Any]:
         """Seal the rest, write the end record and return the file's facts for the manifest."""

@@ -32,6 +32,13 @@ class OpenStep:
     records: list[bytes] = field(default_factory=list)
 
 
+def _num_bytes(value: Value) -> int:
+    """Return about what a value takes in a batch."""
+    if isinstance(value, Cells):
+        return int(value.values.nbytes)
+    return 64 * len(value) if isinstance(value, tuple) else 8
+
+
 class PathWriter:
     """Rows of one path, in the order in which they finish; safe to call from several threads.
 
@@ -115,9 +122,7 @@ class PathWriter:
             self._pending.append((number, row))
             self._open.pop(step.uid, None)
             self._num_incomplete += row.get("incomplete") is not None
-            self._pending_bytes += sum(
-                value.values.nbytes for value in row.values() if isinstance(value, Cells)
-            )
+            self._pending_bytes += sum(_num_bytes(value) for value in row.values())
             facts = {"uid": step.uid, "at": step.at, "row": number}
             tokens = self._vocabulary.take(row) if self._vocabulary is not None else b""
             self._journal.append(tokens, journal_frames.encode(journal_frames.END, facts, columns))

@@ -201,10 +201,12 @@ def record(kind: int, text: bytes, arrays: bytes) -> bytes:
         {"committed_len": 2**40},
         {"kv_digest_before": -1},
         {"index_sites": [["a", 2**70, 0, 0]]},
-        {"parents": [-1, False, [1]]},
-        {"parents": [2**40, False, [1]]},
+        {"parents": [-1, False, [1], 4]},
+        {"parents": [2**40, False, [1], 4]},
+        {"parents": [0, False]},
         {"prefix_kept": 1},
-        {"nonsense": 1},
+        {"column_of_a_newer_minor": [2**40, False, [1], 4]},
+        {"column_of_a_newer_minor": [1, False, [1], -4]},
     ],
 )
 def test_forged_values_are_refused_where_they_are_read(columns: dict[str, Any]) -> None:
@@ -260,3 +262,19 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
             open_run(folder)
         with pytest.raises(TraceError, match="is no recorded run"):
             verify_run(folder)
+
+
+def test_columns_of_a_newer_minor_version_are_stepped_over() -> None:
+    columns = {
+        "new_scalar": "x",
+        "new_array": [2, True, [2], 8],
+        "parents": [2, False, [2], 4],
+        "new_sites": [],
+    }
+    text = json.dumps({"uid": 0, "at": [0, 0, 1], "row": 0, "columns": columns, "inputs": {}}).encode()
+    arrays = bytes(2 * 8 + 2) + np.array([7, 8], "<i4").tobytes()
+    content = read_journal(
+        journal_frames.encode(journal_frames.HEAD, HEAD) + record(journal_frames.END, text, arrays)
+    )
+    assert content.problem is None
+    assert content.rows[0]["parents"].values.tolist() == [7, 8]  # type: ignore[union-attr]

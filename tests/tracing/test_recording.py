@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,7 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.reader import open_run
 from tracing.recorder import NullRecorder, RunWriter, open_trace
+from tracing.verify import verify_run
 
 
 def recorded(folder: Path, *calls: dict[str, Any], level: str = "full") -> dict[str, Any]:
@@ -304,6 +307,7 @@ def test_misuse_of_the_run_is_refused_with_a_sentence(tmp_path: Path) -> None:
             (lambda: run.close("running"), "status should be one of"),
             (lambda: trace.step(step=0).about_to_run("think"), "stage should be one of"),
             (lambda: trace.step(step=0).record(step=3), "is given to step"),
+            (lambda: RunWriter(tmp_path / "x", codec="gzip"), "codec should be one of"),
         ]:
             with pytest.raises((UsageError, TraceError), match=sentence):
                 call()
@@ -314,6 +318,66 @@ def test_misuse_of_the_run_is_refused_with_a_sentence(tmp_path: Path) -> None:
             run.path("third", on_error="ignore")  # type: ignore[arg-type]
     with pytest.raises(TraceError, match="is closed"), trace.step(step=9):
         pass
+
+
+def test_a_step_that_has_ended_takes_nothing_more(tmp_path: Path) -> None:
+    with open_trace(tmp_path / "run") as trace:
+        with trace.step(step=0) as step:
+            step.record(committed_len=1)
+        with pytest.raises(UsageError, match="the step has ended"):
+            step.record(committed_len=2)
+    assert open_run(tmp_path / "run").path("fused").step(0)["committed_len"] == 1
+
+
+def test_a_launch_costs_one_write_and_a_record_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches a journal that is written per column, or buffered past the launch."""
+    writes: list[int] = []
+
+    def pwrite(handle: int, data: Any, offset: int) -> int:
+        writes.append(len(data))
+        return real(handle, data, offset)
+
+    with open_trace(tmp_path / "run") as trace, trace.step(step=0) as step:
+        real = os.pwrite
+        monkeypatch.setattr(os, "pwrite", pwrite)
+        step.record(**{name: value for name, value in step_columns(0).items() if name != "visible"})
+        assert writes == []
+        step.about_to_run(
+            "verify", visible=step_columns(0)["visible"], token_ids=step_columns(0)["token_ids"]
+        )
+        assert len(writes) == 1
+        monkeypatch.undo()
+
+
+def test_both_codecs_are_read(tmp_path: Path) -> None:
+    for codec in ("zstd", "lz4"):
+        with RunWriter(tmp_path / codec, codec=codec) as run:
+            record_step(run.path("fused"), 0)
+        assert open_run(tmp_path / codec).path("fused").step(0)["final_token_id"] is not None
+
+
+def test_steps_may_be_recorded_from_several_threads(tmp_path: Path) -> None:
+    """A server records requests side by side; rows must neither mix nor vanish."""
+
+    def record_prompt(prompt_id: int) -> None:
+        for number in range(50):
+            with trace.step(prompt_id=prompt_id, step=number) as step:
+                step.about_to_run("verify", committed_len=number)
+                step.record(committed_len=number, token_ids=[prompt_id, number])
+            run.add_finding(Finding("ok", "unknown", prompt_id, 0, number, "verify", ""))
+
+    with RunWriter(tmp_path / "run", token_bytes=lambda token_id: b"%d" % token_id) as run:
+        trace = run.path("fused")
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(record_prompt, range(4)))
+    opened = open_run(tmp_path / "run")
+    assert verify_run(tmp_path / "run").is_whole
+    assert len(opened.findings) == 200
+    rows = list(opened.path("fused"))
+    assert sorted((row["prompt_id"], row["step"]) for row in rows) == [
+        (p, s) for p in range(4) for s in range(50)
+    ]
+    assert all(row["token_ids"].tolist() == [row["prompt_id"], row["step"]] for row in rows)
 
 
 def test_findings_and_bulk_tensors_come_back(tmp_path: Path) -> None:

@@ -1,0 +1,139 @@
+"""Runs written by every released trace format stay readable, value for value.
+
+`python -m tests.tracing.test_golden FOLDER` writes the golden runs of the current format; a released
+format's files are never written again.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tracing.columns import COLUMNS
+from tracing.finding import Finding
+from tracing.moment import Moment
+from tracing.reader import open_run
+from tracing.recorder import RunWriter
+from tracing.verify import verify_run
+
+GOLDEN = Path(__file__).with_name("golden")
+VERSIONS = ["1.0"]
+NUM_STEPS = 3
+FINDING = Finding(
+    "numeric", "fused", 0, 0, 1, "verify", "logits", node=2, allowance=0.5, gap=2.0, message="far"
+)
+
+
+def golden_columns(step: int) -> dict[str, Any]:
+    """Every column by plain arithmetic, so that no library's random stream can change it."""
+    nodes = np.arange(5)
+    parents = np.array([0, 0, 0, 1, 2])
+    depths = np.array([0, 1, 1, 2, 2])
+    committed_len = 10 + 3 * step
+    visible = (nodes[:, None] == nodes) | (nodes == 0) | (nodes == parents[:, None])
+    offsets = np.ma.MaskedArray(np.arange(10).reshape(5, 2), mask=np.arange(10).reshape(5, 2) % 4 == 3)
+    return {
+        "context_token_ids": np.arange(committed_len + 1) if step == 0 else None,
+        "proposer": "eagle3" if step else "pld",
+        "committed_len": committed_len,
+        "committed_len_after": committed_len + 3,
+        "beam_flat_ids": nodes + 7,
+        "draft_parents": parents[::-1],
+        "draft_logprobs": -nodes / 4,
+        "token_ids": 100 * step + nodes,
+        "parents": parents,
+        "depths": depths,
+        "valid": nodes < 4,
+        "position_ids": committed_len + depths,
+        "cache_positions": committed_len + nodes,
+        "slots": nodes + (1 << 40),
+        "visible": visible,
+        "prefix_visible": np.full(5, committed_len),
+        "other_visible": np.zeros(5, int),
+        "target_token_ids": nodes - 1,
+        "target_top_ids": np.arange(15).reshape(5, 3),
+        "target_top_logits": np.arange(15).reshape(5, 3) / 8,
+        "feature_row_digests": nodes.astype(np.uint64) + np.uint64(2**64 - 9),
+        "accepted_nodes": np.array([1, 3]),
+        "final_token_id": 7,
+        "emitted_token_ids": np.array([1, 3, 7]),
+        "stop_reason": "eos" if step == NUM_STEPS - 1 else None,
+        "path_indices": committed_len + np.array([0, 1, 3]),
+        "commit_mode": "fast_reorder",
+        "commit_fallback": None,
+        "prefix_kept": step != 1,
+        "kv_digest_before": 2**64 - 1 - step,
+        "kv_digest_after": step,
+        "kv_row_digests": nodes.astype(np.uint64),
+        "draft_top1_offsets": offsets,
+        "index_sites": [{"site": "gather", "min": -1, "max": 4, "bound": 5}],
+        **{f"{stage}_ns": 10**12 + step for stage in ("draft", "tensorize", "verify", "accept", "commit")},
+        "prefill_ns": 5 if step == 0 else None,
+        "kernel": "fia BNSD 0 bool [5, 15]",
+        "launch_refused": "verify: POS001" if step == 1 else None,
+        "incomplete": "no commit" if step == 1 else None,
+        "step_verdict": "ok",
+    }
+
+
+def write_golden(folder: Path) -> None:
+    """Write a closed run, and a copy of it from before it was closed."""
+    manifest = {"argv": ["golden"], "versions": {}, "seeds": {"prompt": 3}}
+    with RunWriter(folder / "closed", manifest, token_bytes=lambda token_id: b"\xff%d" % token_id) as run:
+        trace = run.path("fused", lacks=["prefill_ns"], info={"dtype": "float32"})
+        for number in range(NUM_STEPS):
+            with trace.step(prompt_id=4, turn=1, step=number) as step:
+                step.record(**golden_columns(number))
+            if number == 0:
+                trace.seal()
+        run.add_finding(FINDING)
+        run.save_bulk(Moment(4, 1, 1, "verify", 2), "logits", np.arange(6.0).reshape(2, 3))
+        with trace.step(prompt_id=4, turn=1, step=NUM_STEPS) as step:
+            step.record(committed_len=19)
+            step.about_to_run("verify", position_ids=[19, 20])
+            ignored = shutil.ignore_patterns("lock")
+            shutil.copytree(folder / "closed", folder / "killed", ignore=ignored)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("kind", ["closed", "killed"])
+def test_a_golden_run_reads_value_for_value(version: str, kind: str) -> None:
+    run = open_run(GOLDEN / version / kind)
+    path = run.path("fused")
+    assert run.manifest["format"] == version
+    assert verify_run(run.folder).state == ("complete" if kind == "closed" else "truncated")
+    assert path.num_steps == NUM_STEPS + (kind == "closed")
+    for number in range(NUM_STEPS):
+        row, given = path.step(number), golden_columns(number)
+        assert (row["prompt_id"], row["turn"], row["step"]) == (4, 1, number)
+        for name, value in given.items():
+            assert_equal(row[name], value)
+    assert run.findings == [FINDING]
+    assert run.vocabulary[101] == b"\xff101"
+    assert run.bulk(Moment(4, 1, 1, "verify", 2), "logits").tolist() == [[0, 1, 2], [3, 4, 5]]
+    if kind == "killed":
+        (step,) = path.in_progress
+        assert (str(step.moment), step.columns["committed_len"]) == ("4:1:3:verify", 19)
+        assert step.inputs["position_ids"].tolist() == [19, 20]
+
+
+def assert_equal(back: Any, given: Any) -> None:
+    if isinstance(given, np.ndarray):
+        assert back.tolist() == given.tolist()
+    else:
+        assert back == given
+
+
+def test_the_golden_step_has_every_column_of_the_first_format() -> None:
+    """A column added later is null in golden runs; one that vanished or changed its name would break them."""
+    assert set(golden_columns(0)) <= {column.name for column in COLUMNS}
+    assert len(golden_columns(0)) == 44
+
+
+if __name__ == "__main__":
+    write_golden(Path(sys.argv[1]))
