@@ -1,0 +1,80 @@
+"""Who may import whom, cold: what a fresh process really loads, and that the probe can see a heavy import."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = ("torch", "transformers", "textual", "hypothesis", "torch_npu", "xxhash")
+
+LIGHT = {
+    "specwb": set(HEAVY) | {"tracing", "invariants", "workbench", "numpy", "pyarrow"},
+    "tracing.recorder": set(HEAVY),
+    "tracing.reader": set(HEAVY),
+    "tracing.conformance": set(HEAVY),
+    "invariants.catalogue": set(HEAVY) | {"pyarrow"},
+    "invariants.run": set(HEAVY) | {"pyarrow"},
+    "workbench.judge.step": set(HEAVY) | {"pyarrow"},
+    "workbench.judge.align": set(HEAVY) | {"pyarrow"},
+    "workbench.report.text": set(HEAVY),
+    "workbench.view.safe_text": set(HEAVY),
+    "workbench.cli.app": set(HEAVY) | {"numpy", "pyarrow"},
+    "workbench.cli.diff": set(HEAVY),
+    "workbench.cli.doctor": set(HEAVY),
+    "workbench.cli.check": set(HEAVY),
+    "workbench.cli.explain": set(HEAVY),
+    "workbench.cli.trace": set(HEAVY),
+    "workbench.npu.bootstrap": set(HEAVY),
+}
+"""Module -> packages that importing it must not load."""
+
+
+def loaded_by(statement: str) -> set[str]:
+    program = f"{statement}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+    )
+    return {name.partition(".")[0] for name in json.loads(done.stdout)}
+
+
+@pytest.mark.parametrize("module", LIGHT)
+def test_a_cold_import_stays_light(module: str) -> None:
+    assert loaded_by(f"import {module}") & LIGHT[module] == set()
+
+
+@pytest.mark.parametrize(("module", "heavy"), [("reference.masked", "torch"), ("workbench.tui.app", "textual")])
+def test_the_probe_sees_a_heavy_import(module: str, heavy: str) -> None:
+    assert heavy in loaded_by(f"import {module}")
+
+
+def test_the_import_contracts_hold_and_can_fail(tmp_path: Path) -> None:
+    """`lint-imports` is run as CI does, then once more on a copy in which the fused path imports the reference."""
+    import shutil
+
+    def lint(folder: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(Path(sys.executable).with_name("lint-imports")), "--no-cache"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+
+    kept = lint(ROOT)
+    assert kept.returncode == 0, kept.stdout
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for name in ("tracing", "invariants", "reference", "workbench"):
+        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
+    shutil.copy(ROOT / "pyproject.toml", copy)
+    guilty = copy / "workbench" / "fused" / "accept.py"
+    guilty.write_text(guilty.read_text() + "\nimport reference.accept\n")
+    broken = lint(copy)
+    assert broken.returncode == 1
+    assert "the fused path knows only npu and tracing BROKEN" in broken.stdout
