@@ -54,7 +54,7 @@ def model_card(recipe: Recipe, workspace: Workspace) -> str:
         held_tokens=facts["num_tokens"]["held"],
         seed=recipe.seed,
         teacher_steps=_phases(recipe.teacher_phases),
-        drafter_steps=_phases(recipe.drafter_phases),
+        drafter_steps="; again ".join(_phases(phases) for phases in recipe.drafter_rounds),
         generated=" and ".join(f"{p.steps * p.batch_size} x {p.num_tokens} tokens" for p in (short, long)),
         greedy=recipe.greedy_share,
         temperature=recipe.temperature,

@@ -25,7 +25,7 @@ from workbench.checkpoints.load import load_pair
 MIN_OUTPUT: Final = 100
 """Characters: an output that ends at once shows nothing."""
 
-NUM_LONG_CANDIDATES: Final = 12
+NUM_LONG_CANDIDATES: Final = 6
 
 
 def least_repetitive(results: Sequence[Measured]) -> Measured:

@@ -56,6 +56,7 @@ class Recipe:
         forced_len: Tokens of a new document start that follow a generated end of document.
         generated_share: Part of a drafter batch that is generated text.
         hard_share: Weight of the teacher's argmax in the drafter's target; the rest is its softmax.
+        drafter_rounds: Phases of each round; a round begins with a fresh optimizer and schedule.
         rollout_steps: Draft steps simulated in training (training-time test).
         rollout_decay: Loss weight of each further draft step.
     """
@@ -73,7 +74,7 @@ class Recipe:
     temperature: float = 0.8
     forced_len: int = 24
     draft_vocab_size: int = 3072
-    drafter_phases: tuple[Phase, ...] = (Phase(1000, 8, 256), Phase(100, 2, 1024))
+    drafter_rounds: tuple[tuple[Phase, ...], ...] = ((Phase(1000, 8, 256), Phase(100, 2, 1024)),)
     drafter_adam_lr: float = 1e-3
     drafter_muon_lr: float = 0.02
     generated_share: float = 0.6
@@ -122,6 +123,10 @@ class Workspace:
     def generated_long(self) -> Path:
         """Long text of the teacher, uint16 `[sequences, 1024]`."""
         return self.directory / "generated_long.npy"
+
+    def drafter_round(self, number: int) -> Path:
+        """Drafter weights after one round of training."""
+        return self.directory / f"drafter.round{number}.pt"
 
     @property
     def drafter(self) -> Path:

@@ -70,43 +70,73 @@ def is_block_matrix(name: str, parameter: nn.Parameter) -> bool:
     return parameter.ndim == 2 and "head" not in name
 
 
+@dataclass
+class Trainer:
+    """What stays the same over all rounds of drafter training."""
+
+    recipe: Recipe
+    teacher: Teacher
+    data: DrafterData
+    drafter: Drafter
+    compiled: bool
+
+    def __post_init__(self) -> None:
+        self.teach = torch.compile(teach, dynamic=False) if self.compiled else teach
+        self.loss = torch.compile(drafter_loss, dynamic=False) if self.compiled else drafter_loss
+
+    def run_round(self, number: int) -> list[float]:
+        """Train one round, with a fresh optimizer and its own random numbers; return every loss."""
+        recipe, phases = self.recipe, schedule(self.recipe.drafter_rounds[number])
+        generator = torch.Generator().manual_seed(recipe.seed + 5 + number)
+        optimizer = Optimizer(
+            self.drafter,
+            is_block_matrix,
+            adam_lr=recipe.drafter_adam_lr,
+            muon_lr=recipe.drafter_muon_lr,
+            warmup_steps=40,
+            hold=0.3,
+        )
+        losses, begun = [], time.monotonic()
+        agreement = torch.zeros(recipe.rollout_steps)
+        for step, phase in enumerate(phases):
+            loss, agreed = self._loss(self.data.batch(phase, recipe.generated_share, generator))
+            torch.autograd.backward(loss)
+            optimizer.step(step, len(phases))
+            losses.append(loss.item())
+            agreement = 0.97 * agreement + 0.03 * agreed.detach()
+            if step % 50 == 0 or step == len(phases) - 1:
+                shown = [round(float(share), 3) for share in agreement / (1 - 0.97 ** (step + 1))]
+                recent = sum(losses[-50:]) / len(losses[-50:])
+                spent = f"{time.monotonic() - begun:.0f} s"
+                print(f"drafter {number}:{step} loss {recent:.3f} top-1 {shown} {spent}", flush=True)
+        return losses
+
+    def _loss(self, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+        teacher, recipe = self.teacher, self.recipe
+        targets, features = self.teach(teacher, token_ids, self.drafter.target_from_draft, recipe.hard_share)
+        tables = (teacher.cos, teacher.sin, teacher.bias)
+        rollout = Rollout(teacher.embed_tokens.weight, token_ids, features, targets, *tables)
+        return self.loss(self.drafter, rollout, recipe.rollout_steps, recipe.rollout_decay)
+
+
 def train_drafter(recipe: Recipe, workspace: Workspace, *, compiled: bool = True) -> list[float]:
-    """Train, save, and return the loss of every step."""
+    """Train round by round; a round whose file is there is read, not run again.
+
+    Returns:
+        The loss of every step that was run.
+    """
     torch.manual_seed(recipe.seed)
-    generator = torch.Generator().manual_seed(recipe.seed + 5)
     teacher = load_teacher(recipe.shape, torch.load(workspace.teacher, weights_only=True))
     data = read_data(workspace)
     kept = frequent_tokens(data, recipe.shape.vocab_size, recipe.draft_vocab_size)
-    embeddings = teacher.embed_tokens.weight
-    drafter = Drafter(recipe.shape, kept, embeddings)
-    optimizer = Optimizer(
-        drafter,
-        is_block_matrix,
-        adam_lr=recipe.drafter_adam_lr,
-        muon_lr=recipe.drafter_muon_lr,
-        warmup_steps=40,
-        hold=0.3,
-    )
-    taught = torch.compile(teach, dynamic=False) if compiled else teach
-    loss_of = torch.compile(drafter_loss, dynamic=False) if compiled else drafter_loss
-    phases, losses, begun = schedule(recipe.drafter_phases), [], time.monotonic()
-    agreement = torch.zeros(recipe.rollout_steps)
-    for step, phase in enumerate(phases):
-        token_ids = data.batch(phase, recipe.generated_share, generator)
-        targets, features = taught(teacher, token_ids, kept, recipe.hard_share)
-        rollout = Rollout(embeddings, token_ids, features, targets, teacher.cos, teacher.sin, teacher.bias)
-        loss, agreed = loss_of(drafter, rollout, recipe.rollout_steps, recipe.rollout_decay)
-        torch.autograd.backward(loss)
-        optimizer.step(step, len(phases))
-        losses.append(loss.item())
-        agreement = 0.97 * agreement + 0.03 * agreed.detach()
-        if step % 50 == 0 or step == len(phases) - 1:
-            shown = [round(float(share), 3) for share in agreement / (1 - 0.97 ** (step + 1))]
-            recent = sum(losses[-50:]) / len(losses[-50:])
-            print(
-                f"drafter {step} loss {recent:.3f} top-1 {shown} {time.monotonic() - begun:.0f} s", flush=True
-            )
-        if step % 200 == 199:
-            torch.save(drafter.state_dict(), workspace.drafter.with_suffix(".partial.pt"))
+    drafter = Drafter(recipe.shape, kept, teacher.embed_tokens.weight)
+    trainer, losses = Trainer(recipe, teacher, data, drafter, compiled), []
+    for number in range(len(recipe.drafter_rounds)):
+        done = workspace.drafter_round(number)
+        if done.exists():
+            drafter.load_state_dict(torch.load(done, weights_only=True))
+        else:
+            losses += trainer.run_round(number)
+            torch.save(drafter.state_dict(), done)
     torch.save(drafter.state_dict(), workspace.drafter)
     return losses
