@@ -12,6 +12,7 @@ COMMANDS: Final = {
     "check": ("workbench.cli.check", "Check every invariant at every recorded step; needs no models."),
     "doctor": ("workbench.cli.doctor", "Say what this machine has and what is verified on it."),
     "explain": ("workbench.cli.explain", "Say what a rule checks, why, and where it was seen."),
+    "trace": ("workbench.cli.trace", "Look after recorded runs: info, verify, repair, merge, slice, export."),
 }
 """Command name -> module with a click command `command`, and its one-line help."""
 

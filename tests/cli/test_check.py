@@ -1,0 +1,271 @@
+"""`specwb check`: every rule over every step, exit codes, damaged traces, selection, speed of starting."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from invariants.examples import StepRow
+from tests.cli.conftest import Specwb
+from tests.cli.recorded import write_run
+from tracing.recorder import RunWriter
+
+ROOT = Path(__file__).parents[2]
+
+
+def leak(row: StepRow) -> StepRow:
+    """In step 2 the last node sees its sibling or cousin before it."""
+    if row["step"] == 2:
+        visible = row["visible"].copy()
+        hidden = np.flatnonzero(~visible[-1])
+        visible[-1, hidden[0]] = True
+        row["visible"] = visible
+    return row
+
+
+def test_a_legal_run_holds(specwb: Specwb, tmp_path: Path) -> None:
+    answer = specwb("check", write_run(tmp_path / "run"))
+    assert answer.exit_code == 0
+    assert answer.out.startswith("verdict     ok\n")
+    assert answer.err == ""
+
+
+def test_a_leak_is_one_line_with_its_moment(specwb: Specwb, tmp_path: Path) -> None:
+    answer = specwb("check", write_run(tmp_path / "run", change=leak))
+    lines = [line for line in answer.out.splitlines() if " MASK001 " in f" {line} "]
+    assert answer.exit_code == 1
+    assert lines[0].startswith("0:0:2:verify:11 MASK001 structural fused guilty=fused:")
+    assert "MASK001 non-ancestor-visible: 1 finding in 1 step, first at 0:0:2:verify:11" in answer.out
+
+
+def test_every_step_of_a_long_run_is_reached(specwb: Specwb, tmp_path: Path) -> None:
+    """Blocks and batches have borders; a fault right at, before and after each of them is found."""
+    numbers = {0, 1, 63, 64, 65, 511, 512, 513, 599}
+    seen = iter(range(10_000))
+
+    def spoil(row: StepRow) -> StepRow:
+        if next(seen) in numbers:
+            row["other_visible"] = row["other_visible"] + 1
+        return row
+
+    run = write_run(tmp_path / "run", 600, num_nodes=6, change=spoil)
+    answer = specwb("check", run, "--format", "json", "--max-per-rule", "0")
+    rules = {rule["rule"]: rule for rule in json.loads(answer.out)["runs"][0]["paths"][0]["rules"]}
+    assert rules["MASK010"]["violated"] == len(numbers)
+    assert rules["MASK010"]["held"] == 600 - len(numbers)
+
+
+def test_counts_are_those_of_the_loop(specwb: Specwb, tmp_path: Path) -> None:
+    """What the screens clear is counted exactly as the loop would have counted it."""
+    from invariants.run import Checker
+    from tracing.reader import open_run
+    from workbench.judge.recorded.context import read_context
+
+    folder = write_run(tmp_path / "run", 90, num_nodes=8, change=leak)
+    run, checked = open_run(folder), json.loads(specwb("check", folder, "--format", "json").out)
+    checker = Checker(read_context(run.manifest))
+    for row in run.path("fused"):
+        checker.step("fused", row)
+    checker.finish()
+    assert checked["runs"][0]["invariants"] == checker.totals()
+
+
+def test_findings_are_capped_and_counted(specwb: Specwb, tmp_path: Path) -> None:
+    def spoil(row: StepRow) -> StepRow:
+        return row | {"other_visible": row["other_visible"] + 1}
+
+    run = write_run(tmp_path / "run", 20, change=spoil)
+    answer = specwb("check", run, "--max-per-rule", 3)
+    assert sum(" MASK010 structural" in line for line in answer.out.splitlines()) == 3
+    assert "240 findings in 20 steps" in answer.out
+
+
+def test_select_and_ignore(specwb: Specwb, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", change=leak)
+    assert specwb("check", run, "--select", "TREE,POS001").exit_code == 0
+    assert specwb("check", run, "--select", "non-ancestor-visible").exit_code == 1
+    assert specwb("check", run, "--ignore", "MASK,ACC").exit_code == 0
+    wrong = specwb("check", run, "--select", "MASQ001")
+    assert wrong.exit_code == 2
+    assert "MASK001" in wrong.err
+
+
+def test_the_users_pyproject_holds(specwb: Specwb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = write_run(tmp_path / "run", change=leak)
+    (tmp_path / "pyproject.toml").write_text('[tool.specwb]\nignore = ["MASK001"]\n')
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert specwb("check", run).exit_code == 0
+    (tmp_path / "pyproject.toml").write_text('[tool.specwb]\nignroe = ["MASK001"]\n')
+    answer = specwb("check", run)
+    assert answer.exit_code == 2
+    assert "did you mean ignore?" in answer.err
+    (tmp_path / "pyproject.toml").write_text("[tool.specwb\n")
+    assert "no valid TOML" in specwb("check", run).err
+
+
+def test_selecting_nothing_is_refused(specwb: Specwb, tmp_path: Path) -> None:
+    answer = specwb("check", write_run(tmp_path / "run"), "--select", "MASK001", "--ignore", "MASK")
+    assert answer.exit_code == 2
+    assert "leave no rule" in answer.err
+
+
+@pytest.mark.parametrize("argument", ["nowhere", "plain"])
+def test_what_is_no_run_is_said(specwb: Specwb, tmp_path: Path, argument: str) -> None:
+    (tmp_path / "plain").mkdir()
+    answer = specwb("check", tmp_path / argument)
+    assert answer.exit_code == 2
+    assert "is no recorded run" in answer.err
+
+
+def test_an_empty_run_is_inconclusive(specwb: Specwb, tmp_path: Path) -> None:
+    with RunWriter(tmp_path / "run") as writer:
+        writer.path("fused")
+    answer = specwb("check", tmp_path / "run")
+    assert answer.exit_code == 4
+    assert "no step was recorded" in answer.out
+
+
+def test_nothing_applied_is_inconclusive(specwb: Specwb, tmp_path: Path) -> None:
+    """A recorder that keeps only times gives no rule anything to look at."""
+    with RunWriter(tmp_path / "run") as writer:
+        trace = writer.path("fused")
+        with trace.step(prompt_id=0, turn=0, step=0) as step:
+            step.record(verify_ns=5)
+    answer = specwb("check", tmp_path / "run", "--ignore", "ROW002")
+    assert answer.exit_code == 4
+    assert "no invariant applied" in answer.out
+
+
+def test_a_cut_file_of_a_closed_run_is_damage(specwb: Specwb, tmp_path: Path) -> None:
+    """The readable part is checked, and its findings are shown, but the exit code is 2."""
+    run = write_run(tmp_path / "run", 200, change=leak)
+    stream = run / "fused.arrows"
+    stream.write_bytes(stream.read_bytes()[: stream.stat().st_size * 2 // 3])
+    answer = specwb("check", run)
+    assert answer.exit_code == 2
+    assert "torn" in answer.out
+    assert "0:0:2:verify:11 MASK001" in answer.out
+
+
+def test_steps_around_a_damaged_batch_are_no_neighbours(specwb: Specwb, tmp_path: Path) -> None:
+    """A lost batch must not look like an engine that skipped 64 steps."""
+    run = write_run(tmp_path / "run", 192, num_nodes=6)
+    stream = run / "fused.arrows"
+    data = bytearray(stream.read_bytes())
+    data[len(data) // 2] ^= 1
+    stream.write_bytes(bytes(data))
+    answer = specwb("check", run)
+    assert answer.exit_code == 2
+    assert "corrupt" in answer.out
+    assert "128 steps" in answer.out
+    assert "structural" not in answer.out
+
+
+def test_a_run_that_was_never_closed_is_inconclusive(specwb: Specwb, tmp_path: Path) -> None:
+    """What `kill -9` leaves: everything finished is there, checked, and not called fine."""
+    script = (
+        "import os, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from tests.cli.recorded import legal_rows\nfrom tracing.recorder import RunWriter\n"
+        "trace = RunWriter(sys.argv[2]).path('fused')\n"
+        "for row in legal_rows(3):\n"
+        "    values = {name: value for name, value in row.items() if value is not None}\n"
+        "    keys = {name: values.pop(name) for name in ('prompt_id', 'turn', 'step')}\n"
+        "    step = trace.step(**keys).__enter__()\n"
+        "    if keys['step'] == 2: step.about_to_run('verify', {}); os._exit(9)\n"
+        "    step.record(**values); step.__exit__(None, None, None)\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(ROOT), str(tmp_path / "run")], check=False)
+    answer = specwb("check", tmp_path / "run")
+    assert answer.exit_code == 4
+    assert "the run was never closed" in answer.out
+    assert "2 steps" in answer.out
+    assert "unfinished 0:0:2:verify" in answer.out
+
+
+def test_several_runs_give_the_worst_exit_code(specwb: Specwb, tmp_path: Path) -> None:
+    good, bad = write_run(tmp_path / "good"), write_run(tmp_path / "bad", change=leak)
+    answer = specwb("check", good, bad)
+    assert answer.exit_code == 1
+    assert f"{bad} 0:0:2:verify:11 MASK001" in answer.out
+
+
+def test_warnings_alone_do_not_fail(specwb: Specwb, tmp_path: Path) -> None:
+    """All drafts alike is an alarm that legal runs may raise."""
+
+    def dull(row: StepRow) -> StepRow:
+        return row | {"incomplete": "a hook was not called"} if row["step"] == 1 else row
+
+    answer = specwb("check", write_run(tmp_path / "run", change=dull))
+    assert answer.exit_code == 0
+    assert "(warning)" in answer.out
+    assert "verdict     ok (" in answer.out
+
+
+@pytest.mark.parametrize(
+    ("manifest", "sentence"),
+    [
+        ({"limits": {"vocab_size": "97"}}, "vocab_size of the manifest should be a whole number"),
+        ({"limits": {"vocabsize": 97}}, "limits of the manifest should name"),
+        ({"settings": [1]}, "settings of the manifest should be a table"),
+        ({"limits": {"eos_token_ids": 2}}, "eos_token_ids of the manifest should be a list"),
+    ],
+)
+def test_impossible_limits_are_refused(
+    specwb: Specwb, tmp_path: Path, manifest: dict[str, Any], sentence: str
+) -> None:
+    answer = specwb("check", write_run(tmp_path / "run", manifest=manifest))
+    assert answer.exit_code == 2
+    assert sentence in answer.err
+
+
+def test_the_fed_path_of_a_staged_run_is_not_judged_on_state(specwb: Specwb, tmp_path: Path) -> None:
+    """The reference accepts on the patient's choices; after a near tie its own choice differs by right."""
+    from tests.cli.recorded import legal_rows
+
+    with RunWriter(tmp_path / "run", {"lockstep": "staged"}) as writer:
+        for name in ("fused", "reference"):
+            trace = writer.path(name)
+            for row in legal_rows(3):
+                values = {key: value for key, value in row.items() if value is not None}
+                keys = {key: values.pop(key) for key in ("prompt_id", "turn", "step")}
+                if name == "reference":
+                    values["target_token_ids"] = (values["target_token_ids"] + 1) % 97
+                    values.pop("target_top_ids"), values.pop("target_top_logits")
+                with trace.step(**keys) as step:
+                    step.record(**values)
+    answer = specwb("check", tmp_path / "run", "--format", "json")
+    assert answer.exit_code == 0
+    reference = json.loads(answer.out)["runs"][0]["paths"][1]
+    rules = {rule["rule"]: rule for rule in reference["rules"]}
+    assert rules["ACC002"]["not_checked"] == 3
+    assert "fed" in next(iter(rules["ACC002"]["reasons"]))
+    assert rules["TREE001"]["held"] == 3
+
+
+def test_check_imports_no_torch_and_starts_at_once(tmp_path: Path) -> None:
+    """In processor time, so that a busy machine does not decide."""
+    run = write_run(tmp_path / "run")
+    script = (
+        "import sys, time; sys.path.insert(0, sys.argv[1]); from workbench.cli.run import run_command\n"
+        "code = run_command(['check', sys.argv[2]])\n"
+        "heavy = {'torch', 'transformers', 'textual', 'hypothesis', 'pytest'} & set(sys.modules)\n"
+        "print(code, sorted(heavy), time.process_time())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(ROOT), str(run)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    code, heavy, seconds = done.stdout.splitlines()[-1].split(" ")
+    assert (code, heavy) == ("0", "[]")
+    assert float(seconds) < 0.4

@@ -1,0 +1,141 @@
+"""`specwb trace`: look after recorded runs; the original is never written to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tracing.errors import UsageError
+from tracing.moment import Moment
+from tracing.reader import open_run
+from tracing.verify import RunHealth, verify_run
+from workbench.cli.decode_options import Function, format_option
+from workbench.report.trace_text import health_as_json, health_lines, info_as_json, info_lines
+
+
+@click.group(name="trace")
+def command() -> None:
+    """Look after recorded runs: what is in them, whether they are whole, and new runs made from them."""
+
+
+def _out(name: str) -> Callable[[Function], Function]:
+    """Add the new folder, as a second argument or as `--out`; default the run's name and `-NAME`."""
+
+    def decorate(function: Function) -> Function:
+        option = click.option("--out", "out", metavar="FOLDER", help=f"Default RUN-{name}.")
+        argument = click.argument("folder", required=False, metavar="[FOLDER]")
+        decorated: Function = click.argument("run")(argument(option(function)))
+        return decorated
+
+    return decorate
+
+
+def _out_folder(run: str, folder: str | None, out: str | None, name: str) -> Path:
+    if folder and out:
+        raise UsageError(f"give the new folder once, got {folder!r} and --out {out!r}")
+    path = Path(run)
+    return Path(folder or out or path.with_name(f"{path.name or path.resolve().name}-{name}"))
+
+
+def _say(data: Any, lines: list[str], output_format: str) -> None:
+    click.echo(json.dumps(data, indent=1, allow_nan=False) if output_format == "json" else "\n".join(lines))
+
+
+@command.command()
+@click.argument("run")
+@format_option
+def info(run: str, output_format: str) -> int:
+    """Say what a run is: format, engine, models, settings, paths, columns, findings."""
+    opened = open_run(run)
+    _say(info_as_json(opened), info_lines(opened), output_format)
+    return 0
+
+
+@command.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@format_option
+def verify(runs: tuple[str, ...], output_format: str) -> int:
+    """Prove every byte: complete, truncated, torn or corrupt, and what can still be read.
+
+    Exit codes: 0 complete, 1 something is missing or changed, 2 no run.
+    """
+    found = [verify_run(run) for run in runs]
+    lines = [line for health in found for line in health_lines(health)]
+    _say([health_as_json(health) for health in found], lines, output_format)
+    return 0 if all(health.is_whole for health in found) else 1
+
+
+@command.command()
+@_out("repaired")
+def repair(run: str, folder: str | None, out: str | None) -> int:
+    """Write everything that is still readable as a closed run."""
+    from tracing.copying import repair_run
+
+    target = _out_folder(run, folder, out, "repaired")
+    health = repair_run(run, target)
+    _report_kept(health, target)
+    return 0
+
+
+def _report_kept(health: RunHealth, target: Path) -> None:
+    for line in health_lines(health):
+        click.echo(line, err=True)
+    kept = ", ".join(f"{name} {count} steps" for name, count in health.num_steps.items()) or "no path"
+    click.echo(f"{target}: {kept}")
+
+
+@command.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--out", required=True, metavar="FOLDER", help="The new run.")
+def merge(runs: tuple[str, ...], out: str) -> int:
+    """Join runs of several ranks or processes into one, sorted by prompt, turn and step."""
+    from tracing.merging import merge_runs
+
+    click.echo(f"{out}: {merge_runs(runs, out)} steps of {len(runs)} runs")
+    return 0
+
+
+@command.command(name="slice")
+@_out("slice")
+@click.option("--first", required=True, metavar="MOMENT", help="First step, e.g. 0:0:3.")
+@click.option("--last", metavar="MOMENT", help="Last step, included; default the first.")
+def slice_command(run: str, folder: str | None, out: str | None, first: str, last: str | None) -> int:
+    """Write some steps as a run of their own, e.g. to attach to an issue."""
+    from tracing.copying import slice_run
+
+    target = _out_folder(run, folder, out, "slice")
+    num_steps = slice_run(run, target, Moment.parse(first), Moment.parse(last or first))
+    click.echo(f"{target}: {num_steps} rows")
+    return 0
+
+
+@command.command()
+@_out("parquet")
+@click.option("--parquet", is_flag=True, help="As Parquet files, for pandas, Polars or DuckDB.")
+def export(run: str, folder: str | None, out: str | None, parquet: bool) -> int:
+    """Write a run for other tools."""
+    from tracing.export import export_parquet
+
+    if not parquet:
+        raise UsageError("export needs to know as what; say --parquet")
+    for file in export_parquet(run, _out_folder(run, folder, out, "parquet")):
+        click.echo(str(file))
+    return 0
+
+
+@command.command()
+@_out("migrated")
+def migrate(run: str, folder: str | None, out: str | None) -> int:
+    """Write a run of an older format in the current one."""
+    from tracing.copying import migrate_run
+
+    target = _out_folder(run, folder, out, "migrated")
+    done = migrate_run(run, target)
+    click.echo(
+        f"{target}: migrated" if done else f"{run} already has the current format; nothing was written"
+    )
+    return 0

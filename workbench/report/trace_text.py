@@ -1,0 +1,126 @@
+"""What a recorded run holds and what it is worth, for people and as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from tracing.columns import COLUMN_BY_NAME
+from tracing.path_reader import PathReader
+from tracing.reader import Run
+from tracing.verify import RunHealth
+from workbench.view.safe_text import safe_text
+
+MANIFEST_KEYS = ("format", "status", "run_id", "engine", "lockstep", "argv", "versions", "settings", "models")
+
+
+def info_as_json(run: Run) -> dict[str, Any]:
+    """Return what a run is, as plain data."""
+    known = {key: run.manifest.get(key) for key in MANIFEST_KEYS}
+    return known | {
+        "run": str(run.folder),
+        "problems": [*run.problems, *(each for name in run.path_names for each in run.path(name).problems)],
+        "findings": len(run.findings),
+        "tokens": len(run.vocabulary),
+        "bytes": sum(file.stat().st_size for file in run.folder.rglob("*") if file.is_file()),
+        "paths": [_path(run.path(name)) for name in run.path_names],
+    }
+
+
+def _path(path: PathReader) -> dict[str, Any]:
+    return {
+        "path": path.name,
+        "steps": path.num_steps,
+        "level": path.entry.get("level"),
+        "columns": recorded_columns(path),
+        "lacks": list(path.entry.get("lacks", ())),
+        "info": path.entry.get("info") or {},
+        "in_progress": [str(step.moment) for step in path.in_progress],
+    }
+
+
+def recorded_columns(path: PathReader) -> list[str]:
+    """Return the columns that hold a value at any step, in schema order; reads the path batch by batch."""
+    found: set[str] = set()
+    for batch in path.batches():
+        found |= {name for name in batch.schema.names if batch.column(name).null_count < batch.num_rows}
+    return [name for name in COLUMN_BY_NAME if name in found]
+
+
+def info_lines(run: Run) -> list[str]:
+    """Return the same as lines for a person."""
+    return [safe_text(line) for line in _info_lines(run)]
+
+
+def _info_lines(run: Run) -> Iterator[str]:
+    facts = info_as_json(run)
+    status = facts["status"] or "status unknown"
+    yield f"run         {facts['run']} ({status}, format {facts['format']}, {facts['bytes']:,} bytes)"
+    for key in ("engine", "lockstep"):
+        if facts[key]:
+            yield f"{key:<11} {facts[key]}"
+    if facts["argv"]:
+        yield f"command     {' '.join(str(word) for word in facts['argv'])}"
+    for key in ("versions", "settings"):
+        if facts[key]:
+            yield f"{key:<11} {_pairs(facts[key])}"
+    yield from _models(facts["models"] or {})
+    for path in facts["paths"]:
+        yield f"path        {path['path']}: {path['steps']} steps, level {path['level']}"
+        yield f"  columns   {', '.join(path['columns']) or 'none'}"
+        for moment in path["in_progress"]:
+            yield f"  unfinished {moment}"
+    yield f"findings    {facts['findings']}"
+    yield f"tokens      {facts['tokens']} ids with their bytes"
+    for problem in facts["problems"]:
+        yield f"problem     {problem}"
+
+
+def _pairs(table: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in table.items())
+
+
+def _models(models: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in models.items():
+        if isinstance(value, str):
+            yield f"{key:<11} {value}"
+    digests = models.get("digests")
+    if isinstance(digests, Mapping):
+        for key, value in digests.items():
+            yield f"digest      {key} {value}"
+
+
+def health_as_json(health: RunHealth) -> dict[str, Any]:
+    """Return what a run is worth, as plain data."""
+    return {
+        "run": str(health.folder),
+        "state": health.state,
+        "status": health.status,
+        "being_written": health.being_written,
+        "files": [
+            {"name": file.name, "state": file.state, "message": file.message, "readable": file.readable}
+            for file in health.files
+        ],
+        "steps": dict(health.num_steps),
+        "in_progress": {
+            name: [str(step.moment) for step in steps] for name, steps in health.in_progress.items()
+        },
+    }
+
+
+def health_lines(health: RunHealth) -> list[str]:
+    """Return the same as lines for a person."""
+    return [safe_text(line) for line in _health_lines(health)]
+
+
+def _health_lines(health: RunHealth) -> Iterator[str]:
+    status = f" ({health.status})" if health.status and health.status != health.state else ""
+    writer = ", still being written" if health.being_written else ""
+    yield f"{health.folder}: {health.state}{status}{writer}"
+    for file in health.files:
+        notes = "; ".join(note for note in (file.message, file.readable) if note)
+        yield f"  {file.name:<20} {file.state}{f': {notes}' if notes else ''}"
+    for name, steps in health.in_progress.items():
+        for step in steps:
+            inputs = f", inputs {', '.join(step.inputs)}" if step.inputs else ""
+            yield f"  {name} was in {step.moment}{inputs}"
