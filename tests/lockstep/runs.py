@@ -76,7 +76,7 @@ def run(
     tally = Tally(chain=setup.settings.top_k == 1)
     with RunWriter(folder, {"lockstep": "staged"}) as writer:
         traces = {
-            "fused": writer.path("fused", lacks=made.lacks, info=dict(made.info)),
+            "fused": writer.path("fused", lacks=made.lacks, info=dict(made.info), on_error="warn"),
             "reference": writer.path("reference", lacks=REFERENCE_LACKS, info=referee.info),
         }
         ledger = Ledger(writer, traces, Checker(context), tally)

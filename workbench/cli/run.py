@@ -12,8 +12,18 @@ from tracing.errors import SpecwbError
 from workbench.cli.app import build_app
 from workbench.view.safe_text import safe_text
 
+EXIT_ENVIRONMENT = 3
 EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130
+EXTRA_OF = {
+    **dict.fromkeys(("torch", "transformers", "tokenizers", "safetensors", "xxhash", "jinja2"), "decode"),
+    "textual": "tui",
+    "hypothesis": "testing",
+    "pytest": "testing",
+    "plotly": "bench",
+    "torch_npu": "npu",
+}
+"""Package -> the extra that brings it."""
 
 
 def run_command(argv: Sequence[str]) -> int:
@@ -32,9 +42,20 @@ def run_command(argv: Sequence[str]) -> int:
         return _say("interrupted; what was recorded so far is readable", EXIT_INTERRUPTED)
     except SpecwbError as error:
         return _say(str(error), error.exit_code)
+    except ModuleNotFoundError as error:
+        return _missing_extra(error)
     except Exception as error:  # noqa: BLE001  a sentence and exit code 70 instead of a traceback
         return _internal(error)
     return result if isinstance(result, int) else 0
+
+
+def _missing_extra(error: ModuleNotFoundError) -> int:
+    package = (error.name or "").partition(".")[0]
+    if package not in EXTRA_OF:
+        return _internal(error)
+    extra = EXTRA_OF[package]
+    sentence = f"this command needs {package}, which is not installed; pip install 'specwb[{extra}]'"
+    return _say(sentence, EXIT_ENVIRONMENT)
 
 
 def _internal(error: Exception) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from reference.search import DraftTruth
 from reference.teacher import TeacherRows
 from tracing.errors import UsageError
+from tracing.finding import Finding
 from tracing.models import ModelPair
 from tracing.moment import Moment
 from tracing.stages import Accepted, Drafted, DraftLevel, Tensorized
@@ -125,12 +126,19 @@ class StepJudge:
         """Judge what the step gave, with a second look at what is wrong; None on an unjudged step."""
         if self.reference is None:
             return None
-        evidence = self._evidence(progress, results, self.reference)
+        try:
+            return self._judge(progress, results, self.reference)
+        except (IndexError, ValueError, TypeError) as error:
+            # A port's arrays that do not even fit together are a finding about it, never a crash of ours.
+            return misfit(progress, results, error)
+
+    def _judge(self, progress: Progress, results: StepResults, reference: ReferenceStep) -> StepJudgement:
+        evidence = self._evidence(progress, results, reference)
         judgement = judge_step(evidence)
         if any(finding.severity == "error" for finding in judgement.findings):
             evidence = with_arbiter(evidence, judgement.findings, self._referee, progress, results)
             judgement = judge_step(evidence)
-            truth = self.reference.verified[0].logits if self.reference.verified else None
+            truth = reference.verified[0].logits if reference.verified else None
             judgement = SecondLook(self._before, progress, results).at(judgement, truth)
         return judgement
 
@@ -168,6 +176,23 @@ class StepJudge:
         if own("commit") and results.committed is not None:
             found["commit"] = build.commit_evidence(results)
         return found
+
+
+def misfit(progress: Progress, results: StepResults, error: Exception) -> StepJudgement:
+    """Return the finding that the results of a step do not fit together."""
+    stages = results.done()
+    finding = Finding(
+        verdict="structural",
+        guilty="fused",
+        prompt_id=progress.prompt_id,
+        turn=progress.turn,
+        step=progress.step,
+        stage=stages[-1] if stages else "",
+        column="",
+        rule="JUDGE-SHAPE",
+        message=f"the results of this step do not fit together: {error}",
+    )
+    return StepJudgement(str(finding.moment), findings=(finding,))
 
 
 def rescored(

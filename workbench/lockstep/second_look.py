@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tracing.errors import SpecwbError
 from tracing.finding import Finding
 from tracing.stages import NullWatch, Tensorized, Verified
-from workbench.judge.notes import StageJudgement
+from workbench.judge.notes import NotChecked, StageJudgement
 from workbench.judge.repeat import before_blame, judge_repeat
 from workbench.judge.step import StepJudgement
 from workbench.judge.triangle import triangle
@@ -70,8 +69,9 @@ class SecondLook:
                 again.drafted = copy.run(again, "draft")
             if "verify" in values:
                 again.verified = copy.run(again, "verify", self.results.tensorized)
-        except SpecwbError:
-            return StageJudgement()
+        except Exception as error:  # noqa: BLE001  a user's port may raise anything when asked again
+            missing = NotChecked(first.stage, "repeat", f"the path raised {type(error).__name__}: {error}")
+            return StageJudgement(not_checked=(missing,))
         moment = first.moment
         one, other = _values(first.stage, self.results), _values(first.stage, again)
         return judge_repeat(moment, first.stage, "fused", one, other)
@@ -91,13 +91,15 @@ class SecondLook:
         patient = self.before
         if tensorized is None or verified is None or patient is None or first.node is None:
             return ""
+        if not (patient.provides("prefill") and patient.provides("verify")):
+            return ""
         path = path_to(tensorized, first.node)
         tokens = [*self.progress.committed, *tensorized.token_ids[path].tolist()]
         try:
             alone = self._row_alone(patient, tokens)
             again = Patient.begin(patient.path, NullWatch())
             reprefill = host_floats(again.run(StepResults(), "prefill", tokens).logits)
-        except SpecwbError:
+        except Exception:  # noqa: BLE001  a port that cannot run one row alone leaves the finding unexplained
             return ""
         return triangle(
             packed=host_floats(verified.logits)[first.node],

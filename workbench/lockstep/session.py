@@ -10,7 +10,8 @@ from typing import Any
 from invariants.context import RunContext
 from invariants.run import Checker
 from reference.path import make_path as make_reference
-from tracing.errors import SpecwbError
+from tracing.errors import SpecwbError, UsageError
+from tracing.finding import Finding
 from tracing.recorder import RunWriter
 from tracing.stages import DecodePath
 from workbench.checkpoints.digests import weights_digest
@@ -33,6 +34,19 @@ from workbench.report.summary import RunSummary
 Tick = Callable[[int], None]
 Decoded = tuple[list[Progress], Ledger, int]
 """Turns, books, and the number of steps that were not judged."""
+
+
+WEIGHTS_CHANGED = Finding(
+    verdict="structural",
+    guilty="unknown",
+    prompt_id=0,
+    turn=0,
+    step=0,
+    stage="",
+    column="weights",
+    rule="RUN-WEIGHTS-CHANGED",
+    message="the weights that both paths share were written to during the run: nothing that it shows holds",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +125,12 @@ def _build_path(request: DiffRequest, loaded: LoadedPair) -> DecodePath:
             loaded.pair, settings, device=request.device, dtype=request.dtype, eager=request.eager
         )
     factory = load_factory(request.fused)
-    made = factory(loaded.pair, settings, device=request.device, dtype=request.dtype)
+    try:
+        made = factory(loaded.pair, settings, device=request.device, dtype=request.dtype)
+    except SpecwbError:
+        raise
+    except Exception as error:
+        raise UsageError(f"--fused {request.fused} raised {type(error).__name__}: {error}") from error
     return checked_path(request.fused, made)
 
 
@@ -126,8 +145,6 @@ def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummar
     loaded = session.loaded
     with RunWriter(request.out, _manifest(session, request), token_bytes=loaded.tokenizer.token_bytes) as run:
         summary = _run(session, request, run, tick)
-        if not _weights_unchanged(loaded):
-            raise SpecwbError("a path wrote into the weights during the run: nothing that it shows holds")
         run.update(verdict=summary.verdict, exit_code=summary.exit_code, coverage=dict(summary.coverage))
     return summary
 
@@ -146,6 +163,8 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
     books = Books(run, referee, tally, tick)
     decode = _free if request.options.mode == "free" else _staged
     finished, ledger, unjudged_steps = decode(session, request, books)
+    if not _weights_unchanged(session.loaded):
+        ledger.add([WEIGHTS_CHANGED])
     return sum_up(
         tally.verdict(),
         finished,
@@ -191,7 +210,7 @@ class Books:
 def _staged(session: Session, request: DiffRequest, books: Books) -> Decoded:
     path = session.path
     traces = {
-        "fused": books.run.path("fused", lacks=path.lacks, info=dict(path.info)),
+        "fused": books.run.path("fused", lacks=path.lacks, info=dict(path.info), on_error="warn"),
         "reference": books.run.path("reference", lacks=REFERENCE_LACKS, info=books.referee.info),
     }
     ledger = Ledger(books.run, traces, Checker(_context(session, request)), books.tally)

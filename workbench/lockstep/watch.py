@@ -7,6 +7,7 @@ from typing import Any
 
 from tracing.errors import LaunchRefusedError
 from tracing.finding import Finding
+from tracing.hostarray import host_array
 from workbench.lockstep.offsets import OffsetProbe
 
 Journal = Callable[[str, Mapping[str, Any]], None]
@@ -31,8 +32,9 @@ class LiveWatch:
 
     def about_to_run(self, stage: str, columns: Mapping[str, Any]) -> None:
         """Write the inputs down, check them, and refuse the launch if they are wrong."""
-        self._journal(stage, columns)
-        found = self._check(stage, columns)
+        arrays = {name: _on_host(name, value) for name, value in columns.items()}
+        self._journal(stage, arrays)
+        found = self._check(stage, arrays)
         self.findings.extend(found)
         if self._refuse and any(finding.severity == "error" for finding in found):
             raise LaunchRefusedError(stage, found)
@@ -45,3 +47,8 @@ class LiveWatch:
         """Return and forget what live checks found."""
         found, self.findings = tuple(self.findings), []
         return found
+
+
+def _on_host(name: str, value: Any) -> Any:
+    """Rules and journal read host arrays; a port may hand over tensors of its device."""
+    return value if value is None or isinstance(value, (str, int, bool)) else host_array(value, name)
