@@ -65,10 +65,13 @@ class Rung(Generic[AnyRows]):
         settings: DecodeSettings,
         *,
         levels: Sequence[DraftLevel],
+        watch: StageWatch | None = None,
     ) -> DraftTruth:
         """Say what every beam of somebody's search is worth; see `reference.search.follow`."""
         rows = self.begin_draft(models, committed_token_ids, root, features, settings)
-        return search.follow(rows, self.expand, target_from_draft=models.target_from_draft, levels=levels)
+        return search.follow(
+            rows, self.expand, target_from_draft=models.target_from_draft, levels=levels, watch=watch
+        )
 
 
 REPLAY = Rung("replay", replay.prefill, replay.begin_draft, replay.expand, replay.verify)

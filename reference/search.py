@@ -190,6 +190,7 @@ def follow(
     *,
     target_from_draft: Tensor,
     levels: Sequence[DraftLevel],
+    watch: StageWatch | None = None,
 ) -> DraftTruth:
     """Walk the levels of somebody's search and say what each of its beams is worth.
 
@@ -198,10 +199,13 @@ def follow(
         expand: Of the rung.
         target_from_draft: int64 `[Vd]`.
         levels: Beams and candidate tokens of that search; its scores are not looked at.
+        watch: Told of each level's attention.
 
     Raises:
         UsageError: A beam that is no candidate of the level before.
     """
+    watch = watch or NullWatch()
+    _tell(watch, np.zeros(0, dtype=np.int64), rows)
     draft_from_target = {int(target): draft for draft, target in enumerate(target_from_draft.tolist())}
     truths = [LevelTruth(rows.logprobs.new_zeros(1), rows.logprobs)]
     for level in range(1, len(levels)):
@@ -212,6 +216,7 @@ def follow(
             for parent, token in zip(parents, token_ids, strict=True)
         ]
         rows = expand(rows, parents, token_ids)
+        _tell(watch, np.asarray(levels[level].beam_flat_ids, dtype=np.int64), rows)
         truths.append(LevelTruth(rows.logprobs.new_tensor(beam_logprobs), rows.logprobs))
     return DraftTruth(tuple(truths), rows.committed_kv)
 

@@ -47,13 +47,15 @@ def test_a_cold_import_stays_light(module: str) -> None:
     assert loaded_by(f"import {module}") & LIGHT[module] == set()
 
 
-@pytest.mark.parametrize(("module", "heavy"), [("reference.masked", "torch"), ("workbench.tui.app", "textual")])
+@pytest.mark.parametrize(
+    ("module", "heavy"), [("reference.masked", "torch"), ("workbench.tui.app", "textual")]
+)
 def test_the_probe_sees_a_heavy_import(module: str, heavy: str) -> None:
     assert heavy in loaded_by(f"import {module}")
 
 
 def test_the_import_contracts_hold_and_can_fail(tmp_path: Path) -> None:
-    """`lint-imports` is run as CI does, then once more on a copy in which the fused path imports the reference."""
+    """`lint-imports` is run as CI does, then on a copy in which the fused path imports the reference."""
     import shutil
 
     def lint(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -71,7 +73,8 @@ def test_the_import_contracts_hold_and_can_fail(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     copy.mkdir()
     for name in ("tracing", "invariants", "reference", "workbench"):
-        shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("*.safetensors", "__pycache__"))
+        unneeded = shutil.ignore_patterns("*.safetensors", "__pycache__")
+        shutil.copytree(ROOT / name, copy / name, ignore=unneeded)
     shutil.copy(ROOT / "pyproject.toml", copy)
     guilty = copy / "workbench" / "fused" / "accept.py"
     guilty.write_text(guilty.read_text() + "\nimport reference.accept\n")

@@ -18,7 +18,7 @@ from workbench.fused.path import make_path
 from workbench.judge.verdict import RunVerdict, Tally
 from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.ledger import Ledger
-from workbench.lockstep.referee import REFERENCE_LACKS, Referee
+from workbench.lockstep.referee import Referee
 from workbench.lockstep.staged import StagedRun
 from workbench.lockstep.turns import Turn
 
@@ -77,7 +77,7 @@ def run(
     with RunWriter(folder, {"lockstep": "staged"}) as writer:
         traces = {
             "fused": writer.path("fused", lacks=made.lacks, info=dict(made.info), on_error="warn"),
-            "reference": writer.path("reference", lacks=REFERENCE_LACKS, info=referee.info),
+            "reference": writer.path("reference", lacks=referee.lacks, info=referee.info),
         }
         ledger = Ledger(writer, traces, Checker(context), tally)
         staged = StagedRun(made, referee, setup.pair, options, ledger, dtype=setup.dtype)

@@ -1,4 +1,4 @@
-"""What must never crash the workbench: a port whose arrays do not fit, that raises when asked again, or worse."""
+"""What must never crash the workbench: a port whose arrays do not fit, or that raises when asked again."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from workbench.judge.step import StepJudgement, judge_step
 from workbench.lockstep import evidence as build
 from workbench.lockstep.arbiter import with_arbiter
 from workbench.lockstep.job import LockstepOptions
+from workbench.lockstep.offsets import OffsetProbe, OffsetWatch
 from workbench.lockstep.patient import Patient, StepResults
 from workbench.lockstep.progress import Progress
 from workbench.lockstep.referee import Referee
@@ -33,12 +34,14 @@ class ReferenceStep:
     Attributes:
         prefill, drafts, verified: The truth first, then the samples.
         drafted: The patient's beams and nodes with the reference's own scores; None if they make no sense.
+        offsets: Its draft attention offsets over nodes, masked int `[N, H]`, or None.
         tensorized, accepted: Its arrays and its path.
     """
 
     prefill: tuple[TeacherRows, ...] = ()
     drafts: tuple[DraftTruth, ...] = ()
     drafted: Drafted | None = None
+    offsets: Any = None
     tensorized: Tensorized | None = None
     verified: tuple[TeacherRows, ...] = ()
     accepted: Accepted | None = None
@@ -112,7 +115,9 @@ class StepJudge:
 
     def _follow_draft(self, reference: ReferenceStep, progress: Progress, drafted: Drafted) -> None:
         fed = (progress.committed, progress.root, progress.features, drafted.levels)
-        reference.drafts = self._referee.draft(*fed)
+        probe = OffsetProbe()
+        reference.drafts = self._referee.draft(*fed, OffsetWatch(probe))
+        reference.offsets = probe.over_nodes(drafted.flat_ids, self._options.settings.tree_nodes)
         levels = rescored(drafted.levels, reference.drafts[0], self._target_from_draft())
         scores = np.concatenate([level.scores.ravel() for level in levels])
         if np.all((drafted.flat_ids >= 0) & (drafted.flat_ids < len(scores))):

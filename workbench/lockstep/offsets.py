@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tracing.stages import NullWatch
+
 ROOT = None
 """Key of the row that expands the root, which has no flat candidate number."""
 
@@ -52,3 +54,14 @@ class OffsetProbe:
             if flat_id in self._offsets:
                 table[node] = self._offsets[flat_id]
         return table
+
+
+class OffsetWatch(NullWatch):
+    """A watch that only probes draft attention."""
+
+    def __init__(self, probe: OffsetProbe) -> None:
+        self._probe = probe
+
+    def saw_draft_attention(self, **given: Any) -> None:
+        """Probe the attention of one expansion."""
+        self._probe.observe(**given)

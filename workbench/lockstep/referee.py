@@ -21,18 +21,18 @@ from reference.teacher import TeacherRows
 from tracing.models import ModelPair
 from tracing.moment import STAGES
 from tracing.settings import DecodeSettings
-from tracing.stages import Accepted, Drafted, DraftLevel, IntArray, Tensorized
+from tracing.stages import Accepted, Drafted, DraftLevel, IntArray, NullWatch, StageWatch, Tensorized
 
 ONE_ABOVE: Final = {"float32": "float64", "bfloat16": "float32", "float16": "float32"}
 """The precision of the truth for each precision of a patient."""
-REFERENCE_LACKS: Final = frozenset(
+NEVER_RECORDED: Final = frozenset(
     {
-        *("commit_mode", "commit_fallback", "prefix_kept", "slots", "index_sites", "draft_top1_offsets"),
+        *("commit_mode", "commit_fallback", "prefix_kept", "slots", "index_sites"),
         *("kv_digest_before", "kv_digest_after", "kv_row_digests"),
         *(f"{stage}_ns" for stage in STAGES),
     }
 )
-"""Columns that a reference fed with values cannot have: no cache, no draft of its own to probe or time."""
+"""Columns that no rung has when it is fed with values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,12 @@ class Referee:
         }
 
     @property
+    def lacks(self) -> frozenset[str]:
+        """Columns that a reference fed with values cannot have: no cache, no index sites, no times."""
+        unprobed = {"draft_top1_offsets"} if self.stages.rung.name == REPLAY.name else set()
+        return NEVER_RECORDED | unprobed
+
+    @property
     def truth(self) -> ReferenceModels:
         """The models of the truth."""
         return self.models[0]
@@ -107,12 +113,20 @@ class Referee:
         return rows
 
     def draft(
-        self, committed: Sequence[int], root: int, features: Any, levels: Sequence[DraftLevel]
+        self,
+        committed: Sequence[int],
+        root: int,
+        features: Any,
+        levels: Sequence[DraftLevel],
+        watch: StageWatch,
     ) -> tuple[DraftTruth, ...]:
-        """What every beam of the patient's search is worth."""
+        """What every beam of the patient's search is worth; the watch is told of the truth's attention."""
+        watches = (watch, *[NullWatch()] * (len(self.models) - 1))
         return tuple(
-            self.stages.rung.replay_levels(models, committed, root, features, self.settings, levels=levels)
-            for models in self.models
+            self.stages.rung.replay_levels(
+                models, committed, root, features, self.settings, levels=levels, watch=one
+            )
+            for models, one in zip(self.models, watches, strict=True)
         )
 
     def free_draft(self, committed: Sequence[int], root: int, features: Any) -> Drafted:

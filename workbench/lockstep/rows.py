@@ -113,7 +113,8 @@ def _reference_draft(reference: ReferenceStep, tensorized: Tensorized) -> Column
         return {}
     logprobs = np.zeros(len(tensorized.parents), dtype=np.float32)
     logprobs[: len(drafted.logprobs)] = drafted.logprobs
-    return draft_columns(drafted) | {"draft_logprobs": logprobs}
+    columns = draft_columns(drafted) | {"draft_logprobs": logprobs}
+    return columns if reference.offsets is None else columns | {"draft_top1_offsets": reference.offsets}
 
 
 def _reference_verify(reference: ReferenceStep, results: StepResults, settings: DecodeSettings) -> Columns:

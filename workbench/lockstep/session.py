@@ -25,7 +25,7 @@ from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.load_path import checked_path, load_factory
 from workbench.lockstep.progress import Progress
 from workbench.lockstep.prompts import read_prompts
-from workbench.lockstep.referee import ONE_ABOVE, REFERENCE_LACKS, Referee
+from workbench.lockstep.referee import ONE_ABOVE, Referee
 from workbench.lockstep.staged import StagedRun
 from workbench.lockstep.sum_up import sum_up
 from workbench.lockstep.turns import Turn, plan_turns
@@ -211,7 +211,7 @@ def _staged(session: Session, request: DiffRequest, books: Books) -> Decoded:
     path = session.path
     traces = {
         "fused": books.run.path("fused", lacks=path.lacks, info=dict(path.info), on_error="warn"),
-        "reference": books.run.path("reference", lacks=REFERENCE_LACKS, info=books.referee.info),
+        "reference": books.run.path("reference", lacks=books.referee.lacks, info=books.referee.info),
     }
     ledger = Ledger(books.run, traces, Checker(_context(session, request)), books.tally)
     staged = StagedRun(path, books.referee, session.loaded.pair, request.options, ledger, dtype=session.dtype)
