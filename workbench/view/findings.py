@@ -1,0 +1,96 @@
+"""What was found: the step's findings with both values and the rule's own documentation, then the run's."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Final
+
+from invariants.catalogue import BY_ID
+from tracing.finding import Finding
+from workbench.judge.rules import RULES
+from workbench.view.lines import Line, Lines, Role, Span, note
+from workbench.view.safe_text import safe_text
+from workbench.view.step import StepView, ViewOptions
+from workbench.view.targets import FindingTarget
+
+MAX_TEXT: Final = 4000
+MAX_LISTED: Final = 200
+
+
+def findings_lines(step: StepView, options: ViewOptions) -> Lines:
+    """Draw the findings of the step with what their rules say, then those of the run in short."""
+    lines: list[Line] = [finding_row(number, finding) for number, finding in step.findings]
+    if not lines:
+        lines.append(note(f"nothing was found in step {step.moment}"))
+    explained: set[str] = set()
+    for number, finding in step.findings:
+        lines += [note(""), finding_row(number, finding), *_detail(finding, options.width)]
+        if finding.rule and finding.rule not in explained:
+            lines += rule_lines(finding.rule, options.width)
+            explained.add(finding.rule)
+    return [*lines, *_elsewhere(step)]
+
+
+def _elsewhere(step: StepView) -> list[Line]:
+    """List the first findings of the run, to go to."""
+    total = len(step.all_findings)
+    if total <= len(step.findings):
+        return [] if total else [note("nothing was found in this run", "good")]
+    lines = [note(""), note(f"in the whole run: {total} findings", "title")]
+    lines += [finding_row(number, finding) for number, finding in enumerate(step.all_findings[:MAX_LISTED])]
+    if total > MAX_LISTED:
+        lines.append(note(f"  and {total - MAX_LISTED} more"))
+    return lines
+
+
+def finding_row(number: int, finding: Finding) -> Line:
+    """Return one finding as one line."""
+    role: Role = "warn" if finding.severity == "warning" or finding.consequence else "bad"
+    mark = "w" if finding.severity == "warning" else "c" if finding.consequence else "!"
+    return (
+        Span(f"{mark} ", role),
+        Span(str(finding.moment), role, FindingTarget(finding.moment, finding.column, number)),
+        Span(f" {safe_text(finding.rule)} ", "accent"),
+        Span(safe_text(finding.message)[:MAX_TEXT]),
+        Span(" (consequence)" if finding.consequence else "", "dim"),
+    )
+
+
+def rule_lines(rule_id: str, width: int) -> list[Line]:
+    """Return the documentation of a rule, wherever it is defined."""
+    rule = BY_ID.get(rule_id)
+    if rule is not None:
+        title = f"{rule.id} {rule.name}"
+        return [(Span(f"  {title}", "title"),), *_wrapped(rule.documentation, width)]
+    judged = RULES.get(rule_id)
+    if judged is not None:
+        return [(Span(f"  {rule_id} {judged.name}", "title"),), *_wrapped(judged.sentence, width)]
+    return [note(f"  {safe_text(rule_id)}: this specwb has no documentation of that rule")]
+
+
+def _detail(finding: Finding, width: int) -> list[Line]:
+    facts = [
+        ("verdict", f"{finding.verdict}, guilty {finding.guilty}"),
+        ("column", finding.column),
+        ("fused", finding.fused),
+        ("expected", finding.reference),
+        ("gap", finding.gap),
+        ("allowance", finding.allowance),
+        ("path", finding.path),
+    ]
+    lines: list[Line] = []
+    for name, value in facts:
+        if value is not None and value != "":
+            shown = textwrap.wrap(safe_text(str(value))[:MAX_TEXT], max(20, width - 14)) or [""]
+            lines.append((Span(f"    {name:<10}", "dim"), Span(shown[0])))
+            lines += [note(" " * 14 + more, "plain") for more in shown[1:]]
+    return lines
+
+
+def _wrapped(text: str, width: int) -> list[Line]:
+    lines: list[Line] = []
+    for paragraph in text.splitlines():
+        indent = " " * (4 + len(paragraph) - len(paragraph.lstrip()))
+        wrapped = textwrap.wrap(safe_text(paragraph.strip()), max(20, width - len(indent)))
+        lines += [note(indent + each) for each in wrapped or [""]]
+    return lines

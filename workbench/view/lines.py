@@ -1,0 +1,90 @@
+"""Lines of text that a screen, an export and a test all draw from; colour is a role, never the only sign."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal, overload
+
+from workbench.view.targets import Target
+from workbench.view.width import cell_width
+
+Role = Literal["plain", "title", "dim", "good", "bad", "warn", "accent"]
+ROLES: Final[tuple[Role, ...]] = ("plain", "title", "dim", "good", "bad", "warn", "accent")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of one line.
+
+    Attributes:
+        text: Safe text (`workbench.view.safe_text`).
+        role: What it is; a screen gives each role a style.
+        target: What it stands for, None for mere text.
+    """
+
+    text: str
+    role: Role = "plain"
+    target: Target | None = None
+
+
+Line = tuple[Span, ...]
+Lines = Sequence[Line]
+"""What a panel draws; may be made line by line when asked."""
+
+
+class LazyLines(Sequence[Line]):
+    """Lines that are made when they are looked at, for panels of many lines.
+
+    Args:
+        count: How many lines.
+        make: Gives line `number`.
+    """
+
+    def __init__(self, count: int, make: Callable[[int], Line]) -> None:
+        self._count = count
+        self._make = make
+
+    def __len__(self) -> int:
+        return self._count
+
+    @overload
+    def __getitem__(self, number: int) -> Line: ...
+    @overload
+    def __getitem__(self, number: slice) -> list[Line]: ...
+    def __getitem__(self, number: int | slice) -> Line | list[Line]:
+        if isinstance(number, slice):
+            return [self._make(each) for each in range(*number.indices(self._count))]
+        if not -self._count <= number < self._count:
+            raise IndexError(number)
+        return self._make(number % self._count)
+
+
+def line(*parts: Span | str) -> Line:
+    """Return a line of spans; plain text may be given as it is."""
+    return tuple(Span(part) if isinstance(part, str) else part for part in parts)
+
+
+def note(text: str, role: Role = "dim") -> Line:
+    """Return a line that says one thing."""
+    return (Span(text, role),)
+
+
+def line_text(content: Line) -> str:
+    """Return a line as plain text."""
+    return "".join(span.text for span in content).rstrip()
+
+
+def plain_text(content: Iterable[Line]) -> str:
+    """Return lines as plain text, each with its newline."""
+    return "".join(f"{line_text(each)}\n" for each in content)
+
+
+def targets_of(content: Line) -> Iterator[tuple[int, int, Target]]:
+    """Yield start cell, end cell and target of every span that stands for something."""
+    start = 0
+    for span in content:
+        end = start + cell_width(span.text)
+        if span.target is not None:
+            yield start, end, span.target
+        start = end

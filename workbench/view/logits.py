@@ -1,0 +1,148 @@
+"""The teacher's best tokens after each node, both sides side by side, with the margin of the choice."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from workbench.view.lines import Line, Lines, Span, note
+from workbench.view.missing import missing_lines
+from workbench.view.step import Side, StepView, ViewOptions
+from workbench.view.targets import NodeTarget
+from workbench.view.tokens import Tokens
+from workbench.view.width import fitted
+
+Entry = tuple[int, float]
+CELL = 26
+
+
+@dataclass(frozen=True, slots=True)
+class LogitRow:
+    """One node's best tokens.
+
+    Attributes:
+        node: Its number.
+        token_id: Its own token.
+        sides: Per side the token ids with their logits, best first.
+        choices: Per side the recorded choice.
+        margins: Per side the best logit less the second best; None where there are not two.
+        largest_gap: Largest difference between the two sides' logits of one token, None for one side.
+    """
+
+    node: int
+    token_id: int | None
+    sides: tuple[tuple[Entry, ...], ...]
+    choices: tuple[int | None, ...]
+    margins: tuple[float | None, ...]
+    largest_gap: float | None
+
+    @property
+    def differs(self) -> bool:
+        """The two sides choose differently."""
+        return len({choice for choice in self.choices if choice is not None}) > 1
+
+    @property
+    def not_finite(self) -> bool:
+        """A logit is NaN or Inf."""
+        return any(not math.isfinite(logit) for side in self.sides for _, logit in side)
+
+
+def logit_rows(step: StepView) -> tuple[LogitRow, ...]:
+    """Return a row per valid node."""
+    num_nodes = max(side.num_nodes for side in step.sides)
+    valid, token_ids = step.left.values("valid") or [], step.left.values("token_ids") or []
+    tables = [(side, side.grid("target_top_ids"), side.grid("target_top_logits")) for side in step.sides]
+    chosen = [side.values("target_token_ids") or [] for side in step.sides]
+    rows = []
+    for node in range(num_nodes):
+        if node < len(valid) and valid[node] is False:
+            continue
+        entries = tuple(_entries(ids, logits, node) for _, ids, logits in tables)
+        choices = tuple(each[node] if node < len(each) else None for each in chosen)
+        margins = tuple(each[0][1] - each[1][1] if len(each) > 1 else None for each in entries)
+        token_id = token_ids[node] if node < len(token_ids) else None
+        rows.append(LogitRow(node, token_id, entries, choices, margins, _largest_gap(entries)))
+    return tuple(rows)
+
+
+def logits_lines(step: StepView, options: ViewOptions) -> Lines:
+    """Draw every node's best tokens."""
+    lines: list[Line] = []
+    for side in step.sides:
+        lines += missing_lines(side, "target_top_ids", "target_top_logits")
+    rows = logit_rows(step)
+    found = step.finding_nodes()
+    if options.differences_only:
+        rows = tuple(row for row in rows if row.differs or row.not_finite or row.node in found)
+        if not rows:
+            lines.append(note("no choice differs"))
+    if rows and any(any(row.sides) for row in rows):
+        lines.append((Span("        " + "".join(fitted(side.label, CELL) for side in step.sides), "title"),))
+    for row in rows:
+        lines.extend(_row_lines(row, step, row.node in found))
+    return lines
+
+
+def _entries(ids: object, logits: object, node: int) -> tuple[Entry, ...]:
+    import numpy as np
+
+    if not isinstance(ids, np.ndarray) or not isinstance(logits, np.ndarray):
+        return ()
+    if node >= min(len(ids), len(logits)):
+        return ()
+    pairs = zip(ids[node].tolist(), logits[node].tolist(), strict=False)
+    return tuple((token_id, logit) for token_id, logit in pairs if token_id is not None and logit is not None)
+
+
+def _largest_gap(sides: tuple[tuple[Entry, ...], ...]) -> float | None:
+    if len(sides) < 2:
+        return None
+    theirs = dict(sides[1])
+    gaps = [abs(logit - theirs[token_id]) for token_id, logit in sides[0] if token_id in theirs]
+    return max(gaps, default=None)
+
+
+def _row_lines(row: LogitRow, step: StepView, found: bool) -> list[Line]:
+    target = NodeTarget(row.node)
+    mark = "!" if found or row.not_finite else "≠" if row.differs else " "
+    head = [
+        Span(mark, "bad" if mark == "!" else "warn"),
+        Span(f" node {row.node} {step.tokens.text(row.token_id)}", "title", target),
+        Span("  margin " + " | ".join("-" if each is None else f"{each:.4g}" for each in row.margins), "dim"),
+    ]
+    if row.largest_gap is not None:
+        head.append(Span(f"  largest gap {row.largest_gap:.3g}", "dim"))
+    lines: list[Line] = [tuple(head)]
+    lines.extend(_choice_lines(row, step.sides, step.tokens))
+    for rank in range(max((len(each) for each in row.sides), default=0)):
+        cells = [
+            _cell(each, rank, choice, step.tokens)
+            for each, choice in zip(row.sides, row.choices, strict=True)
+        ]
+        lines.append((Span(f"  {rank + 1:>4}  ", "dim", target), *cells))
+    return lines
+
+
+def _choice_lines(row: LogitRow, sides: tuple[Side, ...], tokens: Tokens) -> list[Line]:
+    """Say which choices differ, and any choice that is not among the best listed."""
+    lines: list[Line] = []
+    if row.differs:
+        shown = ", ".join(
+            f"{side.label} {tokens.text(choice)}" for side, choice in zip(sides, row.choices, strict=True)
+        )
+        lines.append(note(f"      ≠ chosen: {shown}", "warn"))
+    for side, choice, entries in zip(sides, row.choices, row.sides, strict=True):
+        if choice is not None and entries and choice != entries[0][0]:
+            lines.append(
+                note(f"      ! {side.label} chose {tokens.text(choice)}, which is not its best", "bad")
+            )
+    return lines
+
+
+def _cell(entries: tuple[Entry, ...], rank: int, choice: int | None, tokens: Tokens) -> Span:
+    if rank >= len(entries):
+        return Span(" " * CELL)
+    token_id, logit = entries[rank]
+    chosen = ">" if token_id == choice else " "
+    text = fitted(f"{chosen}{fitted(tokens.text(token_id, 14), 14)} {logit:9.4f}", CELL)
+    return Span(text, "good" if token_id == choice else "plain" if math.isfinite(logit) else "bad")

@@ -1,0 +1,97 @@
+"""What the invariants say of the step on the screen: violated, not checked and why, held."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, fields
+from typing import Any
+
+from invariants.catalogue import BY_ID
+from invariants.context import RunContext
+from invariants.outcome import Held, NotChecked, Violated
+from invariants.run import check_step
+from tracing.errors import SpecwbError
+from tracing.finding import Finding
+from tracing.settings import DecodeSettings
+from workbench.view.lines import Line, Lines, Span, note
+from workbench.view.safe_text import safe_text
+from workbench.view.step import StepView, ViewOptions
+from workbench.view.targets import CellTarget, NodeTarget, Target
+
+
+@dataclass(frozen=True, slots=True)
+class RulesPanel:
+    """Outcomes on the left side.
+
+    Attributes:
+        held: Ids of rules that looked and found nothing.
+        violated: What the others found.
+        not_checked: Id and reason of rules that could not look.
+    """
+
+    held: tuple[str, ...]
+    violated: tuple[Finding, ...]
+    not_checked: tuple[tuple[str, str], ...]
+
+
+def rules_panel(step: StepView) -> RulesPanel:
+    """Judge the left side by every step and turn rule."""
+    outcomes = check_step(
+        step.left.row, previous=step.previous, context=_context(step.settings), path=step.left.label
+    )
+    return RulesPanel(
+        tuple(each.rule for each in outcomes if isinstance(each, Held)),
+        tuple(finding for each in outcomes if isinstance(each, Violated) for finding in each.findings),
+        tuple((each.rule, each.reason) for each in outcomes if isinstance(each, NotChecked)),
+    )
+
+
+def rules_lines(step: StepView, options: ViewOptions) -> Lines:
+    """Draw what was violated first, then what was not checked, then what held."""
+    if step.left.absent:
+        return [note(step.left.why_not("columns"), "warn")]
+    panel = rules_panel(step)
+    held, violated, other = len(panel.held), len(panel.violated), len(panel.not_checked)
+    lines: list[Line] = [
+        (
+            Span(f"{step.left.label}: "),
+            Span(f"{violated} violations", "bad" if violated else "good"),
+            Span(f", {held} rules held, {other} not checked"),
+        )
+    ]
+    lines += [_violation(finding) for finding in panel.violated]
+    if options.differences_only:
+        return lines
+    for reason, count in Counter(reason for _, reason in panel.not_checked).most_common():
+        ids = [rule for rule, said in panel.not_checked if said == reason]
+        shown = ", ".join(ids[:4]) + (f" and {count - 4} more" if count > 4 else "")
+        lines.append((Span("? ", "warn"), Span(shown, "accent"), Span(f" {safe_text(reason)}", "dim")))
+    lines += [
+        (Span("  held ", "good"), Span(rule, "accent"), Span(f" {BY_ID[rule].name}", "dim"))
+        for rule in panel.held
+    ]
+    return lines
+
+
+def _violation(finding: Finding) -> Line:
+    target: Target | None = None if finding.node is None else NodeTarget(finding.node)
+    if finding.node is not None and finding.column == "visible" and isinstance(finding.fused, int):
+        target = CellTarget(finding.node, finding.fused)
+    return (
+        Span("! ", "bad"),
+        Span(finding.rule, "accent", target),
+        Span(f" {BY_ID[finding.rule].name}: " if finding.rule in BY_ID else " ", "dim"),
+        Span(safe_text(finding.message), "bad"),
+    )
+
+
+def _context(settings: Any) -> RunContext:
+    """Return what the manifest's settings say; a manifest of strangers says nothing."""
+    known = {field.name for field in fields(DecodeSettings)}
+    stated = {name: value for name, value in settings.items() if name in known}
+    if not stated:
+        return RunContext()
+    try:
+        return RunContext.from_settings(DecodeSettings(**stated))
+    except (SpecwbError, TypeError):
+        return RunContext()

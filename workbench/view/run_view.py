@@ -1,0 +1,286 @@
+"""A run (or two) as the screen asks for it: any step, any stretch of the time line, without reading the rest.
+
+Safe to call from several threads; each call holds the lock only while it reads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tracing.errors import TraceError
+from tracing.finding import Finding
+from tracing.ipc_message import CorruptFrameError
+from tracing.moment import Moment
+from tracing.path_reader import InProgressStep, PathReader
+from tracing.reader import Run, open_run
+from workbench.view.distance import find_edges
+from workbench.view.key_index import KeyIndex
+from workbench.view.safe_text import safe_text
+from workbench.view.step import Side, StepView
+from workbench.view.timeline import COLUMNS, FindingCounts, Key, TimelineRow, timeline_rows
+from workbench.view.tokens import Tokens
+
+PREFERRED: Final = ("fused", "reference")
+"""Paths that are shown first where a run has them."""
+
+
+@dataclass(slots=True)
+class _Source:
+    """One path of one run under one label."""
+
+    label: str
+    path: PathReader
+    index: KeyIndex
+
+
+class RunView:
+    """What `specwb view` shows.
+
+    Args:
+        folder: A run folder.
+        other: A second run to compare it with; else the run's own second path is.
+
+    Attributes:
+        lock: Held while the files are read.
+        findings: Findings of the run (of both, where there are two), in the order of the files.
+
+    Raises:
+        TraceError: A folder is no run.
+    """
+
+    def __init__(self, folder: Path, other: Path | None = None) -> None:
+        self.lock = threading.RLock()
+        self.folder, self.other_folder = folder, other
+        self._run = open_run(folder)
+        self._other = None if other is None else open_run(other)
+        self._sources: list[_Source] = []
+        self._find_sources()
+        self.findings: list[Finding] = []
+        self._count_findings()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the sides."""
+        return tuple(source.label for source in self._sources)
+
+    @property
+    def num_rows(self) -> int:
+        """Steps of the time line: finished ones, then those that were running when the trace ends."""
+        with self.lock:
+            return self.num_finished + len(self._running())
+
+    @property
+    def num_finished(self) -> int:
+        """Finished steps."""
+        return self._sources[0].path.num_steps if self._sources else 0
+
+    @property
+    def most_accepted(self) -> int:
+        """A scale for acceptance bars: the settings' depth, or 8."""
+        depth = self._settings().get("depth")
+        return depth + 1 if isinstance(depth, int) and depth >= 0 else 8
+
+    @property
+    def is_live(self) -> bool:
+        """Another process is writing the run."""
+        return bool(self._run.being_written)
+
+    def problems(self) -> list[str]:
+        """Return what is damaged or unfinished, as sentences."""
+        with self.lock:
+            said: list[str] = []
+            for run in filter(None, (self._run, self._other)):
+                said += run.problems
+                said += [each for name in run.path_names for each in run.path(name).problems]
+                if run.status != "complete":
+                    said.append(f"{run.folder.name} is {run.status or 'of unknown status'}")
+                if not run.path_names:
+                    said.append(f"{run.folder.name} holds no path")
+            return [safe_text(each) for each in said]
+
+    def refresh(self) -> bool:
+        """Read what was written since; return whether anything is new."""
+        with self.lock:
+            before = (self.num_rows, len(self.findings), len(self._sources), self._run.status)
+            self._run.refresh()
+            if self._other is not None:
+                self._other.refresh()
+            self._find_sources()
+            self._count_findings()
+            return before != (self.num_rows, len(self.findings), len(self._sources), self._run.status)
+
+    def timeline(self, start: int, stop: int) -> list[TimelineRow]:
+        """Return rows `start:stop` of the time line."""
+        with self.lock:
+            if not self._sources:
+                return []
+            finished = self._finished_rows(start, stop)
+            running = self._running()[max(0, start - self.num_finished) : max(0, stop - self.num_finished)]
+            return finished + [_running_row(step, self._counts) for step in running]
+
+    def step(self, row: int) -> StepView:
+        """Return one step with both its sides.
+
+        Raises:
+            TraceError: There is no such row.
+        """
+        with self.lock:
+            if not self._sources or not 0 <= row < self.num_rows:
+                raise TraceError(f"{self.folder.name} has no step in row {row}; it has {self.num_rows}")
+            left = self._left(row)
+            key = _key_of(left.row)
+            sides = [left, *(self._side(source, key, row) for source in self._sources[1:2])]
+            found = tuple((n, self.findings[n]) for n in self._numbers_by_key.get(key, ()))
+            return StepView(
+                Moment(*key),
+                left,
+                sides[1] if len(sides) > 1 else None,
+                self.tokens(),
+                found,
+                find_edges(self._run.manifest),
+                self._previous(row, key),
+                self._settings(),
+                self.findings,
+            )
+
+    def tokens(self) -> Tokens:
+        """Return the texts of the token ids."""
+        with self.lock:
+            texts = dict(self._run.vocabulary)
+            if self._other is not None:
+                texts = {**self._other.vocabulary, **texts}
+            return Tokens(texts)
+
+    def row_of(self, moment: Moment) -> int:
+        """Return the row of a moment.
+
+        Raises:
+            TraceError: There is no such step.
+        """
+        with self.lock:
+            key = (moment.prompt_id, moment.turn, moment.step)
+            for number, step in enumerate(self._running()):
+                if (step.moment.prompt_id, step.moment.turn, step.moment.step) == key:
+                    return self.num_finished + number
+            row = self._sources[0].index.row_of(key) if self._sources else None
+            if row is None:
+                raise TraceError(f"no step {key[0]}:{key[1]}:{key[2]} in {self.folder.name}")
+            return row
+
+    def moved(self, row: int, unit: str, direction: int) -> int:
+        """Return the row after a move by `step`, `turn` or `prompt`, 1 forward or -1 back."""
+        with self.lock:
+            if unit == "step" or not self._sources:
+                return min(max(row + direction, 0), max(0, self.num_rows - 1))
+            return self._sources[0].index.moved(min(row, self.num_finished - 1), unit, direction)
+
+    def batches(self, names: Sequence[str], start: int, stop: int) -> Any:
+        """Return rows `start:stop` of some columns of the first side as one table, for searching."""
+        with self.lock:
+            return self._sources[0].path.columns(names, start, stop)
+
+    @property
+    def edges(self) -> tuple[int, ...]:
+        """Lower edges of the distance buckets."""
+        return find_edges(self._run.manifest)
+
+    def _finished_rows(self, start: int, stop: int) -> list[TimelineRow]:
+        path, stop = self._sources[0].path, min(stop, self.num_finished)
+        if start >= stop:
+            return []
+        return timeline_rows(path.columns(COLUMNS, start, stop), self._counts)
+
+    def _left(self, row: int) -> Side:
+        source = self._sources[0]
+        if row >= self.num_finished:
+            return _running_side(source, self._running()[row - self.num_finished])
+        return Side(source.label, source.path.step(row), lacks=_lacks(source.path))
+
+    def _side(self, source: _Source, key: Key, hint: int) -> Side:
+        """Return another side's row of the same step; it mostly stands in the same row."""
+        path = source.path
+        try:
+            row = hint if _has_key(path, hint, key) else source.index.row_of(key)
+            if row is not None:
+                return Side(source.label, path.step(row), lacks=_lacks(path))
+        except CorruptFrameError as problem:
+            return Side(source.label, {}, f"cannot be read here: {problem}", _lacks(path))
+        for step in path.in_progress:
+            if (step.moment.prompt_id, step.moment.turn, step.moment.step) == key:
+                return _running_side(source, step)
+        return Side(source.label, {}, f"has no step {key[0]}:{key[1]}:{key[2]}", _lacks(path))
+
+    def _previous(self, row: int, key: Key) -> Mapping[str, Any] | None:
+        """Return the row before this one, if it is the step before in the same turn."""
+        path, before = self._sources[0].path, (key[0], key[1], key[2] - 1)
+        return path.step(row - 1) if 0 < row <= path.num_steps and _has_key(path, row - 1, before) else None
+
+    def _settings(self) -> Mapping[str, Any]:
+        settings = self._run.manifest.get("settings")
+        return settings if isinstance(settings, dict) else {}
+
+    def _running(self) -> list[InProgressStep]:
+        return self._sources[0].path.in_progress if self._sources else []
+
+    def _find_sources(self) -> None:
+        """Choose the two sides: two runs' first paths, or one run's first two."""
+        known = {id(source.path): source for source in self._sources}
+        if self._other is not None:
+            pairs = [
+                (run.folder.name, run.path(name))
+                for run in (self._run, self._other)
+                for name in _ordered(run)[:1]
+            ]
+        else:
+            pairs = [(name, self._run.path(name)) for name in _ordered(self._run)]
+        if len(pairs) > 1 and pairs[0][0] == pairs[1][0]:
+            pairs = [(f"{label} {letter}", path) for letter, (label, path) in zip("AB", pairs, strict=False)]
+        self._sources = [
+            known.get(id(path)) or _Source(safe_text(label), path, KeyIndex(path)) for label, path in pairs
+        ]
+
+    def _count_findings(self) -> None:
+        self.findings = [*self._run.findings, *(self._other.findings if self._other is not None else ())]
+        self._counts = FindingCounts.of(self.findings)
+        self._numbers_by_key: dict[Key, list[int]] = {}
+        for number, finding in enumerate(self.findings):
+            key = (finding.prompt_id, finding.turn, finding.step)
+            self._numbers_by_key.setdefault(key, []).append(number)
+
+
+def _ordered(run: Run) -> list[str]:
+    names = run.path_names
+    return [
+        *(name for name in PREFERRED if name in names),
+        *(name for name in names if name not in PREFERRED),
+    ]
+
+
+def _lacks(path: PathReader) -> frozenset[str]:
+    lacks = path.entry.get("lacks")
+    return frozenset(str(name) for name in lacks) if isinstance(lacks, list) else frozenset()
+
+
+def _has_key(path: PathReader, row: int, key: Key) -> bool:
+    return row < path.num_steps and _key_of(path.step(row)) == key
+
+
+def _key_of(row: Mapping[str, Any]) -> Key:
+    return row["prompt_id"], row["turn"], row["step"]
+
+
+def _running_side(source: _Source, step: InProgressStep) -> Side:
+    """Return an unfinished step: what its stages recorded, and the inputs of the one that was running."""
+    at = step.moment
+    keys = {"prompt_id": at.prompt_id, "turn": at.turn, "step": at.step}
+    row = {**step.inputs, **step.columns, **keys}
+    return Side(source.label, row, lacks=_lacks(source.path), running=at.stage or "the first stage")
+
+
+def _running_row(step: InProgressStep, counts: FindingCounts) -> TimelineRow:
+    key = (step.moment.prompt_id, step.moment.turn, step.moment.step)
+    return TimelineRow(key, None, "", counts.own.get(key, 0), counts.consequences.get(key, 0), None, "part")

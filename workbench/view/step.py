@@ -1,0 +1,153 @@
+"""One step as the panels see it: one or two sides, the texts of its tokens, and what was found in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracing.finding import Finding
+from tracing.moment import Moment
+from workbench.view.safe_text import safe_text
+from workbench.view.tokens import Tokens
+
+DEFAULT_EDGES: Final = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
+"""Lower edges of the attention distance buckets; the last bucket is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One recorded path at one step.
+
+    Attributes:
+        label: What the side is called, e.g. `fused`.
+        row: Columns of the step as `PathReader.step` gives them; empty where there is no row.
+        absent: Why there is no row; empty where there is one.
+        lacks: Columns that this path can never have.
+        running: Stage at which an unfinished step stands; empty for a finished one.
+    """
+
+    label: str
+    row: Mapping[str, Any] = field(default_factory=dict)
+    absent: str = ""
+    lacks: frozenset[str] = frozenset()
+    running: str = ""
+
+    def get(self, name: str) -> Any:
+        """Return a column as recorded, None where it is not."""
+        return self.row.get(name)
+
+    def values(self, name: str) -> list[Any] | None:
+        """Return a column of one axis as a list, None for elements that are null; None where not recorded."""
+        value = self.row.get(name)
+        return value.tolist() if isinstance(value, np.ndarray) else None
+
+    def grid(self, name: str) -> NDArray[Any] | None:
+        """Return a column of two axes, None where not recorded or not two-dimensional."""
+        value = self.row.get(name)
+        return value if isinstance(value, np.ndarray) and value.ndim == 2 else None
+
+    @property
+    def num_nodes(self) -> int:
+        """N, from any column that has it; 0 where none is recorded."""
+        for name in ("parents", "token_ids", "valid", "depths", "target_token_ids", "visible"):
+            value = self.row.get(name)
+            if isinstance(value, np.ndarray):
+                return len(value)
+        return 0
+
+    @property
+    def committed_len(self) -> int | None:
+        """L, None where not recorded."""
+        value = self.row.get("committed_len")
+        return int(value) if value is not None else None
+
+    def why_not(self, *names: str) -> str:
+        """Return one sentence on columns that are not there."""
+        what = " and ".join(names)
+        if self.absent:
+            return f"{self.label}: {self.absent}"
+        if any(name in self.lacks for name in names):
+            return f"{self.label} never has {what}: its manifest says so"
+        for reason in ("launch_refused", "incomplete"):
+            if self.row.get(reason):
+                return f"{self.label}: no {what} in this step ({safe_text(str(self.row[reason]))})"
+        if self.running:
+            return f"{self.label}: no {what} yet; {self.running} was running when the trace ends"
+        return f"{self.label}: {what} was not recorded in this step"
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """Everything that the panels of one step draw from.
+
+    Attributes:
+        moment: Which step.
+        left: The side that is shown first.
+        right: The side to compare it with, None for one side only.
+        tokens: Texts of token ids.
+        findings: Findings of this step, each with its number in the run.
+        edges: Lower edges of the distance buckets.
+        previous: Columns of the left side's step before in the same turn, None where there is none.
+        settings: Decoding settings as the manifest states them.
+        all_findings: Findings of the whole run.
+    """
+
+    moment: Moment
+    left: Side
+    right: Side | None = None
+    tokens: Tokens = field(default_factory=Tokens)
+    findings: tuple[tuple[int, Finding], ...] = ()
+    edges: tuple[int, ...] = DEFAULT_EDGES
+    previous: Mapping[str, Any] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    all_findings: Sequence[Finding] = ()
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        """The sides that are there."""
+        return (self.left,) if self.right is None else (self.left, self.right)
+
+    def swapped(self) -> StepView:
+        """Return the same with the sides exchanged."""
+        return self if self.right is None else replace(self, left=self.right, right=self.left, previous=None)
+
+    def only_left(self) -> StepView:
+        """Return the left side alone."""
+        return replace(self, right=None)
+
+    def finding_nodes(self) -> frozenset[int]:
+        """Return the nodes that a finding of this step names."""
+        return frozenset(finding.node for _, finding in self.findings if finding.node is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class ViewOptions:
+    """How panels are drawn.
+
+    Attributes:
+        differences_only: Leave out what is the same on both sides and as it should be.
+        width: Cells that a line may take before it scrolls.
+    """
+
+    differences_only: bool = False
+    width: int = 78
+
+
+def differ(left: Any, right: Any) -> bool:
+    """Say whether two recorded values differ; one that is not recorded differs from nothing.
+
+    Floats differ when they would be read as different numbers (a thousandth); whether that is too much is
+    the judge's word, not the screen's.
+    """
+    if left is None or right is None:
+        return False
+    if isinstance(left, float) or isinstance(right, float):
+        if math.isnan(left) or math.isnan(right):
+            return math.isnan(left) != math.isnan(right)
+        return bool(abs(left - right) > 1e-3 * max(1.0, abs(left), abs(right)))
+    return bool(left != right)

@@ -1,0 +1,76 @@
+"""What a piece of a panel stands for, so that a screen can select it, link it and follow it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tracing.moment import Moment
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTarget:
+    """A node of the tree."""
+
+    node: int
+
+
+@dataclass(frozen=True, slots=True)
+class CellTarget:
+    """A cell of the visibility grid: may `query` attend to `key`?"""
+
+    query: int
+    key: int
+
+
+@dataclass(frozen=True, slots=True)
+class PositionTarget:
+    """A logical cache position."""
+
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class SlotTarget:
+    """A physical slot of a paged cache."""
+
+    slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class FindingTarget:
+    """A place that a finding points to: its moment and the column that it is about.
+
+    Attributes:
+        moment: Where.
+        column: Trace column or judged quantity.
+        number: Which finding of the run, from 0.
+    """
+
+    moment: Moment
+    column: str
+    number: int
+
+
+Target = NodeTarget | CellTarget | PositionTarget | SlotTarget | FindingTarget
+
+
+def node_of(target: Target | None) -> int | None:
+    """Return the node that a target selects in the other panels, None where it stands for no node."""
+    if isinstance(target, NodeTarget):
+        return target.node
+    return target.query if isinstance(target, CellTarget) else None
+
+
+def text_of(target: Target) -> str:
+    """Return what is copied when the value under the cursor is."""
+    match target:
+        case NodeTarget(node):
+            return f"node {node}"
+        case CellTarget(query, key):
+            return f"visible[{query}, {key}]"
+        case PositionTarget(position):
+            return f"position {position}"
+        case SlotTarget(slot):
+            return f"slot {slot}"
+        case FindingTarget(moment):
+            return str(moment)

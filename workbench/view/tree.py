@@ -1,0 +1,206 @@
+"""The draft tree: who hangs under whom, what the teacher wanted after each node, and what was accepted.
+
+    !* ├─ 1 'the'     -0.06  → 'cat' = 4
+
+reads: a finding names the node, it was accepted, its cumulative log-probability, the teacher's choice after
+it, and the child that drafted that choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from workbench.view.lines import Line, Lines, Role, Span, note
+from workbench.view.missing import missing_lines
+from workbench.view.step import Side, StepView, ViewOptions, differ
+from workbench.view.targets import NodeTarget
+from workbench.view.tokens import Tokens
+from workbench.view.width import cell_width, fitted
+
+COLUMNS = ("token_ids", "parents", "depths", "valid", "draft_logprobs", "target_token_ids", "position_ids")
+MAX_LABEL = 44
+
+
+@dataclass(frozen=True, slots=True)
+class TreeNode:
+    """One node as drawn.
+
+    Attributes:
+        node: Its number.
+        branch: Lines that lead to it, e.g. `│  └─ `.
+        token_id, depth, position, logprob, choice: As recorded, None where not.
+        child: Child that drafted the teacher's choice, None where none did.
+        accepted: It lies on the accepted path (the root does where anything was accepted or emitted).
+        stray: Its parents do not lead to the root.
+        found: A finding of this step names it.
+        differences: Column, this side's value and the other's, where the two sides differ.
+    """
+
+    node: int
+    branch: str
+    token_id: int | None
+    depth: int | None
+    position: int | None
+    logprob: float | None
+    choice: int | None
+    child: int | None
+    accepted: bool
+    stray: bool
+    found: bool
+    differences: tuple[tuple[str, Any, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TreePanel:
+    """The tree of one side, compared with the other.
+
+    Attributes:
+        nodes: Valid nodes in the order of drawing, stray ones last.
+        pads: Numbers of the padding rows.
+        other: Label of the side it is compared with, empty for none.
+    """
+
+    nodes: tuple[TreeNode, ...]
+    pads: tuple[int, ...]
+    other: str
+
+
+def tree_panel(step: StepView) -> TreePanel:
+    """Return the tree of the left side."""
+    side, num_nodes = step.left, step.left.num_nodes
+    parents = side.values("parents") or []
+    valid = side.values("valid") or [True] * num_nodes
+    shown = [node for node in range(num_nodes) if node >= len(valid) or valid[node] is not False]
+    children = _children(parents, shown)
+    accepted = {*(side.values("accepted_nodes") or [])}
+    if side.get("accepted_nodes") is not None:
+        accepted.add(0)
+    drawn = list(_walk(children, set(shown))) if parents else [(node, "") for node in shown]
+    reached = {node for node, _ in drawn}
+    drawn += [(node, "? ") for node in shown if node not in reached]
+    values = {name: side.values(name) for name in COLUMNS}
+    found = step.finding_nodes()
+    nodes = tuple(
+        TreeNode(
+            node=node,
+            branch=branch,
+            token_id=_at(values["token_ids"], node),
+            depth=_at(values["depths"], node),
+            position=_at(values["position_ids"], node),
+            logprob=_at(values["draft_logprobs"], node),
+            choice=_at(values["target_token_ids"], node),
+            child=_child_with(_at(values["target_token_ids"], node), children.get(node, ()), values),
+            accepted=node in accepted,
+            stray=node not in reached,
+            found=node in found,
+            differences=_differences(side, step.right, node),
+        )
+        for node, branch in drawn
+    )
+    hidden = set(range(num_nodes)).difference(shown)
+    return TreePanel(nodes, tuple(sorted(hidden)), step.right.label if step.right else "")
+
+
+def tree_lines(step: StepView, options: ViewOptions) -> Lines:
+    """Draw the tree."""
+    lines = missing_lines(step.left, "parents", "token_ids")
+    panel = tree_panel(step)
+    if options.differences_only:
+        nodes = [node for node in panel.nodes if node.differences or node.found or node.stray]
+        if not nodes:
+            return [*lines, note("no node differs" if panel.other else "no other side to differ from")]
+    else:
+        nodes = list(panel.nodes)
+    width = min(MAX_LABEL, max((cell_width(_label(node, step.tokens)) for node in nodes), default=0))
+    for node in nodes:
+        lines.append(_node_line(node, step.tokens, width))
+        lines.extend(_difference_line(node, each, panel.other, step.tokens) for each in node.differences)
+    if panel.pads and not options.differences_only:
+        lines.append(note(f"   {len(panel.pads)} padding rows: nodes {_ranges(panel.pads)}"))
+    return lines
+
+
+def _children(parents: Sequence[int | None], shown: Sequence[int]) -> dict[int, list[int]]:
+    children: dict[int, list[int]] = {}
+    for node in shown:
+        parent = parents[node] if node < len(parents) else None
+        if node and parent is not None:
+            children.setdefault(parent, []).append(node)
+    return children
+
+
+def _walk(children: dict[int, list[int]], shown: set[int]) -> Iterator[tuple[int, str]]:
+    """Yield node and branch from the root down, each node once even where parents run in a circle."""
+    pending, seen = [(0, "", "")], set()
+    while pending:
+        node, branch, stem = pending.pop()
+        if node in seen or node not in shown:
+            continue
+        seen.add(node)
+        yield node, branch
+        below = [child for child in children.get(node, ()) if child not in seen]
+        for child in reversed(below):
+            last = child == below[-1]
+            pending.append((child, stem + ("└─ " if last else "├─ "), stem + ("   " if last else "│  ")))
+
+
+def _at(values: Sequence[Any] | None, node: int) -> Any:
+    return values[node] if values is not None and node < len(values) else None
+
+
+def _child_with(choice: int | None, children: Sequence[int], values: dict[str, Any]) -> int | None:
+    if choice is None:
+        return None
+    return next((child for child in children if _at(values["token_ids"], child) == choice), None)
+
+
+def _differences(side: Side, other: Side | None, node: int) -> tuple[tuple[str, Any, Any], ...]:
+    if other is None:
+        return ()
+    pairs = [(name, _at(side.values(name), node), _at(other.values(name), node)) for name in COLUMNS]
+    return tuple((name, ours, theirs) for name, ours, theirs in pairs if differ(ours, theirs))
+
+
+def _label(node: TreeNode, tokens: Tokens) -> str:
+    return f"{node.branch}{node.node} {tokens.text(node.token_id)}"
+
+
+def _node_line(node: TreeNode, tokens: Tokens, width: int) -> Line:
+    target = NodeTarget(node.node)
+    wrong = node.found or node.stray
+    mark = "!" if wrong else "≠" if node.differences else " "
+    role: Role = "good" if node.accepted else "plain"
+    logprob = "" if node.logprob is None else f"{node.logprob:7.2f}"
+    spans = [
+        Span(mark, "bad" if wrong else "warn"),
+        Span("* " if node.accepted else "  ", "good"),
+        Span(fitted(_label(node, tokens), width), role, target),
+        Span(f" {logprob:>7}", "dim"),
+    ]
+    if node.choice is not None:
+        spans.append(Span(f"  → {tokens.text(node.choice)}", "plain"))
+        spans.append(Span("" if node.child is None else f" = {node.child}", "good"))
+    if node.stray:
+        spans.append(Span("  not under the root", "bad"))
+    return tuple(spans)
+
+
+def _difference_line(node: TreeNode, difference: tuple[str, Any, Any], other: str, tokens: Tokens) -> Line:
+    name, ours, theirs = difference
+    as_token = name in {"token_ids", "target_token_ids"}
+    here, there = (tokens.text(each) if as_token else f"{each:.6g}" for each in (ours, theirs))
+    indent = " " * (3 + cell_width(node.branch))
+    return (Span(f"{indent}≠ {name} {here}, {other} {there}", "warn", NodeTarget(node.node)),)
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Return `3-5, 9`."""
+    pieces: list[list[int]] = []
+    for number in numbers:
+        if pieces and number == pieces[-1][1] + 1:
+            pieces[-1][1] = number
+        else:
+            pieces.append([number, number])
+    return ", ".join(f"{low}-{high}" if low < high else str(low) for low, high in pieces)

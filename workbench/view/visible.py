@@ -1,0 +1,160 @@
+"""Draws the visibility grid: queries down, keys across, the prefix summarised, wrong cells as letters."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from workbench.view.grid import (
+    DIFFERENT,
+    GLYPHS,
+    LEAKED,
+    MEANINGS,
+    MISSING,
+    TRANSPOSED,
+    VISIBLE_RIGHTLY,
+    GridPanel,
+    grid_panel,
+)
+from workbench.view.lines import LazyLines, Line, Lines, Role, Span, note
+from workbench.view.missing import missing_lines
+from workbench.view.step import StepView, ViewOptions
+from workbench.view.targets import CellTarget, NodeTarget
+
+MAX_NAMED = 6
+_ROLES: dict[int, Role] = {
+    0: "dim",
+    VISIBLE_RIGHTLY: "plain",
+    LEAKED: "bad",
+    MISSING: "bad",
+    TRANSPOSED: "bad",
+    DIFFERENT: "warn",
+}
+
+
+def visible_lines(step: StepView, options: ViewOptions) -> Lines:
+    """Draw the grid of the left side."""
+    panel = grid_panel(step)
+    if panel is None:
+        return [*missing_lines(step.left, "visible"), *_shape_note(step)]
+    head = [*_summary(panel, step), *_wrong_cells(panel)]
+    queries = list(range(len(panel.codes)))
+    if options.differences_only:
+        queries = [
+            each for each in queries if (panel.codes[each] >= LEAKED).any() or panel.prefix_is_wrong(each)
+        ]
+    head.extend(_key_numbers(panel) if queries else [])
+    found = step.finding_nodes()
+    start = len(head)
+
+    def make(number: int) -> Line:
+        if number < start:
+            return head[number]
+        return _row(panel, queries[number - start], found)
+
+    return LazyLines(start + len(queries), make)
+
+
+def _shape_note(step: StepView) -> list[Line]:
+    grid = step.left.grid("visible")
+    return [] if grid is None else [note(f"visible has shape {list(grid.shape)}, not square", "bad")]
+
+
+def _summary(panel: GridPanel, step: StepView) -> list[Line]:
+    wrong = panel.wrong_cells()
+    against = f"held against {panel.expected_from}" if panel.expected_from else "nothing to hold it against"
+    lines: list[Line] = []
+    if not wrong:
+        lines.append(
+            (
+                Span("every cell is as it should be; " if panel.expected_from else "", "good"),
+                Span(against, "dim"),
+            )
+        )
+    else:
+        lines.append(
+            (
+                Span(f"{len(wrong)} wrong cell{'s' * (len(wrong) > 1)}{_pattern(panel)}; ", "bad"),
+                Span(against, "dim"),
+            )
+        )
+    if panel.broken:
+        lines.append(
+            note(f"nodes {list(panel.broken[:MAX_NAMED])} do not lead to the root by their parents", "bad")
+        )
+    if step.right is not None and step.right.grid("visible") is None:
+        lines.append(note(step.right.why_not("visible")))
+    return lines
+
+
+def _pattern(panel: GridPanel) -> str:
+    """Name the whole-grid mistakes that a person should not have to read off single cells."""
+    codes = panel.codes
+    off_diagonal = ~np.eye(len(codes), dtype=np.bool_)
+    wrong = codes >= LEAKED
+    if wrong.any() and bool((codes[wrong] == TRANSPOSED).all()) and int(wrong.sum()) > 2:
+        return ", all mirrored: the block is transposed"
+    if wrong[off_diagonal].size and bool(wrong.all()):
+        return ": every cell is the opposite of what it should be"
+    return ""
+
+
+def _wrong_cells(panel: GridPanel) -> list[Line]:
+    cells = panel.wrong_cells()
+    lines: list[Line] = [
+        (
+            Span(f"  {GLYPHS[panel.codes[query, key]]} ", "bad"),
+            Span(f"query {query}, key {key}", "bad", CellTarget(query, key)),
+            Span(f"  {MEANINGS[panel.codes[query, key]]}", "plain"),
+        )
+        for query, key in cells[:MAX_NAMED]
+    ]
+    if len(cells) > MAX_NAMED:
+        lines.append(note(f"  and {len(cells) - MAX_NAMED} more"))
+    return lines
+
+
+def _key_numbers(panel: GridPanel) -> list[Line]:
+    """Return the numbers of the keys, one digit per line, so that a column is one cell wide."""
+    keys = [str(key) for key in range(len(panel.codes))]
+    height = max(len(key) for key in keys)
+    lines: list[Line] = []
+    for digit in range(height):
+        text = "".join(key.rjust(height)[digit] for key in keys)
+        lead = " query" if digit == height - 1 else "      "
+        lines.append(note(f"{lead} {text}"))
+    lines[-1] += (Span("  prefix", "dim"),)
+    return lines
+
+
+def _row(panel: GridPanel, query: int, found: frozenset[int]) -> Line:
+    wrong = bool((panel.codes[query] >= LEAKED).any()) or panel.prefix_is_wrong(query)
+    mark = "!" if wrong or query in found else " "
+    is_pad = query in panel.pads
+    spans = [Span(mark, "bad"), Span(f"{query:>5} ", "dim" if is_pad else "plain", NodeTarget(query))]
+    spans.extend(
+        Span(
+            GLYPHS[code],
+            "dim" if is_pad and code <= VISIBLE_RIGHTLY else _ROLES[code],
+            CellTarget(query, key),
+        )
+        for key, code in enumerate(panel.codes[query].tolist())
+    )
+    return (*spans, *_prefix(panel, query), *((Span("  pad", "dim"),) if is_pad else ()))
+
+
+def _prefix(panel: GridPanel, query: int) -> list[Span]:
+    """Return how much of the prefix a query sees, and what it sees besides."""
+    prefix = panel.prefix[query] if panel.prefix is not None and query < len(panel.prefix) else None
+    other = panel.other[query] if panel.other is not None and query < len(panel.other) else None
+    whole = panel.committed_len
+    if prefix is None:
+        return [Span("  not recorded", "dim")]
+    spans = [
+        Span(
+            "  all" if prefix == whole else f"  {prefix} of {whole if whole is not None else '?'}",
+            "dim" if prefix == whole or query in panel.pads else "bad",
+        )
+    ]
+    if other:
+        spans.append(Span(f"  + {other} foreign", "bad"))
+    return spans
