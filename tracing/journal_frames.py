@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from tracing.columns import COLUMN_BY_NAME, Column
+from tracing.errors import TraceError
 from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError, TornFrameError
 from tracing.schema import NUMPY_DTYPES
 from tracing.values import Cells, Value
@@ -51,7 +52,11 @@ def encode(
     columns: Mapping[str, Value] | None = None,
     inputs: Mapping[str, Value] | None = None,
 ) -> bytes:
-    """Return one record."""
+    """Return one record.
+
+    Raises:
+        TraceError: It is larger than the reader will take.
+    """
     arrays: list[bytes] = []
     described = {
         **facts,
@@ -60,6 +65,8 @@ def encode(
     }
     text = json.dumps(described, separators=(",", ":")).encode()
     payload = b"".join((struct.pack("<I", len(text)), text, *arrays))
+    if len(payload) > MAX_FRAME_BYTES:
+        raise TraceError(f"one journal record may hold {MAX_FRAME_BYTES} bytes, got {len(payload)}")
     header = _HEADER.pack(_MAGIC, kind, len(payload), zlib.crc32(payload), 0)[:-4]
     return b"".join((header, struct.pack("<I", zlib.crc32(header)), payload))
 

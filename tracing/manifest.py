@@ -24,6 +24,9 @@ MANIFEST_NAME: Final = "manifest.json"
 STATUSES: Final = ("running", "complete", "interrupted", "failed")
 MAX_MANIFEST_BYTES: Final = 64 << 20
 
+PATH_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
+"""What a path may be called: it names files, and a manifest of strangers must not lead outside its run."""
+
 _TAIL: Final = re.compile(rb'(?:,\n "crc32": ")([0-9a-f]{8})("\n}\n)\Z')
 
 
@@ -122,6 +125,7 @@ def checked_manifest(manifest: Any, path: Path) -> dict[str, Any]:
     whole = (
         manifest.get("status") in STATUSES
         and isinstance(paths, dict)
+        and all(PATH_NAME.match(name) for name in paths)
         and all(isinstance(entry, dict) for entry in paths.values())
         and isinstance(bulk, list)
         and all(isinstance(entry, dict) for entry in bulk)

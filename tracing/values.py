@@ -130,7 +130,7 @@ def _check_dtype(column: Column, array: NDArray[Any], *, lenient: bool = False) 
 
 
 def _list_fits(array: NDArray[Any], accepted: str) -> bool:
-    if array.size == 0:
+    if array.size == 0 or (isinstance(array, np.ma.MaskedArray) and array.mask.all()):
         return True
     if array.dtype.kind == "O":
         return accepted == "iu" and all(type(item) is int for item in array.ravel())

@@ -234,8 +234,12 @@ def test_a_manifest_cannot_lead_outside_its_run(killed_run: Path, name: str) -> 
     manifest = read_manifest(killed_run)
 
     def look(folder: Path) -> str:
-        write_manifest(folder, {**manifest, "paths": {name: {}}, "bulk": [{"file": f"bulk/../{name}"}]})
-        assert open_run(folder).path_names == ()
+        write_manifest(folder, {**manifest, "paths": {name: {}}})
+        assert open_run(folder).path_names == ("fused",)
+        assert verify_run(folder).state == "corrupt"
+        write_manifest(
+            folder, {**manifest, "bulk": [{"file": f"bulk/../{name}", "bytes": 0, "crc32": "0" * 8}]}
+        )
         return verify_run(folder).state
 
     assert with_file(killed_run, MANIFEST_NAME, b"", look) == "corrupt"

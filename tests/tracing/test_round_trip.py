@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.tracing.conftest import NUM_HEADS, NUM_NODES, NUM_TOP, record_step, step_columns
-from tracing.columns import COLUMNS
+from tracing.columns import COLUMNS, Column
 from tracing.errors import TraceError
 from tracing.moment import Moment
 from tracing.reader import open_run
 from tracing.recorder import RunWriter, open_trace
-from tracing.schema import arrow_schema
+from tracing.schema import SITE_FIELDS, arrow_schema
 
 
 def assert_same(given: Any, back: Any) -> None:
@@ -40,8 +42,8 @@ def test_every_column_comes_back_in_its_natural_shape(small_run: Path) -> None:
         for step in range(3):
             row = path.step(step)
             assert set(row) == {column.name for column in COLUMNS}
-            for column, given in step_columns(step).items():
-                assert_same(given, row[column])
+            for column, expected in step_columns(step).items():
+                assert_same(expected, row[column])
     assert row["visible"].shape == (NUM_NODES, NUM_NODES)
     assert row["target_top_ids"].shape == (NUM_NODES, NUM_TOP)
     assert row["draft_top1_offsets"].shape == (NUM_NODES, NUM_HEADS)
@@ -154,3 +156,75 @@ def test_vocabulary_holds_every_id_that_occurs_and_null_for_impossible_ones(tmp_
     expected = {int(token_id) for name in names for token_id in np.ravel(given[name])} | {-1}
     assert set(vocabulary) == expected
     assert vocabulary[int(given["token_ids"][0])] == bytes([255, given["token_ids"][0] % 256])
+
+
+@st.composite
+def any_steps(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Steps of any form: any N, K, H and A, any subset of columns, nulls inside arrays, any values."""
+    steps = []
+    for _ in range(draw(st.integers(1, 4))):
+        sizes = {letter: draw(st.integers(0, 5)) for letter in "NKHA"} | {"L+1": 3, "*": 2}
+        sizes["A+1"] = sizes["A"] + 1
+        chosen = draw(st.sets(st.sampled_from(COLUMNS[3:])))
+        steps.append({column.name: draw(values_of(column, sizes)) for column in chosen})
+    return steps
+
+
+def values_of(column: Column, sizes: dict[str, int]) -> st.SearchStrategy[Any]:
+    """Values in the column's range, as nested lists with None, or as scalars."""
+    element: st.SearchStrategy[Any] = {
+        "bool": st.booleans(),
+        "string": st.text(max_size=5),
+        "dictionary": st.sampled_from(["eagle3", "pld", ""]),
+        "float32": st.floats(width=32, allow_nan=False),
+        "sites": st.fixed_dictionaries(
+            {"site": st.text(max_size=3), **dict.fromkeys(SITE_FIELDS[1:], INT64)}
+        ),
+        "int32": st.integers(-(2**31), 2**31 - 1),
+        "int64": INT64,
+        "uint64": st.integers(0, 2**64 - 1),
+    }[column.kind]
+    if column.axes is None:
+        return st.none() | element
+    inner = element if column.kind == "sites" else st.none() | element
+    if len(column.axes) == 1:
+        size = sizes[column.axes[0]]
+        return st.none() | st.lists(inner, min_size=size, max_size=size)
+    rows, width = (sizes[letter] for letter in column.axes)
+    return st.lists(st.lists(inner, min_size=width, max_size=width), min_size=rows, max_size=rows)
+
+
+INT64 = st.integers(-(2**63), 2**63 - 1)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(any_steps(), st.booleans())
+def test_any_step_comes_back_as_it_was_given(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[dict[str, Any]], sealed: bool
+) -> None:
+    """The law of the trace, for every column and form, read back from batches and from the journal alike."""
+    folder = tmp_path_factory.mktemp("any")
+    with RunWriter(folder) as run:
+        trace = run.path("fused")
+        for number, columns in enumerate(steps):
+            with trace.step(step=number) as step:
+                for name, value in columns.items():
+                    step.record(**{name: value})
+                    step.about_to_run("commit")
+        if sealed:
+            trace.seal()
+        back = list(open_run(folder).path("fused"))
+    assert len(back) == len(steps)
+    for row, columns in zip(back, steps, strict=True):
+        assert row["incomplete"] is None or "incomplete" in columns
+        for name, value in columns.items():
+            assert flat(row[name]) == flat(value), name
+
+
+def flat(value: Any) -> Any:
+    """Lists without their shape: an empty axis leaves none to compare."""
+    if isinstance(value, np.ndarray):
+        return value.ravel().tolist()
+    if isinstance(value, list) and value and isinstance(value[0], list):
+        return [item for row in value for item in row]
+    return value
