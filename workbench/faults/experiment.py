@@ -1,0 +1,204 @@
+"""One run with a fault in it: in lockstep, as `specwb diff` would see it, and alone, as a user would."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from invariants.run import Checker
+from tracing.finding import Finding
+from tracing.recorder import RunWriter, Trace
+from tracing.stages import DecodePath, NullWatch
+from workbench.faults.placement import Columns, Placement
+from workbench.faults.setup import Setup
+from workbench.fused.path import make_path
+from workbench.judge.verdict import RunVerdict, Tally
+from workbench.lockstep.job import LockstepOptions
+from workbench.lockstep.ledger import Ledger
+from workbench.lockstep.patient import Patient, StepResults
+from workbench.lockstep.progress import Progress
+from workbench.lockstep.referee import Referee
+from workbench.lockstep.staged import StagedRun
+from workbench.lockstep.turns import Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What lockstep said of a run.
+
+    Attributes:
+        verdict: Of the run.
+        findings: Everything found, in order.
+        emitted: Tokens of the turn, as far as it came.
+        folder: The recorded run.
+    """
+
+    verdict: RunVerdict
+    findings: tuple[Finding, ...]
+    emitted: tuple[int, ...]
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """What a user of the path would have seen, with nobody watching.
+
+    Attributes:
+        emitted: Tokens of the turn.
+        num_accepted: Draft nodes accepted per step, steps cut at the end left out.
+        error: What the path raised, or empty.
+    """
+
+    emitted: tuple[int, ...]
+    num_accepted: tuple[int, ...]
+    error: str = ""
+
+    @property
+    def mean_accepted(self) -> float:
+        """Mean of accepted draft nodes per uncut step; 0 without any."""
+        return sum(self.num_accepted) / max(len(self.num_accepted), 1)
+
+
+def run_lockstep(
+    setup: Setup,
+    placement: Placement,
+    folder: Path,
+    *,
+    manifest: Mapping[str, Any] | None = None,
+    on_violation: str = "stop",
+    on_divergence: str = "stop",
+) -> Outcome:
+    """Decode in staged lockstep with a fault in place, and record it."""
+    with placement.around():
+        path = faulty_path(setup, placement)
+        referee = Referee(setup.pair, setup.settings, patient_dtype=setup.dtype, rung=setup.rung)
+        placement.referee(referee)
+        tally = Tally(chain=setup.settings.top_k == 1)
+        with RunWriter(folder, _manifest(setup, path, manifest), token_bytes=setup.token_bytes) as writer:
+            traces = {
+                "fused": writer.path("fused", lacks=path.lacks, info=_info(path)),
+                "reference": writer.path("reference", lacks=referee.lacks, info=referee.info),
+            }
+            ledger = Ledger(writer, _spoiled(traces, placement), Checker(setup.context), tally)
+            options = LockstepOptions(
+                settings=setup.settings, on_violation=on_violation, on_divergence=on_divergence
+            )
+            staged = StagedRun(path, referee, setup.pair, options, ledger, dtype=setup.dtype)
+            try:
+                staged.run([Turn(0, 0, lambda before: [*before, *setup.prompt])], _no_tick)
+            finally:
+                ledger.abandon_step()
+            ledger.finish()
+            verdict = tally.verdict()
+            writer.update(verdict=verdict.verdict, exit_code=verdict.exit_code, coverage=verdict.coverage)
+    emitted = tuple(staged.finished[0].emitted) if staged.finished else ()
+    return Outcome(verdict, tuple(ledger.findings), emitted, folder)
+
+
+def run_alone(setup: Setup, placement: Placement) -> Alone:
+    """Decode with a fault in place and nobody watching."""
+    progress = Progress(0, 0, setup.settings.max_new_tokens)
+    error = ""
+    with placement.around():
+        patient = Patient.begin(faulty_path(setup, placement), NullWatch())
+        try:
+            _decode(patient, progress, setup)
+        except Exception as problem:  # noqa: BLE001  a faulty path may raise anything; it is reported
+            error = f"{type(problem).__name__}: {problem}"
+    return Alone(tuple(progress.emitted), tuple(progress.num_accepted), error)
+
+
+def faulty_path(setup: Setup, placement: Placement) -> DecodePath:
+    """Return our fused path with a fault in place."""
+    return placement.path(make_path(setup.pair, setup.settings, device="cpu", dtype=setup.dtype))
+
+
+def _no_tick(_: int) -> None:
+    """Nobody watches the progress."""
+
+
+def _decode(patient: Patient, progress: Progress, setup: Setup) -> None:
+    results = StepResults()
+    progress.enter(list(setup.prompt), patient.run(results, "prefill", list(setup.prompt)))
+    progress.emit_root(setup.pair.eos_token_ids)
+    while progress.stop_reason is None and progress.remaining > 0:
+        results = StepResults(committed_len=len(progress.committed))
+        results.drafted = patient.run(results, "draft")
+        results.tensorized = patient.run(results, "tensorize", results.drafted)
+        results.verified = patient.run(results, "verify", results.tensorized)
+        given = (results.tensorized, results.verified)
+        results.accepted = patient.run(results, "accept", *given, progress.remaining)
+        patient.run(results, "commit", *given, results.accepted)
+        progress.take_step(results)
+
+
+def _info(path: DecodePath) -> dict[str, Any]:
+    """What the path says of itself, less what names this machine."""
+    return {name: value for name, value in path.info.items() if name != "way"}
+
+
+def _manifest(setup: Setup, path: DecodePath, more: Mapping[str, Any] | None) -> dict[str, Any]:
+    limits = asdict(setup.context)
+    limits["eos_token_ids"] = sorted(setup.pair.eos_token_ids)
+    return {
+        "lockstep": "staged",
+        "engine": path.name,
+        "argv": ["specwb", "faults", "run"],
+        "settings": asdict(setup.settings),
+        "limits": limits,
+        **(more or {}),
+    }
+
+
+def _spoiled(traces: Mapping[str, Trace], placement: Placement) -> Mapping[str, Any]:
+    if placement.rows is None:
+        return traces
+    return {name: SpoiledTrace(trace, placement) for name, trace in traces.items()}
+
+
+class SpoiledTrace:
+    """A recorder whose rows are spoiled on their way to the disk, each as a whole."""
+
+    def __init__(self, trace: Trace, placement: Placement) -> None:
+        self._trace = trace
+        self._placement = placement
+
+    def step(self, **at: int) -> SpoiledStep:
+        """Return one step to record."""
+        return SpoiledStep(self, at)
+
+    def write(self, row: Columns) -> None:
+        """Record what the fault makes of a row, if anything."""
+        assert self._placement.rows is not None
+        made = self._placement.rows(self._trace.name, row)
+        if made is None:
+            return
+        at = {name: int(made[name]) for name in ("prompt_id", "turn", "step")}
+        with self._trace.step(**at) as step:
+            step.record(**{name: value for name, value in made.items() if name not in at})
+
+
+class SpoiledStep:
+    """Collects the columns of one step."""
+
+    def __init__(self, trace: SpoiledTrace, at: Mapping[str, int]) -> None:
+        self._trace = trace
+        self._row: dict[str, Any] = dict(at)
+
+    def record(self, **columns: Any) -> None:
+        """Keep columns until the step ends."""
+        self._row.update(columns)
+
+    def about_to_run(self, stage: str, columns: Columns) -> None:
+        """Journal nothing: the fault is in the row."""
+
+    def __enter__(self) -> SpoiledStep:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._trace.write(self._row)

@@ -1,0 +1,169 @@
+"""Where a fault sits: around a stage, an operator or the reference, in a recorded row or a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+from tracing.stages import DecodePath, Stages, StageWatch
+from workbench.fused.engine import Engine
+from workbench.lockstep.referee import Referee
+from workbench.npu import calls
+
+Columns = Mapping[str, Any]
+Memory = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placement:
+    """A fault made ready for one run; whatever it does not touch stays as it is.
+
+    Attributes:
+        path: Wraps the path under test.
+        around: Entered for the whole run: an operator or a function of the path is replaced inside.
+        referee: Changes the reference beside the path.
+        rows: `(path name, columns)` on their way to the trace; returns what is recorded, None drops the row.
+        files: Changes a copy of the pair's folders, `(teacher, drafter)`, before anything is loaded.
+    """
+
+    path: Callable[[DecodePath], DecodePath] = lambda path: path
+    around: Callable[[], AbstractContextManager[None]] = nullcontext
+    referee: Callable[[Referee], None] = lambda _: None
+    rows: Callable[[str, Columns], Columns | None] | None = None
+    files: Callable[[Path, Path], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a faulty stage can see.
+
+    Attributes:
+        state: The path's own state.
+        arguments: What the stage was given besides the state.
+        memory: What the fault remembers; it belongs to the state and is copied with it.
+        engine: The fixed parts of the path.
+    """
+
+    state: Any
+    arguments: tuple[Any, ...]
+    memory: Memory
+    engine: Engine
+
+
+Change = Callable[[Any, Scene], Any]
+"""`(result, scene)` to the faulty result; placed before a stage, `(arguments, scene)` to arguments."""
+
+
+@dataclass(slots=True)
+class Remembering:
+    """A path's state beside the fault's own memory."""
+
+    inner: Any
+    memory: Memory = field(default_factory=dict)
+
+
+def after(stage: str, change: Change) -> Placement:
+    """Spoil what a stage gives."""
+    return on_stages(after={stage: change})
+
+
+def before(stage: str, change: Change) -> Placement:
+    """Spoil what a stage is given; what others see of the arguments stays whole."""
+    return on_stages(before={stage: change})
+
+
+def on_stages(
+    *, before: Mapping[str, Change] | None = None, after: Mapping[str, Change] | None = None
+) -> Placement:
+    """Spoil several stages with one memory."""
+    return Placement(path=lambda path: _spoiled(path, before or {}, after or {}))
+
+
+def _spoiled(path: DecodePath, first: Mapping[str, Change], then: Mapping[str, Change]) -> DecodePath:
+    engine = engine_of(path)
+
+    def wrap(stage: str) -> Callable[..., Any]:
+        run = getattr(path.stages, stage)
+        enter, leave = first.get(stage), then.get(stage)
+
+        def faulty(state: Remembering, *given: Any) -> Any:
+            scene = Scene(state.inner, given, state.memory, engine)
+            result = run(state.inner, *(enter(given, scene) if enter else given))
+            return leave(result, scene) if leave else result
+
+        return faulty
+
+    names = ("prefill", "draft", "tensorize", "verify", "accept", "commit")
+    return _on_remembering(replace(path, stages=Stages(**{name: wrap(name) for name in names})), path)
+
+
+def _on_remembering(made: DecodePath, path: DecodePath) -> DecodePath:
+    """Let windows, copies and beginnings of `path` work on states with a memory."""
+    begin, rows, lengths, snapshot = path.begin, path.kv_rows, path.kv_lengths, path.snapshot
+
+    def begin_remembering(watch: StageWatch) -> Remembering:
+        return Remembering(begin(watch))
+
+    def copied(state: Remembering) -> Remembering:
+        assert snapshot is not None
+        return Remembering(snapshot(state.inner), deepcopy(state.memory))
+
+    return replace(
+        made,
+        begin=begin_remembering,
+        kv_rows=rows and (lambda state, cache, positions: rows(state.inner, cache, positions)),
+        kv_lengths=lengths and (lambda state, cache: lengths(state.inner, cache)),
+        snapshot=snapshot and copied,
+    )
+
+
+def engine_of(path: DecodePath) -> Engine:
+    """Return the fixed parts of our fused path."""
+    return cast("Engine", cast("partial[Any]", path.stages.verify).args[0])
+
+
+def on_engine(change: Callable[[Engine], Engine]) -> Placement:
+    """Exchange a part that all stages share: a model, the settings, the switches."""
+
+    def place(path: DecodePath) -> DecodePath:
+        engine = change(engine_of(path))
+        names = ("prefill", "draft", "tensorize", "verify", "accept", "commit")
+        stages = {name: partial(getattr(path.stages, name).func, engine) for name in names}
+        return replace(path, stages=Stages(**stages), begin=engine.begin)
+
+    return Placement(path=place)
+
+
+def on_operator(name: str, faulty: Callable[..., Any]) -> Placement:
+    """Let `faulty(operator, *arguments, **options)` stand in for one of the device's operators."""
+    return Placement(around=lambda: calls.wrapped(name, lambda operator: partial(faulty, operator)))
+
+
+def on_function(module: object, name: str, faulty: Callable[..., Any]) -> Placement:
+    """Let `faulty(function, *arguments)` stand in for a function of a stage's module."""
+
+    @contextmanager
+    def patched() -> Iterator[None]:
+        honest = getattr(module, name)
+        setattr(module, name, partial(faulty, honest))
+        try:
+            yield
+        finally:
+            setattr(module, name, honest)
+
+    return Placement(around=patched)
+
+
+def on_rows(change: Callable[[Columns], Columns | None], path: str = "fused") -> Placement:
+    """Spoil rows of one path on their way to the trace; decoding itself stays whole."""
+    return Placement(rows=lambda name, columns: change(columns) if name == path else columns)
+
+
+def on_reference(change: Callable[[Referee], None]) -> Placement:
+    """Spoil the reference."""
+    return Placement(referee=change)

@@ -1,0 +1,110 @@
+"""Records the small runs of `traces/`: `python -m workbench.faults.record_traces [FOLDER]`.
+
+One clean run, four with a fault that begins at step 2, and one whose writer was killed inside a launch. All
+are decoded on the tiny pair, so that each is small and a moment's work.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from tracing.stages import Committed, Tensorized
+from workbench.faults.edits import another_parent, deep_node, poked, sibling_pair, since
+from workbench.faults.experiment import run_lockstep
+from workbench.faults.placement import Placement, Scene, after, on_function
+from workbench.faults.setup import TinyBench
+from workbench.fused import verify
+
+FIRST_BAD_STEP: Final = 2
+DIES_AT_STEP: Final = 3
+KILLED: Final = 9
+
+
+def leak(made: Tensorized, _: Scene) -> Any:
+    """A sibling is visible."""
+    return poked(made, "visible", sibling_pair(made)[::-1], value=True)
+
+
+def position(made: Tensorized, _: Scene) -> Any:
+    """A node stands one position too far."""
+    node = deep_node(made)
+    return poked(made, "position_ids", node, made.position_ids[node] + 1)
+
+
+def stale_row(made: Committed, scene: Scene) -> Committed:
+    """The row before takes the place of the last committed one, in the first layer."""
+    layer = scene.state.caches.main_cache.layers[0]
+    layer.keys[:, :, made.committed_len_after - 1] = layer.keys[:, :, made.committed_len_after - 2]
+    return made
+
+
+def wrong_parent(made: Tensorized, _: Scene) -> Any:
+    """A node names another parent than the one its visibility was built from."""
+    node = deep_node(made)
+    return poked(made, "parents", node, another_parent(made, node))
+
+
+def dies_in_a_launch() -> Placement:
+    """The process ends while verify prepares its launch, as after `kill -9`; the journal has its inputs."""
+    steps = itertools.count()
+
+    def dying(honest: Callable[[Any], Any], visible: Any) -> Any:
+        if next(steps) == DIES_AT_STEP:
+            os._exit(KILLED)
+        return honest(visible)
+
+    return on_function(verify, "blocked_from_visible", dying)
+
+
+FAULTY: Final[Mapping[str, Callable[[], Placement]]] = {
+    "sibling-leak": lambda: after("tensorize", since(FIRST_BAD_STEP, leak)),
+    "position-off-by-one": lambda: after("tensorize", since(FIRST_BAD_STEP, position)),
+    "stale-row": lambda: after("commit", since(FIRST_BAD_STEP, stale_row)),
+    "wrong-parent": lambda: after("tensorize", since(FIRST_BAD_STEP, wrong_parent)),
+}
+"""Folder name to the fault in it."""
+TRUNCATED: Final = "truncated"
+
+
+def record(folder: Path) -> None:
+    """Record all runs anew below `folder`; what lies there under their names is replaced."""
+    for name in ("clean", *FAULTY, TRUNCATED):
+        shutil.rmtree(folder / name, ignore_errors=True)
+    _run(folder / "clean", Placement())
+    for name, place in FAULTY.items():
+        _run(folder / name, place())
+    child = multiprocessing.get_context("spawn").Process(target=_truncated, args=(folder / TRUNCATED,))
+    child.start()
+    child.join()
+    if child.exitcode != KILLED:
+        raise RuntimeError(f"the recording of {TRUNCATED} should have been killed, got {child.exitcode}")
+
+
+def _truncated(folder: Path) -> None:
+    _run(folder, dies_in_a_launch())
+
+
+def _run(folder: Path, placement: Placement) -> None:
+    """Record one run; a violated launch goes ahead, so that the trace shows the whole faulty step."""
+    manifest = {
+        "argv": ["python", "-m", "workbench.faults.record_traces"],
+        "models": {"teacher": "tiny", "drafter": "tiny"},
+    }
+    run_lockstep(TinyBench().setup("plain"), placement, folder, manifest=manifest, on_violation="launch")
+
+
+def main(arguments: list[str]) -> int:
+    """Record below the named folder, `traces` without one."""
+    record(Path(arguments[0]) if arguments else Path("traces"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
