@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,17 @@ Row = Mapping[str, Value]
 
 def batch_of_rows(rows: Sequence[Row]) -> pa.RecordBatch:
     """Return one batch in the order of the rows; a column that a row lacks is null there."""
+    if not rows:
+        return _empty_batch()
     arrays = [_array(column, [row.get(column.name) for row in rows]) for column in COLUMNS]
     return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema())
+
+
+@cache
+def _empty_batch() -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(
+        [pa.nulls(0, arrow_type(column)) for column in COLUMNS], schema=arrow_schema()
+    )
 
 
 def _array(column: Column, values: list[Value]) -> pa.Array:
