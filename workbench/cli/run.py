@@ -20,7 +20,6 @@ EXTRA_OF = {
     "textual": "tui",
     "hypothesis": "testing",
     "pytest": "testing",
-    "plotly": "bench",
     "torch_npu": "npu",
 }
 """Package -> the extra that brings it."""
