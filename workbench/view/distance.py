@@ -153,25 +153,3 @@ def find_edges(manifest: Any) -> tuple[int, ...]:
     if not isinstance(stated, list) or len(stated) < 2 or not all(type(edge) is int for edge in stated):
         return DEFAULT_EDGES
     return tuple(stated) if stated == sorted(set(stated)) else DEFAULT_EDGES
-
-
-@dataclass(frozen=True, slots=True)
-class RunDistance:
-    """Distances over a run, complete or still being counted.
-
-    Attributes:
-        table: What was counted.
-        counted, total: Rows looked at, and rows there are.
-    """
-
-    table: DistanceTable
-    counted: int
-    total: int
-
-    def lines(self) -> list[Line]:
-        """Draw it, saying how much of the run it covers."""
-        part = f"the run ({self.table.num_steps} steps"
-        part += ")" if self.counted >= self.total else f"; {self.counted} of {self.total} rows so far)"
-        if not self.table.num_steps:
-            return [note(f"no distances recorded in {self.counted} of {self.total} rows")]
-        return table_lines(self.table, part)

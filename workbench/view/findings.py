@@ -19,15 +19,18 @@ MAX_LISTED: Final = 200
 
 def findings_lines(step: StepView, options: ViewOptions) -> Lines:
     """Draw the findings of the step with what their rules say, then those of the run in short."""
-    lines: list[Line] = [finding_row(number, finding) for number, finding in step.findings]
-    if not lines:
+    lines: list[Line] = []
+    if not step.findings:
         lines.append(note(f"nothing was found in step {step.moment}"))
+    elif len(step.findings) > 1:
+        lines += [*(finding_row(number, finding) for number, finding in step.findings), note("")]
     explained: set[str] = set()
     for number, finding in step.findings:
-        lines += [note(""), finding_row(number, finding), *_detail(finding, options.width)]
+        lines += [finding_row(number, finding), *_detail(finding, options.width)]
         if finding.rule and finding.rule not in explained:
             lines += rule_lines(finding.rule, options.width)
             explained.add(finding.rule)
+        lines.append(note(""))
     return [*lines, *_elsewhere(step)]
 
 
@@ -36,7 +39,7 @@ def _elsewhere(step: StepView) -> list[Line]:
     total = len(step.all_findings)
     if total <= len(step.findings):
         return [] if total else [note("nothing was found in this run", "good")]
-    lines = [note(""), note(f"in the whole run: {total} findings", "title")]
+    lines = [note(f"in the whole run: {total} findings", "title")]
     lines += [finding_row(number, finding) for number, finding in enumerate(step.all_findings[:MAX_LISTED])]
     if total > MAX_LISTED:
         lines.append(note(f"  and {total - MAX_LISTED} more"))
@@ -88,9 +91,15 @@ def _detail(finding: Finding, width: int) -> list[Line]:
 
 
 def _wrapped(text: str, width: int) -> list[Line]:
+    """Return documentation in paragraphs, its Markdown headings as plain ones."""
     lines: list[Line] = []
-    for paragraph in text.splitlines():
-        indent = " " * (4 + len(paragraph) - len(paragraph.lstrip()))
-        wrapped = textwrap.wrap(safe_text(paragraph.strip()), max(20, width - len(indent)))
-        lines += [note(indent + each) for each in wrapped or [""]]
+    for block in text.split("\n\n"):
+        heading, _, body = block.partition("\n") if block.startswith("## ") else ("", "", block)
+        if heading:
+            lines.append(note(f"    {heading.removeprefix('## ')}", "accent"))
+        indent = " " * (6 if heading else 4)
+        joined = safe_text(" ".join(body.split()))
+        lines += [
+            note(indent + each, "plain") for each in textwrap.wrap(joined, max(20, width - len(indent)))
+        ]
     return lines

@@ -12,21 +12,29 @@ from workbench.view.step import StepView, ViewOptions
 
 
 def page_lines(
-    view: RunView, step: StepView, options: ViewOptions, names: Iterable[str] = (), extra: Iterable[Line] = ()
+    view: RunView,
+    step: StepView | None,
+    options: ViewOptions,
+    names: Iterable[str] = (),
+    run_distances: Iterable[Line] = (),
 ) -> Iterator[Line]:
     """Yield the lines of a moment.
 
     Args:
         view: The run.
-        step: The step.
+        step: The step, None for a run without one.
         options: How to draw.
         names: Panels to draw, all when empty.
-        extra: Lines to add at the end, e.g. distances over the run.
+        run_distances: Lines to add to the distance panel.
     """
     wanted = set(names)
-    yield (Span(f"{safe_text(str(view.folder))} {step.moment}", "title"), Span(f"  {_sides(step)}", "dim"))
+    moment = "" if step is None else f" {step.moment}  {' | '.join(side.label for side in step.sides)}"
+    yield (Span(safe_text(str(view.folder)), "title"), Span(moment, "accent"))
     for problem in view.problems():
         yield note(f"note: {problem}", "warn")
+    if step is None:
+        yield note("no step was recorded", "warn")
+        return
     for panel in PANELS:
         if wanted and panel.name not in wanted:
             continue
@@ -36,8 +44,5 @@ def page_lines(
             Span("─" * max(0, options.width - len(panel.name) - 4), "dim"),
         )
         yield from panel.draw(step, options)
-    yield from extra
-
-
-def _sides(step: StepView) -> str:
-    return " | ".join(side.label for side in step.sides)
+        if panel.name == "distance":
+            yield from run_distances

@@ -1,0 +1,158 @@
+"""`specwb view`: browse a recorded run, live or at rest, or print one moment of it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from tracing.errors import EnvironmentProblemError, UsageError
+from tracing.moment import Moment
+from workbench.view.panels import PANEL_BY_NAME
+from workbench.view.step import ViewOptions
+
+if TYPE_CHECKING:
+    from workbench.view.lines import Line
+    from workbench.view.run_view import RunView
+
+_MOMENT: Final = re.compile(r"\d+(:\d+){0,2}(:[a-z]*(:\d+)?)?\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the arguments ask for.
+
+    Attributes:
+        run: A run folder, or None for the picker.
+        other: A second run to compare it with.
+        moment: Where to begin.
+    """
+
+    run: Path | None = None
+    other: Path | None = None
+    moment: Moment | None = None
+
+
+@click.command(name="view")
+@click.argument("places", nargs=-1, metavar="[RUN] [OTHER_RUN] [MOMENT]")
+@click.option("--follow", is_flag=True, help="Go along with a run that is being written.")
+@click.option("--text", "as_text", is_flag=True, help="Print the moment to stdout.")
+@click.option("--svg", metavar="FILE", help="Write the moment as an SVG picture.")
+@click.option("--html", metavar="FILE", help="Write the moment as an HTML page.")
+@click.option(
+    "--panel",
+    "panels",
+    multiple=True,
+    type=click.Choice(list(PANEL_BY_NAME)),
+    help="Print only this panel; may be given again.",
+)
+@click.option(
+    "--differences", is_flag=True, help="Leave out what is as it should be and alike on both sides."
+)
+@click.option("--width", type=click.IntRange(min=40, max=240), default=78, show_default=True)
+def command(places: tuple[str, ...], **options: Any) -> int:
+    """Browse a recorded run step by step, both sides at once; with two runs, compare them.
+
+    MOMENT is prompt:turn:step:stage:node, as findings print it; later parts may be left out. Without a run,
+    choose one from runs/ and traces/.
+    """
+    wanted = parse_places(places)
+    if options["as_text"] or options["svg"] or options["html"]:
+        return _print_moment(wanted, options)
+    return _open_screen(wanted, follow=options["follow"])
+
+
+def parse_places(places: tuple[str, ...]) -> Wanted:
+    """Tell runs from the moment.
+
+    Raises:
+        UsageError: More than two runs, or something after the moment.
+    """
+    moment = None
+    folders = list(places)
+    if folders and _MOMENT.match(folders[-1]) and not Path(folders[-1]).exists():
+        moment = Moment.parse(folders.pop())
+    if len(folders) > 2:
+        raise UsageError(f"view takes at most two runs and one moment, got {' '.join(places)}")
+    if moment is not None and not folders:
+        raise UsageError(f"view needs a run before the moment {moment}")
+    paths = [Path(folder) for folder in folders]
+    for path in paths:
+        if not path.is_dir():
+            raise UsageError(f"{path} is no folder; view takes a run folder, as specwb diff prints it")
+    run, other = [*paths, None, None][:2]
+    return Wanted(run, other, moment)
+
+
+def _print_moment(wanted: Wanted, options: dict[str, Any]) -> int:
+    from workbench.view.lines import plain_text
+
+    if wanted.run is None:
+        raise UsageError("view --text, --svg and --html need a run, and a moment of it")
+    view = _open_run(wanted)
+    lines = _moment_lines(view, wanted.moment, options)
+    if options["as_text"]:
+        click.echo(plain_text(lines), nl=False)
+    if options["svg"] or options["html"]:
+        export = _tui("export")
+        if options["svg"]:
+            export.save_svg(lines, Path(options["svg"]), f"specwb view {wanted.run} {wanted.moment or ''}")
+        if options["html"]:
+            export.save_html(lines, Path(options["html"]))
+    return 0
+
+
+def _moment_lines(view: RunView, moment: Moment | None, options: dict[str, Any]) -> list[Line]:
+    """Return the page of a moment; without one, of the first finding or the first step."""
+    from workbench.view.page import page_lines
+    from workbench.view.run_distance import count_run
+
+    if not view.num_rows:
+        return list(page_lines(view, None, ViewOptions(width=options["width"])))
+    first = next(iter(view.findings), None)
+    at = moment or (first.moment if first is not None else None)
+    step = view.step(view.row_of(at) if at is not None else 0)
+    drawn = ViewOptions(options["differences"], options["width"])
+    names = options["panels"]
+    whole = count_run(view).lines() if not names or "distance" in names else []
+    return list(page_lines(view, step, drawn, names, whole))
+
+
+def _open_run(wanted: Wanted) -> RunView:
+    from workbench.view.run_view import RunView
+
+    assert wanted.run is not None  # both callers have looked
+    return RunView(wanted.run, wanted.other)
+
+
+def _open_screen(wanted: Wanted, *, follow: bool) -> int:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise EnvironmentProblemError("view needs a terminal; without one use --text, --svg or --html")
+    app = _tui("app")
+    if wanted.run is None:
+        app.pick_and_view()
+    else:
+        app.view_run(_open_run(wanted), wanted.moment, follow=follow)
+    return 0
+
+
+def _tui(module: str) -> Any:
+    """Import a module of the terminal UI.
+
+    Raises:
+        EnvironmentProblemError: The extra is not installed.
+    """
+    import importlib
+
+    try:
+        return importlib.import_module(f"workbench.tui.{module}")
+    except ModuleNotFoundError as problem:
+        if (problem.name or "").partition(".")[0] not in {"textual", "rich"}:
+            raise
+        raise EnvironmentProblemError(
+            f"this needs {problem.name}, which is not installed; pip install 'specwb[tui]', or use --text"
+        ) from None

@@ -1,0 +1,82 @@
+"""The terminal UI as three functions: pick a run, look at a run, follow a run that is being written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+from textual.app import App, SystemCommand
+from textual.binding import Binding
+from textual.screen import Screen
+
+from tracing.moment import Moment
+from workbench.tui.screens.help import shown_key
+from workbench.tui.screens.picker import PickerScreen
+from workbench.tui.screens.run import RunScreen
+from workbench.view.run_list import list_runs
+from workbench.view.run_view import RunView
+
+
+class ViewApp(App[None]):
+    """Shows a run, or lets the user choose one.
+
+    Args:
+        view: The run; None for the picker.
+        moment: Where to begin.
+        follow: Go along with a run that is being written.
+    """
+
+    CSS_PATH = "styles.tcss"
+    TITLE = "specwb view"
+    ENABLE_COMMAND_PALETTE = True
+
+    def __init__(
+        self, view: RunView | None = None, moment: Moment | None = None, *, follow: bool = False
+    ) -> None:
+        super().__init__()
+        self._view, self._moment, self._follow = view, moment, follow
+        self.animation_level = "none"
+
+    def on_mount(self) -> None:
+        """Open the run or the picker."""
+        if self._view is None:
+            self.push_screen(PickerScreen(list_runs()), self._open)
+        else:
+            self.push_screen(RunScreen(self._view, self._moment, follow=self._follow), self._leave)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Yield every key of the screen as a command of the palette, then Textual's own."""
+        for binding in type(screen).BINDINGS:
+            if isinstance(binding, Binding):
+                run = partial(self.run_action, binding.action, default_namespace=screen)
+                yield SystemCommand(binding.description, f"key {shown_key(binding)}", run)
+        yield from super().get_system_commands(screen)
+
+    def _open(self, folder: Path | None) -> None:
+        if folder is None:
+            self.exit()
+        else:
+            self.push_screen(RunScreen(RunView(folder)), self._leave)
+
+    def _leave(self, _result: None) -> None:
+        self.exit()
+
+
+def pick_and_view() -> None:
+    """Let the user choose a run and look at it."""
+    ViewApp().run()
+
+
+def view_run(view: RunView, moment: Moment | None = None, *, follow: bool = False) -> None:
+    """Look at a run until the user leaves."""
+    ViewApp(view, moment, follow=follow).run()
+
+
+def follow(run_folder: str | Path) -> None:
+    """Go along with a run that another process or thread is writing; returns when the user leaves.
+
+    Raises:
+        TraceError: The folder is no run (yet).
+    """
+    view_run(RunView(Path(run_folder)), follow=True)

@@ -1,0 +1,163 @@
+"""What the reading thread does: read a step, draw its panels, read stretches of the time line, search, count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from textual.message import Message
+
+from tracing.errors import SpecwbError, TraceError
+from tracing.moment import Moment
+from workbench.tui.messages import (
+    DistancesCounted,
+    ReadFailed,
+    RowFound,
+    RunGrew,
+    SearchEnded,
+    StepDrawn,
+    TimelineRead,
+)
+from workbench.tui.reader import Reader
+from workbench.view.lines import Lines, note
+from workbench.view.panels import PANEL_BY_NAME
+from workbench.view.run_distance import RunDistance, count_more, start_count
+from workbench.view.run_view import RunView
+from workbench.view.safe_text import safe_text
+from workbench.view.search import Place, find, parse_query
+from workbench.view.step import StepView, ViewOptions
+from workbench.view.targets import Target
+
+CHUNKS_PER_NEWS = 16
+"""Stretches of the run that are counted between two redraws of the distance panel."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the user looks at a step.
+
+    Attributes:
+        swapped: The second side is shown first.
+        one_side: Only the first side is shown.
+        options: Options of the panels.
+    """
+
+    swapped: bool = False
+    one_side: bool = False
+    options: ViewOptions = ViewOptions()
+
+    def applied(self, step: StepView) -> StepView:
+        """Return the step as it is looked at."""
+        step = step.swapped() if self.swapped else step
+        return step.only_left() if self.one_side else step
+
+
+class Drawing:
+    """Jobs for the two reading threads, `near` for what is waited for and `far` for what may take long.
+
+    Args:
+        view: The run.
+        post: Takes messages for the screen; safe to call from any thread.
+    """
+
+    def __init__(self, view: RunView, post: Callable[[Message], object]) -> None:
+        self.view = view
+        self.near, self.far = Reader(self._failed), Reader(self._failed)
+        self._post = post
+        self._count: RunDistance | None = None
+        self._chunks = 0
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is being read."""
+        return self.near.idle and self.far.idle
+
+    def stop(self) -> None:
+        """End both threads."""
+        self.near.stop()
+        self.far.stop()
+
+    def step(self, row: int, panels: Iterable[str], look: Look) -> None:
+        """Read a step and draw some panels of it."""
+        names = tuple(dict.fromkeys(panels))
+        self.near.submit("step", lambda: self._draw(row, names, look))
+
+    def blocks(self, blocks: Iterable[int], size: int) -> None:
+        """Read blocks of the time line."""
+        wanted = tuple(blocks)
+
+        def job() -> None:
+            for block in wanted:
+                self._post(TimelineRead(block * size, self.view.timeline(block * size, (block + 1) * size)))
+
+        self.near.submit("timeline", job)
+
+    def move(self, row: int, unit: str, direction: int) -> None:
+        """Look where a move leads."""
+        self.near.submit("move", lambda: self._post(RowFound(self.view.moved(row, unit, direction))))
+
+    def locate(self, moment: Moment, panel: str = "", target: Target | None = None) -> None:
+        """Look where a moment stands."""
+        self.near.submit("move", lambda: self._post(RowFound(self.view.row_of(moment), panel, target)))
+
+    def refresh(self) -> None:
+        """Look whether more was written."""
+
+        def job() -> None:
+            if self.view.refresh():
+                self._post(RunGrew())
+
+        self.near.submit("refresh", job)
+
+    def find(self, text: str, row: int, node: int | None, direction: int) -> None:
+        """Look for something; a newer search ends an older one."""
+
+        def job() -> None:
+            query = parse_query(text, self.view)
+            hit = find(self.view, query, Place(row, node), direction, lambda _row: self.far.wanted("find"))
+            if self.far.wanted("find"):
+                self._post(SearchEnded(text, hit))
+
+        self.far.submit("find", job)
+
+    def count_distances(self) -> None:
+        """Count the run's distances, one stretch after another, searches in between."""
+        if self._count is None:
+            self._count = start_count(self.view)
+        if not self._count.complete or self._count.total < self.view.num_finished:
+            self.far.submit("distances", self._count_more)
+
+    def _count_more(self) -> None:
+        assert self._count is not None  # set before the job was submitted
+        count_more(self.view, self._count)
+        self._chunks += 1
+        if self._count.complete or self._chunks % CHUNKS_PER_NEWS == 0:
+            self._post(DistancesCounted())
+        if not self._count.complete:
+            self.far.submit("distances", self._count_more)
+
+    def _draw(self, row: int, panels: tuple[str, ...], look: Look) -> None:
+        if not self.view.num_rows:
+            lines: Lines = [note("no step was recorded", "warn")]
+            self._post(StepDrawn(row, None, dict.fromkeys(panels, lines)))
+            return
+        try:
+            step = self.view.step(row)
+        except TraceError as problem:
+            lines = [note(safe_text(str(problem)), "bad")]
+            self._post(StepDrawn(row, None, dict.fromkeys(panels, lines)))
+            return
+        shown = look.applied(step)
+        drawn = {name: self._panel(name, shown, look) for name in panels if self.near.wanted("step")}
+        if self.near.wanted("step"):
+            self._post(StepDrawn(row, step, drawn))
+
+    def _panel(self, name: str, step: StepView, look: Look) -> Lines:
+        lines = PANEL_BY_NAME[name].draw(step, look.options)
+        if name != "distance" or self._count is None:
+            return lines
+        return [*lines, note(""), *self._count.lines()]
+
+    def _failed(self, problem: Exception) -> None:
+        kind = "" if isinstance(problem, SpecwbError) else f"{type(problem).__name__}: "
+        self._post(ReadFailed(safe_text(f"{kind}{problem}")))

@@ -1,0 +1,83 @@
+"""The keys of what has the focus, then those of the whole screen, and what the letters of the panel mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import ModalScreen
+
+from workbench.tui.widgets.text_view import TextView
+from workbench.view.grid import GLYPHS, MEANINGS
+from workbench.view.lines import Line, Span, note
+
+LEGENDS = {
+    "visible": [(glyph, meaning) for glyph, meaning in zip(GLYPHS, MEANINGS, strict=True)],
+    "tree": [
+        ("*", "accepted"),
+        ("!", "a finding names it"),
+        ("≠", "the two sides differ"),
+        ("→", "the teacher's choice after it"),
+        ("= 4", "node 4 drafted that choice"),
+    ],
+    "timeline": [
+        ("▮", "accepted"),
+        ("S n N ~ ?", "structural, numeric, nondeterministic, near tie, inconclusive"),
+        ("!2", "two findings"),
+        ("c2", "two consequences of earlier ones"),
+    ],
+    "cache": [
+        ("←", "the row that the commit put there"),
+        ("!", "not the row that the accepted path calls for"),
+    ],
+    "logits": [(">", "the choice"), ("margin", "best logit less the second best")],
+}
+"""Signs of a panel, by its name."""
+
+
+class HelpScreen(ModalScreen[None]):
+    """Shows keys until any of `escape ? q` is pressed.
+
+    Args:
+        title: What has the focus.
+        own: Its keys.
+        others: Keys of the whole screen.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark,f1", "leave", "Leave", id="help.leave")
+    ]
+
+    def __init__(self, title: str, own: Sequence[Binding], others: Sequence[Binding]) -> None:
+        super().__init__()
+        self._title, self._own, self._others = title, own, others
+
+    def compose(self) -> ComposeResult:
+        """Lay out the list."""
+        yield TextView(self._lines(), title=f"keys: {self._title}", id="help")
+
+    def action_leave(self) -> None:
+        """Close it."""
+        self.dismiss(None)
+
+    def _lines(self) -> list[Line]:
+        lines = [_sign_line(sign, meaning) for sign, meaning in LEGENDS.get(self._title, [])]
+        if lines:
+            lines = [note("Signs", "title"), *lines, note("")]
+        lines += [note(f"In {self._title}", "title"), *map(_key_line, self._own)]
+        return [*lines, note(""), note("Everywhere", "title"), *map(_key_line, self._others)]
+
+
+def shown_key(binding: Binding) -> str:
+    """Return a binding's key as a person types it."""
+    return binding.key_display or binding.key.replace(",", " ")
+
+
+def _key_line(binding: Binding) -> Line:
+    return (Span(f"  {shown_key(binding):<24}", "accent"), Span(binding.description))
+
+
+def _sign_line(sign: str, meaning: str) -> Line:
+    return (Span(f"  {sign:<24}", "accent"), Span(meaning))

@@ -1,0 +1,395 @@
+"""What the keys of the run screen do; the layout and what comes back from reading stand in `run.py`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from textual.binding import Binding
+from textual.screen import Screen
+from textual.widgets import Static
+
+from tracing.errors import UsageError
+from tracing.moment import Moment
+from workbench.tui.drawing import Drawing, Look
+from workbench.tui.finding_order import FindingOrder
+from workbench.tui.history import History, Place
+from workbench.tui.keys import RUN_KEYS
+from workbench.tui.screens.help import HelpScreen
+from workbench.tui.screens.prompt import PromptScreen
+from workbench.tui.widgets.line_view import LineView
+from workbench.tui.widgets.panel_view import PanelView
+from workbench.tui.widgets.timeline_view import TimelineView
+from workbench.view.panels import panel_for, target_of
+from workbench.view.run_view import RunView
+from workbench.view.safe_text import safe_text
+from workbench.view.step import StepView
+from workbench.view.targets import (
+    CellTarget,
+    FindingTarget,
+    NodeTarget,
+    PositionTarget,
+    SlotTarget,
+    Target,
+    node_of,
+    text_of,
+)
+
+STAGE_OF_PANEL: Final = {
+    "tree": "tensorize",
+    "visible": "verify",
+    "logits": "verify",
+    "acceptance": "accept",
+    "cache": "commit",
+    "distance": "draft",
+}
+PANEL_OF_STAGE: Final = {
+    "prefill": "stages",
+    "draft": "tree",
+    "tensorize": "tree",
+    "verify": "visible",
+    "accept": "acceptance",
+    "commit": "cache",
+}
+
+
+class RunActions(Screen[None]):
+    """State of the run screen and the actions on it.
+
+    Attributes:
+        view: The run.
+        row: Row of the time line that is shown or on its way.
+        step: The step of that row, None until it is read.
+        look: How it is looked at.
+        found_number: Finding that was gone to last, None for none.
+        wanted_target: What to select when the step has been drawn.
+        following: The last step is shown whenever one comes.
+        live: The run is looked at again and again.
+    """
+
+    drawing: Drawing
+
+    def __init__(self, view: RunView) -> None:
+        super().__init__()
+        self.view = view
+        self.row = 0
+        self.step: StepView | None = None
+        self.look = Look()
+        self.found_number: int | None = None
+        self.wanted_target: tuple[str, Target | None] | None = None
+        self.following = self.live = False
+        self.num_slots = 1
+        self.history = History()
+        self.findings_order = FindingOrder(())
+        self._active = 0
+        self._query = ""
+
+    @property
+    def timeline(self) -> TimelineView:
+        """The time line."""
+        return self.query_one(TimelineView)
+
+    @property
+    def slots(self) -> list[PanelView]:
+        """All places for panels."""
+        return list(self.query(PanelView))
+
+    @property
+    def shown_slots(self) -> list[PanelView]:
+        """The places that the screen has room for."""
+        return self.slots[: self.num_slots]
+
+    @property
+    def active_slot(self) -> PanelView:
+        """The place that had the focus last."""
+        focused = self.focused
+        shown = self.shown_slots
+        if isinstance(focused, PanelView) and focused in shown:
+            self._active = shown.index(focused)
+        return shown[min(self._active, len(shown) - 1)]
+
+    @property
+    def here(self) -> Place:
+        """Where the user is."""
+        slot = self.active_slot
+        return Place(self.row, slot.panel_wanted, slot.target)
+
+    def arrange(self) -> None:
+        """Show the places that there is room for."""
+        zoomed = self.has_class("zoomed")
+        shown = [self.active_slot] if zoomed else self.shown_slots
+        for slot in self.slots:
+            slot.set_class(slot in shown, "shown")
+        panels = self.query_one("#panels")
+        panels.set_class(len(shown) == 2, "two")
+        panels.set_class(len(shown) == 4, "four")
+        self.draw()
+
+    def draw(self) -> None:
+        """Have the step read and its panels drawn."""
+        if not self.is_mounted:
+            return
+        names = [slot.panel_wanted for slot in self.shown_slots]
+        if "distance" in names:
+            self.drawing.count_distances()
+        self.drawing.step(self.row, names, self.look)
+
+    def go_to(
+        self, row: int, panel: str = "", target: Target | None = None, *, remember: bool = True
+    ) -> None:
+        """Show a row, and in it a panel with something selected."""
+        if remember:
+            self.history.leave(self.here)
+        self.row = max(0, row)
+        self.timeline.put(self.row)
+        if panel:
+            self.open_panel(panel)
+        self.wanted_target = (panel, target) if panel else None
+        self.draw()
+
+    def open_panel(self, name: str) -> PanelView:
+        """Give a panel the focus, in its own place or in the active one."""
+        slot = next((slot for slot in self.shown_slots if slot.panel_wanted == name), None)
+        slot = slot or self.active_slot
+        slot.panel_wanted = name
+        self._active = self.shown_slots.index(slot)
+        slot.focus()
+        if self.has_class("zoomed"):
+            self.arrange()
+        return slot
+
+    def settle_target(self) -> None:
+        """Select what was wanted, now that the panel is drawn; a finding finds its cell only now."""
+        if self.wanted_target is None or self.step is None:
+            return
+        panel, target = self.wanted_target
+        self.wanted_target = None
+        if isinstance(target, FindingTarget):
+            finding = self.view.findings[target.number]
+            target = target_of(finding, self.look.applied(self.step)) if panel != "findings" else target
+        slot = next((slot for slot in self.shown_slots if slot.panel == panel), None)
+        if slot is not None and slot.select(target):
+            slot.cursor_moved()
+
+    def place_of(self, moment: Moment) -> tuple[str, Target | None]:
+        """Return panel and target of a moment: a finding's own where one is there."""
+        for number, finding in enumerate(self.view.findings):
+            if finding.moment == moment:
+                return panel_for(finding.column), FindingTarget(moment, finding.column, number)
+        panel = PANEL_OF_STAGE.get(moment.stage, "")
+        return panel, None if moment.node is None else NodeTarget(moment.node)
+
+    def go_to_finding(self, number: int) -> None:
+        """Show what a finding points to."""
+        finding = self.view.findings[number]
+        self.found_number = number
+        target = FindingTarget(finding.moment, finding.column, number)
+        self.drawing.locate(finding.moment, panel_for(finding.column), target)
+        self.notify(safe_text(f"{finding.rule} {finding.message}")[:300], timeout=6, markup=False)
+
+    def follow_target(self, target: Target) -> None:
+        """Go where a value leads: a finding to its cell, a node to its slot, a slot to who wrote it."""
+        match target:
+            case FindingTarget():
+                self.go_to_finding(target.number)
+            case CellTarget(query, _):
+                self.go_to(self.row, "tree", NodeTarget(query))
+            case NodeTarget(node):
+                place = self._position_of(node)
+                if self.active_slot.panel == "cache" or place is None:
+                    self.go_to(self.row, "tree", target)
+                else:
+                    self.go_to(self.row, "cache", PositionTarget(place))
+            case PositionTarget(position):
+                self.find(f"pos {position}", -1, beyond=None)
+            case SlotTarget(slot):
+                self.find(f"slot {slot}", -1, beyond=None)
+
+    def find(self, text: str, direction: int, beyond: int | None) -> None:
+        """Search from here on."""
+        self._query = text
+        self.drawing.find(text, self.row, beyond, direction)
+
+    def order_findings(self) -> None:
+        """Take over the findings of the run."""
+        self.findings_order = FindingOrder(self.view.findings)
+
+    def say_status(self) -> None:
+        """Write the line at the top."""
+        moment = str(self.step.moment) if self.step is not None else "-"
+        labels = self.view.labels[::-1] if self.look.swapped else self.view.labels
+        shown = labels[:1] if self.look.one_side else labels
+        parts = [
+            safe_text(self.view.folder.name),
+            moment,
+            f"{self.row + 1 if self.view.num_rows else 0} of {self.view.num_rows}",
+            " | ".join(shown[:2]) or "no path",
+            f"{len(self.view.findings)} findings",
+        ]
+        parts += ["differences only"] if self.look.options.differences_only else []
+        parts += ["following" if self.following else "paused"] if self.live else []
+        self.query_one("#status", Static).update("  ".join(parts))
+
+    def action_move(self, unit: str, direction: int) -> None:
+        """Move by a step, turn or prompt."""
+        self.following = False
+        self.found_number = None
+        if unit == "step":
+            self.go_to(min(max(self.row + direction, 0), max(0, self.view.num_rows - 1)), remember=False)
+        else:
+            self.drawing.move(self.row, unit, direction)
+
+    def action_finding(self, direction: int) -> None:
+        """Go to the next or previous finding."""
+        if self.step is None:
+            return
+        number = self.findings_order.next(self.step.moment, self.found_number, direction)
+        if number is None:
+            where = "after" if direction > 0 else "before"
+            self.notify(f"no finding {where} this step", severity="warning")
+        else:
+            self.go_to_finding(number)
+
+    def action_first_finding(self) -> None:
+        """Go to the first divergence."""
+        number = self.findings_order.first_divergence()
+        if number is None:
+            self.notify("nothing was found in this run")
+        else:
+            self.go_to_finding(number)
+
+    def action_panel(self, name: str) -> None:
+        """Open a panel."""
+        self.open_panel(name)
+        self.wanted_target = (name, self._selected())
+        self.draw()
+
+    def action_go_to(self) -> None:
+        """Ask for a moment and go there."""
+        self.app.push_screen(PromptScreen(":", "prompt:turn:step:stage:node"), self._go_to_text)
+
+    def action_find(self) -> None:
+        """Ask what to find and find it."""
+        hint = "token text, node N, pos N, slot N, id N, or a rule"
+        self.app.push_screen(PromptScreen("/", hint), self._find_text)
+
+    def action_find_again(self, direction: int) -> None:
+        """Find the next one, or the one before."""
+        if self._query:
+            self.find(self._query, direction, node_of(self.active_slot.target))
+        else:
+            self.action_find()
+
+    def action_back(self) -> None:
+        """Go back to where the user was."""
+        self._return_to(self.history.back(self.here), "nothing further back")
+
+    def action_forward(self) -> None:
+        """Go forward again."""
+        self._return_to(self.history.forward(self.here), "nothing further forward")
+
+    def action_swap(self) -> None:
+        """Exchange the sides."""
+        self.look = replace(self.look, swapped=not self.look.swapped)
+        self.draw()
+
+    def action_one_side(self) -> None:
+        """Show one side or both."""
+        self.look = replace(self.look, one_side=not self.look.one_side)
+        self.draw()
+
+    def action_differences(self) -> None:
+        """Show everything, or only what differs."""
+        options = self.look.options
+        self.look = replace(
+            self.look, options=replace(options, differences_only=not options.differences_only)
+        )
+        self.draw()
+
+    def action_zoom(self) -> None:
+        """Make the active panel as large as the screen, or small again."""
+        slot = self.active_slot
+        self.toggle_class("zoomed")
+        self.arrange()
+        slot.focus()
+
+    def action_copy_moment(self) -> None:
+        """Copy the moment, to paste in an issue."""
+        if self.step is not None:
+            slot = self.active_slot
+            node, stage = node_of(slot.target), STAGE_OF_PANEL.get(slot.panel, "")
+            moment = replace(self.step.moment, stage=stage, node=node) if stage else self.step.moment
+            self._copy(str(moment))
+
+    def action_copy_value(self) -> None:
+        """Copy what the cursor is on."""
+        target = self.active_slot.target
+        if target is not None:
+            self._copy(text_of(target))
+
+    def action_follow_run(self) -> None:
+        """Follow the run or pause."""
+        if not self.live:
+            self.notify("start with --follow to go along with a run that is being written")
+            return
+        self.following = not self.following
+        if self.following:
+            self.go_to(self.view.num_rows - 1)
+        self.say_status()
+
+    def action_theme(self) -> None:
+        """Light or dark."""
+        self.app.theme = "textual-light" if self.app.current_theme.dark else "textual-dark"
+
+    def action_help(self) -> None:
+        """Show the keys of what has the focus."""
+        focused = self.focused
+        title = focused.panel if isinstance(focused, PanelView) else "timeline"
+        own = [each for each in _bindings_of(focused)]
+        self.app.push_screen(HelpScreen(title, own, RUN_KEYS))
+
+    def action_quit_view(self) -> None:
+        """Leave."""
+        self.dismiss(None)
+
+    def _selected(self) -> Target | None:
+        node = node_of(self.active_slot.target) if self.active_slot.target else None
+        linked = node_of(self.active_slot.linked)
+        node = node if node is not None else linked
+        return None if node is None else NodeTarget(node)
+
+    def _position_of(self, node: int) -> int | None:
+        places = self.step.left.values("cache_positions") if self.step is not None else None
+        return places[node] if places and node < len(places) else None
+
+    def _go_to_text(self, text: str | None) -> None:
+        if not text:
+            return
+        try:
+            moment = Moment.parse(text)
+        except UsageError as problem:
+            self.notify(safe_text(str(problem)), severity="error", markup=False)
+            return
+        self.drawing.locate(moment, *self.place_of(moment))
+
+    def _find_text(self, text: str | None) -> None:
+        if text:
+            self.find(text, 1, node_of(self.active_slot.target))
+
+    def _return_to(self, place: Place | None, otherwise: str) -> None:
+        if place is None:
+            self.notify(otherwise)
+        else:
+            self.go_to(place.row, place.panel, place.target, remember=False)
+
+    def _copy(self, text: str) -> None:
+        self.app.copy_to_clipboard(text)
+        self.notify(f"copied {text}", timeout=2, markup=False)
+
+
+def _bindings_of(widget: object) -> list[Binding]:
+    """Return the keys of a widget, those of its kind before those of all line views."""
+    if not isinstance(widget, LineView):
+        return []
+    kinds = (type(widget), LineView)
+    return [each for kind in kinds for each in kind.BINDINGS if isinstance(each, Binding)]

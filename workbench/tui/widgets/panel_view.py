@@ -1,0 +1,169 @@
+"""One panel of the step: its lines, a cursor on the things in them, and links to the other panels."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.geometry import Region
+
+from workbench.tui.messages import TargetFollowed, TargetSelected
+from workbench.tui.widgets.line_view import LineView
+from workbench.view.lines import Line, Lines, line_text, targets_of
+from workbench.view.targets import Target, node_of
+from workbench.view.width import cell_width
+
+SAMPLE = 400
+"""Lines that are measured for the width of a long panel."""
+
+
+class PanelView(LineView):
+    """Shows one panel.
+
+    Attributes:
+        panel: The panel whose lines it shows.
+        panel_wanted: The panel that it should show next.
+        linked: What is selected in another panel.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("l,right", "next_target", "Right", show=False, id="panel.right"),
+        Binding("h,left", "previous_target", "Left", show=False, id="panel.left"),
+        Binding("enter", "follow", "Follow", id="panel.follow"),
+    ]
+
+    def __init__(self, panel: str, **options: Any) -> None:
+        super().__init__(**options)
+        self.panel = self.panel_wanted = panel
+        self.linked: Target | None = None
+        self._lines: Lines = ()
+        self._cell = 0  # where the cursor would be if the line were long enough
+
+    @property
+    def num_lines(self) -> int:
+        """How many lines there are."""
+        return len(self._lines)
+
+    @property
+    def target(self) -> Target | None:
+        """What the cursor is on."""
+        found = self._target_at(self.cursor)
+        return None if found is None else found[2]
+
+    def show(self, panel: str, lines: Lines) -> None:
+        """Take over lines of a panel; the cursor stays on its line where the panel is the same."""
+        fresh = panel != self.panel
+        self.panel, self._lines = panel, lines
+        self.border_title = panel
+        width = max((cell_width(line_text(line)) for line in self._lines[:SAMPLE]), default=0)
+        self.resize_content(width + 1)
+        if fresh:
+            self.cursor, self._cell = 0, 0
+            self.scroll_to(0, 0, animate=False, force=True)
+        self.refresh()
+
+    def link(self, target: Target | None) -> None:
+        """Show what is selected in another panel, scrolling to it where it is not in sight."""
+        self.linked = target
+        number = self._line_with(target)
+        if number is not None:
+            self.scroll_to_region(Region(0, number, 1, 1), animate=False, x_axis=False, force=True)
+        self.refresh()
+
+    def select(self, target: Target | None) -> bool:
+        """Put the cursor on something; return whether this panel has it."""
+        number = self._line_with(target)
+        if number is None:
+            return False
+        for start, _, each in targets_of(self._lines[number]):
+            if each == target or (each is not None and node_of(each) == node_of(target)):
+                self._cell = start
+                if each == target:
+                    break
+        self.move_cursor(number)
+        self._show_cell()
+        return True
+
+    def content_line(self, number: int) -> Line:
+        """Return one line."""
+        return self._lines[number]
+
+    def is_linked(self, number: int, line: Line) -> bool:
+        """Say whether a line is about the node that is selected elsewhere."""
+        node = node_of(self.linked)
+        return node is not None and any(node_of(each) == node for _, _, each in targets_of(line))
+
+    def cursor_cells(self, line: Line) -> tuple[int, int]:
+        """Return the cells of what the cursor is on, or of the whole line."""
+        found = self._nearest(line)
+        return super().cursor_cells(line) if found is None else (found[0], found[1])
+
+    def cursor_moved(self) -> None:
+        """Tell the screen what the cursor is on."""
+        self.post_message(TargetSelected(self.panel, self.target))
+
+    def clicked(self, number: int, cell: int, times: int) -> None:
+        """Put the cursor on what was clicked; a double click follows it."""
+        if number >= self.num_lines:
+            return
+        self._cell = cell
+        self.move_cursor(number)
+        self.refresh()
+        self.cursor_moved()
+        if times > 1:
+            self.action_follow()
+
+    def action_next_target(self) -> None:
+        """Move to the next thing in the line, or scroll right."""
+        self._step_target(1)
+
+    def action_previous_target(self) -> None:
+        """Move to the thing before it in the line, or scroll left."""
+        self._step_target(-1)
+
+    def action_follow(self) -> None:
+        """Go where the thing under the cursor leads."""
+        if self.target is not None:
+            self.post_message(TargetFollowed(self.panel, self.target))
+
+    def _step_target(self, direction: int) -> None:
+        targets = list(targets_of(self._lines[self.cursor])) if self._lines else []
+        here = self._target_at(self.cursor)
+        place = targets.index(here) + direction if here is not None else -1
+        if 0 <= place < len(targets):
+            self._cell = targets[place][0]
+            self._show_cell()
+            self.refresh()
+            self.cursor_moved()
+        else:
+            self.scroll_relative(x=8 * direction, animate=False)
+
+    def _show_cell(self) -> None:
+        found = self._target_at(self.cursor)
+        if found is not None:
+            region = Region(found[0], self.cursor, min(found[1] - found[0], 4), 1)
+            self.scroll_to_region(region, animate=False, force=True)
+
+    def _target_at(self, number: int) -> tuple[int, int, Target] | None:
+        return self._nearest(self._lines[number]) if number < self.num_lines else None
+
+    def _nearest(self, line: Line) -> tuple[int, int, Target] | None:
+        """Return the thing in a line that is nearest to where the cursor would be."""
+        return min(
+            targets_of(line),
+            key=lambda each: max(each[0] - self._cell, self._cell - each[1] + 1, 0),
+            default=None,
+        )
+
+    def _line_with(self, target: Target | None) -> int | None:
+        """Return the first line with a thing, else the first that is about the same node."""
+        if target is None:
+            return None
+        node, near = node_of(target), None
+        for number, line in enumerate(self._lines):
+            for _, _, each in targets_of(line):
+                if each == target:
+                    return number
+                if near is None and node is not None and node_of(each) == node:
+                    near = number
+        return near
