@@ -100,8 +100,7 @@ class _Past:
         self._before, self._opened = memory.previous, memory.first
         begins = np.where(batch.has_previous, 0, np.arange(batch.num_steps))
         self._opening = np.maximum.accumulate(begins)
-        steps = batch.scalar("step")
-        self._is_first = np.zeros(batch.num_steps, dtype=np.bool_) if steps is None else steps == 0
+        self._is_first = batch.begins_turn
 
     def first_known(self, number: int) -> bool:
         """Return whether the first step of the step's turn was seen."""

@@ -129,6 +129,14 @@ class Batch:
         column = self.columns.get(name)
         return np.zeros(self.num_steps, dtype=np.bool_) if column is None else column.present
 
+    @property
+    def begins_turn(self) -> BoolArray:
+        """True at steps with number 0, `[S]`."""
+        steps = self.scalar("step")
+        return (
+            np.zeros(self.num_steps, dtype=np.bool_) if steps is None else self.present("step") & (steps == 0)
+        )
+
     def _has_previous(self) -> BoolArray:
         same = np.zeros(self.num_steps, dtype=np.bool_)
         same[1:] = True

@@ -63,9 +63,8 @@ def suspicious_steps(
 ) -> BoolArray:
     """Return what `screen_batch` returns, for a batch that is made already."""
     suspicious = batch.misshapen()
-    starts = batch.scalar("step")
-    if batch.num_steps and (starts is None or starts[0] != 0):
-        suspicious[0] = True
+    suspicious[1:] |= suspicious[:-1].copy()  # what comes after a misshapen step looks back at it
+    suspicious[:1] |= ~batch.begins_turn[:1]
     suspicious |= _limit(batch, context, first_committed_len)
     left_out = suspicious.copy()
     with np.errstate(over="ignore", invalid="ignore"):
@@ -87,15 +86,13 @@ def flagged(group: Group, context: RunContext) -> BoolArray:
 def _limit(batch: Batch, context: RunContext, first_committed_len: int | None) -> BoolArray:
     """ACC008: tokens emitted since the turn's first step, `[S]`."""
     bad = np.zeros(batch.num_steps, dtype=np.bool_)
-    lengths, steps = batch.scalar("committed_len"), batch.scalar("step")
-    out = batch.columns.get("emitted_token_ids")
-    if context.max_new_tokens is None or lengths is None or out is None or steps is None:
+    lengths, out = batch.scalar("committed_len"), batch.columns.get("emitted_token_ids")
+    if context.max_new_tokens is None or lengths is None or out is None:
         return bad
-    begins = ~batch.has_previous
-    opening = np.maximum.accumulate(np.where(begins, np.arange(batch.num_steps), 0))
+    opening = np.maximum.accumulate(np.where(batch.has_previous, 0, np.arange(batch.num_steps)))
     first = lengths[opening].astype(np.int64)
-    known = steps[opening] == 0
-    if first_committed_len is not None and steps[0] != 0:
+    known = batch.begins_turn[opening]
+    if first_committed_len is not None and not batch.begins_turn[0]:
         first[opening == 0], known[opening == 0] = first_committed_len, True
     total = lengths - first + 1 + out.lengths
     over: BoolArray = known & (total > context.max_new_tokens)

@@ -14,6 +14,7 @@ from invariants.outcome import Outcome, Violated
 from invariants.run import Checker
 from invariants.screens.pack import pack
 from invariants.strategies import legal_runs
+from tests.invariants.test_hostile_rows import hostile_rows
 from tests.invariants.test_screens import scrambled_runs
 
 
@@ -30,8 +31,8 @@ def check_in_batches(rows: list[Row], size: int) -> tuple[BatchChecker, dict[int
     return checker, said
 
 
-@given(st.one_of(legal_runs(max_turns=3, max_steps=6), scrambled_runs()), st.integers(1, 9))
-@settings(max_examples=150)
+@given(st.one_of(legal_runs(max_turns=3, max_steps=6), scrambled_runs(), hostile_rows()), st.integers(1, 9))
+@settings(max_examples=60)
 def test_batches_say_what_the_loop_says(rows: list[Row], size: int) -> None:
     loop = Checker(CONTEXT)
     expected = {number: loop.step("fused", row) for number, row in enumerate(rows)}
@@ -43,7 +44,7 @@ def test_batches_say_what_the_loop_says(rows: list[Row], size: int) -> None:
 
 
 @given(legal_runs(max_turns=2, max_steps=6))
-@settings(max_examples=20)
+@settings(max_examples=10)
 def test_legal_steps_of_a_known_kind_are_never_asked_for(rows: list[Row]) -> None:
     checker = BatchChecker(CONTEXT)
     assert not list(checker.batch("fused", pack(rows), rows.__getitem__))

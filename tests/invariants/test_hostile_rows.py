@@ -65,7 +65,7 @@ def hostile_values(name: str, value: Any) -> st.SearchStrategy[Any]:
 
 
 @given(hostile_rows())
-@settings(max_examples=400)
+@settings(max_examples=60)
 def test_no_value_crashes_a_rule_and_no_screen_overlooks_it(rows: list[Row]) -> None:
     checker = Checker(CONTEXT)
     suspicious = screen_batch(pack(rows), CONTEXT)

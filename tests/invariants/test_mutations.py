@@ -12,12 +12,14 @@ from invariants.examples import CONTEXT
 from invariants.mutations import MUTATIONS, Case, Mutation
 from invariants.outcome import Violated
 from invariants.run import Checker
+from invariants.screens.pack import pack
+from invariants.screens.screen import screen_batch
 from invariants.strategies import legal_runs, mutated_cases
 from tests.invariants.helpers import violated
 
 
 @given(legal_runs())
-@settings(max_examples=100)
+@settings(max_examples=40)
 def test_legal_runs_are_silent(rows: list[dict[str, object]]) -> None:
     checker = Checker(CONTEXT)
     for row in rows:
@@ -30,10 +32,13 @@ def test_a_mutation_is_reported_by_its_rule_alone(mutation: Mutation) -> None:
     seen = Counter[str]()
 
     @given(mutated_cases(mutations=(mutation,)))
-    @settings(max_examples=12)
+    @settings(max_examples=6)
     def check(drawn: tuple[Mutation, Case]) -> None:
-        seen.update(violated(drawn[1]))
-        assert violated(drawn[1]) == [mutation.breaks]
+        spoilt = drawn[1]
+        seen.update(violated(spoilt))
+        assert violated(spoilt) == [mutation.breaks]
+        rows = [row for row in (spoilt.previous, spoilt.row) if row is not None]
+        assert screen_batch(pack(rows), spoilt.context)[-1], "overlooked by the screen"
 
     check()
     assert seen[mutation.breaks] >= 1
