@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from tracing.errors import ContractError, UsageError
 from tracing.settings import DecodeSettings
 from workbench.fused.cache.contiguous import ContiguousCache
 from workbench.fused.cache.manager import CacheManager
+from workbench.fused.cache.paged import PagedCache, WriteRows, write_fused
+from workbench.fused.cache.pages import BlockTable
+from workbench.fused.cache.rows import RowCache
 
 LAYERS, KV_HEADS, HEAD_DIM = 2, 2, 4
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
@@ -28,19 +32,38 @@ def extend(cache: Any, num_rows: int, seed: int) -> None:
         cache.update(key, value, layer)
 
 
-def manager(replication: str, committed_len: int = 5) -> CacheManager:
-    caches = CacheManager(ContiguousCache(LAYERS), replication)
+def paged(write: WriteRows = write_fused) -> PagedCache:
+    """Blocks of 3 rows: the 5 committed ones and every path cross a boundary."""
+    return PagedCache(LAYERS, BlockTable(3), write, torch.device("cpu"))
+
+
+KINDS: dict[str, Callable[[], RowCache]] = {"contiguous": lambda: ContiguousCache(LAYERS), "paged": paged}
+either_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def manager(replication: str, kind: str = "contiguous", committed_len: int = 5) -> CacheManager:
+    caches = CacheManager(KINDS[kind](), replication)
     extend(caches.main_cache, committed_len, seed=0)
     return caches
 
 
 def content(cache: Any) -> torch.Tensor:
+    """Return all rows in use, `[layers, 2, H_kv, R, D]`."""
+    if isinstance(cache, RowCache):
+        return torch.stack(cache.gather(np.arange(min(cache.lengths)))).transpose(2, 3).contiguous()
     return torch.stack([torch.cat([layer.keys, layer.values]) for layer in cache.layers]).clone()
 
 
-def test_a_contiguous_cache_is_the_librarys_dynamic_cache() -> None:
-    """Same calls, same keys and values, also beyond the first buffer."""
-    ours, theirs = ContiguousCache(LAYERS), DynamicCache()
+def spoil(cache: Any) -> None:
+    """Overwrite all memory of a cache."""
+    for layer in cache.layers:
+        (layer._pool if isinstance(cache, PagedCache) else layer._buffer).fill_(9.0)
+
+
+@either_kind
+def test_a_cache_holds_what_the_librarys_dynamic_cache_holds(kind: str) -> None:
+    """Same calls, same keys and values, also beyond the first buffer or pool."""
+    ours, theirs = KINDS[kind](), DynamicCache()
     for seed, num_rows in enumerate((3, 1, 400, 2)):
         extend(ours, num_rows, seed)
         extend(theirs, num_rows, seed)
@@ -56,29 +79,31 @@ def test_rows_in_use_are_contiguous_in_the_operators_layout() -> None:
     assert cache.layers[0].keys.transpose(1, 2).is_contiguous()
 
 
+@either_kind
 @pytest.mark.parametrize("replication", ["incremental", "deepcopy"])
-def test_extending_a_branch_touches_neither_main_nor_siblings(replication: str) -> None:
-    caches = manager(replication)
+def test_extending_a_branch_touches_neither_main_nor_siblings(replication: str, kind: str) -> None:
+    caches = manager(replication, kind)
     main = content(caches.main_cache)
     first, second = caches.replicate(2)
     extend(first, 3, seed=1)
     sibling = content(second)
-    for layer in first.layers:
-        layer.keys.fill_(9.0)
-        layer.values.fill_(9.0)
+    spoil(first)
     assert torch.equal(content(caches.main_cache), main)
     assert torch.equal(content(second), sibling)
     assert torch.equal(sibling, main)
 
 
+@either_kind
 @pytest.mark.parametrize("replication", ["incremental", "deepcopy"])
 @settings(max_examples=25)
 @given(
     paths=st.lists(st.lists(st.integers(1, 6), max_size=3, unique=True).map(sorted), min_size=1, max_size=4)
 )
-def test_branches_always_equal_main_after_any_commits(replication: str, paths: list[list[int]]) -> None:
+def test_branches_always_equal_main_after_any_commits(
+    replication: str, kind: str, paths: list[list[int]]
+) -> None:
     """Catches a branch that keeps tree rows, or misses a row that main has committed."""
-    caches = manager(replication)
+    caches = manager(replication, kind)
     for seed, accepted in enumerate(paths):
         branch = caches.replicate()[0]
         assert torch.equal(content(branch), content(caches.main_cache))
@@ -92,12 +117,13 @@ def test_branches_always_equal_main_after_any_commits(replication: str, paths: l
         assert torch.equal(content(caches.main_cache), expected)
 
 
+@either_kind
 @settings(max_examples=25)
 @given(accepted=st.lists(st.integers(1, 6), max_size=5, unique=True).map(sorted))
-def test_fast_reorder_equals_full_reorder(accepted: list[int]) -> None:
+def test_fast_reorder_equals_full_reorder(kind: str, accepted: list[int]) -> None:
     results = []
     for mode in ("fast_reorder", "full_reorder"):
-        caches = manager("incremental")
+        caches = manager("incremental", kind)
         extend(caches.replicate()[0], 7, seed=3)
         outcome = caches.commit(5 + np.array([0, *accepted]), mode)
         assert outcome.mode == mode
@@ -105,16 +131,18 @@ def test_fast_reorder_equals_full_reorder(accepted: list[int]) -> None:
     assert torch.equal(*results)
 
 
-def test_length_commit_equals_full_reorder_on_a_path_in_the_first_slots() -> None:
+@either_kind
+def test_length_commit_equals_full_reorder_on_a_path_in_the_first_slots(kind: str) -> None:
     results = []
     for mode in ("length", "full_reorder"):
-        caches = manager("incremental")
+        caches = manager("incremental", kind)
         extend(caches.replicate()[0], 7, seed=3)
         assert caches.commit(np.array([5, 6, 7]), mode).mode == mode
         results.append(content(caches.main_cache))
     assert torch.equal(*results)
 
 
+@either_kind
 @pytest.mark.parametrize(
     ("mode", "path", "reason"),
     [
@@ -124,8 +152,10 @@ def test_length_commit_equals_full_reorder_on_a_path_in_the_first_slots() -> Non
         ("fast_reorder", [5, 7, 7], "path does not ascend"),
     ],
 )
-def test_what_a_mode_cannot_do_falls_back_and_says_why(mode: str, path: list[int], reason: str) -> None:
-    caches = manager("incremental")
+def test_what_a_mode_cannot_do_falls_back_and_says_why(
+    mode: str, path: list[int], reason: str, kind: str
+) -> None:
+    caches = manager("incremental", kind)
     branch = caches.replicate()[0]
     extend(branch, 7, seed=3)
     expected = content(branch)[:, :, :, [0, 1, 2, 3, 4, *path]]
@@ -134,18 +164,20 @@ def test_what_a_mode_cannot_do_falls_back_and_says_why(mode: str, path: list[int
     assert torch.equal(content(caches.main_cache), expected)
 
 
-def test_layers_of_different_length_fall_back() -> None:
-    caches = manager("incremental")
+@either_kind
+def test_layers_of_different_length_fall_back(kind: str) -> None:
+    caches = manager("incremental", kind)
     branch = caches.replicate()[0]
     extend(branch, 7, seed=3)
     branch.layers[1].truncate(10)
     assert caches.commit(np.array([5, 6]), "fast_reorder").fallback == "layers differ in length"
 
 
+@either_kind
 @pytest.mark.parametrize("path", [[5, 12], [-1, 5]])
-def test_a_path_outside_the_branch_is_refused_and_changes_nothing(path: list[int]) -> None:
+def test_a_path_outside_the_branch_is_refused_and_changes_nothing(path: list[int], kind: str) -> None:
     """On the device such a gather reads foreign memory without an error."""
-    caches = manager("incremental")
+    caches = manager("incremental", kind)
     extend(caches.replicate()[0], 7, seed=3)
     before = content(caches.main_cache)
     with pytest.raises(ContractError, match="path_indices"):
@@ -165,15 +197,23 @@ def test_an_unknown_replication_is_refused() -> None:
         fused_path(small_pair(4), replication="view")
 
 
+LAYOUTS = pytest.mark.parametrize("kv_layout", ["contiguous", "paged"])
+
+
+def in_layout(kv_layout: str) -> DecodeSettings:
+    return DecodeSettings(tree_nodes=16, depth=3, top_k=4, kv_layout=kv_layout)
+
+
+@LAYOUTS
 @torch.no_grad()
-def test_commit_equivalence_with_sequential_execution() -> None:
+def test_commit_equivalence_with_sequential_execution(kv_layout: str) -> None:
     """The committed cache is that of the teacher fed one token after the other.
 
     Both sides are float32 and differ in the order of sums only; states are of size 1 to 10, where a float32
     ulp is 1e-6 at most, and a wrong row is off by about 1.
     """
     pair = small_pair(5)
-    run = start(fused_path(pair, DecodeSettings(tree_nodes=16, depth=3, top_k=4)), PROMPT)
+    run = start(fused_path(pair, in_layout(kv_layout)), PROMPT)
     for _ in range(6):
         run.step()
     assert any(np.any(np.diff(step.accepted.path_indices) > 1) for step in run.steps), (
@@ -189,8 +229,9 @@ def test_commit_equivalence_with_sequential_execution() -> None:
         torch.testing.assert_close(ours[1], theirs.values[0], rtol=0, atol=5e-5)
 
 
-def test_windows_show_copies_and_lengths() -> None:
-    run = start(fused_path(small_pair(5)), PROMPT)
+@LAYOUTS
+def test_windows_show_copies_and_lengths(kv_layout: str) -> None:
+    run = start(fused_path(small_pair(5), in_layout(kv_layout)), PROMPT)
     windows = run.path.kv_rows, run.path.kv_lengths
     assert windows[1](run.state, "branch") is None
     assert windows[0](run.state, "branch", np.arange(1)) is None
@@ -208,9 +249,10 @@ def test_windows_show_copies_and_lengths() -> None:
     assert windows[0](run.state, "main", np.array([0])).abs().sum() > 0
 
 
-def test_a_snapshot_lives_its_own_life() -> None:
+@LAYOUTS
+def test_a_snapshot_lives_its_own_life(kv_layout: str) -> None:
     """A stage repeated on a copy leaves the original where it was, and gives the same result."""
-    run = start(fused_path(small_pair(5)), PROMPT)
+    run = start(fused_path(small_pair(5), in_layout(kv_layout)), PROMPT)
     run.step()
     stages = run.path.stages
     copied = run.path.snapshot(run.state)

@@ -16,11 +16,13 @@ from workbench.fused.switches import OPERATORS, read_switches
 from workbench.npu import calls
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
+PAGED = DecodeSettings(tree_nodes=16, depth=3, top_k=4, kv_layout="paged")
 OPERATOR_NAMES = {
     "attention": "npu_fused_infer_attention_score",
     "norm": "npu_rms_norm",
     "rotary": "npu_rotary_mul",
     "swiglu": "npu_swiglu",
+    "scatter": "npu_scatter_pa_kv_cache",
 }
 
 
@@ -50,10 +52,10 @@ def test_each_operator_switches_alone(eager: str | None) -> None:
     Logits are of size 10 to 100; the two forms differ in the order of sums only, 5e-4 is some 50 ulp.
     """
     pair = small_pair(5, "qwen3", drafter_qk_norm=True)
-    fused = decode(fused_path(pair), PROMPT, 16)
+    fused = decode(fused_path(pair, PAGED), PROMPT, 16)
     with ExitStack() as stack:
         counts = count_calls(stack)
-        switched = decode(fused_path(pair, eager={eager} if eager else frozenset()), PROMPT, 16)
+        switched = decode(fused_path(pair, PAGED, eager={eager} if eager else frozenset()), PROMPT, 16)
     assert {short for short, count in counts.items() if count} == set(OPERATORS) - {eager}
     assert switched.emitted == fused.emitted
     for ours, theirs in zip(switched.steps, fused.steps, strict=True):
@@ -89,14 +91,14 @@ def test_the_papers_variables(environment: dict[str, str], *, prefill: bool, tre
 def test_all_eager_needs_no_operator() -> None:
     with ExitStack() as stack:
         counts = count_calls(stack)
-        run = decode(fused_path(small_pair(5), eager=frozenset(OPERATORS)), PROMPT, 16)
+        run = decode(fused_path(small_pair(5), PAGED, eager=frozenset(OPERATORS)), PROMPT, 16)
     assert not any(counts.values())
     assert run.emitted == decode(fused_path(small_pair(5)), PROMPT, 16).emitted
 
 
 def test_bad_switches_are_refused() -> None:
     with pytest.raises(
-        UsageError, match="eager operators should be among attention, norm, rotary, swiglu, got gelu"
+        UsageError, match="eager operators should be among attention, norm, rotary, swiglu, scatter, got gelu"
     ):
         read_switches({"gelu"}, {})
     with pytest.raises(UsageError, match="EA_FAST_CACHE_REORDER should be 1 or 0, got 'maybe'"):
@@ -115,7 +117,19 @@ def test_what_the_operators_do_not_take_runs_eager_and_says_so() -> None:
         ({"device": "tpu"}, "device should be one of auto, cpu, cuda, npu, got 'tpu'"),
         ({"dtype": "int8"}, "dtype should be auto, float32, bfloat16, float16, got 'int8'"),
         ({"pad_token_id": 64}, "pad_token_id should be 0 to 63, got 64"),
-        ({"settings": DecodeSettings(kv_layout="paged")}, "kv_layout should be contiguous on this path"),
+        (
+            {"settings": DecodeSettings(kv_layout="ring")},
+            "kv_layout should be contiguous or paged, got 'ring'",
+        ),
+        (
+            {"settings": DecodeSettings(kv_layout="paged", block_size=20)},
+            "block_size should be a multiple of 16 from 16 to 1024, got 20",
+        ),
+        ({"settings": DecodeSettings(kv_layout="paged", block_size=0)}, "block_size should be .* got 0"),
+        (
+            {"settings": DecodeSettings(kv_layout="paged", block_size=1040)},
+            "block_size should be .* got 1040",
+        ),
         ({"settings": DecodeSettings(commit_mode="magic")}, "commit_mode should be one of"),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
+from workbench.fused.cache.pages import Pages
 from workbench.fused.masks import blocked_from_visible, causal_template, causal_visible
 from workbench.npu import calls
 
@@ -21,6 +22,7 @@ class AttentionCall:
     Attributes:
         fused: Call the operator; otherwise plain torch.
         causal: The queries are the last rows of an ordinary sequence; without it a mask decides.
+        pages: Where keys and values lie; None when they come in order.
         given: The mask object of the first layer (later ones get the same); None when it got none.
         num_keys: Key rows of the first layer.
         kernel: How the first layer ran: operator, layout, sparse mode, mask dtype and shape, way in.
@@ -28,6 +30,7 @@ class AttentionCall:
 
     fused: bool
     causal: bool = False
+    pages: Pages | None = None
     given: Tensor | None = field(default=None, repr=False)
     num_keys: int = 0
     kernel: str = ""
@@ -46,9 +49,10 @@ def attend(
 
     Args:
         query: `[1, H, Q, D]`, usually a view of `[1, Q, H, D]` memory.
-        key: `[1, H_kv, KV, D]`, likewise.
+        key: `[1, H_kv, KV, D]`, likewise; with `call.pages` all blocks, `[blocks, block_size, H_kv * D]`.
         value: As key.
-        blocked: bool `[1, 1, Q, KV]`, True is left out; None when `call.causal`, or when all is visible.
+        blocked: bool `[1, 1, Q, KV]`, True is left out; None when `call.causal`, or when all is visible. With
+            `call.pages` it has a column for each row of the table, those without a key left out.
         call: Fused or not, causal or not; learns what ran.
         scale: Factor on the scores; the operator's own default of 1.0 is never right.
 
@@ -56,16 +60,19 @@ def attend(
         `[1, Q, H, D]`.
     """
     if not call.fused:
+        if call.pages is not None:
+            key, value = (call.pages.in_order(blocks, query.shape[3]) for blocks in (key, value))
         return _attend_eager(query, key, value, blocked, call=call, scale=scale)
     if query.shape[2] == 1:
         return _attend_one_row(query, key, value, blocked, call=call, scale=scale)
-    options: dict[str, Any] = {"sparse_mode": 0, "inner_precise": 0}
+    options: dict[str, Any] = {"sparse_mode": 0, "inner_precise": 0, "atten_mask": blocked}
     if call.causal:
-        blocked, options["sparse_mode"] = causal_template(query.device), 3
+        options |= {"sparse_mode": 3, "atten_mask": causal_template(query.device)}
     elif blocked is not None:
         options["inner_precise"] = 2  # pads see nothing: the operator is to return 0 for such rows
-    options["atten_mask"] = blocked
-    call.note(blocked, key.shape[2], OPERATOR, input_layout="BSND", **options)
+    if call.pages is not None:
+        return _launch_paged(query, key, value, call, scale=scale, **options)
+    call.note(options["atten_mask"], key.shape[2], OPERATOR, input_layout="BSND", **options)
     return _launch(query, key, value, scale, **options)
 
 
@@ -73,11 +80,59 @@ def _attend_one_row(
     query: Tensor, key: Tensor, value: Tensor, blocked: Tensor | None, *, call: AttentionCall, scale: float
 ) -> Tensor:
     """One row takes the decoding kernel, which is not to be trusted with a mask: hidden keys are dropped."""
-    call.note(blocked, key.shape[2], OPERATOR, input_layout="BSND", sparse_mode=0)
-    if blocked is not None and bool(blocked.any()):
-        columns = torch.logical_not(blocked[0, 0, 0]).nonzero()[:, 0]
+    pages = call.pages
+    num_keys = key.shape[2] if pages is None else pages.num_keys
+    hidden = None if blocked is None else blocked[0, 0, 0, :num_keys]
+    drops = hidden is not None and bool(hidden.any())
+    if pages is not None:
+        if not drops:
+            return _launch_paged(query, key, value, call, scale=scale, given=blocked, sparse_mode=0)
+        key, value = (pages.in_order(blocks, query.shape[3]) for blocks in (key, value))
+    call.note(blocked, num_keys, OPERATOR, input_layout="BSND", sparse_mode=0)
+    if hidden is not None and drops:
+        columns = torch.logical_not(hidden).nonzero()[:, 0]
         key, value = key.index_select(2, columns), value.index_select(2, columns)
     return _launch(query, key, value, scale, actual_seq_lengths_kv=[key.shape[2]])
+
+
+def _launch_paged(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    call: AttentionCall,
+    *,
+    scale: float,
+    given: Tensor | None = None,
+    **options: Any,
+) -> Tensor:
+    """Call the operator on blocks; the layout is the query's, the form of the cache is found by its rank.
+
+    Args:
+        query: `[1, H, Q, D]`.
+        key: `[blocks, block_size, H_kv * D]`.
+        value: As key.
+        call: Has pages; learns what ran.
+        scale: Factor on the scores.
+        given: What decides who attends to whom where the operator gets no mask.
+        options: Options of the operator.
+    """
+    pages = call.pages
+    assert pages is not None
+    options |= {"block_table": pages.block_table, "block_size": pages.block_size}
+    mask = options.get("atten_mask")
+    call.note(given if mask is None else mask, pages.num_keys, OPERATOR, input_layout="BSND", **options)
+    output, _ = calls.npu_fused_infer_attention_score(
+        query.transpose(1, 2).contiguous(),
+        key,
+        value,
+        num_heads=query.shape[1],
+        num_key_value_heads=key.shape[2] // query.shape[3],
+        scale=scale,
+        input_layout="BSND",
+        actual_seq_lengths_kv=[pages.num_keys],
+        **options,
+    )
+    return output
 
 
 def _launch(query: Tensor, key: Tensor, value: Tensor, scale: float, **options: Any) -> Tensor:
@@ -103,6 +158,8 @@ def _attend_eager(
     if call.causal:
         blocked = blocked_from_visible(causal_visible(num_queries, num_keys, 0, query.device))
     call.note(blocked, num_keys, "eager_attention", atten_mask=blocked)
+    if blocked is not None:
+        blocked = blocked[..., :num_keys]  # a paged mask goes on to the end of the table
     group = query.shape[1] // key.shape[1]
     scores = (query @ key.repeat_interleave(group, dim=1).transpose(2, 3)).float() * scale
     if blocked is not None:

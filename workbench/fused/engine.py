@@ -10,7 +10,11 @@ from torch import Tensor
 from tracing.settings import DecodeSettings
 from tracing.stages import IntArray, StageWatch
 from workbench.fused.attention import AttentionCall
+from workbench.fused.cache.contiguous import ContiguousCache
 from workbench.fused.cache.manager import CacheManager
+from workbench.fused.cache.paged import PagedCache, write_eager, write_fused
+from workbench.fused.cache.pages import BlockTable
+from workbench.fused.cache.rows import RowCache
 from workbench.fused.drafters.eagle3 import Eagle3
 from workbench.fused.state import FusedState
 from workbench.fused.switches import Switches
@@ -44,7 +48,14 @@ class Engine:
 
     def new_caches(self) -> CacheManager:
         """Return empty teacher caches."""
-        return CacheManager(self.teacher.new_cache(), self.replication)
+        return CacheManager(self._new_cache(), self.replication)
+
+    def _new_cache(self) -> RowCache:
+        num_layers = self.teacher.num_layers
+        if self.settings.kv_layout == "contiguous":
+            return ContiguousCache(num_layers)
+        write = write_eager if "scatter" in self.switches.eager else write_fused
+        return PagedCache(num_layers, BlockTable(self.settings.block_size), write, self.device)
 
     def attention_call(self, *, tree: bool = False, causal: bool = False) -> AttentionCall:
         """Return how a forward runs its attention under the switches."""

@@ -7,6 +7,7 @@ from typing import Final
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 TEMPLATE_SIZE: Final = 2048
 """Rows and columns of the compressed causal mask that sparse modes 2 to 4 demand, whatever the lengths."""
@@ -39,6 +40,11 @@ def causal_visible(num_queries: int, num_keys: int, window: int, device: torch.d
     key_positions = torch.arange(num_keys, device=device)
     query_positions = key_positions[num_keys - num_queries :]
     return within_window(query_positions, key_positions, window) & (key_positions <= query_positions[:, None])
+
+
+def padded_to(visible: Tensor, width: int) -> Tensor:
+    """Return bool `[Q, width]`: `visible` and behind it columns without a key, which nobody sees."""
+    return functional.pad(visible, (0, width - visible.shape[1]))
 
 
 def within_window(query_positions: Tensor, key_positions: Tensor, window: int) -> Tensor:

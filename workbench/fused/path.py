@@ -14,6 +14,7 @@ from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath, Stages
 from workbench.fused.accept import accept
+from workbench.fused.cache.pages import BlockTable
 from workbench.fused.commit import commit
 from workbench.fused.draft import draft
 from workbench.fused.drafters.eagle3 import Eagle3
@@ -34,8 +35,13 @@ DTYPES: Final[Mapping[str, torch.dtype]] = {
     "float16": torch.float16,
 }
 COMMIT_MODES: Final = ("fast_reorder", "full_reorder", "length")
+KV_LAYOUTS: Final = ("contiguous", "paged")
 _HEAD_DIM_STEP: Final = 16
 """The fused attention operator takes head dims in multiples of this (BSND, more than one query row)."""
+BLOCK_SIZES: Final = range(16, 1024 + 1, 16)
+"""Tokens per block that the operator takes at head dims 64 and 128."""
+_OTHER_BLOCK_SIZES: Final = range(128, 512 + 1, 128)
+"""The same at every other head dim, by the stricter of the pages."""
 
 
 def make_path(
@@ -70,7 +76,7 @@ def make_path(
     place = choose_device(device)
     number = choose_dtype(dtype, place)
     asked = read_switches(eager, os.environ if environment is None else environment)
-    switches = fit_switches(asked, pair, place, number)
+    switches = fit_blocks(fit_switches(asked, pair, place, number), pair, settings)
     operators = Operators(switches.eager)
     engine = Engine(
         teacher=Teacher(
@@ -102,8 +108,8 @@ def make_path(
         kv_rows=kv_rows,
         kv_lengths=kv_lengths,
         snapshot=snapshot,
-        lacks=frozenset({"slots"}),
-        info=_info(engine, number),
+        lacks=frozenset({"slots"}) if settings.kv_layout == "contiguous" else frozenset(),
+        info={**_info(engine, number), **_capacity(pair, settings)},
     )
 
 
@@ -157,10 +163,24 @@ def fit_switches(asked: Switches, pair: ModelPair, device: torch.device, dtype: 
     return fitted
 
 
+def fit_blocks(asked: Switches, pair: ModelPair, settings: DecodeSettings) -> Switches:
+    """Make attention eager where the operator does not take blocks of this size at the teacher's head dim."""
+    head_dim, block_size = pair.teacher.head_dim, settings.block_size
+    if settings.kv_layout != "paged" or head_dim in {64, 128} or block_size in _OTHER_BLOCK_SIZES:
+        return asked
+    reason = f"attention is eager: blocks of {block_size} need head dim 64 or 128, not {head_dim}"
+    return asked.with_eager({"attention"}, reason)
+
+
 def _check(pair: ModelPair, settings: DecodeSettings, pad_token_id: int) -> None:
     vocab_size, draft_vocab_size = pair.teacher.vocab_size, len(pair.target_from_draft)
-    if settings.kv_layout != "contiguous":
-        raise UsageError(f"kv_layout should be contiguous on this path, got {settings.kv_layout!r}")
+    if settings.kv_layout not in KV_LAYOUTS:
+        raise UsageError(f"kv_layout should be {' or '.join(KV_LAYOUTS)}, got {settings.kv_layout!r}")
+    if settings.kv_layout == "paged" and settings.block_size not in BLOCK_SIZES:
+        raise UsageError(
+            f"block_size should be a multiple of {BLOCK_SIZES.step} from {BLOCK_SIZES.start} to "
+            f"{BLOCK_SIZES[-1]}, got {settings.block_size}"
+        )
     if settings.commit_mode not in COMMIT_MODES:
         raise UsageError(
             f"commit_mode should be one of {', '.join(COMMIT_MODES)}, got {settings.commit_mode!r}"
@@ -171,6 +191,20 @@ def _check(pair: ModelPair, settings: DecodeSettings, pad_token_id: int) -> None
         )
     if not 0 <= pad_token_id < vocab_size:
         raise UsageError(f"pad_token_id should be 0 to {vocab_size - 1}, got {pad_token_id}")
+
+
+def _capacity(pair: ModelPair, settings: DecodeSettings) -> Mapping[str, Any]:
+    """Say how many slots a paged cache can ever have; a contiguous one has none and grows as it must."""
+    if settings.kv_layout == "contiguous":
+        return {"kv_layout": settings.kv_layout}
+    most = BlockTable(settings.block_size)
+    most.reserve(pair.teacher.max_position_embeddings + settings.tree_nodes)
+    return {
+        "kv_layout": settings.kv_layout,
+        "block_size": settings.block_size,
+        "num_slots": most.num_slots,
+        "kv_capacity": most.num_slots,
+    }
 
 
 def _info(engine: Engine, dtype: torch.dtype) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from tracing.errors import UsageError
 from tracing.stages import IntArray, Prefilled
 from workbench.fused.cache.contiguous import ContiguousCache
 from workbench.fused.engine import Engine
-from workbench.fused.masks import blocked_from_visible, causal_visible
+from workbench.fused.masks import blocked_from_visible, causal_visible, padded_to
 from workbench.fused.state import FusedState, NewRows
 
 
@@ -28,14 +28,17 @@ def prefill(engine: Engine, state: FusedState, prompt_token_ids: Sequence[int]) 
     state.drafter_cache = ContiguousCache(1)
     num_rows, window = len(prompt), engine.teacher.window
     in_window = window == 0 or num_rows <= window
+    cache = state.caches.main_cache
     rows = engine.teacher.forward(
         engine.to_device(prompt),
         torch.arange(num_rows, device=engine.device),
-        state.caches.main_cache,
+        cache,
         engine.attention_call(causal=in_window),
         blocked=None
         if in_window
-        else blocked_from_visible(causal_visible(num_rows, num_rows, window, engine.device)),
+        else blocked_from_visible(
+            padded_to(causal_visible(num_rows, num_rows, window, engine.device), cache.mask_width(num_rows))
+        ),
         last_only=True,
     )
     root = rows.logits[-1].argmax()

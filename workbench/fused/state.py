@@ -11,6 +11,7 @@ from torch import Tensor
 from tracing.stages import IntArray, NullWatch, StageWatch
 from workbench.fused.cache.contiguous import ContiguousCache
 from workbench.fused.cache.manager import CacheManager
+from workbench.fused.cache.rows import RowCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def kv_lengths(state: FusedState, cache: str) -> tuple[int, ...] | None:
     return None if found is None else found.lengths
 
 
-def _cache(state: FusedState, name: str) -> ContiguousCache | None:
+def _cache(state: FusedState, name: str) -> RowCache | None:
     if name == "branch":
         return state.caches.branch_caches[0] if state.caches.branch_caches else None
     return {"main": state.caches.main_cache, "drafter": state.drafter_cache}.get(name)

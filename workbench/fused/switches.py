@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from tracing.errors import UsageError
 
-OPERATORS: Final = ("attention", "norm", "rotary", "swiglu")
-"""What can be switched to eager, each alone."""
+OPERATORS: Final = ("attention", "norm", "rotary", "swiglu", "scatter")
+"""What can be switched to eager, each alone; `scatter` writes rows into a paged cache."""
 
 VARIABLES: Final = (
     "PANGU_DISABLE_NPU_FUSED",

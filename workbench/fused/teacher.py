@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from tracing.errors import CheckpointError
 from tracing.models import TeacherConfig
 from workbench.fused.attention import AttentionCall
-from workbench.fused.cache.contiguous import ContiguousCache
+from workbench.fused.cache.pages import Pages
+from workbench.fused.cache.rows import RowCache
 from workbench.fused.operators import Operators
 from workbench.fused.teacher_config import build_config, build_empty_model
 from workbench.fused.teacher_modules import ATTENTION, install
@@ -58,18 +59,15 @@ class Teacher:
         self._tapped: dict[int, Tensor] = {}
         self._tap(aux_layers)
 
-    def new_cache(self) -> ContiguousCache:
-        """Return an empty cache for this model."""
-        return ContiguousCache(self.num_layers)
-
     def forward(
         self,
         token_ids: Tensor,
         position_ids: Tensor,
-        cache: ContiguousCache,
+        cache: RowCache,
         call: AttentionCall,
         *,
         blocked: Tensor | None = None,
+        slots: Tensor | None = None,
         last_only: bool = False,
     ) -> TeacherRows:
         """Run R rows; their keys and values are appended to `cache`.
@@ -79,9 +77,12 @@ class Teacher:
             position_ids: Rotary positions, int64 `[R]`.
             cache: Extended in place.
             call: How attention runs; learns what it was given.
-            blocked: bool `[1, 1, R, L + R]`, True is left out; None with `call.causal`.
+            blocked: bool `[1, 1, R, width]`, True is left out, `cache.mask_width(R)` wide; None with
+                `call.causal`.
+            slots: Where a paged cache is written, int64 `[R]`; its own next slots when None.
             last_only: Logits of the last row only.
         """
+        call.pages = _pages(cache, len(token_ids), slots)
         output: Any = self._model(
             input_ids=token_ids[None],
             position_ids=position_ids[None],
@@ -111,6 +112,12 @@ class Teacher:
             self._tapped[layer] = arguments[0]
 
         return keep
+
+
+def _pages(cache: RowCache, num_rows: int, slots: Tensor | None) -> Pages | None:
+    """Return how this forward reaches a paged cache, None for an unpaged one."""
+    pages = cache.pages(num_rows)
+    return pages if pages is None or slots is None else replace(pages, slots=slots)
 
 
 def _load(

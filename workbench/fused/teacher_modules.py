@@ -61,6 +61,8 @@ class TreeAttention(nn.Module):
         position_embeddings: tuple[Tensor, Tensor],
         attention_mask: Tensor | None = None,
         past_key_values: Cache | None = None,
+        *,
+        attention_call: AttentionCall,
         **options: Any,
     ) -> tuple[Tensor, None]:
         """Return attention output `[1, S, hidden]`; keys and values are appended to the cache."""
@@ -71,10 +73,17 @@ class TreeAttention(nn.Module):
         value = self.v_proj(hidden_states).view(heads)
         keys, values = key.transpose(1, 2), value.transpose(1, 2)
         if past_key_values is not None:
-            keys, values = past_key_values.update(keys, values, self.layer_idx)
+            keys, values = past_key_values.update(keys, values, self.layer_idx, attention_call.pages)
         run = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]  # noqa: SLF001  # the library's own switch
         output, _ = run(
-            self, query.transpose(1, 2), keys, values, attention_mask, scaling=self.scaling, **options
+            self,
+            query.transpose(1, 2),
+            keys,
+            values,
+            attention_mask,
+            scaling=self.scaling,
+            attention_call=attention_call,
+            **options,
         )
         return self.o_proj(output.flatten(2)), None
 

@@ -29,6 +29,7 @@ def tensorize(engine: Engine, state: FusedState, drafted: Drafted) -> Tensorized
     token_ids[:num_nodes] = drafted.token_ids
     logprobs = np.zeros(num_rows, dtype=np.float32)
     logprobs[:num_nodes] = drafted.logprobs
+    cache_positions = committed_len + np.arange(num_rows)
     max_depth = max(engine.settings.depth + 1, int(depths.max()))
     return Tensorized(
         token_ids=token_ids,
@@ -37,8 +38,9 @@ def tensorize(engine: Engine, state: FusedState, drafted: Drafted) -> Tensorized
         valid=valid,
         logprobs=logprobs,
         position_ids=committed_len + depths,
-        cache_positions=committed_len + np.arange(num_rows),
+        cache_positions=cache_positions,
         visible=visible_from_ancestors(ancestor_table(parents, max_depth), valid),
+        slots=state.caches.slots(cache_positions),
     )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from tracing.stages import Tensorized, Verified
 from workbench.fused.attention import AttentionCall
 from workbench.fused.engine import Engine
-from workbench.fused.masks import blocked_from_visible, within_window
+from workbench.fused.masks import blocked_from_visible, padded_to, within_window
 from workbench.fused.state import FusedState
 
 
@@ -24,19 +24,21 @@ def verify(engine: Engine, state: FusedState, tree: Tensorized) -> Verified:
     state.watch.about_to_run("verify", _columns(tree, committed_len))
     branch = state.caches.replicate()[0]
     call = engine.attention_call(tree=True)
+    visible = padded_to(packed_visible(engine, tree, committed_len), branch.mask_width(len(tree.token_ids)))
     rows = engine.teacher.forward(
         engine.to_device(tree.token_ids),
         engine.to_device(tree.position_ids),
         branch,
         call,
-        blocked=blocked_from_visible(packed_visible(engine, tree, committed_len)),
+        blocked=blocked_from_visible(visible),
+        slots=None if tree.slots is None else engine.to_device(tree.slots),
     )
-    visible = read_back(call, len(tree.token_ids)).cpu().numpy()
+    received = read_back(call, len(tree.token_ids)).cpu().numpy()
     tree_end = committed_len + len(tree.token_ids)
     return Verified(
-        visible=visible[:, committed_len:tree_end],
-        prefix_visible=visible[:, :committed_len].sum(axis=1, dtype=np.int64),
-        other_visible=visible[:, tree_end:].sum(axis=1, dtype=np.int64),
+        visible=received[:, committed_len:tree_end],
+        prefix_visible=received[:, :committed_len].sum(axis=1, dtype=np.int64),
+        other_visible=received[:, tree_end:].sum(axis=1, dtype=np.int64),
         logits=rows.logits,
         target_token_ids=rows.logits.argmax(dim=-1).cpu().numpy(),
         features=rows.features,
@@ -67,7 +69,9 @@ def read_back(call: AttentionCall, num_rows: int) -> Tensor:
 
 
 def _columns(tree: Tensorized, committed_len: int) -> dict[str, object]:
+    slots = {} if tree.slots is None else {"slots": tree.slots}
     return {
+        **slots,
         "committed_len": committed_len,
         "token_ids": tree.token_ids,
         "parents": tree.parents,

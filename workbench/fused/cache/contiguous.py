@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, Self
 
-import numpy as np
 import torch
 from torch import Tensor
-from transformers.cache_utils import Cache, CacheLayerMixin
 
-from tracing.stages import IntArray
+from workbench.fused.cache.rows import RowCache, RowLayer
 
 _SPARE_ROWS = 256
 
 
-class ContiguousLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
+class ContiguousLayer(RowLayer):  # type: ignore[no-untyped-call]  # the library's hook for subclasses
     """Keys and values of one layer in one growing buffer `[2, capacity, H_kv, D]`.
 
     In memory a row is `[H_kv, D]`, so that any leading part of the cache is contiguous in the operator's BSND
     layout. `keys` and `values` show the rows in use in the library's form `[1, H_kv, length, D]`, as views.
     """
 
-    is_sliding = False
-    is_compileable = False
-
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self._buffer: Tensor | None = None
-        self._length = 0
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:  # noqa: ARG002  # API
         """Take dtype, device and head shape from the first states `[1, H_kv, S, D]`."""
@@ -65,30 +59,16 @@ class ContiguousLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
             raise ValueError("rows of an empty cache layer")
         return self._buffer[:, : self._length][:, start:stop]
 
+    def select(self, index: Tensor) -> Tensor:
+        """Copy rows `[2, R, H_kv, D]` by position, int64 `[R]`."""
+        return self.rows(0, self._length).index_select(1, index)
+
     def truncate(self, length: int) -> None:
         """Keep the first `length` rows; what lies behind them is dead."""
         self._length = length
         if self._buffer is not None:
             used = self._buffer[:, :length].transpose(1, 2)
             self.keys, self.values = used[:1], used[1:]
-
-    def get_seq_length(self) -> int:
-        """Return the number of rows in use."""
-        return self._length
-
-    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
-        """Return KV length after `query_length` more rows, and the offset of the first row."""
-        return self._length + int(query_length), 0
-
-    def get_max_length(self) -> int:
-        """Return -1: no limit."""
-        return -1
-
-    get_max_cache_shape = get_max_length  # its name in earlier releases of transformers 5
-
-    def reset(self) -> None:
-        """Forget all rows."""
-        self.truncate(0)
 
     def _reserve(self, length: int, row: Tensor) -> Tensor:
         """Return a buffer for at least `length` rows shaped like `row[0]`, rows in use kept."""
@@ -105,30 +85,12 @@ class ContiguousLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         return grown
 
 
-class ContiguousCache(Cache):
+class ContiguousCache(RowCache):
     """A cache of contiguous layers, empty at first."""
 
     def __init__(self, num_layers: int) -> None:
         super().__init__(layers=[ContiguousLayer() for _ in range(num_layers)])
 
-    @property
-    def rows_by_layer(self) -> list[ContiguousLayer]:
-        """The layers, by their own type."""
-        return cast("list[ContiguousLayer]", self.layers)
-
-    @property
-    def lengths(self) -> tuple[int, ...]:
-        """Rows in use of each layer."""
-        return tuple(layer.get_seq_length() for layer in self.rows_by_layer)
-
-    def truncate(self, length: int) -> None:
-        """Keep the first `length` rows of every layer."""
-        for layer in self.rows_by_layer:
-            layer.truncate(length)
-
-    def gather(self, positions: IntArray) -> list[Tensor]:
-        """Copy rows at `positions` `[R]` of each layer, `[2, R, H_kv, D]`."""
-        on_host = torch.from_numpy(np.ascontiguousarray(positions))
-        rows = [layer.rows(0, layer.get_seq_length()) for layer in self.rows_by_layer]
-        index = on_host.to(rows[0].device)
-        return [of_layer.index_select(1, index) for of_layer in rows]
+    def sibling(self) -> Self:
+        """Return an empty cache with as many layers."""
+        return type(self)(len(self.layers))

@@ -14,8 +14,8 @@ import torch
 
 from tracing.errors import UsageError
 from tracing.stages import IntArray
-from workbench.fused.cache.contiguous import ContiguousCache
 from workbench.fused.cache.reorder import append_path, append_slice, gather_all, why_not_fast, why_not_length
+from workbench.fused.cache.rows import RowCache
 
 REPLICATION: Final = ("incremental", "deepcopy")
 """`deepcopy` copies the whole prefix each step; `incremental` only rows that a branch of its own lacks."""
@@ -47,9 +47,9 @@ class CacheManager:
         num_shared: Leading rows in which every branch is known to equal main.
     """
 
-    main_cache: ContiguousCache
+    main_cache: RowCache
     replication: str = "incremental"
-    branch_caches: list[ContiguousCache] = field(default_factory=list)
+    branch_caches: list[RowCache] = field(default_factory=list)
     num_shared: int = 0
 
     def __post_init__(self) -> None:
@@ -61,7 +61,11 @@ class CacheManager:
         """Rows of the committed cache."""
         return int(self.main_cache.get_seq_length())
 
-    def replicate(self, num_branches: int = 1) -> list[ContiguousCache]:
+    def slots(self, positions: IntArray) -> IntArray | None:
+        """Return the slot of each cache position `[R]`, in main and branches alike; None if unpaged."""
+        return self.main_cache.slots(positions)
+
+    def replicate(self, num_branches: int = 1) -> list[RowCache]:
         """Return branches that equal main and share no memory with it or each other."""
         if self.replication == "deepcopy":
             with torch.inference_mode(mode=False):
@@ -69,13 +73,13 @@ class CacheManager:
             return self.branch_caches
         if len(self.branch_caches) != num_branches:
             self.num_shared = 0
-            self.branch_caches = [ContiguousCache(len(self.main_cache)) for _ in range(num_branches)]
+            self.branch_caches = [self.main_cache.sibling() for _ in range(num_branches)]
         for branch in self.branch_caches:
             self._catch_up(branch)
         self.num_shared = self.committed_len
         return self.branch_caches
 
-    def _catch_up(self, branch: ContiguousCache) -> None:
+    def _catch_up(self, branch: RowCache) -> None:
         """Drop the branch's tree rows and copy the rows that main has committed since."""
         for source, target in zip(self.main_cache.rows_by_layer, branch.rows_by_layer, strict=True):
             target.truncate(self.num_shared)
@@ -107,7 +111,7 @@ class CacheManager:
         return CommitOutcome(mode, None, prefix_kept=True)
 
     def _why_not(
-        self, taken: ContiguousCache, path_indices: IntArray, mode: str, *, fast_allowed: bool
+        self, taken: RowCache, path_indices: IntArray, mode: str, *, fast_allowed: bool
     ) -> str | None:
         if mode == "length":
             return why_not_length(self.main_cache, taken, path_indices)

@@ -9,10 +9,10 @@ import numpy as np
 
 from tracing.errors import ContractError
 from tracing.stages import IntArray
-from workbench.fused.cache.contiguous import ContiguousCache
+from workbench.fused.cache.rows import RowCache
 
 
-def why_not_length(main: ContiguousCache, branch: ContiguousCache, path_indices: IntArray) -> str | None:
+def why_not_length(main: RowCache, branch: RowCache, path_indices: IntArray) -> str | None:
     """The length commit adopts the first rows behind the prefix, so the path has to occupy them."""
     committed_len = main.get_seq_length()
     if not np.array_equal(path_indices, np.arange(committed_len, committed_len + len(path_indices))):
@@ -20,7 +20,7 @@ def why_not_length(main: ContiguousCache, branch: ContiguousCache, path_indices:
     return _why_not_appendable(main, branch, path_indices)
 
 
-def why_not_fast(main: ContiguousCache, branch: ContiguousCache, path_indices: IntArray) -> str | None:
+def why_not_fast(main: RowCache, branch: RowCache, path_indices: IntArray) -> str | None:
     """The fast reorder keeps the prefix as one slice, so the path has to begin right behind it and ascend."""
     if len(path_indices) == 0 or path_indices[0] != main.get_seq_length():
         return "path does not begin at the root's slot"
@@ -29,7 +29,7 @@ def why_not_fast(main: ContiguousCache, branch: ContiguousCache, path_indices: I
     return _why_not_appendable(main, branch, path_indices)
 
 
-def _why_not_appendable(main: ContiguousCache, branch: ContiguousCache, path_indices: IntArray) -> str | None:
+def _why_not_appendable(main: RowCache, branch: RowCache, path_indices: IntArray) -> str | None:
     if len(set(main.lengths)) > 1 or len(set(branch.lengths)) > 1:
         return "layers differ in length"
     if path_indices.max(initial=0) >= branch.get_seq_length():
@@ -37,20 +37,20 @@ def _why_not_appendable(main: ContiguousCache, branch: ContiguousCache, path_ind
     return None
 
 
-def append_slice(main: ContiguousCache, branch: ContiguousCache, num_rows: int) -> None:
+def append_slice(main: RowCache, branch: RowCache, num_rows: int) -> None:
     """Length commit: append the first `num_rows` rows behind the prefix."""
     for kept, taken in zip(main.rows_by_layer, branch.rows_by_layer, strict=True):
         start = kept.get_seq_length()
         kept.append_rows(taken.rows(start, start + num_rows))
 
 
-def append_path(main: ContiguousCache, branch: ContiguousCache, path_indices: IntArray) -> None:
+def append_path(main: RowCache, branch: RowCache, path_indices: IntArray) -> None:
     """Fast reorder: the prefix stays where it is, only the rows of the path are gathered."""
     for kept, rows in zip(main.rows_by_layer, branch.gather(path_indices), strict=True):
         kept.append_rows(rows)
 
 
-def gather_all(main: ContiguousCache, branch: ContiguousCache, path_indices: IntArray) -> bool:
+def gather_all(main: RowCache, branch: RowCache, path_indices: IntArray) -> bool:
     """Full reorder: rebuild the committed cache from the branch, prefix and path in one gather.
 
     Returns:

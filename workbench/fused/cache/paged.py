@@ -1,0 +1,162 @@
+"""A cache layer of the transformers Cache API whose rows lie in blocks, found through a block table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tracing.stages import IntArray
+from workbench.fused.cache.pages import BlockTable, Pages
+from workbench.fused.cache.rows import RowCache, RowLayer
+from workbench.npu import calls
+
+WriteRows = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
+"""Takes keys and values `[R, H_kv, D]`, both caches `[blocks, block_size, H_kv, D]`, and slots `[R]`."""
+
+
+def write_fused(key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slots: Tensor) -> None:
+    """Write rows at their slots through the operator; an ND cache has to be said, NZ is its default."""
+    calls.npu_scatter_pa_kv_cache(key, value, key_cache, value_cache, slots, cache_mode="Norm")
+
+
+def write_eager(key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slots: Tensor) -> None:
+    """Write rows at their slots with plain indexing."""
+    key_cache.view(-1, *key.shape[1:])[slots] = key
+    value_cache.view(-1, *value.shape[1:])[slots] = value
+
+
+class PagedLayer(RowLayer):  # type: ignore[no-untyped-call]  # the library's hook for subclasses
+    """Keys and values of one layer in one growing pool `[2, blocks, block_size, H_kv, D]`.
+
+    The writing operator sees `[blocks, block_size, H_kv, D]`, attention the same memory as
+    `[blocks, block_size, H_kv * D]`; a fourth axis would mean heads before block there. The library's `keys`
+    and `values` stay None: no view can show rows in order.
+    """
+
+    def __init__(self, table: BlockTable, write: WriteRows) -> None:
+        super().__init__()
+        self._table = table
+        self._write = write
+        self._pool: Tensor | None = None
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:  # noqa: ARG002  # API
+        """Take dtype, device and head shape from the first states `[1, H_kv, S, D]`."""
+        self._reserve(key_states.shape[2], key_states.transpose(1, 2)[0])
+
+    def update(
+        self,
+        key_states: Tensor,
+        value_states: Tensor,
+        pages: Pages | None = None,
+        *_: Any,
+        **__: Any,
+    ) -> tuple[Tensor, Tensor]:
+        """Write states `[1, H_kv, S, D]` where `pages` says; return both as attention takes them.
+
+        Returns:
+            Two `[blocks, block_size, H_kv * D]`, all blocks.
+        """
+        key, value = (states[0].transpose(0, 1).contiguous() for states in (key_states, value_states))
+        pool = self._append(key, value, None if pages is None else pages.slots)
+        return pool[0].flatten(2), pool[1].flatten(2)
+
+    def append_rows(self, rows: Tensor) -> None:
+        """Append rows `[2, R, H_kv, D]`, keys then values."""
+        if rows.shape[1]:
+            self._append(rows[0].contiguous(), rows[1].contiguous(), None)
+
+    def rows(self, start: int, stop: int) -> Tensor:
+        """Copy rows start..stop-1 in logical order, `[2, R, H_kv, D]`.
+
+        Raises:
+            ValueError: The layer holds nothing yet.
+        """
+        if self._pool is None:
+            raise ValueError("rows of an empty cache layer")
+        positions = np.arange(start, min(stop, self._length))
+        return self.select(torch.from_numpy(self._table.slots(positions)).to(self._pool.device))
+
+    def select(self, index: Tensor) -> Tensor:
+        """Copy rows `[2, R, H_kv, D]` by slot, int64 `[R]`.
+
+        Raises:
+            ValueError: The layer holds nothing yet.
+        """
+        if self._pool is None:
+            raise ValueError("rows of an empty cache layer")
+        return self._pool.flatten(1, 2).index_select(1, index)
+
+    def truncate(self, length: int) -> None:
+        """Keep the first `length` rows; what lies behind them is dead."""
+        self._length = length
+
+    def _append(self, key: Tensor, value: Tensor, slots: Tensor | None) -> Tensor:
+        """Write `[R, H_kv, D]` behind the rows in use, at their own slots unless others are given."""
+        stop = self._length + key.shape[0]
+        pool = self._reserve(stop, key)
+        if slots is None:
+            slots = torch.from_numpy(self._table.slots(np.arange(self._length, stop))).to(key.device)
+        self._write(key, value, pool[0], pool[1], slots)
+        self._length = stop
+        return pool
+
+    def _reserve(self, length: int, row: Tensor) -> Tensor:
+        """Return a pool with the table's blocks, at least `length` rows of them, written ones kept."""
+        self._table.reserve(length)
+        num_blocks, size = len(self._table.block_ids), self._table.block_size
+        if self._pool is not None and self._pool.shape[1] >= num_blocks:
+            return self._pool
+        # An ordinary tensor, not an inference tensor: whoever debugs a cache may write into it.
+        with torch.inference_mode(mode=False):
+            grown = torch.zeros((2, num_blocks, size, *row.shape[1:]), dtype=row.dtype, device=row.device)
+            if self._pool is not None:
+                grown[:, : self._pool.shape[1]] = self._pool
+        self._pool, self.dtype, self.device, self.is_initialized = grown, row.dtype, row.device, True
+        return grown
+
+
+class PagedCache(RowCache):
+    """A cache of paged layers, empty at first; siblings have pools of their own and share one block table.
+
+    Attributes:
+        table: The block table of the sequence.
+    """
+
+    def __init__(self, num_layers: int, table: BlockTable, write: WriteRows, device: torch.device) -> None:
+        super().__init__(layers=[PagedLayer(table, write) for _ in range(num_layers)])
+        self.table = table
+        self._write = write
+        self._device = device
+
+    def sibling(self) -> Self:
+        """Return an empty cache with a pool of its own, in which every position has the same slot."""
+        return type(self)(len(self.layers), self.table, self._write, self._device)
+
+    def pages(self, num_rows: int) -> Pages:
+        """Return the table and the slots of the next `num_rows` rows; the table has blocks for them."""
+        start = int(self.get_seq_length())
+        slots = self.slots(np.arange(start, start + num_rows))
+        return Pages(
+            block_table=self.table.on_device(self._device),
+            block_size=self.table.block_size,
+            slots=torch.from_numpy(slots).to(self._device),
+            num_keys=start + num_rows,
+        )
+
+    def slots(self, positions: IntArray) -> IntArray:
+        """Return the physical slot of each logical position `[R]`; the table grows as far as needed."""
+        self.table.reserve(int(positions.max(initial=-1)) + 1)
+        return self.table.slots(positions)
+
+    def mask_width(self, num_rows: int) -> int:
+        """Return table width times block size, which the operator demands of a paged mask."""
+        self.table.reserve(int(self.get_seq_length()) + num_rows)
+        return self.table.num_slots
+
+    def places(self, positions: IntArray) -> IntArray:
+        """Return the slots of rows `positions` `[R]`."""
+        return self.table.slots(positions)
