@@ -56,6 +56,17 @@ def test_aux_ids_mean_what_their_layout_says(llama_dir: Path, tmp_path: Path) ->
     assert status(from_outputs, "drafter.aux_layers") == "ok"
 
 
+def test_a_shallow_teacher_gets_the_formula_and_a_warning(tmp_path: Path) -> None:
+    """Six layers: 2, 3, 3. The official formula repeats a tap, which is said and not refused."""
+    synthetic.hf_teacher(tmp_path / "teacher", num_hidden_layers=6)
+    loaded = load_pair(tmp_path / "teacher", synthetic.official(tmp_path / "draft"))
+    assert loaded.pair.drafter.aux_layers == (2, 3, 3)
+    assert status(loaded, "drafter.aux_layers") == "warning"
+    synthetic.hf_teacher(tmp_path / "flat", num_hidden_layers=2)
+    with pytest.raises(CheckpointError, match="do not fit a teacher of 2 layers"):
+        load_pair(tmp_path / "flat", tmp_path / "draft")
+
+
 @pytest.mark.parametrize(
     ("ids", "sentence"),
     [

@@ -19,6 +19,7 @@ from reference.path import make_path
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
 from tracing.stages import DraftLevel, NullWatch
+from workbench.checkpoints.layouts import default_aux_layers
 
 SHAPE = TeacherShape(
     vocab_size=60, hidden_size=16, num_layers=8, num_heads=4, num_kv_heads=2, intermediate_size=24,
@@ -157,3 +158,11 @@ def test_held_out_files_are_the_same_for_everybody() -> None:
     held = [name for name in names if SourceFile(name, "").is_held_out]
     assert len(held) == pytest.approx(10, abs=9)
     assert held == [name for name in names if SourceFile(name, "other text").is_held_out]
+
+
+def test_the_taps_of_training_are_those_of_the_official_layout() -> None:
+    """The exported layout cannot write taps down, so both sides must agree on them."""
+    for num_layers in (8, 16, 34):
+        shape = TeacherShape(num_layers=num_layers)
+        assert shape.aux_layers == default_aux_layers(num_layers)
+    assert TeacherShape().aux_layers == (2, 8, 13)

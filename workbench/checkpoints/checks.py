@@ -97,11 +97,12 @@ def finite(role: str, weights: Mapping[str, torch.Tensor]) -> Check:
 def aux_layers(config: DrafterConfig, num_teacher_layers: int) -> Check:
     """Recompute low, middle and high tap from the teacher's depth alone."""
     expected = (2, num_teacher_layers // 2, num_teacher_layers - 3)
+    distinct = len(set(config.aux_layers)) == len(config.aux_layers)
     return judged(
         "drafter.aux_layers",
-        good=config.aux_layers == expected,
+        good=config.aux_layers == expected and distinct,
         sentence=f"features enter layers {list(config.aux_layers)}; the usual ones for "
-        f"{num_teacher_layers} layers are {list(expected)}",
+        f"{num_teacher_layers} layers are {list(expected)}; all different: {distinct}",
         otherwise="warning",
     )
 

@@ -59,7 +59,10 @@ def checked_aux(written: object, *, shift: int, convention: str, num_teacher_lay
         ids = _three_ids(written)
         entering = (ids[0] + shift, ids[1] + shift, ids[2] + shift)
     low, mid, high = entering
-    if not 0 <= low < mid < high <= num_teacher_layers:
+    in_range = min(entering) >= 0 and max(entering) <= num_teacher_layers
+    # written ids must increase; the default formula repeats layers in a teacher of fewer than seven, and
+    # the load report warns of that
+    if not in_range or (ids is not None and not low < mid < high):
         raise CheckpointError(
             f"aux layers {list(ids or entering)} ({convention}) do not fit a teacher of "
             f"{num_teacher_layers} layers: entering {list(entering)} must increase within "
