@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from invariants.rule import BoolArray, IntArray
+from invariants.screens.flat import Flat, Ragged, any_entry, table
 from tracing.errors import UsageError
 
 MAX_GROUP: Final = 512
@@ -66,40 +66,6 @@ SCALARS: Final = (
 
 COLUMNS: Final = (*PER_NODE, *PER_NODE_AND, *FREE, *SCALARS)
 """All columns that screens read; a struct column comes as one column per field."""
-
-
-@dataclass(frozen=True, slots=True)
-class Flat:
-    """One column of S steps.
-
-    Attributes:
-        values: All entries of all steps, `[total]`; for a scalar column one per step, `[S]`. Text as objects.
-        offsets: Where each step's entries begin and the last one's end, `[S + 1]`; None for a scalar column.
-        null: True where the step has no value, `[S]`; None when every step has one.
-        missing: True where an entry is null, `[total]`; None when none is.
-    """
-
-    values: NDArray[Any]
-    offsets: NDArray[Any] | None = None
-    null: BoolArray | None = None
-    missing: BoolArray | None = None
-
-    @property
-    def num_steps(self) -> int:
-        """S."""
-        return len(self.values) if self.offsets is None else len(self.offsets) - 1
-
-    @property
-    def lengths(self) -> IntArray:
-        """Entries per step, `[S]`."""
-        if self.offsets is None:
-            raise UsageError("a scalar column has no lengths; screens expect values and offsets here")
-        return np.diff(self.offsets).astype(np.int64)
-
-    @property
-    def present(self) -> BoolArray:
-        """True where the step has a value, `[S]`."""
-        return np.ones(self.num_steps, dtype=np.bool_) if self.null is None else ~self.null
 
 
 class Batch:
@@ -240,60 +206,19 @@ class Group:
             return column.values[rows]
         if name in FREE and name != "beam_flat_ids":
             return Ragged.cut(column, rows)
-        table = _table(column.values, column.offsets, rows)
+        cells = table(column.values, column.offsets, rows)
         if name in PER_NODE_AND:
             num_nodes = int(self._batch.columns["parents"].lengths[rows[0]])
-            return table.reshape(len(rows), num_nodes, -1)
-        return table
+            return cells.reshape(len(rows), num_nodes, -1)
+        return cells
 
     def absent_entries(self, name: str) -> BoolArray | None:
         """Return where entries of a table column are null, in the shape of the column; None when none is."""
         column = self._batch.columns[name]
         if column.missing is None or column.offsets is None:
             return None
-        table: BoolArray = _table(column.missing, column.offsets, self.rows)
-        return table.reshape(self[name].shape)
-
-
-@dataclass(frozen=True, slots=True)
-class Ragged:
-    """A list column of G steps, entry after entry.
-
-    Attributes:
-        values: `[total]`.
-        owner: Place in the group of each entry's step, `[total]`.
-        place: Place of each entry in its list, `[total]`.
-        lengths: Entries per step, `[G]`.
-        starts: Where each step's entries begin in `values`, `[G]`.
-    """
-
-    values: NDArray[Any]
-    owner: IntArray
-    place: IntArray
-    lengths: IntArray
-    starts: IntArray
-
-    @classmethod
-    def cut(cls, column: Flat, rows: IntArray) -> Ragged:
-        """Take the entries of some steps out of a column."""
-        assert column.offsets is not None
-        begins = column.offsets[rows].astype(np.int64)
-        lengths = column.offsets[rows + 1].astype(np.int64) - begins
-        starts = np.cumsum(lengths) - lengths
-        owner = np.repeat(np.arange(len(rows)), lengths)
-        place = np.arange(len(owner)) - starts[owner]
-        return cls(column.values[begins[owner] + place], owner, place, lengths, starts)
-
-    def any_step(self, bad: BoolArray) -> BoolArray:
-        """Return which steps own a bad entry, `[G]`."""
-        return np.bincount(self.owner, weights=bad, minlength=len(self.lengths)) > 0
-
-    def last(self, empty: int) -> NDArray[Any]:
-        """Return each step's last entry, `[G]`; `empty` where there is none."""
-        found = np.full(len(self.lengths), empty, dtype=np.int64)
-        full = self.lengths > 0
-        found[full] = self.values[(self.starts + self.lengths - 1)[full]]
-        return found
+        absent: BoolArray = table(column.missing, column.offsets, self.rows)
+        return absent.reshape(self[name].shape)
 
 
 def numbered(form: IntArray) -> IntArray:
@@ -306,23 +231,15 @@ def numbered(form: IntArray) -> IntArray:
     return group_of
 
 
-def any_entry(bad: BoolArray, offsets: NDArray[Any] | None, num_steps: int) -> BoolArray:
-    """Return which steps have a bad entry, `[S]`."""
-    if offsets is None:
-        return bad[:num_steps]
-    total = np.concatenate([[0], np.cumsum(bad)])
-    flagged: BoolArray = total[offsets[1:]] > total[offsets[:-1]]
-    return flagged
-
-
-def _table(values: NDArray[Any], offsets: NDArray[Any], rows: IntArray) -> NDArray[Any]:
-    """Return entries of steps that have equally many, `[G, width]`; a view when they are neighbours."""
-    start = int(offsets[rows[0]])
-    width = int(offsets[rows[0] + 1]) - start
-    if rows[-1] - rows[0] + 1 == len(rows):
-        return values[start : start + width * len(rows)].reshape(len(rows), width)
-    first, last = int(offsets[0]), int(offsets[-1])
-    if last - first == width * (len(offsets) - 1) and (np.diff(offsets) == width).all():
-        entries: NDArray[Any] = values[first:last].reshape(-1, width)[rows]
-        return entries
-    return np.stack([values[begin : begin + width] for begin in offsets[rows].tolist()])
+__all__ = [
+    "COLUMNS",
+    "FREE",
+    "PER_NODE",
+    "PER_NODE_AND",
+    "SCALARS",
+    "Batch",
+    "Flat",
+    "Group",
+    "Ragged",
+    "numbered",
+]
