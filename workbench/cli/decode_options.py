@@ -33,7 +33,7 @@ _DECODE = (
         "--eager",
         metavar="OPERATORS",
         default="",
-        help="Fused operators to run eagerly: attention,norm,rotary,swiglu or all.",
+        help="Fused operators to run eagerly: attention,norm,rotary,swiglu,scatter or all.",
     ),
     click.option(
         "--npu-way",
@@ -80,6 +80,20 @@ _DECODE = (
         default=_DEFAULTS.commit_mode,
         show_default=True,
     ),
+    click.option(
+        "--kv-layout",
+        type=click.Choice(["contiguous", "paged"]),
+        default=_DEFAULTS.kv_layout,
+        show_default=True,
+        help="The teacher's cache: rows behind each other, or in blocks found through a table.",
+    ),
+    click.option(
+        "--block-size",
+        type=click.IntRange(min=1),
+        default=_DEFAULTS.block_size,
+        show_default=True,
+        help="Tokens per block of the paged layout.",
+    ),
 )
 
 
@@ -99,7 +113,7 @@ def format_option(function: Function) -> Function:
     return decorate(function)  # type: ignore[no-any-return]
 
 
-OPERATORS = ("attention", "norm", "rotary", "swiglu")
+OPERATORS = ("attention", "norm", "rotary", "swiglu", "scatter")
 
 
 def eager_operators(text: str) -> frozenset[str]:
@@ -119,5 +133,5 @@ def eager_operators(text: str) -> frozenset[str]:
 
 def settings_from(options: dict[str, Any]) -> DecodeSettings:
     """Read the decoding settings from a command's options."""
-    names = ("tree_nodes", "depth", "top_k", "max_new_tokens", "commit_mode")
+    names = ("tree_nodes", "depth", "top_k", "max_new_tokens", "commit_mode", "kv_layout", "block_size")
     return DecodeSettings(**{name: options[name] for name in names})

@@ -187,6 +187,8 @@ def _context(session: Session, request: DiffRequest) -> RunContext:
         vocab_size=pair.teacher.vocab_size,
         eos_token_ids=pair.eos_token_ids,
         max_positions=pair.teacher.max_position_embeddings,
+        kv_capacity=session.path.info.get("kv_capacity"),
+        num_slots=session.path.info.get("num_slots"),
     )
 
 
