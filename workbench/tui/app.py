@@ -50,7 +50,7 @@ class ViewApp(App[None]):
         for binding in type(screen).BINDINGS:
             if isinstance(binding, Binding):
                 run = partial(self.run_action, binding.action, default_namespace=screen)
-                yield SystemCommand(binding.description, f"key {shown_key(binding)}", run)
+                yield SystemCommand(binding.tooltip or binding.description, f"key {shown_key(binding)}", run)
         yield from super().get_system_commands(screen)
 
     def _open(self, folder: Path | None) -> None:

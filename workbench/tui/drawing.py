@@ -1,9 +1,9 @@
-"""What the reading thread does: read a step, draw its panels, read stretches of the time line, search, count."""
+"""What the reading thread does: read a step, draw its panels, read the time line, search, count."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from textual.message import Message
 
@@ -44,7 +44,7 @@ class Look:
 
     swapped: bool = False
     one_side: bool = False
-    options: ViewOptions = ViewOptions()
+    options: ViewOptions = field(default_factory=ViewOptions)
 
     def applied(self, step: StepView) -> StepView:
         """Return the step as it is looked at."""
@@ -94,11 +94,19 @@ class Drawing:
 
     def move(self, row: int, unit: str, direction: int) -> None:
         """Look where a move leads."""
-        self.near.submit("move", lambda: self._post(RowFound(self.view.moved(row, unit, direction))))
+
+        def job() -> None:
+            self._post(RowFound(self.view.moved(row, unit, direction)))
+
+        self.near.submit("move", job)
 
     def locate(self, moment: Moment, panel: str = "", target: Target | None = None) -> None:
         """Look where a moment stands."""
-        self.near.submit("move", lambda: self._post(RowFound(self.view.row_of(moment), panel, target)))
+
+        def job() -> None:
+            self._post(RowFound(self.view.row_of(moment), panel, target))
+
+        self.near.submit("move", job)
 
     def refresh(self) -> None:
         """Look whether more was written."""

@@ -12,22 +12,25 @@ from textual.binding import Binding
 from workbench.view.panels import PANELS
 
 
-def _key(keys: str, action: str, text: str, *, show: bool = False, label: str | None = None) -> Binding:
-    return Binding(keys, action, text, show=show, key_display=label, id=f"run.{action}", tooltip=text)
+def _key(keys: str, action: str, text: str, short: str = "", *, label: str | None = None) -> Binding:
+    """Return a binding; one with a short name stands in the footer, the long text in help and palette."""
+    return Binding(
+        keys, action, short or text, show=bool(short), key_display=label, id=f"run.{action}", tooltip=text
+    )
 
 
 MOVES: Final = (
-    _key("right_curly_bracket", "finding(1)", "Next finding", show=True, label="}"),
+    _key("right_curly_bracket", "finding(1)", "Next finding", "finding", label="}"),
     _key("left_curly_bracket", "finding(-1)", "Previous finding", label="{"),
-    _key("exclamation_mark", "first_finding", "First divergence", show=True, label="!"),
-    _key("right_square_bracket", "move('step', 1)", "Next step", show=True, label="]"),
+    _key("exclamation_mark", "first_finding", "First divergence", "first", label="!"),
+    _key("right_square_bracket", "move('step', 1)", "Next step", "step", label="]"),
     _key("left_square_bracket", "move('step', -1)", "Previous step", label="["),
     _key("right_parenthesis", "move('turn', 1)", "Next turn", label=")"),
     _key("left_parenthesis", "move('turn', -1)", "Previous turn", label="("),
     _key("greater_than_sign", "move('prompt', 1)", "Next prompt", label=">"),
     _key("less_than_sign", "move('prompt', -1)", "Previous prompt", label="<"),
-    _key("colon,ctrl+g", "go_to", "Go to a moment", label=":"),
-    _key("slash", "find", "Find a token, node N, pos N, slot N, id N, or a rule", show=True, label="/"),
+    _key("colon,ctrl+g", "go_to", "Go to a moment", "go to", label=":"),
+    _key("slash", "find", "Find a token, node N, pos N, slot N, id N, or a rule", "find", label="/"),
     _key("n", "find_again(1)", "Find the next"),
     _key("N", "find_again(-1)", "Find the one before"),
     _key("backspace,H", "back", "Back"),
@@ -47,14 +50,14 @@ PANEL_KEYS: Final = tuple(
 SWITCHES: Final = (
     _key("x", "swap", "Swap the sides"),
     _key("v", "one_side", "One side or both"),
-    _key("d", "differences", "Differences only", show=True),
+    _key("d", "differences", "Differences only", "differences"),
     _key("z", "zoom", "Make the panel large, or small again"),
     _key("y", "copy_moment", "Copy the moment"),
     _key("Y", "copy_value", "Copy the value under the cursor"),
     _key("F", "follow_run", "Follow the run that is being written, or pause"),
     _key("T", "theme", "Light or dark"),
-    _key("question_mark,f1", "help", "Keys", show=True, label="?"),
-    _key("q", "quit_view", "Leave", show=True),
+    _key("question_mark,f1", "help", "Keys", "keys", label="?"),
+    _key("q", "quit_view", "Leave", "quit"),
 )
 
 RUN_KEYS: Final = (*MOVES, *PANEL_KEYS, *SWITCHES)

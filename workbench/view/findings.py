@@ -73,6 +73,7 @@ def rule_lines(rule_id: str, width: int) -> list[Line]:
 
 def _detail(finding: Finding, width: int) -> list[Line]:
     facts = [
+        ("what", finding.message),
         ("verdict", f"{finding.verdict}, guilty {finding.guilty}"),
         ("column", finding.column),
         ("fused", finding.fused),

@@ -107,7 +107,7 @@ def _expected(step: StepView, shape: tuple[int, ...]) -> tuple[Grid | None, str,
         broken = tuple(
             node for node in range(len(known)) if valid[node] and path_to_root(node, known) is None
         )
-        return ancestor_or_self(known, valid), f"the ancestors by {side.label}'s parents", broken
+        return ancestor_or_self(known, valid), f"{side.label}'s own parents", broken
     other = step.right.grid("visible") if step.right is not None else None
     if step.right is not None and other is not None and other.shape == shape:
         return np.ma.filled(other, False).astype(np.bool_), f"{step.right.label}'s grid", ()

@@ -68,7 +68,7 @@ def _entry(folder: Path) -> RunEntry:
     except TraceError:
         return RunEntry(folder, "damaged", None, None, modified)
     paths = manifest.get("paths")
-    first = next(iter(paths.values()), {}) if isinstance(paths, dict) else {}
+    first: Any = next(iter(paths.values()), None) if isinstance(paths, dict) else None
     status = safe_text(str(manifest.get("status", "")))
     return RunEntry(
         folder, status, _count(first, "rows"), _count(manifest.get("findings"), "num_findings"), modified

@@ -28,6 +28,8 @@ COLUMNS: Final = (
     *(f"{stage}_ns" for stage in STAGES),
 )
 BAR: Final = 6
+WITH_TIME: Final = 32
+"""Cells from which on the time is shown."""
 _MARKS: Final = frozenset({"", "refused", "part", "eos", "length"})
 _LETTERS: Final = {
     "near_tie": "~",
@@ -87,8 +89,8 @@ def timeline_rows(table: pa.Table, counts: FindingCounts) -> list[TimelineRow]:
     ]
 
 
-def timeline_line(row: TimelineRow, most_accepted: int) -> Line:
-    """Return a step as one line of 30 cells: place, bar, acceptance, verdict, findings, time."""
+def timeline_line(row: TimelineRow, most_accepted: int, width: int = 40) -> Line:
+    """Return a step as one line: place, bar, acceptance, verdict, findings, mark, and time where it fits."""
     place = ":".join(str(part) for part in row.key)
     filled = round(BAR * (row.num_accepted or 0) / max(1, most_accepted))
     accepted = "-" if row.num_accepted is None else str(row.num_accepted)
@@ -106,11 +108,11 @@ def timeline_line(row: TimelineRow, most_accepted: int) -> Line:
     time = "" if row.nanoseconds is None else duration(row.nanoseconds)
     return (
         Span(f"{place:<10}", "plain"),
-        Span("▮" * filled + "·" * (BAR - filled), "accent"),
+        Span("▮" * min(filled, BAR) + "·" * (BAR - filled), "accent"),
         Span(f"{accepted:>3} ", "plain"),
         Span(f"{letter}{found:<3}", role),
-        Span(f" {time:>7}", "dim"),
-        Span(f" {row.mark}" if row.mark else "", "warn"),
+        Span(f" {time:>7}" if width >= WITH_TIME else "", "dim"),
+        Span(f" {row.mark}" if row.mark and width >= WITH_TIME else "", "warn"),
     )
 
 

@@ -35,6 +35,7 @@ class TreeNode:
         accepted: It lies on the accepted path (the root does where anything was accepted or emitted).
         stray: Its parents do not lead to the root.
         found: A finding of this step names it.
+        remark: What does not fit its parent or its place, empty where all does.
         differences: Column, this side's value and the other's, where the two sides differ.
     """
 
@@ -49,6 +50,7 @@ class TreeNode:
     accepted: bool
     stray: bool
     found: bool
+    remark: str = ""
     differences: tuple[tuple[str, Any, Any], ...] = ()
 
 
@@ -95,6 +97,7 @@ def tree_panel(step: StepView) -> TreePanel:
             accepted=node in accepted,
             stray=node not in reached,
             found=node in found,
+            remark=_remark(node, parents, values, side.committed_len),
             differences=_differences(side, step.right, node),
         )
         for node, branch in drawn
@@ -156,6 +159,21 @@ def _child_with(choice: int | None, children: Sequence[int], values: dict[str, A
     return next((child for child in children if _at(values["token_ids"], child) == choice), None)
 
 
+def _remark(node: int, parents: Sequence[int | None], values: dict[str, Any], length: int | None) -> str:
+    """Hold a node's depth against its parent's and its position against L + depth."""
+    depth, position, parent = (
+        _at(values["depths"], node),
+        _at(values["position_ids"], node),
+        _at(parents, node),
+    )
+    above = _at(values["depths"], parent) if parent is not None and parent >= 0 and node else None
+    if depth is not None and above is not None and depth != above + 1:
+        return f"depth {depth}, its parent's is {above}"
+    if None not in (depth, position, length) and position != length + depth:
+        return f"position {position}, expected {length + depth} (L + depth)"
+    return ""
+
+
 def _differences(side: Side, other: Side | None, node: int) -> tuple[tuple[str, Any, Any], ...]:
     if other is None:
         return ()
@@ -169,7 +187,7 @@ def _label(node: TreeNode, tokens: Tokens) -> str:
 
 def _node_line(node: TreeNode, tokens: Tokens, width: int) -> Line:
     target = NodeTarget(node.node)
-    wrong = node.found or node.stray
+    wrong = node.found or node.stray or bool(node.remark)
     mark = "!" if wrong else "≠" if node.differences else " "
     role: Role = "good" if node.accepted else "plain"
     logprob = "" if node.logprob is None else f"{node.logprob:7.2f}"
@@ -182,8 +200,8 @@ def _node_line(node: TreeNode, tokens: Tokens, width: int) -> Line:
     if node.choice is not None:
         spans.append(Span(f"  → {tokens.text(node.choice)}", "plain"))
         spans.append(Span("" if node.child is None else f" = {node.child}", "good"))
-    if node.stray:
-        spans.append(Span("  not under the root", "bad"))
+    if node.remark or node.stray:
+        spans.append(Span(f"  {node.remark or 'not under the root'}", "bad"))
     return tuple(spans)
 
 

@@ -61,12 +61,12 @@ def _shape_note(step: StepView) -> list[Line]:
 
 def _summary(panel: GridPanel, step: StepView) -> list[Line]:
     wrong = panel.wrong_cells()
-    against = f"held against {panel.expected_from}" if panel.expected_from else "nothing to hold it against"
+    against = f"against {panel.expected_from}" if panel.expected_from else "nothing to hold it against"
     lines: list[Line] = []
     if not wrong:
         lines.append(
             (
-                Span("every cell is as it should be; " if panel.expected_from else "", "good"),
+                Span("all cells as they should be; " if panel.expected_from else "", "good"),
                 Span(against, "dim"),
             )
         )
@@ -92,25 +92,41 @@ def _pattern(panel: GridPanel) -> str:
     off_diagonal = ~np.eye(len(codes), dtype=np.bool_)
     wrong = codes >= LEAKED
     if wrong.any() and bool((codes[wrong] == TRANSPOSED).all()) and int(wrong.sum()) > 2:
-        return ", all mirrored: the block is transposed"
+        return ", all mirrored: transposed"
     if wrong[off_diagonal].size and bool(wrong.all()):
-        return ": every cell is the opposite of what it should be"
+        return ": polarity inverted"
     return ""
 
 
 def _wrong_cells(panel: GridPanel) -> list[Line]:
     cells = panel.wrong_cells()
+    named = cells[: MAX_NAMED if not _pattern(panel) else 2]
     lines: list[Line] = [
         (
             Span(f"  {GLYPHS[panel.codes[query, key]]} ", "bad"),
-            Span(f"query {query}, key {key}", "bad", CellTarget(query, key)),
-            Span(f"  {MEANINGS[panel.codes[query, key]]}", "plain"),
+            Span(_sentence(panel, query, key), "bad", CellTarget(query, key)),
         )
-        for query, key in cells[:MAX_NAMED]
+        for query, key in named
     ]
-    if len(cells) > MAX_NAMED:
-        lines.append(note(f"  and {len(cells) - MAX_NAMED} more"))
+    if len(cells) > len(named):
+        lines.append(note(f"  and {len(cells) - len(named)} more"))
     return lines
+
+
+def _sentence(panel: GridPanel, query: int, key: int) -> str:
+    """Say what is wrong with one cell."""
+    code = int(panel.codes[query, key])
+    if code == LEAKED:
+        return f"node {query} sees node {key}, {'a pad' if key in panel.pads else 'no ancestor of it'}"
+    if code == MISSING:
+        return (
+            f"node {query} does not see its ancestor {key}"
+            if query != key
+            else f"node {query} does not see itself"
+        )
+    if code == TRANSPOSED:
+        return f"nodes {query} and {key}: visible the wrong way round"
+    return f"query {query}, key {key}: {MEANINGS[code]}"
 
 
 def _key_numbers(panel: GridPanel) -> list[Line]:

@@ -76,7 +76,7 @@ def shown_key(binding: Binding) -> str:
 
 
 def _key_line(binding: Binding) -> Line:
-    return (Span(f"  {shown_key(binding):<24}", "accent"), Span(binding.description))
+    return (Span(f"  {shown_key(binding):<24}", "accent"), Span(binding.tooltip or binding.description))
 
 
 def _sign_line(sign: str, meaning: str) -> Line:

@@ -58,6 +58,7 @@ class RunScreen(RunActions):
         """Lay out status, time line, panels and footer."""
         yield Static(id="status", markup=False)
         yield Static(id="problem", markup=False)
+        yield Static(id="finding", markup=False)
         with Horizontal(id="body"):
             yield TimelineView(id="timeline")
             with Container(id="panels"):
@@ -78,7 +79,7 @@ class RunScreen(RunActions):
             self.go_to(self.view.num_rows - 1, remember=False)
         self.draw()
         if self.live:
-            self.set_interval(FOLLOW_SECONDS, lambda: self.drawing.refresh())
+            self.set_interval(FOLLOW_SECONDS, self.drawing.refresh)
 
     def on_unmount(self) -> None:
         """Stop reading."""
@@ -89,7 +90,7 @@ class RunScreen(RunActions):
         wide, tall = event.size.width >= WIDE, event.size.height >= TALL
         self.num_slots = 4 if wide and tall else 2 if wide else 1
         self.set_class(event.size.width < 100, "narrow")
-        self.arrange()
+        self.place_panels()
 
     @on(TimelineView.BlocksWanted)
     def _read_blocks(self, message: TimelineView.BlocksWanted) -> None:

@@ -114,7 +114,7 @@ class RunActions(Screen[None]):
         slot = self.active_slot
         return Place(self.row, slot.panel_wanted, slot.target)
 
-    def arrange(self) -> None:
+    def place_panels(self) -> None:
         """Show the places that there is room for."""
         zoomed = self.has_class("zoomed")
         shown = [self.active_slot] if zoomed else self.shown_slots
@@ -130,6 +130,8 @@ class RunActions(Screen[None]):
         if not self.is_mounted:
             return
         names = [slot.panel_wanted for slot in self.shown_slots]
+        width = max(40, self.active_slot.size.width - 2)
+        self.look = replace(self.look, options=replace(self.look.options, width=width))
         if "distance" in names:
             self.drawing.count_distances()
         self.drawing.step(self.row, names, self.look)
@@ -140,6 +142,8 @@ class RunActions(Screen[None]):
         """Show a row, and in it a panel with something selected."""
         if remember:
             self.history.leave(self.here)
+        if row != self.row and not isinstance(target, FindingTarget):
+            self.found_number = None
         self.row = max(0, row)
         self.timeline.put(self.row)
         if panel:
@@ -155,7 +159,7 @@ class RunActions(Screen[None]):
         self._active = self.shown_slots.index(slot)
         slot.focus()
         if self.has_class("zoomed"):
-            self.arrange()
+            self.place_panels()
         return slot
 
     def settle_target(self) -> None:
@@ -185,7 +189,6 @@ class RunActions(Screen[None]):
         self.found_number = number
         target = FindingTarget(finding.moment, finding.column, number)
         self.drawing.locate(finding.moment, panel_for(finding.column), target)
-        self.notify(safe_text(f"{finding.rule} {finding.message}")[:300], timeout=6, markup=False)
 
     def follow_target(self, target: Target) -> None:
         """Go where a value leads: a finding to its cell, a node to its slot, a slot to who wrote it."""
@@ -229,6 +232,16 @@ class RunActions(Screen[None]):
         parts += ["differences only"] if self.look.options.differences_only else []
         parts += ["following" if self.following else "paused"] if self.live else []
         self.query_one("#status", Static).update("  ".join(parts))
+        self._say_finding()
+
+    def _say_finding(self) -> None:
+        """Write the finding that was gone to under the status."""
+        number = self.found_number
+        line = self.query_one("#finding", Static)
+        line.set_class(number is not None, "said")
+        if number is not None:
+            finding = self.view.findings[number]
+            line.update(safe_text(f"! {number + 1}: {finding.rule} {finding.message}"))
 
     def action_move(self, unit: str, direction: int) -> None:
         """Move by a step, turn or prompt."""
@@ -310,7 +323,7 @@ class RunActions(Screen[None]):
         """Make the active panel as large as the screen, or small again."""
         slot = self.active_slot
         self.toggle_class("zoomed")
-        self.arrange()
+        self.place_panels()
         slot.focus()
 
     def action_copy_moment(self) -> None:
@@ -345,7 +358,7 @@ class RunActions(Screen[None]):
         """Show the keys of what has the focus."""
         focused = self.focused
         title = focused.panel if isinstance(focused, PanelView) else "timeline"
-        own = [each for each in _bindings_of(focused)]
+        own = _bindings_of(focused)
         self.app.push_screen(HelpScreen(title, own, RUN_KEYS))
 
     def action_quit_view(self) -> None:

@@ -57,7 +57,7 @@ class LineView(ScrollView, can_focus=True):
         """Return one line."""
         raise NotImplementedError
 
-    def is_linked(self, number: int, line: Line) -> bool:
+    def is_linked(self, _line: Line) -> bool:
         """Say whether a line shows what is selected elsewhere."""
         return False
 
@@ -91,7 +91,7 @@ class LineView(ScrollView, can_focus=True):
         if number >= self.num_lines:
             return Strip.blank(width, base)
         line = self.content_line(number)
-        linked = self.is_linked(number, line)
+        linked = self.is_linked(line)
         strip = Strip([Segment(span.text, self._style(span.role, base)) for span in line])
         if linked:
             strip = strip.apply_style(self.get_component_rich_style("line--linked", partial=True))
@@ -141,7 +141,7 @@ class LineView(ScrollView, can_focus=True):
         if offset is not None:
             self.clicked(offset.y + self.scroll_offset.y, offset.x + self.scroll_offset.x, event.chain)
 
-    def clicked(self, number: int, cell: int, times: int) -> None:
+    def clicked(self, number: int, _cell: int, _times: int) -> None:
         """Handle a click on a line."""
         if number < self.num_lines:
             self.move_cursor(number)

@@ -10,7 +10,7 @@ from textual.geometry import Region
 from workbench.tui.messages import TargetFollowed, TargetSelected
 from workbench.tui.widgets.line_view import LineView
 from workbench.view.lines import Line, Lines, line_text, targets_of
-from workbench.view.targets import Target, node_of
+from workbench.view.targets import CellTarget, Target, node_of
 from workbench.view.width import cell_width
 
 SAMPLE = 400
@@ -76,7 +76,7 @@ class PanelView(LineView):
         if number is None:
             return False
         for start, _, each in targets_of(self._lines[number]):
-            if each == target or (each is not None and node_of(each) == node_of(target)):
+            if each == target or node_of(each) == node_of(target):
                 self._cell = start
                 if each == target:
                     break
@@ -88,7 +88,7 @@ class PanelView(LineView):
         """Return one line."""
         return self._lines[number]
 
-    def is_linked(self, number: int, line: Line) -> bool:
+    def is_linked(self, line: Line) -> bool:
         """Say whether a line is about the node that is selected elsewhere."""
         node = node_of(self.linked)
         return node is not None and any(node_of(each) == node for _, _, each in targets_of(line))
@@ -156,14 +156,16 @@ class PanelView(LineView):
         )
 
     def _line_with(self, target: Target | None) -> int | None:
-        """Return the first line with a thing, else the first that is about the same node."""
+        """Return the line with a thing, else the first that is about the same node."""
         if target is None:
             return None
-        node, near = node_of(target), None
+        node, near, exact = node_of(target), None, None
         for number, line in enumerate(self._lines):
             for _, _, each in targets_of(line):
-                if each == target:
+                if each == target and not isinstance(target, CellTarget):
                     return number
+                if each == target:
+                    exact = number  # the list of wrong cells names it first; the grid comes after
                 if near is None and node is not None and node_of(each) == node:
                     near = number
-        return near
+        return near if exact is None else exact

@@ -15,7 +15,6 @@ from workbench.view.timeline import TimelineRow, timeline_line
 
 BLOCK: Final = 64
 MAX_BLOCKS: Final = 64
-WIDTH: Final = 34
 
 
 class TimelineView(LineView):
@@ -52,7 +51,7 @@ class TimelineView(LineView):
         self._num_rows, self._scale = num_rows, scale
         self._blocks.clear()
         self._asked = ()
-        self.resize_content(WIDTH)
+        self.resize_content(1)  # never wider than the window
         self.refresh()
 
     def take(self, start: int, rows: list[TimelineRow]) -> None:
@@ -75,7 +74,7 @@ class TimelineView(LineView):
         if rows is None or number % BLOCK >= len(rows):
             self._ask()
             return note(f"… {number}")
-        return timeline_line(rows[number % BLOCK], self._scale)
+        return timeline_line(rows[number % BLOCK], self._scale, self.size.width)
 
     def cursor_moved(self) -> None:
         """Tell the screen which step is wanted."""
