@@ -1,0 +1,108 @@
+"""`specwb replay RUN`: judge what was recorded again, from the trace alone or with the models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tracing.reader import Run, open_run
+from workbench.cli.decode_options import format_option
+from workbench.cli.replay_part import parse_part
+from workbench.cli.replay_summary import facts_of, patient_of, summary_of
+from workbench.judge.align import align
+from workbench.judge.recorded.again import Again, Judge, Part, judge_again, judge_recorded, recorded_findings
+from workbench.judge.recorded.check import check_run
+from workbench.judge.recorded.context import read_context
+from workbench.judge.recorded.standing import Standing
+from workbench.report.text import render_text
+
+if TYPE_CHECKING:
+    from workbench.cli.replay_models import Replayed
+
+
+@click.command(name="replay")
+@click.argument("run")
+@click.option("--step", "step", metavar="MOMENT|A:B", help="One step, as 0:1:12, or steps A:B of each turn.")
+@click.option("--path", "path_name", metavar="NAME", help="Path to judge; default fused, else the first.")
+@click.option("--model", metavar="DIR", help="Teacher: judge with the models. `shipped` is the shipped pair.")
+@click.option("--draft", metavar="DIR", help="EAGLE-3 drafter; without it drafts are not judged.")
+@click.option(
+    "--reference", type=click.Choice(["masked", "cached", "replay"]), default="masked", show_default=True
+)
+@click.option("--reference-device", default="cpu", show_default=True)
+@click.option("--trust-remote-code", is_flag=True)
+@click.option("--continue", "go_on", is_flag=True, help="Decode on from the step of --step, in lockstep.")
+@click.option("--out", metavar="FOLDER", help="Folder of the continued run; default RUN-continued.")
+@click.option("--tie-gap", type=float, help="Without models: what a different choice may cost in logits.")
+@click.option("--logit-gap", type=float, help="Without models: how far recorded logits may differ.")
+@click.option(
+    "--allowance-factor",
+    type=float,
+    default=1.0,
+    show_default=True,
+    help="Without models: recorded numeric findings stand beyond so many times their allowance.",
+)
+@format_option
+def command(run: str, **options: Any) -> int:
+    """Judge a recorded run again: the trace alone, or with models the reference on its inputs.
+
+    Exit codes: 0 all held, 1 findings, 2 usage or a damaged trace, 3 models missing, 4 inconclusive.
+    """
+    opened = open_run(run)
+    part = parse_part(options["step"])
+    if options["go_on"]:
+        from workbench.cli.replay_models import continue_run
+
+        return continue_run(opened, part, options)
+    models = None
+    if options["model"] or options["draft"]:
+        from workbench.cli.replay_models import with_models
+
+        models = with_models(opened, patient_of(opened, options["path_name"]), options)
+    return _report(opened, part, models, options)
+
+
+def _report(run: Run, part: Part, models: Replayed | None, options: dict[str, Any]) -> int:
+    checked = check_run(run.folder, max_per_rule=None)
+    judge = models.judge if models else judge_recorded(options["tie_gap"], options["logit_gap"])
+    again = _again(run, part, judge, options, known=list(checked.findings), fresh=models is not None)
+    summary = summary_of(run, checked, again, models.facts if models else {"models": "not used"})
+    if options["output_format"] == "json":
+        click.echo(json.dumps(summary.as_json(), allow_nan=False))
+    else:
+        for problem in checked.problems:
+            click.echo(f"trace       {problem}", err=True)
+        for line in models.lines if models else ():
+            click.echo(line, err=True)
+        click.echo(render_text(summary), nl=False)
+    return summary.exit_code
+
+
+def _again(
+    run: Run, part: Part, judge: Judge, options: dict[str, Any], *, known: list[Any], fresh: bool
+) -> Again:
+    patient = patient_of(run, options["path_name"])
+    paired = run.manifest.get("lockstep") != "free"
+    if not fresh:
+        known = [*known, *recorded_findings(run, options["allowance_factor"])]
+    if not paired and len(run.path_names) > 1:
+        other = next(name for name in run.path_names if name != patient)
+        known = [*known, *align(run.path(patient).batches(), run.path(other).batches()).findings()]
+    return judge_again(
+        run,
+        patient=patient,
+        facts=facts_of(run, patient),
+        standing=Standing(read_context(run.manifest).max_new_tokens),
+        judge=judge,
+        known=known,
+        part=part,
+        paired=paired,
+    )
+
+
+def default_out(run: Path) -> Path:
+    """Return the folder of a continued run when none is named."""
+    return run.with_name(f"{run.resolve().name}-continued")

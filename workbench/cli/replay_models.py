@@ -1,0 +1,177 @@
+"""Replay with models: load them, say whether they are those of the recording, judge, or decode on."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tracing.errors import TraceError, UsageError
+from tracing.reader import Run
+from workbench.cli.replay_summary import facts_of, patient_of, settings_of
+from workbench.judge.recorded.again import Judge, Part
+from workbench.judge.recorded.context import read_context
+from workbench.judge.recorded.standing import Standing
+from workbench.report.text import render_text
+
+SHIPPED = "shipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A judge with models, and what must be said of them.
+
+    Attributes:
+        judge: Judges one recorded step.
+        facts: Plain data: whether models and versions are those of the recording.
+        lines: The same for a person.
+    """
+
+    judge: Judge
+    facts: Mapping[str, Any]
+    lines: tuple[str, ...]
+
+
+def with_models(run: Run, patient: str, options: Mapping[str, Any]) -> Replayed:
+    """Load models and return the judge that asks the reference.
+
+    Raises:
+        SpecwbError: Anything that the user can mend: checkpoint, device, extra.
+    """
+    from workbench.npu.bootstrap import bootstrap
+
+    bootstrap("auto")
+    from workbench.lockstep.referee import Referee
+    from workbench.lockstep.replay import ModelJudge
+
+    loaded, has_drafter = _load(options)
+    referee = Referee(
+        loaded.pair,
+        settings_of(run),
+        patient_dtype=facts_of(run, patient).dtype,
+        rung=options["reference"],
+        device=options["reference_device"],
+    )
+    facts = {"models": matches(run, loaded.digests.as_json(), has_drafter), "versions": versions(run)}
+    judge = ModelJudge(referee, loaded.pair.eos_token_ids, has_drafter)
+    return Replayed(judge, facts, tuple(_lines(facts)))
+
+
+def _load(options: Mapping[str, Any]) -> tuple[Any, bool]:
+    """Load the pair; a teacher alone is completed by nothing, its drafts are not judged."""
+    from workbench.checkpoints.load import load_pair
+    from workbench.checkpoints.shipped import shipped_pair_dirs
+
+    model, draft = options["model"], options["draft"]
+    if SHIPPED in {model, draft}:
+        teacher_dir, draft_dir = shipped_pair_dirs()
+        model, draft = (
+            teacher_dir if model in {SHIPPED, None} else model,
+            draft_dir if draft in {SHIPPED, None} else draft,
+        )
+    if model is None:
+        raise UsageError("--draft needs its teacher; give --model DIR too")
+    if draft is None:
+        from workbench.lockstep.replay_teacher import load_teacher_alone
+
+        return load_teacher_alone(model, trust_remote_code=options["trust_remote_code"]), False
+    return load_pair(model, draft, trust_remote_code=options["trust_remote_code"]), True
+
+
+def matches(run: Run, digests: Mapping[str, Any], has_drafter: bool) -> dict[str, Any]:
+    """Compare digests with the manifest's: `True`, `False`, or `None` where one side does not say."""
+    models = run.manifest.get("models") or {}
+    recorded = models.get("digests") or {}
+    names = ("teacher_weights", "drafter_weights") if has_drafter else ("teacher_weights",)
+    return {name: None if recorded.get(name) is None else recorded[name] == digests[name] for name in names}
+
+
+def versions(run: Run) -> dict[str, dict[str, Any]]:
+    """Return what was recorded and what runs now, for every version that the manifest names."""
+    from tracing.manifest import fresh_manifest
+
+    now = {**fresh_manifest({})["versions"], "python": platform.python_version()}
+    recorded = run.manifest.get("versions") or {}
+    return {name: {"recorded": recorded[name], "now": now.get(name)} for name in recorded}
+
+
+def _lines(facts: Mapping[str, Any]) -> list[str]:
+    words = {True: "those of the recording", False: "NOT those of the recording", None: "not known"}
+    lines = [f"models      {name}: {words[same]}" for name, same in facts["models"].items()]
+    for name, pair in facts["versions"].items():
+        if pair["recorded"] != pair["now"]:
+            lines.append(
+                f"versions    {name} {pair['recorded']} when recorded, {pair['now'] or 'absent'} now"
+            )
+    return lines
+
+
+def continue_run(run: Run, part: Part, options: Mapping[str, Any]) -> int:
+    """Decode on from a recorded step in lockstep, as a run of its own.
+
+    Raises:
+        UsageError: No step is named, or the trace does not hold the tokens before it.
+    """
+    if part.only is None:
+        raise UsageError("--continue needs the step to go on from, e.g. --step 0:0:12")
+    committed, root, remaining = _stand_at(run, patient_of(run, options["path_name"]), part)
+    from workbench.cli.replay import default_out
+    from workbench.npu.bootstrap import bootstrap
+
+    way_in = bootstrap("auto")
+    from workbench.lockstep.replay_continue import continued
+
+    loaded, has_drafter = _load({**options, "model": options["model"] or SHIPPED})
+    if not has_drafter:
+        raise UsageError("--continue decodes, so it needs a drafter; give --draft DIR too")
+    settings = replace(settings_of(run), max_new_tokens=remaining)
+    dtype = facts_of(run, patient_of(run, options["path_name"])).dtype
+    out = Path(options["out"]) if options["out"] else default_out(run.folder)
+    label = f"{run.folder}@{':'.join(str(part_of) for part_of in part.only)}"
+    summary = continued(
+        loaded,
+        settings,
+        committed,
+        part.only,
+        out=out,
+        label=label,
+        dtype=dtype,
+        way_in=way_in.as_json(),
+        rung=options["reference"],
+        reference_device=options["reference_device"],
+    )
+    facts = {"models": matches(run, loaded.digests.as_json(), True), "versions": versions(run)}
+    for line in _lines(facts):
+        click.echo(line, err=True)
+    first = summary.emitted_token_ids[0][0] if summary.emitted_token_ids else None
+    if first != root:
+        click.echo(f"the recorded root is {root}, prefill of the same ids gives {first}", err=True)
+    if options["output_format"] == "json":
+        click.echo(json.dumps(summary.as_json() | {"continued_from": label, "recorded_root": root}))
+    else:
+        click.echo(render_text(summary), nl=False)
+    return summary.exit_code
+
+
+def _stand_at(run: Run, patient: str, part: Part) -> tuple[list[int], int, int]:
+    """Return committed tokens, root and tokens left before a step."""
+    assert part.only is not None
+    standing = Standing(read_context(run.manifest).max_new_tokens)
+    for row in run.path(patient):
+        standing.enter(row)
+        if part.holds((int(row["prompt_id"]), int(row["turn"]), int(row["step"]))):
+            if standing.committed is None or not standing.fits(row):
+                raise TraceError(f"the tokens before {':'.join(map(str, part.only))} are not in the trace")
+            remaining = standing.remaining
+            return (
+                standing.committed,
+                standing.root,
+                settings_of(run).max_new_tokens if (remaining is None) else remaining + 1,
+            )
+        standing.leave(row)
+    raise UsageError(f"{run.folder} has no step {':'.join(map(str, part.only))} on path {patient}")

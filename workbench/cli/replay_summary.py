@@ -1,0 +1,103 @@
+"""What a replay amounts to, in the same form as a live run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from tracing.errors import TraceError
+from tracing.reader import Run
+from tracing.settings import DecodeSettings
+from workbench.judge.allowance import EPSILON
+from workbench.judge.recorded.again import Again
+from workbench.judge.recorded.checked import CheckedRun, worst
+from workbench.judge.recorded.context import read_context
+from workbench.judge.recorded.evidence import Facts
+from workbench.report.summary import RunSummary
+
+
+def patient_of(run: Run, asked: str | None) -> str:
+    """Return the path to judge: the one asked for, `fused`, or the first.
+
+    Raises:
+        TraceError: There is none.
+    """
+    if asked is not None:
+        return run.path(asked).name
+    if not run.path_names:
+        raise TraceError(f"{run.folder} has no path that can be read")
+    return "fused" if "fused" in run.path_names else run.path_names[0]
+
+
+def facts_of(run: Run, patient: str) -> Facts:
+    """Return what the manifest says of the run; the dtype is that of the path, float32 where not said."""
+    context = read_context(run.manifest)
+    said = (run.path(patient).entry.get("info") or {}).get("dtype")
+    return Facts(
+        dtype=said if said in EPSILON else "float32",
+        eos_token_ids=context.eos_token_ids,
+        vocab_size=context.vocab_size,
+        block_size=context.block_size or DecodeSettings().block_size,
+    )
+
+
+def settings_of(run: Run) -> DecodeSettings:
+    """Return the recorded settings; what the manifest does not say is the default.
+
+    Raises:
+        TraceError: A setting is not of its kind.
+    """
+    said = run.manifest.get("settings") or {}
+    known = {field.name: said[field.name] for field in fields(DecodeSettings) if field.name in said}
+    defaults = DecodeSettings()
+    for name, value in known.items():
+        if type(value) is not type(getattr(defaults, name)):
+            raise TraceError(f"{name} in the manifest's settings should be like {getattr(defaults, name)!r}")
+    return DecodeSettings(**known)
+
+
+def summary_of(run: Run, checked: CheckedRun, again: Again, facts: Mapping[str, Any]) -> RunSummary:
+    """Fold verdict, invariants and what was judged into what reports are made from."""
+    verdict = again.verdict
+    emitted = [tokens for tokens in again.standing.emitted.values() if tokens]
+    remarks = [verdict.text.removeprefix(verdict.verdict).strip(" ()"), checked.remark]
+    return RunSummary(
+        verdict=verdict.verdict,
+        remark=", ".join(remark for remark in remarks if remark),
+        exit_code=worst([verdict.exit_code, _of_trace(checked)]),
+        steps=again.num_steps + again.num_left_out,
+        unjudged_steps=again.num_left_out,
+        emitted_token_ids=tuple(tuple(tokens) for tokens in emitted),
+        emitted_text=tuple(text for tokens in emitted if (text := _text(run, tokens))),
+        num_accepted=tuple(again.standing.num_accepted),
+        near_ties=verdict.near_ties,
+        findings=again.findings,
+        invariants=_invariants(checked),
+        not_checked={
+            f"{missing.stage}.{missing.quantity}: {missing.reason}": count
+            for missing, count in verdict.not_checked.items()
+        },
+        coverage=verdict.coverage,
+        run=run.folder,
+        manifest={"replay": dict(facts)},
+    )
+
+
+def _of_trace(checked: CheckedRun) -> int:
+    """The state of the trace alone; what the invariants found is among the findings."""
+    if checked.is_damaged:
+        return 2
+    return 0 if checked.state == "complete" else 4
+
+
+def _invariants(checked: CheckedRun) -> dict[str, int]:
+    every = [counts for path in checked.paths for counts in path.counts.values()]
+    return {key: sum(getattr(counts, key) for counts in every) for key in ("held", "violated", "not_checked")}
+
+
+def _text(run: Run, tokens: list[int]) -> str:
+    """Return emitted tokens as text, as far as the trace has their bytes."""
+    known = run.vocabulary
+    raw = b"".join(known.get(token) or b"" for token in tokens)
+    return raw.decode("utf-8", errors="replace")

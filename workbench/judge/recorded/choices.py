@@ -1,0 +1,97 @@
+"""Two recorded paths' choices and logits, compared by what the trace has: the best few of each row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from tracing.finding import Finding
+from tracing.moment import Moment
+from workbench.judge.evidence import VerifyEvidence, VerifySide
+from workbench.judge.notes import NearTie
+
+Row = Mapping[str, Any]
+JUDGED_FINE = ("ok", "near_tie")
+
+
+def explained(
+    evidence: VerifyEvidence, row: Row, other: Row, moment: Moment, tie_gap: float | None
+) -> tuple[VerifyEvidence, tuple[NearTie, ...]]:
+    """Return the evidence without the different choices that are near ties, and those near ties.
+
+    Args:
+        evidence: As the rows give it.
+        row: The patient's step.
+        other: The other path's step.
+        moment: Which step.
+        tie_gap: What a near tie may cost; None: what the recording's judge let pass.
+    """
+    reference = evidence.reference
+    ours, theirs = row.get("target_token_ids"), other.get("target_token_ids")
+    if reference is None or ours is None or theirs is None or np.shape(ours) != np.shape(theirs):
+        return evidence, ()
+    near_ties: list[NearTie] = []
+    settled = np.array(theirs)
+    for node in np.flatnonzero(evidence.valid & (np.asarray(ours) != theirs)).tolist():
+        gap = _gap(other, node, int(theirs[node]), int(ours[node]))
+        if tie_gap is None:
+            passes = row.get("step_verdict") in JUDGED_FINE
+        else:
+            passes = gap is not None and gap <= tie_gap
+        if passes:
+            settled[node] = ours[node]
+            where = replace(moment, stage="verify", node=node)
+            allowance = float("nan") if tie_gap is None else tie_gap
+            gap = float("nan") if gap is None else gap
+            near_ties.append(NearTie(where, "choice", int(ours[node]), int(theirs[node]), gap, allowance))
+    side = VerifySide(
+        visible=reference.visible,
+        prefix_visible=reference.prefix_visible,
+        other_visible=reference.other_visible,
+        target_token_ids=settled,
+    )
+    return replace(evidence, reference=side), tuple(near_ties)
+
+
+def _gap(row: Row, node: int, best: int, chosen: int) -> float | None:
+    """Return by how much a row prefers one token to another, if both are among its recorded logits."""
+    logits = recorded_logits(row, node)
+    return logits[best] - logits[chosen] if best in logits and chosen in logits else None
+
+
+def recorded_logits(row: Row, node: int) -> dict[int, float]:
+    """Return the recorded logits of a node by token id."""
+    ids, logits = row.get("target_top_ids"), row.get("target_top_logits")
+    if ids is None or logits is None or np.shape(ids) != np.shape(logits) or node >= len(ids):
+        return {}
+    return dict(zip(np.asarray(ids[node]).tolist(), np.asarray(logits[node]).tolist(), strict=True))
+
+
+def gaps_beyond(row: Row, other: Row, moment: Moment, logit_gap: float) -> Iterator[Finding]:
+    """Yield a finding per node whose recorded logits of one token differ by more than asked."""
+    for node in np.flatnonzero(np.asarray(row.get("valid", ()), dtype=np.bool_)).tolist():
+        ours, theirs = recorded_logits(row, node), recorded_logits(other, node)
+        gaps = {token: abs(ours[token] - theirs[token]) for token in ours.keys() & theirs.keys()}
+        worst = max(gaps, key=gaps.__getitem__, default=None)
+        if worst is None or gaps[worst] <= logit_gap:
+            continue
+        yield Finding(
+            verdict="numeric",
+            guilty="unknown",
+            prompt_id=moment.prompt_id,
+            turn=moment.turn,
+            step=moment.step,
+            stage="verify",
+            column="target_top_logits",
+            node=node,
+            fused=ours[worst],
+            reference=theirs[worst],
+            allowance=logit_gap,
+            gap=gaps[worst],
+            rule="JUDGE-VERIFY-LOGITS",
+            message=f"the logit of token {worst} after node {node} differs by {gaps[worst]:.3g}, more than "
+            f"the {logit_gap:.3g} asked for",
+        )

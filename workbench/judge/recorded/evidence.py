@@ -1,0 +1,168 @@
+"""One recorded step of two paths as the judge's evidence; what is not in the trace is said, not guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tracing.moment import Moment
+from tracing.stages import Tensorized
+from workbench.judge.evidence import (
+    AcceptEvidence,
+    CommitEvidence,
+    PrefillEvidence,
+    StepEvidence,
+    TensorizeEvidence,
+    VerifyEvidence,
+    VerifySide,
+)
+from workbench.judge.recorded.standing import Standing
+from workbench.judge.recorded.values import (
+    ACCEPT,
+    TREE,
+    accepted_of,
+    committed_of,
+    is_tree,
+    lacking,
+    tensorized_of,
+)
+
+Row = Mapping[str, Any]
+NO_DRAFT = "candidate scores are not in the trace"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What holds for the whole run.
+
+    Attributes:
+        dtype: The patient's dtype by name.
+        eos_token_ids: Tokens that end a turn, or None where not known.
+        vocab_size: V, or None.
+        block_size: Tokens per cache block.
+    """
+
+    dtype: str = "float32"
+    eos_token_ids: frozenset[int] | None = None
+    vocab_size: int | None = None
+    block_size: int = 128
+
+
+def recorded_evidence(row: Row, other: Row | None, standing: Standing, facts: Facts) -> StepEvidence:
+    """Return what two recorded rows of one step say.
+
+    Args:
+        row: The patient's step.
+        other: The other path's step, or None where it has none.
+        standing: Where the turn stands before the step.
+        facts: Facts of the run.
+    """
+    missing = {"draft": NO_DRAFT}
+    parts: dict[str, Any] = {}
+    tree = _tree(row, missing)
+    others = None if other is None else _tree(other, {})
+    if row.get("context_token_ids") is not None:
+        parts["prefill"] = _prefill(row, other)
+    if tree is not None:
+        parts["tensorize"] = TensorizeEvidence(
+            committed_len=int(row["committed_len"]),
+            num_nodes=len(tree.parents),
+            vocab_size=facts.vocab_size,
+            fused=tree,
+            reference=others,
+        )
+        parts |= _after_tree(row, other, tree, missing)
+        missing["accept"] = lacking(row, (*ACCEPT, "target_token_ids"))
+        if not missing["accept"]:
+            parts["accept"] = _accept(row, other, tree, standing, facts)
+    return StepEvidence(
+        moment=Moment(int(row["prompt_id"]), int(row["turn"]), int(row["step"])),
+        dtype=facts.dtype,
+        missing=missing,
+        block_size=facts.block_size,
+        **parts,
+    )
+
+
+def _tree(row: Row, missing: dict[str, str]) -> Tensorized | None:
+    """Return the tree of a row, or say in `missing` why later stages cannot be judged."""
+    reason = lacking(row, (*TREE, "committed_len"))
+    if not reason and not is_tree(row):
+        reason = "the recorded parents make no tree"
+    if not reason:
+        return tensorized_of(row)
+    missing.update(dict.fromkeys(("tensorize", "verify", "accept", "commit"), reason))
+    return None
+
+
+def _prefill(row: Row, other: Row | None) -> PrefillEvidence:
+    context = np.asarray(row["context_token_ids"], dtype=np.int64)
+    theirs = None if other is None else other.get("context_token_ids")
+    return PrefillEvidence(
+        prompt_token_ids=context[:-1],
+        fused_context_token_ids=context,
+        reference_context_token_ids=None if theirs is None else np.asarray(theirs, dtype=np.int64),
+    )
+
+
+def _after_tree(row: Row, other: Row | None, tree: Tensorized, missing: dict[str, str]) -> dict[str, Any]:
+    """Verify and commit."""
+    parts: dict[str, Any] = {}
+    if row.get("target_token_ids") is None and row.get("visible") is None:
+        missing["verify"] = "neither visible nor target_token_ids recorded"
+    else:
+        parts["verify"] = VerifyEvidence(
+            committed_len=int(row["committed_len"]),
+            valid=tree.valid,
+            built_visible=tree.visible,
+            fused=verify_side(row),
+            reference=None if other is None else verify_side(other),
+        )
+    missing["commit"] = lacking(row, ("committed_len_after", "path_indices"))
+    if not missing["commit"]:
+        parts["commit"] = CommitEvidence(
+            committed_len=int(row["committed_len"]),
+            path_indices=np.asarray(row["path_indices"], dtype=np.int64),
+            committed=committed_of(row),
+        )
+    return parts
+
+
+def verify_side(row: Row) -> VerifySide:
+    """Return the exact results of verify in a row."""
+    names = ("visible", "prefix_visible", "other_visible", "target_token_ids")
+    return VerifySide(**{name: None if row.get(name) is None else np.asarray(row[name]) for name in names})
+
+
+def _accept(
+    row: Row, other: Row | None, tree: Tensorized, standing: Standing, facts: Facts
+) -> AcceptEvidence:
+    accepted = accepted_of(row)
+    theirs = None if other is None or lacking(other, ACCEPT) else accepted_of(other)
+    return AcceptEvidence(
+        committed_len=int(row["committed_len"]),
+        token_ids=tree.token_ids,
+        parents=tree.parents,
+        valid=tree.valid,
+        target_token_ids=np.asarray(row["target_token_ids"], dtype=np.int64),
+        remaining=_remaining(accepted.stop_reason, len(accepted.emitted_token_ids), standing),
+        eos_token_ids=_eos(accepted.stop_reason, accepted.final_token_id, facts),
+        fused=accepted,
+        reference=theirs,
+    )
+
+
+def _remaining(stop_reason: str | None, num_emitted: int, standing: Standing) -> int:
+    """Return the tokens left; where the limit is not known, the row's own word is taken for it."""
+    if standing.remaining is not None:
+        return standing.remaining
+    return num_emitted if stop_reason == "length" else num_emitted + 1
+
+
+def _eos(stop_reason: str | None, final_token_id: int, facts: Facts) -> frozenset[int]:
+    if facts.eos_token_ids is not None:
+        return facts.eos_token_ids
+    return frozenset({final_token_id}) if stop_reason == "eos" else frozenset()
