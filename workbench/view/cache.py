@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from workbench.view.lines import Line, Lines, Span, note
 from workbench.view.missing import missing_lines
+from workbench.view.safe_text import safe_text
 from workbench.view.step import Side, StepView, ViewOptions, differ
 from workbench.view.targets import NodeTarget, PositionTarget, SlotTarget
 from workbench.view.tokens import Tokens
@@ -152,7 +153,7 @@ def _mode(side: Side) -> list[Line]:
     mode, fallback, kept = (side.get(name) for name in ("commit_mode", "commit_fallback", "prefix_kept"))
     if mode is None:
         return [note(f"  {side.why_not('commit_mode')}")]
-    text = f"  commit {mode}" + (f", because {fallback}" if fallback else "")
+    text = f"  commit {safe_text(str(mode))}" + (f", because {safe_text(str(fallback))}" if fallback else "")
     return [(Span(text), Span("" if kept is not False else "  prefix not kept in order", "bad"))]
 
 

@@ -15,7 +15,7 @@ from workbench.view.step import DEFAULT_EDGES, Side, StepView, ViewOptions
 
 Counts = NDArray[np.int64]
 LABEL: Final = 9
-MIN_CELL: Final = 5
+MIN_CELL: Final = 6
 BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 
 
@@ -51,17 +51,22 @@ class DistanceTable:
             depths: Depth of each node `[N]`, or None where not recorded.
         """
         known = ~np.ma.getmaskarray(offsets)
-        values = np.ma.getdata(offsets)
-        low = known & (values < self.edges[0])
-        self.outside += int(low.sum())
-        known &= ~low
-        buckets = np.searchsorted(np.asarray(self.edges), values, side="right") - 1  # [N, H]
-        heads = np.broadcast_to(np.arange(values.shape[1]), values.shape)
-        self.by_head = self._count(self.by_head, heads[known], buckets[known])
-        if depths is not None and len(depths) == len(values):
-            levels = np.broadcast_to(np.maximum(np.ma.filled(depths, 0), 0)[:, None], values.shape)
-            self.by_depth = self._count(self.by_depth, levels[known], buckets[known])
+        heads = np.broadcast_to(np.arange(offsets.shape[1]), offsets.shape)
+        per_node = np.full(len(offsets), -1)
+        if depths is not None and len(depths) == len(offsets):
+            per_node = np.ma.filled(depths, -1)
+        levels = np.broadcast_to(per_node[:, None], offsets.shape)
+        self.add_flat(np.ma.getdata(offsets)[known], heads[known], levels[known])
         self.num_steps += 1
+
+    def add_flat(self, offsets: NDArray[Any], heads: NDArray[Any], depths: NDArray[Any]) -> None:
+        """Count distances one by one, `[M]` each; a depth below 0 is not recorded."""
+        low = offsets < self.edges[0]
+        self.outside += int(low.sum())
+        buckets = np.searchsorted(np.asarray(self.edges), offsets, side="right") - 1
+        self.by_head = self._count(self.by_head, heads[~low], buckets[~low])
+        deep = ~low & (depths >= 0)
+        self.by_depth = self._count(self.by_depth, depths[deep], buckets[deep])
 
     def _count(self, table: Counts, rows: NDArray[Any], buckets: NDArray[Any]) -> Counts:
         """Return the table with the pairs added, taller where a row is new."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, overload
 
+from workbench.view.safe_text import safe_text
 from workbench.view.targets import Target
 from workbench.view.width import cell_width
 
@@ -15,10 +16,10 @@ ROLES: Final[tuple[Role, ...]] = ("plain", "title", "dim", "good", "bad", "warn"
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A piece of one line.
+    """A piece of one line; whatever text it is given, what it holds cannot act on a terminal.
 
     Attributes:
-        text: Safe text (`workbench.view.safe_text`).
+        text: Text, made safe here so that no panel can forget it.
         role: What it is; a screen gives each role a style.
         target: What it stands for, None for mere text.
     """
@@ -26,6 +27,11 @@ class Span:
     text: str
     role: Role = "plain"
     target: Target | None = None
+
+    def __post_init__(self) -> None:
+        """Make the text safe."""
+        if not self.text.isprintable():
+            object.__setattr__(self, "text", safe_text(self.text))
 
 
 Line = tuple[Span, ...]

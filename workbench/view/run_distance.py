@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 
-from tracing.rows import row_of_batch
 from workbench.view.distance import DistanceTable, table_lines
+from workbench.view.flat import IntArray, flat_lists, list_lengths
 from workbench.view.lines import Line, note
 from workbench.view.run_view import RunView
 
 CHUNK: Final = 512
-_COLUMNS: Final = ("depths", "draft_top1_offsets")
+_COLUMNS: Final = ("token_ids", "depths", "draft_top1_offsets")
 
 
 @dataclass(slots=True)
@@ -51,14 +52,35 @@ def count_more(view: RunView, count: RunDistance) -> RunDistance:
     """Count the next stretch of rows and return the same count."""
     count.total = view.num_finished
     stop = min(count.counted + CHUNK, count.total)
-    for batch in view.batches(_COLUMNS, count.counted, stop).to_batches():
-        for number in range(batch.num_rows):
-            row = row_of_batch(batch, number)
-            offsets, depths = row["draft_top1_offsets"], row["depths"]
-            if isinstance(offsets, np.ndarray) and offsets.ndim == 2:
-                count.table.add(offsets, depths if isinstance(depths, np.ndarray) else None)
+    if stop > count.counted:
+        count_table(count.table, view.batches(_COLUMNS, count.counted, stop))
     count.counted = stop
     return count
+
+
+def count_table(table: DistanceTable, rows: pa.Table) -> None:
+    """Add the distances of some rows of a trace."""
+    sizes = list_lengths(rows.column("draft_top1_offsets"))
+    num_nodes = np.maximum(list_lengths(rows.column("depths")), list_lengths(rows.column("token_ids")))
+    whole = (sizes > 0) & (num_nodes > 0) & (sizes % np.maximum(num_nodes, 1) == 0)
+    num_heads = np.where(whole, sizes // np.maximum(num_nodes, 1), 0)
+    row, place, offset = flat_lists(rows.column("draft_top1_offsets"))
+    row, place, offset = (each[whole[row]] for each in (row, place, offset))
+    if not len(row):
+        return
+    node, head = np.divmod(place, num_heads[row])
+    table.add_flat(offset, head, _depth_at(rows.column("depths"), row, node))
+    table.num_steps += int(whole.sum())
+
+
+def _depth_at(column: pa.ChunkedArray, row: IntArray, node: IntArray) -> IntArray:
+    """Return the depth of each of the nodes, -1 where it is not recorded."""
+    rows, nodes, depths = flat_lists(column)
+    width = int(max(node.max(initial=0), nodes.max(initial=0))) + 1
+    table = np.full((int(row.max()) + 1 if len(row) else 1, width), -1, np.int64)
+    inside = rows < len(table)
+    table[rows[inside], nodes[inside]] = depths[inside]
+    return np.asarray(table[row, node])
 
 
 def count_run(view: RunView) -> RunDistance:

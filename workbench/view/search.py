@@ -9,18 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from tracing.errors import UsageError
+from workbench.view.flat import flat_lists
 from workbench.view.run_view import RunView
 from workbench.view.targets import FindingTarget, NodeTarget, PositionTarget, SlotTarget, Target
 
-IntArray = NDArray[Any]
 CHUNK: Final = 256
 _NUMBERED: Final = re.compile(r"(node|pos|position|slot|id)\s+(-?\d+)\Z")
 _COLUMNS: Final = {
@@ -173,25 +170,16 @@ def _hits(view: RunView, query: Query, start: int, stop: int) -> list[tuple[int,
     """Return row, node and value of every hit in a stretch; padding rows are no hits."""
     name = query.column or "token_ids"
     table = view.batches(["valid", name], start, stop)
-    rows, nodes, values = _flat(table.column(name))
+    rows, nodes, values = flat_lists(table.column(name))
     keep = nodes == query.node if query.node is not None else np.isin(values, sorted(query.wanted))
     if not keep.any():
         return []
     pads = {
         (row, node)
-        for row, node, valid in zip(*(each.tolist() for each in _flat(table.column("valid"))), strict=True)
+        for row, node, valid in zip(
+            *(each.tolist() for each in flat_lists(table.column("valid"))), strict=True
+        )
         if not valid
     }
     found = zip(rows[keep].tolist(), nodes[keep].tolist(), values[keep].tolist(), strict=True)
     return [(start + row, node, value) for row, node, value in found if (row, node) not in pads]
-
-
-def _flat(column: pa.ChunkedArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Return row, place in the row, and value of every element of a list column, nulls left out."""
-    array = column.combine_chunks()
-    lengths = np.asarray(pc.list_value_length(array).fill_null(0))
-    values = array.flatten()
-    rows = np.repeat(np.arange(len(lengths)), lengths)
-    places = np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    known = np.asarray(values.is_valid())
-    return rows[known], places[known], np.asarray(values.drop_null())

@@ -204,7 +204,7 @@ class RunActions(Screen[None]):
                 else:
                     self.go_to(self.row, "cache", PositionTarget(place))
             case PositionTarget(position):
-                self.find(f"pos {position}", -1, beyond=None)
+                self._go_to_writer(position)
             case SlotTarget(slot):
                 self.find(f"slot {slot}", -1, beyond=None)
 
@@ -370,6 +370,14 @@ class RunActions(Screen[None]):
         linked = node_of(self.active_slot.linked)
         node = node if node is not None else linked
         return None if node is None else NodeTarget(node)
+
+    def _go_to_writer(self, position: int) -> None:
+        """Go to the node that verify wrote to a position."""
+        places = self.step.left.values("cache_positions") if self.step is not None else None
+        if places and position in places:
+            self.go_to(self.row, "tree", NodeTarget(places.index(position)))
+        else:
+            self.notify(f"no node of this step lies at position {position}")
 
     def _position_of(self, node: int) -> int | None:
         places = self.step.left.values("cache_positions") if self.step is not None else None

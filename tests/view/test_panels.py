@@ -1,0 +1,257 @@
+"""Each panel shows what its columns say, and says what is missing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.view.steps import TOKENS, chain, empty_side, step_view
+from tests.view.traces import finding, step_columns
+from tracing.moment import Moment
+from workbench.view.acceptance import acceptance_lines, walk_of
+from workbench.view.cache import cache_lines, cache_panel
+from workbench.view.distance import DistanceTable, bucket_names, find_edges
+from workbench.view.findings import findings_lines
+from workbench.view.lines import plain_text
+from workbench.view.logits import logit_rows, logits_lines
+from workbench.view.panels import PANELS, panel_for, target_of
+from workbench.view.rules import rules_panel
+from workbench.view.stages import duration, stages_lines
+from workbench.view.step import DEFAULT_EDGES, Side, StepView, ViewOptions
+from workbench.view.targets import CellTarget, NodeTarget, PositionTarget
+from workbench.view.tree import tree_lines, tree_panel
+
+SNAPSHOTS = Path(__file__).parent / "snapshots"
+PLAIN, DIFFERENCES = ViewOptions(), ViewOptions(differences_only=True)
+
+
+def shown(panel: str, step: StepView, options: ViewOptions = PLAIN) -> str:
+    return plain_text(next(each for each in PANELS if each.name == panel).draw(step, options))
+
+
+@pytest.mark.parametrize("panel", ["tree", "visible", "acceptance", "cache", "distance"])
+def test_the_panel_looks_as_it_did(panel: str) -> None:
+    """A text snapshot; after a wanted change, look at the new text and write it to the file."""
+    columns = step_columns(2, 8)
+    visible = columns["visible"].copy()
+    visible[4, 3] = not visible[4, 3]
+    step = step_view(2, 8, visible=visible, right={"final_token_id": 7})
+    assert shown(panel, step) == (SNAPSHOTS / f"{panel}.txt").read_text(encoding="utf-8")
+
+
+def test_the_tree_shows_every_valid_node_once_and_counts_pads() -> None:
+    panel = tree_panel(step_view())
+    assert sorted(node.node for node in panel.nodes) == list(range(10))
+    assert panel.pads == (10, 11)
+
+
+@pytest.mark.parametrize("parents", [[0, 2, 1, 0], [0, -1, 0, 0], [0, 99, 0, 0], [3, 0, 0, 2]])
+def test_a_broken_tree_still_shows_every_node(parents: list[int]) -> None:
+    """Catches a walk that never ends on a circle, and nodes that vanish with their parent."""
+    step = step_view(num_nodes=4, parents=np.array(parents), valid=np.ones(4, bool))
+    panel = tree_panel(step)
+    assert sorted(node.node for node in panel.nodes) == [0, 1, 2, 3]
+    strays = {node.node for node in panel.nodes if node.stray}
+    assert strays == {node for node in (1, 2) if parents[1:3] == [2, 1]} | {
+        node for node in (1,) if parents[1] in {-1, 99}
+    }
+
+
+def test_a_position_off_by_one_is_named_with_what_it_should_be() -> None:
+    step = step_view(num_nodes=4, **(chain() | {"position_ids": np.array([20, 21, 23, 23])}))
+    text = plain_text(tree_lines(step, PLAIN))
+    assert "position 23, expected 22 (L + depth)" in text
+    assert text.count("expected") == 1
+
+
+def test_a_tree_that_differs_shows_both_values() -> None:
+    tokens = step_columns(0)["token_ids"].copy()
+    tokens[3] += 1
+    text = plain_text(tree_lines(step_view(right={"token_ids": tokens}), DIFFERENCES))
+    assert "≠ token_ids" in text
+    assert len(text.splitlines()) == 2
+
+
+def test_rounding_of_a_log_probability_is_no_difference() -> None:
+    logprobs = step_columns(0)["draft_logprobs"] + np.float32(1e-6)
+    text = plain_text(tree_lines(step_view(right={"draft_logprobs": logprobs}), DIFFERENCES))
+    assert text == "no node differs\n"
+
+
+def test_the_cache_panel_follows_the_path_indices() -> None:
+    panel = cache_panel(step_view(accepted_nodes=np.array([3]), path_indices=np.array([20, 23])))
+    assert [(row.position, row.kept_from) for row in panel.rows[:3]] == [(20, 20), (21, 23), (22, None)]
+    assert not any(row.wrong for row in panel.rows)
+
+
+def test_a_wrong_row_kept_is_named_with_the_right_one() -> None:
+    step = step_view(accepted_nodes=np.array([3]), path_indices=np.array([20, 22]))
+    assert "the path calls for 23" in plain_text(cache_lines(step, PLAIN))
+
+
+def test_a_wrong_length_is_named_with_the_right_one() -> None:
+    text = plain_text(cache_lines(step_view(committed_len_after=23), PLAIN))
+    assert "20 → 23, expected 22" in text
+
+
+def test_a_damaged_length_asks_for_no_memory() -> None:
+    panel = cache_panel(step_view(committed_len=0, cache_positions=np.full(12, 2**31 - 1)))
+    assert len(panel.rows) <= 4097
+
+
+def test_logits_show_margin_and_the_choice_of_each_side() -> None:
+    choices = step_columns(0)["target_token_ids"].copy()
+    choices[1] += 1
+    step = step_view(right={"target_token_ids": choices})
+    rows = logit_rows(step)
+    assert [row.node for row in rows if row.differs] == [1]
+    top = step_columns(0)["target_top_logits"][1]
+    assert rows[1].margins[0] == pytest.approx(top[0] - top[1], abs=1e-6)  # float32 subtraction
+    text = plain_text(logits_lines(step, DIFFERENCES))
+    assert "≠ chosen: fused" in text
+    assert "which is not its best" in text
+
+
+def test_a_nan_logit_is_marked_even_where_the_choice_agrees() -> None:
+    logits = step_columns(0)["target_top_logits"].copy()
+    logits[2, 0] = math.nan
+    text = plain_text(logits_lines(step_view(target_top_logits=logits, right={}), DIFFERENCES))
+    assert "! node 2" in text
+
+
+def test_acceptance_walks_from_the_root_and_names_the_last_token() -> None:
+    walk = walk_of(step_view().left)
+    assert walk.accepted == (1,)
+    assert [node for node, _, _ in walk.visited] == [0, 1]
+    leaf = {**chain(2), "accepted_nodes": np.array([1])}
+    assert walk_of(step_view(num_nodes=2, **leaf).left).final_kind == "bonus"
+    assert (
+        walk_of(step_view(num_nodes=4, **(chain() | {"accepted_nodes": np.array([1])})).left).final_kind
+        == "correction"
+    )
+
+
+def test_an_accepted_node_against_the_choice_stands_out() -> None:
+    choices = step_columns(0)["target_token_ids"].copy()
+    choices[0] += 1
+    text = plain_text(acceptance_lines(step_view(target_token_ids=choices), PLAIN))
+    assert "but" in text
+    assert "follows" in text
+
+
+def test_buckets_are_named_as_their_edges() -> None:
+    names = "0 1 2_3 4_7 8_15 16_31 32_63 64_127 128_255 256_plus"
+    assert bucket_names(DEFAULT_EDGES) == tuple(names.split())
+
+
+def test_every_distance_falls_into_the_bucket_that_names_it() -> None:
+    """Catches an edge counted on the wrong side."""
+    for distance, bucket in ((0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (255, 8), (256, 9), (10**6, 9)):
+        table = DistanceTable()
+        table.add(np.array([[distance]]), np.array([0]))
+        assert table.by_head[0].tolist() == [int(each == bucket) for each in range(10)]
+
+
+def test_nodes_that_were_never_expanded_are_not_counted() -> None:
+    table = DistanceTable()
+    table.add(np.ma.MaskedArray([[0, 300], [0, 0]], mask=[[False, False], [True, True]]), np.array([0, 1]))
+    assert table.total == 2
+    assert table.far_share == pytest.approx(0.5)
+    assert len(table.by_depth) == 1
+
+
+def test_a_negative_distance_is_said_and_not_put_in_a_bucket() -> None:
+    step = step_view(num_nodes=4, draft_top1_offsets=np.array([[-1], [0], [0], [0]]))
+    assert "1 distances lie below 0" in shown("distance", step)
+
+
+@pytest.mark.parametrize("stated", [None, [], [0], [3, 1], ["0", "1"], {"a": 1}])
+def test_edges_of_a_damaged_manifest_are_the_default_ones(stated: Any) -> None:
+    assert find_edges({"distance_edges": stated}) == DEFAULT_EDGES
+    assert find_edges({"distance_edges": [0, 10, 20]}) == (0, 10, 20)
+
+
+def test_stage_times_add_up_and_an_index_beyond_its_bound_is_marked() -> None:
+    sites = [
+        {"site": "gather", "min": 0, "max": 12, "bound": 12},
+        {"site": "fine", "min": 0, "max": 11, "bound": 12},
+    ]
+    text = plain_text(stages_lines(step_view(index_sites=sites), PLAIN))
+    assert "fused: 5 µs" in text
+    marked = [line for line in text.splitlines() if line.startswith("  ! ")]
+    assert len(marked) == 1
+    assert "gather" in marked[0]
+
+
+@pytest.mark.parametrize(("ns", "text"), [(0, "0 ns"), (999, "999 ns"), (1500, "1.5 µs"), (2 * 10**9, "2 s")])
+def test_durations_read_well(ns: int, text: str) -> None:
+    assert duration(ns) == text
+
+
+def test_a_finding_brings_the_documentation_of_its_rule() -> None:
+    step = step_view(findings=(finding(0), finding(0, rule="JUDGE-VERIFY-KV"), finding(0, rule="MINE-1")))
+    text = plain_text(findings_lines(step, PLAIN))
+    assert "non-ancestor-visible" in text
+    assert "K (after rotary) and V of a node are within rounding." in text
+    assert "MINE-1: this specwb has no documentation" in text
+
+
+@pytest.mark.parametrize(
+    ("column", "panel"),
+    [("visible", "visible"), ("position_ids", "tree"), ("path_indices", "cache"), ("features", "findings")],
+)
+def test_a_finding_opens_the_panel_of_its_column(column: str, panel: str) -> None:
+    assert panel_for(column) == panel
+
+
+def test_a_finding_on_the_grid_points_to_its_cell() -> None:
+    visible = step_columns(0)["visible"].copy()
+    visible[4, 9] = True
+    step = step_view(visible=visible)
+    assert target_of(finding(0, node=4), step) == CellTarget(4, 9)
+    assert target_of(finding(0, node=None), step) == CellTarget(4, 9)
+    assert target_of(finding(0, node=3), step) == NodeTarget(3)
+    assert target_of(finding(0, "slots", node=2), step) == PositionTarget(22)
+
+
+def test_rules_are_judged_now_and_a_broken_step_violates_them() -> None:
+    """The made-up step is lawful as a tree and a mask; its digests and scores are noise."""
+    assert not [each for each in rules_panel(step_view()).violated if each.rule.startswith(("MASK", "TREE"))]
+    visible = step_columns(0)["visible"].copy()
+    visible[4, 9] = True
+    assert "MASK001" in {each.rule for each in rules_panel(step_view(visible=visible)).violated}
+
+
+@pytest.mark.parametrize("panel", [each.name for each in PANELS])
+def test_every_panel_shows_what_there_is(panel: str) -> None:
+    """No column, only the keys, only some columns, another side without a row: never an exception."""
+    whole = step_view(right={})
+    keys = {"prompt_id": 0, "turn": 0, "step": 0}
+    for left in (
+        {},
+        keys,
+        keys | {"token_ids": np.array([1, 2])},
+        keys | {"parents": np.array([], np.int32)},
+    ):
+        step = replace(whole, left=Side("fused", left), right=empty_side())
+        for options in (PLAIN, DIFFERENCES):
+            shown(panel, step, options)
+            shown(panel, step.swapped(), options)
+
+
+@pytest.mark.parametrize("panel", ["tree", "visible", "logits", "acceptance", "distance"])
+def test_a_panel_says_which_column_is_missing(panel: str) -> None:
+    bare = StepView(Moment(0), Side("fused", {"prompt_id": 0}, lacks=frozenset({"visible"})), tokens=TOKENS)
+    assert "fused" in shown(panel, bare)
+    assert "not recorded" in shown(panel, bare) or "never has" in shown(panel, bare)
+
+
+def test_a_single_root_is_a_tree() -> None:
+    step = step_view(num_nodes=1)
+    for panel in PANELS:
+        assert shown(panel.name, step)

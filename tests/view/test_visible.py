@@ -1,0 +1,116 @@
+"""The grid names the wrong cell, and nothing else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.view.steps import step_view
+from tests.view.traces import step_columns
+from workbench.view.grid import DIFFERENT, LEAKED, MISSING, TRANSPOSED, grid_panel
+from workbench.view.lines import plain_text
+from workbench.view.step import ViewOptions
+from workbench.view.visible import visible_lines
+
+
+def text(**changes: Any) -> str:
+    return plain_text(visible_lines(step_view(**changes), ViewOptions()))
+
+
+def test_a_lawful_grid_has_no_wrong_cell() -> None:
+    panel = grid_panel(step_view())
+    assert panel is not None
+    assert panel.wrong_cells() == []
+    assert "all cells as they should be" in text()
+
+
+@given(st.integers(0, 9), st.integers(0, 9), st.integers(0, 40))
+def test_one_flipped_cell_is_the_only_wrong_one(query: int, key: int, seed: int) -> None:
+    """Catches a grid drawn with its axes exchanged, and one that excuses the diagonal or the root."""
+    visible = step_columns(seed)["visible"].copy()
+    was = bool(visible[query, key])
+    visible[query, key] = not was
+    panel = grid_panel(step_view(seed, visible=visible))
+    assert panel is not None
+    assert panel.wrong_cells() == [(query, key)]
+    assert panel.codes[query, key] == (MISSING if was else LEAKED)
+
+
+def test_a_mirrored_pair_is_transposed_and_not_leaked() -> None:
+    columns = step_columns(3)
+    query, key = next((q, k) for q, k in np.argwhere(columns["visible"]).tolist() if q != k)
+    visible = columns["visible"].copy()
+    visible[query, key], visible[key, query] = False, True
+    panel = grid_panel(step_view(3, visible=visible))
+    assert panel is not None
+    assert set(panel.wrong_cells()) == {(query, key), (key, query)}
+    assert panel.codes[key, query] == panel.codes[query, key] == TRANSPOSED
+
+
+def test_a_transposed_block_is_named_as_one_thing() -> None:
+    assert "all mirrored: transposed" in text(visible=step_columns(0)["visible"].T.copy())
+
+
+def test_what_a_pad_sees_is_nobodys_business_but_seeing_a_pad_is() -> None:
+    visible = step_columns(0)["visible"].copy()
+    visible[11, 3] = True  # row 11 is a pad
+    assert "all cells as they should be" in text(visible=visible)
+    visible[3, 11] = True
+    assert "node 3 sees node 11, a pad" in text(visible=visible)
+
+
+def test_a_row_that_misses_prefix_columns_stands_out() -> None:
+    prefix = step_columns(0)["prefix_visible"].copy()
+    prefix[2] -= 1
+    row = next(line for line in text(prefix_visible=prefix).splitlines() if line.startswith("!"))
+    assert row.split()[1] == "2"
+    assert row.endswith("19 of 20")
+
+
+def test_foreign_columns_stand_out() -> None:
+    other = step_columns(0)["other_visible"].copy()
+    other[1] = 3
+    assert "+ 3 foreign" in text(other_visible=other)
+
+
+def test_without_parents_the_other_side_is_the_measure() -> None:
+    visible = step_columns(0)["visible"].copy()
+    visible[2, 9] = True
+    step = step_view(parents=None, visible=visible, right={})
+    panel = grid_panel(step)
+    assert panel is not None
+    assert panel.expected_from == "reference's grid"
+    assert panel.wrong_cells() == [(2, 9)]
+
+
+def test_without_anything_to_measure_by_nothing_is_called_right() -> None:
+    shown = text(parents=None)
+    assert "nothing to hold it against" in shown
+    assert "as they should be" not in shown
+
+
+def test_sides_that_differ_where_both_are_unjudged_are_marked() -> None:
+    """Only the other side is wrong: its own cell is not called a fault of this side."""
+    visible = step_columns(0)["visible"].copy()
+    visible[2, 9] = True
+    panel = grid_panel(step_view(right={"visible": visible}))
+    assert panel is not None
+    assert panel.codes[2, 9] == DIFFERENT
+
+
+@pytest.mark.parametrize("parents", [[0, 2, 1, 0], [0, -1, 0, 0], [0, 99, 0, 0]])
+def test_broken_parents_are_said_and_do_not_break_the_panel(parents: list[int]) -> None:
+    shown = text(num_nodes=4, parents=np.array(parents))
+    assert "do not lead to the root" in shown
+
+
+def test_differences_only_leaves_out_rows_that_are_right() -> None:
+    visible = step_columns(0)["visible"].copy()
+    visible[4, 9] = True
+    lines = plain_text(visible_lines(step_view(visible=visible), ViewOptions(differences_only=True)))
+    rows = [line for line in lines.splitlines() if line.startswith(("!", " ")) and "prefix" not in line]
+    assert sum(line.startswith("!") for line in rows) == 1
