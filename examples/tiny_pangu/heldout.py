@@ -22,7 +22,6 @@ MIN_TOKENS_AFTER: Final = 1.4
 """A block must be this much longer than the prompt cut from it: there is something left to say."""
 
 NUM_PROMPTS: Final = {"code": 28, "prose": 28}
-MAX_PER_FILE: Final = {"code": 2, "prose": 4}
 BLOCK_BREAK: Final = re.compile(r"(?<=\n)\n\n+(?=\S)")
 PROSE_SUFFIXES: Final = (".txt", ".rst")
 
@@ -69,21 +68,30 @@ def cut(tokenizer: Tokenizer, text: str, num_tokens: int) -> str | None:
     return text[: encoding.offsets[num_tokens - 1][1]]
 
 
-def _prompts(tokenizer: Tokenizer, files: Iterable[SourceFile], kind: str) -> list[Prompt]:
+def _candidates(tokenizer: Tokenizer, files: Iterable[SourceFile], kind: str) -> list[Prompt]:
+    """Return every block of a kind that is long enough, files in turn, so that no file dominates."""
     blocks_of = _code_blocks if kind == "code" else _prose_blocks
     by_file = []
     for file in files:
         texts = [cut(tokenizer, block, PROMPT_TOKENS) for block in blocks_of(file)]
-        by_file.append([(file.name, text) for text in texts if text][: MAX_PER_FILE[kind]])
-    rounds = (found[turn] for turn in range(MAX_PER_FILE[kind]) for found in by_file if turn < len(found))
-    chosen = [pair for pair, _ in zip(rounds, range(NUM_PROMPTS[kind]), strict=False)]
-    return [Prompt(f"{kind}-{i:02}", kind, name, text) for i, (name, text) in enumerate(chosen)]
+        by_file.append([(file.name, text) for text in texts if text])
+    turns = range(max(len(found) for found in by_file))
+    in_turn = [found[turn] for turn in turns for found in by_file if turn < len(found)]
+    return [Prompt(f"{kind}-{i:02}", kind, name, text) for i, (name, text) in enumerate(in_turn)]
 
 
 def held_out_prompts(tokenizer: Tokenizer) -> list[Prompt]:
-    """Return the held-out prompts, files in turn, so that no file dominates."""
+    """Return the held-out prompts: the first candidates of each kind."""
     files = held_out_files()
-    return [*_prompts(tokenizer, files, "code"), *_prompts(tokenizer, files, "prose")]
+    parts = [_candidates(tokenizer, files, kind)[: NUM_PROMPTS[kind]] for kind in NUM_PROMPTS]
+    return [prompt for part in parts for prompt in part]
+
+
+def further_prompts(tokenizer: Tokenizer) -> list[Prompt]:
+    """Return the candidates after those, for a statement about the few outputs that do not loop."""
+    files = held_out_files()
+    parts = [_candidates(tokenizer, files, kind)[NUM_PROMPTS[kind] :] for kind in NUM_PROMPTS]
+    return [prompt for part in parts for prompt in part]
 
 
 def long_prompts(tokenizer: Tokenizer) -> list[Prompt]:

@@ -38,7 +38,13 @@ def model_card(recipe: Recipe, workspace: Workspace) -> str:
     facts = json.loads(workspace.corpus_facts.read_text(encoding="utf-8"))
     measured = json.loads(workspace.measured.read_text(encoding="utf-8"))
     shape, short, long = recipe.shape, recipe.generate_short, recipe.generate_long
-    names = {"all": "all", "not_repetitive": "not repetitive", "code": "code", "prose": "prose"}
+    names = {
+        "all": "all",
+        "code": "code",
+        "prose": "prose",
+        "not_repetitive": "not repetitive, of these",
+        "not_repetitive_with_further": "not repetitive, with further candidates",
+    }
     num_prompts = len(measured["prompts"])
     return TEMPLATE.read_text(encoding="utf-8").format(
         num_layers=shape.num_layers,
@@ -63,6 +69,7 @@ def model_card(recipe: Recipe, workspace: Workspace) -> str:
         generated_share=recipe.generated_share,
         aux_layers=", ".join(str(layer) for layer in shape.aux_layers),
         num_prompts=num_prompts,
+        num_further=len(measured["further"]),
         rows="".join(_row(name, measured[key]) for key, name in names.items()),
         num_looping=num_prompts - measured["not_repetitive"]["num_prompts"],
         held_out_loss=measured["held_out_loss"],

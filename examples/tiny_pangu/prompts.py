@@ -15,7 +15,7 @@ from typing import Final
 import torch
 from tokenizers import Tokenizer
 
-from examples.tiny_pangu.heldout import Prompt, held_out_prompts, long_prompts, write_prompts
+from examples.tiny_pangu.heldout import Prompt, further_prompts, held_out_prompts, long_prompts, write_prompts
 from examples.tiny_pangu.measure import Measured, measure_prompts
 from examples.tiny_pangu.recipe import Recipe, Workspace
 from reference.path import make_path
@@ -36,20 +36,21 @@ def least_repetitive(results: Sequence[Measured]) -> Measured:
 
 def _measured(workspace: Workspace) -> list[Measured]:
     data = json.loads(workspace.measured.read_text(encoding="utf-8"))
-    return [Measured(**entry) for entry in data["prompts"]]
+    return [Measured(**entry) for part in ("prompts", "further") for entry in data[part]]
 
 
 @torch.no_grad()
 def choose_prompts(_recipe: Recipe, workspace: Workspace) -> None:
     """Write `heldout.jsonl` and the four shipped prompts."""
     tokenizer = Tokenizer.from_file(str(workspace.tokenizer))
-    candidates = {prompt.id: prompt for prompt in held_out_prompts(tokenizer)}
+    held_out = held_out_prompts(tokenizer)
+    candidates = {prompt.id: prompt for prompt in [*held_out, *further_prompts(tokenizer)]}
     results = _measured(workspace)
     ranked = sorted(results, key=lambda result: -result.distinct)
     chosen = {kind: least_repetitive([r for r in results if r.kind == kind]) for kind in ("code", "prose")}
     second = [candidates[r.id] for r in ranked if r.kind == "code" and r.id != chosen["code"].id][:2]
     workspace.prompts.mkdir(exist_ok=True)
-    write_prompts(workspace.prompts / "heldout.jsonl", candidates.values())
+    write_prompts(workspace.prompts / "heldout.jsonl", held_out)
     for kind, result in chosen.items():
         _write_text(workspace.prompts / f"{kind}.txt", candidates[result.id].text)
     _write_text(workspace.prompts / "long.txt", _choose_long(workspace, long_prompts(tokenizer)).text)

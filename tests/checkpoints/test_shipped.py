@@ -42,7 +42,7 @@ def test_it_is_small_and_the_card_names_every_file() -> None:
 
 
 KNOWN_GOOD = {
-    "code.txt": "(iterable)\n    for i in range(len(seen):\n        ",
+    "code.txt": "for_waiting = True\n    return t\n\n\ndef _get_",
     "prose.txt": '\n        of the linear patterns.\n        """\n        if not self.is',
 }
 """What the training code's own model wrote, 16 tokens each, float32 over the rounded weights."""
