@@ -59,6 +59,11 @@ def _choice(name: str) -> Callable[[Function], Function]:
 @_choice("--on-violation")
 @click.option("--steps", metavar="A:B", default=":", help="Judge only these steps of each turn.")
 @click.option("--judge-every", type=click.IntRange(min=1), default=1, show_default=True, metavar="K")
+@click.option(
+    "--watch-indices",
+    is_flag=True,
+    help="Record the values of every index tensor of the path, place by place; slower.",
+)
 @click.option("--load-report", is_flag=True, help="Print what the checkpoints hold, to stderr.")
 @format_option
 def command(**options: Any) -> int:
@@ -112,6 +117,7 @@ def _request(way_in: WayIn, options: dict[str, Any]) -> DiffRequest:
             on_violation=options["on_violation"],
             steps=parse_steps(options["steps"]),
             judge_every=options["judge_every"],
+            watch_indices=options["watch_indices"],
         ),
         way_in=way_in.as_json(),
         eager=eager_operators(options["eager"]),

@@ -39,6 +39,7 @@ class AloneRun:
     Attributes:
         finished: Every turn so far.
         stopped: True when a stage did not finish.
+        indices: The index watch beside the path, if asked for.
     """
 
     def __init__(
@@ -55,7 +56,8 @@ class AloneRun:
         self._eos = eos
         self._ledger = ledger
         self._watch = watch
-        self._patient = Patient.begin(path, watch)
+        self.indices = watch.indices
+        self._patient = Patient.begin(path, watch, self.indices.around)
         self.finished: list[Progress] = []
         self.stopped = False
 
@@ -124,7 +126,7 @@ class AloneRun:
 
     def _close(self, progress: Progress, results: StepResults) -> None:
         columns = path_columns(progress, results, self._settings, self._watch.probe)
-        self._ledger.record(self._name, columns)
+        self._ledger.record(self._name, columns | dict(self.indices.take()))
         self._watch.probe.clear()
         found = self._ledger.add([*self._watch.take_findings(), *self._ledger.check_row(self._name)])
         self._ledger.close_step(found[0].verdict if found else "ok")

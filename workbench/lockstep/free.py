@@ -58,7 +58,9 @@ class FreeRun:
         writer: RunWriter,
         checker: Checker,
         tally: Tally,
+        watch_indices: bool = False,
     ) -> None:
+        """Prepare both runs; `watch_indices` is for the path under test only."""
         self._writer = writer
         self._tally = tally
         self.ledgers: list[Ledger] = []
@@ -66,7 +68,12 @@ class FreeRun:
         for name, path in zip(("fused", "reference"), paths, strict=True):
             traces = {name: writer.path(name, lacks=path.lacks, info=dict(path.info))}
             ledger = Ledger(writer, traces, checker, tally, watched=name)
-            watch = LiveWatch(ledger.journal, ledger.check_before, refuse=True)
+            watch = LiveWatch(
+                ledger.journal,
+                ledger.check_before,
+                refuse=True,
+                watch_indices=watch_indices and name == "fused",
+            )
             self.ledgers.append(ledger)
             self.runs.append(AloneRun(path, settings, pair.eos_token_ids, ledger, watch))
 

@@ -19,6 +19,7 @@ class LockstepOptions:
             reference's values) or `launch` anyway.
         steps: Half-open range of step numbers to judge; the others are decoded and counted as unjudged.
         judge_every: Judge every K-th step only.
+        watch_indices: Record which index values the path used, place by place; slower.
         num_samples: Reference runs at the patient's dtype per stage, for the allowance.
     """
 
@@ -29,6 +30,7 @@ class LockstepOptions:
     steps: tuple[int, int | None] = (0, None)
     judge_every: int = 1
     num_samples: int = 2
+    watch_indices: bool = False
 
     def judges(self, step: int) -> bool:
         """Tell whether this step is judged."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ from tracing.stages import (
     Verified,
 )
 from workbench.lockstep.digests import kv_row_digests
+from workbench.lockstep.indices import Around
 
 Digests = NDArray[np.uint64]
 
@@ -77,15 +78,17 @@ class Patient:
     Attributes:
         path: What is driven.
         state: Its private state.
+        around: Each stage runs inside one of these.
     """
 
     path: DecodePath
     state: Any
+    around: Around = nullcontext
 
     @classmethod
-    def begin(cls, path: DecodePath, watch: StageWatch) -> Patient:
+    def begin(cls, path: DecodePath, watch: StageWatch, around: Around = nullcontext) -> Patient:
         """Begin with a fresh state that reports to `watch`."""
-        return cls(path, path.begin(watch))
+        return cls(path, path.begin(watch), around)
 
     def provides(self, stage: str) -> bool:
         """Tell whether the path has this stage."""
@@ -94,7 +97,7 @@ class Patient:
     def run(self, results: StepResults, stage: str, *arguments: Any) -> Any:
         """Run one stage of the path on its state and time it."""
         function = getattr(self.path.stages, stage)
-        with _timed(results, stage):
+        with _timed(results, stage), self.around():
             return function(self.state, *arguments)
 
     def main_rows(self) -> Digests | None:

@@ -20,6 +20,7 @@ from workbench.checkpoints.shipped import shipped_pair_dirs
 from workbench.fused.path import make_path
 from workbench.judge.verdict import Tally
 from workbench.lockstep.free import FreeRun
+from workbench.lockstep.indices import IndexProbe
 from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.load_path import checked_path, load_factory
@@ -222,6 +223,7 @@ def _staged(session: Session, request: DiffRequest, books: Books) -> Decoded:
     finally:
         ledger.abandon_step()
     ledger.finish()
+    _tell_blindness(books.run, staged.indices)
     return staged.finished, ledger, staged.judge.unjudged_steps
 
 
@@ -237,9 +239,17 @@ def _free(session: Session, request: DiffRequest, books: Books) -> Decoded:
         writer=books.run,
         checker=Checker(_context(session, request)),
         tally=books.tally,
+        watch_indices=request.options.watch_indices,
     )
     free.run(session.turns, books.referee, session.dtype, books.tick)
+    _tell_blindness(books.run, free.runs[0].indices)
     return free.runs[0].finished, free.ledgers[0], 0
+
+
+def _tell_blindness(run: RunWriter, indices: IndexProbe) -> None:
+    """Say in the manifest which operators the index watch could not look at."""
+    if blind := indices.blind():
+        run.update(index_watch_blind=dict(blind))
 
 
 def _weights_unchanged(loaded: LoadedPair) -> bool:

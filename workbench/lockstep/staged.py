@@ -26,6 +26,7 @@ class StagedRun:
 
     Attributes:
         judge: What was judged and what was not.
+        indices: The index watch beside the path, if asked for.
         finished: Every turn so far, as decoded.
         stopped: True once a finding has ended the run.
     """
@@ -43,8 +44,14 @@ class StagedRun:
         self._options = options
         self._ledger = ledger
         self._eos = pair.eos_token_ids
-        self._watch = LiveWatch(ledger.journal, ledger.check_before, refuse=options.on_violation != "launch")
-        patient = Patient.begin(path, self._watch)
+        self._watch = LiveWatch(
+            ledger.journal,
+            ledger.check_before,
+            refuse=options.on_violation != "launch",
+            watch_indices=options.watch_indices,
+        )
+        self.indices = self._watch.indices
+        patient = Patient.begin(path, self._watch, self.indices.around)
         self._driver = Driver(patient, referee, eager=options.on_violation == "eager")
         self.judge = StepJudge(referee, pair, options, patient, dtype)
         self.finished: list[Progress] = []
@@ -92,7 +99,7 @@ class StagedRun:
 
     def _settle_without_step(self, progress: Progress, results: StepResults) -> None:
         """A turn that ends with its first token: prefill is judged, its row says that no step ran."""
-        record_fused(self._ledger, progress, results, self._options.settings, self._watch.probe)
+        self._record_fused(progress, results)
         found = self._ledger.add((), self.judge.judge(progress, results))
         self._ledger.record("fused", {"stop_reason": progress.stop_reason, "incomplete": "ended at its root"})
         self._ledger.close_step(step_verdict(found))
@@ -115,9 +122,8 @@ class StagedRun:
 
     def _settle(self, progress: Progress, results: StepResults) -> tuple[Finding, ...]:
         """Record both rows, check and judge them."""
-        settings = self._options.settings
-        record_fused(self._ledger, progress, results, settings, self._watch.probe)
-        record_reference(self._ledger, progress, results, self.judge.reference, settings)
+        self._record_fused(progress, results)
+        record_reference(self._ledger, progress, results, self.judge.reference, self._options.settings)
         if self._driver.refused is not None:
             refused = f"{self._driver.refused}: finished on the reference's values"
             self._ledger.record("fused", {"launch_refused": refused})
@@ -131,6 +137,11 @@ class StagedRun:
         found = self._ledger.add(findings, judgement)
         self._ledger.close_step(step_verdict(found))
         return found
+
+    def _record_fused(self, progress: Progress, results: StepResults) -> None:
+        """Record what the patient gave, as far as the step came, and what was seen beside it."""
+        record_fused(self._ledger, progress, results, self._options.settings, self._watch.probe)
+        self._ledger.record("fused", self.indices.take())
 
     def _next(self, progress: Progress, *, wrong: bool) -> StepResults | None:
         """Stop, resync or go on."""
@@ -157,7 +168,7 @@ class StagedRun:
 
     def _fail(self, progress: Progress, results: StepResults, failure: StageFailedError) -> None:
         """A stage did not finish: record what there is, and end the run here."""
-        record_fused(self._ledger, progress, results, self._options.settings, self._watch.probe)
+        self._record_fused(progress, results)
         self._ledger.record("fused", {"launch_refused": f"{failure.stage}: not finished, the run ends here"})
         self._watch.take_findings()
         found = self._ledger.add(failure.findings, self.judge.judge(progress, results))

@@ -8,6 +8,7 @@ from typing import Any
 from tracing.errors import LaunchRefusedError
 from tracing.finding import Finding
 from tracing.hostarray import host_array
+from workbench.lockstep.indices import IndexProbe
 from workbench.lockstep.offsets import OffsetProbe
 
 Journal = Callable[[str, Mapping[str, Any]], None]
@@ -19,15 +20,19 @@ class LiveWatch:
 
     Attributes:
         probe: Draft attention offsets of the step in progress.
+        indices: Index sites of the step in progress, if asked for.
         findings: What live checks found since the last `take_findings`.
     """
 
-    def __init__(self, journal: Journal, check: LiveCheck, *, refuse: bool) -> None:
+    def __init__(
+        self, journal: Journal, check: LiveCheck, *, refuse: bool, watch_indices: bool = False
+    ) -> None:
         """Journal first, then check; a violated launch is refused when `refuse` is True."""
         self._journal = journal
         self._check = check
         self._refuse = refuse
         self.probe = OffsetProbe()
+        self.indices = IndexProbe(on=watch_indices)
         self.findings: list[Finding] = []
 
     def about_to_run(self, stage: str, columns: Mapping[str, Any]) -> None:
@@ -41,7 +46,8 @@ class LiveWatch:
 
     def saw_draft_attention(self, **given: Any) -> None:
         """Probe the attention of one expansion."""
-        self.probe.observe(**given)
+        with self.indices.paused():
+            self.probe.observe(**given)
 
     def take_findings(self) -> tuple[Finding, ...]:
         """Return and forget what live checks found."""

@@ -1,0 +1,64 @@
+"""The index watch beside a path: which index values each place of its code used in a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+from workbench.npu.watching import Watch
+
+Around = Callable[[], AbstractContextManager[Any]]
+
+
+class IndexProbe:
+    """Watches the stages of one path and keeps the sites of the step in progress.
+
+    It records; what an index means is judged by the rules over the recorded row. Operators of the device are
+    judged by their twin, so the watch's own findings are not used here.
+    """
+
+    def __init__(self, *, on: bool) -> None:
+        """Watch when `on`, else do nothing at all."""
+        self._watch = Watch(self) if on else None
+        self._sites: dict[tuple[str, int], dict[str, Any]] = {}
+        self._paused = False
+
+    def around(self) -> AbstractContextManager[Any]:
+        """Return what a stage of the path runs in."""
+        return self._watch or nullcontext()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what we do ourselves while a stage of the path is running."""
+        self._paused = True
+        try:
+            yield
+        finally:
+            self._paused = False
+
+    def index_site(self, site: str, minimum: int, maximum: int, bound: int) -> None:
+        """Take one use of an index tensor; uses at one place under one bound become one entry.
+
+        A larger index under a larger bound is no fault, so uses with different bounds stay apart.
+        """
+        if self._paused:
+            return
+        entry = {"site": site, "min": minimum, "max": maximum, "bound": bound}
+        known = self._sites.setdefault((site, bound), entry)
+        known["min"] = min(known["min"], minimum)
+        known["max"] = max(known["max"], maximum)
+
+    def kernel(self, text: str) -> None:
+        """Leave attention calls to the path, which tells them itself."""
+
+    def take(self) -> Mapping[str, Any]:
+        """Return the step's columns and begin the next step; nothing when there is no watch."""
+        if self._watch is None:
+            return {}
+        sites, self._sites = [self._sites[key] for key in sorted(self._sites)], {}
+        return {"index_sites": sites}
+
+    def blind(self) -> Mapping[str, str]:
+        """Return the operators that could not be looked at, each with the reason."""
+        return dict(self._watch.seen.blind) if self._watch else {}
