@@ -10,7 +10,14 @@ import pytest
 from tracing.errors import EnvironmentProblemError
 from workbench.npu import doctor
 from workbench.npu.bootstrap import WayIn, current
-from workbench.npu.capability import TABLE, Capability, Platform, capabilities
+from workbench.npu.capability import (
+    TABLE,
+    Capability,
+    Platform,
+    allowed_features,
+    capabilities,
+    this_platform,
+)
 from workbench.npu.contradictions import CONTRADICTIONS
 from workbench.npu.modes import CAPABILITIES, use_capabilities
 from workbench.npu.probes import PROBES, run
@@ -50,6 +57,21 @@ class TestCapabilities:
     def test_the_twins_switches_are_in_the_table(self) -> None:
         """Bug: a capability renamed on one side only would never be looked up."""
         assert set(CAPABILITIES) <= {row.name for row in TABLE}
+
+    def test_only_what_the_table_affirms_is_allowed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Bug: `None`, where the sources contradict each other, or a false row taken for a yes."""
+        assert allowed_features(Platform("Ascend910B3", "9.1", "2.13.0")) == frozenset()
+        settled = Capability("mask_q1", True, "an experiment", soc="Ascend910B", torch_npu="2.14")
+        monkeypatch.setattr("workbench.npu.capability.TABLE", (*TABLE, settled))
+        assert allowed_features(Platform("Ascend910B3", "9.1", "2.14.1")) == {"mask_q1"}
+        assert allowed_features(Platform("Ascend910B3", "9.1", "2.13.0")) == frozenset()
+        with use_capabilities(allowed_features(Platform("Ascend910B3", "9.1", "2.14.1"))):
+            pass  # every name that it may return is one that the twin knows
+
+    def test_this_platform_is_the_way_in_that_was_taken(self) -> None:
+        taken = current()
+        assert taken is not None
+        assert this_platform() == Platform(taken.soc, doctor.cann_version(), taken.torch_npu)
 
     def test_an_unknown_platform_fulfils_no_condition(self) -> None:
         assert not Capability("x", 1, "s", soc="Ascend910B").holds_on(Platform())

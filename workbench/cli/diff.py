@@ -91,11 +91,13 @@ def command(**options: Any) -> int:
 def _run(session: Session, request: DiffRequest, options: dict[str, Any]) -> RunSummary:
     """Decode under a progress bar, which only a terminal sees."""
     from workbench.lockstep.session import run_session
-    from workbench.npu.modes import use_mode
+    from workbench.npu.capability import allowed_features, this_platform
+    from workbench.npu.modes import use_capabilities, use_mode
 
     total = len(session.turns) * request.options.settings.max_new_tokens
     with (
         use_mode(options["npu_mode"]),
+        use_capabilities(allowed_features(this_platform())),
         click.progressbar(
             length=total, label="tokens", file=sys.stderr, show_eta=True, hidden=not sys.stderr.isatty()
         ) as bar,
@@ -106,6 +108,7 @@ def _run(session: Session, request: DiffRequest, options: dict[str, Any]) -> Run
 def _request(way_in: WayIn, options: dict[str, Any]) -> DiffRequest:
     from workbench.lockstep.job import LockstepOptions
     from workbench.lockstep.session import DiffRequest
+    from workbench.npu.capability import allowed_features, this_platform
 
     return DiffRequest(
         prompt_file=options["prompt_file"],
@@ -119,7 +122,11 @@ def _request(way_in: WayIn, options: dict[str, Any]) -> DiffRequest:
             judge_every=options["judge_every"],
             watch_indices=options["watch_indices"],
         ),
-        way_in=way_in.as_json(),
+        way_in={
+            **way_in.as_json(),
+            "mode": options["npu_mode"],
+            "capabilities": sorted(allowed_features(this_platform())),
+        },
         eager=eager_operators(options["eager"]),
         rung=options["reference"],
         **{name: options[name] for name in _SAME_NAME},

@@ -7,6 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from workbench.npu.bootstrap import current
+from workbench.npu.machine import cann_version
+from workbench.npu.modes import CAPABILITIES
+
 
 @dataclass(frozen=True, slots=True)
 class Platform:
@@ -78,6 +82,21 @@ TABLE: Final[tuple[Capability, ...]] = (
 def capabilities(platform: Platform) -> Mapping[str, Capability]:
     """Return the row that holds for each capability on this platform, by name."""
     return {row.name: row for row in TABLE if row.holds_on(platform)}
+
+
+def this_platform() -> Platform:
+    """Return what is known of the machine under the way in that this process took."""
+    taken = current()
+    return Platform(taken.soc if taken else None, cann_version(), taken.torch_npu if taken else None)
+
+
+def allowed_features(platform: Platform) -> frozenset[str]:
+    """Return the contested features that the table says hold there, as `modes.use_capabilities` takes them.
+
+    What the sources contradict each other about, or are silent about, is not among them.
+    """
+    known = capabilities(platform)
+    return frozenset(name for name in CAPABILITIES if name in known and known[name].value is True)
 
 
 def _release(text: str | None) -> tuple[int, ...]:

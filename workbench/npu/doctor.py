@@ -10,7 +10,7 @@ from typing import Final
 
 from tracing.errors import EnvironmentProblemError
 from workbench.npu.bootstrap import WayIn, bootstrap
-from workbench.npu.capability import Capability, Platform, capabilities
+from workbench.npu.capability import Capability, Platform, capabilities, this_platform
 from workbench.npu.contradictions import CONTRADICTIONS
 from workbench.npu.machine import cann_version
 from workbench.npu.probes.run import ProbeResult, probe
@@ -79,7 +79,7 @@ def examine(way: str = "auto") -> Examination:
     except EnvironmentProblemError as closed:
         taken, no_way = None, str(closed)
     drifted = _drifted() if taken and taken.torch_npu else ()
-    where = Platform(taken.soc if taken else None, cann_version(), taken.torch_npu if taken else None)
+    where = this_platform()
     return Examination(
         versions=versions(),
         way=taken,
