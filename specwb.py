@@ -7,8 +7,14 @@ is imported.
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pytest
 
 __version__ = "0.1.0"
 
@@ -26,6 +32,41 @@ def main() -> int:
     from workbench.cli.run import run_command
 
     return run_command(sys.argv[1:])
+
+
+def private(name: str) -> Any:
+    """Import a module of ours below `_specwb_house`, taking no public name in anybody's process."""
+    folder = Path(__file__).resolve().parent
+    if "_specwb_house" not in sys.modules:
+        path = folder / "workbench" / "cli" / "plugin" / "house.py"
+        spec = importlib.util.spec_from_file_location("_specwb_house", path)
+        if spec is None or spec.loader is None:
+            raise ImportError(f"specwb is not whole: {path} cannot be loaded; install it again")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["_specwb_house"] = module
+        spec.loader.exec_module(module)
+        module.open_house(str(folder))
+    return importlib.import_module(f"_specwb_house.{name}")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the plugin."""
+    group = parser.getgroup("specwb", "specwb: invariants of tree speculative decoding")
+    for option, destination, text in (
+        (
+            "--specwb-trace",
+            "specwb_trace",
+            "Recorded run; one test per invariant. May be given several times.",
+        ),
+        ("--specwb-select", "specwb_select", "Only these rules, as in specwb check --select."),
+        ("--specwb-ignore", "specwb_ignore", "Not these rules."),
+    ):
+        group.addoption(option, action="append", default=[], dest=destination, help=text)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register hooks and fixtures under a private name."""
+    config.pluginmanager.register(private("workbench.cli.plugin.hooks"), "specwb-hooks")
 
 
 if __name__ == "__main__":
