@@ -49,11 +49,13 @@ class Alone:
     Attributes:
         emitted: Tokens of the turn.
         num_accepted: Draft nodes accepted per step, steps cut at the end left out.
+        first_tree: Tokens drafted in the first step.
         error: What the path raised, or empty.
     """
 
     emitted: tuple[int, ...]
     num_accepted: tuple[int, ...]
+    first_tree: frozenset[int] = frozenset()
     error: str = ""
 
     @property
@@ -101,14 +103,14 @@ def run_lockstep(
 def run_alone(setup: Setup, placement: Placement) -> Alone:
     """Decode with a fault in place and nobody watching."""
     progress = Progress(0, 0, setup.settings.max_new_tokens)
-    error = ""
+    error, first_tree = "", frozenset[int]()
     with placement.around():
         patient = Patient.begin(faulty_path(setup, placement), NullWatch())
         try:
-            _decode(patient, progress, setup)
+            first_tree = _decode(patient, progress, setup)
         except Exception as problem:  # noqa: BLE001  a faulty path may raise anything; it is reported
             error = f"{type(problem).__name__}: {problem}"
-    return Alone(tuple(progress.emitted), tuple(progress.num_accepted), error)
+    return Alone(tuple(progress.emitted), tuple(progress.num_accepted), first_tree, error)
 
 
 def faulty_path(setup: Setup, placement: Placement) -> DecodePath:
@@ -120,7 +122,9 @@ def _no_tick(_: int) -> None:
     """Nobody watches the progress."""
 
 
-def _decode(patient: Patient, progress: Progress, setup: Setup) -> None:
+def _decode(patient: Patient, progress: Progress, setup: Setup) -> frozenset[int]:
+    """Decode one turn into `progress`; return the tokens of the first tree."""
+    first_tree: frozenset[int] = frozenset()
     results = StepResults()
     progress.enter(list(setup.prompt), patient.run(results, "prefill", list(setup.prompt)))
     progress.emit_root(setup.pair.eos_token_ids)
@@ -133,6 +137,8 @@ def _decode(patient: Patient, progress: Progress, setup: Setup) -> None:
         results.accepted = patient.run(results, "accept", *given, progress.remaining)
         patient.run(results, "commit", *given, results.accepted)
         progress.take_step(results)
+        first_tree = first_tree or frozenset(results.drafted.token_ids[1:].tolist())
+    return first_tree
 
 
 def _info(path: DecodePath) -> dict[str, Any]:

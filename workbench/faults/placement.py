@@ -144,6 +144,21 @@ def on_operator(name: str, faulty: Callable[..., Any]) -> Placement:
     return Placement(around=lambda: calls.wrapped(name, lambda operator: partial(faulty, operator)))
 
 
+def within(stage: str, name: str, faulty: Callable[..., Any]) -> Placement:
+    """As `on_operator`, in launches of one stage only."""
+
+    def place(path: DecodePath) -> DecodePath:
+        run = getattr(path.stages, stage)
+
+        def faulty_stage(*given: Any) -> Any:
+            with calls.wrapped(name, lambda operator: partial(faulty, operator)):
+                return run(*given)
+
+        return replace(path, stages=replace(path.stages, **{stage: faulty_stage}))
+
+    return Placement(path=place)
+
+
 def on_function(module: object, name: str, faulty: Callable[..., Any]) -> Placement:
     """Let `faulty(function, *arguments)` stand in for a function of a stage's module."""
 

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from tracing.stages import Committed, Tensorized
+from workbench.faults.bench import TinyBench
 from workbench.faults.edits import another_parent, deep_node, poked, sibling_pair, since
 from workbench.faults.experiment import run_lockstep
 from workbench.faults.placement import Placement, Scene, after, on_function
-from workbench.faults.setup import TinyBench
 from workbench.fused import verify
 
 FIRST_BAD_STEP: Final = 2

@@ -1,0 +1,1 @@
+"""Faults by family; each module lists its own in `FAULTS`."""

@@ -1,0 +1,177 @@
+"""Runs faults: who noticed each first, where, what else fired, and what a user would have seen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from shutil import copytree
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tracing.finding import Finding
+from tracing.moment import STAGES
+from workbench.checkpoints.report import Check
+from workbench.faults.bench import Bench
+from workbench.faults.common import load, worse
+from workbench.faults.experiment import Alone, run_alone, run_lockstep
+from workbench.faults.fault import Fault
+from workbench.faults.placement import Placement
+from workbench.judge.recorded.check import check_run
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Somebody noticed.
+
+    Attributes:
+        rule: Invariant, comparison, operator rule or check of the load report.
+        moment: Where in the run, or empty for the load report.
+        stage: Stage named, or `load`.
+        verdict: Of the finding, or the status of the check.
+        guilty: Who is blamed.
+        message: One sentence.
+    """
+
+    rule: str
+    moment: str
+    stage: str
+    verdict: str
+    guilty: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """What became of a fault.
+
+    Attributes:
+        fault: The fault.
+        bench: Name of the bench.
+        first: Who noticed first, or None when nobody did.
+        others: Further rules that fired, in order.
+        text_equal: A user would have read the same tokens; None when there was nothing to read.
+        clean_accepted, faulty_accepted: Mean of accepted drafts per step without and with the fault.
+        error: What the path or the loader raises when nobody watches, or empty.
+    """
+
+    fault: Fault
+    bench: str
+    first: Notice | None
+    others: tuple[str, ...] = ()
+    text_equal: bool | None = None
+    clean_accepted: float = 0.0
+    faulty_accepted: float = 0.0
+    error: str = ""
+
+    @property
+    def as_expected(self) -> bool:
+        """Noticed by a rule named for it, at its stage, and the right side is blamed."""
+        first, fault = self.first, self.fault
+        return (
+            first is not None
+            and first.rule in fault.noticed_by
+            and first.stage == fault.stage
+            and first.guilty == fault.guilty
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        fault = self.fault
+        return {
+            "id": fault.id,
+            "name": fault.name,
+            "family": fault.family,
+            "stage": fault.stage,
+            "seen_in": list(fault.seen_in),
+            "common_mode": fault.common_mode,
+            "bench": self.bench,
+            "noticed": self.first is not None,
+            "as_expected": self.as_expected,
+            "first": None if self.first is None else asdict(self.first),
+            "others": list(self.others),
+            "text_equal": self.text_equal,
+            "clean_accepted": self.clean_accepted,
+            "faulty_accepted": self.faulty_accepted,
+            "error": self.error,
+        }
+
+
+def run_faults(faults: Iterable[Fault], bench: Bench) -> Iterator[Sighting]:
+    """Run each fault on its own; nothing of one run is left for the next."""
+    for fault in faults:
+        with TemporaryDirectory(prefix="specwb-") as folder:
+            yield run_fault(fault, bench, Path(folder))
+
+
+def run_fault(fault: Fault, bench: Bench, folder: Path) -> Sighting:
+    """Run one fault with everybody watching, and alone; `folder` is an empty one to work in."""
+    if fault.common_mode:
+        return _run_in_files(fault, bench, folder)
+    setup = bench.setup(fault.need)
+    outcome = run_lockstep(setup, fault.place(), folder / "run")
+    findings = outcome.findings if fault.place().rows is None else _found_by_check(folder / "run")
+    clean, faulty = bench.clean(fault.need), run_alone(setup, fault.place())
+    return _seen_by_user(_noticed(fault, bench, [_notice(finding) for finding in findings]), clean, faulty)
+
+
+def _run_in_files(fault: Fault, bench: Bench, folder: Path) -> Sighting:
+    """Load a spoiled copy of the pair; what loads is decoded too, on both paths, which share the fault."""
+    clean_dirs = bench.export(folder / "clean")
+    copies = tuple(copytree(source, folder / source.name) for source in clean_dirs)
+    spoil = fault.place().files
+    assert spoil is not None
+    spoil(copies[0], copies[1])
+    clean, faulty = load(*clean_dirs), load(copies[0], copies[1])
+    sighting = _noticed(fault, bench, [_notice_of_check(check) for check in worse(faulty, clean)])
+    assert clean.pair is not None
+    if faulty.pair is None:
+        return replace(sighting, error=faulty.noticed[0].sentence)
+    setup = bench.setup("plain")
+    jobs = [replace(setup, pair=pair) for pair in (clean.pair, faulty.pair)]
+    found = run_lockstep(jobs[1], Placement(), folder / "run").findings
+    fired = dict.fromkeys([*sighting.others, *(finding.rule for finding in found)])
+    seen = [run_alone(job, Placement()) for job in jobs]
+    return _seen_by_user(replace(sighting, others=tuple(fired)), seen[0], seen[1])
+
+
+def _noticed(fault: Fault, bench: Bench, notices: list[Notice]) -> Sighting:
+    first = notices[0] if notices else None
+    rules = dict.fromkeys(notice.rule for notice in notices)
+    others = tuple(rule for rule in rules if first is None or rule != first.rule)
+    return Sighting(fault=fault, bench=bench.name, first=first, others=others)
+
+
+def _seen_by_user(sighting: Sighting, clean: Alone, faulty: Alone) -> Sighting:
+    return replace(
+        sighting,
+        text_equal=None if faulty.error else faulty.emitted == clean.emitted,
+        clean_accepted=clean.mean_accepted,
+        faulty_accepted=faulty.mean_accepted,
+        error=faulty.error,
+    )
+
+
+def _notice(finding: Finding) -> Notice:
+    return Notice(
+        rule=finding.rule,
+        moment=str(finding.moment),
+        stage=finding.stage,
+        verdict=finding.verdict if finding.severity == "error" else finding.severity,
+        guilty=finding.guilty,
+        message=finding.message,
+    )
+
+
+def _notice_of_check(check: Check) -> Notice:
+    return Notice(check.id, "", "load", check.status, "both", check.sentence)
+
+
+def _found_by_check(folder: Path) -> list[Finding]:
+    """What `specwb check` finds in the recorded rows, in order of the run."""
+    return sorted(check_run(folder).findings, key=_place)
+
+
+def _place(finding: Finding) -> tuple[int, int, int, int]:
+    stage = STAGES.index(finding.stage) if finding.stage in STAGES else len(STAGES)
+    return finding.prompt_id, finding.turn, finding.step, stage
