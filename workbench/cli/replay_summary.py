@@ -39,7 +39,13 @@ def facts_of(run: Run, patient: str) -> Facts:
         eos_token_ids=context.eos_token_ids,
         vocab_size=context.vocab_size,
         block_size=context.block_size or DecodeSettings().block_size,
+        root_is_prompt=root_is_prompt(run),
     )
+
+
+def root_is_prompt(run: Run) -> bool:
+    """Whether the engine's first root is the prompt's last token instead of a token that it emitted."""
+    return run.manifest.get("first_root") == "prompt"
 
 
 def settings_of(run: Run) -> DecodeSettings:
@@ -60,7 +66,8 @@ def settings_of(run: Run) -> DecodeSettings:
 def summary_of(run: Run, checked: CheckedRun, again: Again, facts: Mapping[str, Any]) -> RunSummary:
     """Fold verdict, invariants and what was judged into what reports are made from."""
     verdict = again.verdict
-    emitted = [tokens for tokens in again.standing.emitted.values() if tokens]
+    first = 1 if root_is_prompt(run) else 0
+    emitted = [tokens[first:] for tokens in again.standing.emitted.values() if tokens]
     remarks = [verdict.text.removeprefix(verdict.verdict).strip(" ()"), checked.remark]
     return RunSummary(
         verdict=verdict.verdict,

@@ -43,12 +43,14 @@ class Facts:
         eos_token_ids: Tokens that end a turn, or None where not known.
         vocab_size: V, or None.
         block_size: Tokens per cache block.
+        root_is_prompt: The first root of a turn is the prompt's last token, which nobody chose.
     """
 
     dtype: str = "float32"
     eos_token_ids: frozenset[int] | None = None
     vocab_size: int | None = None
     block_size: int = 128
+    root_is_prompt: bool = False
 
 
 def recorded_evidence(row: Row, other: Row | None, standing: Standing, facts: Facts) -> StepEvidence:
@@ -64,7 +66,9 @@ def recorded_evidence(row: Row, other: Row | None, standing: Standing, facts: Fa
     parts: dict[str, Any] = {}
     tree = _tree(row, missing)
     others = None if other is None else _tree(other, {})
-    if row.get("context_token_ids") is not None:
+    if facts.root_is_prompt:
+        missing["prefill"] = "the first root is the prompt's last token"
+    elif row.get("context_token_ids") is not None:
         parts["prefill"] = _prefill(row, other)
     if tree is not None:
         parts["tensorize"] = TensorizeEvidence(
