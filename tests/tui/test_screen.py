@@ -1,0 +1,301 @@
+"""What a person does on the screen: find the wrong cell, go along a live run, resize."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from textual.app import SystemCommand
+
+from tests.tui.conftest import CELL
+from tests.tui.driving import play, run_screen, screen_text, settle
+from tests.view.traces import finding, step_columns, write_long_run, write_run
+from tracing.recorder import RunWriter
+from workbench.tui.app import ViewApp
+from workbench.tui.finding_order import FindingOrder
+from workbench.tui.history import History, Place
+from workbench.tui.keys import RUN_KEYS
+from workbench.tui.screens.run import RunScreen
+from workbench.tui.widgets.panel_view import PanelView
+from workbench.tui.widgets.timeline_view import MAX_BLOCKS, TimelineView
+from workbench.view.run_view import RunView
+from workbench.view.targets import CellTarget, NodeTarget, PositionTarget, SlotTarget
+
+
+def test_one_key_leads_from_the_start_to_the_wrong_cell(faulty: Path) -> None:
+    shown = play(faulty, ["exclamation_mark"])
+    assert shown.target == CellTarget(*CELL)
+    assert f"node {CELL[0]} sees node {CELL[1]}, no ancestor of it" in shown.text
+    assert "MASK001" in shown.text
+
+
+def test_a_moment_of_a_finding_opens_on_its_cell(faulty: Path) -> None:
+    shown = play(faulty, moment=f"0:0:5:verify:{CELL[0]}")
+    assert (shown.panel, shown.target) == ("visible", CellTarget(*CELL))
+
+
+@pytest.mark.parametrize(
+    ("size", "panels"),
+    [
+        ((80, 24), ["tree"]),
+        ((130, 30), ["tree", "visible"]),
+        ((200, 50), ["tree", "visible", "acceptance", "findings"]),
+    ],
+)
+def test_as_many_panels_as_there_is_room_for(faulty: Path, size: tuple[int, int], panels: list[str]) -> None:
+    shown = play(faulty, size=size, ask=lambda screen: [slot.panel for slot in screen.slots if slot.display])
+    assert shown.asked == panels
+    assert all(f"─ {panel} ─" in shown.text for panel in panels)
+    assert max(len(line) for line in shown.text.splitlines()) <= size[0]
+
+
+def test_a_node_that_is_selected_is_shown_in_the_other_panels(faulty: Path) -> None:
+    shown = play(
+        faulty,
+        ["t", "j", "j"],
+        size=(200, 50),
+        ask=lambda screen: {slot.linked for slot in screen.shown_slots if slot.panel != "tree"},
+    )
+    assert isinstance(shown.target, NodeTarget)
+    assert shown.asked == {shown.target}
+
+
+def test_the_cursor_moves_over_cells_like_vim(faulty: Path) -> None:
+    keys = ["m", "G", "l", "l", "l", "k", "h"]
+    shown = play(faulty, keys)
+    assert shown.target == CellTarget(10, 1)
+
+
+def _cursor(screen: RunScreen) -> tuple[int, int]:
+    return screen.active_slot.cursor, screen.active_slot.num_lines
+
+
+@pytest.mark.parametrize(("key", "line"), [("G", -1), ("end", -1), ("g", 0), ("home", 0)])
+def test_first_and_last_line(faulty: Path, key: str, line: int) -> None:
+    shown = play(faulty, ["o", "j", "j", key], ask=_cursor)
+    cursor, num_lines = shown.asked
+    assert cursor == line % num_lines
+
+
+@pytest.mark.parametrize(
+    ("keys", "moved"),
+    [
+        (["ctrl+d"], 1),
+        (["ctrl+d", "ctrl+u"], 0),
+        (["space"], 1),
+        (["pagedown", "pageup"], 0),
+        (["ctrl+f"], 1),
+        (["ctrl+f", "ctrl+b"], 0),
+        (["down", "up"], 0),
+        (["right", "left"], 0),
+    ],
+)
+def test_pages(faulty: Path, keys: list[str], moved: int) -> None:
+    cursor, _ = play(faulty, ["o", *keys], ask=_cursor).asked
+    assert (cursor > 1) == bool(moved)  # the panel opens with its first node selected, in line 1
+
+
+def test_following_a_node_leads_to_its_slot_and_on_to_who_wrote_it_last(tmp_path: Path) -> None:
+    """The slots of step 1 overlap those of step 0, so the slot was written before."""
+    folder = write_run(tmp_path / "run", 2, paths=("fused",))
+    shown = play(folder, ["right_square_bracket", "t", "j", "enter"])
+    assert (shown.panel, type(shown.target)) == ("cache", PositionTarget)
+    assert play(folder, ["right_square_bracket", "t", "j", "enter", "enter"]).panel == "tree"
+    shown = play(folder, ["right_square_bracket", "t", "j", "enter", "l", "l", "enter"])
+    assert (shown.moment, shown.panel, type(shown.target)) == ("0:0:0", "cache", SlotTarget)
+
+
+def test_following_a_finding_of_the_list_leads_to_its_cell(faulty: Path) -> None:
+    shown = play(faulty, ["f", "j", "j", "enter"])
+    assert (shown.moment, shown.target) == ("0:0:5", CellTarget(*CELL))
+
+
+def test_tab_goes_round_the_panes_and_enter_from_the_time_line_to_the_panel(faulty: Path) -> None:
+    for keys, kind in ((["tab"], PanelView), (["tab", "shift+tab"], TimelineView), (["enter"], PanelView)):
+        assert isinstance(play(faulty, keys, ask=lambda screen: screen.focused).asked, kind)
+
+
+def test_the_time_line_moves_the_step(faulty: Path) -> None:
+    assert play(faulty, ["j", "j"]).moment == "0:0:2"
+    assert play(faulty, ["G"]).moment == "0:1:7"
+
+
+def test_the_mouse_chooses_a_step_and_follows_a_cell(faulty: Path) -> None:
+    async def run() -> None:
+        app = ViewApp(RunView(faulty))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settle(app, pilot)
+            await pilot.click(TimelineView, offset=(3, 4))
+            await settle(app, pilot)
+            assert str(run_screen(app).step.moment) == "0:0:3"  # type: ignore[union-attr]
+            await pilot.press("m")
+            await settle(app, pilot)
+            slot = run_screen(app).active_slot
+            grid = next(y for y in range(slot.num_lines) if isinstance(_first_target(slot, y), NodeTarget))
+            await pilot.click(f"#{slot.id}", offset=(1 + 8, 1 + grid + 1 - slot.scroll_offset.y))
+            await settle(app, pilot)
+            assert isinstance(slot.target, CellTarget)
+            await pilot.click(f"#{slot.id}", offset=(1 + 8, 1 + grid + 1 - slot.scroll_offset.y), times=2)
+            await settle(app, pilot)
+            assert run_screen(app).active_slot.panel == "tree"
+
+    asyncio.run(run())
+
+
+def _first_target(slot: PanelView, y: int) -> object:
+    return next((span.target for span in slot.content_line(y) if span.target is not None), None)
+
+
+def test_every_key_is_a_command_of_the_palette(faulty: Path) -> None:
+    async def run() -> None:
+        app = ViewApp(RunView(faulty))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settle(app, pilot)
+            commands = {command.title: command for command in app.get_system_commands(app.screen)}
+            assert {str(binding.tooltip) for binding in RUN_KEYS} <= set(commands)
+            first: SystemCommand = commands["First divergence"]
+            await first.callback()  # type: ignore[misc]
+            await settle(app, pilot)
+            assert str(run_screen(app).step.moment) == "0:0:5"  # type: ignore[union-attr]
+
+    asyncio.run(run())
+
+
+def test_the_picker_opens_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(tmp_path / "runs" / "one")
+    monkeypatch.chdir(tmp_path)
+
+    async def run() -> None:
+        app = ViewApp()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.pause()
+            assert "one" in screen_text(app)
+            await pilot.press("enter")
+            await settle(app, pilot)
+            assert run_screen(app).view.num_rows == 3
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("key", ["q", "escape"])
+def test_the_picker_without_runs_says_so_and_leaves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    async def run() -> None:
+        app = ViewApp()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await pilot.pause()
+            assert "no run in" in screen_text(app)
+            await pilot.press("enter", key)
+
+    asyncio.run(run())
+
+
+def _follows(screen: RunScreen) -> bool:
+    return screen.following
+
+
+def test_a_live_run_is_followed_until_its_first_divergence(tmp_path: Path) -> None:
+    with RunWriter(tmp_path / "run") as run:
+        trace = run.path("fused")
+        for number in range(3):
+            with trace.step(step=number) as recorded:
+                recorded.record(**step_columns(number))
+
+        def grow(app: ViewApp) -> None:
+            with trace.step(step=3) as recorded:
+                recorded.record(**step_columns(3))
+            run_screen(app).drawing.refresh()
+
+        shown = play(tmp_path / "run", follow=True, between=grow, ask=_follows)
+        assert (shown.moment, shown.asked) == ("0:0:3", True)
+        assert "following" in shown.text
+        assert not play(tmp_path / "run", ["F"], follow=True, ask=_follows).asked
+        assert play(tmp_path / "run", ["F", "F"], follow=True, ask=_follows).asked
+
+        def break_it(app: ViewApp) -> None:
+            run.add_finding(finding(1, "parents", node=2))
+            run_screen(app).drawing.refresh()
+
+        shown = play(tmp_path / "run", follow=True, between=break_it, ask=_follows)
+        assert (shown.moment, shown.panel, shown.asked) == ("0:0:1", "tree", False)
+        assert "first divergence has come" in shown.said
+
+
+@pytest.mark.parametrize("num_steps", [0, 1])
+def test_a_run_of_one_step_or_none_is_no_trouble(tmp_path: Path, num_steps: int) -> None:
+    folder = write_run(tmp_path / "run", num_steps)
+    keys = [
+        "right_square_bracket",
+        "right_parenthesis",
+        "exclamation_mark",
+        "right_curly_bracket",
+        "j",
+        "G",
+        "m",
+        "l",
+        "enter",
+        "y",
+        "Y",
+        "x",
+        "d",
+        "b",
+        "i",
+        "backspace",
+    ]
+    shown = play(folder, keys)
+    assert ("no step was recorded" in shown.text) == (num_steps == 0)
+
+
+def test_a_damaged_run_opens_with_a_note(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", 100, paths=("fused",), keep=("token_ids", "parents"))
+    file = folder / "fused.arrows"
+    file.write_bytes(file.read_bytes()[:-2000])
+    shown = play(folder)
+    assert "note: fused.arrows" in shown.text
+    assert shown.moment == "0:0:0"
+
+
+def test_two_runs_are_two_sides(tmp_path: Path) -> None:
+    view = RunView(write_run(tmp_path / "before"), write_run(tmp_path / "after", seed=9))
+    shown = play(view)
+    assert "before | after" in shown.text
+    assert "≠ token_ids" in shown.text
+
+
+def test_a_long_run_keeps_only_what_was_looked_at(tmp_path: Path) -> None:
+    """Catches a time line that reads or keeps the whole run, whatever its speed on this machine."""
+    folder = write_long_run(tmp_path / "long", 64 * (MAX_BLOCKS + 40), num_nodes=4)
+    shown = play(folder, ["G", "g", "right_curly_bracket"], ask=lambda screen: len(screen.timeline._blocks))
+    assert "of 6656" in shown.text
+    assert shown.asked <= 4
+
+
+def test_hostile_tokens_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    ids = [7, 8, 9, 10, 11, 12, 7, 8, 9, 10, 11, 12]
+    folder = write_run(tmp_path / "run", 1, changes={0: {"token_ids": ids, "target_token_ids": ids}})
+    for keys in (["t"], ["o"], ["a"], ["c"]):
+        text = play(folder, keys).text
+        assert all(character == "\n" or character.isprintable() for character in text)
+
+
+def test_history_goes_back_and_forward() -> None:
+    history, places = History(), [Place(row) for row in range(3)]
+    history.leave(places[0])
+    history.leave(places[1])
+    assert history.back(places[2]) == places[1]
+    assert history.back(places[1]) == places[0]
+    assert history.back(places[0]) is None
+    assert history.forward(places[0]) == places[1]
+    history.leave(places[1])
+    assert history.forward(places[1]) is None
+
+
+def test_the_first_divergence_is_no_consequence_and_no_warning() -> None:
+    found = (finding(1, consequence=True), finding(4), finding(2, severity="warning"), finding(3))
+    assert FindingOrder(found).first_divergence() == 3
+    assert FindingOrder(found[:1]).first_divergence() == 0
+    assert FindingOrder(()).first_divergence() is None
