@@ -57,7 +57,7 @@ def content(cache: Any) -> torch.Tensor:
 def spoil(cache: Any) -> None:
     """Overwrite all memory of a cache."""
     for layer in cache.layers:
-        (layer._pool if isinstance(cache, PagedCache) else layer._buffer).fill_(9.0)
+        layer._memory.fill_(9.0)
 
 
 @either_kind

@@ -15,6 +15,8 @@ from tracing.errors import ContractError, UsageError
 from tracing.settings import DecodeSettings
 from tracing.stages import Drafted, NullWatch, Verified
 from workbench.fused.accept import accept
+from workbench.fused.cache.contiguous import ContiguousCache
+from workbench.fused.cache.manager import CacheManager
 from workbench.fused.tensorize import ancestor_table, tensorize
 
 NUM_ROWS, COMMITTED_LEN = 12, 7
@@ -24,7 +26,9 @@ ENGINE: Any = SimpleNamespace(
     pad_token_id=PAD_TOKEN,
     eos_token_ids=frozenset({9}),
 )
-STATE: Any = SimpleNamespace(committed_len=COMMITTED_LEN, watch=NullWatch())
+STATE: Any = SimpleNamespace(
+    committed_len=COMMITTED_LEN, watch=NullWatch(), caches=CacheManager(ContiguousCache(1))
+)
 
 
 @st.composite

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,8 +52,11 @@ class FusedState:
 
 def snapshot(state: FusedState) -> FusedState:
     """Copy a state, memory and all; the copy reports to nobody."""
-    memo = {id(state.watch): NullWatch()}
+    memo: dict[int, Any] = {id(state.watch): NullWatch()}
+    new = state.new_rows
     with torch.inference_mode(mode=False):
+        if new is not None:
+            memo[id(new)] = NewRows(new.features.clone(), new.token_ids.clone())
         return copy.deepcopy(state, memo)
 
 

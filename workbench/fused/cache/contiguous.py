@@ -19,10 +19,6 @@ class ContiguousLayer(RowLayer):  # type: ignore[no-untyped-call]  # the library
     layout. `keys` and `values` show the rows in use in the library's form `[1, H_kv, length, D]`, as views.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._buffer: Tensor | None = None
-
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:  # noqa: ARG002  # API
         """Take dtype, device and head shape from the first states `[1, H_kv, S, D]`."""
         self._reserve(key_states.shape[2], key_states.transpose(1, 2)[0])
@@ -55,9 +51,9 @@ class ContiguousLayer(RowLayer):  # type: ignore[no-untyped-call]  # the library
         Raises:
             ValueError: The layer holds nothing yet.
         """
-        if self._buffer is None:
+        if self._memory is None:
             raise ValueError("rows of an empty cache layer")
-        return self._buffer[:, : self._length][:, start:stop]
+        return self._memory[:, : self._length][:, start:stop]
 
     def select(self, index: Tensor) -> Tensor:
         """Copy rows `[2, R, H_kv, D]` by position, int64 `[R]`."""
@@ -66,22 +62,22 @@ class ContiguousLayer(RowLayer):  # type: ignore[no-untyped-call]  # the library
     def truncate(self, length: int) -> None:
         """Keep the first `length` rows; what lies behind them is dead."""
         self._length = length
-        if self._buffer is not None:
-            used = self._buffer[:, :length].transpose(1, 2)
+        if self._memory is not None:
+            used = self._memory[:, :length].transpose(1, 2)
             self.keys, self.values = used[:1], used[1:]
 
     def _reserve(self, length: int, row: Tensor) -> Tensor:
         """Return a buffer for at least `length` rows shaped like `row[0]`, rows in use kept."""
-        if self._buffer is not None and self._buffer.shape[1] >= length:
-            return self._buffer
+        if self._memory is not None and self._memory.shape[1] >= length:
+            return self._memory
         # An ordinary tensor, not an inference tensor: whoever debugs a cache may write into it.
         with torch.inference_mode(mode=False):
             grown = torch.zeros(
                 (2, length + length // 4 + _SPARE_ROWS, *row.shape[1:]), dtype=row.dtype, device=row.device
             )
-            if self._buffer is not None:
-                grown[:, : self._length] = self._buffer[:, : self._length]
-        self._buffer, self.dtype, self.device, self.is_initialized = grown, row.dtype, row.device, True
+            if self._memory is not None:
+                grown[:, : self._length] = self._memory[:, : self._length]
+        self._memory, self.dtype, self.device, self.is_initialized = grown, row.dtype, row.device, True
         return grown
 
 

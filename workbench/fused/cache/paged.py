@@ -41,7 +41,6 @@ class PagedLayer(RowLayer):  # type: ignore[no-untyped-call]  # the library's ho
         super().__init__()
         self._table = table
         self._write = write
-        self._pool: Tensor | None = None
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:  # noqa: ARG002  # API
         """Take dtype, device and head shape from the first states `[1, H_kv, S, D]`."""
@@ -75,10 +74,10 @@ class PagedLayer(RowLayer):  # type: ignore[no-untyped-call]  # the library's ho
         Raises:
             ValueError: The layer holds nothing yet.
         """
-        if self._pool is None:
+        if self._memory is None:
             raise ValueError("rows of an empty cache layer")
         positions = np.arange(start, min(stop, self._length))
-        return self.select(torch.from_numpy(self._table.slots(positions)).to(self._pool.device))
+        return self.select(torch.from_numpy(self._table.slots(positions)).to(self._memory.device))
 
     def select(self, index: Tensor) -> Tensor:
         """Copy rows `[2, R, H_kv, D]` by slot, int64 `[R]`.
@@ -86,9 +85,9 @@ class PagedLayer(RowLayer):  # type: ignore[no-untyped-call]  # the library's ho
         Raises:
             ValueError: The layer holds nothing yet.
         """
-        if self._pool is None:
+        if self._memory is None:
             raise ValueError("rows of an empty cache layer")
-        return self._pool.flatten(1, 2).index_select(1, index)
+        return self._memory.flatten(1, 2).index_select(1, index)
 
     def truncate(self, length: int) -> None:
         """Keep the first `length` rows; what lies behind them is dead."""
@@ -108,14 +107,14 @@ class PagedLayer(RowLayer):  # type: ignore[no-untyped-call]  # the library's ho
         """Return a pool with the table's blocks, at least `length` rows of them, written ones kept."""
         self._table.reserve(length)
         num_blocks, size = len(self._table.block_ids), self._table.block_size
-        if self._pool is not None and self._pool.shape[1] >= num_blocks:
-            return self._pool
+        if self._memory is not None and self._memory.shape[1] >= num_blocks:
+            return self._memory
         # An ordinary tensor, not an inference tensor: whoever debugs a cache may write into it.
         with torch.inference_mode(mode=False):
             grown = torch.zeros((2, num_blocks, size, *row.shape[1:]), dtype=row.dtype, device=row.device)
-            if self._pool is not None:
-                grown[:, : self._pool.shape[1]] = self._pool
-        self._pool, self.dtype, self.device, self.is_initialized = grown, row.dtype, row.device, True
+            if self._memory is not None:
+                grown[:, : self._memory.shape[1]] = self._memory
+        self._memory, self.dtype, self.device, self.is_initialized = grown, row.dtype, row.device, True
         return grown
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from typing import Any, Self, cast
 
@@ -22,7 +23,24 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._memory: Tensor | None = None
         self._length = 0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy the layer with memory of its own.
+
+        The memory is cloned, not deep-copied: torch_npu replaces how tensors are deep-copied, by code that
+        torch warns of.
+        """
+        copied = copy.copy(self)
+        memo[id(self)] = copied
+        for name, value in vars(self).items():
+            if not isinstance(value, Tensor):
+                setattr(copied, name, copy.deepcopy(value, memo))
+        if self._memory is not None:
+            copied._memory = self._memory.clone()  # noqa: SLF001  # of its own class
+        copied.truncate(self._length)
+        return copied
 
     @abstractmethod
     def append_rows(self, rows: Tensor) -> None:
