@@ -23,6 +23,7 @@ from workbench.lockstep.progress import Progress
 from workbench.lockstep.referee import Referee
 from workbench.lockstep.staged import StagedRun
 from workbench.lockstep.turns import Turn
+from workbench.npu.modes import use_mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +102,10 @@ def run_lockstep(
 
 
 def run_alone(setup: Setup, placement: Placement) -> Alone:
-    """Decode with a fault in place and nobody watching."""
+    """Decode with a fault in place and nobody watching; calls do what the device would do."""
     progress = Progress(0, 0, setup.settings.max_new_tokens)
     error, first_tree = "", frozenset[int]()
-    with placement.around():
+    with placement.around(), use_mode("hardware"):
         patient = Patient.begin(faulty_path(setup, placement), NullWatch())
         try:
             first_tree = _decode(patient, progress, setup)

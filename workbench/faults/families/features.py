@@ -51,7 +51,7 @@ def _rotated(features: torch.Tensor) -> torch.Tensor:
 def _half_of_the_step_before(made: Verified, scene: Scene) -> Verified:
     """One rank fills its share of the buffer; the other rows are those of the step before."""
     half = len(made.features) // 2
-    stale = scene.memory.get("features", made.features)
+    stale: Any = scene.memory.get("features", made.features)
     scene.memory["features"] = made.features
     return replace(made, features=torch.cat([made.features[:half], stale[half:]]))
 

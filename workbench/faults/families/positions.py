@@ -181,7 +181,7 @@ FAULTS: Final = (
     Fault(
         id="F-POS-09",
         name="rotary-angles-in-half-precision",
-        about="Positions are rounded to bfloat16 on their way to the table, and beyond 256 they run together.",
+        about="Positions are rounded to bfloat16 on their way to the table; beyond 256 they run together.",
         stage="prefill",
         seen_in=("sgl#40419", "va#5131"),
         noticed_by=("JUDGE-PREFILL-KV",),

@@ -1,0 +1,142 @@
+"""`specwb faults`: named faults, and who notices each of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from workbench.view.safe_text import safe_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workbench.faults.bench import Bench
+    from workbench.faults.fault import Fault
+    from workbench.faults.run import Sighting
+
+ABOUT: Final = {
+    "tiny": "Two layers, random weights, a tree of 12 nodes, 16 tokens.",
+    "shipped": "The pair that ships with the package, a prompt of code, a tree of 24 nodes, 20 tokens.",
+}
+
+
+@click.group(name="faults")
+def command() -> None:
+    """Put a named fault into a run and see who notices it first."""
+
+
+@command.command(name="list")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option(
+    "--format", "output_format", type=click.Choice(["text", "json"]), default="text", show_default=True
+)
+def list_faults(names: tuple[str, ...], output_format: str) -> int:
+    """List faults: all, or those of these names, ids or families."""
+    faults = _chosen(names)
+    if output_format == "json":
+        click.echo(json.dumps([_as_json(fault) for fault in faults], indent=1))
+    else:
+        width = max(len(fault.name) for fault in faults)
+        for fault in faults:
+            click.echo(f"{fault.id:<13} {fault.name:<{width}}  {fault.stage:<9} {fault.about}")
+    return 0
+
+
+@command.command(name="run")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.option("--shipped", is_flag=True, help="On the shipped pair instead of the tiny one; takes minutes.")
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(["text", "json", "markdown"]),
+    default="text",
+    show_default=True,
+)
+@click.option("--out", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write here.")
+def run(names: tuple[str, ...], *, shipped: bool, output_format: str, out: Path | None) -> int:
+    """Run faults: all, or those of these names, ids or families.
+
+    Exit codes: 0 every fault was noticed as named, 1 some were not, 2 usage, 3 environment.
+    """
+    faults = _chosen(names)
+    sightings = _run(faults, _bench(shipped=shipped))
+    text = _render(sightings, output_format)
+    if out is None:
+        click.echo(text.rstrip("\n"))
+    else:
+        out.write_text(text, encoding="utf-8")
+    return 0 if all(sighting.as_expected for sighting in sightings) else 1
+
+
+def _chosen(names: Sequence[str]) -> tuple[Fault, ...]:
+    from workbench.npu.bootstrap import bootstrap
+
+    bootstrap("auto")
+    from workbench.faults.catalogue import chosen
+
+    return chosen(names)
+
+
+def _bench(*, shipped: bool) -> Bench:
+    if shipped:
+        from workbench.faults.shipped import ShippedBench
+
+        return ShippedBench()
+    from workbench.faults.bench import TinyBench
+
+    return TinyBench()
+
+
+def _run(faults: Sequence[Fault], bench: Bench) -> list[Sighting]:
+    from workbench.faults.run import run_faults
+
+    with click.progressbar(
+        run_faults(faults, bench),
+        length=len(faults),
+        label="faults",
+        file=sys.stderr,
+        hidden=not sys.stderr.isatty(),
+    ) as bar:
+        return list(bar)
+
+
+def _render(sightings: Sequence[Sighting], output_format: str) -> str:
+    from workbench.faults.matrix import render, summary
+
+    if output_format == "json":
+        return json.dumps([sighting.as_json() for sighting in sightings], indent=1) + "\n"
+    if output_format == "markdown":
+        return render(sightings, {sighting.bench: ABOUT[sighting.bench] for sighting in sightings})
+    return "\n".join([*(_line(sighting) for sighting in sightings), summary(sightings)]) + "\n"
+
+
+def _line(sighting: Sighting) -> str:
+    from workbench.faults.matrix import text_cell
+
+    first = sighting.first
+    mark = "ok" if sighting.as_expected else "!!"
+    place = (
+        f"{first.rule} at {first.moment or first.stage}, blames {first.guilty}" if first else "not noticed"
+    )
+    accepted = f"accepted {sighting.clean_accepted:.2f} -> {sighting.faulty_accepted:.2f}"
+    seen = f"text {text_cell(sighting)}, {accepted}"
+    line = f"{mark} {sighting.fault.id} {sighting.fault.name} ({sighting.fault.stage}): {place}; {seen}"
+    return safe_text(line)
+
+
+def _as_json(fault: Fault) -> dict[str, object]:
+    return {
+        "id": fault.id,
+        "name": fault.name,
+        "family": fault.family,
+        "stage": fault.stage,
+        "about": fault.about,
+        "seen_in": list(fault.seen_in),
+        "noticed_by": list(fault.noticed_by),
+        "need": fault.need,
+        "common_mode": fault.common_mode,
+    }
