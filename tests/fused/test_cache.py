@@ -250,6 +250,25 @@ def test_windows_show_copies_and_lengths(kv_layout: str) -> None:
 
 
 @LAYOUTS
+def test_copies_are_made_without_deep_copying_a_tensor(
+    kv_layout: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch_npu replaces how tensors are deep-copied, by code that torch warns of, an error to strict users."""
+    run = start(fused_path(small_pair(5), in_layout(kv_layout), replication="deepcopy"), PROMPT)
+
+    def refuse(tensor: torch.Tensor, memo: Any) -> torch.Tensor:
+        raise AssertionError("a tensor was deep-copied")
+
+    monkeypatch.setattr(torch.Tensor, "__deepcopy__", refuse)
+    run.step()
+    copied = run.path.snapshot(run.state)
+    assert torch.equal(content(copied.caches.main_cache), content(run.state.caches.main_cache))
+    assert torch.equal(copied.new_rows.features, run.state.new_rows.features)
+    layers = [state.caches.main_cache.layers[0] for state in (copied, run.state)]
+    assert layers[0]._memory.data_ptr() != layers[1]._memory.data_ptr()
+
+
+@LAYOUTS
 def test_a_snapshot_lives_its_own_life(kv_layout: str) -> None:
     """A stage repeated on a copy leaves the original where it was, and gives the same result."""
     run = start(fused_path(small_pair(5), in_layout(kv_layout)), PROMPT)

@@ -33,6 +33,8 @@ from workbench.lockstep.turns import Turn, plan_turns
 from workbench.report.summary import RunSummary
 
 Tick = Callable[[int], None]
+_LIMITS = ("vocab_size", "max_positions", "kv_capacity", "num_slots")
+"""What only models and caches know of a run's limits; the rules find the rest in the settings."""
 Decoded = tuple[list[Progress], Ledger, int]
 """Turns, books, and the number of steps that were not judged."""
 
@@ -259,7 +261,7 @@ def _weights_unchanged(loaded: LoadedPair) -> bool:
 
 def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
     loaded, options = session.loaded, request.options
-    settings = options.settings
+    settings, limits = options.settings, _context(session, request)
     return {
         "lockstep": options.mode,
         "engine": session.path.name,
@@ -274,6 +276,7 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
         "options": {
             name: getattr(options, name) for name in options.__dataclass_fields__ if name != "settings"
         },
+        "limits": {name: getattr(limits, name) for name in _LIMITS},
         "reference": {"rung": request.rung, "device": request.reference_device},
         "prompt_file": request.prompt_file,
     }
