@@ -47,7 +47,7 @@ def test_a_leak_is_one_line_with_its_moment(specwb: Specwb, tmp_path: Path) -> N
 
 def test_every_step_of_a_long_run_is_reached(specwb: Specwb, tmp_path: Path) -> None:
     """Blocks and batches have borders; a fault right at, before and after each of them is found."""
-    numbers = {0, 1, 63, 64, 65, 511, 512, 513, 599}
+    numbers = {0, 1, 63, 64, 65, 511, 512, 513, 2046, 2047, 2048, 2049, 2099}
     seen = iter(range(10_000))
 
     def spoil(row: StepRow) -> StepRow:
@@ -55,11 +55,11 @@ def test_every_step_of_a_long_run_is_reached(specwb: Specwb, tmp_path: Path) -> 
             row["other_visible"] = row["other_visible"] + 1
         return row
 
-    run = write_run(tmp_path / "run", 600, num_nodes=6, change=spoil)
+    run = write_run(tmp_path / "run", 2100, num_nodes=4, change=spoil)
     answer = specwb("check", run, "--format", "json", "--max-per-rule", "0")
     rules = {rule["rule"]: rule for rule in json.loads(answer.out)["runs"][0]["paths"][0]["rules"]}
     assert rules["MASK010"]["violated"] == len(numbers)
-    assert rules["MASK010"]["held"] == 600 - len(numbers)
+    assert rules["MASK010"]["held"] == 2100 - len(numbers)
 
 
 def test_counts_are_those_of_the_loop(specwb: Specwb, tmp_path: Path) -> None:
@@ -195,6 +195,28 @@ def test_several_runs_give_the_worst_exit_code(specwb: Specwb, tmp_path: Path) -
     answer = specwb("check", good, bad)
     assert answer.exit_code == 1
     assert f"{bad} 0:0:2:verify:11 MASK001" in answer.out
+
+
+def test_one_that_is_no_run_does_not_hide_the_others(specwb: Specwb, tmp_path: Path) -> None:
+    bad = write_run(tmp_path / "bad", change=leak)
+    answer = specwb("check", tmp_path / "nowhere", bad)
+    assert answer.exit_code == 2
+    assert "is no recorded run" in answer.out
+    assert f"{bad} 0:0:2:verify:11 MASK001" in answer.out
+
+
+def test_no_flipped_bit_is_called_fine(specwb: Specwb, tmp_path: Path) -> None:
+    """Wherever the bit lies (data, framing, schema, end), the answer is 2 and never an internal error."""
+    run = write_run(tmp_path / "run", 70, num_nodes=4)
+    for name in ("fused.arrows", "manifest.json"):
+        whole = (run / name).read_bytes()
+        for place in range(7, len(whole), len(whole) // 40):
+            data = bytearray(whole)
+            data[place] ^= 1 << place % 8
+            (run / name).write_bytes(bytes(data))
+            assert specwb("check", run).exit_code == 2, (name, place)
+        (run / name).write_bytes(whole)
+    assert specwb("check", run).exit_code == 0
 
 
 def test_warnings_alone_do_not_fail(specwb: Specwb, tmp_path: Path) -> None:

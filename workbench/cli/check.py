@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Any, Final
 
 import click
 
+from invariants.selection import Selection
+from tracing.errors import TraceError
 from workbench.cli.select_options import chosen_rules, select_options
 from workbench.judge.recorded.check import MAX_PER_RULE, check_run
-from workbench.judge.recorded.checked import worst
+from workbench.judge.recorded.checked import CheckedRun, worst
 
 FORMATS: Final = {
     "text": "workbench.report.check_text",
@@ -43,7 +46,19 @@ def command(runs: tuple[str, ...], **options: Any) -> int:
     """
     selection = chosen_rules(options["select"], options["ignore"], options["config"])
     limit = options["max_per_rule"] or None
-    checked = [check_run(run, selection, max_per_rule=limit) for run in runs]
+    checked = [_check(run, selection, limit, alone=len(runs) == 1) for run in runs]
     render = importlib.import_module(FORMATS[options["output_format"]]).render_checks
     click.echo(render(checked).rstrip("\n"))
     return worst(run.exit_code for run in checked)
+
+
+def _check(run: str, selection: Selection, limit: int | None, *, alone: bool) -> CheckedRun:
+    """Check one run; beside others, one that is no run does not keep them from being checked."""
+    try:
+        return check_run(run, selection, max_per_rule=limit)
+    except TraceError as problem:
+        if alone:
+            raise
+        return CheckedRun(
+            folder=Path(run), state="unreadable", status="", is_damaged=True, problems=(str(problem),)
+        )

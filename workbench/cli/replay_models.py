@@ -15,7 +15,7 @@ from tracing.errors import TraceError, UsageError
 from tracing.reader import Run
 from workbench.cli.replay_summary import facts_of, patient_of, settings_of
 from workbench.judge.recorded.again import Judge, Part
-from workbench.judge.recorded.context import read_context
+from workbench.judge.recorded.context import read_context, table
 from workbench.judge.recorded.standing import Standing
 from workbench.report.text import render_text
 
@@ -85,8 +85,7 @@ def _load(options: Mapping[str, Any]) -> tuple[Any, bool]:
 
 def matches(run: Run, digests: Mapping[str, Any], has_drafter: bool) -> dict[str, Any]:
     """Compare digests with the manifest's: `True`, `False`, or `None` where one side does not say."""
-    models = run.manifest.get("models") or {}
-    recorded = models.get("digests") or {}
+    recorded = table(table(run.manifest, "models"), "digests")
     names = ("teacher_weights", "drafter_weights") if has_drafter else ("teacher_weights",)
     return {name: None if recorded.get(name) is None else recorded[name] == digests[name] for name in names}
 
@@ -96,7 +95,7 @@ def versions(run: Run) -> dict[str, dict[str, Any]]:
     from tracing.manifest import fresh_manifest
 
     now = {**fresh_manifest({})["versions"], "python": platform.python_version()}
-    recorded = run.manifest.get("versions") or {}
+    recorded = table(run.manifest, "versions")
     return {name: {"recorded": recorded[name], "now": now.get(name)} for name in recorded}
 
 

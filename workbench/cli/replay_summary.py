@@ -12,7 +12,7 @@ from tracing.settings import DecodeSettings
 from workbench.judge.allowance import EPSILON
 from workbench.judge.recorded.again import Again
 from workbench.judge.recorded.checked import CheckedRun, worst
-from workbench.judge.recorded.context import read_context
+from workbench.judge.recorded.context import read_context, table
 from workbench.judge.recorded.evidence import Facts
 from workbench.report.summary import RunSummary
 
@@ -33,7 +33,7 @@ def patient_of(run: Run, asked: str | None) -> str:
 def facts_of(run: Run, patient: str) -> Facts:
     """Return what the manifest says of the run; the dtype is that of the path, float32 where not said."""
     context = read_context(run.manifest)
-    said = (run.path(patient).entry.get("info") or {}).get("dtype")
+    said = str(table(run.path(patient).entry, "info").get("dtype"))
     return Facts(
         dtype=said if said in EPSILON else "float32",
         eos_token_ids=context.eos_token_ids,
@@ -54,7 +54,7 @@ def settings_of(run: Run) -> DecodeSettings:
     Raises:
         TraceError: A setting is not of its kind.
     """
-    said = run.manifest.get("settings") or {}
+    said = table(run.manifest, "settings")
     known = {field.name: said[field.name] for field in fields(DecodeSettings) if field.name in said}
     defaults = DecodeSettings()
     for name, value in known.items():

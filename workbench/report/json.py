@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from invariants.catalogue import BY_ID
 from invariants.counts import Counts
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun, worst
 
+OUTCOMES: Final = ("held", "violated", "not_checked")
+
 
 def render_checks(runs: Sequence[CheckedRun]) -> str:
     """Return one JSON object with all runs."""
+    said = [run_as_json(run) for run in runs]
     exit_code = worst(run.exit_code for run in runs)
-    return json.dumps(
-        {"exit_code": exit_code, "runs": [run_as_json(run) for run in runs]}, indent=1, allow_nan=False
-    )
+    verdicts = [run.verdict for run in runs if run.exit_code == exit_code]
+    together = {
+        "verdict": verdicts[0] if verdicts else "inconclusive",
+        "exit_code": exit_code,
+        "steps": sum(run.num_steps for run in runs),
+        "invariants": {key: sum(each["invariants"][key] for each in said) for key in OUTCOMES},
+        "runs": said,
+    }
+    return json.dumps(together, indent=1, allow_nan=False)
 
 
 def run_as_json(run: CheckedRun) -> dict[str, Any]:
@@ -32,7 +41,7 @@ def run_as_json(run: CheckedRun) -> dict[str, Any]:
         "steps": run.num_steps,
         "invariants": {
             key: sum(getattr(counts, key) for path in run.paths for counts in path.counts.values())
-            for key in ("held", "violated", "not_checked")
+            for key in OUTCOMES
         },
         "findings": [finding.as_json() for finding in run.findings],
         "paths": [_path(path) for path in run.paths],

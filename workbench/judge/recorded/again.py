@@ -17,6 +17,7 @@ from tracing.reader import Run
 from workbench.judge.consequence import Consequences
 from workbench.judge.evidence import StepEvidence
 from workbench.judge.notes import NearTie, NotChecked
+from workbench.judge.recorded.context import table
 from workbench.judge.recorded.evidence import Facts, recorded_evidence
 from workbench.judge.recorded.standing import Standing
 from workbench.judge.step import StepJudgement, judge_step
@@ -239,7 +240,7 @@ def _branches(row: Row) -> bool:
 
 def _is_chain(run: Run) -> bool:
     """Whether the drafter could not branch: by its settings, or, where they say nothing, by its nature."""
-    top_k = (run.manifest.get("settings") or {}).get("top_k")
+    top_k = table(run.manifest, "settings").get("top_k")
     return top_k in (1, None)
 
 

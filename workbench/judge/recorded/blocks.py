@@ -12,7 +12,7 @@ import pyarrow as pa
 from tracing.path_reader import PathReader
 from tracing.rows import row_of_batch
 
-BLOCK_STEPS: Final = 512
+BLOCK_STEPS: Final = 2048
 """Steps judged together; memory does not grow with the length of the run."""
 KEPT_ROWS: Final = 4
 

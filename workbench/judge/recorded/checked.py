@@ -50,7 +50,7 @@ class CheckedRun:
 
     Attributes:
         folder: The run folder.
-        state: `complete`, `truncated`, `torn` or `corrupt`, as `tracing.verify` says.
+        state: `complete`, `truncated`, `torn` or `corrupt`, as `tracing.verify` says, or `unreadable`.
         status: What the manifest says: `running`, `complete`, `interrupted`, `failed`, or empty.
         is_damaged: Something that was written is not there as it was.
         problems: What is damaged or missing, one sentence each.
@@ -89,6 +89,8 @@ class CheckedRun:
     @property
     def remark(self) -> str:
         """What must be said beside the verdict; may be empty."""
+        if not self.paths and self.is_damaged:
+            return f"the trace is {self.state}, nothing was checked"
         if self.is_damaged:
             return f"the trace is {self.state}, only what is proven was checked"
         warned = sum(finding.severity == "warning" for finding in self.findings)

@@ -31,12 +31,12 @@ def read_context(manifest: Mapping[str, Any]) -> RunContext:
     Raises:
         TraceError: A fact is there and is not of its kind.
     """
-    limits = _table(manifest, "limits")
+    limits = table(manifest, "limits")
     known = {field.name for field in fields(RunContext)}
     unknown = sorted(set(limits) - known)
     if unknown:
         raise TraceError(f"limits of the manifest should name {', '.join(sorted(known))}, got {unknown[0]!r}")
-    facts = {**_of_models(manifest), **_of_settings(_table(manifest, "settings")), **limits}
+    facts = {**_of_models(manifest), **_of_settings(table(manifest, "settings")), **limits}
     return RunContext(**{name: _checked(name, value) for name, value in facts.items() if value is not None})
 
 
@@ -50,11 +50,16 @@ def _of_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_models(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    report = _table(_table(manifest, "models"), "load_report")
+    report = table(table(manifest, "models"), "load_report")
     return {"eos_token_ids": report.get("eos_token_ids")}
 
 
-def _table(mapping: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def table(mapping: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return a part of a manifest that should be a table; empty where it is not there.
+
+    Raises:
+        TraceError: It is something else.
+    """
     value = mapping.get(key) or {}
     if not isinstance(value, Mapping):
         raise TraceError(f"{key} of the manifest should be a table, got {str(value)[:40]!r}")

@@ -53,4 +53,13 @@ def _values(array: Any) -> Any:
         return np.array(array.to_pylist(), dtype=object)
     if array.null_count:
         array = array.fill_null(False if pa.types.is_boolean(array.type) else 0)
+    if pa.types.is_boolean(array.type):
+        return _truths(array)
     return array.to_numpy(zero_copy_only=False)
+
+
+def _truths(array: Any) -> Any:
+    """Unpack Arrow's bits with numpy, which is several times as fast as Arrow's own way."""
+    packed = np.frombuffer(array.buffers()[1] or b"", dtype=np.uint8)
+    bits = np.unpackbits(packed, count=array.offset + len(array), bitorder="little")
+    return bits[array.offset :].view(np.bool_)
