@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from invariants.catalogue import CATALOGUE
 from tests.cli.conftest import Specwb
+from workbench.cli.guard_pages import GUARDS
+from workbench.cli.rule_pages import operator_pages, plain_pages
 from workbench.judge.rules import RULES as JUDGE_RULES
 
 
 def test_without_a_rule_all_are_listed(specwb: Specwb) -> None:
     answer = specwb("explain")
     listed = {line.split()[0] for line in answer.out.splitlines()}
-    assert listed == {rule.id for rule in CATALOGUE} | set(JUDGE_RULES)
+    assert listed == {rule.id for rule in CATALOGUE} | set(JUDGE_RULES) | set(GUARDS)
     assert answer.exit_code == 0
 
 
@@ -49,6 +54,22 @@ def test_operator_rules_have_pages(specwb: Specwb) -> None:
     answer = specwb("explain", "NPU-FIA-MASK-DTYPE")
     assert "npu_fused_infer_attention_score" in answer.out
     assert "On the device:" in answer.out
+
+
+RULE_ID = re.compile(r"(JUDGE|RUN|CACHE|TREE|NPU)(-[A-Z0-9]+)+")
+
+
+def test_every_rule_that_code_can_name_has_a_page() -> None:
+    """A finding whose rule nobody can look up is a riddle."""
+    known = {page.id for page in (*plain_pages(), *operator_pages())}
+    named = {
+        node.value
+        for file in (Path(__file__).parents[2] / "workbench").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and RULE_ID.fullmatch(node.value)
+    }
+    assert len(named) > 100
+    assert named <= known
 
 
 def test_json(specwb: Specwb) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from invariants.catalogue import CATALOGUE
 from invariants.docs import page
 from tracing.errors import EnvironmentProblemError, UsageError
+from workbench.cli.guard_pages import GUARDS
 from workbench.judge.rules import RULES as JUDGE_RULES
 
 OPERATOR_PREFIX: Final = "NPU"
@@ -23,7 +24,7 @@ class RulePage:
     Attributes:
         id: As findings name it.
         name: Name of the defect, or the operator that an operator rule is about.
-        kind: `invariant`, `comparison` or `operator`.
+        kind: `invariant`, `comparison`, `guard` or `operator`.
         summary: One line.
         text: The whole page, Markdown.
     """
@@ -41,7 +42,7 @@ class RulePage:
 
 @cache
 def plain_pages() -> tuple[RulePage, ...]:
-    """Return invariants, then comparisons of the judge; needs no torch."""
+    """Return invariants, comparisons of the judge, then guards; needs no torch."""
     invariants = (
         RulePage(rule.id, rule.name, "invariant", rule.documentation.partition("\n")[0], page(rule))
         for rule in CATALOGUE
@@ -57,7 +58,17 @@ def plain_pages() -> tuple[RulePage, ...]:
         )
         for rule_id, rule in JUDGE_RULES.items()
     )
-    return (*invariants, *comparisons)
+    guards = (
+        RulePage(
+            rule_id,
+            guard.name,
+            "guard",
+            guard.summary,
+            f"# {rule_id} {guard.name}\n\n{guard.summary}\n\n{guard.text}\n",
+        )
+        for rule_id, guard in GUARDS.items()
+    )
+    return (*invariants, *comparisons, *guards)
 
 
 @cache
@@ -95,7 +106,9 @@ def pages_named(word: str) -> tuple[RulePage, ...]:
         EnvironmentProblemError: An operator rule is asked for and torch is not installed.
     """
     wanted = word.strip().upper()
-    pages = operator_pages() if wanted.startswith(OPERATOR_PREFIX) else plain_pages()
+    pages = plain_pages()
+    if wanted.startswith(OPERATOR_PREFIX) and wanted not in GUARDS:
+        pages = (*operator_pages(), *pages)
     exact = tuple(page for page in pages if wanted in (page.id, page.name.upper()))
     found = exact or tuple(page for page in pages if wanted and page.id.startswith(wanted))
     if not found:
