@@ -28,7 +28,7 @@ from workbench.view.search import Place, find, parse_query
 from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import Target
 
-CHUNKS_PER_NEWS = 16
+CHUNKS_PER_NEWS = 32
 """Stretches of the run that are counted between two redraws of the distance panel."""
 
 
@@ -127,6 +127,15 @@ class Drawing:
                 self._post(SearchEnded(text, hit))
 
         self.far.submit("find", job)
+
+    def index(self) -> None:
+        """Read what finding a moment needs while the user still looks at the first step."""
+
+        def job() -> None:
+            if not self.view.index_more():
+                self.far.submit("index", job)
+
+        self.far.submit("index", job)
 
     def count_distances(self) -> None:
         """Count the run's distances, one stretch after another, searches in between."""

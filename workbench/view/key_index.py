@@ -11,6 +11,7 @@ from tracing.columns import KEY_COLUMNS
 from tracing.path_reader import PathReader
 from workbench.view.timeline import Key
 
+CHUNK: Final = 4096
 UNITS: Final = {"step": 3, "turn": 2, "prompt": 1}
 """How many parts of a key must change for a move by that unit."""
 
@@ -75,13 +76,20 @@ class KeyIndex:
         prompt_id, turn, step = self._keys[row].tolist()
         return prompt_id, turn, step
 
-    def _grow(self) -> None:
-        """Read the keys of rows that are new."""
+    def read_some(self, num_rows: int = CHUNK) -> bool:
+        """Read the keys of some more rows ahead of need; return whether all are read."""
         known = len(self._keys)
-        if self._path.num_steps == known:
-            return
-        known = 0 if self._path.num_steps < known else known
-        table = self._path.columns(KEY_COLUMNS, known)
-        fresh = np.stack([table.column(name).to_numpy() for name in KEY_COLUMNS], axis=1)
-        self._keys = np.concatenate([self._keys[:known], fresh])
-        self._order = np.lexsort(self._keys.T[::-1])
+        total = self._path.num_steps
+        if total < known:  # a damaged run was repaired meanwhile
+            self._keys, known = self._keys[:0], 0
+        if total > known:
+            table = self._path.columns(KEY_COLUMNS, known, known + num_rows)
+            fresh = np.stack([table.column(name).to_numpy() for name in KEY_COLUMNS], axis=1)
+            self._keys = np.concatenate([self._keys, fresh])
+        return len(self._keys) == total
+
+    def _grow(self) -> None:
+        """Read the keys of all rows that are new, and put them in order."""
+        self.read_some(self._path.num_steps)
+        if len(self._order) != len(self._keys):
+            self._order = np.lexsort(self._keys.T[::-1])

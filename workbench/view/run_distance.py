@@ -13,7 +13,7 @@ from workbench.view.flat import IntArray, flat_lists, list_lengths
 from workbench.view.lines import Line, note
 from workbench.view.run_view import RunView
 
-CHUNK: Final = 512
+CHUNK: Final = 256
 _COLUMNS: Final = ("token_ids", "depths", "draft_top1_offsets")
 
 

@@ -178,6 +178,11 @@ class RunView:
                 return min(max(row + direction, 0), max(0, self.num_rows - 1))
             return self._sources[0].index.moved(min(row, self.num_finished - 1), unit, direction)
 
+    def index_more(self) -> bool:
+        """Read some of what finding a moment needs, ahead of need; return whether it is all read."""
+        with self.lock:
+            return not self._sources or self._sources[0].index.read_some()
+
     def batches(self, names: Sequence[str], start: int, stop: int) -> Any:
         """Return rows `start:stop` of some columns of the first side as one table, for searching."""
         with self.lock:

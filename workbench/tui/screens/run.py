@@ -78,6 +78,7 @@ class RunScreen(RunActions):
         elif self.following:
             self.go_to(self.view.num_rows - 1, remember=False)
         self.draw()
+        self.drawing.index()
         if self.live:
             self.set_interval(FOLLOW_SECONDS, self.drawing.refresh)
 
