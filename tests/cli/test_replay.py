@@ -279,6 +279,23 @@ def test_a_part_of_a_turn_says_what_it_cannot_judge(
     assert "are not in the trace" in specwb("replay", part, "--continue", "--step", "0:0:3").err
 
 
+def test_a_run_that_was_never_closed_is_not_called_ok(
+    specwb: Specwb, recorded: Recorded, tmp_path: Path
+) -> None:
+    run = tmp_path / "killed"
+    writer = RunWriter(run, {"lockstep": "staged"})
+    trace = writer.path("fused")
+    for row in open_run(recorded.run).path("fused"):
+        values = {name: value for name, value in row.items() if value is not None}
+        keys = {name: values.pop(name) for name in ("prompt_id", "turn", "step")}
+        with trace.step(**keys) as step:
+            step.record(**values)
+    answer = specwb("replay", run, "--format", "json")
+    writer.close()
+    assert (answer.exit_code, replayed(answer)["verdict"]) == (4, "inconclusive")
+    assert specwb("replay", run).exit_code == 0
+
+
 def test_missing_models_exit_3(specwb: Specwb, recorded: Recorded, tmp_path: Path) -> None:
     assert specwb("replay", recorded.run, "--model", tmp_path / "none").exit_code == 3
     assert specwb("replay", recorded.run, "--draft", recorded.models[3]).exit_code == 2

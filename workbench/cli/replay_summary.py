@@ -69,10 +69,11 @@ def summary_of(run: Run, checked: CheckedRun, again: Again, facts: Mapping[str, 
     first = 1 if root_is_prompt(run) else 0
     emitted = [tokens[first:] for tokens in again.standing.emitted.values() if tokens]
     remarks = [verdict.text.removeprefix(verdict.verdict).strip(" ()"), checked.remark]
+    exit_code = worst([verdict.exit_code, _of_trace(checked)])
     return RunSummary(
-        verdict=verdict.verdict,
+        verdict="inconclusive" if exit_code != verdict.exit_code == 0 else verdict.verdict,
         remark=", ".join(remark for remark in remarks if remark),
-        exit_code=worst([verdict.exit_code, _of_trace(checked)]),
+        exit_code=exit_code,
         steps=again.num_steps + again.num_left_out,
         unjudged_steps=again.num_left_out,
         emitted_token_ids=tuple(tuple(tokens) for tokens in emitted),
