@@ -62,11 +62,11 @@ def verify(run: Run, tree: Tensorized) -> Verified:
 @pytest.mark.parametrize("mode", ["fast_reorder", "full_reorder", "length"])
 @pytest.mark.parametrize("replication", ["incremental", "deepcopy"])
 def test_blocks_of_16_emit_the_greedy_text(mode: str, replication: str) -> None:
-    """Forty tokens cross several block boundaries, in prefix, tree and commit."""
+    """Twenty-eight tokens cross block boundaries in prefix, tree and commit."""
     pair = wide_pair()
-    run = decode(fused_path(pair, paged(commit_mode=mode), replication=replication), PROMPT, 40)
-    unpaged = decode(fused_path(pair, paged(kv_layout="contiguous", commit_mode=mode)), PROMPT, 40)
-    assert run.emitted == unpaged.emitted == greedy(pair, PROMPT, 40)
+    run = decode(fused_path(pair, paged(commit_mode=mode), replication=replication), PROMPT, 28)
+    unpaged = decode(fused_path(pair, paged(kv_layout="contiguous", commit_mode=mode)), PROMPT, 28)
+    assert run.emitted == unpaged.emitted == greedy(pair, PROMPT, 28)
     assert mode in {step.committed.commit_mode for step in run.steps}
     assert run.path.lacks == frozenset()
     assert unpaged.path.lacks == {"slots"}

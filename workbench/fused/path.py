@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 
-from tracing.errors import EnvironmentProblemError, UsageError
+from tracing.errors import UsageError
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath, Stages
@@ -19,29 +19,18 @@ from workbench.fused.commit import commit
 from workbench.fused.draft import draft
 from workbench.fused.drafters.eagle3 import Eagle3
 from workbench.fused.engine import Engine
+from workbench.fused.fitting import BLOCK_SIZES, choose_device, choose_dtype, fit_blocks, fit_switches
 from workbench.fused.operators import Operators
 from workbench.fused.prefill import prefill
 from workbench.fused.state import kv_lengths, kv_rows, snapshot
-from workbench.fused.switches import Switches, read_switches
+from workbench.fused.switches import read_switches
 from workbench.fused.teacher import Teacher
 from workbench.fused.tensorize import tensorize
 from workbench.fused.verify import verify
 from workbench.npu.ways import register
 
-DEVICES: Final = ("auto", "cpu", "cuda", "npu")
-DTYPES: Final[Mapping[str, torch.dtype]] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 COMMIT_MODES: Final = ("fast_reorder", "full_reorder", "length")
 KV_LAYOUTS: Final = ("contiguous", "paged")
-_HEAD_DIM_STEP: Final = 16
-"""The fused attention operator takes head dims in multiples of this (BSND, more than one query row)."""
-BLOCK_SIZES: Final = range(16, 1024 + 1, 16)
-"""Tokens per block that the operator takes at head dims 64 and 128."""
-_OTHER_BLOCK_SIZES: Final = range(128, 512 + 1, 128)
-"""The same at every other head dim, by the stricter of the pages."""
 
 
 def make_path(
@@ -111,65 +100,6 @@ def make_path(
         lacks=frozenset({"slots"}) if settings.kv_layout == "contiguous" else frozenset(),
         info={**_info(engine, number), **_capacity(pair, settings)},
     )
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device of that name.
-
-    Raises:
-        UsageError: No such name.
-        EnvironmentProblemError: No such device on this machine.
-    """
-    if name not in DEVICES:
-        raise UsageError(f"device should be one of {', '.join(DEVICES)}, got {name!r}")
-    has_npu = register().way.num_devices > 0
-    if name == "npu" and not has_npu:
-        raise EnvironmentProblemError(
-            "device npu was asked for, but no Ascend device can be used; try --device cpu"
-        )
-    if name == "cuda" and not torch.cuda.is_available():
-        raise EnvironmentProblemError("device cuda was asked for, but torch sees none; try --device cpu")
-    if name == "auto":
-        name = "npu" if has_npu else "cpu"
-    return torch.device(name)
-
-
-def choose_dtype(name: str, device: torch.device) -> torch.dtype:
-    """Return the dtype of that name; `auto` depends on the device.
-
-    Raises:
-        UsageError: No such name.
-    """
-    if name == "auto":
-        name = "bfloat16" if device.type == "npu" else "float32"
-    if name not in DTYPES:
-        raise UsageError(f"dtype should be auto, {', '.join(DTYPES)}, got {name!r}")
-    return DTYPES[name]
-
-
-def fit_switches(asked: Switches, pair: ModelPair, device: torch.device, dtype: torch.dtype) -> Switches:
-    """Make eager what the operators' contracts do not allow for this pair, and say why."""
-    fitted = asked
-    head_dims = {pair.teacher.head_dim, pair.drafter.head_dim}
-    if any(head_dim % _HEAD_DIM_STEP for head_dim in head_dims):
-        reason = f"attention is eager: head dims {sorted(head_dims)} are no multiples of {_HEAD_DIM_STEP}"
-        fitted = fitted.with_eager({"attention"}, reason)
-    if device.type == "npu" and dtype is torch.float32:
-        fitted = fitted.with_eager(
-            {"attention"}, "attention is eager: the operator has no float32 on a device"
-        )
-    if "yarn" in {pair.teacher.rope.kind, pair.drafter.rope.kind}:
-        fitted = fitted.with_eager({"rotary"}, "rotary is eager: yarn scales cosines beyond 1")
-    return fitted
-
-
-def fit_blocks(asked: Switches, pair: ModelPair, settings: DecodeSettings) -> Switches:
-    """Make attention eager where the operator does not take blocks of this size at the teacher's head dim."""
-    head_dim, block_size = pair.teacher.head_dim, settings.block_size
-    if settings.kv_layout != "paged" or head_dim in {64, 128} or block_size in _OTHER_BLOCK_SIZES:
-        return asked
-    reason = f"attention is eager: blocks of {block_size} need head dim 64 or 128, not {head_dim}"
-    return asked.with_eager({"attention"}, reason)
 
 
 def _check(pair: ModelPair, settings: DecodeSettings, pad_token_id: int) -> None:
