@@ -92,6 +92,31 @@ def play(
     return asyncio.run(run())
 
 
+def play_each(
+    folder: Path, cases: Sequence[Sequence[str]], ask: Callable[[RunScreen], Any] = lambda screen: None
+) -> list[Shown]:
+    """Play several cases, each on a fresh run screen of one application, which is slow to start."""
+
+    async def run() -> list[Shown]:
+        app = ViewApp(RunView(folder))
+        shown = []
+        async with app.run_test(size=(80, 24)) as pilot:
+            for keys in cases:
+                app.theme = "textual-dark"
+                app.clear_notifications()
+                await app.push_screen(RunScreen(RunView(folder)))
+                await settle(app, pilot)
+                for key in keys:
+                    await press(app, pilot, key)
+                shown.append(look_at(app, ask))
+                while len(app.screen_stack) > 1:
+                    app.pop_screen()
+                await pilot.pause(0)
+        return shown
+
+    return asyncio.run(run())
+
+
 async def press(app: ViewApp, pilot: Pilot[None], key: str) -> None:
     """Press one key, or type `=text`, without the waiting for a calm processor that `Pilot.press` does."""
     for each in key[1:] if key[0] == "=" else [key]:
@@ -118,7 +143,7 @@ async def settle(app: ViewApp, pilot: Pilot[None]) -> None:
 def run_screen(app: ViewApp) -> RunScreen:
     """Return the run screen, whatever stands before it."""
     found = [screen for screen in app.screen_stack if isinstance(screen, RunScreen)]
-    return found[0] if found else app.screen  # type: ignore[return-value]
+    return found[-1] if found else app.screen  # type: ignore[return-value]
 
 
 def screen_text(app: ViewApp) -> str:

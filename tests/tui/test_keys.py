@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.tui.conftest import CELL
-from tests.tui.driving import Shown, play, settle
+from tests.tui.driving import Shown, play_each, settle
 from workbench.tui.app import ViewApp
 from workbench.tui.keys import PANEL_KEYS, RUN_KEYS
 from workbench.view.panels import PANELS
@@ -91,20 +91,27 @@ OPENED = [
 ]
 
 
-@pytest.mark.parametrize(("key", "keys", "check"), MOVES + SWITCHES, ids=lambda value: None)
-def test_the_key_does_it(faulty: Path, key: str, keys: list[str], check: Check) -> None:
+@pytest.fixture(scope="module")
+def outcomes(faulty: Path) -> list[Shown]:
+    """What every case of the tables led to."""
+    cases = [keys for _, keys, _ in MOVES + SWITCHES]
+    return play_each(faulty, cases, ask=lambda screen: screen.app.current_theme.dark)
+
+
+@pytest.mark.parametrize("number", range(len(MOVES + SWITCHES)))
+def test_the_key_does_it(outcomes: list[Shown], number: int) -> None:
+    key, keys, check = (MOVES + SWITCHES)[number]
+    shown = outcomes[number]
     assert key in keys
-    shown = play(faulty, keys, ask=lambda screen: screen.app.current_theme.dark)
     assert check(shown), f"{keys}: {shown.moment} {shown.panel} {shown.target}\n{shown.said}\n{shown.text}"
 
 
-@pytest.mark.parametrize("number", range(len(PANELS)))
-def test_letter_and_number_open_the_panel(faulty: Path, number: int) -> None:
-    letter, digit = PANEL_KEYS[number].key.split(",")
-    other = PANEL_KEYS[number - 1].key.split(",")[0]
-    shown = play(faulty, [letter, other, digit])
-    assert shown.panel == PANELS[number].name
-    assert f"─ {shown.panel} ─" in shown.text
+@pytest.mark.parametrize("which", [0, 1], ids=["letter", "number"])
+def test_letter_and_number_open_the_panel(faulty: Path, which: int) -> None:
+    keys = [binding.key.split(",")[which] for binding in PANEL_KEYS]
+    for shown, panel in zip(play_each(faulty, [[key] for key in keys]), PANELS, strict=True):
+        assert shown.panel == panel.name
+        assert f"─ {panel.name} ─" in shown.text
 
 
 def test_the_tables_above_hold_every_key() -> None:

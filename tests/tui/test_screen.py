@@ -9,7 +9,7 @@ import pytest
 from textual.app import SystemCommand
 
 from tests.tui.conftest import CELL
-from tests.tui.driving import play, run_screen, screen_text, settle
+from tests.tui.driving import play, play_each, run_screen, screen_text, settle
 from tests.view.traces import finding, step_columns, write_long_run, write_run
 from tracing.recorder import RunWriter
 from workbench.tui.app import ViewApp
@@ -71,29 +71,27 @@ def _cursor(screen: RunScreen) -> tuple[int, int]:
     return screen.active_slot.cursor, screen.active_slot.num_lines
 
 
-@pytest.mark.parametrize(("key", "line"), [("G", -1), ("end", -1), ("g", 0), ("home", 0)])
-def test_first_and_last_line(faulty: Path, key: str, line: int) -> None:
-    shown = play(faulty, ["o", "j", "j", key], ask=_cursor)
-    cursor, num_lines = shown.asked
-    assert cursor == line % num_lines
+def test_first_and_last_line(faulty: Path) -> None:
+    lines = {"G": -1, "end": -1, "g": 0, "home": 0}
+    for shown, line in zip(
+        play_each(faulty, [["o", "j", "j", key] for key in lines], _cursor), lines.values(), strict=True
+    ):
+        cursor, num_lines = shown.asked
+        assert cursor == line % num_lines
 
 
-@pytest.mark.parametrize(
-    ("keys", "moved"),
-    [
-        (["ctrl+d"], 1),
-        (["ctrl+d", "ctrl+u"], 0),
-        (["space"], 1),
-        (["pagedown", "pageup"], 0),
-        (["ctrl+f"], 1),
-        (["ctrl+f", "ctrl+b"], 0),
-        (["down", "up"], 0),
-        (["right", "left"], 0),
-    ],
-)
-def test_pages(faulty: Path, keys: list[str], moved: int) -> None:
-    cursor, _ = play(faulty, ["o", *keys], ask=_cursor).asked
-    assert (cursor > 1) == bool(moved)  # the panel opens with its first node selected, in line 1
+def test_pages(faulty: Path) -> None:
+    """The panel opens with its first node selected, in line 1."""
+    there = [["ctrl+d"], ["space"], ["ctrl+f"], ["pagedown"], ["down"]]
+    back = [
+        ["ctrl+d", "ctrl+u"],
+        ["pagedown", "pageup"],
+        ["ctrl+f", "ctrl+b"],
+        ["down", "up"],
+        ["right", "left"],
+    ]
+    outcomes = play_each(faulty, [["o", *keys] for keys in there + back], _cursor)
+    assert [shown.asked[0] > 1 for shown in outcomes] == [True] * len(there) + [False] * len(back)
 
 
 def test_following_a_node_leads_to_its_slot_and_on_to_who_wrote_it_last(tmp_path: Path) -> None:
@@ -277,9 +275,8 @@ def test_a_long_run_keeps_only_what_was_looked_at(tmp_path: Path) -> None:
 def test_hostile_tokens_do_not_reach_the_terminal(tmp_path: Path) -> None:
     ids = [7, 8, 9, 10, 11, 12, 7, 8, 9, 10, 11, 12]
     folder = write_run(tmp_path / "run", 1, changes={0: {"token_ids": ids, "target_token_ids": ids}})
-    for keys in (["t"], ["o"], ["a"], ["c"]):
-        text = play(folder, keys).text
-        assert all(character == "\n" or character.isprintable() for character in text)
+    for shown in play_each(folder, [["t"], ["o"], ["a"], ["c"]]):
+        assert all(character == "\n" or character.isprintable() for character in shown.text)
 
 
 def test_history_goes_back_and_forward() -> None:
