@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from shutil import copytree
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final
 
 from tracing.finding import Finding
 from tracing.moment import STAGES
@@ -18,6 +18,9 @@ from workbench.faults.experiment import Alone, run_alone, run_lockstep
 from workbench.faults.fault import Fault
 from workbench.faults.placement import Placement
 from workbench.judge.recorded.check import check_run
+
+FEW_TOKENS: Final = 8
+"""Enough to see that lockstep is blind to a fault in the files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,8 @@ def _run_in_files(fault: Fault, bench: Bench, folder: Path) -> Sighting:
     assert clean.pair is not None
     if faulty.pair is None:
         return replace(sighting, error=faulty.noticed[0].sentence)
-    setup = bench.setup("plain")
+    plain = bench.setup("plain")
+    setup = replace(plain, settings=replace(plain.settings, max_new_tokens=FEW_TOKENS))
     jobs = [replace(setup, pair=pair) for pair in (clean.pair, faulty.pair)]
     found = run_lockstep(jobs[1], Placement(), folder / "run").findings
     fired = dict.fromkeys([*sighting.others, *(finding.rule for finding in found)])

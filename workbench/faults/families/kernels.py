@@ -156,11 +156,11 @@ FAULTS: Final = (
     Fault(
         id="F-KERNEL-05",
         name="another-kernel-for-many-rows",
-        about="Beyond eight query rows a kernel runs that keeps its sums in bfloat16.",
+        about="Verify launches of more than eight rows take a kernel that keeps its sums in bfloat16.",
         stage="verify",
         seen_in=("vllm#51320", "lightseekorg/tokenspeed#904"),
         noticed_by=VERIFY,
-        place=lambda: on_operator(ATTENTION, _other_reduction),
+        place=lambda: within("verify", ATTENTION, _other_reduction),
     ),
     Fault(
         id="F-KERNEL-06",

@@ -1,0 +1,69 @@
+"""The catalogue itself: distinct, cited, and expecting only rules that exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from invariants.catalogue import BY_ID
+from tracing.errors import UsageError
+from tracing.moment import STAGES
+from workbench.faults.catalogue import CATALOGUE, chosen
+from workbench.faults.fault import Fault, link
+from workbench.faults.matrix import FAMILIES
+from workbench.faults.placement import Placement
+from workbench.faults.setup import NEEDS
+from workbench.judge.rules import RULES
+
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
+LOAD_CHECK = re.compile(r"(load|teacher|drafter|pair)\.[a-z0-9_]+\Z")
+
+
+def test_ids_and_names_are_unique() -> None:
+    for values in ([fault.id for fault in CATALOGUE], [fault.name for fault in CATALOGUE]):
+        assert len(values) == len(set(values))
+    assert len(CATALOGUE) >= 50
+
+
+@pytest.mark.parametrize("fault", CATALOGUE, ids=lambda fault: fault.name)
+def test_a_fault_is_whole(fault: Fault) -> None:
+    assert NAME.match(fault.name)
+    assert fault.family in FAMILIES
+    assert fault.need in NEEDS
+    assert fault.about.endswith(".")
+    assert fault.seen_in
+    assert fault.noticed_by
+    assert fault.stage in (*STAGES, "load")
+    assert fault.common_mode == (fault.stage == "load") == (fault.guilty == "both")
+    assert isinstance(fault.place(), Placement)
+    assert fault.place() is not fault.place()
+
+
+@pytest.mark.parametrize("fault", CATALOGUE, ids=lambda fault: fault.name)
+def test_expected_rules_exist(fault: Fault) -> None:
+    for rule in fault.noticed_by:
+        operator_rule = rule.startswith("NPU-")
+        assert rule in RULES or rule in BY_ID or operator_rule or LOAD_CHECK.match(rule), rule
+
+
+def test_references_lead_somewhere() -> None:
+    assert link("va#3300") == "https://github.com/vllm-project/vllm-ascend/issues/3300"
+    assert link("ohdearquant/lattice#243") == "https://github.com/ohdearquant/lattice/issues/243"
+    assert link("eagle commit 80cd31e") == "eagle commit 80cd31e"
+
+
+def test_choosing_by_name_id_or_family() -> None:
+    assert chosen(()) == CATALOGUE
+    assert [fault.name for fault in chosen(["sibling-leak", "F-TREE-01"])] == ["wrong-parent", "sibling-leak"]
+    assert {fault.family for fault in chosen(["mask"])} == {"mask"}
+    with pytest.raises(UsageError, match="did you mean sibling-leak"):
+        chosen(["sibling-leek"])
+
+
+def test_the_committed_page_is_about_this_catalogue() -> None:
+    """Stale when a fault is added, renamed or dropped: run `specwb faults run --shipped` again."""
+    page = (Path(__file__).parents[2] / "docs" / "kill-matrix.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| (F-[A-Z]+-\d\d) \*\*([a-z0-9-]+)\*\*", page, re.MULTILINE)
+    assert sorted(listed) == sorted((fault.id, fault.name) for fault in CATALOGUE)
