@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -66,6 +67,12 @@ class ReferenceModels:
         self.teacher_weights = _converted(pair.teacher_weights, first, self.dtype, self.device)
         self.drafter_weights = _converted(pair.drafter_weights, first, self.dtype, self.device)
         self.target_from_draft: Tensor = torch.as_tensor(pair.target_from_draft).to(self.device, torch.int64)
+
+    def reordered(self, seed: int) -> ReferenceModels:
+        """Return the same weights, shared, with every sum carried out in another order."""
+        other = copy.copy(self)
+        other.arithmetic = Arithmetic(seed)
+        return other
 
     def tokens(self, token_ids: Iterable[int]) -> Tensor:
         """Return token ids as int64 `[R]` on the device.

@@ -111,8 +111,14 @@ class Run:
             committed_len=committed_len,
             committed_len_after=state.committed_len,
             commit_mode=self.commit_mode,
+            commit_fallback=self._why_another_mode(),
             prefix_kept=self.prefix_kept,
         )
+
+    def _why_another_mode(self) -> str | None:
+        if self.commit_mode in {None, self.settings.commit_mode}:
+            return None
+        return "the reference has one way to commit: it gathers every row anew"
 
     def _start_caches(self, state: ReferenceState, rows: TeacherRows) -> None:
         """Nothing to start without a cache."""

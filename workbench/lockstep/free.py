@@ -39,6 +39,10 @@ from workbench.lockstep.watch import LiveWatch
 
 Tick = Callable[[int], None]
 RULE = "JUDGE-ALIGN-STREAM"
+OWN_AFFAIR = frozenset(
+    {"commit_mode", "commit_fallback", "draft_top1_offsets", "launch_refused", "incomplete"}
+)
+"""Columns that say how a path went about it; two sound paths may differ in them."""
 
 
 class FreeRun:
@@ -97,7 +101,7 @@ class FreeRun:
         lacks = frozenset(
             column for entry in recorded.manifest["paths"].values() for column in entry["lacks"]
         )
-        columns = default_columns(bits=False, lacks=lacks)
+        columns = default_columns(bits=False, lacks=lacks | OWN_AFFAIR)
         return align(recorded.path("fused").batches(), recorded.path("reference").batches(), columns)
 
     def _rows(self, name: str) -> Iterator[Mapping[str, Any]]:
@@ -156,7 +160,8 @@ def _warning(finding: Finding) -> Finding:
 
 def _coverage(rows: Iterator[Mapping[str, Any]], alignment: Alignment) -> StepJudgement:
     """What the fused run exercised, counted from its recorded rows."""
-    judgement = StepJudgement("", checked=("emitted_token_ids",) if alignment.num_steps else ())
+    compared = alignment.num_steps + alignment.num_turns_differing > 0
+    judgement = StepJudgement("", checked=("accept.emitted_token_ids",) if compared else ())
     for row in rows:
         judgement.coverage.update(count_step(_exercised(row)))
     return judgement

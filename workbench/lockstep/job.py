@@ -29,7 +29,7 @@ class LockstepOptions:
     on_violation: str = "stop"
     steps: tuple[int, int | None] = (0, None)
     judge_every: int = 1
-    num_samples: int = 2
+    num_samples: int = 3
     watch_indices: bool = False
 
     def judges(self, step: int) -> bool:

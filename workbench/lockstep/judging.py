@@ -140,12 +140,33 @@ class StepJudge:
     def _judge(self, progress: Progress, results: StepResults, reference: ReferenceStep) -> StepJudgement:
         evidence = self._evidence(progress, results, reference)
         judgement = judge_step(evidence)
+        if self._sample_further(judgement.findings, progress, results, reference):
+            evidence = self._evidence(progress, results, reference)
+            judgement = judge_step(evidence)
         if any(finding.severity == "error" for finding in judgement.findings):
             evidence = with_arbiter(evidence, judgement.findings, self._referee, progress, results)
             judgement = judge_step(evidence)
             truth = reference.verified[0].logits if reference.verified else None
             judgement = SecondLook(self._before, progress, results).at(judgement, truth)
         return judgement
+
+    def _sample_further(
+        self,
+        findings: Sequence[Finding],
+        progress: Progress,
+        results: StepResults,
+        reference: ReferenceStep,
+    ) -> bool:
+        """Draw more samples for the stages under suspicion; the patient's own error plays no part in them."""
+        stages = {finding.stage for finding in findings} & {"prefill", "draft", "verify"}
+        if "prefill" in stages and reference.prefill:
+            reference.prefill += self._referee.further_prefill(self._prompt)
+        if "draft" in stages and reference.drafts and results.drafted is not None:
+            fed = (progress.committed, progress.root, progress.features, results.drafted.levels)
+            reference.drafts += self._referee.further_drafts(*fed)
+        if "verify" in stages and reference.verified and results.tensorized is not None:
+            reference.verified += self._referee.further_nodes(progress.committed, results.tensorized)
+        return bool(stages)
 
     def _evidence(self, progress: Progress, results: StepResults, reference: ReferenceStep) -> StepEvidence:
         settings = self._options.settings

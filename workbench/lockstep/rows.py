@@ -100,11 +100,20 @@ def record_reference(
         columns |= _reference_draft(reference, reference.tensorized)
     if reference.verified:
         columns |= _reference_verify(reference, results, settings)
-    if reference.accepted is not None:
-        columns |= accept_columns(reference.accepted)
-        num_kept = len(reference.accepted.path_indices)
-        columns["committed_len_after"] = results.committed_len + num_kept
-    ledger.record("reference", columns)
+    ledger.record("reference", columns | _reference_accept(reference, results))
+
+
+def _reference_accept(reference: ReferenceStep, results: StepResults) -> Columns:
+    """The path over the patient's choices; left out where a near tie makes them differ from the row's own."""
+    if reference.accepted is None or results.verified is None or results.tensorized is None:
+        return {}
+    columns: Columns = {"committed_len_after": results.committed_len + len(reference.accepted.path_indices)}
+    if reference.verified:
+        own = host_floats(reference.verified[0].logits).argmax(-1)
+        valid = results.tensorized.valid
+        if not np.array_equal(own[valid], results.verified.target_token_ids[valid]):
+            return columns
+    return columns | accept_columns(reference.accepted)
 
 
 def _reference_draft(reference: ReferenceStep, tensorized: Tensorized) -> Columns:
