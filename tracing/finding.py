@@ -1,4 +1,4 @@
-"""A finding: one wrong thing, where it is, both values, and the rule that decided. Data, never an exception."""
+"""A finding: one wrong thing, where, both values, and the rule that decided. Data, never an exception."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def command(**options: Any) -> int:
 
 def _run(session: Session, request: DiffRequest, options: dict[str, Any]) -> RunSummary:
     """Decode under a progress bar, which only a terminal sees."""
-    from workbench.lockstep.session import run_session
+    from workbench.lockstep.judged_run import run_session
     from workbench.npu.capability import allowed_features, this_platform
     from workbench.npu.modes import use_capabilities, use_mode
 

@@ -10,7 +10,8 @@ from tracing.settings import DecodeSettings
 from workbench.checkpoints.load import LoadedPair
 from workbench.fused.path import make_path
 from workbench.lockstep.job import LockstepOptions
-from workbench.lockstep.session import DiffRequest, Session, run_session
+from workbench.lockstep.judged_run import run_session
+from workbench.lockstep.session import DiffRequest, Session
 from workbench.lockstep.turns import Turn
 from workbench.report.summary import RunSummary
 

@@ -1,55 +1,22 @@
-"""From a command's request to a judged run: load, build both paths, decode in lockstep, sum up."""
+"""From a request to all that a run needs: the pair loaded, the path built, the turns planned."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from invariants.context import RunContext
-from invariants.run import Checker
-from reference.path import make_path as make_reference
 from tracing.errors import SpecwbError, UsageError
-from tracing.finding import Finding
-from tracing.recorder import RunWriter
 from tracing.stages import DecodePath
-from workbench.checkpoints.digests import weights_digest
 from workbench.checkpoints.load import LoadedPair, load_pair
 from workbench.checkpoints.shipped import shipped_pair_dirs
 from workbench.fused.path import make_path
-from workbench.judge.verdict import Tally
-from workbench.lockstep.free import FreeRun
-from workbench.lockstep.indices import IndexProbe
 from workbench.lockstep.job import LockstepOptions
-from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.load_path import checked_path, load_factory
-from workbench.lockstep.progress import Progress
 from workbench.lockstep.prompts import read_prompts
-from workbench.lockstep.referee import ONE_ABOVE, Referee
-from workbench.lockstep.staged import StagedRun
-from workbench.lockstep.sum_up import sum_up
+from workbench.lockstep.referee import ONE_ABOVE
 from workbench.lockstep.turns import Turn, plan_turns
-from workbench.report.summary import RunSummary
-
-Tick = Callable[[int], None]
-_LIMITS = ("vocab_size", "max_positions", "kv_capacity", "num_slots")
-"""What only models and caches know of a run's limits; the rules find the rest in the settings."""
-Decoded = tuple[list[Progress], Ledger, int]
-"""Turns, books, and the number of steps that were not judged."""
-
-
-WEIGHTS_CHANGED = Finding(
-    verdict="structural",
-    guilty="unknown",
-    prompt_id=0,
-    turn=0,
-    step=0,
-    stage="",
-    column="weights",
-    rule="RUN-WEIGHTS-CHANGED",
-    message="the weights that both paths share were written to during the run: nothing that it shows holds",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,16 +76,23 @@ def open_session(request: DiffRequest) -> Session:
         SpecwbError: Anything that the user can mend: prompt, checkpoint, device, factory.
     """
     prompts = read_prompts(request.prompt_file)
-    shipped = shipped_pair_dirs if request.model is None or request.draft is None else None
-    teacher_dir, draft_dir = shipped() if shipped else ("", "")
-    loaded = load_pair(
-        request.model or teacher_dir,
-        request.draft or draft_dir,
-        trust_remote_code=request.trust_remote_code,
-    )
+    loaded = load_pair(*pair_directories(request), trust_remote_code=request.trust_remote_code)
     turns = plan_turns(prompts, loaded.tokenizer, loaded.pair, request.options.settings, chat=request.chat)
     path = _build_path(request, loaded)
     return Session(loaded, path, turns, _dtype_of(path, request.dtype))
+
+
+def pair_directories(request: DiffRequest) -> tuple[str | Path, str | Path]:
+    """Return teacher and drafter directories: both given, or both shipped.
+
+    Raises:
+        UsageError: Only one is given; a drafter fits one teacher.
+    """
+    if request.model is None and request.draft is None:
+        return shipped_pair_dirs()
+    if request.model is None or request.draft is None:
+        raise UsageError("--model and --draft go together: a drafter is trained for one teacher")
+    return request.model, request.draft
 
 
 def _build_path(request: DiffRequest, loaded: LoadedPair) -> DecodePath:
@@ -141,142 +115,3 @@ def _dtype_of(path: DecodePath, asked: str) -> str:
     """The dtype that decides what rounding may cost: what the path says of itself, else what was asked."""
     said = str(path.info.get("dtype", asked))
     return said if said in ONE_ABOVE else "float32"
-
-
-def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummary:
-    """Decode, judge and record; the folder is complete, or says why not, when this returns or raises."""
-    loaded = session.loaded
-    with RunWriter(request.out, _manifest(session, request), token_bytes=loaded.tokenizer.token_bytes) as run:
-        summary = _run(session, request, run, tick)
-        run.update(verdict=summary.verdict, exit_code=summary.exit_code, coverage=dict(summary.coverage))
-    return summary
-
-
-def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> RunSummary:
-    pair, settings = session.loaded.pair, request.options.settings
-    referee = Referee(
-        pair,
-        settings,
-        patient_dtype=session.dtype,
-        rung=request.rung,
-        device=request.reference_device,
-        num_samples=request.options.num_samples,
-    )
-    tally = Tally(chain=settings.top_k == 1)
-    books = Books(run, referee, tally, tick)
-    decode = _free if request.options.mode == "free" else _staged
-    finished, ledger, unjudged_steps = decode(session, request, books)
-    if not _weights_unchanged(session.loaded):
-        ledger.add([WEIGHTS_CHANGED])
-    return sum_up(
-        tally.verdict(),
-        finished,
-        ledger,
-        session.loaded.tokenizer.decode,
-        run=run.folder,
-        unjudged_steps=unjudged_steps,
-        manifest={
-            "path": dict(session.path.info),
-            "reference": referee.info,
-            "way_in": dict(request.way_in),
-        },
-    )
-
-
-def _context(session: Session, request: DiffRequest) -> RunContext:
-    pair = session.loaded.pair
-    return RunContext.from_settings(
-        request.options.settings,
-        vocab_size=pair.teacher.vocab_size,
-        eos_token_ids=pair.eos_token_ids,
-        max_positions=pair.teacher.max_position_embeddings,
-        kv_capacity=session.path.info.get("kv_capacity"),
-        num_slots=session.path.info.get("num_slots"),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Books:
-    """What both modes write into.
-
-    Attributes:
-        run: The folder being written.
-        referee: The reference beside the patient.
-        tally: The verdict so far.
-        tick: Told of each emitted token.
-    """
-
-    run: RunWriter
-    referee: Referee
-    tally: Tally
-    tick: Tick
-
-
-def _staged(session: Session, request: DiffRequest, books: Books) -> Decoded:
-    path = session.path
-    traces = {
-        "fused": books.run.path("fused", lacks=path.lacks, info=dict(path.info), on_error="warn"),
-        "reference": books.run.path("reference", lacks=books.referee.lacks, info=books.referee.info),
-    }
-    ledger = Ledger(books.run, traces, Checker(_context(session, request)), books.tally)
-    staged = StagedRun(path, books.referee, session.loaded.pair, request.options, ledger, dtype=session.dtype)
-    try:
-        staged.run(session.turns, books.tick)
-    finally:
-        ledger.abandon_step()
-    ledger.finish()
-    _tell_blindness(books.run, staged.indices)
-    return staged.finished, ledger, staged.judge.unjudged_steps
-
-
-def _free(session: Session, request: DiffRequest, books: Books) -> Decoded:
-    pair, settings = session.loaded.pair, request.options.settings
-    reference = make_reference(
-        pair, settings, device=request.reference_device, dtype=books.referee.truth_dtype, rung=request.rung
-    )
-    free = FreeRun(
-        (session.path, reference),
-        pair,
-        settings,
-        writer=books.run,
-        checker=Checker(_context(session, request)),
-        tally=books.tally,
-        watch_indices=request.options.watch_indices,
-    )
-    free.run(session.turns, books.referee, session.dtype, books.tick)
-    _tell_blindness(books.run, free.runs[0].indices)
-    return free.runs[0].finished, free.ledgers[0], 0
-
-
-def _tell_blindness(run: RunWriter, indices: IndexProbe) -> None:
-    """Say in the manifest which operators the index watch could not look at."""
-    if blind := indices.blind():
-        run.update(index_watch_blind=dict(blind))
-
-
-def _weights_unchanged(loaded: LoadedPair) -> bool:
-    now = (weights_digest(loaded.pair.teacher_weights), weights_digest(loaded.pair.drafter_weights))
-    return now == (loaded.digests.teacher_weights, loaded.digests.drafter_weights)
-
-
-def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
-    loaded, options = session.loaded, request.options
-    settings, limits = options.settings, _context(session, request)
-    return {
-        "lockstep": options.mode,
-        "engine": session.path.name,
-        "way_in": dict(request.way_in),
-        "models": {
-            "teacher": request.model or "tiny-pangu",
-            "drafter": request.draft or "tiny-pangu",
-            "digests": loaded.digests.as_json(),
-            "load_report": loaded.report.as_json(),
-        },
-        "settings": {name: getattr(settings, name) for name in settings.__dataclass_fields__},
-        "options": {
-            name: getattr(options, name) for name in options.__dataclass_fields__ if name != "settings"
-        },
-        "limits": {name: getattr(limits, name) for name in _LIMITS},
-        "reference": {"rung": request.rung, "device": request.reference_device},
-        "prompt_file": request.prompt_file,
-    }

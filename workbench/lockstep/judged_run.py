@@ -1,0 +1,187 @@
+"""Decode a session's turns in lockstep, judge and record them, and sum up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from invariants.context import RunContext
+from invariants.run import Checker
+from reference.path import make_path as make_reference
+from tracing.finding import Finding
+from tracing.recorder import RunWriter
+from workbench.checkpoints.digests import weights_digest
+from workbench.checkpoints.load import LoadedPair
+from workbench.judge.verdict import Tally
+from workbench.lockstep.free import FreeRun
+from workbench.lockstep.indices import IndexProbe
+from workbench.lockstep.ledger import Ledger
+from workbench.lockstep.progress import Progress
+from workbench.lockstep.referee import Referee
+from workbench.lockstep.session import DiffRequest, Session
+from workbench.lockstep.staged import StagedRun
+from workbench.lockstep.sum_up import sum_up
+from workbench.report.summary import RunSummary
+
+Tick = Callable[[int], None]
+Decoded = tuple[list[Progress], Ledger, int]
+"""Turns, books, and the number of steps that were not judged."""
+
+
+WEIGHTS_CHANGED = Finding(
+    verdict="structural",
+    guilty="unknown",
+    prompt_id=0,
+    turn=0,
+    step=0,
+    stage="",
+    column="weights",
+    rule="RUN-WEIGHTS-CHANGED",
+    message="the weights that both paths share were written to during the run: nothing that it shows holds",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """What both modes write into.
+
+    Attributes:
+        run: The folder being written.
+        referee: The reference beside the patient.
+        tally: The verdict so far.
+        tick: Told of each emitted token.
+    """
+
+    run: RunWriter
+    referee: Referee
+    tally: Tally
+    tick: Tick
+
+
+def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummary:
+    """Decode, judge and record; the folder is complete, or says why not, when this returns or raises."""
+    loaded = session.loaded
+    with RunWriter(request.out, _manifest(session, request), token_bytes=loaded.tokenizer.token_bytes) as run:
+        summary = _run(session, request, run, tick)
+        run.update(verdict=summary.verdict, exit_code=summary.exit_code, coverage=dict(summary.coverage))
+    return summary
+
+
+def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> RunSummary:
+    pair, settings = session.loaded.pair, request.options.settings
+    referee = Referee(
+        pair,
+        settings,
+        patient_dtype=session.dtype,
+        rung=request.rung,
+        device=request.reference_device,
+        num_samples=request.options.num_samples,
+    )
+    tally = Tally(chain=settings.top_k == 1)
+    books = Books(run, referee, tally, tick)
+    decode = _free if request.options.mode == "free" else _staged
+    finished, ledger, unjudged_steps = decode(session, request, books)
+    if not _weights_unchanged(session.loaded):
+        ledger.add([WEIGHTS_CHANGED])
+    return sum_up(
+        tally.verdict(),
+        finished,
+        ledger,
+        session.loaded.tokenizer.decode,
+        run=run.folder,
+        unjudged_steps=unjudged_steps,
+        manifest={
+            "path": dict(session.path.info),
+            "reference": referee.info,
+            "way_in": dict(request.way_in),
+        },
+    )
+
+
+def _context(session: Session, request: DiffRequest) -> RunContext:
+    pair = session.loaded.pair
+    return RunContext.from_settings(
+        request.options.settings,
+        vocab_size=pair.teacher.vocab_size,
+        eos_token_ids=pair.eos_token_ids,
+        max_positions=pair.teacher.max_position_embeddings,
+        kv_capacity=session.path.info.get("kv_capacity"),
+        num_slots=session.path.info.get("num_slots"),
+    )
+
+
+def _staged(session: Session, request: DiffRequest, books: Books) -> Decoded:
+    path = session.path
+    traces = {
+        "fused": books.run.path("fused", lacks=path.lacks, info=dict(path.info), on_error="warn"),
+        "reference": books.run.path("reference", lacks=books.referee.lacks, info=books.referee.info),
+    }
+    ledger = Ledger(books.run, traces, Checker(_context(session, request)), books.tally)
+    staged = StagedRun(path, books.referee, session.loaded.pair, request.options, ledger, dtype=session.dtype)
+    try:
+        staged.run(session.turns, books.tick)
+    finally:
+        ledger.abandon_step()
+    ledger.finish()
+    _tell_blindness(books.run, staged.indices)
+    return staged.finished, ledger, staged.judge.unjudged_steps
+
+
+def _free(session: Session, request: DiffRequest, books: Books) -> Decoded:
+    pair, settings = session.loaded.pair, request.options.settings
+    reference = make_reference(
+        pair, settings, device=request.reference_device, dtype=books.referee.truth_dtype, rung=request.rung
+    )
+    free = FreeRun(
+        (session.path, reference),
+        pair,
+        settings,
+        writer=books.run,
+        checker=Checker(_context(session, request)),
+        tally=books.tally,
+        watch_indices=request.options.watch_indices,
+    )
+    free.run(session.turns, books.referee, session.dtype, books.tick)
+    _tell_blindness(books.run, free.runs[0].indices)
+    return free.runs[0].finished, free.ledgers[0], 0
+
+
+def _tell_blindness(run: RunWriter, indices: IndexProbe) -> None:
+    """Say in the manifest which operators the index watch could not look at."""
+    if blind := indices.blind():
+        run.update(index_watch_blind=dict(blind))
+
+
+def _weights_unchanged(loaded: LoadedPair) -> bool:
+    now = (weights_digest(loaded.pair.teacher_weights), weights_digest(loaded.pair.drafter_weights))
+    return now == (loaded.digests.teacher_weights, loaded.digests.drafter_weights)
+
+
+def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
+    loaded, options = session.loaded, request.options
+    settings, limits = options.settings, _limits(_context(session, request))
+    return {
+        "lockstep": options.mode,
+        "engine": session.path.name,
+        "way_in": dict(request.way_in),
+        "models": {
+            "teacher": request.model or "tiny-pangu",
+            "drafter": request.draft or "tiny-pangu",
+            "digests": loaded.digests.as_json(),
+            "load_report": loaded.report.as_json(),
+        },
+        "settings": {name: getattr(settings, name) for name in settings.__dataclass_fields__},
+        "options": {
+            name: getattr(options, name) for name in options.__dataclass_fields__ if name != "settings"
+        },
+        "limits": limits,
+        "reference": {"rung": request.rung, "device": request.reference_device},
+        "prompt_file": request.prompt_file,
+    }
+
+
+def _limits(context: RunContext) -> dict[str, Any]:
+    """What the rules knew of the run, as plain data, so that the trace is checked later by the same facts."""
+    known = {name: value for name, value in asdict(context).items() if value is not None}
+    return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in known.items()}
