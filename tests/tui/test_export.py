@@ -16,6 +16,7 @@ def test_svg_and_html_hold_the_wrong_cell(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", changes=changes)
     svg, html = tmp_path / "moment.svg", tmp_path / "moment.html"
     assert run_command(["view", str(folder), "0:0:1", "--svg", str(svg), "--html", str(html)]) == 0
+    assert "src:" not in svg.read_text(encoding="utf-8"), "the picture fetches a font"
     picture = "".join(ET.parse(svg).getroot().itertext()).replace("\u00a0", " ")
     sentence = f"node {query} sees node {key}, no ancestor of it"
     assert sentence in picture

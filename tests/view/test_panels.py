@@ -94,6 +94,13 @@ def test_a_wrong_row_kept_is_named_with_the_right_one() -> None:
     assert "the path calls for 23" in plain_text(cache_lines(step, PLAIN))
 
 
+def test_a_row_that_a_finding_names_is_marked() -> None:
+    """The path is right and the bits are not: only the digests know."""
+    found = (finding(0, "kv_row_digests", node=1), finding(0, "kv_digest_after", node=None))
+    lines = plain_text(cache_lines(step_view(findings=found, right={}), DIFFERENCES)).splitlines()
+    assert [line.split()[1] for line in lines if line.startswith("!")] == ["fused", "reference", "21"]
+
+
 def test_a_wrong_length_is_named_with_the_right_one() -> None:
     text = plain_text(cache_lines(step_view(committed_len_after=23), PLAIN))
     assert "20 → 23, expected 22" in text

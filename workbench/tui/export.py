@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,7 @@ STYLES: Final[dict[Role, str]] = {
     "accent": "cyan",
 }
 MIN_WIDTH, MAX_WIDTH = 60, 240
+_FONT_FACE: Final = re.compile(r"@font-face\s*\{.*?\}", re.DOTALL)
 
 
 def save_svg(lines: Sequence[Line], path: Path, title: str) -> None:
@@ -32,7 +34,7 @@ def save_svg(lines: Sequence[Line], path: Path, title: str) -> None:
     Raises:
         EnvironmentProblemError: The file cannot be written.
     """
-    _write(path, _recorded(lines).export_svg(title=title))
+    _write(path, without_fonts(_recorded(lines).export_svg(title=title)))
 
 
 def save_html(lines: Sequence[Line], path: Path) -> None:
@@ -42,6 +44,11 @@ def save_html(lines: Sequence[Line], path: Path) -> None:
         EnvironmentProblemError: The file cannot be written.
     """
     _write(path, _recorded(lines).export_html(inline_styles=True))
+
+
+def without_fonts(svg: str) -> str:
+    """Return a picture that fetches nothing: the viewer's own monospace font will do."""
+    return _FONT_FACE.sub("", svg)
 
 
 def styled(line: Line) -> Text:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-from workbench.view.lines import Line, Lines, Span, note
+from workbench.view.lines import Line, Lines, Role, Span, note
 from workbench.view.missing import missing_lines
 from workbench.view.safe_text import safe_text
 from workbench.view.step import Side, StepView, ViewOptions, differ
 from workbench.view.targets import NodeTarget, PositionTarget, SlotTarget
 from workbench.view.tokens import Tokens
 from workbench.view.width import fitted
+
+FINDING_COLUMNS: Final = frozenset(
+    {"cache_positions", "slots", "path_indices", "kv_row_digests", "kv_digest_after", "kv"}
+)
+"""Columns whose findings mark a row here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,7 @@ class CacheRow:
         kept_from: Position whose row stands there after the commit, None where nothing does.
         expected_from: Position that the accepted path calls for, None where none.
         other_from: The same on the other side, None where not recorded.
+        found: A finding about the cache names its node.
     """
 
     position: int
@@ -34,6 +41,7 @@ class CacheRow:
     kept_from: int | None
     expected_from: int | None
     other_from: int | None
+    found: bool = False
 
     @property
     def wrong(self) -> bool:
@@ -74,6 +82,7 @@ def cache_panel(step: StepView) -> CachePanel:
     length = side.committed_len
     node_at = {place: node for node, place in reversed(list(enumerate(places))) if place is not None}
     expected = _expected(accepted, places)
+    named = {finding.node for _, finding in step.findings if finding.column in FINDING_COLUMNS}
     start = length if length is not None else min(node_at, default=0)
     last = max([*node_at, start + len(kept) - 1], default=start - 1)
     rows = []
@@ -91,6 +100,7 @@ def cache_panel(step: StepView) -> CachePanel:
                 _item(kept, offset),
                 _item(expected, offset),
                 _item(other_kept, offset),
+                node is not None and node in named,
             )
         )
     after = side.get("committed_len_after")
@@ -111,9 +121,9 @@ def cache_lines(step: StepView, options: ViewOptions) -> Lines:
     lines += [_lengths(panel), *_mode(side), *_digests(step)]
     rows = panel.rows
     if options.differences_only:
-        rows = tuple(row for row in rows if row.wrong or row.differs)
+        rows = tuple(row for row in rows if row.wrong or row.differs or row.found)
     if rows:
-        lines.append(note("  position  before the commit            after it, path_indices"))
+        lines.append(note("   place  before the commit   after it (path_indices)"))
     if not options.differences_only and panel.committed_len:
         lines.append(
             (Span(f"  0..{panel.committed_len - 1}", "dim"), Span(f"  prefix, {_kept(side)}", "dim"))
@@ -170,19 +180,30 @@ def _digests(step: StepView) -> list[Line]:
         before, after = side.get("kv_digest_before"), side.get("kv_digest_after")
         if before is not None or after is not None:
             shown = " → ".join("-" if value is None else f"{value:016x}" for value in (before, after))
-            lines.append(note(f"  {side.label} kv digest {shown}"))
+            mark, role = _digest_mark(step, side)
+            lines.append((Span(mark, "bad"), Span(f" {side.label} kv {shown}", role)))
     return lines
 
 
+def _digest_mark(step: StepView, side: Side) -> tuple[str, Role]:
+    """Mark the digests that a finding is about."""
+    about = any(
+        finding.column.startswith("kv_digest") and finding.path in {"", side.label}
+        for _, finding in step.findings
+    )
+    return ("!", "bad") if about else (" ", "dim")
+
+
 def _row_line(row: CacheRow, tokens: Tokens, node_of_place: dict[int, int]) -> Line:
-    mark = "!" if row.wrong else "≠" if row.differs else " "
+    wrong = row.wrong or row.found
+    mark = "!" if wrong else "≠" if row.differs else " "
     spans = [
-        Span(mark, "bad" if row.wrong else "warn"),
-        Span(f"{row.position:>9}  ", "plain", PositionTarget(row.position)),
+        Span(mark, "bad" if wrong else "warn"),
+        Span(f"{row.position:>6}  ", "plain", PositionTarget(row.position)),
     ]
     before = "" if row.node is None else f"node {row.node} {tokens.text(row.token_id, 12)}"
     target = None if row.node is None else NodeTarget(row.node)
-    spans.append(Span(fitted(before, 20), "plain", target))
+    spans.append(Span(fitted(before, 19), "plain", target))
     if row.slot is not None:
         spans.append(Span(fitted(f" slot {row.slot}", 12), "dim", SlotTarget(row.slot)))
     if row.kept_from is None:

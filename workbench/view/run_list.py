@@ -54,7 +54,7 @@ def run_line(entry: RunEntry) -> Line:
     role: Role = "bad" if entry.num_findings else "dim"
     steps = "-" if entry.num_steps is None else str(entry.num_steps)
     return (
-        Span(fitted(safe_text(str(entry.folder)), 36), "accent"),
+        Span(fitted(safe_text(str(entry.folder)), 26), "accent"),
         Span(f" {entry.status:<11} {steps:>6} steps "),
         Span(f"{found:<13}", role),
         Span(entry.modified.strftime("%m-%d %H:%M"), "dim"),

@@ -96,8 +96,7 @@ class RunView:
             for run in filter(None, (self._run, self._other)):
                 said += run.problems
                 said += [each for name in run.path_names for each in run.path(name).problems]
-                if run.status != "complete":
-                    said.append(f"{run.folder.name} is {run.status or 'of unknown status'}")
+                said += _status_sentence(run)
                 if not run.path_names:
                     said.append(f"{run.folder.name} holds no path")
             return [safe_text(each) for each in said]
@@ -255,6 +254,15 @@ class RunView:
         for number, finding in enumerate(self.findings):
             key = (finding.prompt_id, finding.turn, finding.step)
             self._numbers_by_key.setdefault(key, []).append(number)
+
+
+def _status_sentence(run: Run) -> list[str]:
+    """Say what a run is that is not complete."""
+    if run.status == "complete":
+        return []
+    if run.status == "running" and run.being_written is False:
+        return [f"{run.folder.name} was cut off: its writer is gone and did not close it"]
+    return [f"{run.folder.name} is {run.status or 'of unknown status'}"]
 
 
 def _ordered(run: Run) -> list[str]:

@@ -47,7 +47,8 @@ def stages_lines(step: StepView, _options: ViewOptions) -> Lines:
         if side.absent:
             lines.append(note(side.why_not("times"), "warn"))
             continue
-        lines.append((Span(f"{side.label}: {duration(times.total)}", "title"),))
+        total = f": {duration(times.total)}" if times.total else ""
+        lines.append((Span(f"{side.label}{total}", "title"),))
         lines += _bars(times) if times.total else [note("  no stage times recorded")]
         lines += _facts(side)
         lines += _sites(side)
