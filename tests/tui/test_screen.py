@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,9 @@ from textual.app import SystemCommand
 from tests.tui.conftest import CELL
 from tests.tui.driving import play, play_each, run_screen, screen_text, settle
 from tests.view.traces import finding, step_columns, write_long_run, write_run
+from tracing.errors import TraceError
 from tracing.recorder import RunWriter
-from workbench.tui.app import ViewApp
+from workbench.tui.app import ViewApp, follow
 from workbench.tui.finding_order import FindingOrder
 from workbench.tui.history import History, Place
 from workbench.tui.keys import RUN_KEYS
@@ -296,3 +298,19 @@ def test_the_first_divergence_is_no_consequence_and_no_warning() -> None:
     assert FindingOrder(found).first_divergence() == 3
     assert FindingOrder(found[:1]).first_divergence() == 0
     assert FindingOrder(()).first_divergence() is None
+
+
+def test_following_waits_for_the_run_and_not_for_a_dead_writer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[tuple[int, bool]] = []
+    monkeypatch.setattr(
+        "workbench.tui.app.view_run", lambda view, follow: opened.append((view.num_rows, follow))
+    )
+    late = threading.Timer(0.2, write_run, (tmp_path / "late",))
+    late.start()
+    follow(tmp_path / "late")
+    late.join()
+    assert opened[0][1]
+    with pytest.raises(TraceError, match="no recorded run"):
+        follow(tmp_path / "never", alive=lambda: False)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Final
 
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.screen import Screen
 
+from tracing.manifest import MANIFEST_NAME
 from tracing.moment import Moment
 from workbench.tui.screens.help import shown_key
 from workbench.tui.screens.picker import PickerScreen
 from workbench.tui.screens.run import RunScreen
 from workbench.view.run_list import list_runs
 from workbench.view.run_view import RunView
+
+WAIT_SECONDS: Final = 0.05
 
 
 class ViewApp(App[None]):
@@ -73,10 +78,20 @@ def view_run(view: RunView, moment: Moment | None = None, *, follow: bool = Fals
     ViewApp(view, moment, follow=follow).run()
 
 
-def follow(run_folder: str | Path) -> None:
+def follow(
+    run_folder: str | Path, *, patience: float = 60.0, alive: Callable[[], bool] = lambda: True
+) -> None:
     """Go along with a run that another process or thread is writing; returns when the user leaves.
 
+    Args:
+        run_folder: The run's folder; it need not be there yet.
+        patience: Seconds to wait for it.
+        alive: Says whether the writer still lives; the waiting ends when it does not.
+
     Raises:
-        TraceError: The folder is no run (yet).
+        TraceError: The folder did not become a run in time.
     """
-    view_run(RunView(Path(run_folder)), follow=True)
+    folder, deadline = Path(run_folder), time.monotonic() + patience
+    while not (folder / MANIFEST_NAME).exists() and alive() and time.monotonic() < deadline:
+        time.sleep(WAIT_SECONDS)
+    view_run(RunView(folder), follow=True)

@@ -43,7 +43,7 @@ async def take(run: Path, panel: str, file: Path) -> None:
             if screen.view.findings:
                 screen.action_first_finding()
             await pilot.pause(SECONDS)
-            if panel:
+            if panel and screen.active_slot.panel != panel:
                 screen.action_panel(panel)
         await pilot.pause(SECONDS)
         picture = app.export_screenshot(title=f"specwb view {run.name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal, overload
 
 from workbench.view.safe_text import safe_text
@@ -12,6 +13,10 @@ from workbench.view.width import cell_width
 
 Role = Literal["plain", "title", "dim", "good", "bad", "warn", "accent"]
 ROLES: Final[tuple[Role, ...]] = ("plain", "title", "dim", "good", "bad", "warn", "accent")
+
+
+MAX_KEPT: Final = 1024
+"""Lines that a lazy panel keeps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +49,16 @@ class LazyLines(Sequence[Line]):
 
     Args:
         count: How many lines.
-        make: Gives line `number`.
+        make: Gives line `number`; what it gave is kept for the next look.
+        find: Gives the line of a target without making the lines before it, None where there is none.
     """
 
-    def __init__(self, count: int, make: Callable[[int], Line]) -> None:
+    def __init__(
+        self, count: int, make: Callable[[int], Line], find: Callable[[Target], int | None] | None = None
+    ) -> None:
         self._count = count
-        self._make = make
+        self._make = lru_cache(maxsize=MAX_KEPT)(make)
+        self.find = find
 
     def __len__(self) -> int:
         return self._count

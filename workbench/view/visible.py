@@ -18,7 +18,7 @@ from workbench.view.grid import (
 from workbench.view.lines import LazyLines, Line, Lines, Role, Span, note
 from workbench.view.missing import missing_lines
 from workbench.view.step import StepView, ViewOptions
-from workbench.view.targets import CellTarget, NodeTarget
+from workbench.view.targets import CellTarget, NodeTarget, Target, node_of
 
 MAX_NAMED = 6
 _ROLES: dict[int, Role] = {
@@ -51,7 +51,11 @@ def visible_lines(step: StepView, options: ViewOptions) -> Lines:
             return head[number]
         return _row(panel, queries[number - start], found)
 
-    return LazyLines(start + len(queries), make)
+    def find(target: Target) -> int | None:
+        query = node_of(target)
+        return start + queries.index(query) if query in queries else None
+
+    return LazyLines(start + len(queries), make, find)
 
 
 def _shape_note(step: StepView) -> list[Line]:

@@ -9,11 +9,11 @@ from textual.geometry import Region
 
 from workbench.tui.messages import TargetFollowed, TargetSelected
 from workbench.tui.widgets.line_view import LineView
-from workbench.view.lines import Line, Lines, line_text, targets_of
-from workbench.view.targets import CellTarget, Target, node_of
+from workbench.view.lines import LazyLines, Line, Lines, line_text, targets_of
+from workbench.view.targets import Target, node_of
 from workbench.view.width import cell_width
 
-SAMPLE = 400
+SAMPLE = 64
 """Lines that are measured for the width of a long panel."""
 
 
@@ -159,13 +159,13 @@ class PanelView(LineView):
         """Return the line with a thing, else the first that is about the same node."""
         if target is None:
             return None
-        node, near, exact = node_of(target), None, None
+        if isinstance(self._lines, LazyLines) and self._lines.find is not None:
+            return self._lines.find(target)
+        node, near = node_of(target), None
         for number, line in enumerate(self._lines):
             for _, _, each in targets_of(line):
-                if each == target and not isinstance(target, CellTarget):
-                    return number
                 if each == target:
-                    exact = number  # the list of wrong cells names it first; the grid comes after
+                    return number
                 if near is None and node is not None and node_of(each) == node:
                     near = number
-        return near if exact is None else exact
+        return near

@@ -39,6 +39,7 @@ class TimelineView(LineView):
         self._num_rows = 0
         self._scale = 8
         self._blocks: OrderedDict[int, list[TimelineRow]] = OrderedDict()
+        self._stale: set[int] = set()
         self._asked: tuple[int, ...] = ()
 
     @property
@@ -49,7 +50,7 @@ class TimelineView(LineView):
     def set_rows(self, num_rows: int, scale: int) -> None:
         """Take over a number of steps; what was read is read again, as a live run may have changed it."""
         self._num_rows, self._scale = num_rows, scale
-        self._blocks.clear()
+        self._stale = set(self._blocks)
         self._asked = ()
         self.resize_content(1)  # never wider than the window
         self.refresh()
@@ -57,6 +58,7 @@ class TimelineView(LineView):
     def take(self, start: int, rows: list[TimelineRow]) -> None:
         """Take over a block of rows."""
         self._blocks[start // BLOCK] = rows
+        self._stale.discard(start // BLOCK)
         self._blocks.move_to_end(start // BLOCK)
         while len(self._blocks) > MAX_BLOCKS:
             self._blocks.popitem(last=False)
@@ -71,8 +73,9 @@ class TimelineView(LineView):
     def content_line(self, number: int) -> Line:
         """Return one step, or a stand-in until its block is read."""
         rows = self._blocks.get(number // BLOCK)
-        if rows is None or number % BLOCK >= len(rows):
+        if rows is None or number // BLOCK in self._stale:
             self._ask()
+        if rows is None or number % BLOCK >= len(rows):
             return note(f"… {number}")
         return timeline_line(rows[number % BLOCK], self._scale, self.size.width)
 
@@ -88,7 +91,9 @@ class TimelineView(LineView):
         """Ask for the blocks in sight that are not read."""
         first = self.scroll_offset.y // BLOCK
         last = min(self.scroll_offset.y + self.size.height, self._num_rows - 1) // BLOCK
-        missing = tuple(block for block in range(first, last + 1) if block not in self._blocks)
+        missing = tuple(
+            block for block in range(first, last + 1) if block not in self._blocks or block in self._stale
+        )
         if missing and missing != self._asked:
             self._asked = missing
             self.post_message(self.BlocksWanted(missing))
