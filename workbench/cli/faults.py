@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 ABOUT: Final = {
     "tiny": "Two layers, random weights, a tree of 12 nodes, 16 tokens.",
-    "shipped": "The pair that ships with the package, a prompt of code, a tree of 24 nodes, 20 tokens.",
+    "shipped": "The pair that ships with the package, a prompt of prose, a tree of 24 nodes, 20 tokens.",
 }
 
 

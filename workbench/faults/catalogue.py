@@ -16,7 +16,9 @@ from workbench.faults.families import (
     kernels,
     masks,
     pads,
+    port,
     positions,
+    prefill,
     recorder,
     reference,
     shared,
@@ -25,6 +27,7 @@ from workbench.faults.families import (
 from workbench.faults.fault import Fault
 
 CATALOGUE: Final[tuple[Fault, ...]] = (
+    *prefill.FAULTS,
     *tree.FAULTS,
     *drafter.FAULTS,
     *pads.FAULTS,
@@ -34,6 +37,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     *kernels.FAULTS,
     *acceptance.FAULTS,
     *cache.FAULTS,
+    *port.FAULTS,
     *recorder.FAULTS,
     *reference.FAULTS,
     *shared.FAULTS,

@@ -13,6 +13,7 @@ MAX_OTHERS: Final = 4
 COLUMNS: Final = ("fault", "placed", "noticed first by", "at", "then", "text", "accepted", "seen in")
 
 FAMILIES: Final[Mapping[str, str]] = {
+    "pre": "Prefill",
     "tree": "The drafted tree",
     "drafter": "The drafter",
     "pad": "Padding",
@@ -22,6 +23,7 @@ FAMILIES: Final[Mapping[str, str]] = {
     "kernel": "Inside an operator",
     "acc": "Choosing and accepting",
     "cache": "The committed cache",
+    "port": "The seam of a port",
     "rec": "The recorder of an engine (found by `specwb check` in the rows)",
     "ref": "The reference itself",
     "shared": "What both paths share (found by the load report)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,10 +18,13 @@ from workbench.faults.common import load, worse
 from workbench.faults.experiment import Alone, run_alone, run_lockstep
 from workbench.faults.fault import Fault
 from workbench.faults.placement import Placement
+from workbench.faults.setup import Setup
 from workbench.judge.recorded.check import check_run
 
 FEW_TOKENS: Final = 8
 """Enough to see that lockstep is blind to a fault in the files."""
+
+CRASH: Final = "the workbench itself failed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,7 @@ def run_faults(faults: Iterable[Fault], bench: Bench) -> Iterator[Sighting]:
     for fault in faults:
         with TemporaryDirectory(prefix="specwb-") as folder:
             yield run_fault(fault, bench, Path(folder))
+        gc.collect()  # a path's models refer to themselves: without this, those of many runs pile up
 
 
 def run_fault(fault: Fault, bench: Bench, folder: Path) -> Sighting:
@@ -112,10 +117,18 @@ def run_fault(fault: Fault, bench: Bench, folder: Path) -> Sighting:
     if fault.common_mode:
         return _run_in_files(fault, bench, folder)
     setup = bench.setup(fault.need)
-    outcome = run_lockstep(setup, fault.place(), folder / "run")
-    findings = outcome.findings if fault.place().rows is None else _found_by_check(folder / "run")
+    try:
+        findings = _findings(fault, setup, folder / "run")
+    except Exception as problem:  # noqa: BLE001  a fault that brings the workbench down is a sighting too
+        return Sighting(fault=fault, bench=bench.name, first=None, error=f"{CRASH}: {problem}")
     clean, faulty = bench.clean(fault.need), run_alone(setup, fault.place())
     return _seen_by_user(_noticed(fault, bench, [_notice(finding) for finding in findings]), clean, faulty)
+
+
+def _findings(fault: Fault, setup: Setup, folder: Path) -> list[Finding]:
+    placement = fault.place()
+    found = run_lockstep(setup, placement, folder).findings
+    return list(found) if placement.rows is None else _found_by_check(folder)
 
 
 def _run_in_files(fault: Fault, bench: Bench, folder: Path) -> Sighting:

@@ -1,4 +1,4 @@
-"""The bench of the shipped pair: trained weights, a prompt of code, a tree of 24 nodes."""
+"""The bench of the shipped pair: trained weights, a prompt of prose, a tree of 24 nodes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from workbench.faults.experiment import Alone, run_alone
 from workbench.faults.placement import Placement
 from workbench.faults.setup import Setup
 
-PROMPT: Final = "code.txt"
+PROMPT: Final = "prose.txt"
 SETTINGS: Final = DecodeSettings(tree_nodes=24, depth=4, top_k=6, max_new_tokens=20)
 
 

@@ -113,6 +113,17 @@ def _stopped_by_a_draft(made: Accepted, scene: Scene) -> Accepted:
     return replace(made, stop_reason="eos") if drafted & scene.engine.eos_token_ids else made
 
 
+def _limit_not_told(made: Accepted, _: Scene) -> Accepted:
+    """The last step does not say that the limit was reached."""
+    return replace(made, stop_reason=None)
+
+
+def _choices_overwritten(arguments: tuple[Any, ...], _: Scene) -> tuple[Any, ...]:
+    """The walk uses the array of choices as scratch memory."""
+    arguments[1].target_token_ids[1:] = 0
+    return arguments
+
+
 WALK: Final = ("ACC001", "ACC002", "ACC003", "JUDGE-ACCEPT-NODES")
 FINAL: Final = ("ACC004", "JUDGE-ACCEPT-FINAL")
 
@@ -236,5 +247,23 @@ FAULTS: Final = (
         noticed_by=("ACC007", "JUDGE-ACCEPT-STOP"),
         need="rejected_eos",
         place=lambda: after("accept", _stopped_by_a_draft),
+    ),
+    Fault(
+        id="F-ACC-14",
+        name="limit-not-told",
+        about="A turn reaches its token limit, and the step does not say that it stops.",
+        stage="accept",
+        seen_in=("eagle#75", "va#9221"),
+        noticed_by=("ACC003", "ACC008", "JUDGE-ACCEPT-STOP"),
+        place=lambda: after("accept", _limit_not_told),
+    ),
+    Fault(
+        id="F-ACC-15",
+        name="choices-overwritten-in-place",
+        about="Accept uses the array of choices that verify gave as its scratch memory.",
+        stage="accept",
+        seen_in=("va#10901", "va#12704"),
+        noticed_by=("ACC002", "ACC004", "JUDGE-ACCEPT-NODES", "JUDGE-ACCEPT-FINAL"),
+        place=lambda: before("accept", _choices_overwritten),
     ),
 )

@@ -210,11 +210,11 @@ FAULTS: Final = (
     Fault(
         id="F-KERNEL-11",
         name="weights-summed-in-half-precision",
-        about="A bfloat16 path sums its softmax weights in bfloat16 too, and long sums stand still.",
+        about="Softmax weights are summed in bfloat16, and long sums stand still.",
         stage="verify",
         seen_in=("va#5131", "vllm#51320"),
         noticed_by=VERIFY,
-        need="long_bfloat16",
+        need="long",
         place=lambda: within("verify", ATTENTION, _weights_in_half),
     ),
 )

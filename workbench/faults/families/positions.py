@@ -185,7 +185,7 @@ FAULTS: Final = (
         stage="prefill",
         seen_in=("sgl#40419", "va#5131"),
         noticed_by=("JUDGE-PREFILL-KV",),
-        need="long",
+        need="long_bfloat16",
         place=lambda: Placement(path=_rounded_positions),
     ),
 )

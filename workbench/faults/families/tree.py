@@ -18,6 +18,7 @@ from workbench.fused import draft
 CANDIDATES: Final = "_candidates"
 Candidates = Callable[[Any, torch.Tensor, int], tuple[torch.Tensor, torch.Tensor]]
 Scored = tuple[torch.Tensor, torch.Tensor]
+Ranked = Callable[[torch.Tensor, int], Scored]
 
 
 def _wrong_parent(made: Drafted, _: Scene) -> Any:
@@ -98,6 +99,25 @@ def _shared_buffer() -> Placement:
         return scores, kept[max(len(kept) - 2, 0)]
 
     return on_function(draft, CANDIDATES, stale)
+
+
+def _worst_beams(honest: Ranked, scores: torch.Tensor, k: int) -> Scored:
+    """Of all candidates of a level, the k after the best k become beams."""
+    if len(scores) > 1 or scores.shape[1] != k * k:
+        return honest(scores, k)
+    values, indices = honest(scores, 2 * k)
+    return values[:, k:].contiguous(), indices[:, k:].contiguous()
+
+
+def _last_nodes(_: Any, scores: Any, num_kept: int) -> Any:
+    """The latest candidates become nodes, not the best; parents are looked up among them."""
+    return np.arange(len(scores))[-num_kept:]
+
+
+def _not_accumulated(made: Drafted, _: Scene) -> Drafted:
+    """A node's score is that of its own token, without its parents'."""
+    own = made.logprobs - np.where(made.parents > 0, made.logprobs[made.parents], 0)
+    return replace(made, logprobs=own.astype(np.float32))
 
 
 FAULTS: Final = (
@@ -190,5 +210,32 @@ FAULTS: Final = (
         seen_in=("medusa utils.py, retrieve_indices padded with -1", "va#10043"),
         noticed_by=("JUDGE-TENSORIZE-VISIBLE",),
         place=lambda: after("tensorize", _last_for_minus_one),
+    ),
+    Fault(
+        id="F-TREE-11",
+        name="second-best-beams",
+        about="Beams are kept from the second-best candidates of a level.",
+        stage="draft",
+        seen_in=("sgl#8409",),
+        noticed_by=("JUDGE-DRAFT-BEAMS",),
+        place=lambda: on_function(draft, "stable_top_k", _worst_beams),
+    ),
+    Fault(
+        id="F-TREE-12",
+        name="latest-candidates-selected",
+        about="The tree is made of the last candidates instead of the best ones.",
+        stage="draft",
+        seen_in=("sgl#7477",),
+        noticed_by=("JUDGE-DRAFT-SELECTED", "JUDGE-DRAFT-CLOSED"),
+        place=lambda: on_function(draft, "best_in_order", _last_nodes),
+    ),
+    Fault(
+        id="F-TREE-13",
+        name="score-not-accumulated",
+        about="A node's log-probability is that of its own token, without those of its parents.",
+        stage="draft",
+        seen_in=("vllm#7627",),
+        noticed_by=("JUDGE-DRAFT-COPIES", "DRAFT002"),
+        place=lambda: after("draft", _not_accumulated),
     ),
 )
