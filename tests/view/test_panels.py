@@ -13,11 +13,12 @@ import pytest
 from tests.view.steps import TOKENS, chain, empty_side, step_view
 from tests.view.traces import finding, step_columns
 from tracing.moment import Moment
+from workbench.view import visible
 from workbench.view.acceptance import acceptance_lines, walk_of
 from workbench.view.cache import cache_lines, cache_panel
 from workbench.view.distance import DistanceTable, bucket_names, find_edges
 from workbench.view.findings import findings_lines
-from workbench.view.lines import plain_text
+from workbench.view.lines import LazyLines, plain_text, targets_of
 from workbench.view.logits import logit_rows, logits_lines
 from workbench.view.panels import PANELS, panel_for, target_of
 from workbench.view.rules import rules_panel
@@ -131,6 +132,27 @@ def test_a_nan_logit_is_marked_even_where_the_choice_agrees() -> None:
     assert "! node 2" in text
 
 
+def test_a_grid_of_thousands_of_cells_is_found_in_without_being_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Catches a selection that makes every line of a large grid first."""
+    nodes = 300
+    step = step_view(num_nodes=nodes, **chain(nodes))
+    drawn: list[int] = []
+    original = visible._row
+    monkeypatch.setattr(
+        visible, "_row", lambda panel, query, found: drawn.append(query) or original(panel, query, found)
+    )
+    lines = visible.visible_lines(step, PLAIN)
+    assert isinstance(lines, LazyLines)
+    assert lines.find is not None
+    number = lines.find(CellTarget(250, 3))
+    assert number is not None
+    assert drawn == []
+    assert CellTarget(250, 3) in [target for _, _, target in targets_of(lines[number])]
+    assert drawn == [250]
+
+
 def test_acceptance_walks_from_the_root_and_names_the_last_token() -> None:
     walk = walk_of(step_view().left)
     assert walk.accepted == (1,)
@@ -232,6 +254,11 @@ def test_rules_are_judged_now_and_a_broken_step_violates_them() -> None:
     visible = step_columns(0)["visible"].copy()
     visible[4, 9] = True
     assert "MASK001" in {each.rule for each in rules_panel(step_view(visible=visible)).violated}
+
+
+def test_damaged_limits_are_said() -> None:
+    step = replace(step_view(), manifest={"limits": {"vocab_size": "many"}})
+    assert "limits of the run are not known" in shown("rules", step)
 
 
 @pytest.mark.parametrize("panel", [each.name for each in PANELS])

@@ -13,7 +13,7 @@ from workbench.view.tokens import Tokens
 from workbench.view.width import fitted
 
 Entry = tuple[int, float]
-CELL = 26
+CELL = 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def logits_lines(step: StepView, options: ViewOptions) -> Lines:
         if not rows:
             lines.append(note("no choice differs"))
     if rows and any(any(row.sides) for row in rows):
-        lines.append((Span("        " + "".join(fitted(side.label, CELL) for side in step.sides), "title"),))
+        lines.append((Span("      " + "".join(fitted(side.label, CELL) for side in step.sides), "title"),))
     for row in rows:
         lines.extend(_row_lines(row, step, row.node in found))
     return lines
@@ -119,7 +119,7 @@ def _row_lines(row: LogitRow, step: StepView, found: bool) -> list[Line]:
             _cell(each, rank, choice, step.tokens)
             for each, choice in zip(row.sides, row.choices, strict=True)
         ]
-        lines.append((Span(f"  {rank + 1:>4}  ", "dim", target), *cells))
+        lines.append((Span(f"{rank + 1:>5} ", "dim", target), *cells))
     return lines
 
 
@@ -144,5 +144,5 @@ def _cell(entries: tuple[Entry, ...], rank: int, choice: int | None, tokens: Tok
         return Span(" " * CELL)
     token_id, logit = entries[rank]
     chosen = ">" if token_id == choice else " "
-    text = fitted(f"{chosen}{fitted(tokens.text(token_id, 14), 14)} {logit:9.4f}", CELL)
+    text = fitted(f"{chosen}{fitted(tokens.text(token_id, 11), 11)} {logit:8.3f}", CELL)
     return Span(text, "good" if token_id == choice else "plain" if math.isfinite(logit) else "bad")

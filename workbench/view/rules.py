@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from invariants.catalogue import BY_ID
@@ -12,7 +13,7 @@ from invariants.outcome import Held, NotChecked, Violated
 from invariants.run import check_step
 from tracing.errors import SpecwbError
 from tracing.finding import Finding
-from tracing.settings import DecodeSettings
+from workbench.judge.recorded.context import read_context
 from workbench.view.lines import Line, Lines, Span, note
 from workbench.view.safe_text import safe_text
 from workbench.view.step import StepView, ViewOptions
@@ -27,22 +28,27 @@ class RulesPanel:
         held: Ids of rules that looked and found nothing.
         violated: What the others found.
         not_checked: Id and reason of rules that could not look.
+        problem: Why the run's limits are not known, where its manifest is damaged.
     """
 
     held: tuple[str, ...]
     violated: tuple[Finding, ...]
     not_checked: tuple[tuple[str, str], ...]
+    problem: str = ""
 
 
 def rules_panel(step: StepView) -> RulesPanel:
     """Judge the left side by every step and turn rule."""
+    context, problem = _context(step.manifest)
+    first = step.left.row if step.left.get("step") == 0 else None
     outcomes = check_step(
-        step.left.row, previous=step.previous, context=_context(step.settings), path=step.left.label
+        step.left.row, previous=step.previous, first=first, context=context, path=step.left.label
     )
     return RulesPanel(
         tuple(each.rule for each in outcomes if isinstance(each, Held)),
         tuple(finding for each in outcomes if isinstance(each, Violated) for finding in each.findings),
         tuple((each.rule, each.reason) for each in outcomes if isinstance(each, NotChecked)),
+        problem,
     )
 
 
@@ -59,6 +65,8 @@ def rules_lines(step: StepView, options: ViewOptions) -> Lines:
             Span(f", {held} rules held, {other} not checked"),
         )
     ]
+    if panel.problem:
+        lines.append(note(f"limits of the run are not known: {panel.problem}", "warn"))
     lines += [_violation(finding) for finding in panel.violated]
     if options.differences_only:
         return lines
@@ -85,13 +93,9 @@ def _violation(finding: Finding) -> Line:
     )
 
 
-def _context(settings: Any) -> RunContext:
-    """Return what the manifest's settings say; a manifest of strangers says nothing."""
-    known = {field.name for field in fields(DecodeSettings)}
-    stated = {name: value for name, value in settings.items() if name in known}
-    if not stated:
-        return RunContext()
+def _context(manifest: Mapping[str, Any]) -> tuple[RunContext, str]:
+    """Return what the manifest says of the run, and why it says nothing where it is damaged."""
     try:
-        return RunContext.from_settings(DecodeSettings(**stated))
-    except (SpecwbError, TypeError):
-        return RunContext()
+        return read_context(manifest), ""
+    except SpecwbError as problem:
+        return RunContext(), str(problem)

@@ -142,7 +142,7 @@ class RunView:
                 found,
                 find_edges(self._run.manifest),
                 self._previous(row, key),
-                self._settings(),
+                self._run.manifest,
                 self.findings,
             )
 

@@ -93,7 +93,7 @@ class StepView:
         findings: Findings of this step, each with its number in the run.
         edges: Lower edges of the distance buckets.
         previous: Columns of the left side's step before in the same turn, None where there is none.
-        settings: Decoding settings as the manifest states them.
+        manifest: What the run says of itself; empty where it is damaged.
         all_findings: Findings of the whole run.
     """
 
@@ -104,7 +104,7 @@ class StepView:
     findings: tuple[tuple[int, Finding], ...] = ()
     edges: tuple[int, ...] = DEFAULT_EDGES
     previous: Mapping[str, Any] | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    manifest: Mapping[str, Any] = field(default_factory=dict)
     all_findings: Sequence[Finding] = ()
 
     @property
