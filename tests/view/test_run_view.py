@@ -73,6 +73,21 @@ def test_two_runs_stand_side_by_side_and_a_missing_step_is_said(tmp_path: Path) 
     assert "b: has no step 0:0:3" in page(view, 3)
 
 
+def test_two_runs_are_compared_and_each_keeps_its_own_findings(tmp_path: Path) -> None:
+    """Catches a finding of one run that is marked on the tree of the other."""
+    changes = {2: {"final_token_id": 3}}
+    left = write_run(tmp_path / "a", 4, paths=("fused",))
+    right = write_run(tmp_path / "b", 4, paths=("fused",), changes=changes, findings=(finding(1, node=3),))
+    view = RunView(left, right)
+    assert view.compare()
+    assert [(each.step, each.column) for each in view.findings] == [(1, "visible"), (2, "final_token_id")]
+    assert view.step(1).finding_nodes() == frozenset()
+    assert view.step(1).swapped().finding_nodes() == {3}
+    assert "[b]" in page(view, 1)
+    assert not RunView(left, write_run(tmp_path / "c", 4, paths=("fused",))).compare()
+    assert not RunView(left).compare()
+
+
 def test_only_the_asked_batches_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Catches a time line or a step that reads the whole run."""
     view = RunView(write_run(tmp_path / "run", 200, paths=("fused",), keep=("token_ids", "accepted_nodes")))

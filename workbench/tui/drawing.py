@@ -128,6 +128,15 @@ class Drawing:
 
         self.far.submit("find", job)
 
+    def compare(self) -> None:
+        """Look where two runs differ."""
+
+        def job() -> None:
+            if self.view.compare():
+                self._post(RunGrew())
+
+        self.far.submit("compare", job)
+
     def index(self) -> None:
         """Read what finding a moment needs while the user still looks at the first step."""
 

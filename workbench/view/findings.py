@@ -23,10 +23,13 @@ def findings_lines(step: StepView, options: ViewOptions) -> Lines:
     if not step.findings:
         lines.append(note(f"nothing was found in step {step.moment}"))
     elif len(step.findings) > 1:
-        lines += [*(finding_row(number, finding) for number, finding in step.findings), note("")]
+        lines += [
+            *(finding_row(number, finding, step.owner(number)) for number, finding in step.findings),
+            note(""),
+        ]
     explained: set[str] = set()
     for number, finding in step.findings:
-        lines += [finding_row(number, finding), *_detail(finding, options.width)]
+        lines += [finding_row(number, finding, step.owner(number)), *_detail(finding, options.width)]
         if finding.rule and finding.rule not in explained:
             lines += rule_lines(finding.rule, options.width)
             explained.add(finding.rule)
@@ -40,13 +43,16 @@ def _elsewhere(step: StepView) -> list[Line]:
     if total <= len(step.findings):
         return [] if total else [note("nothing was found in this run", "good")]
     lines = [note(f"in the whole run: {total} findings", "title")]
-    lines += [finding_row(number, finding) for number, finding in enumerate(step.all_findings[:MAX_LISTED])]
+    lines += [
+        finding_row(number, finding, step.owner(number))
+        for number, finding in enumerate(step.all_findings[:MAX_LISTED])
+    ]
     if total > MAX_LISTED:
         lines.append(note(f"  and {total - MAX_LISTED} more"))
     return lines
 
 
-def finding_row(number: int, finding: Finding) -> Line:
+def finding_row(number: int, finding: Finding, owner: str) -> Line:
     """Return one finding as one line."""
     role: Role = "warn" if finding.severity == "warning" or finding.consequence else "bad"
     mark = "w" if finding.severity == "warning" else "c" if finding.consequence else "!"
@@ -55,6 +61,7 @@ def finding_row(number: int, finding: Finding) -> Line:
         Span(str(finding.moment), role, FindingTarget(finding.moment, finding.column, number)),
         Span(f" {safe_text(finding.rule)} ", "accent"),
         Span(safe_text(finding.message)[:MAX_TEXT]),
+        Span(f" [{owner}]" if owner else "", "accent"),
         Span(" (consequence)" if finding.consequence else "", "dim"),
     )
 

@@ -17,6 +17,7 @@ from tracing.ipc_message import CorruptFrameError
 from tracing.moment import Moment
 from tracing.path_reader import InProgressStep, PathReader
 from tracing.reader import Run, open_run
+from workbench.judge.align import align
 from workbench.view.distance import find_edges
 from workbench.view.key_index import KeyIndex
 from workbench.view.safe_text import safe_text
@@ -60,6 +61,8 @@ class RunView:
         self._sources: list[_Source] = []
         self._find_sources()
         self.findings: list[Finding] = []
+        self._owners: list[str] = []
+        self._differences: tuple[Finding, ...] = ()
         self._count_findings()
 
     @property
@@ -112,6 +115,21 @@ class RunView:
             self._count_findings()
             return before != (self.num_rows, len(self.findings), len(self._sources), self._run.status)
 
+    def compare(self) -> bool:
+        """Look where two runs first differ, turn by turn, and add that to the findings.
+
+        Returns:
+            Whether there are two runs and they differ.
+        """
+        if self._other is None or len(self._sources) < 2:
+            return False
+        left, right = (source.path for source in self._sources)
+        found = align(left.batches(), right.batches()).findings()
+        with self.lock:
+            self._differences = found
+            self._count_findings()
+        return bool(found)
+
     def timeline(self, start: int, stop: int) -> list[TimelineRow]:
         """Return rows `start:stop` of the time line."""
         with self.lock:
@@ -144,6 +162,7 @@ class RunView:
                 self._previous(row, key),
                 self._run.manifest,
                 self.findings,
+                self._owners,
             )
 
     def tokens(self) -> Tokens:
@@ -248,7 +267,11 @@ class RunView:
         ]
 
     def _count_findings(self) -> None:
-        self.findings = [*self._run.findings, *(self._other.findings if self._other is not None else ())]
+        others = self._other.findings if self._other is not None else []
+        self.findings = [*self._run.findings, *others, *self._differences]
+        if self._other is not None:
+            labels = (*self.labels, "", "")
+            self._owners = [labels[0]] * len(self._run.findings) + [labels[1]] * len(others)
         self._counts = FindingCounts.of(self.findings)
         self._numbers_by_key: dict[Key, list[int]] = {}
         for number, finding in enumerate(self.findings):

@@ -95,6 +95,7 @@ class StepView:
         previous: Columns of the left side's step before in the same turn, None where there is none.
         manifest: What the run says of itself; empty where it is damaged.
         all_findings: Findings of the whole run.
+        owners: Label of the side that each of those is about; empty for both.
     """
 
     moment: Moment
@@ -106,6 +107,7 @@ class StepView:
     previous: Mapping[str, Any] | None = None
     manifest: Mapping[str, Any] = field(default_factory=dict)
     all_findings: Sequence[Finding] = ()
+    owners: Sequence[str] = ()
 
     @property
     def sides(self) -> tuple[Side, ...]:
@@ -120,9 +122,19 @@ class StepView:
         """Return the left side alone."""
         return replace(self, right=None)
 
+    def owner(self, number: int) -> str:
+        """Return the label of the side that a finding is about; empty for both."""
+        return self.owners[number] if number < len(self.owners) else ""
+
+    def own_findings(self) -> tuple[Finding, ...]:
+        """Return the step's findings that are about the left side, or about both."""
+        return tuple(
+            finding for number, finding in self.findings if self.owner(number) in {"", self.left.label}
+        )
+
     def finding_nodes(self) -> frozenset[int]:
-        """Return the nodes that a finding of this step names."""
-        return frozenset(finding.node for _, finding in self.findings if finding.node is not None)
+        """Return the nodes that a finding about the left side names."""
+        return frozenset(finding.node for finding in self.own_findings() if finding.node is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,8 @@ class RunScreen(RunActions):
             self.go_to(self.view.num_rows - 1, remember=False)
         self.draw()
         self.drawing.index()
+        if self.view.other_folder is not None:
+            self.drawing.compare()
         if self.live:
             self.set_interval(FOLLOW_SECONDS, self.drawing.refresh)
 
