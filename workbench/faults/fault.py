@@ -22,6 +22,7 @@ REPOSITORIES: Final[Mapping[str, str]] = {
     "lmdeploy": "InternLM/lmdeploy",
     "mnn": "alibaba/MNN",
     "openvino": "openvinotoolkit/openvino",
+    "lcpp": "ggml-org/llama.cpp",
 }
 """Short name in `seen_in` to the repository whose issue or pull request it is."""
 

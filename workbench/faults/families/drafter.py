@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import torch
 
-from tracing.stages import Committed, Prefilled, Tensorized, Verified
+from tracing.stages import Committed, Drafted, Prefilled, Tensorized, Verified
 from workbench.faults.fault import Fault
-from workbench.faults.placement import Placement, Scene, after, before, on_engine, on_function
+from workbench.faults.placement import Change, Placement, Scene, after, before, on_engine, on_function
 from workbench.fused import draft
 from workbench.fused.engine import Engine
 
@@ -152,6 +152,16 @@ def _root_of_the_step_before(made: Committed, scene: Scene) -> Committed:
     stale[-1] = int(tree.token_ids[0])
     scene.state.new_rows = replace(new_rows, token_ids=stale)
     return made
+
+
+def _cache_off_by(rows: int) -> Change:
+    """The drafter's cache ends that many rows behind the last committed one."""
+
+    def change(made: Drafted, scene: Scene) -> Drafted:
+        scene.state.drafter_cache.truncate(scene.state.committed_len + rows)
+        return made
+
+    return change
 
 
 SCORES: Final = ("JUDGE-DRAFT-SCORES", "JUDGE-DRAFT-CANDIDATES", "JUDGE-ROW-MOVED")
@@ -312,5 +322,23 @@ FAULTS: Final = (
         seen_in=("vllm#39773",),
         noticed_by=("JUDGE-DRAFT-ROOT", "STEP002"),
         place=lambda: after("commit", _root_of_the_step_before),
+    ),
+    Fault(
+        id="F-DRAFTER-18",
+        name="drafter-cache-too-short",
+        about="The drafter's cache lacks the row of the last committed token.",
+        stage="draft",
+        seen_in=("lcpp#26478", "lcpp#24541"),
+        noticed_by=("JUDGE-DRAFT-KV",),
+        place=lambda: after("draft", _cache_off_by(-1)),
+    ),
+    Fault(
+        id="F-DRAFTER-19",
+        name="drafter-cache-too-long",
+        about="A drafted row stays in the drafter's cache behind the committed ones.",
+        stage="draft",
+        seen_in=("lmdeploy#4564", "lcpp#18039"),
+        noticed_by=("JUDGE-DRAFT-KV",),
+        place=lambda: after("draft", _cache_off_by(1)),
     ),
 )

@@ -10,7 +10,7 @@ import torch
 
 from tracing.stages import DecodePath, Prefilled, Verified
 from workbench.faults.fault import Fault
-from workbench.faults.placement import Placement, Scene, after, engine_of, on_stages
+from workbench.faults.placement import Placement, Scene, after, before, engine_of, on_stages
 
 Spoil = Callable[[torch.Tensor], torch.Tensor]
 
@@ -79,6 +79,13 @@ def _keeper(tapped: dict[int, torch.Tensor], layer: int) -> Any:
     return keep
 
 
+def _overwritten(arguments: tuple[Any, ...], _: Scene) -> tuple[Any, ...]:
+    """Commit compacts the rows inside the buffer that verify gave."""
+    features = arguments[1].features
+    features.copy_(features.roll(1, dims=0))
+    return arguments
+
+
 PREFILL: Final = ("JUDGE-PREFILL-FEATURES",)
 VERIFY: Final = ("JUDGE-VERIFY-FEATURES", "JUDGE-ROW-MOVED")
 
@@ -136,5 +143,14 @@ FAULTS: Final = (
         seen_in=("eagle#162", "sgl#7477"),
         noticed_by=("JUDGE-NONFINITE",),
         place=lambda: after("verify", _not_a_number),
+    ),
+    Fault(
+        id="F-FEAT-07",
+        name="features-overwritten-in-place",
+        about="Commit moves feature rows inside the buffer that verify gave.",
+        stage="commit",
+        seen_in=("va#7549", "sgl#37949"),
+        noticed_by=("JUDGE-VERIFY-FEATURES", "JUDGE-ROW-MOVED", "JUDGE-DRAFT-KV"),
+        place=lambda: before("commit", _overwritten),
     ),
 )
