@@ -82,7 +82,8 @@ def _keeper(tapped: dict[int, torch.Tensor], layer: int) -> Any:
 def _overwritten(arguments: tuple[Any, ...], _: Scene) -> tuple[Any, ...]:
     """Commit compacts the rows inside the buffer that verify gave."""
     features = arguments[1].features
-    features.copy_(features.roll(1, dims=0))
+    with torch.inference_mode():
+        features.copy_(features.roll(1, dims=0))
     return arguments
 
 
