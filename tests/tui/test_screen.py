@@ -314,3 +314,12 @@ def test_following_waits_for_the_run_and_not_for_a_dead_writer(
     assert opened[0][1]
     with pytest.raises(TraceError, match="no recorded run"):
         follow(tmp_path / "never", alive=lambda: False)
+
+
+def test_of_two_runs_the_first_difference_is_found_by_the_screen_itself(tmp_path: Path) -> None:
+    changes = {2: {"final_token_id": 3}}
+    left = write_run(tmp_path / "a", 4, paths=("fused",))
+    right = write_run(tmp_path / "b", 4, paths=("fused",), changes=changes)
+    shown = play(RunView(left, right), ["exclamation_mark"])
+    assert (shown.moment, shown.panel) == ("0:0:2", "acceptance")
+    assert "a | b" in shown.text

@@ -75,7 +75,7 @@ def test_two_runs_stand_side_by_side_and_a_missing_step_is_said(tmp_path: Path) 
 
 def test_two_runs_are_compared_and_each_keeps_its_own_findings(tmp_path: Path) -> None:
     """Catches a finding of one run that is marked on the tree of the other."""
-    changes = {2: {"final_token_id": 3}}
+    changes = {2: {"final_token_id": 3, "emitted_token_ids": [4, 3]}}
     left = write_run(tmp_path / "a", 4, paths=("fused",))
     right = write_run(tmp_path / "b", 4, paths=("fused",), changes=changes, findings=(finding(1, node=3),))
     view = RunView(left, right)

@@ -25,6 +25,7 @@ from workbench.view.step import Side, StepView
 from workbench.view.timeline import COLUMNS, FindingCounts, Key, TimelineRow, timeline_rows
 from workbench.view.tokens import Tokens
 
+STREAM_RULE: Final = "JUDGE-ALIGN-STREAM"
 PREFERRED: Final = ("fused", "reference")
 """Paths that are shown first where a run has them."""
 
@@ -125,8 +126,14 @@ class RunView:
             return False
         left, right = (source.path for source in self._sources)
         found = align(left.batches(), right.batches()).findings()
+        with_step = {(each.prompt_id, each.turn) for each in found if each.rule != STREAM_RULE}
         with self.lock:
-            self._differences = found
+            # A difference of token streams has a position and no step; the step's own difference leads there.
+            self._differences = tuple(
+                each
+                for each in found
+                if each.rule != STREAM_RULE or (each.prompt_id, each.turn) not in with_step
+            )
             self._count_findings()
         return bool(found)
 
