@@ -7,36 +7,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from tracing.errors import TraceError
 from tracing.finding import Finding
-from tracing.ipc_message import CorruptFrameError
 from tracing.moment import Moment
-from tracing.path_reader import InProgressStep, PathReader
+from tracing.path_reader import InProgressStep
 from tracing.reader import Run, open_run
 from workbench.judge.align import align
 from workbench.view.distance import find_edges
-from workbench.view.key_index import KeyIndex
 from workbench.view.safe_text import safe_text
-from workbench.view.step import Side, StepView
+from workbench.view.sources import Source, find_sources, key_of, running_key
+from workbench.view.step import StepView
 from workbench.view.timeline import COLUMNS, FindingCounts, Key, TimelineRow, timeline_rows
 from workbench.view.tokens import Tokens
 
 STREAM_RULE: Final = "JUDGE-ALIGN-STREAM"
-PREFERRED: Final = ("fused", "reference")
-"""Paths that are shown first where a run has them."""
-
-
-@dataclass(slots=True)
-class _Source:
-    """One path of one run under one label."""
-
-    label: str
-    path: PathReader
-    index: KeyIndex
 
 
 class RunView:
@@ -59,8 +46,8 @@ class RunView:
         self.folder, self.other_folder = folder, other
         self._run = open_run(folder)
         self._other = None if other is None else open_run(other)
-        self._sources: list[_Source] = []
-        self._find_sources()
+        self._sources: list[Source] = []
+        self._sources = find_sources(self._run, self._other, self._sources)
         self.findings: list[Finding] = []
         self._owners: list[str] = []
         self._differences: tuple[Finding, ...] = ()
@@ -112,7 +99,7 @@ class RunView:
             self._run.refresh()
             if self._other is not None:
                 self._other.refresh()
-            self._find_sources()
+            self._sources = find_sources(self._run, self._other, self._sources)
             self._count_findings()
             return before != (self.num_rows, len(self.findings), len(self._sources), self._run.status)
 
@@ -155,9 +142,9 @@ class RunView:
         with self.lock:
             if not self._sources or not 0 <= row < self.num_rows:
                 raise TraceError(f"{self.folder.name} has no step in row {row}; it has {self.num_rows}")
-            left = self._left(row)
-            key = _key_of(left.row)
-            sides = [left, *(self._side(source, key, row) for source in self._sources[1:2])]
+            left = self._sources[0].at_row(row)
+            key = key_of(left.row)
+            sides = [left, *(source.at_key(key, row) for source in self._sources[1:2])]
             found = tuple((n, self.findings[n]) for n in self._numbers_by_key.get(key, ()))
             return StepView(
                 Moment(*key),
@@ -189,7 +176,7 @@ class RunView:
         with self.lock:
             key = (moment.prompt_id, moment.turn, moment.step)
             for number, step in enumerate(self._running()):
-                if (step.moment.prompt_id, step.moment.turn, step.moment.step) == key:
+                if running_key(step) == key:
                     return self.num_finished + number
             row = self._sources[0].index.row_of(key) if self._sources else None
             if row is None:
@@ -224,30 +211,10 @@ class RunView:
             return []
         return timeline_rows(path.columns(COLUMNS, start, stop), self._counts)
 
-    def _left(self, row: int) -> Side:
-        source = self._sources[0]
-        if row >= self.num_finished:
-            return _running_side(source, self._running()[row - self.num_finished])
-        return Side(source.label, source.path.step(row), lacks=_lacks(source.path))
-
-    def _side(self, source: _Source, key: Key, hint: int) -> Side:
-        """Return another side's row of the same step; it mostly stands in the same row."""
-        path = source.path
-        try:
-            row = hint if _has_key(path, hint, key) else source.index.row_of(key)
-            if row is not None:
-                return Side(source.label, path.step(row), lacks=_lacks(path))
-        except CorruptFrameError as problem:
-            return Side(source.label, {}, f"cannot be read here: {problem}", _lacks(path))
-        for step in path.in_progress:
-            if (step.moment.prompt_id, step.moment.turn, step.moment.step) == key:
-                return _running_side(source, step)
-        return Side(source.label, {}, f"has no step {key[0]}:{key[1]}:{key[2]}", _lacks(path))
-
     def _previous(self, row: int, key: Key) -> Mapping[str, Any] | None:
         """Return the row before this one, if it is the step before in the same turn."""
-        path, before = self._sources[0].path, (key[0], key[1], key[2] - 1)
-        return path.step(row - 1) if 0 < row <= path.num_steps and _has_key(path, row - 1, before) else None
+        source, before = self._sources[0], (key[0], key[1], key[2] - 1)
+        return source.path.step(row - 1) if source.has_key(row - 1, before) else None
 
     def _settings(self) -> Mapping[str, Any]:
         settings = self._run.manifest.get("settings")
@@ -255,23 +222,6 @@ class RunView:
 
     def _running(self) -> list[InProgressStep]:
         return self._sources[0].path.in_progress if self._sources else []
-
-    def _find_sources(self) -> None:
-        """Choose the two sides: two runs' first paths, or one run's first two."""
-        known = {id(source.path): source for source in self._sources}
-        if self._other is not None:
-            pairs = [
-                (run.folder.name, run.path(name))
-                for run in (self._run, self._other)
-                for name in _ordered(run)[:1]
-            ]
-        else:
-            pairs = [(name, self._run.path(name)) for name in _ordered(self._run)]
-        if len(pairs) > 1 and pairs[0][0] == pairs[1][0]:
-            pairs = [(f"{label} {letter}", path) for letter, (label, path) in zip("AB", pairs, strict=False)]
-        self._sources = [
-            known.get(id(path)) or _Source(safe_text(label), path, KeyIndex(path)) for label, path in pairs
-        ]
 
     def _count_findings(self) -> None:
         others = self._other.findings if self._other is not None else []
@@ -295,35 +245,6 @@ def _status_sentence(run: Run) -> list[str]:
     return [f"{run.folder.name} is {run.status or 'of unknown status'}"]
 
 
-def _ordered(run: Run) -> list[str]:
-    names = run.path_names
-    return [
-        *(name for name in PREFERRED if name in names),
-        *(name for name in names if name not in PREFERRED),
-    ]
-
-
-def _lacks(path: PathReader) -> frozenset[str]:
-    lacks = path.entry.get("lacks")
-    return frozenset(str(name) for name in lacks) if isinstance(lacks, list) else frozenset()
-
-
-def _has_key(path: PathReader, row: int, key: Key) -> bool:
-    return row < path.num_steps and _key_of(path.step(row)) == key
-
-
-def _key_of(row: Mapping[str, Any]) -> Key:
-    return row["prompt_id"], row["turn"], row["step"]
-
-
-def _running_side(source: _Source, step: InProgressStep) -> Side:
-    """Return an unfinished step: what its stages recorded, and the inputs of the one that was running."""
-    at = step.moment
-    keys = {"prompt_id": at.prompt_id, "turn": at.turn, "step": at.step}
-    row = {**step.inputs, **step.columns, **keys}
-    return Side(source.label, row, lacks=_lacks(source.path), running=at.stage or "the first stage")
-
-
 def _running_row(step: InProgressStep, counts: FindingCounts) -> TimelineRow:
-    key = (step.moment.prompt_id, step.moment.turn, step.moment.step)
+    key = running_key(step)
     return TimelineRow(key, None, "", counts.own.get(key, 0), counts.consequences.get(key, 0), None, "part")
