@@ -190,7 +190,7 @@ FAULTS: Final = (
         about="The arrays name another parent than the draft; visibility is still built from the right one.",
         stage="tensorize",
         seen_in=("pie-project/pie#197",),
-        noticed_by=("TREE004", "JUDGE-TENSORIZE-PARENTS"),
+        noticed_by=("TREE004", "TREE007", "JUDGE-TENSORIZE-PARENTS"),
         place=lambda: after("tensorize", _renamed_parent),
     ),
     Fault(
