@@ -1,4 +1,4 @@
-"""How sums are carried out: every matrix product of this package goes through `linear` or `attention`."""
+"""How sums and roundings are carried out; every matrix product goes through `linear` or `attention`."""
 
 from __future__ import annotations
 
@@ -13,16 +13,35 @@ Weights = Mapping[str, Tensor]
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """The order in which sums run.
+    """The order in which sums run, and where results are rounded.
 
-    The same computation in another order gives another rounding error; the judge measures with it how far
-    an honest implementation may be off.
+    The same computation in another order, or rounded elsewhere, gives another rounding error; the judge
+    measures with it how far an honest implementation may be off.
 
     Attributes:
         seed: Seeds a permutation of every summed axis; None sums in natural order.
+        rounds_once: Every operator runs in float32 and rounds its result once, as fused kernels do; False
+            rounds after each operation, as transformers' eager modules do.
+        dithers: With `rounds_once`: round to a neighbour drawn by nearness instead of to the nearest
+            (stochastic rounding). In a half precision the order of sums hardly ever changes a rounded result;
+            this does, and so it shows how far rounding alone can carry a row.
     """
 
     seed: int | None = None
+    rounds_once: bool = False
+    dithers: bool = False
+
+    def working(self, x: Tensor) -> Tensor:
+        """Return `x` as an operator computes with it: widened where only its result is rounded."""
+        return x.to(at_least_float32(x.dtype)) if self.rounds_once else x
+
+    def settled(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """Round an operator's result to `dtype`."""
+        if x.dtype == dtype or not self.dithers:
+            return x.to(dtype)
+        generator = torch.Generator().manual_seed((self.seed or 0) * 1_000_003 + x.numel())
+        uniform = torch.rand(x.shape, generator=generator).to(x.device) - 0.5
+        return (x + uniform * spacing(x, dtype)).to(dtype)
 
     def order(self, size: int, device: torch.device) -> Tensor | None:
         """Return the order in which an axis is summed, int64 `[size]`; None is the natural order."""
@@ -41,15 +60,22 @@ def linear(x: Tensor, weights: Weights, name: str, arithmetic: Arithmetic) -> Te
         name: Canonical name of the layer, e.g. `model.layers.0.self_attn.q_proj`.
         arithmetic: Order in which the `in` axis is summed.
     """
-    weight = weights[f"{name}.weight"]
+    dtype = x.dtype
+    x, weight = arithmetic.working(x), arithmetic.working(weights[f"{name}.weight"])
     order = arithmetic.order(weight.shape[1], weight.device)
     if order is not None:
         x, weight = x[..., order], weight[:, order]
     product = x @ weight.T
     bias = weights.get(f"{name}.bias")
-    return product if bias is None else product + bias
+    return arithmetic.settled(product if bias is None else product + bias, dtype)
 
 
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:
     """Return the dtype of norms, rotations and softmax: float32, or `dtype` itself where it is wider."""
     return torch.promote_types(dtype, torch.float32)
+
+
+def spacing(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the distance between neighbours of `dtype` at each value of `x`."""
+    _, exponent = torch.frexp(x)  # x = mantissa * 2**exponent, mantissa in [0.5, 1)
+    return torch.ldexp(torch.full_like(x, torch.finfo(dtype).eps), exponent - 1)

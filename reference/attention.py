@@ -32,7 +32,7 @@ class Attended:
 def attention(query: Tensor, key: Tensor, value: Tensor, visible: Tensor, arithmetic: Arithmetic) -> Tensor:
     """Return softmax(query · key / sqrt(D)) · value over the visible keys; zero where nothing is visible.
 
-    Softmax runs in float32 or better and is cast back, as in transformers' eager attention.
+    Softmax runs in float32 or better and is cast back, as in transformers' eager attention and in kernels.
 
     Args:
         query: `[H, Q, D]`.
@@ -53,11 +53,13 @@ def attention(query: Tensor, key: Tensor, value: Tensor, visible: Tensor, arithm
     if lane_order is not None:
         query, key = query[..., lane_order], key[..., lane_order]
     key = key.repeat_interleave(heads_per_key, dim=0)
-    scores = query @ key.transpose(1, 2) * query.shape[2] ** -0.5
+    working = arithmetic.working
+    scores = working(query) @ working(key).transpose(1, 2) * query.shape[2] ** -0.5
     scores = scores.to(at_least_float32(scores.dtype)).masked_fill_(~visible, float("-inf"))
     shares = torch.softmax(scores, dim=-1).to(query.dtype)
     sees_nothing = ~visible.any(dim=-1, keepdim=True)
-    return (shares @ value).masked_fill(sees_nothing, 0.0)
+    mixed = arithmetic.settled(working(shares) @ working(value), query.dtype)
+    return mixed.masked_fill(sees_nothing, 0.0)
 
 
 def attend(
@@ -91,7 +93,10 @@ def attend(
     if config.qk_norm:
         query = rms_norm(query, weights[f"{prefix}.q_norm.weight"], config.rms_norm_eps, arithmetic)
         key = rms_norm(key, weights[f"{prefix}.k_norm.weight"], config.rms_norm_eps, arithmetic)
-    query, key = rotate(query.transpose(0, 1), *turns), rotate(key.transpose(0, 1), *turns)
+    query, key = (
+        arithmetic.settled(rotate(arithmetic.working(side.transpose(0, 1)), *turns), x.dtype)
+        for side in (query, key)
+    )
     value = heads("v_proj", config.num_kv_heads).transpose(0, 1)
     query = query[:, query.shape[1] - visible.shape[0] :]
     all_keys = key if past is None else torch.cat([past[0], key], dim=1)
@@ -103,7 +108,9 @@ def attend(
 
 def gated_mlp(x: Tensor, weights: Weights, prefix: str, arithmetic: Arithmetic) -> Tensor:
     """Return down(silu(gate(x)) * up(x)), the SwiGLU sublayer `[R, hidden]`."""
-    gate = torch.nn.functional.silu(linear(x, weights, f"{prefix}.gate_proj", arithmetic))
-    return linear(
-        gate * linear(x, weights, f"{prefix}.up_proj", arithmetic), weights, f"{prefix}.down_proj", arithmetic
+    gate, up = (
+        arithmetic.working(linear(x, weights, f"{prefix}.{name}", arithmetic))
+        for name in ("gate_proj", "up_proj")
     )
+    gated = arithmetic.settled(torch.nn.functional.silu(gate) * up, x.dtype)
+    return linear(gated, weights, f"{prefix}.down_proj", arithmetic)

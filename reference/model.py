@@ -68,10 +68,10 @@ class ReferenceModels:
         self.drafter_weights = _converted(pair.drafter_weights, first, self.dtype, self.device)
         self.target_from_draft: Tensor = torch.as_tensor(pair.target_from_draft).to(self.device, torch.int64)
 
-    def reordered(self, seed: int) -> ReferenceModels:
-        """Return the same weights, shared, with every sum carried out in another order."""
+    def computing(self, arithmetic: Arithmetic) -> ReferenceModels:
+        """Return the same weights, shared, computed with in another way."""
         other = copy.copy(self)
-        other.arithmetic = Arithmetic(seed)
+        other.arithmetic = arithmetic
         return other
 
     def tokens(self, token_ids: Iterable[int]) -> Tensor:

@@ -1,4 +1,4 @@
-"""RMSNorm, rounded as transformers rounds it: in float32 or better, cast, then weighted."""
+"""RMSNorm in float32 or better; cast and then weighted, as in transformers, or rounded once."""
 
 from __future__ import annotations
 
@@ -16,4 +16,6 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float, arithmetic: Arithmetic) -> T
     if order is not None:
         squares = squares[..., order]
     normed = wide * torch.rsqrt(squares.mean(-1, keepdim=True) + eps)
+    if arithmetic.rounds_once:
+        return arithmetic.settled(weight * normed, x.dtype)
     return weight * normed.to(x.dtype)

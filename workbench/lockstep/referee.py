@@ -13,6 +13,7 @@ from typing import Any, Final
 from reference import accept as accept_stage
 from reference import cached
 from reference import tensorize as tensorize_stage
+from reference.arithmetic import Arithmetic
 from reference.model import ReferenceModels
 from reference.rungs import CACHED, REPLAY, Rung, rung_named
 from reference.search import DraftTruth
@@ -58,7 +59,7 @@ class Referee:
     Attributes:
         stages: What it runs.
         truth_dtype: One precision above the patient.
-        models: The truth first, then samples at the patient's dtype: natural order, then permuted ones.
+        models: The truth first, then samples at the patient's dtype: natural order, then other ways.
     """
 
     def __init__(
@@ -75,14 +76,12 @@ class Referee:
         self.stages = ReferenceStages(rung_named(rung))
         self.truth_dtype = ONE_ABOVE[patient_dtype]
         natural = ReferenceModels(pair, patient_dtype, device)
+        ways = ways_to_compute(num_samples + NUM_FURTHER, patient_dtype)
         self.models = (
             ReferenceModels(pair, self.truth_dtype, device, rounded_to=patient_dtype),
-            natural,
-            *(natural.reordered(seed) for seed in range(1, num_samples)),
+            *(natural.computing(way) for way in ways[:num_samples]),
         )
-        self._further = tuple(
-            natural.reordered(seed) for seed in range(num_samples, num_samples + NUM_FURTHER)
-        )
+        self._further = tuple(natural.computing(way) for way in ways[num_samples:])
         self._prefix_kv: list[Any] = [None] * len(self.models)
         self._drafter_kv: list[Any] = [None] * len(self.models)
         self._node_kv: list[Any] = [None] * len(self.models)
@@ -196,6 +195,18 @@ class Referee:
     ) -> DraftTruth:
         """The arbiter's word on a draft: each beam as its own causal sequence."""
         return REPLAY.replay_levels(self.truth, committed, root, features, self.settings, levels=levels)
+
+
+def ways_to_compute(count: int, dtype: str) -> tuple[Arithmetic, ...]:
+    """Return sound ways to compute the same: the natural one, then others.
+
+    In float32 another order of sums is another rounding. In a half precision, where sums run in float32, it
+    hardly ever is: there the second way rounds where fused kernels do, and the others round at random.
+    """
+    if dtype == "float32":
+        return tuple(Arithmetic(seed=number or None) for number in range(count))
+    dithered = (Arithmetic(seed=number, rounds_once=True, dithers=True) for number in range(1, count - 1))
+    return (Arithmetic(), Arithmetic(rounds_once=True), *dithered)[:count]
 
 
 def _joined(prefix_kv: Any, added: Any) -> Any:

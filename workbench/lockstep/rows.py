@@ -66,6 +66,8 @@ def _draft(results: StepResults, probe: OffsetProbe) -> Columns:
 
 def _verify(results: StepResults, settings: DecodeSettings) -> Columns:
     verified = results.verified
+    if verified is None and results.tensorized is not None and "tensorize" not in results.foreign:
+        return {"visible": results.tensorized.visible}  # what the refused launch was about to be given
     if verified is None or "verify" in results.foreign:
         return {}
     columns = verify_columns(verified, settings.top_logits)

@@ -1,0 +1,56 @@
+"""Ways to compute the same: every way is sound, and in a half precision the dithered one really differs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from reference.arithmetic import Arithmetic, spacing
+from reference.masked import prefill
+from reference.model import ReferenceModels
+from tests.pairs import tiny_pair
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_dithered_value_is_one_of_its_two_neighbours_and_right_on_average(dtype: torch.dtype) -> None:
+    exact = torch.linspace(-3, 3, 4001)
+    nearest = exact.to(dtype).float()
+    drawn = torch.stack(
+        [
+            Arithmetic(seed, rounds_once=True, dithers=True).settled(exact, dtype).float()
+            for seed in range(200)
+        ]
+    )
+    assert ((drawn - exact).abs() <= spacing(exact, dtype) * 1.0001).all()
+    assert (drawn.mean(0) - exact).abs().mean() < 0.1 * spacing(exact, dtype).mean()
+    assert (drawn != nearest).any()
+
+
+def test_spacing_is_that_of_the_dtype() -> None:
+    ones = torch.tensor([1.0, 1.5, 2.0, 0.75])
+    eps = torch.finfo(torch.bfloat16).eps
+    assert spacing(ones, torch.bfloat16).tolist() == [eps, eps, 2 * eps, eps / 2]
+
+
+@pytest.mark.parametrize("arithmetic", [Arithmetic(3), Arithmetic(3, rounds_once=True, dithers=True)])
+def test_float32_knows_only_the_order_of_sums(arithmetic: Arithmetic) -> None:
+    """Nothing is rounded between operators: dithering changes no bit, and the order only the last ones."""
+    models = ReferenceModels(tiny_pair(1))
+    plain = prefill(models, [1, 2, 3]).logits
+    other = prefill(models.computing(arithmetic), [1, 2, 3]).logits
+    torch.testing.assert_close(other, plain, rtol=1e-4, atol=1e-5)
+
+
+def test_in_bfloat16_the_order_of_sums_says_little_and_dithering_much() -> None:
+    """Why samples dither: permuted sums round to nearly the same bits and hide what rounding costs."""
+    pair = tiny_pair(1, hidden=64, layers=4)
+    models = ReferenceModels(pair, "bfloat16")
+    truth = prefill(ReferenceModels(pair, "float32", rounded_to="bfloat16"), [1, 2, 3]).features
+
+    def error(arithmetic: Arithmetic) -> float:
+        features = prefill(models.computing(arithmetic), [1, 2, 3]).features.float()
+        return float((features - truth).abs().max())
+
+    dithered = [error(Arithmetic(seed, rounds_once=True, dithers=True)) for seed in range(1, 9)]
+    assert len(set(dithered)) == len(dithered)
+    assert max(dithered) > error(Arithmetic(rounds_once=True))
