@@ -76,6 +76,6 @@ def at_least_float32(dtype: torch.dtype) -> torch.dtype:
 
 
 def spacing(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the distance between neighbours of `dtype` at each value of `x`."""
+    """Return the distance between neighbours of `dtype` at each value of `x`; 0 at 0, which is exact."""
     _, exponent = torch.frexp(x)  # x = mantissa * 2**exponent, mantissa in [0.5, 1)
-    return torch.ldexp(torch.full_like(x, torch.finfo(dtype).eps), exponent - 1)
+    return torch.where(x == 0, 0.0, torch.ldexp(torch.full_like(x, torch.finfo(dtype).eps), exponent - 1))
