@@ -1,1 +1,1 @@
-"""Examples that run: train the shipped pair, bring your own path."""
+"""Small programs that use the workbench from outside."""
