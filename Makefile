@@ -10,7 +10,7 @@ demo: $(VENV)/.demo
 	$(BIN)/specwb diff --prompt workbench/checkpoints/prompts/code.txt
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -6,6 +6,8 @@ import os
 
 from hypothesis import HealthCheck, settings
 
+# Two workers share two cores: more threads than that would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TORCH_DEVICE_BACKEND_AUTOLOAD", "0")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
