@@ -65,6 +65,7 @@ def _choice(name: str) -> Callable[[Function], Function]:
     help="Record the values of every index tensor of the path, place by place; slower.",
 )
 @click.option("--load-report", is_flag=True, help="Print what the checkpoints hold, to stderr.")
+@click.option("--tui", is_flag=True, help="Follow the run on the screen while it is made.")
 @format_option
 def command(**options: Any) -> int:
     """Decode on both paths in lockstep and show the first wrong thing.
@@ -80,12 +81,20 @@ def command(**options: Any) -> int:
     session = open_session(request)
     if options["load_report"]:
         click.echo("\n".join(session.loaded.report.lines()), err=True)
-    summary = _run(session, request, options)
+    summary = _run_on_screen(session, request, options) if options["tui"] else _run(session, request, options)
     if options["output_format"] == "json":
         click.echo(json.dumps(summary.as_json(), allow_nan=False))
     else:
         click.echo(render_text(summary), nl=False)
     return summary.exit_code
+
+
+def _run_on_screen(session: Session, request: DiffRequest, options: dict[str, Any]) -> RunSummary:
+    from workbench.cli.beside import watched
+
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise UsageError("--tui needs a terminal; leave it out, or open the run later with specwb view")
+    return watched(lambda: _run(session, request, options), request.out)
 
 
 def _run(session: Session, request: DiffRequest, options: dict[str, Any]) -> RunSummary:
@@ -99,7 +108,11 @@ def _run(session: Session, request: DiffRequest, options: dict[str, Any]) -> Run
         use_mode(options["npu_mode"]),
         use_capabilities(allowed_features(this_platform())),
         click.progressbar(
-            length=total, label="tokens", file=sys.stderr, show_eta=True, hidden=not sys.stderr.isatty()
+            length=total,
+            label="tokens",
+            file=sys.stderr,
+            show_eta=True,
+            hidden=options["tui"] or not sys.stderr.isatty(),
         ) as bar,
     ):
         return run_session(session, request, bar.update)

@@ -1,0 +1,36 @@
+"""`specwb diff --tui`: the run's result and what it raises come back, whatever the screen does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from workbench.cli.beside import watched
+from workbench.tui import app
+
+
+@pytest.fixture(name="screen")
+def _screen(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    seen: list[bool] = []
+
+    def follow(_folder: Path, *, alive: Callable[[], bool]) -> None:
+        seen.append(alive())
+
+    monkeypatch.setattr(app, "follow", follow)
+    return seen
+
+
+def test_the_result_comes_back_after_the_screen(screen: list[bool], tmp_path: Path) -> None:
+    assert watched(lambda: 7, tmp_path) == 7
+    assert len(screen) == 1
+
+
+def test_what_the_run_raised_comes_back(screen: list[bool], tmp_path: Path) -> None:
+    def broken() -> int:
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        watched(broken, tmp_path)
+    assert len(screen) == 1
