@@ -1,1 +1,0 @@
-"""The paper's evaluation and the costs of the workbench."""
