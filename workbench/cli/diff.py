@@ -49,7 +49,8 @@ def _choice(name: str) -> Callable[[Function], Function]:
 
 
 @click.command(name="diff")
-@click.option("--prompt", "prompt_file", metavar="FILE|-", required=True, help="Text, or .jsonl with turns.")
+@click.argument("runs", nargs=-1, metavar="[RUN_A RUN_B]")
+@click.option("--prompt", "prompt_file", metavar="FILE|-", help="Text, or .jsonl with turns.")
 @decode_options
 @click.option("--out", metavar="FOLDER", help="Folder of the trace; default runs/TIME.")
 @_choice("--reference")
@@ -68,10 +69,16 @@ def _choice(name: str) -> Callable[[Function], Function]:
 @click.option("--tui", is_flag=True, help="Follow the run on the screen while it is made.")
 @format_option
 def command(**options: Any) -> int:
-    """Decode on both paths in lockstep and show the first wrong thing.
+    """Decode on both paths in lockstep and show the first wrong thing; or compare two recorded runs.
 
     Exit codes: 0 all held, 1 findings, 2 usage or unreadable input, 3 environment, 4 inconclusive.
     """
+    if options["prompt_file"] is None:
+        from workbench.cli.compare import compare_runs
+
+        return compare_runs(options["runs"], options["output_format"])
+    if options["runs"]:
+        raise UsageError("give --prompt FILE, or two runs to compare, not both")
     from workbench.npu.bootstrap import bootstrap
 
     way_in = bootstrap(options["npu_way"])

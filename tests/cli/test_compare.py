@@ -1,0 +1,46 @@
+"""`specwb diff RUN_A RUN_B`: the first difference of two recordings, or that nothing was compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tracing.recorder import open_trace
+from workbench.cli.run import run_command
+
+TRACES = Path(__file__).resolve().parents[2] / "traces"
+
+
+def compared(capsys: pytest.CaptureFixture[str], *runs: Path) -> tuple[int, dict[str, object]]:
+    code = run_command(["diff", *map(str, runs), "--format", "json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_a_run_is_the_same_as_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = compared(capsys, TRACES / "clean", TRACES / "clean")
+    assert code == 0
+    assert said["steps"]
+    assert said["first_divergence"] is None
+
+
+def test_the_first_difference_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    code, said = compared(capsys, TRACES / "clean", TRACES / "position-off-by-one")
+    first = said["first_divergence"]
+    assert code == 1
+    assert isinstance(first, dict)
+    assert (first["stage"], first["column"]) == ("tensorize", "position_ids")
+
+
+def test_empty_runs_compare_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        with open_trace(tmp_path / name):
+            pass
+    assert compared(capsys, tmp_path / "a", tmp_path / "b")[0] == 4
+
+
+@pytest.mark.parametrize("runs", [[], ["one"]])
+def test_one_run_is_not_enough(runs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["diff", *runs]) == 2
+    assert "two runs to compare" in capsys.readouterr().err
