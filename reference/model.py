@@ -66,7 +66,9 @@ class ReferenceModels:
         first = torch_dtype(rounded_to) if rounded_to is not None else None
         self.teacher_weights = _converted(pair.teacher_weights, first, self.dtype, self.device)
         self.drafter_weights = _converted(pair.drafter_weights, first, self.dtype, self.device)
-        self.target_from_draft: Tensor = torch.as_tensor(pair.target_from_draft).to(self.device, torch.int64)
+        self.target_from_draft: Tensor = torch.as_tensor(pair.target_from_draft).to(
+            self.device, torch.int64, copy=True
+        )
 
     def computing(self, arithmetic: Arithmetic) -> ReferenceModels:
         """Return the same weights, shared, computed with in another way."""
@@ -112,5 +114,10 @@ class _NamedWeights(dict[str, Tensor]):
 def _converted(
     weights: Mapping[str, Any], first: torch.dtype | None, dtype: torch.dtype, device: torch.device
 ) -> dict[str, Tensor]:
-    rounded = {name: tensor.detach().to(first or tensor.dtype) for name, tensor in weights.items()}
-    return _NamedWeights({name: tensor.to(device, dtype) for name, tensor in rounded.items()})
+    """Convert and always copy: a path that writes into the given weights must not change what judges it."""
+    return _NamedWeights(
+        {
+            name: tensor.detach().to(first or tensor.dtype).to(device, dtype, copy=True)
+            for name, tensor in weights.items()
+        }
+    )

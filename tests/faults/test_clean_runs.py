@@ -47,15 +47,7 @@ def test_a_clean_run_has_no_finding(tmp_path: Path, shape: str, dtype: str, mode
     assert len(outcome.emitted) == 6
 
 
-TIES = pytest.param(
-    "ties",
-    marks=pytest.mark.xfail(
-        reason="the reference's row chooses by float64 logits and records float32 ones, which tie: LOGIT002"
-    ),
-)
-
-
-@pytest.mark.parametrize("need", [TIES if need == "ties" else need for need in NEEDS])
+@pytest.mark.parametrize("need", NEEDS)
 def test_what_a_fault_needs_is_no_fault_itself(tmp_path: Path, need: str) -> None:
     """Long, padded, tied, ended: each special run is silent without a fault in it."""
     outcome = run_lockstep(TinyBench().setup(need), Placement(), tmp_path / "run")

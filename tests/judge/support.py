@@ -88,6 +88,8 @@ def draft(rng: np.random.Generator, settings: DecodeSettings = SETTINGS) -> Draf
         fused=drafted,
         levels=tuple(truths),
         kv=quantity(rng, (1, 2, 2, 3, 8)),
+        committed_len=PREFIX,
+        kv_lengths=(PREFIX,),
     )
 
 

@@ -252,6 +252,8 @@ CASES: list[tuple[str, Fault, str, int | None]] = [
     ),
     ("JUDGE-PREFILL-ROOT", other_root, "unknown", 0),
     ("JUDGE-DRAFT-KV", at("draft.kv.fused", (0, 1, 0, 2, 1), off_by(0.01)), "unknown", None),
+    ("JUDGE-DRAFT-LENGTH", put("draft.kv_lengths", (PREFIX, PREFIX + 1)), "fused", None),
+    ("JUDGE-DRAFT-LENGTH", put("draft.kv_lengths", (PREFIX - 1,)), "fused", None),
     ("JUDGE-DRAFT-LEVELS", put("draft.fused.levels", DRAFTED.levels[:-1]), "fused", None),
     ("JUDGE-DRAFT-LEVELS", put("draft.settings", replace(STEP.draft.settings, top_k=4)), "fused", None),
     (

@@ -24,6 +24,7 @@ from workbench.judge.rows import judge_rows
 def judge_draft(evidence: DraftEvidence, moment: Moment, dtype: str) -> StageJudgement:
     """Judge one draft, causes first: K and V of the new rows, scores, then what was chosen by them."""
     notes = Notes(moment, "draft")
+    _judge_lengths(notes, evidence)
     judge_rows(notes, "JUDGE-DRAFT-KV", "kv", evidence.kv, dtype)
     fused = _candidates(notes, evidence, evidence.fused, "fused")
     if evidence.fused is not None and fused is not None and _finite(notes, fused, "fused"):
@@ -40,6 +41,26 @@ def judge_draft(evidence: DraftEvidence, moment: Moment, dtype: str) -> StageJud
             count_near_ties(judge, scored)
     _judge_reference(notes, evidence)
     return notes.judgement()
+
+
+def _judge_lengths(notes: Notes, evidence: DraftEvidence) -> None:
+    """Judge that the drafter's cache holds one row per committed token: no row short, no drafted one left."""
+    if evidence.kv_lengths is None or evidence.committed_len is None:
+        return  # most paths have no such window; their rows are judged where they show them
+    notes.check("kv_lengths")
+    for layer, length in enumerate(evidence.kv_lengths):
+        if length != evidence.committed_len:
+            message = (
+                f"layer {layer} of the drafter's cache holds {length} rows after the draft, expected L = "
+            )
+            notes.finding(
+                "JUDGE-DRAFT-LENGTH",
+                "kv",
+                message + str(evidence.committed_len),
+                fused=length,
+                reference=evidence.committed_len,
+            )
+            return
 
 
 def _judge_reference(notes: Notes, evidence: DraftEvidence) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +87,7 @@ def judge_scores(judge: ScoreJudge, levels: tuple[LevelTruth, ...], dtype: str) 
             )
         for beam in range(flats.shape[0]):
             wrong += _judge_beam(judge, scored, level, (flats[beam], beam, float(allowances[beam])))
-            _judge_best_tokens(judge, scored, level.truth[beam], flats[beam], float(allowances[beam]))
+            _judge_best_tokens(judge, scored, level, (flats[beam], beam, float(allowances[beam])))
     judge.notes.check("draft_logprobs")
     _write_wrong(judge, scored, wrong)
     return scored
@@ -155,12 +155,14 @@ def _write_wrong(judge: ScoreJudge, scored: Scored, wrong: list[tuple[int, str]]
 
 
 def _judge_best_tokens(
-    judge: ScoreJudge, scored: Scored, truth: NDArray[np.float64], flats: IntArray, allowance: float
+    judge: ScoreJudge, scored: Scored, level: LevelTruth, row: tuple[IntArray, int, float]
 ) -> None:
     """Judge that one beam's K candidates are its K best tokens, near ties counted.
 
     Both tokens come from one row, so a swapped pair may be apart by twice that row's own allowance.
     """
+    flats, beam, allowance = row
+    truth, third = level.truth[beam], level.arbiter.get(beam)
     if not scored.sound[flats].all():
         return  # scores of this beam are wrong already (or its ancestors'), or are not tokens to look up
     listed = {judge.draft_from_target[int(judge.candidates.token_ids[flat])]: int(flat) for flat in flats}
@@ -180,12 +182,22 @@ def _judge_best_tokens(
             "token_ids",
             f"candidate {listed[came_in]} is token {ours}, but {theirs} is left out and better by {gap:.3g}, "
             f"where rounding allows {2 * allowance:.3g}",
-            guilty="unknown",
+            guilty=_who_left_out(third, left_out, came_in, 2 * allowance),
             fused=ours,
             reference=theirs,
             allowance=2 * allowance,
             gap=gap,
         )
+
+
+def _who_left_out(third: NDArray[Any] | None, left_out: int, came_in: int, allowance: float) -> str:
+    """Return who is wrong about two tokens of one row, by the arbiter's row `[Vd]`."""
+    if third is None:
+        return "unknown"
+    gap = float(third[left_out] - third[came_in])
+    if gap > allowance:
+        return "fused"
+    return "reference" if gap <= 0 else "unknown"  # in between the arbiter cannot decide
 
 
 def count_near_ties(judge: ScoreJudge, scored: Scored) -> None:

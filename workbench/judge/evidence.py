@@ -96,6 +96,8 @@ class DraftEvidence:
         levels: The reference's log-probabilities, one per level of `fused`; empty: scores not checked.
         kv: Drafter K and V of the rows this draft computed from teacher features,
             `[layers, 2, kv_heads, R, D]`; `rows` names their positions.
+        committed_len: L; None: lengths not checked.
+        kv_lengths: Length of each layer of the drafter's cache after the draft, or None.
     """
 
     settings: DecodeSettings
@@ -105,6 +107,8 @@ class DraftEvidence:
     reference: Drafted | None = None
     levels: tuple[LevelTruth, ...] = ()
     kv: RowTruth | None = None
+    committed_len: int | None = None
+    kv_lengths: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

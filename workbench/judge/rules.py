@@ -40,6 +40,9 @@ RULES: Final[dict[str, Rule]] = {
     "JUDGE-PREFILL-ROOT": Rule("root-differs", "The root is the true choice, or a proven near tie."),
     # draft
     "JUDGE-DRAFT-KV": Rule("drafter-kv-off", "Drafter K and V rows are within rounding.", "numeric"),
+    "JUDGE-DRAFT-LENGTH": Rule(
+        "drafter-length-off", "After a draft every layer of the drafter's cache holds L rows."
+    ),
     "JUDGE-DRAFT-LEVELS": Rule("levels-malformed", "One expansion per level, K candidates per beam."),
     "JUDGE-DRAFT-VOCAB": Rule("not-a-draft-token", "Every candidate is a token of the draft vocabulary."),
     "JUDGE-DRAFT-ORDER": Rule("candidates-unordered", "Candidates of a beam are distinct, best first."),

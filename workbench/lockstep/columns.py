@@ -75,9 +75,15 @@ def verify_columns(verified: Verified, num_top: int) -> Columns:
 
 def top_logits_of(logits: Any, num_top: int) -> tuple[Any, Any]:
     """Return the ids and values of the best `num_top` logits of each row, ties to the lower id."""
-    num_top = min(num_top, logits.shape[1])
-    order = np.argsort(-logits, axis=1, kind="stable")[:, :num_top]
-    return order, np.take_along_axis(logits, order, axis=1).astype(np.float32)
+    recorded = as_recorded(logits)
+    num_top = min(num_top, recorded.shape[1])
+    order = np.argsort(-recorded, axis=1, kind="stable")[:, :num_top]
+    return order, np.take_along_axis(recorded, order, axis=1)
+
+
+def as_recorded(logits: Any) -> Any:
+    """Round logits to float32, as a trace keeps them: choices by wider ones would not follow from the row."""
+    return logits.astype(np.float32)
 
 
 def accept_columns(accepted: Accepted) -> Columns:

@@ -12,9 +12,10 @@ from tracing.errors import ContractError, LaunchRefusedError
 from tracing.finding import Finding
 from tracing.stages import Committed, DecodePath, Prefilled, Stages, Verified
 from workbench.lockstep.digests import kv_row_digests
-from workbench.lockstep.failures import findings_of_failure
+from workbench.lockstep.failures import finding_of_misfit, findings_of_failure
 from workbench.lockstep.patient import Patient, StepResults
 from workbench.lockstep.progress import Progress
+from workbench.lockstep.received import MisfitError, received
 from workbench.lockstep.referee import Referee
 
 AfterStage = Callable[[str], None]
@@ -110,10 +111,14 @@ class Driver:
         results.drafted = self._stage(progress, results, "draft")
         if results.drafted is None:
             results.drafted = self.referee.free_draft(progress.committed, progress.root, progress.features)
+        else:
+            results.drafter_lengths = self.patient.lengths("drafter")
         results.drafter_kv = self.patient.rows("drafter", range(results.committed_len))
 
     def _tensorize(self, progress: Progress, results: StepResults) -> None:
-        results.tensorized = self._stage(progress, results, "tensorize", results.drafted)
+        results.tensorized = self._stage(
+            progress, results, "tensorize", results.handed.get("draft", results.drafted)
+        )
         if results.tensorized is None:
             assert results.drafted is not None
             results.tensorized = self.referee.stages.tensorize(
@@ -122,7 +127,9 @@ class Driver:
 
     def _verify(self, progress: Progress, results: StepResults) -> None:
         results.rows_before = self.patient.main_rows()
-        results.verified = self._stage(progress, results, "verify", results.tensorized)
+        results.verified = self._stage(
+            progress, results, "verify", results.handed.get("tensorize", results.tensorized)
+        )
         tensorized = results.tensorized
         assert tensorized is not None
         if results.verified is not None:
@@ -148,7 +155,7 @@ class Driver:
         assert tensorized is not None
         assert verified is not None
         remaining = progress.remaining
-        results.accepted = self._stage(progress, results, "accept", tensorized, verified, remaining)
+        results.accepted = self._stage(progress, results, "accept", *_tree_of(results), remaining)
         if results.accepted is None:
             eos = self.referee.truth.pair.eos_token_ids
             results.accepted = self.referee.stages.accept(
@@ -159,7 +166,8 @@ class Driver:
         tensorized, accepted = results.tensorized, results.accepted
         assert tensorized is not None
         assert accepted is not None
-        results.committed = self._stage(progress, results, "commit", tensorized, results.verified, accepted)
+        given = results.handed.get("accept", accepted)
+        results.committed = self._stage(progress, results, "commit", *_tree_of(results), given)
         if results.committed is None:
             length = results.committed_len
             results.committed = Committed(
@@ -176,14 +184,19 @@ class Driver:
         """Run a stage of the patient; None when the reference has to do it.
 
         Raises:
-            StageFailedError: It was refused or raised, and the step is not to be finished eagerly.
+            StageFailedError: It was refused and the step is not to be finished eagerly, it raised, or it
+                gave what is no result of that stage.
             _RefusedError: It was refused, and the step is to be finished eagerly.
         """
         if not self.patient.provides(stage):
             results.foreign.add(stage)
             return None
         try:
-            return self.patient.run(results, stage, *arguments)
+            given = self.patient.run(results, stage, *arguments)
+            results.handed[stage] = given
+            return received(stage, given, self._sizes(results))
+        except MisfitError as misfit:
+            raise StageFailedError(stage, (finding_of_misfit(progress, stage, misfit),)) from misfit
         except (LaunchRefusedError, ContractError) as error:
             found = findings_of_failure(progress, stage, error)
             if not self.eager or stage == "prefill":
@@ -196,6 +209,22 @@ class Driver:
         except Exception as error:
             # A user's own port may raise anything: that is a finding about it, never a crash of ours.
             raise StageFailedError(stage, findings_of_failure(progress, stage, error)) from error
+
+    def _sizes(self, results: StepResults) -> dict[str, int]:
+        """Return the dimensions that every result of this step must have."""
+        pair = self.referee.truth.pair
+        return {
+            "L": results.committed_len,
+            "N": self.referee.settings.tree_nodes,
+            "V": pair.teacher.vocab_size,
+            "F": len(pair.drafter.aux_layers) * pair.teacher.hidden_size,
+        }
+
+
+def _tree_of(results: StepResults) -> tuple[Any, Any]:
+    """Return the tree and what the teacher said of it, as the path itself gave them where it did."""
+    tensorized = results.handed.get("tensorize", results.tensorized)
+    return tensorized, results.handed.get("verify", results.verified)
 
 
 def _nobody_follows(_stage: str) -> None:

@@ -72,6 +72,8 @@ def draft_evidence(
         fused=results.drafted,
         levels=levels,
         kv=row_truth(results.drafter_kv, [one.committed_kv for one in reference]),
+        committed_len=results.committed_len,
+        kv_lengths=results.drafter_lengths,
     )
 
 

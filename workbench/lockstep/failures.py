@@ -5,9 +5,13 @@ from __future__ import annotations
 from tracing.errors import ContractError, LaunchRefusedError
 from tracing.finding import Finding
 from workbench.lockstep.progress import Progress
+from workbench.lockstep.received import MisfitError
 
 RAISED = "RUN-STAGE-RAISED"
 """Rule of a stage that ended in an exception that is no finding of its own."""
+
+MISFIT = "JUDGE-SHAPE"
+"""Rule of a result that is none of its stage's, None included."""
 
 
 def findings_of_failure(progress: Progress, stage: str, error: Exception) -> tuple[Finding, ...]:
@@ -30,4 +34,22 @@ def findings_of_failure(progress: Progress, stage: str, error: Exception) -> tup
             message=str(error) if contract else f"stage {stage} raised {type(error).__name__}: {error}",
             path="fused",
         ),
+    )
+
+
+def finding_of_misfit(progress: Progress, stage: str, misfit: MisfitError) -> Finding:
+    """Return what a result that is none of its stage's says about the path."""
+    return Finding(
+        verdict="structural",
+        guilty="fused",
+        prompt_id=progress.prompt_id,
+        turn=progress.turn,
+        step=progress.step,
+        stage=stage,
+        column=misfit.column,
+        fused=misfit.came,
+        reference=misfit.expected,
+        rule=MISFIT,
+        message=f"stage {stage} does not give what the seam prescribes: {misfit}",
+        path="fused",
     )

@@ -36,11 +36,14 @@ class StepResults:
         committed_len: L before the step.
         rows_before, branch_rows, rows_after: Digests of cache rows: `[L]`, `[N]`, `[L + A + 1]`.
         lengths_after: Length of each layer of the committed cache.
+        drafter_lengths: Length of each layer of the drafter's cache after the draft.
         node_kv: K and V of the tree's rows, `[layers, 2, kv_heads, N, D]`.
         drafter_kv: Drafter K and V of the committed rows, `[1, 2, kv_heads, L, D]`.
         nanoseconds: Per stage.
         foreign: Stages whose result came from the reference, because the path does not provide them.
         eager: The same step on the reference's values alone, when a launch of the path was refused.
+        handed: Stage to the very object that the path gave: its later stages get that one back, while
+            everybody else works on a copy that the path cannot write into.
     """
 
     committed_len: int = 0
@@ -55,11 +58,13 @@ class StepResults:
     branch_rows: Digests | None = None
     rows_after: Digests | None = None
     lengths_after: tuple[int, ...] | None = None
+    drafter_lengths: tuple[int, ...] | None = None
     node_kv: Any = None
     drafter_kv: Any = None
     nanoseconds: dict[str, int] = field(default_factory=dict)
     foreign: set[str] = field(default_factory=set)
     eager: StepResults | None = None
+    handed: dict[str, Any] = field(default_factory=dict)
 
     def own(self, stage: str) -> bool:
         """Tell whether the result of a stage, if there is one, is the path's own."""

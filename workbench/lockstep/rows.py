@@ -11,6 +11,7 @@ from tracing.settings import DecodeSettings
 from tracing.stages import Tensorized
 from workbench.lockstep.columns import (
     accept_columns,
+    as_recorded,
     commit_columns,
     draft_columns,
     tensorize_columns,
@@ -111,7 +112,7 @@ def _reference_accept(reference: ReferenceStep, results: StepResults) -> Columns
         return {}
     columns: Columns = {"committed_len_after": results.committed_len + len(reference.accepted.path_indices)}
     if reference.verified:
-        own = host_floats(reference.verified[0].logits).argmax(-1)
+        own = as_recorded(host_floats(reference.verified[0].logits)).argmax(-1)
         valid, chosen = results.tensorized.valid, results.verified.target_token_ids
         # A patient's arrays may have any length; then it is a finding, and nothing here to compare.
         if chosen.shape != valid.shape or not np.array_equal(own[valid], chosen[valid]):
@@ -139,7 +140,7 @@ def _reference_verify(reference: ReferenceStep, results: StepResults, settings: 
         "visible": tensorized.visible,
         "prefix_visible": np.where(tensorized.valid, results.committed_len, 0),
         "other_visible": np.zeros(len(tensorized.valid), dtype=np.int64),
-        "target_token_ids": logits.argmax(-1),
+        "target_token_ids": as_recorded(logits).argmax(-1),
         "target_top_ids": top_ids,
         "target_top_logits": top_logits,
         "feature_row_digests": feature_row_digests(truth.features),

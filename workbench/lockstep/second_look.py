@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,7 +69,8 @@ class SecondLook:
             if "draft" in values:
                 again.drafted = copy.run(again, "draft")
             if "verify" in values:
-                again.verified = copy.run(again, "verify", self.results.tensorized)
+                # A path that writes into its arguments must not write into what is being judged.
+                again.verified = copy.run(again, "verify", deepcopy(self.results.tensorized))
         except Exception as error:  # noqa: BLE001  a user's port may raise anything when asked again
             missing = NotChecked(first.stage, "repeat", f"the path raised {type(error).__name__}: {error}")
             return StageJudgement(not_checked=(missing,))

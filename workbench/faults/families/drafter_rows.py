@@ -116,7 +116,7 @@ FAULTS: Final = (
         about="The drafter's cache lacks the row of the last committed token.",
         stage="draft",
         seen_in=("lcpp#26478", "lcpp#24541"),
-        noticed_by=("JUDGE-DRAFT-KV",),
+        noticed_by=("JUDGE-DRAFT-LENGTH",),
         place=lambda: after("draft", _cache_off_by(-1)),
     ),
     Fault(
@@ -125,7 +125,7 @@ FAULTS: Final = (
         about="A drafted row stays in the drafter's cache behind the committed ones.",
         stage="draft",
         seen_in=("lmdeploy#4564", "lcpp#18039"),
-        noticed_by=("JUDGE-DRAFT-KV",),
+        noticed_by=("JUDGE-DRAFT-LENGTH",),
         place=lambda: after("draft", _cache_off_by(1)),
     ),
 )
