@@ -21,7 +21,6 @@ OPEN = {
     "position-changed-after-build": "noticed before the launch, but the rule names tensorize",
     "choices-overwritten-in-place": "noticed at accept by ACC003, which the fault does not list",
     "features-overwritten-in-place": "noticed at the next draft: nobody compares features after commit",
-    "branch-shares-memory": "noticed at commit: nobody compares the committed rows right after verify",
 }
 """Noticed, but not where or not as it should be: open points of the product, not of the fault."""
 

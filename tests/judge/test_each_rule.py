@@ -235,6 +235,14 @@ def _other_final(step: StepEvidence) -> StepEvidence:
     return deep(step, "accept.fused", replace(accepted, final_token_id=wrong, emitted_token_ids=emitted))
 
 
+def committed_row_written(step: StepEvidence) -> StepEvidence:
+    """The forward over the tree writes into row 2 of the committed cache."""
+    rows = np.arange(PREFIX, dtype=np.uint64)
+    return replace(
+        step, verify=replace(step.verify, rows_before=rows, rows_after=changed(rows, 2, np.uint64(99)))
+    )
+
+
 CASES: list[tuple[str, Fault, str, int | None]] = [
     ("JUDGE-SHAPE", put("verify.features.fused", STEP.verify.features.fused[:, :-1]), "fused", None),
     ("JUDGE-NONFINITE", at("verify.kv.fused", (1, 0, 1, 4, 2), np.nan), "fused", 4),
@@ -305,6 +313,7 @@ CASES: list[tuple[str, Fault, str, int | None]] = [
     ("JUDGE-VERIFY-VISIBLE", at("verify.reference.visible", (2, 0), False), "reference", 2),
     ("JUDGE-VERIFY-PREFIX", at("verify.fused.prefix_visible", 4, PREFIX - 1), "fused", 4),
     ("JUDGE-VERIFY-OTHER", at("verify.fused.other_visible", 4, 1), "fused", 4),
+    ("JUDGE-COMMIT-PREFIX", committed_row_written, "fused", None),
     ("JUDGE-VERIFY-KV", at("verify.kv.fused", (2, 0, 1, 6, 3), off_by(0.01)), "unknown", 6),
     ("JUDGE-VERIFY-FEATURES", at("verify.features.fused", (6, 3), off_by(0.01)), "unknown", 6),
     ("JUDGE-VERIFY-LOGITS", at("verify.logits.fused", (6, 3), off_by(-0.01)), "unknown", 6),
@@ -391,3 +400,13 @@ def test_pads_may_hold_anything_in_float_rows() -> None:
     step = at("verify.kv.fused", (0, 0, 0, pad, 0), np.inf)(step)
     step = at("verify.fused.target_token_ids", pad, -1)(step)
     assert judge_step(step).findings == ()
+
+
+def test_rows_that_the_forward_adds_behind_the_committed_ones_are_no_fault() -> None:
+    before, after = np.arange(PREFIX, dtype=np.uint64), np.arange(PREFIX + NUM_NODES, dtype=np.uint64)
+    step = replace(STEP, verify=replace(STEP.verify, rows_before=before, rows_after=after))
+    assert judge_step(step).findings == ()
+
+
+def test_a_row_written_by_the_forward_is_its_fault_and_not_that_of_commit() -> None:
+    assert judge_step(committed_row_written(STEP)).findings[0].stage == "verify"

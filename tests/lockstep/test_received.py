@@ -237,3 +237,18 @@ def test_a_wrong_number_ends_the_run_with_a_finding_and_no_exception(tmp_path: P
     outcome = run(tmp_path / "run", fused=faulty)
     assert outcome.verdict.exit_code == 1
     assert (outcome.first.stage, outcome.first.guilty) == (stage, "fused")
+
+
+@pytest.mark.parametrize("node", [99, -1])
+def test_an_accepted_node_that_is_none_ends_a_run_whose_path_cannot_commit(tmp_path: Path, node: int) -> None:
+    """Nobody refuses a launch here: the loop itself must not index the tree with it."""
+
+    def faulty(stages: Stages) -> Stages:
+        def accept(*given: Any) -> Accepted:
+            return replace(stages.accept(*given), accepted_nodes=ints(node))
+
+        return replace(stages, accept=accept, commit=None)
+
+    outcome = run(tmp_path / "run", fused=faulty)
+    assert outcome.verdict.exit_code == 1
+    assert (outcome.first.stage, outcome.first.guilty) == ("accept", "fused")

@@ -161,6 +161,7 @@ class VerifyEvidence:
         logits: `[N, V]` (or fewer rows, named by `rows`).
         features: `[N, 3H]`.
         kv: Post-rotary K and V of each node, `[layers, 2, kv_heads, N, D]`; `rows` are node numbers.
+        rows_before, rows_after: Digests of the main cache's rows before and after the forward, `[L]`.
     """
 
     committed_len: int
@@ -171,6 +172,8 @@ class VerifyEvidence:
     logits: RowTruth | None = None
     features: RowTruth | None = None
     kv: RowTruth | None = None
+    rows_before: Array | None = None
+    rows_after: Array | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,6 +19,7 @@ def judge_verify(evidence: VerifyEvidence, moment: Moment, dtype: str) -> StageJ
     for path, side in (("fused", evidence.fused), ("reference", evidence.reference)):
         if side is not None:
             _judge_given(notes, evidence, side, path)
+    _judge_committed(notes, evidence)
     judge_rows(notes, "JUDGE-VERIFY-KV", "kv", evidence.kv, dtype, valid=valid)
     judge_rows(notes, "JUDGE-VERIFY-FEATURES", "features", evidence.features, dtype, valid=valid)
     logits = judge_rows(notes, "JUDGE-VERIFY-LOGITS", "logits", evidence.logits, dtype, valid=valid)
@@ -32,6 +33,22 @@ def judge_verify(evidence: VerifyEvidence, moment: Moment, dtype: str) -> StageJ
         nodes=np.flatnonzero(valid),
     )
     return notes.judgement()
+
+
+def _judge_committed(notes: Notes, evidence: VerifyEvidence) -> None:
+    """Judge that the forward left the committed rows alone; commit would be blamed for it otherwise."""
+    before, after = evidence.rows_before, evidence.rows_after
+    if before is None or after is None:
+        return  # rows that a path does not show are said to be unknown at commit
+    notes.check("kv_prefix")
+    num_rows = min(len(before), len(after))
+    changed = np.flatnonzero(before[:num_rows] != after[:num_rows])
+    if changed.size:
+        message = (
+            f"committed row {changed[0]} changed its bits during the forward over the tree "
+            f"({changed.size} of {num_rows} rows)"
+        )
+        notes.finding("JUDGE-COMMIT-PREFIX", "kv_digest_after", message, fused=int(changed[0]))
 
 
 def _judge_given(notes: Notes, evidence: VerifyEvidence, side: VerifySide, path: str) -> None:

@@ -133,6 +133,7 @@ class Driver:
         tensorized = results.tensorized
         assert tensorized is not None
         if results.verified is not None:
+            results.rows_verified = self.patient.main_rows()
             num_nodes = len(tensorized.token_ids)
             tree = range(results.committed_len, results.committed_len + num_nodes)
             results.node_kv = self.patient.rows("branch", tree)
@@ -178,6 +179,12 @@ class Driver:
             results.rows_after = self.patient.main_rows()
             results.lengths_after = self.patient.lengths("main")
         nodes = np.array([0, *accepted.accepted_nodes.tolist()], dtype=np.int64)
+        if nodes.min() < 0 or nodes.max() >= len(tensorized.token_ids):
+            # Judged as what it is on a judged step; here it only cannot be followed any further.
+            misfit = MisfitError(
+                "accepted_nodes", f"nodes 0..{len(tensorized.token_ids) - 1}", str(nodes[1:].tolist())
+            )
+            raise StageFailedError("accept", (finding_of_misfit(progress, "accept", misfit),))
         self.referee.commit(nodes, tensorized.token_ids[nodes].tolist())
 
     def _stage(self, progress: Progress, results: StepResults, stage: str, *arguments: Any) -> Any:

@@ -122,6 +122,8 @@ def verify_evidence(results: StepResults, reference: Sequence[TeacherRows]) -> V
         logits=judged(verified.logits, lambda rows: rows.logits, 0),
         features=judged(verified.features, lambda rows: rows.features, 0),
         kv=judged(results.node_kv, lambda rows: rows.kv, 3),
+        rows_before=results.rows_before,
+        rows_after=results.rows_verified,
     )
 
 

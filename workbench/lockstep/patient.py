@@ -35,6 +35,7 @@ class StepResults:
     Attributes:
         committed_len: L before the step.
         rows_before, branch_rows, rows_after: Digests of cache rows: `[L]`, `[N]`, `[L + A + 1]`.
+        rows_verified: Digests of the committed rows right after verify, `[L]`.
         lengths_after: Length of each layer of the committed cache.
         drafter_lengths: Length of each layer of the drafter's cache after the draft.
         node_kv: K and V of the tree's rows, `[layers, 2, kv_heads, N, D]`.
@@ -55,6 +56,7 @@ class StepResults:
     committed: Committed | None = None
     prefill_kv: Any = None
     rows_before: Digests | None = None
+    rows_verified: Digests | None = None
     branch_rows: Digests | None = None
     rows_after: Digests | None = None
     lengths_after: tuple[int, ...] | None = None
