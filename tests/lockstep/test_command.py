@@ -81,6 +81,23 @@ def test_free_lockstep(teacher: Path, drafter: Path, tmp_path: Path) -> None:
     assert done.stdout.startswith("verdict     ok")
 
 
+def test_free_lockstep_with_a_port_that_raises_is_a_finding(
+    teacher: Path, drafter: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "port.py").write_text(
+        "from dataclasses import replace\n"
+        "from workbench.fused.path import make_path\n"
+        "def verify(state, tensorized):\n"
+        "    raise RuntimeError('aicore exception 507015')\n"
+        "def factory(pair, settings, *, device, dtype):\n"
+        "    path = make_path(pair, settings, device=device, dtype=dtype)\n"
+        "    return replace(path, stages=replace(path.stages, verify=verify))\n"
+    )
+    done = diff(teacher, drafter, tmp_path, "--fused", "port:factory", "--lockstep", "free")
+    assert done.returncode == 1, done.stderr
+    assert "507015" in done.stdout
+
+
 def test_a_port_with_one_stage(teacher: Path, drafter: Path, tmp_path: Path) -> None:
     (tmp_path / "port.py").write_text((ROOT / "examples" / "partial_port.py").read_text())
     done = diff(teacher, drafter, tmp_path, "--fused", "port:factory")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tracing.errors import ContractError, LaunchRefusedError, UsageError
+from tracing.errors import EnvironmentProblemError, UsageError
 from tracing.moment import STAGES
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath
@@ -90,7 +90,9 @@ class AloneRun:
                 if progress.stop_reason is None:
                     results = StepResults(committed_len=len(progress.committed))
                     self._ledger.open_step(progress.prompt_id, progress.turn, progress.step)
-        except (LaunchRefusedError, ContractError) as error:
+        except EnvironmentProblemError:
+            raise  # the disk or the device, not the path
+        except Exception as error:  # noqa: BLE001  a port may raise anything: a finding, never a crash of ours
             self._ledger.record(self._name, {"launch_refused": f"{stage}: not finished, the run ends here"})
             self._ledger.add(findings_of_failure(progress, stage, error))
             self._ledger.abandon_step()
