@@ -7,7 +7,7 @@ array `[rows]`, or a pair `(values, offsets[rows + 1])` for lists.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,10 @@ def num_rows(column: Any) -> int:
     return len(column[1]) - 1 if isinstance(column, tuple) else len(column)
 
 
+_FILLERS: Final = {"string": "", "large_string": "", "bool": False}
+"""What stands for a null in an array of each Arrow type; numbers take 0. Nulls are told by `present`."""
+
+
 def flat(column: Any) -> Flat:
     """Return a column as numpy."""
     if isinstance(column, tuple):
@@ -110,7 +114,7 @@ def flat(column: Any) -> Flat:
     if hasattr(column, "offsets"):
         return Flat(column.values.to_numpy(zero_copy_only=False), column.offsets.to_numpy(), present)
     if column.null_count:
-        column = column.fill_null("" if str(column.type) in {"string", "large_string"} else False)
+        column = column.fill_null(_FILLERS.get(str(column.type), 0))
     return Flat(column.to_numpy(zero_copy_only=False), None, present)
 
 

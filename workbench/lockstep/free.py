@@ -163,6 +163,8 @@ def _coverage(rows: Iterator[Mapping[str, Any]], alignment: Alignment) -> StepJu
     compared = alignment.num_steps + alignment.num_turns_differing > 0
     judgement = StepJudgement("", checked=("accept.emitted_token_ids",) if compared else ())
     for row in rows:
+        if row["emitted_token_ids"] is None or row["committed_len_after"] is None:
+            continue  # a step that did not finish exercised nothing that can be counted
         judgement.coverage.update(count_step(_exercised(row)))
     return judgement
 
