@@ -31,6 +31,10 @@ RULES: Final[dict[str, Rule]] = {
         "A stage repeated on a copy of its state gives the same bits.",
         "nondeterministic",
     ),
+    "JUDGE-INPUT-WRITTEN": Rule("input-written", "A stage does not write into what it was given."),
+    "JUDGE-INPUT-LAUNCHED": Rule(
+        "other-input-launched", "A stage launches the values that the stage before it gave."
+    ),
     # prefill
     "JUDGE-PREFILL-CONTEXT": Rule("context-changed", "The context is the prompt followed by one root."),
     "JUDGE-PREFILL-KV": Rule("prefix-kv-off", "Prefix K and V rows are within rounding.", "numeric"),

@@ -11,11 +11,12 @@ from invariants.outcome import Violated
 from invariants.run import Checker
 from tracing.columns import COLUMN_BY_NAME
 from tracing.finding import Finding
-from tracing.moment import STAGES
+from tracing.moment import STAGES, Moment
 from tracing.recorder import RunWriter, Step, Trace
 from workbench.judge.consequence import Consequences
 from workbench.judge.step import StepJudgement
 from workbench.judge.verdict import Tally
+from workbench.lockstep.handed import launched_differently
 
 Row = dict[str, Any]
 
@@ -49,10 +50,12 @@ class Ledger:
         self._stack = ExitStack()
         self._steps: dict[str, Step] = {}
         self._rows: dict[str, Row] = {}
+        self._expected: Row = {}
 
     def open_step(self, prompt_id: int, turn: int, step: int) -> None:
         """Open a row on every path."""
         self._stack = ExitStack()
+        self._expected = {}
         for name, trace in self._traces.items():
             self._steps[name] = self._stack.enter_context(
                 trace.step(prompt_id=prompt_id, turn=turn, step=step)
@@ -87,9 +90,27 @@ class Ledger:
         """Leave a row unchecked; the next one has no previous row to be compared with."""
         self._checker.forget(path)
 
+    def expect(self, columns: Mapping[str, Any]) -> None:
+        """Say what later launches of this step must be told, because a stage gave it."""
+        self._expected.update(columns)
+
     def check_before(self, stage: str, columns: Mapping[str, Any]) -> tuple[Finding, ...]:
-        """Check what the patient is about to launch, with what is known of the step so far."""
-        row = {**self._rows[self._watched], **columns}
+        """Check what the patient is about to launch, with what is known of the step so far.
+
+        Values that are not those of the stage before are this stage's fault, and so is a rule that only they
+        violate, whatever stage the rule is about.
+        """
+        row = self._rows[self._watched]
+        found = self._before(stage, {**row, **columns})
+        changed = launched_differently(
+            stage, Moment(row["prompt_id"], row["turn"], row["step"]), columns, self._expected
+        )
+        if not changed:
+            return found
+        as_given = self._before(stage, {**row, **columns, **self._expected})
+        return (*changed, *(each if each in as_given else replace(each, stage=stage) for each in found))
+
+    def _before(self, stage: str, row: Mapping[str, Any]) -> tuple[Finding, ...]:
         outcomes = self._checker.check_before(self._watched, stage, row)
         return tuple(finding for each in outcomes if isinstance(each, Violated) for finding in each.findings)
 

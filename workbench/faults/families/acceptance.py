@@ -263,7 +263,7 @@ FAULTS: Final = (
         about="Accept uses the array of choices that verify gave as its scratch memory.",
         stage="accept",
         seen_in=("va#10901", "va#12704"),
-        noticed_by=("ACC002", "ACC004", "JUDGE-ACCEPT-NODES", "JUDGE-ACCEPT-FINAL"),
+        noticed_by=("JUDGE-INPUT-WRITTEN",),
         place=lambda: before("accept", _choices_overwritten),
     ),
 )

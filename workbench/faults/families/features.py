@@ -151,7 +151,7 @@ FAULTS: Final = (
         about="Commit moves feature rows inside the buffer that verify gave.",
         stage="commit",
         seen_in=("va#7549", "sgl#37949"),
-        noticed_by=("JUDGE-VERIFY-FEATURES", "JUDGE-ROW-MOVED", "JUDGE-DRAFT-KV"),
+        noticed_by=("JUDGE-INPUT-WRITTEN",),
         place=lambda: before("commit", _overwritten),
     ),
 )
