@@ -35,6 +35,9 @@ RULES: Final[dict[str, Rule]] = {
     "JUDGE-INPUT-LAUNCHED": Rule(
         "other-input-launched", "A stage launches the values that the stage before it gave."
     ),
+    "JUDGE-CACHE-WRITTEN": Rule(
+        "cache-written", "Draft, tensorize and accept leave the teacher's caches as they are."
+    ),
     # prefill
     "JUDGE-PREFILL-CONTEXT": Rule("context-changed", "The context is the prompt followed by one root."),
     "JUDGE-PREFILL-KV": Rule("prefix-kv-off", "Prefix K and V rows are within rounding.", "numeric"),

@@ -130,6 +130,10 @@ class AloneRun:
 
     def _close(self, progress: Progress, results: StepResults) -> None:
         columns = path_columns(progress, results, self._settings, self._watch.probe)
+        if results.committed is not None:
+            columns["committed_len"] = (
+                results.committed.committed_len
+            )  # its own word: nobody else counts here
         self._ledger.record(self._name, columns | dict(self.indices.take()))
         self._watch.probe.clear()
         found = self._ledger.add([*self._watch.take_findings(), *self._ledger.check_row(self._name)])

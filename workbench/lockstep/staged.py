@@ -132,7 +132,9 @@ class StagedRun:
         findings = [*self._driver.take_findings(), *self._watch.take_findings()]
         findings += self._ledger.check_row("fused")
         judgement = self.judge.judge(progress, results)
-        if has_error([*findings, *(judgement.findings if judgement else ())]):
+        judged = judgement.findings if judgement else ()
+        findings += self.judge.cause([*findings, *judged], progress, results)
+        if has_error([*findings, *judged]):
             self._ledger.skip_row("reference")  # it was fed values that are wrong
         else:
             findings += self._ledger.check_row("reference")

@@ -255,9 +255,9 @@ FAULTS: Final = (
         id="F-CACHE-13",
         name="prefix-overwritten-between-steps",
         about="A buffer shared with another owner changes a committed row while the drafter runs.",
-        stage="verify",
+        stage="draft",
         seen_in=("va#8435", "va#7549"),
-        noticed_by=("KV004",),
+        noticed_by=("JUDGE-CACHE-WRITTEN",),
         place=lambda: before("draft", _prefix_overwritten_between_steps),
     ),
     Fault(
