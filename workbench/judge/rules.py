@@ -99,6 +99,13 @@ RULES: Final[dict[str, Rule]] = {
     "JUDGE-COMMIT-LENGTH": Rule("wrong-length", "Every layer holds L + A + 1 rows after commit."),
     "JUDGE-COMMIT-MODE": Rule("length-commit-of-a-tree", "A length commit needs the path 0, 1, .., A."),
     "JUDGE-COMMIT-KEPT": Rule("prefix-not-kept", "Commit reports that it kept the prefix in order."),
+    # two paths, as recorded
+    "JUDGE-PATHS-COLUMN": Rule(
+        "paths-differ", "What follows from values that both paths were fed is the same in both rows."
+    ),
+    "JUDGE-PATHS-VALUES": Rule(
+        "values-far-apart", "Recorded logits and scores are no further apart than any rounding is.", "numeric"
+    ),
     # two runs
     "JUDGE-ALIGN-STREAM": Rule("streams-differ", "Two runs emit the same token at the same position."),
     "JUDGE-ALIGN-COLUMN": Rule("column-differs", "Two runs record the same values at the same step."),
