@@ -172,3 +172,27 @@ def test_a_rule_that_the_tree_violated_already_blames_who_built_it(tmp_path: Pat
         ("position_ids", "tensorize"),
         ("depths", "verify"),
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "place", "value"),
+    [("token_ids", 0, 59), ("logprobs", 1, np.nan), ("logprobs", -1, 5.0), ("parents", -1, 1)],
+)
+def test_a_law_of_the_draft_that_tensorize_broke_blames_tensorize(
+    tmp_path: Path, name: str, place: int, value: float
+) -> None:
+    """The recorded tree is tensorize's copy: what it miscopied was drafted right."""
+
+    def faulty(stages: Stages) -> Stages:
+        calls = iter(range(100))
+
+        def tensorize(state: object, drafted: object) -> Tensorized:
+            made = stages.tensorize(state, drafted)
+            if next(calls):
+                getattr(made, name)[place] = value
+            return made
+
+        return replace(stages, tensorize=tensorize)
+
+    outcome = run(tmp_path / "run", fused=faulty)
+    assert (outcome.first.stage, outcome.first.guilty, outcome.first.step) == ("tensorize", "fused", 1)

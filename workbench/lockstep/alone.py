@@ -10,7 +10,7 @@ from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath
 from workbench.lockstep.digests import kv_row_digests
 from workbench.lockstep.failures import findings_of_failure
-from workbench.lockstep.handed import expected_at_launches
+from workbench.lockstep.handed import changed_by_tensorize, expected_at_launches
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.patient import Digests, Patient, StepResults
 from workbench.lockstep.progress import Progress
@@ -86,7 +86,7 @@ class AloneRun:
                 num_emitted = len(progress.emitted)
                 for stage in STAGES[1:]:
                     self._run(stage, progress, results)
-                    self._ledger.expect(expected_at_launches(stage, results))
+                    self._ledger.expect(expected_at_launches(stage, results), changed_by_tensorize(results))
                 self._close(progress, results)
                 tick(len(progress.emitted) - num_emitted)
                 if progress.stop_reason is None:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from tracing.finding import Finding
+from tracing.hostarray import host_array
 from tracing.moment import Moment
 from tracing.stages import DraftLevel
 from workbench.judge.rules import RULES
@@ -30,6 +31,10 @@ GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
 """Stage to the stages whose results it is given."""
 RESULTS: Final = {"draft": "drafted", "tensorize": "tensorized", "verify": "verified", "accept": "accepted"}
 """Stage to the field of `StepResults` that holds the copy of its result."""
+
+
+COPIED: Final = {name: name for name in ("token_ids", "parents", "depths")} | {"draft_logprobs": "logprobs"}
+"""Columns of the draft that a trace has as tensorize copied them, and the field of both results."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,20 +93,38 @@ def expected_at_launches(stage: str, results: StepResults) -> dict[str, Any]:
     return {}
 
 
+def changed_by_tensorize(results: StepResults) -> frozenset[str]:
+    """Return the columns in which the tensorized tree is not the drafted one."""
+    drafted, built = results.drafted, results.tensorized
+    if drafted is None or built is None:
+        return frozenset()
+    num_nodes = len(drafted.token_ids)
+    return frozenset(
+        column
+        for column, name in COPIED.items()
+        if _difference(name, _host(drafted, name), _host(built, name)[:num_nodes]) is not None
+    )
+
+
 def launched_differently(
     stage: str, at: Moment, columns: Mapping[str, Any], expected: Mapping[str, Any]
 ) -> tuple[Finding, ...]:
     """Return where a launch is about to get other values than the stages before it gave; pads may differ."""
-    valid = expected.get("valid")
+    valid = None if expected.get("valid") is None else host_array(expected["valid"], "valid")
     found = []
     for name, before in expected.items():
         if before is None or columns.get(name) is None:
             continue
-        each = _difference(name, np.asarray(before), np.asarray(columns[name]), valid)
+        each = _difference(name, host_array(before, name), host_array(columns[name], name), valid)
         if each is not None:
             said = f"{stage} is about to launch {name} {each.after}{_in_row(each)}"
             found.append(_finding(LAUNCHED, stage, at, each, f"{said}, and was given {each.before}"))
     return tuple(found)
+
+
+def _host(result: Any, name: str) -> Any:
+    """A field of a result as a host array; a path on its own may give lists, or tensors of its device."""
+    return host_array(getattr(result, name), name)
 
 
 def _changes(giver: str, before: Any, handed: Any, sizes: Mapping[str, int]) -> Iterator[Difference]:

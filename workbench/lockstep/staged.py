@@ -8,7 +8,7 @@ from tracing.finding import Finding
 from tracing.models import ModelPair
 from tracing.stages import DecodePath
 from workbench.lockstep.driver import Driver, StageFailedError
-from workbench.lockstep.handed import expected_at_launches
+from workbench.lockstep.handed import changed_by_tensorize, expected_at_launches
 from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.judging import StepJudge
 from workbench.lockstep.ledger import Ledger
@@ -110,7 +110,7 @@ class StagedRun:
         self.judge.begin_step(progress, results)
 
         def after_stage(stage: str) -> None:
-            self._ledger.expect(expected_at_launches(stage, results))
+            self._ledger.expect(expected_at_launches(stage, results), changed_by_tensorize(results))
             self.judge.after_stage(stage, progress, results)
 
         try:

@@ -9,6 +9,7 @@ from typing import Any, Final
 import torch
 
 from tracing.stages import Committed, Prefilled, Verified
+from workbench.faults.edits import since
 from workbench.faults.fault import Fault
 from workbench.faults.placement import Placement, Scene, after, before, on_function
 from workbench.fused.cache import manager
@@ -140,6 +141,12 @@ def _length_always_allowed() -> Placement:
 ROWS: Final = ("JUDGE-COMMIT-ROWS", "KV005", "JUDGE-ROW-MOVED")
 PREFIX: Final = ("JUDGE-COMMIT-PREFIX", "KV005")
 LENGTH: Final = ("JUDGE-COMMIT-LENGTH", "KV001", "KV005")
+
+
+def _length_of_the_host(made: Committed, _: Scene) -> Committed:
+    """The host's copy of the length is a token behind."""
+    return replace(made, committed_len=made.committed_len - 1)
+
 
 FAULTS: Final = (
     Fault(
@@ -277,5 +284,14 @@ FAULTS: Final = (
         seen_in=("sgl#40419", "lmdeploy#4744"),
         noticed_by=("JUDGE-PREFILL-KV",),
         place=lambda: after("prefill", _prefix_in_half),
+    ),
+    Fault(
+        id="F-CACHE-16",
+        name="length-before-misreported",
+        about="Commit counts from the host's copy of the length, which is a token behind.",
+        stage="commit",
+        seen_in=("va#12915", "va#8230"),
+        noticed_by=("JUDGE-COMMIT-LENGTH",),
+        place=lambda: after("commit", since(1, _length_of_the_host)),
     ),
 )
