@@ -49,7 +49,7 @@ FAULTS: Final = (
         about="A node hangs below another parent than it was drafted for, and all that follows agrees.",
         stage="tensorize",
         seen_in=("sgl#8409", "eagle topK_genrate, parent found by sorted search"),
-        noticed_by=("TREE011", "JUDGE-TENSORIZE-PARENTS"),
+        noticed_by=("TREE011", "DRAFT002", "JUDGE-TENSORIZE-PARENTS"),
         place=lambda: after("tensorize", since(1, _consistently_elsewhere)),
     ),
     Fault(
