@@ -23,13 +23,14 @@ NUM_NODES: Final = 60
 NUM_TOP: Final = 8
 VOCAB_SIZE: Final = 32_000
 MAX_DEPTH: Final = 8
+TOP_K: Final = 10
 CONTEXT: Final = RunContext(
     vocab_size=VOCAB_SIZE,
     eos_token_ids=frozenset({2}),
     max_positions=4096,
     max_tree_nodes=NUM_NODES,
     max_tree_depth=MAX_DEPTH,
-    top_k=10,
+    top_k=TOP_K,
     asked_commit_mode="fast_reorder",
 )
 
@@ -79,19 +80,20 @@ def legal_rows(num_steps: int, seed: int = 0) -> list[StepRow]:
 
 
 def _tree(random: np.random.Generator, root: int) -> Tree:
-    """Draw a tree in level order; the teacher agrees with the draft about two times in three."""
+    """Draw a tree in level order, with up to three pads; the teacher follows it about two times in three."""
+    num_nodes = NUM_NODES - int(random.integers(0, 4))
     parents, depths = [0], [0]
-    for _ in range(1, NUM_NODES):
+    for _ in range(1, num_nodes):
         free = [node for node in range(parents[-1], len(parents)) if depths[node] < MAX_DEPTH]
         parents.append(free[min(int(random.geometric(0.3)) - 1, len(free) - 1)])
         depths.append(depths[parents[-1]] + 1)
-    tokens = [root, *(3 + random.permutation(VOCAB_SIZE - 3)[: NUM_NODES - 1]).tolist()]
-    choices = (3 + random.integers(0, VOCAB_SIZE - 3, NUM_NODES)).tolist()
-    for node in range(NUM_NODES):
-        children = [child for child in range(1, NUM_NODES) if parents[child] == node]
+    tokens = [root, *(3 + random.permutation(VOCAB_SIZE - 3)[: num_nodes - 1]).tolist()]
+    choices = (3 + random.integers(0, VOCAB_SIZE - 3, num_nodes)).tolist()
+    for node in range(num_nodes):
+        children = [child for child in range(1, num_nodes) if parents[child] == node]
         if children and random.random() < 2 / 3:
-            choices[node] = tokens[children[0]]
-    return Tree(parents, tokens, choices)
+            choices[node] = tokens[random.choice(children)]
+    return Tree(parents, tokens, choices, NUM_NODES - num_nodes)
 
 
 def _with_top(row: StepRow, random: np.random.Generator) -> StepRow:
@@ -104,11 +106,21 @@ def _with_top(row: StepRow, random: np.random.Generator) -> StepRow:
         row
         | stages
         | {
+            "beam_flat_ids": _beams(random),
             "target_top_ids": np.concatenate([choices[:, None], others], axis=1).astype(np.int32),
             "target_top_logits": logits,
             "draft_top1_offsets": np.ma.array(random.integers(0, 40, (NUM_NODES, 4)), mask=_leaves(row)),
         }
     )
+
+
+def _beams(random: np.random.Generator) -> Any:
+    """Return the flat numbers of the beams of each level: all of the first, ten of each later hundred."""
+    later = [
+        TOP_K + level * TOP_K**2 + np.sort(random.permutation(TOP_K**2)[:TOP_K])
+        for level in range(MAX_DEPTH - 2)
+    ]
+    return np.concatenate([np.arange(TOP_K), *later])
 
 
 def _leaves(row: StepRow) -> Any:
