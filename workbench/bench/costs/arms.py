@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from tracing.settings import DecodeSettings
@@ -28,9 +29,11 @@ class Nobody:
 
     Attributes:
         watch: What the path reports to.
+        own_seconds: Time that went by inside it.
     """
 
     watch: StageWatch = NullWatch()
+    own_seconds = 0.0
 
     def open(self, number: int) -> None:
         """Begin a step."""
@@ -59,7 +62,7 @@ class Recording(Nobody):
         self._rules = rules
         live = LiveWatch(ledger.journal, ledger.check_before if rules else _no_rule, refuse=False)
         self._probe = live.probe
-        self.watch = live if level == "full" else _Unprobed(live)
+        self.watch = _Timed(self, live, probes=level == "full")
 
     def open(self, number: int) -> None:
         """Open the row."""
@@ -114,14 +117,32 @@ def _no_rule(stage: str, columns: Any) -> tuple[()]:  # noqa: ARG001 the type of
     return ()
 
 
-class _Unprobed(NullWatch):
-    """A watch that journals and probes nothing."""
+class _Timed(NullWatch):
+    """The watch of a recording; its time counts as the recording's own. It probes only when asked."""
 
-    def __init__(self, live: LiveWatch) -> None:
+    def __init__(self, owner: Recording, live: LiveWatch, *, probes: bool) -> None:
+        self._owner = owner
         self._live = live
+        self._probes = probes
 
     def about_to_run(self, stage: str, columns: Any) -> None:
-        self._live.about_to_run(stage, columns)
+        with timed(self._owner):
+            self._live.about_to_run(stage, columns)
+
+    def saw_draft_attention(self, **given: Any) -> None:
+        if self._probes:
+            with timed(self._owner):
+                self._live.saw_draft_attention(**given)
+
+
+@contextmanager
+def timed(owner: Nobody) -> Iterator[None]:
+    """Add the time of a block to what is the owner's own."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        owner.own_seconds += time.perf_counter() - start
 
 
 class Arm:
@@ -129,6 +150,7 @@ class Arm:
 
     Attributes:
         seconds: Of each step so far.
+        own: Of each step, what the one beside it took.
     """
 
     def __init__(
@@ -140,10 +162,11 @@ class Arm:
         self._patient = Patient.begin(path, self._beside.watch)
         self._progress = Progress(0, 0, 1)
         self.seconds: list[float] = []
+        self.own: list[float] = []
 
     def begin(self, prompt: Sequence[int], max_new_tokens: int) -> None:
         """Prefill a turn, untimed."""
-        self.seconds = []
+        self.seconds, self.own = [], []
         self._progress = Progress(0, 0, max_new_tokens)
         self._beside.open(0)
         prefilled = self._patient.run(StepResults(committed_len=len(prompt)), "prefill", list(prompt))
@@ -154,21 +177,29 @@ class Arm:
         """Run one step and time it."""
         patient, progress, beside = self._patient, self._progress, self._beside
         results = StepResults(committed_len=len(progress.committed))
+        beside.own_seconds = 0.0
         start = time.perf_counter()
         if progress.step:
-            beside.open(progress.step)
+            with timed(beside):
+                beside.open(progress.step)
         results.drafted = patient.run(results, "draft")
-        beside.after(patient, results, "draft")
+        self._after("draft", results)
         results.tensorized = patient.run(results, "tensorize", results.drafted)
         results.verified = patient.run(results, "verify", results.tensorized)
-        beside.after(patient, results, "verify")
+        self._after("verify", results)
         tree = (results.tensorized, results.verified)
         results.accepted = patient.run(results, "accept", *tree, progress.remaining)
         results.committed = patient.run(results, "commit", *tree, results.accepted)
-        beside.after(patient, results, "commit")
-        beside.close(progress, results)
+        self._after("commit", results)
+        with timed(beside):
+            beside.close(progress, results)
         self.seconds.append(time.perf_counter() - start)
+        self.own.append(beside.own_seconds)
         progress.take_step(results)
+
+    def _after(self, stage: str, results: StepResults) -> None:
+        with timed(self._beside):
+            self._beside.after(self._patient, results, stage)
 
     def end(self) -> None:
         """Seal what was recorded and share the time among the steps."""
@@ -176,3 +207,4 @@ class Arm:
         self._seal()
         share = (time.perf_counter() - start) / max(len(self.seconds), 1)
         self.seconds = [each + share for each in self.seconds]
+        self.own = [each + share for each in self.own]

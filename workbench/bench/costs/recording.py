@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from workbench.bench.costs.arms import Arm
     from workbench.lockstep.session import DiffRequest, Session
 
-NUM_STEPS: Final = 16
+NUM_STEPS: Final = 12
 REPETITIONS: Final = 5
 LOCKSTEP_TOKENS: Final = 24
 PROMPT: Final = "code.txt"
@@ -40,18 +41,18 @@ def _measure(workshop: Workshop) -> Iterator[Row]:
     arms = _arms(session, request, workshop.folder / "recorded")
     prompt = session.turns[0].context([])
     ratios: dict[str, list[float]] = {name: [] for name in LEVEL}
-    micros: dict[str, list[float]] = {name: [] for name in LEVEL}
+    own: dict[str, list[float]] = {name: [] for name in LEVEL}
     for _ in range(REPETITIONS + 1):
         _run_turn(arms, prompt)
         alone = arms["alone"].seconds
         for name in LEVEL:
             ratios[name] += [one / other for one, other in zip(arms[name].seconds, alone, strict=True)]
-            micros[name] += [one - other for one, other in zip(arms[name].seconds, alone, strict=True)]
+            own[name] += arms[name].own
     warm = NUM_STEPS  # the first turn pays for what is made once
     for name in LEVEL:
         value, spread = middle(ratios[name][warm:])
-        more = middle(micros[name][warm:])[0] * 1e6
-        how = f"over an unrecorded decode, {ABOUT[name]}, sealing shared; {more:.0f} us more a step"
+        more = middle(own[name][warm:])[0] * 1e6
+        how = f"over an unrecorded decode, {ABOUT[name]}, sealing shared; {more:.0f} us of its own"
         yield Row(
             name=f"recording.{name}",
             value=value,
@@ -63,12 +64,14 @@ def _measure(workshop: Workshop) -> Iterator[Row]:
 
 
 def _run_turn(arms: Mapping[str, Arm], prompt: list[int]) -> None:
-    """Decode one turn on every arm, all arms at each step before the next."""
+    """Decode one turn on every arm, all arms at each step before the next, each step led by another arm."""
     for arm in arms.values():
         arm.begin(prompt, NUM_STEPS * 20)
+    waiting = deque(arms.values())
     for _ in range(NUM_STEPS):
-        for arm in arms.values():
+        for arm in waiting:
             arm.step()
+        waiting.rotate(1)
     for arm in arms.values():
         arm.end()
 
