@@ -18,6 +18,7 @@ from tracing.journal import JournalContent, read_journal
 from tracing.moment import Moment
 from tracing.rows import row_of_batch, row_of_values
 from tracing.schema import arrow_schema, arrow_type, column_named
+from tracing.sealed import SealedBatch, shares_of
 from tracing.stream_reader import StreamReader
 
 
@@ -111,6 +112,19 @@ class PathReader:
             piece = batch.slice(start - first, min(stop, first + batch.num_rows) - start)
             yield piece
             start += piece.num_rows
+
+    def sealed_batches(self, names: Sequence[str]) -> Iterator[SealedBatch | pa.RecordBatch]:
+        """Yield all rows with the named columns, unpacked only when asked for; unsealed ones as they are.
+
+        Raises:
+            UnknownColumnError: A name is not in the schema.
+        """
+        wanted = [column_named(name).name for name in names]
+        shares = shares_of(self.stream.schema) if self.stream.batches else {}
+        for number in range(len(self.stream.batches)):
+            yield SealedBatch(self.stream, number, wanted, shares)
+        if self._tail.num_rows:
+            yield self._tail.select(wanted)
 
     def columns(
         self, names: Sequence[str] | None = None, start: int = 0, stop: int | None = None
