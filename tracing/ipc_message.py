@@ -22,6 +22,7 @@ MAX_FRAME_BYTES: Final = 1 << 28
 """Largest frame that is written or read, packed or unpacked: 256 MiB for at most 64 steps."""
 
 _CONTINUATION: Final = 0xFFFFFFFF
+_LENGTH: Final = struct.Struct("<q")
 
 
 class TornFrameError(TraceError):
@@ -101,21 +102,25 @@ def unpacked_bytes(data: memoryview, message: Message) -> int:
     if message.kind == DICTIONARY:
         batch = _follow(head, _field(head, batch, 1))
     packed = bool(_field(head, batch, 3))
-    total = 0
+    total, last = 0, len(body) - _LENGTH.size
     for offset, length in _pairs(head, batch, BUFFERS):
-        if length:
-            total += max(length, _number("<q", body, offset) if packed else 0, 0)
+        claimed = 0
+        if length and packed:
+            if not 0 <= offset <= last:
+                raise CorruptFrameError("an offset leads outside its message")
+            claimed = _LENGTH.unpack_from(body, offset)[0]
+        total += max(length, claimed, 0)
     return total
 
 
-def stored_parts(data: memoryview, message: Message) -> tuple[list[bytes], list[bytes]]:
+def stored_parts(data: memoryview, message: Message) -> tuple[list[tuple[int, int]], list[bytes]]:
     """Return a batch's columns as they are stored: length and null count of each node, and its buffers.
 
     Raises:
         CorruptFrameError: An offset leads outside the message.
     """
     head, body = data[message.head_at : message.body_at], data[message.body_at : message.stop]
-    nodes = [struct.pack("<qq", *pair) for pair in _pairs(head, message.header, NODES)]
+    nodes = list(_pairs(head, message.header, NODES))
     buffers: list[bytes] = []
     for offset, length in _pairs(head, message.header, BUFFERS):
         if not 0 <= offset <= offset + length <= len(body):

@@ -188,6 +188,9 @@ class PathReader:
         number, within = self.stream.locate(row)
         present = self.stream.columns or {}
         batch = self.stream.read(number, [name for name in names if name in present])
+        if batch.schema.names == names:
+            self._cached = (tuple(names), batch.replace_schema_metadata(None), row - within)
+            return self._cached[1], row - within
         arrays = [
             batch.column(name)
             if name in present

@@ -59,8 +59,8 @@ class SealedBatch:
             self._unpacked[name] = pa.nulls(num_rows, arrow_type(COLUMN_BY_NAME[name]))
         return self._unpacked[name]
 
-    def stored(self, name: str) -> bytes | None:
-        """Return a column as it lies in the file, None where the file lacks it.
+    def stored(self, name: str) -> tuple[object, ...] | None:
+        """Return the parts of a column as it lies in the file, None where the file lacks it.
 
         Columns of two batches that are stored alike hold the same; those that are not may still do so.
 
@@ -73,10 +73,9 @@ class SealedBatch:
         column_nodes, column_buffers = self._shares[name]
         if column_nodes.stop > len(nodes) or column_buffers.stop > len(buffers):
             raise CorruptFrameError(f"batch {self._number} lacks buffers of {name}")
-        parts = [nodes[number] for number in column_nodes] + [buffers[number] for number in column_buffers]
-        sizes = b"".join(len(part).to_bytes(8, "little") for part in parts)
-        coded = pa.types.is_dictionary(self._stream.schema.field(name).type)
-        return b"".join([sizes, *parts, self._dictionaries if coded else b""])
+        words = self._dictionaries if COLUMN_BY_NAME[name].kind == "dictionary" else b""
+        own = slice(column_nodes.start, column_nodes.stop), slice(column_buffers.start, column_buffers.stop)
+        return words, *nodes[own[0]], *buffers[own[1]]
 
     @cached_property
     def _data(self) -> bytes:
@@ -92,7 +91,7 @@ class SealedBatch:
         return found
 
     @cached_property
-    def _parts(self) -> tuple[list[bytes], list[bytes]]:
+    def _parts(self) -> tuple[list[tuple[int, int]], list[bytes]]:
         return ipc_message.stored_parts(memoryview(self._data), self._messages[-1])
 
     @property

@@ -16,7 +16,7 @@ from tracing.frames import END_OF_STREAM, Frame
 from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError, TornFrameError
 from tracing.manifest import check_format
 
-_WINDOW: Final = 1 << 20
+_WINDOW: Final = 1 << 19
 
 
 class StreamReader:

@@ -48,7 +48,7 @@ class Cursor:
         names = self._batch.schema.names if hasattr(self._batch, "schema") else self._batch
         return part(self._batch[name], self._row, self._row + rows) if name in names else None
 
-    def stored(self, name: str, rows: int) -> bytes | None:
+    def stored(self, name: str, rows: int) -> Any:
         """Return a column of the whole batch as it is stored; None where that is not at hand.
 
         It is where the next rows are the whole batch and the batch has a `stored(name)`, as sealed ones have.
