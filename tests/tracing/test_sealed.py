@@ -41,7 +41,7 @@ def other(value: Any) -> Any:
     if isinstance(value, list):
         return [{**value[0], "max": value[0]["max"] ^ 1}]
     changed = value.copy()
-    changed.flat[-1] = ~changed.flat[-1] if changed.dtype.kind == "b" else changed.flat[-1] + 1
+    changed.flat[0] = ~changed.flat[0] if changed.dtype.kind == "b" else changed.flat[0] + 1
     return changed
 
 
