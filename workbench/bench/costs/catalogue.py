@@ -1,0 +1,51 @@
+"""All providers of costs below the screen; `tui` adds its own, and the command joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from tracing.errors import UsageError
+from workbench.bench.costs import disk
+from workbench.bench.costs.row import Cost, Row
+from workbench.bench.costs.workshop import Workshop
+
+COSTS: Final[tuple[Cost, ...]] = (*disk.COSTS,)
+"""In the order of the table."""
+
+
+def chosen(costs: Sequence[Cost], only: Iterable[str]) -> tuple[tuple[Cost, frozenset[str]], ...]:
+    """Return the providers to run, each with the rows that are wanted of it.
+
+    Args:
+        costs: All providers.
+        only: Names of providers or of rows; all when empty.
+
+    Raises:
+        UsageError: A name is neither.
+    """
+    words = list(only)
+    known = {cost.name for cost in costs} | {row for cost in costs for row in cost.rows}
+    for word in words:
+        if word not in known:
+            raise UsageError(f"--only should name one of {', '.join(sorted(known))}; got {word!r}")
+    wanted = (
+        (cost, frozenset(row for row in cost.rows if not words or row in words or cost.name in words))
+        for cost in costs
+    )
+    return tuple((cost, rows) for cost, rows in wanted if rows)
+
+
+def measured(cost: Cost, wanted: frozenset[str], workshop: Workshop) -> Iterator[Row]:
+    """Yield the wanted rows of one provider; where a package is missing, rows that say so."""
+    try:
+        yield from (row for row in cost.measure(workshop) if row.name in wanted)
+    except ModuleNotFoundError as problem:
+        for name in (name for name in cost.rows if name in wanted):
+            yield Row(
+                name=name,
+                value=None,
+                unit="",
+                goal=cost.rows[name],
+                how=f"not measured: {problem.name} is not installed",
+            )
