@@ -32,7 +32,7 @@ class NearTieJudge:
         self._dtype = dtype
 
     def __call__(self, prompt: Sequence[int], baseline: Sequence[int], other: Sequence[int]) -> Match:
-        """Return whether two texts after one prompt are the same, and if not, whether rounding explains it."""
+        """Tell whether two texts after one prompt are the same, and if not, whether rounding explains it."""
         position = first_difference(baseline, other)
         if position is None:
             return Match("equal")
@@ -48,7 +48,7 @@ class NearTieJudge:
         measured = token_gaps(self._referee, prefix, tokens, self._dtype)
         gap = max(measured.gaps)
         told = (
-            f"token {position} is {tokens[0]} and {tokens[1]}; the worse is {gap:.3g} behind the true choice, "
+            f"token {position} is {tokens[0]} and {tokens[1]}; the worse is {gap:.3g} behind the best, "
             f"rounding allows {measured.allowance:.3g}"
         )
         return Match("near_tie" if gap <= measured.allowance else "different", position, told)

@@ -37,10 +37,10 @@ def mt_bench_prompts(path: Path) -> list[SuitePrompt]:
     prompts = []
     for where, entry in _entries(path):
         number, turns = entry.get("question_id"), entry.get("turns")
-        texts = isinstance(turns, list) and turns and all(isinstance(turn, str) and turn for turn in turns)
-        if not (isinstance(number, int | str) and texts):
+        texts = turns if isinstance(turns, list) else []
+        if not (isinstance(number, int | str) and texts and all(isinstance(text, str) for text in texts)):
             raise UsageError(f'{where} should be an MT-Bench question with "question_id" and "turns"')
-        prompts.append(SuitePrompt(f"mt-bench-{number}", "chat", path.name, tuple(turns)))
+        prompts.append(SuitePrompt(f"mt-bench-{number}", "chat", path.name, tuple(texts)))
     return prompts
 
 

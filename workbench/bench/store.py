@@ -1,4 +1,4 @@
-"""The folder of a benchmark: a manifest, and one JSON line per finished turn; a rerun goes on where it ended."""
+"""The folder of a benchmark: a manifest and one JSON line per finished turn; a rerun goes on from there."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from workbench.bench.turn import TurnResult
 MANIFEST: Final = "manifest.json"
 TURNS: Final = "turns.jsonl"
 FORMAT: Final = "specwb-bench-1"
+ANOTHER: Final = "give another --out folder"
 
 
 class ResultsFolder:
@@ -80,7 +81,7 @@ class ResultsFolder:
         try:
             return json.loads(path.read_text(encoding="utf-8"))
         except ValueError:
-            raise UsageError(f"{path} is not readable; give another --out folder") from None
+            raise UsageError(f"{path} is not readable; {ANOTHER}") from None
 
     def _read_turns(self) -> list[TurnResult]:
         """Read finished turns; a last line that was cut when the process died is dropped from the file."""
@@ -100,13 +101,12 @@ class ResultsFolder:
 
 def _same(folder: Path, found: Any, identity: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(found, dict) or found.get("format") != FORMAT:
-        raise UsageError(f"{folder} holds no benchmark of format {FORMAT}; give another --out folder")
+        raise UsageError(f"{folder} holds no benchmark of format {FORMAT}; {ANOTHER}")
     kept = found.get("identity")
     kept = kept if isinstance(kept, dict) else {}
     for name in identity.keys() | kept.keys():
         if identity.get(name) != kept.get(name):
             raise UsageError(
-                f"{folder} was begun with {name} {kept.get(name)!r}, now it is {identity.get(name)!r}; "
-                "give another --out folder"
+                f"{folder} was begun with {name} {kept.get(name)!r}, not {identity.get(name)!r}; {ANOTHER}"
             )
     return found

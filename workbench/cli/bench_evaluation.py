@@ -1,0 +1,108 @@
+"""`specwb bench`: measures turn by turn under a progress bar, then the studies, then writes what came out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tracing.settings import DecodeSettings
+from workbench.bench.headline import headline
+from workbench.bench.measure import Bench, run_turns
+from workbench.bench.outputs import results_json, turns_csv
+from workbench.bench.session import BenchRequest, Session, about, identity, open_session
+from workbench.bench.store import ResultsFolder
+from workbench.bench.tables import Study, text_lines
+from workbench.cli.bench_options import parse_studies, parse_tree
+from workbench.cli.decode_options import eager_operators
+
+
+def evaluate(
+    out: Path | None, way_in: Mapping[str, Any], output_format: str, options: Mapping[str, Any]
+) -> int:
+    """Run the evaluation; returns the exit code."""
+    tree, studies = parse_tree(options["tree"]), parse_studies(options["studies"])
+    eager = _eager(options["eager"])
+    request = _request(options)
+    session = open_session(request)
+    asked = {"tree": options["tree"], "eager": options["eager"]}
+    folder = ResultsFolder(out or _fresh_folder(), identity(request, session, asked), about(way_in))
+    settings, operators = tree or DecodeSettings(), eager or frozenset()
+    _measure(session, folder, settings, operators, request.repetitions)
+    shown = [headline(folder.results, _chosen(settings, operators))]
+    return _finish(folder, shown, output_format)
+
+
+def _measure(
+    session: Session,
+    folder: ResultsFolder,
+    settings: DecodeSettings,
+    operators: frozenset[str],
+    repetitions: int,
+) -> None:
+    """Measure every turn that the folder does not hold yet."""
+    engine = session.engine(settings, operators)
+    bench = Bench(
+        session.greedy(engine), session.speculative(engine), session.compare, session.max_new_tokens
+    )
+    left = len(session.plans) * repetitions - len(folder.results)
+    if left > 0:
+        bench.warm_up([session.plans[0].context([])] * 2)
+    with click.progressbar(
+        length=len(session.plans) * repetitions,
+        label="turns",
+        file=sys.stderr,
+        show_eta=True,
+        hidden=not sys.stderr.isatty(),
+    ) as bar:
+        bar.update(len(folder.results))
+        for result in run_turns(bench, session.plans, repetitions, done=tuple(folder.results)):
+            folder.add(result)
+            bar.update(1)
+
+
+def _finish(folder: ResultsFolder, studies: list[Study], output_format: str) -> int:
+    """Write results and print them; returns the exit code."""
+    results = results_json(folder.results, studies, folder.manifest)
+    folder.write("results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    folder.write("turns.csv", turns_csv(folder.results))
+    if output_format == "json":
+        click.echo(json.dumps(results, allow_nan=False))
+    else:
+        click.echo("\n".join(text_lines(studies)))
+        click.echo(f"results     {folder.folder}")
+    return 1 if any(study.num_refused for study in studies) else 0
+
+
+def _request(options: Mapping[str, Any]) -> BenchRequest:
+    same = (
+        *("suite", "repetitions", "max_new_tokens", "model", "draft"),
+        *("device", "dtype", "chat", "trust_remote_code"),
+    )
+    files = {name: Path(options[name]) for name in ("humaneval", "mt_bench") if options[name]}
+    return BenchRequest(num_turns=options["turns"], **files, **{name: options[name] for name in same})
+
+
+def _eager(text: str) -> frozenset[str] | None:
+    """Read `--eager`; None is auto."""
+    if text == "auto":
+        return None
+    return frozenset() if text == "none" else eager_operators(text)
+
+
+def _chosen(settings: DecodeSettings, operators: frozenset[str]) -> dict[str, Any]:
+    return {
+        "tree": f"{settings.tree_nodes}/{settings.depth}/{settings.top_k}",
+        "eager": ",".join(sorted(operators)),
+    }
+
+
+def _fresh_folder() -> Path:
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    candidates = [Path("runs") / f"bench-{stamp}{suffix}" for suffix in ("", *(f"-{n}" for n in range(2, 1000)))]
+    return next(folder for folder in candidates if not folder.exists())
