@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from workbench.bench.stats import Distribution
@@ -28,7 +28,7 @@ PAPER: Final[dict[str, tuple[float, float, float, float]]] = {
 LENGTH_EDGES: Final = (0, 64, 128, 256, 512, 1024, 1 << 30)
 
 
-def headline(results: Sequence[TurnResult], chosen: dict[str, Any]) -> Study:
+def headline(results: Sequence[TurnResult], chosen: Mapping[str, str]) -> Study:
     """Return the headline study of finished turns."""
     summary = summarize(results)
     return Study(
@@ -41,12 +41,12 @@ def headline(results: Sequence[TurnResult], chosen: dict[str, Any]) -> Study:
     )
 
 
-def _text(summary: Summary, chosen: dict[str, Any]) -> list[str]:
+def _text(summary: Summary, chosen: Mapping[str, str]) -> list[str]:
     ratio, mean = summary.ratio_of_means, summary.mean_of_ratios
     lines = [
         (
-            f"{summary.num_turns} turns, {summary.num_repetitions} repetitions; tree {chosen.get('tree', '?')} "
-            f"(nodes/depth/top_k), operators run eagerly: {chosen.get('eager') or 'none'}."
+            f"{summary.num_turns} turns, {summary.num_repetitions} repetitions; "
+            f"tree {chosen.get('tree', '?')} (nodes/depth/top_k), operators {chosen.get('eager', '?')}."
         ),
         (
             f"Mean speedup {ratio.value:.3f} as ratio of mean tokens/s (the paper's; {ratio.low:.3f} to "
@@ -54,8 +54,8 @@ def _text(summary: Summary, chosen: dict[str, Any]) -> list[str]:
             f"({mean.low:.3f} to {mean.high:.3f})."
         ),
         (
-            f"Texts: {summary.num_refused} refused (not the teacher's own), {summary.num_near_ties} near ties, "
-            "the rest equal token by token."
+            f"Texts: {summary.num_refused} refused (not the teacher's own), "
+            f"{summary.num_near_ties} near ties, the rest equal token by token."
         ),
     ]
     if summary.num_refused:

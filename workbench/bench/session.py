@@ -92,6 +92,11 @@ class Session:
         options = {"device": self.device, "dtype": self.dtype, "pair": self.pair, **options}
         return make_engine(options.pop("pair"), settings, eager=eager, **options)
 
+    def tokens(self, text: str) -> list[int]:
+        """Return the token ids of a text."""
+        encoded: list[int] = self.tokenizer.encode(text)
+        return encoded
+
     @cached_property
     def stopwatch(self) -> Stopwatch:
         """A stopwatch that waits for the device."""
@@ -100,11 +105,13 @@ class Session:
     @cached_property
     def compare(self) -> NearTieJudge:
         """Compares texts with the teacher's own."""
+        return self.judge(self.dtype)
 
-        def make_referee() -> Referee:
-            return Referee(self.pair, DecodeSettings(), patient_dtype=self.dtype)
-
-        return NearTieJudge(make_referee, self.dtype)
+    def judge(self, dtype: str) -> NearTieJudge:
+        """Return what compares texts of engines of a dtype."""
+        return NearTieJudge(
+            lambda: Referee(self.pair, DecodeSettings(), patient_dtype=dtype, device=self.device), dtype
+        )
 
     def greedy(self, engine: Engine) -> Decoder:
         """Return teacher-only greedy decoding on an engine."""
@@ -148,7 +155,10 @@ def identity(request: BenchRequest, session: Session, asked: Mapping[str, Any]) 
     turns = json.dumps([prompt.turns for prompt in session.prompts]).encode()
     return {
         "models": dict(session.models),
-        "suite": {**describe(session.prompts, _suite_name(request)), "sha256": hashlib.sha256(turns).hexdigest()},
+        "suite": {
+            **describe(session.prompts, _suite_name(request)),
+            "sha256": hashlib.sha256(turns).hexdigest(),
+        },
         "max_new_tokens": request.max_new_tokens,
         "device": session.device,
         "dtype": session.dtype,
@@ -172,7 +182,7 @@ def about(way_in: Mapping[str, Any]) -> dict[str, Any]:
             "threads": torch.get_num_threads(),
         },
         "method": {
-            "clock": "time.perf_counter around the whole generation call, prefill included, device synchronised",
+            "clock": "perf_counter around a whole generation call, prefill included, device synchronised",
             "garbage": "collected before each call, collector paused during it, on both sides",
             "order": "who goes first alternates by turn and repetition",
             "percentiles": "linear interpolation between the two nearest values",

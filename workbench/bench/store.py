@@ -9,10 +9,12 @@ from typing import Any, Final
 
 from tracing.errors import EnvironmentProblemError, UsageError
 from tracing.files import replace_file
+from workbench.bench.tables import Study
 from workbench.bench.turn import TurnResult
 
 MANIFEST: Final = "manifest.json"
 TURNS: Final = "turns.jsonl"
+STUDIES: Final = "studies"
 FORMAT: Final = "specwb-bench-1"
 ANOTHER: Final = "give another --out folder"
 
@@ -55,6 +57,25 @@ class ResultsFolder:
         """Keep a choice that was made by measurement, so that a run that goes on makes the same one."""
         self.manifest[name] = dict(value)
         self.write_manifest()
+
+    def keep(self, study: Study) -> None:
+        """Keep a finished study."""
+        (self.folder / STUDIES).mkdir(exist_ok=True)
+        self.write(f"{STUDIES}/{study.name}.json", json.dumps(study.as_json(), allow_nan=False) + "\n")
+
+    def kept(self, name: str) -> Study | None:
+        """Return a study that is finished, or None.
+
+        Raises:
+            UsageError: Its file holds something else.
+        """
+        path = self.folder / STUDIES / f"{name}.json"
+        if not path.exists():
+            return None
+        try:
+            return Study.from_json(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, KeyError, TypeError):
+            raise UsageError(f"{path} holds no study; delete it to measure again") from None
 
     def add(self, result: TurnResult) -> None:
         """Append a finished turn."""

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tracing.settings import DecodeSettings
+from workbench.bench.choices import Choices, make_choices
 from workbench.bench.headline import headline
-from workbench.bench.measure import Bench, run_turns
+from workbench.bench.measure import Bench, cases_of, run_turns
 from workbench.bench.outputs import results_json, turns_csv
 from workbench.bench.session import BenchRequest, Session, about, identity, open_session
 from workbench.bench.store import ResultsFolder
 from workbench.bench.tables import Study, text_lines
-from workbench.cli.bench_options import parse_studies, parse_tree
+from workbench.cli.bench_options import STUDIES, parse_studies, parse_tree
 from workbench.cli.decode_options import eager_operators
 
 
@@ -32,21 +32,45 @@ def evaluate(
     session = open_session(request)
     asked = {"tree": options["tree"], "eager": options["eager"]}
     folder = ResultsFolder(out or _fresh_folder(), identity(request, session, asked), about(way_in))
-    settings, operators = tree or DecodeSettings(), eager or frozenset()
-    _measure(session, folder, settings, operators, request.repetitions)
-    shown = [headline(folder.results, _chosen(settings, operators))]
+    choices = make_choices(session, folder, tree, eager, _say)
+    _measure(session, folder, choices, request.repetitions)
+    _study(session, folder, choices, studies, options["study_turns"])
+    kept = [folder.kept(name) for name in ("tree", "kernels", *STUDIES)]
+    shown = [headline(folder.results, choices.words()), *(study for study in kept if study)]
     return _finish(folder, shown, output_format)
 
 
-def _measure(
-    session: Session,
-    folder: ResultsFolder,
-    settings: DecodeSettings,
-    operators: frozenset[str],
-    repetitions: int,
+def _study(
+    session: Session, folder: ResultsFolder, choices: Choices, names: Sequence[str], num_cases: int
 ) -> None:
+    """Make every study that was asked for and that the folder does not hold yet."""
+    wanted = [name for name in names if folder.kept(name) is None]
+    if not wanted:
+        return
+    from workbench.bench.studies.catalogue import MEASURE
+    from workbench.bench.studies.lab import Lab
+
+    answers = {
+        (result.case.prompt_id, result.case.turn): result.baseline.token_ids
+        for result in folder.results
+        if result.repetition == 0
+    }
+    lab = Lab(
+        session=session,
+        choices=choices,
+        engine=session.engine(choices.settings, choices.eager),
+        all_cases=cases_of(session.plans, lambda prompt_id, turn: answers.get((prompt_id, turn))),
+        num_cases=num_cases,
+        results=folder.results,
+    )
+    for name in wanted:
+        _say(STUDIES[name])
+        folder.keep(MEASURE[name](lab))
+
+
+def _measure(session: Session, folder: ResultsFolder, choices: Choices, repetitions: int) -> None:
     """Measure every turn that the folder does not hold yet."""
-    engine = session.engine(settings, operators)
+    engine = session.engine(choices.settings, choices.eager)
     bench = Bench(
         session.greedy(engine), session.speculative(engine), session.compare, session.max_new_tokens
     )
@@ -84,8 +108,9 @@ def _request(options: Mapping[str, Any]) -> BenchRequest:
         *("suite", "repetitions", "max_new_tokens", "model", "draft"),
         *("device", "dtype", "chat", "trust_remote_code"),
     )
-    files = {name: Path(options[name]) for name in ("humaneval", "mt_bench") if options[name]}
-    return BenchRequest(num_turns=options["turns"], **files, **{name: options[name] for name in same})
+    given: dict[str, Any] = {name: options[name] for name in same}
+    given |= {name: Path(options[name]) for name in ("humaneval", "mt_bench") if options[name]}
+    return BenchRequest(num_turns=options["turns"], **given)
 
 
 def _eager(text: str) -> frozenset[str] | None:
@@ -95,14 +120,13 @@ def _eager(text: str) -> frozenset[str] | None:
     return frozenset() if text == "none" else eager_operators(text)
 
 
-def _chosen(settings: DecodeSettings, operators: frozenset[str]) -> dict[str, Any]:
-    return {
-        "tree": f"{settings.tree_nodes}/{settings.depth}/{settings.top_k}",
-        "eager": ",".join(sorted(operators)),
-    }
+def _say(sentence: str) -> None:
+    click.echo(f"measuring: {sentence} ...", err=True)
 
 
 def _fresh_folder() -> Path:
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    candidates = [Path("runs") / f"bench-{stamp}{suffix}" for suffix in ("", *(f"-{n}" for n in range(2, 1000)))]
+    candidates = [
+        Path("runs") / f"bench-{stamp}{suffix}" for suffix in ("", *(f"-{n}" for n in range(2, 1000)))
+    ]
     return next(folder for folder in candidates if not folder.exists())

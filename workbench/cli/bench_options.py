@@ -91,9 +91,7 @@ _OPTIONS = (
     ),
     click.option("--chat", is_flag=True, help="Use the tokenizer's chat template."),
     click.option("--trust-remote-code", is_flag=True, help="Allow code that a checkpoint brings."),
-    click.option(
-        "--out", metavar="FOLDER", help="Results folder; one that was begun alike is gone on with."
-    ),
+    click.option("--out", metavar="FOLDER", help="Results folder; one that was begun alike is gone on with."),
 )
 
 
