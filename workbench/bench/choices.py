@@ -8,7 +8,7 @@ from typing import Final
 
 from tracing.settings import DecodeSettings
 from workbench.bench.decoders import Decoder
-from workbench.bench.kernels import choose_kernels, eager_name, kernels_study
+from workbench.bench.kernels import OPERATORS, choose_kernels, eager_name, kernels_study
 from workbench.bench.session import Session
 from workbench.bench.store import ResultsFolder
 from workbench.bench.suite import shipped_prompts
@@ -17,8 +17,6 @@ from workbench.checkpoints.shipped import held_out_prompts
 from workbench.fused.engine import Engine
 from workbench.fused.path import path_over
 
-OPERATORS: Final = ("attention", "norm", "rotary", "swiglu")
-"""What a contiguous cache has to do with; `scatter` belongs to a paged one."""
 TRIAL_TREE: Final = DecodeSettings(tree_nodes=8, depth=4, top_k=2)
 CALIBRATION_TOKENS: Final = 320
 NUM_CALIBRATION: Final = 4

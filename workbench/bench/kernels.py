@@ -10,8 +10,9 @@ import numpy as np
 
 from workbench.bench.decoders import Decoder
 from workbench.bench.tables import Study, Table
-from workbench.fused.switches import OPERATORS
 
+OPERATORS: Final = ("attention", "norm", "rotary", "swiglu")
+"""What can be switched with a contiguous cache; `scatter` belongs to a paged one."""
 ROUNDS: Final = 3
 TOKENS: Final = 24
 MARGIN: Final = 1.03

@@ -122,14 +122,15 @@ class Study:
 
 
 def cell_text(cell: Cell) -> str:
-    """Return a cell as text: three or four digits that matter, a dash where there is no number."""
+    """Return a cell as text, with as many decimals as its size asks for; a dash where there is no number."""
     if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return "-"
     if not isinstance(cell, float):
         return str(cell)
     if abs(cell) >= 1000:
         return f"{cell:,.0f}"
-    return f"{cell:.{0 if cell == 0 else 1 if abs(cell) >= 100 else 2 if abs(cell) >= 0.1 else 4}f}"
+    size = abs(cell)
+    return f"{cell:.{1 if size >= 100 else 2 if size >= 1 or size == 0 else 3 if size >= 0.01 else 4}f}"
 
 
 def text_lines(studies: Sequence[Study]) -> Iterator[str]:

@@ -13,6 +13,7 @@ import click
 
 from workbench.bench.choices import Choices, make_choices
 from workbench.bench.headline import headline
+from workbench.bench.kernels import OPERATORS
 from workbench.bench.measure import Bench, cases_of, run_turns
 from workbench.bench.outputs import results_json, turns_csv
 from workbench.bench.session import BenchRequest, Session, about, identity, open_session
@@ -95,12 +96,26 @@ def _finish(folder: ResultsFolder, studies: list[Study], output_format: str) -> 
     results = results_json(folder.results, studies, folder.manifest)
     folder.write("results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     folder.write("turns.csv", turns_csv(folder.results))
+    pictures = _write_page(folder, studies)
     if output_format == "json":
         click.echo(json.dumps(results, allow_nan=False))
     else:
         click.echo("\n".join(text_lines(studies)))
         click.echo(f"results     {folder.folder}")
+        click.echo(f"pictures    {pictures}")
     return 1 if any(study.num_refused for study in studies) else 0
+
+
+def _write_page(folder: ResultsFolder, studies: Sequence[Study]) -> str:
+    """Write the page where the plotting library is there; returns where it is, or why it is not."""
+    try:
+        from workbench.bench.report.page import page
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] != "plotly":
+            raise
+        return "none: plotly is not installed; pip install 'specwb[bench]' and run again"
+    folder.write("report.html", page(studies, folder.manifest))
+    return str(folder.folder / "report.html")
 
 
 def _request(options: Mapping[str, Any]) -> BenchRequest:
@@ -117,7 +132,7 @@ def _eager(text: str) -> frozenset[str] | None:
     """Read `--eager`; None is auto."""
     if text == "auto":
         return None
-    return frozenset() if text == "none" else eager_operators(text)
+    return frozenset() if text == "none" else eager_operators(text) & frozenset(OPERATORS)
 
 
 def _say(sentence: str) -> None:

@@ -30,9 +30,9 @@ def measure(lab: Lab) -> Study:
         name="generate",
         title="Beside transformers.generate",
         text=(
-            "The same weights, dtype and contexts; the library's attention is `sdpa`.",
+            "The same weights, dtype and contexts; the library attends by `sdpa`.",
             "Speedups are over our own teacher-only decoding.",
-            f"Prompt lookup: prompt_lookup_num_tokens={LOOKUP_TOKENS}; the library does not tell its acceptance.",
+            f"Prompt lookup: prompt_lookup_num_tokens={LOOKUP_TOKENS}; its acceptance is not told.",
         ),
         tables=(speed_table("Absolute speed", "decoder", measured),),
         plots=(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from workbench.bench.choices import OPERATORS
-from workbench.bench.kernels import eager_name
+from workbench.bench.kernels import OPERATORS, eager_name
 from workbench.bench.stats import mean, ratio
 from workbench.bench.studies.lab import Lab, Measured, side_by_side
 from workbench.bench.tables import Cell, Plot, Series, Study, Table
@@ -32,7 +31,7 @@ def measure(lab: Lab) -> Study:
         title="Execution modes",
         text=(
             "The tree is the chosen one everywhere, each mode has its own teacher-only baseline.",
-            "Without a device the fused operators are twins that check every call; their speed is no device's.",
+            "Without a device fused operators are twins that check every call; their speed is no device's.",
             f"Fastest teacher-only decoding: {fastest:.1f} tok/s.",
         ),
         tables=(
