@@ -10,8 +10,8 @@ from plotly.colors import qualitative, sample_colorscale
 
 from workbench.bench.tables import Plot, Series
 
-COLOURS: Final = qualitative.Safe
-"""Distinct to colour-blind eyes, readable on white and on black."""
+COLOURS: Final = qualitative.D3
+"""Blue, orange, green ...: readable on white and on black."""
 HEIGHT: Final = 380
 
 

@@ -43,7 +43,7 @@ function ink() {
 function draw() {
   for (const box of document.querySelectorAll('.plot')) {
     const given = JSON.parse(box.nextElementSibling.textContent);
-    Plotly.newPlot(box, given.data, given.layout, {responsive: true, displaylogo: false})
+    Plotly.newPlot(box, given.data, given.layout, {responsive: true, displayModeBar: false})
       .then(() => Plotly.relayout(box, ink()));
   }
 }
