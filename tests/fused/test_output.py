@@ -149,9 +149,7 @@ def test_the_given_weights_are_shared_and_never_written() -> None:
 
 @pytest.mark.parametrize("kv_layout", ["contiguous", "paged"])
 @pytest.mark.parametrize("model_type", ["PanguEmbedded", "mistral"])
-def test_teacher_only_decoding_is_the_plain_greedy_text(
-    kv_layout: str, model_type: str
-) -> None:
+def test_teacher_only_decoding_is_the_plain_greedy_text(kv_layout: str, model_type: str) -> None:
     """The baseline of every speed-up: a baseline of other text, or past its window, would be no baseline."""
     window = {"sliding_window": 12} if model_type == "mistral" else {}
     pair = small_pair(5, model_type, **window)

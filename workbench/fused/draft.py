@@ -122,10 +122,10 @@ def _expand(engine: Engine, state: FusedState, beams: Beams, expansion: int) -> 
     own = torch.eye(num_beams, dtype=torch.bool, device=engine.device)
     tree_visible = torch.cat([beams.tree_visible, own], dim=1)
     positions = torch.full((num_beams,), committed_len + expansion, device=engine.device)
-    depth_of_row = torch.arange(expansion + 1, device=engine.device).repeat_interleave(num_beams)
-    key_positions = torch.cat(
-        [torch.arange(committed_len, device=engine.device), committed_len + depth_of_row]
-    )
+    key_positions = torch.arange(committed_len + tree_visible.shape[1], device=engine.device)
+    key_positions[committed_len:] = committed_len + torch.arange(
+        expansion + 1, device=engine.device
+    ).repeat_interleave(num_beams)
     visible = within_window(positions, key_positions, engine.settings.window)
     visible[:, committed_len:] &= tree_visible
     rows = engine.drafter.forward(
