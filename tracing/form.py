@@ -11,7 +11,7 @@ class Form:
 
     def __init__(self) -> None:
         self._sizes: dict[str, int] = {}
-        self._said_by: dict[str, list[str]] = {}
+        self._said: dict[str, dict[str, int]] = {}
 
     def size(self, letter: str) -> int | None:
         """Return the size of an axis letter, or None while no column has said it."""
@@ -23,16 +23,15 @@ class Form:
         Raises:
             ShapeMismatchError: A length disagrees with another column of the step.
         """
-        if column.axes is None or not FORM_AXES.intersection(column.axes):
+        axes = column.axes
+        if axes is None or FORM_AXES.isdisjoint(axes):
             return True
-        sizes = self._sizes_of(column, column.axes, shape)
+        sizes = {"N": shape[0]} if axes == ("N",) else self._sizes_of(column, axes, shape)
         for letter, size in sizes.items():
-            self._check(column, letter, size)
-        for letter, size in sizes.items():
-            self._sizes[letter] = size
-            said_by = self._said_by.setdefault(letter, [])
-            if column.name not in said_by:
-                said_by.append(column.name)
+            if self._sizes.get(letter, size) != size:
+                self._check(column, letter, size)
+        self._sizes.update(sizes)
+        self._said[column.name] = sizes
         return bool(sizes)
 
     def _sizes_of(self, column: Column, axes: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, int]:
@@ -51,9 +50,11 @@ class Form:
         return {"N": num_nodes, axes[1]: shape[0] // num_nodes} if num_nodes else {"N": 0}
 
     def _check(self, column: Column, letter: str, size: int) -> None:
-        known = self._sizes.get(letter)
-        others = [name for name in self._said_by.get(letter, ()) if name != column.name]
-        if known is not None and size != known and others:
+        """Refuse a size that another column has said otherwise; a column may correct itself."""
+        others = (name for name, sizes in self._said.items() if letter in sizes and name != column.name)
+        other = next(others, None)
+        if other is not None:
             raise ShapeMismatchError(
-                f"{column.name} has {letter} = {size}, but {others[0]} has {letter} = {known} in this step"
+                f"{column.name} has {letter} = {size}, but {other} has {letter} = {self._sizes[letter]} "
+                "in this step"
             )

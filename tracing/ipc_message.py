@@ -9,6 +9,7 @@ every one is checked.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +22,7 @@ MAX_FRAME_BYTES: Final = 1 << 28
 """Largest frame that is written or read, packed or unpacked: 256 MiB for at most 64 steps."""
 
 _CONTINUATION: Final = 0xFFFFFFFF
+_LENGTH: Final = struct.Struct("<q")
 
 
 class TornFrameError(TraceError):
@@ -99,16 +101,45 @@ def unpacked_bytes(data: memoryview, message: Message) -> int:
     batch = message.header
     if message.kind == DICTIONARY:
         batch = _follow(head, _field(head, batch, 1))
-    vector = _follow(head, _field(head, batch, 2))
     packed = bool(_field(head, batch, 3))
-    num_buffers = _number("<I", head, vector) if vector else 0
-    if vector + 4 + num_buffers * 16 > len(head):
-        raise CorruptFrameError(f"batch claims {num_buffers} buffers")
-    total = 0
-    for offset, length in struct.iter_unpack("<qq", head[vector + 4 : vector + 4 + 16 * num_buffers]):
-        if length:
-            total += max(length, _number("<q", body, offset) if packed else 0, 0)
+    total, last = 0, len(body) - _LENGTH.size
+    for offset, length in _pairs(head, batch, BUFFERS):
+        claimed = 0
+        if length and packed:
+            if not 0 <= offset <= last:
+                raise CorruptFrameError("an offset leads outside its message")
+            claimed = _LENGTH.unpack_from(body, offset)[0]
+        total += max(length, claimed, 0)
     return total
+
+
+def stored_parts(data: memoryview, message: Message) -> tuple[list[tuple[int, int]], list[bytes]]:
+    """Return a batch's columns as they are stored: length and null count of each node, and its buffers.
+
+    Raises:
+        CorruptFrameError: An offset leads outside the message.
+    """
+    head, body = data[message.head_at : message.body_at], data[message.body_at : message.stop]
+    nodes = list(_pairs(head, message.header, NODES))
+    buffers: list[bytes] = []
+    for offset, length in _pairs(head, message.header, BUFFERS):
+        if not 0 <= offset <= offset + length <= len(body):
+            raise CorruptFrameError("a buffer lies outside its message")
+        buffers.append(bytes(body[offset : offset + length]))
+    return nodes, buffers
+
+
+NODES, BUFFERS = 1, 2
+"""Fields of a `RecordBatch` table that are vectors of two int64: (length, null count), (offset, length)."""
+
+
+def _pairs(head: memoryview, batch: int, field: int) -> Iterator[tuple[int, int]]:
+    """Return the entries of one of a batch's vectors."""
+    vector = _follow(head, _field(head, batch, field))
+    count = _number("<I", head, vector) if vector else 0
+    if vector + 4 + count * 16 > len(head):
+        raise CorruptFrameError(f"batch claims {count} {'buffers' if field == BUFFERS else 'columns'}")
+    return struct.iter_unpack("<qq", head[vector + 4 : vector + 4 + 16 * count])
 
 
 def _number(layout: str, data: memoryview, at: int) -> int:

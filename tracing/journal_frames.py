@@ -8,10 +8,12 @@ The header's own CRC tells a record that was cut (`torn`) from one that was chan
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -27,6 +29,7 @@ HEAD, STAGE, END, TOKENS = 1, 2, 3, 4
 
 _MAGIC: Final = b"SWJ1"
 _HEADER: Final = struct.Struct("<4sIIII")
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +61,13 @@ def encode(
         TraceError: It is larger than the reader will take.
     """
     arrays: list[bytes] = []
-    described = {
-        **facts,
-        "columns": _describe(columns or {}, arrays),
-        "inputs": _describe(inputs or {}, arrays),
-    }
-    text = json.dumps(described, separators=(",", ":")).encode()
+    text = b"%s,%s:{%s},%s:{%s}}" % (
+        _as_json(facts)[:-1],
+        b'"columns"',
+        _describe(columns or {}, arrays),
+        b'"inputs"',
+        _describe(inputs or {}, arrays),
+    )
     payload = b"".join((struct.pack("<I", len(text)), text, *arrays))
     if len(payload) > MAX_FRAME_BYTES:
         raise TraceError(f"one journal record may hold {MAX_FRAME_BYTES} bytes, got {len(payload)}")
@@ -71,19 +75,32 @@ def encode(
     return b"".join((header, struct.pack("<I", zlib.crc32(header)), payload))
 
 
-def _describe(values: Mapping[str, Value], arrays: list[bytes]) -> dict[str, Any]:
-    """Return JSON for the values; an array is `[size, has_missing, shape, itemsize]`, its bytes go apart."""
-    described: dict[str, Any] = {}
+def _as_json(value: Any) -> bytes:
+    return _ENCODER.encode(value).encode()
+
+
+def _describe(values: Mapping[str, Value], arrays: list[bytes]) -> bytes:
+    """Return the members of a JSON object; the bytes of arrays go apart."""
+    described: list[bytes] = []
     for name, value in values.items():
-        if isinstance(value, Cells):
-            array = value.values
-            described[name] = [array.size, value.missing is not None, list(value.shape), array.itemsize]
-            arrays.append(array.tobytes())
+        if type(value) is Cells:
+            described.append(
+                _array_member(name, value.shape, value.values.itemsize, value.missing is not None)
+            )
+            arrays.append(value.values.tobytes())
             if value.missing is not None:
                 arrays.append(value.missing.tobytes())
+        elif type(value) is int:
+            described.append(b'"%s":%d' % (name.encode(), value))
         else:
-            described[name] = value
-    return described
+            described.append(b'"%s":%s' % (name.encode(), _as_json(value)))
+    return b",".join(described)
+
+
+@lru_cache(maxsize=1024)
+def _array_member(name: str, shape: tuple[int, ...], itemsize: int, has_missing: bool) -> bytes:
+    """Return JSON of an array: `[size, has_missing, shape, itemsize]`; kept, as steps of a run are alike."""
+    return b'"%s":%s' % (name.encode(), _as_json([math.prod(shape), has_missing, shape, itemsize]))
 
 
 def scan(data: memoryview, start: int = 0) -> Iterator[tuple[Entry, int]]:

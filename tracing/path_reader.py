@@ -18,6 +18,7 @@ from tracing.journal import JournalContent, read_journal
 from tracing.moment import Moment
 from tracing.rows import row_of_batch, row_of_values
 from tracing.schema import arrow_schema, arrow_type, column_named
+from tracing.sealed import SealedBatch, shares_of
 from tracing.stream_reader import StreamReader
 
 
@@ -112,6 +113,19 @@ class PathReader:
             yield piece
             start += piece.num_rows
 
+    def sealed_batches(self, names: Sequence[str]) -> Iterator[SealedBatch | pa.RecordBatch]:
+        """Yield all rows with the named columns, unpacked only when asked for; unsealed ones as they are.
+
+        Raises:
+            UnknownColumnError: A name is not in the schema.
+        """
+        wanted = [column_named(name).name for name in names]
+        shares = shares_of(self.stream.schema) if self.stream.batches else {}
+        for number in range(len(self.stream.batches)):
+            yield SealedBatch(self.stream, number, wanted, shares)
+        if self._tail.num_rows:
+            yield self._tail.select(wanted)
+
     def columns(
         self, names: Sequence[str] | None = None, start: int = 0, stop: int | None = None
     ) -> pa.Table:
@@ -174,6 +188,9 @@ class PathReader:
         number, within = self.stream.locate(row)
         present = self.stream.columns or {}
         batch = self.stream.read(number, [name for name in names if name in present])
+        if batch.schema.names == names:
+            self._cached = (tuple(names), batch.replace_schema_metadata(None), row - within)
+            return self._cached[1], row - within
         arrays = [
             batch.column(name)
             if name in present

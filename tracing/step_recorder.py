@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Literal
 
-from tracing.columns import KEY_COLUMNS
+from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
 from tracing.errors import ShapeMismatchError, UsageError
 from tracing.form import Form
 from tracing.moment import STAGES
@@ -40,12 +40,15 @@ class Trace:
         level: `basic`, `digest` or `full`; columns above the level are left out.
         on_error: `raise`, or `warn`: never raise into the host, log each reason once, mark the step
             incomplete.
+
+    Attributes:
+        kept: Names of the columns that are kept at this level.
     """
 
     def __init__(self, writer: PathWriter, level: str = "full", on_error: OnError = "raise") -> None:
         check_recorder_options(level, on_error)
         self._writer = writer
-        self._kept = columns_of_level(level)
+        self.kept = columns_of_level(level)
         self._on_error = on_error
         self._told: set[str] = set()
 
@@ -61,7 +64,7 @@ class Trace:
 
     def wants(self, name: str) -> bool:
         """Return whether a column is kept at this level, so that an engine need not compute it in vain."""
-        return name in self._kept
+        return name in self.kept
 
     def step(self, *, step: int, prompt_id: int = 0, turn: int = 0) -> Step:
         """Return the context of one step; several may be open at once (one per request of a batch)."""
@@ -93,6 +96,7 @@ class Step:
     def __init__(self, trace: Trace, writer: PathWriter, at: tuple[int, int, int]) -> None:
         self._trace = trace
         self._writer = writer
+        self._kept = trace.kept
         self._form = Form()
         self._row: dict[str, Value] = {}
         self._fresh: dict[str, Value] = {}
@@ -138,7 +142,8 @@ class Step:
         try:
             if stage not in STAGES:
                 raise UsageError(f"stage should be one of {', '.join(STAGES)}, got {stage!r}")
-            inputs = {name: self._input(name, value) for name, value in {**(columns or {}), **named}.items()}
+            given = {**columns, **named} if columns else named
+            inputs = {name: convert(column_named(name), value) for name, value in given.items()}
             fresh, self._fresh = self._fresh, {}
             if self._open is not None:
                 self._writer.stage(self._open, stage, fresh, inputs)
@@ -166,27 +171,25 @@ class Step:
                 self._trace.tell(own)
 
     def _put(self, name: str, value: Any) -> None:
-        column = column_named(name)
+        column = COLUMN_BY_NAME.get(name) or column_named(name)
         if name in KEY_COLUMNS:
             raise UsageError(f"{name} is given to step(), not to record()")
         if self._finished:
             raise UsageError(f"the step has ended; record {name} before its context ends")
-        if not self._trace.wants(name):
+        if name not in self._kept:
             return
         cells = convert(column, value)
-        if isinstance(cells, Cells):
+        if type(cells) is Cells:
             self._bytes += cells.values.nbytes
             if self._bytes > MAX_STEP_BYTES:
                 raise ShapeMismatchError(f"one step may hold {MAX_STEP_BYTES} bytes, {name} is beyond that")
-            self._late.pop(name, None)
+            if self._late:
+                self._late.pop(name, None)
             if not self._form.admit(column, cells.shape):
                 self._late[name] = cells.shape
             if cells.overflow:
                 self.mark_incomplete(cells.overflow)
         self._row[name] = self._fresh[name] = cells
-
-    def _input(self, name: str, value: Any) -> Value:
-        return convert(column_named(name), value)
 
     def _finish(self) -> None:
         """End the step: settle flat columns that came before N was known, then hand the row over."""
@@ -207,7 +210,7 @@ class Step:
         if self._open is not None:
             step, self._open = self._open, None
             self._finished = True
-            self._writer.finish(step, self._fresh, self._row)
+            self._writer.finish(step, self._fresh, self._row, self._bytes)
         if late_problem is not None:
             raise late_problem
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ from tracing.frames import END_OF_STREAM, Frame
 from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError, TornFrameError
 from tracing.manifest import check_format
 
-_WINDOW: Final = 1 << 20
+_WINDOW: Final = 1 << 19
 
 
 class StreamReader:
@@ -88,15 +89,31 @@ class StreamReader:
         Raises:
             CorruptFrameError: Arrow does not accept it, or it is not as long as it says.
         """
+        return self.unpack(number, self.stored(number), names)
+
+    def stored(self, number: int) -> bytes:
+        """Return one proven batch as it lies in the file, packed."""
         frame = self.batches[number]
+        with self.path.open("rb") as file:
+            return _read_at(file, frame.start, frame.stop - frame.start)
+
+    def unpack(self, number: int, data: bytes, names: Sequence[str] | None = None) -> pa.RecordBatch:
+        """Return the columns of a batch that `stored` gave; as `read`.
+
+        Raises:
+            CorruptFrameError: Arrow does not accept it, or it is not as long as it says.
+        """
         columns = self.columns or {}
         wanted = [columns[name] for name in (columns if names is None else names)]
-        with self.path.open("rb") as file:
-            data = _read_at(file, frame.start, frame.stop - frame.start)
         batch = frames.decode_batch(self._schema_frame, data, wanted)
-        if batch.num_rows != frame.facts["num_rows"]:
+        if batch.num_rows != self.batches[number].facts["num_rows"]:
             raise CorruptFrameError(f"batch {number} has {batch.num_rows} rows and says otherwise")
         return batch
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """Schema of the file, columns that this version does not know included."""
+        return pa.ipc.read_schema(pa.py_buffer(self._schema_frame))
 
     def locate(self, row: int) -> tuple[int, int]:
         """Return the batch that holds a row, and the row within it."""

@@ -20,9 +20,11 @@ _WORDS: Final = {"i": "an integer dtype", "f": "a float dtype", "b": "bool"}
 MAX_TEXT: Final = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(
+    slots=True
+)  # not frozen: an engine makes dozens of them in each step, and freezing triples their price
 class Cells:
-    """An array column's value of one step: a private flat copy.
+    """An array column's value of one step: a private flat copy, never changed once it is made.
 
     Attributes:
         values: In the column's dtype, row-major, `[size]`.
@@ -37,6 +39,13 @@ class Cells:
     overflow: str = ""
 
 
+_INTEGERS: Final = {
+    kind: (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
+    for kind, dtype in NUMPY_DTYPES.items()
+    if dtype.kind in "iu"
+}
+"""Lowest and highest value of each integer kind."""
+
 Value = Cells | int | bool | str | None | tuple[tuple[str, int, int, int], ...]
 """Cells for arrays, a Python scalar for scalars, a tuple of sites for `index_sites`, None for null."""
 
@@ -49,6 +58,9 @@ def convert(column: Column, value: Any) -> Value:
     """
     if value is None:
         return None
+    cells = _plain_cells(column, value) if type(value) is np.ndarray else None
+    if cells is not None:
+        return cells
     if column.kind == "sites":
         return _sites(column, value)
     if column.kind in {"string", "dictionary"}:
@@ -74,11 +86,32 @@ def _scalar(column: Column, value: Any) -> int | bool | None:
             raise ShapeMismatchError(f"{column.name} should be a scalar, got shape {array.shape}")
         value = array.item()
     if wanted is int:
-        limits = np.iinfo(NUMPY_DTYPES[column.kind])
-        if not limits.min <= value <= limits.max:
+        lowest, highest = _INTEGERS[column.kind]
+        if not lowest <= value <= highest:
             raise ShapeMismatchError(f"{column.name} should fit {column.kind}, got {value}")
     number: int | bool | None = value
     return number
+
+
+def _plain_cells(column: Column, array: NDArray[Any]) -> Cells | None:
+    """Take the common case without a detour: natural rank, the column's dtype or an int64 that fits it.
+
+    None leaves the value to the long way, which says the same of every value that both can take.
+    """
+    axes = column.axes
+    shape = array.shape
+    if axes is None or column.kind == "sites" or len(shape) != len(axes):
+        return None
+    if len(shape) == 2 and axes[0] == axes[1] and shape[0] != shape[1]:
+        return None
+    dtype = NUMPY_DTYPES[column.kind]
+    if array.dtype == dtype:
+        return Cells(array.flatten(), None, shape)
+    if dtype.kind != "i" or array.dtype != np.int64:
+        return None
+    flat = array.flatten()
+    narrow = flat.astype(dtype)
+    return Cells(narrow, None, shape) if not (narrow != flat).any() else None
 
 
 def _cells(column: Column, value: Any) -> Cells:
@@ -114,10 +147,10 @@ def _outside(flat: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[np.bool_] | No
     """Return which integers `dtype` cannot hold, or None; Python integers keep the comparison exact."""
     if dtype.kind not in "iu" or flat.dtype == dtype or not flat.size:
         return None
-    limits = np.iinfo(dtype)
-    if int(flat.min()) >= limits.min and int(flat.max()) <= limits.max:
+    lowest, highest = _INTEGERS[str(dtype)]
+    if int(flat.min()) >= lowest and int(flat.max()) <= highest:
         return None
-    return np.array([not limits.min <= int(item) <= limits.max for item in flat])
+    return np.array([not lowest <= int(item) <= highest for item in flat])
 
 
 def _check_dtype(column: Column, array: NDArray[Any], *, lenient: bool = False) -> None:

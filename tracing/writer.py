@@ -16,7 +16,7 @@ from tracing.errors import TraceError
 from tracing.journal import Journal
 from tracing.schema import arrow_schema
 from tracing.stream_file import StreamFile
-from tracing.values import Cells, Value
+from tracing.values import Value
 from tracing.vocabulary import VocabularyWriter
 
 MAX_BATCH_STEPS: Final = 64
@@ -30,13 +30,6 @@ class OpenStep:
     uid: int
     at: tuple[int, int, int]
     records: list[bytes] = field(default_factory=list)
-
-
-def _num_bytes(value: Value) -> int:
-    """Return about what a value takes in a batch."""
-    if isinstance(value, Cells):
-        return int(value.values.nbytes)
-    return 64 * len(value) if isinstance(value, tuple) else 8
 
 
 class PathWriter:
@@ -106,13 +99,16 @@ class PathWriter:
             step.records.append(record)
             self._journal.append(record)
 
-    def finish(self, step: OpenStep, columns: Mapping[str, Value], row: Mapping[str, Value]) -> None:
+    def finish(
+        self, step: OpenStep, columns: Mapping[str, Value], row: Mapping[str, Value], num_bytes: int
+    ) -> None:
         """Journal the end of a step and seal a batch when one is full.
 
         Args:
             step: From `begin`.
             columns: What is new since its last journal record.
             row: The whole row.
+            num_bytes: About what the row takes in memory.
 
         Raises:
             EnvironmentProblemError: The disk refused it; the row is kept and tried again at the next seal.
@@ -122,7 +118,7 @@ class PathWriter:
             self._pending.append((number, row))
             self._open.pop(step.uid, None)
             self._num_incomplete += row.get("incomplete") is not None
-            self._pending_bytes += sum(_num_bytes(value) for value in row.values())
+            self._pending_bytes += num_bytes
             facts = {"uid": step.uid, "at": step.at, "row": number}
             tokens = self._vocabulary.take(row) if self._vocabulary is not None else b""
             self._journal.append(tokens, journal_frames.encode(journal_frames.END, facts, columns))

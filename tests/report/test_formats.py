@@ -12,7 +12,7 @@ import pytest
 
 from invariants.examples import StepRow
 from tests.cli.recorded import write_run
-from tests.report.sarif_subset import problems
+from tests.report.sarif_schema import problems
 from tracing.recorder import RunWriter
 from workbench.judge.recorded.check import check_run
 from workbench.judge.recorded.checked import CheckedRun
@@ -59,7 +59,9 @@ def test_the_sarif_validator_can_say_no(bad: CheckedRun) -> None:
     log["runs"][0]["results"][0]["level"] = "fatal"
     del log["runs"][0]["results"][1]["message"]
     log["runs"][0]["surprise"] = 1
-    assert len(problems(log)) == 3
+    location = log["runs"][0]["results"][2]["locations"][0]["physicalLocation"]
+    location["artifactLocation"]["uri"] = "run of 100%/fused.arrows"
+    assert len(problems(log)) == 4
 
 
 def test_sarif_names_the_moment_and_a_legal_uri(bad: CheckedRun) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from tracing.columns import KEY_COLUMNS
 from tracing.errors import UsageError
 from tracing.reader import Run, open_run
 from workbench.judge.align import Alignment, align
@@ -14,6 +15,8 @@ from workbench.judge.align_columns import default_columns
 from workbench.report.text import finding_line
 
 DIFFERENT, NOTHING_COMPARED = 1, 4
+NEEDED = ("committed_len", "emitted_token_ids", "token_ids")
+"""What places a difference, whether it is compared or not."""
 
 
 def compare_runs(folders: tuple[str, ...], output_format: str) -> int:
@@ -46,8 +49,9 @@ def _align(left: Run, right: Run) -> Alignment:
     )
     bits = left.manifest.get("versions") == right.manifest.get("versions")
     columns = default_columns(bits=bits, lacks=lacks)
+    names = [*KEY_COLUMNS, *NEEDED, *(column.name for column in columns)]
     first, second = (run.path(run.path_names[0]) for run in (left, right))
-    return align(first.batches(), second.batches(), columns)
+    return align(first.sealed_batches(names), second.sealed_batches(names), columns)
 
 
 def _exit_code(alignment: Alignment) -> int:

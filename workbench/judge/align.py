@@ -94,7 +94,7 @@ def align(
     """Compare two recorded paths.
 
     Args:
-        left: Record batches (or dicts of arrays) of one run, rows in order of prompt, turn and step.
+        left: Record or sealed batches (or dicts of arrays) of one run, rows in order of prompt, turn, step.
         right: The same of the other run.
         columns: What to compare; default `default_columns()`.
     """
@@ -137,6 +137,9 @@ def _first_in(
         limit = rows if found is None else found[0]
         if limit == 0:
             break
+        stored = ours.stored(column.name, limit)
+        if stored is not None and stored == theirs.stored(column.name, limit):
+            continue
         one, other = ours.column(column.name, limit), theirs.column(column.name, limit)
         if one is None or other is None:
             result.not_compared.add(column.name)

@@ -48,6 +48,14 @@ class Cursor:
         names = self._batch.schema.names if hasattr(self._batch, "schema") else self._batch
         return part(self._batch[name], self._row, self._row + rows) if name in names else None
 
+    def stored(self, name: str, rows: int) -> Any:
+        """Return a column of the whole batch as it is stored; None where that is not at hand.
+
+        It is where the next rows are the whole batch and the batch has a `stored(name)`, as sealed ones have.
+        """
+        whole = self._row == 0 and rows == len(self._keys)
+        return self._batch.stored(name) if whole and hasattr(self._batch, "stored") else None
+
     def advance(self, rows: int) -> None:
         """Step over rows of the batch at hand."""
         self._row += rows

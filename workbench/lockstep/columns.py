@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 
 from tracing.stages import Accepted, Committed, Drafted, Prefilled, Tensorized, Verified
 from workbench.lockstep.host import host_floats
@@ -77,7 +78,12 @@ def top_logits_of(logits: Any, num_top: int) -> tuple[Any, Any]:
     """Return the ids and values of the best `num_top` logits of each row, ties to the lower id."""
     recorded = as_recorded(logits)
     num_top = min(num_top, recorded.shape[1])
-    order = np.argsort(-recorded, axis=1, kind="stable")[:, :num_top]
+    best = np.sort(torch.from_numpy(recorded).topk(num_top, sorted=False).indices.numpy(), axis=1)
+    values = np.take_along_axis(recorded, best, axis=1)
+    order = np.take_along_axis(best, np.argsort(-values, axis=1, kind="stable"), axis=1)
+    # Where the last place is tied, or a logit is NaN, only the sort of a whole row knows the lower id.
+    tied = (recorded >= values.min(axis=1, keepdims=True, initial=np.inf)).sum(axis=1) != num_top
+    order[tied] = np.argsort(-recorded[tied], axis=1, kind="stable")[:, :num_top]
     return order, np.take_along_axis(recorded, order, axis=1)
 
 

@@ -6,11 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from tracing.errors import UsageError
-from workbench.bench.costs import disk
+from workbench.bench.costs import checking, comparing, demo, disk, recording
 from workbench.bench.costs.row import Cost, Row
 from workbench.bench.costs.workshop import Workshop
 
-COSTS: Final[tuple[Cost, ...]] = (*disk.COSTS,)
+COSTS: Final[tuple[Cost, ...]] = (
+    *recording.COSTS,
+    *demo.COSTS,
+    *disk.COSTS,
+    *checking.COSTS,
+    *comparing.COSTS,
+)
 """In the order of the table."""
 
 

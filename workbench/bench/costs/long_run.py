@@ -70,7 +70,8 @@ def as_values(row: StepRow) -> dict[str, Any]:
 def legal_rows(num_steps: int, seed: int = 0) -> list[StepRow]:
     """Return the rows of one turn of 60-node steps that break no rule."""
     random = np.random.default_rng(seed)
-    before, rows = Before(committed_len=40, prompt_len=40), []
+    before = Before(committed_len=40, prompt_len=40)
+    rows: list[StepRow] = []
     for _ in range(num_steps):
         root = rows[-1]["final_token_id"] if rows else 7
         row = _with_top(legal_step(_tree(random, root), before, CONTEXT), random)

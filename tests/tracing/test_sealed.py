@@ -1,0 +1,82 @@
+"""Batches compared as they are stored: alike means equal, and nothing that differs is ever alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from invariants.examples import Before, Tree, legal_step
+from tracing.columns import COLUMN_BY_NAME, COLUMNS
+from tracing.reader import open_run
+from tracing.recorder import open_trace
+from tracing.schema import arrow_schema
+from tracing.sealed import SealedBatch, shares_of
+
+ROW = legal_step(Tree([0, 0, 1], [5, 6, 7], [6, 7, 8], 1), Before())
+NAMES = [column.name for column in COLUMNS]
+
+
+def recorded(folder: Path, rows: list[dict[str, Any]]) -> SealedBatch:
+    with open_trace(folder, level="full") as trace:
+        for number, row in enumerate(rows):
+            with trace.step(step=number) as step:
+                step.record(**{name: value for name, value in row.items() if name not in NAMES[:3]})
+    (batch,) = open_run(folder).path("fused").sealed_batches(NAMES)
+    assert isinstance(batch, SealedBatch)
+    return batch
+
+
+def other(value: Any) -> Any:
+    """Return another value of the same form."""
+    if isinstance(value, str):
+        return value + "x"
+    if isinstance(value, (bool, np.bool_)):
+        return not value
+    if isinstance(value, int):
+        return value ^ 1
+    if isinstance(value, list):
+        return [{**value[0], "max": value[0]["max"] ^ 1}]
+    changed = value.copy()
+    changed.flat[0] = ~changed.flat[0] if changed.dtype.kind == "b" else changed.flat[0] + 1
+    return changed
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES[3:] if ROW.get(name) is not None])
+def test_a_changed_column_is_stored_unlike_and_the_others_alike(name: str, tmp_path: Path) -> None:
+    """Buffers of a neighbour taken for a column's own would hide a difference, or show one that is none."""
+    honest = recorded(tmp_path / "honest", [ROW, ROW])
+    changed = recorded(tmp_path / "changed", [ROW, {**ROW, name: other(ROW[name])}])
+    unlike = {each for each in NAMES if honest.stored(each) != changed.stored(each)}
+    assert unlike == ({"proposer", "kernel"} if name in {"proposer", "kernel"} else {name})  # shared words
+    assert not honest[name].equals(changed[name])
+
+
+@pytest.mark.parametrize("name", ["proposer", "final_token_id", "parents", "index_sites"])
+def test_a_null_is_stored_unlike_a_value(name: str, tmp_path: Path) -> None:
+    batches = [recorded(tmp_path / str(each), [ROW, {**ROW, name: each}]) for each in (None, ROW[name])]
+    assert batches[0].stored(name) != batches[1].stored(name)
+
+
+def test_what_is_unpacked_is_what_was_recorded(tmp_path: Path) -> None:
+    batch = recorded(tmp_path / "run", [ROW])
+    for name in NAMES[3:]:
+        cell = batch[name][0].as_py()
+        assert (cell is None) == (ROW.get(name) is None), name
+    assert batch["parents"][0].as_py() == ROW["parents"].tolist()
+
+
+def test_a_column_behind_an_unknown_type_is_left_out_not_guessed() -> None:
+    """A newer version may add types; their number of buffers is not known here."""
+    newer = pa.schema(
+        [
+            *arrow_schema(["step", "parents"]),
+            pa.field("new", pa.list_view(pa.int8())),
+            arrow_schema(["turn"]).field(0),
+        ]
+    )
+    assert list(shares_of(newer)) == ["step", "parents"]
+    assert set(shares_of(arrow_schema())) == set(COLUMN_BY_NAME)

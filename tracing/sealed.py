@@ -1,0 +1,137 @@
+"""A sealed batch that is compared as it is stored, and unpacked only where that leaves a question."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+
+from tracing import ipc_message
+from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
+from tracing.ipc_message import CorruptFrameError
+from tracing.schema import arrow_type
+from tracing.stream_reader import StreamReader
+
+Shares = dict[str, tuple[range, range]]
+"""Column name to the numbers of its nodes and of its buffers in a batch message."""
+
+
+class SealedBatch:
+    """One proven batch; `batch[name]` unpacks, `stored(name)` does not.
+
+    Args:
+        stream: The file.
+        number: Of the batch.
+        names: Columns that it answers for; one that the file lacks is null throughout.
+        shares: Of the file's schema, from `shares_of`.
+    """
+
+    def __init__(self, stream: StreamReader, number: int, names: Sequence[str], shares: Shares) -> None:
+        self._stream = stream
+        self._shares = shares
+        self._number = number
+        present = stream.columns or {}
+        self._names = tuple(names)
+        self._rest = [name for name in names if name in present and name not in KEY_COLUMNS]
+        self._unpacked: dict[str, Any] = {}
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __getitem__(self, name: str) -> Any:
+        """Return one column; keys are unpacked apart from the rest, which is unpacked at once.
+
+        Raises:
+            KeyError: It was not asked for.
+            CorruptFrameError: The batch cannot be unpacked.
+        """
+        if name not in self._names:
+            raise KeyError(name)
+        if name not in self._unpacked:
+            self._unpack(KEY_COLUMNS if name in KEY_COLUMNS else self._rest)
+        if name not in self._unpacked:
+            num_rows = self._stream.batches[self._number].facts["num_rows"]
+            self._unpacked[name] = pa.nulls(num_rows, arrow_type(COLUMN_BY_NAME[name]))
+        return self._unpacked[name]
+
+    def stored(self, name: str) -> tuple[object, ...] | None:
+        """Return the parts of a column as it lies in the file, None where the file lacks it.
+
+        Columns of two batches that are stored alike hold the same; those that are not may still do so.
+
+        Raises:
+            CorruptFrameError: An offset leads outside the batch.
+        """
+        if name not in self._shares:
+            return None
+        nodes, buffers = self._parts
+        column_nodes, column_buffers = self._shares[name]
+        if column_nodes.stop > len(nodes) or column_buffers.stop > len(buffers):
+            raise CorruptFrameError(f"batch {self._number} lacks buffers of {name}")
+        words = self._dictionaries if COLUMN_BY_NAME[name].kind == "dictionary" else b""
+        own = slice(column_nodes.start, column_nodes.stop), slice(column_buffers.start, column_buffers.stop)
+        return words, *nodes[own[0]], *buffers[own[1]]
+
+    @cached_property
+    def _data(self) -> bytes:
+        return self._stream.stored(self._number)
+
+    @cached_property
+    def _messages(self) -> list[ipc_message.Message]:
+        found: list[ipc_message.Message] = []
+        data, at = memoryview(self._data), 0
+        while at < len(data) and (message := ipc_message.read_message(data, at)) is not None:
+            found.append(message)
+            at = message.stop
+        return found
+
+    @cached_property
+    def _parts(self) -> tuple[list[tuple[int, int]], list[bytes]]:
+        return ipc_message.stored_parts(memoryview(self._data), self._messages[-1])
+
+    @property
+    def _dictionaries(self) -> bytes:
+        """What stands before the batch message: the words that its codes mean."""
+        return self._data[: self._messages[-1].start]
+
+    def _unpack(self, names: Sequence[str]) -> None:
+        batch = self._stream.unpack(self._number, self._data, names)
+        self._unpacked |= dict(zip(batch.schema.names, batch.columns, strict=True))
+
+
+def shares_of(schema: pa.Schema) -> Shares:
+    """Return which nodes and buffers of a batch message are each column's, in the order of Arrow's format.
+
+    Columns behind one of a type that this format does not use (a newer version's) are left out.
+    """
+    node = buffer = 0
+    shares: Shares = {}
+    for field in schema:
+        size = _size(field.type)
+        if size is None:
+            return shares
+        shares[field.name] = range(node, node + size[0]), range(buffer, buffer + size[1])
+        node, buffer = node + size[0], buffer + size[1]
+    return shares
+
+
+def _size(kind: pa.DataType) -> tuple[int, int] | None:
+    """Return the numbers of nodes and buffers of a type; every node has a buffer of its own for nulls."""
+    if pa.types.is_list(kind) or pa.types.is_struct(kind):
+        children = [_size(kind.field(number).type) for number in range(kind.num_fields)]
+        nodes, buffers = 1, 2 if pa.types.is_list(kind) else 1
+        for child in children:
+            if child is None:
+                return None
+            nodes, buffers = nodes + child[0], buffers + child[1]
+        return nodes, buffers
+    if pa.types.is_string(kind):
+        return 1, 3
+    if pa.types.is_primitive(kind) or pa.types.is_dictionary(kind):
+        return 1, 2
+    return None

@@ -1,0 +1,210 @@
+"""One decode in several ways, step by step: bare, recorded at each level, checked live."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from tracing.settings import DecodeSettings
+from tracing.stages import DecodePath, NullWatch, StageWatch
+from workbench.lockstep.columns import (
+    accept_columns,
+    commit_columns,
+    draft_columns,
+    tensorize_columns,
+    verify_columns,
+)
+from workbench.lockstep.digests import kv_row_digests
+from workbench.lockstep.ledger import Ledger
+from workbench.lockstep.patient import Patient, StepResults
+from workbench.lockstep.progress import Progress
+from workbench.lockstep.rows import path_columns
+from workbench.lockstep.watch import LiveWatch
+
+
+class Nobody:
+    """What stands beside an unrecorded decode.
+
+    Attributes:
+        watch: What the path reports to.
+        own_seconds: Time that went by inside it.
+    """
+
+    watch: StageWatch = NullWatch()
+    own_seconds = 0.0
+
+    def open(self, number: int) -> None:
+        """Begin a step."""
+
+    def after(self, patient: Patient, results: StepResults, stage: str) -> None:
+        """Look at what a stage has left."""
+
+    def close(self, progress: Progress, results: StepResults) -> None:
+        """Take the whole step."""
+
+
+class Recording(Nobody):
+    """Records each step as lockstep does: journal before a launch, digests and probes as the level asks.
+
+    Args:
+        ledger: Books over a trace of that level.
+        settings: Of the decode.
+        level: `basic`, `digest` or `full`.
+        rules: Check every launch and every row, too.
+    """
+
+    def __init__(self, ledger: Ledger, settings: DecodeSettings, *, level: str, rules: bool = False) -> None:
+        self._ledger = ledger
+        self._settings = settings
+        self._level = level
+        self._rules = rules
+        live = LiveWatch(ledger.journal, ledger.check_before if rules else _no_rule, refuse=False)
+        self._probe = live.probe
+        self.watch = _Timed(self, live, probes=level == "full")
+
+    def open(self, number: int) -> None:
+        """Open the row."""
+        self._ledger.open_step(0, 0, number)
+
+    def after(self, patient: Patient, results: StepResults, stage: str) -> None:
+        """Digest the cache rows that a stage is about to read or has written."""
+        if self._level == "basic":
+            return
+        if stage == "draft":
+            results.rows_before = patient.main_rows()
+        elif stage == "verify":
+            assert results.tensorized is not None
+            tree = range(results.committed_len, results.committed_len + len(results.tensorized.token_ids))
+            rows = patient.rows("branch", tree)
+            results.branch_rows = None if rows is None else kv_row_digests(rows)
+        elif stage == "commit":
+            results.rows_after = patient.main_rows()
+
+    def close(self, progress: Progress, results: StepResults) -> None:
+        """Record and, if asked, check the row."""
+        if self._level == "basic":
+            columns = _basic_columns(progress, results, self._settings)
+        else:
+            columns = path_columns(progress, results, self._settings, self._probe)
+            self._probe.clear()
+        self._ledger.record("fused", columns)
+        if self._rules:
+            self._ledger.add(self._ledger.check_row("fused"))
+        self._ledger.close_step("ok")
+
+
+def _basic_columns(progress: Progress, results: StepResults, settings: DecodeSettings) -> dict[str, Any]:
+    """Return the columns of level `basic`; no digest is made in vain."""
+    assert results.drafted is not None
+    assert results.tensorized is not None
+    assert results.verified is not None
+    assert results.accepted is not None
+    assert results.committed is not None
+    return {
+        "context_token_ids": progress.context,
+        **draft_columns(results.drafted),
+        **tensorize_columns(results.drafted, results.tensorized),
+        **verify_columns(results.verified, settings.top_logits),
+        **accept_columns(results.accepted),
+        **commit_columns(results.committed),
+        **{f"{stage}_ns": elapsed for stage, elapsed in results.nanoseconds.items()},
+    }
+
+
+def _no_rule(stage: str, columns: Any) -> tuple[()]:  # noqa: ARG001 the type of a live check
+    return ()
+
+
+class _Timed(NullWatch):
+    """The watch of a recording; its time counts as the recording's own. It probes only when asked."""
+
+    def __init__(self, owner: Recording, live: LiveWatch, *, probes: bool) -> None:
+        self._owner = owner
+        self._live = live
+        self._probes = probes
+
+    def about_to_run(self, stage: str, columns: Any) -> None:
+        with timed(self._owner):
+            self._live.about_to_run(stage, columns)
+
+    def saw_draft_attention(self, **given: Any) -> None:
+        if self._probes:
+            with timed(self._owner):
+                self._live.saw_draft_attention(**given)
+
+
+@contextmanager
+def timed(owner: Nobody) -> Iterator[None]:
+    """Add the time of a block to what is the owner's own."""
+    start = time.perf_counter()
+    try:
+        yield
+    finally:
+        owner.own_seconds += time.perf_counter() - start
+
+
+class Arm:
+    """One way of decoding, driven step by step.
+
+    Attributes:
+        seconds: Of each step so far.
+        own: Of each step, what the one beside it took.
+    """
+
+    def __init__(
+        self, path: DecodePath, beside: Nobody | None = None, seal: Callable[[], None] = lambda: None
+    ) -> None:
+        """Decode on `path` with somebody `beside` it; `seal` ends a turn, its time is shared by the steps."""
+        self._beside = beside or Nobody()
+        self._seal = seal
+        self._patient = Patient.begin(path, self._beside.watch)
+        self._progress = Progress(0, 0, 1)
+        self.seconds: list[float] = []
+        self.own: list[float] = []
+
+    def begin(self, prompt: Sequence[int], max_new_tokens: int) -> None:
+        """Prefill a turn, untimed."""
+        self.seconds, self.own = [], []
+        self._progress = Progress(0, 0, max_new_tokens)
+        self._beside.open(0)
+        prefilled = self._patient.run(StepResults(committed_len=len(prompt)), "prefill", list(prompt))
+        self._progress.enter(list(prompt), prefilled)
+        self._progress.emit_root(frozenset())
+
+    def step(self) -> None:
+        """Run one step and time it."""
+        patient, progress, beside = self._patient, self._progress, self._beside
+        results = StepResults(committed_len=len(progress.committed))
+        beside.own_seconds = 0.0
+        start = time.perf_counter()
+        if progress.step:
+            with timed(beside):
+                beside.open(progress.step)
+        results.drafted = patient.run(results, "draft")
+        self._after("draft", results)
+        results.tensorized = patient.run(results, "tensorize", results.drafted)
+        results.verified = patient.run(results, "verify", results.tensorized)
+        self._after("verify", results)
+        tree = (results.tensorized, results.verified)
+        results.accepted = patient.run(results, "accept", *tree, progress.remaining)
+        results.committed = patient.run(results, "commit", *tree, results.accepted)
+        self._after("commit", results)
+        with timed(beside):
+            beside.close(progress, results)
+        self.seconds.append(time.perf_counter() - start)
+        self.own.append(beside.own_seconds)
+        progress.take_step(results)
+
+    def _after(self, stage: str, results: StepResults) -> None:
+        with timed(self._beside):
+            self._beside.after(self._patient, results, stage)
+
+    def end(self) -> None:
+        """Seal what was recorded and share the time among the steps."""
+        start = time.perf_counter()
+        self._seal()
+        share = (time.perf_counter() - start) / max(len(self.seconds), 1)
+        self.seconds = [each + share for each in self.seconds]
+        self.own = [each + share for each in self.own]

@@ -1,0 +1,29 @@
+"""What comparing two recordings costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from workbench.bench.costs.long_run import write_long_run
+from workbench.bench.costs.row import Cost, Goal, Row
+from workbench.bench.costs.timing import middle, specwb
+from workbench.bench.costs.workshop import Workshop
+
+NUM_STEPS: Final = 100_000
+REPETITIONS: Final = 3
+NAME: Final = "compare.first_difference"
+GOALS: Final = {NAME: Goal(3)}
+
+
+def _measure(workshop: Workshop) -> Iterator[Row]:
+    left = workshop.long_run(NUM_STEPS)
+    right = workshop.once("run-differing", lambda path: write_long_run(path, NUM_STEPS, last_token=5))
+    workshop.say("comparing two runs")
+    times = [specwb("diff", str(left), str(right), allowed=(1,)).seconds for _ in range(REPETITIONS)]
+    value, spread = middle(times)
+    how = f"`specwb diff RUN_A RUN_B`, {NUM_STEPS} 60-node steps that differ in the last, {REPETITIONS} times"
+    yield Row(name=NAME, value=value, unit="s", goal=GOALS[NAME], spread=spread, how=how)
+
+
+COSTS: Final = (Cost("compare", dict(GOALS), _measure),)

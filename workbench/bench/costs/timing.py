@@ -1,0 +1,75 @@
+"""Medians and quartiles, and a command of ours as a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Final
+
+from tracing.errors import EnvironmentProblemError
+
+ROOT: Final = Path(__file__).resolve().parents[3]
+PEAK: Final = "import resource, sys; sys.argv[0] = 'specwb'; from specwb import main; code = main(); "
+"""A program that runs `specwb` and then tells its own peak memory, in KB, as its last line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A process that has ended.
+
+    Attributes:
+        seconds: From start to end, the start of Python included.
+        stdout: What it printed.
+    """
+
+    seconds: float
+    stdout: str
+
+
+def middle(values: Sequence[float]) -> tuple[float, tuple[float, float] | None]:
+    """Return the median and the quartiles of some measurements; no quartiles of fewer than three."""
+    if len(values) < 3:
+        return median(values), None
+    lower, _, upper = quantiles(values, n=4, method="inclusive")
+    return median(values), (lower, upper)
+
+
+def specwb(*argv: str, allowed: Sequence[int] = (0,), program: str = "") -> Finished:
+    """Run a command of ours in a process of its own.
+
+    Args:
+        argv: What follows `specwb`.
+        allowed: Exit codes that mean it worked.
+        program: Python source that runs instead of `specwb.py`, with the same arguments.
+
+    Raises:
+        EnvironmentProblemError: It ended otherwise.
+    """
+    front = ["-c", program] if program else [str(ROOT / "specwb.py")]
+    start = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, *front, *argv],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+        cwd=ROOT,
+    )
+    seconds = time.perf_counter() - start
+    if done.returncode not in allowed:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise EnvironmentProblemError(
+            f"specwb {' '.join(argv)} ended with {done.returncode}: {said[-1] if said else 'without a word'}"
+        )
+    return Finished(seconds, done.stdout)
+
+
+def peak_mb(*argv: str) -> float:
+    """Run a command of ours and return its peak memory in MB."""
+    tell = "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
+    return int(specwb(*argv, program=PEAK + tell).stdout.splitlines()[-1]) / 1000
