@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from tests.view.steps import TOKENS, chain, empty_side, step_view
-from tests.view.traces import finding, step_columns
+from tests.view.traces import finding
 from tracing.distances import DEFAULT_EDGES, parse_edges, stated_edges
 from tracing.errors import UsageError
 from tracing.moment import Moment
+from workbench.tui.costs.long_run import step_columns
 from workbench.view import visible
 from workbench.view.acceptance import acceptance_lines, walk_of
 from workbench.view.cache import cache_lines, cache_panel

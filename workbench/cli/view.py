@@ -123,7 +123,7 @@ def _moment_lines(view: RunView, moment: Moment | None, options: dict[str, Any])
     step = view.step(view.row_of(at) if at is not None else 0)
     drawn = ViewOptions(options["differences"], options["width"])
     names = options["panels"]
-    whole = count_run(view).lines() if not names or "distance" in names else []
+    whole = count_run(view) if not names or "distance" in names else None
     return list(page_lines(view, step, drawn, names, whole))
 
 

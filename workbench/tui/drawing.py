@@ -182,7 +182,7 @@ class Drawing:
         lines = PANEL_BY_NAME[name].draw(step, look.options)
         if name != "distance" or self._count is None:
             return lines
-        return [*lines, note(""), *self._count.lines()]
+        return self._count.around(lines)
 
     def _failed(self, problem: Exception) -> None:
         kind = "" if isinstance(problem, SpecwbError) else f"{type(problem).__name__}: "

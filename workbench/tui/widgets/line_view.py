@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, ClassVar
 
 from rich.segment import Segment
@@ -53,6 +55,16 @@ class LineView(ScrollView, can_focus=True):
         """How many lines there are."""
         return 0
 
+    @property
+    def sticky(self) -> range:
+        """Lines that stay at the top when those after them are scrolled."""
+        return range(0)
+
+    @property
+    def stem(self) -> int:
+        """Cells at the left that stay when the rest of a line is scrolled."""
+        return 0
+
     def content_line(self, number: int) -> Line:
         """Return one line."""
         raise NotImplementedError
@@ -70,7 +82,7 @@ class LineView(ScrollView, can_focus=True):
         number = min(max(0, number), max(0, self.num_lines - 1))
         moved = number != self.cursor
         self.cursor = number
-        self.scroll_to_region(Region(0, number, 1, 1), animate=False, x_axis=False, force=True)
+        self.show_line(number)
         self.refresh()
         if moved:
             self.cursor_moved()
@@ -80,24 +92,73 @@ class LineView(ScrollView, can_focus=True):
 
     def resize_content(self, width: int) -> None:
         """Take over a new number of lines."""
-        self.virtual_size = Size(width, self.num_lines)
+        size = Size(width, self.num_lines)
         self.cursor = min(self.cursor, max(0, self.num_lines - 1))
+        if self._bars(size) != (self.show_horizontal_scrollbar, self.show_vertical_scrollbar):
+            self.virtual_size = size
+        elif size != self.virtual_size:
+            # No scroll bar comes or goes: laying out the whole screen anew would only paint it twice.
+            self.set_reactive(LineView.virtual_size, size)
+            self.horizontal_scrollbar.window_virtual_size = size.width
+            self.vertical_scrollbar.window_virtual_size = size.height
+            self.scroll_to(
+                min(self.scroll_x, self.max_scroll_x),
+                min(self.scroll_y, self.max_scroll_y),
+                animate=False,
+                force=True,
+            )
+
+    def show_line(self, number: int) -> None:
+        """Scroll a line into sight."""
+        self.scroll_to_region(self._under_sticky(number, 0, 1), animate=False, x_axis=False, force=True)
+
+    def show_cells(self, number: int, start: int, width: int) -> None:
+        """Scroll some cells of a line into sight."""
+        self.scroll_to_region(self._under_sticky(number, start, width), animate=False, force=True)
 
     def render_line(self, y: int) -> Strip:
         """Draw one line of the window."""
-        scroll_x, scroll_y = self.scroll_offset
-        number, width = scroll_y + y, self.size.width
-        base = self.rich_style
+        width, base = self.size.width, self.rich_style
+        number = self._number_at(y)
         if number >= self.num_lines:
             return Strip.blank(width, base)
         line = self.content_line(number)
-        linked = self.is_linked(line)
-        strip = Strip([Segment(span.text, self._style(span.role, base)) for span in line])
-        if linked:
+        strip = Strip(
+            Segment("".join(span.text for span in spans), self._style(role, base))
+            for role, spans in groupby(line, key=attrgetter("role"))
+        )
+        if self.is_linked(line):
             strip = strip.apply_style(self.get_component_rich_style("line--linked", partial=True))
         if number == self.cursor:
             strip = self._with_cursor(strip, line)
-        return strip.crop_extend(scroll_x, scroll_x + width, base)
+        left = self.scroll_offset.x
+        if left and self.stem:
+            rest = strip.crop_extend(left + self.stem, left + max(width, self.stem), base)
+            return Strip.join([strip.crop_extend(0, self.stem, base), rest]).crop_extend(0, width, base)
+        return strip.crop_extend(left, left + width, base)
+
+    def _number_at(self, y: int) -> int:
+        """Return the line that stands in a row of the window."""
+        top, sticky = self.scroll_offset.y, self.sticky
+        return sticky.start + y if y < len(sticky) and top > sticky.start else top + y
+
+    def _cell_at(self, x: int) -> int:
+        """Return the cell that stands in a column of the window."""
+        return x if x < self.stem else x + self.scroll_offset.x
+
+    def _under_sticky(self, number: int, start: int, width: int) -> Region:
+        """Return what must be in sight for some cells to be seen beside what stays in sight."""
+        above = len(self.sticky) if number >= self.sticky.stop else 0
+        before = min(self.stem, start)
+        return Region(start - before, number - above, width + before, 1 + above)
+
+    def _bars(self, content: Size) -> tuple[bool, bool]:
+        """Say which scroll bars content of a size brings: horizontal, vertical."""
+        width, height = self.container_size
+        bar_width, bar_height = self.styles.scrollbar_size_vertical, self.styles.scrollbar_size_horizontal
+        upright = content.height > height
+        flat = content.width > width - upright * bar_width
+        return flat, upright or content.height > height - flat * bar_height
 
     def _with_cursor(self, strip: Strip, line: Line) -> Strip:
         start, stop = self.cursor_cells(line)
@@ -139,7 +200,7 @@ class LineView(ScrollView, can_focus=True):
         """Put the cursor where the mouse is."""
         offset = event.get_content_offset(self)
         if offset is not None:
-            self.clicked(offset.y + self.scroll_offset.y, offset.x + self.scroll_offset.x, event.chain)
+            self.clicked(self._number_at(offset.y), self._cell_at(offset.x), event.chain)
 
     def clicked(self, number: int, _cell: int, _times: int) -> None:
         """Handle a click on a line."""
