@@ -305,9 +305,7 @@ def test_following_waits_for_the_run_and_not_for_a_dead_writer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[tuple[int, bool]] = []
-    monkeypatch.setattr(
-        "workbench.tui.app.view_run", lambda view, follow: opened.append((view.num_rows, follow))
-    )
+    monkeypatch.setattr(ViewApp, "run", lambda app: opened.append((app._view.num_rows, app._follow)))
     late = threading.Timer(0.2, write_run, (tmp_path / "late",))
     late.start()
     follow(tmp_path / "late")

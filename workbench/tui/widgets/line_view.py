@@ -17,6 +17,11 @@ from textual.strip import Strip
 from workbench.view.lines import Line, Role
 from workbench.view.width import cell_width
 
+SIDEWAYS = 8
+"""Cells by which a line is scrolled sideways."""
+
+CUT_BEFORE, CUT_AFTER = "«", "»"
+
 
 class LineView(ScrollView, can_focus=True):
     """Draws line `y` of its content when it comes into sight; `content_line` is what a subclass gives.
@@ -80,11 +85,11 @@ class LineView(ScrollView, can_focus=True):
     def move_cursor(self, number: int) -> None:
         """Put the cursor on a line and bring it into sight."""
         number = min(max(0, number), max(0, self.num_lines - 1))
-        moved = number != self.cursor
-        self.cursor = number
+        before, self.cursor = self.cursor, number
         self.show_line(number)
-        self.refresh()
-        if moved:
+        self.refresh_line(number)
+        if before != number:
+            self.refresh_line(before)
             self.cursor_moved()
 
     def cursor_moved(self) -> None:
@@ -94,19 +99,12 @@ class LineView(ScrollView, can_focus=True):
         """Take over a new number of lines."""
         size = Size(width, self.num_lines)
         self.cursor = min(self.cursor, max(0, self.num_lines - 1))
-        if self._bars(size) != (self.show_horizontal_scrollbar, self.show_vertical_scrollbar):
-            self.virtual_size = size
-        elif size != self.virtual_size:
-            # No scroll bar comes or goes: laying out the whole screen anew would only paint it twice.
+        if size != self.virtual_size:
+            # Set as a reactive it would lay out the whole screen anew, though the bars stay as they are.
             self.set_reactive(LineView.virtual_size, size)
-            self.horizontal_scrollbar.window_virtual_size = size.width
             self.vertical_scrollbar.window_virtual_size = size.height
-            self.scroll_to(
-                min(self.scroll_x, self.max_scroll_x),
-                min(self.scroll_y, self.max_scroll_y),
-                animate=False,
-                force=True,
-            )
+            inside = min(self.scroll_x, self.max_scroll_x), min(self.scroll_y, self.max_scroll_y)
+            self.scroll_to(*inside, animate=False, force=True)
 
     def show_line(self, number: int) -> None:
         """Scroll a line into sight."""
@@ -134,8 +132,22 @@ class LineView(ScrollView, can_focus=True):
         left = self.scroll_offset.x
         if left and self.stem:
             rest = strip.crop_extend(left + self.stem, left + max(width, self.stem), base)
-            return Strip.join([strip.crop_extend(0, self.stem, base), rest]).crop_extend(0, width, base)
-        return strip.crop_extend(left, left + width, base)
+            shown = Strip.join([strip.crop_extend(0, self.stem, base), rest]).crop_extend(0, width, base)
+        else:
+            shown = strip.crop_extend(left, left + width, base)
+        return self._with_cuts(shown, left > 0, strip.cell_length > left + width)
+
+    def _with_cuts(self, shown: Strip, before: bool, after: bool) -> Strip:
+        """Mark a line that goes on to the left or right of the window, as `less -S` does."""
+        if not (before or after):
+            return shown
+        style, width = self._style("accent", self.rich_style), shown.cell_length
+        if after and width:
+            shown = Strip.join([shown.crop(0, width - 1), Strip([Segment(CUT_AFTER, style)])])
+        if before and width > self.stem:
+            mark = Strip([Segment(CUT_BEFORE, style)])
+            shown = Strip.join([shown.crop(0, self.stem), mark, shown.crop(self.stem + 1)])
+        return shown
 
     def _number_at(self, y: int) -> int:
         """Return the line that stands in a row of the window."""
@@ -151,14 +163,6 @@ class LineView(ScrollView, can_focus=True):
         above = len(self.sticky) if number >= self.sticky.stop else 0
         before = min(self.stem, start)
         return Region(start - before, number - above, width + before, 1 + above)
-
-    def _bars(self, content: Size) -> tuple[bool, bool]:
-        """Say which scroll bars content of a size brings: horizontal, vertical."""
-        width, height = self.container_size
-        bar_width, bar_height = self.styles.scrollbar_size_vertical, self.styles.scrollbar_size_horizontal
-        upright = content.height > height
-        flat = content.width > width - upright * bar_width
-        return flat, upright or content.height > height - flat * bar_height
 
     def _with_cursor(self, strip: Strip, line: Line) -> Strip:
         start, stop = self.cursor_cells(line)
@@ -195,6 +199,16 @@ class LineView(ScrollView, can_focus=True):
     def action_last(self) -> None:
         """Move the cursor to the last line."""
         self.move_cursor(self.num_lines - 1)
+
+    def on_mouse_scroll_right(self, event: events.MouseScrollRight) -> None:
+        """Scroll sideways, which Textual does only where there is a bar for it."""
+        event.stop()
+        self.scroll_relative(x=SIDEWAYS, animate=False, force=True)
+
+    def on_mouse_scroll_left(self, event: events.MouseScrollLeft) -> None:
+        """Scroll sideways."""
+        event.stop()
+        self.scroll_relative(x=-SIDEWAYS, animate=False, force=True)
 
     def on_click(self, event: events.Click) -> None:
         """Put the cursor where the mouse is."""

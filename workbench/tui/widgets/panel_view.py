@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 
 from workbench.tui.messages import TargetFollowed, TargetSelected
-from workbench.tui.widgets.line_view import LineView
+from workbench.tui.widgets.line_view import SIDEWAYS, LineView
 from workbench.view.lines import LazyLines, Line, Lines, line_text, targets_of
 from workbench.view.targets import Target, node_of
 from workbench.view.width import cell_width
@@ -22,6 +23,7 @@ class PanelView(LineView):
     Attributes:
         panel: The panel whose lines it shows.
         panel_wanted: The panel that it should show next.
+        drawn_of: What its lines were drawn of.
         linked: What is selected in another panel.
     """
 
@@ -34,6 +36,7 @@ class PanelView(LineView):
     def __init__(self, panel: str, **options: Any) -> None:
         super().__init__(**options)
         self.panel = self.panel_wanted = panel
+        self.drawn_of: Hashable = None
         self.linked: Target | None = None
         self._lines: Lines = ()
         self._cell = 0  # where the cursor would be if the line were long enough
@@ -72,11 +75,13 @@ class PanelView(LineView):
 
     def link(self, target: Target | None) -> None:
         """Show what is selected in another panel, scrolling to it where it is not in sight."""
+        same_node = node_of(target) == node_of(self.linked)
         self.linked = target
         number = self._line_with(target)
         if number is not None:
             self.show_line(number)
-        self.refresh()
+        if not same_node:
+            self.refresh()
 
     def select(self, target: Target | None) -> bool:
         """Put the cursor on something; return whether this panel has it."""
@@ -144,7 +149,7 @@ class PanelView(LineView):
             self.refresh()
             self.cursor_moved()
         else:
-            self.scroll_relative(x=8 * direction, animate=False)
+            self.scroll_relative(x=SIDEWAYS * direction, animate=False, force=True)
 
     def _show_cell(self) -> None:
         found = self._target_at(self.cursor)
