@@ -51,9 +51,16 @@ class RunActions(RunState):
         """Go to the first divergence."""
         number = self.findings_order.first_divergence()
         if number is None:
-            self.notify("nothing was found in this run")
+            self.notify(self.view.judged())
         else:
             self.go_to_finding(number)
+
+    def action_check(self) -> None:
+        """Look for the next step that breaks a rule; from the first step on where none is looked at yet."""
+        self.following = False
+        at_start = self.row == 0 and self.found_number is None
+        self.notify("checking from here on", timeout=2)
+        self.drawing.check(-1 if at_start else self.row)
 
     def action_panel(self, name: str) -> None:
         """Open a panel."""
@@ -137,6 +144,18 @@ class RunActions(RunState):
     def action_theme(self) -> None:
         """Light or dark."""
         self.app.theme = "textual-light" if self.app.current_theme.dark else "textual-dark"
+
+    def action_next_path(self) -> None:
+        """Show the next path first, at the same step."""
+        name = self.view.show_next_path()
+        if not name:
+            self.notify("this run has no other path")
+            return
+        self.version += 1
+        self.timeline.set_rows(self.view.num_rows, self.view.most_accepted)
+        if self.step is not None:
+            self.drawing.locate(self.step.moment)
+        self.draw()
 
     def action_help(self) -> None:
         """Show the keys of what has the focus."""

@@ -116,7 +116,7 @@ class LineView(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """Draw one line of the window."""
-        width, base = self.size.width, self.rich_style
+        width, base = self.scrollable_content_region.width, self.rich_style
         number = self._number_at(y)
         if number >= self.num_lines:
             return Strip.blank(width, base)
