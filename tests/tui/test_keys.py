@@ -77,7 +77,7 @@ SWITCHES: list[tuple[str, list[str], Check]] = [
     ("z", ["z"], lambda shown: "steps" not in shown.text),
     ("z", ["z", "z"], lambda shown: "steps" in shown.text),
     ("y", [RIGHT, "y"], lambda shown: shown.clipboard == f"0:0:5:verify:{CELL[0]}"),
-    ("K", [RIGHT, "K"], lambda shown: (shown.moment, shown.panel) == ("0:0:6", "cache")),
+    ("K", [RIGHT, "K"], lambda shown: (shown.moment, shown.panel) == ("0:0:6", "tree")),
     ("Y", [RIGHT, "Y"], lambda shown: shown.clipboard == f"visible[{CELL[0]}, {CELL[1]}]"),
     ("F", ["F"], lambda shown: "--follow" in shown.said),
     ("T", ["T"], lambda shown: not shown.asked),

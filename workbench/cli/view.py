@@ -143,11 +143,15 @@ def _open_run(wanted: Wanted) -> RunView:
 def _open_screen(wanted: Wanted, *, follow: bool) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise EnvironmentProblemError("view needs a terminal; without one use --text, --svg or --html")
-    app = _tui("app")
     if wanted.run is None:
-        app.pick_and_view()
-    else:
-        app.view_run(_open_run(wanted), wanted.moment, follow=follow)
+        _tui("app").pick_and_view()
+        return 0
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        view = pool.submit(_open_run, wanted)  # reads while the screen's library is imported
+        app = _tui("app")
+    app.view_run(view.result(), wanted.moment, follow=follow)
     return 0
 
 

@@ -27,7 +27,7 @@ def explain(step: StepView, target: Target | None) -> Line:
             return note(f"slot {slot}: enter looks for who wrote it before this step", "plain")
         case FindingTarget():
             finding = step.all_findings[target.number] if target.number < len(step.all_findings) else None
-            return note("" if finding is None else f"enter goes to its {finding.column}", "plain")
+            return note("" if finding is None else f"enter shows what it is about: {finding.column}", "plain")
     return note("")
 
 

@@ -15,8 +15,10 @@ from workbench.tui.screens.prompt import PromptScreen
 from workbench.tui.screens.run_state import STAGE_OF_PANEL, RunState
 from workbench.tui.widgets.line_view import LineView
 from workbench.tui.widgets.panel_view import PanelView
+from workbench.view.panels import panel_for
 from workbench.view.safe_text import safe_text
 from workbench.view.targets import (
+    FindingTarget,
     NodeTarget,
     Target,
     node_of,
@@ -63,9 +65,15 @@ class RunActions(RunState):
         self.drawing.check(-1 if at_start else self.row)
 
     def action_panel(self, name: str) -> None:
-        """Open a panel."""
+        """Open a panel, on the finding that was gone to where it shows that, else on what is selected."""
+        target = self._selected()
+        if self.found_number is not None:
+            finding = self.view.findings[self.found_number]
+            if panel_for(finding.column) == name:
+                target = FindingTarget(finding.moment, finding.column, self.found_number)
+        stays = self.active_slot.panel == name
         self.open_panel(name)
-        self.wanted_target = (name, self._selected())
+        self.wanted_target = None if stays else (name, target)
         self.draw()
 
     def action_go_to(self) -> None:
