@@ -52,6 +52,20 @@ def test_numbers_of_queries_and_keys_stay_beside_a_cell_far_out(wide: Path) -> N
     assert "leaked: node 55" in shown.text
 
 
+def test_w_goes_from_one_wrong_cell_to_the_next(tmp_path: Path) -> None:
+    """And back; where there is none further it says so and stays."""
+    visible = step_columns(0)["visible"].copy()
+    wrong = [(query, key) for query in (5, 7) for key in range(8) if query != key and not visible[query, key]]
+    for query, key in wrong[:1] + wrong[-1:]:
+        visible[query, key] = True
+    run = write_run(tmp_path / "run", 1, changes={0: {"visible": visible}})
+    first, last = CellTarget(*wrong[0]), CellTarget(*wrong[-1])
+    seen = [play(run, ["m", *["w"] * times]) for times in (1, 2, 3)]
+    assert [shown.target for shown in seen] == [first, last, last]
+    assert "nothing marked wrong after" in seen[2].said
+    assert play(run, ["m", "w", "w", "W"]).target == first
+
+
 def test_a_line_that_is_cut_says_so(wide: Path) -> None:
     shown = play(wide, ["m"])
     assert panel_lines(shown.text)[-1].rstrip("│ ").endswith("»")
