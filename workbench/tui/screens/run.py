@@ -37,6 +37,8 @@ SLOTS: Final = ("tree", "visible", "acceptance", "findings")
 
 WIDE, TALL = 120, 40
 FOLLOW_SECONDS: Final = 0.5
+INDEX_AFTER: Final = 0.5
+"""Seconds after which the keys of all steps are read ahead of need: the first step is drawn first."""
 
 
 class RunScreen(RunActions):
@@ -81,7 +83,7 @@ class RunScreen(RunActions):
         elif self.following:
             self.go_to(self.view.num_rows - 1, remember=False)
         self.draw()
-        self.drawing.index()
+        self.set_timer(INDEX_AFTER, self.drawing.index)
         if self.view.other_folder is not None:
             self.drawing.compare()
         if self.live:

@@ -136,7 +136,9 @@ class RunActions(RunState):
     def action_copy_value(self) -> None:
         """Copy what the cursor is on."""
         target = self.active_slot.target
-        if target is not None:
+        if target is None:
+            self.notify("there is no value under the cursor to copy")
+        else:
             self._copy(text_of(target))
 
     def action_follow_run(self) -> None:
