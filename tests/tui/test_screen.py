@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from textual.app import SystemCommand
+from textual.color import Color
 
 from tests.tui.conftest import CELL
 from tests.tui.driving import play, play_each, run_screen, screen_text, settle
@@ -22,6 +23,7 @@ from workbench.tui.keys import RUN_KEYS
 from workbench.tui.screens.run import RunScreen
 from workbench.tui.widgets.panel_view import PanelView
 from workbench.tui.widgets.timeline_view import MAX_BLOCKS, TimelineView
+from workbench.view.lines import ROLES
 from workbench.view.run_view import RunView
 from workbench.view.targets import CellTarget, NodeTarget, PositionTarget, SlotTarget
 
@@ -322,3 +324,22 @@ def test_of_two_runs_the_first_difference_is_found_by_the_screen_itself(tmp_path
     shown = play(RunView(left, right), ["exclamation_mark"])
     assert (shown.moment, shown.panel) == ("0:0:2", "acceptance")
     assert "a | b" in shown.text
+
+
+@pytest.mark.parametrize("keys", [[], ["T"]], ids=["dark", "light"])
+def test_every_role_can_be_read_and_muted_text_is_muted(clean: Path, keys: list[str]) -> None:
+    """Catches a colour of the one theme that is kept in the other, such as white on light grey."""
+
+    def contrasts(screen: RunScreen) -> dict[str, float]:
+        """How far each role is from its ground in perceived brightness; 1 is not at all."""
+        panel = screen.active_slot
+        ground = panel.background_colors[1].brightness
+        inks = {role: panel._style(role, panel.rich_style).color for role in ROLES}
+        lights = {role: Color.from_rich_color(ink).brightness for role, ink in inks.items()}
+        return {
+            role: (max(light, ground) + 0.05) / (min(light, ground) + 0.05) for role, light in lights.items()
+        }
+
+    measured = play(clean, keys, ask=contrasts).asked
+    assert min(measured.values()) > 1.5, measured
+    assert measured["dim"] < measured["plain"], measured

@@ -10,6 +10,7 @@ import pytest
 
 from tests.view.traces import finding, leaked, write_run
 from tracing.errors import TraceError, UsageError
+from tracing.manifest import read_manifest, write_manifest
 from tracing.moment import Moment
 from tracing.path_reader import PathReader
 from tracing.recorder import RunWriter
@@ -282,6 +283,16 @@ def test_runs_are_listed_from_their_manifests(tmp_path: Path) -> None:
     assert (entries["good"].num_steps, entries["good"].num_findings) == (2, 1)
     assert set(entries) == {"good", "bad"}
     assert "1 findings" in plain_text([run_line(entries["good"])])
+
+
+def test_a_run_whose_writer_was_killed_is_not_listed_as_running(tmp_path: Path) -> None:
+    cut = write_run(tmp_path / "cut", 1)
+    manifest = read_manifest(cut)
+    write_manifest(cut, manifest | {"status": "running"})
+    with RunWriter(tmp_path / "live"):
+        statuses = {entry.folder.name: entry.status for entry in list_runs([tmp_path])}
+    assert statuses["cut"] == "cut off"
+    assert statuses["live"] == "running"
 
 
 def test_the_leaked_cell_is_on_the_page(tmp_path: Path) -> None:

@@ -41,6 +41,7 @@ def write_run(
     paths: tuple[str, ...] = ("fused", "reference"),
     keep: tuple[str, ...] | None = None,
     seed: int = 0,
+    **manifest: Any,
 ) -> Path:
     """Record a small run.
 
@@ -48,8 +49,9 @@ def write_run(
         changes: By step, columns to change on the first path.
         keep: Columns to record, all when None.
         seed: Added to the step before columns are made up, for runs that differ.
+        manifest: More of the manifest.
     """
-    with RunWriter(folder, {"lockstep": "staged"}, token_bytes=token_bytes) as run:
+    with RunWriter(folder, {"lockstep": "staged", **manifest}, token_bytes=token_bytes) as run:
         for name in paths:
             lacks = ("slots", "commit_mode") if name == "reference" else ()
             trace = run.path(name, lacks=lacks)

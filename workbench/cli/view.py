@@ -32,12 +32,14 @@ class Wanted:
         other: A second run to compare it with.
         moment: Where to begin.
         edges: Lower edges of the distance buckets, None for those that the run states.
+        path: Path to show first, None for the usual one.
     """
 
     run: Path | None = None
     other: Path | None = None
     moment: Moment | None = None
     edges: tuple[int, ...] | None = None
+    path: str | None = None
 
 
 @click.command(name="view")
@@ -56,6 +58,7 @@ class Wanted:
 @click.option(
     "--differences", is_flag=True, help="Leave out what is as it should be and alike on both sides."
 )
+@click.option("--path", metavar="NAME", help="Path to show first; of two runs, the one of each to compare.")
 @edges_option
 @click.option("--width", type=click.IntRange(min=40, max=240), default=78, show_default=True)
 def command(places: tuple[str, ...], **options: Any) -> int:
@@ -64,7 +67,7 @@ def command(places: tuple[str, ...], **options: Any) -> int:
     MOMENT is prompt:turn:step:stage:node, as findings print it; later parts may be left out. Without a run,
     choose one from runs/ and traces/.
     """
-    wanted = replace(parse_places(places), edges=options["distance_edges"])
+    wanted = replace(parse_places(places), edges=options["distance_edges"], path=options["path"])
     if options["as_text"] or options["svg"] or options["html"]:
         return _print_moment(wanted, options)
     return _open_screen(wanted, follow=options["follow"])
@@ -131,17 +134,24 @@ def _open_run(wanted: Wanted) -> RunView:
     from workbench.view.run_view import RunView
 
     assert wanted.run is not None  # both callers have looked
-    return RunView(wanted.run, wanted.other, edges=wanted.edges)
+    view = RunView(wanted.run, wanted.other, edges=wanted.edges)
+    if wanted.path is not None:
+        view.show_path(wanted.path)
+    return view
 
 
 def _open_screen(wanted: Wanted, *, follow: bool) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise EnvironmentProblemError("view needs a terminal; without one use --text, --svg or --html")
-    app = _tui("app")
     if wanted.run is None:
-        app.pick_and_view()
-    else:
-        app.view_run(_open_run(wanted), wanted.moment, follow=follow)
+        _tui("app").pick_and_view()
+        return 0
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        view = pool.submit(_open_run, wanted)  # reads while the screen's library is imported
+        app = _tui("app")
+    app.view_run(view.result(), wanted.moment, follow=follow)
     return 0
 
 

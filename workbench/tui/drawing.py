@@ -20,13 +20,14 @@ from workbench.tui.messages import (
 )
 from workbench.tui.reader import Reader
 from workbench.view.lines import Lines, note
-from workbench.view.panels import PANEL_BY_NAME
+from workbench.view.panels import PANEL_BY_NAME, panel_for
 from workbench.view.run_distance import RunDistance, count_more, start_count
 from workbench.view.run_view import RunView
 from workbench.view.safe_text import safe_text
 from workbench.view.search import Place, find, parse_query
 from workbench.view.step import StepView
-from workbench.view.targets import Target
+from workbench.view.targets import FindingTarget, Target
+from workbench.view.violation import check_onwards
 
 CHUNKS_PER_NEWS = 32
 """Stretches of the run that are counted between two redraws of the distance panel."""
@@ -105,6 +106,22 @@ class Drawing:
             hit = find(self.view, query, Place(row, node), direction, lambda _row: self.far.wanted("find"))
             if self.far.wanted("find"):
                 self._post(SearchEnded(text, hit))
+
+        self.far.submit("find", job)
+
+    def check(self, row: int) -> None:
+        """Look for the next step that breaks a rule; a newer search ends it."""
+
+        def job() -> None:
+            hit = check_onwards(self.view, row, lambda _row: self.far.wanted("find"))
+            if hit is None and self.far.wanted("find"):
+                self._post(SearchEnded("a broken rule", None))
+            elif hit is not None:
+                at, number = hit
+                finding = self.view.findings[number]
+                self._post(RunGrew())
+                target = FindingTarget(finding.moment, finding.column, number)
+                self._post(RowFound(at, panel_for(finding.column), target))
 
         self.far.submit("find", job)
 

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from tracing.errors import EnvironmentProblemError
 from workbench.view.lines import Line, Role, line_text
+from workbench.view.safe_text import safe_text
 from workbench.view.width import cell_width
 
 STYLES: Final[dict[Role, str]] = {
@@ -34,7 +35,7 @@ def save_svg(lines: Sequence[Line], path: Path, title: str) -> None:
     Raises:
         EnvironmentProblemError: The file cannot be written.
     """
-    _write(path, without_fonts(_recorded(lines).export_svg(title=title)))
+    _write(path, without_fonts(_recorded(lines).export_svg(title=safe_text(title))))
 
 
 def save_html(lines: Sequence[Line], path: Path) -> None:

@@ -23,6 +23,7 @@ MOVES: Final = (
     _key("right_curly_bracket", "finding(1)", "Next finding", "finding", label="}"),
     _key("left_curly_bracket", "finding(-1)", "Previous finding", label="{"),
     _key("exclamation_mark", "first_finding", "First divergence", "first", label="!"),
+    _key("K", "check", "Check from here on: the next step that breaks a rule, judged now"),
     _key("right_square_bracket", "move('step', 1)", "Next step", "step", label="]"),
     _key("left_square_bracket", "move('step', -1)", "Previous step", label="["),
     _key("right_parenthesis", "move('turn', 1)", "Next turn", label=")"),
@@ -49,6 +50,7 @@ PANEL_KEYS: Final = tuple(
 
 SWITCHES: Final = (
     _key("x", "swap", "Swap the sides"),
+    _key("p", "next_path", "Next path first; of two runs, the next path of both"),
     _key("v", "one_side", "One side or both"),
     _key("d", "differences", "Differences only", "differences"),
     _key("z", "zoom", "Make the panel large, or small again"),

@@ -123,7 +123,7 @@ def cache_lines(step: StepView, options: ViewOptions) -> Lines:
     if options.differences_only:
         rows = tuple(row for row in rows if row.wrong or row.differs or row.found)
     if rows:
-        lines.append(note("   place  before the commit   after it (path_indices)"))
+        lines.append(note("   place  before the commit   after, by path_indices"))
     if not options.differences_only and panel.committed_len:
         lines.append(
             (Span(f"  0..{panel.committed_len - 1}", "dim"), Span(f"  prefix, {_kept(side)}", "dim"))

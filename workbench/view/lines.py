@@ -15,6 +15,9 @@ Role = Literal["plain", "title", "dim", "good", "bad", "warn", "accent"]
 ROLES: Final[tuple[Role, ...]] = ("plain", "title", "dim", "good", "bad", "warn", "accent")
 
 
+MARKS: Final = frozenset({"!", "≠"})
+"""First signs of lines on which something is wrong, or unlike on the two sides."""
+
 MAX_KEPT: Final = 1024
 """Lines that a lazy panel keeps."""
 
@@ -114,3 +117,17 @@ def targets_of(content: Line) -> Iterator[tuple[int, int, Target]]:
         if span.target is not None:
             yield start, end, span.target
         start = end
+
+
+def wrong_starts(content: Line) -> list[int]:
+    """Return the cells where something wrong or different starts that stands for something.
+
+    A line that carries the mark of something wrong, and no wrong piece, counts by its first target.
+    """
+    starts, start = [], 0
+    for span in content:
+        if span.target is not None and span.role in {"bad", "warn"}:
+            starts.append(start)
+        start += cell_width(span.text)
+    marked = bool(content) and content[0].text.strip() in MARKS
+    return starts or [first for first, _, _ in targets_of(content)][: int(marked)]

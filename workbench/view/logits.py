@@ -13,7 +13,7 @@ from workbench.view.tokens import Tokens
 from workbench.view.width import fitted
 
 Entry = tuple[int, float]
-CELL = 22
+CELL = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,5 +144,5 @@ def _cell(entries: tuple[Entry, ...], rank: int, choice: int | None, tokens: Tok
         return Span(" " * CELL)
     token_id, logit = entries[rank]
     chosen = ">" if token_id == choice else " "
-    text = fitted(f"{chosen}{fitted(tokens.text(token_id, 11), 11)} {logit:8.3f}", CELL)
+    text = fitted(f"{chosen}{fitted(tokens.text(token_id, 9), 9)} {logit:8.3f}", CELL)
     return Span(text, "good" if token_id == choice else "plain" if math.isfinite(logit) else "bad")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tracing.errors import TraceError
+from tracing.files import is_being_written
 from tracing.manifest import MANIFEST_NAME, read_manifest
 from workbench.view.lines import Line, Role, Span
 from workbench.view.safe_text import safe_text
@@ -24,7 +25,8 @@ class RunEntry:
 
     Attributes:
         folder: Where it is.
-        status: `complete`, `running`, ...; `damaged` where the manifest cannot be read.
+        status: `complete`, `running`, ...; `cut off` where a writer is gone without closing it, `damaged`
+            where the manifest cannot be read.
         num_steps: Steps of its first path, None while it is being written.
         num_findings: Findings, None where not known yet.
         modified: When its manifest was last written.
@@ -70,6 +72,8 @@ def _entry(folder: Path) -> RunEntry:
     paths = manifest.get("paths")
     first: Any = next(iter(paths.values()), None) if isinstance(paths, dict) else None
     status = safe_text(str(manifest.get("status", "")))
+    if status == "running" and is_being_written(folder) is False:
+        status = "cut off"
     return RunEntry(
         folder, status, _count(first, "rows"), _count(manifest.get("findings"), "num_findings"), modified
     )

@@ -10,8 +10,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import pyarrow as pa
+
 from tracing.distances import stated_edges
-from tracing.errors import TraceError
+from tracing.errors import TraceError, UsageError
 from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.path_reader import InProgressStep
@@ -50,11 +52,12 @@ class RunView:
         self._edges = edges
         self._run = open_run(folder)
         self._other = None if other is None else open_run(other)
-        self._sources: list[Source] = []
-        self._sources = find_sources(self._run, self._other, self._sources)
+        self._known: list[Source] = []
+        self._show_path("")
         self.findings: list[Finding] = []
         self._owners: list[str] = []
         self._differences: tuple[Finding, ...] = ()
+        self._checked: list[Finding] = []
         self._count_findings()
 
     @property
@@ -96,6 +99,14 @@ class RunView:
                     said.append(f"{run.folder.name} holds no path")
             return [safe_text(each) for each in said]
 
+    def judged(self) -> str:
+        """Say what it means that a run holds no findings."""
+        if self.is_live:
+            return "nothing found so far"
+        if self._run.manifest.get("verdict") is None:
+            return "no findings are recorded, and nothing says that the run was judged: K checks it"
+        return "nothing was found in this run"
+
     def refresh(self) -> bool:
         """Read what was written since; return whether anything is new."""
         with self.lock:
@@ -103,9 +114,41 @@ class RunView:
             self._run.refresh()
             if self._other is not None:
                 self._other.refresh()
-            self._sources = find_sources(self._run, self._other, self._sources)
+            self._show_path(self._preferred)
             self._count_findings()
             return before != (self.num_rows, len(self.findings), len(self._sources), self._run.status)
+
+    @property
+    def path_names(self) -> tuple[str, ...]:
+        """Names of the recorded paths, of both runs where there are two."""
+        runs = [each for each in (self._run, self._other) if each is not None]
+        return tuple(dict.fromkeys(name for run in runs for name in run.path_names))
+
+    def show_path(self, name: str) -> None:
+        """Show a path first, of both runs where there are two.
+
+        Raises:
+            UsageError: No such path is recorded.
+        """
+        if name not in self.path_names:
+            raise UsageError(f"no path {name!r} in {self.folder.name}; it has {', '.join(self.path_names)}")
+        with self.lock:
+            self._show_path(name)
+            self._count_findings()
+
+    def show_next_path(self) -> str:
+        """Show the next path first, and return its name; empty where there is none."""
+        names = self.path_names
+        if not self._sources or len(names) < 2:
+            return ""
+        name = names[(names.index(self._sources[0].path.name) + 1) % len(names)]
+        self.show_path(name)
+        return name
+
+    def _show_path(self, name: str) -> None:
+        self._preferred = name
+        self._sources = find_sources(self._run, self._other, self._known, name)
+        self._known = list({id(each): each for each in (*self._known, *self._sources)}.values())
 
     def compare(self) -> bool:
         """Look where two runs first differ, turn by turn, and add that to the findings.
@@ -127,6 +170,18 @@ class RunView:
             )
             self._count_findings()
         return bool(found)
+
+    @property
+    def left(self) -> tuple[Run, str]:
+        """The run of the first side, and the name of its path."""
+        return self._run, self._sources[0].path.name if self._sources else ""
+
+    def add_findings(self, found: Sequence[Finding]) -> list[int]:
+        """Add what was found just now to the findings, once each, and return their numbers."""
+        with self.lock:
+            self._checked += [each for each in found if each not in self.findings]
+            self._count_findings()
+            return [self.findings.index(each) for each in found]
 
     def timeline(self, start: int, stop: int) -> list[TimelineRow]:
         """Return rows `start:stop` of the time line."""
@@ -204,6 +259,11 @@ class RunView:
         with self.lock:
             return self._sources[0].path.columns(names, start, stop)
 
+    def whole_batches(self, start: int, stop: int) -> list[pa.RecordBatch]:
+        """Return rows `start:stop` of all columns of the first side."""
+        with self.lock:
+            return list(self._sources[0].path.batches(start=start, stop=stop))
+
     @property
     def edges(self) -> tuple[int, ...]:
         """Lower edges of the distance buckets."""
@@ -229,10 +289,11 @@ class RunView:
 
     def _count_findings(self) -> None:
         others = self._other.findings if self._other is not None else []
-        self.findings = [*self._run.findings, *others, *self._differences]
+        self.findings = [*self._run.findings, *others, *self._differences, *self._checked]
         if self._other is not None:
-            labels = (*self.labels, "", "")
-            self._owners = [labels[0]] * len(self._run.findings) + [labels[1]] * len(others)
+            left, right, *_ = (*self.labels, "", "")
+            self._owners = [left] * len(self._run.findings) + [right] * len(others)
+            self._owners += [""] * len(self._differences) + [left] * len(self._checked)
         self._counts = FindingCounts.of(self.findings)
         self._numbers_by_key: dict[Key, list[int]] = {}
         for number, finding in enumerate(self.findings):

@@ -88,27 +88,35 @@ def running_key(step: InProgressStep) -> Key:
     return step.moment.prompt_id, step.moment.turn, step.moment.step
 
 
-def find_sources(run: Run, other: Run | None, known: Iterable[Source]) -> list[Source]:
-    """Choose the sides: two runs' first paths, or one run's own, the fused one first.
+def find_sources(run: Run, other: Run | None, known: Iterable[Source], preferred: str = "") -> list[Source]:
+    """Choose the sides: one path of each of two runs, or one run's own paths, the fused one first.
 
     Args:
         run: The run.
         other: The run to compare it with.
         known: Sources of an earlier look, to keep what they have read.
+        preferred: The path to show first, of both runs, where they have it.
     """
     if other is not None:
-        pairs = [(each.folder.name, each.path(name)) for each in (run, other) for name in _ordered(each)[:1]]
+        pairs = [
+            (_label(each, name, preferred), each.path(name))
+            for each in (run, other)
+            for name in _ordered(each, preferred)[:1]
+        ]
     else:
-        pairs = [(name, run.path(name)) for name in _ordered(run)]
+        pairs = [(name, run.path(name)) for name in _ordered(run, preferred)]
     if len(pairs) > 1 and pairs[0][0] == pairs[1][0]:
         pairs = [(f"{label} {letter}", path) for letter, (label, path) in zip("AB", pairs, strict=False)]
-    by_path = {id(source.path): source for source in known}
-    return [by_path.get(id(path)) or Source(label, path) for label, path in pairs]
+    by_path = {(source.label, id(source.path)): source for source in known}
+    return [by_path.get((safe_text(label), id(path))) or Source(label, path) for label, path in pairs]
 
 
-def _ordered(run: Run) -> list[str]:
+def _label(run: Run, name: str, preferred: str) -> str:
+    """Return a run's name, and which path of it is shown where that is not the usual one."""
+    return f"{run.folder.name} {name}" if preferred else run.folder.name
+
+
+def _ordered(run: Run, preferred: str) -> list[str]:
     names = run.path_names
-    return [
-        *(name for name in PREFERRED if name in names),
-        *(name for name in names if name not in PREFERRED),
-    ]
+    wanted = dict.fromkeys((preferred, *PREFERRED, *names))
+    return [name for name in wanted if name in names]

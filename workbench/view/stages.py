@@ -10,7 +10,7 @@ from workbench.view.lines import Line, Lines, Role, Span, note
 from workbench.view.safe_text import safe_text
 from workbench.view.step import Side, StepView, ViewOptions
 
-BAR: Final = 24
+BAR: Final = 18
 _TROUBLE: Final = ("launch_refused", "incomplete")
 _FACTS: Final = ("proposer", "kernel", "commit_mode", "commit_fallback", "step_verdict")
 _SAID: Final = frozenset((*_TROUBLE, *_FACTS))

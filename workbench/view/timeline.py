@@ -38,6 +38,8 @@ _LETTERS: Final = {
     "nondeterministic": "N",
     "inconclusive": "?",
 }
+_UNFINISHED: Final = {"part": "…", "refused": "x"}
+"""Instead of a verdict, for a step that never got one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ def timeline_line(row: TimelineRow, most_accepted: int, width: int = 40) -> Line
         if row.num_consequences
         else ""
     )
-    letter = _LETTERS.get(row.verdict, " ")
+    letter = _LETTERS.get(row.verdict) or _UNFINISHED.get(row.mark, " ")
     time = "" if row.nanoseconds is None else duration(row.nanoseconds)
     return (
         Span(f"{place:<10}", "plain"),

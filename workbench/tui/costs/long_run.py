@@ -1,4 +1,4 @@
-"""Runs of any length, made up and lawful, to measure the screen on."""
+"""Runs of any length to measure the screen on: lawful trees, positions and grids; the rest is noise."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NUM_FINDINGS: Final = 50
 
 
 def step_columns(step: int, num_nodes: int = 12, *, num_top: int = 4, num_heads: int = 4) -> dict[str, Any]:
-    """All columns of one lawful step; the last two rows are pads where there are more than four."""
+    """All columns of a step with a lawful tree; the last two rows are pads where there are more than four."""
     random = np.random.default_rng(step)
     num_valid = num_nodes - 2 if num_nodes > 4 else num_nodes
     parents = np.array(

@@ -25,6 +25,7 @@ LEGENDS = {
     "timeline": [
         ("▮", "accepted"),
         ("S n N ~ ?", "structural, numeric, nondeterministic, near tie, inconclusive"),
+        ("… x", "not finished when the trace ends, launch refused"),
         ("!2", "two findings"),
         ("c2", "two consequences of earlier ones"),
     ],

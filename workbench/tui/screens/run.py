@@ -8,7 +8,7 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container, Horizontal
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from tracing.moment import Moment
 from workbench.tui.drawing import Drawing
@@ -26,15 +26,19 @@ from workbench.tui.messages import (
     TimelineRead,
 )
 from workbench.tui.screens.run_actions import RunActions
+from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.panel_view import PanelView
 from workbench.tui.widgets.timeline_view import BLOCK, TimelineView
 from workbench.view.run_view import RunView
+from workbench.view.targets import FindingTarget
 
 SLOTS: Final = ("tree", "visible", "acceptance", "findings")
 """What the four places show at first; a small screen has the first one or two."""
 
 WIDE, TALL = 120, 40
 FOLLOW_SECONDS: Final = 0.5
+INDEX_AFTER: Final = 0.5
+"""Seconds after which the keys of all steps are read ahead of need: the first step is drawn first."""
 
 
 class RunScreen(RunActions):
@@ -58,13 +62,14 @@ class RunScreen(RunActions):
         """Lay out status, time line, panels and footer."""
         yield Static(id="status", markup=False)
         yield Static(id="problem", markup=False)
-        yield Static(id="finding", markup=False)
         with Horizontal(id="body"):
             yield TimelineView(id="timeline")
             with Container(id="panels"):
                 for number, panel in enumerate(SLOTS):
                     yield PanelView(panel, id=f"slot{number}")
-        yield Footer(compact=True)
+        yield Static(id="finding", markup=False)
+        yield Static(id="detail", markup=False)
+        yield KeyBar(RUN_KEYS)
 
     def on_mount(self) -> None:
         """Begin to read."""
@@ -78,7 +83,7 @@ class RunScreen(RunActions):
         elif self.following:
             self.go_to(self.view.num_rows - 1, remember=False)
         self.draw()
-        self.drawing.index()
+        self.set_timer(INDEX_AFTER, self.drawing.index)
         if self.view.other_folder is not None:
             self.drawing.compare()
         if self.live:
@@ -116,6 +121,8 @@ class RunScreen(RunActions):
     @on(RowFound)
     def _go_to_row(self, message: RowFound) -> None:
         self.go_to(message.row, message.panel, message.target)
+        if isinstance(message.target, FindingTarget):
+            self.found_number = message.target.number
 
     @on(StepDrawn)
     def _take_step(self, message: StepDrawn) -> None:
@@ -134,6 +141,7 @@ class RunScreen(RunActions):
         for slot in self.shown_slots:
             if slot.panel != message.panel:
                 slot.link(message.target)
+        self.say_cursor()
 
     @on(TargetFollowed)
     def _follow_target(self, message: TargetFollowed) -> None:

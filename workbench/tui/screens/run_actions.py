@@ -15,8 +15,10 @@ from workbench.tui.screens.prompt import PromptScreen
 from workbench.tui.screens.run_state import STAGE_OF_PANEL, RunState
 from workbench.tui.widgets.line_view import LineView
 from workbench.tui.widgets.panel_view import PanelView
+from workbench.view.panels import panel_for
 from workbench.view.safe_text import safe_text
 from workbench.view.targets import (
+    FindingTarget,
     NodeTarget,
     Target,
     node_of,
@@ -51,14 +53,27 @@ class RunActions(RunState):
         """Go to the first divergence."""
         number = self.findings_order.first_divergence()
         if number is None:
-            self.notify("nothing was found in this run")
+            self.notify(self.view.judged())
         else:
             self.go_to_finding(number)
 
+    def action_check(self) -> None:
+        """Look for the next step that breaks a rule; from the first step on where none is looked at yet."""
+        self.following = False
+        at_start = self.row == 0 and self.found_number is None
+        self.notify("checking from here on", timeout=2)
+        self.drawing.check(-1 if at_start else self.row)
+
     def action_panel(self, name: str) -> None:
-        """Open a panel."""
+        """Open a panel, on the finding that was gone to where it shows that, else on what is selected."""
+        target = self._selected()
+        if self.found_number is not None:
+            finding = self.view.findings[self.found_number]
+            if panel_for(finding.column) == name:
+                target = FindingTarget(finding.moment, finding.column, self.found_number)
+        stays = self.active_slot.panel == name
         self.open_panel(name)
-        self.wanted_target = (name, self._selected())
+        self.wanted_target = None if stays else (name, target)
         self.draw()
 
     def action_go_to(self) -> None:
@@ -121,7 +136,9 @@ class RunActions(RunState):
     def action_copy_value(self) -> None:
         """Copy what the cursor is on."""
         target = self.active_slot.target
-        if target is not None:
+        if target is None:
+            self.notify("there is no value under the cursor to copy")
+        else:
             self._copy(text_of(target))
 
     def action_follow_run(self) -> None:
@@ -137,6 +154,18 @@ class RunActions(RunState):
     def action_theme(self) -> None:
         """Light or dark."""
         self.app.theme = "textual-light" if self.app.current_theme.dark else "textual-dark"
+
+    def action_next_path(self) -> None:
+        """Show the next path first, at the same step."""
+        name = self.view.show_next_path()
+        if not name:
+            self.notify("this run has no other path")
+            return
+        self.version += 1
+        self.timeline.set_rows(self.view.num_rows, self.view.most_accepted)
+        if self.step is not None:
+            self.drawing.locate(self.step.moment)
+        self.draw()
 
     def action_help(self) -> None:
         """Show the keys of what has the focus."""

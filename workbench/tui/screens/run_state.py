@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
 from tracing.moment import Moment
+from workbench.tui.content import styled_text
 from workbench.tui.drawing import Drawing
-from workbench.tui.finding_order import FindingOrder
+from workbench.tui.finding_order import FindingOrder, finding_line
 from workbench.tui.history import History, Place
 from workbench.tui.look import Look, Sight
 from workbench.tui.widgets.panel_view import PanelView
 from workbench.tui.widgets.timeline_view import TimelineView
+from workbench.view.explain import both_values, explain
+from workbench.view.lines import Line
 from workbench.view.panels import panel_for, target_of
 from workbench.view.run_view import RunView
 from workbench.view.safe_text import safe_text
@@ -227,22 +231,29 @@ class RunState(Screen[None]):
         ]
         parts += ["differences only"] if self.look.options.differences_only else []
         parts += ["following" if self.following else "paused"] if self.live else []
-        self._say("#status", "  ".join(parts))
-        self._say_finding()
+        self._say("#status", Content("  ".join(parts)))
+        self.say_cursor()
 
-    def _say(self, line: str, text: str) -> None:
+    def say_cursor(self) -> None:
+        """Write the finding that was gone to, and under it what the cursor is on."""
+        self._say(
+            "#finding",
+            styled_text(finding_line(self.view, self.step, self.found_number, self.findings_order)),
+        )
+        target = self.active_slot.target
+        if self.step is None:
+            detail: Line = ()
+        elif target is None and self.found_number is not None:
+            detail = both_values(self.view.findings[self.found_number])
+        else:
+            detail = explain(self.look.applied(self.step), target)
+        self._say("#detail", styled_text(detail))
+
+    def _say(self, line: str, text: Content) -> None:
         """Write a line, if it is not written there already."""
         widget = self.query_one(line, Static)
         if widget.content != text:
-            widget.update(text, layout=line != "#status")
-
-    def _say_finding(self) -> None:
-        """Write the finding that was gone to under the status."""
-        number = self.found_number
-        self.query_one("#finding", Static).set_class(number is not None, "said")
-        if number is not None:
-            finding = self.view.findings[number]
-            self._say("#finding", safe_text(f"! {number + 1}: {finding.rule} {finding.message}"))
+            widget.update(text, layout=False)
 
     def _go_to_writer(self, position: int) -> None:
         """Go to the node that verify wrote to a position."""

@@ -54,6 +54,7 @@ class LineView(ScrollView, can_focus=True):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         self.cursor = 0
+        self._dim = (Style.null(), Style.null())
 
     @property
     def num_lines(self) -> int:
@@ -112,11 +113,13 @@ class LineView(ScrollView, can_focus=True):
 
     def show_cells(self, number: int, start: int, width: int) -> None:
         """Scroll some cells of a line into sight."""
-        self.scroll_to_region(self._under_sticky(number, start, width), animate=False, force=True)
+        left = max(0, start - 1)  # the marks of a cut line must not lie on what is to be seen
+        cells = self._under_sticky(number, left, start - left + width + 1)
+        self.scroll_to_region(cells, animate=False, force=True)
 
     def render_line(self, y: int) -> Strip:
         """Draw one line of the window."""
-        width, base = self.size.width, self.rich_style
+        width, base = self.scrollable_content_region.width, self.rich_style
         number = self._number_at(y)
         if number >= self.num_lines:
             return Strip.blank(width, base)
@@ -176,9 +179,16 @@ class LineView(ScrollView, can_focus=True):
         return Strip.join([before, here.apply_style(style), after])
 
     def _style(self, role: Role, base: Style) -> Style:
-        return (
-            base if role == "plain" else base + self.get_component_rich_style(f"line--{role}", partial=True)
-        )
+        if role == "plain":
+            return base
+        if role != "dim":
+            return base + self.get_component_rich_style(f"line--{role}", partial=True)
+        known, style = self._dim
+        if known != base:  # a rich style has no transparency, so that the muted colour is mixed here
+            colour = self.background_colors[1] + self.get_component_styles("line--dim").color
+            style = base + Style(color=colour.rich_color)
+            self._dim = (base, style)
+        return style
 
     def action_down(self) -> None:
         """Move the cursor down a line."""

@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 
 from workbench.tui.messages import TargetFollowed, TargetSelected
 from workbench.tui.widgets.line_view import SIDEWAYS, LineView
-from workbench.view.lines import LazyLines, Line, Lines, line_text, targets_of
+from workbench.view.lines import LazyLines, Line, Lines, line_text, targets_of, wrong_starts
 from workbench.view.targets import Target, node_of
 from workbench.view.width import cell_width
 
@@ -30,6 +30,8 @@ class PanelView(LineView):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l,right", "next_target", "Right", show=False, id="panel.right"),
         Binding("h,left", "previous_target", "Left", show=False, id="panel.left"),
+        Binding("w", "wrong(1)", "Next thing marked wrong in this panel", show=False, id="panel.next_wrong"),
+        Binding("W", "wrong(-1)", "The one before it", show=False, id="panel.previous_wrong"),
         Binding("enter", "follow", "Follow", id="panel.follow"),
     ]
 
@@ -133,6 +135,23 @@ class PanelView(LineView):
     def action_previous_target(self) -> None:
         """Move to the thing before it in the line, or scroll left."""
         self._step_target(-1)
+
+    def action_wrong(self, direction: int) -> None:
+        """Move to the next or previous thing that is marked wrong or different."""
+        here = self._target_at(self.cursor)
+        cell = here[0] if here is not None else -1
+        ahead = range(self.cursor, self.num_lines) if direction > 0 else range(self.cursor, -1, -1)
+        for number in ahead:
+            starts = wrong_starts(self._lines[number])
+            if number == self.cursor:
+                starts = [each for each in starts if (each - cell) * direction > 0]
+            if starts:
+                self._cell = starts[0] if direction > 0 else starts[-1]
+                self.move_cursor(number)
+                self._show_cell()
+                self.cursor_moved()
+                return
+        self.notify(f"nothing marked wrong {'after' if direction > 0 else 'before'} this in {self.panel}")
 
     def action_follow(self) -> None:
         """Go where the thing under the cursor leads."""

@@ -1,0 +1,60 @@
+"""The next step that breaks a rule, judged now: for runs that were recorded and never judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from invariants.batched import BatchChecker
+from invariants.outcome import Violated
+from invariants.selection import Selection
+from tracing.finding import Finding
+from tracing.moment import STAGES
+from workbench.judge.recorded.blocks import Block
+from workbench.judge.recorded.check import is_fed, rules_over_state
+from workbench.judge.recorded.context import read_context
+from workbench.judge.recorded.flat import flat_columns
+from workbench.view.run_view import RunView
+
+CHUNK = 256
+
+
+def next_violation(view: RunView, row: int, go_on: Callable[[int], bool]) -> tuple[int, list[Finding]] | None:
+    """Return the first row after `row` whose first side breaks a rule, with all that is wrong there.
+
+    Args:
+        view: The run.
+        row: Where to start; -1 for the beginning. The row itself does not count, the rules over neighbouring
+            steps see it.
+        go_on: Asked with the row before each stretch; False gives up.
+
+    Raises:
+        TraceError: The limits that the run's manifest states are impossible, or a batch cannot be read.
+    """
+    run, path = view.left
+    left_out = tuple(rule.id for rule in rules_over_state()) if is_fed(run, path) else ()
+    checker = BatchChecker(read_context(run.manifest), Selection(ignore=left_out))
+    for start in range(max(0, row), view.num_finished, CHUNK):
+        if not go_on(start):
+            return None
+        block = Block(view.whole_batches(start, min(start + CHUNK, view.num_finished)))
+        for number, outcomes in checker.batch(path, flat_columns(block.table), block.row):
+            found = [finding for each in outcomes if isinstance(each, Violated) for finding in each.findings]
+            if start + number > row and any(finding.severity == "error" for finding in found):
+                return start + number, found
+    return None
+
+
+def check_onwards(view: RunView, row: int, go_on: Callable[[int], bool]) -> tuple[int, int] | None:
+    """Look for the next broken rule and add what is found there to the view's findings.
+
+    Returns:
+        Row and number of the finding to go to, of the earliest stage; None where every step from there on
+        holds.
+    """
+    broken = next_violation(view, row, go_on)
+    if broken is None:
+        return None
+    at, found = broken
+    errors = [finding for finding in found if finding.severity == "error"]
+    first = min(errors, key=lambda finding: STAGES.index(finding.stage) if finding.stage in STAGES else -1)
+    return at, view.add_findings(found)[found.index(first)]
