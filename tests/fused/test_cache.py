@@ -50,7 +50,7 @@ def manager(replication: str, kind: str = "contiguous", committed_len: int = 5) 
 def content(cache: Any) -> torch.Tensor:
     """Return all rows in use, `[layers, 2, H_kv, R, D]`."""
     if isinstance(cache, RowCache):
-        return torch.stack(cache.gather(np.arange(min(cache.lengths)))).transpose(2, 3).contiguous()
+        return cache.gather(np.arange(min(cache.lengths))).transpose(2, 3).contiguous()
     return torch.stack([torch.cat([layer.keys, layer.values]) for layer in cache.layers]).clone()
 
 

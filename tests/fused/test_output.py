@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
 from tests.fused.support import decode, fused_path, greedy, small_pair, with_soft_drafter
+from tracing.errors import UsageError
 from tracing.models import RopeConfig
 from tracing.settings import DecodeSettings
+from workbench.fused.greedy import decode_greedy
+from workbench.fused.path import make_engine
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
 
@@ -140,3 +145,21 @@ def test_the_given_weights_are_shared_and_never_written() -> None:
     path = fused_path(pair)
     decode(path, PROMPT, 12)
     assert all(torch.equal(tensor, before[name]) for name, tensor in pair.teacher_weights.items())
+
+
+@pytest.mark.parametrize("kv_layout", ["contiguous", "paged"])
+@pytest.mark.parametrize("model_type", ["PanguEmbedded", "mistral"])
+def test_teacher_only_decoding_is_the_plain_greedy_text(kv_layout: str, model_type: str) -> None:
+    """The baseline of every speed-up: a baseline of other text, or past its window, would be no baseline."""
+    window = {"sliding_window": 12} if model_type == "mistral" else {}
+    pair = small_pair(5, model_type, **window)
+    settings = DecodeSettings(tree_nodes=16, depth=3, top_k=4, kv_layout=kv_layout)
+    engine = make_engine(pair, settings, environment={})
+    told: list[int] = []
+    text = decode_greedy(engine, PROMPT, 24, told.append)
+    assert text == told == greedy(pair, PROMPT, 24)
+    eos = max(text, key=text.index)  # the one that comes up last
+    ended = dataclasses.replace(engine, eos_token_ids=frozenset({eos}))
+    assert decode_greedy(ended, PROMPT, 24) == text[: text.index(eos) + 1]
+    with pytest.raises(UsageError, match="at least 1"):
+        decode_greedy(engine, PROMPT, 0)

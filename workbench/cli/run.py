@@ -18,6 +18,7 @@ EXIT_INTERRUPTED = 130
 EXTRA_OF = {
     **dict.fromkeys(("torch", "transformers", "tokenizers", "safetensors", "xxhash", "jinja2"), "decode"),
     "textual": "tui",
+    "plotly": "bench",
     "hypothesis": "testing",
     "pytest": "testing",
     "torch_npu": "npu",

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from workbench.fused.cache.pages import Pages
 from workbench.fused.masks import blocked_from_visible, causal_template, causal_visible
@@ -34,12 +35,29 @@ class AttentionCall:
     given: Tensor | None = field(default=None, repr=False)
     num_keys: int = 0
     kernel: str = ""
+    _additive: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
+    _causal_blocked: Tensor | None = field(default=None, repr=False)
 
     def note(self, given: Tensor | None, num_keys: int, name: str, **options: Any) -> None:
         """Keep what the first layer of this forward was given, and its call as one line."""
         if not self.kernel:
             self.given, self.num_keys = given, num_keys
             self.kernel = calls.kernel_text(name, options)
+
+    def additive(self, blocked: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return `blocked` as numbers to add to scores, made at the first layer and kept for the others."""
+        if self._additive is None or self._additive[0] is not blocked:
+            zeros = torch.zeros(blocked.shape, dtype=dtype, device=blocked.device)
+            self._additive = blocked, zeros.masked_fill_(blocked, -torch.inf)
+        return self._additive[1]
+
+    def causal_blocked(self, num_queries: int, num_keys: int, device: torch.device) -> Tensor:
+        """Return the mask of the last rows of an ordinary sequence, kept likewise."""
+        kept = self._causal_blocked
+        if kept is None or kept.shape[2:] != (num_queries, num_keys):
+            visible = causal_visible(num_queries, num_keys, 0, device)
+            kept = self._causal_blocked = blocked_from_visible(visible)
+        return kept
 
 
 def attend(
@@ -153,19 +171,38 @@ def _launch(query: Tensor, key: Tensor, value: Tensor, scale: float, **options: 
 def _attend_eager(
     query: Tensor, key: Tensor, value: Tensor, blocked: Tensor | None, *, call: AttentionCall, scale: float
 ) -> Tensor:
-    """Plain torch, softmax in float32; a row with nothing visible is 0, as the operator repairs it."""
+    """Plain torch; a row with nothing visible is 0, as the operator repairs it."""
     num_queries, num_keys = query.shape[2], key.shape[2]
-    if call.causal:
-        blocked = blocked_from_visible(causal_visible(num_queries, num_keys, 0, query.device))
+    whole = call.causal and num_queries == num_keys
+    if call.causal and not whole and blocked is None:
+        blocked = call.causal_blocked(num_queries, num_keys, query.device)
     call.note(blocked, num_keys, "eager_attention", atten_mask=blocked)
-    if blocked is not None:
-        blocked = blocked[..., :num_keys]  # a paged mask goes on to the end of the table
+    if query.device.type != "cpu":
+        # A device's own kernel stands behind torch's attention: nothing would be eager.
+        if whole:
+            blocked = call.causal_blocked(num_queries, num_keys, query.device)
+        output = _step_by_step(query, key, value, blocked, scale)
+    else:
+        output = functional.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=None if blocked is None else call.additive(blocked, query.dtype)[..., :num_keys],
+            is_causal=whole,
+            scale=scale,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+    return output.transpose(1, 2).contiguous()
+
+
+def _step_by_step(query: Tensor, key: Tensor, value: Tensor, blocked: Tensor | None, scale: float) -> Tensor:
+    """Return `[1, H, Q, D]`, softmax in float32."""
     group = query.shape[1] // key.shape[1]
     scores = (query @ key.repeat_interleave(group, dim=1).transpose(2, 3)).float() * scale
     if blocked is not None:
+        blocked = blocked[..., : key.shape[2]]  # a paged mask goes on to the end of the table
         scores = scores.masked_fill(blocked, torch.finfo(torch.float32).min)
     weights = scores.softmax(dim=-1)
     if blocked is not None:
         weights = weights.masked_fill(blocked, 0.0)
-    output = weights.to(query.dtype) @ value.repeat_interleave(group, dim=1)
-    return output.transpose(1, 2).contiguous()
+    return weights.to(query.dtype) @ value.repeat_interleave(group, dim=1)

@@ -104,15 +104,16 @@ def _grow(engine: Engine, state: FusedState, root_row: DraftRows) -> tuple[Draft
         log_probs, token_ids = _candidates(engine, rows.logits, top_k)
         scores = log_probs + beams.scores[:, None]
         levels.append(_level(beams.flat_ids.cpu().numpy(), token_ids, scores))
-        best_scores, best = stable_top_k(scores.view(1, -1), top_k)
-        parent_beam = best[0] // top_k
-        beams = Beams(
-            token_ids=token_ids.view(-1)[best[0]],
-            scores=best_scores[0],
-            flat_ids=top_k + expansion * top_k * top_k + best[0],
-            hidden=rows.hidden[parent_beam],
-            tree_visible=visible[parent_beam],
-        )
+        if expansion + 1 < engine.settings.depth:
+            best_scores, best = stable_top_k(scores.view(1, -1), top_k)
+            parent_beam = best[0] // top_k
+            beams = Beams(
+                token_ids=token_ids.view(-1)[best[0]],
+                scores=best_scores[0],
+                flat_ids=top_k + expansion * top_k * top_k + best[0],
+                hidden=rows.hidden[parent_beam],
+                tree_visible=visible[parent_beam],
+            )
     return tuple(levels)
 
 
@@ -122,10 +123,10 @@ def _expand(engine: Engine, state: FusedState, beams: Beams, expansion: int) -> 
     own = torch.eye(num_beams, dtype=torch.bool, device=engine.device)
     tree_visible = torch.cat([beams.tree_visible, own], dim=1)
     positions = torch.full((num_beams,), committed_len + expansion, device=engine.device)
-    depth_of_row = torch.arange(expansion + 1, device=engine.device).repeat_interleave(num_beams)
-    key_positions = torch.cat(
-        [torch.arange(committed_len, device=engine.device), committed_len + depth_of_row]
-    )
+    key_positions = torch.arange(committed_len + tree_visible.shape[1], device=engine.device)
+    key_positions[committed_len:] = committed_len + torch.arange(
+        expansion + 1, device=engine.device
+    ).repeat_interleave(num_beams)
     visible = within_window(positions, key_positions, engine.settings.window)
     visible[:, committed_len:] &= tree_visible
     rows = engine.drafter.forward(

@@ -26,7 +26,9 @@ class Engine:
     """The fixed parts of a fused path.
 
     Attributes:
+        dtype: Of weights and caches.
         vocab_size: V; token ids are below it.
+        max_positions: Positions that the teacher was made for.
         eos_token_ids: Tokens that end a turn.
         pad_token_id: Token of padded rows; any legal id, its row is cut off from everything.
         replication: How the committed cache is replicated, see `CacheManager`.
@@ -37,7 +39,9 @@ class Engine:
     settings: DecodeSettings
     switches: Switches
     device: torch.device
+    dtype: torch.dtype
     vocab_size: int
+    max_positions: int
     eos_token_ids: frozenset[int] = frozenset()
     pad_token_id: int = 0
     replication: str = "incremental"

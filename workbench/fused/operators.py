@@ -31,7 +31,7 @@ class Operators:
         """Return `states` `[1, S, H, D]` rotated by tables `[1, S, 1, D]` (the exact BSND broadcast form)."""
         if "rotary" in self.eager:
             return eager_rotary(states, cos, sin)
-        return calls.npu_rotary_mul(states, cos, sin)
+        return calls.npu_rotary_mul(states.contiguous(), cos, sin)
 
     def swiglu(self, gate_and_up: Tensor) -> Tensor:
         """Return `silu(gate) * up` of `[..., 2 * I]`, gate first."""
@@ -43,6 +43,8 @@ class Operators:
 
 def eager_rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """RMSNorm as Llama defines it: float32 statistics, rounded before the weight is applied."""
+    if hidden.dtype is torch.float32:  # nothing is rounded in between: one call is the same
+        return functional.rms_norm(hidden, weight.shape, weight, epsilon)
     exact = hidden.float()
     scaled = exact * torch.rsqrt(exact.square().mean(-1, keepdim=True) + epsilon)
     return weight * scaled.to(hidden.dtype)
@@ -51,4 +53,4 @@ def eager_rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
 def eager_rotary(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate halves: `states * cos + (-second half, first half) * sin`."""
     first, second = states.chunk(2, dim=-1)
-    return states * cos + torch.cat((-second, first), dim=-1) * sin
+    return torch.addcmul(states * cos, torch.cat((-second, first), dim=-1), sin)

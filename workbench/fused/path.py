@@ -61,6 +61,31 @@ def make_path(
         CheckpointError: Weights that do not fit their configuration, or an unknown architecture.
         EnvironmentProblemError: The device is not there.
     """
+    engine = make_engine(
+        pair,
+        settings,
+        device=device,
+        dtype=dtype,
+        eager=eager,
+        replication=replication,
+        pad_token_id=pad_token_id,
+        environment=environment,
+    )
+    return path_over(engine)
+
+
+def make_engine(
+    pair: ModelPair,
+    settings: DecodeSettings,
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    eager: Set[str] = frozenset(),
+    replication: str = "incremental",
+    pad_token_id: int = 0,
+    environment: Mapping[str, str] | None = None,
+) -> Engine:
+    """Build the models of a fused path; arguments and errors as `make_path`."""
     _check(pair, settings, pad_token_id)
     place = choose_device(device)
     number = choose_dtype(dtype, place)
@@ -77,12 +102,20 @@ def make_path(
         settings=settings,
         switches=switches,
         device=place,
+        dtype=number,
         vocab_size=pair.teacher.vocab_size,
+        max_positions=pair.teacher.max_position_embeddings,
         eos_token_ids=pair.eos_token_ids,
         pad_token_id=pad_token_id,
         replication=replication,
     )
     engine.new_caches()  # says at once when `replication` is unknown
+    return engine
+
+
+def path_over(engine: Engine) -> DecodePath:
+    """Return the path that decodes with these models."""
+    paged = engine.settings.kv_layout == "paged"
     return DecodePath(
         name="fused",
         stages=Stages(
@@ -97,8 +130,8 @@ def make_path(
         kv_rows=kv_rows,
         kv_lengths=kv_lengths,
         snapshot=snapshot,
-        lacks=frozenset({"slots"}) if settings.kv_layout == "contiguous" else frozenset(),
-        info={**_info(engine, number), **_capacity(pair, settings)},
+        lacks=frozenset() if paged else frozenset({"slots"}),
+        info={**_info(engine), **_capacity(engine)},
     )
 
 
@@ -123,12 +156,13 @@ def _check(pair: ModelPair, settings: DecodeSettings, pad_token_id: int) -> None
         raise UsageError(f"pad_token_id should be 0 to {vocab_size - 1}, got {pad_token_id}")
 
 
-def _capacity(pair: ModelPair, settings: DecodeSettings) -> Mapping[str, Any]:
+def _capacity(engine: Engine) -> Mapping[str, Any]:
     """Say how many slots a paged cache can ever have; a contiguous one has none and grows as it must."""
+    settings = engine.settings
     if settings.kv_layout == "contiguous":
         return {"kv_layout": settings.kv_layout}
     most = BlockTable(settings.block_size)
-    most.reserve(pair.teacher.max_position_embeddings + settings.tree_nodes)
+    most.reserve(engine.max_positions + settings.tree_nodes)
     return {
         "kv_layout": settings.kv_layout,
         "block_size": settings.block_size,
@@ -137,12 +171,12 @@ def _capacity(pair: ModelPair, settings: DecodeSettings) -> Mapping[str, Any]:
     }
 
 
-def _info(engine: Engine, dtype: torch.dtype) -> Mapping[str, Any]:
-    relaxed = dtype is torch.float32 and engine.device.type != "npu"
+def _info(engine: Engine) -> Mapping[str, Any]:
+    relaxed = engine.dtype is torch.float32 and engine.device.type != "npu"
     return {
         "way": dict(register().way.as_json()),
         "device": str(engine.device),
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": str(engine.dtype).removeprefix("torch."),
         "relaxed": "float32 is off the operators' contract; allowed off-device only" if relaxed else None,
         "switches": dict(engine.switches.as_json()),
         "commit_mode": engine.settings.commit_mode,

@@ -65,7 +65,7 @@ def kv_rows(state: FusedState, cache: str, positions: IntArray) -> Tensor | None
     found = _cache(state, cache)
     if found is None or found.get_seq_length() == 0:
         return None
-    return torch.stack(found.gather(positions)).transpose(2, 3).contiguous()
+    return found.gather(positions).transpose(2, 3).contiguous()
 
 
 def kv_lengths(state: FusedState, cache: str) -> tuple[int, ...] | None:

@@ -1,4 +1,4 @@
-"""The teacher: a transformers model over the given weights, its operators replaced by the device's."""
+"""The teacher: a transformers model over the given weights, its layers replaced by ours."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tracing.models import TeacherConfig
 from workbench.fused.attention import AttentionCall
 from workbench.fused.cache.pages import Pages
 from workbench.fused.cache.rows import RowCache
+from workbench.fused.linear import Linear, fits_twice
 from workbench.fused.operators import Operators
 from workbench.fused.teacher_config import build_config, build_empty_model
 from workbench.fused.teacher_modules import ATTENTION, install
@@ -55,7 +56,9 @@ class Teacher:
         self._device = device
         self._aux_layers = aux_layers
         self._model = _load(config, weights, device, dtype)
-        install(self._model, operators)
+        pack = fits_twice(self._model.parameters())
+        install(self._model, operators, pack=pack)
+        self._head = Linear(self._parts.lm_head.weight, pack=pack)
         self._tapped: dict[int, Tensor] = {}
         self._tap(aux_layers)
 
@@ -83,22 +86,24 @@ class Teacher:
             last_only: Logits of the last row only.
         """
         call.pages = _pages(cache, len(token_ids), slots)
-        output: Any = self._model(
-            input_ids=token_ids[None],
-            position_ids=position_ids[None],
-            attention_mask=blocked,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1 if last_only else 0,
-            attention_call=call,
-        )
+        base: Any = self._parts.model
+        hidden = base.embed_tokens(token_ids[None])
+        tables = tuple(table.unsqueeze(2) for table in base.rotary_emb(hidden, position_ids[None]))
+        for layer in base.layers:
+            hidden = layer(hidden, tables, blocked, cache, call)
+        logits = self._head(base.norm(hidden)[:, -1:] if last_only else base.norm(hidden))
         features = torch.cat([self._tapped[layer] for layer in self._aux_layers], dim=-1)
         self._tapped.clear()
-        return TeacherRows(output.logits[0], features[0])
+        return TeacherRows(logits[0], features[0])
+
+    @property
+    def _parts(self) -> Any:
+        """The library's model, whose attributes it does not declare."""
+        return self._model
 
     def _tap(self, aux_layers: tuple[int, int, int]) -> None:
         """Keep what enters each tapped layer; boundary `num_layers` is what enters the final norm."""
-        base: Any = self._model.model
+        base: Any = self._parts.model
         boundaries = [*base.layers, base.norm]
         if not all(0 <= layer < len(boundaries) for layer in aux_layers):
             raise CheckpointError(

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
-from transformers.cache_utils import Cache
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
 
 from workbench.fused.attention import AttentionCall, attend
+from workbench.fused.cache.rows import RowCache
+from workbench.fused.linear import Linear, joined
 from workbench.fused.operators import Operators
 
 ATTENTION: Final = "specwb_npu_fused_infer_attention"
@@ -35,66 +35,13 @@ def registered_attention(  # noqa: PLR0917  # the library's signature
 AttentionInterface.register(ATTENTION, registered_attention)
 
 
-class TreeAttention(nn.Module):
-    """Self-attention over the projections of a transformers attention module.
-
-    Queries and keys are rotated in BSND, where a short tree breaks no rule of the rotary operator.
-    """
-
-    def __init__(self, source: nn.Module, operators: Operators) -> None:
-        super().__init__()
-        self.q_proj: Any = source.q_proj
-        self.k_proj: Any = source.k_proj
-        self.v_proj: Any = source.v_proj
-        self.o_proj: Any = source.o_proj
-        self.q_norm: nn.Module = getattr(source, "q_norm", nn.Identity())
-        self.k_norm: nn.Module = getattr(source, "k_norm", nn.Identity())
-        self.config: Any = source.config
-        self.head_dim: int = source.head_dim  # type: ignore[assignment]
-        self.layer_idx: int = source.layer_idx  # type: ignore[assignment]
-        self.scaling: float = source.scaling  # type: ignore[assignment]
-        self.operators = operators
-
-    def forward(
-        self,
-        hidden_states: Tensor,
-        position_embeddings: tuple[Tensor, Tensor],
-        attention_mask: Tensor | None = None,
-        past_key_values: Cache | None = None,
-        *,
-        attention_call: AttentionCall,
-        **options: Any,
-    ) -> tuple[Tensor, None]:
-        """Return attention output `[1, S, hidden]`; keys and values are appended to the cache."""
-        heads = (*hidden_states.shape[:-1], -1, self.head_dim)
-        cos, sin = (table.unsqueeze(2) for table in position_embeddings)
-        query = self.operators.rotary(self.q_norm(self.q_proj(hidden_states).view(heads)), cos, sin)
-        key = self.operators.rotary(self.k_norm(self.k_proj(hidden_states).view(heads)), cos, sin)
-        value = self.v_proj(hidden_states).view(heads)
-        keys, values = key.transpose(1, 2), value.transpose(1, 2)
-        if past_key_values is not None:
-            keys, values = past_key_values.update(keys, values, self.layer_idx, attention_call.pages)
-        run = ALL_ATTENTION_FUNCTIONS[self.config._attn_implementation]  # noqa: SLF001  # the library's own switch
-        output, _ = run(
-            self,
-            query.transpose(1, 2),
-            keys,
-            values,
-            attention_mask,
-            scaling=self.scaling,
-            attention_call=attention_call,
-            **options,
-        )
-        return self.o_proj(output.flatten(2)), None
-
-
-class FusedRmsNorm(nn.Module):
+class RmsNorm(nn.Module):
     """RMSNorm through the operator."""
 
-    def __init__(self, source: nn.Module, operators: Operators) -> None:
+    def __init__(self, source: Any, operators: Operators) -> None:
         super().__init__()
-        self.weight: nn.Parameter = source.weight  # type: ignore[assignment]
-        self.epsilon: float = source.variance_epsilon  # type: ignore[assignment]
+        self.weight: nn.Parameter = source.weight
+        self.epsilon: float = source.variance_epsilon
         self.operators = operators
 
     def forward(self, hidden_states: Tensor) -> Tensor:
@@ -102,43 +49,114 @@ class FusedRmsNorm(nn.Module):
         return self.operators.rms_norm(hidden_states, self.weight, self.epsilon)
 
 
-class FusedMlp(nn.Module):
-    """Gate and up in one product, then SwiGLU through the operator. Holds its own copy of both weights."""
+class TreeAttention(nn.Module):
+    """Self-attention over the projections of a transformers attention module, q, k and v in one product.
 
-    def __init__(self, source: nn.Module, operators: Operators) -> None:
+    Queries and keys are rotated together and in BSND, where a short tree breaks no rule of the rotary
+    operator.
+    """
+
+    def __init__(self, source: Any, operators: Operators, *, pack: bool) -> None:
         super().__init__()
-        gate: Any = source.gate_proj
-        up: Any = source.up_proj
-        self.weight = nn.Parameter(torch.cat([gate.weight, up.weight]), requires_grad=False)
-        bias = None if gate.bias is None else torch.cat([gate.bias, up.bias])
-        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
-        self.down_proj: Any = source.down_proj
+        self.project = joined([source.q_proj, source.k_proj, source.v_proj], pack=pack)
+        self.output = Linear(source.o_proj.weight, source.o_proj.bias, pack=pack)
+        self.q_norm, self.k_norm = (
+            RmsNorm(getattr(source, name), operators) if hasattr(source, name) else None
+            for name in ("q_norm", "k_norm")
+        )
+        self.head_dim: int = source.head_dim
+        self.num_heads = source.q_proj.out_features // self.head_dim
+        self.num_rotated = self.num_heads + source.k_proj.out_features // self.head_dim
+        self.layer_idx: int = source.layer_idx
+        self.scaling: float = source.scaling
+        self.operators = operators
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        rotary_tables: tuple[Tensor, Tensor],
+        blocked: Tensor | None,
+        cache: RowCache,
+        call: AttentionCall,
+    ) -> Tensor:
+        """Return attention output `[1, R, hidden]`; keys and values are appended to the cache."""
+        heads = self.project(hidden_states).view(*hidden_states.shape[:-1], -1, self.head_dim)
+        rotated = self.operators.rotary(self._normed(heads[:, :, : self.num_rotated]), *rotary_tables)
+        keys, values = cache.update(
+            rotated[:, :, self.num_heads :].transpose(1, 2),
+            heads[:, :, self.num_rotated :].transpose(1, 2),
+            self.layer_idx,
+            call.pages,
+        )
+        output, _ = ALL_ATTENTION_FUNCTIONS[ATTENTION](
+            self,
+            rotated[:, :, : self.num_heads].transpose(1, 2),
+            keys,
+            values,
+            blocked,
+            scaling=self.scaling,
+            attention_call=call,
+        )
+        return self.output(output.flatten(2))
+
+    def _normed(self, rotated: Tensor) -> Tensor:
+        """Return query and key heads, each normed where the architecture has it."""
+        if self.q_norm is None or self.k_norm is None:
+            return rotated
+        query, key = rotated[:, :, : self.num_heads], rotated[:, :, self.num_heads :]
+        return torch.cat([self.q_norm(query.contiguous()), self.k_norm(key.contiguous())], dim=2)
+
+
+class GatedMlp(nn.Module):
+    """Gate and up in one product, then SwiGLU through the operator."""
+
+    def __init__(self, source: Any, operators: Operators, *, pack: bool) -> None:
+        super().__init__()
+        self.gate_and_up = joined([source.gate_proj, source.up_proj], pack=pack)
+        self.down = Linear(source.down_proj.weight, source.down_proj.bias, pack=pack)
         self.operators = operators
 
     def forward(self, hidden_states: Tensor) -> Tensor:
         """Return `down(silu(gate(x)) * up(x))`."""
-        hidden: Tensor = self.down_proj(
-            self.operators.swiglu(functional.linear(hidden_states, self.weight, self.bias))
-        )
-        return hidden
+        return self.down(self.operators.swiglu(self.gate_and_up(hidden_states)))
 
 
-def install(model: nn.Module, operators: Operators) -> None:
-    """Replace attention everywhere, and norms and MLPs where their operator is fused."""
+class DecoderLayer(nn.Module):
+    """A pre-norm decoder layer over the weights of a transformers one."""
+
+    def __init__(self, source: Any, operators: Operators, *, pack: bool) -> None:
+        super().__init__()
+        self.input_layernorm = RmsNorm(source.input_layernorm, operators)
+        self.self_attn = TreeAttention(source.self_attn, operators, pack=pack)
+        self.post_attention_layernorm = RmsNorm(source.post_attention_layernorm, operators)
+        self.mlp = GatedMlp(source.mlp, operators, pack=pack)
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        rotary_tables: tuple[Tensor, Tensor],
+        blocked: Tensor | None,
+        cache: RowCache,
+        call: AttentionCall,
+    ) -> Tensor:
+        """Return the residual stream behind this layer.
+
+        Args:
+            hidden_states: The residual stream, `[1, R, hidden]`.
+            rotary_tables: Cosines and sines, `[1, R, 1, D]`.
+            blocked: As `Teacher.forward`.
+            cache: Extended in place.
+            call: How attention runs.
+        """
+        normed = self.input_layernorm(hidden_states)
+        after = hidden_states + self.self_attn(normed, rotary_tables, blocked, cache, call)
+        moved: Tensor = after + self.mlp(self.post_attention_layernorm(after))
+        return moved
+
+
+def install(model: nn.Module, operators: Operators, *, pack: bool) -> None:
+    """Put our layers and our last norm in the place of the library's."""
     base: Any = model.model
-    norms_fused = "norm" not in operators.eager
-    for layer in base.layers:
-        if norms_fused:
-            _replace_norms(layer.self_attn, ("q_norm", "k_norm"), operators)
-            _replace_norms(layer, ("input_layernorm", "post_attention_layernorm"), operators)
-        if "swiglu" not in operators.eager:
-            layer.mlp = FusedMlp(layer.mlp, operators)
-        layer.self_attn = TreeAttention(layer.self_attn, operators)
-    if norms_fused:
-        base.norm = FusedRmsNorm(base.norm, operators)
-
-
-def _replace_norms(parent: nn.Module, names: tuple[str, ...], operators: Operators) -> None:
-    for name in names:
-        if hasattr(parent, name):
-            setattr(parent, name, FusedRmsNorm(getattr(parent, name), operators))
+    for index, layer in enumerate(base.layers):
+        base.layers[index] = DecoderLayer(layer, operators, pack=pack)
+    base.norm = RmsNorm(base.norm, operators)

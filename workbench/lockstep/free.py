@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
 from invariants.run import Checker
 from tracing.finding import Finding
 from tracing.models import ModelPair
@@ -23,17 +21,16 @@ from tracing.settings import DecodeSettings
 from tracing.stages import Accepted, Committed, DecodePath
 from workbench.judge.align import Alignment, StreamDifference, align
 from workbench.judge.align_columns import default_columns
-from workbench.judge.allowance import row_allowances
 from workbench.judge.coverage import count_step
 from workbench.judge.evidence import AcceptEvidence, CommitEvidence, StepEvidence
 from workbench.judge.notes import NearTie
 from workbench.judge.step import StepJudgement
 from workbench.judge.verdict import Tally
 from workbench.lockstep.alone import AloneRun
-from workbench.lockstep.host import host_floats
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.progress import Progress
 from workbench.lockstep.referee import Referee
+from workbench.lockstep.ties import token_gaps
 from workbench.lockstep.turns import Turn
 from workbench.lockstep.watch import LiveWatch
 
@@ -111,15 +108,8 @@ class FreeRun:
         """Decide a different token by the truth at its position."""
         text = [*fused.prompt, *fused.emitted]
         prefix = text[: stream.position]
-        truth, *samples = (host_floats(rows.logits)[-1] for rows in referee.prefill(prefix))
-        allowance = 2 * float(
-            row_allowances(truth[None], tuple(one[None] for one in samples), dtype).largest[0]
-        )
-        best = int(np.argmax(truth))
-        gaps = {
-            path: np.inf if token is None else float(truth[best] - truth[token])
-            for path, token in (("fused", stream.left), ("reference", stream.right))
-        }
+        measured = token_gaps(referee, prefix, (stream.left, stream.right), dtype)
+        allowance, gaps = measured.allowance, dict(zip(("fused", "reference"), measured.gaps, strict=True))
         wrong = [path for path, gap in gaps.items() if gap > allowance]
         moment = Moment(stream.prompt_id, stream.turn, 0, "accept")
         if not wrong and stream.left is not None and stream.right is not None:

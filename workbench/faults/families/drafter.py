@@ -13,6 +13,7 @@ from workbench.faults.fault import Fault
 from workbench.faults.placement import Placement, on_engine, on_function
 from workbench.fused import draft
 from workbench.fused.engine import Engine
+from workbench.fused.linear import Linear
 
 Expand = Callable[..., Any]
 EXPAND: Final = "_expand"
@@ -56,9 +57,10 @@ def _flag(**flags: bool) -> Placement:
     return _on_drafter(lambda parts, _: {"_config": replace(parts["_config"], **flags)})
 
 
-def _weight(name: str, weight: Callable[[Engine, torch.Tensor], torch.Tensor]) -> Placement:
+def _product(name: str, weight: Callable[[Engine, torch.Tensor], torch.Tensor]) -> Placement:
     def change(parts: dict[str, Any], engine: Engine) -> dict[str, Any]:
-        return {"_weights": parts["_weights"] | {name: weight(engine, parts["_weights"][name])}}
+        changed = Linear(weight(engine, parts["_weights"][f"{name}.weight"]))
+        return {"_products": parts["_products"] | {name: changed}}
 
     return _on_drafter(change)
 
@@ -207,7 +209,7 @@ FAULTS: Final = (
         stage="draft",
         seen_in=("va#9795",),
         noticed_by=SCORES,
-        place=lambda: _weight("lm_head.weight", _teachers_head),
+        place=lambda: _product("lm_head", _teachers_head),
     ),
     Fault(
         id="F-DRAFTER-11",

@@ -81,9 +81,8 @@ class CacheManager:
 
     def _catch_up(self, branch: RowCache) -> None:
         """Drop the branch's tree rows and copy the rows that main has committed since."""
-        for source, target in zip(self.main_cache.rows_by_layer, branch.rows_by_layer, strict=True):
-            target.truncate(self.num_shared)
-            target.append_rows(source.rows(self.num_shared, source.get_seq_length()))
+        branch.truncate(self.num_shared)
+        branch.append_from(self.main_cache, self.num_shared)
 
     def commit(
         self, path_indices: IntArray, mode: str, *, branch: int = 0, fast_allowed: bool = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -41,6 +42,19 @@ class PagedLayer(RowLayer):  # type: ignore[no-untyped-call]  # the library's ho
         super().__init__()
         self._table = table
         self._write = write
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Copy the layer with memory of its own.
+
+        The memory is cloned, not deep-copied: torch_npu replaces how tensors are deep-copied, by code that
+        torch warns of.
+        """
+        copied = copy.copy(self)
+        memo[id(self)] = copied
+        copied._table = copy.deepcopy(self._table, memo)  # noqa: SLF001  # of its own class
+        if self._memory is not None:
+            copied._memory = self._memory.clone()  # noqa: SLF001
+        return copied
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:  # noqa: ARG002  # API
         """Take dtype, device and head shape from the first states `[1, H_kv, S, D]`."""

@@ -39,15 +39,13 @@ def _why_not_appendable(main: RowCache, branch: RowCache, path_indices: IntArray
 
 def append_slice(main: RowCache, branch: RowCache, num_rows: int) -> None:
     """Length commit: append the first `num_rows` rows behind the prefix."""
-    for kept, taken in zip(main.rows_by_layer, branch.rows_by_layer, strict=True):
-        start = kept.get_seq_length()
-        kept.append_rows(taken.rows(start, start + num_rows))
+    start = main.get_seq_length()
+    main.append_from(branch, start, start + num_rows)
 
 
 def append_path(main: RowCache, branch: RowCache, path_indices: IntArray) -> None:
     """Fast reorder: the prefix stays where it is, only the rows of the path are gathered."""
-    for kept, rows in zip(main.rows_by_layer, branch.gather(path_indices), strict=True):
-        kept.append_rows(rows)
+    main.append(branch.gather(path_indices))
 
 
 def gather_all(main: RowCache, branch: RowCache, path_indices: IntArray) -> bool:
@@ -74,6 +72,5 @@ def gather_all(main: RowCache, branch: RowCache, path_indices: IntArray) -> bool
         )
     gathered = branch.gather(order)
     main.truncate(0)
-    for kept, rows in zip(main.rows_by_layer, gathered, strict=True):
-        kept.append_rows(rows)
+    main.append(gathered)
     return bool(np.array_equal(order[:committed_len], np.arange(committed_len)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from abc import abstractmethod
 from typing import Any, Self, cast
 
@@ -25,22 +24,6 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self._memory: Tensor | None = None
         self._length = 0
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Copy the layer with memory of its own.
-
-        The memory is cloned, not deep-copied: torch_npu replaces how tensors are deep-copied, by code that
-        torch warns of.
-        """
-        copied = copy.copy(self)
-        memo[id(self)] = copied
-        for name, value in vars(self).items():
-            if not isinstance(value, Tensor):
-                setattr(copied, name, copy.deepcopy(value, memo))
-        if self._memory is not None:
-            copied._memory = self._memory.clone()  # noqa: SLF001  # of its own class
-        copied.truncate(self._length)
-        return copied
 
     @abstractmethod
     def append_rows(self, rows: Tensor) -> None:
@@ -119,8 +102,14 @@ class RowCache(Cache):
         for layer in self.rows_by_layer:
             layer.truncate(length)
 
-    def gather(self, positions: IntArray) -> list[Tensor]:
-        """Copy rows at `positions` `[R]` of each layer, `[2, R, H_kv, D]`.
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Append states `[1, H_kv, S, D]` to one layer; return keys and values as attention takes them."""
+        return self.rows_by_layer[layer_idx].update(key_states, value_states, *args, **kwargs)
+
+    def gather(self, positions: IntArray) -> Tensor:
+        """Copy rows at `positions` `[R]` of every layer, `[layers, 2, R, H_kv, D]`.
 
         Raises:
             IndexError: A position without a row.
@@ -130,5 +119,18 @@ class RowCache(Cache):
                 f"rows {int(positions.min())} to {int(positions.max())} of a cache of {min(self.lengths)}"
             )
         on_host = torch.from_numpy(np.ascontiguousarray(self.places(positions)))
-        index = on_host.to(cast("Any", self.rows_by_layer[0]).device)
-        return [layer.select(index) for layer in self.rows_by_layer]
+        return self._select(on_host.to(cast("Any", self.rows_by_layer[0]).device))
+
+    def append(self, rows: Tensor) -> None:
+        """Append rows `[layers, 2, R, H_kv, D]`."""
+        for layer, own in zip(self.rows_by_layer, rows, strict=True):
+            layer.append_rows(own)
+
+    def append_from(self, source: RowCache, start: int, stop: int | None = None) -> None:
+        """Append rows start..stop-1 of another cache, layer by layer; up to its end when `stop` is None."""
+        for layer, other in zip(self.rows_by_layer, source.rows_by_layer, strict=True):
+            layer.append_rows(other.rows(start, other.get_seq_length() if stop is None else stop))
+
+    def _select(self, index: Tensor) -> Tensor:
+        """Copy rows by places `[R]`, `[layers, 2, R, H_kv, D]`."""
+        return torch.stack([layer.select(index) for layer in self.rows_by_layer])

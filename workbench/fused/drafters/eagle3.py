@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from torch import Tensor
@@ -14,7 +15,14 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from tracing.models import DrafterConfig, RopeConfig
 from workbench.fused.attention import AttentionCall, attend
 from workbench.fused.cache.contiguous import ContiguousCache
+from workbench.fused.linear import Linear, fits_twice
 from workbench.fused.operators import Operators
+
+_JOINED: Final = {
+    "qkv": tuple(f"midlayer.self_attn.{name}_proj" for name in "qkv"),
+    "gate_and_up": tuple(f"midlayer.mlp.{name}_proj" for name in ("gate", "up")),
+}
+_SINGLE: Final = ("fc", "midlayer.self_attn.o_proj", "midlayer.mlp.down_proj", "lm_head")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +64,11 @@ class Eagle3:
         self._weights = {
             name: tensor.detach().to(device=device, dtype=dtype) for name, tensor in weights.items()
         }
-        self._gate_and_up = torch.cat(
-            [self._weights.pop(f"midlayer.mlp.{name}_proj.weight") for name in ("gate", "up")]
-        )
+        self._pack = fits_twice(self._weights.values())
+        self._products = {
+            **{name: self._product(names) for name, names in _JOINED.items()},
+            **{name: self._product([name]) for name in _SINGLE},
+        }
         self._operators = operators
         self._rotary = _rotary_tables(config, config.rope).to(device)
 
@@ -70,7 +80,7 @@ class Eagle3:
             features = torch.cat(normed, dim=-1)
         if self._config.norm_before_fc:
             features = self._norm(features, "input_norm.weight")
-        return self._linear(features, "fc")
+        return self._products["fc"](features)
 
     def forward(
         self,
@@ -99,10 +109,10 @@ class Eagle3:
         attended = attend(query, keys, values, blocked, call, scale=self._config.head_dim**-0.5)[0].flatten(1)
         if last_only:
             residual, attended = residual[-1:], attended[-1:]
-        after = residual + self._linear(attended, "midlayer.self_attn.o_proj")
+        after = residual + self._products["midlayer.self_attn.o_proj"](attended)
         out = after + self._mlp(self._norm(after, "midlayer.post_attention_layernorm.weight"))
         normed = self._norm(out, "norm.weight")
-        logits = self._linear(normed, "lm_head")
+        logits = self._products["lm_head"](normed)
         return DraftRows(normed if self._config.norm_output else out, logits, query[0], keys[0])
 
     def _inputs(self, token_ids: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -119,27 +129,37 @@ class Eagle3:
         self, joined: Tensor, position_ids: Tensor, cache: ContiguousCache
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the query `[1, H, R, D]` and all cached keys and values `[1, H_kv, S, D]`."""
-        cos, sin = (table.unsqueeze(2) for table in self._rotary(joined, position_ids[None]))
-        query = self._operators.rotary(self._heads(joined, "q"), cos, sin)
-        key = self._operators.rotary(self._heads(joined, "k"), cos, sin)
-        value = self._linear(joined, "midlayer.self_attn.v_proj").view(key.shape)
+        tables = (table.unsqueeze(2) for table in self._rotary(joined, position_ids[None]))
+        num_rows, config = len(position_ids), self._config
+        heads = self._products["qkv"](joined).view(1, num_rows, -1, config.head_dim)
+        num_rotated = config.num_heads + config.num_kv_heads
+        rotated = self._operators.rotary(self._normed_heads(heads[:, :, :num_rotated]), *tables)
+        key, value = rotated[:, :, config.num_heads :], heads[:, :, num_rotated:]
         keys, values = cache.update(key.transpose(1, 2), value.transpose(1, 2), 0)
-        return query.transpose(1, 2), keys, values
+        return rotated[:, :, : config.num_heads].transpose(1, 2), keys, values
 
-    def _heads(self, joined: Tensor, name: str) -> Tensor:
-        """Return projected heads `[1, R, heads, D]`, normed where the checkpoint has it."""
-        states = self._linear(joined, f"midlayer.self_attn.{name}_proj")
-        states = states.view(1, joined.shape[0], -1, self._config.head_dim)
-        return (
-            self._norm(states, f"midlayer.self_attn.{name}_norm.weight") if self._config.qk_norm else states
+    def _normed_heads(self, rotated: Tensor) -> Tensor:
+        """Return query and key heads `[1, R, H + H_kv, D]`, normed where the checkpoint has it."""
+        if not self._config.qk_norm:
+            return rotated
+        parts = rotated.tensor_split([self._config.num_heads], dim=2)
+        return torch.cat(
+            [
+                self._norm(part.contiguous(), f"midlayer.self_attn.{name}_norm.weight")
+                for name, part in zip("qk", parts, strict=True)
+            ],
+            dim=2,
         )
 
     def _mlp(self, hidden: Tensor) -> Tensor:
-        activated = self._operators.swiglu(functional.linear(hidden, self._gate_and_up))
-        return self._linear(activated, "midlayer.mlp.down_proj")
+        activated = self._operators.swiglu(self._products["gate_and_up"](hidden))
+        return self._products["midlayer.mlp.down_proj"](activated)
 
-    def _linear(self, rows: Tensor, name: str) -> Tensor:
-        return functional.linear(rows, self._weights[f"{name}.weight"], self._weights.get(f"{name}.bias"))
+    def _product(self, names: Sequence[str]) -> Linear:
+        """Return one product of the named weights, their outputs behind each other."""
+        biases = [self._weights[f"{name}.bias"] for name in names if f"{name}.bias" in self._weights]
+        weight = torch.cat([self._weights[f"{name}.weight"] for name in names])
+        return Linear(weight, torch.cat(biases) if biases else None, pack=self._pack)
 
     def _norm(self, rows: Tensor, name: str) -> Tensor:
         return self._operators.rms_norm(rows, self._weights[name], self._config.rms_norm_eps)

@@ -18,12 +18,12 @@ def stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
         scores: `[R, W]` with k <= W; NaN ranks last.
         k: How many.
     """
-    ranked = torch.where(scores.isnan(), -torch.inf, scores)
-    values, indices = ranked.topk(min(k + 1, ranked.shape[1]), dim=1)
-    if bool((values[:, 1:] == values[:, :-1]).any()):
-        values, indices = ranked.sort(dim=1, descending=True, stable=True)
-    indices = indices[:, :k]
-    return scores.gather(1, indices), indices
+    values, indices = scores.topk(min(k + 1, scores.shape[1]), dim=1)
+    if not bool((values[:, 1:] < values[:, :-1]).all()):  # a tie, or a NaN, which `topk` takes for the best
+        ranked = torch.where(scores.isnan(), -torch.inf, scores)
+        indices = ranked.sort(dim=1, descending=True, stable=True).indices[:, :k]
+        return scores.gather(1, indices), indices
+    return values[:, :k], indices[:, :k]
 
 
 def best_in_order(scores: FloatArray, num_kept: int) -> IntArray:

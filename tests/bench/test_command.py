@@ -1,0 +1,159 @@
+"""`specwb bench` as a user runs it, on a tiny pair: tables, files, going on, refusing, telling."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.pair_dirs import write_pair
+from workbench.bench import choices, kernels
+from workbench.bench.decoders import Decoded
+from workbench.bench.tree import choose, costs
+from workbench.checkpoints.tokenizer import load_tokenizer
+from workbench.cli.run import run_command
+
+Bench = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("pair")
+    teacher, drafter = write_pair(folder)
+    code = [{"task_id": f"HumanEval/{i}", "prompt": f"def f{i}(a, b):\n"} for i in range(2)]
+    chat = [{"question_id": 81, "turns": ["Write a line.", " Write more."]}]
+    for name, entries in (("code", code), ("chat", chat)):
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return {
+        "model": teacher,
+        "draft": drafter,
+        "humaneval": folder / "code.jsonl",
+        "mt-bench": folder / "chat.jsonl",
+    }
+
+
+@pytest.fixture
+def bench(files: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> Bench:
+    def run(*words: object, **given: object) -> tuple[int, str, str]:
+        options = {**files, "max-new-tokens": 6, "repetitions": 2, "tree": "6/2/2", "eager": "all", **given}
+        capsys.readouterr()
+        argv = ["bench", *map(str, words)]
+        exit_code = run_command(
+            [*argv, *(part for name in options for part in (f"--{name}", str(options[name])))]
+        )
+        said = capsys.readouterr()
+        return exit_code, said.out, said.err
+
+    return run
+
+
+def test_it_prints_table_one_and_leaves_everything_in_its_folder(
+    bench: Bench, files: dict[str, Path], tmp_path: Path
+) -> None:
+    exit_code, out, _ = bench(out=tmp_path / "run")
+    assert exit_code == 0
+    assert "Table 1, ours beside the paper's" in out
+    assert "4 turns, 2 repetitions; tree 6/2/2" in out
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {"manifest.json", "turns.jsonl", "turns.csv", "results.json", "report.html"}
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    assert manifest["identity"]["suite"]["turns"] == 4
+    lines = [json.loads(line) for line in (tmp_path / "run" / "turns.jsonl").read_text().splitlines()]
+    assert [line["name"] for line in lines[:4]] == [
+        "HumanEval/0",
+        "HumanEval/1",
+        "mt-bench-81",
+        "mt-bench-81",
+    ]
+    added = load_tokenizer(files["model"]).encode(" Write more.", special_tokens=False)
+    assert lines[3]["prompt_tokens"] == lines[2]["prompt_tokens"] + 6 + len(added)
+    assert [len(line["token_ids"]) for line in lines] == [6] * 8
+
+
+def test_a_second_run_measures_nothing_again_and_says_the_same(bench: Bench, tmp_path: Path) -> None:
+    _, first, _ = bench(out=tmp_path / "run")
+    before = (tmp_path / "run" / "turns.jsonl").read_bytes()
+    exit_code, second, _ = bench(out=tmp_path / "run")
+    assert exit_code == 0
+    assert second == first
+    assert (tmp_path / "run" / "turns.jsonl").read_bytes() == before
+    exit_code, _, err = bench(out=tmp_path / "run", tree="8/2/2")
+    assert exit_code == 2
+    assert "begun with tree '6/2/2', not '8/2/2'" in err
+
+
+def test_other_text_is_an_exit_code_of_one(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workbench.bench import session
+
+    real = session.speculative_decoder
+
+    def wrong(*arguments: Any, **options: Any) -> Any:
+        decode = real(*arguments, **options)
+
+        def decode_wrongly(prompt: Sequence[int], max_new_tokens: int) -> Decoded:
+            decoded = decode(prompt, max_new_tokens)
+            text = (*decoded.token_ids[:-1], (decoded.token_ids[-1] + 1) % 256)
+            return replace(decoded, token_ids=text)
+
+        return decode_wrongly
+
+    monkeypatch.setattr(session, "speculative_decoder", wrong)
+    exit_code, out, _ = bench(out=tmp_path / "run")
+    assert exit_code == 1
+    assert "8 refused" in out
+
+
+def test_everything_left_to_measurement_and_every_study(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choices, "NUM_CALIBRATION", 1)
+    monkeypatch.setattr(choices, "CALIBRATION_TOKENS", 16)
+    monkeypatch.setattr(choose, "CALIBRATION_TOKENS", 12)
+    monkeypatch.setattr(choose, "RUN_OFF_TOKENS", 4)
+    monkeypatch.setattr(costs, "ROUNDS", 1)
+    monkeypatch.setattr(kernels, "TOKENS", 4)
+    out_folder = tmp_path / "run"
+    options = {"tree": "auto", "eager": "auto", "repetitions": 1, "study": "all", "study-turns": 1}
+    exit_code, out, err = bench("--format", "json", out=out_folder, **options)
+    assert exit_code == 0, err
+    results = json.loads(out)
+    names = [study["name"] for study in results["studies"]]
+    assert names[:3] == ["headline", "tree", "kernels"]
+    assert set(names[3:]) == {
+        *("accept-pos", "budget", "window", "distance", "modes", "commit"),
+        *("vocab", "stages", "length", "tree-auto", "generate"),
+    }
+    assert all(study["tables"] for study in results["studies"] if study["name"] != "length")
+    assert results["manifest"]["tree"]["tree"] in results["studies"][0]["text"][0]
+    exit_code, again, err = bench("--format", "json", out=out_folder, **options)
+    assert (exit_code, json.loads(again)["studies"]) == (0, results["studies"])
+    assert "measuring" not in err
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"tree": "60/7"}, "NODES/DEPTH/TOP_K"),
+        ({"study": "budget,nothing"}, "got 'nothing'"),
+        ({"eager": "norms"}, "got 'norms'"),
+        ({"humaneval": "missing.jsonl"}, "cannot read missing.jsonl"),
+        ({"max-new-tokens": 4000}, "shorten the prompt or --max-new-tokens"),
+    ],
+)
+def test_bad_words_are_told(bench: Bench, tmp_path: Path, given: dict[str, object], told: str) -> None:
+    exit_code, _, err = bench(out=tmp_path / "run", **given)
+    assert exit_code == 2
+    assert told in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_costs_and_studies_are_two_things(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["bench", "--only", "disk"]) == 2
+    assert "--only goes with --costs" in capsys.readouterr().err

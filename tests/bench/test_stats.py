@@ -1,0 +1,98 @@
+"""Numbers mean what their names say."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from tests.bench.made import made_bench, plans
+from workbench.bench.decoders import Decoded
+from workbench.bench.measure import run_turns
+from workbench.bench.stats import Distribution, Spread, distinct_share
+from workbench.bench.studies.lengths import break_even
+from workbench.bench.studies.positions import accept_positions
+from workbench.bench.summary import summarize
+from workbench.bench.turn import Case, Match, TurnResult
+
+
+def test_percentiles_interpolate_linearly() -> None:
+    values = Distribution.of(range(101))
+    assert (values.num, values.mean, values.p50, values.p90, values.p99) == (101, 50, 50, 90, 99)
+    assert Distribution.of([1, 2]).p90 == pytest.approx(1.9)
+
+
+def test_nothing_is_no_number_and_still_json() -> None:
+    assert math.isnan(Distribution.of([]).mean)
+    assert json.loads(json.dumps(Distribution.of([]).as_json(), allow_nan=False))["p99"] is None
+    assert Spread.of([]).num == 0
+
+
+def result(number: int, baseline: float, speculative: float, repetition: int = 0) -> TurnResult:
+    """A turn of ten tokens with the given times."""
+    return TurnResult(
+        case=Case(number, 0, "made", "code", ()),
+        num_prompt_tokens=4,
+        repetition=repetition,
+        first="baseline",
+        baseline=Decoded(token_ids=tuple(range(10)), seconds=baseline, first_token_seconds=0.1),
+        speculative=Decoded(
+            token_ids=tuple(range(10)), seconds=speculative, first_token_seconds=0.1, num_accepted=(2, 4, 0)
+        ),
+        match=Match("equal"),
+    )
+
+
+def test_the_papers_mean_is_not_the_mean_of_ratios() -> None:
+    summary = summarize([result(0, 1.0, 1.0), result(1, 1.0, 0.25)])
+    assert summary.ratio_of_means.value == pytest.approx((10 + 40) / (10 + 10))
+    assert summary.mean_of_ratios.value == pytest.approx((1 + 4) / 2)
+    other = summarize([result(0, 1.0, 1.0), result(1, 0.1, 0.025)])
+    assert other.ratio_of_means.value == pytest.approx((10 + 400) / (10 + 100))
+    assert other.mean_of_ratios.value == pytest.approx(2.5)
+
+
+def test_repetitions_are_told_apart_from_turns() -> None:
+    summary = summarize([result(0, 1.0, 0.5, 0), result(0, 1.0, 0.4, 1), result(0, 1.0, 0.25, 2)])
+    assert (summary.num_turns, summary.num_repetitions) == (1, 3)
+    spread = summary.ratio_of_means
+    assert (spread.low, spread.value, spread.high) == pytest.approx((2.0, 2.5, 4.0))
+    assert summary.speedup.p50 == pytest.approx(2.5)
+
+
+def test_acceptance_counts_each_step_once_and_not_the_cut_one() -> None:
+    summary = summarize([result(0, 1.0, 0.5, 0), result(0, 1.0, 0.5, 1)])
+    assert (summary.num_accepted.num, summary.num_accepted.mean) == (2, 3.0)
+
+
+def test_the_curve_by_position_adds_up() -> None:
+    accepted = [0, 3, 1, 3, 2, 0, 0]
+    rows = accept_positions(accepted)
+    assert sum(row[2] for row in rows) == pytest.approx(sum(accepted) / len(accepted))
+    product = 1.0
+    for _, _, cumulative, conditional in rows:
+        product *= conditional
+        assert product == pytest.approx(cumulative)
+    assert rows[0] == (1, 7, pytest.approx(4 / 7), pytest.approx(4 / 7))
+    assert accept_positions([]) == []
+
+
+def test_break_even_lies_where_the_curve_crosses_one() -> None:
+    assert break_even([128, 256, 512], [1.5, 1.2, 0.8]) == pytest.approx(256 * 2**0.5)
+    assert break_even([128, 256], [1.5, 1.2]) is None
+    assert break_even([128, 256], [0.5, 0.9]) is None
+    assert break_even([128, 256], [0.5, 1.0]) == pytest.approx(256)
+
+
+def test_a_loop_has_few_distinct_grams() -> None:
+    assert distinct_share([1, 2, 3, 4, 5, 6]) == 1.0
+    assert distinct_share([1, 2] * 20) < 0.1
+    assert distinct_share([1]) == 1.0
+
+
+def test_a_turn_survives_the_disk() -> None:
+    for one in (*run_turns(made_bench(slip_at=3), plans(4), 1), result(0, 1.0, 0.5)):
+        again = TurnResult.from_json(json.loads(json.dumps(one.as_json())))
+        assert again.as_json() == one.as_json()
+        assert (again.baseline, again.speculative, again.match) == (one.baseline, one.speculative, one.match)

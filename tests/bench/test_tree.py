@@ -1,0 +1,146 @@
+"""`--tree auto`: what the replayed search accepts is what a real decode accepts, and costs decide rightly."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from tests.pairs import tiny_pair
+from tracing.models import ModelPair
+from tracing.settings import DecodeSettings
+from tracing.stages import NullWatch
+from workbench.bench.choices import with_tree
+from workbench.bench.decoders import Decoded, Decoder, Steps, Stopwatch, greedy_decoder
+from workbench.bench.tree.acceptance import Acceptance, record_positions, true_path_ranks
+from workbench.bench.tree.choose import Chooser, candidates, finalists, predict, tree_study
+from workbench.bench.tree.costs import StepCosts
+from workbench.fused.path import make_engine, make_path, path_over
+
+EAGER = frozenset({"attention", "norm", "rotary", "swiglu"})
+PROMPTS = ([5, 9, 11, 3, 20, 41, 2], [1, 2, 3, 30, 31])
+NUM_TOKENS = 40
+WIDE = DecodeSettings(tree_nodes=2, depth=4, top_k=6, max_new_tokens=NUM_TOKENS)
+SHAPES = [(2, 0, 1), (4, 2, 1), (6, 4, 1), (5, 2, 2), (9, 3, 3), (16, 4, 4), (25, 3, 6), (31, 4, 6)]
+
+
+@pytest.fixture(scope="module")
+def pair() -> ModelPair:
+    return tiny_pair(11, noise=0.25)
+
+
+@pytest.fixture(scope="module")
+def acceptance(pair: ModelPair) -> Acceptance:
+    path = make_path(pair, WIDE, eager=EAGER)
+    return Acceptance([record_positions(path, prompt, NUM_TOKENS) for prompt in PROMPTS])
+
+
+def really_accepted(pair: ModelPair, nodes: int, depth: int, top_k: int) -> list[int]:
+    """Accepted tokens of each step that begins with its whole future inside the text."""
+    settings = DecodeSettings(tree_nodes=nodes, depth=depth, top_k=top_k)
+    counted = []
+    for prompt in PROMPTS:
+        steps = Steps(make_path(pair, settings, eager=EAGER), NullWatch())
+        steps.prefill(prompt)
+        place = 0
+        while place + depth < NUM_TOKENS:
+            emitted, _ = steps.step(1 << 20)
+            counted.append(len(emitted) - 1)
+            place += len(emitted)
+    return counted
+
+
+@pytest.mark.parametrize(("nodes", "depth", "top_k"), SHAPES)
+def test_a_smaller_search_replayed_accepts_what_it_really_accepts(
+    pair: ModelPair, acceptance: Acceptance, nodes: int, depth: int, top_k: int
+) -> None:
+    """Catches a rank off by one, a beam of the wrong path, a text shifted against its drafts."""
+    real = really_accepted(pair, nodes, depth, top_k)
+    assert acceptance.accepted(nodes, depth, top_k) == pytest.approx(np.mean(real), abs=0.08)
+    assert max(real) > 0
+
+
+def test_the_widest_search_is_replayed_exactly(pair: ModelPair, acceptance: Acceptance) -> None:
+    real = really_accepted(pair, 31, WIDE.depth, WIDE.top_k)
+    assert acceptance.accepted(31, WIDE.depth, WIDE.top_k) == np.mean(real)
+
+
+def test_more_of_anything_never_accepts_less_at_one_place(pair: ModelPair) -> None:
+    path = make_path(pair, WIDE, eager=EAGER)
+    for position in record_positions(path, PROMPTS[0], 12):
+        for ranks in true_path_ranks(position, 4):
+            assert all(np.diff(ranks) > 0)  # a node never comes before its parent
+
+
+class Given:
+    """Acceptance that grows with nodes, as told."""
+
+    def accepted(self, nodes: int, depth: int, top_k: int) -> float:
+        return min(depth + 1, 0.5 * nodes**0.7)
+
+
+def costs(per_node: float, per_level: float = 0.01) -> StepCosts:
+    verify = {nodes: 1.0 + per_node * nodes for nodes in (2, 4, 8, 16, 32, 64)}
+    return StepCosts(1.0, verify, dict.fromkeys((1, 2, 4, 10), (0.1, per_level)))
+
+
+def best(given: StepCosts) -> DecodeSettings:
+    return predict(given, Given())[0].settings  # type: ignore[arg-type]
+
+
+def test_free_nodes_make_the_tree_big_and_dear_ones_make_it_small() -> None:
+    assert best(costs(0.0)).tree_nodes == 64
+    assert best(costs(0.2)).tree_nodes < 10
+    assert best(costs(5.0)).tree_nodes == 2
+
+
+def test_dear_levels_make_it_flat() -> None:
+    assert best(costs(0.0, per_level=0.001)).depth > best(costs(0.0, per_level=2.0)).depth
+
+
+def test_every_chain_is_a_candidate_and_a_finalist() -> None:
+    chains = [one for one in candidates((1, 2, 4)) if one.top_k == 1]
+    assert [(one.tree_nodes, one.depth) for one in chains] == [(depth + 2, depth) for depth in range(10)]
+    assert any(one.settings.top_k == 1 for one in finalists(predict(costs(0.0), Given())))  # type: ignore[arg-type]
+
+
+def test_no_candidate_wants_more_nodes_than_its_search_scores() -> None:
+    for one in candidates((1, 2, 4, 10)):
+        assert one.depth + 2 <= one.tree_nodes <= 1 + one.top_k + one.depth * one.top_k**2
+
+
+class Ticking:
+    """A clock that moves by one at each look."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def __call__(self) -> float:
+        self.looks += 1
+        return float(self.looks)
+
+
+def test_the_run_off_overrules_the_prediction(pair: ModelPair) -> None:
+    """Only wide trees decode fast here, whatever was predicted."""
+    engine = make_engine(pair, WIDE, eager=EAGER)
+
+    def decoder(settings: DecodeSettings) -> Decoder:
+        def decode(prompt: Sequence[int], max_new_tokens: int) -> Decoded:
+            seconds = 1.0 if settings.top_k == 10 else 2.0
+            return Decoded(token_ids=(1,) * max_new_tokens, seconds=seconds, first_token_seconds=0.0)
+
+        return decode
+
+    chosen = Chooser(
+        make_path=lambda settings: path_over(with_tree(engine, settings)),
+        decoder=decoder,
+        greedy=greedy_decoder(engine, Stopwatch(now=Ticking())),
+        stopwatch=Stopwatch(now=Ticking()),
+        prompts=PROMPTS[:1],
+        max_top_k=len(pair.target_from_draft),
+    ).choose()
+    assert chosen.settings.top_k == 10
+    assert chosen.costs.verify.keys() >= {2, 64}
+    study = tree_study(chosen)
+    assert f"Chosen: {chosen.settings.tree_nodes}/{chosen.settings.depth}/10" in study.text[0]

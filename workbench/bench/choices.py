@@ -1,0 +1,122 @@
+"""What is left to measurement: operators and tree; made once per results folder and kept there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from tracing.settings import DecodeSettings
+from workbench.bench.decoders import Decoder
+from workbench.bench.kernels import OPERATORS, choose_kernels, eager_name, kernels_study
+from workbench.bench.session import Session
+from workbench.bench.store import ResultsFolder
+from workbench.bench.suite import shipped_prompts
+from workbench.bench.tree.choose import Chooser, shape_name, tree_study
+from workbench.checkpoints.shipped import held_out_prompts
+from workbench.fused.engine import Engine
+from workbench.fused.path import path_over
+
+TRIAL_TREE: Final = DecodeSettings(tree_nodes=8, depth=4, top_k=2)
+CALIBRATION_TOKENS: Final = 320
+NUM_CALIBRATION: Final = 4
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """With what a benchmark runs.
+
+    Attributes:
+        settings: The tree.
+        eager: Operators that run as plain torch.
+    """
+
+    settings: DecodeSettings
+    eager: frozenset[str]
+
+    def words(self) -> dict[str, str]:
+        """Return both as text."""
+        return {"tree": shape_name(self.settings), "eager": eager_name(self.eager)}
+
+
+def make_choices(
+    session: Session,
+    folder: ResultsFolder,
+    tree: DecodeSettings | None,
+    eager: frozenset[str] | None,
+    say: Say,
+) -> Choices:
+    """Return what was asked for, what the folder remembers, or else what is measured now.
+
+    Args:
+        session: The pair.
+        folder: Remembers choices and why they were made.
+        tree: Asked for, or None.
+        eager: Asked for, or None.
+        say: Told what is being done.
+    """
+    prompts = calibration_prompts(session)
+    if eager is None:
+        kept = folder.manifest.get("kernels")
+        eager = frozenset(kept["eager"]) if kept else _measured_kernels(session, folder, prompts, say)
+    if tree is None:
+        kept = folder.manifest.get("tree")
+        if kept:
+            nodes, depth, top_k = map(int, kept["tree"].split("/"))
+            tree = DecodeSettings(tree_nodes=nodes, depth=depth, top_k=top_k)
+        else:
+            tree = _measured_tree(session, folder, eager, prompts, say)
+    return Choices(replace(tree, max_new_tokens=session.max_new_tokens), eager)
+
+
+def calibration_prompts(session: Session) -> list[list[int]]:
+    """Return contexts that no suite measures: beginnings of the long texts, and short held-out prose."""
+    long = [prompt.turns[0] for prompt in shipped_prompts() if prompt.kind == "length"]
+    prose = [prompt.text for prompt in held_out_prompts() if prompt.kind == "prose"]
+    room = session.pair.teacher.max_position_embeddings // 2
+    texts = [*long[:NUM_CALIBRATION], *prose[:NUM_CALIBRATION]]
+    return [session.tokenizer.encode(text)[: min(CALIBRATION_TOKENS, room)] for text in texts]
+
+
+def _measured_kernels(
+    session: Session, folder: ResultsFolder, prompts: list[list[int]], say: Say
+) -> frozenset[str]:
+    say("operators, fused and eager")
+
+    def decoders(eager: frozenset[str]) -> tuple[Decoder, Decoder]:
+        engine = session.engine(TRIAL_TREE, eager)
+        return session.greedy(engine), session.speculative(engine)
+
+    kernels = choose_kernels(decoders, prompts[0], OPERATORS)
+    folder.keep(kernels_study(kernels))
+    folder.choose("kernels", kernels.as_json())
+    return kernels.eager
+
+
+def _measured_tree(
+    session: Session, folder: ResultsFolder, eager: frozenset[str], prompts: list[list[int]], say: Say
+) -> DecodeSettings:
+    chosen = tree_chooser(session, session.engine(TRIAL_TREE, eager), prompts, say).choose()
+    folder.keep(tree_study(chosen))
+    folder.choose("tree", chosen.as_json())
+    return chosen.settings
+
+
+def tree_chooser(session: Session, engine: Engine, prompts: list[list[int]], say: Say) -> Chooser:
+    """Return what chooses a tree on one engine."""
+    return Chooser(
+        make_path=lambda settings: path_over(with_tree(engine, settings)),
+        decoder=lambda settings: session.speculative(with_tree(engine, settings)),
+        greedy=session.greedy(engine),
+        stopwatch=session.stopwatch,
+        prompts=prompts,
+        max_top_k=len(session.pair.target_from_draft),
+        say=say,
+    )
+
+
+def with_tree(engine: Engine, shape: DecodeSettings) -> Engine:
+    """Return the same models with another tree."""
+    settings = replace(engine.settings, tree_nodes=shape.tree_nodes, depth=shape.depth, top_k=shape.top_k)
+    return replace(engine, settings=settings)

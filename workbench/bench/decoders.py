@@ -1,0 +1,178 @@
+"""A decoder takes a context and returns its text with the time it took; both sides are timed alike."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from tracing.stages import DecodePath, NullWatch, StageWatch
+from workbench.fused.engine import Engine
+from workbench.fused.greedy import decode_greedy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """One generation call.
+
+    Attributes:
+        token_ids: Everything emitted, the first token included.
+        seconds: Wall time of the whole call, prefill included, device synchronised at both ends.
+        first_token_seconds: Until the first token was known on the host.
+        num_accepted: Accepted draft tokens of each step; empty without speculation.
+    """
+
+    token_ids: tuple[int, ...]
+    seconds: float
+    first_token_seconds: float
+    num_accepted: tuple[int, ...] = ()
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Emitted tokens over wall time, as the paper's Tok/s."""
+        return len(self.token_ids) / self.seconds
+
+    @property
+    def seconds_per_token(self) -> float | None:
+        """Time per token behind the first, None where there is only one."""
+        num_later = len(self.token_ids) - 1
+        return (self.seconds - self.first_token_seconds) / num_later if num_later else None
+
+    @property
+    def uncut(self) -> tuple[int, ...]:
+        """Accepted tokens of each step but the last, which EOS or the token limit cut short."""
+        return self.num_accepted[:-1]
+
+
+Decoder = Callable[[Sequence[int], int], Decoded]
+"""`(prompt_token_ids, max_new_tokens)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopwatch:
+    """A clock that waits for the device.
+
+    Attributes:
+        now: Seconds.
+        synchronize: Returns when the device has done all it was told.
+    """
+
+    now: Callable[[], float] = time.perf_counter
+    synchronize: Callable[[], Any] = field(default=lambda: None)
+
+    def read(self) -> float:
+        """Return the time at which everything so far is done."""
+        self.synchronize()
+        return self.now()
+
+
+def stopwatch_for(device: Any) -> Stopwatch:
+    """Return a stopwatch for a torch device."""
+    import torch
+
+    module = getattr(torch, device.type, None)
+    synchronize = getattr(module, "synchronize", None)
+    return Stopwatch() if device.type == "cpu" or synchronize is None else Stopwatch(synchronize=synchronize)
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Collect garbage now and not during the call, for both sides alike, as `timeit` does."""
+    was_on = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def greedy_decoder(engine: Engine, stopwatch: Stopwatch) -> Decoder:
+    """Return teacher-only greedy decoding on an engine."""
+
+    def decode(prompt: Sequence[int], max_new_tokens: int) -> Decoded:
+        known: list[float] = []
+
+        def note(_: int) -> None:
+            if not known:
+                known.append(stopwatch.now())
+
+        with collector_paused():
+            start = stopwatch.read()
+            token_ids = decode_greedy(engine, prompt, max_new_tokens, on_token=note)
+            stop = stopwatch.read()
+        return Decoded(token_ids=tuple(token_ids), seconds=stop - start, first_token_seconds=known[0] - start)
+
+    return decode
+
+
+def speculative_decoder(
+    path: DecodePath,
+    eos_token_ids: frozenset[int],
+    stopwatch: Stopwatch,
+    watch: Callable[[], StageWatch] = NullWatch,
+) -> Decoder:
+    """Return speculative decoding on a path that has all its stages.
+
+    Args:
+        path: Drives itself on its own outputs.
+        eos_token_ids: Tokens that end a turn.
+        stopwatch: Times the call.
+        watch: Makes the watch of each call.
+    """
+
+    def decode(prompt: Sequence[int], max_new_tokens: int) -> Decoded:
+        with collector_paused():
+            start = stopwatch.read()
+            steps = Steps(path, watch())
+            root = steps.prefill(prompt)
+            first = stopwatch.read()
+            emitted = [root]
+            stopped = root in eos_token_ids or max_new_tokens == 1
+            while not stopped:
+                step, reason = steps.step(max_new_tokens - len(emitted))
+                emitted += step
+                stopped = reason is not None
+            stop = stopwatch.read()
+        return Decoded(
+            token_ids=tuple(emitted),
+            seconds=stop - start,
+            first_token_seconds=first - start,
+            num_accepted=tuple(steps.num_accepted),
+        )
+
+    return decode
+
+
+class Steps:
+    """A path driven stage by stage on its own outputs.
+
+    Attributes:
+        num_accepted: Accepted draft tokens of each step so far.
+        drafted: The last tree.
+    """
+
+    def __init__(self, path: DecodePath, watch: StageWatch) -> None:
+        self._stages: Any = path.stages
+        self._state = path.begin(watch)
+        self.num_accepted: list[int] = []
+        self.drafted: Any = None
+
+    def prefill(self, prompt: Sequence[int]) -> int:
+        """Enter a context; returns the first token."""
+        return int(self._stages.prefill(self._state, prompt).context_token_ids[-1])
+
+    def step(self, remaining: int) -> tuple[list[int], str | None]:
+        """Run one step; returns what it emitted and why the turn ends, if it does."""
+        stages, state = self._stages, self._state
+        self.drafted = stages.draft(state)
+        tree = stages.tensorize(state, self.drafted)
+        verified = stages.verify(state, tree)
+        accepted = stages.accept(state, tree, verified, remaining)
+        stages.commit(state, tree, verified, accepted)
+        self.num_accepted.append(len(accepted.accepted_nodes))
+        return accepted.emitted_token_ids.tolist(), accepted.stop_reason

@@ -1,0 +1,100 @@
+"""`--eager auto`: which operators are fastest as plain torch on this machine, by measurement."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from workbench.bench.decoders import Decoder
+from workbench.bench.tables import Study, Table
+
+OPERATORS: Final = ("attention", "norm", "rotary", "swiglu")
+"""What can be switched with a contiguous cache; `scatter` belongs to a paged one."""
+ROUNDS: Final = 3
+TOKENS: Final = 24
+MARGIN: Final = 1.03
+"""Another choice must be this much faster than all fused: the operators are what the path is for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """The chosen operators and why.
+
+    Attributes:
+        eager: Operators to run as plain torch.
+        token_seconds: Eager operators to seconds per token, greedy and speculative.
+    """
+
+    eager: frozenset[str]
+    token_seconds: dict[frozenset[str], tuple[float, float]]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data for the manifest."""
+        return {
+            "eager": sorted(self.eager),
+            "token_ms": {
+                eager_name(eager): {"greedy": 1e3 * greedy, "speculative": 1e3 * speculative}
+                for eager, (greedy, speculative) in self.token_seconds.items()
+            },
+        }
+
+
+def eager_name(eager: frozenset[str]) -> str:
+    """Return a set of operators in words."""
+    if not eager:
+        return "all fused"
+    return "all eager" if eager >= set(OPERATORS) else f"eager: {', '.join(sorted(eager))}"
+
+
+def options(operators: Sequence[str] = OPERATORS) -> Iterator[frozenset[str]]:
+    """Yield what is tried: all fused, all eager, and all eager but one."""
+    everything = frozenset(operators)
+    yield frozenset()
+    yield everything
+    yield from (everything - {one} for one in operators)
+
+
+def choose_kernels(
+    decoders: Callable[[frozenset[str]], tuple[Decoder, Decoder]],
+    prompt: Sequence[int],
+    operators: Sequence[str] = OPERATORS,
+) -> Kernels:
+    """Measure every option in turn and take the one whose two sides together are fastest.
+
+    Args:
+        decoders: Greedy and speculative decoding with the given operators eager.
+        prompt: A context of typical length.
+        operators: What can be switched.
+    """
+    tried = list(options(operators))
+    made = [decoders(eager) for eager in tried]
+    seconds = np.zeros((len(tried), ROUNDS + 1, 2))
+    for turn in range(ROUNDS + 1):
+        for number in np.roll(np.arange(len(tried)), turn):
+            for side in (0, 1):
+                decoded = made[number][side](prompt, TOKENS)
+                seconds[number, turn, side] = decoded.seconds_per_token or decoded.seconds
+    best = np.median(seconds[:, 1:], axis=1)  # the first round warms up
+    total = best[:, 0] / best[0, 0] + best[:, 1] / best[0, 1]
+    winner = int(np.argmin(total))
+    if total[winner] * MARGIN > total[0]:
+        winner = 0
+    times = {eager: (float(best[i, 0]), float(best[i, 1])) for i, eager in enumerate(tried)}
+    return Kernels(tried[winner], times)
+
+
+def kernels_study(kernels: Kernels) -> Study:
+    """Return why these operators were chosen."""
+    rows = tuple(
+        (eager_name(eager), 1e3 * greedy, 1e3 * speculative)
+        for eager, (greedy, speculative) in kernels.token_seconds.items()
+    )
+    return Study(
+        name="kernels",
+        title="The chosen operators",
+        text=(f"Chosen: {eager_name(kernels.eager)}; both sides use the same.",),
+        tables=(Table("Time per token", ("operators", "greedy ms", "speculative ms"), rows),),
+    )

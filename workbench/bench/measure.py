@@ -1,0 +1,119 @@
+"""Two decoders side by side, turn by turn: who goes first alternates, so that a noisy machine cancels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+
+from tracing.errors import UsageError
+from workbench.bench.decoders import Decoded, Decoder
+from workbench.bench.equality import Compare
+from workbench.bench.suite import SuitePrompt
+from workbench.bench.turn import Case, TurnResult
+
+Tick = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnPlan:
+    """One turn of a suite.
+
+    Attributes:
+        prompt_id, turn: Where it stands.
+        prompt: Whose turn it is.
+        context: Given everything before it in the prompt as token ids, the context to decode.
+    """
+
+    prompt_id: int
+    turn: int
+    prompt: SuitePrompt
+    context: Callable[[Sequence[int]], list[int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Both sides and who compares their texts.
+
+    Attributes:
+        baseline, speculative: What is measured.
+        compare: Says whether two texts are the same.
+        max_new_tokens: Per turn.
+    """
+
+    baseline: Decoder
+    speculative: Decoder
+    compare: Compare
+    max_new_tokens: int
+
+    def warm_up(self, prompts: Sequence[Sequence[int]], max_new_tokens: int = 16) -> None:
+        """Let both sides decode contexts untimed: memory, code paths, caches."""
+        for prompt in prompts:
+            for decoder in (self.baseline, self.speculative):
+                decoder(prompt, max_new_tokens)
+
+    def measure(self, case: Case, repetition: int, *, baseline_first: bool) -> TurnResult:
+        """Decode one context on both sides."""
+        decoded: dict[str, Decoded] = {}
+        for name in ("baseline", "speculative") if baseline_first else ("speculative", "baseline"):
+            decoder = self.baseline if name == "baseline" else self.speculative
+            decoded[name] = decoder(case.token_ids, self.max_new_tokens)
+        baseline, speculative = decoded["baseline"], decoded["speculative"]
+        return TurnResult(
+            case=case,
+            num_prompt_tokens=len(case.token_ids),
+            repetition=repetition,
+            first="baseline" if baseline_first else "speculative",
+            baseline=baseline,
+            speculative=speculative,
+            match=self.compare(case.token_ids, baseline.token_ids, speculative.token_ids),
+        )
+
+
+def cases_of(plans: Sequence[TurnPlan], answers: Callable[[int, int], Sequence[int] | None]) -> list[Case]:
+    """Return the contexts of all turns whose earlier answers are known, in order.
+
+    Args:
+        plans: All turns, a prompt's own in order.
+        answers: The teacher's answer to `(prompt_id, turn)`, or None.
+    """
+    cases: list[Case] = []
+    before: dict[int, list[int]] = {}
+    for plan in plans:
+        so_far = before.get(plan.prompt_id, [])
+        if plan.turn and not so_far:
+            continue
+        context = plan.context(so_far)
+        cases.append(Case(plan.prompt_id, plan.turn, plan.prompt.id, plan.prompt.kind, tuple(context)))
+        answer = answers(plan.prompt_id, plan.turn)
+        before[plan.prompt_id] = [] if answer is None else [*context, *answer]
+    return cases
+
+
+def run_turns(
+    bench: Bench,
+    plans: Sequence[TurnPlan],
+    repetitions: int,
+    *,
+    done: Collection[TurnResult] = (),
+) -> Iterator[TurnResult]:
+    """Measure every turn that is not done yet, repetition by repetition.
+
+    A later turn's context holds the teacher's own answers to the earlier ones. Who goes first follows from
+    turn and repetition alone, so that an interrupted run that goes on is the run that was not interrupted.
+    """
+    known = {result.key: result for result in done}
+    for repetition in range(repetitions):
+        before: dict[int, list[int]] = {}
+        for number, plan in enumerate(plans):
+            context = plan.context(before.get(plan.prompt_id, []))
+            result = known.get((plan.prompt_id, plan.turn, repetition))
+            if result is None:
+                case = Case(plan.prompt_id, plan.turn, plan.prompt.id, plan.prompt.kind, tuple(context))
+                result = bench.measure(case, repetition, baseline_first=(number + repetition) % 2 == 0)
+                yield result
+            elif result.num_prompt_tokens != len(context):
+                raise UsageError(
+                    f"{plan.prompt.id} turn {plan.turn} was measured with {result.num_prompt_tokens} tokens "
+                    f"of context and now has {len(context)}; give another --out folder"
+                )
+            before[plan.prompt_id] = [*context, *result.baseline.token_ids]

@@ -1,0 +1,84 @@
+"""Plots as plotly figures without colours of their own for paper and text: the page gives them those."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import Any, Final
+
+import plotly.graph_objects as go
+from plotly.colors import qualitative, sample_colorscale
+
+from workbench.bench.tables import Plot, Series
+
+COLOURS: Final = qualitative.D3
+"""Blue, orange, green ...: readable on white and on black."""
+HEIGHT: Final = 380
+
+
+def figure(plot: Plot) -> Any:
+    """Return a plotly figure."""
+    drawn = go.Figure()
+    count = len(plot.series)
+    for number, series in enumerate(plot.series):
+        drawn.add_trace(_TRACES[plot.kind](series, _colour(plot.kind, number, count)))
+    drawn.update_layout(
+        title={"text": escape(plot.title), "font": {"size": 15}},
+        xaxis={"title": escape(plot.x_label), "automargin": True},
+        yaxis={"title": escape(plot.y_label), "automargin": True, "rangemode": "tozero"},
+        barmode={"stack": "stack", "histogram": "overlay"}.get(plot.kind, "group"),
+        height=HEIGHT,
+        margin={"l": 60, "r": 20, "t": 50, "b": 50},
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        showlegend=count > 1,
+    )
+    if plot.kind in {"bar", "stack"}:
+        drawn.update_xaxes(type="category")
+    if plot.level is not None:
+        drawn.add_hline(y=plot.level, line_dash="dash", line_color="#888888", line_width=1)
+    return drawn
+
+
+def _colour(kind: str, number: int, count: int) -> str:
+    """Return a series' colour; stacked buckets, which have an order, run along a scale."""
+    if kind == "stack":
+        return str(sample_colorscale("Viridis", [(number + 0.5) / count])[0])
+    return str(COLOURS[number % len(COLOURS)])
+
+
+def _line(series: Series, colour: str) -> Any:
+    return go.Scatter(
+        name=escape(series.name), x=series.x, y=series.y, mode="lines+markers", line={"color": colour}
+    )
+
+
+def _scatter(series: Series, colour: str) -> Any:
+    return go.Scatter(
+        name=escape(series.name),
+        x=series.x,
+        y=series.y,
+        mode="markers",
+        marker={"color": colour, "opacity": 0.7},
+        text=[escape(label) for label in series.labels],
+    )
+
+
+def _bar(series: Series, colour: str) -> Any:
+    names = [escape(str(x)) for x in series.x]
+    return go.Bar(name=escape(series.name), x=names, y=series.y, marker={"color": colour})
+
+
+def _histogram(series: Series, colour: str) -> Any:
+    return go.Histogram(
+        name=escape(series.name), x=series.x, nbinsx=30, marker={"color": colour}, opacity=0.65
+    )
+
+
+_TRACES: Final[dict[str, Any]] = {
+    "line": _line,
+    "scatter": _scatter,
+    "bar": _bar,
+    "stack": _bar,
+    "histogram": _histogram,
+}

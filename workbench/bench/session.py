@@ -1,0 +1,235 @@
+"""From a request to all that a benchmark needs: the pair in place, an engine, the turns, the folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from tracing.errors import UsageError
+from tracing.manifest import fresh_manifest
+from tracing.models import ModelPair
+from tracing.settings import DecodeSettings
+from workbench.bench.decoders import Decoder, Stopwatch, greedy_decoder, speculative_decoder, stopwatch_for
+from workbench.bench.equality import NearTieJudge
+from workbench.bench.measure import TurnPlan
+from workbench.bench.published import humaneval_prompts, mt_bench_prompts
+from workbench.bench.suite import SuitePrompt, describe, spread_over, suite_named
+from workbench.checkpoints.load import LoadedPair, load_pair
+from workbench.checkpoints.shipped import shipped_pair_dirs
+from workbench.fused.engine import Engine
+from workbench.fused.path import make_engine, path_over
+from workbench.lockstep.prompts import Prompt
+from workbench.lockstep.referee import Referee
+from workbench.lockstep.turns import plan_turns
+
+MAX_DEPTH: Final = 16
+"""Expansions of the deepest tree that a study tries; every turn leaves room for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchRequest:
+    """What `specwb bench` was asked.
+
+    Attributes:
+        suite: One of the shipped suites.
+        humaneval, mt_bench: Published files to use in its place.
+        num_turns: An evenly spread part of the suite; None is all of it.
+        repetitions: How often each turn is measured.
+        max_new_tokens: Per turn.
+        model, draft: Checkpoint directories; None is the shipped pair.
+        device, dtype: Of the engine.
+        chat, trust_remote_code: As the command's options.
+    """
+
+    suite: str = "full"
+    humaneval: Path | None = None
+    mt_bench: Path | None = None
+    num_turns: int | None = None
+    repetitions: int = 3
+    max_new_tokens: int = 128
+    model: str | None = None
+    draft: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    chat: bool = False
+    trust_remote_code: bool = False
+
+
+@dataclass(frozen=True)
+class Session:
+    """Everything loaded, nothing decoded yet.
+
+    Attributes:
+        pair: Plain data; weights already on the device in the engine's dtype, so that engines share them.
+        tokenizer: Of the teacher.
+        prompts, plans: What to decode.
+        max_new_tokens: Per turn.
+        models: Digests of what was loaded.
+        device, dtype: As engines are made.
+    """
+
+    pair: ModelPair
+    tokenizer: Any
+    prompts: Sequence[SuitePrompt]
+    plans: Sequence[TurnPlan]
+    max_new_tokens: int
+    device: str
+    dtype: str
+    models: Mapping[str, Any] = field(default_factory=dict)
+
+    def engine(self, settings: DecodeSettings, eager: frozenset[str], **options: Any) -> Engine:
+        """Build an engine over the shared weights."""
+        settings = replace(settings, max_new_tokens=self.max_new_tokens)
+        options = {"device": self.device, "dtype": self.dtype, "pair": self.pair, **options}
+        return make_engine(options.pop("pair"), settings, eager=eager, **options)
+
+    def tokens(self, text: str) -> list[int]:
+        """Return the token ids of a text."""
+        encoded: list[int] = self.tokenizer.encode(text)
+        return encoded
+
+    @cached_property
+    def stopwatch(self) -> Stopwatch:
+        """A stopwatch that waits for the device."""
+        return stopwatch_for(torch.device(self.device))
+
+    @cached_property
+    def compare(self) -> NearTieJudge:
+        """Compares texts with the teacher's own."""
+        return self.judge(self.dtype)
+
+    def judge(self, dtype: str) -> NearTieJudge:
+        """Return what compares texts of engines of a dtype."""
+        return NearTieJudge(
+            lambda: Referee(self.pair, DecodeSettings(), patient_dtype=dtype, device=self.device), dtype
+        )
+
+    def greedy(self, engine: Engine) -> Decoder:
+        """Return teacher-only greedy decoding on an engine."""
+        return greedy_decoder(engine, self.stopwatch)
+
+    def speculative(self, engine: Engine) -> Decoder:
+        """Return speculative decoding on an engine."""
+        return speculative_decoder(path_over(engine), engine.eos_token_ids, self.stopwatch)
+
+
+def open_session(request: BenchRequest) -> Session:
+    """Load the pair, put its weights in place, and plan the turns.
+
+    Raises:
+        SpecwbError: Anything that the user can mend.
+    """
+    if (request.model is None) != (request.draft is None):
+        raise UsageError("--model and --draft go together: a drafter is trained for one teacher")
+    prompts = spread_over(_prompts(request), request.num_turns)
+    directories = shipped_pair_dirs() if request.model is None else (request.model, str(request.draft))
+    loaded = load_pair(*directories, trust_remote_code=request.trust_remote_code)
+    plans = _plans(prompts, loaded, request)
+    engine = make_engine(loaded.pair, DecodeSettings(), device=request.device, dtype=request.dtype)
+    return Session(
+        pair=_placed(loaded.pair, engine),
+        tokenizer=loaded.tokenizer,
+        prompts=prompts,
+        plans=plans,
+        max_new_tokens=request.max_new_tokens,
+        device=str(engine.device),
+        dtype=str(engine.dtype).removeprefix("torch."),
+        models={
+            "teacher": loaded.digests.teacher_weights,
+            "drafter": loaded.digests.drafter_weights,
+        },
+    )
+
+
+def identity(request: BenchRequest, session: Session, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what decides a benchmark, as plain data; `asked` adds tree and operators as asked for."""
+    turns = json.dumps([prompt.turns for prompt in session.prompts]).encode()
+    return {
+        "models": dict(session.models),
+        "suite": {
+            **describe(session.prompts, _suite_name(request)),
+            "sha256": hashlib.sha256(turns).hexdigest(),
+        },
+        "max_new_tokens": request.max_new_tokens,
+        "device": session.device,
+        "dtype": session.dtype,
+        "threads": torch.get_num_threads(),
+        "chat": request.chat,
+        **asked,
+    }
+
+
+def about(way_in: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a reader should know: command line, versions, machine."""
+    manifest = fresh_manifest({})
+    return {
+        "argv": manifest["argv"],
+        "versions": {**manifest["versions"], "torch": torch.__version__},
+        "way_in": dict(way_in),
+        "machine": {
+            "system": platform.platform(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+        },
+        "method": {
+            "clock": "perf_counter around a whole generation call, prefill included, device synchronised",
+            "garbage": "collected before each call, collector paused during it, on both sides",
+            "order": "who goes first alternates by turn and repetition",
+            "percentiles": "linear interpolation between the two nearest values",
+        },
+    }
+
+
+def _prompts(request: BenchRequest) -> list[SuitePrompt]:
+    if request.humaneval is None and request.mt_bench is None:
+        return suite_named(request.suite)
+    code = [] if request.humaneval is None else humaneval_prompts(request.humaneval)
+    chats = [] if request.mt_bench is None else mt_bench_prompts(request.mt_bench)
+    return [*code, *chats]
+
+
+def _suite_name(request: BenchRequest) -> str:
+    names = [path.name for path in (request.humaneval, request.mt_bench) if path is not None]
+    return "+".join(names) or request.suite
+
+
+def _plans(prompts: Sequence[SuitePrompt], loaded: LoadedPair, request: BenchRequest) -> list[TurnPlan]:
+    """Return the turns, refusing at once what could become too long for the teacher."""
+    settings = DecodeSettings(depth=MAX_DEPTH, max_new_tokens=request.max_new_tokens)
+    texts = [Prompt(number, prompt.turns) for number, prompt in enumerate(prompts)]
+    turns = plan_turns(texts, loaded.tokenizer, loaded.pair, settings, chat=request.chat)
+    plans = [TurnPlan(turn.prompt_id, turn.turn, prompts[turn.prompt_id], turn.context) for turn in turns]
+    longest: dict[int, list[int]] = {}
+    for plan in plans:
+        context = plan.context(longest.get(plan.prompt_id, []))
+        longest[plan.prompt_id] = [*context, *[0] * request.max_new_tokens]
+    return plans
+
+
+def _placed(pair: ModelPair, engine: Engine) -> ModelPair:
+    """Return the pair with its weights on the device in the dtype, so that engines need not copy them."""
+
+    def place(weights: Mapping[str, Any]) -> dict[str, Any]:
+        return {name: tensor.to(device=engine.device, dtype=engine.dtype) for name, tensor in weights.items()}
+
+    return replace(
+        pair, teacher_weights=place(pair.teacher_weights), drafter_weights=place(pair.drafter_weights)
+    )
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")

@@ -1,0 +1,87 @@
+"""Means, percentiles and spreads, as the tables name them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """A set of values in four numbers; percentiles interpolate linearly between the two nearest values.
+
+    Attributes:
+        num: How many values there were; with none, the others are NaN.
+    """
+
+    num: int
+    mean: float
+    p50: float
+    p90: float
+    p99: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Distribution:
+        """Summarise values."""
+        array = np.asarray(list(values), dtype=np.float64)
+        if not array.size:
+            return cls(0, math.nan, math.nan, math.nan, math.nan)
+        p50, p90, p99 = (float(each) for each in np.percentile(array, (50, 90, 99)))
+        return cls(array.size, float(array.mean()), p50, p90, p99)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data; NaN has no form in JSON and becomes null."""
+        return {name: finite(value) for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """One number measured several times.
+
+    Attributes:
+        value: The median.
+        low, high: Smallest and largest.
+        num: Repetitions.
+    """
+
+    value: float
+    low: float
+    high: float
+    num: int
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """Summarise repetitions of one number; NaN where there is none."""
+        if not values:
+            return cls(math.nan, math.nan, math.nan, 0)
+        return cls(float(np.median(values)), min(values), max(values), len(values))
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {name: finite(value) for name, value in asdict(self).items()}
+
+
+def ratio(top: float, bottom: float) -> float:
+    """Return a quotient, NaN where there is none."""
+    return top / bottom if bottom else math.nan
+
+
+def finite(value: float) -> float | None:
+    """Return the value, or None where JSON has no form for it."""
+    return value if math.isfinite(value) else None
+
+
+def mean(values: Iterable[float]) -> float:
+    """Return the mean, NaN of nothing."""
+    array = list(values)
+    return float(np.mean(array)) if array else math.nan
+
+
+def distinct_share(token_ids: Sequence[int], width: int = 4) -> float:
+    """Return the share of distinct n-grams of a text, 1 where it is too short to repeat any."""
+    grams = [tuple(token_ids[i : i + width]) for i in range(len(token_ids) - width + 1)]
+    return len(set(grams)) / len(grams) if grams else 1.0

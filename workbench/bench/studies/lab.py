@@ -1,0 +1,176 @@
+"""What studies work with: the chosen engine, some contexts, and decoders compared context by context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tracing.settings import DecodeSettings
+from workbench.bench.choices import Choices, with_tree
+from workbench.bench.decoders import Decoded, Decoder
+from workbench.bench.equality import Compare
+from workbench.bench.session import Session
+from workbench.bench.stats import Distribution, mean, ratio
+from workbench.bench.tables import Cell, Table
+from workbench.bench.turn import Case, TurnResult
+from workbench.fused.engine import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """Where a study is made.
+
+    Attributes:
+        session: The pair.
+        choices: Tree and operators of the main measurement.
+        engine: With these.
+        all_cases: Every context of the suite whose earlier turns are answered.
+        num_cases: How many of them a study decodes.
+        results: The main measurement.
+        tick: Told after each context.
+    """
+
+    session: Session
+    choices: Choices
+    engine: Engine
+    all_cases: Sequence[Case]
+    num_cases: int
+    results: Sequence[TurnResult]
+    tick: Callable[[], Any] = field(default=lambda: None)
+
+    def cases(self, *, at_least: int = 0) -> list[Case]:
+        """Return evenly spread contexts of at least so many tokens."""
+        usable = [case for case in self.all_cases if len(case.token_ids) >= at_least]
+        count = min(self.num_cases, len(usable))
+        return [usable[(2 * i + 1) * len(usable) // (2 * count)] for i in range(count)]
+
+    @property
+    def greedy(self) -> Decoder:
+        """Teacher-only decoding on the chosen engine."""
+        return self.session.greedy(self.engine)
+
+    def side_by_side(
+        self, entries: Mapping[str, Decoder], cases: Sequence[Case] | None = None
+    ) -> list[Measured]:
+        """Compare decoders with teacher-only decoding on the chosen engine."""
+        return side_by_side(
+            self.greedy,
+            entries,
+            self.cases() if cases is None else cases,
+            max_new_tokens=self.session.max_new_tokens,
+            compare=self.session.compare,
+            tick=self.tick,
+        )
+
+    def speculative(self, settings: DecodeSettings) -> Decoder:
+        """Return speculative decoding with another tree on the chosen engine."""
+        return self.session.speculative(with_tree(self.engine, settings))
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One way of decoding, beside the baseline of the same contexts.
+
+    Attributes:
+        name: What it is called in the table.
+        baseline, decoded: One of each per context whose text is the teacher's own.
+        num_refused: Contexts whose text is not.
+    """
+
+    name: str
+    baseline: tuple[Decoded, ...]
+    decoded: tuple[Decoded, ...]
+    num_refused: int
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Mean over contexts."""
+        return mean(one.tokens_per_second for one in self.decoded)
+
+    @property
+    def speedup(self) -> float:
+        """Ratio of mean tokens per second, over the baseline of the same contexts."""
+        return ratio(self.tokens_per_second, mean(one.tokens_per_second for one in self.baseline))
+
+    @property
+    def mean_of_ratios(self) -> float:
+        """Mean of the contexts' own ratios."""
+        pairs = zip(self.decoded, self.baseline, strict=True)
+        return mean(one.tokens_per_second / base.tokens_per_second for one, base in pairs)
+
+    @property
+    def num_accepted(self) -> Distribution:
+        """Accepted draft tokens over all steps but the last of each context."""
+        return Distribution.of(accepted for one in self.decoded for accepted in one.uncut)
+
+
+def side_by_side(
+    baseline: Decoder,
+    entries: Mapping[str, Decoder],
+    cases: Sequence[Case],
+    *,
+    max_new_tokens: int,
+    compare: Compare,
+    tick: Callable[[], Any] = lambda: None,
+) -> list[Measured]:
+    """Decode every context with the baseline and with each entry, who goes first moving on by one.
+
+    Args:
+        baseline: Teacher-only decoding.
+        entries: What is measured, by name.
+        cases: Contexts.
+        max_new_tokens: Per context.
+        compare: Says whether a text is the baseline's own.
+        tick: Told after each context.
+    """
+    names: list[str | None] = [None, *entries]
+    decoded: dict[str | None, list[Decoded]] = {name: [] for name in names}
+    if cases:
+        for name in names:  # warm up
+            (baseline if name is None else entries[name])(cases[0].token_ids, min(16, max_new_tokens))
+    for number, case in enumerate(cases):
+        start = number % len(names)
+        for name in [*names[start:], *names[:start]]:
+            decoder = baseline if name is None else entries[name]
+            decoded[name].append(decoder(case.token_ids, max_new_tokens))
+        tick()
+    return [_measured(name, cases, decoded[None], decoded[name], compare) for name in entries]
+
+
+def _measured(
+    name: str,
+    cases: Sequence[Case],
+    baseline: Sequence[Decoded],
+    decoded: Sequence[Decoded],
+    compare: Compare,
+) -> Measured:
+    matches = [
+        compare(case.token_ids, base.token_ids, one.token_ids)
+        for case, base, one in zip(cases, baseline, decoded, strict=True)
+    ]
+    own = [number for number, match in enumerate(matches) if match.kind != "different"]
+    return Measured(
+        name, tuple(baseline[i] for i in own), tuple(decoded[i] for i in own), len(cases) - len(own)
+    )
+
+
+COLUMNS = ("tok/s", "speedup", "mean of ratios", "accept_L mean", "accept_L p90", "refused")
+
+
+def cells(one: Measured) -> tuple[Cell, ...]:
+    """Return the cells under `COLUMNS`."""
+    accepted = one.num_accepted
+    speeds = (one.tokens_per_second, one.speedup, one.mean_of_ratios)
+    return (*speeds, accepted.mean, accepted.p90, one.num_refused)
+
+
+def speed_table(title: str, first: str, measured: Sequence[Measured], note: str = "") -> Table:
+    """Return a table with one line per way of decoding."""
+    rows = tuple((one.name, *cells(one)) for one in measured)
+    return Table(title, (first, *COLUMNS), rows, note)
+
+
+def refused(measured: Sequence[Measured]) -> int:
+    """Return how many texts were refused in all."""
+    return sum(one.num_refused for one in measured)

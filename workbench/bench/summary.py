@@ -1,0 +1,144 @@
+"""All turns in a few numbers: speed of both sides, speed-up, acceptance, and how steady they are."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from workbench.bench.decoders import Decoded
+from workbench.bench.stats import Distribution, Spread, distinct_share, mean, ratio
+from workbench.bench.turn import TurnResult
+
+REPETITIVE_BELOW = 0.5
+"""An output with a smaller share of distinct 4-grams loops, and loops are easy to draft."""
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Speed of one side over turns, each turn at the median of its repetitions."""
+
+    tokens_per_second: Distribution
+    first_token_seconds: Distribution
+    seconds_per_token: Distribution
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            "tokens_per_second": self.tokens_per_second.as_json(),
+            "first_token_seconds": self.first_token_seconds.as_json(),
+            "seconds_per_token": self.seconds_per_token.as_json(),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """Turns in numbers; turns with another text than the teacher's count for nothing but `num_refused`.
+
+    Attributes:
+        num_turns: Turns that count.
+        num_repetitions: Repetitions that were begun.
+        num_refused, num_near_ties: Measurements with different text; with different text, proven harmless.
+        baseline, speculative: Speed.
+        speedup: Over turns; each turn is the median of its repetitions.
+        ratio_of_means: Mean tokens per second of one side over that of the other (the paper's), over
+            repetitions.
+        mean_of_ratios: Mean of the turns' own speed-ups, over repetitions.
+        num_accepted: Accepted draft tokens over all steps of the first repetition but the last of each turn.
+        steps, new_tokens, prompt_tokens: Per turn.
+    """
+
+    num_turns: int
+    num_repetitions: int
+    num_refused: int
+    num_near_ties: int
+    baseline: Side
+    speculative: Side
+    speedup: Distribution
+    ratio_of_means: Spread
+    mean_of_ratios: Spread
+    num_accepted: Distribution
+    steps: Distribution
+    new_tokens: Distribution
+    prompt_tokens: Distribution
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        plain = ("num_turns", "num_repetitions", "num_refused", "num_near_ties")
+        parts = ("baseline", "speculative", "speedup", "ratio_of_means", "mean_of_ratios", "num_accepted")
+        further = ("steps", "new_tokens", "prompt_tokens")
+        return {name: getattr(self, name) for name in plain} | {
+            name: getattr(self, name).as_json() for name in (*parts, *further)
+        }
+
+
+def summarize(results: Sequence[TurnResult]) -> Summary:
+    """Return the summary of finished turns."""
+    counted = [result for result in results if result.counts]
+    turns = by_turn(counted)
+    repetitions = by_repetition(counted)
+    once = [group[0] for group in turns]
+    return Summary(
+        num_turns=len(turns),
+        num_repetitions=len({result.repetition for result in results}),
+        num_refused=sum(not result.counts for result in results),
+        num_near_ties=sum(result.match.kind == "near_tie" for result in results),
+        baseline=_side(turns, lambda result: result.baseline),
+        speculative=_side(turns, lambda result: result.speculative),
+        speedup=Distribution.of(turn_speedups(turns)),
+        ratio_of_means=Spread.of([_ratio_of_means(group) for group in repetitions]),
+        mean_of_ratios=Spread.of([mean(result.speedup for result in group) for group in repetitions]),
+        num_accepted=Distribution.of(a for result in once for a in result.speculative.uncut),
+        steps=Distribution.of(len(result.speculative.num_accepted) for result in once),
+        new_tokens=Distribution.of(len(result.baseline.token_ids) for result in once),
+        prompt_tokens=Distribution.of(result.num_prompt_tokens for result in once),
+    )
+
+
+def by_turn(results: Sequence[TurnResult]) -> list[list[TurnResult]]:
+    """Return the repetitions of each turn."""
+    groups: dict[tuple[int, int], list[TurnResult]] = defaultdict(list)
+    for result in results:
+        groups[result.case.prompt_id, result.case.turn].append(result)
+    return list(groups.values())
+
+
+def by_repetition(results: Sequence[TurnResult]) -> list[list[TurnResult]]:
+    """Return the turns of each repetition."""
+    groups: dict[int, list[TurnResult]] = defaultdict(list)
+    for result in results:
+        groups[result.repetition].append(result)
+    return [groups[repetition] for repetition in sorted(groups)]
+
+
+def turn_speedups(turns: Sequence[Sequence[TurnResult]]) -> list[float]:
+    """Return the median speed-up of each turn's repetitions."""
+    return [float(np.median([result.speedup for result in group])) for group in turns]
+
+
+def is_repetitive(result: TurnResult) -> bool:
+    """Tell whether the output mostly repeats itself."""
+    return distinct_share(result.baseline.token_ids) < REPETITIVE_BELOW
+
+
+def _ratio_of_means(results: Sequence[TurnResult]) -> float:
+    return ratio(
+        mean(result.speculative.tokens_per_second for result in results),
+        mean(result.baseline.tokens_per_second for result in results),
+    )
+
+
+def _side(turns: Sequence[Sequence[TurnResult]], side: Callable[[TurnResult], Decoded]) -> Side:
+    def over(value: Callable[[Decoded], float | None]) -> Distribution:
+        known = [[value(side(result)) for result in group] for group in turns]
+        numbers = [[each for each in group if each is not None] for group in known]
+        return Distribution.of(float(np.median(group)) for group in numbers if group)
+
+    return Side(
+        tokens_per_second=over(lambda decoded: decoded.tokens_per_second),
+        first_token_seconds=over(lambda decoded: decoded.first_token_seconds),
+        seconds_per_token=over(lambda decoded: decoded.seconds_per_token),
+    )

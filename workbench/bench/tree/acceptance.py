@@ -1,0 +1,146 @@
+"""What smaller trees would accept, from one wide search recorded after every token of a text.
+
+A beam's candidates depend on its own path alone. So the search of a tree with fewer beams, levels or nodes
+can be replayed from the wide one: its candidates are a part of the recorded ones. The replay is exact as long
+as every beam of the smaller search was one of the wide search; a beam that was not has no candidates here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracing.stages import DecodePath, DraftLevel, IntArray, NullWatch
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """One place in a text: the wide search there, and what the teacher goes on with.
+
+    Attributes:
+        levels: As drafted.
+        future: The teacher's next tokens.
+    """
+
+    levels: tuple[DraftLevel, ...]
+    future: tuple[int, ...]
+
+
+def record_positions(path: DecodePath, prompt: Sequence[int], num_tokens: int) -> list[Position]:
+    """Decode a text token by token, drafting after each.
+
+    Args:
+        path: With the widest and deepest search; its tree may be small.
+        prompt: The context.
+        num_tokens: Tokens to emit; each but the first `len(levels)` from the end has its whole future.
+    """
+    stages = path.stages
+    assert stages.prefill
+    assert stages.draft
+    assert stages.tensorize
+    assert stages.verify
+    assert stages.accept
+    assert stages.commit
+    state = path.begin(NullWatch())
+    stages.prefill(state, prompt)
+    levels, text = [], []
+    for _ in range(num_tokens):
+        drafted = stages.draft(state)
+        tree = stages.tensorize(state, drafted)
+        verified = stages.verify(state, tree)
+        accepted = stages.accept(state, tree, verified, 1)  # room for one token: the root alone is kept
+        stages.commit(state, tree, verified, accepted)
+        levels.append(drafted.levels)
+        text.append(accepted.final_token_id)
+        if accepted.stop_reason == "eos":
+            break
+    depth = len(levels[0])
+    return [Position(one, tuple(text[i : i + depth])) for i, one in enumerate(levels)]
+
+
+def true_path_ranks(position: Position, top_k: int) -> list[NDArray[np.int64]]:
+    """Return where the teacher's path stands among the candidates of a narrower search.
+
+    Returns:
+        For each number of levels d = 1, 2, ...: the rank, from 1, of the path's node at each depth 1 .. d
+        among all candidates of the first d levels, as far as the path is drafted. A tree of N nodes holds the
+        nodes of rank below N.
+    """
+    scores: list[Floats] = []
+    path: list[float] = []
+    found: list[NDArray[np.int64]] = []
+    lead: IntArray | None = None  # flat numbers of the live beams, in the wide search's numbering
+    on_path = 0  # flat number of the path's last node that was drafted
+    wide_k = position.levels[0].token_ids.shape[1]
+    for depth, level in enumerate(position.levels):
+        rows = np.zeros(1, np.int64) if lead is None else _rows(level, lead)
+        tokens, values = level.token_ids[rows, :top_k], level.scores[rows, :top_k]
+        flat = _flat(depth, rows, tokens.shape[1], wide_k)
+        if depth < len(position.future) and len(path) == depth:
+            on = _on_path(level, rows, on_path, depth)
+            hit = np.argwhere(on[:, None] & (tokens == position.future[depth]))
+            if len(hit):
+                row, column = hit[0]
+                path.append(float(values[row, column]))
+                on_path = int(flat[row, column])
+        scores.append(values.ravel())
+        everything = np.sort(np.concatenate(scores))
+        found.append(len(everything) - np.searchsorted(everything, np.array(path, np.float32)))
+        order = np.argsort(-values.ravel(), kind="stable")[:top_k]
+        lead = flat.ravel()[order]
+    return found
+
+
+def _rows(level: DraftLevel, lead: IntArray) -> IntArray:
+    """Return which rows of a level expand the given beams; those never expanded are left out."""
+    where = {int(flat): row for row, flat in enumerate(level.beam_flat_ids)}
+    return np.array([where[int(flat)] for flat in lead if int(flat) in where], dtype=np.int64)
+
+
+def _flat(depth: int, rows: IntArray, width: int, wide_k: int) -> IntArray:
+    """Return the official flat numbers of the first candidates of some rows, `[rows, width]`."""
+    start = 0 if depth == 0 else wide_k + (depth - 1) * wide_k * wide_k
+    return start + rows[:, None] * wide_k + np.arange(width)
+
+
+def _on_path(level: DraftLevel, rows: IntArray, on_path: int, depth: int) -> NDArray[np.bool_]:
+    """Tell which rows expand the path's last node."""
+    if depth == 0:
+        return np.ones(len(rows), dtype=np.bool_)
+    return np.asarray(level.beam_flat_ids[rows] == on_path)
+
+
+class Acceptance:
+    """What trees accept over recorded texts.
+
+    Args:
+        texts: Recorded positions, text by text.
+    """
+
+    def __init__(self, texts: Sequence[Sequence[Position]]) -> None:
+        self._texts = texts
+        self._ranks: dict[int, list[list[list[NDArray[np.int64]]]]] = {}
+
+    def accepted(self, nodes: int, depth: int, top_k: int) -> float:
+        """Return mean accepted tokens per step of a tree that decodes the texts by itself.
+
+        Args:
+            nodes: N, the root included.
+            depth: Expansions after the first level.
+            top_k: Beams and candidates per beam.
+        """
+        if top_k not in self._ranks:
+            self._ranks[top_k] = [[true_path_ranks(one, top_k) for one in text] for text in self._texts]
+        accepted = []
+        for text in self._ranks[top_k]:
+            place = 0
+            while place + depth < len(text):  # a step whose whole future is known
+                ranks = text[place][depth]
+                accepted.append(int(np.cumprod(ranks < nodes).sum()))
+                place += accepted[-1] + 1
+        return float(np.mean(accepted)) if accepted else 0.0

@@ -1,0 +1,226 @@
+"""`--tree auto`: predict every tree's speed from costs and acceptance, then let the best ones run off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from tracing.settings import DecodeSettings
+from workbench.bench.decoders import Decoder, Stopwatch
+from workbench.bench.tables import Plot, Series, Study, Table
+from workbench.bench.tree.acceptance import Acceptance, record_positions
+from workbench.bench.tree.costs import MakePath, StepCosts, measure_costs
+
+MAX_DEPTH: Final = 9
+TREE_NODES: Final = (3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
+NUM_FINALISTS: Final = 4
+CALIBRATION_TOKENS: Final = 64
+RUN_OFF_TOKENS: Final = 64
+RUN_OFF_ROUNDS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One tree, predicted.
+
+    Attributes:
+        settings: Its shape.
+        num_accepted: Mean accepted tokens per step over the calibration texts.
+        step_seconds: Predicted time of a step.
+        speedup: Predicted tokens per second over those of greedy decoding, prefill left out.
+    """
+
+    settings: DecodeSettings
+    num_accepted: float
+    step_seconds: float
+    speedup: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The chosen tree and why.
+
+    Attributes:
+        settings: The winner.
+        predictions: All trees, best first.
+        measured: Finalists with measured seconds per token, best first.
+        costs: What the predictions rest on.
+    """
+
+    settings: DecodeSettings
+    predictions: tuple[Prediction, ...]
+    measured: tuple[tuple[Prediction, float], ...]
+    costs: StepCosts
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data for the manifest."""
+        return {
+            "tree": shape_name(self.settings),
+            "costs": self.costs.as_json(),
+            "finalists": [
+                {
+                    "tree": shape_name(one.settings),
+                    "num_accepted": one.num_accepted,
+                    "step_ms": 1e3 * one.step_seconds,
+                    "predicted_speedup": one.speedup,
+                    "measured_token_ms": 1e3 * seconds,
+                }
+                for one, seconds in self.measured
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Chooser:
+    """Chooses a tree on one engine.
+
+    Attributes:
+        make_path: A path for other settings over the same models.
+        decoder: Speculative decoding with such settings.
+        greedy: Teacher-only decoding on the same engine.
+        stopwatch: Waits for the device.
+        prompts: Calibration contexts, none of them measured later.
+        max_top_k: The draft vocabulary allows no more beams.
+        say: Told what is being done.
+    """
+
+    make_path: MakePath
+    decoder: Callable[[DecodeSettings], Decoder]
+    greedy: Decoder
+    stopwatch: Stopwatch
+    prompts: Sequence[Sequence[int]]
+    max_top_k: int
+    say: Callable[[str], None] = lambda _: None
+
+    def choose(self) -> Chosen:
+        """Measure, predict, run off."""
+        longest = max(self.prompts, key=len)
+        self.say("cost of a step")
+        costs = measure_costs(self.make_path, self.greedy, longest, self.stopwatch, self.max_top_k)
+        self.say("acceptance of a wide search")
+        widest = DecodeSettings(tree_nodes=2, depth=MAX_DEPTH, top_k=max(costs.draft))
+        path = self.make_path(widest)
+        texts = [record_positions(path, prompt, CALIBRATION_TOKENS) for prompt in self.prompts]
+        predictions = predict(costs, Acceptance(texts))
+        self.say("run-off of the best trees")
+        measured = self._run_off(finalists(predictions))
+        return Chosen(measured[0][0].settings, tuple(predictions), tuple(measured), costs)
+
+    def _run_off(self, entrants: Sequence[Prediction]) -> list[tuple[Prediction, float]]:
+        """Decode the calibration prompts with each entrant in turn; the least seconds per token wins."""
+        decoders = [self.decoder(one.settings) for one in entrants]
+        times = np.zeros((len(entrants), RUN_OFF_ROUNDS, len(self.prompts)))
+        for turn in range(RUN_OFF_ROUNDS):
+            for number, prompt in enumerate(self.prompts):
+                order = np.roll(np.arange(len(entrants)), turn + number)
+                for entrant in order:
+                    decoded = decoders[entrant](prompt, RUN_OFF_TOKENS)
+                    times[entrant, turn, number] = decoded.seconds_per_token or np.inf
+        seconds = np.median(times, axis=1).mean(axis=1)
+        return [
+            (entrants[entrant], float(seconds[entrant])) for entrant in np.argsort(seconds, kind="stable")
+        ]
+
+
+def shape_name(settings: DecodeSettings) -> str:
+    """Return a tree as `NODES/DEPTH/TOP_K`."""
+    return f"{settings.tree_nodes}/{settings.depth}/{settings.top_k}"
+
+
+def candidates(widths: Sequence[int]) -> Iterator[DecodeSettings]:
+    """Yield every tree that is considered: all chains, and each number of nodes with each depth and width."""
+    for depth in range(MAX_DEPTH + 1):
+        yield DecodeSettings(tree_nodes=depth + 2, depth=depth, top_k=1)
+        for top_k in (width for width in widths if width > 1):
+            most = 1 + top_k + depth * top_k * top_k
+            for nodes in TREE_NODES:
+                if depth + 2 <= nodes <= most:
+                    yield DecodeSettings(tree_nodes=nodes, depth=depth, top_k=top_k)
+
+
+def predict(costs: StepCosts, acceptance: Acceptance) -> list[Prediction]:
+    """Return all trees, the fastest first."""
+    predictions = []
+    for settings in candidates(sorted(costs.draft)):
+        accepted = acceptance.accepted(settings.tree_nodes, settings.depth, settings.top_k)
+        seconds = costs.step(settings)
+        predictions.append(Prediction(settings, accepted, seconds, (accepted + 1) * costs.token / seconds))
+    return sorted(predictions, key=lambda one: -one.speedup)
+
+
+def finalists(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """Return the best trees of different width, and the best chain and the best tree that is none.
+
+    Neighbours of the best differ by less than the measurement's noise; the doubt lies between kinds of trees.
+    """
+    best: dict[int, Prediction] = {}
+    for one in predictions:
+        best.setdefault(one.settings.top_k, one)
+    chosen = list(best.values())[:NUM_FINALISTS]
+    chain = best.get(1)
+    if chain is not None and chain not in chosen:
+        chosen.append(chain)
+    second = next((one for one in predictions if one not in chosen), None)
+    return chosen if second is None else [*chosen, second]
+
+
+def tree_study(chosen: Chosen) -> Study:
+    """Return why a tree was chosen: its costs, the finalists."""
+    costs = chosen.costs
+    finals = tuple(
+        (
+            shape_name(one.settings),
+            one.num_accepted,
+            1e3 * one.step_seconds,
+            one.speedup,
+            1e3 * seconds,
+            costs.token / seconds,
+        )
+        for one, seconds in chosen.measured
+    )
+    verify = tuple((nodes, 1e3 * seconds, seconds / costs.token) for nodes, seconds in costs.verify.items())
+    draft = tuple((width, 1e3 * first, 1e3 * level) for width, (first, level) in costs.draft.items())
+    shapes = {f"top_k {width}": width for width in costs.draft}
+    return Study(
+        name="tree",
+        title="The chosen tree",
+        text=(
+            f"Chosen: {shape_name(chosen.settings)}: nodes/depth/top_k, depth is expansions after the first.",
+            f"A token of greedy decoding takes {1e3 * costs.token:.2f} ms.",
+            "Predicted: accepted + 1 tokens in the time of one draft and one verification.",
+            "The best trees of different width, the best chain and the runner-up were then measured.",
+        ),
+        tables=(
+            Table(
+                "Finalists, fastest first",
+                ("tree", "accepted", "step ms", "speedup predicted", "token ms measured", "speedup measured"),
+                finals,
+                "prefill left out on both sides",
+            ),
+            Table("All of a step but the draft", ("nodes", "ms", "of a greedy token"), verify),
+            Table("Draft", ("top_k", "first level ms", "each further level ms"), draft),
+        ),
+        plots=(
+            Plot(
+                "line",
+                "Predicted speedup over tree nodes, best depth",
+                "tree nodes",
+                "speedup",
+                tuple(_best_by_nodes(name, width, chosen.predictions) for name, width in shapes.items()),
+                level=1.0,
+            ),
+        ),
+    )
+
+
+def _best_by_nodes(name: str, width: int, predictions: Sequence[Prediction]) -> Series:
+    best: dict[int, float] = {}
+    for one in predictions:
+        if one.settings.top_k == width:
+            nodes = one.settings.tree_nodes
+            best[nodes] = max(best.get(nodes, 0.0), one.speedup)
+    points = sorted(best.items())
+    return Series(name, tuple(nodes for nodes, _ in points), tuple(speedup for _, speedup in points))

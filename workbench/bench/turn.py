@@ -1,0 +1,137 @@
+"""One turn decoded by both sides: what was measured, as a value and as one line of JSON."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from workbench.bench.decoders import Decoded
+
+MATCHES: Final = ("equal", "near_tie", "different")
+"""Same text; other text that rounding explains, proven; other text, so that a speed-up counts for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A context to decode.
+
+    Attributes:
+        prompt_id, turn: Where it stands in the suite.
+        name: Name of the prompt in its suite, e.g. `code-07` or `HumanEval/12`.
+        kind: `code`, `chat`, `length` ...
+        token_ids: The context.
+    """
+
+    prompt_id: int
+    turn: int
+    name: str
+    kind: str
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Whether two texts are the same.
+
+    Attributes:
+        kind: One of `MATCHES`.
+        position: Emitted token at which they part, None where they do not.
+        why: One sentence where they part.
+    """
+
+    kind: str
+    position: int | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnResult:
+    """Both sides of one turn.
+
+    Attributes:
+        case: What was decoded; without its token ids when read back from disk.
+        num_prompt_tokens: Length of the context.
+        repetition: From 0.
+        first: Which side went first, `baseline` or `speculative`.
+    """
+
+    case: Case
+    num_prompt_tokens: int
+    repetition: int
+    first: str
+    baseline: Decoded
+    speculative: Decoded
+    match: Match
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        """Prompt, turn and repetition."""
+        return self.case.prompt_id, self.case.turn, self.repetition
+
+    @property
+    def counts(self) -> bool:
+        """Whether the text is the teacher's own, so that its speed may be counted."""
+        return self.match.kind != "different"
+
+    @property
+    def speedup(self) -> float:
+        """Tokens per second, speculative over baseline."""
+        return self.speculative.tokens_per_second / self.baseline.tokens_per_second
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data; the speculative text only where it differs."""
+        same = self.baseline.token_ids == self.speculative.token_ids
+        return {
+            "prompt_id": self.case.prompt_id,
+            "turn": self.case.turn,
+            "repetition": self.repetition,
+            "name": self.case.name,
+            "kind": self.case.kind,
+            "prompt_tokens": self.num_prompt_tokens,
+            "first": self.first,
+            "match": self.match.kind,
+            "position": self.match.position,
+            "why": self.match.why,
+            "baseline": _side_json(self.baseline),
+            "speculative": _side_json(self.speculative)
+            | {"num_accepted": list(self.speculative.num_accepted)},
+            "token_ids": list(self.baseline.token_ids),
+            "speculative_token_ids": None if same else list(self.speculative.token_ids),
+        }
+
+    @classmethod
+    def from_json(cls, line: dict[str, Any]) -> TurnResult:
+        """Read what `as_json` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError: Something else was written there.
+        """
+        token_ids = tuple(line["token_ids"])
+        other = line["speculative_token_ids"]
+        speculative = line["speculative"]
+        return cls(
+            case=Case(line["prompt_id"], line["turn"], line["name"], line["kind"], ()),
+            num_prompt_tokens=line["prompt_tokens"],
+            repetition=line["repetition"],
+            first=line["first"],
+            baseline=Decoded(
+                token_ids=token_ids,
+                seconds=line["baseline"]["seconds"],
+                first_token_seconds=line["baseline"]["first_token_seconds"],
+            ),
+            speculative=Decoded(
+                token_ids=token_ids if other is None else tuple(other),
+                seconds=speculative["seconds"],
+                first_token_seconds=speculative["first_token_seconds"],
+                num_accepted=tuple(speculative["num_accepted"]),
+            ),
+            match=Match(line["match"], line["position"], line["why"]),
+        )
+
+
+def _side_json(decoded: Decoded) -> dict[str, Any]:
+    return {
+        "tokens": len(decoded.token_ids),
+        "seconds": decoded.seconds,
+        "first_token_seconds": decoded.first_token_seconds,
+    }

@@ -1,0 +1,147 @@
+"""`specwb bench`: measures turn by turn under a progress bar, then the studies, then writes what came out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from workbench.bench.choices import Choices, make_choices
+from workbench.bench.headline import headline
+from workbench.bench.kernels import OPERATORS
+from workbench.bench.measure import Bench, cases_of, run_turns
+from workbench.bench.outputs import results_json, turns_csv
+from workbench.bench.session import BenchRequest, Session, about, identity, open_session
+from workbench.bench.store import ResultsFolder
+from workbench.bench.tables import Study, text_lines
+from workbench.cli.bench_options import STUDIES, parse_studies, parse_tree
+from workbench.cli.decode_options import eager_operators
+
+
+def evaluate(
+    out: Path | None, way_in: Mapping[str, Any], output_format: str, options: Mapping[str, Any]
+) -> int:
+    """Run the evaluation; returns the exit code."""
+    tree, studies = parse_tree(options["tree"]), parse_studies(options["studies"])
+    eager = _eager(options["eager"])
+    request = _request(options)
+    session = open_session(request)
+    asked = {"tree": options["tree"], "eager": options["eager"]}
+    folder = ResultsFolder(out or _fresh_folder(), identity(request, session, asked), about(way_in))
+    choices = make_choices(session, folder, tree, eager, _say)
+    _measure(session, folder, choices, request.repetitions)
+    _study(session, folder, choices, studies, options["study_turns"])
+    kept = [folder.kept(name) for name in ("tree", "kernels", *STUDIES)]
+    shown = [headline(folder.results, choices.words()), *(study for study in kept if study)]
+    return _finish(folder, shown, output_format)
+
+
+def _study(
+    session: Session, folder: ResultsFolder, choices: Choices, names: Sequence[str], num_cases: int
+) -> None:
+    """Make every study that was asked for and that the folder does not hold yet."""
+    wanted = [name for name in names if folder.kept(name) is None]
+    if not wanted:
+        return
+    from workbench.bench.studies.catalogue import MEASURE
+    from workbench.bench.studies.lab import Lab
+
+    answers = {
+        (result.case.prompt_id, result.case.turn): result.baseline.token_ids
+        for result in folder.results
+        if result.repetition == 0
+    }
+    lab = Lab(
+        session=session,
+        choices=choices,
+        engine=session.engine(choices.settings, choices.eager),
+        all_cases=cases_of(session.plans, lambda prompt_id, turn: answers.get((prompt_id, turn))),
+        num_cases=num_cases,
+        results=folder.results,
+    )
+    for name in wanted:
+        _say(STUDIES[name])
+        folder.keep(MEASURE[name](lab))
+
+
+def _measure(session: Session, folder: ResultsFolder, choices: Choices, repetitions: int) -> None:
+    """Measure every turn that the folder does not hold yet."""
+    engine = session.engine(choices.settings, choices.eager)
+    bench = Bench(
+        session.greedy(engine), session.speculative(engine), session.compare, session.max_new_tokens
+    )
+    left = len(session.plans) * repetitions - len(folder.results)
+    if left > 0:
+        bench.warm_up([session.plans[0].context([])] * 2)
+    with click.progressbar(
+        length=len(session.plans) * repetitions,
+        label="turns",
+        file=sys.stderr,
+        show_eta=True,
+        hidden=not sys.stderr.isatty(),
+    ) as bar:
+        bar.update(len(folder.results))
+        for result in run_turns(bench, session.plans, repetitions, done=tuple(folder.results)):
+            folder.add(result)
+            bar.update(1)
+
+
+def _finish(folder: ResultsFolder, studies: list[Study], output_format: str) -> int:
+    """Write results and print them; returns the exit code."""
+    results = results_json(folder.results, studies, folder.manifest)
+    folder.write("results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    folder.write("turns.csv", turns_csv(folder.results))
+    pictures = _write_page(folder, studies)
+    if output_format == "json":
+        click.echo(json.dumps(results, allow_nan=False))
+    else:
+        click.echo("\n".join(text_lines(studies)))
+        click.echo(f"results     {folder.folder}")
+        click.echo(f"pictures    {pictures}")
+    return 1 if any(study.num_refused for study in studies) else 0
+
+
+def _write_page(folder: ResultsFolder, studies: Sequence[Study]) -> str:
+    """Write the page where the plotting library is there; returns where it is, or why it is not."""
+    try:
+        from workbench.bench.report.page import page
+    except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] != "plotly":
+            raise
+        return "none: plotly is not installed; pip install 'specwb[bench]' and run again"
+    folder.write("report.html", page(studies, folder.manifest))
+    return str(folder.folder / "report.html")
+
+
+def _request(options: Mapping[str, Any]) -> BenchRequest:
+    same = (
+        *("suite", "repetitions", "max_new_tokens", "model", "draft"),
+        *("device", "dtype", "chat", "trust_remote_code"),
+    )
+    given: dict[str, Any] = {name: options[name] for name in same}
+    given |= {name: Path(options[name]) for name in ("humaneval", "mt_bench") if options[name]}
+    return BenchRequest(num_turns=options["turns"], **given)
+
+
+def _eager(text: str) -> frozenset[str] | None:
+    """Read `--eager`; None is auto."""
+    if text == "auto":
+        return None
+    return frozenset() if text == "none" else eager_operators(text) & frozenset(OPERATORS)
+
+
+def _say(sentence: str) -> None:
+    click.echo(f"measuring: {sentence} ...", err=True)
+
+
+def _fresh_folder() -> Path:
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    candidates = [
+        Path("runs") / f"bench-{stamp}{suffix}" for suffix in ("", *(f"-{n}" for n in range(2, 1000)))
+    ]
+    return next(folder for folder in candidates if not folder.exists())
