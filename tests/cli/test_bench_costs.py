@@ -17,8 +17,10 @@ from workbench.bench.costs.long_run import write_long_run
 from workbench.bench.costs.row import Cost, Goal, Row
 from workbench.bench.costs.table import as_json, as_lines, exit_code
 from workbench.bench.costs.workshop import Workshop
+from workbench.cli.bench_screen import SCREEN
 from workbench.judge.align import align
 from workbench.judge.recorded.check import check_run
+from workbench.tui.costs import measure as screen
 
 
 def row(value: float | None, goal: Goal | None = None) -> Row:
@@ -102,3 +104,25 @@ def test_the_command_prints_rows_and_an_exit_code(specwb: Specwb) -> None:
     (cost,) = json.loads(done.out)["costs"]
     assert (cost["name"], cost["held"], cost["unit"]) == ("disk.step", True, "KB")
     assert specwb("bench", "--costs", "--only", "nothing").exit_code == 2
+
+
+def test_the_screen_is_told_by_its_worst_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The median, or the size of screen that happens to come first, would hide the slow one."""
+    made = [
+        screen.Cost("80x24 open", "s", 1, 0.5, 0.5),
+        screen.Cost("200x50 open", "s", 1, 1.5, 1.5),
+        screen.Cost("80x24 memory, opened", "MB", 1, 90, 90),
+        screen.Cost("80x24 next step", "s", 20, 0.01, 0.04),
+        screen.Cost("200x50 switch panel", "s", 9, 0.02, 0.07),
+        screen.Cost("200x50 all moves, worst is p99", "s", 29, 0.02, 9.0),
+        screen.Cost("80x24 distances of the run", "s", 1, 3.0, 3.0),
+    ]
+    monkeypatch.setattr(screen, "view_costs", lambda run: made)
+    monkeypatch.setattr("workbench.tui.costs.long_run.write_long_run", lambda path, num_steps: path)
+    with Workshop() as workshop:
+        rows = {row.name: row for row in measured(SCREEN, frozenset(SCREEN.rows), workshop)}
+    assert set(rows) == set(SCREEN.rows)
+    assert (rows["view.open"].value, rows["view.open"].held) == (1.5, False)
+    assert (rows["view.memory"].value, rows["view.memory"].held) == (90, True)
+    assert (rows["view.slowest_move"].value, rows["view.slowest_move"].held) == (0.07, True)
+    assert "29 moves" in rows["view.slowest_move"].how
