@@ -56,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         (
             "--specwb-trace",
             "specwb_trace",
-            "Recorded run; one test per invariant. May be given several times.",
+            "Recorded run; one test per invariant; may be repeated. Write it with =, for pytest's own sake.",
         ),
         ("--specwb-select", "specwb_select", "Only these rules, as in specwb check --select."),
         ("--specwb-ignore", "specwb_ignore", "Not these rules."),

@@ -8,7 +8,6 @@ import re
 import sys
 import zlib
 from collections.abc import Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,6 +50,8 @@ def fresh_manifest(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
+    from importlib import metadata  # a reader needs none of it
+
     try:
         specwb = metadata.version("specwb")
     except metadata.PackageNotFoundError:

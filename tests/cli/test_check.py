@@ -185,7 +185,7 @@ def test_a_run_that_was_never_closed_is_inconclusive(specwb: Specwb, tmp_path: P
     subprocess.run([sys.executable, "-c", script, str(ROOT), str(tmp_path / "run")], check=False)
     answer = specwb("check", tmp_path / "run")
     assert answer.exit_code == 4
-    assert "the run was never closed" in answer.out
+    assert "the run was never closed whole" in answer.out
     assert "2 steps" in answer.out
     assert "unfinished 0:0:2:verify" in answer.out
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tracing.recorder import open_trace
+from workbench.bench.costs.long_run import write_long_run
 from workbench.cli.run import run_command
 
 TRACES = Path(__file__).resolve().parents[2] / "traces"
@@ -44,3 +45,34 @@ def test_empty_runs_compare_nothing(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_one_run_is_not_enough(runs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["diff", *runs]) == 2
     assert "two runs to compare" in capsys.readouterr().err
+
+
+def test_a_run_that_goes_on_after_the_other_has_ended_differs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Keys that are stored alike are taken over from the other run, but never those of its last batch."""
+    write_long_run(tmp_path / "short", 64)
+    write_long_run(tmp_path / "long", 130)
+    for one, other in (("short", "long"), ("long", "short")):
+        code, said = compared(capsys, tmp_path / one, tmp_path / other)
+        assert (code, said["steps"], said["turns_differing"]) == (1, 64, 2)
+
+
+@pytest.mark.parametrize("code", [2, 4])
+def test_a_run_that_is_not_whole_is_never_the_same(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], code: int
+) -> None:
+    """Two copies with the same damaged batch compared equal in what was left of them."""
+    write_long_run(tmp_path / "run", 200)
+    file = tmp_path / "run" / "fused.arrows"
+    data = bytearray(file.read_bytes())
+    if code == 2:
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+        run = tmp_path / "run"
+    else:
+        run = TRACES / "truncated"
+    answer, said = compared(capsys, run, run)
+    assert answer == code
+    assert said["problems"]
+    assert not said["same"]

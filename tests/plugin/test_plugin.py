@@ -117,6 +117,7 @@ def test_the_recorder_beside_packages_of_the_same_names(project: Path) -> None:
     }, done.stdout + done.stderr
     assert "0:0:0:tensorize:3 TREE001 fused: node 3 has parent 9" in done.stdout
     assert "recorded no step" in done.stdout
+    assert "During handling of the above exception" not in done.stdout
     assert "the user's own failure" in done.stdout
     assert "IDX003" in done.stdout
 

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 import tracing.files
+from invariants.selection import Selection
 from tests.tracing.conftest import record_step
 from tracing.errors import EnvironmentProblemError
 from tracing.finding import Finding
 from tracing.reader import open_run
 from tracing.recorder import RunWriter, open_trace
 from tracing.verify import verify_run
+from workbench.judge.recorded.check import check_run
 
 PACKAGE = Path(tracing.files.__file__).parent
 FINDING = Finding("ok", "unknown", 0, 0, 0, "verify", "")
@@ -88,6 +90,28 @@ def test_warn_mode_lets_the_host_live_on_a_full_disk(
     assert len(caplog.records) < 10
     monkeypatch.undo()
     assert verify_run(tmp_path / "run").num_steps["fused"] >= 2
+
+
+def test_a_run_whose_files_could_not_be_closed_is_never_ok(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit on the size of files lets the manifest say `failed` while most steps are lost."""
+
+    def limited(handle: int, data: Any, offset: int) -> int:
+        if offset + len(data) > 12_000:
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        return os.pwrite(handle, data, offset)
+
+    monkeypatch.setattr(tracing.files, "os", Disk(limited))
+    with open_trace(tmp_path / "run", on_error="warn") as trace:
+        for step in range(100):
+            record_step(trace, step)
+    monkeypatch.undo()
+    health = verify_run(tmp_path / "run")
+    checked = check_run(tmp_path / "run", Selection(select=("STEP001",)))
+    assert (health.state, health.status) == ("truncated", "failed")
+    assert 0 < checked.num_steps < 100
+    assert (checked.state, checked.exit_code) == ("truncated", 4)
 
 
 def test_space_that_comes_back_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

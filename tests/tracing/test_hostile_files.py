@@ -19,11 +19,14 @@ from hypothesis import strategies as st
 
 from tests.tracing.conftest import record_step
 from tracing import frames, ipc_message, journal_frames
+from tracing.columns import COLUMN_BY_NAME
 from tracing.errors import TraceError
 from tracing.journal import read_journal
 from tracing.manifest import MANIFEST_NAME, read_manifest, write_manifest
+from tracing.path_reader import PathReader
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
+from tracing.sealed import SealedBatch
 from tracing.verify import STATES, verify_run
 
 FILES = ("manifest.json", "fused.arrows", "fused.journal", "findings.jsonl", "vocabulary.arrows")
@@ -32,6 +35,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=8,
 )
+NAMES = list(COLUMN_BY_NAME)
 SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
@@ -60,11 +64,20 @@ def read_everything(folder: Path) -> str:
             assert sum(1 for _ in path) == path.num_steps
             assert path.columns().num_rows == path.num_steps
             assert len(path.in_progress) >= 0
+            compare_stored(path)
         assert isinstance(run.vocabulary, dict)
     except TraceError:
         return "refused"
     assert health.state in STATES
     return health.state
+
+
+def compare_stored(path: PathReader) -> None:
+    """Compare a path with itself as it is stored, then as it is unpacked."""
+    for one, other in zip(path.sealed_batches(NAMES), path.sealed_batches(NAMES), strict=True):
+        for name in NAMES if isinstance(one, SealedBatch) else ():
+            assert one.stored(name) == other.stored(name)
+            assert one[name].equals(other[name]) or name == "target_top_logits"  # a forged NaN
 
 
 def with_file(folder: Path, name: str, data: bytes, look: Callable[[Path], str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 from collections.abc import Sequence
@@ -10,12 +9,10 @@ from collections.abc import Sequence
 import click
 
 from workbench.bench.costs.catalogue import COSTS, chosen, measured
-from workbench.bench.costs.row import Cost, Row
+from workbench.bench.costs.row import Row
 from workbench.bench.costs.table import as_json, as_lines, exit_code
 from workbench.bench.costs.workshop import Workshop
-
-SCREEN_COSTS = "workbench.tui.costs"
-"""Module with `COSTS`, what the screen costs; it imports textual only when it measures."""
+from workbench.cli.bench_screen import SCREEN
 
 
 def measure_costs(only: Sequence[str], output_format: str) -> int:
@@ -24,7 +21,7 @@ def measure_costs(only: Sequence[str], output_format: str) -> int:
     Raises:
         UsageError: `only` names what is not there.
     """
-    wanted = chosen(all_costs(), only)
+    wanted = chosen((*COSTS, SCREEN), only)
     rows: list[Row] = []
     with Workshop(_progress) as workshop:
         for cost, names in wanted:
@@ -34,14 +31,6 @@ def measure_costs(only: Sequence[str], output_format: str) -> int:
     else:
         click.echo("\n".join(as_lines(rows)))
     return exit_code(rows)
-
-
-def all_costs() -> tuple[Cost, ...]:
-    """Return every provider, the screen's included where it is there."""
-    if importlib.util.find_spec(SCREEN_COSTS) is None:
-        return COSTS
-    screen: tuple[Cost, ...] = importlib.import_module(SCREEN_COSTS).COSTS
-    return (*COSTS, *screen)
 
 
 def _progress(sentence: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -12,9 +13,11 @@ from tracing.errors import UsageError
 from tracing.reader import Run, open_run
 from workbench.judge.align import Alignment, align
 from workbench.judge.align_columns import default_columns
+from workbench.judge.recorded.state import State, state_of
 from workbench.report.text import finding_line
+from workbench.view.safe_text import safe_text
 
-DIFFERENT, NOTHING_COMPARED = 1, 4
+DIFFERENT, DAMAGED, INCONCLUSIVE = 1, 2, 4
 NEEDED = ("committed_len", "emitted_token_ids", "token_ids")
 """What places a difference, whether it is compared or not."""
 
@@ -23,7 +26,8 @@ def compare_runs(folders: tuple[str, ...], output_format: str) -> int:
     """Compare the first path of two runs and print what differs.
 
     Returns:
-        0 the same, 1 different, 4 nothing could be compared.
+        0 the same, 1 different, 2 a run is not as it was written, 4 nothing could be compared or a run was
+        never closed, so that its other steps are not known.
 
     Raises:
         UsageError: Not two folders.
@@ -33,9 +37,17 @@ def compare_runs(folders: tuple[str, ...], output_format: str) -> int:
         raise UsageError(f"give --prompt FILE, or two runs to compare; got {len(folders)} run(s)")
     left, right = (open_run(folder) for folder in folders)
     alignment = _align(left, right)
-    exit_code = _exit_code(alignment)
+    states = [state_of(run) for run in (left, right)]
+    exit_code = _exit_code(alignment, states)
+    problems = [
+        f"{run.folder}: {said}"
+        for run, state in zip((left, right), states, strict=True)
+        for said in state.problems
+    ]
+    for problem in problems:
+        click.echo(f"trace       {safe_text(problem)}", err=True)
     if output_format == "json":
-        click.echo(json.dumps(_as_json(alignment, exit_code), allow_nan=False))
+        click.echo(json.dumps(_as_json(alignment, exit_code) | {"problems": problems}, allow_nan=False))
     else:
         click.echo("\n".join(_lines(alignment, exit_code)))
     return exit_code
@@ -49,19 +61,28 @@ def _align(left: Run, right: Run) -> Alignment:
     )
     bits = left.manifest.get("versions") == right.manifest.get("versions")
     columns = default_columns(bits=bits, lacks=lacks)
-    names = [*KEY_COLUMNS, *NEEDED, *(column.name for column in columns)]
+    names = list(dict.fromkeys([*KEY_COLUMNS, *NEEDED, *(column.name for column in columns)]))
     first, second = (run.path(run.path_names[0]) for run in (left, right))
     return align(first.sealed_batches(names), second.sealed_batches(names), columns)
 
 
-def _exit_code(alignment: Alignment) -> int:
+def _exit_code(alignment: Alignment, states: Sequence[State]) -> int:
+    if any(state.is_damaged for state in states):
+        return DAMAGED
     if alignment.num_turns_differing:
         return DIFFERENT
-    return 0 if alignment.same else NOTHING_COMPARED
+    whole = all(state.name == "complete" for state in states)
+    return 0 if alignment.same and whole else INCONCLUSIVE
 
 
 def _lines(alignment: Alignment, exit_code: int) -> list[str]:
-    said = {0: "the same", DIFFERENT: "different", NOTHING_COMPARED: "inconclusive (nothing compared)"}
+    why = "a run was never closed whole" if alignment.same else "nothing compared"
+    said = {
+        0: "the same",
+        DIFFERENT: "different",
+        DAMAGED: "not known (a run is damaged; what could be read is below)",
+        INCONCLUSIVE: f"inconclusive ({why})",
+    }
     return [
         f"verdict     {said[exit_code]}",
         f"steps       {alignment.num_steps} equal; {alignment.num_turns_differing} turn(s) differ",

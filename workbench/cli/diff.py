@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracing.distances import DEFAULT_EDGES
-from tracing.errors import UsageError
+from tracing.errors import EnvironmentProblemError, UsageError
 from workbench.cli.decode_options import (
     Function,
     decode_options,
@@ -89,6 +91,8 @@ def command(**options: Any) -> int:
 
     request = _request(way_in, options)
     session = open_session(request)
+    if options["out"] is None:
+        request = replace(request, out=fresh_folder(Path("runs")))
     if options["load_report"]:
         click.echo("\n".join(session.loaded.report.lines()), err=True)
     summary = _run_on_screen(session, request, options) if options["tui"] else _run(session, request, options)
@@ -135,7 +139,7 @@ def _request(way_in: WayIn, options: dict[str, Any]) -> DiffRequest:
 
     return DiffRequest(
         prompt_file=options["prompt_file"],
-        out=Path(options["out"]) if options["out"] else _fresh_folder(),
+        out=Path(options["out"] or "runs"),
         options=LockstepOptions(
             settings=settings_from(options),
             mode=options["lockstep"],
@@ -182,7 +186,22 @@ def parse_steps(text: str) -> tuple[int, int | None]:
     return int(first or 0), int(last) if last else None
 
 
-def _fresh_folder() -> Path:
+def fresh_folder(parent: Path) -> Path:
+    """Make a folder that is named after the time and was not there before; two runs never get the same one.
+
+    Raises:
+        EnvironmentProblemError: It cannot be made.
+    """
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    candidates = [Path("runs") / stamp, *(Path("runs") / f"{stamp}-{number}" for number in range(2, 1000))]
-    return next(folder for folder in candidates if not folder.exists())
+    for number in itertools.count(1):
+        folder = parent / (stamp if number == 1 else f"{stamp}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if not parent.is_dir():
+                raise EnvironmentProblemError(f"cannot write {folder}: {parent} is no folder") from None
+        except OSError as problem:
+            raise EnvironmentProblemError(f"cannot write {folder}: {problem.strerror or problem}") from None
+        else:
+            return folder
+    raise AssertionError("unreachable: the numbers do not end")

@@ -99,7 +99,8 @@ def align(
         columns: What to compare; default `default_columns()`.
     """
     compared = default_columns() if columns is None else tuple(columns)
-    ours, theirs, result = Cursor(left), Cursor(right), Alignment()
+    ours = Cursor(left)
+    theirs, result = Cursor(right, beside=ours), Alignment()
     while not ours.done and not theirs.done:
         rows = min(ours.available, theirs.available)
         unlike = (ours.keys(rows) != theirs.keys(rows)).any(axis=1)

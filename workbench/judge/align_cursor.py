@@ -10,14 +10,22 @@ from numpy.typing import NDArray
 
 from tracing.columns import KEY_COLUMNS
 from tracing.stages import IntArray
-from workbench.judge.align_columns import flat, num_rows, part
+from workbench.judge.align_columns import flat, part
 
 
 class Cursor:
-    """Walks over batches; a batch is anything that gives a column by name (a record batch, a dict)."""
+    """Walks over batches; a batch is anything that gives a column by name (a record batch, a dict).
 
-    def __init__(self, batches: Iterable[Any]) -> None:
+    Args:
+        batches: Where to walk.
+        beside: A cursor that walks ahead of this one over the same steps, as a rule: what it has unpacked of
+            keys that are stored alike is taken over.
+    """
+
+    def __init__(self, batches: Iterable[Any], beside: Cursor | None = None) -> None:
         self._batches = iter(batches)
+        self._beside = beside
+        self._stored_keys: Any = None
         self._batch: Any = None
         self._keys: IntArray = np.zeros((0, len(KEY_COLUMNS)), dtype=np.int64)
         self._row = 0
@@ -77,16 +85,26 @@ class Cursor:
         empty = np.zeros(0, dtype=np.int64)
         return np.concatenate([empty, *positions]), np.concatenate([empty, *tokens])
 
+    def _keys_of(self, batch: Any) -> IntArray:
+        """Return prompt, turn and step of each row of a batch, `[rows, 3]`."""
+        stored = [batch.stored(name) for name in KEY_COLUMNS] if hasattr(batch, "stored") else [None]
+        self._stored_keys = None if None in stored else stored
+        other = self._beside
+        if other is not None and self._stored_keys is not None and other._stored_keys == stored:  # noqa: SLF001
+            return other._keys  # noqa: SLF001 another cursor is no stranger
+        columns = [np.asarray(flat(batch[name]).values, dtype=np.int64) for name in KEY_COLUMNS]
+        return np.stack(columns, axis=1)
+
     def _load(self) -> None:
         """Go to the next batch that has rows."""
         self._row = 0
         for batch in self._batches:
-            if num_rows(batch[KEY_COLUMNS[0]]):
+            keys = self._keys_of(batch)
+            if len(keys):
                 self._batch = batch
-                columns = [np.asarray(flat(batch[name]).values, dtype=np.int64) for name in KEY_COLUMNS]
-                self._keys = np.stack(columns, axis=1)
+                self._keys = keys
                 return
-        self._batch = None
+        self._batch, self._stored_keys = None, None
         self._keys = np.zeros((0, len(KEY_COLUMNS)), dtype=np.int64)
 
 

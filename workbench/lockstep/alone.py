@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from tracing.errors import EnvironmentProblemError, UsageError
+from tracing.finding import Finding
+from tracing.models import ModelPair
 from tracing.moment import STAGES
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath
 from workbench.lockstep.digests import kv_row_digests
-from workbench.lockstep.failures import findings_of_failure
+from workbench.lockstep.failures import finding_of_misfit, findings_of_failure
 from workbench.lockstep.handed import changed_by_tensorize, expected_at_launches
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.patient import Digests, Patient, StepResults
 from workbench.lockstep.progress import Progress
+from workbench.lockstep.received import MisfitError, received
 from workbench.lockstep.rows import path_columns
 from workbench.lockstep.turns import Turn
 from workbench.lockstep.watch import LiveWatch
@@ -47,14 +51,19 @@ class AloneRun:
         self,
         path: DecodePath,
         settings: DecodeSettings,
-        eos: frozenset[int],
+        pair: ModelPair,
         ledger: Ledger,
         watch: LiveWatch,
     ) -> None:
         require_all_stages(path)
         self._name = "reference" if path.name == "reference" else "fused"
         self._settings = settings
-        self._eos = eos
+        self._eos = pair.eos_token_ids
+        self._sizes = {
+            "N": settings.tree_nodes,
+            "V": pair.teacher.vocab_size,
+            "F": len(pair.drafter.aux_layers) * pair.teacher.hidden_size,
+        }
         self._ledger = ledger
         self._watch = watch
         self.indices = watch.indices
@@ -79,7 +88,7 @@ class AloneRun:
         self._ledger.open_step(progress.prompt_id, progress.turn, 0)
         stage = "prefill"
         try:
-            results.prefilled = self._patient.run(results, stage, prompt)
+            results.prefilled = self._stage(stage, results, prompt)
             progress.enter(prompt, results.prefilled)
             progress.emit_root(self._eos)
             while progress.stop_reason is None:
@@ -94,33 +103,47 @@ class AloneRun:
                     self._ledger.open_step(progress.prompt_id, progress.turn, progress.step)
         except EnvironmentProblemError:
             raise  # the disk or the device, not the path
+        except MisfitError as misfit:
+            self._end(stage, (finding_of_misfit(progress, stage, misfit),))
         except Exception as error:  # noqa: BLE001  a port may raise anything: a finding, never a crash of ours
-            self._ledger.record(self._name, {"launch_refused": f"{stage}: not finished, the run ends here"})
-            self._ledger.add(findings_of_failure(progress, stage, error))
-            self._ledger.abandon_step()
-            self.stopped = True
+            self._end(stage, findings_of_failure(progress, stage, error))
+
+    def _end(self, stage: str, findings: tuple[Finding, ...]) -> None:
+        """End the run inside a step, with what that means."""
+        self._ledger.record(self._name, {"launch_refused": f"{stage}: not finished, the run ends here"})
+        self._ledger.add(findings)
+        self._ledger.abandon_step()
+        self.stopped = True
 
     def _run(self, stage: str, progress: Progress, results: StepResults) -> None:
-        """Run one stage on the path's own results."""
-        patient = self._patient
+        """Run one stage on the path's own results, the very objects that it gave."""
+        patient, given = self._patient, results.handed
         match stage:
             case "draft":
-                results.drafted = patient.run(results, stage)
+                results.drafted = self._stage(stage, results)
             case "tensorize":
-                results.tensorized = patient.run(results, stage, results.drafted)
+                results.tensorized = self._stage(stage, results, given["draft"])
             case "verify":
                 results.rows_before = patient.main_rows()
-                results.verified = patient.run(results, stage, results.tensorized)
+                results.verified = self._stage(stage, results, given["tensorize"])
                 results.branch_rows = self._branch_rows(results)
             case "accept":
-                results.accepted = patient.run(
-                    results, stage, results.tensorized, results.verified, progress.remaining
-                )
+                tree = given["tensorize"], given["verify"]
+                results.accepted = self._stage(stage, results, *tree, progress.remaining)
+                _check_followable(results)
             case _:
-                results.committed = patient.run(
-                    results, stage, results.tensorized, results.verified, results.accepted
-                )
+                tree = given["tensorize"], given["verify"]
+                results.committed = self._stage(stage, results, *tree, given["accept"])
                 results.rows_after = patient.main_rows()
+
+    def _stage(self, stage: str, results: StepResults, *arguments: Any) -> Any:
+        """Run a stage and return an own copy of what it gave.
+
+        Raises:
+            MisfitError: That is no result of this stage.
+        """
+        results.handed[stage] = self._patient.run(results, stage, *arguments)
+        return received(stage, results.handed[stage], {**self._sizes, "L": results.committed_len})
 
     def _branch_rows(self, results: StepResults) -> Digests | None:
         assert results.tensorized is not None
@@ -139,3 +162,16 @@ class AloneRun:
         found = self._ledger.add([*self._watch.take_findings(), *self._ledger.check_row(self._name)])
         self._ledger.close_step(found[0].verdict if found else "ok")
         progress.take_step(results)
+
+
+def _check_followable(results: StepResults) -> None:
+    """Refuse accepted nodes that the tree does not have: a negative one would be followed from the end.
+
+    Raises:
+        MisfitError: There is one.
+    """
+    assert results.accepted is not None
+    assert results.tensorized is not None
+    nodes, num_nodes = results.accepted.accepted_nodes, len(results.tensorized.token_ids)
+    if nodes.size and (nodes.min() < 0 or nodes.max() >= num_nodes):
+        raise MisfitError("accepted_nodes", f"nodes 0..{num_nodes - 1}", str(nodes.tolist()))

@@ -76,7 +76,7 @@ class FreeRun:
                 watch_indices=watch_indices and name == "fused",
             )
             self.ledgers.append(ledger)
-            self.runs.append(AloneRun(path, settings, pair.eos_token_ids, ledger, watch))
+            self.runs.append(AloneRun(path, settings, pair, ledger, watch))
 
     def run(self, turns: Sequence[Turn], referee: Referee, dtype: str, tick: Tick) -> None:
         """Decode on both paths, then compare."""

@@ -37,8 +37,9 @@ def _minimal(rules: Mapping[str, tuple[str, ...]]) -> str:
     return (
         "## The minimal set\n\n"
         f"{names}: without them a recording says nothing about a tree, and "
-        f"`tracing.conformance.check_recorder` does not accept it. They alone unlock {', '.join(able)}. `check_recorder(drive, "
-        "invariants.needs.columns_of_rules())` names the rules that stay locked for your recorder.\n"
+        f"`tracing.conformance.check_recorder` does not accept it. They alone unlock {', '.join(able)}.\n"
+        "`check_recorder(drive, invariants.needs.columns_of_rules())` names those that stay locked for your "
+        "recorder.\n"
     )
 
 

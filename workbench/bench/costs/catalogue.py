@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from tracing.errors import UsageError
+from tracing.errors import EnvironmentProblemError, UsageError
 from workbench.bench.costs import checking, comparing, demo, disk, recording
 from workbench.bench.costs.row import Cost, Row
 from workbench.bench.costs.workshop import Workshop
@@ -43,15 +43,18 @@ def chosen(costs: Sequence[Cost], only: Iterable[str]) -> tuple[tuple[Cost, froz
 
 
 def measured(cost: Cost, wanted: frozenset[str], workshop: Workshop) -> Iterator[Row]:
-    """Yield the wanted rows of one provider; where a package is missing, rows that say so."""
+    """Yield the wanted rows of one provider; what this machine cannot measure gives rows that say why."""
+    done: set[str] = set()
     try:
-        yield from (row for row in cost.measure(workshop) if row.name in wanted)
+        for row in cost.measure(workshop):
+            done.add(row.name)
+            if row.name in wanted:
+                yield row
     except ModuleNotFoundError as problem:
-        for name in (name for name in cost.rows if name in wanted):
-            yield Row(
-                name=name,
-                value=None,
-                unit="",
-                goal=cost.rows[name],
-                how=f"not measured: {problem.name} is not installed",
-            )
+        why = f"{problem.name} is not installed"
+    except EnvironmentProblemError as problem:
+        why = str(problem)
+    else:
+        return
+    for name in (name for name in cost.rows if name in wanted - done):
+        yield Row(name=name, value=None, unit="", goal=cost.rows[name], how=f"not measured: {why}")

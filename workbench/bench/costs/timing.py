@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -24,10 +25,12 @@ class Finished:
 
     Attributes:
         seconds: From start to end, the start of Python included.
+        processor: Processor time of all its threads, in seconds; on a busy machine the steadier of the two.
         stdout: What it printed.
     """
 
     seconds: float
+    processor: float
     stdout: str
 
 
@@ -51,7 +54,7 @@ def specwb(*argv: str, allowed: Sequence[int] = (0,), program: str = "") -> Fini
         EnvironmentProblemError: It ended otherwise.
     """
     front = ["-c", program] if program else [str(ROOT / "specwb.py")]
-    start = time.perf_counter()
+    start, used = time.perf_counter(), _processor_of_children()
     done = subprocess.run(
         [sys.executable, *front, *argv],
         capture_output=True,
@@ -60,13 +63,19 @@ def specwb(*argv: str, allowed: Sequence[int] = (0,), program: str = "") -> Fini
         check=False,
         cwd=ROOT,
     )
-    seconds = time.perf_counter() - start
+    seconds, processor = time.perf_counter() - start, _processor_of_children() - used
     if done.returncode not in allowed:
         said = (done.stderr or done.stdout).strip().splitlines()
         raise EnvironmentProblemError(
             f"specwb {' '.join(argv)} ended with {done.returncode}: {said[-1] if said else 'without a word'}"
         )
-    return Finished(seconds, done.stdout)
+    return Finished(seconds, processor, done.stdout)
+
+
+def _processor_of_children() -> float:
+    """Return the processor time of all processes that were started and have ended, in seconds."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def peak_mb(*argv: str) -> float:

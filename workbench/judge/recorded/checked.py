@@ -118,7 +118,7 @@ class CheckedRun:
             return "no step was recorded"
         if not any(path.num_held for path in self.paths):
             return "no invariant applied"
-        return "the run was never closed" if self.state != "complete" else ""
+        return "the run was never closed whole" if self.state != "complete" else ""
 
 
 def worst(exit_codes: Iterable[int]) -> int:

@@ -33,9 +33,12 @@ def state_of(run: Run, unread: Sequence[str] = ()) -> State:
         unread: Sentences about batches that could not be unpacked.
     """
     damage = [*run.problems, *unread]
-    for name in run.path_names:
-        damage += run.path(name).problems
-    if not damage and run.status not in {"", "running"}:
+    paths = [run.path(name) for name in run.path_names]
+    for path in paths:
+        damage += path.problems
+    # A full disk may keep a path from being closed while the manifest still says that the run has ended.
+    closed = all("bytes" in path.entry and path.stream.end is not None for path in paths)
+    if not damage and closed and run.status not in {"", "running"}:
         return State("complete", False, ())
     health = verify_run(run.folder)
     if run.status == "running" and run.being_written:

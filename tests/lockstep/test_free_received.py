@@ -1,0 +1,71 @@
+"""Free lockstep takes a stage's result like staged lockstep does: its form is checked, and it is copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from invariants.context import RunContext
+from invariants.run import Checker
+from tests.lockstep.runs import SMALL
+from tests.pairs import tiny_pair
+from tracing.moment import STAGES
+from tracing.reader import open_run
+from tracing.recorder import RunWriter
+from tracing.stages import DecodePath
+from workbench.fused.path import make_path
+from workbench.judge.verdict import Tally
+from workbench.lockstep.alone import AloneRun
+from workbench.lockstep.ledger import Ledger
+from workbench.lockstep.turns import Turn
+from workbench.lockstep.watch import LiveWatch
+
+Change = Callable[[Any], Any]
+
+
+def alone(folder: Path, stage: str, change: Change) -> Ledger:
+    """Decode a turn on a path whose one stage gives what `change` makes of its result."""
+    pair = tiny_pair(3, head_dim=16)
+    path: DecodePath = make_path(pair, SMALL, device="cpu")
+    honest = getattr(path.stages, stage)
+    stages = replace(path.stages, **{stage: lambda *given: change(honest(*given))})
+    with RunWriter(folder) as run:
+        traces = {"fused": run.path("fused", lacks=path.lacks)}
+        ledger = Ledger(run, traces, Checker(RunContext.from_settings(SMALL)), Tally(chain=False))
+        watch = LiveWatch(ledger.journal, ledger.check_before, refuse=True)
+        done = AloneRun(replace(path, stages=stages), SMALL, pair, ledger, watch)
+        done.run([Turn(0, 0, lambda before: [*before, 1, 2, 3, 4, 5])], lambda count: None)
+    return ledger
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_that_returns_nothing_is_a_finding_about_its_form(tmp_path: Path, stage: str) -> None:
+    """Without it the run ends in an AttributeError some lines further on, blamed on the next stage."""
+    (finding,) = alone(tmp_path / "run", stage, lambda _: None).findings
+    assert (finding.rule, finding.stage, finding.verdict) == ("JUDGE-SHAPE", stage, "structural")
+
+
+@pytest.mark.parametrize(
+    ("stage", "change", "column"),
+    [
+        ("tensorize", lambda made: replace(made, depths=made.depths[:-1]), "depths"),
+        ("verify", lambda made: replace(made, logits=made.logits[:, :-1]), "logits"),
+        ("accept", lambda made: replace(made, accepted_nodes=np.array([-1])), "accepted_nodes"),
+        ("accept", lambda made: replace(made, accepted_nodes=np.array([99])), "accepted_nodes"),
+    ],
+)
+def test_a_misshapen_result_names_its_column(tmp_path: Path, stage: str, change: Change, column: str) -> None:
+    """A negative node would be followed from the end of the tree, to a token that is no child."""
+    (finding,) = alone(tmp_path / "run", stage, change).findings
+    assert (finding.rule, finding.stage, finding.column) == ("JUDGE-SHAPE", stage, column)
+
+
+def test_lists_for_arrays_are_no_fault_and_reach_the_trace(tmp_path: Path) -> None:
+    ledger = alone(tmp_path / "run", "tensorize", lambda made: replace(made, depths=made.depths.tolist()))
+    assert ledger.findings == []
+    assert all(row["depths"] is not None for row in open_run(tmp_path / "run").path("fused"))
