@@ -33,7 +33,7 @@ EQUAL: Final = (
     *("accepted_nodes", "final_token_id", "emitted_token_ids", "path_indices", "committed_len_after"),
 )
 """Columns that are equal wherever both rows have them; entries of pads are free."""
-FAR: Final = {"float32": (1 / 16, 1 / 16), "half": (1 / 4, 1 / 2)}
+FAR: Final = {"float32": (1 / 64, 1 / 16), "half": (1 / 4, 1 / 2)}
 """How far logits, and cumulative scores, may lie apart: a share of their largest magnitude, at least 1."""
 
 
