@@ -7,15 +7,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from invariants.context import RunContext
 from invariants.facts import Facts
 from invariants.inputs import Row
 from invariants.outcome import Outcome, Violated
 from invariants.rule import BoolArray
-from invariants.run import Checker, Memory
+from invariants.run import Checker, Known, Memory, Turn, known
 from invariants.screens.batch import Batch, Flat
 from invariants.screens.facts import batch_facts
 from invariants.screens.kinds import kinds
@@ -96,30 +100,45 @@ class _Past:
     def __init__(self, batch: Batch, memory: Memory, row_at: Callable[[int], Row]) -> None:
         self.batch = batch
         self._row_at = row_at
-        memory.enter(row_at(0))
-        self._before, self._opened = memory.previous, memory.first
         begins = np.where(batch.has_previous, 0, np.arange(batch.num_steps))
         self._opening = np.maximum.accumulate(begins)
         self._is_first = batch.begins_turn
+        memory.enter(row_at(0))
+        self._known: dict[int, Known] = {0: (known(memory.first), known(memory.previous))}
+        self._enter_others(memory)
+
+    def _enter_others(self, memory: Memory) -> None:
+        """Go through the stretches of one turn each as the loop would, without unpacking a step."""
+        starts = np.unique(self._opening).tolist()
+        for before, start in pairwise(starts):
+            memory.park(self._turn(before), (self._known[before][0], partial(self._row_at, start - 1)))
+            begins = bool(self._is_first[start])
+            first, previous = memory.resume(self._turn(start), begins=begins)
+            self._known[start] = (partial(self._row_at, start) if begins else first, previous)
+
+    def _turn(self, number: int) -> Turn:
+        prompts, turns = self.batch.scalar("prompt_id"), self.batch.scalar("turn")
+        return _item(prompts, number), _item(turns, number)
 
     def first_known(self, number: int) -> bool:
         """Return whether the first step of the step's turn was seen."""
-        opening = self._opening[number]
-        return self._opened is not None if opening == 0 else bool(self._is_first[opening])
+        opening = int(self._opening[number])
+        return bool(self._is_first[opening]) or self._known[opening][0]() is not None
 
     def rows(self, number: int) -> tuple[Row, Row | None, Row | None]:
         """Return a step, the step before it, and the first of its turn."""
         row = self._row_at(number)
-        opening = int(self._opening[number])
-        if number == 0:
-            return row, self._before, self._opened
-        previous = self._row_at(number - 1) if self.batch.has_previous[number] else None
-        if opening == 0:
-            return row, previous, self._opened
-        return row, previous, self._row_at(opening) if self._is_first[opening] else None
+        first, previous = self._known[int(self._opening[number])]
+        if self.batch.has_previous[number]:
+            return row, self._row_at(number - 1), first()
+        return row, previous(), first()
 
     def leave(self, memory: Memory) -> None:
         """Remember the last step."""
         row, _, first = self.rows(self.batch.num_steps - 1)
         memory.turn = (row.get("prompt_id"), row.get("turn"))
         memory.previous, memory.first = row, first
+
+
+def _item(column: NDArray[Any] | None, number: int) -> Any:
+    return None if column is None else column[number].item()

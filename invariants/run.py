@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from invariants.catalogue import BY_ID
@@ -18,6 +18,20 @@ from invariants.rule import Rule
 from invariants.selection import Selection
 from invariants.statistics import RunStatistics
 
+MAX_PARKED: Final = 64
+"""Turns that are remembered beside the current one: the requests of a batch that take turns in a trace."""
+Turn = tuple[Any, Any]
+Step = Callable[[], "Row | None"]
+Known = tuple[Step, Step]
+"""The first and the last step of a turn, each when asked for: a row of a long trace is unpacked only then."""
+
+
+def known(row: Row | None) -> Step:
+    """Return a step that is at hand, or is not known."""
+    return lambda: row
+
+
+UNKNOWN: Final[Known] = (known(None), known(None))
 SOUND: Final = ("ACC001", "TREE004")
 """Rules that must hold before a step counts in the statistics."""
 
@@ -59,20 +73,49 @@ def run_rules(selection: Selection) -> tuple[Rule, ...]:
 
 @dataclass(slots=True)
 class Memory:
-    """What is remembered of one path."""
+    """What is remembered of one path.
+
+    Attributes:
+        statistics: Of all its steps.
+        turn: Prompt and turn of the last step.
+        first, previous: The first step of that turn, if it was seen, and the last.
+        parked: The same of other turns, which may go on: an engine records the requests of a batch in turns.
+    """
 
     statistics: RunStatistics
-    turn: tuple[Any, Any] | None = None
+    turn: Turn | None = None
     first: Row | None = None
     previous: Row | None = None
+    parked: dict[Turn, Known] = field(default_factory=dict)
 
     def enter(self, row: Row) -> None:
-        """Begin anew when the row belongs to another turn."""
-        turn = (row.get("prompt_id"), row.get("turn"))
+        """Go on with the turn that the row belongs to, or begin anew."""
+        turn, begins = (row.get("prompt_id"), row.get("turn")), row.get("step") == 0
         if turn != self.turn:
-            self.turn, self.first, self.previous = turn, None, None
-        if row.get("step") == 0 and self.previous is None:
+            if self.turn is not None and self.previous is not None:
+                self.park(self.turn, (known(self.first), known(self.previous)))
+            self.turn = turn
+            first, previous = self.resume(turn, begins=begins)
+            self.first, self.previous = first(), previous()
+        if begins and self.previous is None:
             self.first = row
+
+    def park(self, turn: Turn, steps: Known) -> None:
+        """Keep the first and the last step of a turn for when it goes on."""
+        self.parked.pop(turn, None)
+        self.parked[turn] = steps
+        if len(self.parked) > MAX_PARKED:
+            self.parked.pop(next(iter(self.parked)))
+
+    def resume(self, turn: Turn, *, begins: bool) -> Known:
+        """Return what was kept of a turn; nothing if it begins, or began longer ago than is remembered."""
+        steps = self.parked.pop(turn, UNKNOWN)
+        return UNKNOWN if begins else steps
+
+    def forget(self) -> None:
+        """Let the next step begin anew; statistics stay."""
+        self.turn, self.first, self.previous = None, None, None
+        self.parked.clear()
 
 
 class Checker:
@@ -151,8 +194,7 @@ class Checker:
 
     def forget(self, path: str) -> None:
         """Let the next step of a path begin anew, e.g. after its caches were rebuilt; statistics stay."""
-        memory = self._memory(path)
-        memory.turn, memory.first, memory.previous = None, None, None
+        self._memory(path).forget()
 
     def finish(self) -> tuple[Outcome, ...]:
         """Return what the statistics rules say, path after path; call it once, at the end of the run."""

@@ -22,7 +22,8 @@ def step_number_jumps(step: int, previous_step: int) -> Violations:
     InternLM/lmdeploy#4564 (an evicted sequence resumed with unverified tokens in its history).
 
     ## Limits
-    Compares neighbours in the trace; a slice that begins in mid-turn is fine.
+    Compares a step with the last one recorded of its turn; the requests of a batch may take turns. A slice
+    that begins in mid-turn is fine.
     """
     if step != previous_step + 1:
         message = f"step {step} follows step {previous_step}"

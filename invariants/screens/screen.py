@@ -65,12 +65,21 @@ def suspicious_steps(
     suspicious = batch.misshapen()
     suspicious[1:] |= suspicious[:-1].copy()  # what comes after a misshapen step looks back at it
     suspicious[:1] |= ~batch.begins_turn[:1]
+    suspicious |= _resumed(batch)
     suspicious |= _limit(batch, context, first_committed_len)
     left_out = suspicious.copy()
     with np.errstate(over="ignore", invalid="ignore"):
         for group in batch.groups(left_out):
             suspicious[group.rows] = flagged(group, context)
     return suspicious
+
+
+def _resumed(batch: Batch) -> BoolArray:
+    """Return the steps of a turn that goes on after another one, `[S]`: what came before lies elsewhere."""
+    numbers = np.arange(batch.num_steps)
+    opening = np.maximum.accumulate(np.where(batch.has_previous, 0, numbers))
+    resumed: BoolArray = (opening > 0) & ~batch.begins_turn[opening]
+    return resumed
 
 
 def flagged(group: Group, context: RunContext) -> BoolArray:

@@ -61,6 +61,22 @@ def test_a_column_that_differs_is_found_in_its_step(tmp_path: Path, column: str,
     assert ("JUDGE-PATHS-COLUMN", column, STEP, "unknown") in found_of(folder)
 
 
+def test_a_step_that_only_one_path_has_is_named(tmp_path: Path) -> None:
+    def renumbered(row: Row) -> None:
+        row["prompt_id"] = 9
+
+    folder = spoiled(tmp_path / "run", renumbered, path="reference")
+    assert found_of(folder) == [("JUDGE-ALIGN-MISSING", "step", STEP, "unknown")]
+
+
+def test_an_end_that_one_path_does_not_tell_is_found(tmp_path: Path) -> None:
+    def ended(row: Row) -> None:
+        row["stop_reason"] = "length"
+
+    folder = spoiled(tmp_path / "run", ended, path="reference")
+    assert found_of(folder) == [("JUDGE-PATHS-COLUMN", "stop_reason", STEP, "unknown")]
+
+
 def test_what_no_law_of_one_path_sees_is_found_here_alone(tmp_path: Path) -> None:
     """The last node was rejected and has no child: any token would do."""
     (finding,) = check_run(spoiled(tmp_path / "run", another("token_ids"))).findings

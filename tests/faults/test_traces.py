@@ -16,7 +16,7 @@ FOUND_BY = {
     "sibling-leak": "MASK001",
     "position-off-by-one": "POS001",
     "stale-row": "KV005",
-    "wrong-parent": "MASK001",
+    "wrong-parent": "TREE011",
 }
 
 

@@ -4,22 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from invariants.batched import BatchChecker
-from invariants.examples import CONTEXT
+from invariants.examples import CONTEXT, Before, Tree, legal_step
 from invariants.inputs import Row
-from invariants.outcome import Outcome, Violated
-from invariants.run import Checker
+from invariants.outcome import NotChecked, Outcome, Violated
+from invariants.run import MAX_PARKED, Checker
 from invariants.screens.pack import pack
 from invariants.strategies import legal_runs
 from tests.invariants.test_hostile_rows import hostile_rows
 from tests.invariants.test_screens import scrambled_runs
 
+TREE = Tree([0, 0], [7, 5], [61, 61])
+
+
+def violated(outcomes: Sequence[Outcome]) -> list[str]:
+    return [outcome.rule for outcome in outcomes if isinstance(outcome, Violated)]
+
 
 def condemned(outcomes: Sequence[Outcome]) -> bool:
-    return any(isinstance(outcome, Violated) for outcome in outcomes)
+    return bool(violated(outcomes))
 
 
 def check_in_batches(rows: list[Row], size: int) -> tuple[BatchChecker, dict[int, tuple[Outcome, ...]]]:
@@ -31,7 +37,21 @@ def check_in_batches(rows: list[Row], size: int) -> tuple[BatchChecker, dict[int
     return checker, said
 
 
-@given(st.one_of(legal_runs(max_turns=3, max_steps=6), scrambled_runs(), hostile_rows()), st.integers(1, 9))
+@st.composite
+def interleaved(draw: st.DrawFn) -> list[Row]:
+    """Requests of one batch, whose steps a recorder writes in turns."""
+    runs = [draw(legal_runs(max_turns=2, max_steps=4)) for _ in range(draw(st.integers(2, 3)))]
+    queues = [[{**row, "prompt_id": number} for row in rows] for number, rows in enumerate(runs)]
+    rows: list[Row] = []
+    while any(queues):
+        rows.append(draw(st.sampled_from([queue for queue in queues if queue])).pop(0))
+    return rows
+
+
+@given(
+    st.one_of(legal_runs(max_turns=3, max_steps=6), interleaved(), scrambled_runs(), hostile_rows()),
+    st.integers(1, 9),
+)
 @settings(max_examples=60)
 def test_batches_say_what_the_loop_says(rows: list[Row], size: int) -> None:
     loop = Checker(CONTEXT)
@@ -41,6 +61,40 @@ def test_batches_say_what_the_loop_says(rows: list[Row], size: int) -> None:
     assert checker.counts == loop.counts
     assert checker.finish() == loop.finish()
     assert checker.totals() == loop.totals()
+
+
+@given(interleaved())
+@settings(max_examples=20)
+def test_requests_that_take_turns_are_each_followed(rows: list[Row]) -> None:
+    checker = Checker(CONTEXT)
+    assert not any(condemned(checker.step("fused", row)) for row in rows)
+    assert checker.counts["fused"]["STEP001"].held == sum(row["step"] > 0 for row in rows)
+
+
+@given(interleaved(), st.data(), st.integers(1, 9))
+@settings(max_examples=20)
+def test_a_row_under_another_prompts_number_is_missed_in_its_own(
+    rows: list[Row], data: st.DataObject, size: int
+) -> None:
+    """Catches a trace in which one row is lost from its turn while others go on in between."""
+    last = {(row["prompt_id"], row["turn"]): number for number, row in enumerate(rows)}
+    inner = [n for n, row in enumerate(rows) if row["step"] and n not in last.values()]
+    assume(inner)
+    wrong = data.draw(st.sampled_from(inner))
+    spoilt = [{**row, "prompt_id": 99} if number == wrong else row for number, row in enumerate(rows)]
+    _, said = check_in_batches(spoilt, size)
+    assert [broken for outcomes in said.values() for broken in violated(outcomes)] == ["STEP001"]
+
+
+def test_only_so_many_turns_are_remembered() -> None:
+    """Memory does not grow with the length of a run; a turn that began too long ago begins anew."""
+    checker = Checker(CONTEXT)
+    first, second = legal_step(TREE, Before()), legal_step(TREE, Before(step=1))
+    checker.step("fused", first)
+    for turn in range(1, MAX_PARKED + 2):
+        checker.step("fused", {**first, "turn": turn})
+    outcomes = {outcome.rule: outcome for outcome in checker.step("fused", second)}
+    assert isinstance(outcomes["STEP001"], NotChecked)
 
 
 @given(legal_runs(max_turns=2, max_steps=6))

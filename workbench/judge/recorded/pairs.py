@@ -17,6 +17,7 @@ from tracing.columns import COLUMN_BY_NAME
 from tracing.errors import TraceError
 from tracing.finding import Finding
 from tracing.moment import Moment
+from tracing.path_reader import PathReader
 from tracing.reader import Run
 from workbench.judge.recorded.choices import recorded_logits
 from workbench.judge.recorded.context import table
@@ -25,7 +26,8 @@ from workbench.judge.rules import RULES
 Row = Mapping[str, Any]
 COLUMNS: Final = "JUDGE-PATHS-COLUMN"
 VALUES: Final = "JUDGE-PATHS-VALUES"
-PAIRED: Final = (COLUMNS, VALUES)
+MISSING: Final = "JUDGE-ALIGN-MISSING"
+PAIRED: Final = (COLUMNS, VALUES, MISSING)
 """Rules of this comparison."""
 EQUAL: Final = (
     *("context_token_ids", "proposer", "committed_len", "beam_flat_ids", "token_ids", "parents", "depths"),
@@ -33,7 +35,7 @@ EQUAL: Final = (
     *("accepted_nodes", "final_token_id", "emitted_token_ids", "path_indices", "committed_len_after"),
 )
 """Columns that are equal wherever both rows have them; entries of pads are free."""
-FAR: Final = {"float32": (1 / 16, 1 / 16), "half": (1 / 4, 1 / 2)}
+FAR: Final = {"float32": (1 / 64, 1 / 16), "half": (1 / 4, 1 / 2)}
 """How far logits, and cumulative scores, may lie apart: a share of their largest magnitude, at least 1."""
 
 
@@ -43,7 +45,7 @@ class Compared:
 
     Attributes:
         reason: Why they were not compared, or empty.
-        num_steps: Steps that both have.
+        num_steps: Steps that both have, or should.
         num_differing: Steps with a finding.
         num_findings: All of them.
         findings: As many as were to be kept.
@@ -82,14 +84,22 @@ def compare_paths(run: Run, limit: int | None) -> Compared | None:
     dtype = table(patient.entry, "info").get("dtype", "float32")
     far = FAR["float32" if dtype == "float32" else "half"]
     compared = Compared()
-    for row in patient:
+    for number, row in enumerate(patient):
         at = Moment(int(row["prompt_id"]), int(row["turn"]), int(row["step"]))
-        try:
-            other = reference.step(reference.find(at))
-        except TraceError:
-            continue  # a step that only one path finished is no step of both
-        compared.add(list(differences(row, other, at, far)), limit)
+        other = _same_step(reference, at)
+        if other is not None:
+            compared.add(list(differences(row, other, at, far)), limit)
+        elif number < reference.num_steps:  # the last one may have been in the making
+            said = "the step is recorded on the fused path and not on the reference path"
+            compared.add([_finding(MISSING, "step", at, said)], limit)
     return compared
+
+
+def _same_step(path: PathReader, at: Moment) -> Row | None:
+    try:
+        return path.step(path.find(at))
+    except TraceError:
+        return None
 
 
 def differences(row: Row, other: Row, at: Moment, far: tuple[float, float]) -> Iterator[Finding]:
@@ -101,6 +111,9 @@ def differences(row: Row, other: Row, at: Moment, far: tuple[float, float]) -> I
             place = _first_difference(name, ours, theirs, valid)
             if place is not None:
                 yield _column_finding(name, ours, theirs, place, at)
+    ours, theirs = row.get("stop_reason"), other.get("stop_reason")
+    if ours != theirs and row.get("accepted_nodes") is not None and other.get("accepted_nodes") is not None:
+        yield _column_finding("stop_reason", ours, theirs, (), at)
     yield from _far_logits(row, other, at, far[0])
     yield from _far_scores(row, other, at, far[1])
 
