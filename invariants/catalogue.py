@@ -29,6 +29,7 @@ from invariants.rules import (
 CATALOGUE: Final[tuple[Rule, ...]] = (
     row.lengths_disagree,
     row.row_incomplete,
+    row.column_lost,
     tree.parent_out_of_range,
     tree.circle_or_depth_not_rising,
     tree.valid_child_of_pad,
@@ -39,6 +40,7 @@ CATALOGUE: Final[tuple[Rule, ...]] = (
     padding.pad_before_node,
     padding.pad_not_inert,
     padding.tree_beyond_budget,
+    tree.parents_changed,
     positions.position_not_len_plus_depth,
     positions.cache_position_not_packed,
     positions.position_beyond_limit,

@@ -17,6 +17,8 @@ Row = Mapping[str, Any]
 CONTEXT_NAMES: Final = frozenset(each.name for each in fields(RunContext))
 NULLABLE_ENTRIES: Final = frozenset({"draft_top1_offsets"})
 """Columns whose entries may be null by right; elsewhere a null is a value that the column could not hold."""
+RECORDED: Final = "recorded"
+"""Argument that stands for the names of the columns that a step has a value for."""
 EARLIER: Final = {"previous_": "previous step", "first_": "turn's first step"}
 
 
@@ -48,9 +50,8 @@ class Inputs:
             return getattr(self, name)
         for prefix, earlier in (("previous_", self.previous), ("first_", self.first)):
             if name.startswith(prefix):
-                column = name.removeprefix(prefix)
-                return None if earlier is None else _plain(column, earlier.get(column))
-        return _plain(name, self.row.get(name))
+                return None if earlier is None else _value(earlier, name.removeprefix(prefix))
+        return _value(self.row, name)
 
     def why_missing(self, name: str) -> str:
         """Return one clause that says why `get` has nothing."""
@@ -65,6 +66,12 @@ class Inputs:
         if self.row.get(name) is not None:
             return f"column {name} has entries that could not be recorded"
         return f"column {name} was not recorded"
+
+
+def _value(row: Row, name: str) -> Any:
+    if name == RECORDED:
+        return frozenset(column for column, value in row.items() if value is not None)
+    return _plain(name, row.get(name))
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from invariants.catalogue import BY_ID
 from invariants.context import RunContext
 from invariants.evaluate import Evaluation
-from invariants.inputs import Inputs, Row
+from invariants.inputs import RECORDED, Inputs, Row
 from invariants.outcome import NotChecked, Outcome
 from invariants.rule import Rule
 from invariants.selection import Selection
@@ -16,7 +16,8 @@ from tracing.moment import STAGES
 def rules_before(stage: str, selection: Selection) -> tuple[Rule, ...]:
     """Return the selected step and turn rules that may read what exists before a stage runs.
 
-    A rule of the stage itself is among them: `visible` is judged with verify, and exists before it.
+    A rule of the stage itself is among them: `visible` is judged with verify, and exists before it. A rule
+    about which columns a row has is not: the row is in the making.
 
     Raises:
         UsageError: There is no such stage.
@@ -24,7 +25,8 @@ def rules_before(stage: str, selection: Selection) -> tuple[Rule, ...]:
     if stage not in STAGES:
         raise UsageError(f"stage should be one of {', '.join(STAGES)}, got {stage!r}")
     ready = STAGES[: STAGES.index(stage) + 1]
-    return tuple(rule for rule in selection.rules() if rule.scope != "run" and rule.stage in ready)
+    rules = (rule for rule in selection.rules() if rule.scope != "run" and rule.stage in ready)
+    return tuple(rule for rule in rules if RECORDED not in rule.arguments)
 
 
 def check_before(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -91,16 +92,22 @@ class Checker:
         self._run_rules = run_rules(self.selection)
         self._memories: dict[str, Memory] = {}
 
-    def step(self, path: str, row: Row) -> tuple[Outcome, ...]:
+    def step(self, path: str, row: Row, *, left_out: Mapping[str, str] | None = None) -> tuple[Outcome, ...]:
         """Check one finished step and remember what later steps need of it.
 
         Args:
             path: Whose step it is, e.g. `fused`.
             row: Columns of the step; it must not change afterwards.
+            left_out: Rules that mean nothing on this path, by id, and why.
         """
         memory = self._memory(path)
         memory.enter(row)
         outcomes, facts = self._judge(path, row, memory.previous, memory.first)
+        if left_out:
+            outcomes = tuple(
+                NotChecked(each.rule, left_out[each.rule]) if each.rule in left_out else each
+                for each in outcomes
+            )
         if facts is not None:
             memory.statistics.add(facts)
         memory.previous = row

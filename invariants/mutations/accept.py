@@ -138,6 +138,10 @@ def _silent_fallback(case: Case, _: Pick) -> Case:
     return case.edited(commit_mode="full_reorder")
 
 
+def _fallback_without_cause(case: Case, _: Pick) -> Case:
+    return case.edited(commit_fallback="prefix not in order")
+
+
 MUTATIONS: Final = (
     Mutation("path-jumps", "ACC001", _path_jumps),
     Mutation("pad-accepted", "ACC001", _pad_accepted),
@@ -158,4 +162,5 @@ MUTATIONS: Final = (
     Mutation("rows-moved-in-wrong-order", "KV005", _rows_moved_in_wrong_order),
     Mutation("committed-by-length", "KV006", _committed_by_length),
     Mutation("silent-fallback", "KV007", _silent_fallback),
+    Mutation("fallback-without-cause", "KV007", _fallback_without_cause),
 )

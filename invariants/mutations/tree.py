@@ -92,6 +92,17 @@ def _tree_deeper_than_asked(case: Case, _: Pick) -> Case:
     return case.in_run(max_tree_depth=int(case.row["depths"].max()) - 1)
 
 
+def _parent_changed_after_draft(case: Case, pick: Pick) -> Case:
+    drafted = case.row["parents"][: 1 + len(case.drafts)].copy()
+    node = pick(case.drafts[1:])
+    drafted[node] = 0 if drafted[node] else node - 1
+    return case.edited(draft_parents=drafted)
+
+
+def _node_lost_after_draft(case: Case, _: Pick) -> Case:
+    return case.edited(draft_parents=np.append(case.row["parents"][: 1 + len(case.drafts)], np.int32(0)))
+
+
 def _one_position_ahead(case: Case, pick: Pick) -> Case:
     node = pick([0, *case.drafts])
     return case.poked("position_ids", node, case.row["position_ids"][node] + 1)
@@ -143,6 +154,8 @@ MUTATIONS: Final = (
     Mutation("pad-keeps-position", "TREE009", _pad_keeps_position),
     Mutation("tree-larger-than-asked", "TREE010", _tree_larger_than_asked),
     Mutation("tree-deeper-than-asked", "TREE010", _tree_deeper_than_asked),
+    Mutation("parent-changed-after-draft", "TREE011", _parent_changed_after_draft),
+    Mutation("node-lost-after-draft", "TREE011", _node_lost_after_draft),
     Mutation("one-position-ahead", "POS001", _one_position_ahead),
     Mutation("all-positions-ahead", "POS001", _all_positions_ahead),
     Mutation("positions-not-advanced", "POS001", _positions_not_advanced),

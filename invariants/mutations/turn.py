@@ -65,6 +65,16 @@ def _beam_twice(case: Case, _: Pick) -> Case:
     return case.poked("beam_flat_ids", 4, case.row["beam_flat_ids"][3])
 
 
+def _beam_level_cut_short(case: Case, _: Pick) -> Case:
+    return case.edited(beam_flat_ids=case.row["beam_flat_ids"][:-1])
+
+
+def _column_lost(case: Case, pick: Pick) -> Case:
+    if case.previous is None:
+        raise NoPlaceError("no previous step")
+    return case.edited(**{pick(["target_token_ids", "visible", "position_ids", "path_indices"]): None})
+
+
 def _attends_ahead(case: Case, pick: Pick) -> Case:
     return case.poked("draft_top1_offsets", (0, pick([0, 1])), -1)
 
@@ -131,6 +141,7 @@ def _first_root_differs(case: Case, _: Pick) -> Case:
 
 
 MUTATIONS: Final = (
+    Mutation("column-lost", "ROW003", _column_lost),
     Mutation("prefix-written-over", "KV004", _prefix_written_over),
     Mutation("slot-minus-one", "KV009", _slot_minus_one),
     Mutation("slot-past-the-end", "KV009", _slot_past_the_end),
@@ -142,6 +153,7 @@ MUTATIONS: Final = (
     Mutation("child-likelier-than-parent", "DRAFT002", _child_likelier),
     Mutation("beam-of-first-level-again", "DRAFT003", _beam_of_first_level_again),
     Mutation("beam-twice", "DRAFT003", _beam_twice),
+    Mutation("beam-level-cut-short", "DRAFT003", _beam_level_cut_short),
     Mutation("attends-ahead", "DRAFT004", _attends_ahead),
     Mutation("attends-before-the-start", "DRAFT004", _attends_before_the_start),
     Mutation("same-drafts-again", "DRAFT005", _same_drafts_again),

@@ -128,10 +128,11 @@ def length_commit_of_a_branch(commit_mode: str, accepted_nodes: IntArray) -> Vio
 def commit_mode_without_reason(
     commit_mode: str, asked_commit_mode: str, commit_fallback: str | None = None
 ) -> Violations:
-    """Another commit ran than was asked for, and nothing says why; or the mode is unknown.
+    """Another commit ran than was asked for, and nothing says why, or none and a reason is given.
 
     ## What it does
-    Checks that `commit_mode` is a known mode, and the asked one unless `commit_fallback` gives a reason.
+    Checks that `commit_mode` is a known mode, and that it is the asked one or `commit_fallback` gives a
+    reason, not both.
 
     ## Why it matters
     A fast path that silently never runs looks right and costs its speed; one that runs unasked was never
@@ -153,3 +154,6 @@ def commit_mode_without_reason(
     elif commit_mode != asked_commit_mode and not commit_fallback:
         message = f"{asked_commit_mode} was asked for, {commit_mode} ran, and no reason is recorded"
         yield Violation(message, "commit_mode", found=commit_mode, expected=asked_commit_mode)
+    elif commit_mode == asked_commit_mode and commit_fallback:
+        message = f"{commit_mode} was asked for and ran, and a fallback is recorded: {commit_fallback}"
+        yield Violation(message, "commit_fallback", found=commit_fallback)

@@ -84,11 +84,11 @@ def child_likelier_than_parent(draft_logprobs: FloatArray, parents: IntArray, va
 
 @invariant("DRAFT003", name="beam-of-another-level", stage="draft")
 def beam_of_another_level(beam_flat_ids: IntArray, top_k: int) -> Violations:
-    """An expanded beam is not a candidate of the level above, or is expanded twice.
+    """An expanded beam is not a candidate of the level above, or is expanded twice, or a level is not full.
 
     ## What it does
     Cuts `beam_flat_ids` into levels of `top_k` and checks each against the flat numbers of the candidates
-    that the level above made: 0..K-1, then K * K per level; no number twice.
+    that the level above made: 0..K-1, then K * K per level; no number twice, and every level full.
 
     ## Why it matters
     The drafter goes on from a row of another level: its keys and its feature belong to another path.
@@ -116,6 +116,9 @@ def beam_of_another_level(beam_flat_ids: IntArray, top_k: int) -> Violations:
             yield Violation(message, "beam_flat_ids", found=beam, expected=start)
         elif beam in beam_flat_ids[:place].tolist():
             yield Violation(f"beam {beam} is expanded twice", "beam_flat_ids", found=beam)
+    if len(beam_flat_ids) % top_k:
+        message = f"{len(beam_flat_ids)} beams are no whole number of levels of {top_k}"
+        yield Violation(message, "beam_flat_ids", found=len(beam_flat_ids))
 
 
 @invariant("DRAFT004", name="attention-to-what-is-not-there", stage="draft", requires=("TREE004",))

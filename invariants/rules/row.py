@@ -3,9 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
-from invariants.rule import BoolArray, FloatArray, IntArray, Violation, Violations, invariant
+from invariants.rule import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    NotApplicableError,
+    Violation,
+    Violations,
+    invariant,
+)
+
+EVERY_STEP: Final = (
+    *("committed_len", "token_ids", "parents", "depths", "valid", "position_ids", "cache_positions"),
+    *("visible", "target_token_ids", "target_top_ids", "target_top_logits", "accepted_nodes"),
+    *("final_token_id", "emitted_token_ids", "path_indices", "committed_len_after"),
+)
+"""Columns that a path records at every step or at none; digests and probes may be taken now and then."""
 
 
 @invariant("ROW001", name="lengths-disagree", stage="tensorize")
@@ -115,3 +130,37 @@ def row_incomplete(incomplete: str | None = None) -> Violations:
     """
     if incomplete is not None:
         yield Violation(f"the row is incomplete: {incomplete}", "incomplete", found=incomplete)
+
+
+@invariant(
+    "ROW003", name="column-lost", stage="commit", scope="turn", severity="warning", requires=("STEP001",)
+)
+def column_lost(
+    recorded: frozenset[str], previous_recorded: frozenset[str], incomplete: str | None = None
+) -> Violations:
+    """A column that the step before has is not recorded in this one, and nothing says why.
+
+    ## What it does
+    Compares which columns have a value, of those that a step always has: the tree, visibility, choices,
+    acceptance and lengths. Rows that say themselves that they are incomplete, or that a launch was refused,
+    are passed over.
+
+    ## Why it matters
+    The rules that read the column are not checked at this step, and a run in which everything else holds
+    looks fine. Evidence that goes missing is how a fault in an engine's hook hides the fault it should show.
+
+    ## Example
+    `target_token_ids` is recorded at steps 0 to 36 and is null at step 37.
+
+    ## Seen in
+    vllm-project/vllm-ascend#10901 (an empty list taken for the default), fak#4539 (missing evidence is never
+    a pass).
+
+    ## Limits
+    A warning: a recorder may be told to keep less from here on. Digests and probes may come and go.
+    """
+    if incomplete is not None or "launch_refused" in recorded:
+        raise NotApplicableError("the row itself says what it lacks")
+    for name in EVERY_STEP:
+        if name in previous_recorded and name not in recorded:
+            yield Violation(f"{name} is not recorded, and the step before has it", name)

@@ -214,3 +214,37 @@ def duplicate_sibling(parents: IntArray, token_ids: IntArray, valid: BoolArray) 
         if other != node:
             message = f"nodes {other} and {node} are children of {key[0]} with the same token {key[1]}"
             yield Violation(message, "token_ids", node, found=key[1])
+
+
+@invariant("TREE011", name="parents-changed", stage="tensorize", requires=("ROW001",))
+def parents_changed(draft_parents: IntArray, parents: IntArray, valid: BoolArray) -> Violations:
+    """The tree that is verified hangs together otherwise than the tree that was drafted.
+
+    ## What it does
+    Where the draft's own parents are recorded, compares them with `parents`, node by node; there must be as
+    many as there are valid nodes.
+
+    ## Why it matters
+    Positions, visibility and acceptance all follow from the parents: a consistent tree of other parents is
+    verified faithfully, and none of its tokens was drafted for the place where it stands.
+
+    ## Example
+    Node 4 was drafted below node 1 and is verified below node 2.
+
+    ## Seen in
+    sgl-project/sglang#8409 (beam position taken for the beam's parent), SafeAILab/EAGLE `topK_genrate`.
+
+    ## Limits
+    The column is recorded only where the two differ, or by engines that always record it; without it a
+    renamed parent is seen by comparison with the draft alone.
+    """
+    num_nodes = int(valid.sum())
+    if len(draft_parents) != num_nodes:
+        message = f"{len(draft_parents)} nodes were drafted, {num_nodes} are valid"
+        yield Violation(message, "draft_parents", found=len(draft_parents), expected=num_nodes)
+        return
+    for node in range(num_nodes):
+        if parents[node] != draft_parents[node]:
+            message = f"node {node} was drafted below {draft_parents[node]}, its parent is {parents[node]}"
+            found, expected = int(parents[node]), int(draft_parents[node])
+            yield Violation(message, "parents", node, found=found, expected=expected)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from invariants.context import RunContext
 from invariants.rule import BoolArray
 from invariants.rules.commit import COMMIT_MODES
+from invariants.rules.row import EVERY_STEP
 from invariants.screens.batch import Group, Ragged
 from tracing.digest import ODD_PRIME
 
@@ -107,7 +108,9 @@ def commit(group: Group, context: RunContext) -> BoolArray:
         if context.asked_commit_mode is not None:
             silent = _none(group)
             silent |= (group["commit_fallback"] == "") if group.has("commit_fallback") else True
-            bad |= ~np.isin(modes.astype(str), COMMIT_MODES) | ((modes != context.asked_commit_mode) & silent)
+            bad |= ~np.isin(modes.astype(str), COMMIT_MODES) | (
+                (modes != context.asked_commit_mode) == silent
+            )
     return bad
 
 
@@ -147,9 +150,11 @@ def sites(group: Group, _: RunContext) -> BoolArray:
 
 
 def between_steps(group: Group, context: RunContext) -> BoolArray:
-    """STEP001 to STEP005, ROW002."""
+    """STEP001 to STEP005, ROW002, ROW003."""
     bad = _none(group)
     if group.has("incomplete"):
+        bad |= True
+    if any(group.has(f"previous_{name}") and not group.has(name) for name in EVERY_STEP):
         bad |= True
     if group.has("step", "previous_step"):
         bad |= group["step"] != group["previous_step"] + 1

@@ -38,6 +38,7 @@ PER_NODE_AND: Final = ("visible", "target_top_ids", "target_top_logits", "draft_
 FREE: Final = (
     "context_token_ids",
     "beam_flat_ids",
+    "draft_parents",
     "accepted_nodes",
     "emitted_token_ids",
     "path_indices",

@@ -135,6 +135,8 @@ def drafts(group: Group, context: RunContext) -> BoolArray:
 def _beams(group: Group, top_k: int) -> BoolArray:
     """DRAFT003."""
     beams = group["beam_flat_ids"]
+    if beams.shape[1] % top_k:
+        return np.ones(group.size, dtype=np.bool_)
     level = np.arange(beams.shape[1]) // top_k
     start = np.where(level == 0, 0, top_k + (level - 1) * top_k * top_k)
     stop = start + np.where(level == 0, top_k, top_k * top_k)

@@ -16,10 +16,11 @@ SMALL = 2**30
 
 
 def topology(group: Group, context: RunContext) -> BoolArray:
-    """TREE001 to TREE005, TREE010: range, depth one below the parent's, closure, root, budget."""
+    """TREE001 to TREE005, TREE010, TREE011: range, depth below the parent's, closure, root, budget."""
     bad = np.zeros(group.size, dtype=np.bool_)
     if not group.has("parents"):
         return bad
+    bad |= group.has("draft_parents")  # recorded where they differ
     parents, inside = _clipped(group)
     bad |= ~inside
     if not group.has("valid"):

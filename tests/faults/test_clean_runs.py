@@ -1,20 +1,25 @@
-"""Clean runs are silent: every pair of tree shape, dtype, commit mode and rung, and no finding."""
+"""Clean runs are silent, over every pair of shape, dtype, commit mode, rung, KV layout and prompt."""
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from workbench.checkpoints.load import load_pair
+from workbench.checkpoints.shipped import PROMPTS, shipped_pair_dirs, shipped_prompt
 from workbench.faults.bench import TinyBench
 from workbench.faults.experiment import run_lockstep
 from workbench.faults.placement import Placement
 from workbench.faults.setup import NEEDS
+from workbench.judge.recorded.check import check_run
+from workbench.lockstep.prompts import read_prompts
 
 PLAIN = TinyBench().setup("plain")
-SHAPES = {
+SHAPES: dict[str, dict[str, int]] = {
     "bushy": {"tree_nodes": 12, "depth": 3, "top_k": 4},
     "padded": {"tree_nodes": 16, "depth": 0, "top_k": 4},
     "chain": {"tree_nodes": 5, "depth": 3, "top_k": 1},
@@ -24,27 +29,47 @@ SHAPES = {
 DTYPES = ("float32", "bfloat16", "float16")
 MODES = ("fast_reorder", "full_reorder", "length")
 RUNGS = ("masked", "cached", "replay")
-COVER = [
-    (shape, DTYPES[turn], MODES[(number + turn) % 3], RUNGS[(number + 2 * turn) % 3])
-    for number, shape in enumerate(SHAPES)
-    for turn in range(3)
-]
+LAYOUTS = ("contiguous", "paged")
+TEXTS: dict[str, tuple[int, ...]] = {
+    "five tokens": (7, 19, 3, 50, 21),
+    "one token": (9,),
+    "up to a block's border": tuple(3 + place * 7 % 60 for place in range(126)),
+}
+AXES: tuple[tuple[str, ...], ...] = (tuple(SHAPES), DTYPES, MODES, RUNGS, LAYOUTS, tuple(TEXTS))
 
 
-def test_the_cover_is_pairwise() -> None:
-    axes = (tuple(SHAPES), DTYPES, MODES, RUNGS)
-    for (one, values), (other, others) in itertools.combinations(enumerate(axes), 2):
-        assert {(row[one], row[other]) for row in COVER} == set(itertools.product(values, others))
+def pairs(row: tuple[str, ...]) -> set[Any]:
+    return set(itertools.combinations(enumerate(row), 2))
 
 
-@pytest.mark.parametrize(("shape", "dtype", "mode", "rung"), COVER)
-def test_a_clean_run_has_no_finding(tmp_path: Path, shape: str, dtype: str, mode: str, rung: str) -> None:
-    settings = replace(PLAIN.settings, max_new_tokens=6, commit_mode=mode, **SHAPES[shape])
-    outcome = run_lockstep(
-        replace(PLAIN, settings=settings, dtype=dtype, rung=rung), Placement(), tmp_path / "run"
-    )
+def cover() -> list[tuple[str, ...]]:
+    """Rows that hold every pair of values of two axes, each row taken for the pairs it adds."""
+    every = list(itertools.product(*AXES))
+    left = set().union(*map(pairs, every))
+    rows = []
+    while left:
+        rows.append(max(every, key=lambda row: len(pairs(row) & left)))
+        left -= pairs(rows[-1])
+    return rows
+
+
+COVER = cover()
+
+
+def test_the_cover_is_pairwise_and_small() -> None:
+    assert set().union(*map(pairs, COVER)) == set().union(*map(pairs, itertools.product(*AXES)))
+    assert len(COVER) < 25
+
+
+@pytest.mark.parametrize("row", COVER, ids="-".join)
+def test_a_clean_run_has_no_finding(tmp_path: Path, row: tuple[str, ...]) -> None:
+    shape, dtype, mode, rung, layout, text = row
+    settings = replace(PLAIN.settings, max_new_tokens=6, commit_mode=mode, kv_layout=layout, **SHAPES[shape])
+    setup = replace(PLAIN, settings=settings, dtype=dtype, rung=rung, prompt=TEXTS[text])
+    outcome = run_lockstep(setup, Placement(), tmp_path / "run")
     assert outcome.findings == ()
     assert len(outcome.emitted) == 6
+    assert check_run(tmp_path / "run").findings == ()
 
 
 @pytest.mark.parametrize("need", NEEDS)
@@ -52,3 +77,24 @@ def test_what_a_fault_needs_is_no_fault_itself(tmp_path: Path, need: str) -> Non
     """Long, padded, tied, ended: each special run is silent without a fault in it."""
     outcome = run_lockstep(TinyBench().setup(need), Placement(), tmp_path / "run")
     assert outcome.findings == ()
+
+
+@pytest.mark.parametrize(("number", "prompt"), list(enumerate(PROMPTS)), ids=PROMPTS)
+def test_shipped_prompts_are_silent(tmp_path: Path, number: int, prompt: str) -> None:
+    """The first turn of each on the shipped pair, over the layouts and commit modes in turn."""
+    loaded = load_pair(*shipped_pair_dirs())
+    (first,) = read_prompts(str(shipped_prompt(prompt)))
+    settings = replace(
+        PLAIN.settings, max_new_tokens=8, commit_mode=MODES[number % 3], kv_layout=LAYOUTS[number % 2]
+    )
+    setup = replace(
+        PLAIN,
+        pair=loaded.pair,
+        prompt=tuple(loaded.tokenizer.encode(first.texts[0])),
+        settings=replace(settings, tree_nodes=24, depth=4, top_k=6),
+        rung="cached",
+        token_bytes=loaded.tokenizer.token_bytes,
+    )
+    outcome = run_lockstep(setup, Placement(), tmp_path / "run")
+    assert outcome.findings == ()
+    assert check_run(tmp_path / "run").findings == ()

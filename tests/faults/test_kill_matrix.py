@@ -17,36 +17,16 @@ from workbench.faults.run import Sighting, run_fault
 
 BENCH = TinyBench()
 
-OPEN = {
-    "position-changed-after-build": "noticed before the launch, but the rule names tensorize",
-    "choices-overwritten-in-place": "noticed at accept by ACC003, which the fault does not list",
-    "features-overwritten-in-place": "noticed at the next draft: nobody compares features after commit",
-}
-"""Noticed, but not where or not as it should be: open points of the product, not of the fault."""
-
-
-def marked(fault: Fault) -> object:
-    reason = OPEN.get(fault.name)
-    return pytest.param(fault, marks=pytest.mark.xfail(reason=reason)) if reason else fault
-
-
-MATRIX = [marked(fault) for fault in CATALOGUE]
-
 
 def describe(sighting: Sighting) -> str:
     fault = sighting.fault
     return f"expected {fault.noticed_by} at {fault.stage} by {fault.guilty}, got {sighting.first}"
 
 
-@pytest.mark.parametrize("fault", MATRIX, ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", CATALOGUE, ids=lambda fault: fault.name)
 def test_the_fault_is_noticed_as_named(tmp_path: Path, fault: Fault) -> None:
     sighting = run_fault(fault, BENCH, tmp_path)
     assert sighting.as_expected, describe(sighting)
-
-
-@pytest.mark.parametrize("name", OPEN)
-def test_an_open_point_is_still_noticed_by_somebody(tmp_path: Path, name: str) -> None:
-    assert run_fault(BY_NAME[name], BENCH, tmp_path).first is not None
 
 
 NOTHING = replace(BY_NAME["sibling-leak"], name="nothing", place=Placement)

@@ -18,7 +18,7 @@ from tracing.columns import COLUMN_BY_NAME
 from tracing.moment import STAGES
 
 DOCS = Path(__file__).parents[2] / "docs" / "invariants"
-BESIDE_COLUMNS = {"thresholds", "statistics", *(each.name for each in fields(RunContext))}
+BESIDE_COLUMNS = {"thresholds", "statistics", "recorded", *(each.name for each in fields(RunContext))}
 
 every_rule = pytest.mark.parametrize("rule", CATALOGUE, ids=lambda rule: rule.id)
 
@@ -64,7 +64,7 @@ def test_documentation_has_every_heading_in_order(rule: Rule) -> None:
 def test_arguments_are_columns_or_facts_of_the_run(rule: Rule) -> None:
     for name in rule.arguments:
         column = name.removeprefix("previous_").removeprefix("first_")
-        assert column in COLUMN_BY_NAME or name in BESIDE_COLUMNS, name
+        assert column in COLUMN_BY_NAME or column in BESIDE_COLUMNS, name
 
 
 @every_rule

@@ -139,6 +139,21 @@ def test_before_a_launch_the_checker_knows_the_step_before() -> None:
     assert checker.totals()["violated"] == 0
 
 
+def test_a_row_in_the_making_has_lost_nothing_yet() -> None:
+    checker = Checker(CONTEXT)
+    checker.step("fused", FIRST)
+    columns = {name: SECOND[name] for name in ("step", "committed_len", "path_indices")}
+    assert "ROW003" not in {outcome.rule for outcome in checker.check_before("fused", "commit", columns)}
+
+
+def test_a_row_that_says_what_it_lacks_has_lost_nothing() -> None:
+    for said in ({"launch_refused": "verify: refused"}, {"incomplete": "the writer was killed"}):
+        lacking = {**SECOND, "target_token_ids": None, **said}
+        outcomes = {outcome.rule: outcome for outcome in check_step(lacking, previous=FIRST)}
+        assert isinstance(outcomes["ROW003"], NotChecked)
+        assert outcomes["ROW003"].vacuous
+
+
 def test_rules_of_later_stages_wait() -> None:
     said = check_before("draft", FIRST, context=CONTEXT)
     assert "TREE001" not in {outcome.rule for outcome in said}

@@ -85,6 +85,7 @@ def cut_at(reason: str) -> Case:
 NEAR_MISSES: dict[str, Callable[[], Case]] = {
     "ROW001": lambda: case(Tree([0], [7], [61])),
     "ROW002": lambda: case().edited(incomplete=None),
+    "ROW003": lambda: second(BRANCHY).edited(feature_row_digests=None, kernel=None),  # now and then is fine
     "TREE001": lambda: case(CHAIN),  # the last node's parent is the highest legal index but one
     "TREE002": lambda: case(DEEPEST),
     "TREE003": lambda: case(replace(BRANCHY, num_pads=3)),
@@ -95,6 +96,7 @@ NEAR_MISSES: dict[str, Callable[[], Case]] = {
     "TREE008": lambda: case(replace(BRANCHY, num_pads=1)),
     "TREE009": lambda: case().poked("token_ids", 7, 96),
     "TREE010": lambda: case(DEEPEST).in_run(max_tree_nodes=9, max_tree_depth=8),
+    "TREE011": lambda: case().edited(draft_parents=case().row["parents"][:6]),  # recorded though the same
     "POS001": lambda: case().poked("prefix_visible", 7, 3),  # pads keep what they like there
     "POS002": lambda: case(before=Before(committed_len=0, prompt_len=0)),
     "POS003": lambda: case(CHAIN).in_run(max_positions=14),

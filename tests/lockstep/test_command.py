@@ -51,7 +51,8 @@ def diff(teacher: Path, drafter: Path, cwd: Path, *more: str, prompt: str = "abc
 
 
 def test_json_has_what_ci_reads(teacher: Path, drafter: Path, tmp_path: Path) -> None:
-    done = diff(teacher, drafter, tmp_path, "--format", "json", "--out", "run")
+    edges = ["--distance-edges", "0,8,64"]
+    done = diff(teacher, drafter, tmp_path, "--format", "json", "--out", "run", *edges)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["verdict"] == "ok"
@@ -61,6 +62,7 @@ def test_json_has_what_ci_reads(teacher: Path, drafter: Path, tmp_path: Path) ->
     assert {"steps", "mean_accepted", "near_ties", "run", "invariants", "coverage"} <= said.keys()
     recorded = open_run(tmp_path / "run")
     assert recorded.status == "complete"
+    assert recorded.manifest["distance_edges"] == [0, 8, 64]
     assert recorded.path("fused").num_steps == said["steps"]
 
 

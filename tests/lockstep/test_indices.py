@@ -54,7 +54,7 @@ def test_sites_are_those_of_the_step(tmp_path: Path) -> None:
     """Bug: sites of earlier steps stay in the list, and a wrong index is reported again and again."""
     first, second, *_ = rows(run(tmp_path / "run", WATCHED))
     embedding = [
-        next(site for site in row["index_sites"] if site["site"].endswith("embedding"))
+        next(site for site in row["index_sites"] if "teacher.py" in site["site"])
         for row in (first, second)
     ]
     assert embedding[1]["max"] == int(second["token_ids"].max())

@@ -11,10 +11,11 @@ from textual.app import SystemCommand
 
 from tests.tui.conftest import CELL
 from tests.tui.driving import play, play_each, run_screen, screen_text, settle
-from tests.view.traces import finding, step_columns, write_long_run, write_run
+from tests.view.traces import finding, write_run
 from tracing.errors import TraceError
 from tracing.recorder import RunWriter
 from workbench.tui.app import ViewApp, follow
+from workbench.tui.costs.long_run import step_columns, write_long_run
 from workbench.tui.finding_order import FindingOrder
 from workbench.tui.history import History, Place
 from workbench.tui.keys import RUN_KEYS
@@ -304,9 +305,7 @@ def test_following_waits_for_the_run_and_not_for_a_dead_writer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[tuple[int, bool]] = []
-    monkeypatch.setattr(
-        "workbench.tui.app.view_run", lambda view, follow: opened.append((view.num_rows, follow))
-    )
+    monkeypatch.setattr(ViewApp, "run", lambda app: opened.append((app._view.num_rows, app._follow)))
     late = threading.Timer(0.2, write_run, (tmp_path / "late",))
     late.start()
     follow(tmp_path / "late")

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tests.view.traces import HOSTILE, VOCABULARY, step_columns, token_bytes
+from tests.view.traces import HOSTILE, token_bytes
 from tracing.finding import Finding
 from tracing.moment import Moment
+from workbench.tui.costs.long_run import VOCABULARY, step_columns
 from workbench.view.step import Side, StepView
 from workbench.view.tokens import Tokens
 

@@ -11,19 +11,22 @@ import numpy as np
 import pytest
 
 from tests.view.steps import TOKENS, chain, empty_side, step_view
-from tests.view.traces import finding, step_columns
+from tests.view.traces import finding
+from tracing.distances import DEFAULT_EDGES, parse_edges, stated_edges
+from tracing.errors import UsageError
 from tracing.moment import Moment
+from workbench.tui.costs.long_run import step_columns
 from workbench.view import visible
 from workbench.view.acceptance import acceptance_lines, walk_of
 from workbench.view.cache import cache_lines, cache_panel
-from workbench.view.distance import DistanceTable, bucket_names, find_edges
+from workbench.view.distance import DistanceTable, bucket_names
 from workbench.view.findings import findings_lines
 from workbench.view.lines import LazyLines, plain_text, targets_of
 from workbench.view.logits import logit_rows, logits_lines
 from workbench.view.panels import PANELS, panel_for, target_of
 from workbench.view.rules import rules_panel
 from workbench.view.stages import duration, stages_lines
-from workbench.view.step import DEFAULT_EDGES, Side, StepView, ViewOptions
+from workbench.view.step import Side, StepView, ViewOptions
 from workbench.view.targets import CellTarget, NodeTarget, PositionTarget
 from workbench.view.tree import tree_lines, tree_panel
 
@@ -199,10 +202,17 @@ def test_a_negative_distance_is_said_and_not_put_in_a_bucket() -> None:
     assert "1 distances lie below 0" in shown("distance", step)
 
 
-@pytest.mark.parametrize("stated", [None, [], [0], [3, 1], ["0", "1"], {"a": 1}])
+@pytest.mark.parametrize("stated", [None, [], [0], [3, 1], [0, 0, 4], [1, 4], ["0", "1"], {"a": 1}])
 def test_edges_of_a_damaged_manifest_are_the_default_ones(stated: Any) -> None:
-    assert find_edges({"distance_edges": stated}) == DEFAULT_EDGES
-    assert find_edges({"distance_edges": [0, 10, 20]}) == (0, 10, 20)
+    assert stated_edges({"distance_edges": stated}) == DEFAULT_EDGES
+    assert stated_edges({"distance_edges": [0, 10, 20]}) == (0, 10, 20)
+
+
+@pytest.mark.parametrize("typed", ["", "0", "1,2", "0,2,2", "0,-1", "0,x", "0,1.5", "256,0"])
+def test_edges_that_are_no_edges_are_refused_with_an_example(typed: str) -> None:
+    with pytest.raises(UsageError, match="0,16,64,256"):
+        parse_edges(typed)
+    assert parse_edges("0, 16,64") == (0, 16, 64)
 
 
 def test_stage_times_add_up_and_an_index_beyond_its_bound_is_marked() -> None:

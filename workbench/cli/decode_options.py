@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from tracing.distances import parse_edges
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
 
@@ -109,6 +110,21 @@ def format_option(function: Function) -> Function:
     choice = click.Choice(["text", "json"])
     decorate: Function = click.option(
         "--format", "output_format", type=choice, default="text", show_default=True
+    )
+    return decorate(function)  # type: ignore[no-any-return]
+
+
+def _edges(_context: click.Context, _option: click.Parameter, typed: str | None) -> tuple[int, ...] | None:
+    return None if typed is None else parse_edges(typed)
+
+
+def edges_option(function: Function) -> Function:
+    """Add `--distance-edges`."""
+    decorate: Function = click.option(
+        "--distance-edges",
+        callback=_edges,
+        metavar="0,E,...",
+        help="Lower edges of the attention distance buckets; default 0,1,2,4,...,256 or what the run states.",
     )
     return decorate(function)  # type: ignore[no-any-return]
 

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tracing.distances import DEFAULT_EDGES
 from tracing.errors import UsageError
 from workbench.cli.decode_options import (
     Function,
     decode_options,
     eager_operators,
+    edges_option,
     format_option,
     settings_from,
 )
@@ -65,6 +67,7 @@ def _choice(name: str) -> Callable[[Function], Function]:
     is_flag=True,
     help="Record the values of every index tensor of the path, place by place; slower.",
 )
+@edges_option
 @click.option("--load-report", is_flag=True, help="Print what the checkpoints hold, to stderr.")
 @click.option("--tui", is_flag=True, help="Follow the run on the screen while it is made.")
 @format_option
@@ -149,6 +152,7 @@ def _request(way_in: WayIn, options: dict[str, Any]) -> DiffRequest:
         },
         eager=eager_operators(options["eager"]),
         rung=options["reference"],
+        distance_edges=options["distance_edges"] or DEFAULT_EDGES,
         **{name: options[name] for name in _SAME_NAME},
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,6 +12,7 @@ import click
 
 from tracing.errors import EnvironmentProblemError, UsageError
 from tracing.moment import Moment
+from workbench.cli.decode_options import edges_option
 from workbench.view.panels import PANEL_BY_NAME
 from workbench.view.step import ViewOptions
 
@@ -30,11 +31,13 @@ class Wanted:
         run: A run folder, or None for the picker.
         other: A second run to compare it with.
         moment: Where to begin.
+        edges: Lower edges of the distance buckets, None for those that the run states.
     """
 
     run: Path | None = None
     other: Path | None = None
     moment: Moment | None = None
+    edges: tuple[int, ...] | None = None
 
 
 @click.command(name="view")
@@ -53,6 +56,7 @@ class Wanted:
 @click.option(
     "--differences", is_flag=True, help="Leave out what is as it should be and alike on both sides."
 )
+@edges_option
 @click.option("--width", type=click.IntRange(min=40, max=240), default=78, show_default=True)
 def command(places: tuple[str, ...], **options: Any) -> int:
     """Browse a recorded run step by step, both sides at once; with two runs, compare them.
@@ -60,7 +64,7 @@ def command(places: tuple[str, ...], **options: Any) -> int:
     MOMENT is prompt:turn:step:stage:node, as findings print it; later parts may be left out. Without a run,
     choose one from runs/ and traces/.
     """
-    wanted = parse_places(places)
+    wanted = replace(parse_places(places), edges=options["distance_edges"])
     if options["as_text"] or options["svg"] or options["html"]:
         return _print_moment(wanted, options)
     return _open_screen(wanted, follow=options["follow"])
@@ -119,7 +123,7 @@ def _moment_lines(view: RunView, moment: Moment | None, options: dict[str, Any])
     step = view.step(view.row_of(at) if at is not None else 0)
     drawn = ViewOptions(options["differences"], options["width"])
     names = options["panels"]
-    whole = count_run(view).lines() if not names or "distance" in names else []
+    whole = count_run(view) if not names or "distance" in names else None
     return list(page_lines(view, step, drawn, names, whole))
 
 
@@ -127,7 +131,7 @@ def _open_run(wanted: Wanted) -> RunView:
     from workbench.view.run_view import RunView
 
     assert wanted.run is not None  # both callers have looked
-    return RunView(wanted.run, wanted.other)
+    return RunView(wanted.run, wanted.other, edges=wanted.edges)
 
 
 def _open_screen(wanted: Wanted, *, follow: bool) -> int:

@@ -10,6 +10,7 @@ from typing import Final
 from tracing.errors import UsageError
 from workbench.faults.families import (
     acceptance,
+    aliases,
     cache,
     drafter,
     drafter_rows,
@@ -24,12 +25,14 @@ from workbench.faults.families import (
     reference,
     shared,
     tree,
+    tree_values,
 )
 from workbench.faults.fault import Fault
 
 CATALOGUE: Final[tuple[Fault, ...]] = (
     *prefill.FAULTS,
     *tree.FAULTS,
+    *tree_values.FAULTS,
     *drafter.FAULTS,
     *drafter_rows.FAULTS,
     *pads.FAULTS,
@@ -39,6 +42,7 @@ CATALOGUE: Final[tuple[Fault, ...]] = (
     *kernels.FAULTS,
     *acceptance.FAULTS,
     *cache.FAULTS,
+    *aliases.FAULTS,
     *port.FAULTS,
     *recorder.FAULTS,
     *reference.FAULTS,

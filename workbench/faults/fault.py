@@ -42,7 +42,8 @@ class Fault:
         noticed_by: Rules and comparisons, any of which may notice it first.
         place: Makes it ready for one run, with a fresh memory.
         need: What a run must have for it to show, a key of `setup.NEEDS`.
-        guilty: Who is to be blamed: `fused` or `reference`.
+        guilty: Who is to be blamed: `fused` or `reference`; `unknown` where two rows cannot tell which is
+            wrong, `both` for what both paths share.
         common_mode: It is in what both paths share, where lockstep is blind: the load report sees it.
     """
 

@@ -23,6 +23,7 @@ FAMILIES: Final[Mapping[str, str]] = {
     "kernel": "Inside an operator",
     "acc": "Choosing and accepting",
     "cache": "The committed cache",
+    "alias": "Memory that two share",
     "port": "The seam of a port",
     "rec": "The recorder of an engine (found by `specwb check` in the rows)",
     "ref": "The reference itself",

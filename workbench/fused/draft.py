@@ -104,15 +104,16 @@ def _grow(engine: Engine, state: FusedState, root_row: DraftRows) -> tuple[Draft
         log_probs, token_ids = _candidates(engine, rows.logits, top_k)
         scores = log_probs + beams.scores[:, None]
         levels.append(_level(beams.flat_ids.cpu().numpy(), token_ids, scores))
-        best_scores, best = stable_top_k(scores.view(1, -1), top_k)
-        parent_beam = best[0] // top_k
-        beams = Beams(
-            token_ids=token_ids.view(-1)[best[0]],
-            scores=best_scores[0],
-            flat_ids=top_k + expansion * top_k * top_k + best[0],
-            hidden=rows.hidden[parent_beam],
-            tree_visible=visible[parent_beam],
-        )
+        if expansion + 1 < engine.settings.depth:
+            best_scores, best = stable_top_k(scores.view(1, -1), top_k)
+            parent_beam = best[0] // top_k
+            beams = Beams(
+                token_ids=token_ids.view(-1)[best[0]],
+                scores=best_scores[0],
+                flat_ids=top_k + expansion * top_k * top_k + best[0],
+                hidden=rows.hidden[parent_beam],
+                tree_visible=visible[parent_beam],
+            )
     return tuple(levels)
 
 

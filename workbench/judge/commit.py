@@ -25,29 +25,27 @@ def judge_commit(evidence: CommitEvidence, moment: Moment, path: str = "fused") 
 def _judge_lengths(notes: Notes, evidence: CommitEvidence, path: str) -> None:
     """Judge the length law in the report of commit and in every layer."""
     expected = evidence.committed_len + len(evidence.path_indices)
-    said: list[tuple[str, int]] = []
+    before, after, law = "committed_len", "committed_len_after", f"L + A + 1 = {expected}"
+    said: list[tuple[str, str, int, int, str]] = []
     if evidence.committed is not None:
-        said.append(("committed_len_after", evidence.committed.committed_len_after))
+        length = evidence.committed_len
+        said.append((before, "committed_len", evidence.committed.committed_len, length, f"L = {length}"))
+        said.append((after, "committed_len_after", evidence.committed.committed_len_after, expected, law))
     said += [
-        (f"length of layer {layer}", length) for layer, length in enumerate(evidence.lengths_after or ())
+        (after, f"length of layer {layer}", length, expected, law)
+        for layer, length in enumerate(evidence.lengths_after or ())
     ]
     if evidence.rows_after is not None and not evidence.lengths_after:
-        said.append(("number of rows after commit", _rows_first(evidence.rows_after).shape[0]))
+        num_rows = _rows_first(evidence.rows_after).shape[0]
+        said.append((after, "number of rows after commit", num_rows, expected, law))
     if not said:
         notes.skip("committed_len_after", f"the {path} path does not provide it")
         return
     notes.check("committed_len_after")
-    for what, length in said:
-        if length != expected:
-            message = f"{what} is {length}, expected L + A + 1 = {expected}"
-            notes.finding(
-                "JUDGE-COMMIT-LENGTH",
-                "committed_len_after",
-                message,
-                guilty=path,
-                fused=length,
-                reference=expected,
-            )
+    for column, what, length, right, why in said:
+        if length != right:
+            message = f"{what} is {length}, expected {why}"
+            notes.finding("JUDGE-COMMIT-LENGTH", column, message, guilty=path, fused=length, reference=right)
             return
 
 

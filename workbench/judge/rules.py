@@ -31,6 +31,13 @@ RULES: Final[dict[str, Rule]] = {
         "A stage repeated on a copy of its state gives the same bits.",
         "nondeterministic",
     ),
+    "JUDGE-INPUT-WRITTEN": Rule("input-written", "A stage does not write into what it was given."),
+    "JUDGE-INPUT-LAUNCHED": Rule(
+        "other-input-launched", "A stage launches the values that the stage before it gave."
+    ),
+    "JUDGE-CACHE-WRITTEN": Rule(
+        "cache-written", "Draft, tensorize and accept leave the teacher's caches as they are."
+    ),
     # prefill
     "JUDGE-PREFILL-CONTEXT": Rule("context-changed", "The context is the prompt followed by one root."),
     "JUDGE-PREFILL-KV": Rule("prefix-kv-off", "Prefix K and V rows are within rounding.", "numeric"),
@@ -92,6 +99,13 @@ RULES: Final[dict[str, Rule]] = {
     "JUDGE-COMMIT-LENGTH": Rule("wrong-length", "Every layer holds L + A + 1 rows after commit."),
     "JUDGE-COMMIT-MODE": Rule("length-commit-of-a-tree", "A length commit needs the path 0, 1, .., A."),
     "JUDGE-COMMIT-KEPT": Rule("prefix-not-kept", "Commit reports that it kept the prefix in order."),
+    # two paths, as recorded
+    "JUDGE-PATHS-COLUMN": Rule(
+        "paths-differ", "What follows from values that both paths were fed is the same in both rows."
+    ),
+    "JUDGE-PATHS-VALUES": Rule(
+        "values-far-apart", "Recorded logits and scores are no further apart than any rounding is.", "numeric"
+    ),
     # two runs
     "JUDGE-ALIGN-STREAM": Rule("streams-differ", "Two runs emit the same token at the same position."),
     "JUDGE-ALIGN-COLUMN": Rule("column-differs", "Two runs record the same values at the same step."),

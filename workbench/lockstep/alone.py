@@ -10,6 +10,7 @@ from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath
 from workbench.lockstep.digests import kv_row_digests
 from workbench.lockstep.failures import findings_of_failure
+from workbench.lockstep.handed import changed_by_tensorize, expected_at_launches
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.patient import Digests, Patient, StepResults
 from workbench.lockstep.progress import Progress
@@ -85,6 +86,7 @@ class AloneRun:
                 num_emitted = len(progress.emitted)
                 for stage in STAGES[1:]:
                     self._run(stage, progress, results)
+                    self._ledger.expect(expected_at_launches(stage, results), changed_by_tensorize(results))
                 self._close(progress, results)
                 tick(len(progress.emitted) - num_emitted)
                 if progress.stop_reason is None:
@@ -128,6 +130,10 @@ class AloneRun:
 
     def _close(self, progress: Progress, results: StepResults) -> None:
         columns = path_columns(progress, results, self._settings, self._watch.probe)
+        if results.committed is not None:
+            columns["committed_len"] = (
+                results.committed.committed_len
+            )  # its own word: nobody else counts here
         self._ledger.record(self._name, columns | dict(self.indices.take()))
         self._watch.probe.clear()
         found = self._ledger.add([*self._watch.take_findings(), *self._ledger.check_row(self._name)])

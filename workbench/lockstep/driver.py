@@ -13,6 +13,7 @@ from tracing.finding import Finding
 from tracing.stages import Committed, DecodePath, Prefilled, Stages, Verified
 from workbench.lockstep.digests import kv_row_digests
 from workbench.lockstep.failures import finding_of_misfit, findings_of_failure
+from workbench.lockstep.handed import GIVEN, handed, written_into
 from workbench.lockstep.patient import Patient, StepResults
 from workbench.lockstep.progress import Progress
 from workbench.lockstep.received import MisfitError, received
@@ -48,7 +49,8 @@ class Driver:
         referee: The reference beside it.
         eager: Finish a step on the reference's values after a refused launch, instead of ending it.
         refused: Stage whose launch was refused in this step, or None.
-        findings: What refused launches found, not yet taken over by the caller.
+        findings: What refused launches and stages that write into their inputs gave cause for, not yet
+            taken over by the caller.
     """
 
     patient: Patient
@@ -72,7 +74,7 @@ class Driver:
         return results.prefilled
 
     def take_findings(self) -> tuple[Finding, ...]:
-        """Return and forget what refused launches found."""
+        """Return and forget what was found while stages ran."""
         found = tuple(self.findings)
         self.findings.clear()
         return found
@@ -116,9 +118,7 @@ class Driver:
         results.drafter_kv = self.patient.rows("drafter", range(results.committed_len))
 
     def _tensorize(self, progress: Progress, results: StepResults) -> None:
-        results.tensorized = self._stage(
-            progress, results, "tensorize", results.handed.get("draft", results.drafted)
-        )
+        results.tensorized = self._stage(progress, results, "tensorize")
         if results.tensorized is None:
             assert results.drafted is not None
             results.tensorized = self.referee.stages.tensorize(
@@ -127,9 +127,7 @@ class Driver:
 
     def _verify(self, progress: Progress, results: StepResults) -> None:
         results.rows_before = self.patient.main_rows()
-        results.verified = self._stage(
-            progress, results, "verify", results.handed.get("tensorize", results.tensorized)
-        )
+        results.verified = self._stage(progress, results, "verify")
         tensorized = results.tensorized
         assert tensorized is not None
         if results.verified is not None:
@@ -156,7 +154,7 @@ class Driver:
         assert tensorized is not None
         assert verified is not None
         remaining = progress.remaining
-        results.accepted = self._stage(progress, results, "accept", *_tree_of(results), remaining)
+        results.accepted = self._stage(progress, results, "accept", remaining)
         if results.accepted is None:
             eos = self.referee.truth.pair.eos_token_ids
             results.accepted = self.referee.stages.accept(
@@ -167,8 +165,7 @@ class Driver:
         tensorized, accepted = results.tensorized, results.accepted
         assert tensorized is not None
         assert accepted is not None
-        given = results.handed.get("accept", accepted)
-        results.committed = self._stage(progress, results, "commit", *_tree_of(results), given)
+        results.committed = self._stage(progress, results, "commit")
         if results.committed is None:
             length = results.committed_len
             results.committed = Committed(
@@ -187,8 +184,8 @@ class Driver:
             raise StageFailedError("accept", (finding_of_misfit(progress, "accept", misfit),))
         self.referee.commit(nodes, tensorized.token_ids[nodes].tolist())
 
-    def _stage(self, progress: Progress, results: StepResults, stage: str, *arguments: Any) -> Any:
-        """Run a stage of the patient; None when the reference has to do it.
+    def _stage(self, progress: Progress, results: StepResults, stage: str, *more: Any) -> Any:
+        """Run a stage of the patient on the results before it; None when the reference has to do it.
 
         Raises:
             StageFailedError: It was refused and the step is not to be finished eagerly, it raised, or it
@@ -198,10 +195,13 @@ class Driver:
         if not self.patient.provides(stage):
             results.foreign.add(stage)
             return None
+        arguments = [handed(results, giver) for giver in GIVEN.get(stage, ())]
         try:
-            given = self.patient.run(results, stage, *arguments)
+            given = self.patient.run(results, stage, *arguments, *more)
+            sizes = self._sizes(results)
+            self.findings.extend(written_into(stage, progress.moment, results, sizes))
             results.handed[stage] = given
-            return received(stage, given, self._sizes(results))
+            return received(stage, given, sizes)
         except MisfitError as misfit:
             raise StageFailedError(stage, (finding_of_misfit(progress, stage, misfit),)) from misfit
         except (LaunchRefusedError, ContractError) as error:
@@ -226,12 +226,6 @@ class Driver:
             "V": pair.teacher.vocab_size,
             "F": len(pair.drafter.aux_layers) * pair.teacher.hidden_size,
         }
-
-
-def _tree_of(results: StepResults) -> tuple[Any, Any]:
-    """Return the tree and what the teacher said of it, as the path itself gave them where it did."""
-    tensorized = results.handed.get("tensorize", results.tensorized)
-    return tensorized, results.handed.get("verify", results.verified)
 
 
 def _nobody_follows(_stage: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from invariants.context import RunContext
 from invariants.run import Checker
 from reference.path import make_path as make_reference
+from tracing.distances import MANIFEST_KEY
 from tracing.finding import Finding
 from tracing.recorder import RunWriter
 from workbench.checkpoints.digests import weights_digest
@@ -178,6 +179,7 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
         "limits": limits,
         "reference": {"rung": request.rung, "device": request.reference_device},
         "prompt_file": request.prompt_file,
+        MANIFEST_KEY: list(request.distance_edges),
     }
 
 

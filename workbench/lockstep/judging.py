@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from workbench.lockstep.patient import Patient, StepResults
 from workbench.lockstep.progress import Progress
 from workbench.lockstep.referee import Referee
 from workbench.lockstep.second_look import SecondLook
+from workbench.lockstep.trespass import SUSPICIOUS, who_wrote
 
 
 @dataclass(slots=True)
@@ -136,6 +137,13 @@ class StepJudge:
         except (IndexError, ValueError, TypeError) as error:
             # A port's arrays that do not even fit together are a finding about it, never a crash of ours.
             return misfit(progress, results, error)
+
+    def cause(
+        self, findings: Iterable[Finding], progress: Progress, results: StepResults
+    ) -> tuple[Finding, ...]:
+        """Return who wrote into a cache, where these findings of a judged step leave that open."""
+        suspicious = any(finding.rule in SUSPICIOUS for finding in findings)
+        return who_wrote(self._before, progress, results) if suspicious else ()
 
     def _judge(self, progress: Progress, results: StepResults, reference: ReferenceStep) -> StepJudgement:
         evidence = self._evidence(progress, results, reference)

@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
-from invariants.outcome import Violated
+from invariants.catalogue import BY_ID
+from invariants.outcome import Outcome, Violated
 from invariants.run import Checker
 from tracing.columns import COLUMN_BY_NAME
 from tracing.finding import Finding
-from tracing.moment import STAGES
+from tracing.moment import STAGES, Moment
 from tracing.recorder import RunWriter, Step, Trace
 from workbench.judge.consequence import Consequences
 from workbench.judge.step import StepJudgement
 from workbench.judge.verdict import Tally
+from workbench.lockstep.handed import launched_differently
 
 Row = dict[str, Any]
+FED: Final = {"ROW003": "a path that is fed values leaves out acceptance where a near tie makes it another's"}
+"""Rules that mean nothing on a path that is fed another's values, and why."""
 
 
 class Ledger:
@@ -49,10 +53,13 @@ class Ledger:
         self._stack = ExitStack()
         self._steps: dict[str, Step] = {}
         self._rows: dict[str, Row] = {}
+        self._expected: Row = {}
+        self._recopied: frozenset[str] = frozenset()
 
     def open_step(self, prompt_id: int, turn: int, step: int) -> None:
         """Open a row on every path."""
         self._stack = ExitStack()
+        self._expected, self._recopied = {}, frozenset()
         for name, trace in self._traces.items():
             self._steps[name] = self._stack.enter_context(
                 trace.step(prompt_id=prompt_id, turn=turn, step=step)
@@ -80,18 +87,54 @@ class Ledger:
         if row.get("token_ids") is None:
             self._checker.forget(path)
             return ()
-        violated = (each for each in self._checker.step(path, row) if isinstance(each, Violated))
-        return tuple(finding for each in violated for finding in each.findings)
+        left_out = None if path == self._watched else FED
+        said = self._checker.step(path, row, left_out=left_out)
+        found = self._findings(said)
+        return found if path != self._watched else tuple(map(self._as_tensorizes, found))
 
     def skip_row(self, path: str) -> None:
         """Leave a row unchecked; the next one has no previous row to be compared with."""
         self._checker.forget(path)
 
+    def expect(self, columns: Mapping[str, Any], recopied: frozenset[str]) -> None:
+        """Say what later launches of this step must be told, because a stage gave it.
+
+        Args:
+            columns: What they must be told.
+            recopied: Columns of the draft that tensorize copied as something else.
+        """
+        self._expected.update(columns)
+        self._recopied = recopied
+
     def check_before(self, stage: str, columns: Mapping[str, Any]) -> tuple[Finding, ...]:
-        """Check what the patient is about to launch, with what is known of the step so far."""
-        row = {**self._rows[self._watched], **columns}
-        outcomes = self._checker.check_before(self._watched, stage, row)
+        """Check what the patient is about to launch, with what is known of the step so far.
+
+        Values that are not those of the stage before are this stage's fault, and so is a rule that only they
+        violate, whatever stage the rule is about.
+        """
+        row = self._rows[self._watched]
+        found = self._before(stage, {**row, **columns})
+        changed = launched_differently(
+            stage, Moment(row["prompt_id"], row["turn"], row["step"]), columns, self._expected
+        )
+        if not changed:
+            return found
+        as_given = self._before(stage, {**row, **columns, **self._expected})
+        return (*changed, *(each if each in as_given else replace(each, stage=stage) for each in found))
+
+    def _before(self, stage: str, row: Mapping[str, Any]) -> tuple[Finding, ...]:
+        found = self._findings(self._checker.check_before(self._watched, stage, row))
+        return tuple(map(self._as_tensorizes, found))
+
+    @staticmethod
+    def _findings(outcomes: Iterable[Outcome]) -> tuple[Finding, ...]:
         return tuple(finding for each in outcomes if isinstance(each, Violated) for finding in each.findings)
+
+    def _as_tensorizes(self, finding: Finding) -> Finding:
+        """A law of the draft, broken by what tensorize made of it, is tensorize's fault."""
+        if finding.stage == "draft" and self._recopied.intersection(BY_ID[finding.rule].arguments):
+            return replace(finding, stage="tensorize")
+        return finding
 
     def finish(self) -> None:
         """Run the rules that need the whole run; their findings are added."""

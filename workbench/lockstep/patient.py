@@ -43,8 +43,9 @@ class StepResults:
         nanoseconds: Per stage.
         foreign: Stages whose result came from the reference, because the path does not provide them.
         eager: The same step on the reference's values alone, when a launch of the path was refused.
-        handed: Stage to the very object that the path gave: its later stages get that one back, while
-            everybody else works on a copy that the path cannot write into.
+        handed: Stage to the very object that the path gave, or to a copy of what the reference gave in its
+            place: later stages of the path get that one, while everybody else works on a copy that the path
+            cannot write into.
     """
 
     committed_len: int = 0

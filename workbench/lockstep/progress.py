@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from tracing.moment import Moment
 from tracing.stages import Prefilled
 from workbench.lockstep.patient import StepResults
 
@@ -41,6 +42,11 @@ class Progress:
     context: Any = None
     stop_reason: str | None = None
     num_accepted: list[int] = field(default_factory=list)
+
+    @property
+    def moment(self) -> Moment:
+        """The step in progress."""
+        return Moment(self.prompt_id, self.turn, self.step)
 
     @property
     def remaining(self) -> int:

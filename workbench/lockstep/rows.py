@@ -46,7 +46,7 @@ def path_columns(
     if results.accepted is not None and "accept" not in results.foreign:
         columns |= accept_columns(results.accepted)
     if results.committed is not None and "commit" not in results.foreign:
-        columns |= commit_columns(results.committed)
+        columns |= commit_columns(results.committed) | {"committed_len": results.committed_len}
     columns |= _cache(results)
     columns |= {f"{stage}_ns": elapsed for stage, elapsed in results.nanoseconds.items()}
     return columns

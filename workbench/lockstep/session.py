@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tracing.distances import DEFAULT_EDGES
 from tracing.errors import SpecwbError, UsageError
 from tracing.stages import DecodePath
 from workbench.checkpoints.load import LoadedPair, load_pair
@@ -34,6 +35,7 @@ class DiffRequest:
         device, dtype: Of the fused path.
         rung, reference_device: Of the reference.
         chat, trust_remote_code: As the command's options.
+        distance_edges: Lower edges of the buckets in which attention distances will be shown.
     """
 
     prompt_file: str
@@ -50,6 +52,7 @@ class DiffRequest:
     reference_device: str = "cpu"
     chat: bool = False
     trust_remote_code: bool = False
+    distance_edges: tuple[int, ...] = DEFAULT_EDGES
 
 
 @dataclass(frozen=True, slots=True)

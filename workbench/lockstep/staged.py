@@ -8,6 +8,7 @@ from tracing.finding import Finding
 from tracing.models import ModelPair
 from tracing.stages import DecodePath
 from workbench.lockstep.driver import Driver, StageFailedError
+from workbench.lockstep.handed import changed_by_tensorize, expected_at_launches
 from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.judging import StepJudge
 from workbench.lockstep.ledger import Ledger
@@ -109,6 +110,7 @@ class StagedRun:
         self.judge.begin_step(progress, results)
 
         def after_stage(stage: str) -> None:
+            self._ledger.expect(expected_at_launches(stage, results), changed_by_tensorize(results))
             self.judge.after_stage(stage, progress, results)
 
         try:
@@ -130,7 +132,9 @@ class StagedRun:
         findings = [*self._driver.take_findings(), *self._watch.take_findings()]
         findings += self._ledger.check_row("fused")
         judgement = self.judge.judge(progress, results)
-        if has_error([*findings, *(judgement.findings if judgement else ())]):
+        judged = judgement.findings if judgement else ()
+        findings += self.judge.cause([*findings, *judged], progress, results)
+        if has_error([*findings, *judged]):
             self._ledger.skip_row("reference")  # it was fed values that are wrong
         else:
             findings += self._ledger.check_row("reference")
@@ -171,7 +175,8 @@ class StagedRun:
         self._record_fused(progress, results)
         self._ledger.record("fused", {"launch_refused": f"{failure.stage}: not finished, the run ends here"})
         self._watch.take_findings()
-        found = self._ledger.add(failure.findings, self.judge.judge(progress, results))
+        findings = [*self._driver.take_findings(), *failure.findings]
+        found = self._ledger.add(findings, self.judge.judge(progress, results))
         self._ledger.close_step(step_verdict(found))
         self.stopped = True
 

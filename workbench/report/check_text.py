@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from invariants.catalogue import BY_ID
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
+from workbench.judge.recorded.pairs import Compared
 from workbench.report.text import finding_line
 from workbench.view.safe_text import safe_text
 
@@ -30,6 +31,8 @@ def _run(run: CheckedRun, *, name_run: bool) -> Iterator[str]:
         yield f"trace       {safe_text(problem)}"
     for path in run.paths:
         yield from _path(path)
+    if run.compared is not None:
+        yield f"compared    {comparison(run.compared)}"
     yield f"run         {safe_text(str(run.folder))} ({run.state}{_status(run)})"
 
 
@@ -58,6 +61,15 @@ def violations(path: CheckedPath, rule_id: str) -> str:
     counts, first = path.counts[rule_id], path.first(rule_id)
     site = f", first at {first.moment}" if first else ""
     return f"{_number(counts.num_findings, 'finding')} in {_number(counts.violated, 'step')}{site}"
+
+
+def comparison(compared: Compared) -> str:
+    """Return what comparing the paths gave, or why it was not done, as one clause."""
+    if compared.reason:
+        return f"not: {compared.reason}"
+    steps = _number(compared.num_steps, "step")
+    found = _number(compared.num_findings, "finding")
+    return f"{steps} of both paths, {found} in {_number(compared.num_differing, 'step')}"
 
 
 def _number(count: int, noun: str) -> str:

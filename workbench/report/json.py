@@ -9,6 +9,7 @@ from typing import Any, Final
 from invariants.catalogue import BY_ID
 from invariants.counts import Counts
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun, worst
+from workbench.judge.recorded.pairs import Compared
 
 OUTCOMES: Final = ("held", "violated", "not_checked")
 
@@ -45,6 +46,18 @@ def run_as_json(run: CheckedRun) -> dict[str, Any]:
         },
         "findings": [finding.as_json() for finding in run.findings],
         "paths": [_path(path) for path in run.paths],
+        "compared": _compared(run.compared),
+    }
+
+
+def _compared(compared: Compared | None) -> dict[str, Any] | None:
+    if compared is None:
+        return None
+    return {
+        "reason": compared.reason,
+        "steps": compared.num_steps,
+        "differing": compared.num_differing,
+        "num_findings": compared.num_findings,
     }
 
 

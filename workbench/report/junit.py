@@ -9,7 +9,8 @@ from invariants.catalogue import BY_ID
 from invariants.counts import Counts
 from tracing.finding import Finding
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
-from workbench.report.check_text import violations
+from workbench.judge.recorded.pairs import Compared
+from workbench.report.check_text import comparison, violations
 from workbench.report.text import finding_line
 from workbench.view.safe_text import safe_text
 
@@ -21,6 +22,8 @@ def render_checks(runs: Sequence[CheckedRun]) -> str:
         root.append(_trace_suite(run))
         for path in run.paths:
             root.append(_path_suite(run, path))
+        if run.compared is not None:
+            root.append(_compared_suite(run, run.compared))
     for key in ("tests", "failures", "errors", "skipped"):
         root.set(key, str(sum(int(suite.get(key, "0")) for suite in root)))
     ET.indent(root)
@@ -53,6 +56,19 @@ def _path_suite(run: CheckedRun, path: CheckedPath) -> ET.Element:
             ET.SubElement(case, "system-out").text = f"warning: {_lines(found)}"
         elif not counts.held:
             ET.SubElement(case, "skipped", message=_reason(counts))
+    return _counted(suite)
+
+
+def _compared_suite(run: CheckedRun, compared: Compared) -> ET.Element:
+    """Both paths side by side are one test."""
+    suite = ET.Element("testsuite", name=safe_text(f"{run.folder} both paths"))
+    classname = safe_text(f"{run.folder}.both paths")
+    case = ET.SubElement(suite, "testcase", classname=classname, name="both paths record the same")
+    if compared.reason:
+        ET.SubElement(case, "skipped", message=compared.reason)
+    elif compared.num_findings:
+        failure = ET.SubElement(case, "failure", message=comparison(compared), type="JUDGE-PATHS")
+        failure.text = _lines(compared.findings)
     return _counted(suite)
 
 

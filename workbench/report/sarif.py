@@ -12,6 +12,8 @@ from invariants.catalogue import BY_ID
 from invariants.rule import Rule
 from tracing.finding import Finding
 from workbench.judge.recorded.checked import CheckedRun, worst
+from workbench.judge.recorded.pairs import PAIRED
+from workbench.judge.rules import RULES
 
 SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -26,9 +28,10 @@ def sarif_log(runs: Sequence[CheckedRun]) -> dict[str, Any]:
     from specwb import __version__
 
     used = dict.fromkeys(rule_id for run in runs for path in run.paths for rule_id in path.counts)
-    rules = [BY_ID[rule_id] for rule_id in used]
-    index_of = {rule.id: index for index, rule in enumerate(rules)}
-    driver = {"name": "specwb", "version": __version__, "rules": [_rule(rule) for rule in rules]}
+    compared = PAIRED if any(run.compared for run in runs) else ()
+    index_of = {rule_id: index for index, rule_id in enumerate([*used, *compared])}
+    rules = [*(_rule(BY_ID[rule_id]) for rule_id in used), *(_comparison(rule_id) for rule_id in compared)]
+    driver = {"name": "specwb", "version": __version__, "rules": rules}
     log_run = {
         "tool": {"driver": driver},
         "invocations": [_invocation(runs)],
@@ -38,11 +41,28 @@ def sarif_log(runs: Sequence[CheckedRun]) -> dict[str, Any]:
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": [log_run]}
 
 
+def _comparison(rule_id: str) -> dict[str, Any]:
+    rule = RULES[rule_id]
+    return {
+        "id": rule_id,
+        "name": _camel(rule.name),
+        "shortDescription": {"text": rule.sentence},
+        "fullDescription": {"text": rule.sentence},
+        "help": {"text": rule.sentence, "markdown": rule.sentence},
+        "defaultConfiguration": {"level": "error"},
+        "properties": {"stage": "any", "scope": "step"},
+    }
+
+
+def _camel(name: str) -> str:
+    return "".join(word.capitalize() for word in name.split("-"))
+
+
 def _rule(rule: Rule) -> dict[str, Any]:
     first, _, rest = rule.documentation.partition("\n")
     return {
         "id": rule.id,
-        "name": "".join(word.capitalize() for word in rule.name.split("-")),
+        "name": _camel(rule.name),
         "shortDescription": {"text": first},
         "fullDescription": {"text": first},
         "help": {"text": rest.strip() or first, "markdown": rest.strip() or first},

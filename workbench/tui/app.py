@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -21,6 +22,11 @@ from workbench.view.run_list import list_runs
 from workbench.view.run_view import RunView
 
 WAIT_SECONDS: Final = 0.05
+COLLECT_AFTER: Final = 1.0
+"""Seconds after which the first step is on the screen."""
+
+THRESHOLDS: Final = (10_000, 20, 50)
+"""Of the collector's generations: a full collection comes after some million objects, not once a second."""
 
 
 class ViewApp(App[None]):
@@ -68,14 +74,32 @@ class ViewApp(App[None]):
         self.exit()
 
 
+class OwnProcess(ViewApp):
+    """The screen in a process of its own, where it may say how garbage is collected.
+
+    A full collection walks everything that startup made, libraries included, and stops the screen for a tenth
+    of a second every few moves; here it is held off until the first step is drawn, and then skips all that.
+    """
+
+    def on_mount(self) -> None:
+        """Collect garbage from a second later on; Textual calls the base class's `on_mount` too."""
+        gc.disable()
+        self.set_timer(COLLECT_AFTER, self._collect)
+
+    def _collect(self) -> None:
+        gc.freeze()
+        gc.set_threshold(*THRESHOLDS)
+        gc.enable()
+
+
 def pick_and_view() -> None:
     """Let the user choose a run and look at it."""
-    ViewApp().run()
+    OwnProcess().run()
 
 
 def view_run(view: RunView, moment: Moment | None = None, *, follow: bool = False) -> None:
-    """Look at a run until the user leaves."""
-    ViewApp(view, moment, follow=follow).run()
+    """Look at a run until the user leaves; the process must be for nothing else."""
+    OwnProcess(view, moment, follow=follow).run()
 
 
 def follow(
@@ -94,4 +118,4 @@ def follow(
     folder, deadline = Path(run_folder), time.monotonic() + patience
     while not (folder / MANIFEST_NAME).exists() and alive() and time.monotonic() < deadline:
         time.sleep(WAIT_SECONDS)
-    view_run(RunView(folder), follow=True)
+    ViewApp(RunView(folder), follow=True).run()

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from textual.message import Message
 
 from tracing.errors import SpecwbError, TraceError
 from tracing.moment import Moment
+from workbench.tui.look import Look, Sight
 from workbench.tui.messages import (
     DistancesCounted,
     ReadFailed,
@@ -25,31 +25,11 @@ from workbench.view.run_distance import RunDistance, count_more, start_count
 from workbench.view.run_view import RunView
 from workbench.view.safe_text import safe_text
 from workbench.view.search import Place, find, parse_query
-from workbench.view.step import StepView, ViewOptions
+from workbench.view.step import StepView
 from workbench.view.targets import Target
 
 CHUNKS_PER_NEWS = 32
 """Stretches of the run that are counted between two redraws of the distance panel."""
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How the user looks at a step.
-
-    Attributes:
-        swapped: The second side is shown first.
-        one_side: Only the first side is shown.
-        options: Options of the panels.
-    """
-
-    swapped: bool = False
-    one_side: bool = False
-    options: ViewOptions = field(default_factory=ViewOptions)
-
-    def applied(self, step: StepView) -> StepView:
-        """Return the step as it is looked at."""
-        step = step.swapped() if self.swapped else step
-        return step.only_left() if self.one_side else step
 
 
 class Drawing:
@@ -77,10 +57,10 @@ class Drawing:
         self.near.stop()
         self.far.stop()
 
-    def step(self, row: int, panels: Iterable[str], look: Look) -> None:
+    def step(self, sight: Sight, panels: Iterable[str]) -> None:
         """Read a step and draw some panels of it."""
         names = tuple(dict.fromkeys(panels))
-        self.near.submit("step", lambda: self._draw(row, names, look))
+        self.near.submit("step", lambda: self._draw(sight, names))
 
     def blocks(self, blocks: Iterable[int], size: int) -> None:
         """Read blocks of the time line."""
@@ -162,27 +142,27 @@ class Drawing:
         if not self._count.complete:
             self.far.submit("distances", self._count_more)
 
-    def _draw(self, row: int, panels: tuple[str, ...], look: Look) -> None:
+    def _draw(self, sight: Sight, panels: tuple[str, ...]) -> None:
         if not self.view.num_rows:
             lines: Lines = [note("no step was recorded", "warn")]
-            self._post(StepDrawn(row, None, dict.fromkeys(panels, lines)))
+            self._post(StepDrawn(sight, None, dict.fromkeys(panels, lines)))
             return
         try:
-            step = self.view.step(row)
+            step = self.view.step(sight.row)
         except TraceError as problem:
             lines = [note(safe_text(str(problem)), "bad")]
-            self._post(StepDrawn(row, None, dict.fromkeys(panels, lines)))
+            self._post(StepDrawn(sight, None, dict.fromkeys(panels, lines)))
             return
-        shown = look.applied(step)
-        drawn = {name: self._panel(name, shown, look) for name in panels if self.near.wanted("step")}
+        shown = sight.look.applied(step)
+        drawn = {name: self._panel(name, shown, sight.look) for name in panels if self.near.wanted("step")}
         if self.near.wanted("step"):
-            self._post(StepDrawn(row, step, drawn))
+            self._post(StepDrawn(sight, step, drawn))
 
     def _panel(self, name: str, step: StepView, look: Look) -> Lines:
         lines = PANEL_BY_NAME[name].draw(step, look.options)
         if name != "distance" or self._count is None:
             return lines
-        return [*lines, note(""), *self._count.lines()]
+        return self._count.around(lines)
 
     def _failed(self, problem: Exception) -> None:
         kind = "" if isinstance(problem, SpecwbError) else f"{type(problem).__name__}: "

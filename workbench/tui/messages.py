@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from textual.message import Message
 
+from workbench.tui.look import Sight
 from workbench.view.lines import Lines
 from workbench.view.search import Hit
 from workbench.view.step import StepView
@@ -19,12 +20,12 @@ class StepDrawn(Message):
     """A step was read and its panels drawn.
 
     Attributes:
-        row: Row of the time line.
+        sight: What was asked for.
         step: The step; None where it cannot be read.
         lines: Lines by panel name.
     """
 
-    row: int
+    sight: Sight
     step: StepView | None
     lines: Mapping[str, Lines]
 

@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tracing.distances import DEFAULT_EDGES
 from workbench.view.lines import Line, Lines, Role, Span, note
-from workbench.view.step import DEFAULT_EDGES, Side, StepView, ViewOptions
+from workbench.view.step import Side, StepView, ViewOptions
 
 Counts = NDArray[np.int64]
 LABEL: Final = 9
@@ -150,11 +151,3 @@ def _share(share: float, width: int) -> str:
         return "·".rjust(width)
     block = BLOCKS[max(1, round(share * (len(BLOCKS) - 1)))]
     return f"{block}{share:>4.0%}".rjust(width)
-
-
-def find_edges(manifest: Any) -> tuple[int, ...]:
-    """Return the bucket edges that a manifest states (`distance_edges`), or the default ones."""
-    stated = manifest.get("distance_edges") if isinstance(manifest, dict) else None
-    if not isinstance(stated, list) or len(stated) < 2 or not all(type(edge) is int for edge in stated):
-        return DEFAULT_EDGES
-    return tuple(stated) if stated == sorted(set(stated)) else DEFAULT_EDGES

@@ -51,14 +51,25 @@ class LazyLines(Sequence[Line]):
         count: How many lines.
         make: Gives line `number`; what it gave is kept for the next look.
         find: Gives the line of a target without making the lines before it, None where there is none.
+        width: Cells of the longest line, None where that is not known without making them.
+        sticky: Lines that stay at the top when those after them are scrolled.
+        stem: Cells at the left of every line that stay when the rest is scrolled.
     """
 
     def __init__(
-        self, count: int, make: Callable[[int], Line], find: Callable[[Target], int | None] | None = None
+        self,
+        count: int,
+        make: Callable[[int], Line],
+        find: Callable[[Target], int | None] | None = None,
+        *,
+        width: int | None = None,
+        sticky: range = range(0),
+        stem: int = 0,
     ) -> None:
         self._count = count
         self._make = lru_cache(maxsize=MAX_KEPT)(make)
-        self.find = find
+        self.find, self.width = find, width
+        self.sticky, self.stem = sticky, stem
 
     def __len__(self) -> int:
         return self._count

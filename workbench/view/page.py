@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from workbench.view.lines import Line, Span, note
 from workbench.view.panels import PANELS
+from workbench.view.run_distance import RunDistance
 from workbench.view.run_view import RunView
 from workbench.view.safe_text import safe_text
 from workbench.view.step import StepView, ViewOptions
@@ -16,7 +17,7 @@ def page_lines(
     step: StepView | None,
     options: ViewOptions,
     names: Iterable[str] = (),
-    run_distances: Iterable[Line] = (),
+    run_distances: RunDistance | None = None,
 ) -> Iterator[Line]:
     """Yield the lines of a moment.
 
@@ -25,7 +26,7 @@ def page_lines(
         step: The step, None for a run without one.
         options: How to draw.
         names: Panels to draw, all when empty.
-        run_distances: Lines to add to the distance panel.
+        run_distances: What was counted over the run, for the distance panel; None to leave it out.
     """
     wanted = set(names)
     moment = "" if step is None else f" {step.moment}  {' | '.join(side.label for side in step.sides)}"
@@ -43,6 +44,5 @@ def page_lines(
             Span(f"── {panel.name} ", "title"),
             Span("─" * max(0, options.width - len(panel.name) - 4), "dim"),
         )
-        yield from panel.draw(step, options)
-        if panel.name == "distance":
-            yield from run_distances
+        lines = panel.draw(step, options)
+        yield from run_distances.around(lines) if run_distances and panel.name == "distance" else lines

@@ -8,9 +8,9 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from workbench.view.distance import DistanceTable, table_lines
+from workbench.view.distance import DistanceTable, bucket_names, table_lines
 from workbench.view.flat import IntArray, flat_lists, list_lengths
-from workbench.view.lines import Line, note
+from workbench.view.lines import Line, Lines, Span, note
 from workbench.view.run_view import RunView
 
 CHUNK: Final = 256
@@ -35,12 +35,15 @@ class RunDistance:
         """Every row was looked at."""
         return self.counted >= self.total
 
-    def lines(self) -> list[Line]:
-        """Draw it, saying how much of the run it covers."""
+    def around(self, step: Lines) -> list[Line]:
+        """Return the lines of a step with the run's share of the far bucket before them, its table after."""
         part = f"{self.counted} rows" if self.complete else f"{self.counted} of {self.total} rows so far"
-        if not self.table.num_steps:
-            return [note(f"over the run: no distances recorded in {part}")]
-        return table_lines(self.table, f"over the run, {part}")
+        far = self.table.far_share
+        if far is None:
+            return [*step, note(f"over the run: no distances recorded in {part}")]
+        name = bucket_names(self.table.edges)[-1]
+        head = (Span(f"{name} {far:.1%}", "accent"), Span(f"  over the run, {part}", "title"))
+        return [head, note(""), *step, note(""), *table_lines(self.table, f"over the run, {part}")]
 
 
 def start_count(view: RunView) -> RunDistance:

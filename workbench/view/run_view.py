@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from tracing.distances import stated_edges
 from tracing.errors import TraceError
 from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.path_reader import InProgressStep
 from tracing.reader import Run, open_run
 from workbench.judge.align import align
-from workbench.view.distance import find_edges
 from workbench.view.safe_text import safe_text
 from workbench.view.sources import Source, find_sources, key_of, running_key
 from workbench.view.step import StepView
@@ -32,6 +32,7 @@ class RunView:
     Args:
         folder: A run folder.
         other: A second run to compare it with; else the run's own second path is.
+        edges: Lower edges of the distance buckets, None for those that the manifest states.
 
     Attributes:
         lock: Held while the files are read.
@@ -41,9 +42,12 @@ class RunView:
         TraceError: A folder is no run.
     """
 
-    def __init__(self, folder: Path, other: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path, other: Path | None = None, *, edges: tuple[int, ...] | None = None
+    ) -> None:
         self.lock = threading.RLock()
         self.folder, self.other_folder = folder, other
+        self._edges = edges
         self._run = open_run(folder)
         self._other = None if other is None else open_run(other)
         self._sources: list[Source] = []
@@ -152,7 +156,7 @@ class RunView:
                 sides[1] if len(sides) > 1 else None,
                 self.tokens(),
                 found,
-                find_edges(self._run.manifest),
+                self.edges,
                 self._previous(row, key),
                 self._run.manifest,
                 self.findings,
@@ -203,7 +207,7 @@ class RunView:
     @property
     def edges(self) -> tuple[int, ...]:
         """Lower edges of the distance buckets."""
-        return find_edges(self._run.manifest)
+        return self._edges or stated_edges(self._run.manifest)
 
     def _finished_rows(self, start: int, stop: int) -> list[TimelineRow]:
         path, stop = self._sources[0].path, min(stop, self.num_finished)

@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tracing.distances import DEFAULT_EDGES
 from tracing.finding import Finding
 from tracing.moment import Moment
 from workbench.view.safe_text import safe_text
 from workbench.view.tokens import Tokens
-
-DEFAULT_EDGES: Final = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
-"""Lower edges of the attention distance buckets; the last bucket is open."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from workbench.view.grid import (
@@ -15,12 +17,16 @@ from workbench.view.grid import (
     GridPanel,
     grid_panel,
 )
-from workbench.view.lines import LazyLines, Line, Lines, Role, Span, note
+from workbench.view.lines import LazyLines, Line, Lines, Role, Span, line_text, note
 from workbench.view.missing import missing_lines
 from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import CellTarget, NodeTarget, Target, node_of
+from workbench.view.width import cell_width
 
-MAX_NAMED = 6
+MAX_NAMED: Final = 6
+STEM: Final = 7
+"""Cells before the grid: mark, number of the query, a space."""
+
 _ROLES: dict[int, Role] = {
     0: "dim",
     VISIBLE_RIGHTLY: "plain",
@@ -42,9 +48,12 @@ def visible_lines(step: StepView, options: ViewOptions) -> Lines:
         queries = [
             each for each in queries if (panel.codes[each] >= LEAKED).any() or panel.prefix_is_wrong(each)
         ]
+    before = len(head)
     head.extend(_key_numbers(panel) if queries else [])
     found = step.finding_nodes()
     start = len(head)
+    tails = max((cell_width(line_text(_tail(panel, query))) for query in queries), default=0)
+    width = max([STEM + len(panel.codes) + tails, *(cell_width(line_text(each)) for each in head)])
 
     def make(number: int) -> Line:
         if number < start:
@@ -55,7 +64,7 @@ def visible_lines(step: StepView, options: ViewOptions) -> Lines:
         query = node_of(target)
         return start + queries.index(query) if query in queries else None
 
-    return LazyLines(start + len(queries), make, find)
+    return LazyLines(start + len(queries), make, find, width=width, sticky=range(before, start), stem=STEM)
 
 
 def _shape_note(step: StepView) -> list[Line]:
@@ -159,11 +168,15 @@ def _row(panel: GridPanel, query: int, found: frozenset[int]) -> Line:
         )
         for key, code in enumerate(panel.codes[query].tolist())
     )
-    return (*spans, *_prefix(panel, query), *((Span("  pad", "dim"),) if is_pad else ()))
+    return (*spans, *_tail(panel, query))
+
+
+def _tail(panel: GridPanel, query: int) -> Line:
+    """Return what stands after the cells of a query: how much of the prefix it sees, and what besides."""
+    return (*_prefix(panel, query), *((Span("  pad", "dim"),) if query in panel.pads else ()))
 
 
 def _prefix(panel: GridPanel, query: int) -> list[Span]:
-    """Return how much of the prefix a query sees, and what it sees besides."""
     prefix = panel.prefix[query] if panel.prefix is not None and query < len(panel.prefix) else None
     other = panel.other[query] if panel.other is not None and query < len(panel.other) else None
     whole = panel.committed_len

@@ -118,6 +118,11 @@ def _limit_not_told(made: Accepted, _: Scene) -> Accepted:
     return replace(made, stop_reason=None)
 
 
+def _one_token_too_few(arguments: tuple[Any, ...], _: Scene) -> tuple[Any, ...]:
+    """The last root is counted twice against the budget."""
+    return (*arguments[:2], max(arguments[2] - 1, 1))
+
+
 def _choices_overwritten(arguments: tuple[Any, ...], _: Scene) -> tuple[Any, ...]:
     """The walk uses the array of choices as scratch memory."""
     arguments[1].target_token_ids[1:] = 0
@@ -263,7 +268,16 @@ FAULTS: Final = (
         about="Accept uses the array of choices that verify gave as its scratch memory.",
         stage="accept",
         seen_in=("va#10901", "va#12704"),
-        noticed_by=("ACC002", "ACC004", "JUDGE-ACCEPT-NODES", "JUDGE-ACCEPT-FINAL"),
+        noticed_by=("JUDGE-INPUT-WRITTEN",),
         place=lambda: before("accept", _choices_overwritten),
+    ),
+    Fault(
+        id="F-ACC-16",
+        name="limit-one-too-early",
+        about="The root is counted twice against the token budget, and a turn ends one token short.",
+        stage="accept",
+        seen_in=("eagle#75", "hf#47195"),
+        noticed_by=("JUDGE-ACCEPT-STOP", "JUDGE-ACCEPT-EMITTED", "JUDGE-ACCEPT-NODES"),
+        place=lambda: before("accept", _one_token_too_few),
     ),
 )

@@ -9,6 +9,7 @@ from typing import Any, Final
 import torch
 
 from tracing.stages import Committed, Prefilled, Verified
+from workbench.faults.edits import since
 from workbench.faults.fault import Fault
 from workbench.faults.placement import Placement, Scene, after, before, on_function
 from workbench.fused.cache import manager
@@ -141,6 +142,12 @@ ROWS: Final = ("JUDGE-COMMIT-ROWS", "KV005", "JUDGE-ROW-MOVED")
 PREFIX: Final = ("JUDGE-COMMIT-PREFIX", "KV005")
 LENGTH: Final = ("JUDGE-COMMIT-LENGTH", "KV001", "KV005")
 
+
+def _length_of_the_host(made: Committed, _: Scene) -> Committed:
+    """The host's copy of the length is a token behind."""
+    return replace(made, committed_len=made.committed_len - 1)
+
+
 FAULTS: Final = (
     Fault(
         id="F-CACHE-01",
@@ -255,9 +262,9 @@ FAULTS: Final = (
         id="F-CACHE-13",
         name="prefix-overwritten-between-steps",
         about="A buffer shared with another owner changes a committed row while the drafter runs.",
-        stage="verify",
+        stage="draft",
         seen_in=("va#8435", "va#7549"),
-        noticed_by=("KV004",),
+        noticed_by=("JUDGE-CACHE-WRITTEN",),
         place=lambda: before("draft", _prefix_overwritten_between_steps),
     ),
     Fault(
@@ -277,5 +284,14 @@ FAULTS: Final = (
         seen_in=("sgl#40419", "lmdeploy#4744"),
         noticed_by=("JUDGE-PREFILL-KV",),
         place=lambda: after("prefill", _prefix_in_half),
+    ),
+    Fault(
+        id="F-CACHE-16",
+        name="length-before-misreported",
+        about="Commit counts from the host's copy of the length, which is a token behind.",
+        stage="commit",
+        seen_in=("va#12915", "va#8230"),
+        noticed_by=("JUDGE-COMMIT-LENGTH",),
+        place=lambda: after("commit", since(1, _length_of_the_host)),
     ),
 )

@@ -62,6 +62,13 @@ def _not_a_number(made: Verified, _: Scene) -> Verified:
     return replace(made, features=features)
 
 
+def _last_row_never_written(made: Verified, _: Scene) -> Verified:
+    """The gather covers one row less than there are nodes; the buffer was zeroed before."""
+    features = made.features.clone()
+    features[-1] = 0
+    return replace(made, features=features)
+
+
 def _next_boundary(path: DecodePath) -> DecodePath:
     """Tap what enters the layer after the one that is asked for; the last boundary has none after it."""
     teacher: dict[str, Any] = vars(engine_of(path).teacher)
@@ -151,7 +158,16 @@ FAULTS: Final = (
         about="Commit moves feature rows inside the buffer that verify gave.",
         stage="commit",
         seen_in=("va#7549", "sgl#37949"),
-        noticed_by=("JUDGE-VERIFY-FEATURES", "JUDGE-ROW-MOVED", "JUDGE-DRAFT-KV"),
+        noticed_by=("JUDGE-INPUT-WRITTEN",),
         place=lambda: before("commit", _overwritten),
+    ),
+    Fault(
+        id="F-FEAT-08",
+        name="feature-row-never-written",
+        about="The last row of the feature buffer is never written and stays zero.",
+        stage="verify",
+        seen_in=("va#9436", "vllm#7508"),
+        noticed_by=VERIFY,
+        place=lambda: after("verify", _last_row_never_written),
     ),
 )

@@ -115,7 +115,10 @@ def _as_numbers(operator: Attend, query: torch.Tensor, *rest: Any, **options: An
     return operator(query, *rest, **options)
 
 
-HANDED_OVER: Final = ("JUDGE-VERIFY-VISIBLE", "MASK001", "MASK002", "MASK003", "MASK004")
+HANDED_OVER: Final = (
+    *("JUDGE-INPUT-LAUNCHED", "JUDGE-VERIFY-VISIBLE"),
+    *("MASK001", "MASK002", "MASK003", "MASK004"),
+)
 COMPUTED: Final = ("JUDGE-VERIFY-KV", "JUDGE-VERIFY-FEATURES", "JUDGE-VERIFY-LOGITS")
 
 FAULTS: Final = (

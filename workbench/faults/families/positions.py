@@ -175,7 +175,7 @@ FAULTS: Final = (
         about="A position is written to between its building and the launch.",
         stage="verify",
         seen_in=("va#11918",),
-        noticed_by=("POS001", "JUDGE-VERIFY-KV"),
+        noticed_by=("JUDGE-INPUT-LAUNCHED",),
         place=lambda: before("verify", _moved_after_build),
     ),
     Fault(

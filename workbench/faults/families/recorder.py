@@ -32,6 +32,17 @@ def _without_the_third(row: Columns) -> Columns | None:
     return None if row["step"] == 2 else row
 
 
+def _last_token_changed(token_ids: Any, row: Columns) -> Any:
+    """The token of the last node, where nothing depends on it."""
+    if len(token_ids) - 1 in np.asarray(row["accepted_nodes"]):
+        return token_ids
+    return np.append(token_ids[:-1], token_ids[:-1].max() + 1)
+
+
+def _choices_left_out(row: Columns) -> Columns:
+    return {**row, "target_token_ids": None} if row["step"] == 2 else row
+
+
 FAULTS: Final = (
     Fault(
         id="F-REC-01",
@@ -104,5 +115,24 @@ FAULTS: Final = (
         seen_in=("speculators#283",),
         noticed_by=("LOGIT002", "ACC002", "ACC003", "ACC004"),
         place=lambda: _with("target_token_ids", lambda choices, _: np.roll(choices, 1)),
+    ),
+    Fault(
+        id="F-REC-09",
+        name="token-of-a-rejected-node",
+        about="A rejected node is recorded with another token; no law of one path depends on it.",
+        stage="tensorize",
+        seen_in=("sgl#37949",),
+        noticed_by=("JUDGE-PATHS-COLUMN",),
+        guilty="unknown",
+        place=lambda: _with("token_ids", _last_token_changed),
+    ),
+    Fault(
+        id="F-REC-10",
+        name="column-left-out-once",
+        about="The hook fails at one step and its column is null there; the rules that read it see nothing.",
+        stage="commit",
+        seen_in=("va#10901",),
+        noticed_by=("ROW003",),
+        place=lambda: on_rows(_choices_left_out),
     ),
 )

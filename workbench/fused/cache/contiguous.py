@@ -178,4 +178,4 @@ class ContiguousCache(RowCache):
     def _select(self, index: Tensor) -> Tensor:
         if self._buffer.memory is None:
             return super()._select(index)
-        return self._buffer.memory.index_select(2, index)
+        return self._buffer.memory[:, :, : min(self.lengths)].index_select(2, index)  # no row out of use

@@ -23,6 +23,7 @@ from workbench.judge.recorded.blocks import Block, blocks, stretches
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
 from workbench.judge.recorded.context import read_context
 from workbench.judge.recorded.flat import flat_columns
+from workbench.judge.recorded.pairs import Compared, compare_paths
 from workbench.judge.recorded.state import state_of
 
 MAX_PER_RULE: Final = 100
@@ -97,6 +98,8 @@ def check_run(
 ) -> CheckedRun:
     """Check a recorded run, whole or damaged; what is damaged is said and the rest is checked.
 
+    The two paths of a staged run are compared as well, unless only some invariants are asked for.
+
     Args:
         folder: The run folder.
         selection: Which rules; all when None.
@@ -118,6 +121,7 @@ def check_run(
         )
         for name in run.path_names
     )
+    compared = _compared(run, selection, max_per_rule, unread)
     state = state_of(run, unread)
     return CheckedRun(
         folder=run.folder,
@@ -126,7 +130,18 @@ def check_run(
         is_damaged=state.is_damaged,
         problems=state.problems,
         paths=paths,
+        compared=compared,
     )
+
+
+def _compared(run: Run, selection: Selection, limit: int | None, unread: list[str]) -> Compared | None:
+    if selection.select:
+        return Compared("only the selected invariants were asked for") if len(run.path_names) > 1 else None
+    try:
+        return compare_paths(run, limit)
+    except TraceError as problem:
+        unread.append(f"comparing paths: {problem}")
+        return None
 
 
 def _check_path(path: PathReader, check: PathCheck, unread: list[str]) -> CheckedPath:

@@ -10,6 +10,7 @@ from typing import Final
 from invariants.counts import Counts
 from tracing.finding import Finding
 from tracing.moment import Moment
+from workbench.judge.recorded.pairs import Compared
 
 WORST_FIRST: Final = (130, 70, 2, 3, 1, 4, 0)
 """Which exit code stands when several apply."""
@@ -55,6 +56,7 @@ class CheckedRun:
         is_damaged: Something that was written is not there as it was.
         problems: What is damaged or missing, one sentence each.
         paths: The paths, as far as they can be read.
+        compared: What comparing both paths of a staged run gave; None where that was not done.
     """
 
     folder: Path
@@ -63,11 +65,13 @@ class CheckedRun:
     is_damaged: bool = False
     problems: tuple[str, ...] = ()
     paths: tuple[CheckedPath, ...] = field(default=())
+    compared: Compared | None = None
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Findings of all paths."""
-        return tuple(finding for path in self.paths for finding in path.findings)
+        """Findings of all paths, then those of comparing them."""
+        between = self.compared.findings if self.compared else ()
+        return (*(finding for path in self.paths for finding in path.findings), *between)
 
     @property
     def num_steps(self) -> int:

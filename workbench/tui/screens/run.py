@@ -119,12 +119,13 @@ class RunScreen(RunActions):
 
     @on(StepDrawn)
     def _take_step(self, message: StepDrawn) -> None:
-        if message.row != self.row:
+        if message.sight.row != self.row:
             return
         self.step = message.step
         for slot in self.shown_slots:
             if slot.panel_wanted in message.lines:
                 slot.show(slot.panel_wanted, message.lines[slot.panel_wanted])
+                slot.drawn_of = (slot.panel_wanted, message.sight)
         self.settle_target()
         self.say_status()
 
@@ -148,6 +149,7 @@ class RunScreen(RunActions):
     @on(DistancesCounted)
     def _redraw_distances(self) -> None:
         if any(slot.panel == "distance" for slot in self.shown_slots):
+            self.version += 1
             self.draw()
 
     @on(ReadFailed)
@@ -171,6 +173,7 @@ class RunScreen(RunActions):
 
     def _take_run(self) -> None:
         """Take over number of steps and findings."""
+        self.version += 1
         self.order_findings()
         self.timeline.set_rows(self.view.num_rows, self.view.most_accepted)
         self.say_status()

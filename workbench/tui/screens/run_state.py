@@ -9,9 +9,10 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from tracing.moment import Moment
-from workbench.tui.drawing import Drawing, Look
+from workbench.tui.drawing import Drawing
 from workbench.tui.finding_order import FindingOrder
 from workbench.tui.history import History, Place
+from workbench.tui.look import Look, Sight
 from workbench.tui.widgets.panel_view import PanelView
 from workbench.tui.widgets.timeline_view import TimelineView
 from workbench.view.panels import panel_for, target_of
@@ -57,6 +58,7 @@ class RunState(Screen[None]):
         wanted_target: What to select when the step has been drawn.
         following: The last step is shown whenever one comes.
         live: The run is looked at again and again.
+        version: Counts what was read of the run beyond the step: more rows, findings, distances.
     """
 
     drawing: Drawing
@@ -73,6 +75,7 @@ class RunState(Screen[None]):
         self.num_slots = 1
         self.history = History()
         self.findings_order = FindingOrder(())
+        self.version = 0
         self._active = 0
         self._query = ""
 
@@ -121,12 +124,13 @@ class RunState(Screen[None]):
         """Have the step read and its panels drawn."""
         if not self.is_mounted:
             return
-        names = [slot.panel_wanted for slot in self.shown_slots]
         width = max(40, self.active_slot.size.width - 2)
         self.look = replace(self.look, options=replace(self.look.options, width=width))
-        if "distance" in names:
+        if any(slot.panel_wanted == "distance" for slot in self.shown_slots):
             self.drawing.count_distances()
-        self.drawing.step(self.row, names, self.look)
+        sight = Sight(self.row, self.look, self.version)
+        stale = [slot for slot in self.shown_slots if slot.drawn_of != (slot.panel_wanted, sight)]
+        self.drawing.step(sight, [slot.panel_wanted for slot in stale])
 
     def go_to(
         self, row: int, panel: str = "", target: Target | None = None, *, remember: bool = True
@@ -223,17 +227,22 @@ class RunState(Screen[None]):
         ]
         parts += ["differences only"] if self.look.options.differences_only else []
         parts += ["following" if self.following else "paused"] if self.live else []
-        self.query_one("#status", Static).update("  ".join(parts), layout=False)
+        self._say("#status", "  ".join(parts))
         self._say_finding()
+
+    def _say(self, line: str, text: str) -> None:
+        """Write a line, if it is not written there already."""
+        widget = self.query_one(line, Static)
+        if widget.content != text:
+            widget.update(text, layout=line != "#status")
 
     def _say_finding(self) -> None:
         """Write the finding that was gone to under the status."""
         number = self.found_number
-        line = self.query_one("#finding", Static)
-        line.set_class(number is not None, "said")
+        self.query_one("#finding", Static).set_class(number is not None, "said")
         if number is not None:
             finding = self.view.findings[number]
-            line.update(safe_text(f"! {number + 1}: {finding.rule} {finding.message}"))
+            self._say("#finding", safe_text(f"! {number + 1}: {finding.rule} {finding.message}"))
 
     def _go_to_writer(self, position: int) -> None:
         """Go to the node that verify wrote to a position."""

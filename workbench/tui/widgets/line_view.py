@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, ClassVar
 
 from rich.segment import Segment
@@ -14,6 +16,11 @@ from textual.strip import Strip
 
 from workbench.view.lines import Line, Role
 from workbench.view.width import cell_width
+
+SIDEWAYS = 8
+"""Cells by which a line is scrolled sideways."""
+
+CUT_BEFORE, CUT_AFTER = "«", "»"
 
 
 class LineView(ScrollView, can_focus=True):
@@ -53,6 +60,16 @@ class LineView(ScrollView, can_focus=True):
         """How many lines there are."""
         return 0
 
+    @property
+    def sticky(self) -> range:
+        """Lines that stay at the top when those after them are scrolled."""
+        return range(0)
+
+    @property
+    def stem(self) -> int:
+        """Cells at the left that stay when the rest of a line is scrolled."""
+        return 0
+
     def content_line(self, number: int) -> Line:
         """Return one line."""
         raise NotImplementedError
@@ -68,11 +85,11 @@ class LineView(ScrollView, can_focus=True):
     def move_cursor(self, number: int) -> None:
         """Put the cursor on a line and bring it into sight."""
         number = min(max(0, number), max(0, self.num_lines - 1))
-        moved = number != self.cursor
-        self.cursor = number
-        self.scroll_to_region(Region(0, number, 1, 1), animate=False, x_axis=False, force=True)
-        self.refresh()
-        if moved:
+        before, self.cursor = self.cursor, number
+        self.show_line(number)
+        self.refresh_line(number)
+        if before != number:
+            self.refresh_line(before)
             self.cursor_moved()
 
     def cursor_moved(self) -> None:
@@ -80,24 +97,72 @@ class LineView(ScrollView, can_focus=True):
 
     def resize_content(self, width: int) -> None:
         """Take over a new number of lines."""
-        self.virtual_size = Size(width, self.num_lines)
+        size = Size(width, self.num_lines)
         self.cursor = min(self.cursor, max(0, self.num_lines - 1))
+        if size != self.virtual_size:
+            # Set as a reactive it would lay out the whole screen anew, though the bars stay as they are.
+            self.set_reactive(LineView.virtual_size, size)
+            self.vertical_scrollbar.window_virtual_size = size.height
+            inside = min(self.scroll_x, self.max_scroll_x), min(self.scroll_y, self.max_scroll_y)
+            self.scroll_to(*inside, animate=False, force=True)
+
+    def show_line(self, number: int) -> None:
+        """Scroll a line into sight."""
+        self.scroll_to_region(self._under_sticky(number, 0, 1), animate=False, x_axis=False, force=True)
+
+    def show_cells(self, number: int, start: int, width: int) -> None:
+        """Scroll some cells of a line into sight."""
+        self.scroll_to_region(self._under_sticky(number, start, width), animate=False, force=True)
 
     def render_line(self, y: int) -> Strip:
         """Draw one line of the window."""
-        scroll_x, scroll_y = self.scroll_offset
-        number, width = scroll_y + y, self.size.width
-        base = self.rich_style
+        width, base = self.size.width, self.rich_style
+        number = self._number_at(y)
         if number >= self.num_lines:
             return Strip.blank(width, base)
         line = self.content_line(number)
-        linked = self.is_linked(line)
-        strip = Strip([Segment(span.text, self._style(span.role, base)) for span in line])
-        if linked:
+        strip = Strip(
+            Segment("".join(span.text for span in spans), self._style(role, base))
+            for role, spans in groupby(line, key=attrgetter("role"))
+        )
+        if self.is_linked(line):
             strip = strip.apply_style(self.get_component_rich_style("line--linked", partial=True))
         if number == self.cursor:
             strip = self._with_cursor(strip, line)
-        return strip.crop_extend(scroll_x, scroll_x + width, base)
+        left = self.scroll_offset.x
+        if left and self.stem:
+            rest = strip.crop_extend(left + self.stem, left + max(width, self.stem), base)
+            shown = Strip.join([strip.crop_extend(0, self.stem, base), rest]).crop_extend(0, width, base)
+        else:
+            shown = strip.crop_extend(left, left + width, base)
+        return self._with_cuts(shown, left > 0, strip.cell_length > left + width)
+
+    def _with_cuts(self, shown: Strip, before: bool, after: bool) -> Strip:
+        """Mark a line that goes on to the left or right of the window, as `less -S` does."""
+        if not (before or after):
+            return shown
+        style, width = self._style("accent", self.rich_style), shown.cell_length
+        if after and width:
+            shown = Strip.join([shown.crop(0, width - 1), Strip([Segment(CUT_AFTER, style)])])
+        if before and width > self.stem:
+            mark = Strip([Segment(CUT_BEFORE, style)])
+            shown = Strip.join([shown.crop(0, self.stem), mark, shown.crop(self.stem + 1)])
+        return shown
+
+    def _number_at(self, y: int) -> int:
+        """Return the line that stands in a row of the window."""
+        top, sticky = self.scroll_offset.y, self.sticky
+        return sticky.start + y if y < len(sticky) and top > sticky.start else top + y
+
+    def _cell_at(self, x: int) -> int:
+        """Return the cell that stands in a column of the window."""
+        return x if x < self.stem else x + self.scroll_offset.x
+
+    def _under_sticky(self, number: int, start: int, width: int) -> Region:
+        """Return what must be in sight for some cells to be seen beside what stays in sight."""
+        above = len(self.sticky) if number >= self.sticky.stop else 0
+        before = min(self.stem, start)
+        return Region(start - before, number - above, width + before, 1 + above)
 
     def _with_cursor(self, strip: Strip, line: Line) -> Strip:
         start, stop = self.cursor_cells(line)
@@ -135,11 +200,21 @@ class LineView(ScrollView, can_focus=True):
         """Move the cursor to the last line."""
         self.move_cursor(self.num_lines - 1)
 
+    def on_mouse_scroll_right(self, event: events.MouseScrollRight) -> None:
+        """Scroll sideways, which Textual does only where there is a bar for it."""
+        event.stop()
+        self.scroll_relative(x=SIDEWAYS, animate=False, force=True)
+
+    def on_mouse_scroll_left(self, event: events.MouseScrollLeft) -> None:
+        """Scroll sideways."""
+        event.stop()
+        self.scroll_relative(x=-SIDEWAYS, animate=False, force=True)
+
     def on_click(self, event: events.Click) -> None:
         """Put the cursor where the mouse is."""
         offset = event.get_content_offset(self)
         if offset is not None:
-            self.clicked(offset.y + self.scroll_offset.y, offset.x + self.scroll_offset.x, event.chain)
+            self.clicked(self._number_at(offset.y), self._cell_at(offset.x), event.chain)
 
     def clicked(self, number: int, _cell: int, _times: int) -> None:
         """Handle a click on a line."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
-from textual.geometry import Region
 
 from workbench.tui.messages import TargetFollowed, TargetSelected
-from workbench.tui.widgets.line_view import LineView
+from workbench.tui.widgets.line_view import SIDEWAYS, LineView
 from workbench.view.lines import LazyLines, Line, Lines, line_text, targets_of
 from workbench.view.targets import Target, node_of
 from workbench.view.width import cell_width
@@ -23,6 +23,7 @@ class PanelView(LineView):
     Attributes:
         panel: The panel whose lines it shows.
         panel_wanted: The panel that it should show next.
+        drawn_of: What its lines were drawn of.
         linked: What is selected in another panel.
     """
 
@@ -35,6 +36,7 @@ class PanelView(LineView):
     def __init__(self, panel: str, **options: Any) -> None:
         super().__init__(**options)
         self.panel = self.panel_wanted = panel
+        self.drawn_of: Hashable = None
         self.linked: Target | None = None
         self._lines: Lines = ()
         self._cell = 0  # where the cursor would be if the line were long enough
@@ -55,20 +57,31 @@ class PanelView(LineView):
         fresh = panel != self.panel
         self.panel, self._lines = panel, lines
         self.border_title = panel
-        width = max((cell_width(line_text(line)) for line in self._lines[:SAMPLE]), default=0)
-        self.resize_content(width + 1)
+        self.resize_content(_width_of(lines) + 1)
         if fresh:
             self.cursor, self._cell = 0, 0
             self.scroll_to(0, 0, animate=False, force=True)
         self.refresh()
 
+    @property
+    def sticky(self) -> range:
+        """Lines that stay in sight, e.g. the numbers of the keys over a long grid."""
+        return self._lines.sticky if isinstance(self._lines, LazyLines) else range(0)
+
+    @property
+    def stem(self) -> int:
+        """Cells that stay in sight, e.g. the numbers of the queries before a wide grid."""
+        return self._lines.stem if isinstance(self._lines, LazyLines) else 0
+
     def link(self, target: Target | None) -> None:
         """Show what is selected in another panel, scrolling to it where it is not in sight."""
+        same_node = node_of(target) == node_of(self.linked)
         self.linked = target
         number = self._line_with(target)
         if number is not None:
-            self.scroll_to_region(Region(0, number, 1, 1), animate=False, x_axis=False, force=True)
-        self.refresh()
+            self.show_line(number)
+        if not same_node:
+            self.refresh()
 
     def select(self, target: Target | None) -> bool:
         """Put the cursor on something; return whether this panel has it."""
@@ -136,13 +149,12 @@ class PanelView(LineView):
             self.refresh()
             self.cursor_moved()
         else:
-            self.scroll_relative(x=8 * direction, animate=False)
+            self.scroll_relative(x=SIDEWAYS * direction, animate=False, force=True)
 
     def _show_cell(self) -> None:
         found = self._target_at(self.cursor)
         if found is not None:
-            region = Region(found[0], self.cursor, min(found[1] - found[0], 4), 1)
-            self.scroll_to_region(region, animate=False, force=True)
+            self.show_cells(self.cursor, found[0], min(found[1] - found[0], 4))
 
     def _target_at(self, number: int) -> tuple[int, int, Target] | None:
         return self._nearest(self._lines[number]) if number < self.num_lines else None
@@ -169,3 +181,10 @@ class PanelView(LineView):
                 if near is None and node is not None and node_of(each) == node:
                     near = number
         return near
+
+
+def _width_of(lines: Lines) -> int:
+    """Return the cells of the longest line, as far as it can be told without making thousands."""
+    if isinstance(lines, LazyLines) and lines.width is not None:
+        return lines.width
+    return max((cell_width(line_text(line)) for line in lines[:SAMPLE]), default=0)

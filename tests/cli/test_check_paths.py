@@ -1,0 +1,140 @@
+"""`specwb check` on a staged run: what both paths were fed the same values for is the same in both rows.
+
+Catches a value spoiled on its way into the trace that no law of one path alone can see: a rejected token, a
+beam that grew no node, a row of logits in another row's place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.cli.conftest import Specwb
+from tests.cli.rewrite import rewrite
+from workbench.judge.recorded.check import check_run
+from workbench.judge.recorded.pairs import EQUAL
+from workbench.report import json as json_report
+from workbench.report import junit, sarif
+
+CLEAN = Path(__file__).parents[2] / "traces" / "clean"
+STEP = 3
+Row = dict[str, Any]
+
+
+def spoiled(target: Path, change: Callable[[Row], None], *, path: str = "fused", **manifest: Any) -> Path:
+    def in_step(name: str, row: Row) -> Row:
+        if (name, row["step"]) == (path, STEP):
+            change(row)
+        return row
+
+    return rewrite(CLEAN, target, in_step, **manifest)
+
+
+def another(column: str) -> Callable[[Row], None]:
+    def change(row: Row) -> None:
+        value = row[column]
+        if not isinstance(value, np.ndarray):
+            row[column] = "other" if isinstance(value, str) else value + 1
+            return
+        row[column] = value.copy()
+        row[column].flat[-1] = ~value.flat[-1] if value.dtype == bool else value.flat[-1] + 1
+
+    return change
+
+
+def found_of(folder: Path) -> list[tuple[str, str, int, str]]:
+    """Rule, column, step and guilty side of what the comparison says; invariants may speak as well."""
+    compared = check_run(folder).compared
+    assert compared is not None
+    return [(each.rule, each.column, each.step, each.guilty) for each in compared.findings]
+
+
+@pytest.mark.parametrize("path", ["fused", "reference"])
+@pytest.mark.parametrize("column", [name for name in EQUAL if name != "context_token_ids"])
+def test_a_column_that_differs_is_found_in_its_step(tmp_path: Path, column: str, path: str) -> None:
+    folder = spoiled(tmp_path / "run", another(column), path=path)
+    assert ("JUDGE-PATHS-COLUMN", column, STEP, "unknown") in found_of(folder)
+
+
+def test_what_no_law_of_one_path_sees_is_found_here_alone(tmp_path: Path) -> None:
+    """The last node was rejected and has no child: any token would do."""
+    (finding,) = check_run(spoiled(tmp_path / "run", another("token_ids"))).findings
+    assert (finding.rule, finding.stage, finding.node) == ("JUDGE-PATHS-COLUMN", "tensorize", 11)
+
+
+def rolled(row: Row) -> None:
+    for name in ("target_top_ids", "target_top_logits", "target_token_ids"):
+        row[name] = np.roll(row[name], 1, axis=0)
+
+
+def rounded(row: Row) -> None:
+    logits = row["target_top_logits"]
+    row["target_top_logits"] = (logits.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def without_scores(row: Row) -> None:
+    row["draft_logprobs"] = np.zeros_like(row["draft_logprobs"])
+
+
+def not_a_number(row: Row) -> None:
+    row["target_top_logits"] = row["target_top_logits"].copy()
+    row["target_top_logits"][2] = np.nan
+
+
+@pytest.mark.parametrize(
+    ("change", "column"),
+    [(rolled, "target_top_logits"), (not_a_number, "target_top_logits"), (without_scores, "draft_logprobs")],
+)
+def test_values_that_no_rounding_explains(tmp_path: Path, change: Callable[[Row], None], column: str) -> None:
+    assert ("JUDGE-PATHS-VALUES", column, STEP, "unknown") in found_of(spoiled(tmp_path / "run", change))
+
+
+def test_values_that_rounding_may_explain_are_not_judged_here(tmp_path: Path) -> None:
+    """The near miss: logits cut to bfloat16. Whole rows and samples, as a live run has them, judge that."""
+    assert found_of(spoiled(tmp_path / "run", rounded)) == []
+
+
+def test_a_pad_may_hold_anything(tmp_path: Path) -> None:
+    def as_pad(row: Row) -> None:
+        row["valid"] = row["valid"].copy()
+        row["valid"][-1] = False
+
+    def token(name: str, row: Row) -> Row:
+        if row["step"] == STEP:
+            as_pad(row)
+            if name == "fused":
+                another("token_ids")(row)
+        return row
+
+    assert found_of(rewrite(CLEAN, tmp_path / "run", token)) == []
+
+
+def test_a_clean_run_and_a_run_of_paths_on_their_own(specwb: Specwb, tmp_path: Path) -> None:
+    clean = specwb("check", CLEAN)
+    assert clean.exit_code == 0
+    assert "compared    7 steps of both paths, 0 findings in 0 steps" in clean.out
+    free = spoiled(tmp_path / "run", another("token_ids"), lockstep="free")
+    assert "compared    not: each path lived on its own outputs" in specwb("check", free).out
+    selected = specwb("check", CLEAN, "--select", "TREE").out
+    assert "compared    not: only the selected invariants were asked for" in selected
+
+
+def test_every_format_tells_it(specwb: Specwb, tmp_path: Path) -> None:
+    folder = spoiled(tmp_path / "run", another("token_ids"))
+    answer = specwb("check", folder)
+    assert answer.exit_code == 1
+    assert "0:0:3:tensorize:11 JUDGE-PATHS-COLUMN structural" in answer.out
+    run = check_run(folder)
+    said = json.loads(json_report.render_checks([run]))["runs"][0]
+    assert said["compared"] == {"reason": "", "steps": 7, "differing": 1, "num_findings": 1}
+    assert [each["rule"] for each in said["findings"]] == ["JUDGE-PATHS-COLUMN"]
+    assert 'name="both paths record the same"' in junit.render_checks([run])
+    assert 'failures="1"' in junit.render_checks([run])
+    results = json.loads(sarif.render_checks([run]))["runs"][0]["results"]
+    assert [each["ruleId"] for each in results] == ["JUDGE-PATHS-COLUMN"]
+    assert specwb("replay", folder).exit_code == 1

@@ -1,0 +1,199 @@
+"""Both rows of a step side by side: in a staged run the second path was fed the first one's values.
+
+What follows from these values alone is equal to the bit. Logits and scores are each path's own; without whole
+rows and samples their rounding is not known, so only what no rounding explains is a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracing.columns import COLUMN_BY_NAME
+from tracing.errors import TraceError
+from tracing.finding import Finding
+from tracing.moment import Moment
+from tracing.reader import Run
+from workbench.judge.recorded.choices import recorded_logits
+from workbench.judge.recorded.context import table
+from workbench.judge.rules import RULES
+
+Row = Mapping[str, Any]
+COLUMNS: Final = "JUDGE-PATHS-COLUMN"
+VALUES: Final = "JUDGE-PATHS-VALUES"
+PAIRED: Final = (COLUMNS, VALUES)
+"""Rules of this comparison."""
+EQUAL: Final = (
+    *("context_token_ids", "proposer", "committed_len", "beam_flat_ids", "token_ids", "parents", "depths"),
+    *("valid", "position_ids", "cache_positions", "visible", "prefix_visible", "other_visible"),
+    *("accepted_nodes", "final_token_id", "emitted_token_ids", "path_indices", "committed_len_after"),
+)
+"""Columns that are equal wherever both rows have them; entries of pads are free."""
+FAR: Final = {"float32": (1 / 16, 1 / 16), "half": (1 / 4, 1 / 2)}
+"""How far logits, and cumulative scores, may lie apart: a share of their largest magnitude, at least 1."""
+
+
+@dataclass(slots=True)
+class Compared:
+    """What comparing two paths step by step gave.
+
+    Attributes:
+        reason: Why they were not compared, or empty.
+        num_steps: Steps that both have.
+        num_differing: Steps with a finding.
+        num_findings: All of them.
+        findings: As many as were to be kept.
+    """
+
+    reason: str = ""
+    num_steps: int = 0
+    num_differing: int = 0
+    num_findings: int = 0
+    findings: list[Finding] = field(default_factory=list)
+
+    def add(self, found: list[Finding], limit: int | None) -> None:
+        """Take in one step."""
+        self.num_steps += 1
+        self.num_differing += bool(found)
+        self.num_findings += len(found)
+        room = len(found) if limit is None else max(limit - len(self.findings), 0)
+        self.findings.extend(found[:room])
+
+
+def compare_paths(run: Run, limit: int | None) -> Compared | None:
+    """Compare the two paths of a run; None where there are no two.
+
+    Args:
+        run: The run.
+        limit: Findings kept; None keeps all.
+
+    Raises:
+        TraceError: A batch cannot be unpacked.
+    """
+    if not {"fused", "reference"} <= set(run.path_names):
+        return None
+    if run.manifest.get("lockstep") != "staged":
+        return Compared("each path lived on its own outputs")
+    patient, reference = run.path("fused"), run.path("reference")
+    dtype = table(patient.entry, "info").get("dtype", "float32")
+    far = FAR["float32" if dtype == "float32" else "half"]
+    compared = Compared()
+    for row in patient:
+        at = Moment(int(row["prompt_id"]), int(row["turn"]), int(row["step"]))
+        try:
+            other = reference.step(reference.find(at))
+        except TraceError:
+            continue  # a step that only one path finished is no step of both
+        compared.add(list(differences(row, other, at, far)), limit)
+    return compared
+
+
+def differences(row: Row, other: Row, at: Moment, far: tuple[float, float]) -> Iterator[Finding]:
+    """Yield what differs between the two rows of a step; one finding per column, at its first entry."""
+    valid = row.get("valid")
+    for name in EQUAL:
+        ours, theirs = row.get(name), other.get(name)
+        if ours is not None and theirs is not None:
+            place = _first_difference(name, ours, theirs, valid)
+            if place is not None:
+                yield _column_finding(name, ours, theirs, place, at)
+    yield from _far_logits(row, other, at, far[0])
+    yield from _far_scores(row, other, at, far[1])
+
+
+def _first_difference(name: str, ours: Any, theirs: Any, valid: Any) -> tuple[int, ...] | None:
+    """Return where two values first differ, `()` for the whole value, None when they are equal."""
+    if np.shape(ours) != np.shape(theirs):
+        return ()
+    if not isinstance(ours, np.ndarray):
+        return None if ours == theirs else ()
+    differs = np.ma.getdata(ours) != np.ma.getdata(theirs)
+    axes = COLUMN_BY_NAME[name].axes or ()
+    if name != "valid" and axes[:1] == ("N",) and np.shape(valid) == differs.shape[:1]:
+        differs = differs & _for_nodes(valid, differs.ndim)
+    return tuple(int(index) for index in np.argwhere(differs)[0]) if differs.any() else None
+
+
+def _for_nodes(valid: Any, ndim: int) -> NDArray[np.bool_]:
+    return np.asarray(valid, dtype=np.bool_).reshape(-1, *(1,) * (ndim - 1))
+
+
+def _column_finding(name: str, ours: Any, theirs: Any, place: tuple[int, ...], at: Moment) -> Finding:
+    left, right = (str(each[place]) if place else _short(each) for each in (ours, theirs))
+    where = f" of node {place[0]}" if place and (COLUMN_BY_NAME[name].axes or ())[0] == "N" else ""
+    return _finding(
+        COLUMNS,
+        name,
+        at,
+        f"{name}{where} is {left} on the fused path, {right} on the reference path, which was fed the same",
+        node=place[0] if where else None,
+        fused=left,
+        reference=right,
+    )
+
+
+def _short(value: Any) -> str:
+    text = str(value.tolist() if isinstance(value, np.ndarray) else value)
+    return text if len(text) <= 60 else f"{text[:60]}.."
+
+
+def _far_logits(row: Row, other: Row, at: Moment, share: float) -> Iterator[Finding]:
+    """Compare the recorded logits of tokens that both rows name; rows of four and more must name one."""
+    for node in np.flatnonzero(np.asarray(row.get("valid", ()), dtype=np.bool_)).tolist():
+        ours, theirs = recorded_logits(row, node), recorded_logits(other, node)
+        common = ours.keys() & theirs.keys()
+        if not common and min(len(ours), len(theirs)) < 4:
+            continue
+        if not common:
+            said = f"the best {len(ours)} tokens after node {node} have none in common on the two paths"
+            yield _finding(VALUES, "target_top_ids", at, said, node=node)
+            return
+        gaps = {token: abs(ours[token] - theirs[token]) for token in common}
+        worst, allowed = max(gaps, key=gaps.__getitem__), share * max(1.0, *map(abs, theirs.values()))
+        if not gaps[worst] <= allowed:
+            said = f"the logit of token {worst} after node {node}"
+            yield _gap(at, "target_top_logits", node, (ours[worst], theirs[worst], allowed), said)
+            return
+
+
+def _far_scores(row: Row, other: Row, at: Moment, share: float) -> Iterator[Finding]:
+    """Compare the cumulative scores of valid nodes."""
+    ours, theirs, valid = row.get("draft_logprobs"), other.get("draft_logprobs"), row.get("valid")
+    if ours is None or theirs is None or valid is None:
+        return
+    if not np.shape(ours) == np.shape(theirs) == np.shape(valid):
+        return
+    allowed = share * np.maximum(1.0, np.abs(theirs))
+    wrong = np.flatnonzero(np.asarray(valid, dtype=np.bool_) & ~(np.abs(ours - theirs) <= allowed))
+    if wrong.size:
+        node = int(wrong[0])
+        values = (float(ours[node]), float(theirs[node]), float(allowed[node]))
+        yield _gap(at, "draft_logprobs", node, values, f"the score of node {node}")
+
+
+def _gap(at: Moment, column: str, node: int, values: tuple[float, float, float], what: str) -> Finding:
+    ours, theirs, allowed = values
+    said = f"{what} is {ours:.6g} on the fused path and {theirs:.6g} on the reference path"
+    more = {"fused": ours, "reference": theirs, "allowance": allowed, "gap": abs(ours - theirs)}
+    return _finding(VALUES, column, at, f"{said}; no rounding explains that", node=node, **more)
+
+
+def _finding(rule: str, column: str, at: Moment, message: str, **more: Any) -> Finding:
+    stage = COLUMN_BY_NAME[column].stage
+    return Finding(
+        verdict=RULES[rule].verdict,
+        guilty="unknown",
+        prompt_id=at.prompt_id,
+        turn=at.turn,
+        step=at.step,
+        stage="draft" if stage == "any" else stage,
+        column=column,
+        rule=rule,
+        message=message,
+        path="fused",
+        **more,
+    )

@@ -1,0 +1,195 @@
+"""Values on their way between stages: what one gives is what the next one launches, and leaves as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from tracing.finding import Finding
+from tracing.hostarray import host_array
+from tracing.moment import Moment
+from tracing.stages import DraftLevel
+from workbench.judge.rules import RULES
+from workbench.lockstep.columns import tensorize_columns
+from workbench.lockstep.host import host_floats
+from workbench.lockstep.patient import StepResults
+from workbench.lockstep.received import FORMS, MisfitError, received
+
+WRITTEN: Final = "JUDGE-INPUT-WRITTEN"
+LAUNCHED: Final = "JUDGE-INPUT-LAUNCHED"
+GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
+    "tensorize": ("draft",),
+    "verify": ("tensorize",),
+    "accept": ("tensorize", "verify"),
+    "commit": ("tensorize", "verify", "accept"),
+}
+"""Stage to the stages whose results it is given."""
+RESULTS: Final = {"draft": "drafted", "tensorize": "tensorized", "verify": "verified", "accept": "accepted"}
+"""Stage to the field of `StepResults` that holds the copy of its result."""
+
+
+COPIED: Final = {name: name for name in ("token_ids", "parents", "depths")} | {"draft_logprobs": "logprobs"}
+"""Columns of the draft that a trace has as tensorize copied them, and the field of both results."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One value that is another than it was.
+
+    Attributes:
+        name: Field or column.
+        row: First row that differs, or None.
+        before, after: Entry there, as short text.
+    """
+
+    name: str
+    row: int | None
+    before: str
+    after: str
+
+
+def handed(results: StepResults, stage: str) -> Any:
+    """Return a stage's result as later stages get it: the path's own object, or a copy of the reference's."""
+    if stage not in results.handed:
+        results.handed[stage] = deepcopy(getattr(results, RESULTS[stage]))
+    return results.handed[stage]
+
+
+def written_into(
+    stage: str, at: Moment, results: StepResults, sizes: Mapping[str, int]
+) -> tuple[Finding, ...]:
+    """Return what a stage that has just run wrote into the results it was given.
+
+    Args:
+        stage: The stage.
+        at: Prompt, turn and step.
+        results: Its `handed` objects were given to the stage, its other fields are copies from before.
+        sizes: The dimensions that every result must have.
+    """
+    found = []
+    for giver in GIVEN.get(stage, ()):
+        if giver in results.handed:
+            before = getattr(results, RESULTS[giver])
+            for each in _changes(giver, before, results.handed[giver], sizes):
+                said = f"{stage} wrote into {each.name}{_in_row(each)}, which {giver} gave"
+                found.append(_finding(WRITTEN, stage, at, each, f"{said} as {each.before}: now {each.after}"))
+    return tuple(found)
+
+
+def expected_at_launches(stage: str, results: StepResults) -> dict[str, Any]:
+    """Return columns that launches of later stages must be told, now that a stage has its result."""
+    if stage == "draft" and results.drafted is not None:
+        return {"draft_parents": results.drafted.parents}
+    if stage == "tensorize" and results.tensorized is not None:
+        built = results.tensorized
+        return tensorize_columns(None, built) | {"visible": built.visible, "draft_parents": None}
+    if stage == "accept" and results.accepted is not None:
+        return {"path_indices": results.accepted.path_indices}
+    return {}
+
+
+def changed_by_tensorize(results: StepResults) -> frozenset[str]:
+    """Return the columns in which the tensorized tree is not the drafted one."""
+    drafted, built = results.drafted, results.tensorized
+    if drafted is None or built is None:
+        return frozenset()
+    num_nodes = len(drafted.token_ids)
+    return frozenset(
+        column
+        for column, name in COPIED.items()
+        if _difference(name, _host(drafted, name), _host(built, name)[:num_nodes]) is not None
+    )
+
+
+def launched_differently(
+    stage: str, at: Moment, columns: Mapping[str, Any], expected: Mapping[str, Any]
+) -> tuple[Finding, ...]:
+    """Return where a launch is about to get other values than the stages before it gave; pads may differ."""
+    valid = None if expected.get("valid") is None else host_array(expected["valid"], "valid")
+    found = []
+    for name, before in expected.items():
+        if before is None or columns.get(name) is None:
+            continue
+        each = _difference(name, host_array(before, name), host_array(columns[name], name), valid)
+        if each is not None:
+            said = f"{stage} is about to launch {name} {each.after}{_in_row(each)}"
+            found.append(_finding(LAUNCHED, stage, at, each, f"{said}, and was given {each.before}"))
+    return tuple(found)
+
+
+def _host(result: Any, name: str) -> Any:
+    """A field of a result as a host array; a path on its own may give lists, or tensors of its device."""
+    return host_array(getattr(result, name), name)
+
+
+def _changes(giver: str, before: Any, handed: Any, sizes: Mapping[str, int]) -> Iterator[Difference]:
+    try:
+        after = received(giver, handed, sizes)
+    except MisfitError as misfit:
+        yield Difference(misfit.column, None, misfit.expected, misfit.came)
+        return
+    for name in FORMS[giver][1]:
+        ours, theirs = getattr(before, name), getattr(after, name)
+        if name == "levels":
+            yield from _level_changes(ours, theirs)
+            continue
+        each = _difference(name, ours, theirs)
+        if each is not None:
+            yield each
+
+
+def _level_changes(before: tuple[DraftLevel, ...], after: tuple[DraftLevel, ...]) -> Iterator[Difference]:
+    for number, (ours, theirs) in enumerate(zip(before, after, strict=True)):
+        for name in ("beam_flat_ids", "token_ids", "scores"):
+            each = _difference(f"levels[{number}].{name}", getattr(ours, name), getattr(theirs, name))
+            if each is not None:
+                yield each
+
+
+def _difference(name: str, before: Any, after: Any, rows: Any = None) -> Difference | None:
+    """Return the first difference of two values; of arrays in `rows` only, if given and if they have such."""
+    if isinstance(before, torch.Tensor):
+        if torch.equal(before, after):
+            return None
+        before, after = host_floats(before), host_floats(after)
+    if not isinstance(before, np.ndarray):
+        return None if before == after else Difference(name, None, str(before), str(after))
+    if before.shape != after.shape:
+        return Difference(name, None, f"shape {list(before.shape)}", f"shape {list(after.shape)}")
+    hidden, still_hidden = np.ma.getmaskarray(before), np.ma.getmaskarray(after)
+    ours, theirs = np.ma.getdata(before), np.ma.getdata(after)
+    same = (ours == theirs) | ((ours != ours) & (theirs != theirs))  # noqa: PLR0124  NaN differs from itself
+    differs = np.asarray((hidden != still_hidden) | ~(same | hidden))
+    if rows is not None and differs.shape[:1] == rows.shape:
+        differs[~rows] = False
+    if not differs.any():
+        return None
+    place = tuple(int(index) for index in np.argwhere(differs)[0])
+    return Difference(name, place[0] if place else None, str(ours[place]), str(theirs[place]))
+
+
+def _in_row(difference: Difference) -> str:
+    return "" if difference.row is None else f" in row {difference.row}"
+
+
+def _finding(rule: str, stage: str, at: Moment, each: Difference, message: str) -> Finding:
+    return Finding(
+        verdict=RULES[rule].verdict,
+        guilty="fused",
+        prompt_id=at.prompt_id,
+        turn=at.turn,
+        step=at.step,
+        stage=stage,
+        column=each.name,
+        node=each.row,
+        fused=each.after,
+        reference=each.before,
+        rule=rule,
+        message=message,
+        path="fused",
+    )
