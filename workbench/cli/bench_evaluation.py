@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from workbench.bench.choices import Choices, make_choices
+from workbench.bench.decoders import loaded_set_aside
 from workbench.bench.headline import headline
 from workbench.bench.kernels import OPERATORS
 from workbench.bench.measure import Bench, cases_of, run_turns
@@ -33,9 +34,10 @@ def evaluate(
     session = open_session(request)
     asked = {"tree": options["tree"], "eager": options["eager"]}
     folder = ResultsFolder(out or _fresh_folder(), identity(request, session, asked), about(way_in))
-    choices = make_choices(session, folder, tree, eager, _say)
-    _measure(session, folder, choices, request.repetitions)
-    _study(session, folder, choices, studies, options["study_turns"])
+    with loaded_set_aside():
+        choices = make_choices(session, folder, tree, eager, _say)
+        _measure(session, folder, choices, request.repetitions)
+        _study(session, folder, choices, studies, options["study_turns"])
     kept = [folder.kept(name) for name in ("tree", "kernels", *STUDIES)]
     shown = [headline(folder.results, choices.words()), *(study for study in kept if study)]
     return _finish(folder, shown, output_format)
