@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from workbench.cli.decode_options import (
     format_option,
     settings_from,
 )
+from workbench.cli.fresh_folder import fresh_folder
 from workbench.report.text import render_text
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _request(way_in: WayIn, options: dict[str, Any]) -> DiffRequest:
 
     return DiffRequest(
         prompt_file=options["prompt_file"],
-        out=Path(options["out"]) if options["out"] else _fresh_folder(),
+        out=Path(options["out"]) if options["out"] else fresh_folder(),
         options=LockstepOptions(
             settings=settings_from(options),
             mode=options["lockstep"],
@@ -180,9 +180,3 @@ def parse_steps(text: str) -> tuple[int, int | None]:
     if not colon or not all(part.isdecimal() for part in numbers):
         raise UsageError(f"--steps should be A:B with step numbers, e.g. 0:10 or 5:, got {text!r}")
     return int(first or 0), int(last) if last else None
-
-
-def _fresh_folder() -> Path:
-    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    candidates = [Path("runs") / stamp, *(Path("runs") / f"{stamp}-{number}" for number in range(2, 1000))]
-    return next(folder for folder in candidates if not folder.exists())
