@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tracing.errors import EnvironmentProblemError
-from workbench.cli.diff import fresh_folder
+from workbench.cli.fresh_folder import fresh_folder
 
 
 def test_folders_asked_for_at_once_all_differ(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from typing import Any, Final
 
 import torch
 
-from tracing.errors import UsageError
 from tracing.manifest import fresh_manifest
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
@@ -24,11 +23,11 @@ from workbench.bench.measure import TurnPlan
 from workbench.bench.published import humaneval_prompts, mt_bench_prompts
 from workbench.bench.suite import SuitePrompt, describe, spread_over, suite_named
 from workbench.checkpoints.load import LoadedPair, load_pair
-from workbench.checkpoints.shipped import shipped_pair_dirs
 from workbench.fused.engine import Engine
 from workbench.fused.path import make_engine, path_over
 from workbench.lockstep.prompts import Prompt
 from workbench.lockstep.referee import Referee
+from workbench.lockstep.session import pair_directories
 from workbench.lockstep.turns import plan_turns
 
 MAX_DEPTH: Final = 16
@@ -128,10 +127,8 @@ def open_session(request: BenchRequest) -> Session:
     Raises:
         SpecwbError: Anything that the user can mend.
     """
-    if (request.model is None) != (request.draft is None):
-        raise UsageError("--model and --draft go together: a drafter is trained for one teacher")
     prompts = spread_over(_prompts(request), request.num_turns)
-    directories = shipped_pair_dirs() if request.model is None else (request.model, str(request.draft))
+    directories = pair_directories(request.model, request.draft)
     loaded = load_pair(*directories, trust_remote_code=request.trust_remote_code)
     plans = _plans(prompts, loaded, request)
     engine = make_engine(loaded.pair, DecodeSettings(), device=request.device, dtype=request.dtype)

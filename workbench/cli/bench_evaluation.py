@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from workbench.bench.choices import Choices, make_choices
+from workbench.bench.decoders import loaded_set_aside
 from workbench.bench.headline import headline
 from workbench.bench.kernels import OPERATORS
 from workbench.bench.measure import Bench, cases_of, run_turns
@@ -21,6 +21,7 @@ from workbench.bench.store import ResultsFolder
 from workbench.bench.tables import Study, text_lines
 from workbench.cli.bench_options import STUDIES, parse_studies, parse_tree
 from workbench.cli.decode_options import eager_operators
+from workbench.cli.fresh_folder import fresh_folder
 
 
 def evaluate(
@@ -32,10 +33,13 @@ def evaluate(
     request = _request(options)
     session = open_session(request)
     asked = {"tree": options["tree"], "eager": options["eager"]}
-    folder = ResultsFolder(out or _fresh_folder(), identity(request, session, asked), about(way_in))
-    choices = make_choices(session, folder, tree, eager, _say)
-    _measure(session, folder, choices, request.repetitions)
-    _study(session, folder, choices, studies, options["study_turns"])
+    folder = ResultsFolder(
+        out or fresh_folder(prefix="bench-"), identity(request, session, asked), about(way_in)
+    )
+    with loaded_set_aside():
+        choices = make_choices(session, folder, tree, eager, _say)
+        _measure(session, folder, choices, request.repetitions)
+        _study(session, folder, choices, studies, options["study_turns"])
     kept = [folder.kept(name) for name in ("tree", "kernels", *STUDIES)]
     shown = [headline(folder.results, choices.words()), *(study for study in kept if study)]
     return _finish(folder, shown, output_format)
@@ -137,11 +141,3 @@ def _eager(text: str) -> frozenset[str] | None:
 
 def _say(sentence: str) -> None:
     click.echo(f"measuring: {sentence} ...", err=True)
-
-
-def _fresh_folder() -> Path:
-    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    candidates = [
-        Path("runs") / f"bench-{stamp}{suffix}" for suffix in ("", *(f"-{n}" for n in range(2, 1000)))
-    ]
-    return next(folder for folder in candidates if not folder.exists())

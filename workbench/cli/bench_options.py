@@ -69,7 +69,7 @@ _OPTIONS = (
         type=click.IntRange(min=1),
         default=12,
         show_default=True,
-        help="Turns that each study decodes.",
+        help="Turns that each study decodes; a study that the folder holds is not made again.",
     ),
     click.option("--model", metavar="DIR", help="Teacher checkpoint; default the shipped pair."),
     click.option("--draft", metavar="DIR", help="EAGLE-3 drafter checkpoint; default the shipped pair."),

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tracing.distances import DEFAULT_EDGES
-from tracing.errors import EnvironmentProblemError, UsageError
+from tracing.errors import UsageError
 from workbench.cli.decode_options import (
     Function,
     decode_options,
@@ -23,6 +21,7 @@ from workbench.cli.decode_options import (
     format_option,
     settings_from,
 )
+from workbench.cli.fresh_folder import fresh_folder
 from workbench.report.text import render_text
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def command(**options: Any) -> int:
     request = _request(way_in, options)
     session = open_session(request)
     if options["out"] is None:
-        request = replace(request, out=fresh_folder(Path("runs")))
+        request = replace(request, out=fresh_folder())
     if options["load_report"]:
         click.echo("\n".join(session.loaded.report.lines()), err=True)
     summary = _run_on_screen(session, request, options) if options["tui"] else _run(session, request, options)
@@ -184,24 +183,3 @@ def parse_steps(text: str) -> tuple[int, int | None]:
     if not colon or not all(part.isdecimal() for part in numbers):
         raise UsageError(f"--steps should be A:B with step numbers, e.g. 0:10 or 5:, got {text!r}")
     return int(first or 0), int(last) if last else None
-
-
-def fresh_folder(parent: Path) -> Path:
-    """Make a folder that is named after the time and was not there before; two runs never get the same one.
-
-    Raises:
-        EnvironmentProblemError: It cannot be made.
-    """
-    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    for number in itertools.count(1):
-        folder = parent / (stamp if number == 1 else f"{stamp}-{number}")
-        try:
-            folder.mkdir(parents=True)
-        except FileExistsError:
-            if not parent.is_dir():
-                raise EnvironmentProblemError(f"cannot write {folder}: {parent} is no folder") from None
-        except OSError as problem:
-            raise EnvironmentProblemError(f"cannot write {folder}: {problem.strerror or problem}") from None
-        else:
-            return folder
-    raise AssertionError("unreachable: the numbers do not end")

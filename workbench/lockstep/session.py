@@ -79,23 +79,25 @@ def open_session(request: DiffRequest) -> Session:
         SpecwbError: Anything that the user can mend: prompt, checkpoint, device, factory.
     """
     prompts = read_prompts(request.prompt_file)
-    loaded = load_pair(*pair_directories(request), trust_remote_code=request.trust_remote_code)
+    loaded = load_pair(
+        *pair_directories(request.model, request.draft), trust_remote_code=request.trust_remote_code
+    )
     turns = plan_turns(prompts, loaded.tokenizer, loaded.pair, request.options.settings, chat=request.chat)
     path = _build_path(request, loaded)
     return Session(loaded, path, turns, _dtype_of(path, request.dtype))
 
 
-def pair_directories(request: DiffRequest) -> tuple[str | Path, str | Path]:
+def pair_directories(model: str | None, draft: str | None) -> tuple[str | Path, str | Path]:
     """Return teacher and drafter directories: both given, or both shipped.
 
     Raises:
         UsageError: Only one is given; a drafter fits one teacher.
     """
-    if request.model is None and request.draft is None:
+    if model is None and draft is None:
         return shipped_pair_dirs()
-    if request.model is None or request.draft is None:
+    if model is None or draft is None:
         raise UsageError("--model and --draft go together: a drafter is trained for one teacher")
-    return request.model, request.draft
+    return model, draft
 
 
 def _build_path(request: DiffRequest, loaded: LoadedPair) -> DecodePath:
