@@ -22,7 +22,8 @@ MAX_FRAME_BYTES: Final = 1 << 28
 """Largest frame that is written or read, packed or unpacked: 256 MiB for at most 64 steps."""
 
 _CONTINUATION: Final = 0xFFFFFFFF
-_LENGTH: Final = struct.Struct("<q")
+_FORMS: Final = {layout: struct.Struct(layout) for layout in ("<H", "<I", "<i", "<q")}
+_LENGTH: Final = _FORMS["<q"]
 
 
 class TornFrameError(TraceError):
@@ -143,9 +144,10 @@ def _pairs(head: memoryview, batch: int, field: int) -> Iterator[tuple[int, int]
 
 
 def _number(layout: str, data: memoryview, at: int) -> int:
-    if at < 0 or at + struct.calcsize(layout) > len(data):
+    form = _FORMS[layout]
+    if at < 0 or at + form.size > len(data):
         raise CorruptFrameError("an offset leads outside its message")
-    number: int = struct.unpack_from(layout, data, at)[0]
+    number: int = form.unpack_from(data, at)[0]
     return number
 
 

@@ -78,18 +78,20 @@ def top_logits_of(logits: Any, num_top: int) -> tuple[Any, Any]:
     """Return the ids and values of the best `num_top` logits of each row, ties to the lower id."""
     recorded = as_recorded(logits)
     num_top = min(num_top, recorded.shape[1])
-    best = np.sort(torch.from_numpy(recorded).topk(num_top, sorted=False).indices.numpy(), axis=1)
+    found = torch.from_numpy(recorded).topk(min(num_top + 1, recorded.shape[1]))
+    ranked = found.values.numpy()
+    best = np.sort(found.indices.numpy()[:, :num_top], axis=1)
     values = np.take_along_axis(recorded, best, axis=1)
     order = np.take_along_axis(best, np.argsort(-values, axis=1, kind="stable"), axis=1)
     # Where the last place is tied, or a logit is NaN, only the sort of a whole row knows the lower id.
-    tied = (recorded >= values.min(axis=1, keepdims=True, initial=np.inf)).sum(axis=1) != num_top
+    tied = np.isnan(ranked).any(axis=1) | (ranked[:, num_top - 1 : -1] == ranked[:, num_top:]).any(axis=1)
     order[tied] = np.argsort(-recorded[tied], axis=1, kind="stable")[:, :num_top]
     return order, np.take_along_axis(recorded, order, axis=1)
 
 
 def as_recorded(logits: Any) -> Any:
     """Round logits to float32, as a trace keeps them: choices by wider ones would not follow from the row."""
-    return logits.astype(np.float32)
+    return logits.astype(np.float32, copy=False)
 
 
 def accept_columns(accepted: Accepted) -> Columns:

@@ -156,7 +156,7 @@ class Arm:
     def __init__(
         self, path: DecodePath, beside: Nobody | None = None, seal: Callable[[], None] = lambda: None
     ) -> None:
-        """Decode on `path` with somebody `beside` it; `seal` ends a turn, its time is shared by the steps."""
+        """Decode on `path` with somebody `beside` it; `seal` writes pending steps."""
         self._beside = beside or Nobody()
         self._seal = seal
         self._patient = Patient.begin(path, self._beside.watch)
@@ -201,10 +201,8 @@ class Arm:
         with timed(self._beside):
             self._beside.after(self._patient, results, stage)
 
-    def end(self) -> None:
-        """Seal what was recorded and share the time among the steps."""
+    def seal(self) -> float:
+        """Seal what was recorded in all turns; return how long that took, in seconds."""
         start = time.perf_counter()
         self._seal()
-        share = (time.perf_counter() - start) / max(len(self.seconds), 1)
-        self.seconds = [each + share for each in self.seconds]
-        self.own = [each + share for each in self.own]
+        return time.perf_counter() - start

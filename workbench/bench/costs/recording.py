@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from workbench.bench.costs.arms import Arm
     from workbench.lockstep.session import DiffRequest, Session
 
-NUM_STEPS: Final = 12
-REPETITIONS: Final = 5
+NUM_STEPS: Final = 10
+REPETITIONS: Final = 4
 LOCKSTEP_TOKENS: Final = 24
 PROMPT: Final = "code.txt"
 GOALS: Final[Mapping[str, Goal | None]] = {
@@ -40,18 +40,19 @@ def _measure(workshop: Workshop) -> Iterator[Row]:
     workshop.say("decoding, alone and recorded")
     arms = _arms(session, request, workshop.folder / "recorded")
     prompt = session.turns[0].context([])
-    ratios: dict[str, list[float]] = {name: [] for name in LEVEL}
-    own: dict[str, list[float]] = {name: [] for name in LEVEL}
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    own: dict[str, list[float]] = {name: [] for name in arms}
     for _ in range(REPETITIONS + 1):
         _run_turn(arms, prompt)
-        alone = arms["alone"].seconds
-        for name in LEVEL:
-            ratios[name] += [one / other for one, other in zip(arms[name].seconds, alone, strict=True)]
-            own[name] += arms[name].own
+        for name, arm in arms.items():
+            seconds[name] += arm.seconds
+            own[name] += arm.own
     warm = NUM_STEPS  # the first turn pays for what is made once
     for name in LEVEL:
-        value, spread = middle(ratios[name][warm:])
-        more = middle(own[name][warm:])[0] * 1e6
+        share = arms[name].seal() / len(own[name])
+        pairs = zip(seconds[name][warm:], seconds["alone"][warm:], strict=True)
+        value, spread = middle([(one + share) / other for one, other in pairs])
+        more = (middle(own[name][warm:])[0] + share) * 1e6
         how = f"over an unrecorded decode, {ABOUT[name]}, sealing shared; {more:.0f} us of its own"
         yield Row(
             name=f"recording.{name}",
@@ -72,8 +73,6 @@ def _run_turn(arms: Mapping[str, Arm], prompt: list[int]) -> None:
         for arm in waiting:
             arm.step()
         waiting.rotate(1)
-    for arm in arms.values():
-        arm.end()
 
 
 def _arms(session: Session, request: DiffRequest, folder: Path) -> dict[str, Arm]:
