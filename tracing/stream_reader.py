@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import bisect
 import heapq
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -102,7 +103,8 @@ class StreamReader:
         self.problem = None
         try:
             with self.path.open("rb") as file:
-                while self.end is None and self._next_frame(file):
+                size = os.fstat(file.fileno()).st_size
+                while self.end is None and self._next_frame(file, size):
                     pass
         except OSError as problem:
             self.problem = CorruptFrameError(f"cannot be read: {problem.strerror or problem}")
@@ -183,15 +185,15 @@ class StreamReader:
         number = bisect.bisect_right(self._first_rows, row) - 1
         return number, row - self._first_rows[number]
 
-    def _next_frame(self, file: Any) -> bool:
-        """Prove one more frame; False at the end of the bytes."""
+    def _next_frame(self, file: Any, size: int) -> bool:
+        """Take in one more frame; False at the end of the bytes, of which there were `size`."""
         start = self.num_bytes
-        if self.size <= start:
+        if size <= start:
             if self.columns is None:
                 raise TornFrameError("holds no schema")
             return False
         if self._lazily and self.columns is not None:
-            head = _batch_head(file, start, self.size)
+            head = _batch_head(file, start, size)
             if head is not None:
                 self.unproven.add(len(self.batches))
                 self._take(file, head, b"")

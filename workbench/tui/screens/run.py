@@ -15,6 +15,7 @@ from workbench.tui.drawing import Drawing
 from workbench.tui.keys import RUN_KEYS
 from workbench.tui.messages import (
     DistancesCounted,
+    ProofWent,
     ReadFailed,
     RowChosen,
     RowFound,
@@ -37,8 +38,8 @@ SLOTS: Final = ("tree", "visible", "acceptance", "findings")
 
 WIDE, TALL = 120, 40
 FOLLOW_SECONDS: Final = 0.5
-INDEX_AFTER: Final = 0.5
-"""Seconds after which the keys of all steps are read ahead of need: the first step is drawn first."""
+READ_ON_AFTER: Final = 0.5
+"""Seconds after which the rest of the files is read ahead of need: the first step is drawn first."""
 
 
 class RunScreen(RunActions):
@@ -83,11 +84,16 @@ class RunScreen(RunActions):
         elif self.following:
             self.go_to(self.view.num_rows - 1, remember=False)
         self.draw()
-        self.set_timer(INDEX_AFTER, self.drawing.index)
+        self.set_timer(READ_ON_AFTER, self._read_on)
         if self.view.other_folder is not None:
             self.drawing.compare()
         if self.live:
             self.set_interval(FOLLOW_SECONDS, self.drawing.refresh)
+
+    def _read_on(self) -> None:
+        """Read the keys of all steps, which finding a moment needs, and prove what else there is."""
+        self.drawing.index()
+        self.drawing.prove()
 
     def on_unmount(self) -> None:
         """Stop reading."""
@@ -160,15 +166,20 @@ class RunScreen(RunActions):
             self.version += 1
             self.draw()
 
+    @on(ProofWent)
+    def _say_proof(self) -> None:
+        self.say_status()
+
     @on(ReadFailed)
     def _say_failure(self, message: ReadFailed) -> None:
         self.notify(message.sentence, severity="error", markup=False)
 
     @on(RunGrew)
     def _take_more(self) -> None:
-        before = self.findings_order.first_divergence()
+        before, shown, num_rows = self.findings_order.first_divergence(), self.step, self.timeline.num_lines
         self._take_run()
         self._say_problems()
+        self._read_on()
         first = self.findings_order.first_divergence()
         if self.following and before is None and first is not None:
             self.following = False
@@ -176,6 +187,8 @@ class RunScreen(RunActions):
             self.go_to_finding(first)
         elif self.following:
             self.go_to(self.view.num_rows - 1, remember=False)
+        elif self.view.num_rows < num_rows and shown is not None:  # the step stands in another row now
+            self.drawing.locate(shown.moment)
         else:
             self.draw()
 

@@ -226,6 +226,7 @@ class RunState(Screen[None]):
             safe_text(self.view.folder.name),
             moment,
             f"{self.row + 1 if self.view.num_rows else 0} of {self.view.num_rows}",
+            self.view.proof(),
             " | ".join(shown[:2]) or "no path",
             f"{len(self.view.findings)} findings",
         ]
