@@ -84,13 +84,13 @@ class RunScreen(RunActions):
         elif self.following:
             self.go_to(self.view.num_rows - 1, remember=False)
         self.draw()
-        self.set_timer(READ_ON_AFTER, self._read_on)
+        self.set_timer(READ_ON_AFTER, self.read_on)
         if self.view.other_folder is not None:
             self.drawing.compare()
         if self.live:
             self.set_interval(FOLLOW_SECONDS, self.drawing.refresh)
 
-    def _read_on(self) -> None:
+    def read_on(self) -> None:
         """Read the keys of all steps, which finding a moment needs, and prove what else there is."""
         self.drawing.index()
         self.drawing.prove()
@@ -179,7 +179,7 @@ class RunScreen(RunActions):
         before, shown, num_rows = self.findings_order.first_divergence(), self.step, self.timeline.num_lines
         self._take_run()
         self._say_problems()
-        self._read_on()
+        self.read_on()
         first = self.findings_order.first_divergence()
         if self.following and before is None and first is not None:
             self.following = False
