@@ -9,6 +9,7 @@ from textual.message import Message
 from tracing.errors import SpecwbError, TraceError
 from tracing.ipc_message import CorruptFrameError
 from tracing.moment import Moment
+from tracing.stream_reader import DisprovedError
 from workbench.tui.look import Look, Sight
 from workbench.tui.messages import (
     DistancesCounted,
@@ -81,7 +82,7 @@ class Drawing:
         """Look where a move leads."""
 
         def job() -> None:
-            self._post(RowFound(self.view.moved(row, unit, direction)))
+            self._post(RowFound(self._asked(lambda: self.view.moved(row, unit, direction))))
 
         self.near.submit("move", job)
 
@@ -89,7 +90,7 @@ class Drawing:
         """Look where a moment stands."""
 
         def job() -> None:
-            self._post(RowFound(self.view.row_of(moment), panel, target))
+            self._post(RowFound(self._asked(lambda: self.view.row_of(moment)), panel, target))
 
         self.near.submit("move", job)
 
@@ -199,6 +200,14 @@ class Drawing:
         if name != "distance" or self._count is None:
             return lines
         return self._count.around(lines)
+
+    def _asked(self, question: Callable[[], int]) -> int:
+        """Return a row; where a batch on the way there is damaged, as its number is without that batch."""
+        try:
+            return question()
+        except DisprovedError:
+            self.refresh()
+            return question()
 
     def _failed(self, problem: Exception) -> None:
         """Say it; it may have come to light that a file is damaged, and then the run has fewer steps."""

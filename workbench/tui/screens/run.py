@@ -121,7 +121,7 @@ class RunScreen(RunActions):
     @on(RowChosen)
     def _show_row(self, message: RowChosen) -> None:
         self.following = False
-        self.row, self.found_number, self.wanted_target = message.row, None, None
+        self.row, self.arrived, self.found_number, self.wanted_target = message.row, False, None, None
         self.draw()
 
     @on(RowFound)
@@ -134,7 +134,7 @@ class RunScreen(RunActions):
     def _take_step(self, message: StepDrawn) -> None:
         if message.sight.row != self.row:
             return
-        self.step = message.step
+        self.step, self.arrived = message.step, True
         for slot in self.shown_slots:
             if slot.panel_wanted in message.lines:
                 slot.show(slot.panel_wanted, message.lines[slot.panel_wanted])
@@ -176,7 +176,7 @@ class RunScreen(RunActions):
 
     @on(RunGrew)
     def _take_more(self) -> None:
-        before, shown, num_rows = self.findings_order.first_divergence(), self.step, self.timeline.num_lines
+        before, num_rows = self.findings_order.first_divergence(), self.timeline.num_lines
         self._take_run()
         self._say_problems()
         self.read_on()
@@ -187,8 +187,8 @@ class RunScreen(RunActions):
             self.go_to_finding(first)
         elif self.following:
             self.go_to(self.view.num_rows - 1, remember=False)
-        elif self.view.num_rows < num_rows and shown is not None:  # the step stands in another row now
-            self.drawing.locate(shown.moment)
+        elif self.view.num_rows < num_rows and self.arrived and self.step is not None:
+            self.drawing.locate(self.step.moment)  # it may stand in another row now
         else:
             self.draw()
 
