@@ -83,15 +83,38 @@ def scan_frame(data: memoryview, start: int) -> Frame | None:
         TornFrameError: The bytes end inside it.
         CorruptFrameError: A length or the checksum is wrong.
     """
+    message = _closing_message(data, start, len(data))
+    return None if message is None else Frame(start, message.stop, _proven_facts(data, start, message))
+
+
+def scan_head(data: memoryview, num_bytes: int) -> Frame | None:
+    """Read, without proof, what a frame says of itself; None at the end-of-stream mark.
+
+    Args:
+        data: The first bytes of the frame; the body of its batch may lie behind them.
+        num_bytes: How many bytes there are from its start to the end of the file.
+
+    Raises:
+        TornFrameError: The bytes, or those at hand, end inside its heads.
+        CorruptFrameError: A length is wrong.
+    """
+    message = _closing_message(data, 0, num_bytes)
+    if message is None:
+        return None
+    return Frame(0, message.stop, _facts(data, 0, message, _seal_position(data, message)))
+
+
+def _closing_message(data: memoryview, start: int, num_bytes: int) -> Message | None:
+    """Return the last message of the frame at `start`, the one that carries its facts."""
     position = start
     while position - start <= MAX_FRAME_BYTES:
-        message = ipc_message.read_message(data, position)
+        message = ipc_message.read_message(data, position, num_bytes)
         if message is None:
             if position != start:
                 raise CorruptFrameError(f"end-of-stream mark inside the frame at byte {start}")
             return None
         if message.kind in {ipc_message.SCHEMA, ipc_message.BATCH}:
-            return Frame(start, message.stop, _proven_facts(data, start, message))
+            return message
         if message.kind != ipc_message.DICTIONARY:
             raise CorruptFrameError(f"unknown message kind {message.kind} at byte {position}")
         position = message.stop
@@ -181,6 +204,11 @@ def _proven_facts(data: memoryview, start: int, message: Message) -> dict[str, A
         problem = CorruptFrameError(f"checksum of the frame at byte {start} does not match")
         problem.resume_at = message.stop
         raise problem
+    return _facts(data, start, message, at)
+
+
+def _facts(data: memoryview, start: int, message: Message, at: int) -> dict[str, Any]:
+    """Return what stands in a message's metadata before its CRC, which stands at `at`, and the CRC."""
     head = bytes(data[message.head_at : at + 8])
     try:
         facts = json.loads(head[head.rfind(b"{") :] + b'"}')

@@ -61,8 +61,13 @@ class Message:
     header: int
 
 
-def read_message(data: memoryview, start: int) -> Message | None:
+def read_message(data: memoryview, start: int, num_bytes: int | None = None) -> Message | None:
     """Locate the message at `start`; None at the end-of-stream mark.
+
+    Args:
+        data: The bytes, or their beginning: a body may lie behind it.
+        start: Where in `data`.
+        num_bytes: How many bytes there are, None when `data` is all of them.
 
     Raises:
         TornFrameError: The bytes end inside it.
@@ -84,7 +89,7 @@ def read_message(data: memoryview, start: int) -> Message | None:
     body_bytes = _number("<q", head, length_at) if length_at else 0
     if not 0 <= body_bytes <= MAX_FRAME_BYTES:
         raise CorruptFrameError(f"message at byte {start} claims a body of {body_bytes} bytes")
-    if body_at + body_bytes > len(data):
+    if body_at + body_bytes > (len(data) if num_bytes is None else num_bytes):
         raise TornFrameError(f"ends inside the body of the message at byte {start}")
     header = _follow(head, _field(head, table, 2))
     return Message(head[kind_at] if kind_at else 0, start, head_at, body_at, body_at + body_bytes, header)

@@ -19,7 +19,7 @@ from tracing.moment import Moment
 from tracing.rows import row_of_batch, row_of_values
 from tracing.schema import arrow_schema, arrow_type, column_named
 from tracing.sealed import SealedBatch, shares_of
-from tracing.stream_reader import StreamReader
+from tracing.stream_reader import DisprovedError, StreamReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class PathReader:
         name: Path name.
         entry: The path's entry in the manifest.
         run_id: Identity of the run, or empty where the manifest is unreadable.
+        lazily: Prove each batch when it is read, as `StreamReader` says.
 
     Attributes:
         name: Path name.
@@ -55,7 +56,9 @@ class PathReader:
             after `kill -9`, has none.
     """
 
-    def __init__(self, folder: Path, name: str, entry: Mapping[str, Any], run_id: str) -> None:
+    def __init__(
+        self, folder: Path, name: str, entry: Mapping[str, Any], run_id: str, *, lazily: bool = False
+    ) -> None:
         self.name = name
         self.entry = dict(entry)
         self.journal = JournalContent()
@@ -67,7 +70,7 @@ class PathReader:
         self._journal_path = folder / f"{name}.journal"
         # The journal is read before the stream: rows leave it only once they are in the stream.
         self.journal = self._read_journal()
-        self.stream = StreamReader(folder / f"{name}.arrows", arrow_schema())
+        self.stream = StreamReader(folder / f"{name}.arrows", arrow_schema(), lazily=lazily)
         self._settle()
 
     def refresh(self, entry: Mapping[str, Any] | None = None) -> int:
@@ -82,6 +85,23 @@ class PathReader:
     def num_steps(self) -> int:
         """Readable finished steps."""
         return self.stream.num_rows + int(self._tail.num_rows)
+
+    @property
+    def num_unproven(self) -> int:
+        """Batches of which nobody has read more than the head; 0 unless the run was opened lazily."""
+        return len(self.stream.unproven)
+
+    def prove_some(self, count: int) -> int:
+        """Prove some more batches; return how many are left.
+
+        Raises:
+            DisprovedError: One is not what was written; it has no rows any more.
+        """
+        try:
+            return self.stream.prove_some(count)
+        except DisprovedError:
+            self._settle()
+            raise
 
     @property
     def in_progress(self) -> list[InProgressStep]:
@@ -103,11 +123,12 @@ class PathReader:
         Raises:
             UnknownColumnError: A name is not in the schema.
             CorruptFrameError: A batch cannot be unpacked.
+            DisprovedError: A batch is not what was written; the rows have been numbered anew.
         """
         wanted = list(COLUMN_BY_NAME) if names is None else [column_named(name).name for name in names]
-        stop = self.num_steps if stop is None else min(stop, self.num_steps)
+        stop = self.num_steps if stop is None else stop
         start = max(start, 0)
-        while start < stop:
+        while start < min(stop, self.num_steps):
             batch, first = self._batch_with(start, wanted)
             piece = batch.slice(start - first, min(stop, first + batch.num_rows) - start)
             yield piece
@@ -187,7 +208,11 @@ class PathReader:
                 return batch, first
         number, within = self.stream.locate(row)
         present = self.stream.columns or {}
-        batch = self.stream.read(number, [name for name in names if name in present])
+        try:
+            batch = self.stream.read(number, [name for name in names if name in present])
+        except DisprovedError:
+            self._settle()
+            raise
         if batch.schema.names == names:
             self._cached = (tuple(names), batch.replace_schema_metadata(None), row - within)
             return self._cached[1], row - within

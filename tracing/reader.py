@@ -25,6 +25,7 @@ class Run:
 
     Args:
         folder: The run folder.
+        lazily: Prove each batch of the paths when it is read, as `StreamReader` says.
 
     Attributes:
         folder: The run folder.
@@ -36,14 +37,16 @@ class Run:
         TraceError: The folder is no run, or of a newer major version.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, *, lazily: bool = False) -> None:
         self.folder = Path(folder)
+        self._lazily = lazily
         self.problems: list[str] = []
         self.manifest = self._read_manifest()
         self.findings: list[Finding] = self._read_findings()
         run_id = str(self.manifest.get("run_id", ""))
         self._paths = {
-            name: PathReader(self.folder, name, entry, run_id) for name, entry in self._entries().items()
+            name: PathReader(self.folder, name, entry, run_id, lazily=lazily)
+            for name, entry in self._entries().items()
         }
         self._vocabulary: dict[int, bytes | None] | None = None
 
@@ -81,7 +84,7 @@ class Run:
             if name in self._paths:
                 self._paths[name].refresh(entry)
             else:
-                self._paths[name] = PathReader(self.folder, name, entry, run_id)
+                self._paths[name] = PathReader(self.folder, name, entry, run_id, lazily=self._lazily)
         self.findings = self._read_findings()
         self._vocabulary = None
 
@@ -151,13 +154,18 @@ class Run:
         return found
 
 
-def open_run(folder: str | Path) -> Run:
+def open_run(folder: str | Path, *, lazily: bool = False) -> Run:
     """Open a recorded run: closed, killed, or still being written.
 
     What is damaged does not raise: `Run.problems` and `PathReader.problems` name it, `tracing.verify`
     judges it, and everything that is proven can be read.
 
+    Args:
+        folder: The run folder.
+        lazily: For who has someone waiting: prove each batch of the paths when it is read. No row comes
+            unproven, but until `PathReader.num_unproven` is 0 no damage found means little.
+
     Raises:
         TraceError: The folder is no run, or of a newer major version.
     """
-    return Run(folder)
+    return Run(folder, lazily=lazily)

@@ -1,8 +1,14 @@
-"""The reading end of one self-proving Arrow stream: every byte is proven before any of it is believed."""
+"""The reading end of one self-proving Arrow stream: every byte is proven before any of it is believed.
+
+Proving a long file takes as long as reading it. Who has someone waiting reads it `lazily`: then schema, end
+record and the chain of the batches' heads are looked at first, and each batch is proven when it is read.
+"""
 
 from __future__ import annotations
 
 import bisect
+import heapq
+import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +23,12 @@ from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError, TornFrameErr
 from tracing.manifest import check_format
 
 _WINDOW: Final = 1 << 19
+_HEAD_WINDOW: Final = 1 << 14
+"""Holds a batch's dictionaries and its head with ease: some 8 KB. A frame that it does not hold is proven."""
+
+
+class DisprovedError(CorruptFrameError):
+    """A batch that was taken on the word of its head is not what was written; the file was read again."""
 
 
 class StreamReader:
@@ -25,25 +37,35 @@ class StreamReader:
     Args:
         path: The file.
         expected: Schema that this version knows; only its columns are ever unpacked.
+        lazily: Leave the proof of a batch to the moment at which it is read, or to `prove_some`. At the first
+            one that fails the whole file is read again, proving everything, as without this.
 
     Attributes:
         path: The file.
         columns: Number of each expected column that the file has, None while its schema is unreadable.
         facts: What the schema frame says: `format`, `run`, ...
-        batches: Proven batches in order.
+        batches: Batches in order, proven but for the `unproven`.
+        unproven: Numbers of the batches of which only the head was looked at.
         end: Facts of the end record, None without one.
         bad: Sentences about damaged batches that could be stepped over.
         problem: What stopped the reading, None at a clean end.
-        num_bytes: Bytes proven so far.
-        last_crc: Checksum of the last proven frame.
+        num_bytes: Bytes read so far.
+        last_crc: Checksum of the last frame.
     """
 
-    def __init__(self, path: Path, expected: pa.Schema) -> None:
+    def __init__(self, path: Path, expected: pa.Schema, *, lazily: bool = False) -> None:
         self.path = path
-        self.columns: dict[str, int] | None = None
         self._expected = expected
+        self._lazily = lazily
+        self._begin()
+        self.refresh()
+
+    def _begin(self) -> None:
+        """Forget all that was read."""
+        self.columns: dict[str, int] | None = None
         self.facts: dict[str, Any] = {}
         self.batches: list[Frame] = []
+        self.unproven: set[int] = set()
         self.end: dict[str, Any] | None = None
         self.bad: list[str] = []
         self.problem: TraceError | None = None
@@ -52,7 +74,7 @@ class StreamReader:
         self._schema_frame = b""
         self._first_rows: list[int] = []
         self._num_rows = 0
-        self.refresh()
+        self.__dict__.pop("schema", None)
 
     @property
     def num_rows(self) -> int:
@@ -73,10 +95,16 @@ class StreamReader:
         Raises:
             TraceError: The file is of a newer major version.
         """
+        self._read_on()
+        if self._lazily and isinstance(self.problem, CorruptFrameError):
+            self._prove_all()
+
+    def _read_on(self) -> None:
         self.problem = None
         try:
             with self.path.open("rb") as file:
-                while self.end is None and self._next_frame(file):
+                size = os.fstat(file.fileno()).st_size
+                while self.end is None and self._next_frame(file, size):
                     pass
         except OSError as problem:
             self.problem = CorruptFrameError(f"cannot be read: {problem.strerror or problem}")
@@ -92,10 +120,47 @@ class StreamReader:
         return self.unpack(number, self.stored(number), names)
 
     def stored(self, number: int) -> bytes:
-        """Return one proven batch as it lies in the file, packed."""
+        """Return one proven batch as it lies in the file, packed.
+
+        Raises:
+            DisprovedError: It was not proven before, and is not what was written.
+        """
         frame = self.batches[number]
         with self.path.open("rb") as file:
-            return _read_at(file, frame.start, frame.stop - frame.start)
+            data = _read_at(file, frame.start, frame.stop - frame.start)
+        if number in self.unproven:
+            self._prove(number, data)
+        return data
+
+    def prove_some(self, count: int) -> int:
+        """Prove some more batches, the first ones first; return how many are left.
+
+        Raises:
+            DisprovedError: One is not what was written.
+        """
+        for number in heapq.nsmallest(count, self.unproven):
+            self.stored(number)
+        return len(self.unproven)
+
+    def _prove(self, number: int, data: bytes) -> None:
+        frame = self.batches[number]
+        try:
+            proven = frames.scan_frame(memoryview(data), 0)
+        except (TornFrameError, CorruptFrameError):
+            proven = None
+        if proven is None or (proven.stop, proven.facts) != (len(data), frame.facts):
+            self._prove_all()
+            raise DisprovedError(
+                f"batch {number} of {self.path.name} is not what was written (checksum); "
+                f"{self.num_rows} steps of the file are whole"
+            )
+        self.unproven.discard(number)
+
+    def _prove_all(self) -> None:
+        """Read the file again from its start, as one does who is not in a hurry."""
+        self._lazily = False
+        self._begin()
+        self._read_on()
 
     def unpack(self, number: int, data: bytes, names: Sequence[str] | None = None) -> pa.RecordBatch:
         """Return the columns of a batch that `stored` gave; as `read`.
@@ -120,13 +185,19 @@ class StreamReader:
         number = bisect.bisect_right(self._first_rows, row) - 1
         return number, row - self._first_rows[number]
 
-    def _next_frame(self, file: Any) -> bool:
-        """Prove one more frame; False at the end of the bytes."""
+    def _next_frame(self, file: Any, size: int) -> bool:
+        """Take in one more frame; False at the end of the bytes, of which there were `size`."""
         start = self.num_bytes
-        if self.size <= start:
+        if size <= start:
             if self.columns is None:
                 raise TornFrameError("holds no schema")
             return False
+        if self._lazily and self.columns is not None:
+            head = _batch_head(file, start, size)
+            if head is not None:
+                self.unproven.add(len(self.batches))
+                self._take(file, head, b"")
+                return True
         try:
             frame, data = _scan(file, start)
         except CorruptFrameError as problem:
@@ -184,6 +255,17 @@ def _read_at(file: Any, start: int, length: int) -> bytes:
     file.seek(start)
     data: bytes = file.read(length)
     return data
+
+
+def _batch_head(file: Any, start: int, size: int) -> Frame | None:
+    """Return the unproven frame of the batch at `start`; None for anything that needs a closer look."""
+    try:
+        frame = frames.scan_head(memoryview(_read_at(file, start, _HEAD_WINDOW)), size - start)
+    except (TornFrameError, CorruptFrameError):
+        return None
+    if frame is None or frame.facts.get("kind") != "batch":
+        return None
+    return Frame(start, start + frame.stop, frame.facts)
 
 
 def _scan(file: Any, start: int) -> tuple[Frame | None, bytes]:

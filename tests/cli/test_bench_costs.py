@@ -114,15 +114,23 @@ def test_the_screen_is_told_by_its_worst_size(monkeypatch: pytest.MonkeyPatch) -
         screen.Cost("80x24 memory, opened", "MB", 1, 90, 90),
         screen.Cost("80x24 next step", "s", 20, 0.01, 0.04),
         screen.Cost("200x50 switch panel", "s", 9, 0.02, 0.07),
-        screen.Cost("200x50 all moves, worst is p99", "s", 29, 0.02, 9.0),
+        screen.Cost("80x24 processor, opened", "s", 1, 0.9, 0.9),
+        screen.Cost("80x24 proven", "s", 1, 2.0, 2.0),
+        screen.Cost("200x50 next step", "s", 9, 0.03, 0.06),
+        screen.Cost("80x24 all moves, worst is p99", "s", 20, 0.01, 9.0),
+        screen.Cost("200x50 all moves, worst is p99", "s", 18, 0.02, 9.0),
         screen.Cost("80x24 distances of the run", "s", 1, 3.0, 3.0),
     ]
-    monkeypatch.setattr(screen, "view_costs", lambda run: made)
+    monkeypatch.setattr(screen, "view_costs", lambda run, sizes: made)
     monkeypatch.setattr("workbench.tui.costs.long_run.write_long_run", lambda path, num_steps: path)
     with Workshop() as workshop:
         rows = {row.name: row for row in measured(SCREEN, frozenset(SCREEN.rows), workshop)}
     assert set(rows) == set(SCREEN.rows)
     assert (rows["view.open"].value, rows["view.open"].held) == (1.5, False)
     assert (rows["view.memory"].value, rows["view.memory"].held) == (90, True)
-    assert (rows["view.slowest_move"].value, rows["view.slowest_move"].held) == (0.07, True)
-    assert "29 moves" in rows["view.slowest_move"].how
+    assert "0.90 s of processor" in rows["view.open"].how
+    assert (rows["view.slowest_move_80x24"].value, rows["view.slowest_move_200x50"].value) == (0.04, 0.07)
+    assert rows["view.slowest_move_200x50"].held
+    assert "18 moves, switch panel" in rows["view.slowest_move_200x50"].how
+    assert (rows["view.median_move_80x24"].value, rows["view.median_move_200x50"].value) == (0.01, 0.02)
+    assert (rows["view.proven"].value, rows["view.distances"].value) == (2.0, 3.0)

@@ -12,13 +12,17 @@ from workbench.bench.costs.workshop import Workshop
 if TYPE_CHECKING:
     from workbench.tui.costs.measure import Cost as ScreenCost
 
+SIZES: Final = ((80, 24), (200, 50))
+MOVES: Final = {f"{columns}x{lines}": Goal(0.1) for columns, lines in SIZES}
 GOALS: Final = {
     "view.open": Goal(1),
     "view.memory": Goal(400),
-    "view.slowest_move": Goal(0.1),
+    **{f"view.slowest_move_{size}": goal for size, goal in MOVES.items()},
+    **{f"view.median_move_{size}": goal for size, goal in MOVES.items()},
+    "view.proven": None,
     "view.distances": None,
 }
-OF_A_RUN: Final = ("open", "memory", "all moves", "distances")
+OF_A_RUN: Final = ("open", "processor", "memory", "proven", "all moves", "distances")
 """Beginnings of the names, after the size of the screen, of what is no move."""
 
 
@@ -30,17 +34,32 @@ def _measure(workshop: Workshop) -> Iterator[Row]:
     workshop.say("writing a run to look at")
     run = workshop.once("viewed", lambda path: write_long_run(path, NUM_STEPS))
     workshop.say("moving about on the screen")
-    rows = view_costs(run)
+    rows = view_costs(run, SIZES)
     about = f"`specwb view` of {NUM_STEPS} steps in a pseudo-terminal"
-    yield _largest(rows, "view.open", ("open",), f"{about}, until the screen is at rest")
-    yield _largest(rows, "view.memory", ("memory",), f"{about}, peak, every panel opened")
-    moves = [row for row in rows if not _name(row).startswith(OF_A_RUN)]
-    slowest = max(moves, key=lambda row: row.worst)
+    processor = max((row.worst for row in rows if _name(row).startswith("processor")), default=None)
+    used = "" if processor is None else f", {processor:.2f} s of processor"
+    yield _largest(rows, "view.open", "open", f"{about}, until the screen is at rest{used}")
+    yield _largest(rows, "view.memory", "memory", f"{about}, peak, every panel opened")
+    for size in MOVES:
+        yield from _moves(rows, size, about)
+    yield _largest(rows, "view.proven", "proven", f"{about}, from its start until every batch is proven")
+    yield _largest(rows, "view.distances", "distances", f"{about}, the whole run counted")
+
+
+def _moves(rows: list[ScreenCost], size: str, about: str) -> Iterator[Row]:
+    """Yield the slowest of all moves at one size of the screen, and the median of all."""
+    here = [row for row in rows if row.what.startswith(f"{size} ")]
+    moves = [row for row in here if not _name(row).startswith(OF_A_RUN)]
     count = sum(row.count for row in moves)
-    how = f"{about}: the slowest of {count} moves, {slowest.what}"
-    name = "view.slowest_move"
-    yield Row(name=name, value=slowest.worst, unit=slowest.unit, goal=GOALS[name], how=how)
-    yield _largest(rows, "view.distances", ("distances",), f"{about}, the whole run counted")
+    slowest = max(moves, key=lambda row: row.worst)
+    name = f"view.slowest_move_{size}"
+    how = f"{about}: the slowest of {count} moves, {_name(slowest)}"
+    yield Row(name=name, value=slowest.worst, unit="s", goal=GOALS[name], how=how)
+    name = f"view.median_move_{size}"
+    typical = next(row.typical for row in here if _name(row).startswith("all moves"))
+    yield Row(
+        name=name, value=typical, unit="s", goal=GOALS[name], how=f"{about}: the median of {count} moves"
+    )
 
 
 def _name(row: ScreenCost) -> str:
@@ -48,9 +67,9 @@ def _name(row: ScreenCost) -> str:
     return row.what.partition(" ")[2]
 
 
-def _largest(rows: list[ScreenCost], name: str, beginnings: tuple[str, ...], how: str) -> Row:
+def _largest(rows: list[ScreenCost], name: str, beginning: str, how: str) -> Row:
     """Return the worst over the sizes of the screen; not measured where the system cannot tell."""
-    found = [row for row in rows if _name(row).startswith(beginnings)]
+    found = [row for row in rows if _name(row).startswith(beginning)]
     if not found:
         return Row(name=name, value=None, unit="", goal=GOALS[name], how=f"not measured: {how}")
     worst = max(found, key=lambda row: row.worst)

@@ -130,11 +130,11 @@ def _moment_lines(view: RunView, moment: Moment | None, options: dict[str, Any])
     return list(page_lines(view, step, drawn, names, whole))
 
 
-def _open_run(wanted: Wanted) -> RunView:
+def _open_run(wanted: Wanted, *, lazily: bool = False) -> RunView:
     from workbench.view.run_view import RunView
 
     assert wanted.run is not None  # both callers have looked
-    view = RunView(wanted.run, wanted.other, edges=wanted.edges)
+    view = RunView(wanted.run, wanted.other, edges=wanted.edges, lazily=lazily)
     if wanted.path is not None:
         view.show_path(wanted.path)
     return view
@@ -146,10 +146,13 @@ def _open_screen(wanted: Wanted, *, follow: bool) -> int:
     if wanted.run is None:
         _tui("app").pick_and_view()
         return 0
+    import gc
     from concurrent.futures import ThreadPoolExecutor
 
+    gc.disable()  # startup makes no garbage worth a walk; the screen collects once it is drawn
+
     with ThreadPoolExecutor(max_workers=1) as pool:
-        view = pool.submit(_open_run, wanted)  # reads while the screen's library is imported
+        view = pool.submit(_open_run, wanted, lazily=True)  # reads while the screen's library is imported
         app = _tui("app")
     app.view_run(view.result(), wanted.moment, follow=follow)
     return 0

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from tracing.distances import DEFAULT_EDGES, MANIFEST_KEY
 from tracing.stages import Committed, Tensorized
 from workbench.faults.bench import TinyBench
 from workbench.faults.edits import another_parent, deep_node, poked, sibling_pair, since
@@ -96,6 +97,7 @@ def _run(folder: Path, placement: Placement) -> None:
     manifest = {
         "argv": ["python", "-m", "workbench.faults.record_traces"],
         "models": {"teacher": "tiny", "drafter": "tiny"},
+        MANIFEST_KEY: list(DEFAULT_EDGES),
     }
     run_lockstep(TinyBench().setup("plain"), placement, folder, manifest=manifest, on_violation="launch")
 

@@ -68,7 +68,7 @@ class ViewApp(App[None]):
         if folder is None:
             self.exit()
         else:
-            self.push_screen(RunScreen(RunView(folder)), self._leave)
+            self.push_screen(RunScreen(RunView(folder, lazily=True)), self._leave)
 
     def _leave(self, _result: None) -> None:
         self.exit()

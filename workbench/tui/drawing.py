@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterable
 from textual.message import Message
 
 from tracing.errors import SpecwbError, TraceError
+from tracing.ipc_message import CorruptFrameError
 from tracing.moment import Moment
+from tracing.stream_reader import DisprovedError
 from workbench.tui.look import Look, Sight
 from workbench.tui.messages import (
     DistancesCounted,
+    ProofWent,
     ReadFailed,
     RowFound,
     RunGrew,
@@ -27,10 +30,12 @@ from workbench.view.safe_text import safe_text
 from workbench.view.search import Place, find, parse_query
 from workbench.view.step import StepView
 from workbench.view.targets import FindingTarget, Target
-from workbench.view.violation import check_onwards
 
 CHUNKS_PER_NEWS = 32
 """Stretches of the run that are counted between two redraws of the distance panel."""
+
+PROOFS_PER_NEWS = 32
+"""Stretches of the files that are proven between two changes of the sign."""
 
 
 class Drawing:
@@ -46,7 +51,7 @@ class Drawing:
         self.near, self.far = Reader(self._failed), Reader(self._failed)
         self._post = post
         self._count: RunDistance | None = None
-        self._chunks = 0
+        self._chunks = self._proofs = 0
 
     @property
     def idle(self) -> bool:
@@ -77,7 +82,7 @@ class Drawing:
         """Look where a move leads."""
 
         def job() -> None:
-            self._post(RowFound(self.view.moved(row, unit, direction)))
+            self._post(RowFound(self._asked(lambda: self.view.moved(row, unit, direction))))
 
         self.near.submit("move", job)
 
@@ -85,7 +90,7 @@ class Drawing:
         """Look where a moment stands."""
 
         def job() -> None:
-            self._post(RowFound(self.view.row_of(moment), panel, target))
+            self._post(RowFound(self._asked(lambda: self.view.row_of(moment)), panel, target))
 
         self.near.submit("move", job)
 
@@ -113,6 +118,8 @@ class Drawing:
         """Look for the next step that breaks a rule; a newer search ends it."""
 
         def job() -> None:
+            from workbench.view.violation import check_onwards  # all the rules, which a screen opens without
+
             hit = check_onwards(self.view, row, lambda _row: self.far.wanted("find"))
             if hit is None and self.far.wanted("find"):
                 self._post(SearchEnded("a broken rule", None))
@@ -143,6 +150,18 @@ class Drawing:
 
         self.far.submit("index", job)
 
+    def prove(self) -> None:
+        """Prove what nobody has read yet, a stretch at a time, searches in between."""
+        self.far.submit("proof", self._prove_more)
+
+    def _prove_more(self) -> None:
+        done = self.view.prove_more()
+        self._proofs += 1
+        if done or self._proofs % PROOFS_PER_NEWS == 0:
+            self._post(ProofWent())
+        if not done:
+            self.prove()
+
     def count_distances(self) -> None:
         """Count the run's distances, one stretch after another, searches in between."""
         if self._count is None:
@@ -166,9 +185,10 @@ class Drawing:
             return
         try:
             step = self.view.step(sight.row)
-        except TraceError as problem:
+        except TraceError as problem:  # as in `_failed`
             lines = [note(safe_text(str(problem)), "bad")]
             self._post(StepDrawn(sight, None, dict.fromkeys(panels, lines)))
+            self.refresh()
             return
         shown = sight.look.applied(step)
         drawn = {name: self._panel(name, shown, sight.look) for name in panels if self.near.wanted("step")}
@@ -181,6 +201,17 @@ class Drawing:
             return lines
         return self._count.around(lines)
 
+    def _asked(self, question: Callable[[], int]) -> int:
+        """Return a row; where a batch on the way there is damaged, as its number is without that batch."""
+        try:
+            return question()
+        except DisprovedError:
+            self.refresh()
+            return question()
+
     def _failed(self, problem: Exception) -> None:
+        """Say it; it may have come to light that a file is damaged, and then the run has fewer steps."""
         kind = "" if isinstance(problem, SpecwbError) else f"{type(problem).__name__}: "
         self._post(ReadFailed(safe_text(f"{kind}{problem}")))
+        if isinstance(problem, CorruptFrameError):
+            self.refresh()

@@ -49,6 +49,11 @@ class RunGrew(Message):
 
 
 @dataclass
+class ProofWent(Message):
+    """More of the run's files is proven to be what was written."""
+
+
+@dataclass
 class RowFound(Message):
     """A row that was asked for by its moment, or by a move.
 

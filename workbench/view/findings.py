@@ -5,7 +5,6 @@ from __future__ import annotations
 import textwrap
 from typing import Final
 
-from invariants.catalogue import BY_ID
 from tracing.finding import Finding
 from workbench.judge.rules import RULES
 from workbench.view.lines import Line, Lines, Role, Span, note
@@ -68,6 +67,8 @@ def finding_row(number: int, finding: Finding, owner: str) -> Line:
 
 def rule_lines(rule_id: str, width: int) -> list[Line]:
     """Return the documentation of a rule, wherever it is defined."""
+    from invariants.catalogue import BY_ID  # a step without findings opens without it
+
     rule = BY_ID.get(rule_id)
     if rule is not None:
         title = f"{rule.id} {rule.name}"

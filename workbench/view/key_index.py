@@ -11,7 +11,8 @@ from tracing.columns import KEY_COLUMNS
 from tracing.path_reader import PathReader
 from workbench.view.timeline import Key
 
-CHUNK: Final = 4096
+CHUNK: Final = 1024
+"""Rows that are read at a time, some 16 batches: a move waits for no more."""
 UNITS: Final = {"step": 3, "turn": 2, "prompt": 1}
 """How many parts of a key must change for a move by that unit."""
 

@@ -10,14 +10,22 @@ from workbench.view.cache import cache_lines
 from workbench.view.distance import distance_lines
 from workbench.view.findings import findings_lines
 from workbench.view.grid import LEAKED, grid_panel
+from workbench.view.lines import Lines
 from workbench.view.logits import logits_lines
 from workbench.view.panel import Panel
-from workbench.view.rules import rules_lines
 from workbench.view.stages import stages_lines
-from workbench.view.step import StepView
+from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import CellTarget, NodeTarget, PositionTarget, Target
 from workbench.view.tree import tree_lines
 from workbench.view.visible import visible_lines
+
+
+def _rules_lines(step: StepView, options: ViewOptions) -> Lines:
+    """Draw the rules; all of them are imported when they are first asked for, not when the screen opens."""
+    from workbench.view.rules import rules_lines
+
+    return rules_lines(step, options)
+
 
 PANELS: Final[tuple[Panel, ...]] = (
     Panel("findings", "f", "what was found in this step, and what the rule says", findings_lines),
@@ -83,7 +91,7 @@ PANELS: Final[tuple[Panel, ...]] = (
         stages_lines,
         frozenset({"index_sites", "kernel"}),
     ),
-    Panel("rules", "i", "what the invariants say of this step, judged now", rules_lines),
+    Panel("rules", "i", "what the invariants say of this step, judged now", _rules_lines),
 )
 
 PANEL_BY_NAME: Final = {panel.name: panel for panel in PANELS}

@@ -8,24 +8,23 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
 from tracing.distances import stated_edges
-from tracing.errors import TraceError, UsageError
+from tracing.errors import TraceError
 from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.path_reader import InProgressStep
 from tracing.reader import Run, open_run
-from workbench.judge.align import align
-from workbench.view.safe_text import safe_text
-from workbench.view.sources import Source, find_sources, key_of, running_key
+from workbench.view.condition import nothing_found, problem_sentences, proof_sign, prove_more
+from workbench.view.run_findings import RunFindings
+from workbench.view.sides import Sides
+from workbench.view.sources import Source, key_of, running_key
 from workbench.view.step import StepView
 from workbench.view.timeline import COLUMNS, FindingCounts, Key, TimelineRow, timeline_rows
 from workbench.view.tokens import Tokens
-
-STREAM_RULE: Final = "JUDGE-ALIGN-STREAM"
 
 
 class RunView:
@@ -35,35 +34,43 @@ class RunView:
         folder: A run folder.
         other: A second run to compare it with; else the run's own second path is.
         edges: Lower edges of the distance buckets, None for those that the manifest states.
+        lazily: Prove each batch when it is read, the rest by and by with `prove_more`.
 
     Attributes:
         lock: Held while the files are read.
-        findings: Findings of the run (of both, where there are two), in the order of the files.
 
     Raises:
         TraceError: A folder is no run.
     """
 
     def __init__(
-        self, folder: Path, other: Path | None = None, *, edges: tuple[int, ...] | None = None
+        self,
+        folder: Path,
+        other: Path | None = None,
+        *,
+        edges: tuple[int, ...] | None = None,
+        lazily: bool = False,
     ) -> None:
         self.lock = threading.RLock()
         self.folder, self.other_folder = folder, other
         self._edges = edges
-        self._run = open_run(folder)
-        self._other = None if other is None else open_run(other)
-        self._known: list[Source] = []
-        self._show_path("")
-        self.findings: list[Finding] = []
-        self._owners: list[str] = []
-        self._differences: tuple[Finding, ...] = ()
-        self._checked: list[Finding] = []
-        self._count_findings()
+        self._run = open_run(folder, lazily=lazily)
+        self._other = None if other is None else open_run(other, lazily=lazily)
+        self._runs = tuple(each for each in (self._run, self._other) if each is not None)
+        self._sides = Sides(self._runs)
+        self._findings = RunFindings(self._run, self._other)
+        self._findings.count(self.labels)
+        self._told = self._condition()
+
+    @property
+    def findings(self) -> list[Finding]:
+        """Findings of the run (of both, where there are two), in the order of the files."""
+        return self._findings.all
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the sides."""
-        return tuple(source.label for source in self._sources)
+        return self._sides.labels
 
     @property
     def num_rows(self) -> int:
@@ -90,39 +97,39 @@ class RunView:
     def problems(self) -> list[str]:
         """Return what is damaged or unfinished, as sentences."""
         with self.lock:
-            said: list[str] = []
-            for run in filter(None, (self._run, self._other)):
-                said += run.problems
-                said += [each for name in run.path_names for each in run.path(name).problems]
-                said += _status_sentence(run)
-                if not run.path_names:
-                    said.append(f"{run.folder.name} holds no path")
-            return [safe_text(each) for each in said]
+            return problem_sentences(self._runs)
+
+    def proof(self) -> str:
+        """Say how much of the steps' files is proven to be what was written; never waits for a reader."""
+        return proof_sign(self._runs)
+
+    def prove_more(self) -> bool:
+        """Prove some more of the files; return whether all is proven.
+
+        Raises:
+            DisprovedError: A batch is not what was written; `refresh` tells that its rows are gone.
+        """
+        with self.lock:
+            return prove_more(self._runs)
 
     def judged(self) -> str:
         """Say what it means that a run holds no findings."""
-        if self.is_live:
-            return "nothing found so far"
-        if self._run.manifest.get("verdict") is None:
-            return "no findings are recorded, and nothing says that the run was judged: K checks it"
-        return "nothing was found in this run"
+        return nothing_found(self._run)
 
     def refresh(self) -> bool:
-        """Read what was written since; return whether anything is new."""
+        """Read what was written since; return whether anything is other than when this was asked last."""
         with self.lock:
-            before = (self.num_rows, len(self.findings), len(self._sources), self._run.status)
-            self._run.refresh()
-            if self._other is not None:
-                self._other.refresh()
-            self._show_path(self._preferred)
-            self._count_findings()
-            return before != (self.num_rows, len(self.findings), len(self._sources), self._run.status)
+            for run in self._runs:
+                run.refresh()
+            self._sides.refresh()
+            self._findings.count(self.labels)
+            before, self._told = self._told, self._condition()
+            return before != self._told
 
     @property
     def path_names(self) -> tuple[str, ...]:
         """Names of the recorded paths, of both runs where there are two."""
-        runs = [each for each in (self._run, self._other) if each is not None]
-        return tuple(dict.fromkeys(name for run in runs for name in run.path_names))
+        return self._sides.path_names
 
     def show_path(self, name: str) -> None:
         """Show a path first, of both runs where there are two.
@@ -130,25 +137,21 @@ class RunView:
         Raises:
             UsageError: No such path is recorded.
         """
-        if name not in self.path_names:
-            raise UsageError(f"no path {name!r} in {self.folder.name}; it has {', '.join(self.path_names)}")
         with self.lock:
-            self._show_path(name)
-            self._count_findings()
+            self._sides.put_first(name)
+            self._findings.count(self.labels)
 
     def show_next_path(self) -> str:
         """Show the next path first, and return its name; empty where there is none."""
-        names = self.path_names
-        if not self._sources or len(names) < 2:
-            return ""
-        name = names[(names.index(self._sources[0].path.name) + 1) % len(names)]
-        self.show_path(name)
+        name = self._sides.next_path
+        if name:
+            self.show_path(name)
         return name
 
-    def _show_path(self, name: str) -> None:
-        self._preferred = name
-        self._sources = find_sources(self._run, self._other, self._known, name)
-        self._known = list({id(each): each for each in (*self._known, *self._sources)}.values())
+    def _condition(self) -> tuple[object, ...]:
+        """What a screen has to be told when it changes."""
+        damage = len(self.problems())
+        return self.num_rows, len(self.findings), len(self._sources), self._run.status, damage
 
     def compare(self) -> bool:
         """Look where two runs first differ, turn by turn, and add that to the findings.
@@ -158,18 +161,18 @@ class RunView:
         """
         if self._other is None or len(self._sources) < 2:
             return False
-        left, right = (source.path for source in self._sources)
-        found = align(left.batches(), right.batches()).findings()
-        with_step = {(each.prompt_id, each.turn) for each in found if each.rule != STREAM_RULE}
+        from workbench.view.differences import (
+            first_differences,
+        )  # the judge is slow to import, and seldom asked
+
+        found = first_differences(*(source.path for source in self._sources[:2]))
         with self.lock:
-            # A difference of token streams has a position and no step; the step's own difference leads there.
-            self._differences = tuple(
-                each
-                for each in found
-                if each.rule != STREAM_RULE or (each.prompt_id, each.turn) not in with_step
-            )
-            self._count_findings()
+            self._findings.set_differences(found, self.labels)
         return bool(found)
+
+    @property
+    def _sources(self) -> list[Source]:
+        return self._sides.shown
 
     @property
     def left(self) -> tuple[Run, str]:
@@ -179,9 +182,7 @@ class RunView:
     def add_findings(self, found: Sequence[Finding]) -> list[int]:
         """Add what was found just now to the findings, once each, and return their numbers."""
         with self.lock:
-            self._checked += [each for each in found if each not in self.findings]
-            self._count_findings()
-            return [self.findings.index(each) for each in found]
+            return self._findings.add_checked(found, self.labels)
 
     def timeline(self, start: int, stop: int) -> list[TimelineRow]:
         """Return rows `start:stop` of the time line."""
@@ -190,7 +191,7 @@ class RunView:
                 return []
             finished = self._finished_rows(start, stop)
             running = self._running()[max(0, start - self.num_finished) : max(0, stop - self.num_finished)]
-            return finished + [_running_row(step, self._counts) for step in running]
+            return finished + [_running_row(step, self._findings.counts) for step in running]
 
     def step(self, row: int) -> StepView:
         """Return one step with both its sides.
@@ -204,18 +205,17 @@ class RunView:
             left = self._sources[0].at_row(row)
             key = key_of(left.row)
             sides = [left, *(source.at_key(key, row) for source in self._sources[1:2])]
-            found = tuple((n, self.findings[n]) for n in self._numbers_by_key.get(key, ()))
             return StepView(
                 Moment(*key),
                 left,
                 sides[1] if len(sides) > 1 else None,
                 self.tokens(),
-                found,
+                self._findings.of_step(key),
                 self.edges,
                 self._previous(row, key),
                 self._run.manifest,
                 self.findings,
-                self._owners,
+                self._findings.owners,
             )
 
     def tokens(self) -> Tokens:
@@ -273,7 +273,7 @@ class RunView:
         path, stop = self._sources[0].path, min(stop, self.num_finished)
         if start >= stop:
             return []
-        return timeline_rows(path.columns(COLUMNS, start, stop), self._counts)
+        return timeline_rows(path.columns(COLUMNS, start, stop), self._findings.counts)
 
     def _previous(self, row: int, key: Key) -> Mapping[str, Any] | None:
         """Return the row before this one, if it is the step before in the same turn."""
@@ -286,28 +286,6 @@ class RunView:
 
     def _running(self) -> list[InProgressStep]:
         return self._sources[0].path.in_progress if self._sources else []
-
-    def _count_findings(self) -> None:
-        others = self._other.findings if self._other is not None else []
-        self.findings = [*self._run.findings, *others, *self._differences, *self._checked]
-        if self._other is not None:
-            left, right, *_ = (*self.labels, "", "")
-            self._owners = [left] * len(self._run.findings) + [right] * len(others)
-            self._owners += [""] * len(self._differences) + [left] * len(self._checked)
-        self._counts = FindingCounts.of(self.findings)
-        self._numbers_by_key: dict[Key, list[int]] = {}
-        for number, finding in enumerate(self.findings):
-            key = (finding.prompt_id, finding.turn, finding.step)
-            self._numbers_by_key.setdefault(key, []).append(number)
-
-
-def _status_sentence(run: Run) -> list[str]:
-    """Say what a run is that is not complete."""
-    if run.status == "complete":
-        return []
-    if run.status == "running" and run.being_written is False:
-        return [f"{run.folder.name} was cut off: its writer is gone and did not close it"]
-    return [f"{run.folder.name} is {run.status or 'of unknown status'}"]
 
 
 def _running_row(step: InProgressStep, counts: FindingCounts) -> TimelineRow:

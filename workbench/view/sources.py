@@ -8,6 +8,7 @@ from typing import Any, Final
 from tracing.ipc_message import CorruptFrameError
 from tracing.path_reader import InProgressStep, PathReader
 from tracing.reader import Run
+from tracing.stream_reader import DisprovedError
 from workbench.view.key_index import KeyIndex
 from workbench.view.safe_text import safe_text
 from workbench.view.step import Side
@@ -51,6 +52,8 @@ class Source:
             row = hint if self.has_key(hint, key) else self.index.row_of(key)
             if row is not None:
                 return self._finished_side(row)
+        except DisprovedError:  # rows are numbered anew: whoever asked must ask again
+            raise
         except CorruptFrameError as problem:
             return Side(self.label, {}, f"cannot be read here: {problem}", self._lacks())
         running = next((step for step in self.running if running_key(step) == key), None)

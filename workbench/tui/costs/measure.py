@@ -36,6 +36,8 @@ STEP_MOVES: Final = (
     ("differences only", b"d", 4),
 )
 PANEL_ROUNDS: Final = 2
+PROVEN: Final = b"  proven"
+"""The sign when all files are read; before, it says how much is: `12 % proven`."""
 COUNTED: Final = "distance"
 """A panel that goes on changing while the whole run is counted; that has a row of its own."""
 
@@ -67,8 +69,8 @@ def view_costs(run: Path, sizes: tuple[tuple[int, int], ...] = SIZES) -> list[Co
         sizes: Columns and lines of the screens.
 
     Returns:
-        Rows for opening, memory, every move, all moves together (`worst` of that row is their 99th
-        percentile), and counting the distances of the run.
+        Rows for opening, memory, proving the files, every move, all moves together (`worst` of that row is
+        their 99th percentile), and counting the distances of the run.
 
     Raises:
         EnvironmentProblemError: There is no pseudo-terminal, or the screen does not come.
@@ -86,7 +88,12 @@ def view_costs(run: Path, sizes: tuple[tuple[int, int], ...] = SIZES) -> list[Co
             shown = time.perf_counter() - begun
             shown += terminal.until_rest() or 0.0
             rows.append(_row(f"{size} open", [shown]))
+            processor = terminal.processor()
+            rows += [] if processor is None else [_row(f"{size} processor, opened", [processor])]
             rows += _memory(f"{size} memory, opened", terminal)
+            terminal.until(PROVEN)
+            rows.append(_row(f"{size} proven", [time.perf_counter() - begun]))
+            terminal.until_rest()
             moves = list(_moves(terminal))
             rows += [_row(f"{size} {name}", seconds) for name, seconds in moves]
             every = sorted(each for _, seconds in moves for each in seconds)

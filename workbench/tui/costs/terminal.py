@@ -66,11 +66,12 @@ class Terminal:
 
     def send(self, keys: bytes) -> float | None:
         """Type something and wait for rest; see `until_rest`."""
+        self._seen = b""
         os.write(self._ours, keys)
         return self.until_rest()
 
     def until(self, needle: bytes) -> float:
-        """Wait for a text and return how many seconds it took.
+        """Wait for a text that came since the last keys, or behind the last text; return the seconds it took.
 
         Raises:
             EnvironmentProblemError: The program ended, or does not say it.
@@ -79,7 +80,7 @@ class Terminal:
         while needle not in self._seen:
             if time.perf_counter() - begun > PATIENCE or self._read(PATIENCE) is None:
                 raise EnvironmentProblemError(f"the screen never showed {needle.decode(errors='replace')!r}")
-        self._seen = b""
+        self._seen = self._seen.partition(needle)[2]
         return time.perf_counter() - begun
 
     def until_rest(self) -> float | None:
@@ -88,7 +89,6 @@ class Terminal:
         last = None
         while time.perf_counter() - begun < PATIENCE and (came := self._read(QUIET)) is not None:
             last = came
-        self._seen = b""
         return None if last is None else last - begun
 
     def peak_memory(self) -> int | None:
@@ -99,6 +99,15 @@ class Terminal:
             return None
         sizes = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
         return int(sizes[0]) * 1024 if sizes else None
+
+    def processor(self) -> float | None:
+        """Return the processor seconds that the program has used, None where the system does not tell."""
+        try:
+            stat = Path(f"/proc/{self._process.pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None
+        user, system = stat.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
     def _read(self, seconds: float) -> float | None:
         """Take in some output and return when it came; None where there is none."""

@@ -15,6 +15,7 @@ from workbench.tui.drawing import Drawing
 from workbench.tui.keys import RUN_KEYS
 from workbench.tui.messages import (
     DistancesCounted,
+    ProofWent,
     ReadFailed,
     RowChosen,
     RowFound,
@@ -37,8 +38,8 @@ SLOTS: Final = ("tree", "visible", "acceptance", "findings")
 
 WIDE, TALL = 120, 40
 FOLLOW_SECONDS: Final = 0.5
-INDEX_AFTER: Final = 0.5
-"""Seconds after which the keys of all steps are read ahead of need: the first step is drawn first."""
+READ_ON_AFTER: Final = 0.5
+"""Seconds after which the rest of the files is read ahead of need: the first step is drawn first."""
 
 
 class RunScreen(RunActions):
@@ -83,11 +84,16 @@ class RunScreen(RunActions):
         elif self.following:
             self.go_to(self.view.num_rows - 1, remember=False)
         self.draw()
-        self.set_timer(INDEX_AFTER, self.drawing.index)
+        self.set_timer(READ_ON_AFTER, self.read_on)
         if self.view.other_folder is not None:
             self.drawing.compare()
         if self.live:
             self.set_interval(FOLLOW_SECONDS, self.drawing.refresh)
+
+    def read_on(self) -> None:
+        """Read the keys of all steps, which finding a moment needs, and prove what else there is."""
+        self.drawing.index()
+        self.drawing.prove()
 
     def on_unmount(self) -> None:
         """Stop reading."""
@@ -115,7 +121,7 @@ class RunScreen(RunActions):
     @on(RowChosen)
     def _show_row(self, message: RowChosen) -> None:
         self.following = False
-        self.row, self.found_number, self.wanted_target = message.row, None, None
+        self.row, self.arrived, self.found_number, self.wanted_target = message.row, False, None, None
         self.draw()
 
     @on(RowFound)
@@ -128,7 +134,7 @@ class RunScreen(RunActions):
     def _take_step(self, message: StepDrawn) -> None:
         if message.sight.row != self.row:
             return
-        self.step = message.step
+        self.step, self.arrived = message.step, True
         for slot in self.shown_slots:
             if slot.panel_wanted in message.lines:
                 slot.show(slot.panel_wanted, message.lines[slot.panel_wanted])
@@ -160,15 +166,20 @@ class RunScreen(RunActions):
             self.version += 1
             self.draw()
 
+    @on(ProofWent)
+    def _say_proof(self) -> None:
+        self.say_status()
+
     @on(ReadFailed)
     def _say_failure(self, message: ReadFailed) -> None:
         self.notify(message.sentence, severity="error", markup=False)
 
     @on(RunGrew)
     def _take_more(self) -> None:
-        before = self.findings_order.first_divergence()
+        before, num_rows = self.findings_order.first_divergence(), self.timeline.num_lines
         self._take_run()
         self._say_problems()
+        self.read_on()
         first = self.findings_order.first_divergence()
         if self.following and before is None and first is not None:
             self.following = False
@@ -176,6 +187,8 @@ class RunScreen(RunActions):
             self.go_to_finding(first)
         elif self.following:
             self.go_to(self.view.num_rows - 1, remember=False)
+        elif self.view.num_rows < num_rows and self.arrived and self.step is not None:
+            self.drawing.locate(self.step.moment)  # it may stand in another row now
         else:
             self.draw()
 

@@ -57,6 +57,7 @@ class RunState(Screen[None]):
         view: The run.
         row: Row of the time line that is shown or on its way.
         step: The step of that row, None until it is read.
+        arrived: The step of that row is what is shown.
         look: How it is looked at.
         found_number: Finding that was gone to last, None for none.
         wanted_target: What to select when the step has been drawn.
@@ -72,6 +73,7 @@ class RunState(Screen[None]):
         self.view = view
         self.row = 0
         self.step: StepView | None = None
+        self.arrived = False
         self.look = Look()
         self.found_number: int | None = None
         self.wanted_target: tuple[str, Target | None] | None = None
@@ -144,7 +146,7 @@ class RunState(Screen[None]):
             self.history.leave(self.here)
         if row != self.row and not isinstance(target, FindingTarget):
             self.found_number = None
-        self.row = max(0, row)
+        self.row, self.arrived = max(0, row), False
         self.timeline.put(self.row)
         if panel:
             self.open_panel(panel)
@@ -226,6 +228,7 @@ class RunState(Screen[None]):
             safe_text(self.view.folder.name),
             moment,
             f"{self.row + 1 if self.view.num_rows else 0} of {self.view.num_rows}",
+            self.view.proof(),
             " | ".join(shown[:2]) or "no path",
             f"{len(self.view.findings)} findings",
         ]
