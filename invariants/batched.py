@@ -5,7 +5,6 @@ It says what `Checker.step` would say of every step in turn: the same outcomes, 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import pairwise
@@ -59,9 +58,9 @@ class BatchChecker(Checker):
         memory = self._memory(path)
         first = None if memory.first is None else memory.first.get("committed_len")
         looked_at = suspicious_steps(batch, self.context, first_committed_len=first)
-        looked_at[0] = True
-        facts, known = batch_facts(batch, looked_at)
         past = _Past(batch, memory, row_at)
+        looked_at[0] |= memory.previous is not None  # the screen sees nothing of the step before the batch
+        facts, known = batch_facts(batch, looked_at)
         for number, outcomes, own_facts in self._close_looks(path, past, looked_at):
             known[number] = own_facts is not None
             if own_facts is not None:
@@ -75,19 +74,25 @@ class BatchChecker(Checker):
         self, path: str, past: _Past, looked_at: BoolArray
     ) -> Iterator[tuple[int, Outcomes, Facts | None]]:
         """Judge the steps that are looked at, and one step of each kind that was never judged; count all."""
-        alike: Counter[Kind] = Counter()
-        for number, code in enumerate(kinds(past.batch, looked_at)):
-            kind = (path, code, past.first_known(number))
-            if not looked_at[number] and kind in self._said_of_kind:
-                alike[kind] += 1
-                continue
+        numbers, names = kinds(past.batch, looked_at)
+        of_kind, speaks, times = np.unique(
+            np.where(looked_at, -1, 2 * numbers + past.first_known()), return_index=True, return_counts=True
+        )
+        alike = {
+            int(step): ((path, names[code // 2], bool(code % 2)), count)
+            for code, step, count in zip(of_kind.tolist(), speaks.tolist(), times.tolist(), strict=True)
+            if code >= 0
+        }
+        fresh = [step for step, (kind, _) in alike.items() if kind not in self._said_of_kind]
+        for number in sorted([*np.flatnonzero(looked_at).tolist(), *fresh]):
             outcomes, facts = self._judge(path, *past.rows(number))
-            self._count(path, outcomes)
-            if not looked_at[number]:
-                self._said_of_kind[kind] = outcomes
+            if number in alike:
+                self._said_of_kind[alike[number][0]] = outcomes
+            else:
+                self._count(path, outcomes)
             yield number, outcomes, facts
-        for kind, times in alike.items():
-            self._count(path, self._said_of_kind[kind], times)
+        for kind, count in alike.values():
+            self._count(path, self._said_of_kind[kind], count)
 
 
 class _Past:
@@ -120,10 +125,13 @@ class _Past:
         prompts, turns = self.batch.scalar("prompt_id"), self.batch.scalar("turn")
         return _item(prompts, number), _item(turns, number)
 
-    def first_known(self, number: int) -> bool:
-        """Return whether the first step of the step's turn was seen."""
-        opening = int(self._opening[number])
-        return bool(self._is_first[opening]) or self._known[opening][0]() is not None
+    def first_known(self) -> BoolArray:
+        """Return whether the first step of each step's turn was seen, `[S]`."""
+        known = {opening: first() is not None for opening, (first, _) in self._known.items()}
+        found: BoolArray = self._is_first[self._opening].copy()
+        for opening in np.unique(self._opening[~found]).tolist():
+            found[self._opening == opening] = known[opening]
+        return found
 
     def rows(self, number: int) -> tuple[Row, Row | None, Row | None]:
         """Return a step, the step before it, and the first of its turn."""
