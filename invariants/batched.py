@@ -17,16 +17,16 @@ from invariants.context import RunContext
 from invariants.facts import Facts
 from invariants.inputs import Row
 from invariants.outcome import Outcome, Violated
-from invariants.rule import BoolArray
+from invariants.rule import BoolArray, IntArray
 from invariants.run import Checker, Known, Memory, Turn, known
 from invariants.screens.batch import Batch, Flat
 from invariants.screens.facts import batch_facts
-from invariants.screens.kinds import kinds
+from invariants.screens.kinds import Kind, kinds
 from invariants.screens.screen import suspicious_steps
 from invariants.selection import Selection
 
 Outcomes = tuple[Outcome, ...]
-Kind = tuple[str, bytes, bool]
+OfPath = tuple[str, Kind, bool]
 
 
 class BatchChecker(Checker):
@@ -34,7 +34,7 @@ class BatchChecker(Checker):
 
     def __init__(self, context: RunContext | None = None, selection: Selection | None = None) -> None:
         super().__init__(context, selection)
-        self._said_of_kind: dict[Kind, Outcomes] = {}
+        self._said_of_kind: dict[OfPath, Outcomes] = {}
 
     def batch(
         self, path: str, columns: Mapping[str, Flat], row_at: Callable[[int], Row]
@@ -75,12 +75,10 @@ class BatchChecker(Checker):
     ) -> Iterator[tuple[int, Outcomes, Facts | None]]:
         """Judge the steps that are looked at, and one step of each kind that was never judged; count all."""
         numbers, names = kinds(past.batch, looked_at)
-        of_kind, speaks, times = np.unique(
-            np.where(looked_at, -1, 2 * numbers + past.first_known()), return_index=True, return_counts=True
-        )
+        codes = np.where(looked_at, -1, 2 * numbers + past.first_known())
         alike = {
-            int(step): ((path, names[code // 2], bool(code % 2)), count)
-            for code, step, count in zip(of_kind.tolist(), speaks.tolist(), times.tolist(), strict=True)
+            step: ((path, names[code // 2], bool(code % 2)), times)
+            for code, step, times in _occurrences(codes)
             if code >= 0
         }
         fresh = [step for step, (kind, _) in alike.items() if kind not in self._said_of_kind]
@@ -91,8 +89,8 @@ class BatchChecker(Checker):
             else:
                 self._count(path, outcomes)
             yield number, outcomes, facts
-        for kind, count in alike.values():
-            self._count(path, self._said_of_kind[kind], count)
+        for kind, times in alike.values():
+            self._count(path, self._said_of_kind[kind], times)
 
 
 class _Past:
@@ -146,6 +144,12 @@ class _Past:
         row, _, first = self.rows(self.batch.num_steps - 1)
         memory.turn = (row.get("prompt_id"), row.get("turn"))
         memory.previous, memory.first = row, first
+
+
+def _occurrences(codes: IntArray) -> Iterator[tuple[int, int, int]]:
+    """Yield each code, where it first stands, and how often it does."""
+    found, first, times = np.unique(codes, return_index=True, return_counts=True)
+    return zip(found.tolist(), first.tolist(), times.tolist(), strict=True)
 
 
 def _item(column: NDArray[Any] | None, number: int) -> Any:

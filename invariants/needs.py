@@ -36,7 +36,7 @@ def columns_needed(rule: Rule) -> tuple[str, ...]:
 
 @cache
 def columns_read() -> tuple[str, ...]:
-    """Return every column that a rule or a screen looks at, in the order of the trace; others need no unpacking.
+    """Return every column that a rule or a screen looks at, in the order of the trace.
 
     `launch_refused` is one: no argument names it, but a rule asks whether it is recorded.
     """

@@ -63,7 +63,5 @@ def list_array(kind: pa.DataType, lengths: NDArray[Any], entries: pa.Array, null
 
 def _truths(packed: pa.Buffer | None, start: int, length: int) -> NDArray[np.bool_]:
     """Unpack Arrow's bits with numpy, which is several times as fast as Arrow's own way."""
-    bits = np.unpackbits(
-        np.frombuffer(packed or b"", np.uint8), count=start + length, bitorder="little"
-    )
+    bits = np.unpackbits(np.frombuffer(packed or b"", np.uint8), count=start + length, bitorder="little")
     return bits[start:].view(np.bool_)

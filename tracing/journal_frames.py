@@ -31,6 +31,8 @@ _MAGIC: Final = b"SWJ1"
 _HEADER: Final = struct.Struct("<4sIIII")
 _LENGTH: Final = struct.Struct("<I")
 _WORDS: Final = {None: b"null", True: b"true", False: b"false"}
+_SHORT: Final = 80
+"""Texts that are kept encoded; a step says the same few again and again."""
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -80,7 +82,7 @@ def _as_json(value: Any) -> bytes:
     kind = type(value)
     if kind is int:
         return b"%d" % value
-    if kind is str:
+    if kind is str and len(value) <= _SHORT:
         return _text_as_json(value)
     if kind is tuple:
         return b"[%s]" % b",".join([_as_json(each) for each in value])

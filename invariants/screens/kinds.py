@@ -11,11 +11,12 @@ import numpy as np
 from invariants.rule import BoolArray, IntArray
 from invariants.screens.batch import Batch, Group, numbered
 
+Kind = tuple[bytes, bytes, tuple[str, ...]]
 MANY = 4
 """Counts beyond this make no difference to whether a rule has something to look at."""
 
 
-def kinds(batch: Batch, left_out: BoolArray) -> tuple[IntArray, list[bytes]]:
+def kinds(batch: Batch, left_out: BoolArray) -> tuple[IntArray, list[Kind]]:
     """Return the number of the kind of each step, `[S]`, and the kinds; -1 for those left out."""
     little = np.zeros((batch.num_steps, 10), dtype=np.int64)
     for group in batch.groups(left_out):
@@ -26,11 +27,11 @@ def kinds(batch: Batch, left_out: BoolArray) -> tuple[IntArray, list[bytes]]:
     said = np.array([words.setdefault(pair, len(words)) for pair in texts], dtype=np.int64)
     numbers, rows = numbered(np.concatenate([little, forms[:, None], said[:, None]], axis=1))
     word_of = list(words)
-    names = []
+    found: list[Kind] = []
     for row in rows:
         *_, form, text = np.frombuffer(row, dtype=np.int64).tolist()
-        names.append(form_of[form] + row[:-16] + "|".join(word_of[text]).encode())
-    return np.where(left_out, -1, numbers), names
+        found.append((form_of[form], row[:-16], word_of[text]))
+    return np.where(left_out, -1, numbers), found
 
 
 def _texts(batch: Batch, name: str) -> list[str]:

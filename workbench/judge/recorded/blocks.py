@@ -13,7 +13,7 @@ from invariants.needs import columns_read
 from tracing.path_reader import PathReader
 from tracing.rows import row_of_batch
 
-BLOCK_STEPS: Final = 2048
+BLOCK_STEPS: Final = 4096
 """Steps judged together; memory does not grow with the length of the run."""
 KEPT_ROWS: Final = 4
 
