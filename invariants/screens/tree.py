@@ -146,8 +146,8 @@ def _one_hop_further(visible: BoolArray, parents: IntArray, valid: BoolArray) ->
     """
     size, num_nodes = parents.shape
     above = (parents + np.arange(size)[:, None] * num_nodes).reshape(-1)
-    expected = visible.reshape(size * num_nodes, num_nodes).take(above, axis=0)
+    expected: BoolArray = visible.reshape(size * num_nodes, num_nodes).take(above, axis=0)
     expected.reshape(size, num_nodes, num_nodes)[:, 0] = False
     expected.reshape(size, -1)[:, :: num_nodes + 1] = True
     expected[~valid.reshape(-1)] = False
-    return expected.reshape(size, num_nodes, num_nodes)
+    return expected.reshape(visible.shape)
