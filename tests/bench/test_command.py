@@ -13,7 +13,7 @@ import pytest
 from tests.cli.pair_dirs import write_pair
 from workbench.bench import choices, kernels
 from workbench.bench.decoders import Decoded
-from workbench.bench.tree import choose, costs
+from workbench.bench.tree import costs
 from workbench.checkpoints.tokenizer import load_tokenizer
 from workbench.cli.run import run_command
 
@@ -114,8 +114,6 @@ def test_everything_left_to_measurement_and_every_study(
 ) -> None:
     monkeypatch.setattr(choices, "NUM_CALIBRATION", 1)
     monkeypatch.setattr(choices, "CALIBRATION_TOKENS", 16)
-    monkeypatch.setattr(choose, "CALIBRATION_TOKENS", 12)
-    monkeypatch.setattr(choose, "RUN_OFF_TOKENS", 4)
     monkeypatch.setattr(costs, "ROUNDS", 1)
     monkeypatch.setattr(kernels, "TOKENS", 4)
     out_folder = tmp_path / "run"

@@ -139,6 +139,7 @@ def test_the_run_off_overrules_the_prediction(pair: ModelPair) -> None:
         stopwatch=Stopwatch(now=Ticking()),
         prompts=PROMPTS[:1],
         max_top_k=len(pair.target_from_draft),
+        max_new_tokens=16,
     ).choose()
     assert chosen.settings.top_k == 10
     assert chosen.costs.verify.keys() >= {2, 64}

@@ -19,7 +19,7 @@ from workbench.fused.path import path_over
 
 TRIAL_TREE: Final = DecodeSettings(tree_nodes=8, depth=4, top_k=2)
 CALIBRATION_TOKENS: Final = 320
-NUM_CALIBRATION: Final = 4
+NUM_CALIBRATION: Final = 3
 Say = Callable[[str], None]
 
 
@@ -112,6 +112,7 @@ def tree_chooser(session: Session, engine: Engine, prompts: list[list[int]], say
         stopwatch=session.stopwatch,
         prompts=prompts,
         max_top_k=len(session.pair.target_from_draft),
+        max_new_tokens=session.max_new_tokens,
         say=say,
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Set
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, TypedDict, Unpack
 
 import torch
 
@@ -33,45 +33,31 @@ COMMIT_MODES: Final = ("fast_reorder", "full_reorder", "length")
 KV_LAYOUTS: Final = ("contiguous", "paged")
 
 
-def make_path(
-    pair: ModelPair,
-    settings: DecodeSettings,
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    eager: Set[str] = frozenset(),
-    replication: str = "incremental",
-    pad_token_id: int = 0,
-    environment: Mapping[str, str] | None = None,
-) -> DecodePath:
+def make_path(pair: ModelPair, settings: DecodeSettings, **options: Unpack[EngineOptions]) -> DecodePath:
     """Build the fused path over the given weights, which are never changed.
 
     Args:
         pair: Teacher and drafter as plain data.
         settings: Tree shape, commit mode and the like.
-        device: `auto` is the NPU when there is one, else the CPU.
-        dtype: `auto` is bfloat16 on an NPU, else float32; or `float32`, `bfloat16`, `float16`.
-        eager: Operators to run as plain torch: `attention`, `norm`, `rotary`, `swiglu`.
-        replication: `incremental` or `deepcopy`, see `CacheManager`.
-        pad_token_id: Token of padded rows.
-        environment: Where the paper's variables are read from; the process's own when None.
+        **options: As `make_engine`.
 
     Raises:
         UsageError: A setting that cannot be.
         CheckpointError: Weights that do not fit their configuration, or an unknown architecture.
         EnvironmentProblemError: The device is not there.
     """
-    engine = make_engine(
-        pair,
-        settings,
-        device=device,
-        dtype=dtype,
-        eager=eager,
-        replication=replication,
-        pad_token_id=pad_token_id,
-        environment=environment,
-    )
-    return path_over(engine)
+    return path_over(make_engine(pair, settings, **options))
+
+
+class EngineOptions(TypedDict, total=False):
+    """Keyword arguments of `make_engine`."""
+
+    device: str
+    dtype: str
+    eager: Set[str]
+    replication: str
+    pad_token_id: int
+    environment: Mapping[str, str] | None
 
 
 def make_engine(
@@ -85,7 +71,21 @@ def make_engine(
     pad_token_id: int = 0,
     environment: Mapping[str, str] | None = None,
 ) -> Engine:
-    """Build the models of a fused path; arguments and errors as `make_path`."""
+    """Build the models of a fused path.
+
+    Args:
+        pair: Teacher and drafter as plain data.
+        settings: Tree shape, commit mode and the like.
+        device: `auto` is the NPU when there is one, else the CPU.
+        dtype: `auto` is bfloat16 on an NPU, else float32; or `float32`, `bfloat16`, `float16`.
+        eager: Operators to run as plain torch: `attention`, `norm`, `rotary`, `swiglu`, `scatter`.
+        replication: `incremental` or `deepcopy`, see `CacheManager`.
+        pad_token_id: Token of padded rows.
+        environment: Where the paper's variables are read from; the process's own when None.
+
+    Raises:
+        As `make_path`.
+    """
     _check(pair, settings, pad_token_id)
     place = choose_device(device)
     number = choose_dtype(dtype, place)

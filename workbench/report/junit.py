@@ -9,7 +9,7 @@ from invariants.catalogue import BY_ID
 from invariants.counts import Counts
 from tracing.finding import Finding
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
-from workbench.judge.recorded.pairs import Compared
+from workbench.judge.recorded.pairs import PAIRED, Compared
 from workbench.report.check_text import comparison, violations
 from workbench.report.text import finding_line
 from workbench.view.safe_text import safe_text
@@ -67,7 +67,7 @@ def _compared_suite(run: CheckedRun, compared: Compared) -> ET.Element:
     if compared.reason:
         ET.SubElement(case, "skipped", message=compared.reason)
     elif compared.num_findings:
-        failure = ET.SubElement(case, "failure", message=comparison(compared), type="JUDGE-PATHS")
+        failure = ET.SubElement(case, "failure", message=comparison(compared), type=PAIRED[0])
         failure.text = _lines(compared.findings)
     return _counted(suite)
 

@@ -18,6 +18,8 @@ WIDTHS: Final = (1, 2, 3, 4, 6, 8, 10)
 DEPTHS: Final = (1, 6)
 STEPS: Final = 5
 ROUNDS: Final = 3
+QUIET: Final = 0.2
+"""Quantile of repeated times that is taken: what disturbs a machine only ever adds to a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +90,14 @@ def measure_costs(
                 if settings in wide:
                     verify[settings.tree_nodes].append(rest)
     return StepCosts(
-        token=float(np.median(token)),
-        verify={nodes: float(np.median(times)) for nodes, times in verify.items()},
+        token=_quiet(token),
+        verify={nodes: _quiet(times) for nodes, times in verify.items()},
         draft={width: _line(width, draft) for width in widths},
     )
+
+
+def _quiet(times: Sequence[float]) -> float:
+    return float(np.quantile(times, QUIET))
 
 
 def _depth_for(nodes: int, top_k: int) -> int:
@@ -104,7 +110,7 @@ def _depth_for(nodes: int, top_k: int) -> int:
 
 def _line(width: int, draft: dict[tuple[int, int], list[float]]) -> tuple[float, float]:
     """Return first and level of a width from its shallow and its deep times."""
-    shallow, deep = (float(np.median(draft[width, depth])) for depth in DEPTHS)
+    shallow, deep = (_quiet(draft[width, depth]) for depth in DEPTHS)
     level = max(0.0, (deep - shallow) / (DEPTHS[1] - DEPTHS[0]))
     return max(0.0, shallow - DEPTHS[0] * level), level
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
+from tracing.stages import Accepted
 from workbench.faults.edits import since
 from workbench.faults.fault import Fault
 from workbench.faults.placement import Scene, after
@@ -22,15 +22,21 @@ def _tree_rewritten(made: Any, scene: Scene) -> Any:
     return made
 
 
-def _into(cache: Callable[[Any], Any], place: int) -> Callable[[Any, Scene], Any]:
-    """Write into one row of the first layer of a cache."""
+def _prefix_written(made: Accepted, scene: Scene) -> Accepted:
+    """Write into the first committed row."""
+    _written(scene.state.caches.main_cache, 0)
+    return made
 
-    def change(made: Any, scene: Scene) -> Any:
-        layer = cache(scene.state.caches).layers[0]
-        layer.rows(0, layer.get_seq_length())[:, place] += 0.5
-        return made
 
-    return change
+def _path_written(made: Accepted, scene: Scene) -> Accepted:
+    """Write into the last row of the path."""
+    _written(scene.state.caches.branch_caches[0], int(made.path_indices[-1]))
+    return made
+
+
+def _written(cache: Any, place: int) -> None:
+    layer = cache.layers[0]
+    layer.rows(0, layer.get_seq_length())[:, place] += 0.5
 
 
 FAULTS: Final = (
@@ -59,7 +65,7 @@ FAULTS: Final = (
         stage="accept",
         seen_in=("va#8435", "vllm#43810"),
         noticed_by=("JUDGE-CACHE-WRITTEN",),
-        place=lambda: after("accept", since(1, _into(lambda caches: caches.main_cache, 0))),
+        place=lambda: after("accept", since(1, _prefix_written)),
     ),
     Fault(
         id="F-ALIAS-04",
@@ -68,6 +74,6 @@ FAULTS: Final = (
         stage="accept",
         seen_in=("va#3482", "sgl#27338"),
         noticed_by=("JUDGE-CACHE-WRITTEN",),
-        place=lambda: after("accept", since(1, _into(lambda caches: caches.branch_caches[0], -12))),
+        place=lambda: after("accept", since(1, _path_written)),
     ),
 )
