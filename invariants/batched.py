@@ -5,7 +5,6 @@ It says what `Checker.step` would say of every step in turn: the same outcomes, 
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import pairwise
@@ -18,16 +17,16 @@ from invariants.context import RunContext
 from invariants.facts import Facts
 from invariants.inputs import Row
 from invariants.outcome import Outcome, Violated
-from invariants.rule import BoolArray
+from invariants.rule import BoolArray, IntArray
 from invariants.run import Checker, Known, Memory, Turn, known
 from invariants.screens.batch import Batch, Flat
 from invariants.screens.facts import batch_facts
-from invariants.screens.kinds import kinds
+from invariants.screens.kinds import Kind, kinds
 from invariants.screens.screen import suspicious_steps
 from invariants.selection import Selection
 
 Outcomes = tuple[Outcome, ...]
-Kind = tuple[str, bytes, bool]
+OfPath = tuple[str, Kind, bool]
 
 
 class BatchChecker(Checker):
@@ -35,7 +34,7 @@ class BatchChecker(Checker):
 
     def __init__(self, context: RunContext | None = None, selection: Selection | None = None) -> None:
         super().__init__(context, selection)
-        self._said_of_kind: dict[Kind, Outcomes] = {}
+        self._said_of_kind: dict[OfPath, Outcomes] = {}
 
     def batch(
         self, path: str, columns: Mapping[str, Flat], row_at: Callable[[int], Row]
@@ -59,9 +58,9 @@ class BatchChecker(Checker):
         memory = self._memory(path)
         first = None if memory.first is None else memory.first.get("committed_len")
         looked_at = suspicious_steps(batch, self.context, first_committed_len=first)
-        looked_at[0] = True
-        facts, known = batch_facts(batch, looked_at)
         past = _Past(batch, memory, row_at)
+        looked_at[0] |= memory.previous is not None  # the screen sees nothing of the step before the batch
+        facts, known = batch_facts(batch, looked_at)
         for number, outcomes, own_facts in self._close_looks(path, past, looked_at):
             known[number] = own_facts is not None
             if own_facts is not None:
@@ -75,18 +74,22 @@ class BatchChecker(Checker):
         self, path: str, past: _Past, looked_at: BoolArray
     ) -> Iterator[tuple[int, Outcomes, Facts | None]]:
         """Judge the steps that are looked at, and one step of each kind that was never judged; count all."""
-        alike: Counter[Kind] = Counter()
-        for number, code in enumerate(kinds(past.batch, looked_at)):
-            kind = (path, code, past.first_known(number))
-            if not looked_at[number] and kind in self._said_of_kind:
-                alike[kind] += 1
-                continue
+        numbers, names = kinds(past.batch, looked_at)
+        codes = np.where(looked_at, -1, 2 * numbers + past.first_known())
+        alike = {
+            step: ((path, names[code // 2], bool(code % 2)), times)
+            for code, step, times in _occurrences(codes)
+            if code >= 0
+        }
+        fresh = [step for step, (kind, _) in alike.items() if kind not in self._said_of_kind]
+        for number in sorted([*np.flatnonzero(looked_at).tolist(), *fresh]):
             outcomes, facts = self._judge(path, *past.rows(number))
-            self._count(path, outcomes)
-            if not looked_at[number]:
-                self._said_of_kind[kind] = outcomes
+            if number in alike:
+                self._said_of_kind[alike[number][0]] = outcomes
+            else:
+                self._count(path, outcomes)
             yield number, outcomes, facts
-        for kind, times in alike.items():
+        for kind, times in alike.values():
             self._count(path, self._said_of_kind[kind], times)
 
 
@@ -120,10 +123,13 @@ class _Past:
         prompts, turns = self.batch.scalar("prompt_id"), self.batch.scalar("turn")
         return _item(prompts, number), _item(turns, number)
 
-    def first_known(self, number: int) -> bool:
-        """Return whether the first step of the step's turn was seen."""
-        opening = int(self._opening[number])
-        return bool(self._is_first[opening]) or self._known[opening][0]() is not None
+    def first_known(self) -> BoolArray:
+        """Return whether the first step of each step's turn was seen, `[S]`."""
+        known = {opening: first() is not None for opening, (first, _) in self._known.items()}
+        found: BoolArray = self._is_first[self._opening].copy()
+        for opening in np.unique(self._opening[~found]).tolist():
+            found[self._opening == opening] = known[opening]
+        return found
 
     def rows(self, number: int) -> tuple[Row, Row | None, Row | None]:
         """Return a step, the step before it, and the first of its turn."""
@@ -138,6 +144,12 @@ class _Past:
         row, _, first = self.rows(self.batch.num_steps - 1)
         memory.turn = (row.get("prompt_id"), row.get("turn"))
         memory.previous, memory.first = row, first
+
+
+def _occurrences(codes: IntArray) -> Iterator[tuple[int, int, int]]:
+    """Yield each code, where it first stands, and how often it does."""
+    found, first, times = np.unique(codes, return_index=True, return_counts=True)
+    return zip(found.tolist(), first.tolist(), times.tolist(), strict=True)
 
 
 def _item(column: NDArray[Any] | None, number: int) -> Any:

@@ -7,6 +7,7 @@ from functools import cache
 from invariants.catalogue import BY_ID, CATALOGUE
 from invariants.inputs import EARLIER
 from invariants.rule import Rule
+from invariants.screens.batch import COLUMNS as SCREENED
 from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
 
 
@@ -31,6 +32,17 @@ def columns_needed(rule: Rule) -> tuple[str, ...]:
         waiting += [BY_ID[rule_id] for rule_id in fresh]
         seen |= fresh
     return tuple(name for name in COLUMN_BY_NAME if name in needed and name not in KEY_COLUMNS)
+
+
+@cache
+def columns_read() -> tuple[str, ...]:
+    """Return every column that a rule or a screen looks at, in the order of the trace.
+
+    `launch_refused` is one: no argument names it, but a rule asks whether it is recorded.
+    """
+    read = {_column(name) for rule in CATALOGUE for name in rule.arguments} | {*KEY_COLUMNS, "launch_refused"}
+    read |= {name.partition(".")[0] for name in SCREENED}
+    return tuple(name for name in COLUMN_BY_NAME if name in read)
 
 
 def _column(argument: str) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tracing.arrow_values import list_array
 from tracing.columns import COLUMNS, Column
 from tracing.schema import NUMPY_DTYPES, SITE_TYPE, arrow_schema, arrow_type
 from tracing.values import Cells, Value
@@ -35,7 +36,7 @@ def _array(column: Column, values: list[Value]) -> pa.Array:
     if all(value is None for value in values):
         return pa.nulls(len(values), arrow_type(column))
     if column.kind == "dictionary":
-        return pa.array(values, pa.string()).dictionary_encode()
+        return _dictionary_array(values)
     if column.kind == "sites":
         return pa.array(_site_dicts(values), arrow_type(column))
     if not column.is_list:
@@ -49,6 +50,13 @@ def _site_dicts(values: list[Value]) -> list[Any]:
         None if not isinstance(value, tuple) else [dict(zip(names, site, strict=True)) for site in value]
         for value in values
     ]
+
+
+def _dictionary_array(values: list[Value]) -> pa.Array:
+    """Number texts in the order in which they first come."""
+    words: dict[Value, int] = {}
+    codes = [None if value is None else words.setdefault(value, len(words)) for value in values]
+    return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(list(words), pa.string()))
 
 
 def _list_array(column: Column, values: list[Value]) -> pa.Array:
@@ -66,8 +74,5 @@ def _list_array(column: Column, values: list[Value]) -> pa.Array:
                 for cell in present
             ]
         )
-    offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
-    null_rows = pa.array([cell is None for cell in cells], pa.bool_())
-    return pa.ListArray.from_arrays(
-        pa.array(offsets), pa.array(flat, mask=missing), type=arrow_type(column), mask=null_rows
-    )
+    null = np.array([cell is None for cell in cells], np.bool_)
+    return list_array(arrow_type(column), np.array(sizes), pa.array(flat, mask=missing), null)

@@ -29,6 +29,10 @@ HEAD, STAGE, END, TOKENS = 1, 2, 3, 4
 
 _MAGIC: Final = b"SWJ1"
 _HEADER: Final = struct.Struct("<4sIIII")
+_LENGTH: Final = struct.Struct("<I")
+_WORDS: Final = {None: b"null", True: b"true", False: b"false"}
+_SHORT: Final = 80
+"""Texts that are kept encoded; a step says the same few again and again."""
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -61,22 +65,33 @@ def encode(
         TraceError: It is larger than the reader will take.
     """
     arrays: list[bytes] = []
-    text = b"%s,%s:{%s},%s:{%s}}" % (
-        _as_json(facts)[:-1],
-        b'"columns"',
-        _describe(columns or {}, arrays),
-        b'"inputs"',
-        _describe(inputs or {}, arrays),
+    text = b'{%s,"columns":{%s},"inputs":{%s}}' % (
+        b",".join([b'"%s":%s' % (name.encode(), _as_json(value)) for name, value in facts.items()]),
+        _describe(columns, arrays) if columns else b"",
+        _describe(inputs, arrays) if inputs else b"",
     )
-    payload = b"".join((struct.pack("<I", len(text)), text, *arrays))
+    payload = b"".join((_LENGTH.pack(len(text)), text, *arrays))
     if len(payload) > MAX_FRAME_BYTES:
         raise TraceError(f"one journal record may hold {MAX_FRAME_BYTES} bytes, got {len(payload)}")
     header = _HEADER.pack(_MAGIC, kind, len(payload), zlib.crc32(payload), 0)[:-4]
-    return b"".join((header, struct.pack("<I", zlib.crc32(header)), payload))
+    return b"".join((header, _LENGTH.pack(zlib.crc32(header)), payload))
 
 
 def _as_json(value: Any) -> bytes:
-    return _ENCODER.encode(value).encode()
+    """Return JSON; what an engine writes at each launch does not go through the general encoder."""
+    kind = type(value)
+    if kind is int:
+        return b"%d" % value
+    if kind is str and len(value) <= _SHORT:
+        return _text_as_json(value)
+    if kind is tuple:
+        return b"[%s]" % b",".join([_as_json(each) for each in value])
+    return _WORDS[value] if value is None or kind is bool else _ENCODER.encode(value).encode()
+
+
+@lru_cache(maxsize=256)
+def _text_as_json(text: str) -> bytes:
+    return _ENCODER.encode(text).encode()
 
 
 def _describe(values: Mapping[str, Value], arrays: list[bytes]) -> bytes:
@@ -90,8 +105,6 @@ def _describe(values: Mapping[str, Value], arrays: list[bytes]) -> bytes:
             arrays.append(value.values.tobytes())
             if value.missing is not None:
                 arrays.append(value.missing.tobytes())
-        elif type(value) is int:
-            described.append(b'"%s":%d' % (name.encode(), value))
         else:
             described.append(b'"%s":%s' % (name.encode(), _as_json(value)))
     return b",".join(described)
@@ -100,7 +113,7 @@ def _describe(values: Mapping[str, Value], arrays: list[bytes]) -> bytes:
 @lru_cache(maxsize=1024)
 def _array_member(name: str, shape: tuple[int, ...], itemsize: int, has_missing: bool) -> bytes:
     """Return JSON of an array: `[size, has_missing, shape, itemsize]`; kept, as steps of a run are alike."""
-    return b'"%s":%s' % (name.encode(), _as_json([math.prod(shape), has_missing, shape, itemsize]))
+    return b'"%s":%s' % (name.encode(), _as_json((math.prod(shape), has_missing, shape, itemsize)))
 
 
 def scan(data: memoryview, start: int = 0) -> Iterator[tuple[Entry, int]]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from tracing.arrow_values import null_mask, values_of
 from tracing.columns import COLUMN_BY_NAME, Column
 from tracing.schema import SITE_FIELDS
 from tracing.values import Cells, Value
@@ -39,11 +40,9 @@ def _host_cell(column: Column, cell: Any) -> Any:
 
 
 def _host_list(values: pa.Array) -> Any:
-    if not values.null_count:
-        return values.to_numpy(zero_copy_only=False)
-    filled = values.fill_null(False if pa.types.is_boolean(values.type) else 0)
-    missing = values.is_null().to_numpy(zero_copy_only=False)
-    return np.ma.MaskedArray(filled.to_numpy(zero_copy_only=False), mask=missing)
+    missing = null_mask(values)
+    host = values_of(values)
+    return host if missing is None else np.ma.MaskedArray(host, mask=missing)
 
 
 def _host_value(value: Value) -> Any:

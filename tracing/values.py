@@ -111,7 +111,7 @@ def _plain_cells(column: Column, array: NDArray[Any]) -> Cells | None:
         return None
     flat = array.flatten()
     narrow = flat.astype(dtype)
-    return Cells(narrow, None, shape) if not (narrow != flat).any() else None
+    return None if np.count_nonzero(narrow != flat) else Cells(narrow, None, shape)
 
 
 def _cells(column: Column, value: Any) -> Cells:

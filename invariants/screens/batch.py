@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
@@ -12,8 +13,8 @@ from invariants.rule import BoolArray, IntArray
 from invariants.screens.flat import Flat, Ragged, any_entry, table
 from tracing.errors import UsageError
 
-MAX_GROUP: Final = 512
-"""Steps judged together; their masks then fit the processor's cache."""
+MAX_GROUP: Final = 1024
+"""Steps judged together; more at once cost memory and no longer save time."""
 
 PER_NODE: Final = (
     "token_ids",
@@ -133,8 +134,7 @@ class Batch:
 
     def groups(self, left_out: BoolArray) -> Iterator[Group]:
         """Yield the other steps in groups of one form: same lengths and columns, also of the step before."""
-        group_of = numbered(self.form())
-        group_of[left_out] = -1
+        group_of = np.where(left_out, -1, self.forms[0])
         order = np.argsort(group_of, kind="stable")
         order = order[np.count_nonzero(left_out) :]
         borders = np.flatnonzero(np.diff(group_of[order])) + 1
@@ -142,18 +142,28 @@ class Batch:
             for start in range(0, len(rows), MAX_GROUP):
                 yield Group(self, rows[start : start + MAX_GROUP])
 
-    def form(self) -> IntArray:
-        """Return what must agree within a group: lengths or presence, own and before, `[S, 2 * columns]`."""
+    @cached_property
+    def forms(self) -> tuple[IntArray, list[bytes]]:
+        """The number of each step's form, `[S]`, and what each number stands for.
+
+        Of one form are steps that agree, and whose steps before agree, in what must be the same within a
+        group: lengths or presence of every column.
+        """
         own = []
         for name, column in self.columns.items():
             fixed = column.offsets is None or (name in FREE and name != "beam_flat_ids")
             own.append(column.present.astype(np.int64) - 1 if fixed else column.lengths)
             if not fixed:
                 own[-1] = np.where(column.present, own[-1], -1)
-        mine = np.stack(own, axis=1)
-        before = np.roll(mine, 1, axis=0)
-        before[~self.has_previous] = -2
-        return np.concatenate([mine, before], axis=1)
+        numbers, mine = numbered(np.stack(own, axis=1))
+        before = np.roll(numbers, 1)
+        before[~self.has_previous] = -1
+        pairs, known = numbered(np.stack([numbers, before], axis=1))
+        codes = (np.frombuffer(pair, dtype=np.int64).tolist() for pair in known)
+        names = ",".join(self.columns).encode()  # a block may lack a column that another one has
+        return pairs, [
+            names + mine[number] + (b"" if former < 0 else mine[former]) for number, former in codes
+        ]
 
 
 class Group:
@@ -182,17 +192,21 @@ class Group:
         return 0 if parents is None else int(parents.shape[1])
 
     def has(self, *names: str) -> bool:
-        """Return whether all columns (or `previous_` columns) are there."""
-        return all(self.get(name) is not None for name in names)
+        """Return whether all columns (or `previous_` columns) are there; cuts none of them out."""
+        return all(self._there(name) for name in names)
+
+    def _there(self, name: str) -> bool:
+        column_name, rows_back = _column_of(name)
+        column = self._batch.columns.get(column_name)
+        if column is None or (rows_back and not self.has_previous):
+            return False
+        return column.null is None or not column.null[self.rows[0] - rows_back]
 
     def get(self, name: str) -> Any:
         """Return a column of these steps: `[G]`, `[G, N]`, `[G, N, K]` or `Ragged`; None when not there."""
         if name not in self._cache:
-            rows, column_name = self.rows, name
-            if name.startswith("previous_"):
-                rows, column_name = rows - 1, name.removeprefix("previous_")
-            absent = column_name is not name and not self.has_previous
-            self._cache[name] = None if absent else self._cut(column_name, rows)
+            column_name, rows_back = _column_of(name)
+            self._cache[name] = self._cut(column_name, self.rows - rows_back) if self._there(name) else None
         return self._cache[name]
 
     def __getitem__(self, name: str) -> Any:
@@ -200,9 +214,7 @@ class Group:
         return self.get(name)
 
     def _cut(self, name: str, rows: IntArray) -> Any:
-        column = self._batch.columns.get(name)
-        if column is None or (column.null is not None and column.null[rows[0]]):
-            return None
+        column = self._batch.columns[name]
         if column.offsets is None:
             return column.values[rows]
         if name in FREE and name != "beam_flat_ids":
@@ -222,14 +234,22 @@ class Group:
         return absent.reshape(self[name].shape)
 
 
-def numbered(form: IntArray) -> IntArray:
-    """Return the same number for equal rows, from 0; runs of equal rows are the common case, `[S]`."""
-    changes = np.ones(len(form), dtype=np.bool_)
-    changes[1:] = (form[1:] != form[:-1]).any(axis=1)
+def _column_of(name: str) -> tuple[str, int]:
+    """Return the column that a name means, and how many steps back."""
+    return (name.removeprefix("previous_"), 1) if name.startswith("previous_") else (name, 0)
+
+
+def numbered(table: IntArray) -> tuple[IntArray, list[bytes]]:
+    """Return the same number for equal rows, from 0, `[S]`, and the bytes of the row of each number.
+
+    Runs of equal rows are the common case.
+    """
+    changes = np.ones(len(table), dtype=np.bool_)
+    changes[1:] = (table[1:] != table[:-1]).any(axis=1)
     numbers: dict[bytes, int] = {}
-    of_run = [numbers.setdefault(row.tobytes(), len(numbers)) for row in form[changes]]
-    group_of: IntArray = np.array(of_run, dtype=np.int64)[np.cumsum(changes) - 1]
-    return group_of
+    of_run = [numbers.setdefault(row.tobytes(), len(numbers)) for row in table[changes]]
+    number_of: IntArray = np.array(of_run, dtype=np.int64)[np.cumsum(changes) - 1]
+    return number_of, list(numbers)
 
 
 __all__ = [

@@ -9,23 +9,29 @@ from __future__ import annotations
 import numpy as np
 
 from invariants.rule import BoolArray, IntArray
-from invariants.screens.batch import Batch, Group
+from invariants.screens.batch import Batch, Group, numbered
 
+Kind = tuple[bytes, bytes, tuple[str, ...]]
 MANY = 4
 """Counts beyond this make no difference to whether a rule has something to look at."""
 
 
-def kinds(batch: Batch, left_out: BoolArray) -> list[bytes]:
-    """Return what kind each step is of, `[S]`; empty for those left out."""
+def kinds(batch: Batch, left_out: BoolArray) -> tuple[IntArray, list[Kind]]:
+    """Return the number of the kind of each step, `[S]`, and the kinds; -1 for those left out."""
     little = np.zeros((batch.num_steps, 10), dtype=np.int64)
     for group in batch.groups(left_out):
         little[group.rows] = _little(group)
-    table = np.concatenate([batch.form(), little], axis=1)
-    texts = [_texts(batch, name) for name in ("stop_reason", "commit_mode")]
-    return [
-        b"" if out else row.tobytes() + f"|{stop}|{mode}".encode()
-        for out, row, stop, mode in zip(left_out, table, *texts, strict=True)
-    ]
+    forms, form_of = batch.forms
+    words: dict[tuple[str, ...], int] = {}
+    texts = zip(*(_texts(batch, name) for name in ("stop_reason", "commit_mode")), strict=True)
+    said = np.array([words.setdefault(pair, len(words)) for pair in texts], dtype=np.int64)
+    numbers, rows = numbered(np.concatenate([little, forms[:, None], said[:, None]], axis=1))
+    word_of = list(words)
+    found: list[Kind] = []
+    for row in rows:
+        *_, form, text = np.frombuffer(row, dtype=np.int64).tolist()
+        found.append((form_of[form], row[:-16], word_of[text]))
+    return np.where(left_out, -1, numbers), found
 
 
 def _texts(batch: Batch, name: str) -> list[str]:

@@ -62,13 +62,13 @@ def row_digests(group: Group, _: RunContext) -> BoolArray:
     bad = np.zeros(group.size, dtype=np.bool_)
     if not group.has("valid"):
         return bad
-    for name in ("kv_row_digests", "feature_row_digests"):
-        if group.has(name):
-            bad |= twice(_live_digests(group, name, ""))
-    before = "previous_feature_row_digests"
-    if group.has("feature_row_digests", before, "previous_valid"):
-        own, old = (_live_digests(group, "feature_row_digests", when) for when in ("", "previous_"))
-        bad |= twice(np.concatenate([own, old], axis=1))
+    if group.has("kv_row_digests"):
+        bad |= twice(_live_digests(group, "kv_row_digests", ""))
+    if group.has("feature_row_digests"):
+        rows = _live_digests(group, "feature_row_digests", "")
+        if group.has("previous_feature_row_digests", "previous_valid"):
+            rows = np.concatenate([rows, _live_digests(group, "feature_row_digests", "previous_")], axis=1)
+        bad |= twice(rows)
     return bad
 
 
@@ -164,4 +164,6 @@ def _same_again(group: Group) -> BoolArray:
         if old is None or old.shape != group[name].shape:
             return np.zeros(group.size, dtype=np.bool_)
         same &= (group[name][:, 1:] == old[:, 1:]).all(axis=1)
+        if not same.any():
+            break
     return same

@@ -133,27 +133,21 @@ def visibility(group: Group, _: RunContext) -> BoolArray:
     if group.has("other_visible"):
         bad |= (valid & (group["other_visible"] != 0)).any(axis=1)
     if group.has("visible", "parents"):
-        closure = _closure(_clipped(group)[0], valid)
-        bad |= (group["visible"] != closure).reshape(group.size, -1).any(axis=1)
+        expected = _one_hop_further(group["visible"], _clipped(group)[0], valid)
+        bad |= (group["visible"] != expected).reshape(group.size, -1).any(axis=1)
     return bad
 
 
-def _closure(parents: IntArray, valid: BoolArray) -> BoolArray:
-    """Return each valid node's path to the root as a row, `[G, N, N]`; circles are cut after N hops."""
+def _one_hop_further(visible: BoolArray, parents: IntArray, valid: BoolArray) -> BoolArray:
+    """Return what each node should see if its parent's row is right: that row and itself, `[G, N, N]`.
+
+    The root should see itself alone, and a pad nothing. Parents come before their children, or `topology`
+    flags the step, so where every row is as it should be by its parent's, all are the path to the root.
+    """
     size, num_nodes = parents.shape
-    closure = np.zeros((size, num_nodes, num_nodes), dtype=np.bool_)
-    cells = closure.reshape(-1)
-    flat_parents = parents.reshape(-1)
-    live = np.flatnonzero(valid)
-    first_of_step = live - live % num_nodes
-    row = live * num_nodes
-    node = live % num_nodes
-    for _ in range(num_nodes):
-        cells[row + node] = True
-        on = node != 0
-        if not on.any():
-            break
-        if not on.all():
-            row, node, first_of_step = row[on], node[on], first_of_step[on]
-        node = flat_parents[first_of_step + node]
-    return closure
+    above = (parents + np.arange(size)[:, None] * num_nodes).reshape(-1)
+    expected: BoolArray = visible.reshape(size * num_nodes, num_nodes).take(above, axis=0)
+    expected.reshape(size, num_nodes, num_nodes)[:, 0] = False
+    expected.reshape(size, -1)[:, :: num_nodes + 1] = True
+    expected[~valid.reshape(-1)] = False
+    return expected.reshape(visible.shape)

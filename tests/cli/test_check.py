@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from invariants.examples import StepRow
+from invariants.screens import batch as groups
 from tests.cli.conftest import Specwb
 from tests.cli.recorded import write_run
 from tracing.recorder import RunWriter
+from workbench.judge.recorded import blocks
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,8 +47,12 @@ def test_a_leak_is_one_line_with_its_moment(specwb: Specwb, tmp_path: Path) -> N
     assert "MASK001 non-ancestor-visible: 1 finding in 1 step, first at 0:0:2:verify:11" in answer.out
 
 
-def test_every_step_of_a_long_run_is_reached(specwb: Specwb, tmp_path: Path) -> None:
-    """Blocks and batches have borders; a fault right at, before and after each of them is found."""
+def test_every_step_of_a_long_run_is_reached(
+    specwb: Specwb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks, groups and batches have borders; a fault right at, before and after each of them is found."""
+    monkeypatch.setattr(blocks, "BLOCK_STEPS", 2048)
+    monkeypatch.setattr(groups, "MAX_GROUP", 512)
     numbers = {0, 1, 63, 64, 65, 511, 512, 513, 2046, 2047, 2048, 2049, 2099}
     seen = iter(range(10_000))
 
@@ -278,7 +284,9 @@ def test_check_imports_no_torch_and_starts_at_once(tmp_path: Path) -> None:
     script = (
         "import sys, time; sys.path.insert(0, sys.argv[1]); from workbench.cli.run import run_command\n"
         "code = run_command(['check', sys.argv[2]])\n"
-        "heavy = {'torch', 'transformers', 'textual', 'hypothesis', 'pytest'} & set(sys.modules)\n"
+        "heavy = {'torch', 'transformers', 'textual', 'hypothesis', 'pytest', 'pyarrow.compute'}\n"
+        "heavy |= {'workbench.judge.evidence'}\n"
+        "heavy &= set(sys.modules)\n"
         "print(code, sorted(heavy), time.process_time())\n"
     )
     done = subprocess.run(

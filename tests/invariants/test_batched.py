@@ -86,6 +86,27 @@ def test_a_row_under_another_prompts_number_is_missed_in_its_own(
     assert [broken for outcomes in said.values() for broken in violated(outcomes)] == ["STEP001"]
 
 
+def test_a_turn_that_begins_again_with_a_batch_is_no_new_turn() -> None:
+    """The first step of a batch is screened like any other, which sees nothing of the batch before."""
+    rows = [legal_step(TREE, Before()), legal_step(TREE, Before())]
+    _, said = check_in_batches(rows, 1)
+    assert {number: violated(outcomes) for number, outcomes in said.items()} == {1: ["STEP001"]}
+
+
+def test_steps_that_lack_another_column_are_of_another_kind() -> None:
+    """Of two batches that lack one column each, the second was counted as the first one's kind."""
+    row = {**legal_step(TREE, Before()), "commit_fallback": None}
+    lacking = [
+        {**row, "turn": number, **dict.fromkeys(names)}
+        for number, names in enumerate((["prefix_visible"], ["other_visible"]))
+    ]
+    loop = Checker(CONTEXT)
+    for each in lacking:
+        loop.step("fused", each)
+    checker, _ = check_in_batches(lacking, 1)
+    assert checker.counts == loop.counts
+
+
 def test_only_so_many_turns_are_remembered() -> None:
     """Memory does not grow with the length of a run; a turn that began too long ago begins anew."""
     checker = Checker(CONTEXT)

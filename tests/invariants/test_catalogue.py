@@ -13,7 +13,9 @@ import pytest
 from invariants import docs, rules
 from invariants.catalogue import BY_ID, CATALOGUE
 from invariants.context import RunContext
+from invariants.needs import columns_read
 from invariants.rule import HEADINGS, Rule
+from invariants.rules.row import EVERY_STEP
 from tracing.columns import COLUMN_BY_NAME
 from tracing.moment import STAGES
 
@@ -96,3 +98,13 @@ def test_stale_pages_go_away(tmp_path: Path) -> None:
     (tmp_path / "MASK999.md").write_text("gone", encoding="utf-8")
     docs.write(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == set(docs.pages())
+
+
+def test_a_check_unpacks_every_column_that_a_rule_reads() -> None:
+    """A column left packed is null to its rules, which then say that it was not recorded."""
+    named = {name for rule in CATALOGUE for name in rule.arguments}
+    named |= {name.removeprefix("previous_").removeprefix("first_") for name in named}
+    read = set(columns_read())
+    assert read >= named & set(COLUMN_BY_NAME)
+    assert read >= {*EVERY_STEP, "launch_refused", "prompt_id", "turn", "step"}
+    assert "step_verdict" not in read

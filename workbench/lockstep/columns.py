@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-import torch
 
 from tracing.stages import Accepted, Committed, Drafted, Prefilled, Tensorized, Verified
 from workbench.lockstep.host import host_floats
 
 Columns = dict[str, Any]
+_FOLDED: Final = 256
+"""Maxima that a row of logits is folded to."""
 
 
 def prefill_columns(prefilled: Prefilled) -> Columns:
@@ -75,18 +76,28 @@ def verify_columns(verified: Verified, num_top: int) -> Columns:
 
 
 def top_logits_of(logits: Any, num_top: int) -> tuple[Any, Any]:
-    """Return the ids and values of the best `num_top` logits of each row, ties to the lower id."""
+    """Return the ids and values of the best `num_top` logits of each row, ties to the lower id.
+
+    A row is folded to a few maxima. So many of them are at least as large as the last of the best of these
+    maxima, that no logit below it can be among the best; only the few others are sorted.
+    """
     recorded = as_recorded(logits)
-    num_top = min(num_top, recorded.shape[1])
-    found = torch.from_numpy(recorded).topk(min(num_top + 1, recorded.shape[1]))
-    ranked = found.values.numpy()
-    best = np.sort(found.indices.numpy()[:, :num_top], axis=1)
-    values = np.take_along_axis(recorded, best, axis=1)
-    order = np.take_along_axis(best, np.argsort(-values, axis=1, kind="stable"), axis=1)
-    # Where the last place is tied, or a logit is NaN, only the sort of a whole row knows the lower id.
-    tied = np.isnan(ranked).any(axis=1) | (ranked[:, num_top - 1 : -1] == ranked[:, num_top:]).any(axis=1)
-    order[tied] = np.argsort(-recorded[tied], axis=1, kind="stable")[:, :num_top]
-    return order, np.take_along_axis(recorded, order, axis=1)
+    num_rows, width = recorded.shape
+    num_top = min(num_top, width)
+    num_folds = max(width // max(_FOLDED, num_top), 1)
+    folded = width // num_folds
+    maxima = recorded[:, : folded * num_folds].reshape(num_rows, num_folds, folded).max(axis=1)
+    if not num_top or np.isnan(maxima).any():  # NaN is no maximum of its fold, and the last of its row
+        order = np.argsort(-recorded, axis=1, kind="stable")[:, :num_top]
+        return order, np.take_along_axis(recorded, order, axis=1)
+    least = np.partition(maxima, folded - num_top, axis=1)[:, folded - num_top, None]
+    at = np.flatnonzero(recorded >= least)
+    rows, ids = np.divmod(at, width)
+    values = recorded.reshape(-1)[at]
+    best_first = np.lexsort((-values, rows))
+    starts = np.searchsorted(rows, np.arange(num_rows))
+    chosen = best_first[starts[:, None] + np.arange(num_top)]
+    return ids[chosen], values[chosen]
 
 
 def as_recorded(logits: Any) -> Any:

@@ -9,10 +9,11 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from invariants.needs import columns_read
 from tracing.path_reader import PathReader
 from tracing.rows import row_of_batch
 
-BLOCK_STEPS: Final = 2048
+BLOCK_STEPS: Final = 4096
 """Steps judged together; memory does not grow with the length of the run."""
 KEPT_ROWS: Final = 4
 
@@ -23,7 +24,7 @@ class Block:
     """Some steps in order, as columns and, one by one, as rows.
 
     Args:
-        batches: What the trace gave, all columns.
+        batches: What the trace gave, all columns that rules read.
 
     Attributes:
         table: The steps.
@@ -46,9 +47,9 @@ class Block:
 
 
 def blocks(path: PathReader, start: int, stop: int) -> Iterator[Block]:
-    """Yield the readable steps `start:stop` of a path."""
+    """Yield the readable steps `start:stop` of a path, with the columns that rules read."""
     waiting: list[pa.RecordBatch] = []
-    for batch in path.batches(start=start, stop=stop):
+    for batch in path.batches(columns_read(), start, stop):
         waiting.append(batch)
         if sum(each.num_rows for each in waiting) >= BLOCK_STEPS:
             yield Block(waiting)

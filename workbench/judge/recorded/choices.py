@@ -12,6 +12,7 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from workbench.judge.evidence import VerifyEvidence, VerifySide
 from workbench.judge.notes import NearTie
+from workbench.judge.recorded.logits import recorded_logits
 
 Row = Mapping[str, Any]
 JUDGED_FINE = ("ok", "near_tie")
@@ -60,14 +61,6 @@ def _gap(row: Row, node: int, best: int, chosen: int) -> float | None:
     """Return by how much a row prefers one token to another, if both are among its recorded logits."""
     logits = recorded_logits(row, node)
     return logits[best] - logits[chosen] if best in logits and chosen in logits else None
-
-
-def recorded_logits(row: Row, node: int) -> dict[int, float]:
-    """Return the recorded logits of a node by token id."""
-    ids, logits = row.get("target_top_ids"), row.get("target_top_logits")
-    if ids is None or logits is None or np.shape(ids) != np.shape(logits) or node >= len(ids):
-        return {}
-    return dict(zip(np.asarray(ids[node]).tolist(), np.asarray(logits[node]).tolist(), strict=True))
 
 
 def gaps_beyond(row: Row, other: Row, moment: Moment, logit_gap: float) -> Iterator[Finding]:

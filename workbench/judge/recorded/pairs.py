@@ -19,8 +19,8 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.path_reader import PathReader
 from tracing.reader import Run
-from workbench.judge.recorded.choices import recorded_logits
 from workbench.judge.recorded.context import table
+from workbench.judge.recorded.logits import recorded_logits
 from workbench.judge.rules import RULES
 
 Row = Mapping[str, Any]
