@@ -112,8 +112,8 @@ def test_other_text_is_an_exit_code_of_one(
 def test_everything_left_to_measurement_and_every_study(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choices, "NUM_CALIBRATION", 1)
-    monkeypatch.setattr(choices, "CALIBRATION_TOKENS", 16)
+    monkeypatch.setattr(choices, "NUM_PROSE", 0)
+    monkeypatch.setattr(choices, "CALIBRATION_TOKENS", (16,))
     monkeypatch.setattr(costs, "ROUNDS", 1)
     monkeypatch.setattr(kernels, "TOKENS", 4)
     out_folder = tmp_path / "run"

@@ -20,6 +20,7 @@ from workbench.fused.path import path_over
 TRIAL_TREE: Final = DecodeSettings(tree_nodes=8, depth=4, top_k=2)
 CALIBRATION_TOKENS: Final = 320
 NUM_CALIBRATION: Final = 3
+NUM_PROSE: Final = 2
 Say = Callable[[str], None]
 
 
@@ -72,11 +73,12 @@ def make_choices(
 
 def calibration_prompts(session: Session) -> list[list[int]]:
     """Return contexts that no suite measures: beginnings of the long texts, and short held-out prose."""
+    room = session.pair.teacher.max_position_embeddings // 2
     long = [prompt.turns[0] for prompt in shipped_prompts() if prompt.kind == "length"]
     prose = [prompt.text for prompt in held_out_prompts() if prompt.kind == "prose"]
-    room = session.pair.teacher.max_position_embeddings // 2
-    texts = [*long[:NUM_CALIBRATION], *prose[:NUM_CALIBRATION]]
-    return [session.tokenizer.encode(text)[: min(CALIBRATION_TOKENS, room)] for text in texts]
+    cut = list(zip(long, CALIBRATION_TOKENS, strict=False))
+    texts = [*cut, *((text, room) for text in prose[:NUM_PROSE])]
+    return [session.tokens(text)[: min(length, room)] for text, length in texts]
 
 
 def _measured_kernels(

@@ -106,9 +106,9 @@ class Chooser:
 
     def choose(self) -> Chosen:
         """Measure, predict, run off."""
-        longest = max(self.prompts, key=len)
         self.say("cost of a step")
-        costs = measure_costs(self.make_path, self.greedy, longest, self.stopwatch, self.max_top_k)
+        typical = sorted(self.prompts, key=len)[len(self.prompts) // 2]
+        costs = measure_costs(self.make_path, self.greedy, typical, self.stopwatch, self.max_top_k)
         self.say("acceptance of a wide search")
         widest = DecodeSettings(tree_nodes=2, depth=MAX_DEPTH, top_k=max(costs.draft))
         path = self.make_path(widest)
