@@ -96,7 +96,7 @@ class StreamReader:
             TraceError: The file is of a newer major version.
         """
         self._read_on()
-        if self._lazily and isinstance(self.problem, CorruptFrameError):
+        if self._lazily and (self.bad or isinstance(self.problem, CorruptFrameError)):
             self._prove_all()
 
     def _read_on(self) -> None:

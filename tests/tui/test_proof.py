@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from tests.tui.driving import Shown, look_at, play, press, run_screen, settle
 from tracing.reader import open_run
+from tracing.recorder import RunWriter
 from workbench.tui.app import ViewApp
 from workbench.tui.costs.long_run import TURN_STEPS, write_long_run
 from workbench.tui.screens import run as run_screens
@@ -96,6 +98,26 @@ def test_a_moment_is_found_past_a_damaged_batch(run: Path) -> None:
     shown = play(RunView(run, lazily=True), size=WIDE, moment="3:0:5")
     assert shown.moment == "3:0:5"
     assert "fused.arrows: batch 1" in shown.text
+
+
+def test_two_runs_are_compared_past_their_damaged_batches(run: Path, tmp_path: Path) -> None:
+    """Catches differences that nobody is told of, because a batch before them is damaged."""
+    other = tmp_path / "other"
+    with RunWriter(other, {}) as writer:
+        path = writer.path_writer("fused", level="full")
+        for batch in open_run(run).path("fused").batches():
+            last = batch.column("prompt_id")[0].as_py() == NUM_BATCHES - 1
+            path.append_batch(_other_tokens(batch) if last else batch)
+    for folder in (run, other):
+        changed(folder, "fused", 1)
+    shown = play(RunView(run, other, lazily=True), size=WIDE, ask=lambda screen: screen.view.findings)
+    assert [str(each.moment)[:5] for each in shown.asked if each.rule.startswith("JUDGE-ALIGN")] == ["3:0:0"]
+
+
+def _other_tokens(batch: pa.RecordBatch) -> pa.RecordBatch:
+    tokens = pa.array([1 + each for each in batch.column("final_token_id").to_pylist()], pa.int32())
+    number = batch.schema.get_field_index("final_token_id")
+    return batch.set_column(number, batch.schema.field("final_token_id"), tokens)
 
 
 async def _reading_on(folder: Path) -> Shown:

@@ -136,7 +136,7 @@ class Drawing:
         """Look where two runs differ."""
 
         def job() -> None:
-            if self.view.compare():
+            if self._asked(self.view.compare):
                 self._post(RunGrew())
 
         self.far.submit("compare", job)
@@ -202,12 +202,15 @@ class Drawing:
         return self._count.around(lines)
 
     def _asked(self, question: Callable[[], int]) -> int:
-        """Return a row; where a batch on the way there is damaged, as its number is without that batch."""
-        try:
-            return question()
-        except DisprovedError:
-            self.refresh()
-            return question()
+        """Return an answer; where a batch on the way turns out damaged, the one that the rest gives.
+
+        A file is found damaged once at most: it has been read again by then, proving everything.
+        """
+        while True:
+            try:
+                return question()
+            except DisprovedError:
+                self.refresh()
 
     def _failed(self, problem: Exception) -> None:
         """Say it; it may have come to light that a file is damaged, and then the run has fewer steps."""
