@@ -18,8 +18,8 @@ from workbench.fused.engine import Engine
 from workbench.fused.path import path_over
 
 TRIAL_TREE: Final = DecodeSettings(tree_nodes=8, depth=4, top_k=2)
-CALIBRATION_TOKENS: Final = 320
-NUM_CALIBRATION: Final = 3
+CALIBRATION_TOKENS: Final = (96, 256, 512, 1024)
+"""Lengths of the calibration contexts, as different as the suite's: a wide tree pays for a long one."""
 NUM_PROSE: Final = 2
 Say = Callable[[str], None]
 
@@ -76,7 +76,7 @@ def calibration_prompts(session: Session) -> list[list[int]]:
     room = session.pair.teacher.max_position_embeddings // 2
     long = [prompt.turns[0] for prompt in shipped_prompts() if prompt.kind == "length"]
     prose = [prompt.text for prompt in held_out_prompts() if prompt.kind == "prose"]
-    cut = list(zip(long, CALIBRATION_TOKENS, strict=False))
+    cut = [(long[number], length) for number, length in enumerate(CALIBRATION_TOKENS[: len(long)])]
     texts = [*cut, *((text, room) for text in prose[:NUM_PROSE])]
     return [session.tokens(text)[: min(length, room)] for text, length in texts]
 
