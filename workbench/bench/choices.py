@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -76,7 +77,7 @@ def calibration_prompts(session: Session) -> list[list[int]]:
     room = session.pair.teacher.max_position_embeddings // 2
     long = [prompt.turns[0] for prompt in shipped_prompts() if prompt.kind == "length"]
     prose = [prompt.text for prompt in held_out_prompts() if prompt.kind == "prose"]
-    cut = [(long[number], length) for number, length in enumerate(CALIBRATION_TOKENS[: len(long)])]
+    cut = list(zip(long, itertools.cycle(CALIBRATION_TOKENS)))
     texts = [*cut, *((text, room) for text in prose[:NUM_PROSE])]
     return [session.tokens(text)[: min(length, room)] for text, length in texts]
 
