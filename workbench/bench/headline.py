@@ -45,7 +45,8 @@ def _text(summary: Summary, chosen: Mapping[str, str]) -> list[str]:
     ratio, mean = summary.ratio_of_means, summary.mean_of_ratios
     lines = [
         (
-            f"{summary.num_turns} turns, {summary.num_repetitions} repetitions; "
+            f"{summary.num_turns} turns, {summary.num_repetitions} repetition"
+            f"{'' if summary.num_repetitions == 1 else 's'}; "
             f"tree {chosen.get('tree', '?')} (nodes/depth/top_k), operators {chosen.get('eager', '?')}."
         ),
         (
