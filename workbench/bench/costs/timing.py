@@ -15,8 +15,8 @@ from typing import Final
 from tracing.errors import EnvironmentProblemError
 
 ROOT: Final = Path(__file__).resolve().parents[3]
-PEAK: Final = "import resource, sys; sys.argv[0] = 'specwb'; from specwb import main; code = main(); "
-"""A program that runs `specwb` and then tells its own peak memory, in KB, as its last line."""
+PEAK: Final = "import pathlib, sys; sys.argv[0] = 'specwb'; from specwb import main; code = main(); "
+"""The beginning of a program that runs `specwb`; `code` is what it ended with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,14 @@ def _processor_of_children() -> float:
 
 
 def peak_mb(*argv: str) -> float:
-    """Run a command of ours and return its peak memory in MB."""
-    tell = "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss); sys.exit(code)"
-    return int(specwb(*argv, program=PEAK + tell).stdout.splitlines()[-1]) / 1000
+    """Run a command of ours and return its peak memory in MB.
+
+    Raises:
+        EnvironmentProblemError: The system does not tell (no procfs). `getrusage` is no help: a process
+            begins with the peak of the one that started it.
+    """
+    if not Path("/proc/self/status").exists():
+        raise EnvironmentProblemError("peak memory needs /proc/self/status, which this system does not have")
+    tell = "print(pathlib.Path('/proc/self/status').read_text()); sys.exit(code)"
+    status = specwb(*argv, program=PEAK + tell).stdout.splitlines()
+    return int(next(line for line in status if line.startswith("VmHWM:")).split()[1]) * 1024 / 1e6
