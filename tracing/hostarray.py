@@ -91,7 +91,10 @@ def _from_objects(array: NDArray[Any]) -> NDArray[Any]:
     missing = np.array([item is None for item in array.ravel()], np.bool_).reshape(array.shape)
     if not missing.any():
         return array
-    present = np.array(array[~missing].tolist())
+    values = array[~missing].tolist()
+    present = np.array(values)
+    if _lost_integers(present, values) and min(values) >= 0 and max(values) < 2**64:
+        present = np.array(values, np.uint64)  # digests: numpy makes floats of small and large ones together
     if present.dtype.kind not in "biuf":
         present = array[~missing]
     data = np.zeros(array.shape, dtype=present.dtype)
