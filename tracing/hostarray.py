@@ -93,9 +93,7 @@ def _from_objects(array: NDArray[Any]) -> NDArray[Any]:
         return array
     values = array[~missing].tolist()
     present = np.array(values)
-    if _lost_integers(present, values) and min(values) >= 0 and max(values) < 2**64:
-        present = np.array(values, np.uint64)  # digests: numpy makes floats of small and large ones together
-    if present.dtype.kind not in "biuf":
+    if present.dtype.kind not in "biuf" or _lost_integers(present, values):
         present = array[~missing]
     data = np.zeros(array.shape, dtype=present.dtype)
     data[~missing] = present

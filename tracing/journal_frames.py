@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -214,5 +214,4 @@ def _scalar(column: Column, described: Any) -> Value:
     wanted: type = {"bool": bool, "string": str, "dictionary": str}.get(column.kind, int)
     if type(described) is not wanted or (isinstance(described, int) and not _fits(column.kind, described)):
         raise ValueError(f"{column.name} is no {column.kind}")
-    value: Value = described  # type: ignore[assignment]
-    return value
+    return cast("Value", described)  # checked above

@@ -166,7 +166,7 @@ def _list_fits(array: NDArray[Any], accepted: str) -> bool:
     if array.size == 0 or (isinstance(array, np.ma.MaskedArray) and array.mask.all()):
         return True
     if array.dtype.kind == "O":
-        return accepted == "iu" and all(type(item) is int for item in array.ravel())
+        return accepted == "iu" and all(type(item) is int for item in np.ma.getdata(array).ravel())
     return accepted == "f" and array.dtype.kind in "iu"
 
 

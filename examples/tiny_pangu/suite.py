@@ -67,9 +67,8 @@ def write_suite(path: Path, prompts: Iterable[SuitePrompt]) -> None:
 
 def _in_turn(lists: Sequence[Sequence[Item]]) -> Iterator[Item]:
     """Yield one of each list, then the next of each, so that no file dominates."""
-    missing = object()
-    for row in zip_longest(*lists, fillvalue=missing):
-        yield from (item for item in row if item is not missing)  # type: ignore[misc]
+    for row in zip_longest(*lists):
+        yield from (item for item in row if item is not None)  # None fills up the shorter lists
 
 
 def _heads(file: SourceFile) -> Iterator[_Head]:

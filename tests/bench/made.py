@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from workbench.bench.decoders import Decoded
 from workbench.bench.equality import first_difference
@@ -41,11 +42,11 @@ def exact(_: Sequence[int], baseline: Sequence[int], other: Sequence[int]) -> Ma
     return Match("equal") if position is None else Match("different", position, "made to differ")
 
 
-def made_bench(baseline: float = 0.010, speculative: float = 0.004, **options: object) -> Bench:
+def made_bench(baseline: float = 0.010, speculative: float = 0.004, **options: Any) -> Bench:
     log: list[str] = []
     return Bench(
         MadeDecoder("baseline", baseline, log),
-        MadeDecoder("speculative", speculative, log, **options),  # type: ignore[arg-type]
+        MadeDecoder("speculative", speculative, log, **options),
         exact,
         max_new_tokens=5,
     )

@@ -19,7 +19,7 @@ from workbench.bench.turn import TurnResult
 
 
 def measured(repetitions: int = 2, **options: object) -> list[TurnResult]:
-    return list(run_turns(made_bench(**options), plans(4, 6, 9), repetitions))  # type: ignore[arg-type]
+    return list(run_turns(made_bench(**options), plans(4, 6, 9), repetitions))
 
 
 def test_a_slow_baseline_and_a_slow_drafter_show_in_their_own_columns() -> None:
@@ -44,7 +44,7 @@ def test_who_goes_first_alternates_and_both_sides_lead_equally_often() -> None:
     bench = made_bench()
     results = list(run_turns(bench, plans(4, 6), 2))
     assert [result.first for result in results] == ["baseline", "speculative", "speculative", "baseline"]
-    log = bench.baseline.log  # type: ignore[attr-defined]
+    log = bench.baseline.log
     order = [name for first in "bssb" for name in ("bs" if first == "b" else "sb")]
     assert [name[0] for name in log] == order
 

@@ -86,7 +86,7 @@ def costs(per_node: float, per_level: float = 0.01) -> StepCosts:
 
 
 def best(given: StepCosts) -> DecodeSettings:
-    return predict(given, Given())[0].settings  # type: ignore[arg-type]
+    return predict(given, Given())[0].settings
 
 
 def test_free_nodes_make_the_tree_big_and_dear_ones_make_it_small() -> None:
@@ -102,7 +102,7 @@ def test_dear_levels_make_it_flat() -> None:
 def test_every_chain_is_a_candidate_and_a_finalist() -> None:
     chains = [one for one in candidates((1, 2, 4)) if one.top_k == 1]
     assert [(one.tree_nodes, one.depth) for one in chains] == [(depth + 2, depth) for depth in range(10)]
-    assert any(one.settings.top_k == 1 for one in finalists(predict(costs(0.0), Given())))  # type: ignore[arg-type]
+    assert any(one.settings.top_k == 1 for one in finalists(predict(costs(0.0), Given())))
 
 
 def test_no_candidate_wants_more_nodes_than_its_search_scores() -> None:

@@ -294,4 +294,4 @@ def test_columns_of_a_newer_minor_version_are_stepped_over() -> None:
         journal_frames.encode(journal_frames.HEAD, HEAD) + record(journal_frames.END, text, arrays)
     )
     assert content.problem is None
-    assert content.rows[0]["parents"].values.tolist() == [7, 8]  # type: ignore[union-attr]
+    assert content.rows[0]["parents"].values.tolist() == [7, 8]

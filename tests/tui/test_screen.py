@@ -131,7 +131,7 @@ def test_the_mouse_chooses_a_step_and_follows_a_cell(faulty: Path) -> None:
             await settle(app, pilot)
             await pilot.click(TimelineView, offset=(3, 4))
             await settle(app, pilot)
-            assert str(run_screen(app).step.moment) == "0:0:3"  # type: ignore[union-attr]
+            assert str(run_screen(app).step.moment) == "0:0:3"
             await pilot.press("m")
             await settle(app, pilot)
             slot = run_screen(app).active_slot
@@ -158,9 +158,9 @@ def test_every_key_is_a_command_of_the_palette(faulty: Path) -> None:
             commands = {command.title: command for command in app.get_system_commands(app.screen)}
             assert {str(binding.tooltip) for binding in RUN_KEYS} <= set(commands)
             first: SystemCommand = commands["First divergence"]
-            await first.callback()  # type: ignore[misc]
+            await first.callback()
             await settle(app, pilot)
-            assert str(run_screen(app).step.moment) == "0:0:5"  # type: ignore[union-attr]
+            assert str(run_screen(app).step.moment) == "0:0:5"
 
     asyncio.run(run())
 

@@ -98,7 +98,7 @@ def test_only_the_asked_batches_are_read(tmp_path: Path, monkeypatch: pytest.Mon
 
     def spy(self: PathReader, names: object = None, start: int = 0, stop: int | None = None) -> object:
         read.append((start, stop))
-        return original(self, names, start, stop)  # type: ignore[arg-type]
+        return original(self, names, start, stop)
 
     monkeypatch.setattr(PathReader, "batches", spy)
     assert len(view.timeline(64, 128)) == 64
@@ -216,7 +216,7 @@ def test_token_text_is_found_forwards_and_backwards(tmp_path: Path) -> None:
     ahead = find(view, query, Place(4), 1)
     assert ahead is not None
     assert token_id in query.wanted
-    row, node = ahead.row, ahead.target.node  # type: ignore[union-attr]
+    row, node = ahead.row, ahead.target.node
     assert int(view.step(row).left.row["token_ids"][node]) in query.wanted
     back = find(view, query, Place(row, node + 1), -1)
     assert back == ahead

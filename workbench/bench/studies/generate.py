@@ -66,7 +66,7 @@ def library_decoder(session: Session, model: Any, lookup: int | None = None) -> 
 
     @torch.inference_mode()
     def decode(prompt: Sequence[int], max_new_tokens: int) -> Decoded:
-        config: Any = GenerationConfig(  # type: ignore[no-untyped-call]
+        config: Any = GenerationConfig(  # type: ignore[no-untyped-call]  # the library's class has no types
             max_new_tokens=max_new_tokens,
             do_sample=False,
             eos_token_id=eos or None,
