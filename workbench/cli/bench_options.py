@@ -9,6 +9,7 @@ import click
 
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
+from workbench.cli.decode_options import PAIR_OPTIONS
 
 Function = Callable[..., Any]
 
@@ -71,26 +72,7 @@ _OPTIONS = (
         show_default=True,
         help="Turns that each study decodes; a study that the folder holds is not made again.",
     ),
-    click.option("--model", metavar="DIR", help="Teacher checkpoint; default the shipped pair."),
-    click.option("--draft", metavar="DIR", help="EAGLE-3 drafter checkpoint; default the shipped pair."),
-    click.option(
-        "--device", type=click.Choice(["auto", "cpu", "cuda", "npu"]), default="auto", show_default=True
-    ),
-    click.option(
-        "--dtype",
-        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-        default="auto",
-        show_default=True,
-    ),
-    click.option(
-        "--npu-way",
-        type=click.Choice(["auto", "device", "wheel", "schemas"]),
-        default="auto",
-        show_default=True,
-        help="Way in to Ascend's operators.",
-    ),
-    click.option("--chat", is_flag=True, help="Use the tokenizer's chat template."),
-    click.option("--trust-remote-code", is_flag=True, help="Allow code that a checkpoint brings."),
+    *PAIR_OPTIONS,
     click.option("--out", metavar="FOLDER", help="Results folder; one that was begun alike is gone on with."),
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -14,10 +14,9 @@ from tracing.settings import DecodeSettings
 _DEFAULTS = DecodeSettings()
 Function = Callable[..., Any]
 
-_DECODE = (
+PAIR_OPTIONS: Final = (
     click.option("--model", metavar="DIR", help="Teacher checkpoint; default the shipped pair."),
     click.option("--draft", metavar="DIR", help="EAGLE-3 drafter checkpoint; default the shipped pair."),
-    click.option("--fused", metavar="MODULE:FACTORY", help="Your own path instead of ours."),
     click.option("--chat", is_flag=True, help="Use the tokenizer's chat template."),
     click.option("--trust-remote-code", is_flag=True, help="Allow code that a checkpoint brings."),
     click.option(
@@ -31,17 +30,23 @@ _DECODE = (
         help="Of the fused path; auto is float32 on a CPU, else bfloat16.",
     ),
     click.option(
-        "--eager",
-        metavar="OPERATORS",
-        default="",
-        help="Fused operators to run eagerly: attention,norm,rotary,swiglu,scatter or all.",
-    ),
-    click.option(
         "--npu-way",
         type=click.Choice(["auto", "device", "wheel", "schemas"]),
         default="auto",
         show_default=True,
         help="Way in to Ascend's operators.",
+    ),
+)
+"""Which models, where, and by which way in; of every command that runs them."""
+
+_DECODE: Final = (
+    *PAIR_OPTIONS,
+    click.option("--fused", metavar="MODULE:FACTORY", help="Your own path instead of ours."),
+    click.option(
+        "--eager",
+        metavar="OPERATORS",
+        default="",
+        help="Fused operators to run eagerly: attention,norm,rotary,swiglu,scatter or all.",
     ),
     click.option(
         "--npu-mode",
