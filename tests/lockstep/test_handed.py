@@ -65,6 +65,15 @@ def test_what_was_left_alone_is_no_finding(stage: str) -> None:
     assert written_into(stage, AT, handed_over(), SIZES) == ()
 
 
+def test_a_level_taken_away_is_a_finding_and_no_crash() -> None:
+    results = handed_over()
+    drafted = results.handed["draft"]
+    object.__setattr__(drafted, "levels", drafted.levels[:1])  # frozen is a word, not a lock
+    (finding,) = written_into("tensorize", AT, results, SIZES)
+    assert (finding.stage, finding.column) == ("tensorize", "levels")
+    assert (finding.fused, finding.reference) == ("1 levels", f"{len(sound()['draft'].levels)} levels")
+
+
 def test_a_level_and_a_length_are_seen_too() -> None:
     results = handed_over()
     results.handed["draft"].levels[1].scores[1, 0] = -3.0

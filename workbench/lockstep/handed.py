@@ -144,7 +144,9 @@ def _changes(giver: str, before: Any, handed: Any, sizes: Mapping[str, int]) -> 
 
 
 def _level_changes(before: tuple[DraftLevel, ...], after: tuple[DraftLevel, ...]) -> Iterator[Difference]:
-    for number, (ours, theirs) in enumerate(zip(before, after, strict=True)):
+    if len(before) != len(after):
+        yield Difference("levels", None, f"{len(before)} levels", f"{len(after)} levels")
+    for number, (ours, theirs) in enumerate(zip(before, after, strict=False)):
         for name in ("beam_flat_ids", "token_ids", "scores"):
             each = _difference(f"levels[{number}].{name}", getattr(ours, name), getattr(theirs, name))
             if each is not None:
