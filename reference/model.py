@@ -47,7 +47,7 @@ class ReferenceModels:
             dtype: One of `DTYPES`.
             device: A torch device.
             arithmetic: Order of sums; natural by default.
-            rounded_to: Round weights to this dtype first: the weights that a patient of that dtype holds.
+            rounded_to: Round weights to this dtype first: the weights that a path of that dtype holds.
 
         Raises:
             UsageError: An unknown dtype.

@@ -14,10 +14,10 @@ from typing import Any, Final
 import numpy as np
 
 from tracing.columns import KEY_COLUMNS
+from tracing.integrity import verify_run
 from tracing.reader import open_run
 from tracing.recorder import Recorder, open_trace
 from tracing.schema import column_named
-from tracing.verify import verify_run
 
 MINIMAL_COLUMNS: Final = ("token_ids", "parents")
 """Without these a recording says nothing about a tree."""

@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 
 from tracing.errors import SpecwbError, TraceError, UsageError
+from tracing.integrity import RunHealth, verify_run
 from tracing.moment import Moment
 from tracing.path_reader import InProgressStep, PathReader
 from tracing.reader import Run, open_run
 from tracing.run_writer import RunWriter
 from tracing.schema import FORMAT_VERSION
-from tracing.verify import RunHealth, verify_run
 from tracing.writer import MAX_BATCH_STEPS
 
 OWNED_BY_WRITER: Final = frozenset(

@@ -157,7 +157,7 @@ class Run:
 def open_run(folder: str | Path, *, lazily: bool = False) -> Run:
     """Open a recorded run: closed, killed, or still being written.
 
-    What is damaged does not raise: `Run.problems` and `PathReader.problems` name it, `tracing.verify`
+    What is damaged does not raise: `Run.problems` and `PathReader.problems` name it, `tracing.integrity`
     judges it, and everything that is proven can be read.
 
     Args:

@@ -18,7 +18,7 @@ from workbench.bench.kernels import OPERATORS, choose_kernels, options
 from workbench.bench.studies.stages import timed
 from workbench.bench.studies.vocabulary import HEAD, count_tokens, cut_vocabulary
 from workbench.fused.path import make_engine, path_over
-from workbench.lockstep.referee import Referee
+from workbench.lockstep.reference_runner import ReferenceRunner
 
 EAGER = frozenset(OPERATORS)
 PROMPT = [5, 9, 11, 3, 20, 41, 2]
@@ -101,7 +101,7 @@ def test_the_first_difference_may_be_an_end() -> None:
 
 
 def judge(pair: ModelPair) -> NearTieJudge:
-    return NearTieJudge(lambda: Referee(pair, DecodeSettings(), patient_dtype="float32"), "float32")
+    return NearTieJudge(lambda: ReferenceRunner(pair, DecodeSettings(), path_dtype="float32"), "float32")
 
 
 def test_a_wrong_token_is_different_and_the_place_is_told(pair: ModelPair) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from tests.cli.conftest import Specwb
 from tracing.errors import EnvironmentProblemError, UsageError
+from tracing.integrity import verify_run
 from tracing.reader import open_run
-from tracing.verify import verify_run
 from workbench.bench.costs.catalogue import COSTS, chosen, measured
 from workbench.bench.costs.long_run import write_long_run
 from workbench.bench.costs.row import Cost, Goal, Row

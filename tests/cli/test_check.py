@@ -255,7 +255,7 @@ def test_impossible_limits_are_refused(
 
 
 def test_the_fed_path_of_a_staged_run_is_not_judged_on_state(specwb: Specwb, tmp_path: Path) -> None:
-    """The reference accepts on the patient's choices; after a near tie its own choice differs by right."""
+    """The reference accepts on the path's choices; after a near tie its own choice differs by right."""
     from tests.cli.recorded import legal_rows
 
     with RunWriter(tmp_path / "run", {"lockstep": "staged"}) as writer:

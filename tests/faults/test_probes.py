@@ -19,7 +19,7 @@ from workbench.faults.bench import TinyBench
 from workbench.faults.catalogue import BY_NAME
 from workbench.faults.experiment import faulty_path
 from workbench.faults.placement import Placement
-from workbench.lockstep.patient import Patient, StepResults
+from workbench.lockstep.path_under_test import PathUnderTest, StepResults
 
 SETUP = replace(
     TinyBench().setup("plain"), settings=replace(TinyBench().setup("plain").settings, tree_nodes=16)
@@ -45,17 +45,17 @@ def step(drafted: Drafted, placement: Placement | None = None) -> tuple[Tensoriz
     """One step after the prompt, with this tree instead of the drafter's."""
     placement = placement or Placement()
     with placement.around():
-        patient = Patient.begin(faulty_path(SETUP, placement), NullWatch())
+        under_test = PathUnderTest.begin(faulty_path(SETUP, placement), NullWatch())
         results = StepResults()
-        patient.run(results, "prefill", list(SETUP.prompt))
-        tree = patient.run(results, "tensorize", drafted)
-        verified = patient.run(results, "verify", tree)
-        return tree, verified, patient.run(results, "accept", tree, verified, 100)
+        under_test.run(results, "prefill", list(SETUP.prompt))
+        tree = under_test.run(results, "tensorize", drafted)
+        verified = under_test.run(results, "verify", tree)
+        return tree, verified, under_test.run(results, "accept", tree, verified, 100)
 
 
 def root_token() -> int:
-    patient = Patient.begin(faulty_path(SETUP, Placement()), NullWatch())
-    return int(patient.run(StepResults(), "prefill", list(SETUP.prompt)).context_token_ids[-1])
+    under_test = PathUnderTest.begin(faulty_path(SETUP, Placement()), NullWatch())
+    return int(under_test.run(StepResults(), "prefill", list(SETUP.prompt)).context_token_ids[-1])
 
 
 ROOT = root_token()

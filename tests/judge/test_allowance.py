@@ -1,4 +1,4 @@
-"""The allowance comes from the reference's own error at the patient's dtype, never from the patient."""
+"""The allowance comes from the reference's own error at the path's dtype, never from the path."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from workbench.fused.path import make_path
 from workbench.judge.verdict import RunVerdict, Tally
 from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.ledger import Ledger
-from workbench.lockstep.referee import Referee
+from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.staged import StagedRun
 from workbench.lockstep.turns import Turn
 
@@ -58,14 +58,14 @@ def run(
     *,
     fused: Callable[[Stages], Stages] = lambda stages: stages,
     path: Callable[[DecodePath], DecodePath] = lambda path: path,
-    reference: Callable[[Referee], None] = lambda referee: None,
+    reference: Callable[[ReferenceRunner], None] = lambda runner: None,
 ) -> Outcome:
     """Decode in staged lockstep; `fused`, `path` and `reference` place faults."""
     setup = setup or Setup()
     made = make_path(setup.pair, setup.settings, device="cpu", dtype=setup.dtype, eager=setup.eager)
     made = path(replace(made, stages=fused(made.stages)))
-    referee = Referee(setup.pair, setup.settings, patient_dtype=setup.dtype, rung=setup.rung)
-    reference(referee)
+    runner = ReferenceRunner(setup.pair, setup.settings, path_dtype=setup.dtype, rung=setup.rung)
+    reference(runner)
     options = LockstepOptions(settings=setup.settings, **setup.options)
     context = RunContext.from_settings(
         setup.settings,
@@ -77,10 +77,10 @@ def run(
     with RunWriter(folder, {"lockstep": "staged"}) as writer:
         traces = {
             "fused": writer.path("fused", lacks=made.lacks, info=dict(made.info), on_error="warn"),
-            "reference": writer.path("reference", lacks=referee.lacks, info=referee.info),
+            "reference": writer.path("reference", lacks=runner.lacks, info=runner.info),
         }
         ledger = Ledger(writer, traces, Checker(context), tally)
-        staged = StagedRun(made, referee, setup.pair, options, ledger, dtype=setup.dtype)
+        staged = StagedRun(made, runner, setup.pair, options, ledger, dtype=setup.dtype)
         staged.run([Turn(0, 0, lambda before: [*before, *setup.prompt])], lambda count: None)
         ledger.finish()
     return Outcome(tally.verdict(), ledger, staged, folder)

@@ -16,7 +16,7 @@ from tracing.errors import UsageError
 from tracing.reader import open_run
 from tracing.stages import DecodePath, Stages, Tensorized, Verified
 from workbench.lockstep.load_path import checked_path, load_factory
-from workbench.lockstep.second_look import one_node, path_to
+from workbench.lockstep.recheck import one_node, path_to
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -200,15 +200,15 @@ def test_a_kernel_that_differs_with_itself(tmp_path: Path) -> None:
 def test_the_reference_sees_a_sibling(tmp_path: Path) -> None:
     """The reference can be the wrong one: the replay rung says so."""
 
-    def faulty(referee: object) -> None:
-        rung = referee.stages.rung
+    def faulty(runner: object) -> None:
+        rung = runner.stages.rung
 
         def verify(models, committed, token_ids, position_ids, visible):  # noqa: ANN001, ANN202
             leaked = visible.copy()
             leaked[2, 1] = True
             return rung.verify(models, committed, token_ids, position_ids, leaked)
 
-        referee.stages = replace(referee.stages, rung=replace(rung, verify=verify))
+        runner.stages = replace(runner.stages, rung=replace(rung, verify=verify))
 
     outcome = run(tmp_path / "run", reference=faulty)
     assert outcome.first.stage == "verify"
@@ -217,14 +217,14 @@ def test_the_reference_sees_a_sibling(tmp_path: Path) -> None:
 
 
 def test_the_reference_accepts_past_the_choice(tmp_path: Path) -> None:
-    def faulty(referee: object) -> None:
-        accept = referee.stages.accept
+    def faulty(runner: object) -> None:
+        accept = runner.stages.accept
 
         def wrong(*given: object) -> object:
             made = accept(*given)
             return replace(made, final_token_id=(made.final_token_id + 1) % 60)
 
-        referee.stages = replace(referee.stages, accept=wrong)
+        runner.stages = replace(runner.stages, accept=wrong)
 
     outcome = run(tmp_path / "run", reference=faulty)
     assert outcome.first.stage == "accept"

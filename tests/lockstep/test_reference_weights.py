@@ -11,26 +11,26 @@ import torch
 
 from tests.lockstep.runs import SMALL
 from tests.pairs import tiny_pair
-from workbench.lockstep.referee import Referee
+from workbench.lockstep.reference_runner import ReferenceRunner
 
 
-@pytest.mark.parametrize("patient_dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("path_dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("side", ["teacher_weights", "drafter_weights"])
-def test_writing_into_the_pair_changes_no_result(patient_dtype: str, side: str) -> None:
+def test_writing_into_the_pair_changes_no_result(path_dtype: str, side: str) -> None:
     pair = tiny_pair(3, head_dim=16)
-    referee = Referee(pair, SMALL, patient_dtype=patient_dtype, num_samples=2)
+    runner = ReferenceRunner(pair, SMALL, path_dtype=path_dtype, num_samples=2)
     prompt = [1, 2, 3, 4]
 
     def results() -> list[torch.Tensor]:
-        rows = referee.prefill(prompt)
-        drafted = referee.free_draft(prompt, 5, rows[0].features)
+        rows = runner.prefill(prompt)
+        drafted = runner.free_draft(prompt, 5, rows[0].features)
         return [*(row.logits for row in rows), torch.from_numpy(drafted.logprobs)]
 
     before = results()
     for weight in getattr(pair, side).values():
         weight.mul_(1.5)
     assert all(torch.equal(one, other) for one, other in zip(before, results(), strict=True))
-    fresh = Referee(pair, SMALL, patient_dtype=patient_dtype, num_samples=2)
+    fresh = ReferenceRunner(pair, SMALL, path_dtype=path_dtype, num_samples=2)
     rows = fresh.prefill(prompt)
     changed = fresh.free_draft(prompt, 5, rows[0].features).logprobs
     assert not torch.equal(before[-1], torch.from_numpy(changed)), "the weights were not really written to"

@@ -224,7 +224,7 @@ def test_given_weights_are_never_changed() -> None:
 
 
 def test_weights_can_be_rounded_as_the_patient_rounds_them() -> None:
-    """Truth in float32 for a float16 patient computes with the patient's own weights."""
+    """Truth in float32 for a float16 under_test computes with the tested path's own weights."""
     pair = tiny_pair(3)
     models = ReferenceModels(pair, "float32", rounded_to="float16")
     given, used = pair.teacher_weights["lm_head.weight"], models.teacher_weights["lm_head.weight"]

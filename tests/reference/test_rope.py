@@ -66,7 +66,7 @@ def test_that_comparison_can_fail(kind: str, parameters: dict[str, float]) -> No
 
 
 def test_float64_angles_are_better_than_float32_ones() -> None:
-    """Truth has to be one precision above the patient, in the angles too."""
+    """Truth has to be one precision above the path under test, in the angles too."""
     rope = RopeConfig(theta=10000.0)
     wide = rotation(rope, HEAD_DIM, POSITIONS, MAX_POSITIONS, torch.float64)[0]
     narrow = rotation(rope, HEAD_DIM, POSITIONS, MAX_POSITIONS, torch.float32)[0]

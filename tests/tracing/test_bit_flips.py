@@ -11,10 +11,10 @@ import pytest
 from tests.tracing.conftest import record_step
 from tracing.errors import TraceError
 from tracing.finding import Finding
+from tracing.integrity import verify_run
 from tracing.moment import Moment
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
-from tracing.verify import verify_run
 
 FINDING = Finding("numeric", "fused", 0, 0, 1, "verify", "logits", node=2, fused=1.5, message="too far")
 

@@ -17,9 +17,9 @@ from invariants.selection import Selection
 from tests.tracing.conftest import record_step
 from tracing.errors import EnvironmentProblemError
 from tracing.finding import Finding
+from tracing.integrity import verify_run
 from tracing.reader import open_run
 from tracing.recorder import RunWriter, open_trace
-from tracing.verify import verify_run
 from workbench.judge.recorded.check import check_run
 
 PACKAGE = Path(tracing.files.__file__).parent

@@ -16,10 +16,10 @@ import pytest
 
 from tracing.columns import COLUMNS
 from tracing.finding import Finding
+from tracing.integrity import verify_run
 from tracing.moment import Moment
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
-from tracing.verify import verify_run
 
 GOLDEN = Path(__file__).with_name("golden")
 VERSIONS = ["1.0"]

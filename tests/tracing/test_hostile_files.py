@@ -21,13 +21,13 @@ from tests.tracing.conftest import record_step
 from tracing import frames, ipc_message, journal_frames
 from tracing.columns import COLUMN_BY_NAME
 from tracing.errors import TraceError
+from tracing.integrity import STATES, verify_run
 from tracing.journal import read_journal
 from tracing.manifest import MANIFEST_NAME, read_manifest, write_manifest
 from tracing.path_reader import PathReader
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
 from tracing.sealed import SealedBatch
-from tracing.verify import STATES, verify_run
 
 FILES = ("manifest.json", "fused.arrows", "fused.journal", "findings.jsonl", "vocabulary.arrows")
 JSON = st.recursive(

@@ -14,9 +14,9 @@ import pytest
 
 from tracing.errors import TraceError
 from tracing.finding import Finding
+from tracing.integrity import verify_run
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
-from tracing.verify import verify_run
 
 NUM_KILLS = 200
 SEAL_EVERY = 6

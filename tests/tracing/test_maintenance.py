@@ -13,11 +13,11 @@ from tracing.copying import migrate_run, repair_run, slice_run
 from tracing.errors import TraceError, UsageError
 from tracing.export import export_parquet
 from tracing.finding import Finding
+from tracing.integrity import verify_run
 from tracing.merging import merge_runs
 from tracing.moment import Moment
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
-from tracing.verify import verify_run
 
 
 def write_rank(folder: Path, prompts: list[int], num_steps: int = 3) -> Path:

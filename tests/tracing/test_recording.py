@@ -24,10 +24,10 @@ from tracing.errors import (
     UsageError,
 )
 from tracing.finding import Finding
+from tracing.integrity import verify_run
 from tracing.moment import Moment
 from tracing.reader import open_run
 from tracing.recorder import NullRecorder, RunWriter, open_trace
-from tracing.verify import verify_run
 
 
 def recorded(folder: Path, *calls: dict[str, Any], level: str = "full") -> dict[str, Any]:
@@ -103,7 +103,7 @@ def test_torch_tensors_are_found_without_importing_torch(tmp_path: Path) -> None
 
 def test_the_recorder_imports_neither_torch_nor_parquet() -> None:
     code = (
-        "import sys, tracing.recorder, tracing.reader, tracing.verify\n"
+        "import sys, tracing.recorder, tracing.reader, tracing.integrity\n"
         "heavy = ('torch', 'pyarrow.parquet', 'pyarrow.dataset', 'pandas')\n"
         "print(*[name for name in heavy if name in sys.modules])"
     )

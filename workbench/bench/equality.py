@@ -22,13 +22,13 @@ class NearTieJudge:
     """Compares texts; the truth at the place where they part is computed only when they do.
 
     Args:
-        make_referee: Builds the reference, with the truth one precision above the patient's dtype.
-        dtype: The patient's dtype.
+        make_runner: Builds the reference, with the truth one precision above the tested path's dtype.
+        dtype: The tested path's dtype.
     """
 
-    def __init__(self, make_referee: Callable[[], Any], dtype: str) -> None:
-        self._make_referee = make_referee
-        self._referee: Any = None
+    def __init__(self, make_runner: Callable[[], Any], dtype: str) -> None:
+        self._make_runner = make_runner
+        self._runner: Any = None
         self._dtype = dtype
 
     def __call__(self, prompt: Sequence[int], baseline: Sequence[int], other: Sequence[int]) -> Match:
@@ -44,8 +44,8 @@ class NearTieJudge:
     def _at(self, position: int, prefix: Sequence[int], tokens: Sequence[int | None]) -> Match:
         from workbench.lockstep.ties import token_gaps
 
-        self._referee = self._referee or self._make_referee()
-        measured = token_gaps(self._referee, prefix, tokens, self._dtype)
+        self._runner = self._runner or self._make_runner()
+        measured = token_gaps(self._runner, prefix, tokens, self._dtype)
         gap = max(measured.gaps)
         told = (
             f"token {position} is {tokens[0]} and {tokens[1]}; the worse is {gap:.3g} behind the best, "

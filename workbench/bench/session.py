@@ -26,7 +26,7 @@ from workbench.checkpoints.load import LoadedPair, load_pair
 from workbench.fused.engine import Engine
 from workbench.fused.path import make_engine, path_over
 from workbench.lockstep.prompts import Prompt
-from workbench.lockstep.referee import Referee
+from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.session import pair_directories
 from workbench.lockstep.turns import plan_turns
 
@@ -109,7 +109,7 @@ class Session:
     def judge(self, dtype: str) -> NearTieJudge:
         """Return what compares texts of engines of a dtype."""
         return NearTieJudge(
-            lambda: Referee(self.pair, DecodeSettings(), patient_dtype=dtype, device=self.device), dtype
+            lambda: ReferenceRunner(self.pair, DecodeSettings(), path_dtype=dtype, device=self.device), dtype
         )
 
     def greedy(self, engine: Engine) -> Decoder:

@@ -11,7 +11,7 @@ import click
 from tracing.reader import Run, open_run
 from workbench.cli.decode_options import format_option
 from workbench.cli.replay_part import parse_part
-from workbench.cli.replay_summary import facts_of, patient_of, summary_of
+from workbench.cli.replay_summary import facts_of, path_under_test_of, summary_of
 from workbench.judge.align import align
 from workbench.judge.recorded.again import Again, Judge, Part, judge_again, judge_recorded, recorded_findings
 from workbench.judge.recorded.check import check_run
@@ -61,7 +61,7 @@ def command(run: str, **options: Any) -> int:
     if options["model"] or options["draft"]:
         from workbench.cli.replay_models import with_models
 
-        models = with_models(opened, patient_of(opened, options["path_name"]), options)
+        models = with_models(opened, path_under_test_of(opened, options["path_name"]), options)
     return _report(opened, part, models, options)
 
 
@@ -84,17 +84,17 @@ def _report(run: Run, part: Part, models: Replayed | None, options: dict[str, An
 def _again(
     run: Run, part: Part, judge: Judge, options: dict[str, Any], *, known: list[Any], fresh: bool
 ) -> Again:
-    patient = patient_of(run, options["path_name"])
+    under_test = path_under_test_of(run, options["path_name"])
     paired = run.manifest.get("lockstep") != "free"
     if not fresh:
         known = [*known, *recorded_findings(run, options["allowance_factor"])]
     if not paired and len(run.path_names) > 1:
-        other = next(name for name in run.path_names if name != patient)
-        known = [*known, *align(run.path(patient).batches(), run.path(other).batches()).findings()]
+        other = next(name for name in run.path_names if name != under_test)
+        known = [*known, *align(run.path(under_test).batches(), run.path(other).batches()).findings()]
     return judge_again(
         run,
-        patient=patient,
-        facts=facts_of(run, patient),
+        under_test=under_test,
+        facts=facts_of(run, under_test),
         standing=Standing(read_context(run.manifest).max_new_tokens),
         judge=judge,
         known=known,

@@ -13,7 +13,7 @@ import click
 
 from tracing.errors import TraceError, UsageError
 from tracing.reader import Run
-from workbench.cli.replay_summary import facts_of, patient_of, settings_of
+from workbench.cli.replay_summary import facts_of, path_under_test_of, settings_of
 from workbench.judge.recorded.again import Judge, Part
 from workbench.judge.recorded.context import read_context, table
 from workbench.judge.recorded.standing import Standing
@@ -37,7 +37,7 @@ class Replayed:
     lines: tuple[str, ...]
 
 
-def with_models(run: Run, patient: str, options: Mapping[str, Any]) -> Replayed:
+def with_models(run: Run, under_test: str, options: Mapping[str, Any]) -> Replayed:
     """Load models and return the judge that asks the reference.
 
     Raises:
@@ -46,19 +46,19 @@ def with_models(run: Run, patient: str, options: Mapping[str, Any]) -> Replayed:
     from workbench.npu.bootstrap import bootstrap
 
     bootstrap("auto")
-    from workbench.lockstep.referee import Referee
+    from workbench.lockstep.reference_runner import ReferenceRunner
     from workbench.lockstep.replay import ModelJudge
 
     loaded, has_drafter = _load(options)
-    referee = Referee(
+    runner = ReferenceRunner(
         loaded.pair,
         settings_of(run),
-        patient_dtype=facts_of(run, patient).dtype,
+        path_dtype=facts_of(run, under_test).dtype,
         rung=options["reference"],
         device=options["reference_device"],
     )
     facts = {"models": matches(run, loaded.digests.as_json(), has_drafter), "versions": versions(run)}
-    judge = ModelJudge(referee, loaded.pair.eos_token_ids, has_drafter)
+    judge = ModelJudge(runner, loaded.pair.eos_token_ids, has_drafter)
     return Replayed(judge, facts, tuple(_lines(facts)))
 
 
@@ -77,9 +77,9 @@ def _load(options: Mapping[str, Any]) -> tuple[Any, bool]:
     if model is None:
         raise UsageError("--draft needs its teacher; give --model DIR too")
     if draft is None:
-        from workbench.lockstep.replay_teacher import load_teacher_alone
+        from workbench.lockstep.replay_teacher import load_teacher_only
 
-        return load_teacher_alone(model, trust_remote_code=options["trust_remote_code"]), False
+        return load_teacher_only(model, trust_remote_code=options["trust_remote_code"]), False
     return load_pair(model, draft, trust_remote_code=options["trust_remote_code"]), True
 
 
@@ -118,7 +118,7 @@ def continue_run(run: Run, part: Part, options: Mapping[str, Any]) -> int:
     """
     if part.only is None:
         raise UsageError("--continue needs the step to go on from, e.g. --step 0:0:12")
-    committed, root, remaining = _stand_at(run, patient_of(run, options["path_name"]), part)
+    committed, root, remaining = _stand_at(run, path_under_test_of(run, options["path_name"]), part)
     from workbench.cli.replay import default_out
     from workbench.npu.bootstrap import bootstrap
 
@@ -129,7 +129,7 @@ def continue_run(run: Run, part: Part, options: Mapping[str, Any]) -> int:
     if not has_drafter:
         raise UsageError("--continue decodes, so it needs a drafter; give --draft DIR too")
     settings = replace(settings_of(run), max_new_tokens=remaining)
-    dtype = facts_of(run, patient_of(run, options["path_name"])).dtype
+    dtype = facts_of(run, path_under_test_of(run, options["path_name"])).dtype
     out = Path(options["out"]) if options["out"] else default_out(run.folder)
     label = f"{run.folder}@{':'.join(str(part_of) for part_of in part.only)}"
     summary = continued(
@@ -157,11 +157,11 @@ def continue_run(run: Run, part: Part, options: Mapping[str, Any]) -> int:
     return summary.exit_code
 
 
-def _stand_at(run: Run, patient: str, part: Part) -> tuple[list[int], int, int]:
+def _stand_at(run: Run, under_test: str, part: Part) -> tuple[list[int], int, int]:
     """Return committed tokens, root and tokens left before a step."""
     assert part.only is not None
     standing = Standing(read_context(run.manifest).max_new_tokens)
-    for row in run.path(patient):
+    for row in run.path(under_test):
         standing.enter(row)
         if part.holds((int(row["prompt_id"]), int(row["turn"]), int(row["step"]))):
             if standing.committed is None or not standing.fits(row):
@@ -173,4 +173,4 @@ def _stand_at(run: Run, patient: str, part: Part) -> tuple[list[int], int, int]:
                 settings_of(run).max_new_tokens if (remaining is None) else remaining + 1,
             )
         standing.leave(row)
-    raise UsageError(f"{run.folder} has no step {':'.join(map(str, part.only))} on path {patient}")
+    raise UsageError(f"{run.folder} has no step {':'.join(map(str, part.only))} on path {under_test}")

@@ -17,7 +17,7 @@ from workbench.judge.recorded.evidence import Facts
 from workbench.report.summary import RunSummary
 
 
-def patient_of(run: Run, asked: str | None) -> str:
+def path_under_test_of(run: Run, asked: str | None) -> str:
     """Return the path to judge: the one asked for, `fused`, or the first.
 
     Raises:
@@ -30,10 +30,10 @@ def patient_of(run: Run, asked: str | None) -> str:
     return "fused" if "fused" in run.path_names else run.path_names[0]
 
 
-def facts_of(run: Run, patient: str) -> Facts:
+def facts_of(run: Run, under_test: str) -> Facts:
     """Return what the manifest says of the run; the dtype is that of the path, float32 where not said."""
     context = read_context(run.manifest)
-    said = str(table(run.path(patient).entry, "info").get("dtype"))
+    said = str(table(run.path(under_test).entry, "info").get("dtype"))
     return Facts(
         dtype=said if said in EPSILON else "float32",
         eos_token_ids=context.eos_token_ids,

@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from tracing.errors import UsageError
+from tracing.integrity import RunHealth, verify_run
 from tracing.moment import Moment
 from tracing.reader import open_run
-from tracing.verify import RunHealth, verify_run
 from workbench.cli.decode_options import Function, format_option
 from workbench.report.trace_text import health_as_json, health_lines, info_as_json, info_lines
 

@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
-from workbench.faults.experiment import Alone, run_alone
+from workbench.faults.experiment import Alone, run_free
 from workbench.faults.exported import export_tiny
 from workbench.faults.placement import Placement
 from workbench.faults.setup import Setup
@@ -43,14 +43,14 @@ def _eos(setup: Setup) -> Setup:
 
 def _rejected_eos(setup: Setup) -> Setup:
     """A token that the first tree holds, and that no clean run emits, becomes the end of sequence."""
-    clean = run_alone(setup, Placement())
+    clean = run_free(setup, Placement())
     token = min(clean.first_tree - set(clean.emitted))
     return replace(setup, pair=replace(setup.pair, eos_token_ids=frozenset({token})))
 
 
 def _ties(setup: Setup) -> Setup:
     """A token that a clean run emits gets a twin with a higher id and the same row in the head."""
-    emitted = run_alone(setup, Placement()).emitted
+    emitted = run_free(setup, Placement()).emitted
     chosen = emitted[1]
     weights = dict(setup.pair.teacher_weights)
     head = weights["lm_head.weight"].clone()
@@ -61,7 +61,7 @@ def _ties(setup: Setup) -> Setup:
 
 def accepted_token(setup: Setup) -> int:
     """Return a token that a clean run accepts from a draft, the first of its kind in the text."""
-    clean = run_alone(setup, Placement())
+    clean = run_free(setup, Placement())
     place = 1
     for num_accepted in clean.num_accepted:
         for token in clean.emitted[place : place + num_accepted]:
@@ -125,7 +125,7 @@ class TinyBench:
 
 @cache
 def _tiny_clean(need: str) -> Alone:
-    return run_alone(_tiny(need), Placement())
+    return run_free(_tiny(need), Placement())
 
 
 @cache

@@ -18,10 +18,10 @@ from workbench.fused.path import make_path
 from workbench.judge.verdict import RunVerdict, Tally
 from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.ledger import Ledger
-from workbench.lockstep.patient import Patient, StepResults
-from workbench.lockstep.progress import Progress
-from workbench.lockstep.referee import Referee
+from workbench.lockstep.path_under_test import PathUnderTest, StepResults
+from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.staged import StagedRun
+from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.turns import Turn
 from workbench.npu.modes import use_mode
 
@@ -77,19 +77,19 @@ def run_lockstep(
     """Decode in staged lockstep with a fault in place, and record it."""
     with placement.around():
         path = faulty_path(setup, placement)
-        referee = Referee(setup.pair, setup.settings, patient_dtype=setup.dtype, rung=setup.rung)
-        placement.referee(referee)
+        runner = ReferenceRunner(setup.pair, setup.settings, path_dtype=setup.dtype, rung=setup.rung)
+        placement.runner(runner)
         tally = Tally(chain=setup.settings.top_k == 1)
         with RunWriter(folder, _manifest(setup, path, manifest), token_bytes=setup.token_bytes) as writer:
             traces = {
                 "fused": writer.path("fused", lacks=path.lacks, info=_info(path)),
-                "reference": writer.path("reference", lacks=referee.lacks, info=referee.info),
+                "reference": writer.path("reference", lacks=runner.lacks, info=runner.info),
             }
             ledger = Ledger(writer, _spoiled(traces, placement), Checker(setup.context), tally)
             options = LockstepOptions(
                 settings=setup.settings, on_violation=on_violation, on_divergence=on_divergence
             )
-            staged = StagedRun(path, referee, setup.pair, options, ledger, dtype=setup.dtype)
+            staged = StagedRun(path, runner, setup.pair, options, ledger, dtype=setup.dtype)
             try:
                 staged.run([Turn(0, 0, lambda before: [*before, *setup.prompt])], _no_tick)
             finally:
@@ -101,17 +101,17 @@ def run_lockstep(
     return Outcome(verdict, tuple(ledger.findings), emitted, folder)
 
 
-def run_alone(setup: Setup, placement: Placement) -> Alone:
+def run_free(setup: Setup, placement: Placement) -> Alone:
     """Decode with a fault in place and nobody watching; calls do what the device would do."""
-    progress = Progress(0, 0, setup.settings.max_new_tokens)
+    turn_state = TurnState(0, 0, setup.settings.max_new_tokens)
     error, first_tree = "", frozenset[int]()
     with placement.around(), use_mode("hardware"):
-        patient = Patient.begin(faulty_path(setup, placement), NullWatch())
+        under_test = PathUnderTest.begin(faulty_path(setup, placement), NullWatch())
         try:
-            first_tree = _decode(patient, progress, setup)
+            first_tree = _decode(under_test, turn_state, setup)
         except Exception as problem:  # noqa: BLE001  a faulty path may raise anything; it is reported
             error = f"{type(problem).__name__}: {problem}"
-    return Alone(tuple(progress.emitted), tuple(progress.num_accepted), first_tree, error)
+    return Alone(tuple(turn_state.emitted), tuple(turn_state.num_accepted), first_tree, error)
 
 
 def faulty_path(setup: Setup, placement: Placement) -> DecodePath:
@@ -120,24 +120,24 @@ def faulty_path(setup: Setup, placement: Placement) -> DecodePath:
 
 
 def _no_tick(_: int) -> None:
-    """Nobody watches the progress."""
+    """Nobody watches the turn_state."""
 
 
-def _decode(patient: Patient, progress: Progress, setup: Setup) -> frozenset[int]:
+def _decode(under_test: PathUnderTest, turn_state: TurnState, setup: Setup) -> frozenset[int]:
     """Decode one turn into `progress`; return the tokens of the first tree."""
     first_tree: frozenset[int] = frozenset()
     results = StepResults()
-    progress.enter(list(setup.prompt), patient.run(results, "prefill", list(setup.prompt)))
-    progress.emit_root(setup.pair.eos_token_ids)
-    while progress.stop_reason is None and progress.remaining > 0:
-        results = StepResults(committed_len=len(progress.committed))
-        results.drafted = patient.run(results, "draft")
-        results.tensorized = patient.run(results, "tensorize", results.drafted)
-        results.verified = patient.run(results, "verify", results.tensorized)
+    turn_state.enter(list(setup.prompt), under_test.run(results, "prefill", list(setup.prompt)))
+    turn_state.emit_root(setup.pair.eos_token_ids)
+    while turn_state.stop_reason is None and turn_state.remaining > 0:
+        results = StepResults(committed_len=len(turn_state.committed))
+        results.drafted = under_test.run(results, "draft")
+        results.tensorized = under_test.run(results, "tensorize", results.drafted)
+        results.verified = under_test.run(results, "verify", results.tensorized)
         given = (results.tensorized, results.verified)
-        results.accepted = patient.run(results, "accept", *given, progress.remaining)
-        patient.run(results, "commit", *given, results.accepted)
-        progress.take_step(results)
+        results.accepted = under_test.run(results, "accept", *given, turn_state.remaining)
+        under_test.run(results, "commit", *given, results.accepted)
+        turn_state.take_step(results)
         first_tree = first_tree or frozenset(results.drafted.token_ids[1:].tolist())
     return first_tree
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from tracing.stages import DecodePath, Stages, StageWatch
 from workbench.fused.engine import Engine
-from workbench.lockstep.referee import Referee
+from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.npu import calls
 
 Columns = Mapping[str, Any]
@@ -26,14 +26,14 @@ class Placement:
     Attributes:
         path: Wraps the path under test.
         around: Entered for the whole run: an operator or a function of the path is replaced inside.
-        referee: Changes the reference beside the path.
+        runner: Changes the reference beside the path.
         rows: `(path name, columns)` on their way to the trace; returns what is recorded, None drops the row.
         files: Changes a copy of the pair's folders, `(teacher, drafter)`, before anything is loaded.
     """
 
     path: Callable[[DecodePath], DecodePath] = lambda path: path
     around: Callable[[], AbstractContextManager[None]] = nullcontext
-    referee: Callable[[Referee], None] = lambda _: None
+    runner: Callable[[ReferenceRunner], None] = lambda _: None
     rows: Callable[[str, Columns], Columns | None] | None = None
     files: Callable[[Path, Path], None] | None = None
 
@@ -179,6 +179,6 @@ def on_rows(change: Callable[[Columns], Columns | None], path: str = "fused") ->
     return Placement(rows=lambda name, columns: change(columns) if name == path else columns)
 
 
-def on_reference(change: Callable[[Referee], None]) -> Placement:
+def on_reference(change: Callable[[ReferenceRunner], None]) -> Placement:
     """Spoil the reference."""
-    return Placement(referee=change)
+    return Placement(runner=change)

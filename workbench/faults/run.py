@@ -15,7 +15,7 @@ from tracing.moment import STAGES
 from workbench.checkpoints.report import Check
 from workbench.faults.bench import Bench
 from workbench.faults.common import load, worse
-from workbench.faults.experiment import Alone, run_alone, run_lockstep
+from workbench.faults.experiment import Alone, run_free, run_lockstep
 from workbench.faults.fault import Fault
 from workbench.faults.placement import Placement
 from workbench.faults.setup import Setup
@@ -121,7 +121,7 @@ def run_fault(fault: Fault, bench: Bench, folder: Path) -> Sighting:
         findings = _findings(fault, setup, folder / "run")
     except Exception as problem:  # noqa: BLE001  a fault that brings the workbench down is a sighting too
         return Sighting(fault=fault, bench=bench.name, first=None, error=f"{CRASH}: {problem}")
-    clean, faulty = bench.clean(fault.need), run_alone(setup, fault.place())
+    clean, faulty = bench.clean(fault.need), run_free(setup, fault.place())
     return _seen_by_user(_noticed(fault, bench, [_notice(finding) for finding in findings]), clean, faulty)
 
 
@@ -148,7 +148,7 @@ def _run_in_files(fault: Fault, bench: Bench, folder: Path) -> Sighting:
     jobs = [replace(setup, pair=pair) for pair in (clean.pair, faulty.pair)]
     found = run_lockstep(jobs[1], Placement(), folder / "run").findings
     fired = dict.fromkeys([*sighting.others, *(finding.rule for finding in found)])
-    seen = [run_alone(job, Placement()) for job in jobs]
+    seen = [run_free(job, Placement()) for job in jobs]
     return _seen_by_user(replace(sighting, others=tuple(fired)), seen[0], seen[1])
 
 

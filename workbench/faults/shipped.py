@@ -11,7 +11,7 @@ from tracing.settings import DecodeSettings
 from workbench.checkpoints.load import load_pair
 from workbench.checkpoints.shipped import shipped_pair_dirs, shipped_prompt
 from workbench.faults.bench import VARIANTS
-from workbench.faults.experiment import Alone, run_alone
+from workbench.faults.experiment import Alone, run_free
 from workbench.faults.placement import Placement
 from workbench.faults.setup import Setup
 
@@ -53,4 +53,4 @@ def _shipped(need: str) -> Setup:
 
 @cache
 def _shipped_clean(need: str) -> Alone:
-    return run_alone(_shipped(need), Placement())
+    return run_free(_shipped(need), Placement())

@@ -1,1 +1,1 @@
-"""Our fused path, the patient of the workbench."""
+"""Our fused path, the path under test of the workbench."""

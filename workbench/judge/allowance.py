@@ -1,7 +1,7 @@
-"""How far a row may be from the truth: what the dtype alone costs, never what the patient did.
+"""How far a row may be from the truth: what the dtype alone costs, never what the path under test did.
 
 A row's allowance is `2 x e + floor`. `e` is the largest error of the reference's own results at the
-patient's dtype (`samples`) on that row, but at least `SPREAD` times the median relative error over the
+tested path's dtype (`samples`) on that row, but at least `SPREAD` times the median relative error over the
 rows of the same step and layer, times the row's magnitude; a single row's sample may be small by chance.
 (Measured on random 12-layer models, 216,000 rows: without the pooling one row in 150 of a sound kernel
 fails with one sample, with it the worst row reaches 0.78 of its allowance, in float32 and bfloat16.)
@@ -79,9 +79,9 @@ def row_allowances(truth: NDArray[Any], samples: tuple[NDArray[Any], ...], dtype
     """Return what each row of one group may be off by.
 
     Args:
-        truth: `[R, W]`, one precision above the patient; the R rows are pooled (one step, one layer).
-        samples: The reference at the patient's dtype, each `[R, W]`.
-        dtype: The patient's dtype.
+        truth: `[R, W]`, one precision above the path under test; the R rows are pooled (one step, one layer).
+        samples: The reference at the tested path's dtype, each `[R, W]`.
+        dtype: The tested path's dtype.
     """
     check_dtype(dtype)
     exact = np.asarray(truth, dtype=np.float64)

@@ -101,7 +101,7 @@ def _finite(notes: Notes, candidates: Candidates, path: str) -> bool:
 
 
 def _has_samples(notes: Notes, evidence: DraftEvidence, dtype: str) -> bool:
-    """Say whether every level has a sample and a truth above the patient's dtype, and note when not."""
+    """Say whether every level has a sample and a truth above the tested path's dtype, and note when not."""
     if not all(level.samples for level in evidence.levels):
         notes.skip("draft_logprobs", f"no result of the reference at {dtype}, hence no allowance")
         return False

@@ -2,7 +2,7 @@
 
 Letters: N tree nodes with pads, n valid nodes, L committed tokens before the step, A accepted draft
 nodes, V teacher vocabulary, Vd draft vocabulary, H hidden width, D head dim, B beams, K candidates per
-beam, R rows of a quantity. `bfloat16` comes widened to float32; the patient's dtype is said by name.
+beam, R rows of a quantity. `bfloat16` comes widened to float32; the tested path's dtype is said by name.
 A field that a path cannot provide is None: the judge lists it as not checked, it never counts as equal.
 """
 
@@ -24,19 +24,19 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowTruth:
-    """One float quantity, row by row: the patient's values, the truth, and what the dtype alone costs.
+    """One float quantity, row by row: the tested path's values, the truth, and what the dtype alone costs.
 
     Shapes: `[R, W]` (logits, features; `[W]` means one row), or `[layers, 2, kv_heads, R, D]` for K and V.
     All arrays have the same shape.
 
     Attributes:
-        fused: The patient's values, or None where the path cannot give them.
-        truth: The reference one precision above the patient: float64 for float32, else float32 or wider.
-        samples: 1 to 3 results of the reference at the patient's dtype with permuted reduction orders;
+        fused: The tested path's values, or None where the path cannot give them.
+        truth: The reference one precision above the path: float64 for float32, else float32 or wider.
+        samples: 1 to 3 results of the reference at the tested path's dtype with permuted reduction orders;
             without one there is no allowance and the quantity is not checked.
         rows: int `[R]`, the node (or position) each row stands for; None means `0 .. R-1`.
         arbiter: Row number (as in `rows`) to the third, slower value of that row: `[W]`, or
-            `[layers, 2, kv_heads, D]`; the replay rung one precision above the patient.
+            `[layers, 2, kv_heads, D]`; the replay rung one precision above the path under test.
     """
 
     fused: Array | None = None
@@ -73,7 +73,7 @@ class LevelTruth:
 
     Attributes:
         truth: Log-softmax over the draft vocabulary, one row per fused beam, `[B, Vd]`, not cumulative.
-        samples: The same at the patient's dtype (log-softmax in float32), permuted orders, each `[B, Vd]`.
+        samples: The same at the path's dtype (log-softmax in float32), permuted orders, each `[B, Vd]`.
         arbiter: Beam number in this level to the row by drafter replay, `[Vd]`.
     """
 
@@ -232,7 +232,7 @@ class StepEvidence:
 
     Attributes:
         moment: prompt, turn and step (stage and node are ignored).
-        dtype: The patient's dtype: `float32`, `bfloat16` or `float16`.
+        dtype: The tested path's dtype: `float32`, `bfloat16` or `float16`.
         prefill: Only on a turn's first step; None elsewhere is no omission.
         commit, reference_commit: Per path, each judged against itself.
         missing: Stage to the reason why it could not be recorded, for the report.

@@ -30,7 +30,7 @@ def judge_rows(
         rule: Rule of a row beyond its allowance.
         column: What the quantity is called, e.g. `logits`.
         quantity: The rows, or None.
-        dtype: The patient's dtype.
+        dtype: The tested path's dtype.
         valid: Whether each node is one, `[N]`; given when rows are nodes, None when they are positions.
 
     Returns:

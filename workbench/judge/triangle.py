@@ -1,4 +1,4 @@
-"""One row three ways on the patient's own backend: packed in the tree, alone, and by re-prefill."""
+"""One row three ways on the tested path's own backend: packed in the tree, alone, and by re-prefill."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from reference.teacher import TeacherRows
 from tracing.finding import Finding
 from workbench.judge.evidence import DraftEvidence, PrefillEvidence, RowTruth, StepEvidence, VerifyEvidence
 from workbench.lockstep.host import host_floats
-from workbench.lockstep.patient import StepResults
-from workbench.lockstep.progress import Progress
-from workbench.lockstep.referee import Referee
+from workbench.lockstep.path_under_test import StepResults
+from workbench.lockstep.reference_runner import ReferenceRunner
+from workbench.lockstep.turn_state import TurnState
 
 Rows = Mapping[int, NDArray[Any]]
 
@@ -23,22 +23,22 @@ Rows = Mapping[int, NDArray[Any]]
 def with_arbiter(
     evidence: StepEvidence,
     findings: Sequence[Finding],
-    referee: Referee,
-    progress: Progress,
+    runner: ReferenceRunner,
+    turn_state: TurnState,
     results: StepResults,
 ) -> StepEvidence:
     """Return the evidence with the arbiter's rows for the stages and nodes that these findings name."""
     stages = {finding.stage for finding in findings}
     if "prefill" in stages and evidence.prefill is not None:
-        rows = referee.replayed_prefill(evidence.prefill.prompt_token_ids.tolist())
+        rows = runner.replayed_prefill(evidence.prefill.prompt_token_ids.tolist())
         evidence = replace(evidence, prefill=_prefill(evidence.prefill, rows))
     if "draft" in stages and evidence.draft is not None:
-        evidence = replace(evidence, draft=_draft(evidence.draft, referee, progress, results))
+        evidence = replace(evidence, draft=_draft(evidence.draft, runner, turn_state, results))
     if "verify" in stages and evidence.verify is not None and results.tensorized is not None:
         nodes = sorted({each.node for each in findings if each.stage == "verify" and each.node is not None})
         judged = [node for node in nodes if results.tensorized.valid[node]]
         if judged:
-            rows = referee.replayed_nodes(progress.committed, results.tensorized, judged)
+            rows = runner.replayed_nodes(turn_state.committed, results.tensorized, judged)
             evidence = replace(evidence, verify=_verify(evidence.verify, rows, judged))
     return evidence
 
@@ -63,12 +63,12 @@ def _verify(evidence: VerifyEvidence, rows: TeacherRows, nodes: Sequence[int]) -
 
 
 def _draft(
-    evidence: DraftEvidence, referee: Referee, progress: Progress, results: StepResults
+    evidence: DraftEvidence, runner: ReferenceRunner, turn_state: TurnState, results: StepResults
 ) -> DraftEvidence:
     if results.drafted is None or not evidence.levels:
         return evidence
-    fed = (progress.committed, progress.root, progress.features, results.drafted.levels)
-    replayed = referee.replayed_draft(*fed)
+    fed = (turn_state.committed, turn_state.root, turn_state.features, results.drafted.levels)
+    replayed = runner.replayed_draft(*fed)
     levels = tuple(
         replace(level, arbiter=dict(enumerate(host_floats(true.row_logprobs))))
         for level, true in zip(evidence.levels, replayed.levels, strict=True)

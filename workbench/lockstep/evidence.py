@@ -23,7 +23,7 @@ from workbench.judge.evidence import (
     VerifySide,
 )
 from workbench.lockstep.host import host_floats
-from workbench.lockstep.patient import StepResults
+from workbench.lockstep.path_under_test import StepResults
 
 
 def row_truth(fused: Any, reference: Sequence[Any], rows: IntArray | None = None) -> RowTruth:
@@ -56,7 +56,7 @@ def draft_evidence(
     results: StepResults,
     reference: Sequence[DraftTruth],
 ) -> DraftEvidence:
-    """Draft: the patient's search, and what each of its beams is worth."""
+    """Draft: the tested path's search, and what each of its beams is worth."""
     truth, *samples = reference
     levels = tuple(
         LevelTruth(
@@ -86,7 +86,7 @@ def tensorize_evidence(
         num_nodes=settings.tree_nodes,
         vocab_size=vocab_size,
         drafted=results.drafted,
-        fused=None if "tensorize" in results.foreign else results.tensorized,
+        fused=None if "tensorize" in results.filled_by_reference else results.tensorized,
         reference=reference,
     )
 
@@ -130,7 +130,7 @@ def verify_evidence(results: StepResults, reference: Sequence[TeacherRows]) -> V
 def accept_evidence(
     results: StepResults, remaining: int, eos_token_ids: frozenset[int], reference: Accepted
 ) -> AcceptEvidence:
-    """Accept: the patient's tree and choices, and what each side accepted."""
+    """Accept: the tested path's tree and choices, and what each side accepted."""
     tensorized, verified = results.tensorized, results.verified
     assert tensorized is not None
     assert verified is not None
@@ -142,13 +142,13 @@ def accept_evidence(
         target_token_ids=verified.target_token_ids,
         remaining=remaining,
         eos_token_ids=eos_token_ids,
-        fused=None if "accept" in results.foreign else results.accepted,
+        fused=None if "accept" in results.filled_by_reference else results.accepted,
         reference=reference,
     )
 
 
 def commit_evidence(results: StepResults) -> CommitEvidence:
-    """Commit: digests of the patient's own cache rows before, in the branch and after."""
+    """Commit: digests of the tested path's own cache rows before, in the branch and after."""
     assert results.accepted is not None
     return CommitEvidence(
         committed_len=results.committed_len,

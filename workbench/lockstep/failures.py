@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from tracing.errors import ContractError, LaunchRefusedError
 from tracing.finding import Finding
-from workbench.lockstep.progress import Progress
-from workbench.lockstep.received import MisfitError
+from workbench.lockstep.stage_validation import InvalidStageResultError
+from workbench.lockstep.turn_state import TurnState
 
 RAISED = "RUN-STAGE-RAISED"
 """Rule of a stage that ended in an exception that is no finding of its own."""
 
-MISFIT = "JUDGE-SHAPE"
+SHAPE = "JUDGE-SHAPE"
 """Rule of a result that is none of its stage's, None included."""
 
 
-def findings_of_failure(progress: Progress, stage: str, error: Exception) -> tuple[Finding, ...]:
-    """Return what an exception inside a stage of the patient says."""
+def findings_of_failure(turn_state: TurnState, stage: str, error: Exception) -> tuple[Finding, ...]:
+    """Return what an exception inside a stage of the path under test says."""
     if isinstance(error, LaunchRefusedError):
         return tuple(finding for finding in error.findings if isinstance(finding, Finding))
     contract = error if isinstance(error, ContractError) else None
@@ -23,9 +23,9 @@ def findings_of_failure(progress: Progress, stage: str, error: Exception) -> tup
         Finding(
             verdict="structural",
             guilty="fused",
-            prompt_id=progress.prompt_id,
-            turn=progress.turn,
-            step=progress.step,
+            prompt_id=turn_state.prompt_id,
+            turn=turn_state.turn,
+            step=turn_state.step,
             stage=stage,
             column=contract.argument if contract else "",
             fused=contract.value if contract else type(error).__name__,
@@ -37,19 +37,19 @@ def findings_of_failure(progress: Progress, stage: str, error: Exception) -> tup
     )
 
 
-def finding_of_misfit(progress: Progress, stage: str, misfit: MisfitError) -> Finding:
+def finding_of_invalid_result(turn_state: TurnState, stage: str, invalid: InvalidStageResultError) -> Finding:
     """Return what a result that is none of its stage's says about the path."""
     return Finding(
         verdict="structural",
         guilty="fused",
-        prompt_id=progress.prompt_id,
-        turn=progress.turn,
-        step=progress.step,
+        prompt_id=turn_state.prompt_id,
+        turn=turn_state.turn,
+        step=turn_state.step,
         stage=stage,
-        column=misfit.column,
-        fused=misfit.came,
-        reference=misfit.expected,
-        rule=MISFIT,
-        message=f"stage {stage} does not give what the seam prescribes: {misfit}",
+        column=invalid.column,
+        fused=invalid.came,
+        reference=invalid.expected,
+        rule=SHAPE,
+        message=f"stage {stage} does not give what the seam prescribes: {invalid}",
         path="fused",
     )

@@ -26,11 +26,11 @@ from workbench.judge.evidence import AcceptEvidence, CommitEvidence, StepEvidenc
 from workbench.judge.notes import NearTie
 from workbench.judge.step import StepJudgement
 from workbench.judge.verdict import Tally
-from workbench.lockstep.alone import AloneRun
+from workbench.lockstep.free_running import FreeRunner
 from workbench.lockstep.ledger import Ledger
-from workbench.lockstep.progress import Progress
-from workbench.lockstep.referee import Referee
+from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.ties import token_gaps
+from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.turns import Turn
 from workbench.lockstep.watch import LiveWatch
 
@@ -65,7 +65,7 @@ class FreeRun:
         self._writer = writer
         self._tally = tally
         self.ledgers: list[Ledger] = []
-        self.runs: list[AloneRun] = []
+        self.runs: list[FreeRunner] = []
         for name, path in zip(("fused", "reference"), paths, strict=True):
             traces = {name: writer.path(name, lacks=path.lacks, info=dict(path.info))}
             ledger = Ledger(writer, traces, checker, tally, watched=name)
@@ -76,9 +76,9 @@ class FreeRun:
                 watch_indices=watch_indices and name == "fused",
             )
             self.ledgers.append(ledger)
-            self.runs.append(AloneRun(path, settings, pair, ledger, watch))
+            self.runs.append(FreeRunner(path, settings, pair, ledger, watch))
 
-    def run(self, turns: Sequence[Turn], referee: Referee, dtype: str, tick: Tick) -> None:
+    def run(self, turns: Sequence[Turn], runner: ReferenceRunner, dtype: str, tick: Tick) -> None:
         """Decode on both paths, then compare."""
         for run in self.runs:
             run.run(turns, tick)
@@ -91,7 +91,7 @@ class FreeRun:
         books.add(differences)
         fused = {(one.prompt_id, one.turn): one for one in self.runs[0].finished}
         for stream in alignment.streams:
-            self._settle(stream, fused[stream.prompt_id, stream.turn], referee, dtype)
+            self._settle(stream, fused[stream.prompt_id, stream.turn], runner, dtype)
 
     def _align(self) -> Alignment:
         recorded = open_run(self._writer.folder)
@@ -104,11 +104,13 @@ class FreeRun:
     def _rows(self, name: str) -> Iterator[Mapping[str, Any]]:
         return iter(open_run(self._writer.folder).path(name))
 
-    def _settle(self, stream: StreamDifference, fused: Progress, referee: Referee, dtype: str) -> None:
+    def _settle(
+        self, stream: StreamDifference, fused: TurnState, runner: ReferenceRunner, dtype: str
+    ) -> None:
         """Decide a different token by the truth at its position."""
         text = [*fused.prompt, *fused.emitted]
         prefix = text[: stream.position]
-        measured = token_gaps(referee, prefix, (stream.left, stream.right), dtype)
+        measured = token_gaps(runner, prefix, (stream.left, stream.right), dtype)
         allowance, gaps = measured.allowance, dict(zip(("fused", "reference"), measured.gaps, strict=True))
         wrong = [path for path, gap in gaps.items() if gap > allowance]
         moment = Moment(stream.prompt_id, stream.turn, 0, "accept")

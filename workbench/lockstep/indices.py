@@ -12,7 +12,7 @@ Around = Callable[[], AbstractContextManager[Any]]
 
 
 class IndexProbe:
-    """Watches the stages of one path and keeps the sites of the step in progress.
+    """Watches the stages of one path and keeps the sites of the step in turn_state.
 
     It records; what an index means is judged by the rules over the recorded row. Operators of the device are
     judged by their twin, so the watch's own findings are not used here.

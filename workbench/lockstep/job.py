@@ -20,7 +20,7 @@ class LockstepOptions:
         steps: Half-open range of step numbers to judge; the others are decoded and counted as unjudged.
         judge_every: Judge every K-th step only.
         watch_indices: Record which index values the path used, place by place; slower.
-        num_samples: Reference runs at the patient's dtype per stage, for the allowance.
+        num_samples: Reference runs at the tested path's dtype per stage, for the allowance.
     """
 
     settings: DecodeSettings

@@ -18,15 +18,15 @@ from workbench.judge.verdict import Tally
 from workbench.lockstep.free import FreeRun
 from workbench.lockstep.indices import IndexProbe
 from workbench.lockstep.ledger import Ledger
-from workbench.lockstep.progress import Progress
-from workbench.lockstep.referee import Referee
+from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.session import DiffRequest, Session
 from workbench.lockstep.staged import StagedRun
 from workbench.lockstep.sum_up import sum_up
+from workbench.lockstep.turn_state import TurnState
 from workbench.report.summary import RunSummary
 
 Tick = Callable[[int], None]
-Decoded = tuple[list[Progress], Ledger, int]
+Decoded = tuple[list[TurnState], Ledger, int]
 """Turns, books, and the number of steps that were not judged."""
 
 
@@ -49,13 +49,13 @@ class Books:
 
     Attributes:
         run: The folder being written.
-        referee: The reference beside the patient.
+        runner: The reference beside the path under test.
         tally: The verdict so far.
         tick: Told of each emitted token.
     """
 
     run: RunWriter
-    referee: Referee
+    runner: ReferenceRunner
     tally: Tally
     tick: Tick
 
@@ -71,16 +71,16 @@ def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummar
 
 def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> RunSummary:
     pair, settings = session.loaded.pair, request.options.settings
-    referee = Referee(
+    runner = ReferenceRunner(
         pair,
         settings,
-        patient_dtype=session.dtype,
+        path_dtype=session.dtype,
         rung=request.rung,
         device=request.reference_device,
         num_samples=request.options.num_samples,
     )
     tally = Tally(chain=settings.top_k == 1)
-    books = Books(run, referee, tally, tick)
+    books = Books(run, runner, tally, tick)
     decode = _free if request.options.mode == "free" else _staged
     finished, ledger, unjudged_steps = decode(session, request, books)
     if not _weights_unchanged(session.loaded):
@@ -94,7 +94,7 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
         unjudged_steps=unjudged_steps,
         manifest={
             "path": dict(session.path.info),
-            "reference": referee.info,
+            "reference": runner.info,
             "way_in": dict(request.way_in),
         },
     )
@@ -116,10 +116,10 @@ def _staged(session: Session, request: DiffRequest, books: Books) -> Decoded:
     path = session.path
     traces = {
         "fused": books.run.path("fused", lacks=path.lacks, info=dict(path.info), on_error="warn"),
-        "reference": books.run.path("reference", lacks=books.referee.lacks, info=books.referee.info),
+        "reference": books.run.path("reference", lacks=books.runner.lacks, info=books.runner.info),
     }
     ledger = Ledger(books.run, traces, Checker(_context(session, request)), books.tally)
-    staged = StagedRun(path, books.referee, session.loaded.pair, request.options, ledger, dtype=session.dtype)
+    staged = StagedRun(path, books.runner, session.loaded.pair, request.options, ledger, dtype=session.dtype)
     try:
         staged.run(session.turns, books.tick)
     finally:
@@ -132,7 +132,7 @@ def _staged(session: Session, request: DiffRequest, books: Books) -> Decoded:
 def _free(session: Session, request: DiffRequest, books: Books) -> Decoded:
     pair, settings = session.loaded.pair, request.options.settings
     reference = make_reference(
-        pair, settings, device=request.reference_device, dtype=books.referee.truth_dtype, rung=request.rung
+        pair, settings, device=request.reference_device, dtype=books.runner.truth_dtype, rung=request.rung
     )
     free = FreeRun(
         (session.path, reference),
@@ -143,7 +143,7 @@ def _free(session: Session, request: DiffRequest, books: Books) -> Decoded:
         tally=books.tally,
         watch_indices=request.options.watch_indices,
     )
-    free.run(session.turns, books.referee, session.dtype, books.tick)
+    free.run(session.turns, books.runner, session.dtype, books.tick)
     _tell_blindness(books.run, free.runs[0].indices)
     return free.runs[0].finished, free.ledgers[0], 0
 

@@ -17,7 +17,7 @@ from tracing.recorder import RunWriter, Step, Trace
 from workbench.judge.consequence import Consequences
 from workbench.judge.step import StepJudgement
 from workbench.judge.verdict import Tally
-from workbench.lockstep.handed import launched_differently
+from workbench.lockstep.stage_inputs import launched_differently
 
 Row = dict[str, Any]
 FED: Final = {"ROW003": "a path that is fed values leaves out acceptance where a near tie makes it another's"}
@@ -67,7 +67,7 @@ class Ledger:
             self._rows[name] = {"prompt_id": prompt_id, "turn": turn, "step": step}
 
     def journal(self, stage: str, columns: Mapping[str, Any]) -> None:
-        """Write down what the patient is about to run; names that no trace knows are left out."""
+        """Write down what the path under test is about to run; names that no trace knows are left out."""
         known = {name: value for name, value in columns.items() if name in COLUMN_BY_NAME}
         self._steps[self._watched].about_to_run(stage, known)
 
@@ -107,7 +107,7 @@ class Ledger:
         self._recopied = recopied
 
     def check_before(self, stage: str, columns: Mapping[str, Any]) -> tuple[Finding, ...]:
-        """Check what the patient is about to launch, with what is known of the step so far.
+        """Check what the path under test is about to launch, with what is known of the step so far.
 
         Values that are not those of the stage before are this stage's fault, and so is a rule that only they
         violate, whatever stage the rule is about.

@@ -1,4 +1,4 @@
-"""The referee fed from disk: the reference on the recorded inputs of each step, judged as it was live."""
+"""The reference fed from disk: the reference on the recorded inputs of each step, judged as it was live."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from workbench.judge.recorded.standing import Standing
 from workbench.judge.recorded.values import tensorized_of
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.lockstep.host import host_floats
-from workbench.lockstep.referee import Referee
+from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.replay_draft import Fed, judge_scores
 
 Row = Mapping[str, Any]
@@ -29,12 +29,12 @@ class ModelJudge:
     """Judges recorded steps with the models at hand.
 
     Attributes:
-        referee: The reference, one precision above the recorded path and at its own.
+        runner: The reference, one precision above the recorded path and at its own.
         eos_token_ids: Tokens that end a turn.
         has_drafter: Whether drafts can be judged.
     """
 
-    referee: Referee
+    runner: ReferenceRunner
     eos_token_ids: frozenset[int]
     has_drafter: bool = True
 
@@ -50,7 +50,7 @@ class ModelJudge:
 
     def _judge(self, evidence: StepEvidence, row: Row, standing: Standing) -> StepJudgement:
         committed = standing.committed or []
-        rows = self.referee.prefill(committed)
+        rows = self.runner.prefill(committed)
         if evidence.prefill is not None:
             evidence = replace(evidence, prefill=self._prefill(evidence, rows))
         scores = None
@@ -60,7 +60,7 @@ class ModelJudge:
             evidence = self._accept(evidence, tree)
             if self.has_drafter and row.get("draft_logprobs") is not None:
                 fed = Fed(committed, standing.root, [one.features for one in rows])
-                scores = judge_scores(self.referee, evidence, tree, row["draft_logprobs"], fed)
+                scores = judge_scores(self.runner, evidence, tree, row["draft_logprobs"], fed)
         judgement = judge_step(evidence)
         return judgement if scores is None else _joined(judgement, scores)
 
@@ -81,7 +81,7 @@ class ModelJudge:
     def _verify(
         self, part: VerifyEvidence, row: Row, committed: Sequence[int], tree: Tensorized
     ) -> VerifyEvidence:
-        reference = self.referee.verify(committed, tree)
+        reference = self.runner.verify(committed, tree)
         nodes = np.flatnonzero(tree.valid)
         truth, *samples = (host_floats(one.logits)[nodes] for one in reference)
         choices = np.zeros(len(tree.valid), dtype=np.int64)
@@ -103,7 +103,7 @@ class ModelJudge:
         part = evidence.accept
         if part is None:
             return evidence
-        accepted: Accepted = self.referee.stages.accept(
+        accepted: Accepted = self.runner.stages.accept(
             tree, part.target_token_ids, part.remaining, self.eos_token_ids
         )
         return replace(evidence, accept=replace(part, eos_token_ids=self.eos_token_ids, reference=accepted))

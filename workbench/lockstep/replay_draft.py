@@ -15,7 +15,7 @@ from workbench.judge.allowance import row_allowances
 from workbench.judge.evidence import StepEvidence
 from workbench.judge.notes import Notes, StageJudgement
 from workbench.lockstep.host import host_floats
-from workbench.lockstep.referee import Referee
+from workbench.lockstep.reference_runner import ReferenceRunner
 
 Rows = dict[int, NDArray[Any]]
 """Log-probabilities after each node that has children, `[Vd]`, by node."""
@@ -33,7 +33,7 @@ class Fed:
     Attributes:
         committed: Token ids whose K and V are committed.
         root: The last emitted token.
-        features: Teacher features of the committed rows, per model of the referee, each model's own.
+        features: Teacher features of the committed rows, per model of the runner, each model's own.
     """
 
     committed: Sequence[int]
@@ -42,12 +42,12 @@ class Fed:
 
 
 def judge_scores(
-    referee: Referee, evidence: StepEvidence, tree: Tensorized, recorded: NDArray[Any], fed: Fed
+    runner: ReferenceRunner, evidence: StepEvidence, tree: Tensorized, recorded: NDArray[Any], fed: Fed
 ) -> StageJudgement:
     """Judge the recorded scores of the valid nodes.
 
     Args:
-        referee: The reference.
+        runner: The reference.
         evidence: Of the step; its moment and dtype.
         tree: The recorded tree.
         recorded: `draft_logprobs`, cumulative, `[N]`.
@@ -55,8 +55,8 @@ def judge_scores(
     """
     notes = Notes(evidence.moment, "draft")
     walked = [
-        _walk(referee, models, tree, features, fed)
-        for models, features in zip(referee.models, fed.features, strict=True)
+        _walk(runner, models, tree, features, fed)
+        for models, features in zip(runner.models, fed.features, strict=True)
     ]
     truth, samples = walked[0], walked[1:]
     nodes = sorted(truth)
@@ -64,19 +64,21 @@ def judge_scores(
         exact = np.stack([truth[node] for node in nodes])
         permuted = tuple(np.stack([sample[node] for node in nodes]) for sample in samples)
         allowed = row_allowances(exact, permuted, evidence.dtype).largest
-        expected = _expected(notes, referee, tree, truth, dict(zip(nodes, allowed.tolist(), strict=True)))
+        expected = _expected(notes, runner, tree, truth, dict(zip(nodes, allowed.tolist(), strict=True)))
         _compare(notes, np.asarray(recorded, dtype=np.float64), expected)
         notes.check("draft_logprobs")
     notes.skip("candidates", UNSELECTED)
     return notes.judgement()
 
 
-def _walk(referee: Referee, models: ReferenceModels, tree: Tensorized, features: Any, fed: Fed) -> Rows:
+def _walk(
+    runner: ReferenceRunner, models: ReferenceModels, tree: Tensorized, features: Any, fed: Fed
+) -> Rows:
     """Expand every node that has children, level by level."""
-    rung = referee.stages.rung
+    rung = runner.stages.rung
     parents = [node for node in np.flatnonzero(tree.valid).tolist() if _has_children(tree, node)]
     found: Rows = {}
-    rows = rung.begin_draft(models, fed.committed, fed.root, features, referee.settings)
+    rows = rung.begin_draft(models, fed.committed, fed.root, features, runner.settings)
     level = [0] if 0 in parents else []
     while level:
         logprobs = host_floats(rows.logprobs)
@@ -95,10 +97,10 @@ def _has_children(tree: Tensorized, node: int) -> bool:
 
 
 def _expected(
-    notes: Notes, referee: Referee, tree: Tensorized, truth: Rows, allowed: dict[int, float]
+    notes: Notes, runner: ReferenceRunner, tree: Tensorized, truth: Rows, allowed: dict[int, float]
 ) -> Scores:
     """Return score and allowance of every node that can have one; both add up along the path."""
-    targets = referee.truth.target_from_draft.cpu().numpy().tolist()
+    targets = runner.truth.target_from_draft.cpu().numpy().tolist()
     draft_from_target = {int(target): draft for draft, target in enumerate(targets)}
     expected: Scores = {0: (0.0, 0.0)}
     for node in np.flatnonzero(tree.valid).tolist()[1:]:

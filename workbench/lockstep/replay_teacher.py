@@ -12,7 +12,7 @@ from workbench.checkpoints.files import require_directory
 from workbench.checkpoints.load import load_teacher
 
 
-class TeacherAlone:
+class TeacherOnly:
     """What replay needs of a loaded pair, where there is no drafter.
 
     Args:
@@ -51,11 +51,11 @@ class TeacherAlone:
         self.digests = PairDigests(directory_digests(directory, "teacher"), weights_digest(weights), "")
 
 
-def load_teacher_alone(directory: Path | str, *, trust_remote_code: bool = False) -> TeacherAlone:
+def load_teacher_only(directory: Path | str, *, trust_remote_code: bool = False) -> TeacherOnly:
     """Load a teacher.
 
     Raises:
         ModelMissingError: The directory or a file is missing.
         CheckpointError: Something is broken or inconsistent.
     """
-    return TeacherAlone(Path(directory), trust_remote_code=trust_remote_code)
+    return TeacherOnly(Path(directory), trust_remote_code=trust_remote_code)

@@ -1,4 +1,4 @@
-"""The two rows of a step: what the patient gave, and what the reference made of the same values."""
+"""The two rows of a step: what the path under test gave, and what the reference made of the same values."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from workbench.lockstep.host import host_floats
 from workbench.lockstep.judging import ReferenceStep
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.offsets import OffsetProbe
-from workbench.lockstep.patient import StepResults
-from workbench.lockstep.progress import Progress
+from workbench.lockstep.path_under_test import StepResults
+from workbench.lockstep.turn_state import TurnState
 
 Columns = dict[str, Any]
 
 
 def record_fused(
-    ledger: Ledger, progress: Progress, results: StepResults, settings: DecodeSettings, probe: OffsetProbe
+    ledger: Ledger, turn_state: TurnState, results: StepResults, settings: DecodeSettings, probe: OffsetProbe
 ) -> None:
-    """Record what the patient gave, as far as the step came; results of the reference are not its columns."""
-    ledger.record("fused", path_columns(progress, results, settings, probe))
+    """Record what the path gave, as far as the step came; results of the reference are not its columns."""
+    ledger.record("fused", path_columns(turn_state, results, settings, probe))
 
 
 def path_columns(
-    progress: Progress, results: StepResults, settings: DecodeSettings, probe: OffsetProbe
+    turn_state: TurnState, results: StepResults, settings: DecodeSettings, probe: OffsetProbe
 ) -> Columns:
     """Return the columns of what a path gave itself."""
-    columns: Columns = {"committed_len": results.committed_len, "context_token_ids": progress.context}
+    columns: Columns = {"committed_len": results.committed_len, "context_token_ids": turn_state.context}
     columns |= _draft(results, probe)
     columns |= _verify(results, settings)
-    if results.accepted is not None and "accept" not in results.foreign:
+    if results.accepted is not None and "accept" not in results.filled_by_reference:
         columns |= accept_columns(results.accepted)
-    if results.committed is not None and "commit" not in results.foreign:
+    if results.committed is not None and "commit" not in results.filled_by_reference:
         columns |= commit_columns(results.committed) | {"committed_len": results.committed_len}
     columns |= _cache(results)
     columns |= {f"{stage}_ns": elapsed for stage, elapsed in results.nanoseconds.items()}
@@ -54,10 +54,10 @@ def path_columns(
 
 def _draft(results: StepResults, probe: OffsetProbe) -> Columns:
     columns: Columns = {}
-    drafted = results.drafted if "draft" not in results.foreign else None
+    drafted = results.drafted if "draft" not in results.filled_by_reference else None
     if drafted is not None:
         columns |= draft_columns(drafted)
-    if results.tensorized is not None and "tensorize" not in results.foreign:
+    if results.tensorized is not None and "tensorize" not in results.filled_by_reference:
         columns |= tensorize_columns(drafted, results.tensorized)
         if drafted is not None and drafted.top1_offsets is None:
             offsets = probe.over_nodes(drafted.flat_ids, len(results.tensorized.parents))
@@ -67,9 +67,9 @@ def _draft(results: StepResults, probe: OffsetProbe) -> Columns:
 
 def _verify(results: StepResults, settings: DecodeSettings) -> Columns:
     verified = results.verified
-    if verified is None and results.tensorized is not None and "tensorize" not in results.foreign:
+    if verified is None and results.tensorized is not None and "tensorize" not in results.filled_by_reference:
         return {"visible": results.tensorized.visible}  # what the refused launch was about to be given
-    if verified is None or "verify" in results.foreign:
+    if verified is None or "verify" in results.filled_by_reference:
         return {}
     columns = verify_columns(verified, settings.top_logits)
     return columns | {"feature_row_digests": feature_row_digests(verified.features)}
@@ -88,7 +88,7 @@ def _cache(results: StepResults) -> Columns:
 
 def record_reference(
     ledger: Ledger,
-    progress: Progress,
+    turn_state: TurnState,
     results: StepResults,
     reference: ReferenceStep | None,
     settings: DecodeSettings,
@@ -97,7 +97,7 @@ def record_reference(
     if reference is None:
         ledger.record("reference", {"incomplete": "this step was not judged, as asked"})
         return
-    columns: Columns = {"committed_len": results.committed_len, "context_token_ids": progress.context}
+    columns: Columns = {"committed_len": results.committed_len, "context_token_ids": turn_state.context}
     if reference.tensorized is not None:
         columns |= tensorize_columns(None, reference.tensorized)
         columns |= _reference_draft(reference, reference.tensorized)
@@ -107,14 +107,14 @@ def record_reference(
 
 
 def _reference_accept(reference: ReferenceStep, results: StepResults) -> Columns:
-    """The path over the patient's choices; left out where a near tie makes them differ from the row's own."""
+    """The path over the path's choices; left out where a near tie makes them differ from the row's own."""
     if reference.accepted is None or results.verified is None or results.tensorized is None:
         return {}
     columns: Columns = {"committed_len_after": results.committed_len + len(reference.accepted.path_indices)}
     if reference.verified:
         own = as_recorded(host_floats(reference.verified[0].logits)).argmax(-1)
         valid, chosen = results.tensorized.valid, results.verified.target_token_ids
-        # A patient's arrays may have any length; then it is a finding, and nothing here to compare.
+        # A tested path's arrays may have any length; then it is a finding, and nothing here to compare.
         if chosen.shape != valid.shape or not np.array_equal(own[valid], chosen[valid]):
             return columns
     return columns | accept_columns(reference.accepted)

@@ -16,7 +16,7 @@ from workbench.fused.path import make_path
 from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.load_path import checked_path, load_factory
 from workbench.lockstep.prompts import read_prompts
-from workbench.lockstep.referee import ONE_ABOVE
+from workbench.lockstep.reference_runner import ONE_ABOVE
 from workbench.lockstep.turns import Turn, plan_turns
 
 
@@ -63,7 +63,7 @@ class Session:
         loaded: The pair, its tokenizer and load report.
         path: The path under test.
         turns: What to decode.
-        dtype: The patient's dtype by name.
+        dtype: The tested path's dtype by name.
     """
 
     loaded: LoadedPair

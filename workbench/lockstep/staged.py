@@ -1,4 +1,4 @@
-"""Staged lockstep: the patient decodes; every stage is judged on the values that it was given and gave."""
+"""Staged lockstep: the path decodes; every stage is judged on the values that it was given and gave."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from tracing.finding import Finding
 from tracing.models import ModelPair
 from tracing.stages import DecodePath
 from workbench.lockstep.driver import Driver, StageFailedError
-from workbench.lockstep.handed import changed_by_tensorize, expected_at_launches
 from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.judging import StepJudge
 from workbench.lockstep.ledger import Ledger
-from workbench.lockstep.patient import Patient, StepResults
-from workbench.lockstep.progress import Progress
-from workbench.lockstep.referee import Referee
+from workbench.lockstep.path_under_test import PathUnderTest, StepResults
+from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.rows import record_fused, record_reference
+from workbench.lockstep.stage_inputs import changed_by_tensorize, expected_at_launches
+from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.turns import Turn
 from workbench.lockstep.watch import LiveWatch
 
@@ -35,7 +35,7 @@ class StagedRun:
     def __init__(
         self,
         path: DecodePath,
-        referee: Referee,
+        runner: ReferenceRunner,
         pair: ModelPair,
         options: LockstepOptions,
         ledger: Ledger,
@@ -52,10 +52,10 @@ class StagedRun:
             watch_indices=options.watch_indices,
         )
         self.indices = self._watch.indices
-        patient = Patient.begin(path, self._watch, self.indices.around)
-        self._driver = Driver(patient, referee, eager=options.on_violation == "eager")
-        self.judge = StepJudge(referee, pair, options, patient, dtype)
-        self.finished: list[Progress] = []
+        under_test = PathUnderTest.begin(path, self._watch, self.indices.around)
+        self._driver = Driver(under_test, runner, eager=options.on_violation == "eager")
+        self.judge = StepJudge(runner, pair, options, under_test, dtype)
+        self.finished: list[TurnState] = []
         self.stopped = False
 
     def run(self, turns: Sequence[Turn], tick: Tick) -> None:
@@ -65,75 +65,77 @@ class StagedRun:
             if self.stopped:
                 return
             prompt = turn.context(so_far.get(turn.prompt_id, []))
-            progress = Progress(turn.prompt_id, turn.turn, self._options.settings.max_new_tokens)
-            self.finished.append(progress)
-            self._turn(progress, prompt, tick)
-            so_far[turn.prompt_id] = [*prompt, *progress.emitted]
+            turn_state = TurnState(turn.prompt_id, turn.turn, self._options.settings.max_new_tokens)
+            self.finished.append(turn_state)
+            self._turn(turn_state, prompt, tick)
+            so_far[turn.prompt_id] = [*prompt, *turn_state.emitted]
 
-    def _turn(self, progress: Progress, prompt: list[int], tick: Tick) -> None:
+    def _turn(self, turn_state: TurnState, prompt: list[int], tick: Tick) -> None:
         """Prefill, then step until the turn stops or the run does."""
-        results = self._prefill(progress, prompt)
+        results = self._prefill(turn_state, prompt)
         if results is None:
             return
-        progress.emit_root(self._eos)
+        turn_state.emit_root(self._eos)
         tick(1)
-        if progress.stop_reason is not None:
-            self._settle_without_step(progress, results)
+        if turn_state.stop_reason is not None:
+            self._settle_without_step(turn_state, results)
             return
         while results is not None:
-            num_emitted = len(progress.emitted)
-            results = self._step(progress, results)
-            tick(len(progress.emitted) - num_emitted)
+            num_emitted = len(turn_state.emitted)
+            results = self._step(turn_state, results)
+            tick(len(turn_state.emitted) - num_emitted)
 
-    def _prefill(self, progress: Progress, prompt: list[int]) -> StepResults | None:
+    def _prefill(self, turn_state: TurnState, prompt: list[int]) -> StepResults | None:
         """Open the row of the coming step, which the journal names, and prefill; None if that failed."""
-        self._ledger.open_step(progress.prompt_id, progress.turn, progress.step)
+        self._ledger.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
         results = StepResults(committed_len=len(prompt))
         try:
-            prefilled = self._driver.prefill(progress, results, prompt)
+            prefilled = self._driver.prefill(turn_state, results, prompt)
         except StageFailedError as failure:
-            self._fail(progress, results, failure)
+            self._fail(turn_state, results, failure)
             return None
-        progress.enter(prompt, prefilled)
+        turn_state.enter(prompt, prefilled)
         self.judge.after_prefill(prompt)
         return results
 
-    def _settle_without_step(self, progress: Progress, results: StepResults) -> None:
+    def _settle_without_step(self, turn_state: TurnState, results: StepResults) -> None:
         """A turn that ends with its first token: prefill is judged, its row says that no step ran."""
-        self._record_fused(progress, results)
-        found = self._ledger.add((), self.judge.judge(progress, results))
-        self._ledger.record("fused", {"stop_reason": progress.stop_reason, "incomplete": "ended at its root"})
+        self._record_fused(turn_state, results)
+        found = self._ledger.add((), self.judge.judge(turn_state, results))
+        self._ledger.record(
+            "fused", {"stop_reason": turn_state.stop_reason, "incomplete": "ended at its root"}
+        )
         self._ledger.close_step(step_verdict(found))
 
-    def _step(self, progress: Progress, results: StepResults) -> StepResults | None:
+    def _step(self, turn_state: TurnState, results: StepResults) -> StepResults | None:
         """Run and settle one step; return what the next one begins with, or None at the end."""
-        self.judge.begin_step(progress, results)
+        self.judge.begin_step(turn_state, results)
 
         def after_stage(stage: str) -> None:
             self._ledger.expect(expected_at_launches(stage, results), changed_by_tensorize(results))
-            self.judge.after_stage(stage, progress, results)
+            self.judge.after_stage(stage, turn_state, results)
 
         try:
-            self._driver.step(progress, results, after_stage)
+            self._driver.step(turn_state, results, after_stage)
         except StageFailedError as failure:
-            self._fail(progress, results, failure)
+            self._fail(turn_state, results, failure)
             return None
-        found = self._settle(progress, results)
-        progress.take_step(results.eager or results)
-        return self._next(progress, wrong=has_error(found))
+        found = self._settle(turn_state, results)
+        turn_state.take_step(results.eager or results)
+        return self._next(turn_state, wrong=has_error(found))
 
-    def _settle(self, progress: Progress, results: StepResults) -> tuple[Finding, ...]:
+    def _settle(self, turn_state: TurnState, results: StepResults) -> tuple[Finding, ...]:
         """Record both rows, check and judge them."""
-        self._record_fused(progress, results)
-        record_reference(self._ledger, progress, results, self.judge.reference, self._options.settings)
+        self._record_fused(turn_state, results)
+        record_reference(self._ledger, turn_state, results, self.judge.reference, self._options.settings)
         if self._driver.refused is not None:
             refused = f"{self._driver.refused}: finished on the reference's values"
             self._ledger.record("fused", {"launch_refused": refused})
         findings = [*self._driver.take_findings(), *self._watch.take_findings()]
         findings += self._ledger.check_row("fused")
-        judgement = self.judge.judge(progress, results)
+        judgement = self.judge.judge(turn_state, results)
         judged = judgement.findings if judgement else ()
-        findings += self.judge.cause([*findings, *judged], progress, results)
+        findings += self.judge.cause([*findings, *judged], turn_state, results)
         if has_error([*findings, *judged]):
             self._ledger.skip_row("reference")  # it was fed values that are wrong
         else:
@@ -142,41 +144,41 @@ class StagedRun:
         self._ledger.close_step(step_verdict(found))
         return found
 
-    def _record_fused(self, progress: Progress, results: StepResults) -> None:
-        """Record what the patient gave, as far as the step came, and what was seen beside it."""
-        record_fused(self._ledger, progress, results, self._options.settings, self._watch.probe)
+    def _record_fused(self, turn_state: TurnState, results: StepResults) -> None:
+        """Record what the path under test gave, as far as the step came, and what was seen beside it."""
+        record_fused(self._ledger, turn_state, results, self._options.settings, self._watch.probe)
         self._ledger.record("fused", self.indices.take())
 
-    def _next(self, progress: Progress, *, wrong: bool) -> StepResults | None:
+    def _next(self, turn_state: TurnState, *, wrong: bool) -> StepResults | None:
         """Stop, resync or go on."""
         if wrong and self._options.on_divergence == "stop" and self._driver.refused is None:
             self.stopped = True
-        if self.stopped or progress.stop_reason is not None:
+        if self.stopped or turn_state.stop_reason is not None:
             return None
         if wrong or self._driver.refused is not None:
-            return self._resync(progress)
-        self._ledger.open_step(progress.prompt_id, progress.turn, progress.step)
-        return StepResults(committed_len=len(progress.committed))
+            return self._resync(turn_state)
+        self._ledger.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
+        return StepResults(committed_len=len(turn_state.committed))
 
-    def _resync(self, progress: Progress) -> StepResults | None:
-        """Rebuild the patient's caches by prefill of the same ids; what is found from here on is independent.
+    def _resync(self, turn_state: TurnState) -> StepResults | None:
+        """Rebuild the path's caches by prefill of the same ids; what is found from here on is independent.
 
         The rebuilt root takes the place of the last emitted token: if a fault made that token wrong, the text
         goes on from the right one.
         """
         self._ledger.forget()
-        results = self._prefill(progress, list(progress.committed))
+        results = self._prefill(turn_state, list(turn_state.committed))
         if results is not None:
-            progress.emitted[-1] = progress.root
+            turn_state.emitted[-1] = turn_state.root
         return results
 
-    def _fail(self, progress: Progress, results: StepResults, failure: StageFailedError) -> None:
+    def _fail(self, turn_state: TurnState, results: StepResults, failure: StageFailedError) -> None:
         """A stage did not finish: record what there is, and end the run here."""
-        self._record_fused(progress, results)
+        self._record_fused(turn_state, results)
         self._ledger.record("fused", {"launch_refused": f"{failure.stage}: not finished, the run ends here"})
         self._watch.take_findings()
         findings = [*self._driver.take_findings(), *failure.findings]
-        found = self._ledger.add(findings, self.judge.judge(progress, results))
+        found = self._ledger.add(findings, self.judge.judge(turn_state, results))
         self._ledger.close_step(step_verdict(found))
         self.stopped = True
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.judge.verdict import RunVerdict
 from workbench.lockstep.ledger import Ledger
-from workbench.lockstep.progress import Progress
+from workbench.lockstep.turn_state import TurnState
 from workbench.report.summary import RunSummary
 
 Decode = Callable[[Sequence[int]], str]
@@ -16,7 +16,7 @@ Decode = Callable[[Sequence[int]], str]
 
 def sum_up(
     verdict: RunVerdict,
-    finished: Sequence[Progress],
+    finished: Sequence[TurnState],
     ledger: Ledger,
     decode: Decode,
     *,
@@ -25,7 +25,7 @@ def sum_up(
     manifest: Mapping[str, Any] | None = None,
 ) -> RunSummary:
     """Fold the verdict, the decoded turns and the books into what reports are made from."""
-    emitted = tuple(tuple(progress.emitted) for progress in finished)
+    emitted = tuple(tuple(turn_state.emitted) for turn_state in finished)
     skipped = sorted({missing.stage for missing in verdict.not_checked if missing.quantity == "*"})
     remarks = [verdict.text.removeprefix(verdict.verdict).strip(" ()")]
     if skipped:
@@ -34,11 +34,11 @@ def sum_up(
         verdict=verdict.verdict,
         remark="; ".join(filter(None, remarks)),
         exit_code=verdict.exit_code,
-        steps=sum(progress.step for progress in finished),
+        steps=sum(turn_state.step for turn_state in finished),
         unjudged_steps=unjudged_steps,
         emitted_token_ids=emitted,
         emitted_text=tuple(decode(turn) for turn in emitted),
-        num_accepted=tuple(number for progress in finished for number in progress.num_accepted),
+        num_accepted=tuple(number for turn_state in finished for number in turn_state.num_accepted),
         near_ties=verdict.near_ties,
         findings=tuple(ledger.findings),
         invariants=ledger.invariant_counts(),

@@ -10,7 +10,7 @@ import numpy as np
 
 from workbench.judge.allowance import row_allowances
 from workbench.lockstep.host import host_floats
-from workbench.lockstep.referee import Referee
+from workbench.lockstep.reference_runner import ReferenceRunner
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,17 +27,17 @@ class TokenGaps:
 
 
 def token_gaps(
-    referee: Referee, prefix: Sequence[int], token_ids: Sequence[int | None], dtype: str
+    runner: ReferenceRunner, prefix: Sequence[int], token_ids: Sequence[int | None], dtype: str
 ) -> TokenGaps:
     """Measure tokens that may follow a prefix.
 
     Args:
-        referee: Computes the truth and the samples.
+        runner: Computes the truth and the samples.
         prefix: Token ids before the tokens in question.
         token_ids: The tokens; None where a text ends.
         dtype: The dtype of who chose them.
     """
-    truth, *samples = (host_floats(rows.logits)[-1] for rows in referee.prefill(prefix))
+    truth, *samples = (host_floats(rows.logits)[-1] for rows in runner.prefill(prefix))
     rows = row_allowances(truth[None], tuple(one[None] for one in samples), dtype)
     best = float(np.max(truth))
     gaps = tuple(math.inf if token is None else best - float(truth[token]) for token in token_ids)

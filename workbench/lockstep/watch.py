@@ -19,8 +19,8 @@ class LiveWatch:
     """Implements `tracing.stages.StageWatch` for one path of a run.
 
     Attributes:
-        probe: Draft attention offsets of the step in progress.
-        indices: Index sites of the step in progress, if asked for.
+        probe: Draft attention offsets of the step in turn_state.
+        indices: Index sites of the step in turn_state, if asked for.
         findings: What live checks found since the last `take_findings`.
     """
 

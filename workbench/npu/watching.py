@@ -67,7 +67,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's hook
         named = dict(kwargs or {})
         try:
             self._look(func, args, named)
-        except Exception as problem:  # noqa: BLE001  # the patient must live; what was not seen is told
+        except Exception as problem:  # noqa: BLE001  # the path under test must live; what was not seen is told
             self.seen.blind.setdefault(str(func), f"{type(problem).__name__}: {problem}")
         return func(*args, **named)
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tracing.columns import COLUMN_BY_NAME
+from tracing.integrity import RunHealth
 from tracing.path_reader import PathReader
 from tracing.reader import Run
-from tracing.verify import RunHealth
 from workbench.view.safe_text import safe_text
 
 MANIFEST_KEYS = ("format", "status", "run_id", "engine", "lockstep", "argv", "versions", "settings", "models")

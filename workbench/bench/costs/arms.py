@@ -18,9 +18,9 @@ from workbench.lockstep.columns import (
 )
 from workbench.lockstep.digests import kv_row_digests
 from workbench.lockstep.ledger import Ledger
-from workbench.lockstep.patient import Patient, StepResults
-from workbench.lockstep.progress import Progress
+from workbench.lockstep.path_under_test import PathUnderTest, StepResults
 from workbench.lockstep.rows import path_columns
+from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.watch import LiveWatch
 
 
@@ -38,10 +38,10 @@ class Nobody:
     def open(self, number: int) -> None:
         """Begin a step."""
 
-    def after(self, patient: Patient, results: StepResults, stage: str) -> None:
+    def after(self, under_test: PathUnderTest, results: StepResults, stage: str) -> None:
         """Look at what a stage has left."""
 
-    def close(self, progress: Progress, results: StepResults) -> None:
+    def close(self, turn_state: TurnState, results: StepResults) -> None:
         """Take the whole step."""
 
 
@@ -68,26 +68,26 @@ class Recording(Nobody):
         """Open the row."""
         self._ledger.open_step(0, 0, number)
 
-    def after(self, patient: Patient, results: StepResults, stage: str) -> None:
+    def after(self, under_test: PathUnderTest, results: StepResults, stage: str) -> None:
         """Digest the cache rows that a stage is about to read or has written."""
         if self._level == "basic":
             return
         if stage == "draft":
-            results.rows_before = patient.main_rows()
+            results.rows_before = under_test.main_rows()
         elif stage == "verify":
             assert results.tensorized is not None
             tree = range(results.committed_len, results.committed_len + len(results.tensorized.token_ids))
-            rows = patient.rows("branch", tree)
+            rows = under_test.rows("branch", tree)
             results.branch_rows = None if rows is None else kv_row_digests(rows)
         elif stage == "commit":
-            results.rows_after = patient.main_rows()
+            results.rows_after = under_test.main_rows()
 
-    def close(self, progress: Progress, results: StepResults) -> None:
+    def close(self, turn_state: TurnState, results: StepResults) -> None:
         """Record and, if asked, check the row."""
         if self._level == "basic":
-            columns = _basic_columns(progress, results, self._settings)
+            columns = _basic_columns(turn_state, results, self._settings)
         else:
-            columns = path_columns(progress, results, self._settings, self._probe)
+            columns = path_columns(turn_state, results, self._settings, self._probe)
             self._probe.clear()
         self._ledger.record("fused", columns)
         if self._rules:
@@ -95,7 +95,7 @@ class Recording(Nobody):
         self._ledger.close_step("ok")
 
 
-def _basic_columns(progress: Progress, results: StepResults, settings: DecodeSettings) -> dict[str, Any]:
+def _basic_columns(turn_state: TurnState, results: StepResults, settings: DecodeSettings) -> dict[str, Any]:
     """Return the columns of level `basic`; no digest is made in vain."""
     assert results.drafted is not None
     assert results.tensorized is not None
@@ -103,7 +103,7 @@ def _basic_columns(progress: Progress, results: StepResults, settings: DecodeSet
     assert results.accepted is not None
     assert results.committed is not None
     return {
-        "context_token_ids": progress.context,
+        "context_token_ids": turn_state.context,
         **draft_columns(results.drafted),
         **tensorize_columns(results.drafted, results.tensorized),
         **verify_columns(results.verified, settings.top_logits),
@@ -159,47 +159,47 @@ class Arm:
         """Decode on `path` with somebody `beside` it; `seal` writes pending steps."""
         self._beside = beside or Nobody()
         self._seal = seal
-        self._patient = Patient.begin(path, self._beside.watch)
-        self._progress = Progress(0, 0, 1)
+        self._under_test = PathUnderTest.begin(path, self._beside.watch)
+        self._progress = TurnState(0, 0, 1)
         self.seconds: list[float] = []
         self.own: list[float] = []
 
     def begin(self, prompt: Sequence[int], max_new_tokens: int) -> None:
         """Prefill a turn, untimed."""
         self.seconds, self.own = [], []
-        self._progress = Progress(0, 0, max_new_tokens)
+        self._progress = TurnState(0, 0, max_new_tokens)
         self._beside.open(0)
-        prefilled = self._patient.run(StepResults(committed_len=len(prompt)), "prefill", list(prompt))
+        prefilled = self._under_test.run(StepResults(committed_len=len(prompt)), "prefill", list(prompt))
         self._progress.enter(list(prompt), prefilled)
         self._progress.emit_root(frozenset())
 
     def step(self) -> None:
         """Run one step and time it."""
-        patient, progress, beside = self._patient, self._progress, self._beside
-        results = StepResults(committed_len=len(progress.committed))
+        under_test, turn_state, beside = self._under_test, self._progress, self._beside
+        results = StepResults(committed_len=len(turn_state.committed))
         beside.own_seconds = 0.0
         start = time.perf_counter()
-        if progress.step:
+        if turn_state.step:
             with timed(beside):
-                beside.open(progress.step)
-        results.drafted = patient.run(results, "draft")
+                beside.open(turn_state.step)
+        results.drafted = under_test.run(results, "draft")
         self._after("draft", results)
-        results.tensorized = patient.run(results, "tensorize", results.drafted)
-        results.verified = patient.run(results, "verify", results.tensorized)
+        results.tensorized = under_test.run(results, "tensorize", results.drafted)
+        results.verified = under_test.run(results, "verify", results.tensorized)
         self._after("verify", results)
         tree = (results.tensorized, results.verified)
-        results.accepted = patient.run(results, "accept", *tree, progress.remaining)
-        results.committed = patient.run(results, "commit", *tree, results.accepted)
+        results.accepted = under_test.run(results, "accept", *tree, turn_state.remaining)
+        results.committed = under_test.run(results, "commit", *tree, results.accepted)
         self._after("commit", results)
         with timed(beside):
-            beside.close(progress, results)
+            beside.close(turn_state, results)
         self.seconds.append(time.perf_counter() - start)
         self.own.append(beside.own_seconds)
-        progress.take_step(results)
+        turn_state.take_step(results)
 
     def _after(self, stage: str, results: StepResults) -> None:
         with timed(self._beside):
-            self._beside.after(self._patient, results, stage)
+            self._beside.after(self._under_test, results, stage)
 
     def seal(self) -> float:
         """Seal what was recorded in all turns; return how long that took, in seconds."""

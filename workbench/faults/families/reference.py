@@ -10,19 +10,19 @@ from tracing.stages import Accepted, Tensorized
 from workbench.faults.edits import deep_node, poked
 from workbench.faults.fault import Fault
 from workbench.faults.placement import Placement, on_reference
-from workbench.lockstep.referee import Referee
+from workbench.lockstep.reference_runner import ReferenceRunner
 
 
 def _verify_with(spoil: Callable[[Any, Any, Any], tuple[Any, Any, Any]]) -> Placement:
     """Spoil what the reference's rung is fed: `(token_ids, position_ids, visible)`."""
 
-    def change(referee: Referee) -> None:
-        rung = referee.stages.rung
+    def change(runner: ReferenceRunner) -> None:
+        rung = runner.stages.rung
 
         def verify(models: Any, committed: Any, *tree: Any) -> Any:
             return rung.verify(models, committed, *spoil(*tree))
 
-        referee.stages = replace(referee.stages, rung=replace(rung, verify=verify))
+        runner.stages = replace(runner.stages, rung=replace(rung, verify=verify))
 
     return on_reference(change)
 
@@ -39,25 +39,25 @@ def _one_too_far(token_ids: Any, position_ids: Any, visible: Any) -> tuple[Any, 
     return token_ids, moved, visible
 
 
-def _wrong_final(referee: Referee) -> None:
-    accept = referee.stages.accept
+def _wrong_final(runner: ReferenceRunner) -> None:
+    accept = runner.stages.accept
 
     def wrong(*given: Any) -> Accepted:
         made = accept(*given)
-        return replace(made, final_token_id=(made.final_token_id + 1) % referee.truth.pair.teacher.vocab_size)
+        return replace(made, final_token_id=(made.final_token_id + 1) % runner.truth.pair.teacher.vocab_size)
 
-    referee.stages = replace(referee.stages, accept=wrong)
+    runner.stages = replace(runner.stages, accept=wrong)
 
 
-def _wrong_position(referee: Referee) -> None:
-    tensorize = referee.stages.tensorize
+def _wrong_position(runner: ReferenceRunner) -> None:
+    tensorize = runner.stages.tensorize
 
     def wrong(*given: Any) -> Any:
         made: Tensorized = tensorize(*given)
         node = deep_node(made)
         return poked(made, "position_ids", node, made.position_ids[node] + 1)
 
-    referee.stages = replace(referee.stages, tensorize=wrong)
+    runner.stages = replace(runner.stages, tensorize=wrong)
 
 
 FAULTS: Final = (

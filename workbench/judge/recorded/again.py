@@ -85,7 +85,7 @@ class _Books:
 def judge_again(
     run: Run,
     *,
-    patient: str,
+    under_test: str,
     facts: Facts,
     standing: Standing,
     judge: Judge,
@@ -97,7 +97,7 @@ def judge_again(
 
     Args:
         run: The recorded run.
-        patient: The path to judge.
+        under_test: The path to judge.
         facts: Facts of the run.
         standing: Fresh.
         judge: Judges one step.
@@ -110,7 +110,7 @@ def judge_again(
         TraceError: The run has no such path.
     """
     part = part or Part()
-    path, others = run.path(patient), _others(run, patient) if paired else None
+    path, others = run.path(under_test), _others(run, under_test) if paired else None
     waiting = _by_step(finding for finding in known if part.holds(_place(finding)))
     books = _Books()
     for row in path:
@@ -215,8 +215,8 @@ def _allowed(finding: Finding, factor: float) -> bool:
     return float(finding.gap) <= factor * float(finding.allowance)
 
 
-def _others(run: Run, patient: str) -> PathReader | None:
-    names = [name for name in run.path_names if name != patient]
+def _others(run: Run, under_test: str) -> PathReader | None:
+    names = [name for name in run.path_names if name != under_test]
     return run.path(names[0]) if names else None
 
 

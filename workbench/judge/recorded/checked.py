@@ -51,7 +51,7 @@ class CheckedRun:
 
     Attributes:
         folder: The run folder.
-        state: `complete`, `truncated`, `torn` or `corrupt`, as `tracing.verify` says, or `unreadable`.
+        state: `complete`, `truncated`, `torn` or `corrupt`, as `tracing.integrity` says, or `unreadable`.
         status: What the manifest says: `running`, `complete`, `interrupted`, `failed`, or empty.
         is_damaged: Something that was written is not there as it was.
         problems: What is damaged or missing, one sentence each.

@@ -25,7 +25,7 @@ def explained(
 
     Args:
         evidence: As the rows give it.
-        row: The patient's step.
+        row: The tested path's step.
         other: The other path's step.
         moment: Which step.
         tie_gap: What a near tie may cost; None: what the recording's judge let pass.

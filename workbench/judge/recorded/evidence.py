@@ -39,7 +39,7 @@ class Facts:
     """What holds for the whole run.
 
     Attributes:
-        dtype: The patient's dtype by name.
+        dtype: The tested path's dtype by name.
         eos_token_ids: Tokens that end a turn, or None where not known.
         vocab_size: V, or None.
         block_size: Tokens per cache block.
@@ -57,7 +57,7 @@ def recorded_evidence(row: Row, other: Row | None, standing: Standing, facts: Fa
     """Return what two recorded rows of one step say.
 
     Args:
-        row: The patient's step.
+        row: The tested path's step.
         other: The other path's step, or None where it has none.
         standing: Where the turn stands before the step.
         facts: Facts of the run.

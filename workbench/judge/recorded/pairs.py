@@ -80,11 +80,11 @@ def compare_paths(run: Run, limit: int | None) -> Compared | None:
         return None
     if run.manifest.get("lockstep") != "staged":
         return Compared("each path lived on its own outputs")
-    patient, reference = run.path("fused"), run.path("reference")
-    dtype = table(patient.entry, "info").get("dtype", "float32")
+    under_test, reference = run.path("fused"), run.path("reference")
+    dtype = table(under_test.entry, "info").get("dtype", "float32")
     far = FAR["float32" if dtype == "float32" else "half"]
     compared = Compared()
-    for number, row in enumerate(patient):
+    for number, row in enumerate(under_test):
         at = Moment(int(row["prompt_id"]), int(row["turn"]), int(row["step"]))
         other = _same_step(reference, at)
         if other is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tracing.integrity import verify_run
 from tracing.reader import Run
-from tracing.verify import verify_run
 
 
 @dataclass(frozen=True, slots=True)

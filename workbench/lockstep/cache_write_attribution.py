@@ -14,8 +14,8 @@ import numpy as np
 from tracing.finding import Finding
 from workbench.judge.rules import RULES
 from workbench.lockstep.digests import kv_row_digests
-from workbench.lockstep.patient import Digests, Patient, StepResults
-from workbench.lockstep.progress import Progress
+from workbench.lockstep.path_under_test import Digests, PathUnderTest, StepResults
+from workbench.lockstep.turn_state import TurnState
 
 RULE: Final = "JUDGE-CACHE-WRITTEN"
 SUSPICIOUS: Final = frozenset(
@@ -27,29 +27,31 @@ SUSPICIOUS: Final = frozenset(
 """Rules that a write of another stage than theirs may break."""
 
 
-def who_wrote(before: Patient | None, progress: Progress, results: StepResults) -> tuple[Finding, ...]:
+def attribute_cache_write(
+    before: PathUnderTest | None, turn_state: TurnState, results: StepResults
+) -> tuple[Finding, ...]:
     """Return the stage that wrote into the committed cache or the tree's rows although it may only read.
 
     Args:
-        before: The patient as it stood before the step; None when its state cannot be copied.
-        progress: The turn, not yet moved on by this step.
+        before: The path under test as it stood before the step; None when its state cannot be copied.
+        turn_state: The turn, not yet moved on by this step.
         results: What the step gave.
     """
     copy = None if before is None else before.snapshot()
     if copy is None:
         return ()
     try:
-        return _first_write(copy, progress, results)
+        return _first_write(copy, turn_state, results)
     except Exception:  # noqa: BLE001  a port may raise anything when asked again; then it stays unexplained
         return ()
 
 
-def _first_write(copy: Patient, progress: Progress, results: StepResults) -> tuple[Finding, ...]:
+def _first_write(copy: PathUnderTest, turn_state: TurnState, results: StepResults) -> tuple[Finding, ...]:
     given: dict[str, tuple[Any, ...]] = {
         "draft": (),
         "tensorize": (results.drafted,),
         "verify": (results.tensorized,),
-        "accept": (results.tensorized, results.verified, progress.remaining),
+        "accept": (results.tensorized, results.verified, turn_state.remaining),
     }
     main, tree = copy.main_rows(), None
     for stage, arguments in given.items():
@@ -66,14 +68,14 @@ def _first_write(copy: Patient, progress: Progress, results: StepResults) -> tup
         ):
             row = _first_change(before, after)
             if row is not None:
-                return (_finding(progress, stage, cache, row),)
+                return (_finding(turn_state, stage, cache, row),)
     return ()
 
 
-def _tree_rows(patient: Patient, results: StepResults) -> Digests | None:
+def _tree_rows(under_test: PathUnderTest, results: StepResults) -> Digests | None:
     assert results.tensorized is not None
     start = results.committed_len
-    rows = patient.rows("branch", range(start, start + len(results.tensorized.token_ids)))
+    rows = under_test.rows("branch", range(start, start + len(results.tensorized.token_ids)))
     return None if rows is None else kv_row_digests(rows)
 
 
@@ -86,14 +88,14 @@ def _first_change(was: Digests | None, now: Digests | None) -> int | None:
     return int(changed[0]) if changed.size else None
 
 
-def _finding(progress: Progress, stage: str, cache: str, row: int) -> Finding:
+def _finding(turn_state: TurnState, stage: str, cache: str, row: int) -> Finding:
     what = f"committed row {row}" if cache == "main" else f"the tree's row {row}"
     return Finding(
         verdict=RULES[RULE].verdict,
         guilty="fused",
-        prompt_id=progress.prompt_id,
-        turn=progress.turn,
-        step=progress.step,
+        prompt_id=turn_state.prompt_id,
+        turn=turn_state.turn,
+        step=turn_state.step,
         stage=stage,
         column="kv_digest_before" if cache == "main" else "kv_row_digests",
         node=row if cache == "branch" else None,

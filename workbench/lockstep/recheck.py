@@ -1,4 +1,4 @@
-"""After a finding: the patient repeats the stage on a copy, and tries the disputed row in two other ways."""
+"""After a finding: the path repeats the stage on a copy, and tries the disputed row in two other ways."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from workbench.judge.repeat import before_blame, judge_repeat
 from workbench.judge.step import StepJudgement
 from workbench.judge.triangle import triangle
 from workbench.lockstep.host import host_floats
-from workbench.lockstep.patient import Patient, StepResults
-from workbench.lockstep.progress import Progress
+from workbench.lockstep.path_under_test import PathUnderTest, StepResults
+from workbench.lockstep.turn_state import TurnState
 
 
 @dataclass(frozen=True, slots=True)
-class SecondLook:
-    """Asks the patient again before anybody is blamed.
+class Recheck:
+    """Asks the path under test again before anybody is blamed.
 
     Attributes:
-        before: The patient as it stood before the step; None when its state cannot be copied.
-        progress: Values that the step was fed.
+        before: The path under test as it stood before the step; None when its state cannot be copied.
+        turn_state: Values that the step was fed.
         results: What the step gave the first time.
     """
 
-    before: Patient | None
-    progress: Progress
+    before: PathUnderTest | None
+    turn_state: TurnState
     results: StepResults
 
     def at(self, judgement: StepJudgement, truth: Any) -> StepJudgement:
@@ -90,16 +90,16 @@ class SecondLook:
 
     def _triangle(self, first: Finding, truth: Any) -> str:
         tensorized, verified = self.results.tensorized, self.results.verified
-        patient = self.before
-        if tensorized is None or verified is None or patient is None or first.node is None:
+        under_test = self.before
+        if tensorized is None or verified is None or under_test is None or first.node is None:
             return ""
-        if not (patient.provides("prefill") and patient.provides("verify")):
+        if not (under_test.provides("prefill") and under_test.provides("verify")):
             return ""
         path = path_to(tensorized, first.node)
-        tokens = [*self.progress.committed, *tensorized.token_ids[path].tolist()]
+        tokens = [*self.turn_state.committed, *tensorized.token_ids[path].tolist()]
         try:
-            alone = self._row_alone(patient, tokens)
-            again = Patient.begin(patient.path, NullWatch())
+            alone = self._row_alone(under_test, tokens)
+            again = PathUnderTest.begin(under_test.path, NullWatch())
             reprefill = host_floats(again.run(StepResults(), "prefill", tokens).logits)
         except Exception:  # noqa: BLE001  a port that cannot run one row alone leaves the finding unexplained
             return ""
@@ -111,9 +111,9 @@ class SecondLook:
             allowance=first.allowance or 0.0,
         ).sentence
 
-    def _row_alone(self, patient: Patient, tokens: Sequence[int]) -> Any:
+    def _row_alone(self, under_test: PathUnderTest, tokens: Sequence[int]) -> Any:
         """Feed the last token as the only node over a fresh prefill of everything before it."""
-        fresh = Patient.begin(patient.path, NullWatch())
+        fresh = PathUnderTest.begin(under_test.path, NullWatch())
         fresh.run(StepResults(), "prefill", list(tokens[:-1]))
         verified: Verified = fresh.run(StepResults(), "verify", one_node(int(tokens[-1]), len(tokens) - 1))
         return host_floats(verified.logits)[0]

@@ -41,9 +41,9 @@ class StepResults:
         node_kv: K and V of the tree's rows, `[layers, 2, kv_heads, N, D]`.
         drafter_kv: Drafter K and V of the committed rows, `[1, 2, kv_heads, L, D]`.
         nanoseconds: Per stage.
-        foreign: Stages whose result came from the reference, because the path does not provide them.
+        filled_by_reference: Stages whose result came from the reference for lack of their own.
         eager: The same step on the reference's values alone, when a launch of the path was refused.
-        handed: Stage to the very object that the path gave, or to a copy of what the reference gave in its
+        inputs: Stage to the very object that the path gave, or to a copy of what the reference gave in its
             place: later stages of the path get that one, while everybody else works on a copy that the path
             cannot write into.
     """
@@ -65,13 +65,13 @@ class StepResults:
     node_kv: Any = None
     drafter_kv: Any = None
     nanoseconds: dict[str, int] = field(default_factory=dict)
-    foreign: set[str] = field(default_factory=set)
+    filled_by_reference: set[str] = field(default_factory=set)
     eager: StepResults | None = None
-    handed: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
 
     def own(self, stage: str) -> bool:
         """Tell whether the result of a stage, if there is one, is the path's own."""
-        return stage not in self.foreign
+        return stage not in self.filled_by_reference
 
     def done(self) -> tuple[str, ...]:
         """Return the stages that have a result, in order."""
@@ -80,7 +80,7 @@ class StepResults:
 
 
 @dataclass(slots=True)
-class Patient:
+class PathUnderTest:
     """Drives one `DecodePath` and reads its caches, changing nothing.
 
     Attributes:
@@ -94,7 +94,7 @@ class Patient:
     around: Around = nullcontext
 
     @classmethod
-    def begin(cls, path: DecodePath, watch: StageWatch, around: Around = nullcontext) -> Patient:
+    def begin(cls, path: DecodePath, watch: StageWatch, around: Around = nullcontext) -> PathUnderTest:
         """Begin with a fresh state that reports to `watch`."""
         return cls(path, path.begin(watch), around)
 
@@ -127,11 +127,11 @@ class Patient:
         """Length of each layer of a cache, or None."""
         return self.path.kv_lengths(self.state, cache) if self.path.kv_lengths else None
 
-    def snapshot(self) -> Patient | None:
-        """Return a patient that stands where this one stands now, or None if the state cannot be copied."""
+    def snapshot(self) -> PathUnderTest | None:
+        """Return a path that stands where this one stands now, or None if the state cannot be copied."""
         if self.path.snapshot is None:
             return None
-        return Patient(self.path, self.path.snapshot(self.state))
+        return PathUnderTest(self.path, self.path.snapshot(self.state))
 
 
 @contextmanager

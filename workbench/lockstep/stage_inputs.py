@@ -17,8 +17,8 @@ from tracing.stages import DraftLevel
 from workbench.judge.rules import RULES
 from workbench.lockstep.columns import tensorize_columns
 from workbench.lockstep.host import host_floats
-from workbench.lockstep.patient import StepResults
-from workbench.lockstep.received import FORMS, MisfitError, received
+from workbench.lockstep.path_under_test import StepResults
+from workbench.lockstep.stage_validation import FORMS, InvalidStageResultError, validated
 
 WRITTEN: Final = "JUDGE-INPUT-WRITTEN"
 LAUNCHED: Final = "JUDGE-INPUT-LAUNCHED"
@@ -53,11 +53,11 @@ class Difference:
     after: str
 
 
-def handed(results: StepResults, stage: str) -> Any:
+def stage_input(results: StepResults, stage: str) -> Any:
     """Return a stage's result as later stages get it: the path's own object, or a copy of the reference's."""
-    if stage not in results.handed:
-        results.handed[stage] = deepcopy(getattr(results, RESULTS[stage]))
-    return results.handed[stage]
+    if stage not in results.inputs:
+        results.inputs[stage] = deepcopy(getattr(results, RESULTS[stage]))
+    return results.inputs[stage]
 
 
 def written_into(
@@ -73,9 +73,9 @@ def written_into(
     """
     found = []
     for giver in GIVEN.get(stage, ()):
-        if giver in results.handed:
+        if giver in results.inputs:
             before = getattr(results, RESULTS[giver])
-            for each in _changes(giver, before, results.handed[giver], sizes):
+            for each in _changes(giver, before, results.inputs[giver], sizes):
                 said = f"{stage} wrote into {each.name}{_in_row(each)}, which {giver} gave"
                 found.append(_finding(WRITTEN, stage, at, each, f"{said} as {each.before}: now {each.after}"))
     return tuple(found)
@@ -127,11 +127,11 @@ def _host(result: Any, name: str) -> Any:
     return host_array(getattr(result, name), name)
 
 
-def _changes(giver: str, before: Any, handed: Any, sizes: Mapping[str, int]) -> Iterator[Difference]:
+def _changes(giver: str, before: Any, inputs: Any, sizes: Mapping[str, int]) -> Iterator[Difference]:
     try:
-        after = received(giver, handed, sizes)
-    except MisfitError as misfit:
-        yield Difference(misfit.column, None, misfit.expected, misfit.came)
+        after = validated(giver, inputs, sizes)
+    except InvalidStageResultError as invalid:
+        yield Difference(invalid.column, None, invalid.expected, invalid.came)
         return
     for name in FORMS[giver][1]:
         ours, theirs = getattr(before, name), getattr(after, name)

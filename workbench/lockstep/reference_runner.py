@@ -1,6 +1,6 @@
-"""The reference beside the patient: the truth one precision above it, and samples at its own precision.
+"""The reference beside the path: the truth one precision above it, and samples at its own precision.
 
-Values are fed, state never: every call takes what the patient produced before. The only thing kept between
+Values are fed, state never: every call takes what the path produced before. The only thing kept between
 calls is the reference's own rows of committed tokens, and only on the `cached` rung.
 """
 
@@ -24,7 +24,7 @@ from tracing.settings import DecodeSettings
 from tracing.stages import Accepted, Drafted, DraftLevel, IntArray, NullWatch, StageWatch, Tensorized
 
 ONE_ABOVE: Final = {"float32": "float64", "bfloat16": "float32", "float16": "float32"}
-"""The precision of the truth for each precision of a patient."""
+"""The precision of the truth for each precision of a path under test."""
 NUM_FURTHER: Final = 9
 """Samples drawn in addition before a row is called wrong. Now and then one computation amplifies its rounding
 forty times on one row, where three others do not (measured on the shipped pair); among a dozen one does."""
@@ -53,13 +53,13 @@ class ReferenceStages:
     accept: Callable[[Tensorized, IntArray, int, frozenset[int]], Accepted] = accept_stage.accept
 
 
-class Referee:
-    """Runs the reference on the patient's values.
+class ReferenceRunner:
+    """Runs the reference on the tested path's values.
 
     Attributes:
         stages: What it runs.
-        truth_dtype: One precision above the patient.
-        models: The truth first, then samples at the patient's dtype: natural order, then other ways.
+        truth_dtype: One precision above the path under test.
+        models: The truth first, then samples at the tested path's dtype: natural order, then other ways.
     """
 
     def __init__(
@@ -67,18 +67,18 @@ class Referee:
         pair: ModelPair,
         settings: DecodeSettings,
         *,
-        patient_dtype: str,
+        path_dtype: str,
         rung: str = "masked",
         device: str = "cpu",
         num_samples: int = 3,
     ) -> None:
         self.settings = settings
         self.stages = ReferenceStages(rung_named(rung))
-        self.truth_dtype = ONE_ABOVE[patient_dtype]
-        natural = ReferenceModels(pair, patient_dtype, device)
-        ways = ways_to_compute(num_samples + NUM_FURTHER, patient_dtype)
+        self.truth_dtype = ONE_ABOVE[path_dtype]
+        natural = ReferenceModels(pair, path_dtype, device)
+        ways = ways_to_compute(num_samples + NUM_FURTHER, path_dtype)
         self.models = (
-            ReferenceModels(pair, self.truth_dtype, device, rounded_to=patient_dtype),
+            ReferenceModels(pair, self.truth_dtype, device, rounded_to=path_dtype),
             *(natural.computing(way) for way in ways[:num_samples]),
         )
         self._further = tuple(natural.computing(way) for way in ways[num_samples:])
@@ -123,7 +123,7 @@ class Referee:
         levels: Sequence[DraftLevel],
         watch: StageWatch,
     ) -> tuple[DraftTruth, ...]:
-        """What every beam of the patient's search is worth; the watch is told of the truth's attention."""
+        """What every beam of the path's search is worth; the watch is told of the truth's attention."""
         watches = (watch, *[NullWatch()] * (len(self.models) - 1))
         return tuple(
             self.stages.rung.replay_levels(

@@ -9,12 +9,12 @@ import torch
 
 from tracing.moment import Moment
 from tracing.stages import Prefilled
-from workbench.lockstep.patient import StepResults
+from workbench.lockstep.path_under_test import StepResults
 
 
 @dataclass(slots=True)
-class Progress:
-    """One turn in progress, as the patient decodes it.
+class TurnState:
+    """One turn in turn_state, as the path under test decodes it.
 
     Attributes:
         prompt_id, turn: Where it stands.
@@ -22,7 +22,7 @@ class Progress:
         prompt: What the turn was prefilled with.
         committed: Token ids whose K and V are committed, L of them.
         root: The last emitted token, not yet committed.
-        features: Tapped teacher features of the committed rows, `[L, 3 * H_target]`, the patient's own.
+        features: Tapped teacher features of the committed rows, `[L, 3 * H_target]`, the tested path's own.
         emitted: Everything emitted in this turn.
         step: Number of the next step.
         context: Prompt and first root, to be recorded with the next step; None in between.
@@ -45,7 +45,7 @@ class Progress:
 
     @property
     def moment(self) -> Moment:
-        """The step in progress."""
+        """The step in turn_state."""
         return Moment(self.prompt_id, self.turn, self.step)
 
     @property

@@ -20,7 +20,7 @@ from tracing.recorder import RunWriter
 from tracing.stages import DecodePath
 from workbench.fused.path import make_path
 from workbench.judge.verdict import Tally
-from workbench.lockstep.alone import AloneRun
+from workbench.lockstep.free_running import FreeRunner
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.turns import Turn
 from workbench.lockstep.watch import LiveWatch
@@ -38,7 +38,7 @@ def alone(folder: Path, stage: str, change: Change) -> Ledger:
         traces = {"fused": run.path("fused", lacks=path.lacks)}
         ledger = Ledger(run, traces, Checker(RunContext.from_settings(SMALL)), Tally(chain=False))
         watch = LiveWatch(ledger.journal, ledger.check_before, refuse=True)
-        done = AloneRun(replace(path, stages=stages), SMALL, pair, ledger, watch)
+        done = FreeRunner(replace(path, stages=stages), SMALL, pair, ledger, watch)
         done.run([Turn(0, 0, lambda before: [*before, 1, 2, 3, 4, 5])], lambda count: None)
     return ledger
 

@@ -14,18 +14,18 @@ import pytest
 import torch
 
 from tests.lockstep.runs import run
-from tests.lockstep.test_received import SIZES, sound
+from tests.lockstep.test_stage_validation import SIZES, sound
 from tracing.moment import Moment
 from tracing.stages import Accepted, Stages, Tensorized, Verified
-from workbench.lockstep.handed import (
+from workbench.lockstep.path_under_test import StepResults
+from workbench.lockstep.stage_inputs import (
     GIVEN,
     RESULTS,
     expected_at_launches,
     launched_differently,
     written_into,
 )
-from workbench.lockstep.patient import StepResults
-from workbench.lockstep.received import received
+from workbench.lockstep.stage_validation import validated
 
 AT = Moment(0, 1, 2)
 VALID = np.array([True, True, False])
@@ -34,7 +34,7 @@ VALID = np.array([True, True, False])
 def handed_over() -> StepResults:
     """A step of which every stage has given something sound."""
     given = {stage: sound()[stage] for stage in RESULTS}
-    copies = {RESULTS[stage]: received(stage, value, SIZES) for stage, value in given.items()}
+    copies = {RESULTS[stage]: validated(stage, value, SIZES) for stage, value in given.items()}
     return StepResults(committed_len=4, handed=given, **copies)
 
 
@@ -52,7 +52,7 @@ PLACES = [
 @pytest.mark.parametrize(("stage", "giver", "name"), PLACES)
 def test_an_entry_written_by_a_later_stage_is_named(stage: str, giver: str, name: str) -> None:
     results = handed_over()
-    array = getattr(results.handed[giver], name)
+    array = getattr(results.inputs[giver], name)
     array[-1] = ~array[-1] if array.dtype == bool else array[-1] + 1
     (finding,) = written_into(stage, AT, results, SIZES)
     assert (finding.rule, finding.stage, finding.column) == ("JUDGE-INPUT-WRITTEN", stage, name)
@@ -67,7 +67,7 @@ def test_what_was_left_alone_is_no_finding(stage: str) -> None:
 
 def test_a_level_taken_away_is_a_finding_and_no_crash() -> None:
     results = handed_over()
-    drafted = results.handed["draft"]
+    drafted = results.inputs["draft"]
     object.__setattr__(drafted, "levels", drafted.levels[:1])  # frozen is a word, not a lock
     (finding,) = written_into("tensorize", AT, results, SIZES)
     assert (finding.stage, finding.column) == ("tensorize", "levels")
@@ -76,8 +76,8 @@ def test_a_level_taken_away_is_a_finding_and_no_crash() -> None:
 
 def test_a_level_and_a_length_are_seen_too() -> None:
     results = handed_over()
-    results.handed["draft"].levels[1].scores[1, 0] = -3.0
-    results.handed["accept"] = replace(results.handed["accept"], path_indices=np.array([4]))
+    results.inputs["draft"].levels[1].scores[1, 0] = -3.0
+    results.inputs["accept"] = replace(results.inputs["accept"], path_indices=np.array([4]))
     (level,) = written_into("tensorize", AT, results, SIZES)
     assert (level.column, level.node) == ("levels[1].scores", 1)
     (path,) = written_into("commit", AT, results, SIZES)
@@ -86,11 +86,11 @@ def test_a_level_and_a_length_are_seen_too() -> None:
 
 def test_nan_that_stays_is_no_change() -> None:
     results = handed_over()
-    for value in (results.handed["verify"], results.verified):
+    for value in (results.inputs["verify"], results.verified):
         value.features[0, 0] = float("nan")
         value.logits[1] = float("-inf")
     assert written_into("commit", AT, results, SIZES) == ()
-    results.handed["verify"].features[0, 1] = float("nan")
+    results.inputs["verify"].features[0, 1] = float("nan")
     assert [each.column for each in written_into("commit", AT, results, SIZES)] == ["features"]
 
 

@@ -97,7 +97,7 @@ KINDS: Final = {"int": "iu", "bool": "b", "float": "f", "masked": "iu"}
 DTYPES: Final = {"int": np.int64, "bool": np.bool_, "float": np.float32, "masked": np.int32}
 
 
-class MisfitError(Exception):
+class InvalidStageResultError(Exception):
     """A result that is none of its stage's.
 
     Attributes:
@@ -112,7 +112,7 @@ class MisfitError(Exception):
         self.came = came
 
 
-def received(stage: str, result: Any, sizes: Mapping[str, int]) -> Any:
+def validated(stage: str, result: Any, sizes: Mapping[str, int]) -> Any:
     """Return an own copy of a stage's result, with host arrays where the seam has them.
 
     Args:
@@ -121,11 +121,11 @@ def received(stage: str, result: Any, sizes: Mapping[str, int]) -> Any:
         sizes: The dimensions that are known: L, V, F and N.
 
     Raises:
-        MisfitError: It does not have the form of that stage's result.
+        InvalidStageResultError: It does not have the form of that stage's result.
     """
     kind, forms = FORMS[stage]
     if not isinstance(result, kind):
-        raise MisfitError("", f"a {kind.__name__}", _name(result))
+        raise InvalidStageResultError("", f"a {kind.__name__}", _name(result))
     return kind(**_taken(result, forms, dict(sizes)))
 
 
@@ -152,12 +152,14 @@ def _array(name: str, value: Any, form: tuple[str, Sequence[str]], sizes: Sizes)
     try:
         array = host_array(value, name)
     except ShapeMismatchError as problem:
-        raise MisfitError(name, f"an array of {kind}", f"{_name(value)} ({problem})") from problem
+        raise InvalidStageResultError(name, f"an array of {kind}", f"{_name(value)} ({problem})") from problem
     if array.size == 0 and isinstance(value, (list, tuple)):
         array = array.astype(DTYPES[kind])  # an empty list says nothing about its kind
     hidden = np.ma.is_masked(array) and kind != "masked"
     if array.dtype.kind not in KINDS[kind] or hidden:
-        raise MisfitError(name, f"an array of {kind}", "missing values" if hidden else str(array.dtype))
+        raise InvalidStageResultError(
+            name, f"an array of {kind}", "missing values" if hidden else str(array.dtype)
+        )
     _fit(name, array.shape, dims, sizes)
     copied = np.ma.MaskedArray if kind == "masked" else np.asarray
     return copied(array).astype(DTYPES[kind], copy=True)
@@ -171,9 +173,9 @@ def _tensor(name: str, value: Any, dims: Sequence[str], sizes: Sizes) -> torch.T
         try:
             tensor = torch.tensor(host_array(value, name))
         except (ShapeMismatchError, TypeError, ValueError) as problem:
-            raise MisfitError(name, "a tensor of floats", _name(value)) from problem
+            raise InvalidStageResultError(name, "a tensor of floats", _name(value)) from problem
     if not tensor.is_floating_point():
-        raise MisfitError(name, "a tensor of floats", str(tensor.dtype))
+        raise InvalidStageResultError(name, "a tensor of floats", str(tensor.dtype))
     _fit(name, tuple(tensor.shape), dims, sizes)
     return tensor
 
@@ -182,30 +184,34 @@ def _scalar(name: str, value: Any, kind: str) -> Any:
     if kind == "text":
         if isinstance(value, str):
             return value
-        raise MisfitError(name, "text", _name(value))
+        raise InvalidStageResultError(name, "text", _name(value))
     try:
         array = host_array(value if hasattr(value, "__array__") else np.asarray(value), name)
     except ShapeMismatchError as problem:
-        raise MisfitError(name, "one number", _name(value)) from problem
+        raise InvalidStageResultError(name, "one number", _name(value)) from problem
     allowed, expected = ("b", "True or False") if kind == "truth" else ("iu", "one integer")
     if array.size != 1 or array.dtype.kind not in allowed:
-        raise MisfitError(name, expected, f"{_name(value)} of {array.dtype}, shape {list(array.shape)}")
+        raise InvalidStageResultError(
+            name, expected, f"{_name(value)} of {array.dtype}, shape {list(array.shape)}"
+        )
     return array.item()
 
 
 def _levels(value: Any) -> tuple[DraftLevel, ...]:
     if not isinstance(value, (list, tuple)):
-        raise MisfitError("levels", "a tuple of DraftLevel", _name(value))
+        raise InvalidStageResultError("levels", "a tuple of DraftLevel", _name(value))
     sizes: Sizes = {}
     levels = []
     for number, level in enumerate(value):
         if not isinstance(level, DraftLevel):
-            raise MisfitError("levels", "a tuple of DraftLevel", f"{_name(level)} at level {number}")
+            raise InvalidStageResultError(
+                "levels", "a tuple of DraftLevel", f"{_name(level)} at level {number}"
+            )
         sizes = {name: size for name, size in sizes.items() if name == "K"}
         taken = _taken(level, LEVEL, sizes)
         beams = 1 if number == 0 else sizes["B"]
         if sizes["C"] != beams or (number == 0 and sizes["B"]):
-            raise MisfitError(
+            raise InvalidStageResultError(
                 "levels", f"{beams} rows at level {number}", f"{sizes['C']} of {sizes['B']} beams"
             )
         levels.append(DraftLevel(**taken))
@@ -215,13 +221,13 @@ def _levels(value: Any) -> tuple[DraftLevel, ...]:
 def _fit(name: str, shape: tuple[int, ...], dims: Sequence[str], sizes: Sizes) -> None:
     """Compare a shape with its dimensions (`N`, `L+1`, `n-1`) and remember the letters seen first."""
     if len(shape) != len(dims):
-        raise MisfitError(name, f"of shape [{', '.join(dims)}]", str(list(shape)))
+        raise InvalidStageResultError(name, f"of shape [{', '.join(dims)}]", str(list(shape)))
     for dim, size in zip(dims, shape, strict=True):
         letter, more = dim[0], int(dim[1:] or 0)
         if sizes.setdefault(letter, size - more) + more != size:
             wanted = [sizes.get(each[0], -1) + int(each[1:] or 0) for each in dims]
             expected = ", ".join("any" if one < 0 else str(one) for one in wanted)
-            raise MisfitError(name, f"of shape [{expected}]", str(list(shape)))
+            raise InvalidStageResultError(name, f"of shape [{expected}]", str(list(shape)))
 
 
 def _name(value: Any) -> str:

@@ -16,7 +16,7 @@ import torch
 
 from tests.lockstep.runs import run
 from tracing.stages import Accepted, Committed, Drafted, DraftLevel, Prefilled, Stages, Tensorized, Verified
-from workbench.lockstep.received import MisfitError, received
+from workbench.lockstep.stage_validation import InvalidStageResultError, validated
 
 SIZES = {"L": 4, "N": 3, "V": 6, "F": 2}
 
@@ -65,7 +65,7 @@ def sound() -> dict[str, Any]:
 @pytest.mark.parametrize("stage", sound())
 def test_a_sound_result_passes_as_a_copy(stage: str) -> None:
     given = sound()[stage]
-    taken = received(stage, given, SIZES)
+    taken = validated(stage, given, SIZES)
     assert type(taken) is type(given)
     for name in given.__dataclass_fields__:
         ours, theirs = getattr(taken, name), getattr(given, name)
@@ -89,7 +89,7 @@ WRONG_VALUES = [
 
 @pytest.mark.parametrize(("stage", "change"), WRONG_VALUES)
 def test_numbers_that_are_only_wrong_pass_through(stage: str, change: dict[str, Any]) -> None:
-    taken = received(stage, replace(sound()[stage], **change), SIZES)
+    taken = validated(stage, replace(sound()[stage], **change), SIZES)
     for name, value in change.items():
         np.testing.assert_array_equal(getattr(taken, name), value)
 
@@ -107,14 +107,14 @@ EQUIVALENT = [
 
 @pytest.mark.parametrize(("stage", "change"), EQUIVALENT)
 def test_other_containers_of_the_same_numbers_are_no_fault(stage: str, change: dict[str, Any]) -> None:
-    taken = received(stage, replace(sound()[stage], **change), SIZES)
+    taken = validated(stage, replace(sound()[stage], **change), SIZES)
     for name, value in change.items():
         assert np.asarray(getattr(taken, name)).tolist() == np.asarray(value).tolist()
         kinds = {type(getattr(taken, name)), type(getattr(sound()[stage], name))}
         assert len(kinds) == 1
 
 
-MISFITS = [
+INVALID = [
     ("prefill", {"features": torch.zeros(3, 2)}, "features"),
     ("prefill", {"logits": torch.zeros(6, dtype=torch.int64)}, "logits"),
     ("prefill", {"context_token_ids": ints(1, 2, 3, 4)}, "context_token_ids"),
@@ -142,18 +142,18 @@ MISFITS = [
 ]
 
 
-@pytest.mark.parametrize(("stage", "change", "column"), MISFITS)
+@pytest.mark.parametrize(("stage", "change", "column"), INVALID)
 def test_another_form_names_its_column(stage: str, change: dict[str, Any], column: str) -> None:
-    with pytest.raises(MisfitError) as caught:
-        received(stage, replace(sound()[stage], **change), SIZES)
+    with pytest.raises(InvalidStageResultError) as caught:
+        validated(stage, replace(sound()[stage], **change), SIZES)
     assert caught.value.column == column
 
 
 @pytest.mark.parametrize("stage", sound())
 @pytest.mark.parametrize("result", [None, (), {"token_ids": ints(1)}])
 def test_what_is_no_result_of_the_stage_is_refused(stage: str, result: object) -> None:
-    with pytest.raises(MisfitError, match="should be a "):
-        received(stage, result, SIZES)
+    with pytest.raises(InvalidStageResultError, match="should be a "):
+        validated(stage, result, SIZES)
 
 
 @pytest.mark.parametrize("stage", sound())
