@@ -35,7 +35,7 @@ def handed_over() -> StepResults:
     """A step of which every stage has given something sound."""
     given = {stage: sound()[stage] for stage in RESULTS}
     copies = {RESULTS[stage]: validated(stage, value, SIZES) for stage, value in given.items()}
-    return StepResults(committed_len=4, handed=given, **copies)
+    return StepResults(committed_len=4, inputs=given, **copies)
 
 
 def writable(stage: str) -> list[str]:
