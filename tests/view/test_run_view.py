@@ -82,7 +82,10 @@ def test_two_runs_are_compared_and_each_keeps_its_own_findings(tmp_path: Path) -
     right = write_run(tmp_path / "b", 4, paths=("fused",), changes=changes, findings=(finding(1, node=3),))
     view = RunView(left, right)
     assert view.compare()
-    assert [(each.step, each.column) for each in view.findings] == [(1, "visible"), (2, "final_token_id")]
+    assert [(each.moment.step, each.column) for each in view.findings] == [
+        (1, "visible"),
+        (2, "final_token_id"),
+    ]
     assert view.step(1).finding_nodes() == frozenset()
     assert view.step(1).swapped().finding_nodes() == {3}
     assert "[b]" in page(view, 1)
