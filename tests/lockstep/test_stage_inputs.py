@@ -17,7 +17,6 @@ from tests.lockstep.runs import run
 from tests.lockstep.test_stage_validation import SIZES, sound
 from tracing.moment import Moment
 from tracing.stages import Accepted, Stages, Tensorized, Verified
-from workbench.lockstep.path_under_test import StepResults
 from workbench.lockstep.stage_inputs import (
     GIVEN,
     RESULTS,
@@ -26,6 +25,7 @@ from workbench.lockstep.stage_inputs import (
     written_into,
 )
 from workbench.lockstep.stage_validation import validated
+from workbench.lockstep.under_test import StepResults
 
 AT = Moment(0, 1, 2)
 VALID = np.array([True, True, False])

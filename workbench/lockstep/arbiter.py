@@ -13,9 +13,9 @@ from reference.teacher import TeacherRows
 from tracing.finding import Finding
 from workbench.judge.evidence import DraftEvidence, PrefillEvidence, RowTruth, StepEvidence, VerifyEvidence
 from workbench.lockstep.host import host_floats
-from workbench.lockstep.path_under_test import StepResults
 from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.turn_state import TurnState
+from workbench.lockstep.under_test import StepResults
 
 Rows = Mapping[int, NDArray[Any]]
 

@@ -22,10 +22,10 @@ from workbench.lockstep.arbiter import with_arbiter
 from workbench.lockstep.cache_write_attribution import SUSPICIOUS, attribute_cache_write
 from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.offsets import OffsetProbe, OffsetWatch
-from workbench.lockstep.path_under_test import PathUnderTest, StepResults
 from workbench.lockstep.recheck import Recheck
 from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.turn_state import TurnState
+from workbench.lockstep.under_test import PathUnderTest, StepResults
 
 
 @dataclass(slots=True)

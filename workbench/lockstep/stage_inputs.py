@@ -17,8 +17,8 @@ from tracing.stages import DraftLevel
 from workbench.judge.rules import RULES
 from workbench.lockstep.columns import tensorize_columns
 from workbench.lockstep.host import host_floats
-from workbench.lockstep.path_under_test import StepResults
 from workbench.lockstep.stage_validation import FORMS, InvalidStageResultError, validated
+from workbench.lockstep.under_test import StepResults
 
 WRITTEN: Final = "JUDGE-INPUT-WRITTEN"
 LAUNCHED: Final = "JUDGE-INPUT-LAUNCHED"
