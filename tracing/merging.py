@@ -40,7 +40,7 @@ def merge_runs(folders: Sequence[str | Path], out: str | Path) -> int:
             _write_path(merged, [run for run in runs if name in run.path_names], name, orders[name])
         if vocabulary:
             merged.add_tokens(vocabulary)
-        findings = sorted((finding for run in runs for finding in run.findings), key=_finding_key)
+        findings = sorted((finding for run in runs for finding in run.findings), key=lambda each: each.moment.place)
         for finding in findings:
             merged.add_finding(finding)
         _adopt_bulk(merged, runs)
@@ -52,10 +52,6 @@ def _origin(run: Run) -> dict[str, Any]:
         "folder": run.folder.name,
         **{key: run.manifest.get(key) for key in ("run_id", "status", "argv", "engine")},
     }
-
-
-def _finding_key(finding: Any) -> tuple[int, int, int]:
-    return finding.prompt_id, finding.turn, finding.step
 
 
 def _joined_vocabulary(runs: list[Run]) -> dict[int, bytes | None]:

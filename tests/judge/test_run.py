@@ -27,7 +27,7 @@ from workbench.judge.verdict import EXIT_CODES, RunVerdict, Tally
 
 
 def finding(verdict: str = "structural", stage: str = "verify", step: int = 0, **fields: Any) -> Finding:
-    where = Moment(0, 0, step, stage, fields.pop("node", None))
+    where = Moment(0, fields.pop("turn", 0), step, stage, fields.pop("node", None))
     return Finding(**{"verdict": verdict, "guilty": "fused", "moment": where, "column": "logits", **fields})
 
 

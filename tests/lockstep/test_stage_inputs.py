@@ -127,7 +127,11 @@ def test_accept_must_not_use_the_choices_as_scratch_memory(tmp_path: Path) -> No
         return replace(stages, accept=accept)
 
     first = run(tmp_path / "run", fused=faulty).first
-    assert (first.rule, first.stage, first.column) == ("JUDGE-INPUT-WRITTEN", "accept", "target_token_ids")
+    assert (first.rule, first.moment.stage, first.column) == (
+        "JUDGE-INPUT-WRITTEN",
+        "accept",
+        "target_token_ids",
+    )
 
 
 def test_what_the_reference_filled_in_is_watched_too(tmp_path: Path) -> None:
@@ -204,4 +208,8 @@ def test_a_law_of_the_draft_that_tensorize_broke_blames_tensorize(
         return replace(stages, tensorize=tensorize)
 
     outcome = run(tmp_path / "run", fused=faulty)
-    assert (outcome.first.stage, outcome.first.guilty, outcome.first.step) == ("tensorize", "fused", 1)
+    assert (outcome.first.moment.stage, outcome.first.guilty, outcome.first.moment.step) == (
+        "tensorize",
+        "fused",
+        1,
+    )
