@@ -40,8 +40,8 @@ def merge_runs(folders: Sequence[str | Path], out: str | Path) -> int:
             _write_path(merged, [run for run in runs if name in run.path_names], name, orders[name])
         if vocabulary:
             merged.add_tokens(vocabulary)
-        findings = sorted((finding for run in runs for finding in run.findings), key=lambda each: each.moment.place)
-        for finding in findings:
+        findings = [finding for run in runs for finding in run.findings]
+        for finding in sorted(findings, key=lambda each: each.moment.place):
             merged.add_finding(finding)
         _adopt_bulk(merged, runs)
     return sum(len(order) for order in orders.values())
