@@ -19,7 +19,7 @@ from workbench.faults.bench import TinyBench
 from workbench.faults.catalogue import BY_NAME
 from workbench.faults.experiment import faulty_path
 from workbench.faults.placement import Placement
-from workbench.lockstep.path_under_test import PathUnderTest, StepResults
+from workbench.lockstep.under_test import PathUnderTest, StepResults
 
 SETUP = replace(
     TinyBench().setup("plain"), settings=replace(TinyBench().setup("plain").settings, tree_nodes=16)

@@ -30,7 +30,7 @@ def test_a_faulty_run_names_its_fault(name: str) -> None:
     checked = check_run(TRACES / name)
     assert checked.exit_code == 1
     assert checked.findings[0].rule == FOUND_BY[name]
-    assert {finding.step for finding in checked.findings} == {FIRST_BAD_STEP}
+    assert {finding.moment.step for finding in checked.findings} == {FIRST_BAD_STEP}
 
 
 def test_the_killed_run_says_where_its_writer_ended() -> None:

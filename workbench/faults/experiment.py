@@ -18,11 +18,11 @@ from workbench.fused.path import make_path
 from workbench.judge.verdict import RunVerdict, Tally
 from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.ledger import Ledger
-from workbench.lockstep.path_under_test import PathUnderTest, StepResults
 from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.staged import StagedRun
 from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.turns import Turn
+from workbench.lockstep.under_test import PathUnderTest, StepResults
 from workbench.npu.modes import use_mode
 
 

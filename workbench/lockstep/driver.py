@@ -13,11 +13,11 @@ from tracing.finding import Finding
 from tracing.stages import Committed, DecodePath, Prefilled, Stages, Verified
 from workbench.lockstep.digests import kv_row_digests
 from workbench.lockstep.failures import finding_of_invalid_result, findings_of_failure
-from workbench.lockstep.path_under_test import PathUnderTest, StepResults
 from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.stage_inputs import GIVEN, stage_input, written_into
 from workbench.lockstep.stage_validation import InvalidStageResultError, validated
 from workbench.lockstep.turn_state import TurnState
+from workbench.lockstep.under_test import PathUnderTest, StepResults
 
 AfterStage = Callable[[str], None]
 

@@ -14,12 +14,12 @@ from tracing.stages import DecodePath
 from workbench.lockstep.digests import kv_row_digests
 from workbench.lockstep.failures import finding_of_invalid_result, findings_of_failure
 from workbench.lockstep.ledger import Ledger
-from workbench.lockstep.path_under_test import Digests, PathUnderTest, StepResults
 from workbench.lockstep.rows import path_columns
 from workbench.lockstep.stage_inputs import changed_by_tensorize, expected_at_launches
 from workbench.lockstep.stage_validation import InvalidStageResultError, validated
 from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.turns import Turn
+from workbench.lockstep.under_test import Digests, PathUnderTest, StepResults
 from workbench.lockstep.watch import LiveWatch
 
 Tick = Callable[[int], None]

@@ -23,8 +23,8 @@ from workbench.lockstep.host import host_floats
 from workbench.lockstep.judging import ReferenceStep
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.offsets import OffsetProbe
-from workbench.lockstep.path_under_test import StepResults
 from workbench.lockstep.turn_state import TurnState
+from workbench.lockstep.under_test import StepResults
 
 Columns = dict[str, Any]
 

@@ -17,8 +17,8 @@ from tracing.stages import DraftLevel
 from workbench.judge.rules import RULES
 from workbench.lockstep.columns import tensorize_columns
 from workbench.lockstep.host import host_floats
-from workbench.lockstep.path_under_test import StepResults
 from workbench.lockstep.stage_validation import FORMS, InvalidStageResultError, validated
+from workbench.lockstep.under_test import StepResults
 
 WRITTEN: Final = "JUDGE-INPUT-WRITTEN"
 LAUNCHED: Final = "JUDGE-INPUT-LAUNCHED"
@@ -183,12 +183,8 @@ def _finding(rule: str, stage: str, at: Moment, each: Difference, message: str) 
     return Finding(
         verdict=RULES[rule].verdict,
         guilty="fused",
-        prompt_id=at.prompt_id,
-        turn=at.turn,
-        step=at.step,
-        stage=stage,
+        moment=at.at(stage, each.row),
         column=each.name,
-        node=each.row,
         fused=each.after,
         reference=each.before,
         rule=rule,

@@ -11,12 +11,12 @@ from workbench.lockstep.driver import Driver, StageFailedError
 from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.judging import StepJudge
 from workbench.lockstep.ledger import Ledger
-from workbench.lockstep.path_under_test import PathUnderTest, StepResults
 from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.rows import record_fused, record_reference
 from workbench.lockstep.stage_inputs import changed_by_tensorize, expected_at_launches
 from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.turns import Turn
+from workbench.lockstep.under_test import PathUnderTest, StepResults
 from workbench.lockstep.watch import LiveWatch
 
 Tick = Callable[[int], None]

@@ -9,7 +9,7 @@ import torch
 
 from tracing.moment import Moment
 from tracing.stages import Prefilled
-from workbench.lockstep.path_under_test import StepResults
+from workbench.lockstep.under_test import StepResults
 
 
 @dataclass(slots=True)

@@ -18,9 +18,9 @@ from workbench.lockstep.columns import (
 )
 from workbench.lockstep.digests import kv_row_digests
 from workbench.lockstep.ledger import Ledger
-from workbench.lockstep.path_under_test import PathUnderTest, StepResults
 from workbench.lockstep.rows import path_columns
 from workbench.lockstep.turn_state import TurnState
+from workbench.lockstep.under_test import PathUnderTest, StepResults
 from workbench.lockstep.watch import LiveWatch
 
 
