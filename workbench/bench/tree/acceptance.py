@@ -55,6 +55,7 @@ def record_positions(path: DecodePath, prompt: Sequence[int], num_tokens: int) -
         verified = stages.verify(state, tree)
         accepted = stages.accept(state, tree, verified, 1)  # room for one token: the root alone is kept
         stages.commit(state, tree, verified, accepted)
+        assert drafted.levels is not None  # only a drafter that searches has a tree to choose
         levels.append(drafted.levels)
         text.append(accepted.final_token_id)
         if accepted.stop_reason == "eos":

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from tracing.stages import Drafted, Tensorized
+from tracing.stages import BeamSearch, Drafted, Tensorized
 from workbench.faults.edits import another_parent, deep_node, poked
 from workbench.faults.fault import Fault
 from workbench.faults.placement import Placement, Scene, after, on_function
@@ -31,8 +31,15 @@ def _renamed_parent(made: Tensorized, _: Scene) -> Any:
     return poked(made, "parents", node, another_parent(made, node))
 
 
+def _searched(made: Drafted) -> BeamSearch:
+    search = made.beam_search()
+    assert search is not None  # these faults are placed in a beam search
+    return search
+
+
 def _orphan(made: Drafted, _: Scene) -> Drafted:
     """Drop a node that has children; a binary search then gives them whatever stands in its place."""
+    search = _searched(made)
     lost = int(made.parents[deep_node(made)])
     kept = np.flatnonzero(np.arange(len(made.parents)) != lost)
     parents = np.where(made.parents > lost, made.parents - 1, made.parents)[kept]
@@ -40,23 +47,24 @@ def _orphan(made: Drafted, _: Scene) -> Drafted:
         made,
         token_ids=made.token_ids[kept],
         parents=np.minimum(parents, len(kept) - 1),
-        depths=made.depths[kept],
-        logprobs=made.logprobs[kept],
-        flat_ids=made.flat_ids[kept[1:] - 1],
+        depths=search.depths[kept],
+        logprobs=search.logprobs[kept],
+        flat_ids=search.flat_ids[kept[1:] - 1],
     )
 
 
 def _by_score(made: Drafted, _: Scene) -> Drafted:
     """Number the nodes best first instead of by flat candidate number."""
-    order = np.append(0, 1 + np.argsort(-made.logprobs[1:], kind="stable"))
+    search = _searched(made)
+    order = np.append(0, 1 + np.argsort(-search.logprobs[1:], kind="stable"))
     new_from_old = np.argsort(order)
     return replace(
         made,
         token_ids=made.token_ids[order],
         parents=new_from_old[made.parents[order]],
-        depths=made.depths[order],
-        logprobs=made.logprobs[order],
-        flat_ids=made.flat_ids[order[1:] - 1],
+        depths=search.depths[order],
+        logprobs=search.logprobs[order],
+        flat_ids=search.flat_ids[order[1:] - 1],
     )
 
 
@@ -116,7 +124,8 @@ def _last_nodes(_: Any, scores: Any, num_kept: int) -> Any:
 
 def _not_accumulated(made: Drafted, _: Scene) -> Drafted:
     """A node's score is that of its own token, without its parents'."""
-    own = made.logprobs - np.where(made.parents > 0, made.logprobs[made.parents], 0)
+    scores = _searched(made).logprobs
+    own = scores - np.where(made.parents > 0, scores[made.parents], 0)
     return replace(made, logprobs=own.astype(np.float32))
 
 
