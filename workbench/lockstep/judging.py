@@ -122,14 +122,17 @@ class StepJudge:
             )
 
     def _follow_draft(self, reference: ReferenceStep, turn_state: FedTurnState, drafted: Drafted) -> None:
-        fed = (turn_state.committed, turn_state.root, turn_state.features, drafted.levels)
+        search = drafted.beam_search()
+        if search is None:
+            return  # nothing that the reference could score
+        fed = (turn_state.committed, turn_state.root, turn_state.features, search.levels)
         probe = OffsetProbe()
         reference.drafts = self._runner.draft(*fed, OffsetWatch(probe))
-        reference.offsets = probe.over_nodes(drafted.flat_ids, self._options.settings.tree_nodes)
-        levels = rescored(drafted.levels, reference.drafts[0], self._target_from_draft())
+        reference.offsets = probe.over_nodes(search.flat_ids, self._options.settings.tree_nodes)
+        levels = rescored(search.levels, reference.drafts[0], self._target_from_draft())
         scores = np.concatenate([level.scores.ravel() for level in levels])
-        if np.all((drafted.flat_ids >= 0) & (drafted.flat_ids < len(scores))):
-            logprobs = np.concatenate([np.zeros(1, np.float32), scores[drafted.flat_ids]])
+        if np.all((search.flat_ids >= 0) & (search.flat_ids < len(scores))):
+            logprobs = np.concatenate([np.zeros(1, np.float32), scores[search.flat_ids]])
             reference.drafted = replace(drafted, logprobs=logprobs, levels=levels)
 
     def _target_from_draft(self) -> Any:
@@ -178,8 +181,9 @@ class StepJudge:
         stages = {finding.moment.stage for finding in findings} & {"prefill", "draft", "verify"}
         if "prefill" in stages and reference.prefill:
             reference.prefill += self._runner.further_prefill(self._prompt)
-        if "draft" in stages and reference.drafts and results.drafted is not None:
-            fed = (turn_state.committed, turn_state.root, turn_state.features, results.drafted.levels)
+        search = None if results.drafted is None else results.drafted.beam_search()
+        if "draft" in stages and reference.drafts and search is not None:
+            fed = (turn_state.committed, turn_state.root, turn_state.features, search.levels)
             reference.drafts += self._runner.further_drafts(*fed)
         if "verify" in stages and reference.verified and results.tensorized is not None:
             reference.verified += self._runner.further_nodes(turn_state.committed, results.tensorized)

@@ -67,9 +67,10 @@ def _offsets(lab: Lab, case: Case) -> Sequence[tuple[NDArray[np.int32], NDArray[
     begin_turn(running, turn_state, case.token_ids, lab.engine.eos_token_ids)
     found = []
     for step in steps_of_turn(running, turn_state):
-        offsets = probe.over_nodes(step.drafted.flat_ids, len(step.drafted.token_ids))
-        if offsets is not None:
-            found.append((offsets, step.drafted.depths))
+        search = step.drafted.beam_search()
+        offsets = None if search is None else probe.over_nodes(search.flat_ids, len(search.token_ids))
+        if search is not None and offsets is not None:
+            found.append((offsets, search.depths))
         probe.clear()
     return found
 

@@ -46,6 +46,7 @@ def record_positions(path: DecodePath, prompt: Sequence[int], num_tokens: int) -
     levels, text = [], []
     for _ in range(num_tokens):
         step = run_step(running, remaining=1)  # room for one token: the root alone is kept
+        assert step.drafted.levels is not None  # only a drafter that searches has a tree to choose
         levels.append(step.drafted.levels)
         text.append(step.accepted.final_token_id)
         if step.accepted.stop_reason == "eos":
