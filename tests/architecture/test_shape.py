@@ -19,7 +19,6 @@ LONG_FILES: Final = frozenset(
     {
         "tests/fused/test_paged.py",
         "tests/judge/test_each_rule.py",
-        "tests/npu_ops/legal.py",
     }
 )
 """Files that are yet to be split."""
