@@ -36,8 +36,8 @@ def command(*, with_costs: bool, only: tuple[str, ...], output_format: str, **op
         raise UsageError("--only goes with --costs; studies are chosen with --study")
     from workbench.npu.bootstrap import bootstrap
 
-    way_in = bootstrap(options["npu_way"])
+    backend = bootstrap(options["npu_backend"])
     from workbench.cli.bench_evaluation import evaluate
 
     out = options.pop("out")
-    return evaluate(None if out is None else Path(out), way_in.as_json(), output_format, options)
+    return evaluate(None if out is None else Path(out), backend.as_json(), output_format, options)

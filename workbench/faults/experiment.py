@@ -135,7 +135,7 @@ def _decode(under_test: PathUnderTest, turn_state: TurnState, setup: Setup) -> f
 
 def _info(path: DecodePath) -> dict[str, Any]:
     """What the path says of itself, less what names this machine."""
-    return {name: value for name, value in path.info.items() if name != "way"}
+    return {name: value for name, value in path.info.items() if name != "backend"}
 
 
 def _manifest(setup: Setup, path: DecodePath, more: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -120,14 +120,14 @@ def _session(out: Path, max_new_tokens: int) -> tuple[Session, DiffRequest]:
     """Load the shipped pair and build our path, as `specwb diff` does."""
     from workbench.npu.bootstrap import bootstrap
 
-    way_in = bootstrap("auto")
+    backend = bootstrap("auto")
     from tracing.settings import DecodeSettings
     from workbench.checkpoints.shipped import shipped_prompt
     from workbench.lockstep.job import LockstepOptions
     from workbench.lockstep.session import DiffRequest, open_session
 
     settings = DecodeSettings(max_new_tokens=max_new_tokens)
-    made: dict[str, Any] = {"options": LockstepOptions(settings=settings), "way_in": way_in.as_json()}
+    made: dict[str, Any] = {"options": LockstepOptions(settings=settings), "backend": backend.as_json()}
     request = DiffRequest(prompt_file=str(shipped_prompt(PROMPT)), out=out, **made)
     return open_session(request), request
 
