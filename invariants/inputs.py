@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from invariants.columns import NULLABLE_ENTRIES
 from invariants.context import RunContext
 from invariants.thresholds import Thresholds
 
@@ -15,8 +16,6 @@ Row = Mapping[str, Any]
 """One step: column name to value; lists as arrays, `visible` as `[N, N]`, absent or null as None."""
 
 CONTEXT_NAMES: Final = frozenset(each.name for each in fields(RunContext))
-NULLABLE_ENTRIES: Final = frozenset({"draft_top1_offsets"})
-"""Columns whose entries may be null by right; elsewhere a null is a value that the column could not hold."""
 RECORDED: Final = "recorded"
 """Argument that stands for the names of the columns that a step has a value for."""
 EARLIER: Final = {"previous_": "previous step", "first_": "turn's first step"}

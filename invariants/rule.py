@@ -100,11 +100,24 @@ def invariant(
     scope: Scope = "step",
     severity: Severity = "error",
     requires: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Iterable[Violation]]], Rule]:
-    """Turn a function into a `Rule`; nothing is registered, `catalogue.py` lists the rules."""
+    """Turn a function into a `Rule`; `catalogue.py` collects the rules of the modules that it lists.
+
+    Args:
+        rule_id: Id.
+        name: Name of the defect.
+        stage: Stage that produced what the rule reads.
+        scope: How far it looks.
+        severity: How bad a violation is.
+        requires: Rules that must hold first.
+        optional: Argument names that may be None, beside those with a default; passed by `**`.
+    """
 
     def make(check: Callable[..., Iterable[Violation]]) -> Rule:
-        parameters = inspect.signature(check).parameters.values()
+        parameters = [
+            each for each in inspect.signature(check).parameters.values() if each.kind != each.VAR_KEYWORD
+        ]
         return Rule(
             id=rule_id,
             name=name,
@@ -113,7 +126,7 @@ def invariant(
             severity=severity,
             requires=requires,
             inputs=tuple(each.name for each in parameters if each.default is each.empty),
-            optional=tuple(each.name for each in parameters if each.default is not each.empty),
+            optional=(*(each.name for each in parameters if each.default is not each.empty), *optional),
             check=check,
             documentation=inspect.cleandoc(check.__doc__ or ""),
         )

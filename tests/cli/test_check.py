@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from invariants.examples import StepRow
-from invariants.screens import batch as groups
+from invariants.batch import steps as groups
 from tests.cli.conftest import Specwb
 from tests.cli.recorded import write_run
 from tracing.recorder import RunWriter
