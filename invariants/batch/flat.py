@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,20 @@ class Flat:
         return len(self.values) if self.offsets is None else len(self.offsets) - 1
 
     @property
-    def lengths(self) -> IntArray:
-        """Entries per step, `[S]`."""
+    def starts(self) -> IntArray:
+        """Where each step's entries begin and the last one's end, `[S + 1]`.
+
+        Raises:
+            UsageError: The column holds one value per step.
+        """
         if self.offsets is None:
             raise UsageError("a scalar column has no lengths; values and offsets are expected here")
-        return np.diff(self.offsets).astype(np.int64)
+        return self.offsets
+
+    @property
+    def lengths(self) -> IntArray:
+        """Entries per step, `[S]`."""
+        return np.diff(self.starts).astype(np.int64)
 
     @property
     def present(self) -> BoolArray:
@@ -46,38 +56,45 @@ class Flat:
         return np.ones(self.num_steps, dtype=np.bool_) if self.null is None else ~self.null
 
 
-@dataclass(frozen=True, slots=True)
 class Ragged:
-    """A list column of G steps, entry after entry.
+    """A list column of G steps, entry after entry; what is not asked for is not cut out.
 
     Attributes:
-        values: `[total]`.
-        owner: Place in the group of each entry's step, `[total]`.
-        place: Place of each entry in its list, `[total]`.
         lengths: Entries per step, `[G]`.
         starts: Where each step's entries begin in `values`, `[G]`.
     """
 
-    values: NDArray[Any]
-    owner: IntArray
-    place: IntArray
-    lengths: IntArray
-    starts: IntArray
+    def __init__(self, column: Flat, rows: IntArray) -> None:
+        """Take the entries of some steps out of a list column."""
+        begins, ends = column.starts[rows].astype(np.int64), column.starts[rows + 1].astype(np.int64)
+        self._column, self._begins = column, begins
+        self._neighbours = slice(begins[0], ends[-1]) if rows[-1] - rows[0] + 1 == len(rows) else None
+        self.lengths: IntArray = ends - begins
+        self.starts: IntArray = np.cumsum(self.lengths) - self.lengths
 
-    @classmethod
-    def cut(cls, column: Flat, rows: IntArray) -> Ragged:
-        """Take the entries of some steps out of a column."""
-        assert column.offsets is not None
-        begins = column.offsets[rows].astype(np.int64)
-        lengths = column.offsets[rows + 1].astype(np.int64) - begins
-        starts = np.cumsum(lengths) - lengths
-        owner = np.repeat(np.arange(len(rows)), lengths)
-        place = np.arange(len(owner)) - starts[owner]
-        return cls(column.values[begins[owner] + place], owner, place, lengths, starts)
+    @cached_property
+    def owner(self) -> IntArray:
+        """Place in the group of each entry's step, `[total]`."""
+        return np.repeat(np.arange(len(self.lengths)), self.lengths)
+
+    @cached_property
+    def place(self) -> IntArray:
+        """Place of each entry in its list, `[total]`."""
+        return np.arange(len(self.owner)) - np.repeat(self.starts, self.lengths)
+
+    @cached_property
+    def values(self) -> NDArray[Any]:
+        """All entries, `[total]`."""
+        if self._neighbours is not None:
+            return self._column.values[self._neighbours]
+        entries: NDArray[Any] = self._column.values[np.repeat(self._begins, self.lengths) + self.place]
+        return entries
 
     def any_step(self, bad: BoolArray) -> BoolArray:
         """Return which steps own a bad entry, `[G]`."""
-        return np.bincount(self.owner, weights=bad, minlength=len(self.lengths)) > 0
+        found = np.zeros(len(self.lengths), dtype=np.bool_)
+        found[self.owner[bad]] = True
+        return found
 
     def last(self, empty: int) -> NDArray[Any]:
         """Return each step's last entry, `[G]`; `empty` where there is none."""
@@ -96,14 +113,19 @@ def any_entry(bad: BoolArray, offsets: NDArray[Any] | None, num_steps: int) -> B
     return flagged
 
 
-def table(values: NDArray[Any], offsets: NDArray[Any], rows: IntArray) -> NDArray[Any]:
-    """Return entries of steps that have equally many, `[G, width]`; a view when they are neighbours."""
+def table(values: NDArray[Any], offsets: NDArray[Any], rows: IntArray, *, even: bool) -> NDArray[Any]:
+    """Return entries of steps that have equally many, `[G, width]`; a view when they are neighbours.
+
+    Args:
+        values: All entries of all steps, `[total]`.
+        offsets: Where each step's entries begin, `[S + 1]`.
+        rows: Numbers of the steps, `[G]`, ascending.
+        even: Whether all S steps have equally many entries.
+    """
     start = int(offsets[rows[0]])
     width = int(offsets[rows[0] + 1]) - start
     if rows[-1] - rows[0] + 1 == len(rows):
         return values[start : start + width * len(rows)].reshape(len(rows), width)
-    first, last = int(offsets[0]), int(offsets[-1])
-    if last - first == width * (len(offsets) - 1) and (np.diff(offsets) == width).all():
-        entries: NDArray[Any] = values[first:last].reshape(-1, width)[rows]
-        return entries
+    if even:
+        return values[int(offsets[0]) : int(offsets[-1])].reshape(-1, width).take(rows, axis=0)
     return np.stack([values[begin : begin + width] for begin in offsets[rows].tolist()])

@@ -138,6 +138,12 @@ class Batch:
                 yield Group(self, rows[start : start + MAX_GROUP])
 
     @cached_property
+    def even(self) -> frozenset[str]:
+        """Columns per node that have equally many entries at every step."""
+        lengths = {name: column.lengths for name, column in self.columns.items() if name in PER_NODE}
+        return frozenset(name for name, each in lengths.items() if (each == each[0]).all())
+
+    @cached_property
     def forms(self) -> tuple[IntArray, list[bytes]]:
         """The number of each step's form, `[S]`, and what each number stands for.
 
@@ -235,13 +241,20 @@ class Group:
             values = column.values[rows]
             return values.astype(np.int64) if values.dtype.kind == "i" else values
         if name not in PER_NODE:
-            return Ragged.cut(column, rows)
-        cells = table(column.values, column.offsets, rows)
-        if column.missing is not None and name in NULLABLE_ENTRIES:
-            cells = np.ma.array(cells, mask=table(column.missing, column.offsets, rows))
+            return Ragged(column, rows)
+        cells = self._table(name, column.values, rows)
+        if column.missing is None or name not in NULLABLE_ENTRIES:
+            return cells
+        return np.ma.array(cells, mask=self._table(name, column.missing, rows), copy=False)
+
+    def _table(self, name: str, entries: NDArray[Any], rows: IntArray) -> NDArray[Any]:
+        """Return entries of a column per node, `[G, N]` or `[G, N, ...]`."""
+        columns = self._batch.columns
+        cells = table(entries, columns[name].starts, rows, even=name in self._batch.even)
         if len(_axes(name)) == 1:
             return cells
-        return cells.reshape(len(rows), int(self._batch.columns["parents"].lengths[rows[0]]), -1)
+        num_nodes = int(np.diff(columns["parents"].starts[rows[0] : rows[0] + 2])[0])
+        return cells.reshape(len(rows), num_nodes, -1)
 
 
 def _drafts(valid: BoolArray) -> BoolArray:

@@ -128,10 +128,8 @@ def logit_rows_identical(
 
 @prefilter("LOGIT001")
 def _not_finite(target_top_logits: FloatArray, valid: BoolArray) -> Flags:
-    wrong = np.zeros(valid.shape, dtype=np.bool_)
-    for rank in range(target_top_logits.shape[2]):
-        wrong |= ~np.isfinite(target_top_logits[:, :, rank])
-    return (valid & wrong).any(axis=1)
+    finite = np.isfinite(target_top_logits)
+    return not finite.all() and (valid & ~finite.all(axis=2)).any(axis=1)
 
 
 @prefilter("LOGIT002")

@@ -8,7 +8,7 @@ import numpy as np
 
 from invariants.batch.flat import Ragged
 from invariants.mutation import Case, Pick, mutation
-from invariants.prefilter import Flags, applicability, prefilter
+from invariants.prefilter import Flags, applicability, prefilter, twice
 from invariants.rule import IntArray, NotApplicableError, Violation, Violations, invariant, listed
 
 
@@ -94,25 +94,30 @@ def _level_not_full(beam_flat_ids: Ragged, top_k: int) -> Flags:
 
 @prefilter("DRAFT003")
 def _of_another_level(beam_flat_ids: Ragged, top_k: int) -> Flags:
-    level = beam_flat_ids.place // top_k
+    level = np.arange(beam_flat_ids.lengths.max()) // top_k
     start = np.where(level == 0, 0, top_k + (level - 1) * top_k * top_k)
-    stop = start + np.where(level == 0, top_k, top_k * top_k)
-    return beam_flat_ids.any_step((beam_flat_ids.values < start) | (beam_flat_ids.values >= stop))
+    size = np.where(level == 0, top_k, top_k * top_k)
+    numbers = beam_flat_ids.values - start[beam_flat_ids.place]
+    return beam_flat_ids.any_step((numbers < 0) | (numbers >= size[beam_flat_ids.place]))
 
 
 @prefilter("DRAFT003")
 def _expanded_twice(beam_flat_ids: Ragged) -> Flags:
-    keys = np.sort((beam_flat_ids.owner << 32) | (beam_flat_ids.values.astype(np.int64) & 0xFFFFFFFF))
-    found = np.zeros(len(beam_flat_ids.lengths), dtype=np.bool_)
-    found[keys[1:][keys[1:] == keys[:-1]] >> 32] = True
-    return found
+    lengths, width = beam_flat_ids.lengths, int(beam_flat_ids.lengths.max())
+    if (lengths == width).all():
+        return twice(beam_flat_ids.values.reshape(len(lengths), width))
+    beams = np.tile(-1 - np.arange(width), (len(lengths), 1))
+    beams[beam_flat_ids.owner, beam_flat_ids.place] = beam_flat_ids.values
+    return twice(beams)
 
 
 @prefilter("DRAFT004")
 def _beyond_context(draft_top1_offsets: Any, depths: IntArray, committed_len: IntArray) -> Flags:
-    offsets, limit = np.ma.getdata(draft_top1_offsets), committed_len[:, None, None] + depths[:, :, None]
-    wrong = ~np.ma.getmaskarray(draft_top1_offsets) & ((offsets < 0) | (offsets > limit))
-    return wrong.any(axis=(1, 2))
+    size, _, num_heads = draft_top1_offsets.shape
+    offsets = np.ma.getdata(draft_top1_offsets).reshape(size, -1)
+    limit = np.repeat(committed_len[:, None] + depths, num_heads, axis=1)
+    wrong = (offsets < 0) | (offsets > limit)
+    return (wrong & ~np.ma.getmaskarray(draft_top1_offsets).reshape(size, -1)).any(axis=1)
 
 
 @applicability("DRAFT003")
