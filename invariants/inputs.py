@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from invariants.columns import NULLABLE_ENTRIES
 from invariants.context import RunContext
 from invariants.thresholds import Thresholds
+from tracing.columns import NULL_ENTRIES
 
 Row = Mapping[str, Any]
 """One step: column name to value; lists as arrays, `visible` as `[N, N]`, absent or null as None."""
@@ -77,6 +77,6 @@ def _plain(name: str, value: Any) -> Any:
     """Return Python scalars, so that sums cannot overflow; an array that lost entries is not recorded."""
     if isinstance(value, np.generic):
         return value.item()
-    if np.ma.isMaskedArray(value) and name not in NULLABLE_ENTRIES:
+    if np.ma.isMaskedArray(value) and name not in NULL_ENTRIES:
         return None if np.ma.getmaskarray(value).any() else np.ma.getdata(value)
     return value

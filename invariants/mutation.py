@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from invariants.ancestry import path_to_root
-from invariants.columns import PER_NODE
 from invariants.context import RunContext
 from invariants.examples import Before, StepRow, after_acceptance
 from invariants.inputs import Row
+from tracing.columns import PER_NODE, PER_NODE_ROWS
+
+OF_PLACE: Final = ("cache_positions", "slots")
+MOVED: Final = tuple(name for name in (*PER_NODE, *PER_NODE_ROWS) if name not in (*OF_PLACE, "visible"))
+"""Columns that move with a node; `cache_positions` and `slots` belong to the place."""
 
 Pick = Callable[[Sequence[Any]], Any]
 """Chooses one of the places where a mutation can be made."""
@@ -169,9 +173,8 @@ def permuted(case: Case, order: Iterable[int]) -> Case:
     old_from_new = np.array(list(order))
     new_from_old = np.argsort(old_from_new)
     row = case.row
-    of_place = ("cache_positions", "slots")
-    columns = {name: row[name][old_from_new] for name in PER_NODE if name not in of_place}
-    columns["parents"] = new_from_old[row["parents"][old_from_new]].astype(np.int32)
+    columns = {name: row[name][old_from_new] for name in MOVED if row.get(name) is not None}
+    columns["parents"] = new_from_old[columns["parents"]].astype(np.int32)
     columns["visible"] = row["visible"][np.ix_(old_from_new, old_from_new)]
     accepted = new_from_old[row["accepted_nodes"]].astype(np.int32)
     path = np.array([0, *accepted], dtype=np.int32) + np.int32(row["committed_len"])

@@ -116,7 +116,7 @@ def invariant(
 
     def make(check: Callable[..., Iterable[Violation]]) -> Rule:
         parameters = [
-            each for each in inspect.signature(check).parameters.values() if each.kind != each.VAR_KEYWORD
+            each for each in inspect.signature(check).parameters.values() if each.kind is not each.VAR_KEYWORD
         ]
         return Rule(
             id=rule_id,

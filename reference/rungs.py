@@ -12,8 +12,7 @@ from reference import cached, masked, replay, search
 from reference.model import ReferenceModels
 from reference.search import AnyRows, DraftTruth, Expand
 from reference.teacher import TeacherRows
-from tracing.errors import UsageError
-from tracing.settings import DecodeSettings
+from tracing.settings import DecodeSettings, require_one_of
 from tracing.stages import BoolArray, Drafted, DraftLevel, IntArray, StageWatch
 
 
@@ -86,6 +85,5 @@ def rung_named(name: str) -> Rung[Any]:
     Raises:
         UsageError: Not one of `RUNGS`.
     """
-    if name not in RUNGS:
-        raise UsageError(f"rung should be one of {', '.join(RUNGS)}, got {name!r}")
+    require_one_of("rung", name, RUNGS)
     return RUNGS[name]

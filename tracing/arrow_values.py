@@ -12,10 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-_NUMPY: Final = {
-    str(kind): np.dtype(kind.to_pandas_dtype())
-    for kind in (pa.int32(), pa.int64(), pa.uint64(), pa.float32(), pa.float64())
-}
+_NUMPY: Final = {str(pa.from_numpy_dtype(kind)): np.dtype(kind) for kind in ("i4", "i8", "u8", "f4", "f8")}
 
 
 def null_mask(array: pa.Array) -> NDArray[np.bool_] | None:

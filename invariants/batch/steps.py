@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invariants.batch.flat import Flat, Ragged, any_entry, table
-from invariants.columns import NULLABLE_ENTRIES, SITE_FIELDS, SITES
 from invariants.context import RunContext
 from invariants.inputs import CONTEXT_NAMES, RECORDED
 from invariants.needs import columns_read
 from invariants.prefilter import Clause
 from invariants.rule import BoolArray, IntArray
-from tracing.columns import COLUMN_BY_NAME
+from tracing.columns import COLUMN_BY_NAME, NULL_ENTRIES, PER_NODE, PER_NODE_ROWS
 from tracing.errors import UsageError
 
 MAX_GROUP: Final = 1024
@@ -24,6 +23,8 @@ MAX_GROUP: Final = 1024
 UNKNOWN: Final = 2**62
 """Committed length at a first step that was not seen: no number of tokens counted from there is too large."""
 
+SITES: Final = "index_sites"
+SITE_FIELDS: Final = ("min", "max", "bound")
 COLUMNS: Final = tuple(
     name
     for column in columns_read()
@@ -37,7 +38,7 @@ def _axes(name: str) -> tuple[str, ...]:
     return COLUMN_BY_NAME[name.partition(".")[0]].axes or ()
 
 
-PER_NODE: Final = frozenset(name for name in COLUMNS if _axes(name)[:1] == ("N",))
+NODE_COLUMNS: Final = frozenset((*PER_NODE, *PER_NODE_ROWS))
 """Columns with a row per node; the length of other lists is not a matter of form."""
 
 
@@ -121,9 +122,9 @@ class Batch:
         num_nodes = None if parents is None else np.where(parents.present, parents.lengths, -1)
         bad: BoolArray = np.zeros(self.num_steps, np.bool_) if num_nodes is None else num_nodes == 0
         for name, column in self.columns.items():
-            if column.missing is not None and name not in NULLABLE_ENTRIES:
+            if column.missing is not None and name not in NULL_ENTRIES:
                 bad |= any_entry(column.missing, column.offsets, self.num_steps)
-            if num_nodes is not None and name in PER_NODE:
+            if num_nodes is not None and name in NODE_COLUMNS:
                 bad |= column.present & _wrong_length(column.lengths, num_nodes, _axes(name))
         return bad
 
@@ -140,7 +141,7 @@ class Batch:
     @cached_property
     def even(self) -> frozenset[str]:
         """Columns per node that have equally many entries at every step."""
-        lengths = {name: column.lengths for name, column in self.columns.items() if name in PER_NODE}
+        lengths = {name: column.lengths for name, column in self.columns.items() if name in NODE_COLUMNS}
         return frozenset(name for name, each in lengths.items() if (each == each[0]).all())
 
     @cached_property
@@ -151,7 +152,7 @@ class Batch:
         group: which columns are there, and how many rows and entries those per node have.
         """
         own = [
-            np.where(column.present, column.lengths if name in PER_NODE else 0, -1)
+            np.where(column.present, column.lengths if name in NODE_COLUMNS else 0, -1)
             for name, column in self.columns.items()
         ]
         numbers, mine = numbered(np.stack(own, axis=1))
@@ -240,10 +241,10 @@ class Group:
         if column.offsets is None:
             values = column.values[rows]
             return values.astype(np.int64) if values.dtype.kind == "i" else values
-        if name not in PER_NODE:
+        if name not in NODE_COLUMNS:
             return Ragged(column, rows)
         cells = self._table(name, column.values, rows)
-        if column.missing is None or name not in NULLABLE_ENTRIES:
+        if column.missing is None or name not in NULL_ENTRIES:
             return cells
         return np.ma.array(cells, mask=self._table(name, column.missing, rows), copy=False)
 

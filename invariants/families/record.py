@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from invariants.columns import PER_NODE
 from invariants.mutation import Case, NoPlaceError, Pick, mutation
 from invariants.prefilter import Flags, prefilter
 from invariants.rule import (
@@ -19,6 +18,7 @@ from invariants.rule import (
     Violations,
     invariant,
 )
+from tracing.columns import PER_NODE, PER_NODE_ROWS
 
 EVERY_STEP: Final = (
     *("committed_len", "token_ids", "parents", "depths", "valid", "position_ids", "cache_positions"),
@@ -28,7 +28,12 @@ EVERY_STEP: Final = (
 """Columns that a path records at every step or at none; digests and probes may be taken now and then."""
 
 
-@invariant("ROW001", name="lengths-disagree", stage="tensorize", optional=PER_NODE)
+@invariant(
+    "ROW001",
+    name="lengths-disagree",
+    stage="tensorize",
+    optional=tuple(name for name in (*PER_NODE, *PER_NODE_ROWS) if name != "parents"),
+)
 def lengths_disagree(*, parents: IntArray, **columns: Any) -> Violations:
     """A column that should have one entry per node has another number of entries than `parents`.
 
@@ -58,9 +63,8 @@ def lengths_disagree(*, parents: IntArray, **columns: Any) -> Violations:
         if column is not None and len(column) != num_nodes:
             message = f"{name} has {len(column)} rows, parents has {num_nodes}"
             yield Violation(message, name, found=len(column), expected=num_nodes)
-    yield from _wrong_widths(
-        num_nodes, columns["visible"], columns["target_top_ids"], columns["target_top_logits"]
-    )
+    widths = (columns.get(name) for name in ("visible", "target_top_ids", "target_top_logits"))
+    yield from _wrong_widths(num_nodes, *widths)
 
 
 def _wrong_widths(

@@ -31,7 +31,11 @@ from tracing.sealed import SealedBatch
 
 FILES = ("manifest.json", "fused.arrows", "fused.journal", "findings.jsonl", "vocabulary.arrows")
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
     max_leaves=8,
 )

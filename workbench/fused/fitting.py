@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import torch
 
-from tracing.errors import EnvironmentProblemError, UsageError
+from tracing.errors import EnvironmentProblemError
 from tracing.models import ModelPair
-from tracing.settings import DecodeSettings
+from tracing.settings import DEVICES, DTYPES, DecodeSettings, require_one_of
 from workbench.fused.switches import Switches
 from workbench.npu.ways import register
 
-DEVICES: Final = ("auto", "cpu", "cuda", "npu")
-DTYPES: Final[Mapping[str, torch.dtype]] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 _HEAD_DIM_STEP: Final = 16
 """The fused attention operator takes head dims in multiples of this (BSND, more than one query row)."""
 BLOCK_SIZES: Final = range(16, 1024 + 1, 16)
@@ -34,8 +27,7 @@ def choose_device(name: str) -> torch.device:
         UsageError: No such name.
         EnvironmentProblemError: No such device on this machine.
     """
-    if name not in DEVICES:
-        raise UsageError(f"device should be one of {', '.join(DEVICES)}, got {name!r}")
+    require_one_of("device", name, DEVICES)
     has_npu = register().way.num_devices > 0
     if name == "npu" and not has_npu:
         raise EnvironmentProblemError(
@@ -54,11 +46,12 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     Raises:
         UsageError: No such name.
     """
+    require_one_of("dtype", name, DTYPES)
     if name == "auto":
         name = "bfloat16" if device.type == "npu" else "float32"
-    if name not in DTYPES:
-        raise UsageError(f"dtype should be auto, {', '.join(DTYPES)}, got {name!r}")
-    return DTYPES[name]
+    found = getattr(torch, name)
+    assert isinstance(found, torch.dtype)
+    return found
 
 
 def fit_switches(asked: Switches, pair: ModelPair, device: torch.device, dtype: torch.dtype) -> Switches:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Set
 from functools import partial
-from typing import Any, Final, TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import torch
 
@@ -28,9 +28,6 @@ from workbench.fused.teacher import Teacher
 from workbench.fused.tensorize import tensorize
 from workbench.fused.verify import verify
 from workbench.npu.ways import register
-
-COMMIT_MODES: Final = ("fast_reorder", "full_reorder", "length")
-KV_LAYOUTS: Final = ("contiguous", "paged")
 
 
 def make_path(pair: ModelPair, settings: DecodeSettings, **options: Unpack[EngineOptions]) -> DecodePath:
@@ -137,16 +134,10 @@ def path_over(engine: Engine) -> DecodePath:
 
 def _check(pair: ModelPair, settings: DecodeSettings, pad_token_id: int) -> None:
     vocab_size, draft_vocab_size = pair.teacher.vocab_size, len(pair.target_from_draft)
-    if settings.kv_layout not in KV_LAYOUTS:
-        raise UsageError(f"kv_layout should be {' or '.join(KV_LAYOUTS)}, got {settings.kv_layout!r}")
     if settings.kv_layout == "paged" and settings.block_size not in BLOCK_SIZES:
         raise UsageError(
             f"block_size should be a multiple of {BLOCK_SIZES.step} from {BLOCK_SIZES.start} to "
             f"{BLOCK_SIZES[-1]}, got {settings.block_size}"
-        )
-    if settings.commit_mode not in COMMIT_MODES:
-        raise UsageError(
-            f"commit_mode should be one of {', '.join(COMMIT_MODES)}, got {settings.commit_mode!r}"
         )
     if settings.top_k > draft_vocab_size:
         raise UsageError(

@@ -23,7 +23,7 @@ from workbench.judge.evidence import (
     VerifySide,
 )
 from workbench.lockstep.host import host_floats
-from workbench.lockstep.path_under_test import StepResults
+from workbench.lockstep.under_test import StepResults
 
 
 def row_truth(fused: Any, reference: Sequence[Any], rows: IntArray | None = None) -> RowTruth:
