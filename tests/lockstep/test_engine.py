@@ -163,12 +163,14 @@ def test_a_free_run_ends_at_its_bound(tmp_path: Path) -> None:
         watch = LiveWatch(ledger.journal, ledger.check_before, refuse=False)
         free = FreeRunner(replace(path, stages=never_stops(path.stages)), SMALL, pair, ledger, watch)
         free.run([Turn(0, 0, lambda before: [*before, 1, 2, 3, 4, 5])], lambda count: None)
+    assert not free.stopped  # no step was tried without room for a token
     assert free.finished[0].emitted == greedy_decode(ReferenceModels(pair), (1, 2, 3, 4, 5), 16)
 
 
 def test_a_judged_run_that_resyncs_ends_at_its_bound(tmp_path: Path) -> None:
     setup = Setup(options={"on_divergence": "resync"})
     outcome = run(tmp_path / "run", setup, fused=never_stops)
+    assert not outcome.staged.stopped
     assert outcome.staged.finished[0].emitted == text_of(setup)
 
 
