@@ -107,7 +107,11 @@ def test_the_next_broken_step_is_found_without_recorded_findings(tmp_path: Path)
     view, (query, _) = unjudged(tmp_path / "run")
     hit = check_onwards(view, -1, lambda _: True)
     assert hit is not None
-    assert (hit[0], view.findings[hit[1]].rule, view.findings[hit[1]].node) == (4, "MASK001", query)
+    assert (hit[0], view.findings[hit[1]].rule, view.findings[hit[1]].moment.node) == (
+        4,
+        "MASK001",
+        query,
+    )
     assert view.step(4).finding_nodes() == {query}
     assert check_onwards(view, -1, lambda _: True) == hit, "found again, not listed twice"
     assert check_onwards(view, 4, lambda _: True) is None

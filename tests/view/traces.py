@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tracing.finding import Finding
+from tracing.moment import Moment
 from tracing.recorder import RunWriter
 from workbench.tui.costs.long_run import step_columns
 
@@ -27,8 +28,9 @@ def token_bytes(token_id: int) -> bytes:
 def finding(step: int, column: str = "visible", node: int | None = 4, **facts: Any) -> Finding:
     """One finding on the fused path."""
     message = f"something is wrong with {column}"
-    known = {"prompt_id": 0, "turn": 0, "stage": "verify", "rule": "MASK001", "message": message}
-    return Finding("structural", "fused", step=step, column=column, node=node, **(known | facts))
+    where = Moment(facts.pop("prompt_id", 0), facts.pop("turn", 0), step, facts.pop("stage", "verify"), node)
+    known = {"rule": "MASK001", "message": message}
+    return Finding("structural", "fused", where, column, **(known | facts))
 
 
 def write_run(

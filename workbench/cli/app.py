@@ -7,6 +7,8 @@ from typing import Final
 
 import click
 
+from tracing.version import VERSION
+
 COMMANDS: Final = {
     "diff": ("workbench.cli.diff", "Decode on both paths in lockstep and show the first wrong thing."),
     "check": ("workbench.cli.check", "Check every invariant at every recorded step; needs no models."),
@@ -62,7 +64,5 @@ def build_app() -> click.Group:
 
 def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        from specwb import __version__
-
-        click.echo(f"specwb {__version__}")
+        click.echo(f"specwb {VERSION}")
         ctx.exit()

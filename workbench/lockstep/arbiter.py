@@ -28,14 +28,20 @@ def with_arbiter(
     results: StepResults,
 ) -> StepEvidence:
     """Return the evidence with the arbiter's rows for the stages and nodes that these findings name."""
-    stages = {finding.stage for finding in findings}
+    stages = {finding.moment.stage for finding in findings}
     if "prefill" in stages and evidence.prefill is not None:
         rows = runner.replayed_prefill(evidence.prefill.prompt_token_ids.tolist())
         evidence = replace(evidence, prefill=_prefill(evidence.prefill, rows))
     if "draft" in stages and evidence.draft is not None:
         evidence = replace(evidence, draft=_draft(evidence.draft, runner, turn_state, results))
     if "verify" in stages and evidence.verify is not None and results.tensorized is not None:
-        nodes = sorted({each.node for each in findings if each.stage == "verify" and each.node is not None})
+        nodes = sorted(
+            {
+                each.moment.node
+                for each in findings
+                if each.moment.stage == "verify" and each.moment.node is not None
+            }
+        )
         judged = [node for node in nodes if results.tensorized.valid[node]]
         if judged:
             rows = runner.replayed_nodes(turn_state.committed, results.tensorized, judged)

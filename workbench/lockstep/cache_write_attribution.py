@@ -93,12 +93,8 @@ def _finding(turn_state: TurnState, stage: str, cache: str, row: int) -> Finding
     return Finding(
         verdict=RULES[RULE].verdict,
         guilty="fused",
-        prompt_id=turn_state.prompt_id,
-        turn=turn_state.turn,
-        step=turn_state.step,
-        stage=stage,
+        moment=turn_state.moment.at(stage, row if cache == "branch" else None),
         column="kv_digest_before" if cache == "main" else "kv_row_digests",
-        node=row if cache == "branch" else None,
         fused=row,
         rule=RULE,
         message=f"{stage} wrote into {what}, and may only read; seen when the step was run again on a copy",

@@ -23,10 +23,7 @@ def findings_of_failure(turn_state: TurnState, stage: str, error: Exception) -> 
         Finding(
             verdict="structural",
             guilty="fused",
-            prompt_id=turn_state.prompt_id,
-            turn=turn_state.turn,
-            step=turn_state.step,
-            stage=stage,
+            moment=turn_state.moment.at(stage),
             column=contract.argument if contract else "",
             fused=contract.value if contract else type(error).__name__,
             reference=contract.expected if contract else None,
@@ -42,10 +39,7 @@ def finding_of_invalid_result(turn_state: TurnState, stage: str, invalid: Invali
     return Finding(
         verdict="structural",
         guilty="fused",
-        prompt_id=turn_state.prompt_id,
-        turn=turn_state.turn,
-        step=turn_state.step,
-        stage=stage,
+        moment=turn_state.moment.at(stage),
         column=invalid.column,
         fused=invalid.came,
         reference=invalid.expected,

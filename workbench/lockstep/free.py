@@ -129,10 +129,7 @@ def _finding(
     return Finding(
         verdict="structural",
         guilty=guilty,
-        prompt_id=stream.prompt_id,
-        turn=stream.turn,
-        step=0,
-        stage="accept",
+        moment=Moment(stream.prompt_id, stream.turn, 0, "accept"),
         column="emitted_token_ids",
         fused=stream.left,
         reference=stream.right,

@@ -11,6 +11,7 @@ from invariants.run import Checker
 from reference.path import make_path as make_reference
 from tracing.distances import MANIFEST_KEY
 from tracing.finding import Finding
+from tracing.moment import Moment
 from tracing.recorder import RunWriter
 from workbench.checkpoints.digests import weights_digest
 from workbench.checkpoints.load import LoadedPair
@@ -33,10 +34,7 @@ Decoded = tuple[list[TurnState], Ledger, int]
 WEIGHTS_CHANGED = Finding(
     verdict="structural",
     guilty="unknown",
-    prompt_id=0,
-    turn=0,
-    step=0,
-    stage="",
+    moment=Moment(0, 0, 0),
     column="weights",
     rule="RUN-WEIGHTS-CHANGED",
     message="the weights that both paths share were written to during the run: nothing that it shows holds",

@@ -173,7 +173,7 @@ class StepJudge:
         reference: ReferenceStep,
     ) -> bool:
         """Draw more samples for the stages under suspicion; the path's own error plays no part in them."""
-        stages = {finding.stage for finding in findings} & {"prefill", "draft", "verify"}
+        stages = {finding.moment.stage for finding in findings} & {"prefill", "draft", "verify"}
         if "prefill" in stages and reference.prefill:
             reference.prefill += self._runner.further_prefill(self._prompt)
         if "draft" in stages and reference.drafts and results.drafted is not None:
@@ -227,10 +227,7 @@ def invalid(turn_state: TurnState, results: StepResults, error: Exception) -> St
     finding = Finding(
         verdict="structural",
         guilty="fused",
-        prompt_id=turn_state.prompt_id,
-        turn=turn_state.turn,
-        step=turn_state.step,
-        stage=stages[-1] if stages else "",
+        moment=turn_state.moment.at(stages[-1] if stages else ""),
         column="",
         rule="JUDGE-SHAPE",
         message=f"the results of this step do not fit together: {error}",

@@ -183,12 +183,8 @@ def _finding(rule: str, stage: str, at: Moment, each: Difference, message: str) 
     return Finding(
         verdict=RULES[rule].verdict,
         guilty="fused",
-        prompt_id=at.prompt_id,
-        turn=at.turn,
-        step=at.step,
-        stage=stage,
+        moment=at.at(stage, each.row),
         column=each.name,
-        node=each.row,
         fused=each.after,
         reference=each.before,
         rule=rule,

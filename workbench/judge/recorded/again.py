@@ -11,7 +11,7 @@ import numpy as np
 from invariants.catalogue import BY_ID
 from tracing.errors import TraceError
 from tracing.finding import Finding
-from tracing.moment import STAGES, Moment
+from tracing.moment import Moment
 from tracing.path_reader import PathReader
 from tracing.reader import Run
 from workbench.judge.consequence import Consequences
@@ -245,7 +245,7 @@ def _is_chain(run: Run) -> bool:
 
 
 def _place(finding: Finding) -> tuple[int, int, int]:
-    return finding.prompt_id, finding.turn, finding.step
+    return finding.moment.place
 
 
 def _by_step(findings: Iterable[Finding]) -> dict[tuple[int, int, int], list[Finding]]:
@@ -256,4 +256,4 @@ def _by_step(findings: Iterable[Finding]) -> dict[tuple[int, int, int], list[Fin
 
 
 def _stage_order(finding: Finding) -> int:
-    return STAGES.index(finding.stage) if finding.stage in STAGES else len(STAGES)
+    return finding.moment.stage_number

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from tracing.finding import Finding
+from tracing.moment import Moment
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
 
@@ -130,12 +131,8 @@ def _finding(prompt_id: int) -> Finding:
     return Finding(
         "structural",
         "fused",
-        prompt_id,
-        turn=0,
-        step=7,
-        stage="verify",
+        Moment(prompt_id, 0, 7, "verify", 4),
         column="visible",
-        node=4,
         rule="MASK001",
         message="made up, to have somewhere to go",
     )
