@@ -21,5 +21,5 @@ def draft(engine: Engine, state: FusedState) -> Drafted:
     if not state.committed_len:
         raise UsageError("draft needs a context, call prefill first")
     state.watch.about_to_run("draft", {"committed_len": state.committed_len})
-    turn = DraftTurn(state.watch, state.committed_len, state.draws)
+    turn = DraftTurn(state.watch, state.committed_len, engine.settings, state.draws)
     return engine.drafter.draft(state.memory, turn)

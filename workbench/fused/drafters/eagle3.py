@@ -10,7 +10,6 @@ from typing import Final, cast
 import torch
 from torch import Tensor
 
-from tracing.settings import DecodeSettings
 from tracing.stages import Drafted
 from workbench.fused.attention import AttentionCall
 from workbench.fused.cache.contiguous import ContiguousCache
@@ -59,7 +58,6 @@ class Eagle3Drafter:
     """The network with what its search needs; see `workbench.fused.drafters.seam.Drafter`."""
 
     network: Eagle3Network
-    settings: DecodeSettings
     switches: Switches
     device: torch.device
 
@@ -80,10 +78,10 @@ class Eagle3Drafter:
         assert new is not None, "the draft stage asks for a context first"
         root_row = _feed_committed(self, own, new, turn)
         levels = search.grow(
-            root_row, partial(_expand, self, own, turn), self.network.target_from_draft, self.settings
+            root_row, partial(_expand, self, own, turn), self.network.target_from_draft, turn.settings
         )
         own.cache.truncate(turn.committed_len)
-        return search.select(levels, int(new.token_ids[-1]), self.settings.tree_nodes, proposer="eagle3")
+        return search.select(levels, int(new.token_ids[-1]), turn.settings.tree_nodes, proposer="eagle3")
 
     def call(self, *, causal: bool = False) -> AttentionCall:
         """Return how a forward runs its attention under the switches."""
@@ -94,7 +92,7 @@ def _feed_committed(drafter: Eagle3Drafter, memory: Eagle3Memory, new: NewRows, 
     """Run the rows of newly committed tokens from teacher features; the last one expands the root."""
     total, num_rows = turn.committed_len, len(new.token_ids)
     memory.cache.truncate(total - num_rows)
-    window = drafter.settings.window
+    window = turn.settings.window
     in_window = window == 0 or total <= window
     positions = torch.arange(total, device=drafter.device)
     visible = causal_visible(num_rows, total, window, drafter.device) if not in_window else None
@@ -131,7 +129,7 @@ def _expand(
     key_positions[committed_len:] = committed_len + torch.arange(
         expansion + 1, device=device
     ).repeat_interleave(num_beams)
-    visible = within_window(positions, key_positions, drafter.settings.window)
+    visible = within_window(positions, key_positions, turn.settings.window)
     visible[:, committed_len:] &= tree_visible
     rows = drafter.network.forward(
         beams.token_ids,
@@ -163,7 +161,7 @@ def _build(parts: DrafterParts) -> Eagle3Drafter:
         device=parts.device,
         dtype=parts.dtype,
     )
-    return Eagle3Drafter(network, parts.settings, parts.switches, parts.device)
+    return Eagle3Drafter(network, parts.switches, parts.device)
 
 
 EAGLE3: Final = DrafterKind(_build, settings=search.SETTINGS, attends=lambda pair: (pair.drafter,))

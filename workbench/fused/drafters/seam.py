@@ -45,11 +45,13 @@ class DraftTurn:
     Attributes:
         watch: Told of each attention of the drafter.
         committed_len: L, the position of the root.
+        settings: Of the run; a drafter reads those that its kind declares.
         draws: Source of uniforms for a drafter that samples; None in greedy decoding.
     """
 
     watch: StageWatch
     committed_len: int
+    settings: DecodeSettings
     draws: Draws | None = None
 
 
@@ -108,7 +110,7 @@ class DrafterParts:
 
     Attributes:
         pair: Configuration and weights.
-        settings: Of the run; a drafter reads those that its kind declares.
+        settings: Of the run, to be refused early where they cannot be; a draft reads those of its turn.
         operators, switches: What runs fused and what eager.
         device, dtype: Of weights and caches.
     """
