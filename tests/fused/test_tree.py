@@ -57,6 +57,15 @@ def trees(draw: st.DrawFn) -> Drafted:
     )
 
 
+@given(trees())
+def test_tokens_and_parents_alone_make_the_same_tree(drafted: Drafted) -> None:
+    whole = tensorize(ENGINE, STATE, drafted)
+    bare = tensorize(ENGINE, STATE, Drafted(token_ids=drafted.token_ids, parents=drafted.parents))
+    for name in ("token_ids", "parents", "depths", "valid", "position_ids", "cache_positions", "visible"):
+        assert np.array_equal(getattr(whole, name), getattr(bare, name)), name
+    assert bare.logprobs is None
+
+
 def ancestors(parents: np.ndarray[Any, Any], node: int) -> set[int]:
     """The node and everything above it, by walking up."""
     found = {node}

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from tracing.stages import Drafted, IntArray, Tensorized
+from tracing.stages import BeamSearch, Drafted, IntArray, Tensorized
 from workbench.faults.edits import deep_node, poked_parent
 from workbench.faults.fault import fault
 from workbench.faults.placement import Scene, on_function, once_per_run
@@ -22,15 +22,22 @@ Ranked = Callable[[torch.Tensor, int], Scored]
 CANDIDATES: Final = on_function(search, "_candidates")
 
 
+def _search(made: Drafted) -> BeamSearch:
+    search = made.beam_search()
+    assert search is not None  # the drafter under these faults searches
+    return search
+
+
 def _renumbered(made: Drafted, order: IntArray, parents: IntArray) -> Drafted:
     """Return the nodes `order` of a tree, the root first, with the parents given for them."""
+    search = _search(made)
     return replace(
         made,
         token_ids=made.token_ids[order],
         parents=parents,
-        depths=made.depths[order],
-        logprobs=made.logprobs[order],
-        flat_ids=made.flat_ids[order[1:] - 1],
+        depths=search.depths[order],
+        logprobs=search.logprobs[order],
+        flat_ids=search.flat_ids[order[1:] - 1],
     )
 
 
@@ -79,7 +86,7 @@ def duplicate_sibling(honest: Candidates, engine: Any, logits: torch.Tensor, top
 @fault("F-TREE-04", stage="draft", seen_in=("eagle commit b09a256",), noticed_by=("JUDGE-DRAFT-ASCENDING",))
 def nodes_by_score(made: Drafted, _: Scene) -> Drafted:
     """Nodes are numbered best first, not by flat candidate number."""
-    order = np.append(0, 1 + np.argsort(-made.logprobs[1:], kind="stable"))
+    order = np.append(0, 1 + np.argsort(-_search(made).logprobs[1:], kind="stable"))
     return _renumbered(made, order, np.argsort(order)[made.parents[order]])
 
 
@@ -195,5 +202,6 @@ def latest_candidates_selected(_: Any, scores: Any, num_kept: int) -> Any:
 @fault("F-TREE-13", stage="draft", seen_in=("vllm#7627",), noticed_by=("JUDGE-DRAFT-COPIES", "DRAFT002"))
 def score_not_accumulated(made: Drafted, _: Scene) -> Drafted:
     """A node's log-probability is that of its own token, without those of its parents."""
-    own = made.logprobs - np.where(made.parents > 0, made.logprobs[made.parents], 0)
+    scores = _search(made).logprobs
+    own = scores - np.where(made.parents > 0, scores[made.parents], 0)
     return replace(made, logprobs=own.astype(np.float32))
