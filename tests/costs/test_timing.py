@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.bench.costs.timing import peak_mb
+from costs.timing import peak_mb
 
 ROOT = Path(__file__).parents[2]
 

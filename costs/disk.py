@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from workbench.bench.costs.row import Cost, Goal, Row
-from workbench.bench.costs.workshop import Workshop
+from costs.row import Cost, Goal, Row
+from costs.workshop import Workshop
 
 NUM_STEPS: Final = 10_048
 NAME: Final = "disk.step"

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from workbench.bench.costs.row import Cost, Goal, Row
-from workbench.bench.costs.timing import middle
-from workbench.bench.costs.workshop import Workshop
+from costs.row import Cost, Goal, Row
+from costs.timing import middle
+from costs.workshop import Workshop
 
 if TYPE_CHECKING:
-    from workbench.bench.costs.arms import Arm
+    from costs.arms import Arm
     from workbench.lockstep.session import DiffRequest, Session
 
 NUM_STEPS: Final = 10
@@ -76,10 +76,10 @@ def _run_turn(arms: Mapping[str, Arm], prompt: list[int]) -> None:
 
 
 def _arms(session: Session, request: DiffRequest, folder: Path) -> dict[str, Arm]:
+    from costs.arms import Arm, Recording
     from invariants.context import RunContext
     from invariants.run import Checker
     from tracing.recorder import RunWriter
-    from workbench.bench.costs.arms import Arm, Recording
     from workbench.judge.verdict import Tally
     from workbench.lockstep.ledger import Ledger
 
@@ -97,7 +97,7 @@ def _arms(session: Session, request: DiffRequest, folder: Path) -> dict[str, Arm
 
 
 def _lockstep(workshop: Workshop) -> Iterator[Row]:
-    from workbench.bench.costs.arms import Arm
+    from costs.arms import Arm
     from workbench.lockstep.judged_run import run_session
 
     session, request = _session(workshop.folder / "lockstep", LOCKSTEP_TOKENS)

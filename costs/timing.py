@@ -14,7 +14,7 @@ from typing import Final
 
 from tracing.errors import EnvironmentProblemError
 
-ROOT: Final = Path(__file__).resolve().parents[3]
+ROOT: Final = Path(__file__).resolve().parents[1]
 PEAK: Final = "import pathlib, sys; sys.argv[0] = 'specwb'; from specwb import main; code = main(); "
 """The beginning of a program that runs `specwb`; `code` is what it ended with."""
 

@@ -14,7 +14,7 @@ class Workshop:
 
     Attributes:
         folder: The folder.
-        say: Told what is being done, for a progress line.
+        say: Called with what is being done, for a progress line.
     """
 
     def __init__(self, say: Callable[[str], None] = lambda _: None) -> None:
@@ -23,22 +23,22 @@ class Workshop:
         self._made: dict[str, Path] = {}
 
     def once(self, name: str, make: Callable[[Path], object]) -> Path:
-        """Return `folder / name`, made by the first who asks for it."""
+        """Return `folder / name`, made at the first request."""
         if name not in self._made:
             path = self.folder / name
             make(path)
             self._made[name] = path
         return self._made[name]
 
-    def long_run(self, num_steps: int) -> Path:
-        """Return a run of so many 60-node steps, written through the real writer, all of them legal."""
-        from workbench.bench.costs.long_run import write_long_run
+    def long_run(self, num_steps: int, *, for_screen: bool = False) -> Path:
+        """Return a run of so many legal 60-node steps; see `write_long_run`."""
+        from costs.long_run import write_long_run
 
         def make(path: Path) -> None:
             self.say(f"writing a run of {num_steps} steps")
-            write_long_run(path, num_steps)
+            write_long_run(path, num_steps, for_screen=for_screen)
 
-        return self.once(f"run-{num_steps}", make)
+        return self.once(f"run-{num_steps}{'-for-screen' if for_screen else ''}", make)
 
     def __enter__(self) -> Workshop:
         return self

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from workbench.bench.costs.row import Cost, Row
-from workbench.bench.costs.timing import specwb
-from workbench.bench.costs.workshop import Workshop
+from costs.row import Cost, Row
+from costs.timing import specwb
+from costs.workshop import Workshop
 
 PROMPT: Final = "code.txt"
 REPLAY_TOKENS: Final = "32"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from workbench.bench.costs.workshop import Workshop
+from costs.workshop import Workshop
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Row:
         value: The median, or None where it was not measured.
         unit: Of value, spread and goal; empty for a plain ratio.
         how: How it was measured, or why it was not, in one line.
-        goal: What it should be, or None where it is only told.
+        goal: What it should be, or None where it is only reported.
         spread: Lower and upper quartile over the repetitions, or None for a single measurement.
     """
 

@@ -1,22 +1,12 @@
-"""Runs of any length to measure the screen on: lawful trees, positions and grids; the rest is noise."""
+"""Columns of made-up steps: trees, positions and grids are legal, the rest is random."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import pyarrow as pa
 
-from tracing.finding import Finding
-from tracing.moment import Moment
-from tracing.reader import open_run
-from tracing.recorder import RunWriter
-
-TURN_STEPS: Final = 64
 VOCABULARY: Final = 500
-NUM_FINDINGS: Final = 50
 
 
 def step_columns(step: int, num_nodes: int = 12, *, num_top: int = 4, num_heads: int = 4) -> dict[str, Any]:
@@ -81,58 +71,3 @@ def step_columns(step: int, num_nodes: int = 12, *, num_top: int = 4, num_heads:
         "kernel": "npu_fused_infer_attention_score BNSD sparse 0 bool",
         "step_verdict": "ok",
     }
-
-
-def write_long_run(folder: Path, num_steps: int, num_nodes: int = 60) -> Path:
-    """Write a run of `num_steps` steps in turns of 64, quickly: one batch of rows under ever new keys.
-
-    Args:
-        folder: A folder that holds no run; a small one is written beside it.
-        num_steps: Steps on each of the two paths.
-        num_nodes: N of every step.
-
-    Raises:
-        TraceError: The folder holds a run.
-        EnvironmentProblemError: It cannot be written.
-    """
-    seed = folder.with_name(folder.name + "-seed")
-    with RunWriter(seed, {}, token_bytes=_token_bytes) as run:
-        trace = run.path("fused")
-        for step in range(TURN_STEPS):
-            with trace.step(step=step) as recorded:
-                recorded.record(**step_columns(step, num_nodes, num_top=8, num_heads=32))
-    rows = next(iter(open_run(seed).path("fused").batches()))
-    with RunWriter(folder, {"lockstep": "staged"}, token_bytes=_token_bytes) as run:
-        for name in ("fused", "reference"):
-            writer = run.path_writer(name, level="full")
-            for batch in _numbered(rows, num_steps):
-                writer.append_batch(batch)
-        run.add_tokens({token_id: _token_bytes(token_id) for token_id in range(VOCABULARY)})
-        last = (num_steps - 1) // TURN_STEPS
-        for number in range(0, last, max(1, last // NUM_FINDINGS)):
-            run.add_finding(_finding(number))
-    return folder
-
-
-def _numbered(rows: pa.RecordBatch, num_steps: int) -> Iterator[pa.RecordBatch]:
-    for start in range(0, num_steps, TURN_STEPS):
-        batch = rows.slice(0, min(TURN_STEPS, num_steps - start))
-        column = pa.array(np.full(batch.num_rows, start // TURN_STEPS, np.int32))
-        yield batch.set_column(
-            batch.schema.get_field_index("prompt_id"), batch.schema.field("prompt_id"), column
-        )
-
-
-def _token_bytes(token_id: int) -> bytes:
-    return f" w{token_id}".encode()
-
-
-def _finding(prompt_id: int) -> Finding:
-    return Finding(
-        "structural",
-        "fused",
-        Moment(prompt_id, 0, 7, "verify", 4),
-        column="visible",
-        rule="MASK001",
-        message="made up, to have somewhere to go",
-    )

@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 from typing import Final
 
-from workbench.bench.costs.row import Cost, Goal, Row
-from workbench.bench.costs.timing import middle, peak_mb, specwb
-from workbench.bench.costs.workshop import Workshop
+from costs.row import Cost, Goal, Row
+from costs.timing import middle, peak_mb, specwb
+from costs.workshop import Workshop
 
 REPETITIONS: Final = 7
 LONG_REPETITIONS: Final = 3

@@ -1,14 +1,14 @@
-"""All providers of costs below the screen; `tui` adds its own, and the command joins them."""
+"""All providers of costs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from costs import checking, comparing, demo, disk, recording, screen
+from costs.row import Cost, Row
+from costs.workshop import Workshop
 from tracing.errors import EnvironmentProblemError, UsageError
-from workbench.bench.costs import checking, comparing, demo, disk, recording
-from workbench.bench.costs.row import Cost, Row
-from workbench.bench.costs.workshop import Workshop
 
 COSTS: Final[tuple[Cost, ...]] = (
     *recording.COSTS,
@@ -16,6 +16,7 @@ COSTS: Final[tuple[Cost, ...]] = (
     *disk.COSTS,
     *checking.COSTS,
     *comparing.COSTS,
+    *screen.COSTS,
 )
 """In the order of the table."""
 
@@ -34,7 +35,7 @@ def chosen(costs: Sequence[Cost], only: Iterable[str]) -> tuple[tuple[Cost, froz
     known = {cost.name for cost in costs} | {row for cost in costs for row in cost.rows}
     for word in words:
         if word not in known:
-            raise UsageError(f"--only should name one of {', '.join(sorted(known))}; got {word!r}")
+            raise UsageError(f"a cost should be one of {', '.join(sorted(known))}; got {word!r}")
     wanted = (
         (cost, frozenset(row for row in cost.rows if not words or row in words or cost.name in words))
         for cost in costs

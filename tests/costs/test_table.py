@@ -8,19 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Specwb
+from costs.__main__ import main
+from costs.catalogue import COSTS, chosen, measured
+from costs.long_run import write_long_run
+from costs.row import Cost, Goal, Row
+from costs.table import as_json, as_text, exit_code
+from costs.workshop import Workshop
 from tracing.errors import EnvironmentProblemError, UsageError
 from tracing.integrity import verify_run
 from tracing.reader import open_run
-from workbench.bench.costs.catalogue import COSTS, chosen, measured
-from workbench.bench.costs.long_run import write_long_run
-from workbench.bench.costs.row import Cost, Goal, Row
-from workbench.bench.costs.table import as_json, as_lines, exit_code
-from workbench.bench.costs.workshop import Workshop
-from workbench.cli.bench_screen import SCREEN
 from workbench.judge.align import align
 from workbench.judge.recorded.check import check_run
-from workbench.tui.costs import measure as screen
 
 
 def row(value: float | None, goal: Goal | None = None) -> Row:
@@ -46,7 +44,7 @@ def test_a_goal_is_held_up_to_its_limit(
     assert (one.held, exit_code([one])) == (held, code)
     assert exit_code([one, row(9.0, Goal(1))]) == 1
     assert json.loads(json.dumps(as_json([one]), allow_nan=False))["costs"][0]["held"] == held
-    head, line = as_lines([one])
+    head, line = as_text([one]).splitlines()
     assert ("NO" in line) == (held is False)
     assert len(head) > 0
 
@@ -98,39 +96,17 @@ def test_the_differing_run_differs_in_its_last_step_only(tmp_path: Path) -> None
     assert [str(each.moment) for each in found.differences] == ["2:0:1:accept"]
 
 
-def test_the_command_prints_rows_and_an_exit_code(specwb: Specwb) -> None:
-    done = specwb("bench", "--costs", "--only", "disk", "--format", "json")
-    assert done.exit_code == 0
-    (cost,) = json.loads(done.out)["costs"]
+def test_a_run_for_the_screen_is_legal_on_both_paths(tmp_path: Path) -> None:
+    run = write_long_run(tmp_path / "run", 70, num_nodes=6, for_screen=True)
+    assert verify_run(run).is_whole
+    checked = check_run(run)
+    assert [path.name for path in checked.paths] == ["fused", "reference"]
+    assert checked.findings == ()
+
+
+def test_the_command_prints_rows_and_an_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["disk", "--format", "json"]) == 0
+    (cost,) = json.loads(capsys.readouterr().out)["costs"]
     assert (cost["name"], cost["held"], cost["unit"]) == ("disk.step", True, "KB")
-    assert specwb("bench", "--costs", "--only", "nothing").exit_code == 2
-
-
-def test_the_screen_is_told_by_its_worst_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The median, or the size of screen that happens to come first, would hide the slow one."""
-    made = [
-        screen.Cost("80x24 open", "s", 1, 0.5, 0.5),
-        screen.Cost("200x50 open", "s", 1, 1.5, 1.5),
-        screen.Cost("80x24 memory, opened", "MB", 1, 90, 90),
-        screen.Cost("80x24 next step", "s", 20, 0.01, 0.04),
-        screen.Cost("200x50 switch panel", "s", 9, 0.02, 0.07),
-        screen.Cost("80x24 processor, opened", "s", 1, 0.9, 0.9),
-        screen.Cost("80x24 proven", "s", 1, 2.0, 2.0),
-        screen.Cost("200x50 next step", "s", 9, 0.03, 0.06),
-        screen.Cost("80x24 all moves, worst is p99", "s", 20, 0.01, 9.0),
-        screen.Cost("200x50 all moves, worst is p99", "s", 18, 0.02, 9.0),
-        screen.Cost("80x24 distances of the run", "s", 1, 3.0, 3.0),
-    ]
-    monkeypatch.setattr(screen, "view_costs", lambda run, sizes: made)
-    monkeypatch.setattr("workbench.tui.costs.long_run.write_long_run", lambda path, num_steps: path)
-    with Workshop() as workshop:
-        rows = {row.name: row for row in measured(SCREEN, frozenset(SCREEN.rows), workshop)}
-    assert set(rows) == set(SCREEN.rows)
-    assert (rows["view.open"].value, rows["view.open"].held) == (1.5, False)
-    assert (rows["view.memory"].value, rows["view.memory"].held) == (90, True)
-    assert "0.90 s of processor" in rows["view.open"].how
-    assert (rows["view.slowest_move_80x24"].value, rows["view.slowest_move_200x50"].value) == (0.04, 0.07)
-    assert rows["view.slowest_move_200x50"].held
-    assert "18 moves, switch panel" in rows["view.slowest_move_200x50"].how
-    assert (rows["view.median_move_80x24"].value, rows["view.median_move_200x50"].value) == (0.01, 0.02)
-    assert (rows["view.proven"].value, rows["view.distances"].value) == (2.0, 3.0)
+    assert main(["nothing"]) == 2
+    assert "disk.step" in capsys.readouterr().err

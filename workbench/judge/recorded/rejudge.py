@@ -19,13 +19,13 @@ from workbench.judge.evidence import StepEvidence
 from workbench.judge.notes import NearTie, NotChecked
 from workbench.judge.recorded.context import table
 from workbench.judge.recorded.evidence import Facts, recorded_evidence
-from workbench.judge.recorded.standing import Standing
 from workbench.judge.step import StepJudgement, judge_step
+from workbench.judge.turn_state import TurnState, recorded_turns
 from workbench.judge.verdict import RunVerdict, Tally
 
 Row = Mapping[str, Any]
-Judge = Callable[[StepEvidence, Row, "Row | None", Standing], StepJudgement]
-"""Judges one step, given what the trace says of it, both rows, and where the turn stands."""
+Judge = Callable[[StepEvidence, Row, "Row | None", TurnState], StepJudgement]
+"""Judges one step, given what the trace says of it, both rows, and the state of the turn before it."""
 TAUTOLOGY: Final = "tensorize.visible"
 """Not really compared: the trace has `visible` as attention got it, which is verify's."""
 
@@ -54,20 +54,20 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Again:
-    """What judging again gave.
+class Rejudged:
+    """What rejudging gave.
 
     Attributes:
         verdict: Of the whole part.
         findings: In order of steps and stages.
-        standing: Where the last turn stands; has everything emitted.
+        turns: Every turn, at its end.
         num_steps: Steps judged.
         num_left_out: Steps outside the part.
     """
 
     verdict: RunVerdict
     findings: tuple[Finding, ...]
-    standing: Standing
+    turns: tuple[TurnState, ...]
     num_steps: int
     num_left_out: int
 
@@ -82,24 +82,24 @@ class _Books:
     branched: bool = False
 
 
-def judge_again(
+def rejudge(
     run: Run,
     *,
     under_test: str,
     facts: Facts,
-    standing: Standing,
+    max_new_tokens: int | None,
     judge: Judge,
     known: Iterable[Finding],
     part: Part | None = None,
     paired: bool = True,
-) -> Again:
+) -> Rejudged:
     """Judge the steps of a path again.
 
     Args:
         run: The recorded run.
         under_test: The path to judge.
         facts: Facts of the run.
-        standing: Fresh.
+        max_new_tokens: Tokens that a turn may emit, or None where not known.
         judge: Judges one step.
         known: Findings of others (invariants, the recorded judge), to be taken into the books.
         part: Which steps; all when None.
@@ -113,26 +113,26 @@ def judge_again(
     path, others = run.path(under_test), _others(run, under_test) if paired else None
     waiting = _by_step(finding for finding in known if part.holds(_place(finding)))
     books = _Books()
-    for row in path:
-        place = (int(row["prompt_id"]), int(row["turn"]), int(row["step"]))
-        standing.enter(row)
+    turns: dict[tuple[int, int], TurnState] = {}
+    for row, state in recorded_turns(path, max_new_tokens):
+        place = state.moment.place
+        turns[place[:2]] = state
         if part.holds(place):
             judgement = None
             if row.get("token_ids") is not None or row.get("parents") is not None:
                 other = _same_step(others, place)
-                judgement = judge(recorded_evidence(row, other, standing, facts), row, other, standing)
+                judgement = judge(recorded_evidence(row, other, state, facts), row, other, state)
             _take(books, waiting.pop(place, []), judgement)
             books.branched |= _branches(row)
         else:
             books.num_left_out += 1
-        standing.leave(row)
     for place in sorted(waiting):
         _take(books, waiting[place], None)
     books.tally.chain = not books.branched and _is_chain(run)
-    return Again(
+    return Rejudged(
         verdict=books.tally.verdict(),
         findings=tuple(books.findings),
-        standing=standing,
+        turns=tuple(turns.values()),
         num_steps=books.num_steps,
         num_left_out=books.num_left_out,
     )
@@ -184,7 +184,7 @@ def judge_recorded(tie_gap: float | None = None, logit_gap: float | None = None)
     """
     from workbench.judge.recorded.choices import explained, gaps_beyond
 
-    def judge(evidence: StepEvidence, row: Row, other: Row | None, _: Standing) -> StepJudgement:
+    def judge(evidence: StepEvidence, row: Row, other: Row | None, _: TurnState) -> StepJudgement:
         near_ties: tuple[NearTie, ...] = ()
         if evidence.verify is not None and other is not None:
             verify, near_ties = explained(evidence.verify, row, other, evidence.moment, tie_gap)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from workbench.bench.costs.long_run import write_long_run
-from workbench.bench.costs.row import Cost, Goal, Row
-from workbench.bench.costs.timing import middle, specwb
-from workbench.bench.costs.workshop import Workshop
+from costs.long_run import write_long_run
+from costs.row import Cost, Goal, Row
+from costs.timing import middle, specwb
+from costs.workshop import Workshop
 
 NUM_STEPS: Final = 100_000
 REPETITIONS: Final = 3

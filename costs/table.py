@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from workbench.bench.costs.row import Row
+from costs.row import Row
 
 HEAD = ("cost", "value", "quartiles", "goal", "held", "how")
 
 
-def as_lines(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield the table's lines, columns lined up; the last column is free."""
+def as_text(rows: Sequence[Row]) -> str:
+    """Return the table, columns lined up; the last column is free."""
     cells = [HEAD, *(_cells(row) for row in rows)]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD) - 1)]
+    lines = []
     for line in cells:
         padded = [text.ljust(width) for text, width in zip(line, widths, strict=False)]
-        yield "  ".join([*padded, line[-1]]).rstrip()
+        lines.append("  ".join([*padded, line[-1]]).rstrip())
+    return "\n".join(lines)
 
 
 def as_json(rows: Sequence[Row]) -> dict[str, Any]:
@@ -25,7 +27,7 @@ def as_json(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def exit_code(rows: Sequence[Row]) -> int:
-    """Return 1 where a goal is missed, 4 where one could not be measured, else 0 (DESIGN section 7)."""
+    """Return 1 where a goal is missed, 4 where one could not be measured, else 0."""
     if any(row.held is False for row in rows):
         return 1
     return 4 if not rows or any(row.goal is not None and row.value is None for row in rows) else 0
