@@ -22,11 +22,11 @@ from tracing.moment import STAGES
 from tracing.recorder import RunWriter
 from tracing.stages import Accepted, DecodePath, Prefilled, Stages, Tensorized, Verified
 from workbench.fused.path import make_path
+from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import Tally
 from workbench.lockstep.engine.step import NullObserver, begin_turn, run_step, steps_of_turn
 from workbench.lockstep.free_running import FreeRunner
 from workbench.lockstep.ledger import Ledger
-from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.turns import Turn
 from workbench.lockstep.under_test import PathUnderTest
 from workbench.lockstep.watch import LiveWatch
