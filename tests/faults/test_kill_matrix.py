@@ -75,7 +75,7 @@ def test_lockstep_is_blind_to_what_both_paths_share(tmp_path: Path) -> None:
 
 def test_the_page_says_who_noticed_and_who_did_not(tmp_path: Path) -> None:
     noticed = run_fault(BY_NAME["sibling-leak"], BENCH, tmp_path / "a")
-    unnoticed = replace(run_fault(NOTHING, BENCH, tmp_path / "b"), fault=BY_NAME["parent-renamed"])
+    unnoticed = run_fault(NOTHING, BENCH, tmp_path / "b")
     page = render([noticed, unnoticed], BENCH)
     assert "1 of 2 faults noticed" in page
     assert "| JUDGE-TENSORIZE-VISIBLE | 0:0:0:tensorize:3 |" in page

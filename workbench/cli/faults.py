@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from workbench.faults.fault import Fault
     from workbench.faults.run import Sighting
 
+
 @click.group(name="faults")
 def command() -> None:
     """Put a named fault into a run and see which rule notices it first."""

@@ -1,4 +1,4 @@
-"""The kill matrix as a page: each fault, which rule noticed it first and where, what a user would have seen."""
+"""The kill matrix as a page: each fault, the rule that noticed it first, and what a user would have seen."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def render(sightings: Sequence[Sighting], bench: Bench) -> str:
     """Return the page of what was seen on a bench."""
     lines = [*_head(sightings), "", f"## On the {bench.name} pair", "", bench.about, "", summary(sightings)]
     for heading, faults in BY_HEADING.items():
-        of_family = [sighting for sighting in sightings if sighting.fault in faults]
+        of_family = [sighting for sighting in sightings if sighting.fault.family == faults[0].family]
         if of_family:
             lines += ["", f"### {heading}", "", *_table(of_family)]
     return "\n".join(lines) + "\n"

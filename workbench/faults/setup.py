@@ -9,6 +9,7 @@ from invariants.context import RunContext
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """One decoding job.
