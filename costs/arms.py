@@ -9,6 +9,7 @@ from typing import Any
 
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath, NullWatch, StageWatch
+from workbench.judge.turn_state import TurnState
 from workbench.lockstep.columns import (
     accept_columns,
     commit_columns,
@@ -20,7 +21,6 @@ from workbench.lockstep.digests import kv_row_digests
 from workbench.lockstep.engine.step import NullObserver, begin_turn, run_step
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.rows import path_columns
-from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.under_test import PathUnderTest, StepResults
 from workbench.lockstep.watch import LiveWatch
 
