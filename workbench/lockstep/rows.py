@@ -9,6 +9,7 @@ import numpy as np
 from tracing.digest import chain
 from tracing.settings import DecodeSettings
 from tracing.stages import Tensorized
+from workbench.judge.turn_state import TurnState
 from workbench.lockstep.columns import (
     accept_columns,
     as_recorded,
@@ -23,7 +24,6 @@ from workbench.lockstep.host import host_floats
 from workbench.lockstep.judging import ReferenceStep
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.offsets import OffsetProbe
-from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.under_test import StepResults
 
 Columns = dict[str, Any]
