@@ -14,7 +14,7 @@ from tracing.finding import Finding
 from workbench.judge.evidence import DraftEvidence, PrefillEvidence, RowTruth, StepEvidence, VerifyEvidence
 from workbench.lockstep.host import host_floats
 from workbench.lockstep.reference_runner import ReferenceRunner
-from workbench.lockstep.turn_state import TurnState
+from workbench.lockstep.turn_state import FedTurnState
 from workbench.lockstep.under_test import StepResults
 
 Rows = Mapping[int, NDArray[Any]]
@@ -24,7 +24,7 @@ def with_arbiter(
     evidence: StepEvidence,
     findings: Sequence[Finding],
     runner: ReferenceRunner,
-    turn_state: TurnState,
+    turn_state: FedTurnState,
     results: StepResults,
 ) -> StepEvidence:
     """Return the evidence with the arbiter's rows for the stages and nodes that these findings name."""
@@ -69,7 +69,7 @@ def _verify(evidence: VerifyEvidence, rows: TeacherRows, nodes: Sequence[int]) -
 
 
 def _draft(
-    evidence: DraftEvidence, runner: ReferenceRunner, turn_state: TurnState, results: StepResults
+    evidence: DraftEvidence, runner: ReferenceRunner, turn_state: FedTurnState, results: StepResults
 ) -> DraftEvidence:
     if results.drafted is None or results.drafted.levels is None or not evidence.levels:
         return evidence

@@ -57,7 +57,7 @@ def _first_write(copy: PathUnderTest, turn_state: TurnState, results: StepResult
     for stage, arguments in given.items():
         if not copy.provides(stage) or any(value is None for value in arguments):
             return ()
-        copy.run(StepResults(), stage, *deepcopy(arguments))
+        copy.call(stage, *deepcopy(arguments))
         was, main = main, copy.main_rows()
         if stage == "verify":
             tree = _tree_rows(copy, results)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -27,7 +27,7 @@ from workbench.lockstep.turn_state import TurnState
 from workbench.report.summary import RunSummary
 
 Tick = Callable[[int], None]
-Decoded = tuple[list[TurnState], Ledger, int]
+Decoded = tuple[Sequence[TurnState], Ledger, int]
 """Turns, books, and the number of steps that were not judged."""
 
 

@@ -67,10 +67,10 @@ class Recheck:
         try:
             values = REPEATED[first.moment.stage]
             if "draft" in values:
-                again.drafted = copy.run(again, "draft")
+                again.drafted = copy.call("draft")
             if "verify" in values:
                 # A path that writes into its arguments must not write into what is being judged.
-                again.verified = copy.run(again, "verify", deepcopy(self.results.tensorized))
+                again.verified = copy.call("verify", deepcopy(self.results.tensorized))
         except Exception as error:  # noqa: BLE001  a user's port may raise anything when asked again
             missing = NotChecked(
                 first.moment.stage, "repeat", f"the path raised {type(error).__name__}: {error}"
@@ -102,7 +102,7 @@ class Recheck:
         try:
             alone = self._row_alone(under_test, tokens)
             again = PathUnderTest.begin(under_test.path, NullWatch())
-            reprefill = host_floats(again.run(StepResults(), "prefill", tokens).logits)
+            reprefill = host_floats(again.call("prefill", tokens).logits)
         except Exception:  # noqa: BLE001  a port that cannot run one row alone leaves the finding unexplained
             return ""
         return triangle(
@@ -116,8 +116,8 @@ class Recheck:
     def _row_alone(self, under_test: PathUnderTest, tokens: Sequence[int]) -> Any:
         """Feed the last token as the only node over a fresh prefill of everything before it."""
         fresh = PathUnderTest.begin(under_test.path, NullWatch())
-        fresh.run(StepResults(), "prefill", list(tokens[:-1]))
-        verified: Verified = fresh.run(StepResults(), "verify", one_node(int(tokens[-1]), len(tokens) - 1))
+        fresh.call("prefill", list(tokens[:-1]))
+        verified: Verified = fresh.call("verify", one_node(int(tokens[-1]), len(tokens) - 1))
         return host_floats(verified.logits)[0]
 
 

@@ -17,6 +17,7 @@ from workbench.lockstep.columns import (
     verify_columns,
 )
 from workbench.lockstep.digests import kv_row_digests
+from workbench.lockstep.engine.step import NullObserver, begin_turn, run_step
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.rows import path_columns
 from workbench.lockstep.turn_state import TurnState
@@ -169,9 +170,7 @@ class Arm:
         self.seconds, self.own = [], []
         self._progress = TurnState(0, 0, max_new_tokens)
         self._beside.open(0)
-        prefilled = self._under_test.run(StepResults(committed_len=len(prompt)), "prefill", list(prompt))
-        self._progress.enter(list(prompt), prefilled)
-        self._progress.emit_root(frozenset())
+        begin_turn(self._under_test, self._progress, prompt, frozenset())
 
     def step(self) -> None:
         """Run one step and time it."""
@@ -182,22 +181,17 @@ class Arm:
         if turn_state.step:
             with timed(beside):
                 beside.open(turn_state.step)
-        results.drafted = under_test.run(results, "draft")
-        self._after("draft", results)
-        results.tensorized = under_test.run(results, "tensorize", results.drafted)
-        results.verified = under_test.run(results, "verify", results.tensorized)
-        self._after("verify", results)
-        tree = (results.tensorized, results.verified)
-        results.accepted = under_test.run(results, "accept", *tree, turn_state.remaining)
-        results.committed = under_test.run(results, "commit", *tree, results.accepted)
-        self._after("commit", results)
+        run_step(under_test, turn_state.remaining, _Followed(self, results))
         with timed(beside):
             beside.close(turn_state, results)
         self.seconds.append(time.perf_counter() - start)
         self.own.append(beside.own_seconds)
-        turn_state.take_step(results)
+        assert results.tensorized is not None
+        assert results.accepted is not None
+        turn_state.take_step(results.tensorized, results.accepted)
 
-    def _after(self, stage: str, results: StepResults) -> None:
+    def after(self, stage: str, results: StepResults) -> None:
+        """Let the one beside it see a stage's result."""
         with timed(self._beside):
             self._beside.after(self._under_test, results, stage)
 
@@ -206,3 +200,20 @@ class Arm:
         start = time.perf_counter()
         self._seal()
         return time.perf_counter() - start
+
+
+class _Followed(NullObserver):
+    """Keeps what stages give, with its time, and shows it to the one beside the arm."""
+
+    def __init__(self, arm: Arm, results: StepResults) -> None:
+        self._arm = arm
+        self._results = results
+        self._start = 0
+
+    def before_stage(self, stage: str) -> None:  # noqa: ARG002 the protocol
+        self._start = time.perf_counter_ns()
+
+    def after_stage(self, stage: str, result: Any) -> None:
+        self._results.nanoseconds[stage] = time.perf_counter_ns() - self._start
+        self._results.keep(stage, result)
+        self._arm.after(stage, self._results)
