@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from functools import cache
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from tracing.columns import COLUMN_BY_NAME, Column
 
@@ -76,7 +76,7 @@ class FieldForm:
 
 @cache
 def forms_of(result: type) -> tuple[FieldForm, ...]:
-    """Return the form of every field of a stage result's class, in order; fields without metadata have none."""
+    """Return the form of every field of a stage result's class that has metadata, in order."""
     found = []
     for each in fields(result):
         written = each.metadata.get(_KEY)

@@ -1,7 +1,7 @@
 """Results of the six stages.
 
-They are frozen and hold host arrays (numpy) for what a trace records, and tensors, in the path's own dtype and
-device, for what only the judge reads. The metadata of a field says how it is written down (`tracing.fields`).
+They are frozen and hold host arrays (numpy) for what a trace records, and tensors, in the path's own dtype
+and device, for what only the judge reads. A field's metadata says how it is recorded (`tracing.fields`).
 """
 
 from __future__ import annotations

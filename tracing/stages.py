@@ -1,7 +1,7 @@
 """The seam: a path is a value, six stages over a private state.
 
-Both of our paths, and a user's own port, are `DecodePath` values. A stage that a path does not provide is None
-and is reported as not checked. Results of the stages (`tracing.results`) are importable from here.
+Both of our paths, and a user's own port, are `DecodePath` values. A stage that a path does not provide is
+None and is reported as not checked. The results of the stages (`tracing.results`) are importable from here.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tracing.errors import ContractError, LaunchRefusedError
 from tracing.finding import Finding
-from workbench.lockstep.stage_validation import InvalidStageResultError
+from tracing.stage_validation import InvalidStageResultError
 from workbench.lockstep.turn_state import TurnState
 
 RAISED = "RUN-STAGE-RAISED"
