@@ -7,9 +7,8 @@ table of columns. All else about results is derived: validation, trace columns, 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
-from functools import cache
-from typing import Final, Literal
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import Any, Final, Literal
 
 from tracing.columns import COLUMN_BY_NAME, Column
 
@@ -74,27 +73,25 @@ class FieldForm:
     is_required: bool
 
 
-@cache
 def forms_of(result: type) -> tuple[FieldForm, ...]:
     """Return the form of every field of a stage result's class that has metadata, in order."""
-    found = []
-    for each in fields(result):
-        written = each.metadata.get(_KEY)
-        if written is None:
-            continue
-        column = None if written.column is None else COLUMN_BY_NAME[written.column or each.name]
-        found.append(
-            FieldForm(
-                each.name,
-                column,
-                written.kind or _kind(column),
-                written.axes or (() if column is None else column.axes or ()),
-                written.place,
-                is_optional=each.default is None,
-                is_required=each.default is MISSING,
-            )
-        )
-    return tuple(found)
+    if result not in _KNOWN:
+        written = ((each, each.metadata[_KEY]) for each in fields(result) if _KEY in each.metadata)
+        _KNOWN[result] = tuple(_form(*each) for each in written)
+    return _KNOWN[result]
+
+
+def _form(of: Field[Any], written: _Written) -> FieldForm:
+    column = None if written.column is None else COLUMN_BY_NAME[written.column or of.name]
+    return FieldForm(
+        of.name,
+        column,
+        written.kind or _kind(column),
+        written.axes or (() if column is None else column.axes or ()),
+        written.place,
+        is_optional=of.default is None,
+        is_required=of.default is MISSING,
+    )
 
 
 def _kind(column: Column | None) -> Kind:
@@ -102,3 +99,6 @@ def _kind(column: Column | None) -> Kind:
     if not column.is_list:
         return _OF_SCALAR.get(column.kind, "number")
     return "masked" if column.null_entries else _OF_ARRAY.get(column.kind, "int")
+
+
+_KNOWN: Final[dict[type, tuple[FieldForm, ...]]] = {}

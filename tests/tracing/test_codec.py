@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tracing import open_trace
 from tracing.codec import launch_columns, required_columns, result_of_row, row_columns
 from tracing.columns import COLUMN_BY_NAME
 from tracing.fields import forms_of, recorded, unrecorded
 from tracing.reader import open_run
+from tracing.recorder import open_trace
 from tracing.results import (
     RESULT_OF_STAGE,
     Accepted,
@@ -75,7 +75,8 @@ def test_a_result_comes_back_from_its_row(tmp_path: Path, result: Any) -> None:
     back = result_of_row(kind, row, **GIVEN.get(kind, {}))
     for form in forms_of(kind):
         ours, theirs = getattr(result, form.name), getattr(back, form.name)
-        assert np.array_equal(ours, theirs) and type(ours) is type(theirs), form.name
+        assert np.array_equal(ours, theirs), form.name
+        assert type(ours) is type(theirs), form.name
         assert np.asarray(ours).dtype == np.asarray(theirs).dtype, form.name
 
 
@@ -130,7 +131,7 @@ class Toy:
     rows: Any = field(default=None, metadata=unrecorded("tensor", "N", "V"))
 
 
-def test_form_dtype_and_columns_of_a_new_result_follow_from_its_fields(
+def test_all_about_a_new_result_follows_from_its_fields(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(RESULT_OF_STAGE, "toy", Toy)

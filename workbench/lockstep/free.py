@@ -26,12 +26,12 @@ from workbench.judge.coverage import count_step
 from workbench.judge.evidence import AcceptEvidence, CommitEvidence, StepEvidence
 from workbench.judge.notes import NearTie
 from workbench.judge.step import StepJudgement
+from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import Tally
 from workbench.lockstep.free_running import FreeRunner
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.ties import token_gaps
-from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.turns import Turn
 from workbench.lockstep.watch import LiveWatch
 

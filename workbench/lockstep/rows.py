@@ -10,13 +10,13 @@ from tracing.codec import row_columns
 from tracing.digest import chain
 from tracing.settings import DecodeSettings
 from tracing.stages import Tensorized
+from workbench.judge.turn_state import TurnState
 from workbench.lockstep.columns import as_recorded, top_logits_of, tree_columns, verify_columns
 from workbench.lockstep.digests import feature_row_digests
 from workbench.lockstep.host import host_floats
 from workbench.lockstep.judging import ReferenceStep
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.offsets import OffsetProbe
-from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.under_test import StepResults
 
 Columns = dict[str, Any]

@@ -14,11 +14,11 @@ from workbench.bench.choices import with_tree
 from workbench.bench.studies.lab import Lab
 from workbench.bench.tables import Plot, Series, Study, Table
 from workbench.bench.tree.choose import shape_name
-from workbench.bench.turn import Case
+from workbench.bench.turn import BenchCase
 from workbench.fused.path import path_over
+from workbench.judge.turn_state import TurnState
 from workbench.lockstep.engine.step import begin_turn, steps_of_turn
 from workbench.lockstep.offsets import OffsetProbe, OffsetWatch
-from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.under_test import PathUnderTest
 from workbench.view.distance import DistanceTable, bucket_names
 
@@ -59,7 +59,7 @@ def measure(lab: Lab) -> Study:
     )
 
 
-def _offsets(lab: Lab, case: Case) -> Sequence[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+def _offsets(lab: Lab, case: BenchCase) -> Sequence[tuple[NDArray[np.int32], NDArray[np.int64]]]:
     """Decode one context; returns distances `[n, H]` and depths `[n]` of each step."""
     probe = OffsetProbe()
     running = PathUnderTest.begin(path_over(with_tree(lab.engine, TREE)), OffsetWatch(probe))

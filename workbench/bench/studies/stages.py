@@ -12,7 +12,7 @@ from workbench.bench.decoders import Decoded, Stopwatch, speculative_decoder
 from workbench.bench.stats import Distribution, mean, ratio
 from workbench.bench.studies.lab import Lab
 from workbench.bench.tables import Plot, Series, Study, Table
-from workbench.bench.turn import Case
+from workbench.bench.turn import BenchCase
 from workbench.fused.path import path_over
 from workbench.lockstep.engine.step import NullObserver
 
@@ -51,7 +51,7 @@ class StageClock(NullObserver):
         self.times[stage].append(self._stopwatch.read() - self._start)
 
 
-def stage_times(lab: Lab, path: DecodePath, cases: Sequence[Case]) -> TimedStages:
+def stage_times(lab: Lab, path: DecodePath, cases: Sequence[BenchCase]) -> TimedStages:
     """Decode contexts with every stage timed; the first context once before, to warm up."""
     stopwatch, limit = lab.session.stopwatch, lab.session.max_new_tokens
     eos = lab.engine.eos_token_ids
