@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pytest
 
-__version__ = "0.1.0"
+
+def __getattr__(name: str) -> str:
+    """Return `__version__`, read when it is asked for."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from tracing.version import VERSION
+
+    return VERSION
 
 
 def house() -> None:
@@ -27,7 +34,7 @@ def house() -> None:
 
 
 def main() -> int:
-    """Run the command line and return its exit code (DESIGN section 7)."""
+    """Run the command line and return its exit code."""
     house()
     from workbench.cli.run import run_command
 

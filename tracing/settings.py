@@ -1,10 +1,62 @@
-"""Settings of one decoding run; the same words for both paths."""
+"""Settings of one decoding run, the same words for both paths, and the allowed values of every option.
+
+The allowed values are `Literal` types: validated here and by whoever builds a path, read by the command line.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Set
 from dataclasses import dataclass
+from typing import Final, Literal, get_args
 
 from tracing.errors import UsageError
+
+Proposer = Literal["eagle3", "medusa", "lookup", "draft_model"]
+CommitMode = Literal["fast_reorder", "full_reorder", "length"]
+KvLayout = Literal["contiguous", "paged"]
+Replication = Literal["incremental", "deepcopy"]
+Device = Literal["auto", "cpu", "cuda", "npu"]
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+EagerOperator = Literal["attention", "norm", "rotary", "swiglu", "scatter"]
+RungName = Literal["masked", "cached", "replay"]
+
+PROPOSERS: Final[tuple[str, ...]] = get_args(Proposer)
+"""Kinds of drafters, as the trace and the command line name them."""
+COMMIT_MODES: Final[tuple[str, ...]] = get_args(CommitMode)
+KV_LAYOUTS: Final[tuple[str, ...]] = get_args(KvLayout)
+REPLICATIONS: Final[tuple[str, ...]] = get_args(Replication)
+DEVICES: Final[tuple[str, ...]] = get_args(Device)
+DTYPES: Final[tuple[str, ...]] = get_args(Dtype)
+"""Dtypes of a path under test; `auto` depends on the device."""
+EAGER_OPERATORS: Final[tuple[str, ...]] = get_args(EagerOperator)
+"""Fused operators that can be switched to eager, each alone."""
+RUNGS: Final[tuple[str, ...]] = get_args(RungName)
+"""Rungs of the reference, the default first."""
+
+
+def require_one_of(name: str, value: object, allowed: Collection[str]) -> None:
+    """Refuse a value that is not allowed.
+
+    Raises:
+        UsageError: Names the option, the allowed values and the one that came.
+    """
+    if value not in allowed:
+        choices = list(allowed)
+        listed = " or ".join(choices) if len(choices) == 2 else f"one of {', '.join(choices)}"
+        raise UsageError(f"{name} should be {listed}, got {value!r}")
+
+
+def require_operators(names: Set[str]) -> None:
+    """Refuse names that are no `EAGER_OPERATORS`.
+
+    Raises:
+        UsageError: Names the unknown ones.
+    """
+    unknown = sorted(set(names).difference(EAGER_OPERATORS))
+    if unknown:
+        raise UsageError(
+            f"eager operators should be among {', '.join(EAGER_OPERATORS)}, got {', '.join(unknown)}"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +73,9 @@ class DecodeSettings:
         kv_layout: `contiguous` or `paged`.
         block_size: Tokens per block of the paged layout.
         window: Drafter-only attention window in tokens; 0 is none.
+
+    Raises:
+        UsageError: A value that is not allowed.
     """
 
     tree_nodes: int = 60
@@ -37,3 +92,5 @@ class DecodeSettings:
         for name, low in (("tree_nodes", 2), ("depth", 0), ("top_k", 1), ("max_new_tokens", 1)):
             if getattr(self, name) < low:
                 raise UsageError(f"{name} should be at least {low}, got {getattr(self, name)}")
+        require_one_of("commit_mode", self.commit_mode, COMMIT_MODES)
+        require_one_of("kv_layout", self.kv_layout, KV_LAYOUTS)

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from invariants.examples import CONTEXT, Before, StepRow, Tree, legal_step, next_before
 from tracing.recorder import RunWriter
 
@@ -71,3 +73,13 @@ def write_run(
             with trace.step(**keys) as step:
                 step.record(**values)
     return folder
+
+
+def leak(row: StepRow) -> StepRow:
+    """In step 2 the last node sees its sibling or cousin before it."""
+    if row["step"] == 2:
+        visible = row["visible"].copy()
+        hidden = np.flatnonzero(~visible[-1])
+        visible[-1, hidden[0]] = True
+        row["visible"] = visible
+    return row

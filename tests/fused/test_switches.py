@@ -11,8 +11,8 @@ import torch
 
 from tests.fused.support import decode, fused_path, small_pair, start
 from tracing.errors import CheckpointError, EnvironmentProblemError, UsageError
-from tracing.settings import DecodeSettings
-from workbench.fused.switches import OPERATORS, read_switches
+from tracing.settings import EAGER_OPERATORS, DecodeSettings
+from workbench.fused.switches import read_switches
 from workbench.npu import calls
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
@@ -45,7 +45,7 @@ def count_calls(stack: ExitStack) -> dict[str, int]:
     return counts
 
 
-@pytest.mark.parametrize("eager", [*OPERATORS, None])
+@pytest.mark.parametrize("eager", [*EAGER_OPERATORS, None])
 def test_each_operator_switches_alone(eager: str | None) -> None:
     """The named operator is never called and the others are; the logits stay within float32 rounding.
 
@@ -56,7 +56,7 @@ def test_each_operator_switches_alone(eager: str | None) -> None:
     with ExitStack() as stack:
         counts = count_calls(stack)
         switched = decode(fused_path(pair, PAGED, eager={eager} if eager else frozenset()), PROMPT, 16)
-    assert {short for short, count in counts.items() if count} == set(OPERATORS) - {eager}
+    assert {short for short, count in counts.items() if count} == set(EAGER_OPERATORS) - {eager}
     assert switched.emitted == fused.emitted
     for ours, theirs in zip(switched.steps, fused.steps, strict=True):
         valid = theirs.tensorized.valid
@@ -91,7 +91,7 @@ def test_the_papers_variables(environment: dict[str, str], *, prefill: bool, tre
 def test_all_eager_needs_no_operator() -> None:
     with ExitStack() as stack:
         counts = count_calls(stack)
-        run = decode(fused_path(small_pair(5), PAGED, eager=frozenset(OPERATORS)), PROMPT, 16)
+        run = decode(fused_path(small_pair(5), PAGED, eager=frozenset(EAGER_OPERATORS)), PROMPT, 16)
     assert not any(counts.values())
     assert run.emitted == decode(fused_path(small_pair(5)), PROMPT, 16).emitted
 
@@ -115,12 +115,8 @@ def test_what_the_operators_do_not_take_runs_eager_and_says_so() -> None:
     ("options", "sentence"),
     [
         ({"device": "tpu"}, "device should be one of auto, cpu, cuda, npu, got 'tpu'"),
-        ({"dtype": "int8"}, "dtype should be auto, float32, bfloat16, float16, got 'int8'"),
+        ({"dtype": "int8"}, "dtype should be one of auto, float32, bfloat16, float16, got 'int8'"),
         ({"pad_token_id": 64}, "pad_token_id should be 0 to 63, got 64"),
-        (
-            {"settings": DecodeSettings(kv_layout="ring")},
-            "kv_layout should be contiguous or paged, got 'ring'",
-        ),
         (
             {"settings": DecodeSettings(kv_layout="paged", block_size=20)},
             "block_size should be a multiple of 16 from 16 to 1024, got 20",
@@ -130,7 +126,6 @@ def test_what_the_operators_do_not_take_runs_eager_and_says_so() -> None:
             {"settings": DecodeSettings(kv_layout="paged", block_size=1040)},
             "block_size should be .* got 1040",
         ),
-        ({"settings": DecodeSettings(commit_mode="magic")}, "commit_mode should be one of"),
     ],
 )
 def test_impossible_options_are_one_sentence(options: dict[str, Any], sentence: str) -> None:
@@ -163,3 +158,16 @@ def test_an_unknown_teacher_and_weights_that_do_not_fit() -> None:
 def test_a_context_that_cannot_be(prompt: list[int]) -> None:
     with pytest.raises(UsageError):
         start(fused_path(small_pair(1)), prompt)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"kv_layout": "ring"}, "kv_layout should be contiguous or paged, got 'ring'"),
+        ({"commit_mode": "magic"}, "commit_mode should be one of fast_reorder, full_reorder, length, got"),
+        ({"tree_nodes": 1}, "tree_nodes should be at least 2, got 1"),
+    ],
+)
+def test_settings_are_refused_where_they_are_made(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        DecodeSettings(**options)

@@ -54,6 +54,24 @@ def test_sarif_is_valid_and_complete(good: CheckedRun, bad: CheckedRun, empty: C
     assert log["runs"][0]["invocations"][0]["exitCode"] == 1
 
 
+def test_sarif_calls_a_check_of_a_damaged_or_unfinished_run_unsuccessful(
+    good: CheckedRun, bad: CheckedRun, empty: CheckedRun, tmp_path: Path
+) -> None:
+    """Findings are a result; a trace that could not be read whole is a failure of the check itself."""
+    folder = write_run(tmp_path / "cut", 200)
+    stream = folder / "fused.arrows"
+    stream.write_bytes(stream.read_bytes()[: stream.stat().st_size * 2 // 3])
+    damaged = check_run(folder)
+    unfinished = replace(good, state="truncated", status="running")
+    cases = (([good], True), ([bad], True), ([damaged], False), ([good, damaged], False))
+    for runs, successful in (*cases, ([unfinished], False)):
+        invocation = sarif.sarif_log(runs)["runs"][0]["invocations"][0]
+        assert invocation["executionSuccessful"] is successful
+    invocation = sarif.sarif_log([damaged])["runs"][0]["invocations"][0]
+    assert invocation["exitCode"] == 2
+    assert {each["level"] for each in invocation["toolExecutionNotifications"]} == {"error"}
+
+
 def test_the_sarif_validator_can_say_no(bad: CheckedRun) -> None:
     log: Any = sarif.sarif_log([bad])
     log["runs"][0]["results"][0]["level"] = "fatal"

@@ -6,14 +6,17 @@ from typing import Any
 
 import numpy as np
 
+from tests.view.columns import VOCABULARY, step_columns
 from tests.view.traces import HOSTILE, token_bytes
 from tracing.finding import Finding
 from tracing.moment import Moment
-from workbench.tui.costs.long_run import VOCABULARY, step_columns
-from workbench.view.step import Side, StepView
+from workbench.view.lines import plain_text
+from workbench.view.panels import PANELS
+from workbench.view.step import Side, StepView, ViewOptions
 from workbench.view.tokens import Tokens
 
 TOKENS = Tokens({token_id: token_bytes(token_id) for token_id in range(VOCABULARY)})
+PLAIN, DIFFERENCES = ViewOptions(), ViewOptions(differences_only=True)
 assert set(HOSTILE) <= set(TOKENS.raw_bytes)
 
 
@@ -51,3 +54,7 @@ def chain(num_nodes: int = 4) -> dict[str, Any]:
         "visible": np.tril(np.ones((num_nodes, num_nodes), bool)),
         "position_ids": 20 + order,
     }
+
+
+def shown(panel: str, step: StepView, options: ViewOptions = PLAIN) -> str:
+    return plain_text(next(each for each in PANELS if each.name == panel).draw(step, options))

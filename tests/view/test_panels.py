@@ -5,37 +5,27 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from tests.view.steps import TOKENS, chain, empty_side, step_view
+from tests.view.columns import step_columns
+from tests.view.steps import DIFFERENCES, PLAIN, TOKENS, chain, empty_side, shown, step_view
 from tests.view.traces import finding
-from tracing.distances import DEFAULT_EDGES, parse_edges, stated_edges
-from tracing.errors import UsageError
 from tracing.moment import Moment
-from workbench.tui.costs.long_run import step_columns
 from workbench.view import visible
 from workbench.view.acceptance import acceptance_lines, walk_of
-from workbench.view.cache import cache_lines, cache_panel
-from workbench.view.distance import DistanceTable, bucket_names
 from workbench.view.findings import findings_lines
 from workbench.view.lines import LazyLines, plain_text, targets_of
 from workbench.view.logits import logit_rows, logits_lines
 from workbench.view.panels import PANELS, panel_for, target_of
 from workbench.view.rules import rules_panel
 from workbench.view.stages import duration, stages_lines
-from workbench.view.step import Side, StepView, ViewOptions
+from workbench.view.step import Side, StepView
 from workbench.view.targets import CellTarget, NodeTarget, PositionTarget
 from workbench.view.tree import tree_lines, tree_panel
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
-PLAIN, DIFFERENCES = ViewOptions(), ViewOptions(differences_only=True)
-
-
-def shown(panel: str, step: StepView, options: ViewOptions = PLAIN) -> str:
-    return plain_text(next(each for each in PANELS if each.name == panel).draw(step, options))
 
 
 @pytest.mark.parametrize("panel", ["tree", "visible", "acceptance", "cache", "distance"])
@@ -85,34 +75,6 @@ def test_rounding_of_a_log_probability_is_no_difference() -> None:
     logprobs = step_columns(0)["draft_logprobs"] + np.float32(1e-6)
     text = plain_text(tree_lines(step_view(right={"draft_logprobs": logprobs}), DIFFERENCES))
     assert text == "no node differs\n"
-
-
-def test_the_cache_panel_follows_the_path_indices() -> None:
-    panel = cache_panel(step_view(accepted_nodes=np.array([3]), path_indices=np.array([20, 23])))
-    assert [(row.position, row.kept_from) for row in panel.rows[:3]] == [(20, 20), (21, 23), (22, None)]
-    assert not any(row.wrong for row in panel.rows)
-
-
-def test_a_wrong_row_kept_is_named_with_the_right_one() -> None:
-    step = step_view(accepted_nodes=np.array([3]), path_indices=np.array([20, 22]))
-    assert "the path calls for 23" in plain_text(cache_lines(step, PLAIN))
-
-
-def test_a_row_that_a_finding_names_is_marked() -> None:
-    """The path is right and the bits are not: only the digests know."""
-    found = (finding(0, "kv_row_digests", node=1), finding(0, "kv_digest_after", node=None))
-    lines = plain_text(cache_lines(step_view(findings=found, right={}), DIFFERENCES)).splitlines()
-    assert [line.split()[1] for line in lines if line.startswith("!")] == ["fused", "reference", "21"]
-
-
-def test_a_wrong_length_is_named_with_the_right_one() -> None:
-    text = plain_text(cache_lines(step_view(committed_len_after=23), PLAIN))
-    assert "20 → 23, expected 22" in text
-
-
-def test_a_damaged_length_asks_for_no_memory() -> None:
-    panel = cache_panel(step_view(committed_len=0, cache_positions=np.full(12, 2**31 - 1)))
-    assert len(panel.rows) <= 4097
 
 
 def test_logits_show_margin_and_the_choice_of_each_side() -> None:
@@ -174,45 +136,6 @@ def test_an_accepted_node_against_the_choice_stands_out() -> None:
     text = plain_text(acceptance_lines(step_view(target_token_ids=choices), PLAIN))
     assert "but" in text
     assert "follows" in text
-
-
-def test_buckets_are_named_as_their_edges() -> None:
-    names = "0 1 2_3 4_7 8_15 16_31 32_63 64_127 128_255 256_plus"
-    assert bucket_names(DEFAULT_EDGES) == tuple(names.split())
-
-
-def test_every_distance_falls_into_the_bucket_that_names_it() -> None:
-    """Catches an edge counted on the wrong side."""
-    for distance, bucket in ((0, 0), (1, 1), (2, 2), (3, 2), (4, 3), (255, 8), (256, 9), (10**6, 9)):
-        table = DistanceTable()
-        table.add(np.array([[distance]]), np.array([0]))
-        assert table.by_head[0].tolist() == [int(each == bucket) for each in range(10)]
-
-
-def test_nodes_that_were_never_expanded_are_not_counted() -> None:
-    table = DistanceTable()
-    table.add(np.ma.MaskedArray([[0, 300], [0, 0]], mask=[[False, False], [True, True]]), np.array([0, 1]))
-    assert table.total == 2
-    assert table.far_share == pytest.approx(0.5)
-    assert len(table.by_depth) == 1
-
-
-def test_a_negative_distance_is_said_and_not_put_in_a_bucket() -> None:
-    step = step_view(num_nodes=4, draft_top1_offsets=np.array([[-1], [0], [0], [0]]))
-    assert "1 distances lie below 0" in shown("distance", step)
-
-
-@pytest.mark.parametrize("stated", [None, [], [0], [3, 1], [0, 0, 4], [1, 4], ["0", "1"], {"a": 1}])
-def test_edges_of_a_damaged_manifest_are_the_default_ones(stated: Any) -> None:
-    assert stated_edges({"distance_edges": stated}) == DEFAULT_EDGES
-    assert stated_edges({"distance_edges": [0, 10, 20]}) == (0, 10, 20)
-
-
-@pytest.mark.parametrize("typed", ["", "0", "1,2", "0,2,2", "0,-1", "0,x", "0,1.5", "256,0"])
-def test_edges_that_are_no_edges_are_refused_with_an_example(typed: str) -> None:
-    with pytest.raises(UsageError, match="0,16,64,256"):
-        parse_edges(typed)
-    assert parse_edges("0, 16,64") == (0, 16, 64)
 
 
 def test_stage_times_add_up_and_an_index_beyond_its_bound_is_marked() -> None:

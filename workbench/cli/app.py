@@ -7,13 +7,15 @@ from typing import Final
 
 import click
 
+from tracing.version import VERSION
+
 COMMANDS: Final = {
     "diff": ("workbench.cli.diff", "Decode on both paths in lockstep and show the first wrong thing."),
     "check": ("workbench.cli.check", "Check every invariant at every recorded step; needs no models."),
     "view": ("workbench.cli.view", "Browse a recorded run step by step, or print one moment of it."),
     "doctor": ("workbench.cli.doctor", "Say what this machine has and what is verified on it."),
     "faults": ("workbench.cli.faults", "Put a named fault into a run and see who notices it first."),
-    "bench": ("workbench.cli.bench", "Speculative against greedy decoding, the paper's studies; or costs."),
+    "bench": ("workbench.cli.bench", "Speculative against greedy decoding, and the paper's studies."),
     "explain": ("workbench.cli.explain", "Say what a rule checks, why, and where it was seen."),
     "replay": ("workbench.cli.replay", "Judge a recorded run again, from disk, with or without models."),
     "trace": ("workbench.cli.trace", "Look after recorded runs: info, verify, repair, merge, slice, export."),
@@ -62,7 +64,5 @@ def build_app() -> click.Group:
 
 def _version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        from specwb import __version__
-
-        click.echo(f"specwb {__version__}")
+        click.echo(f"specwb {VERSION}")
         ctx.exit()

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tracing.finding import Finding
 from tracing.reader import Run, open_run
 from workbench.cli.decode_options import format_option
-from workbench.cli.replay_part import parse_part
+from workbench.cli.replay_options import ReplayOptions, parse_part
 from workbench.cli.replay_summary import facts_of, path_under_test_of, summary_of
 from workbench.judge.align import align
-from workbench.judge.recorded.again import Again, Judge, Part, judge_again, judge_recorded, recorded_findings
 from workbench.judge.recorded.check import check_run
 from workbench.judge.recorded.context import read_context
-from workbench.judge.recorded.standing import Standing
+from workbench.judge.recorded.rejudge import Judge, Rejudged, judge_recorded, recorded_findings, rejudge
 from workbench.report.text import render_text
 
 if TYPE_CHECKING:
@@ -34,8 +34,13 @@ if TYPE_CHECKING:
 )
 @click.option("--reference-device", default="cpu", show_default=True)
 @click.option("--trust-remote-code", is_flag=True)
-@click.option("--continue", "go_on", is_flag=True, help="Decode on from the step of --step, in lockstep.")
-@click.option("--out", metavar="FOLDER", help="Folder of the continued run; default RUN-continued.")
+@click.option("--continue", "continues", is_flag=True, help="Decode on from the step of --step, in lockstep.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Folder of the continued run; default RUN-continued.",
+)
 @click.option("--tie-gap", type=float, help="Without models: what a different choice may cost in logits.")
 @click.option("--logit-gap", type=float, help="Without models: how far recorded logits may differ.")
 @click.option(
@@ -46,31 +51,34 @@ if TYPE_CHECKING:
     help="Without models: recorded numeric findings stand beyond so many times their allowance.",
 )
 @format_option
-def command(run: str, **options: Any) -> int:
+def command(run: str, *, step: str | None, **options: Any) -> int:
     """Judge a recorded run again: the trace alone, or with models the reference on its inputs.
 
     Exit codes: 0 all held, 1 findings, 2 usage or a damaged trace, 3 models missing, 4 inconclusive.
     """
     opened = open_run(run)
-    part = parse_part(options["step"])
-    if options["go_on"]:
+    wanted = ReplayOptions(part=parse_part(step), **options)
+    if wanted.continues:
         from workbench.cli.replay_models import continue_run
 
-        return continue_run(opened, part, options)
+        return continue_run(opened, wanted)
     models = None
-    if options["model"] or options["draft"]:
+    if wanted.model or wanted.draft:
         from workbench.cli.replay_models import with_models
 
-        models = with_models(opened, path_under_test_of(opened, options["path_name"]), options)
-    return _report(opened, part, models, options)
+        models = with_models(opened, wanted)
+    return _report(opened, models, wanted)
 
 
-def _report(run: Run, part: Part, models: Replayed | None, options: dict[str, Any]) -> int:
+def _report(run: Run, models: Replayed | None, wanted: ReplayOptions) -> int:
     checked = check_run(run.folder, max_per_rule=None)
-    judge = models.judge if models else judge_recorded(options["tie_gap"], options["logit_gap"])
-    again = _again(run, part, judge, options, known=list(checked.findings), fresh=models is not None)
-    summary = summary_of(run, checked, again, models.facts if models else {"models": "not used"})
-    if options["output_format"] == "json":
+    known = list(checked.findings)
+    if models is None:
+        known += recorded_findings(run, wanted.allowance_factor)
+    judge = models.judge if models else judge_recorded(wanted.tie_gap, wanted.logit_gap)
+    rejudged = _rejudged(run, judge, wanted, known)
+    summary = summary_of(run, checked, rejudged, models.facts if models else {"models": "not used"})
+    if wanted.output_format == "json":
         click.echo(json.dumps(summary.as_json(), allow_nan=False))
     else:
         for problem in checked.problems:
@@ -81,28 +89,19 @@ def _report(run: Run, part: Part, models: Replayed | None, options: dict[str, An
     return summary.exit_code
 
 
-def _again(
-    run: Run, part: Part, judge: Judge, options: dict[str, Any], *, known: list[Any], fresh: bool
-) -> Again:
-    under_test = path_under_test_of(run, options["path_name"])
+def _rejudged(run: Run, judge: Judge, wanted: ReplayOptions, known: list[Finding]) -> Rejudged:
+    under_test = path_under_test_of(run, wanted.path_name)
     paired = run.manifest.get("lockstep") != "free"
-    if not fresh:
-        known = [*known, *recorded_findings(run, options["allowance_factor"])]
     if not paired and len(run.path_names) > 1:
         other = next(name for name in run.path_names if name != under_test)
         known = [*known, *align(run.path(under_test).batches(), run.path(other).batches()).findings()]
-    return judge_again(
+    return rejudge(
         run,
         under_test=under_test,
         facts=facts_of(run, under_test),
-        standing=Standing(read_context(run.manifest).max_new_tokens),
+        max_new_tokens=read_context(run.manifest).max_new_tokens,
         judge=judge,
         known=known,
-        part=part,
+        part=wanted.part,
         paired=paired,
     )
-
-
-def default_out(run: Path) -> Path:
-    """Return the folder of a continued run when none is named."""
-    return run.with_name(f"{run.resolve().name}-continued")

@@ -6,18 +6,22 @@ import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tracing.errors import TraceError, UsageError
 from tracing.reader import Run
+from workbench.cli.replay_options import ReplayOptions
 from workbench.cli.replay_summary import facts_of, path_under_test_of, settings_of
-from workbench.judge.recorded.again import Judge, Part
 from workbench.judge.recorded.context import read_context, table
-from workbench.judge.recorded.standing import Standing
+from workbench.judge.recorded.rejudge import Judge, Part
+from workbench.judge.turn_state import recorded_turns
 from workbench.report.text import render_text
+
+if TYPE_CHECKING:
+    from workbench.checkpoints.load import LoadedPair
+    from workbench.lockstep.replay_teacher import TeacherOnly
 
 SHIPPED = "shipped"
 
@@ -37,7 +41,7 @@ class Replayed:
     lines: tuple[str, ...]
 
 
-def with_models(run: Run, under_test: str, options: Mapping[str, Any]) -> Replayed:
+def with_models(run: Run, wanted: ReplayOptions) -> Replayed:
     """Load models and return the judge that asks the reference.
 
     Raises:
@@ -49,38 +53,49 @@ def with_models(run: Run, under_test: str, options: Mapping[str, Any]) -> Replay
     from workbench.lockstep.reference_runner import ReferenceRunner
     from workbench.lockstep.replay import ModelJudge
 
-    loaded, has_drafter = _load(options)
+    model, draft = _folders(wanted)
+    loaded, has_drafter = _load(model, draft, trust_remote_code=wanted.trust_remote_code), draft is not None
     runner = ReferenceRunner(
         loaded.pair,
         settings_of(run),
-        path_dtype=facts_of(run, under_test).dtype,
-        rung=options["reference"],
-        device=options["reference_device"],
+        path_dtype=facts_of(run, path_under_test_of(run, wanted.path_name)).dtype,
+        rung=wanted.reference,
+        device=wanted.reference_device,
     )
-    facts = {"models": matches(run, loaded.digests.as_json(), has_drafter), "versions": versions(run)}
+    facts = _facts(run, loaded, has_drafter=has_drafter)
     judge = ModelJudge(runner, loaded.pair.eos_token_ids, has_drafter)
     return Replayed(judge, facts, tuple(_lines(facts)))
 
 
-def _load(options: Mapping[str, Any]) -> tuple[Any, bool]:
-    """Load the pair; a teacher alone is completed by nothing, its drafts are not judged."""
-    from workbench.checkpoints.load import load_pair
+def _folders(wanted: ReplayOptions) -> tuple[str, str | None]:
+    """Return the folders of teacher and drafter; without a drafter, drafts are not judged."""
     from workbench.checkpoints.shipped import shipped_pair_dirs
 
-    model, draft = options["model"], options["draft"]
+    model, draft = wanted.model, wanted.draft
+    if wanted.continues:
+        model = model or SHIPPED
     if SHIPPED in {model, draft}:
-        teacher_dir, draft_dir = shipped_pair_dirs()
-        model, draft = (
-            teacher_dir if model in {SHIPPED, None} else model,
-            draft_dir if draft in {SHIPPED, None} else draft,
-        )
+        teacher_dir, draft_dir = map(str, shipped_pair_dirs())
+        model = teacher_dir if model in {SHIPPED, None} else model
+        draft = draft_dir if draft in {SHIPPED, None} else draft
     if model is None:
         raise UsageError("--draft needs its teacher; give --model DIR too")
+    return model, draft
+
+
+def _load(model: str, draft: str | None, *, trust_remote_code: bool) -> LoadedPair | TeacherOnly:
     if draft is None:
         from workbench.lockstep.replay_teacher import load_teacher_only
 
-        return load_teacher_only(model, trust_remote_code=options["trust_remote_code"]), False
-    return load_pair(model, draft, trust_remote_code=options["trust_remote_code"]), True
+        return load_teacher_only(model, trust_remote_code=trust_remote_code)
+    from workbench.checkpoints.load import load_pair
+
+    return load_pair(model, draft, trust_remote_code=trust_remote_code)
+
+
+def _facts(run: Run, loaded: LoadedPair | TeacherOnly, *, has_drafter: bool) -> dict[str, Any]:
+    """Return whether models and versions are those of the recording, as plain data."""
+    return {"models": matches(run, loaded.digests.as_json(), has_drafter), "versions": versions(run)}
 
 
 def matches(run: Run, digests: Mapping[str, Any], has_drafter: bool) -> dict[str, Any]:
@@ -110,67 +125,59 @@ def _lines(facts: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def continue_run(run: Run, part: Part, options: Mapping[str, Any]) -> int:
+def continue_run(run: Run, wanted: ReplayOptions) -> int:
     """Decode on from a recorded step in lockstep, as a run of its own.
 
     Raises:
         UsageError: No step is named, or the trace does not hold the tokens before it.
     """
-    if part.only is None:
-        raise UsageError("--continue needs the step to go on from, e.g. --step 0:0:12")
-    committed, root, remaining = _stand_at(run, path_under_test_of(run, options["path_name"]), part)
-    from workbench.cli.replay import default_out
+    place = wanted.part.only
+    if place is None:
+        raise UsageError("--continue needs the step to continue from, e.g. --step 0:0:12")
+    under_test = path_under_test_of(run, wanted.path_name)
+    committed, root, remaining = _state_at(run, under_test, wanted.part)
     from workbench.npu.bootstrap import bootstrap
 
     way_in = bootstrap("auto")
+    from workbench.checkpoints.load import load_pair
     from workbench.lockstep.replay_continue import continued
 
-    loaded, has_drafter = _load({**options, "model": options["model"] or SHIPPED})
-    if not has_drafter:
+    model, draft = _folders(wanted)
+    if draft is None:
         raise UsageError("--continue decodes, so it needs a drafter; give --draft DIR too")
-    settings = replace(settings_of(run), max_new_tokens=remaining)
-    dtype = facts_of(run, path_under_test_of(run, options["path_name"])).dtype
-    out = Path(options["out"]) if options["out"] else default_out(run.folder)
-    label = f"{run.folder}@{':'.join(str(part_of) for part_of in part.only)}"
+    loaded = load_pair(model, draft, trust_remote_code=wanted.trust_remote_code)
+    label = f"{run.folder}@{':'.join(map(str, place))}"
     summary = continued(
         loaded,
-        settings,
+        replace(settings_of(run), max_new_tokens=remaining),
         committed,
-        part.only,
-        out=out,
+        place,
+        out=wanted.out or run.folder.with_name(f"{run.folder.resolve().name}-continued"),
         label=label,
-        dtype=dtype,
+        dtype=facts_of(run, under_test).dtype,
         way_in=way_in.as_json(),
-        rung=options["reference"],
-        reference_device=options["reference_device"],
+        rung=wanted.reference,
+        reference_device=wanted.reference_device,
     )
-    facts = {"models": matches(run, loaded.digests.as_json(), True), "versions": versions(run)}
-    for line in _lines(facts):
+    for line in _lines(_facts(run, loaded, has_drafter=True)):
         click.echo(line, err=True)
     first = summary.emitted_token_ids[0][0] if summary.emitted_token_ids else None
     if first != root:
         click.echo(f"the recorded root is {root}, prefill of the same ids gives {first}", err=True)
-    if options["output_format"] == "json":
+    if wanted.output_format == "json":
         click.echo(json.dumps(summary.as_json() | {"continued_from": label, "recorded_root": root}))
     else:
         click.echo(render_text(summary), nl=False)
     return summary.exit_code
 
 
-def _stand_at(run: Run, under_test: str, part: Part) -> tuple[list[int], int, int]:
+def _state_at(run: Run, under_test: str, part: Part) -> tuple[list[int], int, int]:
     """Return committed tokens, root and tokens left before a step."""
     assert part.only is not None
-    standing = Standing(read_context(run.manifest).max_new_tokens)
-    for row in run.path(under_test):
-        standing.enter(row)
-        if part.holds((int(row["prompt_id"]), int(row["turn"]), int(row["step"]))):
-            if standing.committed is None or not standing.fits(row):
+    for row, state in recorded_turns(run.path(under_test), read_context(run.manifest).max_new_tokens):
+        if part.holds(state.moment.place):
+            if not state.has_length(row.get("committed_len")):
                 raise TraceError(f"the tokens before {':'.join(map(str, part.only))} are not in the trace")
-            remaining = standing.remaining
-            return (
-                standing.committed,
-                standing.root,
-                settings_of(run).max_new_tokens if (remaining is None) else remaining + 1,
-            )
-        standing.leave(row)
+            remaining = state.remaining + 1 if state.is_bounded else settings_of(run).max_new_tokens
+            return state.committed, state.root, remaining
     raise UsageError(f"{run.folder} has no step {':'.join(map(str, part.only))} on path {under_test}")

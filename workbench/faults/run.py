@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from tracing.finding import Finding
-from tracing.moment import STAGES
 from workbench.checkpoints.report import Check
 from workbench.faults.bench import Bench
 from workbench.faults.common import load, worse
@@ -173,7 +172,7 @@ def _notice(finding: Finding) -> Notice:
     return Notice(
         rule=finding.rule,
         moment=str(finding.moment),
-        stage=finding.stage,
+        stage=finding.moment.stage,
         verdict=finding.verdict if finding.severity == "error" else finding.severity,
         guilty=finding.guilty,
         message=finding.message,
@@ -186,9 +185,5 @@ def _notice_of_check(check: Check) -> Notice:
 
 def _found_by_check(folder: Path) -> list[Finding]:
     """What `specwb check` finds in the recorded rows, in order of the run."""
-    return sorted(check_run(folder).findings, key=_place)
-
-
-def _place(finding: Finding) -> tuple[int, int, int, int]:
-    stage = STAGES.index(finding.stage) if finding.stage in STAGES else len(STAGES)
-    return finding.prompt_id, finding.turn, finding.step, stage
+    findings = check_run(folder).findings
+    return sorted(findings, key=lambda finding: (finding.moment.place, finding.moment.stage_number))

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import torch
 
-from tracing.errors import EnvironmentProblemError, UsageError
+from tracing.errors import EnvironmentProblemError
 from tracing.models import ModelPair
-from tracing.settings import DecodeSettings
+from tracing.settings import DEVICES, DTYPES, DecodeSettings, require_one_of
+from workbench.fused.drafters import drafter_kind
 from workbench.fused.switches import Switches
 from workbench.npu.ways import register
 
-DEVICES: Final = ("auto", "cpu", "cuda", "npu")
-DTYPES: Final[Mapping[str, torch.dtype]] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 _HEAD_DIM_STEP: Final = 16
 """The fused attention operator takes head dims in multiples of this (BSND, more than one query row)."""
 BLOCK_SIZES: Final = range(16, 1024 + 1, 16)
@@ -34,8 +28,7 @@ def choose_device(name: str) -> torch.device:
         UsageError: No such name.
         EnvironmentProblemError: No such device on this machine.
     """
-    if name not in DEVICES:
-        raise UsageError(f"device should be one of {', '.join(DEVICES)}, got {name!r}")
+    require_one_of("device", name, DEVICES)
     has_npu = register().way.num_devices > 0
     if name == "npu" and not has_npu:
         raise EnvironmentProblemError(
@@ -54,17 +47,19 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
     Raises:
         UsageError: No such name.
     """
+    require_one_of("dtype", name, DTYPES)
     if name == "auto":
         name = "bfloat16" if device.type == "npu" else "float32"
-    if name not in DTYPES:
-        raise UsageError(f"dtype should be auto, {', '.join(DTYPES)}, got {name!r}")
-    return DTYPES[name]
+    found = getattr(torch, name)
+    assert isinstance(found, torch.dtype)
+    return found
 
 
 def fit_switches(asked: Switches, pair: ModelPair, device: torch.device, dtype: torch.dtype) -> Switches:
     """Make eager what the operators' contracts do not allow for this pair, and say why."""
     fitted = asked
-    head_dims = {pair.teacher.head_dim, pair.drafter.head_dim}
+    configs = (pair.teacher, *drafter_kind(pair).attends(pair))
+    head_dims = {config.head_dim for config in configs}
     if any(head_dim % _HEAD_DIM_STEP for head_dim in head_dims):
         reason = f"attention is eager: head dims {sorted(head_dims)} are no multiples of {_HEAD_DIM_STEP}"
         fitted = fitted.with_eager({"attention"}, reason)
@@ -72,7 +67,7 @@ def fit_switches(asked: Switches, pair: ModelPair, device: torch.device, dtype: 
         fitted = fitted.with_eager(
             {"attention"}, "attention is eager: the operator has no float32 on a device"
         )
-    if "yarn" in {pair.teacher.rope.kind, pair.drafter.rope.kind}:
+    if "yarn" in {config.rope.kind for config in configs}:
         fitted = fitted.with_eager({"rotary"}, "rotary is eager: yarn scales cosines beyond 1")
     return fitted
 

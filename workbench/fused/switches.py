@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tracing.errors import UsageError
-
-OPERATORS: Final = ("attention", "norm", "rotary", "swiglu", "scatter")
-"""What can be switched to eager, each alone; `scatter` writes rows into a paged cache."""
+from tracing.settings import require_operators
 
 VARIABLES: Final = (
     "PANGU_DISABLE_NPU_FUSED",
@@ -28,7 +26,8 @@ class Switches:
     """What runs how.
 
     Attributes:
-        eager: Operators that run as plain torch, out of `OPERATORS`.
+        eager: Operators that run as plain torch, out of `EAGER_OPERATORS`; `scatter` writes rows into a paged
+            cache.
         fused_prefill: Attention outside the tree (prefill and drafter) may use the fused operator.
         fused_tree: Tree verification may use the fused operator.
         fast_reorder: The prefix-sharing fast reorder is allowed.
@@ -76,9 +75,7 @@ def read_switches(eager: Set[str], environment: Mapping[str, str]) -> Switches:
     Raises:
         UsageError: An unknown operator, or a variable that is neither true nor false.
     """
-    unknown = sorted(set(eager) - set(OPERATORS))
-    if unknown:
-        raise UsageError(f"eager operators should be among {', '.join(OPERATORS)}, got {', '.join(unknown)}")
+    require_operators(eager)
     set_to = {name: _boolean(name, environment[name]) for name in VARIABLES if name in environment}
     force_eager = set_to.get("PANGU_FORCE_EAGER_ATTN", False)
     return Switches(

@@ -11,6 +11,7 @@ from urllib.parse import quote
 from invariants.catalogue import BY_ID
 from invariants.rule import Rule
 from tracing.finding import Finding
+from tracing.version import VERSION
 from workbench.judge.recorded.checked import CheckedRun, worst
 from workbench.judge.recorded.pairs import PAIRED
 from workbench.judge.rules import RULES
@@ -25,13 +26,11 @@ def render_checks(runs: Sequence[CheckedRun]) -> str:
 
 def sarif_log(runs: Sequence[CheckedRun]) -> dict[str, Any]:
     """Return the log as plain data."""
-    from specwb import __version__
-
     used = dict.fromkeys(rule_id for run in runs for path in run.paths for rule_id in path.counts)
     compared = PAIRED if any(run.compared for run in runs) else ()
     index_of = {rule_id: index for index, rule_id in enumerate([*used, *compared])}
     rules = [*(_rule(BY_ID[rule_id]) for rule_id in used), *(_comparison(rule_id) for rule_id in compared)]
-    driver = {"name": "specwb", "version": __version__, "rules": rules}
+    driver = {"name": "specwb", "version": VERSION, "rules": rules}
     log_run = {
         "tool": {"driver": driver},
         "invocations": [_invocation(runs)],

@@ -82,7 +82,7 @@ def cache_panel(step: StepView) -> CachePanel:
     length = side.committed_len
     node_at = {place: node for node, place in reversed(list(enumerate(places))) if place is not None}
     expected = _expected(accepted, places)
-    named = {finding.node for finding in step.own_findings() if finding.column in FINDING_COLUMNS}
+    named = {finding.moment.node for finding in step.own_findings() if finding.column in FINDING_COLUMNS}
     start = length if length is not None else min(node_at, default=0)
     last = max([*node_at, start + len(kept) - 1], default=start - 1)
     rows = []

@@ -107,11 +107,11 @@ def target_of(finding: Finding, step: StepView) -> Target | None:
     panel = panel_for(finding.column)
     if panel == "visible":
         return _cell_of(finding, step)
-    if panel == "cache" and finding.node is not None:
+    if panel == "cache" and finding.moment.node is not None:
         places = step.left.values("cache_positions") or []
-        if finding.node < len(places) and places[finding.node] is not None:
-            return PositionTarget(places[finding.node])
-    return None if finding.node is None else NodeTarget(finding.node)
+        if finding.moment.node < len(places) and places[finding.moment.node] is not None:
+            return PositionTarget(places[finding.moment.node])
+    return None if finding.moment.node is None else NodeTarget(finding.moment.node)
 
 
 def _cell_of(finding: Finding, step: StepView) -> Target | None:
@@ -119,6 +119,6 @@ def _cell_of(finding: Finding, step: StepView) -> Target | None:
     panel = grid_panel(step)
     if panel is not None:
         for query, key in panel.wrong_cells():
-            if finding.node in {None, query} and panel.codes[query, key] >= LEAKED:
+            if finding.moment.node in {None, query} and panel.codes[query, key] >= LEAKED:
                 return CellTarget(query, key)
-    return None if finding.node is None else NodeTarget(finding.node)
+    return None if finding.moment.node is None else NodeTarget(finding.moment.node)

@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import Final
 
 import torch
 
-from tracing.errors import UsageError
+from tracing.settings import REPLICATIONS, require_one_of
 from tracing.stages import IntArray
 from workbench.fused.cache.reorder import append_path, append_slice, gather_all, why_not_fast, why_not_length
 from workbench.fused.cache.rows import RowCache
-
-REPLICATION: Final = ("incremental", "deepcopy")
-"""`deepcopy` copies the whole prefix each step; `incremental` only rows that a branch of its own lacks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +38,8 @@ class CacheManager:
 
     Attributes:
         main_cache: Committed rows 0..L-1.
-        replication: One of `REPLICATION`.
+        replication: `deepcopy` copies the whole prefix each step; `incremental` only the rows that a branch
+            lacks.
         branch_caches: Replicas of the last step, with their tree rows; memory of their own.
         num_shared: Leading rows in which every branch is known to equal main.
     """
@@ -53,8 +50,7 @@ class CacheManager:
     num_shared: int = 0
 
     def __post_init__(self) -> None:
-        if self.replication not in REPLICATION:
-            raise UsageError(f"replication should be {' or '.join(REPLICATION)}, got {self.replication!r}")
+        require_one_of("replication", self.replication, REPLICATIONS)
 
     @property
     def committed_len(self) -> int:

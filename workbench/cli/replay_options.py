@@ -1,0 +1,64 @@
+"""What `specwb replay` was asked for, and how `--step` is read."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from tracing.errors import UsageError
+from tracing.moment import Moment
+from workbench.judge.recorded.rejudge import Part
+
+_RANGE = re.compile(r"(\d*):(\d*)\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplayOptions:
+    """Options of one replay.
+
+    Attributes:
+        part: Steps to judge, or the one step to continue from.
+        path_name: Path to judge; None for `fused`, else the first.
+        model, draft: Checkpoint folders or `shipped`; None for none.
+        reference: Rung of the reference.
+        reference_device: Where the reference runs.
+        trust_remote_code: Run code that a checkpoint brings.
+        continues: Decode on from the step instead of judging.
+        out: Folder of the continued run; None for the recorded run's name and `-continued`.
+        tie_gap, logit_gap: Without models: allowed differences in logits; None for no bound.
+        allowance_factor: Without models: factor on the allowances of recorded numeric findings.
+        output_format: `text` or `json`.
+    """
+
+    part: Part
+    path_name: str | None
+    model: str | None
+    draft: str | None
+    reference: str
+    reference_device: str
+    trust_remote_code: bool
+    continues: bool
+    out: Path | None
+    tie_gap: float | None
+    logit_gap: float | None
+    allowance_factor: float
+    output_format: str
+
+
+def parse_part(text: str | None) -> Part:
+    """Read `prompt:turn:step...`, or `A:B` as step numbers of every turn, half open.
+
+    Raises:
+        UsageError: Neither.
+    """
+    if text is None:
+        return Part()
+    found = _RANGE.match(text)
+    if found and any(found.groups()):
+        low, high = found.groups()
+        return Part(steps=(int(low or 0), int(high) if high else None))
+    if text.count(":") < 2:
+        raise UsageError(f"--step should be prompt:turn:step, or A:B for steps of each turn, got {text!r}")
+    moment = Moment.parse(text)
+    return Part(only=(moment.prompt_id, moment.turn, moment.step))
