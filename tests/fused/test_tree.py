@@ -27,7 +27,10 @@ ENGINE: Any = SimpleNamespace(
     eos_token_ids=frozenset({9}),
 )
 STATE: Any = SimpleNamespace(
-    committed_len=COMMITTED_LEN, watch=NullWatch(), caches=CacheManager(ContiguousCache(1))
+    committed_len=COMMITTED_LEN,
+    watch=NullWatch(),
+    caches=CacheManager(ContiguousCache(1)),
+    chooser=None,
 )
 
 

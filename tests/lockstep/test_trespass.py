@@ -26,7 +26,7 @@ def tree_row(state: Any) -> None:
 
 def own_rows(state: Any) -> None:
     """The drafter's cache is the draft's own; what it holds is judged as such."""
-    state.drafter_cache.layers[0].keys[0, 0, 0] += 0.0
+    state.memory.cache.layers[0].keys[0, 0, 0] += 0.0
 
 
 def trespassing(

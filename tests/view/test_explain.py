@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.view.columns import step_columns
 from tests.view.steps import step_view
 from tests.view.traces import finding, leaked, write_run
 from tracing.errors import UsageError
 from tracing.moment import Moment
 from tracing.recorder import open_trace
-from workbench.tui.costs.long_run import step_columns
 from workbench.view.explain import both_values, explain, relation
 from workbench.view.lines import line_text
 from workbench.view.run_view import RunView

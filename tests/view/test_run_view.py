@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.view.columns import step_columns
 from tests.view.traces import finding, leaked, write_run
 from tracing.errors import TraceError
 from tracing.moment import Moment
 from tracing.path_reader import PathReader
 from tracing.recorder import RunWriter
-from workbench.tui.costs.long_run import step_columns
 from workbench.view.lines import plain_text
 from workbench.view.page import page_lines
 from workbench.view.run_distance import count_run

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tests.view.columns import step_columns
 from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.recorder import RunWriter
-from workbench.tui.costs.long_run import step_columns
 
 HOSTILE = {
     7: b"\x1b[31mred\x1b]0;owned\x07",

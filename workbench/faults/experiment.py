@@ -15,13 +15,13 @@ from tracing.stages import DecodePath, NullWatch
 from workbench.faults.placement import Columns, Placement
 from workbench.faults.setup import Setup
 from workbench.fused.path import make_path
+from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import RunVerdict, Tally
 from workbench.lockstep.engine.step import begin_turn, steps_of_turn
 from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.staged import StagedRun
-from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.turns import Turn
 from workbench.lockstep.under_test import PathUnderTest
 from workbench.npu.modes import use_mode

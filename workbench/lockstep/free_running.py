@@ -11,13 +11,13 @@ from tracing.models import ModelPair
 from tracing.moment import STAGES
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath
+from workbench.judge.turn_state import TurnState
 from workbench.lockstep.checked_stages import CheckedStages, StageFailedError, result_sizes
 from workbench.lockstep.engine.step import begin_turn, run_step
 from workbench.lockstep.failures import findings_of_failure
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.rows import path_columns
 from workbench.lockstep.stage_inputs import changed_by_tensorize, expected_at_launches
-from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.turns import Turn
 from workbench.lockstep.under_test import PathUnderTest, StepResults
 from workbench.lockstep.watch import LiveWatch

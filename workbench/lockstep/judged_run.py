@@ -15,6 +15,7 @@ from tracing.moment import Moment
 from tracing.recorder import RunWriter
 from workbench.checkpoints.digests import weights_digest
 from workbench.checkpoints.load import LoadedPair
+from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import Tally
 from workbench.lockstep.free import FreeRun
 from workbench.lockstep.indices import IndexProbe
@@ -23,7 +24,6 @@ from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.session import DiffRequest, Session
 from workbench.lockstep.staged import StagedRun
 from workbench.lockstep.sum_up import sum_up
-from workbench.lockstep.turn_state import TurnState
 from workbench.report.summary import RunSummary
 
 Tick = Callable[[int], None]

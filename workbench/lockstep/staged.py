@@ -76,7 +76,7 @@ class StagedRun:
         results = self._prefill(turn_state, prompt)
         if results is None:
             return
-        turn_state.emit_root(self._eos)
+        turn_state.stop_at_root(self._eos)
         tick(1)
         if turn_state.ended:
             self._settle_without_step(turn_state, results)
@@ -95,7 +95,8 @@ class StagedRun:
         except StageFailedError as failure:
             self._fail(turn_state, results, failure)
             return None
-        turn_state.enter(prompt, prefilled)
+        turn_state.enter(prompt, prefilled.context_token_ids)
+        turn_state.features = prefilled.features
         self.judge.after_prefill(prompt)
         return results
 
@@ -164,14 +165,10 @@ class StagedRun:
     def _resync(self, turn_state: FedTurnState) -> StepResults | None:
         """Rebuild the path's caches by prefill of the same ids; what is found from here on is independent.
 
-        The rebuilt root takes the place of the last emitted token: if a fault made that token wrong, the text
-        goes on from the right one.
+        The rebuilt root replaces the last emitted token.
         """
         self._ledger.forget()
-        results = self._prefill(turn_state, list(turn_state.committed))
-        if results is not None:
-            turn_state.emitted[-1] = turn_state.root
-        return results
+        return self._prefill(turn_state, list(turn_state.committed))
 
     def _fail(self, turn_state: FedTurnState, results: StepResults, failure: StageFailedError) -> None:
         """A stage did not finish: record what there is, and end the run here."""

@@ -11,54 +11,55 @@ import torch
 
 from workbench.faults.fault import fault
 from workbench.faults.placement import Placement, Spoil, on_engine, on_function, once_per_run
-from workbench.fused import draft
+from workbench.fused.drafters import eagle3
 from workbench.fused.engine import Engine
 from workbench.fused.linear import Linear
 
 Expand = Callable[..., Any]
 Parts = dict[str, Any]
-"""Attributes of the drafter."""
+"""Attributes of the drafter's network."""
 TABLE_ROWS: Final = 512
 SCORES: Final = ("JUDGE-DRAFT-SCORES", "JUDGE-DRAFT-CANDIDATES", "JUDGE-ROW-MOVED")
 VOCABULARY: Final = ("JUDGE-DRAFT-VOCAB", "JUDGE-DRAFT-CANDIDATES")
 
-EXPAND: Final = on_function(draft, "_expand")
+EXPAND: Final = on_function(eagle3, "_expand")
 
 
 class Moved:
-    """A drafter whose rotary positions are changed on their way in; everything else is the real one's."""
+    """A network whose rotary positions are changed on their way in; everything else is the real one's."""
 
-    def __init__(self, drafter: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        self._drafter = drafter
+    def __init__(self, network: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self._network = network
         self._change = change
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._drafter, name)
+        return getattr(self._network, name)
 
     def forward(
         self, token_ids: Any, hidden: Any, position_ids: torch.Tensor, *rest: Any, **named: Any
     ) -> Any:
         """Run the real forward at other positions."""
-        return self._drafter.forward(token_ids, hidden, self._change(position_ids), *rest, **named)
+        return self._network.forward(token_ids, hidden, self._change(position_ids), *rest, **named)
 
 
-def _moved(engine: Engine, change: Callable[[torch.Tensor], torch.Tensor]) -> Engine:
-    moved: Any = Moved(engine.drafter, change)
-    return replace(engine, drafter=moved)
+def _moved(drafter: Any, change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """Return the drafter over a moved network."""
+    return replace(drafter, network=Moved(drafter.network, change))
 
 
 def on_positions(change: Callable[[torch.Tensor], torch.Tensor]) -> Placement:
     """Change the drafter's rotary positions, an int64 array, on their way in."""
-    return on_engine(lambda engine: _moved(engine, change))
+    return on_engine(lambda engine: replace(engine, drafter=_moved(engine.drafter, change)))
 
 
 def on_drafter(change: Callable[[Parts, Engine], Parts]) -> Placement:
-    """Exchange attributes of a copy of the drafter."""
+    """Exchange attributes of a copy of the drafter's network."""
 
     def place(engine: Engine) -> Engine:
-        drafter = copy(engine.drafter)
-        vars(drafter).update(change(vars(drafter), engine))
-        return replace(engine, drafter=drafter)
+        drafter: Any = engine.drafter
+        network = copy(drafter.network)
+        vars(network).update(change(vars(network), engine))
+        return replace(engine, drafter=replace(drafter, network=network))
 
     return on_engine(place)
 
@@ -71,26 +72,26 @@ def on_map(change: Spoil) -> Placement:
 
 
 @fault("F-DRAFTER-01", stage="draft", seen_in=("sgl#8409",), noticed_by=SCORES, placed=EXPAND)
-def drafter_rows_by_beam_place(honest: Expand, engine: Any, state: Any, beams: Any, expansion: int) -> Any:
+def drafter_rows_by_beam_place(honest: Expand, drafter: Any, memory: Any, turn: Any, beams: Any) -> Any:
     """A beam attends to the rows of the beams in its own place, not to those of its parents."""
     num_beams = len(beams.token_ids)
-    in_place = torch.eye(num_beams, dtype=torch.bool).repeat(1, expansion)
-    return honest(engine, state, replace(beams, tree_visible=in_place), expansion)
+    in_place = torch.eye(num_beams, dtype=torch.bool).repeat(1, beams.expansion)
+    return honest(drafter, memory, turn, replace(beams, tree_visible=in_place))
 
 
 @fault(
     "F-DRAFTER-02", stage="draft", seen_in=("Ascend/sglang#141", "va#4521"), noticed_by=SCORES, placed=EXPAND
 )
-def drafter_length_not_advanced(honest: Expand, engine: Any, state: Any, beams: Any, expansion: int) -> Any:
+def drafter_length_not_advanced(honest: Expand, drafter: Any, memory: Any, turn: Any, beams: Any) -> Any:
     """Rows drafted at earlier levels lie behind the drafter's length and are not attended to."""
     hidden = torch.zeros_like(beams.tree_visible)
-    return honest(engine, state, replace(beams, tree_visible=hidden), expansion)
+    return honest(drafter, memory, turn, replace(beams, tree_visible=hidden))
 
 
 @fault("F-DRAFTER-03", stage="draft", seen_in=("va#3300", "va#9605"), noticed_by=SCORES, placed=EXPAND)
-def drafter_position_not_advanced(honest: Expand, engine: Any, state: Any, beams: Any, expansion: int) -> Any:
+def drafter_position_not_advanced(honest: Expand, drafter: Any, memory: Any, turn: Any, beams: Any) -> Any:
     """Cosines and sines of the first draft step serve all of them."""
-    return honest(_moved(engine, lambda positions: positions - expansion), state, beams, expansion)
+    return honest(_moved(drafter, lambda positions: positions - beams.expansion), memory, turn, beams)
 
 
 @fault(
@@ -193,9 +194,9 @@ def feature_not_advanced() -> Expand:
     """Every draft level is expanded from the feature that expanded the root."""
     kept: list[torch.Tensor] = []
 
-    def stale(honest: Expand, engine: Any, state: Any, beams: Any, expansion: int) -> Any:
-        if expansion == 0:
+    def stale(honest: Expand, drafter: Any, memory: Any, turn: Any, beams: Any) -> Any:
+        if beams.expansion == 0:
             kept[:] = [beams.hidden]
-        return honest(engine, state, replace(beams, hidden=kept[0]), expansion)
+        return honest(drafter, memory, turn, replace(beams, hidden=kept[0]))
 
     return stale

@@ -34,8 +34,8 @@ def feature_row_shifted(arguments: tuple[Any, ...], _: Scene) -> tuple[Any, ...]
 def features_of_the_first_rows(made: Committed, scene: Scene) -> Committed:
     """After a rejection the features of the first rows are passed on, not those of the path."""
     verified: Verified = scene.arguments[1]
-    new_rows = scene.state.new_rows
-    scene.state.new_rows = replace(new_rows, features=verified.features[: len(new_rows.token_ids)])
+    new_rows = scene.state.memory.new_rows
+    scene.state.memory.new_rows = replace(new_rows, features=verified.features[: len(new_rows.token_ids)])
     return made
 
 
@@ -44,8 +44,8 @@ def features_of_the_first_rows(made: Committed, scene: Scene) -> Committed:
 )
 def stale_drafter_cache(made: Committed, scene: Scene) -> Committed:
     """Only the last accepted token is fed; the drafter keeps rows made from its own features."""
-    new_rows = scene.state.new_rows
-    scene.state.new_rows = replace(
+    new_rows = scene.state.memory.new_rows
+    scene.state.memory.new_rows = replace(
         new_rows, features=new_rows.features[-1:], token_ids=new_rows.token_ids[-1:]
     )
     return made
@@ -63,9 +63,9 @@ def token_and_feature_unshifted(made: Prefilled, scene: Scene) -> Prefilled:
 
     The shift by one is an overlapping copy that moves nothing; the root is still put behind it.
     """
-    new_rows, prompt = scene.state.new_rows, scene.arguments[0]
+    new_rows, prompt = scene.state.memory.new_rows, scene.arguments[0]
     own = torch.tensor(prompt[: len(prompt) - 1], dtype=torch.int64)
-    scene.state.new_rows = replace(new_rows, token_ids=torch.cat([own, new_rows.token_ids[-1:]]))
+    scene.state.memory.new_rows = replace(new_rows, token_ids=torch.cat([own, new_rows.token_ids[-1:]]))
     return made
 
 
@@ -79,22 +79,22 @@ def token_and_feature_unshifted(made: Prefilled, scene: Scene) -> Prefilled:
 def root_of_the_step_before(made: Committed, scene: Scene) -> Committed:
     """The next tree grows under the root of the step before."""
     tree: Tensorized = scene.arguments[0]
-    new_rows = scene.state.new_rows
+    new_rows = scene.state.memory.new_rows
     stale = new_rows.token_ids.clone()
     stale[-1] = int(tree.token_ids[0])
-    scene.state.new_rows = replace(new_rows, token_ids=stale)
+    scene.state.memory.new_rows = replace(new_rows, token_ids=stale)
     return made
 
 
 @fault("F-DRAFTER-18", stage="draft", seen_in=("lcpp#26478", "lcpp#24541"), noticed_by=CACHE_LENGTH)
 def drafter_cache_too_short(made: Drafted, scene: Scene) -> Drafted:
     """The drafter's cache lacks the row of the last committed token."""
-    scene.state.drafter_cache.truncate(scene.state.committed_len - 1)
+    scene.state.memory.cache.truncate(scene.state.committed_len - 1)
     return made
 
 
 @fault("F-DRAFTER-19", stage="draft", seen_in=("lmdeploy#4564", "lcpp#18039"), noticed_by=CACHE_LENGTH)
 def drafter_cache_too_long(made: Drafted, scene: Scene) -> Drafted:
     """A drafted row stays in the drafter's cache behind the committed ones."""
-    scene.state.drafter_cache.truncate(scene.state.committed_len + 1)
+    scene.state.memory.cache.truncate(scene.state.committed_len + 1)
     return made

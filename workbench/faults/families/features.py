@@ -20,7 +20,7 @@ def everywhere(spoil: Callable[[torch.Tensor], torch.Tensor]) -> Placement:
     """Spoil the features that prefill and verify return, and those that prefill passes to the first draft."""
 
     def at_prefill(made: Prefilled, scene: Scene) -> Prefilled:
-        scene.state.new_rows = replace(scene.state.new_rows, features=spoil(made.features))
+        scene.state.memory.new_rows = replace(scene.state.memory.new_rows, features=spoil(made.features))
         return replace(made, features=spoil(made.features))
 
     def at_verify(made: Verified, _: Scene) -> Verified:
@@ -38,7 +38,7 @@ def aux_layers_off_by_one(path: DecodePath) -> DecodePath:
     teacher: dict[str, Any] = vars(engine_of(path).teacher)
     base = teacher["_model"].model
     boundaries = [*base.layers, base.norm]
-    for layer in set(teacher["_aux_layers"]) - {len(boundaries) - 1}:
+    for layer in set(teacher["_taps"].layers) - {len(boundaries) - 1}:
         boundaries[layer + 1].register_forward_pre_hook(_keeper(teacher["_tapped"], layer))
     return path
 

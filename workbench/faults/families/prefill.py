@@ -31,7 +31,7 @@ def root_from_another_row(made: Prefilled, scene: Scene) -> Prefilled:
     root = int(made.logits.topk(2).indices[1])
     context = made.context_token_ids.copy()
     context[-1] = root
-    token_ids = scene.state.new_rows.token_ids.clone()
+    token_ids = scene.state.memory.new_rows.token_ids.clone()
     token_ids[-1] = root
-    scene.state.new_rows = replace(scene.state.new_rows, token_ids=token_ids)
+    scene.state.memory.new_rows = replace(scene.state.memory.new_rows, token_ids=token_ids)
     return replace(made, context_token_ids=context)

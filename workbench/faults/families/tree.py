@@ -13,13 +13,13 @@ from tracing.stages import BeamSearch, Drafted, IntArray, Tensorized
 from workbench.faults.edits import deep_node, poked_parent
 from workbench.faults.fault import fault
 from workbench.faults.placement import Scene, on_function, once_per_run
-from workbench.fused import draft
+from workbench.fused.drafters import search
 
 Scored = tuple[torch.Tensor, torch.Tensor]
 Candidates = Callable[[Any, torch.Tensor, int], Scored]
 Ranked = Callable[[torch.Tensor, int], Scored]
 
-CANDIDATES: Final = on_function(draft, "_candidates")
+CANDIDATES: Final = on_function(search, "_candidates")
 
 
 def _search(made: Drafted) -> BeamSearch:
@@ -177,7 +177,7 @@ def minus_one_read_as_last(made: Tensorized, _: Scene) -> Tensorized:
     stage="draft",
     seen_in=("sgl#8409",),
     noticed_by=("JUDGE-DRAFT-BEAMS",),
-    placed=on_function(draft, "stable_top_k"),
+    placed=on_function(search, "stable_top_k"),
 )
 def second_best_beams(honest: Ranked, scores: torch.Tensor, k: int) -> Scored:
     """Beams are kept from the second-best candidates of a level."""
@@ -192,7 +192,7 @@ def second_best_beams(honest: Ranked, scores: torch.Tensor, k: int) -> Scored:
     stage="draft",
     seen_in=("sgl#7477",),
     noticed_by=("JUDGE-DRAFT-SELECTED", "JUDGE-DRAFT-CLOSED"),
-    placed=on_function(draft, "best_in_order"),
+    placed=on_function(search, "best_in_order"),
 )
 def latest_candidates_selected(_: Any, scores: Any, num_kept: int) -> Any:
     """The tree is made of the last candidates instead of the best ones."""
