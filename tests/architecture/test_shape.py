@@ -25,7 +25,7 @@ LONG_FILES: Final = frozenset(
 
 SHARED_NAMES: Final = frozenset(
     {
-        *("Bench", "Case", "Cost", "Facts", "Flat", "Ledger", "LevelTruth", "NotChecked", "Part", "Place"),
+        *("Bench", "Case", "Cost", "Facts", "Flat", "LevelTruth", "NotChecked", "Part", "Place"),
         *("Recording", "Rule", "Run", "Session", "Side", "StageTimes", "TeacherRows"),
     }
 )
