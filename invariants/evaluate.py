@@ -9,6 +9,7 @@ from invariants.inputs import Inputs
 from invariants.outcome import Held, NotChecked, Outcome, Violated
 from invariants.rule import NotApplicableError, Rule, Violation
 from tracing.finding import Finding
+from tracing.moment import Moment
 
 
 @dataclass(slots=True)
@@ -62,16 +63,12 @@ class Evaluation:
     def _finding(self, rule: Rule, violation: Violation) -> Finding:
         """Add coordinates; on the reference path the value found is the reference's."""
         on_reference = self.path == "reference"
-        row = self.inputs.row
+        prompt_id, turn, step = (int(self.inputs.row.get(key) or 0) for key in ("prompt_id", "turn", "step"))
         return Finding(
             verdict="structural",
             guilty=self.path,
-            prompt_id=int(row.get("prompt_id") or 0),
-            turn=int(row.get("turn") or 0),
-            step=int(row.get("step") or 0),
-            stage=rule.stage,
+            moment=Moment(prompt_id, turn, step, rule.stage, violation.node),
             column=violation.column,
-            node=violation.node,
             fused=None if on_reference else violation.found,
             reference=violation.found if on_reference else violation.expected,
             rule=rule.id,

@@ -10,13 +10,12 @@ import numpy as np
 
 from invariants.context import RunContext
 from invariants.thresholds import Thresholds
+from tracing.columns import NULL_ENTRIES
 
 Row = Mapping[str, Any]
 """One step: column name to value; lists as arrays, `visible` as `[N, N]`, absent or null as None."""
 
 CONTEXT_NAMES: Final = frozenset(each.name for each in fields(RunContext))
-NULLABLE_ENTRIES: Final = frozenset({"draft_top1_offsets"})
-"""Columns whose entries may be null by right; elsewhere a null is a value that the column could not hold."""
 RECORDED: Final = "recorded"
 """Argument that stands for the names of the columns that a step has a value for."""
 EARLIER: Final = {"previous_": "previous step", "first_": "turn's first step"}
@@ -78,6 +77,6 @@ def _plain(name: str, value: Any) -> Any:
     """Return Python scalars, so that sums cannot overflow; an array that lost entries is not recorded."""
     if isinstance(value, np.generic):
         return value.item()
-    if np.ma.isMaskedArray(value) and name not in NULLABLE_ENTRIES:
+    if np.ma.isMaskedArray(value) and name not in NULL_ENTRIES:
         return None if np.ma.getmaskarray(value).any() else np.ma.getdata(value)
     return value

@@ -100,11 +100,17 @@ def invariant(
     scope: Scope = "step",
     severity: Severity = "error",
     requires: tuple[str, ...] = (),
+    also: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Iterable[Violation]]], Rule]:
-    """Turn a function into a `Rule`; nothing is registered, `catalogue.py` lists the rules."""
+    """Turn a function into a `Rule`; nothing is registered, `catalogue.py` lists the rules.
+
+    A function with `**columns` takes the optional argument names in `also`.
+    """
 
     def make(check: Callable[..., Iterable[Violation]]) -> Rule:
-        parameters = inspect.signature(check).parameters.values()
+        parameters = [
+            each for each in inspect.signature(check).parameters.values() if each.kind is not each.VAR_KEYWORD
+        ]
         return Rule(
             id=rule_id,
             name=name,
@@ -113,7 +119,7 @@ def invariant(
             severity=severity,
             requires=requires,
             inputs=tuple(each.name for each in parameters if each.default is each.empty),
-            optional=tuple(each.name for each in parameters if each.default is not each.empty),
+            optional=(*(each.name for each in parameters if each.default is not each.empty), *also),
             check=check,
             documentation=inspect.cleandoc(check.__doc__ or ""),
         )

@@ -29,7 +29,7 @@ class ReferenceModels:
         dtype, device: Of every weight and every computation.
         arithmetic: Order of sums.
         teacher_weights, drafter_weights: Canonical names to converted tensors.
-        target_from_draft: int64 `[Vd]`, on the device.
+        target_from_draft: int64 `[Vd]`, on the device; the identity where the pair has no map.
     """
 
     def __init__(
@@ -53,9 +53,9 @@ class ReferenceModels:
             UsageError: An unknown dtype.
             CheckpointError: A tapped layer that the teacher does not have.
         """
-        if not all(0 <= layer <= pair.teacher.num_layers for layer in pair.drafter.aux_layers):
+        if not all(0 <= layer <= pair.teacher.num_layers for layer in pair.taps.layers):
             raise CheckpointError(
-                f"aux_layers should lie in 0..{pair.teacher.num_layers}, got {pair.drafter.aux_layers}"
+                f"aux_layers should lie in 0..{pair.teacher.num_layers}, got {pair.taps.layers}"
             )
         self.pair = pair
         self.teacher = pair.teacher
@@ -66,9 +66,7 @@ class ReferenceModels:
         first = torch_dtype(rounded_to) if rounded_to is not None else None
         self.teacher_weights = _converted(pair.teacher_weights, first, self.dtype, self.device)
         self.drafter_weights = _converted(pair.drafter_weights, first, self.dtype, self.device)
-        self.target_from_draft: Tensor = torch.as_tensor(pair.target_from_draft).to(
-            self.device, torch.int64, copy=True
-        )
+        self.target_from_draft = _vocabulary_map(pair).to(self.device, torch.int64, copy=True)
 
     def computing(self, arithmetic: Arithmetic) -> ReferenceModels:
         """Return the same weights, shared, computed with in another way."""
@@ -91,6 +89,11 @@ class ReferenceModels:
     def floats(self, values: Any) -> Tensor:
         """Return a float tensor on the device in the dtype of the computation."""
         return torch.as_tensor(values).detach().to(self.device, self.dtype)
+
+
+def _vocabulary_map(pair: ModelPair) -> Tensor:
+    given = pair.target_from_draft
+    return torch.arange(pair.teacher.vocab_size) if given is None else torch.as_tensor(given)
 
 
 def torch_dtype(name: str) -> torch.dtype:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from reference.model import ReferenceModels
-from reference.run import CachedRun, Run
+from reference.run import CachedStages, RungStages
 from reference.rungs import CACHED, rung_named
 from reference.state import ReferenceState, kv_lengths, kv_rows
 from tracing.models import ModelPair
@@ -48,7 +48,7 @@ def make_path(
     chosen = rung_named(rung)
     models = ReferenceModels(pair, dtype, device)
     has_cache = chosen is CACHED
-    run = CachedRun(models, settings) if has_cache else Run(models, settings, chosen)
+    run = CachedStages(models, settings) if has_cache else RungStages(models, settings, chosen)
     return DecodePath(
         name="reference",
         stages=Stages(

@@ -3,45 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from reference import drafter, teacher
+from reference import teacher
 from reference.model import ReferenceModels
-from reference.search import DraftAttention
 from reference.teacher import TeacherRows
 from reference.visible import causal
-from tracing.settings import DecodeSettings
 from tracing.stages import BoolArray, IntArray
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """One beam's own sequence of drafter rows.
-
-    Attributes:
-        token_ids: int64 `[R]`, row j's token stands one place after row j's feature.
-        inputs: Feature of each row, `[R, hidden]`.
-        hidden: What the last row made of it, `[1, hidden]`: the next row's feature.
-    """
-
-    token_ids: Tensor
-    inputs: Tensor
-    hidden: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class ReplayRows:
-    """The live beams, each with its own sequence (`reference.search.Rows`)."""
-
-    models: ReferenceModels
-    window: int
-    chains: tuple[Chain, ...]
-    logprobs: Tensor
-    committed_kv: Tensor
-    seen: DraftAttention | None = None
 
 
 def prefill(models: ReferenceModels, prompt_token_ids: Iterable[int]) -> TeacherRows:
@@ -56,46 +26,11 @@ def _sequence(models: ReferenceModels, token_ids: Tensor, num_logits: int) -> Te
     return teacher.forward(models, token_ids, position_ids, visible, num_logits=num_logits)
 
 
-def begin_draft(
-    models: ReferenceModels,
-    committed_token_ids: Iterable[int],
-    root: int,
-    features: Tensor,
-    settings: DecodeSettings,
-) -> ReplayRows:
-    """Run the drafter over the committed rows: row j pairs feature j with token j + 1, the last the root."""
-    token_ids = models.tokens([*committed_token_ids, root])[1:]
-    inputs = drafter.fuse_features(models, models.floats(features))
-    out = _last_row(models, token_ids, inputs, settings.window)
-    chain = Chain(token_ids, inputs, out.hidden)
-    return ReplayRows(models, settings.window, (chain,), out.logprobs, out.kv)
-
-
-def expand(rows: ReplayRows, parent_beams: IntArray, token_ids: IntArray) -> ReplayRows:
-    """Extend each beam's sequence by one row: the drafter's own last feature and the beam's token."""
-    chains: list[Chain] = []
-    logprobs: list[Tensor] = []
-    for parent, token_id in zip(parent_beams, rows.models.tokens(token_ids), strict=True):
-        before = rows.chains[int(parent)]
-        tokens = torch.cat([before.token_ids, token_id[None]])
-        inputs = torch.cat([before.inputs, before.hidden])
-        out = _last_row(rows.models, tokens, inputs, rows.window)
-        chains.append(Chain(tokens, inputs, out.hidden))
-        logprobs.append(out.logprobs)
-    return ReplayRows(rows.models, rows.window, tuple(chains), torch.cat(logprobs), rows.committed_kv)
-
-
-def _last_row(models: ReferenceModels, token_ids: Tensor, inputs: Tensor, window: int) -> drafter.DrafterRows:
-    num_rows = len(token_ids)
-    visible = causal(num_rows, window, models.device)[-1:]
-    return drafter.forward(models, token_ids, inputs, torch.arange(num_rows, device=models.device), visible)
-
-
 def verify(
     models: ReferenceModels,
     committed_token_ids: Iterable[int],
     token_ids: IntArray,
-    position_ids: IntArray,  # noqa: ARG001 - this rung stands on the path itself, that is its point
+    position_ids: IntArray,  # noqa: ARG001  the place in the path is the position, that is the point of this rung
     visible: BoolArray,
     *,
     nodes: Iterable[int] | None = None,
@@ -134,7 +69,7 @@ def _empty_rows(models: ReferenceModels, num_committed: int, num_nodes: int) -> 
 
     return TeacherRows(
         logits=zeros(num_nodes, config.vocab_size),
-        features=zeros(num_nodes, 3 * config.hidden_size),
+        features=zeros(num_nodes, models.pair.feature_width),
         kv=zeros(config.num_layers, 2, config.num_kv_heads, num_nodes, config.head_dim),
         visible=torch.zeros(num_nodes, num_committed + num_nodes, dtype=torch.bool, device=models.device),
     )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from reference import cached, search
+from reference import cached
 from reference.accept import accept
+from reference.drafters import drafter_of
+from reference.drafters.seam import Proposal
 from reference.model import ReferenceModels
 from reference.rungs import CACHED, Rung
+from reference.search import DraftContext
 from reference.state import ReferenceState
 from reference.teacher import TeacherRows
 from reference.tensorize import tensorize
@@ -24,13 +26,13 @@ TREE_COLUMNS = ("token_ids", "parents", "depths", "valid", "position_ids", "cach
 ACCEPT_COLUMNS = ("accepted_nodes", "final_token_id", "emitted_token_ids", "path_indices")
 
 
-class Run:
+class RungStages:
     """The stages, bound to models, settings and a rung; all that changes is in the state."""
 
     commit_mode: str | None = None
     prefix_kept: bool | None = None
 
-    def __init__(self, models: ReferenceModels, settings: DecodeSettings, rung: Rung[Any]) -> None:
+    def __init__(self, models: ReferenceModels, settings: DecodeSettings, rung: Rung) -> None:
         self.models = models
         self.settings = settings
         self.rung = rung
@@ -53,14 +55,13 @@ class Run:
     def draft(self, state: ReferenceState) -> Drafted:
         """Grow the tree under the root."""
         state.watch.about_to_run("draft", {"committed_len": state.committed_len})
-        return search.grow(
-            self._committed_draft_rows(state),
-            self.rung.expand,
-            target_from_draft=self.models.target_from_draft,
-            root=state.root,
-            settings=self.settings,
-            watch=state.watch,
+        context = DraftContext(
+            state.token_ids, state.root, _prefilled(state), past_kv=self._past_draft_kv(state)
         )
+        drafter = drafter_of(self.models.pair)
+        proposal = drafter.propose(self.models, self.rung.name, context, self.settings, state.watch)
+        self._keep_draft_kv(state, proposal)
+        return proposal.drafted
 
     def tensorize(self, state: ReferenceState, drafted: Drafted) -> Tensorized:
         """Lay the tree out in N rows."""
@@ -123,10 +124,12 @@ class Run:
     def _start_caches(self, state: ReferenceState, rows: TeacherRows) -> None:
         """Nothing to start without a cache."""
 
-    def _committed_draft_rows(self, state: ReferenceState) -> Any:
-        return self.rung.begin_draft(
-            self.models, state.token_ids, state.root, _prefilled(state), self.settings
-        )
+    def _past_draft_kv(self, state: ReferenceState) -> Tensor | None:  # noqa: ARG002  for those with a cache
+        """Nothing is kept without a cache."""
+        return None
+
+    def _keep_draft_kv(self, state: ReferenceState, proposal: Proposal) -> None:
+        """Nothing is kept without a cache."""
 
     def _node_rows(self, state: ReferenceState, tensorized: Tensorized) -> TeacherRows:
         return self.rung.verify(
@@ -137,7 +140,7 @@ class Run:
         """Nothing to commit without a cache."""
 
 
-class CachedRun(Run):
+class CachedStages(RungStages):
     """The same stages with a cache of teacher and drafter rows in the state."""
 
     commit_mode = "full_reorder"
@@ -150,15 +153,13 @@ class CachedRun(Run):
         state.main_kv = rows.kv
         state.drafter_kv = state.branch_kv = state.node_kv = None
 
-    def _committed_draft_rows(self, state: ReferenceState) -> cached.CachedRows:
+    def _past_draft_kv(self, state: ReferenceState) -> Tensor | None:
+        # The last committed row always runs again: its output is what the draft starts from.
         known = state.drafter_kv
-        # The last committed row always runs again: its output is what the search starts from.
-        past_kv = None if known is None else known[:, :, :, : state.committed_len - 1]
-        rows = cached.begin_draft(
-            self.models, state.token_ids, state.root, _prefilled(state), self.settings, past_kv=past_kv
-        )
-        state.drafter_kv = rows.committed_kv
-        return rows
+        return None if known is None else known[:, :, :, : state.committed_len - 1]
+
+    def _keep_draft_kv(self, state: ReferenceState, proposal: Proposal) -> None:
+        state.drafter_kv = proposal.committed_kv
 
     def _node_rows(self, state: ReferenceState, tensorized: Tensorized) -> TeacherRows:
         prefix_kv = _cached(state)
@@ -175,7 +176,7 @@ class CachedRun(Run):
 
     def _commit_caches(self, state: ReferenceState, nodes: IntArray, tokens: Sequence[int]) -> None:
         prefix_kv = _cached(state)
-        if state.node_kv is None:  # somebody else verified, so there are no rows of our own to keep
+        if state.node_kv is None:  # verified elsewhere, so there are no rows to keep
             own_kv = cached.extend(self.models, prefix_kv, tokens).kv
             state.main_kv = torch.cat([prefix_kv, own_kv], dim=3)
         else:

@@ -4,61 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any
 
 from torch import Tensor
 
 from reference import cached, masked, replay, search
+from reference.drafters import drafter_of
 from reference.model import ReferenceModels
-from reference.search import AnyRows, DraftTruth, Expand
+from reference.search import DraftContext, DraftTruth, Search
 from reference.teacher import TeacherRows
+from tracing.errors import UsageError
 from tracing.settings import DecodeSettings, require_one_of
-from tracing.stages import BoolArray, Drafted, DraftLevel, IntArray, StageWatch
+from tracing.stages import BoolArray, Drafted, DraftLevel, IntArray, NullWatch, StageWatch
 
 
 @dataclass(frozen=True, slots=True)
-class Rung(Generic[AnyRows]):
-    """Pure functions of values: nothing is remembered between two calls.
+class Rung:
+    """The teacher as pure functions of values, and the pair's drafter on this rung.
 
     Attributes:
         name: `replay`, `masked` or `cached`.
         prefill: `(models, prompt_token_ids)`; rows of the prompt, logits of the last one only.
-        begin_draft: `(models, committed_token_ids, root, features, settings)`; the committed drafter rows.
-        expand: `(rows, parent_beams, token_ids)`; the drafter rows of the next level.
         verify: `(models, committed_token_ids, token_ids, position_ids, visible)`; rows of the N nodes.
     """
 
     name: str
     prefill: Callable[[ReferenceModels, Iterable[int]], TeacherRows]
-    begin_draft: Callable[[ReferenceModels, Iterable[int], int, Tensor, DecodeSettings], AnyRows]
-    expand: Expand[AnyRows]
     verify: Callable[[ReferenceModels, Iterable[int], IntArray, IntArray, BoolArray], TeacherRows]
 
     def draft(
         self,
         models: ReferenceModels,
-        committed_token_ids: Iterable[int],
+        committed_token_ids: Sequence[int],
         root: int,
         features: Tensor,
         settings: DecodeSettings,
         *,
         watch: StageWatch | None = None,
     ) -> Drafted:
-        """Search freely and return the selected tree; see `reference.search.grow`."""
-        rows = self.begin_draft(models, committed_token_ids, root, features, settings)
-        return search.grow(
-            rows,
-            self.expand,
-            target_from_draft=models.target_from_draft,
-            root=root,
-            settings=settings,
-            watch=watch,
-        )
+        """Draft freely and return the tree."""
+        context = DraftContext(committed_token_ids, root, features)
+        drafter = drafter_of(models.pair)
+        return drafter.propose(models, self.name, context, settings, watch or NullWatch()).drafted
+
+    def search(self, models: ReferenceModels) -> Search[Any] | None:
+        """Return the beam search of the pair's drafter, None if it does not search."""
+        return drafter_of(models.pair).searches.get(self.name)
 
     def replay_levels(
         self,
         models: ReferenceModels,
-        committed_token_ids: Iterable[int],
+        committed_token_ids: Sequence[int],
         root: int,
         features: Tensor,
         settings: DecodeSettings,
@@ -66,20 +62,27 @@ class Rung(Generic[AnyRows]):
         levels: Sequence[DraftLevel],
         watch: StageWatch | None = None,
     ) -> DraftTruth:
-        """Say what every beam of somebody's search is worth; see `reference.search.follow`."""
-        rows = self.begin_draft(models, committed_token_ids, root, features, settings)
+        """Score every beam of a given search; see `reference.search.follow`.
+
+        Raises:
+            UsageError: The pair's drafter does not search.
+        """
+        own = self.search(models)
+        if own is None:
+            raise UsageError(f"a search cannot be followed: {models.pair.proposer} does not search")
+        rows = own.begin(models, DraftContext(committed_token_ids, root, features), settings)
         return search.follow(
-            rows, self.expand, target_from_draft=models.target_from_draft, levels=levels, watch=watch
+            rows, own.expand, target_from_draft=models.target_from_draft, levels=levels, watch=watch
         )
 
 
-REPLAY = Rung("replay", replay.prefill, replay.begin_draft, replay.expand, replay.verify)
-MASKED = Rung("masked", masked.prefill, masked.begin_draft, masked.expand, masked.verify)
-CACHED = Rung("cached", cached.prefill, cached.begin_draft, cached.expand, cached.verify)
-RUNGS: Mapping[str, Rung[Any]] = {"replay": REPLAY, "masked": MASKED, "cached": CACHED}
+REPLAY = Rung("replay", replay.prefill, replay.verify)
+MASKED = Rung("masked", masked.prefill, masked.verify)
+CACHED = Rung("cached", cached.prefill, cached.verify)
+RUNGS: Mapping[str, Rung] = {"replay": REPLAY, "masked": MASKED, "cached": CACHED}
 
 
-def rung_named(name: str) -> Rung[Any]:
+def rung_named(name: str) -> Rung:
     """Return the rung of that name.
 
     Raises:

@@ -1,6 +1,6 @@
-"""Growing the draft tree: beams by cumulative log-probability, then the best nodes of all that was scored.
+"""Beam search, shared by drafters that score candidates: beams first, then the best of all candidates.
 
-This is the official EAGLE-3 search with its rules said aloud:
+This is the official EAGLE-3 search with its rules stated:
 
 * Scores are float32. A candidate's score is its beam's score plus its own log-probability.
 * Ties go to the lower flat number (in a row: to the lower draft token id). So a child that costs nothing
@@ -9,22 +9,27 @@ This is the official EAGLE-3 search with its rules said aloud:
   nothing better, so that a broken drafter shows up in the tree's scores and not as a crash.
 * Fewer candidates than nodes give a smaller tree.
 
-How the log-probabilities of a beam come about is the rung's affair: a rung gives the first rows and `expand`.
+A drafter gives a `Search` for each rung: the first rows and `expand`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reference.model import ReferenceModels
+from tracing.draws import Draws
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
 from tracing.stages import Drafted, DraftLevel, FloatArray, IntArray, NullWatch, StageWatch
+
+SETTINGS = ("tree_nodes", "depth", "top_k", "window")
+"""Settings that a search reads; the window is its rows' own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,26 @@ class Rows(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class DraftContext:
+    """The values that a draft starts from.
+
+    Attributes:
+        token_ids: Committed tokens, L of them.
+        root: Token at position L.
+        features: Tapped teacher features of the committed tokens, `[L, F]`.
+        past_kv: The drafter's own rows of the first S < L tokens, `[layers, 2, kv_heads, S, D]`; None
+            without a cache.
+        draws: Source of uniforms for a drafter that samples; None in greedy decoding.
+    """
+
+    token_ids: Sequence[int]
+    root: int
+    features: Tensor
+    past_kv: Tensor | None = None
+    draws: Draws | None = None
+
+
 AnyRows = TypeVar("AnyRows", bound=Rows)
 Expand = Callable[[AnyRows, IntArray, IntArray], AnyRows]
 """`(rows, parent_beams[B], token_ids[B])` returns the rows of the next level; each beam extends the given
@@ -64,8 +89,21 @@ beam of the given rows by the given target token."""
 
 
 @dataclass(frozen=True, slots=True)
-class LevelTruth:
-    """What the reference says about one level of somebody's search.
+class Search(Generic[AnyRows]):
+    """A drafter that scores candidates, on one rung.
+
+    Attributes:
+        begin: `(models, context, settings)` returns the row that proposes below the root.
+        expand: The rows of the next level.
+    """
+
+    begin: Callable[[ReferenceModels, DraftContext, DecodeSettings], AnyRows]
+    expand: Expand[AnyRows]
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedLevel:
+    """One level of a given search, by the reference's arithmetic.
 
     Attributes:
         beam_logprob: Cumulative log-probability of each beam, `[B]`; minus infinity where a token of the
@@ -79,14 +117,14 @@ class LevelTruth:
 
 @dataclass(frozen=True, slots=True)
 class DraftTruth:
-    """What the reference says about somebody's search, level by level.
+    """A given search by the reference's arithmetic, level by level.
 
     Attributes:
         levels: As many as the search had.
         committed_kv: Drafter keys and values of the committed rows, `[1, 2, kv_heads, L, D]`.
     """
 
-    levels: tuple[LevelTruth, ...]
+    levels: tuple[ReplayedLevel, ...]
     committed_kv: Tensor
 
 
@@ -122,19 +160,19 @@ def grow(
         )
     watch = watch or NullWatch()
     no_beams = np.zeros(0, dtype=np.int64)
-    _tell(watch, no_beams, rows)
+    _report(watch, no_beams, rows)
     levels = [_score(rows, np.zeros(1, dtype=np.float32), no_beams, target_ids, settings.top_k)]
     for level in range(1, settings.depth + 1):
         scores, token_ids = levels[-1].scores.ravel(), levels[-1].token_ids.ravel()
         kept = best(scores, settings.top_k)
         flat_ids = kept + first_flat_id(level - 1, settings.top_k)
         rows = expand(rows, kept // settings.top_k, token_ids[kept])
-        _tell(watch, flat_ids, rows)
+        _report(watch, flat_ids, rows)
         levels.append(_score(rows, scores[kept], flat_ids, target_ids, settings.top_k))
     return select(root, tuple(levels), settings.tree_nodes)
 
 
-def _tell(watch: StageWatch, flat_ids: IntArray, rows: Rows) -> None:
+def _report(watch: StageWatch, flat_ids: IntArray, rows: Rows) -> None:
     if rows.seen is not None:
         watch.saw_draft_attention(
             flat_ids=flat_ids,
@@ -192,22 +230,22 @@ def follow(
     levels: Sequence[DraftLevel],
     watch: StageWatch | None = None,
 ) -> DraftTruth:
-    """Walk the levels of somebody's search and say what each of its beams is worth.
+    """Walk the levels of a given search and score each of its beams.
 
     Args:
         rows: The first rows.
         expand: Of the rung.
         target_from_draft: int64 `[Vd]`.
-        levels: Beams and candidate tokens of that search; its scores are not looked at.
-        watch: Told of each level's attention.
+        levels: Beams and candidate tokens of that search; its scores are not read.
+        watch: Called at each level's attention.
 
     Raises:
         UsageError: A beam that is no candidate of the level before.
     """
     watch = watch or NullWatch()
-    _tell(watch, np.zeros(0, dtype=np.int64), rows)
+    _report(watch, np.zeros(0, dtype=np.int64), rows)
     draft_from_target = {int(target): draft for draft, target in enumerate(target_from_draft.tolist())}
-    truths = [LevelTruth(rows.logprobs.new_zeros(1), rows.logprobs)]
+    truths = [ReplayedLevel(rows.logprobs.new_zeros(1), rows.logprobs)]
     for level in range(1, len(levels)):
         parents, token_ids = _beams(levels, level)
         beam_logprobs = [
@@ -216,8 +254,8 @@ def follow(
             for parent, token in zip(parents, token_ids, strict=True)
         ]
         rows = expand(rows, parents, token_ids)
-        _tell(watch, np.asarray(levels[level].beam_flat_ids, dtype=np.int64), rows)
-        truths.append(LevelTruth(rows.logprobs.new_tensor(beam_logprobs), rows.logprobs))
+        _report(watch, np.asarray(levels[level].beam_flat_ids, dtype=np.int64), rows)
+        truths.append(ReplayedLevel(rows.logprobs.new_tensor(beam_logprobs), rows.logprobs))
     return DraftTruth(tuple(truths), rows.committed_kv)
 
 

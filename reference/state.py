@@ -17,12 +17,12 @@ class ReferenceState:
     Tensors and lists in here are replaced, never changed in place, so `copy.copy` is a full copy.
 
     Attributes:
-        watch: Told before each stage runs.
+        watch: Called before each stage runs.
         token_ids: Committed tokens, L of them.
         root: Last emitted token, to be fed at position L.
-        features: Tapped teacher features of the committed tokens, `[L, 3 * H_target]`.
+        features: Tapped teacher features of the committed tokens, `[L, F]`; None before prefill.
         main_kv: Teacher rows 0..L-1, `[layers, 2, kv_heads, L, D]`; None without a cache.
-        drafter_kv: Drafter rows, one per (feature j, token j + 1), `[1, 2, kv_heads, S, D]`; None without.
+        drafter_kv: The drafter's own rows of committed tokens, `[layers, 2, kv_heads, S, D]`; None without.
         branch_kv: Prefix and nodes of the last verify, `[layers, 2, kv_heads, L + N, D]`; None without.
         node_kv: Its node rows while they wait for commit, `[layers, 2, kv_heads, N, D]`.
     """

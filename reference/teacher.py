@@ -20,7 +20,7 @@ class TeacherRows:
 
     Attributes:
         logits: Of the last rows asked for, `[num_logits, V]`.
-        features: Residual stream entering the three `aux_layers`, low to high, `[R, 3 * H_target]`.
+        features: Tapped rows side by side, `[R, F]`; F is 0 without taps.
         kv: Keys after rotary and values, `[layers, 2, kv_heads, R, D]`.
         visible: What the attention was given, bool `[R, S + R]`.
     """
@@ -78,9 +78,13 @@ def forward(
     entering.append(x)
     asked = x if num_logits is None else x[x.shape[0] - num_logits :]
     last = rms_norm(asked, weights["model.norm.weight"], config.rms_norm_eps, arithmetic)
+    taps = models.pair.taps
+    tapped = [entering[layer] for layer in taps.layers]
+    if taps.final_hidden:
+        tapped.append(rms_norm(x, weights["model.norm.weight"], config.rms_norm_eps, arithmetic))
     return TeacherRows(
         logits=linear(last, weights, "lm_head", arithmetic),
-        features=torch.cat([entering[layer] for layer in models.drafter.aux_layers], dim=-1),
+        features=torch.cat(tapped, dim=-1) if tapped else x[:, :0],
         kv=torch.stack(rows_kv),
         visible=visible,
     )

@@ -28,17 +28,30 @@ def tensorize(drafted: Drafted, committed_len: int, tree_nodes: int) -> Tensoriz
     if any(not 0 <= parent < max(node, 1) for node, parent in enumerate(parents)):
         raise UsageError(f"every node should come after its parent, got parents {parents}")
     num_pads = tree_nodes - num_nodes
-    depths = [*(int(depth) for depth in drafted.depths), *[0] * num_pads]
+    depths = [*depths_of(parents), *[0] * num_pads]
+    if drafted.depths is not None:
+        depths[:num_nodes] = (int(depth) for depth in drafted.depths)
+    logprobs = None
+    if drafted.logprobs is not None:
+        logprobs = np.array([*drafted.logprobs, *[0.0] * num_pads], dtype=np.float32)
     return Tensorized(
         token_ids=np.array([*drafted.token_ids, *[0] * num_pads], dtype=np.int64),
         parents=np.array([*parents, *[0] * num_pads], dtype=np.int64),
         depths=np.array(depths, dtype=np.int64),
         valid=np.array([True] * num_nodes + [False] * num_pads, dtype=np.bool_),
-        logprobs=np.array([*drafted.logprobs, *[0.0] * num_pads], dtype=np.float32),
+        logprobs=logprobs,
         position_ids=np.array([committed_len + depth for depth in depths], dtype=np.int64),
         cache_positions=np.array([committed_len + row for row in range(tree_nodes)], dtype=np.int64),
         visible=ancestry(parents, tree_nodes),
     )
+
+
+def depths_of(parents: Sequence[int]) -> list[int]:
+    """Return the distance of each node from the root; parents come before their children."""
+    depths = [0]
+    for parent in parents[1:]:
+        depths.append(depths[parent] + 1)
+    return depths
 
 
 def ancestry(parents: Sequence[int], num_rows: int) -> BoolArray:

@@ -8,6 +8,7 @@ and is recorded as it is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -31,6 +32,8 @@ class Column:
         level: Lowest recorder level that keeps it: `basic`, `digest` or `full`.
         meaning: One line for the documentation.
         unit: Unit of the values, or empty.
+        null_entries: Entries of an array may be null and then mean something; in every other column a null
+            entry is a value that the column's type cannot hold.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Column:
     level: str
     meaning: str
     unit: str = ""
+    null_entries: bool = False
 
     @property
     def nullable(self) -> bool:
@@ -197,6 +201,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
         "full",
         "distance from the query that expanded the node to its most attended key; null where never expanded",
         "positions",
+        null_entries=True,
     ),
     Column(
         "index_sites",
@@ -223,3 +228,16 @@ COLUMNS: Final[tuple[Column, ...]] = (
 """All columns in file order; add nullable ones freely, each with its stage."""
 
 COLUMN_BY_NAME: Final = {column.name: column for column in COLUMNS}
+
+
+def names_where(fits: Callable[[Column], bool]) -> tuple[str, ...]:
+    """Return the names of the columns for which `fits` holds, in file order."""
+    return tuple(column.name for column in COLUMNS if fits(column))
+
+
+PER_NODE: Final = names_where(lambda column: column.axes == ("N",))
+"""Columns with one entry per node."""
+PER_NODE_ROWS: Final = names_where(lambda column: ("N",) == (column.axes or ())[:1] != column.axes)
+"""Columns with a row of entries per node."""
+NULL_ENTRIES: Final = frozenset(names_where(lambda column: column.null_entries))
+"""Columns in which an entry may be null."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 from tracing.moment import Moment
@@ -18,6 +19,12 @@ VERDICTS: Final = (
 )
 """What a comparison can say, in the words of the report."""
 
+JSON_KEYS: Final = (
+    *("verdict", "guilty", "prompt_id", "turn", "step", "stage", "column", "node", "fused", "reference"),
+    *("allowance", "gap", "rule", "message", "severity", "consequence", "path"),
+)
+"""Keys of a finding as JSON, in the order of the file; the moment is written flat."""
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -26,7 +33,7 @@ class Finding:
     Attributes:
         verdict: One of `VERDICTS`.
         guilty: `fused`, `reference`, `both` or `unknown`; for a rule on one path, that path.
-        prompt_id, turn, step, stage, node: Where (`Moment`); node None when no single node is meant.
+        moment: Where; its node is None when no single node is meant.
         column: Trace column or judged quantity, e.g. `position_ids`, `logits`.
         fused: Value on the fused path, as short text or a number.
         reference: Value expected or found on the reference path.
@@ -41,12 +48,8 @@ class Finding:
 
     verdict: str
     guilty: str
-    prompt_id: int
-    turn: int
-    step: int
-    stage: str
+    moment: Moment
     column: str
-    node: int | None = None
     fused: int | float | str | None = None
     reference: int | float | str | None = None
     allowance: float | None = None
@@ -57,14 +60,23 @@ class Finding:
     consequence: bool = False
     path: str = ""
 
-    @property
-    def moment(self) -> Moment:
-        """Where it is, in the form that `specwb view` opens."""
-        return Moment(self.prompt_id, self.turn, self.step, self.stage, self.node)
-
     def as_json(self) -> dict[str, Any]:
         """Return plain data for `findings.jsonl`; NaN and Inf become text, as JSON has neither."""
-        return {
-            key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in asdict(self).items()
-        }
+        values = asdict(self) | asdict(self.moment)
+        return {key: _plain(values[key]) for key in JSON_KEYS}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Finding:
+        """Return the finding that `as_json` wrote; other keys are left out.
+
+        Raises:
+            KeyError: A part of the moment is missing.
+            TypeError: Another required key is missing.
+        """
+        prompt_id, turn, step, stage = (data[key] for key in ("prompt_id", "turn", "step", "stage"))
+        where = Moment(prompt_id, turn, step, stage, data.get("node"))
+        return cls(moment=where, **{each.name: data[each.name] for each in fields(cls) if each.name in data})
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -7,7 +7,6 @@ import re
 import threading
 import zlib
 from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,7 +19,6 @@ FINDINGS_NAME: Final = "findings.jsonl"
 MAX_LINE_BYTES: Final = 1 << 20
 
 _TAIL: Final = re.compile(rb',"crc32":"([0-9a-f]{8})"}\Z')
-_FIELDS: Final = tuple(field.name for field in fields(Finding))
 _NUMBERS: Final = ("prompt_id", "turn", "step")
 
 
@@ -80,10 +78,9 @@ def decode_finding(line: bytes) -> Finding:
         raise CorruptFrameError("checksum of the line does not match")
     try:
         data = json.loads(line)
-        known = {name: data[name] for name in _FIELDS if name in data}
-        if not all(type(known[name]) is int for name in _NUMBERS):
+        if not all(type(data[name]) is int for name in _NUMBERS):
             raise CorruptFrameError("prompt_id, turn and step should be integers")
-        return Finding(**known)
+        return Finding.from_json(data)
     except (ValueError, TypeError, KeyError, RecursionError) as problem:
         raise CorruptFrameError(f"the line is no finding: {type(problem).__name__}") from None
 

@@ -40,8 +40,8 @@ def merge_runs(folders: Sequence[str | Path], out: str | Path) -> int:
             _write_path(merged, [run for run in runs if name in run.path_names], name, orders[name])
         if vocabulary:
             merged.add_tokens(vocabulary)
-        findings = sorted((finding for run in runs for finding in run.findings), key=_finding_key)
-        for finding in findings:
+        findings = [finding for run in runs for finding in run.findings]
+        for finding in sorted(findings, key=lambda each: each.moment.place):
             merged.add_finding(finding)
         _adopt_bulk(merged, runs)
     return sum(len(order) for order in orders.values())
@@ -52,10 +52,6 @@ def _origin(run: Run) -> dict[str, Any]:
         "folder": run.folder.name,
         **{key: run.manifest.get(key) for key in ("run_id", "status", "argv", "engine")},
     }
-
-
-def _finding_key(finding: Any) -> tuple[int, int, int]:
-    return finding.prompt_id, finding.turn, finding.step
 
 
 def _joined_vocabulary(runs: list[Run]) -> dict[int, bytes | None]:

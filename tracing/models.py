@@ -1,4 +1,4 @@
-"""What crosses from checkpoints to a path: plain data, no modules (DESIGN section 3)."""
+"""What crosses from checkpoints to a path: plain data, no modules."""
 
 from __future__ import annotations
 
@@ -58,6 +58,24 @@ class TeacherConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Taps:
+    """Teacher rows that a drafter reads; side by side, in this order, they are its features.
+
+    Attributes:
+        layers: Residual stream that *enters* these layers, low to high; layer 0 is the first block, and
+            `num_layers` is what enters the final norm.
+        final_hidden: What leaves the final norm, the input of the teacher's head.
+    """
+
+    layers: tuple[int, ...] = ()
+    final_hidden: bool = False
+
+    def width(self, hidden_size: int) -> int:
+        """Return F, the width of the features; 0 without taps."""
+        return (len(self.layers) + self.final_hidden) * hidden_size
+
+
+@dataclass(frozen=True, slots=True)
 class DrafterConfig:
     """An EAGLE-3 drafter, normalised from the official, SpecForge or speculators layout.
 
@@ -94,6 +112,15 @@ class DrafterConfig:
     qkv_bias: bool = False
     o_bias: bool = False
 
+    @property
+    def taps(self) -> Taps:
+        """Teacher rows that this drafter reads."""
+        return Taps(layers=self.aux_layers)
+
+
+AnyDrafterConfig = Any
+"""Configuration of one kind of drafter; typed loosely because only drafters of that kind read it. It has
+`taps`; a kind without checkpoint may have None."""
 
 TEACHER_KEYS: Final = (
     "model.embed_tokens.weight",
@@ -147,15 +174,30 @@ class ModelPair:
     Attributes:
         teacher: Teacher configuration.
         teacher_weights: Tensors under `TEACHER_KEYS`, in the checkpoint's dtype, read-only by agreement.
-        drafter: Drafter configuration.
-        drafter_weights: Tensors under `DRAFTER_KEYS`.
-        target_from_draft: int64 `[Vd]`, the target token id of each draft token id (absolute).
+        drafter: Configuration of the drafter: `DrafterConfig` of `eagle3`, a second teacher's, that of heads;
+            None where there is nothing to configure.
+        drafter_weights: Its tensors, under `DRAFTER_KEYS` for `eagle3`; empty where there are none.
+        target_from_draft: int64 `[Vd]`, the target token id of each draft token id (absolute); None where
+            the drafter's vocabulary is the teacher's.
         eos_token_ids: Tokens that end a turn; may be empty.
+        proposer: Kind of the drafter, out of `tracing.settings.PROPOSERS`.
     """
 
     teacher: TeacherConfig
     teacher_weights: Mapping[str, Tensor]
-    drafter: DrafterConfig
-    drafter_weights: Mapping[str, Tensor]
-    target_from_draft: Tensor
+    drafter: AnyDrafterConfig = None
+    drafter_weights: Mapping[str, Tensor] = field(default_factory=dict)
+    target_from_draft: Tensor = None
     eos_token_ids: frozenset[int] = frozenset()
+    proposer: str = "eagle3"
+
+    @property
+    def taps(self) -> Taps:
+        """Teacher rows that the drafter reads."""
+        taps: Taps = Taps() if self.drafter is None else self.drafter.taps
+        return taps
+
+    @property
+    def feature_width(self) -> int:
+        """F, the width of the features; 0 where the drafter reads none."""
+        return self.taps.width(self.teacher.hidden_size)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from tracing.errors import UsageError
 
@@ -28,6 +29,16 @@ class Moment:
     stage: str = ""
     node: int | None = None
 
+    @property
+    def place(self) -> tuple[int, int, int]:
+        """Prompt, turn and step."""
+        return self.prompt_id, self.turn, self.step
+
+    @property
+    def stage_number(self) -> int:
+        """Number of the stage in the order of `STAGES`; what names no stage comes last."""
+        return STAGES.index(self.stage) if self.stage in STAGES else len(STAGES)
+
     def __str__(self) -> str:
         """Return the form that people paste and `specwb view` opens."""
         text = f"{self.prompt_id}:{self.turn}:{self.step}"
@@ -36,6 +47,15 @@ class Moment:
             if self.node is not None:
                 text += f":{self.node}"
         return text
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Moment:
+        """Return the step that a row records."""
+        return cls(int(row["prompt_id"]), int(row["turn"]), int(row["step"]))
+
+    def at(self, stage: str, node: int | None = None) -> Moment:
+        """Return a stage of the same step, and a node of it."""
+        return replace(self, stage=stage, node=node)
 
     @classmethod
     def parse(cls, text: str) -> Moment:

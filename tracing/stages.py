@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,21 +53,8 @@ class DraftLevel:
     scores: FloatArray
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drafted:
-    """The drafted tree: n <= N nodes, root first, then ascending flat candidate number.
-
-    Flat numbers: level 0 candidates are `0 .. K-1`; candidate `rank` of beam `b` of level `l >= 1` is
-    `K + (l - 1) * K * K + b * K + rank` (order of the official EAGLE-3 algorithm).
-
-    Attributes:
-        token_ids, parents, depths: `[n]`; node 0 is the root (parent 0, depth 0).
-        logprobs: Cumulative log-probability of each node, float32 `[n]`; 0 for the root.
-        flat_ids: Flat candidate number of nodes 1..n-1, `[n - 1]`, ascending.
-        levels: All scored candidates, in order of expansion.
-        top1_offsets: Distance to the most attended key per node and head, masked int `[n, H]`, or None.
-        proposer: `eagle3`, or another drafter's name.
-    """
+class BeamSearch(Protocol):
+    """A draft with the whole record of its beam search; see `Drafted` for the fields."""
 
     token_ids: IntArray
     parents: IntArray
@@ -75,8 +62,45 @@ class Drafted:
     logprobs: FloatArray
     flat_ids: IntArray
     levels: tuple[DraftLevel, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drafted:
+    """The drafted tree: n <= N nodes, parents before children, root first; the root alone is a legal draft.
+
+    Tokens and parents are the tree; the other fields are None where the drafter does not have them, and are
+    recorded and judged only where they are given. `flat_ids` and `levels` are the record of a beam search:
+    nodes then come in ascending flat candidate number. Flat numbers: level 0 candidates are `0 .. K-1`;
+    candidate `rank` of beam `b` of level `l >= 1` is `K + (l - 1) * K * K + b * K + rank` (order of the
+    official EAGLE-3 algorithm).
+
+    Attributes:
+        token_ids, parents: `[n]`; node 0 is the root (parent 0).
+        depths: Distance of each node from the root, `[n]`.
+        logprobs: Cumulative log-probability of each node, float32 `[n]`; 0 for the root.
+        flat_ids: Flat candidate number of nodes 1..n-1, `[n - 1]`, ascending.
+        levels: All scored candidates, in order of expansion.
+        top1_offsets: Distance to the most attended key per node and head, masked int `[n, H]`.
+        draft_probs: Draft law's probability of each node's token given its parent, after warping, float32
+            `[n]`; 1 for the root.
+        proposer: `eagle3`, or another drafter's name.
+    """
+
+    token_ids: IntArray
+    parents: IntArray
+    depths: IntArray | None = None
+    logprobs: FloatArray | None = None
+    flat_ids: IntArray | None = None
+    levels: tuple[DraftLevel, ...] | None = None
     top1_offsets: Any = None
+    draft_probs: FloatArray | None = None
     proposer: str = "eagle3"
+
+    def beam_search(self) -> BeamSearch | None:
+        """Return this draft as the record of a beam search, None where part of that record is not given."""
+        others = (self.depths, self.logprobs, self.flat_ids)
+        is_whole = self.levels and not any(each is None for each in others)
+        return cast("BeamSearch", self) if is_whole else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +110,7 @@ class Tensorized:
     Attributes:
         token_ids, parents, depths: `[N]`; pads have parent 0, depth 0 and a legal token id.
         valid: False for pads, `[N]`.
-        logprobs: float32 `[N]`; pads 0.
+        logprobs: float32 `[N]`; pads 0; None where the draft gives none.
         position_ids: Rotary positions L + depth, `[N]`; pads L.
         cache_positions: Logical KV positions L + i, `[N]`.
         visible: `visible[query, key]`, True attends, tree block only, `[N, N]`; pads False in and out.
@@ -97,10 +121,10 @@ class Tensorized:
     parents: IntArray
     depths: IntArray
     valid: BoolArray
-    logprobs: FloatArray
     position_ids: IntArray
     cache_positions: IntArray
     visible: BoolArray
+    logprobs: FloatArray | None = None
     slots: IntArray | None = None
 
 
@@ -137,6 +161,7 @@ class Accepted:
         emitted_token_ids: Accepted tokens, then the final one, `[A + 1]`.
         path_indices: Logical cache positions kept, root then accepted, `[A + 1]`.
         stop_reason: None, `eos` or `length`; a cut token becomes the final one and A shrinks.
+        draws: Recorded uniforms in the order of their use, float32 `[*]`; None where nothing was drawn.
     """
 
     accepted_nodes: IntArray
@@ -144,6 +169,7 @@ class Accepted:
     emitted_token_ids: IntArray
     path_indices: IntArray
     stop_reason: str | None = None
+    draws: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,23 +12,10 @@ from invariants.ancestry import path_to_root
 from invariants.context import RunContext
 from invariants.examples import Before, StepRow, after_acceptance
 from invariants.inputs import Row
+from tracing.columns import PER_NODE, PER_NODE_ROWS
 
-PER_NODE: Final = (
-    "draft_logprobs",
-    "draft_top1_offsets",
-    "token_ids",
-    "parents",
-    "depths",
-    "valid",
-    "position_ids",
-    "prefix_visible",
-    "other_visible",
-    "target_token_ids",
-    "target_top_ids",
-    "target_top_logits",
-    "feature_row_digests",
-    "kv_row_digests",
-)
+OF_PLACE: Final = ("cache_positions", "slots")
+MOVED: Final = tuple(name for name in (*PER_NODE, *PER_NODE_ROWS) if name not in (*OF_PLACE, "visible"))
 """Columns that move with a node; `cache_positions` and `slots` belong to the place."""
 
 Pick = Callable[[Sequence[Any]], Any]
@@ -175,7 +162,7 @@ def permuted(case: Case, order: Iterable[int]) -> Case:
     old_from_new = np.array(list(order))
     new_from_old = np.argsort(old_from_new)
     row = case.row
-    columns = {name: row[name][old_from_new] for name in PER_NODE}
+    columns = {name: row[name][old_from_new] for name in MOVED if row.get(name) is not None}
     columns["parents"] = new_from_old[columns["parents"]].astype(np.int32)
     columns["visible"] = row["visible"][np.ix_(old_from_new, old_from_new)]
     accepted = new_from_old[row["accepted_nodes"]].astype(np.int32)

@@ -14,6 +14,7 @@ from invariants.rule import (
     Violations,
     invariant,
 )
+from tracing.columns import PER_NODE, PER_NODE_ROWS
 
 EVERY_STEP: Final = (
     *("committed_len", "token_ids", "parents", "depths", "valid", "position_ids", "cache_positions"),
@@ -23,27 +24,13 @@ EVERY_STEP: Final = (
 """Columns that a path records at every step or at none; digests and probes may be taken now and then."""
 
 
-@invariant("ROW001", name="lengths-disagree", stage="tensorize")
-def lengths_disagree(
-    *,
-    parents: IntArray,
-    token_ids: IntArray | None = None,
-    depths: IntArray | None = None,
-    valid: BoolArray | None = None,
-    draft_logprobs: FloatArray | None = None,
-    position_ids: IntArray | None = None,
-    cache_positions: IntArray | None = None,
-    slots: IntArray | None = None,
-    visible: BoolArray | None = None,
-    prefix_visible: IntArray | None = None,
-    other_visible: IntArray | None = None,
-    target_token_ids: IntArray | None = None,
-    target_top_ids: IntArray | None = None,
-    target_top_logits: FloatArray | None = None,
-    feature_row_digests: IntArray | None = None,
-    kv_row_digests: IntArray | None = None,
-    draft_top1_offsets: IntArray | None = None,
-) -> Violations:
+@invariant(
+    "ROW001",
+    name="lengths-disagree",
+    stage="tensorize",
+    also=tuple(name for name in (*PER_NODE, *PER_NODE_ROWS) if name != "parents"),
+)
+def lengths_disagree(*, parents: IntArray, **columns: Any) -> Violations:
     """A column that should have one entry per node has another number of entries than `parents`.
 
     ## What it does
@@ -68,29 +55,12 @@ def lengths_disagree(
     num_nodes = len(parents)
     if num_nodes == 0:
         yield Violation("the step has no nodes; a tree has at least its root", "parents", found=0, expected=1)
-    columns: dict[str, Any] = {
-        "token_ids": token_ids,
-        "depths": depths,
-        "valid": valid,
-        "draft_logprobs": draft_logprobs,
-        "position_ids": position_ids,
-        "cache_positions": cache_positions,
-        "slots": slots,
-        "visible": visible,
-        "prefix_visible": prefix_visible,
-        "other_visible": other_visible,
-        "target_token_ids": target_token_ids,
-        "target_top_ids": target_top_ids,
-        "target_top_logits": target_top_logits,
-        "feature_row_digests": feature_row_digests,
-        "kv_row_digests": kv_row_digests,
-        "draft_top1_offsets": draft_top1_offsets,
-    }
     for name, column in columns.items():
         if column is not None and len(column) != num_nodes:
             message = f"{name} has {len(column)} rows, parents has {num_nodes}"
             yield Violation(message, name, found=len(column), expected=num_nodes)
-    yield from _wrong_widths(num_nodes, visible, target_top_ids, target_top_logits)
+    widths = (columns.get(name) for name in ("visible", "target_top_ids", "target_top_logits"))
+    yield from _wrong_widths(num_nodes, *widths)
 
 
 def _wrong_widths(

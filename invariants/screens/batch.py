@@ -11,30 +11,11 @@ from numpy.typing import NDArray
 
 from invariants.rule import BoolArray, IntArray
 from invariants.screens.flat import Flat, Ragged, any_entry, table
+from tracing.columns import NULL_ENTRIES, PER_NODE, PER_NODE_ROWS
 from tracing.errors import UsageError
 
 MAX_GROUP: Final = 1024
 """Steps judged together; more at once cost memory and no longer save time."""
-
-PER_NODE: Final = (
-    "token_ids",
-    "parents",
-    "depths",
-    "valid",
-    "draft_logprobs",
-    "position_ids",
-    "cache_positions",
-    "slots",
-    "prefix_visible",
-    "other_visible",
-    "target_token_ids",
-    "feature_row_digests",
-    "kv_row_digests",
-)
-"""Columns with one entry per node."""
-
-PER_NODE_AND: Final = ("visible", "target_top_ids", "target_top_logits", "draft_top1_offsets")
-"""Columns with a row per node."""
 
 FREE: Final = (
     "context_token_ids",
@@ -66,7 +47,7 @@ SCALARS: Final = (
 )
 """Columns with one value per step."""
 
-COLUMNS: Final = (*PER_NODE, *PER_NODE_AND, *FREE, *SCALARS)
+COLUMNS: Final = (*PER_NODE, *PER_NODE_ROWS, *FREE, *SCALARS)
 """All columns that screens read; a struct column comes as one column per field."""
 
 
@@ -120,7 +101,7 @@ class Batch:
         parents = self.columns.get("parents")
         num_nodes = None if parents is None else np.where(parents.present, parents.lengths, -1)
         for name, column in self.columns.items():
-            if column.missing is not None and name != "draft_top1_offsets":
+            if column.missing is not None and name not in NULL_ENTRIES:
                 bad |= any_entry(column.missing, column.offsets, self.num_steps)
             if num_nodes is None or column.offsets is None:
                 continue
@@ -128,7 +109,7 @@ class Batch:
                 bad |= column.present & (column.lengths != num_nodes)
             elif name == "visible":
                 bad |= column.present & (column.lengths != num_nodes * num_nodes)
-            elif name in PER_NODE_AND:
+            elif name in PER_NODE_ROWS:
                 bad |= column.present & (column.lengths % np.maximum(num_nodes, 1) != 0)
         return bad | (np.zeros(self.num_steps, np.bool_) if num_nodes is None else num_nodes == 0)
 
@@ -220,7 +201,7 @@ class Group:
         if name in FREE and name != "beam_flat_ids":
             return Ragged.cut(column, rows)
         cells = table(column.values, column.offsets, rows)
-        if name in PER_NODE_AND:
+        if name in PER_NODE_ROWS:
             num_nodes = int(self._batch.columns["parents"].lengths[rows[0]])
             return cells.reshape(len(rows), num_nodes, -1)
         return cells
@@ -256,7 +237,7 @@ __all__ = [
     "COLUMNS",
     "FREE",
     "PER_NODE",
-    "PER_NODE_AND",
+    "PER_NODE_ROWS",
     "SCALARS",
     "Batch",
     "Flat",

@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.bench.decoders import Decoded
 from workbench.bench.equality import first_difference
-from workbench.bench.measure import Bench, TurnPlan
+from workbench.bench.measure import PairedBench, TurnPlan
 from workbench.bench.suite import SuitePrompt
 from workbench.bench.turn import Match
 
@@ -42,9 +42,9 @@ def exact(_: Sequence[int], baseline: Sequence[int], other: Sequence[int]) -> Ma
     return Match("equal") if position is None else Match("different", position, "made to differ")
 
 
-def made_bench(baseline: float = 0.010, speculative: float = 0.004, **options: Any) -> Bench:
+def made_bench(baseline: float = 0.010, speculative: float = 0.004, **options: Any) -> PairedBench:
     log: list[str] = []
-    return Bench(
+    return PairedBench(
         MadeDecoder("baseline", baseline, log),
         MadeDecoder("speculative", speculative, log, **options),
         exact,

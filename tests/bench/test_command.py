@@ -150,8 +150,3 @@ def test_bad_words_are_told(bench: Bench, tmp_path: Path, given: dict[str, objec
     assert told in err
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "run").exists()
-
-
-def test_costs_and_studies_are_two_things(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["bench", "--only", "disk"]) == 2
-    assert "--only goes with --costs" in capsys.readouterr().err

@@ -10,12 +10,11 @@ import torch
 
 from tests.pairs import tiny_pair
 from tracing.models import ModelPair
-from tracing.moment import STAGES
 from tracing.settings import DecodeSettings
 from workbench.bench.decoders import Stopwatch, greedy_decoder, speculative_decoder
 from workbench.bench.equality import NearTieJudge, first_difference
 from workbench.bench.kernels import OPERATORS, choose_kernels, options
-from workbench.bench.studies.stages import timed
+from workbench.bench.studies.stages import StageClock
 from workbench.bench.studies.vocabulary import HEAD, count_tokens, cut_vocabulary
 from workbench.fused.path import make_engine, path_over
 from workbench.lockstep.reference_runner import ReferenceRunner
@@ -85,10 +84,10 @@ def test_a_slow_stage_shows_in_its_own_column(pair: ModelPair) -> None:
         return draft(state)
 
     path = replace(path, stages=replace(path.stages, draft=slow))
-    times: dict[str, list[float]] = {stage: [] for stage in STAGES}
-    fast = speculative_decoder(timed(path, Stopwatch(now=clock), times), frozenset(), Stopwatch(now=clock))
+    stage_clock = StageClock(Stopwatch(now=clock))
+    fast = speculative_decoder(path, frozenset(), Stopwatch(now=clock), observer=stage_clock)
     decoded = fast(PROMPT, 20)
-    steps = len(decoded.num_accepted)
+    steps, times = len(decoded.num_accepted), stage_clock.times
     assert times["draft"] == [101.0] * steps
     assert times["prefill"] == [1.0]
     assert all(times[stage] == [1.0] * steps for stage in ("tensorize", "verify", "accept", "commit"))

@@ -14,7 +14,7 @@ from workbench.bench.stats import Distribution, Spread, distinct_share
 from workbench.bench.studies.lengths import break_even
 from workbench.bench.studies.positions import accept_positions
 from workbench.bench.summary import summarize
-from workbench.bench.turn import Case, Match, TurnResult
+from workbench.bench.turn import BenchCase, Match, TurnResult
 
 
 def test_percentiles_interpolate_linearly() -> None:
@@ -32,7 +32,7 @@ def test_nothing_is_no_number_and_still_json() -> None:
 def result(number: int, baseline: float, speculative: float, repetition: int = 0) -> TurnResult:
     """A turn of ten tokens with the given times."""
     return TurnResult(
-        case=Case(number, 0, "made", "code", ()),
+        case=BenchCase(number, 0, "made", "code", ()),
         num_prompt_tokens=4,
         repetition=repetition,
         first="baseline",

@@ -12,11 +12,13 @@ from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
 from tracing.stages import NullWatch
 from workbench.bench.choices import with_tree
-from workbench.bench.decoders import Decoded, Decoder, Steps, Stopwatch, greedy_decoder
+from workbench.bench.decoders import Decoded, Decoder, Stopwatch, greedy_decoder
 from workbench.bench.tree.acceptance import Acceptance, record_positions, true_path_ranks
 from workbench.bench.tree.choose import Chooser, candidates, finalists, predict, tree_study
 from workbench.bench.tree.costs import StepCosts
 from workbench.fused.path import make_engine, make_path, path_over
+from workbench.lockstep.engine.step import run_prefill, run_step
+from workbench.lockstep.under_test import PathUnderTest
 
 EAGER = frozenset({"attention", "norm", "rotary", "swiglu"})
 PROMPTS = ([5, 9, 11, 3, 20, 41, 2], [1, 2, 3, 30, 31])
@@ -41,13 +43,12 @@ def really_accepted(pair: ModelPair, nodes: int, depth: int, top_k: int) -> list
     settings = DecodeSettings(tree_nodes=nodes, depth=depth, top_k=top_k)
     counted = []
     for prompt in PROMPTS:
-        steps = Steps(make_path(pair, settings, eager=EAGER), NullWatch())
-        steps.prefill(prompt)
+        path = PathUnderTest.begin(make_path(pair, settings, eager=EAGER), NullWatch())
+        run_prefill(path, prompt)
         place = 0
         while place + depth < NUM_TOKENS:
-            emitted, _ = steps.step(1 << 20)
-            counted.append(len(emitted) - 1)
-            place += len(emitted)
+            counted.append(len(run_step(path, 1 << 20).accepted.accepted_nodes))
+            place += counted[-1] + 1
     return counted
 
 

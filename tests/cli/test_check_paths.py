@@ -51,7 +51,7 @@ def found_of(folder: Path) -> list[tuple[str, str, int, str]]:
     """Rule, column, step and guilty side of what the comparison says; invariants may speak as well."""
     compared = check_run(folder).compared
     assert compared is not None
-    return [(each.rule, each.column, each.step, each.guilty) for each in compared.findings]
+    return [(each.rule, each.column, each.moment.step, each.guilty) for each in compared.findings]
 
 
 @pytest.mark.parametrize("path", ["fused", "reference"])
@@ -80,7 +80,11 @@ def test_an_end_that_one_path_does_not_tell_is_found(tmp_path: Path) -> None:
 def test_what_no_law_of_one_path_sees_is_found_here_alone(tmp_path: Path) -> None:
     """The last node was rejected and has no child: any token would do."""
     (finding,) = check_run(spoiled(tmp_path / "run", another("token_ids"))).findings
-    assert (finding.rule, finding.stage, finding.node) == ("JUDGE-PATHS-COLUMN", "tensorize", 11)
+    assert (finding.rule, finding.moment.stage, finding.moment.node) == (
+        "JUDGE-PATHS-COLUMN",
+        "tensorize",
+        11,
+    )
 
 
 def rolled(row: Row) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from costs.long_run import write_long_run
 from tracing.recorder import open_trace
-from workbench.bench.costs.long_run import write_long_run
 from workbench.cli.run import run_command
 
 TRACES = Path(__file__).resolve().parents[2] / "traces"

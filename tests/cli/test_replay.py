@@ -12,6 +12,7 @@ from tests.cli.conftest import Specwb
 from tests.cli.replaying import STEP, Recorded, at, replayed, rules_at
 from tests.cli.rewrite import Row, rewrite
 from tracing.finding import Finding
+from tracing.moment import Moment
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
 
@@ -107,12 +108,8 @@ def test_recorded_numeric_findings_have_other_allowances(specwb: Specwb, tmp_pat
     numeric = Finding(
         "numeric",
         "fused",
-        0,
-        0,
-        1,
-        "verify",
+        Moment(0, 0, 1, "verify", 2),
         "logits",
-        node=2,
         gap=3.0,
         allowance=1.0,
         rule="JUDGE-VERIFY-LOGITS",

@@ -10,9 +10,9 @@ import pytest
 from invariants.catalogue import BY_ID
 from tracing.errors import UsageError
 from tracing.moment import STAGES
-from workbench.faults.catalogue import CATALOGUE, chosen
+from workbench.faults import families
+from workbench.faults.catalogue import BY_HEADING, CATALOGUE, chosen
 from workbench.faults.fault import Fault, link
-from workbench.faults.matrix import FAMILIES
 from workbench.faults.placement import Placement
 from workbench.faults.setup import NEEDS
 from workbench.judge.rules import RULES
@@ -31,7 +31,6 @@ def test_ids_and_names_are_unique() -> None:
 @pytest.mark.parametrize("fault", CATALOGUE, ids=lambda fault: fault.name)
 def test_a_fault_is_whole(fault: Fault) -> None:
     assert NAME.match(fault.name)
-    assert fault.family in FAMILIES
     assert fault.need in NEEDS
     assert fault.about.endswith(".")
     assert fault.seen_in
@@ -40,6 +39,19 @@ def test_a_fault_is_whole(fault: Fault) -> None:
     assert fault.common_mode == (fault.stage == "load") == (fault.guilty == "both")
     assert isinstance(fault.place(), Placement)
     assert fault.place() is not fault.place()
+
+
+def test_each_family_has_one_heading_and_its_own_faults() -> None:
+    of_heading = {heading: {fault.family for fault in faults} for heading, faults in BY_HEADING.items()}
+    assert all(len(families) == 1 for families in of_heading.values()), of_heading
+    assert len(set.union(*of_heading.values())) == len(BY_HEADING)
+
+
+def test_every_module_of_a_family_is_listed() -> None:
+    """One that is not would hide its faults: nothing else imports it."""
+    folder = Path(families.__file__).parent
+    listed = {Path(str(module.__file__)).name for modules in families.FAMILIES.values() for module in modules}
+    assert listed == {path.name for path in folder.glob("*.py")} - {"__init__.py"}
 
 
 @pytest.mark.parametrize("fault", CATALOGUE, ids=lambda fault: fault.name)

@@ -29,7 +29,7 @@ def test_the_fault_is_noticed_as_named(tmp_path: Path, fault: Fault) -> None:
     assert sighting.as_expected, describe(sighting)
 
 
-NOTHING = replace(BY_NAME["sibling-leak"], name="nothing", place=Placement)
+NOTHING = replace(BY_NAME["sibling-leak"], name="nothing", placed=lambda _: Placement())
 """A fault that changes nothing: whoever notices it notices clean runs too."""
 
 
@@ -47,7 +47,7 @@ def relabelled(made: Tensorized, _: Scene) -> Tensorized:
 
 def test_equal_values_in_other_memory_are_no_fault(tmp_path: Path) -> None:
     """The near miss of every fault that replaces an array."""
-    same = replace(NOTHING, place=lambda: after("tensorize", relabelled))
+    same = replace(NOTHING, placed=after("tensorize"), spoil=relabelled)
     assert run_fault(same, BENCH, tmp_path).first is None
 
 

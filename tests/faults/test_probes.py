@@ -19,7 +19,7 @@ from workbench.faults.bench import TinyBench
 from workbench.faults.catalogue import BY_NAME
 from workbench.faults.experiment import faulty_path
 from workbench.faults.placement import Placement
-from workbench.lockstep.under_test import PathUnderTest, StepResults
+from workbench.lockstep.under_test import PathUnderTest
 
 SETUP = replace(
     TinyBench().setup("plain"), settings=replace(TinyBench().setup("plain").settings, tree_nodes=16)
@@ -46,16 +46,15 @@ def step(drafted: Drafted, placement: Placement | None = None) -> tuple[Tensoriz
     placement = placement or Placement()
     with placement.around():
         under_test = PathUnderTest.begin(faulty_path(SETUP, placement), NullWatch())
-        results = StepResults()
-        under_test.run(results, "prefill", list(SETUP.prompt))
-        tree = under_test.run(results, "tensorize", drafted)
-        verified = under_test.run(results, "verify", tree)
-        return tree, verified, under_test.run(results, "accept", tree, verified, 100)
+        under_test.call("prefill", list(SETUP.prompt))
+        tree = under_test.call("tensorize", drafted)
+        verified = under_test.call("verify", tree)
+        return tree, verified, under_test.call("accept", tree, verified, 100)
 
 
 def root_token() -> int:
     under_test = PathUnderTest.begin(faulty_path(SETUP, Placement()), NullWatch())
-    return int(under_test.run(StepResults(), "prefill", list(SETUP.prompt)).context_token_ids[-1])
+    return int(under_test.call("prefill", list(SETUP.prompt)).context_token_ids[-1])
 
 
 ROOT = root_token()

@@ -8,7 +8,7 @@ import pytest
 
 from workbench.faults.bench import TinyBench
 from workbench.faults.experiment import run_lockstep
-from workbench.faults.record_traces import DIES_AT_STEP, FAULTY, FIRST_BAD_STEP
+from workbench.faults.record_traces import DIES_AT_STEP, FAULTY, FIRST_BAD_STEP, late_fault
 from workbench.judge.recorded.check import check_run
 
 TRACES = Path(__file__).parents[2] / "traces"
@@ -30,7 +30,7 @@ def test_a_faulty_run_names_its_fault(name: str) -> None:
     checked = check_run(TRACES / name)
     assert checked.exit_code == 1
     assert checked.findings[0].rule == FOUND_BY[name]
-    assert {finding.step for finding in checked.findings} == {FIRST_BAD_STEP}
+    assert {finding.moment.step for finding in checked.findings} == {FIRST_BAD_STEP}
 
 
 def test_the_killed_run_says_where_its_writer_ended() -> None:
@@ -49,5 +49,5 @@ def test_a_run_is_small_and_speaks_of_no_machine(name: str) -> None:
 
 def test_they_can_be_recorded_anew(tmp_path: Path) -> None:
     setup = TinyBench().setup("plain")
-    run_lockstep(setup, FAULTY["sibling-leak"](), tmp_path / "run", on_violation="launch")
+    run_lockstep(setup, late_fault("sibling-leak"), tmp_path / "run", on_violation="launch")
     assert check_run(tmp_path / "run").findings[0].rule == "MASK001"

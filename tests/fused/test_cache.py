@@ -263,7 +263,7 @@ def test_copies_are_made_without_deep_copying_a_tensor(
     run.step()
     copied = run.path.snapshot(run.state)
     assert torch.equal(content(copied.caches.main_cache), content(run.state.caches.main_cache))
-    assert torch.equal(copied.new_rows.features, run.state.new_rows.features)
+    assert torch.equal(copied.memory.new_rows.features, run.state.memory.new_rows.features)
     layers = [state.caches.main_cache.layers[0] for state in (copied, run.state)]
     assert layers[0]._memory.data_ptr() != layers[1]._memory.data_ptr()
 

@@ -64,7 +64,7 @@ def log_probs_by_replay(
     path: Any, features: torch.Tensor, tokens: list[int], drafted: list[int]
 ) -> torch.Tensor:
     """Log-probabilities after `drafted`: an ordinary causal sequence, a fresh cache, eager attention."""
-    drafter, call = engine_of(path).drafter, AttentionCall(fused=False, causal=True)
+    drafter, call = engine_of(path).drafter.network, AttentionCall(fused=False, causal=True)
     cache, num_rows = ContiguousCache(1), len(tokens)
     rows = drafter.forward(
         torch.tensor(tokens), drafter.fuse(features), torch.arange(num_rows), cache, call, last_only=True

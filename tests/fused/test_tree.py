@@ -27,7 +27,10 @@ ENGINE: Any = SimpleNamespace(
     eos_token_ids=frozenset({9}),
 )
 STATE: Any = SimpleNamespace(
-    committed_len=COMMITTED_LEN, watch=NullWatch(), caches=CacheManager(ContiguousCache(1))
+    committed_len=COMMITTED_LEN,
+    watch=NullWatch(),
+    caches=CacheManager(ContiguousCache(1)),
+    chooser=None,
 )
 
 
@@ -52,6 +55,15 @@ def trees(draw: st.DrawFn) -> Drafted:
         flat_ids=none,
         levels=(),
     )
+
+
+@given(trees())
+def test_tokens_and_parents_alone_make_the_same_tree(drafted: Drafted) -> None:
+    whole = tensorize(ENGINE, STATE, drafted)
+    bare = tensorize(ENGINE, STATE, Drafted(token_ids=drafted.token_ids, parents=drafted.parents))
+    for name in ("token_ids", "parents", "depths", "valid", "position_ids", "cache_positions", "visible"):
+        assert np.array_equal(getattr(whole, name), getattr(bare, name)), name
+    assert bare.logprobs is None
 
 
 def ancestors(parents: np.ndarray[Any, Any], node: int) -> set[int]:

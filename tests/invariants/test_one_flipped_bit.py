@@ -27,10 +27,10 @@ def test_one_flipped_bit_is_reported_exactly_there(case: Case, data: st.DataObje
     query, key = data.draw(places, "query"), data.draw(places, "key")
     flipped = case.poked("visible", (query, key), not case.row["visible"][query, key])
     (finding,) = findings(flipped)
-    assert (finding.rule, finding.node, finding.column) == (
+    assert (finding.rule, finding.moment.node, finding.column) == (
         expected_rule(case, query, key),
         query,
         "visible",
     )
-    assert finding.stage == "verify"
+    assert finding.moment.stage == "verify"
     assert finding.fused == (0 if finding.rule in ("MASK003", "MASK004") else str(key))

@@ -345,10 +345,10 @@ def test_a_fault_is_caught_by_its_rule_alone(rule: str, fault: Fault, guilty: st
     findings = judge_step(fault(STEP)).findings
     assert rules_of(findings) == {rule}, [finding.message for finding in findings]
     assert findings[0].guilty == guilty
-    assert findings[0].node == node
+    assert findings[0].moment.node == node
     assert findings[0].verdict == RULES[rule].verdict
     assert findings[0].message
-    assert (findings[0].prompt_id, findings[0].turn, findings[0].step) == (2, 1, 0)
+    assert findings[0].moment.place == (2, 1, 0)
 
 
 def test_a_missing_inner_node_is_a_wrong_selection_with_orphans() -> None:
@@ -410,4 +410,4 @@ def test_rows_that_the_forward_adds_behind_the_committed_ones_are_no_fault() -> 
 
 
 def test_a_row_written_by_the_forward_is_its_fault_and_not_that_of_commit() -> None:
-    assert judge_step(committed_row_written(STEP)).findings[0].stage == "verify"
+    assert judge_step(committed_row_written(STEP)).findings[0].moment.stage == "verify"

@@ -61,7 +61,7 @@ def test_two_rows_that_changed_places_are_always_found(seed: int, dtype: str, pa
     order = np.arange(NUM_ROWS)
     order[list(pair)] = order[list(pair)[::-1]]
     findings = judged(replace(rows, fused=rows.fused[order]), dtype).findings
-    assert [finding.node for finding in findings] == sorted(pair)
+    assert [finding.moment.node for finding in findings] == sorted(pair)
     assert {finding.rule for finding in findings} == {"JUDGE-ROW-MOVED"}
     assert f"row of node {pair[0]}" in findings[0].message + findings[1].message
 
@@ -83,7 +83,11 @@ def test_noise_as_large_as_the_row_is_another_row() -> None:
     other = rows.fused.copy()
     other[5] = rng.normal(size=WIDTH) * 3
     (finding,) = judged(replace(rows, fused=other)).findings
-    assert (finding.node, finding.verdict, finding.rule) == (5, "structural", "JUDGE-VERIFY-LOGITS")
+    assert (finding.moment.node, finding.verdict, finding.rule) == (
+        5,
+        "structural",
+        "JUDGE-VERIFY-LOGITS",
+    )
     assert "another position, row or tap" in finding.message
 
 
@@ -107,7 +111,7 @@ def test_one_wrong_row_of_two_thousand_is_named() -> None:
     (finding,) = judged(
         replace(rows, fused=changed(rows.fused, (1234, 3), rows.fused[1234, 3] + 1e-3))
     ).findings
-    assert finding.node == 1234
+    assert finding.moment.node == 1234
     assert finding.fused == pytest.approx(float(rows.fused[1234, 3]) + 1e-3, abs=1e-6)
 
 
@@ -121,7 +125,7 @@ def test_a_wrong_row_cannot_hide_beside_one_huge_element() -> None:
     assert judged(honest, "bfloat16").findings == []
     order = np.roll(np.arange(NUM_ROWS), 1)
     moved = judged(replace(honest, fused=honest.fused[order]), "bfloat16").findings
-    assert {finding.node for finding in moved} >= set(range(8))
+    assert {finding.moment.node for finding in moved} >= set(range(8))
     assert {finding.rule for finding in moved} == {"JUDGE-ROW-MOVED"}
 
 
@@ -132,7 +136,7 @@ def test_nan_and_inf_fail_on_either_side(bad: float, sides: tuple[str, ...]) -> 
     for side in sides:
         rows = replace(rows, **{side: changed(getattr(rows, side), (3, 5), bad)})
     (finding,) = judged(rows).findings
-    assert (finding.rule, finding.verdict, finding.node) == ("JUDGE-NONFINITE", "numeric", 3)
+    assert (finding.rule, finding.verdict, finding.moment.node) == ("JUDGE-NONFINITE", "numeric", 3)
     assert finding.guilty == {("fused",): "fused", ("truth",): "reference"}.get(sides, "both")
 
 
@@ -148,7 +152,7 @@ def test_pads_are_not_rows() -> None:
 def test_rows_keep_their_names() -> None:
     rows = quantity(np.random.default_rng(6), (3, WIDTH))
     named = replace(rows, rows=np.array([4, 7, 9]), fused=changed(rows.fused, (1, 0), 50.0))
-    assert [finding.node for finding in judged(named).findings] == [7]
+    assert [finding.moment.node for finding in judged(named).findings] == [7]
 
 
 def test_keys_and_values_name_the_first_layer_that_is_off() -> None:
@@ -157,14 +161,14 @@ def test_keys_and_values_name_the_first_layer_that_is_off() -> None:
     fused[2, 1, 1, 5, 3] += 0.01
     fused[3, 0, 0, 5, 3] += 0.01
     (finding,) = judged(replace(rows, fused=fused)).findings
-    assert finding.node == 5
+    assert finding.moment.node == 5
     assert finding.message.startswith("V of layer 2 at node 5 is off by 0.01")
 
 
 def test_positions_share_one_finding_that_counts_them() -> None:
     rows = quantity(np.random.default_rng(8), (NUM_ROWS, WIDTH))
     (finding,) = judged(replace(rows, fused=rows.fused + 1.0), named=False).findings
-    assert finding.node is None
+    assert finding.moment.node is None
     assert "position 0" in finding.message
     assert f"and {NUM_ROWS - 1} more of {NUM_ROWS} rows" in finding.message
 

@@ -27,12 +27,8 @@ from workbench.judge.verdict import EXIT_CODES, RunVerdict, Tally
 
 
 def finding(verdict: str = "structural", stage: str = "verify", step: int = 0, **fields: Any) -> Finding:
-    return Finding(
-        **{
-            "verdict": verdict, "guilty": "fused", "prompt_id": 0, "turn": 0, "step": step, "stage": stage,
-            "column": "logits", **fields,
-        }
-    )  # fmt: skip
+    where = Moment(0, fields.pop("turn", 0), step, stage, fields.pop("node", None))
+    return Finding(**{"verdict": verdict, "guilty": "fused", "moment": where, "column": "logits", **fields})
 
 
 COVERED = Counter(steps=4, rejections=2, branches=3)

@@ -47,7 +47,11 @@ def alone(folder: Path, stage: str, change: Change) -> Ledger:
 def test_a_stage_that_returns_nothing_is_a_finding_about_its_form(tmp_path: Path, stage: str) -> None:
     """Without it the run ends in an AttributeError some lines further on, blamed on the next stage."""
     (finding,) = alone(tmp_path / "run", stage, lambda _: None).findings
-    assert (finding.rule, finding.stage, finding.verdict) == ("JUDGE-SHAPE", stage, "structural")
+    assert (finding.rule, finding.moment.stage, finding.verdict) == (
+        "JUDGE-SHAPE",
+        stage,
+        "structural",
+    )
 
 
 @pytest.mark.parametrize(
@@ -62,7 +66,7 @@ def test_a_stage_that_returns_nothing_is_a_finding_about_its_form(tmp_path: Path
 def test_a_misshapen_result_names_its_column(tmp_path: Path, stage: str, change: Change, column: str) -> None:
     """A negative node would be followed from the end of the tree, to a token that is no child."""
     (finding,) = alone(tmp_path / "run", stage, change).findings
-    assert (finding.rule, finding.stage, finding.column) == ("JUDGE-SHAPE", stage, column)
+    assert (finding.rule, finding.moment.stage, finding.column) == ("JUDGE-SHAPE", stage, column)
 
 
 def test_lists_for_arrays_are_no_fault_and_reach_the_trace(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_a_port_that_raises_when_asked_again_keeps_its_finding(tmp_path: Path) -
         return replace(stages, verify=verify)
 
     outcome = run(tmp_path / "run", fused=faulty)
-    assert (outcome.first.stage, outcome.first.column) == ("verify", "logits")
+    assert (outcome.first.moment.stage, outcome.first.column) == ("verify", "logits")
     assert any("once only" in missing.reason for missing in outcome.verdict.not_checked)
 
 
@@ -65,8 +65,8 @@ def test_a_token_that_the_reference_cannot_be_fed_is_a_finding_and_is_recorded(t
 
     outcome = run(tmp_path / "run", Setup(options={"on_violation": "launch"}), fused=faulty)
     assert outcome.verdict.exit_code == 1
-    assert outcome.first.stage == "tensorize"
-    assert outcome.first.node == 4
+    assert outcome.first.moment.stage == "tensorize"
+    assert outcome.first.moment.node == 4
     assert open_run(outcome.folder).path("fused").step(0)["token_ids"][4] == -1
 
 

@@ -22,7 +22,7 @@ def expect(
 ) -> None:
     first = outcome.first
     assert first is not None, "the fault was not noticed"
-    assert (first.stage, first.guilty) == (stage, guilty), first
+    assert (first.moment.stage, first.guilty) == (stage, guilty), first
     assert first.verdict in verdicts, first
     assert outcome.verdict.exit_code == 1
 
@@ -39,7 +39,7 @@ def test_position_one_too_far(tmp_path: Path) -> None:
 
     outcome = run(tmp_path / "run", fused=faulty)
     expect(outcome, "tensorize")
-    assert outcome.first.node == 3
+    assert outcome.first.moment.node == 3
 
 
 def test_a_sibling_is_visible(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_sibling_is_visible(tmp_path: Path) -> None:
 
     outcome = run(tmp_path / "run", fused=faulty)
     expect(outcome, "tensorize")
-    assert outcome.first.node == 2
+    assert outcome.first.moment.node == 2
 
 
 def test_the_kernel_gets_another_mask_than_was_built(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_the_kernel_gets_another_mask_than_was_built(tmp_path: Path) -> None:
 
     outcome = run(tmp_path / "run", fused=faulty)
     expect(outcome, "verify")
-    assert outcome.first.node == 2
+    assert outcome.first.moment.node == 2
 
 
 def test_a_wrong_parent(tmp_path: Path) -> None:
@@ -172,14 +172,14 @@ def test_a_noisy_kernel_is_numeric_and_a_bigger_bug_never_a_nearer_tie(tmp_path:
     outcome = run(tmp_path / "run", fused=noisy(scale))
     first = outcome.first
     assert first is not None
-    assert (first.stage, first.column, first.guilty) == ("verify", "logits", "fused")
+    assert (first.moment.stage, first.column, first.guilty) == ("verify", "logits", "fused")
     assert first.verdict == "numeric"
     assert outcome.verdict.near_ties == 0
 
 
 def test_one_bad_row(tmp_path: Path) -> None:
     outcome = run(tmp_path / "run", fused=noisy(1e-3, rows=slice(5, 6)))
-    assert {finding.node for finding in outcome.ledger.findings} == {5}
+    assert {finding.moment.node for finding in outcome.ledger.findings} == {5}
 
 
 def test_a_kernel_that_differs_with_itself(tmp_path: Path) -> None:
@@ -211,9 +211,9 @@ def test_the_reference_sees_a_sibling(tmp_path: Path) -> None:
         runner.stages = replace(runner.stages, rung=replace(rung, verify=verify))
 
     outcome = run(tmp_path / "run", reference=faulty)
-    assert outcome.first.stage == "verify"
+    assert outcome.first.moment.stage == "verify"
     assert outcome.first.guilty == "reference"
-    assert outcome.first.node == 2
+    assert outcome.first.moment.node == 2
 
 
 def test_the_reference_accepts_past_the_choice(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_the_reference_accepts_past_the_choice(tmp_path: Path) -> None:
         runner.stages = replace(runner.stages, accept=wrong)
 
     outcome = run(tmp_path / "run", reference=faulty)
-    assert outcome.first.stage == "accept"
+    assert outcome.first.moment.stage == "accept"
     assert outcome.first.guilty == "reference"
 
 

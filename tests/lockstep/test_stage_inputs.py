@@ -55,8 +55,8 @@ def test_an_entry_written_by_a_later_stage_is_named(stage: str, giver: str, name
     array = getattr(results.inputs[giver], name)
     array[-1] = ~array[-1] if array.dtype == bool else array[-1] + 1
     (finding,) = written_into(stage, AT, results, SIZES)
-    assert (finding.rule, finding.stage, finding.column) == ("JUDGE-INPUT-WRITTEN", stage, name)
-    assert (finding.node, finding.moment.step, finding.guilty) == (len(array) - 1, 2, "fused")
+    assert (finding.rule, finding.moment.stage, finding.column) == ("JUDGE-INPUT-WRITTEN", stage, name)
+    assert (finding.moment.node, finding.moment.step, finding.guilty) == (len(array) - 1, 2, "fused")
     assert giver in finding.message
 
 
@@ -70,7 +70,7 @@ def test_a_level_taken_away_is_a_finding_and_no_crash() -> None:
     drafted = results.inputs["draft"]
     object.__setattr__(drafted, "levels", drafted.levels[:1])  # frozen is a word, not a lock
     (finding,) = written_into("tensorize", AT, results, SIZES)
-    assert (finding.stage, finding.column) == ("tensorize", "levels")
+    assert (finding.moment.stage, finding.column) == ("tensorize", "levels")
     assert (finding.fused, finding.reference) == ("1 levels", f"{len(sound()['draft'].levels)} levels")
 
 
@@ -79,7 +79,7 @@ def test_a_level_and_a_length_are_seen_too() -> None:
     results.inputs["draft"].levels[1].scores[1, 0] = -3.0
     results.inputs["accept"] = replace(results.inputs["accept"], path_indices=np.array([4]))
     (level,) = written_into("tensorize", AT, results, SIZES)
-    assert (level.column, level.node) == ("levels[1].scores", 1)
+    assert (level.column, level.moment.node) == ("levels[1].scores", 1)
     (path,) = written_into("commit", AT, results, SIZES)
     assert (path.column, path.fused) == ("path_indices", "shape [1]")
 
@@ -106,8 +106,8 @@ def test_another_value_at_the_launch_is_the_launching_stages_fault(name: str) ->
     launched = {key: np.array(value) for key, value in built().items() if value is not None}
     launched[name][1] += 1
     (finding,) = launched_differently("verify", AT, launched, built())
-    assert (finding.rule, finding.stage) == ("JUDGE-INPUT-LAUNCHED", "verify")
-    assert (finding.column, finding.node, finding.fused) == (name, 1, str(launched[name][1]))
+    assert (finding.rule, finding.moment.stage) == ("JUDGE-INPUT-LAUNCHED", "verify")
+    assert (finding.column, finding.moment.node, finding.fused) == (name, 1, str(launched[name][1]))
 
 
 def test_pads_and_columns_that_nobody_gave_may_be_anything() -> None:
@@ -127,7 +127,11 @@ def test_accept_must_not_use_the_choices_as_scratch_memory(tmp_path: Path) -> No
         return replace(stages, accept=accept)
 
     first = run(tmp_path / "run", fused=faulty).first
-    assert (first.rule, first.stage, first.column) == ("JUDGE-INPUT-WRITTEN", "accept", "target_token_ids")
+    assert (first.rule, first.moment.stage, first.column) == (
+        "JUDGE-INPUT-WRITTEN",
+        "accept",
+        "target_token_ids",
+    )
 
 
 def test_what_the_reference_filled_in_is_watched_too(tmp_path: Path) -> None:
@@ -142,7 +146,7 @@ def test_what_the_reference_filled_in_is_watched_too(tmp_path: Path) -> None:
 
     found = run(tmp_path / "run", fused=faulty, setup=None).ledger.findings
     assert {each.rule for each in found} >= {"JUDGE-INPUT-LAUNCHED"}
-    assert {each.stage for each in found} == {"verify"}
+    assert {each.moment.stage for each in found} == {"verify"}
 
 
 def test_a_rule_that_only_the_launch_violates_blames_the_launch(tmp_path: Path) -> None:
@@ -155,7 +159,7 @@ def test_a_rule_that_only_the_launch_violates_blames_the_launch(tmp_path: Path) 
         return replace(stages, verify=verify)
 
     found = run(tmp_path / "run", fused=faulty).ledger.findings
-    assert {(each.rule, each.stage) for each in found} == {
+    assert {(each.rule, each.moment.stage) for each in found} == {
         ("JUDGE-INPUT-LAUNCHED", "verify"),
         ("POS001", "verify"),
     }
@@ -176,8 +180,8 @@ def test_a_rule_that_the_tree_violated_already_blames_who_built_it(tmp_path: Pat
         return replace(stages, tensorize=tensorize, verify=verify)
 
     found = run(tmp_path / "run", fused=faulty).ledger.findings
-    assert found[0].stage == "tensorize"
-    assert {(each.column, each.stage) for each in found} >= {
+    assert found[0].moment.stage == "tensorize"
+    assert {(each.column, each.moment.stage) for each in found} >= {
         ("position_ids", "tensorize"),
         ("depths", "verify"),
     }
@@ -204,4 +208,8 @@ def test_a_law_of_the_draft_that_tensorize_broke_blames_tensorize(
         return replace(stages, tensorize=tensorize)
 
     outcome = run(tmp_path / "run", fused=faulty)
-    assert (outcome.first.stage, outcome.first.guilty, outcome.first.step) == ("tensorize", "fused", 1)
+    assert (outcome.first.moment.stage, outcome.first.guilty, outcome.first.moment.step) == (
+        "tensorize",
+        "fused",
+        1,
+    )

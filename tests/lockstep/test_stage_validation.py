@@ -160,7 +160,7 @@ def test_what_is_no_result_of_the_stage_is_refused(stage: str, result: object) -
 def test_a_stage_that_returns_nothing_ends_the_run_with_a_finding(tmp_path: Path, stage: str) -> None:
     outcome = run(tmp_path / "run", fused=lambda stages: replace(stages, **{stage: lambda *given: None}))
     first = outcome.first
-    assert (first.rule, first.stage, first.guilty, first.verdict) == (
+    assert (first.rule, first.moment.stage, first.guilty, first.verdict) == (
         "JUDGE-SHAPE",
         stage,
         "fused",
@@ -178,7 +178,7 @@ def test_a_later_stage_cannot_change_what_an_earlier_one_is_judged_by(tmp_path: 
         return replace(stages, accept=accept)
 
     outcome = run(tmp_path / "run", fused=faulty)
-    assert (outcome.first.stage, outcome.first.guilty) == ("accept", "fused")
+    assert (outcome.first.moment.stage, outcome.first.guilty) == ("accept", "fused")
 
 
 def with_last(array: Any, value: int) -> Any:
@@ -236,7 +236,7 @@ def test_a_wrong_number_ends_the_run_with_a_finding_and_no_exception(tmp_path: P
 
     outcome = run(tmp_path / "run", fused=faulty)
     assert outcome.verdict.exit_code == 1
-    assert (outcome.first.stage, outcome.first.guilty) == (stage, "fused")
+    assert (outcome.first.moment.stage, outcome.first.guilty) == (stage, "fused")
 
 
 @pytest.mark.parametrize("node", [99, -1])
@@ -251,4 +251,4 @@ def test_an_accepted_node_that_is_none_ends_a_run_whose_path_cannot_commit(tmp_p
 
     outcome = run(tmp_path / "run", fused=faulty)
     assert outcome.verdict.exit_code == 1
-    assert (outcome.first.stage, outcome.first.guilty) == ("accept", "fused")
+    assert (outcome.first.moment.stage, outcome.first.guilty) == ("accept", "fused")

@@ -144,7 +144,7 @@ def test_findings_after_a_resync_are_independent(tmp_path: Path) -> None:
 
     setup = Setup(options={"on_divergence": "resync", "on_violation": "launch"})
     outcome = run(tmp_path / "run", setup, fused=faulty)
-    independent = {(f.step, f.stage) for f in outcome.ledger.findings if not f.consequence}
+    independent = {(f.moment.step, f.moment.stage) for f in outcome.ledger.findings if not f.consequence}
     steps = outcome.staged.finished[0].step
     assert {step for step, _ in independent} == set(range(steps))
     assert {stage for _, stage in independent} == {"tensorize"}

@@ -26,7 +26,7 @@ def tree_row(state: Any) -> None:
 
 def own_rows(state: Any) -> None:
     """The drafter's cache is the draft's own; what it holds is judged as such."""
-    state.drafter_cache.layers[0].keys[0, 0, 0] += 0.0
+    state.memory.cache.layers[0].keys[0, 0, 0] += 0.0
 
 
 def trespassing(
@@ -61,19 +61,19 @@ def rules(outcome: Outcome) -> list[str]:
 )
 def test_the_stage_that_wrote_is_named_first(tmp_path: Path, stage: str, write: Write) -> None:
     outcome = run(tmp_path / "run", path=trespassing(stage, write))
-    assert (outcome.first.rule, outcome.first.stage, outcome.first.guilty) == (RULE, stage, "fused")
+    assert (outcome.first.rule, outcome.first.moment.stage, outcome.first.guilty) == (RULE, stage, "fused")
     assert all(finding.consequence for finding in outcome.ledger.findings[1:])
 
 
 def test_a_commit_that_writes_a_wrong_row_is_not_excused(tmp_path: Path) -> None:
     outcome = run(tmp_path / "run", path=trespassing("commit", committed_row))
-    assert outcome.first.stage == "commit"
+    assert outcome.first.moment.stage == "commit"
     assert RULE not in rules(outcome)
 
 
 def test_a_write_during_verify_stays_verifys(tmp_path: Path) -> None:
     outcome = run(tmp_path / "run", path=trespassing("verify", committed_row))
-    assert outcome.first.stage == "verify"
+    assert outcome.first.moment.stage == "verify"
     assert RULE not in rules(outcome)
 
 
@@ -83,5 +83,5 @@ def test_own_rows_may_be_written(tmp_path: Path) -> None:
 
 def test_without_a_copy_of_the_state_the_damage_is_still_noticed(tmp_path: Path) -> None:
     outcome = run(tmp_path / "run", path=trespassing("accept", committed_row, lacks_snapshot=True))
-    assert outcome.first.stage == "commit"
+    assert outcome.first.moment.stage == "commit"
     assert RULE not in rules(outcome)

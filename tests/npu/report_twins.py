@@ -14,7 +14,7 @@ import torch  # noqa: E402
 
 from tests.npu.samples import SAMPLES  # noqa: E402
 from workbench.npu import calls, doctor  # noqa: E402
-from workbench.npu.ops.table import TWINS  # noqa: E402
+from workbench.npu.operators import OPERATORS  # noqa: E402
 from workbench.npu.probes import PROBES  # noqa: E402
 from workbench.npu.ways import register, registered_schema  # noqa: E402
 
@@ -32,7 +32,7 @@ def main() -> None:
         "same_operator": {},
     }
     copy.deepcopy(torch.ones(1))  # runs the wheel's own code, which must not warn in the user's name
-    for name in TWINS:
+    for name in OPERATORS:
         answers["schemas"][name] = registered_schema(name)
         answers["same_operator"][name] = _is_vendors(name)
         answers["checks"][name] = _check(name)

@@ -9,7 +9,7 @@ import pytest
 
 from tracing.errors import EnvironmentProblemError
 from workbench.npu import doctor
-from workbench.npu.bootstrap import WayIn, current
+from workbench.npu.bootstrap import WayIn, bootstrap, current
 from workbench.npu.capability import (
     TABLE,
     Capability,
@@ -69,8 +69,7 @@ class TestCapabilities:
             pass  # every name that it may return is one that the twin knows
 
     def test_this_platform_is_the_way_in_that_was_taken(self) -> None:
-        taken = current()
-        assert taken is not None
+        taken = bootstrap()
         assert this_platform() == Platform(taken.soc, doctor.cann_version(), taken.torch_npu)
 
     def test_an_unknown_platform_fulfils_no_condition(self) -> None:

@@ -12,7 +12,7 @@ import torch
 from tests.npu.samples import SAMPLES
 from tracing.errors import EnvironmentProblemError, UsageError
 from workbench.npu import calls, ways
-from workbench.npu.ops.table import TWINS
+from workbench.npu.operators import OPERATORS
 from workbench.npu.schemas import pinned_schemas
 from workbench.npu.ways import register, registered_schema
 
@@ -28,19 +28,19 @@ def test_the_pinned_list_is_whole_and_sorted_out_by_name() -> None:
     assert all(schema.startswith(f"{name}(") for name, schema in schemas.items())
 
 
-@pytest.mark.parametrize("name", sorted(TWINS))
+@pytest.mark.parametrize("name", sorted(OPERATORS))
 def test_a_registered_operator_prints_exactly_its_pinned_schema(name: str) -> None:
     """Bug: a hand-edited schema string; torch would print another default or argument back."""
     assert registered_schema(name) == pinned_schemas()[name]
 
 
-@pytest.mark.parametrize("name", sorted(TWINS))
+@pytest.mark.parametrize("name", sorted(OPERATORS))
 def test_a_twin_takes_the_schemas_arguments(name: str) -> None:
     """Bug: a renamed or reordered parameter works by position and fails by name, or the other way round."""
     operator = name.partition("::")[2].partition(".")[0]
     packet = getattr(getattr(torch.ops, name.partition("::")[0]), operator)
     arguments = packet.default._schema.arguments
-    parameters = list(inspect.signature(TWINS[name]).parameters.values())
+    parameters = list(inspect.signature(OPERATORS[name]).parameters.values())
     assert [one.name for one in arguments] == [one.name for one in parameters]
     keywords = [one.kind is inspect.Parameter.KEYWORD_ONLY for one in parameters]
     assert keywords == [one.kwarg_only for one in arguments]
@@ -50,12 +50,12 @@ def test_a_twin_takes_the_schemas_arguments(name: str) -> None:
             assert argument.default_value == parameter.default
 
 
-@pytest.mark.parametrize("name", sorted(TWINS))
+@pytest.mark.parametrize("name", sorted(OPERATORS))
 def test_calling_by_name_gives_what_the_twin_gives(name: str) -> None:
     """Bug: a registration under the wrong name or key; in-place operators are compared by what they wrote."""
     left, right = SAMPLES[name](), SAMPLES[name]()
     namespace, _, operator = name.partition("::")
-    results = calls.operator(operator, namespace)(*left[0], **left[1]), TWINS[name](*right[0], **right[1])
+    results = calls.operator(operator, namespace)(*left[0], **left[1]), OPERATORS[name](*right[0], **right[1])
     for one, other in zip(_tensors(results[0]), _tensors(results[1]), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
     for one, other in zip(_tensors(left[0]), _tensors(right[0]), strict=True):
@@ -133,7 +133,7 @@ def test_a_twin_without_a_schema_is_a_usage_error() -> None:
 
 def test_cuda_tensors_reach_the_same_twin() -> None:
     has = torch._C._dispatch_has_kernel_for_dispatch_key
-    assert all(has(name, key) for name in TWINS for key in ways.KEYS)
+    assert all(has(name, key) for name in OPERATORS for key in ways.KEYS)
 
 
 def test_the_kernel_line_names_what_a_reader_needs() -> None:

@@ -15,8 +15,8 @@ from torch import Tensor
 from tests.npu_ops.numbers import numbers
 from tests.npu_ops.truth import Truth, assert_near, attention, tree
 from workbench.npu.modes import use_capabilities
-from workbench.npu.ops.fia import npu_fused_infer_attention_score as fia
-from workbench.npu.ops.fia import npu_fused_infer_attention_score_v2 as fia_v2
+from workbench.npu.operators.fused_infer_attention import npu_fused_infer_attention_score as fia
+from workbench.npu.operators.fused_infer_attention import npu_fused_infer_attention_score_v2 as fia_v2
 
 
 def reference_band(mode: int, rows: int, columns: int, before: int, after: int) -> Tensor:
@@ -159,7 +159,7 @@ def test_slices_of_rows_give_the_same_as_one_piece(monkeypatch: pytest.MonkeyPat
         "softmax_lse_flag": True,
     }
     whole = fia(query, key, value, **common)
-    monkeypatch.setattr("workbench.npu.ops.attention.TILE_SCORES", 2 * 4 * 13 * 2)
+    monkeypatch.setattr("workbench.npu.emulation.attention.TILE_SCORES", 2 * 4 * 13 * 2)
     sliced = fia(query, key, value, **common)
     for one, two in zip(whole, sliced, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-6)  # another matmul shape, other last bits

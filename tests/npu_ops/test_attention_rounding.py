@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.npu_ops.calls import FIA, causal, decode, masked, paged
+from workbench.npu.emulation.rounding import half_away
 from workbench.npu.modes import use_capabilities, use_mode
-from workbench.npu.ops.fia import npu_fused_infer_attention_score as fia
-from workbench.npu.ops.rounding import half_away
-from workbench.npu.ops.table import TWINS
+from workbench.npu.operators import OPERATORS
+from workbench.npu.operators.fused_infer_attention import npu_fused_infer_attention_score as fia
 
 
 def two_keys(score: float, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -154,7 +154,7 @@ def test_decode_replaces_sparse_mode_and_reads_a_mask_per_request() -> None:
 def test_twins_leave_their_inputs_alone() -> None:
     call = paged()
     before = {name: value.clone() for name, value in call.items() if isinstance(value, Tensor)}
-    TWINS[FIA](**call)
+    OPERATORS[FIA](**call)
     for name, value in before.items():
         assert torch.equal(call[name], value), name
 

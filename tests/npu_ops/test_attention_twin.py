@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tests.npu_ops.numbers import DTYPES, numbers
 from tests.npu_ops.truth import assert_near, attention, bottom_right, tree
-from workbench.npu.ops.fia import npu_fused_infer_attention_score as fia
+from workbench.npu.operators.fused_infer_attention import npu_fused_infer_attention_score as fia
 
 HEADS = [(4, 4), (4, 2), (8, 1), (6, 3)]
 

@@ -5,7 +5,6 @@ Which bug these catch: a rule that never fires, fires under another's name, or f
 
 from __future__ import annotations
 
-import inspect
 import string
 from typing import Any
 
@@ -16,9 +15,9 @@ from tests.npu_ops.broken import BROKEN
 from tests.npu_ops.broken_attention import FIA_BROKEN, TREE_BROKEN, packed_paged
 from tests.npu_ops.calls import FIA, FIA_V2, LEGAL, compressed, decode, dense, masked, packed_v2, paged
 from tracing.errors import ContractError, UsageError
-from workbench.npu.contracts import CHECKS, RULES, NotModelledError
-from workbench.npu.modes import Mode, current_mode, has_capability, use_capabilities, use_mode
-from workbench.npu.ops.table import TWINS
+from workbench.npu.contract import NotModelledError
+from workbench.npu.modes import Mode, has_capability, is_hardware, use_capabilities, use_mode
+from workbench.npu.operators import OPERATORS, RULES
 
 RULE_BY_ID = {rule.id: rule for rule in RULES}
 
@@ -30,7 +29,7 @@ def capabilities(rule: str) -> list[str]:
 @pytest.mark.parametrize("form", LEGAL)
 def test_the_starting_calls_are_legal(form: str) -> None:
     operator, call = LEGAL[form]
-    assert CHECKS[operator](**call) is None
+    assert OPERATORS[operator].check(**call) is None
 
 
 def test_every_rule_has_exactly_one_broken_call() -> None:
@@ -42,7 +41,7 @@ def test_every_rule_has_exactly_one_broken_call() -> None:
 def test_a_broken_call_is_refused_under_its_rule(rule: str) -> None:
     operator, build = BROKEN[rule]
     with use_capabilities(capabilities(rule)), pytest.raises(ContractError) as caught:
-        CHECKS[operator](**build())
+        OPERATORS[operator].check(**build())
     error = caught.value
     assert error.rule == rule
     assert error.operator == operator.split("::")[1]
@@ -55,7 +54,7 @@ def test_a_broken_call_is_refused_under_its_rule(rule: str) -> None:
 def test_the_twin_refuses_before_it_computes(rule: str) -> None:
     operator, build = BROKEN[rule]
     with use_capabilities(capabilities(rule)), pytest.raises(ContractError) as caught:
-        TWINS[operator](**build())
+        OPERATORS[operator](**build())
     assert caught.value.rule == rule
 
 
@@ -63,7 +62,7 @@ def test_the_twin_refuses_before_it_computes(rule: str) -> None:
 def test_hardware_mode_still_refuses_what_the_device_refuses(rule: str) -> None:
     operator, build = BROKEN[rule]
     with use_mode("hardware"), use_capabilities(capabilities(rule)), pytest.raises(ContractError) as caught:
-        CHECKS[operator](**build())
+        OPERATORS[operator].check(**build())
     assert caught.value.rule == rule
 
 
@@ -71,7 +70,7 @@ def test_hardware_mode_still_refuses_what_the_device_refuses(rule: str) -> None:
 def test_hardware_mode_runs_what_the_device_runs(rule: str) -> None:
     operator, build = BROKEN[rule]
     with use_mode(Mode.HARDWARE):
-        TWINS[operator](**build())
+        OPERATORS[operator](**build())
 
 
 def test_rules_read_as_sentences() -> None:
@@ -82,19 +81,14 @@ def test_rules_read_as_sentences() -> None:
         assert not rule.sentence.endswith("."), rule.id
 
 
-def test_checks_and_twins_cover_the_same_operators_with_the_same_parameters() -> None:
-    assert CHECKS.keys() == TWINS.keys()
-    for operator, check in CHECKS.items():
-        assert list(inspect.signature(check).parameters.values()) == list(
-            inspect.signature(TWINS[operator]).parameters.values()
-        ), operator
-    assert {rule.operator for rule in RULES} <= {name.split("::")[1] for name in TWINS}
+def test_rules_are_about_operators_that_are_defined() -> None:
+    assert {rule.operator for rule in RULES} <= {name.split("::")[1] for name in OPERATORS}
 
 
 def test_v2_errors_speak_with_the_names_of_v2() -> None:
     call = packed_v2(actual_seq_kvlen=[10, 4])
     with pytest.raises(ContractError, match="actual_seq_kvlen") as caught:
-        CHECKS[FIA_V2](**call)
+        OPERATORS[FIA_V2].check(**call)
     assert caught.value.operator.endswith("_v2")
 
 
@@ -110,13 +104,13 @@ def test_v2_keeps_the_rules_of_v1(rule: str) -> None:
     }
     call = {renamed.get(name, name): value for name, value in FIA_BROKEN[rule][1]().items()}
     with pytest.raises(ContractError) as caught:
-        CHECKS[FIA_V2](**call)
+        OPERATORS[FIA_V2].check(**call)
     assert caught.value.rule == rule
 
 
 def test_a_wrong_value_is_told_with_what_to_do() -> None:
     with pytest.raises(ContractError) as caught:
-        CHECKS[FIA](**{name: value for name, value in dense().items() if name != "scale"})
+        OPERATORS[FIA].check(**{name: value for name, value in dense().items() if name != "scale"})
     assert "npu_fused_infer_attention_score: scale is 1.0, expected" in str(caught.value)
     assert "NPU-FIA-SCALE" in str(caught.value)
 
@@ -133,9 +127,9 @@ def test_a_wrong_value_is_told_with_what_to_do() -> None:
 )
 def test_what_is_not_covered_is_said_and_never_passed(call: dict[str, Any]) -> None:
     with pytest.raises(NotModelledError, match="nothing was checked"):
-        CHECKS[FIA](**call)
+        OPERATORS[FIA].check(**call)
     with pytest.raises(NotModelledError):
-        TWINS[FIA](**call)
+        OPERATORS[FIA](**call)
     assert not issubclass(NotModelledError, ContractError)
 
 
@@ -168,16 +162,17 @@ NEAR_MISSES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", NEAR_MISSES)
 def test_near_misses_pass(name: str) -> None:
-    CHECKS[FIA](**NEAR_MISSES[name])
-    TWINS[FIA](**NEAR_MISSES[name])
+    OPERATORS[FIA].check(**NEAR_MISSES[name])
+    OPERATORS[FIA](**NEAR_MISSES[name])
 
 
 def test_modes_and_capabilities_are_scoped_and_checked() -> None:
-    assert current_mode() is Mode.STRICT
+    assert not is_hardware()
     with use_mode("hardware") as mode, use_capabilities(["mask_q1"]):
-        assert mode is current_mode() is Mode.HARDWARE
+        assert mode is Mode.HARDWARE
+        assert is_hardware()
         assert has_capability("mask_q1")
-    assert current_mode() is Mode.STRICT
+    assert not is_hardware()
     assert not has_capability("mask_q1")
     with pytest.raises(UsageError, match="twin mode should be one of"), use_mode("lenient"):
         pass
@@ -188,4 +183,4 @@ def test_modes_and_capabilities_are_scoped_and_checked() -> None:
 def test_a_capability_lifts_the_mask_rule_of_one_query_row() -> None:
     call = decode(atten_mask=torch.zeros(2, 8, dtype=torch.bool))
     with use_capabilities(["mask_q1"]):
-        CHECKS[FIA](**call)
+        OPERATORS[FIA].check(**call)

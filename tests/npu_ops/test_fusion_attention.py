@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tests.npu_ops.numbers import DTYPES, numbers
 from tests.npu_ops.truth import UNIT
-from workbench.npu.ops.fusion_attention import npu_fusion_attention
+from workbench.npu.operators.fusion_attention import npu_fusion_attention
 
 
 @pytest.mark.parametrize("layout", ["BSH", "SBH", "BSND", "BNSD"])

@@ -24,7 +24,7 @@ from tests.npu_ops.legal import (
     paged_calls,
     rotary_calls,
 )
-from workbench.npu.ops.table import TWINS
+from workbench.npu.operators import OPERATORS
 
 FIA = "npu::npu_fused_infer_attention_score"
 RENAMED = {
@@ -38,13 +38,13 @@ RENAMED = {
 
 def attend_in_both_versions(call: dict[str, Any]) -> None:
     """Run v1 and v2: the same numbers, finite, in the query's dtype."""
-    out, lse = TWINS[FIA](**call)
+    out, lse = OPERATORS[FIA](**call)
     assert out.dtype is call["query"].dtype
     assert bool(out.isfinite().all())
     if call.get("softmax_lse_flag"):
         assert not lse.isnan().any()
         assert lse.dtype is torch.float32
-    second, _ = TWINS[f"{FIA}_v2"](**{RENAMED.get(name, name): value for name, value in call.items()})
+    second, _ = OPERATORS[f"{FIA}_v2"](**{RENAMED.get(name, name): value for name, value in call.items()})
     assert torch.equal(out, second)
 
 
@@ -69,14 +69,14 @@ def test_packed_attention(call: dict[str, Any]) -> None:
 @given(rotary_calls())
 @settings(max_examples=150)
 def test_rotary(call: dict[str, Any]) -> None:
-    out = TWINS["npu::npu_rotary_mul"](**call)
+    out = OPERATORS["npu::npu_rotary_mul"](**call)
     assert (out.shape, out.dtype) == (call["input"].shape, call["input"].dtype)
 
 
 @given(cache_calls())
 def test_cache_writes(call: tuple[str, dict[str, Any]]) -> None:
     operator, arguments = call
-    TWINS[operator](**arguments)
+    OPERATORS[operator](**arguments)
     assert bool(arguments["key_cache"].any()) == bool(arguments["key"][arguments_slots(arguments) >= 0].any())
 
 
@@ -87,14 +87,14 @@ def arguments_slots(arguments: dict[str, Any]) -> Tensor:
 
 @given(matmul_calls())
 def test_weight_quant_matmul(call: dict[str, Any]) -> None:
-    out = TWINS["npu::npu_weight_quant_batchmatmul"](**call)
+    out = OPERATORS["npu::npu_weight_quant_batchmatmul"](**call)
     assert out.dtype is call["x"].dtype
     assert out.shape[0] == call["x"].shape[0]
 
 
 @given(gating_calls())
 def test_gating(call: dict[str, Any]) -> None:
-    weights, experts, _ = TWINS["npu::npu_moe_gating_top_k"](**call)
+    weights, experts, _ = OPERATORS["npu::npu_moe_gating_top_k"](**call)
     assert weights.shape == experts.shape == (call["x"].shape[0], call["k"])
 
 
@@ -109,18 +109,18 @@ def test_gating(call: dict[str, Any]) -> None:
 def test_norms(shape: list[int], pair: tuple[torch.dtype, torch.dtype], data: st.DataObject) -> None:
     axes = data.draw(st.integers(1, len(shape)))
     x, gamma = filled(*shape, dtype=pair[0]), filled(*shape[-axes:], dtype=pair[1])
-    y, rstd = TWINS["npu::npu_rms_norm"](x, gamma)
+    y, rstd = OPERATORS["npu::npu_rms_norm"](x, gamma)
     assert (y.shape, y.dtype) == (x.shape, x.dtype)
     assert rstd.shape == (*shape[: len(shape) - axes], *[1] * axes)
     if pair[0] is pair[1]:
-        TWINS["npu::npu_add_rms_norm"](x, x, gamma)
+        OPERATORS["npu::npu_add_rms_norm"](x, x, gamma)
 
 
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=8), DTYPES, st.data())
 def test_swiglu(shape: list[int], dtype: torch.dtype, data: st.DataObject) -> None:
     dim = data.draw(st.integers(-len(shape), len(shape) - 1))
     shape[dim] *= 2
-    out = TWINS["npu::npu_swiglu"](filled(*shape, dtype=dtype), dim)
+    out = OPERATORS["npu::npu_swiglu"](filled(*shape, dtype=dtype), dim)
     shape[dim] //= 2
     assert list(out.shape) == shape
 
@@ -137,4 +137,4 @@ def test_rope(layout: str, dim: int, heads: int, kv_heads: int, dtype: torch.dty
     outer = (2, 3) if layout == "BSND" else (5,)
     query, key = filled(*outer, heads, dim, dtype=dtype), filled(*outer, kv_heads, dim, dtype=dtype)
     table = filled(*outer, 1, dim, dtype=dtype)
-    TWINS["npu::npu_apply_rotary_pos_emb"](query, key, table, table.clone(), layout)
+    OPERATORS["npu::npu_apply_rotary_pos_emb"](query, key, table, table.clone(), layout)

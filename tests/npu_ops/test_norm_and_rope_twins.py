@@ -11,10 +11,10 @@ import torch
 from tests.npu_ops.numbers import DTYPES, assert_rounded, numbers
 from tests.npu_ops.truth import UNIT
 from tracing.errors import ContractError
-from workbench.npu.ops.norms import npu_add_rms_norm, npu_add_rms_norm_v2, npu_rms_norm
-from workbench.npu.ops.rope import npu_apply_rotary_pos_emb
-from workbench.npu.ops.rotary import npu_rotary_mul
-from workbench.npu.ops.swiglu import npu_swiglu
+from workbench.npu.operators.apply_rotary_pos_emb import npu_apply_rotary_pos_emb
+from workbench.npu.operators.norms import npu_add_rms_norm, npu_add_rms_norm_v2, npu_rms_norm
+from workbench.npu.operators.rotary_mul import npu_rotary_mul
+from workbench.npu.operators.swiglu import npu_swiglu
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -18,9 +18,12 @@ from tests.npu_ops.calls import gating
 from tests.npu_ops.numbers import DTYPES, assert_rounded, numbers
 from tests.npu_ops.truth import UNIT
 from workbench.npu.modes import use_mode
-from workbench.npu.ops.moe import npu_moe_gating_top_k, npu_moe_gating_top_k_softmax
-from workbench.npu.ops.quant_matmul import npu_convert_weight_to_int4pack, npu_weight_quant_batchmatmul
-from workbench.npu.ops.sampling import npu_top_k_top_p
+from workbench.npu.operators.moe_gating import npu_moe_gating_top_k, npu_moe_gating_top_k_softmax
+from workbench.npu.operators.sampling import npu_top_k_top_p
+from workbench.npu.operators.weight_quant_batchmatmul import (
+    npu_convert_weight_to_int4pack,
+    npu_weight_quant_batchmatmul,
+)
 
 
 @given(st.lists(st.integers(-8, 7), min_size=8, max_size=8))

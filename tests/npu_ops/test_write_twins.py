@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from tests.npu_ops.calls import atb, pa_norm, pa_nz, scatter
 from workbench.npu.modes import use_mode
-from workbench.npu.ops.paged_cache import npu_reshape_and_cache, npu_scatter_pa_kv_cache
-from workbench.npu.ops.scatter import npu_scatter_nd_update, npu_scatter_nd_update_
+from workbench.npu.operators.paged_cache import npu_reshape_and_cache, npu_scatter_pa_kv_cache
+from workbench.npu.operators.scatter_nd_update import npu_scatter_nd_update, npu_scatter_nd_update_
 
 
 @given(st.data())

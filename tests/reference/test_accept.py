@@ -14,7 +14,7 @@ from reference.accept import accept, cut, walk
 from reference.tensorize import tensorize
 from tests.reference.trees import drafted_tree, random_tree
 from tracing.errors import UsageError
-from tracing.stages import Tensorized
+from tracing.stages import Drafted, Tensorized
 
 PREFIX = 100
 
@@ -134,3 +134,11 @@ def test_a_tree_that_cannot_be_laid_out_is_refused(
     drafted = replace(drafted_tree(token_ids, [0] * len(parents)), parents=np.array(parents))
     with pytest.raises(UsageError, match=word):
         tensorize(drafted, PREFIX, 3)
+
+
+def test_tokens_and_parents_alone_make_the_same_tree() -> None:
+    whole = drafted_tree([10, 11, 14, 12, 13], [0, 0, 0, 1, 3])
+    bare = tensorize(Drafted(token_ids=whole.token_ids, parents=whole.parents), PREFIX, 6)
+    for name in ("token_ids", "parents", "depths", "valid", "position_ids", "cache_positions", "visible"):
+        assert np.array_equal(getattr(tensorize(whole, PREFIX, 6), name), getattr(bare, name)), name
+    assert bare.logprobs is None

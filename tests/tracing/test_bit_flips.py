@@ -16,7 +16,7 @@ from tracing.moment import Moment
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
 
-FINDING = Finding("numeric", "fused", 0, 0, 1, "verify", "logits", node=2, fused=1.5, message="too far")
+FINDING = Finding("numeric", "fused", Moment(0, 0, 1, "verify", 2), "logits", fused=1.5, message="too far")
 
 
 def write_run(folder: Path, *, closed: bool) -> Path:

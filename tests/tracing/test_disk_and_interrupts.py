@@ -18,12 +18,13 @@ from tests.tracing.conftest import record_step
 from tracing.errors import EnvironmentProblemError
 from tracing.finding import Finding
 from tracing.integrity import verify_run
+from tracing.moment import Moment
 from tracing.reader import open_run
 from tracing.recorder import RunWriter, open_trace
 from workbench.judge.recorded.check import check_run
 
 PACKAGE = Path(tracing.files.__file__).parent
-FINDING = Finding("ok", "unknown", 0, 0, 0, "verify", "")
+FINDING = Finding("ok", "unknown", Moment(0, 0, 0, "verify"), "")
 
 
 class FullDisk:

@@ -25,7 +25,7 @@ GOLDEN = Path(__file__).with_name("golden")
 VERSIONS = ["1.0"]
 NUM_STEPS = 3
 FINDING = Finding(
-    "numeric", "fused", 0, 0, 1, "verify", "logits", node=2, allowance=0.5, gap=2.0, message="far"
+    "numeric", "fused", Moment(0, 0, 1, "verify", 2), "logits", allowance=0.5, gap=2.0, message="far"
 )
 
 

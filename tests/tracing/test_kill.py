@@ -15,6 +15,7 @@ import pytest
 from tracing.errors import TraceError
 from tracing.finding import Finding
 from tracing.integrity import verify_run
+from tracing.moment import Moment
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
 
@@ -41,7 +42,7 @@ def record_until_killed(folder: Path, tell: int) -> None:
             if number % SEAL_EVERY == SEAL_EVERY - 1:
                 trace.seal()
             if number % 5 == 0:
-                run.add_finding(Finding("numeric", "fused", 0, 0, number, "verify", "logits"))
+                run.add_finding(Finding("numeric", "fused", Moment(0, 0, number, "verify"), "logits"))
                 os.write(tell, MESSAGE.pack(FINDING, number))
 
 

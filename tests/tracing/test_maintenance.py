@@ -30,7 +30,7 @@ def write_rank(folder: Path, prompts: list[int], num_steps: int = 3) -> Path:
                         parents=[0, 0], token_ids=[prompt_id, step], committed_len=100 * prompt_id + step
                     )
             run.add_finding(
-                Finding("numeric", "fused", prompt_id, 0, 1, "verify", "logits", fused=float("nan"))
+                Finding("numeric", "fused", Moment(prompt_id, 0, 1, "verify"), "logits", fused=float("nan"))
             )
         run.save_bulk(Moment(prompts[0], 0, 1, "verify"), "logits", np.arange(3.0))
     return folder
@@ -79,7 +79,7 @@ def test_a_slice_holds_the_steps_between_and_their_findings(tmp_path: Path) -> N
     assert slice_run(folder, tmp_path / "part", Moment(0, 0, 2), Moment(1, 0, 1)) == 3
     part = open_run(tmp_path / "part")
     assert part.path("fused").keys().tolist() == [[0, 0, 2], [1, 0, 0], [1, 0, 1]]
-    assert [finding.prompt_id for finding in part.findings] == [1]
+    assert [finding.moment.prompt_id for finding in part.findings] == [1]
     assert part.manifest["bulk"] == []
     assert verify_run(tmp_path / "part").is_whole
     with pytest.raises(UsageError, match="has no step from"):
@@ -96,7 +96,7 @@ def test_ranks_merge_into_one_sorted_run(tmp_path: Path) -> None:
     assert merged.path("fused").columns(["committed_len"]).column(0).to_pylist() == [
         100 * prompt_id + step for prompt_id in (0, 1, 3, 4, 5) for step in range(30)
     ]
-    assert [finding.prompt_id for finding in merged.findings] == [0, 1, 3, 4, 5]
+    assert [finding.moment.prompt_id for finding in merged.findings] == [0, 1, 3, 4, 5]
     assert [origin["engine"] for origin in merged.manifest["merged_from"]] == ["rank1", "rank0"]
     assert merged.bulk(Moment(4, 0, 1, "verify"), "logits").tolist() == [0.0, 1.0, 2.0]
     assert merged.vocabulary[29] == b"t29"

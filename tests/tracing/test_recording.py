@@ -156,7 +156,7 @@ def test_steps_may_be_recorded_from_several_threads(tmp_path: Path) -> None:
             with trace.step(prompt_id=prompt_id, step=number) as step:
                 step.about_to_run("verify", committed_len=number)
                 step.record(committed_len=number, token_ids=[prompt_id, number])
-            run.add_finding(Finding("ok", "unknown", prompt_id, 0, number, "verify", ""))
+            run.add_finding(Finding("ok", "unknown", Moment(prompt_id, 0, number, "verify"), ""))
 
     with RunWriter(tmp_path / "run", token_bytes=lambda token_id: b"%d" % token_id) as run:
         trace = run.path("fused")
@@ -175,7 +175,12 @@ def test_steps_may_be_recorded_from_several_threads(tmp_path: Path) -> None:
 def test_findings_and_bulk_tensors_come_back(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     finding = Finding(
-        "structural", "fused", 0, 1, 2, "accept", "path_indices", fused=float("inf"), message='a "b"\n'
+        "structural",
+        "fused",
+        Moment(0, 1, 2, "accept"),
+        "path_indices",
+        fused=float("inf"),
+        message='"b"\n',
     )
     logits = torch.randn(3, 5).to(torch.bfloat16)
     where = Moment(0, 1, 2, "verify", 3)
@@ -185,7 +190,7 @@ def test_findings_and_bulk_tensors_come_back(tmp_path: Path) -> None:
         run.save_bulk(where, "logits", logits)
         run.update(verdict="structural")
     opened = open_run(tmp_path / "run")
-    assert opened.findings == [Finding(**finding.as_json())]
+    assert opened.findings == [Finding.from_json(finding.as_json())]
     assert opened.manifest["verdict"] == "structural"
     (entry,) = opened.manifest["bulk"]
     assert (entry["dtype"], entry["shape"]) == ("bfloat16", [3, 5])

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from tests.tui.driving import play, play_each
+from tests.view.columns import step_columns
 from tests.view.traces import HOSTILE, finding, write_run
 from tracing.recorder import open_trace
 from workbench.cli.run import run_command
-from workbench.tui.costs.long_run import step_columns
 from workbench.view.panels import PANELS
 from workbench.view.run_view import RunView
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from costs.long_run import write_long_run
 from tests.tui.driving import play, run_screen
+from tests.view.columns import step_columns
 from tests.view.traces import finding, write_run
 from tracing.errors import TraceError
 from tracing.recorder import RunWriter
 from workbench.tui.app import ViewApp, follow
-from workbench.tui.costs.long_run import step_columns, write_long_run
 from workbench.tui.screens.run import RunScreen
 from workbench.tui.widgets.timeline_view import MAX_BLOCKS
 from workbench.view.run_view import RunView
@@ -92,7 +93,7 @@ def test_two_runs_are_two_sides(tmp_path: Path) -> None:
 
 def test_a_long_run_keeps_only_what_was_looked_at(tmp_path: Path) -> None:
     """Catches a time line that reads or keeps the whole run, whatever its speed on this machine."""
-    folder = write_long_run(tmp_path / "long", 64 * (MAX_BLOCKS + 40), num_nodes=4)
+    folder = write_long_run(tmp_path / "long", 64 * (MAX_BLOCKS + 40), num_nodes=4, for_screen=True)
     shown = play(folder, ["G", "g", "right_curly_bracket"], ask=lambda screen: len(screen.timeline._blocks))
     assert "of 6656" in shown.text
     assert shown.asked <= 4

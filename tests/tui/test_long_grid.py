@@ -10,10 +10,10 @@ from textual import events
 from textual.pilot import Pilot
 
 from tests.tui.driving import play, run_screen, screen_text, settle
+from tests.view.columns import step_columns
 from tests.view.traces import finding, write_run
 from tracing.recorder import open_trace
 from workbench.tui.app import ViewApp
-from workbench.tui.costs.long_run import step_columns
 from workbench.tui.screens.run import RunScreen
 from workbench.tui.widgets.line_view import SIDEWAYS
 from workbench.view.run_view import RunView

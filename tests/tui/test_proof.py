@@ -8,11 +8,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from costs.long_run import write_long_run
 from tests.tui.driving import Shown, look_at, play, press, run_screen, settle
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
+from tracing.writer import MAX_BATCH_STEPS
 from workbench.tui.app import ViewApp
-from workbench.tui.costs.long_run import TURN_STEPS, write_long_run
 from workbench.tui.screens import run as run_screens
 from workbench.view.run_view import RunView
 
@@ -24,7 +25,7 @@ WIDE = (160, 24)
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Four batches on each path; nothing is read ahead of need unless a test says so."""
     monkeypatch.setattr(run_screens, "READ_ON_AFTER", 1e6)
-    return write_long_run(tmp_path / "run", NUM_BATCHES * TURN_STEPS, num_nodes=6)
+    return write_long_run(tmp_path / "run", NUM_BATCHES * MAX_BATCH_STEPS, num_nodes=6, for_screen=True)
 
 
 def changed(folder: Path, path: str, batch: int) -> Path:
@@ -75,7 +76,7 @@ def test_a_damaged_batch_is_said_and_not_shown(run: Path, path: str) -> None:
     assert "damaged" in shown.text
     assert f"{path}.arrows: batch 3" in shown.text
     if path == "fused":
-        assert shown.asked[0] == 256 - TURN_STEPS
+        assert shown.asked[0] == 256 - MAX_BATCH_STEPS
         assert not shown.moment.startswith("3:")
     else:
         assert shown.moment == "3:0:63"

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from tests.view.columns import VOCABULARY, step_columns
 from tests.view.traces import HOSTILE, token_bytes
 from tracing.finding import Finding
 from tracing.moment import Moment
-from workbench.tui.costs.long_run import VOCABULARY, step_columns
 from workbench.view.lines import plain_text
 from workbench.view.panels import PANELS
 from workbench.view.step import Side, StepView, ViewOptions

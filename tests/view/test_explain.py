@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.view.columns import step_columns
 from tests.view.steps import step_view
 from tests.view.traces import finding, leaked, write_run
 from tracing.errors import UsageError
 from tracing.moment import Moment
 from tracing.recorder import open_trace
-from workbench.tui.costs.long_run import step_columns
 from workbench.view.explain import both_values, explain, relation
 from workbench.view.lines import line_text
 from workbench.view.run_view import RunView
@@ -107,7 +107,11 @@ def test_the_next_broken_step_is_found_without_recorded_findings(tmp_path: Path)
     view, (query, _) = unjudged(tmp_path / "run")
     hit = check_onwards(view, -1, lambda _: True)
     assert hit is not None
-    assert (hit[0], view.findings[hit[1]].rule, view.findings[hit[1]].node) == (4, "MASK001", query)
+    assert (hit[0], view.findings[hit[1]].rule, view.findings[hit[1]].moment.node) == (
+        4,
+        "MASK001",
+        query,
+    )
     assert view.step(4).finding_nodes() == {query}
     assert check_onwards(view, -1, lambda _: True) == hit, "found again, not listed twice"
     assert check_onwards(view, 4, lambda _: True) is None

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.view.columns import step_columns
 from tests.view.steps import DIFFERENCES, PLAIN, TOKENS, chain, empty_side, shown, step_view
 from tests.view.traces import finding
 from tracing.moment import Moment
-from workbench.tui.costs.long_run import step_columns
 from workbench.view import visible
 from workbench.view.acceptance import acceptance_lines, walk_of
 from workbench.view.findings import findings_lines

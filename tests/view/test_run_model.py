@@ -141,7 +141,7 @@ def test_history_leads_back_to_row_panel_and_target(run: Path) -> None:
     model.forward()
     assert model.row == 3
     model.forward()
-    assert [each.text for each in model.take_effects().notices] == ["nothing further forward"]
+    assert [each.text for each in model.take_effects().notifications] == ["nothing further forward"]
 
 
 def test_moving_on_forgets_the_finding(run: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_slot_is_searched_backwards_and_n_repeats_the_search(run: Path) -> Non
     assert asked.others == [("find", "slot 7", 0, None, -1), ("find", "slot 7", 0, 3, 1)]
     model.search_ended("slot 7", None)
     model.search_ended("slot 7", Hit(2, SlotTarget(7), "cache"))
-    assert [each.severity for each in model.take_effects().notices] == ["warning"]
+    assert [each.severity for each in model.take_effects().notifications] == ["warning"]
     assert (model.row, model.layout.active_slot.panel) == (2, "cache")
 
 
@@ -206,7 +206,7 @@ def test_a_moment_opens_the_panel_of_its_stage(run: Path) -> None:
     model.locate_text(str(finding(3, node=CELL[0]).moment))
     assert asked.others.pop()[2] == "visible"
     model.locate_text("nonsense")
-    assert model.take_effects().notices[0].severity == "error"
+    assert model.take_effects().notifications[0].severity == "error"
 
 
 def test_the_active_slot_survives_a_smaller_screen(run: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.view.columns import step_columns
 from tests.view.traces import finding, leaked, write_run
 from tracing.errors import TraceError
 from tracing.moment import Moment
 from tracing.path_reader import PathReader
 from tracing.recorder import RunWriter
-from workbench.tui.costs.long_run import step_columns
 from workbench.view.lines import plain_text
 from workbench.view.page import page_lines
 from workbench.view.run_distance import count_run
@@ -77,7 +77,10 @@ def test_two_runs_are_compared_and_each_keeps_its_own_findings(tmp_path: Path) -
     right = write_run(tmp_path / "b", 4, paths=("fused",), changes=changes, findings=(finding(1, node=3),))
     view = RunView(left, right)
     assert view.compare()
-    assert [(each.step, each.column) for each in view.findings] == [(1, "visible"), (2, "final_token_id")]
+    assert [(each.moment.step, each.column) for each in view.findings] == [
+        (1, "visible"),
+        (2, "final_token_id"),
+    ]
     assert view.step(1).finding_nodes() == frozenset()
     assert view.step(1).swapped().finding_nodes() == {3}
     assert "[b]" in page(view, 1)

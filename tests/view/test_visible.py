@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.view.columns import step_columns
 from tests.view.steps import step_view
-from workbench.tui.costs.long_run import step_columns
 from workbench.view.grid import DIFFERENT, LEAKED, MISSING, TRANSPOSED, grid_panel
 from workbench.view.lines import plain_text
 from workbench.view.step import ViewOptions

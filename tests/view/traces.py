@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tests.view.columns import step_columns
 from tracing.finding import Finding
+from tracing.moment import Moment
 from tracing.recorder import RunWriter
-from workbench.tui.costs.long_run import step_columns
 
 HOSTILE = {
     7: b"\x1b[31mred\x1b]0;owned\x07",
@@ -27,8 +28,9 @@ def token_bytes(token_id: int) -> bytes:
 def finding(step: int, column: str = "visible", node: int | None = 4, **facts: Any) -> Finding:
     """One finding on the fused path."""
     message = f"something is wrong with {column}"
-    known = {"prompt_id": 0, "turn": 0, "stage": "verify", "rule": "MASK001", "message": message}
-    return Finding("structural", "fused", step=step, column=column, node=node, **(known | facts))
+    where = Moment(facts.pop("prompt_id", 0), facts.pop("turn", 0), step, facts.pop("stage", "verify"), node)
+    known = {"rule": "MASK001", "message": message}
+    return Finding("structural", "fused", where, column, **(known | facts))
 
 
 def write_run(

@@ -10,7 +10,7 @@ from typing import Final
 from tracing.settings import DecodeSettings
 from workbench.bench.decoders import Decoder
 from workbench.bench.kernels import OPERATORS, choose_kernels, eager_name, kernels_study
-from workbench.bench.session import Session
+from workbench.bench.session import BenchSession
 from workbench.bench.store import ResultsFolder
 from workbench.bench.suite import shipped_prompts
 from workbench.bench.tree.choose import Chooser, shape_name, tree_study
@@ -43,7 +43,7 @@ class Choices:
 
 
 def make_choices(
-    session: Session,
+    session: BenchSession,
     folder: ResultsFolder,
     tree: DecodeSettings | None,
     eager: frozenset[str] | None,
@@ -72,7 +72,7 @@ def make_choices(
     return Choices(replace(tree, max_new_tokens=session.max_new_tokens), eager)
 
 
-def calibration_prompts(session: Session) -> list[list[int]]:
+def calibration_prompts(session: BenchSession) -> list[list[int]]:
     """Return contexts that no suite measures: beginnings of the long texts, and short held-out prose."""
     room = session.pair.teacher.max_position_embeddings // 2
     long = [prompt.turns[0] for prompt in shipped_prompts() if prompt.kind == "length"]
@@ -83,7 +83,7 @@ def calibration_prompts(session: Session) -> list[list[int]]:
 
 
 def _measured_kernels(
-    session: Session, folder: ResultsFolder, prompts: list[list[int]], say: Say
+    session: BenchSession, folder: ResultsFolder, prompts: list[list[int]], say: Say
 ) -> frozenset[str]:
     say("operators, fused and eager")
 
@@ -98,7 +98,7 @@ def _measured_kernels(
 
 
 def _measured_tree(
-    session: Session, folder: ResultsFolder, eager: frozenset[str], prompts: list[list[int]], say: Say
+    session: BenchSession, folder: ResultsFolder, eager: frozenset[str], prompts: list[list[int]], say: Say
 ) -> DecodeSettings:
     chosen = tree_chooser(session, session.engine(TRIAL_TREE, eager), prompts, say).choose()
     folder.keep(tree_study(chosen))
@@ -106,7 +106,7 @@ def _measured_tree(
     return chosen.settings
 
 
-def tree_chooser(session: Session, engine: Engine, prompts: list[list[int]], say: Say) -> Chooser:
+def tree_chooser(session: BenchSession, engine: Engine, prompts: list[list[int]], say: Say) -> Chooser:
     """Return what chooses a tree on one engine."""
     return Chooser(
         make_path=lambda settings: path_over(with_tree(engine, settings)),

@@ -12,6 +12,9 @@ from typing import Any
 from tracing.stages import DecodePath, NullWatch, StageWatch
 from workbench.fused.engine import Engine
 from workbench.fused.greedy import decode_greedy
+from workbench.judge.turn_state import TurnState
+from workbench.lockstep.engine.step import NULL_OBSERVER, StageObserver, begin_turn, steps_of_turn
+from workbench.lockstep.under_test import PathUnderTest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,64 +129,33 @@ def speculative_decoder(
     eos_token_ids: frozenset[int],
     stopwatch: Stopwatch,
     watch: Callable[[], StageWatch] = NullWatch,
+    observer: StageObserver = NULL_OBSERVER,
 ) -> Decoder:
     """Return speculative decoding on a path that has all its stages.
 
     Args:
-        path: Drives itself on its own outputs.
+        path: Runs on its own outputs.
         eos_token_ids: Tokens that end a turn.
         stopwatch: Times the call.
         watch: Makes the watch of each call.
+        observer: Follows the stages of each call.
     """
 
     def decode(prompt: Sequence[int], max_new_tokens: int) -> Decoded:
+        turn_state = TurnState(0, 0, max_new_tokens)
         with collector_paused():
             start = stopwatch.read()
-            steps = Steps(path, watch())
-            root = steps.prefill(prompt)
+            running = PathUnderTest.begin(path, watch())
+            begin_turn(running, turn_state, prompt, eos_token_ids, observer)
             first = stopwatch.read()
-            emitted = [root]
-            stopped = root in eos_token_ids or max_new_tokens == 1
-            while not stopped:
-                step, reason = steps.step(max_new_tokens - len(emitted))
-                emitted += step
-                stopped = reason is not None
+            steps = steps_of_turn(running, turn_state, observer)
+            num_accepted = [len(step.accepted.accepted_nodes) for step in steps]
             stop = stopwatch.read()
         return Decoded(
-            token_ids=tuple(emitted),
+            token_ids=tuple(turn_state.emitted),
             seconds=stop - start,
             first_token_seconds=first - start,
-            num_accepted=tuple(steps.num_accepted),
+            num_accepted=tuple(num_accepted),
         )
 
     return decode
-
-
-class Steps:
-    """A path driven stage by stage on its own outputs.
-
-    Attributes:
-        num_accepted: Accepted draft tokens of each step so far.
-        drafted: The last tree.
-    """
-
-    def __init__(self, path: DecodePath, watch: StageWatch) -> None:
-        self._stages: Any = path.stages
-        self._state = path.begin(watch)
-        self.num_accepted: list[int] = []
-        self.drafted: Any = None
-
-    def prefill(self, prompt: Sequence[int]) -> int:
-        """Enter a context; returns the first token."""
-        return int(self._stages.prefill(self._state, prompt).context_token_ids[-1])
-
-    def step(self, remaining: int) -> tuple[list[int], str | None]:
-        """Run one step; returns what it emitted and why the turn ends, if it does."""
-        stages, state = self._stages, self._state
-        self.drafted = stages.draft(state)
-        tree = stages.tensorize(state, self.drafted)
-        verified = stages.verify(state, tree)
-        accepted = stages.accept(state, tree, verified, remaining)
-        stages.commit(state, tree, verified, accepted)
-        self.num_accepted.append(len(accepted.accepted_nodes))
-        return accepted.emitted_token_ids.tolist(), accepted.stop_reason

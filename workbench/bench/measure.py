@@ -9,7 +9,7 @@ from tracing.errors import UsageError
 from workbench.bench.decoders import Decoded, Decoder
 from workbench.bench.equality import Compare
 from workbench.bench.suite import SuitePrompt
-from workbench.bench.turn import Case, TurnResult
+from workbench.bench.turn import BenchCase, TurnResult
 
 Tick = Callable[[int], None]
 
@@ -31,7 +31,7 @@ class TurnPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class PairedBench:
     """Both sides and who compares their texts.
 
     Attributes:
@@ -51,7 +51,7 @@ class Bench:
             for decoder in (self.baseline, self.speculative):
                 decoder(prompt, max_new_tokens)
 
-    def measure(self, case: Case, repetition: int, *, baseline_first: bool) -> TurnResult:
+    def measure(self, case: BenchCase, repetition: int, *, baseline_first: bool) -> TurnResult:
         """Decode one context on both sides."""
         decoded: dict[str, Decoded] = {}
         for name in ("baseline", "speculative") if baseline_first else ("speculative", "baseline"):
@@ -69,28 +69,30 @@ class Bench:
         )
 
 
-def cases_of(plans: Sequence[TurnPlan], answers: Callable[[int, int], Sequence[int] | None]) -> list[Case]:
+def cases_of(
+    plans: Sequence[TurnPlan], answers: Callable[[int, int], Sequence[int] | None]
+) -> list[BenchCase]:
     """Return the contexts of all turns whose earlier answers are known, in order.
 
     Args:
         plans: All turns, a prompt's own in order.
         answers: The teacher's answer to `(prompt_id, turn)`, or None.
     """
-    cases: list[Case] = []
+    cases: list[BenchCase] = []
     before: dict[int, list[int]] = {}
     for plan in plans:
         so_far = before.get(plan.prompt_id, [])
         if plan.turn and not so_far:
             continue
         context = plan.context(so_far)
-        cases.append(Case(plan.prompt_id, plan.turn, plan.prompt.id, plan.prompt.kind, tuple(context)))
+        cases.append(BenchCase(plan.prompt_id, plan.turn, plan.prompt.id, plan.prompt.kind, tuple(context)))
         answer = answers(plan.prompt_id, plan.turn)
         before[plan.prompt_id] = [] if answer is None else [*context, *answer]
     return cases
 
 
 def run_turns(
-    bench: Bench,
+    bench: PairedBench,
     plans: Sequence[TurnPlan],
     repetitions: int,
     *,
@@ -108,7 +110,7 @@ def run_turns(
             context = plan.context(before.get(plan.prompt_id, []))
             result = known.get((plan.prompt_id, plan.turn, repetition))
             if result is None:
-                case = Case(plan.prompt_id, plan.turn, plan.prompt.id, plan.prompt.kind, tuple(context))
+                case = BenchCase(plan.prompt_id, plan.turn, plan.prompt.id, plan.prompt.kind, tuple(context))
                 result = bench.measure(case, repetition, baseline_first=(number + repetition) % 2 == 0)
                 yield result
             elif result.num_prompt_tokens != len(context):

@@ -64,7 +64,7 @@ class BenchRequest:
 
 
 @dataclass(frozen=True)
-class Session:
+class BenchSession:
     """Everything loaded, nothing decoded yet.
 
     Attributes:
@@ -121,7 +121,7 @@ class Session:
         return speculative_decoder(path_over(engine), engine.eos_token_ids, self.stopwatch)
 
 
-def open_session(request: BenchRequest) -> Session:
+def open_session(request: BenchRequest) -> BenchSession:
     """Load the pair, put its weights in place, and plan the turns.
 
     Raises:
@@ -132,7 +132,7 @@ def open_session(request: BenchRequest) -> Session:
     loaded = load_pair(*directories, trust_remote_code=request.trust_remote_code)
     plans = _plans(prompts, loaded, request)
     engine = make_engine(loaded.pair, DecodeSettings(), device=request.device, dtype=request.dtype)
-    return Session(
+    return BenchSession(
         pair=_placed(loaded.pair, engine),
         tokenizer=loaded.tokenizer,
         prompts=prompts,
@@ -147,7 +147,7 @@ def open_session(request: BenchRequest) -> Session:
     )
 
 
-def identity(request: BenchRequest, session: Session, asked: Mapping[str, Any]) -> dict[str, Any]:
+def identity(request: BenchRequest, session: BenchSession, asked: Mapping[str, Any]) -> dict[str, Any]:
     """Return what decides a benchmark, as plain data; `asked` adds tree and operators as asked for."""
     turns = json.dumps([prompt.turns for prompt in session.prompts]).encode()
     return {

@@ -18,7 +18,7 @@ REPETITIVE_BELOW = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class SideSpeed:
     """Speed of one side over turns, each turn at the median of its repetitions."""
 
     tokens_per_second: Distribution
@@ -55,8 +55,8 @@ class Summary:
     num_repetitions: int
     num_refused: int
     num_near_ties: int
-    baseline: Side
-    speculative: Side
+    baseline: SideSpeed
+    speculative: SideSpeed
     speedup: Distribution
     ratio_of_means: Spread
     mean_of_ratios: Spread
@@ -131,13 +131,13 @@ def _ratio_of_means(results: Sequence[TurnResult]) -> float:
     )
 
 
-def _side(turns: Sequence[Sequence[TurnResult]], side: Callable[[TurnResult], Decoded]) -> Side:
+def _side(turns: Sequence[Sequence[TurnResult]], side: Callable[[TurnResult], Decoded]) -> SideSpeed:
     def over(value: Callable[[Decoded], float | None]) -> Distribution:
         known = [[value(side(result)) for result in group] for group in turns]
         numbers = [[each for each in group if each is not None] for group in known]
         return Distribution.of(float(np.median(group)) for group in numbers if group)
 
-    return Side(
+    return SideSpeed(
         tokens_per_second=over(lambda decoded: decoded.tokens_per_second),
         first_token_seconds=over(lambda decoded: decoded.first_token_seconds),
         seconds_per_token=over(lambda decoded: decoded.seconds_per_token),

@@ -12,7 +12,7 @@ MATCHES: Final = ("equal", "near_tie", "different")
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class BenchCase:
     """A context to decode.
 
     Attributes:
@@ -55,7 +55,7 @@ class TurnResult:
         first: Which side went first, `baseline` or `speculative`.
     """
 
-    case: Case
+    case: BenchCase
     num_prompt_tokens: int
     repetition: int
     first: str
@@ -110,7 +110,7 @@ class TurnResult:
         other = line["speculative_token_ids"]
         speculative = line["speculative"]
         return cls(
-            case=Case(line["prompt_id"], line["turn"], line["name"], line["kind"], ()),
+            case=BenchCase(line["prompt_id"], line["turn"], line["name"], line["kind"], ()),
             num_prompt_tokens=line["prompt_tokens"],
             repetition=line["repetition"],
             first=line["first"],

@@ -15,7 +15,7 @@ COMMANDS: Final = {
     "view": ("workbench.cli.view", "Browse a recorded run step by step, or print one moment of it."),
     "doctor": ("workbench.cli.doctor", "Say what this machine has and what is verified on it."),
     "faults": ("workbench.cli.faults", "Put a named fault into a run and see who notices it first."),
-    "bench": ("workbench.cli.bench", "Speculative against greedy decoding, the paper's studies; or costs."),
+    "bench": ("workbench.cli.bench", "Speculative against greedy decoding, and the paper's studies."),
     "explain": ("workbench.cli.explain", "Say what a rule checks, why, and where it was seen."),
     "replay": ("workbench.cli.replay", "Judge a recorded run again, from disk, with or without models."),
     "trace": ("workbench.cli.trace", "Look after recorded runs: info, verify, repair, merge, slice, export."),

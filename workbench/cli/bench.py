@@ -1,4 +1,4 @@
-"""`specwb bench`: the paper's evaluation on this machine; or what watching costs."""
+"""`specwb bench`: the paper's evaluation on this machine."""
 
 from __future__ import annotations
 
@@ -7,33 +7,21 @@ from typing import Any
 
 import click
 
-from tracing.errors import UsageError
 from workbench.cli.bench_options import evaluation_options
 from workbench.cli.decode_options import format_option
 
 
 @click.command(name="bench")
 @evaluation_options
-@click.option("--costs", "with_costs", is_flag=True, help="Sizes and times of the workbench, beside goals.")
-@click.option(
-    "--only", multiple=True, metavar="NAME", help="With --costs: only these rows or groups; repeatable."
-)
 @format_option
-def command(*, with_costs: bool, only: tuple[str, ...], output_format: str, **options: Any) -> int:
-    """Speculative against teacher-only greedy decoding, the paper's studies; or what the workbench costs.
+def command(*, output_format: str, **options: Any) -> int:
+    """Speculative against teacher-only greedy decoding, and the paper's studies.
 
     The same teacher, engine, kernels and stop rules on both sides, turn by turn; every text is compared. A
-    results folder that is there already is gone on with.
+    results folder that exists already is continued.
 
-    Exit codes: 0 all texts are the teacher's own (with --costs: every goal is held), 1 one is not (a goal is
-    missed), 2 usage, 3 environment, 4 (with --costs) a goal could not be measured, 130 interrupted.
+    Exit codes: 0 all texts are the teacher's own, 1 one is not, 2 usage, 3 environment, 130 interrupted.
     """
-    if with_costs:
-        from workbench.cli.bench_costs import measure_costs
-
-        return measure_costs(only, output_format)
-    if only:
-        raise UsageError("--only goes with --costs; studies are chosen with --study")
     from workbench.npu.bootstrap import bootstrap
 
     way_in = bootstrap(options["npu_way"])

@@ -14,9 +14,9 @@ from workbench.bench.choices import Choices, make_choices
 from workbench.bench.decoders import loaded_set_aside
 from workbench.bench.headline import headline
 from workbench.bench.kernels import OPERATORS
-from workbench.bench.measure import Bench, cases_of, run_turns
+from workbench.bench.measure import PairedBench, cases_of, run_turns
 from workbench.bench.outputs import results_json, turns_csv
-from workbench.bench.session import BenchRequest, Session, about, identity, open_session
+from workbench.bench.session import BenchRequest, BenchSession, about, identity, open_session
 from workbench.bench.store import ResultsFolder
 from workbench.bench.tables import Study, text_lines
 from workbench.cli.bench_options import STUDIES, parse_studies, parse_tree
@@ -46,7 +46,7 @@ def evaluate(
 
 
 def _study(
-    session: Session, folder: ResultsFolder, choices: Choices, names: Sequence[str], num_cases: int
+    session: BenchSession, folder: ResultsFolder, choices: Choices, names: Sequence[str], num_cases: int
 ) -> None:
     """Make every study that was asked for and that the folder does not hold yet."""
     wanted = [name for name in names if folder.kept(name) is None]
@@ -73,10 +73,10 @@ def _study(
         folder.keep(MEASURE[name](lab))
 
 
-def _measure(session: Session, folder: ResultsFolder, choices: Choices, repetitions: int) -> None:
+def _measure(session: BenchSession, folder: ResultsFolder, choices: Choices, repetitions: int) -> None:
     """Measure every turn that the folder does not hold yet."""
     engine = session.engine(choices.settings, choices.eager)
-    bench = Bench(
+    bench = PairedBench(
         session.greedy(engine), session.speculative(engine), session.compare, session.max_new_tokens
     )
     left = len(session.plans) * repetitions - len(folder.results)

@@ -14,10 +14,9 @@ from workbench.cli.decode_options import format_option
 from workbench.cli.replay_options import ReplayOptions, parse_part
 from workbench.cli.replay_summary import facts_of, path_under_test_of, summary_of
 from workbench.judge.align import align
-from workbench.judge.recorded.again import Again, Judge, judge_again, judge_recorded, recorded_findings
 from workbench.judge.recorded.check import check_run
 from workbench.judge.recorded.context import read_context
-from workbench.judge.recorded.standing import Standing
+from workbench.judge.recorded.rejudge import Judge, Rejudged, judge_recorded, recorded_findings, rejudge
 from workbench.report.text import render_text
 
 if TYPE_CHECKING:
@@ -77,8 +76,8 @@ def _report(run: Run, models: Replayed | None, wanted: ReplayOptions) -> int:
     if models is None:
         known += recorded_findings(run, wanted.allowance_factor)
     judge = models.judge if models else judge_recorded(wanted.tie_gap, wanted.logit_gap)
-    again = _again(run, judge, wanted, known)
-    summary = summary_of(run, checked, again, models.facts if models else {"models": "not used"})
+    rejudged = _rejudged(run, judge, wanted, known)
+    summary = summary_of(run, checked, rejudged, models.facts if models else {"models": "not used"})
     if wanted.output_format == "json":
         click.echo(json.dumps(summary.as_json(), allow_nan=False))
     else:
@@ -90,17 +89,17 @@ def _report(run: Run, models: Replayed | None, wanted: ReplayOptions) -> int:
     return summary.exit_code
 
 
-def _again(run: Run, judge: Judge, wanted: ReplayOptions, known: list[Finding]) -> Again:
+def _rejudged(run: Run, judge: Judge, wanted: ReplayOptions, known: list[Finding]) -> Rejudged:
     under_test = path_under_test_of(run, wanted.path_name)
     paired = run.manifest.get("lockstep") != "free"
     if not paired and len(run.path_names) > 1:
         other = next(name for name in run.path_names if name != under_test)
         known = [*known, *align(run.path(under_test).batches(), run.path(other).batches()).findings()]
-    return judge_again(
+    return rejudge(
         run,
         under_test=under_test,
         facts=facts_of(run, under_test),
-        standing=Standing(read_context(run.manifest).max_new_tokens),
+        max_new_tokens=read_context(run.manifest).max_new_tokens,
         judge=judge,
         known=known,
         part=wanted.part,

@@ -14,9 +14,9 @@ from tracing.errors import TraceError, UsageError
 from tracing.reader import Run
 from workbench.cli.replay_options import ReplayOptions
 from workbench.cli.replay_summary import facts_of, path_under_test_of, settings_of
-from workbench.judge.recorded.again import Judge, Part
 from workbench.judge.recorded.context import read_context, table
-from workbench.judge.recorded.standing import Standing
+from workbench.judge.recorded.rejudge import Judge, Part
+from workbench.judge.turn_state import recorded_turns
 from workbench.report.text import render_text
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
     if place is None:
         raise UsageError("--continue needs the step to continue from, e.g. --step 0:0:12")
     under_test = path_under_test_of(run, wanted.path_name)
-    committed, root, remaining = _stand_at(run, under_test, wanted.part)
+    committed, root, remaining = _state_at(run, under_test, wanted.part)
     from workbench.npu.bootstrap import bootstrap
 
     way_in = bootstrap("auto")
@@ -171,20 +171,13 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
     return summary.exit_code
 
 
-def _stand_at(run: Run, under_test: str, part: Part) -> tuple[list[int], int, int]:
+def _state_at(run: Run, under_test: str, part: Part) -> tuple[list[int], int, int]:
     """Return committed tokens, root and tokens left before a step."""
     assert part.only is not None
-    standing = Standing(read_context(run.manifest).max_new_tokens)
-    for row in run.path(under_test):
-        standing.enter(row)
-        if part.holds((int(row["prompt_id"]), int(row["turn"]), int(row["step"]))):
-            if standing.committed is None or not standing.fits(row):
+    for row, state in recorded_turns(run.path(under_test), read_context(run.manifest).max_new_tokens):
+        if part.holds(state.moment.place):
+            if not state.has_length(row.get("committed_len")):
                 raise TraceError(f"the tokens before {':'.join(map(str, part.only))} are not in the trace")
-            remaining = standing.remaining
-            return (
-                standing.committed,
-                standing.root,
-                settings_of(run).max_new_tokens if (remaining is None) else remaining + 1,
-            )
-        standing.leave(row)
+            remaining = state.remaining + 1 if state.is_bounded else settings_of(run).max_new_tokens
+            return state.committed, state.root, remaining
     raise UsageError(f"{run.folder} has no step {':'.join(map(str, part.only))} on path {under_test}")

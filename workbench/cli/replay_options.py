@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tracing.errors import UsageError
 from tracing.moment import Moment
-from workbench.judge.recorded.again import Part
+from workbench.judge.recorded.rejudge import Part
 
 _RANGE = re.compile(r"(\d*):(\d*)\Z")
 

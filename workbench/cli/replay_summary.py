@@ -10,10 +10,10 @@ from tracing.errors import TraceError
 from tracing.reader import Run
 from tracing.settings import DecodeSettings
 from workbench.judge.allowance import EPSILON
-from workbench.judge.recorded.again import Again
 from workbench.judge.recorded.checked import CheckedRun, worst
 from workbench.judge.recorded.context import read_context, table
 from workbench.judge.recorded.evidence import Facts
+from workbench.judge.recorded.rejudge import Rejudged
 from workbench.report.summary import RunSummary
 
 
@@ -63,24 +63,24 @@ def settings_of(run: Run) -> DecodeSettings:
     return DecodeSettings(**known)
 
 
-def summary_of(run: Run, checked: CheckedRun, again: Again, facts: Mapping[str, Any]) -> RunSummary:
+def summary_of(run: Run, checked: CheckedRun, rejudged: Rejudged, facts: Mapping[str, Any]) -> RunSummary:
     """Fold verdict, invariants and what was judged into what reports are made from."""
-    verdict = again.verdict
+    verdict = rejudged.verdict
     first = 1 if root_is_prompt(run) else 0
-    emitted = [tokens[first:] for tokens in again.standing.emitted.values() if tokens]
+    emitted = [state.emitted[first:] for state in rejudged.turns if state.emitted]
     remarks = [verdict.text.removeprefix(verdict.verdict).strip(" ()"), checked.remark]
     exit_code = worst([verdict.exit_code, _of_trace(checked)])
     return RunSummary(
         verdict="inconclusive" if exit_code != verdict.exit_code == 0 else verdict.verdict,
         remark=", ".join(remark for remark in remarks if remark),
         exit_code=exit_code,
-        steps=again.num_steps + again.num_left_out,
-        unjudged_steps=again.num_left_out,
+        steps=rejudged.num_steps + rejudged.num_left_out,
+        unjudged_steps=rejudged.num_left_out,
         emitted_token_ids=tuple(tuple(tokens) for tokens in emitted),
         emitted_text=tuple(text for tokens in emitted if (text := _text(run, tokens))),
-        num_accepted=tuple(again.standing.num_accepted),
+        num_accepted=tuple(number for state in rejudged.turns for number in state.num_accepted),
         near_ties=verdict.near_ties,
-        findings=again.findings,
+        findings=rejudged.findings,
         invariants=_invariants(checked),
         not_checked={
             f"{missing.stage}.{missing.quantity}: {missing.reason}": count

@@ -79,7 +79,7 @@ def operator_pages() -> tuple[RulePage, ...]:
         EnvironmentProblemError: torch is not installed; the contracts are written against its tensors.
     """
     try:
-        from workbench.npu.contracts import RULES
+        from workbench.npu.operators import RULES
     except ImportError as error:
         raise EnvironmentProblemError(
             f"operator rules need the extra [decode] ({error}); install specwb[decode]"

@@ -121,7 +121,7 @@ def _moment_lines(view: RunView, moment: Moment | None, options: dict[str, Any])
     if not view.num_rows:
         return list(page_lines(view, None, ViewOptions(width=options["width"])))
     view.compare()
-    first = min(view.findings, key=lambda each: (each.prompt_id, each.turn, each.step), default=None)
+    first = min(view.findings, key=lambda each: each.moment.place, default=None)
     at = moment or (first.moment if first is not None else None)
     step = view.step(view.row_of(at) if at is not None else 0)
     drawn = ViewOptions(options["differences"], options["width"])

@@ -1,56 +1,25 @@
-"""Every fault there is, family by family; one that is not listed here does not exist."""
+"""Every fault there is, family by family, in the order of definition."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from tracing.errors import UsageError
-from workbench.faults.families import (
-    acceptance,
-    aliases,
-    cache,
-    drafter,
-    drafter_rows,
-    features,
-    kernels,
-    masks,
-    pads,
-    port,
-    positions,
-    prefill,
-    recorder,
-    reference,
-    shared,
-    tree,
-    tree_values,
-)
+from workbench.faults.families import FAMILIES
 from workbench.faults.fault import Fault
 
-CATALOGUE: Final[tuple[Fault, ...]] = (
-    *prefill.FAULTS,
-    *tree.FAULTS,
-    *tree_values.FAULTS,
-    *drafter.FAULTS,
-    *drafter_rows.FAULTS,
-    *pads.FAULTS,
-    *positions.FAULTS,
-    *masks.FAULTS,
-    *features.FAULTS,
-    *kernels.FAULTS,
-    *acceptance.FAULTS,
-    *cache.FAULTS,
-    *aliases.FAULTS,
-    *port.FAULTS,
-    *recorder.FAULTS,
-    *reference.FAULTS,
-    *shared.FAULTS,
-)
+BY_HEADING: Final[Mapping[str, tuple[Fault, ...]]] = {
+    heading: tuple(made for module in modules for made in vars(module).values() if isinstance(made, Fault))
+    for heading, modules in FAMILIES.items()
+}
+"""Heading of each family to its faults."""
+
+CATALOGUE: Final = tuple(fault for faults in BY_HEADING.values() for fault in faults)
 
 BY_NAME: Final = MappingProxyType({fault.name: fault for fault in CATALOGUE})
-"""The same, by name."""
 
 
 def chosen(names: Iterable[str]) -> tuple[Fault, ...]:

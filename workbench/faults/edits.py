@@ -1,16 +1,13 @@
-"""Small edits that faults are made of: one entry changed, nodes looked up, a fault that begins late."""
+"""Small edits that faults are made of: one entry changed, nodes looked up."""
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from tracing.stages import IntArray, Tensorized
-from workbench.faults.placement import Change, Scene
-
-_CALLS: Final = "calls"
 
 
 def poked(made: Any, name: str, place: Any, value: Any) -> Any:
@@ -20,15 +17,10 @@ def poked(made: Any, name: str, place: Any, value: Any) -> Any:
     return replace(made, **{name: array})
 
 
-def since(step: int, change: Change) -> Change:
-    """Let a fault begin at the given call of its stage, from 0."""
-
-    def late(result: Any, scene: Scene) -> Any:
-        number = scene.memory.get(_CALLS, 0)
-        scene.memory[_CALLS] = number + 1
-        return change(result, scene) if number >= step else result
-
-    return late
+def poked_parent(tree: Any) -> Any:
+    """Return a tree of which a deep node names another parent."""
+    node = deep_node(tree)
+    return poked(tree, "parents", node, another_parent(tree, node))
 
 
 def deep_node(tree: Any) -> int:

@@ -15,14 +15,15 @@ from tracing.stages import DecodePath, NullWatch
 from workbench.faults.placement import Columns, Placement
 from workbench.faults.setup import Setup
 from workbench.fused.path import make_path
+from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import RunVerdict, Tally
+from workbench.lockstep.engine.step import begin_turn, steps_of_turn
 from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.staged import StagedRun
-from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.turns import Turn
-from workbench.lockstep.under_test import PathUnderTest, StepResults
+from workbench.lockstep.under_test import PathUnderTest
 from workbench.npu.modes import use_mode
 
 
@@ -124,21 +125,11 @@ def _no_tick(_: int) -> None:
 
 
 def _decode(under_test: PathUnderTest, turn_state: TurnState, setup: Setup) -> frozenset[int]:
-    """Decode one turn into `progress`; return the tokens of the first tree."""
+    """Decode one turn into `turn_state`; return the tokens of the first tree."""
     first_tree: frozenset[int] = frozenset()
-    results = StepResults()
-    turn_state.enter(list(setup.prompt), under_test.run(results, "prefill", list(setup.prompt)))
-    turn_state.emit_root(setup.pair.eos_token_ids)
-    while turn_state.stop_reason is None and turn_state.remaining > 0:
-        results = StepResults(committed_len=len(turn_state.committed))
-        results.drafted = under_test.run(results, "draft")
-        results.tensorized = under_test.run(results, "tensorize", results.drafted)
-        results.verified = under_test.run(results, "verify", results.tensorized)
-        given = (results.tensorized, results.verified)
-        results.accepted = under_test.run(results, "accept", *given, turn_state.remaining)
-        under_test.run(results, "commit", *given, results.accepted)
-        turn_state.take_step(results)
-        first_tree = first_tree or frozenset(results.drafted.token_ids[1:].tolist())
+    begin_turn(under_test, turn_state, setup.prompt, setup.pair.eos_token_ids)
+    for step in steps_of_turn(under_test, turn_state):
+        first_tree = first_tree or frozenset(step.drafted.token_ids[1:].tolist())
     return first_tree
 
 

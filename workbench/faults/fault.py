@@ -1,13 +1,13 @@
-"""A fault: one named, placed, public bug, and who is expected to notice it first."""
+"""A fault: one named, placed, public bug, and the rules that are expected to notice it first."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from workbench.faults.placement import Placement
+from workbench.faults.placement import Placement, Placer, Spoil, after
 
 REPOSITORIES: Final[Mapping[str, str]] = {
     "va": "vllm-project/vllm-ascend",
@@ -40,11 +40,11 @@ class Fault:
         stage: The stage whose result it spoils first, and where it is to be noticed; `load` for files.
         seen_in: Public issues or pull requests with this mechanism, `repository#number`, or words.
         noticed_by: Rules and comparisons, any of which may notice it first.
-        place: Makes it ready for one run, with a fresh memory.
-        need: What a run must have for it to show, a key of `setup.NEEDS`.
-        guilty: Who is to be blamed: `fused` or `reference`; `unknown` where two rows cannot tell which is
-            wrong, `both` for what both paths share.
-        common_mode: It is in what both paths share, where lockstep is blind: the load report sees it.
+        placed: Where `spoil` acts.
+        spoil: The function that spoils; its arguments are those that `placed` passes.
+        need: What a run must have for it to show, a key of `bench.NEEDS`.
+        guilty: Which side is to be blamed: `fused` or `reference`; `unknown` where two rows cannot tell
+            which is wrong, `both` for what both paths share.
     """
 
     id: str
@@ -53,15 +53,64 @@ class Fault:
     stage: str
     seen_in: tuple[str, ...]
     noticed_by: tuple[str, ...]
-    place: Callable[[], Placement]
+    placed: Placer = field(repr=False)
+    spoil: Spoil = field(repr=False)
     need: str = "plain"
     guilty: str = "fused"
-    common_mode: bool = False
 
     @property
     def family(self) -> str:
         """Family of the fault: the middle of its id, in lower case."""
         return self.id.split("-")[1].lower()
+
+    @property
+    def common_mode(self) -> bool:
+        """Whether it is in the files, which both paths share: only the load report can see it."""
+        return self.stage == "load"
+
+    def place(self) -> Placement:
+        """Return the fault ready for one run, with a fresh memory."""
+        return self.placed(self.spoil)
+
+
+def fault(
+    fault_id: str,
+    *,
+    stage: str,
+    seen_in: tuple[str, ...],
+    noticed_by: tuple[str, ...],
+    placed: Placer | None = None,
+    need: str = "plain",
+    guilty: str = "fused",
+) -> Callable[[Spoil], Fault]:
+    """Turn a function that spoils into a `Fault`: its name is the defect, its docstring's summary the text.
+
+    Args:
+        fault_id: `F-FAMILY-NN`.
+        stage: See `Fault`, as the rest.
+        seen_in: Where the mechanism was seen.
+        noticed_by: Who must notice it.
+        placed: Where the function acts; without it, on what `stage` returns.
+        need: What a run must have.
+        guilty: Which side is to be blamed.
+    """
+
+    def make(spoil: Spoil) -> Fault:
+        summary = (spoil.__doc__ or "").partition("\n\n")[0]
+        return Fault(
+            id=fault_id,
+            name=spoil.__name__.replace("_", "-"),
+            about=" ".join(summary.split()),
+            stage=stage,
+            seen_in=seen_in,
+            noticed_by=noticed_by,
+            placed=placed or after(stage),
+            spoil=spoil,
+            need=need,
+            guilty=guilty,
+        )
+
+    return make
 
 
 def link(reference: str) -> str:

@@ -5,31 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from workbench.faults.catalogue import BY_HEADING
 from workbench.faults.fault import link
 from workbench.faults.run import Sighting
 from workbench.faults.setup import NEEDS
 
 MAX_OTHERS: Final = 4
 COLUMNS: Final = ("fault", "placed", "noticed first by", "at", "then", "text", "accepted", "seen in")
-
-FAMILIES: Final[Mapping[str, str]] = {
-    "pre": "Prefill",
-    "tree": "The drafted tree",
-    "drafter": "The drafter",
-    "pad": "Padding",
-    "pos": "Positions",
-    "mask": "Who attends to whom",
-    "feat": "Teacher features",
-    "kernel": "Inside an operator",
-    "acc": "Choosing and accepting",
-    "cache": "The committed cache",
-    "alias": "Memory that two share",
-    "port": "The seam of a port",
-    "rec": "The recorder of an engine (found by `specwb check` in the rows)",
-    "ref": "The reference itself",
-    "shared": "What both paths share (found by the load report)",
-}
-"""Family to its heading."""
 
 
 def render(sightings: Iterable[Sighting], benches: Mapping[str, str]) -> str:
@@ -44,7 +26,8 @@ def render(sightings: Iterable[Sighting], benches: Mapping[str, str]) -> str:
     for bench, about in benches.items():
         of_bench = [sighting for sighting in seen if sighting.bench == bench]
         lines += ["", f"## On the {bench} pair", "", about, "", summary(of_bench)]
-        for family, heading in FAMILIES.items():
+        for heading, faults in BY_HEADING.items():
+            family = faults[0].family
             of_family = [sighting for sighting in of_bench if sighting.fault.family == family]
             if of_family:
                 lines += ["", f"### {heading}", "", *_table(of_family)]

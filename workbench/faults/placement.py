@@ -1,4 +1,7 @@
-"""Where a fault sits: around a stage, an operator or the reference, in a recorded row or a checkpoint."""
+"""Where a fault sits: around a stage, an operator or the reference, in a recorded row or a checkpoint.
+
+A *placer* takes the function that spoils and returns where it acts; `@fault(..., placed=...)` takes one.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from tracing.moment import STAGES
 from tracing.stages import DecodePath, Stages, StageWatch
 from workbench.fused.engine import Engine
 from workbench.lockstep.reference_runner import ReferenceRunner
@@ -21,12 +25,12 @@ Memory = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
-    """A fault made ready for one run; whatever it does not touch stays as it is.
+    """A fault made ready for one run; whatever it does not touch is unchanged.
 
     Attributes:
         path: Wraps the path under test.
         around: Entered for the whole run: an operator or a function of the path is replaced inside.
-        runner: Changes the reference beside the path.
+        runner: Changes the reference.
         rows: `(path name, columns)` on their way to the trace; returns what is recorded, None drops the row.
         files: Changes a copy of the pair's folders, `(teacher, drafter)`, before anything is loaded.
     """
@@ -58,23 +62,26 @@ class Scene:
 Change = Callable[[Any, Scene], Any]
 """`(result, scene)` to the faulty result; placed before a stage, `(arguments, scene)` to arguments."""
 
+Spoil = Callable[..., Any]
+Placer = Callable[[Spoil], Placement]
+
 
 @dataclass(slots=True)
 class Remembering:
-    """A path's state beside the fault's own memory."""
+    """A path's state together with the fault's own memory."""
 
     inner: Any
     memory: Memory = field(default_factory=dict)
 
 
-def after(stage: str, change: Change) -> Placement:
-    """Spoil what a stage gives."""
-    return on_stages(after={stage: change})
+def after(stage: str, *, since: int = 0) -> Placer:
+    """Spoil what a stage returns, from the given call of the stage on."""
+    return lambda change: on_stages(after={stage: _late(change, since)})
 
 
-def before(stage: str, change: Change) -> Placement:
-    """Spoil what a stage is given; what others see of the arguments stays whole."""
-    return on_stages(before={stage: change})
+def before(stage: str) -> Placer:
+    """Spoil what a stage is given; other readers of the arguments see them unchanged."""
+    return lambda change: on_stages(before={stage: change})
 
 
 def on_stages(
@@ -82,6 +89,15 @@ def on_stages(
 ) -> Placement:
     """Spoil several stages with one memory."""
     return Placement(path=lambda path: _spoiled(path, before or {}, after or {}))
+
+
+def _late(change: Change, since: int) -> Change:
+    def late(result: Any, scene: Scene) -> Any:
+        number = scene.memory.get("calls", 0)
+        scene.memory["calls"] = number + 1
+        return change(result, scene) if number >= since else result
+
+    return late if since else change
 
 
 def _spoiled(path: DecodePath, first: Mapping[str, Change], then: Mapping[str, Change]) -> DecodePath:
@@ -98,8 +114,7 @@ def _spoiled(path: DecodePath, first: Mapping[str, Change], then: Mapping[str, C
 
         return faulty
 
-    names = ("prefill", "draft", "tensorize", "verify", "accept", "commit")
-    return _on_remembering(replace(path, stages=Stages(**{name: wrap(name) for name in names})), path)
+    return _on_remembering(replace(path, stages=Stages(**{name: wrap(name) for name in STAGES})), path)
 
 
 def _on_remembering(made: DecodePath, path: DecodePath) -> DecodePath:
@@ -127,58 +142,82 @@ def engine_of(path: DecodePath) -> Engine:
     return cast("Engine", cast("partial[Any]", path.stages.verify).args[0])
 
 
+def on_path(change: Callable[[DecodePath], DecodePath]) -> Placement:
+    """Change the path as a whole."""
+    return Placement(path=change)
+
+
 def on_engine(change: Callable[[Engine], Engine]) -> Placement:
     """Exchange a part that all stages share: a model, the settings, the switches."""
 
     def place(path: DecodePath) -> DecodePath:
         engine = change(engine_of(path))
-        names = ("prefill", "draft", "tensorize", "verify", "accept", "commit")
-        stages = {name: partial(getattr(path.stages, name).func, engine) for name in names}
+        stages = {name: partial(getattr(path.stages, name).func, engine) for name in STAGES}
         return replace(path, stages=Stages(**stages), begin=engine.begin)
 
-    return Placement(path=place)
+    return on_path(place)
 
 
-def on_operator(name: str, faulty: Callable[..., Any]) -> Placement:
+def on_operator(name: str) -> Placer:
     """Let `faulty(operator, *arguments, **options)` stand in for one of the device's operators."""
-    return Placement(around=lambda: calls.wrapped(name, lambda operator: partial(faulty, operator)))
+    return lambda faulty: Placement(around=_exchanged(name, faulty))
 
 
-def within(stage: str, name: str, faulty: Callable[..., Any]) -> Placement:
+def within(stage: str, name: str) -> Placer:
     """As `on_operator`, in launches of one stage only."""
 
-    def place(path: DecodePath) -> DecodePath:
-        run = getattr(path.stages, stage)
+    def placer(faulty: Spoil) -> Placement:
+        def place(path: DecodePath) -> DecodePath:
+            run, exchanged = getattr(path.stages, stage), _exchanged(name, faulty)
 
-        def faulty_stage(*given: Any) -> Any:
-            with calls.wrapped(name, lambda operator: partial(faulty, operator)):
-                return run(*given)
+            def faulty_stage(*given: Any) -> Any:
+                with exchanged():
+                    return run(*given)
 
-        return replace(path, stages=replace(path.stages, **{stage: faulty_stage}))
+            return replace(path, stages=replace(path.stages, **{stage: faulty_stage}))
 
-    return Placement(path=place)
+        return on_path(place)
+
+    return placer
 
 
-def on_function(module: object, name: str, faulty: Callable[..., Any]) -> Placement:
+def _exchanged(name: str, faulty: Spoil) -> Callable[[], AbstractContextManager[None]]:
+    return lambda: calls.wrapped(name, lambda operator: partial(faulty, operator))
+
+
+def on_function(module: object, name: str) -> Placer:
     """Let `faulty(function, *arguments)` stand in for a function of a stage's module."""
 
-    @contextmanager
-    def patched() -> Iterator[None]:
-        honest = getattr(module, name)
-        setattr(module, name, partial(faulty, honest))
-        try:
-            yield
-        finally:
-            setattr(module, name, honest)
+    def placer(faulty: Spoil) -> Placement:
+        @contextmanager
+        def patched() -> Iterator[None]:
+            honest = getattr(module, name)
+            setattr(module, name, partial(faulty, honest))
+            try:
+                yield
+            finally:
+                setattr(module, name, honest)
 
-    return Placement(around=patched)
+        return Placement(around=patched)
+
+    return placer
 
 
-def on_rows(change: Callable[[Columns], Columns | None], path: str = "fused") -> Placement:
-    """Spoil rows of one path on their way to the trace; decoding itself stays whole."""
-    return Placement(rows=lambda name, columns: change(columns) if name == path else columns)
+def on_rows(change: Callable[[Columns], Columns | None]) -> Placement:
+    """Spoil rows of the path under test on their way to the trace; decoding itself is unchanged."""
+    return Placement(rows=lambda name, columns: change(columns) if name == "fused" else columns)
 
 
 def on_reference(change: Callable[[ReferenceRunner], None]) -> Placement:
     """Spoil the reference."""
     return Placement(runner=change)
+
+
+def on_files(change: Callable[[Path, Path], None]) -> Placement:
+    """Spoil a copy of the pair's folders, `(teacher, drafter)`."""
+    return Placement(files=change)
+
+
+def once_per_run(placer: Placer) -> Placer:
+    """Place what a function without arguments makes: a spoiling function with a memory for one run."""
+    return lambda make: placer(make())

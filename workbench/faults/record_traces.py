@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from tracing.distances import DEFAULT_EDGES, MANIFEST_KEY
-from tracing.stages import Committed, Tensorized
+from tracing.stages import Committed
 from workbench.faults.bench import TinyBench
-from workbench.faults.edits import another_parent, deep_node, poked, sibling_pair, since
+from workbench.faults.catalogue import BY_NAME
 from workbench.faults.experiment import run_lockstep
-from workbench.faults.placement import Placement, Scene, after, on_function
+from workbench.faults.placement import Placement, Scene, Spoil, after, on_function
 from workbench.fused import verify
 
 FIRST_BAD_STEP: Final = 2
@@ -28,28 +28,11 @@ DIES_AT_STEP: Final = 3
 KILLED: Final = 9
 
 
-def leak(made: Tensorized, _: Scene) -> Any:
-    """A sibling is visible."""
-    return poked(made, "visible", sibling_pair(made)[::-1], value=True)
-
-
-def position(made: Tensorized, _: Scene) -> Any:
-    """A node stands one position too far."""
-    node = deep_node(made)
-    return poked(made, "position_ids", node, made.position_ids[node] + 1)
-
-
 def stale_row(made: Committed, scene: Scene) -> Committed:
     """The row before takes the place of the last committed one, in the first layer."""
     layer = scene.state.caches.main_cache.layers[0]
     layer.keys[:, :, made.committed_len_after - 1] = layer.keys[:, :, made.committed_len_after - 2]
     return made
-
-
-def wrong_parent(made: Tensorized, _: Scene) -> Any:
-    """A node names another parent than the one its visibility was built from."""
-    node = deep_node(made)
-    return poked(made, "parents", node, another_parent(made, node))
 
 
 def dies_in_a_launch() -> Placement:
@@ -61,16 +44,16 @@ def dies_in_a_launch() -> Placement:
             os._exit(KILLED)
         return honest(visible)
 
-    return on_function(verify, "blocked_from_visible", dying)
+    return on_function(verify, "blocked_from_visible")(dying)
 
 
-FAULTY: Final[Mapping[str, Callable[[], Placement]]] = {
-    "sibling-leak": lambda: after("tensorize", since(FIRST_BAD_STEP, leak)),
-    "position-off-by-one": lambda: after("tensorize", since(FIRST_BAD_STEP, position)),
-    "stale-row": lambda: after("commit", since(FIRST_BAD_STEP, stale_row)),
-    "wrong-parent": lambda: after("tensorize", since(FIRST_BAD_STEP, wrong_parent)),
+FAULTY: Final[Mapping[str, tuple[str, Spoil]]] = {
+    "sibling-leak": ("tensorize", BY_NAME["sibling-leak"].spoil),
+    "position-off-by-one": ("tensorize", BY_NAME["position-one-too-far"].spoil),
+    "stale-row": ("commit", stale_row),
+    "wrong-parent": ("tensorize", BY_NAME["parent-renamed"].spoil),
 }
-"""Folder name to the fault in it."""
+"""Folder name to the stage that is spoiled from the first bad step on, and how."""
 TRUNCATED: Final = "truncated"
 
 
@@ -79,13 +62,19 @@ def record(folder: Path) -> None:
     for name in ("clean", *FAULTY, TRUNCATED):
         shutil.rmtree(folder / name, ignore_errors=True)
     _run(folder / "clean", Placement())
-    for name, place in FAULTY.items():
-        _run(folder / name, place())
+    for name in FAULTY:
+        _run(folder / name, late_fault(name))
     child = multiprocessing.get_context("spawn").Process(target=_truncated, args=(folder / TRUNCATED,))
     child.start()
     child.join()
     if child.exitcode != KILLED:
         raise RuntimeError(f"the recording of {TRUNCATED} should have been killed, got {child.exitcode}")
+
+
+def late_fault(name: str) -> Placement:
+    """Return the fault of a folder of that name, from the first bad step on."""
+    stage, spoil = FAULTY[name]
+    return after(stage, since=FIRST_BAD_STEP)(spoil)
 
 
 def _truncated(folder: Path) -> None:

@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 from tracing.finding import Finding
-from tracing.moment import STAGES
 from workbench.checkpoints.report import Check
 from workbench.faults.bench import Bench
 from workbench.faults.common import load, worse
@@ -173,7 +172,7 @@ def _notice(finding: Finding) -> Notice:
     return Notice(
         rule=finding.rule,
         moment=str(finding.moment),
-        stage=finding.stage,
+        stage=finding.moment.stage,
         verdict=finding.verdict if finding.severity == "error" else finding.severity,
         guilty=finding.guilty,
         message=finding.message,
@@ -190,5 +189,4 @@ def _found_by_check(folder: Path) -> list[Finding]:
 
 
 def _place(finding: Finding) -> tuple[int, int, int, int]:
-    stage = STAGES.index(finding.stage) if finding.stage in STAGES else len(STAGES)
-    return finding.prompt_id, finding.turn, finding.step, stage
+    return *finding.moment.place, finding.moment.stage_number

@@ -1,4 +1,4 @@
-"""Accept: the longest drafted path that the teacher would have taken, greedily."""
+"""Accept: the drafted path that the teacher takes, greedily or by the state's chooser."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workbench.fused.state import FusedState
 def accept(
     engine: Engine, state: FusedState, tree: Tensorized, verified: Verified, remaining: int
 ) -> Accepted:
-    """Walk from the root along the teacher's choices, then cut at the token budget and at EOS.
+    """Return the accepted path, cut at the token budget and at EOS.
 
     Raises:
         UsageError: No token may be emitted any more.
@@ -22,8 +22,8 @@ def accept(
         raise UsageError(f"accept needs room for at least 1 token, got remaining={remaining}")
     columns = {"committed_len": state.committed_len, "target_token_ids": verified.target_token_ids}
     state.watch.about_to_run("accept", columns)
-    path = accepted_path(tree, verified.target_token_ids)
-    emitted = np.append(tree.token_ids[path[1:]], verified.target_token_ids[path[-1]])[:remaining]
+    path, final_token_id = _chosen(state, tree, verified)
+    emitted = np.append(tree.token_ids[path[1:]], final_token_id)[:remaining]
     is_eos = np.isin(emitted, np.fromiter(engine.eos_token_ids, dtype=np.int64))
     stop_reason = None
     if is_eos.any():
@@ -38,6 +38,15 @@ def accept(
         path_indices=tree.cache_positions[path],
         stop_reason=stop_reason,
     )
+
+
+def _chosen(state: FusedState, tree: Tensorized, verified: Verified) -> tuple[IntArray, int]:
+    """Return root and accepted nodes, `[A + 1]`, and the token after them."""
+    if state.chooser is not None:
+        choice = state.chooser.accept(tree, verified)
+        return choice.path, choice.final_token_id
+    path = accepted_path(tree, verified.target_token_ids)
+    return path, int(verified.target_token_ids[path[-1]])
 
 
 def accepted_path(tree: Tensorized, target_token_ids: IntArray) -> IntArray:

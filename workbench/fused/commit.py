@@ -6,19 +6,20 @@ import numpy as np
 import torch
 
 from tracing.stages import Accepted, Committed, Tensorized, Verified
+from workbench.fused.drafters.seam import CommittedRows
 from workbench.fused.engine import Engine
-from workbench.fused.state import FusedState, NewRows
+from workbench.fused.state import FusedState
 
 
 @torch.inference_mode()
 def commit(
     engine: Engine,
     state: FusedState,
-    tree: Tensorized,  # noqa: ARG001  # the seam's signature
+    tree: Tensorized,
     verified: Verified,
     accepted: Accepted,
 ) -> Committed:
-    """Move the accepted path into the committed cache; the state then stands at the next root.
+    """Move the accepted path into the committed cache and hand its rows to the drafter.
 
     Raises:
         ContractError: The path leaves the branch cache.
@@ -31,10 +32,9 @@ def commit(
         accepted.path_indices, engine.settings.commit_mode, fast_allowed=engine.switches.fast_reorder
     )
     path = np.append(0, accepted.accepted_nodes)
-    state.new_rows = NewRows(
-        features=verified.features.index_select(0, engine.to_device(path)),
-        token_ids=engine.to_device(accepted.emitted_token_ids),
-    )
+    features = verified.features.index_select(0, engine.to_device(path))
+    rows = CommittedRows(tree.token_ids[path], accepted.emitted_token_ids, features)
+    engine.drafter.follow(state.memory, rows)
     return Committed(
         committed_len=committed_len,
         committed_len_after=state.committed_len,

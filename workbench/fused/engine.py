@@ -1,4 +1,4 @@
-"""What the stages of one path share: two models, settings and switches. Never changed by a stage."""
+"""What the stages of one path share: teacher, drafter, settings and switches. Never changed by a stage."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tracing.sampling import Chooser
 from tracing.settings import DecodeSettings
 from tracing.stages import IntArray, StageWatch
 from workbench.fused.attention import AttentionCall
@@ -15,7 +16,7 @@ from workbench.fused.cache.manager import CacheManager
 from workbench.fused.cache.paged import PagedCache, write_eager, write_fused
 from workbench.fused.cache.pages import BlockTable
 from workbench.fused.cache.rows import RowCache
-from workbench.fused.drafters.eagle3 import Eagle3
+from workbench.fused.drafters.seam import Drafter
 from workbench.fused.state import FusedState
 from workbench.fused.switches import Switches
 from workbench.fused.teacher import Teacher
@@ -35,7 +36,7 @@ class Engine:
     """
 
     teacher: Teacher
-    drafter: Eagle3
+    drafter: Drafter
     settings: DecodeSettings
     switches: Switches
     device: torch.device
@@ -46,9 +47,9 @@ class Engine:
     pad_token_id: int = 0
     replication: str = "incremental"
 
-    def begin(self, watch: StageWatch) -> FusedState:
-        """Return a fresh state that reports to `watch`."""
-        return FusedState(watch, self.new_caches())
+    def begin(self, watch: StageWatch, chooser: Chooser | None = None) -> FusedState:
+        """Return a fresh state that reports to `watch`; greedy without a chooser."""
+        return FusedState(watch, self.new_caches(), self.drafter.begin(), chooser)
 
     def new_caches(self) -> CacheManager:
         """Return empty teacher caches."""

@@ -9,6 +9,7 @@ import torch
 from tracing.errors import EnvironmentProblemError
 from tracing.models import ModelPair
 from tracing.settings import DEVICES, DTYPES, DecodeSettings, require_one_of
+from workbench.fused.drafters import drafter_kind
 from workbench.fused.switches import Switches
 from workbench.npu.ways import register
 
@@ -57,7 +58,8 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 def fit_switches(asked: Switches, pair: ModelPair, device: torch.device, dtype: torch.dtype) -> Switches:
     """Make eager what the operators' contracts do not allow for this pair, and say why."""
     fitted = asked
-    head_dims = {pair.teacher.head_dim, pair.drafter.head_dim}
+    configs = (pair.teacher, *drafter_kind(pair).attends(pair))
+    head_dims = {config.head_dim for config in configs}
     if any(head_dim % _HEAD_DIM_STEP for head_dim in head_dims):
         reason = f"attention is eager: head dims {sorted(head_dims)} are no multiples of {_HEAD_DIM_STEP}"
         fitted = fitted.with_eager({"attention"}, reason)
@@ -65,7 +67,7 @@ def fit_switches(asked: Switches, pair: ModelPair, device: torch.device, dtype: 
         fitted = fitted.with_eager(
             {"attention"}, "attention is eager: the operator has no float32 on a device"
         )
-    if "yarn" in {pair.teacher.rope.kind, pair.drafter.rope.kind}:
+    if "yarn" in {config.rope.kind for config in configs}:
         fitted = fitted.with_eager({"rotary"}, "rotary is eager: yarn scales cosines beyond 1")
     return fitted
 

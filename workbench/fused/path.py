@@ -17,7 +17,8 @@ from workbench.fused.accept import accept
 from workbench.fused.cache.pages import BlockTable
 from workbench.fused.commit import commit
 from workbench.fused.draft import draft
-from workbench.fused.drafters.eagle3 import Eagle3
+from workbench.fused.drafters import drafter_kind
+from workbench.fused.drafters.seam import DrafterParts
 from workbench.fused.engine import Engine
 from workbench.fused.fitting import BLOCK_SIZES, choose_device, choose_dtype, fit_blocks, fit_switches
 from workbench.fused.operators import Operators
@@ -89,13 +90,10 @@ def make_engine(
     asked = read_switches(eager, os.environ if environment is None else environment)
     switches = fit_blocks(fit_switches(asked, pair, place, number), pair, settings)
     operators = Operators(switches.eager)
+    parts = DrafterParts(pair, settings, operators, switches, place, number)
     engine = Engine(
-        teacher=Teacher(
-            pair.teacher, pair.teacher_weights, pair.drafter.aux_layers, operators, device=place, dtype=number
-        ),
-        drafter=Eagle3(
-            pair.drafter, pair.drafter_weights, pair.target_from_draft, operators, device=place, dtype=number
-        ),
+        teacher=Teacher(pair.teacher, pair.teacher_weights, pair.taps, operators, device=place, dtype=number),
+        drafter=drafter_kind(pair).build(parts),
         settings=settings,
         switches=switches,
         device=place,
@@ -133,15 +131,11 @@ def path_over(engine: Engine) -> DecodePath:
 
 
 def _check(pair: ModelPair, settings: DecodeSettings, pad_token_id: int) -> None:
-    vocab_size, draft_vocab_size = pair.teacher.vocab_size, len(pair.target_from_draft)
+    vocab_size = pair.teacher.vocab_size
     if settings.kv_layout == "paged" and settings.block_size not in BLOCK_SIZES:
         raise UsageError(
             f"block_size should be a multiple of {BLOCK_SIZES.step} from {BLOCK_SIZES.start} to "
             f"{BLOCK_SIZES[-1]}, got {settings.block_size}"
-        )
-    if settings.top_k > draft_vocab_size:
-        raise UsageError(
-            f"top_k should be at most the draft vocabulary {draft_vocab_size}, got {settings.top_k}"
         )
     if not 0 <= pad_token_id < vocab_size:
         raise UsageError(f"pad_token_id should be 0 to {vocab_size - 1}, got {pad_token_id}")

@@ -1,4 +1,4 @@
-"""Prefill: the context into the committed cache, the first root, features for the drafter's first rows."""
+"""Prefill: the context into the committed cache and to the drafter, and the first root."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 
 from tracing.errors import UsageError
 from tracing.stages import IntArray, Prefilled
-from workbench.fused.cache.contiguous import ContiguousCache
 from workbench.fused.cache.rows import RowCache
+from workbench.fused.drafters.seam import CommittedRows
 from workbench.fused.engine import Engine
 from workbench.fused.masks import blocked_from_visible, causal_visible, padded_to
-from workbench.fused.state import FusedState, NewRows
-from workbench.fused.teacher import TeacherRows
+from workbench.fused.state import FusedState
+from workbench.fused.teacher import TeacherOutput
 
 
 @torch.inference_mode()
@@ -27,18 +27,20 @@ def prefill(engine: Engine, state: FusedState, prompt_token_ids: Sequence[int]) 
     prompt = checked_context(prompt_token_ids, engine.vocab_size)
     state.watch.about_to_run("prefill", {"context_token_ids": prompt})
     state.caches = engine.new_caches()
-    state.drafter_cache = ContiguousCache(1)
+    state.memory = engine.drafter.begin()
     rows = feed_context(engine, state.caches.main_cache, prompt)
-    root = rows.logits[-1].argmax()
-    state.new_rows = NewRows(rows.features, torch.cat([engine.to_device(prompt[1:]), root[None]]))
+    logits = rows.logits[-1]
+    root = int(logits.argmax()) if state.chooser is None else state.chooser.root(logits)
+    context = np.append(prompt, root)
+    engine.drafter.follow(state.memory, CommittedRows(prompt, context[1:], rows.features))
     return Prefilled(
-        context_token_ids=np.append(prompt, int(root)),
-        logits=rows.logits[-1],
+        context_token_ids=context,
+        logits=logits,
         features=rows.features,
     )
 
 
-def feed_context(engine: Engine, cache: RowCache, prompt: IntArray) -> TeacherRows:
+def feed_context(engine: Engine, cache: RowCache, prompt: IntArray) -> TeacherOutput:
     """Run the teacher over a whole context; its rows go to the empty `cache`, logits are of the last row."""
     num_rows, window = len(prompt), engine.teacher.window
     in_window = window == 0 or num_rows <= window

@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from tracing.draws import Draws
+from tracing.sampling import Chooser
 from tracing.stages import IntArray, NullWatch, StageWatch
-from workbench.fused.cache.contiguous import ContiguousCache
 from workbench.fused.cache.manager import CacheManager
 from workbench.fused.cache.rows import RowCache
-
-
-@dataclass(frozen=True, slots=True)
-class NewRows:
-    """Rows committed since the last draft, which the drafter has to be fed.
-
-    Attributes:
-        features: Teacher features of each row, `[R, 3 * H_target]`.
-        token_ids: The token after each row, the root last, int64 `[R]`.
-    """
-
-    features: Tensor
-    token_ids: Tensor
+from workbench.fused.drafters.seam import Memory
 
 
 @dataclass(slots=True)
@@ -33,30 +22,33 @@ class FusedState:
     """State between two stages.
 
     Attributes:
-        watch: Who is told before launches.
+        watch: Called before launches.
         caches: Teacher caches, committed and branches.
-        drafter_cache: One row per pair (feature j, token j + 1) that was fed to the drafter.
-        new_rows: What the next draft begins with; None before prefill.
+        memory: The drafter's own, see `workbench.fused.drafters.seam.Memory`.
+        chooser: Picks roots and accepted paths; None is greedy.
     """
 
     watch: StageWatch
     caches: CacheManager
-    drafter_cache: ContiguousCache = field(default_factory=lambda: ContiguousCache(1))
-    new_rows: NewRows | None = None
+    memory: Memory
+    chooser: Chooser | None = None
 
     @property
     def committed_len(self) -> int:
         """L, rows of the committed cache."""
         return self.caches.committed_len
 
+    @property
+    def draws(self) -> Draws | None:
+        """Where chance comes from; None in greedy decoding."""
+        return None if self.chooser is None else self.chooser.draws
+
 
 def snapshot(state: FusedState) -> FusedState:
-    """Copy a state, memory and all; the copy reports to nobody."""
+    """Copy a state, memory and all; the copy reports to a null watch."""
     memo: dict[int, Any] = {id(state.watch): NullWatch()}
-    new = state.new_rows
     with torch.inference_mode(mode=False):
-        if new is not None:
-            memo[id(new)] = NewRows(new.features.clone(), new.token_ids.clone())
+        memo[id(state.memory)] = state.memory.snapshot()
         return copy.deepcopy(state, memo)
 
 
@@ -77,4 +69,4 @@ def kv_lengths(state: FusedState, cache: str) -> tuple[int, ...] | None:
 def _cache(state: FusedState, name: str) -> RowCache | None:
     if name == "branch":
         return state.caches.branch_caches[0] if state.caches.branch_caches else None
-    return {"main": state.caches.main_cache, "drafter": state.drafter_cache}.get(name)
+    return {"main": state.caches.main_cache, "drafter": state.memory.cache}.get(name)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tracing.errors import CheckpointError
-from tracing.models import TeacherConfig
+from tracing.models import Taps, TeacherConfig
 from workbench.fused.attention import AttentionCall
 from workbench.fused.cache.pages import Pages
 from workbench.fused.cache.rows import RowCache
@@ -21,12 +21,12 @@ from workbench.fused.teacher_modules import ATTENTION, install
 
 
 @dataclass(frozen=True, slots=True)
-class TeacherRows:
+class TeacherOutput:
     """Output of one forward.
 
     Attributes:
         logits: `[R, V]`, or the last row only, `[1, V]`.
-        features: Residual stream entering the tapped layers, `[R, 3 * H]`, low to high.
+        features: Tapped rows side by side, `[R, F]`; F is 0 without taps.
     """
 
     logits: Tensor
@@ -45,7 +45,7 @@ class Teacher:
         self,
         config: TeacherConfig,
         weights: Mapping[str, Tensor],
-        aux_layers: tuple[int, int, int],
+        taps: Taps,
         operators: Operators,
         *,
         device: torch.device,
@@ -54,13 +54,13 @@ class Teacher:
         self.window = config.sliding_window or 0
         self.num_layers = config.num_layers
         self._device = device
-        self._aux_layers = aux_layers
+        self._taps = taps
         self._model = _load(config, weights, device, dtype)
         pack = fits_twice(self._model.parameters())
         install(self._model, operators, pack=pack)
         self._head = Linear(self._parts.lm_head.weight, pack=pack)
         self._tapped: dict[int, Tensor] = {}
-        self._tap(aux_layers)
+        self._tap(taps.layers)
 
     def forward(
         self,
@@ -72,7 +72,7 @@ class Teacher:
         blocked: Tensor | None = None,
         slots: Tensor | None = None,
         last_only: bool = False,
-    ) -> TeacherRows:
+    ) -> TeacherOutput:
         """Run R rows; their keys and values are appended to `cache`.
 
         Args:
@@ -91,25 +91,31 @@ class Teacher:
         tables = tuple(table.unsqueeze(2) for table in base.rotary_emb(hidden, position_ids[None]))
         for layer in base.layers:
             hidden = layer(hidden, tables, blocked, cache, call)
-        logits = self._head(base.norm(hidden)[:, -1:] if last_only else base.norm(hidden))
-        features = torch.cat([self._tapped[layer] for layer in self._aux_layers], dim=-1)
+        final = base.norm(hidden)
+        logits = self._head(final[:, -1:] if last_only else final)
+        return TeacherOutput(logits[0], self._features(final)[0])
+
+    def _features(self, final: Tensor) -> Tensor:
+        """Return the tapped rows of the forward that just ran, `[1, R, F]`; `final` left the last norm."""
+        tapped = [self._tapped[layer] for layer in self._taps.layers]
+        tapped += [final] if self._taps.final_hidden else []
         self._tapped.clear()
-        return TeacherRows(logits[0], features[0])
+        return torch.cat(tapped, dim=-1) if tapped else final[..., :0]
 
     @property
     def _parts(self) -> Any:
         """The library's model, whose attributes it does not declare."""
         return self._model
 
-    def _tap(self, aux_layers: tuple[int, int, int]) -> None:
+    def _tap(self, layers: tuple[int, ...]) -> None:
         """Keep what enters each tapped layer; boundary `num_layers` is what enters the final norm."""
         base: Any = self._parts.model
         boundaries = [*base.layers, base.norm]
-        if not all(0 <= layer < len(boundaries) for layer in aux_layers):
+        if not all(0 <= layer < len(boundaries) for layer in layers):
             raise CheckpointError(
-                f"tapped layers should be in 0 to {self.num_layers}, the drafter asks for {list(aux_layers)}"
+                f"tapped layers should be in 0 to {self.num_layers}, the drafter asks for {list(layers)}"
             )
-        for layer in set(aux_layers):
+        for layer in set(layers):
             boundaries[layer].register_forward_pre_hook(self._keeper(layer))
 
     def _keeper(self, layer: int) -> Any:

@@ -23,12 +23,15 @@ def tensorize(engine: Engine, state: FusedState, drafted: Drafted) -> Tensorized
     state.watch.about_to_run("tensorize", columns)
     if num_nodes > num_rows:
         raise UsageError(f"the tree should have at most {num_rows} nodes, the drafter gave {num_nodes}")
-    parents, depths = _padded(drafted.parents, num_rows), _padded(drafted.depths, num_rows)
+    parents = _padded(drafted.parents, num_rows)
+    depths = _padded(depths_from(drafted.parents) if drafted.depths is None else drafted.depths, num_rows)
     valid = np.arange(num_rows) < num_nodes
     token_ids = np.full(num_rows, engine.pad_token_id, dtype=np.int64)
     token_ids[:num_nodes] = drafted.token_ids
-    logprobs = np.zeros(num_rows, dtype=np.float32)
-    logprobs[:num_nodes] = drafted.logprobs
+    logprobs = None
+    if drafted.logprobs is not None:
+        logprobs = np.zeros(num_rows, dtype=np.float32)
+        logprobs[:num_nodes] = drafted.logprobs
     cache_positions = committed_len + np.arange(num_rows)
     max_depth = max(engine.settings.depth + 1, int(depths.max()))
     return Tensorized(
@@ -50,6 +53,29 @@ def ancestor_table(parents: IntArray, max_depth: int) -> IntArray:
     Raises:
         ContractError: A parent outside 0..N-1, which no gather may follow.
     """
+    _check_range(parents)
+    table = np.empty((max_depth + 1, len(parents)), dtype=np.int64)
+    table[0] = np.arange(len(parents))
+    for level in range(max_depth):
+        table[level + 1] = parents[table[level]]
+    return table
+
+
+def depths_from(parents: IntArray) -> IntArray:
+    """Return the distance of each node from the root, `[n]`, for a drafter that does not give it.
+
+    Raises:
+        ContractError: A parent outside 0..n-1.
+    """
+    _check_range(parents)
+    depths, above = np.zeros_like(parents), np.arange(len(parents))
+    while above.any() and depths.max() < len(parents):
+        depths += above != 0
+        above = parents[above]
+    return depths
+
+
+def _check_range(parents: IntArray) -> None:
     if parents.min() < 0 or parents.max() >= len(parents):
         raise ContractError(
             operator="gather",
@@ -60,11 +86,6 @@ def ancestor_table(parents: IntArray, max_depth: int) -> IntArray:
             device="reads outside the table, unchecked",
             source="arXiv 2603.08088 section 3.2, range invariant",
         )
-    table = np.empty((max_depth + 1, len(parents)), dtype=np.int64)
-    table[0] = np.arange(len(parents))
-    for level in range(max_depth):
-        table[level + 1] = parents[table[level]]
-    return table
 
 
 def visible_from_ancestors(table: IntArray, valid: BoolArray) -> BoolArray:

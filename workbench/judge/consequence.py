@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from tracing.finding import Finding
-from tracing.moment import STAGES
 
 
 class Consequences:
@@ -29,9 +28,8 @@ class Consequences:
 
     def _mark_one(self, finding: Finding) -> Finding:
         """Mark one finding and remember it when it is a cause."""
-        turn = (finding.prompt_id, finding.turn)
-        stage = STAGES.index(finding.stage) if finding.stage in STAGES else len(STAGES)
-        place = (*turn, finding.step, stage)
+        place = (*finding.moment.place, finding.moment.stage_number)
+        turn = place[:2]
         if self._cause is not None and self._cause[:2] == turn and place > self._cause:
             return replace(finding, consequence=True)
         if finding.severity == "error" and (self._cause is None or self._cause[:2] != turn):

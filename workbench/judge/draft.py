@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracing.moment import Moment
-from tracing.stages import Drafted
+from tracing.stages import BeamSearch, Drafted
 from workbench.judge.draft_laws import (
     Candidates,
     gather_candidates,
@@ -27,16 +27,17 @@ def judge_draft(evidence: DraftEvidence, moment: Moment, dtype: str) -> StageJud
     _judge_lengths(notes, evidence)
     judge_rows(notes, "JUDGE-DRAFT-KV", "kv", evidence.kv, dtype)
     fused = _candidates(notes, evidence, evidence.fused, "fused")
-    if evidence.fused is not None and fused is not None and _finite(notes, fused, "fused"):
-        judge = _score_judge(notes, evidence, evidence.fused, fused)
+    search = None if evidence.fused is None else evidence.fused.beam_search()
+    if search is not None and fused is not None and _finite(notes, fused, "fused"):
+        judge = _score_judge(notes, evidence, search, fused)
         scored = None
         if judge is not None and evidence.levels and _has_samples(notes, evidence, dtype):
-            scored = judge_scores(judge, evidence.levels[: len(evidence.fused.levels)], dtype)
+            scored = judge_scores(judge, evidence.levels[: len(search.levels)], dtype)
         elif judge is not None and not evidence.levels:
             notes.skip("draft_logprobs", "the reference does not provide log-probabilities")
         judge_order(notes, fused, "fused")
-        judge_beams(notes, evidence.fused, fused, "fused")
-        _judge_tree(notes, evidence, evidence.fused, fused, "fused")
+        judge_beams(notes, search, fused, "fused")
+        _judge_tree(notes, evidence, search, fused, "fused")
         if judge is not None and scored is not None:
             count_near_ties(judge, scored)
     _judge_reference(notes, evidence)
@@ -68,8 +69,9 @@ def _judge_reference(notes: Notes, evidence: DraftEvidence) -> None:
     if evidence.reference is None:
         return  # what it thinks of the fused draft is in the log-probabilities
     candidates = _candidates(notes, evidence, evidence.reference, "reference")
-    if candidates is not None and _finite(notes, candidates, "reference"):
-        _judge_tree(notes, evidence, evidence.reference, candidates, "reference")
+    search = evidence.reference.beam_search()
+    if search is not None and candidates is not None and _finite(notes, candidates, "reference"):
+        _judge_tree(notes, evidence, search, candidates, "reference")
 
 
 def _candidates(
@@ -80,12 +82,13 @@ def _candidates(
         notes.skip("*", f"the {path} path does not provide it")
         return None
     judge_root(notes, drafted, evidence.root_token_id, path)
-    if not drafted.levels:
+    search = drafted.beam_search()
+    if search is None:
         notes.skip(
             "beam_flat_ids", f"the {path} path does not show its candidates (proposer {drafted.proposer})"
         )
         return None
-    return gather_candidates(notes, drafted, evidence, path)
+    return gather_candidates(notes, search, evidence, path)
 
 
 def _finite(notes: Notes, candidates: Candidates, path: str) -> bool:
@@ -112,7 +115,7 @@ def _has_samples(notes: Notes, evidence: DraftEvidence, dtype: str) -> bool:
 
 
 def _score_judge(
-    notes: Notes, evidence: DraftEvidence, drafted: Drafted, candidates: Candidates
+    notes: Notes, evidence: DraftEvidence, drafted: BeamSearch, candidates: Candidates
 ) -> ScoreJudge | None:
     """Judge that every candidate is a draft token; return what judging the scores needs."""
     if evidence.target_from_draft is None:
@@ -133,7 +136,7 @@ def _score_judge(
 
 
 def _judge_tree(
-    notes: Notes, evidence: DraftEvidence, drafted: Drafted, candidates: Candidates, path: str
+    notes: Notes, evidence: DraftEvidence, drafted: BeamSearch, candidates: Candidates, path: str
 ) -> None:
     """Judge the selected tree of one path by its own scores."""
     if judge_selected(notes, drafted, candidates, evidence.settings, path):

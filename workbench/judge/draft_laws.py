@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracing.settings import DecodeSettings
-from tracing.stages import Drafted, IntArray
+from tracing.stages import BeamSearch, Drafted, IntArray
 from workbench.judge.evidence import DraftEvidence
 from workbench.judge.notes import Notes
 
@@ -49,7 +49,7 @@ def best(scores: NDArray[np.float64], flat_ids: IntArray, num_best: int) -> IntA
 
 
 def gather_candidates(
-    notes: Notes, drafted: Drafted, evidence: DraftEvidence, path: str
+    notes: Notes, drafted: BeamSearch, evidence: DraftEvidence, path: str
 ) -> Candidates | None:
     """Return all candidates, or None (with findings) when the levels are malformed."""
     settings, vocabulary = evidence.settings, evidence.target_from_draft
@@ -73,7 +73,7 @@ def gather_candidates(
     )
 
 
-def _level_fault(drafted: Drafted, depth: int, width: int) -> str:
+def _level_fault(drafted: BeamSearch, depth: int, width: int) -> str:
     """Return what is wrong with the shape of the levels, or an empty string."""
     levels = drafted.levels
     if len(levels) != depth + 1:
@@ -110,7 +110,7 @@ def judge_order(notes: Notes, candidates: Candidates, path: str) -> None:
             notes.finding("JUDGE-DRAFT-ORDER", "token_ids", message, guilty=path)
 
 
-def judge_beams(notes: Notes, drafted: Drafted, candidates: Candidates, path: str) -> None:
+def judge_beams(notes: Notes, drafted: BeamSearch, candidates: Candidates, path: str) -> None:
     """Judge that each level's beams are the best candidates of the level before, by the path's own scores."""
     notes.check("beam_flat_ids")
     for number, level in enumerate(drafted.levels[1:], start=1):
@@ -129,7 +129,7 @@ def judge_beams(notes: Notes, drafted: Drafted, candidates: Candidates, path: st
 
 
 def judge_selected(
-    notes: Notes, drafted: Drafted, candidates: Candidates, settings: DecodeSettings, path: str
+    notes: Notes, drafted: BeamSearch, candidates: Candidates, settings: DecodeSettings, path: str
 ) -> bool:
     """Judge which candidates became nodes; say whether the numbers can be looked up at all."""
     notes.check("flat_ids")
@@ -171,7 +171,7 @@ def _judge_set(
     )
 
 
-def judge_nodes(notes: Notes, drafted: Drafted, candidates: Candidates, path: str) -> None:
+def judge_nodes(notes: Notes, drafted: BeamSearch, candidates: Candidates, path: str) -> None:
     """Judge parents and copied values of every node but the root."""
     notes.check("parents")
     node_from_flat = {int(flat): place + 1 for place, flat in enumerate(drafted.flat_ids)}
@@ -199,7 +199,7 @@ def judge_nodes(notes: Notes, drafted: Drafted, candidates: Candidates, path: st
 
 
 def _judge_copies(
-    notes: Notes, drafted: Drafted, candidates: Candidates, flat: int, node: int, *, path: str
+    notes: Notes, drafted: BeamSearch, candidates: Candidates, flat: int, node: int, *, path: str
 ) -> None:
     """Judge that a node holds its candidate's token, score and depth."""
     for column, came, expected in (
@@ -221,8 +221,8 @@ def judge_root(notes: Notes, drafted: Drafted, root_token_id: int | None, path: 
     came = (
         drafted.token_ids[0].item(),
         drafted.parents[0].item(),
-        drafted.depths[0].item(),
-        float(drafted.logprobs[0]),
+        0 if drafted.depths is None else drafted.depths[0].item(),
+        0.0 if drafted.logprobs is None else float(drafted.logprobs[0]),
     )
     if came != (expected, 0, 0, 0.0):
         message = f"root has token, parent, depth, score {came}, expected {(expected, 0, 0, 0.0)}"

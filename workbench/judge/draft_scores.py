@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
-from tracing.stages import Drafted, IntArray
+from tracing.stages import BeamSearch, IntArray
 from workbench.judge.allowance import FLOOR_ULPS, row_allowances, ulp
 from workbench.judge.blame import guilty
 from workbench.judge.draft_laws import ROOT, Candidates, best
@@ -51,7 +51,7 @@ class ScoreJudge:
     """
 
     notes: Notes
-    drafted: Drafted
+    drafted: BeamSearch
     candidates: Candidates
     draft_from_target: Mapping[int, int]
     target_from_draft: IntArray

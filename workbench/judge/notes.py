@@ -99,12 +99,8 @@ class Notes:
             Finding(
                 verdict=verdict or RULES[rule].verdict,
                 guilty=guilty,
-                prompt_id=self.moment.prompt_id,
-                turn=self.moment.turn,
-                step=self.moment.step,
-                stage=self.stage,
+                moment=self.moment.at(self.stage, node),
                 column=column,
-                node=node,
                 fused=fused,
                 reference=reference,
                 allowance=allowance,
@@ -118,7 +114,7 @@ class Notes:
         self, kind: str, *, node: int | None, fused: int, reference: int, gap: float, allowance: float
     ) -> None:
         """Write down one proven near tie."""
-        where = Moment(self.moment.prompt_id, self.moment.turn, self.moment.step, self.stage, node)
+        where = self.moment.at(self.stage, node)
         self.near_ties.append(NearTie(where, kind, fused, reference, gap, allowance))
 
     def check(self, quantity: str) -> None:

@@ -13,6 +13,8 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from workbench.judge.notes import Notes, StageJudgement
 
+_Where = tuple[tuple[int, int, int], str]
+
 
 def judge_repeat(
     moment: Moment, stage: str, path: str, first: Mapping[str, Any], second: Mapping[str, Any]
@@ -64,17 +66,15 @@ def before_blame(findings: Iterable[Finding], repeats: Iterable[Finding]) -> tup
         findings: What the judge found.
         repeats: What `judge_repeat` found on the same step; empty when the stage is deterministic.
     """
-    unsteady: dict[tuple[int, int, int, str], set[str]] = {}
+    unsteady: dict[_Where, set[str]] = {}
     for repeat in repeats:
-        unsteady.setdefault((repeat.prompt_id, repeat.turn, repeat.step, repeat.stage), set()).add(
-            repeat.guilty
-        )
+        unsteady.setdefault((repeat.moment.place, repeat.moment.stage), set()).add(repeat.guilty)
     return tuple(_turned(finding, unsteady) for finding in findings)
 
 
-def _turned(finding: Finding, unsteady: Mapping[tuple[int, int, int, str], set[str]]) -> Finding:
+def _turned(finding: Finding, unsteady: Mapping[_Where, set[str]]) -> Finding:
     """Turn one finding when its stage is unsteady on some path."""
-    paths = unsteady.get((finding.prompt_id, finding.turn, finding.step, finding.stage))
+    paths = unsteady.get((finding.moment.place, finding.moment.stage))
     if not paths:
         return finding
     who = next(iter(paths)) if len(paths) == 1 else "both"

@@ -23,16 +23,19 @@ def judge_tensorize(evidence: TensorizeEvidence, moment: Moment) -> StageJudgeme
     for path, built in (("fused", evidence.fused), ("reference", evidence.reference)):
         if built is None:
             notes.skip("*", f"the {path} path does not provide it")
-        elif _shapes_hold(notes, built, evidence.num_nodes, path):
+        elif _shapes_hold(notes, evidence, built, path):
             _judge_path(notes, evidence, built, path)
     if evidence.drafted is None:
         notes.skip("token_ids", "no draft to compare with")
     return notes.judgement()
 
 
-def _shapes_hold(notes: Notes, built: Tensorized, num_nodes: int, path: str) -> bool:
-    """Say whether every array has N rows."""
-    held = [same_shape(notes, name, np.asarray(getattr(built, name)), (num_nodes,), path) for name in ROWS]
+def _shapes_hold(notes: Notes, evidence: TensorizeEvidence, built: Tensorized, path: str) -> bool:
+    """Return whether every array has N rows; scores may be missing where the draft gives none."""
+    num_nodes = evidence.num_nodes
+    scored = evidence.drafted is not None and evidence.drafted.logprobs is not None
+    names = [name for name in ROWS if scored or getattr(built, name) is not None]
+    held = [same_shape(notes, name, np.asarray(getattr(built, name)), (num_nodes,), path) for name in names]
     return all([*held, same_shape(notes, "visible", built.visible, (num_nodes, num_nodes), path)])
 
 
@@ -74,9 +77,11 @@ def _judge_copies(notes: Notes, evidence: TensorizeEvidence, built: Tensorized, 
         ("JUDGE-TENSORIZE-PARENTS", "parents"),
         ("JUDGE-TENSORIZE-LOGPROBS", "logprobs"),
     ):
-        value: NDArray[Any] = np.asarray(getattr(built, column))
-        judge_exact(notes, rule, column, value, np.asarray(getattr(drafted, column)), nodes=nodes, path=path)
-        notes.check(column)
+        source = getattr(drafted, column)
+        if source is not None:
+            value: NDArray[Any] = np.asarray(getattr(built, column))
+            judge_exact(notes, rule, column, value, np.asarray(source), nodes=nodes, path=path)
+            notes.check(column)
     parents = np.zeros(evidence.num_nodes, dtype=np.int64)
     parents[nodes] = drafted.parents[: nodes.size]
     return parents
@@ -96,8 +101,9 @@ def _judge_pads(
         ("logprobs", 0),
         ("position_ids", evidence.committed_len),
     ):
-        own: NDArray[Any] = np.asarray(getattr(built, column))
-        judge_exact(notes, rule, column, own, np.full_like(own, value), nodes=pads, path=path)
+        if getattr(built, column) is not None:
+            own: NDArray[Any] = np.asarray(getattr(built, column))
+            judge_exact(notes, rule, column, own, np.full_like(own, value), nodes=pads, path=path)
     top = evidence.vocab_size if evidence.vocab_size is not None else np.iinfo(np.int64).max
     legal = np.clip(built.token_ids, 0, top - 1)
     judge_exact(notes, rule, "token_ids", np.asarray(built.token_ids), legal, nodes=pads, path=path)

@@ -14,7 +14,7 @@ from tracing.finding import Finding
 from workbench.judge.evidence import DraftEvidence, PrefillEvidence, RowTruth, StepEvidence, VerifyEvidence
 from workbench.lockstep.host import host_floats
 from workbench.lockstep.reference_runner import ReferenceRunner
-from workbench.lockstep.turn_state import TurnState
+from workbench.lockstep.turn_state import FedTurnState
 from workbench.lockstep.under_test import StepResults
 
 Rows = Mapping[int, NDArray[Any]]
@@ -24,18 +24,24 @@ def with_arbiter(
     evidence: StepEvidence,
     findings: Sequence[Finding],
     runner: ReferenceRunner,
-    turn_state: TurnState,
+    turn_state: FedTurnState,
     results: StepResults,
 ) -> StepEvidence:
     """Return the evidence with the arbiter's rows for the stages and nodes that these findings name."""
-    stages = {finding.stage for finding in findings}
+    stages = {finding.moment.stage for finding in findings}
     if "prefill" in stages and evidence.prefill is not None:
         rows = runner.replayed_prefill(evidence.prefill.prompt_token_ids.tolist())
         evidence = replace(evidence, prefill=_prefill(evidence.prefill, rows))
     if "draft" in stages and evidence.draft is not None:
         evidence = replace(evidence, draft=_draft(evidence.draft, runner, turn_state, results))
     if "verify" in stages and evidence.verify is not None and results.tensorized is not None:
-        nodes = sorted({each.node for each in findings if each.stage == "verify" and each.node is not None})
+        nodes = sorted(
+            {
+                each.moment.node
+                for each in findings
+                if each.moment.stage == "verify" and each.moment.node is not None
+            }
+        )
         judged = [node for node in nodes if results.tensorized.valid[node]]
         if judged:
             rows = runner.replayed_nodes(turn_state.committed, results.tensorized, judged)
@@ -63,9 +69,9 @@ def _verify(evidence: VerifyEvidence, rows: TeacherRows, nodes: Sequence[int]) -
 
 
 def _draft(
-    evidence: DraftEvidence, runner: ReferenceRunner, turn_state: TurnState, results: StepResults
+    evidence: DraftEvidence, runner: ReferenceRunner, turn_state: FedTurnState, results: StepResults
 ) -> DraftEvidence:
-    if results.drafted is None or not evidence.levels:
+    if results.drafted is None or results.drafted.levels is None or not evidence.levels:
         return evidence
     fed = (turn_state.committed, turn_state.root, turn_state.features, results.drafted.levels)
     replayed = runner.replayed_draft(*fed)

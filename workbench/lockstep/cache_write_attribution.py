@@ -13,8 +13,8 @@ import numpy as np
 
 from tracing.finding import Finding
 from workbench.judge.rules import RULES
+from workbench.judge.turn_state import TurnState
 from workbench.lockstep.digests import kv_row_digests
-from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.under_test import Digests, PathUnderTest, StepResults
 
 RULE: Final = "JUDGE-CACHE-WRITTEN"
@@ -57,7 +57,7 @@ def _first_write(copy: PathUnderTest, turn_state: TurnState, results: StepResult
     for stage, arguments in given.items():
         if not copy.provides(stage) or any(value is None for value in arguments):
             return ()
-        copy.run(StepResults(), stage, *deepcopy(arguments))
+        copy.call(stage, *deepcopy(arguments))
         was, main = main, copy.main_rows()
         if stage == "verify":
             tree = _tree_rows(copy, results)
@@ -93,12 +93,8 @@ def _finding(turn_state: TurnState, stage: str, cache: str, row: int) -> Finding
     return Finding(
         verdict=RULES[RULE].verdict,
         guilty="fused",
-        prompt_id=turn_state.prompt_id,
-        turn=turn_state.turn,
-        step=turn_state.step,
-        stage=stage,
+        moment=turn_state.moment.at(stage, row if cache == "branch" else None),
         column="kv_digest_before" if cache == "main" else "kv_row_digests",
-        node=row if cache == "branch" else None,
         fused=row,
         rule=RULE,
         message=f"{stage} wrote into {what}, and may only read; seen when the step was run again on a copy",

@@ -21,11 +21,10 @@ def prefill_columns(prefilled: Prefilled) -> Columns:
 
 def draft_columns(drafted: Drafted) -> Columns:
     """Columns of draft that stand before padding."""
-    kept = [level.beam_flat_ids for level in drafted.levels[1:]]
-    columns: Columns = {
-        "proposer": drafted.proposer,
-        "beam_flat_ids": np.concatenate(kept) if kept else np.zeros(0, np.int64),
-    }
+    columns: Columns = {"proposer": drafted.proposer}
+    if drafted.levels is not None:
+        kept = [level.beam_flat_ids for level in drafted.levels[1:]]
+        columns["beam_flat_ids"] = np.concatenate(kept) if kept else np.zeros(0, np.int64)
     return columns
 
 
@@ -38,8 +37,9 @@ def tensorize_columns(drafted: Drafted | None, tensorized: Tensorized) -> Column
         "valid": tensorized.valid,
         "position_ids": tensorized.position_ids,
         "cache_positions": tensorized.cache_positions,
-        "draft_logprobs": tensorized.logprobs,
     }
+    if tensorized.logprobs is not None:
+        columns["draft_logprobs"] = tensorized.logprobs
     if tensorized.slots is not None:
         columns["slots"] = tensorized.slots
     if drafted is not None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tracing.errors import ContractError, LaunchRefusedError
 from tracing.finding import Finding
+from workbench.judge.turn_state import TurnState
 from workbench.lockstep.stage_validation import InvalidStageResultError
-from workbench.lockstep.turn_state import TurnState
 
 RAISED = "RUN-STAGE-RAISED"
 """Rule of a stage that ended in an exception that is no finding of its own."""
@@ -23,10 +23,7 @@ def findings_of_failure(turn_state: TurnState, stage: str, error: Exception) -> 
         Finding(
             verdict="structural",
             guilty="fused",
-            prompt_id=turn_state.prompt_id,
-            turn=turn_state.turn,
-            step=turn_state.step,
-            stage=stage,
+            moment=turn_state.moment.at(stage),
             column=contract.argument if contract else "",
             fused=contract.value if contract else type(error).__name__,
             reference=contract.expected if contract else None,
@@ -42,10 +39,7 @@ def finding_of_invalid_result(turn_state: TurnState, stage: str, invalid: Invali
     return Finding(
         verdict="structural",
         guilty="fused",
-        prompt_id=turn_state.prompt_id,
-        turn=turn_state.turn,
-        step=turn_state.step,
-        stage=stage,
+        moment=turn_state.moment.at(stage),
         column=invalid.column,
         fused=invalid.came,
         reference=invalid.expected,

@@ -25,12 +25,12 @@ from workbench.judge.coverage import count_step
 from workbench.judge.evidence import AcceptEvidence, CommitEvidence, StepEvidence
 from workbench.judge.notes import NearTie
 from workbench.judge.step import StepJudgement
+from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import Tally
 from workbench.lockstep.free_running import FreeRunner
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.ties import token_gaps
-from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.turns import Turn
 from workbench.lockstep.watch import LiveWatch
 
@@ -129,10 +129,7 @@ def _finding(
     return Finding(
         verdict="structural",
         guilty=guilty,
-        prompt_id=stream.prompt_id,
-        turn=stream.turn,
-        step=0,
-        stage="accept",
+        moment=Moment(stream.prompt_id, stream.turn, 0, "accept"),
         column="emitted_token_ids",
         fused=stream.left,
         reference=stream.right,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,9 +11,11 @@ from invariants.run import Checker
 from reference.path import make_path as make_reference
 from tracing.distances import MANIFEST_KEY
 from tracing.finding import Finding
+from tracing.moment import Moment
 from tracing.recorder import RunWriter
 from workbench.checkpoints.digests import weights_digest
 from workbench.checkpoints.load import LoadedPair
+from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import Tally
 from workbench.lockstep.free import FreeRun
 from workbench.lockstep.indices import IndexProbe
@@ -22,21 +24,17 @@ from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.session import DiffRequest, Session
 from workbench.lockstep.staged import StagedRun
 from workbench.lockstep.sum_up import sum_up
-from workbench.lockstep.turn_state import TurnState
 from workbench.report.summary import RunSummary
 
 Tick = Callable[[int], None]
-Decoded = tuple[list[TurnState], Ledger, int]
+Decoded = tuple[Sequence[TurnState], Ledger, int]
 """Turns, books, and the number of steps that were not judged."""
 
 
 WEIGHTS_CHANGED = Finding(
     verdict="structural",
     guilty="unknown",
-    prompt_id=0,
-    turn=0,
-    step=0,
-    stage="",
+    moment=Moment(0, 0, 0),
     column="weights",
     rule="RUN-WEIGHTS-CHANGED",
     message="the weights that both paths share were written to during the run: nothing that it shows holds",

@@ -24,7 +24,7 @@ from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.offsets import OffsetProbe, OffsetWatch
 from workbench.lockstep.recheck import Recheck
 from workbench.lockstep.reference_runner import ReferenceRunner
-from workbench.lockstep.turn_state import TurnState
+from workbench.lockstep.turn_state import FedTurnState
 from workbench.lockstep.under_test import PathUnderTest, StepResults
 
 
@@ -80,7 +80,7 @@ class StepJudge:
         self.reference = ReferenceStep(prefill=self._runner.prefill(prompt))
         self._prompt = prompt
 
-    def begin_step(self, turn_state: TurnState, results: StepResults) -> None:
+    def begin_step(self, turn_state: FedTurnState, results: StepResults) -> None:
         """Decide whether this step is judged, and keep a copy of the tested path's state if it is."""
         judged = self._options.judges(turn_state.step)
         self._missing = {}
@@ -92,7 +92,7 @@ class StepJudge:
             self.reference = ReferenceStep()
         self._before = self._under_test.snapshot()
 
-    def after_stage(self, stage: str, turn_state: TurnState, results: StepResults) -> None:
+    def after_stage(self, stage: str, turn_state: FedTurnState, results: StepResults) -> None:
         """Let the reference do the same stage on the same values."""
         if self.reference is None:
             return
@@ -103,7 +103,7 @@ class StepJudge:
             self._missing[stage] = f"the reference refuses these values: {refusal}"
 
     def _follow(
-        self, reference: ReferenceStep, stage: str, turn_state: TurnState, results: StepResults
+        self, reference: ReferenceStep, stage: str, turn_state: FedTurnState, results: StepResults
     ) -> None:
         if stage == "draft" and results.drafted is not None and "draft" not in results.filled_by_reference:
             self._follow_draft(reference, turn_state, results.drafted)
@@ -121,21 +121,24 @@ class StepJudge:
                 self._pair.eos_token_ids,
             )
 
-    def _follow_draft(self, reference: ReferenceStep, turn_state: TurnState, drafted: Drafted) -> None:
-        fed = (turn_state.committed, turn_state.root, turn_state.features, drafted.levels)
+    def _follow_draft(self, reference: ReferenceStep, turn_state: FedTurnState, drafted: Drafted) -> None:
+        search = drafted.beam_search()
+        if search is None:
+            return  # nothing that the reference could score
+        fed = (turn_state.committed, turn_state.root, turn_state.features, search.levels)
         probe = OffsetProbe()
         reference.drafts = self._runner.draft(*fed, OffsetWatch(probe))
-        reference.offsets = probe.over_nodes(drafted.flat_ids, self._options.settings.tree_nodes)
-        levels = rescored(drafted.levels, reference.drafts[0], self._target_from_draft())
+        reference.offsets = probe.over_nodes(search.flat_ids, self._options.settings.tree_nodes)
+        levels = rescored(search.levels, reference.drafts[0], self._target_from_draft())
         scores = np.concatenate([level.scores.ravel() for level in levels])
-        if np.all((drafted.flat_ids >= 0) & (drafted.flat_ids < len(scores))):
-            logprobs = np.concatenate([np.zeros(1, np.float32), scores[drafted.flat_ids]])
+        if np.all((search.flat_ids >= 0) & (search.flat_ids < len(scores))):
+            logprobs = np.concatenate([np.zeros(1, np.float32), scores[search.flat_ids]])
             reference.drafted = replace(drafted, logprobs=logprobs, levels=levels)
 
     def _target_from_draft(self) -> Any:
         return self._runner.truth.target_from_draft.cpu().numpy()
 
-    def judge(self, turn_state: TurnState, results: StepResults) -> StepJudgement | None:
+    def judge(self, turn_state: FedTurnState, results: StepResults) -> StepJudgement | None:
         """Judge what the step gave, rechecking what is wrong; None on an unjudged step."""
         if self.reference is None:
             return None
@@ -146,13 +149,15 @@ class StepJudge:
             return invalid(turn_state, results, error)
 
     def cause(
-        self, findings: Iterable[Finding], turn_state: TurnState, results: StepResults
+        self, findings: Iterable[Finding], turn_state: FedTurnState, results: StepResults
     ) -> tuple[Finding, ...]:
         """Return who wrote into a cache, where these findings of a judged step leave that open."""
         suspicious = any(finding.rule in SUSPICIOUS for finding in findings)
         return attribute_cache_write(self._before, turn_state, results) if suspicious else ()
 
-    def _judge(self, turn_state: TurnState, results: StepResults, reference: ReferenceStep) -> StepJudgement:
+    def _judge(
+        self, turn_state: FedTurnState, results: StepResults, reference: ReferenceStep
+    ) -> StepJudgement:
         evidence = self._evidence(turn_state, results, reference)
         judgement = judge_step(evidence)
         if self._sample_further(judgement.findings, turn_state, results, reference):
@@ -168,23 +173,24 @@ class StepJudge:
     def _sample_further(
         self,
         findings: Sequence[Finding],
-        turn_state: TurnState,
+        turn_state: FedTurnState,
         results: StepResults,
         reference: ReferenceStep,
     ) -> bool:
         """Draw more samples for the stages under suspicion; the path's own error plays no part in them."""
-        stages = {finding.stage for finding in findings} & {"prefill", "draft", "verify"}
+        stages = {finding.moment.stage for finding in findings} & {"prefill", "draft", "verify"}
         if "prefill" in stages and reference.prefill:
             reference.prefill += self._runner.further_prefill(self._prompt)
-        if "draft" in stages and reference.drafts and results.drafted is not None:
-            fed = (turn_state.committed, turn_state.root, turn_state.features, results.drafted.levels)
+        search = None if results.drafted is None else results.drafted.beam_search()
+        if "draft" in stages and reference.drafts and search is not None:
+            fed = (turn_state.committed, turn_state.root, turn_state.features, search.levels)
             reference.drafts += self._runner.further_drafts(*fed)
         if "verify" in stages and reference.verified and results.tensorized is not None:
             reference.verified += self._runner.further_nodes(turn_state.committed, results.tensorized)
         return bool(stages)
 
     def _evidence(
-        self, turn_state: TurnState, results: StepResults, reference: ReferenceStep
+        self, turn_state: FedTurnState, results: StepResults, reference: ReferenceStep
     ) -> StepEvidence:
         settings = self._options.settings
         evidence = StepEvidence(
@@ -196,7 +202,7 @@ class StepJudge:
         return replace(evidence, **self._stage_evidence(turn_state, results, reference))
 
     def _stage_evidence(
-        self, turn_state: TurnState, results: StepResults, reference: ReferenceStep
+        self, turn_state: FedTurnState, results: StepResults, reference: ReferenceStep
     ) -> Mapping[str, Any]:
         settings, own = self._options.settings, results.own
         found: dict[str, Any] = {}
@@ -221,16 +227,13 @@ class StepJudge:
         return found
 
 
-def invalid(turn_state: TurnState, results: StepResults, error: Exception) -> StepJudgement:
+def invalid(turn_state: FedTurnState, results: StepResults, error: Exception) -> StepJudgement:
     """Return the finding that the results of a step do not fit together."""
     stages = results.done()
     finding = Finding(
         verdict="structural",
         guilty="fused",
-        prompt_id=turn_state.prompt_id,
-        turn=turn_state.turn,
-        step=turn_state.step,
-        stage=stages[-1] if stages else "",
+        moment=turn_state.moment.at(stages[-1] if stages else ""),
         column="",
         rule="JUDGE-SHAPE",
         message=f"the results of this step do not fit together: {error}",

@@ -12,7 +12,7 @@ from invariants.outcome import Outcome, Violated
 from invariants.run import Checker
 from tracing.columns import COLUMN_BY_NAME
 from tracing.finding import Finding
-from tracing.moment import STAGES, Moment
+from tracing.moment import Moment
 from tracing.recorder import RunWriter, Step, Trace
 from workbench.judge.consequence import Consequences
 from workbench.judge.step import StepJudgement
@@ -120,7 +120,13 @@ class Ledger:
         if not changed:
             return found
         as_given = self._before(stage, {**row, **columns, **self._expected})
-        return (*changed, *(each if each in as_given else replace(each, stage=stage) for each in found))
+        return (
+            *changed,
+            *(
+                each if each in as_given else replace(each, moment=replace(each.moment, stage=stage))
+                for each in found
+            ),
+        )
 
     def _before(self, stage: str, row: Mapping[str, Any]) -> tuple[Finding, ...]:
         found = self._findings(self._checker.check_before(self._watched, stage, row))
@@ -132,8 +138,8 @@ class Ledger:
 
     def _as_tensorizes(self, finding: Finding) -> Finding:
         """A law of the draft, broken by what tensorize made of it, is tensorize's fault."""
-        if finding.stage == "draft" and self._recopied.intersection(BY_ID[finding.rule].arguments):
-            return replace(finding, stage="tensorize")
+        if finding.moment.stage == "draft" and self._recopied.intersection(BY_ID[finding.rule].arguments):
+            return replace(finding, moment=replace(finding.moment, stage="tensorize"))
         return finding
 
     def finish(self) -> None:
@@ -183,7 +189,7 @@ class Ledger:
 
 
 def _stage_order(finding: Finding) -> int:
-    return STAGES.index(finding.stage) if finding.stage in STAGES else len(STAGES)
+    return finding.moment.stage_number
 
 
 def _identity(finding: Finding) -> Finding:

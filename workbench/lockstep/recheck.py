@@ -15,8 +15,8 @@ from workbench.judge.notes import NotChecked, StageJudgement
 from workbench.judge.repeat import before_blame, judge_repeat
 from workbench.judge.step import StepJudgement
 from workbench.judge.triangle import triangle
+from workbench.judge.turn_state import TurnState
 from workbench.lockstep.host import host_floats
-from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.under_test import PathUnderTest, StepResults
 
 
@@ -46,7 +46,7 @@ class Recheck:
             return judgement
         repeat = self._repeat(first)
         findings = before_blame(judgement.findings, repeat.findings)
-        disputed = first.column == "logits" and first.node is not None and truth is not None
+        disputed = first.column == "logits" and first.moment.node is not None and truth is not None
         if disputed and not repeat.findings:
             findings = self._explained(findings, first, truth)
         return replace(
@@ -58,25 +58,27 @@ class Recheck:
 
     def _repeat(self, first: Finding) -> StageJudgement:
         """Run the stages up to the finding's once more on a copy of the state before the step."""
-        if first.stage not in REPEATED or self.before is None:
+        if first.moment.stage not in REPEATED or self.before is None:
             return StageJudgement()
         copy = self.before.snapshot()
-        if copy is None or not all(copy.provides(stage) for stage in REPEATED[first.stage]):
+        if copy is None or not all(copy.provides(stage) for stage in REPEATED[first.moment.stage]):
             return StageJudgement()
         again = StepResults(committed_len=self.results.committed_len, tensorized=self.results.tensorized)
         try:
-            values = REPEATED[first.stage]
+            values = REPEATED[first.moment.stage]
             if "draft" in values:
-                again.drafted = copy.run(again, "draft")
+                again.drafted = copy.call("draft")
             if "verify" in values:
                 # A path that writes into its arguments must not write into what is being judged.
-                again.verified = copy.run(again, "verify", deepcopy(self.results.tensorized))
+                again.verified = copy.call("verify", deepcopy(self.results.tensorized))
         except Exception as error:  # noqa: BLE001  a user's port may raise anything when asked again
-            missing = NotChecked(first.stage, "repeat", f"the path raised {type(error).__name__}: {error}")
+            missing = NotChecked(
+                first.moment.stage, "repeat", f"the path raised {type(error).__name__}: {error}"
+            )
             return StageJudgement(not_checked=(missing,))
         moment = first.moment
-        one, other = _values(first.stage, self.results), _values(first.stage, again)
-        return judge_repeat(moment, first.stage, "fused", one, other)
+        one, other = _values(first.moment.stage, self.results), _values(first.moment.stage, again)
+        return judge_repeat(moment, first.moment.stage, "fused", one, other)
 
     def _explained(self, findings: tuple[Finding, ...], first: Finding, truth: Any) -> tuple[Finding, ...]:
         """Add to the first finding what the row alone and by re-prefill say."""
@@ -91,31 +93,31 @@ class Recheck:
     def _triangle(self, first: Finding, truth: Any) -> str:
         tensorized, verified = self.results.tensorized, self.results.verified
         under_test = self.before
-        if tensorized is None or verified is None or under_test is None or first.node is None:
+        if tensorized is None or verified is None or under_test is None or first.moment.node is None:
             return ""
         if not (under_test.provides("prefill") and under_test.provides("verify")):
             return ""
-        path = path_to(tensorized, first.node)
+        path = path_to(tensorized, first.moment.node)
         tokens = [*self.turn_state.committed, *tensorized.token_ids[path].tolist()]
         try:
             alone = self._row_alone(under_test, tokens)
             again = PathUnderTest.begin(under_test.path, NullWatch())
-            reprefill = host_floats(again.run(StepResults(), "prefill", tokens).logits)
+            reprefill = host_floats(again.call("prefill", tokens).logits)
         except Exception:  # noqa: BLE001  a port that cannot run one row alone leaves the finding unexplained
             return ""
         return triangle(
-            packed=host_floats(verified.logits)[first.node],
+            packed=host_floats(verified.logits)[first.moment.node],
             alone=alone,
             reprefill=reprefill,
-            truth=host_floats(truth)[first.node],
+            truth=host_floats(truth)[first.moment.node],
             allowance=first.allowance or 0.0,
         ).sentence
 
     def _row_alone(self, under_test: PathUnderTest, tokens: Sequence[int]) -> Any:
         """Feed the last token as the only node over a fresh prefill of everything before it."""
         fresh = PathUnderTest.begin(under_test.path, NullWatch())
-        fresh.run(StepResults(), "prefill", list(tokens[:-1]))
-        verified: Verified = fresh.run(StepResults(), "verify", one_node(int(tokens[-1]), len(tokens) - 1))
+        fresh.call("prefill", list(tokens[:-1]))
+        verified: Verified = fresh.call("verify", one_node(int(tokens[-1]), len(tokens) - 1))
         return host_floats(verified.logits)[0]
 
 

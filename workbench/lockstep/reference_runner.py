@@ -48,7 +48,7 @@ class ReferenceStages:
         accept: `(tensorized, target_token_ids, remaining, eos_token_ids)`.
     """
 
-    rung: Rung[Any]
+    rung: Rung
     tensorize: Callable[[Drafted, int, int], Tensorized] = tensorize_stage.tensorize
     accept: Callable[[Tensorized, IntArray, int, frozenset[int]], Accepted] = accept_stage.accept
 

@@ -13,9 +13,9 @@ from tracing.errors import UsageError
 from tracing.stages import Accepted, Tensorized
 from workbench.judge.evidence import RowTruth, StepEvidence, VerifyEvidence, VerifySide
 from workbench.judge.notes import NotChecked
-from workbench.judge.recorded.standing import Standing
 from workbench.judge.recorded.values import tensorized_of
 from workbench.judge.step import StepJudgement, judge_step
+from workbench.judge.turn_state import TurnState
 from workbench.lockstep.host import host_floats
 from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.replay_draft import Fed, judge_scores
@@ -38,28 +38,27 @@ class ModelJudge:
     eos_token_ids: frozenset[int]
     has_drafter: bool = True
 
-    def __call__(self, evidence: StepEvidence, row: Row, _: Row | None, standing: Standing) -> StepJudgement:
+    def __call__(self, evidence: StepEvidence, row: Row, _: Row | None, state: TurnState) -> StepJudgement:
         """Judge one step; what the reference refuses (ids outside the vocabulary) is said, not judged."""
-        if not standing.fits(row):
+        if not state.has_length(row.get("committed_len")):
             reason = "tokens before the step are not in the trace, or not as many as committed_len says"
             return _without(judge_step(replace(evidence, prefill=None)), reason)
         try:
-            return self._judge(evidence, row, standing)
+            return self._judge(evidence, row, state)
         except UsageError as problem:
             return _without(judge_step(evidence), str(problem))
 
-    def _judge(self, evidence: StepEvidence, row: Row, standing: Standing) -> StepJudgement:
-        committed = standing.committed or []
-        rows = self.runner.prefill(committed)
+    def _judge(self, evidence: StepEvidence, row: Row, state: TurnState) -> StepJudgement:
+        rows = self.runner.prefill(state.committed)
         if evidence.prefill is not None:
             evidence = replace(evidence, prefill=self._prefill(evidence, rows))
         scores = None
         if evidence.verify is not None:
             tree = tensorized_of(row)
-            evidence = replace(evidence, verify=self._verify(evidence.verify, row, committed, tree))
+            evidence = replace(evidence, verify=self._verify(evidence.verify, row, state.committed, tree))
             evidence = self._accept(evidence, tree)
             if self.has_drafter and row.get("draft_logprobs") is not None:
-                fed = Fed(committed, standing.root, [one.features for one in rows])
+                fed = Fed(state.committed, state.root, [one.features for one in rows])
                 scores = judge_scores(self.runner, evidence, tree, row["draft_logprobs"], fed)
         judgement = judge_step(evidence)
         return judgement if scores is None else _joined(judgement, scores)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from reference.model import ReferenceModels
+from reference.search import DraftContext
 from tracing.stages import Tensorized
 from workbench.judge.allowance import row_allowances
 from workbench.judge.evidence import StepEvidence
@@ -75,10 +76,12 @@ def _walk(
     runner: ReferenceRunner, models: ReferenceModels, tree: Tensorized, features: Any, fed: Fed
 ) -> Rows:
     """Expand every node that has children, level by level."""
-    rung = runner.stages.rung
+    search = runner.stages.rung.search(models)
+    if search is None:
+        return {}
     parents = [node for node in np.flatnonzero(tree.valid).tolist() if _has_children(tree, node)]
     found: Rows = {}
-    rows = rung.begin_draft(models, fed.committed, fed.root, features, runner.settings)
+    rows = search.begin(models, DraftContext(fed.committed, fed.root, features), runner.settings)
     level = [0] if 0 in parents else []
     while level:
         logprobs = host_floats(rows.logprobs)
@@ -86,7 +89,7 @@ def _walk(
         following = [node for node in parents if node != 0 and int(tree.parents[node]) in level]
         if following:
             beams = np.array([level.index(int(tree.parents[node])) for node in following], dtype=np.int64)
-            rows = rung.expand(rows, beams, tree.token_ids[following])
+            rows = search.expand(rows, beams, tree.token_ids[following])
         level = following
     return found
 

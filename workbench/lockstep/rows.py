@@ -9,6 +9,7 @@ import numpy as np
 from tracing.digest import chain
 from tracing.settings import DecodeSettings
 from tracing.stages import Tensorized
+from workbench.judge.turn_state import TurnState
 from workbench.lockstep.columns import (
     accept_columns,
     as_recorded,
@@ -23,7 +24,6 @@ from workbench.lockstep.host import host_floats
 from workbench.lockstep.judging import ReferenceStep
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.offsets import OffsetProbe
-from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.under_test import StepResults
 
 Columns = dict[str, Any]
@@ -59,7 +59,7 @@ def _draft(results: StepResults, probe: OffsetProbe) -> Columns:
         columns |= draft_columns(drafted)
     if results.tensorized is not None and "tensorize" not in results.filled_by_reference:
         columns |= tensorize_columns(drafted, results.tensorized)
-        if drafted is not None and drafted.top1_offsets is None:
+        if drafted is not None and drafted.top1_offsets is None and drafted.flat_ids is not None:
             offsets = probe.over_nodes(drafted.flat_ids, len(results.tensorized.parents))
             columns |= {} if offsets is None else {"draft_top1_offsets": offsets}
     return columns
@@ -124,9 +124,11 @@ def _reference_draft(reference: ReferenceStep, tensorized: Tensorized) -> Column
     drafted = reference.drafted
     if drafted is None:
         return {}
-    logprobs = np.zeros(len(tensorized.parents), dtype=np.float32)
-    logprobs[: len(drafted.logprobs)] = drafted.logprobs
-    columns = draft_columns(drafted) | {"draft_logprobs": logprobs}
+    columns = draft_columns(drafted)
+    if drafted.logprobs is not None:
+        logprobs = np.zeros(len(tensorized.parents), dtype=np.float32)
+        logprobs[: len(drafted.logprobs)] = drafted.logprobs
+        columns["draft_logprobs"] = logprobs
     return columns if reference.offsets is None else columns | {"draft_top1_offsets": reference.offsets}
 
 

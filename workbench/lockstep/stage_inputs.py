@@ -102,7 +102,9 @@ def changed_by_tensorize(results: StepResults) -> frozenset[str]:
     return frozenset(
         column
         for column, name in COPIED.items()
-        if _difference(name, _host(drafted, name), _host(built, name)[:num_nodes]) is not None
+        if getattr(drafted, name) is not None
+        and getattr(built, name) is not None
+        and _difference(name, _host(drafted, name), _host(built, name)[:num_nodes]) is not None
     )
 
 
@@ -135,7 +137,7 @@ def _changes(giver: str, before: Any, inputs: Any, sizes: Mapping[str, int]) -> 
         return
     for name in FORMS[giver][1]:
         ours, theirs = getattr(before, name), getattr(after, name)
-        if name == "levels":
+        if name == "levels" and ours is not None and theirs is not None:
             yield from _level_changes(ours, theirs)
             continue
         each = _difference(name, ours, theirs)
@@ -155,6 +157,8 @@ def _level_changes(before: tuple[DraftLevel, ...], after: tuple[DraftLevel, ...]
 
 def _difference(name: str, before: Any, after: Any, rows: Any = None) -> Difference | None:
     """Return the first difference of two values; of arrays in `rows` only, if given and if they have such."""
+    if (before is None) != (after is None):
+        return Difference(name, None, *("None" if each is None else "given" for each in (before, after)))
     if isinstance(before, torch.Tensor):
         if torch.equal(before, after):
             return None
@@ -183,12 +187,8 @@ def _finding(rule: str, stage: str, at: Moment, each: Difference, message: str) 
     return Finding(
         verdict=RULES[rule].verdict,
         guilty="fused",
-        prompt_id=at.prompt_id,
-        turn=at.turn,
-        step=at.step,
-        stage=stage,
+        moment=at.at(stage, each.row),
         column=each.name,
-        node=each.row,
         fused=each.after,
         reference=each.before,
         rule=rule,

@@ -7,14 +7,15 @@ from collections.abc import Callable, Iterable, Sequence
 from tracing.finding import Finding
 from tracing.models import ModelPair
 from tracing.stages import DecodePath
-from workbench.lockstep.driver import Driver, StageFailedError
+from workbench.lockstep.checked_stages import StageFailedError
+from workbench.lockstep.driver import Driver
 from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.judging import StepJudge
 from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.rows import record_fused, record_reference
 from workbench.lockstep.stage_inputs import changed_by_tensorize, expected_at_launches
-from workbench.lockstep.turn_state import TurnState
+from workbench.lockstep.turn_state import FedTurnState
 from workbench.lockstep.turns import Turn
 from workbench.lockstep.under_test import PathUnderTest, StepResults
 from workbench.lockstep.watch import LiveWatch
@@ -55,7 +56,7 @@ class StagedRun:
         under_test = PathUnderTest.begin(path, self._watch, self.indices.around)
         self._driver = Driver(under_test, runner, eager=options.on_violation == "eager")
         self.judge = StepJudge(runner, pair, options, under_test, dtype)
-        self.finished: list[TurnState] = []
+        self.finished: list[FedTurnState] = []
         self.stopped = False
 
     def run(self, turns: Sequence[Turn], tick: Tick) -> None:
@@ -65,19 +66,19 @@ class StagedRun:
             if self.stopped:
                 return
             prompt = turn.context(so_far.get(turn.prompt_id, []))
-            turn_state = TurnState(turn.prompt_id, turn.turn, self._options.settings.max_new_tokens)
+            turn_state = FedTurnState(turn.prompt_id, turn.turn, self._options.settings.max_new_tokens)
             self.finished.append(turn_state)
             self._turn(turn_state, prompt, tick)
             so_far[turn.prompt_id] = [*prompt, *turn_state.emitted]
 
-    def _turn(self, turn_state: TurnState, prompt: list[int], tick: Tick) -> None:
+    def _turn(self, turn_state: FedTurnState, prompt: list[int], tick: Tick) -> None:
         """Prefill, then step until the turn stops or the run does."""
         results = self._prefill(turn_state, prompt)
         if results is None:
             return
-        turn_state.emit_root(self._eos)
+        turn_state.stop_at_root(self._eos)
         tick(1)
-        if turn_state.stop_reason is not None:
+        if turn_state.ended:
             self._settle_without_step(turn_state, results)
             return
         while results is not None:
@@ -85,7 +86,7 @@ class StagedRun:
             results = self._step(turn_state, results)
             tick(len(turn_state.emitted) - num_emitted)
 
-    def _prefill(self, turn_state: TurnState, prompt: list[int]) -> StepResults | None:
+    def _prefill(self, turn_state: FedTurnState, prompt: list[int]) -> StepResults | None:
         """Open the row of the coming step, which the journal names, and prefill; None if that failed."""
         self._ledger.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
         results = StepResults(committed_len=len(prompt))
@@ -94,11 +95,12 @@ class StagedRun:
         except StageFailedError as failure:
             self._fail(turn_state, results, failure)
             return None
-        turn_state.enter(prompt, prefilled)
+        turn_state.enter(prompt, prefilled.context_token_ids)
+        turn_state.features = prefilled.features
         self.judge.after_prefill(prompt)
         return results
 
-    def _settle_without_step(self, turn_state: TurnState, results: StepResults) -> None:
+    def _settle_without_step(self, turn_state: FedTurnState, results: StepResults) -> None:
         """A turn that ends with its first token: prefill is judged, its row says that no step ran."""
         self._record_fused(turn_state, results)
         found = self._ledger.add((), self.judge.judge(turn_state, results))
@@ -107,7 +109,7 @@ class StagedRun:
         )
         self._ledger.close_step(step_verdict(found))
 
-    def _step(self, turn_state: TurnState, results: StepResults) -> StepResults | None:
+    def _step(self, turn_state: FedTurnState, results: StepResults) -> StepResults | None:
         """Run and settle one step; return what the next one begins with, or None at the end."""
         self.judge.begin_step(turn_state, results)
 
@@ -121,10 +123,10 @@ class StagedRun:
             self._fail(turn_state, results, failure)
             return None
         found = self._settle(turn_state, results)
-        turn_state.take_step(results.eager or results)
+        _advance(turn_state, results.eager or results)
         return self._next(turn_state, wrong=has_error(found))
 
-    def _settle(self, turn_state: TurnState, results: StepResults) -> tuple[Finding, ...]:
+    def _settle(self, turn_state: FedTurnState, results: StepResults) -> tuple[Finding, ...]:
         """Record both rows, check and judge them."""
         self._record_fused(turn_state, results)
         record_reference(self._ledger, turn_state, results, self.judge.reference, self._options.settings)
@@ -144,35 +146,31 @@ class StagedRun:
         self._ledger.close_step(step_verdict(found))
         return found
 
-    def _record_fused(self, turn_state: TurnState, results: StepResults) -> None:
+    def _record_fused(self, turn_state: FedTurnState, results: StepResults) -> None:
         """Record what the path under test gave, as far as the step came, and what was seen beside it."""
         record_fused(self._ledger, turn_state, results, self._options.settings, self._watch.probe)
         self._ledger.record("fused", self.indices.take())
 
-    def _next(self, turn_state: TurnState, *, wrong: bool) -> StepResults | None:
+    def _next(self, turn_state: FedTurnState, *, wrong: bool) -> StepResults | None:
         """Stop, resync or go on."""
         if wrong and self._options.on_divergence == "stop" and self._driver.refused is None:
             self.stopped = True
-        if self.stopped or turn_state.stop_reason is not None:
+        if self.stopped or turn_state.ended:
             return None
         if wrong or self._driver.refused is not None:
             return self._resync(turn_state)
         self._ledger.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
         return StepResults(committed_len=len(turn_state.committed))
 
-    def _resync(self, turn_state: TurnState) -> StepResults | None:
+    def _resync(self, turn_state: FedTurnState) -> StepResults | None:
         """Rebuild the path's caches by prefill of the same ids; what is found from here on is independent.
 
-        The rebuilt root takes the place of the last emitted token: if a fault made that token wrong, the text
-        goes on from the right one.
+        The rebuilt root replaces the last emitted token.
         """
         self._ledger.forget()
-        results = self._prefill(turn_state, list(turn_state.committed))
-        if results is not None:
-            turn_state.emitted[-1] = turn_state.root
-        return results
+        return self._prefill(turn_state, list(turn_state.committed))
 
-    def _fail(self, turn_state: TurnState, results: StepResults, failure: StageFailedError) -> None:
+    def _fail(self, turn_state: FedTurnState, results: StepResults, failure: StageFailedError) -> None:
         """A stage did not finish: record what there is, and end the run here."""
         self._record_fused(turn_state, results)
         self._ledger.record("fused", {"launch_refused": f"{failure.stage}: not finished, the run ends here"})
@@ -181,6 +179,15 @@ class StagedRun:
         found = self._ledger.add(findings, self.judge.judge(turn_state, results))
         self._ledger.close_step(step_verdict(found))
         self.stopped = True
+
+
+def _advance(turn_state: FedTurnState, results: StepResults) -> None:
+    """Let a turn take a finished step, with the features of the rows that it commits."""
+    assert results.tensorized is not None
+    assert results.verified is not None
+    assert results.accepted is not None
+    turn_state.take_features(results.verified, results.accepted)
+    turn_state.take_step(results.tensorized, results.accepted)
 
 
 def has_error(findings: Iterable[Finding]) -> bool:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import RunVerdict
 from workbench.lockstep.ledger import Ledger
-from workbench.lockstep.turn_state import TurnState
 from workbench.report.summary import RunSummary
 
 Decode = Callable[[Sequence[int]], str]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracing.moment import STAGES
 from tracing.stages import (
     Accepted,
     Committed,
@@ -26,6 +23,15 @@ from workbench.lockstep.digests import kv_row_digests
 from workbench.lockstep.indices import Around
 
 Digests = NDArray[np.uint64]
+RESULT_FIELDS: Final[Mapping[str, str]] = {
+    "prefill": "prefilled",
+    "draft": "drafted",
+    "tensorize": "tensorized",
+    "verify": "verified",
+    "accept": "accepted",
+    "commit": "committed",
+}
+"""Stage to the field of `StepResults` that holds its result."""
 
 
 @dataclass(slots=True)
@@ -43,9 +49,8 @@ class StepResults:
         nanoseconds: Per stage.
         filled_by_reference: Stages whose result came from the reference for lack of their own.
         eager: The same step on the reference's values alone, when a launch of the path was refused.
-        inputs: Stage to the very object that the path gave, or to a copy of what the reference gave in its
-            place: later stages of the path get that one, while everybody else works on a copy that the path
-            cannot write into.
+        inputs: Stage to the very object that later stages of the path get: what the path gave, or what the
+            reference gave in its place. The fields above hold copies that the path cannot write into.
     """
 
     committed_len: int = 0
@@ -73,10 +78,13 @@ class StepResults:
         """Tell whether the result of a stage, if there is one, is the path's own."""
         return stage not in self.filled_by_reference
 
+    def keep(self, stage: str, result: Any) -> None:
+        """Set the result of a stage."""
+        setattr(self, RESULT_FIELDS[stage], result)
+
     def done(self) -> tuple[str, ...]:
         """Return the stages that have a result, in order."""
-        values = (self.prefilled, self.drafted, self.tensorized, self.verified, self.accepted, self.committed)
-        return tuple(stage for stage, value in zip(STAGES, values, strict=True) if value is not None)
+        return tuple(stage for stage, name in RESULT_FIELDS.items() if getattr(self, name) is not None)
 
 
 @dataclass(slots=True)
@@ -86,15 +94,15 @@ class PathUnderTest:
     Attributes:
         path: What is driven.
         state: Its private state.
-        around: Each stage runs inside one of these.
+        around: Makes the context that each stage runs in, or None.
     """
 
     path: DecodePath
     state: Any
-    around: Around = nullcontext
+    around: Around | None = None
 
     @classmethod
-    def begin(cls, path: DecodePath, watch: StageWatch, around: Around = nullcontext) -> PathUnderTest:
+    def begin(cls, path: DecodePath, watch: StageWatch, around: Around | None = None) -> PathUnderTest:
         """Begin with a fresh state that reports to `watch`."""
         return cls(path, path.begin(watch), around)
 
@@ -102,10 +110,12 @@ class PathUnderTest:
         """Tell whether the path has this stage."""
         return getattr(self.path.stages, stage) is not None
 
-    def run(self, results: StepResults, stage: str, *arguments: Any) -> Any:
-        """Run one stage of the path on its state and time it."""
+    def call(self, stage: str, *arguments: Any) -> Any:
+        """Call a stage of the path on its state."""
         function = getattr(self.path.stages, stage)
-        with _timed(results, stage), self.around():
+        if self.around is None:
+            return function(self.state, *arguments)
+        with self.around():
             return function(self.state, *arguments)
 
     def main_rows(self) -> Digests | None:
@@ -132,12 +142,3 @@ class PathUnderTest:
         if self.path.snapshot is None:
             return None
         return PathUnderTest(self.path, self.path.snapshot(self.state))
-
-
-@contextmanager
-def _timed(results: StepResults, stage: str) -> Iterator[None]:
-    start = time.perf_counter_ns()
-    try:
-        yield
-    finally:
-        results.nanoseconds[stage] = results.nanoseconds.get(stage, 0) + time.perf_counter_ns() - start

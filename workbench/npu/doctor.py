@@ -110,10 +110,10 @@ def versions() -> Mapping[str, str | None]:
 
 def _drifted() -> tuple[str, ...]:
     """Return our operators whose registered schema is not the pinned one, sorted."""
-    from workbench.npu.ops.table import TWINS
+    from workbench.npu.operators import OPERATORS
     from workbench.npu.ways import registered_schema
 
-    return tuple(sorted(name for name in TWINS if registered_schema(name) != pinned_schemas().get(name)))
+    return tuple(sorted(name for name in OPERATORS if registered_schema(name) != pinned_schemas().get(name)))
 
 
 def _statements(way: WayIn | None, drifted: tuple[str, ...]) -> tuple[Statement, ...]:

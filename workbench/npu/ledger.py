@@ -129,8 +129,5 @@ class Ledger:
         if (site, rule) in self._reported:
             return
         self._reported.add((site, rule))
-        at = self._moment()
-        place = {name: getattr(at, name) for name in ("prompt_id", "turn", "step", "stage", "node")}
-        self.findings.append(
-            Finding(verdict="structural", guilty=self._path, path=self._path, rule=rule, **place, **fields)
-        )
+        where = self._moment()
+        self.findings.append(Finding("structural", self._path, where, path=self._path, rule=rule, **fields))

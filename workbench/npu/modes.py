@@ -34,11 +34,6 @@ _mode: ContextVar[Mode] = ContextVar("npu_mode", default=Mode.STRICT)
 _capabilities: ContextVar[frozenset[str]] = ContextVar("npu_capabilities", default=frozenset())
 
 
-def current_mode() -> Mode:
-    """Return the mode in force."""
-    return _mode.get()
-
-
 def is_hardware() -> bool:
     """Whether calls that the device runs with a documented symptom are let through."""
     return _mode.get() is Mode.HARDWARE

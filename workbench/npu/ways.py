@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tracing.errors import UsageError
 from workbench.npu.bootstrap import WayIn, bootstrap
-from workbench.npu.schemas import pinned_schemas
+from workbench.npu.schemas import pinned_schema
 
 Twin = Callable[..., Any]
 KEYS: Final = ("CPU", "CUDA")
@@ -39,7 +39,7 @@ def register(twins: Mapping[str, Twin] | None = None) -> Registered:
     """Make every twin callable as `torch.ops.npu.*`; takes a way in first if none was taken.
 
     Args:
-        twins: Qualified operator name to kernel; ours (`workbench.npu.ops.table.TWINS`) when None.
+        twins: Qualified operator name to kernel; ours (`workbench.npu.operators.OPERATORS`) when None.
 
     Raises:
         UsageError: Another table was registered before, or an operator has no pinned schema.
@@ -80,18 +80,13 @@ def registered_schema(name: str) -> str | None:
 
 
 def _our_twins() -> Mapping[str, Twin]:
-    from workbench.npu.ops.table import TWINS
+    from workbench.npu.operators import OPERATORS
 
-    return TWINS
+    return OPERATORS
 
 
 def _define(name: str) -> None:
-    schema = pinned_schemas().get(name)
-    if schema is None:
-        raise UsageError(
-            f"operator {name} has no pinned schema; add its torch_npu schema to workbench/npu/schemas"
-        )
-    namespace, _, text = schema.partition("::")
+    namespace, _, text = pinned_schema(name).partition("::")
     _library(namespace, "FRAGMENT").define(text)
 
 

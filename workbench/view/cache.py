@@ -84,7 +84,7 @@ def cache_panel(step: StepView) -> CachePanel:
     length = side.committed_len
     node_at = {place: node for node, place in reversed(list(enumerate(places))) if place is not None}
     expected = _expected(accepted, places)
-    named = {finding.node for finding in step.own_findings() if finding.column in FINDING_COLUMNS}
+    named = {finding.moment.node for finding in step.own_findings() if finding.column in FINDING_COLUMNS}
     start = length if length is not None else min(node_at, default=0)
     last = max([*node_at, start + len(kept) - 1], default=start - 1)
     rows = []
@@ -223,8 +223,12 @@ def _row_line(row: CacheRow, tokens: Tokens, node_of_place: dict[int, int]) -> L
 def _position_of(finding: Finding, step: StepView) -> Target | None:
     """Return the position of the finding's node, else the node."""
     places = step.left.values("cache_positions") or []
-    if finding.node is not None and finding.node < len(places) and places[finding.node] is not None:
-        return PositionTarget(places[finding.node])
+    if (
+        finding.moment.node is not None
+        and finding.moment.node < len(places)
+        and places[finding.moment.node] is not None
+    ):
+        return PositionTarget(places[finding.moment.node])
     return node_target(finding, step)
 
 

@@ -18,7 +18,5 @@ def first_differences(left: PathReader, right: PathReader) -> list[Finding]:
     that one leads there, and this one is left out.
     """
     found = align(left.batches(), right.batches()).findings()
-    with_step = {(each.prompt_id, each.turn) for each in found if each.rule != STREAM_RULE}
-    return [
-        each for each in found if each.rule != STREAM_RULE or (each.prompt_id, each.turn) not in with_step
-    ]
+    with_step = {each.moment.place[:2] for each in found if each.rule != STREAM_RULE}
+    return [each for each in found if each.rule != STREAM_RULE or each.moment.place[:2] not in with_step]

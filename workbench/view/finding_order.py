@@ -21,7 +21,7 @@ class FindingOrder:
     def __init__(self, findings: Sequence[Finding]) -> None:
         self._findings = findings
         self._marks: list[Mark] = sorted(
-            (finding.prompt_id, finding.turn, finding.step, number) for number, finding in enumerate(findings)
+            (*finding.moment.place, number) for number, finding in enumerate(findings)
         )
 
     def next(self, moment: Moment, number: int | None, direction: int) -> int | None:

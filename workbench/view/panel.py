@@ -13,7 +13,7 @@ from workbench.view.targets import NodeTarget, Target
 
 def node_target(finding: Finding, _step: StepView) -> Target | None:
     """Return the node that a finding names, None where it names none."""
-    return None if finding.node is None else NodeTarget(finding.node)
+    return None if finding.moment.node is None else NodeTarget(finding.moment.node)
 
 
 @dataclass(frozen=True, slots=True)

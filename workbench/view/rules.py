@@ -82,9 +82,9 @@ def rules_lines(step: StepView, options: ViewOptions) -> Lines:
 
 
 def _violation(finding: Finding) -> Line:
-    target: Target | None = None if finding.node is None else NodeTarget(finding.node)
-    if finding.node is not None and finding.column == "visible" and isinstance(finding.fused, int):
-        target = CellTarget(finding.node, finding.fused)
+    target: Target | None = None if finding.moment.node is None else NodeTarget(finding.moment.node)
+    if finding.moment.node is not None and finding.column == "visible" and isinstance(finding.fused, int):
+        target = CellTarget(finding.moment.node, finding.fused)
     return (
         Span("! ", "bad"),
         Span(finding.rule, "accent", target),

@@ -36,7 +36,7 @@ class RunJobs(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class Notification:
     """A message that pops up.
 
     Attributes:
@@ -60,7 +60,7 @@ class Effects:
         rows: Read the rows of the time line again.
         status: Write the status line again.
         clipboard: Text to copy, empty for none.
-        notices: Messages to pop up.
+        notifications: Messages to pop up.
     """
 
     focus: bool = False
@@ -68,4 +68,4 @@ class Effects:
     rows: bool = False
     status: bool = False
     clipboard: str = ""
-    notices: list[Notice] = field(default_factory=list)
+    notifications: list[Notification] = field(default_factory=list)

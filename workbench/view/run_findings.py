@@ -61,5 +61,4 @@ class RunFindings:
         self.counts = FindingCounts.of(self.all)
         self._numbers = {}
         for number, finding in enumerate(self.all):
-            key = (finding.prompt_id, finding.turn, finding.step)
-            self._numbers.setdefault(key, []).append(number)
+            self._numbers.setdefault(finding.moment.place, []).append(number)

@@ -16,7 +16,7 @@ from workbench.view.history import History, Location
 from workbench.view.look import Look, Sight
 from workbench.view.panel_layout import PanelLayout
 from workbench.view.panels import panel_for, panel_of_stage, target_of
-from workbench.view.run_effects import Effects, Notice, RunJobs, Severity
+from workbench.view.run_effects import Effects, Notification, RunJobs, Severity
 from workbench.view.run_view import RunView
 from workbench.view.search import Hit
 from workbench.view.step import StepView
@@ -175,7 +175,7 @@ class RunState:
 
     def notify(self, text: str, severity: Severity = "information", seconds: float | None = None) -> None:
         """Pop up a message."""
-        self._effects.notices.append(Notice(text, severity, seconds))
+        self._effects.notifications.append(Notification(text, severity, seconds))
 
     def _go_to(
         self, row: int, panel: str = "", target: Target | None = None, *, remember: bool = True

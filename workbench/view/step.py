@@ -132,7 +132,9 @@ class StepView:
 
     def finding_nodes(self) -> frozenset[int]:
         """Return the nodes that a finding about the left side names."""
-        return frozenset(finding.node for finding in self.own_findings() if finding.node is not None)
+        return frozenset(
+            finding.moment.node for finding in self.own_findings() if finding.moment.node is not None
+        )
 
 
 @dataclass(frozen=True, slots=True)

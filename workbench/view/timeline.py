@@ -86,7 +86,7 @@ class FindingCounts:
         """Count findings."""
         counts: tuple[Counter[Key], Counter[Key]] = (Counter(), Counter())
         for finding in findings:
-            counts[finding.consequence][(finding.prompt_id, finding.turn, finding.step)] += 1
+            counts[finding.consequence][finding.moment.place] += 1
         return cls(*counts)
 
 

@@ -56,5 +56,8 @@ def check_onwards(view: RunView, row: int, go_on: Callable[[int], bool]) -> tupl
         return None
     at, found = broken
     errors = [finding for finding in found if finding.severity == "error"]
-    first = min(errors, key=lambda finding: STAGES.index(finding.stage) if finding.stage in STAGES else -1)
+    first = min(
+        errors,
+        key=lambda finding: STAGES.index(finding.moment.stage) if finding.moment.stage in STAGES else -1,
+    )
     return at, view.add_findings(found)[found.index(first)]

@@ -200,7 +200,7 @@ def _cell_of(finding: Finding, step: StepView) -> Target | None:
     panel = grid_panel(step)
     if panel is not None:
         for query, key in panel.wrong_cells():
-            if finding.node in {None, query}:
+            if finding.moment.node in {None, query}:
                 return CellTarget(query, key)
     return node_target(finding, step)
 

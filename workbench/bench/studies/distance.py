@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 
 from tracing.settings import DecodeSettings
 from workbench.bench.choices import with_tree
-from workbench.bench.decoders import Steps
 from workbench.bench.studies.lab import Lab
 from workbench.bench.tables import Plot, Series, Study, Table
 from workbench.bench.tree.choose import shape_name
-from workbench.bench.turn import Case
+from workbench.bench.turn import BenchCase
 from workbench.fused.path import path_over
+from workbench.judge.turn_state import TurnState
+from workbench.lockstep.engine.step import begin_turn, steps_of_turn
 from workbench.lockstep.offsets import OffsetProbe, OffsetWatch
+from workbench.lockstep.under_test import PathUnderTest
 from workbench.view.distance import DistanceTable, bucket_names
 
 Rows = dict[str, NDArray[np.int64]]
@@ -57,21 +59,19 @@ def measure(lab: Lab) -> Study:
     )
 
 
-def _offsets(lab: Lab, case: Case) -> Sequence[tuple[NDArray[np.int32], NDArray[np.int64]]]:
+def _offsets(lab: Lab, case: BenchCase) -> Sequence[tuple[NDArray[np.int32], NDArray[np.int64]]]:
     """Decode one context; returns distances `[n, H]` and depths `[n]` of each step."""
     probe = OffsetProbe()
-    steps = Steps(path_over(with_tree(lab.engine, TREE)), OffsetWatch(probe))
-    emitted = [steps.prefill(case.token_ids)]
-    limit, reason = lab.session.max_new_tokens, None
+    running = PathUnderTest.begin(path_over(with_tree(lab.engine, TREE)), OffsetWatch(probe))
+    turn_state = TurnState(0, 0, lab.session.max_new_tokens)
+    begin_turn(running, turn_state, case.token_ids, lab.engine.eos_token_ids)
     found = []
-    while reason is None and len(emitted) < limit and emitted[-1] not in lab.engine.eos_token_ids:
+    for step in steps_of_turn(running, turn_state):
+        search = step.drafted.beam_search()
+        offsets = None if search is None else probe.over_nodes(search.flat_ids, len(search.token_ids))
+        if search is not None and offsets is not None:
+            found.append((offsets, search.depths))
         probe.clear()
-        more, reason = steps.step(limit - len(emitted))
-        emitted += more
-        drafted = steps.drafted
-        offsets = probe.over_nodes(drafted.flat_ids, len(drafted.token_ids))
-        if offsets is not None:
-            found.append((offsets, drafted.depths))
     return found
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import torch
 
 from workbench.bench.decoders import Decoded, Decoder, collector_paused
-from workbench.bench.session import Session
+from workbench.bench.session import BenchSession
 from workbench.bench.studies.lab import Lab, refused, speed_table
 from workbench.bench.tables import Plot, Series, Study
 from workbench.fused.teacher_config import build_config, build_empty_model
@@ -48,7 +48,7 @@ def measure(lab: Lab) -> Study:
     )
 
 
-def library_model(session: Session) -> Any:
+def library_model(session: BenchSession) -> Any:
     """Return the teacher as the library's own unmodified model, over the shared weights."""
     config = build_config(session.pair.teacher)
     model: Any = build_empty_model(config, "sdpa", getattr(torch, session.dtype))
@@ -58,7 +58,7 @@ def library_model(session: Session) -> Any:
     return model.requires_grad_(requires_grad=False)
 
 
-def library_decoder(session: Session, model: Any, lookup: int | None = None) -> Decoder:
+def library_decoder(session: BenchSession, model: Any, lookup: int | None = None) -> Decoder:
     """Return `generate` as a decoder; the time to its first token cannot be told and is left out."""
     from transformers import GenerationConfig
 

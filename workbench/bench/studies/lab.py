@@ -10,10 +10,10 @@ from tracing.settings import DecodeSettings
 from workbench.bench.choices import Choices, with_tree
 from workbench.bench.decoders import Decoded, Decoder
 from workbench.bench.equality import Compare
-from workbench.bench.session import Session
+from workbench.bench.session import BenchSession
 from workbench.bench.stats import Distribution, mean, ratio
 from workbench.bench.tables import Cell, Table
-from workbench.bench.turn import Case, TurnResult
+from workbench.bench.turn import BenchCase, TurnResult
 from workbench.fused.engine import Engine
 
 
@@ -31,15 +31,15 @@ class Lab:
         tick: Told after each context.
     """
 
-    session: Session
+    session: BenchSession
     choices: Choices
     engine: Engine
-    all_cases: Sequence[Case]
+    all_cases: Sequence[BenchCase]
     num_cases: int
     results: Sequence[TurnResult]
     tick: Callable[[], Any] = field(default=lambda: None)
 
-    def cases(self, *, at_least: int = 0) -> list[Case]:
+    def cases(self, *, at_least: int = 0) -> list[BenchCase]:
         """Return evenly spread contexts of at least so many tokens."""
         usable = [case for case in self.all_cases if len(case.token_ids) >= at_least]
         count = min(self.num_cases, len(usable))
@@ -51,7 +51,7 @@ class Lab:
         return self.session.greedy(self.engine)
 
     def side_by_side(
-        self, entries: Mapping[str, Decoder], cases: Sequence[Case] | None = None
+        self, entries: Mapping[str, Decoder], cases: Sequence[BenchCase] | None = None
     ) -> list[Measured]:
         """Compare decoders with teacher-only decoding on the chosen engine."""
         return side_by_side(
@@ -108,7 +108,7 @@ class Measured:
 def side_by_side(
     baseline: Decoder,
     entries: Mapping[str, Decoder],
-    cases: Sequence[Case],
+    cases: Sequence[BenchCase],
     *,
     max_new_tokens: int,
     compare: Compare,
@@ -140,7 +140,7 @@ def side_by_side(
 
 def _measured(
     name: str,
-    cases: Sequence[Case],
+    cases: Sequence[BenchCase],
     baseline: Sequence[Decoded],
     decoded: Sequence[Decoded],
     compare: Compare,

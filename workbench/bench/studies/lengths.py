@@ -11,7 +11,7 @@ from workbench.bench.stats import mean
 from workbench.bench.studies.lab import COLUMNS, Lab, Measured, cells, refused
 from workbench.bench.suite import SWEEP_LENGTHS, SuitePrompt, cut_to, shipped_prompts
 from workbench.bench.tables import Plot, Series, Study, Table
-from workbench.bench.turn import Case
+from workbench.bench.turn import BenchCase
 
 
 def break_even(lengths: Sequence[int], speedups: Sequence[float]) -> float | None:
@@ -75,14 +75,14 @@ def measure(lab: Lab) -> Study:
     )
 
 
-def _cases(lab: Lab, texts: Sequence[SuitePrompt], length: int) -> list[Case]:
+def _cases(lab: Lab, texts: Sequence[SuitePrompt], length: int) -> list[BenchCase]:
     cases = []
     for number, prompt in enumerate(texts):
         try:
             token_ids = cut_to(lab.session.tokenizer, prompt.turns[0], length)
         except UsageError:
             continue  # this tokenizer makes fewer tokens of it
-        cases.append(Case(number, 0, f"length-{length}", "length", tuple(token_ids)))
+        cases.append(BenchCase(number, 0, f"length-{length}", "length", tuple(token_ids)))
     return cases
 
 

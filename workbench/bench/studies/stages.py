@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from tracing.moment import STAGES
@@ -12,12 +12,13 @@ from workbench.bench.decoders import Decoded, Stopwatch, speculative_decoder
 from workbench.bench.stats import Distribution, mean, ratio
 from workbench.bench.studies.lab import Lab
 from workbench.bench.tables import Plot, Series, Study, Table
-from workbench.bench.turn import Case
+from workbench.bench.turn import BenchCase
 from workbench.fused.path import path_over
+from workbench.lockstep.engine.step import NullObserver
 
 
 @dataclass(frozen=True, slots=True)
-class StageTimes:
+class TimedStages:
     """What stages took.
 
     Attributes:
@@ -25,39 +26,43 @@ class StageTimes:
         decoded: The calls they were part of.
     """
 
-    times: dict[str, list[float]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
-    decoded: list[Decoded] = field(default_factory=list)
+    times: dict[str, list[float]]
+    decoded: list[Decoded]
 
 
-def timed(path: DecodePath, stopwatch: Stopwatch, times: dict[str, list[float]]) -> DecodePath:
-    """Return a path whose stages write down how long they took, device synchronised."""
+class StageClock(NullObserver):
+    """Notes how long every stage took, device synchronised.
 
-    def wrap(stage: str) -> Callable[..., Any]:
-        run = getattr(path.stages, stage)
+    Attributes:
+        times: Seconds of every run of each stage.
+    """
 
-        def measured(*arguments: Any) -> Any:
-            start = stopwatch.read()
-            result = run(*arguments)
-            times[stage].append(stopwatch.read() - start)
-            return result
+    def __init__(self, stopwatch: Stopwatch) -> None:
+        self._stopwatch = stopwatch
+        self._start = 0.0
+        self.times: dict[str, list[float]] = {stage: [] for stage in STAGES}
 
-        return measured
+    def before_stage(self, stage: str) -> None:  # noqa: ARG002 the protocol
+        """Start the clock."""
+        self._start = self._stopwatch.read()
 
-    return replace(path, stages=replace(path.stages, **{stage: wrap(stage) for stage in STAGES}))
+    def after_stage(self, stage: str, result: Any) -> None:  # noqa: ARG002 the protocol
+        """Stop the clock."""
+        self.times[stage].append(self._stopwatch.read() - self._start)
 
 
-def stage_times(lab: Lab, path: DecodePath, cases: Sequence[Case]) -> StageTimes:
+def stage_times(lab: Lab, path: DecodePath, cases: Sequence[BenchCase]) -> TimedStages:
     """Decode contexts with every stage timed; the first context once before, to warm up."""
-    found = StageTimes()
     stopwatch, limit = lab.session.stopwatch, lab.session.max_new_tokens
     eos = lab.engine.eos_token_ids
     if cases:
         speculative_decoder(path, eos, stopwatch)(cases[0].token_ids, min(limit, 16))
-    decode = speculative_decoder(timed(path, stopwatch, found.times), eos, stopwatch)
+    clock, decoded = StageClock(stopwatch), []
+    decode = speculative_decoder(path, eos, stopwatch, observer=clock)
     for case in cases:
-        found.decoded.append(decode(case.token_ids, limit))
+        decoded.append(decode(case.token_ids, limit))
         lab.tick()
-    return found
+    return TimedStages(clock.times, decoded)
 
 
 def measure(lab: Lab) -> Study:

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracing.stages import DecodePath, DraftLevel, IntArray, NullWatch
+from workbench.lockstep.engine.step import run_prefill, run_step
+from workbench.lockstep.under_test import PathUnderTest
 
 Floats = NDArray[np.float32]
 
@@ -39,25 +41,15 @@ def record_positions(path: DecodePath, prompt: Sequence[int], num_tokens: int) -
         prompt: The context.
         num_tokens: Tokens to emit; each but the first `len(levels)` from the end has its whole future.
     """
-    stages = path.stages
-    assert stages.prefill
-    assert stages.draft
-    assert stages.tensorize
-    assert stages.verify
-    assert stages.accept
-    assert stages.commit
-    state = path.begin(NullWatch())
-    stages.prefill(state, prompt)
+    running = PathUnderTest.begin(path, NullWatch())
+    run_prefill(running, prompt)
     levels, text = [], []
     for _ in range(num_tokens):
-        drafted = stages.draft(state)
-        tree = stages.tensorize(state, drafted)
-        verified = stages.verify(state, tree)
-        accepted = stages.accept(state, tree, verified, 1)  # room for one token: the root alone is kept
-        stages.commit(state, tree, verified, accepted)
-        levels.append(drafted.levels)
-        text.append(accepted.final_token_id)
-        if accepted.stop_reason == "eos":
+        step = run_step(running, remaining=1)  # room for one token: the root alone is kept
+        assert step.drafted.levels is not None  # only a drafter that searches has a tree to choose
+        levels.append(step.drafted.levels)
+        text.append(step.accepted.final_token_id)
+        if step.accepted.stop_reason == "eos":
             break
     depth = len(levels[0])
     return [Position(one, tuple(text[i : i + depth])) for i, one in enumerate(levels)]

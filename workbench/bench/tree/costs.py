@@ -12,6 +12,8 @@ import numpy as np
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath, NullWatch
 from workbench.bench.decoders import Decoder, Stopwatch
+from workbench.lockstep.engine.step import NullObserver, run_prefill, run_step
+from workbench.lockstep.under_test import PathUnderTest
 
 NODES: Final = (2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 WIDTHS: Final = (1, 2, 3, 4, 6, 8, 10)
@@ -122,17 +124,28 @@ def _token_times(greedy: Decoder, prompt: Sequence[int]) -> list[float]:
 
 def _steps(path: DecodePath, prompt: Sequence[int], stopwatch: Stopwatch) -> list[tuple[float, float]]:
     """Return times of some steps: the draft, and everything else."""
-    stages: Any = path.stages
-    state = path.begin(NullWatch())
-    stages.prefill(state, prompt)
+    running = PathUnderTest.begin(path, NullWatch())
+    run_prefill(running, prompt)
+    drafted = _Drafted(stopwatch)
     times = []
     for _ in range(STEPS + 1):
         start = stopwatch.read()
-        drafted = stages.draft(state)
-        middle = stopwatch.read()
-        tree = stages.tensorize(state, drafted)
-        verified = stages.verify(state, tree)
-        accepted = stages.accept(state, tree, verified, 1 << 20)
-        stages.commit(state, tree, verified, accepted)
-        times.append((middle - start, stopwatch.read() - middle))
+        run_step(running, 1 << 20, drafted)
+        times.append((drafted.time - start, stopwatch.read() - drafted.time))
     return times[1:]  # the first draft feeds the whole prompt
+
+
+class _Drafted(NullObserver):
+    """Reads the stopwatch when a step has drafted.
+
+    Attributes:
+        time: Of the last draft.
+    """
+
+    def __init__(self, stopwatch: Stopwatch) -> None:
+        self._stopwatch = stopwatch
+        self.time = 0.0
+
+    def after_stage(self, stage: str, result: Any) -> None:  # noqa: ARG002 the protocol
+        if stage == "draft":
+            self.time = self._stopwatch.read()

@@ -1,1 +1,46 @@
-"""Faults by family; each module lists its own in `FAULTS`."""
+"""Faults by family: the modules listed here, each fault a decorated function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Final
+
+from workbench.faults.families import (
+    acceptance,
+    aliases,
+    cache,
+    drafter,
+    drafter_rows,
+    features,
+    kernels,
+    masks,
+    pads,
+    port,
+    positions,
+    prefill,
+    recorder,
+    reference,
+    shared,
+    tree,
+    tree_values,
+)
+
+FAMILIES: Final[Mapping[str, tuple[ModuleType, ...]]] = {
+    "Prefill": (prefill,),
+    "The drafted tree": (tree, tree_values),
+    "The drafter": (drafter, drafter_rows),
+    "Padding": (pads,),
+    "Positions": (positions,),
+    "Who attends to whom": (masks,),
+    "Teacher features": (features,),
+    "Inside an operator": (kernels,),
+    "Choosing and accepting": (acceptance,),
+    "The committed cache": (cache,),
+    "Shared memory": (aliases,),
+    "The seam of a port": (port,),
+    "The recorder of an engine (found by `specwb check` in the rows)": (recorder,),
+    "The reference itself": (reference,),
+    "What both paths share (found by the load report)": (shared,),
+}
+"""Heading of each family to its modules; `catalogue` collects their faults in the order of definition."""

@@ -74,12 +74,8 @@ def gaps_beyond(row: Row, other: Row, moment: Moment, logit_gap: float) -> Itera
         yield Finding(
             verdict="numeric",
             guilty="unknown",
-            prompt_id=moment.prompt_id,
-            turn=moment.turn,
-            step=moment.step,
-            stage="verify",
+            moment=moment.at("verify", node),
             column="target_top_logits",
-            node=node,
             fused=ours[worst],
             reference=theirs[worst],
             allowance=logit_gap,

@@ -19,7 +19,6 @@ from workbench.judge.evidence import (
     VerifyEvidence,
     VerifySide,
 )
-from workbench.judge.recorded.standing import Standing
 from workbench.judge.recorded.values import (
     ACCEPT,
     TREE,
@@ -29,6 +28,7 @@ from workbench.judge.recorded.values import (
     lacking,
     tensorized_of,
 )
+from workbench.judge.turn_state import TurnState
 
 Row = Mapping[str, Any]
 NO_DRAFT = "candidate scores are not in the trace"
@@ -53,13 +53,13 @@ class Facts:
     root_is_prompt: bool = False
 
 
-def recorded_evidence(row: Row, other: Row | None, standing: Standing, facts: Facts) -> StepEvidence:
+def recorded_evidence(row: Row, other: Row | None, state: TurnState, facts: Facts) -> StepEvidence:
     """Return what two recorded rows of one step say.
 
     Args:
         row: The tested path's step.
         other: The other path's step, or None where it has none.
-        standing: Where the turn stands before the step.
+        state: Of the turn before the step.
         facts: Facts of the run.
     """
     missing = {"draft": NO_DRAFT}
@@ -81,9 +81,9 @@ def recorded_evidence(row: Row, other: Row | None, standing: Standing, facts: Fa
         parts |= _after_tree(row, other, tree, missing)
         missing["accept"] = lacking(row, (*ACCEPT, "target_token_ids"))
         if not missing["accept"]:
-            parts["accept"] = _accept(row, other, tree, standing, facts)
+            parts["accept"] = _accept(row, other, tree, state, facts)
     return StepEvidence(
-        moment=Moment(int(row["prompt_id"]), int(row["turn"]), int(row["step"])),
+        moment=Moment.of_row(row),
         dtype=facts.dtype,
         missing=missing,
         block_size=facts.block_size,
@@ -141,9 +141,7 @@ def verify_side(row: Row) -> VerifySide:
     return VerifySide(**{name: None if row.get(name) is None else np.asarray(row[name]) for name in names})
 
 
-def _accept(
-    row: Row, other: Row | None, tree: Tensorized, standing: Standing, facts: Facts
-) -> AcceptEvidence:
+def _accept(row: Row, other: Row | None, tree: Tensorized, state: TurnState, facts: Facts) -> AcceptEvidence:
     accepted = accepted_of(row)
     theirs = None if other is None or lacking(other, ACCEPT) else accepted_of(other)
     return AcceptEvidence(
@@ -152,17 +150,17 @@ def _accept(
         parents=tree.parents,
         valid=tree.valid,
         target_token_ids=np.asarray(row["target_token_ids"], dtype=np.int64),
-        remaining=_remaining(accepted.stop_reason, len(accepted.emitted_token_ids), standing),
+        remaining=_remaining(accepted.stop_reason, len(accepted.emitted_token_ids), state),
         eos_token_ids=_eos(accepted.stop_reason, accepted.final_token_id, facts),
         fused=accepted,
         reference=theirs,
     )
 
 
-def _remaining(stop_reason: str | None, num_emitted: int, standing: Standing) -> int:
+def _remaining(stop_reason: str | None, num_emitted: int, state: TurnState) -> int:
     """Return the tokens left; where the limit is not known, the row's own word is taken for it."""
-    if standing.remaining is not None:
-        return standing.remaining
+    if state.is_bounded:
+        return state.remaining
     return num_emitted if stop_reason == "length" else num_emitted + 1
 
 

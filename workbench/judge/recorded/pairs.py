@@ -195,15 +195,14 @@ def _gap(at: Moment, column: str, node: int, values: tuple[float, float, float],
     return _finding(VALUES, column, at, f"{said}; no rounding explains that", node=node, **more)
 
 
-def _finding(rule: str, column: str, at: Moment, message: str, **more: Any) -> Finding:
+def _finding(
+    rule: str, column: str, at: Moment, message: str, node: int | None = None, **more: Any
+) -> Finding:
     stage = COLUMN_BY_NAME[column].stage
     return Finding(
         verdict=RULES[rule].verdict,
         guilty="unknown",
-        prompt_id=at.prompt_id,
-        turn=at.turn,
-        step=at.step,
-        stage="draft" if stage == "any" else stage,
+        moment=at.at("draft" if stage == "any" else stage, node),
         column=column,
         rule=rule,
         message=message,

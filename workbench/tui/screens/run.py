@@ -253,7 +253,7 @@ class RunScreen(Screen[None]):
             self.app.copy_to_clipboard(effects.clipboard)
         if effects.status:
             self._say_status()
-        for each in effects.notices:
+        for each in effects.notifications:
             self.notify(each.text, severity=each.severity, timeout=each.seconds, markup=False)
 
     def _say_status(self) -> None:

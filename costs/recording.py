@@ -1,0 +1,138 @@
+"""What standing beside a decode costs, as a ratio to the same decode alone: recording, rules, lockstep."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from costs.row import Cost, Goal, Row
+from costs.timing import middle
+from costs.workshop import Workshop
+
+if TYPE_CHECKING:
+    from costs.arms import Arm
+    from workbench.lockstep.session import DiffRequest, Session
+
+NUM_STEPS: Final = 10
+REPETITIONS: Final = 4
+LOCKSTEP_TOKENS: Final = 24
+PROMPT: Final = "code.txt"
+GOALS: Final[Mapping[str, Goal | None]] = {
+    "recording.basic": Goal(1.03),
+    "recording.digest": None,
+    "recording.full": None,
+    "recording.rules": None,
+}
+LEVEL: Final = {"basic": "basic", "digest": "digest", "full": "full", "rules": "full"}
+ABOUT: Final = {
+    "basic": "level basic, top-8 included",
+    "digest": "level digest",
+    "full": "level full",
+    "rules": "level full and every rule before each launch and after each step",
+}
+
+
+def _measure(workshop: Workshop) -> Iterator[Row]:
+    session, request = _session(workshop.folder / "unused", NUM_STEPS * 10)
+    workshop.say("decoding, alone and recorded")
+    arms = _arms(session, request, workshop.folder / "recorded")
+    prompt = session.turns[0].context([])
+    seconds: dict[str, list[float]] = {name: [] for name in arms}
+    own: dict[str, list[float]] = {name: [] for name in arms}
+    for _ in range(REPETITIONS + 1):
+        _run_turn(arms, prompt)
+        for name, arm in arms.items():
+            seconds[name] += arm.seconds
+            own[name] += arm.own
+    warm = NUM_STEPS  # the first turn pays for what is made once
+    for name in LEVEL:
+        share = arms[name].seal() / len(own[name])
+        pairs = zip(seconds[name][warm:], seconds["alone"][warm:], strict=True)
+        value, spread = middle([(one + share) / other for one, other in pairs])
+        more = (middle(own[name][warm:])[0] + share) * 1e6
+        how = f"over an unrecorded decode, {ABOUT[name]}, sealing shared; {more:.0f} us of its own"
+        yield Row(
+            name=f"recording.{name}",
+            value=value,
+            unit="",
+            goal=GOALS[f"recording.{name}"],
+            spread=spread,
+            how=f"{how}; {NUM_STEPS} steps of the shipped pair, interleaved, {REPETITIONS} times",
+        )
+
+
+def _run_turn(arms: Mapping[str, Arm], prompt: list[int]) -> None:
+    """Decode one turn on every arm, all arms at each step before the next, each step led by another arm."""
+    for arm in arms.values():
+        arm.begin(prompt, NUM_STEPS * 20)
+    waiting = deque(arms.values())
+    for _ in range(NUM_STEPS):
+        for arm in waiting:
+            arm.step()
+        waiting.rotate(1)
+
+
+def _arms(session: Session, request: DiffRequest, folder: Path) -> dict[str, Arm]:
+    from costs.arms import Arm, Recording
+    from invariants.context import RunContext
+    from invariants.run import Checker
+    from tracing.recorder import RunWriter
+    from workbench.judge.verdict import Tally
+    from workbench.lockstep.ledger import Ledger
+
+    settings = request.options.settings
+    arms = {"alone": Arm(session.path)}
+    for name, level in LEVEL.items():
+        run = RunWriter(folder / name)
+        trace = run.path("fused", level=level)
+        ledger = Ledger(
+            run, {"fused": trace}, Checker(RunContext.from_settings(settings)), Tally(chain=False)
+        )
+        beside = Recording(ledger, settings, level=level, rules=name == "rules")
+        arms[name] = Arm(session.path, beside, trace.seal)
+    return arms
+
+
+def _lockstep(workshop: Workshop) -> Iterator[Row]:
+    from costs.arms import Arm
+    from workbench.lockstep.judged_run import run_session
+
+    session, request = _session(workshop.folder / "lockstep", LOCKSTEP_TOKENS)
+    workshop.say("decoding in lockstep")
+    start = time.perf_counter()
+    summary = run_session(session, request, lambda _: None)
+    judged = (time.perf_counter() - start) / summary.steps
+    alone = Arm(session.path)
+    alone.begin(session.turns[0].context([]), LOCKSTEP_TOKENS * 20)
+    for _ in range(summary.steps + 1):
+        alone.step()
+    value = judged / middle(alone.seconds[1:])[0]
+    how = (
+        f"staged lockstep of {summary.steps} steps, judged and recorded, over a decode alone; per step, once"
+    )
+    yield Row(name="lockstep.ratio", value=value, unit="", how=how)
+
+
+def _session(out: Path, max_new_tokens: int) -> tuple[Session, DiffRequest]:
+    """Load the shipped pair and build our path, as `specwb diff` does."""
+    from workbench.npu.bootstrap import bootstrap
+
+    way_in = bootstrap("auto")
+    from tracing.settings import DecodeSettings
+    from workbench.checkpoints.shipped import shipped_prompt
+    from workbench.lockstep.job import LockstepOptions
+    from workbench.lockstep.session import DiffRequest, open_session
+
+    settings = DecodeSettings(max_new_tokens=max_new_tokens)
+    made: dict[str, Any] = {"options": LockstepOptions(settings=settings), "way_in": way_in.as_json()}
+    request = DiffRequest(prompt_file=str(shipped_prompt(PROMPT)), out=out, **made)
+    return open_session(request), request
+
+
+COSTS: Final = (
+    Cost("recording", dict(GOALS), _measure),
+    Cost("lockstep", {"lockstep.ratio": None}, _lockstep),
+)

@@ -1,0 +1,49 @@
+"""Where costs are measured: a temporary folder, and the long traces that several of them share."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+
+class Workshop:
+    """A temporary folder, gone at the end; a context manager.
+
+    Attributes:
+        folder: The folder.
+        say: Called with what is being done, for a progress line.
+    """
+
+    def __init__(self, say: Callable[[str], None] = lambda _: None) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="specwb-costs-"))
+        self.say = say
+        self._made: dict[str, Path] = {}
+
+    def once(self, name: str, make: Callable[[Path], object]) -> Path:
+        """Return `folder / name`, made at the first request."""
+        if name not in self._made:
+            path = self.folder / name
+            make(path)
+            self._made[name] = path
+        return self._made[name]
+
+    def long_run(self, num_steps: int, *, for_screen: bool = False) -> Path:
+        """Return a run of so many legal 60-node steps; see `write_long_run`."""
+        from costs.long_run import write_long_run
+
+        def make(path: Path) -> None:
+            self.say(f"writing a run of {num_steps} steps")
+            write_long_run(path, num_steps, for_screen=for_screen)
+
+        return self.once(f"run-{num_steps}{'-for-screen' if for_screen else ''}", make)
+
+    def __enter__(self) -> Workshop:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,48 @@
+"""The chooser: who decides which token comes, greedily or by chance.
+
+A path that can sample declares a factory, `DecodePath.chooser`, from draws to a chooser, and its `begin`
+takes the chooser as second argument. Each path builds choosers of its own: no acceptance code is shared. A
+greedy chooser takes no draw. Where a token is sampled from a law, one uniform is taken and decides by the
+inverse of the cumulative law, ids ascending. Order of use within a step: the root's draw (prefill, a turn's
+first step), one a drafted node (a drafter that samples), then accept's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from tracing.draws import Draws
+from tracing.models import Tensor
+from tracing.stages import IntArray, Tensorized, Verified
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What a chooser decided about one tree, before any cut at EOS or at the token budget.
+
+    Attributes:
+        path: Root, then the accepted nodes in order, int64 `[A + 1]`.
+        final_token_id: The token after the path: bonus at a leaf, correction otherwise.
+    """
+
+    path: IntArray
+    final_token_id: int
+
+
+class Chooser(Protocol):
+    """Picks roots and accepted paths; keeps nothing but its source of draws.
+
+    Attributes:
+        draws: Where chance comes from; drafters that sample take theirs here too. None when greedy.
+    """
+
+    draws: Draws | None
+
+    def root(self, logits: Tensor) -> int:
+        """Return the first root of a turn from the logits after the prompt, `[V]`."""
+        ...
+
+    def accept(self, tree: Tensorized, verified: Verified) -> Choice:
+        """Return the accepted path: from the tree and its draft law, and the logits of its nodes `[N, V]`."""
+        ...

@@ -1,0 +1,177 @@
+"""The EAGLE-3 drafter network: fused teacher features, one decoder layer, a head over its own vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from transformers import LlamaConfig
+from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+from tracing.models import DrafterConfig, RopeConfig
+from workbench.fused.attention import AttentionCall, attend
+from workbench.fused.cache.contiguous import ContiguousCache
+from workbench.fused.linear import Linear, fits_twice
+from workbench.fused.operators import Operators
+
+_JOINED: Final = {
+    "qkv": tuple(f"midlayer.self_attn.{name}_proj" for name in "qkv"),
+    "gate_and_up": tuple(f"midlayer.mlp.{name}_proj" for name in ("gate", "up")),
+}
+_SINGLE: Final = ("fc", "midlayer.self_attn.o_proj", "midlayer.mlp.down_proj", "lm_head")
+
+
+@dataclass(frozen=True, slots=True)
+class DraftRows:
+    """Output of one drafter forward.
+
+    Attributes:
+        hidden: What the next draft step takes in place of a fused feature, `[R, H]`.
+        logits: Over the draft vocabulary, `[R, Vd]`.
+        query: After rotary, all rows, `[num_heads, R, D]`.
+        key: After rotary, all cached rows, `[num_kv_heads, S, D]`, a view of the cache.
+    """
+
+    hidden: Tensor
+    logits: Tensor
+    query: Tensor
+    key: Tensor
+
+
+class Eagle3Network:
+    """One EAGLE-3 network.
+
+    Attributes:
+        target_from_draft: int64 `[Vd]`, target token id of each draft token id.
+    """
+
+    def __init__(
+        self,
+        config: DrafterConfig,
+        weights: Mapping[str, Tensor],
+        target_from_draft: Tensor,
+        operators: Operators,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+    ) -> None:
+        self.target_from_draft = target_from_draft.to(device)
+        self._config = config
+        self._weights = {
+            name: tensor.detach().to(device=device, dtype=dtype) for name, tensor in weights.items()
+        }
+        self._pack = fits_twice(self._weights.values())
+        self._products = {
+            **{name: self._product(names) for name, names in _JOINED.items()},
+            **{name: self._product([name]) for name in _SINGLE},
+        }
+        self._operators = operators
+        self._rotary = _rotary_tables(config, config.rope).to(device)
+
+    def fuse(self, features: Tensor) -> Tensor:
+        """Return `[R, H]` from tapped teacher features `[R, 3 * H_target]`."""
+        if self._config.fc_norm:
+            taps = features.chunk(3, dim=-1)
+            normed = [self._norm(rows.contiguous(), f"fc_norm.{tap}.weight") for tap, rows in enumerate(taps)]
+            features = torch.cat(normed, dim=-1)
+        if self._config.norm_before_fc:
+            features = self._norm(features, "input_norm.weight")
+        return self._products["fc"](features)
+
+    def forward(
+        self,
+        token_ids: Tensor,
+        hidden: Tensor,
+        position_ids: Tensor,
+        cache: ContiguousCache,
+        call: AttentionCall,
+        *,
+        blocked: Tensor | None = None,
+        last_only: bool = False,
+    ) -> DraftRows:
+        """Run rows that pair feature j with token j + 1 at position j; keys and values go to `cache`.
+
+        Args:
+            token_ids: Target token ids, int64 `[R]`.
+            hidden: Fused features or the previous step's `hidden`, `[R, H]`.
+            position_ids: int64 `[R]`.
+            cache: One layer, extended in place.
+            call: How attention runs.
+            blocked: bool `[1, 1, R, S]`, True is left out; None with `call.causal`.
+            last_only: `hidden` and `logits` of the last row only.
+        """
+        residual, joined = self._inputs(token_ids, hidden)
+        query, keys, values = self._project(joined, position_ids, cache)
+        attended = attend(query, keys, values, blocked, call, scale=self._config.head_dim**-0.5)[0].flatten(1)
+        if last_only:
+            residual, attended = residual[-1:], attended[-1:]
+        after = residual + self._products["midlayer.self_attn.o_proj"](attended)
+        out = after + self._mlp(self._norm(after, "midlayer.post_attention_layernorm.weight"))
+        normed = self._norm(out, "norm.weight")
+        logits = self._products["lm_head"](normed)
+        return DraftRows(normed if self._config.norm_output else out, logits, query[0], keys[0])
+
+    def _inputs(self, token_ids: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the residual `[R, H]` and normed embedding beside normed feature, `[R, 2 * H]`."""
+        embedded = self._norm(
+            functional.embedding(token_ids, self._weights["embed_tokens.weight"]),
+            "midlayer.input_layernorm.weight",
+        )
+        normed = self._norm(hidden, "midlayer.hidden_norm.weight")
+        residual = normed if self._config.norm_before_residual else hidden
+        return residual, torch.cat([embedded, normed], dim=-1)
+
+    def _project(
+        self, joined: Tensor, position_ids: Tensor, cache: ContiguousCache
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the query `[1, H, R, D]` and all cached keys and values `[1, H_kv, S, D]`."""
+        tables = (table.unsqueeze(2) for table in self._rotary(joined, position_ids[None]))
+        num_rows, config = len(position_ids), self._config
+        heads = self._products["qkv"](joined).view(1, num_rows, -1, config.head_dim)
+        num_rotated = config.num_heads + config.num_kv_heads
+        rotated = self._operators.rotary(self._normed_heads(heads[:, :, :num_rotated]), *tables)
+        key, value = rotated[:, :, config.num_heads :], heads[:, :, num_rotated:]
+        keys, values = cache.update(key.transpose(1, 2), value.transpose(1, 2), 0)
+        return rotated[:, :, : config.num_heads].transpose(1, 2), keys, values
+
+    def _normed_heads(self, rotated: Tensor) -> Tensor:
+        """Return query and key heads `[1, R, H + H_kv, D]`, normed where the checkpoint has it."""
+        if not self._config.qk_norm:
+            return rotated
+        parts = rotated.tensor_split([self._config.num_heads], dim=2)
+        return torch.cat(
+            [
+                self._norm(part.contiguous(), f"midlayer.self_attn.{name}_norm.weight")
+                for name, part in zip("qk", parts, strict=True)
+            ],
+            dim=2,
+        )
+
+    def _mlp(self, hidden: Tensor) -> Tensor:
+        activated = self._operators.swiglu(self._products["gate_and_up"](hidden))
+        return self._products["midlayer.mlp.down_proj"](activated)
+
+    def _product(self, names: Sequence[str]) -> Linear:
+        """Return one product of the named weights, their outputs behind each other."""
+        biases = [self._weights[f"{name}.bias"] for name in names if f"{name}.bias" in self._weights]
+        weight = torch.cat([self._weights[f"{name}.weight"] for name in names])
+        return Linear(weight, torch.cat(biases) if biases else None, pack=self._pack)
+
+    def _norm(self, rows: Tensor, name: str) -> Tensor:
+        return self._operators.rms_norm(rows, self._weights[name], self._config.rms_norm_eps)
+
+
+def _rotary_tables(config: DrafterConfig, rope: RopeConfig) -> LlamaRotaryEmbedding:
+    return LlamaRotaryEmbedding(
+        LlamaConfig(
+            hidden_size=config.hidden_size,
+            num_attention_heads=config.num_heads,
+            head_dim=config.head_dim,
+            max_position_embeddings=config.max_position_embeddings,
+            rope_parameters={"rope_type": rope.kind, "rope_theta": rope.theta, **rope.parameters},
+        )
+    )

@@ -1,0 +1,159 @@
+"""Beam search of drafters that score candidates: shared by all that expand beams level by level.
+
+The tree follows the official EAGLE-3 algorithm: `top_k` candidates per beam, the best `top_k` of a level by
+cumulative log-probability become beams, `depth` expansions, then the best of all candidates in flat order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tracing.errors import UsageError
+from tracing.settings import DecodeSettings
+from tracing.stages import BoolArray, Drafted, DraftLevel, IntArray
+from workbench.fused.drafters.ranking import best_in_order, stable_top_k
+
+NO_BEAMS: IntArray = np.zeros(0, dtype=np.int64)
+SETTINGS = ("tree_nodes", "depth", "top_k", "window")
+"""Settings that a search reads; the window is its rows' own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beams:
+    """The live beams of one level.
+
+    Attributes:
+        token_ids: int64 `[B]`.
+        scores: Cumulative log-probabilities, float32 `[B]`.
+        flat_ids: Flat candidate numbers, int64 `[B]`.
+        hidden: What the row that proposed each beam hands on to it, `[B, H]`; H may be 0.
+        tree_visible: Drafted rows that each beam sees, bool `[B, drafted rows]`, its own not yet among them.
+        expansion: Levels of drafted rows above them; 0 for the children of the root.
+    """
+
+    token_ids: Tensor
+    scores: Tensor
+    flat_ids: Tensor
+    hidden: Tensor
+    tree_visible: Tensor
+    expansion: int = 0
+
+
+class SearchRows(Protocol):
+    """The drafter's rows of one level, one per beam; one row for the root."""
+
+    @property
+    def hidden(self) -> Tensor:
+        """What each row hands on to the beams below it, `[B, H]`."""
+        ...
+
+    @property
+    def logits(self) -> Tensor:
+        """Over the draft vocabulary, `[B, Vd]`."""
+        ...
+
+
+Expand = Callable[[Beams], tuple[SearchRows, Tensor]]
+"""Returns the beams' rows and the drafted rows that each sees, its own included."""
+
+
+def require_width(settings: DecodeSettings, draft_vocab_size: int) -> None:
+    """Refuse more candidates per beam than there are tokens.
+
+    Raises:
+        UsageError: `top_k` exceeds the draft vocabulary.
+    """
+    if settings.top_k > draft_vocab_size:
+        raise UsageError(
+            f"top_k should be at most the draft vocabulary {draft_vocab_size}, got {settings.top_k}"
+        )
+
+
+def grow(
+    root_row: SearchRows, expand: Expand, target_from_draft: Tensor, settings: DecodeSettings
+) -> tuple[DraftLevel, ...]:
+    """Return all scored candidates, level by level.
+
+    Args:
+        root_row: The one row that proposes below the root.
+        expand: Runs the rows of a level.
+        target_from_draft: int64 `[Vd]` on the device.
+        settings: `top_k` and `depth`.
+    """
+    top_k, device = settings.top_k, target_from_draft.device
+    scores, token_ids = _candidates(target_from_draft, root_row.logits, top_k)
+    levels = [_level(NO_BEAMS, token_ids, scores)]
+    beams = Beams(
+        token_ids=token_ids[0],
+        scores=scores[0],
+        flat_ids=torch.arange(top_k, device=device),
+        hidden=root_row.hidden.expand(top_k, -1).contiguous(),
+        tree_visible=torch.zeros((top_k, 0), dtype=torch.bool, device=device),
+    )
+    for expansion in range(settings.depth):
+        rows, visible = expand(beams)
+        log_probs, token_ids = _candidates(target_from_draft, rows.logits, top_k)
+        scores = log_probs + beams.scores[:, None]
+        levels.append(_level(beams.flat_ids.cpu().numpy(), token_ids, scores))
+        if expansion + 1 < settings.depth:
+            best_scores, best = stable_top_k(scores.view(1, -1), top_k)
+            parent_beam = best[0] // top_k
+            beams = Beams(
+                token_ids=token_ids.view(-1)[best[0]],
+                scores=best_scores[0],
+                flat_ids=top_k + expansion * top_k * top_k + best[0],
+                hidden=rows.hidden[parent_beam],
+                tree_visible=visible[parent_beam],
+                expansion=expansion + 1,
+            )
+    return tuple(levels)
+
+
+def _candidates(target_from_draft: Tensor, logits: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
+    """Return log-probabilities float32 `[B, K]` and target token ids `[B, K]`, best first."""
+    scores, draft_ids = stable_top_k(logits.float().log_softmax(dim=-1), top_k)
+    return scores, target_from_draft[draft_ids]
+
+
+def _level(beam_flat_ids: IntArray, token_ids: Tensor, scores: Tensor) -> DraftLevel:
+    return DraftLevel(
+        beam_flat_ids=beam_flat_ids, token_ids=token_ids.cpu().numpy(), scores=scores.cpu().numpy()
+    )
+
+
+def select(levels: tuple[DraftLevel, ...], root_token_id: int, tree_nodes: int, *, proposer: str) -> Drafted:
+    """Keep the best `tree_nodes - 1` candidates in flat order and number them behind the root."""
+    scores = np.concatenate([level.scores.ravel() for level in levels])
+    token_ids = np.concatenate([level.token_ids.ravel() for level in levels])
+    flat_ids = best_in_order(scores, tree_nodes - 1)
+    below_root, parent_flat_ids, depths = _ancestry(levels)
+    parents = np.where(
+        below_root[flat_ids], 0, np.searchsorted(flat_ids, parent_flat_ids[flat_ids], side="left") + 1
+    )
+    return Drafted(
+        token_ids=np.concatenate([[root_token_id], token_ids[flat_ids]]),
+        parents=np.concatenate([[0], parents]),
+        depths=np.concatenate([[0], depths[flat_ids]]),
+        logprobs=np.concatenate([np.zeros(1, np.float32), scores[flat_ids]]),
+        flat_ids=flat_ids,
+        levels=levels,
+        proposer=proposer,
+    )
+
+
+def _ancestry(levels: tuple[DraftLevel, ...]) -> tuple[BoolArray, IntArray, IntArray]:
+    """Return, for every candidate: is its parent the root, else the parent's flat number; and its depth."""
+    top_k = levels[0].token_ids.size
+    beams = np.concatenate([np.zeros(1, np.int64), *(level.beam_flat_ids for level in levels[1:])])
+    parent_flat_ids = np.repeat(beams, top_k)
+    below_root = np.arange(parent_flat_ids.size) < top_k
+    depths = np.concatenate(
+        [np.full(level.token_ids.size, depth) for depth, level in enumerate(levels, start=1)]
+    )
+    return below_root, parent_flat_ids, depths

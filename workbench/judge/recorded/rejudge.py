@@ -1,0 +1,259 @@
+"""A recorded run judged again: invariants, then each step's two rows by the judge's own stage functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import numpy as np
+
+from invariants.catalogue import BY_ID
+from tracing.errors import TraceError
+from tracing.finding import Finding
+from tracing.moment import Moment
+from tracing.path_reader import PathReader
+from tracing.reader import Run
+from workbench.judge.consequence import Consequences
+from workbench.judge.evidence import StepEvidence
+from workbench.judge.notes import NearTie, NotChecked
+from workbench.judge.recorded.context import table
+from workbench.judge.recorded.evidence import Facts, recorded_evidence
+from workbench.judge.step import StepJudgement, judge_step
+from workbench.judge.turn_state import TurnState, recorded_turns
+from workbench.judge.verdict import RunVerdict, Tally
+
+Row = Mapping[str, Any]
+Judge = Callable[[StepEvidence, Row, "Row | None", TurnState], StepJudgement]
+"""Judges one step, given what the trace says of it, both rows, and the state of the turn before it."""
+TAUTOLOGY: Final = "tensorize.visible"
+"""Not really compared: the trace has `visible` as attention got it, which is verify's."""
+
+
+NOT_HELD: Final = "not in the trace"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which steps to judge; all by default.
+
+    Attributes:
+        only: Prompt, turn and step of the only one, or None.
+        steps: Step numbers of each turn, half open; None is open.
+    """
+
+    only: tuple[int, int, int] | None = None
+    steps: tuple[int, int | None] = (0, None)
+
+    def holds(self, place: tuple[int, int, int]) -> bool:
+        """Whether a step is in it."""
+        if self.only is not None:
+            return place == self.only
+        start, stop = self.steps
+        return place[2] >= start and (stop is None or place[2] < stop)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejudged:
+    """What rejudging gave.
+
+    Attributes:
+        verdict: Of the whole part.
+        findings: In order of steps and stages.
+        turns: Every turn, at its end.
+        num_steps: Steps judged.
+        num_left_out: Steps outside the part.
+    """
+
+    verdict: RunVerdict
+    findings: tuple[Finding, ...]
+    turns: tuple[TurnState, ...]
+    num_steps: int
+    num_left_out: int
+
+
+@dataclass(slots=True)
+class _Books:
+    tally: Tally = field(default_factory=Tally)
+    consequences: Consequences = field(default_factory=Consequences)
+    findings: list[Finding] = field(default_factory=list)
+    num_steps: int = 0
+    num_left_out: int = 0
+    branched: bool = False
+
+
+def rejudge(
+    run: Run,
+    *,
+    under_test: str,
+    facts: Facts,
+    max_new_tokens: int | None,
+    judge: Judge,
+    known: Iterable[Finding],
+    part: Part | None = None,
+    paired: bool = True,
+) -> Rejudged:
+    """Judge the steps of a path again.
+
+    Args:
+        run: The recorded run.
+        under_test: The path to judge.
+        facts: Facts of the run.
+        max_new_tokens: Tokens that a turn may emit, or None where not known.
+        judge: Judges one step.
+        known: Findings of others (invariants, the recorded judge), to be taken into the books.
+        part: Which steps; all when None.
+        paired: Steps of the two paths stand for the same thing (staged lockstep); else each path lived on
+            its own outputs, and rows of the other path are not looked at.
+
+    Raises:
+        TraceError: The run has no such path.
+    """
+    part = part or Part()
+    path, others = run.path(under_test), _others(run, under_test) if paired else None
+    waiting = _by_step(finding for finding in known if part.holds(_place(finding)))
+    books = _Books()
+    turns: dict[tuple[int, int], TurnState] = {}
+    for row, state in recorded_turns(path, max_new_tokens):
+        place = state.moment.place
+        turns[place[:2]] = state
+        if part.holds(place):
+            judgement = None
+            if row.get("token_ids") is not None or row.get("parents") is not None:
+                other = _same_step(others, place)
+                judgement = judge(recorded_evidence(row, other, state, facts), row, other, state)
+            _take(books, waiting.pop(place, []), judgement)
+            books.branched |= _branches(row)
+        else:
+            books.num_left_out += 1
+    for place in sorted(waiting):
+        _take(books, waiting[place], None)
+    books.tally.chain = not books.branched and _is_chain(run)
+    return Rejudged(
+        verdict=books.tally.verdict(),
+        findings=tuple(books.findings),
+        turns=tuple(turns.values()),
+        num_steps=books.num_steps,
+        num_left_out=books.num_left_out,
+    )
+
+
+def _take(books: _Books, known: list[Finding], judgement: StepJudgement | None) -> None:
+    """Add one step to the books: what is known of it, what the judge says, in order of stages."""
+    said = () if judgement is None else judgement.findings
+    fresh = sorted(_once([*known, *said]), key=_stage_order)
+    marked = books.consequences.mark(fresh)
+    books.findings.extend(marked)
+    if judgement is not None:
+        books.num_steps += 1
+        checked = tuple(quantity for quantity in judgement.checked if quantity != TAUTOLOGY)
+        books.tally.add(
+            replace(
+                judgement,
+                findings=(),
+                checked=checked,
+                not_checked=tuple(_in_our_words(missing) for missing in judgement.not_checked),
+            )
+        )
+    books.tally.add_findings(marked)
+
+
+def _in_our_words(missing: NotChecked) -> NotChecked:
+    """What the judge misses from a path is here what the trace does not hold."""
+    of_a_path = "does not provide it" in missing.reason or "does not show its" in missing.reason
+    return replace(missing, reason=NOT_HELD) if of_a_path else missing
+
+
+def _once(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield findings, one per rule, column and place: a recorded one and its like are one."""
+    seen: set[tuple[Any, ...]] = set()
+    for finding in findings:
+        identity = (finding.rule, finding.column, finding.moment, finding.path, finding.guilty)
+        if identity not in seen:
+            seen.add(identity)
+            yield finding
+
+
+def judge_recorded(tie_gap: float | None = None, logit_gap: float | None = None) -> Judge:
+    """Return a judge that has the trace alone.
+
+    Args:
+        tie_gap: What a different choice may cost in the other path's logits to pass as a near tie. None:
+            it passes where the judge of the recording let it pass, having had whole rows.
+        logit_gap: How far recorded logits of one token may differ; None: they are not compared.
+    """
+    from workbench.judge.recorded.choices import explained, gaps_beyond
+
+    def judge(evidence: StepEvidence, row: Row, other: Row | None, _: TurnState) -> StepJudgement:
+        near_ties: tuple[NearTie, ...] = ()
+        if evidence.verify is not None and other is not None:
+            verify, near_ties = explained(evidence.verify, row, other, evidence.moment, tie_gap)
+            evidence = replace(evidence, verify=verify)
+        judgement = judge_step(evidence)
+        if logit_gap is not None and other is not None:
+            more = gaps_beyond(row, other, evidence.moment, logit_gap)
+            judgement = replace(judgement, findings=(*judgement.findings, *more))
+        return replace(judgement, near_ties=(*judgement.near_ties, *near_ties))
+
+    return judge
+
+
+def recorded_findings(run: Run, factor: float = 1.0) -> list[Finding]:
+    """Return what the judge of the recording found, with other allowances if asked.
+
+    Args:
+        run: The run.
+        factor: Numeric findings stay whose gap is above `factor` times their allowance.
+    """
+    kept = (finding for finding in run.findings if finding.rule not in BY_ID)
+    return [finding for finding in kept if not _allowed(finding, factor)]
+
+
+def _allowed(finding: Finding, factor: float) -> bool:
+    if finding.verdict != "numeric" or finding.gap is None or finding.allowance is None:
+        return False
+    return float(finding.gap) <= factor * float(finding.allowance)
+
+
+def _others(run: Run, under_test: str) -> PathReader | None:
+    names = [name for name in run.path_names if name != under_test]
+    return run.path(names[0]) if names else None
+
+
+def _same_step(path: PathReader | None, place: tuple[int, int, int]) -> Row | None:
+    """Return the other path's row of a step, if it has one that was judged."""
+    if path is None:
+        return None
+    try:
+        row = path.step(path.find(Moment(*place)))
+    except TraceError:
+        return None
+    return None if row.get("token_ids") is None else row
+
+
+def _branches(row: Row) -> bool:
+    if row.get("parents") is None or row.get("valid") is None:
+        return False
+    parents = np.asarray(row["parents"])[1:][np.asarray(row["valid"], dtype=np.bool_)[1:]]
+    return len(parents) != len(set(parents.tolist()))
+
+
+def _is_chain(run: Run) -> bool:
+    """Whether the drafter could not branch: by its settings, or, where they say nothing, by its nature."""
+    top_k = table(run.manifest, "settings").get("top_k")
+    return top_k in (1, None)
+
+
+def _place(finding: Finding) -> tuple[int, int, int]:
+    return finding.moment.place
+
+
+def _by_step(findings: Iterable[Finding]) -> dict[tuple[int, int, int], list[Finding]]:
+    found: dict[tuple[int, int, int], list[Finding]] = {}
+    for finding in findings:
+        found.setdefault(_place(finding), []).append(finding)
+    return found
+
+
+def _stage_order(finding: Finding) -> int:
+    return finding.moment.stage_number

@@ -1,0 +1,1 @@
+"""Runs a path: one step, stage by stage, under an observer."""

@@ -1,1 +1,0 @@
-"""The contract of `npu_fusion_attention`, the training operator."""

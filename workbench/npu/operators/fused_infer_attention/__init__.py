@@ -1,0 +1,106 @@
+"""`npu_fused_infer_attention_score` v1 and v2: unpack the layout, attend, pack the layout."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from workbench.npu.definition import not_modelled, operator
+from workbench.npu.emulation.attention import AttentionInputs, attend
+from workbench.npu.emulation.ragged import pack, unpack
+from workbench.npu.operators.fused_infer_attention.call import OPERATOR, V2_NAMES, FiaCall
+from workbench.npu.operators.fused_infer_attention.columns import blocked_columns, repairs_rows, seen_columns
+from workbench.npu.operators.fused_infer_attention.keys import keys_and_values
+from workbench.npu.operators.fused_infer_attention.layouts import (
+    UNMODELLED,
+    from_bsnd,
+    input_layout,
+    output_layout,
+    to_bsnd,
+)
+from workbench.npu.operators.fused_infer_attention.lengths import check_given, check_lengths
+from workbench.npu.operators.fused_infer_attention.masks import check_mask
+from workbench.npu.operators.fused_infer_attention.options import check_options
+from workbench.npu.operators.fused_infer_attention.paging import check_blocks, check_paging
+from workbench.npu.operators.fused_infer_attention.tensors import check_layout, check_shapes
+
+COVERS = "unquantised attention without rope tensors, shared prefix and left padding"
+
+
+def check(call: FiaCall) -> None:
+    """Check one call, in the order in which later checks need earlier ones.
+
+    An empty query is answered empty, whatever else was passed.
+    """
+    if call.input_layout in UNMODELLED:
+        not_modelled(OPERATOR, f"input_layout {call.input_layout}", COVERS)
+    check_layout(call)
+    if call.query.numel() == 0:
+        return
+    check_shapes(call)
+    check_options(call)
+    check_given(call)
+    check_paging(call)
+    check_lengths(call)
+    check_blocks(call)
+    check_mask(call)
+
+
+def attention(call: FiaCall) -> tuple[Tensor, Tensor]:
+    """Attend.
+
+    Returns:
+        attention output in the output layout and the query's dtype; log-sum-exp float32 [B, N, Q_S, 1]
+        (packed: [T, N, 1]), of shape (0,) unless asked for.
+    """
+    query = to_bsnd(call.query, input_layout(call.input_layout), call.num_heads)
+    if call.query.numel() == 0:
+        return shaped(call, query.transpose(1, 2), query[..., 0].float().transpose(1, 2))
+    if call.is_packed:
+        query = unpack(query, call.query_lens)
+    key, value = keys_and_values(call)
+    result = attend(
+        AttentionInputs(
+            query=query.transpose(1, 2),
+            key=key,
+            value=value,
+            scale=call.scale,
+            seen=with_heads(seen_columns(call)),
+            blocked=with_heads(blocked_columns(call)),
+            bias=call.pse_shift,
+            sink=call.learnable_sink,
+            repair_rows=repairs_rows(call),
+        )
+    )
+    return shaped(call, result.out, result.lse)
+
+
+def with_heads(columns: Tensor | None) -> Tensor | None:
+    """Put a head axis of 1 into a bool [B, S, S_kv]."""
+    return None if columns is None else columns.unsqueeze(1)
+
+
+def shaped(call: FiaCall, out: Tensor, lse: Tensor) -> tuple[Tensor, Tensor]:
+    """Return output and log-sum-exp in the shapes that the operator returns.
+
+    Args:
+        call: The call.
+        out: [B, N, S, D_v].
+        lse: float32 [B, N, S].
+    """
+    out, lse = out.transpose(1, 2), lse.transpose(1, 2)
+    if call.is_packed:
+        out, lse = pack(out, call.query_lens), pack(lse, call.query_lens)
+    packed = from_bsnd(out, output_layout(call.input_layout))
+    if not call.softmax_lse_flag:
+        return packed, torch.empty(0, dtype=torch.float32, device=out.device)
+    kept = lse.squeeze(0) if call.is_packed else lse.transpose(1, 2)
+    return packed, kept.unsqueeze(-1).contiguous()
+
+
+npu_fused_infer_attention_score = operator(f"npu::{OPERATOR}", check=check, arguments=FiaCall, covers=COVERS)(
+    attention
+)
+npu_fused_infer_attention_score_v2 = operator(
+    f"npu::{OPERATOR}_v2", check=check, arguments=FiaCall, names=V2_NAMES, covers=COVERS
+)(attention)

@@ -1,0 +1,134 @@
+"""The arguments of one fused attention call, v1 or v2, under one set of names (those of v1)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Final
+
+from torch import Tensor
+
+from workbench.npu.contract import ContractRule
+from workbench.npu.operators.fused_infer_attention.layouts import DENSE, PACKED, Axes, axes, input_layout
+
+OPERATOR: Final = "npu_fused_infer_attention_score"
+UNBOUNDED: Final = 2**31 - 1
+"""Value of `pre_tokens` and `next_tokens` that leaves the band open."""
+V2_NAMES: Final = {
+    "actual_seq_lengths": "actual_seq_qlen",
+    "actual_seq_lengths_kv": "actual_seq_kvlen",
+    "num_heads": "num_query_heads",
+    "scale": "softmax_scale",
+    "softmax_lse_flag": "return_softmax_lse",
+}
+"""v1 argument name to that of v2, where they differ."""
+PAGE: Final = "op-plugin page of npu_fused_infer_attention_score"
+V4: Final = "aclnnFusedInferAttentionScoreV4 page, ops-transformer"
+HOST: Final = "host check of fused_infer_attention_score, ops-transformer"
+rule: Final = partial(ContractRule, operator=OPERATOR)
+
+
+@dataclass(frozen=True)
+class FiaCall:
+    """The arguments that are modelled, with the names and meanings of the v1 schema.
+
+    Attributes:
+        query, key, value: fp16, bf16 (fp32 off-device) in `input_layout`, or a paged cache for key and value.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    pse_shift: Tensor | None
+    atten_mask: Tensor | None
+    actual_seq_lengths: Sequence[int] | None
+    actual_seq_lengths_kv: Sequence[int] | None
+    block_table: Tensor | None
+    num_heads: int
+    num_key_value_heads: int
+    scale: float
+    pre_tokens: int
+    next_tokens: int
+    input_layout: str
+    sparse_mode: int
+    inner_precise: int
+    block_size: int
+    softmax_lse_flag: bool
+    learnable_sink: Tensor | None = None  # v2 only
+
+    @property
+    def kv_heads(self) -> int:
+        """KVN; `num_key_value_heads` 0 means as many as query heads."""
+        return self.num_key_value_heads or self.num_heads
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether requests lie behind each other along one T axis."""
+        return self.input_layout in PACKED
+
+    @cached_property
+    def query_axes(self) -> Axes:
+        """Sizes of the query."""
+        return axes(self.query, input_layout(self.input_layout), self.num_heads)
+
+    @cached_property
+    def num_requests(self) -> int:
+        """B, or the number of query lengths of a packed call."""
+        return len(self.actual_seq_lengths or ()) if self.is_packed else self.query_axes.batch
+
+    @cached_property
+    def query_lens(self) -> list[int]:
+        """Query rows in use, per request."""
+        if self.is_packed:
+            return differences(self.actual_seq_lengths or ())
+        if self.is_decode:
+            return [1] * self.num_requests  # the decode path ignores the query lengths
+        return spread(self.actual_seq_lengths, self.num_requests, self.query_axes.length)
+
+    @cached_property
+    def kv_lens(self) -> list[int]:
+        """Keys in use, per request."""
+        if self.is_packed and self.block_table is None:
+            return differences(self.actual_seq_lengths_kv or ())
+        return spread(self.actual_seq_lengths_kv, self.num_requests, self.kv_capacity)
+
+    @cached_property
+    def kv_axes(self) -> Axes:
+        """Sizes of a contiguous key tensor; meaningless with a block table."""
+        return axes(self.key, input_layout(self.input_layout), self.kv_heads)
+
+    @cached_property
+    def kv_capacity(self) -> int:
+        """Keys that a request can have: KV_S, T, or table width times block size."""
+        if self.block_table is not None:
+            return int(self.block_table.shape[-1]) * self.block_size
+        return self.kv_axes.length
+
+    @property
+    def is_decode(self) -> bool:
+        """Whether the call takes the path for one query row per request."""
+        return self.input_layout in DENSE and self.query_axes.length == 1
+
+    @cached_property
+    def padded_rows(self) -> int:
+        """Query rows per request once every request has its own row."""
+        return max(self.query_lens, default=0) if self.is_packed else self.query_axes.length
+
+    @cached_property
+    def padded_columns(self) -> int:
+        """Key columns per request once gathered: those of the longest request, in whole blocks if paged."""
+        longest = max(self.kv_lens, default=0)
+        return longest if self.block_table is None else -(-longest // self.block_size) * self.block_size
+
+
+def differences(cumulative: Sequence[int]) -> list[int]:
+    """Return per-request lengths from running totals."""
+    return [end - start for start, end in zip([0, *cumulative], cumulative, strict=False)]
+
+
+def spread(lengths: Sequence[int] | None, count: int, default: int) -> list[int]:
+    """Return `count` lengths: all `default`, one value for all, or the first `count` given."""
+    if lengths is None:
+        return [default] * count
+    return [int(lengths[0])] * count if len(lengths) == 1 else [int(length) for length in lengths[:count]]

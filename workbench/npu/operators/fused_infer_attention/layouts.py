@@ -1,0 +1,75 @@
+"""Layout strings of the fused attention call and the axes that they name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from torch import Tensor
+
+DENSE: Final = ("BSH", "BSND", "BNSD")
+"""Layouts with a batch axis, in which one query row per request means decoding."""
+MIXED: Final = ("BSH_BNSD", "BSND_BNSD")
+"""Dense layouts whose output has another axis order and whose head dims are restricted."""
+PACKED: Final = ("TND", "NTD", "NTD_TND")
+"""Layouts without a batch axis: requests follow each other along T."""
+LAYOUTS: Final = (*DENSE, "BNSD_BSND", *MIXED, *PACKED)
+"""Layouts that contract and twin cover."""
+UNMODELLED: Final = ("BSH_NBSD", "BSND_NBSD", "BNSD_NBSD", "TND_NTD")
+"""Documented for latent attention only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """Sizes of one query, key or value tensor.
+
+    Attributes:
+        batch: B; 1 in packed layouts (the number of requests comes from the lengths).
+        length: S, or T in packed layouts.
+        heads: H.
+        dim: D.
+    """
+
+    batch: int
+    length: int
+    heads: int
+    dim: int
+
+
+def input_layout(layout: str) -> str:
+    """Return the axis order of the inputs: `BNSD` for `BNSD_BSND`."""
+    return layout.partition("_")[0]
+
+
+def output_layout(layout: str) -> str:
+    """Return the axis order of the output: `BSND` for `BNSD_BSND`."""
+    return layout.rpartition("_")[2]
+
+
+def axes(tensor: Tensor, layout: str, heads: int) -> Axes:
+    """Read the sizes of `tensor`, whose rank already fits `layout`; BSH splits H by `heads`."""
+    shape = tensor.shape
+    if layout == "BSH":
+        return Axes(shape[0], shape[1], heads, shape[2] // heads)
+    sizes = dict(zip(layout, shape, strict=True))
+    return Axes(sizes.get("B", 1), sizes.get("S", sizes.get("T", 1)), sizes["N"], sizes["D"])
+
+
+def to_bsnd(tensor: Tensor, layout: str, heads: int) -> Tensor:
+    """View a tensor of `layout` as [B, S, H, D]; packed layouts get B = 1 and S = T."""
+    if layout == "BSH":
+        return tensor.view(*tensor.shape[:2], heads, tensor.shape[2] // heads)
+    if layout in {"BNSD", "NTD"}:
+        tensor = tensor.transpose(-3, -2)
+    return tensor if tensor.dim() == 4 else tensor.unsqueeze(0)
+
+
+def from_bsnd(tensor: Tensor, layout: str) -> Tensor:
+    """Return a [B, S, H, D] tensor contiguous in `layout`; the inverse of `to_bsnd`."""
+    if layout == "BSH":
+        return tensor.flatten(2).contiguous()
+    if layout in {"TND", "NTD"}:
+        tensor = tensor.squeeze(0)
+    if layout in {"BNSD", "NTD"}:
+        tensor = tensor.transpose(-3, -2)
+    return tensor.contiguous()

@@ -1,1 +1,0 @@
-"""What the screen costs: seconds to open, memory, and how long a move takes, seen from outside."""
