@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from workbench.lockstep.ledger import Ledger
 
 from invariants.context import RunContext
 from invariants.run import Checker
@@ -26,7 +27,6 @@ from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import Tally
 from workbench.lockstep.engine.step import NullObserver, begin_turn, run_step, steps_of_turn
 from workbench.lockstep.free_running import FreeRunner
-from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.turns import Turn
 from workbench.lockstep.under_test import PathUnderTest
 from workbench.lockstep.watch import LiveWatch
