@@ -7,16 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from tracing.codec import row_columns
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath, NullWatch, StageWatch
 from workbench.judge.turn_state import TurnState
-from workbench.lockstep.columns import (
-    accept_columns,
-    commit_columns,
-    draft_columns,
-    tensorize_columns,
-    verify_columns,
-)
+from workbench.lockstep.columns import tree_columns, verify_columns
 from workbench.lockstep.digests import kv_row_digests
 from workbench.lockstep.engine.step import NullObserver, begin_turn, run_step
 from workbench.lockstep.rows import path_columns
@@ -105,11 +100,10 @@ def _basic_columns(turn_state: TurnState, results: StepResults, settings: Decode
     assert results.committed is not None
     return {
         "context_token_ids": turn_state.context,
-        **draft_columns(results.drafted),
-        **tensorize_columns(results.drafted, results.tensorized),
+        **tree_columns(results.drafted, results.tensorized),
         **verify_columns(results.verified, settings.top_logits),
-        **accept_columns(results.accepted),
-        **commit_columns(results.committed),
+        **row_columns(results.accepted),
+        **row_columns(results.committed),
         **{f"{stage}_ns": elapsed for stage, elapsed in results.nanoseconds.items()},
     }
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from invariants.run import Checker
+from tracing.codec import result_of_row
 from tracing.finding import Finding
 from tracing.models import ModelPair
 from tracing.moment import Moment
@@ -159,19 +160,6 @@ def _coverage(rows: Iterator[Mapping[str, Any]], alignment: Alignment) -> StepJu
 
 
 def _exercised(row: Mapping[str, Any]) -> StepEvidence:
-    accepted = Accepted(
-        accepted_nodes=row["accepted_nodes"],
-        final_token_id=row["final_token_id"],
-        emitted_token_ids=row["emitted_token_ids"],
-        path_indices=row["path_indices"],
-        stop_reason=row["stop_reason"],
-    )
-    committed = Committed(
-        committed_len=row["committed_len"],
-        committed_len_after=row["committed_len_after"],
-        commit_mode=row["commit_mode"],
-        commit_fallback=row["commit_fallback"],
-    )
     return StepEvidence(
         moment=Moment(row["prompt_id"], row["turn"], row["step"]),
         accept=AcceptEvidence(
@@ -181,9 +169,11 @@ def _exercised(row: Mapping[str, Any]) -> StepEvidence:
             valid=row["valid"],
             target_token_ids=row["target_token_ids"],
             remaining=len(row["emitted_token_ids"]),
-            fused=accepted,
+            fused=result_of_row(Accepted, row),
         ),
         commit=CommitEvidence(
-            committed_len=row["committed_len"], path_indices=row["path_indices"], committed=committed
+            committed_len=row["committed_len"],
+            path_indices=row["path_indices"],
+            committed=result_of_row(Committed, row),
         ),
     )
