@@ -81,17 +81,15 @@ def _variants(session: Session, request: DiffRequest, folder: Path) -> dict[str,
     from invariants.run import Checker
     from tracing.recorder import RunWriter
     from workbench.judge.verdict import Tally
-    from workbench.lockstep.ledger import Ledger
+    from workbench.lockstep.run_log import RunLog
 
     settings = request.options.settings
     variants: dict[str, Variant] = {"bare": Variant(session.path)}
     for name, level in LEVEL.items():
         run = RunWriter(folder / name)
         trace = run.path("fused", level=level)
-        ledger = Ledger(
-            run, {"fused": trace}, Checker(RunContext.from_settings(settings)), Tally(chain=False)
-        )
-        variants[name] = RecordedVariant(session.path, trace, ledger, settings, rules=name == "rules")
+        log = RunLog(run, {"fused": trace}, Checker(RunContext.from_settings(settings)), Tally(chain=False))
+        variants[name] = RecordedVariant(session.path, trace, log, settings, rules=name == "rules")
     return variants
 
 

@@ -7,21 +7,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from tracing.codec import row_columns
 from tracing.recorder import Trace
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath, NullWatch, StageWatch
 from workbench.judge.turn_state import TurnState
-from workbench.lockstep.columns import (
-    accept_columns,
-    commit_columns,
-    draft_columns,
-    tensorize_columns,
-    verify_columns,
-)
+from workbench.lockstep.columns import tree_columns, verify_columns
 from workbench.lockstep.digests import kv_row_digests
 from workbench.lockstep.engine.step import NullObserver, begin_turn, run_step
-from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.rows import path_columns
+from workbench.lockstep.run_log import RunLog
 from workbench.lockstep.under_test import PathUnderTest, StepResults
 from workbench.lockstep.watch import LiveWatch
 
@@ -88,27 +83,27 @@ class RecordedVariant(Variant):
     Args:
         path: What is decoded.
         trace: Where it is recorded, at its level.
-        ledger: Books over that trace.
+        log: A log over that trace.
         settings: Of the decode.
         rules: Check every launch and every row, too.
     """
 
     def __init__(
-        self, path: DecodePath, trace: Trace, ledger: Ledger, settings: DecodeSettings, *, rules: bool = False
+        self, path: DecodePath, trace: Trace, log: RunLog, settings: DecodeSettings, *, rules: bool = False
     ) -> None:
         self._trace = trace
-        self._ledger = ledger
+        self._log = log
         self._settings = settings
         self._rules = rules
         self._results = StepResults()
         self._start = 0
-        live = LiveWatch(ledger.journal, ledger.check_before if rules else _no_rule, refuse=False)
+        live = LiveWatch(log.journal, log.check_before if rules else _no_rule, refuse=False)
         self._probe = live.probe
         super().__init__(path, _Timed(self, live, probes=trace.wants("draft_top1_offsets")))
 
     def open_step(self) -> None:
         """Open the row."""
-        self._ledger.open_step(0, 0, self._turn.step)
+        self._log.open_step(0, 0, self._turn.step)
 
     def before_stage(self, stage: str) -> None:
         """Start the clock of the stage."""
@@ -141,10 +136,10 @@ class RecordedVariant(Variant):
         else:
             columns = path_columns(self._turn, self._results, self._settings, self._probe)
             self._probe.clear()
-        self._ledger.record("fused", columns)
+        self._log.record("fused", columns)
         if self._rules:
-            self._ledger.add(self._ledger.check_row("fused"))
-        self._ledger.close_step("ok")
+            self._log.add(self._log.check_row("fused"))
+        self._log.close_step("ok")
 
     def seal(self) -> float:
         """Seal the pending steps."""
@@ -162,11 +157,10 @@ def _basic_columns(turn_state: TurnState, results: StepResults, settings: Decode
     assert results.committed is not None
     return {
         "context_token_ids": turn_state.context,
-        **draft_columns(results.drafted),
-        **tensorize_columns(results.drafted, results.tensorized),
+        **tree_columns(results.drafted, results.tensorized),
         **verify_columns(results.verified, settings.top_logits),
-        **accept_columns(results.accepted),
-        **commit_columns(results.committed),
+        **row_columns(results.accepted),
+        **row_columns(results.committed),
         **{f"{stage}_ns": elapsed for stage, elapsed in results.nanoseconds.items()},
     }
 
