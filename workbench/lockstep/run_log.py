@@ -1,4 +1,4 @@
-"""The books of a run: rows of both paths, invariants over them, findings; written as they come."""
+"""The log of a run in progress: rows of both paths, invariants over them, findings; written at once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FED: Final = {"ROW003": "a path that is fed values leaves out acceptance where a
 """Rules that mean nothing on a path that is fed another's values, and why."""
 
 
-class Ledger:
+class RunLog:
     """Keeps one row per path open while a step runs, then closes, checks and writes it.
 
     Attributes:
@@ -42,7 +42,7 @@ class Ledger:
         *,
         watched: str = "fused",
     ) -> None:
-        """Keep books over these traces; `watched` is the path whose launches are journaled and checked."""
+        """Write into these traces; `watched` is the path whose launches are journaled and checked."""
         self.run = run
         self.findings: list[Finding] = []
         self.tally = tally
@@ -149,7 +149,7 @@ class Ledger:
                 self.add(outcome.findings)
 
     def add(self, findings: Iterable[Finding], judgement: StepJudgement | None = None) -> tuple[Finding, ...]:
-        """Take findings and a step's judgement into the books, each finding once, in order of stages.
+        """Take findings and a step's judgement into the log, each finding once, in order of stages.
 
         Returns:
             What was new, with consequences marked.
