@@ -29,7 +29,7 @@ class RunSummary:
         not_checked: What was not looked at, and why -> how often.
         coverage: Counter name -> count; zero is `not exercised`.
         run: The folder of the trace.
-        manifest: Facts about models, way in, devices and settings.
+        manifest: Facts about models, backend, devices and settings.
     """
 
     verdict: str
