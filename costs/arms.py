@@ -88,7 +88,7 @@ class Recording(Nobody):
         self._log.record("fused", columns)
         if self._rules:
             self._log.add(self._log.check_row("fused"))
-        self._log.close_step("ok")
+        self._log.close_step()
 
 
 def _basic_columns(turn_state: TurnState, results: StepResults, settings: DecodeSettings) -> dict[str, Any]:

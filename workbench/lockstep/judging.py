@@ -16,6 +16,7 @@ from tracing.models import ModelPair
 from tracing.moment import Moment
 from tracing.stages import Accepted, Drafted, DraftLevel, Tensorized
 from workbench.judge.evidence import StepEvidence
+from workbench.judge.log import has_error
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.lockstep import evidence as build
 from workbench.lockstep.arbiter import with_arbiter
@@ -163,7 +164,7 @@ class StepJudge:
         if self._sample_further(judgement.findings, turn_state, results, reference):
             evidence = self._evidence(turn_state, results, reference)
             judgement = judge_step(evidence)
-        if any(finding.severity == "error" for finding in judgement.findings):
+        if has_error(judgement.findings):
             evidence = with_arbiter(evidence, judgement.findings, self._runner, turn_state, results)
             judgement = judge_step(evidence)
             truth = reference.verified[0].logits if reference.verified else None

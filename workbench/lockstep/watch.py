@@ -8,6 +8,7 @@ from typing import Any
 from tracing.errors import LaunchRefusedError
 from tracing.finding import Finding
 from tracing.hostarray import host_array
+from workbench.judge.log import has_error
 from workbench.lockstep.indices import IndexProbe
 from workbench.lockstep.offsets import OffsetProbe
 
@@ -41,7 +42,7 @@ class LiveWatch:
         self._journal(stage, arrays)
         found = self._check(stage, arrays)
         self.findings.extend(found)
-        if self._refuse and any(finding.severity == "error" for finding in found):
+        if self._refuse and has_error(found):
             raise LaunchRefusedError(stage, found)
 
     def saw_draft_attention(self, **given: Any) -> None:

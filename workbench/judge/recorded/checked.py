@@ -10,6 +10,7 @@ from typing import Final
 from invariants.counts import Counts
 from tracing.finding import Finding
 from tracing.moment import Moment
+from workbench.judge.log import has_error
 from workbench.judge.recorded.pairs import Compared
 
 WORST_FIRST: Final = (130, 70, 2, 3, 1, 4, 0)
@@ -81,7 +82,7 @@ class CheckedRun:
     @property
     def has_errors(self) -> bool:
         """A rule of severity error is violated."""
-        return any(finding.severity == "error" for finding in self.findings)
+        return has_error(self.findings)
 
     @property
     def verdict(self) -> str:
