@@ -7,12 +7,12 @@ from typing import Final
 
 from workbench.view.targets import Target
 
-MAX_PLACES: Final = 500
+MAX_LOCATIONS: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """A place on the screen.
+class Location:
+    """A location in the run that the user was at.
 
     Attributes:
         row: Row of the time line.
@@ -29,24 +29,24 @@ class Place:
 class History:
     """Places in the order in which they were left."""
 
-    behind: list[Place] = field(default_factory=list)
-    ahead: list[Place] = field(default_factory=list)
+    behind: list[Location] = field(default_factory=list)
+    ahead: list[Location] = field(default_factory=list)
 
-    def leave(self, place: Place) -> None:
+    def leave(self, place: Location) -> None:
         """Remember a place before going elsewhere."""
         if not self.behind or self.behind[-1] != place:
             self.behind.append(place)
-        del self.behind[:-MAX_PLACES]
+        del self.behind[:-MAX_LOCATIONS]
         self.ahead.clear()
 
-    def back(self, here: Place) -> Place | None:
+    def back(self, here: Location) -> Location | None:
         """Return the place before this one, None at the beginning."""
         if not self.behind:
             return None
         self.ahead.append(here)
         return self.behind.pop()
 
-    def forward(self, here: Place) -> Place | None:
+    def forward(self, here: Location) -> Location | None:
         """Return the place that was gone back from, None at the end."""
         if not self.ahead:
             return None

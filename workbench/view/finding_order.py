@@ -1,4 +1,4 @@
-"""Findings in the order of the run, to go through one by one, and the line that says at which one is."""
+"""Findings in the order of the run, to go through one by one."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ from collections.abc import Sequence
 
 from tracing.finding import Finding
 from tracing.moment import Moment
-from workbench.view.lines import Line, Span, note
-from workbench.view.run_view import RunView
-from workbench.view.step import StepView
 
 Mark = tuple[int, int, int, int]
 
@@ -51,27 +48,3 @@ class FindingOrder:
             if not self._findings[mark[3]].consequence and self._findings[mark[3]].severity == "error"
         )
         return next(own, self._marks[0][3] if self._marks else None)
-
-
-def finding_line(view: RunView, step: StepView | None, number: int | None, order: FindingOrder) -> Line:
-    """Return the line that says which finding was gone to; without one, what there is to find.
-
-    Args:
-        view: The run.
-        step: The step that is shown.
-        number: The finding that was gone to.
-        order: The findings in order.
-    """
-    if number is not None and number < len(view.findings):
-        finding = view.findings[number]
-        place = Span(f"! {number + 1} of {len(view.findings)}: ", "bad")
-        return (place, Span(finding.rule, "accent"), Span(f" {finding.message}", "bad"))
-    here = [finding.rule for _, finding in step.findings] if step is not None else []
-    if here:
-        rules = Span(", ".join(dict.fromkeys(here)), "accent")
-        return (Span(f"! {len(here)} in this step: ", "bad"), rules, Span("; } goes there"))
-    first = order.first_divergence()
-    if first is None:
-        return note(view.judged())
-    place = Span(str(view.findings[first].moment), "accent")
-    return (Span("nothing found in this step; ", "dim"), Span("! goes to the first: "), place)
