@@ -27,11 +27,6 @@ def identity(finding: Finding) -> tuple[Any, ...]:
     return tuple(values[key] for key in IDENTITY)
 
 
-def has_error(findings: Iterable[Finding]) -> bool:
-    """Whether one of these is more than a warning."""
-    return any(finding.severity == "error" for finding in findings)
-
-
 def step_verdict(findings: Iterable[Finding]) -> str:
     """Return the verdict of a step's row: that of its first error, else `ok`."""
     return next((finding.verdict for finding in findings if finding.severity == "error"), "ok")

@@ -11,12 +11,11 @@ import numpy as np
 from reference.search import DraftTruth
 from reference.teacher import TeacherRows
 from tracing.errors import UsageError
-from tracing.finding import Finding
+from tracing.finding import Finding, has_error
 from tracing.models import ModelPair
 from tracing.moment import Moment
 from tracing.stages import Accepted, Drafted, DraftLevel, Tensorized
 from workbench.judge.evidence import StepEvidence
-from workbench.judge.log import has_error
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.lockstep import evidence as build
 from workbench.lockstep.arbiter import with_arbiter

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tracing.finding import Finding
+from tracing.finding import Finding, has_error
 from tracing.models import ModelPair
 from tracing.stages import DecodePath
-from workbench.judge.log import has_error
 from workbench.lockstep.checked_stages import StageFailedError
 from workbench.lockstep.driver import Driver
 from workbench.lockstep.job import LockstepOptions

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tracing.errors import LaunchRefusedError
-from tracing.finding import Finding
+from tracing.finding import Finding, has_error
 from tracing.hostarray import host_array
-from workbench.judge.log import has_error
 from workbench.lockstep.indices import IndexProbe
 from workbench.lockstep.offsets import OffsetProbe
 

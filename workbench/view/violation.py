@@ -7,9 +7,8 @@ from collections.abc import Callable
 from invariants.batched import BatchChecker
 from invariants.outcome import Violated
 from invariants.selection import Selection
-from tracing.finding import Finding
+from tracing.finding import Finding, has_error
 from workbench.judge import fed
-from workbench.judge.log import has_error
 from workbench.judge.recorded.blocks import Block
 from workbench.judge.recorded.context import read_context
 from workbench.judge.recorded.flat import flat_columns

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from invariants.counts import Counts
-from tracing.finding import Finding
+from tracing.finding import Finding, has_error
 from tracing.moment import Moment
-from workbench.judge.log import has_error
 from workbench.judge.recorded.pairs import Compared
 
 WORST_FIRST: Final = (130, 70, 2, 3, 1, 4, 0)
