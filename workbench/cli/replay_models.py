@@ -1,4 +1,4 @@
-"""Replay with models: load them, say whether they are those of the recording, judge, or decode on."""
+"""Replay with models: load them, compare them with those of the recording, judge, or continue decoding."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHIPPED = "shipped"
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A judge with models, and what must be said of them.
+    """A judge with models, and facts about them.
 
     Attributes:
         judge: Judges one recorded step.
@@ -99,7 +99,7 @@ def _facts(run: Run, loaded: LoadedPair | TeacherOnly, *, has_drafter: bool) -> 
 
 
 def matches(run: Run, digests: Mapping[str, Any], has_drafter: bool) -> dict[str, Any]:
-    """Compare digests with the manifest's: `True`, `False`, or `None` where one side does not say."""
+    """Compare digests with the manifest's: `True`, `False`, or `None` where the manifest has none."""
     recorded = table(table(run.manifest, "models"), "digests")
     names = ("teacher_weights", "drafter_weights") if has_drafter else ("teacher_weights",)
     return {name: None if recorded.get(name) is None else recorded[name] == digests[name] for name in names}
