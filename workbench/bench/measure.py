@@ -100,8 +100,8 @@ def run_turns(
 ) -> Iterator[TurnResult]:
     """Measure every turn that is not done yet, repetition by repetition.
 
-    A later turn's context holds the teacher's own answers to the earlier ones. Which one goes first follows from
-    turn and repetition, so a continued run measures what an uninterrupted one would.
+    A later turn's context holds the teacher's own answers to the earlier ones. Which one goes first follows
+    from turn and repetition, so a continued run measures what an uninterrupted one would.
     """
     known = {result.key: result for result in done}
     for repetition in range(repetitions):
