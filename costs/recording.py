@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from costs.row import Cost, Goal, Row
 from costs.timing import middle
@@ -115,15 +115,19 @@ def _session(out: Path, max_new_tokens: int) -> tuple[Session, DiffRequest]:
     """Load the shipped pair and build our path, as `specwb diff` does."""
     from workbench.npu.bootstrap import bootstrap
 
-    way_in = bootstrap("auto")
+    backend = bootstrap("auto")
     from tracing.settings import DecodeSettings
     from workbench.checkpoints.shipped import shipped_prompt
     from workbench.lockstep.job import LockstepOptions
     from workbench.lockstep.session import DiffRequest, open_session
 
     settings = DecodeSettings(max_new_tokens=max_new_tokens)
-    made: dict[str, Any] = {"options": LockstepOptions(settings=settings), "way_in": way_in.as_json()}
-    request = DiffRequest(prompt_file=str(shipped_prompt(PROMPT)), out=out, **made)
+    request = DiffRequest(
+        prompt_file=str(shipped_prompt(PROMPT)),
+        out=out,
+        options=LockstepOptions(settings=settings),
+        way_in=backend.as_json(),
+    )
     return open_session(request), request
 
 
