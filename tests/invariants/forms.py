@@ -15,6 +15,7 @@ from invariants.examples import CONTEXT, Before, StepRow, Tree, legal_step, next
 from invariants.inputs import Row
 from invariants.mutation import Case, Mutation, NoPlaceError, permuted
 from invariants.needs import columns_needed
+from tests.invariants.helpers import violated
 from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
 
 START = Before()
@@ -57,12 +58,13 @@ CASES = dict(_cases())
 
 @dataclass(frozen=True, slots=True)
 class Spoilt:
-    """A case that a mutation has spoilt, recorded in one form."""
+    """A case that a mutation has spoilt, recorded in one form, and the rules that report it."""
 
     mutation: Mutation
     start: str
     form: str
     case: Case
+    broken: tuple[str, ...]
 
     @property
     def rows(self) -> list[Row]:
@@ -116,5 +118,8 @@ def spoilt_cases() -> tuple[Spoilt, ...]:
         for start, case in CASES.items():
             with contextlib.suppress(NoPlaceError):
                 done = mutation.apply(case)
-                found += [Spoilt(mutation, start, name, each) for name, each in forms(mutation, done)]
+                found += [
+                    Spoilt(mutation, start, name, each, tuple(violated(each)))
+                    for name, each in forms(mutation, done)
+                ]
     return tuple(found)
