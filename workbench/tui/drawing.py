@@ -1,4 +1,4 @@
-"""What the reading thread does: read a step, draw its panels, read the time line, search, count."""
+"""Jobs of the reading threads: read a step, draw its panels, read the time line, search, count."""
 
 from __future__ import annotations
 
@@ -10,21 +10,13 @@ from tracing.errors import SpecwbError, TraceError
 from tracing.ipc_message import CorruptFrameError
 from tracing.moment import Moment
 from tracing.stream_reader import DisprovedError
-from workbench.tui.look import Look, Sight
-from workbench.tui.messages import (
-    DistancesCounted,
-    ProofWent,
-    ReadFailed,
-    RowFound,
-    RunGrew,
-    SearchEnded,
-    StepDrawn,
-    TimelineRead,
-)
+from workbench.tui.messages import Answered, RunGrew, StepDrawn, TimelineRead
 from workbench.tui.reader import Reader
 from workbench.view.lines import Lines, note
+from workbench.view.look import Look, Sight
 from workbench.view.panels import PANEL_BY_NAME, panel_for
 from workbench.view.run_distance import RunDistance, count_more, start_count
+from workbench.view.run_model import RunModel
 from workbench.view.run_view import RunView
 from workbench.view.safe_text import safe_text
 from workbench.view.search import Place, find, parse_query
@@ -32,14 +24,14 @@ from workbench.view.step import StepView
 from workbench.view.targets import FindingTarget, Target
 
 CHUNKS_PER_NEWS = 32
-"""Stretches of the run that are counted between two redraws of the distance panel."""
+"""Ranges of rows that are counted between two redraws of the distance panel."""
 
 PROOFS_PER_NEWS = 32
-"""Stretches of the files that are proven between two changes of the sign."""
+"""Groups of batches that are proven between two updates of the status line."""
 
 
 class Drawing:
-    """Jobs for the two reading threads, `near` for what is waited for and `far` for what may take long.
+    """Jobs for the two reading threads: `near` for what the user waits for, `far` for what may take long.
 
     Args:
         view: The run.
@@ -79,23 +71,23 @@ class Drawing:
         self.near.submit("timeline", job)
 
     def move(self, row: int, unit: str, direction: int) -> None:
-        """Look where a move leads."""
+        """Find the row that a move leads to."""
 
         def job() -> None:
-            self._post(RowFound(self._asked(lambda: self.view.moved(row, unit, direction))))
+            self._post_row(self._asked(lambda: self.view.moved(row, unit, direction)))
 
         self.near.submit("move", job)
 
     def locate(self, moment: Moment, panel: str = "", target: Target | None = None) -> None:
-        """Look where a moment stands."""
+        """Find the row of a moment."""
 
         def job() -> None:
-            self._post(RowFound(self._asked(lambda: self.view.row_of(moment)), panel, target))
+            self._post_row(self._asked(lambda: self.view.row_of(moment)), panel, target)
 
         self.near.submit("move", job)
 
     def refresh(self) -> None:
-        """Look whether more was written."""
+        """Read what was written since."""
 
         def job() -> None:
             if self.view.refresh():
@@ -110,7 +102,7 @@ class Drawing:
             query = parse_query(text, self.view)
             hit = find(self.view, query, Place(row, node), direction, lambda _row: self.far.wanted("find"))
             if self.far.wanted("find"):
-                self._post(SearchEnded(text, hit))
+                self._give(lambda model: model.search_ended(text, hit))
 
         self.far.submit("find", job)
 
@@ -122,18 +114,18 @@ class Drawing:
 
             hit = check_onwards(self.view, row, lambda _row: self.far.wanted("find"))
             if hit is None and self.far.wanted("find"):
-                self._post(SearchEnded("a broken rule", None))
+                self._give(lambda model: model.search_ended("a broken rule", None))
             elif hit is not None:
                 at, number = hit
                 finding = self.view.findings[number]
                 self._post(RunGrew())
                 target = FindingTarget(finding.moment, finding.column, number)
-                self._post(RowFound(at, panel_for(finding.column), target))
+                self._post_row(at, panel_for(finding.column), target)
 
         self.far.submit("find", job)
 
     def compare(self) -> None:
-        """Look where two runs differ."""
+        """Compare two runs."""
 
         def job() -> None:
             if self._asked(self.view.compare):
@@ -151,19 +143,19 @@ class Drawing:
         self.far.submit("index", job)
 
     def prove(self) -> None:
-        """Prove what nobody has read yet, a stretch at a time, searches in between."""
+        """Prove what has not been read yet, a few batches at a time, with searches in between."""
         self.far.submit("proof", self._prove_more)
 
     def _prove_more(self) -> None:
         done = self.view.prove_more()
         self._proofs += 1
         if done or self._proofs % PROOFS_PER_NEWS == 0:
-            self._post(ProofWent())
+            self._give(RunModel.proof_went)
         if not done:
             self.prove()
 
     def count_distances(self) -> None:
-        """Count the run's distances, one stretch after another, searches in between."""
+        """Count the run's distances, a range of rows at a time, with searches in between."""
         if self._count is None:
             self._count = start_count(self.view)
         if not self._count.complete or self._count.total < self.view.num_finished:
@@ -174,9 +166,16 @@ class Drawing:
         count_more(self.view, self._count)
         self._chunks += 1
         if self._count.complete or self._chunks % CHUNKS_PER_NEWS == 0:
-            self._post(DistancesCounted())
+            self._give(RunModel.distances_counted)
         if not self._count.complete:
             self.far.submit("distances", self._count_more)
+
+    def _give(self, give: Callable[[RunModel], object]) -> None:
+        """Give the model an answer, in the screen's thread."""
+        self._post(Answered(give))
+
+    def _post_row(self, row: int, panel: str = "", target: Target | None = None) -> None:
+        self._give(lambda model: model.row_found(row, panel, target))
 
     def _draw(self, sight: Sight, panels: tuple[str, ...]) -> None:
         if not self.view.num_rows:
@@ -202,7 +201,7 @@ class Drawing:
         return self._count.around(lines)
 
     def _asked(self, question: Callable[[], int]) -> int:
-        """Return an answer; where a batch on the way turns out damaged, the one that the rest gives.
+        """Return an answer; where a batch turns out to be damaged, the answer that the rest gives.
 
         A file is found damaged once at most: it has been read again by then, proving everything.
         """
@@ -213,8 +212,9 @@ class Drawing:
                 self.refresh()
 
     def _failed(self, problem: Exception) -> None:
-        """Say it; it may have come to light that a file is damaged, and then the run has fewer steps."""
+        """Report it; where a file turned out to be damaged, the run now has fewer steps."""
         kind = "" if isinstance(problem, SpecwbError) else f"{type(problem).__name__}: "
-        self._post(ReadFailed(safe_text(f"{kind}{problem}")))
+        sentence = safe_text(f"{kind}{problem}")
+        self._give(lambda model: model.notify(sentence, "error"))
         if isinstance(problem, CorruptFrameError):
             self.refresh()

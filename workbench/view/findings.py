@@ -8,6 +8,7 @@ from typing import Final
 from tracing.finding import Finding
 from workbench.judge.rules import RULES
 from workbench.view.lines import Line, Lines, Role, Span, note
+from workbench.view.panel import Panel
 from workbench.view.safe_text import safe_text
 from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import FindingTarget
@@ -17,7 +18,7 @@ MAX_LISTED: Final = 200
 
 
 def findings_lines(step: StepView, options: ViewOptions) -> Lines:
-    """Draw the findings of the step with what their rules say, then those of the run in short."""
+    """Draw the findings of the step with the documentation of their rules, then a list of the run's."""
     lines: list[Line] = []
     if not step.findings:
         lines.append(note(f"nothing was found in step {step.moment}"))
@@ -112,3 +113,6 @@ def _wrapped(text: str, width: int) -> list[Line]:
             note(indent + each, "plain") for each in textwrap.wrap(joined, max(20, width - len(indent)))
         ]
     return lines
+
+
+PANEL: Final = Panel("findings", "f", "what was found in this step, and what the rule says", findings_lines)

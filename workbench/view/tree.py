@@ -1,4 +1,4 @@
-"""The draft tree: who hangs under whom, what the teacher wanted after each node, and what was accepted.
+"""The draft tree: parents and children, the teacher's choice after each node, and what was accepted.
 
     !* ├─ 1 'the'     -0.06  → 'cat' = 4
 
@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from workbench.view.lines import Line, Lines, Role, Span, note
 from workbench.view.missing import missing_lines
+from workbench.view.panel import Panel
 from workbench.view.step import Side, StepView, ViewOptions, differ
 from workbench.view.targets import NodeTarget
 from workbench.view.tokens import Tokens
@@ -32,10 +33,10 @@ class TreeNode:
         branch: Lines that lead to it, e.g. `│  └─ `.
         token_id, depth, position, logprob, choice: As recorded, None where not.
         child: Child that drafted the teacher's choice, None where none did.
-        accepted: It lies on the accepted path (the root does where anything was accepted or emitted).
+        accepted: It is on the accepted path (the root does where anything was accepted or emitted).
         stray: Its parents do not lead to the root.
         found: A finding of this step names it.
-        remark: What does not fit its parent or its place, empty where all does.
+        remark: What does not fit its parent or its position, empty where all does.
         differences: Column, this side's value and the other's, where the two sides differ.
     """
 
@@ -222,3 +223,21 @@ def _ranges(numbers: Sequence[int]) -> str:
         else:
             pieces.append([number, number])
     return ", ".join(f"{low}-{high}" if low < high else str(low) for low, high in pieces)
+
+
+PANEL: Final = Panel(
+    "tree",
+    "t",
+    "the draft tree: tokens, log-probabilities, teacher's choices, accepted path",
+    tree_lines,
+    columns=frozenset({"parents", "depths", "token_ids", "valid", "position_ids", "draft_logprobs"}),
+    stage="tensorize",
+    stages=("draft", "tensorize"),
+    legend=(
+        ("*", "accepted"),
+        ("!", "a finding names it"),
+        ("≠", "the two sides differ"),
+        ("→", "the teacher's choice after it"),
+        ("= 4", "node 4 drafted that choice"),
+    ),
+)

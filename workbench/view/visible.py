@@ -6,19 +6,21 @@ from typing import Final
 
 import numpy as np
 
+from tracing.finding import Finding
 from workbench.view.grid import (
+    CORRECTLY_VISIBLE,
     DIFFERENT,
     GLYPHS,
     LEAKED,
     MEANINGS,
     MISSING,
     TRANSPOSED,
-    VISIBLE_RIGHTLY,
     GridPanel,
     grid_panel,
 )
 from workbench.view.lines import LazyLines, Line, Lines, Role, Span, line_text, note
 from workbench.view.missing import missing_lines
+from workbench.view.panel import Panel, node_target
 from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import CellTarget, NodeTarget, Target, node_of
 from workbench.view.width import cell_width
@@ -29,7 +31,7 @@ STEM: Final = 7
 
 _ROLES: dict[int, Role] = {
     0: "dim",
-    VISIBLE_RIGHTLY: "plain",
+    CORRECTLY_VISIBLE: "plain",
     LEAKED: "bad",
     MISSING: "bad",
     TRANSPOSED: "bad",
@@ -163,7 +165,7 @@ def _row(panel: GridPanel, query: int, found: frozenset[int]) -> Line:
     spans.extend(
         Span(
             GLYPHS[code],
-            "dim" if is_pad and code <= VISIBLE_RIGHTLY else _ROLES[code],
+            "dim" if is_pad and code <= CORRECTLY_VISIBLE else _ROLES[code],
             CellTarget(query, key),
         )
         for key, code in enumerate(panel.codes[query].tolist())
@@ -172,7 +174,7 @@ def _row(panel: GridPanel, query: int, found: frozenset[int]) -> Line:
 
 
 def _tail(panel: GridPanel, query: int) -> Line:
-    """Return what stands after the cells of a query: how much of the prefix it sees, and what besides."""
+    """Return the end of a query's line: how much of the prefix it sees, and other columns."""
     return (*_prefix(panel, query), *((Span("  pad", "dim"),) if query in panel.pads else ()))
 
 
@@ -189,5 +191,28 @@ def _prefix(panel: GridPanel, query: int) -> list[Span]:
         )
     ]
     if other:
-        spans.append(Span(f"  + {other} foreign", "bad"))
+        spans.append(Span(f"  + {other} outside", "bad"))
     return spans
+
+
+def _cell_of(finding: Finding, step: StepView) -> Target | None:
+    """Return the first wrong cell of the finding's row, or of the grid where it names no row."""
+    panel = grid_panel(step)
+    if panel is not None:
+        for query, key in panel.wrong_cells():
+            if finding.moment.node in {None, query}:
+                return CellTarget(query, key)
+    return node_target(finding, step)
+
+
+PANEL: Final = Panel(
+    "visible",
+    "m",
+    "who attends to whom, wrong cells as letters",
+    visible_lines,
+    columns=frozenset({"visible", "prefix_visible", "other_visible"}),
+    stage="verify",
+    stages=("verify",),
+    legend=tuple(zip(GLYPHS, MEANINGS, strict=True)),
+    point=_cell_of,
+)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
@@ -22,8 +21,6 @@ class PanelView(LineView):
 
     Attributes:
         panel: The panel whose lines it shows.
-        panel_wanted: The panel that it should show next.
-        drawn_of: What its lines were drawn of.
         linked: What is selected in another panel.
     """
 
@@ -37,8 +34,7 @@ class PanelView(LineView):
 
     def __init__(self, panel: str, **options: Any) -> None:
         super().__init__(**options)
-        self.panel = self.panel_wanted = panel
-        self.drawn_of: Hashable = None
+        self.panel = panel
         self.linked: Target | None = None
         self._lines: Lines = ()
         self._cell = 0  # where the cursor would be if the line were long enough
@@ -114,7 +110,7 @@ class PanelView(LineView):
         return super().cursor_cells(line) if found is None else (found[0], found[1])
 
     def cursor_moved(self) -> None:
-        """Tell the screen what the cursor is on."""
+        """Report what the cursor is on."""
         self.post_message(TargetSelected(self.panel, self.target))
 
     def clicked(self, number: int, cell: int, times: int) -> None:
@@ -203,7 +199,7 @@ class PanelView(LineView):
 
 
 def _width_of(lines: Lines) -> int:
-    """Return the cells of the longest line, as far as it can be told without making thousands."""
+    """Return the cells of the longest line, as far as known without making thousands of lines."""
     if isinstance(lines, LazyLines) and lines.width is not None:
         return lines.width
     return max((cell_width(line_text(line)) for line in lines[:SAMPLE]), default=0)
