@@ -126,7 +126,7 @@ def _session(out: Path, max_new_tokens: int) -> tuple[Session, DiffRequest]:
         prompt_file=str(shipped_prompt(PROMPT)),
         out=out,
         options=LockstepOptions(settings=settings),
-        way_in=backend.as_json(),
+        backend=backend.as_json(),
     )
     return open_session(request), request
 

@@ -1,6 +1,6 @@
-"""No legal call is refused: what the vendor's pages allow goes through contract and twin in strict mode.
+"""No legal call is refused: what the vendor's pages allow goes through contract and emulation in strict mode.
 
-Which bugs these catch: a check stricter than its source, a twin that cannot do what its contract allows.
+Which bugs these catch: a check stricter than its source, an emulation that cannot do what is allowed.
 """
 
 from __future__ import annotations
@@ -13,15 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.npu_ops.legal import (
+from tests.npu_ops.legal_attention import dense_calls, packed_calls, paged_calls
+from tests.npu_ops.legal_others import (
     DTYPES,
     cache_calls,
-    dense_calls,
     filled,
     gating_calls,
     matmul_calls,
-    packed_calls,
-    paged_calls,
     rotary_calls,
 )
 from workbench.npu.operators import OPERATORS

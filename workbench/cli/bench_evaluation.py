@@ -25,7 +25,7 @@ from workbench.cli.fresh_folder import fresh_folder
 
 
 def evaluate(
-    out: Path | None, way_in: Mapping[str, Any], output_format: str, options: Mapping[str, Any]
+    out: Path | None, backend: Mapping[str, Any], output_format: str, options: Mapping[str, Any]
 ) -> int:
     """Run the evaluation; returns the exit code."""
     tree, studies = parse_tree(options["tree"]), parse_studies(options["studies"])
@@ -34,14 +34,14 @@ def evaluate(
     session = open_session(request)
     asked = {"tree": options["tree"], "eager": options["eager"]}
     folder = ResultsFolder(
-        out or fresh_folder(prefix="bench-"), identity(request, session, asked), about(way_in)
+        out or fresh_folder(prefix="bench-"), identity(request, session, asked), about(backend)
     )
     with loaded_set_aside():
         choices = make_choices(session, folder, tree, eager, _say)
         _measure(session, folder, choices, request.repetitions)
         _study(session, folder, choices, studies, options["study_turns"])
     kept = [folder.kept(name) for name in ("tree", "kernels", *STUDIES)]
-    shown = [headline(folder.results, choices.words()), *(study for study in kept if study)]
+    shown = [headline(folder.results, choices.as_text()), *(study for study in kept if study)]
     return _finish(folder, shown, output_format)
 
 

@@ -13,6 +13,7 @@ import click
 
 from tracing.distances import DEFAULT_EDGES
 from tracing.errors import UsageError
+from tracing.settings import RUNGS
 from workbench.cli.decode_options import (
     Function,
     decode_options,
@@ -22,23 +23,24 @@ from workbench.cli.decode_options import (
     settings_from,
 )
 from workbench.cli.fresh_folder import fresh_folder
+from workbench.lockstep.job import MODES, ON_DIVERGENCE, ON_VIOLATION, LockstepOptions
 from workbench.report.text import render_text
 
 if TYPE_CHECKING:
     from workbench.lockstep.session import DiffRequest, Session
-    from workbench.npu.bootstrap import WayIn
+    from workbench.npu.bootstrap import Backend
     from workbench.report.summary import RunSummary
 
 CHOICES = {
-    "--reference": ["masked", "cached", "replay"],
-    "--lockstep": ["staged", "free"],
-    "--on-divergence": ["stop", "resync"],
-    "--on-violation": ["stop", "eager", "launch"],
+    "--reference": RUNGS,
+    "--lockstep": MODES,
+    "--on-divergence": ON_DIVERGENCE,
+    "--on-violation": ON_VIOLATION,
 }
 HELP = {
     "--reference": "Rung of the reference.",
     "--lockstep": "Feed values stage by stage, or let each path live on its own outputs.",
-    "--on-divergence": "End the run after the first wrong step, or rebuild the caches and go on.",
+    "--on-divergence": "End the run after the first wrong step, or rebuild the caches and continue.",
     "--on-violation": "What a violated rule does before a launch: end the run, finish the step on the "
     "reference's values, or launch anyway.",
 }
@@ -85,10 +87,10 @@ def command(**options: Any) -> int:
         raise UsageError("give --prompt FILE, or two runs to compare, not both")
     from workbench.npu.bootstrap import bootstrap
 
-    way_in = bootstrap(options["npu_way"])
+    backend = bootstrap(options["npu_backend"])
     from workbench.lockstep.session import open_session
 
-    request = _request(way_in, options)
+    request = _request(backend, options)
     session = open_session(request)
     if options["out"] is None:
         request = replace(request, out=fresh_folder())
@@ -131,8 +133,7 @@ def _run(session: Session, request: DiffRequest, options: dict[str, Any]) -> Run
         return run_session(session, request, bar.update)
 
 
-def _request(way_in: WayIn, options: dict[str, Any]) -> DiffRequest:
-    from workbench.lockstep.job import LockstepOptions
+def _request(backend: Backend, options: dict[str, Any]) -> DiffRequest:
     from workbench.lockstep.session import DiffRequest
     from workbench.npu.capability import allowed_features, this_platform
 
@@ -148,8 +149,8 @@ def _request(way_in: WayIn, options: dict[str, Any]) -> DiffRequest:
             judge_every=options["judge_every"],
             watch_indices=options["watch_indices"],
         ),
-        way_in={
-            **way_in.as_json(),
+        backend={
+            **backend.as_json(),
             "mode": options["npu_mode"],
             "capabilities": sorted(allowed_features(this_platform())),
         },

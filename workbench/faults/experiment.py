@@ -18,7 +18,7 @@ from workbench.fused.path import make_path
 from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import RunVerdict, Tally
 from workbench.lockstep.engine.step import begin_turn, steps_of_turn
-from workbench.lockstep.job import LockstepOptions
+from workbench.lockstep.job import LockstepOptions, OnDivergence, OnViolation
 from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.run_log import RunLog
 from workbench.lockstep.staged import StagedRun
@@ -72,8 +72,8 @@ def run_lockstep(
     folder: Path,
     *,
     manifest: Mapping[str, Any] | None = None,
-    on_violation: str = "stop",
-    on_divergence: str = "stop",
+    on_violation: OnViolation = "stop",
+    on_divergence: OnDivergence = "stop",
 ) -> Outcome:
     """Decode in staged lockstep with a fault in place, and record it."""
     with placement.around():
@@ -131,7 +131,7 @@ def _decode(under_test: PathUnderTest, turn_state: TurnState, setup: Setup) -> f
 
 def _info(path: DecodePath) -> dict[str, Any]:
     """What the path reports about itself, without what names this machine."""
-    return {name: value for name, value in path.info.items() if name != "way"}
+    return {name: value for name, value in path.info.items() if name != "backend"}
 
 
 def _manifest(setup: Setup, path: DecodePath, more: Mapping[str, Any] | None) -> dict[str, Any]:

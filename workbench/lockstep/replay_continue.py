@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tracing.settings import DecodeSettings
+from tracing.settings import DecodeSettings, RungName
 from workbench.checkpoints.load import LoadedPair
 from workbench.fused.path import make_path
 from workbench.lockstep.job import LockstepOptions
@@ -25,8 +25,8 @@ def continued(
     out: Path,
     label: str,
     dtype: str,
-    way_in: Mapping[str, Any],
-    rung: str,
+    backend: Mapping[str, Any],
+    rung: RungName,
     reference_device: str,
 ) -> RunSummary:
     """Decode on in staged lockstep and record it.
@@ -39,7 +39,7 @@ def continued(
         out: Folder of the new run.
         label: What the manifest says the prompt was.
         dtype: Of the fused path.
-        way_in: What `workbench.npu.bootstrap` chose.
+        backend: What `workbench.npu.bootstrap` chose.
         rung: Of the reference.
         reference_device: Where the reference runs.
     """
@@ -49,7 +49,7 @@ def continued(
         prompt_file=label,
         out=out,
         options=LockstepOptions(settings=settings),
-        way_in=way_in,
+        backend=backend,
         dtype=dtype,
         rung=rung,
         reference_device=reference_device,

@@ -9,6 +9,7 @@ from typing import Any
 
 from tracing.distances import DEFAULT_EDGES
 from tracing.errors import SpecwbError, UsageError
+from tracing.settings import Device, RungName
 from tracing.stages import DecodePath
 from workbench.checkpoints.load import LoadedPair, load_pair
 from workbench.checkpoints.shipped import shipped_pair_dirs
@@ -28,7 +29,7 @@ class DiffRequest:
         prompt_file: Text file, `.jsonl` file, or `-`.
         out: Folder of the trace; must not hold a run.
         options: How to watch and judge.
-        way_in: What `workbench.npu.bootstrap` chose, as plain data.
+        backend: What `workbench.npu.bootstrap` chose, as plain data.
         model, draft: Checkpoint directories; None is the shipped pair.
         fused: `module:factory` of a user's own path; None is ours.
         eager: Fused operators to run eagerly.
@@ -41,14 +42,14 @@ class DiffRequest:
     prompt_file: str
     out: Path
     options: LockstepOptions
-    way_in: Mapping[str, Any]
+    backend: Mapping[str, Any]
     model: str | None = None
     draft: str | None = None
     fused: str | None = None
     eager: frozenset[str] = frozenset()
-    device: str = "auto"
+    device: Device = "auto"
     dtype: str = "auto"
-    rung: str = "masked"
+    rung: RungName = "masked"
     reference_device: str = "cpu"
     chat: bool = False
     trust_remote_code: bool = False
