@@ -16,7 +16,7 @@ def tensorize(drafted: Drafted, committed_len: int, tree_nodes: int) -> Tensoriz
     Args:
         drafted: n <= N nodes, parents before children.
         committed_len: L.
-        tree_nodes: N.
+        tree_nodes: N; see `rows_for`.
 
     Raises:
         UsageError: More nodes than rows, or a node that does not come after its parent.
@@ -44,6 +44,11 @@ def tensorize(drafted: Drafted, committed_len: int, tree_nodes: int) -> Tensoriz
         cache_positions=np.array([committed_len + row for row in range(tree_nodes)], dtype=np.int64),
         visible=ancestry(parents, tree_nodes),
     )
+
+
+def rows_for(drafted: Drafted, tree_nodes: int) -> int:
+    """Return N of a draft: that of the settings, but one row for the root alone."""
+    return tree_nodes if len(drafted.token_ids) > 1 else 1
 
 
 def depths_of(parents: Sequence[int]) -> list[int]:

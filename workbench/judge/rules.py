@@ -63,6 +63,7 @@ RULES: Final[dict[str, Rule]] = {
     "JUDGE-DRAFT-CLOSED": Rule("orphan", "Every selected node's parent is selected."),
     "JUDGE-DRAFT-PARENTS": Rule("wrong-parent", "Parents follow from the flat candidate numbers."),
     "JUDGE-DRAFT-COPIES": Rule("node-miscopied", "A node has its candidate's token, score and depth."),
+    "JUDGE-DRAFT-PROPOSAL": Rule("proposal-differs", "A draft that tokens alone decide is that of the rule."),
     "JUDGE-DRAFT-ROOT": Rule("wrong-root", "Node 0 is the root: its token, parent 0, depth 0, score 0."),
     # tensorize
     "JUDGE-TENSORIZE-TOKENS": Rule("tokens-changed", "Token ids are those of the draft."),
