@@ -7,20 +7,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from tracing.codec import row_columns
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath, NullWatch, StageWatch
-from workbench.lockstep.columns import (
-    accept_columns,
-    commit_columns,
-    draft_columns,
-    tensorize_columns,
-    verify_columns,
-)
+from workbench.judge.turn_state import TurnState
+from workbench.lockstep.columns import tree_columns, verify_columns
 from workbench.lockstep.digests import kv_row_digests
 from workbench.lockstep.engine.step import NullObserver, begin_turn, run_step
-from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.rows import path_columns
-from workbench.lockstep.turn_state import TurnState
+from workbench.lockstep.run_log import RunLog
 from workbench.lockstep.under_test import PathUnderTest, StepResults
 from workbench.lockstep.watch import LiveWatch
 
@@ -50,24 +45,24 @@ class Recording(Nobody):
     """Records each step as lockstep does: journal before a launch, digests and probes as the level asks.
 
     Args:
-        ledger: Books over a trace of that level.
+        log: A log over a trace of that level.
         settings: Of the decode.
         level: `basic`, `digest` or `full`.
         rules: Check every launch and every row, too.
     """
 
-    def __init__(self, ledger: Ledger, settings: DecodeSettings, *, level: str, rules: bool = False) -> None:
-        self._ledger = ledger
+    def __init__(self, log: RunLog, settings: DecodeSettings, *, level: str, rules: bool = False) -> None:
+        self._log = log
         self._settings = settings
         self._level = level
         self._rules = rules
-        live = LiveWatch(ledger.journal, ledger.check_before if rules else _no_rule, refuse=False)
+        live = LiveWatch(log.journal, log.check_before if rules else _no_rule, refuse=False)
         self._probe = live.probe
         self.watch = _Timed(self, live, probes=level == "full")
 
     def open(self, number: int) -> None:
         """Open the row."""
-        self._ledger.open_step(0, 0, number)
+        self._log.open_step(0, 0, number)
 
     def after(self, under_test: PathUnderTest, results: StepResults, stage: str) -> None:
         """Digest the cache rows that a stage is about to read or has written."""
@@ -90,10 +85,10 @@ class Recording(Nobody):
         else:
             columns = path_columns(turn_state, results, self._settings, self._probe)
             self._probe.clear()
-        self._ledger.record("fused", columns)
+        self._log.record("fused", columns)
         if self._rules:
-            self._ledger.add(self._ledger.check_row("fused"))
-        self._ledger.close_step("ok")
+            self._log.add(self._log.check_row("fused"))
+        self._log.close_step("ok")
 
 
 def _basic_columns(turn_state: TurnState, results: StepResults, settings: DecodeSettings) -> dict[str, Any]:
@@ -105,11 +100,10 @@ def _basic_columns(turn_state: TurnState, results: StepResults, settings: Decode
     assert results.committed is not None
     return {
         "context_token_ids": turn_state.context,
-        **draft_columns(results.drafted),
-        **tensorize_columns(results.drafted, results.tensorized),
+        **tree_columns(results.drafted, results.tensorized),
         **verify_columns(results.verified, settings.top_logits),
-        **accept_columns(results.accepted),
-        **commit_columns(results.committed),
+        **row_columns(results.accepted),
+        **row_columns(results.committed),
         **{f"{stage}_ns": elapsed for stage, elapsed in results.nanoseconds.items()},
     }
 

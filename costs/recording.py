@@ -81,17 +81,15 @@ def _arms(session: Session, request: DiffRequest, folder: Path) -> dict[str, Arm
     from invariants.run import Checker
     from tracing.recorder import RunWriter
     from workbench.judge.verdict import Tally
-    from workbench.lockstep.ledger import Ledger
+    from workbench.lockstep.run_log import RunLog
 
     settings = request.options.settings
     arms = {"alone": Arm(session.path)}
     for name, level in LEVEL.items():
         run = RunWriter(folder / name)
         trace = run.path("fused", level=level)
-        ledger = Ledger(
-            run, {"fused": trace}, Checker(RunContext.from_settings(settings)), Tally(chain=False)
-        )
-        beside = Recording(ledger, settings, level=level, rules=name == "rules")
+        log = RunLog(run, {"fused": trace}, Checker(RunContext.from_settings(settings)), Tally(chain=False))
+        beside = Recording(log, settings, level=level, rules=name == "rules")
         arms[name] = Arm(session.path, beside, trace.seal)
     return arms
 

@@ -49,6 +49,7 @@ def accept(
         emitted_token_ids=np.array(emitted, dtype=np.int64),
         path_indices=tensorized.cache_positions[kept],
         stop_reason=stop_reason,
+        draws=None if choice is None else choice.draws,
     )
 
 

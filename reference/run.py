@@ -18,12 +18,10 @@ from reference.search import DraftContext
 from reference.state import ReferenceState
 from reference.teacher import TeacherRows
 from reference.tensorize import rows_for, tensorize
+from tracing.codec import launch_columns
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
 from tracing.stages import Accepted, Committed, Drafted, IntArray, Prefilled, Tensorized, Verified
-
-TREE_COLUMNS = ("token_ids", "parents", "depths", "valid", "position_ids", "cache_positions", "visible")
-ACCEPT_COLUMNS = ("accepted_nodes", "final_token_id", "emitted_token_ids", "path_indices")
 
 
 class RungStages:
@@ -71,14 +69,14 @@ class RungStages:
 
     def tensorize(self, state: ReferenceState, drafted: Drafted) -> Tensorized:
         """Lay the tree out in N rows."""
-        columns = {"committed_len": state.committed_len, "proposer": drafted.proposer}
+        columns = {"committed_len": state.committed_len} | launch_columns(drafted)
         state.watch.about_to_run("tensorize", columns)
         return tensorize(drafted, state.committed_len, rows_for(drafted, self.settings.tree_nodes))
 
     def verify(self, state: ReferenceState, tensorized: Tensorized) -> Verified:
         """Run the teacher over the tree."""
-        columns = {name: getattr(tensorized, name) for name in TREE_COLUMNS}
-        state.watch.about_to_run("verify", {"committed_len": state.committed_len} | columns)
+        columns = {"committed_len": state.committed_len} | launch_columns(tensorized)
+        state.watch.about_to_run("verify", columns)
         rows = self._node_rows(state, tensorized)
         visible = rows.visible.cpu().numpy()
         first_other = state.committed_len + len(tensorized.token_ids)
@@ -106,8 +104,8 @@ class RungStages:
         self, state: ReferenceState, tensorized: Tensorized, verified: Verified, accepted: Accepted
     ) -> Committed:
         """Append root and accepted tokens and their features; the final token becomes the root."""
-        columns = {name: getattr(accepted, name) for name in ACCEPT_COLUMNS}
-        state.watch.about_to_run("commit", {"committed_len": state.committed_len} | columns)
+        columns = {"committed_len": state.committed_len} | launch_columns(accepted)
+        state.watch.about_to_run("commit", columns)
         nodes = np.array([0, *accepted.accepted_nodes], dtype=np.int64)
         tokens = tuple(int(token_id) for token_id in tensorized.token_ids[nodes])
         self._commit_caches(state, nodes, tokens)

@@ -43,6 +43,7 @@ def tensorize(drafted: Drafted, committed_len: int, tree_nodes: int) -> Tensoriz
         position_ids=np.array([committed_len + depth for depth in depths], dtype=np.int64),
         cache_positions=np.array([committed_len + row for row in range(tree_nodes)], dtype=np.int64),
         visible=ancestry(parents, tree_nodes),
+        draft_law=drafted.draft_law,
     )
 
 

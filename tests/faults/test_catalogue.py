@@ -11,10 +11,10 @@ from invariants.catalogue import BY_ID
 from tracing.errors import UsageError
 from tracing.moment import STAGES
 from workbench.faults import families
+from workbench.faults.bench import NEEDS
 from workbench.faults.catalogue import BY_HEADING, CATALOGUE, chosen
 from workbench.faults.fault import Fault, link
 from workbench.faults.placement import Placement
-from workbench.faults.setup import NEEDS
 from workbench.judge.rules import RULES
 from workbench.lockstep.failures import RAISED
 

@@ -11,14 +11,13 @@ import pytest
 
 from workbench.checkpoints.load import load_pair
 from workbench.checkpoints.shipped import PROMPTS, shipped_pair_dirs, shipped_prompt
-from workbench.faults.bench import TinyBench
+from workbench.faults.bench import NEEDS, tiny_bench
 from workbench.faults.experiment import run_lockstep
 from workbench.faults.placement import Placement
-from workbench.faults.setup import NEEDS
 from workbench.judge.recorded.check import check_run
 from workbench.lockstep.prompts import read_prompts
 
-PLAIN = TinyBench().setup("plain")
+PLAIN = tiny_bench().setup("plain")
 SHAPES: dict[str, dict[str, int]] = {
     "bushy": {"tree_nodes": 12, "depth": 3, "top_k": 4},
     "padded": {"tree_nodes": 16, "depth": 0, "top_k": 4},
@@ -75,7 +74,7 @@ def test_a_clean_run_has_no_finding(tmp_path: Path, row: tuple[str, ...]) -> Non
 @pytest.mark.parametrize("need", NEEDS)
 def test_what_a_fault_needs_is_no_fault_itself(tmp_path: Path, need: str) -> None:
     """Long, padded, tied, ended: each special run is silent without a fault in it."""
-    outcome = run_lockstep(TinyBench().setup(need), Placement(), tmp_path / "run")
+    outcome = run_lockstep(tiny_bench().setup(need), Placement(), tmp_path / "run")
     assert outcome.findings == ()
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from tracing.stages import Tensorized
-from workbench.faults.bench import TinyBench
+from workbench.faults.bench import tiny_bench
 from workbench.faults.catalogue import BY_NAME, CATALOGUE
 from workbench.faults.fault import Fault
 from workbench.faults.matrix import render
 from workbench.faults.placement import Placement, Scene, after
 from workbench.faults.run import Sighting, run_fault
 
-BENCH = TinyBench()
+BENCH = tiny_bench()
 
 
 def describe(sighting: Sighting) -> str:
@@ -76,7 +76,7 @@ def test_lockstep_is_blind_to_what_both_paths_share(tmp_path: Path) -> None:
 def test_the_page_says_who_noticed_and_who_did_not(tmp_path: Path) -> None:
     noticed = run_fault(BY_NAME["sibling-leak"], BENCH, tmp_path / "a")
     unnoticed = run_fault(NOTHING, BENCH, tmp_path / "b")
-    page = render([noticed, unnoticed], {"tiny": "Two faults."})
+    page = render([noticed, unnoticed], BENCH)
     assert "1 of 2 faults noticed" in page
     assert "| JUDGE-TENSORIZE-VISIBLE | 0:0:0:tensorize:3 |" in page
     assert "| ✗ |" in page

@@ -15,14 +15,14 @@ import torch
 
 from invariants.ancestry import path_to_root
 from tracing.stages import Accepted, Drafted, NullWatch, Tensorized, Verified
-from workbench.faults.bench import TinyBench
+from workbench.faults.bench import tiny_bench
 from workbench.faults.catalogue import BY_NAME
 from workbench.faults.experiment import faulty_path
 from workbench.faults.placement import Placement
 from workbench.lockstep.under_test import PathUnderTest
 
 SETUP = replace(
-    TinyBench().setup("plain"), settings=replace(TinyBench().setup("plain").settings, tree_nodes=16)
+    tiny_bench().setup("plain"), settings=replace(tiny_bench().setup("plain").settings, tree_nodes=16)
 )
 
 

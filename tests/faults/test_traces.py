@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.faults.bench import TinyBench
+from workbench.faults.bench import tiny_bench
 from workbench.faults.experiment import run_lockstep
 from workbench.faults.record_traces import DIES_AT_STEP, FAULTY, FIRST_BAD_STEP, late_fault
 from workbench.judge.recorded.check import check_run
@@ -48,6 +48,6 @@ def test_a_run_is_small_and_speaks_of_no_machine(name: str) -> None:
 
 
 def test_they_can_be_recorded_anew(tmp_path: Path) -> None:
-    setup = TinyBench().setup("plain")
+    setup = tiny_bench().setup("plain")
     run_lockstep(setup, late_fault("sibling-leak"), tmp_path / "run", on_violation="launch")
     assert check_run(tmp_path / "run").findings[0].rule == "MASK001"

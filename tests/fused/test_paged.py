@@ -165,23 +165,17 @@ def test_a_table_gives_every_position_one_slot_for_ever(block_size: int, wanted:
 
 
 def row_of(step: Any, number: int) -> dict[str, Any]:
-    from workbench.lockstep.columns import (
-        accept_columns,
-        commit_columns,
-        draft_columns,
-        tensorize_columns,
-        verify_columns,
-    )
+    from tracing.codec import row_columns
+    from workbench.lockstep.columns import tree_columns, verify_columns
 
     return {
         "prompt_id": 0,
         "turn": 0,
         "step": number,
-        **draft_columns(step.drafted),
-        **tensorize_columns(step.drafted, step.tensorized),
+        **tree_columns(step.drafted, step.tensorized),
         **verify_columns(step.verified, 4),
-        **accept_columns(step.accepted),
-        **commit_columns(step.committed),
+        **row_columns(step.accepted),
+        **row_columns(step.committed),
     }
 
 

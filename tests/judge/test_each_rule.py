@@ -210,6 +210,13 @@ def other_choice(step: StepEvidence) -> StepEvidence:
     return deep(step, "verify.reference.target_token_ids", changed(CHOICES, 9, (CHOICES[9] + 1) % 40))
 
 
+def other_proposal(step: StepEvidence) -> StepEvidence:
+    """The reference's drafter proposes another tree, where tokens alone decide it."""
+    drafted = step.draft.fused
+    expected = replace(drafted, parents=changed(drafted.parents, 5, 0))
+    return deep(step, "draft.proposal", expected)
+
+
 def other_root(step: StepEvidence) -> StepEvidence:
     step = deep(step, "prefill.logits", None)
     return at("prefill.reference_context_token_ids", -1, lambda old: (old + 1) % 40)(step)
@@ -298,6 +305,7 @@ CASES: list[tuple[str, Fault, str, int | None]] = [
     ("JUDGE-DRAFT-COPIES", both_trees("depths", 4, 3), "fused", 4),
     ("JUDGE-DRAFT-COPIES", both_trees("logprobs", 4, -9.0), "fused", 4),
     ("JUDGE-DRAFT-ROOT", both_trees("token_ids", 0, 8), "fused", 0),
+    ("JUDGE-DRAFT-PROPOSAL", other_proposal, "fused", None),
     ("JUDGE-TENSORIZE-TOKENS", at("tensorize.fused.token_ids", 3, 0), "fused", 3),
     ("JUDGE-TENSORIZE-PARENTS", at("tensorize.fused.parents", 9, 0), "fused", 9),
     ("JUDGE-TENSORIZE-DEPTHS", at("tensorize.fused.depths", 3, 5), "fused", 3),

@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from tests.lockstep.runs import run
+from tracing.stage_validation import InvalidStageResultError
 from tracing.stages import Accepted, Committed, Drafted, DraftLevel, Prefilled, Stages, Tensorized, Verified
-from workbench.lockstep.stage_validation import InvalidStageResultError, validated
+from workbench.lockstep.stage_validation import validated
 
 SIZES = {"L": 4, "N": 3, "V": 6, "F": 2}
 

@@ -12,8 +12,8 @@ from typing import Any
 from tracing.stages import DecodePath, NullWatch, StageWatch
 from workbench.fused.engine import Engine
 from workbench.fused.greedy import decode_greedy
+from workbench.judge.turn_state import TurnState
 from workbench.lockstep.engine.step import NULL_OBSERVER, StageObserver, begin_turn, steps_of_turn
-from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.under_test import PathUnderTest
 
 

@@ -1,11 +1,11 @@
-"""`specwb faults`: named faults, and who notices each of them."""
+"""`specwb faults`: named faults, and the rules that notice each of them."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,15 +18,10 @@ if TYPE_CHECKING:
     from workbench.faults.fault import Fault
     from workbench.faults.run import Sighting
 
-ABOUT: Final = {
-    "tiny": "Two layers, random weights, a tree of 12 nodes, 16 tokens.",
-    "shipped": "The pair that ships with the package, a prompt of prose, a tree of 24 nodes, 20 tokens.",
-}
-
 
 @click.group(name="faults")
 def command() -> None:
-    """Put a named fault into a run and see who notices it first."""
+    """Put a named fault into a run and see which rule notices it first."""
 
 
 @command.command(name="list")
@@ -63,8 +58,9 @@ def run(names: tuple[str, ...], *, shipped: bool, output_format: str, out: Path 
     Exit codes: 0 every fault was noticed as named, 1 some were not, 2 usage, 3 environment.
     """
     faults = _chosen(names)
-    sightings = _run(faults, _bench(shipped=shipped))
-    text = _render(sightings, output_format)
+    bench = _bench(shipped=shipped)
+    sightings = _run(faults, bench)
+    text = _render(sightings, bench, output_format)
     if out is None:
         click.echo(text.rstrip("\n"))
     else:
@@ -82,13 +78,9 @@ def _chosen(names: Sequence[str]) -> tuple[Fault, ...]:
 
 
 def _bench(*, shipped: bool) -> Bench:
-    if shipped:
-        from workbench.faults.shipped import ShippedBench
+    from workbench.faults.bench import shipped_bench, tiny_bench
 
-        return ShippedBench()
-    from workbench.faults.bench import TinyBench
-
-    return TinyBench()
+    return shipped_bench() if shipped else tiny_bench()
 
 
 def _run(faults: Sequence[Fault], bench: Bench) -> list[Sighting]:
@@ -104,13 +96,13 @@ def _run(faults: Sequence[Fault], bench: Bench) -> list[Sighting]:
         return list(bar)
 
 
-def _render(sightings: Sequence[Sighting], output_format: str) -> str:
+def _render(sightings: Sequence[Sighting], bench: Bench, output_format: str) -> str:
     from workbench.faults.matrix import render, summary
 
     if output_format == "json":
         return json.dumps([sighting.as_json() for sighting in sightings], indent=1) + "\n"
     if output_format == "markdown":
-        return render(sightings, {sighting.bench: ABOUT[sighting.bench] for sighting in sightings})
+        return render(sightings, bench)
     return "\n".join([*(_line(sighting) for sighting in sightings), summary(sightings)]) + "\n"
 
 
@@ -129,14 +121,5 @@ def _line(sighting: Sighting) -> str:
 
 
 def _as_json(fault: Fault) -> dict[str, object]:
-    return {
-        "id": fault.id,
-        "name": fault.name,
-        "family": fault.family,
-        "stage": fault.stage,
-        "about": fault.about,
-        "seen_in": list(fault.seen_in),
-        "noticed_by": list(fault.noticed_by),
-        "need": fault.need,
-        "common_mode": fault.common_mode,
-    }
+    names = ("id", "name", "family", "stage", "about", "seen_in", "noticed_by", "need", "common_mode")
+    return {name: getattr(fault, name) for name in names}

@@ -1,15 +1,18 @@
-"""Benches: a pair and a prompt, and from them the job that has what a fault needs."""
+"""Benches: a pair and a prompt, and the job derived from them that has what a fault needs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Protocol
+from shutil import copytree
+from typing import Any, Final
 
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
+from workbench.checkpoints.load import load_pair
+from workbench.checkpoints.shipped import shipped_pair_dirs, shipped_prompt
 from workbench.faults.experiment import Alone, run_free
 from workbench.faults.exported import export_tiny
 from workbench.faults.placement import Placement
@@ -71,69 +74,108 @@ def accepted_token(setup: Setup) -> int:
     raise UsageError("the clean run accepts no draft, so that no end of sequence can be put into a path")
 
 
-VARIANTS: Final[Mapping[str, Callable[[Setup], Setup]]] = {
-    "plain": lambda setup: setup,
-    "pads": _pads,
-    "long": _long,
-    "eos": _eos,
-    "rejected_eos": _rejected_eos,
-    "long_bfloat16": lambda setup: replace(_long(setup), dtype="bfloat16"),
-    "ties": _ties,
-    "length": lambda setup: _with_settings(setup, commit_mode="length"),
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What a run must have for a fault to show.
+
+    Attributes:
+        about: A few words.
+        change: The plain job, changed so that it has it.
+    """
+
+    about: str
+    change: Callable[[Setup], Setup]
+
+
+NEEDS: Final[Mapping[str, Need]] = {
+    "plain": Need("a tree without pads, float32", lambda setup: setup),
+    "pads": Need("more rows than the drafter has candidates", _pads),
+    "long": Need("more than 512 KV columns", _long),
+    "eos": Need("an end-of-sequence token inside an accepted path", _eos),
+    "rejected_eos": Need("an end-of-sequence token that is drafted and never chosen", _rejected_eos),
+    "long_bfloat16": Need(
+        "a path in bfloat16 with more than 512 KV columns",
+        lambda setup: replace(_long(setup), dtype="bfloat16"),
+    ),
+    "ties": Need("two tokens with the same row in the teacher's head", _ties),
+    "length": Need(
+        "a commit by length was asked for", lambda setup: _with_settings(setup, commit_mode="length")
+    ),
 }
-"""How the plain job is changed for each need."""
 
 
-class Bench(Protocol):
-    """Gives setups by need."""
+class Bench:
+    """A pair and a prompt.
 
-    @property
-    def name(self) -> str:
-        """Name of the bench, for reports."""
-        ...
+    Args:
+        name: Name of the bench, for reports.
+        about: One sentence about it.
+        plain: Makes the job without any need.
+        export: Writes the pair's checkpoints below a folder; returns the directories, teacher first.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        about: str,
+        plain: Callable[[], Setup],
+        export: Callable[[Path], tuple[Path, Path]],
+    ) -> None:
+        self.name = name
+        self.about = about
+        self.export = export
+        self._plain = plain
+        self._setups: dict[str, Setup] = {}
+        self._clean: dict[str, Alone] = {}
 
     def setup(self, need: str) -> Setup:
-        """Return the job that has what a fault needs, a key of `setup.NEEDS`."""
-        ...
+        """Return the job that has what a fault needs, a key of `NEEDS`."""
+        if need not in self._setups:
+            self._setups[need] = NEEDS[need].change(self._plain())
+        return self._setups[need]
 
     def clean(self, need: str) -> Alone:
         """Return the same job decoded alone without a fault."""
-        ...
-
-    def export(self, folder: Path) -> tuple[Path, Path]:
-        """Write the pair's checkpoints below `folder`; return the directories, teacher first."""
-        ...
-
-
-class TinyBench:
-    """Two layers, twelve nodes, sixteen tokens: a run takes a moment."""
-
-    name = "tiny"
-
-    def setup(self, need: str) -> Setup:
-        """Return the job that has what a fault needs, a key of `setup.NEEDS`."""
-        return _tiny(need)
-
-    def clean(self, need: str) -> Alone:
-        """Return the same job decoded alone without a fault."""
-        return _tiny_clean(need)
-
-    def export(self, folder: Path) -> tuple[Path, Path]:
-        """Write the pair's checkpoints below `folder`; return the directories, teacher first."""
-        return export_tiny(folder)
+        if need not in self._clean:
+            self._clean[need] = run_free(self.setup(need), Placement())
+        return self._clean[need]
 
 
 @cache
-def _tiny_clean(need: str) -> Alone:
-    return run_free(_tiny(need), Placement())
+def tiny_bench() -> Bench:
+    """Return the bench of the tiny pair: a run takes a moment."""
+    about = "Two layers, random weights, a tree of 12 nodes, 16 tokens."
+    return Bench("tiny", about, _tiny, export_tiny)
 
 
 @cache
-def _tiny(need: str) -> Setup:
-    plain = Setup(
+def shipped_bench() -> Bench:
+    """Return the bench of the pair that ships with the package: trained weights, real text."""
+    about = "The pair that ships with the package, a prompt of prose, a tree of 24 nodes, 20 tokens."
+    return Bench("shipped", about, _shipped, _copy_shipped)
+
+
+def _tiny() -> Setup:
+    return Setup(
         pair=tiny_pair(),
         prompt=(7, 19, 3, 50, 21),
         settings=DecodeSettings(tree_nodes=12, depth=3, top_k=4, max_new_tokens=16),
         token_bytes=token_bytes,
     )
-    return VARIANTS[need](plain)
+
+
+@cache
+def _shipped() -> Setup:
+    loaded = load_pair(*shipped_pair_dirs())
+    text = shipped_prompt("prose.txt").read_text(encoding="utf-8")
+    return Setup(
+        pair=loaded.pair,
+        prompt=tuple(loaded.tokenizer.encode(text)),
+        settings=DecodeSettings(tree_nodes=24, depth=4, top_k=6, max_new_tokens=20),
+        token_bytes=loaded.tokenizer.token_bytes,
+    )
+
+
+def _copy_shipped(folder: Path) -> tuple[Path, Path]:
+    teacher, drafter = (Path(copytree(source, folder / source.name)) for source in shipped_pair_dirs())
+    return teacher, drafter

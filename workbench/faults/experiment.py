@@ -15,13 +15,13 @@ from tracing.stages import DecodePath, NullWatch
 from workbench.faults.placement import Columns, Placement
 from workbench.faults.setup import Setup
 from workbench.fused.path import make_path
+from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import RunVerdict, Tally
 from workbench.lockstep.engine.step import begin_turn, steps_of_turn
 from workbench.lockstep.job import LockstepOptions
-from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.reference_runner import ReferenceRunner
+from workbench.lockstep.run_log import RunLog
 from workbench.lockstep.staged import StagedRun
-from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.turns import Turn
 from workbench.lockstep.under_test import PathUnderTest
 from workbench.npu.modes import use_mode
@@ -86,20 +86,20 @@ def run_lockstep(
                 "fused": writer.path("fused", lacks=path.lacks, info=_info(path)),
                 "reference": writer.path("reference", lacks=runner.lacks, info=runner.info),
             }
-            ledger = Ledger(writer, _spoiled(traces, placement), Checker(setup.context), tally)
+            log = RunLog(writer, _spoiled(traces, placement), Checker(setup.context), tally)
             options = LockstepOptions(
                 settings=setup.settings, on_violation=on_violation, on_divergence=on_divergence
             )
-            staged = StagedRun(path, runner, setup.pair, options, ledger, dtype=setup.dtype)
+            staged = StagedRun(path, runner, setup.pair, options, log, dtype=setup.dtype)
             try:
                 staged.run([Turn(0, 0, lambda before: [*before, *setup.prompt])], _no_tick)
             finally:
-                ledger.abandon_step()
-            ledger.finish()
+                log.abandon_step()
+            log.finish()
             verdict = tally.verdict()
             writer.update(verdict=verdict.verdict, exit_code=verdict.exit_code, coverage=verdict.coverage)
     emitted = tuple(staged.finished[0].emitted) if staged.finished else ()
-    return Outcome(verdict, tuple(ledger.findings), emitted, folder)
+    return Outcome(verdict, tuple(log.findings), emitted, folder)
 
 
 def run_free(setup: Setup, placement: Placement) -> Alone:

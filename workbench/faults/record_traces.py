@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from tracing.distances import DEFAULT_EDGES, MANIFEST_KEY
 from tracing.stages import Committed
-from workbench.faults.bench import TinyBench
+from workbench.faults.bench import tiny_bench
 from workbench.faults.catalogue import BY_NAME
 from workbench.faults.experiment import run_lockstep
 from workbench.faults.placement import Placement, Scene, Spoil, after, on_function
@@ -88,7 +88,7 @@ def _run(folder: Path, placement: Placement) -> None:
         "models": {"teacher": "tiny", "drafter": "tiny"},
         MANIFEST_KEY: list(DEFAULT_EDGES),
     }
-    run_lockstep(TinyBench().setup("plain"), placement, folder, manifest=manifest, on_violation="launch")
+    run_lockstep(tiny_bench().setup("plain"), placement, folder, manifest=manifest, on_violation="launch")
 
 
 def main(arguments: list[str]) -> int:

@@ -185,8 +185,5 @@ def _notice_of_check(check: Check) -> Notice:
 
 def _found_by_check(folder: Path) -> list[Finding]:
     """What `specwb check` finds in the recorded rows, in order of the run."""
-    return sorted(check_run(folder).findings, key=_place)
-
-
-def _place(finding: Finding) -> tuple[int, int, int, int]:
-    return *finding.moment.place, finding.moment.stage_number
+    findings = check_run(folder).findings
+    return sorted(findings, key=lambda finding: (finding.moment.place, finding.moment.stage_number))

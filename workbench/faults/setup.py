@@ -1,26 +1,13 @@
-"""What a fault is run on: one decoding job, and the variants that some faults need to show at all."""
+"""What a fault is run on: one decoding job."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from invariants.context import RunContext
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
-
-NEEDS: Final[Mapping[str, str]] = {
-    "plain": "a tree without pads, float32",
-    "pads": "more rows than the drafter has candidates",
-    "long": "more than 512 KV columns",
-    "eos": "an end-of-sequence token inside an accepted path",
-    "rejected_eos": "an end-of-sequence token that is drafted and never chosen",
-    "long_bfloat16": "a path in bfloat16 with more than 512 KV columns",
-    "ties": "two tokens with the same row in the teacher's head",
-    "length": "a commit by length was asked for",
-}
-"""What a fault may need to show at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -45,6 +45,7 @@ def tensorize(engine: Engine, state: FusedState, drafted: Drafted) -> Tensorized
         cache_positions=cache_positions,
         visible=visible_from_ancestors(ancestor_table(parents, max_depth), valid),
         slots=state.caches.slots(cache_positions),
+        draft_law=drafted.draft_law,
     )
 
 

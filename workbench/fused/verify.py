@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tracing.codec import launch_columns
 from tracing.stages import Tensorized, Verified
 from workbench.fused.attention import AttentionCall
 from workbench.fused.engine import Engine
@@ -21,7 +22,7 @@ def verify(engine: Engine, state: FusedState, tree: Tensorized) -> Verified:
         LaunchRefusedError: The watch refuses; nothing has been launched or changed.
     """
     committed_len = state.committed_len
-    state.watch.about_to_run("verify", _columns(tree, committed_len))
+    state.watch.about_to_run("verify", {"committed_len": committed_len} | launch_columns(tree))
     branch = state.caches.replicate()[0]
     call = engine.attention_call(tree=True)
     visible = padded_to(packed_visible(engine, tree, committed_len), branch.mask_width(len(tree.token_ids)))
@@ -66,19 +67,3 @@ def read_back(call: AttentionCall, num_rows: int) -> Tensor:
     if call.given is None:
         return torch.ones((num_rows, call.num_keys), dtype=torch.bool)
     return torch.logical_not(call.given[0, 0].bool())
-
-
-def _columns(tree: Tensorized, committed_len: int) -> dict[str, object]:
-    slots = {} if tree.slots is None else {"slots": tree.slots}
-    return {
-        **slots,
-        "committed_len": committed_len,
-        "token_ids": tree.token_ids,
-        "parents": tree.parents,
-        "depths": tree.depths,
-        "valid": tree.valid,
-        "draft_logprobs": tree.logprobs,
-        "position_ids": tree.position_ids,
-        "cache_positions": tree.cache_positions,
-        "visible": tree.visible,
-    }

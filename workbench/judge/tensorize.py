@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tracing.fields import forms_of
 from tracing.moment import Moment
 from tracing.stages import IntArray, Tensorized
 from workbench.judge.ancestry import expected_depths, expected_visible
@@ -14,7 +15,8 @@ from workbench.judge.evidence import TensorizeEvidence
 from workbench.judge.exact import judge_exact, judge_visible, same_shape
 from workbench.judge.notes import Notes, StageJudgement
 
-ROWS = ("token_ids", "parents", "depths", "valid", "logprobs", "position_ids", "cache_positions")
+ROWS = tuple(form.name for form in forms_of(Tensorized) if form.axes == ("N",))
+"""Fields with one entry per node."""
 
 
 def judge_tensorize(evidence: TensorizeEvidence, moment: Moment) -> StageJudgement:
@@ -34,7 +36,8 @@ def _shapes_hold(notes: Notes, evidence: TensorizeEvidence, built: Tensorized, p
     """Return whether every array has N rows; scores may be missing where the draft gives none."""
     num_nodes = evidence.num_nodes
     scored = evidence.drafted is not None and evidence.drafted.logprobs is not None
-    names = [name for name in ROWS if scored or getattr(built, name) is not None]
+    must = {"logprobs"} if scored else set()
+    names = [name for name in ROWS if name in must or getattr(built, name) is not None]
     held = [same_shape(notes, name, np.asarray(getattr(built, name)), (num_nodes,), path) for name in names]
     return all([*held, same_shape(notes, "visible", built.visible, (num_nodes, num_nodes), path)])
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tracing.moment import Moment
-from tracing.stages import Accepted, Tensorized
+from tracing.stages import Accepted, IntArray, Tensorized
 
 Row = Mapping[str, Any]
 
@@ -70,7 +70,7 @@ class TurnState:
         """Whether the tokens before the next step are known and as many as the step says."""
         return self.is_known and committed_len == len(self.committed)
 
-    def enter(self, prompt: Sequence[int], context: Sequence[int]) -> None:
+    def enter(self, prompt: Sequence[int], context: Sequence[int] | IntArray) -> None:
         """Take over a prefill.
 
         At the start of a turn its root is the first emitted token. After a resync it replaces the last one:
@@ -95,7 +95,7 @@ class TurnState:
 
     def take_step(self, tensorized: Tensorized, accepted: Accepted) -> None:
         """Advance by what a finished step accepted."""
-        nodes = [0, *accepted.accepted_nodes.tolist()]
+        nodes = committed_nodes(accepted)
         self._advance(
             tensorized.token_ids[nodes].tolist(),
             accepted.emitted_token_ids.tolist(),
@@ -119,6 +119,11 @@ class TurnState:
         if stop_reason is None:
             self.num_accepted.append(len(committed) - 1)
         self.step += 1
+
+
+def committed_nodes(accepted: Accepted) -> list[int]:
+    """Return the nodes that a step commits: the root, then the accepted ones."""
+    return [0, *accepted.accepted_nodes.tolist()]
 
 
 def recorded_turns(rows: Iterable[Row], max_new_tokens: int | None) -> Iterator[tuple[Row, TurnState]]:

@@ -13,8 +13,8 @@ import numpy as np
 
 from tracing.finding import Finding
 from workbench.judge.rules import RULES
+from workbench.judge.turn_state import TurnState
 from workbench.lockstep.digests import kv_row_digests
-from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.under_test import Digests, PathUnderTest, StepResults
 
 RULE: Final = "JUDGE-CACHE-WRITTEN"

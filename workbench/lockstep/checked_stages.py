@@ -11,10 +11,11 @@ import numpy as np
 from tracing.finding import Finding
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
+from tracing.stage_validation import InvalidStageResultError
+from workbench.judge.turn_state import TurnState
 from workbench.lockstep.digests import kv_row_digests
 from workbench.lockstep.failures import finding_of_invalid_result, findings_of_failure
-from workbench.lockstep.stage_validation import InvalidStageResultError, validated
-from workbench.lockstep.turn_state import TurnState
+from workbench.lockstep.stage_validation import validated
 from workbench.lockstep.under_test import PathUnderTest, StepResults
 
 

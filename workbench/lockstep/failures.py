@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tracing.errors import ContractError, LaunchRefusedError
 from tracing.finding import Finding
-from workbench.lockstep.stage_validation import InvalidStageResultError
-from workbench.lockstep.turn_state import TurnState
+from tracing.stage_validation import InvalidStageResultError
+from workbench.judge.turn_state import TurnState
 
 RAISED = "RUN-STAGE-RAISED"
 """Rule of a stage that ended in an exception that is no finding of its own."""

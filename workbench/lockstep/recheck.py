@@ -15,8 +15,8 @@ from workbench.judge.notes import NotChecked, StageJudgement
 from workbench.judge.repeat import before_blame, judge_repeat
 from workbench.judge.step import StepJudgement
 from workbench.judge.triangle import triangle
+from workbench.judge.turn_state import TurnState
 from workbench.lockstep.host import host_floats
-from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.under_test import PathUnderTest, StepResults
 
 

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from tracing.stages import Accepted, Committed, DecodePath, Drafted, Prefilled, Stages, Tensorized, Verified
+from workbench.judge.turn_state import committed_nodes
 from workbench.lockstep.engine.step import run_step
 from workbench.lockstep.reference_runner import ReferenceRunner
-from workbench.lockstep.turn_state import FedTurnState, committed_nodes
+from workbench.lockstep.turn_state import FedTurnState
 from workbench.lockstep.under_test import PathUnderTest, StepResults
 
 LACKING = DecodePath(name="none", stages=Stages(), begin=lambda watch: watch)

@@ -6,34 +6,27 @@ from typing import Any
 
 import numpy as np
 
+from tracing.codec import row_columns
 from tracing.digest import chain
 from tracing.settings import DecodeSettings
 from tracing.stages import Tensorized
-from workbench.lockstep.columns import (
-    accept_columns,
-    as_recorded,
-    commit_columns,
-    draft_columns,
-    tensorize_columns,
-    top_logits_of,
-    verify_columns,
-)
+from workbench.judge.turn_state import TurnState
+from workbench.lockstep.columns import as_recorded, top_logits_of, tree_columns, verify_columns
 from workbench.lockstep.digests import feature_row_digests
 from workbench.lockstep.host import host_floats
 from workbench.lockstep.judging import ReferenceStep
-from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.offsets import OffsetProbe
-from workbench.lockstep.turn_state import TurnState
+from workbench.lockstep.run_log import RunLog
 from workbench.lockstep.under_test import StepResults
 
 Columns = dict[str, Any]
 
 
 def record_fused(
-    ledger: Ledger, turn_state: TurnState, results: StepResults, settings: DecodeSettings, probe: OffsetProbe
+    log: RunLog, turn_state: TurnState, results: StepResults, settings: DecodeSettings, probe: OffsetProbe
 ) -> None:
     """Record what the path gave, as far as the step came; results of the reference are not its columns."""
-    ledger.record("fused", path_columns(turn_state, results, settings, probe))
+    log.record("fused", path_columns(turn_state, results, settings, probe))
 
 
 def path_columns(
@@ -44,25 +37,22 @@ def path_columns(
     columns |= _draft(results, probe)
     columns |= _verify(results, settings)
     if results.accepted is not None and "accept" not in results.filled_by_reference:
-        columns |= accept_columns(results.accepted)
+        columns |= row_columns(results.accepted)
     if results.committed is not None and "commit" not in results.filled_by_reference:
-        columns |= commit_columns(results.committed) | {"committed_len": results.committed_len}
+        columns |= row_columns(results.committed) | {"committed_len": results.committed_len}
     columns |= _cache(results)
     columns |= {f"{stage}_ns": elapsed for stage, elapsed in results.nanoseconds.items()}
     return columns
 
 
 def _draft(results: StepResults, probe: OffsetProbe) -> Columns:
-    columns: Columns = {}
-    drafted = results.drafted if "draft" not in results.filled_by_reference else None
-    if drafted is not None:
-        columns |= draft_columns(drafted)
-    if results.tensorized is not None and "tensorize" not in results.filled_by_reference:
-        columns |= tensorize_columns(drafted, results.tensorized)
-        if drafted is not None and drafted.top1_offsets is None and drafted.flat_ids is not None:
-            offsets = probe.over_nodes(drafted.flat_ids, len(results.tensorized.parents))
-            columns |= {} if offsets is None else {"draft_top1_offsets": offsets}
-    return columns
+    drafted = results.drafted if results.own("draft") else None
+    tensorized = results.tensorized if results.own("tensorize") else None
+    columns = tree_columns(drafted, tensorized)
+    if drafted is None or tensorized is None or drafted.flat_ids is None or drafted.top1_offsets is not None:
+        return columns
+    offsets = probe.over_nodes(drafted.flat_ids, len(tensorized.parents))
+    return columns if offsets is None else columns | {"draft_top1_offsets": offsets}
 
 
 def _verify(results: StepResults, settings: DecodeSettings) -> Columns:
@@ -92,7 +82,7 @@ def _cache(results: StepResults) -> Columns:
 
 
 def record_reference(
-    ledger: Ledger,
+    log: RunLog,
     turn_state: TurnState,
     results: StepResults,
     reference: ReferenceStep | None,
@@ -100,15 +90,15 @@ def record_reference(
 ) -> None:
     """Record what the reference made of the values it was fed; nothing on a step that was not judged."""
     if reference is None:
-        ledger.record("reference", {"incomplete": "this step was not judged, as asked"})
+        log.record("reference", {"incomplete": "this step was not judged, as asked"})
         return
     columns: Columns = {"committed_len": results.committed_len, "context_token_ids": turn_state.context}
     if reference.tensorized is not None:
-        columns |= tensorize_columns(None, reference.tensorized)
+        columns |= row_columns(reference.tensorized)
         columns |= _reference_draft(reference, reference.tensorized)
     if reference.verified:
         columns |= _reference_verify(reference, results, settings)
-    ledger.record("reference", columns | _reference_accept(reference, results))
+    log.record("reference", columns | _reference_accept(reference, results))
 
 
 def _reference_accept(reference: ReferenceStep, results: StepResults) -> Columns:
@@ -122,14 +112,14 @@ def _reference_accept(reference: ReferenceStep, results: StepResults) -> Columns
         # A tested path's arrays may have any length; then it is a finding, and nothing here to compare.
         if chosen.shape != valid.shape or not np.array_equal(own[valid], chosen[valid]):
             return columns
-    return columns | accept_columns(reference.accepted)
+    return columns | row_columns(reference.accepted)
 
 
 def _reference_draft(reference: ReferenceStep, tensorized: Tensorized) -> Columns:
     drafted = reference.drafted
     if drafted is None:
         return {}
-    columns = draft_columns(drafted)
+    columns = row_columns(drafted)
     if drafted.logprobs is not None:
         logprobs = np.zeros(len(tensorized.parents), dtype=np.float32)
         logprobs[: len(drafted.logprobs)] = drafted.logprobs

@@ -10,14 +10,17 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from tracing.codec import launch_columns
+from tracing.fields import forms_of
 from tracing.finding import Finding
 from tracing.hostarray import host_array
 from tracing.moment import Moment
-from tracing.stages import DraftLevel
+from tracing.results import RESULT_OF_STAGE
+from tracing.stage_validation import InvalidStageResultError
+from tracing.stages import Drafted, DraftLevel, Tensorized
 from workbench.judge.rules import RULES
-from workbench.lockstep.columns import tensorize_columns
 from workbench.lockstep.host import host_floats
-from workbench.lockstep.stage_validation import FORMS, InvalidStageResultError, validated
+from workbench.lockstep.stage_validation import validated
 from workbench.lockstep.under_test import StepResults
 
 WRITTEN: Final = "JUDGE-INPUT-WRITTEN"
@@ -31,9 +34,15 @@ GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
 """Stage to the stages whose results it is given."""
 RESULTS: Final = {"draft": "drafted", "tensorize": "tensorized", "verify": "verified", "accept": "accepted"}
 """Stage to the field of `StepResults` that holds the copy of its result."""
+TOLD_AT_LAUNCHES: Final = ("draft", "tensorize", "accept")
+"""Stages of whose results later launches are told; what verify reads back is its own."""
 
 
-COPIED: Final = {name: name for name in ("token_ids", "parents", "depths")} | {"draft_logprobs": "logprobs"}
+COPIED: Final = {
+    form.column.name: form.name
+    for form in forms_of(Tensorized)
+    if form.column is not None and form.name in {each.name for each in forms_of(Drafted)}
+}
 """Columns of the draft that a trace has as tensorize copied them, and the field of both results."""
 
 
@@ -83,14 +92,9 @@ def written_into(
 
 def expected_at_launches(stage: str, results: StepResults) -> dict[str, Any]:
     """Return columns that launches of later stages must be told, now that a stage has its result."""
-    if stage == "draft" and results.drafted is not None:
-        return {"draft_parents": results.drafted.parents}
-    if stage == "tensorize" and results.tensorized is not None:
-        built = results.tensorized
-        return tensorize_columns(None, built) | {"visible": built.visible, "draft_parents": None}
-    if stage == "accept" and results.accepted is not None:
-        return {"path_indices": results.accepted.path_indices}
-    return {}
+    given = getattr(results, RESULTS[stage]) if stage in TOLD_AT_LAUNCHES else None
+    later = {"draft_parents": None} if stage == "tensorize" else {}  # its own parents from here on
+    return {} if given is None else launch_columns(given) | later
 
 
 def changed_by_tensorize(results: StepResults) -> frozenset[str]:
@@ -117,11 +121,15 @@ def launched_differently(
     for name, before in expected.items():
         if before is None or columns.get(name) is None:
             continue
-        each = _difference(name, host_array(before, name), host_array(columns[name], name), valid)
+        each = _difference(name, _comparable(name, before), _comparable(name, columns[name]), valid)
         if each is not None:
             said = f"{stage} is about to launch {name} {each.after}{_in_row(each)}"
             found.append(_finding(LAUNCHED, stage, at, each, f"{said}, and was given {each.before}"))
     return tuple(found)
+
+
+def _comparable(name: str, value: Any) -> Any:
+    return value if isinstance(value, (str, int, np.generic)) else host_array(value, name)
 
 
 def _host(result: Any, name: str) -> Any:
@@ -135,7 +143,7 @@ def _changes(giver: str, before: Any, inputs: Any, sizes: Mapping[str, int]) -> 
     except InvalidStageResultError as invalid:
         yield Difference(invalid.column, None, invalid.expected, invalid.came)
         return
-    for name in FORMS[giver][1]:
+    for name in (form.name for form in forms_of(RESULT_OF_STAGE[giver])):
         ours, theirs = getattr(before, name), getattr(after, name)
         if name == "levels" and ours is not None and theirs is not None:
             yield from _level_changes(ours, theirs)
@@ -149,7 +157,7 @@ def _level_changes(before: tuple[DraftLevel, ...], after: tuple[DraftLevel, ...]
     if len(before) != len(after):
         yield Difference("levels", None, f"{len(before)} levels", f"{len(after)} levels")
     for number, (ours, theirs) in enumerate(zip(before, after, strict=False)):
-        for name in ("beam_flat_ids", "token_ids", "scores"):
+        for name in (form.name for form in forms_of(DraftLevel)):
             each = _difference(f"levels[{number}].{name}", getattr(ours, name), getattr(theirs, name))
             if each is not None:
                 yield each

@@ -16,9 +16,9 @@ from workbench.bench.tables import Plot, Series, Study, Table
 from workbench.bench.tree.choose import shape_name
 from workbench.bench.turn import BenchCase
 from workbench.fused.path import path_over
+from workbench.judge.turn_state import TurnState
 from workbench.lockstep.engine.step import begin_turn, steps_of_turn
 from workbench.lockstep.offsets import OffsetProbe, OffsetWatch
-from workbench.lockstep.turn_state import TurnState
 from workbench.lockstep.under_test import PathUnderTest
 from workbench.view.distance import DistanceTable, bucket_names
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tracing.finding import Finding
 from tracing.moment import Moment
-from workbench.judge.evidence import VerifyEvidence, VerifySide
+from workbench.judge.evidence import VerifyEvidence
 from workbench.judge.notes import NearTie
 from workbench.judge.recorded.logits import recorded_logits
 
@@ -48,13 +48,7 @@ def explained(
             allowance = float("nan") if tie_gap is None else tie_gap
             gap = float("nan") if gap is None else gap
             near_ties.append(NearTie(where, "choice", int(ours[node]), int(theirs[node]), gap, allowance))
-    side = VerifySide(
-        visible=reference.visible,
-        prefix_visible=reference.prefix_visible,
-        other_visible=reference.other_visible,
-        target_token_ids=settled,
-    )
-    return replace(evidence, reference=side), tuple(near_ties)
+    return replace(evidence, reference=replace(reference, target_token_ids=settled)), tuple(near_ties)
 
 
 def _gap(row: Row, node: int, best: int, chosen: int) -> float | None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tracing.codec import required_columns, result_of_row
 from tracing.moment import Moment
-from tracing.stages import Tensorized
+from tracing.stages import Accepted, Committed, Tensorized, Verified
 from workbench.judge.evidence import (
     AcceptEvidence,
     CommitEvidence,
@@ -22,8 +23,6 @@ from workbench.judge.evidence import (
 from workbench.judge.recorded.values import (
     ACCEPT,
     TREE,
-    accepted_of,
-    committed_of,
     is_tree,
     lacking,
     tensorized_of,
@@ -130,20 +129,20 @@ def _after_tree(row: Row, other: Row | None, tree: Tensorized, missing: dict[str
         parts["commit"] = CommitEvidence(
             committed_len=int(row["committed_len"]),
             path_indices=np.asarray(row["path_indices"], dtype=np.int64),
-            committed=committed_of(row),
+            committed=result_of_row(Committed, row),
         )
     return parts
 
 
 def verify_side(row: Row) -> VerifySide:
     """Return the exact results of verify in a row."""
-    names = ("visible", "prefix_visible", "other_visible", "target_token_ids")
-    return VerifySide(**{name: None if row.get(name) is None else np.asarray(row[name]) for name in names})
+    recorded = {name: row.get(name) for name in required_columns(Verified)}
+    return VerifySide(**{name: np.asarray(each) for name, each in recorded.items() if each is not None})
 
 
 def _accept(row: Row, other: Row | None, tree: Tensorized, state: TurnState, facts: Facts) -> AcceptEvidence:
-    accepted = accepted_of(row)
-    theirs = None if other is None or lacking(other, ACCEPT) else accepted_of(other)
+    accepted = result_of_row(Accepted, row)
+    theirs = None if other is None or lacking(other, ACCEPT) else result_of_row(Accepted, other)
     return AcceptEvidence(
         committed_len=int(row["committed_len"]),
         token_ids=tree.token_ids,

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from tracing.errors import UsageError
 from tracing.stages import Accepted, Committed, Drafted, Prefilled, Tensorized, Verified
-from workbench.lockstep.turn_state import TurnState
+from workbench.judge.turn_state import TurnState
 from workbench.lockstep.under_test import PathUnderTest
 
 
@@ -111,8 +111,8 @@ def begin_turn(
     observer: StageObserver = NULL_OBSERVER,
 ) -> None:
     """Prefill a context and emit the turn's first token."""
-    turn_state.enter(list(prompt), run_prefill(path, prompt, observer))
-    turn_state.emit_root(eos_token_ids)
+    turn_state.enter(prompt, run_prefill(path, prompt, observer).context_token_ids)
+    turn_state.stop_at_root(eos_token_ids)
 
 
 def steps_of_turn(
