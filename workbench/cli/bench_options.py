@@ -70,10 +70,10 @@ _OPTIONS = (
         type=click.IntRange(min=1),
         default=12,
         show_default=True,
-        help="Turns that each study decodes; a study that the folder holds is not made again.",
+        help="Turns that each study decodes; a study that the folder holds is not repeated.",
     ),
     *PAIR_OPTIONS,
-    click.option("--out", metavar="FOLDER", help="Results folder; one that was begun alike is gone on with."),
+    click.option("--out", metavar="FOLDER", help="Results folder; one of the same options is continued."),
 )
 
 

@@ -53,7 +53,7 @@ def command(runs: tuple[str, ...], **options: Any) -> int:
 
 
 def _check(run: str, selection: Selection, limit: int | None, *, alone: bool) -> CheckedRun:
-    """Check one run; beside others, one that is no run does not keep them from being checked."""
+    """Check one run; among several, a folder that is no run does not stop the others."""
     try:
         return check_run(run, selection, max_per_rule=limit)
     except TraceError as problem:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     type=float,
     default=1.0,
     show_default=True,
-    help="Without models: recorded numeric findings stand beyond so many times their allowance.",
+    help="Without models: a factor on the allowances of recorded numeric findings.",
 )
 @format_option
 def command(run: str, *, step: str | None, **options: Any) -> int:

@@ -1,4 +1,4 @@
-"""Replay with models: load them, say whether they are those of the recording, judge, or decode on."""
+"""Replay with models: load them, compare them with those of the recording, judge, or continue decoding."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHIPPED = "shipped"
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A judge with models, and what must be said of them.
+    """A judge with models, and facts about them.
 
     Attributes:
         judge: Judges one recorded step.
@@ -99,7 +99,7 @@ def _facts(run: Run, loaded: LoadedPair | TeacherOnly, *, has_drafter: bool) -> 
 
 
 def matches(run: Run, digests: Mapping[str, Any], has_drafter: bool) -> dict[str, Any]:
-    """Compare digests with the manifest's: `True`, `False`, or `None` where one side does not say."""
+    """Compare digests with the manifest's: `True`, `False`, or `None` where the manifest has none."""
     recorded = table(table(run.manifest, "models"), "digests")
     names = ("teacher_weights", "drafter_weights") if has_drafter else ("teacher_weights",)
     return {name: None if recorded.get(name) is None else recorded[name] == digests[name] for name in names}
@@ -138,7 +138,7 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
     committed, root, remaining = _state_at(run, under_test, wanted.part)
     from workbench.npu.bootstrap import bootstrap
 
-    way_in = bootstrap("auto")
+    backend = bootstrap("auto")
     from workbench.checkpoints.load import load_pair
     from workbench.lockstep.replay_continue import continued
 
@@ -155,7 +155,7 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
         out=wanted.out or run.folder.with_name(f"{run.folder.resolve().name}-continued"),
         label=label,
         dtype=facts_of(run, under_test).dtype,
-        way_in=way_in.as_json(),
+        backend=backend.as_json(),
         rung=wanted.reference,
         reference_device=wanted.reference_device,
     )

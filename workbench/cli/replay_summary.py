@@ -1,4 +1,4 @@
-"""What a replay amounts to, in the same form as a live run."""
+"""The outcome of a replay, in the same form as of a live run."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def path_under_test_of(run: Run, asked: str | None) -> str:
 
 
 def facts_of(run: Run, under_test: str) -> Facts:
-    """Return what the manifest says of the run; the dtype is that of the path, float32 where not said."""
+    """Return what the manifest says of the run; the dtype is that of the path, float32 where not stated."""
     context = read_context(run.manifest)
-    said = str(table(run.path(under_test).entry, "info").get("dtype"))
+    dtype = str(table(run.path(under_test).entry, "info").get("dtype"))
     return Facts(
-        dtype=said if said in EPSILON else "float32",
+        dtype=dtype if dtype in EPSILON else "float32",
         eos_token_ids=context.eos_token_ids,
         vocab_size=context.vocab_size,
         block_size=context.block_size or DecodeSettings().block_size,
@@ -49,13 +49,13 @@ def root_is_prompt(run: Run) -> bool:
 
 
 def settings_of(run: Run) -> DecodeSettings:
-    """Return the recorded settings; what the manifest does not say is the default.
+    """Return the recorded settings; the default for one that is not stated.
 
     Raises:
         TraceError: A setting is not of its kind.
     """
-    said = table(run.manifest, "settings")
-    known = {field.name: said[field.name] for field in fields(DecodeSettings) if field.name in said}
+    stated = table(run.manifest, "settings")
+    known = {field.name: stated[field.name] for field in fields(DecodeSettings) if field.name in stated}
     defaults = DecodeSettings()
     for name, value in known.items():
         if type(value) is not type(getattr(defaults, name)):

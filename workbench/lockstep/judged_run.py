@@ -93,7 +93,7 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
         manifest={
             "path": dict(session.path.info),
             "reference": runner.info,
-            "way_in": dict(request.way_in),
+            "backend": dict(request.backend),
         },
     )
 
@@ -123,7 +123,7 @@ def _staged(session: Session, request: DiffRequest, shared: Shared) -> Decoded:
     finally:
         log.abandon_step()
     log.finish()
-    _tell_blindness(shared.run, staged.indices)
+    _record_not_inspected(shared.run, staged.indices)
     return staged.finished, log, staged.judge.unjudged_steps
 
 
@@ -142,14 +142,14 @@ def _free(session: Session, request: DiffRequest, shared: Shared) -> Decoded:
         watch_indices=request.options.watch_indices,
     )
     free.run(session.turns, shared.runner, session.dtype, shared.tick)
-    _tell_blindness(shared.run, free.runs[0].indices)
+    _record_not_inspected(shared.run, free.runs[0].indices)
     return free.runs[0].finished, free.logs[0], 0
 
 
-def _tell_blindness(run: RunWriter, indices: IndexProbe) -> None:
-    """Say in the manifest which operators the index watch could not look at."""
-    if blind := indices.blind():
-        run.update(index_watch_blind=dict(blind))
+def _record_not_inspected(run: RunWriter, indices: IndexProbe) -> None:
+    """Write to the manifest which operators the index watch could not inspect."""
+    if not_inspected := indices.not_inspected():
+        run.update(index_watch_blind=dict(not_inspected))
 
 
 def _weights_unchanged(loaded: LoadedPair) -> bool:
@@ -163,7 +163,7 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
     return {
         "lockstep": options.mode,
         "engine": session.path.name,
-        "way_in": dict(request.way_in),
+        "backend": dict(request.backend),
         "models": {
             "teacher": request.model or "tiny-pangu",
             "drafter": request.draft or "tiny-pangu",

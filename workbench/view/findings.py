@@ -18,7 +18,7 @@ MAX_LISTED: Final = 200
 
 
 def findings_lines(step: StepView, options: ViewOptions) -> Lines:
-    """Draw the findings of the step with what their rules say, then those of the run in short."""
+    """Draw the findings of the step with the documentation of their rules, then a list of the run's."""
     lines: list[Line] = []
     if not step.findings:
         lines.append(note(f"nothing was found in step {step.moment}"))

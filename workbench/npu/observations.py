@@ -1,20 +1,25 @@
-"""What a watch has seen: index uses by site, and one finding per site and rule. No torch."""
+"""What a watch observes: index uses by site, kernels, and one finding per site and rule. No torch."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from tracing.errors import ContractError
 from tracing.finding import Finding
 from tracing.moment import Moment
-from workbench.npu.index_rules import INDEX_RULES, NEGATIVE, RANGE
+
+if TYPE_CHECKING:
+    from workbench.npu.indexing import IndexedOperator
+
+NEGATIVE: Final = "NPU-INDEX-NEGATIVE"
+RANGE: Final = "NPU-INDEX-RANGE"
 
 
 class WatchTrace(Protocol):
-    """Where a watch records; a recorder, or anything with these two methods."""
+    """Where a watch records: a recorder, or anything with these two methods."""
 
     def index_site(self, site: str, minimum: int, maximum: int, bound: int) -> None:
         """Take one use of an index tensor; legal values are 0..bound - 1."""
@@ -57,15 +62,15 @@ class IndexSite:
         )
 
 
-class Ledger:
-    """Collects what a watch sees and tells the trace.
+class Observations:
+    """Collects what a watch observes and records it in the trace.
 
     Attributes:
         sites: Index uses by site.
-        findings: One per site and rule, in order of first sight.
+        findings: One per site and rule, in order of first occurrence.
         kernels: How often each Ascend operator was called, by kernel line.
         unchecked: Ascend operators that were called and have no contract here.
-        blind: Operators that could not be looked at, with the reason of the first time.
+        not_inspected: Operators that could not be inspected, with the first reason.
     """
 
     def __init__(self, trace: WatchTrace | None, path: str, moment: Callable[[], Moment]) -> None:
@@ -73,20 +78,22 @@ class Ledger:
         self.findings: list[Finding] = []
         self.kernels: Counter[str] = Counter()
         self.unchecked: set[str] = set()
-        self.blind: dict[str, str] = {}
+        self.not_inspected: dict[str, str] = {}
         self._trace = trace
         self._path = path
         self._moment = moment
         self._reported: set[tuple[str, str]] = set()
 
-    def saw_kernel(self, name: str, text: str) -> None:
+    def kernel(self, name: str, text: str) -> None:
         """Take one call of an Ascend operator; the trace gets the attention calls."""
         self.kernels[text] += 1
         if self._trace is not None and "attention" in name:
             self._trace.kernel(text)
 
-    def saw_index(self, name: str, place: str, minimum: int, maximum: int, bound: int) -> None:
-        """Take one use of an index tensor by operator `name` of `INDEX_RULES` at `file:line`."""
+    def index(
+        self, name: str, operator: IndexedOperator, place: str, *, minimum: int, maximum: int, bound: int
+    ) -> None:
+        """Take one use of an index tensor by operator `name` at `file:line`."""
         site = f"{place} {name}"
         broken = minimum < 0 or maximum >= bound
         use = IndexSite(site, minimum, maximum, bound, 1, int(broken))
@@ -94,11 +101,11 @@ class Ledger:
         if self._trace is not None:
             self._trace.index_site(site, minimum, maximum, bound)
         if minimum < 0:
-            self._report_index(NEGATIVE, name, site, minimum, bound)
+            self._report_index(NEGATIVE, operator, site, minimum, bound)
         if maximum >= bound or minimum < -bound:
-            self._report_index(RANGE, name, site, maximum if maximum >= bound else minimum, bound)
+            self._report_index(RANGE, operator, site, maximum if maximum >= bound else minimum, bound)
 
-    def saw_broken_contract(self, broken: ContractError, place: str) -> None:
+    def broken_contract(self, broken: ContractError, place: str) -> None:
         """Take a call that its contract refuses."""
         site = f"{place} {broken.operator}"
         self._report(
@@ -110,10 +117,11 @@ class Ledger:
             message=f"{site}: {broken}",
         )
 
-    def _report_index(self, rule_id: str, name: str, site: str, value: int, bound: int) -> None:
-        rule = INDEX_RULES[name]
-        documented = rule_id == NEGATIVE and rule.wraps
-        effect = rule.negative if rule_id == NEGATIVE else rule.too_large
+    def _report_index(
+        self, rule_id: str, operator: IndexedOperator, site: str, value: int, bound: int
+    ) -> None:
+        documented = rule_id == NEGATIVE and operator.wraps
+        effect = operator.negative if rule_id == NEGATIVE else operator.too_large
         self._report(
             site,
             rule_id,
@@ -122,7 +130,7 @@ class Ledger:
             reference=f"0..{bound - 1}",
             severity="warning" if documented else "error",
             message=f"{site}: index {value} where 0..{bound - 1} is legal; "
-            f"on the device ({rule.device_operator}): {effect} [{rule.source}]",
+            f"on the device ({operator.device_operator}): {effect} [{operator.source}]",
         )
 
     def _report(self, site: str, rule: str, **fields: Any) -> None:

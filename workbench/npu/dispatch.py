@@ -1,4 +1,4 @@
-"""The one call site: what the fused path calls, the same Python line on every machine.
+"""Ascend's operators as this process calls them: the same Python line on every backend.
 
 With the wheel, real device or not, a name here is `torch_npu.<name>`; without it `torch.ops.npu.<name>`
 (or `torch.ops.atb`), defined from the pinned schema. Signatures, defaults and names are the vendor's.
@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tracing.errors import EnvironmentProblemError
-from workbench.npu.ways import register
+from workbench.npu.backends import Function, register
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Operator = Callable[..., Any]
-_wrapped: dict[str, Operator] = {}
+_wrapped: dict[str, Function] = {}
 
 
 def npu_fused_infer_attention_score(
@@ -29,40 +28,16 @@ def npu_fused_infer_attention_score(
     return output, lse
 
 
-def npu_fused_infer_attention_score_v2(
-    query: Tensor, key: Tensor, value: Tensor, **options: Any
-) -> tuple[Tensor, Tensor]:
-    """Call fused attention, v2: `(attention output, softmax lse)`."""
-    output, lse = operator("npu_fused_infer_attention_score_v2")(query, key, value, **options)
-    return output, lse
-
-
 def npu_rms_norm(hidden: Tensor, gamma: Tensor, epsilon: float = 1e-6) -> tuple[Tensor, Tensor]:
     """Call RMSNorm: `(normed, reciprocal deviation in float32)`."""
     normed, rstd = operator("npu_rms_norm")(hidden, gamma, epsilon)
     return normed, rstd
 
 
-def npu_add_rms_norm(
-    first: Tensor, second: Tensor, gamma: Tensor, epsilon: float = 1e-6
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Call add and RMSNorm: `(normed, reciprocal deviation, sum)`."""
-    normed, rstd, total = operator("npu_add_rms_norm")(first, second, gamma, epsilon)
-    return normed, rstd, total
-
-
 def npu_rotary_mul(states: Tensor, cos: Tensor, sin: Tensor, rotary_mode: str = "half") -> Tensor:
     """Call rotary embedding of one tensor; the layout is read from the shapes."""
     rotated: Tensor = operator("npu_rotary_mul")(states, cos, sin, rotary_mode)
     return rotated
-
-
-def npu_apply_rotary_pos_emb(
-    query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, **options: Any
-) -> tuple[Tensor, Tensor]:
-    """Call rotary embedding of query and key, which the device overwrites: use only what is returned."""
-    rotated_query, rotated_key = operator("npu_apply_rotary_pos_emb")(query, key, cos, sin, **options)
-    return rotated_query, rotated_key
 
 
 def npu_swiglu(gate_and_up: Tensor, dim: int = -1) -> Tensor:
@@ -78,30 +53,17 @@ def npu_scatter_pa_kv_cache(
     operator("npu_scatter_pa_kv_cache")(key, value, key_cache, value_cache, slot_mapping, **options)
 
 
-def _npu_reshape_and_cache(
-    key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slot_indices: Tensor
-) -> None:
-    """Write rows `[T, H, D]` into a paged cache `[blocks, block_size, H, D]` at int32 slots."""
-    operator("_npu_reshape_and_cache", namespace="atb")(key, value, key_cache, value_cache, slot_indices)
-
-
-def npu_scatter_nd_update_(target: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
-    """Write `updates` into `target` at `indices`, in place, and return `target`."""
-    written: Tensor = operator("npu_scatter_nd_update_")(target, indices, updates)
-    return written
-
-
-def operator(name: str, namespace: str = "npu") -> Operator:
+def operator(name: str, namespace: str = "npu") -> Function:
     """Return the operator that this process would call, with its wrapper if one is set.
 
     Raises:
-        EnvironmentProblemError: No way in, or this torch_npu does not have the operator.
+        EnvironmentProblemError: No backend, or this torch_npu does not have the operator.
     """
     return _wrapped.get(name) or _resolve(name, namespace)
 
 
 @contextlib.contextmanager
-def wrapped(name: str, wrapper: Callable[[Operator], Operator], namespace: str = "npu") -> Iterator[None]:
+def wrapped(name: str, wrapper: Callable[[Function], Function], namespace: str = "npu") -> Iterator[None]:
     """Let `wrapper(operator)` stand in for an operator inside the block; for faults and probes."""
     previous = _wrapped.get(name)
     _wrapped[name] = wrapper(operator(name, namespace))
@@ -114,26 +76,28 @@ def wrapped(name: str, wrapper: Callable[[Operator], Operator], namespace: str =
             _wrapped[name] = previous
 
 
-def _resolve(name: str, namespace: str) -> Operator:
-    way = register().way
+def _resolve(name: str, namespace: str) -> Function:
+    backend = register().backend
     package = sys.modules.get("torch_npu")
     if package is None:
         import torch
 
         package = getattr(torch.ops, namespace)
-    found: Operator | None = getattr(package, name, None)
+    found: Function | None = getattr(package, name, None)
     if found is None:
-        raise EnvironmentProblemError(f"way in {way.name} (torch_npu {way.torch_npu}) has no operator {name}")
+        raise EnvironmentProblemError(
+            f"backend {backend.name} (torch_npu {backend.torch_npu}) has no operator {name}"
+        )
     return found
 
 
-def kernel_text(name: str, arguments: Mapping[str, Any], way: str = "") -> str:
-    """Return the `kernel` line of a trace: operator, layout, sparse mode, mask dtype and shape, way in.
+def kernel_text(name: str, arguments: Mapping[str, Any], backend: str = "") -> str:
+    """Return the `kernel` line of a trace: operator, layout, sparse mode, mask dtype and shape, backend.
 
     Args:
         name: Operator, e.g. `npu_fused_infer_attention_score`.
         arguments: Arguments of the call by name; others than those named are left out.
-        way: Name of the way in; the one that this process took when empty.
+        backend: Name of the backend; this process's own when empty.
     """
     parts = [name]
     if "input_layout" in arguments:
@@ -145,4 +109,4 @@ def kernel_text(name: str, arguments: Mapping[str, Any], way: str = "") -> str:
         parts.append(f"mask={str(mask.dtype).removeprefix('torch.')}{list(mask.shape)}")
     if arguments.get("block_table") is not None:
         parts.append(f"paged block_size={arguments.get('block_size', 0)}")
-    return " ".join([*parts, f"via {way or register().way.name}"])
+    return " ".join([*parts, f"via {backend or register().backend.name}"])

@@ -1,4 +1,4 @@
-"""Script: take the way in of this environment, register the twins, print what they are here as JSON."""
+"""Script: choose the backend of this environment, register the emulations, print them as JSON."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 from workbench.npu.bootstrap import bootstrap
 
-WAY = bootstrap()  # before torch, or an installed torch_npu is loaded without CANN
+BACKEND = bootstrap()  # before torch, or an installed torch_npu is loaded without CANN
 
 import torch  # noqa: E402
 
 from tests.npu.samples import SAMPLES  # noqa: E402
-from workbench.npu import calls, doctor  # noqa: E402
+from workbench.npu import dispatch, doctor  # noqa: E402
+from workbench.npu.backends import register, registered_schema  # noqa: E402
 from workbench.npu.operators import OPERATORS  # noqa: E402
 from workbench.npu.probes import PROBES  # noqa: E402
-from workbench.npu.ways import register, registered_schema  # noqa: E402
 
 
 def main() -> None:
@@ -25,7 +25,7 @@ def main() -> None:
     import transformers  # noqa: F401  # imports torch_npu when it is installed, and must survive it
 
     answers: dict[str, Any] = {
-        "way": WAY.as_json(),
+        "backend": BACKEND.as_json(),
         "defined": registered.defined,
         "schemas": {},
         "checks": {},
@@ -47,7 +47,7 @@ def _is_vendors(name: str) -> bool:
     import torch_npu
 
     namespace, _, operator = name.partition("::")
-    return calls.operator(operator, namespace) is getattr(torch_npu, operator)
+    return dispatch.operator(operator, namespace) is getattr(torch_npu, operator)
 
 
 def _check_wrong_twin() -> dict[str, str]:

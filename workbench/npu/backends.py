@@ -1,4 +1,4 @@
-"""Register the CPU twins under the operators' own names, on whichever way in this process took."""
+"""Register the emulations under the operators' own names, on whichever backend this process chose."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from tracing.errors import UsageError
-from workbench.npu.bootstrap import WayIn, bootstrap
+from workbench.npu.bootstrap import Backend, bootstrap
 from workbench.npu.schemas import pinned_schema
 
-Twin = Callable[..., Any]
+Function = Callable[..., Any]
 KEYS: Final = ("CPU", "CUDA")
-"""Where twins run; the device's own kernels stay what they are."""
+"""Where emulations run; the device's own kernels stay what they are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,54 +21,53 @@ class Registered:
     """What `register` did.
 
     Attributes:
-        way: The way in.
+        backend: How this process reaches the operators.
         defined: Operators that were defined from pinned schemas, sorted.
-        twins: Operators that now have a twin for CPU and CUDA tensors, sorted.
+        emulated: Operators that now have an emulation for CPU and CUDA tensors, sorted.
     """
 
-    way: WayIn
+    backend: Backend
     defined: tuple[str, ...]
-    twins: tuple[str, ...]
+    emulated: tuple[str, ...]
 
 
 _libraries: list[Any] = []  # torch drops a registration when its Library object is collected
 _done: list[Registered] = []
 
 
-def register(twins: Mapping[str, Twin] | None = None) -> Registered:
-    """Make every twin callable as `torch.ops.npu.*`; takes a way in first if none was taken.
+def register(emulations: Mapping[str, Function] | None = None) -> Registered:
+    """Make every emulation callable as `torch.ops.npu.*`; chooses a backend first if none was chosen.
 
     Args:
-        twins: Qualified operator name to kernel; ours (`workbench.npu.operators.OPERATORS`) when None.
+        emulations: Qualified operator name to function; `workbench.npu.operators.OPERATORS` when None.
 
     Raises:
         UsageError: Another table was registered before, or an operator has no pinned schema.
-        EnvironmentProblemError: There is no way in.
+        EnvironmentProblemError: There is no backend.
     """
     if _done:
-        if twins is not None and tuple(sorted(twins)) != _done[0].twins:
+        if emulations is not None and tuple(sorted(emulations)) != _done[0].emulated:
             raise UsageError(
-                "other twins were registered in this process; start a new process for a new table"
+                "other emulations were registered in this process; start a new process for a new table"
             )
         return _done[0]
-    way = bootstrap()
-    kernels = _our_twins() if twins is None else twins
-    defined = tuple(sorted(name for name in kernels if not is_defined(name)))
+    backend = bootstrap()
+    functions = _our_emulations() if emulations is None else emulations
+    defined = tuple(sorted(name for name in functions if registered_schema(name) is None))
     for name in defined:
         _define(name)
-    for name, kernel in kernels.items():
-        _implement(name, kernel)
-    _done.append(Registered(way, defined, tuple(sorted(kernels))))
+    for name, function in functions.items():
+        _implement(name, function)
+    _done.append(Registered(backend, defined, tuple(sorted(functions))))
     return _done[0]
 
 
-def is_defined(name: str) -> bool:
-    """Return whether torch knows this operator, e.g. `npu::npu_rms_norm` or `atb::x.out`."""
-    return registered_schema(name) is not None
-
-
 def registered_schema(name: str) -> str | None:
-    """Return the schema under which torch knows an operator, as torch prints it, or None."""
+    """Return the schema under which torch knows an operator, as torch prints it, or None.
+
+    Args:
+        name: Qualified name, e.g. `npu::npu_rms_norm` or `atb::x.out`.
+    """
     import torch
 
     namespace, _, rest = name.partition("::")
@@ -79,7 +78,7 @@ def registered_schema(name: str) -> str | None:
     return str(getattr(packet, overload or "default")._schema)  # noqa: SLF001  # torch has no public way
 
 
-def _our_twins() -> Mapping[str, Twin]:
+def _our_emulations() -> Mapping[str, Function]:
     from workbench.npu.operators import OPERATORS
 
     return OPERATORS
@@ -90,19 +89,19 @@ def _define(name: str) -> None:
     _library(namespace, "FRAGMENT").define(text)
 
 
-def _implement(name: str, kernel: Twin) -> None:
+def _implement(name: str, function: Function) -> None:
     namespace, _, operator = name.partition("::")
     library = _library(namespace, "IMPL")
     for key in KEYS:
         with warnings.catch_warnings():
-            # torch says once that a kernel is replaced; on a CPU-only build nothing of the vendor's is.
+            # torch warns that a kernel is replaced; on a CPU-only build nothing of the vendor's is.
             warnings.simplefilter("ignore", UserWarning)
-            library.impl(operator, kernel, key)
+            library.impl(operator, function, key)
 
 
 def _library(namespace: str, kind: str) -> Any:
     import torch
 
-    library = torch.library.Library(namespace, kind)  # type: ignore[no-untyped-call]
+    library = torch.library.Library(namespace, kind)  # type: ignore[no-untyped-call]  # untyped in torch
     _libraries.append(library)
     return library
