@@ -13,6 +13,7 @@ import click
 
 from tracing.distances import DEFAULT_EDGES
 from tracing.errors import UsageError
+from tracing.settings import RUNGS
 from workbench.cli.decode_options import (
     Function,
     decode_options,
@@ -22,6 +23,7 @@ from workbench.cli.decode_options import (
     settings_from,
 )
 from workbench.cli.fresh_folder import fresh_folder
+from workbench.lockstep.job import MODES, ON_DIVERGENCE, ON_VIOLATION, LockstepOptions
 from workbench.report.text import render_text
 
 if TYPE_CHECKING:
@@ -30,15 +32,15 @@ if TYPE_CHECKING:
     from workbench.report.summary import RunSummary
 
 CHOICES = {
-    "--reference": ["masked", "cached", "replay"],
-    "--lockstep": ["staged", "free"],
-    "--on-divergence": ["stop", "resync"],
-    "--on-violation": ["stop", "eager", "launch"],
+    "--reference": RUNGS,
+    "--lockstep": MODES,
+    "--on-divergence": ON_DIVERGENCE,
+    "--on-violation": ON_VIOLATION,
 }
 HELP = {
     "--reference": "Rung of the reference.",
     "--lockstep": "Feed values stage by stage, or let each path live on its own outputs.",
-    "--on-divergence": "End the run after the first wrong step, or rebuild the caches and go on.",
+    "--on-divergence": "End the run after the first wrong step, or rebuild the caches and continue.",
     "--on-violation": "What a violated rule does before a launch: end the run, finish the step on the "
     "reference's values, or launch anyway.",
 }
@@ -132,7 +134,6 @@ def _run(session: Session, request: DiffRequest, options: dict[str, Any]) -> Run
 
 
 def _request(backend: Backend, options: dict[str, Any]) -> DiffRequest:
-    from workbench.lockstep.job import LockstepOptions
     from workbench.lockstep.session import DiffRequest
     from workbench.npu.capability import allowed_features, this_platform
 

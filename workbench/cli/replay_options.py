@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tracing.errors import UsageError
 from tracing.moment import Moment
+from tracing.settings import RungName
 from workbench.judge.recorded.rejudge import Part
 
 _RANGE = re.compile(r"(\d*):(\d*)\Z")
@@ -35,7 +36,7 @@ class ReplayOptions:
     path_name: str | None
     model: str | None
     draft: str | None
-    reference: str
+    reference: RungName
     reference_device: str
     trust_remote_code: bool
     continues: bool
