@@ -24,9 +24,7 @@ LONG_FILES: Final = frozenset(
 )
 """Files that are yet to be split."""
 
-SHARED_NAMES: Final = frozenset(
-    {"Chooser", "Drafter", "Facts", "Flat", "Memory", "NotChecked", "Part", "Rule"}
-)
+SHARED_NAMES: Final = frozenset({"Chooser", "Drafter", "Memory"})
 """Class names that are yet to be given to one class alone."""
 
 

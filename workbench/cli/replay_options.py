@@ -9,7 +9,7 @@ from pathlib import Path
 from tracing.errors import UsageError
 from tracing.moment import Moment
 from tracing.settings import RungName
-from workbench.judge.recorded.rejudge import Part
+from workbench.judge.recorded.rejudge import StepRange
 
 _RANGE = re.compile(r"(\d*):(\d*)\Z")
 
@@ -32,7 +32,7 @@ class ReplayOptions:
         output_format: `text` or `json`.
     """
 
-    part: Part
+    part: StepRange
     path_name: str | None
     model: str | None
     draft: str | None
@@ -47,19 +47,19 @@ class ReplayOptions:
     output_format: str
 
 
-def parse_part(text: str | None) -> Part:
+def parse_part(text: str | None) -> StepRange:
     """Read `prompt:turn:step...`, or `A:B` as step numbers of every turn, half open.
 
     Raises:
         UsageError: Neither.
     """
     if text is None:
-        return Part()
+        return StepRange()
     found = _RANGE.match(text)
     if found and any(found.groups()):
         low, high = found.groups()
-        return Part(steps=(int(low or 0), int(high) if high else None))
+        return StepRange(steps=(int(low or 0), int(high) if high else None))
     if text.count(":") < 2:
         raise UsageError(f"--step should be prompt:turn:step, or A:B for steps of each turn, got {text!r}")
     moment = Moment.parse(text)
-    return Part(only=(moment.prompt_id, moment.turn, moment.step))
+    return StepRange(only=(moment.prompt_id, moment.turn, moment.step))
