@@ -18,7 +18,6 @@ MAX_LINES = 300
 LONG_FILES: Final = frozenset(
     {
         "tests/fused/test_paged.py",
-        "tests/judge/test_each_rule.py",
         "tests/tracing/test_hostile_files.py",
     }
 )
