@@ -8,6 +8,8 @@ from pathlib import Path
 
 from tracing.errors import UsageError
 from tracing.moment import Moment
+from tracing.settings import RungName
+from workbench.cli.decode_options import OutputFormat
 from workbench.judge.recorded.rejudge import Part
 
 _RANGE = re.compile(r"(\d*):(\d*)\Z")
@@ -35,7 +37,7 @@ class ReplayOptions:
     path_name: str | None
     model: str | None
     draft: str | None
-    reference: str
+    reference: RungName
     reference_device: str
     trust_remote_code: bool
     continues: bool
@@ -43,7 +45,7 @@ class ReplayOptions:
     tie_gap: float | None
     logit_gap: float | None
     allowance_factor: float
-    output_format: str
+    output_format: OutputFormat
 
 
 def parse_part(text: str | None) -> Part:
