@@ -11,7 +11,7 @@ import numpy as np
 from reference.search import DraftTruth
 from reference.teacher import TeacherRows
 from tracing.errors import UsageError
-from tracing.finding import Finding
+from tracing.finding import Finding, has_error
 from tracing.models import ModelPair
 from tracing.moment import Moment
 from tracing.stages import Accepted, Drafted, DraftLevel, Tensorized
@@ -163,7 +163,7 @@ class StepJudge:
         if self._sample_further(judgement.findings, turn_state, results, reference):
             evidence = self._evidence(turn_state, results, reference)
             judgement = judge_step(evidence)
-        if any(finding.severity == "error" for finding in judgement.findings):
+        if has_error(judgement.findings):
             evidence = with_arbiter(evidence, judgement.findings, self._runner, turn_state, results)
             judgement = judge_step(evidence)
             truth = reference.verified[0].logits if reference.verified else None
