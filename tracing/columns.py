@@ -219,7 +219,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
         None,
         "verify",
         "basic",
-        "operator, layout, sparse mode, mask dtype and shape, way in",
+        "operator, layout, sparse mode, mask dtype and shape, backend",
     ),
     Column("launch_refused", "string", None, "any", "basic", "stage that was not launched, and why"),
     Column("incomplete", "string", None, "any", "basic", "why the row lacks something that happened"),

@@ -139,7 +139,7 @@ class Verified:
         logits: `[N, V]`; the row of node i predicts i's children.
         target_token_ids: Greedy choice after each node, ties to the lower id, `[N]`.
         features: Tapped teacher features, `[N, 3 * H_target]`.
-        kernel: Operator, layout, sparse mode, mask dtype and shape, way in; one short line.
+        kernel: Operator, layout, sparse mode, mask dtype and shape, backend; one short line.
     """
 
     visible: BoolArray = field(metadata=recorded())

@@ -136,7 +136,7 @@ class DecodePath:
         snapshot: Copies a state (caches, not weights), so that a stage can be repeated on the copy; None
             means that nondeterminism of this path is not checked.
         lacks: Trace columns that this path can never have.
-        info: Plain data for the manifest: way in, dtype, device, switches.
+        info: Plain data for the manifest: backend, dtype, device, switches.
     """
 
     name: str

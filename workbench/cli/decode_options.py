@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import fields
 from typing import Any, Final, Literal, get_args
 
 import click
@@ -153,5 +154,5 @@ def eager_operators(text: str) -> frozenset[str]:
 
 def settings_from(options: dict[str, Any]) -> DecodeSettings:
     """Read the decoding settings from a command's options."""
-    names = ("tree_nodes", "depth", "top_k", "max_new_tokens", "commit_mode", "kv_layout", "block_size")
-    return DecodeSettings(**{name: options[name] for name in names})
+    known = [field.name for field in fields(DecodeSettings) if field.name in options]
+    return DecodeSettings(**{name: options[name] for name in known})

@@ -18,7 +18,7 @@ from workbench.fused.path import make_path
 from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import RunVerdict, Tally
 from workbench.lockstep.engine.step import begin_turn, steps_of_turn
-from workbench.lockstep.job import LockstepOptions
+from workbench.lockstep.job import LockstepOptions, OnDivergence, OnViolation
 from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.run_log import RunLog
 from workbench.lockstep.staged import StagedRun
@@ -72,8 +72,8 @@ def run_lockstep(
     folder: Path,
     *,
     manifest: Mapping[str, Any] | None = None,
-    on_violation: str = "stop",
-    on_divergence: str = "stop",
+    on_violation: OnViolation = "stop",
+    on_divergence: OnDivergence = "stop",
 ) -> Outcome:
     """Decode in staged lockstep with a fault in place, and record it."""
     with placement.around():

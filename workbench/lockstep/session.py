@@ -9,6 +9,7 @@ from typing import Any
 
 from tracing.distances import DEFAULT_EDGES
 from tracing.errors import SpecwbError, UsageError
+from tracing.settings import Device, RungName
 from tracing.stages import DecodePath
 from workbench.checkpoints.load import LoadedPair, load_pair
 from workbench.checkpoints.shipped import shipped_pair_dirs
@@ -46,9 +47,9 @@ class DiffRequest:
     draft: str | None = None
     fused: str | None = None
     eager: frozenset[str] = frozenset()
-    device: str = "auto"
+    device: Device = "auto"
     dtype: str = "auto"
-    rung: str = "masked"
+    rung: RungName = "masked"
     reference_device: str = "cpu"
     chat: bool = False
     trust_remote_code: bool = False
