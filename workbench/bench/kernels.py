@@ -17,7 +17,7 @@ OPERATORS: Final = tuple(name for name in EAGER_OPERATORS if name != "scatter")
 ROUNDS: Final = 3
 TOKENS: Final = 24
 MARGIN: Final = 1.03
-"""Another choice must be this much faster than all fused: the operators are what the path is for."""
+"""Another choice must be faster than all fused by this factor: the path exists for its operators."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from tracing.errors import UsageError
 from tracing.moment import Moment
 from tracing.settings import RungName
 from workbench.cli.decode_options import OutputFormat
-from workbench.judge.recorded.rejudge import Part
+from workbench.judge.recorded.rejudge import StepRange
 
 _RANGE = re.compile(r"(\d*):(\d*)\Z")
 
@@ -33,7 +33,7 @@ class ReplayOptions:
         output_format: `text` or `json`.
     """
 
-    part: Part
+    part: StepRange
     path_name: str | None
     model: str | None
     draft: str | None
@@ -48,19 +48,19 @@ class ReplayOptions:
     output_format: OutputFormat
 
 
-def parse_part(text: str | None) -> Part:
+def parse_part(text: str | None) -> StepRange:
     """Read `prompt:turn:step...`, or `A:B` as step numbers of every turn, half open.
 
     Raises:
         UsageError: Neither.
     """
     if text is None:
-        return Part()
+        return StepRange()
     found = _RANGE.match(text)
     if found and any(found.groups()):
         low, high = found.groups()
-        return Part(steps=(int(low or 0), int(high) if high else None))
+        return StepRange(steps=(int(low or 0), int(high) if high else None))
     if text.count(":") < 2:
         raise UsageError(f"--step should be prompt:turn:step, or A:B for steps of each turn, got {text!r}")
     moment = Moment.parse(text)
-    return Part(only=(moment.prompt_id, moment.turn, moment.step))
+    return StepRange(only=(moment.prompt_id, moment.turn, moment.step))

@@ -91,8 +91,6 @@ class DraftEvidence:
         root_token_id: The token both paths were told to draft under.
         target_from_draft: Target token id of each draft token id, `[Vd]`.
         fused: The fused draft with all its levels.
-        reference: The reference's draft over the fused beams, judged by the same exact laws (it was fed the
-            beams, so only its selection, parents and copies are), or None.
         levels: The reference's log-probabilities, one per level of `fused`; empty: scores not checked.
         kv: Drafter K and V of the rows this draft computed from teacher features,
             `[layers, 2, kv_heads, R, D]`; `rows` names their positions.
@@ -104,7 +102,6 @@ class DraftEvidence:
     root_token_id: int | None = None
     target_from_draft: IntArray | None = None
     fused: Drafted | None = None
-    reference: Drafted | None = None
     levels: tuple[LevelTruth, ...] = ()
     kv: RowTruth | None = None
     committed_len: int | None = None
@@ -234,7 +231,6 @@ class StepEvidence:
         moment: prompt, turn and step (stage and node are ignored).
         dtype: The tested path's dtype: `float32`, `bfloat16` or `float16`.
         prefill: Only on a turn's first step; None elsewhere is no omission.
-        commit, reference_commit: Per path, each judged against itself.
         missing: Stage to the reason why it could not be recorded, for the report.
         block_size: Tokens per cache block, to count steps that cross a block boundary.
     """
@@ -247,6 +243,5 @@ class StepEvidence:
     verify: VerifyEvidence | None = None
     accept: AcceptEvidence | None = None
     commit: CommitEvidence | None = None
-    reference_commit: CommitEvidence | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     block_size: int = 128
