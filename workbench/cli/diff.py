@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from tracing.distances import DEFAULT_EDGES
 from tracing.errors import UsageError
 from tracing.settings import RUNGS
 from workbench.cli.decode_options import (
-    Function,
+    choice_option,
     decode_options,
     eager_operators,
     edges_option,
@@ -31,38 +30,30 @@ if TYPE_CHECKING:
     from workbench.npu.bootstrap import Backend
     from workbench.report.summary import RunSummary
 
-CHOICES = {
-    "--reference": RUNGS,
-    "--lockstep": MODES,
-    "--on-divergence": ON_DIVERGENCE,
-    "--on-violation": ON_VIOLATION,
-}
-HELP = {
-    "--reference": "Rung of the reference.",
-    "--lockstep": "Feed values stage by stage, or let each path live on its own outputs.",
-    "--on-divergence": "End the run after the first wrong step, or rebuild the caches and continue.",
-    "--on-violation": "What a violated rule does before a launch: end the run, finish the step on the "
-    "reference's values, or launch anyway.",
-}
-
-
-def _choice(name: str) -> Callable[[Function], Function]:
-    values = CHOICES[name]
-    return click.option(
-        name, type=click.Choice(values), default=values[0], show_default=True, help=HELP[name]
-    )
-
 
 @click.command(name="diff")
 @click.argument("runs", nargs=-1, metavar="[RUN_A RUN_B]")
 @click.option("--prompt", "prompt_file", metavar="FILE|-", help="Text, or .jsonl with turns.")
 @decode_options
 @click.option("--out", metavar="FOLDER", help="Folder of the trace; default runs/TIME.")
-@_choice("--reference")
+@choice_option("--reference", values=RUNGS, text="Rung of the reference.")
 @click.option("--reference-device", default="cpu", show_default=True, help="Where the reference runs.")
-@_choice("--lockstep")
-@_choice("--on-divergence")
-@_choice("--on-violation")
+@choice_option(
+    "--lockstep",
+    values=MODES,
+    text="Feed values stage by stage, or let each path live on its own outputs.",
+)
+@choice_option(
+    "--on-divergence",
+    values=ON_DIVERGENCE,
+    text="End the run after the first wrong step, or rebuild the caches and continue.",
+)
+@choice_option(
+    "--on-violation",
+    values=ON_VIOLATION,
+    text="What a violated rule does before a launch: end the run, finish the step on the reference's values, "
+    "or launch anyway.",
+)
 @click.option("--steps", metavar="A:B", default=":", help="Judge only these steps of each turn.")
 @click.option("--judge-every", type=click.IntRange(min=1), default=1, show_default=True, metavar="K")
 @click.option(
