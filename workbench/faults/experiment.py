@@ -80,7 +80,7 @@ def run_lockstep(
         path = faulty_path(setup, placement)
         runner = ReferenceRunner(setup.pair, setup.settings, path_dtype=setup.dtype, rung=setup.rung)
         placement.runner(runner)
-        tally = Tally(chain=setup.settings.top_k == 1)
+        tally = Tally(chain=runner.is_chain)
         with RunWriter(folder, _manifest(setup, path, manifest), token_bytes=setup.token_bytes) as writer:
             traces = {
                 "fused": writer.path("fused", lacks=path.lacks, info=_info(path)),
