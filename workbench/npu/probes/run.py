@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from tracing.errors import EnvironmentProblemError
 from workbench.npu.bootstrap import Backend
-from workbench.npu.contradictions import CONTRADICTIONS, Contradiction
+from workbench.npu.contradictions import Contradiction
+from workbench.npu.probes import CONTRADICTIONS
 
 
 @dataclass(frozen=True, slots=True)
