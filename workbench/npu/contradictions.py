@@ -14,8 +14,8 @@ class Claim:
     """One of the answers that a source gives.
 
     Attributes:
-        observation: What a probe sees where this claim is true; the key that settles it.
-        source: Who says so.
+        observation: What a probe observes where this claim is true.
+        source: Where it is claimed.
     """
 
     observation: str

@@ -1,4 +1,4 @@
-"""What `specwb doctor` says about this machine, as data; the command only prints it."""
+"""What `specwb doctor` reports about this machine, as data; the command only prints it."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def _call_attention_v2(arguments: Mapping[str, Any]) -> Any:
     followed="(0,)",
 )
 def lse_off_shape(device: str) -> str:
-    """Ask for no log-sum-exp and look at the shape of what comes back."""
+    """Ask for no log-sum-exp and return the shape of the second output."""
     _, lse = _call_attention(_attention(device))
     return f"({', '.join(map(str, lse.shape))},)"
 
