@@ -16,7 +16,7 @@ from tracing.columns import COLUMNS
 from tracing.reader import open_run
 from tracing.settings import DecodeSettings
 from tracing.stages import Drafted, Stages, Tensorized, Verified
-from workbench.judge.recorded.evidence import Facts
+from workbench.judge.recorded.evidence import RecordedFacts
 from workbench.judge.recorded.rejudge import judge_recorded, rejudge
 
 CLEAN = {
@@ -154,7 +154,7 @@ def test_findings_after_a_resync_are_independent(tmp_path: Path) -> None:
     rejudged = rejudge(
         recorded,
         under_test="fused",
-        facts=Facts(),
+        facts=RecordedFacts(),
         max_new_tokens=None,
         judge=judge_recorded(),
         known=recorded.findings,

@@ -15,7 +15,7 @@ from tracing.reader import Run
 from workbench.cli.replay_options import ReplayOptions
 from workbench.cli.replay_summary import facts_of, path_under_test_of, settings_of
 from workbench.judge.recorded.context import read_context, table
-from workbench.judge.recorded.rejudge import Judge, Part
+from workbench.judge.recorded.rejudge import Judge, StepRange
 from workbench.judge.turn_state import recorded_turns
 from workbench.report.text import render_text
 
@@ -171,7 +171,7 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
     return summary.exit_code
 
 
-def _state_at(run: Run, under_test: str, part: Part) -> tuple[list[int], int, int]:
+def _state_at(run: Run, under_test: str, part: StepRange) -> tuple[list[int], int, int]:
     """Return committed tokens, root and tokens left before a step."""
     assert part.only is not None
     for row, state in recorded_turns(run.path(under_test), read_context(run.manifest).max_new_tokens):

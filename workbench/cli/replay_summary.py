@@ -12,7 +12,7 @@ from tracing.settings import DecodeSettings
 from workbench.judge.allowance import EPSILON
 from workbench.judge.recorded.checked import CheckedRun, worst
 from workbench.judge.recorded.context import read_context, table
-from workbench.judge.recorded.evidence import Facts
+from workbench.judge.recorded.evidence import RecordedFacts
 from workbench.judge.recorded.rejudge import Rejudged
 from workbench.report.summary import RunSummary
 
@@ -30,11 +30,11 @@ def path_under_test_of(run: Run, asked: str | None) -> str:
     return "fused" if "fused" in run.path_names else run.path_names[0]
 
 
-def facts_of(run: Run, under_test: str) -> Facts:
+def facts_of(run: Run, under_test: str) -> RecordedFacts:
     """Return what the manifest says of the run; the dtype is that of the path, float32 where not stated."""
     context = read_context(run.manifest)
     dtype = str(table(run.path(under_test).entry, "info").get("dtype"))
-    return Facts(
+    return RecordedFacts(
         dtype=dtype if dtype in EPSILON else "float32",
         eos_token_ids=context.eos_token_ids,
         vocab_size=context.vocab_size,

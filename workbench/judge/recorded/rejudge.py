@@ -16,9 +16,9 @@ from tracing.path_reader import PathReader
 from tracing.reader import Run
 from workbench.judge.evidence import StepEvidence
 from workbench.judge.log import FindingsLog
-from workbench.judge.notes import NearTie, NotChecked
+from workbench.judge.notes import NearTie, Unchecked
 from workbench.judge.recorded.context import table
-from workbench.judge.recorded.evidence import Facts, recorded_evidence
+from workbench.judge.recorded.evidence import RecordedFacts, recorded_evidence
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.judge.turn_state import TurnState, recorded_turns
 from workbench.judge.verdict import RunVerdict, Tally
@@ -34,7 +34,7 @@ NOT_HELD: Final = "not in the trace"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class StepRange:
     """Which steps to judge; all by default.
 
     Attributes:
@@ -76,11 +76,11 @@ def rejudge(
     run: Run,
     *,
     under_test: str,
-    facts: Facts,
+    facts: RecordedFacts,
     max_new_tokens: int | None,
     judge: Judge,
     known: Iterable[Finding],
-    part: Part | None = None,
+    part: StepRange | None = None,
     paired: bool = True,
 ) -> Rejudged:
     """Judge the steps of a path again.
@@ -88,7 +88,7 @@ def rejudge(
     Args:
         run: The recorded run.
         under_test: The path to judge.
-        facts: Facts of the run.
+        facts: RecordedFacts of the run.
         max_new_tokens: Tokens that a turn may emit, or None where not known.
         judge: Judges one step.
         known: Findings of others (invariants, the recorded judge), to be taken into the log.
@@ -99,7 +99,7 @@ def rejudge(
     Raises:
         TraceError: The run has no such path.
     """
-    part = part or Part()
+    part = part or StepRange()
     path, others = run.path(under_test), _others(run, under_test) if paired else None
     waiting = _by_step(finding for finding in known if part.holds(finding.moment.place))
     log = FindingsLog(Tally())
@@ -144,7 +144,7 @@ def _in_our_words(judgement: StepJudgement) -> StepJudgement:
     )
 
 
-def _is_of_a_path(missing: NotChecked) -> bool:
+def _is_of_a_path(missing: Unchecked) -> bool:
     return "does not provide it" in missing.reason or "does not show its" in missing.reason
 
 
