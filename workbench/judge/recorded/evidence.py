@@ -70,7 +70,7 @@ def recorded_evidence(row: Row, other: Row | None, state: TurnState, facts: Reco
     if facts.root_is_prompt:
         missing["prefill"] = "the first root is the prompt's last token"
     elif row.get("context_token_ids") is not None:
-        parts["prefill"] = _prefill(row, other)
+        parts["prefill"] = _prefill(row, other, facts)
     if tree is not None:
         parts["tensorize"] = TensorizeEvidence(
             committed_len=int(row["committed_len"]),
@@ -103,7 +103,7 @@ def _tree(row: Row, missing: dict[str, str]) -> Tensorized | None:
     return None
 
 
-def _prefill(row: Row, other: Row | None) -> PrefillEvidence:
+def _prefill(row: Row, other: Row | None, facts: RecordedFacts) -> PrefillEvidence:
     context = np.asarray(row["context_token_ids"], dtype=np.int64)
     theirs = None if other is None else other.get("context_token_ids")
     return PrefillEvidence(
