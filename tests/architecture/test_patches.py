@@ -1,4 +1,4 @@
-"""What a typical change touches, counted by real patches: each is applied to a copy, and its own test runs."""
+"""What a typical change touches, counted by patches: each is applied to a copy, and its own test runs."""
 
 from __future__ import annotations
 
