@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from tracing.columns import COLUMN_BY_NAME, Column
 
-Kind = Literal["int", "bool", "float", "masked", "tensor", "levels", "number", "truth", "text"]
+Kind = Literal["int", "bool", "float", "double", "masked", "tensor", "levels", "number", "truth", "text"]
 """What a value is: host arrays, a tensor of the path's own, levels of a beam search, or a scalar."""
 Place = Literal["both", "row", "launch"]
 """Where a field is told: in the row of the step, to the launch of a later stage, or both."""

@@ -197,6 +197,13 @@ def other_choice(step: StepEvidence) -> StepEvidence:
     return deep(step, "verify.reference.target_token_ids", changed(CHOICES, 9, (CHOICES[9] + 1) % 40))
 
 
+def other_proposal(step: StepEvidence) -> StepEvidence:
+    """The reference's drafter proposes another tree, where tokens alone decide it."""
+    drafted = step.draft.fused
+    expected = replace(drafted, parents=changed(drafted.parents, 5, 0))
+    return deep(step, "draft.proposal", expected)
+
+
 def other_root(step: StepEvidence) -> StepEvidence:
     step = deep(step, "prefill.logits", None)
     return at("prefill.reference_context_token_ids", -1, lambda old: (old + 1) % 40)(step)

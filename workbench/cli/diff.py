@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from tracing.distances import DEFAULT_EDGES
 from tracing.errors import UsageError
 from tracing.settings import RUNGS
 from workbench.cli.decode_options import (
-    Function,
+    choice_option,
     decode_options,
     eager_operators,
     edges_option,
@@ -31,38 +30,30 @@ if TYPE_CHECKING:
     from workbench.npu.bootstrap import Backend
     from workbench.report.summary import RunSummary
 
-CHOICES = {
-    "--reference": RUNGS,
-    "--lockstep": MODES,
-    "--on-divergence": ON_DIVERGENCE,
-    "--on-violation": ON_VIOLATION,
-}
-HELP = {
-    "--reference": "Rung of the reference.",
-    "--lockstep": "Feed values stage by stage, or let each path live on its own outputs.",
-    "--on-divergence": "End the run after the first wrong step, or rebuild the caches and continue.",
-    "--on-violation": "What a violated rule does before a launch: end the run, finish the step on the "
-    "reference's values, or launch anyway.",
-}
-
-
-def _choice(name: str) -> Callable[[Function], Function]:
-    values = CHOICES[name]
-    return click.option(
-        name, type=click.Choice(values), default=values[0], show_default=True, help=HELP[name]
-    )
-
 
 @click.command(name="diff")
 @click.argument("runs", nargs=-1, metavar="[RUN_A RUN_B]")
 @click.option("--prompt", "prompt_file", metavar="FILE|-", help="Text, or .jsonl with turns.")
 @decode_options
 @click.option("--out", metavar="FOLDER", help="Folder of the trace; default runs/TIME.")
-@_choice("--reference")
+@choice_option("--reference", values=RUNGS, text="Rung of the reference.")
 @click.option("--reference-device", default="cpu", show_default=True, help="Where the reference runs.")
-@_choice("--lockstep")
-@_choice("--on-divergence")
-@_choice("--on-violation")
+@choice_option(
+    "--lockstep",
+    values=MODES,
+    text="Feed values stage by stage, or let each path live on its own outputs.",
+)
+@choice_option(
+    "--on-divergence",
+    values=ON_DIVERGENCE,
+    text="End the run after the first wrong step, or rebuild the caches and continue.",
+)
+@choice_option(
+    "--on-violation",
+    values=ON_VIOLATION,
+    text="What a violated rule does before a launch: end the run, finish the step on the reference's values, "
+    "or launch anyway.",
+)
 @click.option("--steps", metavar="A:B", default=":", help="Judge only these steps of each turn.")
 @click.option("--judge-every", type=click.IntRange(min=1), default=1, show_default=True, metavar="K")
 @click.option(
@@ -96,7 +87,8 @@ def command(**options: Any) -> int:
         request = replace(request, out=fresh_folder())
     if options["load_report"]:
         click.echo("\n".join(session.loaded.report.lines()), err=True)
-    summary = _run_on_screen(session, request, options) if options["tui"] else _run(session, request, options)
+    run = _run_on_screen if options["tui"] else _run
+    summary = run(session, request, options["npu_mode"])
     if options["output_format"] == "json":
         click.echo(json.dumps(summary.as_json(), allow_nan=False))
     else:
@@ -104,30 +96,30 @@ def command(**options: Any) -> int:
     return summary.exit_code
 
 
-def _run_on_screen(session: Session, request: DiffRequest, options: dict[str, Any]) -> RunSummary:
+def _run_on_screen(session: Session, request: DiffRequest, npu_mode: str) -> RunSummary:
     from workbench.cli.beside import watched
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("--tui needs a terminal; leave it out, or open the run later with specwb view")
-    return watched(lambda: _run(session, request, options), request.out)
+    return watched(lambda: _run(session, request, npu_mode, quiet=True), request.out)
 
 
-def _run(session: Session, request: DiffRequest, options: dict[str, Any]) -> RunSummary:
-    """Decode under a progress bar, which only a terminal sees."""
+def _run(session: Session, request: DiffRequest, npu_mode: str, *, quiet: bool = False) -> RunSummary:
+    """Decode under a progress bar, which only a terminal sees; quiet while the screen has the terminal."""
     from workbench.lockstep.judged_run import run_session
     from workbench.npu.capability import allowed_features, this_platform
     from workbench.npu.modes import use_capabilities, use_mode
 
     total = len(session.turns) * request.options.settings.max_new_tokens
     with (
-        use_mode(options["npu_mode"]),
+        use_mode(npu_mode),
         use_capabilities(allowed_features(this_platform())),
         click.progressbar(
             length=total,
             label="tokens",
             file=sys.stderr,
             show_eta=True,
-            hidden=options["tui"] or not sys.stderr.isatty(),
+            hidden=quiet or not sys.stderr.isatty(),
         ) as bar,
     ):
         return run_session(session, request, bar.update)

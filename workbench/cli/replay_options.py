@@ -9,6 +9,7 @@ from pathlib import Path
 from tracing.errors import UsageError
 from tracing.moment import Moment
 from tracing.settings import RungName
+from workbench.cli.decode_options import OutputFormat
 from workbench.judge.recorded.rejudge import StepRange
 
 _RANGE = re.compile(r"(\d*):(\d*)\Z")
@@ -44,7 +45,7 @@ class ReplayOptions:
     tie_gap: float | None
     logit_gap: float | None
     allowance_factor: float
-    output_format: str
+    output_format: OutputFormat
 
 
 def parse_part(text: str | None) -> StepRange:

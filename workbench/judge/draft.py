@@ -17,6 +17,7 @@ from workbench.judge.draft_laws import (
 )
 from workbench.judge.draft_scores import ScoreJudge, count_near_ties, judge_scores
 from workbench.judge.evidence import DraftEvidence
+from workbench.judge.exact import judge_list
 from workbench.judge.notes import Notes, StageJudgement
 from workbench.judge.rows import judge_rows
 
@@ -28,6 +29,7 @@ def judge_draft(evidence: DraftEvidence, moment: Moment, dtype: str) -> StageJud
     judge_rows(notes, "JUDGE-DRAFT-KV", "kv", evidence.kv, dtype)
     fused = _candidates(notes, evidence)
     search = None if evidence.fused is None else evidence.fused.beam_search()
+    _judge_proposal(notes, evidence)
     if search is not None and fused is not None and _finite(notes, fused):
         judge = _score_judge(notes, evidence, search, fused)
         scored = None
@@ -61,6 +63,18 @@ def _judge_lengths(notes: Notes, evidence: DraftEvidence) -> None:
                 reference=evidence.committed_len,
             )
             return
+
+
+def _judge_proposal(notes: Notes, evidence: DraftEvidence) -> None:
+    """Judge a draft that tokens alone decide against the reference's own."""
+    drafted, expected = evidence.fused, evidence.proposal
+    if drafted is None or expected is None:
+        return
+    rule, why = "JUDGE-DRAFT-PROPOSAL", "what the reference's drafter proposes after the same tokens"
+    for column in ("token_ids", "parents"):
+        came, law = np.asarray(getattr(drafted, column)), np.asarray(getattr(expected, column))
+        judge_list(notes, rule, column, came, law, path="fused", message=why)
+        notes.check(f"proposed_{column}")
 
 
 def _candidates(notes: Notes, evidence: DraftEvidence) -> Candidates | None:

@@ -52,6 +52,7 @@ class PrefillEvidence:
 
     Attributes:
         prompt_token_ids: What both paths were given, `[L]`.
+        is_greedy: False where a draw chose the root: the reference's, by the path's own logits, is the law.
         fused_context_token_ids: Prompt and root as the fused path has it, `[L + 1]`.
         reference_context_token_ids: The same of the reference path, `[L + 1]`.
         logits: The row that chose the root, `[V]` or `[1, V]`.
@@ -60,6 +61,7 @@ class PrefillEvidence:
     """
 
     prompt_token_ids: IntArray
+    is_greedy: bool = True
     fused_context_token_ids: IntArray | None = None
     reference_context_token_ids: IntArray | None = None
     logits: RowTruth | None = None
@@ -91,6 +93,7 @@ class DraftEvidence:
         root_token_id: The token both paths were told to draft under.
         target_from_draft: Target token id of each draft token id, `[Vd]`.
         fused: The fused draft with all its levels.
+        proposal: The reference's own draft, where tokens alone decide it and a path has to draft the same.
         levels: The reference's log-probabilities, one per level of `fused`; empty: scores not checked.
         kv: Drafter K and V of the rows this draft computed from teacher features,
             `[layers, 2, kv_heads, R, D]`; `rows` names their positions.
@@ -102,6 +105,7 @@ class DraftEvidence:
     root_token_id: int | None = None
     target_from_draft: IntArray | None = None
     fused: Drafted | None = None
+    proposal: Drafted | None = None
     levels: tuple[LevelTruth, ...] = ()
     kv: RowTruth | None = None
     committed_len: int | None = None
@@ -183,6 +187,7 @@ class AcceptEvidence:
         target_token_ids: The fused choices, `[N]`.
         remaining: Tokens that the turn may still emit, this step's included.
         eos_token_ids: Tokens that end a turn.
+        is_greedy: False where draws decide: `reference` is then the law, over the same logits and draws.
         fused, reference: What each path accepted.
     """
 
@@ -193,6 +198,7 @@ class AcceptEvidence:
     target_token_ids: IntArray
     remaining: int
     eos_token_ids: frozenset[int] = frozenset()
+    is_greedy: bool = True
     fused: Accepted | None = None
     reference: Accepted | None = None
 

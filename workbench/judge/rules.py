@@ -77,6 +77,9 @@ RULES: Final[dict[str, JudgeRule]] = {
     "JUDGE-DRAFT-CLOSED": JudgeRule("orphan", "Every selected node's parent is selected."),
     "JUDGE-DRAFT-PARENTS": JudgeRule("wrong-parent", "Parents follow from the flat candidate numbers."),
     "JUDGE-DRAFT-COPIES": JudgeRule("node-miscopied", "A node has its candidate's token, score and depth."),
+    "JUDGE-DRAFT-PROPOSAL": JudgeRule(
+        "proposal-differs", "A draft that tokens alone decide is that of the drafter's rule."
+    ),
     "JUDGE-DRAFT-ROOT": JudgeRule("wrong-root", "Node 0 is the root: its token, parent 0, depth 0, score 0."),
     # tensorize
     "JUDGE-TENSORIZE-TOKENS": JudgeRule("tokens-changed", "Token ids are those of the draft."),

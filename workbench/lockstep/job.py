@@ -28,6 +28,7 @@ class LockstepOptions:
         steps: Half-open range of step numbers to judge; the others are decoded and counted as unjudged.
         judge_every: Judge every K-th step only.
         watch_indices: Record which index values the path used, place by place; slower.
+        seed: Of the draws, where tokens are sampled.
         num_samples: Reference runs at the tested path's dtype per stage, for the allowance.
     """
 
@@ -39,6 +40,7 @@ class LockstepOptions:
     judge_every: int = 1
     num_samples: int = 3
     watch_indices: bool = False
+    seed: int = 0
 
     def judges(self, step: int) -> bool:
         """Tell whether this step is judged."""

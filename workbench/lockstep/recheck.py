@@ -128,7 +128,8 @@ REPEATED: Mapping[str, tuple[str, ...]] = {"draft": ("draft",), "verify": ("draf
 def _values(stage: str, results: StepResults) -> dict[str, Any]:
     if stage == "draft" and results.drafted is not None:
         drafted = results.drafted
-        return {"token_ids": drafted.token_ids, "parents": drafted.parents, "logprobs": drafted.logprobs}
+        scores = {} if drafted.logprobs is None else {"logprobs": drafted.logprobs}
+        return {"token_ids": drafted.token_ids, "parents": drafted.parents} | scores
     if results.verified is not None and results.tensorized is not None:
         valid = results.tensorized.valid
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from tracing.draws import DrawTape
 from tracing.finding import Finding, has_error
 from tracing.models import ModelPair
 from tracing.stages import DecodePath
@@ -53,7 +54,9 @@ class StagedRun:
             watch_indices=options.watch_indices,
         )
         self.indices = self._watch.indices
-        under_test = PathUnderTest.begin(path, self._watch, self.indices.around)
+        under_test = PathUnderTest.begin(
+            path, self._watch, self.indices.around, DrawTape.seeded(options.seed)
+        )
         self._driver = Driver(under_test, runner, eager=options.on_violation == "eager")
         self.judge = StepJudge(runner, pair, options, under_test, dtype)
         self.finished: list[FedTurnState] = []
