@@ -23,7 +23,7 @@ LONG_FILES: Final = frozenset(
 )
 """Files that are yet to be split."""
 
-SHARED_NAMES: Final = frozenset({"Chooser", "Drafter", "Memory"})
+SHARED_NAMES: Final = frozenset({"Chooser", "Drafter"})
 """Class names that are yet to be given to one class alone."""
 
 
