@@ -1,4 +1,4 @@
-"""Judges acceptance: an obvious walk over tree and choices, cut at EOS and at the limit; all exact."""
+"""Judges acceptance: a plain walk over tree and choices, cut at EOS and at the limit; all exact."""
 
 from __future__ import annotations
 
