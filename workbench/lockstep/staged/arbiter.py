@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from reference.teacher import TeacherRows
 from tracing.finding import Finding
 from workbench.judge.evidence import DraftEvidence, PrefillEvidence, RowTruth, StepEvidence, VerifyEvidence
-from workbench.lockstep.host import host_floats
-from workbench.lockstep.reference_runner import ReferenceRunner
-from workbench.lockstep.turn_state import FedTurnState
-from workbench.lockstep.under_test import StepResults
+from workbench.lockstep.engine.turn_state import FedTurnState
+from workbench.lockstep.engine.under_test import StepResults
+from workbench.lockstep.tensors.host import host_floats
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 Rows = Mapping[int, NDArray[Any]]
 

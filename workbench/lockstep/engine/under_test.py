@@ -21,7 +21,7 @@ from tracing.stages import (
     Tensorized,
     Verified,
 )
-from workbench.lockstep.digests import kv_row_digests
+from workbench.lockstep.tensors.digests import kv_row_digests
 
 Around = Callable[[], AbstractContextManager[Any]]
 Digests = NDArray[np.uint64]

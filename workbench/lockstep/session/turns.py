@@ -10,7 +10,7 @@ from tracing.errors import UsageError
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
 from workbench.judge.turn_state import TurnState
-from workbench.lockstep.prompts import Prompt
+from workbench.lockstep.session.prompts import Prompt
 
 
 class TurnTokenizer(Protocol):

@@ -8,19 +8,19 @@ from tracing.draws import DrawTape
 from tracing.finding import Finding, has_error
 from tracing.models import ModelPair
 from tracing.stages import DecodePath
-from workbench.lockstep.checked_stages import StageFailedError
-from workbench.lockstep.driver import Driver
-from workbench.lockstep.job import LockstepOptions
-from workbench.lockstep.judging import StepJudge
-from workbench.lockstep.reference_row import record_reference
-from workbench.lockstep.reference_runner import ReferenceRunner
-from workbench.lockstep.rows import path_columns
-from workbench.lockstep.run_log import RunLog
-from workbench.lockstep.stage_inputs import changed_by_tensorize, expected_at_launches
-from workbench.lockstep.turn_state import FedTurnState
-from workbench.lockstep.turns import Turn, with_prompts
-from workbench.lockstep.under_test import PathUnderTest, StepResults
-from workbench.lockstep.watch import LiveWatch
+from workbench.lockstep.engine.checked_stages import StageFailedError
+from workbench.lockstep.engine.stage_inputs import changed_by_tensorize, expected_at_launches
+from workbench.lockstep.engine.turn_state import FedTurnState
+from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
+from workbench.lockstep.recording.rows import path_columns
+from workbench.lockstep.recording.run_log import RunLog
+from workbench.lockstep.recording.watch import LiveWatch
+from workbench.lockstep.session.job import LockstepOptions
+from workbench.lockstep.session.turns import Turn, with_prompts
+from workbench.lockstep.staged.driver import Driver
+from workbench.lockstep.staged.judging import StepJudge
+from workbench.lockstep.staged.reference_row import record_reference
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 Tick = Callable[[int], None]
 

@@ -9,9 +9,9 @@ import numpy as np
 from tracing.stages import Accepted, Committed, DecodePath, Drafted, Prefilled, Stages, Tensorized, Verified
 from workbench.judge.turn_state import committed_nodes
 from workbench.lockstep.engine.step import run_step
-from workbench.lockstep.reference_runner import ReferenceRunner
-from workbench.lockstep.turn_state import FedTurnState
-from workbench.lockstep.under_test import PathUnderTest, StepResults
+from workbench.lockstep.engine.turn_state import FedTurnState
+from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 LACKING = DecodePath(name="none", stages=Stages(), begin=lambda watch: watch)
 """A path without a stage: a step of it is wholly the reference's."""

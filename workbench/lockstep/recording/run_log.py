@@ -17,7 +17,7 @@ from tracing.recorder import RunWriter, Step, Trace
 from workbench.judge import fed
 from workbench.judge.log import FindingsLog, step_verdict
 from workbench.judge.verdict import Tally
-from workbench.lockstep.stage_inputs import launched_differently
+from workbench.lockstep.engine.stage_inputs import launched_differently
 
 Row = dict[str, Any]
 

@@ -9,7 +9,7 @@ import torch
 import xxhash
 from numpy.typing import NDArray
 
-from workbench.lockstep.host import row_bytes
+from workbench.lockstep.tensors.host import row_bytes
 
 
 def kv_row_digests(kv_rows: Any) -> NDArray[np.uint64]:

@@ -13,10 +13,10 @@ from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
 from tracing.stage_validation import InvalidStageResultError
 from workbench.judge.turn_state import TurnState
-from workbench.lockstep.digests import kv_row_digests
-from workbench.lockstep.failures import finding_of_invalid_result, findings_of_failure
-from workbench.lockstep.stage_validation import validated
-from workbench.lockstep.under_test import PathUnderTest, StepResults
+from workbench.lockstep.engine.failures import finding_of_invalid_result, findings_of_failure
+from workbench.lockstep.engine.stage_validation import validated
+from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
+from workbench.lockstep.tensors.digests import kv_row_digests
 
 
 class StageFailedError(Exception):

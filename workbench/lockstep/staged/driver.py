@@ -10,14 +10,14 @@ from typing import Any
 from tracing.errors import ContractError, LaunchRefusedError
 from tracing.finding import Finding
 from tracing.stages import Prefilled
-from workbench.lockstep.checked_stages import CheckedStages, result_sizes
+from workbench.lockstep.engine.checked_stages import CheckedStages, result_sizes
+from workbench.lockstep.engine.failures import findings_of_failure
+from workbench.lockstep.engine.stage_inputs import written_into
 from workbench.lockstep.engine.step import run_prefill, run_step
-from workbench.lockstep.failures import findings_of_failure
-from workbench.lockstep.reference_fill import ReferenceFill, commit_rows, run_reference_step
-from workbench.lockstep.reference_runner import ReferenceRunner
-from workbench.lockstep.stage_inputs import written_into
-from workbench.lockstep.turn_state import FedTurnState
-from workbench.lockstep.under_test import PathUnderTest, StepResults
+from workbench.lockstep.engine.turn_state import FedTurnState
+from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
+from workbench.lockstep.truth.reference_fill import ReferenceFill, commit_rows, run_reference_step
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 AfterStage = Callable[[str], None]
 

@@ -15,8 +15,8 @@ from tracing.stages import Tensorized
 from workbench.judge.allowance import row_allowances
 from workbench.judge.evidence import StepEvidence
 from workbench.judge.notes import Notes, StageJudgement
-from workbench.lockstep.host import host_floats
-from workbench.lockstep.reference_runner import ReferenceRunner
+from workbench.lockstep.tensors.host import host_floats
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 Rows = dict[int, NDArray[Any]]
 """Log-probabilities after each node that has children, `[Vd]`, by node."""

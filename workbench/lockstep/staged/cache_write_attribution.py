@@ -14,8 +14,8 @@ import numpy as np
 from tracing.finding import Finding
 from workbench.judge.rules import RULES
 from workbench.judge.turn_state import TurnState
-from workbench.lockstep.digests import kv_row_digests
-from workbench.lockstep.under_test import Digests, PathUnderTest, StepResults
+from workbench.lockstep.engine.under_test import Digests, PathUnderTest, StepResults
+from workbench.lockstep.tensors.digests import kv_row_digests
 
 RULE: Final = "JUDGE-CACHE-WRITTEN"
 SUSPICIOUS: Final = frozenset(

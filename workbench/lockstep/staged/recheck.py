@@ -16,8 +16,8 @@ from workbench.judge.repeat import before_blame, judge_repeat
 from workbench.judge.step import StepJudgement
 from workbench.judge.triangle import triangle
 from workbench.judge.turn_state import TurnState
-from workbench.lockstep.host import host_floats
-from workbench.lockstep.under_test import PathUnderTest, StepResults
+from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
+from workbench.lockstep.tensors.host import host_floats
 
 
 @dataclass(frozen=True, slots=True)

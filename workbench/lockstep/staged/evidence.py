@@ -22,8 +22,8 @@ from workbench.judge.evidence import (
     VerifyEvidence,
     VerifySide,
 )
-from workbench.lockstep.host import host_floats
-from workbench.lockstep.under_test import StepResults
+from workbench.lockstep.engine.under_test import StepResults
+from workbench.lockstep.tensors.host import host_floats
 
 
 def row_truth(fused: Any, reference: Sequence[Any], rows: IntArray | None = None) -> RowTruth:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from workbench.judge.allowance import row_allowances
-from workbench.lockstep.host import host_floats
-from workbench.lockstep.reference_runner import ReferenceRunner
+from workbench.lockstep.tensors.host import host_floats
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from typing import Any
 from tracing.settings import DecodeSettings, RungName
 from workbench.checkpoints.load import LoadedPair
 from workbench.fused.path import make_path
-from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.judged_run import run_session
-from workbench.lockstep.session import DiffRequest, Session
-from workbench.lockstep.turns import Turn
+from workbench.lockstep.session.job import LockstepOptions
+from workbench.lockstep.session.request import DiffRequest, Session
+from workbench.lockstep.session.turns import Turn
 from workbench.report.summary import RunSummary
 
 

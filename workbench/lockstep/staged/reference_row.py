@@ -8,12 +8,12 @@ from tracing.codec import row_columns
 from tracing.settings import DecodeSettings
 from tracing.stages import Tensorized
 from workbench.judge.turn_state import TurnState
-from workbench.lockstep.columns import as_recorded, top_logits_of
-from workbench.lockstep.host import host_floats
-from workbench.lockstep.judging import ReferenceStep
-from workbench.lockstep.rows import Columns, feature_columns
-from workbench.lockstep.run_log import RunLog
-from workbench.lockstep.under_test import StepResults
+from workbench.lockstep.engine.under_test import StepResults
+from workbench.lockstep.recording.columns import as_recorded, top_logits_of
+from workbench.lockstep.recording.rows import Columns, feature_columns
+from workbench.lockstep.recording.run_log import RunLog
+from workbench.lockstep.staged.judging import ReferenceStep
+from workbench.lockstep.tensors.host import host_floats
 
 
 def record_reference(

@@ -18,9 +18,9 @@ from tracing.results import RESULT_OF_STAGE
 from tracing.stage_validation import InvalidStageResultError
 from tracing.stages import Drafted, DraftLevel, Tensorized
 from workbench.judge.rules import RULES
-from workbench.lockstep.host import host_floats
-from workbench.lockstep.stage_validation import validated
-from workbench.lockstep.under_test import RESULT_FIELDS, StepResults
+from workbench.lockstep.engine.stage_validation import validated
+from workbench.lockstep.engine.under_test import RESULT_FIELDS, StepResults
+from workbench.lockstep.tensors.host import host_floats
 
 WRITTEN: Final = "JUDGE-INPUT-WRITTEN"
 LAUNCHED: Final = "JUDGE-INPUT-LAUNCHED"

@@ -14,11 +14,11 @@ from tracing.stages import DecodePath
 from workbench.checkpoints.load import LoadedPair, load_pair
 from workbench.checkpoints.shipped import shipped_pair_dirs
 from workbench.fused.path import make_path
-from workbench.lockstep.job import LockstepOptions
-from workbench.lockstep.load_path import checked_path, load_factory
-from workbench.lockstep.prompts import read_prompts
-from workbench.lockstep.reference_runner import ONE_ABOVE
-from workbench.lockstep.turns import Turn, plan_turns
+from workbench.lockstep.session.job import LockstepOptions
+from workbench.lockstep.session.load_path import checked_path, load_factory
+from workbench.lockstep.session.prompts import read_prompts
+from workbench.lockstep.session.turns import Turn, plan_turns
+from workbench.lockstep.truth.reference_runner import ONE_ABOVE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tracing.codec import row_columns
 from tracing.stages import Drafted, Tensorized, Verified
-from workbench.lockstep.host import host_floats
+from workbench.lockstep.tensors.host import host_floats
 
 Columns = dict[str, Any]
 _FOLDED: Final = 256

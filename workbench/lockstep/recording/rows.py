@@ -8,10 +8,10 @@ from tracing.codec import row_columns
 from tracing.digest import chain
 from tracing.settings import DecodeSettings
 from workbench.judge.turn_state import TurnState
-from workbench.lockstep.columns import tree_columns, verify_columns
-from workbench.lockstep.digests import feature_row_digests
-from workbench.lockstep.offsets import OffsetProbe
-from workbench.lockstep.under_test import StepResults
+from workbench.lockstep.engine.under_test import StepResults
+from workbench.lockstep.recording.columns import tree_columns, verify_columns
+from workbench.lockstep.recording.offsets import OffsetProbe
+from workbench.lockstep.tensors.digests import feature_row_digests
 
 Columns = dict[str, Any]
 

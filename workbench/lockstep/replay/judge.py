@@ -16,9 +16,9 @@ from workbench.judge.notes import Unchecked
 from workbench.judge.recorded.values import tensorized_of
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.judge.turn_state import TurnState
-from workbench.lockstep.host import host_floats
-from workbench.lockstep.reference_runner import ReferenceRunner
-from workbench.lockstep.replay_draft import Fed, judge_scores
+from workbench.lockstep.replay.draft import Fed, judge_scores
+from workbench.lockstep.tensors.host import host_floats
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 Row = Mapping[str, Any]
 Floats = NDArray[np.float64]

@@ -17,17 +17,17 @@ from tracing.moment import Moment
 from tracing.stages import Accepted, Drafted, DraftLevel, Prefilled, Tensorized
 from workbench.judge.evidence import StepEvidence
 from workbench.judge.step import StepJudgement, judge_step
-from workbench.lockstep import evidence as build
-from workbench.lockstep.arbiter import with_arbiter
-from workbench.lockstep.cache_write_attribution import SUSPICIOUS, attribute_cache_write
-from workbench.lockstep.checked_stages import num_rows
-from workbench.lockstep.host import host_floats
-from workbench.lockstep.job import LockstepOptions
-from workbench.lockstep.offsets import OffsetProbe, OffsetWatch
-from workbench.lockstep.recheck import Recheck
-from workbench.lockstep.reference_runner import ReferenceRunner
-from workbench.lockstep.turn_state import FedTurnState
-from workbench.lockstep.under_test import PathUnderTest, StepResults
+from workbench.lockstep.engine.checked_stages import num_rows
+from workbench.lockstep.engine.turn_state import FedTurnState
+from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
+from workbench.lockstep.recording.offsets import OffsetProbe, OffsetWatch
+from workbench.lockstep.session.job import LockstepOptions
+from workbench.lockstep.staged import evidence as build
+from workbench.lockstep.staged.arbiter import with_arbiter
+from workbench.lockstep.staged.cache_write_attribution import SUSPICIOUS, attribute_cache_write
+from workbench.lockstep.staged.recheck import Recheck
+from workbench.lockstep.tensors.host import host_floats
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 
 @dataclass(slots=True)

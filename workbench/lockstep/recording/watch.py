@@ -8,8 +8,8 @@ from typing import Any
 from tracing.errors import LaunchRefusedError
 from tracing.finding import Finding, has_error
 from tracing.hostarray import host_array
-from workbench.lockstep.indices import IndexProbe
-from workbench.lockstep.offsets import OffsetProbe
+from workbench.lockstep.recording.indices import IndexProbe
+from workbench.lockstep.recording.offsets import OffsetProbe
 
 Journal = Callable[[str, Mapping[str, Any]], None]
 LiveCheck = Callable[[str, Mapping[str, Any]], tuple[Finding, ...]]

@@ -12,15 +12,15 @@ from tracing.moment import STAGES
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath
 from workbench.judge.turn_state import TurnState
-from workbench.lockstep.checked_stages import CheckedStages, StageFailedError, result_sizes
+from workbench.lockstep.engine.checked_stages import CheckedStages, StageFailedError, result_sizes
+from workbench.lockstep.engine.failures import findings_of_failure
+from workbench.lockstep.engine.stage_inputs import changed_by_tensorize, expected_at_launches
 from workbench.lockstep.engine.step import begin_turn, run_step
-from workbench.lockstep.failures import findings_of_failure
-from workbench.lockstep.rows import path_columns
-from workbench.lockstep.run_log import RunLog
-from workbench.lockstep.stage_inputs import changed_by_tensorize, expected_at_launches
-from workbench.lockstep.turns import Turn, with_prompts
-from workbench.lockstep.under_test import PathUnderTest, StepResults
-from workbench.lockstep.watch import LiveWatch
+from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
+from workbench.lockstep.recording.rows import path_columns
+from workbench.lockstep.recording.run_log import RunLog
+from workbench.lockstep.recording.watch import LiveWatch
+from workbench.lockstep.session.turns import Turn, with_prompts
 
 Tick = Callable[[int], None]
 

@@ -27,12 +27,12 @@ from workbench.judge.recorded.evidence import RecordedFacts, recorded_evidence
 from workbench.judge.step import StepJudgement
 from workbench.judge.turn_state import TurnState, recorded_turns
 from workbench.judge.verdict import Tally
-from workbench.lockstep.free_running import FreeRunner
-from workbench.lockstep.reference_runner import ReferenceRunner
-from workbench.lockstep.run_log import RunLog
-from workbench.lockstep.ties import token_gaps
-from workbench.lockstep.turns import Turn
-from workbench.lockstep.watch import LiveWatch
+from workbench.lockstep.free.runner import FreeRunner
+from workbench.lockstep.recording.run_log import RunLog
+from workbench.lockstep.recording.watch import LiveWatch
+from workbench.lockstep.session.turns import Turn
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
+from workbench.lockstep.truth.ties import token_gaps
 
 Tick = Callable[[int], None]
 RULE = "JUDGE-ALIGN-STREAM"
