@@ -103,9 +103,7 @@ class RunLog(FindingsLog):
         """
         row = self._rows[self._watched]
         found = self._before(stage, {**row, **columns})
-        changed = launched_differently(
-            stage, Moment(row["prompt_id"], row["turn"], row["step"]), columns, self._expected
-        )
+        changed = launched_differently(stage, Moment.of_row(row), columns, self._expected)
         if not changed:
             return found
         as_given = self._before(stage, {**row, **columns, **self._expected})
