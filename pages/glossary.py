@@ -46,12 +46,6 @@ def unlock_table(rules: Mapping[str, Iterable[str]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def describe(column: Column) -> str:
-    """Return one line about a column, for a terminal."""
-    unit = f" ({column.unit})" if column.unit else ""
-    return f"{column.name} {column.shape_text} {arrow_type(column)} · {column.stage} · {column.meaning}{unit}"
-
-
 def _table(columns: Iterable[Column]) -> str:
     lines = ["| column | shape | Arrow type | level | meaning | unit |", "|---|---|---|---|---|---|"]
     for column in columns:

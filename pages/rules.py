@@ -1,6 +1,6 @@
 """Writes the index of every rule from the rules, as data and as a page for docs.
 
-`python -m workbench.cli.rule_index docs/rules.md` writes the page and the data file, which lies with its
+`python -m pages.rules docs/rules.md` writes the page and the data file, which lies with its
 reader, `workbench.view.rule_index`. A test fails when either is stale.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
-from invariants import docs
 from invariants.catalogue import CATALOGUE
+from pages import invariants as docs
 from workbench.judge.rules import RULES
 from workbench.view.rule_index import INDEX, RuleEntry, RuleKind
 

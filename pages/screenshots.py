@@ -1,6 +1,6 @@
 """Pictures of every panel for the README, taken of the runs in `traces/`.
 
-`python -m workbench.tui.screenshots traces docs/screens` takes them again.
+`python -m pages.screenshots traces docs/screens` takes them again.
 """
 
 from __future__ import annotations

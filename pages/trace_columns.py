@@ -1,6 +1,6 @@
 """`docs/trace-columns.md`: every column of a step, and which rules it unlocks.
 
-`python -m workbench.report.columns_page docs/trace-columns.md` writes it; a test fails when it is stale.
+`python -m pages.trace_columns docs/trace-columns.md` writes it; a test fails when it is stale.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from pathlib import Path
 
 from invariants.catalogue import BY_ID
 from invariants.needs import columns_of_rules
+from pages.glossary import trace_page, unlock_table
 from tracing.conformance import MINIMAL_COLUMNS
-from tracing.glossary import trace_page, unlock_table
 
 
 def columns_page() -> str:

@@ -1,6 +1,6 @@
 """Documentation of the rules as Markdown: one page per rule and an index, for the terminal and for docs/.
 
-`python -m invariants.docs docs/invariants` writes the pages; a test fails when they are stale.
+`python -m pages.invariants docs/invariants` writes the pages; a test fails when they are stale.
 """
 
 from __future__ import annotations
