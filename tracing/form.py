@@ -27,6 +27,7 @@ class Form:
         if axes is None or FORM_AXES.isdisjoint(axes):
             return True
         sizes = {"N": shape[0]} if axes == ("N",) else self._sizes_of(column, axes, shape)
+        sizes = {letter: size for letter, size in sizes.items() if letter in FORM_AXES}
         for letter, size in sizes.items():
             if self._sizes.get(letter, size) != size:
                 self._check(column, letter, size)
@@ -47,7 +48,9 @@ class Form:
             raise ShapeMismatchError(
                 f"{column.name} should be {column.shape_text} with N = {num_nodes}, got {shape[0]} values"
             )
-        return {"N": num_nodes, axes[1]: shape[0] // num_nodes} if num_nodes else {"N": 0}
+        others = [letter for letter in axes if letter != "N"]
+        rest = {others[0]: shape[0] // num_nodes} if num_nodes and len(others) == 1 else {}
+        return {"N": num_nodes, **rest}
 
     def _check(self, column: Column, letter: str, size: int) -> None:
         """Refuse a size that another column has said otherwise; a column may correct itself."""

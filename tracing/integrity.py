@@ -165,8 +165,8 @@ def _stream_state(
 
 def _end_is_missing(stream: StreamReader, head: Mapping[str, Any] | None) -> str:
     sealed = (head or {}).get("rows", 0)
-    if isinstance(sealed, int) and sealed > stream.num_rows:
-        return f"{sealed - stream.num_rows} sealed steps are missing"
+    if isinstance(sealed, int) and sealed > stream.num_stored:
+        return f"{sealed - stream.num_stored} sealed steps are missing"
     return "has no end record"
 
 
@@ -182,7 +182,9 @@ def _undecodable(stream: StreamReader) -> str:
 
 def _findings_health(run: Run) -> FileHealth:
     closed = run.manifest.get("findings")
-    problem = check_findings(run.folder, closed if isinstance(closed, dict) else None)
+    problem = check_findings(
+        run.folder, closed if isinstance(closed, dict) else None, str(run.manifest.get("run_id", ""))
+    )
     readable = f"{len(run.findings)} findings"
     if problem is None:
         return FileHealth(FINDINGS_NAME, "complete", "", readable)

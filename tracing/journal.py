@@ -87,7 +87,8 @@ class JournalContent:
     """What a journal holds.
 
     Attributes:
-        head: What was sealed when it began: `rows`, `batches`, `bytes`, `crc32`; None where unreadable.
+        head: Its `run` and `path`, and what was sealed when it began: `rows`, `batches`, `bytes`, `crc32`;
+            None where unreadable.
         rows: Finished steps by row number.
         open_steps: Steps in progress, oldest first.
         tokens: Bytes of token ids that are not in the vocabulary file yet.
@@ -125,7 +126,8 @@ def _apply(content: JournalContent, entry: Entry) -> None:
     """
     try:
         if entry.kind == journal_frames.HEAD:
-            content.head = {key: entry.facts[key] for key in ("rows", "batches", "bytes", "crc32", "run")}
+            needed = ("rows", "batches", "bytes", "crc32", "run", "path")
+            content.head = {key: entry.facts[key] for key in needed}
         elif entry.kind == journal_frames.TOKENS:
             content.tokens.update(_tokens(entry.facts["tokens"]))
         elif entry.kind in {journal_frames.STAGE, journal_frames.END}:

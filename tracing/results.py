@@ -93,7 +93,7 @@ class Drafted:
         default=None, metadata=recorded("beam_flat_ids", kind="levels", place="row")
     )
     top1_offsets: Any = field(default=None, metadata=recorded("draft_top1_offsets", "n", "H", place="row"))
-    draft_probs: FloatArray | None = field(default=None, metadata=unrecorded("float", "n"))
+    draft_probs: FloatArray | None = field(default=None, metadata=recorded("draft_probs", "n", place="row"))
     proposer: str = field(default="eagle3", metadata=recorded())
 
     def beam_search(self) -> BeamSearch | None:
@@ -169,7 +169,7 @@ class Accepted:
     emitted_token_ids: IntArray = field(metadata=recorded())
     path_indices: IntArray = field(metadata=recorded())
     stop_reason: str | None = field(default=None, metadata=recorded())
-    draws: FloatArray | None = field(default=None, metadata=unrecorded("float", "*"))
+    draws: FloatArray | None = field(default=None, metadata=recorded())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,7 +62,7 @@ class RunWriter:
             self.run_id = uuid.uuid4().hex
             self._manifest = fresh_manifest({**(manifest or {}), "run_id": self.run_id})
             write_manifest(self.folder, self._manifest)
-            self._findings = FindingsWriter(self.folder)
+            self._findings = FindingsWriter(self.folder, self.run_id)
             self._vocabulary = (
                 None if token_bytes is None else VocabularyWriter(self.folder, self.run_id, token_bytes)
             )

@@ -14,7 +14,7 @@ from tracing.columns import COLUMN_BY_NAME, COLUMNS, LEVELS, Column
 from tracing.errors import UnknownColumnError, UsageError
 
 FORMAT_MAJOR: Final = 1
-FORMAT_MINOR: Final = 0
+FORMAT_MINOR: Final = 1
 FORMAT_VERSION: Final = f"{FORMAT_MAJOR}.{FORMAT_MINOR}"
 SITE_FIELDS: Final = ("site", "min", "max", "bound")
 

@@ -39,6 +39,8 @@ class Cells:
     overflow: str = ""
 
 
+SCALARS: Final[dict[str, type]] = {"bool": bool, "float32": float, "string": str, "dictionary": str}
+"""Kind of a scalar to its Python type; the others are int."""
 _INTEGERS: Final = {
     kind: (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
     for kind, dtype in NUMPY_DTYPES.items()
@@ -46,7 +48,7 @@ _INTEGERS: Final = {
 }
 """Lowest and highest value of each integer kind."""
 
-Value = Cells | int | bool | str | None | tuple[tuple[str, int, int, int], ...]
+Value = Cells | int | float | bool | str | None | tuple[tuple[str, int, int, int], ...]
 """Cells for arrays, a Python scalar for scalars, a tuple of sites for `index_sites`, None for null."""
 
 
@@ -76,20 +78,20 @@ def _text(column: Column, value: Any) -> str:
     return value[:MAX_TEXT].encode("utf-8", "replace").decode()
 
 
-def _scalar(column: Column, value: Any) -> int | bool | None:
+def _scalar(column: Column, value: Any) -> int | float | bool:
     """Return a Python number; an array of one element is a scalar only when it has no dimension."""
-    wanted = bool if column.kind == "bool" else int
+    wanted = SCALARS.get(column.kind, int)
     if type(value) is not wanted:
         array = host_array(value, column.name) if not isinstance(value, (int, float)) else np.asarray(value)
-        _check_dtype(column, array)
+        _check_dtype(column, array, lenient=type(value) is int)
         if array.ndim:
             raise ShapeMismatchError(f"{column.name} should be a scalar, got shape {array.shape}")
-        value = array.item()
+        value = wanted(array.item())
     if wanted is int:
         lowest, highest = _INTEGERS[column.kind]
         if not lowest <= value <= highest:
             raise ShapeMismatchError(f"{column.name} should fit {column.kind}, got {value}")
-    number: int | bool | None = value
+    number: int | float | bool = value
     return number
 
 
