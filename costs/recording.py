@@ -1,4 +1,4 @@
-"""What standing beside a decode costs, as a ratio to the same decode alone: recording, rules, lockstep."""
+"""What observing a decode costs, as a ratio to the same decode unobserved: recording, rules, lockstep."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from costs.timing import middle
 from costs.workshop import Workshop
 
 if TYPE_CHECKING:
-    from costs.arms import Arm
+    from costs.variants import Variant
     from workbench.lockstep.session import DiffRequest, Session
 
 NUM_STEPS: Final = 10
@@ -37,20 +37,20 @@ ABOUT: Final = {
 
 def _measure(workshop: Workshop) -> Iterator[Row]:
     session, request = _session(workshop.folder / "unused", NUM_STEPS * 10)
-    workshop.say("decoding, alone and recorded")
-    arms = _arms(session, request, workshop.folder / "recorded")
+    workshop.say("decoding, unobserved and recorded")
+    variants = _variants(session, request, workshop.folder / "recorded")
     prompt = session.turns[0].context([])
-    seconds: dict[str, list[float]] = {name: [] for name in arms}
-    own: dict[str, list[float]] = {name: [] for name in arms}
+    seconds: dict[str, list[float]] = {name: [] for name in variants}
+    own: dict[str, list[float]] = {name: [] for name in variants}
     for _ in range(REPETITIONS + 1):
-        _run_turn(arms, prompt)
-        for name, arm in arms.items():
-            seconds[name] += arm.seconds
-            own[name] += arm.own
+        _run_turn(variants, prompt)
+        for name, variant in variants.items():
+            seconds[name] += variant.seconds
+            own[name] += variant.own
     warm = NUM_STEPS  # the first turn pays for what is made once
     for name in LEVEL:
-        share = arms[name].seal() / len(own[name])
-        pairs = zip(seconds[name][warm:], seconds["alone"][warm:], strict=True)
+        share = variants[name].seal() / len(own[name])
+        pairs = zip(seconds[name][warm:], seconds["bare"][warm:], strict=True)
         value, spread = middle([(one + share) / other for one, other in pairs])
         more = (middle(own[name][warm:])[0] + share) * 1e6
         how = f"over an unrecorded decode, {ABOUT[name]}, sealing shared; {more:.0f} us of its own"
@@ -64,40 +64,37 @@ def _measure(workshop: Workshop) -> Iterator[Row]:
         )
 
 
-def _run_turn(arms: Mapping[str, Arm], prompt: list[int]) -> None:
-    """Decode one turn on every arm, all arms at each step before the next, each step led by another arm."""
-    for arm in arms.values():
-        arm.begin(prompt, NUM_STEPS * 20)
-    waiting = deque(arms.values())
+def _run_turn(variants: Mapping[str, Variant], prompt: list[int]) -> None:
+    """Decode one turn on every variant, all of them at each step, each step led by another one."""
+    for variant in variants.values():
+        variant.begin(prompt, NUM_STEPS * 20)
+    waiting = deque(variants.values())
     for _ in range(NUM_STEPS):
-        for arm in waiting:
-            arm.step()
+        for variant in waiting:
+            variant.step()
         waiting.rotate(1)
 
 
-def _arms(session: Session, request: DiffRequest, folder: Path) -> dict[str, Arm]:
-    from costs.arms import Arm, Recording
+def _variants(session: Session, request: DiffRequest, folder: Path) -> dict[str, Variant]:
+    from costs.variants import RecordedVariant, Variant
     from invariants.context import RunContext
     from invariants.run import Checker
     from tracing.recorder import RunWriter
     from workbench.judge.verdict import Tally
-    from workbench.lockstep.ledger import Ledger
+    from workbench.lockstep.run_log import RunLog
 
     settings = request.options.settings
-    arms = {"alone": Arm(session.path)}
+    variants: dict[str, Variant] = {"bare": Variant(session.path)}
     for name, level in LEVEL.items():
         run = RunWriter(folder / name)
         trace = run.path("fused", level=level)
-        ledger = Ledger(
-            run, {"fused": trace}, Checker(RunContext.from_settings(settings)), Tally(chain=False)
-        )
-        beside = Recording(ledger, settings, level=level, rules=name == "rules")
-        arms[name] = Arm(session.path, beside, trace.seal)
-    return arms
+        log = RunLog(run, {"fused": trace}, Checker(RunContext.from_settings(settings)), Tally(chain=False))
+        variants[name] = RecordedVariant(session.path, trace, log, settings, rules=name == "rules")
+    return variants
 
 
 def _lockstep(workshop: Workshop) -> Iterator[Row]:
-    from costs.arms import Arm
+    from costs.variants import Variant
     from workbench.lockstep.judged_run import run_session
 
     session, request = _session(workshop.folder / "lockstep", LOCKSTEP_TOKENS)
@@ -105,14 +102,12 @@ def _lockstep(workshop: Workshop) -> Iterator[Row]:
     start = time.perf_counter()
     summary = run_session(session, request, lambda _: None)
     judged = (time.perf_counter() - start) / summary.steps
-    alone = Arm(session.path)
-    alone.begin(session.turns[0].context([]), LOCKSTEP_TOKENS * 20)
+    bare = Variant(session.path)
+    bare.begin(session.turns[0].context([]), LOCKSTEP_TOKENS * 20)
     for _ in range(summary.steps + 1):
-        alone.step()
-    value = judged / middle(alone.seconds[1:])[0]
-    how = (
-        f"staged lockstep of {summary.steps} steps, judged and recorded, over a decode alone; per step, once"
-    )
+        bare.step()
+    value = judged / middle(bare.seconds[1:])[0]
+    how = f"staged lockstep of {summary.steps} steps, judged and recorded, over an unobserved decode; once"
     yield Row(name="lockstep.ratio", value=value, unit="", how=how)
 
 
@@ -120,14 +115,14 @@ def _session(out: Path, max_new_tokens: int) -> tuple[Session, DiffRequest]:
     """Load the shipped pair and build our path, as `specwb diff` does."""
     from workbench.npu.bootstrap import bootstrap
 
-    way_in = bootstrap("auto")
+    backend = bootstrap("auto")
     from tracing.settings import DecodeSettings
     from workbench.checkpoints.shipped import shipped_prompt
     from workbench.lockstep.job import LockstepOptions
     from workbench.lockstep.session import DiffRequest, open_session
 
     settings = DecodeSettings(max_new_tokens=max_new_tokens)
-    made: dict[str, Any] = {"options": LockstepOptions(settings=settings), "way_in": way_in.as_json()}
+    made: dict[str, Any] = {"options": LockstepOptions(settings=settings), "backend": backend.as_json()}
     request = DiffRequest(prompt_file=str(shipped_prompt(PROMPT)), out=out, **made)
     return open_session(request), request
 

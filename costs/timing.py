@@ -65,10 +65,8 @@ def specwb(*argv: str, allowed: Sequence[int] = (0,), program: str = "") -> Fini
     )
     seconds, processor = time.perf_counter() - start, _processor_of_children() - used
     if done.returncode not in allowed:
-        said = (done.stderr or done.stdout).strip().splitlines()
-        raise EnvironmentProblemError(
-            f"specwb {' '.join(argv)} ended with {done.returncode}: {said[-1] if said else 'without a word'}"
-        )
+        *_, last = ["no output", *(done.stderr or done.stdout).strip().splitlines()]
+        raise EnvironmentProblemError(f"specwb {' '.join(argv)} ended with {done.returncode}: {last}")
     return Finished(seconds, processor, done.stdout)
 
 

@@ -1,4 +1,4 @@
-"""A checker for long runs: whole batches are screened, and the loop looks only where a screen points.
+"""A checker for long runs: whole batches are prefiltered, and the loop looks only at flagged steps.
 
 It says what `Checker.step` would say of every step in turn: the same outcomes, counts and statistics.
 """
@@ -13,16 +13,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from invariants.batch.facts import batch_facts
+from invariants.batch.flat import Flat
+from invariants.batch.kinds import Kind, kinds
+from invariants.batch.steps import Batch
+from invariants.batch.suspicious import suspicious_steps
 from invariants.context import RunContext
 from invariants.facts import Facts
 from invariants.inputs import Row
 from invariants.outcome import Outcome, Violated
 from invariants.rule import BoolArray, IntArray
 from invariants.run import Checker, Known, Memory, Turn, known
-from invariants.screens.batch import Batch, Flat
-from invariants.screens.facts import batch_facts
-from invariants.screens.kinds import Kind, kinds
-from invariants.screens.screen import suspicious_steps
 from invariants.selection import Selection
 
 Outcomes = tuple[Outcome, ...]
@@ -35,6 +36,7 @@ class BatchChecker(Checker):
     def __init__(self, context: RunContext | None = None, selection: Selection | None = None) -> None:
         super().__init__(context, selection)
         self._said_of_kind: dict[OfPath, Outcomes] = {}
+        self._texts: dict[str, int] = {}
 
     def batch(
         self, path: str, columns: Mapping[str, Flat], row_at: Callable[[int], Row]
@@ -52,14 +54,14 @@ class BatchChecker(Checker):
         Raises:
             UsageError: Columns have different numbers of steps.
         """
-        batch = Batch(columns)
-        if not batch.num_steps:
-            return
         memory = self._memory(path)
         first = None if memory.first is None else memory.first.get("committed_len")
-        looked_at = suspicious_steps(batch, self.context, first_committed_len=first)
+        batch = Batch(columns, self.context, first_committed_len=first)
+        if not batch.num_steps:
+            return
+        looked_at = suspicious_steps(batch)
         past = _Past(batch, memory, row_at)
-        looked_at[0] |= memory.previous is not None  # the screen sees nothing of the step before the batch
+        looked_at[0] |= memory.previous is not None  # a batch holds nothing of the step before it
         facts, known = batch_facts(batch, looked_at)
         for number, outcomes, own_facts in self._close_looks(path, past, looked_at):
             known[number] = own_facts is not None
@@ -74,7 +76,7 @@ class BatchChecker(Checker):
         self, path: str, past: _Past, looked_at: BoolArray
     ) -> Iterator[tuple[int, Outcomes, Facts | None]]:
         """Judge the steps that are looked at, and one step of each kind that was never judged; count all."""
-        numbers, names = kinds(past.batch, looked_at)
+        numbers, names = kinds(past.batch, looked_at, self._texts)
         codes = np.where(looked_at, -1, 2 * numbers + past.first_known())
         alike = {
             step: ((path, names[code // 2], bool(code % 2)), times)
@@ -103,8 +105,7 @@ class _Past:
     def __init__(self, batch: Batch, memory: Memory, row_at: Callable[[int], Row]) -> None:
         self.batch = batch
         self._row_at = row_at
-        begins = np.where(batch.has_previous, 0, np.arange(batch.num_steps))
-        self._opening = np.maximum.accumulate(begins)
+        self._opening = batch.opening
         self._is_first = batch.begins_turn
         memory.enter(row_at(0))
         self._known: dict[int, Known] = {0: (known(memory.first), known(memory.previous))}

@@ -1,109 +1,54 @@
-"""Every rule there is, in the order of the documentation; a rule that is not listed here does not exist."""
+"""Every rule, prefilter clause and mutation there is, collected from the modules listed here."""
 
 from __future__ import annotations
 
-from types import MappingProxyType
-from typing import Final
+from types import MappingProxyType, ModuleType
+from typing import Final, TypeVar
 
+from invariants.families import alarms, features, indices, logits, positions, record, steps
+from invariants.families.acceptance import path, stops, tokens
+from invariants.families.cache import commit, digests, slots
+from invariants.families.drafter import beams, scores
+from invariants.families.mask import cells, outside, patterns
+from invariants.families.tree import order, padding, shape
+from invariants.mutation import Mutation
+from invariants.prefilter import Applicability, Clause
 from invariants.rule import Rule
-from invariants.rules import (
-    acceptance,
-    alarms,
-    commit,
-    digests,
-    drafter,
-    features,
-    indices,
-    logits,
-    mask_patterns,
-    padding,
-    positions,
-    row,
-    slots,
-    steps,
-    stops,
-    tree,
-    visibility,
-)
 
-CATALOGUE: Final[tuple[Rule, ...]] = (
-    row.lengths_disagree,
-    row.row_incomplete,
-    row.column_lost,
-    tree.parent_out_of_range,
-    tree.circle_or_depth_not_rising,
-    tree.valid_child_of_pad,
-    tree.depth_skips_a_level,
-    tree.root_is_not_a_root,
-    tree.parent_after_child,
-    tree.duplicate_sibling,
-    padding.pad_before_node,
-    padding.pad_not_inert,
-    padding.tree_beyond_budget,
-    tree.parents_changed,
-    positions.position_not_len_plus_depth,
-    positions.cache_position_not_packed,
-    positions.position_beyond_limit,
-    positions.cache_position_beyond_capacity,
-    visibility.non_ancestor_visible,
-    visibility.ancestor_hidden,
-    visibility.self_hidden,
-    visibility.root_hidden,
-    mask_patterns.inverted_polarity,
-    mask_patterns.transposed,
-    mask_patterns.tree_mask_dropped,
-    mask_patterns.tree_block_shifted,
-    visibility.prefix_hidden,
-    visibility.stale_row_visible,
-    visibility.pad_visible,
-    indices.index_beyond_bound,
-    indices.negative_index_dereferenced,
-    indices.token_outside_vocabulary,
-    indices.choice_outside_vocabulary,
-    logits.logit_not_finite,
-    logits.choice_is_not_the_best,
-    logits.logit_rows_identical,
-    features.feature_row_repeated,
-    features.feature_row_stale,
-    acceptance.path_leaves_the_tree,
-    acceptance.accepted_against_the_choice,
-    acceptance.longer_path_available,
-    acceptance.final_token_from_another_row,
-    acceptance.emitted_is_not_path_plus_final,
-    stops.token_after_eos,
-    stops.stop_reason_disagrees,
-    stops.token_limit_overrun,
-    commit.length_law_broken,
-    commit.path_indices_are_not_the_path,
-    commit.prefix_not_kept,
-    digests.prefix_changed_between_steps,
-    digests.committed_rows_are_not_the_accepted,
-    commit.length_commit_of_a_branch,
-    commit.commit_mode_without_reason,
-    features.kv_row_repeated,
-    slots.slot_out_of_range,
-    slots.slot_written_twice,
-    slots.slot_off_its_block,
-    slots.committed_slot_overwritten,
-    drafter.score_is_no_log_probability,
-    drafter.child_likelier_than_parent,
-    drafter.beam_of_another_level,
-    drafter.attention_to_what_is_not_there,
-    drafter.drafts_of_the_step_before,
-    steps.step_number_jumps,
-    steps.root_is_not_last_emitted,
-    steps.committed_length_jumps,
-    steps.step_after_stop,
-    steps.first_step_is_not_the_prompts,
-    alarms.acceptance_exactly_zero,
-    alarms.acceptance_exactly_one,
-    alarms.acceptance_exactly_full,
-    alarms.acceptance_cliff,
-    alarms.acceptance_falls_with_length,
-    alarms.acceptance_falls_with_time,
-    alarms.branch_never_wins,
-    alarms.drafts_all_alike,
-)
+Kind = TypeVar("Kind")
 
+FAMILIES: Final[dict[str, tuple[str, tuple[ModuleType, ...]]]] = {
+    "ROW": ("the record itself", (record,)),
+    "TREE": ("tree topology and padding", (shape, order, padding)),
+    "POS": ("positions", (positions,)),
+    "MASK": ("visibility", (cells, patterns, outside)),
+    "IDX": ("indices and token ids", (indices,)),
+    "LOGIT": ("the teacher's logits", (logits,)),
+    "FEAT": ("teacher features", (features,)),
+    "ACC": ("acceptance and stops", (path, tokens, stops)),
+    "KV": ("cache: lengths, paths, digests, slots", (commit, digests, slots)),
+    "DRAFT": ("the drafter", (scores, beams)),
+    "STEP": ("from step to step", (steps,)),
+    "STAT": ("alarms over a run", (alarms,)),
+}
+"""Letters of the ids, in the order of the documentation: what each family is about, and its modules."""
+
+
+def _collected(kind: type[Kind]) -> tuple[Kind, ...]:
+    """Return what the modules define of exactly this class."""
+    modules = (module for _, modules in FAMILIES.values() for module in modules)
+    return tuple(value for module in modules for value in vars(module).values() if type(value) is kind)
+
+
+CATALOGUE: Final = tuple(
+    sorted(_collected(Rule), key=lambda rule: (list(FAMILIES).index(rule.family), rule.id))
+)
+"""Every rule, family by family, by number."""
 BY_ID: Final = MappingProxyType({rule.id: rule for rule in CATALOGUE})
 """The same, by id."""
+CLAUSES: Final = _collected(Clause)
+"""Every clause of the prefilter."""
+APPLICABILITY: Final = _collected(Applicability)
+"""Every clause that says where rules apply."""
+MUTATIONS: Final = _collected(Mutation)
+"""Every mutation, each with the rule that must report it, and alone."""

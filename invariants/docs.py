@@ -9,25 +9,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from invariants.catalogue import CATALOGUE
-from invariants.mutations import MUTATIONS
+from invariants.catalogue import CATALOGUE, FAMILIES, MUTATIONS
 from invariants.rule import HEADINGS, Rule
-
-FAMILIES: Final = {
-    "ROW": "the record itself",
-    "TREE": "tree topology and padding",
-    "POS": "positions",
-    "MASK": "visibility",
-    "IDX": "indices and token ids",
-    "LOGIT": "the teacher's logits",
-    "FEAT": "teacher features",
-    "ACC": "acceptance and stops",
-    "KV": "cache: lengths, paths, digests, slots",
-    "DRAFT": "the drafter",
-    "STEP": "from step to step",
-    "STAT": "alarms over a run",
-}
-"""What each family of ids is about, in the order of the catalogue."""
 
 INTRODUCTION: Final = """\
 Each has a stable id and the name of the defect. A rule reads trace columns and says *held*, *violated* or
@@ -77,7 +60,7 @@ def page(rule: Rule) -> str:
 def index() -> str:
     """Return a table of all rules, family by family."""
     parts = ["# Invariants", f"{len(CATALOGUE)} rules. {INTRODUCTION.strip()}"]
-    for family, about in FAMILIES.items():
+    for family, (about, _) in FAMILIES.items():
         rows = [
             f"| [{rule.id}]({rule.id}.md) | {rule.name} | {rule.stage} | {rule.scope} | {rule.severity} |"
             for rule in CATALOGUE

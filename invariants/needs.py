@@ -7,7 +7,6 @@ from functools import cache
 from invariants.catalogue import BY_ID, CATALOGUE
 from invariants.inputs import EARLIER
 from invariants.rule import Rule
-from invariants.screens.batch import COLUMNS as SCREENED
 from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
 
 
@@ -36,12 +35,11 @@ def columns_needed(rule: Rule) -> tuple[str, ...]:
 
 @cache
 def columns_read() -> tuple[str, ...]:
-    """Return every column that a rule or a screen looks at, in the order of the trace.
+    """Return every column that a rule reads, in the order of the trace.
 
     `launch_refused` is one: no argument names it, but a rule asks whether it is recorded.
     """
     read = {_column(name) for rule in CATALOGUE for name in rule.arguments} | {*KEY_COLUMNS, "launch_refused"}
-    read |= {name.partition(".")[0] for name in SCREENED}
     return tuple(name for name in COLUMN_BY_NAME if name in read)
 
 

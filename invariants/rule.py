@@ -100,11 +100,18 @@ def invariant(
     scope: Scope = "step",
     severity: Severity = "error",
     requires: tuple[str, ...] = (),
-    also: tuple[str, ...] = (),
+    optional: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Iterable[Violation]]], Rule]:
-    """Turn a function into a `Rule`; nothing is registered, `catalogue.py` lists the rules.
+    """Turn a function into a `Rule`; `catalogue.py` collects the rules of the modules that it lists.
 
-    A function with `**columns` takes the optional argument names in `also`.
+    Args:
+        rule_id: Id.
+        name: Name of the defect.
+        stage: Stage that produced what the rule reads.
+        scope: How far it looks.
+        severity: How bad a violation is.
+        requires: Rules that must hold first.
+        optional: Argument names that may be None, beside those with a default; passed by `**`.
     """
 
     def make(check: Callable[..., Iterable[Violation]]) -> Rule:
@@ -119,7 +126,7 @@ def invariant(
             severity=severity,
             requires=requires,
             inputs=tuple(each.name for each in parameters if each.default is each.empty),
-            optional=(*(each.name for each in parameters if each.default is not each.empty), *also),
+            optional=(*(each.name for each in parameters if each.default is not each.empty), *optional),
             check=check,
             documentation=inspect.cleandoc(check.__doc__ or ""),
         )

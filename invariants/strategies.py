@@ -13,9 +13,10 @@ from typing import Any
 from hypothesis import assume
 from hypothesis import strategies as st
 
+from invariants.catalogue import MUTATIONS
 from invariants.context import RunContext
 from invariants.examples import CONTEXT, Before, StepRow, Tree, legal_step, next_before
-from invariants.mutations import MUTATIONS, Case, Mutation, NoPlaceError
+from invariants.mutation import Case, Mutation, NoPlaceError
 
 MAX_DEPTH = 6
 

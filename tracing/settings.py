@@ -19,6 +19,7 @@ Device = Literal["auto", "cpu", "cuda", "npu"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 EagerOperator = Literal["attention", "norm", "rotary", "swiglu", "scatter"]
 RungName = Literal["masked", "cached", "replay"]
+BackendName = Literal["auto", "device", "wheel", "schemas"]
 
 PROPOSERS: Final[tuple[str, ...]] = get_args(Proposer)
 """Kinds of drafters, as the trace and the command line name them."""

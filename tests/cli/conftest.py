@@ -51,7 +51,7 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Recorded:
     argv = ["diff", "--prompt", str(folder / "prompt.txt"), *models, "--out", str(folder / "run")]
     argv += ["--tree-nodes", "12", "--depth", "3", "--top-k", "4", "--max-new-tokens", "24"]
     done = subprocess.run(
-        [sys.executable, "-m", "specwb", *argv, "--format", "json", "--npu-way", "schemas"],
+        [sys.executable, "-m", "specwb", *argv, "--format", "json", "--npu-backend", "schemas"],
         capture_output=True,
         text=True,
         check=False,

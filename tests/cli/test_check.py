@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from invariants.batch import steps as groups
 from invariants.examples import StepRow
-from invariants.screens import batch as groups
 from tests.cli.conftest import Specwb
 from tests.cli.recorded import leak, write_run
 from tracing.recorder import RunWriter

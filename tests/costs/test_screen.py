@@ -37,7 +37,7 @@ def test_a_terminal_tells_a_key_that_does_something_from_one_that_does_not() -> 
         assert terminal.until_rest() is None
 
 
-def test_a_program_that_ends_or_is_not_there_is_said() -> None:
+def test_a_program_that_ends_or_is_missing_is_reported() -> None:
     with (
         Terminal([sys.executable, "-c", "pass"], (80, 24)) as terminal,
         pytest.raises(EnvironmentProblemError, match="never showed 'ready'"),

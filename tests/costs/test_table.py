@@ -1,4 +1,4 @@
-"""The table of costs: what a goal means, what is not measured is said, long runs are legal and whole."""
+"""The table of costs: what a goal means, what is not measured is reported, long runs are legal and whole."""
 
 from __future__ import annotations
 

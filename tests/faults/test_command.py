@@ -46,7 +46,7 @@ def test_the_page_goes_to_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "JUDGE-DRAFT-PARENTS" in page.read_text(encoding="utf-8")
 
 
-def test_a_fault_that_nobody_names_as_expected_is_1(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_that_is_not_noticed_as_expected_is_1(monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
     from workbench.faults import catalogue

@@ -108,9 +108,9 @@ def with_sibling_before(node: int) -> tuple[list[int], list[int]]:
 
 @pytest.mark.parametrize("node", range(1, len(CHAIN)))
 def test_a_sibling_never_shortens_what_is_accepted(node: int) -> None:
-    alone = emitted([0, 0, 1, 2, 3], CHAIN)
-    assert len(alone) == len(CHAIN)
-    assert emitted(*with_sibling_before(node)) == alone
+    without = emitted([0, 0, 1, 2, 3], CHAIN)
+    assert len(without) == len(CHAIN)
+    assert emitted(*with_sibling_before(node)) == without
 
 
 def test_trying_the_first_sibling_only_breaks_that_law() -> None:

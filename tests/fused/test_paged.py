@@ -21,7 +21,7 @@ from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
 from tracing.stages import Tensorized, Verified
 from workbench.fused.cache.pages import BlockTable
-from workbench.npu import calls
+from workbench.npu import dispatch
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8, 9, 7]
 ATTENTION = "npu_fused_infer_attention_score"
@@ -140,7 +140,7 @@ def test_a_mask_that_shows_rows_behind_the_tree_is_reported() -> None:
 
         return call
 
-    with calls.wrapped(ATTENTION, leak):
+    with dispatch.wrapped(ATTENTION, leak):
         assert verify(run, tree).other_visible.tolist() == [0, 0, 0, 2] + [0] * 12
 
 
@@ -264,7 +264,7 @@ def given_to_the_kernel(change: Callable[[torch.Tensor], torch.Tensor]) -> Any:
 
         return call
 
-    return calls.wrapped(ATTENTION, wrap)
+    return dispatch.wrapped(ATTENTION, wrap)
 
 
 def in_order(table: torch.Tensor) -> torch.Tensor:

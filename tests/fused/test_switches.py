@@ -13,7 +13,7 @@ from tests.fused.support import decode, fused_path, small_pair, start
 from tracing.errors import CheckpointError, EnvironmentProblemError, UsageError
 from tracing.settings import EAGER_OPERATORS, DecodeSettings
 from workbench.fused.switches import read_switches
-from workbench.npu import calls
+from workbench.npu import dispatch
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
 PAGED = DecodeSettings(tree_nodes=16, depth=3, top_k=4, kv_layout="paged")
@@ -41,7 +41,7 @@ def count_calls(stack: ExitStack) -> dict[str, int]:
         return wrap
 
     for short, name in OPERATOR_NAMES.items():
-        stack.enter_context(calls.wrapped(name, counter(short)))
+        stack.enter_context(dispatch.wrapped(name, counter(short)))
     return counts
 
 
@@ -134,7 +134,7 @@ def test_impossible_options_are_one_sentence(options: dict[str, Any], sentence: 
 
 
 def test_a_device_that_is_not_there() -> None:
-    if calls.register().way.num_devices:
+    if dispatch.register().backend.num_devices:
         pytest.skip("this machine has an Ascend device")
     with pytest.raises(EnvironmentProblemError, match="no Ascend device can be used; try --device cpu"):
         fused_path(small_pair(1), device="npu")

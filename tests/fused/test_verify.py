@@ -15,7 +15,7 @@ from tracing.errors import LaunchRefusedError
 from tracing.settings import DecodeSettings
 from tracing.stages import NullWatch, Tensorized, Verified
 from workbench.fused import verify as verify_stage
-from workbench.npu import calls
+from workbench.npu import dispatch
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
 PADDED = DecodeSettings(tree_nodes=24, depth=1, top_k=4)  # 20 candidates and the root: 3 pads
@@ -72,7 +72,7 @@ def test_a_mask_changed_inside_the_call_is_reported() -> None:
 
         return call
 
-    with calls.wrapped(ATTENTION, meddle):
+    with dispatch.wrapped(ATTENTION, meddle):
         seen = verify(run, tree)
     expected = np.where(tree.valid, run.state.committed_len, 0)
     expected[1] -= 1

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from invariants.mutations import Case
+from collections.abc import Sequence
+
+from invariants.batch.pack import pack
+from invariants.batch.steps import Batch
+from invariants.batch.suspicious import suspicious_steps
+from invariants.context import RunContext
+from invariants.inputs import Row
+from invariants.mutation import Case
 from invariants.outcome import Held, NotChecked, Outcome, Violated
+from invariants.rule import BoolArray
 from invariants.run import check_step
 from tracing.finding import Finding
 
@@ -34,3 +42,8 @@ def reason(case: Case, rule: str) -> str:
     outcome = outcomes(case)[rule]
     assert isinstance(outcome, NotChecked), outcome
     return outcome.reason
+
+
+def prefiltered(rows: Sequence[Row], context: RunContext | None = None) -> BoolArray:
+    """Which steps the loop must look at."""
+    return suspicious_steps(Batch(pack(rows), context))

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from invariants.batch.pack import pack
 from invariants.batched import BatchChecker
 from invariants.examples import CONTEXT, Before, Tree, legal_step
 from invariants.inputs import Row
 from invariants.outcome import NotChecked, Outcome, Violated
 from invariants.run import MAX_PARKED, Checker
-from invariants.screens.pack import pack
 from invariants.strategies import legal_runs
 from tests.invariants.test_hostile_rows import hostile_rows
-from tests.invariants.test_screens import scrambled_runs
+from tests.invariants.test_prefilter import scrambled_runs
 
 TREE = Tree([0, 0], [7, 5], [61, 61])
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from invariants import docs, rules
-from invariants.catalogue import BY_ID, CATALOGUE
+from invariants import docs, families
+from invariants.catalogue import BY_ID, CATALOGUE, FAMILIES
 from invariants.context import RunContext
+from invariants.families.record import EVERY_STEP
 from invariants.needs import columns_read
 from invariants.rule import HEADINGS, Rule
-from invariants.rules.row import EVERY_STEP
 from tracing.columns import COLUMN_BY_NAME
 from tracing.moment import STAGES
 
@@ -26,9 +26,8 @@ every_rule = pytest.mark.parametrize("rule", CATALOGUE, ids=lambda rule: rule.id
 
 
 def defined_rules() -> list[Rule]:
-    modules = [
-        import_module(f"invariants.rules.{each.name}") for each in pkgutil.iter_modules(rules.__path__)
-    ]
+    names = [each.name for each in pkgutil.walk_packages(families.__path__, "invariants.families.")]
+    modules = [import_module(name) for name in names]
     return [value for module in modules for _, value in inspect.getmembers(module) if isinstance(value, Rule)]
 
 
@@ -38,11 +37,11 @@ def test_every_defined_rule_is_listed_and_listed_once() -> None:
 
 
 def test_ids_ascend_within_families_and_families_stay_together() -> None:
-    families = list(dict.fromkeys(rule.family for rule in CATALOGUE))
-    assert families == list(docs.FAMILIES)
+    letters = list(dict.fromkeys(rule.family for rule in CATALOGUE))
+    assert letters == list(FAMILIES)
     expected = [
         f"{family}{number:03d}"
-        for family in families
+        for family in letters
         for number in range(1, 1 + sum(rule.family == family for rule in CATALOGUE))
     ]
     assert [rule.id for rule in CATALOGUE] == expected

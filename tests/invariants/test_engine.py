@@ -10,7 +10,7 @@ import pytest
 from invariants.ancestry import ancestor_or_self, path_to_root
 from invariants.examples import CONTEXT, Before, Tree, legal_step, next_before
 from invariants.live import check_before
-from invariants.mutations import Case
+from invariants.mutation import Case
 from invariants.outcome import Held, NotChecked, Violated
 from invariants.rule import Violation, Violations, invariant, listed
 from invariants.run import Checker, check_step

@@ -7,15 +7,13 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 
-from invariants.catalogue import CATALOGUE
+from invariants.catalogue import CATALOGUE, MUTATIONS
 from invariants.examples import CONTEXT
-from invariants.mutations import MUTATIONS, Case, Mutation
+from invariants.mutation import Case, Mutation
 from invariants.outcome import Violated
 from invariants.run import Checker
-from invariants.screens.pack import pack
-from invariants.screens.screen import screen_batch
 from invariants.strategies import legal_runs, mutated_cases
-from tests.invariants.helpers import violated
+from tests.invariants.helpers import prefiltered, violated
 
 
 @given(legal_runs())
@@ -38,7 +36,7 @@ def test_a_mutation_is_reported_by_its_rule_alone(mutation: Mutation) -> None:
         seen.update(violated(spoilt))
         assert violated(spoilt) == [mutation.breaks]
         rows = [row for row in (spoilt.previous, spoilt.row) if row is not None]
-        assert screen_batch(pack(rows), spoilt.context)[-1], "overlooked by the screen"
+        assert prefiltered(rows, spoilt.context)[-1], "overlooked by the prefilter"
 
     check()
     assert seen[mutation.breaks] >= 1

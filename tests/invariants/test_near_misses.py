@@ -10,7 +10,7 @@ import pytest
 
 from invariants.catalogue import CATALOGUE
 from invariants.examples import CONTEXT, Before, Tree, legal_step, next_before
-from invariants.mutations import Case, permuted
+from invariants.mutation import Case, permuted
 from tests.invariants.helpers import held, violated
 from tracing.digest import chain
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from invariants.mutations import Case
+from invariants.mutation import Case
 from invariants.strategies import legal_cases
 from tests.invariants.helpers import findings
 

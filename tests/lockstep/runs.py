@@ -17,8 +17,8 @@ from tracing.stages import DecodePath, Stages
 from workbench.fused.path import make_path
 from workbench.judge.verdict import RunVerdict, Tally
 from workbench.lockstep.job import LockstepOptions
-from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.reference_runner import ReferenceRunner
+from workbench.lockstep.run_log import RunLog
 from workbench.lockstep.staged import StagedRun
 from workbench.lockstep.turns import Turn
 
@@ -30,7 +30,7 @@ class Outcome:
     """What a run gave."""
 
     verdict: RunVerdict
-    ledger: Ledger
+    log: RunLog
     staged: StagedRun
     folder: Path
 
@@ -79,8 +79,8 @@ def run(
             "fused": writer.path("fused", lacks=made.lacks, info=dict(made.info), on_error="warn"),
             "reference": writer.path("reference", lacks=runner.lacks, info=runner.info),
         }
-        ledger = Ledger(writer, traces, Checker(context), tally)
-        staged = StagedRun(made, runner, setup.pair, options, ledger, dtype=setup.dtype)
+        log = RunLog(writer, traces, Checker(context), tally)
+        staged = StagedRun(made, runner, setup.pair, options, log, dtype=setup.dtype)
         staged.run([Turn(0, 0, lambda before: [*before, *setup.prompt])], lambda count: None)
-        ledger.finish()
-    return Outcome(tally.verdict(), ledger, staged, folder)
+        log.finish()
+    return Outcome(tally.verdict(), log, staged, folder)

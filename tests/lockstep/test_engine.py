@@ -26,7 +26,7 @@ from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import Tally
 from workbench.lockstep.engine.step import NullObserver, begin_turn, run_step, steps_of_turn
 from workbench.lockstep.free_running import FreeRunner
-from workbench.lockstep.ledger import Ledger
+from workbench.lockstep.run_log import RunLog
 from workbench.lockstep.turns import Turn
 from workbench.lockstep.under_test import PathUnderTest
 from workbench.lockstep.watch import LiveWatch
@@ -159,9 +159,9 @@ def test_a_free_run_ends_at_its_bound(tmp_path: Path) -> None:
     path = make_path(pair, SMALL, device="cpu")
     with RunWriter(tmp_path / "run") as writer:
         traces = {"fused": writer.path("fused", lacks=path.lacks)}
-        ledger = Ledger(writer, traces, Checker(RunContext.from_settings(SMALL)), Tally(chain=False))
-        watch = LiveWatch(ledger.journal, ledger.check_before, refuse=False)
-        free = FreeRunner(replace(path, stages=never_stops(path.stages)), SMALL, pair, ledger, watch)
+        log = RunLog(writer, traces, Checker(RunContext.from_settings(SMALL)), Tally(chain=False))
+        watch = LiveWatch(log.journal, log.check_before, refuse=False)
+        free = FreeRunner(replace(path, stages=never_stops(path.stages)), SMALL, pair, log, watch)
         free.run([Turn(0, 0, lambda before: [*before, 1, 2, 3, 4, 5])], lambda count: None)
     assert not free.stopped  # no step was tried without room for a token
     assert free.finished[0].emitted == greedy_decode(ReferenceModels(pair), (1, 2, 3, 4, 5), 16)

@@ -21,14 +21,14 @@ from tracing.stages import DecodePath
 from workbench.fused.path import make_path
 from workbench.judge.verdict import Tally
 from workbench.lockstep.free_running import FreeRunner
-from workbench.lockstep.ledger import Ledger
+from workbench.lockstep.run_log import RunLog
 from workbench.lockstep.turns import Turn
 from workbench.lockstep.watch import LiveWatch
 
 Change = Callable[[Any], Any]
 
 
-def alone(folder: Path, stage: str, change: Change) -> Ledger:
+def alone(folder: Path, stage: str, change: Change) -> RunLog:
     """Decode a turn on a path whose one stage gives what `change` makes of its result."""
     pair = tiny_pair(3, head_dim=16)
     path: DecodePath = make_path(pair, SMALL, device="cpu")
@@ -36,11 +36,11 @@ def alone(folder: Path, stage: str, change: Change) -> Ledger:
     stages = replace(path.stages, **{stage: lambda *given: change(honest(*given))})
     with RunWriter(folder) as run:
         traces = {"fused": run.path("fused", lacks=path.lacks)}
-        ledger = Ledger(run, traces, Checker(RunContext.from_settings(SMALL)), Tally(chain=False))
-        watch = LiveWatch(ledger.journal, ledger.check_before, refuse=True)
-        done = FreeRunner(replace(path, stages=stages), SMALL, pair, ledger, watch)
+        log = RunLog(run, traces, Checker(RunContext.from_settings(SMALL)), Tally(chain=False))
+        watch = LiveWatch(log.journal, log.check_before, refuse=True)
+        done = FreeRunner(replace(path, stages=stages), SMALL, pair, log, watch)
         done.run([Turn(0, 0, lambda before: [*before, 1, 2, 3, 4, 5])], lambda count: None)
-    return ledger
+    return log
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -70,6 +70,6 @@ def test_a_misshapen_result_names_its_column(tmp_path: Path, stage: str, change:
 
 
 def test_lists_for_arrays_are_no_fault_and_reach_the_trace(tmp_path: Path) -> None:
-    ledger = alone(tmp_path / "run", "tensorize", lambda made: replace(made, depths=made.depths.tolist()))
-    assert ledger.findings == []
+    log = alone(tmp_path / "run", "tensorize", lambda made: replace(made, depths=made.depths.tolist()))
+    assert log.findings == []
     assert all(row["depths"] is not None for row in open_run(tmp_path / "run").path("fused"))

@@ -74,7 +74,7 @@ def test_no_state_copy_means_that_nondeterminism_is_not_judged(tmp_path: Path) -
     def without(path: DecodePath) -> DecodePath:
         return replace(path, snapshot=None)
 
-    assert run(tmp_path / "run", path=without).ledger.findings == []
+    assert run(tmp_path / "run", path=without).log.findings == []
 
 
 @pytest.mark.parametrize(

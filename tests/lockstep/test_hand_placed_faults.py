@@ -179,7 +179,7 @@ def test_a_noisy_kernel_is_numeric_and_a_bigger_bug_never_a_nearer_tie(tmp_path:
 
 def test_one_bad_row(tmp_path: Path) -> None:
     outcome = run(tmp_path / "run", fused=noisy(1e-3, rows=slice(5, 6)))
-    assert {finding.moment.node for finding in outcome.ledger.findings} == {5}
+    assert {finding.moment.node for finding in outcome.log.findings} == {5}
 
 
 def test_a_kernel_that_differs_with_itself(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_the_judge_is_content_with_the_shipped_pair(tmp_path: Path, dtype: str, 
         prompt=tuple(contexts("code.txt")[0]),
     )
     outcome = run(tmp_path / "run", setup)
-    assert outcome.ledger.findings == []
+    assert outcome.log.findings == []
     assert outcome.verdict.verdict in verdicts
     assert outcome.verdict.coverage["rejections"] > 0
     assert outcome.verdict.coverage["branches"] > 0

@@ -144,7 +144,7 @@ def test_what_the_reference_filled_in_is_watched_too(tmp_path: Path) -> None:
 
         return replace(stages, tensorize=None, verify=verify)
 
-    found = run(tmp_path / "run", fused=faulty, setup=None).ledger.findings
+    found = run(tmp_path / "run", fused=faulty, setup=None).log.findings
     assert {each.rule for each in found} >= {"JUDGE-INPUT-LAUNCHED"}
     assert {each.moment.stage for each in found} == {"verify"}
 
@@ -158,7 +158,7 @@ def test_a_rule_that_only_the_launch_violates_blames_the_launch(tmp_path: Path) 
 
         return replace(stages, verify=verify)
 
-    found = run(tmp_path / "run", fused=faulty).ledger.findings
+    found = run(tmp_path / "run", fused=faulty).log.findings
     assert {(each.rule, each.moment.stage) for each in found} == {
         ("JUDGE-INPUT-LAUNCHED", "verify"),
         ("POS001", "verify"),
@@ -179,7 +179,7 @@ def test_a_rule_that_the_tree_violated_already_blames_who_built_it(tmp_path: Pat
 
         return replace(stages, tensorize=tensorize, verify=verify)
 
-    found = run(tmp_path / "run", fused=faulty).ledger.findings
+    found = run(tmp_path / "run", fused=faulty).log.findings
     assert found[0].moment.stage == "tensorize"
     assert {(each.column, each.moment.stage) for each in found} >= {
         ("position_ids", "tensorize"),

@@ -34,7 +34,7 @@ CLEAN = {
 @pytest.mark.parametrize("name", CLEAN)
 def test_a_clean_run_has_no_finding(tmp_path: Path, name: str) -> None:
     outcome = run(tmp_path / "run", CLEAN[name])
-    assert outcome.ledger.findings == []
+    assert outcome.log.findings == []
     assert outcome.verdict.verdict in {"ok", "near_tie"}
     assert outcome.verdict.not_checked == {}
 
@@ -77,7 +77,7 @@ def test_every_second_step(tmp_path: Path) -> None:
     steps = outcome.staged.finished[0].step
     assert outcome.verdict.coverage["steps"] == (steps + 1) // 2
     assert outcome.staged.judge.unjudged_steps == steps // 2
-    assert outcome.ledger.findings == []
+    assert outcome.log.findings == []
 
 
 def partial(stages: Stages) -> Stages:
@@ -86,7 +86,7 @@ def partial(stages: Stages) -> Stages:
 
 def test_stages_that_a_port_does_not_provide_are_not_checked(tmp_path: Path) -> None:
     outcome = run(tmp_path / "run", fused=partial)
-    assert outcome.ledger.findings == []
+    assert outcome.log.findings == []
     assert {missing.stage for missing in outcome.verdict.not_checked} == {"tensorize", "accept"}
     row = open_run(outcome.folder).path("fused").step(0)
     assert row["accepted_nodes"] is None
@@ -144,7 +144,7 @@ def test_findings_after_a_resync_are_independent(tmp_path: Path) -> None:
 
     setup = Setup(options={"on_divergence": "resync", "on_violation": "launch"})
     outcome = run(tmp_path / "run", setup, fused=faulty)
-    independent = {(f.moment.step, f.moment.stage) for f in outcome.ledger.findings if not f.consequence}
+    independent = {(f.moment.step, f.moment.stage) for f in outcome.log.findings if not f.consequence}
     steps = outcome.staged.finished[0].step
     assert {step for step, _ in independent} == set(range(steps))
     assert {stage for _, stage in independent} == {"tensorize"}
@@ -157,14 +157,14 @@ def test_end_of_sequence_ends_the_turn_and_is_counted(tmp_path: Path) -> None:
     outcome = run(tmp_path / "run", setup)
     assert outcome.staged.finished[0].emitted == plain[: plain.index(eos) + 1]
     assert outcome.verdict.coverage["eos"] == 1
-    assert outcome.ledger.findings == []
+    assert outcome.log.findings == []
 
 
 def test_a_turn_of_one_token_has_no_step_and_is_inconclusive(tmp_path: Path) -> None:
     setup = Setup(settings=DecodeSettings(tree_nodes=12, depth=3, top_k=4, max_new_tokens=1))
     outcome = run(tmp_path / "run", setup)
     assert len(outcome.staged.finished[0].emitted) == 1
-    assert outcome.ledger.findings == []
+    assert outcome.log.findings == []
 
 
 def test_the_watch_changes_nothing(tmp_path: Path) -> None:

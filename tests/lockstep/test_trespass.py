@@ -47,7 +47,7 @@ def trespassing(
 
 
 def rules(outcome: Outcome) -> list[str]:
-    return [finding.rule for finding in outcome.ledger.findings]
+    return [finding.rule for finding in outcome.log.findings]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def rules(outcome: Outcome) -> list[str]:
 def test_the_stage_that_wrote_is_named_first(tmp_path: Path, stage: str, write: Write) -> None:
     outcome = run(tmp_path / "run", path=trespassing(stage, write))
     assert (outcome.first.rule, outcome.first.moment.stage, outcome.first.guilty) == (RULE, stage, "fused")
-    assert all(finding.consequence for finding in outcome.ledger.findings[1:])
+    assert all(finding.consequence for finding in outcome.log.findings[1:])
 
 
 def test_a_commit_that_writes_a_wrong_row_is_not_excused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ Runner = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture(scope="session")
 def run_python() -> Runner:
-    """Run code or a script with warnings as errors; variables that choose a way in are not inherited."""
+    """Run code or a script with warnings as errors; variables that choose a backend are not inherited."""
 
     def run(
         *arguments: str, site: Path | None = None, environment: dict[str, str] | None = None
@@ -29,7 +29,8 @@ def run_python() -> Runner:
         inherited = {
             name: value
             for name, value in os.environ.items()
-            if name not in {"SPECWB_NPU_WAY", "TORCH_DEVICE_BACKEND_AUTOLOAD", "PYTHONPATH"}
+            if name
+            not in {"SPECWB_NPU_BACKEND", "SPECWB_NPU_WAY", "TORCH_DEVICE_BACKEND_AUTOLOAD", "PYTHONPATH"}
         }
         path = os.pathsep.join(str(folder) for folder in (ROOT, site) if folder is not None)
         return subprocess.run(

@@ -1,4 +1,4 @@
-"""Which way in a process takes, why, and what it says when there is none."""
+"""Which backend a process uses, why, and what it says when there is none."""
 
 from __future__ import annotations
 
@@ -6,81 +6,92 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tracing.errors import EnvironmentProblemError, UsageError
+from tracing.settings import BackendName
 from workbench.npu import bootstrap as boot
-from workbench.npu.bootstrap import WayIn, bootstrap
+from workbench.npu.bootstrap import Backend, bootstrap
 from workbench.npu.machine import Package, device_nodes, require_matching
 
 Runner = Callable[..., subprocess.CompletedProcess[str]]
-SAY = "from workbench.npu.bootstrap import bootstrap; way = bootstrap({}); print(way.name, '|', way.why)"
+SAY = "from workbench.npu.bootstrap import bootstrap; used = bootstrap({}); print(used.name, '|', used.why)"
 
 
 @pytest.fixture
 def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forget the way that this process took, and take none for real."""
+    """Forget the backend of this process, and choose none for real."""
     monkeypatch.setattr(boot, "_chosen", [])
-    monkeypatch.delenv("SPECWB_NPU_WAY", raising=False)
+    for name in ("SPECWB_NPU_BACKEND", "SPECWB_NPU_WAY"):
+        monkeypatch.delenv(name, raising=False)
 
 
-def closed(reason: str) -> Callable[[str], WayIn]:
-    def enter(_why: str) -> WayIn:
+def closed(reason: str) -> Callable[[str], Backend]:
+    def enter(_why: str) -> Backend:
         raise EnvironmentProblemError(reason)
 
     return enter
 
 
-def opened(name: str) -> Callable[[str], WayIn]:
-    return lambda why: WayIn(name, why)
+def opened(name: str) -> Callable[[str], Backend]:
+    return lambda why: Backend(name, why)
 
 
-def use_ways(monkeypatch: pytest.MonkeyPatch, **ways: Callable[[str], WayIn]) -> None:
-    monkeypatch.setattr(boot, "_WAYS", ways)
+def use_backends(monkeypatch: pytest.MonkeyPatch, **backends: Callable[[str], Backend]) -> None:
+    monkeypatch.setattr(boot, "_BACKENDS", backends)
 
 
 @pytest.mark.usefixtures("fresh_process")
 class TestChoice:
-    def test_the_first_open_way_is_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        use_ways(monkeypatch, device=opened("device"), wheel=opened("wheel"), schemas=opened("schemas"))
+    def test_the_first_available_backend_is_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        use_backends(monkeypatch, device=opened("device"), wheel=opened("wheel"), schemas=opened("schemas"))
         assert bootstrap().name == "device"
 
-    def test_every_closed_way_leaves_its_reason(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        use_ways(monkeypatch, device=closed("no node"), wheel=closed("no gcc"), schemas=opened("schemas"))
-        assert bootstrap() == WayIn("schemas", "no device: no node; no wheel: no gcc")
+    def test_every_unavailable_backend_leaves_its_reason(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        use_backends(monkeypatch, device=closed("no node"), wheel=closed("no gcc"), schemas=opened("schemas"))
+        assert bootstrap() == Backend("schemas", "no device: no node; no wheel: no gcc")
 
     def test_all_closed_is_one_sentence_with_all_reasons(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        use_ways(monkeypatch, device=closed("no node"), schemas=closed("no torch"))
+        use_backends(monkeypatch, device=closed("no node"), schemas=closed("no torch"))
         with pytest.raises(EnvironmentProblemError, match=r"no device: no node; no schemas: no torch$"):
             bootstrap()
 
-    def test_a_forced_way_never_falls_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        use_ways(monkeypatch, device=closed("no node"), schemas=opened("schemas"))
+    def test_a_forced_backend_never_falls_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        use_backends(monkeypatch, device=closed("no node"), schemas=opened("schemas"))
         with pytest.raises(EnvironmentProblemError, match=r"^no node$"):
             bootstrap("device")
 
-    def test_the_variable_forces_and_the_argument_wins(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        use_ways(monkeypatch, wheel=opened("wheel"), schemas=opened("schemas"))
-        monkeypatch.setenv("SPECWB_NPU_WAY", "schemas")
+    @pytest.mark.parametrize("variable", ["SPECWB_NPU_BACKEND", "SPECWB_NPU_WAY"])
+    def test_the_variable_forces_and_the_argument_wins(
+        self, monkeypatch: pytest.MonkeyPatch, variable: str
+    ) -> None:
+        use_backends(monkeypatch, wheel=opened("wheel"), schemas=opened("schemas"))
+        monkeypatch.setenv(variable, "schemas")
         assert bootstrap("wheel").name == "wheel"
         monkeypatch.setattr(boot, "_chosen", [])
         assert bootstrap().name == "schemas"
 
-    def test_a_second_call_keeps_the_way_and_refuses_another(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        use_ways(monkeypatch, wheel=opened("wheel"), schemas=opened("schemas"))
+    def test_a_second_call_keeps_the_backend_and_refuses_another(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        use_backends(monkeypatch, wheel=opened("wheel"), schemas=opened("schemas"))
         first = bootstrap("schemas")
         assert bootstrap() is first
         assert bootstrap("schemas") is first
-        with pytest.raises(EnvironmentProblemError, match="already took schemas"):
+        with pytest.raises(EnvironmentProblemError, match="already uses schemas"):
             bootstrap("wheel")
 
-    def test_an_unknown_way_is_a_usage_error(self) -> None:
+    def test_the_accepted_names_are_those_of_the_backends(self) -> None:
+        assert get_args(BackendName) == ("auto", *boot._BACKENDS)
+
+    def test_an_unknown_backend_is_a_usage_error(self) -> None:
         with pytest.raises(UsageError, match=r"auto, device, wheel, schemas, got 'gpu'"):
             bootstrap("gpu")
 
     def test_a_failed_bootstrap_leaves_the_next_one_free(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        use_ways(monkeypatch, device=closed("no node"), schemas=opened("schemas"))
+        use_backends(monkeypatch, device=closed("no node"), schemas=opened("schemas"))
         with pytest.raises(EnvironmentProblemError):
             bootstrap("device")
         assert bootstrap().name == "schemas"
@@ -105,7 +116,7 @@ class TestMachine:
 
 class TestProcesses:
     def test_bootstrap_imports_torch_only_after_choosing(self, run_python: Runner) -> None:
-        code = "import sys, workbench.npu.bootstrap, workbench.npu.calls; print('torch' in sys.modules)"
+        code = "import sys, workbench.npu.bootstrap, workbench.npu.dispatch; print('torch' in sys.modules)"
         assert run_python("-c", code).stdout == "False\n"
 
     def test_a_device_comes_first(self, run_python: Runner, tmp_path: Path) -> None:
@@ -120,7 +131,7 @@ class TestProcesses:
         )
         code = "import workbench.npu.bootstrap as b; b.device_nodes = lambda: ('davinci0', 'davinci1')\n"
         done = run_python("-c", code + "print(b.bootstrap())", site=tmp_path)
-        expected = WayIn("device", "2 Ascend device(s)", "2.13.0", 2, "Ascend910B3")
+        expected = Backend("device", "2 Ascend device(s)", "2.13.0", 2, "Ascend910B3")
         assert done.stdout == f"{expected}\n", done.stderr
         assert done.stderr == "chatter\n"
 
@@ -164,7 +175,7 @@ class TestWithTheWheelInstalled:
         assert last.endswith("building stub CANN libraries needs a C compiler, none on PATH; install gcc")
 
     def test_the_variable_forces_plain_torch(self, run_python: Runner, wheel_site: Path) -> None:
-        environment = {"SPECWB_NPU_WAY": "schemas"}
+        environment = {"SPECWB_NPU_BACKEND": "schemas"}
         code = SAY.format("") + "; import importlib.util as u; print(u.find_spec('torch_npu'))"
         done = run_python("-c", code, site=wheel_site, environment=environment)
         assert done.stdout == "schemas | forced\nNone\n", done.stderr

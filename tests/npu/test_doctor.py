@@ -9,7 +9,7 @@ import pytest
 
 from tracing.errors import EnvironmentProblemError
 from workbench.npu import doctor
-from workbench.npu.bootstrap import WayIn, bootstrap, current
+from workbench.npu.bootstrap import Backend, bootstrap, current
 from workbench.npu.capability import (
     TABLE,
     Capability,
@@ -24,7 +24,7 @@ from workbench.npu.probes import PROBES, run
 from workbench.npu.probes.verdicts import accepted
 from workbench.npu.shadowing import PACKAGES, Shadow, shadows
 
-DEVICE = WayIn("device", "1 Ascend device(s)", "2.13.0", 1, "Ascend910B3")
+DEVICE = Backend("device", "1 Ascend device(s)", "2.13.0", 1, "Ascend910B3")
 
 
 class TestCapabilities:
@@ -68,7 +68,7 @@ class TestCapabilities:
         with use_capabilities(allowed_features(Platform("Ascend910B3", "9.1", "2.14.1"))):
             pass  # every name that it may return is one that the twin knows
 
-    def test_this_platform_is_the_way_in_that_was_taken(self) -> None:
+    def test_this_platform_is_that_of_the_backend(self) -> None:
         taken = bootstrap()
         assert this_platform() == Platform(taken.soc, doctor.cann_version(), taken.torch_npu)
 
@@ -100,7 +100,7 @@ class TestProbes:
         def never(key: str, _timeout: float) -> str:
             raise AssertionError(key)
 
-        results = doctor.probe(WayIn("schemas", "no device"), run=never)
+        results = doctor.probe(Backend("schemas", "no device"), run=never)
         assert [result.contradiction for result in results] == list(CONTRADICTIONS)
         assert {result.status for result in results} == {"not run"}
         assert all("needs an Ascend device" in result.observed for result in results)
@@ -146,8 +146,8 @@ class TestProbes:
 class TestExamination:
     def test_this_machine(self) -> None:
         seen = doctor.examine()
-        assert seen.way is current()
-        assert seen.no_way == ""
+        assert seen.backend is current()
+        assert seen.no_backend == ""
         assert seen.versions["torch"]
         assert seen.versions["CANN"] is None
         assert seen.drifted == ()
@@ -167,7 +167,7 @@ class TestExamination:
         assert not drift.verified
         assert "npu::npu_rms_norm" in drift.how
 
-    def test_no_way_in_verifies_nothing(self) -> None:
+    def test_no_backend_verifies_nothing(self) -> None:
         assert not any(statement.verified for statement in doctor._statements(None, ()))
 
 

@@ -27,7 +27,7 @@ META_NEEDS_A_DEVICE = {"npu::npu_fusion_attention"}
 @pytest.fixture(scope="session")
 def report(run_python: Runner, wheel_site: Path) -> dict[str, Any]:
     """What one process over the stub says of all twins."""
-    done = run_python(str(HERE / "report_twins.py"), site=wheel_site)
+    done = run_python(str(HERE / "report_emulations.py"), site=wheel_site)
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.splitlines()
     assert len(lines) == 1, "torch_npu prints on standard output, which is for data"
@@ -36,8 +36,8 @@ def report(run_python: Runner, wheel_site: Path) -> dict[str, Any]:
 
 
 def test_the_real_wheel_is_imported_without_a_device(report: dict[str, Any]) -> None:
-    way = report["way"]
-    assert (way["name"], way["torch_npu"], way["num_devices"], way["soc"]) == ("wheel", "2.13.0", 0, None)
+    used = report["backend"]
+    assert (used["name"], used["torch_npu"], used["num_devices"], used["soc"]) == ("wheel", "2.13.0", 0, None)
 
 
 @pytest.mark.parametrize("name", sorted(OPERATORS))

@@ -47,8 +47,17 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[str, ...
 def diff(run_python: Runner, wheel_site: Path, tmp_path: Path) -> Callable[..., Decoded]:
     """Run the command in a process that has the wheel, warnings as errors."""
 
-    def run(*options: str, way: str = "wheel") -> Decoded:
-        common = ("--dtype", "bfloat16", "--npu-way", way, "--format", "json", "--out", str(tmp_path / "run"))
+    def run(*options: str, backend: str = "wheel") -> Decoded:
+        common = (
+            "--dtype",
+            "bfloat16",
+            "--npu-backend",
+            backend,
+            "--format",
+            "json",
+            "--out",
+            str(tmp_path / "run"),
+        )
         done = run_python("-m", "specwb", "diff", *common, *TREE, *options, site=wheel_site)
         assert done.returncode == 0, done.stdout + done.stderr[-2000:]
         recorded = open_run(tmp_path / "run")
@@ -77,8 +86,8 @@ def test_diff_runs_its_fused_path_through_the_wheel(
     coverage = run.said["coverage"]
     assert run.said["near_ties"] == coverage["choice_near_ties"] + coverage["tree_near_ties"]
     assert len(run.said["emitted_token_ids"][0]) == 12
-    assert run.manifest["way_in"]["name"] == "wheel"
-    assert run.manifest["way_in"]["torch_npu"] == "2.13.0"
+    assert run.manifest["backend"]["name"] == "wheel"
+    assert run.manifest["backend"]["torch_npu"] == "2.13.0"
     path = run.manifest["paths"]["fused"]["info"]
     assert (path["dtype"], path["switches"]["eager"]) == ("bfloat16", [])
     assert (path["switches"]["fused_prefill"], path["switches"]["fused_tree"]) == (True, True)
@@ -92,6 +101,6 @@ def test_diff_runs_its_fused_path_through_the_wheel(
 
 def test_another_way_is_told_apart(diff: Callable[..., Decoded], models: dict[str, tuple[str, ...]]) -> None:
     """What the test above relies on: beside the same wheel, the pinned schemas leave other words."""
-    run = diff(*models["synthetic"], "--max-new-tokens", "3", way="schemas")
-    assert run.manifest["way_in"]["name"] == "schemas"
+    run = diff(*models["synthetic"], "--max-new-tokens", "3", backend="schemas")
+    assert run.manifest["backend"]["name"] == "schemas"
     assert all(row["kernel"].endswith(" via schemas") for row in run.rows)

@@ -13,7 +13,19 @@ import torch
 
 from tests.npu_ops.broken import BROKEN
 from tests.npu_ops.broken_attention import FIA_BROKEN, TREE_BROKEN, packed_paged
-from tests.npu_ops.calls import FIA, FIA_V2, LEGAL, compressed, decode, dense, masked, packed_v2, paged
+from tests.npu_ops.calls import (
+    FIA,
+    FIA_V2,
+    LEGAL,
+    causal,
+    compressed,
+    decode,
+    dense,
+    half,
+    masked,
+    packed_v2,
+    paged,
+)
 from tracing.errors import ContractError, UsageError
 from workbench.npu.contract import NotModelledError
 from workbench.npu.modes import Mode, has_capability, is_hardware, use_capabilities, use_mode
@@ -164,6 +176,19 @@ NEAR_MISSES: dict[str, dict[str, Any]] = {
 def test_near_misses_pass(name: str) -> None:
     OPERATORS[FIA].check(**NEAR_MISSES[name])
     OPERATORS[FIA](**NEAR_MISSES[name])
+
+
+@pytest.mark.parametrize("keys", [2, 8])
+def test_an_inverted_mask_shows_from_two_queries_on(keys: int) -> None:
+    """Bug: a bound of three lets the smallest tree through, one of one refuses a query that hides itself."""
+    few = {"key": half(2, keys, 2, 64), "value": half(2, keys, 2, 64)}
+    with pytest.raises(ContractError) as caught:
+        OPERATORS[FIA].check(**dense(query=half(2, 2, 4, 64), atten_mask=~causal(2, keys), **few))
+    assert caught.value.rule == "NPU-FIA-MASK-POLARITY"
+    own_key_hidden = torch.zeros(2, keys, dtype=torch.bool)
+    own_key_hidden[0, -1] = True
+    one_query = {"query": half(2, 2, 4, 64), "actual_seq_lengths": [1, 1], "atten_mask": own_key_hidden}
+    OPERATORS[FIA].check(**dense(**one_query, **few))
 
 
 def test_modes_and_capabilities_are_scoped_and_checked() -> None:

@@ -13,15 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.npu_ops.legal import (
+from tests.npu_ops.legal_attention import dense_calls, packed_calls, paged_calls
+from tests.npu_ops.legal_others import (
     DTYPES,
     cache_calls,
-    dense_calls,
     filled,
     gating_calls,
     matmul_calls,
-    packed_calls,
-    paged_calls,
     rotary_calls,
 )
 from workbench.npu.operators import OPERATORS

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 USER_TEST = """
 import sys
 import tracing
-import invariants.rules
+import invariants.families
 import workbench
 
 PARENTS = [0, 0, 0, 1]
@@ -27,7 +27,7 @@ COLUMNS = dict(
 )
 
 def test_ours_is_ours():
-    assert tracing.WHOSE == workbench.WHOSE == invariants.rules.WHOSE == "the user's"
+    assert tracing.WHOSE == workbench.WHOSE == invariants.families.WHOSE == "the user's"
 
 def test_a_sound_engine(specwb_recorder):
     with specwb_recorder.step(step=0) as step:
@@ -61,7 +61,7 @@ def test_limits_are_known(specwb_recorder):
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project with its own `tracing/`, `invariants/` and `workbench/` packages on its path."""
-    for name in ("tracing", "invariants", "invariants/rules", "workbench"):
+    for name in ("tracing", "invariants", "invariants/families", "workbench"):
         (tmp_path / "project" / name).mkdir(parents=True)
         (tmp_path / "project" / name / "__init__.py").write_text('WHOSE = "the user\'s"\n')
     (tmp_path / "project" / "pyproject.toml").write_text("[tool.pytest.ini_options]\npythonpath = ['.']\n")

@@ -50,7 +50,7 @@ def look_at(app: ViewApp, ask: Callable[[RunScreen], Any]) -> Shown:
     slot = screen.active_slot
     return Shown(
         screen_text(app),
-        str(screen.step.moment) if screen.step is not None else "",
+        str(screen.model.step.moment) if screen.model.step is not None else "",
         slot.panel,
         slot.target,
         "\n".join(note.message for note in app._notifications),
@@ -132,7 +132,9 @@ async def settle(app: ViewApp, pilot: Pilot[None]) -> None:
         await pilot.pause(0)
         await pilot._wait_for_screen()
         screen = run_screen(app)
-        calm = calm + 1 if not hasattr(screen, "drawing") or screen.drawing.idle else 0
+        calm = (
+            calm + 1 if not hasattr(screen, "drawing") or (screen.is_mounted and screen.drawing.idle) else 0
+        )
         if calm >= CALM_ROUNDS:
             return
         if not calm:

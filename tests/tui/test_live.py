@@ -20,7 +20,7 @@ from workbench.view.run_view import RunView
 
 
 def _follows(screen: RunScreen) -> bool:
-    return screen.following
+    return screen.model.following
 
 
 def test_a_live_run_is_followed_until_its_first_divergence(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_a_live_run_is_followed_until_its_first_divergence(tmp_path: Path) -> No
 
         shown = play(tmp_path / "run", follow=True, between=break_it, ask=_follows)
         assert (shown.moment, shown.panel, shown.asked) == ("0:0:1", "tree", False)
-        assert "first divergence has come" in shown.said
+        assert "first divergence was found" in shown.said
 
 
 @pytest.mark.parametrize("num_steps", [0, 1])

@@ -115,7 +115,7 @@ def test_the_key_bar_is_clicked_like_its_keys(tmp_path: Path) -> None:
             bar = screen_text(app).splitlines()[-1]
             await pilot.click(offset=(bar.index("first"), 23))
             await settle(app, pilot)
-            return str(run_screen(app).step.moment)
+            return str(run_screen(app).model.step.moment)
 
     assert asyncio.run(run()) == "0:0:2"
 

@@ -23,7 +23,7 @@ def test_the_picker_opens_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             assert "one" in screen_text(app)
             await pilot.press("enter")
             await settle(app, pilot)
-            assert run_screen(app).view.num_rows == 3
+            assert run_screen(app).model.view.num_rows == 3
 
     asyncio.run(run())
 

@@ -48,7 +48,7 @@ def look(folder: Path, keys: tuple[str, ...] = (), *, read_on: bool = False) -> 
         keys,
         size=WIDE,
         between=between,
-        ask=lambda screen: (screen.view.num_rows, screen.view.proof()),
+        ask=lambda screen: (screen.model.view.num_rows, screen.model.view.proof()),
     )
 
 
@@ -111,7 +111,7 @@ def test_two_runs_are_compared_past_their_damaged_batches(run: Path, tmp_path: P
             path.append_batch(_other_tokens(batch) if last else batch)
     for folder in (run, other):
         changed(folder, "fused", 1)
-    shown = play(RunView(run, other, lazily=True), size=WIDE, ask=lambda screen: screen.view.findings)
+    shown = play(RunView(run, other, lazily=True), size=WIDE, ask=lambda screen: screen.model.view.findings)
     assert [str(each.moment)[:5] for each in shown.asked if each.rule.startswith("JUDGE-ALIGN")] == ["3:0:0"]
 
 

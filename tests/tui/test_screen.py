@@ -13,12 +13,12 @@ from tests.tui.conftest import CELL
 from tests.tui.driving import play, play_each, run_screen, settle
 from tests.view.traces import finding, write_run
 from workbench.tui.app import ViewApp
-from workbench.tui.finding_order import FindingOrder
-from workbench.tui.history import History, Place
 from workbench.tui.keys import RUN_KEYS
 from workbench.tui.screens.run import RunScreen
 from workbench.tui.widgets.panel_view import PanelView
 from workbench.tui.widgets.timeline_view import TimelineView
+from workbench.view.finding_order import FindingOrder
+from workbench.view.history import History, Location
 from workbench.view.lines import ROLES
 from workbench.view.run_view import RunView
 from workbench.view.targets import CellTarget, NodeTarget, PositionTarget, SlotTarget
@@ -127,7 +127,7 @@ def test_the_mouse_chooses_a_step_and_follows_a_cell(faulty: Path) -> None:
             await settle(app, pilot)
             await pilot.click(TimelineView, offset=(3, 4))
             await settle(app, pilot)
-            assert str(run_screen(app).step.moment) == "0:0:3"
+            assert str(run_screen(app).model.step.moment) == "0:0:3"
             await pilot.press("m")
             await settle(app, pilot)
             slot = run_screen(app).active_slot
@@ -156,7 +156,7 @@ def test_every_key_is_a_command_of_the_palette(faulty: Path) -> None:
             first: SystemCommand = commands["First divergence"]
             await first.callback()
             await settle(app, pilot)
-            assert str(run_screen(app).step.moment) == "0:0:5"
+            assert str(run_screen(app).model.step.moment) == "0:0:5"
 
     asyncio.run(run())
 
@@ -169,7 +169,7 @@ def test_hostile_tokens_do_not_reach_the_terminal(tmp_path: Path) -> None:
 
 
 def test_history_goes_back_and_forward() -> None:
-    history, places = History(), [Place(row) for row in range(3)]
+    history, places = History(), [Location(row) for row in range(3)]
     history.leave(places[0])
     history.leave(places[1])
     assert history.back(places[2]) == places[1]

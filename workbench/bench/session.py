@@ -165,13 +165,13 @@ def identity(request: BenchRequest, session: BenchSession, asked: Mapping[str, A
     }
 
 
-def about(way_in: Mapping[str, Any]) -> dict[str, Any]:
+def about(backend: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a reader should know: command line, versions, machine."""
     manifest = fresh_manifest({})
     return {
         "argv": manifest["argv"],
         "versions": {**manifest["versions"], "torch": torch.__version__},
-        "way_in": dict(way_in),
+        "backend": dict(backend),
         "machine": {
             "system": platform.platform(),
             "processor": _processor(),

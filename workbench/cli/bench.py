@@ -24,8 +24,8 @@ def command(*, output_format: str, **options: Any) -> int:
     """
     from workbench.npu.bootstrap import bootstrap
 
-    way_in = bootstrap(options["npu_way"])
+    backend = bootstrap(options["npu_backend"])
     from workbench.cli.bench_evaluation import evaluate
 
     out = options.pop("out")
-    return evaluate(None if out is None else Path(out), way_in.as_json(), output_format, options)
+    return evaluate(None if out is None else Path(out), backend.as_json(), output_format, options)

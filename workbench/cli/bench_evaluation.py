@@ -25,7 +25,7 @@ from workbench.cli.fresh_folder import fresh_folder
 
 
 def evaluate(
-    out: Path | None, way_in: Mapping[str, Any], output_format: str, options: Mapping[str, Any]
+    out: Path | None, backend: Mapping[str, Any], output_format: str, options: Mapping[str, Any]
 ) -> int:
     """Run the evaluation; returns the exit code."""
     tree, studies = parse_tree(options["tree"]), parse_studies(options["studies"])
@@ -34,7 +34,7 @@ def evaluate(
     session = open_session(request)
     asked = {"tree": options["tree"], "eager": options["eager"]}
     folder = ResultsFolder(
-        out or fresh_folder(prefix="bench-"), identity(request, session, asked), about(way_in)
+        out or fresh_folder(prefix="bench-"), identity(request, session, asked), about(backend)
     )
     with loaded_set_aside():
         choices = make_choices(session, folder, tree, eager, _say)

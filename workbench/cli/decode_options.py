@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import click
 
 from tracing.distances import parse_edges
 from tracing.errors import UsageError
-from tracing.settings import DecodeSettings
+from tracing.settings import BackendName, DecodeSettings
 
 _DEFAULTS = DecodeSettings()
 Function = Callable[..., Any]
+
+backend_option: Final = click.option(
+    "--npu-backend",
+    "--npu-way",
+    "npu_backend",
+    type=click.Choice(get_args(BackendName)),
+    default="auto",
+    show_default=True,
+    help="How Ascend's operators are reached.",
+)
+"""The second name is an earlier one."""
 
 PAIR_OPTIONS: Final = (
     click.option("--model", metavar="DIR", help="Teacher checkpoint; default the shipped pair."),
@@ -29,15 +40,9 @@ PAIR_OPTIONS: Final = (
         show_default=True,
         help="Of the fused path; auto is float32 on a CPU, else bfloat16.",
     ),
-    click.option(
-        "--npu-way",
-        type=click.Choice(["auto", "device", "wheel", "schemas"]),
-        default="auto",
-        show_default=True,
-        help="Way in to Ascend's operators.",
-    ),
+    backend_option,
 )
-"""Which models, where, and by which way in; of every command that runs them."""
+"""Which models, where, and on which backend; of every command that runs them."""
 
 _DECODE: Final = (
     *PAIR_OPTIONS,

@@ -26,7 +26,7 @@ from workbench.report.text import render_text
 
 if TYPE_CHECKING:
     from workbench.lockstep.session import DiffRequest, Session
-    from workbench.npu.bootstrap import WayIn
+    from workbench.npu.bootstrap import Backend
     from workbench.report.summary import RunSummary
 
 CHOICES = {
@@ -85,10 +85,10 @@ def command(**options: Any) -> int:
         raise UsageError("give --prompt FILE, or two runs to compare, not both")
     from workbench.npu.bootstrap import bootstrap
 
-    way_in = bootstrap(options["npu_way"])
+    backend = bootstrap(options["npu_backend"])
     from workbench.lockstep.session import open_session
 
-    request = _request(way_in, options)
+    request = _request(backend, options)
     session = open_session(request)
     if options["out"] is None:
         request = replace(request, out=fresh_folder())
@@ -131,7 +131,7 @@ def _run(session: Session, request: DiffRequest, options: dict[str, Any]) -> Run
         return run_session(session, request, bar.update)
 
 
-def _request(way_in: WayIn, options: dict[str, Any]) -> DiffRequest:
+def _request(backend: Backend, options: dict[str, Any]) -> DiffRequest:
     from workbench.lockstep.job import LockstepOptions
     from workbench.lockstep.session import DiffRequest
     from workbench.npu.capability import allowed_features, this_platform
@@ -148,8 +148,8 @@ def _request(way_in: WayIn, options: dict[str, Any]) -> DiffRequest:
             judge_every=options["judge_every"],
             watch_indices=options["watch_indices"],
         ),
-        way_in={
-            **way_in.as_json(),
+        backend={
+            **backend.as_json(),
             "mode": options["npu_mode"],
             "capabilities": sorted(allowed_features(this_platform())),
         },

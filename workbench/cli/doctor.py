@@ -1,4 +1,4 @@
-"""`specwb doctor`: what this machine has, the way in to the operators, what is verified here."""
+"""`specwb doctor`: what this machine has, the backend of the operators, what is verified here."""
 
 from __future__ import annotations
 
@@ -10,39 +10,37 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracing.errors import SpecwbError
-from workbench.cli.decode_options import format_option
+from workbench.cli.decode_options import backend_option, format_option
 from workbench.view.safe_text import safe_text
 
 if TYPE_CHECKING:
     from workbench.npu.capability import Capability
     from workbench.npu.doctor import Examination, ProbeResult
 
-WAYS = click.Choice(["auto", "device", "wheel", "schemas"])
-
 
 @click.command(name="doctor")
-@click.option("--npu-way", type=WAYS, default="auto", show_default=True, help="Way in to examine.")
+@backend_option
 @click.option("--probe", "with_probes", is_flag=True, help="Settle the vendor's contradictions on a device.")
 @click.option("--model", metavar="DIR", help="Teacher whose load report to print; default the shipped pair.")
 @click.option("--draft", metavar="DIR", help="Drafter beside it.")
 @format_option
 def command(
-    npu_way: str, *, with_probes: bool, model: str | None, draft: str | None, output_format: str
+    npu_backend: str, *, with_probes: bool, model: str | None, draft: str | None, output_format: str
 ) -> int:
     """Say what this machine has and what is verified on it.
 
-    Exit codes: 0 looked at everything that was asked, 3 no way in to the operators.
+    Exit codes: 0 looked at everything that was asked, 3 no backend for the operators.
     """
     from workbench.npu.doctor import examine, probe
 
-    examination = examine(npu_way)
-    probes = probe(examination.way) if with_probes and examination.way else ()
+    examination = examine(npu_backend)
+    probes = probe(examination.backend) if with_probes and examination.backend else ()
     report = _load_report(model, draft)
     if output_format == "json":
         click.echo(json.dumps(_as_json(examination, probes, report), default=str))
     else:
         click.echo("\n".join(_lines(examination, probes, report)))
-    return 0 if examination.way else 3
+    return 0 if examination.backend else 3
 
 
 def _load_report(model: str | None, draft: str | None) -> list[str]:
@@ -62,8 +60,9 @@ def _load_report(model: str | None, draft: str | None) -> list[str]:
 def _lines(examination: Examination, probes: tuple[ProbeResult, ...], report: list[str]) -> Iterator[str]:
     for name, version in examination.versions.items():
         yield f"version     {name}: {version or 'not there'}"
-    way = examination.way
-    yield f"way in      {way.name} ({way.why})" if way else f"way in      none: {examination.no_way}"
+    backend = examination.backend
+    named = f"{backend.name} ({backend.why})" if backend else f"none: {examination.no_backend}"
+    yield f"backend     {named}"
     for shadow in examination.shadows:
         verb = "hides" if shadow.hides else "would hide, under python -m or pytest,"
         yield f"shadow      {safe_text(str(shadow.found))} {verb} our package {shadow.package}"
@@ -86,7 +85,7 @@ def _capability(capability: Capability) -> str:
 def _probe(result: ProbeResult) -> str:
     question = result.contradiction
     line = f"probe       {question.key}: {result.status}; {question.question} {safe_text(result.observed)}"
-    return line if result.agrees is not False else f"{line}; THE TWIN FOLLOWS {question.followed}"
+    return line if result.agrees is not False else f"{line}; THE EMULATION FOLLOWS {question.followed}"
 
 
 def _as_json(examination: Examination, probes: tuple[ProbeResult, ...], report: list[str]) -> dict[str, Any]:

@@ -138,7 +138,7 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
     committed, root, remaining = _state_at(run, under_test, wanted.part)
     from workbench.npu.bootstrap import bootstrap
 
-    way_in = bootstrap("auto")
+    backend = bootstrap("auto")
     from workbench.checkpoints.load import load_pair
     from workbench.lockstep.replay_continue import continued
 
@@ -155,7 +155,7 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
         out=wanted.out or run.folder.with_name(f"{run.folder.resolve().name}-continued"),
         label=label,
         dtype=facts_of(run, under_test).dtype,
-        way_in=way_in.as_json(),
+        backend=backend.as_json(),
         rung=wanted.reference,
         reference_device=wanted.reference_device,
     )

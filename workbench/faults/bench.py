@@ -13,7 +13,7 @@ from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
 from workbench.checkpoints.load import load_pair
 from workbench.checkpoints.shipped import shipped_pair_dirs, shipped_prompt
-from workbench.faults.experiment import Alone, run_free
+from workbench.faults.experiment import FreeDecode, run_free
 from workbench.faults.exported import export_tiny
 from workbench.faults.placement import Placement
 from workbench.faults.setup import Setup
@@ -126,7 +126,7 @@ class Bench:
         self.export = export
         self._plain = plain
         self._setups: dict[str, Setup] = {}
-        self._clean: dict[str, Alone] = {}
+        self._clean: dict[str, FreeDecode] = {}
 
     def setup(self, need: str) -> Setup:
         """Return the job that has what a fault needs, a key of `NEEDS`."""
@@ -134,8 +134,8 @@ class Bench:
             self._setups[need] = NEEDS[need].change(self._plain())
         return self._setups[need]
 
-    def clean(self, need: str) -> Alone:
-        """Return the same job decoded alone without a fault."""
+    def clean(self, need: str) -> FreeDecode:
+        """Return the same job decoded freely without a fault."""
         if need not in self._clean:
             self._clean[need] = run_free(self.setup(need), Placement())
         return self._clean[need]

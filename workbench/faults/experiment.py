@@ -1,4 +1,4 @@
-"""One run with a fault in it: in lockstep, as `specwb diff` would see it, and alone, as a user would."""
+"""One run with a fault in it: in lockstep, as `specwb diff` sees it, and running freely, as a user does."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import RunVerdict, Tally
 from workbench.lockstep.engine.step import begin_turn, steps_of_turn
 from workbench.lockstep.job import LockstepOptions
-from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.reference_runner import ReferenceRunner
+from workbench.lockstep.run_log import RunLog
 from workbench.lockstep.staged import StagedRun
 from workbench.lockstep.turns import Turn
 from workbench.lockstep.under_test import PathUnderTest
@@ -29,7 +29,7 @@ from workbench.npu.modes import use_mode
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What lockstep said of a run.
+    """What lockstep found in a run.
 
     Attributes:
         verdict: Of the run.
@@ -45,8 +45,8 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Alone:
-    """What a user of the path would have seen, with nobody watching.
+class FreeDecode:
+    """What a user of the unobserved path would have seen.
 
     Attributes:
         emitted: Tokens of the turn.
@@ -86,24 +86,24 @@ def run_lockstep(
                 "fused": writer.path("fused", lacks=path.lacks, info=_info(path)),
                 "reference": writer.path("reference", lacks=runner.lacks, info=runner.info),
             }
-            ledger = Ledger(writer, _spoiled(traces, placement), Checker(setup.context), tally)
+            log = RunLog(writer, _spoiled(traces, placement), Checker(setup.context), tally)
             options = LockstepOptions(
                 settings=setup.settings, on_violation=on_violation, on_divergence=on_divergence
             )
-            staged = StagedRun(path, runner, setup.pair, options, ledger, dtype=setup.dtype)
+            staged = StagedRun(path, runner, setup.pair, options, log, dtype=setup.dtype)
             try:
-                staged.run([Turn(0, 0, lambda before: [*before, *setup.prompt])], _no_tick)
+                staged.run([Turn(0, 0, lambda before: [*before, *setup.prompt])], lambda _: None)
             finally:
-                ledger.abandon_step()
-            ledger.finish()
+                log.abandon_step()
+            log.finish()
             verdict = tally.verdict()
             writer.update(verdict=verdict.verdict, exit_code=verdict.exit_code, coverage=verdict.coverage)
     emitted = tuple(staged.finished[0].emitted) if staged.finished else ()
-    return Outcome(verdict, tuple(ledger.findings), emitted, folder)
+    return Outcome(verdict, tuple(log.findings), emitted, folder)
 
 
-def run_free(setup: Setup, placement: Placement) -> Alone:
-    """Decode with a fault in place and nobody watching; calls do what the device would do."""
+def run_free(setup: Setup, placement: Placement) -> FreeDecode:
+    """Decode with a fault in place, unobserved; calls do what the device would do."""
     turn_state = TurnState(0, 0, setup.settings.max_new_tokens)
     error, first_tree = "", frozenset[int]()
     with placement.around(), use_mode("hardware"):
@@ -112,16 +112,12 @@ def run_free(setup: Setup, placement: Placement) -> Alone:
             first_tree = _decode(under_test, turn_state, setup)
         except Exception as problem:  # noqa: BLE001  a faulty path may raise anything; it is reported
             error = f"{type(problem).__name__}: {problem}"
-    return Alone(tuple(turn_state.emitted), tuple(turn_state.num_accepted), first_tree, error)
+    return FreeDecode(tuple(turn_state.emitted), tuple(turn_state.num_accepted), first_tree, error)
 
 
 def faulty_path(setup: Setup, placement: Placement) -> DecodePath:
     """Return our fused path with a fault in place."""
     return placement.path(make_path(setup.pair, setup.settings, device="cpu", dtype=setup.dtype))
-
-
-def _no_tick(_: int) -> None:
-    """Nobody watches the turn_state."""
 
 
 def _decode(under_test: PathUnderTest, turn_state: TurnState, setup: Setup) -> frozenset[int]:
@@ -135,7 +131,7 @@ def _decode(under_test: PathUnderTest, turn_state: TurnState, setup: Setup) -> f
 
 def _info(path: DecodePath) -> dict[str, Any]:
     """What the path says of itself, less what names this machine."""
-    return {name: value for name, value in path.info.items() if name != "way"}
+    return {name: value for name, value in path.info.items() if name != "backend"}
 
 
 def _manifest(setup: Setup, path: DecodePath, more: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from tracing.moment import STAGES
 from tracing.stages import DecodePath, Stages, StageWatch
 from workbench.fused.engine import Engine
 from workbench.lockstep.reference_runner import ReferenceRunner
-from workbench.npu import calls
+from workbench.npu import dispatch
 
 Columns = Mapping[str, Any]
 Memory = dict[str, Any]
@@ -182,7 +182,7 @@ def within(stage: str, name: str) -> Placer:
 
 
 def _exchanged(name: str, faulty: Spoil) -> Callable[[], AbstractContextManager[None]]:
-    return lambda: calls.wrapped(name, lambda operator: partial(faulty, operator))
+    return lambda: dispatch.wrapped(name, lambda operator: partial(faulty, operator))
 
 
 def on_function(module: object, name: str) -> Placer:

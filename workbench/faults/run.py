@@ -1,4 +1,4 @@
-"""Runs faults: who noticed each first, where, what else fired, and what a user would have seen."""
+"""Runs faults: what noticed each first, where, what else fired, and what a user would have seen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tracing.finding import Finding
 from workbench.checkpoints.report import Check
 from workbench.faults.bench import Bench
 from workbench.faults.common import load, worse
-from workbench.faults.experiment import Alone, run_free, run_lockstep
+from workbench.faults.experiment import FreeDecode, run_free, run_lockstep
 from workbench.faults.fault import Fault
 from workbench.faults.placement import Placement
 from workbench.faults.setup import Setup
@@ -28,7 +28,7 @@ CRASH: Final = "the workbench itself failed"
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Somebody noticed.
+    """The first sign of a fault.
 
     Attributes:
         rule: Invariant, comparison, operator rule or check of the load report.
@@ -54,11 +54,11 @@ class Sighting:
     Attributes:
         fault: The fault.
         bench: Name of the bench.
-        first: Who noticed first, or None when nobody did.
+        first: What was noticed first, or None.
         others: Further rules that fired, in order.
         text_equal: A user would have read the same tokens; None when there was nothing to read.
         clean_accepted, faulty_accepted: Mean of accepted drafts per step without and with the fault.
-        error: What the path or the loader raises when nobody watches, or empty.
+        error: What the unobserved path or the loader raises, or empty.
     """
 
     fault: Fault
@@ -112,7 +112,7 @@ def run_faults(faults: Iterable[Fault], bench: Bench) -> Iterator[Sighting]:
 
 
 def run_fault(fault: Fault, bench: Bench, folder: Path) -> Sighting:
-    """Run one fault with everybody watching, and alone; `folder` is an empty one to work in."""
+    """Run one fault in lockstep and freely; `folder` is an empty one to work in."""
     if fault.common_mode:
         return _run_in_files(fault, bench, folder)
     setup = bench.setup(fault.need)
@@ -158,7 +158,7 @@ def _noticed(fault: Fault, bench: Bench, notices: list[Notice]) -> Sighting:
     return Sighting(fault=fault, bench=bench.name, first=first, others=others)
 
 
-def _seen_by_user(sighting: Sighting, clean: Alone, faulty: Alone) -> Sighting:
+def _seen_by_user(sighting: Sighting, clean: FreeDecode, faulty: FreeDecode) -> Sighting:
     return replace(
         sighting,
         text_equal=None if faulty.error else faulty.emitted == clean.emitted,

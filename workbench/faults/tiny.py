@@ -46,7 +46,7 @@ def tiny_pair(seed: int = 17, *, layers: int = 2, aux_layers: tuple[int, int, in
 
 
 def token_bytes(token_id: int) -> bytes:
-    """Return what stands for a token in a recorded vocabulary: two letters."""
+    """Return the bytes of a token in a recorded vocabulary: two letters."""
     high, low = divmod(token_id, 8)
     return bytes([97 + high % 26, 97 + low, 32])
 

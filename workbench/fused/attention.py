@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from workbench.fused.cache.pages import Pages
 from workbench.fused.masks import blocked_from_visible, causal_template, causal_visible
-from workbench.npu import calls
+from workbench.npu import dispatch
 
 OPERATOR: Final = "npu_fused_infer_attention_score"
 
@@ -42,7 +42,7 @@ class AttentionCall:
         """Keep what the first layer of this forward was given, and its call as one line."""
         if not self.kernel:
             self.given, self.num_keys = given, num_keys
-            self.kernel = calls.kernel_text(name, options)
+            self.kernel = dispatch.kernel_text(name, options)
 
     def additive(self, blocked: Tensor, dtype: torch.dtype) -> Tensor:
         """Return `blocked` as numbers to add to scores, made at the first layer and kept for the others."""
@@ -139,7 +139,7 @@ def _launch_paged(
     options |= {"block_table": pages.block_table, "block_size": pages.block_size}
     mask = options.get("atten_mask")
     call.note(given if mask is None else mask, pages.num_keys, OPERATOR, input_layout="BSND", **options)
-    output, _ = calls.npu_fused_infer_attention_score(
+    output, _ = dispatch.npu_fused_infer_attention_score(
         query.transpose(1, 2).contiguous(),
         key,
         value,
@@ -155,7 +155,7 @@ def _launch_paged(
 
 def _launch(query: Tensor, key: Tensor, value: Tensor, scale: float, **options: Any) -> Tensor:
     """Call the operator in layout BSND; caches lie in memory that way, so that nothing is copied."""
-    output, _ = calls.npu_fused_infer_attention_score(
+    output, _ = dispatch.npu_fused_infer_attention_score(
         query.transpose(1, 2).contiguous(),
         key.transpose(1, 2).contiguous(),
         value.transpose(1, 2).contiguous(),

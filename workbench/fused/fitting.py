@@ -11,7 +11,7 @@ from tracing.models import ModelPair
 from tracing.settings import DEVICES, DTYPES, DecodeSettings, require_one_of
 from workbench.fused.drafters import drafter_kind
 from workbench.fused.switches import Switches
-from workbench.npu.ways import register
+from workbench.npu.backends import register
 
 _HEAD_DIM_STEP: Final = 16
 """The fused attention operator takes head dims in multiples of this (BSND, more than one query row)."""
@@ -29,7 +29,7 @@ def choose_device(name: str) -> torch.device:
         EnvironmentProblemError: No such device on this machine.
     """
     require_one_of("device", name, DEVICES)
-    has_npu = register().way.num_devices > 0
+    has_npu = register().backend.num_devices > 0
     if name == "npu" and not has_npu:
         raise EnvironmentProblemError(
             "device npu was asked for, but no Ascend device can be used; try --device cpu"

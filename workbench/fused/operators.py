@@ -1,4 +1,4 @@
-"""Norm, rotary embedding and SwiGLU: fused through `workbench.npu.calls`, or eager, each switched alone."""
+"""Norm, rotary embedding and SwiGLU: fused by `workbench.npu.dispatch`, or eager, each switched alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workbench.npu import calls
+from workbench.npu import dispatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +25,20 @@ class Operators:
         """Return `hidden` over its root mean square times `weight`, along the last axis."""
         if "norm" in self.eager:
             return eager_rms_norm(hidden, weight, epsilon)
-        return calls.npu_rms_norm(hidden, weight, epsilon)[0]
+        return dispatch.npu_rms_norm(hidden, weight, epsilon)[0]
 
     def rotary(self, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """Return `states` `[1, S, H, D]` rotated by tables `[1, S, 1, D]` (the exact BSND broadcast form)."""
         if "rotary" in self.eager:
             return eager_rotary(states, cos, sin)
-        return calls.npu_rotary_mul(states.contiguous(), cos, sin)
+        return dispatch.npu_rotary_mul(states.contiguous(), cos, sin)
 
     def swiglu(self, gate_and_up: Tensor) -> Tensor:
         """Return `silu(gate) * up` of `[..., 2 * I]`, gate first."""
         if "swiglu" in self.eager:
             gate, up = gate_and_up.chunk(2, dim=-1)
             return functional.silu(gate) * up
-        return calls.npu_swiglu(gate_and_up)
+        return dispatch.npu_swiglu(gate_and_up)
 
 
 def eager_rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:

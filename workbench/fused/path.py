@@ -28,7 +28,7 @@ from workbench.fused.switches import read_switches
 from workbench.fused.teacher import Teacher
 from workbench.fused.tensorize import tensorize
 from workbench.fused.verify import verify
-from workbench.npu.ways import register
+from workbench.npu.backends import register
 
 
 def make_path(pair: ModelPair, settings: DecodeSettings, **options: Unpack[EngineOptions]) -> DecodePath:
@@ -159,7 +159,7 @@ def _capacity(engine: Engine) -> Mapping[str, Any]:
 def _info(engine: Engine) -> Mapping[str, Any]:
     relaxed = engine.dtype is torch.float32 and engine.device.type != "npu"
     return {
-        "way": dict(register().way.as_json()),
+        "backend": dict(register().backend.as_json()),
         "device": str(engine.device),
         "dtype": str(engine.dtype).removeprefix("torch."),
         "relaxed": "float32 is off the operators' contract; allowed off-device only" if relaxed else None,

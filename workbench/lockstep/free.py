@@ -29,8 +29,8 @@ from workbench.judge.step import StepJudgement
 from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import Tally
 from workbench.lockstep.free_running import FreeRunner
-from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.reference_runner import ReferenceRunner
+from workbench.lockstep.run_log import RunLog
 from workbench.lockstep.ties import token_gaps
 from workbench.lockstep.turns import Turn
 from workbench.lockstep.watch import LiveWatch
@@ -48,7 +48,7 @@ class FreeRun:
 
     Attributes:
         fused, reference: The two runs.
-        ledgers: Their books; the first one ends up with everything that was found.
+        logs: Of each run; the first one ends up with everything that was found.
     """
 
     def __init__(
@@ -65,31 +65,31 @@ class FreeRun:
         """Prepare both runs; `watch_indices` is for the path under test only."""
         self._writer = writer
         self._tally = tally
-        self.ledgers: list[Ledger] = []
+        self.logs: list[RunLog] = []
         self.runs: list[FreeRunner] = []
         for name, path in zip(("fused", "reference"), paths, strict=True):
             traces = {name: writer.path(name, lacks=path.lacks, info=dict(path.info))}
-            ledger = Ledger(writer, traces, checker, tally, watched=name)
+            log = RunLog(writer, traces, checker, tally, watched=name)
             watch = LiveWatch(
-                ledger.journal,
-                ledger.check_before,
+                log.journal,
+                log.check_before,
                 refuse=True,
                 watch_indices=watch_indices and name == "fused",
             )
-            self.ledgers.append(ledger)
-            self.runs.append(FreeRunner(path, settings, pair, ledger, watch))
+            self.logs.append(log)
+            self.runs.append(FreeRunner(path, settings, pair, log, watch))
 
     def run(self, turns: Sequence[Turn], runner: ReferenceRunner, dtype: str, tick: Tick) -> None:
         """Decode on both paths, then compare."""
         for run in self.runs:
             run.run(turns, tick)
-        books = self.ledgers[0]
-        books.findings.extend(self.ledgers[1].findings)
-        books.finish()
+        log = self.logs[0]
+        log.findings.extend(self.logs[1].findings)
+        log.finish()
         alignment = self._align()
         self._tally.add(_coverage(self._rows("fused"), alignment))
         differences = [_warning(finding) for finding in alignment.findings() if finding.rule != RULE]
-        books.add(differences)
+        log.add(differences)
         fused = {(one.prompt_id, one.turn): one for one in self.runs[0].finished}
         for stream in alignment.streams:
             self._settle(stream, fused[stream.prompt_id, stream.turn], runner, dtype)
@@ -120,7 +120,7 @@ class FreeRun:
             tie = NearTie(moment, "choice", stream.left, stream.right, gap, allowance, emitted=True)
             self._tally.add_near_ties((tie,))
             return
-        self.ledgers[0].add([_finding(stream, wrong, gaps, allowance)])
+        self.logs[0].add([_finding(stream, wrong, gaps, allowance)])
 
 
 def _finding(

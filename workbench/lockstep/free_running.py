@@ -15,8 +15,8 @@ from workbench.judge.turn_state import TurnState
 from workbench.lockstep.checked_stages import CheckedStages, StageFailedError, result_sizes
 from workbench.lockstep.engine.step import begin_turn, run_step
 from workbench.lockstep.failures import findings_of_failure
-from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.rows import path_columns
+from workbench.lockstep.run_log import RunLog
 from workbench.lockstep.stage_inputs import changed_by_tensorize, expected_at_launches
 from workbench.lockstep.turns import Turn
 from workbench.lockstep.under_test import PathUnderTest, StepResults
@@ -52,7 +52,7 @@ class FreeRunner:
         path: DecodePath,
         settings: DecodeSettings,
         pair: ModelPair,
-        ledger: Ledger,
+        log: RunLog,
         watch: LiveWatch,
     ) -> None:
         require_all_stages(path)
@@ -60,7 +60,7 @@ class FreeRunner:
         self._settings = settings
         self._eos = pair.eos_token_ids
         self._sizes = result_sizes(pair, settings)
-        self._ledger = ledger
+        self._log = log
         self._watch = watch
         self.indices = watch.indices
         self._under_test = PathUnderTest.begin(path, watch, self.indices.around)
@@ -80,7 +80,7 @@ class FreeRunner:
             so_far[turn.prompt_id] = [*prompt, *turn_state.emitted]
 
     def _turn(self, turn_state: TurnState, prompt: list[int], tick: Tick) -> None:
-        self._ledger.open_step(turn_state.prompt_id, turn_state.turn, 0)
+        self._log.open_step(turn_state.prompt_id, turn_state.turn, 0)
         stages = self._stages(turn_state, StepResults(committed_len=len(prompt)))
         try:
             begin_turn(self._under_test, turn_state, prompt, self._eos, stages)
@@ -91,7 +91,7 @@ class FreeRunner:
                 tick(len(turn_state.emitted) - num_emitted)
                 if not turn_state.ended:
                     stages = self._stages(turn_state, StepResults(committed_len=len(turn_state.committed)))
-                    self._ledger.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
+                    self._log.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
         except EnvironmentProblemError:
             raise  # the disk or the device, not the path
         except StageFailedError as failure:
@@ -100,13 +100,13 @@ class FreeRunner:
             self._end(stages.stage, findings_of_failure(turn_state, stages.stage, error))
 
     def _stages(self, turn_state: TurnState, results: StepResults) -> _FreeStages:
-        return _FreeStages(self._under_test, turn_state, results, self._sizes, self._ledger)
+        return _FreeStages(self._under_test, turn_state, results, self._sizes, self._log)
 
     def _end(self, stage: str, findings: tuple[Finding, ...]) -> None:
         """End the run inside a step, with what that means."""
-        self._ledger.record(self._name, {"launch_refused": f"{stage}: not finished, the run ends here"})
-        self._ledger.add(findings)
-        self._ledger.abandon_step()
+        self._log.record(self._name, {"launch_refused": f"{stage}: not finished, the run ends here"})
+        self._log.add(findings)
+        self._log.abandon_step()
         self.stopped = True
 
     def _close(self, turn_state: TurnState, results: StepResults) -> None:
@@ -115,10 +115,10 @@ class FreeRunner:
             columns["committed_len"] = (
                 results.committed.committed_len
             )  # its own word: nobody else counts here
-        self._ledger.record(self._name, columns | dict(self.indices.take()))
+        self._log.record(self._name, columns | dict(self.indices.take()))
         self._watch.probe.clear()
-        found = self._ledger.add([*self._watch.take_findings(), *self._ledger.check_row(self._name)])
-        self._ledger.close_step(found[0].verdict if found else "ok")
+        found = self._log.add([*self._watch.take_findings(), *self._log.check_row(self._name)])
+        self._log.close_step(found[0].verdict if found else "ok")
         assert results.tensorized is not None
         assert results.accepted is not None
         turn_state.take_step(results.tensorized, results.accepted)
@@ -133,17 +133,17 @@ class _FreeStages(CheckedStages):
         turn_state: TurnState,
         results: StepResults,
         sizes: Mapping[str, int],
-        ledger: Ledger,
+        log: RunLog,
     ) -> None:
         super().__init__(path, turn_state, results, sizes)
-        self._ledger = ledger
+        self._log = log
 
     def after_stage(self, stage: str, result: Any) -> None:
         super().after_stage(stage, result)
         if stage == "accept":
             self.require_followable()
         if stage != "prefill":
-            self._ledger.expect(expected_at_launches(stage, self.results), changed_by_tensorize(self.results))
+            self._log.expect(expected_at_launches(stage, self.results), changed_by_tensorize(self.results))
 
     def fill(self, stage: str, arguments: tuple[Any, ...], error: Exception | None) -> Any:
         if isinstance(error, EnvironmentProblemError):

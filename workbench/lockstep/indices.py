@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from workbench.npu.watching import Watch
+from workbench.npu.call_watch import Watch
 
 Around = Callable[[], AbstractContextManager[Any]]
 
@@ -15,7 +15,7 @@ class IndexProbe:
     """Watches the stages of one path and keeps the sites of the step in turn_state.
 
     It records; what an index means is judged by the rules over the recorded row. Operators of the device are
-    judged by their twin, so the watch's own findings are not used here.
+    judged by their contracts, so the watch's own findings are not used here.
     """
 
     def __init__(self, *, on: bool) -> None:
@@ -59,6 +59,6 @@ class IndexProbe:
         sites, self._sites = [self._sites[key] for key in sorted(self._sites)], {}
         return {"index_sites": sites}
 
-    def blind(self) -> Mapping[str, str]:
-        """Return the operators that could not be looked at, each with the reason."""
-        return dict(self._watch.seen.blind) if self._watch else {}
+    def not_inspected(self) -> Mapping[str, str]:
+        """Return the operators that could not be inspected, each with the reason."""
+        return dict(self._watch.seen.not_inspected) if self._watch else {}

@@ -19,16 +19,16 @@ from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import Tally
 from workbench.lockstep.free import FreeRun
 from workbench.lockstep.indices import IndexProbe
-from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.reference_runner import ReferenceRunner
+from workbench.lockstep.run_log import RunLog
 from workbench.lockstep.session import DiffRequest, Session
 from workbench.lockstep.staged import StagedRun
 from workbench.lockstep.sum_up import sum_up
 from workbench.report.summary import RunSummary
 
 Tick = Callable[[int], None]
-Decoded = tuple[Sequence[TurnState], Ledger, int]
-"""Turns, books, and the number of steps that were not judged."""
+Decoded = tuple[Sequence[TurnState], RunLog, int]
+"""Turns, log, and the number of steps that were not judged."""
 
 
 WEIGHTS_CHANGED = Finding(
@@ -42,8 +42,8 @@ WEIGHTS_CHANGED = Finding(
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
-    """What both modes write into.
+class Shared:
+    """What both modes of lockstep work with.
 
     Attributes:
         run: The folder being written.
@@ -78,22 +78,22 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
         num_samples=request.options.num_samples,
     )
     tally = Tally(chain=settings.top_k == 1)
-    books = Books(run, runner, tally, tick)
+    shared = Shared(run, runner, tally, tick)
     decode = _free if request.options.mode == "free" else _staged
-    finished, ledger, unjudged_steps = decode(session, request, books)
+    finished, log, unjudged_steps = decode(session, request, shared)
     if not _weights_unchanged(session.loaded):
-        ledger.add([WEIGHTS_CHANGED])
+        log.add([WEIGHTS_CHANGED])
     return sum_up(
         tally.verdict(),
         finished,
-        ledger,
+        log,
         session.loaded.tokenizer.decode,
         run=run.folder,
         unjudged_steps=unjudged_steps,
         manifest={
             "path": dict(session.path.info),
             "reference": runner.info,
-            "way_in": dict(request.way_in),
+            "backend": dict(request.backend),
         },
     )
 
@@ -110,46 +110,46 @@ def _context(session: Session, request: DiffRequest) -> RunContext:
     )
 
 
-def _staged(session: Session, request: DiffRequest, books: Books) -> Decoded:
+def _staged(session: Session, request: DiffRequest, shared: Shared) -> Decoded:
     path = session.path
     traces = {
-        "fused": books.run.path("fused", lacks=path.lacks, info=dict(path.info), on_error="warn"),
-        "reference": books.run.path("reference", lacks=books.runner.lacks, info=books.runner.info),
+        "fused": shared.run.path("fused", lacks=path.lacks, info=dict(path.info), on_error="warn"),
+        "reference": shared.run.path("reference", lacks=shared.runner.lacks, info=shared.runner.info),
     }
-    ledger = Ledger(books.run, traces, Checker(_context(session, request)), books.tally)
-    staged = StagedRun(path, books.runner, session.loaded.pair, request.options, ledger, dtype=session.dtype)
+    log = RunLog(shared.run, traces, Checker(_context(session, request)), shared.tally)
+    staged = StagedRun(path, shared.runner, session.loaded.pair, request.options, log, dtype=session.dtype)
     try:
-        staged.run(session.turns, books.tick)
+        staged.run(session.turns, shared.tick)
     finally:
-        ledger.abandon_step()
-    ledger.finish()
-    _tell_blindness(books.run, staged.indices)
-    return staged.finished, ledger, staged.judge.unjudged_steps
+        log.abandon_step()
+    log.finish()
+    _record_not_inspected(shared.run, staged.indices)
+    return staged.finished, log, staged.judge.unjudged_steps
 
 
-def _free(session: Session, request: DiffRequest, books: Books) -> Decoded:
+def _free(session: Session, request: DiffRequest, shared: Shared) -> Decoded:
     pair, settings = session.loaded.pair, request.options.settings
     reference = make_reference(
-        pair, settings, device=request.reference_device, dtype=books.runner.truth_dtype, rung=request.rung
+        pair, settings, device=request.reference_device, dtype=shared.runner.truth_dtype, rung=request.rung
     )
     free = FreeRun(
         (session.path, reference),
         pair,
         settings,
-        writer=books.run,
+        writer=shared.run,
         checker=Checker(_context(session, request)),
-        tally=books.tally,
+        tally=shared.tally,
         watch_indices=request.options.watch_indices,
     )
-    free.run(session.turns, books.runner, session.dtype, books.tick)
-    _tell_blindness(books.run, free.runs[0].indices)
-    return free.runs[0].finished, free.ledgers[0], 0
+    free.run(session.turns, shared.runner, session.dtype, shared.tick)
+    _record_not_inspected(shared.run, free.runs[0].indices)
+    return free.runs[0].finished, free.logs[0], 0
 
 
-def _tell_blindness(run: RunWriter, indices: IndexProbe) -> None:
-    """Say in the manifest which operators the index watch could not look at."""
-    if blind := indices.blind():
-        run.update(index_watch_blind=dict(blind))
+def _record_not_inspected(run: RunWriter, indices: IndexProbe) -> None:
+    """Write to the manifest which operators the index watch could not inspect."""
+    if not_inspected := indices.not_inspected():
+        run.update(index_watch_blind=dict(not_inspected))
 
 
 def _weights_unchanged(loaded: LoadedPair) -> bool:
@@ -163,7 +163,7 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
     return {
         "lockstep": options.mode,
         "engine": session.path.name,
-        "way_in": dict(request.way_in),
+        "backend": dict(request.backend),
         "models": {
             "teacher": request.model or "tiny-pangu",
             "drafter": request.draft or "tiny-pangu",

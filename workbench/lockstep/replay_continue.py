@@ -25,7 +25,7 @@ def continued(
     out: Path,
     label: str,
     dtype: str,
-    way_in: Mapping[str, Any],
+    backend: Mapping[str, Any],
     rung: str,
     reference_device: str,
 ) -> RunSummary:
@@ -39,7 +39,7 @@ def continued(
         out: Folder of the new run.
         label: What the manifest says the prompt was.
         dtype: Of the fused path.
-        way_in: What `workbench.npu.bootstrap` chose.
+        backend: What `workbench.npu.bootstrap` chose.
         rung: Of the reference.
         reference_device: Where the reference runs.
     """
@@ -49,7 +49,7 @@ def continued(
         prompt_file=label,
         out=out,
         options=LockstepOptions(settings=settings),
-        way_in=way_in,
+        backend=backend,
         dtype=dtype,
         rung=rung,
         reference_device=reference_device,

@@ -15,18 +15,18 @@ from workbench.lockstep.columns import as_recorded, top_logits_of, tree_columns,
 from workbench.lockstep.digests import feature_row_digests
 from workbench.lockstep.host import host_floats
 from workbench.lockstep.judging import ReferenceStep
-from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.offsets import OffsetProbe
+from workbench.lockstep.run_log import RunLog
 from workbench.lockstep.under_test import StepResults
 
 Columns = dict[str, Any]
 
 
 def record_fused(
-    ledger: Ledger, turn_state: TurnState, results: StepResults, settings: DecodeSettings, probe: OffsetProbe
+    log: RunLog, turn_state: TurnState, results: StepResults, settings: DecodeSettings, probe: OffsetProbe
 ) -> None:
     """Record what the path gave, as far as the step came; results of the reference are not its columns."""
-    ledger.record("fused", path_columns(turn_state, results, settings, probe))
+    log.record("fused", path_columns(turn_state, results, settings, probe))
 
 
 def path_columns(
@@ -77,7 +77,7 @@ def _cache(results: StepResults) -> Columns:
 
 
 def record_reference(
-    ledger: Ledger,
+    log: RunLog,
     turn_state: TurnState,
     results: StepResults,
     reference: ReferenceStep | None,
@@ -85,7 +85,7 @@ def record_reference(
 ) -> None:
     """Record what the reference made of the values it was fed; nothing on a step that was not judged."""
     if reference is None:
-        ledger.record("reference", {"incomplete": "this step was not judged, as asked"})
+        log.record("reference", {"incomplete": "this step was not judged, as asked"})
         return
     columns: Columns = {"committed_len": results.committed_len, "context_token_ids": turn_state.context}
     if reference.tensorized is not None:
@@ -93,7 +93,7 @@ def record_reference(
         columns |= _reference_draft(reference, reference.tensorized)
     if reference.verified:
         columns |= _reference_verify(reference, results, settings)
-    ledger.record("reference", columns | _reference_accept(reference, results))
+    log.record("reference", columns | _reference_accept(reference, results))
 
 
 def _reference_accept(reference: ReferenceStep, results: StepResults) -> Columns:

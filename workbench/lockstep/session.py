@@ -28,7 +28,7 @@ class DiffRequest:
         prompt_file: Text file, `.jsonl` file, or `-`.
         out: Folder of the trace; must not hold a run.
         options: How to watch and judge.
-        way_in: What `workbench.npu.bootstrap` chose, as plain data.
+        backend: What `workbench.npu.bootstrap` chose, as plain data.
         model, draft: Checkpoint directories; None is the shipped pair.
         fused: `module:factory` of a user's own path; None is ours.
         eager: Fused operators to run eagerly.
@@ -41,7 +41,7 @@ class DiffRequest:
     prompt_file: str
     out: Path
     options: LockstepOptions
-    way_in: Mapping[str, Any]
+    backend: Mapping[str, Any]
     model: str | None = None
     draft: str | None = None
     fused: str | None = None

@@ -11,9 +11,9 @@ from workbench.lockstep.checked_stages import StageFailedError
 from workbench.lockstep.driver import Driver
 from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.judging import StepJudge
-from workbench.lockstep.ledger import Ledger
 from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.rows import record_fused, record_reference
+from workbench.lockstep.run_log import RunLog
 from workbench.lockstep.stage_inputs import changed_by_tensorize, expected_at_launches
 from workbench.lockstep.turn_state import FedTurnState
 from workbench.lockstep.turns import Turn
@@ -39,16 +39,16 @@ class StagedRun:
         runner: ReferenceRunner,
         pair: ModelPair,
         options: LockstepOptions,
-        ledger: Ledger,
+        log: RunLog,
         *,
         dtype: str,
     ) -> None:
         self._options = options
-        self._ledger = ledger
+        self._log = log
         self._eos = pair.eos_token_ids
         self._watch = LiveWatch(
-            ledger.journal,
-            ledger.check_before,
+            log.journal,
+            log.check_before,
             refuse=options.on_violation != "launch",
             watch_indices=options.watch_indices,
         )
@@ -88,7 +88,7 @@ class StagedRun:
 
     def _prefill(self, turn_state: FedTurnState, prompt: list[int]) -> StepResults | None:
         """Open the row of the coming step, which the journal names, and prefill; None if that failed."""
-        self._ledger.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
+        self._log.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
         results = StepResults(committed_len=len(prompt))
         try:
             prefilled = self._driver.prefill(turn_state, results, prompt)
@@ -103,18 +103,16 @@ class StagedRun:
     def _settle_without_step(self, turn_state: FedTurnState, results: StepResults) -> None:
         """A turn that ends with its first token: prefill is judged, its row says that no step ran."""
         self._record_fused(turn_state, results)
-        found = self._ledger.add((), self.judge.judge(turn_state, results))
-        self._ledger.record(
-            "fused", {"stop_reason": turn_state.stop_reason, "incomplete": "ended at its root"}
-        )
-        self._ledger.close_step(step_verdict(found))
+        found = self._log.add((), self.judge.judge(turn_state, results))
+        self._log.record("fused", {"stop_reason": turn_state.stop_reason, "incomplete": "ended at its root"})
+        self._log.close_step(step_verdict(found))
 
     def _step(self, turn_state: FedTurnState, results: StepResults) -> StepResults | None:
         """Run and settle one step; return what the next one begins with, or None at the end."""
         self.judge.begin_step(turn_state, results)
 
         def after_stage(stage: str) -> None:
-            self._ledger.expect(expected_at_launches(stage, results), changed_by_tensorize(results))
+            self._log.expect(expected_at_launches(stage, results), changed_by_tensorize(results))
             self.judge.after_stage(stage, turn_state, results)
 
         try:
@@ -129,27 +127,27 @@ class StagedRun:
     def _settle(self, turn_state: FedTurnState, results: StepResults) -> tuple[Finding, ...]:
         """Record both rows, check and judge them."""
         self._record_fused(turn_state, results)
-        record_reference(self._ledger, turn_state, results, self.judge.reference, self._options.settings)
+        record_reference(self._log, turn_state, results, self.judge.reference, self._options.settings)
         if self._driver.refused is not None:
             refused = f"{self._driver.refused}: finished on the reference's values"
-            self._ledger.record("fused", {"launch_refused": refused})
+            self._log.record("fused", {"launch_refused": refused})
         findings = [*self._driver.take_findings(), *self._watch.take_findings()]
-        findings += self._ledger.check_row("fused")
+        findings += self._log.check_row("fused")
         judgement = self.judge.judge(turn_state, results)
         judged = judgement.findings if judgement else ()
         findings += self.judge.cause([*findings, *judged], turn_state, results)
         if has_error([*findings, *judged]):
-            self._ledger.skip_row("reference")  # it was fed values that are wrong
+            self._log.skip_row("reference")  # it was fed values that are wrong
         else:
-            findings += self._ledger.check_row("reference")
-        found = self._ledger.add(findings, judgement)
-        self._ledger.close_step(step_verdict(found))
+            findings += self._log.check_row("reference")
+        found = self._log.add(findings, judgement)
+        self._log.close_step(step_verdict(found))
         return found
 
     def _record_fused(self, turn_state: FedTurnState, results: StepResults) -> None:
         """Record what the path under test gave, as far as the step came, and what was seen beside it."""
-        record_fused(self._ledger, turn_state, results, self._options.settings, self._watch.probe)
-        self._ledger.record("fused", self.indices.take())
+        record_fused(self._log, turn_state, results, self._options.settings, self._watch.probe)
+        self._log.record("fused", self.indices.take())
 
     def _next(self, turn_state: FedTurnState, *, wrong: bool) -> StepResults | None:
         """Stop, resync or go on."""
@@ -159,7 +157,7 @@ class StagedRun:
             return None
         if wrong or self._driver.refused is not None:
             return self._resync(turn_state)
-        self._ledger.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
+        self._log.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
         return StepResults(committed_len=len(turn_state.committed))
 
     def _resync(self, turn_state: FedTurnState) -> StepResults | None:
@@ -167,17 +165,17 @@ class StagedRun:
 
         The rebuilt root replaces the last emitted token.
         """
-        self._ledger.forget()
+        self._log.forget()
         return self._prefill(turn_state, list(turn_state.committed))
 
     def _fail(self, turn_state: FedTurnState, results: StepResults, failure: StageFailedError) -> None:
         """A stage did not finish: record what there is, and end the run here."""
         self._record_fused(turn_state, results)
-        self._ledger.record("fused", {"launch_refused": f"{failure.stage}: not finished, the run ends here"})
+        self._log.record("fused", {"launch_refused": f"{failure.stage}: not finished, the run ends here"})
         self._watch.take_findings()
         findings = [*self._driver.take_findings(), *failure.findings]
-        found = self._ledger.add(findings, self.judge.judge(turn_state, results))
-        self._ledger.close_step(step_verdict(found))
+        found = self._log.add(findings, self.judge.judge(turn_state, results))
+        self._log.close_step(step_verdict(found))
         self.stopped = True
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import RunVerdict
-from workbench.lockstep.ledger import Ledger
+from workbench.lockstep.run_log import RunLog
 from workbench.report.summary import RunSummary
 
 Decode = Callable[[Sequence[int]], str]
@@ -17,14 +17,14 @@ Decode = Callable[[Sequence[int]], str]
 def sum_up(
     verdict: RunVerdict,
     finished: Sequence[TurnState],
-    ledger: Ledger,
+    log: RunLog,
     decode: Decode,
     *,
     run: Path,
     unjudged_steps: int = 0,
     manifest: Mapping[str, Any] | None = None,
 ) -> RunSummary:
-    """Fold the verdict, the decoded turns and the books into what reports are made from."""
+    """Fold the verdict, the decoded turns and the log into what reports are made from."""
     emitted = tuple(tuple(turn_state.emitted) for turn_state in finished)
     skipped = sorted({missing.stage for missing in verdict.not_checked if missing.quantity == "*"})
     remarks = [verdict.text.removeprefix(verdict.verdict).strip(" ()")]
@@ -40,8 +40,8 @@ def sum_up(
         emitted_text=tuple(decode(turn) for turn in emitted),
         num_accepted=tuple(number for turn_state in finished for number in turn_state.num_accepted),
         near_ties=verdict.near_ties,
-        findings=tuple(ledger.findings),
-        invariants=ledger.invariant_counts(),
+        findings=tuple(log.findings),
+        invariants=log.invariant_counts(),
         not_checked={
             f"{missing.stage}.{missing.quantity}: {missing.reason}": count
             for missing, count in verdict.not_checked.items()

@@ -1,4 +1,4 @@
-"""The border to Ascend's operators: ways in, contracts, the CPU twin, and the watch.
+"""The border to Ascend's operators: backends, contracts, CPU emulations, and the watch.
 
 Importing this package imports no torch; `bootstrap.bootstrap()` comes first, then everything else.
 """
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tracing.moment import Moment
-    from workbench.npu.ledger import WatchTrace
-    from workbench.npu.watching import Watch
+    from workbench.npu.call_watch import Watch
+    from workbench.npu.observations import WatchTrace
 
 
 def watch(
@@ -22,8 +22,8 @@ def watch(
     Args:
         trace: Takes index sites and kernel lines, e.g. a recorder; None keeps them on the watch only.
         path: The path that findings name.
-        moment: Says where the process stands when a finding is made; `0:0:0` when None.
+        moment: Returns the moment that a finding is given; `0:0:0` when None.
     """
-    from workbench.npu.watching import Watch
+    from workbench.npu.call_watch import Watch
 
     return Watch(trace, path=path, moment=moment)

@@ -1,4 +1,4 @@
-"""Choose the way in to Ascend's operators, once per process and before torch is imported.
+"""Choose the backend of Ascend's operators, once per process and before torch is imported.
 
 1. `device`: a real device with CANN. 2. `wheel`: the real torch_npu wheel over generated stub libraries.
 3. `schemas`: pinned schema strings on plain torch. The same fused code runs on all three. The order of
@@ -16,25 +16,28 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from types import ModuleType
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from tracing.errors import EnvironmentProblemError, UsageError
+from tracing.settings import BackendName
 from workbench.npu.machine import Package, device_nodes, find_package, require_matching
 from workbench.npu.stub.build import stub_folder
 from workbench.npu.stub.preload import preload
 
-WAY_VARIABLE: Final = "SPECWB_NPU_WAY"
+BACKEND_VARIABLE: Final = "SPECWB_NPU_BACKEND"
+OLD_VARIABLE: Final = "SPECWB_NPU_WAY"
+"""Earlier name of the variable, still read."""
 _AUTOLOAD: Final = "TORCH_DEVICE_BACKEND_AUTOLOAD"
 _ASCEND_HOME: Final = "ASCEND_HOME_PATH"
 
 
 @dataclass(frozen=True, slots=True)
-class WayIn:
+class Backend:
     """How this process reaches the operators; part of every manifest.
 
     Attributes:
         name: `device`, `wheel` or `schemas`.
-        why: Why this way, and why none before it; one line.
+        why: Why this backend, and why none before it; one line.
         torch_npu: Version of the imported wheel, or None.
         num_devices: Ascend devices that can be used.
         soc: Name of the chip, e.g. `Ascend910B3`, or None without a device.
@@ -51,58 +54,61 @@ class WayIn:
         return asdict(self)
 
 
-_chosen: list[WayIn] = []
+_chosen: list[Backend] = []
 
 
-def current() -> WayIn | None:
-    """Return the way in that this process took, or None before `bootstrap`."""
+def current() -> Backend | None:
+    """Return the backend that this process uses, or None before `bootstrap`."""
     return _chosen[0] if _chosen else None
 
 
-def bootstrap(way: str = "auto") -> WayIn:
-    """Take a way in; later calls return the same one.
+def bootstrap(backend: str = "auto") -> Backend:
+    """Choose a backend; later calls return the same one.
 
     Args:
-        way: `auto`, `device`, `wheel` or `schemas`; `auto` gives way to the variable `SPECWB_NPU_WAY`.
+        backend: `auto`, `device`, `wheel` or `schemas`; `auto` defers to the variable `SPECWB_NPU_BACKEND`.
 
     Raises:
-        UsageError: No such way.
-        EnvironmentProblemError: The forced way is closed on this machine, or another one was taken.
+        UsageError: No such backend.
+        EnvironmentProblemError: The forced one is not available here, or another one was chosen.
     """
-    asked = _asked(way)
+    asked = _asked(backend)
     taken = current()
     if taken is None:
         _refuse_broken_torch()
-        taken = _automatic() if asked == "auto" else _WAYS[asked]("forced")
+        taken = _automatic() if asked == "auto" else _BACKENDS[asked]("forced")
         _chosen.append(taken)
     elif asked not in {"auto", taken.name}:
         raise EnvironmentProblemError(
-            f"way in {asked} was asked, but this process already took {taken.name}; start a new process"
+            f"backend {asked} was asked for, but this process already uses {taken.name}; start a new process"
         )
     return taken
 
 
-def _asked(way: str) -> str:
-    asked = os.environ.get(WAY_VARIABLE, "auto") if way == "auto" else way
-    if asked not in {"auto", *_WAYS}:
-        names = ", ".join(_WAYS)
-        raise UsageError(f"way in (argument or {WAY_VARIABLE}) should be auto, {names}, got {asked!r}")
+def _asked(backend: str) -> str:
+    environment = os.environ.get(BACKEND_VARIABLE) or os.environ.get(OLD_VARIABLE) or "auto"
+    asked = environment if backend == "auto" else backend
+    names = get_args(BackendName)
+    if asked not in names:
+        raise UsageError(
+            f"backend (argument or {BACKEND_VARIABLE}) should be {', '.join(names)}, got {asked!r}"
+        )
     return asked
 
 
-def _automatic() -> WayIn:
-    """Try the ways in order; each closed one leaves its reason in the next one's `why`."""
+def _automatic() -> Backend:
+    """Try the backends in order; each unavailable one leaves its reason in the next one's `why`."""
     reasons: list[str] = []
-    for name, enter in _WAYS.items():
+    for name, enter in _BACKENDS.items():
         try:
             return enter("; ".join(reasons))
-        except EnvironmentProblemError as closed:
-            reasons.append(f"no {name}: {closed}")
-    raise EnvironmentProblemError("no way in to the Ascend operators: " + "; ".join(reasons))
+        except EnvironmentProblemError as unavailable:
+            reasons.append(f"no {name}: {unavailable}")
+    raise EnvironmentProblemError("no backend for the Ascend operators: " + "; ".join(reasons))
 
 
-def _enter_device(why: str) -> WayIn:
-    """Take the device: a device node, a wheel that loads over the machine's own CANN, a device it sees."""
+def _enter_device(why: str) -> Backend:
+    """Use the device: a device node, a wheel that loads over the machine's own CANN, a device it sees."""
     nodes = device_nodes()
     if not nodes:
         raise EnvironmentProblemError("no Ascend device node (/dev/davinci*) on this machine")
@@ -111,18 +117,20 @@ def _enter_device(why: str) -> WayIn:
     if num_devices == 0:
         raise EnvironmentProblemError(f"{len(nodes)} Ascend device node(s), but CANN sees no device")
     soc = str(torch_npu.npu.get_device_name(0))
-    return WayIn("device", why or f"{num_devices} Ascend device(s)", torch_npu.__version__, num_devices, soc)
+    return Backend(
+        "device", why or f"{num_devices} Ascend device(s)", torch_npu.__version__, num_devices, soc
+    )
 
 
-def _enter_wheel(why: str) -> WayIn:
-    """Take the wheel over stubs; one that this process imported before is used as it is."""
+def _enter_wheel(why: str) -> Backend:
+    """Use the wheel over stubs; one that this process imported before is used as it is."""
     wheel = _installed("torch_npu")
     how = "torch_npu was imported before"
     if "torch_npu" not in sys.modules:
         _load_stubs(wheel)
         how = "the real torch_npu over stub CANN libraries"
     torch_npu = _import_torch_npu(wheel, without_cann=True)
-    return WayIn("wheel", f"{why}; {how}" if why else how, torch_npu.__version__)
+    return Backend("wheel", f"{why}; {how}" if why else how, torch_npu.__version__)
 
 
 def _load_stubs(wheel: Package) -> None:
@@ -140,17 +148,17 @@ def _load_stubs(wheel: Package) -> None:
     importlib.import_module("torch")
 
 
-def _enter_schemas(why: str) -> WayIn:
-    """Take plain torch; an installed wheel is hidden, as transformers would try to import it and fail."""
+def _enter_schemas(why: str) -> Backend:
+    """Use plain torch; an installed wheel is hidden, as transformers would try to import it and fail."""
     _installed("torch")
     os.environ[_AUTOLOAD] = "0"
     if find_package("torch_npu") is not None and "torch_npu" not in sys.modules:
         sys.modules["torch_npu"] = None  # type: ignore[assignment]  # the import system's "not there"
     importlib.import_module("torch")
-    return WayIn("schemas", why)
+    return Backend("schemas", why)
 
 
-_WAYS: Final[Mapping[str, Callable[[str], WayIn]]] = {
+_BACKENDS: Final[Mapping[str, Callable[[str], Backend]]] = {
     "device": _enter_device,
     "wheel": _enter_wheel,
     "schemas": _enter_schemas,
@@ -171,7 +179,7 @@ def _import_torch_npu(wheel: Package, *, without_cann: bool = False) -> ModuleTy
     try:
         with contextlib.redirect_stdout(chatter), _ascend_home(hidden=without_cann):
             package = importlib.import_module("torch_npu")
-    except Exception as problem:  # whatever a foreign import raises closes this way only
+    except Exception as problem:  # whatever a foreign import raises rules out this backend only
         words = str(problem).strip().partition("\n")[0][:300]
         raise EnvironmentProblemError(f"torch_npu {wheel.version} cannot be imported: {words}") from problem
     finally:

@@ -85,7 +85,7 @@ def capabilities(platform: Platform) -> Mapping[str, Capability]:
 
 
 def this_platform() -> Platform:
-    """Return what is known of the machine under the way in that this process took."""
+    """Return what is known of the machine under the backend that this process uses."""
     taken = current()
     return Platform(taken.soc if taken else None, cann_version(), taken.torch_npu if taken else None)
 

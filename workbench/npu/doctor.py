@@ -9,7 +9,7 @@ from importlib import metadata
 from typing import Final
 
 from tracing.errors import EnvironmentProblemError
-from workbench.npu.bootstrap import WayIn, bootstrap
+from workbench.npu.bootstrap import Backend, bootstrap
 from workbench.npu.capability import Capability, Platform, capabilities, this_platform
 from workbench.npu.contradictions import CONTRADICTIONS
 from workbench.npu.machine import cann_version
@@ -53,8 +53,8 @@ class Examination:
 
     Attributes:
         versions: Package or tool to version; None when it is not installed.
-        way: The way in to the operators, or None with the reason in `no_way`.
-        no_way: Why there is no way in, or empty.
+        backend: The backend of the operators, or None with the reason in `no_backend`.
+        no_backend: Why there is no backend, or empty.
         platform: What the capability table was asked for.
         capabilities: What the platform can do, by name.
         shadows: Folders that hide one of our packages.
@@ -63,8 +63,8 @@ class Examination:
     """
 
     versions: Mapping[str, str | None]
-    way: WayIn | None
-    no_way: str
+    backend: Backend | None
+    no_backend: str
     platform: Platform
     capabilities: Mapping[str, Capability]
     shadows: tuple[Shadow, ...]
@@ -72,23 +72,23 @@ class Examination:
     statements: tuple[Statement, ...]
 
 
-def examine(way: str = "auto") -> Examination:
-    """Look at this machine; takes a way in, and says so when there is none."""
+def examine(backend: str = "auto") -> Examination:
+    """Examine this machine; chooses a backend, and gives the reason when there is none."""
     try:
-        taken, no_way = bootstrap(way), ""
-    except EnvironmentProblemError as closed:
-        taken, no_way = None, str(closed)
-    drifted = _drifted() if taken and taken.torch_npu else ()
+        chosen, no_backend = bootstrap(backend), ""
+    except EnvironmentProblemError as unavailable:
+        chosen, no_backend = None, str(unavailable)
+    drifted = _drifted() if chosen and chosen.torch_npu else ()
     where = this_platform()
     return Examination(
         versions=versions(),
-        way=taken,
-        no_way=no_way,
+        backend=chosen,
+        no_backend=no_backend,
         platform=where,
         capabilities=capabilities(where),
         shadows=shadows(),
         drifted=drifted,
-        statements=_statements(taken, drifted),
+        statements=_statements(chosen, drifted),
     )
 
 
@@ -110,26 +110,26 @@ def versions() -> Mapping[str, str | None]:
 
 def _drifted() -> tuple[str, ...]:
     """Return our operators whose registered schema is not the pinned one, sorted."""
+    from workbench.npu.backends import registered_schema
     from workbench.npu.operators import OPERATORS
-    from workbench.npu.ways import registered_schema
 
     return tuple(sorted(name for name in OPERATORS if registered_schema(name) != pinned_schemas().get(name)))
 
 
-def _statements(way: WayIn | None, drifted: tuple[str, ...]) -> tuple[Statement, ...]:
-    on_device = way is not None and way.name == "device"
-    real_wheel = way is not None and way.torch_npu is not None
+def _statements(backend: Backend | None, drifted: tuple[str, ...]) -> tuple[Statement, ...]:
+    on_device = backend is not None and backend.name == "device"
+    real_wheel = backend is not None and backend.torch_npu is not None
     no_device = "no Ascend device in this process"
     return (
         Statement(
             "operator calls are checked against the documented contracts",
-            way is not None and not on_device,
-            _contract_evidence(way),
+            backend is not None and not on_device,
+            _contract_evidence(backend),
         ),
         Statement(
             "operator schemas are the vendor's own",
             real_wheel and not drifted,
-            _schema_evidence(way, drifted),
+            _schema_evidence(backend, drifted),
         ),
         Statement(
             "results are computed by Ascend kernels",
@@ -149,17 +149,19 @@ def _statements(way: WayIn | None, drifted: tuple[str, ...]) -> tuple[Statement,
     )
 
 
-def _contract_evidence(way: WayIn | None) -> str:
-    if way is None:
-        return "no way in"
-    if way.name == "device":
+def _contract_evidence(backend: Backend | None) -> str:
+    if backend is None:
+        return "no backend"
+    if backend.name == "device":
         return "the device's own kernels run; their calls are checked inside workbench.npu.watch"
-    return "the twin checks every call before it computes"
+    return "the emulation checks every call before it computes"
 
 
-def _schema_evidence(way: WayIn | None, drifted: tuple[str, ...]) -> str:
-    if way is None or way.torch_npu is None:
+def _schema_evidence(backend: Backend | None, drifted: tuple[str, ...]) -> str:
+    if backend is None or backend.torch_npu is None:
         return f"torch_npu is not imported; schemas pinned from {PINNED_VERSION} are used"
     if drifted:
-        return f"torch_npu {way.torch_npu} differs from the pinned {PINNED_VERSION} in {', '.join(drifted)}"
-    return f"torch_npu {way.torch_npu} registers exactly the pinned schemas of {PINNED_VERSION}"
+        return (
+            f"torch_npu {backend.torch_npu} differs from the pinned {PINNED_VERSION} in {', '.join(drifted)}"
+        )
+    return f"torch_npu {backend.torch_npu} registers exactly the pinned schemas of {PINNED_VERSION}"

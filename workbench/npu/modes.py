@@ -1,4 +1,4 @@
-"""How the twin treats what the documentation leaves open, and which contested features it may rely on.
+"""How contracts treat what the documentation leaves open, and which contested features it may rely on.
 
 *strict* (the default): whatever is undefined, undocumented or known to go wrong raises `ContractError`.
 *hardware*: what the device is documented to run anyway runs here too, with the documented symptom (a fully
@@ -49,7 +49,7 @@ def use_mode(mode: Mode | str) -> Iterator[Mode]:
     try:
         chosen = Mode(mode)
     except ValueError:
-        raise UsageError(f"twin mode should be one of {[str(m) for m in Mode]}, got {mode!r}") from None
+        raise UsageError(f"npu mode should be one of {[str(m) for m in Mode]}, got {mode!r}") from None
     token = _mode.set(chosen)
     try:
         yield chosen

@@ -10,21 +10,13 @@ from tracing.errors import SpecwbError, TraceError
 from tracing.ipc_message import CorruptFrameError
 from tracing.moment import Moment
 from tracing.stream_reader import DisprovedError
-from workbench.tui.look import Look, Sight
-from workbench.tui.messages import (
-    DistancesCounted,
-    ProofWent,
-    ReadFailed,
-    RowFound,
-    RunGrew,
-    SearchEnded,
-    StepDrawn,
-    TimelineRead,
-)
+from workbench.tui.messages import Answered, RunGrew, StepDrawn, TimelineRead
 from workbench.tui.reader import Reader
 from workbench.view.lines import Lines, note
+from workbench.view.look import Look, Sight
 from workbench.view.panels import PANEL_BY_NAME, panel_for
 from workbench.view.run_distance import RunDistance, count_more, start_count
+from workbench.view.run_model import RunModel
 from workbench.view.run_view import RunView
 from workbench.view.safe_text import safe_text
 from workbench.view.search import Place, find, parse_query
@@ -82,7 +74,7 @@ class Drawing:
         """Look where a move leads."""
 
         def job() -> None:
-            self._post(RowFound(self._asked(lambda: self.view.moved(row, unit, direction))))
+            self._post_row(self._asked(lambda: self.view.moved(row, unit, direction)))
 
         self.near.submit("move", job)
 
@@ -90,7 +82,7 @@ class Drawing:
         """Look where a moment stands."""
 
         def job() -> None:
-            self._post(RowFound(self._asked(lambda: self.view.row_of(moment)), panel, target))
+            self._post_row(self._asked(lambda: self.view.row_of(moment)), panel, target)
 
         self.near.submit("move", job)
 
@@ -110,7 +102,7 @@ class Drawing:
             query = parse_query(text, self.view)
             hit = find(self.view, query, Place(row, node), direction, lambda _row: self.far.wanted("find"))
             if self.far.wanted("find"):
-                self._post(SearchEnded(text, hit))
+                self._give(lambda model: model.search_ended(text, hit))
 
         self.far.submit("find", job)
 
@@ -122,13 +114,13 @@ class Drawing:
 
             hit = check_onwards(self.view, row, lambda _row: self.far.wanted("find"))
             if hit is None and self.far.wanted("find"):
-                self._post(SearchEnded("a broken rule", None))
+                self._give(lambda model: model.search_ended("a broken rule", None))
             elif hit is not None:
                 at, number = hit
                 finding = self.view.findings[number]
                 self._post(RunGrew())
                 target = FindingTarget(finding.moment, finding.column, number)
-                self._post(RowFound(at, panel_for(finding.column), target))
+                self._post_row(at, panel_for(finding.column), target)
 
         self.far.submit("find", job)
 
@@ -158,7 +150,7 @@ class Drawing:
         done = self.view.prove_more()
         self._proofs += 1
         if done or self._proofs % PROOFS_PER_NEWS == 0:
-            self._post(ProofWent())
+            self._give(RunModel.proof_went)
         if not done:
             self.prove()
 
@@ -174,9 +166,16 @@ class Drawing:
         count_more(self.view, self._count)
         self._chunks += 1
         if self._count.complete or self._chunks % CHUNKS_PER_NEWS == 0:
-            self._post(DistancesCounted())
+            self._give(RunModel.distances_counted)
         if not self._count.complete:
             self.far.submit("distances", self._count_more)
+
+    def _give(self, give: Callable[[RunModel], object]) -> None:
+        """Give the model an answer, in the screen's thread."""
+        self._post(Answered(give))
+
+    def _post_row(self, row: int, panel: str = "", target: Target | None = None) -> None:
+        self._give(lambda model: model.row_found(row, panel, target))
 
     def _draw(self, sight: Sight, panels: tuple[str, ...]) -> None:
         if not self.view.num_rows:
@@ -215,6 +214,7 @@ class Drawing:
     def _failed(self, problem: Exception) -> None:
         """Say it; it may have come to light that a file is damaged, and then the run has fewer steps."""
         kind = "" if isinstance(problem, SpecwbError) else f"{type(problem).__name__}: "
-        self._post(ReadFailed(safe_text(f"{kind}{problem}")))
+        sentence = safe_text(f"{kind}{problem}")
+        self._give(lambda model: model.notify(sentence, "error"))
         if isinstance(problem, CorruptFrameError):
             self.refresh()

@@ -5,6 +5,7 @@ vim and less lend theirs where they have one: `/ n N : g G ctrl+d ctrl+u`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from textual.binding import Binding
@@ -13,33 +14,40 @@ from workbench.view.panels import PANELS
 
 
 def _key(keys: str, action: str, text: str, short: str = "", *, label: str | None = None) -> Binding:
-    """Return a binding; one with a short name stands in the footer, the long text in help and palette."""
+    """Return a binding; one with a short name appears in the footer, the long text in help and palette."""
     return Binding(
         keys, action, short or text, show=bool(short), key_display=label, id=f"run.{action}", tooltip=text
     )
 
 
+def _do(keys: str, call: str, text: str, short: str = "", *, label: str | None = None) -> Binding:
+    """Return a binding that calls a method of the model, e.g. `finding(1)`."""
+    name, _, arguments = call.rstrip(")").partition("(")
+    action = f"do({name!r}, ({arguments},))" if arguments else f"do({name!r})"
+    return replace(_key(keys, call, text, short, label=label), action=action)
+
+
 MOVES: Final = (
-    _key("right_curly_bracket", "finding(1)", "Next finding", "finding", label="}"),
-    _key("left_curly_bracket", "finding(-1)", "Previous finding", label="{"),
-    _key("exclamation_mark", "first_finding", "First divergence", "first", label="!"),
-    _key("K", "check", "Check from here on: the next step that breaks a rule, judged now"),
-    _key("right_square_bracket", "move('step', 1)", "Next step", "step", label="]"),
-    _key("left_square_bracket", "move('step', -1)", "Previous step", label="["),
-    _key("right_parenthesis", "move('turn', 1)", "Next turn", label=")"),
-    _key("left_parenthesis", "move('turn', -1)", "Previous turn", label="("),
-    _key("greater_than_sign", "move('prompt', 1)", "Next prompt", label=">"),
-    _key("less_than_sign", "move('prompt', -1)", "Previous prompt", label="<"),
+    _do("right_curly_bracket", "finding(1)", "Next finding", "finding", label="}"),
+    _do("left_curly_bracket", "finding(-1)", "Previous finding", label="{"),
+    _do("exclamation_mark", "first_finding", "First divergence", "first", label="!"),
+    _do("K", "check", "Check from here on: the next step that breaks a rule, judged now"),
+    _do("right_square_bracket", "move('step', 1)", "Next step", "step", label="]"),
+    _do("left_square_bracket", "move('step', -1)", "Previous step", label="["),
+    _do("right_parenthesis", "move('turn', 1)", "Next turn", label=")"),
+    _do("left_parenthesis", "move('turn', -1)", "Previous turn", label="("),
+    _do("greater_than_sign", "move('prompt', 1)", "Next prompt", label=">"),
+    _do("less_than_sign", "move('prompt', -1)", "Previous prompt", label="<"),
     _key("colon,ctrl+g", "go_to", "Go to a moment", "go to", label=":"),
     _key("slash", "find", "Find a token, node N, pos N, slot N, id N, or a rule", "find", label="/"),
     _key("n", "find_again(1)", "Find the next"),
     _key("N", "find_again(-1)", "Find the one before"),
-    _key("backspace,H", "back", "Back"),
-    _key("L", "forward", "Forward"),
+    _do("backspace,H", "back", "Back"),
+    _do("L", "forward", "Forward"),
 )
 
 PANEL_KEYS: Final = tuple(
-    _key(
+    _do(
         f"{panel.key},{number}",
         f"panel('{panel.name}')",
         f"Panel {panel.name}: {panel.purpose}",
@@ -49,14 +57,14 @@ PANEL_KEYS: Final = tuple(
 )
 
 SWITCHES: Final = (
-    _key("x", "swap", "Swap the sides"),
-    _key("p", "next_path", "Next path first; of two runs, the next path of both"),
-    _key("v", "one_side", "One side or both"),
-    _key("d", "differences", "Differences only", "differences"),
-    _key("z", "zoom", "Make the panel large, or small again"),
-    _key("y", "copy_moment", "Copy the moment"),
-    _key("Y", "copy_value", "Copy the value under the cursor"),
-    _key("F", "follow_run", "Follow the run that is being written, or pause"),
+    _do("x", "swap", "Swap the sides"),
+    _do("p", "next_path", "Next path first; of two runs, the next path of both"),
+    _do("v", "one_side", "One side or both"),
+    _do("d", "differences", "Differences only", "differences"),
+    _do("z", "zoom", "Make the panel large, or small again"),
+    _do("y", "copy_moment", "Copy the moment"),
+    _do("Y", "copy_value", "Copy the value under the cursor"),
+    _do("F", "follow_run", "Follow the run that is being written, or pause"),
     _key("T", "theme", "Light or dark"),
     _key("question_mark,f1", "help", "Keys", "keys", label="?"),
     _key("q", "quit_view", "Leave", "quit"),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from textual.message import Message
 
-from workbench.tui.look import Sight
 from workbench.view.lines import Lines
-from workbench.view.search import Hit
+from workbench.view.look import Sight
+from workbench.view.run_model import RunModel
 from workbench.view.step import StepView
 from workbench.view.targets import Target
 from workbench.view.timeline import TimelineRow
@@ -44,57 +44,19 @@ class TimelineRead(Message):
 
 
 @dataclass
+class Answered(Message):
+    """Something that the model asked for.
+
+    Attributes:
+        give: Gives it to the model.
+    """
+
+    give: Callable[[RunModel], object]
+
+
+@dataclass
 class RunGrew(Message):
     """Another process has written more."""
-
-
-@dataclass
-class ProofWent(Message):
-    """More of the run's files is proven to be what was written."""
-
-
-@dataclass
-class RowFound(Message):
-    """A row that was asked for by its moment, or by a move.
-
-    Attributes:
-        row: Where.
-        panel: Panel to open, empty to leave as it is.
-        target: What to select there.
-    """
-
-    row: int
-    panel: str = ""
-    target: Target | None = None
-
-
-@dataclass
-class SearchEnded(Message):
-    """A search came to an end.
-
-    Attributes:
-        text: What was looked for.
-        hit: Where it is, None where nowhere.
-    """
-
-    text: str
-    hit: Hit | None
-
-
-@dataclass
-class DistancesCounted(Message):
-    """More of the run's distances were counted."""
-
-
-@dataclass
-class ReadFailed(Message):
-    """Something could not be read.
-
-    Attributes:
-        sentence: Why, for a person.
-    """
-
-    sentence: str
 
 
 @dataclass

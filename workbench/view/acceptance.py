@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from workbench.view.lines import Line, Lines, Span, note
 from workbench.view.missing import missing_lines
+from workbench.view.panel import Panel
 from workbench.view.safe_text import safe_text
 from workbench.view.step import Side, StepView, ViewOptions
 from workbench.view.targets import NodeTarget
@@ -132,3 +134,14 @@ def _end_lines(walk: Walk, tokens: Tokens) -> list[Line]:
     if walk.stop_reason:
         lines.append(note(f"  the turn stops: {safe_text(walk.stop_reason)}", "warn"))
     return lines
+
+
+PANEL: Final = Panel(
+    "acceptance",
+    "a",
+    "the accepted walk and the final token",
+    acceptance_lines,
+    columns=frozenset({"accepted_nodes", "final_token_id", "emitted_token_ids", "stop_reason"}),
+    stage="accept",
+    stages=("accept",),
+)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from tracing.finding import Finding
 from workbench.view.lines import Line, Lines, Role, Span, note
 from workbench.view.missing import missing_lines
+from workbench.view.panel import Panel, node_target
 from workbench.view.safe_text import safe_text
 from workbench.view.step import Side, StepView, ViewOptions, differ
-from workbench.view.targets import NodeTarget, PositionTarget, SlotTarget
+from workbench.view.targets import NodeTarget, PositionTarget, SlotTarget, Target
 from workbench.view.tokens import Tokens
 from workbench.view.width import fitted
 
@@ -216,3 +218,36 @@ def _row_line(row: CacheRow, tokens: Tokens, node_of_place: dict[int, int]) -> L
         wanted = "nothing" if row.expected_from is None else str(row.expected_from)
         spans.append(Span(f", the path calls for {wanted}", "bad"))
     return tuple(spans)
+
+
+def _position_of(finding: Finding, step: StepView) -> Target | None:
+    """Return the position of the finding's node, else the node."""
+    places = step.left.values("cache_positions") or []
+    if (
+        finding.moment.node is not None
+        and finding.moment.node < len(places)
+        and places[finding.moment.node] is not None
+    ):
+        return PositionTarget(places[finding.moment.node])
+    return node_target(finding, step)
+
+
+PANEL: Final = Panel(
+    "cache",
+    "c",
+    "cache positions before and after the commit, with path indices",
+    cache_lines,
+    columns=frozenset(
+        {
+            *("cache_positions", "slots", "path_indices", "committed_len", "committed_len_after"),
+            *("commit_mode", "prefix_kept", "kv_digest_before", "kv_digest_after", "kv_row_digests"),
+        }
+    ),
+    stage="commit",
+    stages=("commit",),
+    legend=(
+        ("←", "the row that the commit put there"),
+        ("!", "not the row that the accepted path calls for"),
+    ),
+    point=_position_of,
+)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tracing.distances import DEFAULT_EDGES
 from workbench.view.lines import Line, Lines, Role, Span, note
+from workbench.view.panel import Panel
 from workbench.view.step import Side, StepView, ViewOptions
 
 Counts = NDArray[np.int64]
@@ -151,3 +152,13 @@ def _share(share: float, width: int) -> str:
         return "·".rjust(width)
     block = BLOCKS[max(1, round(share * (len(BLOCKS) - 1)))]
     return f"{block}{share:>4.0%}".rjust(width)
+
+
+PANEL: Final = Panel(
+    "distance",
+    "b",
+    "how far back the drafter looks, in buckets by head and depth",
+    distance_lines,
+    columns=frozenset({"draft_top1_offsets"}),
+    stage="draft",
+)

@@ -8,6 +8,7 @@ from typing import Final
 from tracing.finding import Finding
 from workbench.judge.rules import RULES
 from workbench.view.lines import Line, Lines, Role, Span, note
+from workbench.view.panel import Panel
 from workbench.view.safe_text import safe_text
 from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import FindingTarget
@@ -112,3 +113,6 @@ def _wrapped(text: str, width: int) -> list[Line]:
             note(indent + each, "plain") for each in textwrap.wrap(joined, max(20, width - len(indent)))
         ]
     return lines
+
+
+PANEL: Final = Panel("findings", "f", "what was found in this step, and what the rule says", findings_lines)

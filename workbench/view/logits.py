@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Final
 
 from workbench.view.lines import Line, Lines, Span, note
 from workbench.view.missing import missing_lines
+from workbench.view.panel import Panel
 from workbench.view.step import Side, StepView, ViewOptions
 from workbench.view.targets import NodeTarget
 from workbench.view.tokens import Tokens
@@ -146,3 +148,14 @@ def _cell(entries: tuple[Entry, ...], rank: int, choice: int | None, tokens: Tok
     chosen = ">" if token_id == choice else " "
     text = fitted(f"{chosen}{fitted(tokens.text(token_id, 9), 9)} {logit:8.3f}", CELL)
     return Span(text, "good" if token_id == choice else "plain" if math.isfinite(logit) else "bad")
+
+
+PANEL: Final = Panel(
+    "logits",
+    "o",
+    "the teacher's best tokens, both sides, with margins",
+    logits_lines,
+    columns=frozenset({"logits", "target_token_ids", "target_top_ids", "target_top_logits"}),
+    stage="verify",
+    legend=((">", "the choice"), ("margin", "best logit less the second best")),
+)

@@ -1,17 +1,24 @@
-"""What every panel has in common: a name, a key, and lines."""
+"""What every panel declares: its name, key and lines, and what leads to it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tracing.finding import Finding
 from workbench.view.lines import Lines
 from workbench.view.step import StepView, ViewOptions
+from workbench.view.targets import NodeTarget, Target
+
+
+def node_target(finding: Finding, _step: StepView) -> Target | None:
+    """Return the node that a finding names, None where it names none."""
+    return None if finding.moment.node is None else NodeTarget(finding.moment.node)
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One panel.
+    """One panel; it is declared at the end of its own module and listed in `panels.py`.
 
     Attributes:
         name: What people and the palette call it.
@@ -19,6 +26,10 @@ class Panel:
         purpose: One line for help.
         draw: Gives its lines.
         columns: Trace columns that it is about; a finding on one of them opens it.
+        stage: Stage named in a moment that is copied from it, empty for none.
+        stages: Stages whose moments open it.
+        legend: Signs that it draws, with their meanings.
+        point: Gives what a finding points to in it.
     """
 
     name: str
@@ -26,3 +37,7 @@ class Panel:
     purpose: str
     draw: Callable[[StepView, ViewOptions], Lines]
     columns: frozenset[str] = frozenset()
+    stage: str = ""
+    stages: tuple[str, ...] = ()
+    legend: tuple[tuple[str, str], ...] = ()
+    point: Callable[[Finding, StepView], Target | None] = node_target

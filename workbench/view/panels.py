@@ -5,19 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from tracing.finding import Finding
-from workbench.view.acceptance import acceptance_lines
-from workbench.view.cache import cache_lines
-from workbench.view.distance import distance_lines
-from workbench.view.findings import findings_lines
-from workbench.view.grid import LEAKED, grid_panel
+from workbench.view import acceptance, cache, distance, findings, logits, stages, tree, visible
 from workbench.view.lines import Lines
-from workbench.view.logits import logits_lines
 from workbench.view.panel import Panel
-from workbench.view.stages import stages_lines
 from workbench.view.step import StepView, ViewOptions
-from workbench.view.targets import CellTarget, NodeTarget, PositionTarget, Target
-from workbench.view.tree import tree_lines
-from workbench.view.visible import visible_lines
+from workbench.view.targets import Target
 
 
 def _rules_lines(step: StepView, options: ViewOptions) -> Lines:
@@ -28,69 +20,14 @@ def _rules_lines(step: StepView, options: ViewOptions) -> Lines:
 
 
 PANELS: Final[tuple[Panel, ...]] = (
-    Panel("findings", "f", "what was found in this step, and what the rule says", findings_lines),
-    Panel(
-        "tree",
-        "t",
-        "the draft tree: tokens, log-probabilities, teacher's choices, accepted path",
-        tree_lines,
-        frozenset({"parents", "depths", "token_ids", "valid", "position_ids", "draft_logprobs"}),
-    ),
-    Panel(
-        "visible",
-        "m",
-        "who attends to whom, wrong cells as letters",
-        visible_lines,
-        frozenset({"visible", "prefix_visible", "other_visible"}),
-    ),
-    Panel(
-        "logits",
-        "o",
-        "the teacher's best tokens, both sides, with margins",
-        logits_lines,
-        frozenset({"logits", "target_token_ids", "target_top_ids", "target_top_logits"}),
-    ),
-    Panel(
-        "acceptance",
-        "a",
-        "the accepted walk and the final token",
-        acceptance_lines,
-        frozenset({"accepted_nodes", "final_token_id", "emitted_token_ids", "stop_reason"}),
-    ),
-    Panel(
-        "cache",
-        "c",
-        "cache positions before and after the commit, with path indices",
-        cache_lines,
-        frozenset(
-            {
-                "cache_positions",
-                "slots",
-                "path_indices",
-                "committed_len",
-                "committed_len_after",
-                "commit_mode",
-                "prefix_kept",
-                "kv_digest_before",
-                "kv_digest_after",
-                "kv_row_digests",
-            }
-        ),
-    ),
-    Panel(
-        "distance",
-        "b",
-        "how far back the drafter looks, in buckets by head and depth",
-        distance_lines,
-        frozenset({"draft_top1_offsets"}),
-    ),
-    Panel(
-        "stages",
-        "s",
-        "stage times, kernel, indices, refusals",
-        stages_lines,
-        frozenset({"index_sites", "kernel"}),
-    ),
+    findings.PANEL,
+    tree.PANEL,
+    visible.PANEL,
+    logits.PANEL,
+    acceptance.PANEL,
+    cache.PANEL,
+    distance.PANEL,
+    stages.PANEL,
     Panel("rules", "i", "what the invariants say of this step, judged now", _rules_lines),
 )
 
@@ -102,23 +39,11 @@ def panel_for(column: str) -> str:
     return next((panel.name for panel in PANELS if column in panel.columns), "findings")
 
 
+def panel_of_stage(stage: str) -> str:
+    """Return the panel that a moment of a stage opens, empty for a moment without a stage."""
+    return next((panel.name for panel in PANELS if stage in panel.stages), "")
+
+
 def target_of(finding: Finding, step: StepView) -> Target | None:
     """Return what a finding points to: the wrong cell of the grid, a position, or its node."""
-    panel = panel_for(finding.column)
-    if panel == "visible":
-        return _cell_of(finding, step)
-    if panel == "cache" and finding.moment.node is not None:
-        places = step.left.values("cache_positions") or []
-        if finding.moment.node < len(places) and places[finding.moment.node] is not None:
-            return PositionTarget(places[finding.moment.node])
-    return None if finding.moment.node is None else NodeTarget(finding.moment.node)
-
-
-def _cell_of(finding: Finding, step: StepView) -> Target | None:
-    """Return the first wrong cell of the finding's row, or of the grid where it names no row."""
-    panel = grid_panel(step)
-    if panel is not None:
-        for query, key in panel.wrong_cells():
-            if finding.moment.node in {None, query} and panel.codes[query, key] >= LEAKED:
-                return CellTarget(query, key)
-    return None if finding.moment.node is None else NodeTarget(finding.moment.node)
+    return PANEL_BY_NAME[panel_for(finding.column)].point(finding, step)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from tracing.moment import STAGES
 from workbench.view.lines import Line, Lines, Role, Span, note
+from workbench.view.panel import Panel
 from workbench.view.safe_text import safe_text
 from workbench.view.step import Side, StepView, ViewOptions
 
@@ -113,3 +114,13 @@ def _is_outside(low: int | None, high: int | None, bound: int | None) -> bool:
 
 def _shown(value: Any) -> str:
     return f"{'-' if value is None else value:>7}"
+
+
+PANEL: Final = Panel(
+    "stages",
+    "s",
+    "stage times, kernel, indices, refusals",
+    stages_lines,
+    columns=frozenset({"index_sites", "kernel"}),
+    stages=("prefill",),
+)

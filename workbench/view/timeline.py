@@ -41,6 +41,15 @@ _LETTERS: Final = {
 _UNFINISHED: Final = {"part": "…", "refused": "x"}
 """Instead of a verdict, for a step that never got one."""
 
+LEGEND: Final = (
+    ("▮", "accepted"),
+    ("S n N ~ ?", "structural, numeric, nondeterministic, near tie, inconclusive"),
+    ("… x", "not finished when the trace ends, launch refused"),
+    ("!2", "two findings"),
+    ("c2", "two consequences of earlier ones"),
+)
+"""Signs of a line, with their meanings."""
+
 
 @dataclass(frozen=True, slots=True)
 class TimelineRow:

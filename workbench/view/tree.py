@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from workbench.view.lines import Line, Lines, Role, Span, note
 from workbench.view.missing import missing_lines
+from workbench.view.panel import Panel
 from workbench.view.step import Side, StepView, ViewOptions, differ
 from workbench.view.targets import NodeTarget
 from workbench.view.tokens import Tokens
@@ -222,3 +223,21 @@ def _ranges(numbers: Sequence[int]) -> str:
         else:
             pieces.append([number, number])
     return ", ".join(f"{low}-{high}" if low < high else str(low) for low, high in pieces)
+
+
+PANEL: Final = Panel(
+    "tree",
+    "t",
+    "the draft tree: tokens, log-probabilities, teacher's choices, accepted path",
+    tree_lines,
+    columns=frozenset({"parents", "depths", "token_ids", "valid", "position_ids", "draft_logprobs"}),
+    stage="tensorize",
+    stages=("draft", "tensorize"),
+    legend=(
+        ("*", "accepted"),
+        ("!", "a finding names it"),
+        ("≠", "the two sides differ"),
+        ("→", "the teacher's choice after it"),
+        ("= 4", "node 4 drafted that choice"),
+    ),
+)

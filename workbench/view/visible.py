@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from tracing.finding import Finding
 from workbench.view.grid import (
     DIFFERENT,
     GLYPHS,
@@ -19,6 +20,7 @@ from workbench.view.grid import (
 )
 from workbench.view.lines import LazyLines, Line, Lines, Role, Span, line_text, note
 from workbench.view.missing import missing_lines
+from workbench.view.panel import Panel, node_target
 from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import CellTarget, NodeTarget, Target, node_of
 from workbench.view.width import cell_width
@@ -191,3 +193,26 @@ def _prefix(panel: GridPanel, query: int) -> list[Span]:
     if other:
         spans.append(Span(f"  + {other} foreign", "bad"))
     return spans
+
+
+def _cell_of(finding: Finding, step: StepView) -> Target | None:
+    """Return the first wrong cell of the finding's row, or of the grid where it names no row."""
+    panel = grid_panel(step)
+    if panel is not None:
+        for query, key in panel.wrong_cells():
+            if finding.moment.node in {None, query}:
+                return CellTarget(query, key)
+    return node_target(finding, step)
+
+
+PANEL: Final = Panel(
+    "visible",
+    "m",
+    "who attends to whom, wrong cells as letters",
+    visible_lines,
+    columns=frozenset({"visible", "prefix_visible", "other_visible"}),
+    stage="verify",
+    stages=("verify",),
+    legend=tuple(zip(GLYPHS, MEANINGS, strict=True)),
+    point=_cell_of,
+)

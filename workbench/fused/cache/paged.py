@@ -13,7 +13,7 @@ from torch import Tensor
 from tracing.stages import IntArray
 from workbench.fused.cache.pages import BlockTable, Pages
 from workbench.fused.cache.rows import RowCache, RowLayer
-from workbench.npu import calls
+from workbench.npu import dispatch
 
 WriteRows = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
 """Takes keys and values `[R, H_kv, D]`, both caches `[blocks, block_size, H_kv, D]`, and slots `[R]`."""
@@ -21,7 +21,7 @@ WriteRows = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
 
 def write_fused(key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slots: Tensor) -> None:
     """Write rows at their slots through the operator; an ND cache has to be said, NZ is its default."""
-    calls.npu_scatter_pa_kv_cache(key, value, key_cache, value_cache, slots, cache_mode="Norm")
+    dispatch.npu_scatter_pa_kv_cache(key, value, key_cache, value_cache, slots, cache_mode="Norm")
 
 
 def write_eager(key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slots: Tensor) -> None:

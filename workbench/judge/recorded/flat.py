@@ -1,4 +1,4 @@
-"""Columns as Arrow stores them, as the flat arrays that the screens of `invariants` read."""
+"""Columns as Arrow stores them, as the flat arrays that the prefilter of `invariants` reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from invariants.screens.batch import COLUMNS, Flat
+from invariants.batch.flat import Flat
+from invariants.batch.steps import COLUMNS
 from tracing.arrow_values import null_mask, values_of
 
 SITES: Final = "index_sites"

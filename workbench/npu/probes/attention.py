@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from workbench.npu.calls import operator
+from workbench.npu.dispatch import operator
 from workbench.npu.probes.verdicts import REFUSALS, accepted, refused
 
 _FIA: Final = "npu_fused_infer_attention_score"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from workbench.npu.calls import operator
+from workbench.npu.dispatch import operator
 from workbench.npu.probes.verdicts import REFUSALS, accepted, refused
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tracing.errors import EnvironmentProblemError
-from workbench.npu.bootstrap import WayIn
+from workbench.npu.bootstrap import Backend
 from workbench.npu.contradictions import CONTRADICTIONS, Contradiction
 
 
@@ -21,7 +21,7 @@ class ProbeResult:
         contradiction: The question.
         status: `settled`, `open` (observed something that no source claims), `failed` or `not run`.
         observed: What was seen, or why nothing was.
-        agrees: The observation is what the twin follows; None when nothing was observed.
+        agrees: The observation is what the emulation follows; None when nothing was observed.
     """
 
     contradiction: Contradiction
@@ -31,17 +31,17 @@ class ProbeResult:
 
 
 def probe(
-    way: WayIn, *, timeout: float = 120.0, run: Callable[[str, float], str] | None = None
+    backend: Backend, *, timeout: float = 120.0, run: Callable[[str, float], str] | None = None
 ) -> tuple[ProbeResult, ...]:
     """Settle each contradiction by a small experiment on the device, or say "not run".
 
     Args:
-        way: The way in; experiments need `device`.
+        backend: The backend; experiments need `device`.
         timeout: Seconds for one experiment.
         run: Runs the probe of a key and returns what it observed; a process of its own when None.
     """
-    if way.name != "device":
-        reason = f"needs an Ascend device; the way in is {way.name} ({way.why})"
+    if backend.name != "device":
+        reason = f"needs an Ascend device; the backend is {backend.name} ({backend.why})"
         return tuple(ProbeResult(question, "not run", reason) for question in CONTRADICTIONS)
     return tuple(_probe_one(question, run or _in_own_process, timeout) for question in CONTRADICTIONS)
 

@@ -3,39 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
 from workbench.tui.widgets.text_view import TextView
-from workbench.view.grid import GLYPHS, MEANINGS
 from workbench.view.lines import Line, Span, note
+from workbench.view.panels import PANELS
+from workbench.view.timeline import LEGEND
 
-LEGENDS = {
-    "visible": [(glyph, meaning) for glyph, meaning in zip(GLYPHS, MEANINGS, strict=True)],
-    "tree": [
-        ("*", "accepted"),
-        ("!", "a finding names it"),
-        ("≠", "the two sides differ"),
-        ("→", "the teacher's choice after it"),
-        ("= 4", "node 4 drafted that choice"),
-    ],
-    "timeline": [
-        ("▮", "accepted"),
-        ("S n N ~ ?", "structural, numeric, nondeterministic, near tie, inconclusive"),
-        ("… x", "not finished when the trace ends, launch refused"),
-        ("!2", "two findings"),
-        ("c2", "two consequences of earlier ones"),
-    ],
-    "cache": [
-        ("←", "the row that the commit put there"),
-        ("!", "not the row that the accepted path calls for"),
-    ],
-    "logits": [(">", "the choice"), ("margin", "best logit less the second best")],
-}
-"""Signs of a panel, by its name."""
+LEGENDS: Final = {"timeline": LEGEND, **{panel.name: panel.legend for panel in PANELS}}
+"""Signs of what has the focus, by its name."""
 
 
 class HelpScreen(ModalScreen[None]):
@@ -64,7 +44,7 @@ class HelpScreen(ModalScreen[None]):
         self.dismiss(None)
 
     def _lines(self) -> list[Line]:
-        lines = [_sign_line(sign, meaning) for sign, meaning in LEGENDS.get(self._title, [])]
+        lines = [_sign_line(sign, meaning) for sign, meaning in LEGENDS.get(self._title, ())]
         if lines:
             lines = [note("Signs", "title"), *lines, note("")]
         lines += [note(f"In {self._title}", "title"), *map(_key_line, self._own)]

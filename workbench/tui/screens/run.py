@@ -1,63 +1,70 @@
-"""The run: its time line, and the linked panels of the step under the cursor."""
+"""The run: its time line, and the linked panels of the step under the cursor. The model holds all of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Final
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal
+from textual.content import Content
+from textual.screen import Screen
 from textual.widgets import Static
 
 from tracing.moment import Moment
+from workbench.tui.content import styled_text
 from workbench.tui.drawing import Drawing
 from workbench.tui.keys import RUN_KEYS
 from workbench.tui.messages import (
-    DistancesCounted,
-    ProofWent,
-    ReadFailed,
+    Answered,
     RowChosen,
-    RowFound,
     RunGrew,
-    SearchEnded,
     StepDrawn,
     TargetFollowed,
     TargetSelected,
     TimelineRead,
 )
-from workbench.tui.screens.run_actions import RunActions
+from workbench.tui.screens.help import HelpScreen
+from workbench.tui.screens.prompt import PromptScreen
 from workbench.tui.widgets.key_bar import KeyBar
+from workbench.tui.widgets.line_view import LineView
 from workbench.tui.widgets.panel_view import PanelView
 from workbench.tui.widgets.timeline_view import BLOCK, TimelineView
+from workbench.view.panel_layout import FIRST_PANELS
+from workbench.view.run_model import RunModel
+from workbench.view.run_status import cursor_line, finding_line, status_text
 from workbench.view.run_view import RunView
-from workbench.view.targets import FindingTarget
 
-SLOTS: Final = ("tree", "visible", "acceptance", "findings")
-"""What the four places show at first; a small screen has the first one or two."""
+NARROW: Final = 100
+"""Columns below which the time line is narrower."""
 
-WIDE, TALL = 120, 40
 FOLLOW_SECONDS: Final = 0.5
 READ_ON_AFTER: Final = 0.5
 """Seconds after which the rest of the files is read ahead of need: the first step is drawn first."""
 
 
-class RunScreen(RunActions):
-    """Shows one run, or two side by side.
+class RunScreen(Screen[None]):
+    """Shows one run, or two side by side: passes keys and what was read to the model, and paints it.
 
     Args:
         view: The run.
         moment: Where to begin; without one at the first step.
-        follow: Go along with a run that is being written.
+        follow: Show the last step of a run that is being written.
+
+    Attributes:
+        drawing: Reads in the background.
+        model: What is shown.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = list(RUN_KEYS)
 
     def __init__(self, view: RunView, moment: Moment | None = None, *, follow: bool = False) -> None:
-        super().__init__(view)
+        super().__init__()
         self._begin = moment
-        self.following = follow
-        self.live = follow
+        self.drawing = Drawing(view, self.post_message)
+        self.model = RunModel(view, self.drawing, follow=follow)
 
     def compose(self) -> ComposeResult:
         """Lay out status, time line, panels and footer."""
@@ -66,32 +73,47 @@ class RunScreen(RunActions):
         with Horizontal(id="body"):
             yield TimelineView(id="timeline")
             with Container(id="panels"):
-                for number, panel in enumerate(SLOTS):
+                for number, panel in enumerate(FIRST_PANELS):
                     yield PanelView(panel, id=f"slot{number}")
         yield Static(id="finding", markup=False)
         yield Static(id="detail", markup=False)
         yield KeyBar(RUN_KEYS)
 
+    @property
+    def timeline(self) -> TimelineView:
+        """The time line."""
+        return self.query_one(TimelineView)
+
+    @property
+    def slots(self) -> list[PanelView]:
+        """All places for panels."""
+        return list(self.query(PanelView))
+
+    @property
+    def shown_slots(self) -> list[PanelView]:
+        """The places that the screen has room for."""
+        return self.slots[: self.model.layout.num_slots]
+
+    @property
+    def active_slot(self) -> PanelView:
+        """The place that had the focus last."""
+        return self.slots[self.model.layout.active]
+
     def on_mount(self) -> None:
         """Begin to read."""
-        self.drawing = Drawing(self.view, self.post_message)
         self.timeline.border_title = "steps"
-        self._take_run()
-        self._say_problems()
         self.timeline.focus()
-        if self._begin is not None:
-            self.drawing.locate(self._begin, *self.place_of(self._begin))
-        elif self.following:
-            self.go_to(self.view.num_rows - 1, remember=False)
-        self.draw()
+        self.model.start(self._begin)
+        self._apply()
+        self._show_problems()
         self.set_timer(READ_ON_AFTER, self.read_on)
-        if self.view.other_folder is not None:
+        if self.model.view.other_folder is not None:
             self.drawing.compare()
-        if self.live:
+        if self.model.live:
             self.set_interval(FOLLOW_SECONDS, self.drawing.refresh)
 
     def read_on(self) -> None:
-        """Read the keys of all steps, which finding a moment needs, and prove what else there is."""
+        """Read the keys of all steps, which finding a moment needs, and prove the rest of the files."""
         self.drawing.index()
         self.drawing.prove()
 
@@ -101,10 +123,13 @@ class RunScreen(RunActions):
 
     def on_resize(self, event: events.Resize) -> None:
         """Show as many panels as there is room for."""
-        wide, tall = event.size.width >= WIDE, event.size.height >= TALL
-        self.num_slots = 4 if wide and tall else 2 if wide else 1
-        self.set_class(event.size.width < 100, "narrow")
-        self.place_panels()
+        self.set_class(event.size.width < NARROW, "narrow")
+        self._do(lambda model: model.resize(event.size.width, event.size.height))
+
+    def on_descendant_focus(self, event: events.DescendantFocus) -> None:
+        """Note which panel has the focus."""
+        if isinstance(event.widget, PanelView):
+            self.model.layout.active = self.slots.index(event.widget)
 
     @on(TimelineView.BlocksWanted)
     def _read_blocks(self, message: TimelineView.BlocksWanted) -> None:
@@ -119,88 +144,137 @@ class RunScreen(RunActions):
         self.timeline.take(message.start, message.rows)
 
     @on(RowChosen)
-    def _show_row(self, message: RowChosen) -> None:
-        self.following = False
-        self.row, self.arrived, self.found_number, self.wanted_target = message.row, False, None, None
-        self.draw()
+    def _choose_row(self, message: RowChosen) -> None:
+        self._do(lambda model: model.choose_row(message.row))
 
-    @on(RowFound)
-    def _go_to_row(self, message: RowFound) -> None:
-        self.go_to(message.row, message.panel, message.target)
-        if isinstance(message.target, FindingTarget):
-            self.found_number = message.target.number
+    @on(TargetFollowed)
+    def _follow_target(self, message: TargetFollowed) -> None:
+        self._do(lambda model: model.follow_target(message.target))
+
+    @on(Answered)
+    def _take_answer(self, message: Answered) -> None:
+        self._do(message.give)
 
     @on(StepDrawn)
     def _take_step(self, message: StepDrawn) -> None:
-        if message.sight.row != self.row:
-            return
-        self.step, self.arrived = message.step, True
-        for slot in self.shown_slots:
-            if slot.panel_wanted in message.lines:
-                slot.show(slot.panel_wanted, message.lines[slot.panel_wanted])
-                slot.drawn_of = (slot.panel_wanted, message.sight)
-        self.settle_target()
-        self.say_status()
+        slots = self.slots
+        for number in self.model.step_drawn(message.sight, message.step, message.lines):
+            panel = self.model.layout.slots[number].shown
+            slots[number].show(panel, message.lines[panel])
+        selection = self.model.settle()
+        if selection is not None and slots[selection[0]].select(selection[1]):
+            slots[selection[0]].cursor_moved()
+        self._say_status()
 
     @on(TargetSelected)
     def _link(self, message: TargetSelected) -> None:
         for slot in self.shown_slots:
             if slot.panel != message.panel:
                 slot.link(message.target)
-        self.say_cursor()
-
-    @on(TargetFollowed)
-    def _follow_target(self, message: TargetFollowed) -> None:
-        self.follow_target(message.target)
-
-    @on(SearchEnded)
-    def _take_hit(self, message: SearchEnded) -> None:
-        if message.hit is None:
-            self.notify(f"{message.text!r} is nowhere further on", severity="warning", markup=False)
-        else:
-            self.go_to(message.hit.row, message.hit.panel, message.hit.target)
-
-    @on(DistancesCounted)
-    def _redraw_distances(self) -> None:
-        if any(slot.panel == "distance" for slot in self.shown_slots):
-            self.version += 1
-            self.draw()
-
-    @on(ProofWent)
-    def _say_proof(self) -> None:
-        self.say_status()
-
-    @on(ReadFailed)
-    def _say_failure(self, message: ReadFailed) -> None:
-        self.notify(message.sentence, severity="error", markup=False)
+        self._say_cursor()
 
     @on(RunGrew)
     def _take_more(self) -> None:
-        before, num_rows = self.findings_order.first_divergence(), self.timeline.num_lines
-        self._take_run()
-        self._say_problems()
+        self._do(RunModel.run_grew)
+        self._show_problems()
         self.read_on()
-        first = self.findings_order.first_divergence()
-        if self.following and before is None and first is not None:
-            self.following = False
-            self.notify("a first divergence has come; following is paused, F goes on", severity="warning")
-            self.go_to_finding(first)
-        elif self.following:
-            self.go_to(self.view.num_rows - 1, remember=False)
-        elif self.view.num_rows < num_rows and self.arrived and self.step is not None:
-            self.drawing.locate(self.step.moment)  # it may stand in another row now
+
+    def action_do(self, name: str, arguments: tuple[object, ...] = ()) -> None:
+        """Call a method of the model by its name, as the bindings do."""
+        self._do(lambda model: getattr(model, name)(*arguments))
+
+    def action_go_to(self) -> None:
+        """Ask for a moment and go there."""
+        self._ask(":", "prompt:turn:step:stage:node", RunModel.locate_text)
+
+    def action_find(self) -> None:
+        """Ask what to find and find it."""
+        self._ask("/", "token text, node N, pos N, slot N, id N, or a rule", RunModel.find)
+
+    def action_find_again(self, direction: int) -> None:
+        """Find the next one, or the one before."""
+        if self.model.query:
+            self._do(lambda model: model.find_again(direction))
         else:
-            self.draw()
+            self.action_find()
 
-    def _take_run(self) -> None:
-        """Take over number of steps and findings."""
-        self.version += 1
-        self.order_findings()
-        self.timeline.set_rows(self.view.num_rows, self.view.most_accepted)
-        self.say_status()
+    def action_theme(self) -> None:
+        """Light or dark."""
+        self.app.theme = "textual-light" if self.app.current_theme.dark else "textual-dark"
 
-    def _say_problems(self) -> None:
-        problems = self.view.problems()
+    def action_help(self) -> None:
+        """Show the keys of what has the focus, those of its kind before those of all line views."""
+        focused = self.focused
+        title = focused.panel if isinstance(focused, PanelView) else "timeline"
+        kinds = (type(focused), LineView) if isinstance(focused, LineView) else ()
+        own = [each for kind in kinds for each in kind.BINDINGS if isinstance(each, Binding)]
+        self.app.push_screen(HelpScreen(title, own, RUN_KEYS))
+
+    def action_quit_view(self) -> None:
+        """Leave."""
+        self.dismiss(None)
+
+    def _ask(self, sign: str, hint: str, then: Callable[[RunModel, str], None]) -> None:
+        """Ask for a line and give it to the model."""
+
+        def take(text: str | None) -> None:
+            if text:
+                self._do(lambda model: then(model, text))
+
+        self.app.push_screen(PromptScreen(sign, hint), take)
+
+    def _do(self, change: Callable[[RunModel], object]) -> None:
+        """Change the model, and do what it asks for."""
+        self._sync()
+        change(self.model)
+        self._apply()
+
+    def _sync(self) -> None:
+        """Tell the model what the cursor is on."""
+        slot = self.active_slot
+        self.model.cursor(slot.target, slot.linked, slot.size.width - 2)
+
+    def _apply(self) -> None:
+        """Do what the model asks for, and show its panels."""
+        effects, layout = self.model.take_effects(), self.model.layout
+        if effects.rows:
+            self.timeline.set_rows(self.model.num_rows, self.model.view.most_accepted)
+        if effects.scroll:
+            self.timeline.put(self.model.row)
+        self.set_class(layout.zoomed, "zoomed")
+        for number, slot in enumerate(self.slots):
+            slot.set_class(number in layout.visible, "shown")
+        panels = self.query_one("#panels")
+        panels.set_class(len(layout.visible) == 2, "two")
+        panels.set_class(len(layout.visible) == 4, "four")
+        if effects.focus:
+            self.active_slot.focus()
+        if effects.clipboard:
+            self.app.copy_to_clipboard(effects.clipboard)
+        if effects.status:
+            self._say_status()
+        for each in effects.notifications:
+            self.notify(each.text, severity=each.severity, timeout=each.seconds, markup=False)
+
+    def _say_status(self) -> None:
+        """Write the line at the top."""
+        self._say("#status", Content(status_text(self.model)))
+        self._say_cursor()
+
+    def _say_cursor(self) -> None:
+        """Write the finding that was gone to, and under it what the cursor is on."""
+        self._sync()
+        self._say("#finding", styled_text(finding_line(self.model)))
+        self._say("#detail", styled_text(cursor_line(self.model)))
+
+    def _say(self, line: str, text: Content) -> None:
+        """Write a line, if it is not written there already."""
+        widget = self.query_one(line, Static)
+        if widget.content != text:
+            widget.update(text, layout=False)
+
+    def _show_problems(self) -> None:
+        problems = self.model.view.problems()
         line = self.query_one("#problem", Static)
         line.set_class(bool(problems), "said")
         line.update("note: " + "; ".join(problems))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
@@ -22,8 +21,6 @@ class PanelView(LineView):
 
     Attributes:
         panel: The panel whose lines it shows.
-        panel_wanted: The panel that it should show next.
-        drawn_of: What its lines were drawn of.
         linked: What is selected in another panel.
     """
 
@@ -37,8 +34,7 @@ class PanelView(LineView):
 
     def __init__(self, panel: str, **options: Any) -> None:
         super().__init__(**options)
-        self.panel = self.panel_wanted = panel
-        self.drawn_of: Hashable = None
+        self.panel = panel
         self.linked: Target | None = None
         self._lines: Lines = ()
         self._cell = 0  # where the cursor would be if the line were long enough

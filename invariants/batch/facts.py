@@ -1,0 +1,63 @@
+"""The facts that statistics are made of, for all steps of a batch at once."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from invariants.batch.flat import Ragged
+from invariants.batch.steps import Batch, Group
+from invariants.facts import Facts
+from invariants.rule import BoolArray
+
+NEEDED: Final = ("accepted_nodes", "parents", "depths", "valid", "token_ids", "committed_len")
+"""Columns without which a step has no facts."""
+
+
+def batch_facts(batch: Batch, left_out: BoolArray) -> tuple[Facts, BoolArray]:
+    """Return facts of all steps, and which steps have any; sound steps only, the others are left out.
+
+    Args:
+        batch: The steps.
+        left_out: Steps that the loop looks at, `[S]`.
+    """
+    known = np.zeros(batch.num_steps, dtype=np.bool_)
+    facts = Facts.zeros(batch.num_steps)
+    for group in batch.groups(left_out):
+        if group.has(*NEEDED):
+            known[group.rows] = True
+            facts.put(group.rows, _group_facts(group))
+    return facts, known
+
+
+def _group_facts(group: Group) -> Facts:
+    """Return the facts of the steps of a group, whose trees and paths are sound."""
+    parents, tokens, accepted = group["parents"], group["token_ids"], group["accepted_nodes"]
+    live = group["drafts"]
+    num_drafts = np.count_nonzero(live, axis=1)
+    deepest = np.where(live, group["depths"], 0).max(axis=1)
+    drafted = (num_drafts >= 3) & (deepest >= 2)
+    token = tokens[np.arange(group.size), live.argmax(axis=1)]
+    last = accepted.last(0)
+    contested, wins = _contests(group, accepted, live)
+    return Facts(
+        cut=np.full(group.size, group.has("stop_reason")),
+        num_accepted=accepted.lengths,
+        deepest=deepest.astype(np.int64),
+        committed_len=group["committed_len"],
+        could_go_on=(live & (parents == last[:, None])).any(axis=1),
+        num_contested=np.bincount(accepted.owner, weights=contested, minlength=group.size).astype(np.int64),
+        num_branch_wins=np.bincount(accepted.owner, weights=wins, minlength=group.size).astype(np.int64),
+        drafted=drafted,
+        identical=drafted & (~live | (tokens == token[:, None])).all(axis=1),
+    )
+
+
+def _contests(group: Group, accepted: Ragged, live: BoolArray) -> tuple[BoolArray, BoolArray]:
+    """Return for each accepted node whether it has siblings, and whether it is not the first of them."""
+    step, node = accepted.owner, accepted.values.astype(np.int64)
+    parent = group["parents"][step, node]
+    family = live[step] & (group["parents"][step] == parent[:, None])
+    contested = np.count_nonzero(family, axis=1) > 1
+    return contested, contested & (family.argmax(axis=1) != node)

@@ -1,0 +1,1 @@
+"""Families of rules: laws, prefilter clauses, when they apply, and mutations."""

@@ -1,0 +1,1 @@
+"""The cache: lengths, paths, digests, slots."""

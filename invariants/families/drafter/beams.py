@@ -1,0 +1,155 @@
+"""Beams of the level above, and attention to what exists."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from invariants.batch.flat import Ragged
+from invariants.mutation import Case, Pick, mutation
+from invariants.prefilter import Flags, applicability, prefilter, twice
+from invariants.rule import IntArray, NotApplicableError, Violation, Violations, invariant, listed
+
+
+@invariant("DRAFT003", name="beam-of-another-level", stage="draft")
+def beam_of_another_level(beam_flat_ids: IntArray, top_k: int) -> Violations:
+    """An expanded beam is not a candidate of the level above, or is expanded twice, or a level is not full.
+
+    ## What it does
+    Cuts `beam_flat_ids` into levels of `top_k` and checks each against the flat numbers of the candidates
+    that the level above made: 0..K-1, then K * K per level; no number twice, and every level full.
+
+    ## Why it matters
+    The drafter goes on from a row of another level: its keys and its feature belong to another path.
+
+    ## Example
+    `top_k` is 2 and the second level expands candidate 1 again, which the first level made.
+
+    ## Seen in
+    sgl-project/sglang#8409 (1, 2, 3, 4, 5 expanded where 1, 1, 1, 3, 3 were needed),
+    sgl-project/sglang#27338.
+
+    ## Limits
+    The official numbering with `top_k` beams at every level; leave the column null for other drafters.
+    """
+    if not len(beam_flat_ids):
+        raise NotApplicableError("no beam was expanded")
+    for place, beam in enumerate(beam_flat_ids.tolist()):
+        level = place // top_k
+        start = 0 if level == 0 else top_k + (level - 1) * top_k * top_k
+        stop = start + (top_k if level == 0 else top_k * top_k)
+        if not start <= beam < stop:
+            message = (
+                f"beam {beam} is expanded at level {level + 1}, whose candidates are {start}..{stop - 1}"
+            )
+            yield Violation(message, "beam_flat_ids", found=beam, expected=start)
+        elif beam in beam_flat_ids[:place].tolist():
+            yield Violation(f"beam {beam} is expanded twice", "beam_flat_ids", found=beam)
+    if len(beam_flat_ids) % top_k:
+        message = f"{len(beam_flat_ids)} beams are no whole number of levels of {top_k}"
+        yield Violation(message, "beam_flat_ids", found=len(beam_flat_ids))
+
+
+@invariant("DRAFT004", name="attention-to-what-is-not-there", stage="draft", requires=("TREE004",))
+def attention_to_what_is_not_there(
+    draft_top1_offsets: Any, depths: IntArray, committed_len: int
+) -> Violations:
+    """The drafter attends most to a key after its query or before the first token.
+
+    ## What it does
+    Checks `0 <= draft_top1_offsets[node, head] <= committed_len + depths[node]` wherever a node was expanded.
+
+    ## Why it matters
+    A negative distance is attention to the future or to a stale row behind the query; one beyond the first
+    token is a row that was never written, or positions that disagree with the cache.
+
+    ## Example
+    Node 0 at L = 10 attends most to a key 25 positions back.
+
+    ## Seen in
+    ggml-org/llama.cpp#26478 (drafter's last position disagrees with the batch), Ascend/sglang pull request
+    141.
+
+    ## Limits
+    The most attended key only, from an eager probe; a leak with little weight is not seen.
+    """
+    values = np.ma.getdata(draft_top1_offsets)
+    absent = np.ma.getmaskarray(draft_top1_offsets)
+    if absent.all():
+        raise NotApplicableError("no node was expanded")
+    for node in range(len(depths)):
+        limit = committed_len + int(depths[node])
+        seen = values[node][~absent[node]].tolist()
+        wrong = [offset for offset in seen if not 0 <= offset <= limit]
+        if wrong:
+            message = f"node {node} attends {listed(wrong)} positions back, there are 0..{limit}"
+            yield Violation(message, "draft_top1_offsets", node, found=wrong[0], expected=limit)
+
+
+@prefilter("DRAFT003")
+def _level_not_full(beam_flat_ids: Ragged, top_k: int) -> Flags:
+    return beam_flat_ids.lengths % top_k != 0
+
+
+@prefilter("DRAFT003")
+def _of_another_level(beam_flat_ids: Ragged, top_k: int) -> Flags:
+    level = np.arange(beam_flat_ids.lengths.max()) // top_k
+    start = np.where(level == 0, 0, top_k + (level - 1) * top_k * top_k)
+    size = np.where(level == 0, top_k, top_k * top_k)
+    numbers = beam_flat_ids.values - start[beam_flat_ids.place]
+    return beam_flat_ids.any_step((numbers < 0) | (numbers >= size[beam_flat_ids.place]))
+
+
+@prefilter("DRAFT003")
+def _expanded_twice(beam_flat_ids: Ragged) -> Flags:
+    lengths, width = beam_flat_ids.lengths, int(beam_flat_ids.lengths.max())
+    if (lengths == width).all():
+        return twice(beam_flat_ids.values.reshape(len(lengths), width))
+    beams = np.tile(-1 - np.arange(width), (len(lengths), 1))
+    beams[beam_flat_ids.owner, beam_flat_ids.place] = beam_flat_ids.values
+    return twice(beams)
+
+
+@prefilter("DRAFT004")
+def _beyond_context(draft_top1_offsets: Any, depths: IntArray, committed_len: IntArray) -> Flags:
+    size, _, num_heads = draft_top1_offsets.shape
+    offsets = np.ma.getdata(draft_top1_offsets).reshape(size, -1)
+    limit = np.repeat(committed_len[:, None] + depths, num_heads, axis=1)
+    wrong = (offsets < 0) | (offsets > limit)
+    return (wrong & ~np.ma.getmaskarray(draft_top1_offsets).reshape(size, -1)).any(axis=1)
+
+
+@applicability("DRAFT003")
+def _any_beam(beam_flat_ids: Ragged) -> Flags:
+    return beam_flat_ids.lengths > 0
+
+
+@applicability("DRAFT004")
+def _any_expanded(draft_top1_offsets: Any) -> Flags:
+    return ~np.ma.getmaskarray(draft_top1_offsets).all(axis=(1, 2))
+
+
+@mutation("DRAFT003", "beam-of-first-level-again")
+def _beam_of_first_level_again(case: Case, _: Pick) -> Case:
+    return case.poked("beam_flat_ids", 3, 1)
+
+
+@mutation("DRAFT003", "beam-twice")
+def _beam_twice(case: Case, _: Pick) -> Case:
+    return case.poked("beam_flat_ids", 4, case.row["beam_flat_ids"][3])
+
+
+@mutation("DRAFT003", "beam-level-cut-short")
+def _beam_level_cut_short(case: Case, _: Pick) -> Case:
+    return case.edited(beam_flat_ids=case.row["beam_flat_ids"][:-1])
+
+
+@mutation("DRAFT004", "attends-ahead")
+def _attends_ahead(case: Case, pick: Pick) -> Case:
+    return case.poked("draft_top1_offsets", (0, pick([0, 1])), -1)
+
+
+@mutation("DRAFT004", "attends-before-the-start")
+def _attends_before_the_start(case: Case, pick: Pick) -> Case:
+    return case.poked("draft_top1_offsets", (0, pick([0, 1])), case.row["committed_len"] + 1)

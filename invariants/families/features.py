@@ -1,0 +1,196 @@
+"""Teacher features and KV rows by digest: every node its own, none left over from the step before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from invariants.mutation import Case, NoPlaceError, Pick, mutation
+from invariants.prefilter import Flags, applicability, has_drafts, prefilter, twice
+from invariants.rule import BoolArray, IntArray, Violation, Violations, draft_nodes, invariant
+
+
+def _repeated(
+    column: str, digests: IntArray, tokens: IntArray, places: IntArray, valid: BoolArray
+) -> Violations:
+    """Yield nodes whose row equals that of an earlier node with another token or position."""
+    first: dict[int, int] = {}
+    for node in [0, *draft_nodes(valid)]:
+        other = first.setdefault(int(digests[node]), node)
+        if (tokens[node], places[node]) != (tokens[other], places[other]):
+            message = (
+                f"nodes {other} and {node} have the same row, but token {tokens[other]} at {places[other]} "
+                f"and token {tokens[node]} at {places[node]}"
+            )
+            yield Violation(message, column, node, found=f"{int(digests[node]):016x}")
+
+
+@invariant("KV008", name="kv-row-repeated", stage="verify", requires=("ROW001",))
+def kv_row_repeated(
+    kv_row_digests: IntArray, token_ids: IntArray, position_ids: IntArray, valid: BoolArray
+) -> Violations:
+    """Two nodes with another token or position hold the same KV row, to the bit.
+
+    ## What it does
+    Looks for equal digests among valid nodes that differ in token or rotary position.
+
+    ## Why it matters
+    Keys of the first layer depend on token and position alone, so equal rows mean that one write went over
+    another or that a row was read back from the wrong place.
+
+    ## Example
+    Nodes 2 and 5 have different tokens and the same `kv_row_digests`.
+
+    ## Seen in
+    vllm-project/vllm#43810 (one row overwritten), sgl-project/sglang#27338 (an index buffer too small,
+    entries silently stomped).
+
+    ## Limits
+    Tokens whose embeddings are identical, such as untrained reserved ids, have equal rows by right.
+    """
+    yield from _repeated("kv_row_digests", kv_row_digests, token_ids, position_ids, valid)
+
+
+@invariant("FEAT001", name="feature-row-repeated", stage="verify", requires=("ROW001",))
+def feature_row_repeated(
+    feature_row_digests: IntArray, token_ids: IntArray, position_ids: IntArray, valid: BoolArray
+) -> Violations:
+    """Two nodes with another token or position have the same teacher feature, to the bit.
+
+    ## What it does
+    Looks for equal digests among valid nodes that differ in token or rotary position.
+
+    ## Why it matters
+    The drafter is fed one row for many nodes, so its drafts are copies of each other; the output stays
+    right and only acceptance shows it.
+
+    ## Example
+    All rows have the digest of the last row.
+
+    ## Seen in
+    vllm-project/vllm-ascend#12262 (the last hidden state taken for all rows, 1.18 % acceptance),
+    sgl-project/sglang#27846 (only the last row of the batch was fresh).
+
+    ## Limits
+    Tokens whose embeddings are identical, such as untrained reserved ids, have equal features by right.
+    """
+    yield from _repeated("feature_row_digests", feature_row_digests, token_ids, position_ids, valid)
+
+
+@invariant("FEAT002", name="feature-row-stale", stage="verify", scope="turn", requires=("FEAT001", "STEP001"))
+def feature_row_stale(
+    *,
+    feature_row_digests: IntArray,
+    token_ids: IntArray,
+    position_ids: IntArray,
+    valid: BoolArray,
+    previous_feature_row_digests: IntArray,
+    previous_token_ids: IntArray,
+    previous_position_ids: IntArray,
+    previous_valid: BoolArray,
+) -> Violations:
+    """A node has the teacher feature of a node of the step before that had another token or position.
+
+    ## What it does
+    Looks each digest up among those of the previous step's valid nodes.
+
+    ## Why it matters
+    Part of the feature buffer was not written in this step; the drafter goes on from the past.
+
+    ## Example
+    Node 7 has the digest that node 7 had one step ago, at an earlier position.
+
+    ## Seen in
+    vllm-project/vllm-ascend#9436 (buffer filled with one rank's shard, the rest stale),
+    sgl-project/sglang#15399 (output buffer left over from a graph replay).
+
+    ## Limits
+    Looks one step back.
+    """
+    before = _owners(previous_feature_row_digests, previous_token_ids, previous_position_ids, previous_valid)
+    for node in valid.nonzero()[0].tolist():
+        own = (int(token_ids[node]), int(position_ids[node]))
+        old = before.get(int(feature_row_digests[node]), own)
+        if old != own:
+            message = (
+                f"node {node} (token {own[0]} at {own[1]}) has the feature that token {old[0]} at {old[1]} "
+                "had one step before"
+            )
+            found = f"{int(feature_row_digests[node]):016x}"
+            yield Violation(message, "feature_row_digests", node, found=found)
+
+
+def _owners(
+    digests: IntArray, tokens: IntArray, places: IntArray, valid: BoolArray
+) -> dict[int, tuple[int, int]]:
+    """Return token and position of the node that each digest belonged to."""
+
+    def entries() -> Iterator[tuple[int, tuple[int, int]]]:
+        for node in range(min(len(digests), len(tokens), len(places), len(valid))):
+            if valid[node]:
+                yield int(digests[node]), (int(tokens[node]), int(places[node]))
+
+    return dict(entries())
+
+
+@prefilter("KV008")
+def _kv_rows_alike(kv_row_digests: IntArray, valid: BoolArray) -> Flags:
+    return twice(_of_nodes(kv_row_digests, valid, 0))
+
+
+@prefilter("FEAT001")
+def _features_alike(feature_row_digests: IntArray, valid: BoolArray) -> Flags:
+    return twice(_of_nodes(feature_row_digests, valid, 0))
+
+
+@prefilter("FEAT002")
+def _features_of_before(
+    feature_row_digests: IntArray,
+    valid: BoolArray,
+    previous_feature_row_digests: IntArray,
+    previous_valid: BoolArray,
+) -> Flags:
+    own = _of_nodes(feature_row_digests, valid, 0)
+    earlier = _of_nodes(previous_feature_row_digests, previous_valid, own.shape[1])
+    return twice(np.concatenate([own, earlier], axis=1))
+
+
+def _of_nodes(digests: IntArray, valid: BoolArray, start: int) -> IntArray:
+    """Return digests with those of pads replaced by small numbers from `start`, each once, `[G, N]`."""
+    numbers = np.arange(start, start + digests.shape[1], dtype=np.uint64)
+    return np.where(valid, digests, numbers)
+
+
+WITH_DRAFTS = applicability("KV008", "FEAT001")(has_drafts)
+
+
+def _copied_row(case: Case, pick: Pick, column: str, places: list[int]) -> Case:
+    """Give a node the digest of another node that has another token or position."""
+    tokens, positions = case.row["token_ids"], case.row["position_ids"]
+    pairs = [
+        (a, b)
+        for a in [0, *case.drafts]
+        for b in places
+        if (tokens[a], positions[a]) != (tokens[b], positions[b])
+    ]
+    source, target = pick(pairs)
+    return case.poked(column, target, case.row[column][source])
+
+
+@mutation("KV008", "kv-row-copied")
+def _kv_row_copied(case: Case, pick: Pick) -> Case:
+    return _copied_row(case, pick, "kv_row_digests", case.bystanders)
+
+
+@mutation("FEAT001", "feature-row-copied")
+def _feature_copied(case: Case, pick: Pick) -> Case:
+    return _copied_row(case, pick, "feature_row_digests", case.drafts)
+
+
+@mutation("FEAT002", "feature-row-left-over")
+def _feature_left_over(case: Case, pick: Pick) -> Case:
+    if case.previous is None:
+        raise NoPlaceError("no previous step")
+    digest = pick(case.previous["feature_row_digests"][:1].tolist())
+    return case.poked("feature_row_digests", pick([0, *case.drafts]), digest)

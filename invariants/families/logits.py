@@ -1,0 +1,192 @@
+"""The teacher's recorded best logits: finite, in agreement with the choice, each row its own."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from invariants.mutation import Case, NoPlaceError, Pick, mutation
+from invariants.prefilter import Flags, applicability, prefilter
+from invariants.rule import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    NotApplicableError,
+    Violation,
+    Violations,
+    invariant,
+)
+
+
+@invariant("LOGIT001", name="logit-not-finite", stage="verify", requires=("ROW001",))
+def logit_not_finite(target_top_logits: FloatArray, valid: BoolArray) -> Violations:
+    """A valid node has a NaN or an infinity among its best logits.
+
+    ## What it does
+    Checks every recorded logit of each valid node.
+
+    ## Why it matters
+    A NaN makes every comparison false: the choice is whatever the operator returns, and the KV row behind it
+    is spoilt for all later steps.
+
+    ## Example
+    `target_top_logits[3, 0]` is NaN.
+
+    ## Seen in
+    SafeAILab/EAGLE pull request 69 (fp16 overflow after 192 tokens), tc-mb/llama.cpp-omni pull request 89
+    (infinities in a bias), sgl-project/sglang#27545.
+
+    ## Limits
+    Sees the K recorded logits; a NaN that the selection of the best K skips is not recorded. Pads are exempt:
+    a fully masked row may hold anything.
+    """
+    for node in range(len(valid)):
+        bad = [logit for logit in target_top_logits[node].tolist() if not math.isfinite(logit)]
+        if valid[node] and bad:
+            message = f"node {node} has {len(bad)} logits that are not finite, the first {bad[0]}"
+            yield Violation(message, "target_top_logits", node, found=str(bad[0]))
+
+
+@invariant("LOGIT002", name="choice-is-not-the-best", stage="verify", requires=("LOGIT001",))
+def choice_is_not_the_best(
+    target_token_ids: IntArray, target_top_ids: IntArray, target_top_logits: FloatArray, valid: BoolArray
+) -> Violations:
+    """The teacher's choice after a node is not the token with the highest logit, ties to the lower id.
+
+    ## What it does
+    Takes the highest recorded logit of each valid node, and among the tokens that have it the lowest id.
+
+    ## Why it matters
+    The choice comes from another row, another dtype or another tie rule than the logits: two implementations
+    that break ties differently part on equal logits, which half precision makes common.
+
+    ## Example
+    Tokens 5 and 9 both have 23.5, and the choice is 9.
+
+    ## Seen in
+    vllm-project/vllm#7627 (`>` in one path, `>=` in the other), ohdearquant/lattice#280 (last maximum against
+    first), RBLN-SW/vllm-rbln#630 (23.5 against 23.5 in bf16).
+
+    ## Limits
+    When all K recorded logits are equal the lowest id may not be among them, and the node is passed over.
+    """
+    if not target_top_ids.shape[1]:
+        raise NotApplicableError("no top logits were recorded")
+    for node in range(len(valid)):
+        logits = target_top_logits[node].tolist()
+        best = max(logits)
+        if not valid[node] or (len(logits) > 1 and min(logits) == best):
+            continue
+        expected = min(
+            int(token) for token, logit in zip(target_top_ids[node], logits, strict=True) if logit == best
+        )
+        if target_token_ids[node] != expected:
+            message = (
+                f"the choice after node {node} is {target_token_ids[node]}, "
+                f"the best logit {best} is {expected}'s"
+            )
+            found = int(target_token_ids[node])
+            yield Violation(message, "target_token_ids", node, found=found, expected=expected)
+
+
+@invariant(
+    "LOGIT003", name="logit-rows-identical", stage="verify", severity="warning", requires=("LOGIT001",)
+)
+def logit_rows_identical(
+    target_top_ids: IntArray, target_top_logits: FloatArray, token_ids: IntArray, valid: BoolArray
+) -> Violations:
+    """All nodes, though their tokens differ, have the same best logits to the bit.
+
+    ## What it does
+    Compares ids and logits of every valid node with the root's; speaks when all agree and tokens do not.
+
+    ## Why it matters
+    The head was given one row for all nodes. With one row right, the first token of a step is right, too, and
+    the rest are copies.
+
+    ## Example
+    Every node predicts token 7 with logit 12.25.
+
+    ## Seen in
+    vllm-project/vllm-ascend#12262 (logits from the last hidden state for all rows),
+    vllm-project/vllm-ascend#15329 (prefill and single tokens right, verification of two rows collapses).
+
+    ## Limits
+    A warning: a teacher that ignores its input does this by right. Needs at least three nodes and four
+    logits.
+    """
+    nodes = valid.nonzero()[0].tolist()
+    if len(nodes) < 3 or target_top_ids.shape[1] < 4 or len(set(token_ids[nodes].tolist())) < 2:
+        raise NotApplicableError("fewer than three nodes, four logits or two tokens")
+    same_ids = all((target_top_ids[node] == target_top_ids[0]).all() for node in nodes)
+    same_logits = all((target_top_logits[node] == target_top_logits[0]).all() for node in nodes)
+    if same_ids and same_logits:
+        message = f"all {len(nodes)} nodes have the same best logits, their tokens differ"
+        yield Violation(message, "target_top_logits", found=float(target_top_logits[0, 0]))
+
+
+@prefilter("LOGIT001")
+def _not_finite(target_top_logits: FloatArray, valid: BoolArray) -> Flags:
+    finite = np.isfinite(target_top_logits)
+    return not finite.all() and (valid & ~finite.all(axis=2)).any(axis=1)
+
+
+@prefilter("LOGIT002")
+def _not_the_best(
+    target_token_ids: IntArray, target_top_ids: IntArray, target_top_logits: FloatArray, valid: BoolArray
+) -> Flags:
+    """Take the first token where its logit is above all others; compare the other rows as the law does."""
+    if target_top_ids.shape != target_top_logits.shape or not target_top_ids.shape[2]:
+        return np.zeros(len(valid), dtype=np.bool_)
+    alone = valid.copy()
+    for rank in range(1, target_top_logits.shape[2]):
+        alone &= target_top_logits[:, :, 0] > target_top_logits[:, :, rank]
+    found = (alone & (target_token_ids != target_top_ids[:, :, 0])).any(axis=1)
+    step, node = np.nonzero(valid & ~alone)
+    logits, tokens = target_top_logits[step, node], target_top_ids[step, node]
+    best = logits == logits.max(axis=1, keepdims=True)
+    expected = np.where(best, tokens, np.iinfo(np.int64).max).min(axis=1)
+    found[step[~best.all(axis=1) & (target_token_ids[step, node] != expected)]] = True
+    return found
+
+
+@prefilter("LOGIT003")
+def _all_alike(target_top_logits: FloatArray, valid: BoolArray) -> Flags:
+    if not target_top_logits.shape[2]:
+        return np.zeros(len(valid), dtype=np.bool_)
+    firsts = target_top_logits[:, :, 0]
+    return ((firsts == firsts[:, :1]) | ~valid).all(axis=1) & (np.count_nonzero(valid, axis=1) > 2)
+
+
+@applicability("LOGIT003")
+def _three_nodes_two_tokens(valid: BoolArray, token_ids: IntArray) -> Flags:
+    differ = (valid & (token_ids != token_ids[:, :1])).any(axis=1)
+    return differ & (np.count_nonzero(valid, axis=1) > 2)
+
+
+@mutation("LOGIT001", "logit-nan")
+def _logit_nan(case: Case, pick: Pick) -> Case:
+    return case.poked("target_top_logits", (pick([0, *case.drafts]), 1), np.nan)
+
+
+@mutation("LOGIT002", "second-best-chosen")
+def _second_best_chosen(case: Case, pick: Pick) -> Case:
+    node = pick([0, *case.drafts])
+    return case.poked("target_top_ids", node, np.roll(case.row["target_top_ids"][node], 1))
+
+
+@mutation("LOGIT002", "tie-to-the-higher-id")
+def _tie_to_the_higher(case: Case, pick: Pick) -> Case:
+    node = pick([0, *case.drafts])
+    case = case.poked("target_top_ids", (node, 1), case.row["target_token_ids"][node] - 1)
+    return case.poked("target_top_logits", (node, 1), case.row["target_top_logits"][node, 0])
+
+
+@mutation("LOGIT003", "one-logit-row-for-all")
+def _one_logit_row_for_all(case: Case, _: Pick) -> Case:
+    if len(case.drafts) < 2 or len(set(case.row["token_ids"][[0, *case.drafts]].tolist())) < 2:
+        raise NoPlaceError("too small a tree")
+    columns = ("target_token_ids", "target_top_ids", "target_top_logits")
+    same = {name: np.repeat(case.row[name][:1], len(case.row["parents"]), axis=0) for name in columns}
+    return case.edited(**same).reaccepted()

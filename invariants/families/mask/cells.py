@@ -1,0 +1,224 @@
+"""Who attends to whom inside the tree, cell by cell, and the pads."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from invariants.ancestry import path_to_root
+from invariants.mutation import Case, Pick, mutation
+from invariants.prefilter import Flags, applicability, has_drafts, has_pads, prefilter
+from invariants.rule import (
+    BoolArray,
+    IntArray,
+    NotApplicableError,
+    Violation,
+    Violations,
+    draft_nodes,
+    invariant,
+    listed,
+)
+
+CELL_RULES_WAIT_FOR = ("TREE002", "TREE003", "MASK005", "MASK006", "MASK007", "MASK008")
+"""The tree must be one, and no pattern may explain the whole mask at once."""
+
+
+@invariant("MASK001", name="non-ancestor-visible", stage="verify", requires=CELL_RULES_WAIT_FOR)
+def non_ancestor_visible(parents: IntArray, valid: BoolArray, visible: BoolArray) -> Violations:
+    """A node attends to a node that is not on its own path to the root.
+
+    ## What it does
+    Follows parents from each valid node and reports every other valid node that its row of `visible` shows.
+
+    ## Why it matters
+    The node's logits are conditioned on another branch, so the engine accepts against the wrong
+    distribution. The text still reads well.
+
+    ## Example
+    Nodes 1 and 2 are siblings, and `visible[2, 1]` is True.
+
+    ## Seen in
+    PaddlePaddle/FastDeploy#3514 (tiles below the diagonal not masked), vllm-project/speculators#691
+    (a boolean mask added to the scores as 1 and 0).
+
+    ## Limits
+    Judges the mask that the attention call was given, not what the kernel did with it.
+    """
+    for query in [0, *draft_nodes(valid)]:
+        path = path_to_root(query, parents) or []
+        leaked = [key for key in visible[query].nonzero()[0].tolist() if valid[key] and key not in path]
+        if leaked:
+            message = f"node {query} attends to {listed(leaked)}; its path to the root is {listed(path)}"
+            yield Violation(message, "visible", query, found=listed(leaked), expected=listed(path))
+
+
+@invariant("MASK002", name="ancestor-hidden", stage="verify", requires=CELL_RULES_WAIT_FOR)
+def ancestor_hidden(parents: IntArray, valid: BoolArray, visible: BoolArray) -> Violations:
+    """A node does not attend to one of its ancestors between the root and itself.
+
+    ## What it does
+    Follows parents from each valid node and reports the ancestors, root and node itself excluded, that its
+    row of `visible` hides.
+
+    ## Why it matters
+    The node is judged as if the hidden token had never been said; deep acceptance falls first.
+
+    ## Example
+    Node 3 hangs on 1, and `visible[3, 1]` is False.
+
+    ## Seen in
+    sgl-project/sglang#8409 (keys of beam i instead of beam i's parents), SafeAILab/EAGLE pull request 299
+    (blocked along shifted diagonals).
+
+    ## Limits
+    The root and the node itself have rules of their own (MASK004, MASK003).
+    """
+    paths = {query: path_to_root(query, parents) or [] for query in draft_nodes(valid)}
+    if max(len(path) for path in paths.values()) < 3:
+        raise NotApplicableError("no node is deeper than one level")
+    for query, path in paths.items():
+        hidden = [key for key in path[1:-1] if not visible[query, key]]
+        if hidden:
+            message = f"node {query} does not attend to its ancestors {listed(hidden)}"
+            yield Violation(message, "visible", query, found=listed(hidden), expected=listed(path))
+
+
+@invariant("MASK003", name="self-hidden", stage="verify", requires=CELL_RULES_WAIT_FOR)
+def self_hidden(valid: BoolArray, visible: BoolArray) -> Violations:
+    """A node does not attend to itself.
+
+    ## What it does
+    Checks the diagonal of `visible` at each valid node.
+
+    ## Why it matters
+    The node's own token takes no part in its own row, so the row predicts one token too early.
+
+    ## Example
+    `visible[2, 2]` is False.
+
+    ## Seen in
+    vllm-project/vllm-ascend#11849 (`pos < P` instead of `<=`: the query lost its own key; fine for a
+    hundred tokens, then loops).
+
+    ## Limits
+    None.
+    """
+    for node in range(len(valid)):
+        if valid[node] and not visible[node, node]:
+            yield Violation(f"node {node} does not attend to itself", "visible", node, found=0, expected=1)
+
+
+@invariant("MASK004", name="root-hidden", stage="verify", requires=CELL_RULES_WAIT_FOR)
+def root_hidden(valid: BoolArray, visible: BoolArray) -> Violations:
+    """A draft node does not attend to the root.
+
+    ## What it does
+    Checks column 0 of `visible` at each valid node but the root.
+
+    ## Why it matters
+    The root is the last emitted token. Ancestor tables that saturate at 0, and masks over draft nodes only,
+    drop its column, and every node is judged without the token before it.
+
+    ## Example
+    `visible[4, 0]` is False.
+
+    ## Seen in
+    EAGLE-Pangu section 3.3 (the mask is written over draft nodes, the root column is the caller's);
+    vllm-project/vllm-ascend#11849 for the same off-by-one between prefix and own keys.
+
+    ## Limits
+    None; the root is never implied by the prefix, because its KV is written in this very step.
+    """
+    for node in draft_nodes(valid):
+        if not visible[node, 0]:
+            yield Violation(f"node {node} does not attend to the root", "visible", node, found=0, expected=1)
+
+
+@invariant("MASK011", name="pad-visible", stage="verify", requires=("ROW001", "MASK005"))
+def pad_visible(valid: BoolArray, visible: BoolArray) -> Violations:
+    """A padding node attends to a node of the tree, or a node attends to a padding node.
+
+    ## What it does
+    Checks that rows and columns of `visible` are False where `valid` is False.
+
+    ## Why it matters
+    A padding row holds leftovers of an earlier step; whoever attends to it is conditioned on them.
+
+    ## Example
+    Node 59 is padding and `visible[3, 59]` is True.
+
+    ## Seen in
+    vllm-project/vllm-ascend#11408 (padded requests were not inert, output garbled), vllm-project/vllm#43682.
+
+    ## Limits
+    Whether a padding row may see the prefix is left open: some kernels need one visible key per row.
+    """
+    pads = (~valid).nonzero()[0].tolist()
+    if not pads:
+        raise NotApplicableError("the step has no padding")
+    for node in range(len(valid)):
+        shown = visible[node].nonzero()[0].tolist()
+        if valid[node]:
+            shown = [key for key in shown if not valid[key]]
+        if shown:
+            message = f"{'node' if valid[node] else 'padding node'} {node} attends to {listed(shown)}, "
+            message += "which is padding" if valid[node] else "should attend to nothing in the tree"
+            yield Violation(message, "visible", node, found=listed(shown), expected="")
+
+
+@prefilter("MASK001", "MASK002", "MASK003", "MASK004", "MASK005", "MASK006", "MASK007", "MASK008", "MASK011")
+def _not_the_closure(visible: BoolArray, parents_in_tree: IntArray, valid: BoolArray) -> Flags:
+    """Compare each row with its parent's row and the node itself; pads see nothing, the root itself alone.
+
+    Parents come before their children, or TREE006 flags the step, so where every row is right by its
+    parent's, all are the path to the root.
+    """
+    size, num_nodes = parents_in_tree.shape
+    above = (parents_in_tree + np.arange(size)[:, None] * num_nodes).reshape(-1)
+    expected: BoolArray = visible.reshape(size * num_nodes, num_nodes).take(above, axis=0)
+    expected.reshape(size, num_nodes, num_nodes)[:, 0] = False
+    expected.reshape(size, -1)[:, :: num_nodes + 1] = True
+    expected[~valid.reshape(-1)] = False
+    return (visible != expected.reshape(visible.shape)).reshape(size, -1).any(axis=1)
+
+
+WITH_DRAFTS = applicability("MASK001", "MASK002", "MASK004")(has_drafts)
+
+
+@applicability("MASK002")
+def _any_grandchild(drafts: BoolArray, depths: IntArray) -> Flags:
+    return (drafts & (depths > 1)).any(axis=1)
+
+
+WITH_PADS = applicability("MASK011")(has_pads)
+
+
+@mutation("MASK001", "non-ancestor-shown")
+def _non_ancestor_shown(case: Case, pick: Pick) -> Case:
+    live = [0, *case.drafts]
+    return case.poked("visible", pick([(q, k) for q in live for k in live if k not in case.path(q)]), True)
+
+
+@mutation("MASK002", "ancestor-hidden")
+def _ancestor_hidden(case: Case, pick: Pick) -> Case:
+    return case.poked("visible", pick([(q, k) for q in case.drafts for k in case.path(q)[1:-1]]), False)
+
+
+@mutation("MASK003", "self-hidden")
+def _self_hidden(case: Case, pick: Pick) -> Case:
+    node = pick([each for each in [0, *case.drafts] if case.drafts])
+    return case.poked("visible", (node, node), False)
+
+
+@mutation("MASK004", "root-hidden")
+def _root_hidden(case: Case, pick: Pick) -> Case:
+    return case.poked("visible", (pick(case.drafts), 0), False)
+
+
+@mutation("MASK011", "pad-shown")
+def _pad_shown(case: Case, pick: Pick) -> Case:
+    return case.poked("visible", (pick([0, *case.drafts] if case.pads else []), case.pads[-1]), True)
+
+
+@mutation("MASK011", "pad-looks")
+def _pad_looks(case: Case, pick: Pick) -> Case:
+    return case.poked("visible", (pick(case.pads), 0), True)

@@ -1,0 +1,1 @@
+"""Tree topology and padding."""

@@ -1,0 +1,161 @@
+"""Order of the nodes, siblings, and parents that changed after the draft."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from invariants.batch.flat import Ragged
+from invariants.mutation import Case, Pick, mutation, permuted
+from invariants.prefilter import Flags, applicability, entries_at, has_drafts, prefilter, twice
+from invariants.rule import BoolArray, IntArray, Violation, Violations, draft_nodes, invariant
+
+
+@invariant(
+    "TREE006",
+    name="parent-after-child",
+    stage="tensorize",
+    severity="warning",
+    requires=("TREE002", "TREE003"),
+)
+def parent_after_child(parents: IntArray, valid: BoolArray) -> Violations:
+    """A node comes before its parent in the packed order.
+
+    ## What it does
+    Checks `parents[node] < node` for each valid node but the root.
+
+    ## Why it matters
+    Nodes are packed level by level, parents first. A kernel that skips tiles above the diagonal, or a
+    one-pass ancestor table, hides an ancestor that comes later.
+
+    ## Example
+    `parents = [0, 2, 0]`: node 1 hangs on node 2.
+
+    ## Seen in
+    PaddlePaddle/FastDeploy#3514 (mask checks skipped by tile order), SafeAILab/EAGLE b09a256 (rows unsorted).
+
+    ## Limits
+    A warning: the paper's invariants allow any order, an engine whose kernels do too may ignore this rule.
+    """
+    for node in draft_nodes(valid):
+        if parents[node] >= node:
+            message = f"node {node} comes before its parent {parents[node]}"
+            yield Violation(message, "parents", node, found=int(parents[node]))
+
+
+@invariant("TREE007", name="duplicate-sibling", stage="tensorize", requires=("TREE002", "TREE003"))
+def duplicate_sibling(parents: IntArray, token_ids: IntArray, valid: BoolArray) -> Violations:
+    """Two children of one node carry the same token.
+
+    ## What it does
+    Looks for an earlier valid child of the same parent with the same token id.
+
+    ## Why it matters
+    The second copy can never be accepted, so budget is lost; under sampling the token is tried twice,
+    which changes the distribution of the output.
+
+    ## Example
+    `parents = [0, 0, 0]`, `token_ids = [7, 5, 5]`.
+
+    ## Seen in
+    SafeAILab/EAGLE b09a256 and 80cd31e (siblings tried repeatedly); a reduced draft vocabulary that maps
+    two draft ids to one target id does the same (verl-SpeCo#67 is such a map).
+
+    ## Limits
+    Tokens are compared as recorded, after the map to the teacher's vocabulary.
+    """
+    first_child: dict[tuple[int, int], int] = {}
+    for node in draft_nodes(valid):
+        key = (int(parents[node]), int(token_ids[node]))
+        other = first_child.setdefault(key, node)
+        if other != node:
+            message = f"nodes {other} and {node} are children of {key[0]} with the same token {key[1]}"
+            yield Violation(message, "token_ids", node, found=key[1])
+
+
+@invariant("TREE011", name="parents-changed", stage="tensorize", requires=("ROW001",))
+def parents_changed(draft_parents: IntArray, parents: IntArray, valid: BoolArray) -> Violations:
+    """The tree that is verified hangs together otherwise than the tree that was drafted.
+
+    ## What it does
+    Where the draft's own parents are recorded, compares them with `parents`, node by node; there must be as
+    many as there are valid nodes.
+
+    ## Why it matters
+    Positions, visibility and acceptance all follow from the parents: a consistent tree of other parents is
+    verified faithfully, and none of its tokens was drafted for the place where it stands.
+
+    ## Example
+    Node 4 was drafted below node 1 and is verified below node 2.
+
+    ## Seen in
+    sgl-project/sglang#8409 (beam position taken for the beam's parent), SafeAILab/EAGLE `topK_genrate`.
+
+    ## Limits
+    The column is recorded only where the two differ, or by engines that always record it; without it a
+    renamed parent is seen by comparison with the draft alone.
+    """
+    num_nodes = int(valid.sum())
+    if len(draft_parents) != num_nodes:
+        message = f"{len(draft_parents)} nodes were drafted, {num_nodes} are valid"
+        yield Violation(message, "draft_parents", found=len(draft_parents), expected=num_nodes)
+        return
+    for node in range(num_nodes):
+        if parents[node] != draft_parents[node]:
+            message = f"node {node} was drafted below {draft_parents[node]}, its parent is {parents[node]}"
+            found, expected = int(parents[node]), int(draft_parents[node])
+            yield Violation(message, "parents", node, found=found, expected=expected)
+
+
+@prefilter("TREE006")
+def _before_its_parent(parents: IntArray, drafts: BoolArray) -> Flags:
+    return (drafts & (parents >= np.arange(parents.shape[1]))).any(axis=1)
+
+
+@prefilter("TREE007")
+def _same_child_twice(parents: IntArray, token_ids: IntArray, drafts: BoolArray) -> Flags:
+    keys = (parents.astype(np.int64) << 32) | (token_ids.astype(np.int64) & 0xFFFFFFFF)
+    return twice(np.where(drafts, keys, -1 - np.arange(parents.shape[1])))
+
+
+@prefilter("TREE011")
+def _number_changed(draft_parents: Ragged, valid: BoolArray) -> Flags:
+    return draft_parents.lengths != np.count_nonzero(valid, axis=1)
+
+
+@prefilter("TREE011")
+def _parents_changed(draft_parents: Ragged, parents: IntArray) -> Flags:
+    now = entries_at(parents, draft_parents.owner, draft_parents.place)
+    return draft_parents.any_step(draft_parents.values != now)
+
+
+WITH_DRAFTS = applicability("TREE006", "TREE007")(has_drafts)
+
+
+@mutation("TREE006", "parent-swapped-behind-child")
+def _parent_swapped_behind_child(case: Case, pick: Pick) -> Case:
+    parents = case.row["parents"]
+    child = pick([node for node in case.drafts if parents[node] > 0])
+    order = list(range(len(parents)))
+    order[child], order[parents[child]] = order[parents[child]], order[child]
+    return permuted(case, order)
+
+
+@mutation("TREE007", "sibling-twice")
+def _sibling_twice(case: Case, pick: Pick) -> Case:
+    parents, tokens = case.row["parents"], case.row["token_ids"]
+    pairs = [(a, b) for a in case.drafts for b in case.bystanders if a != b and parents[a] == parents[b]]
+    first, second = pick(pairs)
+    return case.poked("token_ids", second, tokens[first])
+
+
+@mutation("TREE011", "parent-changed-after-draft")
+def _parent_changed_after_draft(case: Case, pick: Pick) -> Case:
+    drafted = case.row["parents"][: 1 + len(case.drafts)].copy()
+    node = pick(case.drafts[1:])
+    drafted[node] = 0 if drafted[node] else node - 1
+    return case.edited(draft_parents=drafted)
+
+
+@mutation("TREE011", "node-lost-after-draft")
+def _node_lost_after_draft(case: Case, _: Pick) -> Case:
+    return case.edited(draft_parents=np.append(case.row["parents"][: 1 + len(case.drafts)], np.int32(0)))

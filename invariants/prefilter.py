@@ -1,0 +1,108 @@
+"""Prefilter clauses: a rule's law over many steps at once, in the module of the rule.
+
+A clause says which of G steps of one form may break its rules; it never misses one that does. The loop over
+rules is the law, and alone writes findings. An applicability clause says which steps are alike to a rule that
+may have nothing to look at.
+
+Argument names are those of rules and stand for the columns of all G steps: `[G]` for a scalar, `[G, N, ...]`
+for a column with a row per node, `Ragged` for any other list. There are also `drafts` (`[G, N]`, valid nodes
+but the root) and `parents_in_tree` (`[G, N]`, parents forced into range). A clause is left out where an
+argument is missing.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invariants.batch.flat import Ragged
+from invariants.rule import BoolArray, IntArray
+
+Flags = BoolArray | Any
+"""True for steps that the loop must look at, `[G]`, or one truth for all; numpy types comparisons `Any`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """A clause of the prefilter.
+
+    Attributes:
+        rules: Ids of the rules that it stands for.
+        inputs: Argument names that must be there.
+        optional: Argument names that may be None.
+        check: Returns True for steps that the loop must look at, `[G]` or one for all.
+    """
+
+    rules: tuple[str, ...]
+    inputs: tuple[str, ...]
+    optional: tuple[str, ...]
+    check: Callable[..., Any] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Rules and function, e.g. `TREE001 outside`."""
+        return f"{','.join(self.rules)} {self.check.__name__.strip('_')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Applicability(Clause):
+    """A clause whose `check` returns numbers or texts, `[G]`; where they are equal, the rules apply alike."""
+
+
+def prefilter(*rules: str) -> Callable[[Callable[..., Any]], Clause]:
+    """Turn a function into a clause of the prefilter for these rules."""
+    return lambda check: Clause(rules, *_arguments(check), check)
+
+
+def applicability(*rules: str) -> Callable[[Callable[..., Any]], Applicability]:
+    """Turn a function into a clause that tells steps apart in which these rules apply or do not."""
+    return lambda check: Applicability(rules, *_arguments(check), check)
+
+
+def _arguments(check: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the required and the optional argument names of a function."""
+    parameters = inspect.signature(check).parameters.values()
+    required = tuple(each.name for each in parameters if each.default is each.empty)
+    return required, tuple(each.name for each in parameters if each.default is not each.empty)
+
+
+def has_drafts(valid: BoolArray) -> Flags:
+    """Return whether a step has more nodes than the root, `[G]`: the counterpart of `rule.draft_nodes`."""
+    return np.count_nonzero(valid, axis=1) > 1
+
+
+def has_pads(valid: BoolArray) -> Flags:
+    """Return whether a step has padding, `[G]`."""
+    return ~valid.all(axis=1)
+
+
+def outside(values: IntArray, bound: int, where: BoolArray | None = None) -> BoolArray:
+    """Return which rows of `[G, W]` have a value that is negative or not below the bound."""
+    wrong: Any = (values < 0) | (values >= bound)
+    found: BoolArray = (wrong if where is None else wrong & where).any(axis=1)
+    return found
+
+
+def twice(keys: NDArray[Any]) -> BoolArray:
+    """Return which rows of `[G, W]` hold a value twice."""
+    ordered = np.sort(keys, axis=1)
+    found: BoolArray = (ordered[:, 1:] == ordered[:, :-1]).any(axis=1)
+    return found
+
+
+def entries_at(table: NDArray[Any], step: IntArray, node: IntArray) -> NDArray[Any]:
+    """Return entries of `[G, N]`, nodes forced into range; other clauses flag the steps that need it."""
+    entries: NDArray[Any] = table[step, np.clip(node, 0, table.shape[1] - 1)]
+    return entries
+
+
+def accepted_at(accepted: Ragged, step: IntArray, place: IntArray, where: BoolArray) -> IntArray:
+    """Return the accepted node at a place of each step's path where `where` holds, else 0."""
+    node = np.zeros(len(step), dtype=np.int64)
+    node[where] = accepted.values[(accepted.starts[step] + place)[where]]
+    return node

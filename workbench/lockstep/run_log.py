@@ -1,0 +1,197 @@
+"""The log of a run in progress: rows of both paths, invariants over them, findings; written at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any, Final
+
+from invariants.catalogue import BY_ID
+from invariants.outcome import Outcome, Violated
+from invariants.run import Checker
+from tracing.columns import COLUMN_BY_NAME
+from tracing.finding import Finding
+from tracing.moment import Moment
+from tracing.recorder import RunWriter, Step, Trace
+from workbench.judge.consequence import Consequences
+from workbench.judge.step import StepJudgement
+from workbench.judge.verdict import Tally
+from workbench.lockstep.stage_inputs import launched_differently
+
+Row = dict[str, Any]
+FED: Final = {"ROW003": "a path that is fed values leaves out acceptance where a near tie makes it another's"}
+"""Rules that mean nothing on a path that is fed another's values, and why."""
+
+
+class RunLog:
+    """Keeps one row per path open while a step runs, then closes, checks and writes it.
+
+    Attributes:
+        run: The folder being written.
+        findings: Everything found so far, in order; consequences are marked as such.
+        tally: The verdict so far.
+    """
+
+    def __init__(
+        self,
+        run: RunWriter,
+        traces: Mapping[str, Trace],
+        checker: Checker,
+        tally: Tally,
+        *,
+        watched: str = "fused",
+    ) -> None:
+        """Write into these traces; `watched` is the path whose launches are journaled and checked."""
+        self.run = run
+        self.findings: list[Finding] = []
+        self.tally = tally
+        self._consequences = Consequences()
+        self._traces = traces
+        self._watched = watched
+        self._checker = checker
+        self._stack = ExitStack()
+        self._steps: dict[str, Step] = {}
+        self._rows: dict[str, Row] = {}
+        self._expected: Row = {}
+        self._recopied: frozenset[str] = frozenset()
+
+    def open_step(self, prompt_id: int, turn: int, step: int) -> None:
+        """Open a row on every path."""
+        self._stack = ExitStack()
+        self._expected, self._recopied = {}, frozenset()
+        for name, trace in self._traces.items():
+            self._steps[name] = self._stack.enter_context(
+                trace.step(prompt_id=prompt_id, turn=turn, step=step)
+            )
+            self._rows[name] = {"prompt_id": prompt_id, "turn": turn, "step": step}
+
+    def journal(self, stage: str, columns: Mapping[str, Any]) -> None:
+        """Write down what the path under test is about to run; names that no trace knows are left out."""
+        known = {name: value for name, value in columns.items() if name in COLUMN_BY_NAME}
+        self._steps[self._watched].about_to_run(stage, known)
+
+    def record(self, path: str, columns: Mapping[str, Any]) -> None:
+        """Add columns to the open row of a path."""
+        if path in self._steps:
+            self._steps[path].record(**columns)
+            self._rows[path].update(columns)
+
+    def row(self, path: str) -> Mapping[str, Any]:
+        """Return the open row of a path as far as it is known."""
+        return self._rows[path]
+
+    def check_row(self, path: str) -> tuple[Finding, ...]:
+        """Run the invariants over the open row of a path; a row without a tree has nothing to check."""
+        row = self._rows[path]
+        if row.get("token_ids") is None:
+            self._checker.forget(path)
+            return ()
+        left_out = None if path == self._watched else FED
+        said = self._checker.step(path, row, left_out=left_out)
+        found = self._findings(said)
+        return found if path != self._watched else tuple(map(self._as_tensorizes, found))
+
+    def skip_row(self, path: str) -> None:
+        """Leave a row unchecked; the next one has no previous row to be compared with."""
+        self._checker.forget(path)
+
+    def expect(self, columns: Mapping[str, Any], recopied: frozenset[str]) -> None:
+        """Say what later launches of this step must be told, because a stage gave it.
+
+        Args:
+            columns: What they must be told.
+            recopied: Columns of the draft that tensorize copied as something else.
+        """
+        self._expected.update(columns)
+        self._recopied = recopied
+
+    def check_before(self, stage: str, columns: Mapping[str, Any]) -> tuple[Finding, ...]:
+        """Check what the path under test is about to launch, with what is known of the step so far.
+
+        Values that are not those of the stage before are this stage's fault, and so is a rule that only they
+        violate, whatever stage the rule is about.
+        """
+        row = self._rows[self._watched]
+        found = self._before(stage, {**row, **columns})
+        changed = launched_differently(
+            stage, Moment(row["prompt_id"], row["turn"], row["step"]), columns, self._expected
+        )
+        if not changed:
+            return found
+        as_given = self._before(stage, {**row, **columns, **self._expected})
+        return (
+            *changed,
+            *(
+                each if each in as_given else replace(each, moment=replace(each.moment, stage=stage))
+                for each in found
+            ),
+        )
+
+    def _before(self, stage: str, row: Mapping[str, Any]) -> tuple[Finding, ...]:
+        found = self._findings(self._checker.check_before(self._watched, stage, row))
+        return tuple(map(self._as_tensorizes, found))
+
+    @staticmethod
+    def _findings(outcomes: Iterable[Outcome]) -> tuple[Finding, ...]:
+        return tuple(finding for each in outcomes if isinstance(each, Violated) for finding in each.findings)
+
+    def _as_tensorizes(self, finding: Finding) -> Finding:
+        """A law of the draft, broken by what tensorize made of it, is tensorize's fault."""
+        if finding.moment.stage == "draft" and self._recopied.intersection(BY_ID[finding.rule].arguments):
+            return replace(finding, moment=replace(finding.moment, stage="tensorize"))
+        return finding
+
+    def finish(self) -> None:
+        """Run the rules that need the whole run; their findings are added."""
+        for outcome in self._checker.finish():
+            if isinstance(outcome, Violated):
+                self.add(outcome.findings)
+
+    def add(self, findings: Iterable[Finding], judgement: StepJudgement | None = None) -> tuple[Finding, ...]:
+        """Take findings and a step's judgement into the log, each finding once, in order of stages.
+
+        Returns:
+            What was new, with consequences marked.
+        """
+        known = {_identity(finding) for finding in self.findings}
+        everything = [*findings, *(judgement.findings if judgement else ())]
+        fresh = [each for each in dict.fromkeys(everything) if _identity(each) not in known]
+        marked = self._consequences.mark(sorted(fresh, key=_stage_order))
+        for finding in marked:
+            self.findings.append(finding)
+            self.run.add_finding(finding)
+        if judgement is not None:
+            self.tally.add(replace(judgement, findings=()))
+        self.tally.add_findings(marked)
+        return marked
+
+    def close_step(self, verdict: str) -> None:
+        """Finish the rows of the step."""
+        for path in self._steps:
+            self.record(path, {"step_verdict": verdict})
+        self.abandon_step()
+
+    def abandon_step(self) -> None:
+        """Finish the rows as they are, e.g. when the run ends inside the step."""
+        self._stack.close()
+        self._steps, self._rows = {}, {}
+
+    def forget(self) -> None:
+        """After a resync: the next step begins anew, and findings are independent again."""
+        for path in self._traces:
+            self._checker.forget(path)
+        self._consequences.resync()
+
+    def invariant_counts(self) -> dict[str, int]:
+        """Count outcomes over all rules, steps and paths."""
+        return self._checker.totals()
+
+
+def _stage_order(finding: Finding) -> int:
+    return finding.moment.stage_number
+
+
+def _identity(finding: Finding) -> Finding:
+    """A finding that a live check and the finished row both make is one finding."""
+    return replace(finding, consequence=False)

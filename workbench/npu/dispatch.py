@@ -1,0 +1,112 @@
+"""Ascend's operators as this process calls them: the same Python line on every backend.
+
+With the wheel, real device or not, a name here is `torch_npu.<name>`; without it `torch.ops.npu.<name>`
+(or `torch.ops.atb`), defined from the pinned schema. Signatures, defaults and names are the vendor's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from tracing.errors import EnvironmentProblemError
+from workbench.npu.backends import Function, register
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_wrapped: dict[str, Function] = {}
+
+
+def npu_fused_infer_attention_score(
+    query: Tensor, key: Tensor, value: Tensor, **options: Any
+) -> tuple[Tensor, Tensor]:
+    """Call fused attention, v1: `(attention output, softmax lse)`; masked is True in `atten_mask`."""
+    output, lse = operator("npu_fused_infer_attention_score")(query, key, value, **options)
+    return output, lse
+
+
+def npu_rms_norm(hidden: Tensor, gamma: Tensor, epsilon: float = 1e-6) -> tuple[Tensor, Tensor]:
+    """Call RMSNorm: `(normed, reciprocal deviation in float32)`."""
+    normed, rstd = operator("npu_rms_norm")(hidden, gamma, epsilon)
+    return normed, rstd
+
+
+def npu_rotary_mul(states: Tensor, cos: Tensor, sin: Tensor, rotary_mode: str = "half") -> Tensor:
+    """Call rotary embedding of one tensor; the layout is read from the shapes."""
+    rotated: Tensor = operator("npu_rotary_mul")(states, cos, sin, rotary_mode)
+    return rotated
+
+
+def npu_swiglu(gate_and_up: Tensor, dim: int = -1) -> Tensor:
+    """Call SwiGLU: the first half of `dim` is the gate."""
+    activated: Tensor = operator("npu_swiglu")(gate_and_up, dim)
+    return activated
+
+
+def npu_scatter_pa_kv_cache(
+    key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slot_mapping: Tensor, **options: Any
+) -> None:
+    """Write rows into a paged cache; `cache_mode` must be given as "Norm" for an ND cache."""
+    operator("npu_scatter_pa_kv_cache")(key, value, key_cache, value_cache, slot_mapping, **options)
+
+
+def operator(name: str, namespace: str = "npu") -> Function:
+    """Return the operator that this process would call, with its wrapper if one is set.
+
+    Raises:
+        EnvironmentProblemError: No backend, or this torch_npu does not have the operator.
+    """
+    return _wrapped.get(name) or _resolve(name, namespace)
+
+
+@contextlib.contextmanager
+def wrapped(name: str, wrapper: Callable[[Function], Function], namespace: str = "npu") -> Iterator[None]:
+    """Let `wrapper(operator)` stand in for an operator inside the block; for faults and probes."""
+    previous = _wrapped.get(name)
+    _wrapped[name] = wrapper(operator(name, namespace))
+    try:
+        yield
+    finally:
+        if previous is None:
+            del _wrapped[name]
+        else:
+            _wrapped[name] = previous
+
+
+def _resolve(name: str, namespace: str) -> Function:
+    backend = register().backend
+    package = sys.modules.get("torch_npu")
+    if package is None:
+        import torch
+
+        package = getattr(torch.ops, namespace)
+    found: Function | None = getattr(package, name, None)
+    if found is None:
+        raise EnvironmentProblemError(
+            f"backend {backend.name} (torch_npu {backend.torch_npu}) has no operator {name}"
+        )
+    return found
+
+
+def kernel_text(name: str, arguments: Mapping[str, Any], backend: str = "") -> str:
+    """Return the `kernel` line of a trace: operator, layout, sparse mode, mask dtype and shape, backend.
+
+    Args:
+        name: Operator, e.g. `npu_fused_infer_attention_score`.
+        arguments: Arguments of the call by name; others than those named are left out.
+        backend: Name of the backend; this process's own when empty.
+    """
+    parts = [name]
+    if "input_layout" in arguments:
+        parts.append(str(arguments["input_layout"]))
+    if "sparse_mode" in arguments:
+        parts.append(f"sparse_mode={arguments['sparse_mode']}")
+    mask = arguments.get("atten_mask", arguments.get("mask"))
+    if mask is not None:
+        parts.append(f"mask={str(mask.dtype).removeprefix('torch.')}{list(mask.shape)}")
+    if arguments.get("block_table") is not None:
+        parts.append(f"paged block_size={arguments.get('block_size', 0)}")
+    return " ".join([*parts, f"via {backend or register().backend.name}"])

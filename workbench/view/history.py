@@ -1,0 +1,54 @@
+"""Where the user has been: back and forward, like a browser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from workbench.view.targets import Target
+
+MAX_LOCATIONS: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A location in the run that the user was at.
+
+    Attributes:
+        row: Row of the time line.
+        panel: Panel that had the attention.
+        target: What was selected in it.
+    """
+
+    row: int
+    panel: str = ""
+    target: Target | None = None
+
+
+@dataclass(slots=True)
+class History:
+    """Places in the order in which they were left."""
+
+    behind: list[Location] = field(default_factory=list)
+    ahead: list[Location] = field(default_factory=list)
+
+    def leave(self, place: Location) -> None:
+        """Remember a place before going elsewhere."""
+        if not self.behind or self.behind[-1] != place:
+            self.behind.append(place)
+        del self.behind[:-MAX_LOCATIONS]
+        self.ahead.clear()
+
+    def back(self, here: Location) -> Location | None:
+        """Return the place before this one, None at the beginning."""
+        if not self.behind:
+            return None
+        self.ahead.append(here)
+        return self.behind.pop()
+
+    def forward(self, here: Location) -> Location | None:
+        """Return the place that was gone back from, None at the end."""
+        if not self.ahead:
+            return None
+        self.behind.append(here)
+        return self.ahead.pop()
