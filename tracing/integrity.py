@@ -115,8 +115,9 @@ def _path_health(path: PathReader) -> Iterator[FileHealth]:
     closed = path.entry if "bytes" in path.entry else None
     name = path.stream.path.name
     state, message = _stream_state(path.stream, closed, path.journal.head)
-    if state == "complete" and path.damage[name]:
-        state, message = "corrupt", "; ".join(path.damage[name])
+    foreign = path.foreign(path.stream.facts)
+    if foreign or (state == "complete" and path.damage[name]):
+        state, message = "corrupt", "; ".join(foreign or path.damage[name])
     yield FileHealth(name, state, message, f"{path.stream.num_rows} steps")
     yield from _journal_health(path, is_closed=closed is not None or path.stream.end is not None)
 

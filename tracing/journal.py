@@ -126,8 +126,8 @@ def _apply(content: JournalContent, entry: Entry) -> None:
     """
     try:
         if entry.kind == journal_frames.HEAD:
-            needed = ("rows", "batches", "bytes", "crc32", "run", "path")
-            content.head = {key: entry.facts[key] for key in needed}
+            content.head = {key: entry.facts[key] for key in ("rows", "batches", "bytes", "crc32", "run")}
+            content.head["path"] = entry.facts.get("path")
         elif entry.kind == journal_frames.TOKENS:
             content.tokens.update(_tokens(entry.facts["tokens"]))
         elif entry.kind in {journal_frames.STAGE, journal_frames.END}:

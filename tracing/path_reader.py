@@ -247,7 +247,7 @@ class PathReader:
             if self._journal_path.stat().st_size > 2 * MAX_FRAME_BYTES:
                 return JournalContent(problem=CorruptFrameError("is larger than a journal can be"))
             content = read_journal(self._journal_path.read_bytes())
-            foreign = self._foreign(content.head or {})
+            foreign = self.foreign(content.head or {})
             return JournalContent(problem=CorruptFrameError(foreign[0])) if foreign else content
         except FileNotFoundError:
             return JournalContent()
@@ -276,17 +276,17 @@ class PathReader:
         is_closed = "bytes" in self.entry
         if stream.problem is not None and (is_closed or isinstance(stream.problem, CorruptFrameError)):
             found.append(str(stream.problem))
-        found += self._foreign(stream.facts)
+        found += self.foreign(stream.facts)
         if is_closed and stream.end is None and not found:
             found.append("has no end record")
         return found
 
-    def _foreign(self, facts: Mapping[str, Any]) -> list[str]:
+    def foreign(self, facts: Mapping[str, Any]) -> list[str]:
         """Return what the head of a file says of its run and path, where that is not this run and path."""
         found = []
         if self._run_id and facts.get("run", self._run_id) != self._run_id:
             found.append("belongs to another run than the manifest")
-        if facts.get("path", self.name) != self.name:
+        if (facts.get("path") or self.name) != self.name:
             found.append(f"is a file of path {str(facts['path'])[:64]!r}, not of {self.name}")
         return found
 

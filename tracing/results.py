@@ -160,7 +160,8 @@ class Accepted:
         final_token_id: The token after the accepted path; the next root.
         emitted_token_ids: Accepted tokens, then the final one, `[A + 1]`.
         path_indices: Logical cache positions kept, root then accepted, `[A + 1]`.
-        stop_reason: None, `eos` or `length`; a cut token becomes the final one and A shrinks.
+        stop_reason: None, or one of `tracing.settings.STOP_REASONS`; a cut token becomes the final one and A
+            shrinks.
         draws: Recorded uniforms in the order of their use, float32 `[*]`; None where nothing was drawn.
     """
 

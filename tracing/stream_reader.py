@@ -185,7 +185,8 @@ class StreamReader:
             raise CorruptFrameError(f"batch {number} has {batch.num_rows} rows and says otherwise")
         others = set(self.left_out(number))
         if others:
-            batch = batch.take(pa.array([row for row in range(batch.num_rows) if row not in others]))
+            steps = [row for row in range(batch.num_rows) if row not in others]
+            batch = batch.take(pa.array(steps, pa.int64()))
         return in_current_words(batch)
 
     @cached_property

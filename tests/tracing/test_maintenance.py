@@ -56,7 +56,7 @@ def test_a_killed_run_is_repaired_with_the_stage_that_never_returned(tmp_path: P
     (in_progress,) = repaired.manifest["in_progress"]["fused"]
     assert in_progress["moment"] == "0:0:70:verify"
     assert in_progress["inputs"] == {"position_ids": [9, 10], "draft_logprobs": [0.0, "-inf"]}
-    assert repaired.path("fused").columns().equals(killed.path("fused").columns())
+    assert repaired.path("fused").columns().to_pylist() == killed.path("fused").columns().to_pylist()
     assert repaired.path("fused").entry["lacks"] == ["slots"]
     assert repaired.vocabulary == killed.vocabulary
 

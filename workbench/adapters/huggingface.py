@@ -18,7 +18,7 @@ from tracing.recorder import RunWriter, Trace
 from workbench.adapters.huggingface_step import HookedLayer, accept_columns, chain_columns, seen_columns
 from workbench.adapters.verify_rows import logit_columns
 
-PROPOSERS: Final = {"PromptLookupCandidateGenerator": "pld", "AssistedCandidateGenerator": "assisted"}
+PROPOSERS: Final = {"PromptLookupCandidateGenerator": "lookup", "AssistedCandidateGenerator": "draft_model"}
 
 
 @contextmanager
