@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install -q -c constraints.txt
 
-.PHONY: demo test lint costs
+.PHONY: demo test lint costs pages
 
 demo: $(VENV)/.demo
 	$(BIN)/specwb diff --prompt workbench/checkpoints/prompts/code.txt
@@ -17,6 +17,12 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# Pages and data that are written from the code; tests fail when one is stale.
+pages: $(VENV)/.test
+	$(BIN)/python -m workbench.report.columns_page docs/trace-columns.md
+	$(BIN)/python -m invariants.docs docs/invariants
+	$(BIN)/python -m workbench.cli.rule_index docs/rules.md
 
 # All costs, or some: make costs ONLY="check disk"
 costs: $(VENV)/.test

@@ -139,7 +139,7 @@ class RecordedVariant(Variant):
         self._log.record("fused", columns)
         if self._rules:
             self._log.add(self._log.check_row("fused"))
-        self._log.close_step("ok")
+        self._log.close_step()
 
     def seal(self) -> float:
         """Seal the pending steps."""

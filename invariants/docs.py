@@ -38,22 +38,31 @@ def sections(rule: Rule) -> dict[str, str]:
     return {name: "\n".join(lines).strip() for name, lines in found.items()}
 
 
-def page(rule: Rule) -> str:
-    """Return the documentation of one rule as Markdown."""
-    said = sections(rule)
-    facts = [
+def facts(rule: Rule) -> tuple[str, ...]:
+    """Return what a rule reads, where it runs and what it catches, a line of Markdown each."""
+    found = [
         f"* **Stage:** {rule.stage} · **scope:** {rule.scope} · **severity:** {rule.severity}",
         f"* **Reads:** {_code(rule.inputs)}",
     ]
     if rule.optional:
-        facts.append(f"* **Reads if there:** {_code(rule.optional)}")
+        found.append(f"* **Reads if there:** {_code(rule.optional)}")
     if rule.requires:
-        facts.append(f"* **Waits for:** {', '.join(rule.requires)}")
-    spoilt = [mutation.name for mutation in MUTATIONS if mutation.breaks == rule.id]
-    if spoilt:
-        facts.append(f"* **Caught mutations:** {_code(tuple(spoilt))}")
-    parts = [f"# {rule.id} {rule.name}", said[""], "\n".join(facts)]
-    parts += [f"## {heading}\n\n{said[heading]}" for heading in HEADINGS]
+        found.append(f"* **Waits for:** {', '.join(rule.requires)}")
+    mutations = tuple(mutation.name for mutation in MUTATIONS if mutation.breaks == rule.id)
+    if mutations:
+        found.append(f"* **Caught mutations:** {_code(mutations)}")
+    return tuple(found)
+
+
+def body(rule: Rule) -> str:
+    """Return the text of a rule under its headings, as Markdown."""
+    said = sections(rule)
+    return "\n\n".join(f"## {heading}\n\n{said[heading]}" for heading in HEADINGS)
+
+
+def page(rule: Rule) -> str:
+    """Return the documentation of one rule as Markdown."""
+    parts = (f"# {rule.id} {rule.name}", sections(rule)[""], "\n".join(facts(rule)), body(rule))
     return "\n\n".join(parts) + "\n"
 
 

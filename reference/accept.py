@@ -1,4 +1,4 @@
-"""Greedy acceptance: follow the teacher's choices down the tree as far as there are children for them."""
+"""Acceptance: follow the teacher's choices down the tree, or a chooser's, and cut the path."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from tracing.errors import UsageError
+from tracing.sampling import Choice
 from tracing.stages import Accepted, IntArray, Tensorized
 
 
 def accept(
-    tensorized: Tensorized, target_token_ids: IntArray, remaining: int, eos_token_ids: Collection[int]
+    tensorized: Tensorized,
+    target_token_ids: IntArray,
+    remaining: int,
+    eos_token_ids: Collection[int],
+    choice: Choice | None = None,
 ) -> Accepted:
     """Walk from the root, always to the child whose token is the teacher's choice after the node.
 
@@ -24,6 +29,7 @@ def accept(
         target_token_ids: Teacher's choice after each node, `[N]`.
         remaining: Tokens that may still be emitted, at least 1.
         eos_token_ids: Tokens that end a turn.
+        choice: A chooser's path and final token, to be cut in place of the walk's.
 
     Raises:
         UsageError: `remaining` below 1.
@@ -32,8 +38,9 @@ def accept(
         raise UsageError(
             f"remaining should be at least 1, got {remaining}; the turn has ended before this step"
         )
-    path = walk(tensorized, target_token_ids)
-    emitted = [int(tensorized.token_ids[node]) for node in path[1:]] + [int(target_token_ids[path[-1]])]
+    path = walk(tensorized, target_token_ids) if choice is None else choice.path.tolist()
+    final_token_id = int(target_token_ids[path[-1]]) if choice is None else choice.final_token_id
+    emitted = [int(tensorized.token_ids[node]) for node in path[1:]] + [final_token_id]
     emitted, stop_reason = cut(emitted, remaining, eos_token_ids)
     kept = path[: len(emitted)]
     return Accepted(
@@ -42,6 +49,7 @@ def accept(
         emitted_token_ids=np.array(emitted, dtype=np.int64),
         path_indices=tensorized.cache_positions[kept],
         stop_reason=stop_reason,
+        draws=None if choice is None else choice.draws,
     )
 
 

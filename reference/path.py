@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from reference.model import ReferenceModels
 from reference.run import CachedStages, RungStages
 from reference.rungs import CACHED, rung_named
+from reference.sampling import chooser_for
 from reference.state import ReferenceState, kv_lengths, kv_rows
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
@@ -60,6 +63,7 @@ def make_path(
             commit=run.commit,
         ),
         begin=ReferenceState,
+        chooser=None if settings.is_greedy else partial(chooser_for, settings),
         kv_rows=kv_rows if has_cache else None,
         kv_lengths=kv_lengths if has_cache else None,
         lacks=_lacks(rung),

@@ -17,7 +17,7 @@ from reference.rungs import CACHED, Rung
 from reference.search import DraftContext
 from reference.state import ReferenceState
 from reference.teacher import TeacherRows
-from reference.tensorize import tensorize
+from reference.tensorize import rows_for, tensorize
 from tracing.codec import launch_columns
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
@@ -42,11 +42,13 @@ class RungStages:
             raise UsageError("the prompt should have at least one token, got none")
         state.watch.about_to_run("prefill", {"context_token_ids": np.array(prompt, dtype=np.int64)})
         rows = self.rung.prefill(self.models, prompt)
-        state.token_ids, state.root, state.features = prompt, int(rows.logits[-1].argmax()), rows.features
+        logits = rows.logits[-1]
+        state.root = int(logits.argmax()) if state.chooser is None else state.chooser.root(logits)
+        state.token_ids, state.features = prompt, rows.features
         self._start_caches(state, rows)
         return Prefilled(
             context_token_ids=np.array([*prompt, state.root], dtype=np.int64),
-            logits=rows.logits[-1],
+            logits=logits,
             features=rows.features,
         )
 
@@ -54,7 +56,11 @@ class RungStages:
         """Grow the tree under the root."""
         state.watch.about_to_run("draft", {"committed_len": state.committed_len})
         context = DraftContext(
-            state.token_ids, state.root, _prefilled(state), past_kv=self._past_draft_kv(state)
+            state.token_ids,
+            state.root,
+            _prefilled(state),
+            past_kv=self._past_draft_kv(state),
+            draws=None if state.chooser is None else state.chooser.draws,
         )
         drafter = drafter_of(self.models.pair)
         proposal = drafter.propose(self.models, self.rung.name, context, self.settings, state.watch)
@@ -65,7 +71,7 @@ class RungStages:
         """Lay the tree out in N rows."""
         columns = {"committed_len": state.committed_len} | launch_columns(drafted)
         state.watch.about_to_run("tensorize", columns)
-        return tensorize(drafted, state.committed_len, self.settings.tree_nodes)
+        return tensorize(drafted, state.committed_len, rows_for(drafted, self.settings.tree_nodes))
 
     def verify(self, state: ReferenceState, tensorized: Tensorized) -> Verified:
         """Run the teacher over the tree."""
@@ -90,7 +96,9 @@ class RungStages:
         """Follow the teacher's choices down the tree."""
         columns = {"committed_len": state.committed_len, "target_token_ids": verified.target_token_ids}
         state.watch.about_to_run("accept", columns)
-        return accept(tensorized, verified.target_token_ids, remaining, self.models.pair.eos_token_ids)
+        choice = None if state.chooser is None else state.chooser.accept(tensorized, verified)
+        eos_token_ids = self.models.pair.eos_token_ids
+        return accept(tensorized, verified.target_token_ids, remaining, eos_token_ids, choice)
 
     def commit(
         self, state: ReferenceState, tensorized: Tensorized, verified: Verified, accepted: Accepted

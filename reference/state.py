@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from tracing.sampling import Chooser
 from tracing.stages import IntArray, NullWatch, StageWatch
 
 
@@ -14,7 +15,8 @@ from tracing.stages import IntArray, NullWatch, StageWatch
 class ReferenceState:
     """Committed tokens, the root and, on the cached rung, caches.
 
-    Tensors and lists in here are replaced, never changed in place, so `copy.copy` is a full copy.
+    Tensors and lists in here are replaced, never changed in place, so that `copy.copy` is a full copy of a
+    greedy state; a chooser has draws, which move on.
 
     Attributes:
         watch: Called before each stage runs.
@@ -24,10 +26,12 @@ class ReferenceState:
         main_kv: Teacher rows 0..L-1, `[layers, 2, kv_heads, L, D]`; None without a cache.
         drafter_kv: The drafter's own rows of committed tokens, `[layers, 2, kv_heads, S, D]`; None without.
         branch_kv: Prefix and nodes of the last verify, `[layers, 2, kv_heads, L + N, D]`; None without.
+        chooser: Picks roots and accepted paths; None is greedy.
         node_kv: Its node rows while they wait for commit, `[layers, 2, kv_heads, N, D]`.
     """
 
     watch: StageWatch = field(default_factory=NullWatch)
+    chooser: Chooser | None = None
     token_ids: tuple[int, ...] = ()
     root: int = 0
     features: Tensor | None = None

@@ -16,7 +16,7 @@ def tensorize(drafted: Drafted, committed_len: int, tree_nodes: int) -> Tensoriz
     Args:
         drafted: n <= N nodes, parents before children.
         committed_len: L.
-        tree_nodes: N.
+        tree_nodes: N; see `rows_for`.
 
     Raises:
         UsageError: More nodes than rows, or a node that does not come after its parent.
@@ -43,7 +43,13 @@ def tensorize(drafted: Drafted, committed_len: int, tree_nodes: int) -> Tensoriz
         position_ids=np.array([committed_len + depth for depth in depths], dtype=np.int64),
         cache_positions=np.array([committed_len + row for row in range(tree_nodes)], dtype=np.int64),
         visible=ancestry(parents, tree_nodes),
+        draft_law=drafted.draft_law,
     )
+
+
+def rows_for(drafted: Drafted, tree_nodes: int) -> int:
+    """Return N of a draft: that of the settings, but one row for the root alone."""
+    return tree_nodes if len(drafted.token_ids) > 1 else 1
 
 
 def depths_of(parents: Sequence[int]) -> list[int]:

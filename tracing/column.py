@@ -32,7 +32,8 @@ class Column:
 
     Attributes:
         name: Name in the trace, in `record(...)` and in the arguments of invariants.
-        kind: Element type: `int32`, `int64`, `uint64`, `float32`, `bool`, `string`, `dictionary` or `sites`.
+        kind: Element type: `int32`, `int64`, `uint64`, `float32`, `float64`, `bool`, `string`,
+            `dictionary` or `sites`.
         axes: None for a scalar; else one axis letter (or expression) per dimension, `*` for a free length.
             More than one axis is stored flat, row-major.
         stage: Stage that produces it, or `any`.

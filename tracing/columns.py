@@ -144,7 +144,7 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("row_seed", "int64", None, "accept", "seed as the sampler got it"),
     Column("emitted_logprobs", "float32", ("A+1",), "accept",
            "log-probability of each emitted token", "nat"),
-    Column("draws", "float32", _ANY, "accept", "recorded uniforms in the order of their use"),
+    Column("draws", "float64", _ANY, "accept", "recorded uniforms in the order of their use"),
     Column("draft_probs", "float32", _N, "draft",
            "draft law of the node's token given its parent, warped; root 1, pads 0"),
     Column("target_probs", "float32", _N, "accept",

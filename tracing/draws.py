@@ -40,9 +40,11 @@ class DrawTape:
         return cls(generator=np.random.Generator(np.random.Philox(seed)))
 
     @classmethod
-    def recorded(cls, values: Sequence[float]) -> DrawTape:
-        """Return a tape that gives these and then ends."""
-        return cls([float(value) for value in values])
+    def recorded(cls, values: Sequence[float], seed: int | None = None) -> DrawTape:
+        """Return a tape that gives these and then ends, or goes on with fresh ones where a seed is given."""
+        tape = cls() if seed is None else cls.seeded(seed)
+        tape.values = [float(value) for value in values]
+        return tape
 
     def take(self) -> float:
         """Return the next uniform, float64 in `[0, 1)`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
@@ -76,6 +76,11 @@ class Finding:
         prompt_id, turn, step, stage = (data[key] for key in ("prompt_id", "turn", "step", "stage"))
         where = Moment(prompt_id, turn, step, stage, data.get("node"))
         return cls(moment=where, **{each.name: data[each.name] for each in fields(cls) if each.name in data})
+
+
+def has_error(findings: Iterable[Finding]) -> bool:
+    """Whether one of these is more than a warning."""
+    return any(finding.severity == "error" for finding in findings)
 
 
 def _plain(value: Any) -> Any:

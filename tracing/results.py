@@ -19,6 +19,7 @@ from tracing.models import Tensor
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float32]
+DrawArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class Prefilled:
     Attributes:
         context_token_ids: Prompt and first root, `[L + 1]`.
         logits: Teacher's logits after the last prompt token (the row that chose the root), `[V]`.
-        features: Tapped teacher features of every prompt row, `[L, 3 * H_target]`, low to high.
+        features: Tapped teacher features of every prompt row, `[L, F]`; F is 0 for a drafter without taps.
     """
 
     context_token_ids: IntArray = field(metadata=recorded())
@@ -81,6 +82,8 @@ class Drafted:
         top1_offsets: Distance to the most attended key per node and head, masked int `[n, H]`.
         draft_probs: Draft law's probability of each node's token given its parent, after warping, float32
             `[n]`; 1 for the root.
+        draft_law: The whole law that the children of each node were drawn from, `[n, V]`; given by drafters
+            that sample, for acceptance rules with a residual.
         proposer: `eagle3`, or another drafter's name.
     """
 
@@ -94,6 +97,7 @@ class Drafted:
     )
     top1_offsets: Any = field(default=None, metadata=recorded("draft_top1_offsets", "n", "H", place="row"))
     draft_probs: FloatArray | None = field(default=None, metadata=recorded("draft_probs", "n", place="row"))
+    draft_law: Tensor | None = field(default=None, metadata=unrecorded("tensor", "n", "V"))
     proposer: str = field(default="eagle3", metadata=recorded())
 
     def beam_search(self) -> BeamSearch | None:
@@ -115,6 +119,7 @@ class Tensorized:
         cache_positions: Logical KV positions L + i, `[N]`.
         visible: `visible[query, key]`, True attends, tree block only, `[N, N]`; pads False in and out.
         slots: Physical slots `[N]` of a paged cache, or None.
+        draft_law: That of the draft, `[n, V]`, or None.
     """
 
     token_ids: IntArray = field(metadata=recorded())
@@ -126,6 +131,7 @@ class Tensorized:
     visible: BoolArray = field(metadata=recorded(place="launch"))
     logprobs: FloatArray | None = field(default=None, metadata=recorded("draft_logprobs"))
     slots: IntArray | None = field(default=None, metadata=recorded())
+    draft_law: Tensor | None = field(default=None, metadata=unrecorded("tensor", "n", "V"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,8 +144,8 @@ class Verified:
         other_visible: Visible columns outside prefix and tree, `[N]`; must be 0.
         logits: `[N, V]`; the row of node i predicts i's children.
         target_token_ids: Greedy choice after each node, ties to the lower id, `[N]`.
-        features: Tapped teacher features, `[N, 3 * H_target]`.
-        kernel: Operator, layout, sparse mode, mask dtype and shape, way in; one short line.
+        features: Tapped teacher features, `[N, F]`.
+        kernel: Operator, layout, sparse mode, mask dtype and shape, backend; one short line.
     """
 
     visible: BoolArray = field(metadata=recorded())
@@ -160,9 +166,7 @@ class Accepted:
         final_token_id: The token after the accepted path; the next root.
         emitted_token_ids: Accepted tokens, then the final one, `[A + 1]`.
         path_indices: Logical cache positions kept, root then accepted, `[A + 1]`.
-        stop_reason: None, or one of `tracing.settings.STOP_REASONS`; a cut token becomes the final one and A
-            shrinks.
-        draws: Recorded uniforms in the order of their use, float32 `[*]`; None where nothing was drawn.
+    draws: DrawArray | None = field(default=None, metadata=recorded())
     """
 
     accepted_nodes: IntArray = field(metadata=recorded())
@@ -170,7 +174,7 @@ class Accepted:
     emitted_token_ids: IntArray = field(metadata=recorded())
     path_indices: IntArray = field(metadata=recorded())
     stop_reason: str | None = field(default=None, metadata=recorded())
-    draws: FloatArray | None = field(default=None, metadata=recorded())
+    draws: DrawArray | None = field(default=None, metadata=recorded())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, Final, Literal, TypeVar
 
 from tracing.errors import TraceError, UsageError
-from tracing.settings import require_one_of
+from tracing.settings import ACCEPTANCES, Acceptance, require_one_of
 
 KvKind = Literal["full", "sliding_window", "chunked", "latent", "state"]
-AcceptanceRule = Literal["greedy", "rejection", "typical"]
 Facts = TypeVar("Facts")
 
 
@@ -114,10 +113,10 @@ class SamplingSettings:
     top_p: float = 1.0
     min_p: float = 0.0
     seed: int | None = None
-    acceptance: AcceptanceRule = "greedy"
+    acceptance: Acceptance = "greedy"
 
     def __post_init__(self) -> None:
-        require_one_of("acceptance", self.acceptance, typing.get_args(AcceptanceRule))
+        require_one_of("acceptance", self.acceptance, ACCEPTANCES)
         _require(self.temperature >= 0, "temperature", "at least 0", self.temperature)
         _require(self.top_k >= 0, "top_k", "at least 0", self.top_k)
         _require(0 < self.top_p <= 1, "top_p", "above 0 and up to 1", self.top_p)

@@ -85,7 +85,7 @@ class RunWriter:
             name: `fused`, `reference`, or another name that can be a file name.
             level: `basic`, `digest` or `full`.
             lacks: Columns that this path can never have.
-            info: Plain data about the path: way in, dtype, device, switches.
+            info: Plain data about the path: backend, dtype, device, switches.
             on_error: `raise` or `warn`.
 
         Raises:

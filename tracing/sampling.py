@@ -14,6 +14,7 @@ from typing import Protocol
 
 from tracing.draws import Draws
 from tracing.models import Tensor
+from tracing.results import DrawArray
 from tracing.stages import IntArray, Tensorized, Verified
 
 
@@ -24,10 +25,12 @@ class Choice:
     Attributes:
         path: Root, then the accepted nodes in order, int64 `[A + 1]`.
         final_token_id: The token after the path: bonus at a leaf, correction otherwise.
+        draws: Uniforms that it took, in order of use, float64 `[D]`.
     """
 
     path: IntArray
     final_token_id: int
+    draws: DrawArray | None = None
 
 
 class Chooser(Protocol):

@@ -12,6 +12,7 @@ from typing import Final, Literal, get_args
 from tracing.errors import UsageError
 
 Proposer = Literal["eagle3", "medusa", "lookup", "draft_model"]
+Acceptance = Literal["greedy"]
 CommitMode = Literal["fast_reorder", "full_reorder", "length"]
 KvLayout = Literal["contiguous", "paged"]
 Replication = Literal["incremental", "deepcopy"]
@@ -25,6 +26,8 @@ BackendName = Literal["auto", "device", "wheel", "schemas"]
 
 PROPOSERS: Final[tuple[str, ...]] = get_args(Proposer)
 """Kinds of drafters, as the trace and the command line name them."""
+ACCEPTANCES: Final[tuple[str, ...]] = get_args(Acceptance)
+"""Rules by which tokens are chosen; all but `greedy` need draws."""
 COMMIT_MODES: Final[tuple[str, ...]] = get_args(CommitMode)
 KV_LAYOUTS: Final[tuple[str, ...]] = get_args(KvLayout)
 REPLICATIONS: Final[tuple[str, ...]] = get_args(Replication)
@@ -82,6 +85,7 @@ class DecodeSettings:
         kv_layout: `contiguous` or `paged`.
         block_size: Tokens per block of the paged layout.
         window: Drafter-only attention window in tokens; 0 is none.
+        acceptance: Rule by which roots and accepted paths are chosen, out of `ACCEPTANCES`.
 
     Raises:
         UsageError: A value that is not allowed.
@@ -96,10 +100,17 @@ class DecodeSettings:
     kv_layout: str = "contiguous"
     block_size: int = 128
     window: int = 0
+    acceptance: str = "greedy"
+
+    @property
+    def is_greedy(self) -> bool:
+        """Whether no token is chosen by chance."""
+        return self.acceptance == "greedy"
 
     def __post_init__(self) -> None:
         for name, low in (("tree_nodes", 2), ("depth", 0), ("top_k", 1), ("max_new_tokens", 1)):
             if getattr(self, name) < low:
                 raise UsageError(f"{name} should be at least {low}, got {getattr(self, name)}")
+        require_one_of("acceptance", self.acceptance, ACCEPTANCES)
         require_one_of("commit_mode", self.commit_mode, COMMIT_MODES)
         require_one_of("kv_layout", self.kv_layout, KV_LAYOUTS)

@@ -27,6 +27,7 @@ ARRAYS: Final[Mapping[str, tuple[str, type]]] = {
     "int": ("iu", np.int64),
     "bool": ("b", np.bool_),
     "float": ("f", np.float32),
+    "double": ("f", np.float64),
     "masked": ("iu", np.int32),
 }
 """Kind of an array to the dtype kinds that are taken, and the dtype that it becomes."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from tracing.draws import Draws
 from tracing.models import ModelPair, Tensor
 from tracing.results import (
     Accepted,
@@ -127,21 +128,25 @@ class DecodePath:
     Attributes:
         name: `fused`, `reference`, or a user's name.
         stages: The six stages.
-        begin: `(watch)` returns a fresh private state that reports to that watch.
+        begin: `(watch)` returns a fresh private state that reports to that watch; `(watch, chooser)` if the
+            path declares a chooser.
+        chooser: `(draws)` makes the chooser that `begin` gets, see `tracing.sampling`; None for a path that
+            is greedy by itself.
         kv_rows: `(state, cache, positions[R])` copies K and V rows of cache `main`, `branch` or
             `drafter` as `[layers, 2, kv_heads, R, D]` in the cache's dtype; None where there is none.
             `main` holds rows 0..L-1; `branch` the L + N rows of the last verify; `drafter` one row per
-            committed (feature j, token j + 1) pair.
+            committed token, for `eagle3` the pair (feature j, token j + 1).
         kv_lengths: `(state, cache)`: length of each layer, or None.
         snapshot: Copies a state (caches, not weights), so that a stage can be repeated on the copy; None
             means that nondeterminism of this path is not checked.
         lacks: Trace columns that this path can never have.
-        info: Plain data for the manifest: way in, dtype, device, switches.
+        info: Plain data for the manifest: backend, dtype, device, switches.
     """
 
     name: str
     stages: Stages
-    begin: Callable[[StageWatch], State]
+    begin: Callable[..., State]
+    chooser: Callable[[Draws], Any] | None = None
     kv_rows: KvRows | None = None
     kv_lengths: KvLengths | None = None
     snapshot: Callable[[State], State] | None = None

@@ -15,7 +15,14 @@ from tracing.errors import ShapeMismatchError
 from tracing.hostarray import host_array
 from tracing.schema import NUMPY_DTYPES, SITE_FIELDS
 
-_ACCEPTED_DTYPES: Final = {"int32": "iu", "int64": "iu", "uint64": "iu", "float32": "f", "bool": "b"}
+_ACCEPTED_DTYPES: Final = {
+    "int32": "iu",
+    "int64": "iu",
+    "uint64": "iu",
+    "float32": "f",
+    "float64": "f",
+    "bool": "b",
+}
 _WORDS: Final = {"i": "an integer dtype", "f": "a float dtype", "b": "bool"}
 MAX_TEXT: Final = 1 << 20
 
@@ -39,7 +46,13 @@ class Cells:
     overflow: str = ""
 
 
-SCALARS: Final[dict[str, type]] = {"bool": bool, "float32": float, "string": str, "dictionary": str}
+SCALARS: Final[dict[str, type]] = {
+    "bool": bool,
+    "float32": float,
+    "float64": float,
+    "string": str,
+    "dictionary": str,
+}
 """Kind of a scalar to its Python type; the others are int."""
 _INTEGERS: Final = {
     kind: (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))

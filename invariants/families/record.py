@@ -172,3 +172,8 @@ def _column_lost(case: Case, pick: Pick) -> Case:
     if case.previous is None:
         raise NoPlaceError("no previous step")
     return case.edited(**{pick(["target_token_ids", "visible", "position_ids", "path_indices"]): None})
+
+
+@mutation("ROW001", "top-tokens-cut-short")
+def _top_tokens_cut_short(case: Case, _: Pick) -> Case:
+    return case.edited(target_top_ids=case.row["target_top_ids"][:, :-1])

@@ -43,9 +43,11 @@ class Drafter:
             search of a path is followed and judged. Empty for the others.
         is_exact: The tree follows from the committed tokens and the root without arithmetic, so a path has to
             draft the same one.
+        is_chain: Its trees never branch.
     """
 
     propose: Propose
     settings: tuple[str, ...] = ("tree_nodes",)
     searches: Mapping[str, Search[Any]] = field(default_factory=dict)
     is_exact: bool = False
+    is_chain: bool = False

@@ -14,7 +14,7 @@ from tracing.stages import NullWatch
 from workbench.bench.choices import with_tree
 from workbench.bench.decoders import Decoded, Decoder, Stopwatch, greedy_decoder
 from workbench.bench.tree.acceptance import Acceptance, record_positions, true_path_ranks
-from workbench.bench.tree.choose import Chooser, candidates, finalists, predict, tree_study
+from workbench.bench.tree.choose import TreeChooser, candidates, finalists, predict, tree_study
 from workbench.bench.tree.costs import StepCosts
 from workbench.fused.path import make_engine, make_path, path_over
 from workbench.lockstep.engine.step import run_prefill, run_step
@@ -133,7 +133,7 @@ def test_the_run_off_overrules_the_prediction(pair: ModelPair) -> None:
 
         return decode
 
-    chosen = Chooser(
+    chosen = TreeChooser(
         make_path=lambda settings: path_over(with_tree(engine, settings)),
         decoder=decoder,
         greedy=greedy_decoder(engine, Stopwatch(now=Ticking())),

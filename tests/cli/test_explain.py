@@ -5,21 +5,23 @@ from __future__ import annotations
 import ast
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from invariants.catalogue import CATALOGUE
 from tests.cli.conftest import Specwb
-from workbench.cli.guard_pages import GUARDS
-from workbench.cli.rule_pages import operator_pages, plain_pages
+from workbench.cli.rule_index import GUARDS, index_text, page
 from workbench.judge.rules import RULES as JUDGE_RULES
+from workbench.view.rule_index import INDEX, rule_index
 
 
 def test_without_a_rule_all_are_listed(specwb: Specwb) -> None:
     answer = specwb("explain")
     listed = {line.split()[0] for line in answer.out.splitlines()}
-    assert listed == {rule.id for rule in CATALOGUE} | set(JUDGE_RULES) | set(GUARDS)
+    assert listed == {rule.id for rule in CATALOGUE} | set(JUDGE_RULES) | {guard.id for guard in GUARDS}
     assert answer.exit_code == 0
 
 
@@ -56,20 +58,32 @@ def test_operator_rules_have_pages(specwb: Specwb) -> None:
     assert "On the device:" in answer.out
 
 
+ROOT = Path(__file__).parents[2]
 RULE_ID = re.compile(r"(JUDGE|RUN|CACHE|TREE|NPU)(-[A-Z0-9]+)+")
 
 
 def test_every_rule_that_code_can_name_has_a_page() -> None:
     """A finding whose rule nobody can look up is a riddle."""
-    known = {page.id for page in (*plain_pages(), *operator_pages())}
     named = {
         node.value
-        for file in (Path(__file__).parents[2] / "workbench").rglob("*.py")
+        for file in (ROOT / "workbench").rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text("utf-8")))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and RULE_ID.fullmatch(node.value)
     }
     assert len(named) > 100
-    assert named <= known
+    assert named <= set(rule_index())
+
+
+def test_the_index_is_current() -> None:
+    stale = "stale: python -m workbench.cli.rule_index docs/rules.md"
+    assert INDEX.read_text("utf-8") == index_text(), stale
+    assert (ROOT / "docs" / "rules.md").read_text("utf-8") == page(), stale
+
+
+def test_an_explanation_needs_neither_torch_nor_the_rules() -> None:
+    program = "import sys, workbench.cli.explain as e; e.rule_index(); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert not {"torch", "numpy", "invariants.catalogue"} & set(done.stdout.split())
 
 
 def test_json(specwb: Specwb) -> None:

@@ -291,7 +291,7 @@ def test_entries_past_the_last_block_in_use_may_be_anything() -> None:
 
 
 def test_an_id_outside_the_pool_is_refused() -> None:
-    """The device would read foreign memory; the twin names the rule."""
+    """The device would read foreign memory; the emulation names the rule."""
     run, tree = at_a_boundary()
     with (
         given_to_the_kernel(lambda table: table + 100),

@@ -79,12 +79,13 @@ def ancestors(parents: np.ndarray[Any, Any], node: int) -> set[int]:
 def test_visible_is_the_walk_up_and_pads_are_cut_off(drafted: Drafted) -> None:
     tree = tensorize(ENGINE, STATE, drafted)
     num_nodes = len(drafted.token_ids)
-    for node in range(NUM_ROWS):
+    num_rows = NUM_ROWS if num_nodes > 1 else 1
+    for node in range(num_rows):
         expected = ancestors(drafted.parents, node) if node < num_nodes else set()
         assert set(np.flatnonzero(tree.visible[node])) == expected
-    assert tree.valid.tolist() == [row < num_nodes for row in range(NUM_ROWS)]
+    assert tree.valid.tolist() == [row < num_nodes for row in range(num_rows)]
     assert np.array_equal(tree.position_ids, COMMITTED_LEN + tree.depths)
-    assert np.array_equal(tree.cache_positions, COMMITTED_LEN + np.arange(NUM_ROWS))
+    assert np.array_equal(tree.cache_positions, COMMITTED_LEN + np.arange(num_rows))
     pads = slice(num_nodes, None)
     assert np.all(tree.token_ids[pads] == PAD_TOKEN)
     assert not tree.parents[pads].any()

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.settings import DecodeSettings
 from tracing.stages import Accepted, Committed, Drafted, DraftLevel, Tensorized
@@ -266,3 +267,8 @@ def changed(array: Any, place: Any, value: Any) -> Any:
 
 def rules_of(findings: Any) -> set[str]:
     return {finding.rule for finding in findings}
+
+
+def finding(verdict: str = "structural", stage: str = "verify", step: int = 0, **fields: Any) -> Finding:
+    where = Moment(0, fields.pop("turn", 0), step, stage, fields.pop("node", None))
+    return Finding(**{"verdict": verdict, "guilty": "fused", "moment": where, "column": "logits", **fields})

@@ -11,25 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.judge.support import accept, sound_step, tensorized
+from tests.judge.support import accept, finding, sound_step, tensorized
 from tracing.finding import VERDICTS, Finding
-from tracing.moment import STAGES, Moment
+from tracing.moment import Moment
 from workbench.judge.accept import judge_accept
-from workbench.judge.blame import agrees, blame, guilty
-from workbench.judge.consequence import Consequences
+from workbench.judge.blame import agrees, guilty
 from workbench.judge.coverage import COUNTERS, count_step, not_exercised
-from workbench.judge.notes import NearTie, NotChecked
+from workbench.judge.notes import NearTie, Unchecked
 from workbench.judge.repeat import before_blame, judge_repeat
 from workbench.judge.rules import RULES
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.judge.triangle import MEANINGS, triangle
 from workbench.judge.verdict import EXIT_CODES, RunVerdict, Tally
-
-
-def finding(verdict: str = "structural", stage: str = "verify", step: int = 0, **fields: Any) -> Finding:
-    where = Moment(0, fields.pop("turn", 0), step, stage, fields.pop("node", None))
-    return Finding(**{"verdict": verdict, "guilty": "fused", "moment": where, "column": "logits", **fields})
-
 
 COVERED = Counter(steps=4, rejections=2, branches=3)
 
@@ -98,10 +91,10 @@ def test_a_chain_is_ok_and_says_what_it_cannot_show() -> None:
 def test_nothing_judged_is_never_ok() -> None:
     assert Tally().verdict().text == "inconclusive (no step was judged)"
     tally = Tally()
-    tally.add(StepJudgement("0:0:0", not_checked=(NotChecked("draft", "*", "x"),), coverage=Counter(COVERED)))
+    tally.add(StepJudgement("0:0:0", not_checked=(Unchecked("draft", "*", "x"),), coverage=Counter(COVERED)))
     told = tally.verdict()
     assert told.text == "inconclusive (nothing was checked)"
-    assert told.not_checked == {NotChecked("draft", "*", "x"): 1}
+    assert told.not_checked == {Unchecked("draft", "*", "x"): 1}
 
 
 def test_every_verdict_has_an_exit_code_and_every_rule_a_verdict() -> None:
@@ -186,41 +179,6 @@ def test_a_missing_tree_column_is_judged_from_the_arrays_alone() -> None:
     assert {each.rule for each in judge_step(too_small).findings} == {"JUDGE-SHAPE"}
 
 
-# consequences
-
-
-def test_findings_after_the_first_are_consequences_until_resync() -> None:
-    marks = Consequences()
-    draft, verify, verify_again = finding(stage="draft"), finding(), finding(column="features")
-    assert [each.consequence for each in marks.mark([draft, verify, verify_again])] == [False, True, True]
-    assert marks.mark([finding(stage="draft", step=3)])[0].consequence
-    marks.resync()
-    assert not marks.mark([finding(step=4)])[0].consequence
-    assert marks.mark([finding(stage="commit", step=4)])[0].consequence
-
-
-def test_findings_of_one_stage_are_not_each_others_consequence() -> None:
-    marked = Consequences().mark([finding(node=3), finding(node=5)])
-    assert [each.consequence for each in marked] == [False, False]
-
-
-def test_a_new_turn_is_in_step_by_itself_and_a_warning_causes_nothing() -> None:
-    marks = Consequences()
-    marks.mark([finding()])
-    assert not marks.mark([finding(turn=1)])[0].consequence
-    marks = Consequences()
-    marks.mark([finding(stage="draft", severity="warning")])
-    assert not marks.mark([finding()])[0].consequence
-
-
-@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(STAGES)), max_size=12))
-def test_the_first_finding_of_a_turn_is_always_independent(places: list[tuple[int, str]]) -> None:
-    ordered = sorted(places, key=lambda place: (place[0], STAGES.index(place[1])))
-    marked = Consequences().mark([finding(step=step, stage=stage) for step, stage in ordered])
-    for each, place in zip(marked, ordered, strict=True):
-        assert each.consequence == (place != ordered[0])
-
-
 # repeats
 
 
@@ -272,7 +230,6 @@ def test_blame_needs_an_arbiter_that_can_decide() -> None:
     assert guilty(one, two, np.array([0.05, 0.0]), 0.1) == "reference"
     assert guilty(one, two, np.array([np.nan, 0.0]), 0.1) == "both"
     assert not agrees(one, np.array([0.09, 0.09]), 0.1, allowance_rms=0.05)
-    assert blame(finding(), "both").guilty == "both"
 
 
 @pytest.mark.parametrize(("right", "cause"), [(key, value[0]) for key, value in MEANINGS.items()])

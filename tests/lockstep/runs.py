@@ -73,7 +73,7 @@ def run(
         eos_token_ids=setup.pair.eos_token_ids,
         max_positions=setup.pair.teacher.max_position_embeddings,
     )
-    tally = Tally(chain=setup.settings.top_k == 1)
+    tally = Tally(chain=runner.is_chain)
     with RunWriter(folder, {"lockstep": "staged"}) as writer:
         traces = {
             "fused": writer.path("fused", lacks=made.lacks, info=dict(made.info), on_error="warn"),

@@ -16,6 +16,8 @@ from tracing.columns import COLUMNS
 from tracing.reader import open_run
 from tracing.settings import DecodeSettings
 from tracing.stages import Drafted, Stages, Tensorized, Verified
+from workbench.judge.recorded.evidence import RecordedFacts
+from workbench.judge.recorded.rejudge import judge_recorded, rejudge
 
 CLEAN = {
     "default": Setup(),
@@ -148,6 +150,16 @@ def test_findings_after_a_resync_are_independent(tmp_path: Path) -> None:
     steps = outcome.staged.finished[0].step
     assert {step for step, _ in independent} == set(range(steps))
     assert {stage for _, stage in independent} == {"tensorize"}
+    recorded = open_run(outcome.folder)
+    rejudged = rejudge(
+        recorded,
+        under_test="fused",
+        facts=RecordedFacts(),
+        max_new_tokens=None,
+        judge=judge_recorded(),
+        known=recorded.findings,
+    )
+    assert set(recorded.findings) <= set(rejudged.findings), "a recorded resync makes independent as well"
 
 
 def test_end_of_sequence_ends_the_turn_and_is_counted(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ BACKEND = bootstrap()  # before torch, or an installed torch_npu is loaded witho
 
 import torch  # noqa: E402
 
-from tests.npu.samples import SAMPLES  # noqa: E402
+from tests.npu_ops.cases import sample  # noqa: E402
 from workbench.npu import dispatch, doctor  # noqa: E402
 from workbench.npu.backends import register, registered_schema  # noqa: E402
 from workbench.npu.operators import OPERATORS  # noqa: E402
@@ -37,7 +37,7 @@ def main() -> None:
         answers["same_operator"][name] = _is_vendors(name)
         answers["checks"][name] = _check(name)
     answers["shape_probes"] = {key: PROBES[key]("meta") for key in ("lse_off_shape", "nbsd_output")}
-    answers["wrong_twin"] = _check_wrong_twin()
+    answers["wrong_emulation"] = _check_wrong_emulation()
     answers["drifted"] = doctor.examine().drifted
     print(json.dumps(answers))
 
@@ -50,8 +50,8 @@ def _is_vendors(name: str) -> bool:
     return dispatch.operator(operator, namespace) is getattr(torch_npu, operator)
 
 
-def _check_wrong_twin() -> dict[str, str]:
-    """Register a kernel with a wrong dtype for an operator that has no twin, and check it."""
+def _check_wrong_emulation() -> dict[str, str]:
+    """Register a kernel with a wrong dtype for an operator that has no emulation, and check it."""
     library = torch.library.Library("npu", "IMPL")
     library.impl("npu_interleave_rope", lambda states, cos, sin: states.float() * cos + sin, "CPU")
     arguments = tuple(torch.ones(1, 1, 2, 64, dtype=torch.bfloat16) for _ in range(3))
@@ -60,10 +60,8 @@ def _check_wrong_twin() -> dict[str, str]:
 
 def _check(name: str) -> dict[str, str]:
     """Check the sample call: schema honesty always, the vendor's Meta function where it exists."""
-    if name not in SAMPLES:
-        return {"sample": "missing in tests/npu/samples.py"}
     operator = getattr(getattr(torch.ops, name.partition("::")[0]), name.partition("::")[2]).default
-    args, kwargs = SAMPLES[name]()
+    args, kwargs = sample(name)
     tests = ["test_schema"]
     if torch._C._dispatch_has_kernel_for_dispatch_key(name, "Meta"):
         tests.append("test_faketensor")

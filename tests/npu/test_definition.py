@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.npu_ops.calls import FIA, FIA_V2, LEGAL, dense
+from tests.npu_ops.cases import LEGAL
+from tests.npu_ops.cases.fused_infer_attention import FIA, FIA_V2, dense
 from tracing.errors import ContractError, UsageError
 from workbench.npu.contract import ContractRule, NotModelledError, need
 from workbench.npu.definition import Operator, operator
@@ -42,7 +43,7 @@ def test_an_argument_that_nothing_reads_must_keep_its_default() -> None:
     sorted((name, argument) for name, one in OPERATORS.items() for argument in one._not_modelled),
 )
 def test_each_unmodelled_argument_of_each_operator_is_refused(name: str, argument: str) -> None:
-    call = next(call for operator_name, call in LEGAL.values() if operator_name == name)
+    call = next(build() for operator_name, build in LEGAL.values() if operator_name == name)
     with pytest.raises(NotModelledError, match=argument):
         OPERATORS[name].check(**call | {argument: torch.ones(1)})
 

@@ -54,7 +54,7 @@ class TestCapabilities:
         assert all(row.source for row in TABLE)
         assert {row.name for row in TABLE} == set(capabilities(Platform()))
 
-    def test_the_twins_switches_are_in_the_table(self) -> None:
+    def test_the_emulations_switches_are_in_the_table(self) -> None:
         """Bug: a capability renamed on one side only would never be looked up."""
         assert set(CAPABILITIES) <= {row.name for row in TABLE}
 
@@ -66,7 +66,7 @@ class TestCapabilities:
         assert allowed_features(Platform("Ascend910B3", "9.1", "2.14.1")) == {"mask_q1"}
         assert allowed_features(Platform("Ascend910B3", "9.1", "2.13.0")) == frozenset()
         with use_capabilities(allowed_features(Platform("Ascend910B3", "9.1", "2.14.1"))):
-            pass  # every name that it may return is one that the twin knows
+            pass  # every name that it may return is one that the emulation knows
 
     def test_this_platform_is_that_of_the_backend(self) -> None:
         taken = bootstrap()
@@ -88,10 +88,12 @@ class TestProbes:
 
     @pytest.mark.parametrize(
         "key",
-        sorted(set(PROBES) - {"nbsd_output", "w4_nz_transposed"}),  # formats that the twin does not cover
+        sorted(
+            set(PROBES) - {"nbsd_output", "w4_nz_transposed"}
+        ),  # formats that the emulation does not cover
     )
-    def test_the_twin_answers_as_the_table_says_it_does(self, key: str) -> None:
-        """Runs the experiment itself, on the twin: a probe that cannot run is worth nothing on a device."""
+    def test_the_emulation_answers_as_the_table_says_it_does(self, key: str) -> None:
+        """Runs the experiment itself, on the emulation: a probe that cannot run here is worth little."""
         followed = {question.key: question.followed for question in CONTRADICTIONS}
         with use_capabilities({"mask_q1"} if key == "mask_q1" else ()):
             assert PROBES[key]("cpu") == followed[key]

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.npu.samples import SAMPLES
+from tests.npu_ops.cases import sample
+from tests.npu_ops.cases.fused_infer_attention import masked
 from tracing.errors import ContractError
 from tracing.moment import Moment
 from workbench import npu
@@ -156,7 +157,7 @@ def test_findings_carry_the_callers_moment_and_path() -> None:
 
 def test_a_broken_contract_is_reported_and_the_call_still_ends_as_without_the_watch() -> None:
     register()
-    args, kwargs = SAMPLES["npu::npu_swiglu"]()
+    args, kwargs = sample("npu::npu_swiglu")
     with npu.watch() as clean:
         torch.ops.npu.npu_swiglu(*args, **kwargs)
     odd = torch.ones(2, 7)
@@ -169,12 +170,11 @@ def test_a_broken_contract_is_reported_and_the_call_still_ends_as_without_the_wa
 
 def test_attention_calls_are_recorded_as_kernel_lines() -> None:
     register()
-    args, kwargs = SAMPLES["npu::npu_fused_infer_attention_score"]()
     with npu.watch(trace := Trace()) as watch:
-        torch.ops.npu.npu_fused_infer_attention_score(*args, **kwargs)
+        torch.ops.npu.npu_fused_infer_attention_score(**masked())
         torch.ops.npu.npu_swiglu(torch.ones(2, 8, dtype=torch.bfloat16))
     (line,) = trace.kernels
-    assert line.startswith("npu_fused_infer_attention_score BSND sparse_mode=0 mask=bool[1, 4, 9] via ")
+    assert line.startswith("npu_fused_infer_attention_score BSND sparse_mode=0 mask=bool[4, 8] via ")
     assert sum(watch.seen.kernels.values()) == 2
     assert watch.seen.unchecked == set()
 

@@ -1,4 +1,4 @@
-"""The real torch_npu over the stub: our twins live under the vendor's own schemas and Meta functions."""
+"""The real torch_npu over the stub: our emulations live under the vendor's own schemas and Meta functions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ META_NEEDS_A_DEVICE = {"npu::npu_fusion_attention"}
 
 @pytest.fixture(scope="session")
 def report(run_python: Runner, wheel_site: Path) -> dict[str, Any]:
-    """What one process over the stub says of all twins."""
+    """What one process over the stub says of all emulations."""
     done = run_python(str(HERE / "report_emulations.py"), site=wheel_site)
     assert done.returncode == 0, done.stderr[-2000:]
     lines = done.stdout.splitlines()
@@ -41,7 +41,7 @@ def test_the_real_wheel_is_imported_without_a_device(report: dict[str, Any]) -> 
 
 
 @pytest.mark.parametrize("name", sorted(OPERATORS))
-def test_the_twin_has_the_wheels_schema(report: dict[str, Any], name: str) -> None:
+def test_the_emulation_has_the_wheels_schema(report: dict[str, Any], name: str) -> None:
     """Bug: a new wheel changes an argument or a default, and the pinned string still says the old one."""
     assert report["schemas"][name] == pinned_schemas()[name]
 
@@ -52,7 +52,7 @@ def test_the_call_site_is_the_vendors_function(report: dict[str, Any], name: str
 
 
 @pytest.mark.parametrize("name", sorted(OPERATORS))
-def test_the_twin_agrees_with_the_vendors_meta_function(report: dict[str, Any], name: str) -> None:
+def test_the_emulation_agrees_with_the_vendors_meta_function(report: dict[str, Any], name: str) -> None:
     """`opcheck`: no undeclared write or alias; shapes, strides and dtypes as the vendor's Meta function."""
     outcome = dict(report["checks"][name])
     if name in UNDECLARED_WRITES:
@@ -77,7 +77,7 @@ def test_doctor_sees_no_drift(report: dict[str, Any]) -> None:
     assert report["drifted"] == []
 
 
-def test_a_wrong_twin_is_caught(report: dict[str, Any]) -> None:
+def test_a_wrong_emulation_is_caught(report: dict[str, Any]) -> None:
     """The check above can fail: a kernel that answers in float32 where the Meta function says bfloat16."""
-    outcome = report["wrong_twin"]
+    outcome = report["wrong_emulation"]
     assert "Dtypes torch.float32 and torch.bfloat16 are not equal" in outcome["test_faketensor"]

@@ -79,7 +79,7 @@ def diff(run_python: Runner, wheel_site: Path, tmp_path: Path) -> Callable[..., 
 def test_diff_runs_its_fused_path_through_the_wheel(
     pair: str, layout: tuple[str, ...], diff: Callable[..., Decoded], models: dict[str, tuple[str, ...]]
 ) -> None:
-    """Bug: attention silently eager, or twins called beside the wheel: `ok` says nothing of it then."""
+    """Bug: attention silently eager, or emulations called beside the wheel: `ok` says nothing of it then."""
     run = diff(*models[pair], "--kv-layout", *layout)
     assert run.said["verdict"] in {"ok", "near_tie"}
     assert run.said["first_divergence"] is None

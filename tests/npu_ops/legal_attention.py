@@ -1,6 +1,6 @@
 """Generators of legal attention calls, written from the vendor's documented rules and not from our checks.
 
-Every choice quotes the rule that allows it. Sizes stay small, so that the twin can also be run.
+Every choice quotes the rule that allows it. Sizes stay small, so that the emulation can also be run.
 """
 
 from __future__ import annotations

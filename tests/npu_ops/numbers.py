@@ -1,4 +1,4 @@
-"""Numbers and the one tolerance that the smaller twins share."""
+"""Numbers and the one tolerance that the smaller emulations share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sparse modes, tree mode, bias, sink and edges of the fused attention twin.
+"""Sparse modes, tree mode, bias, sink and edges of the fused attention emulation.
 
 Which bugs these catch: a band with its corner in the wrong place, a tree square read with the wrong stride, a
 slice of the wrong rows, a row out of use that is not empty.
@@ -196,7 +196,7 @@ def test_empty_queries_and_no_lse(layout: str) -> None:
 
 
 def test_truth_itself_is_torch_attention() -> None:
-    """The yardstick agrees with another implementation, so that it cannot share a mistake with the twin."""
+    """The yardstick agrees with another implementation, so it shares no mistake with the emulation."""
     query, key, value = (numbers(size, 4, 16, seed=size).double() for size in (5, 9, 9))
     visible = tree(5, 9)
     expected = torch.nn.functional.scaled_dot_product_attention(

@@ -1,7 +1,7 @@
 """What the kernels do that the formula does not say: roundings, the replaced score, rows with nothing to see.
 
 Which bugs these catch: a mask that is added, weights kept in float32, a sum taken over rounded weights, and
-a twin that turns the device's symptoms into NaN.
+an emulation that turns the device's symptoms into NaN.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.npu_ops.calls import FIA, causal, decode, masked, paged
+from tests.npu_ops.cases.common import causal
+from tests.npu_ops.cases.fused_infer_attention import FIA, decode, masked, paged
 from workbench.npu.emulation.rounding import half_away
 from workbench.npu.modes import use_capabilities, use_mode
 from workbench.npu.operators import OPERATORS
@@ -151,7 +152,7 @@ def test_decode_replaces_sparse_mode_and_reads_a_mask_per_request() -> None:
     assert torch.equal(out, expected)
 
 
-def test_twins_leave_their_inputs_alone() -> None:
+def test_emulations_leave_their_inputs_alone() -> None:
     call = paged()
     before = {name: value.clone() for name, value in call.items() if isinstance(value, Tensor)}
     OPERATORS[FIA](**call)

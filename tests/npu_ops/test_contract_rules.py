@@ -11,21 +11,20 @@ from typing import Any
 import pytest
 import torch
 
-from tests.npu_ops.broken import BROKEN
-from tests.npu_ops.broken_attention import FIA_BROKEN, TREE_BROKEN, packed_paged
-from tests.npu_ops.calls import (
+from tests.npu_ops.cases import BROKEN, LEGAL
+from tests.npu_ops.cases.common import causal, half
+from tests.npu_ops.cases.fused_infer_attention import (
     FIA,
     FIA_V2,
-    LEGAL,
-    causal,
     compressed,
     decode,
     dense,
-    half,
     masked,
+    packed_paged,
     packed_v2,
     paged,
 )
+from tests.npu_ops.cases.fused_infer_attention_broken import TREE_BROKEN
 from tracing.errors import ContractError, UsageError
 from workbench.npu.contract import NotModelledError
 from workbench.npu.modes import Mode, has_capability, is_hardware, use_capabilities, use_mode
@@ -39,9 +38,14 @@ def capabilities(rule: str) -> list[str]:
 
 
 @pytest.mark.parametrize("form", LEGAL)
-def test_the_starting_calls_are_legal(form: str) -> None:
-    operator, call = LEGAL[form]
-    assert OPERATORS[operator].check(**call) is None
+def test_legal_calls_pass_contract_and_emulation(form: str) -> None:
+    operator, build = LEGAL[form]
+    assert OPERATORS[operator].check(**build()) is None
+    OPERATORS[operator](**build())
+
+
+def test_every_operator_has_a_legal_call() -> None:
+    assert {operator for operator, _ in LEGAL.values()} == OPERATORS.keys()
 
 
 def test_every_rule_has_exactly_one_broken_call() -> None:
@@ -63,7 +67,7 @@ def test_a_broken_call_is_refused_under_its_rule(rule: str) -> None:
 
 
 @pytest.mark.parametrize("rule", BROKEN)
-def test_the_twin_refuses_before_it_computes(rule: str) -> None:
+def test_the_emulation_refuses_before_it_computes(rule: str) -> None:
     operator, build = BROKEN[rule]
     with use_capabilities(capabilities(rule)), pytest.raises(ContractError) as caught:
         OPERATORS[operator](**build())
@@ -105,7 +109,8 @@ def test_v2_errors_speak_with_the_names_of_v2() -> None:
 
 
 @pytest.mark.parametrize(
-    "rule", [rule for rule in FIA_BROKEN if "SINK" not in rule and rule != "NPU-FIA-SCALE"]
+    "rule",
+    [rule for rule in BROKEN if BROKEN[rule][0] == FIA and rule not in {*TREE_BROKEN, "NPU-FIA-SCALE"}],
 )
 def test_v2_keeps_the_rules_of_v1(rule: str) -> None:
     renamed = {
@@ -114,7 +119,7 @@ def test_v2_keeps_the_rules_of_v1(rule: str) -> None:
         "num_heads": "num_query_heads",
         "scale": "softmax_scale",
     }
-    call = {renamed.get(name, name): value for name, value in FIA_BROKEN[rule][1]().items()}
+    call = {renamed.get(name, name): value for name, value in BROKEN[rule][1]().items()}
     with pytest.raises(ContractError) as caught:
         OPERATORS[FIA_V2].check(**call)
     assert caught.value.rule == rule
@@ -199,7 +204,7 @@ def test_modes_and_capabilities_are_scoped_and_checked() -> None:
         assert has_capability("mask_q1")
     assert not is_hardware()
     assert not has_capability("mask_q1")
-    with pytest.raises(UsageError, match="twin mode should be one of"), use_mode("lenient"):
+    with pytest.raises(UsageError, match="npu mode should be one of"), use_mode("lenient"):
         pass
     with pytest.raises(UsageError, match="capabilities should be among"), use_capabilities(["mask_q2"]):
         pass

@@ -1,4 +1,4 @@
-"""The training attention twin against the formula in float64, over layouts, masks and packed requests.
+"""The training attention emulation against the formula in float64, over layouts, masks and packed requests.
 
 Which bugs these catch: a transposed axis, a mask on the wrong head, a causal corner on the wrong side.
 """

@@ -1,6 +1,6 @@
-"""No legal call is refused: what the vendor's pages allow goes through contract and twin in strict mode.
+"""No legal call is refused: what the vendor's pages allow goes through contract and emulation in strict mode.
 
-Which bugs these catch: a check stricter than its source, a twin that cannot do what its contract allows.
+Which bugs these catch: a check stricter than its source, an emulation that cannot do what is allowed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Attention as its formula says, in float64, one request at a time; shares nothing with the twin."""
+"""Attention as its formula says, in float64, one request at a time; shares nothing with the emulation."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def counted(name: str, step: int) -> Any:
     values = np.arange(np.prod(shape, dtype=int)).reshape(shape) + step + len(name)
     if column.kind == "bool":
         return values % 2 == 0
-    values = values / 8 if column.kind == "float32" else values
+    values = values / 8 if column.kind.startswith("float") else values
     return values if column.is_list else values.item()
 
 

@@ -181,6 +181,7 @@ def values_of(column: Column, sizes: dict[str, int]) -> st.SearchStrategy[Any]:
         "string": st.text(max_size=5),
         "dictionary": st.sampled_from(["eagle3", "lookup", ""]),
         "float32": st.floats(width=32, allow_nan=False),
+        "float64": st.floats(allow_nan=False),
         "sites": st.fixed_dictionaries(
             {"site": st.text(max_size=3), **dict.fromkeys(SITE_FIELDS[1:], INT64)}
         ),

@@ -28,7 +28,7 @@ GROUPS = (
 MODEL = ModelFacts(windows=(0, 64, 0), rotary_offset=1, cache_dtype="bfloat16", kv_groups=GROUPS)
 REQUEST = RequestFacts(
     limits=RequestLimits(max_new_tokens=8, stop_strings=("\n\n",), stop_token_ids=(3,)),
-    sampling=SamplingSettings(temperature=0.7, top_p=0.9, seed=5, acceptance="rejection"),
+    sampling=SamplingSettings(temperature=0.7, top_p=0.9, seed=5),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from textual.app import SystemCommand
@@ -19,7 +20,7 @@ from workbench.tui.widgets.panel_view import PanelView
 from workbench.tui.widgets.timeline_view import TimelineView
 from workbench.view.finding_order import FindingOrder
 from workbench.view.history import History, Location
-from workbench.view.lines import ROLES
+from workbench.view.lines import Role
 from workbench.view.run_view import RunView
 from workbench.view.targets import CellTarget, NodeTarget, PositionTarget, SlotTarget
 
@@ -195,7 +196,7 @@ def test_every_role_can_be_read_and_muted_text_is_muted(clean: Path, keys: list[
         """How far each role is from its ground in perceived brightness; 1 is not at all."""
         panel = screen.active_slot
         ground = panel.background_colors[1].brightness
-        inks = {role: panel._style(role, panel.rich_style).color for role in ROLES}
+        inks = {role: panel._style(role, panel.rich_style).color for role in get_args(Role)}
         lights = {role: Color.from_rich_color(ink).brightness for role, ink in inks.items()}
         return {
             role: (max(light, ground) + 0.05) / (min(light, ground) + 0.05) for role, light in lights.items()

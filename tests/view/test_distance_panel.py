@@ -36,7 +36,7 @@ def test_nodes_that_were_never_expanded_are_not_counted() -> None:
 
 def test_a_negative_distance_is_said_and_not_put_in_a_bucket() -> None:
     step = step_view(num_nodes=4, draft_top1_offsets=np.array([[-1], [0], [0], [0]]))
-    assert "1 distances lie below 0" in shown("distance", step)
+    assert "1 distances are below 0" in shown("distance", step)
 
 
 @pytest.mark.parametrize("stated", [None, [], [0], [3, 1], [0, 0, 4], [1, 4], ["0", "1"], {"a": 1}])

@@ -156,8 +156,12 @@ def test_durations_read_well(ns: int, text: str) -> None:
 
 
 def test_a_finding_brings_the_documentation_of_its_rule() -> None:
-    step = step_view(findings=(finding(0), finding(0, rule="JUDGE-VERIFY-KV"), finding(0, rule="MINE-1")))
+    """Guards and operator rules had none on the screen, and a page in `specwb explain`."""
+    rules = ("MASK001", "JUDGE-VERIFY-KV", "RUN-STAGE-RAISED", "NPU-FIA-MASK-POLARITY", "MINE-1")
+    step = step_view(findings=tuple(finding(0, rule=rule) for rule in rules))
     text = plain_text(findings_lines(step, PLAIN))
+    assert "A stage of the path under test ended in an exception." in text
+    assert "On the device:" in text
     assert "non-ancestor-visible" in text
     assert "K (after rotary) and V of a node are within rounding." in text
     assert "MINE-1: this specwb has no documentation" in text

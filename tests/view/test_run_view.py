@@ -115,7 +115,7 @@ def test_a_run_without_a_path_is_a_page_that_says_so(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run"):
         pass
     view = RunView(tmp_path / "run")
-    assert "run holds no path" in page(view)
+    assert "run has no path" in page(view)
     assert view.timeline(0, 10) == []
 
 

@@ -71,10 +71,10 @@ def test_a_row_that_misses_prefix_columns_stands_out() -> None:
     assert row.endswith("19 of 20")
 
 
-def test_foreign_columns_stand_out() -> None:
+def test_columns_outside_prefix_and_tree_stand_out() -> None:
     other = step_columns(0)["other_visible"].copy()
     other[1] = 3
-    assert "+ 3 foreign" in text(other_visible=other)
+    assert "+ 3 outside" in text(other_visible=other)
 
 
 def test_without_parents_the_other_side_is_the_measure() -> None:

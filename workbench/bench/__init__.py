@@ -1,1 +1,1 @@
-"""What the workbench and the paths under it cost, measured as ratios of two things in one run."""
+"""Speculative against greedy decoding: the paper's evaluation and studies, and the choice of a tree."""

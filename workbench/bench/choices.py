@@ -1,4 +1,4 @@
-"""What is left to measurement: operators and tree; made once per results folder and kept there."""
+"""Operators and tree chosen by measurement, once per results folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workbench.bench.kernels import OPERATORS, choose_kernels, eager_name, kerne
 from workbench.bench.session import BenchSession
 from workbench.bench.store import ResultsFolder
 from workbench.bench.suite import shipped_prompts
-from workbench.bench.tree.choose import Chooser, shape_name, tree_study
+from workbench.bench.tree.choose import TreeChooser, shape_name, tree_study
 from workbench.checkpoints.shipped import held_out_prompts
 from workbench.fused.engine import Engine
 from workbench.fused.path import path_over
@@ -22,12 +22,12 @@ TRIAL_TREE: Final = DecodeSettings(tree_nodes=8, depth=4, top_k=2)
 CALIBRATION_TOKENS: Final = (96, 256, 512, 1024)
 """Lengths of the calibration contexts, as different as the suite's: a wide tree pays for a long one."""
 NUM_PROSE: Final = 2
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """With what a benchmark runs.
+    """The settings that a benchmark runs with.
 
     Attributes:
         settings: The tree.
@@ -37,7 +37,7 @@ class Choices:
     settings: DecodeSettings
     eager: frozenset[str]
 
-    def words(self) -> dict[str, str]:
+    def as_text(self) -> dict[str, str]:
         """Return both as text."""
         return {"tree": shape_name(self.settings), "eager": eager_name(self.eager)}
 
@@ -47,33 +47,33 @@ def make_choices(
     folder: ResultsFolder,
     tree: DecodeSettings | None,
     eager: frozenset[str] | None,
-    say: Say,
+    progress: Progress,
 ) -> Choices:
-    """Return what was asked for, what the folder remembers, or else what is measured now.
+    """Return what was asked for, what the folder keeps, or else what is measured now.
 
     Args:
         session: The pair.
-        folder: Remembers choices and why they were made.
-        tree: Asked for, or None.
-        eager: Asked for, or None.
-        say: Told what is being done.
+        folder: Keeps choices and why they were made.
+        tree: The requested tree, or None.
+        eager: The requested operators, or None.
+        progress: Called with what is being measured.
     """
     prompts = calibration_prompts(session)
     if eager is None:
         kept = folder.manifest.get("kernels")
-        eager = frozenset(kept["eager"]) if kept else _measured_kernels(session, folder, prompts, say)
+        eager = frozenset(kept["eager"]) if kept else _measured_kernels(session, folder, prompts, progress)
     if tree is None:
         kept = folder.manifest.get("tree")
         if kept:
             nodes, depth, top_k = map(int, kept["tree"].split("/"))
             tree = DecodeSettings(tree_nodes=nodes, depth=depth, top_k=top_k)
         else:
-            tree = _measured_tree(session, folder, eager, prompts, say)
+            tree = _measured_tree(session, folder, eager, prompts, progress)
     return Choices(replace(tree, max_new_tokens=session.max_new_tokens), eager)
 
 
 def calibration_prompts(session: BenchSession) -> list[list[int]]:
-    """Return contexts that no suite measures: beginnings of the long texts, and short held-out prose."""
+    """Return contexts that no suite measures: the start of each long text, and short held-out prose."""
     room = session.pair.teacher.max_position_embeddings // 2
     long = [prompt.turns[0] for prompt in shipped_prompts() if prompt.kind == "length"]
     prose = [prompt.text for prompt in held_out_prompts() if prompt.kind == "prose"]
@@ -83,9 +83,9 @@ def calibration_prompts(session: BenchSession) -> list[list[int]]:
 
 
 def _measured_kernels(
-    session: BenchSession, folder: ResultsFolder, prompts: list[list[int]], say: Say
+    session: BenchSession, folder: ResultsFolder, prompts: list[list[int]], progress: Progress
 ) -> frozenset[str]:
-    say("operators, fused and eager")
+    progress("operators, fused and eager")
 
     def decoders(eager: frozenset[str]) -> tuple[Decoder, Decoder]:
         engine = session.engine(TRIAL_TREE, eager)
@@ -98,17 +98,23 @@ def _measured_kernels(
 
 
 def _measured_tree(
-    session: BenchSession, folder: ResultsFolder, eager: frozenset[str], prompts: list[list[int]], say: Say
+    session: BenchSession,
+    folder: ResultsFolder,
+    eager: frozenset[str],
+    prompts: list[list[int]],
+    progress: Progress,
 ) -> DecodeSettings:
-    chosen = tree_chooser(session, session.engine(TRIAL_TREE, eager), prompts, say).choose()
+    chosen = tree_chooser(session, session.engine(TRIAL_TREE, eager), prompts, progress).choose()
     folder.keep(tree_study(chosen))
     folder.choose("tree", chosen.as_json())
     return chosen.settings
 
 
-def tree_chooser(session: BenchSession, engine: Engine, prompts: list[list[int]], say: Say) -> Chooser:
-    """Return what chooses a tree on one engine."""
-    return Chooser(
+def tree_chooser(
+    session: BenchSession, engine: Engine, prompts: list[list[int]], progress: Progress
+) -> TreeChooser:
+    """Return the chooser of a tree on one engine."""
+    return TreeChooser(
         make_path=lambda settings: path_over(with_tree(engine, settings)),
         decoder=lambda settings: session.speculative(with_tree(engine, settings)),
         greedy=session.greedy(engine),
@@ -116,7 +122,7 @@ def tree_chooser(session: BenchSession, engine: Engine, prompts: list[list[int]]
         prompts=prompts,
         max_top_k=len(session.pair.target_from_draft),
         max_new_tokens=session.max_new_tokens,
-        say=say,
+        progress=progress,
     )
 
 

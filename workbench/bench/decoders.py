@@ -60,7 +60,7 @@ class Stopwatch:
 
     Attributes:
         now: Seconds.
-        synchronize: Returns when the device has done all it was told.
+        synchronize: Returns when the device has finished all that was launched.
     """
 
     now: Callable[[], float] = time.perf_counter
@@ -83,7 +83,7 @@ def stopwatch_for(device: Any) -> Stopwatch:
 
 @contextmanager
 def loaded_set_aside() -> Iterator[None]:
-    """Take what is loaded by now out of every collection inside: modules and weights outlive them all."""
+    """Keep what is loaded by now out of garbage collections inside: modules and weights outlive them."""
     gc.collect()
     gc.freeze()
     try:

@@ -1,4 +1,4 @@
-"""Is a fast text the teacher's own? Token by token, and where two texts part, by the judge's near tie."""
+"""Compares texts token by token; the first difference is judged as a near tie or as a different text."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Compare = Callable[[Sequence[int], Sequence[int], Sequence[int]], Match]
 
 
 def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:
-    """Return the first position at which two texts part, the end of the shorter one included."""
+    """Return the first position at which two texts differ, the end of the shorter one included."""
     pairs = enumerate(zip_longest(one, other))
     return next((position for position, (left, right) in pairs if left != right), None)
 
 
 class NearTieJudge:
-    """Compares texts; the truth at the place where they part is computed only when they do.
+    """Compares texts; the truth at the first difference is computed only where there is one.
 
     Args:
         make_runner: Builds the reference, with the truth one precision above the tested path's dtype.
@@ -32,13 +32,13 @@ class NearTieJudge:
         self._dtype = dtype
 
     def __call__(self, prompt: Sequence[int], baseline: Sequence[int], other: Sequence[int]) -> Match:
-        """Tell whether two texts after one prompt are the same, and if not, whether rounding explains it."""
+        """Return whether two texts after one prompt are equal, else whether rounding explains it."""
         position = first_difference(baseline, other)
         if position is None:
             return Match("equal")
         tokens = tuple(text[position] if position < len(text) else None for text in (baseline, other))
         if None in tokens:
-            return Match("different", position, f"one text ends after {position} tokens, the other goes on")
+            return Match("different", position, f"one text ends after {position} tokens, the other continues")
         return self._at(position, [*prompt, *baseline[:position]], tokens)
 
     def _at(self, position: int, prefix: Sequence[int], tokens: Sequence[int | None]) -> Match:
@@ -47,8 +47,8 @@ class NearTieJudge:
         self._runner = self._runner or self._make_runner()
         measured = token_gaps(self._runner, prefix, tokens, self._dtype)
         gap = max(measured.gaps)
-        told = (
+        why = (
             f"token {position} is {tokens[0]} and {tokens[1]}; the worse is {gap:.3g} behind the best, "
             f"rounding allows {measured.allowance:.3g}"
         )
-        return Match("near_tie" if gap <= measured.allowance else "different", position, told)
+        return Match("near_tie" if gap <= measured.allowance else "different", position, why)

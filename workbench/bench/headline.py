@@ -1,4 +1,4 @@
-"""The first study: the paper's Table 1 beside ours, and which turns gain and which lose."""
+"""The first study: the paper's Table 1 next to ours, and which turns gain and which lose."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _text(summary: Summary, chosen: Mapping[str, str]) -> list[str]:
 
 
 def table_one(summary: Summary) -> Table:
-    """Return the paper's Table 1 with ours beside it."""
+    """Return the paper's Table 1 next to ours."""
     ours = {
         "baseline tok/s": summary.baseline.tokens_per_second,
         "speculative tok/s": summary.speculative.tokens_per_second,
@@ -77,7 +77,7 @@ def table_one(summary: Summary) -> Table:
         mean = summary.ratio_of_means.value if name == "speedup" else values.mean
         rows.append((name, mean, values.p50, values.p90, values.p99, *PAPER[name]))
     return Table(
-        "Table 1, ours beside the paper's",
+        "Table 1, ours and the paper's",
         ("metric", "mean", "p50", "p90", "p99", "paper mean", "paper p50", "paper p90", "paper p99"),
         tuple(rows),
         "the mean speedup is the ratio of mean tokens/s, as in the paper; accept_L is num_accepted, root and "

@@ -1,4 +1,4 @@
-"""Two decoders side by side, turn by turn: who goes first alternates, so that a noisy machine cancels."""
+"""Two decoders measured turn by turn; the one that goes first alternates, so that disturbance cancels."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class TurnPlan:
     """One turn of a suite.
 
     Attributes:
-        prompt_id, turn: Where it stands.
-        prompt: Whose turn it is.
+        prompt_id, turn: Which turn.
+        prompt: The prompt it belongs to.
         context: Given everything before it in the prompt as token ids, the context to decode.
     """
 
@@ -32,11 +32,11 @@ class TurnPlan:
 
 @dataclass(frozen=True, slots=True)
 class PairedBench:
-    """Both sides and who compares their texts.
+    """Two decoders and the comparison of their texts.
 
     Attributes:
         baseline, speculative: What is measured.
-        compare: Says whether two texts are the same.
+        compare: Compares two texts.
         max_new_tokens: Per turn.
     """
 
@@ -100,8 +100,8 @@ def run_turns(
 ) -> Iterator[TurnResult]:
     """Measure every turn that is not done yet, repetition by repetition.
 
-    A later turn's context holds the teacher's own answers to the earlier ones. Who goes first follows from
-    turn and repetition alone, so that an interrupted run that goes on is the run that was not interrupted.
+    A later turn's context holds the teacher's own answers to the earlier ones. Which one goes first follows
+    from turn and repetition, so a continued run measures what an uninterrupted one would.
     """
     known = {result.key: result for result in done}
     for repetition in range(repetitions):

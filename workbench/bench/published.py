@@ -45,7 +45,7 @@ def mt_bench_prompts(path: Path) -> list[SuitePrompt]:
 
 
 def _entries(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield where each line stands and the JSON object in it."""
+    """Yield the place of each line and the JSON object in it."""
     try:
         raw = path.read_bytes()
         data = gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw

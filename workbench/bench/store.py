@@ -1,4 +1,4 @@
-"""The folder of a benchmark: a manifest and one JSON line per finished turn; a rerun goes on from there."""
+"""The folder of a benchmark: a manifest and one JSON line per finished turn; a rerun continues from there."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANOTHER: Final = "give another --out folder"
 
 
 class ResultsFolder:
-    """Where a benchmark is kept.
+    """The folder of a benchmark.
 
     Attributes:
         folder: The folder.
@@ -29,7 +29,7 @@ class ResultsFolder:
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        """Begin, or go on with, a benchmark.
+        """Begin or continue a benchmark.
 
         Args:
             folder: New, empty, or one that was begun with the same identity.
@@ -54,7 +54,7 @@ class ResultsFolder:
         self.results = self._read_turns()
 
     def choose(self, name: str, value: Mapping[str, Any]) -> None:
-        """Keep a choice that was made by measurement, so that a run that goes on makes the same one."""
+        """Keep a choice that was made by measurement, so that a continued run makes the same one."""
         self.manifest[name] = dict(value)
         self.write_manifest()
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 from tracing.errors import ModelMissingError, UsageError
 
 SUITES: Final = ("full", "code", "chat")
-"""Shipped suites: 80 code completions and 80 two-turn chats (240 turns), or one kind alone."""
+"""Shipped suites: 80 code completions and 80 two-turn chats (240 turns), or only one kind."""
 SWEEP_LENGTHS: Final = (128, 256, 512, 1024)
 
 
@@ -97,7 +97,7 @@ def cut_to(tokenizer: Encoder, text: str, length: int) -> list[int]:
 
 
 def describe(prompts: Sequence[SuitePrompt], name: str) -> dict[str, Any]:
-    """Return what a manifest says of a suite."""
+    """Return the manifest's entry of a suite."""
     return {
         "name": name,
         "prompts": len(prompts),

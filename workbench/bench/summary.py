@@ -1,4 +1,4 @@
-"""All turns in a few numbers: speed of both sides, speed-up, acceptance, and how steady they are."""
+"""All turns in a few numbers: speed of both sides, speed-up, acceptance, and how steady these are."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ class SideSpeed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """Turns in numbers; turns with another text than the teacher's count for nothing but `num_refused`.
+    """Turns in numbers; turns whose text is not the teacher's count only in `num_refused`.
 
     Attributes:
         num_turns: Turns that count.
         num_repetitions: Repetitions that were begun.
-        num_refused, num_near_ties: Measurements with different text; with different text, proven harmless.
+        num_refused, num_near_ties: Measurements with different text; with proven harmless differences.
         baseline, speculative: Speed.
         speedup: Over turns; each turn is the median of its repetitions.
         ratio_of_means: Mean tokens per second of one side over that of the other (the paper's), over
@@ -120,7 +120,7 @@ def turn_speedups(turns: Sequence[Sequence[TurnResult]]) -> list[float]:
 
 
 def is_repetitive(result: TurnResult) -> bool:
-    """Tell whether the output mostly repeats itself."""
+    """Return whether the output mostly repeats itself."""
     return distinct_share(result.baseline.token_ids) < REPETITIVE_BELOW
 
 

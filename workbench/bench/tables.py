@@ -15,7 +15,7 @@ class Table:
     """A table.
 
     Attributes:
-        title: What it says, in one line.
+        title: One line.
         columns: Head of each column, units last.
         rows: Cells; None where there is no number.
         note: What to know when reading it.
@@ -83,7 +83,7 @@ class Study:
     Attributes:
         name: As on the command line.
         title: As in the report.
-        text: What was done and what came out, sentence by sentence.
+        text: What was done and the result, sentence by sentence.
         tables, plots: What there is to show.
         num_refused: Texts that were not the teacher's own and that no near tie explains.
     """
@@ -122,7 +122,7 @@ class Study:
 
 
 def cell_text(cell: Cell) -> str:
-    """Return a cell as text, with as many decimals as its size asks for; a dash where there is no number."""
+    """Return a cell as text, with decimals by its size; a dash where there is no number."""
     if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
         return "-"
     if not isinstance(cell, float):

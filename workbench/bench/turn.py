@@ -8,7 +8,7 @@ from typing import Any, Final
 from workbench.bench.decoders import Decoded
 
 MATCHES: Final = ("equal", "near_tie", "different")
-"""Same text; other text that rounding explains, proven; other text, so that a speed-up counts for nothing."""
+"""The same text; a different one that rounding explains; a different one, whose speed does not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,7 @@ class BenchCase:
     """A context to decode.
 
     Attributes:
-        prompt_id, turn: Where it stands in the suite.
+        prompt_id, turn: Which turn of the suite.
         name: Name of the prompt in its suite, e.g. `code-07` or `HumanEval/12`.
         kind: `code`, `chat`, `length` ...
         token_ids: The context.
@@ -35,8 +35,8 @@ class Match:
 
     Attributes:
         kind: One of `MATCHES`.
-        position: Emitted token at which they part, None where they do not.
-        why: One sentence where they part.
+        position: Emitted token at which they differ, None where they do not.
+        why: One sentence where they differ.
     """
 
     kind: str

@@ -13,12 +13,15 @@ COMMANDS: Final = {
     "diff": ("workbench.cli.diff", "Decode on both paths in lockstep and show the first wrong thing."),
     "check": ("workbench.cli.check", "Check every invariant at every recorded step; needs no models."),
     "view": ("workbench.cli.view", "Browse a recorded run step by step, or print one moment of it."),
-    "doctor": ("workbench.cli.doctor", "Say what this machine has and what is verified on it."),
-    "faults": ("workbench.cli.faults", "Put a named fault into a run and see who notices it first."),
+    "doctor": ("workbench.cli.doctor", "Print what this machine has and what is verified on it."),
+    "faults": (
+        "workbench.cli.faults",
+        "Inject a named fault into a run; which check reports it first?",
+    ),
     "bench": ("workbench.cli.bench", "Speculative against greedy decoding, and the paper's studies."),
-    "explain": ("workbench.cli.explain", "Say what a rule checks, why, and where it was seen."),
+    "explain": ("workbench.cli.explain", "Print what a rule checks, why, and where it was seen."),
     "replay": ("workbench.cli.replay", "Judge a recorded run again, from disk, with or without models."),
-    "trace": ("workbench.cli.trace", "Look after recorded runs: info, verify, repair, merge, slice, export."),
+    "trace": ("workbench.cli.trace", "Inspect and verify recorded runs; repair, merge, slice, export."),
 }
 """Command name -> module with a click command `command`, and its one-line help."""
 

@@ -41,7 +41,7 @@ def evaluate(
         _measure(session, folder, choices, request.repetitions)
         _study(session, folder, choices, studies, options["study_turns"])
     kept = [folder.kept(name) for name in ("tree", "kernels", *STUDIES)]
-    shown = [headline(folder.results, choices.words()), *(study for study in kept if study)]
+    shown = [headline(folder.results, choices.as_text()), *(study for study in kept if study)]
     return _finish(folder, shown, output_format)
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
-from workbench.cli.decode_options import PAIR_OPTIONS
+from workbench.bench.suite import SUITES
+from workbench.cli.decode_options import PAIR_OPTIONS, Function, choice_option
 
-Function = Callable[..., Any]
-
-SUITES: Final = ("full", "code", "chat")
 STUDIES: Final = {
     "accept-pos": "acceptance by position, conditional and cumulative",
     "budget": "tree budgets: nodes 16 to 256, depth 4 to 16, chains",
@@ -30,12 +27,8 @@ STUDIES: Final = {
 """Name on the command line to what it is."""
 
 _OPTIONS = (
-    click.option(
-        "--suite",
-        type=click.Choice(SUITES),
-        default="full",
-        show_default=True,
-        help="80 code completions and 80 two-turn chats (240 turns), or one kind.",
+    choice_option(
+        "--suite", values=SUITES, text="80 code completions and 80 two-turn chats (240 turns), or one kind."
     ),
     click.option("--humaneval", metavar="FILE", help="HumanEval.jsonl or .jsonl.gz, in place of the suite."),
     click.option("--mt-bench", metavar="FILE", help="MT-Bench question.jsonl, in place of the suite."),
@@ -70,10 +63,10 @@ _OPTIONS = (
         type=click.IntRange(min=1),
         default=12,
         show_default=True,
-        help="Turns that each study decodes; a study that the folder holds is not made again.",
+        help="Turns that each study decodes; a study that the folder holds is not repeated.",
     ),
     *PAIR_OPTIONS,
-    click.option("--out", metavar="FOLDER", help="Results folder; one that was begun alike is gone on with."),
+    click.option("--out", metavar="FOLDER", help="Results folder; one of the same options is continued."),
 )
 
 

@@ -10,6 +10,7 @@ import click
 
 from invariants.selection import Selection
 from tracing.errors import TraceError
+from workbench.cli.decode_options import choice_option
 from workbench.cli.select_options import chosen_rules, select_options
 from workbench.judge.recorded.check import MAX_PER_RULE, check_run
 from workbench.judge.recorded.checked import CheckedRun, worst
@@ -26,9 +27,7 @@ FORMATS: Final = {
 
 @click.command(name="check")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option(
-    "--format", "output_format", type=click.Choice(list(FORMATS)), default="text", show_default=True
-)
+@choice_option("--format", "output_format", values=list(FORMATS))
 @select_options
 @click.option(
     "--max-per-rule",
@@ -53,7 +52,7 @@ def command(runs: tuple[str, ...], **options: Any) -> int:
 
 
 def _check(run: str, selection: Selection, limit: int | None, *, alone: bool) -> CheckedRun:
-    """Check one run; beside others, one that is no run does not keep them from being checked."""
+    """Check one run; among several, a folder that is no run does not stop the others."""
     try:
         return check_run(run, selection, max_per_rule=limit)
     except TraceError as problem:

@@ -40,9 +40,9 @@ def compare_runs(folders: tuple[str, ...], output_format: str) -> int:
     states = [state_of(run) for run in (left, right)]
     exit_code = _exit_code(alignment, states)
     problems = [
-        f"{run.folder}: {said}"
+        f"{run.folder}: {problem}"
         for run, state in zip((left, right), states, strict=True)
-        for said in state.problems
+        for problem in state.problems
     ]
     for problem in problems:
         click.echo(f"trace       {safe_text(problem)}", err=True)
@@ -77,14 +77,14 @@ def _exit_code(alignment: Alignment, states: Sequence[State]) -> int:
 
 def _lines(alignment: Alignment, exit_code: int) -> list[str]:
     why = "a run was never closed whole" if alignment.same else "nothing compared"
-    said = {
+    verdict = {
         0: "the same",
         DIFFERENT: "different",
         DAMAGED: "not known (a run is damaged; what could be read is below)",
         INCONCLUSIVE: f"inconclusive ({why})",
     }
     return [
-        f"verdict     {said[exit_code]}",
+        f"verdict     {verdict[exit_code]}",
         f"steps       {alignment.num_steps} equal; {alignment.num_turns_differing} turn(s) differ",
         *(f"first       {finding_line(finding)}" for finding in alignment.findings()),
         *(

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, get_args
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any, Final, Literal, get_args
 
 import click
 
 from tracing.distances import parse_edges
 from tracing.errors import UsageError
-from tracing.settings import BackendName, DecodeSettings
+from tracing.settings import (
+    COMMIT_MODES,
+    DEVICES,
+    DTYPES,
+    EAGER_OPERATORS,
+    KV_LAYOUTS,
+    BackendName,
+    DecodeSettings,
+)
+from workbench.npu.modes import Mode
 
 _DEFAULTS = DecodeSettings()
 Function = Callable[..., Any]
+OutputFormat = Literal["text", "json"]
 
-backend_option: Final = click.option(
+
+def choice_option(
+    *names: str, values: Sequence[str], text: str | None = None
+) -> Callable[[Function], Function]:
+    """Return an option of a few values, the first of which is the default."""
+    return click.option(*names, type=click.Choice(values), default=values[0], show_default=True, help=text)
+
+
+backend_option: Final = choice_option(
     "--npu-backend",
     "--npu-way",
     "npu_backend",
-    type=click.Choice(get_args(BackendName)),
-    default="auto",
-    show_default=True,
-    help="How Ascend's operators are reached.",
+    values=get_args(BackendName),
+    text="How Ascend's operators are reached.",
 )
 """The second name is an earlier one."""
 
@@ -30,15 +47,9 @@ PAIR_OPTIONS: Final = (
     click.option("--draft", metavar="DIR", help="EAGLE-3 drafter checkpoint; default the shipped pair."),
     click.option("--chat", is_flag=True, help="Use the tokenizer's chat template."),
     click.option("--trust-remote-code", is_flag=True, help="Allow code that a checkpoint brings."),
-    click.option(
-        "--device", type=click.Choice(["auto", "cpu", "cuda", "npu"]), default="auto", show_default=True
-    ),
-    click.option(
-        "--dtype",
-        type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
-        default="auto",
-        show_default=True,
-        help="Of the fused path; auto is float32 on a CPU, else bfloat16.",
+    choice_option("--device", values=DEVICES),
+    choice_option(
+        "--dtype", values=DTYPES, text="Of the fused path; auto is float32 on a CPU, else bfloat16."
     ),
     backend_option,
 )
@@ -51,14 +62,12 @@ _DECODE: Final = (
         "--eager",
         metavar="OPERATORS",
         default="",
-        help="Fused operators to run eagerly: attention,norm,rotary,swiglu,scatter or all.",
+        help=f"Fused operators to run eagerly: {','.join(EAGER_OPERATORS)} or all.",
     ),
-    click.option(
+    choice_option(
         "--npu-mode",
-        type=click.Choice(["strict", "hardware"]),
-        default="strict",
-        show_default=True,
-        help="Refuse what is undefined, or do what the device would do.",
+        values=[mode.value for mode in Mode],
+        text="Refuse what is undefined, or do what the device would do.",
     ),
     click.option(
         "--tree-nodes",
@@ -85,18 +94,11 @@ _DECODE: Final = (
     click.option(
         "--max-new-tokens", type=click.IntRange(min=1), default=_DEFAULTS.max_new_tokens, show_default=True
     ),
-    click.option(
-        "--commit-mode",
-        type=click.Choice(["fast_reorder", "full_reorder", "length"]),
-        default=_DEFAULTS.commit_mode,
-        show_default=True,
-    ),
-    click.option(
+    choice_option("--commit-mode", values=COMMIT_MODES),
+    choice_option(
         "--kv-layout",
-        type=click.Choice(["contiguous", "paged"]),
-        default=_DEFAULTS.kv_layout,
-        show_default=True,
-        help="The teacher's cache: rows behind each other, or in blocks found through a table.",
+        values=KV_LAYOUTS,
+        text="The teacher's cache: rows behind each other, or in blocks found through a table.",
     ),
     click.option(
         "--block-size",
@@ -117,11 +119,7 @@ def decode_options(function: Function) -> Function:
 
 def format_option(function: Function) -> Function:
     """Add `--format text|json`."""
-    choice = click.Choice(["text", "json"])
-    decorate: Function = click.option(
-        "--format", "output_format", type=choice, default="text", show_default=True
-    )
-    return decorate(function)  # type: ignore[no-any-return]
+    return choice_option("--format", "output_format", values=get_args(OutputFormat))(function)
 
 
 def _edges(_context: click.Context, _option: click.Parameter, typed: str | None) -> tuple[int, ...] | None:
@@ -139,9 +137,6 @@ def edges_option(function: Function) -> Function:
     return decorate(function)  # type: ignore[no-any-return]
 
 
-OPERATORS = ("attention", "norm", "rotary", "swiglu", "scatter")
-
-
 def eager_operators(text: str) -> frozenset[str]:
     """Read `--eager`.
 
@@ -150,14 +145,14 @@ def eager_operators(text: str) -> frozenset[str]:
     """
     names = {name.strip() for name in text.split(",") if name.strip()}
     if "all" in names:
-        return frozenset(OPERATORS)
-    unknown = sorted(names.difference(OPERATORS))
+        return frozenset(EAGER_OPERATORS)
+    unknown = sorted(names.difference(EAGER_OPERATORS))
     if unknown:
-        raise UsageError(f"--eager should name {', '.join(OPERATORS)} or all, got {unknown[0]!r}")
+        raise UsageError(f"--eager should name {', '.join(EAGER_OPERATORS)} or all, got {unknown[0]!r}")
     return frozenset(names)
 
 
 def settings_from(options: dict[str, Any]) -> DecodeSettings:
     """Read the decoding settings from a command's options."""
-    names = ("tree_nodes", "depth", "top_k", "max_new_tokens", "commit_mode", "kv_layout", "block_size")
-    return DecodeSettings(**{name: options[name] for name in names})
+    known = [field.name for field in fields(DecodeSettings) if field.name in options]
+    return DecodeSettings(**{name: options[name] for name in known})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,9 @@ import click
 
 from tracing.distances import DEFAULT_EDGES
 from tracing.errors import UsageError
+from tracing.settings import RUNGS
 from workbench.cli.decode_options import (
-    Function,
+    choice_option,
     decode_options,
     eager_operators,
     edges_option,
@@ -22,6 +22,7 @@ from workbench.cli.decode_options import (
     settings_from,
 )
 from workbench.cli.fresh_folder import fresh_folder
+from workbench.lockstep.job import MODES, ON_DIVERGENCE, ON_VIOLATION, LockstepOptions
 from workbench.report.text import render_text
 
 if TYPE_CHECKING:
@@ -29,38 +30,30 @@ if TYPE_CHECKING:
     from workbench.npu.bootstrap import Backend
     from workbench.report.summary import RunSummary
 
-CHOICES = {
-    "--reference": ["masked", "cached", "replay"],
-    "--lockstep": ["staged", "free"],
-    "--on-divergence": ["stop", "resync"],
-    "--on-violation": ["stop", "eager", "launch"],
-}
-HELP = {
-    "--reference": "Rung of the reference.",
-    "--lockstep": "Feed values stage by stage, or let each path live on its own outputs.",
-    "--on-divergence": "End the run after the first wrong step, or rebuild the caches and go on.",
-    "--on-violation": "What a violated rule does before a launch: end the run, finish the step on the "
-    "reference's values, or launch anyway.",
-}
-
-
-def _choice(name: str) -> Callable[[Function], Function]:
-    values = CHOICES[name]
-    return click.option(
-        name, type=click.Choice(values), default=values[0], show_default=True, help=HELP[name]
-    )
-
 
 @click.command(name="diff")
 @click.argument("runs", nargs=-1, metavar="[RUN_A RUN_B]")
 @click.option("--prompt", "prompt_file", metavar="FILE|-", help="Text, or .jsonl with turns.")
 @decode_options
 @click.option("--out", metavar="FOLDER", help="Folder of the trace; default runs/TIME.")
-@_choice("--reference")
+@choice_option("--reference", values=RUNGS, text="Rung of the reference.")
 @click.option("--reference-device", default="cpu", show_default=True, help="Where the reference runs.")
-@_choice("--lockstep")
-@_choice("--on-divergence")
-@_choice("--on-violation")
+@choice_option(
+    "--lockstep",
+    values=MODES,
+    text="Feed values stage by stage, or let each path live on its own outputs.",
+)
+@choice_option(
+    "--on-divergence",
+    values=ON_DIVERGENCE,
+    text="End the run after the first wrong step, or rebuild the caches and continue.",
+)
+@choice_option(
+    "--on-violation",
+    values=ON_VIOLATION,
+    text="What a violated rule does before a launch: end the run, finish the step on the reference's values, "
+    "or launch anyway.",
+)
 @click.option("--steps", metavar="A:B", default=":", help="Judge only these steps of each turn.")
 @click.option("--judge-every", type=click.IntRange(min=1), default=1, show_default=True, metavar="K")
 @click.option(
@@ -132,7 +125,6 @@ def _run(session: Session, request: DiffRequest, options: dict[str, Any]) -> Run
 
 
 def _request(backend: Backend, options: dict[str, Any]) -> DiffRequest:
-    from workbench.lockstep.job import LockstepOptions
     from workbench.lockstep.session import DiffRequest
     from workbench.npu.capability import allowed_features, this_platform
 

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 @backend_option
 @click.option("--probe", "with_probes", is_flag=True, help="Settle the vendor's contradictions on a device.")
 @click.option("--model", metavar="DIR", help="Teacher whose load report to print; default the shipped pair.")
-@click.option("--draft", metavar="DIR", help="Drafter beside it.")
+@click.option("--draft", metavar="DIR", help="Drafter of that teacher.")
 @format_option
 def command(
     npu_backend: str, *, with_probes: bool, model: str | None, draft: str | None, output_format: str
 ) -> int:
-    """Say what this machine has and what is verified on it.
+    """Print what this machine has and what is verified on it.
 
     Exit codes: 0 looked at everything that was asked, 3 no backend for the operators.
     """
@@ -44,7 +44,7 @@ def command(
 
 
 def _load_report(model: str | None, draft: str | None) -> list[str]:
-    """The load report of a pair, or the one sentence that says why there is none."""
+    """The load report of a pair, or one sentence on why there is none."""
     try:
         from workbench.checkpoints.load import load_pair
         from workbench.checkpoints.shipped import shipped_pair_dirs

@@ -1,4 +1,4 @@
-"""A new folder, named after the time, for what a command writes when it was not told where."""
+"""A new folder, named after the time, for the output of a command without --out."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ import click
 
 from tracing.finding import Finding
 from tracing.reader import Run, open_run
-from workbench.cli.decode_options import format_option
+from tracing.settings import RUNGS
+from workbench.cli.decode_options import choice_option, format_option
 from workbench.cli.replay_options import ReplayOptions, parse_part
 from workbench.cli.replay_summary import facts_of, path_under_test_of, summary_of
 from workbench.judge.align import align
@@ -29,9 +30,7 @@ if TYPE_CHECKING:
 @click.option("--path", "path_name", metavar="NAME", help="Path to judge; default fused, else the first.")
 @click.option("--model", metavar="DIR", help="Teacher: judge with the models. `shipped` is the shipped pair.")
 @click.option("--draft", metavar="DIR", help="EAGLE-3 drafter; without it drafts are not judged.")
-@click.option(
-    "--reference", type=click.Choice(["masked", "cached", "replay"]), default="masked", show_default=True
-)
+@choice_option("--reference", values=RUNGS)
 @click.option("--reference-device", default="cpu", show_default=True)
 @click.option("--trust-remote-code", is_flag=True)
 @click.option("--continue", "continues", is_flag=True, help="Decode on from the step of --step, in lockstep.")
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
     type=float,
     default=1.0,
     show_default=True,
-    help="Without models: recorded numeric findings stand beyond so many times their allowance.",
+    help="Without models: a factor on the allowances of recorded numeric findings.",
 )
 @format_option
 def command(run: str, *, step: str | None, **options: Any) -> int:

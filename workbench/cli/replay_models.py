@@ -1,4 +1,4 @@
-"""Replay with models: load them, say whether they are those of the recording, judge, or decode on."""
+"""Replay with models: load them, compare them with those of the recording, judge, or continue decoding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tracing.reader import Run
 from workbench.cli.replay_options import ReplayOptions
 from workbench.cli.replay_summary import facts_of, path_under_test_of, settings_of
 from workbench.judge.recorded.context import read_context, table
-from workbench.judge.recorded.rejudge import Judge, Part
+from workbench.judge.recorded.rejudge import Judge, StepRange
 from workbench.judge.turn_state import recorded_turns
 from workbench.report.text import render_text
 
@@ -28,7 +28,7 @@ SHIPPED = "shipped"
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """A judge with models, and what must be said of them.
+    """A judge with models, and facts about them.
 
     Attributes:
         judge: Judges one recorded step.
@@ -99,7 +99,7 @@ def _facts(run: Run, loaded: LoadedPair | TeacherOnly, *, has_drafter: bool) -> 
 
 
 def matches(run: Run, digests: Mapping[str, Any], has_drafter: bool) -> dict[str, Any]:
-    """Compare digests with the manifest's: `True`, `False`, or `None` where one side does not say."""
+    """Compare digests with the manifest's: `True`, `False`, or `None` where the manifest has none."""
     recorded = table(table(run.manifest, "models"), "digests")
     names = ("teacher_weights", "drafter_weights") if has_drafter else ("teacher_weights",)
     return {name: None if recorded.get(name) is None else recorded[name] == digests[name] for name in names}
@@ -171,7 +171,7 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
     return summary.exit_code
 
 
-def _state_at(run: Run, under_test: str, part: Part) -> tuple[list[int], int, int]:
+def _state_at(run: Run, under_test: str, part: StepRange) -> tuple[list[int], int, int]:
     """Return committed tokens, root and tokens left before a step."""
     assert part.only is not None
     for row, state in recorded_turns(run.path(under_test), read_context(run.manifest).max_new_tokens):

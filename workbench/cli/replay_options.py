@@ -8,7 +8,9 @@ from pathlib import Path
 
 from tracing.errors import UsageError
 from tracing.moment import Moment
-from workbench.judge.recorded.rejudge import Part
+from tracing.settings import RungName
+from workbench.cli.decode_options import OutputFormat
+from workbench.judge.recorded.rejudge import StepRange
 
 _RANGE = re.compile(r"(\d*):(\d*)\Z")
 
@@ -31,11 +33,11 @@ class ReplayOptions:
         output_format: `text` or `json`.
     """
 
-    part: Part
+    part: StepRange
     path_name: str | None
     model: str | None
     draft: str | None
-    reference: str
+    reference: RungName
     reference_device: str
     trust_remote_code: bool
     continues: bool
@@ -43,22 +45,22 @@ class ReplayOptions:
     tie_gap: float | None
     logit_gap: float | None
     allowance_factor: float
-    output_format: str
+    output_format: OutputFormat
 
 
-def parse_part(text: str | None) -> Part:
+def parse_part(text: str | None) -> StepRange:
     """Read `prompt:turn:step...`, or `A:B` as step numbers of every turn, half open.
 
     Raises:
         UsageError: Neither.
     """
     if text is None:
-        return Part()
+        return StepRange()
     found = _RANGE.match(text)
     if found and any(found.groups()):
         low, high = found.groups()
-        return Part(steps=(int(low or 0), int(high) if high else None))
+        return StepRange(steps=(int(low or 0), int(high) if high else None))
     if text.count(":") < 2:
         raise UsageError(f"--step should be prompt:turn:step, or A:B for steps of each turn, got {text!r}")
     moment = Moment.parse(text)
-    return Part(only=(moment.prompt_id, moment.turn, moment.step))
+    return StepRange(only=(moment.prompt_id, moment.turn, moment.step))

@@ -1,4 +1,4 @@
-"""What a replay amounts to, in the same form as a live run."""
+"""The outcome of a replay, in the same form as of a live run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tracing.settings import DecodeSettings
 from workbench.judge.allowance import EPSILON
 from workbench.judge.recorded.checked import CheckedRun, worst
 from workbench.judge.recorded.context import read_context, table
-from workbench.judge.recorded.evidence import Facts
+from workbench.judge.recorded.evidence import RecordedFacts
 from workbench.judge.recorded.rejudge import Rejudged
 from workbench.report.summary import RunSummary
 
@@ -30,12 +30,12 @@ def path_under_test_of(run: Run, asked: str | None) -> str:
     return "fused" if "fused" in run.path_names else run.path_names[0]
 
 
-def facts_of(run: Run, under_test: str) -> Facts:
-    """Return what the manifest says of the run; the dtype is that of the path, float32 where not said."""
+def facts_of(run: Run, under_test: str) -> RecordedFacts:
+    """Return what the manifest says of the run; the dtype is that of the path, float32 where not stated."""
     context = read_context(run.manifest)
-    said = str(table(run.path(under_test).entry, "info").get("dtype"))
-    return Facts(
-        dtype=said if said in EPSILON else "float32",
+    dtype = str(table(run.path(under_test).entry, "info").get("dtype"))
+    return RecordedFacts(
+        dtype=dtype if dtype in EPSILON else "float32",
         eos_token_ids=context.eos_token_ids,
         vocab_size=context.vocab_size,
         block_size=context.block_size or DecodeSettings().block_size,
@@ -49,13 +49,13 @@ def root_is_prompt(run: Run) -> bool:
 
 
 def settings_of(run: Run) -> DecodeSettings:
-    """Return the recorded settings; what the manifest does not say is the default.
+    """Return the recorded settings; the default for one that is not stated.
 
     Raises:
         TraceError: A setting is not of its kind.
     """
-    said = table(run.manifest, "settings")
-    known = {field.name: said[field.name] for field in fields(DecodeSettings) if field.name in said}
+    stated = table(run.manifest, "settings")
+    known = {field.name: stated[field.name] for field in fields(DecodeSettings) if field.name in stated}
     defaults = DecodeSettings()
     for name, value in known.items():
         if type(value) is not type(getattr(defaults, name)):

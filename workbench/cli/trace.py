@@ -1,4 +1,4 @@
-"""`specwb trace`: look after recorded runs; the original is never written to."""
+"""`specwb trace`: inspect, verify, repair, merge, slice, export recorded runs; originals never change."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workbench.report.trace_text import health_as_json, health_lines, info_as_js
 
 @click.group(name="trace")
 def command() -> None:
-    """Look after recorded runs: what is in them, whether they are whole, and new runs made from them."""
+    """Inspect and verify recorded runs, and make new runs from them."""
 
 
 def _out(name: str) -> Callable[[Function], Function]:
@@ -49,7 +49,7 @@ def _say(data: Any, lines: list[str], output_format: str) -> None:
 @click.argument("run")
 @format_option
 def info(run: str, output_format: str) -> int:
-    """Say what a run is: format, engine, models, settings, paths, columns, findings."""
+    """Print what a run is: format, engine, models, settings, paths, columns, findings."""
     opened = open_run(run)
     _say(info_as_json(opened), info_lines(opened), output_format)
     return 0
@@ -121,7 +121,7 @@ def export(run: str, folder: str | None, out: str | None, parquet: bool) -> int:
     from tracing.export import export_parquet
 
     if not parquet:
-        raise UsageError("export needs to know as what; say --parquet")
+        raise UsageError("export needs a format; give --parquet")
     for file in export_parquet(run, _out_folder(run, folder, out, "parquet")):
         click.echo(str(file))
     return 0

@@ -44,7 +44,7 @@ class Wanted:
 
 @click.command(name="view")
 @click.argument("places", nargs=-1, metavar="[RUN] [OTHER_RUN] [MOMENT]")
-@click.option("--follow", is_flag=True, help="Go along with a run that is being written.")
+@click.option("--follow", is_flag=True, help="Follow a run that is being written.")
 @click.option("--text", "as_text", is_flag=True, help="Print the moment to stdout.")
 @click.option("--svg", metavar="FILE", help="Write the moment as an SVG picture.")
 @click.option("--html", metavar="FILE", help="Write the moment as an HTML page.")

@@ -18,7 +18,7 @@ from workbench.fused.path import make_path
 from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import RunVerdict, Tally
 from workbench.lockstep.engine.step import begin_turn, steps_of_turn
-from workbench.lockstep.job import LockstepOptions
+from workbench.lockstep.job import LockstepOptions, OnDivergence, OnViolation
 from workbench.lockstep.reference_runner import ReferenceRunner
 from workbench.lockstep.run_log import RunLog
 from workbench.lockstep.staged import StagedRun
@@ -72,15 +72,15 @@ def run_lockstep(
     folder: Path,
     *,
     manifest: Mapping[str, Any] | None = None,
-    on_violation: str = "stop",
-    on_divergence: str = "stop",
+    on_violation: OnViolation = "stop",
+    on_divergence: OnDivergence = "stop",
 ) -> Outcome:
     """Decode in staged lockstep with a fault in place, and record it."""
     with placement.around():
         path = faulty_path(setup, placement)
         runner = ReferenceRunner(setup.pair, setup.settings, path_dtype=setup.dtype, rung=setup.rung)
         placement.runner(runner)
-        tally = Tally(chain=setup.settings.top_k == 1)
+        tally = Tally(chain=runner.is_chain)
         with RunWriter(folder, _manifest(setup, path, manifest), token_bytes=setup.token_bytes) as writer:
             traces = {
                 "fused": writer.path("fused", lacks=path.lacks, info=_info(path)),

@@ -121,8 +121,8 @@ def _on_remembering(made: DecodePath, path: DecodePath) -> DecodePath:
     """Let windows, copies and beginnings of `path` work on states with a memory."""
     begin, rows, lengths, snapshot = path.begin, path.kv_rows, path.kv_lengths, path.snapshot
 
-    def begin_remembering(watch: StageWatch) -> Remembering:
-        return Remembering(begin(watch))
+    def begin_remembering(watch: StageWatch, *chooser: Any) -> Remembering:
+        return Remembering(begin(watch, *chooser))
 
     def copied(state: Remembering) -> Remembering:
         assert snapshot is not None

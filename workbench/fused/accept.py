@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracing.errors import UsageError
+from tracing.sampling import Choice
 from tracing.stages import Accepted, IntArray, Tensorized, Verified
 from workbench.fused.engine import Engine
 from workbench.fused.state import FusedState
@@ -22,8 +23,9 @@ def accept(
         raise UsageError(f"accept needs room for at least 1 token, got remaining={remaining}")
     columns = {"committed_len": state.committed_len, "target_token_ids": verified.target_token_ids}
     state.watch.about_to_run("accept", columns)
-    path, final_token_id = _chosen(state, tree, verified)
-    emitted = np.append(tree.token_ids[path[1:]], final_token_id)[:remaining]
+    choice = _chosen(state, tree, verified)
+    path = choice.path
+    emitted = np.append(tree.token_ids[path[1:]], choice.final_token_id)[:remaining]
     is_eos = np.isin(emitted, np.fromiter(engine.eos_token_ids, dtype=np.int64))
     stop_reason = None
     if is_eos.any():
@@ -37,16 +39,16 @@ def accept(
         emitted_token_ids=emitted,
         path_indices=tree.cache_positions[path],
         stop_reason=stop_reason,
+        draws=choice.draws,
     )
 
 
-def _chosen(state: FusedState, tree: Tensorized, verified: Verified) -> tuple[IntArray, int]:
-    """Return root and accepted nodes, `[A + 1]`, and the token after them."""
+def _chosen(state: FusedState, tree: Tensorized, verified: Verified) -> Choice:
+    """Return the uncut path and the token after it."""
     if state.chooser is not None:
-        choice = state.chooser.accept(tree, verified)
-        return choice.path, choice.final_token_id
+        return state.chooser.accept(tree, verified)
     path = accepted_path(tree, verified.target_token_ids)
-    return path, int(verified.target_token_ids[path[-1]])
+    return Choice(path, int(verified.target_token_ids[path[-1]]))
 
 
 def accepted_path(tree: Tensorized, target_token_ids: IntArray) -> IntArray:

@@ -26,7 +26,7 @@ class AttentionCall:
         pages: Where keys and values lie; None when they come in order.
         given: The mask object of the first layer (later ones get the same); None when it got none.
         num_keys: Key rows of the first layer.
-        kernel: How the first layer ran: operator, layout, sparse mode, mask dtype and shape, way in.
+        kernel: How the first layer ran: operator, layout, sparse mode, mask dtype and shape, backend.
     """
 
     fused: bool

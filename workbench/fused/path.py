@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from typing import Any, TypedDict, Unpack
 
 import torch
 
+from tracing.draws import Draws
 from tracing.errors import UsageError
 from tracing.models import ModelPair
+from tracing.sampling import Chooser
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath, Stages
 from workbench.fused.accept import accept
@@ -23,6 +25,7 @@ from workbench.fused.engine import Engine
 from workbench.fused.fitting import BLOCK_SIZES, choose_device, choose_dtype, fit_blocks, fit_switches
 from workbench.fused.operators import Operators
 from workbench.fused.prefill import prefill
+from workbench.fused.sampling import CHOOSERS
 from workbench.fused.state import kv_lengths, kv_rows, snapshot
 from workbench.fused.switches import read_switches
 from workbench.fused.teacher import Teacher
@@ -122,6 +125,7 @@ def path_over(engine: Engine) -> DecodePath:
             commit=partial(commit, engine),
         ),
         begin=engine.begin,
+        chooser=_chooser(engine.settings),
         kv_rows=kv_rows,
         kv_lengths=kv_lengths,
         snapshot=snapshot,
@@ -139,6 +143,11 @@ def _check(pair: ModelPair, settings: DecodeSettings, pad_token_id: int) -> None
         )
     if not 0 <= pad_token_id < vocab_size:
         raise UsageError(f"pad_token_id should be 0 to {vocab_size - 1}, got {pad_token_id}")
+
+
+def _chooser(settings: DecodeSettings) -> Callable[[Draws], Chooser] | None:
+    """Return what makes choosers for these settings, None if they are greedy."""
+    return None if settings.is_greedy else partial(CHOOSERS[settings.acceptance], settings)
 
 
 def _capacity(engine: Engine) -> Mapping[str, Any]:

@@ -11,14 +11,15 @@ from workbench.fused.state import FusedState
 
 
 def tensorize(engine: Engine, state: FusedState, drafted: Drafted) -> Tensorized:
-    """Pad the tree to N rows; pads have parent 0, depth 0, position L and see nothing.
+    """Pad the tree to N rows, root alone to one; pads have parent 0, depth 0, position L and see nothing.
 
     Raises:
         UsageError: More nodes than the tree may have.
         ContractError: A parent outside the tree.
     """
     committed_len = state.committed_len
-    num_rows, num_nodes = engine.settings.tree_nodes, len(drafted.token_ids)
+    num_nodes = len(drafted.token_ids)
+    num_rows = 1 if num_nodes == 1 else engine.settings.tree_nodes
     columns = {"committed_len": committed_len, "draft_parents": drafted.parents}
     state.watch.about_to_run("tensorize", columns)
     if num_nodes > num_rows:
@@ -44,6 +45,7 @@ def tensorize(engine: Engine, state: FusedState, drafted: Drafted) -> Tensorized
         cache_positions=cache_positions,
         visible=visible_from_ancestors(ancestor_table(parents, max_depth), valid),
         slots=state.caches.slots(cache_positions),
+        draft_law=drafted.draft_law,
     )
 
 

@@ -16,6 +16,9 @@ from workbench.judge.notes import Notes, StageJudgement
 def judge_accept(evidence: AcceptEvidence, moment: Moment) -> StageJudgement:
     """Judge both paths by the same law; each later law starts from the path's own earlier answer."""
     notes = Notes(moment, "accept")
+    if not evidence.is_greedy and evidence.reference is None:
+        notes.skip("*", "a sampled path is judged by the reference's over the same draws, and there is none")
+        return notes.judgement()
     expected = expected_accepted(evidence)
     for path, accepted in (("fused", evidence.fused), ("reference", evidence.reference)):
         if accepted is None:
@@ -27,6 +30,8 @@ def judge_accept(evidence: AcceptEvidence, moment: Moment) -> StageJudgement:
 
 def expected_accepted(evidence: AcceptEvidence) -> IntArray:
     """Return the accepted draft nodes, already cut: a cut token becomes the final one."""
+    if not evidence.is_greedy:
+        return np.asarray(evidence.reference.accepted_nodes if evidence.reference else [], dtype=np.int64)
     choices, tokens = evidence.target_token_ids, evidence.token_ids
     accepted = accepted_walk(tokens, evidence.parents, evidence.valid, choices)
     emitted = [int(tokens[node]) for node in accepted] + [int(choices[accepted[-1] if accepted else 0])]
@@ -45,13 +50,14 @@ def _judge_path(
     nodes = np.asarray(accepted.accepted_nodes, dtype=np.int64)
     if accepted.stop_reason in STOP_WORDS:  # where they cut is not known here
         expected = expected[: len(nodes)]
-    why = "the longest path on which every token is the choice before it, cut at EOS and at the limit"
+    law = "on which every token is the choice before it" if evidence.is_greedy else "that the draws accept"
+    why = f"the longest path {law}, cut at EOS and at the limit"
     judge_list(notes, "JUDGE-ACCEPT-NODES", "accepted_nodes", nodes, expected, path=path, message=why)
     notes.check("accepted_nodes")
     if not ((nodes >= 0) & (nodes < len(evidence.token_ids))).all():
         return  # nothing can be looked up with these numbers; the finding above stands
     last = int(nodes[-1]) if nodes.size else 0
-    final = int(evidence.target_token_ids[last])
+    final = _final_token(evidence, last)
     if accepted.final_token_id != final:
         notes.finding(
             "JUDGE-ACCEPT-FINAL",
@@ -87,6 +93,13 @@ def _judge_path(
     _judge_stop(notes, evidence, accepted, path)
     for column in ("final_token_id", "emitted_token_ids", "path_indices", "stop_reason"):
         notes.check(column)
+
+
+def _final_token(evidence: AcceptEvidence, last: int) -> int:
+    """Return the token after node `last`: the teacher's choice, or what the draws choose."""
+    if evidence.is_greedy or evidence.reference is None:
+        return int(evidence.target_token_ids[last])
+    return evidence.reference.final_token_id
 
 
 def _judge_stop(notes: Notes, evidence: AcceptEvidence, accepted: Accepted, path: str) -> None:

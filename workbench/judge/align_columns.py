@@ -44,7 +44,7 @@ def default_columns(*, bits: bool = True, lacks: frozenset[str] = frozenset()) -
         if column.name not in KEY_COLUMNS
         and column.name not in lacks
         and column.compared
-        and (bits or column.kind not in {"float32", "uint64"})
+        and (bits or column.kind not in {"float32", "float64", "uint64"})
     ]
     order = ("any", *STAGES)
     chosen.sort(key=lambda column: order.index(column.stage))
@@ -55,7 +55,7 @@ def default_columns(*, bits: bool = True, lacks: frozenset[str] = frozenset()) -
 
 
 @dataclass(frozen=True, slots=True)
-class Flat:
+class FlatColumn:
     """A column as numpy.
 
     Attributes:
@@ -96,24 +96,24 @@ _FILLERS: Final = {"string": "", "large_string": "", "bool": False}
 """What stands for a null in an array of each Arrow type; numbers take 0. Nulls are told by `present`."""
 
 
-def flat(column: Any) -> Flat:
+def flat(column: Any) -> FlatColumn:
     """Return a column as numpy."""
     if isinstance(column, tuple):
         values, offsets = column
-        return Flat(np.asarray(values), np.asarray(offsets), np.ones(len(offsets) - 1, dtype=np.bool_))
+        return FlatColumn(np.asarray(values), np.asarray(offsets), np.ones(len(offsets) - 1, dtype=np.bool_))
     if not hasattr(column, "is_null"):
         values = np.asarray(column)
-        return Flat(values, None, np.ones(len(values), dtype=np.bool_))
+        return FlatColumn(values, None, np.ones(len(values), dtype=np.bool_))
     if hasattr(column, "combine_chunks"):
         column = column.combine_chunks()
     if hasattr(column, "dictionary_decode"):
         column = column.dictionary_decode()
     present = ~column.is_null().to_numpy(zero_copy_only=False)
     if hasattr(column, "offsets"):
-        return Flat(column.values.to_numpy(zero_copy_only=False), column.offsets.to_numpy(), present)
+        return FlatColumn(column.values.to_numpy(zero_copy_only=False), column.offsets.to_numpy(), present)
     if column.null_count:
         column = column.fill_null(_FILLERS.get(str(column.type), 0))
-    return Flat(column.to_numpy(zero_copy_only=False), None, present)
+    return FlatColumn(column.to_numpy(zero_copy_only=False), None, present)
 
 
 def first_difference(left: Any, right: Any) -> int | None:

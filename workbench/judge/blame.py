@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from tracing.finding import Finding
 
 
 def agrees(left: NDArray[Any], right: NDArray[Any], allowance: float, allowance_rms: float = np.inf) -> bool:
@@ -45,8 +42,3 @@ def guilty(
     if fused_right:
         return "reference"
     return "fused" if reference_right else "both"
-
-
-def blame(finding: Finding, who: str) -> Finding:
-    """Return the finding with another guilty path."""
-    return replace(finding, guilty=who)

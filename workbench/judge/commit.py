@@ -12,17 +12,17 @@ from workbench.judge.evidence import CommitEvidence
 from workbench.judge.notes import Notes, StageJudgement
 
 
-def judge_commit(evidence: CommitEvidence, moment: Moment, path: str = "fused") -> StageJudgement:
-    """Judge what commit did to the cache of `path`."""
+def judge_commit(evidence: CommitEvidence, moment: Moment) -> StageJudgement:
+    """Judge what commit did to the tested path's cache."""
     notes = Notes(moment, "commit")
-    _judge_lengths(notes, evidence, path)
-    _judge_said(notes, evidence, path)
-    _judge_prefix(notes, evidence, path)
-    _judge_moved(notes, evidence, path)
+    _judge_lengths(notes, evidence)
+    _judge_said(notes, evidence)
+    _judge_prefix(notes, evidence)
+    _judge_moved(notes, evidence)
     return notes.judgement()
 
 
-def _judge_lengths(notes: Notes, evidence: CommitEvidence, path: str) -> None:
+def _judge_lengths(notes: Notes, evidence: CommitEvidence) -> None:
     """Judge the length law in the report of commit and in every layer."""
     expected = evidence.committed_len + len(evidence.path_indices)
     before, after, law = "committed_len", "committed_len_after", f"L + A + 1 = {expected}"
@@ -39,41 +39,37 @@ def _judge_lengths(notes: Notes, evidence: CommitEvidence, path: str) -> None:
         num_rows = _rows_first(evidence.rows_after).shape[0]
         said.append((after, "number of rows after commit", num_rows, expected, law))
     if not said:
-        notes.skip("committed_len_after", f"the {path} path does not provide it")
+        notes.skip("committed_len_after", "the path does not provide it")
         return
     notes.check("committed_len_after")
     for column, what, length, right, why in said:
         if length != right:
             message = f"{what} is {length}, expected {why}"
-            notes.finding("JUDGE-COMMIT-LENGTH", column, message, guilty=path, fused=length, reference=right)
+            notes.finding("JUDGE-COMMIT-LENGTH", column, message, fused=length, reference=right)
             return
 
 
-def _judge_said(notes: Notes, evidence: CommitEvidence, path: str) -> None:
+def _judge_said(notes: Notes, evidence: CommitEvidence) -> None:
     """Judge what commit said of itself: a legal mode, the prefix kept."""
     committed = evidence.committed
     if committed is None or committed.commit_mode is None:
-        notes.skip("commit_mode", f"the {path} path does not provide it")
+        notes.skip("commit_mode", "the path does not provide it")
         return
     notes.check("commit_mode")
     chain = evidence.committed_len + np.arange(len(evidence.path_indices))
     if committed.commit_mode == "length" and not np.array_equal(evidence.path_indices, chain):
         came = np.asarray(evidence.path_indices).tolist()
         message = f"a length commit ran, but the path is {came}, not {chain.tolist()}"
-        notes.finding(
-            "JUDGE-COMMIT-MODE", "commit_mode", message, guilty=path, fused="length", reference="reorder"
-        )
+        notes.finding("JUDGE-COMMIT-MODE", "commit_mode", message, fused="length", reference="reorder")
     if committed.prefix_kept is False:
         message = "commit says that positions 0..L-1 did not keep their order"
-        notes.finding(
-            "JUDGE-COMMIT-KEPT", "prefix_kept", message, guilty=path, fused="False", reference="True"
-        )
+        notes.finding("JUDGE-COMMIT-KEPT", "prefix_kept", message, fused="False", reference="True")
 
 
-def _judge_prefix(notes: Notes, evidence: CommitEvidence, path: str) -> None:
+def _judge_prefix(notes: Notes, evidence: CommitEvidence) -> None:
     """Judge that rows 0..L-1 are bit-equal before and after."""
     if evidence.rows_before is None or evidence.rows_after is None:
-        notes.skip("kv_prefix", f"the {path} path does not show its cache")
+        notes.skip("kv_prefix", "the path does not show its cache")
         return
     notes.check("kv_prefix")
     before, after = _rows_first(evidence.rows_before), _rows_first(evidence.rows_after)
@@ -83,13 +79,13 @@ def _judge_prefix(notes: Notes, evidence: CommitEvidence, path: str) -> None:
         message = (
             f"committed row {changed[0]} changed its bits during the step ({changed.size} of {num_rows} rows)"
         )
-        notes.finding("JUDGE-COMMIT-PREFIX", "kv_digest_after", message, guilty=path, fused=int(changed[0]))
+        notes.finding("JUDGE-COMMIT-PREFIX", "kv_digest_after", message, fused=int(changed[0]))
 
 
-def _judge_moved(notes: Notes, evidence: CommitEvidence, path: str) -> None:
+def _judge_moved(notes: Notes, evidence: CommitEvidence) -> None:
     """Judge that row L + j after commit is the branch row of the j-th node of the path, bit for bit."""
     if evidence.branch_rows is None or evidence.rows_after is None:
-        notes.skip("kv_rows", f"the {path} path does not show its branch cache")
+        notes.skip("kv_rows", "the path does not show its branch cache")
         return
     notes.check("kv_rows")
     branch, after = _rows_first(evidence.branch_rows), _rows_first(evidence.rows_after)
@@ -109,7 +105,6 @@ def _judge_moved(notes: Notes, evidence: CommitEvidence, path: str) -> None:
             "JUDGE-COMMIT-ROWS",
             "kv_row_digests",
             message,
-            guilty=path,
             node=node,
             fused=target,
             reference=position,

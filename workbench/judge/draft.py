@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tracing.moment import Moment
-from tracing.stages import BeamSearch, Drafted
+from tracing.stages import BeamSearch
 from workbench.judge.draft_laws import (
     Candidates,
     gather_candidates,
@@ -17,6 +17,7 @@ from workbench.judge.draft_laws import (
 )
 from workbench.judge.draft_scores import ScoreJudge, count_near_ties, judge_scores
 from workbench.judge.evidence import DraftEvidence
+from workbench.judge.exact import judge_list
 from workbench.judge.notes import Notes, StageJudgement
 from workbench.judge.rows import judge_rows
 
@@ -26,21 +27,21 @@ def judge_draft(evidence: DraftEvidence, moment: Moment, dtype: str) -> StageJud
     notes = Notes(moment, "draft")
     _judge_lengths(notes, evidence)
     judge_rows(notes, "JUDGE-DRAFT-KV", "kv", evidence.kv, dtype)
-    fused = _candidates(notes, evidence, evidence.fused, "fused")
+    fused = _candidates(notes, evidence)
     search = None if evidence.fused is None else evidence.fused.beam_search()
-    if search is not None and fused is not None and _finite(notes, fused, "fused"):
+    _judge_proposal(notes, evidence)
+    if search is not None and fused is not None and _finite(notes, fused):
         judge = _score_judge(notes, evidence, search, fused)
         scored = None
         if judge is not None and evidence.levels and _has_samples(notes, evidence, dtype):
             scored = judge_scores(judge, evidence.levels[: len(search.levels)], dtype)
         elif judge is not None and not evidence.levels:
             notes.skip("draft_logprobs", "the reference does not provide log-probabilities")
-        judge_order(notes, fused, "fused")
-        judge_beams(notes, search, fused, "fused")
-        _judge_tree(notes, evidence, search, fused, "fused")
+        judge_order(notes, fused)
+        judge_beams(notes, search, fused)
+        _judge_tree(notes, evidence, search, fused)
         if judge is not None and scored is not None:
             count_near_ties(judge, scored)
-    _judge_reference(notes, evidence)
     return notes.judgement()
 
 
@@ -64,42 +65,39 @@ def _judge_lengths(notes: Notes, evidence: DraftEvidence) -> None:
             return
 
 
-def _judge_reference(notes: Notes, evidence: DraftEvidence) -> None:
-    """Judge the reference's own tree; its beams and the order of candidates were fed to it."""
-    if evidence.reference is None:
-        return  # what it thinks of the fused draft is in the log-probabilities
-    candidates = _candidates(notes, evidence, evidence.reference, "reference")
-    search = evidence.reference.beam_search()
-    if search is not None and candidates is not None and _finite(notes, candidates, "reference"):
-        _judge_tree(notes, evidence, search, candidates, "reference")
+def _judge_proposal(notes: Notes, evidence: DraftEvidence) -> None:
+    """Judge a draft that tokens alone decide against the reference's own."""
+    drafted, expected = evidence.fused, evidence.proposal
+    if drafted is None or expected is None:
+        return
+    rule, why = "JUDGE-DRAFT-PROPOSAL", "what the reference's drafter proposes after the same tokens"
+    for column in ("token_ids", "parents"):
+        came, law = np.asarray(getattr(drafted, column)), np.asarray(getattr(expected, column))
+        judge_list(notes, rule, column, came, law, path="fused", message=why)
+        notes.check(f"proposed_{column}")
 
 
-def _candidates(
-    notes: Notes, evidence: DraftEvidence, drafted: Drafted | None, path: str
-) -> Candidates | None:
-    """Return one path's candidates, or None where there are none to judge."""
+def _candidates(notes: Notes, evidence: DraftEvidence) -> Candidates | None:
+    """Return the candidates of the draft, or None where there are none to judge."""
+    drafted = evidence.fused
     if drafted is None:
-        notes.skip("*", f"the {path} path does not provide it")
+        notes.skip("*", "the path does not provide it")
         return None
-    judge_root(notes, drafted, evidence.root_token_id, path)
+    judge_root(notes, drafted, evidence.root_token_id)
     search = drafted.beam_search()
     if search is None:
-        notes.skip(
-            "beam_flat_ids", f"the {path} path does not show its candidates (proposer {drafted.proposer})"
-        )
+        notes.skip("beam_flat_ids", f"the path does not show its candidates (proposer {drafted.proposer})")
         return None
-    return gather_candidates(notes, search, evidence, path)
+    return gather_candidates(notes, search, evidence)
 
 
-def _finite(notes: Notes, candidates: Candidates, path: str) -> bool:
+def _finite(notes: Notes, candidates: Candidates) -> bool:
     """Say whether every score is finite, and write down when not: nothing can be ordered by NaN."""
     bad = np.flatnonzero(~np.isfinite(candidates.scores))
     if not bad.size:
         return True
-    message = (
-        f"score of candidate {bad[0]} is {candidates.scores[bad[0]]} ({bad.size} candidates), {path} path"
-    )
-    notes.finding("JUDGE-NONFINITE", "draft_logprobs", message, guilty=path)
+    message = f"score of candidate {bad[0]} is {candidates.scores[bad[0]]} ({bad.size} candidates)"
+    notes.finding("JUDGE-NONFINITE", "draft_logprobs", message)
     return False
 
 
@@ -135,9 +133,7 @@ def _score_judge(
     return ScoreJudge(notes, drafted, candidates, draft_from_target, target_from_draft, evidence.settings)
 
 
-def _judge_tree(
-    notes: Notes, evidence: DraftEvidence, drafted: BeamSearch, candidates: Candidates, path: str
-) -> None:
-    """Judge the selected tree of one path by its own scores."""
-    if judge_selected(notes, drafted, candidates, evidence.settings, path):
-        judge_nodes(notes, drafted, candidates, path)
+def _judge_tree(notes: Notes, evidence: DraftEvidence, drafted: BeamSearch, candidates: Candidates) -> None:
+    """Judge the selected tree by the draft's own scores."""
+    if judge_selected(notes, drafted, candidates, evidence.settings):
+        judge_nodes(notes, drafted, candidates)

@@ -48,9 +48,7 @@ def best(scores: NDArray[np.float64], flat_ids: IntArray, num_best: int) -> IntA
     return np.asarray(flat_ids[order][:num_best])
 
 
-def gather_candidates(
-    notes: Notes, drafted: BeamSearch, evidence: DraftEvidence, path: str
-) -> Candidates | None:
+def gather_candidates(notes: Notes, drafted: BeamSearch, evidence: DraftEvidence) -> Candidates | None:
     """Return all candidates, or None (with findings) when the levels are malformed."""
     settings, vocabulary = evidence.settings, evidence.target_from_draft
     num_expected = settings.top_k if vocabulary is None else min(settings.top_k, len(vocabulary))
@@ -60,7 +58,7 @@ def gather_candidates(
     if width != num_expected:
         fault = f"{width} candidates per beam, expected {num_expected}"
     if fault:
-        notes.finding("JUDGE-DRAFT-LEVELS", "beam_flat_ids", fault, guilty=path)
+        notes.finding("JUDGE-DRAFT-LEVELS", "beam_flat_ids", fault)
         return None
     parents = [np.full(width, ROOT, dtype=np.int64)]
     parents += [np.repeat(np.asarray(level.beam_flat_ids, dtype=np.int64), width) for level in levels[1:]]
@@ -97,7 +95,7 @@ def _range_before(number: int, width: int) -> range:
     return range(start, start + (width if number == 1 else width**2))
 
 
-def judge_order(notes: Notes, candidates: Candidates, path: str) -> None:
+def judge_order(notes: Notes, candidates: Candidates) -> None:
     """Judge that each beam's candidates are distinct tokens, best first."""
     width = candidates.width
     notes.check("candidate_order")
@@ -107,10 +105,10 @@ def judge_order(notes: Notes, candidates: Candidates, path: str) -> None:
         if unordered or len(set(tokens.tolist())) < width:
             what = "are not in order of score" if unordered else "repeat a token"
             message = f"candidates {start} to {start + width - 1} (one beam) {what}: tokens {tokens.tolist()}"
-            notes.finding("JUDGE-DRAFT-ORDER", "token_ids", message, guilty=path)
+            notes.finding("JUDGE-DRAFT-ORDER", "token_ids", message)
 
 
-def judge_beams(notes: Notes, drafted: BeamSearch, candidates: Candidates, path: str) -> None:
+def judge_beams(notes: Notes, drafted: BeamSearch, candidates: Candidates) -> None:
     """Judge that each level's beams are the best candidates of the level before, by the path's own scores."""
     notes.check("beam_flat_ids")
     for number, level in enumerate(drafted.levels[1:], start=1):
@@ -123,13 +121,11 @@ def judge_beams(notes: Notes, drafted: BeamSearch, candidates: Candidates, path:
                 f"beam {rank} of level {number} is candidate {ours} (score {candidates.scores[ours]:.6g}), "
                 f"expected {theirs} (score {candidates.scores[theirs]:.6g}) by the path's own scores"
             )
-            notes.finding(
-                "JUDGE-DRAFT-BEAMS", "beam_flat_ids", message, guilty=path, fused=ours, reference=theirs
-            )
+            notes.finding("JUDGE-DRAFT-BEAMS", "beam_flat_ids", message, fused=ours, reference=theirs)
 
 
 def judge_selected(
-    notes: Notes, drafted: BeamSearch, candidates: Candidates, settings: DecodeSettings, path: str
+    notes: Notes, drafted: BeamSearch, candidates: Candidates, settings: DecodeSettings
 ) -> bool:
     """Judge which candidates became nodes; say whether the numbers can be looked up at all."""
     notes.check("flat_ids")
@@ -137,21 +133,19 @@ def judge_selected(
     num_candidates = len(candidates.scores)
     if ((selected < 0) | (selected >= num_candidates)).any() or len(selected) + 1 != len(drafted.token_ids):
         message = f"{len(drafted.token_ids)} nodes have flat numbers {selected.tolist()} of {num_candidates}"
-        notes.finding("JUDGE-SHAPE", "flat_ids", message, guilty=path)
+        notes.finding("JUDGE-SHAPE", "flat_ids", message)
         return False
     if (np.diff(selected) <= 0).any():
         place = int(np.flatnonzero(np.diff(selected) <= 0)[0])
         message = f"node {place + 2} is candidate {selected[place + 1]}, after candidate {selected[place]}"
-        notes.finding("JUDGE-DRAFT-ASCENDING", "flat_ids", message, guilty=path, node=place + 2)
+        notes.finding("JUDGE-DRAFT-ASCENDING", "flat_ids", message, node=place + 2)
     everyone = np.arange(num_candidates)
     expected = best(candidates.scores, everyone, min(settings.tree_nodes - 1, num_candidates))
-    _judge_set(notes, candidates, selected, expected, path)
+    _judge_set(notes, candidates, selected, expected)
     return True
 
 
-def _judge_set(
-    notes: Notes, candidates: Candidates, selected: IntArray, expected: IntArray, path: str
-) -> None:
+def _judge_set(notes: Notes, candidates: Candidates, selected: IntArray, expected: IntArray) -> None:
     """Judge the selected set against the best by own score."""
     intruders = sorted(set(selected.tolist()) - set(expected.tolist()))
     omitted = sorted(set(expected.tolist()) - set(selected.tolist()))
@@ -164,14 +158,13 @@ def _judge_set(
         "JUDGE-DRAFT-SELECTED",
         "flat_ids",
         f"by the path's own scores {' and '.join(parts)}, expected the contrary",
-        guilty=path,
         node=node,
         fused=intruders[0] if intruders else None,
         reference=omitted[0] if omitted else None,
     )
 
 
-def judge_nodes(notes: Notes, drafted: BeamSearch, candidates: Candidates, path: str) -> None:
+def judge_nodes(notes: Notes, drafted: BeamSearch, candidates: Candidates) -> None:
     """Judge parents and copied values of every node but the root."""
     notes.check("parents")
     node_from_flat = {int(flat): place + 1 for place, flat in enumerate(drafted.flat_ids)}
@@ -180,9 +173,7 @@ def judge_nodes(notes: Notes, drafted: BeamSearch, candidates: Candidates, path:
         parent = 0 if parent_flat == ROOT else node_from_flat.get(parent_flat)
         if parent is None:
             message = f"node {node} (candidate {flat}) is selected, its parent candidate {parent_flat} is not"
-            notes.finding(
-                "JUDGE-DRAFT-CLOSED", "parents", message, guilty=path, node=node, reference=parent_flat
-            )
+            notes.finding("JUDGE-DRAFT-CLOSED", "parents", message, node=node, reference=parent_flat)
         elif int(drafted.parents[node]) != parent:
             came = int(drafted.parents[node])
             message = f"parent of node {node} (candidate {flat}) is {came}, expected {parent}"
@@ -190,17 +181,14 @@ def judge_nodes(notes: Notes, drafted: BeamSearch, candidates: Candidates, path:
                 "JUDGE-DRAFT-PARENTS",
                 "parents",
                 message,
-                guilty=path,
                 node=node,
                 fused=came,
                 reference=parent,
             )
-        _judge_copies(notes, drafted, candidates, flat, node, path=path)
+        _judge_copies(notes, drafted, candidates, flat, node)
 
 
-def _judge_copies(
-    notes: Notes, drafted: BeamSearch, candidates: Candidates, flat: int, node: int, *, path: str
-) -> None:
+def _judge_copies(notes: Notes, drafted: BeamSearch, candidates: Candidates, flat: int, node: int) -> None:
     """Judge that a node holds its candidate's token, score and depth."""
     for column, came, expected in (
         ("token_ids", drafted.token_ids[node].item(), candidates.token_ids[flat].item()),
@@ -209,12 +197,10 @@ def _judge_copies(
     ):
         if came != expected:
             message = f"{column} of node {node} is {came}, its candidate {flat} has {expected}"
-            notes.finding(
-                "JUDGE-DRAFT-COPIES", column, message, guilty=path, node=node, fused=came, reference=expected
-            )
+            notes.finding("JUDGE-DRAFT-COPIES", column, message, node=node, fused=came, reference=expected)
 
 
-def judge_root(notes: Notes, drafted: Drafted, root_token_id: int | None, path: str) -> None:
+def judge_root(notes: Notes, drafted: Drafted, root_token_id: int | None) -> None:
     """Judge node 0."""
     notes.check("root")
     expected = drafted.token_ids[0].item() if root_token_id is None else root_token_id
@@ -226,6 +212,4 @@ def judge_root(notes: Notes, drafted: Drafted, root_token_id: int | None, path: 
     )
     if came != (expected, 0, 0, 0.0):
         message = f"root has token, parent, depth, score {came}, expected {(expected, 0, 0, 0.0)}"
-        notes.finding(
-            "JUDGE-DRAFT-ROOT", "token_ids", message, guilty=path, node=0, fused=came[0], reference=expected
-        )
+        notes.finding("JUDGE-DRAFT-ROOT", "token_ids", message, node=0, fused=came[0], reference=expected)

@@ -91,8 +91,7 @@ class DraftEvidence:
         root_token_id: The token both paths were told to draft under.
         target_from_draft: Target token id of each draft token id, `[Vd]`.
         fused: The fused draft with all its levels.
-        reference: The reference's draft over the fused beams, judged by the same exact laws (it was fed the
-            beams, so only its selection, parents and copies are), or None.
+        proposal: The reference's own draft, where tokens alone decide it and a path has to draft the same.
         levels: The reference's log-probabilities, one per level of `fused`; empty: scores not checked.
         kv: Drafter K and V of the rows this draft computed from teacher features,
             `[layers, 2, kv_heads, R, D]`; `rows` names their positions.
@@ -104,7 +103,7 @@ class DraftEvidence:
     root_token_id: int | None = None
     target_from_draft: IntArray | None = None
     fused: Drafted | None = None
-    reference: Drafted | None = None
+    proposal: Drafted | None = None
     levels: tuple[LevelTruth, ...] = ()
     kv: RowTruth | None = None
     committed_len: int | None = None
@@ -186,6 +185,7 @@ class AcceptEvidence:
         target_token_ids: The fused choices, `[N]`.
         remaining: Tokens that the turn may still emit, this step's included.
         eos_token_ids: Tokens that end a turn.
+        is_greedy: False where draws decide: `reference` is then the law, over the same logits and draws.
         fused, reference: What each path accepted.
     """
 
@@ -196,6 +196,7 @@ class AcceptEvidence:
     target_token_ids: IntArray
     remaining: int
     eos_token_ids: frozenset[int] = frozenset()
+    is_greedy: bool = True
     fused: Accepted | None = None
     reference: Accepted | None = None
 
@@ -234,7 +235,6 @@ class StepEvidence:
         moment: prompt, turn and step (stage and node are ignored).
         dtype: The tested path's dtype: `float32`, `bfloat16` or `float16`.
         prefill: Only on a turn's first step; None elsewhere is no omission.
-        commit, reference_commit: Per path, each judged against itself.
         missing: Stage to the reason why it could not be recorded, for the report.
         block_size: Tokens per cache block, to count steps that cross a block boundary.
     """
@@ -247,6 +247,5 @@ class StepEvidence:
     verify: VerifyEvidence | None = None
     accept: AcceptEvidence | None = None
     commit: CommitEvidence | None = None
-    reference_commit: CommitEvidence | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     block_size: int = 128

@@ -33,7 +33,7 @@ class NearTie:
 
 
 @dataclass(frozen=True, slots=True)
-class NotChecked:
+class Unchecked:
     """Something the judge did not look at.
 
     Attributes:
@@ -61,7 +61,7 @@ class StageJudgement:
     findings: tuple[Finding, ...] = ()
     near_ties: tuple[NearTie, ...] = ()
     checked: tuple[str, ...] = ()
-    not_checked: tuple[NotChecked, ...] = ()
+    not_checked: tuple[Unchecked, ...] = ()
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class Notes:
     findings: list[Finding] = field(default_factory=list)
     near_ties: list[NearTie] = field(default_factory=list)
     checked: Counter[str] = field(default_factory=Counter)
-    not_checked: list[NotChecked] = field(default_factory=list)
+    not_checked: list[Unchecked] = field(default_factory=list)
 
     def finding(
         self,
@@ -123,7 +123,7 @@ class Notes:
 
     def skip(self, quantity: str, reason: str) -> None:
         """Say that a quantity was not compared, and why."""
-        self.not_checked.append(NotChecked(self.stage, quantity, reason))
+        self.not_checked.append(Unchecked(self.stage, quantity, reason))
 
     def has(self, *rules: str) -> bool:
         """Say whether one of these rules was violated so far."""

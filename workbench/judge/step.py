@@ -14,7 +14,7 @@ from workbench.judge.commit import judge_commit
 from workbench.judge.coverage import count_step
 from workbench.judge.draft import judge_draft
 from workbench.judge.evidence import StepEvidence
-from workbench.judge.notes import NearTie, NotChecked, StageJudgement
+from workbench.judge.notes import NearTie, StageJudgement, Unchecked
 from workbench.judge.prefill import judge_prefill
 from workbench.judge.tensorize import judge_tensorize
 from workbench.judge.verify import judge_verify
@@ -37,7 +37,7 @@ class StepJudgement:
     findings: tuple[Finding, ...] = ()
     near_ties: tuple[NearTie, ...] = ()
     checked: tuple[str, ...] = ()
-    not_checked: tuple[NotChecked, ...] = ()
+    not_checked: tuple[Unchecked, ...] = ()
     coverage: Counter[str] = field(default_factory=Counter)
 
 
@@ -68,7 +68,7 @@ def judge_stage(evidence: StepEvidence, stage: str) -> StageJudgement:
     if stage == "prefill" and evidence.moment.step > 0:
         return StageJudgement()
     reason = evidence.missing.get(stage, "the path does not provide it")
-    return StageJudgement(not_checked=(NotChecked(stage, "*", reason),))
+    return StageJudgement(not_checked=(Unchecked(stage, "*", reason),))
 
 
 def _prefill(evidence: StepEvidence) -> StageJudgement | None:
@@ -97,17 +97,8 @@ def _accept(evidence: StepEvidence) -> StageJudgement | None:
 
 
 def _commit(evidence: StepEvidence) -> StageJudgement | None:
-    if evidence.commit is None:
-        return None
-    fused = judge_commit(evidence.commit, evidence.moment, "fused")
-    if evidence.reference_commit is None:
-        return fused
-    reference = judge_commit(evidence.reference_commit, evidence.moment, "reference")
-    return StageJudgement(
-        fused.findings + reference.findings,
-        checked=fused.checked + reference.checked,
-        not_checked=fused.not_checked + reference.not_checked,
-    )
+    part = evidence.commit
+    return None if part is None else judge_commit(part, evidence.moment)
 
 
 _JUDGES: dict[str, Callable[[StepEvidence], StageJudgement | None]] = {

@@ -8,7 +8,7 @@ from typing import Final
 
 from tracing.finding import Finding
 from workbench.judge.coverage import COUNTERS, REQUIRED, not_exercised
-from workbench.judge.notes import NearTie, NotChecked
+from workbench.judge.notes import NearTie, Unchecked
 from workbench.judge.step import StepJudgement
 
 WORST_FIRST: Final = ("structural", "nondeterministic", "numeric")
@@ -52,7 +52,7 @@ class RunVerdict:
     coverage: dict[str, int]
     not_exercised: tuple[str, ...]
     checked: dict[str, int]
-    not_checked: dict[NotChecked, int]
+    not_checked: dict[Unchecked, int]
 
 
 @dataclass(slots=True)
@@ -66,7 +66,7 @@ class Tally:
     chain: bool = False
     _coverage: Counter[str] = field(default_factory=Counter)
     _checked: Counter[str] = field(default_factory=Counter)
-    _not_checked: Counter[NotChecked] = field(default_factory=Counter)
+    _not_checked: Counter[Unchecked] = field(default_factory=Counter)
     _verdicts: Counter[str] = field(default_factory=Counter)
     _consequences: int = 0
     _near_ties: int = 0

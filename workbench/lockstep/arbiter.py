@@ -71,9 +71,9 @@ def _verify(evidence: VerifyEvidence, rows: TeacherRows, nodes: Sequence[int]) -
 def _draft(
     evidence: DraftEvidence, runner: ReferenceRunner, turn_state: FedTurnState, results: StepResults
 ) -> DraftEvidence:
-    if results.drafted is None or results.drafted.levels is None or not evidence.levels:
+    if results.drafted is None or not evidence.levels:
         return evidence
-    fed = (turn_state.committed, turn_state.root, turn_state.features, results.drafted.levels)
+    fed = (turn_state.committed, turn_state.root, turn_state.features, results.drafted.levels or ())
     replayed = runner.replayed_draft(*fed)
     levels = tuple(
         replace(level, arbiter=dict(enumerate(host_floats(true.row_logprobs))))

@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from tracing.finding import Finding
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
@@ -51,12 +53,14 @@ class CheckedStages:
         self.sizes = {**sizes, "L": results.committed_len}
         self.stage = ""
         self._start = 0
+        self._first_draw = 0
 
     def before_stage(self, stage: str) -> None:
         """Digest the committed rows before verify, then start the clock."""
         self.stage = stage
         if stage == "verify":
             self.results.rows_before = self.path.main_rows()
+        self._first_draw = 0 if self.path.draws is None else self.path.draws.num_used
         self._start = time.perf_counter_ns()
 
     def after_stage(self, stage: str, result: Any) -> None:
@@ -66,8 +70,12 @@ class CheckedStages:
             StageFailedError: That is no result of this stage.
         """
         self.stop_clock(stage)
+        if self.path.draws is not None:
+            self.results.draws[stage] = self.path.draws.used_since(self._first_draw)
         self.check_inputs(stage)
         self.results.inputs[stage] = result
+        if stage == "tensorize":
+            self.sizes["N"] = num_rows(self.sizes["N"], self.results, result)
         try:
             self.results.keep(stage, validated(stage, result, self.sizes))
         except InvalidStageResultError as invalid:
@@ -123,10 +131,18 @@ class CheckedStages:
         return StageFailedError(stage, (finding_of_invalid_result(self.turn_state, stage, invalid),))
 
 
+def num_rows(tree_nodes: int, results: StepResults, built: Any) -> int:
+    """Return N of a step: that of the settings; 1 where the root alone was drafted and has one row."""
+    drafted = results.drafted
+    root_alone = drafted is not None and len(drafted.token_ids) == 1
+    shape: Any = np.shape(getattr(built, "token_ids", ()))
+    return 1 if root_alone and shape == (1,) else tree_nodes
+
+
 def result_sizes(pair: ModelPair, settings: DecodeSettings) -> dict[str, int]:
     """Return the dimensions of stage results that hold in every step: N, V and F."""
     return {
         "N": settings.tree_nodes,
         "V": pair.teacher.vocab_size,
-        "F": len(pair.drafter.aux_layers) * pair.teacher.hidden_size,
+        "F": pair.feature_width,
     }

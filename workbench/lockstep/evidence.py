@@ -34,17 +34,25 @@ def row_truth(fused: Any, reference: Sequence[Any], rows: IntArray | None = None
     )
 
 
+def feature_truth(fused: Any, reference: Sequence[Any]) -> RowTruth | None:
+    """Return the tapped features; None where the drafter reads none."""
+    return row_truth(fused, reference) if reference[0].shape[-1] else None
+
+
 def prefill_evidence(
-    prompt: Sequence[int], prefilled: Prefilled, prefill_kv: Any, reference: Sequence[TeacherRows]
+    prompt: Sequence[int],
+    prefilled: Prefilled,
+    prefill_kv: Any,
+    reference: Sequence[TeacherRows],
+    root: int,
 ) -> PrefillEvidence:
-    """Prefill: root, the row that chose it, features and committed K and V."""
-    root = int(host_floats(reference[0].logits)[-1].argmax())
+    """Prefill: the root and the reference's, the row that chose it, features and committed K and V."""
     return PrefillEvidence(
         prompt_token_ids=np.asarray(prompt, dtype=np.int64),
         fused_context_token_ids=prefilled.context_token_ids,
         reference_context_token_ids=np.array([*prompt, root], dtype=np.int64),
         logits=row_truth(prefilled.logits, [rows.logits[-1] for rows in reference]),
-        features=row_truth(prefilled.features, [rows.features for rows in reference]),
+        features=feature_truth(prefilled.features, [rows.features for rows in reference]),
         kv=row_truth(prefill_kv, [rows.kv for rows in reference]),
     )
 
@@ -57,6 +65,14 @@ def draft_evidence(
     reference: Sequence[DraftTruth],
 ) -> DraftEvidence:
     """Draft: the tested path's search, and what each of its beams is worth."""
+    if not reference:
+        return DraftEvidence(
+            settings=settings,
+            root_token_id=root,
+            fused=results.drafted,
+            committed_len=results.committed_len,
+            kv_lengths=results.drafter_lengths,
+        )
     truth, *samples = reference
     levels = tuple(
         LevelTruth(
@@ -78,12 +94,12 @@ def draft_evidence(
 
 
 def tensorize_evidence(
-    settings: DecodeSettings, vocab_size: int, results: StepResults, reference: Tensorized | None
+    num_rows: int, vocab_size: int, results: StepResults, reference: Tensorized | None
 ) -> TensorizeEvidence:
     """Tensorize: the static arrays of both sides."""
     return TensorizeEvidence(
         committed_len=results.committed_len,
-        num_nodes=settings.tree_nodes,
+        num_nodes=num_rows,
         vocab_size=vocab_size,
         drafted=results.drafted,
         fused=None if "tensorize" in results.filled_by_reference else results.tensorized,
@@ -98,6 +114,7 @@ def verify_evidence(results: StepResults, reference: Sequence[TeacherRows]) -> V
     assert verified is not None
     nodes = np.flatnonzero(tensorized.valid)
     truth = host_floats(reference[0].logits)
+    has_features = reference[0].features.shape[-1] > 0
 
     def judged(fused: Any, of: Callable[[TeacherRows], Any], axis: int) -> RowTruth:
         picked = None if fused is None else np.take(host_floats(fused), nodes, axis)
@@ -120,7 +137,7 @@ def verify_evidence(results: StepResults, reference: Sequence[TeacherRows]) -> V
             target_token_ids=truth.argmax(-1),
         ),
         logits=judged(verified.logits, lambda rows: rows.logits, 0),
-        features=judged(verified.features, lambda rows: rows.features, 0),
+        features=judged(verified.features, lambda rows: rows.features, 0) if has_features else None,
         kv=judged(results.node_kv, lambda rows: rows.kv, 3),
         rows_before=results.rows_before,
         rows_after=results.rows_verified,

@@ -84,7 +84,7 @@ class FreeRun:
         for run in self.runs:
             run.run(turns, tick)
         log = self.logs[0]
-        log.findings.extend(self.logs[1].findings)
+        log.adopt(self.logs[1])
         log.finish()
         alignment = self._align()
         self._tally.add(_coverage(self._rows("fused"), alignment))

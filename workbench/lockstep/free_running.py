@@ -118,7 +118,7 @@ class FreeRunner:
         self._log.record(self._name, columns | dict(self.indices.take()))
         self._watch.probe.clear()
         found = self._log.add([*self._watch.take_findings(), *self._log.check_row(self._name)])
-        self._log.close_step(found[0].verdict if found else "ok")
+        self._log.close_step(found)
         assert results.tensorized is not None
         assert results.accepted is not None
         turn_state.take_step(results.tensorized, results.accepted)

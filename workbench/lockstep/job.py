@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final, Literal, get_args
 
 from tracing.settings import DecodeSettings
+
+Mode = Literal["staged", "free"]
+OnDivergence = Literal["stop", "resync"]
+OnViolation = Literal["stop", "eager", "launch"]
+MODES: Final[tuple[str, ...]] = get_args(Mode)
+ON_DIVERGENCE: Final[tuple[str, ...]] = get_args(OnDivergence)
+ON_VIOLATION: Final[tuple[str, ...]] = get_args(OnViolation)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,23 +22,25 @@ class LockstepOptions:
     Attributes:
         settings: Decoding settings, shared by both paths.
         mode: `staged` (values fed, state never) or `free` (each path lives on its own outputs).
-        on_divergence: `stop` after the first finding's step, or `resync` and go on.
+        on_divergence: `stop` after the first finding's step, or `resync` and continue.
         on_violation: What a violated rule does before a launch: `stop`, `eager` (finish the step on the
             reference's values) or `launch` anyway.
         steps: Half-open range of step numbers to judge; the others are decoded and counted as unjudged.
         judge_every: Judge every K-th step only.
         watch_indices: Record which index values the path used, place by place; slower.
+        seed: Of the draws, where tokens are sampled.
         num_samples: Reference runs at the tested path's dtype per stage, for the allowance.
     """
 
     settings: DecodeSettings
-    mode: str = "staged"
-    on_divergence: str = "stop"
-    on_violation: str = "stop"
+    mode: Mode = "staged"
+    on_divergence: OnDivergence = "stop"
+    on_violation: OnViolation = "stop"
     steps: tuple[int, int | None] = (0, None)
     judge_every: int = 1
     num_samples: int = 3
     watch_indices: bool = False
+    seed: int = 0
 
     def judges(self, step: int) -> bool:
         """Tell whether this step is judged."""

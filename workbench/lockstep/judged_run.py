@@ -77,7 +77,7 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
         device=request.reference_device,
         num_samples=request.options.num_samples,
     )
-    tally = Tally(chain=settings.top_k == 1)
+    tally = Tally(chain=runner.is_chain)
     shared = Shared(run, runner, tally, tick)
     decode = _free if request.options.mode == "free" else _staged
     finished, log, unjudged_steps = decode(session, request, shared)

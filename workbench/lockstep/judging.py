@@ -11,15 +11,17 @@ import numpy as np
 from reference.search import DraftTruth
 from reference.teacher import TeacherRows
 from tracing.errors import UsageError
-from tracing.finding import Finding
+from tracing.finding import Finding, has_error
 from tracing.models import ModelPair
 from tracing.moment import Moment
-from tracing.stages import Accepted, Drafted, DraftLevel, Tensorized
+from tracing.stages import Accepted, Drafted, DraftLevel, Prefilled, Tensorized
 from workbench.judge.evidence import StepEvidence
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.lockstep import evidence as build
 from workbench.lockstep.arbiter import with_arbiter
 from workbench.lockstep.cache_write_attribution import SUSPICIOUS, attribute_cache_write
+from workbench.lockstep.checked_stages import num_rows
+from workbench.lockstep.host import host_floats
 from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.offsets import OffsetProbe, OffsetWatch
 from workbench.lockstep.recheck import Recheck
@@ -34,6 +36,7 @@ class ReferenceStep:
 
     Attributes:
         prefill, drafts, verified: The truth first, then the samples.
+        proposal: Its own draft, where a path has to draft the same.
         drafted: The path's beams and nodes with the reference's own scores; None if they make no sense.
         offsets: Its draft attention offsets over nodes, masked int `[N, H]`, or None.
         tensorized, accepted: Its arrays and its path.
@@ -42,6 +45,7 @@ class ReferenceStep:
     prefill: tuple[TeacherRows, ...] = ()
     drafts: tuple[DraftTruth, ...] = ()
     drafted: Drafted | None = None
+    proposal: Drafted | None = None
     offsets: Any = None
     tensorized: Tensorized | None = None
     verified: tuple[TeacherRows, ...] = ()
@@ -108,32 +112,44 @@ class StepJudge:
         if stage == "draft" and results.drafted is not None and "draft" not in results.filled_by_reference:
             self._follow_draft(reference, turn_state, results.drafted)
         elif stage == "tensorize" and results.drafted is not None:
-            reference.tensorized = self._runner.stages.tensorize(
-                results.drafted, results.committed_len, self._options.settings.tree_nodes
+            reference.tensorized = self._runner.tensorize(
+                results.drafted, results.committed_len, self._num_rows(results)
             )
         elif stage == "verify" and results.tensorized is not None:
             reference.verified = self._runner.verify(turn_state.committed, results.tensorized)
         elif stage == "accept" and results.tensorized is not None and results.verified is not None:
-            reference.accepted = self._runner.stages.accept(
+            reference.accepted = self._runner.accept(
                 results.tensorized,
-                results.verified.target_token_ids,
+                results.verified,
                 turn_state.remaining,
-                self._pair.eos_token_ids,
+                results.draws.get("accept", ()),
             )
 
     def _follow_draft(self, reference: ReferenceStep, turn_state: FedTurnState, drafted: Drafted) -> None:
         search = drafted.beam_search()
-        if search is None:
-            return  # nothing that the reference could score
-        fed = (turn_state.committed, turn_state.root, turn_state.features, search.levels)
+        context = (turn_state.committed, turn_state.root, turn_state.features)
+        reference.proposal = self._runner.propose(*context)
         probe = OffsetProbe()
-        reference.drafts = self._runner.draft(*fed, OffsetWatch(probe))
+        levels = () if search is None else search.levels
+        reference.drafts = self._runner.draft(*context, levels, OffsetWatch(probe))
+        if search is None or not reference.drafts:
+            return  # nothing that the reference could score
         reference.offsets = probe.over_nodes(search.flat_ids, self._options.settings.tree_nodes)
         levels = rescored(search.levels, reference.drafts[0], self._target_from_draft())
         scores = np.concatenate([level.scores.ravel() for level in levels])
         if np.all((search.flat_ids >= 0) & (search.flat_ids < len(scores))):
             logprobs = np.concatenate([np.zeros(1, np.float32), scores[search.flat_ids]])
             reference.drafted = replace(drafted, logprobs=logprobs, levels=levels)
+
+    def _root(self, results: StepResults, prefilled: Prefilled, reference: ReferenceStep) -> int:
+        """The root by the truth's logits; a sampled one by the path's own logits and draws."""
+        if self._options.settings.is_greedy:
+            return int(host_floats(reference.prefill[0].logits)[-1].argmax())
+        return self._runner.choose_root(prefilled.logits, results.draws.get("prefill", ()))
+
+    def _num_rows(self, results: StepResults) -> int:
+        """N of the step; the reference lays the tree out in as many rows as the path."""
+        return num_rows(self._options.settings.tree_nodes, results, results.tensorized)
 
     def _target_from_draft(self) -> Any:
         return self._runner.truth.target_from_draft.cpu().numpy()
@@ -163,7 +179,7 @@ class StepJudge:
         if self._sample_further(judgement.findings, turn_state, results, reference):
             evidence = self._evidence(turn_state, results, reference)
             judgement = judge_step(evidence)
-        if any(finding.severity == "error" for finding in judgement.findings):
+        if has_error(judgement.findings):
             evidence = with_arbiter(evidence, judgement.findings, self._runner, turn_state, results)
             judgement = judge_step(evidence)
             truth = reference.verified[0].logits if reference.verified else None
@@ -208,20 +224,32 @@ class StepJudge:
         found: dict[str, Any] = {}
         if own("prefill") and results.prefilled is not None and reference.prefill:
             found["prefill"] = build.prefill_evidence(
-                self._prompt, results.prefilled, results.prefill_kv, reference.prefill
+                self._prompt,
+                results.prefilled,
+                results.prefill_kv,
+                reference.prefill,
+                self._root(results, results.prefilled, reference),
             )
-        if own("draft") and results.drafted is not None and reference.drafts:
-            found["draft"] = build.draft_evidence(
-                settings, self._target_from_draft(), turn_state.root, results, reference.drafts
+        if own("draft") and results.drafted is not None:
+            found["draft"] = replace(
+                build.draft_evidence(
+                    settings, self._target_from_draft(), turn_state.root, results, reference.drafts
+                ),
+                proposal=reference.proposal,
             )
         if own("tensorize") and results.tensorized is not None:
             vocab_size = self._pair.teacher.vocab_size
-            found["tensorize"] = build.tensorize_evidence(settings, vocab_size, results, reference.tensorized)
+            found["tensorize"] = build.tensorize_evidence(
+                self._num_rows(results), vocab_size, results, reference.tensorized
+            )
         if own("verify") and results.verified is not None and reference.verified:
             found["verify"] = build.verify_evidence(results, reference.verified)
         if own("accept") and results.accepted is not None and reference.accepted is not None:
             eos = self._pair.eos_token_ids
-            found["accept"] = build.accept_evidence(results, turn_state.remaining, eos, reference.accepted)
+            found["accept"] = replace(
+                build.accept_evidence(results, turn_state.remaining, eos, reference.accepted),
+                is_greedy=settings.is_greedy,
+            )
         if own("commit") and results.committed is not None:
             found["commit"] = build.commit_evidence(results)
         return found

@@ -11,7 +11,7 @@ import numpy as np
 
 from tracing.finding import Finding
 from tracing.stages import NullWatch, Tensorized, Verified
-from workbench.judge.notes import NotChecked, StageJudgement
+from workbench.judge.notes import StageJudgement, Unchecked
 from workbench.judge.repeat import before_blame, judge_repeat
 from workbench.judge.step import StepJudgement
 from workbench.judge.triangle import triangle
@@ -72,7 +72,7 @@ class Recheck:
                 # A path that writes into its arguments must not write into what is being judged.
                 again.verified = copy.call("verify", deepcopy(self.results.tensorized))
         except Exception as error:  # noqa: BLE001  a user's port may raise anything when asked again
-            missing = NotChecked(
+            missing = Unchecked(
                 first.moment.stage, "repeat", f"the path raised {type(error).__name__}: {error}"
             )
             return StageJudgement(not_checked=(missing,))
@@ -128,7 +128,8 @@ REPEATED: Mapping[str, tuple[str, ...]] = {"draft": ("draft",), "verify": ("draf
 def _values(stage: str, results: StepResults) -> dict[str, Any]:
     if stage == "draft" and results.drafted is not None:
         drafted = results.drafted
-        return {"token_ids": drafted.token_ids, "parents": drafted.parents, "logprobs": drafted.logprobs}
+        scores = {} if drafted.logprobs is None else {"logprobs": drafted.logprobs}
+        return {"token_ids": drafted.token_ids, "parents": drafted.parents} | scores
     if results.verified is not None and results.tensorized is not None:
         valid = results.tensorized.valid
         return {

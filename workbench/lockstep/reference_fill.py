@@ -65,7 +65,7 @@ class ReferenceFill:
 
     def _prefill(self, prompt: list[int]) -> Prefilled:
         rows = self.runner.prefill(prompt)[0]
-        root = int(rows.logits[-1].argmax())
+        root = self.runner.choose_root(rows.logits[-1], ())
         context = np.array([*prompt, root], dtype=np.int64)
         return Prefilled(context_token_ids=context, logits=rows.logits[-1], features=rows.features)
 
@@ -75,8 +75,7 @@ class ReferenceFill:
 
     def _tensorize(self) -> Tensorized:
         assert self.results.drafted is not None
-        nodes = self.runner.settings.tree_nodes
-        return self.runner.stages.tensorize(self.results.drafted, self.results.committed_len, nodes)
+        return self.runner.tensorize(self.results.drafted, self.results.committed_len)
 
     def _verify(self) -> Verified:
         tensorized = self.results.tensorized
@@ -96,8 +95,7 @@ class ReferenceFill:
         tensorized, verified = self.results.tensorized, self.results.verified
         assert tensorized is not None
         assert verified is not None
-        eos, remaining = self.runner.truth.pair.eos_token_ids, self.turn_state.remaining
-        return self.runner.stages.accept(tensorized, verified.target_token_ids, remaining, eos)
+        return self.runner.accept(tensorized, verified, self.turn_state.remaining, ())
 
     def _commit(self) -> Committed:
         assert self.results.accepted is not None

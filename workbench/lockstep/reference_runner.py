@@ -14,14 +14,27 @@ from reference import accept as accept_stage
 from reference import cached
 from reference import tensorize as tensorize_stage
 from reference.arithmetic import Arithmetic
+from reference.drafters import drafter_of
 from reference.model import ReferenceModels
 from reference.rungs import CACHED, REPLAY, Rung, rung_named
+from reference.sampling import chooser_for
 from reference.search import DraftTruth
 from reference.teacher import TeacherRows
+from reference.tensorize import rows_for
+from tracing.draws import DrawTape
 from tracing.models import ModelPair
 from tracing.moment import STAGES
 from tracing.settings import DecodeSettings
-from tracing.stages import Accepted, Drafted, DraftLevel, IntArray, NullWatch, StageWatch, Tensorized
+from tracing.stages import (
+    Accepted,
+    Drafted,
+    DraftLevel,
+    IntArray,
+    NullWatch,
+    StageWatch,
+    Tensorized,
+    Verified,
+)
 
 ONE_ABOVE: Final = {"float32": "float64", "bfloat16": "float32", "float16": "float32"}
 """The precision of the truth for each precision of a path under test."""
@@ -45,12 +58,12 @@ class ReferenceStages:
     Attributes:
         rung: Prefill, draft and verify as pure functions.
         tensorize: `(drafted, committed_len, tree_nodes)`.
-        accept: `(tensorized, target_token_ids, remaining, eos_token_ids)`.
+        accept: `(tensorized, target_token_ids, remaining, eos_token_ids)`; a chooser's choice if sampled.
     """
 
     rung: Rung
     tensorize: Callable[[Drafted, int, int], Tensorized] = tensorize_stage.tensorize
-    accept: Callable[[Tensorized, IntArray, int, frozenset[int]], Accepted] = accept_stage.accept
+    accept: Callable[..., Accepted] = accept_stage.accept
 
 
 class ReferenceRunner:
@@ -103,6 +116,12 @@ class ReferenceRunner:
         return NEVER_RECORDED | unprobed
 
     @property
+    def is_chain(self) -> bool:
+        """Whether no tree of the drafter can branch, so that nothing can exercise a tree mask."""
+        drafter = drafter_of(self.truth.pair)
+        return drafter.is_chain or (bool(drafter.searches) and self.settings.top_k == 1)
+
+    @property
     def truth(self) -> ReferenceModels:
         """The models of the truth."""
         return self.models[0]
@@ -124,6 +143,8 @@ class ReferenceRunner:
         watch: StageWatch,
     ) -> tuple[DraftTruth, ...]:
         """What every beam of the path's search is worth; the watch is told of the truth's attention."""
+        if self.stages.rung.search(self.truth) is None:
+            return ()
         watches = (watch, *[NullWatch()] * (len(self.models) - 1))
         return tuple(
             self.stages.rung.replay_levels(
@@ -135,6 +156,31 @@ class ReferenceRunner:
     def free_draft(self, committed: Sequence[int], root: int, features: Any) -> Drafted:
         """The reference's own tree, for a path that has no draft stage."""
         return self.stages.rung.draft(self.truth, committed, root, features, self.settings)
+
+    def propose(self, committed: Sequence[int], root: int, features: Any) -> Drafted | None:
+        """The tree that the path has to draft too; None where that is a matter of arithmetic."""
+        is_exact = drafter_of(self.truth.pair).is_exact
+        return self.free_draft(committed, root, features) if is_exact else None
+
+    def tensorize(self, drafted: Drafted, committed_len: int, num_rows: int | None = None) -> Tensorized:
+        """The static arrays of a draft, in `num_rows` rows if a path has laid it out already."""
+        rows = rows_for(drafted, self.settings.tree_nodes) if num_rows is None else num_rows
+        return self.stages.tensorize(drafted, committed_len, rows)
+
+    def choose_root(self, logits: Any, draws: Sequence[float]) -> int:
+        """The first root of a turn from logits `[V]`; given the draws of the path, or fresh ones."""
+        chooser = chooser_for(self.settings, DrawTape.recorded(draws, seed=0))
+        return int(logits.argmax()) if chooser is None else chooser.root(logits)
+
+    def accept(
+        self, tensorized: Tensorized, verified: Verified, remaining: int, draws: Sequence[float]
+    ) -> Accepted:
+        """The accepted path over the path's own logits; given the draws of the path, or fresh ones."""
+        chooser = chooser_for(self.settings, DrawTape.recorded(draws, seed=0))
+        given = (tensorized, verified.target_token_ids, remaining, self.truth.pair.eos_token_ids)
+        if chooser is None:
+            return self.stages.accept(*given)
+        return self.stages.accept(*given, chooser.accept(tensorized, verified))
 
     def verify(self, committed: Sequence[int], tensorized: Tensorized) -> tuple[TeacherRows, ...]:
         """Rows of the N nodes."""

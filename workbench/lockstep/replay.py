@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tracing.errors import UsageError
 from tracing.stages import Accepted, Tensorized
 from workbench.judge.evidence import RowTruth, StepEvidence, VerifyEvidence, VerifySide
-from workbench.judge.notes import NotChecked
+from workbench.judge.notes import Unchecked
 from workbench.judge.recorded.values import tensorized_of
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.judge.turn_state import TurnState
@@ -135,7 +135,7 @@ def known_rows(row: Row, nodes: NDArray[np.int64], truth: NDArray[Any]) -> Float
 
 
 def _without(judgement: StepJudgement, reason: str) -> StepJudgement:
-    return replace(judgement, not_checked=(*judgement.not_checked, NotChecked("verify", "reference", reason)))
+    return replace(judgement, not_checked=(*judgement.not_checked, Unchecked("verify", "reference", reason)))
 
 
 def _joined(judgement: StepJudgement, scores: Any) -> StepJudgement:

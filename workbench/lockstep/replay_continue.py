@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tracing.settings import DecodeSettings
+from tracing.settings import DecodeSettings, RungName
 from workbench.checkpoints.load import LoadedPair
 from workbench.fused.path import make_path
 from workbench.lockstep.job import LockstepOptions
@@ -26,7 +26,7 @@ def continued(
     label: str,
     dtype: str,
     backend: Mapping[str, Any],
-    rung: str,
+    rung: RungName,
     reference_device: str,
 ) -> RunSummary:
     """Decode on in staged lockstep and record it.

@@ -62,7 +62,12 @@ def _verify(results: StepResults, settings: DecodeSettings) -> Columns:
     if verified is None or "verify" in results.filled_by_reference:
         return {}
     columns = verify_columns(verified, settings.top_logits)
-    return columns | {"feature_row_digests": feature_row_digests(verified.features)}
+    return columns | feature_columns(verified.features)
+
+
+def feature_columns(features: Any) -> Columns:
+    """Return the digests of tapped features; nothing where the drafter reads none."""
+    return {"feature_row_digests": feature_row_digests(features)} if features.shape[-1] else {}
 
 
 def _cache(results: StepResults) -> Columns:
@@ -135,6 +140,5 @@ def _reference_verify(reference: ReferenceStep, results: StepResults, settings: 
         "target_token_ids": as_recorded(logits).argmax(-1),
         "target_top_ids": top_ids,
         "target_top_logits": top_logits,
-        "feature_row_digests": feature_row_digests(truth.features),
         "kernel": "reference",
-    }
+    } | feature_columns(truth.features)

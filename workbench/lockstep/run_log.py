@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
 from invariants.catalogue import BY_ID
 from invariants.outcome import Outcome, Violated
@@ -14,24 +14,16 @@ from tracing.columns import COLUMN_BY_NAME
 from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.recorder import RunWriter, Step, Trace
-from workbench.judge.consequence import Consequences
-from workbench.judge.step import StepJudgement
+from workbench.judge import fed
+from workbench.judge.log import FindingsLog, step_verdict
 from workbench.judge.verdict import Tally
 from workbench.lockstep.stage_inputs import launched_differently
 
 Row = dict[str, Any]
-FED: Final = {"ROW003": "a path that is fed values leaves out acceptance where a near tie makes it another's"}
-"""Rules that mean nothing on a path that is fed another's values, and why."""
 
 
-class RunLog:
-    """Keeps one row per path open while a step runs, then closes, checks and writes it.
-
-    Attributes:
-        run: The folder being written.
-        findings: Everything found so far, in order; consequences are marked as such.
-        tally: The verdict so far.
-    """
+class RunLog(FindingsLog):
+    """A log of findings that also keeps one row per path open while a step runs, checks it and closes it."""
 
     def __init__(
         self,
@@ -43,10 +35,7 @@ class RunLog:
         watched: str = "fused",
     ) -> None:
         """Write into these traces; `watched` is the path whose launches are journaled and checked."""
-        self.run = run
-        self.findings: list[Finding] = []
-        self.tally = tally
-        self._consequences = Consequences()
+        super().__init__(tally, run.add_finding)
         self._traces = traces
         self._watched = watched
         self._checker = checker
@@ -87,7 +76,7 @@ class RunLog:
         if row.get("token_ids") is None:
             self._checker.forget(path)
             return ()
-        left_out = None if path == self._watched else FED
+        left_out = None if path == self._watched else fed.LIVE
         said = self._checker.step(path, row, left_out=left_out)
         found = self._findings(said)
         return found if path != self._watched else tuple(map(self._as_tensorizes, found))
@@ -148,26 +137,9 @@ class RunLog:
             if isinstance(outcome, Violated):
                 self.add(outcome.findings)
 
-    def add(self, findings: Iterable[Finding], judgement: StepJudgement | None = None) -> tuple[Finding, ...]:
-        """Take findings and a step's judgement into the log, each finding once, in order of stages.
-
-        Returns:
-            What was new, with consequences marked.
-        """
-        known = {_identity(finding) for finding in self.findings}
-        everything = [*findings, *(judgement.findings if judgement else ())]
-        fresh = [each for each in dict.fromkeys(everything) if _identity(each) not in known]
-        marked = self._consequences.mark(sorted(fresh, key=_stage_order))
-        for finding in marked:
-            self.findings.append(finding)
-            self.run.add_finding(finding)
-        if judgement is not None:
-            self.tally.add(replace(judgement, findings=()))
-        self.tally.add_findings(marked)
-        return marked
-
-    def close_step(self, verdict: str) -> None:
-        """Finish the rows of the step."""
+    def close_step(self, found: Iterable[Finding] = ()) -> None:
+        """Finish the rows of the step with the verdict of what was found in it."""
+        verdict = step_verdict(found)
         for path in self._steps:
             self.record(path, {"step_verdict": verdict})
         self.abandon_step()
@@ -177,21 +149,12 @@ class RunLog:
         self._stack.close()
         self._steps, self._rows = {}, {}
 
-    def forget(self) -> None:
-        """After a resync: the next step begins anew, and findings are independent again."""
+    def resync(self) -> None:
+        """After a resync the next step has no previous one, and findings are independent again."""
         for path in self._traces:
             self._checker.forget(path)
-        self._consequences.resync()
+        super().resync()
 
     def invariant_counts(self) -> dict[str, int]:
         """Count outcomes over all rules, steps and paths."""
         return self._checker.totals()
-
-
-def _stage_order(finding: Finding) -> int:
-    return finding.moment.stage_number
-
-
-def _identity(finding: Finding) -> Finding:
-    """A finding that a live check and the finished row both make is one finding."""
-    return replace(finding, consequence=False)

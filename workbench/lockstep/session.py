@@ -9,6 +9,7 @@ from typing import Any
 
 from tracing.distances import DEFAULT_EDGES
 from tracing.errors import SpecwbError, UsageError
+from tracing.settings import Device, RungName
 from tracing.stages import DecodePath
 from workbench.checkpoints.load import LoadedPair, load_pair
 from workbench.checkpoints.shipped import shipped_pair_dirs
@@ -46,9 +47,9 @@ class DiffRequest:
     draft: str | None = None
     fused: str | None = None
     eager: frozenset[str] = frozenset()
-    device: str = "auto"
+    device: Device = "auto"
     dtype: str = "auto"
-    rung: str = "masked"
+    rung: RungName = "masked"
     reference_device: str = "cpu"
     chat: bool = False
     trust_remote_code: bool = False
@@ -84,7 +85,23 @@ def open_session(request: DiffRequest) -> Session:
     )
     turns = plan_turns(prompts, loaded.tokenizer, loaded.pair, request.options.settings, chat=request.chat)
     path = _build_path(request, loaded)
+    _require_chooser(request, path)
     return Session(loaded, path, turns, _dtype_of(path, request.dtype))
+
+
+def _require_chooser(request: DiffRequest, path: DecodePath) -> None:
+    """Refuse to sample with a path that cannot, or where streams of two paths would be compared.
+
+    Raises:
+        UsageError: Not greedy, and the path accepts greedily or the lockstep is free.
+    """
+    settings = request.options.settings
+    if settings.is_greedy:
+        return
+    if request.options.mode == "free":
+        raise UsageError("--lockstep free compares greedy streams; sampled ones are compared staged")
+    if path.chooser is None and path.stages.accept is not None:
+        raise UsageError(f"{path.name} declares no chooser, so it cannot accept by {settings.acceptance}")
 
 
 def pair_directories(model: str | None, draft: str | None) -> tuple[str | Path, str | Path]:

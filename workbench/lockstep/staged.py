@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-from tracing.finding import Finding
+from tracing.draws import DrawTape
+from tracing.finding import Finding, has_error
 from tracing.models import ModelPair
 from tracing.stages import DecodePath
 from workbench.lockstep.checked_stages import StageFailedError
@@ -53,7 +54,9 @@ class StagedRun:
             watch_indices=options.watch_indices,
         )
         self.indices = self._watch.indices
-        under_test = PathUnderTest.begin(path, self._watch, self.indices.around)
+        under_test = PathUnderTest.begin(
+            path, self._watch, self.indices.around, DrawTape.seeded(options.seed)
+        )
         self._driver = Driver(under_test, runner, eager=options.on_violation == "eager")
         self.judge = StepJudge(runner, pair, options, under_test, dtype)
         self.finished: list[FedTurnState] = []
@@ -105,7 +108,7 @@ class StagedRun:
         self._record_fused(turn_state, results)
         found = self._log.add((), self.judge.judge(turn_state, results))
         self._log.record("fused", {"stop_reason": turn_state.stop_reason, "incomplete": "ended at its root"})
-        self._log.close_step(step_verdict(found))
+        self._log.close_step(found)
 
     def _step(self, turn_state: FedTurnState, results: StepResults) -> StepResults | None:
         """Run and settle one step; return what the next one begins with, or None at the end."""
@@ -141,7 +144,7 @@ class StagedRun:
         else:
             findings += self._log.check_row("reference")
         found = self._log.add(findings, judgement)
-        self._log.close_step(step_verdict(found))
+        self._log.close_step(found)
         return found
 
     def _record_fused(self, turn_state: FedTurnState, results: StepResults) -> None:
@@ -165,7 +168,7 @@ class StagedRun:
 
         The rebuilt root replaces the last emitted token.
         """
-        self._log.forget()
+        self._log.resync()
         return self._prefill(turn_state, list(turn_state.committed))
 
     def _fail(self, turn_state: FedTurnState, results: StepResults, failure: StageFailedError) -> None:
@@ -175,7 +178,7 @@ class StagedRun:
         self._watch.take_findings()
         findings = [*self._driver.take_findings(), *failure.findings]
         found = self._log.add(findings, self.judge.judge(turn_state, results))
-        self._log.close_step(step_verdict(found))
+        self._log.close_step(found)
         self.stopped = True
 
 
@@ -186,13 +189,3 @@ def _advance(turn_state: FedTurnState, results: StepResults) -> None:
     assert results.accepted is not None
     turn_state.take_features(results.verified, results.accepted)
     turn_state.take_step(results.tensorized, results.accepted)
-
-
-def has_error(findings: Iterable[Finding]) -> bool:
-    """Tell whether one of these is more than a warning."""
-    return any(finding.severity == "error" for finding in findings)
-
-
-def step_verdict(found: Sequence[Finding]) -> str:
-    """Return the verdict of a step's row: that of its first error, else `ok`."""
-    return next((finding.verdict for finding in found if finding.severity == "error"), "ok")

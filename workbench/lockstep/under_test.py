@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tracing.draws import DrawTape
 from tracing.stages import (
     Accepted,
     Committed,
@@ -49,6 +50,7 @@ class StepResults:
         nanoseconds: Per stage.
         filled_by_reference: Stages whose result came from the reference for lack of their own.
         eager: The same step on the reference's values alone, when a launch of the path was refused.
+        draws: Stage to the uniforms that it took, in order; empty in greedy decoding.
         inputs: Stage to the very object that later stages of the path get: what the path gave, or what the
             reference gave in its place. The fields above hold copies that the path cannot write into.
     """
@@ -72,6 +74,7 @@ class StepResults:
     nanoseconds: dict[str, int] = field(default_factory=dict)
     filled_by_reference: set[str] = field(default_factory=set)
     eager: StepResults | None = None
+    draws: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, Any] = field(default_factory=dict)
 
     def own(self, stage: str) -> bool:
@@ -95,16 +98,27 @@ class PathUnderTest:
         path: What is driven.
         state: Its private state.
         around: Makes the context that each stage runs in, or None.
+        draws: The tape that the path's chooser draws from; None for a path that declares no chooser.
     """
 
     path: DecodePath
     state: Any
     around: Around | None = None
+    draws: DrawTape | None = None
 
     @classmethod
-    def begin(cls, path: DecodePath, watch: StageWatch, around: Around | None = None) -> PathUnderTest:
-        """Begin with a fresh state that reports to `watch`."""
-        return cls(path, path.begin(watch), around)
+    def begin(
+        cls,
+        path: DecodePath,
+        watch: StageWatch,
+        around: Around | None = None,
+        draws: DrawTape | None = None,
+    ) -> PathUnderTest:
+        """Begin with a fresh state that reports to `watch`; a path that samples draws from `draws`."""
+        if path.chooser is None:
+            return cls(path, path.begin(watch), around)
+        draws = draws or DrawTape.seeded(0)
+        return cls(path, path.begin(watch, path.chooser(draws)), around, draws)
 
     def provides(self, stage: str) -> bool:
         """Tell whether the path has this stage."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tracing.errors import LaunchRefusedError
-from tracing.finding import Finding
+from tracing.finding import Finding, has_error
 from tracing.hostarray import host_array
 from workbench.lockstep.indices import IndexProbe
 from workbench.lockstep.offsets import OffsetProbe
@@ -41,7 +41,7 @@ class LiveWatch:
         self._journal(stage, arrays)
         found = self._check(stage, arrays)
         self.findings.extend(found)
-        if self._refuse and any(finding.severity == "error" for finding in found):
+        if self._refuse and has_error(found):
             raise LaunchRefusedError(stage, found)
 
     def saw_draft_attention(self, **given: Any) -> None:

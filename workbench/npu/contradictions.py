@@ -28,7 +28,7 @@ class Contradiction:
         operator: The operator in question.
         question: The question, one line.
         claims: The answers.
-        followed: Observation that the twin and the fused path go by.
+        followed: Observation that the emulation and the fused path go by.
     """
 
     key: str

@@ -1,4 +1,4 @@
-"""`specwb check` for a person and for grep: one line per finding, then what it amounts to."""
+"""`specwb check` for a person and for grep: one line per finding, then a summary."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """`docs/trace-columns.md`: every column of a step, and which rules it unlocks.
 
-`python -m workbench.report.columns_page docs/trace-columns.md` writes the page; a test says when it is stale.
+`python -m workbench.report.columns_page docs/trace-columns.md` writes it; a test fails when it is stale.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from invariants.catalogue import BY_ID
 from tracing.finding import Finding
 from workbench.judge.recorded.checked import CheckedRun
+from workbench.view.rule_index import rule_title
 from workbench.view.safe_text import safe_text
 
 
@@ -29,8 +29,7 @@ def _run(run: CheckedRun) -> Iterator[str]:
 
 
 def _title(finding: Finding) -> str:
-    rule = BY_ID.get(finding.rule)
-    return f"{finding.rule} {rule.name}" if rule else finding.rule
+    return rule_title(finding.rule)
 
 
 def _command(level: str, title: str, message: str) -> str:

@@ -16,15 +16,15 @@ OUTCOMES: Final = ("held", "violated", "not_checked")
 
 def render_checks(runs: Sequence[CheckedRun]) -> str:
     """Return one JSON object with all runs."""
-    said = [run_as_json(run) for run in runs]
+    reported = [run_as_json(run) for run in runs]
     exit_code = worst(run.exit_code for run in runs)
     verdicts = [run.verdict for run in runs if run.exit_code == exit_code]
     together = {
         "verdict": verdicts[0] if verdicts else "inconclusive",
         "exit_code": exit_code,
         "steps": sum(run.num_steps for run in runs),
-        "invariants": {key: sum(each["invariants"][key] for each in said) for key in OUTCOMES},
-        "runs": said,
+        "invariants": {key: sum(each["invariants"][key] for each in reported) for key in OUTCOMES},
+        "runs": reported,
     }
     return json.dumps(together, indent=1, allow_nan=False)
 

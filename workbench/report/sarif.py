@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
 
-from invariants.catalogue import BY_ID
-from invariants.rule import Rule
 from tracing.finding import Finding
 from tracing.version import VERSION
 from workbench.judge.recorded.checked import CheckedRun, worst
 from workbench.judge.recorded.pairs import PAIRED
-from workbench.judge.rules import RULES
+from workbench.view.rule_index import RuleEntry, rule_index
 
 SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 
@@ -29,7 +27,7 @@ def sarif_log(runs: Sequence[CheckedRun]) -> dict[str, Any]:
     used = dict.fromkeys(rule_id for run in runs for path in run.paths for rule_id in path.counts)
     compared = PAIRED if any(run.compared for run in runs) else ()
     index_of = {rule_id: index for index, rule_id in enumerate([*used, *compared])}
-    rules = [*(_rule(BY_ID[rule_id]) for rule_id in used), *(_comparison(rule_id) for rule_id in compared)]
+    rules = [_rule(rule_index()[rule_id]) for rule_id in index_of]
     driver = {"name": "specwb", "version": VERSION, "rules": rules}
     log_run = {
         "tool": {"driver": driver},
@@ -40,31 +38,13 @@ def sarif_log(runs: Sequence[CheckedRun]) -> dict[str, Any]:
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": [log_run]}
 
 
-def _comparison(rule_id: str) -> dict[str, Any]:
-    rule = RULES[rule_id]
-    return {
-        "id": rule_id,
-        "name": _camel(rule.name),
-        "shortDescription": {"text": rule.sentence},
-        "fullDescription": {"text": rule.sentence},
-        "help": {"text": rule.sentence, "markdown": rule.sentence},
-        "defaultConfiguration": {"level": "error"},
-        "properties": {"stage": "any", "scope": "step"},
-    }
-
-
-def _camel(name: str) -> str:
-    return "".join(word.capitalize() for word in name.split("-"))
-
-
-def _rule(rule: Rule) -> dict[str, Any]:
-    first, _, rest = rule.documentation.partition("\n")
+def _rule(rule: RuleEntry) -> dict[str, Any]:
     return {
         "id": rule.id,
-        "name": _camel(rule.name),
-        "shortDescription": {"text": first},
-        "fullDescription": {"text": first},
-        "help": {"text": rest.strip() or first, "markdown": rest.strip() or first},
+        "name": "".join(word.capitalize() for word in rule.name.split("-")),
+        "shortDescription": {"text": rule.summary},
+        "fullDescription": {"text": rule.summary},
+        "help": {"text": rule.body, "markdown": rule.body},
         "defaultConfiguration": {"level": rule.severity},
         "properties": {"stage": rule.stage, "scope": rule.scope},
     }

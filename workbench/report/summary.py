@@ -1,4 +1,4 @@
-"""What a judged run amounts to: the one value that every report is made from."""
+"""The outcome of a judged run: the one value that every report is made from."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class RunSummary:
 
     Attributes:
         verdict: One of `tracing.finding.VERDICTS`.
-        remark: What must be said beside the verdict, e.g. `tree mask not exercised`; may be empty.
-        exit_code: DESIGN section 7.
+        remark: What qualifies the verdict, e.g. `tree mask not exercised`; may be empty.
+        exit_code: 0 all held, 1 findings, 2 unreadable input, 4 inconclusive.
         steps: Steps decoded on the fused path.
         unjudged_steps: Steps that were decoded but, as asked, not judged.
         emitted_token_ids: One list per turn, in order, the first root included.
@@ -29,7 +29,7 @@ class RunSummary:
         not_checked: What was not looked at, and why -> how often.
         coverage: Counter name -> count; zero is `not exercised`.
         run: The folder of the trace.
-        manifest: Facts about models, way in, devices and settings.
+        manifest: Facts about models, backend, devices and settings.
     """
 
     verdict: str
@@ -59,7 +59,7 @@ class RunSummary:
         return next((finding for finding in self.findings if finding.severity == "error"), None)
 
     def as_json(self) -> dict[str, Any]:
-        """Return plain data with at least the keys of DESIGN section 7."""
+        """Return plain data."""
         first = self.first_divergence
         return {
             "verdict": self.verdict,

@@ -1,4 +1,4 @@
-"""The report that a person understands at a glance."""
+"""The report of a run for a person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a recorded run holds and what it is worth, for people and as plain data."""
+"""What a recorded run holds and how much of it is readable, for people and as plain data."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def _models(models: Mapping[str, Any]) -> Iterator[str]:
 
 
 def health_as_json(health: RunHealth) -> dict[str, Any]:
-    """Return what a run is worth, as plain data."""
+    """Return how much of a run is readable, as plain data."""
     return {
         "run": str(health.folder),
         "state": health.state,

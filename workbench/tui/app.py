@@ -35,7 +35,7 @@ class ViewApp(App[None]):
     Args:
         view: The run; None for the picker.
         moment: Where to begin.
-        follow: Go along with a run that is being written.
+        follow: Follow a run that is being written.
     """
 
     CSS_PATH = "styles.tcss"
@@ -75,7 +75,7 @@ class ViewApp(App[None]):
 
 
 class OwnProcess(ViewApp):
-    """The screen in a process of its own, where it may say how garbage is collected.
+    """The screen in its own process, where it may configure garbage collection.
 
     A full collection walks everything that startup made, libraries included, and stops the screen for a tenth
     of a second every few moves; here it is held off until the first step is drawn, and then skips all that.
@@ -98,19 +98,19 @@ def pick_and_view() -> None:
 
 
 def view_run(view: RunView, moment: Moment | None = None, *, follow: bool = False) -> None:
-    """Look at a run until the user leaves; the process must be for nothing else."""
+    """Show a run until the user leaves; the process must do nothing else."""
     OwnProcess(view, moment, follow=follow).run()
 
 
 def follow(
     run_folder: str | Path, *, patience: float = 60.0, alive: Callable[[], bool] = lambda: True
 ) -> None:
-    """Go along with a run that another process or thread is writing; returns when the user leaves.
+    """Follow a run that another process or thread is writing; returns when the user leaves.
 
     Args:
         run_folder: The run's folder; it need not be there yet.
         patience: Seconds to wait for it.
-        alive: Says whether the writer still lives; the waiting ends when it does not.
+        alive: Returns whether the writer is still alive; waiting ends when it is not.
 
     Raises:
         TraceError: The folder did not become a run in time.

@@ -1,4 +1,4 @@
-"""What the reading thread does: read a step, draw its panels, read the time line, search, count."""
+"""Jobs of the reading threads: read a step, draw its panels, read the time line, search, count."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from workbench.view.step import StepView
 from workbench.view.targets import FindingTarget, Target
 
 CHUNKS_PER_NEWS = 32
-"""Stretches of the run that are counted between two redraws of the distance panel."""
+"""Ranges of rows that are counted between two redraws of the distance panel."""
 
 PROOFS_PER_NEWS = 32
-"""Stretches of the files that are proven between two changes of the sign."""
+"""Groups of batches that are proven between two updates of the status line."""
 
 
 class Drawing:
-    """Jobs for the two reading threads, `near` for what is waited for and `far` for what may take long.
+    """Jobs for the two reading threads: `near` for what the user waits for, `far` for what may take long.
 
     Args:
         view: The run.
@@ -71,7 +71,7 @@ class Drawing:
         self.near.submit("timeline", job)
 
     def move(self, row: int, unit: str, direction: int) -> None:
-        """Look where a move leads."""
+        """Find the row that a move leads to."""
 
         def job() -> None:
             self._post_row(self._asked(lambda: self.view.moved(row, unit, direction)))
@@ -79,7 +79,7 @@ class Drawing:
         self.near.submit("move", job)
 
     def locate(self, moment: Moment, panel: str = "", target: Target | None = None) -> None:
-        """Look where a moment stands."""
+        """Find the row of a moment."""
 
         def job() -> None:
             self._post_row(self._asked(lambda: self.view.row_of(moment)), panel, target)
@@ -87,7 +87,7 @@ class Drawing:
         self.near.submit("move", job)
 
     def refresh(self) -> None:
-        """Look whether more was written."""
+        """Read what was written since."""
 
         def job() -> None:
             if self.view.refresh():
@@ -125,7 +125,7 @@ class Drawing:
         self.far.submit("find", job)
 
     def compare(self) -> None:
-        """Look where two runs differ."""
+        """Compare two runs."""
 
         def job() -> None:
             if self._asked(self.view.compare):
@@ -143,7 +143,7 @@ class Drawing:
         self.far.submit("index", job)
 
     def prove(self) -> None:
-        """Prove what nobody has read yet, a stretch at a time, searches in between."""
+        """Prove what has not been read yet, a few batches at a time, with searches in between."""
         self.far.submit("proof", self._prove_more)
 
     def _prove_more(self) -> None:
@@ -155,7 +155,7 @@ class Drawing:
             self.prove()
 
     def count_distances(self) -> None:
-        """Count the run's distances, one stretch after another, searches in between."""
+        """Count the run's distances, a range of rows at a time, with searches in between."""
         if self._count is None:
             self._count = start_count(self.view)
         if not self._count.complete or self._count.total < self.view.num_finished:
@@ -201,7 +201,7 @@ class Drawing:
         return self._count.around(lines)
 
     def _asked(self, question: Callable[[], int]) -> int:
-        """Return an answer; where a batch on the way turns out damaged, the one that the rest gives.
+        """Return an answer; where a batch turns out to be damaged, the answer that the rest gives.
 
         A file is found damaged once at most: it has been read again by then, proving everything.
         """
@@ -212,7 +212,7 @@ class Drawing:
                 self.refresh()
 
     def _failed(self, problem: Exception) -> None:
-        """Say it; it may have come to light that a file is damaged, and then the run has fewer steps."""
+        """Report it; where a file turned out to be damaged, the run now has fewer steps."""
         kind = "" if isinstance(problem, SpecwbError) else f"{type(problem).__name__}: "
         sentence = safe_text(f"{kind}{problem}")
         self._give(lambda model: model.notify(sentence, "error"))

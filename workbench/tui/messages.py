@@ -1,4 +1,4 @@
-"""What widgets and the reading thread tell the screen."""
+"""Messages of widgets and reading threads to the screen."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class TargetSelected(Message):
 
     Attributes:
         panel: Which panel.
-        target: What it stands for.
+        target: What it refers to.
     """
 
     panel: str
@@ -85,7 +85,7 @@ class TargetSelected(Message):
 
 @dataclass
 class TargetFollowed(Message):
-    """The user wants to go where something leads.
+    """The user follows a target.
 
     Attributes:
         panel: In which panel.

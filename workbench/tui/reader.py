@@ -1,4 +1,4 @@
-"""A thread that reads, so that the screen never does; of several wishes of a kind only the last is met."""
+"""A thread that reads, so that the screen never does; of several jobs of a kind only the last is run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 STOP_WAIT: Final = 2.0
-"""Seconds to wait for the job at hand when the screen closes."""
+"""Seconds to wait for the running job when the screen closes."""
 
 Job = Callable[[], None]
 
@@ -16,7 +16,7 @@ class Reader:
     """Runs jobs one after another in a daemon thread.
 
     Args:
-        failed: Told of an exception that a job lets out; runs in the thread.
+        failed: Called with an exception that a job raises, in the thread.
     """
 
     def __init__(self, failed: Callable[[Exception], None]) -> None:
@@ -42,12 +42,12 @@ class Reader:
             self._wake.notify()
 
     def wanted(self, kind: str) -> bool:
-        """Say whether a job of this kind should go on: no newer one waits, and the screen is still open."""
+        """Return whether a job of this kind should continue: no newer one waits, and the screen is open."""
         with self._wake:
             return kind not in self._pending and not self._stopped
 
     def stop(self) -> None:
-        """End the thread after the job at hand."""
+        """End the thread after the running job."""
         with self._wake:
             self._stopped = True
             self._pending.clear()
@@ -65,5 +65,5 @@ class Reader:
                 self._busy = True
             try:
                 job()
-            except Exception as problem:  # noqa: BLE001  told to the screen, which says it to the user
+            except Exception as problem:  # noqa: BLE001  passed to the screen, which shows it to the user
                 self._failed(problem)

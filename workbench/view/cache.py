@@ -1,4 +1,4 @@
-"""Cache positions before and after the commit: where each node's K/V lay, and what stands there now."""
+"""Cache positions before and after the commit: where each node's K/V was, and what is there now."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CacheRow:
         node: Node that verify put there, None where none was.
         slot: Its physical slot, None where not paged.
         token_id: Token of that node.
-        kept_from: Position whose row stands there after the commit, None where nothing does.
+        kept_from: Position whose row is there after the commit, None where nothing is.
         expected_from: Position that the accepted path calls for, None where none.
         other_from: The same on the other side, None where not recorded.
         found: A finding about the cache names its node.
@@ -63,7 +63,7 @@ class CachePanel:
     Attributes:
         rows: One per position that the tree or the commit touched, in order.
         committed_len, committed_len_after: Lengths, None where not recorded.
-        expected_len_after: L + A + 1, None where it cannot be said.
+        expected_len_after: L + A + 1, None where unknown.
         position_of_node: Where each node was put.
     """
 

@@ -1,4 +1,4 @@
-"""In what condition a recorded run is: damaged, unfinished, judged or not, and how much of it is proven."""
+"""The condition of a recorded run: damaged, unfinished, judged or not, and how much of it is proven."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ PROVEN_AT_ONCE = 8
 
 def problem_sentences(runs: Iterable[Run]) -> list[str]:
     """Return what is damaged or unfinished, as sentences that are safe to show."""
-    said: list[str] = []
+    sentences: list[str] = []
     for run in runs:
-        said += _damage(run)
-        said += _status_sentence(run)
+        sentences += _damage(run)
+        sentences += _status_sentence(run)
         if not run.path_names:
-            said.append(f"{run.folder.name} holds no path")
-    return [safe_text(each) for each in said]
+            sentences.append(f"{run.folder.name} has no path")
+    return [safe_text(each) for each in sentences]
 
 
 def nothing_found(run: Run) -> str:
-    """Say what it means that a run holds no findings."""
+    """Return what it means that a run holds no findings."""
     if run.being_written:
         return "nothing found so far"
     if run.manifest.get("verdict") is None:
-        return "no findings are recorded, and nothing says that the run was judged: K checks it"
+        return "no findings are recorded, and the run was perhaps never judged: K checks it"
     return "nothing was found in this run"
 
 
 def proof_sign(runs: Iterable[Run]) -> str:
-    """Say in a word or two how much of the steps' files is proven to be what was written."""
+    """Return, in a word or two, how much of the steps' files is proven to be as written."""
     runs = list(runs)
     paths = list(_paths(runs))
     total = sum(len(path.stream.batches) for path in paths)
@@ -66,7 +66,7 @@ def _damage(run: Run) -> list[str]:
 
 
 def _status_sentence(run: Run) -> list[str]:
-    """Say what a run is that is not complete."""
+    """Return the status of a run that is not complete."""
     if run.status == "complete":
         return []
     if run.status == "running" and run.being_written is False:

@@ -135,7 +135,7 @@ def table_lines(table: DistanceTable, title: str) -> list[Line]:
     ]
     if table.outside:
         lines.append(
-            note(f"  {table.outside} distances lie below {table.edges[0]}: a key after its query", "bad")
+            note(f"  {table.outside} distances are below {table.edges[0]}: a key after its query", "bad")
         )
     return lines
 

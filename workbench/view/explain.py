@@ -15,7 +15,7 @@ MAX_PATH = 6
 
 
 def explain(step: StepView, target: Target | None) -> Line:
-    """Return one line on a target of the left side; an empty one where there is nothing to say."""
+    """Return one line on a target of the left side; an empty one where nothing is known."""
     match target:
         case CellTarget(query, key):
             return _cell(step, query, key)

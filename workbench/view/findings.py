@@ -6,9 +6,9 @@ import textwrap
 from typing import Final
 
 from tracing.finding import Finding
-from workbench.judge.rules import RULES
 from workbench.view.lines import Line, Lines, Role, Span, note
 from workbench.view.panel import Panel
+from workbench.view.rule_index import rule_index
 from workbench.view.safe_text import safe_text
 from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import FindingTarget
@@ -18,7 +18,7 @@ MAX_LISTED: Final = 200
 
 
 def findings_lines(step: StepView, options: ViewOptions) -> Lines:
-    """Draw the findings of the step with what their rules say, then those of the run in short."""
+    """Draw the findings of the step with the documentation of their rules, then a list of the run's."""
     lines: list[Line] = []
     if not step.findings:
         lines.append(note(f"nothing was found in step {step.moment}"))
@@ -68,16 +68,11 @@ def finding_row(number: int, finding: Finding, owner: str) -> Line:
 
 def rule_lines(rule_id: str, width: int) -> list[Line]:
     """Return the documentation of a rule, wherever it is defined."""
-    from invariants.catalogue import BY_ID  # a step without findings opens without it
-
-    rule = BY_ID.get(rule_id)
-    if rule is not None:
-        title = f"{rule.id} {rule.name}"
-        return [(Span(f"  {title}", "title"),), *_wrapped(rule.documentation, width)]
-    judged = RULES.get(rule_id)
-    if judged is not None:
-        return [(Span(f"  {rule_id} {judged.name}", "title"),), *_wrapped(judged.sentence, width)]
-    return [note(f"  {safe_text(rule_id)}: this specwb has no documentation of that rule")]
+    entry = rule_index().get(rule_id)
+    if entry is None:
+        return [note(f"  {safe_text(rule_id)}: this specwb has no documentation of that rule")]
+    text = f"{entry.summary}\n\n{entry.body}"
+    return [(Span(f"  {entry.title}", "title"),), *_wrapped(text, width)]
 
 
 def _detail(finding: Finding, width: int) -> list[Line]:

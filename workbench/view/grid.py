@@ -18,7 +18,7 @@ from workbench.view.step import Side, StepView
 Grid = NDArray[np.bool_]
 Codes = NDArray[np.uint8]
 
-HIDDEN_RIGHTLY, VISIBLE_RIGHTLY, LEAKED, MISSING, TRANSPOSED, DIFFERENT = range(6)
+CORRECTLY_HIDDEN, CORRECTLY_VISIBLE, LEAKED, MISSING, TRANSPOSED, DIFFERENT = range(6)
 """States of a cell."""
 
 GLYPHS: Final = (".", "#", "L", "H", "T", "D")
@@ -40,7 +40,7 @@ class GridPanel:
 
     Attributes:
         codes: State of every cell, uint8 `[N, N]` (query, key).
-        expected_from: What the cells were held against; empty where nothing could be.
+        expected_from: What the cells were compared with; empty where nothing was available.
         broken: Nodes whose parents do not lead to the root.
         prefix: Per query, visible committed columns, None where not recorded.
         other: Per query, visible columns outside prefix and tree, None where not recorded.
@@ -62,10 +62,10 @@ class GridPanel:
         return list(zip(rows.tolist(), columns.tolist(), strict=True))
 
     def prefix_is_wrong(self, query: int) -> bool:
-        """Say whether a query sees less or more of the prefix than L, or any foreign column."""
-        seen, foreign = _at(self.prefix, query), _at(self.other, query)
+        """Return whether a query sees less or more than the prefix, or any column outside prefix and tree."""
+        seen, outside = _at(self.prefix, query), _at(self.other, query)
         short = seen is not None and self.committed_len is not None and seen != self.committed_len
-        return (short and query not in self.pads) or bool(foreign)
+        return (short and query not in self.pads) or bool(outside)
 
 
 def grid_panel(step: StepView) -> GridPanel | None:
@@ -115,7 +115,7 @@ def _expected(step: StepView, shape: tuple[int, ...]) -> tuple[Grid | None, str,
 
 
 def _judged(actual: Grid, expected: Grid, pads: frozenset[int]) -> Codes:
-    """Return the state of every cell; a pad may see itself and the root's column, nobody may see a pad."""
+    """Return the state of every cell; a pad may see itself and the root's column, no query may see a pad."""
     codes = actual.astype(np.uint8)
     leaked, hidden = actual & ~expected, expected & ~actual
     for pad in pads:
@@ -127,12 +127,12 @@ def _judged(actual: Grid, expected: Grid, pads: frozenset[int]) -> Codes:
 
 
 def _mark_other_side(codes: Codes, actual: Grid, other: Side | None) -> None:
-    """Mark cells that are as they should be and yet not the same on the two sides."""
+    """Mark cells that are correct and differ between the two sides."""
     grid: Any = other.grid("visible") if other is not None else None
     if grid is None or grid.shape != actual.shape:
         return
     unlike = np.ma.filled(grid, False).astype(np.bool_) != actual
-    codes[unlike & (codes <= VISIBLE_RIGHTLY)] = DIFFERENT
+    codes[unlike & (codes <= CORRECTLY_VISIBLE)] = DIFFERENT
 
 
 def _at(values: tuple[int | None, ...] | None, node: int) -> int | None:

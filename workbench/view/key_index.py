@@ -1,4 +1,4 @@
-"""Where in a path a step stands: keys of all rows, read once and grown as the trace grows."""
+"""Row of a step in a path: keys of all rows, read once and extended as the trace grows."""
 
 from __future__ import annotations
 
@@ -36,11 +36,6 @@ class KeyIndex:
             return None
         row = int(self._order[place])
         return row if self._key(row) == key else None
-
-    def nearest(self, key: Key) -> int | None:
-        """Return the row of the first key that is not before `key`, else the last row; None without rows."""
-        place = self._first_not_before(key)
-        return int(self._order[min(place, len(self._order) - 1)]) if len(self._order) else None
 
     def moved(self, row: int, unit: str, direction: int) -> int:
         """Return the row of the next or previous step, turn or prompt; the same row where there is none.

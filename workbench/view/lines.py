@@ -1,4 +1,4 @@
-"""Lines of text that a screen, an export and a test all draw from; colour is a role, never the only sign."""
+"""Lines of text for screen, export and tests; colour is a role, and never the only sign."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from workbench.view.targets import Target
 from workbench.view.width import cell_width
 
 Role = Literal["plain", "title", "dim", "good", "bad", "warn", "accent"]
-ROLES: Final[tuple[Role, ...]] = ("plain", "title", "dim", "good", "bad", "warn", "accent")
-
 
 MARKS: Final = frozenset({"!", "≠"})
-"""First signs of lines on which something is wrong, or unlike on the two sides."""
+"""First signs of lines on which something is wrong, or different on the two sides."""
 
 MAX_KEPT: Final = 1024
 """Lines that a lazy panel keeps."""
@@ -24,12 +22,12 @@ MAX_KEPT: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A piece of one line; whatever text it is given, what it holds cannot act on a terminal.
+    """A piece of one line; its text is made safe, so that it cannot act on a terminal.
 
     Attributes:
         text: Text, made safe here so that no panel can forget it.
         role: What it is; a screen gives each role a style.
-        target: What it stands for, None for mere text.
+        target: What it refers to, None for plain text.
     """
 
     text: str
@@ -44,16 +42,16 @@ class Span:
 
 Line = tuple[Span, ...]
 Lines = Sequence[Line]
-"""What a panel draws; may be made line by line when asked."""
+"""What a panel draws; lines may be made on access."""
 
 
 class LazyLines(Sequence[Line]):
-    """Lines that are made when they are looked at, for panels of many lines.
+    """Lines that are made on access, for panels of many lines.
 
     Args:
         count: How many lines.
-        make: Gives line `number`; what it gave is kept for the next look.
-        find: Gives the line of a target without making the lines before it, None where there is none.
+        make: Returns line `number`; results are cached.
+        find: Returns the line of a target without making the lines before it, None where there is none.
         width: Cells of the longest line, None where that is not known without making them.
         sticky: Lines that stay at the top when those after them are scrolled.
         stem: Cells at the left of every line that stay when the rest is scrolled.
@@ -89,13 +87,8 @@ class LazyLines(Sequence[Line]):
         return self._make(number % self._count)
 
 
-def line(*parts: Span | str) -> Line:
-    """Return a line of spans; plain text may be given as it is."""
-    return tuple(Span(part) if isinstance(part, str) else part for part in parts)
-
-
 def note(text: str, role: Role = "dim") -> Line:
-    """Return a line that says one thing."""
+    """Return a line of one span."""
     return (Span(text, role),)
 
 
@@ -110,7 +103,7 @@ def plain_text(content: Iterable[Line]) -> str:
 
 
 def targets_of(content: Line) -> Iterator[tuple[int, int, Target]]:
-    """Yield start cell, end cell and target of every span that stands for something."""
+    """Yield start cell, end cell and target of every span that refers to something."""
     start = 0
     for span in content:
         end = start + cell_width(span.text)
@@ -120,7 +113,7 @@ def targets_of(content: Line) -> Iterator[tuple[int, int, Target]]:
 
 
 def wrong_starts(content: Line) -> list[int]:
-    """Return the cells where something wrong or different starts that stands for something.
+    """Return the cells where spans that are wrong or different, and refer to something, start.
 
     A line that carries the mark of something wrong, and no wrong piece, counts by its first target.
     """

@@ -29,12 +29,12 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """All that the lines of a panel are drawn of: where it is the same, so are they.
+    """Everything that the lines of a panel depend on: equal sights give equal lines.
 
     Attributes:
         row: Row of the time line.
         look: How it is looked at.
-        version: Counts what was read of the run besides: more rows, findings, distances.
+        version: Counts what else was read of the run: more rows, findings, distances.
     """
 
     row: int

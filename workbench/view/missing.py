@@ -1,4 +1,4 @@
-"""What a panel says when the columns it draws are not there."""
+"""What a panel shows when its columns are not recorded."""
 
 from __future__ import annotations
 

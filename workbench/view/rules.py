@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from invariants.catalogue import BY_ID
 from invariants.context import RunContext
 from invariants.outcome import Held, NotChecked, Violated
 from invariants.run import check_step
@@ -15,6 +14,7 @@ from tracing.errors import SpecwbError
 from tracing.finding import Finding
 from workbench.judge.recorded.context import read_context
 from workbench.view.lines import Line, Lines, Span, note
+from workbench.view.rule_index import rule_index
 from workbench.view.safe_text import safe_text
 from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import CellTarget, NodeTarget, Target
@@ -75,10 +75,13 @@ def rules_lines(step: StepView, options: ViewOptions) -> Lines:
         shown = ", ".join(ids[:4]) + (f" and {count - 4} more" if count > 4 else "")
         lines.append((Span("? ", "warn"), Span(shown, "accent"), Span(f" {safe_text(reason)}", "dim")))
     lines += [
-        (Span("  held ", "good"), Span(rule, "accent"), Span(f" {BY_ID[rule].name}", "dim"))
-        for rule in panel.held
+        (Span("  held ", "good"), Span(rule, "accent"), Span(f" {_name(rule)}", "dim")) for rule in panel.held
     ]
     return lines
+
+
+def _name(rule_id: str) -> str:
+    return rule_index()[rule_id].name
 
 
 def _violation(finding: Finding) -> Line:
@@ -88,7 +91,7 @@ def _violation(finding: Finding) -> Line:
     return (
         Span("! ", "bad"),
         Span(finding.rule, "accent", target),
-        Span(f" {BY_ID[finding.rule].name}: " if finding.rule in BY_ID else " ", "dim"),
+        Span(f" {_name(finding.rule)}: ", "dim"),
         Span(safe_text(finding.message), "bad"),
     )
 

@@ -52,7 +52,7 @@ class Notification:
 
 @dataclass(slots=True)
 class Effects:
-    """What the screen has to do besides painting.
+    """What the screen has to do, apart from drawing lines.
 
     Attributes:
         focus: Give the active panel the focus.

@@ -1,4 +1,4 @@
-"""The runs in some folders, newest first, told from their manifests alone."""
+"""The runs in some folders, newest first, read from their manifests alone."""
 
 from __future__ import annotations
 

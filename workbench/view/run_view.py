@@ -1,4 +1,4 @@
-"""A run (or two) as the screen asks for it: any step, any stretch of the time line, without reading the rest.
+"""A run (or two) as the screen reads it: any step, any range of the time line, without reading the rest.
 
 Safe to call from several threads; each call holds the lock only while it reads.
 """
@@ -34,7 +34,7 @@ class RunView:
         folder: A run folder.
         other: A second run to compare it with; else the run's own second path is.
         edges: Lower edges of the distance buckets, None for those that the manifest states.
-        lazily: Prove each batch when it is read, the rest by and by with `prove_more`.
+        lazily: Prove each batch when it is read, the rest with calls of `prove_more`.
 
     Attributes:
         lock: Held while the files are read.
@@ -60,7 +60,7 @@ class RunView:
         self._sides = Sides(self._runs)
         self._findings = RunFindings(self._run, self._other)
         self._findings.count(self.labels)
-        self._told = self._condition()
+        self._known_condition = self._condition()
 
     @property
     def findings(self) -> list[Finding]:
@@ -89,42 +89,37 @@ class RunView:
         depth = self._settings().get("depth")
         return depth + 1 if isinstance(depth, int) and depth >= 0 else 8
 
-    @property
-    def is_live(self) -> bool:
-        """Another process is writing the run."""
-        return bool(self._run.being_written)
-
     def problems(self) -> list[str]:
         """Return what is damaged or unfinished, as sentences."""
         with self.lock:
             return problem_sentences(self._runs)
 
     def proof(self) -> str:
-        """Say how much of the steps' files is proven to be what was written; never waits for a reader."""
+        """Return how much of the steps' files is proven to be as written; never waits for a reader."""
         return proof_sign(self._runs)
 
     def prove_more(self) -> bool:
         """Prove some more of the files; return whether all is proven.
 
         Raises:
-            DisprovedError: A batch is not what was written; `refresh` tells that its rows are gone.
+            DisprovedError: A batch is not what was written; `refresh` reports that its rows are gone.
         """
         with self.lock:
             return prove_more(self._runs)
 
     def judged(self) -> str:
-        """Say what it means that a run holds no findings."""
+        """Return what it means that a run holds no findings."""
         return nothing_found(self._run)
 
     def refresh(self) -> bool:
-        """Read what was written since; return whether anything is other than when this was asked last."""
+        """Read what was written since; return whether anything has changed since the last call."""
         with self.lock:
             for run in self._runs:
                 run.refresh()
             self._sides.refresh()
             self._findings.count(self.labels)
-            before, self._told = self._told, self._condition()
-            return before != self._told
+            before, self._known_condition = self._known_condition, self._condition()
+            return before != self._known_condition
 
     @property
     def path_names(self) -> tuple[str, ...]:
@@ -149,7 +144,7 @@ class RunView:
         return name
 
     def _condition(self) -> tuple[object, ...]:
-        """What a screen has to be told when it changes."""
+        """What makes a screen read the run again when it changes."""
         damage = len(self.problems())
         return self.num_rows, len(self.findings), len(self._sources), self._run.status, damage
 

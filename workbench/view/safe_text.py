@@ -1,4 +1,4 @@
-"""Text from a trace or a tokenizer is data: made visible, never sent raw to a terminal."""
+"""Text from a trace or a tokenizer is data: it is made visible and never sent raw to a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _HIDDEN_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
 def safe_text(text: str) -> str:
-    """Return `text` with every character that could act on a terminal shown by a visible stand-in."""
+    """Return `text` with every character that could act on a terminal replaced by a visible one."""
     return "".join(_visible(character) for character in text)
 
 

@@ -27,7 +27,7 @@ class Source:
 
     Attributes:
         label, path: The same.
-        index: Where its steps stand.
+        index: Rows of its steps.
     """
 
     def __init__(self, label: str, path: PathReader) -> None:
@@ -47,7 +47,7 @@ class Source:
         return self._finished_side(row)
 
     def at_key(self, key: Key, hint: int) -> Side:
-        """Return a step by its key; it mostly stands in row `hint`."""
+        """Return a step by its key; its row is mostly `hint`."""
         try:
             row = hint if self.has_key(hint, key) else self.index.row_of(key)
             if row is not None:

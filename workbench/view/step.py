@@ -26,7 +26,7 @@ class Side:
         row: Columns of the step as `PathReader.step` gives them; empty where there is no row.
         absent: Why there is no row; empty where there is one.
         lacks: Columns that this path can never have.
-        running: Stage at which an unfinished step stands; empty for a finished one.
+        running: Stage that an unfinished step was in; empty for a finished one.
     """
 
     label: str
@@ -70,7 +70,7 @@ class Side:
         if self.absent:
             return f"{self.label}: {self.absent}"
         if any(name in self.lacks for name in names):
-            return f"{self.label} never has {what}: its manifest says so"
+            return f"{self.label} never has {what}, by its manifest"
         for reason in ("launch_refused", "incomplete"):
             if self.row.get(reason):
                 return f"{self.label}: no {what} in this step ({safe_text(str(self.row[reason]))})"
@@ -91,7 +91,7 @@ class StepView:
         findings: Findings of this step, each with its number in the run.
         edges: Lower edges of the distance buckets.
         previous: Columns of the left side's step before in the same turn, None where there is none.
-        manifest: What the run says of itself; empty where it is damaged.
+        manifest: Manifest of the run; empty where it is damaged.
         all_findings: Findings of the whole run.
         owners: Label of the side that each of those is about; empty for both.
     """
@@ -151,10 +151,10 @@ class ViewOptions:
 
 
 def differ(left: Any, right: Any) -> bool:
-    """Say whether two recorded values differ; one that is not recorded differs from nothing.
+    """Return whether two recorded values differ; a value that is not recorded counts as equal.
 
-    Floats differ when they would be read as different numbers (a thousandth); whether that is too much is
-    the judge's word, not the screen's.
+    Floats differ when they would be read as different numbers (a thousandth); whether the difference is an
+    error is for the judge to decide.
     """
     if left is None or right is None:
         return False

@@ -1,4 +1,4 @@
-"""What a piece of a panel stands for, so that a screen can select it, link it and follow it."""
+"""What a piece of a panel refers to, so that a screen can select, link and follow it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ Target = NodeTarget | CellTarget | PositionTarget | SlotTarget | FindingTarget
 
 
 def node_of(target: Target | None) -> int | None:
-    """Return the node that a target selects in the other panels, None where it stands for no node."""
+    """Return the node that a target selects in the other panels, None where it refers to no node."""
     if isinstance(target, NodeTarget):
         return target.node
     return target.query if isinstance(target, CellTarget) else None

@@ -1,4 +1,4 @@
-"""Token ids as text that a person can read and a terminal cannot be hurt by."""
+"""Token ids as readable text that is safe to print."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Tokens:
             return f"#{token_id} (not in the vocabulary)" if unknown else f"#{token_id}"
         shown = safe_bytes(raw)
         if shown and unicodedata.category(shown[0]) in {"Mn", "Me", "Mc"}:
-            shown = "◌" + shown  # else the mark would stand on the quote
+            shown = "◌" + shown  # else the mark would combine with the quote
         return f"'{shortened(shown, max(1, width - 2))}'"
 
     def ids_with(self, needle: str) -> frozenset[int]:

@@ -1,4 +1,4 @@
-"""The draft tree: who hangs under whom, what the teacher wanted after each node, and what was accepted.
+"""The draft tree: parents and children, the teacher's choice after each node, and what was accepted.
 
     !* ├─ 1 'the'     -0.06  → 'cat' = 4
 
@@ -33,10 +33,10 @@ class TreeNode:
         branch: Lines that lead to it, e.g. `│  └─ `.
         token_id, depth, position, logprob, choice: As recorded, None where not.
         child: Child that drafted the teacher's choice, None where none did.
-        accepted: It lies on the accepted path (the root does where anything was accepted or emitted).
+        accepted: It is on the accepted path (the root does where anything was accepted or emitted).
         stray: Its parents do not lead to the root.
         found: A finding of this step names it.
-        remark: What does not fit its parent or its place, empty where all does.
+        remark: What does not fit its parent or its position, empty where all does.
         differences: Column, this side's value and the other's, where the two sides differ.
     """
 

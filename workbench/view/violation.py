@@ -7,10 +7,9 @@ from collections.abc import Callable
 from invariants.batched import BatchChecker
 from invariants.outcome import Violated
 from invariants.selection import Selection
-from tracing.finding import Finding
-from tracing.moment import STAGES
+from tracing.finding import Finding, has_error
+from workbench.judge import fed
 from workbench.judge.recorded.blocks import Block
-from workbench.judge.recorded.check import is_fed, rules_over_state
 from workbench.judge.recorded.context import read_context
 from workbench.judge.recorded.flat import flat_columns
 from workbench.view.run_view import RunView
@@ -31,7 +30,7 @@ def next_violation(view: RunView, row: int, go_on: Callable[[int], bool]) -> tup
         TraceError: The limits that the run's manifest states are impossible, or a batch cannot be read.
     """
     run, path = view.left
-    left_out = tuple(rule.id for rule in rules_over_state()) if is_fed(run, path) else ()
+    left_out = tuple(fed.recorded()) if fed.is_fed(run, path) else ()
     checker = BatchChecker(read_context(run.manifest), Selection(ignore=left_out))
     for start in range(max(0, row), view.num_finished, CHUNK):
         if not go_on(start):
@@ -39,7 +38,7 @@ def next_violation(view: RunView, row: int, go_on: Callable[[int], bool]) -> tup
         block = Block(view.whole_batches(start, min(start + CHUNK, view.num_finished)))
         for number, outcomes in checker.batch(path, flat_columns(block.table), block.row):
             found = [finding for each in outcomes if isinstance(each, Violated) for finding in each.findings]
-            if start + number > row and any(finding.severity == "error" for finding in found):
+            if start + number > row and has_error(found):
                 return start + number, found
     return None
 
@@ -56,8 +55,5 @@ def check_onwards(view: RunView, row: int, go_on: Callable[[int], bool]) -> tupl
         return None
     at, found = broken
     errors = [finding for finding in found if finding.severity == "error"]
-    first = min(
-        errors,
-        key=lambda finding: STAGES.index(finding.moment.stage) if finding.moment.stage in STAGES else -1,
-    )
+    first = min(errors, key=lambda finding: finding.moment.stage_number)
     return at, view.add_findings(found)[found.index(first)]

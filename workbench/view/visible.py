@@ -8,13 +8,13 @@ import numpy as np
 
 from tracing.finding import Finding
 from workbench.view.grid import (
+    CORRECTLY_VISIBLE,
     DIFFERENT,
     GLYPHS,
     LEAKED,
     MEANINGS,
     MISSING,
     TRANSPOSED,
-    VISIBLE_RIGHTLY,
     GridPanel,
     grid_panel,
 )
@@ -31,7 +31,7 @@ STEM: Final = 7
 
 _ROLES: dict[int, Role] = {
     0: "dim",
-    VISIBLE_RIGHTLY: "plain",
+    CORRECTLY_VISIBLE: "plain",
     LEAKED: "bad",
     MISSING: "bad",
     TRANSPOSED: "bad",
@@ -165,7 +165,7 @@ def _row(panel: GridPanel, query: int, found: frozenset[int]) -> Line:
     spans.extend(
         Span(
             GLYPHS[code],
-            "dim" if is_pad and code <= VISIBLE_RIGHTLY else _ROLES[code],
+            "dim" if is_pad and code <= CORRECTLY_VISIBLE else _ROLES[code],
             CellTarget(query, key),
         )
         for key, code in enumerate(panel.codes[query].tolist())
@@ -174,7 +174,7 @@ def _row(panel: GridPanel, query: int, found: frozenset[int]) -> Line:
 
 
 def _tail(panel: GridPanel, query: int) -> Line:
-    """Return what stands after the cells of a query: how much of the prefix it sees, and what besides."""
+    """Return the end of a query's line: how much of the prefix it sees, and other columns."""
     return (*_prefix(panel, query), *((Span("  pad", "dim"),) if query in panel.pads else ()))
 
 
@@ -191,7 +191,7 @@ def _prefix(panel: GridPanel, query: int) -> list[Span]:
         )
     ]
     if other:
-        spans.append(Span(f"  + {other} foreign", "bad"))
+        spans.append(Span(f"  + {other} outside", "bad"))
     return spans
 
 

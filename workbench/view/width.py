@@ -36,11 +36,6 @@ def shortened(text: str, width: int) -> str:
     return text if cell_width(text) <= width else fitted(text, width).rstrip(" ")
 
 
-def right_aligned(text: str, width: int) -> str:
-    """Return the text with spaces before it up to `width` cells."""
-    return " " * max(0, width - cell_width(text)) + text
-
-
 def _width(character: str) -> int:
     if unicodedata.category(character) in _ZERO:
         return 0

@@ -230,3 +230,8 @@ def _stopped_one_short(case: Case, _: Pick) -> Case:
         committed_len_after=row["committed_len_after"] - 1,
         kv_digest_after=chain(row["kv_digest_before"], row["kv_row_digests"][path]),
     )
+
+
+@mutation("ACC001", "root-accepted")
+def _root_accepted(case: Case, _: Pick) -> Case:
+    return case.edited(accepted_nodes=np.array([0, *case.accepted], dtype=np.int32))

@@ -172,3 +172,8 @@ def _stopped_for_no_reason(case: Case, _: Pick) -> Case:
 def _one_token_too_many(case: Case, _: Pick) -> Case:
     emitted = case.row["committed_len_after"] - case.before.prompt_len + 1
     return case.in_run(max_new_tokens=emitted - 1)
+
+
+@mutation("ACC007", "stop-reason-unknown")
+def _stop_reason_unknown(case: Case, _: Pick) -> Case:
+    return case.edited(stop_reason="because")

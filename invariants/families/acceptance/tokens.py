@@ -107,3 +107,11 @@ def _final_from_elsewhere(case: Case, _: Pick) -> Case:
 def _emitted_swapped(case: Case, pick: Pick) -> Case:
     place = pick(range(len(case.row["emitted_token_ids"])))
     return case.poked("emitted_token_ids", place, case.other_token(-1))
+
+
+@mutation("ACC005", "emitted-doubled")
+def _emitted_doubled(case: Case, _: Pick) -> Case:
+    final = case.row["final_token_id"]
+    if final in (case.context.eos_token_ids or ()):
+        raise NoPlaceError("the final token ends the turn")
+    return case.edited(emitted_token_ids=np.append(case.row["emitted_token_ids"], np.int32(final)))

@@ -250,3 +250,13 @@ def _silent_fallback(case: Case, _: Pick) -> Case:
 @mutation("KV007", "fallback-without-cause")
 def _fallback_without_cause(case: Case, _: Pick) -> Case:
     return case.edited(commit_fallback="prefix not in order")
+
+
+@mutation("KV002", "path-cut-short")
+def _path_cut_short(case: Case, _: Pick) -> Case:
+    return case.edited(path_indices=case.row["path_indices"][:-1])
+
+
+@mutation("KV007", "commit-mode-unknown")
+def _commit_mode_unknown(case: Case, _: Pick) -> Case:
+    return case.edited(commit_mode="copied", commit_fallback="asked to")

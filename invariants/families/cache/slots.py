@@ -204,3 +204,12 @@ def _committed_slot_again(case: Case, pick: Pick) -> Case:
         raise NoPlaceError("no previous step")
     committed = case.previous["slots"][: len(case.previous["accepted_nodes"]) + 1].tolist()
     return case.poked("slots", len(case.row["slots"]) - 1, pick(committed)).in_run(block_size=None)
+
+
+@mutation("KV011", "slot-in-another-physical-block")
+def _slot_in_another_physical_block(case: Case, pick: Pick) -> Case:
+    """Keep the place in the block, so that only the block is another than that of a neighbour."""
+    size, nodes = case.context.block_size or 1, [0, *case.drafts]
+    logical = [int(case.row["cache_positions"][node]) // size for node in nodes]
+    node = pick([each for each, block in zip(nodes, logical, strict=True) if logical.count(block) > 1])
+    return case.poked("slots", node, case.row["slots"][node] + 32 * size)

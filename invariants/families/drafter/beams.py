@@ -153,3 +153,8 @@ def _attends_ahead(case: Case, pick: Pick) -> Case:
 @mutation("DRAFT004", "attends-before-the-start")
 def _attends_before_the_start(case: Case, pick: Pick) -> Case:
     return case.poked("draft_top1_offsets", (0, pick([0, 1])), case.row["committed_len"] + 1)
+
+
+@mutation("DRAFT003", "beam-of-the-next-level")
+def _beam_of_the_next_level(case: Case, _: Pick) -> Case:
+    return case.poked("beam_flat_ids", 3, 12)

@@ -208,3 +208,13 @@ def _same_drafts_again(case: Case, _: Pick) -> Case:
     )
     case = case.edited(**legal_step(tree, case.before, case.context))
     return case.edited(draft_logprobs=old["draft_logprobs"])
+
+
+@mutation("DRAFT001", "score-minus-infinity")
+def _score_minus_infinity(case: Case, pick: Pick) -> Case:
+    return case.poked("draft_logprobs", pick(case.leaves), -np.inf)
+
+
+@mutation("DRAFT001", "root-has-a-score")
+def _root_has_a_score(case: Case, _: Pick) -> Case:
+    return case.poked("draft_logprobs", 0, -0.001)

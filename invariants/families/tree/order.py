@@ -106,7 +106,7 @@ def parents_changed(draft_parents: IntArray, parents: IntArray, valid: BoolArray
             yield Violation(message, "parents", node, found=found, expected=expected)
 
 
-@prefilter("TREE006")
+@prefilter("TREE003", "TREE006")
 def _before_its_parent(parents: IntArray, drafts: BoolArray) -> Flags:
     return (drafts & (parents >= np.arange(parents.shape[1]))).any(axis=1)
 

@@ -125,8 +125,9 @@ def tree_beyond_budget(
             yield Violation(message, "depths", node, found=int(depths[node]), expected=max_tree_depth)
 
 
-@prefilter("TREE008")
+@prefilter("TREE003", "TREE008")
 def _node_after_pad(valid: BoolArray) -> Flags:
+    """A child of padding comes after it, or before its parent."""
     return (valid[:, 1:] & ~valid[:, :-1]).any(axis=1)
 
 
@@ -195,3 +196,8 @@ def _tree_deeper_than_asked(case: Case, _: Pick) -> Case:
     if not case.drafts:
         raise NoPlaceError("only a root")
     return case.in_run(max_tree_depth=int(case.row["depths"].max()) - 1)
+
+
+@mutation("TREE009", "pad-keeps-score")
+def _pad_keeps_score(case: Case, pick: Pick) -> Case:
+    return case.poked("draft_logprobs", pick(case.pads), -1.0)

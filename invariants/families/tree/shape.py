@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from invariants.ancestry import path_to_root
+from invariants.examples import Tree, legal_step
 from invariants.mutation import Case, Pick, mutation
 from invariants.prefilter import Flags, applicability, has_drafts, prefilter
 from invariants.rule import BoolArray, IntArray, Violation, Violations, draft_nodes, invariant
@@ -168,11 +169,6 @@ def _not_one_below(parents_in_tree: IntArray, depths: IntArray, drafts: BoolArra
     return (drafts & (depths - np.take_along_axis(depths, parents_in_tree, 1) != 1)).any(axis=1)
 
 
-@prefilter("TREE003")
-def _child_of_pad(parents_in_tree: IntArray, valid: BoolArray, drafts: BoolArray) -> Flags:
-    return (drafts & ~np.take_along_axis(valid, parents_in_tree, 1)).any(axis=1)
-
-
 @prefilter("TREE005")
 def _root_with_parent(parents: IntArray) -> Flags:
     return parents[:, 0] != 0
@@ -227,3 +223,15 @@ def _depth_one_too_many(case: Case, pick: Pick) -> Case:
 @mutation("TREE005", "root-has-a-parent")
 def _root_has_a_parent(case: Case, pick: Pick) -> Case:
     return case.poked("parents", 0, pick(case.drafts))
+
+
+@mutation("TREE005", "depths-count-from-one")
+def _depths_count_from_one(case: Case, _: Pick) -> Case:
+    return case.edited(depths=case.row["depths"] + case.row["valid"])
+
+
+@mutation("TREE005", "root-marked-as-padding")
+def _root_marked_as_padding(case: Case, _: Pick) -> Case:
+    tree = Tree([0], case.row["token_ids"][:1].tolist(), case.row["target_token_ids"][:1].tolist())
+    row = legal_step(tree, case.before, case.context)
+    return case.edited(**row).edited(valid=~row["valid"], visible=~row["visible"])

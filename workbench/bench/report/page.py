@@ -1,4 +1,4 @@
-"""The page: every study with its pictures and the tables behind them; no file beside it, no network."""
+"""The page: every study with its pictures and the tables behind them; no further file, no network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far back the drafter's heads look first: buckets of distances by head, by depth, by prompt length."""
+"""How far back the drafter's heads attend most: buckets of distances by head, by depth, by prompt length."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from workbench.view.distance import DistanceTable, bucket_names
 Rows = dict[str, NDArray[np.int64]]
 """Name of a line to its counts by bucket."""
 TREE: Final = DecodeSettings(tree_nodes=60, depth=7, top_k=10)
-"""Wide, so that many rows look: the default of the official algorithm."""
+"""Wide, so that many rows attend: the default of the official algorithm."""
 LENGTHS: Final = ((0, 127), (128, 511), (512, None))
 
 
@@ -45,14 +45,16 @@ def measure(lab: Lab) -> Study:
     heads: Rows = {f"head {head}": counts for head, counts in enumerate(table.by_head)}
     levels: Rows = {f"depth {depth}": counts for depth, counts in enumerate(table.by_depth)}
     parts = (("by head", heads), ("by depth of the expanded node", levels), ("by prompt length", lengths))
-    told = f"{100 * far[-1]:.1f} % of all looks fall in {names[-1]}" if far.size else "nothing was probed"
+    share = (
+        f"{100 * far[-1]:.1f} % of all distances fall in {names[-1]}" if far.size else "nothing was probed"
+    )
     return Study(
         name="distance",
-        title="How far back the drafter looks",
+        title="How far back the drafter attends",
         text=(
-            f"Tree {shape_name(TREE)}. A look: how far from a drafted row a head weighs a key most.",
-            "Looks are recomputed from the queries and keys that the drafter's attention was given.",
-            f"{table.num_steps} steps; {told}. The paper's Figure 7 names `256_plus` as a frequent one.",
+            f"Tree {shape_name(TREE)}. Distance from a drafted row to the key that a head weighs most.",
+            "Distances are recomputed from the queries and keys that the drafter's attention was given.",
+            f"{table.num_steps} steps; {share}. The paper's Figure 7 names `256_plus` as a frequent one.",
         ),
         tables=tuple(_table(title, rows, names) for title, rows in parts),
         plots=tuple(_plot(title, rows, names) for title, rows in parts),
@@ -88,8 +90,8 @@ def _shares(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 def _table(title: str, rows: Rows, names: Sequence[str]) -> Table:
     filled = {name: counts for name, counts in rows.items() if counts.sum()}
     return Table(
-        f"Share of looks, {title}",
-        ("", "looks", *names),
+        f"Share of distances, {title}",
+        ("", "distances", *names),
         tuple((name, int(c.sum()), *map(float, _shares(c))) for name, c in filled.items()),
     )
 
@@ -100,4 +102,4 @@ def _plot(title: str, rows: Rows, names: Sequence[str]) -> Plot:
         Series(bucket, tuple(filled), tuple(float(_shares(counts)[i]) for counts in filled.values()))
         for i, bucket in enumerate(names)
     )
-    return Plot("stack", f"Share of looks, {title}", "", "share", series)
+    return Plot("stack", f"Share of distances, {title}", "", "share", series)

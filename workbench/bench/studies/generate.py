@@ -1,4 +1,4 @@
-"""Absolute speed beside `transformers.generate`: plain greedy, and its own prompt-lookup decoding."""
+"""Absolute speed against `transformers.generate`: plain greedy, and its own prompt-lookup decoding."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOOKUP_TOKENS: Final = 10
 
 
 def measure(lab: Lab) -> Study:
-    """Measure the library and us on the same contexts, in turn."""
+    """Measure the library and our engine on the same contexts, in turn."""
     model = library_model(lab.session)
     entries = {
         "specwb, speculative": lab.session.speculative(lab.engine),
@@ -28,11 +28,11 @@ def measure(lab: Lab) -> Study:
     names = tuple(one.name for one in measured)
     return Study(
         name="generate",
-        title="Beside transformers.generate",
+        title="Against transformers.generate",
         text=(
             "The same weights, dtype and contexts; the library attends by `sdpa`.",
             "Speedups are over our own teacher-only decoding.",
-            f"Prompt lookup: prompt_lookup_num_tokens={LOOKUP_TOKENS}; its acceptance is not told.",
+            f"Prompt lookup: prompt_lookup_num_tokens={LOOKUP_TOKENS}; its acceptance is not reported.",
         ),
         tables=(speed_table("Absolute speed", "decoder", measured),),
         plots=(
@@ -59,7 +59,7 @@ def library_model(session: BenchSession) -> Any:
 
 
 def library_decoder(session: BenchSession, model: Any, lookup: int | None = None) -> Decoder:
-    """Return `generate` as a decoder; the time to its first token cannot be told and is left out."""
+    """Return `generate` as a decoder; the time to its first token cannot be measured and is left out."""
     from transformers import GenerationConfig
 
     eos = sorted(session.pair.eos_token_ids)

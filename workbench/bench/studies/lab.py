@@ -1,4 +1,4 @@
-"""What studies work with: the chosen engine, some contexts, and decoders compared context by context."""
+"""The setting of the studies: the chosen engine, some contexts, and decoders compared context by context."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workbench.fused.engine import Engine
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """Where a study is made.
+    """The setting of a study.
 
     Attributes:
         session: The pair.
@@ -28,7 +28,7 @@ class Lab:
         all_cases: Every context of the suite whose earlier turns are answered.
         num_cases: How many of them a study decodes.
         results: The main measurement.
-        tick: Told after each context.
+        tick: Called after each context.
     """
 
     session: BenchSession
@@ -70,12 +70,12 @@ class Lab:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One way of decoding, beside the baseline of the same contexts.
+    """One way of decoding, with the baseline of the same contexts.
 
     Attributes:
-        name: What it is called in the table.
-        baseline, decoded: One of each per context whose text is the teacher's own.
-        num_refused: Contexts whose text is not.
+        name: Its name in the table.
+        baseline, decoded: One of each per context whose text equals the teacher's.
+        num_refused: Contexts whose text does not.
     """
 
     name: str
@@ -114,15 +114,15 @@ def side_by_side(
     compare: Compare,
     tick: Callable[[], Any] = lambda: None,
 ) -> list[Measured]:
-    """Decode every context with the baseline and with each entry, who goes first moving on by one.
+    """Decode every context with the baseline and each entry; the one that is first rotates.
 
     Args:
         baseline: Teacher-only decoding.
         entries: What is measured, by name.
         cases: Contexts.
         max_new_tokens: Per context.
-        compare: Says whether a text is the baseline's own.
-        tick: Told after each context.
+        compare: Compares a text with the baseline's.
+        tick: Called after each context.
     """
     names: list[str | None] = [None, *entries]
     decoded: dict[str | None, list[Decoded]] = {name: [] for name in names}

@@ -24,7 +24,7 @@ def break_even(lengths: Sequence[int], speedups: Sequence[float]) -> float | Non
 
 
 def measure(lab: Lab) -> Study:
-    """Measure every length; lengths the teacher has no room for are left out and said."""
+    """Measure every length; lengths for which the teacher has no room are left out and listed."""
     room = lab.session.pair.teacher.max_position_embeddings - lab.session.max_new_tokens - 32
     texts = [prompt for prompt in shipped_prompts() if prompt.kind == "length"][: max(1, lab.num_cases)]
     found: dict[int, Measured] = {}
@@ -42,7 +42,7 @@ def measure(lab: Lab) -> Study:
         title="Context lengths",
         text=(
             f"{len(texts)} held-out texts, each cut to its last tokens: all lengths end alike.",
-            _told(lengths, speedups),
+            _break_even_text(lengths, speedups),
             *((f"Left out, too long for the teacher or the texts: {left_out}.",) if left_out else ()),
         ),
         tables=(
@@ -86,7 +86,7 @@ def _cases(lab: Lab, texts: Sequence[SuitePrompt], length: int) -> list[BenchCas
     return cases
 
 
-def _told(lengths: Sequence[int], speedups: Sequence[float]) -> str:
+def _break_even_text(lengths: Sequence[int], speedups: Sequence[float]) -> str:
     if not speedups:
         return "No length could be measured."
     point = break_even(lengths, speedups)

@@ -31,7 +31,7 @@ def measure(lab: Lab) -> Study:
         title="Execution modes",
         text=(
             "The tree is the chosen one everywhere, each mode has its own teacher-only baseline.",
-            "Without a device fused operators are twins that check every call; their speed is no device's.",
+            "Without a device fused operators are emulations that check each call; speed is no device's.",
             f"Fastest teacher-only decoding: {fastest:.1f} tok/s.",
         ),
         tables=(

@@ -1,4 +1,4 @@
-"""Time per stage, measured apart from throughput: waiting for the device after every stage perturbs."""
+"""Time per stage, measured apart from throughput: waiting for the device after a stage takes time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workbench.lockstep.engine.step import NullObserver
 
 @dataclass(frozen=True, slots=True)
 class TimedStages:
-    """What stages took.
+    """Times of the stages of some calls.
 
     Attributes:
         times: Seconds of every run of each stage.
@@ -31,7 +31,7 @@ class TimedStages:
 
 
 class StageClock(NullObserver):
-    """Notes how long every stage took, device synchronised.
+    """Times every stage, device synchronised.
 
     Attributes:
         times: Seconds of every run of each stage.
@@ -66,7 +66,7 @@ def stage_times(lab: Lab, path: DecodePath, cases: Sequence[BenchCase]) -> Timed
 
 
 def measure(lab: Lab) -> Study:
-    """Time every stage, and say what the timing itself cost."""
+    """Time every stage, and the cost of the timing itself."""
     cases = lab.cases()
     found = stage_times(lab, path_over(lab.engine), cases)
     plain = lab.session.speculative(lab.engine)
@@ -88,7 +88,7 @@ def measure(lab: Lab) -> Study:
             f"{len(cases)} contexts, the chosen tree, device synchronised after every stage.",
             f"With this a call takes {slower:.3f} times as long as without.",
             "Prefill runs once a turn, the others once a step.",
-            "The first draft of a turn feeds the drafter the whole context: it is the draft's long tail.",
+            "The first draft of a turn feeds the drafter the whole context: this is the draft's long tail.",
         ),
         tables=(
             Table(

@@ -1,4 +1,4 @@
-"""Is the chosen tree as good as the best fixed one? The limit is 5 per cent."""
+"""The chosen tree against the best fixed one: at most 5 per cent slower."""
 
 from __future__ import annotations
 

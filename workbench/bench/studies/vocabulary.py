@@ -43,7 +43,7 @@ def count_tokens(texts: Iterable[Iterable[int]]) -> Counter[int]:
 
 
 def measure(lab: Lab) -> Study:
-    """Measure each size; tokens are counted over contexts and answers that are not measured here."""
+    """Measure each size; tokens are counted over contexts and answers that this study does not measure."""
     session, cases = lab.session, lab.cases()
     used = {case.prompt_id for case in cases}
     counts = count_tokens(case.token_ids for case in lab.all_cases if case.prompt_id not in used)

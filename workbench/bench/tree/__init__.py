@@ -1,1 +1,1 @@
-"""Which tree is fastest on this machine: what steps cost, what they accept, and a run-off of the best."""
+"""Which tree is fastest on this machine: costs of a step, acceptance, and a timed comparison of the best."""

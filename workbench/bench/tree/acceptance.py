@@ -1,6 +1,6 @@
 """What smaller trees would accept, from one wide search recorded after every token of a text.
 
-A beam's candidates depend on its own path alone. So the search of a tree with fewer beams, levels or nodes
+A beam's candidates depend only on its own path. So the search of a tree with fewer beams, levels or nodes
 can be replayed from the wide one: its candidates are a part of the recorded ones. The replay is exact as long
 as every beam of the smaller search was one of the wide search; a beam that was not has no candidates here.
 """
@@ -22,7 +22,7 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """One place in a text: the wide search there, and what the teacher goes on with.
+    """One position in a text: the wide search there, and the teacher's next tokens.
 
     Attributes:
         levels: As drafted.
@@ -45,7 +45,7 @@ def record_positions(path: DecodePath, prompt: Sequence[int], num_tokens: int) -
     run_prefill(running, prompt)
     levels, text = [], []
     for _ in range(num_tokens):
-        step = run_step(running, remaining=1)  # room for one token: the root alone is kept
+        step = run_step(running, remaining=1)  # room for one token: only the root is committed
         assert step.drafted.levels is not None  # only a drafter that searches has a tree to choose
         levels.append(step.drafted.levels)
         text.append(step.accepted.final_token_id)
@@ -56,7 +56,7 @@ def record_positions(path: DecodePath, prompt: Sequence[int], num_tokens: int) -
 
 
 def true_path_ranks(position: Position, top_k: int) -> list[NDArray[np.int64]]:
-    """Return where the teacher's path stands among the candidates of a narrower search.
+    """Return the rank of the teacher's path among the candidates of a narrower search.
 
     Returns:
         For each number of levels d = 1, 2, ...: the rank, from 1, of the path's node at each depth 1 .. d
@@ -101,14 +101,14 @@ def _flat(depth: int, rows: IntArray, width: int, wide_k: int) -> IntArray:
 
 
 def _on_path(level: DraftLevel, rows: IntArray, on_path: int, depth: int) -> NDArray[np.bool_]:
-    """Tell which rows expand the path's last node."""
+    """Return which rows expand the path's last node."""
     if depth == 0:
         return np.ones(len(rows), dtype=np.bool_)
     return np.asarray(level.beam_flat_ids[rows] == on_path)
 
 
 class Acceptance:
-    """What trees accept over recorded texts.
+    """Acceptance of trees over recorded texts.
 
     Args:
         texts: Recorded positions, text by text.

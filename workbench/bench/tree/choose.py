@@ -1,4 +1,4 @@
-"""`--tree auto`: predict every tree's speed from costs and acceptance, then let the best ones run off."""
+"""`--tree auto`: predict every tree's speed from costs and acceptance, then time the best ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_DEPTH: Final = 9
 TREE_NODES: Final = (3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
 NUM_FINALISTS: Final = 4
 MAX_TOKENS: Final = 128
-"""Texts as long as those to come, up to this: a text that goes on loops, and loops accept more."""
+"""Calibration texts are as long as the measured ones, up to this: long texts loop, and loops accept more."""
 RUN_OFF_ROUNDS: Final = 2
 APART: Final = 2
 """Levels by which the second chain of the run-off differs from the first."""
@@ -49,7 +49,7 @@ class Chosen:
         settings: The winner.
         predictions: All trees, best first.
         measured: Finalists with measured seconds per token, best first.
-        costs: What the predictions rest on.
+        costs: What the predictions are based on.
     """
 
     settings: DecodeSettings
@@ -76,18 +76,18 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Chooser:
+class TreeChooser:
     """Chooses a tree on one engine.
 
     Attributes:
-        make_path: A path for other settings over the same models.
+        make_path: Makes a path with other settings over the same models.
         decoder: Speculative decoding with such settings.
         greedy: Teacher-only decoding on the same engine.
         stopwatch: Waits for the device.
         prompts: Calibration contexts, none of them measured later.
         max_top_k: The draft vocabulary allows no more beams.
         max_new_tokens: As they will be measured.
-        say: Told what is being done.
+        progress: Called with what is being measured.
     """
 
     make_path: MakePath
@@ -97,7 +97,7 @@ class Chooser:
     prompts: Sequence[Sequence[int]]
     max_top_k: int
     max_new_tokens: int = MAX_TOKENS
-    say: Callable[[str], None] = lambda _: None
+    progress: Callable[[str], None] = lambda _: None
 
     @property
     def num_tokens(self) -> int:
@@ -105,23 +105,23 @@ class Chooser:
         return max(MAX_DEPTH + 3, min(self.max_new_tokens, MAX_TOKENS))
 
     def choose(self) -> Chosen:
-        """Measure, predict, run off."""
-        self.say("cost of a step")
+        """Measure, predict, and time the finalists."""
+        self.progress("cost of a step")
         typical = sorted(self.prompts, key=len)[len(self.prompts) // 2]
         costs = measure_costs(self.make_path, self.greedy, typical, self.stopwatch, self.max_top_k)
-        self.say("acceptance of a wide search")
+        self.progress("acceptance of a wide search")
         widest = DecodeSettings(tree_nodes=2, depth=MAX_DEPTH, top_k=max(costs.draft))
         path = self.make_path(widest)
         texts = [record_positions(path, prompt, self.num_tokens) for prompt in self.prompts]
         predictions = predict(costs, Acceptance(texts))
-        self.say("run-off of the best trees")
+        self.progress("run-off of the best trees")
         measured = self._run_off(finalists(predictions))
         return Chosen(measured[0][0].settings, tuple(predictions), tuple(measured), costs)
 
     def _run_off(self, entrants: Sequence[Prediction]) -> list[tuple[Prediction, float]]:
         """Decode the calibration prompts with each entrant in turn; the least time per token wins.
 
-        Of the rounds the fastest counts: what disturbs a machine only ever adds to a time.
+        Of the rounds the fastest counts: disturbance only ever adds to a time.
         """
         decoders = [self.decoder(one.settings) for one in entrants]
         times = np.zeros((len(entrants), RUN_OFF_ROUNDS, len(self.prompts)))
@@ -166,7 +166,7 @@ def predict(costs: StepCosts, acceptance: Acceptance) -> list[Prediction]:
 def finalists(predictions: Sequence[Prediction]) -> list[Prediction]:
     """Return the best trees of different width, the best chain, chains around it, and the runner-up.
 
-    Neighbours of the best differ by less than the measurement's noise; the doubt lies between kinds of trees.
+    Neighbours of the best differ by less than the measurement's noise; the doubt is between kinds of trees.
     """
     best: dict[int, Prediction] = {}
     for one in predictions:

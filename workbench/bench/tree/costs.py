@@ -21,7 +21,7 @@ DEPTHS: Final = (1, 6)
 STEPS: Final = 5
 ROUNDS: Final = 3
 QUIET: Final = 0.2
-"""Quantile of repeated times that is taken: what disturbs a machine only ever adds to a time."""
+"""Quantile of repeated times that is taken: disturbance only ever adds to a time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""The pytest plugin, which must live in anybody's process beside packages named like ours."""
+"""The pytest plugin, which runs in the user's process, where packages may have the names of ours."""

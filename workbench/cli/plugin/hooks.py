@@ -63,7 +63,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 
 
 def _wrong_in(recording: Recording, options: Options) -> str:
-    """Return what checking says against a recording, empty for nothing; text, so that no chain is printed."""
+    """Return what is wrong with a recording, empty for nothing; as text, without an exception chain."""
     try:
         recording.check(options)
     except (ViolatedError, CheckFailedError) as error:

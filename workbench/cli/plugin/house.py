@@ -1,4 +1,4 @@
-"""Imports our packages under a private name, so that a user's own `tracing/` and ours can live side by side.
+"""Imports our packages under a private name, so that a user's own `tracing/` and ours can coexist.
 
 `specwb.py` loads this file by its path as the package `_specwb_house`. Every module below it is ours, with
 its absolute imports of our packages turned into imports below it; the names `tracing`, `invariants`,
@@ -58,7 +58,7 @@ class Turned(ast.NodeTransformer):
 
 
 class PrivateFinder(MetaPathFinder):
-    """Finds what lies below `_specwb_house`."""
+    """Finds modules below `_specwb_house`."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -78,7 +78,7 @@ def is_ours(module: str) -> bool:
 
 
 def open_house(folder: str) -> None:
-    """Make `_specwb_house.tracing...` importable; our packages lie in `folder`."""
+    """Make `_specwb_house.tracing...` importable; our packages are in `folder`."""
     this: Any = sys.modules[PRIVATE]
     this.__path__ = [folder]
     if not any(type(finder).__name__ == PrivateFinder.__name__ for finder in sys.meta_path):

@@ -18,7 +18,7 @@ class ViolatedError(Exception):
 
 @dataclass
 class Verdict:
-    """What one item has to say.
+    """The outcome of one item.
 
     Attributes:
         name: Of the item.
@@ -71,7 +71,7 @@ class InvariantItem(pytest.Item):
         return super().repr_failure(excinfo, style)
 
     def reportinfo(self) -> tuple[Path, int | None, str]:
-        """Return where the item stands: in the trace."""
+        """Return the location of the item: in the trace."""
         return self.path, None, f"{self.parent.name if self.parent else ''}::{self.name}"
 
 
@@ -81,7 +81,7 @@ def verdicts_of(answer: dict[str, Any]) -> tuple[Verdict, ...]:
     for path in answer["paths"]:
         for rule in path["rules"]:
             rules.setdefault(rule["rule"], []).append((path["path"], rule))
-    return (whole(answer), *(_rule_verdict(rule_id, said, answer) for rule_id, said in rules.items()))
+    return (whole(answer), *(_rule_verdict(rule_id, rows, answer) for rule_id, rows in rules.items()))
 
 
 def whole(answer: dict[str, Any]) -> Verdict:
@@ -92,21 +92,21 @@ def whole(answer: dict[str, Any]) -> Verdict:
     return verdict
 
 
-def _rule_verdict(rule_id: str, said: list[tuple[str, dict[str, Any]]], answer: dict[str, Any]) -> Verdict:
-    first = said[0][1]
+def _rule_verdict(rule_id: str, rows: list[tuple[str, dict[str, Any]]], answer: dict[str, Any]) -> Verdict:
+    first = rows[0][1]
     verdict = Verdict(f"{rule_id}-{first['name']}")
     lines = list(finding_lines(answer, rule_id))
     if lines and first["severity"] == "error":
         counts = ", ".join(
             f"{path}: {rule['num_findings']} findings in {rule['violated']} steps"
-            for path, rule in said
+            for path, rule in rows
             if rule["violated"]
         )
         verdict.failure = "\n".join([f"{answer['run']}: {rule_id} {first['name']} ({counts})", *lines])
     elif lines:
         verdict.warnings = lines
-    elif not any(rule["held"] for _, rule in said):
-        reasons = [reason for _, rule in said for reason in rule["reasons"]]
+    elif not any(rule["held"] for _, rule in rows):
+        reasons = [reason for _, rule in rows for reason in rule["reasons"]]
         verdict.skipped = reasons[0] if reasons else "nothing to look at"
     return verdict
 

@@ -13,12 +13,12 @@ from invariants.catalogue import CATALOGUE
 from invariants.context import RunContext
 from invariants.counts import Counts
 from invariants.outcome import Outcome, Violated
-from invariants.rule import Rule
 from invariants.selection import Selection
 from tracing.errors import TraceError
 from tracing.finding import Finding
 from tracing.path_reader import PathReader
 from tracing.reader import Run, open_run
+from workbench.judge import fed
 from workbench.judge.recorded.blocks import Block, blocks, stretches
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
 from workbench.judge.recorded.context import read_context
@@ -28,7 +28,6 @@ from workbench.judge.recorded.state import state_of
 
 MAX_PER_RULE: Final = 100
 """Findings kept per rule and path; all are counted."""
-FED: Final = "its values were fed by the other path (staged lockstep)"
 
 
 class PathCheck:
@@ -39,7 +38,7 @@ class PathCheck:
         context: Facts of the run.
         selection: Which rules.
         max_per_rule: Findings kept per rule; None keeps all.
-        fed: The path owns no state: rules over state are left out, and counted so.
+        is_fed: The path owns no state: rules over state are left out, and counted so.
     """
 
     def __init__(
@@ -49,10 +48,10 @@ class PathCheck:
         selection: Selection,
         *,
         max_per_rule: int | None = MAX_PER_RULE,
-        fed: bool = False,
+        is_fed: bool = False,
     ) -> None:
-        left_out = rules_over_state() if fed else ()
-        self._left_out = tuple(rule.id for rule in selection.rules() if rule in left_out)
+        left_out = fed.recorded() if is_fed else {}
+        self._left_out = {rule.id: left_out[rule.id] for rule in selection.rules() if rule.id in left_out}
         narrowed = replace(selection, ignore=(*selection.ignore, *self._left_out))
         self._checker = BatchChecker(context, narrowed)
         self._name = name
@@ -73,8 +72,8 @@ class PathCheck:
         """Run the rules that need the whole run, and return what all of them said."""
         self._keep(self._checker.finish())
         said = dict(self._checker.counts.get(self._name, {}))
-        for rule_id in self._left_out:
-            said[rule_id] = Counts(not_checked=path.num_steps, reasons=Counter({FED: path.num_steps}))
+        for rule_id, reason in self._left_out.items():
+            said[rule_id] = Counts(not_checked=path.num_steps, reasons=Counter({reason: path.num_steps}))
         return CheckedPath(
             name=self._name,
             num_steps=path.num_steps,
@@ -116,7 +115,7 @@ def check_run(
     paths = tuple(
         _check_path(
             run.path(name),
-            PathCheck(name, context, selection, max_per_rule=max_per_rule, fed=is_fed(run, name)),
+            PathCheck(name, context, selection, max_per_rule=max_per_rule, is_fed=fed.is_fed(run, name)),
             unread,
         )
         for name in run.path_names
@@ -154,22 +153,3 @@ def _check_path(path: PathReader, check: PathCheck, unread: list[str]) -> Checke
         except TraceError as problem:
             unread.append(f"{path.stream.path.name}: {problem}")
     return check.checked(path)
-
-
-def is_fed(run: Run, path_name: str) -> bool:
-    """Whether a path's steps were given to it by the path under test, so that it owns no state."""
-    return run.manifest.get("lockstep") == "staged" and path_name == "reference"
-
-
-def rules_over_state() -> tuple[Rule, ...]:
-    """Return the rules that mean nothing on a path whose values are fed.
-
-    Those over several steps, and those over its own choices together with an acceptance that followed the
-    other path's choices (which legally differ in a near tie).
-    """
-    return tuple(
-        rule
-        for rule in CATALOGUE
-        if rule.scope != "step"
-        or (rule.stage in {"accept", "commit"} and "target_token_ids" in rule.arguments)
-    )

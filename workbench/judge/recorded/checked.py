@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from invariants.counts import Counts
-from tracing.finding import Finding
+from tracing.finding import Finding, has_error
 from tracing.moment import Moment
 from workbench.judge.recorded.pairs import Compared
 
@@ -81,7 +81,7 @@ class CheckedRun:
     @property
     def has_errors(self) -> bool:
         """A rule of severity error is violated."""
-        return any(finding.severity == "error" for finding in self.findings)
+        return has_error(self.findings)
 
     @property
     def verdict(self) -> str:

@@ -34,7 +34,7 @@ NO_DRAFT = "candidate scores are not in the trace"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Facts:
+class RecordedFacts:
     """What holds for the whole run.
 
     Attributes:
@@ -52,14 +52,14 @@ class Facts:
     root_is_prompt: bool = False
 
 
-def recorded_evidence(row: Row, other: Row | None, state: TurnState, facts: Facts) -> StepEvidence:
+def recorded_evidence(row: Row, other: Row | None, state: TurnState, facts: RecordedFacts) -> StepEvidence:
     """Return what two recorded rows of one step say.
 
     Args:
         row: The tested path's step.
         other: The other path's step, or None where it has none.
         state: Of the turn before the step.
-        facts: Facts of the run.
+        facts: RecordedFacts of the run.
     """
     missing = {"draft": NO_DRAFT}
     parts: dict[str, Any] = {}
@@ -140,7 +140,9 @@ def verify_side(row: Row) -> VerifySide:
     return VerifySide(**{name: np.asarray(each) for name, each in recorded.items() if each is not None})
 
 
-def _accept(row: Row, other: Row | None, tree: Tensorized, state: TurnState, facts: Facts) -> AcceptEvidence:
+def _accept(
+    row: Row, other: Row | None, tree: Tensorized, state: TurnState, facts: RecordedFacts
+) -> AcceptEvidence:
     accepted = result_of_row(Accepted, row)
     theirs = None if other is None or lacking(other, ACCEPT) else result_of_row(Accepted, other)
     return AcceptEvidence(
@@ -163,7 +165,7 @@ def _remaining(stop_reason: str | None, num_emitted: int, state: TurnState) -> i
     return num_emitted if stop_reason == "length" else num_emitted + 1
 
 
-def _eos(stop_reason: str | None, final_token_id: int, facts: Facts) -> frozenset[int]:
+def _eos(stop_reason: str | None, final_token_id: int, facts: RecordedFacts) -> frozenset[int]:
     if facts.eos_token_ids is not None:
         return facts.eos_token_ids
     return frozenset({final_token_id}) if stop_reason == "eos" else frozenset()

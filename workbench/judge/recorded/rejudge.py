@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -14,11 +14,11 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.path_reader import PathReader
 from tracing.reader import Run
-from workbench.judge.consequence import Consequences
 from workbench.judge.evidence import StepEvidence
-from workbench.judge.notes import NearTie, NotChecked
+from workbench.judge.log import FindingsLog
+from workbench.judge.notes import NearTie, Unchecked
 from workbench.judge.recorded.context import table
-from workbench.judge.recorded.evidence import Facts, recorded_evidence
+from workbench.judge.recorded.evidence import RecordedFacts, recorded_evidence
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.judge.turn_state import TurnState, recorded_turns
 from workbench.judge.verdict import RunVerdict, Tally
@@ -34,7 +34,7 @@ NOT_HELD: Final = "not in the trace"
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class StepRange:
     """Which steps to judge; all by default.
 
     Attributes:
@@ -72,25 +72,15 @@ class Rejudged:
     num_left_out: int
 
 
-@dataclass(slots=True)
-class _Books:
-    tally: Tally = field(default_factory=Tally)
-    consequences: Consequences = field(default_factory=Consequences)
-    findings: list[Finding] = field(default_factory=list)
-    num_steps: int = 0
-    num_left_out: int = 0
-    branched: bool = False
-
-
 def rejudge(
     run: Run,
     *,
     under_test: str,
-    facts: Facts,
+    facts: RecordedFacts,
     max_new_tokens: int | None,
     judge: Judge,
     known: Iterable[Finding],
-    part: Part | None = None,
+    part: StepRange | None = None,
     paired: bool = True,
 ) -> Rejudged:
     """Judge the steps of a path again.
@@ -98,10 +88,10 @@ def rejudge(
     Args:
         run: The recorded run.
         under_test: The path to judge.
-        facts: Facts of the run.
+        facts: RecordedFacts of the run.
         max_new_tokens: Tokens that a turn may emit, or None where not known.
         judge: Judges one step.
-        known: Findings of others (invariants, the recorded judge), to be taken into the books.
+        known: Findings of others (invariants, the recorded judge), to be taken into the log.
         part: Which steps; all when None.
         paired: Steps of the two paths stand for the same thing (staged lockstep); else each path lived on
             its own outputs, and rows of the other path are not looked at.
@@ -109,69 +99,53 @@ def rejudge(
     Raises:
         TraceError: The run has no such path.
     """
-    part = part or Part()
+    part = part or StepRange()
     path, others = run.path(under_test), _others(run, under_test) if paired else None
-    waiting = _by_step(finding for finding in known if part.holds(_place(finding)))
-    books = _Books()
+    waiting = _by_step(finding for finding in known if part.holds(finding.moment.place))
+    log = FindingsLog(Tally())
     turns: dict[tuple[int, int], TurnState] = {}
+    num_steps = num_left_out = 0
+    branched = False
     for row, state in recorded_turns(path, max_new_tokens):
         place = state.moment.place
         turns[place[:2]] = state
-        if part.holds(place):
-            judgement = None
-            if row.get("token_ids") is not None or row.get("parents") is not None:
-                other = _same_step(others, place)
-                judgement = judge(recorded_evidence(row, other, state, facts), row, other, state)
-            _take(books, waiting.pop(place, []), judgement)
-            books.branched |= _branches(row)
-        else:
-            books.num_left_out += 1
+        if row.get("context_token_ids") is not None:
+            log.resync()  # prefilled: a turn begins, or its caches were rebuilt
+        if not part.holds(place):
+            num_left_out += 1
+            continue
+        judgement = None
+        if row.get("token_ids") is not None or row.get("parents") is not None:
+            other = _same_step(others, place)
+            judgement = _in_our_words(judge(recorded_evidence(row, other, state, facts), row, other, state))
+        log.add(waiting.pop(place, ()), judgement)
+        num_steps += judgement is not None
+        branched |= _branches(row)
     for place in sorted(waiting):
-        _take(books, waiting[place], None)
-    books.tally.chain = not books.branched and _is_chain(run)
+        log.add(waiting[place])
+    log.tally.chain = not branched and _is_chain(run)
     return Rejudged(
-        verdict=books.tally.verdict(),
-        findings=tuple(books.findings),
+        verdict=log.tally.verdict(),
+        findings=tuple(log.findings),
         turns=tuple(turns.values()),
-        num_steps=books.num_steps,
-        num_left_out=books.num_left_out,
+        num_steps=num_steps,
+        num_left_out=num_left_out,
     )
 
 
-def _take(books: _Books, known: list[Finding], judgement: StepJudgement | None) -> None:
-    """Add one step to the books: what is known of it, what the judge says, in order of stages."""
-    said = () if judgement is None else judgement.findings
-    fresh = sorted(_once([*known, *said]), key=_stage_order)
-    marked = books.consequences.mark(fresh)
-    books.findings.extend(marked)
-    if judgement is not None:
-        books.num_steps += 1
-        checked = tuple(quantity for quantity in judgement.checked if quantity != TAUTOLOGY)
-        books.tally.add(
-            replace(
-                judgement,
-                findings=(),
-                checked=checked,
-                not_checked=tuple(_in_our_words(missing) for missing in judgement.not_checked),
-            )
-        )
-    books.tally.add_findings(marked)
+def _in_our_words(judgement: StepJudgement) -> StepJudgement:
+    """Leave out what a trace cannot show; what the judge misses from a path is here what the trace lacks."""
+    return replace(
+        judgement,
+        checked=tuple(quantity for quantity in judgement.checked if quantity != TAUTOLOGY),
+        not_checked=tuple(
+            replace(each, reason=NOT_HELD) if _is_of_a_path(each) else each for each in judgement.not_checked
+        ),
+    )
 
 
-def _in_our_words(missing: NotChecked) -> NotChecked:
-    """What the judge misses from a path is here what the trace does not hold."""
-    of_a_path = "does not provide it" in missing.reason or "does not show its" in missing.reason
-    return replace(missing, reason=NOT_HELD) if of_a_path else missing
-
-
-def _once(findings: Iterable[Finding]) -> Iterator[Finding]:
-    """Yield findings, one per rule, column and place: a recorded one and its like are one."""
-    seen: set[tuple[Any, ...]] = set()
-    for finding in findings:
-        identity = (finding.rule, finding.column, finding.moment, finding.path, finding.guilty)
-        if identity not in seen:
-            seen.add(identity)
-            yield finding
+def _is_of_a_path(missing: Unchecked) -> bool:
+    return "does not provide it" in missing.reason or "does not show its" in missing.reason
 
 
 def judge_recorded(tie_gap: float | None = None, logit_gap: float | None = None) -> Judge:
@@ -244,16 +218,8 @@ def _is_chain(run: Run) -> bool:
     return top_k in (1, None)
 
 
-def _place(finding: Finding) -> tuple[int, int, int]:
-    return finding.moment.place
-
-
 def _by_step(findings: Iterable[Finding]) -> dict[tuple[int, int, int], list[Finding]]:
     found: dict[tuple[int, int, int], list[Finding]] = {}
     for finding in findings:
-        found.setdefault(_place(finding), []).append(finding)
+        found.setdefault(finding.moment.place, []).append(finding)
     return found
-
-
-def _stage_order(finding: Finding) -> int:
-    return finding.moment.stage_number

@@ -14,9 +14,9 @@ class PromptScreen(ModalScreen[str | None]):
     """Asks for one line; None when the user leaves.
 
     Args:
-        sign: What stands before the line.
+        sign: Shown before the line.
         hint: What may be typed.
-        value: What stands in it at first.
+        value: Its initial text.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave", id="prompt.leave")]

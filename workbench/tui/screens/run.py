@@ -276,5 +276,5 @@ class RunScreen(Screen[None]):
     def _show_problems(self) -> None:
         problems = self.model.view.problems()
         line = self.query_one("#problem", Static)
-        line.set_class(bool(problems), "said")
+        line.set_class(bool(problems), "shown")
         line.update("note: " + "; ".join(problems))

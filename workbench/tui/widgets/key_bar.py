@@ -1,4 +1,4 @@
-"""The keys that a newcomer needs; made once, where Textual's footer is made anew at every focus."""
+"""The most important keys; made once, where Textual's footer is rebuilt at every change of focus."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A scrolling view of lines with a cursor on what they stand for; every panel and the time line are one."""
+"""A scrolling view of lines with a cursor; every panel and the time line are one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CUT_BEFORE, CUT_AFTER = "«", "»"
 
 
 class LineView(ScrollView, can_focus=True):
-    """Draws line `y` of its content when it comes into sight; `content_line` is what a subclass gives.
+    """Draws line `y` of its content when it becomes visible; subclasses implement `content_line`.
 
     Attributes:
         cursor: Number of the line under the cursor.
@@ -113,7 +113,7 @@ class LineView(ScrollView, can_focus=True):
 
     def show_cells(self, number: int, start: int, width: int) -> None:
         """Scroll some cells of a line into sight."""
-        left = max(0, start - 1)  # the marks of a cut line must not lie on what is to be seen
+        left = max(0, start - 1)  # the marks of a cut line must not cover the cells
         cells = self._under_sticky(number, left, start - left + width + 1)
         self.scroll_to_region(cells, animate=False, force=True)
 
@@ -141,7 +141,7 @@ class LineView(ScrollView, can_focus=True):
         return self._with_cuts(shown, left > 0, strip.cell_length > left + width)
 
     def _with_cuts(self, shown: Strip, before: bool, after: bool) -> Strip:
-        """Mark a line that goes on to the left or right of the window, as `less -S` does."""
+        """Mark a line that extends to the left or right of the window, as `less -S` does."""
         if not (before or after):
             return shown
         style, width = self._style("accent", self.rich_style), shown.cell_length
@@ -153,16 +153,16 @@ class LineView(ScrollView, can_focus=True):
         return shown
 
     def _number_at(self, y: int) -> int:
-        """Return the line that stands in a row of the window."""
+        """Return the line in a row of the window."""
         top, sticky = self.scroll_offset.y, self.sticky
         return sticky.start + y if y < len(sticky) and top > sticky.start else top + y
 
     def _cell_at(self, x: int) -> int:
-        """Return the cell that stands in a column of the window."""
+        """Return the cell in a column of the window."""
         return x if x < self.stem else x + self.scroll_offset.x
 
     def _under_sticky(self, number: int, start: int, width: int) -> Region:
-        """Return what must be in sight for some cells to be seen beside what stays in sight."""
+        """Return the region that must be visible for some cells to be seen next to what does not scroll."""
         above = len(self.sticky) if number >= self.sticky.stop else 0
         before = min(self.stem, start)
         return Region(start - before, number - above, width + before, 1 + above)

@@ -110,7 +110,7 @@ class PanelView(LineView):
         return super().cursor_cells(line) if found is None else (found[0], found[1])
 
     def cursor_moved(self) -> None:
-        """Tell the screen what the cursor is on."""
+        """Report what the cursor is on."""
         self.post_message(TargetSelected(self.panel, self.target))
 
     def clicked(self, number: int, cell: int, times: int) -> None:
@@ -199,7 +199,7 @@ class PanelView(LineView):
 
 
 def _width_of(lines: Lines) -> int:
-    """Return the cells of the longest line, as far as it can be told without making thousands."""
+    """Return the cells of the longest line, as far as known without making thousands of lines."""
     if isinstance(lines, LazyLines) and lines.width is not None:
         return lines.width
     return max((cell_width(line_text(line)) for line in lines[:SAMPLE]), default=0)

@@ -1,4 +1,4 @@
-"""The time line: one line per step, read a block at a time as it comes into sight."""
+"""The time line: one line per step, read a block at a time when it becomes visible."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class TimelineView(LineView):
         return self._num_rows
 
     def set_rows(self, num_rows: int, scale: int) -> None:
-        """Take over a number of steps; what was read is read again, as a live run may have changed it."""
+        """Take over a number of steps; rows are read again, as a live run may have changed them."""
         self._num_rows, self._scale = num_rows, scale
         self._stale = set(self._blocks)
         self._asked = ()
@@ -66,12 +66,12 @@ class TimelineView(LineView):
         self.refresh()
 
     def put(self, row: int) -> None:
-        """Move the cursor without telling the screen, which knows."""
+        """Move the cursor without a message to the screen."""
         with self.prevent(RowChosen):
             self.move_cursor(row)
 
     def content_line(self, number: int) -> Line:
-        """Return one step, or a stand-in until its block is read."""
+        """Return one step, or a placeholder until its block is read."""
         rows = self._blocks.get(number // BLOCK)
         if rows is None or number // BLOCK in self._stale:
             self._ask()
@@ -80,7 +80,7 @@ class TimelineView(LineView):
         return timeline_line(rows[number % BLOCK], self._scale, self.size.width)
 
     def cursor_moved(self) -> None:
-        """Tell the screen which step is wanted."""
+        """Report which step is wanted."""
         self.post_message(RowChosen(self.cursor))
 
     def action_open(self) -> None:

@@ -14,7 +14,7 @@ MIXED: Final = ("BSH_BNSD", "BSND_BNSD")
 PACKED: Final = ("TND", "NTD", "NTD_TND")
 """Layouts without a batch axis: requests follow each other along T."""
 LAYOUTS: Final = (*DENSE, "BNSD_BSND", *MIXED, *PACKED)
-"""Layouts that contract and twin cover."""
+"""Layouts that contract and emulation cover."""
 UNMODELLED: Final = ("BSH_NBSD", "BSND_NBSD", "BNSD_NBSD", "TND_NTD")
 """Documented for latent attention only."""
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.npu_ops.calls import gating
+from tests.npu_ops.cases.moe_gating import gating
 from tests.npu_ops.numbers import DTYPES, assert_rounded, numbers
 from tests.npu_ops.truth import UNIT
 from workbench.npu.modes import use_mode

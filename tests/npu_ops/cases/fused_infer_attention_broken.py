@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from tests.npu_ops.calls import (
+from tests.npu_ops.cases.common import Call, causal, half, ints, one_hot_hidden
+from tests.npu_ops.cases.fused_infer_attention import (
     FIA,
     FIA_V2,
-    causal,
     compressed,
     decode,
     dense,
-    half,
     masked,
     packed,
+    packed_paged,
     packed_v2,
     paged,
 )
-
-Call = tuple[str, Callable[[], dict[str, Any]]]
-
-
-def ints(*values: int) -> torch.Tensor:
-    return torch.tensor(values, dtype=torch.int32)
-
-
-def one_hot_hidden() -> torch.Tensor:
-    """A causal mask whose third row hides everything."""
-    mask = causal()
-    mask[2] = True
-    return mask
 
 
 def meta_paged(blocks: int) -> dict[str, Any]:
@@ -48,7 +34,7 @@ def wide_key() -> dict[str, Any]:
     )
 
 
-FIA_BROKEN: dict[str, Call] = {
+BROKEN: dict[str, Call] = {
     "NPU-FIA-DTYPE": (
         FIA,
         lambda: {k: v.double() if k in {"query", "key", "value"} else v for k, v in dense().items()},
@@ -245,13 +231,6 @@ FIA_BROKEN: dict[str, Call] = {
     "NPU-FIA-MASK-ROW": (FIA, lambda: masked(atten_mask=one_hot_hidden())),
 }
 
-
-def packed_paged(**changes: Any) -> dict[str, Any]:
-    """`packed` queries over the cache of `paged`."""
-    names = ("key", "value", "block_table", "block_size", "actual_seq_lengths_kv")
-    return packed() | {name: paged()[name] for name in names} | changes
-
-
 TREE_BROKEN: dict[str, Call] = {
     "NPU-FIA-TREE-BIAS": (
         FIA,
@@ -266,3 +245,5 @@ TREE_BROKEN: dict[str, Call] = {
     ),
 }
 """Rules of sparse mode 9, reachable with the capability `tree_mask_gqa` only."""
+
+BROKEN |= TREE_BROKEN

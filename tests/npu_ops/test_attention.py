@@ -1,4 +1,4 @@
-"""The fused attention twin against the formula in float64, over layouts, dtypes, head ratios and lengths.
+"""Emulated fused attention against the formula in float64, over layouts, dtypes, head ratios and lengths.
 
 Which bugs these catch: a transposed axis, a key head taken for another, a length read as a running total, a
 block read from the wrong place, a column too many at a block boundary.

@@ -1,0 +1,141 @@
+"""One log of findings: which two are the same, their order, and which may be caused by an earlier one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.judge.support import finding
+from tracing.finding import Finding, has_error
+from tracing.moment import STAGES
+from workbench.judge.log import FindingsLog, identity, step_verdict
+from workbench.judge.step import StepJudgement
+from workbench.judge.verdict import Tally
+
+
+def log() -> FindingsLog:
+    return FindingsLog(Tally())
+
+
+# the same finding
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"consequence": True},
+        {"message": "in other words"},
+        {"allowance": 0.5, "gap": 1.0},
+        {"severity": "warning"},
+    ],
+)
+def test_the_same_thing_is_logged_once_whoever_finds_it(changes: dict[str, object]) -> None:
+    """A check before the launch and one of the finished row; the recording's judge and a later one."""
+    first, again = finding(fused=1.5, message="here"), replace(finding(fused=1.5, message="here"), **changes)
+    logged = log()
+    assert logged.add([first, again]) == (first,)
+    assert logged.add([again]) == ()
+    assert logged.findings == [first]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"rule": "MASK001"}, {"column": "visible"}, {"path": "reference"}, {"guilty": "both"}),
+        *({"fused": 3}, {"reference": 4}),
+        *({"moment": finding(**{name: 1}).moment} for name in ("turn", "step", "node")),
+        {"moment": finding(stage="accept").moment},
+    ],
+)
+def test_another_rule_place_path_blame_or_value_is_another_finding(changes: dict[str, object]) -> None:
+    one = finding(fused=1, reference=2)
+    assert len(log().add([one, replace(one, **changes)])) == 2
+
+
+def test_a_finding_with_nan_is_the_same_after_it_was_recorded() -> None:
+    one = finding(fused=float("nan"), reference=float("inf"))
+    recorded = Finding.from_json(json.loads(json.dumps(one.as_json())))
+    assert identity(recorded) == identity(one)
+
+
+# order, tally, writing
+
+
+def test_a_step_is_logged_in_the_order_of_its_stages_and_the_judge_comes_after_the_checks() -> None:
+    written: list[Finding] = []
+    logged = FindingsLog(Tally(), written.append)
+    stages = ("commit", "", "draft", "verify")
+    judged = StepJudgement("0:0:0", findings=(finding(stage="draft", column="scores"),))
+    new = logged.add([finding(stage=stage) for stage in stages], judged)
+    assert [each.moment.stage for each in new] == ["draft", "draft", "verify", "commit", ""]
+    assert [each.column for each in new[:2]] == ["logits", "scores"]
+    assert written == logged.findings == list(new)
+
+
+def test_a_finding_counts_once_in_the_verdict() -> None:
+    logged = log()
+    logged.add([finding("numeric")], StepJudgement("0:0:0", findings=(finding("numeric"),)))
+    verdict = logged.tally.verdict()
+    assert (verdict.num_findings, verdict.verdict) == (1, "numeric")
+
+
+def test_the_findings_of_another_path_are_neither_tallied_nor_found_again() -> None:
+    tally = Tally()
+    fused, reference = FindingsLog(tally), FindingsLog(tally)
+    fused.add([finding()])
+    (theirs,) = reference.add([finding(step=5, path="reference")])
+    assert not theirs.consequence, "each path decoded alone"
+    fused.adopt(reference)
+    assert fused.findings == [finding(), theirs]
+    assert fused.add([theirs]) == ()
+    assert tally.verdict().num_findings == 2
+
+
+# severity
+
+
+def test_a_step_has_the_verdict_of_its_first_error() -> None:
+    warning = finding("numeric", severity="warning")
+    assert step_verdict([]) == step_verdict([warning]) == "ok"
+    assert step_verdict([warning, finding("nondeterministic"), finding()]) == "nondeterministic"
+    assert not has_error([warning])
+    assert has_error([warning, finding()])
+
+
+# consequences
+
+
+def test_findings_after_the_first_are_consequences_until_resync() -> None:
+    logged = log()
+    draft, verify, features = finding(stage="draft"), finding(), finding(column="features")
+    assert [each.consequence for each in logged.add([draft, verify, features])] == [False, True, True]
+    assert logged.add([finding(stage="draft", step=3)])[0].consequence
+    logged.resync()
+    assert not logged.add([finding(step=4)])[0].consequence
+    assert logged.add([finding(stage="commit", step=4)])[0].consequence
+
+
+def test_findings_of_one_stage_are_not_each_others_consequence() -> None:
+    assert not any(each.consequence for each in log().add([finding(node=3), finding(node=5)]))
+
+
+def test_a_new_turn_is_in_step_by_itself_and_a_warning_causes_nothing() -> None:
+    logged = log()
+    logged.add([finding()])
+    assert not logged.add([finding(turn=1)])[0].consequence
+    logged = log()
+    logged.add([finding(stage="draft", severity="warning")])
+    assert not logged.add([finding()])[0].consequence
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.sampled_from(STAGES)), max_size=12, unique=True))
+def test_the_first_finding_of_a_turn_is_always_independent(places: list[tuple[int, str]]) -> None:
+    ordered = sorted(places, key=lambda place: (place[0], STAGES.index(place[1])))
+    logged = log()
+    for step, stage in ordered:
+        logged.add([finding(step=step, stage=stage)])
+    assert [each.consequence for each in logged.findings] == [place != ordered[0] for place in ordered]
