@@ -1,4 +1,4 @@
-"""`verify_run`: what a run folder is worth, file by file, and what of it can still be read."""
+"""`verify_run`: the state of a run folder, file by file, and what of it can still be read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FileHealth:
         name: Path inside the run folder.
         state: One of `STATES`.
         message: What is wrong, empty for a complete file.
-        readable: What can still be read, e.g. `128 steps`; empty where that says nothing.
+        readable: What can still be read, e.g. `128 steps`; empty where there is nothing to count.
     """
 
     name: str
@@ -47,7 +47,7 @@ class RunHealth:
     Attributes:
         folder: The run folder.
         state: The worst state of its files; a run that was never closed is at least `truncated`.
-        status: What the manifest says: `running`, `complete`, `interrupted` or `failed`; empty where
+        status: As in the manifest: `running`, `complete`, `interrupted` or `failed`; empty where
             unreadable.
         being_written: Whether a living writer holds the folder; None where the system cannot tell.
         files: Each file.
@@ -146,7 +146,7 @@ def _stream_state(
     Args:
         stream: As read.
         closed: What the manifest lists for a closed file, or None.
-        head: What the journal says is sealed, or None.
+        head: Head of the journal, with what was sealed when it began, or None.
     """
     if stream.bad or isinstance(stream.problem, CorruptFrameError):
         return "corrupt", "; ".join([*stream.bad, *([str(stream.problem)] if stream.problem else [])])

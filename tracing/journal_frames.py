@@ -33,7 +33,7 @@ _HEADER: Final = struct.Struct("<4sIIII")
 _LENGTH: Final = struct.Struct("<I")
 _WORDS: Final = {None: b"null", True: b"true", False: b"false"}
 _SHORT: Final = 80
-"""Texts that are kept encoded; a step says the same few again and again."""
+"""Longest text that is kept encoded; steps repeat the same few."""
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 

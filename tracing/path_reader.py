@@ -1,4 +1,4 @@
-"""Reads one path of a run: sealed batches, then what stands in the journal."""
+"""Reads one path of a run: sealed batches, then the rows of the journal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tracing.stream_reader import DisprovedError, StreamReader
 
 @dataclass(frozen=True, slots=True)
 class InProgressStep:
-    """A step that had begun and not finished when the writer was last heard of.
+    """A step that had begun and not finished when the writer last wrote.
 
     Attributes:
         moment: Which one; its stage is the one that was about to run or running, empty before the first.
@@ -99,7 +99,7 @@ class PathReader:
 
     @property
     def num_unproven(self) -> int:
-        """Batches of which nobody has read more than the head; 0 unless the run was opened lazily."""
+        """Batches of which only the head has been read; 0 unless the run was opened lazily."""
         return len(self.stream.unproven)
 
     def prove_some(self, count: int) -> int:
@@ -255,7 +255,7 @@ class PathReader:
             return JournalContent(problem=CorruptFrameError(f"cannot be read: {problem.strerror or problem}"))
 
     def _settle(self) -> None:
-        """Line the journal's rows up after the sealed ones and say what does not fit."""
+        """Line the journal's rows up after the sealed ones and note what does not fit."""
         self._cached, self._rows_by_key = None, None
         first = self._num_sealed()
         unsealed = [row for number, row in sorted(self.journal.rows.items()) if number >= first]
@@ -282,7 +282,7 @@ class PathReader:
         return found
 
     def foreign(self, facts: Mapping[str, Any]) -> list[str]:
-        """Return what the head of a file says of its run and path, where that is not this run and path."""
+        """Return sentences about a file whose head names another run or another path."""
         found = []
         if self._run_id and facts.get("run", self._run_id) != self._run_id:
             found.append("belongs to another run than the manifest")

@@ -1,4 +1,4 @@
-"""Reading a run: `open_run(folder)`; torch-free, and as careful as if a stranger had written the files."""
+"""Reading a run: `open_run(folder)`; torch-free; the files are not trusted."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ def open_run(folder: str | Path, *, lazily: bool = False, every_row: bool = Fals
 
     Args:
         folder: The run folder.
-        lazily: For who has someone waiting: prove each batch of the paths when it is read. No row comes
+        lazily: For interactive use: prove each batch of the paths when it is read. No row comes
             unproven, but until `PathReader.num_unproven` is 0 no damage found means little.
         every_row: Read rows that are no steps too (`row_kind` is not null); they count as steps then.
 

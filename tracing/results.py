@@ -136,7 +136,7 @@ class Tensorized:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """What the teacher said about every node.
+    """The teacher's results for every node.
 
     Attributes:
         visible: Tree block read back from what the attention call was given, `[N, N]`.

@@ -1,4 +1,4 @@
-"""Facts of a run that stand in its manifest once: what a request may do, and what is lawful for the model.
+"""Facts of a run that its manifest holds once: what a request may do, and what is lawful for the model.
 
 Sections of `manifest.json` (format 1.1): `requests` maps a request id to its limits and sampling settings,
 the empty id to those of every other request; `model_facts` holds `ModelFacts`. Both may be missing.
@@ -132,7 +132,7 @@ class RequestFacts:
 
 
 def model_facts_of(manifest: Mapping[str, Any]) -> ModelFacts | None:
-    """Return what the manifest says of the model; None where it says nothing.
+    """Return the facts of the model; None where the manifest has none.
 
     Raises:
         TraceError: A fact is there and is not of its kind.
@@ -142,7 +142,7 @@ def model_facts_of(manifest: Mapping[str, Any]) -> ModelFacts | None:
 
 
 def request_facts_of(manifest: Mapping[str, Any], request_id: str = "") -> RequestFacts | None:
-    """Return what the manifest says of a request; None where it says nothing of it or of all.
+    """Return the facts of a request, or else those of every request; None where the manifest has neither.
 
     Raises:
         TraceError: A fact is there and is not of its kind.

@@ -122,7 +122,7 @@ class RunWriter:
         self._findings.add(finding)
 
     def save_bulk(self, moment: Moment, name: str, tensor: Any) -> Path:
-        """Write a whole tensor beside the trace and list it in the manifest; return its path."""
+        """Write a whole tensor to a file of its own and list it in the manifest; return its path."""
         entry = save_bulk(self.folder, moment, name, tensor)
         return self._list_bulk(entry)
 

@@ -1,6 +1,6 @@
-"""The reading end of one self-proving Arrow stream: every byte is proven before any of it is believed.
+"""The reading end of one self-proving Arrow stream: every byte is proven before any of it is used.
 
-Proving a long file takes as long as reading it. Who has someone waiting reads it `lazily`: then schema, end
+Proving a long file takes as long as reading it. Interactive readers read it `lazily`: then schema, end
 record and the chain of the batches' heads are looked at first, and each batch is proven when it is read.
 """
 
@@ -27,23 +27,23 @@ from tracing.scanning import batch_head, read_at, scan
 
 
 class DisprovedError(CorruptFrameError):
-    """A batch that was taken on the word of its head is not what was written; the file was read again."""
+    """A batch of which only the head had been read is not what was written; the file was read again."""
 
 
 class StreamReader:
-    """Frames of one file, read piece by piece; `refresh` goes on where a growing file has more.
+    """Frames of one file, read piece by piece; `refresh` continues where a growing file has more.
 
     Args:
         path: The file.
         expected: Schema that this version knows; only its columns are ever unpacked.
         lazily: Leave the proof of a batch to the moment at which it is read, or to `prove_some`. At the first
             one that fails the whole file is read again, proving everything, as without this.
-        every_row: Give out rows that are no steps too (`row_kind`); batches say which rows these are.
+        every_row: Give out rows that are no steps too (`row_kind`); batches list them in their metadata.
 
     Attributes:
         path: The file.
         columns: Number of each expected column that the file has, None while its schema is unreadable.
-        facts: What the schema frame says: `format`, `run`, ...
+        facts: Metadata of the schema frame: `format`, `run`, ...
         batches: Batches in order, proven but for the `unproven`.
         unproven: Numbers of the batches of which only the head was looked at.
         end: Facts of the end record, None without one.
@@ -125,7 +125,7 @@ class StreamReader:
         """Return one proven batch with all known columns of the file, or those named, in file order.
 
         Raises:
-            CorruptFrameError: Arrow does not accept it, or it is not as long as it says.
+            CorruptFrameError: Arrow does not accept it, or its length is not the recorded one.
         """
         return self.unpack(number, self.stored(number), names)
 
@@ -167,7 +167,7 @@ class StreamReader:
         self.unproven.discard(number)
 
     def _prove_all(self) -> None:
-        """Read the file again from its start, as one does who is not in a hurry."""
+        """Read the file again from its start, proving every batch."""
         self._lazily = False
         self._begin()
         self._read_on()
@@ -176,13 +176,15 @@ class StreamReader:
         """Return the columns of a batch that `stored` gave; as `read`.
 
         Raises:
-            CorruptFrameError: Arrow does not accept it, or it is not as long as it says.
+            CorruptFrameError: Arrow does not accept it, or its length is not the recorded one.
         """
         columns = self.columns or {}
         wanted = [columns[name] for name in (columns if names is None else names)]
         batch = frames.decode_batch(self._schema_frame, data, wanted)
         if batch.num_rows != self.batches[number].facts["num_rows"]:
-            raise CorruptFrameError(f"batch {number} has {batch.num_rows} rows and says otherwise")
+            raise CorruptFrameError(
+                f"batch {number} has {batch.num_rows} rows, not the number in its metadata"
+            )
         others = set(self.left_out(number))
         if others:
             steps = [row for row in range(batch.num_rows) if row not in others]
@@ -259,7 +261,7 @@ class StreamReader:
             raise CorruptFrameError(f"frame at byte {frame.start} is neither batch nor end record")
         counts = [facts.get("num_batches"), facts.get("num_rows"), facts.get("previous")]
         if not self.bad and counts != [len(self.batches), self.num_stored, self.last_crc]:
-            raise CorruptFrameError(f"end record at byte {frame.start} does not fit what stands before it")
+            raise CorruptFrameError(f"end record at byte {frame.start} does not fit what comes before it")
         mark = read_at(file, frame.stop, len(END_OF_STREAM) + 1)
         if mark != END_OF_STREAM:
             if END_OF_STREAM.startswith(mark):

@@ -111,7 +111,7 @@ def _scalar(column: Column, value: Any) -> int | float | bool:
 def _plain_cells(column: Column, array: NDArray[Any]) -> Cells | None:
     """Take the common case without a detour: natural rank, the column's dtype or an int64 that fits it.
 
-    None leaves the value to the long way, which says the same of every value that both can take.
+    None leaves the value to the general conversion, which gives the same wherever both apply.
     """
     axes = column.axes
     shape = array.shape

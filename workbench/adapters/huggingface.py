@@ -179,4 +179,4 @@ class _Recording:
         except Exception as problem:  # noqa: BLE001  told: raised, or logged in warn mode
             if self._step is not None:
                 self._step.mark_incomplete(f"{type(problem).__name__}: {problem}")
-            self._trace.tell(problem)
+            self._trace.report(problem)
