@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from costs.row import Cost, Goal, Row
 from costs.timing import middle
@@ -122,8 +122,12 @@ def _session(out: Path, max_new_tokens: int) -> tuple[Session, DiffRequest]:
     from workbench.lockstep.session import DiffRequest, open_session
 
     settings = DecodeSettings(max_new_tokens=max_new_tokens)
-    made: dict[str, Any] = {"options": LockstepOptions(settings=settings), "backend": backend.as_json()}
-    request = DiffRequest(prompt_file=str(shipped_prompt(PROMPT)), out=out, **made)
+    request = DiffRequest(
+        prompt_file=str(shipped_prompt(PROMPT)),
+        out=out,
+        options=LockstepOptions(settings=settings),
+        backend=backend.as_json(),
+    )
     return open_session(request), request
 
 

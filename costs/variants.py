@@ -70,7 +70,7 @@ class Variant(NullObserver):
         """Begin a step."""
 
     def close_step(self) -> None:
-        """Take the whole step."""
+        """End a step."""
 
     def seal(self) -> float:
         """Seal what was recorded in all turns; return how long that took, in seconds."""

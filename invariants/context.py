@@ -23,6 +23,7 @@ class RunContext:
         max_tree_depth: Depth of the deepest node that the settings allow.
         top_k: Beams kept per level.
         asked_commit_mode: Commit mode that was asked for.
+        acceptance: Rule of acceptance; laws of greedy acceptance apply to `greedy` only.
     """
 
     vocab_size: int | None = None
@@ -36,6 +37,7 @@ class RunContext:
     max_tree_depth: int | None = None
     top_k: int | None = None
     asked_commit_mode: str | None = None
+    acceptance: str = "greedy"
 
     @classmethod
     def from_settings(
@@ -61,4 +63,5 @@ class RunContext:
             max_tree_depth=settings.depth + 1,
             top_k=settings.top_k,
             asked_commit_mode=settings.commit_mode,
+            acceptance=settings.acceptance,
         )

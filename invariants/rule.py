@@ -146,6 +146,16 @@ def draft_nodes(valid: BoolArray) -> list[int]:
     return nodes
 
 
+def require_greedy(acceptance: str) -> None:
+    """Leave a law of greedy acceptance alone where tokens are sampled.
+
+    Raises:
+        NotApplicableError: They are.
+    """
+    if acceptance != "greedy":
+        raise NotApplicableError(f"tokens are chosen by chance (acceptance {acceptance})")
+
+
 def listed(values: Iterable[int], limit: int = 8) -> str:
     """Return `1, 2, 3` and, past `limit` values, how many more there are."""
     items = [str(value) for value in values]

@@ -13,8 +13,8 @@ from tracing.moment import STAGES
 from workbench.faults import families
 from workbench.faults.bench import NEEDS
 from workbench.faults.catalogue import BY_HEADING, CATALOGUE, chosen
-from workbench.faults.fault import Fault, link
-from workbench.faults.placement import Placement
+from workbench.faults.fault import Fault, fault, link
+from workbench.faults.placement import Placement, Scene
 from workbench.judge.rules import RULES
 from workbench.lockstep.failures import RAISED
 
@@ -23,13 +23,13 @@ LOAD_CHECK = re.compile(r"(load|teacher|drafter|pair)\.[a-z0-9_]+\Z")
 
 
 def test_ids_and_names_are_unique() -> None:
-    for values in ([fault.id for fault in CATALOGUE], [fault.name for fault in CATALOGUE]):
+    for values in ([each.id for each in CATALOGUE], [each.name for each in CATALOGUE]):
         assert len(values) == len(set(values))
     assert len(CATALOGUE) >= 50
 
 
 @pytest.mark.parametrize("fault", CATALOGUE, ids=lambda fault: fault.name)
-def test_a_fault_is_whole(fault: Fault) -> None:
+def test_a_fault_is_complete(fault: Fault) -> None:
     assert NAME.match(fault.name)
     assert fault.need in NEEDS
     assert fault.about.endswith(".")
@@ -52,6 +52,20 @@ def test_every_module_of_a_family_is_listed() -> None:
     folder = Path(families.__file__).parent
     listed = {Path(str(module.__file__)).name for modules in families.FAMILIES.values() for module in modules}
     assert listed == {path.name for path in folder.glob("*.py")} - {"__init__.py"}
+
+
+def test_a_decorated_function_states_its_fault_once() -> None:
+    @fault("F-X-01", stage="draft", seen_in=("va#1",), noticed_by=("TREE001",))
+    def tree_turned_over(made: object, _: Scene) -> object:
+        """The tree is
+        upside down.
+
+        Details are not part of the summary.
+        """
+        return made
+
+    assert (tree_turned_over.name, tree_turned_over.family) == ("tree-turned-over", "x")
+    assert tree_turned_over.about == "The tree is upside down."
 
 
 @pytest.mark.parametrize("fault", CATALOGUE, ids=lambda fault: fault.name)

@@ -19,7 +19,10 @@ from tracing.reader import open_run
 from tracing.recorder import RunWriter
 from tracing.stages import DecodePath
 from workbench.fused.path import make_path
+from workbench.judge.align import align
+from workbench.judge.recorded.evidence import RecordedFacts
 from workbench.judge.verdict import Tally
+from workbench.lockstep.free import _coverage
 from workbench.lockstep.free_running import FreeRunner
 from workbench.lockstep.run_log import RunLog
 from workbench.lockstep.turns import Turn
@@ -73,3 +76,14 @@ def test_lists_for_arrays_are_no_fault_and_reach_the_trace(tmp_path: Path) -> No
     log = alone(tmp_path / "run", "tensorize", lambda made: replace(made, depths=made.depths.tolist()))
     assert log.findings == []
     assert all(row["depths"] is not None for row in open_run(tmp_path / "run").path("fused"))
+
+
+def test_block_boundaries_are_counted_by_the_block_size_of_the_run() -> None:
+    """It was 128 whatever the settings said."""
+    path = open_run(Path(__file__).parents[2] / "traces" / "clean").path("fused")
+    alignment = align(path.batches(), path.batches())
+    small, large = (
+        _coverage(path, alignment, RecordedFacts(block_size=size)).coverage["block_boundaries"]
+        for size in (4, 1 << 20)
+    )
+    assert (small > 0, large) == (True, 0)

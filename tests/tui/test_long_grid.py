@@ -131,4 +131,4 @@ def test_a_run_that_nobody_judged_leads_to_its_wrong_cell_by_one_key(tmp_path: P
     assert "K checks it" in play(tmp_path / "run", ["exclamation_mark"]).said
     shown = play(tmp_path / "run", ["K"])
     assert (shown.moment, shown.target) == ("2:0:0", CellTarget(5, 6))
-    assert "nowhere further on" in play(tmp_path / "run", ["K", "K"]).said
+    assert "not found from here on" in play(tmp_path / "run", ["K", "K"]).said

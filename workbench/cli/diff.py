@@ -87,7 +87,8 @@ def command(**options: Any) -> int:
         request = replace(request, out=fresh_folder())
     if options["load_report"]:
         click.echo("\n".join(session.loaded.report.lines()), err=True)
-    summary = _run_on_screen(session, request, options) if options["tui"] else _run(session, request, options)
+    run = _run_on_screen if options["tui"] else _run
+    summary = run(session, request, options["npu_mode"])
     if options["output_format"] == "json":
         click.echo(json.dumps(summary.as_json(), allow_nan=False))
     else:
@@ -95,30 +96,30 @@ def command(**options: Any) -> int:
     return summary.exit_code
 
 
-def _run_on_screen(session: Session, request: DiffRequest, options: dict[str, Any]) -> RunSummary:
+def _run_on_screen(session: Session, request: DiffRequest, npu_mode: str) -> RunSummary:
     from workbench.cli.beside import watched
 
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("--tui needs a terminal; leave it out, or open the run later with specwb view")
-    return watched(lambda: _run(session, request, options), request.out)
+    return watched(lambda: _run(session, request, npu_mode, quiet=True), request.out)
 
 
-def _run(session: Session, request: DiffRequest, options: dict[str, Any]) -> RunSummary:
-    """Decode under a progress bar, which only a terminal sees."""
+def _run(session: Session, request: DiffRequest, npu_mode: str, *, quiet: bool = False) -> RunSummary:
+    """Decode under a progress bar, which only a terminal sees; quiet while the screen has the terminal."""
     from workbench.lockstep.judged_run import run_session
     from workbench.npu.capability import allowed_features, this_platform
     from workbench.npu.modes import use_capabilities, use_mode
 
     total = len(session.turns) * request.options.settings.max_new_tokens
     with (
-        use_mode(options["npu_mode"]),
+        use_mode(npu_mode),
         use_capabilities(allowed_features(this_platform())),
         click.progressbar(
             length=total,
             label="tokens",
             file=sys.stderr,
             show_eta=True,
-            hidden=options["tui"] or not sys.stderr.isatty(),
+            hidden=quiet or not sys.stderr.isatty(),
         ) as bar,
     ):
         return run_session(session, request, bar.update)

@@ -39,6 +39,7 @@ def facts_of(run: Run, under_test: str) -> RecordedFacts:
         eos_token_ids=context.eos_token_ids,
         vocab_size=context.vocab_size,
         block_size=context.block_size or DecodeSettings().block_size,
+        is_greedy=context.acceptance == "greedy",
         root_is_prompt=root_is_prompt(run),
     )
 

@@ -33,6 +33,9 @@ class Wanted:
         moment: Where to begin.
         edges: Lower edges of the distance buckets, None for those that the run states.
         path: Path to show first, None for the usual one.
+        panels: Panels to print, empty for all.
+        differences, width: How to print them.
+        as_text, svg, html: Where to print them; a screen is opened where none of the three is asked for.
     """
 
     run: Path | None = None
@@ -40,6 +43,12 @@ class Wanted:
     moment: Moment | None = None
     edges: tuple[int, ...] | None = None
     path: str | None = None
+    panels: tuple[str, ...] = ()
+    differences: bool = False
+    width: int = ViewOptions().width
+    as_text: bool = False
+    svg: str | None = None
+    html: str | None = None
 
 
 @click.command(name="view")
@@ -60,17 +69,19 @@ class Wanted:
 )
 @click.option("--path", metavar="NAME", help="Path to show first; of two runs, the one of each to compare.")
 @edges_option
-@click.option("--width", type=click.IntRange(min=40, max=240), default=78, show_default=True)
-def command(places: tuple[str, ...], **options: Any) -> int:
+@click.option("--width", type=click.IntRange(min=40, max=240), default=ViewOptions().width, show_default=True)
+def command(
+    places: tuple[str, ...], *, follow: bool, distance_edges: tuple[int, ...] | None, **options: Any
+) -> int:
     """Browse a recorded run step by step, both sides at once; with two runs, compare them.
 
     MOMENT is prompt:turn:step:stage:node, as findings print it; later parts may be left out. Without a run,
     choose one from runs/ and traces/.
     """
-    wanted = replace(parse_places(places), edges=options["distance_edges"], path=options["path"])
-    if options["as_text"] or options["svg"] or options["html"]:
-        return _print_moment(wanted, options)
-    return _open_screen(wanted, follow=options["follow"])
+    wanted = replace(parse_places(places), edges=distance_edges, **options)
+    if wanted.as_text or wanted.svg or wanted.html:
+        return _print_moment(wanted)
+    return _open_screen(wanted, follow=follow)
 
 
 def parse_places(places: tuple[str, ...]) -> Wanted:
@@ -95,37 +106,37 @@ def parse_places(places: tuple[str, ...]) -> Wanted:
     return Wanted(run, other, moment)
 
 
-def _print_moment(wanted: Wanted, options: dict[str, Any]) -> int:
+def _print_moment(wanted: Wanted) -> int:
     from workbench.view.lines import plain_text
 
     if wanted.run is None:
         raise UsageError("view --text, --svg and --html need a run, and a moment of it")
     view = _open_run(wanted)
-    lines = _moment_lines(view, wanted.moment, options)
-    if options["as_text"]:
+    lines = _moment_lines(view, wanted)
+    if wanted.as_text:
         click.echo(plain_text(lines), nl=False)
-    if options["svg"] or options["html"]:
+    if wanted.svg or wanted.html:
         export = _tui("export")
-        if options["svg"]:
-            export.save_svg(lines, Path(options["svg"]), f"specwb view {wanted.run} {wanted.moment or ''}")
-        if options["html"]:
-            export.save_html(lines, Path(options["html"]))
+        if wanted.svg:
+            export.save_svg(lines, Path(wanted.svg), f"specwb view {wanted.run} {wanted.moment or ''}")
+        if wanted.html:
+            export.save_html(lines, Path(wanted.html))
     return 0
 
 
-def _moment_lines(view: RunView, moment: Moment | None, options: dict[str, Any]) -> list[Line]:
+def _moment_lines(view: RunView, wanted: Wanted) -> list[Line]:
     """Return the page of a moment; without one, of the first finding or the first step."""
     from workbench.view.page import page_lines
     from workbench.view.run_distance import count_run
 
     if not view.num_rows:
-        return list(page_lines(view, None, ViewOptions(width=options["width"])))
+        return list(page_lines(view, None, ViewOptions(width=wanted.width)))
     view.compare()
     first = min(view.findings, key=lambda each: each.moment.place, default=None)
-    at = moment or (first.moment if first is not None else None)
+    at = wanted.moment or (first.moment if first is not None else None)
     step = view.step(view.row_of(at) if at is not None else 0)
-    drawn = ViewOptions(options["differences"], options["width"])
-    names = options["panels"]
+    drawn = ViewOptions(wanted.differences, wanted.width)
+    names = wanted.panels
     whole = count_run(view) if not names or "distance" in names else None
     return list(page_lines(view, step, drawn, names, whole))
 

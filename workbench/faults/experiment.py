@@ -130,7 +130,7 @@ def _decode(under_test: PathUnderTest, turn_state: TurnState, setup: Setup) -> f
 
 
 def _info(path: DecodePath) -> dict[str, Any]:
-    """What the path says of itself, less what names this machine."""
+    """What the path reports about itself, without what names this machine."""
     return {name: value for name, value in path.info.items() if name != "backend"}
 
 
@@ -154,7 +154,7 @@ def _spoiled(traces: Mapping[str, Trace], placement: Placement) -> Mapping[str, 
 
 
 class SpoiledTrace:
-    """A recorder whose rows are spoiled on their way to the disk, each as a whole."""
+    """A recorder whose rows are spoiled on their way to the disk, one row at a time."""
 
     def __init__(self, trace: Trace, placement: Placement) -> None:
         self._trace = trace

@@ -191,12 +191,12 @@ def on_function(module: object, name: str) -> Placer:
     def placer(faulty: Spoil) -> Placement:
         @contextmanager
         def patched() -> Iterator[None]:
-            honest = getattr(module, name)
-            setattr(module, name, partial(faulty, honest))
+            original = getattr(module, name)
+            setattr(module, name, partial(faulty, original))
             try:
                 yield
             finally:
-                setattr(module, name, honest)
+                setattr(module, name, original)
 
         return Placement(around=patched)
 

@@ -39,10 +39,10 @@ def dies_in_a_launch() -> Placement:
     """The process ends while verify prepares its launch, as after `kill -9`; the journal has its inputs."""
     steps = itertools.count()
 
-    def dying(honest: Callable[[Any], Any], visible: Any) -> Any:
+    def dying(original: Callable[[Any], Any], visible: Any) -> Any:
         if next(steps) == DIES_AT_STEP:
             os._exit(KILLED)
-        return honest(visible)
+        return original(visible)
 
     return on_function(verify, "blocked_from_visible")(dying)
 
@@ -82,7 +82,7 @@ def _truncated(folder: Path) -> None:
 
 
 def _run(folder: Path, placement: Placement) -> None:
-    """Record one run; a violated launch goes ahead, so that the trace shows the whole faulty step."""
+    """Record one run; a violated launch is run, so that the trace shows the whole faulty step."""
     manifest = {
         "argv": ["python", "-m", "workbench.faults.record_traces"],
         "models": {"teacher": "tiny", "drafter": "tiny"},

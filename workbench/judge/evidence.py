@@ -52,6 +52,7 @@ class PrefillEvidence:
 
     Attributes:
         prompt_token_ids: What both paths were given, `[L]`.
+        is_greedy: False where a draw chose the root: the reference's, by the path's own logits, is the law.
         fused_context_token_ids: Prompt and root as the fused path has it, `[L + 1]`.
         reference_context_token_ids: The same of the reference path, `[L + 1]`.
         logits: The row that chose the root, `[V]` or `[1, V]`.
@@ -60,6 +61,7 @@ class PrefillEvidence:
     """
 
     prompt_token_ids: IntArray
+    is_greedy: bool = True
     fused_context_token_ids: IntArray | None = None
     reference_context_token_ids: IntArray | None = None
     logits: RowTruth | None = None

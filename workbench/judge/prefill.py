@@ -25,6 +25,9 @@ def judge_prefill(evidence: PrefillEvidence, moment: Moment, dtype: str) -> Stag
     judge_rows(notes, "JUDGE-PREFILL-KV", "kv", evidence.kv, dtype)
     judge_rows(notes, "JUDGE-PREFILL-FEATURES", "features", evidence.features, dtype)
     logits = judge_rows(notes, "JUDGE-PREFILL-LOGITS", "logits", _with_positions(evidence), dtype)
+    if not evidence.is_greedy:
+        _judge_sampled_root(notes, evidence, prompt)
+        return notes.judgement()
     judge_choices(
         notes,
         ROOT,
@@ -34,6 +37,18 @@ def judge_prefill(evidence: PrefillEvidence, moment: Moment, dtype: str) -> Stag
         nodes=np.zeros(1, dtype=np.int64),
     )
     return notes.judgement()
+
+
+def _judge_sampled_root(notes: Notes, evidence: PrefillEvidence, prompt: IntArray) -> None:
+    """Judge a root that a draw chose: the reference's, by the path's own logits and draw, is the law."""
+    ours = _root(evidence.fused_context_token_ids, prompt)
+    theirs = _root(evidence.reference_context_token_ids, prompt)
+    if ours is None or theirs is None:
+        notes.skip("root", "a sampled root needs the choice of both paths")
+        return
+    notes.check("root")
+    message = "the token that the draw chooses from the path's own logits"
+    judge_list(notes, ROOT.differs, ROOT.column, ours, theirs, path="fused", message=message)
 
 
 def _with_positions(evidence: PrefillEvidence) -> RowTruth | None:

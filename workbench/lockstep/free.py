@@ -1,4 +1,4 @@
-"""Free lockstep: each path lives on its own outputs; the emitted streams are compared by absolute position.
+"""Free lockstep: each path decodes on its own outputs; the emitted streams are compared by absolute position.
 
 Both paths decode greedily, so a different token after the same tokens is a fault or a near tie, and the truth
 at that one position decides. Step columns are compared only until they first differ: a tree that differs by a
@@ -7,26 +7,25 @@ near tie inside the draft is no fault as long as the text is the same, so it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from invariants.run import Checker
-from tracing.codec import result_of_row
 from tracing.finding import Finding
 from tracing.models import ModelPair
 from tracing.moment import Moment
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
 from tracing.settings import DecodeSettings
-from tracing.stages import Accepted, Committed, DecodePath
+from tracing.stages import DecodePath
 from workbench.judge.align import Alignment, StreamDifference, align
 from workbench.judge.align_columns import default_columns
 from workbench.judge.coverage import count_step
-from workbench.judge.evidence import AcceptEvidence, CommitEvidence, StepEvidence
 from workbench.judge.notes import NearTie
+from workbench.judge.recorded.evidence import RecordedFacts, recorded_evidence
 from workbench.judge.step import StepJudgement
-from workbench.judge.turn_state import TurnState
+from workbench.judge.turn_state import TurnState, recorded_turns
 from workbench.judge.verdict import Tally
 from workbench.lockstep.free_running import FreeRunner
 from workbench.lockstep.reference_runner import ReferenceRunner
@@ -37,17 +36,17 @@ from workbench.lockstep.watch import LiveWatch
 
 Tick = Callable[[int], None]
 RULE = "JUDGE-ALIGN-STREAM"
-OWN_AFFAIR = frozenset(
+MAY_DIFFER = frozenset(
     {"commit_mode", "commit_fallback", "draft_top1_offsets", "launch_refused", "incomplete"}
 )
-"""Columns that say how a path went about it; two sound paths may differ in them."""
+"""Columns that say how a path works; two sound paths may differ in them."""
 
 
 class FreeRun:
     """Decodes the turns on each path, one after the other, and compares what they recorded.
 
     Attributes:
-        fused, reference: The two runs.
+        runs: Of the path under test and of the reference.
         logs: Of each run; the first one ends up with everything that was found.
     """
 
@@ -64,6 +63,7 @@ class FreeRun:
     ) -> None:
         """Prepare both runs; `watch_indices` is for the path under test only."""
         self._writer = writer
+        self._block_size = settings.block_size
         self._tally = tally
         self.logs: list[RunLog] = []
         self.runs: list[FreeRunner] = []
@@ -87,7 +87,8 @@ class FreeRun:
         log.adopt(self.logs[1])
         log.finish()
         alignment = self._align()
-        self._tally.add(_coverage(self._rows("fused"), alignment))
+        rows = open_run(self._writer.folder).path("fused")
+        self._tally.add(_coverage(rows, alignment, RecordedFacts(block_size=self._block_size)))
         differences = [_warning(finding) for finding in alignment.findings() if finding.rule != RULE]
         log.add(differences)
         fused = {(one.prompt_id, one.turn): one for one in self.runs[0].finished}
@@ -99,11 +100,8 @@ class FreeRun:
         lacks = frozenset(
             column for entry in recorded.manifest["paths"].values() for column in entry["lacks"]
         )
-        columns = default_columns(bits=False, lacks=lacks | OWN_AFFAIR)
+        columns = default_columns(bits=False, lacks=lacks | MAY_DIFFER)
         return align(recorded.path("fused").batches(), recorded.path("reference").batches(), columns)
-
-    def _rows(self, name: str) -> Iterator[Mapping[str, Any]]:
-        return iter(open_run(self._writer.folder).path(name))
 
     def _settle(
         self, stream: StreamDifference, fused: TurnState, runner: ReferenceRunner, dtype: str
@@ -148,32 +146,12 @@ def _warning(finding: Finding) -> Finding:
     return replace(finding, severity="warning")
 
 
-def _coverage(rows: Iterator[Mapping[str, Any]], alignment: Alignment) -> StepJudgement:
+def _coverage(rows: Iterable[Mapping[str, Any]], alignment: Alignment, facts: RecordedFacts) -> StepJudgement:
     """What the fused run exercised, counted from its recorded rows."""
     compared = alignment.num_steps + alignment.num_turns_differing > 0
     judgement = StepJudgement("", checked=("accept.emitted_token_ids",) if compared else ())
-    for row in rows:
+    for row, state in recorded_turns(rows, None):
         if row["emitted_token_ids"] is None or row["committed_len_after"] is None:
             continue  # a step that did not finish exercised nothing that can be counted
-        judgement.coverage.update(count_step(_exercised(row)))
+        judgement.coverage.update(count_step(recorded_evidence(row, None, state, facts)))
     return judgement
-
-
-def _exercised(row: Mapping[str, Any]) -> StepEvidence:
-    return StepEvidence(
-        moment=Moment(row["prompt_id"], row["turn"], row["step"]),
-        accept=AcceptEvidence(
-            committed_len=row["committed_len"],
-            token_ids=row["token_ids"],
-            parents=row["parents"],
-            valid=row["valid"],
-            target_token_ids=row["target_token_ids"],
-            remaining=len(row["emitted_token_ids"]),
-            fused=result_of_row(Accepted, row),
-        ),
-        commit=CommitEvidence(
-            committed_len=row["committed_len"],
-            path_indices=row["path_indices"],
-            committed=result_of_row(Committed, row),
-        ),
-    )

@@ -230,6 +230,7 @@ class StepJudge:
                 reference.prefill,
                 self._root(results, results.prefilled, reference),
             )
+            found["prefill"] = replace(found["prefill"], is_greedy=settings.is_greedy)
         if own("draft") and results.drafted is not None:
             found["draft"] = replace(
                 build.draft_evidence(

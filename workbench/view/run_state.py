@@ -133,7 +133,7 @@ class RunState:
     def search_ended(self, text: str, hit: Hit | None) -> None:
         """Go to what was found."""
         if hit is None:
-            self.notify(f"{text!r} is nowhere further on", "warning")
+            self.notify(f"{text!r} was not found from here on", "warning")
         else:
             self._go_to(hit.row, hit.panel, hit.target)
 

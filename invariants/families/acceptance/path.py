@@ -18,6 +18,7 @@ from invariants.rule import (
     Violations,
     draft_nodes,
     invariant,
+    require_greedy,
 )
 from tracing.digest import chain
 
@@ -61,7 +62,11 @@ def path_leaves_the_tree(accepted_nodes: IntArray, parents: IntArray, valid: Boo
 
 @invariant("ACC002", name="accepted-against-the-choice", stage="accept", requires=("ACC001",))
 def accepted_against_the_choice(
-    accepted_nodes: IntArray, parents: IntArray, token_ids: IntArray, target_token_ids: IntArray
+    accepted_nodes: IntArray,
+    parents: IntArray,
+    token_ids: IntArray,
+    target_token_ids: IntArray,
+    acceptance: str = "greedy",
 ) -> Violations:
     """An accepted node's token is not the teacher's choice after its parent.
 
@@ -79,8 +84,9 @@ def accepted_against_the_choice(
     ohdearquant/lattice#243 (the first draft token was never compared), FasterDecoding/Medusa (filler token).
 
     ## Limits
-    Greedy decoding; a sampling run does not record `target_token_ids` as its law.
+    Greedy decoding; where tokens are sampled, the choice is not the law.
     """
+    require_greedy(acceptance)
     if not len(accepted_nodes):
         raise NotApplicableError("no draft node was accepted")
     for node in accepted_nodes.tolist():
@@ -102,6 +108,7 @@ def longer_path_available(
     target_token_ids: IntArray,
     valid: BoolArray,
     stop_reason: str | None = None,
+    acceptance: str = "greedy",
 ) -> Violations:
     """The accepted path ends although a child with the teacher's next choice was in the tree.
 
@@ -118,8 +125,10 @@ def longer_path_available(
     NVIDIA/TensorRT-LLM#10343 (adding a branch shortened acceptance), ohdearquant/lattice#243.
 
     ## Limits
-    Not checked in a step that was cut at EOS or at the token limit, where the path is shortened on purpose.
+    Not checked in a step that was cut at EOS or at the token limit, where the path is shortened on purpose,
+    nor where tokens are sampled.
     """
+    require_greedy(acceptance)
     if stop_reason is not None:
         raise NotApplicableError(f"the step was cut ({stop_reason})")
     draft_nodes(valid)

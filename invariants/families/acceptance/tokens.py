@@ -7,12 +7,12 @@ import numpy as np
 from invariants.batch.flat import Ragged
 from invariants.mutation import Case, NoPlaceError, Pick, mutation
 from invariants.prefilter import Flags, accepted_at, entries_at, prefilter
-from invariants.rule import IntArray, Violation, Violations, invariant, listed
+from invariants.rule import IntArray, Violation, Violations, invariant, listed, require_greedy
 
 
 @invariant("ACC004", name="final-token-from-another-row", stage="accept", requires=("ACC001",))
 def final_token_from_another_row(
-    accepted_nodes: IntArray, target_token_ids: IntArray, final_token_id: int
+    accepted_nodes: IntArray, target_token_ids: IntArray, final_token_id: int, acceptance: str = "greedy"
 ) -> Violations:
     """The final token is not the teacher's choice after the last accepted node.
 
@@ -32,6 +32,7 @@ def final_token_from_another_row(
     ## Limits
     Greedy decoding. A token that is cut at EOS or at the limit is still the choice at its place.
     """
+    require_greedy(acceptance)
     last = int(accepted_nodes[-1]) if len(accepted_nodes) else 0
     choice = int(target_token_ids[last])
     if final_token_id != choice:

@@ -72,26 +72,26 @@ def on_map(change: Spoil) -> Placement:
 
 
 @fault("F-DRAFTER-01", stage="draft", seen_in=("sgl#8409",), noticed_by=SCORES, placed=EXPAND)
-def drafter_rows_by_beam_place(honest: Expand, drafter: Any, memory: Any, turn: Any, beams: Any) -> Any:
+def drafter_rows_by_beam_place(original: Expand, drafter: Any, memory: Any, turn: Any, beams: Any) -> Any:
     """A beam attends to the rows of the beams in its own place, not to those of its parents."""
     num_beams = len(beams.token_ids)
     in_place = torch.eye(num_beams, dtype=torch.bool).repeat(1, beams.expansion)
-    return honest(drafter, memory, turn, replace(beams, tree_visible=in_place))
+    return original(drafter, memory, turn, replace(beams, tree_visible=in_place))
 
 
 @fault(
     "F-DRAFTER-02", stage="draft", seen_in=("Ascend/sglang#141", "va#4521"), noticed_by=SCORES, placed=EXPAND
 )
-def drafter_length_not_advanced(honest: Expand, drafter: Any, memory: Any, turn: Any, beams: Any) -> Any:
+def drafter_length_not_advanced(original: Expand, drafter: Any, memory: Any, turn: Any, beams: Any) -> Any:
     """Rows drafted at earlier levels lie behind the drafter's length and are not attended to."""
     hidden = torch.zeros_like(beams.tree_visible)
-    return honest(drafter, memory, turn, replace(beams, tree_visible=hidden))
+    return original(drafter, memory, turn, replace(beams, tree_visible=hidden))
 
 
 @fault("F-DRAFTER-03", stage="draft", seen_in=("va#3300", "va#9605"), noticed_by=SCORES, placed=EXPAND)
-def drafter_position_not_advanced(honest: Expand, drafter: Any, memory: Any, turn: Any, beams: Any) -> Any:
+def drafter_position_not_advanced(original: Expand, drafter: Any, memory: Any, turn: Any, beams: Any) -> Any:
     """Cosines and sines of the first draft step serve all of them."""
-    return honest(_moved(drafter, lambda positions: positions - beams.expansion), memory, turn, beams)
+    return original(_moved(drafter, lambda positions: positions - beams.expansion), memory, turn, beams)
 
 
 @fault(
@@ -194,9 +194,9 @@ def feature_not_advanced() -> Expand:
     """Every draft level is expanded from the feature that expanded the root."""
     kept: list[torch.Tensor] = []
 
-    def stale(honest: Expand, drafter: Any, memory: Any, turn: Any, beams: Any) -> Any:
+    def stale(original: Expand, drafter: Any, memory: Any, turn: Any, beams: Any) -> Any:
         if beams.expansion == 0:
             kept[:] = [beams.hidden]
-        return honest(drafter, memory, turn, replace(beams, hidden=kept[0]))
+        return original(drafter, memory, turn, replace(beams, hidden=kept[0]))
 
     return stale

@@ -28,7 +28,7 @@ IN_VERIFY: Final = within("verify", "npu_fused_infer_attention_score")
 
 def on_mask(change: Callable[[torch.Tensor], torch.Tensor]) -> Placement:
     """Spoil `visible [N, L + N]` where verify turns it into the device's form."""
-    return on_function(verify, "blocked_from_visible")(lambda honest, visible: honest(change(visible)))
+    return on_function(verify, "blocked_from_visible")(lambda original, visible: original(change(visible)))
 
 
 def on_tree_block(change: Callable[[torch.Tensor], torch.Tensor]) -> Placement:

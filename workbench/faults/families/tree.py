@@ -76,9 +76,9 @@ def orphan_kept(made: Drafted, _: Scene) -> Drafted:
     noticed_by=("JUDGE-DRAFT-ORDER", "JUDGE-DRAFT-SCORES"),
     placed=CANDIDATES,
 )
-def duplicate_sibling(honest: Candidates, engine: Any, logits: torch.Tensor, top_k: int) -> Scored:
+def duplicate_sibling(original: Candidates, engine: Any, logits: torch.Tensor, top_k: int) -> Scored:
     """The second candidate of every beam is its first one again."""
-    scores, token_ids = honest(engine, logits, top_k)
+    scores, token_ids = original(engine, logits, top_k)
     token_ids[:, 1] = token_ids[:, 0]
     return scores, token_ids
 
@@ -97,9 +97,9 @@ def nodes_by_score(made: Drafted, _: Scene) -> Drafted:
     noticed_by=("JUDGE-DRAFT-CANDIDATES",),
     placed=CANDIDATES,
 )
-def best_candidate_skipped(honest: Candidates, engine: Any, logits: torch.Tensor, top_k: int) -> Scored:
+def best_candidate_skipped(original: Candidates, engine: Any, logits: torch.Tensor, top_k: int) -> Scored:
     """A slice is shifted by one, and the best candidate of every beam is never proposed."""
-    scores, token_ids = honest(engine, logits, top_k + 1)
+    scores, token_ids = original(engine, logits, top_k + 1)
     return scores[:, 1:].contiguous(), token_ids[:, 1:].contiguous()
 
 
@@ -110,9 +110,9 @@ def best_candidate_skipped(honest: Candidates, engine: Any, logits: torch.Tensor
     noticed_by=("JUDGE-DRAFT-CANDIDATES", "JUDGE-DRAFT-SCORES"),
     placed=CANDIDATES,
 )
-def drafts_all_alike(honest: Candidates, engine: Any, logits: torch.Tensor, top_k: int) -> Scored:
+def drafts_all_alike(original: Candidates, engine: Any, logits: torch.Tensor, top_k: int) -> Scored:
     """Candidates of all beams are computed from the last beam's row."""
-    return honest(engine, logits[-1:].expand_as(logits), top_k)
+    return original(engine, logits[-1:].expand_as(logits), top_k)
 
 
 @fault(
@@ -129,8 +129,8 @@ def buffer_of_the_level_before() -> Callable[..., Scored]:
     """
     kept: list[torch.Tensor] = []
 
-    def stale(honest: Candidates, engine: Any, logits: torch.Tensor, top_k: int) -> Scored:
-        scores, token_ids = honest(engine, logits, top_k)
+    def stale(original: Candidates, engine: Any, logits: torch.Tensor, top_k: int) -> Scored:
+        scores, token_ids = original(engine, logits, top_k)
         if len(token_ids) == 1:
             kept.clear()
             return scores, token_ids
@@ -179,11 +179,11 @@ def minus_one_read_as_last(made: Tensorized, _: Scene) -> Tensorized:
     noticed_by=("JUDGE-DRAFT-BEAMS",),
     placed=on_function(search, "stable_top_k"),
 )
-def second_best_beams(honest: Ranked, scores: torch.Tensor, k: int) -> Scored:
+def second_best_beams(original: Ranked, scores: torch.Tensor, k: int) -> Scored:
     """Beams are kept from the second-best candidates of a level."""
     if len(scores) > 1 or scores.shape[1] != k * k:
-        return honest(scores, k)
-    values, indices = honest(scores, 2 * k)
+        return original(scores, k)
+    values, indices = original(scores, 2 * k)
     return values[:, k:].contiguous(), indices[:, k:].contiguous()
 
 

@@ -1,4 +1,4 @@
-"""Faults of whole trees: a consistent one of other parents, one left over, tokens moved under their nodes."""
+"""Faults of whole trees: consistent with other parents, left over, with tokens of other nodes."""
 
 from __future__ import annotations
 

@@ -14,9 +14,10 @@ FROM_SETTINGS: Final = {
     "max_tree_nodes": "tree_nodes",
     "top_k": "top_k",
     "asked_commit_mode": "commit_mode",
+    "acceptance": "acceptance",
 }
 """Field of `RunContext` to the setting that it is."""
-_TEXT: Final = ("asked_commit_mode",)
+_TEXT: Final = ("asked_commit_mode", "acceptance")
 _TOKENS: Final = ("eos_token_ids",)
 
 

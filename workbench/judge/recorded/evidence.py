@@ -42,6 +42,7 @@ class RecordedFacts:
         eos_token_ids: Tokens that end a turn, or None where not known.
         vocab_size: V, or None.
         block_size: Tokens per cache block.
+        is_greedy: Whether no token was chosen by chance.
         root_is_prompt: The first root of a turn is the prompt's last token, which nobody chose.
     """
 
@@ -49,6 +50,7 @@ class RecordedFacts:
     eos_token_ids: frozenset[int] | None = None
     vocab_size: int | None = None
     block_size: int = 128
+    is_greedy: bool = True
     root_is_prompt: bool = False
 
 
@@ -68,7 +70,7 @@ def recorded_evidence(row: Row, other: Row | None, state: TurnState, facts: Reco
     if facts.root_is_prompt:
         missing["prefill"] = "the first root is the prompt's last token"
     elif row.get("context_token_ids") is not None:
-        parts["prefill"] = _prefill(row, other)
+        parts["prefill"] = _prefill(row, other, facts)
     if tree is not None:
         parts["tensorize"] = TensorizeEvidence(
             committed_len=int(row["committed_len"]),
@@ -101,11 +103,12 @@ def _tree(row: Row, missing: dict[str, str]) -> Tensorized | None:
     return None
 
 
-def _prefill(row: Row, other: Row | None) -> PrefillEvidence:
+def _prefill(row: Row, other: Row | None, facts: RecordedFacts) -> PrefillEvidence:
     context = np.asarray(row["context_token_ids"], dtype=np.int64)
     theirs = None if other is None else other.get("context_token_ids")
     return PrefillEvidence(
         prompt_token_ids=context[:-1],
+        is_greedy=facts.is_greedy,
         fused_context_token_ids=context,
         reference_context_token_ids=None if theirs is None else np.asarray(theirs, dtype=np.int64),
     )
@@ -153,6 +156,7 @@ def _accept(
         target_token_ids=np.asarray(row["target_token_ids"], dtype=np.int64),
         remaining=_remaining(accepted.stop_reason, len(accepted.emitted_token_ids), state),
         eos_token_ids=_eos(accepted.stop_reason, accepted.final_token_id, facts),
+        is_greedy=facts.is_greedy,
         fused=accepted,
         reference=theirs,
     )
