@@ -55,7 +55,7 @@ def _judge_path(
     judge_list(notes, "JUDGE-ACCEPT-NODES", "accepted_nodes", nodes, expected, path=path, message=why)
     notes.check("accepted_nodes")
     if not ((nodes >= 0) & (nodes < len(evidence.token_ids))).all():
-        return  # nothing can be looked up with these numbers; the finding above stands
+        return  # these numbers cannot be followed; the finding above says so
     last = int(nodes[-1]) if nodes.size else 0
     final = _final_token(evidence, last)
     if accepted.final_token_id != final:

@@ -93,7 +93,7 @@ def num_rows(column: Any) -> int:
 
 
 _FILLERS: Final = {"string": "", "large_string": "", "bool": False}
-"""What stands for a null in an array of each Arrow type; numbers take 0. Nulls are told by `present`."""
+"""Value of a null in an array of each Arrow type; 0 for numbers. `present` marks the nulls."""
 
 
 def flat(column: Any) -> FlatColumn:

@@ -18,13 +18,13 @@ class Cursor:
 
     Args:
         batches: Where to walk.
-        beside: A cursor that walks ahead of this one over the same steps, as a rule: what it has unpacked of
-            keys that are stored alike is taken over.
+        ahead: A cursor that usually walks ahead of this one over the same steps; keys that both store alike
+            are unpacked once.
     """
 
-    def __init__(self, batches: Iterable[Any], beside: Cursor | None = None) -> None:
+    def __init__(self, batches: Iterable[Any], ahead: Cursor | None = None) -> None:
         self._batches = iter(batches)
-        self._beside = beside
+        self._ahead = ahead
         self._stored_keys: Any = None
         self._batch: Any = None
         self._keys: IntArray = np.zeros((0, len(KEY_COLUMNS)), dtype=np.int64)
@@ -89,7 +89,7 @@ class Cursor:
         """Return prompt, turn and step of each row of a batch, `[rows, 3]`."""
         stored = [batch.stored(name) for name in KEY_COLUMNS] if hasattr(batch, "stored") else [None]
         self._stored_keys = None if None in stored else stored
-        other = self._beside
+        other = self._ahead
         if other is not None and self._stored_keys is not None and other._stored_keys == stored:  # noqa: SLF001
             return other._keys  # noqa: SLF001 another cursor is no stranger
         columns = [np.asarray(flat(batch[name]).values, dtype=np.int64) for name in KEY_COLUMNS]
@@ -111,7 +111,7 @@ class Cursor:
 def _emitted(
     lengths: Any, emitted: Any, positions: list[NDArray[np.int64]], tokens: list[NDArray[np.int64]]
 ) -> None:
-    """Add absolute positions and tokens: the first token of a step stands one behind its root, at L + 1."""
+    """Add absolute positions and tokens: the first token of a step comes one after its root, at L + 1."""
     if lengths is None or emitted is None:
         return
     starts, lists = flat(lengths), flat(emitted)

@@ -1,4 +1,4 @@
-"""Whose fault: each path against a third, slower value of the same row."""
+"""Which path is at fault: each against a third, slower value of the same row."""
 
 from __future__ import annotations
 

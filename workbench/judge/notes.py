@@ -1,4 +1,4 @@
-"""What the judge of a stage writes down: findings, near ties, what was checked and what could not be."""
+"""Notes of the judge of a stage: findings, near ties, what was checked and what could not be."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class NearTie:
 
 @dataclass(frozen=True, slots=True)
 class Unchecked:
-    """Something the judge did not look at.
+    """Something the judge did not compare.
 
     Attributes:
         stage: Stage.

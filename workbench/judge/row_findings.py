@@ -15,11 +15,11 @@ from workbench.judge.measured import GroupRows, Judged
 from workbench.judge.notes import Notes
 
 MAX_ROWS_NAMED: Final = 8
-"""Rows named one by one per quantity; the last one says how many more there are."""
+"""Rows named one by one per quantity; the last one counts the rest."""
 UNRELATED: Final = 0.5
 """An error of half the row's own size is no rounding but another row, position or tap."""
 MIN_WIDTH: Final = 8
-"""Rows narrower than this say nothing about being unrelated."""
+"""Rows narrower than this are never called unrelated."""
 
 
 def write_rows(
@@ -54,7 +54,7 @@ def write_rows(
 
 @dataclass(frozen=True, slots=True)
 class _WrongRow:
-    """One wrong row: group `number`, row `row` of it, and how to speak of it."""
+    """One wrong row: group `number`, row `row` of it, and how messages name it."""
 
     notes: Notes
     rule: str

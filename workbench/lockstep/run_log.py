@@ -77,8 +77,7 @@ class RunLog(FindingsLog):
             self._checker.forget(path)
             return ()
         left_out = None if path == self._watched else fed.LIVE
-        said = self._checker.step(path, row, left_out=left_out)
-        found = self._findings(said)
+        found = self._findings(self._checker.step(path, row, left_out=left_out))
         return found if path != self._watched else tuple(map(self._as_tensorizes, found))
 
     def skip_row(self, path: str) -> None:
@@ -86,10 +85,10 @@ class RunLog(FindingsLog):
         self._checker.forget(path)
 
     def expect(self, columns: Mapping[str, Any], recopied: frozenset[str]) -> None:
-        """Say what later launches of this step must be told, because a stage gave it.
+        """Set what later launches of this step must be given, because a stage returned it.
 
         Args:
-            columns: What they must be told.
+            columns: What they must be given.
             recopied: Columns of the draft that tensorize copied as something else.
         """
         self._expected.update(columns)
@@ -103,9 +102,7 @@ class RunLog(FindingsLog):
         """
         row = self._rows[self._watched]
         found = self._before(stage, {**row, **columns})
-        changed = launched_differently(
-            stage, Moment(row["prompt_id"], row["turn"], row["step"]), columns, self._expected
-        )
+        changed = launched_differently(stage, Moment.of_row(row), columns, self._expected)
         if not changed:
             return found
         as_given = self._before(stage, {**row, **columns, **self._expected})
