@@ -14,6 +14,11 @@ PRODUCT = ("tracing", "invariants", "reference", "workbench")
 PATCHES = {
     "toy_drafter": 6,
     "toy_chooser": 8,
+    "added_column": 4,
+    "added_rule": 2,
+    "added_fault": 1,
+    "added_panel": 2,
+    "added_format": 2,
 }
 """Patch to the number of product files that it may touch."""
 
