@@ -43,7 +43,7 @@ def test_a_patch_is_small_and_its_own_test_passes(tmp_path: Path, name: str) -> 
     assert own_tests(text)
     copy = tmp_path / "tree"
     copy.mkdir()
-    for part in (*PRODUCT, "tests", "examples", "specwb.py", "pyproject.toml"):
+    for part in (*PRODUCT, "tests", "traces", "examples", "specwb.py", "pyproject.toml"):
         source = ROOT / part
         if source.is_dir():
             shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
