@@ -23,7 +23,7 @@ from invariants.facts import Facts
 from invariants.inputs import Row
 from invariants.outcome import Outcome, Violated
 from invariants.rule import BoolArray, IntArray
-from invariants.run import Checker, Known, Memory, Turn, known
+from invariants.run import Checker, Known, PathMemory, Turn, known
 from invariants.selection import Selection
 
 Outcomes = tuple[Outcome, ...]
@@ -102,7 +102,7 @@ class _Past:
         batch: The steps.
     """
 
-    def __init__(self, batch: Batch, memory: Memory, row_at: Callable[[int], Row]) -> None:
+    def __init__(self, batch: Batch, memory: PathMemory, row_at: Callable[[int], Row]) -> None:
         self.batch = batch
         self._row_at = row_at
         self._opening = batch.opening
@@ -111,7 +111,7 @@ class _Past:
         self._known: dict[int, Known] = {0: (known(memory.first), known(memory.previous))}
         self._enter_others(memory)
 
-    def _enter_others(self, memory: Memory) -> None:
+    def _enter_others(self, memory: PathMemory) -> None:
         """Go through the stretches of one turn each as the loop would, without unpacking a step."""
         starts = np.unique(self._opening).tolist()
         for before, start in pairwise(starts):
@@ -140,7 +140,7 @@ class _Past:
             return row, self._row_at(number - 1), first()
         return row, previous(), first()
 
-    def leave(self, memory: Memory) -> None:
+    def leave(self, memory: PathMemory) -> None:
         """Remember the last step."""
         row, _, first = self.rows(self.batch.num_steps - 1)
         memory.turn = (row.get("prompt_id"), row.get("turn"))

@@ -72,7 +72,7 @@ def run_rules(selection: Selection) -> tuple[Rule, ...]:
 
 
 @dataclass(slots=True)
-class Memory:
+class PathMemory:
     """What is remembered of one path.
 
     Attributes:
@@ -133,7 +133,7 @@ class Checker:
         self.counts: dict[str, dict[str, Counts]] = {}
         self._step_rules = step_rules(self.selection)
         self._run_rules = run_rules(self.selection)
-        self._memories: dict[str, Memory] = {}
+        self._memories: dict[str, PathMemory] = {}
 
     def step(self, path: str, row: Row, *, left_out: Mapping[str, str] | None = None) -> tuple[Outcome, ...]:
         """Check one finished step and remember what later steps need of it.
@@ -222,8 +222,8 @@ class Checker:
             "not_checked": sum(counts.not_checked for counts in every),
         }
 
-    def _memory(self, path: str) -> Memory:
-        return self._memories.setdefault(path, Memory(RunStatistics()))
+    def _memory(self, path: str) -> PathMemory:
+        return self._memories.setdefault(path, PathMemory(RunStatistics()))
 
     def _count(self, path: str, outcomes: tuple[Outcome, ...], times: int = 1) -> None:
         counts = self.counts.setdefault(path, {})

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from reference.drafters.eagle3 import EAGLE3
-from reference.drafters.seam import Drafter
+from reference.drafters.seam import ReferenceDrafter
 from tracing.errors import UsageError
 from tracing.models import ModelPair
 
-DRAFTERS: Final[Mapping[str, Drafter]] = {
+DRAFTERS: Final[Mapping[str, ReferenceDrafter]] = {
     "eagle3": EAGLE3,
 }
 
 
-def drafter_of(pair: ModelPair) -> Drafter:
+def drafter_of(pair: ModelPair) -> ReferenceDrafter:
     """Return the drafter of the kind that a pair holds.
 
     Raises:

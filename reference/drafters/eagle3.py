@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from reference import search
 from reference.drafters import eagle3_cached, eagle3_masked, eagle3_replay
-from reference.drafters.seam import Drafter, Proposal
+from reference.drafters.seam import Proposal, ReferenceDrafter
 from reference.model import ReferenceModels
 from reference.search import DraftContext, Search
 from tracing.settings import DecodeSettings
@@ -35,4 +35,4 @@ def _propose(
     return Proposal(drafted, rows.committed_kv)
 
 
-EAGLE3: Final = Drafter(_propose, settings=search.SETTINGS, searches=SEARCHES)
+EAGLE3: Final = ReferenceDrafter(_propose, settings=search.SETTINGS, searches=SEARCHES)

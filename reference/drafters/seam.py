@@ -33,7 +33,7 @@ Propose = Callable[[ReferenceModels, str, DraftContext, DecodeSettings, StageWat
 
 
 @dataclass(frozen=True, slots=True)
-class Drafter:
+class ReferenceDrafter:
     """One line of the registry. Its taps stand on the pair, which both paths read.
 
     Attributes:

@@ -7,24 +7,12 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PRODUCT = ("specwb.py", "tracing", "invariants", "reference", "workbench")
 MAX_LINES = 300
-
-LONG_FILES: Final = frozenset(
-    {
-        "tests/fused/test_paged.py",
-        "tests/tracing/test_hostile_files.py",
-    }
-)
-"""Files that are yet to be split."""
-
-SHARED_NAMES: Final = frozenset({"Chooser", "Drafter", "Memory"})
-"""Class names that are yet to be given to one class alone."""
 
 
 def product_files() -> list[Path]:
@@ -110,7 +98,7 @@ def test_a_class_name_is_given_once() -> None:
     for name, file in class_names(product_files()):
         places[name].append(file)
     twice = {name: files for name, files in places.items() if len(files) > 1}
-    assert {name: files for name, files in twice.items() if name not in SHARED_NAMES} == {}
+    assert twice == {}
 
 
 def test_no_file_is_long() -> None:
@@ -121,4 +109,4 @@ def test_no_file_is_long() -> None:
         for file in files
         if file.is_file() and len(file.read_text("utf-8").splitlines()) > MAX_LINES
     }
-    assert long - LONG_FILES == set()
+    assert long == set()

@@ -1,4 +1,4 @@
-"""The way in to the operators is taken before any test module imports torch."""
+"""The backend of the operators is chosen before any test module imports torch."""
 
 from __future__ import annotations
 

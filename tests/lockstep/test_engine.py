@@ -27,7 +27,7 @@ from workbench.judge.verdict import Tally
 from workbench.lockstep.engine.step import NullObserver, begin_turn, run_step, steps_of_turn
 from workbench.lockstep.free_running import FreeRunner
 from workbench.lockstep.run_log import RunLog
-from workbench.lockstep.turns import Turn
+from workbench.lockstep.turns import Turn, with_prompts
 from workbench.lockstep.under_test import PathUnderTest
 from workbench.lockstep.watch import LiveWatch
 
@@ -223,3 +223,16 @@ def test_verify_is_repeated_behind_a_draft(tmp_path: Path) -> None:
     assert calls[:4] == ["draft", "verify", "draft", "verify"]
     assert (outcome.first.moment.stage, outcome.first.column) == ("verify", "logits")
     assert outcome.verdict.verdict != "nondeterministic"
+
+
+def test_a_later_turn_continues_its_own_conversation() -> None:
+    """Catches a turn that forgets what was emitted before it, and one that continues another prompt."""
+    turns = [
+        Turn(prompt, turn, lambda before, text=text: [*before, text])
+        for prompt, turn, text in [(0, 0, 1), (0, 1, 2), (1, 0, 3)]
+    ]
+    prompts = []
+    for state, prompt in with_prompts(turns, lambda prompt_id, turn: TurnState(prompt_id, turn, 4)):
+        prompts.append((state.prompt_id, state.turn, prompt))
+        state.emitted += [10 + state.turn]
+    assert prompts == [(0, 0, [1]), (0, 1, [1, 10, 2]), (1, 0, [3])]

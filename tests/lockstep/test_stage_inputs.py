@@ -19,13 +19,12 @@ from tracing.moment import Moment
 from tracing.stages import Accepted, Stages, Tensorized, Verified
 from workbench.lockstep.stage_inputs import (
     GIVEN,
-    RESULTS,
     expected_at_launches,
     launched_differently,
     written_into,
 )
 from workbench.lockstep.stage_validation import validated
-from workbench.lockstep.under_test import StepResults
+from workbench.lockstep.under_test import RESULT_FIELDS, StepResults
 
 AT = Moment(0, 1, 2)
 VALID = np.array([True, True, False])
@@ -33,8 +32,8 @@ VALID = np.array([True, True, False])
 
 def handed_over() -> StepResults:
     """A step of which every stage has given something sound."""
-    given = {stage: sound()[stage] for stage in RESULTS}
-    copies = {RESULTS[stage]: validated(stage, value, SIZES) for stage, value in given.items()}
+    given = {stage: sound()[stage] for stage in RESULT_FIELDS}
+    copies = {RESULT_FIELDS[stage]: validated(stage, value, SIZES) for stage, value in given.items()}
     return StepResults(committed_len=4, inputs=given, **copies)
 
 

@@ -18,9 +18,8 @@ from workbench.npu.capability import (
     capabilities,
     this_platform,
 )
-from workbench.npu.contradictions import CONTRADICTIONS
 from workbench.npu.modes import CAPABILITIES, use_capabilities
-from workbench.npu.probes import PROBES, run
+from workbench.npu.probes import CONTRADICTIONS, PROBES, run
 from workbench.npu.probes.verdicts import accepted
 from workbench.npu.shadowing import PACKAGES, Shadow, shadows
 

@@ -279,10 +279,9 @@ def test_a_newer_major_version_is_refused_with_a_sentence(killed_run: Path) -> N
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(TraceError, match="is no recorded run"):
-            open_run(folder)
-        with pytest.raises(TraceError, match="is no recorded run"):
-            verify_run(folder)
+        for read in (open_run, verify_run):
+            with pytest.raises(TraceError, match="is no recorded run"):
+                read(folder)
 
 
 def test_columns_of_a_newer_minor_version_are_stepped_over() -> None:

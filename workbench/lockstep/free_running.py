@@ -1,4 +1,4 @@
-"""A path that lives on its own outputs: decoded, recorded and checked, compared with nobody."""
+"""A path that runs on its own outputs: decoded, recorded and checked, not compared."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from workbench.lockstep.failures import findings_of_failure
 from workbench.lockstep.rows import path_columns
 from workbench.lockstep.run_log import RunLog
 from workbench.lockstep.stage_inputs import changed_by_tensorize, expected_at_launches
-from workbench.lockstep.turns import Turn
+from workbench.lockstep.turns import Turn, with_prompts
 from workbench.lockstep.under_test import PathUnderTest, StepResults
 from workbench.lockstep.watch import LiveWatch
 
@@ -44,7 +44,7 @@ class FreeRunner:
     Attributes:
         finished: Every turn so far.
         stopped: True when a stage did not finish.
-        indices: The index watch beside the path, if asked for.
+        indices: The index watch of the path, if it is on.
     """
 
     def __init__(
@@ -68,16 +68,15 @@ class FreeRunner:
         self.stopped = False
 
     def run(self, turns: Sequence[Turn], tick: Tick) -> None:
-        """Decode all turns."""
-        so_far: dict[int, list[int]] = {}
-        for turn in turns:
-            if self.stopped:
-                return
-            prompt = turn.context(so_far.get(turn.prompt_id, []))
-            turn_state = TurnState(turn.prompt_id, turn.turn, self._settings.max_new_tokens)
+        """Decode all turns until one stops the run."""
+        limit = self._settings.max_new_tokens
+        for turn_state, prompt in with_prompts(
+            turns, lambda prompt_id, turn: TurnState(prompt_id, turn, limit)
+        ):
             self.finished.append(turn_state)
             self._turn(turn_state, prompt, tick)
-            so_far[turn.prompt_id] = [*prompt, *turn_state.emitted]
+            if self.stopped:
+                return
 
     def _turn(self, turn_state: TurnState, prompt: list[int], tick: Tick) -> None:
         self._log.open_step(turn_state.prompt_id, turn_state.turn, 0)
@@ -103,7 +102,7 @@ class FreeRunner:
         return _FreeStages(self._under_test, turn_state, results, self._sizes, self._log)
 
     def _end(self, stage: str, findings: tuple[Finding, ...]) -> None:
-        """End the run inside a step, with what that means."""
+        """End the run inside a step, with these findings."""
         self._log.record(self._name, {"launch_refused": f"{stage}: not finished, the run ends here"})
         self._log.add(findings)
         self._log.abandon_step()
@@ -111,10 +110,8 @@ class FreeRunner:
 
     def _close(self, turn_state: TurnState, results: StepResults) -> None:
         columns = path_columns(turn_state, results, self._settings, self._watch.probe)
-        if results.committed is not None:
-            columns["committed_len"] = (
-                results.committed.committed_len
-            )  # its own word: nobody else counts here
+        if results.committed is not None:  # here the path's own count is what is checked
+            columns["committed_len"] = results.committed.committed_len
         self._log.record(self._name, columns | dict(self.indices.take()))
         self._watch.probe.clear()
         found = self._log.add([*self._watch.take_findings(), *self._log.check_row(self._name)])
@@ -125,7 +122,7 @@ class FreeRunner:
 
 
 class _FreeStages(CheckedStages):
-    """Observes one step of a path that lives on its own outputs."""
+    """Observes one step of a path that runs on its own outputs."""
 
     def __init__(
         self,

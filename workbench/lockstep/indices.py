@@ -1,25 +1,23 @@
-"""The index watch beside a path: which index values each place of its code used in a step."""
+"""The index watch of a path: which index values each place of its code used in a step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from workbench.npu.call_watch import Watch
 
-Around = Callable[[], AbstractContextManager[Any]]
-
 
 class IndexProbe:
-    """Watches the stages of one path and keeps the sites of the step in turn_state.
+    """Watches the stages of one path and keeps the sites of the step in progress.
 
     It records; what an index means is judged by the rules over the recorded row. Operators of the device are
     judged by their contracts, so the watch's own findings are not used here.
     """
 
     def __init__(self, *, on: bool) -> None:
-        """Watch when `on`, else do nothing at all."""
+        """Watch when `on`, else do nothing."""
         self._watch = Watch(self) if on else None
         self._sites: dict[tuple[str, int], dict[str, Any]] = {}
         self._paused = False
@@ -30,7 +28,7 @@ class IndexProbe:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Leave out what we do ourselves while a stage of the path is running."""
+        """Leave out the workbench's own work while a stage of the path is running."""
         self._paused = True
         try:
             yield
@@ -50,7 +48,7 @@ class IndexProbe:
         known["max"] = max(known["max"], maximum)
 
     def kernel(self, text: str) -> None:
-        """Leave attention calls to the path, which tells them itself."""
+        """Do nothing: the path reports its attention calls itself."""
 
     def take(self) -> Mapping[str, Any]:
         """Return the step's columns and begin the next step; nothing when there is no watch."""

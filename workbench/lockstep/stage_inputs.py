@@ -1,9 +1,8 @@
-"""Values on their way between stages: what one gives is what the next one launches, and leaves as it is."""
+"""Values between stages: the next stage launches what a stage gave, and does not write into it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +20,7 @@ from tracing.stages import Drafted, DraftLevel, Tensorized
 from workbench.judge.rules import RULES
 from workbench.lockstep.host import host_floats
 from workbench.lockstep.stage_validation import validated
-from workbench.lockstep.under_test import StepResults
+from workbench.lockstep.under_test import RESULT_FIELDS, StepResults
 
 WRITTEN: Final = "JUDGE-INPUT-WRITTEN"
 LAUNCHED: Final = "JUDGE-INPUT-LAUNCHED"
@@ -32,10 +31,8 @@ GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
     "commit": ("tensorize", "verify", "accept"),
 }
 """Stage to the stages whose results it is given."""
-RESULTS: Final = {"draft": "drafted", "tensorize": "tensorized", "verify": "verified", "accept": "accepted"}
-"""Stage to the field of `StepResults` that holds the copy of its result."""
-TOLD_AT_LAUNCHES: Final = ("draft", "tensorize", "accept")
-"""Stages of whose results later launches are told; what verify reads back is its own."""
+SEEN_AT_LAUNCHES: Final = ("draft", "tensorize", "accept")
+"""Stages whose results later launches are given; what verify reads back is its own."""
 
 
 COPIED: Final = {
@@ -48,7 +45,7 @@ COPIED: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One value that is another than it was.
+    """One value that changed.
 
     Attributes:
         name: Field or column.
@@ -62,13 +59,6 @@ class Difference:
     after: str
 
 
-def stage_input(results: StepResults, stage: str) -> Any:
-    """Return a stage's result as later stages get it: the path's own object, or a copy of the reference's."""
-    if stage not in results.inputs:
-        results.inputs[stage] = deepcopy(getattr(results, RESULTS[stage]))
-    return results.inputs[stage]
-
-
 def written_into(
     stage: str, at: Moment, results: StepResults, sizes: Mapping[str, int]
 ) -> tuple[Finding, ...]:
@@ -77,22 +67,22 @@ def written_into(
     Args:
         stage: The stage.
         at: Prompt, turn and step.
-        results: Its `handed` objects were given to the stage, its other fields are copies from before.
+        results: Its `inputs` were given to the stage, its other fields are copies from before.
         sizes: The dimensions that every result must have.
     """
     found = []
     for giver in GIVEN.get(stage, ()):
         if giver in results.inputs:
-            before = getattr(results, RESULTS[giver])
+            before = getattr(results, RESULT_FIELDS[giver])
             for each in _changes(giver, before, results.inputs[giver], sizes):
-                said = f"{stage} wrote into {each.name}{_in_row(each)}, which {giver} gave"
-                found.append(_finding(WRITTEN, stage, at, each, f"{said} as {each.before}: now {each.after}"))
+                what = f"{stage} wrote into {each.name}{_in_row(each)}, which {giver} gave"
+                found.append(_finding(WRITTEN, stage, at, each, f"{what} as {each.before}: now {each.after}"))
     return tuple(found)
 
 
 def expected_at_launches(stage: str, results: StepResults) -> dict[str, Any]:
-    """Return columns that launches of later stages must be told, now that a stage has its result."""
-    given = getattr(results, RESULTS[stage]) if stage in TOLD_AT_LAUNCHES else None
+    """Return the columns that launches of later stages must be given, now that a stage has its result."""
+    given = getattr(results, RESULT_FIELDS[stage]) if stage in SEEN_AT_LAUNCHES else None
     later = {"draft_parents": None} if stage == "tensorize" else {}  # its own parents from here on
     return {} if given is None else launch_columns(given) | later
 
@@ -115,7 +105,7 @@ def changed_by_tensorize(results: StepResults) -> frozenset[str]:
 def launched_differently(
     stage: str, at: Moment, columns: Mapping[str, Any], expected: Mapping[str, Any]
 ) -> tuple[Finding, ...]:
-    """Return where a launch is about to get other values than the stages before it gave; pads may differ."""
+    """Return where a launch gets other values than the stages before it gave; pads may differ."""
     valid = None if expected.get("valid") is None else host_array(expected["valid"], "valid")
     found = []
     for name, before in expected.items():
@@ -123,8 +113,8 @@ def launched_differently(
             continue
         each = _difference(name, _comparable(name, before), _comparable(name, columns[name]), valid)
         if each is not None:
-            said = f"{stage} is about to launch {name} {each.after}{_in_row(each)}"
-            found.append(_finding(LAUNCHED, stage, at, each, f"{said}, and was given {each.before}"))
+            what = f"{stage} is about to launch {name} {each.after}{_in_row(each)}"
+            found.append(_finding(LAUNCHED, stage, at, each, f"{what}, and was given {each.before}"))
     return tuple(found)
 
 
@@ -133,7 +123,7 @@ def _comparable(name: str, value: Any) -> Any:
 
 
 def _host(result: Any, name: str) -> Any:
-    """A field of a result as a host array; a path on its own may give lists, or tensors of its device."""
+    """A field of a result as a host array; a free running path may give lists, or tensors of its device."""
     return host_array(getattr(result, name), name)
 
 

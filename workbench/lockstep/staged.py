@@ -12,12 +12,13 @@ from workbench.lockstep.checked_stages import StageFailedError
 from workbench.lockstep.driver import Driver
 from workbench.lockstep.job import LockstepOptions
 from workbench.lockstep.judging import StepJudge
+from workbench.lockstep.reference_row import record_reference
 from workbench.lockstep.reference_runner import ReferenceRunner
-from workbench.lockstep.rows import record_fused, record_reference
+from workbench.lockstep.rows import path_columns
 from workbench.lockstep.run_log import RunLog
 from workbench.lockstep.stage_inputs import changed_by_tensorize, expected_at_launches
 from workbench.lockstep.turn_state import FedTurnState
-from workbench.lockstep.turns import Turn
+from workbench.lockstep.turns import Turn, with_prompts
 from workbench.lockstep.under_test import PathUnderTest, StepResults
 from workbench.lockstep.watch import LiveWatch
 
@@ -29,7 +30,7 @@ class StagedRun:
 
     Attributes:
         judge: What was judged and what was not.
-        indices: The index watch beside the path, if asked for.
+        indices: The index watch of the path, if it is on.
         finished: Every turn so far, as decoded.
         stopped: True once a finding has ended the run.
     """
@@ -63,16 +64,15 @@ class StagedRun:
         self.stopped = False
 
     def run(self, turns: Sequence[Turn], tick: Tick) -> None:
-        """Decode all turns; a later turn of a prompt goes on from everything before it."""
-        so_far: dict[int, list[int]] = {}
-        for turn in turns:
-            if self.stopped:
-                return
-            prompt = turn.context(so_far.get(turn.prompt_id, []))
-            turn_state = FedTurnState(turn.prompt_id, turn.turn, self._options.settings.max_new_tokens)
+        """Decode all turns until one stops the run."""
+        limit = self._options.settings.max_new_tokens
+        for turn_state, prompt in with_prompts(
+            turns, lambda prompt_id, turn: FedTurnState(prompt_id, turn, limit)
+        ):
             self.finished.append(turn_state)
             self._turn(turn_state, prompt, tick)
-            so_far[turn.prompt_id] = [*prompt, *turn_state.emitted]
+            if self.stopped:
+                return
 
     def _turn(self, turn_state: FedTurnState, prompt: list[int], tick: Tick) -> None:
         """Prefill, then step until the turn stops or the run does."""
@@ -104,7 +104,7 @@ class StagedRun:
         return results
 
     def _settle_without_step(self, turn_state: FedTurnState, results: StepResults) -> None:
-        """A turn that ends with its first token: prefill is judged, its row says that no step ran."""
+        """Judge the prefill of a turn that ends with its first token; its row records that no step ran."""
         self._record_fused(turn_state, results)
         found = self._log.add((), self.judge.judge(turn_state, results))
         self._log.record("fused", {"stop_reason": turn_state.stop_reason, "incomplete": "ended at its root"})
@@ -148,12 +148,12 @@ class StagedRun:
         return found
 
     def _record_fused(self, turn_state: FedTurnState, results: StepResults) -> None:
-        """Record what the path under test gave, as far as the step came, and what was seen beside it."""
-        record_fused(self._log, turn_state, results, self._options.settings, self._watch.probe)
-        self._log.record("fused", self.indices.take())
+        """Record what the path under test gave until the step ended, and its index sites."""
+        columns = path_columns(turn_state, results, self._options.settings, self._watch.probe)
+        self._log.record("fused", columns | dict(self.indices.take()))
 
     def _next(self, turn_state: FedTurnState, *, wrong: bool) -> StepResults | None:
-        """Stop, resync or go on."""
+        """Stop, resync or continue."""
         if wrong and self._options.on_divergence == "stop" and self._driver.refused is None:
             self.stopped = True
         if self.stopped or turn_state.ended:

@@ -1,14 +1,15 @@
-"""Texts as turns: what each turn prefills, and the refusal of what no model could decode."""
+"""Texts as turns: what each turn prefills; texts that no model could decode are refused."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from tracing.errors import UsageError
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
+from workbench.judge.turn_state import TurnState
 from workbench.lockstep.prompts import Prompt
 
 
@@ -28,18 +29,38 @@ class TurnTokenizer(Protocol):
         ...
 
 
+State = TypeVar("State", bound=TurnState)
+
+
 @dataclass(frozen=True, slots=True)
 class Turn:
     """One turn to decode.
 
     Attributes:
-        prompt_id, turn: Where it stands.
+        prompt_id, turn: Which turn.
         context: Given the token ids of everything before it in the prompt, the ids to prefill.
     """
 
     prompt_id: int
     turn: int
     context: Callable[[Sequence[int]], list[int]]
+
+
+def with_prompts(
+    turns: Sequence[Turn], begin: Callable[[int, int], State]
+) -> Iterator[tuple[State, list[int]]]:
+    """Yield the new state of each turn and its prompt, which continues all before it in its conversation.
+
+    Args:
+        turns: Turns of a conversation in order.
+        begin: Makes the state of turn `(prompt_id, turn)`; decoded when the next pair is asked for.
+    """
+    so_far: dict[int, list[int]] = {}
+    for turn in turns:
+        prompt = turn.context(so_far.get(turn.prompt_id, []))
+        state = begin(turn.prompt_id, turn.turn)
+        yield state, prompt
+        so_far[turn.prompt_id] = [*prompt, *state.emitted]
 
 
 def plan_turns(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,8 +22,8 @@ from tracing.stages import (
     Verified,
 )
 from workbench.lockstep.digests import kv_row_digests
-from workbench.lockstep.indices import Around
 
+Around = Callable[[], AbstractContextManager[Any]]
 Digests = NDArray[np.uint64]
 RESULT_FIELDS: Final[Mapping[str, str]] = {
     "prefill": "prefilled",

@@ -73,16 +73,16 @@ def bootstrap(backend: str = "auto") -> Backend:
         EnvironmentProblemError: The forced one is not available here, or another one was chosen.
     """
     asked = _asked(backend)
-    taken = current()
-    if taken is None:
+    chosen = current()
+    if chosen is None:
         _refuse_broken_torch()
-        taken = _automatic() if asked == "auto" else _BACKENDS[asked]("forced")
-        _chosen.append(taken)
-    elif asked not in {"auto", taken.name}:
+        chosen = _automatic() if asked == "auto" else _BACKENDS[asked]("forced")
+        _chosen.append(chosen)
+    elif asked not in {"auto", chosen.name}:
         raise EnvironmentProblemError(
-            f"backend {asked} was asked for, but this process already uses {taken.name}; start a new process"
+            f"backend {asked} was asked for, but this process already uses {chosen.name}; start a new process"
         )
-    return taken
+    return chosen
 
 
 def _asked(backend: str) -> str:
@@ -179,11 +179,11 @@ def _import_torch_npu(wheel: Package, *, without_cann: bool = False) -> ModuleTy
     try:
         with contextlib.redirect_stdout(chatter), _ascend_home(hidden=without_cann):
             package = importlib.import_module("torch_npu")
-    except Exception as problem:  # whatever a foreign import raises rules out this backend only
+    except Exception as problem:  # any error of the vendor's import rules out this backend only
         words = str(problem).strip().partition("\n")[0][:300]
         raise EnvironmentProblemError(f"torch_npu {wheel.version} cannot be imported: {words}") from problem
     finally:
-        if not without_cann:  # over stubs its one line says that there is no CANN, which is known
+        if not without_cann:  # over stubs it only reports that there is no CANN, which is known
             sys.stderr.write(chatter.getvalue())
     # The wheel replaces how tensors are deep-copied, by code that torch warns of; not the user's doing.
     warnings.filterwarnings("ignore", message="TypedStorage is deprecated", category=UserWarning)

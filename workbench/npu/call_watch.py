@@ -68,7 +68,7 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's hook
         named = dict(kwargs or {})
         try:
             self._inspect(func, args, named)
-        except Exception as problem:  # noqa: BLE001  # the path under test must live; the manifest names the gap
+        except Exception as problem:  # noqa: BLE001  # never stop the path under test; the gap is recorded
             self.seen.not_inspected.setdefault(str(func), f"{type(problem).__name__}: {problem}")
         return func(*args, **named)
 
@@ -83,8 +83,8 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's hook
 
     def _inspect_operator(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         name = func.overloadpacket.__name__
-        taken = current()
-        backend = taken.name if taken else "the process itself"
+        chosen = current()
+        backend = chosen.name if chosen else "the process itself"
         self.seen.kernel(name, kernel_text(name, _signature(func).bind(args, kwargs), backend))
         check = self._checks.get(func.name())
         if check is None:

@@ -33,7 +33,7 @@ class Capability:
 
     Attributes:
         name: Stable name, e.g. `tree_mask_gqa`.
-        value: What holds; None says that the sources contradict each other or are silent.
+        value: What holds; None where the sources contradict each other or are silent.
         source: Where that is stated.
         soc: Prefix of the chips that this row is for; every chip when empty.
         cann: Lowest CANN release that this row is for.
@@ -48,7 +48,7 @@ class Capability:
     torch_npu: str = ""
 
     def holds_on(self, platform: Platform) -> bool:
-        """Return whether this row speaks of that platform; a condition on something unknown does not hold."""
+        """Return whether this row applies to that platform; a condition on an unknown value does not hold."""
         return (
             (platform.soc or "").startswith(self.soc)
             and _release(platform.cann) >= _release(self.cann)
@@ -86,12 +86,13 @@ def capabilities(platform: Platform) -> Mapping[str, Capability]:
 
 def this_platform() -> Platform:
     """Return what is known of the machine under the backend that this process uses."""
-    taken = current()
-    return Platform(taken.soc if taken else None, cann_version(), taken.torch_npu if taken else None)
+    backend = current()
+    soc, torch_npu = (backend.soc, backend.torch_npu) if backend else (None, None)
+    return Platform(soc, cann_version(), torch_npu)
 
 
 def allowed_features(platform: Platform) -> frozenset[str]:
-    """Return the contested features that the table says hold there, as `modes.use_capabilities` takes them.
+    """Return the contested features that hold there by the table, as `modes.use_capabilities` takes them.
 
     What the sources contradict each other about, or are silent about, is not among them.
     """

@@ -1,4 +1,4 @@
-"""What a contract rule is, the one way to enforce it, and what several contracts ask of tensors."""
+"""Contract rules, their enforcement, and predicates on tensors that several contracts share."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ class Operator:
         return call
 
     def _is_given(self, name: str, value: Any) -> bool:
-        return value is not None and (isinstance(value, Tensor) or value != self.signature.defaults.get(name))
+        return isinstance(value, Tensor) or value != self.signature.defaults.get(name)
 
     def _in_own_words(self, broken: ContractError) -> ContractError:
         """Return the error under this operator's name and argument names; rules are shared by several."""

@@ -64,7 +64,7 @@ def operator(name: str, namespace: str = "npu") -> Function:
 
 @contextlib.contextmanager
 def wrapped(name: str, wrapper: Callable[[Function], Function], namespace: str = "npu") -> Iterator[None]:
-    """Let `wrapper(operator)` stand in for an operator inside the block; for faults and probes."""
+    """Replace an operator by `wrapper(operator)` inside the block; for faults and probes."""
     previous = _wrapped.get(name)
     _wrapped[name] = wrapper(operator(name, namespace))
     try:

@@ -1,4 +1,4 @@
-"""What `specwb doctor` says about this machine, as data; the command only prints it."""
+"""What `specwb doctor` reports about this machine, as data; the command only prints it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Final
 from tracing.errors import EnvironmentProblemError
 from workbench.npu.bootstrap import Backend, bootstrap
 from workbench.npu.capability import Capability, Platform, capabilities, this_platform
-from workbench.npu.contradictions import CONTRADICTIONS
 from workbench.npu.machine import cann_version
+from workbench.npu.probes import CONTRADICTIONS
 from workbench.npu.probes.run import ProbeResult, probe
 from workbench.npu.schemas import PINNED_VERSION, pinned_schemas
 from workbench.npu.shadowing import Shadow, shadows

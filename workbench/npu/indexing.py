@@ -60,7 +60,7 @@ def _of_index_list(arguments: Mapping[str, Any]) -> Iterable[IndexRead]:
 
 
 def _of_axis(arguments: Mapping[str, Any]) -> Iterable[IndexRead]:
-    """Indices along one axis: gather, scatter, index_select and their kin."""
+    """Indices along one axis: gather, scatter, index_select and the like."""
     target = arguments["self"]
     yield arguments["index"], target.shape[arguments["dim"]] if target.dim() > 0 else 1
 

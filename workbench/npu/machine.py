@@ -17,8 +17,8 @@ class Package:
     """An installed package.
 
     Attributes:
-        folder: Where its modules lie.
-        version: As its metadata says, e.g. `2.13.0+cpu`; empty when there is no metadata.
+        folder: Folder of its modules.
+        version: From its metadata, e.g. `2.13.0+cpu`; empty when there is no metadata.
     """
 
     folder: Path

@@ -1,6 +1,6 @@
 """How contracts treat what the documentation leaves open, and which contested features it may rely on.
 
-*strict* (the default): whatever is undefined, undocumented or known to go wrong raises `ContractError`.
+*strict* (the default): whatever is undefined, undocumented or known to fail raises `ContractError`.
 *hardware*: what the device is documented to run anyway runs here too, with the documented symptom (a fully
 masked row is the mean of V, an inverted mask is obeyed). What the device refuses is refused in both modes.
 float32 off the device is the one relaxation, in both modes.
@@ -28,7 +28,7 @@ CAPABILITIES: Final = {
     "tree_mask_gqa": "sparse_mode 9 without rope tensors (plain GQA); pages and host code disagree",
     "mask_q1": "an attention mask with one query row; entries past KV position 512 were seen to be ignored",
 }
-"""Contested features, off unless the capability table or an experiment on the device says otherwise."""
+"""Contested features, off unless the capability table or an experiment on the device affirms them."""
 
 _mode: ContextVar[Mode] = ContextVar("npu_mode", default=Mode.STRICT)
 _capabilities: ContextVar[frozenset[str]] = ContextVar("npu_capabilities", default=frozenset())

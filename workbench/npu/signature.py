@@ -54,7 +54,7 @@ class Signature:
         bound = {**self.defaults, **given, **kwargs}
         fits = len(args) <= len(self._positional) and given.keys().isdisjoint(kwargs)
         if not fits or bound.keys() != self.names:
-            self.as_python.bind(*args, **kwargs)  # raises, and says what is wrong
+            self.as_python.bind(*args, **kwargs)  # raises with the reason
         return bound
 
     @cached_property

@@ -20,7 +20,7 @@ from workbench.npu.emulation.rounding import cast_like_kernel
 BLOCKED_SCORE: Final = -1e12
 """What the kernels write over a blocked score."""
 TILE_SCORES: Final = 1 << 25
-"""Most scores (float32) held at once; longer queries are taken in slices of rows."""
+"""Most scores (float32) held at once; longer queries are computed in slices of rows."""
 
 
 @dataclass(frozen=True, slots=True)

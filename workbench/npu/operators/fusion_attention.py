@@ -98,7 +98,7 @@ class FusionCall:
 
     @property
     def is_packed(self) -> bool:
-        """Whether requests lie behind each other along T."""
+        """Whether requests are concatenated along T."""
         return self.input_layout == "TND"
 
     @property
@@ -122,7 +122,7 @@ class FusionCall:
 
     @property
     def full_mask(self) -> Tensor | None:
-        """Bool [1 or B, 1 or N, S, S_kv]; None where the mask says no more than the mode does."""
+        """Bool [1 or B, 1 or N, S, S_kv]; None where the mask adds nothing to the mode."""
         if self.atten_mask is None or self.sparse_mode in {2, 3}:
             return None
         mask = self.atten_mask.bool()

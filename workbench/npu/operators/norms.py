@@ -70,7 +70,7 @@ def npu_rms_norm(input: Tensor, gamma: Tensor, epsilon: float) -> tuple[Tensor, 
 
     Args:
         input: [..., *gamma.shape].
-        gamma: Weights; float32 is allowed beside a half input.
+        gamma: Weights; float32 is allowed with a half input.
         epsilon: Added to the mean square.
 
     Returns:

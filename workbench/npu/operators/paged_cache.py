@@ -80,10 +80,10 @@ def check_scatter(
     mode = str(cache_mode)
     need(mode in {"PA_NZ", "Norm"}, PA_MODE, cache_mode)
     held = key.dim() == 3 and value.dim() == 3 and key.shape[:2] == value.shape[:2]
-    need(held, PA_RANK, f"{shown(key)} beside {shown(value)}")
+    need(held, PA_RANK, f"{shown(key)} with {shown(value)}")
     for name, tensor, cache in (("key", key, key_cache), ("value", value, value_cache)):
         alike = is_cacheable(tensor) and tensor.dtype is cache.dtype
-        need(alike, PA_DTYPE, f"{shown(tensor)} beside {shown(cache)}", name)
+        need(alike, PA_DTYPE, f"{shown(tensor)} with {shown(cache)}", name)
         need(tensor.is_contiguous(), PA_CONTIGUOUS, f"strided {tensor.stride()}", name)
         need(cache.is_contiguous(), PA_CONTIGUOUS, f"strided {cache.stride()}", f"{name}_cache")
         if mode == "PA_NZ":
@@ -102,10 +102,10 @@ def check_reshape(
     """Check one call of `_npu_reshape_and_cache`."""
     for name, tensor, cache in (("key", key, key_cache), ("value", value, value_cache)):
         alike = is_cacheable(tensor) and tensor.dtype is cache.dtype is key.dtype
-        need(alike, ATB_DTYPE, f"{shown(tensor)} beside {shown(cache)}", name)
+        need(alike, ATB_DTYPE, f"{shown(tensor)} with {shown(cache)}", name)
         held = tensor.dim() == 3 and cache.dim() == 4 and cache.shape[2:] == tensor.shape[1:]
         held = held and tensor.shape[0] == key.shape[0] and cache.shape[:2] == key_cache.shape[:2]
-        need(held, ATB_SHAPE, f"{shown(cache)} beside {shown(tensor)}", f"{name}_cache")
+        need(held, ATB_SHAPE, f"{shown(cache)} with {shown(tensor)}", f"{name}_cache")
         contiguous = tensor.is_contiguous() and cache.is_contiguous()
         need(contiguous, ATB_CONTIGUOUS, f"strided {tensor.stride()}, {cache.stride()}", name)
         width = tensor.shape[1] * tensor.shape[2] * tensor.element_size()
@@ -130,7 +130,7 @@ def check_slots(
 
 
 def is_cacheable(tensor: Tensor) -> bool:
-    """Whether the dtype can live in a paged cache."""
+    """Whether a paged cache can hold the dtype."""
     return tensor.dtype is torch.int8 or is_half_or_relaxed(tensor)
 
 

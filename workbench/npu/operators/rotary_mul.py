@@ -56,7 +56,7 @@ def check(input: Tensor, r1: Tensor, r2: Tensor, rotary_mode: str) -> None:  # n
     need(input.dim() in {3, 4}, RANK, input)
     need(r1.shape == r2.shape and r1.dtype is r2.dtype, TABLES, r2)
     forms = layouts(input.shape, r1.shape)
-    need(bool(forms), BROADCAST, f"{list(r1.shape)} beside {list(input.shape)}")
+    need(bool(forms), BROADCAST, f"{list(r1.shape)} with {list(input.shape)}")
     need(input.shape[-1] % 2 == 0 and input.shape[-1] < 896, EVEN, input)
     if rotary_mode == "interleave":
         need(any(is_full_broadcast(form, r1.shape) for form in forms), INTERLEAVE, r1)

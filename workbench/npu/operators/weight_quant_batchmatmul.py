@@ -73,7 +73,7 @@ def check(
     need(plain, WEIGHT_STRIDES, f"{shown(weight)} strided {weight.stride()}")
     need(x.numel() > 0 and weight.numel() > 0, EMPTY, f"{shown(x)} and {shown(weight)}")
     inner, columns = logical_shape(weight)
-    need(inner == x.shape[1], INNER_SIZE, f"K = {inner} beside {x.shape[1]}")
+    need(inner == x.shape[1], INNER_SIZE, f"K = {inner} with {x.shape[1]}")
     need(inner <= LARGEST and columns <= LARGEST, LIMITS, f"K = {inner}, N = {columns}")
     group = antiquant_group_size
     need(group == 0 or (group % 32 == 0 and 32 <= group < inner), GROUP, group)

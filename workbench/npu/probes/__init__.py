@@ -6,31 +6,15 @@ that process only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from workbench.npu.contradictions import KNOWN, Contradiction, Probe
 from workbench.npu.probes import attention, others
 
-Probe = Callable[[str], str]
-"""Takes a torch device, returns what was observed."""
+__all__ = ["CONTRADICTIONS", "PROBES", "attention", "others"]
 
-PROBES: Final[Mapping[str, Probe]] = MappingProxyType(
-    {
-        "lse_off_shape": attention.lse_off_shape,
-        "nbsd_output": attention.nbsd_output,
-        "tree_mask_gqa": attention.tree_mask_gqa,
-        "mask_polarity": attention.mask_polarity,
-        "block_size_max": attention.block_size_max,
-        "w4_nz_transposed": others.w4_nz_transposed,
-        "moe_renorm": others.moe_renorm,
-        "negative_slot": others.negative_slot,
-        "top_k_top_p_neither": others.top_k_top_p_neither,
-        "sink_dtype": attention.sink_dtype,
-        "gqa_ratio": attention.gqa_ratio,
-        "batch_max": attention.batch_max,
-        "mask_q1": attention.mask_q1,
-        "tnd_without_mask": attention.tnd_without_mask,
-    }
-)
+CONTRADICTIONS: Final[tuple[Contradiction, ...]] = tuple(question for question, _ in KNOWN.values())
+PROBES: Final[Mapping[str, Probe]] = MappingProxyType({key: probe for key, (_, probe) in KNOWN.items()})
 """Probes by the key of their contradiction."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from workbench.npu.contradictions import contradiction
 from workbench.npu.dispatch import operator
 from workbench.npu.probes.verdicts import REFUSALS, accepted, refused
 
 _FIA: Final = "npu_fused_infer_attention_score"
+_FIA_PAGE: Final = f"torch page of {_FIA}"
 
 
 def _attention(device: str, *, num_queries: int = 2, num_keys: int = 4, num_heads: int = 4) -> dict[str, Any]:
@@ -42,12 +44,30 @@ def _call_attention_v2(arguments: Mapping[str, Any]) -> Any:
     return operator(f"{_FIA}_v2")(named.pop("query"), named.pop("key"), named.pop("value"), **named)
 
 
+@contradiction(
+    _FIA,
+    "What shape has the second output when the log-sum-exp is not asked for?",
+    {
+        "(1,)": _FIA_PAGE,
+        "(0,)": "torch_npu eager code and Meta function",
+    },
+    followed="(0,)",
+)
 def lse_off_shape(device: str) -> str:
-    """Ask for no log-sum-exp and look at the shape of what comes back."""
+    """Ask for no log-sum-exp and return the shape of the second output."""
     _, lse = _call_attention(_attention(device))
     return f"({', '.join(map(str, lse.shape))},)"
 
 
+@contradiction(
+    _FIA,
+    "In which order are the axes of an output in layout NBSD?",
+    {
+        "(B, N, S, D)": _FIA_PAGE,
+        "(N, B, S, D)": "torch_npu code and Meta function",
+    },
+    followed="(N, B, S, D)",
+)
 def nbsd_output(device: str) -> str:
     """Use four different sizes for B, N, S and D, so that the order of axes shows."""
     import torch
@@ -72,6 +92,15 @@ def nbsd_output(device: str) -> str:
     return known.get(tuple(output.shape), str(tuple(output.shape)))
 
 
+@contradiction(
+    f"{_FIA}_v2",
+    "Does sparse_mode 9 (tree mask) work for plain grouped attention, without rope inputs?",
+    {
+        "refused": "wheel docstring and host check, July 2026",
+        "equals the full mask": "aclnnFusedInferAttentionScoreV4 page, July 2026",
+    },
+    followed="refused",
+)
 def tree_mask_gqa(device: str) -> str:
     """Two branches behind one root, after a prefix of two: mode 9 against the same mask in full."""
     import torch
@@ -87,6 +116,15 @@ def tree_mask_gqa(device: str) -> str:
     return "equals the full mask" if torch.allclose(tree.float(), dense.float(), atol=0.02) else "differs"
 
 
+@contradiction(
+    _FIA,
+    "Does True in atten_mask hide a column or show it?",
+    {
+        "True hides": "parameter text, host code and vendor tests",
+        "True shows": f"example 3 of the {_FIA_PAGE} (a lower triangle as causal mask)",
+    },
+    followed="True hides",
+)
 def mask_polarity(device: str) -> str:
     """True on column 0 only, of columns that count 0, 1, 2, 3: the output is 0 when shown, 2 when hidden."""
     import torch
@@ -98,6 +136,15 @@ def mask_polarity(device: str) -> str:
     return {0: "True shows", 2: "True hides"}.get(seen, f"mean of columns {seen}")
 
 
+@contradiction(
+    _FIA,
+    "Is block_size 1024 allowed with head dim 128?",
+    {
+        "refused": f"{_FIA_PAGE} (limit 512)",
+        "accepted": "aclnn page and host check (1024)",
+    },
+    followed="accepted",
+)
 def block_size_max(device: str) -> str:
     """Attend over one block of 1024 tokens."""
     import torch
@@ -118,6 +165,15 @@ def block_size_max(device: str) -> str:
     return accepted(lambda: _call_attention(arguments))
 
 
+@contradiction(
+    f"{_FIA}_v2",
+    "May learnable_sink be float16?",
+    {
+        "refused": "host check",
+        "accepted": "aclnn page",
+    },
+    followed="refused",
+)
 def sink_dtype(device: str) -> str:
     """Give a float16 sink."""
     import torch
@@ -126,11 +182,29 @@ def sink_dtype(device: str) -> str:
     return accepted(lambda: _call_attention_v2({**_attention(device), "learnable_sink": sink}))
 
 
+@contradiction(
+    _FIA,
+    "May more than 64 query heads share one KV head?",
+    {
+        "refused": _FIA_PAGE,
+        "accepted": "aclnnFusedInferAttentionScoreV4 page",
+    },
+    followed="refused",
+)
 def gqa_ratio(device: str) -> str:
     """Let 128 query heads share one KV head."""
     return accepted(lambda: _call_attention(_attention(device, num_heads=128)))
 
 
+@contradiction(
+    _FIA,
+    "Is a batch of 65536 allowed?",
+    {
+        "refused": "torch page of npu_incre_flash_attention (65535)",
+        "accepted": _FIA_PAGE,
+    },
+    followed="accepted",
+)
 def batch_max(device: str) -> str:
     """Attend over 65536 requests of one token each."""
     import torch
@@ -142,6 +216,15 @@ def batch_max(device: str) -> str:
     )
 
 
+@contradiction(
+    _FIA,
+    "Is the whole mask read when there is one query row and more than 512 columns?",
+    {
+        "mask obeyed": _FIA_PAGE,
+        "columns past 512 not masked": "vllm-ascend issue 15503, torch_npu 2.10",
+    },
+    followed="mask obeyed",
+)
 def mask_q1(device: str) -> str:
     """Hide the upper half of 1024 paged columns; V is 1 in the lower half and 3 in the upper."""
     import torch
@@ -157,6 +240,15 @@ def mask_q1(device: str) -> str:
     return {1.0: "mask obeyed", 2.0: "columns past 512 not masked"}.get(mean, f"mean {mean}")
 
 
+@contradiction(
+    _FIA,
+    "Does layout TND without a mask weigh columns by their scores?",
+    {
+        "by score": _FIA_PAGE,
+        "uniform average": "vllm-ascend issue 13699",
+    },
+    followed="by score",
+)
 def tnd_without_mask(device: str) -> str:
     """Column 0 has all the score and V = 8; a uniform average over the 8 columns would be 1."""
     import torch

@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from functools import partial
 
+from workbench.npu.contradictions import contradiction
 from workbench.npu.dispatch import operator
 from workbench.npu.probes.verdicts import REFUSALS, accepted, refused
 
 
+@contradiction(
+    "npu_weight_quant_batchmatmul",
+    "Must x be transposed for per-group int4 weights in format NZ?",
+    {
+        "only transposed": "torch page",
+        "only plain": "aclnn page",
+    },
+    followed="only plain",
+)
 def w4_nz_transposed(device: str) -> str:
     """Per-group int4 weights in NZ: the same product with x as it is, and as a transposed view."""
     import torch
@@ -28,6 +38,15 @@ def w4_nz_transposed(device: str) -> str:
     return f"only {good[0]}" if len(good) == 1 else " and ".join(good) or "refused"
 
 
+@contradiction(
+    "npu_moe_gating_top_k",
+    "Is renorm 1 allowed with softmax?",
+    {
+        "refused": "torch page",
+        "accepted": "aclnn page",
+    },
+    followed="refused",
+)
 def moe_renorm(device: str) -> str:
     """Ask for renormalised softmax weights."""
     import torch
@@ -36,6 +55,15 @@ def moe_renorm(device: str) -> str:
     return accepted(lambda: operator("npu_moe_gating_top_k")(logits, 2, renorm=1))
 
 
+@contradiction(
+    "npu_scatter_pa_kv_cache",
+    "What happens to a row whose slot is -1?",
+    {
+        "refused": "torch page (range from 0)",
+        "row skipped": "kernel source",
+    },
+    followed="refused",
+)
 def negative_slot(device: str) -> str:
     """Write two rows, the first to slot -1, and look which cache rows changed."""
     import torch
@@ -52,6 +80,15 @@ def negative_slot(device: str) -> str:
     return "row skipped" if written == [5] else f"slots {written} written"
 
 
+@contradiction(
+    "npu_top_k_top_p",
+    "May both p and k be left out, as the schema's defaults say?",
+    {
+        "accepted": "schema",
+        "refused": "torch page and Meta function",
+    },
+    followed="refused",
+)
 def top_k_top_p_neither(device: str) -> str:
     """Leave both limits out."""
     import torch

@@ -1,4 +1,4 @@
-"""Run the experiments and hold what they saw against what the sources claim."""
+"""Run the experiments and compare what they observed with what the sources claim."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from tracing.errors import EnvironmentProblemError
 from workbench.npu.bootstrap import Backend
-from workbench.npu.contradictions import CONTRADICTIONS, Contradiction
+from workbench.npu.contradictions import Contradiction
+from workbench.npu.probes import CONTRADICTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class ProbeResult:
     Attributes:
         contradiction: The question.
         status: `settled`, `open` (observed something that no source claims), `failed` or `not run`.
-        observed: What was seen, or why nothing was.
+        observed: What was observed, or why nothing was.
         agrees: The observation is what the emulation follows; None when nothing was observed.
     """
 
@@ -33,12 +34,12 @@ class ProbeResult:
 def probe(
     backend: Backend, *, timeout: float = 120.0, run: Callable[[str, float], str] | None = None
 ) -> tuple[ProbeResult, ...]:
-    """Settle each contradiction by a small experiment on the device, or say "not run".
+    """Settle each contradiction by a small experiment on the device, or report "not run".
 
     Args:
         backend: The backend; experiments need `device`.
         timeout: Seconds for one experiment.
-        run: Runs the probe of a key and returns what it observed; a process of its own when None.
+        run: Runs the probe of a key and returns what it observed; a separate process when None.
     """
     if backend.name != "device":
         reason = f"needs an Ascend device; the backend is {backend.name} ({backend.why})"

@@ -27,10 +27,10 @@ def accepted(call: Callable[[], Any]) -> str:
 
 
 def refused(refusal: Exception) -> str:
-    """Return `refused`; the reason goes to standard error, for whoever reads the probe's log.
+    """Return `refused`; the reason goes to standard error, for the probe's log.
 
     Raises:
-        Exception: What came, when it tells of a kernel fault; the probe then fails instead of answering.
+        Exception: The refusal itself when it reports a kernel fault; the probe then fails, unanswered.
     """
     if any(code in str(refusal) for code in KERNEL_FAULTS):
         raise refusal

@@ -17,7 +17,7 @@ _PYTHON_PREFIXES = ("Py", "_Py")
 
 @dataclass(frozen=True, slots=True)
 class MissingSymbols:
-    """What a stub has to stand in for.
+    """What a stub has to replace.
 
     Attributes:
         libraries: File names of the libraries that the loader cannot find, sorted.

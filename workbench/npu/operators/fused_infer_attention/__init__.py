@@ -30,7 +30,7 @@ COVERS = "unquantised attention without rope tensors, shared prefix and left pad
 def check(call: FiaCall) -> None:
     """Check one call, in the order in which later checks need earlier ones.
 
-    An empty query is answered empty, whatever else was passed.
+    An empty query has an empty result, whatever the other arguments are.
     """
     if call.input_layout in UNMODELLED:
         not_modelled(OPERATOR, f"input_layout {call.input_layout}", COVERS)

@@ -64,7 +64,7 @@ class FiaCall:
 
     @property
     def is_packed(self) -> bool:
-        """Whether requests lie behind each other along one T axis."""
+        """Whether requests are concatenated along one T axis."""
         return self.input_layout in PACKED
 
     @cached_property

@@ -17,7 +17,7 @@ IGNORED_FROM: Final = 512
 def seen_columns(call: FiaCall) -> Tensor | None:
     """Return bool [B, rows or 1, columns]: columns that the kernel processes; None when it is all of them.
 
-    A column is processed when it lies inside the request's keys, the row inside its queries, and both inside
+    A column is processed when it is one of the request's keys, the row one of its queries, and both inside
     the band of the sparse mode.
     """
     rows, columns = call.padded_rows, call.padded_columns
@@ -56,7 +56,7 @@ def within(ahead: Tensor, call: FiaCall) -> Tensor:
 def blocked_columns(call: FiaCall) -> Tensor | None:
     """Return bool [B or 1, rows, columns]: columns whose score is replaced; None without a full mask.
 
-    Modes 2, 3 and 4 carry the compressed causal mask, which says nothing beyond the band itself.
+    Modes 2, 3 and 4 carry the compressed causal mask, which adds nothing to the band itself.
     """
     mask = call.atten_mask
     if mask is None:
@@ -81,7 +81,7 @@ def decode_mask(call: FiaCall, mask: Tensor) -> Tensor:
     """Return bool [B or 1, 1, columns] for one query row; a 2-D mask is (B, KV_S) here.
 
     With a paged cache the device was seen to ignore entries from position 512 on; hardware mode does the same
-    unless the capability `mask_q1` says that this stack is right.
+    unless the capability `mask_q1` affirms that this stack is right.
     """
     columns = call.padded_columns
     blocked = (mask[:, None] if mask.dim() == 2 else as_batch(mask)[:, :1])[..., :columns].bool()

@@ -1,4 +1,4 @@
-"""Keys and values of a fused attention call as [B, KVN, S_kv, D], whatever holds them."""
+"""Keys and values of a fused attention call as [B, KVN, S_kv, D], contiguous or paged."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workbench.npu.operators.fused_infer_attention.layouts import input_layout, 
 def keys_and_values(call: FiaCall) -> tuple[Tensor, Tensor]:
     """Return key [B, KVN, S_kv, D] and value [B, KVN, S_kv, D_v] of a checked call.
 
-    S_kv is `call.padded_columns`. Keys past a request's length are whatever lies there and must not be seen;
+    S_kv is `call.padded_columns`. Keys past a request's length are arbitrary and must not be seen;
     such values are zero, because the kernel never reads them while 0 times a stale NaN would be NaN here.
     """
     if call.block_table is None:

@@ -179,7 +179,7 @@ def check_rows(call: FiaCall) -> None:
 
 
 class FirstTrue:
-    """The place of the first True of a bool [B or 1, S], looked up only if someone prints it."""
+    """The place of the first True of a bool [B or 1, S], looked up only when it is printed."""
 
     def __init__(self, places: Tensor) -> None:
         self.places = places
@@ -194,7 +194,7 @@ def looks_inverted(call: FiaCall, blocked: Tensor) -> bool:
     """Whether in some request every query hides its own key and sees every later one.
 
     No causal or tree mask does that, and the inverse of every one does. Queries are taken to be the last keys
-    of their request; one query alone says nothing.
+    of their request; one query alone proves nothing.
 
     Args:
         call: The call.

@@ -88,7 +88,7 @@ def check_layout(call: FiaCall) -> None:
 
 
 def check_devices(call: FiaCall) -> None:
-    """Check that every tensor lies where the query does."""
+    """Check that every tensor is on the query's device."""
     for name in ("key", "value", "atten_mask", "block_table", "pse_shift", "learnable_sink"):
         tensor = getattr(call, name)
         if tensor is not None:
@@ -124,12 +124,12 @@ def check_contiguous(call: FiaCall) -> Axes:
     check_heads(call, "key", call.kv_heads)
     key = call.kv_axes
     fits = key.dim == query.dim and (call.is_packed or key.batch == query.batch)
-    need(fits, KEY_SHAPE, f"{shown(call.key)} beside {shown(call.query)}")
+    need(fits, KEY_SHAPE, f"{shown(call.key)} with {shown(call.query)}")
     need(call.value.dim() == len(layout), VALUE_SHAPE, call.value)
     check_heads(call, "value", call.kv_heads)
     value = axes(call.value, layout, call.kv_heads)
     same = (value.batch, value.length) == (key.batch, key.length)
-    need(same, VALUE_SHAPE, f"{shown(call.value)} beside {shown(call.key)}")
+    need(same, VALUE_SHAPE, f"{shown(call.value)} with {shown(call.key)}")
     return value
 
 
