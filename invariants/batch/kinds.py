@@ -16,7 +16,8 @@ from invariants.catalogue import APPLICABILITY
 from invariants.rule import BoolArray, IntArray
 
 Kind = tuple[bytes, bytes]
-_CLAUSES: Final = tuple({each.check: each for each in APPLICABILITY}.values())
+CLAUSES: Final = tuple({each.check: each for each in APPLICABILITY}.values())
+"""Applicability clauses, those with the same function once."""
 
 
 def kinds(batch: Batch, left_out: BoolArray, texts: dict[str, int]) -> tuple[IntArray, list[Kind]]:
@@ -27,9 +28,9 @@ def kinds(batch: Batch, left_out: BoolArray, texts: dict[str, int]) -> tuple[Int
         left_out: Steps that the loop looks at, `[S]`.
         texts: Numbers that stand for texts in kinds, from 1; new texts are added. Keep it between batches.
     """
-    found = np.zeros((batch.num_steps, len(_CLAUSES) + 1), dtype=np.int64)
+    found = np.zeros((batch.num_steps, len(CLAUSES) + 1), dtype=np.int64)
     for group in batch.groups(left_out):
-        for place, clause in enumerate(_CLAUSES):
+        for place, clause in enumerate(CLAUSES):
             arguments = group.arguments(clause)
             if arguments is not None:
                 found[group.rows, place] = _numbers(clause.check(**arguments), texts)

@@ -8,6 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from invariants.batch.pack import pack
+from invariants.batched import BatchChecker
 from invariants.catalogue import CATALOGUE
 from invariants.examples import CONTEXT, Before, StepRow, Tree, legal_step
 from invariants.outcome import NotChecked, Outcome, Violated
@@ -92,6 +94,16 @@ def test_a_near_miss_raises_no_alarm(rule: str) -> None:
     said = run(NEAR_MISSES[rule])
     assert not isinstance(said[rule], Violated)
     assert not isinstance(said[rule], NotChecked), said[rule]
+
+
+@pytest.mark.parametrize("rule", ALARMS)
+def test_batches_give_the_same_statistics(rule: str) -> None:
+    rows = [{**row, "turn": turn} for turn, row in enumerate(ALARMS[rule] + NEAR_MISSES[rule])]
+    batched, loop = BatchChecker(NO_LIMIT), Checker(NO_LIMIT)
+    assert not list(batched.batch("fused", pack(rows), rows.__getitem__))
+    for row in rows:
+        loop.step("fused", row)
+    assert batched._memories["fused"].statistics == loop._memories["fused"].statistics
 
 
 def test_every_run_rule_has_an_alarm_and_a_near_miss() -> None:

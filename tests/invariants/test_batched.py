@@ -14,6 +14,7 @@ from invariants.inputs import Row
 from invariants.outcome import NotChecked, Outcome, Violated
 from invariants.run import MAX_PARKED, Checker
 from invariants.strategies import legal_runs
+from tests.invariants.forms import FIRST, SECOND, THIRD
 from tests.invariants.test_hostile_rows import hostile_rows
 from tests.invariants.test_prefilter import scrambled_runs
 
@@ -86,8 +87,18 @@ def test_a_row_under_another_prompts_number_is_missed_in_its_own(
     assert [broken for outcomes in said.values() for broken in violated(outcomes)] == ["STEP001"]
 
 
+def test_a_break_between_steps_is_found_behind_another_turn() -> None:
+    """Catches a resumed step that is passed because a sound one of its form was judged before it."""
+    rows = [{**row, "prompt_id": prompt} for row in (FIRST, SECOND, THIRD) for prompt in range(3)]
+    rows[-1] = {**rows[-1], "kv_digest_before": 1, "kv_digest_after": None}
+    rows[-2] = {**rows[-2], "kv_digest_after": None}
+    rows[-3] = {**rows[-3], "kv_digest_after": None}
+    _, said = check_in_batches(rows, len(rows))
+    assert {number: violated(outcomes) for number, outcomes in said.items()} == {8: ["KV004"]}
+
+
 def test_a_turn_that_begins_again_with_a_batch_is_no_new_turn() -> None:
-    """The first step of a batch is screened like any other, which sees nothing of the batch before."""
+    """The first step of a batch is prefiltered like any other, which sees nothing of the batch before."""
     rows = [legal_step(TREE, Before()), legal_step(TREE, Before())]
     _, said = check_in_batches(rows, 1)
     assert {number: violated(outcomes) for number, outcomes in said.items()} == {1: ["STEP001"]}

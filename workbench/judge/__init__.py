@@ -1,1 +1,1 @@
-"""Verdicts, allowances, near ties and blame. numpy only."""
+"""Judges steps and runs: verdicts, allowances, near ties, attribution, one log of findings. numpy only."""

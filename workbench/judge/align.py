@@ -61,7 +61,7 @@ class StreamDifference:
 
 @dataclass(slots=True)
 class Alignment:
-    """What came of comparing two recordings.
+    """Result of comparing two recordings.
 
     Attributes:
         num_steps: Steps compared column by column and found equal.
@@ -83,7 +83,7 @@ class Alignment:
         return not self.num_turns_differing and self.num_steps > 0
 
     def findings(self) -> tuple[Finding, ...]:
-        """Return the differences as findings; who is right cannot be told from two recordings."""
+        """Return the differences as findings; two recordings cannot decide which is right."""
         steps = [_step_finding(difference) for difference in self.differences]
         return (*steps, *(_stream_finding(difference) for difference in self.streams))
 
@@ -100,7 +100,7 @@ def align(
     """
     compared = default_columns() if columns is None else tuple(columns)
     ours = Cursor(left)
-    theirs, result = Cursor(right, beside=ours), Alignment()
+    theirs, result = Cursor(right, ahead=ours), Alignment()
     while not ours.done and not theirs.done:
         rows = min(ours.available, theirs.available)
         unlike = (ours.keys(rows) != theirs.keys(rows)).any(axis=1)
@@ -152,7 +152,7 @@ def _first_in(
 
 
 def _describe(ours: Cursor, theirs: Cursor, found: tuple[int, AlignColumn], rows: int) -> StepDifference:
-    """Say what differs in one row."""
+    """Describe what differs in one row."""
     row, column = found
     prompt_id, turn, step = ours.keys(rows)[row].tolist()
     one = flat(ours.column(column.name, rows)).row(row)

@@ -43,10 +43,8 @@ def default_columns(*, bits: bool = True, lacks: frozenset[str] = frozenset()) -
         for column in COLUMNS
         if column.name not in KEY_COLUMNS
         and column.name not in lacks
-        and column.name not in {"kernel", "step_verdict"}  # how the numbers were made and judged
-        and column.kind != "sites"
-        and not column.name.endswith("_ns")
-        and (bits or column.kind not in {"float32", "uint64"})
+        and column.compared
+        and (bits or column.kind not in {"float32", "float64", "uint64"})
     ]
     order = ("any", *STAGES)
     chosen.sort(key=lambda column: order.index(column.stage))
@@ -95,7 +93,7 @@ def num_rows(column: Any) -> int:
 
 
 _FILLERS: Final = {"string": "", "large_string": "", "bool": False}
-"""What stands for a null in an array of each Arrow type; numbers take 0. Nulls are told by `present`."""
+"""Value of a null in an array of each Arrow type; 0 for numbers. `present` marks the nulls."""
 
 
 def flat(column: Any) -> FlatColumn:

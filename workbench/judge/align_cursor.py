@@ -1,4 +1,4 @@
-"""A place in a stream of column batches: the rows at hand, their keys, and the rest of a turn."""
+"""A place in a stream of column batches: its current rows, their keys, and the rest of a turn."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Cursor:
 
     Args:
         batches: Where to walk.
-        beside: A cursor that walks ahead of this one over the same steps, as a rule: what it has unpacked of
-            keys that are stored alike is taken over.
+        ahead: A cursor that usually walks ahead of this one over the same steps; keys that both store alike
+            are unpacked once.
     """
 
-    def __init__(self, batches: Iterable[Any], beside: Cursor | None = None) -> None:
+    def __init__(self, batches: Iterable[Any], ahead: Cursor | None = None) -> None:
         self._batches = iter(batches)
-        self._beside = beside
+        self._ahead = ahead
         self._stored_keys: Any = None
         self._batch: Any = None
         self._keys: IntArray = np.zeros((0, len(KEY_COLUMNS)), dtype=np.int64)
@@ -38,7 +38,7 @@ class Cursor:
 
     @property
     def available(self) -> int:
-        """Rows left in the batch at hand."""
+        """Rows left in the current batch."""
         return len(self._keys) - self._row
 
     def keys(self, rows: int) -> IntArray:
@@ -57,7 +57,7 @@ class Cursor:
         return part(self._batch[name], self._row, self._row + rows) if name in names else None
 
     def stored(self, name: str, rows: int) -> Any:
-        """Return a column of the whole batch as it is stored; None where that is not at hand.
+        """Return a column of the whole batch as it is stored; None where there is none.
 
         It is where the next rows are the whole batch and the batch has a `stored(name)`, as sealed ones have.
         """
@@ -65,7 +65,7 @@ class Cursor:
         return self._batch.stored(name) if whole and hasattr(self._batch, "stored") else None
 
     def advance(self, rows: int) -> None:
-        """Step over rows of the batch at hand."""
+        """Step over rows of the current batch."""
         self._row += rows
         if self._row >= len(self._keys):
             self._load()
@@ -89,9 +89,9 @@ class Cursor:
         """Return prompt, turn and step of each row of a batch, `[rows, 3]`."""
         stored = [batch.stored(name) for name in KEY_COLUMNS] if hasattr(batch, "stored") else [None]
         self._stored_keys = None if None in stored else stored
-        other = self._beside
+        other = self._ahead
         if other is not None and self._stored_keys is not None and other._stored_keys == stored:  # noqa: SLF001
-            return other._keys  # noqa: SLF001 another cursor is no stranger
+            return other._keys  # noqa: SLF001 of the same class
         columns = [np.asarray(flat(batch[name]).values, dtype=np.int64) for name in KEY_COLUMNS]
         return np.stack(columns, axis=1)
 
@@ -111,7 +111,7 @@ class Cursor:
 def _emitted(
     lengths: Any, emitted: Any, positions: list[NDArray[np.int64]], tokens: list[NDArray[np.int64]]
 ) -> None:
-    """Add absolute positions and tokens: the first token of a step stands one behind its root, at L + 1."""
+    """Add absolute positions and tokens: the first token of a step comes one after its root, at L + 1."""
     if lengths is None or emitted is None:
         return
     starts, lists = flat(lengths), flat(emitted)

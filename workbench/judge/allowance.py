@@ -7,7 +7,7 @@ rows of the same step and layer, times the row's magnitude; a single row's sampl
 fails with one sample, with it the worst row reaches 0.78 of its allowance, in float32 and bfloat16.)
 The floor is a few units in the last place of the row's largest magnitude, so that a sample which happens
 to be exact does not leave a budget of zero. Every row is judged in two norms, largest error and
-root-mean-square: the second sees a wrong row that hides beside one huge element.
+root-mean-square: the second sees a wrong row that one huge element hides.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _pooled(errors: list[Floats], size: Floats, magnitude: Floats, dtype: str) -
     if not errors:
         return np.full(size.shape, np.nan)
     stacked = np.stack(errors)
-    stacked[~np.isfinite(stacked)] = -1.0  # a sample that overflowed says nothing about this row
+    stacked[~np.isfinite(stacked)] = -1.0  # a sample that overflowed is no measure of this row
     own = stacked.max(axis=0)
     usable = (own >= 0) & np.isfinite(size) & (size > 0)
     median = float(np.median(own[usable] / size[usable])) if usable.any() else 0.0

@@ -16,7 +16,7 @@ def judge_commit(evidence: CommitEvidence, moment: Moment) -> StageJudgement:
     """Judge what commit did to the tested path's cache."""
     notes = Notes(moment, "commit")
     _judge_lengths(notes, evidence)
-    _judge_said(notes, evidence)
+    _judge_report(notes, evidence)
     _judge_prefix(notes, evidence)
     _judge_moved(notes, evidence)
     return notes.judgement()
@@ -26,31 +26,31 @@ def _judge_lengths(notes: Notes, evidence: CommitEvidence) -> None:
     """Judge the length law in the report of commit and in every layer."""
     expected = evidence.committed_len + len(evidence.path_indices)
     before, after, law = "committed_len", "committed_len_after", f"L + A + 1 = {expected}"
-    said: list[tuple[str, str, int, int, str]] = []
+    reported: list[tuple[str, str, int, int, str]] = []
     if evidence.committed is not None:
         length = evidence.committed_len
-        said.append((before, "committed_len", evidence.committed.committed_len, length, f"L = {length}"))
-        said.append((after, "committed_len_after", evidence.committed.committed_len_after, expected, law))
-    said += [
+        reported.append((before, "committed_len", evidence.committed.committed_len, length, f"L = {length}"))
+        reported.append((after, "committed_len_after", evidence.committed.committed_len_after, expected, law))
+    reported += [
         (after, f"length of layer {layer}", length, expected, law)
         for layer, length in enumerate(evidence.lengths_after or ())
     ]
     if evidence.rows_after is not None and not evidence.lengths_after:
         num_rows = _rows_first(evidence.rows_after).shape[0]
-        said.append((after, "number of rows after commit", num_rows, expected, law))
-    if not said:
+        reported.append((after, "number of rows after commit", num_rows, expected, law))
+    if not reported:
         notes.skip("committed_len_after", "the path does not provide it")
         return
     notes.check("committed_len_after")
-    for column, what, length, right, why in said:
+    for column, what, length, right, why in reported:
         if length != right:
             message = f"{what} is {length}, expected {why}"
             notes.finding("JUDGE-COMMIT-LENGTH", column, message, fused=length, reference=right)
             return
 
 
-def _judge_said(notes: Notes, evidence: CommitEvidence) -> None:
-    """Judge what commit said of itself: a legal mode, the prefix kept."""
+def _judge_report(notes: Notes, evidence: CommitEvidence) -> None:
+    """Judge what commit reported: a legal mode, the prefix kept."""
     committed = evidence.committed
     if committed is None or committed.commit_mode is None:
         notes.skip("commit_mode", "the path does not provide it")
@@ -62,7 +62,7 @@ def _judge_said(notes: Notes, evidence: CommitEvidence) -> None:
         message = f"a length commit ran, but the path is {came}, not {chain.tolist()}"
         notes.finding("JUDGE-COMMIT-MODE", "commit_mode", message, fused="length", reference="reorder")
     if committed.prefix_kept is False:
-        message = "commit says that positions 0..L-1 did not keep their order"
+        message = "commit reports that positions 0..L-1 did not keep their order"
         notes.finding("JUDGE-COMMIT-KEPT", "prefix_kept", message, fused="False", reference="True")
 
 

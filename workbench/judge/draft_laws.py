@@ -127,7 +127,7 @@ def judge_beams(notes: Notes, drafted: BeamSearch, candidates: Candidates) -> No
 def judge_selected(
     notes: Notes, drafted: BeamSearch, candidates: Candidates, settings: DecodeSettings
 ) -> bool:
-    """Judge which candidates became nodes; say whether the numbers can be looked up at all."""
+    """Judge which candidates became nodes; return whether their numbers are valid."""
     notes.check("flat_ids")
     selected = np.asarray(drafted.flat_ids, dtype=np.int64)
     num_candidates = len(candidates.scores)

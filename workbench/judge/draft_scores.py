@@ -19,7 +19,7 @@ from workbench.judge.evidence import LevelTruth
 from workbench.judge.notes import Notes
 
 MAX_NAMED: Final = 8
-"""Wrong candidates named one by one; the last one says how many more there are."""
+"""Wrong candidates named one by one; the last one counts the rest."""
 
 
 @dataclass(slots=True)
@@ -42,7 +42,7 @@ class ScoreJudge:
     """What judging the scores of one draft needs.
 
     Attributes:
-        notes: Where to write.
+        notes: Where to record.
         drafted: The fused draft.
         candidates: Its candidates.
         draft_from_target: Target token id to draft token id.
@@ -70,7 +70,7 @@ def level_allowances(levels: tuple[LevelTruth, ...], dtype: str) -> list[NDArray
 
 
 def judge_scores(judge: ScoreJudge, levels: tuple[LevelTruth, ...], dtype: str) -> Scored:
-    """Judge every candidate's cumulative score; a child of a wrong candidate is not blamed again.
+    """Judge every candidate's cumulative score; a child of a wrong candidate is not reported again.
 
     Raises:
         UsageError: A level's rows do not match its beams or the draft vocabulary.
@@ -201,7 +201,7 @@ def _who_left_out(third: NDArray[Any] | None, left_out: int, came_in: int, allow
 
 
 def count_near_ties(judge: ScoreJudge, scored: Scored) -> None:
-    """Count swapped beams and nodes: the path followed its own sound scores, the true ones say otherwise."""
+    """Count swapped beams and nodes: the path followed its own sound scores, the true ones differ."""
     if not judge.notes.has("JUDGE-DRAFT-BEAMS"):
         for number, level in enumerate(judge.drafted.levels[1:], start=1):
             before = np.array(judge.candidates.level_range(number - 1))

@@ -1,8 +1,8 @@
-"""What the judge looks at: one recorded step as plain numpy arrays, stage by stage.
+"""What the judge compares: one step as plain numpy arrays, stage by stage.
 
 Letters: N tree nodes with pads, n valid nodes, L committed tokens before the step, A accepted draft
 nodes, V teacher vocabulary, Vd draft vocabulary, H hidden width, D head dim, B beams, K candidates per
-beam, R rows of a quantity. `bfloat16` comes widened to float32; the tested path's dtype is said by name.
+beam, R rows of a quantity. `bfloat16` comes widened to float32; the tested path's dtype is given by name.
 A field that a path cannot provide is None: the judge lists it as not checked, it never counts as equal.
 """
 
@@ -34,7 +34,7 @@ class RowTruth:
         truth: The reference one precision above the path: float64 for float32, else float32 or wider.
         samples: 1 to 3 results of the reference at the tested path's dtype with permuted reduction orders;
             without one there is no allowance and the quantity is not checked.
-        rows: int `[R]`, the node (or position) each row stands for; None means `0 .. R-1`.
+        rows: int `[R]`, the node (or position) each row belongs to; None means `0 .. R-1`.
         arbiter: Row number (as in `rows`) to the third, slower value of that row: `[W]`, or
             `[layers, 2, kv_heads, D]`; the replay rung one precision above the path under test.
     """
@@ -90,7 +90,7 @@ class DraftEvidence:
 
     Attributes:
         settings: tree_nodes, depth and top_k are used.
-        root_token_id: The token both paths were told to draft under.
+        root_token_id: The token both paths drafted under.
         target_from_draft: Target token id of each draft token id, `[Vd]`.
         fused: The fused draft with all its levels.
         proposal: The reference's own draft, where tokens alone decide it and a path has to draft the same.
@@ -135,7 +135,7 @@ class TensorizeEvidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifySide:
-    """The exact results of verify on one path; None where the path cannot tell.
+    """The exact results of verify on one path; None where the path does not give them.
 
     Attributes:
         visible: Tree block read back from what the attention call was given, bool `[N, N]`.
@@ -213,7 +213,7 @@ class CommitEvidence:
     Attributes:
         committed_len: L.
         path_indices: Logical positions accept asked to keep, `[A + 1]`, each in `L .. L + N - 1`.
-        committed: What the commit stage said.
+        committed: What the commit stage reported.
         rows_before: Main cache before verify, R = L.
         branch_rows: Branch cache after verify, tree rows only, R = N (row i is node i).
         rows_after: Main cache after commit, R = its length.

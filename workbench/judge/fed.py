@@ -1,4 +1,4 @@
-"""What is not asked of a path that is fed another path's values, as the reference is in staged lockstep."""
+"""Rules that do not apply to a path that is fed another path's values, as the reference is when staged."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FED: Final = "its values were fed by the other path (staged lockstep)"
 LIVE: Final[Mapping[str, str]] = {
     "ROW003": "a path that is fed values leaves out acceptance where a near tie makes it another's"
 }
-"""Rules that are left out while a run is judged, by id, and why: there, what was fed wrongly is known."""
+"""Rules left out of a live run, by id, and why; the run itself skips steps that were fed wrong values."""
 
 
 def is_fed(run: Run, path_name: str) -> bool:

@@ -52,7 +52,7 @@ def _judge_sampled_root(notes: Notes, evidence: PrefillEvidence, prompt: IntArra
 
 
 def _with_positions(evidence: PrefillEvidence) -> RowTruth | None:
-    """Return the logits with rows named by prompt position: the last of R rows stands at L - 1."""
+    """Return the logits with rows named by prompt position: the last of R rows is at L - 1."""
     logits = evidence.logits
     if logits is None or logits.rows is not None or logits.truth is None:
         return logits

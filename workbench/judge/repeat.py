@@ -1,4 +1,4 @@
-"""Before blame: a stage repeated on a copy of its state must give the same bits."""
+"""Before attribution: a stage repeated on a copy of its state must give the same bits."""
 
 from __future__ import annotations
 

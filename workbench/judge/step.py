@@ -22,7 +22,7 @@ from workbench.judge.verify import judge_verify
 
 @dataclass(frozen=True, slots=True)
 class StepJudgement:
-    """What the judge says of one step.
+    """Judgement of one step.
 
     Attributes:
         evidence_moment: prompt, turn and step, as text.

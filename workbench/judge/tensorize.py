@@ -93,7 +93,7 @@ def _judge_copies(notes: Notes, evidence: TensorizeEvidence, built: Tensorized, 
 def _judge_pads(
     notes: Notes, evidence: TensorizeEvidence, built: Tensorized, pads: NDArray[np.int64], path: str
 ) -> None:
-    """Judge that pads are inert: they see nothing, are seen by nobody, and hold harmless values."""
+    """Judge that pads are inert: they see nothing, no node sees them, and hold harmless values."""
     if not pads.size:
         return
     notes.check("pads")

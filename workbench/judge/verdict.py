@@ -26,7 +26,7 @@ EXIT_CODES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class RunVerdict:
-    """What is said of a whole run.
+    """Verdict of a whole run.
 
     Attributes:
         verdict: One of `tracing.finding.VERDICTS`.
@@ -74,7 +74,7 @@ class Tally:
     _first: Finding | None = None
 
     def add(self, judgement: StepJudgement) -> None:
-        """Add one judged step; its findings should have been marked by `Consequences`."""
+        """Add one judged step; its findings should have been marked by a `FindingsLog`."""
         self._coverage.update(judgement.coverage)
         self._checked.update(judgement.checked)
         self._not_checked.update(judgement.not_checked)

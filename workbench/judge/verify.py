@@ -36,10 +36,10 @@ def judge_verify(evidence: VerifyEvidence, moment: Moment, dtype: str) -> StageJ
 
 
 def _judge_committed(notes: Notes, evidence: VerifyEvidence) -> None:
-    """Judge that the forward left the committed rows alone; commit would be blamed for it otherwise."""
+    """Judge that the forward left the committed rows alone; else commit would be charged with it."""
     before, after = evidence.rows_before, evidence.rows_after
     if before is None or after is None:
-        return  # rows that a path does not show are said to be unknown at commit
+        return  # rows that a path does not show are listed as unknown at commit
     notes.check("kv_prefix")
     num_rows = min(len(before), len(after))
     changed = np.flatnonzero(before[:num_rows] != after[:num_rows])

@@ -158,3 +158,8 @@ def _attends_before_the_start(case: Case, pick: Pick) -> Case:
 @mutation("DRAFT003", "beam-of-the-next-level")
 def _beam_of_the_next_level(case: Case, _: Pick) -> Case:
     return case.poked("beam_flat_ids", 3, 12)
+
+
+@mutation("DRAFT003", "beam-minus-one")
+def _beam_minus_one(case: Case, _: Pick) -> Case:
+    return case.poked("beam_flat_ids", 3, -1)

@@ -1,1 +1,1 @@
-"""Recorded runs judged again, from disk alone; no torch."""
+"""Rejudges recorded runs from disk alone; no torch."""

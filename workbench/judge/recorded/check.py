@@ -69,15 +69,15 @@ class PathCheck:
             self._keep(outcomes)
 
     def checked(self, path: PathReader) -> CheckedPath:
-        """Run the rules that need the whole run, and return what all of them said."""
+        """Run the rules that need the whole run, and return the counts of all."""
         self._keep(self._checker.finish())
-        said = dict(self._checker.counts.get(self._name, {}))
+        counts = dict(self._checker.counts.get(self._name, {}))
         for rule_id, reason in self._left_out.items():
-            said[rule_id] = Counts(not_checked=path.num_steps, reasons=Counter({reason: path.num_steps}))
+            counts[rule_id] = Counts(not_checked=path.num_steps, reasons=Counter({reason: path.num_steps}))
         return CheckedPath(
             name=self._name,
             num_steps=path.num_steps,
-            counts={rule.id: said[rule.id] for rule in CATALOGUE if rule.id in said},
+            counts={rule.id: counts[rule.id] for rule in CATALOGUE if rule.id in counts},
             findings=tuple(self._findings),
             in_progress=tuple(step.moment for step in path.in_progress),
         )
@@ -95,7 +95,7 @@ class PathCheck:
 def check_run(
     folder: str | Path, selection: Selection | None = None, *, max_per_rule: int | None = MAX_PER_RULE
 ) -> CheckedRun:
-    """Check a recorded run, whole or damaged; what is damaged is said and the rest is checked.
+    """Check a recorded run, whole or damaged; damage is reported and the rest is checked.
 
     The two paths of a staged run are compared as well, unless only some invariants are asked for.
 
@@ -144,7 +144,7 @@ def _compared(run: Run, selection: Selection, limit: int | None, unread: list[st
 
 
 def _check_path(path: PathReader, check: PathCheck, unread: list[str]) -> CheckedPath:
-    """Check one path; a batch that cannot be unpacked ends its stretch and is said in `unread`."""
+    """Check one path; a batch that cannot be unpacked ends its stretch and is reported in `unread`."""
     for start, stop in stretches(path):
         check.forget()
         try:

@@ -1,4 +1,4 @@
-"""What the invariants say of a recorded run: the one value that all reports of a check are made from."""
+"""Results of the invariants on a recorded run: the value that all reports of a check are made from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tracing.moment import Moment
 from workbench.judge.recorded.pairs import Compared
 
 WORST_FIRST: Final = (130, 70, 2, 3, 1, 4, 0)
-"""Which exit code stands when several apply."""
+"""Which exit code wins when several apply."""
 DAMAGED: Final = "damaged"
 
 
@@ -24,7 +24,7 @@ class CheckedPath:
     Attributes:
         name: Path name.
         num_steps: Readable steps, all of them checked.
-        counts: What each rule said, by rule id, in catalogue order.
+        counts: Outcomes of each rule, by rule id, in catalogue order.
         findings: In order of steps, then of the run's end; at most as many per rule as were asked for.
         in_progress: Steps that had begun and never finished; their stage is where the writer was.
     """
@@ -51,8 +51,8 @@ class CheckedRun:
 
     Attributes:
         folder: The run folder.
-        state: `complete`, `truncated`, `torn` or `corrupt`, as `tracing.integrity` says, or `unreadable`.
-        status: What the manifest says: `running`, `complete`, `interrupted`, `failed`, or empty.
+        state: `complete`, `truncated`, `torn` or `corrupt`, of `tracing.integrity`, or `unreadable`.
+        status: In the manifest: `running`, `complete`, `interrupted`, `failed`, or empty.
         is_damaged: Something that was written is not there as it was.
         problems: What is damaged or missing, one sentence each.
         paths: The paths, as far as they can be read.
@@ -92,7 +92,7 @@ class CheckedRun:
 
     @property
     def remark(self) -> str:
-        """What must be said beside the verdict; may be empty."""
+        """What qualifies the verdict; may be empty."""
         if not self.paths and self.is_damaged:
             return f"the trace is {self.state}, nothing was checked"
         if self.is_damaged:

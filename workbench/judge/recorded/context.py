@@ -1,4 +1,4 @@
-"""What a manifest says about the limits of its run; what it does not say stays unknown."""
+"""The limits of a run as its manifest gives them; what is not given stays unknown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One recorded step of two paths as the judge's evidence; what is not in the trace is said, not guessed."""
+"""One recorded step of two paths as the judge's evidence; what the trace lacks is listed, never guessed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NO_DRAFT = "candidate scores are not in the trace"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedFacts:
-    """What holds for the whole run.
+    """Facts of the whole run.
 
     Attributes:
         dtype: The tested path's dtype by name.
@@ -43,7 +43,7 @@ class RecordedFacts:
         vocab_size: V, or None.
         block_size: Tokens per cache block.
         is_greedy: Whether no token was chosen by chance.
-        root_is_prompt: The first root of a turn is the prompt's last token, which nobody chose.
+        root_is_prompt: The first root of a turn is the prompt's last token, which no path chose.
     """
 
     dtype: str = "float32"
@@ -55,13 +55,13 @@ class RecordedFacts:
 
 
 def recorded_evidence(row: Row, other: Row | None, state: TurnState, facts: RecordedFacts) -> StepEvidence:
-    """Return what two recorded rows of one step say.
+    """Return two recorded rows of one step as evidence.
 
     Args:
         row: The tested path's step.
         other: The other path's step, or None where it has none.
         state: Of the turn before the step.
-        facts: RecordedFacts of the run.
+        facts: Facts of the run.
     """
     missing = {"draft": NO_DRAFT}
     parts: dict[str, Any] = {}
@@ -93,7 +93,7 @@ def recorded_evidence(row: Row, other: Row | None, state: TurnState, facts: Reco
 
 
 def _tree(row: Row, missing: dict[str, str]) -> Tensorized | None:
-    """Return the tree of a row, or say in `missing` why later stages cannot be judged."""
+    """Return the tree of a row, or write in `missing` why later stages cannot be judged."""
     reason = lacking(row, (*TREE, "committed_len"))
     if not reason and not is_tree(row):
         reason = "the recorded parents make no tree"
@@ -163,7 +163,7 @@ def _accept(
 
 
 def _remaining(stop_reason: str | None, num_emitted: int, state: TurnState) -> int:
-    """Return the tokens left; where the limit is not known, the row's own word is taken for it."""
+    """Return the tokens left; where the limit is not known, the row's own stop reason decides."""
     if state.is_bounded:
         return state.remaining
     return num_emitted if stop_reason == "length" else num_emitted + 1

@@ -1,7 +1,7 @@
-"""Both rows of a step side by side: in a staged run the second path was fed the first one's values.
+"""Compares the two rows of a step: in a staged run the second path was fed the first one's values.
 
-What follows from these values alone is equal to the bit. Logits and scores are each path's own; without whole
-rows and samples their rounding is not known, so only what no rounding explains is a finding.
+What follows from these values alone is equal to the bit. Logits and scores are computed by each path; without
+whole rows and samples their rounding is not known, so only what no rounding explains is a finding.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ EQUAL: Final = (
     *("valid", "position_ids", "cache_positions", "visible", "prefix_visible", "other_visible"),
     *("accepted_nodes", "final_token_id", "emitted_token_ids", "path_indices", "committed_len_after"),
 )
-"""Columns that are equal wherever both rows have them; entries of pads are free."""
+"""Columns that are equal wherever both rows have them; entries of pads may differ."""
 FAR: Final = {"float32": (1 / 64, 1 / 16), "half": (1 / 4, 1 / 2)}
-"""How far logits, and cumulative scores, may lie apart: a share of their largest magnitude, at least 1."""
+"""How far logits, and cumulative scores, may differ: a share of their largest magnitude, at least 1."""
 
 
 @dataclass(slots=True)
 class Compared:
-    """What comparing two paths step by step gave.
+    """Result of comparing two paths step by step.
 
     Attributes:
         reason: Why they were not compared, or empty.
@@ -85,17 +85,18 @@ def compare_paths(run: Run, limit: int | None) -> Compared | None:
     far = FAR["float32" if dtype == "float32" else "half"]
     compared = Compared()
     for number, row in enumerate(under_test):
-        at = Moment(int(row["prompt_id"]), int(row["turn"]), int(row["step"]))
-        other = _same_step(reference, at)
+        at = Moment.of_row(row)
+        other = same_step(reference, at)
         if other is not None:
             compared.add(list(differences(row, other, at, far)), limit)
         elif number < reference.num_steps:  # the last one may have been in the making
-            said = "the step is recorded on the fused path and not on the reference path"
-            compared.add([_finding(MISSING, "step", at, said)], limit)
+            message = "the step is recorded on the fused path and not on the reference path"
+            compared.add([_finding(MISSING, "step", at, message)], limit)
     return compared
 
 
-def _same_step(path: PathReader, at: Moment) -> Row | None:
+def same_step(path: PathReader, at: Moment) -> Row | None:
+    """Return the step of a path at a moment, or None if it is not recorded."""
     try:
         return path.step(path.find(at))
     except TraceError:
@@ -162,14 +163,14 @@ def _far_logits(row: Row, other: Row, at: Moment, share: float) -> Iterator[Find
         if not common and min(len(ours), len(theirs)) < 4:
             continue
         if not common:
-            said = f"the best {len(ours)} tokens after node {node} have none in common on the two paths"
-            yield _finding(VALUES, "target_top_ids", at, said, node=node)
+            message = f"the best {len(ours)} tokens after node {node} have none in common on the two paths"
+            yield _finding(VALUES, "target_top_ids", at, message, node=node)
             return
         gaps = {token: abs(ours[token] - theirs[token]) for token in common}
         worst, allowed = max(gaps, key=gaps.__getitem__), share * max(1.0, *map(abs, theirs.values()))
         if not gaps[worst] <= allowed:
-            said = f"the logit of token {worst} after node {node}"
-            yield _gap(at, "target_top_logits", node, (ours[worst], theirs[worst], allowed), said)
+            what = f"the logit of token {worst} after node {node}"
+            yield _gap(at, "target_top_logits", node, (ours[worst], theirs[worst], allowed), what)
             return
 
 
@@ -190,9 +191,9 @@ def _far_scores(row: Row, other: Row, at: Moment, share: float) -> Iterator[Find
 
 def _gap(at: Moment, column: str, node: int, values: tuple[float, float, float], what: str) -> Finding:
     ours, theirs, allowed = values
-    said = f"{what} is {ours:.6g} on the fused path and {theirs:.6g} on the reference path"
+    message = f"{what} is {ours:.6g} on the fused path and {theirs:.6g} on the reference path"
     more = {"fused": ours, "reference": theirs, "allowance": allowed, "gap": abs(ours - theirs)}
-    return _finding(VALUES, column, at, f"{said}; no rounding explains that", node=node, **more)
+    return _finding(VALUES, column, at, f"{message}; no rounding explains that", node=node, **more)
 
 
 def _finding(

@@ -1,4 +1,4 @@
-"""A recorded run judged again: invariants, then each step's two rows by the judge's own stage functions."""
+"""Rejudges a recorded run: each step's two rows by the stage functions that judge a live step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any, Final
 import numpy as np
 
 from invariants.catalogue import BY_ID
-from tracing.errors import TraceError
 from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.path_reader import PathReader
@@ -19,17 +18,16 @@ from workbench.judge.log import FindingsLog
 from workbench.judge.notes import NearTie, Unchecked
 from workbench.judge.recorded.context import table
 from workbench.judge.recorded.evidence import RecordedFacts, recorded_evidence
+from workbench.judge.recorded.pairs import same_step
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.judge.turn_state import TurnState, recorded_turns
 from workbench.judge.verdict import RunVerdict, Tally
 
 Row = Mapping[str, Any]
 Judge = Callable[[StepEvidence, Row, "Row | None", TurnState], StepJudgement]
-"""Judges one step, given what the trace says of it, both rows, and the state of the turn before it."""
+"""Judges one step: its evidence, its row, the other path's row, and the state of the turn before it."""
 TAUTOLOGY: Final = "tensorize.visible"
 """Not really compared: the trace has `visible` as attention got it, which is verify's."""
-
-
 NOT_HELD: Final = "not in the trace"
 
 
@@ -55,7 +53,7 @@ class StepRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejudged:
-    """What rejudging gave.
+    """Result of rejudging.
 
     Attributes:
         verdict: Of the whole part.
@@ -83,18 +81,18 @@ def rejudge(
     part: StepRange | None = None,
     paired: bool = True,
 ) -> Rejudged:
-    """Judge the steps of a path again.
+    """Rejudge the steps of a path.
 
     Args:
         run: The recorded run.
         under_test: The path to judge.
-        facts: RecordedFacts of the run.
+        facts: Facts of the run.
         max_new_tokens: Tokens that a turn may emit, or None where not known.
         judge: Judges one step.
-        known: Findings of others (invariants, the recorded judge), to be taken into the log.
+        known: Findings of the invariants and of the recording's judge, to be logged with the new ones.
         part: Which steps; all when None.
-        paired: Steps of the two paths stand for the same thing (staged lockstep); else each path lived on
-            its own outputs, and rows of the other path are not looked at.
+        paired: Steps of the two paths correspond (staged lockstep); else each path decoded on its own outputs
+            and the rows of the other path are not read.
 
     Raises:
         TraceError: The run has no such path.
@@ -116,8 +114,8 @@ def rejudge(
             continue
         judgement = None
         if row.get("token_ids") is not None or row.get("parents") is not None:
-            other = _same_step(others, place)
-            judgement = _in_our_words(judge(recorded_evidence(row, other, state, facts), row, other, state))
+            other = _judged_step(others, state.moment)
+            judgement = _of_a_trace(judge(recorded_evidence(row, other, state, facts), row, other, state))
         log.add(waiting.pop(place, ()), judgement)
         num_steps += judgement is not None
         branched |= _branches(row)
@@ -133,18 +131,18 @@ def rejudge(
     )
 
 
-def _in_our_words(judgement: StepJudgement) -> StepJudgement:
-    """Leave out what a trace cannot show; what the judge misses from a path is here what the trace lacks."""
+def _of_a_trace(judgement: StepJudgement) -> StepJudgement:
+    """Leave out what a trace cannot show; a value that the path did not provide is one not in the trace."""
     return replace(
         judgement,
         checked=tuple(quantity for quantity in judgement.checked if quantity != TAUTOLOGY),
         not_checked=tuple(
-            replace(each, reason=NOT_HELD) if _is_of_a_path(each) else each for each in judgement.not_checked
+            replace(each, reason=NOT_HELD) if _not_provided(each) else each for each in judgement.not_checked
         ),
     )
 
 
-def _is_of_a_path(missing: Unchecked) -> bool:
+def _not_provided(missing: Unchecked) -> bool:
     return "does not provide it" in missing.reason or "does not show its" in missing.reason
 
 
@@ -194,15 +192,10 @@ def _others(run: Run, under_test: str) -> PathReader | None:
     return run.path(names[0]) if names else None
 
 
-def _same_step(path: PathReader | None, place: tuple[int, int, int]) -> Row | None:
+def _judged_step(path: PathReader | None, moment: Moment) -> Row | None:
     """Return the other path's row of a step, if it has one that was judged."""
-    if path is None:
-        return None
-    try:
-        row = path.step(path.find(Moment(*place)))
-    except TraceError:
-        return None
-    return None if row.get("token_ids") is None else row
+    row = None if path is None else same_step(path, moment)
+    return None if row is None or row.get("token_ids") is None else row
 
 
 def _branches(row: Row) -> bool:
@@ -213,7 +206,7 @@ def _branches(row: Row) -> bool:
 
 
 def _is_chain(run: Run) -> bool:
-    """Whether the drafter could not branch: by its settings, or, where they say nothing, by its nature."""
+    """Whether the drafter could not branch: by its settings, or, without settings, because it never did."""
     top_k = table(run.manifest, "settings").get("top_k")
     return top_k in (1, None)
 

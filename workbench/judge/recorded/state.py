@@ -1,4 +1,4 @@
-"""In which state a recorded run is, as cheaply as its state allows: a whole run is not read twice."""
+"""Finds the state of a recorded run, as cheaply as it allows: a whole run is not read twice."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tracing.reader import Run
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a run folder is worth.
+    """State of a run folder.
 
     Attributes:
         name: `complete`, `truncated`, `torn` or `corrupt`.
@@ -36,7 +36,7 @@ def state_of(run: Run, unread: Sequence[str] = ()) -> State:
     paths = [run.path(name) for name in run.path_names]
     for path in paths:
         damage += path.problems
-    # A full disk may keep a path from being closed while the manifest still says that the run has ended.
+    # A full disk may keep a path from being closed though the manifest records that the run has ended.
     closed = all("bytes" in path.entry and path.stream.end is not None for path in paths)
     if not damage and closed and run.status not in {"", "running"}:
         return State("complete", False, ())
@@ -45,6 +45,6 @@ def state_of(run: Run, unread: Sequence[str] = ()) -> State:
         ending = "the run is still being written"
     else:
         ending = "its writer ended without closing it"
-    said = [f"{file.name}: {file.message}" for file in health.files if file.message]
-    problems = tuple(dict.fromkeys([*damage, *said, *([ending] if run.status == "running" else [])]))
+    of_files = [f"{file.name}: {file.message}" for file in health.files if file.message]
+    problems = tuple(dict.fromkeys([*damage, *of_files, *([ending] if run.status == "running" else [])]))
     return State(health.state, bool(damage), problems)
