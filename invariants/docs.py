@@ -14,8 +14,8 @@ from invariants.rule import HEADINGS, Rule
 
 INTRODUCTION: Final = """\
 Each has a stable id and the name of the defect. A rule reads trace columns and its outcome is *held*,
-*violated* or *not checked*: a column is missing, a rule that it waits for does not hold, or the step has nothing for it to
-look at. Only the family STAT sees a drafter that is wrong while the output is right.
+*violated* or *not checked*: a column is missing, a rule that it waits for does not hold, or the step has
+nothing for it to look at. Only the family STAT sees a drafter that is wrong while the output is right.
 
 What no law over one path's row can see, because nothing in the row depends on it: the token of a leaf that
 was rejected, a beam that grew no node, a score or a logit that is off by a little, the digest of a row that

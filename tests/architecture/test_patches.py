@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("tracing", "invariants", "reference", "workbench")
 PATCHES = {
+    "rule": 2,
     "toy_drafter": 6,
     "toy_chooser": 8,
 }
