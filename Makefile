@@ -20,9 +20,9 @@ lint: $(VENV)/.test
 
 # Pages and data that are written from the code; tests fail when one is stale.
 pages: $(VENV)/.test
-	$(BIN)/python -m workbench.report.columns_page docs/trace-columns.md
-	$(BIN)/python -m invariants.docs docs/invariants
-	$(BIN)/python -m workbench.cli.rule_index docs/rules.md
+	$(BIN)/python -m pages.trace_columns docs/trace-columns.md
+	$(BIN)/python -m pages.invariants docs/invariants
+	$(BIN)/python -m pages.rules docs/rules.md
 
 # All costs, or some: make costs ONLY="check disk"
 costs: $(VENV)/.test

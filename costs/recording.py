@@ -14,7 +14,7 @@ from costs.workshop import Workshop
 
 if TYPE_CHECKING:
     from costs.variants import Variant
-    from workbench.lockstep.session import DiffRequest, Session
+    from workbench.lockstep.session.request import DiffRequest, Session
 
 NUM_STEPS: Final = 10
 REPETITIONS: Final = 4
@@ -81,7 +81,7 @@ def _variants(session: Session, request: DiffRequest, folder: Path) -> dict[str,
     from invariants.run import Checker
     from tracing.recorder import RunWriter
     from workbench.judge.verdict import Tally
-    from workbench.lockstep.run_log import RunLog
+    from workbench.lockstep.recording.run_log import RunLog
 
     settings = request.options.settings
     variants: dict[str, Variant] = {"bare": Variant(session.path)}
@@ -118,8 +118,8 @@ def _session(out: Path, max_new_tokens: int) -> tuple[Session, DiffRequest]:
     backend = bootstrap("auto")
     from tracing.settings import DecodeSettings
     from workbench.checkpoints.shipped import shipped_prompt
-    from workbench.lockstep.job import LockstepOptions
-    from workbench.lockstep.session import DiffRequest, open_session
+    from workbench.lockstep.session.job import LockstepOptions
+    from workbench.lockstep.session.request import DiffRequest, open_session
 
     settings = DecodeSettings(max_new_tokens=max_new_tokens)
     request = DiffRequest(

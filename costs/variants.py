@@ -12,13 +12,13 @@ from tracing.recorder import Trace
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath, NullWatch, StageWatch
 from workbench.judge.turn_state import TurnState
-from workbench.lockstep.columns import tree_columns, verify_columns
-from workbench.lockstep.digests import kv_row_digests
 from workbench.lockstep.engine.step import NullObserver, begin_turn, run_step
-from workbench.lockstep.rows import path_columns
-from workbench.lockstep.run_log import RunLog
-from workbench.lockstep.under_test import PathUnderTest, StepResults
-from workbench.lockstep.watch import LiveWatch
+from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
+from workbench.lockstep.recording.columns import tree_columns, verify_columns
+from workbench.lockstep.recording.rows import path_columns
+from workbench.lockstep.recording.run_log import RunLog
+from workbench.lockstep.recording.watch import LiveWatch
+from workbench.lockstep.tensors.digests import kv_row_digests
 
 
 class Variant(NullObserver):

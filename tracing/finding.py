@@ -17,13 +17,19 @@ VERDICTS: Final = (
     "nondeterministic",
     "inconclusive",
 )
-"""What a comparison can say, in the words of the report."""
+"""Outcomes of a comparison, as the report names them."""
 
 JSON_KEYS: Final = (
     *("verdict", "guilty", "prompt_id", "turn", "step", "stage", "column", "node", "fused", "reference"),
     *("allowance", "gap", "rule", "message", "severity", "consequence", "path"),
 )
 """Keys of a finding as JSON, in the order of the file; the moment is written flat."""
+
+IDENTITY: Final = (
+    *("rule", "column", "prompt_id", "turn", "step", "stage", "node"),
+    *("path", "guilty", "fused", "reference"),
+)
+"""Keys that two findings of the same thing have in common, whoever made them and when."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +82,16 @@ class Finding:
         prompt_id, turn, step, stage = (data[key] for key in ("prompt_id", "turn", "step", "stage"))
         where = Moment(prompt_id, turn, step, stage, data.get("node"))
         return cls(moment=where, **{each.name: data[each.name] for each in fields(cls) if each.name in data})
+
+
+def identity(finding: Finding) -> tuple[Any, ...]:
+    """Return what makes a finding the same as another: rule, place, path at fault and both values.
+
+    A check before a launch and the check of the finished row find the same thing, and so do the judge of a
+    recording and a later judge of the same rows; their sentences and allowances may differ.
+    """
+    values = finding.as_json()
+    return tuple(values[key] for key in IDENTITY)
 
 
 def has_error(findings: Iterable[Finding]) -> bool:

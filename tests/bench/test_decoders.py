@@ -17,7 +17,7 @@ from workbench.bench.kernels import OPERATORS, choose_kernels, options
 from workbench.bench.studies.stages import StageClock
 from workbench.bench.studies.vocabulary import HEAD, count_tokens, cut_vocabulary
 from workbench.fused.path import make_engine, path_over
-from workbench.lockstep.reference_runner import ReferenceRunner
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 EAGER = frozenset(OPERATORS)
 PROMPT = [5, 9, 11, 3, 20, 41, 2]

@@ -18,7 +18,7 @@ from workbench.bench.tree.choose import TreeChooser, candidates, finalists, pred
 from workbench.bench.tree.costs import StepCosts
 from workbench.fused.path import make_engine, make_path, path_over
 from workbench.lockstep.engine.step import run_prefill, run_step
-from workbench.lockstep.under_test import PathUnderTest
+from workbench.lockstep.engine.under_test import PathUnderTest
 
 EAGER = frozenset({"attention", "norm", "rotary", "swiglu"})
 PROMPTS = ([5, 9, 11, 3, 20, 41, 2], [1, 2, 3, 30, 31])

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from invariants.catalogue import CATALOGUE
+from pages.rules import GUARDS, index_text, page
 from tests.cli.conftest import Specwb
-from workbench.cli.rule_index import GUARDS, index_text, page
 from workbench.judge.rules import RULES as JUDGE_RULES
 from workbench.view.rule_index import INDEX, rule_index
 
@@ -75,7 +75,7 @@ def test_every_rule_that_code_can_name_has_a_page() -> None:
 
 
 def test_the_index_is_current() -> None:
-    stale = "stale: python -m workbench.cli.rule_index docs/rules.md"
+    stale = "stale: python -m pages.rules docs/rules.md"
     assert INDEX.read_text("utf-8") == index_text(), stale
     assert (ROOT / "docs" / "rules.md").read_text("utf-8") == page(), stale
 

@@ -15,7 +15,7 @@ from workbench.faults.bench import NEEDS, tiny_bench
 from workbench.faults.experiment import run_lockstep
 from workbench.faults.placement import Placement
 from workbench.judge.recorded.check import check_run
-from workbench.lockstep.prompts import read_prompts
+from workbench.lockstep.session.prompts import read_prompts
 
 PLAIN = tiny_bench().setup("plain")
 SHAPES: dict[str, dict[str, int]] = {

@@ -19,7 +19,7 @@ from workbench.faults.bench import tiny_bench
 from workbench.faults.catalogue import BY_NAME
 from workbench.faults.experiment import faulty_path
 from workbench.faults.placement import Placement
-from workbench.lockstep.under_test import PathUnderTest
+from workbench.lockstep.engine.under_test import PathUnderTest
 
 SETUP = replace(
     tiny_bench().setup("plain"), settings=replace(tiny_bench().setup("plain").settings, tree_nodes=16)

@@ -132,7 +132,7 @@ def test_a_table_gives_every_position_one_slot_for_ever(block_size: int, wanted:
 
 def row_of(step: Any, number: int) -> dict[str, Any]:
     from tracing.codec import row_columns
-    from workbench.lockstep.columns import tree_columns, verify_columns
+    from workbench.lockstep.recording.columns import tree_columns, verify_columns
 
     return {
         "prompt_id": 0,

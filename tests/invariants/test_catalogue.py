@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from invariants import docs, families
+from invariants import families
 from invariants.catalogue import BY_ID, CATALOGUE, FAMILIES
 from invariants.context import RunContext
 from invariants.families.record import EVERY_STEP
 from invariants.needs import columns_read
 from invariants.rule import HEADINGS, Rule
+from pages import invariants as docs
 from tracing.columns import COLUMN_BY_NAME
 from tracing.moment import STAGES
 
@@ -89,7 +90,7 @@ def test_pages_in_docs_are_current() -> None:
     assert {path.name for path in DOCS.glob("*.md")} == set(docs.pages())
     for name, text in docs.pages().items():
         assert (DOCS / name).read_text(encoding="utf-8") == text, (
-            f"{name} is stale: python -m invariants.docs"
+            f"{name} is stale: python -m pages.invariants"
         )
 
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.judge.support import finding
-from tracing.finding import Finding, has_error
+from tracing.finding import Finding, has_error, identity
 from tracing.moment import STAGES
-from workbench.judge.log import FindingsLog, identity, step_verdict
+from workbench.judge.log import FindingsLog, step_verdict
 from workbench.judge.step import StepJudgement
 from workbench.judge.verdict import Tally
 

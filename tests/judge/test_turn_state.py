@@ -48,6 +48,15 @@ def test_a_turn_may_end_at_its_root(eos: int, limit: int, reason: str | None) ->
     assert state.ended == (reason is not None)
 
 
+def test_a_turn_ends_at_its_limit_though_no_stage_stops_it() -> None:
+    """An accept that forgets the limit must not keep a run going."""
+    state = entered(3)
+    state.take_row(row(0, emitted_token_ids=[5]))
+    assert (state.remaining, state.ended) == (1, False)
+    state.take_row(row(1, emitted_token_ids=[6]))
+    assert (state.remaining, state.stop_reason, state.ended) == (0, None, True)
+
+
 def test_a_step_and_its_row_advance_a_turn_alike() -> None:
     step = sound_step()
     assert step.tensorize is not None

@@ -16,11 +16,11 @@ from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath, Stages
 from workbench.fused.path import make_path
 from workbench.judge.verdict import RunVerdict, Tally
-from workbench.lockstep.job import LockstepOptions
-from workbench.lockstep.reference_runner import ReferenceRunner
-from workbench.lockstep.run_log import RunLog
-from workbench.lockstep.staged import StagedRun
-from workbench.lockstep.turns import Turn
+from workbench.lockstep.recording.run_log import RunLog
+from workbench.lockstep.session.job import LockstepOptions
+from workbench.lockstep.session.turns import Turn
+from workbench.lockstep.staged.run import StagedRun
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 SMALL = DecodeSettings(tree_nodes=12, depth=3, top_k=4, max_new_tokens=16)
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from workbench.lockstep.columns import top_logits_of
+from workbench.lockstep.recording.columns import top_logits_of
 
 LOGITS = st.sampled_from([np.nan, -np.inf, np.inf, -0.0, 0.0, 1.0, 1.5, 2.0])
 

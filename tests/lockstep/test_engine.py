@@ -25,11 +25,11 @@ from workbench.fused.path import make_path
 from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import Tally
 from workbench.lockstep.engine.step import NullObserver, begin_turn, run_step, steps_of_turn
-from workbench.lockstep.free_running import FreeRunner
-from workbench.lockstep.run_log import RunLog
-from workbench.lockstep.turns import Turn, with_prompts
-from workbench.lockstep.under_test import PathUnderTest
-from workbench.lockstep.watch import LiveWatch
+from workbench.lockstep.engine.under_test import PathUnderTest
+from workbench.lockstep.free.runner import FreeRunner
+from workbench.lockstep.recording.run_log import RunLog
+from workbench.lockstep.recording.watch import LiveWatch
+from workbench.lockstep.session.turns import Turn, with_prompts
 
 LIMIT = 7
 NO_EOS: frozenset[int] = frozenset()

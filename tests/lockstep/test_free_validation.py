@@ -22,11 +22,11 @@ from workbench.fused.path import make_path
 from workbench.judge.align import align
 from workbench.judge.recorded.evidence import RecordedFacts
 from workbench.judge.verdict import Tally
-from workbench.lockstep.free import _coverage
-from workbench.lockstep.free_running import FreeRunner
-from workbench.lockstep.run_log import RunLog
-from workbench.lockstep.turns import Turn
-from workbench.lockstep.watch import LiveWatch
+from workbench.lockstep.free.run import _coverage
+from workbench.lockstep.free.runner import FreeRunner
+from workbench.lockstep.recording.run_log import RunLog
+from workbench.lockstep.recording.watch import LiveWatch
+from workbench.lockstep.session.turns import Turn
 
 Change = Callable[[Any], Any]
 

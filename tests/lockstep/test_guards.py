@@ -15,8 +15,8 @@ from tests.lockstep.runs import Setup, run
 from tracing.errors import UsageError
 from tracing.reader import open_run
 from tracing.stages import DecodePath, Stages, Tensorized, Verified
-from workbench.lockstep.load_path import checked_path, load_factory
-from workbench.lockstep.recheck import one_node, path_to
+from workbench.lockstep.session.load_path import checked_path, load_factory
+from workbench.lockstep.staged.recheck import one_node, path_to
 
 ROOT = Path(__file__).resolve().parents[2]
 

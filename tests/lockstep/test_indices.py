@@ -14,7 +14,7 @@ from tests.lockstep.runs import Outcome, run
 from tests.lockstep.runs import Setup as RunSetup
 from tracing.reader import open_run
 from tracing.stages import Stages, Tensorized, Verified
-from workbench.lockstep.indices import IndexProbe
+from workbench.lockstep.recording.indices import IndexProbe
 
 WATCHED = RunSetup(options={"watch_indices": True})
 

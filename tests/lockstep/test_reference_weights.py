@@ -11,7 +11,7 @@ import torch
 
 from tests.lockstep.runs import SMALL
 from tests.pairs import tiny_pair
-from workbench.lockstep.reference_runner import ReferenceRunner
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 
 @pytest.mark.parametrize("path_dtype", ["float32", "bfloat16"])

@@ -17,7 +17,7 @@ from tracing.stages import DecodePath, NullWatch
 from workbench.checkpoints.load import LoadedPair, load_pair
 from workbench.checkpoints.shipped import PROMPTS, shipped_pair_dirs, shipped_prompt
 from workbench.fused.path import make_path
-from workbench.lockstep.prompts import read_prompts
+from workbench.lockstep.session.prompts import read_prompts
 
 SETTINGS = DecodeSettings(max_new_tokens=24)
 

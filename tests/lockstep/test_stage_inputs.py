@@ -17,14 +17,14 @@ from tests.lockstep.runs import run
 from tests.lockstep.test_stage_validation import SIZES, sound
 from tracing.moment import Moment
 from tracing.stages import Accepted, Stages, Tensorized, Verified
-from workbench.lockstep.stage_inputs import (
+from workbench.lockstep.engine.stage_inputs import (
     GIVEN,
     expected_at_launches,
     launched_differently,
     written_into,
 )
-from workbench.lockstep.stage_validation import validated
-from workbench.lockstep.under_test import RESULT_FIELDS, StepResults
+from workbench.lockstep.engine.stage_validation import validated
+from workbench.lockstep.engine.under_test import RESULT_FIELDS, StepResults
 
 AT = Moment(0, 1, 2)
 VALID = np.array([True, True, False])

@@ -11,7 +11,7 @@ import pytest
 
 from tests.lockstep.runs import Outcome, run
 from tracing.stages import DecodePath
-from workbench.lockstep.cache_write_attribution import RULE
+from workbench.lockstep.staged.cache_write_attribution import RULE
 
 Write = Callable[[Any], None]
 

@@ -12,9 +12,9 @@ from invariants.needs import columns_needed, columns_of_rules
 from invariants.outcome import NotChecked, Outcome
 from invariants.rule import Rule
 from invariants.run import check_step
+from pages.trace_columns import columns_page
 from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
 from tracing.conformance import MINIMAL_COLUMNS
-from workbench.report.columns_page import columns_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "trace-columns.md"
 OPENING = legal_step(Tree([0, 0, 1], [5, 6, 7], [6, 7, 8], 1), Before())
@@ -23,7 +23,7 @@ OF_STEPS = [rule for rule in CATALOGUE if rule.scope != "run" and columns_needed
 
 
 def test_the_page_is_current() -> None:
-    stale = "stale: python -m workbench.report.columns_page docs/trace-columns.md"
+    stale = "stale: python -m pages.trace_columns docs/trace-columns.md"
     assert PAGE.read_text("utf-8") == columns_page(), stale
 
 

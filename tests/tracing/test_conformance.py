@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pages.glossary import trace_page, unlock_table
 from tracing.columns import COLUMNS
 from tracing.conformance import KnownStep, check_recorder
-from tracing.glossary import describe, trace_page, unlock_table
 from tracing.recorder import Recorder
 
 
@@ -25,7 +25,7 @@ def honest(trace: Recorder, known: KnownStep) -> None:
 def minimal(trace: Recorder, known: KnownStep) -> None:
     """An engine that knows only tokens and parents, in lists, and records more than was asked about."""
     named = {name: np.asarray(known.columns[name]).tolist() for name in ("token_ids", "parents")}
-    record(trace, known, {**named, "proposer": "pld"})
+    record(trace, known, {**named, "proposer": "lookup"})
 
 
 def test_honest_drivers_conform_and_learn_what_stays_locked() -> None:
@@ -102,7 +102,7 @@ def test_the_page_names_every_column_once_and_the_table_only_those_needed() -> N
     page = trace_page()
     for column in COLUMNS:
         assert page.count(f"| `{column.name}` |") == 1
-        assert column.meaning in describe(column)
+        assert column.meaning in page
     table = unlock_table({"B": ["parents"], "A": ["parents", "valid"]})
     assert "| `parents` | tensorize | A, B |" in table
     assert "token_ids" not in table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from tracing.moment import Moment
 from tracing.recorder import open_trace
 from workbench.view.explain import both_values, explain, relation
 from workbench.view.lines import line_text
+from workbench.view.run_findings import RunFindings
 from workbench.view.run_view import RunView
 from workbench.view.targets import CellTarget, FindingTarget, NodeTarget, PositionTarget, SlotTarget
 from workbench.view.violation import check_onwards
@@ -116,6 +118,18 @@ def test_the_next_broken_step_is_found_without_recorded_findings(tmp_path: Path)
     assert check_onwards(view, -1, lambda _: True) == hit, "found again, not listed twice"
     assert check_onwards(view, 4, lambda _: True) is None
     assert check_onwards(view, -1, lambda _: False) is None
+
+
+def test_a_recorded_consequence_that_is_found_again_is_listed_once(tmp_path: Path) -> None:
+    view, _ = unjudged(tmp_path / "run")
+    hit = check_onwards(view, -1, lambda _: True)
+    assert hit is not None
+    found, run = view.findings[hit[1]], view.left[0]
+    run.findings = [replace(found, consequence=True)]
+    findings = RunFindings(run, None)
+    findings.count(("fused",))
+    assert findings.add_checked([found], ("fused",)) == [0]
+    assert len(findings.all) == 1
 
 
 def test_two_runs_show_their_references_side_by_side(tmp_path: Path) -> None:

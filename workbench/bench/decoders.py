@@ -14,7 +14,7 @@ from workbench.fused.engine import Engine
 from workbench.fused.greedy import decode_greedy
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.engine.step import NULL_OBSERVER, StageObserver, begin_turn, steps_of_turn
-from workbench.lockstep.under_test import PathUnderTest
+from workbench.lockstep.engine.under_test import PathUnderTest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

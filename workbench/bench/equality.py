@@ -42,7 +42,7 @@ class NearTieJudge:
         return self._at(position, [*prompt, *baseline[:position]], tokens)
 
     def _at(self, position: int, prefix: Sequence[int], tokens: Sequence[int | None]) -> Match:
-        from workbench.lockstep.ties import token_gaps
+        from workbench.lockstep.truth.ties import token_gaps
 
         self._runner = self._runner or self._make_runner()
         measured = token_gaps(self._runner, prefix, tokens, self._dtype)

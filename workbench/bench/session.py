@@ -25,10 +25,10 @@ from workbench.bench.suite import SuitePrompt, describe, spread_over, suite_name
 from workbench.checkpoints.load import LoadedPair, load_pair
 from workbench.fused.engine import Engine
 from workbench.fused.path import make_engine, path_over
-from workbench.lockstep.prompts import Prompt
-from workbench.lockstep.reference_runner import ReferenceRunner
-from workbench.lockstep.session import pair_directories
-from workbench.lockstep.turns import plan_turns
+from workbench.lockstep.session.prompts import Prompt
+from workbench.lockstep.session.request import pair_directories
+from workbench.lockstep.session.turns import plan_turns
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 MAX_DEPTH: Final = 16
 """Expansions of the deepest tree that a study tries; every turn leaves room for it."""

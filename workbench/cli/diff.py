@@ -22,11 +22,11 @@ from workbench.cli.decode_options import (
     settings_from,
 )
 from workbench.cli.fresh_folder import fresh_folder
-from workbench.lockstep.job import MODES, ON_DIVERGENCE, ON_VIOLATION, LockstepOptions
+from workbench.lockstep.session.job import MODES, ON_DIVERGENCE, ON_VIOLATION, LockstepOptions
 from workbench.report.text import render_text
 
 if TYPE_CHECKING:
-    from workbench.lockstep.session import DiffRequest, Session
+    from workbench.lockstep.session.request import DiffRequest, Session
     from workbench.npu.bootstrap import Backend
     from workbench.report.summary import RunSummary
 
@@ -79,7 +79,7 @@ def command(**options: Any) -> int:
     from workbench.npu.bootstrap import bootstrap
 
     backend = bootstrap(options["npu_backend"])
-    from workbench.lockstep.session import open_session
+    from workbench.lockstep.session.request import open_session
 
     request = _request(backend, options)
     session = open_session(request)
@@ -126,7 +126,7 @@ def _run(session: Session, request: DiffRequest, npu_mode: str, *, quiet: bool =
 
 
 def _request(backend: Backend, options: dict[str, Any]) -> DiffRequest:
-    from workbench.lockstep.session import DiffRequest
+    from workbench.lockstep.session.request import DiffRequest
     from workbench.npu.capability import allowed_features, this_platform
 
     return DiffRequest(

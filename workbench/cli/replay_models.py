@@ -21,7 +21,7 @@ from workbench.report.text import render_text
 
 if TYPE_CHECKING:
     from workbench.checkpoints.load import LoadedPair
-    from workbench.lockstep.replay_teacher import TeacherOnly
+    from workbench.lockstep.replay.teacher import TeacherOnly
 
 SHIPPED = "shipped"
 
@@ -50,8 +50,8 @@ def with_models(run: Run, wanted: ReplayOptions) -> Replayed:
     from workbench.npu.bootstrap import bootstrap
 
     bootstrap("auto")
-    from workbench.lockstep.reference_runner import ReferenceRunner
-    from workbench.lockstep.replay import ModelJudge
+    from workbench.lockstep.replay.judge import ModelJudge
+    from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
     model, draft = _folders(wanted)
     loaded, has_drafter = _load(model, draft, trust_remote_code=wanted.trust_remote_code), draft is not None
@@ -85,7 +85,7 @@ def _folders(wanted: ReplayOptions) -> tuple[str, str | None]:
 
 def _load(model: str, draft: str | None, *, trust_remote_code: bool) -> LoadedPair | TeacherOnly:
     if draft is None:
-        from workbench.lockstep.replay_teacher import load_teacher_only
+        from workbench.lockstep.replay.teacher import load_teacher_only
 
         return load_teacher_only(model, trust_remote_code=trust_remote_code)
     from workbench.checkpoints.load import load_pair
@@ -140,7 +140,7 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
 
     backend = bootstrap("auto")
     from workbench.checkpoints.load import load_pair
-    from workbench.lockstep.replay_continue import continued
+    from workbench.lockstep.replay.continuation import continued
 
     model, draft = _folders(wanted)
     if draft is None:

@@ -18,12 +18,12 @@ from workbench.fused.path import make_path
 from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import RunVerdict, Tally
 from workbench.lockstep.engine.step import begin_turn, steps_of_turn
-from workbench.lockstep.job import LockstepOptions, OnDivergence, OnViolation
-from workbench.lockstep.reference_runner import ReferenceRunner
-from workbench.lockstep.run_log import RunLog
-from workbench.lockstep.staged import StagedRun
-from workbench.lockstep.turns import Turn
-from workbench.lockstep.under_test import PathUnderTest
+from workbench.lockstep.engine.under_test import PathUnderTest
+from workbench.lockstep.recording.run_log import RunLog
+from workbench.lockstep.session.job import LockstepOptions, OnDivergence, OnViolation
+from workbench.lockstep.session.turns import Turn
+from workbench.lockstep.staged.run import StagedRun
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
 from workbench.npu.modes import use_mode
 
 

@@ -16,7 +16,7 @@ from typing import Any, cast
 from tracing.moment import STAGES
 from tracing.stages import DecodePath, Stages, StageWatch
 from workbench.fused.engine import Engine
-from workbench.lockstep.reference_runner import ReferenceRunner
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
 from workbench.npu import dispatch
 
 Columns = Mapping[str, Any]

@@ -4,27 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any
 
-from tracing.finding import Finding
+from tracing.finding import Finding, identity
 from workbench.judge.step import StepJudgement
 from workbench.judge.verdict import Tally
-
-IDENTITY: Final = (
-    *("rule", "column", "prompt_id", "turn", "step", "stage", "node"),
-    *("path", "guilty", "fused", "reference"),
-)
-"""Keys of a finding's JSON that two findings of the same thing have in common, whoever made them and when."""
-
-
-def identity(finding: Finding) -> tuple[Any, ...]:
-    """Return what makes a finding the same as another: rule, place, path, blame and both values.
-
-    A check before a launch and the check of the finished row find the same thing, and so do the judge of a
-    recording and a later judge of the same rows; their sentences and allowances may differ.
-    """
-    values = finding.as_json()
-    return tuple(values[key] for key in IDENTITY)
 
 
 def step_verdict(findings: Iterable[Finding]) -> str:

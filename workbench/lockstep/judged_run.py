@@ -17,13 +17,13 @@ from workbench.checkpoints.digests import weights_digest
 from workbench.checkpoints.load import LoadedPair
 from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import Tally
-from workbench.lockstep.free import FreeRun
-from workbench.lockstep.indices import IndexProbe
-from workbench.lockstep.reference_runner import ReferenceRunner
-from workbench.lockstep.run_log import RunLog
-from workbench.lockstep.session import DiffRequest, Session
-from workbench.lockstep.staged import StagedRun
+from workbench.lockstep.free.run import FreeRun
+from workbench.lockstep.recording.indices import IndexProbe
+from workbench.lockstep.recording.run_log import RunLog
+from workbench.lockstep.session.request import DiffRequest, Session
+from workbench.lockstep.staged.run import StagedRun
 from workbench.lockstep.sum_up import sum_up
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
 from workbench.report.summary import RunSummary
 
 Tick = Callable[[int], None]

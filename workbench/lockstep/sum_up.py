@@ -8,7 +8,7 @@ from typing import Any
 
 from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import RunVerdict
-from workbench.lockstep.run_log import RunLog
+from workbench.lockstep.recording.run_log import RunLog
 from workbench.report.summary import RunSummary
 
 Decode = Callable[[Sequence[int]], str]

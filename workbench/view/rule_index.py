@@ -1,6 +1,6 @@
 """The index of every rule that a finding can name: invariants, comparisons, guards and operator contracts.
 
-It is data, so that reading it needs neither torch nor the rules; `workbench.cli.rule_index` writes it.
+It is data, so that reading it needs neither torch nor the rules; `pages.rules` writes it.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tracing.finding import Finding
+from tracing.finding import Finding, identity
 from tracing.reader import Run
 from workbench.view.timeline import FindingCounts, Key
 
@@ -42,9 +42,15 @@ class RunFindings:
 
     def add_checked(self, found: Sequence[Finding], labels: Sequence[str]) -> list[int]:
         """Add what was found just now, once each, and return the numbers."""
-        self._checked += [each for each in found if each not in self.all]
+        self._checked += [each for each in found if self._number_of(each) is None]
         self.count(labels)
-        return [self.all.index(each) for each in found]
+        return [number for each in found if (number := self._number_of(each)) is not None]
+
+    def _number_of(self, finding: Finding) -> int | None:
+        """Return the number of the same finding, whoever made it."""
+        same = identity(finding)
+        of_step = self.of_step(finding.moment.place)
+        return next((number for number, each in of_step if identity(each) == same), None)
 
     def count(self, labels: Sequence[str]) -> None:
         """Count anew, after a run was read again.

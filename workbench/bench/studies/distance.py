@@ -18,8 +18,8 @@ from workbench.bench.turn import BenchCase
 from workbench.fused.path import path_over
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.engine.step import begin_turn, steps_of_turn
-from workbench.lockstep.offsets import OffsetProbe, OffsetWatch
-from workbench.lockstep.under_test import PathUnderTest
+from workbench.lockstep.engine.under_test import PathUnderTest
+from workbench.lockstep.recording.offsets import OffsetProbe, OffsetWatch
 from workbench.view.distance import DistanceTable, bucket_names
 
 Rows = dict[str, NDArray[np.int64]]

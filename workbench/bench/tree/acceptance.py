@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from tracing.stages import DecodePath, DraftLevel, IntArray, NullWatch
 from workbench.lockstep.engine.step import run_prefill, run_step
-from workbench.lockstep.under_test import PathUnderTest
+from workbench.lockstep.engine.under_test import PathUnderTest
 
 Floats = NDArray[np.float32]
 

@@ -13,7 +13,7 @@ from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath, NullWatch
 from workbench.bench.decoders import Decoder, Stopwatch
 from workbench.lockstep.engine.step import NullObserver, run_prefill, run_step
-from workbench.lockstep.under_test import PathUnderTest
+from workbench.lockstep.engine.under_test import PathUnderTest
 
 NODES: Final = (2, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 WIDTHS: Final = (1, 2, 3, 4, 6, 8, 10)

@@ -10,7 +10,7 @@ from tracing.stages import Accepted, Tensorized
 from workbench.faults.edits import deep_node, poked
 from workbench.faults.fault import fault
 from workbench.faults.placement import Placement, Spoil, on_reference
-from workbench.lockstep.reference_runner import ReferenceRunner
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 reference_fault: Final = partial(fault, guilty="reference")
 

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from tracing.errors import UsageError
 from tracing.stages import Accepted, Committed, Drafted, Prefilled, Tensorized, Verified
 from workbench.judge.turn_state import TurnState
-from workbench.lockstep.under_test import PathUnderTest
+from workbench.lockstep.engine.under_test import PathUnderTest
 
 
 class StageObserver(Protocol):

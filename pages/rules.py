@@ -1,0 +1,139 @@
+"""Writes the index of every rule from the rules, as data and as a page for docs.
+
+`python -m pages.rules docs/rules.md` writes the page and the data file, which lies with its
+reader, `workbench.view.rule_index`. A test fails when either is stale.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from invariants.catalogue import CATALOGUE
+from pages import invariants as docs
+from workbench.judge.rules import RULES
+from workbench.view.rule_index import INDEX, RuleEntry, RuleKind
+
+_WATCHED: Final = (
+    "Seen by `specwb diff --watch-indices`; the message says what the device does, with its source."
+)
+
+KINDS: Final[dict[RuleKind, str]] = {
+    "invariant": "Invariants ([with their pages](invariants/README.md))",
+    "comparison": "Comparisons of two paths",
+    "guard": "Guards in the code",
+    "operator": "Contracts of Ascend's operators",
+}
+GUARDS: Final = (
+    RuleEntry(
+        "RUN-STAGE-RAISED",
+        "stage-raised",
+        "guard",
+        "A stage of the path under test ended in an exception.",
+        "The message is the exception's own. The step ends here; what it gave until then is recorded.",
+    ),
+    RuleEntry(
+        "RUN-WEIGHTS-CHANGED",
+        "weights-changed",
+        "guard",
+        "The weights that both paths share were written to during the run.",
+        "They are digested before and after. Nothing that such a run shows holds.",
+        scope="run",
+    ),
+    RuleEntry(
+        "CACHE-TABLE-RANGE",
+        "position-beyond-the-block-table",
+        "guard",
+        "A logical cache position has no block in the block table.",
+        "Our paged cache refuses it. A device writes or reads outside the cache, unchecked.",
+    ),
+    RuleEntry(
+        "CACHE-PATH-RANGE",
+        "path-index-beyond-the-branch",
+        "guard",
+        "`path_indices` name a row that the branch cache does not have.",
+        "Our commit refuses the gather. A device reads outside the cache, unchecked.",
+    ),
+    RuleEntry(
+        "TREE-PARENT-RANGE",
+        "parent-dereferenced-out-of-range",
+        "guard",
+        "The ancestor table was asked to follow a parent outside 0..N-1.",
+        "Our tensorize refuses the gather; the invariant TREE001 says the same of a recorded step.",
+    ),
+    RuleEntry(
+        "NPU-INDEX-NEGATIVE",
+        "negative-index-value",
+        "guard",
+        "An index operator was given a negative value.",
+        _WATCHED,
+    ),
+    RuleEntry(
+        "NPU-INDEX-RANGE",
+        "index-value-out-of-range",
+        "guard",
+        "An index operator was given a value at or past its bound.",
+        _WATCHED,
+    ),
+)
+"""Rules of checks in the code that refuse to go on; each is named where it is raised."""
+
+
+def entries() -> Iterator[RuleEntry]:
+    """Yield every rule; needs torch, against whose tensors the operator contracts are written."""
+    for law in CATALOGUE:
+        said = docs.sections(law)
+        about = {name: getattr(law, name) for name in ("stage", "scope", "severity")}
+        yield RuleEntry(
+            law.id, law.name, "invariant", said[""], docs.body(law), facts=docs.facts(law), **about
+        )
+    for rule_id, rule in RULES.items():
+        body = f"A violation has the verdict `{rule.verdict}`. Made by `specwb diff` and `specwb replay`."
+        yield RuleEntry(rule_id, rule.name, "comparison", rule.sentence, body)
+    yield from GUARDS
+    yield from _contracts()
+
+
+def _contracts() -> Iterator[RuleEntry]:
+    from workbench.npu.operators import RULES as CONTRACTS
+
+    for rule in CONTRACTS:
+        body = (
+            f"Operator: `{rule.operator}`, argument `{rule.argument}`.\n\nExpected: {rule.sentence}.\n\n"
+            f"On the device: {rule.device}.\n\nSource: {rule.source}"
+        )
+        yield RuleEntry(rule.id, rule.operator, "operator", f"{rule.argument}: {rule.sentence}", body)
+
+
+def index_text() -> str:
+    """Return the data file.
+
+    Raises:
+        ValueError: Two rules have one id.
+    """
+    found = [asdict(entry) for entry in entries()]
+    if len({entry["id"] for entry in found}) != len(found):
+        raise ValueError("a rule id is given twice")
+    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+
+
+def page() -> str:
+    """Return a table of every rule, kind by kind, as Markdown."""
+    parts = ["# Every rule that a finding can name\n\n`specwb explain ID` prints the whole page of a rule."]
+    for kind, about in KINDS.items():
+        rows = [
+            f"| {entry.id} | {entry.name} | {entry.summary.replace('|', chr(92) + '|')} |"
+            for entry in entries()
+            if entry.kind == kind
+        ]
+        parts.append(f"## {about}\n\n| id | name | summary |\n|---|---|---|\n" + "\n".join(rows))
+    return "\n\n".join(parts) + "\n"
+
+
+if __name__ == "__main__":
+    INDEX.write_text(index_text(), encoding="utf-8")
+    Path(sys.argv[1]).write_text(page(), encoding="utf-8")

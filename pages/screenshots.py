@@ -1,0 +1,59 @@
+"""Pictures of every panel for the README, taken of the runs in `traces/`.
+
+`python -m pages.screenshots traces docs/screens` takes them again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Final
+
+from workbench.tui.app import ViewApp
+from workbench.tui.export import without_fonts
+from workbench.tui.screens.run import RunScreen
+from workbench.view.panels import PANEL_BY_NAME
+from workbench.view.run_view import RunView
+
+SMALL, LARGE = (100, 26), (170, 44)
+SECONDS: Final = 0.5
+"""Time that a picture is given to be drawn; a picture is looked at before it is kept."""
+
+RUNS: Final = {
+    "findings": "sibling-leak",
+    "tree": "wrong-parent",
+    "visible": "sibling-leak",
+    "cache": "stale-row",
+    "rules": "position-off-by-one",
+}
+"""Panel -> run that it is shown of, at the run's first divergence; `clean` for the others."""
+
+
+async def take(run: Path, panel: str, file: Path) -> None:
+    """Save a picture of one panel, or of the whole screen where `panel` is empty."""
+    app = ViewApp(RunView(run))
+    async with app.run_test(size=SMALL if panel else LARGE) as pilot:
+        await pilot.pause(SECONDS)
+        screen = app.screen
+        if isinstance(screen, RunScreen):
+            if screen.model.view.findings:
+                screen.action_do("first_finding")
+            await pilot.pause(SECONDS)
+            if panel and screen.active_slot.panel != panel:
+                screen.action_do("panel", (panel,))
+        await pilot.pause(SECONDS)
+        picture = app.export_screenshot(title=f"specwb view {run.name}")
+    file.write_text(without_fonts(picture), encoding="utf-8")
+
+
+async def take_all(traces: Path, folder: Path) -> None:
+    """Save a picture of every panel, and one of the whole screen."""
+    folder.mkdir(parents=True, exist_ok=True)
+    await take(traces / "sibling-leak", "", folder / "whole.svg")
+    for panel in PANEL_BY_NAME:
+        await take(traces / RUNS.get(panel, "clean"), panel, folder / f"{panel}.svg")
+
+
+if __name__ == "__main__":
+    asyncio.run(take_all(Path(sys.argv[1]), Path(sys.argv[2])))

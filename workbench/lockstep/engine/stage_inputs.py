@@ -1,0 +1,195 @@
+"""Values between stages: the next stage launches what a stage gave, and does not write into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import torch
+
+from tracing.codec import launch_columns
+from tracing.fields import forms_of
+from tracing.finding import Finding
+from tracing.hostarray import host_array
+from tracing.moment import Moment
+from tracing.results import RESULT_OF_STAGE
+from tracing.stage_validation import InvalidStageResultError
+from tracing.stages import Drafted, DraftLevel, Tensorized
+from workbench.judge.rules import RULES
+from workbench.lockstep.engine.stage_validation import validated
+from workbench.lockstep.engine.under_test import RESULT_FIELDS, StepResults
+from workbench.lockstep.tensors.host import host_floats
+
+WRITTEN: Final = "JUDGE-INPUT-WRITTEN"
+LAUNCHED: Final = "JUDGE-INPUT-LAUNCHED"
+GIVEN: Final[Mapping[str, tuple[str, ...]]] = {
+    "tensorize": ("draft",),
+    "verify": ("tensorize",),
+    "accept": ("tensorize", "verify"),
+    "commit": ("tensorize", "verify", "accept"),
+}
+"""Stage to the stages whose results it is given."""
+SEEN_AT_LAUNCHES: Final = ("draft", "tensorize", "accept")
+"""Stages whose results later launches are given; what verify reads back is its own."""
+
+
+COPIED: Final = {
+    form.column.name: form.name
+    for form in forms_of(Tensorized)
+    if form.column is not None and form.name in {each.name for each in forms_of(Drafted)}
+}
+"""Columns of the draft that a trace has as tensorize copied them, and the field of both results."""
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One value that changed.
+
+    Attributes:
+        name: Field or column.
+        row: First row that differs, or None.
+        before, after: Entry there, as short text.
+    """
+
+    name: str
+    row: int | None
+    before: str
+    after: str
+
+
+def written_into(
+    stage: str, at: Moment, results: StepResults, sizes: Mapping[str, int]
+) -> tuple[Finding, ...]:
+    """Return what a stage that has just run wrote into the results it was given.
+
+    Args:
+        stage: The stage.
+        at: Prompt, turn and step.
+        results: Its `inputs` were given to the stage, its other fields are copies from before.
+        sizes: The dimensions that every result must have.
+    """
+    found = []
+    for giver in GIVEN.get(stage, ()):
+        if giver in results.inputs:
+            before = getattr(results, RESULT_FIELDS[giver])
+            for each in _changes(giver, before, results.inputs[giver], sizes):
+                what = f"{stage} wrote into {each.name}{_in_row(each)}, which {giver} gave"
+                found.append(_finding(WRITTEN, stage, at, each, f"{what} as {each.before}: now {each.after}"))
+    return tuple(found)
+
+
+def expected_at_launches(stage: str, results: StepResults) -> dict[str, Any]:
+    """Return the columns that launches of later stages must be given, now that a stage has its result."""
+    given = getattr(results, RESULT_FIELDS[stage]) if stage in SEEN_AT_LAUNCHES else None
+    later = {"draft_parents": None} if stage == "tensorize" else {}  # its own parents from here on
+    return {} if given is None else launch_columns(given) | later
+
+
+def changed_by_tensorize(results: StepResults) -> frozenset[str]:
+    """Return the columns in which the tensorized tree is not the drafted one."""
+    drafted, built = results.drafted, results.tensorized
+    if drafted is None or built is None:
+        return frozenset()
+    num_nodes = len(drafted.token_ids)
+    return frozenset(
+        column
+        for column, name in COPIED.items()
+        if getattr(drafted, name) is not None
+        and getattr(built, name) is not None
+        and _difference(name, _host(drafted, name), _host(built, name)[:num_nodes]) is not None
+    )
+
+
+def launched_differently(
+    stage: str, at: Moment, columns: Mapping[str, Any], expected: Mapping[str, Any]
+) -> tuple[Finding, ...]:
+    """Return where a launch gets other values than the stages before it gave; pads may differ."""
+    valid = None if expected.get("valid") is None else host_array(expected["valid"], "valid")
+    found = []
+    for name, before in expected.items():
+        if before is None or columns.get(name) is None:
+            continue
+        each = _difference(name, _comparable(name, before), _comparable(name, columns[name]), valid)
+        if each is not None:
+            what = f"{stage} is about to launch {name} {each.after}{_in_row(each)}"
+            found.append(_finding(LAUNCHED, stage, at, each, f"{what}, and was given {each.before}"))
+    return tuple(found)
+
+
+def _comparable(name: str, value: Any) -> Any:
+    return value if isinstance(value, (str, int, np.generic)) else host_array(value, name)
+
+
+def _host(result: Any, name: str) -> Any:
+    """A field of a result as a host array; a free running path may give lists, or tensors of its device."""
+    return host_array(getattr(result, name), name)
+
+
+def _changes(giver: str, before: Any, inputs: Any, sizes: Mapping[str, int]) -> Iterator[Difference]:
+    try:
+        after = validated(giver, inputs, sizes)
+    except InvalidStageResultError as invalid:
+        yield Difference(invalid.column, None, invalid.expected, invalid.came)
+        return
+    for name in (form.name for form in forms_of(RESULT_OF_STAGE[giver])):
+        ours, theirs = getattr(before, name), getattr(after, name)
+        if name == "levels" and ours is not None and theirs is not None:
+            yield from _level_changes(ours, theirs)
+            continue
+        each = _difference(name, ours, theirs)
+        if each is not None:
+            yield each
+
+
+def _level_changes(before: tuple[DraftLevel, ...], after: tuple[DraftLevel, ...]) -> Iterator[Difference]:
+    if len(before) != len(after):
+        yield Difference("levels", None, f"{len(before)} levels", f"{len(after)} levels")
+    for number, (ours, theirs) in enumerate(zip(before, after, strict=False)):
+        for name in (form.name for form in forms_of(DraftLevel)):
+            each = _difference(f"levels[{number}].{name}", getattr(ours, name), getattr(theirs, name))
+            if each is not None:
+                yield each
+
+
+def _difference(name: str, before: Any, after: Any, rows: Any = None) -> Difference | None:
+    """Return the first difference of two values; of arrays in `rows` only, if given and if they have such."""
+    if (before is None) != (after is None):
+        return Difference(name, None, *("None" if each is None else "given" for each in (before, after)))
+    if isinstance(before, torch.Tensor):
+        if torch.equal(before, after):
+            return None
+        before, after = host_floats(before), host_floats(after)
+    if not isinstance(before, np.ndarray):
+        return None if before == after else Difference(name, None, str(before), str(after))
+    if before.shape != after.shape:
+        return Difference(name, None, f"shape {list(before.shape)}", f"shape {list(after.shape)}")
+    hidden, still_hidden = np.ma.getmaskarray(before), np.ma.getmaskarray(after)
+    ours, theirs = np.ma.getdata(before), np.ma.getdata(after)
+    same = (ours == theirs) | ((ours != ours) & (theirs != theirs))  # noqa: PLR0124  NaN differs from itself
+    differs = np.asarray((hidden != still_hidden) | ~(same | hidden))
+    if rows is not None and differs.shape[:1] == rows.shape:
+        differs[~rows] = False
+    if not differs.any():
+        return None
+    place = tuple(int(index) for index in np.argwhere(differs)[0])
+    return Difference(name, place[0] if place else None, str(ours[place]), str(theirs[place]))
+
+
+def _in_row(difference: Difference) -> str:
+    return "" if difference.row is None else f" in row {difference.row}"
+
+
+def _finding(rule: str, stage: str, at: Moment, each: Difference, message: str) -> Finding:
+    return Finding(
+        verdict=RULES[rule].verdict,
+        guilty="fused",
+        moment=at.at(stage, each.row),
+        column=each.name,
+        fused=each.after,
+        reference=each.before,
+        rule=rule,
+        message=message,
+        path="fused",
+    )

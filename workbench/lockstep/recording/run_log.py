@@ -1,0 +1,157 @@
+"""The log of a run in progress: rows of both paths, invariants over them, findings; written at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+from invariants.catalogue import BY_ID
+from invariants.outcome import Outcome, Violated
+from invariants.run import Checker
+from tracing.columns import COLUMN_BY_NAME
+from tracing.finding import Finding
+from tracing.moment import Moment
+from tracing.recorder import RunWriter, Step, Trace
+from workbench.judge import fed
+from workbench.judge.log import FindingsLog, step_verdict
+from workbench.judge.verdict import Tally
+from workbench.lockstep.engine.stage_inputs import launched_differently
+
+Row = dict[str, Any]
+
+
+class RunLog(FindingsLog):
+    """A log of findings that also keeps one row per path open while a step runs, checks it and closes it."""
+
+    def __init__(
+        self,
+        run: RunWriter,
+        traces: Mapping[str, Trace],
+        checker: Checker,
+        tally: Tally,
+        *,
+        watched: str = "fused",
+    ) -> None:
+        """Write into these traces; `watched` is the path whose launches are journaled and checked."""
+        super().__init__(tally, run.add_finding)
+        self._traces = traces
+        self._watched = watched
+        self._checker = checker
+        self._stack = ExitStack()
+        self._steps: dict[str, Step] = {}
+        self._rows: dict[str, Row] = {}
+        self._expected: Row = {}
+        self._recopied: frozenset[str] = frozenset()
+
+    def open_step(self, prompt_id: int, turn: int, step: int) -> None:
+        """Open a row on every path."""
+        self._stack = ExitStack()
+        self._expected, self._recopied = {}, frozenset()
+        for name, trace in self._traces.items():
+            self._steps[name] = self._stack.enter_context(
+                trace.step(prompt_id=prompt_id, turn=turn, step=step)
+            )
+            self._rows[name] = {"prompt_id": prompt_id, "turn": turn, "step": step}
+
+    def journal(self, stage: str, columns: Mapping[str, Any]) -> None:
+        """Write down what the path under test is about to run; names that no trace knows are left out."""
+        known = {name: value for name, value in columns.items() if name in COLUMN_BY_NAME}
+        self._steps[self._watched].about_to_run(stage, known)
+
+    def record(self, path: str, columns: Mapping[str, Any]) -> None:
+        """Add columns to the open row of a path."""
+        if path in self._steps:
+            self._steps[path].record(**columns)
+            self._rows[path].update(columns)
+
+    def row(self, path: str) -> Mapping[str, Any]:
+        """Return the open row of a path as far as it is known."""
+        return self._rows[path]
+
+    def check_row(self, path: str) -> tuple[Finding, ...]:
+        """Run the invariants over the open row of a path; a row without a tree has nothing to check."""
+        row = self._rows[path]
+        if row.get("token_ids") is None:
+            self._checker.forget(path)
+            return ()
+        left_out = None if path == self._watched else fed.LIVE
+        found = self._findings(self._checker.step(path, row, left_out=left_out))
+        return found if path != self._watched else tuple(map(self._as_tensorizes, found))
+
+    def skip_row(self, path: str) -> None:
+        """Leave a row unchecked; the next one has no previous row to be compared with."""
+        self._checker.forget(path)
+
+    def expect(self, columns: Mapping[str, Any], recopied: frozenset[str]) -> None:
+        """Set what later launches of this step must be given, because a stage returned it.
+
+        Args:
+            columns: What they must be given.
+            recopied: Columns of the draft that tensorize copied as something else.
+        """
+        self._expected.update(columns)
+        self._recopied = recopied
+
+    def check_before(self, stage: str, columns: Mapping[str, Any]) -> tuple[Finding, ...]:
+        """Check what the path under test is about to launch, with what is known of the step so far.
+
+        Values that are not those of the stage before are this stage's fault, and so is a rule that only they
+        violate, whatever stage the rule is about.
+        """
+        row = self._rows[self._watched]
+        found = self._before(stage, {**row, **columns})
+        changed = launched_differently(stage, Moment.of_row(row), columns, self._expected)
+        if not changed:
+            return found
+        as_given = self._before(stage, {**row, **columns, **self._expected})
+        return (
+            *changed,
+            *(
+                each if each in as_given else replace(each, moment=replace(each.moment, stage=stage))
+                for each in found
+            ),
+        )
+
+    def _before(self, stage: str, row: Mapping[str, Any]) -> tuple[Finding, ...]:
+        found = self._findings(self._checker.check_before(self._watched, stage, row))
+        return tuple(map(self._as_tensorizes, found))
+
+    @staticmethod
+    def _findings(outcomes: Iterable[Outcome]) -> tuple[Finding, ...]:
+        return tuple(finding for each in outcomes if isinstance(each, Violated) for finding in each.findings)
+
+    def _as_tensorizes(self, finding: Finding) -> Finding:
+        """A law of the draft, broken by what tensorize made of it, is tensorize's fault."""
+        if finding.moment.stage == "draft" and self._recopied.intersection(BY_ID[finding.rule].arguments):
+            return replace(finding, moment=replace(finding.moment, stage="tensorize"))
+        return finding
+
+    def finish(self) -> None:
+        """Run the rules that need the whole run; their findings are added."""
+        for outcome in self._checker.finish():
+            if isinstance(outcome, Violated):
+                self.add(outcome.findings)
+
+    def close_step(self, found: Iterable[Finding] = ()) -> None:
+        """Finish the rows of the step with the verdict of what was found in it."""
+        verdict = step_verdict(found)
+        for path in self._steps:
+            self.record(path, {"step_verdict": verdict})
+        self.abandon_step()
+
+    def abandon_step(self) -> None:
+        """Finish the rows as they are, e.g. when the run ends inside the step."""
+        self._stack.close()
+        self._steps, self._rows = {}, {}
+
+    def resync(self) -> None:
+        """After a resync the next step has no previous one, and findings are independent again."""
+        for path in self._traces:
+            self._checker.forget(path)
+        super().resync()
+
+    def invariant_counts(self) -> dict[str, int]:
+        """Count outcomes over all rules, steps and paths."""
+        return self._checker.totals()

@@ -1,0 +1,60 @@
+"""The live watch: journals a stage's inputs, then checks the rules that can already be checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tracing.errors import LaunchRefusedError
+from tracing.finding import Finding, has_error
+from tracing.hostarray import host_array
+from workbench.lockstep.recording.indices import IndexProbe
+from workbench.lockstep.recording.offsets import OffsetProbe
+
+Journal = Callable[[str, Mapping[str, Any]], None]
+LiveCheck = Callable[[str, Mapping[str, Any]], tuple[Finding, ...]]
+
+
+class LiveWatch:
+    """Implements `tracing.stages.StageWatch` for one path of a run.
+
+    Attributes:
+        probe: Draft attention offsets of the step in turn_state.
+        indices: Index sites of the step in turn_state, if asked for.
+        findings: What live checks found since the last `take_findings`.
+    """
+
+    def __init__(
+        self, journal: Journal, check: LiveCheck, *, refuse: bool, watch_indices: bool = False
+    ) -> None:
+        """Journal first, then check; a violated launch is refused when `refuse` is True."""
+        self._journal = journal
+        self._check = check
+        self._refuse = refuse
+        self.probe = OffsetProbe()
+        self.indices = IndexProbe(on=watch_indices)
+        self.findings: list[Finding] = []
+
+    def about_to_run(self, stage: str, columns: Mapping[str, Any]) -> None:
+        """Write the inputs down, check them, and refuse the launch if they are wrong."""
+        arrays = {name: _on_host(name, value) for name, value in columns.items()}
+        self._journal(stage, arrays)
+        found = self._check(stage, arrays)
+        self.findings.extend(found)
+        if self._refuse and has_error(found):
+            raise LaunchRefusedError(stage, found)
+
+    def saw_draft_attention(self, **given: Any) -> None:
+        """Probe the attention of one expansion."""
+        with self.indices.paused():
+            self.probe.observe(**given)
+
+    def take_findings(self) -> tuple[Finding, ...]:
+        """Return and forget what live checks found."""
+        found, self.findings = tuple(self.findings), []
+        return found
+
+
+def _on_host(name: str, value: Any) -> Any:
+    """Rules and journal read host arrays; a port may hand over tensors of its device."""
+    return value if value is None or isinstance(value, (str, int, bool)) else host_array(value, name)

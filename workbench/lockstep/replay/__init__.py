@@ -1,0 +1,1 @@
+"""The reference on recorded inputs: judged again, or decoded further."""

@@ -1,0 +1,148 @@
+"""The reference fed from disk: the reference on the recorded inputs of each step, judged as it was live."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tracing.errors import UsageError
+from tracing.stages import Accepted, Tensorized
+from workbench.judge.evidence import RowTruth, StepEvidence, VerifyEvidence, VerifySide
+from workbench.judge.notes import Unchecked
+from workbench.judge.recorded.values import tensorized_of
+from workbench.judge.step import StepJudgement, judge_step
+from workbench.judge.turn_state import TurnState
+from workbench.lockstep.replay.draft import Fed, judge_scores
+from workbench.lockstep.tensors.host import host_floats
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
+
+Row = Mapping[str, Any]
+Floats = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class ModelJudge:
+    """Judges recorded steps with the models at hand.
+
+    Attributes:
+        runner: The reference, one precision above the recorded path and at its own.
+        eos_token_ids: Tokens that end a turn.
+        has_drafter: Whether drafts can be judged.
+    """
+
+    runner: ReferenceRunner
+    eos_token_ids: frozenset[int]
+    has_drafter: bool = True
+
+    def __call__(self, evidence: StepEvidence, row: Row, _: Row | None, state: TurnState) -> StepJudgement:
+        """Judge one step; what the reference refuses (ids outside the vocabulary) is said, not judged."""
+        if not state.has_length(row.get("committed_len")):
+            reason = "tokens before the step are not in the trace, or not as many as committed_len says"
+            return _without(judge_step(replace(evidence, prefill=None)), reason)
+        try:
+            return self._judge(evidence, row, state)
+        except UsageError as problem:
+            return _without(judge_step(evidence), str(problem))
+
+    def _judge(self, evidence: StepEvidence, row: Row, state: TurnState) -> StepJudgement:
+        rows = self.runner.prefill(state.committed)
+        if evidence.prefill is not None:
+            evidence = replace(evidence, prefill=self._prefill(evidence, rows))
+        scores = None
+        if evidence.verify is not None:
+            tree = tensorized_of(row)
+            evidence = replace(evidence, verify=self._verify(evidence.verify, row, state.committed, tree))
+            evidence = self._accept(evidence, tree)
+            if self.has_drafter and row.get("draft_logprobs") is not None:
+                fed = Fed(state.committed, state.root, [one.features for one in rows])
+                scores = judge_scores(self.runner, evidence, tree, row["draft_logprobs"], fed)
+        judgement = judge_step(evidence)
+        return judgement if scores is None else _joined(judgement, scores)
+
+    def _prefill(self, evidence: StepEvidence, rows: Sequence[Any]) -> Any:
+        """Say the reference's root, where rounding alone cannot have made the difference."""
+        part = evidence.prefill
+        assert part is not None
+        truth, *samples = (host_floats(one.logits[-1]).astype(np.float64) for one in rows)
+        context = part.fused_context_token_ids
+        root, recorded = int(truth.argmax()), -1 if context is None else int(context[-1])
+        spread = max(float(np.abs(sample - truth).max()) for sample in samples) if samples else 0.0
+        inside = 0 <= recorded < len(truth) and truth[root] - truth[recorded] <= 4 * spread
+        if recorded != root and inside:
+            return replace(part, reference_context_token_ids=None)
+        prompt = part.prompt_token_ids
+        return replace(part, reference_context_token_ids=np.array([*prompt, root], dtype=np.int64))
+
+    def _verify(
+        self, part: VerifyEvidence, row: Row, committed: Sequence[int], tree: Tensorized
+    ) -> VerifyEvidence:
+        reference = self.runner.verify(committed, tree)
+        nodes = np.flatnonzero(tree.valid)
+        truth, *samples = (host_floats(one.logits)[nodes] for one in reference)
+        choices = np.zeros(len(tree.valid), dtype=np.int64)
+        choices[nodes] = truth.argmax(-1)
+        return replace(
+            part,
+            reference=VerifySide(
+                visible=tree.visible,
+                prefix_visible=np.where(tree.valid, part.committed_len, 0),
+                other_visible=np.zeros(len(tree.valid), dtype=np.int64),
+                target_token_ids=choices,
+            ),
+            logits=RowTruth(
+                fused=known_rows(row, nodes, truth), truth=truth, samples=tuple(samples), rows=nodes
+            ),
+        )
+
+    def _accept(self, evidence: StepEvidence, tree: Tensorized) -> StepEvidence:
+        part = evidence.accept
+        if part is None:
+            return evidence
+        accepted: Accepted = self.runner.stages.accept(
+            tree, part.target_token_ids, part.remaining, self.eos_token_ids
+        )
+        return replace(evidence, accept=replace(part, eos_token_ids=self.eos_token_ids, reference=accepted))
+
+
+def known_rows(row: Row, nodes: NDArray[np.int64], truth: NDArray[Any]) -> Floats | None:
+    """Return the recorded logits as whole rows whose errors are never larger than the real ones.
+
+    A trace keeps the K best logits of each row, so every other one was at most the K-th. Where it was not
+    kept, the entry is the truth, or the K-th value if the truth is above it: nothing that was not recorded
+    can be held against the path, and a truth above the K-th value still is.
+
+    Args:
+        row: The recorded step.
+        nodes: Nodes to return, `[n]`.
+        truth: The reference's rows of these nodes, `[n, V]`.
+
+    Returns:
+        float64 `[n, V]`, or None where no logits were recorded.
+    """
+    ids, logits = row.get("target_top_ids"), row.get("target_top_logits")
+    if ids is None or logits is None or np.shape(ids) != np.shape(logits):
+        return None
+    ids, logits = np.asarray(ids)[nodes], np.asarray(logits, dtype=np.float64)[nodes]
+    if ids.min() < 0 or ids.max() >= truth.shape[1]:
+        raise UsageError(f"target_top_ids should lie in 0..{truth.shape[1] - 1}")
+    filled: Floats = np.minimum(truth.astype(np.float64), logits.min(axis=1, keepdims=True))
+    np.put_along_axis(filled, ids.astype(np.int64), logits, axis=1)
+    return filled
+
+
+def _without(judgement: StepJudgement, reason: str) -> StepJudgement:
+    return replace(judgement, not_checked=(*judgement.not_checked, Unchecked("verify", "reference", reason)))
+
+
+def _joined(judgement: StepJudgement, scores: Any) -> StepJudgement:
+    not_checked = tuple(each for each in judgement.not_checked if each.stage != "draft")
+    return replace(
+        judgement,
+        findings=(*scores.findings, *judgement.findings),
+        checked=(*judgement.checked, *scores.checked),
+        not_checked=(*not_checked, *scores.not_checked),
+    )

@@ -1,0 +1,139 @@
+"""From a request to all that a run needs: the pair loaded, the path built, the turns planned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tracing.distances import DEFAULT_EDGES
+from tracing.errors import SpecwbError, UsageError
+from tracing.settings import Device, RungName
+from tracing.stages import DecodePath
+from workbench.checkpoints.load import LoadedPair, load_pair
+from workbench.checkpoints.shipped import shipped_pair_dirs
+from workbench.fused.path import make_path
+from workbench.lockstep.session.job import LockstepOptions
+from workbench.lockstep.session.load_path import checked_path, load_factory
+from workbench.lockstep.session.prompts import read_prompts
+from workbench.lockstep.session.turns import Turn, plan_turns
+from workbench.lockstep.truth.reference_runner import ONE_ABOVE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiffRequest:
+    """What `specwb diff` was asked.
+
+    Attributes:
+        prompt_file: Text file, `.jsonl` file, or `-`.
+        out: Folder of the trace; must not hold a run.
+        options: How to watch and judge.
+        backend: What `workbench.npu.bootstrap` chose, as plain data.
+        model, draft: Checkpoint directories; None is the shipped pair.
+        fused: `module:factory` of a user's own path; None is ours.
+        eager: Fused operators to run eagerly.
+        device, dtype: Of the fused path.
+        rung, reference_device: Of the reference.
+        chat, trust_remote_code: As the command's options.
+        distance_edges: Lower edges of the buckets in which attention distances will be shown.
+    """
+
+    prompt_file: str
+    out: Path
+    options: LockstepOptions
+    backend: Mapping[str, Any]
+    model: str | None = None
+    draft: str | None = None
+    fused: str | None = None
+    eager: frozenset[str] = frozenset()
+    device: Device = "auto"
+    dtype: str = "auto"
+    rung: RungName = "masked"
+    reference_device: str = "cpu"
+    chat: bool = False
+    trust_remote_code: bool = False
+    distance_edges: tuple[int, ...] = DEFAULT_EDGES
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Everything loaded and built, nothing decoded yet.
+
+    Attributes:
+        loaded: The pair, its tokenizer and load report.
+        path: The path under test.
+        turns: What to decode.
+        dtype: The tested path's dtype by name.
+    """
+
+    loaded: LoadedPair
+    path: DecodePath
+    turns: tuple[Turn, ...]
+    dtype: str
+
+
+def open_session(request: DiffRequest) -> Session:
+    """Load the pair, build the path under test, and tokenize the prompts.
+
+    Raises:
+        SpecwbError: Anything that the user can mend: prompt, checkpoint, device, factory.
+    """
+    prompts = read_prompts(request.prompt_file)
+    loaded = load_pair(
+        *pair_directories(request.model, request.draft), trust_remote_code=request.trust_remote_code
+    )
+    turns = plan_turns(prompts, loaded.tokenizer, loaded.pair, request.options.settings, chat=request.chat)
+    path = _build_path(request, loaded)
+    _require_chooser(request, path)
+    return Session(loaded, path, turns, _dtype_of(path, request.dtype))
+
+
+def _require_chooser(request: DiffRequest, path: DecodePath) -> None:
+    """Refuse to sample with a path that cannot, or where streams of two paths would be compared.
+
+    Raises:
+        UsageError: Not greedy, and the path accepts greedily or the lockstep is free.
+    """
+    settings = request.options.settings
+    if settings.is_greedy:
+        return
+    if request.options.mode == "free":
+        raise UsageError("--lockstep free compares greedy streams; sampled ones are compared staged")
+    if path.chooser is None and path.stages.accept is not None:
+        raise UsageError(f"{path.name} declares no chooser, so it cannot accept by {settings.acceptance}")
+
+
+def pair_directories(model: str | None, draft: str | None) -> tuple[str | Path, str | Path]:
+    """Return teacher and drafter directories: both given, or both shipped.
+
+    Raises:
+        UsageError: Only one is given; a drafter fits one teacher.
+    """
+    if model is None and draft is None:
+        return shipped_pair_dirs()
+    if model is None or draft is None:
+        raise UsageError("--model and --draft go together: a drafter is trained for one teacher")
+    return model, draft
+
+
+def _build_path(request: DiffRequest, loaded: LoadedPair) -> DecodePath:
+    settings = request.options.settings
+    if request.fused is None:
+        return make_path(
+            loaded.pair, settings, device=request.device, dtype=request.dtype, eager=request.eager
+        )
+    factory = load_factory(request.fused)
+    try:
+        made = factory(loaded.pair, settings, device=request.device, dtype=request.dtype)
+    except SpecwbError:
+        raise
+    except Exception as error:
+        raise UsageError(f"--fused {request.fused} raised {type(error).__name__}: {error}") from error
+    return checked_path(request.fused, made)
+
+
+def _dtype_of(path: DecodePath, asked: str) -> str:
+    """The dtype that decides what rounding may cost: what the path says of itself, else what was asked."""
+    said = str(path.info.get("dtype", asked))
+    return said if said in ONE_ABOVE else "float32"

@@ -1,0 +1,134 @@
+"""Texts as turns: what each turn prefills; texts that no model could decode are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from tracing.errors import UsageError
+from tracing.models import ModelPair
+from tracing.settings import DecodeSettings
+from workbench.judge.turn_state import TurnState
+from workbench.lockstep.session.prompts import Prompt
+
+
+class TurnTokenizer(Protocol):
+    """What turns need of a tokenizer."""
+
+    def encode(self, text: str, *, special_tokens: bool = True) -> list[int]:
+        """Return token ids."""
+        ...
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Return text."""
+        ...
+
+    def apply_chat(self, messages: Sequence[dict[str, str]]) -> str:
+        """Return the prompt that the chat template makes of messages."""
+        ...
+
+
+State = TypeVar("State", bound=TurnState)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn to decode.
+
+    Attributes:
+        prompt_id, turn: Which turn.
+        context: Given the token ids of everything before it in the prompt, the ids to prefill.
+    """
+
+    prompt_id: int
+    turn: int
+    context: Callable[[Sequence[int]], list[int]]
+
+
+def with_prompts(
+    turns: Sequence[Turn], begin: Callable[[int, int], State]
+) -> Iterator[tuple[State, list[int]]]:
+    """Yield the new state of each turn and its prompt, which continues all before it in its conversation.
+
+    Args:
+        turns: Turns of a conversation in order.
+        begin: Makes the state of turn `(prompt_id, turn)`; decoded when the next pair is asked for.
+    """
+    so_far: dict[int, list[int]] = {}
+    for turn in turns:
+        prompt = turn.context(so_far.get(turn.prompt_id, []))
+        state = begin(turn.prompt_id, turn.turn)
+        yield state, prompt
+        so_far[turn.prompt_id] = [*prompt, *state.emitted]
+
+
+def plan_turns(
+    prompts: Sequence[Prompt],
+    tokenizer: TurnTokenizer,
+    pair: ModelPair,
+    settings: DecodeSettings,
+    *,
+    chat: bool,
+) -> tuple[Turn, ...]:
+    """Return all turns, refusing at once a first text that is empty or too long.
+
+    Raises:
+        UsageError: No tokens, or more than the model has positions for.
+    """
+    turns: list[Turn] = []
+    for prompt in prompts:
+        context = _chat_context if chat else _plain_context
+        planned = [
+            Turn(prompt.prompt_id, number, _checked(context(prompt, number, tokenizer), pair, settings))
+            for number in range(len(prompt.texts))
+        ]
+        planned[0].context([])  # refuses before anything is decoded
+        turns.extend(planned)
+    return tuple(turns)
+
+
+def _plain_context(
+    prompt: Prompt, number: int, tokenizer: TurnTokenizer
+) -> Callable[[Sequence[int]], list[int]]:
+    text = prompt.texts[number]
+
+    def context(before: Sequence[int]) -> list[int]:
+        return [*before, *tokenizer.encode(text, special_tokens=number == 0)]
+
+    return context
+
+
+def _chat_context(
+    prompt: Prompt, number: int, tokenizer: TurnTokenizer
+) -> Callable[[Sequence[int]], list[int]]:
+    def context(before: Sequence[int]) -> list[int]:
+        if number == 0:
+            messages = [{"role": "user", "content": prompt.texts[0]}]
+            return tokenizer.encode(tokenizer.apply_chat(messages), special_tokens=False)
+        # The template of a later turn continues the ids already decoded: only the new user turn is rendered.
+        opened = tokenizer.apply_chat([{"role": "user", "content": prompt.texts[number]}])
+        return [*before, *tokenizer.encode(opened, special_tokens=False)]
+
+    return context
+
+
+def _checked(
+    context: Callable[[Sequence[int]], list[int]], pair: ModelPair, settings: DecodeSettings
+) -> Callable[[Sequence[int]], list[int]]:
+    limit = pair.teacher.max_position_embeddings
+
+    def checked(before: Sequence[int]) -> list[int]:
+        token_ids = context(before)
+        if not token_ids:
+            raise UsageError("the prompt has no tokens; a prompt needs at least one")
+        needed = len(token_ids) + settings.max_new_tokens + settings.depth + 1
+        if needed > limit:
+            raise UsageError(
+                f"the prompt has {len(token_ids)} tokens; with {settings.max_new_tokens} new ones and a tree "
+                f"{settings.depth + 1} deep it needs {needed} positions and the teacher has {limit}; "
+                "shorten the prompt or --max-new-tokens"
+            )
+        return token_ids
+
+    return checked

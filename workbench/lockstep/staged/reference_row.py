@@ -1,0 +1,79 @@
+"""The reference's row of a judged step: what it made of the values it was fed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tracing.codec import row_columns
+from tracing.settings import DecodeSettings
+from tracing.stages import Tensorized
+from workbench.judge.turn_state import TurnState
+from workbench.lockstep.engine.under_test import StepResults
+from workbench.lockstep.recording.columns import as_recorded, top_logits_of
+from workbench.lockstep.recording.rows import Columns, feature_columns
+from workbench.lockstep.recording.run_log import RunLog
+from workbench.lockstep.staged.judging import ReferenceStep
+from workbench.lockstep.tensors.host import host_floats
+
+
+def record_reference(
+    log: RunLog,
+    turn_state: TurnState,
+    results: StepResults,
+    reference: ReferenceStep | None,
+    settings: DecodeSettings,
+) -> None:
+    """Record what the reference made of the values it was fed; nothing on a step that was not judged."""
+    if reference is None:
+        log.record("reference", {"incomplete": "this step was not judged, as asked"})
+        return
+    columns: Columns = {"committed_len": results.committed_len, "context_token_ids": turn_state.context}
+    if reference.tensorized is not None:
+        columns |= row_columns(reference.tensorized)
+        columns |= _reference_draft(reference, reference.tensorized)
+    if reference.verified:
+        columns |= _reference_verify(reference, results, settings)
+    log.record("reference", columns | _reference_accept(reference, results))
+
+
+def _reference_accept(reference: ReferenceStep, results: StepResults) -> Columns:
+    """The path over the path's choices; left out where a near tie makes them differ from the row's own."""
+    if reference.accepted is None or results.verified is None or results.tensorized is None:
+        return {}
+    columns: Columns = {"committed_len_after": results.committed_len + len(reference.accepted.path_indices)}
+    if reference.verified:
+        own = as_recorded(host_floats(reference.verified[0].logits)).argmax(-1)
+        valid, chosen = results.tensorized.valid, results.verified.target_token_ids
+        # A tested path's arrays may have any length; then it is a finding, and nothing here to compare.
+        if chosen.shape != valid.shape or not np.array_equal(own[valid], chosen[valid]):
+            return columns
+    return columns | row_columns(reference.accepted)
+
+
+def _reference_draft(reference: ReferenceStep, tensorized: Tensorized) -> Columns:
+    drafted = reference.drafted
+    if drafted is None:
+        return {}
+    columns = row_columns(drafted)
+    if drafted.logprobs is not None:
+        logprobs = np.zeros(len(tensorized.parents), dtype=np.float32)
+        logprobs[: len(drafted.logprobs)] = drafted.logprobs
+        columns["draft_logprobs"] = logprobs
+    return columns if reference.offsets is None else columns | {"draft_top1_offsets": reference.offsets}
+
+
+def _reference_verify(reference: ReferenceStep, results: StepResults, settings: DecodeSettings) -> Columns:
+    tensorized = reference.tensorized
+    assert tensorized is not None
+    truth = reference.verified[0]
+    logits = host_floats(truth.logits)
+    top_ids, top_logits = top_logits_of(logits, settings.top_logits)
+    return {
+        "visible": tensorized.visible,
+        "prefix_visible": np.where(tensorized.valid, results.committed_len, 0),
+        "other_visible": np.zeros(len(tensorized.valid), dtype=np.int64),
+        "target_token_ids": as_recorded(logits).argmax(-1),
+        "target_top_ids": top_ids,
+        "target_top_logits": top_logits,
+        "kernel": "reference",
+    } | feature_columns(truth.features)

@@ -1,0 +1,191 @@
+"""Staged lockstep: the path decodes; every stage is judged on the values that it was given and gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tracing.draws import DrawTape
+from tracing.finding import Finding, has_error
+from tracing.models import ModelPair
+from tracing.stages import DecodePath
+from workbench.lockstep.engine.checked_stages import StageFailedError
+from workbench.lockstep.engine.stage_inputs import changed_by_tensorize, expected_at_launches
+from workbench.lockstep.engine.turn_state import FedTurnState
+from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
+from workbench.lockstep.recording.rows import path_columns
+from workbench.lockstep.recording.run_log import RunLog
+from workbench.lockstep.recording.watch import LiveWatch
+from workbench.lockstep.session.job import LockstepOptions
+from workbench.lockstep.session.turns import Turn, with_prompts
+from workbench.lockstep.staged.driver import Driver
+from workbench.lockstep.staged.judging import StepJudge
+from workbench.lockstep.staged.reference_row import record_reference
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
+
+Tick = Callable[[int], None]
+
+
+class StagedRun:
+    """Decodes turns on a path and judges it against the reference, stage by stage.
+
+    Attributes:
+        judge: What was judged and what was not.
+        indices: The index watch of the path, if it is on.
+        finished: Every turn so far, as decoded.
+        stopped: True once a finding has ended the run.
+    """
+
+    def __init__(
+        self,
+        path: DecodePath,
+        runner: ReferenceRunner,
+        pair: ModelPair,
+        options: LockstepOptions,
+        log: RunLog,
+        *,
+        dtype: str,
+    ) -> None:
+        self._options = options
+        self._log = log
+        self._eos = pair.eos_token_ids
+        self._watch = LiveWatch(
+            log.journal,
+            log.check_before,
+            refuse=options.on_violation != "launch",
+            watch_indices=options.watch_indices,
+        )
+        self.indices = self._watch.indices
+        under_test = PathUnderTest.begin(
+            path, self._watch, self.indices.around, DrawTape.seeded(options.seed)
+        )
+        self._driver = Driver(under_test, runner, eager=options.on_violation == "eager")
+        self.judge = StepJudge(runner, pair, options, under_test, dtype)
+        self.finished: list[FedTurnState] = []
+        self.stopped = False
+
+    def run(self, turns: Sequence[Turn], tick: Tick) -> None:
+        """Decode all turns until one stops the run."""
+        limit = self._options.settings.max_new_tokens
+        for turn_state, prompt in with_prompts(
+            turns, lambda prompt_id, turn: FedTurnState(prompt_id, turn, limit)
+        ):
+            self.finished.append(turn_state)
+            self._turn(turn_state, prompt, tick)
+            if self.stopped:
+                return
+
+    def _turn(self, turn_state: FedTurnState, prompt: list[int], tick: Tick) -> None:
+        """Prefill, then step until the turn stops or the run does."""
+        results = self._prefill(turn_state, prompt)
+        if results is None:
+            return
+        turn_state.stop_at_root(self._eos)
+        tick(1)
+        if turn_state.ended:
+            self._settle_without_step(turn_state, results)
+            return
+        while results is not None:
+            num_emitted = len(turn_state.emitted)
+            results = self._step(turn_state, results)
+            tick(len(turn_state.emitted) - num_emitted)
+
+    def _prefill(self, turn_state: FedTurnState, prompt: list[int]) -> StepResults | None:
+        """Open the row of the coming step, which the journal names, and prefill; None if that failed."""
+        self._log.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
+        results = StepResults(committed_len=len(prompt))
+        try:
+            prefilled = self._driver.prefill(turn_state, results, prompt)
+        except StageFailedError as failure:
+            self._fail(turn_state, results, failure)
+            return None
+        turn_state.enter(prompt, prefilled.context_token_ids)
+        turn_state.features = prefilled.features
+        self.judge.after_prefill(prompt)
+        return results
+
+    def _settle_without_step(self, turn_state: FedTurnState, results: StepResults) -> None:
+        """Judge the prefill of a turn that ends with its first token; its row records that no step ran."""
+        self._record_fused(turn_state, results)
+        found = self._log.add((), self.judge.judge(turn_state, results))
+        self._log.record("fused", {"stop_reason": turn_state.stop_reason, "incomplete": "ended at its root"})
+        self._log.close_step(found)
+
+    def _step(self, turn_state: FedTurnState, results: StepResults) -> StepResults | None:
+        """Run and settle one step; return what the next one begins with, or None at the end."""
+        self.judge.begin_step(turn_state, results)
+
+        def after_stage(stage: str) -> None:
+            self._log.expect(expected_at_launches(stage, results), changed_by_tensorize(results))
+            self.judge.after_stage(stage, turn_state, results)
+
+        try:
+            self._driver.step(turn_state, results, after_stage)
+        except StageFailedError as failure:
+            self._fail(turn_state, results, failure)
+            return None
+        found = self._settle(turn_state, results)
+        _advance(turn_state, results.eager or results)
+        return self._next(turn_state, wrong=has_error(found))
+
+    def _settle(self, turn_state: FedTurnState, results: StepResults) -> tuple[Finding, ...]:
+        """Record both rows, check and judge them."""
+        self._record_fused(turn_state, results)
+        record_reference(self._log, turn_state, results, self.judge.reference, self._options.settings)
+        if self._driver.refused is not None:
+            refused = f"{self._driver.refused}: finished on the reference's values"
+            self._log.record("fused", {"launch_refused": refused})
+        findings = [*self._driver.take_findings(), *self._watch.take_findings()]
+        findings += self._log.check_row("fused")
+        judgement = self.judge.judge(turn_state, results)
+        judged = judgement.findings if judgement else ()
+        findings += self.judge.cause([*findings, *judged], turn_state, results)
+        if has_error([*findings, *judged]):
+            self._log.skip_row("reference")  # it was fed values that are wrong
+        else:
+            findings += self._log.check_row("reference")
+        found = self._log.add(findings, judgement)
+        self._log.close_step(found)
+        return found
+
+    def _record_fused(self, turn_state: FedTurnState, results: StepResults) -> None:
+        """Record what the path under test gave until the step ended, and its index sites."""
+        columns = path_columns(turn_state, results, self._options.settings, self._watch.probe)
+        self._log.record("fused", columns | dict(self.indices.take()))
+
+    def _next(self, turn_state: FedTurnState, *, wrong: bool) -> StepResults | None:
+        """Stop, resync or continue."""
+        if wrong and self._options.on_divergence == "stop" and self._driver.refused is None:
+            self.stopped = True
+        if self.stopped or turn_state.ended:
+            return None
+        if wrong or self._driver.refused is not None:
+            return self._resync(turn_state)
+        self._log.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
+        return StepResults(committed_len=len(turn_state.committed))
+
+    def _resync(self, turn_state: FedTurnState) -> StepResults | None:
+        """Rebuild the path's caches by prefill of the same ids; what is found from here on is independent.
+
+        The rebuilt root replaces the last emitted token.
+        """
+        self._log.resync()
+        return self._prefill(turn_state, list(turn_state.committed))
+
+    def _fail(self, turn_state: FedTurnState, results: StepResults, failure: StageFailedError) -> None:
+        """A stage did not finish: record what there is, and end the run here."""
+        self._record_fused(turn_state, results)
+        self._log.record("fused", {"launch_refused": f"{failure.stage}: not finished, the run ends here"})
+        self._watch.take_findings()
+        findings = [*self._driver.take_findings(), *failure.findings]
+        found = self._log.add(findings, self.judge.judge(turn_state, results))
+        self._log.close_step(found)
+        self.stopped = True
+
+
+def _advance(turn_state: FedTurnState, results: StepResults) -> None:
+    """Let a turn take a finished step, with the features of the rows that it commits."""
+    assert results.tensorized is not None
+    assert results.verified is not None
+    assert results.accepted is not None
+    turn_state.take_features(results.verified, results.accepted)
+    turn_state.take_step(results.tensorized, results.accepted)

@@ -1,0 +1,1 @@
+"""Tensors of any device as host arrays and digests."""

@@ -1,0 +1,120 @@
+"""Results of the reference where the path under test lacks a stage, or may not launch it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tracing.stages import Accepted, Committed, DecodePath, Drafted, Prefilled, Stages, Tensorized, Verified
+from workbench.judge.turn_state import committed_nodes
+from workbench.lockstep.engine.step import run_step
+from workbench.lockstep.engine.turn_state import FedTurnState
+from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
+
+LACKING = DecodePath(name="none", stages=Stages(), begin=lambda watch: watch)
+"""A path without a stage: a step of it is wholly the reference's."""
+
+
+class ReferenceFill:
+    """Fills stages with what the reference makes of the values so far.
+
+    Attributes:
+        runner: The reference.
+        turn_state: The turn, as it is before the step.
+        results: Values so far; filled with the results.
+    """
+
+    def __init__(self, runner: ReferenceRunner, turn_state: FedTurnState, results: StepResults) -> None:
+        self.runner = runner
+        self.turn_state = turn_state
+        self.results = results
+
+    def before_stage(self, stage: str) -> None:
+        """Do nothing."""
+
+    def after_stage(self, stage: str, result: Any) -> None:
+        """Keep a result; after commit the reference keeps its rows of the accepted nodes."""
+        self.results.keep(stage, result)
+        if stage == "commit":
+            commit_rows(self.runner, self.results)
+
+    def fill(self, stage: str, arguments: tuple[Any, ...], error: Exception | None) -> Any:
+        """Return the reference's result of a stage that is not there.
+
+        Raises:
+            Exception: The stage's own error.
+        """
+        if error is not None:
+            raise error
+        self.results.filled_by_reference.add(stage)
+        match stage:
+            case "prefill":
+                return self._prefill(arguments[0])
+            case "draft":
+                return self._draft()
+            case "tensorize":
+                return self._tensorize()
+            case "verify":
+                return self._verify()
+            case "accept":
+                return self._accept()
+            case _:
+                return self._commit()
+
+    def _prefill(self, prompt: list[int]) -> Prefilled:
+        rows = self.runner.prefill(prompt)[0]
+        root = self.runner.choose_root(rows.logits[-1], ())
+        context = np.array([*prompt, root], dtype=np.int64)
+        return Prefilled(context_token_ids=context, logits=rows.logits[-1], features=rows.features)
+
+    def _draft(self) -> Drafted:
+        turn_state = self.turn_state
+        return self.runner.free_draft(turn_state.committed, turn_state.root, turn_state.features)
+
+    def _tensorize(self) -> Tensorized:
+        assert self.results.drafted is not None
+        return self.runner.tensorize(self.results.drafted, self.results.committed_len)
+
+    def _verify(self) -> Verified:
+        tensorized = self.results.tensorized
+        assert tensorized is not None
+        rows = self.runner.verify(self.turn_state.committed, tensorized)[0]
+        return Verified(
+            visible=tensorized.visible,
+            prefix_visible=np.where(tensorized.valid, self.results.committed_len, 0),
+            other_visible=np.zeros(len(tensorized.valid), dtype=np.int64),
+            logits=rows.logits,
+            target_token_ids=rows.logits.argmax(-1).cpu().numpy(),
+            features=rows.features,
+            kernel="reference",
+        )
+
+    def _accept(self) -> Accepted:
+        tensorized, verified = self.results.tensorized, self.results.verified
+        assert tensorized is not None
+        assert verified is not None
+        return self.runner.accept(tensorized, verified, self.turn_state.remaining, ())
+
+    def _commit(self) -> Committed:
+        assert self.results.accepted is not None
+        length = self.results.committed_len
+        after = length + len(self.results.accepted.accepted_nodes) + 1
+        return Committed(committed_len=length, committed_len_after=after)
+
+
+def run_reference_step(runner: ReferenceRunner, turn_state: FedTurnState, committed_len: int) -> StepResults:
+    """Run a whole step on the reference alone."""
+    results = StepResults(committed_len=committed_len)
+    fill = ReferenceFill(runner, turn_state, results)
+    run_step(PathUnderTest(LACKING, None), turn_state.remaining, fill)
+    return results
+
+
+def commit_rows(runner: ReferenceRunner, results: StepResults) -> None:
+    """Let the reference keep its rows of the nodes that a step commits, whoever accepted them."""
+    assert results.tensorized is not None
+    assert results.accepted is not None
+    nodes = np.array(committed_nodes(results.accepted), dtype=np.int64)
+    runner.commit(nodes, results.tensorized.token_ids[nodes].tolist())
