@@ -14,9 +14,9 @@ from invariants.rule import HEADINGS, Rule
 from tracing.columns import PER_NODE, PER_NODE_ROWS
 
 INTRODUCTION: Final = """\
-Each has a stable id and the name of the defect. A rule reads trace columns and says *held*, *violated* or
-*not checked*: a column is missing, a rule that it waits for does not hold, or the step has nothing for it to
-look at. Only the family STAT sees a drafter that is wrong while the output is right.
+Each has a stable id and the name of the defect. A rule reads trace columns and its outcome is *held*,
+*violated* or *not checked*: a column is missing, a rule that it waits for does not hold, or the step has
+nothing for it to look at. Only the family STAT sees a drafter that is wrong while the output is right.
 
 What no law over one path's row can see, because nothing in the row depends on it: the token of a leaf that
 was rejected, a beam that grew no node, a score or a logit that is off by a little, the digest of a row that
@@ -57,8 +57,8 @@ def facts(rule: Rule) -> tuple[str, ...]:
 
 def body(rule: Rule) -> str:
     """Return the text of a rule under its headings, as Markdown."""
-    said = sections(rule)
-    return "\n\n".join(f"## {heading}\n\n{said[heading]}" for heading in HEADINGS)
+    found = sections(rule)
+    return "\n\n".join(f"## {heading}\n\n{found[heading]}" for heading in HEADINGS)
 
 
 def page(rule: Rule) -> str:

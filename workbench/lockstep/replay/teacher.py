@@ -1,4 +1,4 @@
-"""A teacher without a drafter, for recordings whose drafts came from elsewhere."""
+"""A teacher without a drafter, for recordings whose drafts have another source."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from workbench.checkpoints.loaded_teacher import load_teacher
 
 
 class TeacherOnly:
-    """What replay needs of a loaded pair, where there is no drafter.
+    """The part of a loaded pair that replay needs, without a drafter.
 
     Args:
         directory: The teacher's.

@@ -23,7 +23,7 @@ from workbench.lockstep.truth.reference_runner import ONE_ABOVE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffRequest:
-    """What `specwb diff` was asked.
+    """A request of `specwb diff`.
 
     Attributes:
         prompt_file: Text file, `.jsonl` file, or `-`.
@@ -142,6 +142,6 @@ def _build_path(request: DiffRequest, loaded: LoadedPair) -> DecodePath:
 
 
 def _dtype_of(path: DecodePath, asked: str) -> str:
-    """The dtype that decides what rounding may cost: what the path says of itself, else what was asked."""
-    said = str(path.info.get("dtype", asked))
-    return said if said in ONE_ABOVE else "float32"
+    """The dtype that bounds rounding: the path's own statement, else the requested one."""
+    dtype = str(path.info.get("dtype", asked))
+    return dtype if dtype in ONE_ABOVE else "float32"
