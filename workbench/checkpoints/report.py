@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from tracing.errors import CheckpointError
+from tracing.models import RopeConfig, Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class LoadReport:
     """What `load_pair` saw.
 
     Attributes:
+        drafter: None for a kind that has no checkpoint.
         aux_layers: Teacher layers whose input the drafter sees.
         aux_convention: What the ids meant in the checkpoint's layout.
         d2t_convention: `offset`, `absolute` or `identity`.
@@ -59,7 +63,7 @@ class LoadReport:
     """
 
     teacher: ModelReport
-    drafter: ModelReport
+    drafter: ModelReport | None
     aux_layers: tuple[int, ...]
     aux_convention: str
     d2t_convention: str
@@ -78,9 +82,11 @@ class LoadReport:
 
     def lines(self) -> list[str]:
         """Return the report as text lines for a person."""
-        text = [*_model_lines("teacher", self.teacher), *_model_lines("drafter", self.drafter)]
-        text.append(f"aux layers  {list(self.aux_layers)} ({self.aux_convention})")
-        text.append(f"d2t         {self.d2t_convention}")
+        text = _model_lines("teacher", self.teacher)
+        if self.drafter is not None:
+            text += _model_lines("drafter", self.drafter)
+            text.append(f"aux layers  {list(self.aux_layers)} ({self.aux_convention})")
+            text.append(f"d2t         {self.d2t_convention}")
         text.append(f"eos ids     {list(self.eos_token_ids) or 'none'}")
         return text + [f"{check.status:<8} {check.id}: {check.sentence}" for check in self.checks]
 
@@ -93,6 +99,16 @@ class LoadReport:
         for check in self.checks:
             if check.status == "failed":
                 raise CheckpointError(f"{check.sentence} [{check.id}]")
+
+
+def rope_json(rope: RopeConfig) -> dict[str, Any]:
+    """Return rotary parameters as plain data."""
+    return {"theta": rope.theta, "kind": rope.kind, **rope.parameters}
+
+
+def dtype_counts(weights: Mapping[str, Tensor]) -> dict[str, int]:
+    """Return dtype to number of tensors."""
+    return dict(Counter(str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()))
 
 
 def _model_lines(role: str, model: ModelReport) -> list[str]:

@@ -1,4 +1,4 @@
-"""The reference's row of a judged step: what it made of the values it was fed."""
+"""The reference's row of a judged step: its results on the values it was fed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def record_reference(
     reference: ReferenceStep | None,
     settings: DecodeSettings,
 ) -> None:
-    """Record what the reference made of the values it was fed; nothing on a step that was not judged."""
+    """Record the reference's results on the values it was fed; none on a step that was not judged."""
     if reference is None:
         log.record("reference", {"incomplete": "this step was not judged, as asked"})
         return
