@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PRODUCT = ("tracing", "invariants", "reference", "workbench")
 PATCHES = {
+    "toy_column": 4,
+    "rule": 2,
     "toy_drafter": 6,
     "toy_chooser": 8,
 }

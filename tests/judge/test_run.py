@@ -66,7 +66,7 @@ def test_a_warning_is_no_finding() -> None:
     assert verdict_of(finding(severity="warning")).verdict == "ok"
 
 
-def test_a_near_tie_is_told_only_when_an_emitted_token_differs() -> None:
+def test_a_near_tie_is_reported_only_when_an_emitted_token_differs() -> None:
     quiet = verdict_of(near_ties=[near_tie(emitted=False)])
     assert (quiet.verdict, quiet.near_ties, quiet.emitted_near_ties) == ("ok", 1, 0)
     result = verdict_of(near_ties=[near_tie(emitted=True)])
@@ -205,7 +205,7 @@ def test_one_bit_of_difference_is_nondeterministic(other: np.float32) -> None:
     assert "first at [1, 1]" in found.message
 
 
-def test_a_repeat_of_another_shape_or_column_is_told() -> None:
+def test_a_repeat_of_another_shape_or_column_is_reported() -> None:
     one, two = np.zeros(3), np.zeros(4)
     assert judge_repeat(Moment(0), "draft", "fused", {"a": one}, {"a": two}).findings
     assert judge_repeat(Moment(0), "draft", "fused", {"a": one}, {}).not_checked[0].quantity == "a"
