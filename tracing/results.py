@@ -166,7 +166,9 @@ class Accepted:
         final_token_id: The token after the accepted path; the next root.
         emitted_token_ids: Accepted tokens, then the final one, `[A + 1]`.
         path_indices: Logical cache positions kept, root then accepted, `[A + 1]`.
-    draws: DrawArray | None = field(default=None, metadata=recorded())
+        stop_reason: None, `eos` or `length`; a cut token becomes the final one and A shrinks.
+        draws: Uniforms that accept took, in order of use, float64 `[D]`; None where nothing was drawn. A
+            recorded step has those of its prefill and draft before them.
     """
 
     accepted_nodes: IntArray = field(metadata=recorded())
