@@ -13,11 +13,9 @@ ROOT = Path(__file__).parents[2]
 PRODUCT = ("tracing", "invariants", "reference", "workbench")
 PATCHES = {
     "toy_column": 4,
-    "rule": 2,
+    "added_rule": 2,
     "toy_drafter": 6,
     "toy_chooser": 8,
-    "added_column": 4,
-    "added_rule": 2,
     "added_fault": 1,
     "added_panel": 2,
     "added_format": 2,
@@ -52,7 +50,7 @@ def test_a_patch_is_small_and_its_own_test_passes(tmp_path: Path, name: str) -> 
         else:
             shutil.copy(source, copy / part)
     subprocess.run(["git", "init", "-q"], cwd=copy, check=True)  # else git takes the paths from another root
-    subprocess.run(["git", "apply", str(patch)], cwd=copy, check=True)
+    subprocess.run(["git", "apply", "-C1", str(patch)], cwd=copy, check=True)
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *own_tests(text)]
     ran = subprocess.run(
         command, cwd=copy, env=_environment(copy), capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""Which tokens end a turn, from every file that has a say."""
+"""Which tokens end a turn, from every file that names them."""
 
 from __future__ import annotations
 
