@@ -14,12 +14,12 @@ from tracing.errors import CheckpointError
 from tracing.models import ModelPair, RopeConfig, TeacherConfig
 from workbench.checkpoints import checks
 from workbench.checkpoints.digests import PairDigests, directory_digests, weights_digest
-from workbench.checkpoints.drafter import LoadedDrafter, detect_layout, load_drafter
-from workbench.checkpoints.eos import EosIds, read_eos
+from workbench.checkpoints.drafter import LoadedDrafter, load_drafter
 from workbench.checkpoints.files import optional_json, read_json, read_weights, require_directory
+from workbench.checkpoints.layouts import detect_layout
 from workbench.checkpoints.matching import Matched
 from workbench.checkpoints.report import Check, LoadReport, ModelReport
-from workbench.checkpoints.teacher import teacher_config, teacher_weights
+from workbench.checkpoints.teacher import EosIds, read_eos, teacher_config, teacher_weights
 from workbench.checkpoints.tokenizer import DirectoryTokenizer, load_tokenizer
 
 EMBEDDING = "model.embed_tokens.weight"
@@ -119,41 +119,32 @@ def _remote_config(directory: Path) -> dict[str, Any]:
     return values
 
 
-def _rope_json(rope: RopeConfig) -> dict[str, Any]:
-    return {"theta": rope.theta, "kind": rope.kind, **rope.parameters}
-
-
-def _dtype_counts(weights: Mapping[str, torch.Tensor]) -> dict[str, int]:
-    return dict(Counter(str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()))
+def _model_report(
+    directory: Path, layout: str, matched: Matched, rope: RopeConfig, missing: tuple[str, ...]
+) -> ModelReport:
+    tensors = matched.weights.values()
+    return ModelReport(
+        directory=str(directory),
+        layout=layout,
+        dtypes=dict(Counter(str(tensor.dtype).removeprefix("torch.") for tensor in tensors)),
+        num_parameters=checks.count_elements(tensors),
+        rope={"theta": rope.theta, "kind": rope.kind, **rope.parameters},
+        missing=missing,
+        unexpected=matched.unexpected,
+        ignored=matched.ignored,
+    )
 
 
 def _teacher_report(directory: Path, teacher: LoadedTeacher) -> ModelReport:
-    weights = teacher.matched.weights
-    return ModelReport(
-        directory=str(directory),
-        layout=teacher.config.model_type,
-        dtypes=_dtype_counts(weights),
-        num_parameters=checks.count_elements(weights.values()),
-        rope=_rope_json(teacher.config.rope),
-        missing=("lm_head.weight (tied to the embedding)",) if teacher.config.tie_word_embeddings else (),
-        unexpected=teacher.matched.unexpected,
-        ignored=teacher.matched.ignored,
-    )
+    config = teacher.config
+    missing = ("lm_head.weight (tied to the embedding)",) if config.tie_word_embeddings else ()
+    return _model_report(directory, config.model_type, teacher.matched, config.rope, missing)
 
 
 def _drafter_report(directory: Path, drafter: LoadedDrafter) -> ModelReport:
-    weights = drafter.matched.weights
     missing = () if drafter.own_embedding else ("embed_tokens.weight (the teacher's is used)",)
-    return ModelReport(
-        directory=str(directory),
-        layout=drafter.layout,
-        dtypes=_dtype_counts(weights),
-        num_parameters=checks.count_elements(weights.values()),
-        rope=_rope_json(drafter.config.rope),
-        missing=missing if drafter.has_t2d else (*missing, "t2d"),
-        unexpected=drafter.matched.unexpected,
-        ignored=drafter.matched.ignored,
-    )
+    missing = missing if drafter.has_t2d else (*missing, "t2d")
+    return _model_report(directory, drafter.layout, drafter.matched, drafter.config.rope, missing)
 
 
 def _all_checks(
