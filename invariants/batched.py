@@ -1,6 +1,6 @@
 """A checker for long runs: whole batches are prefiltered, and the loop looks only at flagged steps.
 
-It says what `Checker.step` would say of every step in turn: the same outcomes, counts and statistics.
+Outcomes, counts and statistics are those of `Checker.step` called for every step in order.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ OfPath = tuple[str, Kind, bool]
 
 
 class BatchChecker(Checker):
-    """A `Checker` that also takes steps by the batch; for one path use one of the two ways."""
+    """A `Checker` that also takes steps by the batch; use one of the two ways per path."""
 
     def __init__(self, context: RunContext | None = None, selection: Selection | None = None) -> None:
         super().__init__(context, selection)
-        self._said_of_kind: dict[OfPath, Outcomes] = {}
+        self._outcomes_of_kind: dict[OfPath, Outcomes] = {}
         self._texts: dict[str, int] = {}
 
     def batch(
@@ -83,16 +83,16 @@ class BatchChecker(Checker):
             for code, step, times in _occurrences(codes)
             if code >= 0
         }
-        fresh = [step for step, (kind, _) in alike.items() if kind not in self._said_of_kind]
+        fresh = [step for step, (kind, _) in alike.items() if kind not in self._outcomes_of_kind]
         for number in sorted([*np.flatnonzero(looked_at).tolist(), *fresh]):
             outcomes, facts = self._judge(path, *past.rows(number))
             if number in alike:
-                self._said_of_kind[alike[number][0]] = outcomes
+                self._outcomes_of_kind[alike[number][0]] = outcomes
             else:
                 self._count(path, outcomes)
             yield number, outcomes, facts
         for kind, times in alike.values():
-            self._count(path, self._said_of_kind[kind], times)
+            self._count(path, self._outcomes_of_kind[kind], times)
 
 
 class _Past:
@@ -148,7 +148,7 @@ class _Past:
 
 
 def _occurrences(codes: IntArray) -> Iterator[tuple[int, int, int]]:
-    """Yield each code, where it first stands, and how often it does."""
+    """Yield each code, its first place, and how often it occurs."""
     found, first, times = np.unique(codes, return_index=True, return_counts=True)
     return zip(found.tolist(), first.tolist(), times.tolist(), strict=True)
 

@@ -1,4 +1,4 @@
-"""What a rule may know besides the step: limits of the run, from its settings and models."""
+"""What a rule may know in addition to the step: limits of the run, from its settings and models."""
 
 from __future__ import annotations
 

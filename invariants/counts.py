@@ -1,4 +1,4 @@
-"""How often each rule said what."""
+"""Outcomes of each rule, counted."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from invariants.outcome import Held, NotChecked, Outcome, Violated
 
 @dataclass(slots=True)
 class Counts:
-    """What one rule said over a run.
+    """Outcomes of one rule over a run.
 
     Attributes:
         held, violated, not_checked: Steps (for run rules: ends of runs) per outcome.

@@ -14,7 +14,7 @@ from tracing.moment import Moment
 
 @dataclass(slots=True)
 class Evaluation:
-    """Outcomes of one moment; each rule is run at most once, prerequisites also when nobody asked for them.
+    """Outcomes of one moment; each rule is run at most once, prerequisites also when they are not selected.
 
     Attributes:
         inputs: What the arguments of rules stand for.

@@ -1,4 +1,4 @@
-"""Legal steps and runs, built from a tree and the teacher's choices; what every rule must be silent about.
+"""Legal steps and runs, built from a tree and the teacher's choices; on which no rule may report anything.
 
 A step is made as a path makes it: the tree, positions, visibility as the closure, acceptance by walking down
 while a child has the teacher's choice, then emission, the cut at the end of the turn, and commit. Digests and

@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 
 CONTEXT_NAMES: Final = frozenset(each.name for each in fields(RunContext))
 RECORDED: Final = "recorded"
-"""Argument that stands for the names of the columns that a step has a value for."""
+"""Argument whose value is the names of the columns that a step has a value for."""
 EARLIER: Final = {"previous_": "previous step", "first_": "turn's first step"}
 
 
@@ -42,7 +42,7 @@ class Inputs:
     statistics: Any = None
 
     def get(self, name: str) -> Any:
-        """Return the value that an argument name stands for, or None."""
+        """Return the value of an argument by its name, or None."""
         if name in CONTEXT_NAMES:
             return getattr(self.context, name)
         if name in ("thresholds", "statistics"):

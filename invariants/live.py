@@ -17,7 +17,7 @@ def rules_before(stage: str, selection: Selection) -> tuple[Rule, ...]:
     """Return the selected step and turn rules that may read what exists before a stage runs.
 
     A rule of the stage itself is among them: `visible` is judged with verify, and exists before it. A rule
-    about which columns a row has is not: the row is in the making.
+    about which columns a row has is not: the row is not finished.
 
     Raises:
         UsageError: There is no such stage.
@@ -39,7 +39,7 @@ def check_before(
     selection: Selection | None = None,
     path: str = "fused",
 ) -> tuple[Outcome, ...]:
-    """Return what the rules say whose inputs are all there; the others are left out.
+    """Return the outcomes of the rules whose inputs are all there; the others are left out.
 
     Args:
         stage: The stage about to run.

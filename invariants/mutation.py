@@ -28,7 +28,7 @@ class NoPlaceError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A step and everything that rules may ask for beside it.
+    """A step, and everything else that rules may read.
 
     Attributes:
         row: The step.
@@ -124,7 +124,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """One named way to spoil a legal step.
+    """One named way to break a rule in a legal step.
 
     Attributes:
         name: What is wrong afterwards, in kebab-case.
@@ -137,7 +137,7 @@ class Mutation:
     change: Callable[[Case, Pick], Case] = field(repr=False)
 
     def apply(self, case: Case, pick: Pick | None = None) -> Case:
-        """Return the spoilt case; the given one is left as it is.
+        """Return the changed case; the given one is left as it is.
 
         Args:
             case: A legal step.

@@ -1,4 +1,4 @@
-"""What one rule says about one step: held, violated, or not checked and why."""
+"""The outcome of one rule at one step: held, violated, or not checked and why."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class NotChecked:
         rule: Rule id.
         reason: One clause for a person, e.g. `column visible was not recorded`.
         missing: Names of the inputs that were not there.
-        vacuous: There was nothing to look at; rules that wait for this one may go on.
+        vacuous: There was nothing to look at; rules that wait for this one may run.
     """
 
     rule: str

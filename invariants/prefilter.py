@@ -4,7 +4,7 @@ A clause says which of G steps of one form may break its rules; it never misses 
 rules is the law, and alone writes findings. An applicability clause says which steps are alike to a rule that
 may have nothing to look at.
 
-Argument names are those of rules and stand for the columns of all G steps: `[G]` for a scalar, `[G, N, ...]`
+Argument names are those of rules and name the columns of all G steps: `[G]` for a scalar, `[G, N, ...]`
 for a column with a row per node, `Ragged` for any other list. There are also `drafts` (`[G, N]`, valid nodes
 but the root) and `parents_in_tree` (`[G, N]`, parents forced into range). A clause is left out where an
 argument is missing.
@@ -32,7 +32,7 @@ class Clause:
     """A clause of the prefilter.
 
     Attributes:
-        rules: Ids of the rules that it stands for.
+        rules: Ids of the rules whose steps it flags.
         inputs: Argument names that must be there.
         optional: Argument names that may be None.
         check: Returns True for steps that the loop must look at, `[G]` or one for all.

@@ -111,7 +111,7 @@ def invariant(
         scope: How far it looks.
         severity: How bad a violation is.
         requires: Rules that must hold first.
-        optional: Argument names that may be None, beside those with a default; passed by `**`.
+        optional: Argument names that may be None, in addition to those with a default; passed by `**`.
     """
 
     def make(check: Callable[..., Iterable[Violation]]) -> Rule:

@@ -19,7 +19,7 @@ from invariants.selection import Selection
 from invariants.statistics import RunStatistics
 
 MAX_PARKED: Final = 64
-"""Turns that are remembered beside the current one: the requests of a batch that take turns in a trace."""
+"""Turns that are remembered in addition to the current one: the requests of a batch alternate in a trace."""
 Turn = tuple[Any, Any]
 Step = Callable[[], "Row | None"]
 Known = tuple[Step, Step]
@@ -45,7 +45,7 @@ def check_step(
     selection: Selection | None = None,
     path: str = "fused",
 ) -> tuple[Outcome, ...]:
-    """Return what every selected step and turn rule says about one step, in catalogue order.
+    """Return the outcome of every selected step and turn rule for one step, in catalogue order.
 
     Args:
         row: Columns of the step.
@@ -79,7 +79,7 @@ class PathMemory:
         statistics: Of all its steps.
         turn: Prompt and turn of the last step.
         first, previous: The first step of that turn, if it was seen, and the last.
-        parked: The same of other turns, which may go on: an engine records the requests of a batch in turns.
+        parked: The same of other turns, which may resume: the requests of a batch alternate in a trace.
     """
 
     statistics: RunStatistics
@@ -89,7 +89,7 @@ class PathMemory:
     parked: dict[Turn, Known] = field(default_factory=dict)
 
     def enter(self, row: Row) -> None:
-        """Go on with the turn that the row belongs to, or begin anew."""
+        """Resume the turn that the row belongs to, or begin one."""
         turn, begins = (row.get("prompt_id"), row.get("turn")), row.get("step") == 0
         if turn != self.turn:
             if self.turn is not None and self.previous is not None:
@@ -101,7 +101,7 @@ class PathMemory:
             self.first = row
 
     def park(self, turn: Turn, steps: Known) -> None:
-        """Keep the first and the last step of a turn for when it goes on."""
+        """Keep the first and the last step of a turn for when it resumes."""
         self.parked.pop(turn, None)
         self.parked[turn] = steps
         if len(self.parked) > MAX_PARKED:
@@ -113,7 +113,7 @@ class PathMemory:
         return UNKNOWN if begins else steps
 
     def forget(self) -> None:
-        """Let the next step begin anew; statistics stay."""
+        """Treat the next step as the first one seen; statistics stay."""
         self.turn, self.first, self.previous = None, None, None
         self.parked.clear()
 
@@ -124,7 +124,7 @@ class Checker:
     Attributes:
         context: Facts of the run.
         selection: Which rules, and when statistics raise an alarm.
-        counts: What each selected rule said so far, by path and rule id.
+        counts: Outcomes of each selected rule so far, by path and rule id.
     """
 
     def __init__(self, context: RunContext | None = None, selection: Selection | None = None) -> None:
@@ -142,7 +142,12 @@ class Checker:
             path: Whose step it is, e.g. `fused`.
             row: Columns of the step; it must not change afterwards.
             left_out: Rules that mean nothing on this path, by id, and why.
+
+        Returns:
+            One outcome per rule; none for a row that is no step (`row_kind`), which is not remembered either.
         """
+        if row.get("row_kind") is not None:
+            return ()
         memory = self._memory(path)
         memory.enter(row)
         outcomes, facts = self._judge(path, row, memory.previous, memory.first)
@@ -160,7 +165,7 @@ class Checker:
     def _judge(
         self, path: str, row: Row, previous: Row | None, first: Row | None
     ) -> tuple[tuple[Outcome, ...], Facts | None]:
-        """Return what the rules say of a step, and its facts when tree and path are sound."""
+        """Return the outcomes of the rules for a step, and its facts when tree and path are sound."""
         inputs = Inputs(row, previous, first, self.context, self.selection.thresholds)
         evaluation = Evaluation(inputs, path, BY_ID)
         outcomes = tuple(evaluation.outcome(rule) for rule in self._step_rules)
@@ -193,11 +198,11 @@ class Checker:
         )
 
     def forget(self, path: str) -> None:
-        """Let the next step of a path begin anew, e.g. after its caches were rebuilt; statistics stay."""
+        """Treat the next step of a path as the first one seen, e.g. after a rebuild; statistics stay."""
         self._memory(path).forget()
 
     def finish(self) -> tuple[Outcome, ...]:
-        """Return what the statistics rules say, path after path; call it once, at the end of the run."""
+        """Return the outcomes of the statistics rules, path after path; call it at the end of the run."""
         outcomes: list[Outcome] = []
         for path, memory in self._memories.items():
             row = memory.previous or {}
@@ -208,9 +213,9 @@ class Checker:
                 statistics=memory.statistics,
             )
             evaluation = Evaluation(inputs, path, BY_ID)
-            said = tuple(evaluation.outcome(rule) for rule in self._run_rules)
-            self._count(path, said)
-            outcomes.extend(said)
+            found = tuple(evaluation.outcome(rule) for rule in self._run_rules)
+            self._count(path, found)
+            outcomes.extend(found)
         return tuple(outcomes)
 
     def totals(self) -> dict[str, int]:

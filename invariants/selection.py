@@ -41,10 +41,10 @@ class Selection:
 
 
 def rules_named(word: str) -> tuple[Rule, ...]:
-    """Return the rules that an id, a name or the beginning of an id stands for; case does not matter.
+    """Return the rules that an id, a name or the beginning of an id names; case does not matter.
 
     Raises:
-        UsageError: It stands for none; the message says what was probably meant.
+        UsageError: It names none; the message suggests what was probably meant.
     """
     upper = word.strip().upper()
     found = tuple(
@@ -107,7 +107,7 @@ def _thresholds(table: Mapping[str, Any]) -> Thresholds:
 
 
 def _refuse_unknown(where: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
-    """Raise for a key that nobody reads."""
+    """Raise for an unknown key."""
     known = tuple(known)
     for key in table:
         if key not in known:

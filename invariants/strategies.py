@@ -1,4 +1,4 @@
-"""Hypothesis strategies: trees, legal steps, legal runs of several turns, and spoilt steps.
+"""Hypothesis strategies: trees, legal steps, legal runs of several turns, and mutated steps.
 
 Only legal objects can be made, so a user's own kernel or port can be tested against them:
 
@@ -103,7 +103,7 @@ def legal_cases(draw: st.DrawFn, *, num_steps: int | None = None, min_nodes: int
 
 @st.composite
 def mutated_cases(draw: st.DrawFn, *, mutations: tuple[Mutation, ...] = MUTATIONS) -> tuple[Mutation, Case]:
-    """Draw a mutation and a case that it has spoilt; `mutation.breaks` is the rule that must say so.
+    """Draw a mutation and a case changed by it; `mutation.breaks` is the rule that must report it.
 
     Args:
         draw: Given by hypothesis.

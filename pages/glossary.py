@@ -3,19 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
-from tracing.columns import COLUMNS, Column
+from tracing.columns import AXES, COLUMNS, Column
 from tracing.moment import STAGES
 from tracing.schema import FORMAT_VERSION, arrow_type
-
-AXES: Final = {
-    "N": "tree nodes, root and pads included",
-    "L": "committed tokens before the step",
-    "A": "accepted draft nodes",
-    "K": "recorded top logits",
-    "H": "heads",
-}
 
 
 def trace_page() -> str:
@@ -23,6 +14,7 @@ def trace_page() -> str:
     parts = [
         f"# Columns of a step (trace format {FORMAT_VERSION})",
         "One row per step and path. Null means not recorded. More than one axis is stored flat, row-major.",
+        "A row with a `row_kind` is no step: readers leave it out unless asked for every row.",
         "\n".join(f"- **{letter}**: {meaning}" for letter, meaning in AXES.items()),
     ]
     for stage in ("any", *STAGES):

@@ -11,11 +11,12 @@ from typing import Final
 
 from invariants.catalogue import CATALOGUE, FAMILIES, MUTATIONS
 from invariants.rule import HEADINGS, Rule
+from tracing.columns import PER_NODE, PER_NODE_ROWS
 
 INTRODUCTION: Final = """\
-Each has a stable id and the name of the defect. A rule reads trace columns and says *held*, *violated* or
-*not checked*: a column is missing, a rule that it waits for does not hold, or the step has nothing for it to
-look at. Only the family STAT sees a drafter that is wrong while the output is right.
+Each has a stable id and the name of the defect. A rule reads trace columns and its outcome is *held*,
+*violated* or *not checked*: a column is missing, a rule that it waits for does not hold, or the step has
+nothing for it to look at. Only the family STAT sees a drafter that is wrong while the output is right.
 
 What no law over one path's row can see, because nothing in the row depends on it: the token of a leaf that
 was rejected, a beam that grew no node, a score or a logit that is off by a little, the digest of a row that
@@ -45,7 +46,7 @@ def facts(rule: Rule) -> tuple[str, ...]:
         f"* **Reads:** {_code(rule.inputs)}",
     ]
     if rule.optional:
-        found.append(f"* **Reads if there:** {_code(rule.optional)}")
+        found.append(f"* **Reads if there:** {_optional(rule)}")
     if rule.requires:
         found.append(f"* **Waits for:** {', '.join(rule.requires)}")
     mutations = tuple(mutation.name for mutation in MUTATIONS if mutation.breaks == rule.id)
@@ -56,8 +57,8 @@ def facts(rule: Rule) -> tuple[str, ...]:
 
 def body(rule: Rule) -> str:
     """Return the text of a rule under its headings, as Markdown."""
-    said = sections(rule)
-    return "\n\n".join(f"## {heading}\n\n{said[heading]}" for heading in HEADINGS)
+    found = sections(rule)
+    return "\n\n".join(f"## {heading}\n\n{found[heading]}" for heading in HEADINGS)
 
 
 def page(rule: Rule) -> str:
@@ -94,6 +95,15 @@ def write(folder: Path) -> None:
             old.unlink()
     for name, text in current.items():
         (folder / name).write_text(text, encoding="utf-8")
+
+
+def _optional(rule: Rule) -> str:
+    """Return the columns that a rule reads if they are there; all of one kind by one word."""
+    per_node = {*PER_NODE, *PER_NODE_ROWS}.difference(rule.inputs)
+    if not per_node <= set(rule.optional):
+        return _code(rule.optional)
+    others = tuple(name for name in rule.optional if name not in per_node)
+    return "every other column per node" + (f", {_code(others)}" if others else "")
 
 
 def _code(names: tuple[str, ...]) -> str:

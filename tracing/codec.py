@@ -37,7 +37,7 @@ def row_columns(result: Any, num_nodes: int | None = None) -> Columns:
 
 
 def launch_columns(result: Any) -> Columns:
-    """Return the columns that the launch of a later stage is told of a stage result."""
+    """Return the columns of a stage result that the launch of a later stage is given."""
     return {
         form.column.name: value
         for form in forms_of(type(result))

@@ -20,7 +20,7 @@ from tracing.recorder import Recorder, open_trace
 from tracing.schema import column_named
 
 MINIMAL_COLUMNS: Final = ("token_ids", "parents")
-"""Without these a recording says nothing about a tree."""
+"""Without these a recording has no tree."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ Key = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class KeyRange:
     """A part of a run: keys from `low` to `high`, both included, and the rows of each path that lie there."""
 
     low: Key
@@ -50,7 +50,7 @@ def repair_run(folder: str | Path, out: str | Path) -> RunHealth:
         TraceError: Nothing can be read, or `out` holds a run.
     """
     health = verify_run(folder)
-    run = open_run(folder)
+    run = open_run(folder, every_row=True)
     damage = [f"{file.name}: {file.state}: {file.message}" for file in health.files if file.message]
     facts = {
         "repaired_from": {"run_id": run.manifest.get("run_id"), "state": health.state, "damage": damage},
@@ -72,7 +72,7 @@ def slice_run(folder: str | Path, out: str | Path, first: Moment, last: Moment) 
         TraceError: The run is damaged, or `out` holds a run.
     """
     run = whole_run(folder)
-    part = Part(_key(first), _key(last), {})
+    part = KeyRange(_key(first), _key(last), {})
     for name in run.path_names:
         keys = run.path(name).keys().tolist()
         part.rows[name] = [row for row, key in enumerate(keys) if part.low <= tuple(key) <= part.high]
@@ -108,7 +108,7 @@ def whole_run(folder: str | Path) -> Run:
     for file in health.files:
         if file.state in {"torn", "corrupt"}:
             raise TraceError(f"{folder} is damaged ({file.name}: {file.message}); repair it first")
-    return open_run(folder)
+    return open_run(folder, every_row=True)
 
 
 def rebatched(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -138,7 +138,7 @@ def _copy(
     out: Path,
     facts: dict[str, Any],
     status: str,
-    part: Part | None = None,
+    part: KeyRange | None = None,
 ) -> None:
     """Write a run's readable content, or a part of it, into a fresh folder."""
     manifest = {key: value for key, value in run.manifest.items() if key not in OWNED_BY_WRITER}
@@ -166,7 +166,7 @@ def _copy(
         copy.close(status)
 
 
-def _copy_bulk(run: Run, copy: RunWriter, part: Part | None) -> None:
+def _copy_bulk(run: Run, copy: RunWriter, part: KeyRange | None) -> None:
     """Copy bulk tensors; one that is damaged is left behind, `repaired_from` in the manifest names it."""
     for entry in run.manifest.get("bulk", []):
         try:

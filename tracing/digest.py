@@ -1,4 +1,4 @@
-"""Chains of row digests: one number that says whether a cache holds the same rows in the same order.
+"""Chains of row digests: one number that tells whether a cache holds the same rows in the same order.
 
 A row is digested where it lives (xxh3_64 over its bytes, native dtype); here digests are only joined.
 """

@@ -1,4 +1,4 @@
-"""Edges of the attention distance buckets: distances are recorded raw, a run says how to count them."""
+"""Edges of the attention distance buckets: distances are recorded raw, a manifest has the edges."""
 
 from __future__ import annotations
 

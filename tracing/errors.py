@@ -1,11 +1,11 @@
-"""Every error the workbench raises on purpose: one sentence each, with the exit code it stands for."""
+"""Every error the workbench raises on purpose: one sentence each, with its exit code."""
 
 
 class SpecwbError(Exception):
     """Base of all errors meant for the user; `str()` is one clear sentence.
 
     Attributes:
-        exit_code: What the command exits with (DESIGN: 2 usage or unreadable input, 3 environment).
+        exit_code: Exit code of the command: 2 usage or unreadable input, 3 environment.
     """
 
     exit_code = 2

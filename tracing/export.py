@@ -29,7 +29,7 @@ def export_parquet(folder: str | Path, out: str | Path) -> list[Path]:
         raise EnvironmentProblemError(
             "this pyarrow was built without Parquet; install pyarrow from a wheel"
         ) from None
-    run, out = open_run(folder), Path(out)
+    run, out = open_run(folder, every_row=True), Path(out)
     schema = pa.schema([field.with_type(_plain_type(field.type)) for field in arrow_schema()])
     written: list[Path] = []
     try:

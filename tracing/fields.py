@@ -1,7 +1,7 @@
 """How a field of a stage result is written down: its trace column, its shape in axis letters, its dtype.
 
-Metadata stands on the fields themselves in `tracing.stages`; a recorded field takes shape and dtype from the
-table of columns. All else about results is derived: validation, trace columns, results of recorded rows.
+The metadata is on the fields themselves, in `tracing.results`; a recorded field takes shape and dtype from
+the table of columns. All else about results is derived: validation, trace columns, results of recorded rows.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from tracing.columns import COLUMN_BY_NAME, Column
 Kind = Literal["int", "bool", "float", "double", "masked", "tensor", "levels", "number", "truth", "text"]
 """What a value is: host arrays, a tensor of the path's own, levels of a beam search, or a scalar."""
 Place = Literal["both", "row", "launch"]
-"""Where a field is told: in the row of the step, to the launch of a later stage, or both."""
+"""Where a field is recorded: in the row of the step, with the launch of a later stage, or both."""
 
 _KEY: Final = "trace"
-_OF_ARRAY: Final[Mapping[str, Kind]] = {"float32": "float", "bool": "bool"}
+_OF_ARRAY: Final[Mapping[str, Kind]] = {"float32": "float", "float64": "double", "bool": "bool"}
 _OF_SCALAR: Final[Mapping[str, Kind]] = {"bool": "truth", "string": "text", "dictionary": "text"}
 
 
@@ -39,7 +39,7 @@ def recorded(
         column: The column; the field's own name where empty.
         axes: The field's shape where it is not the column's, e.g. before padding.
         kind: The field's kind where it is not the column's.
-        place: Where the field is told.
+        place: Where the field is recorded.
     """
     return {_KEY: _Written(column, kind, axes, place)}
 
@@ -59,7 +59,7 @@ class FieldForm:
         kind: What its values are.
         axes: A letter (or expression) per dimension: n drafted nodes, F width of the tapped features, V
             teacher vocabulary, B beams, C rows of K candidates; the others as in `tracing.columns`.
-        place: Where the field is told.
+        place: Where the field is recorded.
         is_optional: None is a legal value.
         is_required: A result cannot be made without it.
     """

@@ -87,7 +87,7 @@ def replace_file(path: Path, data: bytes) -> None:
     """Put `data` in place of a file in one go: a reader sees the old or the new, never a mixture.
 
     Raises:
-        EnvironmentProblemError: It could not be written; the old file stands.
+        EnvironmentProblemError: It could not be written; the old file is still there.
     """
     fresh = path.with_name(path.name + ".new")
     try:
@@ -121,7 +121,7 @@ class FolderLock:
         if fcntl is not None:
             with contextlib.suppress(
                 OSError
-            ):  # a file system without locks: the file itself still says taken
+            ):  # a file system without locks: the file itself still marks the folder as taken
                 fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def release(self) -> None:

@@ -17,7 +17,7 @@ VERDICTS: Final = (
     "nondeterministic",
     "inconclusive",
 )
-"""What a comparison can say, in the words of the report."""
+"""Outcomes of a comparison, as the report names them."""
 
 JSON_KEYS: Final = (
     *("verdict", "guilty", "prompt_id", "turn", "step", "stage", "column", "node", "fused", "reference"),

@@ -23,9 +23,15 @@ _NUMBERS: Final = ("prompt_id", "turn", "step")
 
 
 class FindingsWriter:
-    """Appends findings; each is handed to the operating system at once."""
+    """Appends findings; each is handed to the operating system at once.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: The run folder.
+        run_id: Identity of the run; every line carries it.
+    """
+
+    def __init__(self, folder: Path, run_id: str) -> None:
+        self._run_id = run_id
         self._file = AppendFile(folder / FINDINGS_NAME)
         self._lock = threading.Lock()
         self._count = 0
@@ -38,7 +44,7 @@ class FindingsWriter:
             TraceError: A field is no plain data, or the line is too long.
             EnvironmentProblemError: The disk refused it.
         """
-        line = encode_finding(finding)
+        line = encode_finding(finding, self._run_id)
         with self._lock:
             self._file.append(line)
             self._count += 1
@@ -50,16 +56,15 @@ class FindingsWriter:
         return {"num_findings": self._count, "bytes": self._file.size, "crc32": f"{self._crc:08x}"}
 
 
-def encode_finding(finding: Finding) -> bytes:
-    """Return a finding as one line with its checksum as the last key.
+def encode_finding(finding: Finding, run_id: str) -> bytes:
+    """Return a finding as one line with the identity of its run and, as the last key, its checksum.
 
     Raises:
         TraceError: A field is no plain data, or the line is too long.
     """
     try:
-        body = (
-            json.dumps(finding.as_json(), separators=(",", ":"), allow_nan=False).removesuffix("}").encode()
-        )
+        data = finding.as_json() | {"run": run_id}
+        body = json.dumps(data, separators=(",", ":"), allow_nan=False).removesuffix("}").encode()
     except (TypeError, ValueError) as problem:
         raise TraceError(f"a finding should hold plain data, got {problem}") from None
     if len(body) > MAX_LINE_BYTES:
@@ -67,11 +72,15 @@ def encode_finding(finding: Finding) -> bytes:
     return body + f',"crc32":"{zlib.crc32(body):08x}"}}\n'.encode()
 
 
-def decode_finding(line: bytes) -> Finding:
+def decode_finding(line: bytes, run_id: str = "") -> Finding:
     """Return the finding of one line, without its line end.
 
+    Args:
+        line: The line.
+        run_id: Identity of the run, empty where the manifest is unreadable; lines of format 1.0 carry none.
+
     Raises:
-        CorruptFrameError: The line is not what was written.
+        CorruptFrameError: The line is not what was written, or of another run.
     """
     tail = _TAIL.search(line)
     if tail is None or tail.group(1) != f"{zlib.crc32(line[: tail.start()]):08x}".encode():
@@ -80,24 +89,26 @@ def decode_finding(line: bytes) -> Finding:
         data = json.loads(line)
         if not all(type(data[name]) is int for name in _NUMBERS):
             raise CorruptFrameError("prompt_id, turn and step should be integers")
+        if run_id and data.get("run", run_id) != run_id:
+            raise CorruptFrameError("belongs to another run than the manifest")
         return Finding.from_json(data)
     except (ValueError, TypeError, KeyError, RecursionError) as problem:
         raise CorruptFrameError(f"the line is no finding: {type(problem).__name__}") from None
 
 
-def read_findings(data: bytes) -> tuple[list[Finding], TraceError | None]:
+def read_findings(data: bytes, run_id: str = "") -> tuple[list[Finding], TraceError | None]:
     """Return the findings up to the first line that is not whole, and what is wrong with that line."""
     found: list[Finding] = []
     *lines, rest = data.split(b"\n")
     for number, line in enumerate(lines, start=1):
         try:
-            found.append(decode_finding(line))
+            found.append(decode_finding(line, run_id))
         except CorruptFrameError as problem:
             return found, CorruptFrameError(f"line {number}: {problem}")
     return found, _rest_problem(rest, len(lines) + 1)
 
 
-def check_findings(folder: Path, closed: Mapping[str, Any] | None) -> TraceError | None:
+def check_findings(folder: Path, closed: Mapping[str, Any] | None, run_id: str = "") -> TraceError | None:
     """Prove the file line by line, and against what the manifest of a closed run lists.
 
     Returns:
@@ -108,7 +119,7 @@ def check_findings(folder: Path, closed: Mapping[str, Any] | None) -> TraceError
     except OSError as problem:
         missing = f"{FINDINGS_NAME} cannot be read: {problem.strerror or problem}"
         return None if closed is None else CorruptFrameError(missing)
-    problem_of_line = read_findings(data)[1]
+    problem_of_line = read_findings(data, run_id)[1]
     if problem_of_line is not None or closed is None:
         return problem_of_line
     if (closed.get("bytes"), closed.get("crc32")) == (len(data), f"{zlib.crc32(data):08x}"):

@@ -7,18 +7,18 @@ from tracing.errors import ShapeMismatchError
 
 
 class Form:
-    """Sizes of the axis letters of one step, each with the columns that have said so."""
+    """Sizes of the axis letters of one step, each with the columns that have it."""
 
     def __init__(self) -> None:
         self._sizes: dict[str, int] = {}
         self._said: dict[str, dict[str, int]] = {}
 
     def size(self, letter: str) -> int | None:
-        """Return the size of an axis letter, or None while no column has said it."""
+        """Return the size of an axis letter, or None while no column has it."""
         return self._sizes.get(letter)
 
     def admit(self, column: Column, shape: tuple[int, ...]) -> bool:
-        """Check a value's shape against the step; False where it cannot be told before N is known.
+        """Check a value's shape against the step; False where that has to wait until N is known.
 
         Raises:
             ShapeMismatchError: A length disagrees with another column of the step.
@@ -27,6 +27,7 @@ class Form:
         if axes is None or FORM_AXES.isdisjoint(axes):
             return True
         sizes = {"N": shape[0]} if axes == ("N",) else self._sizes_of(column, axes, shape)
+        sizes = {letter: size for letter, size in sizes.items() if letter in FORM_AXES}
         for letter, size in sizes.items():
             if self._sizes.get(letter, size) != size:
                 self._check(column, letter, size)
@@ -35,7 +36,7 @@ class Form:
         return bool(sizes)
 
     def _sizes_of(self, column: Column, axes: tuple[str, ...], shape: tuple[int, ...]) -> dict[str, int]:
-        """Return what this value says about each letter; nothing when it came flat and N is unknown."""
+        """Return the size of each letter in this value; nothing when it came flat and N is unknown."""
         if len(shape) == len(axes):
             return dict(zip(axes, shape, strict=True))
         if axes == ("N", "N"):
@@ -47,10 +48,12 @@ class Form:
             raise ShapeMismatchError(
                 f"{column.name} should be {column.shape_text} with N = {num_nodes}, got {shape[0]} values"
             )
-        return {"N": num_nodes, axes[1]: shape[0] // num_nodes} if num_nodes else {"N": 0}
+        others = [letter for letter in axes if letter != "N"]
+        rest = {others[0]: shape[0] // num_nodes} if num_nodes and len(others) == 1 else {}
+        return {"N": num_nodes, **rest}
 
     def _check(self, column: Column, letter: str, size: int) -> None:
-        """Refuse a size that another column has said otherwise; a column may correct itself."""
+        """Refuse a size other than that of another column; a column may be recorded again."""
         others = (name for name, sizes in self._said.items() if letter in sizes and name != column.name)
         other = next(others, None)
         if other is not None:

@@ -1,7 +1,7 @@
 """Arrow IPC streams in frames that prove themselves.
 
 A trace file is a plain Arrow stream: schema, batches, an empty batch as end record, end-of-stream mark. A
-frame is the schema message, or one record batch with the dictionaries it needs. Each frame says its own
+frame is the schema message, or one record batch with the dictionaries it needs. Each frame has its own
 CRC-32 in its metadata (computed with those eight digits as zeros): schema, dictionaries, bodies and padding
 are all covered. Each batch names the CRC of the frame before it, so that the last one vouches for the whole
 file.
@@ -33,7 +33,7 @@ class Frame:
 
     Attributes:
         start, stop: Byte range.
-        facts: What it says of itself: `kind`, counts, `crc32`.
+        facts: Its metadata: `kind`, counts, `crc32`.
     """
 
     start: int
@@ -42,7 +42,7 @@ class Frame:
 
 
 def encode_schema(schema: pa.Schema, facts: dict[str, Any]) -> bytes:
-    """Return the schema message as a stamped frame; `facts` stand in the schema's metadata."""
+    """Return the schema message as a stamped frame; `facts` are in the schema's metadata."""
     frame = bytearray(_plain_schema(schema.with_metadata(_metadata(facts))))
     _stamp(frame)
     return bytes(frame)
@@ -71,7 +71,7 @@ def encode_batch(batch: pa.RecordBatch, facts: dict[str, Any], codec: str) -> by
 
 
 def crc_of(frame: bytes) -> str:
-    """Return the CRC that a stamped frame says of itself."""
+    """Return the CRC in the metadata of a stamped frame."""
     at = _seal_position(memoryview(frame), _last_message(memoryview(frame)))
     return frame[at : at + 8].decode()
 
@@ -88,7 +88,7 @@ def scan_frame(data: memoryview, start: int) -> Frame | None:
 
 
 def scan_head(data: memoryview, num_bytes: int) -> Frame | None:
-    """Read, without proof, what a frame says of itself; None at the end-of-stream mark.
+    """Read, without proof, the metadata of a frame; None at the end-of-stream mark.
 
     Args:
         data: The first bytes of the frame; the body of its batch may lie behind them.
@@ -172,7 +172,7 @@ def _plain_schema(schema: pa.Schema) -> bytes:
 
 
 def _stamp(frame: bytearray) -> None:
-    """Write a frame's own CRC-32 into its metadata, where zeros stand."""
+    """Write a frame's own CRC-32 into its metadata, in place of the zeros."""
     view = memoryview(frame)
     at = _seal_position(view, _last_message(view))
     view[at : at + 8] = f"{zlib.crc32(view):08x}".encode()
@@ -189,7 +189,7 @@ def _last_message(frame: memoryview) -> Message:
 
 
 def _seal_position(data: memoryview, message: Message) -> int:
-    """Return where the eight digits of the CRC stand in a message's metadata."""
+    """Return the place of the eight digits of the CRC in a message's metadata."""
     at = bytes(data[message.head_at : message.body_at]).find(_SEAL)
     if at < 0:
         raise CorruptFrameError(f"message at byte {message.start} has no checksum")
@@ -197,7 +197,7 @@ def _seal_position(data: memoryview, message: Message) -> int:
 
 
 def _proven_facts(data: memoryview, start: int, message: Message) -> dict[str, Any]:
-    """Return what a frame says of itself, after checking its CRC; `message` is its last one."""
+    """Return the metadata of a frame, after checking its CRC; `message` is its last one."""
     at = _seal_position(data, message)
     crc = zlib.crc32(data[at + 8 : message.stop], zlib.crc32(_ZEROS, zlib.crc32(data[start:at])))
     if bytes(data[at : at + 8]) != f"{crc:08x}".encode():
@@ -208,14 +208,14 @@ def _proven_facts(data: memoryview, start: int, message: Message) -> dict[str, A
 
 
 def _facts(data: memoryview, start: int, message: Message, at: int) -> dict[str, Any]:
-    """Return what stands in a message's metadata before its CRC, which stands at `at`, and the CRC."""
+    """Return a message's metadata up to its CRC, which is at `at`, and the CRC."""
     head = bytes(data[message.head_at : at + 8])
     try:
         facts = json.loads(head[head.rfind(b"{") :] + b'"}')
     except ValueError:
         facts = None
     if not isinstance(facts, dict):
-        raise CorruptFrameError(f"frame at byte {start} does not say what it is")
+        raise CorruptFrameError(f"frame at byte {start} has no readable metadata")
     return facts
 
 

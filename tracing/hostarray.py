@@ -51,7 +51,7 @@ def _from_torch(tensor: Any, torch: Any, name: str) -> NDArray[Any]:
 
 
 def _widened(array: NDArray[Any]) -> NDArray[Any]:
-    """Widen the foreign float types that other libraries register with numpy (`ml_dtypes.bfloat16`)."""
+    """Widen the float types that other libraries register with numpy (`ml_dtypes.bfloat16`)."""
     if array.dtype.kind == "V" and "float" in array.dtype.name:
         return array.astype(np.float32)
     return array

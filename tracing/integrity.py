@@ -1,4 +1,4 @@
-"""`verify_run`: what a run folder is worth, file by file, and what of it can still be read."""
+"""`verify_run`: the state of a run folder, file by file, and what of it can still be read."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class FileHealth:
         name: Path inside the run folder.
         state: One of `STATES`.
         message: What is wrong, empty for a complete file.
-        readable: What can still be read, e.g. `128 steps`; empty where that says nothing.
+        readable: What can still be read, e.g. `128 steps`; empty where there is nothing to count.
     """
 
     name: str
@@ -47,7 +47,7 @@ class RunHealth:
     Attributes:
         folder: The run folder.
         state: The worst state of its files; a run that was never closed is at least `truncated`.
-        status: What the manifest says: `running`, `complete`, `interrupted` or `failed`; empty where
+        status: As in the manifest: `running`, `complete`, `interrupted` or `failed`; empty where
             unreadable.
         being_written: Whether a living writer holds the folder; None where the system cannot tell.
         files: Each file.
@@ -115,8 +115,9 @@ def _path_health(path: PathReader) -> Iterator[FileHealth]:
     closed = path.entry if "bytes" in path.entry else None
     name = path.stream.path.name
     state, message = _stream_state(path.stream, closed, path.journal.head)
-    if state == "complete" and path.damage[name]:
-        state, message = "corrupt", "; ".join(path.damage[name])
+    foreign = path.foreign(path.stream.facts)
+    if foreign or (state == "complete" and path.damage[name]):
+        state, message = "corrupt", "; ".join(foreign or path.damage[name])
     yield FileHealth(name, state, message, f"{path.stream.num_rows} steps")
     yield from _journal_health(path, is_closed=closed is not None or path.stream.end is not None)
 
@@ -145,7 +146,7 @@ def _stream_state(
     Args:
         stream: As read.
         closed: What the manifest lists for a closed file, or None.
-        head: What the journal says is sealed, or None.
+        head: Head of the journal, with what was sealed when it began, or None.
     """
     if stream.bad or isinstance(stream.problem, CorruptFrameError):
         return "corrupt", "; ".join([*stream.bad, *([str(stream.problem)] if stream.problem else [])])
@@ -165,8 +166,8 @@ def _stream_state(
 
 def _end_is_missing(stream: StreamReader, head: Mapping[str, Any] | None) -> str:
     sealed = (head or {}).get("rows", 0)
-    if isinstance(sealed, int) and sealed > stream.num_rows:
-        return f"{sealed - stream.num_rows} sealed steps are missing"
+    if isinstance(sealed, int) and sealed > stream.num_stored:
+        return f"{sealed - stream.num_stored} sealed steps are missing"
     return "has no end record"
 
 
@@ -182,7 +183,9 @@ def _undecodable(stream: StreamReader) -> str:
 
 def _findings_health(run: Run) -> FileHealth:
     closed = run.manifest.get("findings")
-    problem = check_findings(run.folder, closed if isinstance(closed, dict) else None)
+    problem = check_findings(
+        run.folder, closed if isinstance(closed, dict) else None, str(run.manifest.get("run_id", ""))
+    )
     readable = f"{len(run.findings)} findings"
     if problem is None:
         return FileHealth(FINDINGS_NAME, "complete", "", readable)

@@ -2,7 +2,7 @@
 
 Append-only; after a seal a fresh file takes its place in one go, so a reader that follows the run and a
 reader after `kill -9` both see a consistent prefix. Rows carry their number, and one that is already sealed
-is skipped: there is no moment at which a finished step stands nowhere.
+is skipped: at every moment a finished step is in one of the two files.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Journal:
         self._file.append(b"".join(records))
 
     def restart(self, head: dict[str, Any], carried: Sequence[bytes]) -> None:
-        """Begin a fresh journal that says what is sealed, with the records of open steps."""
+        """Begin a fresh journal with a head that counts what is sealed, and the records of open steps."""
         fresh = AppendFile(self._path.with_name(self._path.name + ".new"))
         try:
             fresh.append(b"".join((journal_frames.encode(journal_frames.HEAD, head), *carried)))
@@ -87,7 +87,8 @@ class JournalContent:
     """What a journal holds.
 
     Attributes:
-        head: What was sealed when it began: `rows`, `batches`, `bytes`, `crc32`; None where unreadable.
+        head: Its `run` and `path`, and what was sealed when it began: `rows`, `batches`, `bytes`, `crc32`;
+            None where unreadable.
         rows: Finished steps by row number.
         open_steps: Steps in progress, oldest first.
         tokens: Bytes of token ids that are not in the vocabulary file yet.
@@ -104,7 +105,7 @@ class JournalContent:
 
 
 def read_journal(data: bytes) -> JournalContent:
-    """Read as many records as are whole; what stopped the reading stands in `problem`."""
+    """Read as many records as are whole; `problem` is what stopped the reading."""
     content = JournalContent()
     try:
         for entry, stop in journal_frames.scan(memoryview(data)):
@@ -126,6 +127,7 @@ def _apply(content: JournalContent, entry: Entry) -> None:
     try:
         if entry.kind == journal_frames.HEAD:
             content.head = {key: entry.facts[key] for key in ("rows", "batches", "bytes", "crc32", "run")}
+            content.head["path"] = entry.facts.get("path")
         elif entry.kind == journal_frames.TOKENS:
             content.tokens.update(_tokens(entry.facts["tokens"]))
         elif entry.kind in {journal_frames.STAGE, journal_frames.END}:

@@ -21,8 +21,9 @@ import numpy as np
 from tracing.columns import COLUMN_BY_NAME, Column
 from tracing.errors import TraceError
 from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError, TornFrameError
+from tracing.older import current_word
 from tracing.schema import NUMPY_DTYPES
-from tracing.values import Cells, Value
+from tracing.values import SCALARS, Cells, Value
 
 HEAD, STAGE, END, TOKENS = 1, 2, 3, 4
 """Kinds of record: what is sealed already; a stage about to run; a finished step; bytes of new token ids."""
@@ -32,7 +33,7 @@ _HEADER: Final = struct.Struct("<4sIIII")
 _LENGTH: Final = struct.Struct("<I")
 _WORDS: Final = {None: b"null", True: b"true", False: b"false"}
 _SHORT: Final = 80
-"""Texts that are kept encoded; a step says the same few again and again."""
+"""Longest text that is kept encoded; steps repeat the same few."""
 _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -211,7 +212,9 @@ def _fits(kind: str, number: int) -> bool:
 
 
 def _scalar(column: Column, described: Any) -> Value:
-    wanted: type = {"bool": bool, "string": str, "dictionary": str}.get(column.kind, int)
+    wanted = SCALARS.get(column.kind, int)
     if type(described) is not wanted or (isinstance(described, int) and not _fits(column.kind, described)):
         raise ValueError(f"{column.name} is no {column.kind}")
+    if isinstance(described, str):
+        return current_word(column.name, described)
     return cast("Value", described)  # checked above

@@ -41,6 +41,8 @@ def fresh_manifest(given: Mapping[str, Any]) -> dict[str, Any]:
         "models": {},
         "settings": {},
         "seeds": {},
+        "requests": {},
+        "model_facts": None,
         "paths": {},
         "findings": None,
         "vocabulary": None,

@@ -19,7 +19,7 @@ from tracing.run_writer import RunWriter
 def merge_runs(folders: Sequence[str | Path], out: str | Path) -> int:
     """Write the steps of all runs, sorted by prompt, turn and step, as one run; return their number.
 
-    The manifest is the first run's, with what the others say under `merged_from`.
+    The manifest is the first run's, with facts of the others under `merged_from`.
 
     Raises:
         UsageError: No run is given.
@@ -78,7 +78,7 @@ def _order(runs: list[Run], name: str) -> list[tuple[int, int]]:
         if before[0] == after[0]:
             prompt_id, turn, step = after[0]
             raise TraceError(
-                f"step {prompt_id}:{turn}:{step} of path {name} stands in {runs[before[1]].folder} "
+                f"step {prompt_id}:{turn}:{step} of path {name} is in {runs[before[1]].folder} "
                 f"and in {runs[after[1]].folder}; give each rank its own prompt ids"
             )
     return [(number, row) for _, number, row in keyed]
@@ -111,6 +111,6 @@ def _adopt_bulk(merged: RunWriter, runs: list[Run]) -> None:
     for run in runs:
         for entry in run.manifest.get("bulk", []):
             if entry["file"] in seen:
-                raise TraceError(f"{entry['file']} stands in two of the runs")
+                raise TraceError(f"{entry['file']} is in two of the runs")
             seen.add(entry["file"])
             merged.adopt_bulk(run.folder, entry)

@@ -1,4 +1,4 @@
-"""Reads one path of a run: sealed batches, then what stands in the journal."""
+"""Reads one path of a run: sealed batches, then the rows of the journal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tracing.stream_reader import DisprovedError, StreamReader
 
 @dataclass(frozen=True, slots=True)
 class InProgressStep:
-    """A step that had begun and not finished when the writer was last heard of.
+    """A step that had begun and not finished when the writer last wrote.
 
     Attributes:
         moment: Which one; its stage is the one that was about to run or running, empty before the first.
@@ -46,6 +46,7 @@ class PathReader:
         entry: The path's entry in the manifest.
         run_id: Identity of the run, or empty where the manifest is unreadable.
         lazily: Prove each batch when it is read, as `StreamReader` says.
+        every_row: Read rows that are no steps too.
 
     Attributes:
         name: Path name.
@@ -57,20 +58,30 @@ class PathReader:
     """
 
     def __init__(
-        self, folder: Path, name: str, entry: Mapping[str, Any], run_id: str, *, lazily: bool = False
+        self,
+        folder: Path,
+        name: str,
+        entry: Mapping[str, Any],
+        run_id: str,
+        *,
+        lazily: bool = False,
+        every_row: bool = False,
     ) -> None:
         self.name = name
         self.entry = dict(entry)
         self.journal = JournalContent()
         self.damage: dict[str, list[str]] = {}
         self._run_id = run_id
+        self._every_row = every_row
         self._tail = batch_of_rows([])
         self._cached: tuple[tuple[str, ...], pa.RecordBatch, int] | None = None
         self._rows_by_key: dict[tuple[int, ...], int] | None = None
         self._journal_path = folder / f"{name}.journal"
         # The journal is read before the stream: rows leave it only once they are in the stream.
         self.journal = self._read_journal()
-        self.stream = StreamReader(folder / f"{name}.arrows", arrow_schema(), lazily=lazily)
+        self.stream = StreamReader(
+            folder / f"{name}.arrows", arrow_schema(), lazily=lazily, every_row=every_row
+        )
         self._settle()
 
     def refresh(self, entry: Mapping[str, Any] | None = None) -> int:
@@ -88,7 +99,7 @@ class PathReader:
 
     @property
     def num_unproven(self) -> int:
-        """Batches of which nobody has read more than the head; 0 unless the run was opened lazily."""
+        """Batches of which only the head has been read; 0 unless the run was opened lazily."""
         return len(self.stream.unproven)
 
     def prove_some(self, count: int) -> int:
@@ -143,7 +154,10 @@ class PathReader:
         wanted = [column_named(name).name for name in names]
         shares = shares_of(self.stream.schema) if self.stream.batches else {}
         for number in range(len(self.stream.batches)):
-            yield SealedBatch(self.stream, number, wanted, shares)
+            if self.stream.left_out(number):
+                yield self._unpacked(number, wanted)
+            else:
+                yield SealedBatch(self.stream, number, wanted, shares)
         if self._tail.num_rows:
             yield self._tail.select(wanted)
 
@@ -207,6 +221,11 @@ class PathReader:
             if first <= row < first + batch.num_rows:
                 return batch, first
         number, within = self.stream.locate(row)
+        self._cached = (tuple(names), self._unpacked(number, names), row - within)
+        return self._cached[1], row - within
+
+    def _unpacked(self, number: int, names: list[str]) -> pa.RecordBatch:
+        """Return the named columns of a sealed batch, null where the file does not have them."""
         present = self.stream.columns or {}
         try:
             batch = self.stream.read(number, [name for name in names if name in present])
@@ -214,34 +233,34 @@ class PathReader:
             self._settle()
             raise
         if batch.schema.names == names:
-            self._cached = (tuple(names), batch.replace_schema_metadata(None), row - within)
-            return self._cached[1], row - within
+            return batch.replace_schema_metadata(None)
         arrays = [
             batch.column(name)
             if name in present
             else pa.nulls(batch.num_rows, arrow_type(COLUMN_BY_NAME[name]))
             for name in names
         ]
-        whole = pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(names))
-        self._cached = (tuple(names), whole, row - within)
-        return whole, row - within
+        return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(names))
 
     def _read_journal(self) -> JournalContent:
         try:
             if self._journal_path.stat().st_size > 2 * MAX_FRAME_BYTES:
                 return JournalContent(problem=CorruptFrameError("is larger than a journal can be"))
-            return read_journal(self._journal_path.read_bytes())
+            content = read_journal(self._journal_path.read_bytes())
+            foreign = self.foreign(content.head or {})
+            return JournalContent(problem=CorruptFrameError(foreign[0])) if foreign else content
         except FileNotFoundError:
             return JournalContent()
         except OSError as problem:
             return JournalContent(problem=CorruptFrameError(f"cannot be read: {problem.strerror or problem}"))
 
     def _settle(self) -> None:
-        """Line the journal's rows up after the sealed ones and say what does not fit."""
+        """Line the journal's rows up after the sealed ones and note what does not fit."""
         self._cached, self._rows_by_key = None, None
         first = self._num_sealed()
-        unsealed = sorted(number for number in self.journal.rows if number >= first)
-        self._tail = batch_of_rows([self.journal.rows[number] for number in unsealed])
+        unsealed = [row for number, row in sorted(self.journal.rows.items()) if number >= first]
+        steps = [row for row in unsealed if self._every_row or row.get("row_kind") is None]
+        self._tail = batch_of_rows(steps)
         self.damage = {self.stream.path.name: self._stream_damage()}
         if isinstance(self.journal.problem, CorruptFrameError):
             self.damage[self._journal_path.name] = [str(self.journal.problem)]
@@ -257,11 +276,18 @@ class PathReader:
         is_closed = "bytes" in self.entry
         if stream.problem is not None and (is_closed or isinstance(stream.problem, CorruptFrameError)):
             found.append(str(stream.problem))
-        run_id = stream.facts.get("run")
-        if self._run_id and run_id is not None and run_id != self._run_id:
-            found.append("belongs to another run than the manifest")
+        found += self.foreign(stream.facts)
         if is_closed and stream.end is None and not found:
             found.append("has no end record")
+        return found
+
+    def foreign(self, facts: Mapping[str, Any]) -> list[str]:
+        """Return sentences about a file whose head names another run or another path."""
+        found = []
+        if self._run_id and facts.get("run", self._run_id) != self._run_id:
+            found.append("belongs to another run than the manifest")
+        if (facts.get("path") or self.name) != self.name:
+            found.append(f"is a file of path {str(facts['path'])[:64]!r}, not of {self.name}")
         return found
 
     def _num_sealed(self) -> int:

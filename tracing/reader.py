@@ -1,4 +1,4 @@
-"""Reading a run: `open_run(folder)`; torch-free, and as careful as if a stranger had written the files."""
+"""Reading a run: `open_run(folder)`; torch-free; the files are not trusted."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Run:
     Args:
         folder: The run folder.
         lazily: Prove each batch of the paths when it is read, as `StreamReader` says.
+        every_row: Read rows that are no steps too.
 
     Attributes:
         folder: The run folder.
@@ -37,15 +38,15 @@ class Run:
         TraceError: The folder is no run, or of a newer major version.
     """
 
-    def __init__(self, folder: str | Path, *, lazily: bool = False) -> None:
+    def __init__(self, folder: str | Path, *, lazily: bool = False, every_row: bool = False) -> None:
         self.folder = Path(folder)
-        self._lazily = lazily
+        self._how = {"lazily": lazily, "every_row": every_row}
         self.problems: list[str] = []
         self.manifest = self._read_manifest()
         self.findings: list[Finding] = self._read_findings()
         run_id = str(self.manifest.get("run_id", ""))
         self._paths = {
-            name: PathReader(self.folder, name, entry, run_id, lazily=lazily)
+            name: PathReader(self.folder, name, entry, run_id, **self._how)
             for name, entry in self._entries().items()
         }
         self._vocabulary: dict[int, bytes | None] | None = None
@@ -84,7 +85,7 @@ class Run:
             if name in self._paths:
                 self._paths[name].refresh(entry)
             else:
-                self._paths[name] = PathReader(self.folder, name, entry, run_id, lazily=self._lazily)
+                self._paths[name] = PathReader(self.folder, name, entry, run_id, **self._how)
         self.findings = self._read_findings()
         self._vocabulary = None
 
@@ -126,7 +127,7 @@ class Run:
             if path.stat().st_size > MAX_FRAME_BYTES:
                 self.problems.append(f"{FINDINGS_NAME}: is larger than {MAX_FRAME_BYTES} bytes")
                 return []
-            found, problem = read_findings(path.read_bytes())
+            found, problem = read_findings(path.read_bytes(), str(self.manifest.get("run_id", "")))
         except OSError:
             return []
         if problem is not None:
@@ -154,7 +155,7 @@ class Run:
         return found
 
 
-def open_run(folder: str | Path, *, lazily: bool = False) -> Run:
+def open_run(folder: str | Path, *, lazily: bool = False, every_row: bool = False) -> Run:
     """Open a recorded run: closed, killed, or still being written.
 
     What is damaged does not raise: `Run.problems` and `PathReader.problems` name it, `tracing.integrity`
@@ -162,10 +163,11 @@ def open_run(folder: str | Path, *, lazily: bool = False) -> Run:
 
     Args:
         folder: The run folder.
-        lazily: For who has someone waiting: prove each batch of the paths when it is read. No row comes
+        lazily: For interactive use: prove each batch of the paths when it is read. No row comes
             unproven, but until `PathReader.num_unproven` is 0 no damage found means little.
+        every_row: Read rows that are no steps too (`row_kind` is not null); they count as steps then.
 
     Raises:
         TraceError: The folder is no run, or of a newer major version.
     """
-    return Run(folder, lazily=lazily)
+    return Run(folder, lazily=lazily, every_row=every_row)

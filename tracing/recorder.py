@@ -46,7 +46,7 @@ def open_trace(
         path: Name of the path.
         engine: Name and version of the engine, for the manifest.
         on_error: `raise`, or `warn`: nothing is ever raised into the host; a folder that cannot be taken
-            gives a recorder that keeps nothing, and the log says so.
+            gives a recorder that keeps nothing, and logs it.
         level: `basic`, `digest` or `full`; columns above it are left out.
         manifest: More plain data for the manifest.
         lacks: Columns that this engine can never have.

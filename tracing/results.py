@@ -96,7 +96,7 @@ class Drafted:
         default=None, metadata=recorded("beam_flat_ids", kind="levels", place="row")
     )
     top1_offsets: Any = field(default=None, metadata=recorded("draft_top1_offsets", "n", "H", place="row"))
-    draft_probs: FloatArray | None = field(default=None, metadata=unrecorded("float", "n"))
+    draft_probs: FloatArray | None = field(default=None, metadata=recorded("draft_probs", "n", place="row"))
     draft_law: Tensor | None = field(default=None, metadata=unrecorded("tensor", "n", "V"))
     proposer: str = field(default="eagle3", metadata=recorded())
 
@@ -136,7 +136,7 @@ class Tensorized:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verified:
-    """What the teacher said about every node.
+    """The teacher's results for every node.
 
     Attributes:
         visible: Tree block read back from what the attention call was given, `[N, N]`.
@@ -167,7 +167,8 @@ class Accepted:
         emitted_token_ids: Accepted tokens, then the final one, `[A + 1]`.
         path_indices: Logical cache positions kept, root then accepted, `[A + 1]`.
         stop_reason: None, `eos` or `length`; a cut token becomes the final one and A shrinks.
-        draws: Uniforms that accept took, in order of use, float64 `[D]`; None where nothing was drawn.
+        draws: Uniforms that accept took, in order of use, float64 `[D]`; None where nothing was drawn. A
+            recorded step has those of its prefill and draft before them.
     """
 
     accepted_nodes: IntArray = field(metadata=recorded())
@@ -175,7 +176,7 @@ class Accepted:
     emitted_token_ids: IntArray = field(metadata=recorded())
     path_indices: IntArray = field(metadata=recorded())
     stop_reason: str | None = field(default=None, metadata=recorded())
-    draws: DrawArray | None = field(default=None, metadata=unrecorded("double", "*"))
+    draws: DrawArray | None = field(default=None, metadata=recorded())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,8 @@ from tracing.values import Cells, Value
 def row_of_batch(batch: pa.RecordBatch, row: int) -> dict[str, Any]:
     """Return one row; arrays are numpy (masked where elements are null), null is None.
 
-    `visible` comes as `[N, N]`, `target_top_*` as `[N, K]`, `draft_top1_offsets` as `[N, H]`.
+    `visible` comes as `[N, N]`, other columns with N and one more axis as `[N, K]` or `[G, N]`; where N does
+    not tell the sizes of a column's axes, it stays flat.
     """
     found: dict[str, Any] = {}
     for name in batch.schema.names:
@@ -54,20 +55,15 @@ def _host_value(value: Value) -> Any:
 
 
 def _shaped(row: dict[str, Any]) -> dict[str, Any]:
-    """Give what is stored flat its two axes back, where the sizes allow it."""
+    """Give what is stored flat its axes back, where N tells their sizes."""
     num_nodes = _num_nodes(row)
     for name, value in row.items():
         column = COLUMN_BY_NAME.get(name)
-        if (
-            column is None
-            or column.axes is None
-            or len(column.axes) != 2
-            or not isinstance(value, np.ndarray)
-        ):
-            continue
-        rows = math.isqrt(value.size) if column.axes == ("N", "N") else num_nodes
-        if rows and value.size % rows == 0:
-            row[name] = value.reshape(rows, -1)
+        axes = () if column is None else column.axes or ()
+        if len(axes) == 2 and "N" in axes and isinstance(value, np.ndarray):
+            rows = math.isqrt(value.size) if axes == ("N", "N") else num_nodes
+            if rows and value.size % rows == 0:
+                row[name] = value.reshape((rows, -1) if axes[0] == "N" else (-1, rows))
     return row
 
 

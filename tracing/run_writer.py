@@ -62,7 +62,7 @@ class RunWriter:
             self.run_id = uuid.uuid4().hex
             self._manifest = fresh_manifest({**(manifest or {}), "run_id": self.run_id})
             write_manifest(self.folder, self._manifest)
-            self._findings = FindingsWriter(self.folder)
+            self._findings = FindingsWriter(self.folder, self.run_id)
             self._vocabulary = (
                 None if token_bytes is None else VocabularyWriter(self.folder, self.run_id, token_bytes)
             )
@@ -122,7 +122,7 @@ class RunWriter:
         self._findings.add(finding)
 
     def save_bulk(self, moment: Moment, name: str, tensor: Any) -> Path:
-        """Write a whole tensor beside the trace and list it in the manifest; return its path."""
+        """Write a whole tensor to a file of its own and list it in the manifest; return its path."""
         entry = save_bulk(self.folder, moment, name, tensor)
         return self._list_bulk(entry)
 

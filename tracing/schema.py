@@ -14,7 +14,7 @@ from tracing.columns import COLUMN_BY_NAME, COLUMNS, LEVELS, Column
 from tracing.errors import UnknownColumnError, UsageError
 
 FORMAT_MAJOR: Final = 1
-FORMAT_MINOR: Final = 0
+FORMAT_MINOR: Final = 1
 FORMAT_VERSION: Final = f"{FORMAT_MAJOR}.{FORMAT_MINOR}"
 SITE_FIELDS: Final = ("site", "min", "max", "bound")
 
@@ -27,6 +27,7 @@ _ARROW_TYPES: Final[dict[str, Any]] = {
     "int64": pa.int64(),
     "uint64": pa.uint64(),
     "float32": pa.float32(),
+    "float64": pa.float64(),
     "bool": pa.bool_(),
     "string": pa.string(),
     "dictionary": pa.dictionary(pa.int32(), pa.string()),
@@ -38,6 +39,7 @@ NUMPY_DTYPES: Final[dict[str, np.dtype[Any]]] = {
     "int64": np.dtype("<i8"),
     "uint64": np.dtype("<u8"),
     "float32": np.dtype("<f4"),
+    "float64": np.dtype("<f8"),
     "bool": np.dtype(np.bool_),
 }
 """Element type on the host, for the kinds that are arrays."""

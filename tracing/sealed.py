@@ -96,7 +96,7 @@ class SealedBatch:
 
     @property
     def _dictionaries(self) -> bytes:
-        """What stands before the batch message: the words that its codes mean."""
+        """The messages before the batch message: the words that its codes mean."""
         return self._data[: self._messages[-1].start]
 
     def _unpack(self, names: Sequence[str]) -> None:

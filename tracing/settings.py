@@ -19,6 +19,8 @@ Replication = Literal["incremental", "deepcopy"]
 Device = Literal["auto", "cpu", "cuda", "npu"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 EagerOperator = Literal["attention", "norm", "rotary", "swiglu", "scatter"]
+StopReason = Literal["eos", "length", "stop_token", "stop_string"]
+RowKind = Literal["prefill_chunk", "preempted", "recompute", "withdrawn"]
 RungName = Literal["masked", "cached", "replay"]
 BackendName = Literal["auto", "device", "wheel", "schemas"]
 
@@ -34,6 +36,12 @@ DTYPES: Final[tuple[str, ...]] = get_args(Dtype)
 """Dtypes of a path under test; `auto` depends on the device."""
 EAGER_OPERATORS: Final[tuple[str, ...]] = get_args(EagerOperator)
 """Fused operators that can be switched to eager, each alone."""
+STOP_REASONS: Final[tuple[str, ...]] = get_args(StopReason)
+"""Why a turn ends; each means that its last step was cut."""
+STOP_WORDS: Final = ("stop_token", "stop_string")
+"""Stop reasons that the engine alone knows, from the stop tokens and texts of the request."""
+ROW_KINDS: Final[tuple[str, ...]] = get_args(RowKind)
+"""Rows that are no steps."""
 RUNGS: Final[tuple[str, ...]] = get_args(RungName)
 """Rungs of the reference, the default first."""
 

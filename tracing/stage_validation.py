@@ -98,7 +98,7 @@ class _Fields:
                 name, f"an array of {kind}", f"{_name(value)} ({problem})"
             ) from problem
         if array.size == 0 and isinstance(value, (list, tuple)):
-            array = array.astype(dtype)  # an empty list says nothing about its kind
+            array = array.astype(dtype)  # an empty list has no kind of its own
         hidden = np.ma.is_masked(array) and kind != "masked"
         if array.dtype.kind not in accepted or hidden:
             came = "missing values" if hidden else str(array.dtype)

@@ -53,7 +53,7 @@ State = Any
 
 
 class StageWatch(Protocol):
-    """What a path tells while it runs; the null watch does nothing, a recorder or a checker more."""
+    """Receives what a path reports while it runs: the null watch does nothing, others record or check."""
 
     def about_to_run(self, stage: str, columns: Mapping[str, Any]) -> None:
         """Called with the inputs of a stage before its kernels are launched.
@@ -87,7 +87,7 @@ class StageWatch(Protocol):
 
 
 class NullWatch:
-    """The watch of a path that nobody watches."""
+    """A watch that does nothing."""
 
     def about_to_run(self, stage: str, columns: Mapping[str, Any]) -> None:
         """Do nothing."""
@@ -106,7 +106,7 @@ class Stages:
         tensorize: `(state, drafted)`.
         verify: `(state, tensorized)`; one forward over all N rows, KV into the branch cache.
         accept: `(state, tensorized, verified, remaining)`; `remaining` tokens may still be emitted.
-        commit: `(state, tensorized, verified, accepted)`; the state then stands at the next root.
+        commit: `(state, tensorized, verified, accepted)`; the state is then at the next root.
     """
 
     prefill: Callable[[State, Sequence[int]], Prefilled] | None = None
@@ -123,7 +123,7 @@ KvLengths = Callable[[State, str], tuple[int, ...] | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DecodePath:
-    """A path: stages, a way to begin, read-only windows on its caches, and what it says of itself.
+    """A path: stages, a way to begin, read-only windows on its caches, and facts for the manifest.
 
     Attributes:
         name: `fused`, `reference`, or a user's name.

@@ -50,7 +50,7 @@ class Trace:
         self._writer = writer
         self.kept = columns_of_level(level)
         self._on_error = on_error
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     @property
     def name(self) -> str:
@@ -63,7 +63,7 @@ class Trace:
         return self._writer.num_steps
 
     def wants(self, name: str) -> bool:
-        """Return whether a column is kept at this level, so that an engine need not compute it in vain."""
+        """Return whether a column is kept at this level, so that an engine computes only what is kept."""
         return name in self.kept
 
     def step(self, *, step: int, prompt_id: int = 0, turn: int = 0) -> Step:
@@ -74,23 +74,23 @@ class Trace:
         """Seal finished steps now instead of at the next full batch."""
         try:
             self._writer.seal()
-        except Exception as problem:  # noqa: BLE001 told: raised, or logged in warn mode
-            self.tell(problem)
+        except Exception as problem:  # noqa: BLE001 reported: raised, or logged in warn mode
+            self.report(problem)
 
-    def tell(self, problem: Exception) -> None:
+    def report(self, problem: Exception) -> None:
         """Raise the problem that is being handled, or log it once in `warn` mode."""
         if self._on_error == "raise":
             raise problem
         sentence = f"{type(problem).__name__}: {problem}"
-        if sentence not in self._told and len(self._told) < 1000:
-            self._told.add(sentence)
+        if sentence not in self._reported and len(self._reported) < 1000:
+            self._reported.add(sentence)
             _log.warning("path %s: %s", self.name, sentence)
 
 
 class Step:
     """One step of one path; use it as a context manager.
 
-    An exception that passes through ends the step as an incomplete row and goes on.
+    An exception that passes through ends the step as an incomplete row and is raised on.
     """
 
     def __init__(self, trace: Trace, writer: PathWriter, at: tuple[int, int, int]) -> None:
@@ -109,15 +109,15 @@ class Step:
             for name, number in zip(KEY_COLUMNS, at, strict=True):
                 self._row[name] = convert(column_named(name), number)
             self._open = writer.begin(at)
-        except Exception as problem:  # noqa: BLE001 told: raised, or logged in warn mode
-            trace.tell(problem)
+        except Exception as problem:  # noqa: BLE001 reported: raised, or logged in warn mode
+            trace.report(problem)
 
     def wants(self, name: str) -> bool:
         """Return whether a column is kept at this recorder's level."""
         return self._trace.wants(name)
 
     def record(self, **columns: Any) -> None:
-        """Take columns in, any time during the step; the last value of a column stands.
+        """Take columns in, any time during the step; the last value of a column counts.
 
         Raises:
             UnknownColumnError: A column is not in the schema.
@@ -126,9 +126,9 @@ class Step:
         for name, value in columns.items():
             try:
                 self._put(name, value)
-            except Exception as problem:  # noqa: BLE001 told: raised, or logged in warn mode
+            except Exception as problem:  # noqa: BLE001 reported: raised, or logged in warn mode
                 self.mark_incomplete(f"{name}: {problem}")
-                self._trace.tell(problem)
+                self._trace.report(problem)
 
     def about_to_run(self, stage: str, columns: Mapping[str, Any] | None = None, /, **named: Any) -> None:
         """Journal the inputs of a stage, and all recorded since, before its launch.
@@ -147,9 +147,9 @@ class Step:
             fresh, self._fresh = self._fresh, {}
             if self._open is not None:
                 self._writer.stage(self._open, stage, fresh, inputs)
-        except Exception as problem:  # noqa: BLE001 told: raised, or logged in warn mode
+        except Exception as problem:  # noqa: BLE001 reported: raised, or logged in warn mode
             self.mark_incomplete(f"inputs of {stage}: {problem}")
-            self._trace.tell(problem)
+            self._trace.report(problem)
 
     def mark_incomplete(self, reason: str) -> None:
         """Say in the row that something is missing, and why."""
@@ -166,9 +166,9 @@ class Step:
             self.mark_incomplete(f"{type(problem).__name__}: {problem}")
         try:
             self._finish()
-        except Exception as own:  # noqa: BLE001 told: raised, or logged in warn mode
+        except Exception as own:  # noqa: BLE001 reported: raised, or logged in warn mode
             if problem is None:
-                self._trace.tell(own)
+                self._trace.report(own)
 
     def _put(self, name: str, value: Any) -> None:
         column = COLUMN_BY_NAME.get(name) or column_named(name)
@@ -182,7 +182,7 @@ class Step:
         if type(cells) is Cells:
             self._bytes += cells.values.nbytes
             if self._bytes > MAX_STEP_BYTES:
-                raise ShapeMismatchError(f"one step may hold {MAX_STEP_BYTES} bytes, {name} is beyond that")
+                raise ShapeMismatchError(f"one step may hold {MAX_STEP_BYTES} bytes, and {name} exceeds that")
             if self._late:
                 self._late.pop(name, None)
             if not self._form.admit(column, cells.shape):
@@ -202,8 +202,8 @@ class Step:
                 self.mark_incomplete(f"{name}: {problem}")
                 late_problem = problem
         if self._reasons:
-            said = self._row.get("incomplete")
-            reasons = [said, *self._reasons] if isinstance(said, str) else self._reasons
+            recorded = self._row.get("incomplete")
+            reasons = [recorded, *self._reasons] if isinstance(recorded, str) else self._reasons
             self._row["incomplete"] = self._fresh["incomplete"] = convert(
                 column_named("incomplete"), "; ".join(reasons)
             )

@@ -63,6 +63,7 @@ class StreamFile:
             "number": sealed.batches,
             "first_row": sealed.rows,
             "num_rows": batch.num_rows,
+            **_others(batch),
         }
         self._write(batch, facts, Sealed(sealed.rows + batch.num_rows, sealed.batches + 1, 0, ""))
         self._file.sync()
@@ -86,3 +87,12 @@ class StreamFile:
         self._file.size = self.sealed.bytes
         self._file.append(frame + tail)
         self.sealed = Sealed(after.rows, after.batches, self._file.size, frames.crc_of(frame))
+
+
+def _others(batch: pa.RecordBatch) -> dict[str, list[int]]:
+    """Return which rows of a batch are no steps; nothing where all are."""
+    if batch.schema.get_field_index("row_kind") < 0:
+        return {}
+    kinds = batch.column("row_kind").to_pylist()
+    rows = [row for row, kind in enumerate(kinds) if kind is not None]
+    return {"others": rows} if rows else {}

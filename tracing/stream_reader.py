@@ -1,6 +1,6 @@
-"""The reading end of one self-proving Arrow stream: every byte is proven before any of it is believed.
+"""The reading end of one self-proving Arrow stream: every byte is proven before any of it is used.
 
-Proving a long file takes as long as reading it. Who has someone waiting reads it `lazily`: then schema, end
+Proving a long file takes as long as reading it. Interactive readers read it `lazily`: then schema, end
 record and the chain of the batches' heads are looked at first, and each batch is proven when it is read.
 """
 
@@ -11,52 +11,56 @@ import heapq
 import os
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
 from tracing import frames
 from tracing.errors import TraceError
 from tracing.frames import END_OF_STREAM, Frame
-from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError, TornFrameError
+from tracing.ipc_message import CorruptFrameError, TornFrameError
 from tracing.manifest import check_format
-
-_WINDOW: Final = 1 << 19
-_HEAD_WINDOW: Final = 1 << 14
-"""Holds a batch's dictionaries and its head with ease: some 8 KB. A frame that it does not hold is proven."""
+from tracing.older import in_current_words
+from tracing.scanning import batch_head, read_at, scan
 
 
 class DisprovedError(CorruptFrameError):
-    """A batch that was taken on the word of its head is not what was written; the file was read again."""
+    """A batch of which only the head had been read is not what was written; the file was read again."""
 
 
 class StreamReader:
-    """Frames of one file, read piece by piece; `refresh` goes on where a growing file has more.
+    """Frames of one file, read piece by piece; `refresh` continues where a growing file has more.
 
     Args:
         path: The file.
         expected: Schema that this version knows; only its columns are ever unpacked.
         lazily: Leave the proof of a batch to the moment at which it is read, or to `prove_some`. At the first
             one that fails the whole file is read again, proving everything, as without this.
+        every_row: Give out rows that are no steps too (`row_kind`); batches list them in their metadata.
 
     Attributes:
         path: The file.
         columns: Number of each expected column that the file has, None while its schema is unreadable.
-        facts: What the schema frame says: `format`, `run`, ...
+        facts: Metadata of the schema frame: `format`, `run`, ...
         batches: Batches in order, proven but for the `unproven`.
         unproven: Numbers of the batches of which only the head was looked at.
         end: Facts of the end record, None without one.
         bad: Sentences about damaged batches that could be stepped over.
         problem: What stopped the reading, None at a clean end.
+        num_stored: Rows of all kinds in the readable batches.
         num_bytes: Bytes read so far.
         last_crc: Checksum of the last frame.
     """
 
-    def __init__(self, path: Path, expected: pa.Schema, *, lazily: bool = False) -> None:
+    def __init__(
+        self, path: Path, expected: pa.Schema, *, lazily: bool = False, every_row: bool = False
+    ) -> None:
         self.path = path
         self._expected = expected
         self._lazily = lazily
+        self._every_row = every_row
         self._begin()
         self.refresh()
 
@@ -74,12 +78,18 @@ class StreamReader:
         self._schema_frame = b""
         self._first_rows: list[int] = []
         self._num_rows = 0
+        self.num_stored = 0
         self.__dict__.pop("schema", None)
 
     @property
     def num_rows(self) -> int:
         """Readable rows."""
         return self._num_rows
+
+    def left_out(self, number: int) -> list[int]:
+        """Return which rows of a batch are not given out, because they are no steps."""
+        rows: list[int] = [] if self._every_row else self.batches[number].facts.get("others", [])
+        return rows
 
     @property
     def size(self) -> int:
@@ -115,7 +125,7 @@ class StreamReader:
         """Return one proven batch with all known columns of the file, or those named, in file order.
 
         Raises:
-            CorruptFrameError: Arrow does not accept it, or it is not as long as it says.
+            CorruptFrameError: Arrow does not accept it, or its length is not the recorded one.
         """
         return self.unpack(number, self.stored(number), names)
 
@@ -127,7 +137,7 @@ class StreamReader:
         """
         frame = self.batches[number]
         with self.path.open("rb") as file:
-            data = _read_at(file, frame.start, frame.stop - frame.start)
+            data = read_at(file, frame.start, frame.stop - frame.start)
         if number in self.unproven:
             self._prove(number, data)
         return data
@@ -157,7 +167,7 @@ class StreamReader:
         self.unproven.discard(number)
 
     def _prove_all(self) -> None:
-        """Read the file again from its start, as one does who is not in a hurry."""
+        """Read the file again from its start, proving every batch."""
         self._lazily = False
         self._begin()
         self._read_on()
@@ -166,14 +176,20 @@ class StreamReader:
         """Return the columns of a batch that `stored` gave; as `read`.
 
         Raises:
-            CorruptFrameError: Arrow does not accept it, or it is not as long as it says.
+            CorruptFrameError: Arrow does not accept it, or its length is not the recorded one.
         """
         columns = self.columns or {}
         wanted = [columns[name] for name in (columns if names is None else names)]
         batch = frames.decode_batch(self._schema_frame, data, wanted)
         if batch.num_rows != self.batches[number].facts["num_rows"]:
-            raise CorruptFrameError(f"batch {number} has {batch.num_rows} rows and says otherwise")
-        return batch
+            raise CorruptFrameError(
+                f"batch {number} has {batch.num_rows} rows, not the number in its metadata"
+            )
+        others = set(self.left_out(number))
+        if others:
+            steps = [row for row in range(batch.num_rows) if row not in others]
+            batch = batch.take(pa.array(steps, pa.int64()))
+        return in_current_words(batch)
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -193,13 +209,13 @@ class StreamReader:
                 raise TornFrameError("holds no schema")
             return False
         if self._lazily and self.columns is not None:
-            head = _batch_head(file, start, size)
+            head = batch_head(file, start, size)
             if head is not None:
                 self.unproven.add(len(self.batches))
                 self._take(file, head, b"")
                 return True
         try:
-            frame, data = _scan(file, start)
+            frame, data = scan(file, start)
         except CorruptFrameError as problem:
             resume_at = problem.resume_at
             if resume_at is None or self.columns is None:
@@ -221,7 +237,8 @@ class StreamReader:
             self._check_batch(frame)
             self._first_rows.append(self._num_rows)
             self.batches.append(frame)
-            self._num_rows += frame.facts["num_rows"]
+            self.num_stored += frame.facts["num_rows"]
+            self._num_rows += frame.facts["num_rows"] - len(self.left_out(len(self.batches) - 1))
         else:
             self._take_end(file, frame)
         self.num_bytes, self.last_crc = frame.stop + (8 if self.end is not None else 0), frame.facts["crc32"]
@@ -231,9 +248,11 @@ class StreamReader:
         counts = [facts.get(key) for key in ("number", "first_row", "num_rows")]
         if not all(type(count) is int and 0 <= count < 1 << 53 for count in counts):
             raise CorruptFrameError(f"batch at byte {frame.start} has no counts")
+        if not _are_rows(facts.get("others", []), facts["num_rows"]):
+            raise CorruptFrameError(f"batch at byte {frame.start} leaves out rows that it does not have")
         if self.bad:
             return
-        if counts[:2] != [len(self.batches), self._num_rows] or facts.get("previous") != self.last_crc:
+        if counts[:2] != [len(self.batches), self.num_stored] or facts.get("previous") != self.last_crc:
             raise CorruptFrameError(f"batch at byte {frame.start} does not follow the one before it")
 
     def _take_end(self, file: Any, frame: Frame) -> None:
@@ -241,9 +260,9 @@ class StreamReader:
         if facts.get("kind") != "end":
             raise CorruptFrameError(f"frame at byte {frame.start} is neither batch nor end record")
         counts = [facts.get("num_batches"), facts.get("num_rows"), facts.get("previous")]
-        if not self.bad and counts != [len(self.batches), self._num_rows, self.last_crc]:
-            raise CorruptFrameError(f"end record at byte {frame.start} does not fit what stands before it")
-        mark = _read_at(file, frame.stop, len(END_OF_STREAM) + 1)
+        if not self.bad and counts != [len(self.batches), self.num_stored, self.last_crc]:
+            raise CorruptFrameError(f"end record at byte {frame.start} does not fit what comes before it")
+        mark = read_at(file, frame.stop, len(END_OF_STREAM) + 1)
         if mark != END_OF_STREAM:
             if END_OF_STREAM.startswith(mark):
                 raise TornFrameError("ends inside the end-of-stream mark")
@@ -251,45 +270,8 @@ class StreamReader:
         self.end = facts
 
 
-def _read_at(file: Any, start: int, length: int) -> bytes:
-    file.seek(start)
-    data: bytes = file.read(length)
-    return data
-
-
-def _batch_head(file: Any, start: int, size: int) -> Frame | None:
-    """Return the unproven frame of the batch at `start`; None for anything that needs a closer look."""
-    try:
-        frame = frames.scan_head(memoryview(_read_at(file, start, _HEAD_WINDOW)), size - start)
-    except (TornFrameError, CorruptFrameError):
-        return None
-    if frame is None or frame.facts.get("kind") != "batch":
-        return None
-    return Frame(start, start + frame.stop, frame.facts)
-
-
-def _scan(file: Any, start: int) -> tuple[Frame | None, bytes]:
-    """Scan the frame at `start` in a window that grows as far as the bytes and the bound allow."""
-    window = _WINDOW
-    while True:
-        data = _read_at(file, start, window)
-        try:
-            frame = frames.scan_frame(memoryview(data), 0)
-        except TornFrameError as problem:
-            if len(data) < window or window > 2 * MAX_FRAME_BYTES:
-                raise TornFrameError(f"after byte {start}: {problem}") from None
-            window *= 4
-            continue
-        except CorruptFrameError as problem:
-            raise _moved(problem, start) from None
-        if frame is None:
-            return None, b""
-        return Frame(start, start + frame.stop, frame.facts), data[: frame.stop]
-
-
-def _moved(problem: CorruptFrameError, start: int) -> CorruptFrameError:
-    """Return the problem with positions in the file instead of the window."""
-    moved = CorruptFrameError(f"after byte {start}: {problem}")
-    if problem.resume_at is not None:
-        moved.resume_at = start + problem.resume_at
-    return moved
+def _are_rows(rows: Any, num_rows: int) -> bool:
+    """Return whether this is an ascending list of rows of a batch."""
+    if not isinstance(rows, list) or not all(type(row) is int for row in rows):
+        return False
+    return all(low < high for low, high in pairwise([-1, *rows, num_rows]))

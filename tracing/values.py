@@ -15,7 +15,14 @@ from tracing.errors import ShapeMismatchError
 from tracing.hostarray import host_array
 from tracing.schema import NUMPY_DTYPES, SITE_FIELDS
 
-_ACCEPTED_DTYPES: Final = {"int32": "iu", "int64": "iu", "uint64": "iu", "float32": "f", "bool": "b"}
+_ACCEPTED_DTYPES: Final = {
+    "int32": "iu",
+    "int64": "iu",
+    "uint64": "iu",
+    "float32": "f",
+    "float64": "f",
+    "bool": "b",
+}
 _WORDS: Final = {"i": "an integer dtype", "f": "a float dtype", "b": "bool"}
 MAX_TEXT: Final = 1 << 20
 
@@ -39,6 +46,14 @@ class Cells:
     overflow: str = ""
 
 
+SCALARS: Final[dict[str, type]] = {
+    "bool": bool,
+    "float32": float,
+    "float64": float,
+    "string": str,
+    "dictionary": str,
+}
+"""Kind of a scalar to its Python type; the others are int."""
 _INTEGERS: Final = {
     kind: (int(np.iinfo(dtype).min), int(np.iinfo(dtype).max))
     for kind, dtype in NUMPY_DTYPES.items()
@@ -46,7 +61,7 @@ _INTEGERS: Final = {
 }
 """Lowest and highest value of each integer kind."""
 
-Value = Cells | int | bool | str | None | tuple[tuple[str, int, int, int], ...]
+Value = Cells | int | float | bool | str | None | tuple[tuple[str, int, int, int], ...]
 """Cells for arrays, a Python scalar for scalars, a tuple of sites for `index_sites`, None for null."""
 
 
@@ -76,27 +91,27 @@ def _text(column: Column, value: Any) -> str:
     return value[:MAX_TEXT].encode("utf-8", "replace").decode()
 
 
-def _scalar(column: Column, value: Any) -> int | bool | None:
+def _scalar(column: Column, value: Any) -> int | float | bool:
     """Return a Python number; an array of one element is a scalar only when it has no dimension."""
-    wanted = bool if column.kind == "bool" else int
+    wanted = SCALARS.get(column.kind, int)
     if type(value) is not wanted:
         array = host_array(value, column.name) if not isinstance(value, (int, float)) else np.asarray(value)
-        _check_dtype(column, array)
+        _check_dtype(column, array, lenient=type(value) is int)
         if array.ndim:
             raise ShapeMismatchError(f"{column.name} should be a scalar, got shape {array.shape}")
-        value = array.item()
+        value = wanted(array.item())
     if wanted is int:
         lowest, highest = _INTEGERS[column.kind]
         if not lowest <= value <= highest:
             raise ShapeMismatchError(f"{column.name} should fit {column.kind}, got {value}")
-    number: int | bool | None = value
+    number: int | float | bool = value
     return number
 
 
 def _plain_cells(column: Column, array: NDArray[Any]) -> Cells | None:
     """Take the common case without a detour: natural rank, the column's dtype or an int64 that fits it.
 
-    None leaves the value to the long way, which says the same of every value that both can take.
+    None leaves the value to the general conversion, which gives the same wherever both apply.
     """
     axes = column.axes
     shape = array.shape

@@ -61,7 +61,7 @@ class VocabularyWriter:
         try:
             raw = self._token_bytes(token_id)
             return None if raw is None else bytes(raw)
-        except Exception:  # noqa: BLE001 a foreign tokenizer may fail in its own way on a wrong id, which is evidence
+        except Exception:  # noqa: BLE001 any tokenizer may fail in its own way on a wrong id, which is evidence
             return None
 
     def seal(self) -> None:

@@ -146,7 +146,7 @@ class Batch:
 
     @cached_property
     def forms(self) -> tuple[IntArray, list[bytes]]:
-        """The number of each step's form, `[S]`, and what each number stands for.
+        """The number of each step's form, `[S]`, and the form of each number.
 
         Of one form are steps that agree, and whose steps before agree, in what must be the same within a
         group: which columns are there, and how many rows and entries those per node have.
@@ -204,7 +204,7 @@ class Group:
         return found | {name: self.get(name) for name in clause.optional}
 
     def get(self, name: str) -> Any:
-        """Return what an argument name of `invariants.prefilter` stands for; None when it is not there."""
+        """Return the value of an argument name of `invariants.prefilter`; None when it is not there."""
         if name not in self._cache:
             self._cache[name] = self._find(name)
         return self._cache[name]

@@ -36,7 +36,7 @@ def acceptance_exactly_zero(statistics: RunStatistics, thresholds: Thresholds) -
     feature layers), vllm-project/vllm-ascend#9290.
 
     ## Limits
-    A drafter of another model, or a very hard text, can do this by right.
+    A drafter of another model, or a very hard text, can legitimately do this.
     """
     _enough(statistics.num_steps, thresholds.min_steps, "uncut steps")
     if statistics.num_accepted == 0:
@@ -90,7 +90,7 @@ def acceptance_exactly_full(statistics: RunStatistics, thresholds: Thresholds) -
     (accept length climbs to the maximum while the text repeats).
 
     ## Limits
-    A teacher that drafts for itself, or a text that repeats itself, does this by right.
+    A teacher that drafts for itself, or a text that repeats itself, does this legitimately.
     """
     _enough(statistics.num_steps, thresholds.min_steps, "uncut steps")
     if statistics.num_full == statistics.num_steps:
@@ -169,7 +169,7 @@ def acceptance_falls_with_length(statistics: RunStatistics, thresholds: Threshol
     2k), vllm-project/vllm-ascend#15503 (wrong from 513 keys).
 
     ## Limits
-    Texts that get harder as they go on do this by right; a narrower drafter window does, too.
+    Texts that get harder towards the end do this legitimately, and so does a narrow drafter window.
     """
     orders = [
         order for order, each in sorted(statistics.by_length.items()) if each.count >= thresholds.min_steps
@@ -212,7 +212,7 @@ def acceptance_falls_with_time(statistics: RunStatistics, thresholds: Thresholds
     creeps).
 
     ## Limits
-    Prompts in order of difficulty do this by right.
+    Prompts in order of difficulty do this legitimately.
     """
     quarter = len(statistics.by_time) // 4
     early, late = Sample(), Sample()
@@ -248,7 +248,7 @@ def branch_never_wins(statistics: RunStatistics, thresholds: Thresholds) -> Viol
     NVIDIA/TensorRT-LLM#10343 (a branch shortens acceptance), sgl-project/sglang#20278 (tree mask dropped).
 
     ## Limits
-    A drafter whose best candidate is nearly always right does this by right.
+    A drafter whose best candidate is nearly always right does this legitimately.
     """
     _enough(statistics.num_contested, 8 * thresholds.min_steps, "accepted nodes with siblings")
     if statistics.num_branch_wins == 0:
@@ -275,7 +275,7 @@ def drafts_all_alike(statistics: RunStatistics, thresholds: Thresholds) -> Viola
     vllm-project/vllm-ascend#12262 (all N drafts identical, acceptance 1.18 %).
 
     ## Limits
-    A text of one repeated token does this by right.
+    A text of one repeated token does this legitimately.
     """
     _enough(statistics.num_drafted, thresholds.min_steps, "steps with three drafts on two levels")
     share = statistics.num_identical / statistics.num_drafted

@@ -47,7 +47,7 @@ def kv_row_repeated(
     entries silently stomped).
 
     ## Limits
-    Tokens whose embeddings are identical, such as untrained reserved ids, have equal rows by right.
+    Tokens whose embeddings are identical, such as untrained reserved ids, legitimately have equal rows.
     """
     yield from _repeated("kv_row_digests", kv_row_digests, token_ids, position_ids, valid)
 
@@ -73,7 +73,7 @@ def feature_row_repeated(
     sgl-project/sglang#27846 (only the last row of the batch was fresh).
 
     ## Limits
-    Tokens whose embeddings are identical, such as untrained reserved ids, have equal features by right.
+    Tokens whose embeddings are identical, such as untrained reserved ids, legitimately have equal features.
     """
     yield from _repeated("feature_row_digests", feature_row_digests, token_ids, position_ids, valid)
 
@@ -96,7 +96,7 @@ def feature_row_stale(
     Looks each digest up among those of the previous step's valid nodes.
 
     ## Why it matters
-    Part of the feature buffer was not written in this step; the drafter goes on from the past.
+    Part of the feature buffer was not written in this step; the drafter continues from old features.
 
     ## Example
     Node 7 has the digest that node 7 had one step ago, at an earlier position.

@@ -28,7 +28,7 @@ def logit_not_finite(target_top_logits: FloatArray, valid: BoolArray) -> Violati
 
     ## Why it matters
     A NaN makes every comparison false: the choice is whatever the operator returns, and the KV row behind it
-    is spoilt for all later steps.
+    is wrong for all later steps.
 
     ## Example
     `target_top_logits[3, 0]` is NaN.
@@ -113,7 +113,7 @@ def logit_rows_identical(
     vllm-project/vllm-ascend#15329 (prefill and single tokens right, verification of two rows collapses).
 
     ## Limits
-    A warning: a teacher that ignores its input does this by right. Needs at least three nodes and four
+    A warning: a teacher that ignores its input does this legitimately. Needs at least three nodes and four
     logits.
     """
     nodes = valid.nonzero()[0].tolist()
@@ -188,5 +188,6 @@ def _one_logit_row_for_all(case: Case, _: Pick) -> Case:
     if len(case.drafts) < 2 or len(set(case.row["token_ids"][[0, *case.drafts]].tolist())) < 2:
         raise NoPlaceError("too small a tree")
     columns = ("target_token_ids", "target_top_ids", "target_top_logits")
-    same = {name: np.repeat(case.row[name][:1], len(case.row["parents"]), axis=0) for name in columns}
-    return case.edited(**same).reaccepted()
+    for column in columns:
+        case = case.poked(column, case.row["valid"], case.row[column][0])
+    return case.reaccepted()

@@ -100,7 +100,7 @@ def row_incomplete(incomplete: str | None = None) -> Violations:
     sgl-project/sglang#27338 (indices far out of range), and any step in which a process was killed.
 
     ## Limits
-    A warning: a recording that was stopped in mid-step has one such row by right.
+    A warning: a recording that was stopped in mid-step legitimately has one such row.
     """
     if incomplete is not None:
         yield Violation(f"the row is incomplete: {incomplete}", "incomplete", found=incomplete)
@@ -131,7 +131,7 @@ def column_lost(
     a pass).
 
     ## Limits
-    A warning: a recorder may be told to keep less from here on. Digests and probes may come and go.
+    A warning: a recorder may be set to keep less from here on. Digests and probes may come and go.
     """
     if incomplete is not None or "launch_refused" in recorded:
         raise NotApplicableError("the row itself says what it lacks")

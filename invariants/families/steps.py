@@ -100,13 +100,13 @@ def step_after_stop(
     previous_stop_reason: str | None = None,
     eos_token_ids: frozenset[int] | None = None,
 ) -> Violations:
-    """The turn goes on after a step that ended it.
+    """The turn continues after a step that ended it.
 
     ## What it does
     Looks at the step before: a stop reason, or an end-of-sequence token as its final one.
 
     ## Why it matters
-    Everything from here on is text that nobody asked for, and it is committed to the cache of the next turn.
+    Everything from here on is unwanted text, and it is committed to the cache of the next turn.
 
     ## Example
     Step 6 has `stop_reason = "eos"`, and there is a step 7.
@@ -118,12 +118,12 @@ def step_after_stop(
     Without a stop reason it needs to know the end-of-sequence tokens.
     """
     if previous_stop_reason is not None:
-        message = f"the turn goes on after it stopped ({previous_stop_reason})"
+        message = f"the turn continues after it stopped ({previous_stop_reason})"
         yield Violation(message, "step", found=previous_stop_reason)
     elif eos_token_ids is None:
         raise NotApplicableError("no stop reason, and the end-of-sequence tokens are not known")
     elif previous_final_token_id in eos_token_ids:
-        message = f"the turn goes on after token {previous_final_token_id}, which ends it"
+        message = f"the turn continues after token {previous_final_token_id}, which ends it"
         yield Violation(message, "step", found=int(previous_final_token_id))
 
 

@@ -52,7 +52,7 @@ def test_prompt_lookup_is_recorded_and_legal(
     rows = rows_of(tmp_path / "run")
     emitted = [token for row in rows for token in row["emitted_token_ids"].tolist()]
     assert [*PROMPT[0].tolist(), *emitted] == plain
-    assert {row["proposer"] for row in rows} == {"pld"}
+    assert {row["proposer"] for row in rows} == {"lookup"}
     assert any(len(row["token_ids"]) > 1 for row in rows)
     assert all(row["visible"] is not None for row in rows)
     answer = specwb("check", tmp_path / "run", "--format", "json")
@@ -75,7 +75,7 @@ def test_an_assistant_model_is_recorded(specwb: Specwb, teacher: tuple[Any, Path
             generate(model, assistant_model=assistant, prompt_lookup_num_tokens=None)
     rows = rows_of(tmp_path / "run")
     assert {row["prompt_id"] for row in rows} == {0, 1}
-    assert {row["proposer"] for row in rows} == {"assisted"}
+    assert {row["proposer"] for row in rows} == {"draft_model"}
     assert max(len(row["accepted_nodes"]) for row in rows) >= 2
     assert specwb("check", tmp_path / "run").exit_code == 0
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from tests.checkpoints import synthetic
-from tracing.errors import CheckpointError
+from tracing.errors import CheckpointError, UsageError
 from tracing.models import RopeConfig
-from workbench.checkpoints import checks
+from workbench.checkpoints import checks, load
 from workbench.checkpoints.load import LoadedPair, load_pair
 from workbench.checkpoints.report import Check
 from workbench.checkpoints.teacher import read_eos
@@ -108,6 +108,35 @@ def test_a_dropped_rope_key_is_seen_on_disk(teacher_dir: Path, draft_dir: Path) 
     synthetic.edit_json(draft_dir / "config.json", rope_theta=...)
     warned = [check for check in load_pair(teacher_dir, draft_dir).report.checks if check.status != "ok"]
     assert [check.id for check in warned] == ["drafter.rope"]
+
+
+def test_another_rope_kind_at_the_same_theta_is_seen(teacher_dir: Path, draft_dir: Path) -> None:
+    """The kind, not only theta: a scaling that one of the two models lacks."""
+    scaled = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}
+    synthetic.edit_json(draft_dir / "config.json", rope_parameters=scaled, rope_theta=...)
+    loaded = load_pair(teacher_dir, draft_dir)
+    warned = [check for check in loaded.report.checks if check.status != "ok"]
+    assert [check.id for check in warned] == ["pair.rope"]
+    assert warned[0].sentence == ("rope of drafter: linear, theta 10000; of teacher: default, theta 10000")
+    data = loaded.report.as_json()
+    assert (data["teacher"]["rope"]["kind"], data["drafter"]["rope"]["kind"]) == ("default", "linear")
+    assert "rope: theta 10000.0, kind linear, factor 2.0" in "\n".join(loaded.report.lines())
+
+
+def test_a_kind_of_drafter_without_a_checkpoint_needs_no_directory(
+    teacher_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UsageError, match="proposer should be one of eagle3, got 'lookup'"):
+        load_pair(teacher_dir, None, proposer="lookup")
+    with pytest.raises(UsageError, match="proposer eagle3 needs a drafter's checkpoint"):
+        load_pair(teacher_dir, None)
+    monkeypatch.setattr(load, "LOADERS", {**load.LOADERS, "lookup": None})
+    loaded = load_pair(teacher_dir, None, proposer="lookup")
+    assert loaded.pair.drafter is None
+    assert (loaded.pair.proposer, loaded.pair.feature_width) == ("lookup", 0)
+    assert loaded.report.status == "ok"
+    assert loaded.report.as_json()["drafter"] is None
+    assert not any(line.startswith(("drafter", "aux layers", "d2t")) for line in loaded.report.lines())
 
 
 def test_eos_of_generation_config_wins_and_disagreement_is_said(teacher_dir: Path, draft_dir: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from pages.traces import DIES_AT_STEP, FAULTY, FIRST_BAD_STEP, late_fault
 from workbench.faults.bench import tiny_bench
 from workbench.faults.experiment import run_lockstep
-from workbench.faults.record_traces import DIES_AT_STEP, FAULTY, FIRST_BAD_STEP, late_fault
 from workbench.judge.recorded.check import check_run
 
 TRACES = Path(__file__).parents[2] / "traces"

@@ -111,15 +111,16 @@ def forms(mutation: Mutation, case: Case) -> Iterator[tuple[str, Case]]:
 
 
 @cache
+def spoilt_by(mutation: Mutation) -> tuple[Spoilt, ...]:
+    """A mutation wherever it finds a place, in every form."""
+    found = []
+    for start, case in CASES.items():
+        with contextlib.suppress(NoPlaceError):
+            for name, each in forms(mutation, mutation.apply(case)):
+                found.append(Spoilt(mutation, start, name, each, tuple(violated(each))))
+    return tuple(found)
+
+
 def spoilt_cases() -> tuple[Spoilt, ...]:
     """Every mutation wherever it finds a place, in every form."""
-    found = []
-    for mutation in MUTATIONS:
-        for start, case in CASES.items():
-            with contextlib.suppress(NoPlaceError):
-                done = mutation.apply(case)
-                found += [
-                    Spoilt(mutation, start, name, each, tuple(violated(each)))
-                    for name, each in forms(mutation, done)
-                ]
-    return tuple(found)
+    return tuple(each for mutation in MUTATIONS for each in spoilt_by(mutation))

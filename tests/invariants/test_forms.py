@@ -12,7 +12,7 @@ from invariants.batch.steps import Batch
 from invariants.catalogue import CATALOGUE, CLAUSES, MUTATIONS
 from invariants.mutation import Mutation
 from invariants.prefilter import Clause
-from tests.invariants.forms import CASES, Spoilt, spoilt_cases
+from tests.invariants.forms import CASES, Spoilt, spoilt_by, spoilt_cases
 from tests.invariants.helpers import prefiltered, violated
 
 every_mutation = pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
@@ -25,7 +25,7 @@ def test_the_cases_are_legal(start: str) -> None:
 
 @every_mutation
 def test_its_rule_alone_reports_it_in_every_form(mutation: Mutation) -> None:
-    reports = {str(each): each.broken for each in spoilt_cases() if each.mutation is mutation}
+    reports = {str(each): each.broken for each in spoilt_by(mutation)}
     assert any(reports.values())
     assert {form: rules for form, rules in reports.items() if rules not in ((), (mutation.breaks,))} == {}
 

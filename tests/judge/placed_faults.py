@@ -133,7 +133,7 @@ def _parent_in(step: StepEvidence, flat: int, chosen: list[int]) -> bool:
 def child_above_parent(step: StepEvidence) -> StepEvidence:
     """A candidate scores above its unselected parent: the best two by own score are no tree."""
     step = deep(step, "draft.settings", replace(step.draft.settings, tree_nodes=3))
-    step = deep(step, "draft.levels", ())  # nobody can say that the score itself is wrong
+    step = deep(step, "draft.levels", ())  # nothing shows that the score itself is wrong
     last = step.draft.fused.levels[-1]
     step = level(-1, scores=changed(last.scores, (2, 0), 0.0))(step)
     return replace(reselect(step, [0, 18]), tensorize=None)
@@ -170,7 +170,7 @@ def both_trees(column: str, place: int, value: Any) -> Fault:
 
 
 def length_commit(step: StepEvidence) -> StepEvidence:
-    """A length commit of the path root, 2, with caches that nobody can look at."""
+    """A length commit of the path root, 2, with caches that are not shown."""
     path = np.array([PREFIX, PREFIX + 2])
     return replace(
         step,

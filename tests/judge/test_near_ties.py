@@ -205,7 +205,7 @@ def test_swapped_beams_within_the_allowance_are_near_ties() -> None:
 
 
 def test_swapped_beams_beyond_the_allowance_are_findings() -> None:
-    """The same swap with scores that say nothing of the kind: structural, and no near tie beside it."""
+    """The same swap with scores that do not explain it: structural, and no near tie with it."""
     one = [[-1.0, -1.02, -9.0, -9.0], [-1.5, -9.0, -9.0, -9.0]]
     evidence = small_draft([[ROOT_ROW], one, [[-1.0, -2.0, -9.0, -9.0]] * 2], [[ROOT_ROW], one, one], 3, 2)
     levels = list(evidence.fused.levels)

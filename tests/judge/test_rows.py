@@ -115,7 +115,7 @@ def test_one_wrong_row_of_two_thousand_is_named() -> None:
     assert finding.fused == pytest.approx(float(rows.fused[1234, 3]) + 1e-3, abs=1e-6)
 
 
-def test_a_wrong_row_cannot_hide_beside_one_huge_element() -> None:
+def test_a_wrong_row_cannot_hide_behind_one_huge_element() -> None:
     """Massive activations set the row's scale: half types then allow the largest error everything else."""
     rng = np.random.default_rng(3)
     truth = rng.normal(size=(NUM_ROWS, 512)).astype(np.float32)
@@ -145,8 +145,8 @@ def test_pads_are_not_rows() -> None:
     valid = np.arange(NUM_ROWS) < 9
     assert judged(replace(rows, fused=changed(rows.fused, 9, np.nan)), valid=valid).findings == []
     assert judged(replace(rows, fused=changed(rows.fused, 8, np.nan)), valid=valid).findings != []
-    nobody = judged(rows, valid=np.zeros(NUM_ROWS, dtype=bool))
-    assert nobody.not_checked[0].reason == "no valid row"
+    none = judged(rows, valid=np.zeros(NUM_ROWS, dtype=bool))
+    assert none.not_checked[0].reason == "no valid row"
 
 
 def test_rows_keep_their_names() -> None:
@@ -202,7 +202,7 @@ def test_a_truth_no_better_than_the_patient_is_no_truth() -> None:
     assert "should be float64" in notes.not_checked[0].reason
 
 
-def test_a_row_whose_samples_overflow_is_said_to_be_unjudged() -> None:
+def test_a_row_whose_samples_overflow_is_reported_as_unjudged() -> None:
     rng = np.random.default_rng(12)
     rows = half_quantity(rng, "float16")
     lost = tuple(changed(sample, (2, 0), np.inf) for sample in rows.samples)

@@ -49,40 +49,44 @@ def test_a_covered_run_without_findings_is_ok() -> None:
 
 @pytest.mark.parametrize("verdict", ["numeric", "structural", "nondeterministic"])
 def test_any_finding_ends_in_exit_code_1(verdict: str) -> None:
-    told = verdict_of(finding(verdict), near_ties=[near_tie(emitted=True)])
-    assert (told.verdict, told.exit_code) == (verdict, 1)
-    assert told.first_divergence == finding(verdict)
+    result = verdict_of(finding(verdict), near_ties=[near_tie(emitted=True)])
+    assert (result.verdict, result.exit_code) == (verdict, 1)
+    assert result.first_divergence == finding(verdict)
 
 
 def test_the_worst_independent_finding_names_the_run_and_the_first_is_shown() -> None:
     first, later = finding("numeric"), finding("structural", step=5)
-    told = verdict_of(first, later)
-    assert (told.verdict, told.first_divergence, told.num_findings) == ("structural", first, 2)
-    told = verdict_of(first, replace(later, consequence=True))
-    assert (told.verdict, told.num_findings, told.num_consequences) == ("numeric", 1, 1)
+    result = verdict_of(first, later)
+    assert (result.verdict, result.first_divergence, result.num_findings) == ("structural", first, 2)
+    result = verdict_of(first, replace(later, consequence=True))
+    assert (result.verdict, result.num_findings, result.num_consequences) == ("numeric", 1, 1)
 
 
 def test_a_warning_is_no_finding() -> None:
     assert verdict_of(finding(severity="warning")).verdict == "ok"
 
 
-def test_a_near_tie_is_told_only_when_an_emitted_token_differs() -> None:
+def test_a_near_tie_is_reported_only_when_an_emitted_token_differs() -> None:
     quiet = verdict_of(near_ties=[near_tie(emitted=False)])
     assert (quiet.verdict, quiet.near_ties, quiet.emitted_near_ties) == ("ok", 1, 0)
-    told = verdict_of(near_ties=[near_tie(emitted=True)])
-    assert (told.verdict, told.exit_code) == ("near_tie", 0)
+    result = verdict_of(near_ties=[near_tie(emitted=True)])
+    assert (result.verdict, result.exit_code) == ("near_tie", 0)
 
 
 @pytest.mark.parametrize("missing", ["rejections", "branches"])
 def test_what_never_happened_makes_a_run_inconclusive(missing: str) -> None:
-    told = verdict_of(coverage={**COVERED, missing: 0})
-    assert (told.verdict, told.exit_code, told.text) == ("inconclusive", 4, f"inconclusive (no {missing})")
-    assert missing in told.not_exercised
+    result = verdict_of(coverage={**COVERED, missing: 0})
+    assert (result.verdict, result.exit_code, result.text) == (
+        "inconclusive",
+        4,
+        f"inconclusive (no {missing})",
+    )
+    assert missing in result.not_exercised
 
 
 def test_a_chain_is_ok_and_says_what_it_cannot_show() -> None:
-    told = verdict_of(coverage={**COVERED, "branches": 0}, chain=True)
-    assert (told.verdict, told.text) == ("ok", "ok (tree mask not exercised)")
+    result = verdict_of(coverage={**COVERED, "branches": 0}, chain=True)
+    assert (result.verdict, result.text) == ("ok", "ok (tree mask not exercised)")
     assert (
         verdict_of(coverage={**COVERED, "branches": 0, "rejections": 0}, chain=True).verdict == "inconclusive"
     )
@@ -92,9 +96,9 @@ def test_nothing_judged_is_never_ok() -> None:
     assert Tally().verdict().text == "inconclusive (no step was judged)"
     tally = Tally()
     tally.add(StepJudgement("0:0:0", not_checked=(Unchecked("draft", "*", "x"),), coverage=Counter(COVERED)))
-    told = tally.verdict()
-    assert told.text == "inconclusive (nothing was checked)"
-    assert told.not_checked == {Unchecked("draft", "*", "x"): 1}
+    result = tally.verdict()
+    assert result.text == "inconclusive (nothing was checked)"
+    assert result.not_checked == {Unchecked("draft", "*", "x"): 1}
 
 
 def test_every_verdict_has_an_exit_code_and_every_rule_a_verdict() -> None:
@@ -201,7 +205,7 @@ def test_one_bit_of_difference_is_nondeterministic(other: np.float32) -> None:
     assert "first at [1, 1]" in found.message
 
 
-def test_a_repeat_of_another_shape_or_column_is_told() -> None:
+def test_a_repeat_of_another_shape_or_column_is_reported() -> None:
     one, two = np.zeros(3), np.zeros(4)
     assert judge_repeat(Moment(0), "draft", "fused", {"a": one}, {"a": two}).findings
     assert judge_repeat(Moment(0), "draft", "fused", {"a": one}, {}).not_checked[0].quantity == "a"
@@ -238,12 +242,12 @@ def test_the_triangle_tells_a_tree_bug_from_row_count_dependence(
 ) -> None:
     truth = np.arange(4.0)
     rows = [truth if fine else truth + place for place, fine in enumerate(right, start=5)]
-    told = triangle(packed=rows[0], alone=rows[1], reprefill=rows[2], truth=truth, allowance=0.1)
-    assert (told.packed, told.alone, told.reprefill) == right
-    assert told.cause == cause
+    result = triangle(packed=rows[0], alone=rows[1], reprefill=rows[2], truth=truth, allowance=0.1)
+    assert (result.packed, result.alone, result.reprefill) == right
+    assert result.cause == cause
 
 
 def test_three_that_agree_against_the_truth_point_at_the_reference() -> None:
     truth, other = np.zeros(4), np.ones(4)
-    told = triangle(packed=other, alone=other, reprefill=other, truth=truth, allowance=0.1)
-    assert (told.cause, told.same_as_each_other) == ("reference", True)
+    result = triangle(packed=other, alone=other, reprefill=other, truth=truth, allowance=0.1)
+    assert (result.cause, result.same_as_each_other) == ("reference", True)

@@ -50,6 +50,14 @@ def diff(teacher: Path, drafter: Path, cwd: Path, *more: str, prompt: str = "abc
     return specwb("diff", "--prompt", "prompt.txt", *models, *SHAPE, *more, cwd=cwd)
 
 
+def test_a_kind_of_drafter_that_is_not_there_is_a_usage_error(
+    teacher: Path, drafter: Path, tmp_path: Path
+) -> None:
+    done = diff(teacher, drafter, tmp_path, "--proposer", "lookup")
+    assert done.returncode == 2
+    assert "proposer should be one of eagle3, got 'lookup'" in done.stderr
+
+
 def test_json_has_what_ci_reads(teacher: Path, drafter: Path, tmp_path: Path) -> None:
     edges = ["--distance-edges", "0,8,64"]
     done = diff(teacher, drafter, tmp_path, "--format", "json", "--out", "run", *edges)

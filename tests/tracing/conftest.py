@@ -8,9 +8,39 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tracing.columns import COLUMN_BY_NAME, Column
 from tracing.recorder import RunWriter
+from tracing.schema import NUMPY_DTYPES
 
 NUM_NODES, NUM_TOP, NUM_HEADS = 7, 3, 2
+
+
+SIZES = {
+    "K": NUM_TOP,
+    "H": NUM_HEADS,
+    "A": 1,
+    "A+1": 2,
+    "G": 2,
+    "B": 3,
+    "R": 3,
+    "M": 2,
+    "E": 2,
+    "X": 4,
+    "*": 4,
+}
+NEWER = tuple(name for name in list(COLUMN_BY_NAME)[list(COLUMN_BY_NAME).index("row_kind") + 1 :])
+"""Columns since format 1.1 that a step may have; they hold any values of their type."""
+
+
+def plain_value(column: Column, random: np.random.Generator, num_nodes: int) -> Any:
+    """Any value of a column's type and form."""
+    if column.kind in {"string", "dictionary"}:
+        return f"{column.name} {random.integers(0, 3)}"
+    sizes = SIZES | {"N": num_nodes}
+    shape = [sizes[letter] for letter in column.axes or ()]
+    values = random.integers(0, 2 if column.kind == "bool" else 100, shape)
+    cast = np.asarray(values).astype(NUMPY_DTYPES[column.kind])
+    return cast if column.is_list else cast.item()
 
 
 def step_columns(step: int, num_nodes: int = NUM_NODES, seed: int = 0) -> dict[str, Any]:
@@ -26,7 +56,7 @@ def step_columns(step: int, num_nodes: int = NUM_NODES, seed: int = 0) -> dict[s
     offsets = np.ma.MaskedArray(
         random.integers(0, 9, (num_nodes, NUM_HEADS)), mask=random.random((num_nodes, NUM_HEADS)) < 0.3
     )
-    return {
+    return {name: plain_value(COLUMN_BY_NAME[name], random, num_nodes) for name in NEWER} | {
         "context_token_ids": random.integers(0, 512, committed_len + 1) if step == 0 else None,
         "proposer": "eagle3",
         "committed_len": committed_len,

@@ -25,7 +25,7 @@ def honest(trace: Recorder, known: KnownStep) -> None:
 def minimal(trace: Recorder, known: KnownStep) -> None:
     """An engine that knows only tokens and parents, in lists, and records more than was asked about."""
     named = {name: np.asarray(known.columns[name]).tolist() for name in ("token_ids", "parents")}
-    record(trace, known, {**named, "proposer": "pld"})
+    record(trace, known, {**named, "proposer": "lookup"})
 
 
 def test_honest_drivers_conform_and_learn_what_stays_locked() -> None:

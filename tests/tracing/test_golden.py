@@ -14,22 +14,46 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tracing.columns import COLUMNS
+from tracing.columns import COLUMN_BY_NAME, COLUMNS
+from tracing.copying import migrate_run
 from tracing.finding import Finding
 from tracing.integrity import verify_run
 from tracing.moment import Moment
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
+from tracing.schema import FORMAT_VERSION
 
 GOLDEN = Path(__file__).with_name("golden")
-VERSIONS = ["1.0"]
+VERSIONS = ["1.0", "1.1"]
 NUM_STEPS = 3
+SIZES = {"N": 5, "G": 2, "B": 3, "R": 3, "M": 2, "E": 2, "X": 4, "A+1": 3, "*": 4}
 FINDING = Finding(
     "numeric", "fused", Moment(0, 0, 1, "verify", 2), "logits", allowance=0.5, gap=2.0, message="far"
 )
 
 
-def golden_columns(step: int) -> dict[str, Any]:
+def golden_columns(step: int, version: str) -> dict[str, Any]:
+    """Every column of a format version, as it is read today."""
+    columns = columns_of_1_0(step)
+    names = list(COLUMN_BY_NAME)
+    added = names[names.index("row_kind") + 1 : names.index("expert_loads") + 1]
+    return columns if version == "1.0" else columns | {name: counted(name, step) for name in added}
+
+
+def counted(name: str, step: int) -> Any:
+    """A value of a column's type and form by plain arithmetic."""
+    column = COLUMN_BY_NAME[name]
+    if column.kind in {"string", "dictionary"}:
+        return f"{name} {step}"
+    shape = [SIZES[letter] for letter in column.axes or ()]
+    values = np.arange(np.prod(shape, dtype=int)).reshape(shape) + step + len(name)
+    if column.kind == "bool":
+        return values % 2 == 0
+    values = values / 8 if column.kind.startswith("float") else values
+    return values if column.is_list else values.item()
+
+
+def columns_of_1_0(step: int) -> dict[str, Any]:
     """Every column by plain arithmetic, so that no library's random stream can change it."""
     nodes = np.arange(5)
     parents = np.array([0, 0, 0, 1, 2])
@@ -39,7 +63,7 @@ def golden_columns(step: int) -> dict[str, Any]:
     offsets = np.ma.MaskedArray(np.arange(10).reshape(5, 2), mask=np.arange(10).reshape(5, 2) % 4 == 3)
     return {
         "context_token_ids": np.arange(committed_len + 1) if step == 0 else None,
-        "proposer": "eagle3" if step else "pld",
+        "proposer": "eagle3" if step else "lookup",  # files of 1.0 say pld
         "committed_len": committed_len,
         "committed_len_after": committed_len + 3,
         "beam_flat_ids": nodes + 7,
@@ -88,7 +112,9 @@ def write_golden(folder: Path) -> None:
         trace = run.path("fused", lacks=["prefill_ns"], info={"dtype": "float32"})
         for number in range(NUM_STEPS):
             with trace.step(prompt_id=4, turn=1, step=number) as step:
-                step.record(**golden_columns(number))
+                step.record(**golden_columns(number, FORMAT_VERSION))
+            with trace.step(prompt_id=4, turn=1, step=number) as step:
+                step.record(row_kind="preempted", request_epoch=number)
             if number == 0:
                 trace.seal()
         run.add_finding(FINDING)
@@ -109,7 +135,7 @@ def test_a_golden_run_reads_value_for_value(version: str, kind: str) -> None:
     assert verify_run(run.folder).state == ("complete" if kind == "closed" else "truncated")
     assert path.num_steps == NUM_STEPS + (kind == "closed")
     for number in range(NUM_STEPS):
-        row, given = path.step(number), golden_columns(number)
+        row, given = path.step(number), golden_columns(number, version)
         assert (row["prompt_id"], row["turn"], row["step"]) == (4, 1, number)
         for name, value in given.items():
             assert_equal(row[name], value)
@@ -124,15 +150,39 @@ def test_a_golden_run_reads_value_for_value(version: str, kind: str) -> None:
 
 def assert_equal(back: Any, given: Any) -> None:
     if isinstance(given, np.ndarray):
-        assert back.tolist() == given.tolist()
+        # Where N does not tell the sizes of its axes, an array stays as flat as it is stored.
+        assert back.tolist() == (given.ravel() if back.ndim == 1 else given).tolist()
     else:
         assert back == given
 
 
 def test_the_golden_step_has_every_column_of_the_first_format() -> None:
     """A column added later is null in golden runs; one that vanished or changed its name would break them."""
-    assert set(golden_columns(0)) <= {column.name for column in COLUMNS}
-    assert len(golden_columns(0)) == 44
+    assert set(golden_columns(0, "1.1")) <= {column.name for column in COLUMNS}
+    assert [len(golden_columns(0, version)) for version in VERSIONS] == [44, 83]
+
+
+@pytest.mark.parametrize(("every_row", "num_rows"), [(False, NUM_STEPS + 1), (True, 2 * NUM_STEPS + 1)])
+def test_rows_that_are_no_steps_are_read_on_demand(every_row: bool, num_rows: int) -> None:
+    path = open_run(GOLDEN / "1.1" / "closed", every_row=every_row).path("fused")
+    kinds = path.columns(["row_kind"]).column(0).to_pylist()
+    assert kinds == ([None, "preempted"] * NUM_STEPS + [None] if every_row else [None] * num_rows)
+    assert (len(kinds), path.num_steps) == (num_rows, num_rows)
+
+
+def test_a_run_of_the_first_format_is_lifted_to_the_current_one(tmp_path: Path) -> None:
+    assert migrate_run(GOLDEN / "1.0" / "closed", tmp_path / "lifted")
+    old, run = open_run(GOLDEN / "1.0" / "closed"), open_run(tmp_path / "lifted")
+    assert run.manifest["format"] == FORMAT_VERSION
+    assert run.manifest["migrated_from"] == {"run_id": old.manifest["run_id"], "format": "1.0"}
+    assert run.manifest["seeds"] == {"prompt": 3}
+    assert verify_run(run.folder).is_whole
+    assert run.path("fused").stream.schema.names == [column.name for column in COLUMNS]
+    assert run.path("fused").stream.facts["format"] == FORMAT_VERSION
+    assert run.path("fused").columns().to_pylist() == old.path("fused").columns().to_pylist()
+    assert (run.findings, run.vocabulary) == (old.findings, old.vocabulary)
+    assert run.bulk(Moment(4, 1, 1, "verify", 2), "logits").tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert migrate_run(tmp_path / "lifted", tmp_path / "again") is False
 
 
 if __name__ == "__main__":

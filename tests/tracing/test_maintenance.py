@@ -56,7 +56,7 @@ def test_a_killed_run_is_repaired_with_the_stage_that_never_returned(tmp_path: P
     (in_progress,) = repaired.manifest["in_progress"]["fused"]
     assert in_progress["moment"] == "0:0:70:verify"
     assert in_progress["inputs"] == {"position_ids": [9, 10], "draft_logprobs": [0.0, "-inf"]}
-    assert repaired.path("fused").columns().equals(killed.path("fused").columns())
+    assert repaired.path("fused").columns().to_pylist() == killed.path("fused").columns().to_pylist()
     assert repaired.path("fused").entry["lacks"] == ["slots"]
     assert repaired.vocabulary == killed.vocabulary
 
@@ -119,7 +119,7 @@ def test_interleaved_ranks_merge_too(tmp_path: Path) -> None:
 
 def test_what_cannot_be_merged_is_refused_with_the_reason(tmp_path: Path) -> None:
     first = write_rank(tmp_path / "a", [0])
-    with pytest.raises(TraceError, match="step 0:0:0 of path fused stands in"):
+    with pytest.raises(TraceError, match="step 0:0:0 of path fused is in"):
         merge_runs([first, write_rank(tmp_path / "b", [0])], tmp_path / "out")
     with RunWriter(tmp_path / "c", token_bytes=lambda token_id: b"other") as run:
         record_step(run.path("reference"), 0, token_ids=np.zeros(7, int))

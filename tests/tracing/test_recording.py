@@ -47,7 +47,8 @@ def test_levels_leave_columns_out(tmp_path: Path) -> None:
         row = open_run(tmp_path / level).path("fused").step(0)
         kept[level] = {name for name, value in row.items() if value is not None}
     assert kept["basic"] < kept["digest"] < kept["full"]
-    assert kept["full"] - kept["digest"] == {"draft_top1_offsets", "index_sites"}
+    full = {"draft_top1_offsets", "index_sites", "expert_ids", "expert_loads"}
+    assert kept["full"] - kept["digest"] == full
     with pytest.raises(UsageError, match="level should be one of"):
         RunWriter(tmp_path / "no").path("fused", level="all")
 
@@ -203,5 +204,5 @@ def test_findings_and_bulk_tensors_come_back(tmp_path: Path) -> None:
 def test_every_column_of_the_table_is_recorded_by_the_test_step() -> None:
     """Keeps the round-trip tests honest: a column added to the table must be added to them."""
     given = set(step_columns(0)) | {"prompt_id", "turn", "step"}
-    given |= {"launch_refused", "incomplete", "prefill_ns"}
+    given |= {"launch_refused", "incomplete", "prefill_ns", "row_kind"}
     assert given == {column.name for column in COLUMNS}

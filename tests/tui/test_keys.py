@@ -51,7 +51,7 @@ MOVES: list[tuple[str, list[str], Check]] = [
     ("colon", ["colon", "4", "escape"], lambda shown: shown.moment == "0:0:0"),
     ("slash", ["slash", "=pos 33", "enter"], lambda shown: shown.target == PositionTarget(33)),
     ("slash", ["slash", "=no such", "enter"], lambda shown: "no token of this run" in shown.said),
-    ("slash", ["slash", "=slot 99", "enter"], lambda shown: "nowhere" in shown.said),
+    ("slash", ["slash", "=slot 99", "enter"], lambda shown: "was not found" in shown.said),
     (
         "n",
         ["slash", "=node 3", "enter", "n"],

@@ -18,7 +18,7 @@ from tracing.recorder import RunWriter, Trace
 from workbench.adapters.huggingface_step import HookedLayer, accept_columns, chain_columns, seen_columns
 from workbench.adapters.verify_rows import logit_columns
 
-PROPOSERS: Final = {"PromptLookupCandidateGenerator": "pld", "AssistedCandidateGenerator": "assisted"}
+PROPOSERS: Final = {"PromptLookupCandidateGenerator": "lookup", "AssistedCandidateGenerator": "draft_model"}
 
 
 @contextmanager
@@ -179,4 +179,4 @@ class _Recording:
         except Exception as problem:  # noqa: BLE001  told: raised, or logged in warn mode
             if self._step is not None:
                 self._step.mark_incomplete(f"{type(problem).__name__}: {problem}")
-            self._trace.tell(problem)
+            self._trace.report(problem)

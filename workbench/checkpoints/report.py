@@ -52,6 +52,7 @@ class LoadReport:
     """What `load_pair` saw.
 
     Attributes:
+        drafter: None for a kind that has no checkpoint.
         aux_layers: Teacher layers whose input the drafter sees.
         aux_convention: What the ids meant in the checkpoint's layout.
         d2t_convention: `offset`, `absolute` or `identity`.
@@ -59,7 +60,7 @@ class LoadReport:
     """
 
     teacher: ModelReport
-    drafter: ModelReport
+    drafter: ModelReport | None
     aux_layers: tuple[int, ...]
     aux_convention: str
     d2t_convention: str
@@ -78,9 +79,11 @@ class LoadReport:
 
     def lines(self) -> list[str]:
         """Return the report as text lines for a person."""
-        text = [*_model_lines("teacher", self.teacher), *_model_lines("drafter", self.drafter)]
-        text.append(f"aux layers  {list(self.aux_layers)} ({self.aux_convention})")
-        text.append(f"d2t         {self.d2t_convention}")
+        text = _model_lines("teacher", self.teacher)
+        if self.drafter is not None:
+            text += _model_lines("drafter", self.drafter)
+            text.append(f"aux layers  {list(self.aux_layers)} ({self.aux_convention})")
+            text.append(f"d2t         {self.d2t_convention}")
         text.append(f"eos ids     {list(self.eos_token_ids) or 'none'}")
         return text + [f"{check.status:<8} {check.id}: {check.sentence}" for check in self.checks]
 

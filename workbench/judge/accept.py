@@ -1,10 +1,11 @@
-"""Judges acceptance: an obvious walk over tree and choices, cut at EOS and at the limit; all exact."""
+"""Judges acceptance: a plain walk over tree and choices, cut at EOS and at the limit; all exact."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tracing.moment import Moment
+from tracing.settings import STOP_WORDS
 from tracing.stages import Accepted, IntArray
 from workbench.judge.ancestry import accepted_walk
 from workbench.judge.evidence import AcceptEvidence
@@ -47,6 +48,8 @@ def _judge_path(
 ) -> None:
     """Judge one path's acceptance."""
     nodes = np.asarray(accepted.accepted_nodes, dtype=np.int64)
+    if accepted.stop_reason in STOP_WORDS:  # where they cut is not known here
+        expected = expected[: len(nodes)]
     law = "on which every token is the choice before it" if evidence.is_greedy else "that the draws accept"
     why = f"the longest path {law}, cut at EOS and at the limit"
     judge_list(notes, "JUDGE-ACCEPT-NODES", "accepted_nodes", nodes, expected, path=path, message=why)
@@ -106,6 +109,8 @@ def _judge_stop(notes: Notes, evidence: AcceptEvidence, accepted: Accepted, path
         expected = "eos"
     elif len(accepted.emitted_token_ids) >= evidence.remaining:
         expected = "length"
+    if accepted.stop_reason in STOP_WORDS and expected != "eos":
+        expected = accepted.stop_reason
     num_emitted = len(accepted.emitted_token_ids)
     if accepted.stop_reason != expected:
         notes.finding(

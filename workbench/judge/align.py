@@ -61,7 +61,7 @@ class StreamDifference:
 
 @dataclass(slots=True)
 class Alignment:
-    """What came of comparing two recordings.
+    """Result of comparing two recordings.
 
     Attributes:
         num_steps: Steps compared column by column and found equal.
@@ -152,7 +152,7 @@ def _first_in(
 
 
 def _describe(ours: Cursor, theirs: Cursor, found: tuple[int, AlignColumn], rows: int) -> StepDifference:
-    """Say what differs in one row."""
+    """Describe what differs in one row."""
     row, column = found
     prompt_id, turn, step = ours.keys(rows)[row].tolist()
     one = flat(ours.column(column.name, rows)).row(row)

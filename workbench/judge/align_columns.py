@@ -43,10 +43,8 @@ def default_columns(*, bits: bool = True, lacks: frozenset[str] = frozenset()) -
         for column in COLUMNS
         if column.name not in KEY_COLUMNS
         and column.name not in lacks
-        and column.name not in {"kernel", "step_verdict"}  # how the numbers were made and judged
-        and column.kind != "sites"
-        and not column.name.endswith("_ns")
-        and (bits or column.kind not in {"float32", "uint64"})
+        and column.compared
+        and (bits or column.kind not in {"float32", "float64", "uint64"})
     ]
     order = ("any", *STAGES)
     chosen.sort(key=lambda column: order.index(column.stage))

@@ -1,4 +1,4 @@
-"""A place in a stream of column batches: the rows at hand, their keys, and the rest of a turn."""
+"""A place in a stream of column batches: its current rows, their keys, and the rest of a turn."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Cursor:
 
     @property
     def available(self) -> int:
-        """Rows left in the batch at hand."""
+        """Rows left in the current batch."""
         return len(self._keys) - self._row
 
     def keys(self, rows: int) -> IntArray:
@@ -57,7 +57,7 @@ class Cursor:
         return part(self._batch[name], self._row, self._row + rows) if name in names else None
 
     def stored(self, name: str, rows: int) -> Any:
-        """Return a column of the whole batch as it is stored; None where that is not at hand.
+        """Return a column of the whole batch as it is stored; None where there is none.
 
         It is where the next rows are the whole batch and the batch has a `stored(name)`, as sealed ones have.
         """
@@ -65,7 +65,7 @@ class Cursor:
         return self._batch.stored(name) if whole and hasattr(self._batch, "stored") else None
 
     def advance(self, rows: int) -> None:
-        """Step over rows of the batch at hand."""
+        """Step over rows of the current batch."""
         self._row += rows
         if self._row >= len(self._keys):
             self._load()
@@ -91,7 +91,7 @@ class Cursor:
         self._stored_keys = None if None in stored else stored
         other = self._ahead
         if other is not None and self._stored_keys is not None and other._stored_keys == stored:  # noqa: SLF001
-            return other._keys  # noqa: SLF001 another cursor is no stranger
+            return other._keys  # noqa: SLF001 of the same class
         columns = [np.asarray(flat(batch[name]).values, dtype=np.int64) for name in KEY_COLUMNS]
         return np.stack(columns, axis=1)
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 
 def agrees(left: NDArray[Any], right: NDArray[Any], allowance: float, allowance_rms: float = np.inf) -> bool:
-    """Say whether two rows `[W]` are within the allowance of each other, in both norms; NaN never is."""
+    """Return whether two rows `[W]` are within the allowance of each other, in both norms; NaN never is."""
     error = np.asarray(left, dtype=np.float64).ravel() - np.asarray(right, dtype=np.float64).ravel()
     if not np.isfinite(error).all():
         return False

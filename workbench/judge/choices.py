@@ -14,7 +14,7 @@ from workbench.judge.notes import Notes
 
 @dataclass(frozen=True, slots=True)
 class ChoiceRules:
-    """Which rules and words apply: verify's choices or prefill's root.
+    """Which rules and names apply: verify's choices or prefill's root.
 
     Attributes:
         argmax: Rule of a choice that is not the best of its own row.
@@ -45,7 +45,7 @@ def judge_choices(
     """Judge the choice after each node.
 
     Args:
-        notes: Where to write.
+        notes: Where to record.
         rules: Verify's or prefill's.
         fused: Token chosen after each node on the fused path, `[N]`.
         reference: The same on the reference path, or None.
@@ -80,7 +80,7 @@ def best_token(row: NDArray[np.float64]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Chooser:
-    """One node with its row of logits: what the helpers below share."""
+    """One node with its row of logits: passed to the helpers below."""
 
     notes: Notes
     rules: ChoiceRules
@@ -90,7 +90,7 @@ class _Chooser:
 
 
 def _judge_row(chooser: _Chooser, ours: int, theirs: int | None) -> None:
-    """Judge one choice with its logits at hand."""
+    """Judge one choice by its logits."""
     group, row, node = chooser.group, chooser.row, chooser.node
     own = _judge_argmax(chooser, ours, "fused")
     if theirs is not None:
@@ -121,7 +121,7 @@ def _judge_row(chooser: _Chooser, ours: int, theirs: int | None) -> None:
 
 
 def _judge_argmax(chooser: _Chooser, choice: int, path: str) -> bool:
-    """Say whether a choice is the best token of its own row, and write down when it is not."""
+    """Return whether a choice is the best token of its own row, and write down when it is not."""
     group, row, node = chooser.group, chooser.row, chooser.node
     values = group.fused[row] if path == "fused" else group.truth[row]
     if not np.isfinite(values).all():

@@ -1,4 +1,4 @@
-"""What a run really exercised: counters over steps, each zero is `not exercised`."""
+"""What a run exercised: counters over steps; each zero is reported as `not exercised`."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def _candidates(notes: Notes, evidence: DraftEvidence) -> Candidates | None:
 
 
 def _finite(notes: Notes, candidates: Candidates) -> bool:
-    """Say whether every score is finite, and write down when not: nothing can be ordered by NaN."""
+    """Return whether every score is finite, and write down when not: nothing can be ordered by NaN."""
     bad = np.flatnonzero(~np.isfinite(candidates.scores))
     if not bad.size:
         return True
@@ -102,7 +102,7 @@ def _finite(notes: Notes, candidates: Candidates) -> bool:
 
 
 def _has_samples(notes: Notes, evidence: DraftEvidence, dtype: str) -> bool:
-    """Say whether every level has a sample and a truth above the tested path's dtype, and note when not."""
+    """Return whether every level has a sample and a truth above the path's dtype; record why not."""
     if not all(level.samples for level in evidence.levels):
         notes.skip("draft_logprobs", f"no result of the reference at {dtype}, hence no allowance")
         return False

@@ -42,7 +42,7 @@ class ScoreJudge:
     """What judging the scores of one draft needs.
 
     Attributes:
-        notes: Where to write.
+        notes: Where to record.
         drafted: The fused draft.
         candidates: Its candidates.
         draft_from_target: Target token id to draft token id.

@@ -12,7 +12,7 @@ from workbench.judge.row_findings import MAX_ROWS_NAMED
 
 
 def same_shape(notes: Notes, column: str, value: NDArray[Any], shape: tuple[int, ...], path: str) -> bool:
-    """Say whether an array has the expected shape, and write down when it has not."""
+    """Return whether an array has the expected shape, and write down when it has not."""
     if value.shape == shape:
         return True
     notes.finding(
@@ -39,7 +39,7 @@ def judge_exact(
     """Compare `value[node]` with `expected[node]` for each of `nodes`, NaN equal to NaN.
 
     Args:
-        notes: Where to write.
+        notes: Where to record.
         rule: Rule that a difference violates.
         column: Trace column.
         value: What came, `[N]`.
@@ -63,7 +63,7 @@ def judge_exact(
 
 
 def _same(left: Any, right: Any) -> bool:
-    """Say whether two numpy scalars are equal, NaN included."""
+    """Return whether two numpy scalars are equal, NaN included."""
     return bool(left == right or (left != left and right != right))  # noqa: PLR0124 - NaN differs from itself
 
 

@@ -94,7 +94,7 @@ class Notes:
         gap: float | None = None,
         verdict: str = "",
     ) -> None:
-        """Write down one wrong thing; the verdict is the rule's unless given."""
+        """Record one wrong thing; the verdict is the rule's unless given."""
         self.findings.append(
             Finding(
                 verdict=verdict or RULES[rule].verdict,
@@ -113,24 +113,24 @@ class Notes:
     def near_tie(
         self, kind: str, *, node: int | None, fused: int, reference: int, gap: float, allowance: float
     ) -> None:
-        """Write down one proven near tie."""
+        """Record one proven near tie."""
         where = self.moment.at(self.stage, node)
         self.near_ties.append(NearTie(where, kind, fused, reference, gap, allowance))
 
     def check(self, quantity: str) -> None:
-        """Say that a quantity was really compared."""
+        """Record that a quantity was compared."""
         self.checked[f"{self.stage}.{quantity}"] += 1
 
     def skip(self, quantity: str, reason: str) -> None:
-        """Say that a quantity was not compared, and why."""
+        """Record that a quantity was not compared, and why."""
         self.not_checked.append(Unchecked(self.stage, quantity, reason))
 
     def has(self, *rules: str) -> bool:
-        """Say whether one of these rules was violated so far."""
+        """Return whether one of these rules was violated so far."""
         return any(finding.rule in rules for finding in self.findings)
 
     def judgement(self) -> StageJudgement:
-        """Return what was written."""
+        """Return what was recorded."""
         return StageJudgement(
             tuple(self.findings), tuple(self.near_ties), tuple(self.checked), tuple(self.not_checked)
         )

@@ -1,4 +1,4 @@
-"""What is written of a wrong row: where, how far, whose row it is instead, and who is guilty."""
+"""What is recorded of a wrong row: where, how far, whose row it is instead, and who is guilty."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def write_rows(
     """Write one finding per wrong row, earliest layer first; positions share one finding.
 
     Args:
-        notes: Where to write.
+        notes: Where to record.
         rule: Rule of a row beyond its allowance.
         column: What the quantity is called.
         judged: The measured rows.
@@ -86,7 +86,7 @@ class _WrongRow:
         return "node" if self.named else "position"
 
     def __str__(self) -> str:
-        """Return what a person calls it."""
+        """Return its name in messages."""
         where = f"{self.kind} {self.place}"
         return f"{self.group.label} at {where}" if self.group.label else f"{self.column} of {where}"
 
@@ -151,7 +151,7 @@ def _whose_row(group: GroupRows, row: int) -> int | None:
 
 
 def _how_far(group: GroupRows, row: int) -> tuple[str, bool]:
-    """Say how far a row is off, and whether that is too far to be rounding."""
+    """Describe how far a row is off, and return whether it is too far to be rounding."""
     error, allowance, norm = group.error[row], group.allowance.largest[row], "is off by"
     if error <= allowance:
         error, allowance, norm = (

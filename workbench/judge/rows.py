@@ -26,7 +26,7 @@ def judge_rows(
     """Judge one float quantity and write down what is wrong with it.
 
     Args:
-        notes: Where to write.
+        notes: Where to record.
         rule: Rule of a row beyond its allowance.
         column: What the quantity is called, e.g. `logits`.
         quantity: The rows, or None.

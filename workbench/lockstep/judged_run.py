@@ -43,13 +43,13 @@ WEIGHTS_CHANGED = Finding(
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """What both modes of lockstep work with.
+    """Objects that both modes of lockstep use.
 
     Attributes:
         run: The folder being written.
-        runner: The reference beside the path under test.
+        runner: The reference.
         tally: The verdict so far.
-        tick: Told of each emitted token.
+        tick: Called with the number of new tokens.
     """
 
     run: RunWriter
@@ -59,7 +59,7 @@ class Shared:
 
 
 def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummary:
-    """Decode, judge and record; the folder is complete, or says why not, when this returns or raises."""
+    """Decode, judge and record; when this ends, the folder is complete or its manifest gives the reason."""
     loaded = session.loaded
     with RunWriter(request.out, _manifest(session, request), token_bytes=loaded.tokenizer.token_bytes) as run:
         summary = _run(session, request, run, tick)
@@ -182,6 +182,6 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
 
 
 def _limits(context: RunContext) -> dict[str, Any]:
-    """What the rules knew of the run, as plain data, so that the trace is checked later by the same facts."""
+    """The facts that the rules used, as plain data, so that the trace is checked later by the same ones."""
     known = {name: value for name, value in asdict(context).items() if value is not None}
     return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in known.items()}

@@ -10,7 +10,7 @@ from tracing.errors import SpecwbError, TraceError
 from tracing.ipc_message import CorruptFrameError
 from tracing.moment import Moment
 from tracing.stream_reader import DisprovedError
-from workbench.tui.messages import Answered, RunGrew, StepDrawn, TimelineRead
+from workbench.tui.messages import ModelCall, RunGrew, StepDrawn, TimelineRead
 from workbench.tui.reader import Reader
 from workbench.view.lines import Lines, note
 from workbench.view.look import Look, Sight
@@ -170,9 +170,9 @@ class Drawing:
         if not self._count.complete:
             self.far.submit("distances", self._count_more)
 
-    def _give(self, give: Callable[[RunModel], object]) -> None:
+    def _give(self, call: Callable[[RunModel], object]) -> None:
         """Give the model an answer, in the screen's thread."""
-        self._post(Answered(give))
+        self._post(ModelCall(call))
 
     def _post_row(self, row: int, panel: str = "", target: Target | None = None) -> None:
         self._give(lambda model: model.row_found(row, panel, target))

@@ -44,30 +44,19 @@ class TimelineRead(Message):
 
 
 @dataclass
-class Answered(Message):
-    """Something that the model asked for.
+class ModelCall(Message):
+    """Something for the model: what was read for it, or what the user does in a widget.
 
     Attributes:
-        give: Gives it to the model.
+        call: Calls the model.
     """
 
-    give: Callable[[RunModel], object]
+    call: Callable[[RunModel], object]
 
 
 @dataclass
 class RunGrew(Message):
     """Another process has written more."""
-
-
-@dataclass
-class RowChosen(Message):
-    """The cursor of the time line moved.
-
-    Attributes:
-        row: Where to.
-    """
-
-    row: int
 
 
 @dataclass
@@ -81,16 +70,3 @@ class TargetSelected(Message):
 
     panel: str
     target: Target | None
-
-
-@dataclass
-class TargetFollowed(Message):
-    """The user follows a target.
-
-    Attributes:
-        panel: In which panel.
-        target: What.
-    """
-
-    panel: str
-    target: Target

@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from tracing.finding import Finding
 from tracing.moment import STAGES
+from tracing.settings import STOP_REASONS
 from workbench.view.lines import Line, Role, Span
 from workbench.view.stages import duration
 
@@ -30,7 +31,7 @@ COLUMNS: Final = (
 BAR: Final = 6
 WITH_TIME: Final = 32
 """Cells from which on the time is shown."""
-_MARKS: Final = frozenset({"", "refused", "part", "eos", "length"})
+_MARKS: Final = frozenset({"", "refused", "part", *STOP_REASONS})
 _LETTERS: Final = {
     "near_tie": "~",
     "numeric": "n",

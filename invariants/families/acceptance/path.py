@@ -35,7 +35,7 @@ def path_leaves_the_tree(accepted_nodes: IntArray, parents: IntArray, valid: Boo
     Tokens of two branches are glued together, or a filler past a leaf is taken for a token.
 
     ## Example
-    `accepted_nodes = [1, 4]` and node 4 hangs on node 2.
+    `accepted_nodes = [1, 4]` and node 4 is a child of node 2.
 
     ## Seen in
     FasterDecoding/Medusa (a filler 0 past a leaf matches a real token 0), pie-project/pie pull request 197
@@ -74,7 +74,7 @@ def accepted_against_the_choice(
     Checks `token_ids[node] == target_token_ids[parents[node]]` for each accepted node.
 
     ## Why it matters
-    The output is no longer what the teacher alone would have said: greedy speculation must lose nothing.
+    The output is no longer what the teacher alone would have emitted: greedy speculation must lose nothing.
     The row of the parent decides; reading the node's own row is the classic off-by-one.
 
     ## Example

@@ -11,8 +11,7 @@ from invariants.batch.flat import Ragged
 from invariants.mutation import Case, NoPlaceError, Pick, mutation
 from invariants.prefilter import Flags, prefilter
 from invariants.rule import IntArray, NotApplicableError, Violation, Violations, invariant, listed
-
-STOP_REASONS = ("eos", "length")
+from tracing.settings import STOP_REASONS
 
 
 @invariant("ACC006", name="token-after-eos", stage="accept")
@@ -53,7 +52,7 @@ def stop_reason_disagrees(
 
     ## What it does
     Checks that a final end-of-sequence token comes with a stop reason, that `eos` comes with such a token,
-    and that the reason is `eos` or `length`.
+    and that the reason is `eos`, `length`, `stop_token` or `stop_string`.
 
     ## Why it matters
     Decoding runs on past its end until the token limit, or ends in the middle of a sentence.
@@ -66,7 +65,7 @@ def stop_reason_disagrees(
     stop word cancel each other).
 
     ## Limits
-    An engine with stop words of its own should record their cut as `length` or ignore this rule.
+    Stop tokens and stop strings of a request are the engine's own word; any final token may come with them.
     """
     ends = final_token_id in eos_token_ids
     if stop_reason is None and not ends:

@@ -56,7 +56,7 @@ def path_indices_are_not_the_path(
 
     ## Why it matters
     Rows of rejected nodes are committed in place of accepted ones; the next step attends to words that
-    were never said.
+    were never emitted.
 
     ## Example
     L is 10, node 4 is accepted, and `path_indices` is `[10, 11]` instead of `[10, 14]`.

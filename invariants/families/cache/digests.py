@@ -25,8 +25,8 @@ def prefix_changed_between_steps(kv_digest_before: int, previous_kv_digest_after
     Checks `kv_digest_before == previous_kv_digest_after`, both read back from memory.
 
     ## Why it matters
-    Somebody wrote into the committed prefix: a branch that was not isolated, a tail of old slots, a pad row.
-    Words already said change under the conversation.
+    Something wrote into the committed prefix: a branch that was not isolated, a tail of old slots, a pad row.
+    Words already emitted change under the conversation.
 
     ## Example
     The digest after step 4 and the one before step 5 differ.

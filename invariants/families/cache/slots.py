@@ -117,7 +117,7 @@ def committed_slot_overwritten(
     node of this step, pad or not, is given one of them.
 
     ## Why it matters
-    Words that were accepted vanish from the cache; the text goes on and slowly loses the thread.
+    Words that were accepted vanish from the cache; the text continues and slowly loses the thread.
 
     ## Example
     One node was accepted in slots 40, 41, and this step begins in slot 41.

@@ -21,7 +21,7 @@ def beam_of_another_level(beam_flat_ids: IntArray, top_k: int) -> Violations:
     that the level above made: 0..K-1, then K * K per level; no number twice, and every level full.
 
     ## Why it matters
-    The drafter goes on from a row of another level: its keys and its feature belong to another path.
+    The drafter continues from a row of another level: its keys and its feature belong to another path.
 
     ## Example
     `top_k` is 2 and the second level expands candidate 1 again, which the first level made.

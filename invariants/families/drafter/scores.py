@@ -38,7 +38,7 @@ def score_is_no_log_probability(draft_logprobs: FloatArray, valid: BoolArray) ->
     or a probability that was taken for a log-probability.
 
     ## Example
-    `draft_logprobs[2]` is 0.7: probabilities were handed over.
+    `draft_logprobs[2]` is 0.7: probabilities were passed.
 
     ## Seen in
     sgl-project/sglang#7477 (NaN logits break the selection), vllm-project/vllm-ascend#6685 (probabilities
@@ -65,7 +65,7 @@ def child_likelier_than_parent(draft_logprobs: FloatArray, parents: IntArray, va
     Checks `draft_logprobs[node] <= draft_logprobs[parent]` for each valid node, with a slack of 1e-5.
 
     ## Why it matters
-    A cumulative score can only fall along a path, so the node hangs on the wrong parent: a lookup of parents
+    A cumulative score can only fall along a path, so the node has the wrong parent: a lookup of parents
     in the selected nodes returned a neighbour.
 
     ## Example
@@ -115,8 +115,8 @@ def drafts_of_the_step_before(
     shared by all draft steps).
 
     ## Limits
-    Needs at least four draft nodes and scores that are not all alike: a drafter without scores repeats itself
-    by right.
+    Needs at least four draft nodes and scores that are not all alike: a drafter without scores
+    legitimately repeats itself.
     """
     scores = draft_logprobs[1:]
     if len(scores) < 4 or len(set(scores.tolist())) < 2:

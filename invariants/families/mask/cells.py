@@ -60,10 +60,10 @@ def ancestor_hidden(parents: IntArray, valid: BoolArray, visible: BoolArray) -> 
     row of `visible` hides.
 
     ## Why it matters
-    The node is judged as if the hidden token had never been said; deep acceptance falls first.
+    The node is judged as if the hidden token were not in the context; deep acceptance falls first.
 
     ## Example
-    Node 3 hangs on 1, and `visible[3, 1]` is False.
+    Node 3 is a child of 1, and `visible[3, 1]` is False.
 
     ## Seen in
     sgl-project/sglang#8409 (keys of beam i instead of beam i's parents), SafeAILab/EAGLE pull request 299

@@ -44,7 +44,7 @@ def stale_row_visible(other_visible: IntArray, valid: BoolArray) -> Violations:
 
     ## Why it matters
     The node attends to tokens that were rejected, or to uninitialised memory: words repeat or appear that
-    nobody said, and the same run differs from itself.
+    the model never produced, and the same run differs from itself.
 
     ## Example
     After a rejection the mask is still 60 columns longer than prefix and tree.

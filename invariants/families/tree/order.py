@@ -28,7 +28,7 @@ def parent_after_child(parents: IntArray, valid: BoolArray) -> Violations:
     one-pass ancestor table, hides an ancestor that comes later.
 
     ## Example
-    `parents = [0, 2, 0]`: node 1 hangs on node 2.
+    `parents = [0, 2, 0]`: node 1 is a child of node 2.
 
     ## Seen in
     PaddlePaddle/FastDeploy#3514 (mask checks skipped by tile order), SafeAILab/EAGLE b09a256 (rows unsorted).
@@ -74,7 +74,7 @@ def duplicate_sibling(parents: IntArray, token_ids: IntArray, valid: BoolArray) 
 
 @invariant("TREE011", name="parents-changed", stage="tensorize", requires=("ROW001",))
 def parents_changed(draft_parents: IntArray, parents: IntArray, valid: BoolArray) -> Violations:
-    """The tree that is verified hangs together otherwise than the tree that was drafted.
+    """The tree that is verified has other parents than the tree that was drafted.
 
     ## What it does
     Where the draft's own parents are recorded, compares them with `parents`, node by node; there must be as
@@ -82,7 +82,7 @@ def parents_changed(draft_parents: IntArray, parents: IntArray, valid: BoolArray
 
     ## Why it matters
     Positions, visibility and acceptance all follow from the parents: a consistent tree of other parents is
-    verified faithfully, and none of its tokens was drafted for the place where it stands.
+    verified faithfully, and none of its tokens was drafted for its place.
 
     ## Example
     Node 4 was drafted below node 1 and is verified below node 2.

@@ -19,13 +19,13 @@ from invariants.rule import (
 
 @invariant("TREE008", name="pad-before-node", stage="tensorize", requires=("ROW001",))
 def pad_before_node(valid: BoolArray) -> Violations:
-    """A padding node stands before a valid one.
+    """A padding node comes before a valid one.
 
     ## What it does
     Checks that valid nodes come first and pads after them.
 
     ## Why it matters
-    A kernel that is told the number of live rows takes the first ones; a hole makes it drop the last live
+    A kernel that is given the number of live rows takes the first ones; a hole makes it drop the last live
     node and keep a pad.
 
     ## Example

@@ -75,7 +75,7 @@ def circle_or_depth_not_rising(parents: IntArray, depths: IntArray, valid: BoolA
 
 @invariant("TREE003", name="valid-child-of-pad", stage="tensorize", requires=("TREE001",))
 def valid_child_of_pad(parents: IntArray, valid: BoolArray) -> Violations:
-    """A valid node hangs on a padding node.
+    """A valid node is the child of a padding node.
 
     ## What it does
     Checks that the parent of each valid node is valid: the paper's validity closure.

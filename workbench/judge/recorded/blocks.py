@@ -66,10 +66,10 @@ def stretches(path: PathReader) -> Iterator[tuple[int, int]]:
     """
     borders = [0]
     expected = row = 0
-    for frame in path.stream.batches:
+    for number, frame in enumerate(path.stream.batches):
         first, num_rows = frame.facts["first_row"], frame.facts["num_rows"]
         if first != expected:
             borders.append(row)
-        expected, row = first + num_rows, row + num_rows
+        expected, row = first + num_rows, row + num_rows - len(path.stream.left_out(number))
     borders.append(path.num_steps)
     yield from ((start, stop) for start, stop in pairwise(borders) if start < stop)

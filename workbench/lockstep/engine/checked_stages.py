@@ -24,7 +24,7 @@ class StageFailedError(Exception):
 
     Attributes:
         stage: Which stage.
-        findings: What it means.
+        findings: The findings about it.
     """
 
     def __init__(self, stage: str, findings: tuple[Finding, ...]) -> None:
@@ -39,7 +39,7 @@ class CheckedStages:
     Attributes:
         path: The path that runs.
         turn_state: The turn, as it is before the step.
-        results: Filled with own copies of what the stages give.
+        results: Filled with copies of the stages' results.
         stage: The last stage that began, or empty.
     """
 
@@ -64,7 +64,7 @@ class CheckedStages:
         self._start = time.perf_counter_ns()
 
     def after_stage(self, stage: str, result: Any) -> None:
-        """Keep an own copy of a result and read the cache rows that its stage wrote.
+        """Keep a copy of a result and read the cache rows that its stage wrote.
 
         Raises:
             StageFailedError: That is no result of this stage.
@@ -83,10 +83,10 @@ class CheckedStages:
         self.read_caches(stage)
 
     def fill(self, stage: str, arguments: tuple[Any, ...], error: Exception | None) -> Any:  # noqa: ARG002 the protocol
-        """End the step: nothing stands in for a stage here.
+        """End the step: no stage is filled here.
 
         Raises:
-            StageFailedError: With what the stage's exception means.
+            StageFailedError: With the finding about the stage's exception.
         """
         self.stop_clock(stage)
         if error is None or isinstance(error, MemoryError):
@@ -99,7 +99,7 @@ class CheckedStages:
         self.results.nanoseconds[stage] = self.results.nanoseconds.get(stage, 0) + elapsed
 
     def check_inputs(self, stage: str) -> None:
-        """Look at what a stage left of the results it was given; here nothing is checked."""
+        """Check that a stage left its inputs as they were; not done here."""
 
     def read_caches(self, stage: str) -> None:
         """Digest the tree's rows after verify and the committed rows after commit."""
@@ -132,7 +132,7 @@ class CheckedStages:
 
 
 def num_rows(tree_nodes: int, results: StepResults, built: Any) -> int:
-    """Return N of a step: that of the settings; 1 where the root alone was drafted and has one row."""
+    """Return N of a step: that of the settings; 1 where only the root was drafted and has one row."""
     drafted = results.drafted
     root_alone = drafted is not None and len(drafted.token_ids) == 1
     shape: Any = np.shape(getattr(built, "token_ids", ()))

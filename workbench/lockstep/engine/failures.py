@@ -15,7 +15,7 @@ SHAPE = "JUDGE-SHAPE"
 
 
 def findings_of_failure(turn_state: TurnState, stage: str, error: Exception) -> tuple[Finding, ...]:
-    """Return what an exception inside a stage of the path under test says."""
+    """Return the findings of an exception inside a stage of the path under test."""
     if isinstance(error, LaunchRefusedError):
         return tuple(finding for finding in error.findings if isinstance(finding, Finding))
     contract = error if isinstance(error, ContractError) else None
@@ -35,7 +35,7 @@ def findings_of_failure(turn_state: TurnState, stage: str, error: Exception) -> 
 
 
 def finding_of_invalid_result(turn_state: TurnState, stage: str, invalid: InvalidStageResultError) -> Finding:
-    """Return what a result that is none of its stage's says about the path."""
+    """Return the finding of an invalid stage result."""
     return Finding(
         verdict="structural",
         guilty="fused",

@@ -35,7 +35,7 @@ class StageObserver(Protocol):
                 such stage.
 
         Raises:
-            Exception: The step cannot go on.
+            Exception: The step ends here.
         """
         ...
 

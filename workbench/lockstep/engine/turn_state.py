@@ -28,5 +28,5 @@ class FedTurnState(TurnState):
 
 
 def _on_host(features: Any) -> torch.Tensor:
-    """Features on the host, in their own dtype: the two sides may live on different devices."""
+    """Features on the host, in their own dtype: the two sides may use different devices."""
     return torch.as_tensor(features).detach().cpu()

@@ -1,4 +1,4 @@
-"""The path under test, driven stage by stage: what each stage gave, its time, what its caches held."""
+"""The path under test, run stage by stage: results, times and cache rows."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ RESULT_FIELDS: Final[Mapping[str, str]] = {
 
 @dataclass(slots=True)
 class StepResults:
-    """What one step gave, stage by stage; None where a stage did not run or the path cannot tell.
+    """Results of one step, stage by stage; None where a stage did not run or the path has no such window.
 
     Attributes:
         committed_len: L before the step.
@@ -49,7 +49,7 @@ class StepResults:
         node_kv: K and V of the tree's rows, `[layers, 2, kv_heads, N, D]`.
         drafter_kv: Drafter K and V of the committed rows, `[1, 2, kv_heads, L, D]`.
         nanoseconds: Per stage.
-        filled_by_reference: Stages whose result came from the reference for lack of their own.
+        filled_by_reference: Stages whose result came from the reference because the path has no such stage.
         eager: The same step on the reference's values alone, when a launch of the path was refused.
         draws: Stage to the uniforms that it took, in order; empty in greedy decoding.
         inputs: Stage to the very object that later stages of the path get: what the path gave, or what the
@@ -79,7 +79,7 @@ class StepResults:
     inputs: dict[str, Any] = field(default_factory=dict)
 
     def own(self, stage: str) -> bool:
-        """Tell whether the result of a stage, if there is one, is the path's own."""
+        """Return whether the result of a stage, if there is one, is the path's own."""
         return stage not in self.filled_by_reference
 
     def keep(self, stage: str, result: Any) -> None:
@@ -122,7 +122,7 @@ class PathUnderTest:
         return cls(path, path.begin(watch, path.chooser(draws)), around, draws)
 
     def provides(self, stage: str) -> bool:
-        """Tell whether the path has this stage."""
+        """Return whether the path has this stage."""
         return getattr(self.path.stages, stage) is not None
 
     def call(self, stage: str, *arguments: Any) -> Any:
@@ -145,7 +145,7 @@ class PathUnderTest:
         """Copy cache rows, or None where the path has no such window."""
         lengths = self.lengths(cache)
         if self.path.kv_rows is None or not positions or (lengths and max(positions) >= min(lengths)):
-            return None  # no window, or a cache that is shorter than it should be: the length laws say so
+            return None  # no window, or a cache that is shorter than it should be: the length rules report it
         return self.path.kv_rows(self.state, cache, np.asarray(list(positions), dtype=np.int64))
 
     def lengths(self, cache: str) -> tuple[int, ...] | None:
@@ -153,7 +153,7 @@ class PathUnderTest:
         return self.path.kv_lengths(self.state, cache) if self.path.kv_lengths else None
 
     def snapshot(self) -> PathUnderTest | None:
-        """Return a path that stands where this one stands now, or None if the state cannot be copied."""
+        """Return a path with a copy of this one's state, or None if it cannot be copied."""
         if self.path.snapshot is None:
             return None
         return PathUnderTest(self.path, self.path.snapshot(self.state))

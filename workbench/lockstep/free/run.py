@@ -39,11 +39,11 @@ RULE = "JUDGE-ALIGN-STREAM"
 MAY_DIFFER = frozenset(
     {"commit_mode", "commit_fallback", "draft_top1_offsets", "launch_refused", "incomplete"}
 )
-"""Columns that say how a path works; two sound paths may differ in them."""
+"""Columns that record how a path works; two sound paths may differ in them."""
 
 
 class FreeRun:
-    """Decodes the turns on each path, one after the other, and compares what they recorded.
+    """Decodes the turns on each path, one after the other, and compares their recordings.
 
     Attributes:
         runs: Of the path under test and of the reference.
@@ -147,7 +147,7 @@ def _warning(finding: Finding) -> Finding:
 
 
 def _coverage(rows: Iterable[Mapping[str, Any]], alignment: Alignment, facts: RecordedFacts) -> StepJudgement:
-    """What the fused run exercised, counted from its recorded rows."""
+    """Coverage of the fused run, counted from its recorded rows."""
     compared = alignment.num_steps + alignment.num_turns_differing > 0
     judgement = StepJudgement("", checked=("accept.emitted_token_ids",) if compared else ())
     for row, state in recorded_turns(rows, None):

@@ -26,7 +26,7 @@ Tick = Callable[[int], None]
 
 
 def require_all_stages(path: DecodePath) -> None:
-    """Refuse a path that cannot decode alone.
+    """Refuse a path that lacks a stage.
 
     Raises:
         UsageError: A stage is missing.

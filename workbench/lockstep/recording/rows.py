@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tracing.codec import row_columns
 from tracing.digest import chain
 from tracing.settings import DecodeSettings
@@ -24,7 +26,7 @@ def path_columns(
     columns |= _draft(results, probe)
     columns |= _verify(results, settings)
     if results.accepted is not None and "accept" not in results.filled_by_reference:
-        columns |= row_columns(results.accepted)
+        columns |= row_columns(results.accepted) | draw_columns(results)
     if results.committed is not None and "commit" not in results.filled_by_reference:
         columns |= row_columns(results.committed) | {"committed_len": results.committed_len}
     columns |= _cache(results)
@@ -50,6 +52,12 @@ def _verify(results: StepResults, settings: DecodeSettings) -> Columns:
         return {}
     columns = verify_columns(verified, settings.top_logits)
     return columns | feature_columns(verified.features)
+
+
+def draw_columns(results: StepResults) -> Columns:
+    """Return all uniforms of a step, in order of use; nothing in greedy decoding."""
+    taken = [results.draws[stage] for stage in ("prefill", "draft", "accept") if stage in results.draws]
+    return {"draws": np.concatenate(taken)} if taken else {}
 
 
 def feature_columns(features: Any) -> Columns:

@@ -56,7 +56,7 @@ class RunLog(FindingsLog):
             self._rows[name] = {"prompt_id": prompt_id, "turn": turn, "step": step}
 
     def journal(self, stage: str, columns: Mapping[str, Any]) -> None:
-        """Write down what the path under test is about to run; names that no trace knows are left out."""
+        """Journal the inputs of a launch of the path under test; names that are no columns are left out."""
         known = {name: value for name, value in columns.items() if name in COLUMN_BY_NAME}
         self._steps[self._watched].about_to_run(stage, known)
 
@@ -95,7 +95,7 @@ class RunLog(FindingsLog):
         self._recopied = recopied
 
     def check_before(self, stage: str, columns: Mapping[str, Any]) -> tuple[Finding, ...]:
-        """Check what the path under test is about to launch, with what is known of the step so far.
+        """Check the inputs of a launch of the path under test, with the step's row so far.
 
         Values that are not those of the stage before are this stage's fault, and so is a rule that only they
         violate, whatever stage the rule is about.
@@ -135,7 +135,7 @@ class RunLog(FindingsLog):
                 self.add(outcome.findings)
 
     def close_step(self, found: Iterable[Finding] = ()) -> None:
-        """Finish the rows of the step with the verdict of what was found in it."""
+        """Finish the rows of the step with the verdict of its findings."""
         verdict = step_verdict(found)
         for path in self._steps:
             self.record(path, {"step_verdict": verdict})

@@ -19,9 +19,9 @@ class LiveWatch:
     """Implements `tracing.stages.StageWatch` for one path of a run.
 
     Attributes:
-        probe: Draft attention offsets of the step in turn_state.
-        indices: Index sites of the step in turn_state, if asked for.
-        findings: What live checks found since the last `take_findings`.
+        probe: Draft attention offsets of the step in progress.
+        indices: Index sites of the step in progress, if watched.
+        findings: Findings of live checks since the last `take_findings`.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class LiveWatch:
             self.probe.observe(**given)
 
     def take_findings(self) -> tuple[Finding, ...]:
-        """Return and forget what live checks found."""
+        """Return and clear the findings of live checks."""
         found, self.findings = tuple(self.findings), []
         return found
 

@@ -1,4 +1,4 @@
-"""Decoding continued from a recorded step: the committed tokens are prefilled and lockstep goes on."""
+"""Decoding continued from a recorded step: the committed tokens are prefilled and lockstep continues."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def continued(
         loaded: The pair.
         settings: Of the recording, with the tokens that are left.
         committed: Token ids before the step, its root left out: prefill chooses the root again.
-        place: Prompt, turn and step to go on from.
+        place: Prompt, turn and step to continue from.
         out: Folder of the new run.
-        label: What the manifest says the prompt was.
+        label: The prompt's name in the manifest.
         dtype: Of the fused path.
         backend: What `workbench.npu.bootstrap` chose.
         rung: Of the reference.

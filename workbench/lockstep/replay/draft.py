@@ -1,4 +1,4 @@
-"""What each recorded node's draft score should be: the reference's drafter walked along the recorded tree."""
+"""True draft scores of recorded nodes: the reference's drafter follows the recorded tree."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNSELECTED = "scores of candidates that were not selected are not in the trace"
 
 @dataclass(frozen=True, slots=True)
 class Fed:
-    """What the drafter works from.
+    """Inputs of the drafter.
 
     Attributes:
         committed: Token ids whose K and V are committed.
@@ -52,7 +52,7 @@ def judge_scores(
         evidence: Of the step; its moment and dtype.
         tree: The recorded tree.
         recorded: `draft_logprobs`, cumulative, `[N]`.
-        fed: What the drafter works from.
+        fed: Inputs of the drafter.
     """
     notes = Notes(evidence.moment, "draft")
     walked = [

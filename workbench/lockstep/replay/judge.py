@@ -1,4 +1,4 @@
-"""The reference fed from disk: the reference on the recorded inputs of each step, judged as it was live."""
+"""The reference on the recorded inputs of each step, judged as in a live run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ModelJudge:
     has_drafter: bool = True
 
     def __call__(self, evidence: StepEvidence, row: Row, _: Row | None, state: TurnState) -> StepJudgement:
-        """Judge one step; what the reference refuses (ids outside the vocabulary) is said, not judged."""
+        """Judge one step; values that the reference refuses (ids out of range) are not checked."""
         if not state.has_length(row.get("committed_len")):
             reason = "tokens before the step are not in the trace, or not as many as committed_len says"
             return _without(judge_step(replace(evidence, prefill=None)), reason)
@@ -64,7 +64,7 @@ class ModelJudge:
         return judgement if scores is None else _joined(judgement, scores)
 
     def _prefill(self, evidence: StepEvidence, rows: Sequence[Any]) -> Any:
-        """Say the reference's root, where rounding alone cannot have made the difference."""
+        """Set the reference's root, where rounding cannot explain the difference."""
         part = evidence.prefill
         assert part is not None
         truth, *samples = (host_floats(one.logits[-1]).astype(np.float64) for one in rows)

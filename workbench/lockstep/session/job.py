@@ -1,4 +1,4 @@
-"""What a lockstep run is asked to do."""
+"""Options of a lockstep run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LockstepOptions:
 
     Attributes:
         settings: Decoding settings, shared by both paths.
-        mode: `staged` (values fed, state never) or `free` (each path lives on its own outputs).
+        mode: `staged` (values fed, state never) or `free` (each path runs on its own outputs).
         on_divergence: `stop` after the first finding's step, or `resync` and continue.
         on_violation: What a violated rule does before a launch: `stop`, `eager` (finish the step on the
             reference's values) or `launch` anyway.
@@ -43,6 +43,6 @@ class LockstepOptions:
     seed: int = 0
 
     def judges(self, step: int) -> bool:
-        """Tell whether this step is judged."""
+        """Return whether this step is judged."""
         start, stop = self.steps
         return step >= start and (stop is None or step < stop) and (step - start) % self.judge_every == 0

@@ -11,7 +11,7 @@ from tracing.distances import DEFAULT_EDGES
 from tracing.errors import SpecwbError, UsageError
 from tracing.settings import Device, RungName
 from tracing.stages import DecodePath
-from workbench.checkpoints.load import LoadedPair, load_pair
+from workbench.checkpoints.load import LoadedPair, load_pair, needs_drafter
 from workbench.checkpoints.shipped import shipped_pair_dirs
 from workbench.fused.path import make_path
 from workbench.lockstep.session.job import LockstepOptions
@@ -23,7 +23,7 @@ from workbench.lockstep.truth.reference_runner import ONE_ABOVE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiffRequest:
-    """What `specwb diff` was asked.
+    """A request of `specwb diff`.
 
     Attributes:
         prompt_file: Text file, `.jsonl` file, or `-`.
@@ -31,6 +31,7 @@ class DiffRequest:
         options: How to watch and judge.
         backend: What `workbench.npu.bootstrap` chose, as plain data.
         model, draft: Checkpoint directories; None is the shipped pair.
+        proposer: Kind of the drafter.
         fused: `module:factory` of a user's own path; None is ours.
         eager: Fused operators to run eagerly.
         device, dtype: Of the fused path.
@@ -45,6 +46,7 @@ class DiffRequest:
     backend: Mapping[str, Any]
     model: str | None = None
     draft: str | None = None
+    proposer: str = "eagle3"
     fused: str | None = None
     eager: frozenset[str] = frozenset()
     device: Device = "auto"
@@ -81,7 +83,9 @@ def open_session(request: DiffRequest) -> Session:
     """
     prompts = read_prompts(request.prompt_file)
     loaded = load_pair(
-        *pair_directories(request.model, request.draft), trust_remote_code=request.trust_remote_code
+        *pair_directories(request.model, request.draft, request.proposer),
+        proposer=request.proposer,
+        trust_remote_code=request.trust_remote_code,
     )
     turns = plan_turns(prompts, loaded.tokenizer, loaded.pair, request.options.settings, chat=request.chat)
     path = _build_path(request, loaded)
@@ -104,12 +108,16 @@ def _require_chooser(request: DiffRequest, path: DecodePath) -> None:
         raise UsageError(f"{path.name} declares no chooser, so it cannot accept by {settings.acceptance}")
 
 
-def pair_directories(model: str | None, draft: str | None) -> tuple[str | Path, str | Path]:
+def pair_directories(
+    model: str | None, draft: str | None, proposer: str = "eagle3"
+) -> tuple[str | Path, str | Path | None]:
     """Return teacher and drafter directories: both given, or both shipped.
 
     Raises:
-        UsageError: Only one is given; a drafter fits one teacher.
+        UsageError: Only one is given; a drafter fits one teacher. Or the kind of drafter is unknown.
     """
+    if not needs_drafter(proposer):
+        return model or shipped_pair_dirs()[0], None
     if model is None and draft is None:
         return shipped_pair_dirs()
     if model is None or draft is None:
@@ -134,6 +142,6 @@ def _build_path(request: DiffRequest, loaded: LoadedPair) -> DecodePath:
 
 
 def _dtype_of(path: DecodePath, asked: str) -> str:
-    """The dtype that decides what rounding may cost: what the path says of itself, else what was asked."""
-    said = str(path.info.get("dtype", asked))
-    return said if said in ONE_ABOVE else "float32"
+    """The dtype that bounds rounding: the path's own statement, else the requested one."""
+    dtype = str(path.info.get("dtype", asked))
+    return dtype if dtype in ONE_ABOVE else "float32"

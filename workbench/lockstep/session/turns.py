@@ -14,7 +14,7 @@ from workbench.lockstep.session.prompts import Prompt
 
 
 class TurnTokenizer(Protocol):
-    """What turns need of a tokenizer."""
+    """The part of a tokenizer that turns need."""
 
     def encode(self, text: str, *, special_tokens: bool = True) -> list[int]:
         """Return token ids."""

@@ -1,4 +1,4 @@
-"""The arbiter's word: the replay rung's value of every row that is in dispute."""
+"""The arbiter: the replay rung's value of every disputed row."""
 
 from __future__ import annotations
 

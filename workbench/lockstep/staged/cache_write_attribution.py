@@ -42,7 +42,7 @@ def attribute_cache_write(
         return ()
     try:
         return _first_write(copy, turn_state, results)
-    except Exception:  # noqa: BLE001  a port may raise anything when asked again; then it stays unexplained
+    except Exception:  # noqa: BLE001  a port may raise anything when it runs again; then the finding stays unexplained
         return ()
 
 

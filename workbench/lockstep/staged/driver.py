@@ -1,4 +1,4 @@
-"""The path under test in a judged run; the reference does what it lacks or may not launch."""
+"""The path under test in a judged run; the reference runs the stages that it lacks or may not launch."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Driver:
             results.eager = run_reference_step(self.runner, turn_state, results.committed_len)
 
     def take_findings(self) -> tuple[Finding, ...]:
-        """Return and forget what was found while stages ran."""
+        """Return and clear the findings of stages that ran."""
         found = tuple(self.findings)
         self.findings.clear()
         return found

@@ -64,7 +64,7 @@ def draft_evidence(
     results: StepResults,
     reference: Sequence[DraftTruth],
 ) -> DraftEvidence:
-    """Draft: the tested path's search, and what each of its beams is worth."""
+    """Draft: the tested path's search, and the true score of each of its beams."""
     if not reference:
         return DraftEvidence(
             settings=settings,

@@ -1,4 +1,4 @@
-"""Gathers what the judge needs while a step runs, asks it, and settles who is to blame."""
+"""Gathers the evidence of a step while it runs, has it judged, and settles which side is wrong."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 @dataclass(slots=True)
 class ReferenceStep:
-    """What the reference made of the tested path's values in one step; None or empty where it was not asked.
+    """The reference's results on the tested path's values in one step; None or empty where it did not run.
 
     Attributes:
         prefill, drafts, verified: The truth first, then the samples.
@@ -57,7 +57,7 @@ class StepJudge:
 
     Attributes:
         reference: What the reference made of the step in progress; None when the step is not judged.
-        unjudged_steps: Steps decoded without a look, as asked.
+        unjudged_steps: Steps decoded and not judged, as requested.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class StepJudge:
         try:
             self._follow(self.reference, stage, turn_state, results)
         except UsageError as refusal:
-            # The reference cannot even be fed these values (a token outside the vocabulary, say).
+            # The reference cannot even be fed these values (a token outside the vocabulary, for example).
             self._missing[stage] = f"the reference refuses these values: {refusal}"
 
     def _follow(
@@ -155,7 +155,7 @@ class StepJudge:
         return self._runner.truth.target_from_draft.cpu().numpy()
 
     def judge(self, turn_state: FedTurnState, results: StepResults) -> StepJudgement | None:
-        """Judge what the step gave, rechecking what is wrong; None on an unjudged step."""
+        """Judge a step's results, rechecking wrong ones; None on an unjudged step."""
         if self.reference is None:
             return None
         try:

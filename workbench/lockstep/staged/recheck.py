@@ -22,7 +22,7 @@ from workbench.lockstep.tensors.host import host_floats
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """Asks the path under test again before anybody is blamed.
+    """Runs the path under test again before a finding blames it.
 
     Attributes:
         before: The path under test as it stood before the step; None when its state cannot be copied.
@@ -71,7 +71,7 @@ class Recheck:
             if "verify" in values:
                 # A path that writes into its arguments must not write into what is being judged.
                 again.verified = copy.call("verify", deepcopy(self.results.tensorized))
-        except Exception as error:  # noqa: BLE001  a user's port may raise anything when asked again
+        except Exception as error:  # noqa: BLE001  a user's port may raise anything when it runs again
             missing = Unchecked(
                 first.moment.stage, "repeat", f"the path raised {type(error).__name__}: {error}"
             )
@@ -81,7 +81,7 @@ class Recheck:
         return judge_repeat(moment, first.moment.stage, "fused", one, other)
 
     def _explained(self, findings: tuple[Finding, ...], first: Finding, truth: Any) -> tuple[Finding, ...]:
-        """Add to the first finding what the row alone and by re-prefill say."""
+        """Add to the first finding how the row alone and by re-prefill compare."""
         sentence = self._triangle(first, truth)
         if not sentence:
             return findings

@@ -1,4 +1,4 @@
-"""The reference's row of a judged step: what it made of the values it was fed."""
+"""The reference's row of a judged step: its results on the values it was fed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tracing.stages import Tensorized
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.engine.under_test import StepResults
 from workbench.lockstep.recording.columns import as_recorded, top_logits_of
-from workbench.lockstep.recording.rows import Columns, feature_columns
+from workbench.lockstep.recording.rows import Columns, draw_columns, feature_columns
 from workbench.lockstep.recording.run_log import RunLog
 from workbench.lockstep.staged.judging import ReferenceStep
 from workbench.lockstep.tensors.host import host_floats
@@ -23,7 +23,7 @@ def record_reference(
     reference: ReferenceStep | None,
     settings: DecodeSettings,
 ) -> None:
-    """Record what the reference made of the values it was fed; nothing on a step that was not judged."""
+    """Record the reference's results on the values it was fed; none on a step that was not judged."""
     if reference is None:
         log.record("reference", {"incomplete": "this step was not judged, as asked"})
         return
@@ -47,7 +47,7 @@ def _reference_accept(reference: ReferenceStep, results: StepResults) -> Columns
         # A tested path's arrays may have any length; then it is a finding, and nothing here to compare.
         if chosen.shape != valid.shape or not np.array_equal(own[valid], chosen[valid]):
             return columns
-    return columns | row_columns(reference.accepted)
+    return columns | row_columns(reference.accepted) | draw_columns(results)
 
 
 def _reference_draft(reference: ReferenceStep, tensorized: Tensorized) -> Columns:

@@ -111,7 +111,7 @@ class StagedRun:
         self._log.close_step(found)
 
     def _step(self, turn_state: FedTurnState, results: StepResults) -> StepResults | None:
-        """Run and settle one step; return what the next one begins with, or None at the end."""
+        """Run and settle one step; return the results that the next one begins with, or None at the end."""
         self.judge.begin_step(turn_state, results)
 
         def after_stage(stage: str) -> None:

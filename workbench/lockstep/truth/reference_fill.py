@@ -18,7 +18,7 @@ LACKING = DecodePath(name="none", stages=Stages(), begin=lambda watch: watch)
 
 
 class ReferenceFill:
-    """Fills stages with what the reference makes of the values so far.
+    """Fills stages with the reference's results on the values so far.
 
     Attributes:
         runner: The reference.
@@ -105,7 +105,7 @@ class ReferenceFill:
 
 
 def run_reference_step(runner: ReferenceRunner, turn_state: FedTurnState, committed_len: int) -> StepResults:
-    """Run a whole step on the reference alone."""
+    """Run a whole step on the reference."""
     results = StepResults(committed_len=committed_len)
     fill = ReferenceFill(runner, turn_state, results)
     run_step(PathUnderTest(LACKING, None), turn_state.remaining, fill)

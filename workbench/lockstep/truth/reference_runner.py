@@ -1,4 +1,4 @@
-"""The reference beside the path: the truth one precision above it, and samples at its own precision.
+"""The reference of a run: the truth one precision above it, and samples at its own precision.
 
 Values are fed, state never: every call takes what the path produced before. The only thing kept between
 calls is the reference's own rows of committed tokens, and only on the `cached` rung.
@@ -142,7 +142,7 @@ class ReferenceRunner:
         levels: Sequence[DraftLevel],
         watch: StageWatch,
     ) -> tuple[DraftTruth, ...]:
-        """What every beam of the path's search is worth; the watch is told of the truth's attention."""
+        """True scores of every beam of the path's search; `watch` gets the truth's attention."""
         if self.stages.rung.search(self.truth) is None:
             return ()
         watches = (watch, *[NullWatch()] * (len(self.models) - 1))
@@ -224,13 +224,13 @@ class ReferenceRunner:
         return tuple(self.stages.rung.verify(models, committed, *tree) for models in self._further)
 
     def replayed_prefill(self, prompt_token_ids: Sequence[int]) -> TeacherRows:
-        """The arbiter's word on prefill."""
+        """Prefill by the arbiter."""
         return REPLAY.prefill(self.truth, prompt_token_ids)
 
     def replayed_nodes(
         self, committed: Sequence[int], tensorized: Tensorized, nodes: Iterable[int]
     ) -> TeacherRows:
-        """The arbiter's word on some nodes: each node's path as an ordinary causal sequence."""
+        """Some nodes by the arbiter: each node's path as an ordinary causal sequence."""
         from reference import replay
 
         tree = (tensorized.token_ids, tensorized.position_ids, tensorized.visible)
@@ -239,7 +239,7 @@ class ReferenceRunner:
     def replayed_draft(
         self, committed: Sequence[int], root: int, features: Any, levels: Sequence[DraftLevel]
     ) -> DraftTruth:
-        """The arbiter's word on a draft: each beam as its own causal sequence."""
+        """A draft by the arbiter: each beam as its own causal sequence."""
         return REPLAY.replay_levels(self.truth, committed, root, features, self.settings, levels=levels)
 
 

@@ -18,11 +18,9 @@ from workbench.tui.content import styled_text
 from workbench.tui.drawing import Drawing
 from workbench.tui.keys import RUN_KEYS
 from workbench.tui.messages import (
-    Answered,
-    RowChosen,
+    ModelCall,
     RunGrew,
     StepDrawn,
-    TargetFollowed,
     TargetSelected,
     TimelineRead,
 )
@@ -143,17 +141,9 @@ class RunScreen(Screen[None]):
     def _take_rows(self, message: TimelineRead) -> None:
         self.timeline.take(message.start, message.rows)
 
-    @on(RowChosen)
-    def _choose_row(self, message: RowChosen) -> None:
-        self._do(lambda model: model.choose_row(message.row))
-
-    @on(TargetFollowed)
-    def _follow_target(self, message: TargetFollowed) -> None:
-        self._do(lambda model: model.follow_target(message.target))
-
-    @on(Answered)
-    def _take_answer(self, message: Answered) -> None:
-        self._do(message.give)
+    @on(ModelCall)
+    def _call_model(self, message: ModelCall) -> None:
+        self._do(message.call)
 
     @on(StepDrawn)
     def _take_step(self, message: StepDrawn) -> None:

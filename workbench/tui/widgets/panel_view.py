@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from textual.binding import Binding, BindingType
 
-from workbench.tui.messages import TargetFollowed, TargetSelected
+from workbench.tui.messages import ModelCall, TargetSelected
 from workbench.tui.widgets.line_view import SIDEWAYS, LineView
 from workbench.view.lines import LazyLines, Line, Lines, line_text, targets_of, wrong_starts
 from workbench.view.targets import Target, node_of
@@ -151,8 +151,9 @@ class PanelView(LineView):
 
     def action_follow(self) -> None:
         """Go where the thing under the cursor leads."""
-        if self.target is not None:
-            self.post_message(TargetFollowed(self.panel, self.target))
+        target = self.target
+        if target is not None:
+            self.post_message(ModelCall(lambda model: model.follow_target(target)))
 
     def _step_target(self, direction: int) -> None:
         targets = list(targets_of(self._lines[self.cursor])) if self._lines else []

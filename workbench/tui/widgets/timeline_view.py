@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Final
 from textual.binding import Binding, BindingType
 from textual.message import Message
 
-from workbench.tui.messages import RowChosen
+from workbench.tui.messages import ModelCall
 from workbench.tui.widgets.line_view import LineView
 from workbench.view.lines import Line, note
 from workbench.view.timeline import TimelineRow, timeline_line
@@ -67,7 +67,7 @@ class TimelineView(LineView):
 
     def put(self, row: int) -> None:
         """Move the cursor without a message to the screen."""
-        with self.prevent(RowChosen):
+        with self.prevent(ModelCall):
             self.move_cursor(row)
 
     def content_line(self, number: int) -> Line:
@@ -81,7 +81,8 @@ class TimelineView(LineView):
 
     def cursor_moved(self) -> None:
         """Report which step is wanted."""
-        self.post_message(RowChosen(self.cursor))
+        row = self.cursor
+        self.post_message(ModelCall(lambda model: model.choose_row(row)))
 
     def action_open(self) -> None:
         """Go to the panels."""

@@ -1,4 +1,4 @@
-"""Records the small runs of `traces/`: `python -m workbench.faults.record_traces [FOLDER]`.
+"""Records the small runs of `traces/`: `python -m pages.traces [FOLDER]`.
 
 One clean run, four with a fault that begins at step 2, and one whose writer was killed inside a launch. All
 are decoded on the tiny pair, so that each is small and a moment's work.
@@ -84,7 +84,7 @@ def _truncated(folder: Path) -> None:
 def _run(folder: Path, placement: Placement) -> None:
     """Record one run; a violated launch is run, so that the trace shows the whole faulty step."""
     manifest = {
-        "argv": ["python", "-m", "workbench.faults.record_traces"],
+        "argv": ["python", "-m", "pages.traces"],
         "models": {"teacher": "tiny", "drafter": "tiny"},
         MANIFEST_KEY: list(DEFAULT_EDGES),
     }

@@ -1,0 +1,205 @@
+"""Facts of a run that its manifest holds once: what a request may do, and what is lawful for the model.
+
+Sections of `manifest.json` (format 1.1): `requests` maps a request id to its limits and sampling settings,
+the empty id to those of every other request; `model_facts` holds `ModelFacts`. Both may be missing.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, Final, Literal, TypeVar
+
+from tracing.errors import TraceError, UsageError
+from tracing.settings import ACCEPTANCES, Acceptance, require_one_of
+
+KvKind = Literal["full", "sliding_window", "chunked", "latent", "state"]
+Facts = TypeVar("Facts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvGroup:
+    """Layers that share one block table; groups are compared by block, never by slot number.
+
+    Attributes:
+        layers: Their numbers.
+        kind: What the group keeps per token.
+        window: Tokens that a query sees, 0 for all.
+        manager_block_size, kernel_block_size: Tokens per block of the block manager and of the kernel.
+        null_block: Block that holds nothing (padding is written there), or None.
+        cp_interleave: Neighbouring tokens on one rank of context parallelism.
+    """
+
+    layers: tuple[int, ...]
+    kind: KvKind = "full"
+    window: int = 0
+    manager_block_size: int
+    kernel_block_size: int
+    null_block: int | None = None
+    cp_interleave: int = 1
+
+    def __post_init__(self) -> None:
+        require_one_of("kind", self.kind, typing.get_args(KvKind))
+        for name in ("manager_block_size", "kernel_block_size", "cp_interleave"):
+            _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        _require(self.window >= 0, "window", "at least 0", self.window)
+        whole = self.manager_block_size % self.kernel_block_size == 0
+        _require(whole, "kernel_block_size", "a divisor of manager_block_size", self.kernel_block_size)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What is lawful for this model and engine, although it would be a fault elsewhere.
+
+    Attributes:
+        windows: Attention window of each layer in tokens, 0 for none; empty where no layer has one.
+        rotary_offset: Added to every rotary position.
+        cache_dtype: Dtype to which K and V are rounded in the cache; empty where they stay as computed.
+        constrained_choice: A grammar or bias may change the teacher's choice.
+        kv_groups: Groups of the KV cache, group 0 first; empty for a single one without blocks.
+    """
+
+    windows: tuple[int, ...] = ()
+    rotary_offset: int = 0
+    cache_dtype: str = ""
+    constrained_choice: bool = False
+    kv_groups: tuple[KvGroup, ...] = ()
+
+    def __post_init__(self) -> None:
+        _require(all(window >= 0 for window in self.windows), "windows", "at least 0", self.windows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLimits:
+    """Where a request ends.
+
+    Attributes:
+        max_new_tokens: Tokens that it may emit, or None where not known.
+        max_model_len: Tokens of context and text together, or None where not known.
+        stop_token_ids: Tokens that end it, besides the model's own.
+        stop_strings: Texts that end it.
+        ignore_eos: The model's own end-of-sequence tokens do not end it.
+    """
+
+    max_new_tokens: int | None = None
+    max_model_len: int | None = None
+    stop_token_ids: tuple[int, ...] = ()
+    stop_strings: tuple[str, ...] = ()
+    ignore_eos: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("max_new_tokens", "max_model_len"):
+            value = getattr(self, name)
+            _require(value is None or value >= 1, name, "at least 1", value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingSettings:
+    """How a request chooses.
+
+    Attributes:
+        temperature: 0 is greedy.
+        top_k: Tokens that remain, 0 for all.
+        top_p: Probability that remains, above 0 and up to 1.
+        min_p: Share of the largest probability that a token needs, 0 for none.
+        seed: Of the request, or None.
+        acceptance: Rule by which drafted tokens are accepted.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+    seed: int | None = None
+    acceptance: Acceptance = "greedy"
+
+    def __post_init__(self) -> None:
+        require_one_of("acceptance", self.acceptance, ACCEPTANCES)
+        _require(self.temperature >= 0, "temperature", "at least 0", self.temperature)
+        _require(self.top_k >= 0, "top_k", "at least 0", self.top_k)
+        _require(0 < self.top_p <= 1, "top_p", "above 0 and up to 1", self.top_p)
+        _require(0 <= self.min_p <= 1, "min_p", "from 0 to 1", self.min_p)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestFacts:
+    """Limits and sampling settings of one request."""
+
+    limits: RequestLimits = field(default_factory=RequestLimits)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+
+
+def model_facts_of(manifest: Mapping[str, Any]) -> ModelFacts | None:
+    """Return the facts of the model; None where the manifest has none.
+
+    Raises:
+        TraceError: A fact is there and is not of its kind.
+    """
+    section = manifest.get("model_facts")
+    return None if section is None else _read(ModelFacts, section, "model_facts")
+
+
+def request_facts_of(manifest: Mapping[str, Any], request_id: str = "") -> RequestFacts | None:
+    """Return the facts of a request, or else those of every request; None where the manifest has neither.
+
+    Raises:
+        TraceError: A fact is there and is not of its kind.
+    """
+    section = manifest.get("requests") or {}
+    if not isinstance(section, Mapping):
+        raise _wrong("requests", "a table", section)
+    found = section.get(request_id, section.get(""))
+    return None if found is None else _read(RequestFacts, found, f"requests.{request_id or 'all'}")
+
+
+def _read(kind: type[Facts], data: Any, where: str) -> Facts:
+    """Return plain data as a dataclass, every field checked."""
+    if not isinstance(data, Mapping):
+        raise _wrong(where, "a table", data)
+    hints = typing.get_type_hints(kind)
+    names = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # only dataclasses are read
+    unknown = sorted(set(data) - set(names))
+    if unknown:
+        raise TraceError(f"{where} of the manifest should name {', '.join(names)}, got {unknown[0]!r}")
+    values = {name: _value(hints[name], data[name], f"{where}.{name}") for name in names if name in data}
+    try:
+        return kind(**values)
+    except (UsageError, TypeError) as problem:
+        raise TraceError(f"{where} of the manifest: {problem}") from None
+
+
+_PLAIN: Final[Mapping[type, str]] = {
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+}
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is types.UnionType:  # T | None
+        return None if value is None else _value(arguments[0], value, where)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise _wrong(where, "a list", value)
+        return tuple(_value(arguments[0], each, where) for each in value)
+    if is_dataclass(hint):
+        return _read(hint, value, where)  # type: ignore[arg-type]  # a class, not an instance
+    kind = str if origin is Literal else hint
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        raise _wrong(where, _PLAIN[kind], value)
+    return value
+
+
+def _wrong(where: str, expected: str, value: Any) -> TraceError:
+    return TraceError(f"{where} of the manifest should be {expected}, got {str(value)[:40]!r}")
+
+
+def _require(holds: bool, name: str, expected: str, value: Any) -> None:
+    if not holds:
+        raise UsageError(f"{name} should be {expected}, got {value}")
