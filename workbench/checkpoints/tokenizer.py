@@ -108,7 +108,7 @@ def byte_from_character() -> dict[str, int]:
     """Return the byte behind each character of the byte-level alphabet."""
     from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-    table: dict[int, str] = bytes_to_unicode()
+    table: dict[int, str] = bytes_to_unicode()  # type: ignore[no-untyped-call]  # untyped in transformers
     return {character: byte for byte, character in table.items()}
 
 
