@@ -26,7 +26,7 @@ IGNORED: Final = ("verifier_lm_head.weight", "verifier_norm.weight")
 
 @dataclass(frozen=True, slots=True)
 class LoadedDrafter:
-    """A drafter as plain data, with what the load report wants to say about it."""
+    """A drafter as plain data, with what the load report states of it."""
 
     config: DrafterConfig
     matched: Matched
@@ -125,7 +125,7 @@ def _drafter_config(
 
 
 def _promised_biases(inner: Mapping[str, Any], model_type: str) -> tuple[bool, bool]:
-    """Return what the configuration says of biases on q, k, v and on o; tensors may say more."""
+    """Return what the configuration states of biases on q, k, v and on o; tensors may add some."""
     if model_type == "qwen2":
         return True, False
     promised = flag(inner, "attention_bias")
@@ -150,7 +150,7 @@ def _borrowed_embedding(drafter: DrafterConfig, teacher_embedding: torch.Tensor)
     if teacher_embedding.shape[1] != drafter.hidden_size:
         raise CheckpointError(
             f"{EMBEDDING} is missing, and the teacher's embedding of width {teacher_embedding.shape[1]} "
-            f"cannot stand in for a drafter of width {drafter.hidden_size}"
+            f"cannot replace that of a drafter of width {drafter.hidden_size}"
         )
     check_tensor(EMBEDDING, teacher_embedding, (drafter.vocab_size, drafter.hidden_size))
     return teacher_embedding

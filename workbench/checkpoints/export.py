@@ -99,7 +99,7 @@ def export_drafter(
     """Write the official layout: `d2t` as offsets, `t2d`, no embedding (it is the teacher's).
 
     Raises:
-        ValueError: The drafter has something that the official layout cannot say.
+        ValueError: The drafter has something that the official layout cannot express.
     """
     beyond = (config.norm_before_residual, config.norm_output, config.fc_norm, config.norm_before_fc)
     if any(beyond) or config.aux_layers != default_aux_layers(num_teacher_layers):

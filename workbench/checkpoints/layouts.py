@@ -85,7 +85,7 @@ def _three_ids(written: object) -> tuple[int, int, int]:
 
 
 def detect_layout(config: Mapping[str, Any]) -> Layout:
-    """Tell the layout from config.json.
+    """Return the layout of a config.json.
 
     Raises:
         CheckpointError: Not an EAGLE-3 drafter.

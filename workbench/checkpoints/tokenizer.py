@@ -148,7 +148,7 @@ def _backend(directory: Path, *, trust_remote_code: bool) -> Any:
 
 
 def _is_byte_level(layout: Mapping[str, Any]) -> bool:
-    """Tell by the decoder: it must turn the alphabet back into bytes."""
+    """Decide by the decoder: it must turn the alphabet back into bytes."""
     decoder = layout.get("decoder") or {}
     parts = decoder.get("decoders", [decoder])
     return any(part.get("type") == "ByteLevel" for part in parts)
