@@ -9,7 +9,7 @@ from tracing.settings import STOP_WORDS
 from tracing.stages import Accepted, IntArray
 from workbench.judge.ancestry import accepted_walk
 from workbench.judge.evidence import AcceptEvidence
-from workbench.judge.exact import judge_list
+from workbench.judge.exact import judge_list, judge_num_draws
 from workbench.judge.notes import Notes, StageJudgement
 
 
@@ -25,6 +25,8 @@ def judge_accept(evidence: AcceptEvidence, moment: Moment) -> StageJudgement:
             notes.skip("*", f"the {path} path does not provide it")
         else:
             _judge_path(notes, evidence, accepted, expected, path)
+    if evidence.reference is not None and evidence.reference.draws is not None:
+        judge_num_draws(notes, evidence.draws, len(evidence.reference.draws))
     return notes.judgement()
 
 

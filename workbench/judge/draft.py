@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from tracing.moment import Moment
-from tracing.stages import BeamSearch
+from tracing.stages import BeamSearch, Drafted
 from workbench.judge.draft_laws import (
     Candidates,
     gather_candidates,
@@ -15,9 +17,15 @@ from workbench.judge.draft_laws import (
     judge_root,
     judge_selected,
 )
+from workbench.judge.draft_nodes import (
+    DraftNodes,
+    judge_drawn,
+    judge_node_scores,
+    why_not,
+)
 from workbench.judge.draft_scores import ScoreJudge, count_near_ties, judge_scores
-from workbench.judge.evidence import DraftEvidence
-from workbench.judge.exact import judge_list
+from workbench.judge.evidence import DraftEvidence, LevelTruth
+from workbench.judge.exact import judge_list, judge_num_draws
 from workbench.judge.notes import Notes, StageJudgement
 from workbench.judge.rows import judge_rows
 
@@ -30,10 +38,13 @@ def judge_draft(evidence: DraftEvidence, moment: Moment, dtype: str) -> StageJud
     fused = _candidates(notes, evidence)
     search = None if evidence.fused is None else evidence.fused.beam_search()
     _judge_proposal(notes, evidence)
+    _judge_draws(notes, evidence)
+    if search is None and evidence.fused is not None:
+        _judge_nodes(notes, evidence, evidence.fused, dtype)
     if search is not None and fused is not None and _finite(notes, fused):
         judge = _score_judge(notes, evidence, search, fused)
         scored = None
-        if judge is not None and evidence.levels and _has_samples(notes, evidence, dtype):
+        if judge is not None and evidence.levels and _has_samples(notes, evidence.levels, dtype):
             scored = judge_scores(judge, evidence.levels[: len(search.levels)], dtype)
         elif judge is not None and not evidence.levels:
             notes.skip("draft_logprobs", "the reference does not provide log-probabilities")
@@ -101,15 +112,36 @@ def _finite(notes: Notes, candidates: Candidates) -> bool:
     return False
 
 
-def _has_samples(notes: Notes, evidence: DraftEvidence, dtype: str) -> bool:
-    """Return whether every level has a sample and a truth above the path's dtype; record why not."""
-    if not all(level.samples for level in evidence.levels):
-        notes.skip("draft_logprobs", f"no result of the reference at {dtype}, hence no allowance")
-        return False
-    if dtype == "float32" and any(level.truth.dtype != np.float64 for level in evidence.levels):
-        notes.skip("draft_logprobs", "the truth should be float64, one precision above the path")
-        return False
-    return True
+def _has_samples(notes: Notes, rows: Iterable[LevelTruth], dtype: str) -> bool:
+    """Return whether all rows have a sample and a truth above the path's dtype; record why not."""
+    reason = next(filter(None, (why_not(each, dtype) for each in rows)), "")
+    if reason:
+        notes.skip("draft_logprobs", reason)
+    return not reason
+
+
+def _judge_draws(notes: Notes, evidence: DraftEvidence) -> None:
+    """Judge how many uniforms the draft took."""
+    if evidence.num_draws is not None:
+        judge_num_draws(notes, evidence.draws, evidence.num_draws)
+    elif evidence.draws is not None and len(evidence.draws):
+        notes.skip("draws", "the reference's drafter does not score drafts, nor draw")
+
+
+def _judge_nodes(notes: Notes, evidence: DraftEvidence, drafted: Drafted, dtype: str) -> None:
+    """Judge scores and drawn tokens of a draft that shows no search."""
+    truth, vocabulary = evidence.nodes, evidence.target_from_draft
+    if truth is None or vocabulary is None:
+        if drafted.logprobs is not None:
+            notes.skip("draft_logprobs", "the reference's drafter does not score drafts that show no search")
+        return
+    nodes = DraftNodes.of(drafted.token_ids, drafted.parents, vocabulary)
+    if drafted.logprobs is None:
+        notes.skip("draft_logprobs", "the path does not provide it")
+    elif _has_samples(notes, [truth.rows], dtype):
+        judge_node_scores(notes, nodes, drafted.logprobs, truth, dtype)
+    if truth.law is not None and not notes.has("JUDGE-DRAW-COUNT"):
+        judge_drawn(notes, nodes, evidence.draws, truth, dtype)
 
 
 def _score_judge(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +12,12 @@ from numpy.typing import NDArray
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
 from tracing.stages import BeamSearch, IntArray
-from workbench.judge.allowance import FLOOR_ULPS, row_allowances, ulp
+from workbench.judge.allowance import row_allowances
 from workbench.judge.blame import guilty
 from workbench.judge.draft_laws import ROOT, Candidates, best
+from workbench.judge.draft_nodes import MAX_NAMED, sum_rounding, write_score
 from workbench.judge.evidence import LevelTruth
 from workbench.judge.notes import Notes
-
-MAX_NAMED: Final = 8
-"""Wrong candidates named one by one; the last one counts the rest."""
 
 
 @dataclass(slots=True)
@@ -107,9 +105,7 @@ def _judge_beam(
         if draft_id is None:
             continue  # has its own finding
         truth = base + float(level.truth[beam, draft_id])
-        # Scores are summed in float32 on every path; each sum may round once more.
-        rounding = FLOOR_ULPS["float32"] * float(ulp(np.array(abs(truth)), "float32"))
-        scored.truth[flat], scored.allowance[flat] = truth, base_allowance + allowance + rounding
+        scored.truth[flat], scored.allowance[flat] = truth, base_allowance + allowance + sum_rounding(truth)
         error = abs(float(judge.candidates.scores[flat]) - truth)
         inside = error <= scored.allowance[flat]
         scored.sound[flat] = parent_sound and inside
@@ -139,18 +135,9 @@ def _write_wrong(judge: ScoreJudge, scored: Scored, wrong: list[tuple[int, str]]
         allowance = float(scored.allowance[flat])
         more = len(wrong) - MAX_NAMED if count == MAX_NAMED - 1 else 0
         tail = f"; and {more} more of {len(scored.truth)} candidates" if more > 0 else ""
-        judge.notes.finding(
-            "JUDGE-DRAFT-SCORES",
-            "draft_logprobs",
-            f"candidate {flat} (token {judge.candidates.token_ids[flat]}) "
-            f"scores {ours:.6g}, expected {truth:.6g}: off by {abs(ours - truth):.3g} where rounding allows "
-            f"{allowance:.3g} ({abs(ours - truth) / allowance:.3g} times){tail}",
-            guilty=who,
-            node=node_from_flat.get(flat),
-            fused=ours,
-            reference=truth,
-            allowance=allowance,
-            gap=abs(ours - truth),
+        what = f"candidate {flat} (token {judge.candidates.token_ids[flat]}) scores"
+        write_score(
+            judge.notes, what, (ours, truth, allowance), who=who, node=node_from_flat.get(flat), tail=tail
         )
 
 

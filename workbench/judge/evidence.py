@@ -53,6 +53,8 @@ class PrefillEvidence:
     Attributes:
         prompt_token_ids: What both paths were given, `[L]`.
         is_greedy: False where a draw chose the root: the reference's, by the path's own logits, is the law.
+        draws: Uniforms that the fused prefill took.
+        num_draws: How many the reference took for the root.
         fused_context_token_ids: Prompt and root as the fused path has it, `[L + 1]`.
         reference_context_token_ids: The same of the reference path, `[L + 1]`.
         logits: The row that chose the root, `[V]` or `[1, V]`.
@@ -62,6 +64,8 @@ class PrefillEvidence:
 
     prompt_token_ids: IntArray
     is_greedy: bool = True
+    draws: Array | None = None
+    num_draws: int = 0
     fused_context_token_ids: IntArray | None = None
     reference_context_token_ids: IntArray | None = None
     logits: RowTruth | None = None
@@ -85,6 +89,21 @@ class LevelTruth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeTruth:
+    """The reference's rows for a draft that shows no search, one row per expansion (G of them).
+
+    Attributes:
+        rows: Log-probabilities over the draft vocabulary, `[G, Vd]`, not cumulative.
+        row_of: Row that each node was proposed from, int `[n]`; the root's own is ignored.
+        law: Probabilities that tokens are drawn from, `[G, Vd]`; None where nothing is drawn.
+    """
+
+    rows: LevelTruth
+    row_of: IntArray
+    law: LevelTruth | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DraftEvidence:
     """One draft: what was scored, kept and selected.
 
@@ -95,6 +114,9 @@ class DraftEvidence:
         fused: The fused draft with all its levels.
         proposal: The reference's own draft, where tokens alone decide it and a path has to draft the same.
         levels: The reference's log-probabilities, one per level of `fused`; empty: scores not checked.
+        nodes: The same of a draft that shows no search; None: scores not checked.
+        draws: Uniforms that the path's draft took; None in greedy decoding.
+        num_draws: How many the reference takes for this draft; None where it cannot be known.
         kv: Drafter K and V of the rows this draft computed from teacher features,
             `[layers, 2, kv_heads, R, D]`; `rows` names their positions.
         committed_len: L; None: lengths not checked.
@@ -107,6 +129,9 @@ class DraftEvidence:
     fused: Drafted | None = None
     proposal: Drafted | None = None
     levels: tuple[LevelTruth, ...] = ()
+    nodes: NodeTruth | None = None
+    draws: Array | None = None
+    num_draws: int | None = None
     kv: RowTruth | None = None
     committed_len: int | None = None
     kv_lengths: tuple[int, ...] | None = None
@@ -188,6 +213,7 @@ class AcceptEvidence:
         remaining: Tokens that the turn may still emit, this step's included.
         eos_token_ids: Tokens that end a turn.
         is_greedy: False where draws decide: `reference` is then the law, over the same logits and draws.
+        draws: Uniforms that the fused accept took; compared in number with those of `reference`.
         fused, reference: What each path accepted.
     """
 
@@ -199,6 +225,7 @@ class AcceptEvidence:
     remaining: int
     eos_token_ids: frozenset[int] = frozenset()
     is_greedy: bool = True
+    draws: Array | None = None
     fused: Accepted | None = None
     reference: Accepted | None = None
 

@@ -10,7 +10,7 @@ from tracing.moment import Moment
 from tracing.stages import IntArray
 from workbench.judge.choices import ROOT, judge_choices
 from workbench.judge.evidence import PrefillEvidence, RowTruth
-from workbench.judge.exact import judge_list
+from workbench.judge.exact import judge_list, judge_num_draws
 from workbench.judge.measured import Judged
 from workbench.judge.notes import Notes, StageJudgement
 from workbench.judge.rows import judge_rows
@@ -46,6 +46,7 @@ def _judge_sampled_root(notes: Notes, evidence: PrefillEvidence, prompt: IntArra
     if ours is None or theirs is None:
         notes.skip("root", "a sampled root needs the choice of both paths")
         return
+    judge_num_draws(notes, evidence.draws, evidence.num_draws)
     notes.check("root")
     message = "the token that the draw chooses from the path's own logits"
     judge_list(notes, ROOT.differs, ROOT.column, ours, theirs, path="fused", message=message)

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from reference.drafters.seam import DraftScore
 from reference.search import DraftTruth
 from reference.teacher import TeacherRows
 from tracing.settings import DecodeSettings
-from tracing.stages import Accepted, IntArray, Prefilled, Tensorized
+from tracing.stages import Accepted, Drafted, DraftLevel, IntArray, Prefilled, Tensorized
+from workbench.judge.draft_nodes import DraftNodes
 from workbench.judge.evidence import (
     AcceptEvidence,
     CommitEvidence,
     DraftEvidence,
     LevelTruth,
+    NodeTruth,
     PrefillEvidence,
     RowTruth,
     TensorizeEvidence,
@@ -62,35 +66,81 @@ def draft_evidence(
     target_from_draft: IntArray,
     root: int,
     results: StepResults,
-    reference: Sequence[DraftTruth],
+    reference: Sequence[DraftTruth] | Sequence[DraftScore],
 ) -> DraftEvidence:
-    """Draft: the tested path's search, and the true score of each of its beams."""
-    if not reference:
-        return DraftEvidence(
-            settings=settings,
-            root_token_id=root,
-            fused=results.drafted,
-            committed_len=results.committed_len,
-            kv_lengths=results.drafter_lengths,
-        )
-    truth, *samples = reference
-    levels = tuple(
-        LevelTruth(
-            truth=host_floats(level.row_logprobs),
-            samples=tuple(host_floats(sample.levels[number].row_logprobs) for sample in samples),
-        )
-        for number, level in enumerate(truth.levels)
-    )
-    return DraftEvidence(
+    """Draft: the tested path's tree, and the true score of each of its beams, or of each node."""
+    evidence = DraftEvidence(
         settings=settings,
         root_token_id=root,
-        target_from_draft=target_from_draft,
         fused=results.drafted,
-        levels=levels,
-        kv=row_truth(results.drafter_kv, [one.committed_kv for one in reference]),
         committed_len=results.committed_len,
         kv_lengths=results.drafter_lengths,
     )
+    if not reference:
+        return evidence
+    own_kv = [one.committed_kv for one in reference if one.committed_kv is not None]
+    return replace(
+        evidence,
+        target_from_draft=target_from_draft,
+        kv=row_truth(results.drafter_kv, own_kv) if own_kv else None,
+        **_draft_truth(reference),
+    )
+
+
+def _draft_truth(reference: Sequence[DraftTruth] | Sequence[DraftScore]) -> dict[str, Any]:
+    """Return the rows of a search, level by level, or those that proposed the nodes of another draft."""
+    if isinstance(truth := reference[0], DraftScore):
+        scores = [one for one in reference if isinstance(one, DraftScore)]
+        laws = [one.law for one in scores if one.law is not None]
+        rows = level_truth([one.logprobs for one in scores])
+        law = level_truth(laws) if laws else None
+        return {"nodes": NodeTruth(rows=rows, row_of=np.asarray(truth.row_of), law=law)}
+    searches = [one for one in reference if isinstance(one, DraftTruth)]
+    levels = (
+        level_truth([one.levels[number].row_logprobs for one in searches])
+        for number in range(len(truth.levels))
+    )
+    return {"levels": tuple(levels)}
+
+
+def level_truth(reference: Sequence[Any]) -> LevelTruth:
+    """Return rows over the draft vocabulary; `reference` holds the truth first, then the samples."""
+    truth, *samples = map(host_floats, reference)
+    return LevelTruth(truth=truth, samples=tuple(samples))
+
+
+def by_truth(drafted: Drafted, truth: DraftTruth | DraftScore, target_from_draft: IntArray) -> Drafted | None:
+    """Return the path's beams and nodes with the reference's own scores; None where they make no sense."""
+    if isinstance(truth, DraftScore):
+        rows = host_floats(truth.logprobs)
+        nodes = DraftNodes.of(drafted.token_ids, drafted.parents, target_from_draft)
+        return replace(drafted, logprobs=nodes.cumulative(rows, truth.row_of).astype(np.float32))
+    levels = _rescored(drafted.levels or (), truth, target_from_draft)
+    scores = np.concatenate([level.scores.ravel() for level in levels])
+    flat_ids = drafted.flat_ids
+    if flat_ids is None or np.any((flat_ids < 0) | (flat_ids >= len(scores))):
+        return None
+    return replace(
+        drafted, logprobs=np.concatenate([np.zeros(1, np.float32), scores[flat_ids]]), levels=levels
+    )
+
+
+def _rescored(
+    levels: Sequence[DraftLevel], truth: DraftTruth, target_from_draft: Any
+) -> tuple[DraftLevel, ...]:
+    """Return the path's levels with the reference's scores; minus infinity off the draft vocabulary."""
+    draft_from_target = {int(target): draft for draft, target in enumerate(target_from_draft)}
+    rescored_levels = []
+    for level, true in zip(levels, truth.levels, strict=True):
+        rows = true.row_logprobs.float().cpu().numpy()
+        columns = np.vectorize(lambda token: draft_from_target.get(int(token), len(target_from_draft)))(
+            level.token_ids
+        )
+        padded = np.concatenate([rows, np.full((len(rows), 1), -np.inf, np.float32)], axis=1)
+        beams = true.beam_logprob.float().cpu().numpy()[:, None]
+        scores = (beams + np.take_along_axis(padded, columns, axis=1)).astype(np.float32)
+        rescored_levels.append(replace(level, scores=scores))
+    return tuple(rescored_levels)
 
 
 def tensorize_evidence(

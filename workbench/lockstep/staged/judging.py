@@ -6,15 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
+from reference.drafters.seam import DraftScore
 from reference.search import DraftTruth
 from reference.teacher import TeacherRows
 from tracing.errors import UsageError
 from tracing.finding import Finding, has_error
 from tracing.models import ModelPair
 from tracing.moment import Moment
-from tracing.stages import Accepted, Drafted, DraftLevel, Prefilled, Tensorized
+from tracing.stages import Accepted, Drafted, Prefilled, Tensorized
 from workbench.judge.evidence import StepEvidence
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.lockstep.engine.checked_stages import num_rows
@@ -37,6 +36,7 @@ class ReferenceStep:
     Attributes:
         prefill, drafts, verified: The truth first, then the samples.
         proposal: Its own draft, where a path has to draft the same.
+        scores: Its scores of a draft that shows no search: the truth first, then the samples.
         drafted: The path's beams and nodes with the reference's own scores; None if they make no sense.
         offsets: Its draft attention offsets over nodes, masked int `[N, H]`, or None.
         tensorized, accepted: Its arrays and its path.
@@ -44,6 +44,7 @@ class ReferenceStep:
 
     prefill: tuple[TeacherRows, ...] = ()
     drafts: tuple[DraftTruth, ...] = ()
+    scores: tuple[DraftScore, ...] = ()
     drafted: Drafted | None = None
     proposal: Drafted | None = None
     offsets: Any = None
@@ -127,24 +128,21 @@ class StepJudge:
 
     def _follow_draft(self, reference: ReferenceStep, turn_state: FedTurnState, drafted: Drafted) -> None:
         search = drafted.beam_search()
-        context = (turn_state.committed, turn_state.root, turn_state.features)
-        reference.proposal = self._runner.propose(*context)
+        reference.proposal = self._runner.propose(*turn_state.fed)
         probe = OffsetProbe()
-        levels = () if search is None else search.levels
-        reference.drafts = self._runner.draft(*context, levels, OffsetWatch(probe))
-        if search is None or not reference.drafts:
-            return  # nothing that the reference could score
-        reference.offsets = probe.over_nodes(search.flat_ids, self._options.settings.tree_nodes)
-        levels = rescored(search.levels, reference.drafts[0], self._target_from_draft())
-        scores = np.concatenate([level.scores.ravel() for level in levels])
-        if np.all((search.flat_ids >= 0) & (search.flat_ids < len(scores))):
-            logprobs = np.concatenate([np.zeros(1, np.float32), scores[search.flat_ids]])
-            reference.drafted = replace(drafted, logprobs=logprobs, levels=levels)
+        if search is None:
+            reference.scores = self._runner.score(*turn_state.fed, drafted)
+        else:
+            reference.drafts = self._runner.draft(*turn_state.fed, search.levels, OffsetWatch(probe))
+        if truth := reference.drafts or reference.scores:
+            reference.drafted = build.by_truth(drafted, truth[0], self._target_from_draft())
+        if search is not None and reference.drafts:
+            reference.offsets = probe.over_nodes(search.flat_ids, self._options.settings.tree_nodes)
 
-    def _root(self, results: StepResults, prefilled: Prefilled, reference: ReferenceStep) -> int:
-        """The root by the truth's logits; a sampled one by the path's own logits and draws."""
+    def _root(self, results: StepResults, prefilled: Prefilled, reference: ReferenceStep) -> tuple[int, int]:
+        """The root, and its draws: by the truth's logits, or sampled by the path's own logits and draws."""
         if self._options.settings.is_greedy:
-            return int(host_floats(reference.prefill[0].logits)[-1].argmax())
+            return int(host_floats(reference.prefill[0].logits)[-1].argmax()), 0
         return self._runner.choose_root(prefilled.logits, results.draws.get("prefill", ()))
 
     def _num_rows(self, results: StepResults) -> int:
@@ -199,8 +197,9 @@ class StepJudge:
             reference.prefill += self._runner.further_prefill(self._prompt)
         search = None if results.drafted is None else results.drafted.beam_search()
         if "draft" in stages and reference.drafts and search is not None:
-            fed = (turn_state.committed, turn_state.root, turn_state.features, search.levels)
-            reference.drafts += self._runner.further_drafts(*fed)
+            reference.drafts += self._runner.further_drafts(*turn_state.fed, search.levels)
+        if "draft" in stages and reference.scores and results.drafted is not None:
+            reference.scores += self._runner.score(*turn_state.fed, results.drafted, further=True)
         if "verify" in stages and reference.verified and results.tensorized is not None:
             reference.verified += self._runner.further_nodes(turn_state.committed, results.tensorized)
         return bool(stages)
@@ -223,20 +222,27 @@ class StepJudge:
         settings, own = self._options.settings, results.own
         found: dict[str, Any] = {}
         if own("prefill") and results.prefilled is not None and reference.prefill:
-            found["prefill"] = build.prefill_evidence(
-                self._prompt,
-                results.prefilled,
-                results.prefill_kv,
-                reference.prefill,
-                self._root(results, results.prefilled, reference),
+            root, num_draws = self._root(results, results.prefilled, reference)
+            found["prefill"] = replace(
+                build.prefill_evidence(
+                    self._prompt, results.prefilled, results.prefill_kv, reference.prefill, root
+                ),
+                is_greedy=settings.is_greedy,
+                draws=results.draws.get("prefill"),
+                num_draws=num_draws,
             )
-            found["prefill"] = replace(found["prefill"], is_greedy=settings.is_greedy)
         if own("draft") and results.drafted is not None:
             found["draft"] = replace(
                 build.draft_evidence(
-                    settings, self._target_from_draft(), turn_state.root, results, reference.drafts
+                    settings,
+                    self._target_from_draft(),
+                    turn_state.root,
+                    results,
+                    reference.drafts or reference.scores,
                 ),
                 proposal=reference.proposal,
+                draws=results.draws.get("draft"),
+                num_draws=self._runner.num_draft_draws(results.drafted, reference.scores),
             )
         if own("tensorize") and results.tensorized is not None:
             vocab_size = self._pair.teacher.vocab_size
@@ -250,6 +256,7 @@ class StepJudge:
             found["accept"] = replace(
                 build.accept_evidence(results, turn_state.remaining, eos, reference.accepted),
                 is_greedy=settings.is_greedy,
+                draws=results.draws.get("accept"),
             )
         if own("commit") and results.committed is not None:
             found["commit"] = build.commit_evidence(results)
@@ -268,21 +275,3 @@ def invalid(turn_state: FedTurnState, results: StepResults, error: Exception) ->
         message=f"the results of this step do not fit together: {error}",
     )
     return StepJudgement(str(finding.moment), findings=(finding,))
-
-
-def rescored(
-    levels: Sequence[DraftLevel], truth: DraftTruth, target_from_draft: Any
-) -> tuple[DraftLevel, ...]:
-    """Return the path's levels with the reference's scores; minus infinity off the draft vocabulary."""
-    draft_from_target = {int(target): draft for draft, target in enumerate(target_from_draft)}
-    rescored_levels = []
-    for level, true in zip(levels, truth.levels, strict=True):
-        rows = true.row_logprobs.float().cpu().numpy()
-        columns = np.vectorize(lambda token: draft_from_target.get(int(token), len(target_from_draft)))(
-            level.token_ids
-        )
-        padded = np.concatenate([rows, np.full((len(rows), 1), -np.inf, np.float32)], axis=1)
-        beams = true.beam_logprob.float().cpu().numpy()[:, None]
-        scores = (beams + np.take_along_axis(padded, columns, axis=1)).astype(np.float32)
-        rescored_levels.append(replace(level, scores=scores))
-    return tuple(rescored_levels)
