@@ -1,1 +1,1 @@
-"""The paper's studies, one module each; every one re-measures its own baseline, interleaved."""
+"""The paper's studies, one module each under its name on the command line; every one re-measures its baseline."""
