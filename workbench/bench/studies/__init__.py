@@ -1,1 +1,1 @@
-"""The paper's studies, one module each under its name on the command line; every one re-measures its baseline."""
+"""The paper's studies, one module each under its command-line name; each re-measures its own baseline."""
