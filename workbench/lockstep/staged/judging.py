@@ -267,7 +267,7 @@ def invalid(turn_state: FedTurnState, results: StepResults, error: Exception) ->
         rule="JUDGE-SHAPE",
         message=f"the results of this step do not fit together: {error}",
     )
-    return StepJudgement(str(finding.moment), findings=(finding,))
+    return StepJudgement(findings=(finding,))
 
 
 def rescored(
