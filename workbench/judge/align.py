@@ -17,7 +17,7 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from workbench.judge.align_columns import AlignColumn, default_columns, first_difference, row_of
 from workbench.judge.align_cursor import Cursor
-from workbench.judge.rules import RULES
+from workbench.judge.rules import finding_of
 
 MAX_TURNS_NAMED: Final = 64
 """Differing turns kept one by one; more are counted."""
@@ -209,13 +209,5 @@ def _stream_finding(difference: StreamDifference) -> Finding:
 def _finding(
     rule: str, moment: Moment, column: str, left: int | str | None, right: int | str | None
 ) -> Finding:
-    return Finding(
-        verdict=RULES[rule].verdict,
-        guilty="unknown",
-        moment=moment,
-        column=column,
-        fused=left,
-        reference=right,
-        rule=rule,
-        message=f"{column} differs at {moment}: {left} against {right}",
-    )
+    message = f"{column} differs at {moment}: {left} against {right}"
+    return finding_of(rule, moment, column, message, fused=left, reference=right)
