@@ -11,7 +11,8 @@ from tracing.stages import IntArray
 from workbench.judge.allowance import FLOOR_ULPS, row_allowances, ulp
 from workbench.judge.blame import guilty
 from workbench.judge.evidence import Array, LevelTruth, NodeTruth
-from workbench.judge.notes import Notes
+from workbench.judge.notes import Notes, first_few
+from workbench.judge.rows import why_not
 
 MAX_NAMED: Final = 8
 """Wrong nodes or candidates named one by one; the last one counts the rest."""
@@ -51,16 +52,15 @@ class DraftNodes:
         return scores
 
 
-def why_not(rows: LevelTruth, dtype: str) -> str:
-    """Return why rows of the reference cannot judge a path of this dtype, or an empty string."""
-    if not rows.samples:
-        return f"no result of the reference at {dtype}, hence no allowance"
-    if dtype == "float32" and rows.truth.dtype != np.float64:
-        return "the truth should be float64, one precision above the path"
-    return ""
+def has_samples(notes: Notes, quantity: str, *rows: LevelTruth) -> bool:
+    """Return whether all rows have a sample and a truth above the path's dtype; record why not."""
+    reasons = [why_not(each.samples, each.truth, notes.dtype) for each in rows]
+    if any(reasons):
+        notes.skip(quantity, next(filter(None, reasons)))
+    return not any(reasons)
 
 
-def judge_node_scores(notes: Notes, nodes: DraftNodes, scores: Array, truth: NodeTruth, dtype: str) -> None:
+def judge_node_scores(notes: Notes, nodes: DraftNodes, scores: Array, truth: NodeTruth) -> None:
     """Judge the cumulative score of every node; a descendant of a wrong one is not reported again.
 
     Args:
@@ -68,10 +68,9 @@ def judge_node_scores(notes: Notes, nodes: DraftNodes, scores: Array, truth: Nod
         nodes: The tree; only nodes whose parent comes before them are judged.
         scores: The path's own cumulative log-probabilities, `[n]` or more.
         truth: The reference's rows.
-        dtype: The tested path's dtype.
     """
     rows, row_of = truth.rows, truth.row_of
-    allowances = row_allowances(rows.truth, rows.samples, dtype).largest
+    allowances = row_allowances(rows.truth, rows.samples, notes.dtype).largest
     sound: dict[int, tuple[float, float]] = {0: (0.0, 0.0)}
     wrong: list[tuple[int, float, float, str]] = []
     for node in range(1, len(nodes.token_ids)):
@@ -93,9 +92,7 @@ def judge_node_scores(notes: Notes, nodes: DraftNodes, scores: Array, truth: Nod
                 who = guilty(np.array([scores[node]]), np.array([score]), expected, allowance)
                 wrong.append((node, score, allowance, who))
     notes.check("draft_logprobs")
-    for count, (node, score, allowance, who) in enumerate(wrong[:MAX_NAMED]):
-        more = len(wrong) - MAX_NAMED if count == MAX_NAMED - 1 else 0
-        tail = f"; and {more} more nodes" if more > 0 else ""
+    for (node, score, allowance, who), tail in first_few(wrong, MAX_NAMED, "nodes"):
         what = f"node {node} (token {nodes.token_ids[node]}) scores"
         write_score(notes, what, (float(scores[node]), score, allowance), who=who, node=node, tail=tail)
 
@@ -125,21 +122,20 @@ def sum_rounding(score: float) -> float:
     return FLOOR_ULPS["float32"] * float(ulp(np.array(abs(score)), "float32"))
 
 
-def judge_drawn(notes: Notes, nodes: DraftNodes, draws: Array | None, truth: NodeTruth, dtype: str) -> None:
+def judge_drawn(notes: Notes, nodes: DraftNodes, draws: Array | None, truth: NodeTruth) -> None:
     """Judge that each node's token is the one that its law and its draw give, token ids ascending.
 
     A token next to the right one is a near tie where the law's own rounding moves the border past the draw.
     """
     law = truth.law
     if law is None or draws is None:
-        notes.skip("drawn_tokens", "the draws of this draft are not known")
+        notes.lacks("drawn_tokens", "the draws of this draft are not known")
         return
-    if reason := why_not(law, dtype):
-        notes.skip("drawn_tokens", reason)
+    if not has_samples(notes, "drawn_tokens", law):
         return
     order = np.argsort(nodes.target_from_draft)
     exact, *samples = (np.cumsum(rows[:, order], axis=1) for rows in (law.truth, *law.samples))
-    allowances = row_allowances(exact, tuple(samples), dtype).largest
+    allowances = row_allowances(exact, tuple(samples), notes.dtype).largest
     place_of = np.argsort(order)
     notes.check("drawn_tokens")
     for node, draw in zip(range(1, len(nodes.token_ids)), np.asarray(draws).tolist(), strict=True):

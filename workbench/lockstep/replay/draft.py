@@ -51,17 +51,17 @@ def judge_scores(
         recorded: `draft_logprobs`, cumulative, `[N]`.
         fed: Inputs of the drafter.
     """
-    notes = Notes(evidence.moment, "draft")
+    notes = Notes(evidence.moment, "draft", evidence.dtype)
     token_ids, parents = tree.token_ids[tree.valid], tree.parents[tree.valid]
     walked = [
         _walk(runner, models, Drafted(token_ids=token_ids, parents=parents), features, fed)
         for models, features in zip(runner.models, fed.features, strict=True)
     ]
     rows = [each[0] for each in walked if each is not None]
-    if walked[0] is not None and len(rows) > 1 and len(rows[0]):
+    if walked[0] is not None and len(rows) > 1 and len(token_ids) > 1:
         nodes = DraftNodes.of(token_ids, parents, runner.truth.target_from_draft.cpu().numpy())
         truth = NodeTruth(rows=level_truth(rows), row_of=walked[0][1])
-        judge_node_scores(notes, nodes, np.asarray(recorded)[tree.valid], truth, evidence.dtype)
+        judge_node_scores(notes, nodes, np.asarray(recorded)[tree.valid], truth)
     notes.skip("candidates", UNSELECTED)
     return notes.judgement()
 
@@ -86,8 +86,7 @@ def _walk(
         found.append(host_floats(rows.logprobs))
         following = below[np.isin(below, parents)]
         if following.size:
-            rows = search.expand(
-                rows, np.searchsorted(level, parents[following]), drafted.token_ids[following]
-            )
+            beams = np.searchsorted(level, parents[following])
+            rows = search.expand(rows, beams, drafted.token_ids[following])
         level = following
     return np.concatenate(found), row_of

@@ -15,6 +15,7 @@ from tracing.models import ModelPair
 from tracing.moment import Moment
 from tracing.stages import Accepted, Drafted, Prefilled, Tensorized
 from workbench.judge.evidence import StepEvidence
+from workbench.judge.rules import finding_of
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.lockstep.engine.checked_stages import num_rows
 from workbench.lockstep.engine.turn_state import FedTurnState
@@ -137,7 +138,7 @@ class StepJudge:
         if truth := reference.drafts or reference.scores:
             reference.drafted = build.by_truth(drafted, truth[0], self._target_from_draft())
         if search is not None and reference.drafts:
-            reference.offsets = probe.over_nodes(search.flat_ids, self._options.settings.tree_nodes)
+            reference.offsets = probe.take(search.flat_ids, self._options.settings.tree_nodes)
 
     def _root(self, results: StepResults, prefilled: Prefilled, reference: ReferenceStep) -> tuple[int, int]:
         """The root, and its draws: by the truth's logits, or sampled by the path's own logits and draws."""
@@ -266,12 +267,6 @@ class StepJudge:
 def invalid(turn_state: FedTurnState, results: StepResults, error: Exception) -> StepJudgement:
     """Return the finding that the results of a step do not fit together."""
     stages = results.done()
-    finding = Finding(
-        verdict="structural",
-        guilty="fused",
-        moment=turn_state.moment.at(stages[-1] if stages else ""),
-        column="",
-        rule="JUDGE-SHAPE",
-        message=f"the results of this step do not fit together: {error}",
-    )
-    return StepJudgement(str(finding.moment), findings=(finding,))
+    where = turn_state.moment.at(stages[-1] if stages else "")
+    message = f"the results of this step do not fit together: {error}"
+    return StepJudgement(findings=(finding_of("JUDGE-SHAPE", where, "", message, guilty="fused"),))
