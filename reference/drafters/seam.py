@@ -64,7 +64,8 @@ class ReferenceDrafter:
         propose: Drafts freely.
         score: Scores a given draft, for a drafter that gives log-probabilities, or samples, and shows no
             search; None where scores are not checked.
-        settings: Fields of `DecodeSettings` that it reads.
+        settings: Those of `tracing.settings.DRAFT_SETTINGS` that it reads; others are neither recorded nor
+            bounds of its trees.
         searches: Rung to the beam search of that rung, for drafters that score candidates: with it a recorded
             search of a path is followed and judged. Empty for the others.
         is_exact: The tree follows from the committed tokens and the root without arithmetic, so a path has to
@@ -74,7 +75,7 @@ class ReferenceDrafter:
 
     propose: Propose
     score: Score | None = None
-    settings: tuple[str, ...] = ("tree_nodes",)
+    settings: tuple[str, ...] = ()
     searches: Mapping[str, Search[Any]] = field(default_factory=dict)
     is_exact: bool = False
     is_chain: bool = False

@@ -9,6 +9,7 @@ from typing import Any
 
 from invariants.context import RunContext
 from invariants.run import Checker
+from reference.drafters import drafter_of
 from tests.pairs import tiny_pair
 from tracing.models import ModelPair
 from tracing.recorder import RunWriter
@@ -72,6 +73,7 @@ def run(
         vocab_size=setup.pair.teacher.vocab_size,
         eos_token_ids=setup.pair.eos_token_ids,
         max_positions=setup.pair.teacher.max_position_embeddings,
+        reads=drafter_of(setup.pair).settings,
     )
     tally = Tally(chain=runner.is_chain)
     with RunWriter(folder, {"lockstep": "staged"}) as writer:

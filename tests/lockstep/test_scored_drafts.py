@@ -14,9 +14,10 @@ from tests.lockstep.toy_heads import heads_pair, install
 from tracing.reader import open_run
 
 
-def heads(acceptance: str = "greedy", **options: Any) -> Setup:
-    """A run of the toy pair."""
-    return Setup(pair=heads_pair(), settings=replace(SMALL, acceptance=acceptance), **options)
+def heads(acceptance: str = "greedy", depth: int = 3, **options: Any) -> Setup:
+    """A run of the toy pair, whose trees are two deep whatever the depth of a search."""
+    settings = replace(SMALL, acceptance=acceptance, depth=depth)
+    return Setup(pair=heads_pair(), settings=settings, **options)
 
 
 def drafting(change: Any) -> Any:
@@ -29,12 +30,12 @@ def drafting(change: Any) -> Any:
 
 
 @pytest.mark.parametrize("rung", ["masked", "cached", "replay"])
-@pytest.mark.parametrize("acceptance", ["greedy", "follow"])
+@pytest.mark.parametrize(("acceptance", "depth"), [("greedy", 3), ("greedy", 0), ("follow", 3)])
 def test_a_sound_draft_is_ok(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rung: str, acceptance: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rung: str, acceptance: str, depth: int
 ) -> None:
     install(monkeypatch, is_chain=acceptance == "follow")
-    outcome = run(tmp_path, heads(acceptance, rung=rung))
+    outcome = run(tmp_path, heads(acceptance, rung=rung, depth=depth))
     assert outcome.verdict.verdict == "ok", outcome.verdict
     assert "draft.draft_logprobs" in outcome.verdict.checked
     assert ("draft.drawn_tokens" in outcome.verdict.checked) == (acceptance == "follow")
@@ -95,3 +96,44 @@ def test_a_drafter_that_cannot_score_is_reported_as_not_checked(
     assert outcome.verdict.verdict == "ok", outcome.verdict
     reasons = {each.quantity: each.reason for each in outcome.verdict.not_checked if each.stage == "draft"}
     assert "does not score drafts" in reasons["draft_logprobs"]
+
+
+def without_features(stages: Any) -> Any:
+    """A port for a drafter without taps: its results hold no features at all."""
+
+    def commit(state: Any, tree: Any, verified: Any, accepted: Any) -> Any:
+        empty = verified.logits[:, :0]
+        return stages.commit(state, tree, replace(verified, features=empty), accepted)
+
+    return replace(
+        stages,
+        prefill=lambda *given: replace(stages.prefill(*given), features=None),
+        verify=lambda *given: replace(stages.verify(*given), features=None),
+        commit=commit,
+    )
+
+
+@pytest.mark.parametrize("wrong", [False, True], ids=["sound", "wrong"])
+def test_a_drafter_without_taps_needs_no_features(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: bool
+) -> None:
+    install(monkeypatch)
+
+    def stages(sound: Any) -> Any:
+        placed = without_features(sound)
+        if not wrong:
+            return placed
+        return replace(
+            placed, verify=lambda *given: replace(made := placed.verify(*given), logits=made.logits + 1)
+        )
+
+    outcome = run(tmp_path, Setup(pair=heads_pair(reads_features=False)), fused=stages)
+    expected = "JUDGE-VERIFY-LOGITS" if wrong else None
+    assert (outcome.first.rule if outcome.first else None) == expected, outcome.verdict
+
+
+def test_a_drafter_with_taps_needs_its_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(monkeypatch)
+    first = run(tmp_path, heads(), fused=without_features).first
+    assert first.column == "features"
+    assert "a tensor of floats, got None" in first.message

@@ -48,12 +48,23 @@ class LastRow:
         return replace(self)
 
 
-def heads_pair() -> ModelPair:
+def heads_pair(*, reads_features: bool = True) -> ModelPair:
     pair = tiny_pair(3, head_dim=16)
     torch.manual_seed(5)
     shape = (pair.teacher.vocab_size, pair.teacher.hidden_size)
     weights = {f"head.{number}": torch.randn(shape) for number in range(2)}
-    return replace(pair, drafter=Heads(), drafter_weights=weights, target_from_draft=None, proposer="medusa")
+    return replace(
+        pair,
+        drafter=Heads(Taps(final_hidden=reads_features)),
+        drafter_weights=weights,
+        target_from_draft=None,
+        proposer="medusa",
+    )
+
+
+def hidden_of(features: Tensor, head: Tensor) -> Tensor:
+    """The last row; ones where there are no features, so that the draft is always the same."""
+    return features[-1] if features.shape[-1] else torch.ones_like(head[0])
 
 
 class FusedHeads:
@@ -66,7 +77,7 @@ class FusedHeads:
         return LastRow()
 
     def follow(self, memory: Any, rows: Any) -> None:
-        memory.hidden, memory.root = rows.features[-1], int(rows.next_token_ids[-1])
+        memory.hidden, memory.root = hidden_of(rows.features, self.heads[0]), int(rows.next_token_ids[-1])
 
     def draft(self, memory: Any, turn: DraftTurn) -> Drafted:
         rows = torch.stack([(head @ memory.hidden).float().log_softmax(-1) for head in self.heads])
@@ -104,7 +115,7 @@ def sampled(root: int, rows: Tensor, draws: Draws) -> Drafted:
 
 
 def _rows(models: Any, features: Any) -> Tensor:
-    hidden = models.floats(features)[-1]
+    hidden = hidden_of(models.floats(features), models.drafter_weights["head.0"])
     logits = [models.drafter_weights[f"head.{number}"] @ hidden for number in range(2)]
     return torch.stack(logits).log_softmax(-1)
 

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from invariants.run import Checker
+from reference.drafters import drafter_of
 from tracing.finding import Finding
 from tracing.recorder import RunWriter, Trace
 from tracing.stages import DecodePath, NullWatch
@@ -141,7 +142,7 @@ def _manifest(setup: Setup, path: DecodePath, more: Mapping[str, Any] | None) ->
         "lockstep": "staged",
         "engine": path.name,
         "argv": ["specwb", "faults", "run"],
-        "settings": asdict(setup.settings),
+        "settings": setup.settings.as_read(drafter_of(setup.pair).settings),
         "limits": limits,
         **(more or {}),
     }

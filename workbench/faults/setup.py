@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from invariants.context import RunContext
+from reference.drafters import drafter_of
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
 
@@ -38,4 +39,5 @@ class Setup:
             vocab_size=self.pair.teacher.vocab_size,
             eos_token_ids=self.pair.eos_token_ids,
             max_positions=self.pair.teacher.max_position_embeddings,
+            reads=drafter_of(self.pair).settings,
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 from invariants.context import RunContext
 from invariants.run import Checker
+from reference.drafters import drafter_of
 from reference.path import make_path as make_reference
 from tracing.distances import MANIFEST_KEY
 from tracing.finding import Finding
@@ -107,6 +108,7 @@ def _context(session: Session, request: DiffRequest) -> RunContext:
         max_positions=pair.teacher.max_position_embeddings,
         kv_capacity=session.path.info.get("kv_capacity"),
         num_slots=session.path.info.get("num_slots"),
+        reads=drafter_of(pair).settings,
     )
 
 
@@ -167,10 +169,11 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
         "models": {
             "teacher": request.model or "tiny-pangu",
             "drafter": request.draft or "tiny-pangu",
+            "proposer": loaded.pair.proposer,
             "digests": loaded.digests.as_json(),
             "load_report": loaded.report.as_json(),
         },
-        "settings": {name: getattr(settings, name) for name in settings.__dataclass_fields__},
+        "settings": settings.as_read(drafter_of(loaded.pair).settings),
         "options": {
             name: getattr(options, name) for name in options.__dataclass_fields__ if name != "settings"
         },

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from reference.drafters import drafter_of
 from tracing.errors import UsageError
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
@@ -116,17 +117,17 @@ def _chat_context(
 def _checked(
     context: Callable[[Sequence[int]], list[int]], pair: ModelPair, settings: DecodeSettings
 ) -> Callable[[Sequence[int]], list[int]]:
-    limit = pair.teacher.max_position_embeddings
+    limit, deepest = pair.teacher.max_position_embeddings, settings.deepest(drafter_of(pair).settings)
 
     def checked(before: Sequence[int]) -> list[int]:
         token_ids = context(before)
         if not token_ids:
             raise UsageError("the prompt has no tokens; a prompt needs at least one")
-        needed = len(token_ids) + settings.max_new_tokens + settings.depth + 1
+        needed = len(token_ids) + settings.max_new_tokens + deepest
         if needed > limit:
             raise UsageError(
                 f"the prompt has {len(token_ids)} tokens; with {settings.max_new_tokens} new ones and a tree "
-                f"{settings.depth + 1} deep it needs {needed} positions and the teacher has {limit}; "
+                f"{deepest} deep it needs {needed} positions and the teacher has {limit}; "
                 "shorten the prompt or --max-new-tokens"
             )
         return token_ids
