@@ -50,7 +50,7 @@ def test_a_wrong_score_is_a_finding(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert run(tmp_path / "clean", heads(dtype=dtype)).verdict.verdict == "ok"
 
     def off(_: Any, drafted: Any) -> Any:
-        return replace(drafted, logprobs=drafted.logprobs + np.array([0, 0, 0, -1, 0, 0], dtype=np.float32))
+        return replace(drafted, logprobs=drafted.logprobs + np.array([0, 0, 0, -4, 0, 0], dtype=np.float32))
 
     first = run(tmp_path / "off", heads(dtype=dtype), fused=drafting(off)).first
     assert (first.rule, first.moment.node, first.guilty) == ("JUDGE-DRAFT-SCORES", 3, "fused")

@@ -52,7 +52,7 @@ def heads_pair(*, reads_features: bool = True) -> ModelPair:
     pair = tiny_pair(3, head_dim=16)
     torch.manual_seed(5)
     shape = (pair.teacher.vocab_size, pair.teacher.hidden_size)
-    weights = {f"head.{number}": torch.randn(shape) for number in range(2)}
+    weights = {f"head.{number}": torch.randn(shape) * 0.1 for number in range(2)}
     return replace(
         pair,
         drafter=Heads(Taps(final_hidden=reads_features)),
@@ -62,9 +62,9 @@ def heads_pair(*, reads_features: bool = True) -> ModelPair:
     )
 
 
-def hidden_of(features: Tensor, head: Tensor) -> Tensor:
-    """The last row; ones where there are no features, so that the draft is always the same."""
-    return features[-1] if features.shape[-1] else torch.ones_like(head[0])
+def hidden_of(features: Tensor, head: Tensor, root: int) -> Tensor:
+    """The last row; where there are no features, a row that depends on the root."""
+    return features[-1] if features.shape[-1] else head[root]
 
 
 class FusedHeads:
@@ -77,7 +77,8 @@ class FusedHeads:
         return LastRow()
 
     def follow(self, memory: Any, rows: Any) -> None:
-        memory.hidden, memory.root = hidden_of(rows.features, self.heads[0]), int(rows.next_token_ids[-1])
+        memory.root = int(rows.next_token_ids[-1])
+        memory.hidden = hidden_of(rows.features, self.heads[0], memory.root)
 
     def draft(self, memory: Any, turn: DraftTurn) -> Drafted:
         rows = torch.stack([(head @ memory.hidden).float().log_softmax(-1) for head in self.heads])
@@ -114,20 +115,20 @@ def sampled(root: int, rows: Tensor, draws: Draws) -> Drafted:
     )
 
 
-def _rows(models: Any, features: Any) -> Tensor:
-    hidden = hidden_of(models.floats(features), models.drafter_weights["head.0"])
+def _rows(models: Any, context: Any) -> Tensor:
+    hidden = hidden_of(models.floats(context.features), models.drafter_weights["head.0"], context.root)
     logits = [models.drafter_weights[f"head.{number}"] @ hidden for number in range(2)]
     return torch.stack(logits).log_softmax(-1)
 
 
 def _propose(models: Any, _rung: str, context: Any, _settings: Any, _watch: Any) -> Proposal:
-    rows = _rows(models, context.features)
+    rows = _rows(models, context)
     made = sampled(context.root, rows, context.draws) if context.draws else static_tree(context.root, rows)
     return Proposal(made)
 
 
 def _score(models: Any, _rung: str, context: Any, settings: Any, drafted: Drafted) -> DraftScore:
-    rows = _rows(models, context.features)
+    rows = _rows(models, context)
     depths = np.zeros(len(drafted.parents), dtype=np.int64)
     for node, parent in enumerate(drafted.parents.tolist()[1:], start=1):
         depths[node] = depths[parent] + 1
