@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from tracing.models import DrafterConfig, RopeConfig, TeacherConfig
-from workbench.checkpoints.eos import EosIds
 from workbench.checkpoints.report import Check
+from workbench.checkpoints.teacher import EosIds
 
 
 def judged(check_id: str, *, good: bool, sentence: str, otherwise: str = "failed") -> Check:

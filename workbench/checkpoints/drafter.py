@@ -11,10 +11,7 @@ import torch
 from tracing.errors import CheckpointError
 from tracing.models import DrafterConfig, TeacherConfig
 from workbench.checkpoints.config_values import flag, head_layout, real, whole
-from workbench.checkpoints.layout_official import OFFICIAL
-from workbench.checkpoints.layout_specforge import SPECFORGE
-from workbench.checkpoints.layout_speculators import SPECULATORS
-from workbench.checkpoints.layouts import AuxLayers, Layout
+from workbench.checkpoints.layouts import AuxLayers, Layout, detect_layout
 from workbench.checkpoints.matching import Matched, check_tensor, match
 from workbench.checkpoints.rope import rope_from_config
 from workbench.checkpoints.shapes import drafter_shapes
@@ -38,28 +35,6 @@ class LoadedDrafter:
     layout: str
     own_embedding: bool
     has_t2d: bool
-
-
-def detect_layout(config: Mapping[str, Any]) -> Layout:
-    """Return the layout of a config.json.
-
-    Raises:
-        CheckpointError: Not an EAGLE-3 drafter.
-    """
-    speculators_type = config.get("speculators_model_type")
-    if speculators_type is not None:
-        if speculators_type != "eagle3":
-            raise CheckpointError(
-                f"config.json: speculators_model_type should be 'eagle3', got {speculators_type!r}"
-            )
-        return SPECULATORS
-    if "eagle_config" in config or "LlamaForCausalLMEagle3" in (config.get("architectures") or []):
-        return SPECFORGE
-    if "draft_vocab_size" not in config:
-        raise CheckpointError(
-            "config.json has no draft_vocab_size; expected an EAGLE-3 drafter, this looks like another model"
-        )
-    return OFFICIAL
 
 
 def load_drafter(
