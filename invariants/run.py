@@ -8,11 +8,10 @@ from typing import Any, Final
 
 from invariants.catalogue import BY_ID
 from invariants.context import RunContext
-from invariants.counts import Counts
 from invariants.evaluate import Evaluation
 from invariants.facts import Facts, facts_of
 from invariants.inputs import RECORDED, Inputs, Row
-from invariants.outcome import NotChecked, Outcome, Violated
+from invariants.outcome import Counts, NotChecked, Outcome, Violated
 from invariants.selection import Selection
 from invariants.statistics import RunStatistics
 from tracing.errors import UsageError

@@ -124,6 +124,7 @@ def feature_row_stale(
 CLAUSES: Final = (
     prefilter("KV008")(lambda kv_row_digests, valid: twice(_of_nodes(kv_row_digests, valid, 0))),
     prefilter("FEAT001")(lambda feature_row_digests, valid: twice(_of_nodes(feature_row_digests, valid, 0))),
+    applicability("KV008", "FEAT001")(has_drafts),
 )
 
 
@@ -151,9 +152,6 @@ def _of_nodes(digests: IntArray, valid: BoolArray, start: int) -> IntArray:
     """Return digests with those of pads replaced by small numbers from `start`, each once, `[G, N]`."""
     numbers = np.arange(start, start + digests.shape[1], dtype=np.uint64)
     return np.where(valid, digests, numbers)
-
-
-WITH_DRAFTS = applicability("KV008", "FEAT001")(has_drafts)
 
 
 def _copied_row(case: Case, pick: Pick, column: str, places: list[int]) -> Case:

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
 from invariants.catalogue import BY_ID
-from invariants.counts import Counts
+from invariants.outcome import Counts
 from tracing.finding import Finding
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
 from workbench.judge.recorded.pairs import PAIRED, Compared

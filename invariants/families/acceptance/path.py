@@ -143,6 +143,7 @@ def longer_path_available(
 CLAUSES: Final = (
     applicability("ACC001", "ACC002")(lambda accepted_nodes: accepted_nodes.lengths > 0),
     applicability("ACC003")(lambda stop_reason: stop_reason),
+    applicability("ACC003")(has_drafts),
 )
 
 
@@ -185,9 +186,6 @@ def _child_with_the_choice(
     choice = entries_at(target_token_ids, np.arange(len(last)), last)
     below = drafts & (parents == last[:, None]) & (token_ids == choice[:, None])
     return below.any(axis=1) & (stop_reason is None)
-
-
-WITH_DRAFTS = applicability("ACC003")(has_drafts)
 
 
 def _accepting(case: Case, *nodes: int) -> Case:

@@ -132,6 +132,7 @@ CLAUSES: Final = (
     applicability("DRAFT005")(
         lambda draft_logprobs: (draft_logprobs[:, 1:] != draft_logprobs[:, 1:2]).any(axis=1)
     ),
+    applicability("DRAFT002")(has_drafts),
 )
 
 
@@ -166,9 +167,6 @@ def _drafted_before(
     for now, before in pairs if same.any() else ():
         same &= (now[:, 1:] == before[:, 1:]).all(axis=1)
     return same
-
-
-WITH_DRAFTS = applicability("DRAFT002")(has_drafts)
 
 
 def _child_likelier(case: Case, pick: Pick) -> Case:

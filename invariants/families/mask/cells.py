@@ -166,7 +166,11 @@ def pad_visible(valid: BoolArray, visible: BoolArray) -> Violations:
             yield Violation(message, "visible", node, found=listed(shown), expected="")
 
 
-CLAUSES: Final = (applicability("MASK002")(lambda drafts, depths: (drafts & (depths > 1)).any(axis=1)),)
+CLAUSES: Final = (
+    applicability("MASK002")(lambda drafts, depths: (drafts & (depths > 1)).any(axis=1)),
+    applicability("MASK001", "MASK002", "MASK004")(has_drafts),
+    applicability("MASK011")(has_pads),
+)
 
 
 @prefilter("MASK001", "MASK002", "MASK003", "MASK004", "MASK005", "MASK006", "MASK007", "MASK008", "MASK011")
@@ -183,12 +187,6 @@ def _not_the_closure(visible: BoolArray, parents_in_tree: IntArray, valid: BoolA
     expected.reshape(size, -1)[:, :: num_nodes + 1] = True
     expected[~valid.reshape(-1)] = False
     return (visible != expected.reshape(visible.shape)).reshape(size, -1).any(axis=1)
-
-
-WITH_DRAFTS = applicability("MASK001", "MASK002", "MASK004")(has_drafts)
-
-
-WITH_PADS = applicability("MASK011")(has_pads)
 
 
 def _self_hidden(case: Case, pick: Pick) -> Case:

@@ -109,6 +109,7 @@ CLAUSES: Final = (
     prefilter("TREE011")(
         lambda draft_parents, valid: draft_parents.lengths != np.count_nonzero(valid, axis=1)
     ),
+    applicability("TREE006", "TREE007")(has_drafts),
 )
 
 
@@ -122,9 +123,6 @@ def _same_child_twice(parents: IntArray, token_ids: IntArray, drafts: BoolArray)
 def _parents_changed(draft_parents: Ragged, parents: IntArray) -> Flags:
     now = entries_at(parents, draft_parents.owner, draft_parents.place)
     return draft_parents.any_step(draft_parents.values != now)
-
-
-WITH_DRAFTS = applicability("TREE006", "TREE007")(has_drafts)
 
 
 def _parent_swapped_behind_child(case: Case, pick: Pick) -> Case:

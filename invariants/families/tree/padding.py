@@ -132,10 +132,8 @@ CLAUSES: Final = (
     ),
     prefilter("TREE010")(lambda valid, max_tree_nodes: valid.shape[1] > max_tree_nodes),
     prefilter("TREE010")(lambda depths, valid, max_tree_depth: valid & (depths > max_tree_depth)),
+    applicability("TREE008", "TREE009")(has_pads),
 )
-
-
-WITH_PADS = applicability("TREE008", "TREE009")(has_pads)
 
 
 def _pad_moved_forward(case: Case, pick: Pick) -> Case:

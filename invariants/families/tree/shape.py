@@ -171,10 +171,8 @@ CLAUSES: Final = (
     prefilter("TREE005")(lambda parents: parents[:, 0] != 0),
     prefilter("TREE002", "TREE005")(lambda depths: depths[:, 0] != 0),
     prefilter("TREE005")(lambda valid: ~valid[:, 0]),
+    applicability("TREE002", "TREE003", "TREE004")(has_drafts),
 )
-
-
-WITH_DRAFTS = applicability("TREE002", "TREE003", "TREE004")(has_drafts)
 
 
 def _own_parent(case: Case, pick: Pick) -> Case:
