@@ -23,6 +23,8 @@ from workbench.judge.rules import RULES
 MAX_TURNS_NAMED: Final = 64
 """Differing turns kept one by one; more are counted."""
 
+STREAM_RULE = "JUDGE-ALIGN-STREAM"
+
 
 @dataclass(frozen=True, slots=True)
 class StepDifference:
@@ -260,12 +262,12 @@ def _stream_finding(difference: StreamDifference) -> Finding:
     left = "the end" if difference.left is None else f"token {difference.left}"
     right = "the end" if difference.right is None else f"token {difference.right}"
     return Finding(
-        verdict=RULES["JUDGE-ALIGN-STREAM"].verdict,
+        verdict=RULES[STREAM_RULE].verdict,
         guilty="unknown",
         moment=Moment(difference.prompt_id, difference.turn, 0, "accept"),
         column="emitted_token_ids",
         fused=difference.left,
         reference=difference.right,
-        rule="JUDGE-ALIGN-STREAM",
+        rule=STREAM_RULE,
         message=f"emitted tokens differ from position {difference.position} on: {left} against {right}",
     )

@@ -15,7 +15,7 @@ from workbench.tui.reader import Reader
 from workbench.view.lines import Lines, note
 from workbench.view.look import Look, Sight
 from workbench.view.panels import PANEL_BY_NAME, panel_for
-from workbench.view.run_distance import RunDistance, count_more, start_count
+from workbench.view.run_distance import RunDistance
 from workbench.view.run_model import RunModel
 from workbench.view.run_view import RunView
 from workbench.view.safe_text import safe_text
@@ -157,13 +157,13 @@ class Drawing:
     def count_distances(self) -> None:
         """Count the run's distances, a range of rows at a time, with searches in between."""
         if self._count is None:
-            self._count = start_count(self.view)
+            self._count = RunDistance(self.view)
         if not self._count.complete or self._count.total < self.view.num_finished:
             self.far.submit("distances", self._count_more)
 
     def _count_more(self) -> None:
         assert self._count is not None  # set before the job was submitted
-        count_more(self.view, self._count)
+        self._count.count_more()
         self._chunks += 1
         if self._count.complete or self._chunks % CHUNKS_PER_NEWS == 0:
             self._give(RunModel.distances_counted)
