@@ -18,8 +18,9 @@ from workbench.bench.measure import PairedBench, cases_of, run_turns
 from workbench.bench.outputs import results_json, turns_csv
 from workbench.bench.session import BenchRequest, BenchSession, about, identity, open_session
 from workbench.bench.store import ResultsFolder
+from workbench.bench.studies.catalogue import STUDIES, measure
 from workbench.bench.tables import Study, text_lines
-from workbench.cli.bench_options import STUDIES, parse_studies, parse_tree
+from workbench.cli.bench import parse_studies, parse_tree
 from workbench.cli.decode_options import eager_operators
 from workbench.cli.fresh_folder import fresh_folder
 
@@ -52,7 +53,6 @@ def _study(
     wanted = [name for name in names if folder.kept(name) is None]
     if not wanted:
         return
-    from workbench.bench.studies.catalogue import MEASURE
     from workbench.bench.studies.lab import Lab
 
     answers = {
@@ -69,8 +69,8 @@ def _study(
         results=folder.results,
     )
     for name in wanted:
-        _say(STUDIES[name])
-        folder.keep(MEASURE[name](lab))
+        _say(STUDIES[name].about)
+        folder.keep(measure(name, lab))
 
 
 def _measure(session: BenchSession, folder: ResultsFolder, choices: Choices, repetitions: int) -> None:

@@ -1,36 +1,38 @@
-"""All studies by their names on the command line."""
+"""All studies by their names on the command line; a study's module is imported when it is made."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+import importlib
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from workbench.bench.studies import (
-    budget,
-    commits,
-    distance,
-    generate,
-    lengths,
-    modes,
-    positions,
-    stages,
-    tree_auto,
-    vocabulary,
-    window,
-)
-from workbench.bench.studies.lab import Lab
-from workbench.bench.tables import Study
+if TYPE_CHECKING:
+    from workbench.bench.studies.lab import Lab
+    from workbench.bench.tables import Study
 
-MEASURE: Final[dict[str, Callable[[Lab], Study]]] = {
-    "accept-pos": positions.measure,
-    "budget": budget.measure,
-    "window": window.measure,
-    "distance": distance.measure,
-    "modes": modes.measure,
-    "commit": commits.measure,
-    "vocab": vocabulary.measure,
-    "stages": stages.measure,
-    "length": lengths.measure,
-    "tree-auto": tree_auto.measure,
-    "generate": generate.measure,
+
+class Entry(NamedTuple):
+    """A study: its module in this folder, and what it is."""
+
+    module: str
+    about: str
+
+
+STUDIES: Final = {
+    "accept-pos": Entry("positions", "acceptance by position, conditional and cumulative"),
+    "budget": Entry("budget", "tree budgets: nodes 16 to 256, depth 4 to 16, chains"),
+    "window": Entry("window", "drafter-only attention windows"),
+    "distance": Entry("distance", "how far back the drafter looks"),
+    "modes": Entry("modes", "execution modes: fused, eager, operator by operator"),
+    "commit": Entry("commits", "replication and commit modes"),
+    "vocab": Entry("vocabulary", "subsets of the draft vocabulary"),
+    "stages": Entry("stages", "time per stage, measured apart"),
+    "length": Entry("lengths", "context lengths 128 to 1,024 and the break-even point"),
+    "tree-auto": Entry("tree_auto", "the chosen tree against fixed ones"),
+    "generate": Entry("generate", "transformers.generate, greedy and with prompt lookup"),
 }
+
+
+def measure(name: str, lab: Lab) -> Study:
+    """Make the study of a name."""
+    study: Study = importlib.import_module(f"{__package__}.{STUDIES[name].module}").measure(lab)
+    return study
