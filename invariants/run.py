@@ -142,7 +142,12 @@ class Checker:
             path: Whose step it is, e.g. `fused`.
             row: Columns of the step; it must not change afterwards.
             left_out: Rules that mean nothing on this path, by id, and why.
+
+        Returns:
+            One outcome per rule; none for a row that is no step (`row_kind`), which is not remembered either.
         """
+        if row.get("row_kind") is not None:
+            return ()
         memory = self._memory(path)
         memory.enter(row)
         outcomes, facts = self._judge(path, row, memory.previous, memory.first)

@@ -10,7 +10,7 @@ from torch import Tensor
 from reference import teacher
 from reference.model import ReferenceModels
 from reference.teacher import TeacherRows
-from reference.visible import beside, near
+from reference.visible import near, side_by_side
 from tracing.stages import BoolArray, IntArray
 
 
@@ -46,7 +46,7 @@ def verify(
         committed_token_ids: L tokens; read only where `prefix_kv` is not given.
         token_ids: Of the nodes, `[N]`.
         position_ids: Of the nodes, `[N]`.
-        visible: bool `[N, N]`, the tree block; pads see the prefix only, and nobody sees them.
+        visible: bool `[N, N]`, the tree block; pads see the prefix only, and no node sees them.
         prefix_kv: Keys and values of the committed tokens, `[layers, 2, kv_heads, L, D]`.
 
     Returns:
@@ -57,7 +57,7 @@ def verify(
     prefix_positions = torch.arange(past_kv.shape[3], device=models.device)
     positions = torch.as_tensor(position_ids, dtype=torch.int64, device=models.device)
     nodes_see_nodes = torch.as_tensor(visible, dtype=torch.bool, device=models.device)
-    all_visible = beside(
+    all_visible = side_by_side(
         near(positions, prefix_positions, window), nodes_see_nodes & near(positions, positions, window)
     )
     return teacher.forward(models, models.tokens(token_ids), positions, all_visible, past_kv=past_kv)

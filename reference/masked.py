@@ -9,7 +9,7 @@ import torch
 from reference import teacher
 from reference.model import ReferenceModels
 from reference.teacher import TeacherRows
-from reference.visible import beside, causal, near
+from reference.visible import causal, near, side_by_side
 from tracing.stages import BoolArray, IntArray
 
 
@@ -35,7 +35,7 @@ def verify(
         committed_token_ids: L tokens.
         token_ids: Of the nodes, `[N]`.
         position_ids: Of the nodes, `[N]`.
-        visible: bool `[N, N]`, the tree block; pads see the prefix only, and nobody sees them.
+        visible: bool `[N, N]`, the tree block; pads see the prefix only, and no node sees them.
 
     Returns:
         Rows of the N nodes; `visible` `[N, L + N]`.
@@ -67,8 +67,8 @@ def verify_with_prefix(
     prefix_sees_nodes = torch.zeros(num_committed, num_nodes, dtype=torch.bool, device=models.device)
     all_visible = torch.cat(
         [
-            beside(causal(num_committed, window, models.device), prefix_sees_nodes),
-            beside(nodes_see_prefix, nodes_see_nodes),
+            side_by_side(causal(num_committed, window, models.device), prefix_sees_nodes),
+            side_by_side(nodes_see_prefix, nodes_see_nodes),
         ]
     )
     all_tokens = torch.cat([committed, models.tokens(token_ids)])

@@ -1,4 +1,4 @@
-"""The teacher over an explicit sequence: who stands where and who sees whom is said by the caller."""
+"""The teacher over an explicit sequence; the caller gives positions and visibility."""
 
 from __future__ import annotations
 

@@ -21,6 +21,6 @@ def near(query_positions: Tensor, key_positions: Tensor, window: int | None) -> 
     return query_positions[:, None] - key_positions[None, :] < window
 
 
-def beside(left: Tensor, right: Tensor) -> Tensor:
+def side_by_side(left: Tensor, right: Tensor) -> Tensor:
     """Return the two arrays side by side: the same queries, first the left keys, then the right ones."""
     return torch.cat([left, right], dim=1)

@@ -41,7 +41,7 @@ class DrawTape:
 
     @classmethod
     def recorded(cls, values: Sequence[float], seed: int | None = None) -> DrawTape:
-        """Return a tape that gives these and then ends, or goes on with fresh ones where a seed is given."""
+        """Return a tape that gives these and then ends, or with a seed continues with fresh ones."""
         tape = cls() if seed is None else cls.seeded(seed)
         tape.values = [float(value) for value in values]
         return tape

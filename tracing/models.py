@@ -119,8 +119,8 @@ class DrafterConfig:
 
 
 AnyDrafterConfig = Any
-"""Configuration of one kind of drafter; typed loosely because only drafters of that kind read it. It has
-`taps`; a kind without checkpoint may have None."""
+"""Configuration of one kind of drafter; typed loosely because only drafters of that kind read it. Its `taps`,
+if it has some, state what it reads of the teacher; a kind without checkpoint may have None."""
 
 TEACHER_KEYS: Final = (
     "model.embed_tokens.weight",
@@ -194,8 +194,7 @@ class ModelPair:
     @property
     def taps(self) -> Taps:
         """Teacher rows that the drafter reads."""
-        taps: Taps = Taps() if self.drafter is None else self.drafter.taps
-        return taps
+        return getattr(self.drafter, "taps", None) or Taps()
 
     @property
     def feature_width(self) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 from reference.drafters.eagle3_network import forward, fuse_features
 from reference.model import ReferenceModels
 from reference.search import DraftAttention, DraftContext
-from reference.visible import beside, near
+from reference.visible import near, side_by_side
 from tracing.settings import DecodeSettings
 from tracing.stages import IntArray
 
@@ -74,7 +74,7 @@ def expand(rows: CachedRows, parent_beams: IntArray, token_ids: IntArray) -> Cac
         position_ids=torch.cat([rows.position_ids, rows.position_ids[-num_live:][parents] + 1]),
         token_ids=rows.models.tokens(token_ids),
         inputs=rows.hidden[parents],
-        visible=beside(rows.visible[parents], itself),
+        visible=side_by_side(rows.visible[parents], itself),
     )
 
 

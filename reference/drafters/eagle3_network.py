@@ -63,7 +63,7 @@ def forward(
         models: Weights and arithmetic.
         token_ids: Target token of each row, int64 `[R]`: the one *after* the row's feature.
         inputs: Feature of each row, `[R, hidden]`: fused teacher features, or the drafter's own `hidden`.
-        position_ids: Rotary positions, int64 `[R]`; the row of (feature j, token j + 1) stands at j.
+        position_ids: Rotary positions, int64 `[R]`; the row of (feature j, token j + 1) has position j.
         visible: bool `[Q, S + R]`, True attends; a window is already in it.
         past_kv: Of S earlier rows, `[1, 2, kv_heads, S, D]`, or None.
     """

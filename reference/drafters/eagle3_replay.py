@@ -20,7 +20,7 @@ class Chain:
     """One beam's own sequence of drafter rows.
 
     Attributes:
-        token_ids: int64 `[R]`, row j's token stands one place after row j's feature.
+        token_ids: int64 `[R]`, row j's token comes one place after row j's feature.
         inputs: Feature of each row, `[R, hidden]`.
         hidden: What the last row made of it, `[1, hidden]`: the next row's feature.
     """

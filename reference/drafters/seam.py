@@ -34,7 +34,7 @@ Propose = Callable[[ReferenceModels, str, DraftContext, DecodeSettings, StageWat
 
 @dataclass(frozen=True, slots=True)
 class ReferenceDrafter:
-    """One line of the registry. Its taps stand on the pair, which both paths read.
+    """One line of the registry. Its taps are in the pair, which both paths read.
 
     Attributes:
         propose: Drafts freely.

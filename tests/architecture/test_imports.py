@@ -55,7 +55,7 @@ def test_the_probe_sees_a_heavy_import(module: str, heavy: str) -> None:
     assert heavy in loaded_by(f"import {module}")
 
 
-TRESPASSES = {
+BREACHES = {
     "rooms import downwards only": ("workbench/view/safe_text.py", "import workbench.cli.app"),
     "inside lockstep imports go downwards only": (
         "workbench/lockstep/engine/step.py",
@@ -92,11 +92,11 @@ def test_the_import_contracts_hold_and_can_fail(tmp_path: Path) -> None:
         unneeded = shutil.ignore_patterns("*.safetensors", "__pycache__")
         shutil.copytree(ROOT / name, copy / name, ignore=unneeded)
     shutil.copy(ROOT / "pyproject.toml", copy)
-    for file, statement in TRESPASSES.values():
+    for file, statement in BREACHES.values():
         guilty = copy / file
         guilty.write_text(f"{guilty.read_text()}\n{statement}\n")
     broken = lint(copy)
     assert broken.returncode == 1
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    assert {contract["name"] for contract in contracts} == set(TRESPASSES)
-    assert [name for name in TRESPASSES if f"{name} BROKEN" not in broken.stdout] == []
+    assert {contract["name"] for contract in contracts} == set(BREACHES)
+    assert [name for name in BREACHES if f"{name} BROKEN" not in broken.stdout] == []

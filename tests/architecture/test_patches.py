@@ -13,9 +13,12 @@ ROOT = Path(__file__).parents[2]
 PRODUCT = ("tracing", "invariants", "reference", "workbench")
 PATCHES = {
     "toy_column": 4,
-    "rule": 2,
+    "added_rule": 2,
     "toy_drafter": 6,
     "toy_chooser": 8,
+    "added_fault": 1,
+    "added_panel": 2,
+    "added_format": 2,
 }
 """Patch to the number of product files that it may touch."""
 
@@ -40,14 +43,14 @@ def test_a_patch_is_small_and_its_own_test_passes(tmp_path: Path, name: str) -> 
     assert own_tests(text)
     copy = tmp_path / "tree"
     copy.mkdir()
-    for part in (*PRODUCT, "tests", "examples", "specwb.py", "pyproject.toml"):
+    for part in (*PRODUCT, "tests", "traces", "examples", "specwb.py", "pyproject.toml"):
         source = ROOT / part
         if source.is_dir():
             shutil.copytree(source, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, copy / part)
     subprocess.run(["git", "init", "-q"], cwd=copy, check=True)  # else git takes the paths from another root
-    subprocess.run(["git", "apply", str(patch)], cwd=copy, check=True)
+    subprocess.run(["git", "apply", "-C1", str(patch)], cwd=copy, check=True)
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *own_tests(text)]
     ran = subprocess.run(
         command, cwd=copy, env=_environment(copy), capture_output=True, text=True, check=False

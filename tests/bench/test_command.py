@@ -56,7 +56,7 @@ def test_it_prints_table_one_and_leaves_everything_in_its_folder(
 ) -> None:
     exit_code, out, _ = bench(out=tmp_path / "run")
     assert exit_code == 0
-    assert "Table 1, ours beside the paper's" in out
+    assert "Table 1, ours and the paper's" in out
     assert "4 turns, 2 repetitions; tree 6/2/2" in out
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {"manifest.json", "turns.jsonl", "turns.csv", "results.json", "report.html"}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 
 import pytest
 
 from tests.bench.made import made_bench, plans
 from workbench.bench.decoders import Decoded
 from workbench.bench.measure import run_turns
-from workbench.bench.stats import Distribution, Spread, distinct_share
+from workbench.bench.stats import Distribution, Spread, distinct_share, plain
 from workbench.bench.studies.lengths import break_even
 from workbench.bench.studies.positions import accept_positions
 from workbench.bench.summary import summarize
@@ -25,7 +26,7 @@ def test_percentiles_interpolate_linearly() -> None:
 
 def test_nothing_is_no_number_and_still_json() -> None:
     assert math.isnan(Distribution.of([]).mean)
-    assert json.loads(json.dumps(Distribution.of([]).as_json(), allow_nan=False))["p99"] is None
+    assert json.loads(json.dumps(plain(asdict(Distribution.of([]))), allow_nan=False))["p99"] is None
     assert Spread.of([]).num == 0
 
 

@@ -15,9 +15,9 @@ from tests.checkpoints import synthetic
 from tracing.errors import CheckpointError, UsageError
 from tracing.models import RopeConfig
 from workbench.checkpoints import checks, load
-from workbench.checkpoints.eos import read_eos
 from workbench.checkpoints.load import LoadedPair, load_pair
 from workbench.checkpoints.report import Check
+from workbench.checkpoints.teacher import read_eos
 
 
 @pytest.fixture(scope="module")

@@ -181,7 +181,7 @@ def test_a_tensor_that_cannot_be_is_named(
         ({"speculators_model_type": "medusa"}, "should be 'eagle3'"),
         ({"speculators_model_type": "eagle3"}, "transformer_layer_config is missing"),
         ({"model_type": "gpt2"}, "drafter block type should be one of"),
-        ({"hidden_size": 8}, "cannot stand in for a drafter of width 8"),
+        ({"hidden_size": 8}, "cannot replace that of a drafter of width 8"),
         ({"target_hidden_size": 32}, r"fc.weight has shape \[16, 48\]"),
         ({"norm_output": "yes"}, "norm_output should be true or false"),
         ({"vocab_size": 200}, r"embed_tokens.weight has shape \[300, 16\]"),

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.checkpoints import synthetic
 from tracing.errors import CheckpointError, ModelMissingError
 from workbench.checkpoints.load import load_teacher
-from workbench.checkpoints.shapes import num_parameters, teacher_shapes
+from workbench.checkpoints.shapes import teacher_shapes
 from workbench.checkpoints.teacher import teacher_config
 
 PANGU_7B: dict[str, Any] = {
@@ -38,7 +38,6 @@ def test_openpangu_has_its_published_size(config: dict[str, Any], expected: int)
     if tied:
         del tensors["lm_head.weight"]
     assert sum(tensor.numel() for tensor in tensors.values()) == expected
-    assert num_parameters(teacher_shapes(parsed), tied=tied) == expected
 
 
 def test_openpangu_equals_the_llama_of_transformers_on_the_meta_device() -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from invariants.ancestry import ancestor_or_self, path_to_root
-from invariants.examples import CONTEXT, Before, Tree, legal_step, next_before
+from invariants.examples import CONTEXT, Before, StepRow, Tree, legal_step, next_before
 from invariants.live import check_before
 from invariants.mutation import Case
 from invariants.outcome import Held, NotChecked, Violated
@@ -29,6 +29,17 @@ def test_a_missing_column_is_named() -> None:
     bare = CASE.edited(visible=None)
     assert reason(bare, "MASK001") == "column visible was not recorded"
     assert outcomes(bare)["POS001"] == Held("POS001")
+
+
+def test_a_row_that_is_no_step_is_neither_judged_nor_remembered() -> None:
+    def violated_rules(rows: list[StepRow]) -> list[str]:
+        checker = Checker(CONTEXT)
+        found = (outcome for row in rows for outcome in checker.step("fused", row))
+        return [outcome.rule for outcome in found if isinstance(outcome, Violated)]
+
+    other = {**FIRST, "step": 7, "parents": np.array([3, -1]), "committed_len_after": 99}
+    assert violated_rules([FIRST, {**other, "row_kind": "preempted"}, SECOND]) == []
+    assert violated_rules([FIRST, other, SECOND]) != []
 
 
 def test_a_fact_that_nobody_knows_is_named() -> None:

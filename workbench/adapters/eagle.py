@@ -19,7 +19,7 @@ from workbench.adapters.verify_rows import logit_columns
 PAD: Final = -1
 """Ends the rows of `retrieve_indices` that are shorter than the longest."""
 NO_PARENT: Final = -1
-"""Recorded where `retrieve_indices` gives a node no parent, or two: the range rule says so."""
+"""Recorded where `retrieve_indices` gives a node no parent, or two: the range rule reports it."""
 Columns = dict[str, Any]
 
 
@@ -63,7 +63,7 @@ def tree_columns(
 
 
 def parents_from_rows(rows: NDArray[Any], num_nodes: int) -> NDArray[np.int64]:
-    """Return the parent of each node as the rows tell it, `[T]`; `NO_PARENT` where they do not agree.
+    """Return the parent of each node as the rows give it, `[T]`; `NO_PARENT` where they do not agree.
 
     Args:
         rows: `retrieve_indices`, `[leaves, W]`.

@@ -62,7 +62,7 @@ def record_generate(
 
 
 def describe(model: Any, *, with_digest: bool = False) -> dict[str, Any]:
-    """Return what a manifest says of this engine and model; the limits of a call are added by the call."""
+    """Return what the manifest states of engine and model; the limits of a call are added by the call."""
     import transformers
 
     facts: dict[str, Any] = {
@@ -98,7 +98,7 @@ class _Recording:
         self._config: Any = None
 
     def wrapped(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """Return the factory of candidate generators, whose products tell us what they do."""
+        """Return the factory of candidate generators, whose products show what they do."""
 
         def make(*args: Any, **kwargs: Any) -> Any:
             generator = original(*args, **kwargs)
@@ -155,7 +155,7 @@ class _Recording:
         self._layer.forget()
 
     def _finish(self, input_ids: Any, scores: Any, num_matches: int) -> None:
-        """Record what verify gave and what was kept; a sampled choice is not the best token, and not said."""
+        """Record what verify gave and what was kept; a sampled choice is not recorded."""
         step, tokens = self._step, input_ids[0].tolist()
         if step is None:
             return
@@ -173,10 +173,10 @@ class _Recording:
         self._next_step += 1
 
     def _safely(self, record: Callable[..., None], *arguments: Any) -> None:
-        """Record; in `warn` mode whatever goes wrong is logged and the host goes on."""
+        """Record; in `warn` mode whatever goes wrong is logged and the host continues."""
         try:
             record(*arguments)
-        except Exception as problem:  # noqa: BLE001  told: raised, or logged in warn mode
+        except Exception as problem:  # noqa: BLE001  raised again, or logged in warn mode
             if self._step is not None:
                 self._step.mark_incomplete(f"{type(problem).__name__}: {problem}")
             self._trace.report(problem)

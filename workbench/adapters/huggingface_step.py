@@ -61,8 +61,8 @@ class HookedLayer:
     """Keeps what the first decoder layer was last given: positions and the mask of its attention.
 
     Attributes:
-        position_ids: int `[rows]`, or None where the layer is not told.
-        visible: bool `[rows, columns]`, True attends, or None where that cannot be told.
+        position_ids: int `[rows]`, or None where the layer does not get them.
+        visible: bool `[rows, columns]`, True attends, or None where that is not known.
     """
 
     def __init__(self, model: Any) -> None:
@@ -98,7 +98,7 @@ def _visible(mask: Any, num_rows: int, position_ids: NDArray[Any] | None) -> NDA
     """Return who sees whom from a mask as attention gets it: bool, additive, or none at all.
 
     Without a mask attention is causal over square inputs, and a single row sees everything; for other shapes
-    nothing can be said.
+    nothing can be recorded.
     """
     if mask is not None and mask.ndim == 4:
         table = mask[0, 0]

@@ -9,7 +9,7 @@ from typing import Final
 
 from tracing.settings import DecodeSettings
 from workbench.bench.decoders import Decoder
-from workbench.bench.kernels import OPERATORS, choose_kernels, eager_name, kernels_study
+from workbench.bench.kernels import choose_kernels, eager_name, kernels_study
 from workbench.bench.session import BenchSession
 from workbench.bench.store import ResultsFolder
 from workbench.bench.suite import shipped_prompts
@@ -91,7 +91,7 @@ def _measured_kernels(
         engine = session.engine(TRIAL_TREE, eager)
         return session.greedy(engine), session.speculative(engine)
 
-    kernels = choose_kernels(decoders, prompts[0], OPERATORS)
+    kernels = choose_kernels(decoders, prompts[0])
     folder.keep(kernels_study(kernels))
     folder.choose("kernels", kernels.as_json())
     return kernels.eager
@@ -104,17 +104,8 @@ def _measured_tree(
     prompts: list[list[int]],
     progress: Progress,
 ) -> DecodeSettings:
-    chosen = tree_chooser(session, session.engine(TRIAL_TREE, eager), prompts, progress).choose()
-    folder.keep(tree_study(chosen))
-    folder.choose("tree", chosen.as_json())
-    return chosen.settings
-
-
-def tree_chooser(
-    session: BenchSession, engine: Engine, prompts: list[list[int]], progress: Progress
-) -> TreeChooser:
-    """Return the chooser of a tree on one engine."""
-    return TreeChooser(
+    engine = session.engine(TRIAL_TREE, eager)
+    chosen = TreeChooser(
         make_path=lambda settings: path_over(with_tree(engine, settings)),
         decoder=lambda settings: session.speculative(with_tree(engine, settings)),
         greedy=session.greedy(engine),
@@ -123,7 +114,10 @@ def tree_chooser(
         max_top_k=len(session.pair.target_from_draft),
         max_new_tokens=session.max_new_tokens,
         progress=progress,
-    )
+    ).choose()
+    folder.keep(tree_study(chosen))
+    folder.choose("tree", chosen.as_json())
+    return chosen.settings
 
 
 def with_tree(engine: Engine, shape: DecodeSettings) -> Engine:

@@ -165,6 +165,10 @@ def _plots(results: Sequence[TurnResult]) -> tuple[Plot, ...]:
     def of(kind: str, values: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(value for value, result in zip(values, once, strict=True) if result.case.kind == kind)
 
+    def speedup_over(what: str, x_label: str, x: Sequence[float]) -> Plot:
+        series = (Series(kind, of(kind, x), of(kind, speedups), of(kind, names)) for kind in kinds)
+        return Plot("scatter", f"Speedup over {what}, by turn", x_label, "speedup", tuple(series), level=1.0)
+
     lengths = [result.num_prompt_tokens for result in once]
     outputs = [len(result.baseline.token_ids) for result in once]
     names = [f"{result.case.name} turn {result.case.turn}" for result in once]
@@ -176,22 +180,8 @@ def _plots(results: Sequence[TurnResult]) -> tuple[Plot, ...]:
             "turns",
             tuple(Series(kind, of(kind, speedups)) for kind in kinds),
         ),
-        Plot(
-            "scatter",
-            "Speedup over mean acceptance, by turn",
-            "mean num_accepted of the turn",
-            "speedup",
-            tuple(Series(kind, of(kind, accepted), of(kind, speedups), of(kind, names)) for kind in kinds),
-            level=1.0,
-        ),
-        Plot(
-            "scatter",
-            "Speedup over prompt length, by turn",
-            "prompt tokens",
-            "speedup",
-            tuple(Series(kind, of(kind, lengths), of(kind, speedups), of(kind, names)) for kind in kinds),
-            level=1.0,
-        ),
+        speedup_over("mean acceptance", "mean num_accepted of the turn", accepted),
+        speedup_over("prompt length", "prompt tokens", lengths),
         Plot("histogram", "Prompt lengths", "tokens", "turns", (Series("prompts", tuple(lengths)),)),
         Plot("histogram", "Output lengths", "tokens", "turns", (Series("outputs", tuple(outputs)),)),
     )

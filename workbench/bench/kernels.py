@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -50,27 +50,22 @@ def eager_name(eager: frozenset[str]) -> str:
     return "all eager" if eager >= set(OPERATORS) else f"eager: {', '.join(sorted(eager))}"
 
 
-def options(operators: Sequence[str] = OPERATORS) -> Iterator[frozenset[str]]:
-    """Yield what is tried: all fused, all eager, and all eager but one."""
-    everything = frozenset(operators)
-    yield frozenset()
-    yield everything
-    yield from (everything - {one} for one in operators)
+def options() -> list[frozenset[str]]:
+    """Return what is tried: all fused, all eager, and all eager but one."""
+    everything = frozenset(OPERATORS)
+    return [frozenset(), everything, *(everything - {one} for one in OPERATORS)]
 
 
 def choose_kernels(
-    decoders: Callable[[frozenset[str]], tuple[Decoder, Decoder]],
-    prompt: Sequence[int],
-    operators: Sequence[str] = OPERATORS,
+    decoders: Callable[[frozenset[str]], tuple[Decoder, Decoder]], prompt: Sequence[int]
 ) -> Kernels:
     """Measure every option in turn and take the one whose two sides together are fastest.
 
     Args:
         decoders: Greedy and speculative decoding with the given operators eager.
         prompt: A context of typical length.
-        operators: What can be switched.
     """
-    tried = list(options(operators))
+    tried = options()
     made = [decoders(eager) for eager in tried]
     seconds = np.zeros((len(tried), ROUNDS + 1, 2))
     for turn in range(ROUNDS + 1):

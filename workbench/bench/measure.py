@@ -6,12 +6,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from tracing.errors import UsageError
-from workbench.bench.decoders import Decoded, Decoder
+from workbench.bench.decoders import Decoder
 from workbench.bench.equality import Compare
 from workbench.bench.suite import SuitePrompt
 from workbench.bench.turn import BenchCase, TurnResult
-
-Tick = Callable[[int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +26,10 @@ class TurnPlan:
     turn: int
     prompt: SuitePrompt
     context: Callable[[Sequence[int]], list[int]]
+
+    def case(self, context: Sequence[int]) -> BenchCase:
+        """Return this turn with its context."""
+        return BenchCase(self.prompt_id, self.turn, self.prompt.id, self.prompt.kind, tuple(context))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +55,15 @@ class PairedBench:
 
     def measure(self, case: BenchCase, repetition: int, *, baseline_first: bool) -> TurnResult:
         """Decode one context on both sides."""
-        decoded: dict[str, Decoded] = {}
-        for name in ("baseline", "speculative") if baseline_first else ("speculative", "baseline"):
-            decoder = self.baseline if name == "baseline" else self.speculative
-            decoded[name] = decoder(case.token_ids, self.max_new_tokens)
+        sides = {"baseline": self.baseline, "speculative": self.speculative}
+        order = list(sides) if baseline_first else list(reversed(sides))
+        decoded = {name: sides[name](case.token_ids, self.max_new_tokens) for name in order}
         baseline, speculative = decoded["baseline"], decoded["speculative"]
         return TurnResult(
             case=case,
             num_prompt_tokens=len(case.token_ids),
             repetition=repetition,
-            first="baseline" if baseline_first else "speculative",
+            first=order[0],
             baseline=baseline,
             speculative=speculative,
             match=self.compare(case.token_ids, baseline.token_ids, speculative.token_ids),
@@ -85,7 +86,7 @@ def cases_of(
         if plan.turn and not so_far:
             continue
         context = plan.context(so_far)
-        cases.append(BenchCase(plan.prompt_id, plan.turn, plan.prompt.id, plan.prompt.kind, tuple(context)))
+        cases.append(plan.case(context))
         answer = answers(plan.prompt_id, plan.turn)
         before[plan.prompt_id] = [] if answer is None else [*context, *answer]
     return cases
@@ -110,8 +111,8 @@ def run_turns(
             context = plan.context(before.get(plan.prompt_id, []))
             result = known.get((plan.prompt_id, plan.turn, repetition))
             if result is None:
-                case = BenchCase(plan.prompt_id, plan.turn, plan.prompt.id, plan.prompt.kind, tuple(context))
-                result = bench.measure(case, repetition, baseline_first=(number + repetition) % 2 == 0)
+                baseline_first = (number + repetition) % 2 == 0
+                result = bench.measure(plan.case(context), repetition, baseline_first=baseline_first)
                 yield result
             elif result.num_prompt_tokens != len(context):
                 raise UsageError(

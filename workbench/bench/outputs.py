@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from operator import attrgetter
 from typing import Any, Final
 
-from workbench.bench.stats import distinct_share, finite, mean
+from workbench.bench.stats import distinct_share, mean, plain
 from workbench.bench.summary import summarize
 from workbench.bench.tables import Study
 from workbench.bench.turn import TurnResult
 
-COLUMNS: Final = (
-    "prompt_id",
-    "turn",
-    "repetition",
-    "name",
-    "kind",
-    "prompt_tokens",
-    "new_tokens",
-    "first",
-    "baseline_seconds",
-    "baseline_first_token_seconds",
-    "baseline_tokens_per_second",
-    "speculative_seconds",
-    "speculative_first_token_seconds",
-    "speculative_tokens_per_second",
-    "speedup",
-    "steps",
-    "mean_accepted",
-    "distinct_4grams",
-    "match",
-    "why",
-)
+COLUMNS: Final[Mapping[str, Callable[[TurnResult], Any]]] = {
+    "prompt_id": attrgetter("case.prompt_id"),
+    "turn": attrgetter("case.turn"),
+    "repetition": attrgetter("repetition"),
+    "name": attrgetter("case.name"),
+    "kind": attrgetter("case.kind"),
+    "prompt_tokens": attrgetter("num_prompt_tokens"),
+    "new_tokens": lambda result: len(result.baseline.token_ids),
+    "first": attrgetter("first"),
+    "baseline_seconds": attrgetter("baseline.seconds"),
+    "baseline_first_token_seconds": attrgetter("baseline.first_token_seconds"),
+    "baseline_tokens_per_second": attrgetter("baseline.tokens_per_second"),
+    "speculative_seconds": attrgetter("speculative.seconds"),
+    "speculative_first_token_seconds": attrgetter("speculative.first_token_seconds"),
+    "speculative_tokens_per_second": attrgetter("speculative.tokens_per_second"),
+    "speedup": attrgetter("speedup"),
+    "steps": lambda result: len(result.speculative.num_accepted),
+    "mean_accepted": lambda result: plain(mean(result.speculative.uncut)),
+    "distinct_4grams": lambda result: distinct_share(result.baseline.token_ids),
+    "match": attrgetter("match.kind"),
+    "why": attrgetter("match.why"),
+}
+"""Columns of `turns.csv`, and how each is read from a turn."""
 
 
 def results_json(
@@ -42,7 +45,7 @@ def results_json(
     """Return everything but the turns themselves as plain data."""
     return {
         "manifest": dict(manifest),
-        "summary": summarize(results).as_json(),
+        "summary": plain(asdict(summarize(results))),
         "studies": [study.as_json() for study in studies],
     }
 
@@ -52,31 +55,5 @@ def turns_csv(results: Sequence[TurnResult]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    writer.writerows(_row(result) for result in results)
+    writer.writerows([read(result) for read in COLUMNS.values()] for result in results)
     return text.getvalue()
-
-
-def _row(result: TurnResult) -> tuple[Any, ...]:
-    baseline, speculative = result.baseline, result.speculative
-    return (
-        result.case.prompt_id,
-        result.case.turn,
-        result.repetition,
-        result.case.name,
-        result.case.kind,
-        result.num_prompt_tokens,
-        len(baseline.token_ids),
-        result.first,
-        baseline.seconds,
-        baseline.first_token_seconds,
-        baseline.tokens_per_second,
-        speculative.seconds,
-        speculative.first_token_seconds,
-        speculative.tokens_per_second,
-        result.speedup,
-        len(speculative.num_accepted),
-        finite(mean(speculative.uncut)),
-        distinct_share(baseline.token_ids),
-        result.match.kind,
-        result.match.why,
-    )

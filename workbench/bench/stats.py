@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,10 +33,6 @@ class Distribution:
         p50, p90, p99 = (float(each) for each in np.percentile(array, (50, 90, 99)))
         return cls(array.size, float(array.mean()), p50, p90, p99)
 
-    def as_json(self) -> dict[str, Any]:
-        """Return plain data; NaN has no form in JSON and becomes null."""
-        return {name: finite(value) for name, value in asdict(self).items()}
-
 
 @dataclass(frozen=True, slots=True)
 class Spread:
@@ -60,19 +56,19 @@ class Spread:
             return cls(math.nan, math.nan, math.nan, 0)
         return cls(float(np.median(values)), min(values), max(values), len(values))
 
-    def as_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {name: finite(value) for name, value in asdict(self).items()}
-
 
 def ratio(top: float, bottom: float) -> float:
     """Return a quotient, NaN where there is none."""
     return top / bottom if bottom else math.nan
 
 
-def finite(value: float) -> float | None:
-    """Return the value, or None where JSON has no form for it."""
-    return value if math.isfinite(value) else None
+def plain(value: Any) -> Any:
+    """Return data as JSON can hold it: NaN as null, tuples as lists."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: plain(each) for name, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def mean(values: Iterable[float]) -> float:

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
-from tracing.errors import ModelMissingError, UsageError
+from tracing.errors import ModelMissingError
 
 SUITES: Final = ("full", "code", "chat")
 """Shipped suites: 80 code completions and 80 two-turn chats (240 turns), or only one kind."""
-SWEEP_LENGTHS: Final = (128, 256, 512, 1024)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +30,6 @@ class SuitePrompt:
     kind: str
     source: str
     turns: tuple[str, ...]
-
-
-class Encoder(Protocol):
-    """What cutting to a length needs of a tokenizer."""
-
-    def encode(self, text: str, *, special_tokens: bool = True) -> list[int]:
-        """Return token ids."""
-        ...
 
 
 def shipped_prompts() -> list[SuitePrompt]:
@@ -81,19 +72,6 @@ def _cut(prompts: Sequence[SuitePrompt], num_turns: int) -> Iterator[SuitePrompt
         if turns:
             yield SuitePrompt(prompt.id, prompt.kind, prompt.source, turns)
         num_turns -= len(turns)
-
-
-def cut_to(tokenizer: Encoder, text: str, length: int) -> list[int]:
-    """Return the last tokens of a text, `length` in all with the tokenizer's leading special tokens.
-
-    Raises:
-        UsageError: The text is shorter.
-    """
-    plain, whole = tokenizer.encode(text, special_tokens=False), tokenizer.encode(text)
-    num_leading = len(whole) - len(plain) if whole[len(whole) - len(plain) :] == plain else 0
-    if len(plain) < length - num_leading:
-        raise UsageError(f"the text has {len(plain)} tokens with this tokenizer, {length} were asked for")
-    return [*whole[:num_leading], *plain[len(plain) - (length - num_leading) :]]
 
 
 def describe(prompts: Sequence[SuitePrompt], name: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -24,14 +23,6 @@ class SideSpeed:
     tokens_per_second: Distribution
     first_token_seconds: Distribution
     seconds_per_token: Distribution
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        return {
-            "tokens_per_second": self.tokens_per_second.as_json(),
-            "first_token_seconds": self.first_token_seconds.as_json(),
-            "seconds_per_token": self.seconds_per_token.as_json(),
-        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,15 +55,6 @@ class Summary:
     steps: Distribution
     new_tokens: Distribution
     prompt_tokens: Distribution
-
-    def as_json(self) -> dict[str, Any]:
-        """Return plain data."""
-        plain = ("num_turns", "num_repetitions", "num_refused", "num_near_ties")
-        parts = ("baseline", "speculative", "speedup", "ratio_of_means", "mean_of_ratios", "num_accepted")
-        further = ("steps", "new_tokens", "prompt_tokens")
-        return {name: getattr(self, name) for name in plain} | {
-            name: getattr(self, name).as_json() for name in (*parts, *further)
-        }
 
 
 def summarize(results: Sequence[TurnResult]) -> Summary:

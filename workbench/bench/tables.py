@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from workbench.bench.stats import plain
+
 Cell = str | int | float | None
 
 
@@ -97,8 +99,8 @@ class Study:
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data, NaN as null."""
-        plain: dict[str, Any] = _plain(asdict(self))
-        return plain
+        data: dict[str, Any] = plain(asdict(self))
+        return data
 
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Study:
@@ -107,18 +109,13 @@ class Study:
         Raises:
             KeyError, TypeError: Something else was written there.
         """
-        tables = [
-            Table(one["title"], tuple(one["columns"]), tuple(map(tuple, one["rows"])), one["note"])
-            for one in data["tables"]
-        ]
-        return cls(
-            name=data["name"],
-            title=data["title"],
-            text=tuple(data["text"]),
-            tables=tuple(tables),
-            plots=tuple(_plot(one) for one in data["plots"]),
-            num_refused=data["num_refused"],
+        frozen: dict[str, Any] = _with_tuples(data)
+        tables = tuple(Table(**one) for one in frozen["tables"])
+        plots = tuple(
+            Plot(**one | {"series": tuple(Series(**each) for each in one["series"])})
+            for one in frozen["plots"]
         )
+        return cls(**frozen | {"tables": tables, "plots": plots})
 
 
 def cell_text(cell: Cell) -> str:
@@ -144,18 +141,7 @@ def text_lines(studies: Sequence[Study]) -> Iterator[str]:
         yield ""
 
 
-def _plot(data: dict[str, Any]) -> Plot:
-    series = tuple(
-        Series(one["name"], tuple(one["x"]), tuple(one["y"]), tuple(one["labels"])) for one in data["series"]
-    )
-    return Plot(data["kind"], data["title"], data["x_label"], data["y_label"], series, data["level"])
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+def _with_tuples(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
-    return value
+        return {name: _with_tuples(each) for name, each in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Literal
 
 from workbench.bench.decoders import Decoded
 
-MATCHES: Final = ("equal", "near_tie", "different")
+MatchKind = Literal["equal", "near_tie", "different"]
 """The same text; a different one that rounding explains; a different one, whose speed does not count."""
 
 
@@ -34,12 +34,11 @@ class Match:
     """Whether two texts are the same.
 
     Attributes:
-        kind: One of `MATCHES`.
         position: Emitted token at which they differ, None where they do not.
         why: One sentence where they differ.
     """
 
-    kind: str
+    kind: MatchKind
     position: int | None = None
     why: str = ""
 
@@ -108,23 +107,13 @@ class TurnResult:
         """
         token_ids = tuple(line["token_ids"])
         other = line["speculative_token_ids"]
-        speculative = line["speculative"]
         return cls(
             case=BenchCase(line["prompt_id"], line["turn"], line["name"], line["kind"], ()),
             num_prompt_tokens=line["prompt_tokens"],
             repetition=line["repetition"],
             first=line["first"],
-            baseline=Decoded(
-                token_ids=token_ids,
-                seconds=line["baseline"]["seconds"],
-                first_token_seconds=line["baseline"]["first_token_seconds"],
-            ),
-            speculative=Decoded(
-                token_ids=token_ids if other is None else tuple(other),
-                seconds=speculative["seconds"],
-                first_token_seconds=speculative["first_token_seconds"],
-                num_accepted=tuple(speculative["num_accepted"]),
-            ),
+            baseline=_side_from_json(line["baseline"] | {"num_accepted": ()}, token_ids),
+            speculative=_side_from_json(line["speculative"], token_ids if other is None else tuple(other)),
             match=Match(line["match"], line["position"], line["why"]),
         )
 
@@ -135,3 +124,8 @@ def _side_json(decoded: Decoded) -> dict[str, Any]:
         "seconds": decoded.seconds,
         "first_token_seconds": decoded.first_token_seconds,
     }
+
+
+def _side_from_json(side: dict[str, Any], token_ids: tuple[int, ...]) -> Decoded:
+    times = {name: side[name] for name in ("seconds", "first_token_seconds")}
+    return Decoded(token_ids=token_ids, num_accepted=tuple(side["num_accepted"]), **times)

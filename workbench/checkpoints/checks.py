@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from tracing.models import DrafterConfig, RopeConfig, TeacherConfig
-from workbench.checkpoints.eos import EosIds
 from workbench.checkpoints.report import Check
+from workbench.checkpoints.teacher import EosIds
 
 
 def judged(check_id: str, *, good: bool, sentence: str, otherwise: str = "failed") -> Check:
@@ -136,7 +136,7 @@ def d2t_law(
 
 
 def t2d_present(*, confirmed: bool, ambiguous: bool, convention: str) -> Check:
-    """Say whether the reading of `d2t` rests on evidence or on convention."""
+    """Report whether the reading of `d2t` rests on evidence or on convention."""
     sentence = f"d2t read as {convention}" + (", confirmed by t2d" if confirmed else ", t2d is absent")
     if ambiguous:
         sentence += "; offsets and absolute ids were both possible"
@@ -180,19 +180,19 @@ def eos(ids: EosIds) -> Check:
         "generation_config.json": sorted(ids.generation),
         "tokenizer": [] if ids.tokenizer is None else [ids.tokenizer],
     }
-    told = {name: values for name, values in where.items() if values}
-    agree = all(set(values) <= ids.effective for values in told.values())
-    spoken = "; ".join(f"{name} {values}" for name, values in told.items()) or "named nowhere"
+    named = {name: values for name, values in where.items() if values}
+    agree = all(set(values) <= ids.effective for values in named.values())
+    sources = "; ".join(f"{name} {values}" for name, values in named.items()) or "named nowhere"
     return judged(
         "pair.eos",
         good=agree and bool(ids.effective),
-        sentence=f"end tokens in force {sorted(ids.effective)}: {spoken}",
+        sentence=f"end tokens in force {sorted(ids.effective)}: {sources}",
         otherwise="warning",
     )
 
 
 def embeddings(drafter: torch.Tensor, teacher: torch.Tensor, *, own: bool) -> Check:
-    """Say whether drafter and teacher embed a token alike."""
+    """Report whether drafter and teacher embed a token alike."""
     if not own:
         return Check("pair.embedding", "ok", "the drafter ships no embedding and uses the teacher's")
     same = drafter.shape == teacher.shape and torch.equal(drafter.float(), teacher.float())

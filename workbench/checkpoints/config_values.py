@@ -8,18 +8,23 @@ from typing import Any
 from tracing.errors import CheckpointError
 
 
+def _value(config: Mapping[str, Any], key: str, default: Any, kinds: Any, should_be: str) -> Any:
+    """Return a value of a config, the default in place of null; `bool` counts as no number."""
+    value = config.get(key)
+    value = default if value is None else value
+    is_flag = isinstance(value, bool)
+    if is_flag != (kinds is bool) or not isinstance(value, kinds) or not (is_flag or value > 0):
+        raise CheckpointError(f"config.json: {key} should be {should_be}, got {value!r}")
+    return value
+
+
 def whole(config: Mapping[str, Any], key: str, default: int | None = None) -> int:
     """Return a positive integer of a config.
 
     Raises:
         CheckpointError: Missing without a default, not an integer, or not positive.
     """
-    value = config.get(key)
-    if value is None:
-        value = default
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise CheckpointError(f"config.json: {key} should be a positive integer, got {value!r}")
-    return value
+    return int(_value(config, key, default, int, "a positive integer"))
 
 
 def real(config: Mapping[str, Any], key: str, default: float) -> float:
@@ -28,12 +33,7 @@ def real(config: Mapping[str, Any], key: str, default: float) -> float:
     Raises:
         CheckpointError: Not a number, or not positive.
     """
-    value = config.get(key)
-    if value is None:
-        value = default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-        raise CheckpointError(f"config.json: {key} should be a positive number, got {value!r}")
-    return float(value)
+    return float(_value(config, key, default, int | float, "a positive number"))
 
 
 def flag(config: Mapping[str, Any], key: str, default: bool = False) -> bool:
@@ -42,12 +42,7 @@ def flag(config: Mapping[str, Any], key: str, default: bool = False) -> bool:
     Raises:
         CheckpointError: Not a boolean.
     """
-    value = config.get(key)
-    if value is None:
-        return default
-    if not isinstance(value, bool):
-        raise CheckpointError(f"config.json: {key} should be true or false, got {value!r}")
-    return value
+    return bool(_value(config, key, default, bool, "true or false"))
 
 
 def head_layout(config: Mapping[str, Any], head_dim_default: int | None = None) -> tuple[int, int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +13,6 @@ import xxhash
 
 from workbench.checkpoints.files import weight_files
 
-CHUNK: Final = 1 << 20
 SMALL_FILES: Final = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
 
 
@@ -26,26 +25,19 @@ class PairDigests:
         teacher_weights, drafter_weights: `weights_digest` of what was loaded.
     """
 
-    files: Mapping[str, str]
+    files: dict[str, str]
     teacher_weights: str
     drafter_weights: str
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data for the manifest."""
-        return {
-            "files": dict(self.files),
-            "teacher_weights": self.teacher_weights,
-            "drafter_weights": self.drafter_weights,
-        }
+        return asdict(self)
 
 
 def file_digest(path: Path) -> str:
     """Return the sha256 of a file."""
-    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def directory_digests(directory: Path, role: str) -> dict[str, str]:

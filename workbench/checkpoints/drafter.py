@@ -11,10 +11,7 @@ import torch
 from tracing.errors import CheckpointError
 from tracing.models import DrafterConfig, TeacherConfig
 from workbench.checkpoints.config_values import flag, head_layout, real, whole
-from workbench.checkpoints.layout_official import OFFICIAL
-from workbench.checkpoints.layout_specforge import SPECFORGE
-from workbench.checkpoints.layout_speculators import SPECULATORS
-from workbench.checkpoints.layouts import AuxLayers, Layout
+from workbench.checkpoints.layouts import AuxLayers, Layout, detect_layout
 from workbench.checkpoints.matching import Matched, check_tensor, match
 from workbench.checkpoints.rope import rope_from_config
 from workbench.checkpoints.shapes import drafter_shapes
@@ -29,7 +26,7 @@ IGNORED: Final = ("verifier_lm_head.weight", "verifier_norm.weight")
 
 @dataclass(frozen=True, slots=True)
 class LoadedDrafter:
-    """A drafter as plain data, with what the load report wants to say about it."""
+    """A drafter as plain data, with what the load report states of it."""
 
     config: DrafterConfig
     matched: Matched
@@ -38,28 +35,6 @@ class LoadedDrafter:
     layout: str
     own_embedding: bool
     has_t2d: bool
-
-
-def detect_layout(config: Mapping[str, Any]) -> Layout:
-    """Tell the layout from config.json.
-
-    Raises:
-        CheckpointError: Not an EAGLE-3 drafter.
-    """
-    speculators_type = config.get("speculators_model_type")
-    if speculators_type is not None:
-        if speculators_type != "eagle3":
-            raise CheckpointError(
-                f"config.json: speculators_model_type should be 'eagle3', got {speculators_type!r}"
-            )
-        return SPECULATORS
-    if "eagle_config" in config or "LlamaForCausalLMEagle3" in (config.get("architectures") or []):
-        return SPECFORGE
-    if "draft_vocab_size" not in config:
-        raise CheckpointError(
-            "config.json has no draft_vocab_size; expected an EAGLE-3 drafter, this looks like another model"
-        )
-    return OFFICIAL
 
 
 def load_drafter(
@@ -150,7 +125,7 @@ def _drafter_config(
 
 
 def _promised_biases(inner: Mapping[str, Any], model_type: str) -> tuple[bool, bool]:
-    """Return what the configuration says of biases on q, k, v and on o; tensors may say more."""
+    """Return what the configuration states of biases on q, k, v and on o; tensors may add some."""
     if model_type == "qwen2":
         return True, False
     promised = flag(inner, "attention_bias")
@@ -175,7 +150,7 @@ def _borrowed_embedding(drafter: DrafterConfig, teacher_embedding: torch.Tensor)
     if teacher_embedding.shape[1] != drafter.hidden_size:
         raise CheckpointError(
             f"{EMBEDDING} is missing, and the teacher's embedding of width {teacher_embedding.shape[1]} "
-            f"cannot stand in for a drafter of width {drafter.hidden_size}"
+            f"cannot replace that of a drafter of width {drafter.hidden_size}"
         )
     check_tensor(EMBEDDING, teacher_embedding, (drafter.vocab_size, drafter.hidden_size))
     return teacher_embedding

@@ -8,21 +8,21 @@ from pathlib import Path
 import torch
 
 from workbench.checkpoints import checks
-from workbench.checkpoints.drafter import LoadedDrafter, detect_layout, load_drafter
-from workbench.checkpoints.files import read_json, read_weights, require_directory
+from workbench.checkpoints.drafter import LoadedDrafter, load_drafter
+from workbench.checkpoints.files import read_json, read_weights
+from workbench.checkpoints.layouts import detect_layout
 from workbench.checkpoints.loaded_drafter import DrafterPart
-from workbench.checkpoints.loaded_teacher import EMBEDDING, LoadedTeacher
-from workbench.checkpoints.report import Check, ModelReport, dtype_counts, rope_json
+from workbench.checkpoints.loaded_teacher import EMBEDDING, LoadedTeacher, model_report
+from workbench.checkpoints.report import Check, ModelReport
 
 
 def load_eagle3(directory: Path, teacher: LoadedTeacher) -> DrafterPart:
     """Load a drafter in the official, SpecForge or speculators layout.
 
     Raises:
-        ModelMissingError: The directory or a file is missing.
+        ModelMissingError: A file is missing.
         CheckpointError: Something is broken or inconsistent.
     """
-    require_directory(directory, "drafter")
     config, raw = read_json(directory / "config.json"), read_weights(directory)
     drafter = load_drafter(config, raw, teacher.config, teacher.matched.weights[EMBEDDING])
     return DrafterPart(
@@ -38,18 +38,9 @@ def load_eagle3(directory: Path, teacher: LoadedTeacher) -> DrafterPart:
 
 
 def _drafter_report(directory: Path, drafter: LoadedDrafter) -> ModelReport:
-    weights = drafter.matched.weights
     missing = () if drafter.own_embedding else ("embed_tokens.weight (the teacher's is used)",)
-    return ModelReport(
-        directory=str(directory),
-        layout=drafter.layout,
-        dtypes=dtype_counts(weights),
-        num_parameters=checks.count_elements(weights.values()),
-        rope=rope_json(drafter.config.rope),
-        missing=missing if drafter.has_t2d else (*missing, "t2d"),
-        unexpected=drafter.matched.unexpected,
-        ignored=drafter.matched.ignored,
-    )
+    missing = missing if drafter.has_t2d else (*missing, "t2d")
+    return model_report(directory, drafter.layout, drafter.matched, drafter.config.rope, missing)
 
 
 def _checks(

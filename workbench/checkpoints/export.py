@@ -32,25 +32,13 @@ class SpecialIds:
 def pangu_config(config: TeacherConfig, special: SpecialIds, dtype: str) -> dict[str, Any]:
     """Return config.json of an openPangu-Embedded teacher; it needs no code of its own, so no auto_map."""
     return {
+        **_block_config(config, special, dtype),
         "architectures": ["PanguEmbeddedForCausalLM"],
         "model_type": "PanguEmbedded",
         "bias": config.o_bias,
-        "hidden_act": "silu",
-        "hidden_size": config.hidden_size,
-        "intermediate_size": config.intermediate_size,
         "num_hidden_layers": config.num_layers,
-        "num_attention_heads": config.num_heads,
-        "num_key_value_heads": config.num_kv_heads,
-        "head_dim": config.head_dim,
-        "max_position_embeddings": config.max_position_embeddings,
-        "rms_norm_eps": config.rms_norm_eps,
-        "rope_theta": config.rope.theta,
         "tie_word_embeddings": config.tie_word_embeddings,
-        "vocab_size": config.vocab_size,
-        "bos_token_id": special.bos,
-        "eos_token_id": special.eos,
         "pad_token_id": special.pad,
-        "torch_dtype": dtype,
         "use_cache": True,
     }
 
@@ -58,23 +46,29 @@ def pangu_config(config: TeacherConfig, special: SpecialIds, dtype: str) -> dict
 def eagle3_config(config: DrafterConfig, special: SpecialIds, dtype: str) -> dict[str, Any]:
     """Return config.json of an official EAGLE-3 drafter."""
     return {
+        **_block_config(config, special, dtype),
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
+        "num_hidden_layers": 1,
+        "rope_scaling": None,
+        "draft_vocab_size": config.draft_vocab_size,
+        "attention_bias": config.qkv_bias,
+        "tie_word_embeddings": False,
+    }
+
+
+def _block_config(config: TeacherConfig | DrafterConfig, special: SpecialIds, dtype: str) -> dict[str, Any]:
+    return {
         "hidden_act": "silu",
         "hidden_size": config.hidden_size,
         "intermediate_size": config.intermediate_size,
-        "num_hidden_layers": 1,
         "num_attention_heads": config.num_heads,
         "num_key_value_heads": config.num_kv_heads,
         "head_dim": config.head_dim,
         "max_position_embeddings": config.max_position_embeddings,
         "rms_norm_eps": config.rms_norm_eps,
         "rope_theta": config.rope.theta,
-        "rope_scaling": None,
         "vocab_size": config.vocab_size,
-        "draft_vocab_size": config.draft_vocab_size,
-        "attention_bias": config.qkv_bias,
-        "tie_word_embeddings": False,
         "bos_token_id": special.bos,
         "eos_token_id": special.eos,
         "torch_dtype": dtype,
@@ -105,7 +99,7 @@ def export_drafter(
     """Write the official layout: `d2t` as offsets, `t2d`, no embedding (it is the teacher's).
 
     Raises:
-        ValueError: The drafter has something that the official layout cannot say.
+        ValueError: The drafter has something that the official layout cannot express.
     """
     beyond = (config.norm_before_residual, config.norm_output, config.fc_norm, config.norm_before_fc)
     if any(beyond) or config.aux_layers != default_aux_layers(num_teacher_layers):

@@ -1,10 +1,15 @@
-"""Which of the three EAGLE-3 checkpoint layouts a drafter directory has, and what each one means."""
+"""The three EAGLE-3 checkpoint layouts: how each writes tensor names and tapped layers, and how to tell them.
+
+`official`: `midlayer.*`, aux layers fixed in code. `specforge`: the same tensor names; explicit aux ids
+count layer *outputs*, so the entering layer is one later. `speculators`: `layers.0.*`, a nested block
+configuration, aux ids as hidden-state boundaries.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from tracing.errors import CheckpointError
 
@@ -77,3 +82,65 @@ def _three_ids(written: object) -> tuple[int, int, int]:
     if not all(isinstance(item, int) and not isinstance(item, bool) for item in written):
         raise CheckpointError(f"eagle_aux_hidden_state_layer_ids should be integers, got {written!r}")
     return (written[0], written[1], written[2])
+
+
+def detect_layout(config: Mapping[str, Any]) -> Layout:
+    """Return the layout of a config.json.
+
+    Raises:
+        CheckpointError: Not an EAGLE-3 drafter.
+    """
+    speculators_type = config.get("speculators_model_type")
+    if speculators_type is not None:
+        if speculators_type != "eagle3":
+            raise CheckpointError(
+                f"config.json: speculators_model_type should be 'eagle3', got {speculators_type!r}"
+            )
+        return SPECULATORS
+    if "eagle_config" in config or "LlamaForCausalLMEagle3" in (config.get("architectures") or []):
+        return SPECFORGE
+    if "draft_vocab_size" not in config:
+        raise CheckpointError(
+            "config.json has no draft_vocab_size; expected an EAGLE-3 drafter, this looks like another model"
+        )
+    return OFFICIAL
+
+
+def _official_aux(_config: Mapping[str, Any], num_teacher_layers: int) -> AuxLayers:
+    convention = "official: the stream entering layers 2, n//2, n-3"
+    return checked_aux(None, shift=0, convention=convention, num_teacher_layers=num_teacher_layers)
+
+
+def _specforge_aux(config: Mapping[str, Any], num_teacher_layers: int) -> AuxLayers:
+    block = config.get("eagle_config")
+    if block is not None and not isinstance(block, Mapping):
+        raise CheckpointError(f"config.json: eagle_config should be an object, got {block!r}")
+    written = (block or {}).get("eagle_aux_hidden_state_layer_ids")
+    convention = "specforge: ids name layer outputs, entering layer = id + 1"
+    return checked_aux(written, shift=1, convention=convention, num_teacher_layers=num_teacher_layers)
+
+
+def _speculators_aux(config: Mapping[str, Any], num_teacher_layers: int) -> AuxLayers:
+    written = config.get("eagle_aux_hidden_state_layer_ids")
+    if isinstance(written, list) and len(written) == 4 and written[3] == num_teacher_layers:
+        written = written[:3]  # the data server appends the final boundary as a fourth
+    convention = "speculators: ids are hidden-state boundaries, boundary i is the stream entering layer i"
+    return checked_aux(written, shift=0, convention=convention, num_teacher_layers=num_teacher_layers)
+
+
+def _speculators_block(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    inner = config.get("transformer_layer_config")
+    if not isinstance(inner, Mapping):
+        raise CheckpointError("config.json: transformer_layer_config is missing or not an object")
+    return inner
+
+
+def _speculators_name(name: str) -> str:
+    return "midlayer." + name.removeprefix("layers.0.") if name.startswith("layers.0.") else name
+
+
+OFFICIAL: Final = Layout("official", lambda config: config, _official_aux, lambda name: name)
+SPECFORGE: Final = Layout(
+    "specforge", lambda config: config, _specforge_aux, lambda name: name.removeprefix("model.")
+)
+SPECULATORS: Final = Layout("speculators", _speculators_block, _speculators_aux, _speculators_name)

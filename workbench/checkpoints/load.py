@@ -35,7 +35,7 @@ class LoadedPair:
 
 
 def needs_drafter(proposer: str) -> bool:
-    """Tell whether a kind of drafter has a checkpoint.
+    """Return whether a kind of drafter has a checkpoint.
 
     Raises:
         UsageError: There is no such kind, or not yet.

@@ -22,7 +22,7 @@ class DrafterPart:
         config, weights, target_from_draft: As `tracing.models.ModelPair` has them.
         report: What was found in its directory, or None.
         aux_layers, aux_convention, d2t_convention: As `LoadReport` has them.
-        checks: Every check of the drafter, alone and beside its teacher.
+        checks: Every check of the drafter, alone and with its teacher.
     """
 
     config: AnyDrafterConfig = None

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from tracing.errors import CheckpointError
-from tracing.models import TeacherConfig
+from tracing.models import RopeConfig, TeacherConfig
 from workbench.checkpoints import checks
-from workbench.checkpoints.eos import EosIds, read_eos
 from workbench.checkpoints.files import optional_json, read_json, read_weights
 from workbench.checkpoints.matching import Matched
-from workbench.checkpoints.report import Check, ModelReport, dtype_counts, rope_json
-from workbench.checkpoints.teacher import teacher_config, teacher_weights
+from workbench.checkpoints.report import Check, ModelReport
+from workbench.checkpoints.teacher import EosIds, read_eos, teacher_config, teacher_weights
 from workbench.checkpoints.tokenizer import DirectoryTokenizer, load_tokenizer
 
 EMBEDDING: Final = "model.embed_tokens.weight"
@@ -59,16 +59,25 @@ def _remote_config(directory: Path) -> dict[str, Any]:
 
 def teacher_report(directory: Path, teacher: LoadedTeacher) -> ModelReport:
     """Return what was found in the teacher's directory."""
-    weights = teacher.matched.weights
+    config = teacher.config
+    missing = ("lm_head.weight (tied to the embedding)",) if config.tie_word_embeddings else ()
+    return model_report(directory, config.model_type, teacher.matched, config.rope, missing)
+
+
+def model_report(
+    directory: Path, layout: str, matched: Matched, rope: RopeConfig, missing: tuple[str, ...]
+) -> ModelReport:
+    """Return what was found in a model's directory."""
+    tensors = matched.weights.values()
     return ModelReport(
         directory=str(directory),
-        layout=teacher.config.model_type,
-        dtypes=dtype_counts(weights),
-        num_parameters=checks.count_elements(weights.values()),
-        rope=rope_json(teacher.config.rope),
-        missing=("lm_head.weight (tied to the embedding)",) if teacher.config.tie_word_embeddings else (),
-        unexpected=teacher.matched.unexpected,
-        ignored=teacher.matched.ignored,
+        layout=layout,
+        dtypes=dict(Counter(str(tensor.dtype).removeprefix("torch.") for tensor in tensors)),
+        num_parameters=checks.count_elements(tensors),
+        rope={"theta": rope.theta, "kind": rope.kind, **rope.parameters},
+        missing=missing,
+        unexpected=matched.unexpected,
+        ignored=matched.ignored,
     )
 
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from tracing.errors import CheckpointError
-from tracing.models import RopeConfig, Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +96,6 @@ class LoadReport:
         for check in self.checks:
             if check.status == "failed":
                 raise CheckpointError(f"{check.sentence} [{check.id}]")
-
-
-def rope_json(rope: RopeConfig) -> dict[str, Any]:
-    """Return rotary parameters as plain data."""
-    return {"theta": rope.theta, "kind": rope.kind, **rope.parameters}
-
-
-def dtype_counts(weights: Mapping[str, Tensor]) -> dict[str, int]:
-    """Return dtype to number of tensors."""
-    return dict(Counter(str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()))
 
 
 def _model_lines(role: str, model: ModelReport) -> list[str]:

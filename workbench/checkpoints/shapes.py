@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-
 from tracing.models import DrafterConfig, TeacherConfig
 
 Shapes = dict[str, tuple[int, ...]]
@@ -92,8 +89,3 @@ def drafter_shapes(config: DrafterConfig) -> Shapes:
         qk_norm=config.qk_norm,
     )
     return shapes | _mlp("midlayer.mlp", hidden, config.intermediate_size, bias=False)
-
-
-def num_parameters(shapes: Mapping[str, tuple[int, ...]], *, tied: bool = False) -> int:
-    """Count parameters of a shape table; a tied `lm_head.weight` is the embedding and counts once."""
-    return sum(math.prod(shape) for name, shape in shapes.items() if not (tied and name == "lm_head.weight"))

@@ -105,14 +105,11 @@ def _sentencepiece_bytes(token: str) -> bytes:
 
 
 def byte_from_character() -> dict[str, int]:
-    """Return the byte behind each character of the byte-level alphabet.
+    """Return the byte behind each character of the byte-level alphabet."""
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
 
-    Printable bytes stand for themselves; the rest are numbered from U+0100 in order of the byte.
-    """
-    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [byte for byte in range(256) if byte not in set(printable)]
-    table = {chr(byte): byte for byte in printable}
-    return table | {chr(256 + number): byte for number, byte in enumerate(others)}
+    table: dict[int, str] = bytes_to_unicode()  # type: ignore[no-untyped-call]  # untyped in transformers
+    return {character: byte for byte, character in table.items()}
 
 
 def load_tokenizer(directory: Path, *, trust_remote_code: bool = False) -> DirectoryTokenizer:
@@ -151,7 +148,7 @@ def _backend(directory: Path, *, trust_remote_code: bool) -> Any:
 
 
 def _is_byte_level(layout: Mapping[str, Any]) -> bool:
-    """Tell by the decoder: it must turn the alphabet back into bytes."""
+    """Decide by the decoder: it must turn the alphabet back into bytes."""
     decoder = layout.get("decoder") or {}
     parts = decoder.get("decoders", [decoder])
     return any(part.get("type") == "ByteLevel" for part in parts)

@@ -1,4 +1,4 @@
-"""Attention of both models: the fused operator, its eager stand-in, and what the operator was given."""
+"""Attention of both models: the fused operator, its eager replacement, and what the operator was given."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def _attend_eager(
         blocked = call.causal_blocked(num_queries, num_keys, query.device)
     call.note(blocked, num_keys, "eager_attention", atten_mask=blocked)
     if query.device.type != "cpu":
-        # A device's own kernel stands behind torch's attention: nothing would be eager.
+        # Torch's attention calls a device's own kernel: nothing would be eager.
         if whole:
             blocked = call.causal_blocked(num_queries, num_keys, query.device)
         output = _step_by_step(query, key, value, blocked, scale)
@@ -200,7 +200,7 @@ def _step_by_step(query: Tensor, key: Tensor, value: Tensor, blocked: Tensor | N
     group = query.shape[1] // key.shape[1]
     scores = (query @ key.repeat_interleave(group, dim=1).transpose(2, 3)).float() * scale
     if blocked is not None:
-        blocked = blocked[..., : key.shape[2]]  # a paged mask goes on to the end of the table
+        blocked = blocked[..., : key.shape[2]]  # a paged mask reaches to the end of the table
         scores = scores.masked_fill(blocked, torch.finfo(torch.float32).min)
     weights = scores.softmax(dim=-1)
     if blocked is not None:

@@ -56,7 +56,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def fit_switches(asked: Switches, pair: ModelPair, device: torch.device, dtype: torch.dtype) -> Switches:
-    """Make eager what the operators' contracts do not allow for this pair, and say why."""
+    """Make eager what the operators' contracts do not allow for this pair, with the reasons."""
     fitted = asked
     configs = (pair.teacher, *drafter_kind(pair).attends(pair))
     head_dims = {config.head_dim for config in configs}

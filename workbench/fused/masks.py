@@ -29,7 +29,7 @@ def causal_visible(num_queries: int, num_keys: int, window: int, device: torch.d
     """Return which keys the last `num_queries` rows of a sequence see, each its last `window` ones.
 
     Args:
-        num_queries: Q; query i stands at position `num_keys - num_queries + i`.
+        num_queries: Q; query i has position `num_keys - num_queries + i`.
         num_keys: KV, at positions 0..KV-1.
         window: Keys per query, its own included; 0 is all.
         device: Where the result lies.
@@ -43,7 +43,7 @@ def causal_visible(num_queries: int, num_keys: int, window: int, device: torch.d
 
 
 def padded_to(visible: Tensor, width: int) -> Tensor:
-    """Return bool `[Q, width]`: `visible` and behind it columns without a key, which nobody sees."""
+    """Return bool `[Q, width]`: `visible` and behind it columns without a key, which no query sees."""
     return functional.pad(visible, (0, width - visible.shape[1]))
 
 

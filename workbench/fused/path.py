@@ -107,7 +107,7 @@ def make_engine(
         pad_token_id=pad_token_id,
         replication=replication,
     )
-    engine.new_caches()  # says at once when `replication` is unknown
+    engine.new_caches()  # refuses an unknown `replication` at once
     return engine
 
 
@@ -151,7 +151,7 @@ def _chooser(settings: DecodeSettings) -> Callable[[Draws], Chooser] | None:
 
 
 def _capacity(engine: Engine) -> Mapping[str, Any]:
-    """Say how many slots a paged cache can ever have; a contiguous one has none and grows as it must."""
+    """Return how many slots a paged cache can ever have; a contiguous one has none and grows as it must."""
     settings = engine.settings
     if settings.kv_layout == "contiguous":
         return {"kv_layout": settings.kv_layout}

@@ -141,8 +141,8 @@ def _load(
     try:
         model.load_state_dict(placed, strict=True, assign=True)
     except RuntimeError as problem:
-        told = " ".join(str(problem).split())[:300]
-        raise CheckpointError(f"teacher weights do not fit their configuration: {told}") from problem
+        problems = " ".join(str(problem).split())[:300]
+        raise CheckpointError(f"teacher weights do not fit their configuration: {problems}") from problem
     base: Any = model.model
     base.rotary_emb = type(base.rotary_emb)(config=hf_config).to(device)  # its table was built without memory
     return model.requires_grad_(requires_grad=False)

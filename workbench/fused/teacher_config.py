@@ -76,7 +76,7 @@ def _normalised_keys(teacher: TeacherConfig) -> dict[str, Any]:
 
 
 def _fixed_keys(teacher: TeacherConfig) -> dict[str, Any]:
-    """What must be as we say: defaults of the library's configuration classes differ from checkpoints'."""
+    """What must be stated: defaults of the library's configuration classes differ from checkpoints'."""
     return {
         "head_dim": teacher.head_dim,
         "attention_bias": teacher.qkv_bias,

@@ -1,4 +1,4 @@
-"""Modules that stand in for a transformers decoder's own, over the same weights."""
+"""Modules that replace a transformers decoder's own, over the same weights."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def registered_attention(  # noqa: PLR0917  # the library's signature
     attention_call: AttentionCall,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Attend as `attention_call` says; `attention_mask` is in the device's form, True is left out."""
+    """Attend as `attention_call` specifies; `attention_mask` is in the device's form, True is left out."""
     return attend(query, key, value, attention_mask, attention_call, scale=scaling), None
 
 

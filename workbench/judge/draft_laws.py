@@ -39,7 +39,7 @@ class Candidates:
 
 
 ROOT = np.iinfo(np.int64).max
-"""Stands for the root among flat numbers; larger than any of them and never used as an index."""
+"""The root's place among flat numbers; larger than any of them and never used as an index."""
 
 
 def best(scores: NDArray[np.float64], flat_ids: IntArray, num_best: int) -> IntArray:

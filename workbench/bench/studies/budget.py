@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from tracing.settings import DecodeSettings
-from workbench.bench.studies.lab import COLUMNS, Lab, Measured, cells, refused
-from workbench.bench.tables import Plot, Series, Study, Table
+from workbench.bench.studies.lab import COLUMNS, Lab, Measured, cells, refused, speed_plot
+from workbench.bench.tables import Plot, Study, Table
 from workbench.bench.tree.choose import shape_name
 
 NODES: Final = (16, 32, 64, 128, 256)
@@ -77,16 +77,5 @@ def _plot(
     *,
     nodes: bool = False,
 ) -> Plot:
-    x = tuple(one.tree_nodes if nodes else one.depth + 1 for one in sweep)
-    ours = [found[shape_name(one)] for one in sweep]
-    return Plot(
-        "line",
-        title,
-        label,
-        "speedup; accepted tokens",
-        (
-            Series("speedup", x, tuple(one.speedup for one in ours)),
-            Series("mean accept_L", x, tuple(one.num_accepted.mean for one in ours)),
-        ),
-        level=1.0,
-    )
+    x = [one.tree_nodes if nodes else one.depth + 1 for one in sweep]
+    return speed_plot("line", title, label, x, [found[shape_name(one)] for one in sweep], accepted=True)

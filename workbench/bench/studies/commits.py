@@ -6,9 +6,9 @@ from dataclasses import replace
 from typing import Final
 
 from workbench.bench.stats import Distribution
-from workbench.bench.studies.lab import Lab, refused, speed_table
+from workbench.bench.studies.lab import Lab, refused, speed_plot, speed_table
 from workbench.bench.studies.stages import stage_times
-from workbench.bench.tables import Plot, Series, Study, Table
+from workbench.bench.tables import Study, Table
 from workbench.fused.engine import Engine
 from workbench.fused.path import path_over
 
@@ -55,16 +55,7 @@ def measure(lab: Lab) -> Study:
                 rows,
             ),
         ),
-        plots=(
-            Plot(
-                "bar",
-                "Speedup by commit mode",
-                "",
-                "speedup",
-                (Series("speedup", names, tuple(one.speedup for one in measured)),),
-                level=1.0,
-            ),
-        ),
+        plots=(speed_plot("bar", "Speedup by commit mode", "", names, measured),),
         num_refused=refused(measured),
     )
 

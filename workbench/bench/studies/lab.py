@@ -12,7 +12,7 @@ from workbench.bench.decoders import Decoded, Decoder
 from workbench.bench.equality import Compare
 from workbench.bench.session import BenchSession
 from workbench.bench.stats import Distribution, mean, ratio
-from workbench.bench.tables import Cell, Table
+from workbench.bench.tables import Cell, Plot, Series, Table
 from workbench.bench.turn import BenchCase, TurnResult
 from workbench.fused.engine import Engine
 
@@ -169,6 +169,23 @@ def speed_table(title: str, first: str, measured: Sequence[Measured], note: str 
     """Return a table with one line per way of decoding."""
     rows = tuple((one.name, *cells(one)) for one in measured)
     return Table(title, (first, *COLUMNS), rows, note)
+
+
+def speed_plot(
+    kind: str,
+    title: str,
+    x_label: str,
+    x: Sequence[Cell],
+    measured: Sequence[Measured],
+    *,
+    accepted: bool = False,
+) -> Plot:
+    """Return a plot of the speedup, and where wanted of the mean acceptance, over `x`."""
+    series = [Series("speedup", tuple(x), tuple(one.speedup for one in measured))]
+    if accepted:
+        series.append(Series("mean accept_L", tuple(x), tuple(one.num_accepted.mean for one in measured)))
+    y_label = "speedup; accepted tokens" if accepted else "speedup"
+    return Plot(kind, title, x_label, y_label, tuple(series), level=1.0)
 
 
 def refused(measured: Sequence[Measured]) -> int:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Final
 
 from tracing.errors import UsageError
 from workbench.bench.stats import mean
-from workbench.bench.studies.lab import COLUMNS, Lab, Measured, cells, refused
-from workbench.bench.suite import SWEEP_LENGTHS, SuitePrompt, cut_to, shipped_prompts
-from workbench.bench.tables import Plot, Series, Study, Table
+from workbench.bench.studies.lab import COLUMNS, Lab, Measured, cells, refused, speed_plot
+from workbench.bench.suite import SuitePrompt, shipped_prompts
+from workbench.bench.tables import Study, Table
 from workbench.bench.turn import BenchCase
+from workbench.lockstep.session.turns import TurnTokenizer
+
+SWEEP_LENGTHS: Final = (128, 256, 512, 1024)
 
 
 def break_even(lengths: Sequence[int], speedups: Sequence[float]) -> float | None:
@@ -62,17 +66,25 @@ def measure(lab: Lab) -> Study:
             ),
         ),
         plots=(
-            Plot(
-                "line",
-                "Speedup over context length",
-                "context tokens",
-                "speedup",
-                (Series("speedup", lengths, tuple(speedups)),),
-                level=1.0,
+            speed_plot(
+                "line", "Speedup over context length", "context tokens", lengths, list(found.values())
             ),
         ),
         num_refused=refused(list(found.values())),
     )
+
+
+def cut_to(tokenizer: TurnTokenizer, text: str, length: int) -> list[int]:
+    """Return the last tokens of a text, `length` in all with the tokenizer's leading special tokens.
+
+    Raises:
+        UsageError: The text is shorter.
+    """
+    plain, whole = tokenizer.encode(text, special_tokens=False), tokenizer.encode(text)
+    num_leading = len(whole) - len(plain) if whole[len(whole) - len(plain) :] == plain else 0
+    if len(plain) < length - num_leading:
+        raise UsageError(f"the text has {len(plain)} tokens with this tokenizer, {length} were asked for")
+    return [*whole[:num_leading], *plain[len(plain) - (length - num_leading) :]]
 
 
 def _cases(lab: Lab, texts: Sequence[SuitePrompt], length: int) -> list[BenchCase]:

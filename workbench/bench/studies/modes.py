@@ -6,7 +6,7 @@ from typing import Final
 
 from workbench.bench.kernels import OPERATORS, eager_name
 from workbench.bench.stats import mean, ratio
-from workbench.bench.studies.lab import Lab, Measured, side_by_side
+from workbench.bench.studies.lab import Lab, Measured, refused, side_by_side
 from workbench.bench.tables import Cell, Plot, Series, Study, Table
 
 OTHER_DTYPE: Final = {"float32": "bfloat16", "bfloat16": "float16"}
@@ -51,7 +51,7 @@ def measure(lab: Lab) -> Study:
                 ),
             ),
         ),
-        num_refused=sum(one.num_refused for one in measured),
+        num_refused=refused(measured),
     )
 
 

@@ -11,8 +11,8 @@ import torch
 
 from tracing.models import ModelPair
 from workbench.bench.stats import ratio
-from workbench.bench.studies.lab import COLUMNS, Lab, cells, refused
-from workbench.bench.tables import Plot, Series, Study, Table
+from workbench.bench.studies.lab import COLUMNS, Lab, cells, refused, speed_plot
+from workbench.bench.tables import Study, Table
 
 SHARES: Final = (1.0, 2 / 3, 1 / 3, 1 / 6, 1 / 12)
 HEAD: Final = "lm_head.weight"
@@ -62,7 +62,6 @@ def measure(lab: Lab) -> Study:
         drafted = set(pair.target_from_draft.tolist())
         coverage[str(size)] = ratio(sum(n for token, n in counts.items() if token in drafted), counts.total())
     measured = lab.side_by_side(entries, cases)
-    x = tuple(sizes)
     return Study(
         name="vocab",
         title="Subsets of the draft vocabulary",
@@ -80,16 +79,13 @@ def measure(lab: Lab) -> Study:
             ),
         ),
         plots=(
-            Plot(
+            speed_plot(
                 "line",
                 "Speed and acceptance over the draft vocabulary",
                 "tokens in the draft vocabulary",
-                "speedup; accepted tokens",
-                (
-                    Series("speedup", x, tuple(one.speedup for one in measured)),
-                    Series("mean accept_L", x, tuple(one.num_accepted.mean for one in measured)),
-                ),
-                level=1.0,
+                sizes,
+                measured,
+                accepted=True,
             ),
         ),
         num_refused=refused(measured),

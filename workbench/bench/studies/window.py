@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from workbench.bench.studies.lab import Lab, refused, speed_table
-from workbench.bench.tables import Plot, Series, Study
+from workbench.bench.studies.lab import Lab, refused, speed_plot, speed_table
+from workbench.bench.tables import Study
 
 WINDOWS: Final = (0, 128, 256, 512)
 PAPER_SPEEDUP: Final = "1.15, 0.69, 0.76, 0.87"
@@ -39,16 +39,13 @@ def measure(lab: Lab) -> Study:
         ),
         tables=(speed_table("Windows", "window", measured),),
         plots=(
-            Plot(
+            speed_plot(
                 "bar",
                 "Speed and acceptance over the drafter's window",
                 "window, tokens",
-                "speedup; accepted tokens",
-                (
-                    Series("speedup", names, tuple(one.speedup for one in measured)),
-                    Series("mean accept_L", names, tuple(one.num_accepted.mean for one in measured)),
-                ),
-                level=1.0,
+                names,
+                measured,
+                accepted=True,
             ),
         ),
         num_refused=refused(measured),

@@ -83,7 +83,7 @@ class CacheManager:
     def commit(
         self, path_indices: IntArray, mode: str, *, branch: int = 0, fast_allowed: bool = True
     ) -> CommitOutcome:
-        """Adopt rows of a branch; whatever stands in the way of the asked mode leads to the full reorder.
+        """Adopt rows of a branch; whatever prevents the requested mode leads to the full reorder.
 
         Args:
             path_indices: Cache positions kept behind the prefix, root then accepted nodes, `[A + 1]`.

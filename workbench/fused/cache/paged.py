@@ -20,7 +20,7 @@ WriteRows = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
 
 
 def write_fused(key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slots: Tensor) -> None:
-    """Write rows at their slots through the operator; an ND cache has to be said, NZ is its default."""
+    """Write rows at their slots through the operator; an ND cache has to be named, NZ is its default."""
     dispatch.npu_scatter_pa_kv_cache(key, value, key_cache, value_cache, slots, cache_mode="Norm")
 
 
@@ -68,7 +68,7 @@ class PagedLayer(RowLayer):  # type: ignore[no-untyped-call]  # the library's ho
         *_: Any,
         **__: Any,
     ) -> tuple[Tensor, Tensor]:
-        """Write states `[1, H_kv, S, D]` where `pages` says; return both as attention takes them.
+        """Write states `[1, H_kv, S, D]` at the slots of `pages`; return both as attention takes them.
 
         Returns:
             Two `[blocks, block_size, H_kv * D]`, all blocks.

@@ -58,7 +58,7 @@ class BlockTable:
                 value=f"{int(positions.min())} to {int(positions.max())}",
                 expected=f"0 to {self.num_slots - 1}",
                 device="writes or reads outside the cache, unchecked",
-                source="vllm-project/vllm#43810, a slot computed beside the table",
+                source="vllm-project/vllm#43810, a slot computed without the table",
             )
         block_ids = np.asarray(self.block_ids, dtype=np.int64)
         return block_ids[positions // self.block_size] * self.block_size + positions % self.block_size

@@ -55,7 +55,7 @@ def gather_all(main: RowCache, branch: RowCache, path_indices: IntArray) -> bool
         Whether positions 0..L-1 stayed in order.
 
     Raises:
-        ContractError: A position outside the branch; the device would read beside the cache, unchecked.
+        ContractError: A position outside the branch; the device would read outside the cache, unchecked.
     """
     committed_len = main.get_seq_length()
     order = np.concatenate([np.arange(committed_len), path_indices]).astype(np.int64)

@@ -116,7 +116,7 @@ class Eagle3Network:
         return DraftRows(normed if self._config.norm_output else out, logits, query[0], keys[0])
 
     def _inputs(self, token_ids: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the residual `[R, H]` and normed embedding beside normed feature, `[R, 2 * H]`."""
+        """Return the residual `[R, H]` and normed embedding, then normed feature, `[R, 2 * H]`."""
         embedded = self._norm(
             functional.embedding(token_ids, self._weights["embed_tokens.weight"]),
             "midlayer.input_layernorm.weight",

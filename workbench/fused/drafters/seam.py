@@ -40,10 +40,10 @@ class CommittedRows:
 
 @dataclass(frozen=True, slots=True)
 class DraftTurn:
-    """What a draft may use beside its memory.
+    """What a draft may use besides its memory.
 
     Attributes:
-        watch: Told of each attention of the drafter.
+        watch: Called at each attention of the drafter.
         committed_len: L, the position of the root.
         settings: Of the run; a drafter reads those that its kind declares.
         draws: Source of uniforms for a drafter that samples; None in greedy decoding.
@@ -139,7 +139,7 @@ class AttendingConfig(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class DrafterKind:
-    """One line of the registry. Its taps stand on the pair, which both paths read.
+    """One line of the registry. Its taps are in the pair, which both paths read.
 
     Attributes:
         build: Makes the drafter; raises UsageError for settings that cannot be.

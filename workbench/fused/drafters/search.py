@@ -32,7 +32,7 @@ class Beams:
         token_ids: int64 `[B]`.
         scores: Cumulative log-probabilities, float32 `[B]`.
         flat_ids: Flat candidate numbers, int64 `[B]`.
-        hidden: What the row that proposed each beam hands on to it, `[B, H]`; H may be 0.
+        hidden: What the row that proposed each beam passes to it, `[B, H]`; H may be 0.
         tree_visible: Drafted rows that each beam sees, bool `[B, drafted rows]`, its own not yet among them.
         expansion: Levels of drafted rows above them; 0 for the children of the root.
     """
@@ -50,7 +50,7 @@ class SearchRows(Protocol):
 
     @property
     def hidden(self) -> Tensor:
-        """What each row hands on to the beams below it, `[B, H]`."""
+        """What each row passes to the beams below it, `[B, H]`."""
         ...
 
     @property

@@ -29,9 +29,7 @@ def own_rows(state: Any) -> None:
     state.memory.cache.layers[0].keys[0, 0, 0] += 0.0
 
 
-def trespassing(
-    stage: str, write: Write, *, lacks_snapshot: bool = False
-) -> Callable[[DecodePath], DecodePath]:
+def writing(stage: str, write: Write, *, lacks_snapshot: bool = False) -> Callable[[DecodePath], DecodePath]:
     def faulty(path: DecodePath) -> DecodePath:
         honest = getattr(path.stages, stage)
 
@@ -60,28 +58,28 @@ def rules(outcome: Outcome) -> list[str]:
     ],
 )
 def test_the_stage_that_wrote_is_named_first(tmp_path: Path, stage: str, write: Write) -> None:
-    outcome = run(tmp_path / "run", path=trespassing(stage, write))
+    outcome = run(tmp_path / "run", path=writing(stage, write))
     assert (outcome.first.rule, outcome.first.moment.stage, outcome.first.guilty) == (RULE, stage, "fused")
     assert all(finding.consequence for finding in outcome.log.findings[1:])
 
 
 def test_a_commit_that_writes_a_wrong_row_is_not_excused(tmp_path: Path) -> None:
-    outcome = run(tmp_path / "run", path=trespassing("commit", committed_row))
+    outcome = run(tmp_path / "run", path=writing("commit", committed_row))
     assert outcome.first.moment.stage == "commit"
     assert RULE not in rules(outcome)
 
 
 def test_a_write_during_verify_stays_verifys(tmp_path: Path) -> None:
-    outcome = run(tmp_path / "run", path=trespassing("verify", committed_row))
+    outcome = run(tmp_path / "run", path=writing("verify", committed_row))
     assert outcome.first.moment.stage == "verify"
     assert RULE not in rules(outcome)
 
 
 def test_own_rows_may_be_written(tmp_path: Path) -> None:
-    assert rules(run(tmp_path / "run", path=trespassing("draft", own_rows))) == []
+    assert rules(run(tmp_path / "run", path=writing("draft", own_rows))) == []
 
 
 def test_without_a_copy_of_the_state_the_damage_is_still_noticed(tmp_path: Path) -> None:
-    outcome = run(tmp_path / "run", path=trespassing("accept", committed_row, lacks_snapshot=True))
+    outcome = run(tmp_path / "run", path=writing("accept", committed_row, lacks_snapshot=True))
     assert outcome.first.moment.stage == "commit"
     assert RULE not in rules(outcome)
