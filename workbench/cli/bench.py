@@ -9,9 +9,23 @@ import click
 
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
-from workbench.bench.studies.catalogue import STUDIES
 from workbench.bench.suite import SUITES
 from workbench.cli.decode_options import choice_option, format_option, number_option, option_set, pair_options
+
+STUDIES: Final = {
+    "accept-pos": "acceptance by position, conditional and cumulative",
+    "budget": "tree budgets: nodes 16 to 256, depth 4 to 16, chains",
+    "window": "drafter-only attention windows",
+    "distance": "how far back the drafter looks",
+    "modes": "execution modes: fused, eager, operator by operator",
+    "commit": "replication and commit modes",
+    "vocab": "subsets of the draft vocabulary",
+    "stages": "time per stage, measured apart",
+    "length": "context lengths 128 to 1,024 and the break-even point",
+    "tree-auto": "the chosen tree against fixed ones",
+    "generate": "transformers.generate, greedy and with prompt lookup",
+}
+"""Name on the command line to what it is."""
 
 _evaluation_options: Final = option_set(
     choice_option(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,8 @@ from workbench.bench.measure import PairedBench, cases_of, run_turns
 from workbench.bench.outputs import results_json, turns_csv
 from workbench.bench.session import BenchRequest, BenchSession, about, identity, open_session
 from workbench.bench.store import ResultsFolder
-from workbench.bench.studies.catalogue import STUDIES, measure
 from workbench.bench.tables import Study, text_lines
-from workbench.cli.bench import parse_studies, parse_tree
+from workbench.cli.bench import STUDIES, parse_studies, parse_tree
 from workbench.cli.decode_options import eager_operators
 from workbench.cli.fresh_folder import fresh_folder
 
@@ -69,8 +69,9 @@ def _study(
         results=folder.results,
     )
     for name in wanted:
-        _say(STUDIES[name].about)
-        folder.keep(measure(name, lab))
+        _say(STUDIES[name])
+        study = import_module(f"workbench.bench.studies.{name.replace('-', '_')}")
+        folder.keep(study.measure(lab))
 
 
 def _measure(session: BenchSession, folder: ResultsFolder, choices: Choices, repetitions: int) -> None:
