@@ -22,6 +22,8 @@ from workbench.judge.rules import finding_of
 MAX_TURNS_NAMED: Final = 64
 """Differing turns kept one by one; more are counted."""
 
+STREAM_RULE: Final = "JUDGE-ALIGN-STREAM"
+
 
 @dataclass(frozen=True, slots=True)
 class StreamDifference:
@@ -200,7 +202,7 @@ def _stream_finding(difference: StreamDifference) -> Finding:
     message = f"emitted tokens differ from position {difference.position} on: {left} against {right}"
     moment = Moment(difference.prompt_id, difference.turn, 0, "accept")
     values = difference.left, difference.right
-    return replace(_finding("JUDGE-ALIGN-STREAM", moment, "emitted_token_ids", *values), message=message)
+    return replace(_finding(STREAM_RULE, moment, "emitted_token_ids", *values), message=message)
 
 
 def _finding(
