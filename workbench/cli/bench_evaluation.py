@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from workbench.bench.outputs import results_json, turns_csv
 from workbench.bench.session import BenchRequest, BenchSession, about, identity, open_session
 from workbench.bench.store import ResultsFolder
 from workbench.bench.tables import Study, text_lines
-from workbench.cli.bench_options import STUDIES, parse_studies, parse_tree
+from workbench.cli.bench import STUDIES, parse_studies, parse_tree
 from workbench.cli.decode_options import eager_operators
 from workbench.cli.fresh_folder import fresh_folder
 
@@ -52,7 +53,6 @@ def _study(
     wanted = [name for name in names if folder.kept(name) is None]
     if not wanted:
         return
-    from workbench.bench.studies.catalogue import MEASURE
     from workbench.bench.studies.lab import Lab
 
     answers = {
@@ -70,7 +70,8 @@ def _study(
     )
     for name in wanted:
         _say(STUDIES[name])
-        folder.keep(MEASURE[name](lab))
+        study = import_module(f"workbench.bench.studies.{name.replace('-', '_')}")
+        folder.keep(study.measure(lab))
 
 
 def _measure(session: BenchSession, folder: ResultsFolder, choices: Choices, repetitions: int) -> None:
