@@ -9,10 +9,9 @@ from workbench.npu.definition import not_modelled, operator
 from workbench.npu.emulation.attention import AttentionInputs, attend
 from workbench.npu.emulation.layouts import from_bsnd, to_bsnd
 from workbench.npu.emulation.ragged import pack, unpack
-from workbench.npu.operators.fused_infer_attention.call import OPERATOR, V2_NAMES, FiaCall
+from workbench.npu.operators.fused_infer_attention.call import OPERATOR, UNMODELLED, V2_NAMES, FiaCall
 from workbench.npu.operators.fused_infer_attention.columns import blocked_columns, repairs_rows, seen_columns
 from workbench.npu.operators.fused_infer_attention.keys import keys_and_values
-from workbench.npu.operators.fused_infer_attention.layouts import UNMODELLED, input_layout, output_layout
 from workbench.npu.operators.fused_infer_attention.lengths import check_given, check_lengths
 from workbench.npu.operators.fused_infer_attention.masks import check_mask
 from workbench.npu.operators.fused_infer_attention.options import check_options
@@ -48,7 +47,7 @@ def attention(call: FiaCall) -> tuple[Tensor, Tensor]:
         attention output in the output layout and the query's dtype; log-sum-exp float32 [B, N, Q_S, 1]
         (packed: [T, N, 1]), of shape (0,) unless asked for.
     """
-    query = to_bsnd(call.query, input_layout(call.input_layout), call.num_heads)
+    query = to_bsnd(call.query, call.layout, call.num_heads)
     if call.query.numel() == 0:
         return shaped(call, query.transpose(1, 2), query[..., 0].float().transpose(1, 2))
     if call.is_packed:
@@ -86,7 +85,7 @@ def shaped(call: FiaCall, out: Tensor, lse: Tensor) -> tuple[Tensor, Tensor]:
     out, lse = out.transpose(1, 2), lse.transpose(1, 2)
     if call.is_packed:
         out, lse = pack(out, call.query_lens), pack(lse, call.query_lens)
-    packed = from_bsnd(out, output_layout(call.input_layout))
+    packed = from_bsnd(out, call.input_layout.rpartition("_")[2])
     if not call.softmax_lse_flag:
         return packed, torch.empty(0, dtype=torch.float32, device=out.device)
     kept = lse.squeeze(0) if call.is_packed else lse.transpose(1, 2)

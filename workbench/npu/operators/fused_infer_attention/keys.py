@@ -8,7 +8,6 @@ from torch import Tensor
 from workbench.npu.emulation.layouts import to_bsnd
 from workbench.npu.emulation.ragged import in_use, unpack
 from workbench.npu.operators.fused_infer_attention.call import FiaCall
-from workbench.npu.operators.fused_infer_attention.layouts import input_layout
 
 
 def keys_and_values(call: FiaCall) -> tuple[Tensor, Tensor]:
@@ -29,7 +28,7 @@ def keys_and_values(call: FiaCall) -> tuple[Tensor, Tensor]:
 
 def contiguous(call: FiaCall, tensor: Tensor) -> Tensor:
     """Return a contiguous key or value tensor as [B, KVN, S_kv, D]."""
-    rows = to_bsnd(tensor, input_layout(call.input_layout), call.kv_heads)
+    rows = to_bsnd(tensor, call.layout, call.kv_heads)
     if call.is_packed:
         rows = unpack(rows, call.kv_lens)
     return rows[:, : call.padded_columns].transpose(1, 2)
