@@ -113,7 +113,6 @@ class FreeRunner:
         if results.committed is not None:  # here the path's own count is what is checked
             columns["committed_len"] = results.committed.committed_len
         self._log.record(self._name, columns | dict(self.indices.take()))
-        self._watch.probe.clear()
         found = self._log.add([*self._watch.take_findings(), *self._log.check_row(self._name)])
         self._log.close_step(found)
         assert results.tensorized is not None
