@@ -68,13 +68,8 @@ def run(
     runner = ReferenceRunner(setup.pair, setup.settings, path_dtype=setup.dtype, rung=setup.rung)
     reference(runner)
     options = LockstepOptions(settings=setup.settings, **setup.options)
-    context = RunContext.from_settings(
-        setup.settings,
-        vocab_size=setup.pair.teacher.vocab_size,
-        eos_token_ids=setup.pair.eos_token_ids,
-        max_positions=setup.pair.teacher.max_position_embeddings,
-        reads=drafter_of(setup.pair).settings,
-    )
+    reads = drafter_of(setup.pair).settings
+    context = RunContext.from_settings(setup.settings, setup.pair, reads=reads)
     tally = Tally(chain=runner.is_chain)
     with RunWriter(folder, {"lockstep": "staged"}) as writer:
         traces = {

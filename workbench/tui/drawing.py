@@ -15,7 +15,7 @@ from workbench.tui.reader import Reader
 from workbench.view.lines import Lines, note
 from workbench.view.look import Look, Sight
 from workbench.view.panels import PANEL_BY_NAME, panel_for
-from workbench.view.run_distance import RunDistance, count_more, start_count
+from workbench.view.run_distance import RunDistance
 from workbench.view.run_model import RunModel
 from workbench.view.run_view import RunView
 from workbench.view.safe_text import safe_text
@@ -23,11 +23,8 @@ from workbench.view.search import Place, find, parse_query
 from workbench.view.step import StepView
 from workbench.view.targets import FindingTarget, Target
 
-CHUNKS_PER_NEWS = 32
-"""Ranges of rows that are counted between two redraws of the distance panel."""
-
-PROOFS_PER_NEWS = 32
-"""Groups of batches that are proven between two updates of the status line."""
+STRETCHES_PER_NEWS = 32
+"""Ranges of rows that are counted, or of batches that are proven, between two updates of the screen."""
 
 
 class Drawing:
@@ -43,7 +40,7 @@ class Drawing:
         self.near, self.far = Reader(self._failed), Reader(self._failed)
         self._post = post
         self._count: RunDistance | None = None
-        self._chunks = self._proofs = 0
+        self._stretches = 0
 
     @property
     def idle(self) -> bool:
@@ -72,28 +69,15 @@ class Drawing:
 
     def move(self, row: int, unit: str, direction: int) -> None:
         """Find the row that a move leads to."""
-
-        def job() -> None:
-            self._post_row(self._asked(lambda: self.view.moved(row, unit, direction)))
-
-        self.near.submit("move", job)
+        self.near.submit("move", lambda: self._post_row(lambda: self.view.moved(row, unit, direction)))
 
     def locate(self, moment: Moment, panel: str = "", target: Target | None = None) -> None:
         """Find the row of a moment."""
-
-        def job() -> None:
-            self._post_row(self._asked(lambda: self.view.row_of(moment)), panel, target)
-
-        self.near.submit("move", job)
+        self.near.submit("move", lambda: self._post_row(lambda: self.view.row_of(moment), panel, target))
 
     def refresh(self) -> None:
         """Read what was written since."""
-
-        def job() -> None:
-            if self.view.refresh():
-                self._post(RunGrew())
-
-        self.near.submit("refresh", job)
+        self.near.submit("refresh", lambda: self._post_growth(self.view.refresh))
 
     def find(self, text: str, row: int, node: int | None, direction: int) -> None:
         """Look for something; a newer search ends an older one."""
@@ -119,75 +103,66 @@ class Drawing:
                 at, number = hit
                 finding = self.view.findings[number]
                 self._post(RunGrew())
-                target = FindingTarget(finding.moment, finding.column, number)
-                self._post_row(at, panel_for(finding.column), target)
+                target = FindingTarget(finding.moment, number)
+                self._post_row(lambda: at, panel_for(finding.column), target)
 
         self.far.submit("find", job)
 
     def compare(self) -> None:
         """Compare two runs."""
-
-        def job() -> None:
-            if self._asked(self.view.compare):
-                self._post(RunGrew())
-
-        self.far.submit("compare", job)
+        self.far.submit("compare", lambda: self._post_growth(lambda: self._asked(self.view.compare)))
 
     def index(self) -> None:
         """Read what finding a moment needs while the user still looks at the first step."""
-
-        def job() -> None:
-            if not self.view.index_more():
-                self.far.submit("index", job)
-
-        self.far.submit("index", job)
+        self._submit_stretches("index", self.view.index_more)
 
     def prove(self) -> None:
         """Prove what has not been read yet, a few batches at a time, with searches in between."""
-        self.far.submit("proof", self._prove_more)
-
-    def _prove_more(self) -> None:
-        done = self.view.prove_more()
-        self._proofs += 1
-        if done or self._proofs % PROOFS_PER_NEWS == 0:
-            self._give(RunModel.proof_went)
-        if not done:
-            self.prove()
+        self._submit_stretches("proof", self.view.prove_more, RunModel.proof_went)
 
     def count_distances(self) -> None:
         """Count the run's distances, a range of rows at a time, with searches in between."""
         if self._count is None:
-            self._count = start_count(self.view)
+            self._count = RunDistance(self.view)
         if not self._count.complete or self._count.total < self.view.num_finished:
-            self.far.submit("distances", self._count_more)
+            self._submit_stretches("distances", self._count.count_more, RunModel.distances_counted)
 
-    def _count_more(self) -> None:
-        assert self._count is not None  # set before the job was submitted
-        count_more(self.view, self._count)
-        self._chunks += 1
-        if self._count.complete or self._chunks % CHUNKS_PER_NEWS == 0:
-            self._give(RunModel.distances_counted)
-        if not self._count.complete:
-            self.far.submit("distances", self._count_more)
+    def _submit_stretches(
+        self, kind: str, more: Callable[[], bool], news: Callable[[RunModel], object] = lambda _: None
+    ) -> None:
+        """Call `more` until it says that all is done, a job each time, so that searches come in between."""
+
+        def job() -> None:
+            done = more()
+            self._stretches += 1
+            if done or self._stretches % STRETCHES_PER_NEWS == 0:
+                self._give(news)
+            if not done:
+                self.far.submit(kind, job)
+
+        self.far.submit(kind, job)
 
     def _give(self, call: Callable[[RunModel], object]) -> None:
         """Give the model an answer, in the screen's thread."""
         self._post(ModelCall(call))
 
-    def _post_row(self, row: int, panel: str = "", target: Target | None = None) -> None:
+    def _post_row(self, find: Callable[[], int], panel: str = "", target: Target | None = None) -> None:
+        row = self._asked(find)
         self._give(lambda model: model.row_found(row, panel, target))
 
+    def _post_growth(self, look: Callable[[], int]) -> None:
+        if look():
+            self._post(RunGrew())
+
     def _draw(self, sight: Sight, panels: tuple[str, ...]) -> None:
-        if not self.view.num_rows:
-            lines: Lines = [note("no step was recorded", "warn")]
-            self._post(StepDrawn(sight, None, dict.fromkeys(panels, lines)))
-            return
         try:
             step = self.view.step(sight.row)
-        except TraceError as problem:  # as in `_failed`
-            lines = [note(safe_text(str(problem)), "bad")]
+        except TraceError as problem:
+            lines: Lines = [note("no step was recorded", "warn")]
+            if self.view.num_rows:
+                lines = [note(safe_text(str(problem)), "bad")]
             self._post(StepDrawn(sight, None, dict.fromkeys(panels, lines)))
-            self.refresh()
+            self.refresh()  # as in `_failed`
             return
         shown = sight.look.applied(step)
         drawn = {name: self._panel(name, shown, sight.look) for name in panels if self.near.wanted("step")}

@@ -11,20 +11,16 @@ from dataclasses import replace
 from typing import Final
 
 from tracing.moment import Moment
-from workbench.view.finding_order import FindingOrder
 from workbench.view.history import History, Location
 from workbench.view.look import Look, Sight
 from workbench.view.panel_layout import PanelLayout
 from workbench.view.panels import panel_for, panel_of_stage, target_of
 from workbench.view.run_effects import Effects, Notification, RunJobs, Severity
+from workbench.view.run_findings import FindingOrder
 from workbench.view.run_view import RunView
 from workbench.view.search import Hit
 from workbench.view.step import StepView
-from workbench.view.targets import (
-    FindingTarget,
-    NodeTarget,
-    Target,
-)
+from workbench.view.targets import FindingTarget, NodeTarget, Target
 
 MIN_WIDTH: Final = 40
 
@@ -169,7 +165,7 @@ class RunState:
         found: Target | None = target
         for number, finding in enumerate(self.view.findings):
             if finding.moment == moment:
-                panel, found = panel_for(finding.column), FindingTarget(moment, finding.column, number)
+                panel, found = panel_for(finding.column), FindingTarget(moment, number)
                 break
         self._jobs.locate(moment, panel, found)
 
@@ -196,7 +192,7 @@ class RunState:
         """Show what a finding points to."""
         finding = self.view.findings[number]
         self.found_number = number
-        target = FindingTarget(finding.moment, finding.column, number)
+        target = FindingTarget(finding.moment, number)
         self._jobs.locate(finding.moment, panel_for(finding.column), target)
 
     def _show_last(self) -> None:

@@ -20,10 +20,9 @@ from tracing.path_reader import InProgressStep
 from tracing.reader import Run, open_run
 from workbench.view.condition import nothing_found, problem_sentences, proof_sign, prove_more
 from workbench.view.run_findings import RunFindings
-from workbench.view.sides import Sides
-from workbench.view.sources import Source, key_of, running_key
+from workbench.view.sources import Sides, Source, key_of, running_key
 from workbench.view.step import StepView
-from workbench.view.timeline import COLUMNS, FindingCounts, Key, TimelineRow, timeline_rows
+from workbench.view.timeline import COLUMNS, Key, TimelineRow, timeline_rows, unfinished_row
 from workbench.view.tokens import Tokens
 
 
@@ -86,7 +85,8 @@ class RunView:
     @property
     def most_accepted(self) -> int:
         """A scale for acceptance bars: the settings' depth, or 8."""
-        depth = self._settings().get("depth")
+        settings = self._run.manifest.get("settings")
+        depth = settings.get("depth") if isinstance(settings, dict) else None
         return depth + 1 if isinstance(depth, int) and depth >= 0 else 8
 
     def problems(self) -> list[str]:
@@ -121,11 +121,6 @@ class RunView:
             before, self._known_condition = self._known_condition, self._condition()
             return before != self._known_condition
 
-    @property
-    def path_names(self) -> tuple[str, ...]:
-        """Names of the recorded paths, of both runs where there are two."""
-        return self._sides.path_names
-
     def show_path(self, name: str) -> None:
         """Show a path first, of both runs where there are two.
 
@@ -156,13 +151,15 @@ class RunView:
         """
         if self._other is None or len(self._sources) < 2:
             return False
-        from workbench.view.differences import (
-            first_differences,
-        )  # the judge is slow to import, and seldom asked
+        from workbench.judge.align import STREAM_RULE, align  # slow to import, and seldom asked
 
-        found = first_differences(*(source.path for source in self._sources[:2]))
+        left, right, *_ = (source.path.batches() for source in self._sources)
+        found = align(left, right).findings()
+        # A difference of token streams has no step: one of steps in the same turn leads there instead.
+        with_step = {each.moment.place[:2] for each in found if each.rule != STREAM_RULE}
+        kept = [each for each in found if each.rule != STREAM_RULE or each.moment.place[:2] not in with_step]
         with self.lock:
-            self._findings.set_differences(found, self.labels)
+            self._findings.set_differences(kept, self.labels)
         return bool(found)
 
     @property
@@ -184,9 +181,12 @@ class RunView:
         with self.lock:
             if not self._sources:
                 return []
-            finished = self._finished_rows(start, stop)
-            running = self._running()[max(0, start - self.num_finished) : max(0, stop - self.num_finished)]
-            return finished + [_running_row(step, self._findings.counts) for step in running]
+            num_finished, of_step = self.num_finished, self._findings.of_step
+            table = self._sources[0].path.columns(COLUMNS, min(start, num_finished), min(stop, num_finished))
+            running = self._running()[max(0, start - num_finished) : max(0, stop - num_finished)]
+            return timeline_rows(table, of_step) + [
+                unfinished_row(running_key(step), of_step) for step in running
+            ]
 
     def step(self, row: int) -> StepView:
         """Return one step with both its sides.
@@ -264,25 +264,10 @@ class RunView:
         """Lower edges of the distance buckets."""
         return self._edges or stated_edges(self._run.manifest)
 
-    def _finished_rows(self, start: int, stop: int) -> list[TimelineRow]:
-        path, stop = self._sources[0].path, min(stop, self.num_finished)
-        if start >= stop:
-            return []
-        return timeline_rows(path.columns(COLUMNS, start, stop), self._findings.counts)
-
     def _previous(self, row: int, key: Key) -> Mapping[str, Any] | None:
         """Return the row before this one, if it is the step before in the same turn."""
         source, before = self._sources[0], (key[0], key[1], key[2] - 1)
         return source.path.step(row - 1) if source.has_key(row - 1, before) else None
 
-    def _settings(self) -> Mapping[str, Any]:
-        settings = self._run.manifest.get("settings")
-        return settings if isinstance(settings, dict) else {}
-
     def _running(self) -> list[InProgressStep]:
         return self._sources[0].path.in_progress if self._sources else []
-
-
-def _running_row(step: InProgressStep, counts: FindingCounts) -> TimelineRow:
-    key = running_key(step)
-    return TimelineRow(key, None, "", counts.own.get(key, 0), counts.consequences.get(key, 0), None, "part")
