@@ -91,7 +91,7 @@ class FreeRunner:
                 if not turn_state.ended:
                     stages = self._stages(turn_state, StepResults(committed_len=len(turn_state.committed)))
                     self._log.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
-        except EnvironmentProblemError:
+        except (EnvironmentProblemError, MemoryError):
             raise  # the disk or the device, not the path
         except StageFailedError as failure:
             self._end(failure.stage, failure.findings)
@@ -141,8 +141,3 @@ class _FreeStages(CheckedStages):
             self.require_followable()
         if stage != "prefill":
             self._log.expect(expected_at_launches(stage, self.results), changed_by_tensorize(self.results))
-
-    def fill(self, stage: str, arguments: tuple[Any, ...], error: Exception | None) -> Any:
-        if isinstance(error, EnvironmentProblemError):
-            raise error
-        return super().fill(stage, arguments, error)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
-from tracing.stages import NullWatch
 
 ROOT = None
 """Key of the row that expands the root, which has no flat candidate number."""
@@ -20,11 +19,14 @@ class OffsetProbe:
     def __init__(self) -> None:
         self._offsets: dict[int | None, NDArray[np.int64]] = {}
 
+    def about_to_run(self, stage: str, columns: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
     def clear(self) -> None:
         """Forget the last draft."""
         self._offsets.clear()
 
-    def observe(
+    def saw_draft_attention(
         self,
         *,
         flat_ids: NDArray[np.int64],
@@ -54,14 +56,3 @@ class OffsetProbe:
             if flat_id in self._offsets:
                 table[node] = self._offsets[flat_id]
         return table
-
-
-class OffsetWatch(NullWatch):
-    """A watch that only probes draft attention."""
-
-    def __init__(self, probe: OffsetProbe) -> None:
-        self._probe = probe
-
-    def saw_draft_attention(self, **given: Any) -> None:
-        """Probe the attention of one expansion."""
-        self._probe.observe(**given)

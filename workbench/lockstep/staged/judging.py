@@ -20,7 +20,7 @@ from workbench.judge.step import StepJudgement, judge_step
 from workbench.lockstep.engine.checked_stages import num_rows
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
-from workbench.lockstep.recording.offsets import OffsetProbe, OffsetWatch
+from workbench.lockstep.recording.offsets import OffsetProbe
 from workbench.lockstep.session.job import LockstepOptions
 from workbench.lockstep.staged import evidence as build
 from workbench.lockstep.staged.arbiter import with_arbiter
@@ -131,7 +131,7 @@ class StepJudge:
         reference.proposal = self._runner.propose(*context)
         probe = OffsetProbe()
         levels = () if search is None else search.levels
-        reference.drafts = self._runner.draft(*context, levels, OffsetWatch(probe))
+        reference.drafts = self._runner.draft(*context, levels, probe)
         if search is None or not reference.drafts:
             return  # nothing that the reference could score
         reference.offsets = probe.over_nodes(search.flat_ids, self._options.settings.tree_nodes)
