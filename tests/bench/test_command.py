@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from workbench.bench import choices, kernels
 from workbench.bench.decoders import Decoded
 from workbench.bench.tree import costs
 from workbench.checkpoints.tokenizer import load_tokenizer
+from workbench.cli.bench_options import STUDIES
 from workbench.cli.run import run_command
 
 Bench = Callable[..., tuple[int, str, str]]
@@ -150,3 +152,8 @@ def test_bad_words_are_told(bench: Bench, tmp_path: Path, given: dict[str, objec
     assert told in err
     assert len(err.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+def test_every_study_of_the_command_line_has_its_module() -> None:
+    for name in STUDIES:
+        assert callable(import_module(f"workbench.bench.studies.{name.replace('-', '_')}").measure)

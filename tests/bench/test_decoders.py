@@ -15,7 +15,7 @@ from workbench.bench.decoders import Stopwatch, greedy_decoder, speculative_deco
 from workbench.bench.equality import NearTieJudge, first_difference
 from workbench.bench.kernels import OPERATORS, choose_kernels, options
 from workbench.bench.studies.stages import StageClock
-from workbench.bench.studies.vocabulary import HEAD, count_tokens, cut_vocabulary
+from workbench.bench.studies.vocab import HEAD, count_tokens, cut_vocabulary
 from workbench.fused.path import make_engine, path_over
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 

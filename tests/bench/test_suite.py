@@ -17,7 +17,7 @@ from examples.tiny_pangu.heldout import held_out_files
 from examples.tiny_pangu.suite import suite_prompts, write_suite
 from tracing.errors import UsageError
 from workbench.bench.published import humaneval_prompts, mt_bench_prompts
-from workbench.bench.studies.lengths import cut_to
+from workbench.bench.studies.length import cut_to
 from workbench.bench.suite import shipped_prompts, spread_over, suite_named
 from workbench.checkpoints.shipped import shipped_pair_dirs
 from workbench.checkpoints.tokenizer import load_tokenizer

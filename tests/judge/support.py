@@ -23,6 +23,8 @@ from workbench.judge.evidence import (
     VerifyEvidence,
     VerifySide,
 )
+from workbench.judge.notes import StageJudgement
+from workbench.judge.step import judge_stage
 
 SETTINGS = DecodeSettings(tree_nodes=10, depth=2, top_k=3)
 NUM_NODES = 12  # two pads
@@ -30,6 +32,12 @@ PREFIX = 5
 VOCAB, DRAFT_VOCAB = 40, 24
 TARGET_FROM_DRAFT = np.arange(DRAFT_VOCAB) + np.arange(DRAFT_VOCAB) // 2
 ROUNDING = 1e-6
+
+
+def judged(part: Any) -> StageJudgement:
+    """The judgement of one stage by its evidence alone."""
+    stage = type(part).__name__.removesuffix("Evidence").lower()
+    return judge_stage(StepEvidence(moment=Moment(0), **{stage: part}), stage)
 
 
 def rounded(rng: np.random.Generator, truth: Any, size: float = ROUNDING) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from workbench.judge.align_columns import first_difference, flat
+from workbench.judge.align_columns import first_difference
 
 
 @pytest.mark.parametrize(
@@ -17,4 +17,4 @@ def test_a_null_differs_from_what_stands_for_it(kind: pa.DataType, value: object
     right = pa.array([value, value, value], kind)
     assert first_difference(left, right) == 1
     assert first_difference(left, left) is None
-    assert flat(left).present.tolist() == [True, False, True]
+    assert first_difference(left.slice(1), right.slice(1)) == 0

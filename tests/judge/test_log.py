@@ -69,7 +69,7 @@ def test_a_step_is_logged_in_the_order_of_its_stages_and_the_judge_comes_after_t
     written: list[Finding] = []
     logged = FindingsLog(Tally(), written.append)
     stages = ("commit", "", "draft", "verify")
-    judged = StepJudgement("0:0:0", findings=(finding(stage="draft", column="scores"),))
+    judged = StepJudgement(findings=(finding(stage="draft", column="scores"),))
     new = logged.add([finding(stage=stage) for stage in stages], judged)
     assert [each.moment.stage for each in new] == ["draft", "draft", "verify", "commit", ""]
     assert [each.column for each in new[:2]] == ["logits", "scores"]
@@ -78,7 +78,7 @@ def test_a_step_is_logged_in_the_order_of_its_stages_and_the_judge_comes_after_t
 
 def test_a_finding_counts_once_in_the_verdict() -> None:
     logged = log()
-    logged.add([finding("numeric")], StepJudgement("0:0:0", findings=(finding("numeric"),)))
+    logged.add([finding("numeric")], StepJudgement(findings=(finding("numeric"),)))
     verdict = logged.tally.verdict()
     assert (verdict.num_findings, verdict.verdict) == (1, "numeric")
 

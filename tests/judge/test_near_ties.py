@@ -10,10 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.judge.support import SETTINGS, TARGET_FROM_DRAFT, assemble, changed, rules_of, sound_step
+from tests.judge.support import (
+    SETTINGS,
+    TARGET_FROM_DRAFT,
+    assemble,
+    changed,
+    judged,
+    rules_of,
+    sound_step,
+)
 from tracing.moment import Moment
 from tracing.stages import DraftLevel
-from workbench.judge.draft import judge_draft
 from workbench.judge.evidence import (
     DraftEvidence,
     LevelTruth,
@@ -25,7 +32,6 @@ from workbench.judge.evidence import (
 )
 from workbench.judge.notes import StageJudgement
 from workbench.judge.step import judge_step
-from workbench.judge.verify import judge_verify
 
 BUDGET = 6 * 0.5 + 4 * 2.0**-20
 """Allowance of a row of magnitude 8 whose only sample is off by a half everywhere (pooled over itself)."""
@@ -45,7 +51,7 @@ def two_tokens(gap: float, shift: float, choice: int) -> VerifyEvidence:
 
 
 def verified(evidence: VerifyEvidence) -> StageJudgement:
-    return judge_verify(evidence, Moment(0), "float32")
+    return judged(evidence)
 
 
 def test_a_gap_of_exactly_twice_the_allowance_is_a_near_tie() -> None:
@@ -176,7 +182,7 @@ ROOT_ROW = [-0.5, -1.5, -3.0, -8.0]
 
 
 def drafted(evidence: DraftEvidence) -> StageJudgement:
-    return judge_draft(evidence, Moment(0), "float32")
+    return judged(evidence)
 
 
 @pytest.mark.parametrize(("gap", "near"), [(0.02, True), (0.1, True), (0.5, False)])

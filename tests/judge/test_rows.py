@@ -22,9 +22,9 @@ NUM_ROWS, WIDTH = 12, 32
 
 
 def judged(rows: RowTruth | None, dtype: str = "float32", valid: Any = None, named: bool = True) -> Notes:
-    notes = Notes(Moment(0), "verify")
+    notes = Notes(Moment(0), "verify", dtype)
     nodes = np.ones(4096, dtype=bool) if valid is None else valid
-    judge_rows(notes, "JUDGE-VERIFY-LOGITS", "logits", rows, dtype, valid=nodes if named else None)
+    judge_rows(notes, "JUDGE-VERIFY-LOGITS", "logits", rows, valid=nodes if named else None)
     return notes
 
 

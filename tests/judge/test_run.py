@@ -11,10 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.judge.support import accept, finding, sound_step, tensorized
+from tests.judge.support import accept, finding, judged, sound_step, tensorized
 from tracing.finding import VERDICTS, Finding
 from tracing.moment import Moment
-from workbench.judge.accept import judge_accept
 from workbench.judge.blame import agrees, guilty
 from workbench.judge.coverage import COUNTERS, count_step, not_exercised
 from workbench.judge.notes import NearTie, Unchecked
@@ -31,7 +30,7 @@ def verdict_of(
     *findings: Finding, near_ties: Any = (), coverage: Any = COVERED, chain: bool = False
 ) -> RunVerdict:
     tally = Tally(chain=chain)
-    tally.add(StepJudgement("0:0:0", findings, tuple(near_ties), ("verify.logits",), (), Counter(coverage)))
+    tally.add(StepJudgement(findings, tuple(near_ties), ("verify.logits",), (), Counter(coverage)))
     return tally.verdict()
 
 
@@ -95,7 +94,7 @@ def test_a_chain_is_ok_and_says_what_it_cannot_show() -> None:
 def test_nothing_judged_is_never_ok() -> None:
     assert Tally().verdict().text == "inconclusive (no step was judged)"
     tally = Tally()
-    tally.add(StepJudgement("0:0:0", not_checked=(Unchecked("draft", "*", "x"),), coverage=Counter(COVERED)))
+    tally.add(StepJudgement(not_checked=(Unchecked("draft", "*", "x"),), coverage=Counter(COVERED)))
     result = tally.verdict()
     assert result.text == "inconclusive (nothing was checked)"
     assert result.not_checked == {Unchecked("draft", "*", "x"): 1}
@@ -152,7 +151,7 @@ def test_a_path_accepted_to_its_leaf_is_no_rejection() -> None:
         choices[node] = tree.token_ids[children[0]]
         node = children[0]
     evidence = accept(tree, choices)
-    assert judge_accept(evidence, Moment(0)).findings == ()
+    assert judged(evidence).findings == ()
     counts = count_step(replace(step, accept=evidence))
     assert (counts["rejections"], counts["long_acceptances"]) == (0, 1)
 
@@ -165,11 +164,11 @@ def test_acceptance_is_cut_at_eos_and_at_the_limit(seed: int, remaining: int, wi
     choices = step.accept.target_token_ids
     eos = frozenset({int(choices[0])}) if with_eos else frozenset()
     evidence = accept(tree, choices, remaining, eos)
-    assert judge_accept(evidence, Moment(0)).findings == ()
+    assert judged(evidence).findings == ()
     uncut = accept(tree, choices)
     past_the_end = replace(evidence, fused=uncut.fused)
     cut = len(evidence.fused.emitted_token_ids) < len(uncut.fused.emitted_token_ids)
-    rules = {each.rule for each in judge_accept(past_the_end, Moment(0)).findings}
+    rules = {each.rule for each in judged(past_the_end).findings}
     assert ("JUDGE-ACCEPT-NODES" in rules) == cut
 
 

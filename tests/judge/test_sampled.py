@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.judge.support import sound_step
+from tests.judge.support import judged, sound_step
 from tracing.stages import Accepted
-from workbench.judge.accept import judge_accept
 from workbench.judge.evidence import AcceptEvidence, StepEvidence
 
 
@@ -29,8 +28,8 @@ def sampled(step: StepEvidence) -> AcceptEvidence:
 def test_a_token_that_is_not_the_choice_is_right_if_the_draws_say_so() -> None:
     step = sound_step()
     evidence = sampled(step)
-    assert not judge_accept(evidence, step.moment).findings
-    greedy = judge_accept(replace(evidence, is_greedy=True), step.moment)
+    assert not judged(evidence).findings
+    greedy = judged(replace(evidence, is_greedy=True))
     assert "JUDGE-ACCEPT-FINAL" in {finding.rule for finding in greedy.findings}
 
 
@@ -44,11 +43,11 @@ def test_another_answer_over_the_same_draws_is_a_finding(rule: str) -> None:
         "JUDGE-ACCEPT-FINAL": {"final_token_id": (evidence.reference.final_token_id + 1) % 40},
     }[rule]
     wrong = replace(evidence, reference=replace(evidence.reference, **changed))  # type: ignore[arg-type]
-    assert rule in {finding.rule for finding in judge_accept(wrong, step.moment).findings}
+    assert rule in {finding.rule for finding in judged(wrong).findings}
 
 
 def test_without_the_reference_nothing_is_checked() -> None:
     step = sound_step()
-    judgement = judge_accept(replace(sampled(step), reference=None), step.moment)
+    judgement = judged(replace(sampled(step), reference=None))
     assert not judgement.checked
     assert judgement.not_checked[0].quantity == "*"

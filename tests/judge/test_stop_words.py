@@ -7,11 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.judge.support import accept, tensorized
-from tracing.moment import Moment
+from tests.judge.support import accept, judged, tensorized
 from tracing.settings import STOP_WORDS
 from tracing.stages import Accepted, Drafted
-from workbench.judge.accept import judge_accept
 from workbench.judge.evidence import AcceptEvidence
 
 TREE = tensorized(
@@ -41,7 +39,7 @@ def cut_at(num_emitted: int, stop_reason: str | None) -> AcceptEvidence:
 
 
 def rules(evidence: AcceptEvidence) -> set[str]:
-    return {finding.rule for finding in judge_accept(evidence, Moment(0)).findings}
+    return {finding.rule for finding in judged(evidence).findings}
 
 
 @pytest.mark.parametrize("reason", STOP_WORDS)

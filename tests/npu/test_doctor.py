@@ -18,9 +18,9 @@ from workbench.npu.capability import (
     capabilities,
     this_platform,
 )
+from workbench.npu.contradictions import accepted
 from workbench.npu.modes import CAPABILITIES, use_capabilities
 from workbench.npu.probes import CONTRADICTIONS, PROBES, run
-from workbench.npu.probes.verdicts import accepted
 from workbench.npu.shadowing import PACKAGES, Shadow, shadows
 
 DEVICE = Backend("device", "1 Ascend device(s)", "2.13.0", 1, "Ascend910B3")

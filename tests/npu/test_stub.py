@@ -69,7 +69,7 @@ def test_a_library_over_stubs_loads_and_gets_error_codes(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = stub_folder(*fake_wheel)
     code = (
-        "import ctypes, sys; from pathlib import Path; from workbench.npu.stub.preload import preload\n"
+        "import ctypes, sys; from pathlib import Path; from workbench.npu.stub.build import preload\n"
         "ctypes.CDLL(sys.argv[3], mode=ctypes.RTLD_GLOBAL); preload(Path(sys.argv[1]))\n"
         "library = ctypes.CDLL(sys.argv[2]); library.answer.restype = ctypes.c_long; print(library.answer())"
     )

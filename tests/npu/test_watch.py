@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from tests.npu_ops.cases.fused_infer_attention import masked
 from tracing.errors import ContractError
 from tracing.moment import Moment
 from workbench import npu
+from workbench.npu import operators
 from workbench.npu.backends import register
-from workbench.npu.call_watch import Watch
 from workbench.npu.indexing import INDEXED_OPERATORS
 
 HERE = "tests/npu/test_watch.py"
@@ -179,20 +180,24 @@ def test_attention_calls_are_recorded_as_kernel_lines() -> None:
     assert watch.seen.unchecked == set()
 
 
-def test_an_operator_without_a_contract_is_named_never_passed_in_silence() -> None:
+def test_an_operator_without_a_contract_is_named_never_passed_in_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     register()
-    with Watch(checks={}) as watch:
+    monkeypatch.setattr(operators, "OPERATORS", {})
+    with npu.watch() as watch:
         torch.ops.npu.npu_swiglu(torch.ones(2, 8, dtype=torch.bfloat16))
     assert watch.seen.unchecked == {"npu::npu_swiglu"}
 
 
-def test_a_check_that_fails_itself_is_reported_and_the_call_is_made() -> None:
+def test_a_check_that_fails_itself_is_reported_and_the_call_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
     register()
 
     def broken_check(*_args: Any, **_kwargs: Any) -> None:
         raise ZeroDivisionError("in the check")
 
-    with Watch(checks={"npu::npu_swiglu": broken_check}) as watch:
+    monkeypatch.setattr(operators, "OPERATORS", {"npu::npu_swiglu": SimpleNamespace(check=broken_check)})
+    with npu.watch() as watch:
         result = torch.ops.npu.npu_swiglu(torch.ones(2, 8, dtype=torch.bfloat16))
     assert result.shape == (2, 4)
     assert watch.seen.not_inspected == {"npu.npu_swiglu.default": "ZeroDivisionError: in the check"}

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tests.npu_ops.cases.common import causal
 from tests.npu_ops.cases.fused_infer_attention import FIA, decode, masked, paged
-from workbench.npu.emulation.rounding import half_away
+from workbench.npu.emulation.attention import half_away
 from workbench.npu.modes import use_capabilities, use_mode
 from workbench.npu.operators import OPERATORS
 from workbench.npu.operators.fused_infer_attention import npu_fused_infer_attention_score as fia

@@ -49,15 +49,7 @@ def make_choices(
     eager: frozenset[str] | None,
     progress: Progress,
 ) -> Choices:
-    """Return what was asked for, what the folder keeps, or else what is measured now.
-
-    Args:
-        session: The pair.
-        folder: Keeps choices and why they were made.
-        tree: The requested tree, or None.
-        eager: The requested operators, or None.
-        progress: Called with what is being measured.
-    """
+    """Return what was asked for (not None), what the folder keeps, or else what is measured now."""
     prompts = calibration_prompts(session)
     if eager is None:
         kept = folder.manifest.get("kernels")

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from tracing.stages import DecodePath, NullWatch, StageWatch
+from tracing.stages import DecodePath, NullWatch
 from workbench.fused.engine import Engine
 from workbench.fused.greedy import decode_greedy
 from workbench.judge.turn_state import TurnState
@@ -128,24 +128,15 @@ def speculative_decoder(
     path: DecodePath,
     eos_token_ids: frozenset[int],
     stopwatch: Stopwatch,
-    watch: Callable[[], StageWatch] = NullWatch,
     observer: StageObserver = NULL_OBSERVER,
 ) -> Decoder:
-    """Return speculative decoding on a path that has all its stages.
-
-    Args:
-        path: Runs on its own outputs.
-        eos_token_ids: Tokens that end a turn.
-        stopwatch: Times the call.
-        watch: Makes the watch of each call.
-        observer: Follows the stages of each call.
-    """
+    """Return speculative decoding on a path with all its stages; `observer` follows those of each call."""
 
     def decode(prompt: Sequence[int], max_new_tokens: int) -> Decoded:
         turn_state = TurnState(0, 0, max_new_tokens)
         with collector_paused():
             start = stopwatch.read()
-            running = PathUnderTest.begin(path, watch())
+            running = PathUnderTest.begin(path, NullWatch())
             begin_turn(running, turn_state, prompt, eos_token_ids, observer)
             first = stopwatch.read()
             steps = steps_of_turn(running, turn_state, observer)

@@ -20,12 +20,10 @@ class AuxLayers:
 
     Attributes:
         entering: The feature is the residual stream that *enters* these layers (0 is the first block).
-        written: The ids as the checkpoint has them, or None when it relies on the default.
         convention: What the written ids mean in that layout.
     """
 
     entering: tuple[int, int, int]
-    written: tuple[int, ...] | None
     convention: str
 
 
@@ -73,7 +71,7 @@ def checked_aux(written: object, *, shift: int, convention: str, num_teacher_lay
             f"{num_teacher_layers} layers: entering {list(entering)} must increase within "
             f"0..{num_teacher_layers}"
         )
-    return AuxLayers(entering, ids, convention)
+    return AuxLayers(entering, convention)
 
 
 def _three_ids(written: object) -> tuple[int, int, int]:

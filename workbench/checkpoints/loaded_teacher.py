@@ -11,8 +11,8 @@ from tracing.errors import CheckpointError
 from tracing.models import RopeConfig, TeacherConfig
 from workbench.checkpoints import checks
 from workbench.checkpoints.files import optional_json, read_json, read_weights
-from workbench.checkpoints.matching import Matched
 from workbench.checkpoints.report import Check, ModelReport
+from workbench.checkpoints.shapes import Matched
 from workbench.checkpoints.teacher import EosIds, read_eos, teacher_config, teacher_weights
 from workbench.checkpoints.tokenizer import DirectoryTokenizer, load_tokenizer
 

@@ -15,9 +15,8 @@ import torch
 from tracing.errors import CheckpointError
 from tracing.models import TeacherConfig
 from workbench.checkpoints.config_values import flag, head_layout, real, whole
-from workbench.checkpoints.matching import Matched, match
 from workbench.checkpoints.rope import rope_from_config
-from workbench.checkpoints.shapes import teacher_shapes
+from workbench.checkpoints.shapes import Matched, match, teacher_shapes
 
 PANGU: Final = "PanguEmbedded"
 KNOWN_TYPES: Final = ("llama", "mistral", "qwen2", "qwen3", PANGU)

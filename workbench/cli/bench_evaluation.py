@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,6 @@ def _study(
     wanted = [name for name in names if folder.kept(name) is None]
     if not wanted:
         return
-    from workbench.bench.studies.catalogue import MEASURE
     from workbench.bench.studies.lab import Lab
 
     answers = {
@@ -70,7 +70,8 @@ def _study(
     )
     for name in wanted:
         _say(STUDIES[name])
-        folder.keep(MEASURE[name](lab))
+        study = import_module(f"workbench.bench.studies.{name.replace('-', '_')}")
+        folder.keep(study.measure(lab))
 
 
 def _measure(session: BenchSession, folder: ResultsFolder, choices: Choices, repetitions: int) -> None:

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracing.moment import Moment
 from tracing.settings import STOP_WORDS
 from tracing.stages import Accepted, IntArray
 from workbench.judge.ancestry import accepted_walk
 from workbench.judge.evidence import AcceptEvidence
 from workbench.judge.exact import judge_list
-from workbench.judge.notes import Notes, StageJudgement
+from workbench.judge.notes import Notes
 
 
-def judge_accept(evidence: AcceptEvidence, moment: Moment) -> StageJudgement:
+def judge_accept(notes: Notes, evidence: AcceptEvidence) -> None:
     """Judge both paths by the same law; each later law starts from the path's own earlier answer."""
-    notes = Notes(moment, "accept")
     if not evidence.is_greedy and evidence.reference is None:
         notes.skip("*", "a sampled path is judged by the reference's over the same draws, and there is none")
-        return notes.judgement()
+        return
     expected = expected_accepted(evidence)
     for path, accepted in (("fused", evidence.fused), ("reference", evidence.reference)):
         if accepted is None:
-            notes.skip("*", f"the {path} path does not provide it")
+            notes.lacks("*", f"the {path} path does not provide it")
         else:
             _judge_path(notes, evidence, accepted, expected, path)
-    return notes.judgement()
 
 
 def expected_accepted(evidence: AcceptEvidence) -> IntArray:
@@ -50,8 +47,8 @@ def _judge_path(
     nodes = np.asarray(accepted.accepted_nodes, dtype=np.int64)
     if accepted.stop_reason in STOP_WORDS:  # where they cut is not known here
         expected = expected[: len(nodes)]
-    law = "on which every token is the choice before it" if evidence.is_greedy else "that the draws accept"
-    why = f"the longest path {law}, cut at EOS and at the limit"
+    which = "on which every token is the choice before it" if evidence.is_greedy else "that the draws accept"
+    why = f"the longest path {which}, cut at EOS and at the limit"
     judge_list(notes, "JUDGE-ACCEPT-NODES", "accepted_nodes", nodes, expected, path=path, message=why)
     notes.check("accepted_nodes")
     if not ((nodes >= 0) & (nodes < len(evidence.token_ids))).all():
@@ -69,27 +66,12 @@ def _judge_path(
             reference=final,
         )
     emitted = np.append(evidence.token_ids[nodes], accepted.final_token_id)
-    why = "the accepted tokens, then the final one"
-    judge_list(
-        notes,
-        "JUDGE-ACCEPT-EMITTED",
-        "emitted_token_ids",
-        np.asarray(accepted.emitted_token_ids),
-        emitted,
-        path=path,
-        message=why,
-    )
     kept = evidence.committed_len + np.append(0, nodes)
-    why = "L for the root, then L + node for each accepted node"
-    judge_list(
-        notes,
-        "JUDGE-ACCEPT-PATH",
-        "path_indices",
-        np.asarray(accepted.path_indices),
-        kept,
-        path=path,
-        message=why,
-    )
+    for rule, column, law, why in (
+        ("JUDGE-ACCEPT-EMITTED", "emitted_token_ids", emitted, "the accepted tokens, then the final one"),
+        ("JUDGE-ACCEPT-PATH", "path_indices", kept, "L for the root, then L + node for each accepted node"),
+    ):
+        judge_list(notes, rule, column, np.asarray(getattr(accepted, column)), law, path=path, message=why)
     _judge_stop(notes, evidence, accepted, path)
     for column in ("final_token_id", "emitted_token_ids", "path_indices", "stop_reason"):
         notes.check(column)

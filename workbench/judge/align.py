@@ -8,38 +8,19 @@ tokens that the user gets are compared.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
 
 from tracing.finding import Finding
 from tracing.moment import Moment
-from tracing.stages import IntArray
-from workbench.judge.align_columns import AlignColumn, default_columns, first_difference, flat
+from workbench.judge.align_columns import AlignColumn, default_columns, first_difference, row_of
 from workbench.judge.align_cursor import Cursor
-from workbench.judge.rules import RULES
+from workbench.judge.rules import finding_of
 
 MAX_TURNS_NAMED: Final = 64
 """Differing turns kept one by one; more are counted."""
-
-
-@dataclass(frozen=True, slots=True)
-class StepDifference:
-    """The first difference of one turn.
-
-    Attributes:
-        moment: prompt, turn, step, stage and, for columns with a node axis, the node.
-        column: Column that differs, or `step` when only one run has the step.
-        left, right: The two values as short text; `missing` where a run has no such step.
-        rule: Rule id.
-    """
-
-    moment: Moment
-    column: str
-    left: str
-    right: str
-    rule: str = "JUDGE-ALIGN-COLUMN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +47,15 @@ class Alignment:
     Attributes:
         num_steps: Steps compared column by column and found equal.
         num_turns_differing: Turns with a difference.
-        differences: The first difference of each such turn, in order, at most `MAX_TURNS_NAMED`.
+        differences: The first difference of each such turn, in order, at most `MAX_TURNS_NAMED`; `fused` and
+            `reference` are the left and the right value as text.
         streams: Where their emitted tokens first differ; a turn may differ in steps and not in tokens.
         not_compared: Columns that one of the runs does not have.
     """
 
     num_steps: int = 0
     num_turns_differing: int = 0
-    differences: list[StepDifference] = field(default_factory=list)
+    differences: list[Finding] = field(default_factory=list)
     streams: list[StreamDifference] = field(default_factory=list)
     not_compared: set[str] = field(default_factory=set)
 
@@ -84,8 +66,7 @@ class Alignment:
 
     def findings(self) -> tuple[Finding, ...]:
         """Return the differences as findings; two recordings cannot decide which is right."""
-        steps = [_step_finding(difference) for difference in self.differences]
-        return (*steps, *(_stream_finding(difference) for difference in self.streams))
+        return (*self.differences, *map(_stream_finding, self.streams))
 
 
 def align(
@@ -94,7 +75,7 @@ def align(
     """Compare two recorded paths.
 
     Args:
-        left: Record or sealed batches (or dicts of arrays) of one run, rows in order of prompt, turn, step.
+        left: Record or sealed batches of one run, rows in order of prompt, turn, step.
         right: The same of the other run.
         columns: What to compare; default `default_columns()`.
     """
@@ -109,23 +90,18 @@ def align(
             _missing(ours, theirs, result)
             continue
         found = _first_in(ours, theirs, rows, compared, result)
+        difference = None if found is None else _describe(ours, theirs, *found)
         same_rows = rows if found is None else found[0]
-        difference = None if found is None else _describe(ours, theirs, found, rows)
         result.num_steps += same_rows
-        _advance(ours, theirs, same_rows)
+        if same_rows:
+            ours.advance(same_rows)
+            theirs.advance(same_rows)
         if difference is not None:
-            _differ(ours, theirs, difference, result)
+            _note(result, difference, ours.drain_turn(), theirs.drain_turn())
     for cursor in (ours, theirs):
         while not cursor.done:
             _one_sided(cursor, result, only_left=cursor is ours)
     return result
-
-
-def _advance(ours: Cursor, theirs: Cursor, rows: int) -> None:
-    """Step over equal rows on both sides."""
-    if rows:
-        ours.advance(rows)
-        theirs.advance(rows)
 
 
 def _first_in(
@@ -151,20 +127,18 @@ def _first_in(
     return found
 
 
-def _describe(ours: Cursor, theirs: Cursor, found: tuple[int, AlignColumn], rows: int) -> StepDifference:
+def _describe(ours: Cursor, theirs: Cursor, row: int, column: AlignColumn) -> Finding:
     """Describe what differs in one row."""
-    row, column = found
-    prompt_id, turn, step = ours.keys(rows)[row].tolist()
-    one = flat(ours.column(column.name, rows)).row(row)
-    other = flat(theirs.column(column.name, rows)).row(row)
+    one, other = (row_of(cursor.column(column.name, row + 1), row) for cursor in (ours, theirs))
     node, index = None, _first_index(one, other)
     if column.per_node and index is not None:
-        nodes = ours.column("token_ids", rows)
-        num_nodes = len(one) if nodes is None else len(flat(nodes).row(row))
-        node = index * num_nodes // len(one)
+        tokens = ours.column("token_ids", row + 1)
+        nodes = None if tokens is None else row_of(tokens, row)
+        node = index * len(one if nodes is None else nodes) // len(one)
+    prompt_id, turn, step = ours.keys(row + 1)[row].tolist()
     stage = column.stage if column.stage != "any" else ""
     moment = Moment(prompt_id, turn, step, stage, node if stage else None)
-    return StepDifference(moment, column.name, _short(one, index), _short(other, index))
+    return _finding("JUDGE-ALIGN-COLUMN", moment, column.name, _short(one, index), _short(other, index))
 
 
 def _first_index(one: Any, other: Any) -> int | None:
@@ -192,8 +166,8 @@ def _missing(ours: Cursor, theirs: Cursor, result: Alignment) -> None:
     if ours.turn == theirs.turn:
         step, other = int(ours.keys(1)[0, 2]), int(theirs.keys(1)[0, 2])
         moment = Moment(*ours.turn, min(step, other))
-        difference = StepDifference(moment, "step", f"step {step}", f"step {other}", "JUDGE-ALIGN-MISSING")
-        _differ(ours, theirs, difference, result)
+        difference = _finding("JUDGE-ALIGN-MISSING", moment, "step", f"step {step}", f"step {other}")
+        _note(result, difference, ours.drain_turn(), theirs.drain_turn())
     elif ours.turn < theirs.turn:
         _one_sided(ours, result, only_left=True)
     else:
@@ -202,70 +176,38 @@ def _missing(ours: Cursor, theirs: Cursor, result: Alignment) -> None:
 
 def _one_sided(cursor: Cursor, result: Alignment, *, only_left: bool) -> None:
     """Note rows that only one run has, to the end of their turn."""
-    prompt_id, turn = cursor.turn
-    step = int(cursor.keys(1)[0, 2])
-    texts = (f"step {step}", "missing") if only_left else ("missing", f"step {step}")
-    difference = StepDifference(Moment(prompt_id, turn, step), "step", *texts, "JUDGE-ALIGN-MISSING")
-    positions, tokens = cursor.drain_turn()
-    none = np.zeros(0, dtype=np.int64)
-    sides = ((positions, tokens), (none, none)) if only_left else ((none, none), (positions, tokens))
-    _note(result, difference, _stream_difference((prompt_id, turn), *sides))
+    moment = Moment(*cursor.keys(1)[0].tolist())
+    text, tokens = f"step {moment.step}", cursor.drain_turn()
+    texts, streams = ((text, "missing"), (tokens, {})) if only_left else (("missing", text), ({}, tokens))
+    _note(result, _finding("JUDGE-ALIGN-MISSING", moment, "step", *texts), *streams)
 
 
-def _differ(ours: Cursor, theirs: Cursor, difference: StepDifference, result: Alignment) -> None:
-    """Note a difference and compare what the rest of the turn emits."""
-    turn = (difference.moment.prompt_id, difference.moment.turn)
-    _note(result, difference, _stream_difference(turn, ours.drain_turn(), theirs.drain_turn()))
-
-
-def _note(result: Alignment, difference: StepDifference, stream: StreamDifference | None) -> None:
-    """Count one differing turn and keep its differences."""
+def _note(result: Alignment, difference: Finding, left: dict[int, int], right: dict[int, int]) -> None:
+    """Count one differing turn; keep its difference and where its emitted tokens first differ."""
     result.num_turns_differing += 1
-    if len(result.differences) < MAX_TURNS_NAMED:
-        result.differences.append(difference)
-        if stream is not None:
-            result.streams.append(stream)
-
-
-def _stream_difference(
-    turn: tuple[int, int], left: tuple[IntArray, IntArray], right: tuple[IntArray, IntArray]
-) -> StreamDifference | None:
-    """Return the first absolute position at which two streams differ, or None."""
-    token_left = dict(zip(left[0].tolist(), left[1].tolist(), strict=True))
-    token_right = dict(zip(right[0].tolist(), right[1].tolist(), strict=True))
-    for position in sorted(token_left.keys() | token_right.keys()):
-        one, other = token_left.get(position), token_right.get(position)
+    if len(result.differences) >= MAX_TURNS_NAMED:
+        return
+    result.differences.append(difference)
+    for position in sorted(left.keys() | right.keys()):
+        one, other = left.get(position), right.get(position)
         if one != other:
-            return StreamDifference(*turn, position, one, other)
-    return None
-
-
-def _step_finding(difference: StepDifference) -> Finding:
-    """Return one step difference as a finding."""
-    moment = difference.moment
-    return Finding(
-        verdict=RULES[difference.rule].verdict,
-        guilty="unknown",
-        moment=moment,
-        column=difference.column,
-        fused=difference.left,
-        reference=difference.right,
-        rule=difference.rule,
-        message=f"{difference.column} differs at {moment}: {difference.left} against {difference.right}",
-    )
+            turn = (difference.moment.prompt_id, difference.moment.turn)
+            result.streams.append(StreamDifference(*turn, position, one, other))
+            return
 
 
 def _stream_finding(difference: StreamDifference) -> Finding:
     """Return one stream difference as a finding."""
     left = "the end" if difference.left is None else f"token {difference.left}"
     right = "the end" if difference.right is None else f"token {difference.right}"
-    return Finding(
-        verdict=RULES["JUDGE-ALIGN-STREAM"].verdict,
-        guilty="unknown",
-        moment=Moment(difference.prompt_id, difference.turn, 0, "accept"),
-        column="emitted_token_ids",
-        fused=difference.left,
-        reference=difference.right,
-        rule="JUDGE-ALIGN-STREAM",
-        message=f"emitted tokens differ from position {difference.position} on: {left} against {right}",
-    )
+    message = f"emitted tokens differ from position {difference.position} on: {left} against {right}"
+    moment = Moment(difference.prompt_id, difference.turn, 0, "accept")
+    values = difference.left, difference.right
+    return replace(_finding("JUDGE-ALIGN-STREAM", moment, "emitted_token_ids", *values), message=message)
+
+
+def _finding(
+    rule: str, moment: Moment, column: str, left: int | str | None, right: int | str | None
+) -> Finding:
+    message = f"{column} differs at {moment}: {left} against {right}"
+    return finding_of(rule, moment, column, message, fused=left, reference=right)

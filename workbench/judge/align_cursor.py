@@ -6,15 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tracing.columns import KEY_COLUMNS
 from tracing.stages import IntArray
-from workbench.judge.align_columns import flat, part
 
 
 class Cursor:
-    """Walks over batches; a batch is anything that gives a column by name (a record batch, a dict).
+    """Walks over batches, record batches or sealed ones.
 
     Args:
         batches: Where to walk.
@@ -54,7 +52,7 @@ class Cursor:
     def column(self, name: str, rows: int) -> Any:
         """Return the next rows of a column, or None when the batch does not have it."""
         names = self._batch.schema.names if hasattr(self._batch, "schema") else self._batch
-        return part(self._batch[name], self._row, self._row + rows) if name in names else None
+        return self._batch[name].slice(self._row, rows) if name in names else None
 
     def stored(self, name: str, rows: int) -> Any:
         """Return a column of the whole batch as it is stored; None where there is none.
@@ -70,20 +68,16 @@ class Cursor:
         if self._row >= len(self._keys):
             self._load()
 
-    def drain_turn(self) -> tuple[IntArray, IntArray]:
-        """Step over the rest of the turn; return absolute position and token of all that it emits."""
-        positions: list[NDArray[np.int64]] = []
-        tokens: list[NDArray[np.int64]] = []
+    def drain_turn(self) -> dict[int, int]:
+        """Step over the rest of the turn; return all that it emits, tokens by absolute position."""
+        tokens: dict[int, int] = {}
         turn = self.turn
         while not self.done and self.turn == turn:
             same = (self._keys[self._row :, :2] == turn).all(axis=1)
             rows = self.available if same.all() else int(np.argmin(same))
-            _emitted(
-                self.column("committed_len", rows), self.column("emitted_token_ids", rows), positions, tokens
-            )
+            tokens |= _emitted(self.column("committed_len", rows), self.column("emitted_token_ids", rows))
             self.advance(rows)
-        empty = np.zeros(0, dtype=np.int64)
-        return np.concatenate([empty, *positions]), np.concatenate([empty, *tokens])
+        return tokens
 
     def _keys_of(self, batch: Any) -> IntArray:
         """Return prompt, turn and step of each row of a batch, `[rows, 3]`."""
@@ -92,8 +86,7 @@ class Cursor:
         other = self._ahead
         if other is not None and self._stored_keys is not None and other._stored_keys == stored:  # noqa: SLF001
             return other._keys  # noqa: SLF001 of the same class
-        columns = [np.asarray(flat(batch[name]).values, dtype=np.int64) for name in KEY_COLUMNS]
-        return np.stack(columns, axis=1)
+        return np.stack([batch[name].to_numpy().astype(np.int64) for name in KEY_COLUMNS], axis=1)
 
     def _load(self) -> None:
         """Go to the next batch that has rows."""
@@ -108,14 +101,10 @@ class Cursor:
         self._keys = np.zeros((0, len(KEY_COLUMNS)), dtype=np.int64)
 
 
-def _emitted(
-    lengths: Any, emitted: Any, positions: list[NDArray[np.int64]], tokens: list[NDArray[np.int64]]
-) -> None:
-    """Add absolute positions and tokens: the first token of a step comes one after its root, at L + 1."""
+def _emitted(lengths: Any, emitted: Any) -> dict[int, int]:
+    """Return tokens by absolute position: the first one of a step comes one after its root, at L + 1."""
     if lengths is None or emitted is None:
-        return
-    starts, lists = flat(lengths), flat(emitted)
-    for row in np.flatnonzero(starts.present & lists.present).tolist():
-        row_tokens = np.asarray(lists.row(row), dtype=np.int64)
-        positions.append(int(starts.values[row]) + 1 + np.arange(len(row_tokens)))
-        tokens.append(row_tokens)
+        return {}
+    steps = zip(lengths.to_pylist(), emitted.to_pylist(), strict=True)
+    whole = ((length, tokens) for length, tokens in steps if length is not None and tokens is not None)
+    return {at: token for length, tokens in whole for at, token in enumerate(tokens, start=length + 1)}

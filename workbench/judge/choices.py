@@ -53,19 +53,19 @@ def judge_choices(
         nodes: The nodes to judge.
     """
     if fused is None:
-        notes.skip(rules.column, "the path does not provide it")
+        notes.lacks(rules.column)
         return
     row_from_node = {} if logits is None else {int(node): row for row, node in enumerate(logits.rows)}
     compared = 0
     for node in nodes.tolist():
-        row = row_from_node.get(node)
+        row, theirs = row_from_node.get(node), None if reference is None else int(reference[node])
+        chooser = _Chooser(notes, rules, node, int(fused[node]))
         if logits is not None and row is not None:
-            theirs = None if reference is None else int(reference[node])
-            _judge_row(_Chooser(notes, rules, logits.groups[0], row, node), int(fused[node]), theirs)
-        elif reference is not None:
-            _judge_bare(notes, rules, node, int(fused[node]), int(reference[node]))
-        else:
+            _judge_row(chooser, logits.groups[0], row, theirs)
+        elif theirs is None:
             continue
+        elif theirs != chooser.choice:
+            chooser.differs(f"the reference {theirs}; without logits no near tie is proven", theirs)
         compared += 1
     if compared:
         notes.check(rules.column)
@@ -73,60 +73,60 @@ def judge_choices(
         notes.skip(rules.column, "neither logits nor choices of the reference")
 
 
-def best_token(row: NDArray[np.float64]) -> int:
-    """Return the argmax of `[V]`, ties to the lower id."""
-    return int(np.argmax(row))
-
-
 @dataclass(frozen=True, slots=True)
 class _Chooser:
-    """One node with its row of logits: passed to the helpers below."""
+    """One node and the tested path's choice after it: passed to the helpers below."""
 
     notes: Notes
     rules: ChoiceRules
-    group: GroupRows
-    row: int
     node: int
+    choice: int
+
+    def differs(
+        self, why: str, reference: int, *, allowance: float | None = None, gap: float | None = None
+    ) -> None:
+        """Write down a different choice that no near tie explains."""
+        self.notes.finding(
+            self.rules.differs,
+            self.rules.column,
+            f"node {self.node} chooses token {self.choice}, {why}",
+            guilty="unknown",
+            node=self.node,
+            fused=self.choice,
+            reference=reference,
+            allowance=allowance,
+            gap=gap,
+        )
 
 
-def _judge_row(chooser: _Chooser, ours: int, theirs: int | None) -> None:
+def _judge_row(chooser: _Chooser, group: GroupRows, row: int, theirs: int | None) -> None:
     """Judge one choice by its logits."""
-    group, row, node = chooser.group, chooser.row, chooser.node
-    own = _judge_argmax(chooser, ours, "fused")
+    ours = chooser.choice
+    own = _judge_argmax(chooser, group.fused[row], ours, "fused")
     if theirs is not None:
-        _judge_argmax(chooser, theirs, "reference")
+        _judge_argmax(chooser, group.truth[row], theirs, "reference")
     if not own or not group.finite[row]:
         return
-    true_choice = best_token(group.truth[row])
-    if ours == true_choice or group.failed[row]:
+    best = int(np.argmax(group.truth[row]))
+    if ours == best or group.failed[row]:
         return  # a failed row has its own finding; what it chose follows from it and is never a near tie
-    gap = float(group.truth[row, true_choice] - group.truth[row, ours])
+    gap = float(group.truth[row, best] - group.truth[row, ours])
     allowance = 2 * float(group.allowance.largest[row])
     if gap <= allowance:
+        kind = chooser.rules.kind
         chooser.notes.near_tie(
-            chooser.rules.kind, node=node, fused=ours, reference=true_choice, gap=gap, allowance=allowance
+            kind, node=chooser.node, fused=ours, reference=best, gap=gap, allowance=allowance
         )
         return
-    chooser.notes.finding(
-        chooser.rules.differs,
-        chooser.rules.column,
-        f"node {node} chooses token {ours}, but {true_choice} is better by {gap:.3g}: no near tie is proven",
-        guilty="unknown",
-        node=node,
-        fused=ours,
-        reference=true_choice,
-        allowance=None if np.isnan(allowance) else allowance,
-        gap=gap,
-    )
+    why = f"but {best} is better by {gap:.3g}: no near tie is proven"
+    chooser.differs(why, best, allowance=None if np.isnan(allowance) else allowance, gap=gap)
 
 
-def _judge_argmax(chooser: _Chooser, choice: int, path: str) -> bool:
-    """Return whether a choice is the best token of its own row, and write down when it is not."""
-    group, row, node = chooser.group, chooser.row, chooser.node
-    values = group.fused[row] if path == "fused" else group.truth[row]
+def _judge_argmax(chooser: _Chooser, values: NDArray[np.float64], choice: int, path: str) -> bool:
+    """Return whether a choice is the best of its own row `[V]`, ties to the lower id; write down if not."""
     if not np.isfinite(values).all():
         return False
-    best = best_token(values)
+    best = int(np.argmax(values))
     if choice == best:
         return True
     inside = 0 <= choice < values.size
@@ -137,26 +137,11 @@ def _judge_argmax(chooser: _Chooser, choice: int, path: str) -> bool:
     chooser.notes.finding(
         chooser.rules.argmax,
         chooser.rules.column,
-        f"node {node} chooses token {choice} on the {path} path, but {because}",
+        f"node {chooser.node} chooses token {choice} on the {path} path, but {because}",
         guilty=path,
-        node=node,
+        node=chooser.node,
         fused=choice if path == "fused" else None,
         reference=best if path == "fused" else choice,
         gap=lead,
     )
     return False
-
-
-def _judge_bare(notes: Notes, rules: ChoiceRules, node: int, ours: int, theirs: int) -> None:
-    """Judge one choice without logits: different is different."""
-    if ours == theirs:
-        return
-    notes.finding(
-        rules.differs,
-        rules.column,
-        f"node {node} chooses token {ours}, the reference {theirs}; without logits no near tie is proven",
-        guilty="unknown",
-        node=node,
-        fused=ours,
-        reference=theirs,
-    )

@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tracing.moment import Moment
 from workbench.judge.evidence import CommitEvidence
-from workbench.judge.notes import Notes, StageJudgement
+from workbench.judge.notes import Notes
 
 
-def judge_commit(evidence: CommitEvidence, moment: Moment) -> StageJudgement:
+def judge_commit(notes: Notes, evidence: CommitEvidence) -> None:
     """Judge what commit did to the tested path's cache."""
-    notes = Notes(moment, "commit")
     _judge_lengths(notes, evidence)
     _judge_report(notes, evidence)
-    _judge_prefix(notes, evidence)
+    if evidence.rows_before is None or evidence.rows_after is None:
+        notes.lacks("kv_prefix", "the path does not show its cache")
+    else:
+        judge_prefix(notes, evidence.rows_before, evidence.rows_after, "the step", evidence.committed_len)
     _judge_moved(notes, evidence)
-    return notes.judgement()
 
 
 def _judge_lengths(notes: Notes, evidence: CommitEvidence) -> None:
@@ -39,7 +39,7 @@ def _judge_lengths(notes: Notes, evidence: CommitEvidence) -> None:
         num_rows = _rows_first(evidence.rows_after).shape[0]
         reported.append((after, "number of rows after commit", num_rows, expected, law))
     if not reported:
-        notes.skip("committed_len_after", "the path does not provide it")
+        notes.lacks("committed_len_after")
         return
     notes.check("committed_len_after")
     for column, what, length, right, why in reported:
@@ -53,7 +53,7 @@ def _judge_report(notes: Notes, evidence: CommitEvidence) -> None:
     """Judge what commit reported: a legal mode, the prefix kept."""
     committed = evidence.committed
     if committed is None or committed.commit_mode is None:
-        notes.skip("commit_mode", "the path does not provide it")
+        notes.lacks("commit_mode")
         return
     notes.check("commit_mode")
     chain = evidence.committed_len + np.arange(len(evidence.path_indices))
@@ -66,26 +66,24 @@ def _judge_report(notes: Notes, evidence: CommitEvidence) -> None:
         notes.finding("JUDGE-COMMIT-KEPT", "prefix_kept", message, fused="False", reference="True")
 
 
-def _judge_prefix(notes: Notes, evidence: CommitEvidence) -> None:
-    """Judge that rows 0..L-1 are bit-equal before and after."""
-    if evidence.rows_before is None or evidence.rows_after is None:
-        notes.skip("kv_prefix", "the path does not show its cache")
-        return
+def judge_prefix(
+    notes: Notes, before: NDArray[Any], after: NDArray[Any], during: str, committed_len: int | None = None
+) -> None:
+    """Judge that the committed rows, of the first `committed_len` or all, are bit-equal before and after."""
     notes.check("kv_prefix")
-    before, after = _rows_first(evidence.rows_before), _rows_first(evidence.rows_after)
-    num_rows = min(evidence.committed_len, len(before), len(after))
+    before, after = _rows_first(before)[:committed_len], _rows_first(after)[:committed_len]
+    num_rows = min(len(before), len(after))
     changed = np.flatnonzero(~_rows_equal(before[:num_rows], after[:num_rows]))
     if changed.size:
-        message = (
-            f"committed row {changed[0]} changed its bits during the step ({changed.size} of {num_rows} rows)"
-        )
+        message = f"committed row {changed[0]} changed its bits during {during}"
+        message += f" ({changed.size} of {num_rows} rows)"
         notes.finding("JUDGE-COMMIT-PREFIX", "kv_digest_after", message, fused=int(changed[0]))
 
 
 def _judge_moved(notes: Notes, evidence: CommitEvidence) -> None:
     """Judge that row L + j after commit is the branch row of the j-th node of the path, bit for bit."""
     if evidence.branch_rows is None or evidence.rows_after is None:
-        notes.skip("kv_rows", "the path does not show its branch cache")
+        notes.lacks("kv_rows", "the path does not show its branch cache")
         return
     notes.check("kv_rows")
     branch, after = _rows_first(evidence.branch_rows), _rows_first(evidence.rows_after)
@@ -101,14 +99,8 @@ def _judge_moved(notes: Notes, evidence: CommitEvidence) -> None:
                 f"those of node {holder[0]}" if holder.size else "of no node of this step (stale or altered)"
             )
             message = f"row {target} should hold the bits of node {node} and holds {held}"
-        notes.finding(
-            "JUDGE-COMMIT-ROWS",
-            "kv_row_digests",
-            message,
-            node=node,
-            fused=target,
-            reference=position,
-        )
+        rule, column = "JUDGE-COMMIT-ROWS", "kv_row_digests"
+        notes.finding(rule, column, message, node=node, fused=target, reference=position)
 
 
 def _rows_first(array: NDArray[Any]) -> NDArray[Any]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from tracing.moment import Moment
 from tracing.stages import BeamSearch
 from workbench.judge.draft_laws import (
     Candidates,
@@ -15,34 +16,28 @@ from workbench.judge.draft_laws import (
     judge_root,
     judge_selected,
 )
-from workbench.judge.draft_scores import ScoreJudge, count_near_ties, judge_scores
+from workbench.judge.draft_scores import Scores, count_near_ties, judge_scores
 from workbench.judge.evidence import DraftEvidence
 from workbench.judge.exact import judge_list
-from workbench.judge.notes import Notes, StageJudgement
-from workbench.judge.rows import judge_rows
+from workbench.judge.notes import Notes
+from workbench.judge.rows import judge_rows, why_not
 
 
-def judge_draft(evidence: DraftEvidence, moment: Moment, dtype: str) -> StageJudgement:
+def judge_draft(notes: Notes, evidence: DraftEvidence) -> None:
     """Judge one draft, causes first: K and V of the new rows, scores, then what was chosen by them."""
-    notes = Notes(moment, "draft")
     _judge_lengths(notes, evidence)
-    judge_rows(notes, "JUDGE-DRAFT-KV", "kv", evidence.kv, dtype)
+    judge_rows(notes, "JUDGE-DRAFT-KV", "kv", evidence.kv)
     fused = _candidates(notes, evidence)
     search = None if evidence.fused is None else evidence.fused.beam_search()
     _judge_proposal(notes, evidence)
     if search is not None and fused is not None and _finite(notes, fused):
-        judge = _score_judge(notes, evidence, search, fused)
-        scored = None
-        if judge is not None and evidence.levels and _has_samples(notes, evidence, dtype):
-            scored = judge_scores(judge, evidence.levels[: len(search.levels)], dtype)
-        elif judge is not None and not evidence.levels:
-            notes.skip("draft_logprobs", "the reference does not provide log-probabilities")
+        scores = _scores(notes, evidence, search, fused)
         judge_order(notes, fused)
         judge_beams(notes, search, fused)
-        _judge_tree(notes, evidence, search, fused)
-        if judge is not None and scored is not None:
-            count_near_ties(judge, scored)
-    return notes.judgement()
+        if judge_selected(notes, search, fused, evidence.settings):
+            judge_nodes(notes, search, fused)
+        if scores is not None:
+            count_near_ties(scores)
 
 
 def _judge_lengths(notes: Notes, evidence: DraftEvidence) -> None:
@@ -50,18 +45,12 @@ def _judge_lengths(notes: Notes, evidence: DraftEvidence) -> None:
     if evidence.kv_lengths is None or evidence.committed_len is None:
         return  # most paths have no such window; their rows are judged where they show them
     notes.check("kv_lengths")
+    law = evidence.committed_len
     for layer, length in enumerate(evidence.kv_lengths):
-        if length != evidence.committed_len:
-            message = (
-                f"layer {layer} of the drafter's cache holds {length} rows after the draft, expected L = "
-            )
-            notes.finding(
-                "JUDGE-DRAFT-LENGTH",
-                "kv",
-                message + str(evidence.committed_len),
-                fused=length,
-                reference=evidence.committed_len,
-            )
+        if length != law:
+            message = f"layer {layer} of the drafter's cache holds {length} rows after the draft"
+            message += f", expected L = {law}"
+            notes.finding("JUDGE-DRAFT-LENGTH", "kv", message, fused=length, reference=law)
             return
 
 
@@ -81,12 +70,12 @@ def _candidates(notes: Notes, evidence: DraftEvidence) -> Candidates | None:
     """Return the candidates of the draft, or None where there are none to judge."""
     drafted = evidence.fused
     if drafted is None:
-        notes.skip("*", "the path does not provide it")
+        notes.lacks("*")
         return None
     judge_root(notes, drafted, evidence.root_token_id)
     search = drafted.beam_search()
     if search is None:
-        notes.skip("beam_flat_ids", f"the path does not show its candidates (proposer {drafted.proposer})")
+        notes.lacks("beam_flat_ids", f"the path does not show its candidates (proposer {drafted.proposer})")
         return None
     return gather_candidates(notes, search, evidence)
 
@@ -101,39 +90,35 @@ def _finite(notes: Notes, candidates: Candidates) -> bool:
     return False
 
 
-def _has_samples(notes: Notes, evidence: DraftEvidence, dtype: str) -> bool:
-    """Return whether every level has a sample and a truth above the path's dtype; record why not."""
-    if not all(level.samples for level in evidence.levels):
-        notes.skip("draft_logprobs", f"no result of the reference at {dtype}, hence no allowance")
-        return False
-    if dtype == "float32" and any(level.truth.dtype != np.float64 for level in evidence.levels):
-        notes.skip("draft_logprobs", "the truth should be float64, one precision above the path")
-        return False
-    return True
-
-
-def _score_judge(
+def _scores(
     notes: Notes, evidence: DraftEvidence, drafted: BeamSearch, candidates: Candidates
-) -> ScoreJudge | None:
-    """Judge that every candidate is a draft token; return what judging the scores needs."""
+) -> Scores | None:
+    """Judge that candidates are draft tokens, then their scores; return these, None where not judged."""
     if evidence.target_from_draft is None:
         notes.skip("draft_logprobs", "the mapping from draft to target tokens is not known")
         return None
     target_from_draft = np.asarray(evidence.target_from_draft, dtype=np.int64)
     draft_from_target = {int(target): draft for draft, target in enumerate(target_from_draft)}
+    _judge_vocabulary(notes, candidates, draft_from_target)
+    if not evidence.levels:
+        notes.skip("draft_logprobs", "the reference does not provide log-probabilities")
+        return None
+    reasons = [why_not(level.samples, level.truth, notes.dtype) for level in evidence.levels]
+    if any(reasons):
+        notes.skip("draft_logprobs", next(filter(None, reasons)))
+        return None
+    scores = Scores(notes, drafted, candidates, draft_from_target, target_from_draft)
+    judge_scores(scores, evidence.levels[: len(drafted.levels)])
+    return scores
+
+
+def _judge_vocabulary(notes: Notes, candidates: Candidates, draft_from_target: Mapping[int, int]) -> None:
+    """Judge that every candidate is a token of the draft vocabulary."""
     notes.check("draft_vocabulary")
-    strangers = [
-        flat for flat, token in enumerate(candidates.token_ids.tolist()) if token not in draft_from_target
-    ]
+    tokens = candidates.token_ids.tolist()
+    strangers = [flat for flat, token in enumerate(tokens) if token not in draft_from_target]
     if strangers:
-        token = int(candidates.token_ids[strangers[0]])
+        token = tokens[strangers[0]]
         message = f"candidate {strangers[0]} is token {token}, which the draft vocabulary does not have"
-        message += f" ({len(strangers)} of {len(candidates.token_ids)} candidates)"
+        message += f" ({len(strangers)} of {len(tokens)} candidates)"
         notes.finding("JUDGE-DRAFT-VOCAB", "token_ids", message, fused=token)
-    return ScoreJudge(notes, drafted, candidates, draft_from_target, target_from_draft, evidence.settings)
-
-
-def _judge_tree(notes: Notes, evidence: DraftEvidence, drafted: BeamSearch, candidates: Candidates) -> None:
-    """Judge the selected tree by the draft's own scores."""
-    if judge_selected(notes, drafted, candidates, evidence.settings):
-        judge_nodes(notes, drafted, candidates)

@@ -30,13 +30,6 @@ class Candidates:
     levels: IntArray
     parents: IntArray
 
-    def level_range(self, level: int) -> range:
-        """Return the flat numbers of one level."""
-        if level == 0:
-            return range(self.width)
-        start = self.width + (level - 1) * self.width**2
-        return range(start, start + self.width**2)
-
 
 ROOT = np.iinfo(np.int64).max
 """The root's place among flat numbers; larger than any of them and never used as an index."""
@@ -46,6 +39,20 @@ def best(scores: NDArray[np.float64], flat_ids: IntArray, num_best: int) -> IntA
     """Return the flat numbers of the best scores, best first, ties to the lower number."""
     order = np.lexsort((flat_ids, -scores))
     return np.asarray(flat_ids[order][:num_best])
+
+
+def level_range(level: int, width: int) -> range:
+    """Return the flat numbers of the candidates of one level."""
+    if level == 0:
+        return range(width)
+    start = width + (level - 1) * width**2
+    return range(start, start + width**2)
+
+
+def swapped(expected: IntArray, chosen: IntArray, scores: NDArray[np.float64]) -> tuple[list[int], list[int]]:
+    """Return what was left out, best first, and what was chosen instead, worst first; `scores` by number."""
+    omitted = [int(flat) for flat in expected if flat not in chosen]
+    return omitted, sorted(set(chosen.tolist()) - set(expected.tolist()), key=lambda flat: scores[flat])
 
 
 def gather_candidates(notes: Notes, drafted: BeamSearch, evidence: DraftEvidence) -> Candidates | None:
@@ -84,15 +91,9 @@ def _level_fault(drafted: BeamSearch, depth: int, width: int) -> str:
         beams = np.asarray(level.beam_flat_ids)
         if beams.shape != ((0,) if number == 0 else (width,)):
             return f"level {number} has {beams.size} kept beams, expected {0 if number == 0 else width}"
-        if number and not set(beams.tolist()) <= set(_range_before(number, width)):
+        if number and not set(beams.tolist()) <= set(level_range(number - 1, width)):
             return f"level {number} keeps beams {beams.tolist()}, not all candidates of level {number - 1}"
     return ""
-
-
-def _range_before(number: int, width: int) -> range:
-    """Return the flat numbers of the level before level `number >= 1`."""
-    start = 0 if number == 1 else width + (number - 2) * width**2
-    return range(start, start + (width if number == 1 else width**2))
 
 
 def judge_order(notes: Notes, candidates: Candidates) -> None:
@@ -112,7 +113,7 @@ def judge_beams(notes: Notes, drafted: BeamSearch, candidates: Candidates) -> No
     """Judge that each level's beams are the best candidates of the level before, by the path's own scores."""
     notes.check("beam_flat_ids")
     for number, level in enumerate(drafted.levels[1:], start=1):
-        before = np.array(candidates.level_range(number - 1))
+        before = np.array(level_range(number - 1, candidates.width))
         expected = best(candidates.scores[before], before, candidates.width)
         kept = np.asarray(level.beam_flat_ids)
         for rank in np.flatnonzero(kept != expected)[:1].tolist():
@@ -177,14 +178,8 @@ def judge_nodes(notes: Notes, drafted: BeamSearch, candidates: Candidates) -> No
         elif int(drafted.parents[node]) != parent:
             came = int(drafted.parents[node])
             message = f"parent of node {node} (candidate {flat}) is {came}, expected {parent}"
-            notes.finding(
-                "JUDGE-DRAFT-PARENTS",
-                "parents",
-                message,
-                node=node,
-                fused=came,
-                reference=parent,
-            )
+            rule = "JUDGE-DRAFT-PARENTS"
+            notes.finding(rule, "parents", message, node=node, fused=came, reference=parent)
         _judge_copies(notes, drafted, candidates, flat, node)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.judge.notes import Notes
+from workbench.judge.notes import Notes, first_few
 from workbench.judge.row_findings import MAX_ROWS_NAMED
 
 
@@ -36,30 +36,12 @@ def judge_exact(
     nodes: NDArray[np.int64],
     path: str,
 ) -> None:
-    """Compare `value[node]` with `expected[node]` for each of `nodes`, NaN equal to NaN.
-
-    Args:
-        notes: Where to record.
-        rule: Rule that a difference violates.
-        column: Trace column.
-        value: What came, `[N]`.
-        expected: What should have come, same shape.
-        nodes: Which entries to compare.
-        path: Whose value it is.
-    """
+    """Compare `value[node]` of a path with `expected[node]` for each of `nodes`; NaN equals NaN."""
     wrong = [int(node) for node in nodes if not _same(value[node], expected[node])]
-    for count, node in enumerate(wrong[:MAX_ROWS_NAMED]):
-        more = len(wrong) - MAX_ROWS_NAMED if count == MAX_ROWS_NAMED - 1 else 0
-        tail = f"; and {more} more nodes" if more > 0 else ""
-        notes.finding(
-            rule,
-            column,
-            f"{column} of node {node} is {value[node].item()}, expected {expected[node].item()}{tail}",
-            guilty=path,
-            node=node,
-            fused=value[node].item(),
-            reference=expected[node].item(),
-        )
+    for node, tail in first_few(wrong, MAX_ROWS_NAMED, "nodes"):
+        came, law = value[node].item(), expected[node].item()
+        message = f"{column} of node {node} is {came}, expected {law}{tail}"
+        notes.finding(rule, column, message, guilty=path, node=node, fused=came, reference=law)
 
 
 def _same(left: Any, right: Any) -> bool:
@@ -81,14 +63,8 @@ def judge_list(
     ours, theirs = value.tolist(), expected.tolist()
     if ours == theirs:
         return
-    notes.finding(
-        rule,
-        column,
-        f"{column} is {ours}, expected {theirs}: {message}",
-        guilty=path,
-        fused=str(ours),
-        reference=str(theirs),
-    )
+    message = f"{column} is {ours}, expected {theirs}: {message}"
+    notes.finding(rule, column, message, guilty=path, fused=str(ours), reference=str(theirs))
 
 
 def judge_visible(
@@ -102,11 +78,9 @@ def judge_visible(
 ) -> None:
     """Compare rows of `visible[query, key]`, naming the first wrong key of each query."""
     wrong = [int(node) for node in nodes if not np.array_equal(value[node], expected[node])]
-    for count, node in enumerate(wrong[:MAX_ROWS_NAMED]):
+    for node, tail in first_few(wrong, MAX_ROWS_NAMED, "nodes"):
         key = int(np.flatnonzero(value[node] != expected[node])[0])
         sees = bool(value[node, key])
-        more = len(wrong) - MAX_ROWS_NAMED if count == MAX_ROWS_NAMED - 1 else 0
-        tail = f"; and {more} more nodes" if more > 0 else ""
         notes.finding(
             rule,
             "visible",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from tracing.finding import Finding
 from tracing.moment import Moment
 from workbench.judge.rules import RULES
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +44,13 @@ class Unchecked:
         stage: Stage.
         quantity: Column or quantity, or `*` for the whole stage.
         reason: Why, in words.
+        is_given: False where a path or the reference does not give the value at all.
     """
 
     stage: str
     quantity: str
     reason: str
+    is_given: bool = field(default=True, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +77,12 @@ class Notes:
     Attributes:
         moment: prompt, turn and step.
         stage: The stage being judged.
+        dtype: The tested path's dtype.
     """
 
     moment: Moment
     stage: str
+    dtype: str = "float32"
     findings: list[Finding] = field(default_factory=list)
     near_ties: list[NearTie] = field(default_factory=list)
     checked: Counter[str] = field(default_factory=Counter)
@@ -125,6 +133,10 @@ class Notes:
         """Record that a quantity was not compared, and why."""
         self.not_checked.append(Unchecked(self.stage, quantity, reason))
 
+    def lacks(self, quantity: str, reason: str = "the path does not provide it") -> None:
+        """Record that a quantity was not compared because it is not given."""
+        self.not_checked.append(Unchecked(self.stage, quantity, reason, is_given=False))
+
     def has(self, *rules: str) -> bool:
         """Return whether one of these rules was violated so far."""
         return any(finding.rule in rules for finding in self.findings)
@@ -134,3 +146,10 @@ class Notes:
         return StageJudgement(
             tuple(self.findings), tuple(self.near_ties), tuple(self.checked), tuple(self.not_checked)
         )
+
+
+def first_few(wrong: Sequence[T], limit: int, rest: str) -> Iterator[tuple[T, str]]:
+    """Yield the first of what is wrong, each with a tail for its message; the last tail counts the rest."""
+    more = len(wrong) - limit
+    for count, each in enumerate(wrong[:limit], start=1):
+        yield each, f"; and {more} more {rest}" if more > 0 and count == limit else ""

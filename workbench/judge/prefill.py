@@ -6,43 +6,34 @@ from dataclasses import replace
 
 import numpy as np
 
-from tracing.moment import Moment
 from tracing.stages import IntArray
 from workbench.judge.choices import ROOT, judge_choices
 from workbench.judge.evidence import PrefillEvidence, RowTruth
 from workbench.judge.exact import judge_list
 from workbench.judge.measured import Judged
-from workbench.judge.notes import Notes, StageJudgement
+from workbench.judge.notes import Notes
 from workbench.judge.rows import judge_rows
 
 
-def judge_prefill(evidence: PrefillEvidence, moment: Moment, dtype: str) -> StageJudgement:
+def judge_prefill(notes: Notes, evidence: PrefillEvidence) -> None:
     """Judge one prefill; positions are named in the messages, the root is node 0."""
-    notes = Notes(moment, "prefill")
     prompt = np.asarray(evidence.prompt_token_ids)
     _judge_context(notes, prompt, evidence.fused_context_token_ids, "fused")
     _judge_context(notes, prompt, evidence.reference_context_token_ids, "reference")
-    judge_rows(notes, "JUDGE-PREFILL-KV", "kv", evidence.kv, dtype)
-    judge_rows(notes, "JUDGE-PREFILL-FEATURES", "features", evidence.features, dtype)
-    logits = judge_rows(notes, "JUDGE-PREFILL-LOGITS", "logits", _with_positions(evidence), dtype)
-    if not evidence.is_greedy:
-        _judge_sampled_root(notes, evidence, prompt)
-        return notes.judgement()
-    judge_choices(
-        notes,
-        ROOT,
-        fused=_root(evidence.fused_context_token_ids, prompt),
-        reference=_root(evidence.reference_context_token_ids, prompt),
-        logits=_root_row(logits),
-        nodes=np.zeros(1, dtype=np.int64),
-    )
-    return notes.judgement()
-
-
-def _judge_sampled_root(notes: Notes, evidence: PrefillEvidence, prompt: IntArray) -> None:
-    """Judge a root that a draw chose: the reference's, by the path's own logits and draw, is the law."""
+    judge_rows(notes, "JUDGE-PREFILL-KV", "kv", evidence.kv)
+    judge_rows(notes, "JUDGE-PREFILL-FEATURES", "features", evidence.features)
+    logits = judge_rows(notes, "JUDGE-PREFILL-LOGITS", "logits", _with_positions(evidence))
     ours = _root(evidence.fused_context_token_ids, prompt)
     theirs = _root(evidence.reference_context_token_ids, prompt)
+    if not evidence.is_greedy:
+        _judge_sampled_root(notes, ours, theirs)
+        return
+    only = np.zeros(1, dtype=np.int64)
+    judge_choices(notes, ROOT, fused=ours, reference=theirs, logits=_root_row(logits), nodes=only)
+
+
+def _judge_sampled_root(notes: Notes, ours: IntArray | None, theirs: IntArray | None) -> None:
+    """Judge a root that a draw chose: the reference's, by the path's own logits and draw, is the law."""
     if ours is None or theirs is None:
         notes.skip("root", "a sampled root needs the choice of both paths")
         return
@@ -65,7 +56,7 @@ def _with_positions(evidence: PrefillEvidence) -> RowTruth | None:
 def _judge_context(notes: Notes, prompt: IntArray, context: IntArray | None, path: str) -> None:
     """Judge the context of one path: the prompt, then one more token."""
     if context is None:
-        notes.skip("context_token_ids", f"the {path} path does not provide it")
+        notes.lacks("context_token_ids", f"the {path} path does not provide it")
         return
     notes.check("context_token_ids")
     rule, column = "JUDGE-PREFILL-CONTEXT", "context_token_ids"

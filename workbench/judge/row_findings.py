@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from workbench.judge.allowance import largest, root_mean_square
 from workbench.judge.blame import guilty
 from workbench.judge.measured import GroupRows, Judged
-from workbench.judge.notes import Notes
+from workbench.judge.notes import Notes, first_few
 
 MAX_ROWS_NAMED: Final = 8
 """Rows named one by one per quantity; the last one counts the rest."""
@@ -41,10 +41,8 @@ def write_rows(
         notes.skip(column, f"{int(unjudged.sum())} row(s) where the reference itself overflows at this dtype")
     wrong_rows = np.flatnonzero(wrong.any(axis=0))
     limit = MAX_ROWS_NAMED if named else 1
-    for count, row in enumerate(wrong_rows[:limit].tolist()):
+    for row, tail in first_few(wrong_rows.tolist(), limit, f"of {judged.rows.size} rows"):
         number = int(np.flatnonzero(wrong[:, row])[0])
-        more = len(wrong_rows) - limit if count == limit - 1 else 0
-        tail = f"; and {more} more of {judged.rows.size} rows" if more > 0 else ""
         wrong_row = _WrongRow(notes, rule, column, judged, number, row, named, tail)
         if judged.groups[number].finite[row]:
             _write_far(wrong_row, _arbiter_group(arbiter.get(int(judged.rows[row])), number))
@@ -101,10 +99,9 @@ def _arbiter_group(third: NDArray[Any] | None, number: int) -> NDArray[Any] | No
 def _write_nonfinite(wrong: _WrongRow) -> None:
     """Write that a row holds NaN or Inf."""
     group, row = wrong.group, wrong.row
-    who = _nonfinite_side(
-        fused_finite=bool(group.fused_finite[row]), truth_finite=bool(group.truth_finite[row])
-    )
-    bad = group.truth[row] if group.fused_finite[row] else group.fused[row]
+    bad, who = group.fused[row], "fused" if group.truth_finite[row] else "both"
+    if group.fused_finite[row]:
+        bad, who = group.truth[row], "reference"
     message = (
         f"{wrong}: {int((~np.isfinite(bad)).sum())} of {bad.size} values NaN or Inf, {who} path{wrong.tail}"
     )
@@ -134,13 +131,6 @@ def _write_far(wrong: _WrongRow, third: NDArray[Any] | None) -> None:
     )
 
 
-def _nonfinite_side(*, fused_finite: bool, truth_finite: bool) -> str:
-    """Return whose row is not finite."""
-    if fused_finite:
-        return "reference"
-    return "fused" if truth_finite else "both"
-
-
 def _whose_row(group: GroupRows, row: int) -> int | None:
     """Return another row whose truth this row matches within that row's allowances, or None."""
     error = group.fused[row] - group.truth
@@ -154,11 +144,8 @@ def _how_far(group: GroupRows, row: int) -> tuple[str, bool]:
     """Describe how far a row is off, and return whether it is too far to be rounding."""
     error, allowance, norm = group.error[row], group.allowance.largest[row], "is off by"
     if error <= allowance:
-        error, allowance, norm = (
-            group.error_rms[row],
-            group.allowance.rms[row],
-            "is off (root-mean-square) by",
-        )
+        error, allowance = group.error_rms[row], group.allowance.rms[row]
+        norm = "is off (root-mean-square) by"
     size = float(root_mean_square(group.truth[row]))
     share = float(group.error_rms[row]) / size if size > 0 else np.inf
     unrelated = share >= UNRELATED and group.truth.shape[1] >= MIN_WIDTH

@@ -19,7 +19,6 @@ def judge_rows(
     rule: str,
     column: str,
     quantity: RowTruth | None,
-    dtype: str,
     *,
     valid: NDArray[np.bool_] | None = None,
 ) -> Judged | None:
@@ -30,14 +29,19 @@ def judge_rows(
         rule: Rule of a row beyond its allowance.
         column: What the quantity is called, e.g. `logits`.
         quantity: The rows, or None.
-        dtype: The tested path's dtype.
         valid: Whether each node is one, `[N]`; given when rows are nodes, None when they are positions.
 
     Returns:
         The measured groups, or None when the quantity could not be judged at all.
     """
-    reason = _why_not(quantity, dtype)
-    if quantity is None or quantity.fused is None or quantity.truth is None or reason:
+    if quantity is None or quantity.fused is None:
+        notes.lacks(column)
+        return None
+    if quantity.truth is None:
+        notes.lacks(column, "the reference does not provide it")
+        return None
+    reason = why_not(quantity.samples, quantity.truth, notes.dtype)
+    if reason:
         notes.skip(column, reason)
         return None
     if quantity.fused.shape != quantity.truth.shape:
@@ -49,7 +53,7 @@ def judge_rows(
             reference=str(list(quantity.truth.shape)),
         )
         return None
-    judged = _measured(quantity, quantity.fused, quantity.truth, dtype, valid)
+    judged = _measured(quantity, quantity.fused, quantity.truth, notes.dtype, valid)
     if judged.rows.size == 0:
         notes.skip(column, "no valid row")
         return None
@@ -58,16 +62,12 @@ def judge_rows(
     return judged
 
 
-def _why_not(quantity: RowTruth | None, dtype: str) -> str:
-    """Return why a quantity cannot be judged, or an empty string."""
-    if quantity is None or quantity.fused is None:
-        return "the path does not provide it"
-    if quantity.truth is None:
-        return "the reference does not provide it"
-    if not quantity.samples:
+def why_not(samples: tuple[NDArray[Any], ...], truth: NDArray[Any], dtype: str) -> str:
+    """Return why a quantity of a path of this dtype cannot be judged, or an empty string."""
+    if not samples:
         return f"no result of the reference at {dtype}, hence no allowance"
-    if dtype == "float32" and quantity.truth.dtype != np.float64:
-        return f"the truth should be float64, one precision above the path, and is {quantity.truth.dtype}"
+    if dtype == "float32" and truth.dtype != np.float64:
+        return f"the truth should be float64, one precision above the path, and is {truth.dtype}"
     return ""
 
 

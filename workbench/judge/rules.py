@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+from tracing.finding import Finding
+from tracing.moment import Moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,3 +148,9 @@ RULES: Final[dict[str, JudgeRule]] = {
     "JUDGE-ALIGN-MISSING": JudgeRule("step-missing", "Two runs have the same turns and steps."),
 }
 """JudgeRule id to rule, in the order in which a step is judged."""
+
+
+def finding_of(rule: str, moment: Moment, column: str, message: str, **more: Any) -> Finding:
+    """Return the finding that a rule is violated; by default the guilty path is unknown."""
+    more = {"verdict": RULES[rule].verdict, "guilty": "unknown"} | more
+    return Finding(rule=rule, moment=moment, column=column, message=message, **more)

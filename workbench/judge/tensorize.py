@@ -8,28 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracing.fields import forms_of
-from tracing.moment import Moment
 from tracing.stages import IntArray, Tensorized
 from workbench.judge.ancestry import expected_depths, expected_visible
 from workbench.judge.evidence import TensorizeEvidence
 from workbench.judge.exact import judge_exact, judge_visible, same_shape
-from workbench.judge.notes import Notes, StageJudgement
+from workbench.judge.notes import Notes
 
 ROWS = tuple(form.name for form in forms_of(Tensorized) if form.axes == ("N",))
 """Fields with one entry per node."""
 
 
-def judge_tensorize(evidence: TensorizeEvidence, moment: Moment) -> StageJudgement:
+def judge_tensorize(notes: Notes, evidence: TensorizeEvidence) -> None:
     """Judge the arrays of both paths by the same laws."""
-    notes = Notes(moment, "tensorize")
     for path, built in (("fused", evidence.fused), ("reference", evidence.reference)):
         if built is None:
-            notes.skip("*", f"the {path} path does not provide it")
+            notes.lacks("*", f"the {path} path does not provide it")
         elif _shapes_hold(notes, evidence, built, path):
             _judge_path(notes, evidence, built, path)
     if evidence.drafted is None:
         notes.skip("token_ids", "no draft to compare with")
-    return notes.judgement()
 
 
 def _shapes_hold(notes: Notes, evidence: TensorizeEvidence, built: Tensorized, path: str) -> bool:

@@ -4,51 +4,34 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracing.moment import Moment
 from workbench.judge.choices import VERIFY, judge_choices
+from workbench.judge.commit import judge_prefix
 from workbench.judge.evidence import VerifyEvidence, VerifySide
 from workbench.judge.exact import judge_exact, judge_visible, same_shape
-from workbench.judge.notes import Notes, StageJudgement
+from workbench.judge.notes import Notes
 from workbench.judge.rows import judge_rows
 
 
-def judge_verify(evidence: VerifyEvidence, moment: Moment, dtype: str) -> StageJudgement:
+def judge_verify(notes: Notes, evidence: VerifyEvidence) -> None:
     """Judge one forward over the tree, causes first: visibility, K and V, features, logits, choices."""
-    notes = Notes(moment, "verify")
     valid = np.asarray(evidence.valid, dtype=np.bool_)
     for path, side in (("fused", evidence.fused), ("reference", evidence.reference)):
         if side is not None:
             _judge_given(notes, evidence, side, path)
     _judge_committed(notes, evidence)
-    judge_rows(notes, "JUDGE-VERIFY-KV", "kv", evidence.kv, dtype, valid=valid)
-    judge_rows(notes, "JUDGE-VERIFY-FEATURES", "features", evidence.features, dtype, valid=valid)
-    logits = judge_rows(notes, "JUDGE-VERIFY-LOGITS", "logits", evidence.logits, dtype, valid=valid)
+    judge_rows(notes, "JUDGE-VERIFY-KV", "kv", evidence.kv, valid=valid)
+    judge_rows(notes, "JUDGE-VERIFY-FEATURES", "features", evidence.features, valid=valid)
+    logits = judge_rows(notes, "JUDGE-VERIFY-LOGITS", "logits", evidence.logits, valid=valid)
     theirs = None if evidence.reference is None else evidence.reference.target_token_ids
-    judge_choices(
-        notes,
-        VERIFY,
-        fused=evidence.fused.target_token_ids,
-        reference=theirs,
-        logits=logits,
-        nodes=np.flatnonzero(valid),
-    )
-    return notes.judgement()
+    ours, nodes = evidence.fused.target_token_ids, np.flatnonzero(valid)
+    judge_choices(notes, VERIFY, fused=ours, reference=theirs, logits=logits, nodes=nodes)
 
 
 def _judge_committed(notes: Notes, evidence: VerifyEvidence) -> None:
     """Judge that the forward left the committed rows alone; else commit would be charged with it."""
     before, after = evidence.rows_before, evidence.rows_after
-    if before is None or after is None:
-        return  # rows that a path does not show are listed as unknown at commit
-    notes.check("kv_prefix")
-    num_rows = min(len(before), len(after))
-    changed = np.flatnonzero(before[:num_rows] != after[:num_rows])
-    if changed.size:
-        message = (
-            f"committed row {changed[0]} changed its bits during the forward over the tree "
-            f"({changed.size} of {num_rows} rows)"
-        )
-        notes.finding("JUDGE-COMMIT-PREFIX", "kv_digest_after", message, fused=int(changed[0]))
+    if before is not None and after is not None:  # else they are listed as unknown at commit
+        judge_prefix(notes, before, after, "the forward over the tree")
 
 
 def _judge_given(notes: Notes, evidence: VerifyEvidence, side: VerifySide, path: str) -> None:
@@ -66,7 +49,7 @@ def _judge_given(notes: Notes, evidence: VerifyEvidence, side: VerifySide, path:
         ("JUDGE-VERIFY-OTHER", "other_visible", side.other_visible, 0),
     ):
         if value is None:
-            notes.skip(column, f"the {path} path does not provide it")
+            notes.lacks(column, f"the {path} path does not provide it")
         elif same_shape(notes, column, value, (num_nodes,), path):
             judge_exact(notes, rule, column, value, np.full(num_nodes, expected), nodes=nodes, path=path)
             notes.check(column)

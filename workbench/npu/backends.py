@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
-from tracing.errors import UsageError
 from workbench.npu.bootstrap import Backend, bootstrap
 from workbench.npu.schemas import pinned_schema
 
@@ -23,43 +23,32 @@ class Registered:
     Attributes:
         backend: How this process reaches the operators.
         defined: Operators that were defined from pinned schemas, sorted.
-        emulated: Operators that now have an emulation for CPU and CUDA tensors, sorted.
     """
 
     backend: Backend
     defined: tuple[str, ...]
-    emulated: tuple[str, ...]
 
 
 _libraries: list[Any] = []  # torch drops a registration when its Library object is collected
-_done: list[Registered] = []
 
 
-def register(emulations: Mapping[str, Function] | None = None) -> Registered:
-    """Make every emulation callable as `torch.ops.npu.*`; chooses a backend first if none was chosen.
-
-    Args:
-        emulations: Qualified operator name to function; `workbench.npu.operators.OPERATORS` when None.
+@cache
+def register() -> Registered:
+    """Make every emulation callable as `torch.ops.npu.*`, once; chooses a backend first if none was chosen.
 
     Raises:
-        UsageError: Another table was registered before, or an operator has no pinned schema.
+        UsageError: An operator has no pinned schema.
         EnvironmentProblemError: There is no backend.
     """
-    if _done:
-        if emulations is not None and tuple(sorted(emulations)) != _done[0].emulated:
-            raise UsageError(
-                "other emulations were registered in this process; start a new process for a new table"
-            )
-        return _done[0]
     backend = bootstrap()
-    functions = _our_emulations() if emulations is None else emulations
-    defined = tuple(sorted(name for name in functions if registered_schema(name) is None))
+    from workbench.npu.operators import OPERATORS
+
+    defined = tuple(sorted(name for name in OPERATORS if registered_schema(name) is None))
     for name in defined:
         _define(name)
-    for name, function in functions.items():
+    for name, function in OPERATORS.items():
         _implement(name, function)
-    _done.append(Registered(backend, defined, tuple(sorted(functions))))
-    return _done[0]
+    return Registered(backend, defined)
 
 
 def registered_schema(name: str) -> str | None:
@@ -76,12 +65,6 @@ def registered_schema(name: str) -> str | None:
     if packet is None or (overload or "default") not in packet.overloads():
         return None
     return str(getattr(packet, overload or "default")._schema)  # noqa: SLF001  # torch has no public way
-
-
-def _our_emulations() -> Mapping[str, Function]:
-    from workbench.npu.operators import OPERATORS
-
-    return OPERATORS
 
 
 def _define(name: str) -> None:

@@ -21,8 +21,7 @@ from typing import Any, Final, get_args
 from tracing.errors import EnvironmentProblemError, UsageError
 from tracing.settings import BackendName
 from workbench.npu.machine import Package, device_nodes, find_package, require_matching
-from workbench.npu.stub.build import stub_folder
-from workbench.npu.stub.preload import preload
+from workbench.npu.stub.build import preload, stub_folder
 
 BACKEND_VARIABLE: Final = "SPECWB_NPU_BACKEND"
 OLD_VARIABLE: Final = "SPECWB_NPU_WAY"

@@ -15,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tracing.errors import ContractError
 from tracing.finding import Finding
 from tracing.moment import Moment
+from workbench.npu import operators
 from workbench.npu.bootstrap import current
 from workbench.npu.call_site import call_site
 from workbench.npu.dispatch import kernel_text
@@ -39,13 +40,11 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's hook
         self,
         trace: WatchTrace | None = None,
         *,
-        checks: Mapping[str, Callable[..., Any]] | None = None,
         path: str = "fused",
         moment: Callable[[], Moment] | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # untyped in torch
         self.seen = Observations(trace, path, moment or (lambda: Moment(0)))
-        self._checks = _our_checks() if checks is None else checks
 
     @property
     def findings(self) -> list[Finding]:
@@ -86,13 +85,13 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's hook
         chosen = current()
         backend = chosen.name if chosen else "the process itself"
         self.seen.kernel(name, kernel_text(name, _signature(func).bind(args, kwargs), backend))
-        check = self._checks.get(func.name())
-        if check is None:
+        operator = operators.OPERATORS.get(func.name())
+        if operator is None:
             self.seen.unchecked.add(func.name())
             return
         try:
             with use_mode(Mode.STRICT):
-                check(*args, **kwargs)
+                operator.check(*args, **kwargs)
         except ContractError as broken:
             self.seen.broken_contract(broken, call_site())
 
@@ -113,9 +112,3 @@ def _plain_name(func: Any) -> str:
 @cache
 def _signature(func: Any) -> Signature:
     return Signature(func._schema)  # noqa: SLF001  # torch has no public way to the argument names
-
-
-def _our_checks() -> Mapping[str, Callable[..., Any]]:
-    from workbench.npu.operators import OPERATORS
-
-    return {name: operator.check for name, operator in OPERATORS.items()}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any, Final
+
+from tracing.errors import ContractError
 
 Probe = Callable[[str], str]
 """A small experiment: takes a torch device, returns what it observed."""
@@ -41,6 +45,11 @@ class Contradiction:
     followed: str
 
 
+REFUSALS: Final = (ContractError, RuntimeError, ValueError, TypeError)
+"""What a refused call raises: our contract off the device, torch_npu on it."""
+KERNEL_FAULTS: Final = ("507011", "507015", "507035")
+"""Error codes of a kernel that ran and died (aicore, vector core); that is no refusal."""
+
 KNOWN: dict[str, tuple[Contradiction, Probe]] = {}
 """Every contradiction with its probe, by key; `workbench.npu.probes` fills it."""
 
@@ -64,3 +73,26 @@ def contradiction(
         return probe
 
     return register
+
+
+def accepted(call: Callable[[], Any]) -> str:
+    """Return `accepted` or `refused`; the copy to the host waits for the device's own verdict."""
+    try:
+        result = call()
+        for tensor in result if isinstance(result, tuple) else (result,):
+            tensor.cpu()
+    except REFUSALS as refusal:
+        return refused(refusal)
+    return "accepted"
+
+
+def refused(refusal: Exception) -> str:
+    """Return `refused`; the reason goes to standard error, for the probe's log.
+
+    Raises:
+        Exception: The refusal itself when it reports a kernel fault; the probe then fails, unanswered.
+    """
+    if any(code in str(refusal) for code in KERNEL_FAULTS):
+        raise refusal
+    print(f"refused: {refusal}", file=sys.stderr)
+    return "refused"

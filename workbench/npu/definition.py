@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from torch import Tensor
@@ -44,7 +45,6 @@ class Operator:
         self.__signature__ = self.signature.as_python
         self._names = names
         self._covers = covers
-        self._arguments = arguments
         self._read = _Reader(arguments, self.signature, names) if arguments else None
         self._check = check if arguments else _Reader(check, self.signature, names)
         self._compute = compute if arguments else _Reader(compute, self.signature, names)
@@ -93,15 +93,7 @@ class Operator:
         argument = self._names.get(broken.argument, broken.argument)
         if (broken.operator, broken.argument) == (self.__name__, argument):
             return broken
-        return ContractError(
-            operator=self.__name__,
-            rule=broken.rule,
-            argument=argument,
-            value=broken.value,
-            expected=broken.expected,
-            device=broken.device,
-            source=broken.source,
-        )
+        return ContractError(**vars(broken) | {"operator": self.__name__, "argument": argument})
 
 
 class _Reader:
@@ -143,19 +135,9 @@ def operator(
         covers: What is modelled, fit to follow "the contract covers".
         ignored: Arguments that may have any value and change nothing here.
     """
-
-    def define(compute: Function) -> Operator:
-        return Operator(
-            name,
-            compute,
-            check=check,
-            arguments=arguments,
-            names=names or {},
-            covers=covers,
-            ignored=ignored,
-        )
-
-    return define
+    return partial(
+        Operator, name, check=check, arguments=arguments, names=names or {}, covers=covers, ignored=ignored
+    )
 
 
 def not_modelled(operator_name: str, what: str, covers: str) -> NoReturn:

@@ -9,12 +9,14 @@ float32 off the device is the one relaxation, in both modes.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 from tracing.errors import UsageError
+
+T = TypeVar("T")
 
 
 class Mode(StrEnum):
@@ -40,7 +42,15 @@ def is_hardware() -> bool:
 
 
 @contextmanager
-def use_mode(mode: Mode | str) -> Iterator[Mode]:
+def _set(variable: ContextVar[T], value: T) -> Iterator[T]:
+    token = variable.set(value)
+    try:
+        yield value
+    finally:
+        variable.reset(token)
+
+
+def use_mode(mode: Mode | str) -> AbstractContextManager[Mode]:
     """Run the body in `mode`.
 
     Raises:
@@ -50,11 +60,7 @@ def use_mode(mode: Mode | str) -> Iterator[Mode]:
         chosen = Mode(mode)
     except ValueError:
         raise UsageError(f"npu mode should be one of {[str(m) for m in Mode]}, got {mode!r}") from None
-    token = _mode.set(chosen)
-    try:
-        yield chosen
-    finally:
-        _mode.reset(token)
+    return _set(_mode, chosen)
 
 
 def has_capability(name: str) -> bool:
@@ -62,8 +68,7 @@ def has_capability(name: str) -> bool:
     return name in _capabilities.get()
 
 
-@contextmanager
-def use_capabilities(names: Iterable[str]) -> Iterator[frozenset[str]]:
+def use_capabilities(names: Iterable[str]) -> AbstractContextManager[frozenset[str]]:
     """Run the body with exactly these contested features allowed.
 
     Raises:
@@ -72,8 +77,4 @@ def use_capabilities(names: Iterable[str]) -> Iterator[frozenset[str]]:
     chosen = frozenset(names)
     if unknown := sorted(chosen - CAPABILITIES.keys()):
         raise UsageError(f"capabilities should be among {sorted(CAPABILITIES)}, got {unknown}")
-    token = _capabilities.set(chosen)
-    try:
-        yield chosen
-    finally:
-        _capabilities.reset(token)
+    return _set(_capabilities, chosen)

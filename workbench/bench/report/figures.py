@@ -20,7 +20,7 @@ def figure(plot: Plot) -> Any:
     drawn = go.Figure()
     count = len(plot.series)
     for number, series in enumerate(plot.series):
-        drawn.add_trace(_TRACES[plot.kind](series, _colour(plot.kind, number, count)))
+        drawn.add_trace(_trace(plot.kind, series, _colour(plot.kind, number, count)))
     drawn.update_layout(
         title={"text": escape(plot.title), "font": {"size": 15}},
         xaxis={"title": escape(plot.x_label), "automargin": True},
@@ -47,38 +47,19 @@ def _colour(kind: str, number: int, count: int) -> str:
     return str(COLOURS[number % len(COLOURS)])
 
 
-def _line(series: Series, colour: str) -> Any:
-    return go.Scatter(
-        name=escape(series.name), x=series.x, y=series.y, mode="lines+markers", line={"color": colour}
-    )
+def _trace(kind: str, series: Series, colour: str) -> Any:
+    trace, look = _TRACES[kind]
+    x = [escape(str(x)) for x in series.x] if trace is go.Bar else series.x
+    look = look | ({"y": series.y} if trace is not go.Histogram else {})
+    look = look | ({"text": [escape(label) for label in series.labels]} if kind == "scatter" else {})
+    return trace(name=escape(series.name), x=x, marker={"color": colour}, **look)
 
 
-def _scatter(series: Series, colour: str) -> Any:
-    return go.Scatter(
-        name=escape(series.name),
-        x=series.x,
-        y=series.y,
-        mode="markers",
-        marker={"color": colour, "opacity": 0.7},
-        text=[escape(label) for label in series.labels],
-    )
-
-
-def _bar(series: Series, colour: str) -> Any:
-    names = [escape(str(x)) for x in series.x]
-    return go.Bar(name=escape(series.name), x=names, y=series.y, marker={"color": colour})
-
-
-def _histogram(series: Series, colour: str) -> Any:
-    return go.Histogram(
-        name=escape(series.name), x=series.x, nbinsx=30, marker={"color": colour}, opacity=0.65
-    )
-
-
-_TRACES: Final[dict[str, Any]] = {
-    "line": _line,
-    "scatter": _scatter,
-    "bar": _bar,
-    "stack": _bar,
-    "histogram": _histogram,
+_TRACES: Final[dict[str, tuple[Any, dict[str, Any]]]] = {
+    "line": (go.Scatter, {"mode": "lines+markers"}),
+    "scatter": (go.Scatter, {"mode": "markers", "opacity": 0.7}),
+    "bar": (go.Bar, {}),
+    "stack": (go.Bar, {}),
+    "histogram": (go.Histogram, {"nbinsx": 30, "opacity": 0.65}),
 }
+"""What draws each kind of plot, and how it looks."""

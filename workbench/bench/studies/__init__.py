@@ -1,1 +1,1 @@
-"""The paper's studies, one module each; every one re-measures its own baseline, interleaved."""
+"""The paper's studies, one module each under its command-line name; each re-measures its own baseline."""

@@ -116,13 +116,7 @@ def side_by_side(
 ) -> list[Measured]:
     """Decode every context with the baseline and each entry; the one that is first rotates.
 
-    Args:
-        baseline: Teacher-only decoding.
-        entries: What is measured, by name.
-        cases: Contexts.
-        max_new_tokens: Per context.
-        compare: Compares a text with the baseline's.
-        tick: Called after each context.
+    Texts are compared with the baseline's; `tick` is called after each context.
     """
     names: list[str | None] = [None, *entries]
     decoded: dict[str | None, list[Decoded]] = {name: [] for name in names}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tracing.moment import STAGES
@@ -15,19 +14,6 @@ from workbench.bench.tables import Plot, Series, Study, Table
 from workbench.bench.turn import BenchCase
 from workbench.fused.path import path_over
 from workbench.lockstep.engine.step import NullObserver
-
-
-@dataclass(frozen=True, slots=True)
-class TimedStages:
-    """Times of the stages of some calls.
-
-    Attributes:
-        times: Seconds of every run of each stage.
-        decoded: The calls they were part of.
-    """
-
-    times: dict[str, list[float]]
-    decoded: list[Decoded]
 
 
 class StageClock(NullObserver):
@@ -51,8 +37,14 @@ class StageClock(NullObserver):
         self.times[stage].append(self._stopwatch.read() - self._start)
 
 
-def stage_times(lab: Lab, path: DecodePath, cases: Sequence[BenchCase]) -> TimedStages:
-    """Decode contexts with every stage timed; the first context once before, to warm up."""
+def stage_times(
+    lab: Lab, path: DecodePath, cases: Sequence[BenchCase]
+) -> tuple[dict[str, list[float]], list[Decoded]]:
+    """Decode contexts with every stage timed; the first context once before, to warm up.
+
+    Returns:
+        Seconds of every run of each stage, and the calls they were part of.
+    """
     stopwatch, limit = lab.session.stopwatch, lab.session.max_new_tokens
     eos = lab.engine.eos_token_ids
     if cases:
@@ -62,19 +54,19 @@ def stage_times(lab: Lab, path: DecodePath, cases: Sequence[BenchCase]) -> Timed
     for case in cases:
         decoded.append(decode(case.token_ids, limit))
         lab.tick()
-    return TimedStages(clock.times, decoded)
+    return clock.times, decoded
 
 
 def measure(lab: Lab) -> Study:
     """Time every stage, and the cost of the timing itself."""
     cases = lab.cases()
-    found = stage_times(lab, path_over(lab.engine), cases)
+    timed, decoded = stage_times(lab, path_over(lab.engine), cases)
     plain = lab.session.speculative(lab.engine)
     bare = [plain(case.token_ids, lab.session.max_new_tokens) for case in cases]
-    slower = ratio(mean(one.seconds for one in found.decoded), mean(one.seconds for one in bare))
-    total = sum(sum(times) for times in found.times.values())
+    slower = ratio(mean(one.seconds for one in decoded), mean(one.seconds for one in bare))
+    total = sum(sum(times) for times in timed.values())
     rows = []
-    for stage, times in found.times.items():
+    for stage, times in timed.items():
         spread = Distribution.of(1e3 * each for each in times)
         share = ratio(sum(times), total)
         rows.append(

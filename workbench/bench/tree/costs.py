@@ -66,12 +66,7 @@ def measure_costs(
 ) -> StepCosts:
     """Measure on one prompt, configurations in turn, so that a slow moment hits all alike.
 
-    Args:
-        make_path: A path for other settings over the same models.
-        greedy: Teacher-only decoding on the same engine.
-        prompt: A context of typical length.
-        stopwatch: Waits for the device.
-        max_top_k: The draft vocabulary allows no more beams.
+    `greedy` runs on the same engine as the paths; the draft vocabulary allows no more than `max_top_k` beams.
     """
     widths = [width for width in WIDTHS if width <= max_top_k]
     most = max(widths)
@@ -136,11 +131,7 @@ def _steps(path: DecodePath, prompt: Sequence[int], stopwatch: Stopwatch) -> lis
 
 
 class _Drafted(NullObserver):
-    """Reads the stopwatch when a step has drafted.
-
-    Attributes:
-        time: Of the last draft.
-    """
+    """Reads the stopwatch when a step has drafted."""
 
     def __init__(self, stopwatch: Stopwatch) -> None:
         self._stopwatch = stopwatch

@@ -12,7 +12,8 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from workbench.judge.evidence import VerifyEvidence
 from workbench.judge.notes import NearTie
-from workbench.judge.recorded.logits import recorded_logits
+from workbench.judge.recorded.pairs import farthest, logit_pairs, recorded_logits
+from workbench.judge.rules import finding_of
 
 Row = Mapping[str, Any]
 JUDGED_FINE = ("ok", "near_tie")
@@ -59,22 +60,13 @@ def _gap(row: Row, node: int, best: int, chosen: int) -> float | None:
 
 def gaps_beyond(row: Row, other: Row, moment: Moment, logit_gap: float) -> Iterator[Finding]:
     """Yield a finding per node whose recorded logits of one token differ by more than asked."""
-    for node in np.flatnonzero(np.asarray(row.get("valid", ()), dtype=np.bool_)).tolist():
-        ours, theirs = recorded_logits(row, node), recorded_logits(other, node)
-        gaps = {token: abs(ours[token] - theirs[token]) for token in ours.keys() & theirs.keys()}
-        worst = max(gaps, key=gaps.__getitem__, default=None)
-        if worst is None or gaps[worst] <= logit_gap:
+    for node, ours, theirs in logit_pairs(row, other):
+        token = farthest(ours, theirs)
+        if token is None or abs(ours[token] - theirs[token]) <= logit_gap:
             continue
-        yield Finding(
-            verdict="numeric",
-            guilty="unknown",
-            moment=moment.at("verify", node),
-            column="target_top_logits",
-            fused=ours[worst],
-            reference=theirs[worst],
-            allowance=logit_gap,
-            gap=gaps[worst],
-            rule="JUDGE-VERIFY-LOGITS",
-            message=f"the logit of token {worst} after node {node} differs by {gaps[worst]:.3g}, more than "
-            f"the {logit_gap:.3g} asked for",
-        )
+        values = {"fused": ours[token], "reference": theirs[token], "allowance": logit_gap}
+        gap = abs(ours[token] - theirs[token])
+        message = f"the logit of token {token} after node {node} differs by {gap:.3g}, more than "
+        message += f"the {logit_gap:.3g} asked for"
+        where = moment.at("verify", node)
+        yield finding_of("JUDGE-VERIFY-LOGITS", where, "target_top_logits", message, gap=gap, **values)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
+from invariants.ancestry import ancestor_or_self, path_to_root
 from tracing.codec import required_columns, result_of_row
 from tracing.moment import Moment
 from tracing.stages import Accepted, Committed, Tensorized, Verified
@@ -20,17 +21,12 @@ from workbench.judge.evidence import (
     VerifyEvidence,
     VerifySide,
 )
-from workbench.judge.recorded.values import (
-    ACCEPT,
-    TREE,
-    is_tree,
-    lacking,
-    tensorized_of,
-)
 from workbench.judge.turn_state import TurnState
 
 Row = Mapping[str, Any]
-NO_DRAFT = "candidate scores are not in the trace"
+TREE: Final = required_columns(Tensorized)
+ACCEPT: Final = required_columns(Accepted)
+NO_DRAFT: Final = "candidate scores are not in the trace"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,3 +169,29 @@ def _eos(stop_reason: str | None, final_token_id: int, facts: RecordedFacts) -> 
     if facts.eos_token_ids is not None:
         return facts.eos_token_ids
     return frozenset({final_token_id}) if stop_reason == "eos" else frozenset()
+
+
+def lacking(row: Row, names: tuple[str, ...]) -> str:
+    """Return a clause that names the columns which a row does not have, or an empty string."""
+    missing = [name for name in names if row.get(name) is None]
+    return f"{', '.join(missing)} not recorded" if missing else ""
+
+
+def is_tree(row: Row) -> bool:
+    """Whether every valid node's walk over its parents ends at the root, and all arrays have one length."""
+    parents = row["parents"]
+    same = all(len(row[name]) == len(parents) for name in TREE if row.get(name) is not None)
+    return bool(
+        same
+        and len(parents)
+        and all(path_to_root(node, parents) is not None for node in np.flatnonzero(row["valid"]).tolist())
+    )
+
+
+def tensorized_of(row: Row) -> Tensorized:
+    """Return the static arrays; `visible` is the closure of the recorded parents, as it should be built.
+
+    Args:
+        row: Has the columns of `TREE`, and `is_tree`.
+    """
+    return result_of_row(Tensorized, row, visible=ancestor_or_self(row["parents"], row["valid"]))

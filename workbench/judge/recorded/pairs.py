@@ -20,8 +20,7 @@ from tracing.moment import Moment
 from tracing.path_reader import PathReader
 from tracing.reader import Run
 from workbench.judge.recorded.context import table
-from workbench.judge.recorded.logits import recorded_logits
-from workbench.judge.rules import RULES
+from workbench.judge.rules import finding_of
 
 Row = Mapping[str, Any]
 COLUMNS: Final = "JUDGE-PATHS-COLUMN"
@@ -157,18 +156,16 @@ def _short(value: Any) -> str:
 
 def _far_logits(row: Row, other: Row, at: Moment, share: float) -> Iterator[Finding]:
     """Compare the recorded logits of tokens that both rows name; rows of four and more must name one."""
-    for node in np.flatnonzero(np.asarray(row.get("valid", ()), dtype=np.bool_)).tolist():
-        ours, theirs = recorded_logits(row, node), recorded_logits(other, node)
-        common = ours.keys() & theirs.keys()
-        if not common and min(len(ours), len(theirs)) < 4:
+    for node, ours, theirs in logit_pairs(row, other):
+        worst = farthest(ours, theirs)
+        if worst is None and min(len(ours), len(theirs)) < 4:
             continue
-        if not common:
+        if worst is None:
             message = f"the best {len(ours)} tokens after node {node} have none in common on the two paths"
             yield _finding(VALUES, "target_top_ids", at, message, node=node)
             return
-        gaps = {token: abs(ours[token] - theirs[token]) for token in common}
-        worst, allowed = max(gaps, key=gaps.__getitem__), share * max(1.0, *map(abs, theirs.values()))
-        if not gaps[worst] <= allowed:
+        allowed = share * max(1.0, *map(abs, theirs.values()))
+        if not abs(ours[worst] - theirs[worst]) <= allowed:
             what = f"the logit of token {worst} after node {node}"
             yield _gap(at, "target_top_logits", node, (ours[worst], theirs[worst], allowed), what)
             return
@@ -200,13 +197,24 @@ def _finding(
     rule: str, column: str, at: Moment, message: str, node: int | None = None, **more: Any
 ) -> Finding:
     stage = COLUMN_BY_NAME[column].stage
-    return Finding(
-        verdict=RULES[rule].verdict,
-        guilty="unknown",
-        moment=at.at("draft" if stage == "any" else stage, node),
-        column=column,
-        rule=rule,
-        message=message,
-        path="fused",
-        **more,
-    )
+    where = at.at("draft" if stage == "any" else stage, node)
+    return finding_of(rule, where, column, message, path="fused", **more)
+
+
+def recorded_logits(row: Row, node: int) -> dict[int, float]:
+    """Return the recorded logits of a node by token id."""
+    ids, logits = row.get("target_top_ids"), row.get("target_top_logits")
+    if ids is None or logits is None or np.shape(ids) != np.shape(logits) or node >= len(ids):
+        return {}
+    return dict(zip(np.asarray(ids[node]).tolist(), np.asarray(logits[node]).tolist(), strict=True))
+
+
+def logit_pairs(row: Row, other: Row) -> Iterator[tuple[int, dict[int, float], dict[int, float]]]:
+    """Yield each valid node with its recorded logits on both paths."""
+    for node in np.flatnonzero(np.asarray(row.get("valid", ()), dtype=np.bool_)).tolist():
+        yield node, recorded_logits(row, node), recorded_logits(other, node)
+
+
+def farthest(ours: Mapping[int, float], theirs: Mapping[int, float]) -> int | None:
+    """Return the token whose logit differs most, None where both name no token."""
+    return max(ours.keys() & theirs.keys(), key=lambda token: abs(ours[token] - theirs[token]), default=None)

@@ -15,7 +15,7 @@ from tracing.path_reader import PathReader
 from tracing.reader import Run
 from workbench.judge.evidence import StepEvidence
 from workbench.judge.log import FindingsLog
-from workbench.judge.notes import NearTie, Unchecked
+from workbench.judge.notes import NearTie
 from workbench.judge.recorded.context import table
 from workbench.judge.recorded.evidence import RecordedFacts, recorded_evidence
 from workbench.judge.recorded.pairs import same_step
@@ -137,13 +137,9 @@ def _of_a_trace(judgement: StepJudgement) -> StepJudgement:
         judgement,
         checked=tuple(quantity for quantity in judgement.checked if quantity != TAUTOLOGY),
         not_checked=tuple(
-            replace(each, reason=NOT_HELD) if _not_provided(each) else each for each in judgement.not_checked
+            each if each.is_given else replace(each, reason=NOT_HELD) for each in judgement.not_checked
         ),
     )
-
-
-def _not_provided(missing: Unchecked) -> bool:
-    return "does not provide it" in missing.reason or "does not show its" in missing.reason
 
 
 def judge_recorded(tie_gap: float | None = None, logit_gap: float | None = None) -> Judge:

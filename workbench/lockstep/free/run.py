@@ -149,7 +149,7 @@ def _warning(finding: Finding) -> Finding:
 def _coverage(rows: Iterable[Mapping[str, Any]], alignment: Alignment, facts: RecordedFacts) -> StepJudgement:
     """Coverage of the fused run, counted from its recorded rows."""
     compared = alignment.num_steps + alignment.num_turns_differing > 0
-    judgement = StepJudgement("", checked=("accept.emitted_token_ids",) if compared else ())
+    judgement = StepJudgement(checked=("accept.emitted_token_ids",) if compared else ())
     for row, state in recorded_turns(rows, None):
         if row["emitted_token_ids"] is None or row["committed_len_after"] is None:
             continue  # a step that did not finish exercised nothing that can be counted

@@ -16,6 +16,7 @@ from tracing.models import ModelPair
 from tracing.moment import Moment
 from tracing.stages import Accepted, Drafted, DraftLevel, Prefilled, Tensorized
 from workbench.judge.evidence import StepEvidence
+from workbench.judge.rules import finding_of
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.lockstep.engine.checked_stages import num_rows
 from workbench.lockstep.engine.turn_state import FedTurnState
@@ -259,15 +260,9 @@ class StepJudge:
 def invalid(turn_state: FedTurnState, results: StepResults, error: Exception) -> StepJudgement:
     """Return the finding that the results of a step do not fit together."""
     stages = results.done()
-    finding = Finding(
-        verdict="structural",
-        guilty="fused",
-        moment=turn_state.moment.at(stages[-1] if stages else ""),
-        column="",
-        rule="JUDGE-SHAPE",
-        message=f"the results of this step do not fit together: {error}",
-    )
-    return StepJudgement(str(finding.moment), findings=(finding,))
+    where = turn_state.moment.at(stages[-1] if stages else "")
+    message = f"the results of this step do not fit together: {error}"
+    return StepJudgement(findings=(finding_of("JUDGE-SHAPE", where, "", message, guilty="fused"),))
 
 
 def rescored(

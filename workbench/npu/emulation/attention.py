@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from workbench.npu.emulation.rounding import cast_like_kernel
-
 BLOCKED_SCORE: Final = -1e12
 """What the kernels write over a blocked score."""
+COMPRESSED: Final = 2048
+"""Side of the causal mask that the causal sparse modes take, whatever the lengths."""
 TILE_SCORES: Final = 1 << 25
 """Most scores (float32) held at once; longer queries are computed in slices of rows."""
 
@@ -146,3 +147,33 @@ def grouped_matmul(left: Tensor, right: Tensor) -> Tensor:
 def rows_of(columns: Tensor | None, start: int, stop: int) -> Tensor | None:
     """Return the rows [start, stop) of a bool [B, N, S or 1, S_kv]."""
     return columns if columns is None or columns.shape[2] == 1 else columns[:, :, start:stop]
+
+
+def cast_like_kernel(exact: Tensor, dtype: torch.dtype) -> Tensor:
+    """Cast float32 results as the attention kernels store them.
+
+    bf16 rounds to nearest even; fp16 rounds halfway cases away from zero; float32 stays.
+
+    Args:
+        exact: float32 values.
+        dtype: float32, float16 or bfloat16.
+    """
+    return half_away(exact) if dtype is torch.float16 else exact.to(dtype)
+
+
+def half_away(exact: Tensor) -> Tensor:
+    """Round float32 to float16, halfway cases away from zero.
+
+    torch rounds halfway cases to even, so only values exactly between a kept half and the next one of larger
+    magnitude differ; the bit pattern of that one is the kept one plus 1.
+    """
+    kept = exact.half()
+    further = (kept.view(torch.int16) + 1).view(torch.float16)
+    middle = (kept.float() + further.float()) / 2  # exact: both have 11 bits
+    return torch.where(exact == middle, further, kept)
+
+
+@lru_cache(maxsize=4)
+def compressed_causal(device: torch.device) -> Tensor:
+    """Return the compressed causal mask, bool [2048, 2048], True strictly above the diagonal."""
+    return torch.ones(COMPRESSED, COMPRESSED, dtype=torch.bool, device=device).triu(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -41,3 +42,8 @@ def padded_from_packed(lengths: Sequence[int], device: torch.device) -> Tensor:
 def in_use(lengths: Sequence[int], width: int, device: torch.device) -> Tensor:
     """Bool [B, width]: which padded places hold a row."""
     return torch.arange(width, device=device) < torch.tensor(lengths, device=device)[:, None]
+
+
+def differences(totals: Sequence[int]) -> list[int]:
+    """Return the length of each request from running totals."""
+    return [after - before for before, after in pairwise([0, *totals])]

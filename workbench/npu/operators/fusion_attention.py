@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from itertools import pairwise
 from typing import Final
 
 import torch
@@ -13,8 +12,9 @@ from torch import Tensor
 
 from workbench.npu.contract import FLOATS, ContractRule, has_values, need, shown
 from workbench.npu.definition import not_modelled, operator
-from workbench.npu.emulation.attention import AttentionInputs, attend
-from workbench.npu.emulation.ragged import in_use, pack, unpack
+from workbench.npu.emulation.attention import COMPRESSED, AttentionInputs, attend, compressed_causal
+from workbench.npu.emulation.layouts import from_bsnd, to_bsnd
+from workbench.npu.emulation.ragged import differences, in_use, pack, unpack
 
 FUSION: Final = "npu_fusion_attention"
 _PAGE: Final = "op-plugin page of npu_fusion_attention"
@@ -23,8 +23,6 @@ COVERS: Final = "attention without bias and dropout in sparse modes 0 to 3"
 UNBOUNDED: Final = 2**31 - 1
 DROPOUT: Final = ("gen_mask_parallel", "sync", "seed", "offset")
 """How dropout is generated; nothing without dropout."""
-COMPRESSED: Final = 2048
-"""Side of the causal mask that sparse modes 2 and 3 take."""
 COPIES: Final = 8
 """How often the kernel repeats each softmax statistic along the last axis."""
 
@@ -112,13 +110,15 @@ class FusionCall:
     def bsnd(self) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value as [B, S, heads, D]; B is 1 in TND."""
         layout, kv_heads = self.input_layout, self.kv_heads
-        keys, values = as_bsnd(self.key, layout, kv_heads), as_bsnd(self.value, layout, kv_heads)
-        return as_bsnd(self.query, layout, self.head_num), keys, values
+        keys, values = to_bsnd(self.key, layout, kv_heads), to_bsnd(self.value, layout, kv_heads)
+        return to_bsnd(self.query, layout, self.head_num), keys, values
 
     @cached_property
     def lengths(self) -> tuple[list[int], list[int]]:
         """Query rows and keys per request of TND; both empty for other layouts."""
-        return per_request(self.actual_seq_qlen), per_request(self.actual_seq_kvlen)
+        totals = (self.actual_seq_qlen, self.actual_seq_kvlen)
+        queries, keys = (differences(without_skipped(each)) for each in totals)
+        return queries, keys
 
     @property
     def full_mask(self) -> Tensor | None:
@@ -129,28 +129,12 @@ class FusionCall:
         return mask if mask.dim() == 4 else mask[None, None]
 
 
-def as_bsnd(tensor: Tensor, layout: str, heads: int) -> Tensor:
-    """View a tensor of any layout as [B, S, heads, D]; TND gets B = 1."""
-    if layout == "TND":
-        return tensor.unsqueeze(0)
-    if layout == "BNSD":
-        return tensor.transpose(1, 2)
-    if "H" in layout:
-        tensor = tensor.reshape(*tensor.shape[:2], heads, tensor.shape[2] // heads)
-    return tensor.transpose(0, 1) if layout == "SBH" else tensor
-
-
 def without_skipped(totals: Sequence[int] | None) -> list[int]:
     """Return running totals without their trailing zeros, which are requests to skip."""
     kept = list(totals or ())
     while kept and kept[-1] == 0:
         kept.pop()
     return kept
-
-
-def per_request(totals: Sequence[int] | None) -> list[int]:
-    """Return the length of each request from running totals."""
-    return [after - before for before, after in pairwise([0, *without_skipped(totals)])]
 
 
 def check(call: FusionCall) -> None:
@@ -197,7 +181,7 @@ def check_lengths(call: FusionCall) -> None:
             need(totals is None, LENGTHS_DENSE, totals, name)
             continue
         kept, size = without_skipped(totals), tensor.shape[1]
-        held = bool(kept) and kept[-1] == size and min(per_request(totals)) >= 0
+        held = bool(kept) and kept[-1] == size and min(differences(kept)) >= 0
         need(held, LENGTHS, f"{totals} with T = {size}", name)
     queries, keys = call.lengths
     need(
@@ -215,10 +199,8 @@ def check_mask(call: FusionCall) -> None:
     full = call.full_mask
     if full is None:
         held = tuple(mask.shape) == (COMPRESSED, COMPRESSED)
-        held = held and (
-            not has_values(mask) or torch.equal(mask.bool(), torch.ones_like(mask).triu(1).bool())
-        )
-        need(held, MASK_CAUSAL, mask)
+        same = not has_values(mask) or torch.equal(mask.bool(), compressed_causal(mask.device))
+        need(held and same, MASK_CAUSAL, mask)
         return
     check_full_mask(call, mask)
     if has_values(mask) and (call.is_packed or call.inner_precise != 2):
@@ -266,7 +248,7 @@ def npu_fusion_attention(call: FusionCall) -> tuple[Tensor, Tensor, Tensor, Tens
         out = pack(out, query_lens)
         top, total = (pack(each.transpose(1, 2), query_lens).squeeze(0) for each in (top, total))
     reserved = torch.empty(0, dtype=query.dtype, device=query.device)
-    return in_layout(out, call.input_layout), top.contiguous(), total.contiguous(), reserved, 0, 0, 0
+    return from_bsnd(out, call.input_layout), top.contiguous(), total.contiguous(), reserved, 0, 0, 0
 
 
 def seen_columns(call: FusionCall, rows: int, columns: int) -> Tensor | None:
@@ -286,14 +268,3 @@ def seen_columns(call: FusionCall, rows: int, columns: int) -> Tensor | None:
         shift = shift - torch.tensor(query_lens or [rows], device=device)
     causal = ahead <= shift[:, None, None, None]
     return causal if seen is None else seen & causal
-
-
-def in_layout(out: Tensor, layout: str) -> Tensor:
-    """Return [B, S, N, D] contiguous in the layout."""
-    if layout == "TND":
-        return out.squeeze(0).contiguous()
-    if layout == "BNSD":
-        return out.transpose(1, 2).contiguous()
-    if "H" in layout:
-        out = out.flatten(2)
-    return (out.transpose(0, 1) if layout == "SBH" else out).contiguous()

@@ -5,25 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from workbench.npu.contradictions import contradiction
+from workbench.npu.contradictions import REFUSALS, accepted, contradiction, refused
 from workbench.npu.dispatch import operator
-from workbench.npu.probes.verdicts import REFUSALS, accepted, refused
 
 _FIA: Final = "npu_fused_infer_attention_score"
 _FIA_PAGE: Final = f"torch page of {_FIA}"
+
+
+def _ones(device: str, *shape: int) -> Any:
+    import torch
+
+    return torch.ones(*shape, dtype=torch.bfloat16, device=device)
 
 
 def _attention(device: str, *, num_queries: int = 2, num_keys: int = 4, num_heads: int = 4) -> dict[str, Any]:
     """Return BSND arguments with zero queries: every visible column has the same weight; V counts columns."""
     import torch
 
-    def ones(*shape: int) -> Any:
-        return torch.ones(*shape, dtype=torch.bfloat16, device=device)
-
-    value = torch.arange(num_keys, device=device).view(1, num_keys, 1, 1) * ones(1, num_keys, 1, 64)
+    key = _ones(device, 1, num_keys, 1, 64)
+    value = torch.arange(num_keys, device=device).view(1, num_keys, 1, 1) * key
     return {
-        "query": 0 * ones(1, num_queries, num_heads, 64),
-        "key": ones(1, num_keys, 1, 64),
+        "query": 0 * _ones(device, 1, num_queries, num_heads, 64),
+        "key": key,
         "value": value,
         "num_heads": num_heads,
         "num_key_value_heads": 1,
@@ -33,15 +36,14 @@ def _attention(device: str, *, num_queries: int = 2, num_keys: int = 4, num_head
 
 
 def _call_attention(arguments: Mapping[str, Any]) -> Any:
-    named = dict(arguments)
-    return operator(_FIA)(named.pop("query"), named.pop("key"), named.pop("value"), **named)
+    return operator(_FIA)(**arguments)
 
 
 def _call_attention_v2(arguments: Mapping[str, Any]) -> Any:
     named = dict(arguments)
     named["num_query_heads"] = named.pop("num_heads")
     named["softmax_scale"] = named.pop("scale")
-    return operator(f"{_FIA}_v2")(named.pop("query"), named.pop("key"), named.pop("value"), **named)
+    return operator(f"{_FIA}_v2")(**named)
 
 
 @contradiction(
@@ -70,18 +72,13 @@ def lse_off_shape(device: str) -> str:
 )
 def nbsd_output(device: str) -> str:
     """Use four different sizes for B, N, S and D, so that the order of axes shows."""
-    import torch
-
-    def ones(*shape: int) -> Any:
-        return torch.ones(*shape, dtype=torch.bfloat16, device=device)
-
     output, _ = _call_attention(
         {
-            "query": ones(2, 3, 8, 512),
-            "key": ones(2, 16, 1, 512),
-            "value": ones(2, 16, 1, 512),
-            "query_rope": ones(2, 3, 8, 64),
-            "key_rope": ones(2, 16, 1, 64),
+            "query": _ones(device, 2, 3, 8, 512),
+            "key": _ones(device, 2, 16, 1, 512),
+            "value": _ones(device, 2, 16, 1, 512),
+            "query_rope": _ones(device, 2, 3, 8, 64),
+            "key_rope": _ones(device, 2, 16, 1, 64),
             "num_heads": 8,
             "num_key_value_heads": 1,
             "input_layout": "BSND_NBSD",
@@ -149,9 +146,9 @@ def block_size_max(device: str) -> str:
     """Attend over one block of 1024 tokens."""
     import torch
 
-    cache = torch.ones(1, 1024, 128, dtype=torch.bfloat16, device=device)
+    cache = _ones(device, 1, 1024, 128)
     arguments = {
-        "query": torch.ones(1, 2, 1, 128, dtype=torch.bfloat16, device=device),
+        "query": _ones(device, 1, 2, 1, 128),
         "key": cache,
         "value": cache.clone(),
         "block_table": torch.zeros(1, 1, dtype=torch.int32, device=device),
@@ -207,9 +204,7 @@ def gqa_ratio(device: str) -> str:
 )
 def batch_max(device: str) -> str:
     """Attend over 65536 requests of one token each."""
-    import torch
-
-    row = torch.ones(65536, 1, 1, 16, dtype=torch.bfloat16, device=device)
+    row = _ones(device, 65536, 1, 1, 16)
     named = {"num_heads": 1, "num_key_value_heads": 1, "input_layout": "BSND", "scale": 0.25}
     return accepted(
         lambda: _call_attention({"query": row, "key": row.clone(), "value": row.clone(), **named})

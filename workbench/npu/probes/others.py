@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from workbench.npu.contradictions import contradiction
+from workbench.npu.contradictions import REFUSALS, accepted, contradiction, refused
 from workbench.npu.dispatch import operator
-from workbench.npu.probes.verdicts import REFUSALS, accepted, refused
 
 
 @contradiction(

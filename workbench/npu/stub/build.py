@@ -6,6 +6,7 @@ returns the error code for "no context" (107002), and the few in `answers.c` ans
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import platform
@@ -81,6 +82,20 @@ def stub_folder(wheel: Path, torch_lib: Path) -> Path:
             f"stub CANN libraries could not be kept in {folder}: {problem}"
         ) from problem
     return folder
+
+
+def preload(folder: Path) -> None:
+    """Load every stub with global symbols; torch_npu's needs are then met by library name.
+
+    Args:
+        folder: What `stub_folder` returned.
+
+    Raises:
+        OSError: A stub cannot be loaded (a broken cache).
+    """
+    others = sorted(path for path in folder.glob("lib*.so") if path.name != MAIN_LIBRARY)
+    for library in (folder / MAIN_LIBRARY, *others):
+        ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
 
 
 def build(missing: MissingSymbols, folder: Path, compiler: str) -> None:

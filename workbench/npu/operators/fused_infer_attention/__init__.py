@@ -7,17 +7,12 @@ from torch import Tensor
 
 from workbench.npu.definition import not_modelled, operator
 from workbench.npu.emulation.attention import AttentionInputs, attend
+from workbench.npu.emulation.layouts import from_bsnd, to_bsnd
 from workbench.npu.emulation.ragged import pack, unpack
 from workbench.npu.operators.fused_infer_attention.call import OPERATOR, V2_NAMES, FiaCall
 from workbench.npu.operators.fused_infer_attention.columns import blocked_columns, repairs_rows, seen_columns
 from workbench.npu.operators.fused_infer_attention.keys import keys_and_values
-from workbench.npu.operators.fused_infer_attention.layouts import (
-    UNMODELLED,
-    from_bsnd,
-    input_layout,
-    output_layout,
-    to_bsnd,
-)
+from workbench.npu.operators.fused_infer_attention.layouts import UNMODELLED, input_layout, output_layout
 from workbench.npu.operators.fused_infer_attention.lengths import check_given, check_lengths
 from workbench.npu.operators.fused_infer_attention.masks import check_mask
 from workbench.npu.operators.fused_infer_attention.options import check_options

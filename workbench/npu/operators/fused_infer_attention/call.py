@@ -10,6 +10,7 @@ from typing import Final
 from torch import Tensor
 
 from workbench.npu.contract import ContractRule
+from workbench.npu.emulation.ragged import differences
 from workbench.npu.operators.fused_infer_attention.layouts import DENSE, PACKED, Axes, axes, input_layout
 
 OPERATOR: Final = "npu_fused_infer_attention_score"
@@ -120,11 +121,6 @@ class FiaCall:
         """Key columns per request once gathered: those of the longest request, in whole blocks if paged."""
         longest = max(self.kv_lens, default=0)
         return longest if self.block_table is None else -(-longest // self.block_size) * self.block_size
-
-
-def differences(cumulative: Sequence[int]) -> list[int]:
-    """Return per-request lengths from running totals."""
-    return [end - start for start, end in zip([0, *cumulative], cumulative, strict=False)]
 
 
 def spread(lengths: Sequence[int] | None, count: int, default: int) -> list[int]:

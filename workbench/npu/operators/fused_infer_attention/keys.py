@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from workbench.npu.emulation.layouts import to_bsnd
 from workbench.npu.emulation.ragged import in_use, unpack
 from workbench.npu.operators.fused_infer_attention.call import FiaCall
-from workbench.npu.operators.fused_infer_attention.layouts import input_layout, to_bsnd
+from workbench.npu.operators.fused_infer_attention.layouts import input_layout
 
 
 def keys_and_values(call: FiaCall) -> tuple[Tensor, Tensor]:

@@ -53,23 +53,3 @@ def axes(tensor: Tensor, layout: str, heads: int) -> Axes:
         return Axes(shape[0], shape[1], heads, shape[2] // heads)
     sizes = dict(zip(layout, shape, strict=True))
     return Axes(sizes.get("B", 1), sizes.get("S", sizes.get("T", 1)), sizes["N"], sizes["D"])
-
-
-def to_bsnd(tensor: Tensor, layout: str, heads: int) -> Tensor:
-    """View a tensor of `layout` as [B, S, H, D]; packed layouts get B = 1 and S = T."""
-    if layout == "BSH":
-        return tensor.view(*tensor.shape[:2], heads, tensor.shape[2] // heads)
-    if layout in {"BNSD", "NTD"}:
-        tensor = tensor.transpose(-3, -2)
-    return tensor if tensor.dim() == 4 else tensor.unsqueeze(0)
-
-
-def from_bsnd(tensor: Tensor, layout: str) -> Tensor:
-    """Return a [B, S, H, D] tensor contiguous in `layout`; the inverse of `to_bsnd`."""
-    if layout == "BSH":
-        return tensor.flatten(2).contiguous()
-    if layout in {"TND", "NTD"}:
-        tensor = tensor.squeeze(0)
-    if layout in {"BNSD", "NTD"}:
-        tensor = tensor.transpose(-3, -2)
-    return tensor.contiguous()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final
 
 import torch
 from torch import Tensor
 
 from workbench.npu.contract import has_values, need, shown
+from workbench.npu.emulation.attention import COMPRESSED, compressed_causal
 from workbench.npu.modes import has_capability
 from workbench.npu.operators.fused_infer_attention.call import HOST, PAGE, V4, FiaCall, rule
 from workbench.npu.operators.fused_infer_attention.columns import blocked_columns, repairs_rows, seen_columns
 
 KERNEL: Final = "kernel of fused_infer_attention_score, ops-transformer"
-COMPRESSED: Final = 2048
-"""Side of the causal mask that sparse modes 2, 3 and 4 take, whatever the lengths."""
 
 DTYPE = rule(
     "NPU-FIA-MASK-DTYPE",
@@ -111,7 +109,7 @@ def check_mask(call: FiaCall) -> None:
         need(not bool((mask.view(torch.uint8) > 1).any()), VALUES, "a value other than 0 and 1")
     if call.sparse_mode in {2, 3, 4} and not call.is_decode:
         matrix = mask.view(COMPRESSED, COMPRESSED).bool()
-        need(torch.equal(matrix, causal(mask.device)), COMPRESSED_VALUES, "another matrix")
+        need(torch.equal(matrix, compressed_causal(mask.device)), COMPRESSED_VALUES, "another matrix")
     else:
         check_rows(call)
 
@@ -174,20 +172,9 @@ def check_rows(call: FiaCall) -> None:
     open_rows = (~blocked if seen is None else seen & ~blocked).any(-1)
     used = torch.ones_like(open_rows) if seen is None else seen.any(-1)
     wrong = used & ~open_rows
-    if call.padded_columns:
-        need(not bool(wrong.any()), ROW, FirstTrue(wrong))
-
-
-class FirstTrue:
-    """The place of the first True of a bool [B or 1, S], looked up only when it is printed."""
-
-    def __init__(self, places: Tensor) -> None:
-        self.places = places
-
-    def __str__(self) -> str:
-        """Return e.g. `all ones in row 3 of request 0`."""
-        request, row = (int(number) for number in self.places.nonzero()[0])
-        return f"all ones in row {row} of request {request}"
+    if call.padded_columns and bool(wrong.any()):
+        request, row = (int(number) for number in wrong.nonzero()[0])
+        need(False, ROW, f"all ones in row {row} of request {request}")
 
 
 def looks_inverted(call: FiaCall, blocked: Tensor) -> bool:
@@ -210,9 +197,3 @@ def looks_inverted(call: FiaCall, blocked: Tensor) -> bool:
 def is_strict_future(hidden: Tensor) -> bool:
     """Whether a square bool matrix is all True on the diagonal and all False above it."""
     return bool(hidden.diagonal().all()) and not bool(hidden.triu(1).any())
-
-
-@lru_cache(maxsize=4)
-def causal(device: torch.device) -> Tensor:
-    """Return the compressed causal mask, bool [2048, 2048]."""
-    return torch.ones(COMPRESSED, COMPRESSED, dtype=torch.bool, device=device).triu(1)

@@ -27,7 +27,7 @@ def measure(lab: Lab) -> Study:
     cases = sorted(lab.all_cases, key=lambda case: -len(case.token_ids))[: lab.num_cases]
     decoders = {name: lab.session.speculative(engine) for name, engine in engines.items()}
     measured = lab.side_by_side(decoders, cases)
-    stages = {name: stage_times(lab, path_over(engine), cases[:2]).times for name, engine in engines.items()}
+    stages = {name: stage_times(lab, path_over(engine), cases[:2])[0] for name, engine in engines.items()}
     rows = tuple(
         (
             name,
