@@ -58,7 +58,6 @@ class StepJudge:
 
     Attributes:
         reference: What the reference made of the step in progress; None when the step is not judged.
-        unjudged_steps: Steps decoded and not judged, as requested.
     """
 
     def __init__(
@@ -78,7 +77,6 @@ class StepJudge:
         self._before: PathUnderTest | None = None
         self._missing: dict[str, str] = {}
         self.reference: ReferenceStep | None = None
-        self.unjudged_steps = 0
 
     def after_prefill(self, prompt: list[int]) -> None:
         """Ask the reference about the prompt; it is judged with the step that follows."""
@@ -91,7 +89,6 @@ class StepJudge:
         self._missing = {}
         if not judged:
             self.reference, self._before = None, None
-            self.unjudged_steps += 1
             return
         if results.prefilled is None or self.reference is None:
             self.reference = ReferenceStep()
