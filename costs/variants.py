@@ -135,7 +135,6 @@ class RecordedVariant(Variant):
             columns = _basic_columns(self._turn, self._results, self._settings)
         else:
             columns = path_columns(self._turn, self._results, self._settings, self._probe)
-            self._probe.clear()
         self._log.record("fused", columns)
         if self._rules:
             self._log.add(self._log.check_row("fused"))

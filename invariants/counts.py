@@ -24,6 +24,11 @@ class Counts:
     num_findings: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
 
+    @property
+    def main_reason(self) -> str:
+        """Why it was most often not checked."""
+        return max(self.reasons, key=self.reasons.__getitem__, default="nothing to look at")
+
     def add(self, outcome: Outcome, times: int = 1) -> None:
         """Count an outcome, once or for several steps that it speaks for."""
         match outcome:

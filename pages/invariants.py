@@ -12,6 +12,7 @@ from typing import Final
 from invariants.catalogue import CATALOGUE, FAMILIES, MUTATIONS
 from invariants.rule import HEADINGS, Rule
 from tracing.columns import PER_NODE, PER_NODE_ROWS
+from workbench.view.rule_index import RuleEntry
 
 INTRODUCTION: Final = """\
 Each has a stable id and the name of the defect. A rule reads trace columns and its outcome is *held*,
@@ -55,16 +56,12 @@ def facts(rule: Rule) -> tuple[str, ...]:
     return tuple(found)
 
 
-def body(rule: Rule) -> str:
-    """Return the text of a rule under its headings, as Markdown."""
+def entry(rule: Rule) -> RuleEntry:
+    """Return a rule as the index has it; its text is the rule's page."""
     found = sections(rule)
-    return "\n\n".join(f"## {heading}\n\n{found[heading]}" for heading in HEADINGS)
-
-
-def page(rule: Rule) -> str:
-    """Return the documentation of one rule as Markdown."""
-    parts = (f"# {rule.id} {rule.name}", sections(rule)[""], "\n".join(facts(rule)), body(rule))
-    return "\n\n".join(parts) + "\n"
+    body = "\n\n".join(f"## {heading}\n\n{found[heading]}" for heading in HEADINGS)
+    about = {name: getattr(rule, name) for name in ("stage", "scope", "severity")}
+    return RuleEntry(rule.id, rule.name, "invariant", found[""], body, facts=facts(rule), **about)
 
 
 def index() -> str:
@@ -83,7 +80,7 @@ def index() -> str:
 
 def pages() -> dict[str, str]:
     """Return all pages by file name."""
-    return {"README.md": index()} | {f"{rule.id}.md": page(rule) for rule in CATALOGUE}
+    return {"README.md": index()} | {f"{rule.id}.md": entry(rule).text for rule in CATALOGUE}
 
 
 def write(folder: Path) -> None:

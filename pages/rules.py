@@ -85,12 +85,7 @@ GUARDS: Final = (
 
 def entries() -> Iterator[RuleEntry]:
     """Yield every rule; needs torch, against whose tensors the operator contracts are written."""
-    for law in CATALOGUE:
-        said = docs.sections(law)
-        about = {name: getattr(law, name) for name in ("stage", "scope", "severity")}
-        yield RuleEntry(
-            law.id, law.name, "invariant", said[""], docs.body(law), facts=docs.facts(law), **about
-        )
+    yield from map(docs.entry, CATALOGUE)
     for rule_id, rule in RULES.items():
         body = f"A violation has the verdict `{rule.verdict}`. Made by `specwb diff` and `specwb replay`."
         yield RuleEntry(rule_id, rule.name, "comparison", rule.sentence, body)

@@ -6,29 +6,72 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Final
 
 from invariants.catalogue import BY_ID
 from invariants.needs import columns_of_rules
-from pages.glossary import trace_page, unlock_table
+from tracing.columns import AXES, COLUMNS, Column
 from tracing.conformance import MINIMAL_COLUMNS
+from tracing.moment import STAGES
+from tracing.schema import FORMAT_VERSION, arrow_type
+
+_UNLOCKS: Final = (
+    "A rule is checked where every column that it needs is recorded, those of its prerequisites too; "
+    "`specwb check` says for each other rule what was missing. Some rules also need facts of the run "
+    "(`limits` and `settings` in the manifest), e.g. the vocabulary size.\n"
+)
 
 
 def columns_page() -> str:
     """Return the page as Markdown."""
     rules = columns_of_rules()
-    return "\n".join([trace_page(), _unlocks(rules), _minimal(rules), _rules(rules)])
+    return "\n".join([trace_page(), unlock_table(rules), _minimal(rules), _rules(rules)])
 
 
-def _unlocks(rules: Mapping[str, tuple[str, ...]]) -> str:
-    return (
-        "## What a column unlocks\n\n"
-        "A rule is checked where every column that it needs is recorded, those of its prerequisites too; "
-        "`specwb check` says for each other rule what was missing. Some rules also need facts of the run "
-        "(`limits` and `settings` in the manifest), e.g. the vocabulary size.\n\n"
-        f"{unlock_table(rules)}"
-    )
+def trace_page() -> str:
+    """Return the documentation page of the step columns as Markdown."""
+    parts = [
+        f"# Columns of a step (trace format {FORMAT_VERSION})",
+        "One row per step and path. Null means not recorded. More than one axis is stored flat, row-major.",
+        "A row with a `row_kind` is no step: readers leave it out unless asked for every row.",
+        "\n".join(f"- **{letter}**: {meaning}" for letter, meaning in AXES.items()),
+    ]
+    for stage in ("any", *STAGES):
+        columns = [column for column in COLUMNS if column.stage == stage]
+        parts.append(f"## {stage if stage != 'any' else 'of no single stage'}\n\n{_table(columns)}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(columns: Iterable[Column]) -> str:
+    lines = ["| column | shape | Arrow type | level | meaning | unit |", "|---|---|---|---|---|---|"]
+    for column in columns:
+        kind = str(arrow_type(column)).replace("<item: ", "<").replace("|", "\\|")
+        shape = column.shape_text if column.is_list else ""
+        lines.append(
+            f"| `{column.name}` | {shape} | `{kind}` | {column.level} | {column.meaning} | {column.unit} |"
+        )
+    return "\n".join(lines)
+
+
+def unlock_table(rules: Mapping[str, tuple[str, ...]]) -> str:
+    """Return which rules each column unlocks, as Markdown.
+
+    Args:
+        rules: Columns that each rule needs, by rule id.
+    """
+    lines = [
+        "## What a column unlocks\n",
+        _UNLOCKS,
+        "| column | stage | needed by |",
+        "|---|---|---|",
+    ]
+    for column in COLUMNS:
+        users = sorted(rule for rule, columns in rules.items() if column.name in columns)
+        if users:
+            lines.append(f"| `{column.name}` | {column.stage} | {', '.join(users)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _minimal(rules: Mapping[str, tuple[str, ...]]) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from tracing.errors import SpecwbError, TraceError, UsageError
 from tracing.integrity import RunHealth, verify_run
+from tracing.manifest import OWNED_BY_WRITER
 from tracing.moment import Moment
 from tracing.path_reader import InProgressStep, PathReader
 from tracing.reader import Run, open_run
@@ -19,25 +20,19 @@ from tracing.run_writer import RunWriter
 from tracing.schema import FORMAT_VERSION
 from tracing.writer import MAX_BATCH_STEPS
 
-OWNED_BY_WRITER: Final = frozenset(
-    {"format", "status", "run_id", "paths", "findings", "vocabulary", "bulk", "crc32"}
-)
-
-
 Key = tuple[int, int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRange:
-    """A part of a run: keys from `low` to `high`, both included, and the rows of each path that lie there."""
+    """A part of a run: keys from `low` to `high`, both included."""
 
     low: Key
     high: Key
-    rows: dict[str, list[int]]
 
     def holds(self, moment: Moment) -> bool:
         """Return whether a moment lies in this part."""
-        return self.low <= _key(moment) <= self.high
+        return self.low <= moment.place <= self.high
 
 
 def repair_run(folder: str | Path, out: str | Path) -> RunHealth:
@@ -72,11 +67,8 @@ def slice_run(folder: str | Path, out: str | Path, first: Moment, last: Moment) 
         TraceError: The run is damaged, or `out` holds a run.
     """
     run = whole_run(folder)
-    part = KeyRange(_key(first), _key(last), {})
-    for name in run.path_names:
-        keys = run.path(name).keys().tolist()
-        part.rows[name] = [row for row, key in enumerate(keys) if part.low <= tuple(key) <= part.high]
-    num_steps = sum(len(numbers) for numbers in part.rows.values())
+    part = KeyRange(first.place, last.place)
+    num_steps = sum(len(_rows_in(run.path(name), part)) for name in run.path_names)
     if not num_steps:
         raise UsageError(f"{folder} has no step from {first} to {last}")
     facts = {"sliced_from": {"run_id": run.manifest.get("run_id"), "first": str(first), "last": str(last)}}
@@ -148,15 +140,9 @@ def _copy(
     ) as copy:
         for name in run.path_names:
             path = run.path(name)
-            writer = copy.path_writer(
-                name,
-                level=path.entry.get("level", "full"),
-                lacks=path.entry.get("lacks", ()),
-                info=path.entry.get("info"),
+            write_path(
+                copy, [path], path.batches() if part is None else in_order([path], _rows_in(path, part))
             )
-            wanted = path.batches() if part is None else _picked(path, part.rows[name])
-            for batch in rebatched(wanted):
-                writer.append_batch(batch)
         if vocabulary:
             copy.add_tokens(vocabulary)
         for finding in run.findings:
@@ -176,21 +162,33 @@ def _copy_bulk(run: Run, copy: RunWriter, part: KeyRange | None) -> None:
             continue
 
 
-def _picked(path: PathReader, numbers: list[int]) -> Iterator[pa.RecordBatch]:
-    """Yield the numbered rows (ascending), one run of neighbours after the other."""
+def write_path(copy: RunWriter, paths: Sequence[PathReader], batches: Iterable[pa.RecordBatch]) -> None:
+    """Write rows as the path that these paths, one of each run, have in common."""
+    entry = paths[0].entry
+    lacks = set(entry.get("lacks", ())).intersection(*(path.entry.get("lacks", ()) for path in paths))
+    level, info = entry.get("level", "full"), entry.get("info")
+    writer = copy.path_writer(paths[0].name, level=level, lacks=lacks, info=info)
+    for batch in rebatched(batches):
+        writer.append_batch(batch)
+
+
+def _rows_in(path: PathReader, part: KeyRange) -> list[tuple[int, int]]:
+    keys = enumerate(path.keys().tolist())
+    return [(0, row) for row, key in keys if part.low <= tuple(key) <= part.high]
+
+
+def in_order(paths: Sequence[PathReader], order: Sequence[tuple[int, int]]) -> Iterator[pa.RecordBatch]:
+    """Yield rows in the given order of (path, row), neighbours in one piece."""
     start = 0
-    for at in range(1, len(numbers) + 1):
-        if at == len(numbers) or numbers[at] != numbers[at - 1] + 1:
-            yield from path.batches(None, numbers[start], numbers[at - 1] + 1)
+    for at in range(1, len(order) + 1):
+        number, row = order[at - 1]
+        if at == len(order) or order[at] != (number, row + 1):
+            yield from paths[number].batches(None, order[start][1], row + 1)
             start = at
 
 
 def _closed_status(run: Run) -> str:
     return "interrupted" if run.status in {"running", ""} else run.status
-
-
-def _key(moment: Moment) -> Key:
-    return moment.prompt_id, moment.turn, moment.step
 
 
 def _step_json(step: InProgressStep) -> dict[str, Any]:

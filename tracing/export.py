@@ -30,7 +30,8 @@ def export_parquet(folder: str | Path, out: str | Path) -> list[Path]:
             "this pyarrow was built without Parquet; install pyarrow from a wheel"
         ) from None
     run, out = open_run(folder, every_row=True), Path(out)
-    schema = pa.schema([field.with_type(_plain_type(field.type)) for field in arrow_schema()])
+    plain = {pa.dictionary(pa.int32(), pa.string()): pa.string()}
+    schema = pa.schema([field.with_type(plain.get(field.type, field.type)) for field in arrow_schema()])
     written: list[Path] = []
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -46,10 +47,6 @@ def export_parquet(folder: str | Path, out: str | Path) -> list[Path]:
     except OSError as problem:
         raise environment_problem(out, problem) from None
     return written
-
-
-def _plain_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _finding_row(finding: Finding) -> dict[str, Any]:

@@ -179,13 +179,10 @@ def _stamp(frame: bytearray) -> None:
 
 
 def _last_message(frame: memoryview) -> Message:
-    position, last = 0, None
-    while position < len(frame):
-        last = ipc_message.read_message(frame, position)
-        position = last.stop if last else len(frame)
-    if last is None:
+    found = list(ipc_message.messages(frame))
+    if not found:
         raise CorruptFrameError("a frame without a message")
-    return last
+    return found[-1]
 
 
 def _seal_position(data: memoryview, message: Message) -> int:
@@ -221,18 +218,14 @@ def _facts(data: memoryview, start: int, message: Message, at: int) -> dict[str,
 
 def _bound(frame: memoryview) -> None:
     """Refuse a frame whose buffers claim to unpack to more than a frame may hold."""
-    position, total = 0, 0
-    while position < len(frame):
-        message = ipc_message.read_message(frame, position)
-        if message is None:
-            return
+    total = 0
+    for message in ipc_message.messages(frame):
         if message.kind != ipc_message.SCHEMA:
             total += ipc_message.unpacked_bytes(frame, message)
         if total > MAX_FRAME_BYTES:
             raise CorruptFrameError(
                 f"batch claims to unpack to {total} bytes, at most {MAX_FRAME_BYTES} are read"
             )
-        position = message.stop
 
 
 def _first_line(problem: BaseException) -> str:

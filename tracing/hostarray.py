@@ -78,12 +78,8 @@ def _from_list(values: list[Any], name: str) -> NDArray[Any]:
 
 def _lost_integers(array: NDArray[Any], values: list[Any]) -> bool:
     """True where numpy turned Python integers beyond int64 into rounded floats."""
-    return (
-        array.dtype.kind == "f"
-        and array.ndim == 1
-        and all(type(value) is int for value in values)
-        and bool(values)
-    )
+    is_rounded = array.dtype.kind == "f" and array.ndim == 1 and bool(values)
+    return is_rounded and all(type(value) is int for value in values)
 
 
 def _from_objects(array: NDArray[Any]) -> NDArray[Any]:

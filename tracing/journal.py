@@ -17,6 +17,7 @@ from tracing.errors import TraceError
 from tracing.files import AppendFile, environment_problem
 from tracing.ipc_message import CorruptFrameError, TornFrameError
 from tracing.journal_frames import Entry
+from tracing.moment import Moment
 from tracing.values import Value
 
 
@@ -64,22 +65,19 @@ class Journal:
 
 
 @dataclass(frozen=True, slots=True)
-class InProgress:
-    """A step that had begun and not finished.
+class InProgressStep:
+    """A step that had begun and not finished when the writer last wrote.
 
     Attributes:
-        prompt_id, turn, step: Which one.
-        stage: Stage that was about to run or running, empty before the first.
-        columns: What its earlier stages had recorded.
+        moment: Which one; its stage is the one that was about to run or running, empty before the first.
+        columns: What its earlier stages had recorded: a `Value` each; from a `PathReader`, as its `step`
+            gives them.
         inputs: What that stage was given.
     """
 
-    prompt_id: int
-    turn: int
-    step: int
-    stage: str = ""
-    columns: dict[str, Value] = field(default_factory=dict)
-    inputs: dict[str, Value] = field(default_factory=dict)
+    moment: Moment
+    columns: dict[str, Any] = field(default_factory=dict)
+    inputs: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -98,7 +96,7 @@ class JournalContent:
 
     head: dict[str, Any] | None = None
     rows: dict[int, dict[str, Value]] = field(default_factory=dict)
-    open_steps: dict[int, InProgress] = field(default_factory=dict)
+    open_steps: dict[int, InProgressStep] = field(default_factory=dict)
     tokens: dict[int, bytes | None] = field(default_factory=dict)
     num_bytes: int = 0
     problem: TraceError | None = None
@@ -150,9 +148,8 @@ def _apply_step(content: JournalContent, entry: Entry) -> None:
     before = content.open_steps.get(uid)
     columns = {**(before.columns if before else {}), **entry.columns}
     if entry.kind == journal_frames.STAGE:
-        content.open_steps[uid] = InProgress(
-            prompt_id, turn, step, str(entry.facts["stage"]), columns, entry.inputs
-        )
+        where = Moment(prompt_id, turn, step, str(entry.facts["stage"]))
+        content.open_steps[uid] = InProgressStep(where, columns, entry.inputs)
         return
     content.open_steps.pop(uid, None)
     content.rows[int(entry.facts["row"])] = {"prompt_id": prompt_id, "turn": turn, "step": step, **columns}

@@ -23,7 +23,7 @@ from tracing.errors import TraceError
 from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError, TornFrameError
 from tracing.older import current_word
 from tracing.schema import NUMPY_DTYPES
-from tracing.values import SCALARS, Cells, Value
+from tracing.values import SCALARS, Cells, Value, fits, sites_of
 
 HEAD, STAGE, END, TOKENS = 1, 2, 3, 4
 """Kinds of record: what is sealed already; a stage about to run; a finished step; bytes of new token ids."""
@@ -192,10 +192,7 @@ def _value(column: Column, described: Any, arrays: _Arrays) -> Value:
     if described is None:
         return None
     if column.kind == "sites":
-        sites = tuple((str(site), int(low), int(high), int(bound)) for site, low, high, bound in described)
-        if not all(_fits("int64", number) for site in sites for number in site[1:]):
-            raise ValueError("a site is out of range")
-        return sites
+        return sites_of(described)
     if not column.is_list:
         return _scalar(column, described)
     size, has_missing, shape, _ = described
@@ -204,16 +201,9 @@ def _value(column: Column, described: Any, arrays: _Arrays) -> Value:
     return Cells(values, missing, tuple(shape))
 
 
-def _fits(kind: str, number: int) -> bool:
-    if kind == "bool":
-        return True
-    limits = np.iinfo(NUMPY_DTYPES[kind])
-    return int(limits.min) <= number <= int(limits.max)
-
-
 def _scalar(column: Column, described: Any) -> Value:
     wanted = SCALARS.get(column.kind, int)
-    if type(described) is not wanted or (isinstance(described, int) and not _fits(column.kind, described)):
+    if type(described) is not wanted or (type(described) is int and not fits(column.kind, described)):
         raise ValueError(f"{column.name} is no {column.kind}")
     if isinstance(described, str):
         return current_word(column.name, described)

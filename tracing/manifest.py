@@ -23,6 +23,10 @@ MANIFEST_NAME: Final = "manifest.json"
 STATUSES: Final = ("running", "complete", "interrupted", "failed")
 MAX_MANIFEST_BYTES: Final = 64 << 20
 
+OWNED_BY_WRITER: Final = frozenset(
+    {"format", "status", "run_id", "paths", "findings", "vocabulary", "bulk", "crc32"}
+)
+"""Keys that the recorder writes itself."""
 PATH_NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}\Z")
 """What a path may be called: it names files, and a manifest of strangers must not lead outside its run."""
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from tracing.copying import OWNED_BY_WRITER, rebatched, whole_run
+from tracing.copying import in_order, whole_run, write_path
 from tracing.errors import TraceError, UsageError
-from tracing.path_reader import PathReader
+from tracing.manifest import OWNED_BY_WRITER
 from tracing.reader import Run
 from tracing.run_writer import RunWriter
 
@@ -24,8 +22,7 @@ def merge_runs(folders: Sequence[str | Path], out: str | Path) -> int:
     Raises:
         UsageError: No run is given.
         TraceError: A run is damaged; two runs hold the same step of a path, name a token differently, or
-            have a
-            bulk tensor of the same name.
+            have a bulk tensor of the same name.
     """
     if not folders:
         raise UsageError("merge needs at least one run")
@@ -37,7 +34,8 @@ def merge_runs(folders: Sequence[str | Path], out: str | Path) -> int:
     orders = {name: _order([run for run in runs if name in run.path_names], name) for name in names}
     with RunWriter(out, facts, token_bytes=vocabulary.__getitem__ if vocabulary else None) as merged:
         for name in names:
-            _write_path(merged, [run for run in runs if name in run.path_names], name, orders[name])
+            paths = [run.path(name) for run in runs if name in run.path_names]
+            write_path(merged, paths, in_order(paths, orders[name]))
         if vocabulary:
             merged.add_tokens(vocabulary)
         findings = [finding for run in runs for finding in run.findings]
@@ -82,28 +80,6 @@ def _order(runs: list[Run], name: str) -> list[tuple[int, int]]:
                 f"and in {runs[after[1]].folder}; give each rank its own prompt ids"
             )
     return [(number, row) for _, number, row in keyed]
-
-
-def _write_path(merged: RunWriter, runs: list[Run], name: str, order: list[tuple[int, int]]) -> None:
-    entries = [run.path(name).entry for run in runs]
-    writer = merged.path_writer(
-        name,
-        level=entries[0].get("level", "full"),
-        lacks=set(entries[0].get("lacks", ())).intersection(*(entry.get("lacks", ()) for entry in entries)),
-        info=entries[0].get("info"),
-    )
-    for batch in rebatched(_in_order([run.path(name) for run in runs], order)):
-        writer.append_batch(batch)
-
-
-def _in_order(paths: list[PathReader], order: list[tuple[int, int]]) -> Iterator[pa.RecordBatch]:
-    """Yield rows in the given order, neighbours in one piece."""
-    start = 0
-    for at in range(1, len(order) + 1):
-        number, row = order[at - 1]
-        if at == len(order) or order[at] != (number, row + 1):
-            yield from paths[number].batches(None, order[start][1], row + 1)
-            start = at
 
 
 def _adopt_bulk(merged: RunWriter, runs: list[Run]) -> None:

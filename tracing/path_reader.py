@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from tracing.batches import batch_of_rows
 from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
 from tracing.errors import TraceError
 from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError
-from tracing.journal import JournalContent, read_journal
+from tracing.journal import InProgressStep, JournalContent, read_journal
 from tracing.moment import Moment
-from tracing.rows import row_of_batch, row_of_values
+from tracing.rows import batch_of_rows, row_of_batch, row_of_values
 from tracing.schema import arrow_schema, arrow_type, column_named
 from tracing.sealed import SealedBatch, shares_of
 from tracing.stream_reader import DisprovedError, StreamReader
 
-
-@dataclass(frozen=True, slots=True)
-class InProgressStep:
-    """A step that had begun and not finished when the writer last wrote.
-
-    Attributes:
-        moment: Which one; its stage is the one that was about to run or running, empty before the first.
-        columns: What its earlier stages had recorded, as `PathReader.step` gives it.
-        inputs: What that stage was given.
-    """
-
-    moment: Moment
-    columns: dict[str, Any] = field(default_factory=dict)
-    inputs: dict[str, Any] = field(default_factory=dict)
+__all__ = ["InProgressStep", "PathReader"]
 
 
 class PathReader:
@@ -118,11 +103,7 @@ class PathReader:
     def in_progress(self) -> list[InProgressStep]:
         """Steps that had begun and not finished, oldest first."""
         return [
-            InProgressStep(
-                Moment(step.prompt_id, step.turn, step.step, step.stage),
-                row_of_values(step.columns),
-                row_of_values(step.inputs),
-            )
+            InProgressStep(step.moment, row_of_values(step.columns), row_of_values(step.inputs))
             for step in self.journal.open_steps.values()
         ]
 

@@ -41,15 +41,8 @@ class Run:
     def __init__(self, folder: str | Path, *, lazily: bool = False, every_row: bool = False) -> None:
         self.folder = Path(folder)
         self._how = {"lazily": lazily, "every_row": every_row}
-        self.problems: list[str] = []
-        self.manifest = self._read_manifest()
-        self.findings: list[Finding] = self._read_findings()
-        run_id = str(self.manifest.get("run_id", ""))
-        self._paths = {
-            name: PathReader(self.folder, name, entry, run_id, **self._how)
-            for name, entry in self._entries().items()
-        }
-        self._vocabulary: dict[int, bytes | None] | None = None
+        self._paths: dict[str, PathReader] = {}
+        self.refresh()
 
     @property
     def status(self) -> str:
@@ -78,7 +71,7 @@ class Run:
 
     def refresh(self) -> None:
         """Read what the writer has added since: manifest, findings, steps."""
-        self.problems = []
+        self.problems: list[str] = []
         self.manifest = self._read_manifest()
         run_id = str(self.manifest.get("run_id", ""))
         for name, entry in self._entries().items():
@@ -86,8 +79,8 @@ class Run:
                 self._paths[name].refresh(entry)
             else:
                 self._paths[name] = PathReader(self.folder, name, entry, run_id, **self._how)
-        self.findings = self._read_findings()
-        self._vocabulary = None
+        self.findings: list[Finding] = self._read_findings()
+        self._vocabulary: dict[int, bytes | None] | None = None
 
     @property
     def vocabulary(self) -> dict[int, bytes | None]:
@@ -147,11 +140,7 @@ class Run:
             self.problems.append(f"{VOCABULARY_NAME}: {stream.problem}")
         for number in range(len(stream.batches)):
             batch = stream.read(number)
-            found.update(
-                zip(
-                    batch.column("token_id").to_pylist(), batch.column("token_bytes").to_pylist(), strict=True
-                )
-            )
+            found.update(zip(*(column.to_pylist() for column in batch.columns), strict=True))
         return found
 
 

@@ -14,7 +14,14 @@ from tracing.errors import SpecwbError, TraceError, UsageError
 from tracing.files import FolderLock
 from tracing.finding import Finding
 from tracing.findings_log import FindingsWriter
-from tracing.manifest import MANIFEST_NAME, PATH_NAME, STATUSES, fresh_manifest, write_manifest
+from tracing.manifest import (
+    MANIFEST_NAME,
+    OWNED_BY_WRITER,
+    PATH_NAME,
+    STATUSES,
+    fresh_manifest,
+    write_manifest,
+)
 from tracing.moment import Moment
 from tracing.schema import column_named
 from tracing.step_recorder import OnError, Trace, check_recorder_options
@@ -156,7 +163,7 @@ class RunWriter:
 
     def update(self, **facts: Any) -> None:
         """Add plain data to the manifest, e.g. `verdict`."""
-        owned = {"format", "status", "run_id", "paths", "findings", "vocabulary", "bulk"}.intersection(facts)
+        owned = OWNED_BY_WRITER.intersection(facts)
         if owned:
             raise UsageError(f"{', '.join(sorted(owned))} of the manifest is written by the recorder itself")
         self._manifest.update(facts)

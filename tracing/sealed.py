@@ -83,12 +83,7 @@ class SealedBatch:
 
     @cached_property
     def _messages(self) -> list[ipc_message.Message]:
-        found: list[ipc_message.Message] = []
-        data, at = memoryview(self._data), 0
-        while at < len(data) and (message := ipc_message.read_message(data, at)) is not None:
-            found.append(message)
-            at = message.stop
-        return found
+        return list(ipc_message.messages(memoryview(self._data)))
 
     @cached_property
     def _parts(self) -> tuple[list[tuple[int, int]], list[bytes]]:

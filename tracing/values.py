@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -85,6 +85,12 @@ def convert(column: Column, value: Any) -> Value:
     return _scalar(column, value)
 
 
+def fits(kind: str, number: int) -> bool:
+    """Return whether an integer kind can hold a number."""
+    lowest, highest = _INTEGERS[kind]
+    return lowest <= number <= highest
+
+
 def _text(column: Column, value: Any) -> str:
     if not isinstance(value, str):
         raise ShapeMismatchError(f"{column.name} should be text, got {type(value).__name__}")
@@ -100,10 +106,8 @@ def _scalar(column: Column, value: Any) -> int | float | bool:
         if array.ndim:
             raise ShapeMismatchError(f"{column.name} should be a scalar, got shape {array.shape}")
         value = wanted(array.item())
-    if wanted is int:
-        lowest, highest = _INTEGERS[column.kind]
-        if not lowest <= value <= highest:
-            raise ShapeMismatchError(f"{column.name} should fit {column.kind}, got {value}")
+    if wanted is int and not fits(column.kind, value):
+        raise ShapeMismatchError(f"{column.name} should fit {column.kind}, got {value}")
     number: int | float | bool = value
     return number
 
@@ -206,10 +210,25 @@ def _sites(column: Column, value: Any) -> tuple[tuple[str, int, int, int], ...]:
             tuple(row[name] for name in SITE_FIELDS) if isinstance(row, Mapping) else tuple(row)
             for row in value
         ]
-        sites = tuple((str(site), int(low), int(high), int(bound)) for site, low, high, bound in rows)
-        np.array([row[1:] for row in sites], dtype=np.int64)
+        return sites_of(rows)
     except (TypeError, ValueError, KeyError, OverflowError):
         raise ShapeMismatchError(
             f"{column.name} should be rows of ({', '.join(SITE_FIELDS)}), got {type(value).__name__}"
         ) from None
+
+
+def sites_of(rows: Iterable[Any]) -> tuple[tuple[str, int, int, int], ...]:
+    """Return rows of four as sites.
+
+    Raises:
+        TypeError, ValueError, OverflowError: A row is of another length, or not text and three int64.
+    """
+    sites = tuple((str(site), int(low), int(high), int(bound)) for site, low, high, bound in rows)
+    if not all(fits("int64", number) for site in sites for number in site[1:]):
+        raise ValueError("a site is out of range")
     return sites
+
+
+def site_dicts(sites: tuple[tuple[str, int, int, int], ...]) -> list[dict[str, Any]]:
+    """Return sites by the names of their fields."""
+    return [dict(zip(SITE_FIELDS, site, strict=True)) for site in sites]

@@ -11,9 +11,9 @@ from typing import Any, Final
 import pyarrow as pa
 
 from tracing import journal_frames
-from tracing.batches import batch_of_rows
 from tracing.errors import TraceError
 from tracing.journal import Journal
+from tracing.rows import batch_of_rows
 from tracing.schema import arrow_schema
 from tracing.stream_file import StreamFile
 from tracing.values import Value

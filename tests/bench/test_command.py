@@ -16,7 +16,7 @@ from workbench.bench import choices, kernels
 from workbench.bench.decoders import Decoded
 from workbench.bench.tree import costs
 from workbench.checkpoints.tokenizer import load_tokenizer
-from workbench.cli.bench_options import STUDIES
+from workbench.cli.bench import STUDIES
 from workbench.cli.run import run_command
 
 Bench = Callable[..., tuple[int, str, str]]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from workbench.cli.beside import watched
+from workbench.cli.diff import watched
 from workbench.tui import app
 
 

@@ -67,7 +67,7 @@ def test_a_warning_is_no_finding() -> None:
 
 def test_a_near_tie_is_reported_only_when_an_emitted_token_differs() -> None:
     quiet = verdict_of(near_ties=[near_tie(emitted=False)])
-    assert (quiet.verdict, quiet.near_ties, quiet.emitted_near_ties) == ("ok", 1, 0)
+    assert (quiet.verdict, quiet.near_ties) == ("ok", 1)
     result = verdict_of(near_ties=[near_tie(emitted=True)])
     assert (result.verdict, result.exit_code) == ("near_tie", 0)
 
@@ -242,11 +242,11 @@ def test_the_triangle_tells_a_tree_bug_from_row_count_dependence(
     truth = np.arange(4.0)
     rows = [truth if fine else truth + place for place, fine in enumerate(right, start=5)]
     result = triangle(packed=rows[0], alone=rows[1], reprefill=rows[2], truth=truth, allowance=0.1)
-    assert (result.packed, result.alone, result.reprefill) == right
-    assert result.cause == cause
+    assert result[0] == cause
 
 
 def test_three_that_agree_against_the_truth_point_at_the_reference() -> None:
     truth, other = np.zeros(4), np.ones(4)
-    result = triangle(packed=other, alone=other, reprefill=other, truth=truth, allowance=0.1)
-    assert (result.cause, result.same_as_each_other) == ("reference", True)
+    assert triangle(packed=other, alone=other, reprefill=other, truth=truth, allowance=0.1)[0] == "reference"
+    apart = triangle(packed=other, alone=2 * other, reprefill=other, truth=truth, allowance=0.1)
+    assert apart[0] == "everywhere"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pages.glossary import trace_page, unlock_table
+from pages.trace_columns import trace_page, unlock_table
 from tracing.columns import COLUMNS
 from tracing.conformance import KnownStep, check_recorder
 from tracing.recorder import Recorder

@@ -18,9 +18,9 @@ from workbench.tui.keys import RUN_KEYS
 from workbench.tui.screens.run import RunScreen
 from workbench.tui.widgets.panel_view import PanelView
 from workbench.tui.widgets.timeline_view import TimelineView
-from workbench.view.finding_order import FindingOrder
 from workbench.view.history import History, Location
 from workbench.view.lines import Role
+from workbench.view.run_findings import FindingOrder
 from workbench.view.run_view import RunView
 from workbench.view.targets import CellTarget, NodeTarget, PositionTarget, SlotTarget
 

@@ -9,14 +9,14 @@ import pytest
 
 from tests.view.steps import DIFFERENCES, PLAIN, step_view
 from tests.view.traces import finding
-from workbench.view.cache import cache_lines, cache_panel
+from workbench.view.cache import cache_lines, cache_rows
 from workbench.view.lines import plain_text
 
 
 def test_the_cache_panel_follows_the_path_indices() -> None:
-    panel = cache_panel(step_view(accepted_nodes=np.array([3]), path_indices=np.array([20, 23])))
-    assert [(row.position, row.kept_from) for row in panel.rows[:3]] == [(20, 20), (21, 23), (22, None)]
-    assert not any(row.wrong for row in panel.rows)
+    rows = cache_rows(step_view(accepted_nodes=np.array([3]), path_indices=np.array([20, 23])))
+    assert [(row.position, row.kept_from) for row in rows[:3]] == [(20, 20), (21, 23), (22, None)]
+    assert not any(row.wrong for row in rows)
 
 
 def test_a_wrong_row_kept_is_named_with_the_right_one() -> None:
@@ -37,8 +37,8 @@ def test_a_wrong_length_is_named_with_the_right_one() -> None:
 
 
 def test_a_damaged_length_asks_for_no_memory() -> None:
-    panel = cache_panel(step_view(committed_len=0, cache_positions=np.full(12, 2**31 - 1)))
-    assert len(panel.rows) <= 4097
+    rows = cache_rows(step_view(committed_len=0, cache_positions=np.full(12, 2**31 - 1)))
+    assert len(rows) <= 4097
 
 
 @pytest.mark.parametrize("path", ["fused", "reference"])

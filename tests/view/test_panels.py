@@ -9,21 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from invariants.outcome import Violated
 from tests.view.columns import step_columns
 from tests.view.steps import DIFFERENCES, PLAIN, TOKENS, chain, empty_side, shown, step_view
 from tests.view.traces import finding
 from tracing.moment import Moment
 from workbench.view import visible
-from workbench.view.acceptance import acceptance_lines, walk_of
+from workbench.view.acceptance import acceptance_lines, final_kind, visited_nodes
 from workbench.view.findings import findings_lines
 from workbench.view.lines import LazyLines, plain_text, targets_of
 from workbench.view.logits import logit_rows, logits_lines
 from workbench.view.panels import PANELS, panel_for, target_of
-from workbench.view.rules import rules_panel
+from workbench.view.rules import rule_outcomes
 from workbench.view.stages import duration, stages_lines
 from workbench.view.step import Side, StepView
 from workbench.view.targets import CellTarget, NodeTarget, PositionTarget
-from workbench.view.tree import tree_lines, tree_panel
+from workbench.view.tree import tree_lines, tree_nodes
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 
@@ -39,18 +40,18 @@ def test_the_panel_looks_as_it_did(panel: str) -> None:
 
 
 def test_the_tree_shows_every_valid_node_once_and_counts_pads() -> None:
-    panel = tree_panel(step_view())
-    assert sorted(node.node for node in panel.nodes) == list(range(10))
-    assert panel.pads == (10, 11)
+    step = step_view()
+    assert sorted(node.node for node in tree_nodes(step)) == list(range(10))
+    assert "2 padding rows: nodes 10-11" in plain_text(tree_lines(step, PLAIN))
 
 
 @pytest.mark.parametrize("parents", [[0, 2, 1, 0], [0, -1, 0, 0], [0, 99, 0, 0], [3, 0, 0, 2]])
 def test_a_broken_tree_still_shows_every_node(parents: list[int]) -> None:
     """Catches a walk that never ends on a circle, and nodes that vanish with their parent."""
     step = step_view(num_nodes=4, parents=np.array(parents), valid=np.ones(4, bool))
-    panel = tree_panel(step)
-    assert sorted(node.node for node in panel.nodes) == [0, 1, 2, 3]
-    strays = {node.node for node in panel.nodes if node.stray}
+    nodes = tree_nodes(step)
+    assert sorted(node.node for node in nodes) == [0, 1, 2, 3]
+    strays = {node.node for node in nodes if node.stray}
     assert strays == {node for node in (1, 2) if parents[1:3] == [2, 1]} | {
         node for node in (1,) if parents[1] in {-1, 99}
     }
@@ -119,15 +120,11 @@ def test_a_grid_of_thousands_of_cells_is_found_in_without_being_drawn(
 
 
 def test_acceptance_walks_from_the_root_and_names_the_last_token() -> None:
-    walk = walk_of(step_view().left)
-    assert walk.accepted == (1,)
-    assert [node for node, _, _ in walk.visited] == [0, 1]
+    assert visited_nodes(step_view().left) == [0, 1]
     leaf = {**chain(2), "accepted_nodes": np.array([1])}
-    assert walk_of(step_view(num_nodes=2, **leaf).left).final_kind == "bonus"
-    assert (
-        walk_of(step_view(num_nodes=4, **(chain() | {"accepted_nodes": np.array([1])})).left).final_kind
-        == "correction"
-    )
+    assert final_kind(step_view(num_nodes=2, **leaf).left) == "bonus"
+    refused = {**chain(), "accepted_nodes": np.array([1])}
+    assert final_kind(step_view(num_nodes=4, **refused).left) == "correction"
 
 
 def test_an_accepted_node_against_the_choice_stands_out() -> None:
@@ -185,12 +182,16 @@ def test_a_finding_on_the_grid_points_to_its_cell() -> None:
     assert target_of(finding(0, "slots", node=2), step) == PositionTarget(22)
 
 
+def violated_rules(step: StepView) -> set[str]:
+    return {each.rule for each in rule_outcomes(step)[0] if isinstance(each, Violated)}
+
+
 def test_rules_are_judged_now_and_a_broken_step_violates_them() -> None:
     """The made-up step is lawful as a tree and a mask; its digests and scores are noise."""
-    assert not [each for each in rules_panel(step_view()).violated if each.rule.startswith(("MASK", "TREE"))]
+    assert not [rule for rule in violated_rules(step_view()) if rule.startswith(("MASK", "TREE"))]
     visible = step_columns(0)["visible"].copy()
     visible[4, 9] = True
-    assert "MASK001" in {each.rule for each in rules_panel(step_view(visible=visible)).violated}
+    assert "MASK001" in violated_rules(step_view(visible=visible))
 
 
 def test_damaged_limits_are_said() -> None:

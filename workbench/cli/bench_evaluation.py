@@ -20,7 +20,7 @@ from workbench.bench.outputs import results_json, turns_csv
 from workbench.bench.session import BenchRequest, BenchSession, about, identity, open_session
 from workbench.bench.store import ResultsFolder
 from workbench.bench.tables import Study, text_lines
-from workbench.cli.bench_options import STUDIES, parse_studies, parse_tree
+from workbench.cli.bench import STUDIES, parse_studies, parse_tree
 from workbench.cli.decode_options import eager_operators
 from workbench.cli.fresh_folder import fresh_folder
 

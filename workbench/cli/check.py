@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import tomllib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import click
 
-from invariants.selection import Selection
-from tracing.errors import TraceError
-from workbench.cli.decode_options import choice_option
-from workbench.cli.select_options import chosen_rules, select_options
+from invariants.selection import Selection, read_selection
+from tracing.errors import TraceError, UsageError
+from workbench.cli.decode_options import choice_option, number_option
 from workbench.judge.recorded.check import MAX_PER_RULE, check_run
 from workbench.judge.recorded.checked import CheckedRun, worst
 
@@ -23,19 +25,25 @@ FORMATS: Final = {
     "github": "workbench.report.github",
 }
 """Format to the module whose `render_checks(runs)` writes it."""
+_WORDS: Final = "Rule ids, names or families, comma-separated, e.g. MASK,TREE001."
 
 
 @click.command(name="check")
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @choice_option("--format", "output_format", values=list(FORMATS))
-@select_options
+@click.option("--select", multiple=True, metavar="RULES", help=f"Only these rules. {_WORDS}")
+@click.option("--ignore", multiple=True, metavar="RULES", help="Not these rules.")
 @click.option(
+    "--config",
+    metavar="FILE",
+    help="pyproject.toml whose [tool.specwb] holds; default the nearest one upwards.",
+)
+@number_option(
     "--max-per-rule",
-    type=click.IntRange(min=0),
-    default=MAX_PER_RULE,
-    show_default=True,
+    MAX_PER_RULE,
+    "Findings listed per rule and path; 0 lists all. All are counted.",
+    least=0,
     metavar="N",
-    help="Findings listed per rule and path; 0 lists all. All are counted.",
 )
 def command(runs: tuple[str, ...], **options: Any) -> int:
     """Check every invariant at every recorded step.
@@ -61,3 +69,40 @@ def _check(run: str, selection: Selection, limit: int | None, *, alone: bool) ->
         return CheckedRun(
             folder=Path(run), state="unreadable", status="", is_damaged=True, problems=(str(problem),)
         )
+
+
+def chosen_rules(select: Sequence[str], ignore: Sequence[str], config: str | None) -> Selection:
+    """Return what to check: `--select` replaces the file's, `--ignore` adds to it.
+
+    Raises:
+        UsageError: A word that names no rule, or a file that cannot be read.
+    """
+    selection = _from_file(config)
+    if select:
+        selection = replace(selection, select=_words(select))
+    selection = replace(selection, ignore=(*selection.ignore, *_words(ignore)))
+    if not selection.rules():
+        raise UsageError("--select and --ignore leave no rule; `specwb explain` lists them all")
+    return selection
+
+
+def _words(values: Sequence[str]) -> tuple[str, ...]:
+    return tuple(word.strip() for value in values for word in value.split(",") if word.strip())
+
+
+def _from_file(config: str | None) -> Selection:
+    path = Path(config) if config else _nearest(Path.cwd())
+    if path is None:
+        return Selection()
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"{path} is no valid TOML: {error}") from None
+    return read_selection(table)
+
+
+def _nearest(folder: Path) -> Path | None:
+    found = (each / "pyproject.toml" for each in (folder, *folder.parents))
+    return next((path for path in found if path.is_file()), None)

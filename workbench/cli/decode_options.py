@@ -23,14 +23,32 @@ from workbench.npu.modes import Mode
 
 _DEFAULTS = DecodeSettings()
 Function = Callable[..., Any]
+Decorator = Callable[[Function], Function]
 OutputFormat = Literal["text", "json"]
 
 
-def choice_option(
-    *names: str, values: Sequence[str], text: str | None = None
-) -> Callable[[Function], Function]:
+def option_set(*options: Decorator) -> Decorator:
+    """Return options as one decorator, in the order in which help lists them."""
+
+    def decorate(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def choice_option(*names: str, values: Sequence[str], text: str | None = None) -> Decorator:
     """Return an option of a few values, the first of which is the default."""
     return click.option(*names, type=click.Choice(values), default=values[0], show_default=True, help=text)
+
+
+def number_option(
+    name: str, default: int | None, text: str | None = None, *, least: int = 1, metavar: str | None = None
+) -> Decorator:
+    """Return an option of a whole number from `least` on."""
+    number = click.IntRange(min=least)
+    return click.option(name, type=number, default=default, show_default=True, metavar=metavar, help=text)
 
 
 backend_option: Final = choice_option(
@@ -42,7 +60,7 @@ backend_option: Final = choice_option(
 )
 """The second name is an earlier one."""
 
-PAIR_OPTIONS: Final = (
+pair_options: Final = option_set(
     click.option("--model", metavar="DIR", help="Teacher checkpoint; default the shipped pair."),
     click.option("--draft", metavar="DIR", help="EAGLE-3 drafter checkpoint; default the shipped pair."),
     click.option("--chat", is_flag=True, help="Use the tokenizer's chat template."),
@@ -55,8 +73,8 @@ PAIR_OPTIONS: Final = (
 )
 """Which models, where, and on which backend; of every command that runs them."""
 
-_DECODE: Final = (
-    *PAIR_OPTIONS,
+decode_options: Final = option_set(
+    pair_options,
     click.option("--fused", metavar="MODULE:FACTORY", help="Your own path instead of ours."),
     click.option(
         "--eager",
@@ -69,72 +87,35 @@ _DECODE: Final = (
         values=[mode.value for mode in Mode],
         text="Refuse what is undefined, or do what the device would do.",
     ),
-    click.option(
-        "--tree-nodes",
-        type=click.IntRange(min=2),
-        default=_DEFAULTS.tree_nodes,
-        show_default=True,
-        metavar="N",
-        help="Nodes of the tree, the root included.",
+    number_option(
+        "--tree-nodes", _DEFAULTS.tree_nodes, "Nodes of the tree, the root included.", least=2, metavar="N"
     ),
-    click.option(
-        "--depth",
-        type=click.IntRange(min=0),
-        default=_DEFAULTS.depth,
-        show_default=True,
-        help="Expansions after the first level.",
-    ),
-    click.option(
-        "--top-k",
-        type=click.IntRange(min=1),
-        default=_DEFAULTS.top_k,
-        show_default=True,
-        help="Beams per level, candidates per beam.",
-    ),
-    click.option(
-        "--max-new-tokens", type=click.IntRange(min=1), default=_DEFAULTS.max_new_tokens, show_default=True
-    ),
+    number_option("--depth", _DEFAULTS.depth, "Expansions after the first level.", least=0),
+    number_option("--top-k", _DEFAULTS.top_k, "Beams per level, candidates per beam."),
+    number_option("--max-new-tokens", _DEFAULTS.max_new_tokens),
     choice_option("--commit-mode", values=COMMIT_MODES),
     choice_option(
         "--kv-layout",
         values=KV_LAYOUTS,
         text="The teacher's cache: rows behind each other, or in blocks found through a table.",
     ),
-    click.option(
-        "--block-size",
-        type=click.IntRange(min=1),
-        default=_DEFAULTS.block_size,
-        show_default=True,
-        help="Tokens per block of the paged layout.",
-    ),
+    number_option("--block-size", _DEFAULTS.block_size, "Tokens per block of the paged layout."),
 )
+"""The options that every decoding command takes."""
 
-
-def decode_options(function: Function) -> Function:
-    """Add the options that every decoding command takes."""
-    for option in reversed(_DECODE):
-        function = option(function)
-    return function
-
-
-def format_option(function: Function) -> Function:
-    """Add `--format text|json`."""
-    return choice_option("--format", "output_format", values=get_args(OutputFormat))(function)
+format_option: Final = choice_option("--format", "output_format", values=get_args(OutputFormat))
 
 
 def _edges(_context: click.Context, _option: click.Parameter, typed: str | None) -> tuple[int, ...] | None:
     return None if typed is None else parse_edges(typed)
 
 
-def edges_option(function: Function) -> Function:
-    """Add `--distance-edges`."""
-    decorate: Function = click.option(
-        "--distance-edges",
-        callback=_edges,
-        metavar="0,E,...",
-        help="Lower edges of the attention distance buckets; default 0,1,2,4,...,256 or what the run states.",
-    )
-    return decorate(function)  # type: ignore[no-any-return]
+edges_option: Final = click.option(
+    "--distance-edges",
+    callback=_edges,
+    metavar="0,E,...",
+    help="Lower edges of the attention distance buckets; default 0,1,2,4,...,256 or what the run states.",
+)
 
 
 def eager_operators(text: str) -> frozenset[str]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -19,6 +21,7 @@ from workbench.cli.decode_options import (
     eager_operators,
     edges_option,
     format_option,
+    number_option,
     settings_from,
 )
 from workbench.cli.fresh_folder import fresh_folder
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
     from workbench.lockstep.session.request import DiffRequest, Session
     from workbench.npu.bootstrap import Backend
     from workbench.report.summary import RunSummary
+
+Result = TypeVar("Result")
 
 
 @click.command(name="diff")
@@ -56,7 +61,7 @@ if TYPE_CHECKING:
     "or launch anyway.",
 )
 @click.option("--steps", metavar="A:B", default=":", help="Judge only these steps of each turn.")
-@click.option("--judge-every", type=click.IntRange(min=1), default=1, show_default=True, metavar="K")
+@number_option("--judge-every", 1, metavar="K")
 @click.option(
     "--watch-indices",
     is_flag=True,
@@ -98,11 +103,22 @@ def command(**options: Any) -> int:
 
 
 def _run_on_screen(session: Session, request: DiffRequest, npu_mode: str) -> RunSummary:
-    from workbench.cli.beside import watched
-
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("--tui needs a terminal; leave it out, or open the run later with specwb view")
     return watched(lambda: _run(session, request, npu_mode, quiet=True), request.out)
+
+
+def watched(run: Callable[[], Result], folder: Path) -> Result:
+    """Run `run` in a worker thread while the screen follows what it writes into `folder`.
+
+    Leaving the screen does not end the run: its result, or what it raised, comes when it is done.
+    """
+    from workbench.tui.app import follow
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="specwb-run") as pool:
+        future = pool.submit(run)
+        follow(folder, alive=lambda: not future.done())
+        return future.result()
 
 
 def _run(session: Session, request: DiffRequest, npu_mode: str, *, quiet: bool = False) -> RunSummary:

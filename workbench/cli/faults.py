@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from workbench.cli.decode_options import choice_option, format_option
 from workbench.view.safe_text import safe_text
 
 if TYPE_CHECKING:
@@ -26,9 +27,7 @@ def command() -> None:
 
 @command.command(name="list")
 @click.argument("names", nargs=-1, metavar="[NAME...]")
-@click.option(
-    "--format", "output_format", type=click.Choice(["text", "json"]), default="text", show_default=True
-)
+@format_option
 def list_faults(names: tuple[str, ...], output_format: str) -> int:
     """List faults: all, or those of these names, ids or families."""
     faults = _chosen(names)
@@ -44,13 +43,7 @@ def list_faults(names: tuple[str, ...], output_format: str) -> int:
 @command.command(name="run")
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option("--shipped", is_flag=True, help="On the shipped pair instead of the tiny one; takes minutes.")
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(["text", "json", "markdown"]),
-    default="text",
-    show_default=True,
-)
+@choice_option("--format", "output_format", values=("text", "json", "markdown"))
 @click.option("--out", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write here.")
 def run(names: tuple[str, ...], *, shipped: bool, output_format: str, out: Path | None) -> int:
     """Run faults: all, or those of these names, ids or families.

@@ -82,7 +82,7 @@ def _report(run: Run, models: Replayed | None, wanted: ReplayOptions) -> int:
     else:
         for problem in checked.problems:
             click.echo(f"trace       {problem}", err=True)
-        for line in models.lines if models else ():
+        for line in models.lines() if models else ():
             click.echo(line, err=True)
         click.echo(render_text(summary), nl=False)
     return summary.exit_code

@@ -33,12 +33,14 @@ class Replayed:
     Attributes:
         judge: Judges one recorded step.
         facts: Plain data: whether models and versions are those of the recording.
-        lines: The same for a person.
     """
 
     judge: Judge
     facts: Mapping[str, Any]
-    lines: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Return the facts for a person."""
+        return _lines(self.facts)
 
 
 def with_models(run: Run, wanted: ReplayOptions) -> Replayed:
@@ -64,7 +66,7 @@ def with_models(run: Run, wanted: ReplayOptions) -> Replayed:
     )
     facts = _facts(run, loaded, has_drafter=has_drafter)
     judge = ModelJudge(runner, loaded.pair.eos_token_ids, has_drafter)
-    return Replayed(judge, facts, tuple(_lines(facts)))
+    return Replayed(judge, facts)
 
 
 def _folders(wanted: ReplayOptions) -> tuple[str, str | None]:

@@ -82,7 +82,7 @@ def summary_of(run: Run, checked: CheckedRun, rejudged: Rejudged, facts: Mapping
         num_accepted=tuple(number for state in rejudged.turns for number in state.num_accepted),
         near_ties=verdict.near_ties,
         findings=rejudged.findings,
-        invariants=_invariants(checked),
+        invariants=checked.invariants,
         not_checked={
             f"{missing.stage}.{missing.quantity}: {missing.reason}": count
             for missing, count in verdict.not_checked.items()
@@ -98,11 +98,6 @@ def _of_trace(checked: CheckedRun) -> int:
     if checked.is_damaged:
         return 2
     return 0 if checked.state == "complete" else 4
-
-
-def _invariants(checked: CheckedRun) -> dict[str, int]:
-    every = [counts for path in checked.paths for counts in path.counts.values()]
-    return {key: sum(getattr(counts, key) for counts in every) for key in ("held", "violated", "not_checked")}
 
 
 def _text(run: Run, tokens: list[int]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import click
 
 from tracing.errors import UsageError
-from tracing.integrity import RunHealth, verify_run
+from tracing.integrity import verify_run
 from tracing.moment import Moment
 from tracing.reader import open_run
 from workbench.cli.decode_options import Function, format_option
@@ -22,23 +23,25 @@ def command() -> None:
     """Inspect and verify recorded runs, and make new runs from them."""
 
 
-def _out(name: str) -> Callable[[Function], Function]:
-    """Add the new folder, as a second argument or as `--out`; default the run's name and `-NAME`."""
+def _new_run(name: str) -> Callable[[Function], Function]:
+    """Give a command the run and a new folder, by argument or `--out`; default the run's name and `-NAME`."""
 
     def decorate(function: Function) -> Function:
-        option = click.option("--out", "out", metavar="FOLDER", help=f"Default RUN-{name}.")
-        argument = click.argument("folder", required=False, metavar="[FOLDER]")
-        decorated: Function = click.argument("run")(argument(option(function)))
-        return decorated
+        @click.argument("run")
+        @click.argument("folder", required=False, metavar="[FOLDER]")
+        @click.option("--out", metavar="FOLDER", help=f"Default RUN-{name}.")
+        @functools.wraps(function)
+        def run_command(run: str, folder: str | None, out: str | None, **options: Any) -> int:
+            if folder and out:
+                raise UsageError(f"give the new folder once, got {folder!r} and --out {out!r}")
+            path = Path(run)
+            new = folder or out or path.with_name(f"{path.name or path.resolve().name}-{name}")
+            exit_code: int = function(run, Path(new), **options)
+            return exit_code
+
+        return run_command
 
     return decorate
-
-
-def _out_folder(run: str, folder: str | None, out: str | None, name: str) -> Path:
-    if folder and out:
-        raise UsageError(f"give the new folder once, got {folder!r} and --out {out!r}")
-    path = Path(run)
-    return Path(folder or out or path.with_name(f"{path.name or path.resolve().name}-{name}"))
 
 
 def _say(data: Any, lines: list[str], output_format: str) -> None:
@@ -70,22 +73,17 @@ def verify(runs: tuple[str, ...], output_format: str) -> int:
 
 
 @command.command()
-@_out("repaired")
-def repair(run: str, folder: str | None, out: str | None) -> int:
+@_new_run("repaired")
+def repair(run: str, target: Path) -> int:
     """Write everything that is still readable as a closed run."""
     from tracing.copying import repair_run
 
-    target = _out_folder(run, folder, out, "repaired")
     health = repair_run(run, target)
-    _report_kept(health, target)
-    return 0
-
-
-def _report_kept(health: RunHealth, target: Path) -> None:
     for line in health_lines(health):
         click.echo(line, err=True)
     kept = ", ".join(f"{name} {count} steps" for name, count in health.num_steps.items()) or "no path"
     click.echo(f"{target}: {kept}")
+    return 0
 
 
 @command.command()
@@ -100,40 +98,38 @@ def merge(runs: tuple[str, ...], out: str) -> int:
 
 
 @command.command(name="slice")
-@_out("slice")
+@_new_run("slice")
 @click.option("--first", required=True, metavar="MOMENT", help="First step, e.g. 0:0:3.")
 @click.option("--last", metavar="MOMENT", help="Last step, included; default the first.")
-def slice_command(run: str, folder: str | None, out: str | None, first: str, last: str | None) -> int:
+def slice_command(run: str, target: Path, first: str, last: str | None) -> int:
     """Write some steps as a run of their own, e.g. to attach to an issue."""
     from tracing.copying import slice_run
 
-    target = _out_folder(run, folder, out, "slice")
     num_steps = slice_run(run, target, Moment.parse(first), Moment.parse(last or first))
     click.echo(f"{target}: {num_steps} rows")
     return 0
 
 
 @command.command()
-@_out("parquet")
+@_new_run("parquet")
 @click.option("--parquet", is_flag=True, help="As Parquet files, for pandas, Polars or DuckDB.")
-def export(run: str, folder: str | None, out: str | None, parquet: bool) -> int:
+def export(run: str, target: Path, parquet: bool) -> int:
     """Write a run for other tools."""
     from tracing.export import export_parquet
 
     if not parquet:
         raise UsageError("export needs a format; give --parquet")
-    for file in export_parquet(run, _out_folder(run, folder, out, "parquet")):
+    for file in export_parquet(run, target):
         click.echo(str(file))
     return 0
 
 
 @command.command()
-@_out("migrated")
-def migrate(run: str, folder: str | None, out: str | None) -> int:
+@_new_run("migrated")
+def migrate(run: str, target: Path) -> int:
     """Write a run of an older format in the current one."""
     from tracing.copying import migrate_run
 
-    target = _out_folder(run, folder, out, "migrated")
     done = migrate_run(run, target)
     click.echo(
         f"{target}: migrated" if done else f"{run} already has the current format; nothing was written"

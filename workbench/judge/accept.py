@@ -43,7 +43,6 @@ def expected_accepted(evidence: AcceptEvidence) -> IntArray:
 def _judge_path(
     notes: Notes, evidence: AcceptEvidence, accepted: Accepted, expected: IntArray, path: str
 ) -> None:
-    """Judge one path's acceptance."""
     nodes = np.asarray(accepted.accepted_nodes, dtype=np.int64)
     if accepted.stop_reason in STOP_WORDS:  # where they cut is not known here
         expected = expected[: len(nodes)]

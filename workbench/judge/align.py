@@ -22,6 +22,8 @@ from workbench.judge.rules import finding_of
 MAX_TURNS_NAMED: Final = 64
 """Differing turns kept one by one; more are counted."""
 
+STREAM_RULE: Final = "JUDGE-ALIGN-STREAM"
+
 
 @dataclass(frozen=True, slots=True)
 class StreamDifference:
@@ -128,7 +130,6 @@ def _first_in(
 
 
 def _describe(ours: Cursor, theirs: Cursor, row: int, column: AlignColumn) -> Finding:
-    """Describe what differs in one row."""
     one, other = (row_of(cursor.column(column.name, row + 1), row) for cursor in (ours, theirs))
     node, index = None, _first_index(one, other)
     if column.per_node and index is not None:
@@ -142,7 +143,6 @@ def _describe(ours: Cursor, theirs: Cursor, row: int, column: AlignColumn) -> Fi
 
 
 def _first_index(one: Any, other: Any) -> int | None:
-    """Return the first differing element of two arrays of one length, or None."""
     if not isinstance(one, np.ndarray) or not isinstance(other, np.ndarray) or len(one) != len(other):
         return None
     unlike = (one != other) & ~((one != one) & (other != other))  # noqa: PLR0124 - NaN differs from itself
@@ -197,13 +197,12 @@ def _note(result: Alignment, difference: Finding, left: dict[int, int], right: d
 
 
 def _stream_finding(difference: StreamDifference) -> Finding:
-    """Return one stream difference as a finding."""
     left = "the end" if difference.left is None else f"token {difference.left}"
     right = "the end" if difference.right is None else f"token {difference.right}"
     message = f"emitted tokens differ from position {difference.position} on: {left} against {right}"
     moment = Moment(difference.prompt_id, difference.turn, 0, "accept")
     values = difference.left, difference.right
-    return replace(_finding("JUDGE-ALIGN-STREAM", moment, "emitted_token_ids", *values), message=message)
+    return replace(_finding(STREAM_RULE, moment, "emitted_token_ids", *values), message=message)
 
 
 def _finding(

@@ -89,7 +89,6 @@ class Cursor:
         return np.stack([batch[name].to_numpy().astype(np.int64) for name in KEY_COLUMNS], axis=1)
 
     def _load(self) -> None:
-        """Go to the next batch that has rows."""
         self._row = 0
         for batch in self._batches:
             keys = self._keys_of(batch)

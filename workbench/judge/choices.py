@@ -100,7 +100,6 @@ class _Chooser:
 
 
 def _judge_row(chooser: _Chooser, group: GroupRows, row: int, theirs: int | None) -> None:
-    """Judge one choice by its logits."""
     ours = chooser.choice
     own = _judge_argmax(chooser, group.fused[row], ours, "fused")
     if theirs is not None:

@@ -50,7 +50,6 @@ def _judge_lengths(notes: Notes, evidence: CommitEvidence) -> None:
 
 
 def _judge_report(notes: Notes, evidence: CommitEvidence) -> None:
-    """Judge what commit reported: a legal mode, the prefix kept."""
     committed = evidence.committed
     if committed is None or committed.commit_mode is None:
         notes.lacks("commit_mode")

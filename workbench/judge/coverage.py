@@ -58,7 +58,6 @@ def not_exercised(counts: Mapping[str, int]) -> tuple[str, ...]:
 
 
 def _count_tree(accept: AcceptEvidence) -> Counter[str]:
-    """Count what one tree and its acceptance exercised."""
     parents, valid = np.asarray(accept.parents), np.asarray(accept.valid, dtype=np.bool_)
     children = Counter(int(parents[node]) for node in range(1, len(parents)) if valid[node])
     walk = accepted_walk(accept.token_ids, parents, valid, accept.target_token_ids)
@@ -78,7 +77,6 @@ def _count_tree(accept: AcceptEvidence) -> Counter[str]:
 
 
 def _count_commit(commit: CommitEvidence, block_size: int) -> Counter[str]:
-    """Count what one commit exercised."""
     count: Counter[str] = Counter()
     before, after = commit.committed_len, commit.committed_len + len(commit.path_indices)
     count["block_boundaries"] = int(before // block_size != after // block_size)

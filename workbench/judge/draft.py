@@ -113,7 +113,6 @@ def _scores(
 
 
 def _judge_vocabulary(notes: Notes, candidates: Candidates, draft_from_target: Mapping[int, int]) -> None:
-    """Judge that every candidate is a token of the draft vocabulary."""
     notes.check("draft_vocabulary")
     tokens = candidates.token_ids.tolist()
     strangers = [flat for flat, token in enumerate(tokens) if token not in draft_from_target]

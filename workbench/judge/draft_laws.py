@@ -184,7 +184,6 @@ def judge_nodes(notes: Notes, drafted: BeamSearch, candidates: Candidates) -> No
 
 
 def _judge_copies(notes: Notes, drafted: BeamSearch, candidates: Candidates, flat: int, node: int) -> None:
-    """Judge that a node holds its candidate's token, score and depth."""
     for column, came, expected in (
         ("token_ids", drafted.token_ids[node].item(), candidates.token_ids[flat].item()),
         ("draft_logprobs", float(drafted.logprobs[node]), candidates.scores[flat].item()),

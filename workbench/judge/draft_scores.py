@@ -115,7 +115,6 @@ def _judge_beam(
 
 
 def _write_wrong(scores: Scores, wrong: list[tuple[int, str]]) -> None:
-    """Write down the wrong scores."""
     node_from_flat = {int(flat): place + 1 for place, flat in enumerate(scores.drafted.flat_ids)}
     for (flat, who), tail in first_few(wrong, MAX_NAMED, f"of {len(scores.truth)} candidates"):
         ours, truth = float(scores.candidates.scores[flat]), float(scores.truth[flat])

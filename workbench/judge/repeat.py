@@ -54,7 +54,6 @@ def _difference(one: NDArray[Any], other: NDArray[Any]) -> str:
 
 
 def _bits(array: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the bytes of each element, `[..., itemsize]`."""
     whole = np.ascontiguousarray(array)
     return whole.view(np.uint8).reshape(*array.shape, array.dtype.itemsize)
 

@@ -97,7 +97,6 @@ def _arbiter_group(third: NDArray[Any] | None, number: int) -> NDArray[Any] | No
 
 
 def _write_nonfinite(wrong: _WrongRow) -> None:
-    """Write that a row holds NaN or Inf."""
     group, row = wrong.group, wrong.row
     bad, who = group.fused[row], "fused" if group.truth_finite[row] else "both"
     if group.fused_finite[row]:

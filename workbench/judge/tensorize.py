@@ -40,7 +40,6 @@ def _shapes_hold(notes: Notes, evidence: TensorizeEvidence, built: Tensorized, p
 
 
 def _judge_path(notes: Notes, evidence: TensorizeEvidence, built: Tensorized, path: str) -> None:
-    """Judge one path's arrays."""
     parents = _judge_copies(notes, evidence, built, path)
     num_valid = int(np.sum(built.valid)) if evidence.drafted is None else len(evidence.drafted.token_ids)
     nodes = np.arange(min(num_valid, evidence.num_nodes))

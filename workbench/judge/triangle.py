@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from numpy.typing import NDArray
@@ -40,25 +39,6 @@ MEANINGS: Final[dict[tuple[bool, bool, bool], tuple[str, str]]] = {
 """(packed, alone, re-prefill) right or not, to a short name and a sentence."""
 
 
-@dataclass(frozen=True, slots=True)
-class Triangle:
-    """Which of the three agree with the truth, and what that means.
-
-    Attributes:
-        packed, alone, reprefill: Within the row's allowance of the truth.
-        same_as_each_other: All three within the allowance of one another.
-        cause: `tree`, `row_count`, `cache`, `everywhere`, `reference`, ...
-        sentence: The same for a person.
-    """
-
-    packed: bool
-    alone: bool
-    reprefill: bool
-    same_as_each_other: bool
-    cause: str
-    sentence: str
-
-
 def triangle(
     *,
     packed: NDArray[Any],
@@ -66,7 +46,7 @@ def triangle(
     reprefill: NDArray[Any],
     truth: NDArray[Any],
     allowance: float,
-) -> Triangle:
+) -> tuple[str, str]:
     """Tell a tree bug from a kernel's row-count dependence.
 
     Args:
@@ -75,17 +55,21 @@ def triangle(
         reprefill: Prefix and path as an ordinary causal sequence, no cache, no tree.
         truth: The reference one precision above.
         allowance: The row's allowance (`Finding.allowance`).
+
+    Returns:
+        A short name of the cause (`reference` where all three agree against the truth), and a sentence.
     """
-    right = tuple(agrees(row, truth, allowance) for row in (packed, alone, reprefill))
-    together = (
-        agrees(packed, alone, allowance)
-        and agrees(packed, reprefill, allowance)
-        and agrees(alone, reprefill, allowance)
+    packed_right, alone_right, reprefill_right = (
+        agrees(row, truth, allowance) for row in (packed, alone, reprefill)
     )
-    cause, sentence = MEANINGS[(right[0], right[1], right[2])]
-    if together and not any(right):
-        cause = "reference"
-        sentence = (
-            "all three agree with one another and not with the truth: suspect the reference or the weights"
+    together = agrees(packed, alone, allowance) and agrees(packed, reprefill, allowance)
+    if (
+        together
+        and agrees(alone, reprefill, allowance)
+        and not (packed_right or alone_right or reprefill_right)
+    ):
+        return (
+            "reference",
+            "all three agree with one another and not with the truth: suspect the reference or the weights",
         )
-    return Triangle(right[0], right[1], right[2], together, cause, sentence)
+    return MEANINGS[packed_right, alone_right, reprefill_right]

@@ -34,7 +34,7 @@ class RunVerdict:
         text: The verdict for a person, with what qualifies it.
         first_divergence: The first independent finding, or None.
         num_findings, num_consequences: Independent errors; later ones they may have caused.
-        near_ties, emitted_near_ties: All proven near ties; those that changed an emitted token.
+        near_ties: All proven near ties.
         coverage: Every counter of `coverage.COUNTERS`, zeros included.
         not_exercised: Names of the counters that are zero.
         checked: `stage.quantity` to the number of steps in which it was compared.
@@ -48,7 +48,6 @@ class RunVerdict:
     num_findings: int
     num_consequences: int
     near_ties: int
-    emitted_near_ties: int
     coverage: dict[str, int]
     not_exercised: tuple[str, ...]
     checked: dict[str, int]
@@ -109,7 +108,6 @@ class Tally:
             num_findings=sum(self._verdicts.values()),
             num_consequences=self._consequences,
             near_ties=self._near_ties,
-            emitted_near_ties=self._emitted,
             coverage={name: self._coverage[name] for name in COUNTERS},
             not_exercised=not_exercised(self._coverage),
             checked=dict(self._checked),

@@ -35,7 +35,6 @@ def _judge_committed(notes: Notes, evidence: VerifyEvidence) -> None:
 
 
 def _judge_given(notes: Notes, evidence: VerifyEvidence, side: VerifySide, path: str) -> None:
-    """Judge what one path's attention call was given."""
     num_nodes, nodes = len(evidence.valid), np.flatnonzero(evidence.valid)
     if side.visible is None or evidence.built_visible is None:
         notes.skip("visible", f"not known of the {path} path as built and as received")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from invariants.catalogue import BY_ID
@@ -81,12 +80,8 @@ def _not_checked(path: CheckedPath) -> Iterator[str]:
     rules: dict[str, list[str]] = {}
     for rule_id, counts in path.counts.items():
         if not counts.held and not counts.violated:
-            rules.setdefault(_reason(counts.reasons), []).append(rule_id)
+            rules.setdefault(counts.main_reason, []).append(rule_id)
     for reason, names in list(rules.items())[:MAX_REASONS]:
         yield f"  not checked {', '.join(names)}: {safe_text(reason)}"
     if len(rules) > MAX_REASONS:
         yield f"  not checked for other reasons: {len(rules) - MAX_REASONS} (--format json lists them)"
-
-
-def _reason(reasons: Counter[str]) -> str:
-    return next(iter(reasons.most_common(1)), ("nothing to look at", 0))[0]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from tracing.finding import Finding
 from workbench.judge.recorded.checked import CheckedRun
 from workbench.view.rule_index import rule_title
 from workbench.view.safe_text import safe_text
@@ -19,17 +18,15 @@ def _run(run: CheckedRun) -> Iterator[str]:
     folder = str(run.folder)
     for finding in run.findings:
         level = "warning" if finding.severity == "warning" else "error"
-        yield _command(level, _title(finding), f"{folder} {finding.moment} {finding.path}: {finding.message}")
+        yield _command(
+            level, rule_title(finding.rule), f"{folder} {finding.moment} {finding.path}: {finding.message}"
+        )
     for problem in run.problems:
         level = "error" if run.is_damaged else "warning"
         yield _command(level, f"trace {run.state}", f"{folder}: {problem}")
     level = "notice" if run.verdict == "ok" else "error"
     remark = f" ({run.remark})" if run.remark else ""
     yield _command(level, "specwb check", f"{folder}: {run.verdict}{remark}, {run.num_steps} steps")
-
-
-def _title(finding: Finding) -> str:
-    return rule_title(finding.rule)
 
 
 def _command(level: str, title: str, message: str) -> str:

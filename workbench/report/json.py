@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 from invariants.catalogue import BY_ID
 from invariants.counts import Counts
-from workbench.judge.recorded.checked import CheckedPath, CheckedRun, worst
+from workbench.judge.recorded.checked import OUTCOMES, CheckedPath, CheckedRun, worst
 from workbench.judge.recorded.pairs import Compared
-
-OUTCOMES: Final = ("held", "violated", "not_checked")
 
 
 def render_checks(runs: Sequence[CheckedRun]) -> str:
@@ -40,10 +38,7 @@ def run_as_json(run: CheckedRun) -> dict[str, Any]:
         "status": run.status,
         "problems": list(run.problems),
         "steps": run.num_steps,
-        "invariants": {
-            key: sum(getattr(counts, key) for path in run.paths for counts in path.counts.values())
-            for key in OUTCOMES
-        },
+        "invariants": run.invariants,
         "findings": [finding.as_json() for finding in run.findings],
         "paths": [_path(path) for path in run.paths],
         "compared": _compared(run.compared),

@@ -6,7 +6,6 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
 from invariants.catalogue import BY_ID
-from invariants.counts import Counts
 from tracing.finding import Finding
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
 from workbench.judge.recorded.pairs import PAIRED, Compared
@@ -55,7 +54,7 @@ def _path_suite(run: CheckedRun, path: CheckedPath) -> ET.Element:
         elif counts.violated:
             ET.SubElement(case, "system-out").text = f"warning: {_lines(found)}"
         elif not counts.held:
-            ET.SubElement(case, "skipped", message=_reason(counts))
+            ET.SubElement(case, "skipped", message=safe_text(counts.main_reason))
     return _counted(suite)
 
 
@@ -81,8 +80,3 @@ def _counted(suite: ET.Element) -> ET.Element:
 
 def _lines(findings: Sequence[Finding]) -> str:
     return "\n".join(finding_line(finding) for finding in findings)
-
-
-def _reason(counts: Counts) -> str:
-    reasons = counts.reasons.most_common(1)
-    return safe_text(reasons[0][0]) if reasons else "nothing to look at"

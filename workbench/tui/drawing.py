@@ -15,7 +15,7 @@ from workbench.tui.reader import Reader
 from workbench.view.lines import Lines, note
 from workbench.view.look import Look, Sight
 from workbench.view.panels import PANEL_BY_NAME, panel_for
-from workbench.view.run_distance import RunDistance, count_more, start_count
+from workbench.view.run_distance import RunDistance
 from workbench.view.run_model import RunModel
 from workbench.view.run_view import RunView
 from workbench.view.safe_text import safe_text
@@ -72,28 +72,15 @@ class Drawing:
 
     def move(self, row: int, unit: str, direction: int) -> None:
         """Find the row that a move leads to."""
-
-        def job() -> None:
-            self._post_row(self._asked(lambda: self.view.moved(row, unit, direction)))
-
-        self.near.submit("move", job)
+        self.near.submit("move", lambda: self._post_row(lambda: self.view.moved(row, unit, direction)))
 
     def locate(self, moment: Moment, panel: str = "", target: Target | None = None) -> None:
         """Find the row of a moment."""
-
-        def job() -> None:
-            self._post_row(self._asked(lambda: self.view.row_of(moment)), panel, target)
-
-        self.near.submit("move", job)
+        self.near.submit("move", lambda: self._post_row(lambda: self.view.row_of(moment), panel, target))
 
     def refresh(self) -> None:
         """Read what was written since."""
-
-        def job() -> None:
-            if self.view.refresh():
-                self._post(RunGrew())
-
-        self.near.submit("refresh", job)
+        self.near.submit("refresh", lambda: self._post_growth(self.view.refresh))
 
     def find(self, text: str, row: int, node: int | None, direction: int) -> None:
         """Look for something; a newer search ends an older one."""
@@ -120,27 +107,17 @@ class Drawing:
                 finding = self.view.findings[number]
                 self._post(RunGrew())
                 target = FindingTarget(finding.moment, finding.column, number)
-                self._post_row(at, panel_for(finding.column), target)
+                self._post_row(lambda: at, panel_for(finding.column), target)
 
         self.far.submit("find", job)
 
     def compare(self) -> None:
         """Compare two runs."""
-
-        def job() -> None:
-            if self._asked(self.view.compare):
-                self._post(RunGrew())
-
-        self.far.submit("compare", job)
+        self.far.submit("compare", lambda: self._post_growth(lambda: self._asked(self.view.compare)))
 
     def index(self) -> None:
         """Read what finding a moment needs while the user still looks at the first step."""
-
-        def job() -> None:
-            if not self.view.index_more():
-                self.far.submit("index", job)
-
-        self.far.submit("index", job)
+        self.far.submit("index", lambda: None if self.view.index_more() else self.index())
 
     def prove(self) -> None:
         """Prove what has not been read yet, a few batches at a time, with searches in between."""
@@ -157,13 +134,13 @@ class Drawing:
     def count_distances(self) -> None:
         """Count the run's distances, a range of rows at a time, with searches in between."""
         if self._count is None:
-            self._count = start_count(self.view)
+            self._count = RunDistance(self.view)
         if not self._count.complete or self._count.total < self.view.num_finished:
             self.far.submit("distances", self._count_more)
 
     def _count_more(self) -> None:
         assert self._count is not None  # set before the job was submitted
-        count_more(self.view, self._count)
+        self._count.count_more()
         self._chunks += 1
         if self._count.complete or self._chunks % CHUNKS_PER_NEWS == 0:
             self._give(RunModel.distances_counted)
@@ -174,8 +151,13 @@ class Drawing:
         """Give the model an answer, in the screen's thread."""
         self._post(ModelCall(call))
 
-    def _post_row(self, row: int, panel: str = "", target: Target | None = None) -> None:
+    def _post_row(self, find: Callable[[], int], panel: str = "", target: Target | None = None) -> None:
+        row = self._asked(find)
         self._give(lambda model: model.row_found(row, panel, target))
+
+    def _post_growth(self, look: Callable[[], int]) -> None:
+        if look():
+            self._post(RunGrew())
 
     def _draw(self, sight: Sight, panels: tuple[str, ...]) -> None:
         if not self.view.num_rows:

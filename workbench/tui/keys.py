@@ -67,7 +67,7 @@ SWITCHES: Final = (
     _do("F", "follow_run", "Follow the run that is being written, or pause"),
     _key("T", "theme", "Light or dark"),
     _key("question_mark,f1", "help", "Keys", "keys", label="?"),
-    _key("q", "quit_view", "Leave", "quit"),
+    _key("q", "dismiss", "Leave", "quit"),
 )
 
 RUN_KEYS: Final = (*MOVES, *PANEL_KEYS, *SWITCHES)

@@ -7,8 +7,7 @@ from typing import Final
 
 from tracing.finding import Finding
 from workbench.view.lines import Line, Lines, Role, Span, note
-from workbench.view.missing import missing_lines
-from workbench.view.panel import Panel, node_target
+from workbench.view.panel import Panel, missing_lines, node_target
 from workbench.view.safe_text import safe_text
 from workbench.view.step import Side, StepView, ViewOptions, differ
 from workbench.view.targets import NodeTarget, PositionTarget, SlotTarget, Target
@@ -56,37 +55,13 @@ class CacheRow:
         return differ(self.kept_from, self.other_from)
 
 
-@dataclass(frozen=True, slots=True)
-class CachePanel:
-    """Positions from L on.
-
-    Attributes:
-        rows: One per position that the tree or the commit touched, in order.
-        committed_len, committed_len_after: Lengths, None where not recorded.
-        expected_len_after: L + A + 1, None where unknown.
-        position_of_node: Where each node was put.
-    """
-
-    rows: tuple[CacheRow, ...]
-    committed_len: int | None
-    committed_len_after: int | None
-    expected_len_after: int | None
-    position_of_node: dict[int, int]
-
-
-def cache_panel(step: StepView) -> CachePanel:
-    """Return the positions of the left side."""
-    side = step.left
-    places = side.values("cache_positions") or []
-    slots, token_ids = side.values("slots") or [], side.values("token_ids") or []
-    accepted, kept = side.values("accepted_nodes"), side.values("path_indices") or []
-    other_kept = (step.right.values("path_indices") if step.right is not None else None) or []
-    length = side.committed_len
-    node_at = {place: node for node, place in reversed(list(enumerate(places))) if place is not None}
-    expected = _expected(accepted, places)
+def cache_rows(step: StepView) -> list[CacheRow]:
+    """Return the positions that the tree or the commit of the left side touched, in order."""
+    side, length = step.left, step.left.committed_len
+    node_at = _node_at(side)
     named = {finding.moment.node for finding in step.own_findings() if finding.column in FINDING_COLUMNS}
     start = length if length is not None else min(node_at, default=0)
-    last = max([*node_at, start + len(kept) - 1], default=start - 1)
+    last = max([*node_at, start + len(side.values("path_indices") or []) - 1], default=start - 1)
     rows = []
     for position in [
         *sorted(place for place in node_at if place < start),
@@ -97,41 +72,30 @@ def cache_panel(step: StepView) -> CachePanel:
             CacheRow(
                 position,
                 node,
-                _item(slots, node),
-                _item(token_ids, node),
-                _item(kept, offset),
-                _item(expected, offset),
-                _item(other_kept, offset),
+                side.at("slots", node),
+                side.at("token_ids", node),
+                side.at("path_indices", offset),
+                _expected_from(side, offset),
+                None if step.right is None else step.right.at("path_indices", offset),
                 node is not None and node in named,
             )
         )
-    after = side.get("committed_len_after")
-    return CachePanel(
-        tuple(rows),
-        length,
-        None if after is None else int(after),
-        None if length is None or accepted is None else length + len(accepted) + 1,
-        {node: place for node, place in enumerate(places) if place is not None},
-    )
+    return rows
 
 
 def cache_lines(step: StepView, options: ViewOptions) -> Lines:
     """Draw the positions: before on the left, after on the right."""
-    side, panel = step.left, cache_panel(step)
-    node_of_place = {place: node for node, place in panel.position_of_node.items()}
+    side, rows, node_at = step.left, cache_rows(step), _node_at(step.left)
     lines = missing_lines(side, "cache_positions", "path_indices")
-    lines += [_lengths(panel), *_mode(side), *_digests(step)]
-    rows = panel.rows
+    lines += [_lengths(side), *_mode(side), *_digests(step)]
     if options.differences_only:
-        rows = tuple(row for row in rows if row.wrong or row.differs or row.found)
+        rows = [row for row in rows if row.wrong or row.differs or row.found]
     if rows:
         lines.append(note("   place  before the commit   after, by path_indices"))
-    if not options.differences_only and panel.committed_len:
-        lines.append(
-            (Span(f"  0..{panel.committed_len - 1}", "dim"), Span(f"  prefix, {_kept(side)}", "dim"))
-        )
+    if not options.differences_only and side.committed_len:
+        lines.append(note(f"  0..{side.committed_len - 1}  prefix, {_kept(side)}"))
     for row in rows:
-        lines.append(_row_line(row, step.tokens, node_of_place))
+        lines.append(_row_line(row, step.tokens, node_at))
         if row.differs and step.right is not None:
             lines.append(note(f"      ≠ {step.right.label} keeps position {row.other_from} here", "warn"))
     if options.differences_only and not rows:
@@ -139,26 +103,29 @@ def cache_lines(step: StepView, options: ViewOptions) -> Lines:
     return lines
 
 
-def _expected(accepted: list[int] | None, places: list[int]) -> list[int | None]:
-    """Return the positions that should be kept: the root's and the accepted nodes'."""
-    if accepted is None or not places:
-        return []
-    return [places[node] if 0 <= node < len(places) else None for node in (0, *accepted)]
+def _node_at(side: Side) -> dict[int, int]:
+    """Return the first node at each position."""
+    places = enumerate(side.values("cache_positions") or [])
+    return {place: node for node, place in reversed(list(places)) if place is not None}
 
 
-def _item(values: list[int] | list[int | None], number: int | None) -> int | None:
-    return values[number] if number is not None and 0 <= number < len(values) else None
+def _expected_from(side: Side, offset: int) -> int | None:
+    """Return the position that the accepted path calls for: the root's, then those of the accepted nodes."""
+    root = 0 if offset == 0 and side.get("accepted_nodes") is not None else None
+    position: int | None = side.at(
+        "cache_positions", side.at("accepted_nodes", offset - 1) if root is None else root
+    )
+    return position
 
 
-def _lengths(panel: CachePanel) -> Line:
-    def shown(value: int | None) -> str:
-        return "not recorded" if value is None else str(value)
-
-    text = f"committed length {shown(panel.committed_len)} → {shown(panel.committed_len_after)}"
-    after, expected = panel.committed_len_after, panel.expected_len_after
+def _lengths(side: Side) -> Line:
+    before, after = side.get("committed_len"), side.get("committed_len_after")
+    shown = " → ".join("not recorded" if value is None else str(value) for value in (before, after))
+    accepted = side.values("accepted_nodes")
+    expected = None if before is None or accepted is None else before + len(accepted) + 1
     if after is not None and expected is not None and after != expected:
-        return (Span("!", "bad"), Span(f" {text}, expected {expected} (L + A + 1)", "bad"))
-    return (Span(f"  {text}", "plain"),)
+        return (Span("!", "bad"), Span(f" committed length {shown}, expected {expected} (L + A + 1)", "bad"))
+    return note(f"  committed length {shown}", "plain")
 
 
 def _mode(side: Side) -> list[Line]:
@@ -196,7 +163,7 @@ def _digest_mark(step: StepView, side: Side) -> tuple[str, Role]:
     return ("!", "bad") if about else (" ", "dim")
 
 
-def _row_line(row: CacheRow, tokens: Tokens, node_of_place: dict[int, int]) -> Line:
+def _row_line(row: CacheRow, tokens: Tokens, node_at: dict[int, int]) -> Line:
     wrong = row.wrong or row.found
     mark = "!" if wrong else "≠" if row.differs else " "
     spans = [
@@ -210,7 +177,7 @@ def _row_line(row: CacheRow, tokens: Tokens, node_of_place: dict[int, int]) -> L
         spans.append(Span(fitted(f" slot {row.slot}", 12), "dim", SlotTarget(row.slot)))
     if row.kept_from is None:
         return tuple(spans)
-    source = node_of_place.get(row.kept_from)
+    source = node_at.get(row.kept_from)
     moved = "stays" if row.kept_from == row.position else "moved"
     after = f" ← {row.kept_from}" + (f" node {source}" if source is not None else "") + f" {moved}"
     spans.append(Span(after, "bad" if row.wrong else "good", None if source is None else NodeTarget(source)))

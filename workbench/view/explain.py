@@ -62,13 +62,11 @@ def _cell(step: StepView, query: int, key: int) -> Line:
         return note(f"visible[{query}, {key}]: {side.why_not('visible')}")
     verb = "sees" if seen else "does not see"
     who = f"node {query}{_token(step, query)} {verb} node {key}{_token(step, key)}"
-    parents = side.values("parents") or []
-    pads = frozenset(node for node, valid in enumerate(side.values("valid") or []) if valid is False)
+    parents, pads = side.parents, side.pads
     role: Role = "plain"
     if query < len(parents) and key < len(parents):
-        known = [-1 if parent is None else int(parent) for parent in parents]
-        path = path_to_root(query, known)
-        who += f", {relation(query, key, known, pads)}"
+        path = path_to_root(query, parents)
+        who += f", {relation(query, key, parents, pads)}"
         if query not in pads and path is not None and seen != (key in path):
             role = "bad"
             who = f"{'leaked' if seen else 'hidden'}: {who}"
@@ -87,13 +85,12 @@ def _seen(side: Side, query: int, key: int) -> bool | None:
 
 
 def _token(step: StepView, node: int) -> str:
-    token_id = _at(step.left.values("token_ids"), node)
+    token_id = step.left.at("token_ids", node)
     return "" if token_id is None else f" {step.tokens.text(token_id)}"
 
 
 def _node(step: StepView, node: int) -> str:
     side = step.left
-    parents = side.values("parents") or []
     facts = [
         f"{word} {value}"
         for word, name in (
@@ -103,33 +100,29 @@ def _node(step: StepView, node: int) -> str:
             ("cache", "cache_positions"),
             ("slot", "slots"),
         )
-        if (value := _at(side.values(name), node)) is not None and (node or name != "parents")
+        if (value := side.at(name, node)) is not None and (node or name != "parents")
     ]
-    path = path_to_root(node, [-1 if each is None else int(each) for each in parents]) if parents else None
+    path = path_to_root(node, side.parents) if side.parents else None
     if path is not None and node:
         _, *below = (str(each) for each in reversed(path))
         left_out = "… " if len(below) >= MAX_PATH else ""
         facts.append(f"path 0 {left_out}{' '.join(below[1 - MAX_PATH :])}")
     if node in (side.values("accepted_nodes") or []):
         facts.append("accepted")
-    if _at(side.values("valid"), node) is False:
+    if node in side.pads:
         facts.append("a pad")
     return f"{'root' if node == 0 else f'node {node}'}{_token(step, node)}: {', '.join(facts)}"
 
 
 def _position(step: StepView, position: int) -> str:
     side = step.left
-    places, kept = side.values("cache_positions") or [], side.values("path_indices") or []
+    places = side.values("cache_positions") or []
     facts = []
     if position in places:
         writer = places.index(position)
         facts.append(f"verify wrote node {writer}{_token(step, writer)}")
     length = side.committed_len
-    source = _at(kept, position - length) if length is not None and position >= length else None
+    source = None if length is None else side.at("path_indices", position - length)
     if source is not None:
         facts.append("the commit kept it" if source == position else f"the commit put {source} there")
     return f"position {position}: {', '.join(facts) or 'of the prefix'}"
-
-
-def _at(values: list[Any] | None, number: int) -> Any:
-    return values[number] if values is not None and 0 <= number < len(values) else None

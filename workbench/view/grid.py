@@ -7,7 +7,7 @@ are not recorded or broken, from the other side's grid.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,18 +42,14 @@ class GridPanel:
         codes: State of every cell, uint8 `[N, N]` (query, key).
         expected_from: What the cells were compared with; empty where nothing was available.
         broken: Nodes whose parents do not lead to the root.
-        prefix: Per query, visible committed columns, None where not recorded.
-        other: Per query, visible columns outside prefix and tree, None where not recorded.
-        committed_len: L, None where not recorded.
-        pads: Which rows are padding.
+        side: The side.
+        pads: Its padding rows.
     """
 
     codes: Codes
     expected_from: str
     broken: tuple[int, ...]
-    prefix: tuple[int | None, ...] | None
-    other: tuple[int | None, ...] | None
-    committed_len: int | None
+    side: Side
     pads: frozenset[int]
 
     def wrong_cells(self) -> list[tuple[int, int]]:
@@ -63,54 +59,37 @@ class GridPanel:
 
     def prefix_is_wrong(self, query: int) -> bool:
         """Return whether a query sees less or more than the prefix, or any column outside prefix and tree."""
-        seen, outside = _at(self.prefix, query), _at(self.other, query)
-        short = seen is not None and self.committed_len is not None and seen != self.committed_len
-        return (short and query not in self.pads) or bool(outside)
+        seen, whole = self.side.at("prefix_visible", query), self.side.committed_len
+        short = seen is not None and whole is not None and seen != whole
+        return (short and query not in self.pads) or bool(self.side.at("other_visible", query))
 
 
 def grid_panel(step: StepView) -> GridPanel | None:
     """Return the grid of the left side, None where it has none."""
-    side = step.left
-    visible = side.grid("visible")
-    if visible is None or visible.shape[0] != visible.shape[1]:
+    actual = step.left.visible
+    if actual is None or actual.shape[0] != actual.shape[1]:
         return None
-    actual = np.ma.filled(visible, False).astype(np.bool_)
-    pads = _pads(side)
-    expected, source, broken = _expected(step, actual.shape)
-    codes = actual.astype(np.uint8)
-    if expected is not None:
-        codes = _judged(actual, expected, pads)
-    _mark_other_side(codes, actual, step.right)
-    prefix, other = side.values("prefix_visible"), side.values("other_visible")
-    return GridPanel(
-        codes,
-        source,
-        broken,
-        None if prefix is None else tuple(prefix),
-        None if other is None else tuple(other),
-        side.committed_len,
-        pads,
-    )
+    pads = step.left.pads
+    expected, source, broken = _expected(step, actual.shape, pads)
+    codes = actual.astype(np.uint8) if expected is None else _judged(actual, expected, pads)
+    other = None if step.right is None else step.right.visible
+    if other is not None and other.shape == actual.shape:  # correct, and different on the other side
+        codes[(other != actual) & (codes <= CORRECTLY_VISIBLE)] = DIFFERENT
+    return GridPanel(codes, source, broken, step.left, pads)
 
 
-def _pads(side: Side) -> frozenset[int]:
-    valid = side.values("valid") or []
-    return frozenset(node for node, is_valid in enumerate(valid) if is_valid is False)
-
-
-def _expected(step: StepView, shape: tuple[int, ...]) -> tuple[Grid | None, str, tuple[int, ...]]:
-    side = step.left
-    parents = side.values("parents")
-    if parents is not None and len(parents) == shape[0]:
-        known = [-1 if parent is None else int(parent) for parent in parents]
-        valid = [node not in _pads(side) for node in range(len(known))]
-        broken = tuple(
-            node for node in range(len(known)) if valid[node] and path_to_root(node, known) is None
+def _expected(
+    step: StepView, shape: tuple[int, ...], pads: frozenset[int]
+) -> tuple[Grid | None, str, tuple[int, ...]]:
+    side, parents = step.left, step.left.parents
+    if side.get("parents") is not None and len(parents) == shape[0]:
+        valid = [node not in pads for node in range(len(parents))]
+        broken = (
+            node for node, is_valid in enumerate(valid) if is_valid and path_to_root(node, parents) is None
         )
-        return ancestor_or_self(known, valid), f"{side.label}'s own parents", broken
-    other = step.right.grid("visible") if step.right is not None else None
-    if step.right is not None and other is not None and other.shape == shape:
-        return np.ma.filled(other, False).astype(np.bool_), f"{step.right.label}'s grid", ()
+        return ancestor_or_self(parents, valid), f"{side.label}'s own parents", tuple(broken)
+    if step.right is not None and step.right.visible is not None and step.right.visible.shape == shape:
+        return step.right.visible, f"{step.right.label}'s grid", ()
     return None, "", ()
 
 
@@ -124,16 +103,3 @@ def _judged(actual: Grid, expected: Grid, pads: frozenset[int]) -> Codes:
     codes[leaked], codes[hidden] = LEAKED, MISSING
     codes[swapped | swapped.T] = TRANSPOSED
     return codes
-
-
-def _mark_other_side(codes: Codes, actual: Grid, other: Side | None) -> None:
-    """Mark cells that are correct and differ between the two sides."""
-    grid: Any = other.grid("visible") if other is not None else None
-    if grid is None or grid.shape != actual.shape:
-        return
-    unlike = np.ma.filled(grid, False).astype(np.bool_) != actual
-    codes[unlike & (codes <= CORRECTLY_VISIBLE)] = DIFFERENT
-
-
-def _at(values: tuple[int | None, ...] | None, node: int) -> int | None:
-    return values[node] if values is not None and node < len(values) else None

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from workbench.view.lines import Line, Lines, Span, note
-from workbench.view.missing import missing_lines
-from workbench.view.panel import Panel
+from workbench.view.panel import Panel, missing_lines
 from workbench.view.step import Side, StepView, ViewOptions
 from workbench.view.targets import NodeTarget
 from workbench.view.tokens import Tokens
@@ -24,19 +23,25 @@ class LogitRow:
 
     Attributes:
         node: Its number.
-        token_id: Its own token.
         sides: Per side the token ids with their logits, best first.
         choices: Per side the recorded choice.
-        margins: Per side the best logit less the second best; None where there are not two.
-        largest_gap: Largest difference between the two sides' logits of one token, None for one side.
     """
 
     node: int
-    token_id: int | None
     sides: tuple[tuple[Entry, ...], ...]
     choices: tuple[int | None, ...]
-    margins: tuple[float | None, ...]
-    largest_gap: float | None
+
+    @property
+    def margins(self) -> tuple[float | None, ...]:
+        """Per side the best logit less the second best; None where there are not two."""
+        return tuple(each[0][1] - each[1][1] if len(each) > 1 else None for each in self.sides)
+
+    @property
+    def largest_gap(self) -> float | None:
+        """Largest difference between the two sides' logits of one token, None for one side."""
+        ours, theirs = self.sides[0], dict(self.sides[-1])
+        gaps = [abs(logit - theirs[token_id]) for token_id, logit in ours if token_id in theirs]
+        return max(gaps, default=None) if len(self.sides) > 1 else None
 
     @property
     def differs(self) -> bool:
@@ -49,22 +54,18 @@ class LogitRow:
         return any(not math.isfinite(logit) for side in self.sides for _, logit in side)
 
 
-def logit_rows(step: StepView) -> tuple[LogitRow, ...]:
+def logit_rows(step: StepView) -> list[LogitRow]:
     """Return a row per valid node."""
-    num_nodes = max(side.num_nodes for side in step.sides)
-    valid, token_ids = step.left.values("valid") or [], step.left.values("token_ids") or []
-    tables = [(side, side.grid("target_top_ids"), side.grid("target_top_logits")) for side in step.sides]
-    chosen = [side.values("target_token_ids") or [] for side in step.sides]
-    rows = []
-    for node in range(num_nodes):
-        if node < len(valid) and valid[node] is False:
-            continue
-        entries = tuple(_entries(ids, logits, node) for _, ids, logits in tables)
-        choices = tuple(each[node] if node < len(each) else None for each in chosen)
-        margins = tuple(each[0][1] - each[1][1] if len(each) > 1 else None for each in entries)
-        token_id = token_ids[node] if node < len(token_ids) else None
-        rows.append(LogitRow(node, token_id, entries, choices, margins, _largest_gap(entries)))
-    return tuple(rows)
+    pads = step.left.pads
+    return [
+        LogitRow(
+            node,
+            tuple(_entries(side, node) for side in step.sides),
+            tuple(side.at("target_token_ids", node) for side in step.sides),
+        )
+        for node in range(max(side.num_nodes for side in step.sides))
+        if node not in pads
+    ]
 
 
 def logits_lines(step: StepView, options: ViewOptions) -> Lines:
@@ -75,7 +76,7 @@ def logits_lines(step: StepView, options: ViewOptions) -> Lines:
     rows = logit_rows(step)
     found = step.finding_nodes()
     if options.differences_only:
-        rows = tuple(row for row in rows if row.differs or row.not_finite or row.node in found)
+        rows = [row for row in rows if row.differs or row.not_finite or row.node in found]
         if not rows:
             lines.append(note("no choice differs"))
     if rows and any(any(row.sides) for row in rows):
@@ -85,23 +86,12 @@ def logits_lines(step: StepView, options: ViewOptions) -> Lines:
     return lines
 
 
-def _entries(ids: object, logits: object, node: int) -> tuple[Entry, ...]:
-    import numpy as np
-
-    if not isinstance(ids, np.ndarray) or not isinstance(logits, np.ndarray):
-        return ()
-    if node >= min(len(ids), len(logits)):
+def _entries(side: Side, node: int) -> tuple[Entry, ...]:
+    ids, logits = side.grid("target_top_ids"), side.grid("target_top_logits")
+    if ids is None or logits is None or node >= min(len(ids), len(logits)):
         return ()
     pairs = zip(ids[node].tolist(), logits[node].tolist(), strict=False)
     return tuple((token_id, logit) for token_id, logit in pairs if token_id is not None and logit is not None)
-
-
-def _largest_gap(sides: tuple[tuple[Entry, ...], ...]) -> float | None:
-    if len(sides) < 2:
-        return None
-    theirs = dict(sides[1])
-    gaps = [abs(logit - theirs[token_id]) for token_id, logit in sides[0] if token_id in theirs]
-    return max(gaps, default=None)
 
 
 def _row_lines(row: LogitRow, step: StepView, found: bool) -> list[Line]:
@@ -109,7 +99,7 @@ def _row_lines(row: LogitRow, step: StepView, found: bool) -> list[Line]:
     mark = "!" if found or row.not_finite else "≠" if row.differs else " "
     head = [
         Span(mark, "bad" if mark == "!" else "warn"),
-        Span(f" node {row.node} {step.tokens.text(row.token_id)}", "title", target),
+        Span(f" node {row.node} {step.tokens.text(step.left.at('token_ids', row.node))}", "title", target),
         Span("  margin " + " | ".join("-" if each is None else f"{each:.4g}" for each in row.margins), "dim"),
     ]
     if row.largest_gap is not None:

@@ -6,14 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tracing.finding import Finding
-from workbench.view.lines import Lines
-from workbench.view.step import StepView, ViewOptions
+from workbench.view.lines import Line, Lines, note
+from workbench.view.step import Side, StepView, ViewOptions
 from workbench.view.targets import NodeTarget, Target
 
 
 def node_target(finding: Finding, _step: StepView) -> Target | None:
     """Return the node that a finding names, None where it names none."""
     return None if finding.moment.node is None else NodeTarget(finding.moment.node)
+
+
+def missing_lines(side: Side, *names: str) -> list[Line]:
+    """Return a line on the columns that a side does not have, none where it has all."""
+    absent = [name for name in names if side.get(name) is None]
+    return [note(side.why_not(*absent), "warn")] if absent else []
 
 
 @dataclass(frozen=True, slots=True)

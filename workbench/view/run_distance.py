@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -17,18 +16,29 @@ CHUNK: Final = 256
 _COLUMNS: Final = ("token_ids", "depths", "draft_top1_offsets")
 
 
-@dataclass(slots=True)
 class RunDistance:
     """Distances over a run, complete or still being counted.
+
+    Args:
+        view: The run.
 
     Attributes:
         table: What was counted.
         counted, total: Rows looked at, and rows there are.
     """
 
-    table: DistanceTable
-    counted: int
-    total: int
+    def __init__(self, view: RunView) -> None:
+        self._view = view
+        self.table = DistanceTable(view.edges)
+        self.counted, self.total = 0, view.num_finished
+
+    def count_more(self) -> None:
+        """Count the next stretch of rows."""
+        self.total = self._view.num_finished
+        stop = min(self.counted + CHUNK, self.total)
+        if stop > self.counted:
+            count_table(self.table, self._view.batches(_COLUMNS, self.counted, stop))
+        self.counted = stop
 
     @property
     def complete(self) -> bool:
@@ -44,21 +54,6 @@ class RunDistance:
         name = bucket_names(self.table.edges)[-1]
         head = (Span(f"{name} {far:.1%}", "accent"), Span(f"  over the run, {part}", "title"))
         return [head, note(""), *step, note(""), *table_lines(self.table, f"over the run, {part}")]
-
-
-def start_count(view: RunView) -> RunDistance:
-    """Return a count of nothing yet."""
-    return RunDistance(DistanceTable(view.edges), 0, view.num_finished)
-
-
-def count_more(view: RunView, count: RunDistance) -> RunDistance:
-    """Count the next stretch of rows and return the same count."""
-    count.total = view.num_finished
-    stop = min(count.counted + CHUNK, count.total)
-    if stop > count.counted:
-        count_table(count.table, view.batches(_COLUMNS, count.counted, stop))
-    count.counted = stop
-    return count
 
 
 def count_table(table: DistanceTable, rows: pa.Table) -> None:
@@ -88,7 +83,7 @@ def _depth_at(column: pa.ChunkedArray, row: IntArray, node: IntArray) -> IntArra
 
 def count_run(view: RunView) -> RunDistance:
     """Count the whole run."""
-    count = start_count(view)
+    count = RunDistance(view)
     while not count.complete:
-        count_more(view, count)
+        count.count_more()
     return count

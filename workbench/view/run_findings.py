@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 
 from tracing.finding import Finding, identity
+from tracing.moment import Moment
 from tracing.reader import Run
-from workbench.view.timeline import FindingCounts, Key
+from workbench.view.timeline import Key
 
 
 class RunFindings:
@@ -19,7 +21,6 @@ class RunFindings:
     Attributes:
         all: All of them.
         owners: The side that each belongs to, where there are two runs; empty for one run.
-        counts: How many each step has.
     """
 
     def __init__(self, run: Run, other: Run | None) -> None:
@@ -28,7 +29,6 @@ class RunFindings:
         self._checked: list[Finding] = []
         self.all: list[Finding] = []
         self.owners: list[str] = []
-        self.counts = FindingCounts.of(())
         self._numbers: dict[Key, list[int]] = {}
 
     def of_step(self, key: Key) -> tuple[tuple[int, Finding], ...]:
@@ -64,7 +64,45 @@ class RunFindings:
             left, right, *_ = (*labels, "", "")
             self.owners = [left] * len(own) + [right] * len(others)
             self.owners += [""] * len(self._differences) + [left] * len(self._checked)
-        self.counts = FindingCounts.of(self.all)
         self._numbers = {}
         for number, finding in enumerate(self.all):
             self._numbers.setdefault(finding.moment.place, []).append(number)
+
+
+class FindingOrder:
+    """Sorted by step, and within a step as they were written.
+
+    Args:
+        findings: Findings of the run.
+    """
+
+    def __init__(self, findings: Sequence[Finding]) -> None:
+        self._findings = findings
+        self._marks: list[tuple[int, int, int, int]] = sorted(
+            (*finding.moment.place, number) for number, finding in enumerate(findings)
+        )
+
+    def next(self, moment: Moment, number: int | None, direction: int) -> int | None:
+        """Return the number of the finding after or before a place, None where there is none.
+
+        Args:
+            moment: The step that is shown.
+            number: The finding that was gone to last, None for none in this step.
+            direction: 1 or -1.
+        """
+        edge = -1 if direction > 0 else len(self._marks)
+        here = (moment.prompt_id, moment.turn, moment.step, edge if number is None else number)
+        if direction > 0:
+            place = bisect.bisect_right(self._marks, here)
+        else:
+            place = bisect.bisect_left(self._marks, here) - 1
+        return self._marks[place][3] if 0 <= place < len(self._marks) else None
+
+    def first_divergence(self) -> int | None:
+        """Return the first finding that is an error and no consequence, else the first; None without any."""
+        own = (
+            mark[3]
+            for mark in self._marks
+            if not self._findings[mark[3]].consequence and self._findings[mark[3]].severity == "error"
+        )
+        return next(own, self._marks[0][3] if self._marks else None)

@@ -11,20 +11,16 @@ from dataclasses import replace
 from typing import Final
 
 from tracing.moment import Moment
-from workbench.view.finding_order import FindingOrder
 from workbench.view.history import History, Location
 from workbench.view.look import Look, Sight
 from workbench.view.panel_layout import PanelLayout
 from workbench.view.panels import panel_for, panel_of_stage, target_of
 from workbench.view.run_effects import Effects, Notification, RunJobs, Severity
+from workbench.view.run_findings import FindingOrder
 from workbench.view.run_view import RunView
 from workbench.view.search import Hit
 from workbench.view.step import StepView
-from workbench.view.targets import (
-    FindingTarget,
-    NodeTarget,
-    Target,
-)
+from workbench.view.targets import FindingTarget, NodeTarget, Target
 
 MIN_WIDTH: Final = 40
 

@@ -20,10 +20,9 @@ from tracing.path_reader import InProgressStep
 from tracing.reader import Run, open_run
 from workbench.view.condition import nothing_found, problem_sentences, proof_sign, prove_more
 from workbench.view.run_findings import RunFindings
-from workbench.view.sides import Sides
-from workbench.view.sources import Source, key_of, running_key
+from workbench.view.sources import Sides, Source, key_of, running_key
 from workbench.view.step import StepView
-from workbench.view.timeline import COLUMNS, FindingCounts, Key, TimelineRow, timeline_rows
+from workbench.view.timeline import COLUMNS, Key, TimelineRow, timeline_rows, unfinished_row
 from workbench.view.tokens import Tokens
 
 
@@ -156,13 +155,15 @@ class RunView:
         """
         if self._other is None or len(self._sources) < 2:
             return False
-        from workbench.view.differences import (
-            first_differences,
-        )  # the judge is slow to import, and seldom asked
+        from workbench.judge.align import STREAM_RULE, align  # slow to import, and seldom asked
 
-        found = first_differences(*(source.path for source in self._sources[:2]))
+        left, right, *_ = (source.path.batches() for source in self._sources)
+        found = align(left, right).findings()
+        # A difference of token streams has no step: one of steps in the same turn leads there instead.
+        with_step = {each.moment.place[:2] for each in found if each.rule != STREAM_RULE}
+        kept = [each for each in found if each.rule != STREAM_RULE or each.moment.place[:2] not in with_step]
         with self.lock:
-            self._findings.set_differences(found, self.labels)
+            self._findings.set_differences(kept, self.labels)
         return bool(found)
 
     @property
@@ -186,7 +187,7 @@ class RunView:
                 return []
             finished = self._finished_rows(start, stop)
             running = self._running()[max(0, start - self.num_finished) : max(0, stop - self.num_finished)]
-            return finished + [_running_row(step, self._findings.counts) for step in running]
+            return finished + [unfinished_row(running_key(step), self._findings.of_step) for step in running]
 
     def step(self, row: int) -> StepView:
         """Return one step with both its sides.
@@ -268,7 +269,7 @@ class RunView:
         path, stop = self._sources[0].path, min(stop, self.num_finished)
         if start >= stop:
             return []
-        return timeline_rows(path.columns(COLUMNS, start, stop), self._findings.counts)
+        return timeline_rows(path.columns(COLUMNS, start, stop), self._findings.of_step)
 
     def _previous(self, row: int, key: Key) -> Mapping[str, Any] | None:
         """Return the row before this one, if it is the step before in the same turn."""
@@ -281,8 +282,3 @@ class RunView:
 
     def _running(self) -> list[InProgressStep]:
         return self._sources[0].path.in_progress if self._sources else []
-
-
-def _running_row(step: InProgressStep, counts: FindingCounts) -> TimelineRow:
-    key = running_key(step)
-    return TimelineRow(key, None, "", counts.own.get(key, 0), counts.consequences.get(key, 0), None, "part")

@@ -1,10 +1,11 @@
-"""The sides of a run: one recorded path each, under a label, and any of its steps as a `Side`."""
+"""The sides that a run view shows: one recorded path each, and any of its steps as a `Side`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from tracing.errors import UsageError
 from tracing.ipc_message import CorruptFrameError
 from tracing.path_reader import InProgressStep, PathReader
 from tracing.reader import Run
@@ -26,7 +27,7 @@ class Source:
         path: The path.
 
     Attributes:
-        label, path: The same.
+        label, path: As given, the label safe to show.
         index: Rows of its steps.
     """
 
@@ -91,35 +92,73 @@ def running_key(step: InProgressStep) -> Key:
     return step.moment.prompt_id, step.moment.turn, step.moment.step
 
 
-def find_sources(run: Run, other: Run | None, known: Iterable[Source], preferred: str = "") -> list[Source]:
-    """Choose the sides: one path of each of two runs, or one run's own paths, the fused one first.
+class Sides:
+    """One or more recorded paths, the first of which has the time line.
 
     Args:
-        run: The run.
-        other: The run to compare it with.
-        known: Sources of an earlier look, to keep what they have read.
-        preferred: The path to show first, of both runs, where they have it.
+        runs: The run, and the one that it is compared with, if any.
+
+    Attributes:
+        shown: The paths, the first one first.
     """
-    if other is not None:
-        pairs = [
-            (_label(each, name, preferred), each.path(name))
-            for each in (run, other)
-            for name in _ordered(each, preferred)[:1]
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self._runs = tuple(runs)
+        self._known: list[Source] = []
+        self._preferred = ""
+        self.shown: list[Source] = []
+        self.refresh()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the sides."""
+        return tuple(source.label for source in self.shown)
+
+    @property
+    def path_names(self) -> tuple[str, ...]:
+        """Names of the recorded paths, of both runs where there are two."""
+        return tuple(dict.fromkeys(name for run in self._runs for name in run.path_names))
+
+    @property
+    def next_path(self) -> str:
+        """Name of the path after the one that is shown first; empty where there is none."""
+        names = self.path_names
+        if not self.shown or len(names) < 2:
+            return ""
+        return names[(names.index(self.shown[0].path.name) + 1) % len(names)]
+
+    def put_first(self, name: str) -> None:
+        """Show a path first, of both runs where there are two.
+
+        Raises:
+            UsageError: No such path is recorded.
+        """
+        if name not in self.path_names:
+            where, known = self._runs[0].folder.name, ", ".join(self.path_names)
+            raise UsageError(f"no path {name!r} in {where}; it has {known}")
+        self._preferred = name
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Choose the sides: one path of each of two runs, or one run's own paths, the fused one first."""
+        runs = self._runs
+        pairs = [(name, runs[0].path(name)) for name in self._ordered(runs[0])]
+        if len(runs) > 1:
+            pairs = [
+                (self._label(run, name), run.path(name)) for run in runs for name in self._ordered(run)[:1]
+            ]
+        if len(pairs) > 1 and pairs[0][0] == pairs[1][0]:
+            pairs = [(f"{label} {letter}", path) for letter, (label, path) in zip("AB", pairs, strict=False)]
+        by_path = {(source.label, id(source.path)): source for source in self._known}
+        self.shown = [
+            by_path.get((safe_text(label), id(path))) or Source(label, path) for label, path in pairs
         ]
-    else:
-        pairs = [(name, run.path(name)) for name in _ordered(run, preferred)]
-    if len(pairs) > 1 and pairs[0][0] == pairs[1][0]:
-        pairs = [(f"{label} {letter}", path) for letter, (label, path) in zip("AB", pairs, strict=False)]
-    by_path = {(source.label, id(source.path)): source for source in known}
-    return [by_path.get((safe_text(label), id(path))) or Source(label, path) for label, path in pairs]
+        self._known = list({id(each): each for each in (*self._known, *self.shown)}.values())
 
+    def _label(self, run: Run, name: str) -> str:
+        """Return a run's name, and which path of it is shown where that is not the usual one."""
+        return f"{run.folder.name} {name}" if self._preferred else run.folder.name
 
-def _label(run: Run, name: str, preferred: str) -> str:
-    """Return a run's name, and which path of it is shown where that is not the usual one."""
-    return f"{run.folder.name} {name}" if preferred else run.folder.name
-
-
-def _ordered(run: Run, preferred: str) -> list[str]:
-    names = run.path_names
-    wanted = dict.fromkeys((preferred, *PREFERRED, *names))
-    return [name for name in wanted if name in names]
+    def _ordered(self, run: Run) -> list[str]:
+        wanted = dict.fromkeys((self._preferred, *PREFERRED, *run.path_names))
+        return [name for name in wanted if name in run.path_names]

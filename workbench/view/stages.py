@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from tracing.moment import STAGES
@@ -17,40 +16,16 @@ _FACTS: Final = ("proposer", "kernel", "commit_mode", "commit_fallback", "step_v
 _SAID: Final = frozenset((*_TROUBLE, *_FACTS))
 
 
-@dataclass(frozen=True, slots=True)
-class StageTimes:
-    """Times of one side.
-
-    Attributes:
-        label: Which side.
-        nanoseconds: Per stage, None where not recorded.
-    """
-
-    label: str
-    nanoseconds: tuple[tuple[str, int | None], ...]
-
-    @property
-    def total(self) -> int:
-        """Sum of the recorded stages, in ns."""
-        return sum(each or 0 for _, each in self.nanoseconds)
-
-
-def stage_times(side: Side) -> StageTimes:
-    """Return the recorded times of one side."""
-    return StageTimes(side.label, tuple((stage, side.get(f"{stage}_ns")) for stage in STAGES))
-
-
 def stages_lines(step: StepView, _options: ViewOptions) -> Lines:
     """Draw times, kernel, refusals and index sites of each side."""
     lines: list[Line] = []
     for side in step.sides:
-        times = stage_times(side)
         if side.absent:
             lines.append(note(side.why_not("times"), "warn"))
             continue
-        total = f": {duration(times.total)}" if times.total else ""
-        lines.append((Span(f"{side.label}{total}", "title"),))
-        lines += _bars(times) if times.total else [note("  no stage times recorded")]
+        total = sum(side.get(f"{stage}_ns") or 0 for stage in STAGES)
+        lines.append((Span(f"{side.label}: {duration(total)}" if total else side.label, "title"),))
+        lines += _bars(side, total) if total else [note("  no stage times recorded")]
         lines += _facts(side)
         lines += _sites(side)
     return lines
@@ -64,13 +39,14 @@ def duration(nanoseconds: int) -> str:
     return f"{nanoseconds} ns"
 
 
-def _bars(times: StageTimes) -> list[Line]:
+def _bars(side: Side, total: int) -> list[Line]:
     lines: list[Line] = []
-    for stage, value in times.nanoseconds:
+    for stage in STAGES:
+        value = side.get(f"{stage}_ns")
         if value is None:
             lines.append(note(f"  {stage:<10} not recorded"))
             continue
-        share = value / times.total
+        share = value / total
         bar = "█" * max(0, round(share * BAR))
         lines.append(
             (

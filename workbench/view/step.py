@@ -49,6 +49,29 @@ class Side:
         value = self.row.get(name)
         return value if isinstance(value, np.ndarray) and value.ndim == 2 else None
 
+    def at(self, name: str, number: int | None) -> Any:
+        """Return an element of a column, None where it is null or there is none."""
+        value = self.row.get(name)
+        if number is None or not isinstance(value, np.ndarray) or not 0 <= number < len(value):
+            return None
+        return value[number].tolist()
+
+    @property
+    def pads(self) -> frozenset[int]:
+        """Numbers of the padding rows."""
+        return frozenset(node for node, valid in enumerate(self.values("valid") or []) if valid is False)
+
+    @property
+    def parents(self) -> list[int]:
+        """Parents of the nodes, -1 for null; empty where not recorded."""
+        return [-1 if parent is None else int(parent) for parent in self.values("parents") or []]
+
+    @property
+    def visible(self) -> NDArray[np.bool_] | None:
+        """Who attends to whom, `[N, N]`, False for null; None where not recorded."""
+        grid = self.grid("visible")
+        return None if grid is None else np.ma.filled(grid, False).astype(np.bool_)
+
     @property
     def num_nodes(self) -> int:
         """N, from any column that has it; 0 where none is recorded."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tracing.finding import Finding
 from tracing.moment import STAGES
@@ -17,6 +16,9 @@ from workbench.view.lines import Line, Role, Span
 from workbench.view.stages import duration
 
 Key = tuple[int, int, int]
+FindingsOf = Callable[[Key], Sequence[tuple[int, Finding]]]
+"""Gives the findings of a step with their numbers."""
+
 COLUMNS: Final = (
     "prompt_id",
     "turn",
@@ -75,30 +77,25 @@ class TimelineRow:
     mark: str
 
 
-@dataclass(frozen=True, slots=True)
-class FindingCounts:
-    """Findings by step, counted once for a whole run."""
-
-    own: Mapping[Key, int]
-    consequences: Mapping[Key, int]
-
-    @classmethod
-    def of(cls, findings: Iterable[Finding]) -> FindingCounts:
-        """Count findings."""
-        counts: tuple[Counter[Key], Counter[Key]] = (Counter(), Counter())
-        for finding in findings:
-            counts[finding.consequence][finding.moment.place] += 1
-        return cls(*counts)
-
-
-def timeline_rows(table: pa.Table, counts: FindingCounts) -> list[TimelineRow]:
+def timeline_rows(table: pa.Table, findings_of: FindingsOf) -> list[TimelineRow]:
     """Return the rows of a table with `COLUMNS`."""
     columns = {name: table.column(name).to_pylist() for name in COLUMNS if name != "accepted_nodes"}
-    lengths = _lengths(table.column("accepted_nodes"))
+    lengths = pc.list_value_length(table.column("accepted_nodes")).to_pylist()
     return [
-        _row({name: values[row] for name, values in columns.items()}, lengths[row], counts)
+        _row({name: values[row] for name, values in columns.items()}, lengths[row], findings_of)
         for row in range(table.num_rows)
     ]
+
+
+def unfinished_row(key: Key, findings_of: FindingsOf) -> TimelineRow:
+    """Return the row of a step that was running when the trace ends."""
+    return TimelineRow(key, None, "", *_num_findings(key, findings_of), None, "part")
+
+
+def _num_findings(key: Key, findings_of: FindingsOf) -> tuple[int, int]:
+    """Return how many findings of a step are no consequence, and how many are."""
+    consequences = [finding.consequence for _, finding in findings_of(key)]
+    return consequences.count(False), consequences.count(True)
 
 
 def timeline_line(row: TimelineRow, most_accepted: int, width: int = 40) -> Line:
@@ -128,17 +125,9 @@ def timeline_line(row: TimelineRow, most_accepted: int, width: int = 40) -> Line
     )
 
 
-def _lengths(column: Any) -> list[int | None]:
-    import pyarrow.compute as pc
-
-    lengths: list[int | None] = pc.list_value_length(column).to_pylist()
-    return lengths
-
-
-def _row(values: Mapping[str, Any], num_accepted: int | None, counts: FindingCounts) -> TimelineRow:
+def _row(values: Mapping[str, Any], num_accepted: int | None, findings_of: FindingsOf) -> TimelineRow:
     key = (values["prompt_id"], values["turn"], values["step"])
-    times = [values[f"{stage}_ns"] for stage in STAGES]
-    known = [each for each in times if each is not None]
+    known = [time for stage in STAGES if (time := values[f"{stage}_ns"]) is not None]
     mark = (
         "refused"
         if values["launch_refused"]
@@ -150,8 +139,7 @@ def _row(values: Mapping[str, Any], num_accepted: int | None, counts: FindingCou
         key,
         num_accepted,
         values["step_verdict"] or "",
-        counts.own.get(key, 0),
-        counts.consequences.get(key, 0),
-        int(np.sum(known)) if known else None,
+        *_num_findings(key, findings_of),
+        sum(known) if known else None,
         mark if mark in _MARKS else "stop",
     )

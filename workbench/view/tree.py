@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from workbench.view.lines import Line, Lines, Role, Span, note
-from workbench.view.missing import missing_lines
-from workbench.view.panel import Panel
+from workbench.view.panel import Panel, missing_lines
 from workbench.view.step import Side, StepView, ViewOptions, differ
 from workbench.view.targets import NodeTarget
 from workbench.view.tokens import Tokens
@@ -31,7 +30,7 @@ class TreeNode:
     Attributes:
         node: Its number.
         branch: Lines that lead to it, e.g. `│  └─ `.
-        token_id, depth, position, logprob, choice: As recorded, None where not.
+        token_id, logprob, choice: As recorded, None where not.
         child: Child that drafted the teacher's choice, None where none did.
         accepted: It is on the accepted path (the root does where anything was accepted or emitted).
         stray: Its parents do not lead to the root.
@@ -43,8 +42,6 @@ class TreeNode:
     node: int
     branch: str
     token_id: int | None
-    depth: int | None
-    position: int | None
     logprob: float | None
     choice: int | None
     child: int | None
@@ -55,81 +52,58 @@ class TreeNode:
     differences: tuple[tuple[str, Any, Any], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TreePanel:
-    """The tree of one side, compared with the other.
-
-    Attributes:
-        nodes: Valid nodes in the order of drawing, stray ones last.
-        pads: Numbers of the padding rows.
-        other: Label of the side it is compared with, empty for none.
-    """
-
-    nodes: tuple[TreeNode, ...]
-    pads: tuple[int, ...]
-    other: str
-
-
-def tree_panel(step: StepView) -> TreePanel:
-    """Return the tree of the left side."""
-    side, num_nodes = step.left, step.left.num_nodes
-    parents = side.values("parents") or []
-    valid = side.values("valid") or [True] * num_nodes
-    shown = [node for node in range(num_nodes) if node >= len(valid) or valid[node] is not False]
-    children = _children(parents, shown)
-    accepted = {*(side.values("accepted_nodes") or [])}
-    if side.get("accepted_nodes") is not None:
-        accepted.add(0)
-    drawn = list(_walk(children, set(shown))) if parents else [(node, "") for node in shown]
+def tree_nodes(step: StepView) -> list[TreeNode]:
+    """Return the valid nodes of the left side in the order of drawing, stray ones last."""
+    side, pads = step.left, step.left.pads
+    shown = [node for node in range(side.num_nodes) if node not in pads]
+    children = _children(side, shown)
+    accepted = (
+        {0, *(side.values("accepted_nodes") or [])} if side.get("accepted_nodes") is not None else set()
+    )
+    drawn = list(_walk(children, set(shown))) if side.parents else [(node, "") for node in shown]
     reached = {node for node, _ in drawn}
     drawn += [(node, "? ") for node in shown if node not in reached]
-    values = {name: side.values(name) for name in COLUMNS}
     found = step.finding_nodes()
-    nodes = tuple(
+    return [
         TreeNode(
             node=node,
             branch=branch,
-            token_id=_at(values["token_ids"], node),
-            depth=_at(values["depths"], node),
-            position=_at(values["position_ids"], node),
-            logprob=_at(values["draft_logprobs"], node),
-            choice=_at(values["target_token_ids"], node),
-            child=_child_with(_at(values["target_token_ids"], node), children.get(node, ()), values),
+            token_id=side.at("token_ids", node),
+            logprob=side.at("draft_logprobs", node),
+            choice=side.at("target_token_ids", node),
+            child=_child_with_choice(side, node, children.get(node, ())),
             accepted=node in accepted,
             stray=node not in reached,
             found=node in found,
-            remark=_remark(node, parents, values, side.committed_len),
+            remark=_remark(side, node),
             differences=_differences(side, step.right, node),
         )
         for node, branch in drawn
-    )
-    hidden = set(range(num_nodes)).difference(shown)
-    return TreePanel(nodes, tuple(sorted(hidden)), step.right.label if step.right else "")
+    ]
 
 
 def tree_lines(step: StepView, options: ViewOptions) -> Lines:
     """Draw the tree."""
     lines = missing_lines(step.left, "parents", "token_ids")
-    panel = tree_panel(step)
+    nodes, other = tree_nodes(step), step.right.label if step.right else ""
     if options.differences_only:
-        nodes = [node for node in panel.nodes if node.differences or node.found or node.stray]
+        nodes = [node for node in nodes if node.differences or node.found or node.stray]
         if not nodes:
-            return [*lines, note("no node differs" if panel.other else "no other side to differ from")]
-    else:
-        nodes = list(panel.nodes)
+            return [*lines, note("no node differs" if other else "no other side to differ from")]
     width = min(MAX_LABEL, max((cell_width(_label(node, step.tokens)) for node in nodes), default=0))
     for node in nodes:
         lines.append(_node_line(node, step.tokens, width))
-        lines.extend(_difference_line(node, each, panel.other, step.tokens) for each in node.differences)
-    if panel.pads and not options.differences_only:
-        lines.append(note(f"   {len(panel.pads)} padding rows: nodes {_ranges(panel.pads)}"))
+        lines.extend(_difference_line(node, each, other, step.tokens) for each in node.differences)
+    pads = sorted(step.left.pads)
+    if pads and not options.differences_only:
+        lines.append(note(f"   {len(pads)} padding rows: nodes {_ranges(pads)}"))
     return lines
 
 
-def _children(parents: Sequence[int | None], shown: Sequence[int]) -> dict[int, list[int]]:
+def _children(side: Side, shown: Sequence[int]) -> dict[int, list[int]]:
     children: dict[int, list[int]] = {}
     for node in shown:
-        parent = parents[node] if node < len(parents) else None
+        parent = side.at("parents", node)
         if node and parent is not None:
             children.setdefault(parent, []).append(node)
     return children
@@ -150,27 +124,20 @@ def _walk(children: dict[int, list[int]], shown: set[int]) -> Iterator[tuple[int
             pending.append((child, stem + ("└─ " if last else "├─ "), stem + ("   " if last else "│  ")))
 
 
-def _at(values: Sequence[Any] | None, node: int) -> Any:
-    return values[node] if values is not None and node < len(values) else None
-
-
-def _child_with(choice: int | None, children: Sequence[int], values: dict[str, Any]) -> int | None:
-    if choice is None:
-        return None
-    return next((child for child in children if _at(values["token_ids"], child) == choice), None)
-
-
-def _remark(node: int, parents: Sequence[int | None], values: dict[str, Any], length: int | None) -> str:
-    """Hold a node's depth against its parent's and its position against L + depth."""
-    depth, position, parent = (
-        _at(values["depths"], node),
-        _at(values["position_ids"], node),
-        _at(parents, node),
+def _child_with_choice(side: Side, node: int, children: Sequence[int]) -> int | None:
+    choice = side.at("target_token_ids", node)
+    return next(
+        (child for child in children if choice is not None and side.at("token_ids", child) == choice), None
     )
-    above = _at(values["depths"], parent) if parent is not None and parent >= 0 and node else None
+
+
+def _remark(side: Side, node: int) -> str:
+    """Hold a node's depth against its parent's and its position against L + depth."""
+    depth, position, parent = (side.at(name, node) for name in ("depths", "position_ids", "parents"))
+    above, length = side.at("depths", parent) if node else None, side.committed_len
     if depth is not None and above is not None and depth != above + 1:
         return f"depth {depth}, its parent's is {above}"
-    if None not in (depth, position, length) and position != length + depth:
+    if depth is not None and position is not None and length is not None and position != length + depth:
         return f"position {position}, expected {length + depth} (L + depth)"
     return ""
 
@@ -178,7 +145,7 @@ def _remark(node: int, parents: Sequence[int | None], values: dict[str, Any], le
 def _differences(side: Side, other: Side | None, node: int) -> tuple[tuple[str, Any, Any], ...]:
     if other is None:
         return ()
-    pairs = [(name, _at(side.values(name), node), _at(other.values(name), node)) for name in COLUMNS]
+    pairs = [(name, side.at(name, node), other.at(name, node)) for name in COLUMNS]
     return tuple((name, ours, theirs) for name, ours, theirs in pairs if differ(ours, theirs))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from invariants.batched import BatchChecker
 from invariants.outcome import Violated
 from invariants.selection import Selection
-from tracing.finding import Finding, has_error
+from tracing.finding import has_error
 from workbench.judge import fed
 from workbench.judge.recorded.blocks import Block
 from workbench.judge.recorded.context import read_context
@@ -17,14 +17,18 @@ from workbench.view.run_view import RunView
 CHUNK = 256
 
 
-def next_violation(view: RunView, row: int, go_on: Callable[[int], bool]) -> tuple[int, list[Finding]] | None:
-    """Return the first row after `row` whose first side breaks a rule, with all that is wrong there.
+def check_onwards(view: RunView, row: int, go_on: Callable[[int], bool]) -> tuple[int, int] | None:
+    """Look for the next row whose first side breaks a rule, and add all that is wrong there to the findings.
 
     Args:
         view: The run.
         row: Where to start; -1 for the beginning. The row itself does not count, the rules over neighbouring
             steps see it.
         go_on: Asked with the row before each stretch; False gives up.
+
+    Returns:
+        Row and number of the finding to go to, of the earliest stage; None where every step from there on
+        holds.
 
     Raises:
         TraceError: The limits that the run's manifest states are impossible, or a batch cannot be read.
@@ -39,21 +43,7 @@ def next_violation(view: RunView, row: int, go_on: Callable[[int], bool]) -> tup
         for number, outcomes in checker.batch(path, flat_columns(block.table), block.row):
             found = [finding for each in outcomes if isinstance(each, Violated) for finding in each.findings]
             if start + number > row and has_error(found):
-                return start + number, found
+                errors = [finding for finding in found if finding.severity == "error"]
+                first = min(errors, key=lambda finding: finding.moment.stage_number)
+                return start + number, view.add_findings(found)[found.index(first)]
     return None
-
-
-def check_onwards(view: RunView, row: int, go_on: Callable[[int], bool]) -> tuple[int, int] | None:
-    """Look for the next broken rule and add what is found there to the view's findings.
-
-    Returns:
-        Row and number of the finding to go to, of the earliest stage; None where every step from there on
-        holds.
-    """
-    broken = next_violation(view, row, go_on)
-    if broken is None:
-        return None
-    at, found = broken
-    errors = [finding for finding in found if finding.severity == "error"]
-    first = min(errors, key=lambda finding: finding.moment.stage_number)
-    return at, view.add_findings(found)[found.index(first)]

@@ -19,8 +19,7 @@ from workbench.view.grid import (
     grid_panel,
 )
 from workbench.view.lines import LazyLines, Line, Lines, Role, Span, line_text, note
-from workbench.view.missing import missing_lines
-from workbench.view.panel import Panel, node_target
+from workbench.view.panel import Panel, missing_lines, node_target
 from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import CellTarget, NodeTarget, Target, node_of
 from workbench.view.width import cell_width
@@ -77,21 +76,10 @@ def _shape_note(step: StepView) -> list[Line]:
 def _summary(panel: GridPanel, step: StepView) -> list[Line]:
     wrong = panel.wrong_cells()
     against = f"against {panel.expected_from}" if panel.expected_from else "nothing to hold it against"
-    lines: list[Line] = []
-    if not wrong:
-        lines.append(
-            (
-                Span("all cells as they should be; " if panel.expected_from else "", "good"),
-                Span(against, "dim"),
-            )
-        )
-    else:
-        lines.append(
-            (
-                Span(f"{len(wrong)} wrong cell{'s' * (len(wrong) > 1)}{_pattern(panel)}; ", "bad"),
-                Span(against, "dim"),
-            )
-        )
+    text = "all cells as they should be; " if panel.expected_from else ""
+    if wrong:
+        text = f"{len(wrong)} wrong cell{'s' * (len(wrong) > 1)}{_pattern(panel)}; "
+    lines: list[Line] = [(Span(text, "bad" if wrong else "good"), Span(against, "dim"))]
     if panel.broken:
         lines.append(
             note(f"nodes {list(panel.broken[:MAX_NAMED])} do not lead to the root by their parents", "bad")
@@ -179,9 +167,8 @@ def _tail(panel: GridPanel, query: int) -> Line:
 
 
 def _prefix(panel: GridPanel, query: int) -> list[Span]:
-    prefix = panel.prefix[query] if panel.prefix is not None and query < len(panel.prefix) else None
-    other = panel.other[query] if panel.other is not None and query < len(panel.other) else None
-    whole = panel.committed_len
+    prefix, other = (panel.side.at(name, query) for name in ("prefix_visible", "other_visible"))
+    whole = panel.side.committed_len
     if prefix is None:
         return [Span("  not recorded", "dim")]
     spans = [

@@ -70,10 +70,9 @@ def _offsets(lab: Lab, case: BenchCase) -> Sequence[tuple[NDArray[np.int32], NDA
     found = []
     for step in steps_of_turn(running, turn_state):
         search = step.drafted.beam_search()
-        offsets = None if search is None else probe.over_nodes(search.flat_ids, len(search.token_ids))
+        offsets = None if search is None else probe.take(search.flat_ids, len(search.token_ids))
         if search is not None and offsets is not None:
             found.append((offsets, search.depths))
-        probe.clear()
     return found
 
 

@@ -15,6 +15,7 @@ from workbench.judge.recorded.pairs import Compared
 WORST_FIRST: Final = (130, 70, 2, 3, 1, 4, 0)
 """Which exit code wins when several apply."""
 DAMAGED: Final = "damaged"
+OUTCOMES: Final = ("held", "violated", "not_checked")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,12 @@ class CheckedRun:
     def num_steps(self) -> int:
         """Steps of the path that has most."""
         return max((path.num_steps for path in self.paths), default=0)
+
+    @property
+    def invariants(self) -> dict[str, int]:
+        """Outcomes of all rules on all paths, counted by kind."""
+        every = [counts for path in self.paths for counts in path.counts.values()]
+        return {key: sum(getattr(counts, key) for counts in every) for key in OUTCOMES}
 
     @property
     def has_errors(self) -> bool:

@@ -68,7 +68,6 @@ def table(mapping: Mapping[str, Any], key: str) -> Mapping[str, Any]:
 
 
 def _checked(name: str, value: Any) -> Any:
-    """Return a fact in the type that rules expect."""
     if name in _TOKENS:
         if isinstance(value, list) and all(type(token) is int for token in value):
             return frozenset(value)

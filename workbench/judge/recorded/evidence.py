@@ -111,7 +111,6 @@ def _prefill(row: Row, other: Row | None, facts: RecordedFacts) -> PrefillEviden
 
 
 def _after_tree(row: Row, other: Row | None, tree: Tensorized, missing: dict[str, str]) -> dict[str, Any]:
-    """Verify and commit."""
     parts: dict[str, Any] = {}
     if row.get("target_token_ids") is None and row.get("visible") is None:
         missing["verify"] = "neither visible nor target_token_ids recorded"

@@ -172,7 +172,6 @@ def _far_logits(row: Row, other: Row, at: Moment, share: float) -> Iterator[Find
 
 
 def _far_scores(row: Row, other: Row, at: Moment, share: float) -> Iterator[Finding]:
-    """Compare the cumulative scores of valid nodes."""
     ours, theirs, valid = row.get("draft_logprobs"), other.get("draft_logprobs"), row.get("valid")
     if ours is None or theirs is None or valid is None:
         return

@@ -83,7 +83,6 @@ class FreeRunner(TurnsRunner):
         if results.committed is not None:  # here the path's own count is what is checked
             columns["committed_len"] = results.committed.committed_len
         self.log.record(self._name, columns | dict(self.indices.take()))
-        self._watch.probe.clear()
         found = self.log.add([*self._watch.take_findings(), *self.log.check_row(self._name)])
         self.log.close_step(found)
         assert results.tensorized is not None

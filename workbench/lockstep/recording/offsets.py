@@ -22,10 +22,6 @@ class OffsetProbe:
     def about_to_run(self, stage: str, columns: Mapping[str, Any]) -> None:
         """Do nothing."""
 
-    def clear(self) -> None:
-        """Forget the last draft."""
-        self._offsets.clear()
-
     def saw_draft_attention(
         self,
         *,
@@ -36,7 +32,9 @@ class OffsetProbe:
         key_positions: Any,
         visible: Any,
     ) -> None:
-        """Probe one expansion; shapes as `tracing.stages.StageWatch.saw_draft_attention`."""
+        """Probe one expansion, the root's first; shapes as in `StageWatch.saw_draft_attention`."""
+        if not flat_ids.size:
+            self._offsets = {}  # what an unfinished draft has left
         num_groups = query.shape[0] // key.shape[0]
         keys = key.repeat_interleave(num_groups, dim=0).float()  # [H, S, D]
         scores = query.float() @ keys.transpose(1, 2)  # [H, B, S]
@@ -46,13 +44,14 @@ class OffsetProbe:
         for flat_id, row in zip(flat_ids.tolist() or [ROOT], offsets, strict=True):
             self._offsets[flat_id] = row
 
-    def over_nodes(self, flat_ids: NDArray[np.int64], num_rows: int) -> Any:
-        """Return masked int `[num_rows, H]` for root, nodes and pads; None if none was probed."""
-        if not self._offsets:
+    def take(self, flat_ids: NDArray[np.int64], num_rows: int) -> Any:
+        """Return and forget masked int `[num_rows, H]` of root, nodes and pads; None if none was probed."""
+        probed, self._offsets = self._offsets, {}
+        if not probed:
             return None
-        num_heads = len(next(iter(self._offsets.values())))
+        num_heads = len(next(iter(probed.values())))
         table = np.ma.MaskedArray(np.zeros((num_rows, num_heads), np.int32), mask=True)
         for node, flat_id in enumerate([ROOT, *flat_ids.tolist()]):
-            if flat_id in self._offsets:
-                table[node] = self._offsets[flat_id]
+            if flat_id in probed:
+                table[node] = probed[flat_id]
         return table

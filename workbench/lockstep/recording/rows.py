@@ -40,7 +40,7 @@ def _draft(results: StepResults, probe: OffsetProbe) -> Columns:
     columns = tree_columns(drafted, tensorized)
     if drafted is None or tensorized is None or drafted.flat_ids is None or drafted.top1_offsets is not None:
         return columns
-    offsets = probe.over_nodes(drafted.flat_ids, len(tensorized.parents))
+    offsets = probe.take(drafted.flat_ids, len(tensorized.parents))
     return columns if offsets is None else columns | {"draft_top1_offsets": offsets}
 
 

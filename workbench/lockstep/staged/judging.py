@@ -132,7 +132,7 @@ class StepJudge:
         reference.drafts = self._runner.draft(*context, levels, probe)
         if search is None or not reference.drafts:
             return  # nothing that the reference could score
-        reference.offsets = probe.over_nodes(search.flat_ids, self._options.settings.tree_nodes)
+        reference.offsets = probe.take(search.flat_ids, self._options.settings.tree_nodes)
         levels = rescored(search.levels, reference.drafts[0], self._target_from_draft())
         scores = np.concatenate([level.scores.ravel() for level in levels])
         if np.all((search.flat_ids >= 0) & (search.flat_ids < len(scores))):

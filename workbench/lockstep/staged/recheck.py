@@ -101,7 +101,7 @@ class Recheck:
             reprefill=reprefill,
             truth=host_floats(truth)[first.moment.node],
             allowance=first.allowance or 0.0,
-        ).sentence
+        )[1]
 
     def _row_alone(self, under_test: PathUnderTest, tokens: Sequence[int]) -> Any:
         """Feed the last token as the only node over a fresh prefill of everything before it."""

@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
-from workbench.tui.widgets.text_view import TextView
+from workbench.tui.widgets.line_view import LineView
 from workbench.view.lines import Line, Span, note
 from workbench.view.panels import PANELS
 from workbench.view.timeline import LEGEND
@@ -28,7 +28,7 @@ class HelpScreen(ModalScreen[None]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,question_mark,f1", "leave", "Leave", id="help.leave")
+        Binding("escape,q,question_mark,f1", "dismiss", "Leave", id="help.leave")
     ]
 
     def __init__(self, title: str, own: Sequence[Binding], others: Sequence[Binding]) -> None:
@@ -37,11 +37,7 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """Lay out the list."""
-        yield TextView(self._lines(), title=f"keys: {self._title}", id="help")
-
-    def action_leave(self) -> None:
-        """Close it."""
-        self.dismiss(None)
+        yield LineView(self._lines(), title=f"keys: {self._title}", id="help")
 
     def _lines(self) -> list[Line]:
         lines = [_sign_line(sign, meaning) for sign, meaning in LEGENDS.get(self._title, ())]

@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from workbench.tui.widgets.text_view import TextView
+from workbench.tui.widgets.line_view import LineView
 from workbench.view.lines import note
 from workbench.view.run_list import RunEntry, run_line
 
@@ -24,7 +24,7 @@ class PickerScreen(Screen[Path | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "choose", "Open", id="picker.choose"),
-        Binding("q,escape", "leave", "Leave", id="picker.leave"),
+        Binding("q,escape", "dismiss", "Leave", id="picker.leave"),
     ]
 
     def __init__(self, entries: list[RunEntry]) -> None:
@@ -35,7 +35,7 @@ class PickerScreen(Screen[Path | None]):
         """Lay out the list."""
         yield Static("specwb view: choose a run", id="status", markup=False)
         lines = [run_line(entry) for entry in self._entries]
-        yield TextView(
+        yield LineView(
             lines or [note("no run in runs/, traces/ or here; specwb diff records one")], "runs", id="runs"
         )
         yield Footer(compact=True)
@@ -43,8 +43,4 @@ class PickerScreen(Screen[Path | None]):
     def action_choose(self) -> None:
         """Hand the run back."""
         if self._entries:
-            self.dismiss(self._entries[self.query_one(TextView).cursor].folder)
-
-    def action_leave(self) -> None:
-        """Hand nothing back."""
-        self.dismiss(None)
+            self.dismiss(self._entries[self.query_one(LineView).cursor].folder)

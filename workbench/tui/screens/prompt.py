@@ -19,7 +19,7 @@ class PromptScreen(ModalScreen[str | None]):
         value: Its initial text.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Leave", id="prompt.leave")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "Leave", id="prompt.leave")]
 
     def __init__(self, sign: str, hint: str, value: str = "") -> None:
         super().__init__()
@@ -33,7 +33,3 @@ class PromptScreen(ModalScreen[str | None]):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Hand the line back."""
         self.dismiss(event.value)
-
-    def action_leave(self) -> None:
-        """Hand nothing back."""
-        self.dismiss(None)

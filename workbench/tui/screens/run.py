@@ -14,22 +14,16 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from tracing.moment import Moment
-from workbench.tui.content import styled_text
 from workbench.tui.drawing import Drawing
 from workbench.tui.keys import RUN_KEYS
-from workbench.tui.messages import (
-    ModelCall,
-    RunGrew,
-    StepDrawn,
-    TargetSelected,
-    TimelineRead,
-)
+from workbench.tui.messages import ModelCall, RunGrew, StepDrawn, TargetSelected, TimelineRead
 from workbench.tui.screens.help import HelpScreen
 from workbench.tui.screens.prompt import PromptScreen
 from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.line_view import LineView
 from workbench.tui.widgets.panel_view import PanelView
 from workbench.tui.widgets.timeline_view import BLOCK, TimelineView
+from workbench.view.lines import Line, Role
 from workbench.view.panel_layout import FIRST_PANELS
 from workbench.view.run_model import RunModel
 from workbench.view.run_status import cursor_line, finding_line, status_text
@@ -41,6 +35,18 @@ NARROW: Final = 100
 FOLLOW_SECONDS: Final = 0.5
 READ_ON_AFTER: Final = 0.5
 """Seconds after which the rest of the files is read ahead of need: the first step is drawn first."""
+
+
+STYLES: Final[dict[Role, str]] = {
+    "plain": "",
+    "title": "bold",
+    "dim": "$text-muted",
+    "good": "$text-success",
+    "bad": "bold $text-error",
+    "warn": "$text-warning",
+    "accent": "$text-accent",
+}
+"""Roles in the theme's colours."""
 
 
 class RunScreen(Screen[None]):
@@ -200,10 +206,6 @@ class RunScreen(Screen[None]):
         own = [each for kind in kinds for each in kind.BINDINGS if isinstance(each, Binding)]
         self.app.push_screen(HelpScreen(title, own, RUN_KEYS))
 
-    def action_quit_view(self) -> None:
-        """Leave."""
-        self.dismiss(None)
-
     def _ask(self, sign: str, hint: str, then: Callable[[RunModel, str], None]) -> None:
         """Ask for a line and give it to the model."""
 
@@ -254,8 +256,8 @@ class RunScreen(Screen[None]):
     def _say_cursor(self) -> None:
         """Write the finding that was gone to, and under it what the cursor is on."""
         self._sync()
-        self._say("#finding", styled_text(finding_line(self.model)))
-        self._say("#detail", styled_text(cursor_line(self.model)))
+        self._say("#finding", _styled(finding_line(self.model)))
+        self._say("#detail", _styled(cursor_line(self.model)))
 
     def _say(self, line: str, text: Content) -> None:
         """Write a line, if it is not written there already."""
@@ -268,3 +270,8 @@ class RunScreen(Screen[None]):
         line = self.query_one("#problem", Static)
         line.set_class(bool(problems), "shown")
         line.update("note: " + "; ".join(problems))
+
+
+def _styled(line: Line) -> Content:
+    """Return a line as content; markup in it stays text."""
+    return Content.assemble(*((span.text, STYLES[span.role]) for span in line))

@@ -14,17 +14,25 @@ from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from workbench.view.lines import Line, Role
+from workbench.view.lines import LazyLines, Line, Lines, Role, line_text
 from workbench.view.width import cell_width
 
 SIDEWAYS = 8
 """Cells by which a line is scrolled sideways."""
 
+SAMPLE = 64
+"""Lines that are measured for the width of a long panel."""
+
 CUT_BEFORE, CUT_AFTER = "«", "»"
 
 
 class LineView(ScrollView, can_focus=True):
-    """Draws line `y` of its content when it becomes visible; subclasses implement `content_line`.
+    """Draws line `y` of its content when it becomes visible; a subclass may have lines that it makes itself.
+
+    Args:
+        lines: The lines.
+        title: Title of the border.
+        options: Of every Textual widget.
 
     Attributes:
         cursor: Number of the line under the cursor.
@@ -41,8 +49,8 @@ class LineView(ScrollView, can_focus=True):
         "line--linked",
     }
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j,down", "down", "Down", show=False, id="line.down"),
-        Binding("k,up", "up", "Up", show=False, id="line.up"),
+        Binding("j,down", "down(1)", "Down", show=False, id="line.down"),
+        Binding("k,up", "down(-1)", "Up", show=False, id="line.up"),
         Binding("ctrl+d", "page(0.5)", "Half a page down", show=False, id="line.half_down"),
         Binding("ctrl+u", "page(-0.5)", "Half a page up", show=False, id="line.half_up"),
         Binding("space,pagedown,ctrl+f", "page(1)", "Page down", show=False, id="line.page_down"),
@@ -51,29 +59,33 @@ class LineView(ScrollView, can_focus=True):
         Binding("G,end", "last", "Last line", show=False, id="line.last"),
     ]
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, lines: Lines = (), title: str | None = None, **options: Any) -> None:
         super().__init__(**options)
+        self.border_title = title
         self.cursor = 0
         self._dim = (Style.null(), Style.null())
+        self._lines = lines
+        if lines:
+            self.resize_content(width_of(lines))
 
     @property
     def num_lines(self) -> int:
         """How many lines there are."""
-        return 0
+        return len(self._lines)
 
     @property
     def sticky(self) -> range:
-        """Lines that stay at the top when those after them are scrolled."""
-        return range(0)
+        """Lines that stay at the top when those after them are scrolled, e.g. the numbers of the keys."""
+        return self._lines.sticky if isinstance(self._lines, LazyLines) else range(0)
 
     @property
     def stem(self) -> int:
-        """Cells at the left that stay when the rest of a line is scrolled."""
-        return 0
+        """Cells at the left that stay when the rest of a line is scrolled, e.g. the number of the query."""
+        return self._lines.stem if isinstance(self._lines, LazyLines) else 0
 
     def content_line(self, number: int) -> Line:
         """Return one line."""
-        raise NotImplementedError
+        return self._lines[number]
 
     def is_linked(self, _line: Line) -> bool:
         """Say whether a line shows what is selected elsewhere."""
@@ -190,13 +202,9 @@ class LineView(ScrollView, can_focus=True):
             self._dim = (base, style)
         return style
 
-    def action_down(self) -> None:
-        """Move the cursor down a line."""
-        self.move_cursor(self.cursor + 1)
-
-    def action_up(self) -> None:
-        """Move the cursor up a line."""
-        self.move_cursor(self.cursor - 1)
+    def action_down(self, lines: int) -> None:
+        """Move the cursor down some lines."""
+        self.move_cursor(self.cursor + lines)
 
     def action_page(self, pages: float) -> None:
         """Move the cursor by pages."""
@@ -230,3 +238,10 @@ class LineView(ScrollView, can_focus=True):
         """Handle a click on a line."""
         if number < self.num_lines:
             self.move_cursor(number)
+
+
+def width_of(lines: Lines) -> int:
+    """Return the cells of the longest line, as far as known without making thousands of lines."""
+    if isinstance(lines, LazyLines) and lines.width is not None:
+        return lines.width
+    return max((cell_width(line_text(line)) for line in lines[:SAMPLE]), default=0)

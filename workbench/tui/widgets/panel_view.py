@@ -7,13 +7,9 @@ from typing import Any, ClassVar
 from textual.binding import Binding, BindingType
 
 from workbench.tui.messages import ModelCall, TargetSelected
-from workbench.tui.widgets.line_view import SIDEWAYS, LineView
-from workbench.view.lines import LazyLines, Line, Lines, line_text, targets_of, wrong_starts
+from workbench.tui.widgets.line_view import SIDEWAYS, LineView, width_of
+from workbench.view.lines import LazyLines, Line, Lines, targets_of, wrong_starts
 from workbench.view.targets import Target, node_of
-from workbench.view.width import cell_width
-
-SAMPLE = 64
-"""Lines that are measured for the width of a long panel."""
 
 
 class PanelView(LineView):
@@ -25,8 +21,8 @@ class PanelView(LineView):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("l,right", "next_target", "Right", show=False, id="panel.right"),
-        Binding("h,left", "previous_target", "Left", show=False, id="panel.left"),
+        Binding("l,right", "sideways(1)", "Right", show=False, id="panel.right"),
+        Binding("h,left", "sideways(-1)", "Left", show=False, id="panel.left"),
         Binding("w", "wrong(1)", "Next thing marked wrong in this panel", show=False, id="panel.next_wrong"),
         Binding("W", "wrong(-1)", "The one before it", show=False, id="panel.previous_wrong"),
         Binding("enter", "follow", "Follow", id="panel.follow"),
@@ -36,13 +32,7 @@ class PanelView(LineView):
         super().__init__(**options)
         self.panel = panel
         self.linked: Target | None = None
-        self._lines: Lines = ()
         self._cell = 0  # where the cursor would be if the line were long enough
-
-    @property
-    def num_lines(self) -> int:
-        """How many lines there are."""
-        return len(self._lines)
 
     @property
     def target(self) -> Target | None:
@@ -55,21 +45,11 @@ class PanelView(LineView):
         fresh = panel != self.panel
         self.panel, self._lines = panel, lines
         self.border_title = panel
-        self.resize_content(_width_of(lines) + 1)
+        self.resize_content(width_of(lines) + 1)
         if fresh:
             self.cursor, self._cell = 0, 0
             self.scroll_to(0, 0, animate=False, force=True)
         self.refresh()
-
-    @property
-    def sticky(self) -> range:
-        """Lines that stay in sight, e.g. the numbers of the keys over a long grid."""
-        return self._lines.sticky if isinstance(self._lines, LazyLines) else range(0)
-
-    @property
-    def stem(self) -> int:
-        """Cells that stay in sight, e.g. the numbers of the queries before a wide grid."""
-        return self._lines.stem if isinstance(self._lines, LazyLines) else 0
 
     def link(self, target: Target | None) -> None:
         """Show what is selected in another panel, scrolling to it where it is not in sight."""
@@ -94,10 +74,6 @@ class PanelView(LineView):
         self.move_cursor(number)
         self._show_cell()
         return True
-
-    def content_line(self, number: int) -> Line:
-        """Return one line."""
-        return self._lines[number]
 
     def is_linked(self, line: Line) -> bool:
         """Say whether a line is about the node that is selected elsewhere."""
@@ -124,13 +100,18 @@ class PanelView(LineView):
         if times > 1:
             self.action_follow()
 
-    def action_next_target(self) -> None:
-        """Move to the next thing in the line, or scroll right."""
-        self._step_target(1)
-
-    def action_previous_target(self) -> None:
-        """Move to the thing before it in the line, or scroll left."""
-        self._step_target(-1)
+    def action_sideways(self, direction: int) -> None:
+        """Move to the next thing in the line, or to the one before it; scroll where there is none."""
+        targets = list(targets_of(self._lines[self.cursor])) if self._lines else []
+        here = self._target_at(self.cursor)
+        place = targets.index(here) + direction if here is not None else -1
+        if 0 <= place < len(targets):
+            self._cell = targets[place][0]
+            self._show_cell()
+            self.refresh()
+            self.cursor_moved()
+        else:
+            self.scroll_relative(x=SIDEWAYS * direction, animate=False, force=True)
 
     def action_wrong(self, direction: int) -> None:
         """Move to the next or previous thing that is marked wrong or different."""
@@ -154,18 +135,6 @@ class PanelView(LineView):
         target = self.target
         if target is not None:
             self.post_message(ModelCall(lambda model: model.follow_target(target)))
-
-    def _step_target(self, direction: int) -> None:
-        targets = list(targets_of(self._lines[self.cursor])) if self._lines else []
-        here = self._target_at(self.cursor)
-        place = targets.index(here) + direction if here is not None else -1
-        if 0 <= place < len(targets):
-            self._cell = targets[place][0]
-            self._show_cell()
-            self.refresh()
-            self.cursor_moved()
-        else:
-            self.scroll_relative(x=SIDEWAYS * direction, animate=False, force=True)
 
     def _show_cell(self) -> None:
         found = self._target_at(self.cursor)
@@ -197,10 +166,3 @@ class PanelView(LineView):
                 if near is None and node is not None and node_of(each) == node:
                     near = number
         return near
-
-
-def _width_of(lines: Lines) -> int:
-    """Return the cells of the longest line, as far as known without making thousands of lines."""
-    if isinstance(lines, LazyLines) and lines.width is not None:
-        return lines.width
-    return max((cell_width(line_text(line)) for line in lines[:SAMPLE]), default=0)
