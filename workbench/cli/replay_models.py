@@ -12,9 +12,10 @@ import click
 
 from tracing.errors import TraceError, UsageError
 from tracing.reader import Run
+from tracing.run_facts import table
 from workbench.cli.replay_options import ReplayOptions
 from workbench.cli.replay_summary import facts_of, path_under_test_of, settings_of
-from workbench.judge.recorded.context import read_context, table
+from workbench.judge.recorded.context import read_context
 from workbench.judge.recorded.rejudge import Judge, StepRange
 from workbench.judge.turn_state import recorded_turns
 from workbench.report.text import render_text

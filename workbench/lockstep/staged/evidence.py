@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,14 +66,15 @@ def draft_evidence(
     reference: Sequence[DraftTruth],
 ) -> DraftEvidence:
     """Draft: the tested path's search, and the true score of each of its beams."""
+    evidence = DraftEvidence(
+        settings=settings,
+        root_token_id=root,
+        fused=results.drafted,
+        committed_len=results.committed_len,
+        kv_lengths=results.drafter_lengths,
+    )
     if not reference:
-        return DraftEvidence(
-            settings=settings,
-            root_token_id=root,
-            fused=results.drafted,
-            committed_len=results.committed_len,
-            kv_lengths=results.drafter_lengths,
-        )
+        return evidence
     truth, *samples = reference
     levels = tuple(
         LevelTruth(
@@ -81,16 +83,8 @@ def draft_evidence(
         )
         for number, level in enumerate(truth.levels)
     )
-    return DraftEvidence(
-        settings=settings,
-        root_token_id=root,
-        target_from_draft=target_from_draft,
-        fused=results.drafted,
-        levels=levels,
-        kv=row_truth(results.drafter_kv, [one.committed_kv for one in reference]),
-        committed_len=results.committed_len,
-        kv_lengths=results.drafter_lengths,
-    )
+    kv = row_truth(results.drafter_kv, [one.committed_kv for one in reference])
+    return replace(evidence, target_from_draft=target_from_draft, levels=levels, kv=kv)
 
 
 def tensorize_evidence(
@@ -130,12 +124,7 @@ def verify_evidence(results: StepResults, reference: Sequence[TeacherRows]) -> V
             other_visible=verified.other_visible,
             target_token_ids=verified.target_token_ids,
         ),
-        reference=VerifySide(
-            visible=tensorized.visible,
-            prefix_visible=np.where(tensorized.valid, results.committed_len, 0),
-            other_visible=np.zeros(len(tensorized.valid), dtype=np.int64),
-            target_token_ids=truth.argmax(-1),
-        ),
+        reference=VerifySide.of_reference(tensorized, results.committed_len, truth.argmax(-1)),
         logits=judged(verified.logits, lambda rows: rows.logits, 0),
         features=judged(verified.features, lambda rows: rows.features, 0) if has_features else None,
         kv=judged(results.node_kv, lambda rows: rows.kv, 3),
@@ -153,9 +142,7 @@ def accept_evidence(
     assert verified is not None
     return AcceptEvidence(
         committed_len=results.committed_len,
-        token_ids=tensorized.token_ids,
-        parents=tensorized.parents,
-        valid=tensorized.valid,
+        tree=tensorized,
         target_token_ids=verified.target_token_ids,
         remaining=remaining,
         eos_token_ids=eos_token_ids,
