@@ -12,10 +12,11 @@ import click
 
 from tracing.errors import TraceError, UsageError
 from tracing.reader import Run
+from tracing.run_facts import table
 from tracing.settings import PROPOSERS
 from workbench.cli.replay_options import ReplayOptions
 from workbench.cli.replay_summary import facts_of, path_under_test_of, settings_of
-from workbench.judge.recorded.context import read_context, table
+from workbench.judge.recorded.context import read_context
 from workbench.judge.recorded.rejudge import Judge, StepRange
 from workbench.judge.turn_state import recorded_turns
 from workbench.report.text import render_text
@@ -143,6 +144,8 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
     backend = bootstrap("auto")
     from workbench.checkpoints.load import load_pair, needs_drafter
     from workbench.lockstep.replay.continuation import continued
+    from workbench.lockstep.session.job import LockstepOptions
+    from workbench.lockstep.session.request import DiffRequest
 
     proposer = proposer_of(run, wanted)
     model, draft = _folders(wanted, proposer)
@@ -150,18 +153,16 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
         raise UsageError("--continue decodes, so it needs a drafter; give --draft DIR too")
     loaded = load_pair(model, draft, proposer=proposer, trust_remote_code=wanted.trust_remote_code)
     label = f"{run.folder}@{':'.join(map(str, place))}"
-    summary = continued(
-        loaded,
-        replace(settings_of(run), max_new_tokens=remaining),
-        committed,
-        place,
+    request = DiffRequest(
+        prompt_file=label,
         out=wanted.out or run.folder.with_name(f"{run.folder.resolve().name}-continued"),
-        label=label,
-        dtype=facts_of(run, under_test).dtype,
+        options=LockstepOptions(settings=replace(settings_of(run), max_new_tokens=remaining)),
         backend=backend.as_json(),
+        dtype=facts_of(run, under_test).dtype,
         rung=wanted.reference,
         reference_device=wanted.reference_device,
     )
+    summary = continued(loaded, request, committed, place)
     for line in fact_lines(_facts(run, loaded, has_drafter=True)):
         click.echo(line, err=True)
     first = summary.emitted_token_ids[0][0] if summary.emitted_token_ids else None

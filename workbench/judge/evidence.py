@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tracing.moment import Moment
@@ -174,6 +175,16 @@ class VerifySide:
     other_visible: IntArray | None = None
     target_token_ids: IntArray | None = None
 
+    @classmethod
+    def of_reference(cls, tree: Tensorized, committed_len: int, target_token_ids: IntArray) -> VerifySide:
+        """Return the reference's choices, and what attention has to be given for this tree."""
+        return cls(
+            visible=tree.visible,
+            prefix_visible=np.where(tree.valid, committed_len, 0),
+            other_visible=np.zeros(len(tree.valid), dtype=np.int64),
+            target_token_ids=target_token_ids,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyEvidence:
@@ -208,7 +219,7 @@ class AcceptEvidence:
 
     Attributes:
         committed_len: L.
-        token_ids, parents, valid: The tree as tensorize built it, `[N]`.
+        tree: As tensorize built it.
         target_token_ids: The fused choices, `[N]`.
         remaining: Tokens that the turn may still emit, this step's included.
         eos_token_ids: Tokens that end a turn.
@@ -218,9 +229,7 @@ class AcceptEvidence:
     """
 
     committed_len: int
-    token_ids: IntArray
-    parents: IntArray
-    valid: BoolArray
+    tree: Tensorized
     target_token_ids: IntArray
     remaining: int
     eos_token_ids: frozenset[int] = frozenset()

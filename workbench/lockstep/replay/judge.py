@@ -87,12 +87,7 @@ class ModelJudge:
         choices[nodes] = truth.argmax(-1)
         return replace(
             part,
-            reference=VerifySide(
-                visible=tree.visible,
-                prefix_visible=np.where(tree.valid, part.committed_len, 0),
-                other_visible=np.zeros(len(tree.valid), dtype=np.int64),
-                target_token_ids=choices,
-            ),
+            reference=VerifySide.of_reference(tree, part.committed_len, choices),
             logits=RowTruth(
                 fused=known_rows(row, nodes, truth), truth=truth, samples=tuple(samples), rows=nodes
             ),

@@ -180,12 +180,7 @@ def verify_evidence(results: StepResults, reference: Sequence[TeacherRows]) -> V
             other_visible=verified.other_visible,
             target_token_ids=verified.target_token_ids,
         ),
-        reference=VerifySide(
-            visible=tensorized.visible,
-            prefix_visible=np.where(tensorized.valid, results.committed_len, 0),
-            other_visible=np.zeros(len(tensorized.valid), dtype=np.int64),
-            target_token_ids=truth.argmax(-1),
-        ),
+        reference=VerifySide.of_reference(tensorized, results.committed_len, truth.argmax(-1)),
         logits=judged(verified.logits, lambda rows: rows.logits, 0),
         features=judged(verified.features, lambda rows: rows.features, 0) if has_features else None,
         kv=judged(results.node_kv, lambda rows: rows.kv, 3),
@@ -203,9 +198,7 @@ def accept_evidence(
     assert verified is not None
     return AcceptEvidence(
         committed_len=results.committed_len,
-        token_ids=tensorized.token_ids,
-        parents=tensorized.parents,
-        valid=tensorized.valid,
+        tree=tensorized,
         target_token_ids=verified.target_token_ids,
         remaining=remaining,
         eos_token_ids=eos_token_ids,

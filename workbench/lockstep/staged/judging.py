@@ -20,7 +20,7 @@ from workbench.judge.step import StepJudgement, judge_step
 from workbench.lockstep.engine.checked_stages import num_rows
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
-from workbench.lockstep.recording.offsets import OffsetProbe, OffsetWatch
+from workbench.lockstep.recording.offsets import OffsetProbe
 from workbench.lockstep.session.job import LockstepOptions
 from workbench.lockstep.staged import evidence as build
 from workbench.lockstep.staged.arbiter import with_arbiter
@@ -59,7 +59,6 @@ class StepJudge:
 
     Attributes:
         reference: What the reference made of the step in progress; None when the step is not judged.
-        unjudged_steps: Steps decoded and not judged, as requested.
     """
 
     def __init__(
@@ -79,7 +78,6 @@ class StepJudge:
         self._before: PathUnderTest | None = None
         self._missing: dict[str, str] = {}
         self.reference: ReferenceStep | None = None
-        self.unjudged_steps = 0
 
     def after_prefill(self, prompt: list[int]) -> None:
         """Ask the reference about the prompt; it is judged with the step that follows."""
@@ -92,7 +90,6 @@ class StepJudge:
         self._missing = {}
         if not judged:
             self.reference, self._before = None, None
-            self.unjudged_steps += 1
             return
         if results.prefilled is None or self.reference is None:
             self.reference = ReferenceStep()
@@ -134,7 +131,7 @@ class StepJudge:
         if search is None:
             reference.scores = self._runner.score(*turn_state.fed, drafted)
         else:
-            reference.drafts = self._runner.draft(*turn_state.fed, search.levels, OffsetWatch(probe))
+            reference.drafts = self._runner.draft(*turn_state.fed, search.levels, probe)
         if truth := reference.drafts or reference.scores:
             reference.drafted = build.by_truth(drafted, truth[0], self._target_from_draft())
         if search is not None and reference.drafts:
