@@ -12,11 +12,12 @@ import pytest
 import torch
 
 from tests.lockstep.runs import Setup, run
-from tracing.errors import UsageError
+from tests.lockstep.test_free_validation import alone
+from tracing.errors import EnvironmentProblemError, UsageError
 from tracing.reader import open_run
 from tracing.stages import DecodePath, Stages, Tensorized, Verified
-from workbench.lockstep.session.load_path import checked_path, load_factory
-from workbench.lockstep.staged.recheck import one_node, path_to
+from workbench.judge.ancestry import ancestors
+from workbench.lockstep.session.request import checked_path, load_factory
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -109,8 +110,7 @@ def test_a_command_whose_extra_is_missing_names_it() -> None:
 
 
 def test_the_path_of_a_node_ends_even_if_parents_run_in_a_circle() -> None:
-    tree = replace(one_node(1, 0), parents=np.array([0, 2, 1]))
-    assert len(path_to(tree, 1)) <= 4
+    assert len(ancestors(np.array([0, 2, 1]), 1)) <= 3
 
 
 def test_the_weights_are_watched(tmp_path: Path) -> None:
@@ -123,3 +123,16 @@ def test_the_weights_are_watched(tmp_path: Path) -> None:
     with torch.no_grad():
         pair.teacher_weights[name].view(-1)[0] += 1
     assert weights_digest(pair.teacher_weights) != before
+
+
+@pytest.mark.parametrize("problem", [EnvironmentProblemError("the disk is full"), MemoryError("no memory")])
+def test_a_problem_of_the_machine_inside_a_stage_is_no_finding(tmp_path: Path, problem: Exception) -> None:
+    """Blamed on the path under test, a full disk ended a judged run with exit code 1 and not 3."""
+
+    def raising(*_: object) -> None:
+        raise problem
+
+    with pytest.raises(type(problem), match=str(problem)):
+        run(tmp_path / "staged", fused=lambda stages: replace(stages, verify=raising))
+    with pytest.raises(type(problem), match=str(problem)):
+        alone(tmp_path / "free", "verify", raising)

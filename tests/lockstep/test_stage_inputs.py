@@ -23,8 +23,8 @@ from workbench.lockstep.engine.stage_inputs import (
     launched_differently,
     written_into,
 )
-from workbench.lockstep.engine.stage_validation import validated
 from workbench.lockstep.engine.under_test import RESULT_FIELDS, StepResults
+from workbench.lockstep.tensors.host import validated
 
 AT = Moment(0, 1, 2)
 VALID = np.array([True, True, False])

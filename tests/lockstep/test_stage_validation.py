@@ -17,7 +17,7 @@ import torch
 from tests.lockstep.runs import run
 from tracing.stage_validation import InvalidStageResultError
 from tracing.stages import Accepted, Committed, Drafted, DraftLevel, Prefilled, Stages, Tensorized, Verified
-from workbench.lockstep.engine.stage_validation import validated
+from workbench.lockstep.tensors.host import validated
 
 SIZES = {"L": 4, "N": 3, "V": 6, "F": 2}
 

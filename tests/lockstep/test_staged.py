@@ -71,7 +71,7 @@ def test_a_chain_says_that_the_tree_mask_was_not_exercised(tmp_path: Path) -> No
 
 def test_unjudged_steps_are_counted_and_never_ok_by_themselves(tmp_path: Path) -> None:
     outcome = run(tmp_path / "run", Setup(options={"steps": (1000, None)}))
-    assert outcome.staged.judge.unjudged_steps == outcome.staged.finished[0].step
+    assert outcome.staged.unjudged_steps == outcome.staged.finished[0].step
     assert outcome.verdict.verdict == "inconclusive"
     assert outcome.verdict.exit_code == 4
 
@@ -80,7 +80,7 @@ def test_every_second_step(tmp_path: Path) -> None:
     outcome = run(tmp_path / "run", Setup(options={"judge_every": 2}))
     steps = outcome.staged.finished[0].step
     assert outcome.verdict.coverage["steps"] == (steps + 1) // 2
-    assert outcome.staged.judge.unjudged_steps == steps // 2
+    assert outcome.staged.unjudged_steps == steps // 2
     assert outcome.log.findings == []
 
 

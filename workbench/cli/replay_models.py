@@ -130,24 +130,24 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
     backend = bootstrap("auto")
     from workbench.checkpoints.load import load_pair
     from workbench.lockstep.replay.continuation import continued
+    from workbench.lockstep.session.job import LockstepOptions
+    from workbench.lockstep.session.request import DiffRequest
 
     model, draft = _folders(wanted)
     if draft is None:
         raise UsageError("--continue decodes, so it needs a drafter; give --draft DIR too")
     loaded = load_pair(model, draft, trust_remote_code=wanted.trust_remote_code)
     label = f"{run.folder}@{':'.join(map(str, place))}"
-    summary = continued(
-        loaded,
-        replace(settings_of(run), max_new_tokens=remaining),
-        committed,
-        place,
+    request = DiffRequest(
+        prompt_file=label,
         out=wanted.out or run.folder.with_name(f"{run.folder.resolve().name}-continued"),
-        label=label,
-        dtype=facts_of(run, under_test).dtype,
+        options=LockstepOptions(settings=replace(settings_of(run), max_new_tokens=remaining)),
         backend=backend.as_json(),
+        dtype=facts_of(run, under_test).dtype,
         rung=wanted.reference,
         reference_device=wanted.reference_device,
     )
+    summary = continued(loaded, request, committed, place)
     for line in fact_lines(_facts(run, loaded, has_drafter=True)):
         click.echo(line, err=True)
     first = summary.emitted_token_ids[0][0] if summary.emitted_token_ids else None

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from invariants.context import RunContext
-from invariants.run import Checker
 from tracing.finding import Finding
 from tracing.models import ModelPair
 from tracing.recorder import RunWriter, Trace
@@ -21,10 +20,9 @@ from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import Tally
 from workbench.lockstep.engine.step import begin_turn, steps_of_turn
 from workbench.lockstep.engine.under_test import PathUnderTest
-from workbench.lockstep.recording.run_log import RunLog
 from workbench.lockstep.session.job import LockstepOptions, OnViolation
 from workbench.lockstep.session.turns import Turn
-from workbench.lockstep.staged.run import StagedRun
+from workbench.lockstep.staged.run import judge_turns
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 from workbench.npu.modes import use_mode
 
@@ -104,23 +102,25 @@ def run_lockstep(
         runner = ReferenceRunner(setup.pair, setup.settings, path_dtype=setup.dtype, rung=setup.rung)
         placement.runner(runner)
         tally = Tally(chain=runner.is_chain)
+        options = LockstepOptions(settings=setup.settings, on_violation=on_violation)
         with RunWriter(folder, _manifest(setup, path, manifest), token_bytes=setup.token_bytes) as writer:
-            traces = {
-                "fused": writer.path("fused", lacks=path.lacks, info=_info(path)),
-                "reference": writer.path("reference", lacks=runner.lacks, info=runner.info),
-            }
-            log = RunLog(writer, _spoiled(traces, placement), Checker(setup.context), tally)
-            options = LockstepOptions(settings=setup.settings, on_violation=on_violation)
-            staged = StagedRun(path, runner, setup.pair, options, log, dtype=setup.dtype)
-            try:
-                staged.run([Turn(0, 0, lambda before: [*before, *setup.prompt])], lambda _: None)
-            finally:
-                log.abandon_step()
-            log.finish()
+            staged = judge_turns(
+                replace(path, info=_info(path)),
+                runner,
+                setup.pair,
+                options,
+                [Turn(0, 0, lambda before: [*before, *setup.prompt])],
+                writer=writer,
+                context=setup.context,
+                tally=tally,
+                dtype=setup.dtype,
+                traced=lambda trace: SpoiledTrace(trace, placement) if placement.rows else trace,
+                on_error="raise",
+            )
             verdict = tally.verdict()
             writer.update(verdict=verdict.verdict, exit_code=verdict.exit_code, coverage=verdict.coverage)
     emitted = tuple(staged.finished[0].emitted) if staged.finished else ()
-    return Outcome(tuple(log.findings), emitted)
+    return Outcome(tuple(staged.log.findings), emitted)
 
 
 def run_free(setup: Setup, placement: Placement) -> FreeDecode:
@@ -166,12 +166,6 @@ def _manifest(setup: Setup, path: DecodePath, more: Mapping[str, Any] | None) ->
         "limits": limits,
         **(more or {}),
     }
-
-
-def _spoiled(traces: Mapping[str, Trace], placement: Placement) -> Mapping[str, Any]:
-    if placement.rows is None:
-        return traces
-    return {name: SpoiledTrace(trace, placement) for name, trace in traces.items()}
 
 
 class SpoiledTrace:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from invariants.context import RunContext
-from invariants.run import Checker
 from reference.path import make_path as make_reference
 from tracing.distances import MANIFEST_KEY
 from tracing.finding import Finding
@@ -15,21 +15,13 @@ from tracing.moment import Moment
 from tracing.recorder import RunWriter
 from workbench.checkpoints.digests import weights_digest
 from workbench.checkpoints.load import LoadedPair
-from workbench.judge.turn_state import TurnState
-from workbench.judge.verdict import Tally
+from workbench.judge.verdict import RunVerdict, Tally
 from workbench.lockstep.free.run import FreeRun
-from workbench.lockstep.recording.indices import IndexProbe
-from workbench.lockstep.recording.run_log import RunLog
 from workbench.lockstep.session.request import DiffRequest, Session
-from workbench.lockstep.staged.run import StagedRun
-from workbench.lockstep.sum_up import sum_up
+from workbench.lockstep.session.turns import Tick, TurnsRunner
+from workbench.lockstep.staged.run import judge_turns
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 from workbench.report.summary import RunSummary
-
-Tick = Callable[[int], None]
-Decoded = tuple[Sequence[TurnState], RunLog, int]
-"""Turns, log, and the number of steps that were not judged."""
-
 
 WEIGHTS_CHANGED = Finding(
     verdict="structural",
@@ -39,23 +31,6 @@ WEIGHTS_CHANGED = Finding(
     rule="RUN-WEIGHTS-CHANGED",
     message="the weights that both paths share were written to during the run: nothing that it shows holds",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Shared:
-    """Objects that both modes of lockstep use.
-
-    Attributes:
-        run: The folder being written.
-        runner: The reference.
-        tally: The verdict so far.
-        tick: Called with the number of new tokens.
-    """
-
-    run: RunWriter
-    runner: ReferenceRunner
-    tally: Tally
-    tick: Tick
 
 
 def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummary:
@@ -68,33 +43,76 @@ def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummar
 
 
 def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> RunSummary:
-    pair, settings = session.loaded.pair, request.options.settings
+    pair, options = session.loaded.pair, request.options
     runner = ReferenceRunner(
         pair,
-        settings,
+        options.settings,
         path_dtype=session.dtype,
         rung=request.rung,
         device=request.reference_device,
-        num_samples=request.options.num_samples,
+        num_samples=options.num_samples,
     )
     tally = Tally(chain=runner.is_chain)
-    shared = Shared(run, runner, tally, tick)
-    decode = _free if request.options.mode == "free" else _staged
-    finished, log, unjudged_steps = decode(session, request, shared)
+    context = _context(session, request)
+    shared: dict[str, Any] = {"writer": run, "context": context, "tally": tally, "dtype": session.dtype}
+    decoded: TurnsRunner
+    if options.mode == "free":
+        reference = make_reference(
+            pair,
+            options.settings,
+            device=request.reference_device,
+            dtype=runner.truth_dtype,
+            rung=request.rung,
+        )
+        shared |= {"settings": options.settings, "watch_indices": options.watch_indices}
+        free = FreeRun(runner=runner, **shared)
+        decoded = free.run(session.path, reference, session.turns, tick)
+    else:
+        decoded = judge_turns(session.path, runner, pair, options, session.turns, tick=tick, **shared)
+    if not_inspected := decoded.indices.not_inspected():
+        run.update(index_watch_blind=dict(not_inspected))
     if not _weights_unchanged(session.loaded):
-        log.add([WEIGHTS_CHANGED])
-    return sum_up(
-        tally.verdict(),
-        finished,
-        log,
-        session.loaded.tokenizer.decode,
-        run=run.folder,
-        unjudged_steps=unjudged_steps,
-        manifest={
-            "path": dict(session.path.info),
-            "reference": runner.info,
-            "backend": dict(request.backend),
+        decoded.log.add([WEIGHTS_CHANGED])
+    manifest = {
+        "path": dict(session.path.info),
+        "reference": runner.info,
+        "backend": dict(request.backend),
+    }
+    return _summary(decoded, tally.verdict(), session.loaded.tokenizer.decode, run.folder, manifest)
+
+
+def _summary(
+    decoded: TurnsRunner,
+    verdict: RunVerdict,
+    decode: Callable[[Sequence[int]], str],
+    run: Path,
+    manifest: Mapping[str, Any],
+) -> RunSummary:
+    """Fold the verdict, the decoded turns and the log into what reports are made from."""
+    emitted = tuple(tuple(turn_state.emitted) for turn_state in decoded.finished)
+    skipped = sorted({missing.stage for missing in verdict.not_checked if missing.quantity == "*"})
+    remarks = [verdict.text.removeprefix(verdict.verdict).strip(" ()")]
+    if skipped:
+        remarks.append(f"not checked: {', '.join(skipped)}")
+    return RunSummary(
+        verdict=verdict.verdict,
+        remark="; ".join(filter(None, remarks)),
+        exit_code=verdict.exit_code,
+        steps=sum(turn_state.step for turn_state in decoded.finished),
+        unjudged_steps=decoded.unjudged_steps,
+        emitted_token_ids=emitted,
+        emitted_text=tuple(decode(turn) for turn in emitted),
+        num_accepted=tuple(number for turn_state in decoded.finished for number in turn_state.num_accepted),
+        near_ties=verdict.near_ties,
+        findings=tuple(decoded.log.findings),
+        invariants=decoded.log.invariant_counts(),
+        not_checked={
+            f"{missing.stage}.{missing.quantity}: {missing.reason}": count
+            for missing, count in verdict.not_checked.items()
         },
+        coverage=verdict.coverage,
+        run=run,
+        manifest=manifest,
     )
 
 
@@ -106,48 +124,6 @@ def _context(session: Session, request: DiffRequest) -> RunContext:
         kv_capacity=session.path.info.get("kv_capacity"),
         num_slots=session.path.info.get("num_slots"),
     )
-
-
-def _staged(session: Session, request: DiffRequest, shared: Shared) -> Decoded:
-    path = session.path
-    traces = {
-        "fused": shared.run.path("fused", lacks=path.lacks, info=dict(path.info), on_error="warn"),
-        "reference": shared.run.path("reference", lacks=shared.runner.lacks, info=shared.runner.info),
-    }
-    log = RunLog(shared.run, traces, Checker(_context(session, request)), shared.tally)
-    staged = StagedRun(path, shared.runner, session.loaded.pair, request.options, log, dtype=session.dtype)
-    try:
-        staged.run(session.turns, shared.tick)
-    finally:
-        log.abandon_step()
-    log.finish()
-    _record_not_inspected(shared.run, staged.indices)
-    return staged.finished, log, staged.judge.unjudged_steps
-
-
-def _free(session: Session, request: DiffRequest, shared: Shared) -> Decoded:
-    pair, settings = session.loaded.pair, request.options.settings
-    reference = make_reference(
-        pair, settings, device=request.reference_device, dtype=shared.runner.truth_dtype, rung=request.rung
-    )
-    free = FreeRun(
-        (session.path, reference),
-        pair,
-        settings,
-        writer=shared.run,
-        checker=Checker(_context(session, request)),
-        tally=shared.tally,
-        watch_indices=request.options.watch_indices,
-    )
-    free.run(session.turns, shared.runner, session.dtype, shared.tick)
-    _record_not_inspected(shared.run, free.runs[0].indices)
-    return free.runs[0].finished, free.logs[0], 0
-
-
-def _record_not_inspected(run: RunWriter, indices: IndexProbe) -> None:
-    """Write to the manifest which operators the index watch could not inspect."""
-    if not_inspected := indices.not_inspected():
-        run.update(index_watch_blind=dict(not_inspected))
 
 
 def _weights_unchanged(loaded: LoadedPair) -> bool:

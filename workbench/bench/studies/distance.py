@@ -19,7 +19,7 @@ from workbench.fused.path import path_over
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.engine.step import begin_turn, steps_of_turn
 from workbench.lockstep.engine.under_test import PathUnderTest
-from workbench.lockstep.recording.offsets import OffsetProbe, OffsetWatch
+from workbench.lockstep.recording.offsets import OffsetProbe
 from workbench.view.distance import DistanceTable, bucket_names
 
 Rows = dict[str, NDArray[np.int64]]
@@ -64,7 +64,7 @@ def measure(lab: Lab) -> Study:
 def _offsets(lab: Lab, case: BenchCase) -> Sequence[tuple[NDArray[np.int32], NDArray[np.int64]]]:
     """Decode one context; returns distances `[n, H]` and depths `[n]` of each step."""
     probe = OffsetProbe()
-    running = PathUnderTest.begin(path_over(with_tree(lab.engine, TREE)), OffsetWatch(probe))
+    running = PathUnderTest.begin(path_over(with_tree(lab.engine, TREE)), probe)
     turn_state = TurnState(0, 0, lab.session.max_new_tokens)
     begin_turn(running, turn_state, case.token_ids, lab.engine.eos_token_ids)
     found = []

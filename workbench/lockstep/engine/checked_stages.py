@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from tracing.errors import EnvironmentProblemError
 from tracing.finding import Finding
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
 from tracing.stage_validation import InvalidStageResultError
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.engine.failures import finding_of_invalid_result, findings_of_failure
-from workbench.lockstep.engine.stage_validation import validated
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
 from workbench.lockstep.tensors.digests import kv_row_digests
+from workbench.lockstep.tensors.host import validated
 
 
 class StageFailedError(Exception):
@@ -87,9 +88,11 @@ class CheckedStages:
 
         Raises:
             StageFailedError: With the finding about the stage's exception.
+            EnvironmentProblemError: The stage's own; the disk or the device is at fault, not the path.
+            MemoryError: The stage's own.
         """
         self.stop_clock(stage)
-        if error is None or isinstance(error, MemoryError):
+        if error is None or isinstance(error, (MemoryError, EnvironmentProblemError)):
             raise error or LookupError(stage)
         raise StageFailedError(stage, findings_of_failure(self.turn_state, stage, error)) from error
 

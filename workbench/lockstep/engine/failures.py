@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tracing.errors import ContractError, LaunchRefusedError
 from tracing.finding import Finding
+from tracing.moment import Moment
 from tracing.stage_validation import InvalidStageResultError
 from workbench.judge.turn_state import TurnState
 
@@ -14,36 +17,34 @@ SHAPE = "JUDGE-SHAPE"
 """Rule of a result that is none of its stage's, None included."""
 
 
+def fused_finding(rule: str, at: Moment, message: str, column: str = "", **values: Any) -> Finding:
+    """Return a structural finding about the path under test; `values` are `fused` and `reference`."""
+    return Finding(
+        verdict="structural",
+        guilty="fused",
+        moment=at,
+        column=column,
+        rule=rule,
+        message=message,
+        path="fused",
+        **values,
+    )
+
+
 def findings_of_failure(turn_state: TurnState, stage: str, error: Exception) -> tuple[Finding, ...]:
     """Return the findings of an exception inside a stage of the path under test."""
+    at = turn_state.moment.at(stage)
     if isinstance(error, LaunchRefusedError):
         return tuple(finding for finding in error.findings if isinstance(finding, Finding))
-    contract = error if isinstance(error, ContractError) else None
-    return (
-        Finding(
-            verdict="structural",
-            guilty="fused",
-            moment=turn_state.moment.at(stage),
-            column=contract.argument if contract else "",
-            fused=contract.value if contract else type(error).__name__,
-            reference=contract.expected if contract else None,
-            rule=contract.rule if contract else RAISED,
-            message=str(error) if contract else f"stage {stage} raised {type(error).__name__}: {error}",
-            path="fused",
-        ),
-    )
+    if isinstance(error, ContractError):
+        values = {"fused": error.value, "reference": error.expected}
+        return (fused_finding(error.rule, at, str(error), error.argument, **values),)
+    kind = type(error).__name__
+    return (fused_finding(RAISED, at, f"stage {stage} raised {kind}: {error}", fused=kind),)
 
 
 def finding_of_invalid_result(turn_state: TurnState, stage: str, invalid: InvalidStageResultError) -> Finding:
     """Return the finding of an invalid stage result."""
-    return Finding(
-        verdict="structural",
-        guilty="fused",
-        moment=turn_state.moment.at(stage),
-        column=invalid.column,
-        fused=invalid.came,
-        reference=invalid.expected,
-        rule=SHAPE,
-        message=f"stage {stage} does not give what the seam prescribes: {invalid}",
-        path="fused",
-    )
+    message = f"stage {stage} does not give what the seam prescribes: {invalid}"
+    values = {"fused": invalid.came, "reference": invalid.expected}
+    return fused_finding(SHAPE, turn_state.moment.at(stage), message, invalid.column, **values)

@@ -17,10 +17,9 @@ from tracing.moment import Moment
 from tracing.results import RESULT_OF_STAGE
 from tracing.stage_validation import InvalidStageResultError
 from tracing.stages import Drafted, DraftLevel, Tensorized
-from workbench.judge.rules import RULES
-from workbench.lockstep.engine.stage_validation import validated
+from workbench.lockstep.engine.failures import fused_finding
 from workbench.lockstep.engine.under_test import RESULT_FIELDS, StepResults
-from workbench.lockstep.tensors.host import host_floats
+from workbench.lockstep.tensors.host import host_floats, validated
 
 WRITTEN: Final = "JUDGE-INPUT-WRITTEN"
 LAUNCHED: Final = "JUDGE-INPUT-LAUNCHED"
@@ -182,14 +181,5 @@ def _in_row(difference: Difference) -> str:
 
 
 def _finding(rule: str, stage: str, at: Moment, each: Difference, message: str) -> Finding:
-    return Finding(
-        verdict=RULES[rule].verdict,
-        guilty="fused",
-        moment=at.at(stage, each.row),
-        column=each.name,
-        fused=each.after,
-        reference=each.before,
-        rule=rule,
-        message=message,
-        path="fused",
-    )
+    values = {"fused": each.after, "reference": each.before}
+    return fused_finding(rule, at.at(stage, each.row), message, each.name, **values)

@@ -7,13 +7,13 @@ near tie inside the draft is no fault as long as the text is the same, so it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from invariants.context import RunContext
 from invariants.run import Checker
 from tracing.finding import Finding
-from tracing.models import ModelPair
 from tracing.moment import Moment
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
@@ -30,11 +30,10 @@ from workbench.judge.verdict import Tally
 from workbench.lockstep.free.runner import FreeRunner
 from workbench.lockstep.recording.run_log import RunLog
 from workbench.lockstep.recording.watch import LiveWatch
-from workbench.lockstep.session.turns import Turn
+from workbench.lockstep.session.turns import Tick, Turn
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 from workbench.lockstep.truth.ties import token_gaps
 
-Tick = Callable[[int], None]
 RULE = "JUDGE-ALIGN-STREAM"
 MAY_DIFFER = frozenset(
     {"commit_mode", "commit_fallback", "draft_top1_offsets", "launch_refused", "incomplete"}
@@ -42,83 +41,75 @@ MAY_DIFFER = frozenset(
 """Columns that record how a path works; two sound paths may differ in them."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FreeRun:
-    """Decodes the turns on each path, one after the other, and compares their recordings.
+    """Decodes turns on two paths, one after the other, and compares their recordings.
 
     Attributes:
-        runs: Of the path under test and of the reference.
-        logs: Of each run; the first one ends up with everything that was found.
+        settings: Of both paths.
+        writer: The folder being written.
+        context: Limits that the rules may ask for.
+        tally: The verdict so far.
+        runner: Decides where the paths emit different tokens.
+        dtype: The tested path's dtype by name.
+        watch_indices: Record which index values the path under test used.
     """
 
-    def __init__(
-        self,
-        paths: Sequence[DecodePath],
-        pair: ModelPair,
-        settings: DecodeSettings,
-        *,
-        writer: RunWriter,
-        checker: Checker,
-        tally: Tally,
-        watch_indices: bool = False,
-    ) -> None:
-        """Prepare both runs; `watch_indices` is for the path under test only."""
-        self._writer = writer
-        self._block_size = settings.block_size
-        self._tally = tally
-        self.logs: list[RunLog] = []
-        self.runs: list[FreeRunner] = []
-        for name, path in zip(("fused", "reference"), paths, strict=True):
-            traces = {name: writer.path(name, lacks=path.lacks, info=dict(path.info))}
-            log = RunLog(writer, traces, checker, tally, watched=name)
-            watch = LiveWatch(
-                log.journal,
-                log.check_before,
-                refuse=True,
-                watch_indices=watch_indices and name == "fused",
-            )
-            self.logs.append(log)
-            self.runs.append(FreeRunner(path, settings, pair, log, watch))
+    settings: DecodeSettings
+    writer: RunWriter
+    context: RunContext
+    tally: Tally
+    runner: ReferenceRunner
+    dtype: str
+    watch_indices: bool = False
 
-    def run(self, turns: Sequence[Turn], runner: ReferenceRunner, dtype: str, tick: Tick) -> None:
-        """Decode on both paths, then compare."""
-        for run in self.runs:
-            run.run(turns, tick)
-        log = self.logs[0]
-        log.adopt(self.logs[1])
-        log.finish()
+    def run(self, path: DecodePath, reference: DecodePath, turns: Sequence[Turn], tick: Tick) -> FreeRunner:
+        """Decode on both paths, then compare; return the path under test's run, with all findings."""
+        checker = Checker(self.context)
+        fused = self._runner_of("fused", path, checker)
+        other = self._runner_of("reference", reference, checker)
+        fused.run(turns, tick)
+        other.run(turns, tick)
+        fused.log.adopt(other.log)
+        fused.log.finish()
         alignment = self._align()
-        rows = open_run(self._writer.folder).path("fused")
-        self._tally.add(_coverage(rows, alignment, RecordedFacts(block_size=self._block_size)))
-        differences = [_warning(finding) for finding in alignment.findings() if finding.rule != RULE]
-        log.add(differences)
-        fused = {(one.prompt_id, one.turn): one for one in self.runs[0].finished}
+        rows = open_run(self.writer.folder).path("fused")
+        self.tally.add(_coverage(rows, alignment, RecordedFacts(block_size=self.settings.block_size)))
+        differences = [finding for finding in alignment.findings() if finding.rule != RULE]
+        fused.log.add(replace(finding, severity="warning") for finding in differences)
+        states = {(one.prompt_id, one.turn): one for one in fused.finished}
         for stream in alignment.streams:
-            self._settle(stream, fused[stream.prompt_id, stream.turn], runner, dtype)
+            fused.log.add(self._settled(stream, states[stream.prompt_id, stream.turn]))
+        return fused
+
+    def _runner_of(self, name: str, path: DecodePath, checker: Checker) -> FreeRunner:
+        """Return what decodes on one path into its own log."""
+        traces = {name: self.writer.path(name, lacks=path.lacks, info=dict(path.info))}
+        log = RunLog(self.writer, traces, checker, self.tally, watched=name)
+        watches = self.watch_indices and name == "fused"
+        watch = LiveWatch(log.journal, log.check_before, refuse=True, watch_indices=watches)
+        return FreeRunner(path, self.settings, self.runner.truth.pair, log, watch)
 
     def _align(self) -> Alignment:
-        recorded = open_run(self._writer.folder)
+        recorded = open_run(self.writer.folder)
         lacks = frozenset(
             column for entry in recorded.manifest["paths"].values() for column in entry["lacks"]
         )
         columns = default_columns(bits=False, lacks=lacks | MAY_DIFFER)
         return align(recorded.path("fused").batches(), recorded.path("reference").batches(), columns)
 
-    def _settle(
-        self, stream: StreamDifference, fused: TurnState, runner: ReferenceRunner, dtype: str
-    ) -> None:
-        """Decide a different token by the truth at its position."""
-        text = [*fused.prompt, *fused.emitted]
-        prefix = text[: stream.position]
-        measured = token_gaps(runner, prefix, (stream.left, stream.right), dtype)
+    def _settled(self, stream: StreamDifference, fused: TurnState) -> tuple[Finding, ...]:
+        """Decide a different token by the truth at its position; nothing is found where it is a near tie."""
+        prefix = [*fused.prompt, *fused.emitted][: stream.position]
+        measured = token_gaps(self.runner, prefix, (stream.left, stream.right), self.dtype)
         allowance, gaps = measured.allowance, dict(zip(("fused", "reference"), measured.gaps, strict=True))
         wrong = [path for path, gap in gaps.items() if gap > allowance]
-        moment = Moment(stream.prompt_id, stream.turn, 0, "accept")
-        if not wrong and stream.left is not None and stream.right is not None:
-            gap = max(gaps.values())
-            tie = NearTie(moment, "choice", stream.left, stream.right, gap, allowance, emitted=True)
-            self._tally.add_near_ties((tie,))
-            return
-        self.logs[0].add([_finding(stream, wrong, gaps, allowance)])
+        if wrong or stream.left is None or stream.right is None:
+            return (_finding(stream, wrong, gaps, allowance),)
+        moment, gap = Moment(stream.prompt_id, stream.turn, 0, "accept"), max(gaps.values())
+        tie = NearTie(moment, "choice", stream.left, stream.right, gap, allowance, emitted=True)
+        self.tally.add_near_ties((tie,))
+        return ()
 
 
 def _finding(
@@ -140,10 +131,6 @@ def _finding(
             "rounding does not explain it"
         ),
     )
-
-
-def _warning(finding: Finding) -> Finding:
-    return replace(finding, severity="warning")
 
 
 def _coverage(rows: Iterable[Mapping[str, Any]], alignment: Alignment, facts: RecordedFacts) -> StepJudgement:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tracing.errors import EnvironmentProblemError, UsageError
@@ -20,9 +20,7 @@ from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
 from workbench.lockstep.recording.rows import path_columns
 from workbench.lockstep.recording.run_log import RunLog
 from workbench.lockstep.recording.watch import LiveWatch
-from workbench.lockstep.session.turns import Turn, with_prompts
-
-Tick = Callable[[int], None]
+from workbench.lockstep.session.turns import Tick, TurnsRunner
 
 
 def require_all_stages(path: DecodePath) -> None:
@@ -38,48 +36,20 @@ def require_all_stages(path: DecodePath) -> None:
         )
 
 
-class FreeRunner:
-    """Decodes turns on one path.
-
-    Attributes:
-        finished: Every turn so far.
-        stopped: True when a stage did not finish.
-        indices: The index watch of the path, if it is on.
-    """
+class FreeRunner(TurnsRunner):
+    """Decodes turns on one path."""
 
     def __init__(
-        self,
-        path: DecodePath,
-        settings: DecodeSettings,
-        pair: ModelPair,
-        log: RunLog,
-        watch: LiveWatch,
+        self, path: DecodePath, settings: DecodeSettings, pair: ModelPair, log: RunLog, watch: LiveWatch
     ) -> None:
         require_all_stages(path)
-        self._name = "reference" if path.name == "reference" else "fused"
-        self._settings = settings
+        super().__init__(path, settings, log, watch)
         self._eos = pair.eos_token_ids
+        self._name = "reference" if path.name == "reference" else "fused"
         self._sizes = result_sizes(pair, settings)
-        self._log = log
-        self._watch = watch
-        self.indices = watch.indices
-        self._under_test = PathUnderTest.begin(path, watch, self.indices.around)
-        self.finished: list[TurnState] = []
-        self.stopped = False
-
-    def run(self, turns: Sequence[Turn], tick: Tick) -> None:
-        """Decode all turns until one stops the run."""
-        limit = self._settings.max_new_tokens
-        for turn_state, prompt in with_prompts(
-            turns, lambda prompt_id, turn: TurnState(prompt_id, turn, limit)
-        ):
-            self.finished.append(turn_state)
-            self._turn(turn_state, prompt, tick)
-            if self.stopped:
-                return
 
     def _turn(self, turn_state: TurnState, prompt: list[int], tick: Tick) -> None:
-        self._log.open_step(turn_state.prompt_id, turn_state.turn, 0)
+        self.log.open_step(turn_state.prompt_id, turn_state.turn, 0)
         stages = self._stages(turn_state, StepResults(committed_len=len(prompt)))
         try:
             begin_turn(self._under_test, turn_state, prompt, self._eos, stages)
@@ -90,8 +60,8 @@ class FreeRunner:
                 tick(len(turn_state.emitted) - num_emitted)
                 if not turn_state.ended:
                     stages = self._stages(turn_state, StepResults(committed_len=len(turn_state.committed)))
-                    self._log.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
-        except EnvironmentProblemError:
+                    self.log.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
+        except (EnvironmentProblemError, MemoryError):
             raise  # the disk or the device, not the path
         except StageFailedError as failure:
             self._end(failure.stage, failure.findings)
@@ -99,22 +69,22 @@ class FreeRunner:
             self._end(stages.stage, findings_of_failure(turn_state, stages.stage, error))
 
     def _stages(self, turn_state: TurnState, results: StepResults) -> _FreeStages:
-        return _FreeStages(self._under_test, turn_state, results, self._sizes, self._log)
+        return _FreeStages(self._under_test, turn_state, results, self._sizes, self.log)
 
     def _end(self, stage: str, findings: tuple[Finding, ...]) -> None:
         """End the run inside a step, with these findings."""
-        self._log.record(self._name, {"launch_refused": f"{stage}: not finished, the run ends here"})
-        self._log.add(findings)
-        self._log.abandon_step()
+        self.log.record(self._name, {"launch_refused": f"{stage}: not finished, the run ends here"})
+        self.log.add(findings)
+        self.log.abandon_step()
         self.stopped = True
 
     def _close(self, turn_state: TurnState, results: StepResults) -> None:
         columns = path_columns(turn_state, results, self._settings, self._watch.probe)
         if results.committed is not None:  # here the path's own count is what is checked
             columns["committed_len"] = results.committed.committed_len
-        self._log.record(self._name, columns | dict(self.indices.take()))
-        found = self._log.add([*self._watch.take_findings(), *self._log.check_row(self._name)])
-        self._log.close_step(found)
+        self.log.record(self._name, columns | dict(self.indices.take()))
+        found = self.log.add([*self._watch.take_findings(), *self.log.check_row(self._name)])
+        self.log.close_step(found)
         assert results.tensorized is not None
         assert results.accepted is not None
         turn_state.take_step(results.tensorized, results.accepted)
@@ -140,8 +110,3 @@ class _FreeStages(CheckedStages):
             self.require_followable()
         if stage != "prefill":
             self._log.expect(expected_at_launches(stage, self.results), changed_by_tensorize(self.results))
-
-    def fill(self, stage: str, arguments: tuple[Any, ...], error: Exception | None) -> Any:
-        if isinstance(error, EnvironmentProblemError):
-            raise error
-        return super().fill(stage, arguments, error)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-
-from tracing.stages import NullWatch
 
 ROOT = None
 """Key of the row that expands the root, which has no flat candidate number."""
@@ -20,7 +19,10 @@ class OffsetProbe:
     def __init__(self) -> None:
         self._offsets: dict[int | None, NDArray[np.int64]] = {}
 
-    def observe(
+    def about_to_run(self, stage: str, columns: Mapping[str, Any]) -> None:
+        """Do nothing."""
+
+    def saw_draft_attention(
         self,
         *,
         flat_ids: NDArray[np.int64],
@@ -53,14 +55,3 @@ class OffsetProbe:
             if flat_id in probed:
                 table[node] = probed[flat_id]
         return table
-
-
-class OffsetWatch(NullWatch):
-    """A watch that only probes draft attention."""
-
-    def __init__(self, probe: OffsetProbe) -> None:
-        self._probe = probe
-
-    def saw_draft_attention(self, **given: Any) -> None:
-        """Probe the attention of one expansion."""
-        self._probe.observe(**given)

@@ -47,7 +47,7 @@ class LiveWatch:
     def saw_draft_attention(self, **given: Any) -> None:
         """Probe the attention of one expansion."""
         with self.indices.paused():
-            self.probe.observe(**given)
+            self.probe.saw_draft_attention(**given)
 
     def take_findings(self) -> tuple[Finding, ...]:
         """Return and clear the findings of live checks."""

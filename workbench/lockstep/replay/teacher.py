@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from tracing.models import ModelPair
 from workbench.checkpoints.digests import PairDigests, directory_digests, weights_digest
@@ -10,35 +11,24 @@ from workbench.checkpoints.files import require_directory
 from workbench.checkpoints.loaded_teacher import load_teacher
 
 
-class TeacherOnly:
-    """The part of a loaded pair that replay needs, without a drafter.
+class TeacherOnly(NamedTuple):
+    """The part of a loaded pair that replay needs; the pair has no drafter."""
 
-    Args:
-        directory: The teacher's.
-        trust_remote_code: Let the checkpoint's own Python code read its configuration.
-
-    Attributes:
-        pair: The teacher; it has no drafter, and none is run.
-        digests: Of the teacher.
-    """
-
-    def __init__(self, directory: Path, *, trust_remote_code: bool = False) -> None:
-        require_directory(directory, "teacher")
-        loaded = load_teacher(directory, trust_remote_code=trust_remote_code)
-        teacher, weights = loaded.config, loaded.matched.weights
-        self.pair = ModelPair(
-            teacher=teacher,
-            teacher_weights=weights,
-            eos_token_ids=loaded.eos.effective,
-        )
-        self.digests = PairDigests(directory_digests(directory, "teacher"), weights_digest(weights), "")
+    pair: ModelPair
+    digests: PairDigests
 
 
-def load_teacher_only(directory: Path | str, *, trust_remote_code: bool = False) -> TeacherOnly:
-    """Load a teacher.
+def load_teacher_only(teacher_dir: Path | str, *, trust_remote_code: bool = False) -> TeacherOnly:
+    """Load a teacher; `trust_remote_code` lets its own Python code read its configuration.
 
     Raises:
         ModelMissingError: The directory or a file is missing.
         CheckpointError: Something is broken or inconsistent.
     """
-    return TeacherOnly(Path(directory), trust_remote_code=trust_remote_code)
+    directory = Path(teacher_dir)
+    require_directory(directory, "teacher")
+    loaded = load_teacher(directory, trust_remote_code=trust_remote_code)
+    weights = loaded.matched.weights
+    pair = ModelPair(teacher=loaded.config, teacher_weights=weights, eos_token_ids=loaded.eos.effective)
+    digests = PairDigests(directory_digests(directory, "teacher"), weights_digest(weights), "")
+    return TeacherOnly(pair, digests)

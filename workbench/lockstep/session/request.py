@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import importlib
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from tracing.distances import DEFAULT_EDGES
 from tracing.errors import SpecwbError, UsageError
+from tracing.moment import STAGES
 from tracing.settings import Device, RungName
-from tracing.stages import DecodePath
+from tracing.stages import DecodePath, PathFactory
 from workbench.checkpoints.load import LoadedPair, load_pair, needs_drafter
 from workbench.checkpoints.shipped import shipped_pair_dirs
 from workbench.fused.path import make_path
 from workbench.lockstep.session.job import LockstepOptions
-from workbench.lockstep.session.load_path import checked_path, load_factory
 from workbench.lockstep.session.prompts import read_prompts
 from workbench.lockstep.session.turns import Turn, plan_turns
 from workbench.lockstep.truth.reference_runner import ONE_ABOVE
@@ -145,3 +148,39 @@ def _dtype_of(path: DecodePath, asked: str) -> str:
     """The dtype that bounds rounding: the path's own statement, else the requested one."""
     dtype = str(path.info.get("dtype", asked))
     return dtype if dtype in ONE_ABOVE else "float32"
+
+
+def load_factory(name: str) -> PathFactory:
+    """Import a `tracing.stages.PathFactory` by its `package.module:factory` name.
+
+    The current folder is searched last, so that nothing in it shadows an installed package.
+
+    Raises:
+        UsageError: No such module or attribute, or it cannot be called.
+    """
+    module_name, _, attribute = name.partition(":")
+    if not module_name or not attribute:
+        raise UsageError(f"--fused should be package.module:factory, got {name!r}")
+    if os.getcwd() not in sys.path:  # noqa: PTH109  sys.path holds text
+        sys.path.append(os.getcwd())  # noqa: PTH109
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise UsageError(f"--fused {name}: cannot import {module_name} ({error})") from error
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        raise UsageError(f"--fused {name}: {module_name} has no callable {attribute}")
+    return cast("PathFactory", factory)
+
+
+def checked_path(name: str, path: object) -> DecodePath:
+    """Return `path` if a factory really made a `DecodePath` with at least one stage.
+
+    Raises:
+        UsageError: It made something else.
+    """
+    if not isinstance(path, DecodePath):
+        raise UsageError(f"--fused {name} should return tracing.stages.DecodePath, got {type(path).__name__}")
+    if not any(getattr(path.stages, stage) for stage in STAGES):
+        raise UsageError(f"--fused {name} returned a path without a single stage; nothing could be checked")
+    return path

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from tracing.draws import DrawTape
 from tracing.errors import UsageError
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
+from tracing.stages import DecodePath
 from workbench.judge.turn_state import TurnState
+from workbench.lockstep.engine.turn_state import FedTurnState
+from workbench.lockstep.engine.under_test import PathUnderTest
+from workbench.lockstep.recording.run_log import RunLog
+from workbench.lockstep.recording.watch import LiveWatch
 from workbench.lockstep.session.prompts import Prompt
 
 
@@ -30,6 +37,8 @@ class TurnTokenizer(Protocol):
 
 
 State = TypeVar("State", bound=TurnState)
+Tick = Callable[[int], None]
+"""Called with the number of new tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,3 +141,42 @@ def _checked(
         return token_ids
 
     return checked
+
+
+class TurnsRunner(ABC):
+    """Decodes turns on a path that is watched and recorded.
+
+    Attributes:
+        log: The rows and findings of the run.
+        indices: The index watch of the path, if it is on.
+        finished: Every turn so far, as decoded.
+        stopped: True once a finding or a stage that did not finish has ended the run.
+        unjudged_steps: Steps decoded and not judged, as requested.
+    """
+
+    def __init__(
+        self, path: DecodePath, settings: DecodeSettings, log: RunLog, watch: LiveWatch, *, seed: int = 0
+    ) -> None:
+        self._settings = settings
+        self._watch = watch
+        self._under_test = PathUnderTest.begin(path, watch, watch.indices.around, DrawTape.seeded(seed))
+        self.log = log
+        self.indices = watch.indices
+        self.finished: list[FedTurnState] = []
+        self.stopped = False
+        self.unjudged_steps = 0
+
+    def run(self, turns: Sequence[Turn], tick: Tick) -> None:
+        """Decode all turns until one stops the run."""
+        limit = self._settings.max_new_tokens
+        for turn_state, prompt in with_prompts(
+            turns, lambda prompt_id, turn: FedTurnState(prompt_id, turn, limit)
+        ):
+            self.finished.append(turn_state)
+            self._turn(turn_state, prompt, tick)
+            if self.stopped:
+                return
+
+    @abstractmethod
+    def _turn(self, turn_state: FedTurnState, prompt: list[int], tick: Tick) -> None:
+        """Decode one turn."""

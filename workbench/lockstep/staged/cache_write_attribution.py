@@ -12,8 +12,8 @@ from typing import Any, Final
 import numpy as np
 
 from tracing.finding import Finding
-from workbench.judge.rules import RULES
 from workbench.judge.turn_state import TurnState
+from workbench.lockstep.engine.failures import fused_finding
 from workbench.lockstep.engine.under_test import Digests, PathUnderTest, StepResults
 from workbench.lockstep.tensors.digests import kv_row_digests
 
@@ -90,13 +90,7 @@ def _first_change(was: Digests | None, now: Digests | None) -> int | None:
 
 def _finding(turn_state: TurnState, stage: str, cache: str, row: int) -> Finding:
     what = f"committed row {row}" if cache == "main" else f"the tree's row {row}"
-    return Finding(
-        verdict=RULES[RULE].verdict,
-        guilty="fused",
-        moment=turn_state.moment.at(stage, row if cache == "branch" else None),
-        column="kv_digest_before" if cache == "main" else "kv_row_digests",
-        fused=row,
-        rule=RULE,
-        message=f"{stage} wrote into {what}, and may only read; seen when the step was run again on a copy",
-        path="fused",
-    )
+    message = f"{stage} wrote into {what}, and may only read; seen when the step was run again on a copy"
+    column = "kv_digest_before" if cache == "main" else "kv_row_digests"
+    at = turn_state.moment.at(stage, row if cache == "branch" else None)
+    return fused_finding(RULE, at, message, column, fused=row)

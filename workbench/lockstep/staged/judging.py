@@ -21,7 +21,7 @@ from workbench.judge.step import StepJudgement, judge_step
 from workbench.lockstep.engine.checked_stages import num_rows
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
-from workbench.lockstep.recording.offsets import OffsetProbe, OffsetWatch
+from workbench.lockstep.recording.offsets import OffsetProbe
 from workbench.lockstep.session.job import LockstepOptions
 from workbench.lockstep.staged import evidence as build
 from workbench.lockstep.staged.arbiter import with_arbiter
@@ -58,7 +58,6 @@ class StepJudge:
 
     Attributes:
         reference: What the reference made of the step in progress; None when the step is not judged.
-        unjudged_steps: Steps decoded and not judged, as requested.
     """
 
     def __init__(
@@ -78,7 +77,6 @@ class StepJudge:
         self._before: PathUnderTest | None = None
         self._missing: dict[str, str] = {}
         self.reference: ReferenceStep | None = None
-        self.unjudged_steps = 0
 
     def after_prefill(self, prompt: list[int]) -> None:
         """Ask the reference about the prompt; it is judged with the step that follows."""
@@ -91,7 +89,6 @@ class StepJudge:
         self._missing = {}
         if not judged:
             self.reference, self._before = None, None
-            self.unjudged_steps += 1
             return
         if results.prefilled is None or self.reference is None:
             self.reference = ReferenceStep()
@@ -132,7 +129,7 @@ class StepJudge:
         reference.proposal = self._runner.propose(*context)
         probe = OffsetProbe()
         levels = () if search is None else search.levels
-        reference.drafts = self._runner.draft(*context, levels, OffsetWatch(probe))
+        reference.drafts = self._runner.draft(*context, levels, probe)
         if search is None or not reference.drafts:
             return  # nothing that the reference could score
         reference.offsets = probe.take(search.flat_ids, self._options.settings.tree_nodes)

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from reference.tensorize import tensorize
 from tracing.finding import Finding
-from tracing.stages import NullWatch, Tensorized, Verified
+from tracing.stages import Drafted, NullWatch, Tensorized, Verified
+from workbench.judge.ancestry import ancestors
 from workbench.judge.notes import StageJudgement, Unchecked
 from workbench.judge.repeat import before_blame, judge_repeat
 from workbench.judge.step import StepJudgement
@@ -41,14 +43,16 @@ class Recheck:
             judgement: With at least one finding.
             truth: Logits of the truth, `[N, V]`, or None.
         """
-        first = next(finding for finding in judgement.findings if finding.severity == "error")
         if self.before is None:
             return judgement
+        first = next(finding for finding in judgement.findings if finding.severity == "error")
         repeat = self._repeat(first)
         findings = before_blame(judgement.findings, repeat.findings)
         disputed = first.column == "logits" and first.moment.node is not None and truth is not None
         if disputed and not repeat.findings:
-            findings = self._explained(findings, first, truth)
+            sentence = self._triangle(first, truth)
+            message = f"{first.message}; {sentence}" if sentence else first.message
+            findings = tuple(replace(each, message=message) if each is first else each for each in findings)
         return replace(
             judgement,
             findings=findings,
@@ -58,37 +62,23 @@ class Recheck:
 
     def _repeat(self, first: Finding) -> StageJudgement:
         """Run the stages up to the finding's once more on a copy of the state before the step."""
-        if first.moment.stage not in REPEATED or self.before is None:
-            return StageJudgement()
-        copy = self.before.snapshot()
-        if copy is None or not all(copy.provides(stage) for stage in REPEATED[first.moment.stage]):
+        moment, stage = first.moment, first.moment.stage
+        values = REPEATED.get(stage, ())
+        copy = self.before.snapshot() if self.before is not None and values else None
+        if copy is None or not all(copy.provides(each) for each in values):
             return StageJudgement()
         again = StepResults(committed_len=self.results.committed_len, tensorized=self.results.tensorized)
         try:
-            values = REPEATED[first.moment.stage]
             if "draft" in values:
                 again.drafted = copy.call("draft")
             if "verify" in values:
                 # A path that writes into its arguments must not write into what is being judged.
                 again.verified = copy.call("verify", deepcopy(self.results.tensorized))
         except Exception as error:  # noqa: BLE001  a user's port may raise anything when it runs again
-            missing = Unchecked(
-                first.moment.stage, "repeat", f"the path raised {type(error).__name__}: {error}"
-            )
+            missing = Unchecked(stage, "repeat", f"the path raised {type(error).__name__}: {error}")
             return StageJudgement(not_checked=(missing,))
-        moment = first.moment
-        one, other = _values(first.moment.stage, self.results), _values(first.moment.stage, again)
-        return judge_repeat(moment, first.moment.stage, "fused", one, other)
-
-    def _explained(self, findings: tuple[Finding, ...], first: Finding, truth: Any) -> tuple[Finding, ...]:
-        """Add to the first finding how the row alone and by re-prefill compare."""
-        sentence = self._triangle(first, truth)
-        if not sentence:
-            return findings
-        return tuple(
-            replace(finding, message=f"{finding.message}; {sentence}") if finding is first else finding
-            for finding in findings
-        )
+        one, other = _values(stage, self.results), _values(stage, again)
+        return judge_repeat(moment, stage, "fused", one, other)
 
     def _triangle(self, first: Finding, truth: Any) -> str:
         tensorized, verified = self.results.tensorized, self.results.verified
@@ -97,7 +87,7 @@ class Recheck:
             return ""
         if not (under_test.provides("prefill") and under_test.provides("verify")):
             return ""
-        path = path_to(tensorized, first.moment.node)
+        path = [*ancestors(tensorized.parents, first.moment.node)[::-1], first.moment.node]
         tokens = [*self.turn_state.committed, *tensorized.token_ids[path].tolist()]
         try:
             alone = self._row_alone(under_test, tokens)
@@ -139,25 +129,9 @@ def _values(stage: str, results: StepResults) -> dict[str, Any]:
     return {}
 
 
-def path_to(tensorized: Tensorized, node: int) -> list[int]:
-    """Return the nodes from the root to `node`, by parents; ends at the root or after N steps."""
-    path = [node]
-    while path[-1] != 0 and len(path) <= len(tensorized.parents):
-        path.append(int(tensorized.parents[path[-1]]))
-    return path[::-1]
-
-
 def one_node(token_id: int, committed_len: int) -> Tensorized:
     """Return the arrays of a tree that is only its root."""
-    one = np.array([committed_len], dtype=np.int64)
-    zero = np.zeros(1, dtype=np.int64)
-    return Tensorized(
-        token_ids=np.array([token_id], dtype=np.int64),
-        parents=zero,
-        depths=zero,
-        valid=np.ones(1, dtype=np.bool_),
-        logprobs=np.zeros(1, dtype=np.float32),
-        position_ids=one,
-        cache_positions=one,
-        visible=np.ones((1, 1), dtype=np.bool_),
+    root = Drafted(
+        token_ids=np.array([token_id]), parents=np.zeros(1, np.int64), logprobs=np.zeros(1, np.float32)
     )
+    return tensorize(root, committed_len, tree_nodes=1)

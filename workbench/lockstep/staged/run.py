@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
-from tracing.draws import DrawTape
+from invariants.context import RunContext
+from invariants.run import Checker
 from tracing.finding import Finding, has_error
 from tracing.models import ModelPair
+from tracing.recorder import OnError, RunWriter, Trace
 from tracing.stages import DecodePath
+from workbench.judge.verdict import Tally
 from workbench.lockstep.engine.checked_stages import StageFailedError
 from workbench.lockstep.engine.stage_inputs import changed_by_tensorize, expected_at_launches
 from workbench.lockstep.engine.turn_state import FedTurnState
-from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
+from workbench.lockstep.engine.under_test import StepResults
 from workbench.lockstep.recording.rows import path_columns
 from workbench.lockstep.recording.run_log import RunLog
 from workbench.lockstep.recording.watch import LiveWatch
 from workbench.lockstep.session.job import LockstepOptions
-from workbench.lockstep.session.turns import Turn, with_prompts
+from workbench.lockstep.session.turns import Tick, Turn, TurnsRunner
 from workbench.lockstep.staged.driver import Driver
 from workbench.lockstep.staged.judging import StepJudge
 from workbench.lockstep.staged.reference_row import record_reference
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
-Tick = Callable[[int], None]
 
-
-class StagedRun:
+class StagedRun(TurnsRunner):
     """Decodes turns on a path and judges it against the reference, stage by stage.
 
     Attributes:
         judge: What was judged and what was not.
-        indices: The index watch of the path, if it is on.
-        finished: Every turn so far, as decoded.
-        stopped: True once a finding has ended the run.
     """
 
     def __init__(
@@ -45,34 +44,17 @@ class StagedRun:
         *,
         dtype: str,
     ) -> None:
-        self._options = options
-        self._log = log
-        self._eos = pair.eos_token_ids
-        self._watch = LiveWatch(
+        watch = LiveWatch(
             log.journal,
             log.check_before,
             refuse=options.on_violation != "launch",
             watch_indices=options.watch_indices,
         )
-        self.indices = self._watch.indices
-        under_test = PathUnderTest.begin(
-            path, self._watch, self.indices.around, DrawTape.seeded(options.seed)
-        )
-        self._driver = Driver(under_test, runner, eager=options.on_violation == "eager")
-        self.judge = StepJudge(runner, pair, options, under_test, dtype)
-        self.finished: list[FedTurnState] = []
-        self.stopped = False
-
-    def run(self, turns: Sequence[Turn], tick: Tick) -> None:
-        """Decode all turns until one stops the run."""
-        limit = self._options.settings.max_new_tokens
-        for turn_state, prompt in with_prompts(
-            turns, lambda prompt_id, turn: FedTurnState(prompt_id, turn, limit)
-        ):
-            self.finished.append(turn_state)
-            self._turn(turn_state, prompt, tick)
-            if self.stopped:
-                return
+        super().__init__(path, options.settings, log, watch, seed=options.seed)
+        self._eos = pair.eos_token_ids
+        self._options = options
+        self._driver = Driver(self._under_test, runner, eager=options.on_violation == "eager")
+        self.judge = StepJudge(runner, pair, options, self._under_test, dtype)
 
     def _turn(self, turn_state: FedTurnState, prompt: list[int], tick: Tick) -> None:
         """Prefill, then step until the turn stops or the run does."""
@@ -91,7 +73,7 @@ class StagedRun:
 
     def _prefill(self, turn_state: FedTurnState, prompt: list[int]) -> StepResults | None:
         """Open the row of the coming step, which the journal names, and prefill; None if that failed."""
-        self._log.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
+        self.log.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
         results = StepResults(committed_len=len(prompt))
         try:
             prefilled = self._driver.prefill(turn_state, results, prompt)
@@ -106,16 +88,17 @@ class StagedRun:
     def _settle_without_step(self, turn_state: FedTurnState, results: StepResults) -> None:
         """Judge the prefill of a turn that ends with its first token; its row records that no step ran."""
         self._record_fused(turn_state, results)
-        found = self._log.add((), self.judge.judge(turn_state, results))
-        self._log.record("fused", {"stop_reason": turn_state.stop_reason, "incomplete": "ended at its root"})
-        self._log.close_step(found)
+        found = self.log.add((), self.judge.judge(turn_state, results))
+        self.log.record("fused", {"stop_reason": turn_state.stop_reason, "incomplete": "ended at its root"})
+        self.log.close_step(found)
 
     def _step(self, turn_state: FedTurnState, results: StepResults) -> StepResults | None:
         """Run and settle one step; return the results that the next one begins with, or None at the end."""
         self.judge.begin_step(turn_state, results)
+        self.unjudged_steps += self.judge.reference is None
 
         def after_stage(stage: str) -> None:
-            self._log.expect(expected_at_launches(stage, results), changed_by_tensorize(results))
+            self.log.expect(expected_at_launches(stage, results), changed_by_tensorize(results))
             self.judge.after_stage(stage, turn_state, results)
 
         try:
@@ -130,27 +113,27 @@ class StagedRun:
     def _settle(self, turn_state: FedTurnState, results: StepResults) -> tuple[Finding, ...]:
         """Record both rows, check and judge them."""
         self._record_fused(turn_state, results)
-        record_reference(self._log, turn_state, results, self.judge.reference, self._options.settings)
+        record_reference(self.log, turn_state, results, self.judge.reference, self._settings)
         if self._driver.refused is not None:
             refused = f"{self._driver.refused}: finished on the reference's values"
-            self._log.record("fused", {"launch_refused": refused})
+            self.log.record("fused", {"launch_refused": refused})
         findings = [*self._driver.take_findings(), *self._watch.take_findings()]
-        findings += self._log.check_row("fused")
+        findings += self.log.check_row("fused")
         judgement = self.judge.judge(turn_state, results)
         judged = judgement.findings if judgement else ()
         findings += self.judge.cause([*findings, *judged], turn_state, results)
         if has_error([*findings, *judged]):
-            self._log.skip_row("reference")  # it was fed values that are wrong
+            self.log.skip_row("reference")  # it was fed values that are wrong
         else:
-            findings += self._log.check_row("reference")
-        found = self._log.add(findings, judgement)
-        self._log.close_step(found)
+            findings += self.log.check_row("reference")
+        found = self.log.add(findings, judgement)
+        self.log.close_step(found)
         return found
 
     def _record_fused(self, turn_state: FedTurnState, results: StepResults) -> None:
         """Record what the path under test gave until the step ended, and its index sites."""
-        columns = path_columns(turn_state, results, self._options.settings, self._watch.probe)
-        self._log.record("fused", columns | dict(self.indices.take()))
+        columns = path_columns(turn_state, results, self._settings, self._watch.probe)
+        self.log.record("fused", columns | dict(self.indices.take()))
 
     def _next(self, turn_state: FedTurnState, *, wrong: bool) -> StepResults | None:
         """Stop, resync or continue."""
@@ -160,7 +143,7 @@ class StagedRun:
             return None
         if wrong or self._driver.refused is not None:
             return self._resync(turn_state)
-        self._log.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
+        self.log.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
         return StepResults(committed_len=len(turn_state.committed))
 
     def _resync(self, turn_state: FedTurnState) -> StepResults | None:
@@ -168,18 +151,63 @@ class StagedRun:
 
         The rebuilt root replaces the last emitted token.
         """
-        self._log.resync()
+        self.log.resync()
         return self._prefill(turn_state, list(turn_state.committed))
 
     def _fail(self, turn_state: FedTurnState, results: StepResults, failure: StageFailedError) -> None:
         """A stage did not finish: record what there is, and end the run here."""
         self._record_fused(turn_state, results)
-        self._log.record("fused", {"launch_refused": f"{failure.stage}: not finished, the run ends here"})
+        self.log.record("fused", {"launch_refused": f"{failure.stage}: not finished, the run ends here"})
         self._watch.take_findings()
         findings = [*self._driver.take_findings(), *failure.findings]
-        found = self._log.add(findings, self.judge.judge(turn_state, results))
-        self._log.close_step(found)
+        found = self.log.add(findings, self.judge.judge(turn_state, results))
+        self.log.close_step(found)
         self.stopped = True
+
+
+def judge_turns(
+    path: DecodePath,
+    runner: ReferenceRunner,
+    pair: ModelPair,
+    options: LockstepOptions,
+    turns: Sequence[Turn],
+    *,
+    writer: RunWriter,
+    context: RunContext,
+    tally: Tally,
+    dtype: str,
+    tick: Tick = lambda _: None,
+    traced: Callable[[Trace], Any] = lambda trace: trace,
+    on_error: OnError = "warn",
+) -> StagedRun:
+    """Decode turns in staged lockstep: record both paths, judge each step, run the rules over the whole run.
+
+    Args:
+        path: The path under test.
+        runner: The reference.
+        pair: Both models.
+        options: How to watch and judge.
+        turns: What to decode.
+        writer: The folder being written.
+        context: Limits that the rules may ask for.
+        tally: The verdict so far.
+        dtype: The tested path's dtype by name.
+        tick: Called with the number of new tokens.
+        traced: Takes the recorder of each path and returns the one to use.
+        on_error: Whether a row of the path under test that cannot be recorded raises.
+    """
+    traces = (
+        writer.path("fused", lacks=path.lacks, info=dict(path.info), on_error=on_error),
+        writer.path("reference", lacks=runner.lacks, info=runner.info),
+    )
+    log = RunLog(writer, {trace.name: traced(trace) for trace in traces}, Checker(context), tally)
+    staged = StagedRun(path, runner, pair, options, log, dtype=dtype)
+    try:
+        staged.run(turns, tick)
+    finally:
+        log.abandon_step()
+    log.finish()
+    return staged
 
 
 def _advance(turn_state: FedTurnState, results: StepResults) -> None:
