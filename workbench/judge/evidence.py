@@ -9,14 +9,14 @@ A field that a path cannot provide is None: the judge lists it as not checked, i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from numpy.typing import NDArray
 
 from tracing.moment import Moment
 from tracing.settings import DecodeSettings
-from tracing.stages import Accepted, BoolArray, Committed, Drafted, IntArray, Tensorized
+from tracing.stages import Accepted, BoolArray, Committed, Drafted, IntArray, Tensorized, Verified
 
 Array = NDArray[Any]
 """Floats of any width: float32 or float64 (bfloat16 and float16 may come widened to float32)."""
@@ -148,6 +148,11 @@ class VerifySide:
     prefix_visible: IntArray | None = None
     other_visible: IntArray | None = None
     target_token_ids: IntArray | None = None
+
+    @classmethod
+    def of(cls, verified: Verified) -> VerifySide:
+        """Return the exact results among those of verify."""
+        return cls(**{each.name: getattr(verified, each.name) for each in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
