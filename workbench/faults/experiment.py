@@ -18,6 +18,7 @@ from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import RunVerdict, Tally
 from workbench.lockstep.engine.step import begin_turn, steps_of_turn
 from workbench.lockstep.engine.under_test import PathUnderTest
+from workbench.lockstep.judged_run import limits_of
 from workbench.lockstep.session.job import LockstepOptions, OnDivergence, OnViolation
 from workbench.lockstep.session.turns import Turn
 from workbench.lockstep.staged.run import judge_turns
@@ -135,14 +136,12 @@ def _info(path: DecodePath) -> dict[str, Any]:
 
 
 def _manifest(setup: Setup, path: DecodePath, more: Mapping[str, Any] | None) -> dict[str, Any]:
-    limits = asdict(setup.context)
-    limits["eos_token_ids"] = sorted(setup.pair.eos_token_ids)
     return {
         "lockstep": "staged",
         "engine": path.name,
         "argv": ["specwb", "faults", "run"],
         "settings": asdict(setup.settings),
-        "limits": limits,
+        "limits": limits_of(setup.context),
         **(more or {}),
     }
 

@@ -51,19 +51,8 @@ class ReferenceFill:
         if error is not None:
             raise error
         self.results.filled_by_reference.add(stage)
-        match stage:
-            case "prefill":
-                return self._prefill(arguments[0])
-            case "draft":
-                return self._draft()
-            case "tensorize":
-                return self._tensorize()
-            case "verify":
-                return self._verify()
-            case "accept":
-                return self._accept()
-            case _:
-                return self._commit()
+        result = getattr(self, f"_{stage}")
+        return result(*arguments) if stage == "prefill" else result()
 
     def _prefill(self, prompt: list[int]) -> Prefilled:
         rows = self.runner.prefill(prompt)[0]
