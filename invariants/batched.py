@@ -85,7 +85,7 @@ class BatchChecker(Checker):
         }
         fresh = [step for step, (kind, _) in alike.items() if kind not in self._outcomes_of_kind]
         for number in sorted([*np.flatnonzero(looked_at).tolist(), *fresh]):
-            outcomes, facts = self._judge(path, *past.rows(number))
+            outcomes, facts = self.judge(path, *past.rows(number))
             if number in alike:
                 self._outcomes_of_kind[alike[number][0]] = outcomes
             else:

@@ -34,10 +34,14 @@ FAMILIES: Final[dict[str, tuple[str, tuple[ModuleType, ...]]]] = {
 """Letters of the ids, in the order of the documentation: what each family is about, and its modules."""
 
 
+MODULES: Final = tuple(module for _, modules in FAMILIES.values() for module in modules)
+
+
 def _collected(kind: type[Kind]) -> tuple[Kind, ...]:
-    """Return what the modules define of exactly this class."""
-    modules = (module for _, modules in FAMILIES.values() for module in modules)
-    return tuple(value for module in modules for value in vars(module).values() if type(value) is kind)
+    """Return what the modules define of exactly this class, by itself or in a tuple."""
+    values = (value for module in MODULES for value in vars(module).values())
+    every = (each for value in values for each in (value if isinstance(value, tuple) else (value,)))
+    return tuple(each for each in every if type(each) is kind)
 
 
 CATALOGUE: Final = tuple(
@@ -50,5 +54,9 @@ CLAUSES: Final = _collected(Clause)
 """Every clause of the prefilter."""
 APPLICABILITY: Final = _collected(Applicability)
 """Every clause that says where rules apply."""
-MUTATIONS: Final = _collected(Mutation)
+MUTATIONS: Final = tuple(
+    Mutation(key.partition(" ")[2], key.partition(" ")[0], change)
+    for module in MODULES
+    for key, change in getattr(module, "MUTATIONS", {}).items()
+)
 """Every mutation, each with the rule that must report it, and alone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
 
 
@@ -43,19 +44,17 @@ class RunContext:
     def from_settings(
         cls,
         settings: DecodeSettings,
+        pair: ModelPair | None = None,
         *,
-        vocab_size: int | None = None,
-        eos_token_ids: frozenset[int] | None = None,
-        max_positions: int | None = None,
         kv_capacity: int | None = None,
         num_slots: int | None = None,
     ) -> RunContext:
         """Return what the settings say, plus what only the models and caches know."""
         return cls(
-            vocab_size=vocab_size,
-            eos_token_ids=eos_token_ids,
+            vocab_size=None if pair is None else pair.teacher.vocab_size,
+            eos_token_ids=None if pair is None else pair.eos_token_ids,
             max_new_tokens=settings.max_new_tokens,
-            max_positions=max_positions,
+            max_positions=None if pair is None else pair.teacher.max_position_embeddings,
             kv_capacity=kv_capacity,
             num_slots=num_slots,
             block_size=settings.block_size if settings.kv_layout == "paged" else None,

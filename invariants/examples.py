@@ -8,7 +8,7 @@ logits are functions of what they stand for (token, position, path), so that law
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -106,14 +106,8 @@ def after_acceptance(row: StepRow, before: Before, context: RunContext = CONTEXT
 
 def next_before(row: StepRow, before: Before) -> Before:
     """Return what the step after `row` begins with, in the same turn."""
-    return Before(
-        prompt_id=before.prompt_id,
-        turn=before.turn,
-        step=before.step + 1,
-        committed_len=row["committed_len_after"],
-        prompt_len=before.prompt_len,
-        kv_digest=row["kv_digest_after"],
-    )
+    length, digest = row["committed_len_after"], row["kv_digest_after"]
+    return replace(before, step=before.step + 1, committed_len=length, kv_digest=digest)
 
 
 def _tree_columns(tree: Tree, before: Before) -> StepRow:

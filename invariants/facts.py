@@ -43,19 +43,8 @@ class Facts:
     @classmethod
     def zeros(cls, num_steps: int) -> Facts:
         """Return facts of steps that are to be filled in."""
-        truths = [np.zeros(num_steps, dtype=np.bool_) for _ in range(4)]
-        numbers = [np.zeros(num_steps, dtype=np.int64) for _ in range(5)]
-        return cls(
-            cut=truths[0],
-            num_accepted=numbers[0],
-            deepest=numbers[1],
-            committed_len=numbers[2],
-            could_go_on=truths[1],
-            num_contested=numbers[3],
-            num_branch_wins=numbers[4],
-            drafted=truths[2],
-            identical=truths[3],
-        )
+        dtypes = {"BoolArray": np.bool_, "IntArray": np.int64}
+        return cls(**{each.name: np.zeros(num_steps, dtypes[str(each.type)]) for each in fields(cls)})
 
     def put(self, places: IntArray | list[int], facts: Facts) -> None:
         """Fill in the facts of some steps."""

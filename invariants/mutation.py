@@ -52,19 +52,60 @@ class Case:
         array[place] = value
         return self.edited(**{column: array})
 
+    def moved(self, column: str, place: Any, by: int) -> Case:
+        """Return the case with a number added at places of an array column."""
+        return self.poked(column, place, self.row[column][place] + self.row[column].dtype.type(by))
+
+    def chose(self, node: int, token: int) -> Case:
+        """Return the case with another choice of the teacher after a node."""
+        return self.poked("target_token_ids", node, token).poked("target_top_ids", (node, 0), token)
+
     def in_run(self, **facts: Any) -> Case:
         """Return the case in a run with other facts."""
         return replace(self, context=replace(self.context, **facts))
 
     def after(self, **columns: Any) -> Case:
-        """Return the case after a step with other values.
+        """Return the case after a step with other values."""
+        return replace(self, previous={**self.earlier, **columns})
+
+    def where(self, holds: object, otherwise: str) -> Case:
+        """Return the case itself.
 
         Raises:
-            NoPlaceError: There is no step before.
+            NoPlaceError: The condition does not hold.
+        """
+        if not holds:
+            raise NoPlaceError(otherwise)
+        return self
+
+    @property
+    def later(self) -> Case:
+        """The case itself.
+
+        Raises:
+            NoPlaceError: There is no step before it.
+        """
+        return self.where(self.previous is not None, "no previous step")
+
+    @property
+    def uncut(self) -> Case:
+        """The case itself.
+
+        Raises:
+            NoPlaceError: The step was cut at the end of its turn.
+        """
+        return self.where(self.row["stop_reason"] is None, "a cut step")
+
+    @property
+    def earlier(self) -> Row:
+        """The step before.
+
+        Raises:
+            NoPlaceError: There is none.
         """
         if self.previous is None:
             raise NoPlaceError("no previous step")
-        return replace(self, previous={**self.previous, **columns})
+        return self.previous
 
     def reaccepted(self) -> Case:
         """Return the case with acceptance and commit done again from what the step now holds."""
@@ -73,16 +114,9 @@ class Case:
     @property
     def before(self) -> Before:
         """What the step begins with."""
-        row = self.row
-        first = row if self.first is None else self.first
-        return Before(
-            row["prompt_id"],
-            row["turn"],
-            row["step"],
-            row["committed_len"],
-            first["committed_len"],
-            row["kv_digest_before"],
-        )
+        prompt_len = (self.first or self.row)["committed_len"]
+        same = {name: self.row[name] for name in ("prompt_id", "turn", "step", "committed_len")}
+        return Before(**same, prompt_len=prompt_len, kv_digest=self.row["kv_digest_before"])
 
     @property
     def drafts(self) -> list[int]:
@@ -93,6 +127,16 @@ class Case:
     def pads(self) -> list[int]:
         """Padding nodes."""
         return [int(node) for node in (~self.row["valid"]).nonzero()[0]]
+
+    @property
+    def nodes(self) -> list[int]:
+        """Valid nodes."""
+        return [0, *self.drafts]
+
+    @property
+    def others(self) -> list[int]:
+        """All nodes but the root."""
+        return [*self.drafts, *self.pads]
 
     @property
     def accepted(self) -> list[int]:
@@ -147,20 +191,16 @@ class Mutation:
             NoPlaceError: The step has no place for it.
         """
 
-        def first(places: Sequence[Any]) -> Any:
-            return places[0]
-
         def checked(places: Sequence[Any]) -> Any:
             if not places:
                 raise NoPlaceError(f"no place for {self.name}")
-            return (pick or first)(places)
+            return pick(places) if pick else places[0]
 
         return self.change(case, checked)
 
 
-def mutation(rule_id: str, name: str) -> Callable[[Callable[[Case, Pick], Case]], Mutation]:
-    """Turn a function into a `Mutation` that breaks a rule."""
-    return lambda change: Mutation(name, rule_id, change)
+Changes = dict[str, Callable[[Case, Pick], Case]]
+"""The mutations of a module by rule and name, e.g. `TREE001 parent-minus-one`; see `Mutation`."""
 
 
 def permuted(case: Case, order: Iterable[int]) -> Case:

@@ -12,7 +12,6 @@ argument is missing.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,10 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invariants.batch.flat import Ragged
-from invariants.rule import BoolArray, IntArray
+from invariants.rule import BoolArray, IntArray, argument_names
 
 Flags = BoolArray | Any
-"""True for steps that the loop must look at, `[G]`, or one truth for all; numpy types comparisons `Any`."""
+"""True for steps that the loop must look at, `[G]`, or for their nodes, `[G, N]`, or one truth for all steps.
+
+Comparisons of numpy are typed `Any`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Clause:
         rules: Ids of the rules whose steps it flags.
         inputs: Argument names that must be there.
         optional: Argument names that may be None.
-        check: Returns True for steps that the loop must look at, `[G]` or one for all.
+        check: Returns `Flags`.
     """
 
     rules: tuple[str, ...]
@@ -45,8 +46,8 @@ class Clause:
 
     @property
     def name(self) -> str:
-        """Rules and function, e.g. `TREE001 outside`."""
-        return f"{','.join(self.rules)} {self.check.__name__.strip('_')}"
+        """Rules and arguments, e.g. `KV003 prefix_kept`."""
+        return f"{','.join(self.rules)} {','.join((*self.inputs, *self.optional))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +57,12 @@ class Applicability(Clause):
 
 def prefilter(*rules: str) -> Callable[[Callable[..., Any]], Clause]:
     """Turn a function into a clause of the prefilter for these rules."""
-    return lambda check: Clause(rules, *_arguments(check), check)
+    return lambda check: Clause(rules, *argument_names(check), check)
 
 
 def applicability(*rules: str) -> Callable[[Callable[..., Any]], Applicability]:
     """Turn a function into a clause that tells steps apart in which these rules apply or do not."""
-    return lambda check: Applicability(rules, *_arguments(check), check)
-
-
-def _arguments(check: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the required and the optional argument names of a function."""
-    parameters = inspect.signature(check).parameters.values()
-    required = tuple(each.name for each in parameters if each.default is each.empty)
-    return required, tuple(each.name for each in parameters if each.default is not each.empty)
+    return lambda check: Applicability(rules, *argument_names(check), check)
 
 
 def has_drafts(valid: BoolArray) -> Flags:
@@ -81,11 +75,9 @@ def has_pads(valid: BoolArray) -> Flags:
     return ~valid.all(axis=1)
 
 
-def outside(values: IntArray, bound: int, where: BoolArray | None = None) -> BoolArray:
-    """Return which rows of `[G, W]` have a value that is negative or not below the bound."""
-    wrong: Any = (values < 0) | (values >= bound)
-    found: BoolArray = (wrong if where is None else wrong & where).any(axis=1)
-    return found
+def outside(values: NDArray[Any], start: Any, stop: Any) -> Any:
+    """Return which values are not in `[start, stop)`, with the shape of `values`."""
+    return (values < start) | (values >= stop)
 
 
 def twice(keys: NDArray[Any]) -> BoolArray:

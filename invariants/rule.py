@@ -95,43 +95,49 @@ class Rule:
 def invariant(
     rule_id: str,
     *,
-    name: str,
     stage: str,
-    scope: Scope = "step",
     severity: Severity = "error",
     requires: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Iterable[Violation]]], Rule]:
-    """Turn a function into a `Rule`; `catalogue.py` collects the rules of the modules that it lists.
+    """Turn a function named after the defect into a `Rule`; `catalogue.py` collects those of its modules.
+
+    How far the rule looks follows from its argument names.
 
     Args:
         rule_id: Id.
-        name: Name of the defect.
         stage: Stage that produced what the rule reads.
-        scope: How far it looks.
         severity: How bad a violation is.
         requires: Rules that must hold first.
         optional: Argument names that may be None, in addition to those with a default; passed by `**`.
     """
 
     def make(check: Callable[..., Iterable[Violation]]) -> Rule:
-        parameters = [
-            each for each in inspect.signature(check).parameters.values() if each.kind is not each.VAR_KEYWORD
-        ]
+        inputs, optional_inputs = argument_names(check)
+        looks_back = any(name.startswith(("previous_", "first_")) for name in (*inputs, *optional_inputs))
         return Rule(
             id=rule_id,
-            name=name,
+            name=check.__name__.replace("_", "-"),
             stage=stage,
-            scope=scope,
+            scope="run" if "statistics" in inputs else "turn" if looks_back else "step",
             severity=severity,
             requires=requires,
-            inputs=tuple(each.name for each in parameters if each.default is each.empty),
-            optional=(*(each.name for each in parameters if each.default is not each.empty), *optional),
+            inputs=inputs,
+            optional=(*optional_inputs, *optional),
             check=check,
             documentation=inspect.cleandoc(check.__doc__ or ""),
         )
 
     return make
+
+
+def argument_names(check: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the argument names of a function, those without a default and those with one."""
+    named = [
+        each for each in inspect.signature(check).parameters.values() if each.kind is not each.VAR_KEYWORD
+    ]
+    required = tuple(each.name for each in named if each.default is each.empty)
+    return required, tuple(each.name for each in named if each.default is not each.empty)
 
 
 def draft_nodes(valid: BoolArray) -> list[int]:
@@ -144,6 +150,18 @@ def draft_nodes(valid: BoolArray) -> list[int]:
     if not nodes:
         raise NotApplicableError("the tree is only a root")
     return nodes
+
+
+def pad_nodes(valid: BoolArray) -> list[int]:
+    """Return the padding nodes, `[num_pads]`.
+
+    Raises:
+        NotApplicableError: There is none.
+    """
+    pads: list[int] = (~valid).nonzero()[0].tolist()
+    if not pads:
+        raise NotApplicableError("the step has no padding")
+    return pads
 
 
 def require_greedy(acceptance: str) -> None:

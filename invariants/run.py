@@ -8,15 +8,14 @@ from typing import Any, Final
 
 from invariants.catalogue import BY_ID
 from invariants.context import RunContext
-from invariants.counts import Counts
 from invariants.evaluate import Evaluation
 from invariants.facts import Facts, facts_of
-from invariants.inputs import Inputs, Row
-from invariants.live import check_before
-from invariants.outcome import NotChecked, Outcome, Violated
-from invariants.rule import Rule
+from invariants.inputs import RECORDED, Inputs, Row
+from invariants.outcome import Counts, NotChecked, Outcome, Violated
 from invariants.selection import Selection
 from invariants.statistics import RunStatistics
+from tracing.errors import UsageError
+from tracing.moment import STAGES
 
 MAX_PARKED: Final = 64
 """Turns that are remembered in addition to the current one: the requests of a batch alternate in a trace."""
@@ -55,20 +54,7 @@ def check_step(
         selection: Which rules; all when None.
         path: Whose step it is.
     """
-    selection = selection or Selection()
-    inputs = Inputs(row, previous, first, context or RunContext(), selection.thresholds)
-    evaluation = Evaluation(inputs, path, BY_ID)
-    return tuple(evaluation.outcome(rule) for rule in step_rules(selection))
-
-
-def step_rules(selection: Selection) -> tuple[Rule, ...]:
-    """Return the selected rules that are run at each step."""
-    return tuple(rule for rule in selection.rules() if rule.scope != "run")
-
-
-def run_rules(selection: Selection) -> tuple[Rule, ...]:
-    """Return the selected rules that are run at the end of a run."""
-    return tuple(rule for rule in selection.rules() if rule.scope == "run")
+    return Checker(context, selection).judge(path, row, previous, first)[0]
 
 
 @dataclass(slots=True)
@@ -131,8 +117,9 @@ class Checker:
         self.context = context or RunContext()
         self.selection = selection or Selection()
         self.counts: dict[str, dict[str, Counts]] = {}
-        self._step_rules = step_rules(self.selection)
-        self._run_rules = run_rules(self.selection)
+        rules = self.selection.rules()
+        self._step_rules = tuple(rule for rule in rules if rule.scope != "run")
+        self._run_rules = tuple(rule for rule in rules if rule.scope == "run")
         self._memories: dict[str, PathMemory] = {}
 
     def step(self, path: str, row: Row, *, left_out: Mapping[str, str] | None = None) -> tuple[Outcome, ...]:
@@ -150,7 +137,7 @@ class Checker:
             return ()
         memory = self._memory(path)
         memory.enter(row)
-        outcomes, facts = self._judge(path, row, memory.previous, memory.first)
+        outcomes, facts = self.judge(path, row, memory.previous, memory.first)
         if left_out:
             outcomes = tuple(
                 NotChecked(each.rule, left_out[each.rule]) if each.rule in left_out else each
@@ -162,12 +149,14 @@ class Checker:
         self._count(path, outcomes)
         return outcomes
 
-    def _judge(
+    def judge(
         self, path: str, row: Row, previous: Row | None, first: Row | None
     ) -> tuple[tuple[Outcome, ...], Facts | None]:
-        """Return the outcomes of the rules for a step, and its facts when tree and path are sound."""
-        inputs = Inputs(row, previous, first, self.context, self.selection.thresholds)
-        evaluation = Evaluation(inputs, path, BY_ID)
+        """Return the outcomes of the rules for a step, and its facts when tree and path are sound.
+
+        Nothing is remembered or counted.
+        """
+        evaluation = self._evaluation(path, row, previous, first)
         outcomes = tuple(evaluation.outcome(rule) for rule in self._step_rules)
         sound = all(_is_sound(evaluation.outcome(BY_ID[rule_id])) for rule_id in SOUND)
         has_all = row.get("token_ids") is not None and row.get("committed_len") is not None
@@ -176,6 +165,9 @@ class Checker:
     def check_before(self, path: str, stage: str, columns: Row) -> tuple[Outcome, ...]:
         """Check the inputs of a stage before it is launched; nothing is remembered or counted.
 
+        A rule of the stage itself is among those run: `visible` is judged with verify, and exists before it.
+        A rule about which columns a row has is not: the row is not finished.
+
         Args:
             path: Whose step it is.
             stage: The stage about to run.
@@ -183,19 +175,20 @@ class Checker:
 
         Returns:
             Outcomes of the rules whose inputs are all there.
+
+        Raises:
+            UsageError: There is no such stage.
         """
-        memory = self._memory(path)
+        if stage not in STAGES:
+            raise UsageError(f"stage should be one of {', '.join(STAGES)}, got {stage!r}")
+        memory, ready = self._memory(path), STAGES[: STAGES.index(stage) + 1]
         turn = (columns.get("prompt_id"), columns.get("turn"))
         same_turn = turn in (memory.turn, (None, None))
-        return check_before(
-            stage,
-            columns,
-            previous=memory.previous if same_turn else None,
-            first=memory.first if same_turn else None,
-            context=self.context,
-            selection=self.selection,
-            path=path,
-        )
+        before = (memory.previous, memory.first) if same_turn else (None, None)
+        evaluation = self._evaluation(path, columns, *before)
+        rules = (each for each in self._step_rules if each.stage in ready and RECORDED not in each.arguments)
+        outcomes = (evaluation.outcome(rule) for rule in rules)
+        return tuple(each for each in outcomes if not (isinstance(each, NotChecked) and each.missing))
 
     def forget(self, path: str) -> None:
         """Treat the next step of a path as the first one seen, e.g. after a rebuild; statistics stay."""
@@ -205,14 +198,7 @@ class Checker:
         """Return the outcomes of the statistics rules, path after path; call it at the end of the run."""
         outcomes: list[Outcome] = []
         for path, memory in self._memories.items():
-            row = memory.previous or {}
-            inputs = Inputs(
-                row,
-                context=self.context,
-                thresholds=self.selection.thresholds,
-                statistics=memory.statistics,
-            )
-            evaluation = Evaluation(inputs, path, BY_ID)
+            evaluation = self._evaluation(path, memory.previous or {}, statistics=memory.statistics)
             found = tuple(evaluation.outcome(rule) for rule in self._run_rules)
             self._count(path, found)
             outcomes.extend(found)
@@ -226,6 +212,17 @@ class Checker:
             "violated": sum(counts.violated for counts in every),
             "not_checked": sum(counts.not_checked for counts in every),
         }
+
+    def _evaluation(
+        self,
+        path: str,
+        row: Row,
+        previous: Row | None = None,
+        first: Row | None = None,
+        statistics: RunStatistics | None = None,
+    ) -> Evaluation:
+        inputs = Inputs(row, previous, first, self.context, self.selection.thresholds, statistics)
+        return Evaluation(inputs, path, BY_ID)
 
     def _memory(self, path: str) -> PathMemory:
         return self._memories.setdefault(path, PathMemory(RunStatistics()))

@@ -81,7 +81,6 @@ def _in_rows(result: type) -> tuple[FieldForm, ...]:
 
 
 def _of_column(form: FieldForm, value: Any) -> Any:
-    """Return a recorded value in the type of its field."""
     if form.kind in ARRAYS:
         dtype = ARRAYS[form.kind][1]
         return np.ma.asanyarray(value, dtype) if form.kind == "masked" else np.asarray(value, dtype)

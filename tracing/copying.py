@@ -132,7 +132,6 @@ def _copy(
     status: str,
     part: KeyRange | None = None,
 ) -> None:
-    """Write a run's readable content, or a part of it, into a fresh folder."""
     manifest = {key: value for key, value in run.manifest.items() if key not in OWNED_BY_WRITER}
     vocabulary = run.vocabulary
     with RunWriter(
@@ -192,7 +191,6 @@ def _closed_status(run: Run) -> str:
 
 
 def _step_json(step: InProgressStep) -> dict[str, Any]:
-    """Return a step in progress as plain data for the manifest."""
     return {
         "moment": str(step.moment),
         "columns": {name: _plain(value) for name, value in step.columns.items()},

@@ -1,5 +1,7 @@
 """Every error the workbench raises on purpose: one sentence each, with its exit code."""
 
+from dataclasses import dataclass
+
 
 class SpecwbError(Exception):
     """Base of all errors meant for the user; `str()` is one clear sentence.
@@ -63,6 +65,7 @@ class LaunchRefusedError(SpecwbError):
         self.findings = findings
 
 
+@dataclass(eq=False, repr=False, kw_only=True)
 class ContractError(SpecwbError, ValueError):
     """A call breaks a documented operator contract; fields first, sentence in `str()`.
 
@@ -78,25 +81,16 @@ class ContractError(SpecwbError, ValueError):
 
     exit_code = 1
 
-    def __init__(  # every field is named at the call
-        self,
-        *,
-        operator: str,
-        rule: str,
-        argument: str,
-        value: str,
-        expected: str,
-        device: str,
-        source: str,
-    ) -> None:
+    operator: str
+    rule: str
+    argument: str
+    value: str
+    expected: str
+    device: str
+    source: str
+
+    def __post_init__(self) -> None:
         super().__init__(
-            f"{operator}: {argument} is {value}, expected {expected}; on the device: {device} "
-            f"[{rule}; {source}]"
+            f"{self.operator}: {self.argument} is {self.value}, expected {self.expected}; "
+            f"on the device: {self.device} [{self.rule}; {self.source}]"
         )
-        self.operator = operator
-        self.rule = rule
-        self.argument = argument
-        self.value = value
-        self.expected = expected
-        self.device = device
-        self.source = source

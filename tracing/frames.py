@@ -43,7 +43,7 @@ class Frame:
 
 def encode_schema(schema: pa.Schema, facts: dict[str, Any]) -> bytes:
     """Return the schema message as a stamped frame; `facts` are in the schema's metadata."""
-    frame = bytearray(_plain_schema(schema.with_metadata(_metadata(facts))))
+    frame = bytearray(schema.with_metadata(_metadata(facts)).serialize())
     _stamp(frame)
     return bytes(frame)
 
@@ -64,8 +64,7 @@ def encode_batch(batch: pa.RecordBatch, facts: dict[str, Any], codec: str) -> by
     )
     writer.write_batch(batch, custom_metadata=_metadata(facts))
     writer.close()
-    schema_bytes = len(_plain_schema(batch.schema))
-    frame = bytearray(memoryview(sink.getvalue())[schema_bytes : -len(END_OF_STREAM)])
+    frame = bytearray(memoryview(sink.getvalue())[batch.schema.serialize().size : -len(END_OF_STREAM)])
     _stamp(frame)
     return bytes(frame)
 
@@ -163,12 +162,6 @@ def decode_batch(schema_frame: bytes, frame: bytes, columns: list[int]) -> pa.Re
 def _metadata(facts: dict[str, Any]) -> dict[bytes, bytes]:
     """Return Arrow metadata that carries `facts` (flat) and a place for the CRC, which comes last."""
     return {METADATA_KEY: json.dumps({**facts, "crc32": _ZEROS.decode()}).encode()}
-
-
-def _plain_schema(schema: pa.Schema) -> bytes:
-    sink = pa.BufferOutputStream()
-    pa.ipc.new_stream(sink, schema).close()
-    return bytes(memoryview(sink.getvalue())[: -len(END_OF_STREAM)])
 
 
 def _stamp(frame: bytearray) -> None:

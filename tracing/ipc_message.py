@@ -148,7 +148,6 @@ NODES, BUFFERS = 1, 2
 
 
 def _pairs(head: memoryview, batch: int, field: int) -> Iterator[tuple[int, int]]:
-    """Return the entries of one of a batch's vectors."""
     vector = _follow(head, _field(head, batch, field))
     count = _number("<I", head, vector) if vector else 0
     if vector + 4 + count * 16 > len(head):

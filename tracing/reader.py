@@ -128,7 +128,6 @@ class Run:
         return found
 
     def _read_vocabulary(self) -> dict[int, bytes | None]:
-        """Join the sealed vocabulary with what the journals hold."""
         found: dict[int, bytes | None] = {}
         for path in self._paths.values():
             found.update(path.journal.tokens)

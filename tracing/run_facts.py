@@ -138,7 +138,7 @@ def model_facts_of(manifest: Mapping[str, Any]) -> ModelFacts | None:
         TraceError: A fact is there and is not of its kind.
     """
     section = manifest.get("model_facts")
-    return None if section is None else _read(ModelFacts, section, "model_facts")
+    return None if section is None else read_facts(ModelFacts, section, "model_facts")
 
 
 def request_facts_of(manifest: Mapping[str, Any], request_id: str = "") -> RequestFacts | None:
@@ -147,15 +147,29 @@ def request_facts_of(manifest: Mapping[str, Any], request_id: str = "") -> Reque
     Raises:
         TraceError: A fact is there and is not of its kind.
     """
-    section = manifest.get("requests") or {}
-    if not isinstance(section, Mapping):
-        raise _wrong("requests", "a table", section)
+    section = table(manifest, "requests")
     found = section.get(request_id, section.get(""))
-    return None if found is None else _read(RequestFacts, found, f"requests.{request_id or 'all'}")
+    return None if found is None else read_facts(RequestFacts, found, f"requests.{request_id or 'all'}")
 
 
-def _read(kind: type[Facts], data: Any, where: str) -> Facts:
-    """Return plain data as a dataclass, every field checked."""
+def table(mapping: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return a part of a manifest that should be a table; empty where it is not there.
+
+    Raises:
+        TraceError: It is something else.
+    """
+    value = mapping.get(key) or {}
+    if not isinstance(value, Mapping):
+        raise _wrong(key, "a table", value)
+    return value
+
+
+def read_facts(kind: type[Facts], data: Any, where: str) -> Facts:
+    """Return plain data of a manifest as a dataclass, every field checked.
+
+    Raises:
+        TraceError: A fact is there and is not of its kind.
+    """
     if not isinstance(data, Mapping):
         raise _wrong(where, "a table", data)
     hints = typing.get_type_hints(kind)
@@ -182,12 +196,12 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is types.UnionType:  # T | None
         return None if value is None else _value(arguments[0], value, where)
-    if origin is tuple:
+    if origin in {tuple, frozenset}:
         if not isinstance(value, (list, tuple)):
             raise _wrong(where, "a list", value)
-        return tuple(_value(arguments[0], each, where) for each in value)
+        return origin(_value(arguments[0], each, where) for each in value)
     if is_dataclass(hint):
-        return _read(hint, value, where)  # type: ignore[arg-type]  # a class, not an instance
+        return read_facts(hint, value, where)  # type: ignore[arg-type]  # a class, not an instance
     kind = str if origin is Literal else hint
     if kind is float and type(value) is int:
         return float(value)

@@ -23,8 +23,9 @@ from tracing.manifest import (
     write_manifest,
 )
 from tracing.moment import Moment
-from tracing.schema import column_named
-from tracing.step_recorder import OnError, Trace, check_recorder_options
+from tracing.schema import column_named, columns_of_level
+from tracing.settings import require_one_of
+from tracing.step_recorder import ON_ERROR, OnError, Trace
 from tracing.vocabulary import TokenBytes, VocabularyWriter
 from tracing.writer import PathWriter
 
@@ -56,8 +57,7 @@ class RunWriter:
         token_bytes: TokenBytes | None = None,
         codec: str = "zstd",
     ) -> None:
-        if codec not in CODECS:
-            raise UsageError(f"codec should be one of {', '.join(CODECS)}, got {codec!r}")
+        require_one_of("codec", codec, CODECS)
         self.folder = Path(folder)
         self._codec = codec
         self._paths: dict[str, PathWriter] = {}
@@ -105,7 +105,8 @@ class RunWriter:
             )
         if name in self._paths:
             raise UsageError(f"path {name} is being recorded already")
-        check_recorder_options(level, on_error)
+        require_one_of("on_error", on_error, ON_ERROR)
+        columns_of_level(level)
         return Trace(self.path_writer(name, level=level, lacks=lacks, info=info), level, on_error)
 
     def path_writer(
@@ -176,8 +177,7 @@ class RunWriter:
             UsageError: The status is none of `STATUSES`.
             EnvironmentProblemError: The disk refused something; what is written stays readable.
         """
-        if status not in STATUSES or status == "running":
-            raise UsageError(f"status should be one of {', '.join(STATUSES[1:])}, got {status!r}")
+        require_one_of("status", status, STATUSES[1:])
         if self._closed:
             return
         self._closed = True

@@ -11,7 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from tracing.columns import COLUMN_BY_NAME, COLUMNS, LEVELS, Column
-from tracing.errors import UnknownColumnError, UsageError
+from tracing.errors import UnknownColumnError
+from tracing.settings import require_one_of
 
 FORMAT_MAJOR: Final = 1
 FORMAT_MINOR: Final = 1
@@ -89,7 +90,6 @@ def columns_of_level(level: str) -> frozenset[str]:
     Raises:
         UsageError: The level is not `basic`, `digest` or `full`.
     """
-    if level not in LEVELS:
-        raise UsageError(f"level should be one of {', '.join(LEVELS)}, got {level!r}")
+    require_one_of("level", level, LEVELS)
     rank = LEVELS.index(level)
     return frozenset(column.name for column in COLUMNS if LEVELS.index(column.level) <= rank)

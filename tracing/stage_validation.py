@@ -135,7 +135,6 @@ class _Fields:
 
 
 def _letter(dim: str) -> tuple[str, int]:
-    """Return the letter of a dimension and what is added to it."""
     return dim[0], int(dim[1:] or 0)
 
 

@@ -5,31 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
 from tracing.errors import ShapeMismatchError, UsageError
 from tracing.form import Form
 from tracing.moment import STAGES
 from tracing.schema import column_named, columns_of_level
+from tracing.settings import require_one_of
 from tracing.values import Cells, Value, convert
 from tracing.writer import OpenStep, PathWriter
 
 OnError = Literal["raise", "warn"]
+ON_ERROR: Final[tuple[str, ...]] = get_args(OnError)
 MAX_STEP_BYTES: Final = 64 << 20
 
 _log = logging.getLogger("specwb.trace")
-
-
-def check_recorder_options(level: str, on_error: str) -> None:
-    """Refuse a level or an error mode that does not exist.
-
-    Raises:
-        UsageError: It does not.
-    """
-    columns_of_level(level)
-    if on_error not in {"raise", "warn"}:
-        raise UsageError(f"on_error should be raise or warn, got {on_error!r}")
 
 
 class Trace:
@@ -46,7 +37,7 @@ class Trace:
     """
 
     def __init__(self, writer: PathWriter, level: str = "full", on_error: OnError = "raise") -> None:
-        check_recorder_options(level, on_error)
+        require_one_of("on_error", on_error, ON_ERROR)
         self._writer = writer
         self.kept = columns_of_level(level)
         self._on_error = on_error
@@ -140,8 +131,7 @@ class Step:
             TraceError: As `record`.
         """
         try:
-            if stage not in STAGES:
-                raise UsageError(f"stage should be one of {', '.join(STAGES)}, got {stage!r}")
+            require_one_of("stage", stage, STAGES)
             given = {**columns, **named} if columns else named
             inputs = {name: convert(column_named(name), value) for name, value in given.items()}
             fresh, self._fresh = self._fresh, {}

@@ -65,7 +65,6 @@ class StreamReader:
         self.refresh()
 
     def _begin(self) -> None:
-        """Forget all that was read."""
         self.columns: dict[str, int] | None = None
         self.facts: dict[str, Any] = {}
         self.batches: list[Frame] = []

@@ -39,5 +39,6 @@ def flagged(group: Group) -> BoolArray:
     for clause in CLAUSES:
         arguments = group.arguments(clause)
         if arguments is not None:
-            bad |= clause.check(**arguments)
+            found = clause.check(**arguments)
+            bad |= found.any(axis=1) if np.ndim(found) > 1 else found
     return bad

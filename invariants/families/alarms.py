@@ -17,7 +17,15 @@ def _enough(found: int, needed: int, what: str) -> None:
         raise NotApplicableError(f"{found} {what}, at least {needed} are needed")
 
 
-@invariant("STAT001", name="acceptance-exactly-zero", stage="accept", scope="run", severity="warning")
+def _fall(early: Sample, late: Sample, thresholds: Thresholds, wheres: tuple[str, str]) -> Violations:
+    """Yield a mean accepted length that falls too far, and by more than chance."""
+    share, deviations = fall(early, late)
+    if share > thresholds.max_fall and deviations > thresholds.min_deviations:
+        message = f"mean accepted falls from {early.mean:.2f} {wheres[0]} to {late.mean:.2f} {wheres[1]}"
+        yield Violation(message, "accepted_nodes", found=round(late.mean, 4), expected=round(early.mean, 4))
+
+
+@invariant("STAT001", stage="accept", severity="warning")
 def acceptance_exactly_zero(statistics: RunStatistics, thresholds: Thresholds) -> Violations:
     """No draft was accepted in the whole run.
 
@@ -44,7 +52,7 @@ def acceptance_exactly_zero(statistics: RunStatistics, thresholds: Thresholds) -
         yield Violation(message, "accepted_nodes", found=0)
 
 
-@invariant("STAT002", name="acceptance-exactly-one", stage="accept", scope="run", severity="warning")
+@invariant("STAT002", stage="accept", severity="warning")
 def acceptance_exactly_one(statistics: RunStatistics, thresholds: Thresholds) -> Violations:
     """Every step accepted exactly one draft, although deeper ones were there.
 
@@ -71,7 +79,7 @@ def acceptance_exactly_one(statistics: RunStatistics, thresholds: Thresholds) ->
         yield Violation(message, "accepted_nodes", found=1)
 
 
-@invariant("STAT003", name="acceptance-exactly-full", stage="accept", scope="run", severity="warning")
+@invariant("STAT003", stage="accept", severity="warning")
 def acceptance_exactly_full(statistics: RunStatistics, thresholds: Thresholds) -> Violations:
     """Every step accepted a path to the deepest level of its tree.
 
@@ -98,14 +106,7 @@ def acceptance_exactly_full(statistics: RunStatistics, thresholds: Thresholds) -
         yield Violation(message, "accepted_nodes", found=statistics.num_full)
 
 
-@invariant(
-    "STAT004",
-    name="acceptance-cliff",
-    stage="accept",
-    scope="run",
-    severity="warning",
-    requires=("STAT001", "STAT002"),
-)
+@invariant("STAT004", stage="accept", severity="warning", requires=("STAT001", "STAT002"))
 def acceptance_cliff(statistics: RunStatistics, thresholds: Thresholds) -> Violations:
     """Acceptance is fair down to one depth and exactly zero at the next.
 
@@ -142,14 +143,7 @@ def acceptance_cliff(statistics: RunStatistics, thresholds: Thresholds) -> Viola
             return
 
 
-@invariant(
-    "STAT005",
-    name="acceptance-falls-with-length",
-    stage="accept",
-    scope="run",
-    severity="warning",
-    requires=("STAT001",),
-)
+@invariant("STAT005", stage="accept", severity="warning", requires=("STAT001",))
 def acceptance_falls_with_length(statistics: RunStatistics, thresholds: Thresholds) -> Violations:
     """Acceptance after long prefixes is far below that after short ones.
 
@@ -176,23 +170,11 @@ def acceptance_falls_with_length(statistics: RunStatistics, thresholds: Threshol
     ]
     _enough(len(orders), 2, f"orders of length with {thresholds.min_steps} steps")
     short, long = statistics.by_length[orders[0]], statistics.by_length[orders[-1]]
-    share, deviations = fall(short, long)
-    if share > thresholds.max_fall and deviations > thresholds.min_deviations:
-        message = (
-            f"mean accepted falls from {short.mean:.2f} below length {2 ** orders[0]} "
-            f"to {long.mean:.2f} from length {2 ** (orders[-1] - 1)}"
-        )
-        yield Violation(message, "accepted_nodes", found=round(long.mean, 4), expected=round(short.mean, 4))
+    wheres = (f"below length {2 ** orders[0]}", f"from length {2 ** (orders[-1] - 1)}")
+    yield from _fall(short, long, thresholds, wheres)
 
 
-@invariant(
-    "STAT006",
-    name="acceptance-falls-with-time",
-    stage="accept",
-    scope="run",
-    severity="warning",
-    requires=("STAT001", "STAT005"),
-)
+@invariant("STAT006", stage="accept", severity="warning", requires=("STAT001", "STAT005"))
 def acceptance_falls_with_time(statistics: RunStatistics, thresholds: Thresholds) -> Violations:
     """Acceptance late in the run is far below that at its beginning.
 
@@ -221,15 +203,10 @@ def acceptance_falls_with_time(statistics: RunStatistics, thresholds: Thresholds
     for block in statistics.by_time[len(statistics.by_time) - quarter :]:
         late.add(block)
     _enough(min(early.count, late.count), thresholds.min_steps, "steps in a quarter of the run")
-    share, deviations = fall(early, late)
-    if share > thresholds.max_fall and deviations > thresholds.min_deviations:
-        message = (
-            f"mean accepted falls from {early.mean:.2f} in the first quarter to {late.mean:.2f} in the last"
-        )
-        yield Violation(message, "accepted_nodes", found=round(late.mean, 4), expected=round(early.mean, 4))
+    yield from _fall(early, late, thresholds, ("in the first quarter", "in the last"))
 
 
-@invariant("STAT007", name="branch-never-wins", stage="accept", scope="run", severity="warning")
+@invariant("STAT007", stage="accept", severity="warning")
 def branch_never_wins(statistics: RunStatistics, thresholds: Thresholds) -> Violations:
     """Wherever the accepted node had siblings, it was the first of them.
 
@@ -256,7 +233,7 @@ def branch_never_wins(statistics: RunStatistics, thresholds: Thresholds) -> Viol
         yield Violation(message, "accepted_nodes", found=0)
 
 
-@invariant("STAT008", name="drafts-all-alike", stage="draft", scope="run", severity="warning")
+@invariant("STAT008", stage="draft", severity="warning")
 def drafts_all_alike(statistics: RunStatistics, thresholds: Thresholds) -> Violations:
     """In most steps all drafted tokens are the same.
 

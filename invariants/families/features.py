@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 
-from invariants.mutation import Case, NoPlaceError, Pick, mutation
+from invariants.mutation import Case, Changes, Pick
 from invariants.prefilter import Flags, applicability, has_drafts, prefilter, twice
 from invariants.rule import BoolArray, IntArray, Violation, Violations, draft_nodes, invariant
 
@@ -26,7 +26,7 @@ def _repeated(
             yield Violation(message, column, node, found=f"{int(digests[node]):016x}")
 
 
-@invariant("KV008", name="kv-row-repeated", stage="verify", requires=("ROW001",))
+@invariant("KV008", stage="verify", requires=("ROW001",))
 def kv_row_repeated(
     kv_row_digests: IntArray, token_ids: IntArray, position_ids: IntArray, valid: BoolArray
 ) -> Violations:
@@ -52,7 +52,7 @@ def kv_row_repeated(
     yield from _repeated("kv_row_digests", kv_row_digests, token_ids, position_ids, valid)
 
 
-@invariant("FEAT001", name="feature-row-repeated", stage="verify", requires=("ROW001",))
+@invariant("FEAT001", stage="verify", requires=("ROW001",))
 def feature_row_repeated(
     feature_row_digests: IntArray, token_ids: IntArray, position_ids: IntArray, valid: BoolArray
 ) -> Violations:
@@ -78,7 +78,7 @@ def feature_row_repeated(
     yield from _repeated("feature_row_digests", feature_row_digests, token_ids, position_ids, valid)
 
 
-@invariant("FEAT002", name="feature-row-stale", stage="verify", scope="turn", requires=("FEAT001", "STEP001"))
+@invariant("FEAT002", stage="verify", requires=("FEAT001", "STEP001"))
 def feature_row_stale(
     *,
     feature_row_digests: IntArray,
@@ -121,27 +121,19 @@ def feature_row_stale(
             yield Violation(message, "feature_row_digests", node, found=found)
 
 
+CLAUSES: Final = (
+    prefilter("KV008")(lambda kv_row_digests, valid: twice(_of_nodes(kv_row_digests, valid, 0))),
+    prefilter("FEAT001")(lambda feature_row_digests, valid: twice(_of_nodes(feature_row_digests, valid, 0))),
+    applicability("KV008", "FEAT001")(has_drafts),
+)
+
+
 def _owners(
     digests: IntArray, tokens: IntArray, places: IntArray, valid: BoolArray
 ) -> dict[int, tuple[int, int]]:
     """Return token and position of the node that each digest belonged to."""
-
-    def entries() -> Iterator[tuple[int, tuple[int, int]]]:
-        for node in range(min(len(digests), len(tokens), len(places), len(valid))):
-            if valid[node]:
-                yield int(digests[node]), (int(tokens[node]), int(places[node]))
-
-    return dict(entries())
-
-
-@prefilter("KV008")
-def _kv_rows_alike(kv_row_digests: IntArray, valid: BoolArray) -> Flags:
-    return twice(_of_nodes(kv_row_digests, valid, 0))
-
-
-@prefilter("FEAT001")
-def _features_alike(feature_row_digests: IntArray, valid: BoolArray) -> Flags:
-    return twice(_of_nodes(feature_row_digests, valid, 0))
+    nodes = zip(digests, tokens, places, valid, strict=False)  # the step before may have lost entries
+    return {int(digest): (int(token), int(place)) for digest, token, place, is_valid in nodes if is_valid}
 
 
 @prefilter("FEAT002")
@@ -162,35 +154,25 @@ def _of_nodes(digests: IntArray, valid: BoolArray, start: int) -> IntArray:
     return np.where(valid, digests, numbers)
 
 
-WITH_DRAFTS = applicability("KV008", "FEAT001")(has_drafts)
-
-
 def _copied_row(case: Case, pick: Pick, column: str, places: list[int]) -> Case:
     """Give a node the digest of another node that has another token or position."""
     tokens, positions = case.row["token_ids"], case.row["position_ids"]
     pairs = [
-        (a, b)
-        for a in [0, *case.drafts]
-        for b in places
-        if (tokens[a], positions[a]) != (tokens[b], positions[b])
+        (a, b) for a in case.nodes for b in places if (tokens[a], positions[a]) != (tokens[b], positions[b])
     ]
     source, target = pick(pairs)
     return case.poked(column, target, case.row[column][source])
 
 
-@mutation("KV008", "kv-row-copied")
-def _kv_row_copied(case: Case, pick: Pick) -> Case:
-    return _copied_row(case, pick, "kv_row_digests", case.bystanders)
-
-
-@mutation("FEAT001", "feature-row-copied")
-def _feature_copied(case: Case, pick: Pick) -> Case:
-    return _copied_row(case, pick, "feature_row_digests", case.drafts)
-
-
-@mutation("FEAT002", "feature-row-left-over")
 def _feature_left_over(case: Case, pick: Pick) -> Case:
-    if case.previous is None:
-        raise NoPlaceError("no previous step")
-    digest = pick(case.previous["feature_row_digests"][:1].tolist())
-    return case.poked("feature_row_digests", pick([0, *case.drafts]), digest)
+    digest = pick(case.earlier["feature_row_digests"][:1].tolist())
+    return case.poked("feature_row_digests", pick(case.nodes), digest)
+
+
+MUTATIONS: Final[Changes] = {
+    "KV008 kv-row-copied": lambda case, pick: _copied_row(case, pick, "kv_row_digests", case.bystanders),
+    "FEAT001 feature-row-copied": lambda case, pick: _copied_row(
+        case, pick, "feature_row_digests", case.drafts
+    ),
+    "FEAT002 feature-row-left-over": _feature_left_over,
+}

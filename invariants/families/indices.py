@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from invariants.batch.flat import Ragged
-from invariants.mutation import Case, Pick, mutation
-from invariants.prefilter import Flags, applicability, outside, prefilter
+from invariants.mutation import Changes
+from invariants.prefilter import applicability, outside, prefilter
 from invariants.rule import BoolArray, IntArray, NotApplicableError, Violation, Violations, invariant, listed
 
 Sites = Sequence[Mapping[str, Any]]
 """Entries `site`, `min`, `max`, `bound`: the lowest and highest index seen there, and the size indexed."""
 
 
-@invariant("IDX001", name="index-beyond-bound", stage="verify")
+@invariant("IDX001", stage="verify")
 def index_beyond_bound(index_sites: Sites) -> Violations:
     """A gather or scatter was given an index that is not below the size it indexes.
 
@@ -42,7 +41,7 @@ def index_beyond_bound(index_sites: Sites) -> Violations:
             yield Violation(message, "index_sites", found=int(site["max"]), expected=int(site["bound"]) - 1)
 
 
-@invariant("IDX002", name="negative-index-dereferenced", stage="verify")
+@invariant("IDX002", stage="verify")
 def negative_index_dereferenced(index_sites: Sites) -> Violations:
     """A gather or scatter was given a negative index: a sentinel was dereferenced.
 
@@ -71,7 +70,7 @@ def negative_index_dereferenced(index_sites: Sites) -> Violations:
             yield Violation(message, "index_sites", found=int(site["min"]), expected=0)
 
 
-@invariant("IDX003", name="token-outside-vocabulary", stage="tensorize", requires=("ROW001",))
+@invariant("IDX003", stage="tensorize", requires=("ROW001",))
 def token_outside_vocabulary(token_ids: IntArray, vocab_size: int) -> Violations:
     """A node's token is not an id of the teacher's vocabulary.
 
@@ -98,7 +97,7 @@ def token_outside_vocabulary(token_ids: IntArray, vocab_size: int) -> Violations
         yield Violation(message, "token_ids", wrong[0], found=found, expected=vocab_size - 1)
 
 
-@invariant("IDX004", name="choice-outside-vocabulary", stage="verify", requires=("ROW001",))
+@invariant("IDX004", stage="verify", requires=("ROW001",))
 def choice_outside_vocabulary(target_token_ids: IntArray, valid: BoolArray, vocab_size: int) -> Violations:
     """The teacher's choice after a node is not an id of its vocabulary.
 
@@ -127,48 +126,30 @@ def choice_outside_vocabulary(target_token_ids: IntArray, valid: BoolArray, voca
         yield Violation(message, "target_token_ids", wrong[0], found=found, expected=vocab_size - 1)
 
 
-@prefilter("IDX001")
-def _at_bound(index_sites_max: Ragged, index_sites_bound: Ragged) -> Flags:
-    return index_sites_max.any_step(index_sites_max.values >= index_sites_bound.values)
+CLAUSES: Final = (
+    prefilter("IDX001")(
+        lambda index_sites_max, index_sites_bound: index_sites_max.any_step(
+            index_sites_max.values >= index_sites_bound.values
+        )
+    ),
+    prefilter("IDX002")(lambda index_sites_min: index_sites_min.any_step(index_sites_min.values < 0)),
+    prefilter("IDX003")(lambda token_ids, vocab_size: outside(token_ids, 0, vocab_size)),
+    prefilter("IDX004")(
+        lambda target_token_ids, valid, vocab_size: valid & outside(target_token_ids, 0, vocab_size)
+    ),
+    applicability("IDX001", "IDX002")(lambda index_sites_min: index_sites_min.lengths > 0),
+)
 
 
-@prefilter("IDX002")
-def _negative(index_sites_min: Ragged) -> Flags:
-    return index_sites_min.any_step(index_sites_min.values < 0)
-
-
-@prefilter("IDX003")
-def _token_outside(token_ids: IntArray, vocab_size: int) -> Flags:
-    return outside(token_ids, vocab_size)
-
-
-@prefilter("IDX004")
-def _choice_outside(target_token_ids: IntArray, valid: BoolArray, vocab_size: int) -> Flags:
-    return outside(target_token_ids, vocab_size, valid)
-
-
-@applicability("IDX001", "IDX002")
-def _any_site(index_sites_min: Ragged) -> Flags:
-    return index_sites_min.lengths > 0
-
-
-@mutation("IDX001", "index-at-bound")
-def _index_at_bound(case: Case, _: Pick) -> Case:
-    return case.edited(index_sites=[{"site": "rope", "min": 0, "max": 512, "bound": 512}])
-
-
-@mutation("IDX002", "sentinel-used")
-def _sentinel_used(case: Case, _: Pick) -> Case:
-    return case.edited(index_sites=[{"site": "kv_scatter", "min": -1, "max": 8, "bound": 512}])
-
-
-@mutation("IDX003", "token-past-vocabulary")
-def _token_past_vocabulary(case: Case, pick: Pick) -> Case:
-    return case.poked("token_ids", pick([*case.leaves, *case.pads]), case.context.vocab_size)
-
-
-@mutation("IDX004", "choice-is-filler")
-def _choice_is_filler(case: Case, pick: Pick) -> Case:
-    node = pick(case.bystanders)
-    case = case.poked("target_token_ids", node, -1)
-    return case.poked("target_top_ids", (node, 0), -1)
+MUTATIONS: Final[Changes] = {
+    "IDX001 index-at-bound": lambda case, _: case.edited(
+        index_sites=[{"site": "rope", "min": 0, "max": 512, "bound": 512}]
+    ),
+    "IDX002 sentinel-used": lambda case, _: case.edited(
+        index_sites=[{"site": "kv_scatter", "min": -1, "max": 8, "bound": 512}]
+    ),
+    "IDX003 token-past-vocabulary": lambda case, pick: case.poked(
+        "token_ids", pick([*case.leaves, *case.pads]), case.context.vocab_size
+    ),
+    "IDX004 choice-is-filler": lambda case, pick: case.chose(pick(case.bystanders), -1),
+}

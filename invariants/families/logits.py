@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 import numpy as np
 
-from invariants.mutation import Case, NoPlaceError, Pick, mutation
+from invariants.mutation import Case, Changes, NoPlaceError, Pick
 from invariants.prefilter import Flags, applicability, prefilter
 from invariants.rule import (
     BoolArray,
@@ -19,7 +20,7 @@ from invariants.rule import (
 )
 
 
-@invariant("LOGIT001", name="logit-not-finite", stage="verify", requires=("ROW001",))
+@invariant("LOGIT001", stage="verify", requires=("ROW001",))
 def logit_not_finite(target_top_logits: FloatArray, valid: BoolArray) -> Violations:
     """A valid node has a NaN or an infinity among its best logits.
 
@@ -48,7 +49,7 @@ def logit_not_finite(target_top_logits: FloatArray, valid: BoolArray) -> Violati
             yield Violation(message, "target_top_logits", node, found=str(bad[0]))
 
 
-@invariant("LOGIT002", name="choice-is-not-the-best", stage="verify", requires=("LOGIT001",))
+@invariant("LOGIT002", stage="verify", requires=("LOGIT001",))
 def choice_is_not_the_best(
     target_token_ids: IntArray, target_top_ids: IntArray, target_top_logits: FloatArray, valid: BoolArray
 ) -> Violations:
@@ -90,9 +91,7 @@ def choice_is_not_the_best(
             yield Violation(message, "target_token_ids", node, found=found, expected=expected)
 
 
-@invariant(
-    "LOGIT003", name="logit-rows-identical", stage="verify", severity="warning", requires=("LOGIT001",)
-)
+@invariant("LOGIT003", stage="verify", severity="warning", requires=("LOGIT001",))
 def logit_rows_identical(
     target_top_ids: IntArray, target_top_logits: FloatArray, token_ids: IntArray, valid: BoolArray
 ) -> Violations:
@@ -165,29 +164,29 @@ def _three_nodes_two_tokens(valid: BoolArray, token_ids: IntArray) -> Flags:
     return differ & (np.count_nonzero(valid, axis=1) > 2)
 
 
-@mutation("LOGIT001", "logit-nan")
-def _logit_nan(case: Case, pick: Pick) -> Case:
-    return case.poked("target_top_logits", (pick([0, *case.drafts]), 1), np.nan)
-
-
-@mutation("LOGIT002", "second-best-chosen")
 def _second_best_chosen(case: Case, pick: Pick) -> Case:
-    node = pick([0, *case.drafts])
+    node = pick(case.nodes)
     return case.poked("target_top_ids", node, np.roll(case.row["target_top_ids"][node], 1))
 
 
-@mutation("LOGIT002", "tie-to-the-higher-id")
 def _tie_to_the_higher(case: Case, pick: Pick) -> Case:
-    node = pick([0, *case.drafts])
+    node = pick(case.nodes)
     case = case.poked("target_top_ids", (node, 1), case.row["target_token_ids"][node] - 1)
     return case.poked("target_top_logits", (node, 1), case.row["target_top_logits"][node, 0])
 
 
-@mutation("LOGIT003", "one-logit-row-for-all")
 def _one_logit_row_for_all(case: Case, _: Pick) -> Case:
-    if len(case.drafts) < 2 or len(set(case.row["token_ids"][[0, *case.drafts]].tolist())) < 2:
+    if len(case.drafts) < 2 or len(set(case.row["token_ids"][case.nodes].tolist())) < 2:
         raise NoPlaceError("too small a tree")
     columns = ("target_token_ids", "target_top_ids", "target_top_logits")
     for column in columns:
         case = case.poked(column, case.row["valid"], case.row[column][0])
     return case.reaccepted()
+
+
+MUTATIONS: Final[Changes] = {
+    "LOGIT001 logit-nan": lambda case, pick: case.poked("target_top_logits", (pick(case.nodes), 1), np.nan),
+    "LOGIT002 second-best-chosen": _second_best_chosen,
+    "LOGIT002 tie-to-the-higher-id": _tie_to_the_higher,
+    "LOGIT003 one-logit-row-for-all": _one_logit_row_for_all,
+}

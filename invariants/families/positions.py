@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
-from invariants.mutation import Case, NoPlaceError, Pick, mutation
+from invariants.mutation import Changes
 from invariants.prefilter import Flags, outside, prefilter
 from invariants.rule import BoolArray, IntArray, Violation, Violations, invariant, listed
 
 
-@invariant("POS001", name="position-not-len-plus-depth", stage="tensorize", requires=("TREE004", "TREE005"))
+@invariant("POS001", stage="tensorize", requires=("TREE004", "TREE005"))
 def position_not_len_plus_depth(
     position_ids: IntArray, depths: IntArray, valid: BoolArray, committed_len: int
 ) -> Violations:
@@ -49,7 +51,7 @@ def position_not_len_plus_depth(
             yield Violation(message, "position_ids", node, found=int(position_ids[node]), expected=expected)
 
 
-@invariant("POS002", name="cache-position-not-packed", stage="tensorize", requires=("ROW001",))
+@invariant("POS002", stage="tensorize", requires=("ROW001",))
 def cache_position_not_packed(cache_positions: IntArray, committed_len: int) -> Violations:
     """The logical place of a node's KV is not the committed length plus its number.
 
@@ -82,7 +84,7 @@ def cache_position_not_packed(cache_positions: IntArray, committed_len: int) -> 
         yield Violation(message, "cache_positions", node, found=int(cache_positions[node]), expected=expected)
 
 
-@invariant("POS003", name="position-beyond-limit", stage="tensorize", requires=("ROW001",))
+@invariant("POS003", stage="tensorize", requires=("ROW001",))
 def position_beyond_limit(position_ids: IntArray, valid: BoolArray, max_positions: int) -> Violations:
     """A rotary position is negative or not below the number of rows of the model's table.
 
@@ -109,7 +111,7 @@ def position_beyond_limit(position_ids: IntArray, valid: BoolArray, max_position
         yield Violation(message, "position_ids", wrong[0], found=found, expected=max_positions - 1)
 
 
-@invariant("POS004", name="cache-position-beyond-capacity", stage="tensorize", requires=("ROW001",))
+@invariant("POS004", stage="tensorize", requires=("ROW001",))
 def cache_position_beyond_capacity(cache_positions: IntArray, kv_capacity: int) -> Violations:
     """A node's KV is to be written outside the rows that the cache has.
 
@@ -135,11 +137,17 @@ def cache_position_beyond_capacity(cache_positions: IntArray, kv_capacity: int) 
         yield Violation(message, "cache_positions", wrong[0], found=found, expected=kv_capacity - 1)
 
 
-@prefilter("POS001")
-def _not_len_plus_depth(
-    position_ids: IntArray, depths: IntArray, valid: BoolArray, committed_len: IntArray
-) -> Flags:
-    return (valid & (position_ids != committed_len[:, None] + depths)).any(axis=1)
+CLAUSES: Final = (
+    prefilter("POS001")(
+        lambda position_ids, depths, valid, committed_len: (
+            valid & (position_ids != committed_len[:, None] + depths)
+        )
+    ),
+    prefilter("POS003")(
+        lambda position_ids, valid, max_positions: valid & outside(position_ids, 0, max_positions)
+    ),
+    prefilter("POS004")(lambda cache_positions, kv_capacity: outside(cache_positions, 0, kv_capacity)),
+)
 
 
 @prefilter("POS002")
@@ -148,51 +156,16 @@ def _not_packed(cache_positions: IntArray, committed_len: IntArray) -> Flags:
     return (cache_positions != packed).any(axis=1)
 
 
-@prefilter("POS003")
-def _beyond_limit(position_ids: IntArray, valid: BoolArray, max_positions: int) -> Flags:
-    return outside(position_ids, max_positions, valid)
-
-
-@prefilter("POS004")
-def _beyond_capacity(cache_positions: IntArray, kv_capacity: int) -> Flags:
-    return outside(cache_positions, kv_capacity)
-
-
-@mutation("POS001", "one-position-ahead")
-def _one_position_ahead(case: Case, pick: Pick) -> Case:
-    node = pick([0, *case.drafts])
-    return case.poked("position_ids", node, case.row["position_ids"][node] + 1)
-
-
-@mutation("POS001", "all-positions-ahead")
-def _all_positions_ahead(case: Case, _: Pick) -> Case:
-    positions = case.row["position_ids"] + case.row["valid"].astype(np.int32)
-    return case.edited(position_ids=positions)
-
-
-@mutation("POS001", "positions-not-advanced")
-def _positions_not_advanced(case: Case, _: Pick) -> Case:
-    if not case.drafts:
-        raise NoPlaceError("only a root")
-    return case.edited(position_ids=np.full_like(case.row["position_ids"], case.row["committed_len"]))
-
-
-@mutation("POS002", "cache-positions-one-back")
-def _cache_positions_one_back(case: Case, _: Pick) -> Case:
-    return case.edited(cache_positions=case.row["cache_positions"] - 1)
-
-
-@mutation("POS002", "cache-position-twice")
-def _cache_position_twice(case: Case, pick: Pick) -> Case:
-    node = pick([*case.drafts, *case.pads])
-    return case.poked("cache_positions", node, case.row["cache_positions"][node] - 1)
-
-
-@mutation("POS003", "position-past-the-table")
-def _position_past_the_table(case: Case, _: Pick) -> Case:
-    return case.in_run(max_positions=int(case.row["position_ids"].max()))
-
-
-@mutation("POS004", "cache-too-small")
-def _cache_too_small(case: Case, _: Pick) -> Case:
-    return case.in_run(kv_capacity=int(case.row["cache_positions"][-1]))
+MUTATIONS: Final[Changes] = {
+    "POS001 one-position-ahead": lambda case, pick: case.moved("position_ids", pick(case.nodes), 1),
+    "POS001 all-positions-ahead": lambda case, _: case.moved("position_ids", case.nodes, 1),
+    "POS001 positions-not-advanced": lambda case, _: case.where(case.drafts, "only a root").edited(
+        position_ids=np.full_like(case.row["position_ids"], case.row["committed_len"])
+    ),
+    "POS002 cache-positions-one-back": lambda case, _: case.moved("cache_positions", ..., -1),
+    "POS002 cache-position-twice": lambda case, pick: case.moved("cache_positions", pick(case.others), -1),
+    "POS003 position-past-the-table": lambda case, _: case.in_run(
+        max_positions=int(case.row["position_ids"].max())
+    ),
+    "POS004 cache-too-small": lambda case, _: case.in_run(kv_capacity=int(case.row["cache_positions"][-1])),
+}

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from invariants.mutation import Case, NoPlaceError, Pick, mutation
-from invariants.prefilter import Flags, prefilter
+from invariants.mutation import Case, Changes, Pick
+from invariants.prefilter import prefilter
 from invariants.rule import (
     BoolArray,
     FloatArray,
@@ -30,7 +30,6 @@ EVERY_STEP: Final = (
 
 @invariant(
     "ROW001",
-    name="lengths-disagree",
     stage="tensorize",
     optional=tuple(name for name in (*PER_NODE, *PER_NODE_ROWS) if name != "parents"),
 )
@@ -82,7 +81,7 @@ def _wrong_widths(
         )
 
 
-@invariant("ROW002", name="row-incomplete", stage="commit", severity="warning")
+@invariant("ROW002", stage="commit", severity="warning")
 def row_incomplete(incomplete: str | None = None) -> Violations:
     """The recorder says that this row lacks something that happened.
 
@@ -106,9 +105,7 @@ def row_incomplete(incomplete: str | None = None) -> Violations:
         yield Violation(f"the row is incomplete: {incomplete}", "incomplete", found=incomplete)
 
 
-@invariant(
-    "ROW003", name="column-lost", stage="commit", scope="turn", severity="warning", requires=("STEP001",)
-)
+@invariant("ROW003", stage="commit", severity="warning", requires=("STEP001",))
 def column_lost(
     recorded: frozenset[str], previous_recorded: frozenset[str], incomplete: str | None = None
 ) -> Violations:
@@ -140,40 +137,32 @@ def column_lost(
             yield Violation(f"{name} is not recorded, and the step before has it", name)
 
 
-@prefilter("ROW001")
-def _top_shapes_differ(target_top_ids: IntArray, target_top_logits: FloatArray) -> Flags:
-    """The numbers of rows are compared where steps are put into groups of one form."""
-    return target_top_ids.shape != target_top_logits.shape
+CLAUSES: Final = (
+    # The numbers of rows are compared where steps are put into groups of one form.
+    prefilter("ROW001")(
+        lambda target_top_ids, target_top_logits: target_top_ids.shape != target_top_logits.shape
+    ),
+    prefilter("ROW002")(lambda incomplete: incomplete is not None),
+    prefilter("ROW003")(
+        lambda recorded, previous_recorded: any(
+            name in previous_recorded and name not in recorded for name in EVERY_STEP
+        )
+    ),
+)
 
 
-@prefilter("ROW002")
-def _said_incomplete(incomplete: Any) -> Flags:
-    return incomplete is not None
-
-
-@prefilter("ROW003")
-def _lost(recorded: frozenset[str], previous_recorded: frozenset[str]) -> Flags:
-    return any(name in previous_recorded and name not in recorded for name in EVERY_STEP)
-
-
-@mutation("ROW001", "column-too-long")
 def _column_too_long(case: Case, pick: Pick) -> Case:
     name = pick(["position_ids", "depths", "slots", "target_token_ids"])
     return case.edited(**{name: np.append(case.row[name], case.row[name][-1])})
 
 
-@mutation("ROW002", "row-incomplete")
-def _row_incomplete(case: Case, _: Pick) -> Case:
-    return case.edited(incomplete="verify never ended")
-
-
-@mutation("ROW003", "column-lost")
-def _column_lost(case: Case, pick: Pick) -> Case:
-    if case.previous is None:
-        raise NoPlaceError("no previous step")
-    return case.edited(**{pick(["target_token_ids", "visible", "position_ids", "path_indices"]): None})
-
-
-@mutation("ROW001", "top-tokens-cut-short")
-def _top_tokens_cut_short(case: Case, _: Pick) -> Case:
-    return case.edited(target_top_ids=case.row["target_top_ids"][:, :-1])
+MUTATIONS: Final[Changes] = {
+    "ROW001 column-too-long": _column_too_long,
+    "ROW002 row-incomplete": lambda case, _: case.edited(incomplete="verify never ended"),
+    "ROW003 column-lost": lambda case, pick: case.later.edited(
+        **{pick(["target_token_ids", "visible", "position_ids", "path_indices"]): None}
+    ),
+    "ROW001 top-tokens-cut-short": lambda case, _: case.edited(
+        target_top_ids=case.row["target_top_ids"][:, :-1]
+    ),
+}

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from invariants.batch.flat import Ragged
-from invariants.mutation import Case, NoPlaceError, Pick, mutation
-from invariants.prefilter import Flags, prefilter
+from invariants.mutation import Case, Changes, NoPlaceError, Pick
+from invariants.prefilter import prefilter
 from invariants.rule import IntArray, NotApplicableError, Violation, Violations, invariant
 
 
-@invariant("STEP001", name="step-number-jumps", stage="draft", scope="turn")
+@invariant("STEP001", stage="draft")
 def step_number_jumps(step: int, previous_step: int) -> Violations:
     """Steps of a turn are not numbered one after the other.
 
@@ -37,9 +36,7 @@ def step_number_jumps(step: int, previous_step: int) -> Violations:
         yield Violation(message, "step", found=int(step), expected=int(previous_step) + 1)
 
 
-@invariant(
-    "STEP002", name="root-is-not-last-emitted", stage="draft", scope="turn", requires=("ROW001", "STEP001")
-)
+@invariant("STEP002", stage="draft", requires=("ROW001", "STEP001"))
 def root_is_not_last_emitted(token_ids: IntArray, previous_final_token_id: int) -> Violations:
     """The root of a step is not the token that the step before emitted last.
 
@@ -65,7 +62,7 @@ def root_is_not_last_emitted(token_ids: IntArray, previous_final_token_id: int) 
         )
 
 
-@invariant("STEP003", name="committed-length-jumps", stage="draft", scope="turn", requires=("STEP001",))
+@invariant("STEP003", stage="draft", requires=("STEP001",))
 def committed_length_jumps(committed_len: int, previous_committed_len_after: int) -> Violations:
     """A step begins with another committed length than the step before ended with.
 
@@ -94,7 +91,7 @@ def committed_length_jumps(committed_len: int, previous_committed_len_after: int
         yield Violation(message, "committed_len", found=found, expected=int(previous_committed_len_after))
 
 
-@invariant("STEP004", name="step-after-stop", stage="draft", scope="turn", requires=("STEP001",))
+@invariant("STEP004", stage="draft", requires=("STEP001",))
 def step_after_stop(
     previous_final_token_id: int,
     previous_stop_reason: str | None = None,
@@ -127,7 +124,7 @@ def step_after_stop(
         yield Violation(message, "step", found=int(previous_final_token_id))
 
 
-@invariant("STEP005", name="first-step-is-not-the-prompts", stage="prefill", requires=("ROW001",))
+@invariant("STEP005", stage="prefill", requires=("ROW001",))
 def first_step_is_not_the_prompts(
     context_token_ids: IntArray, token_ids: IntArray, committed_len: int
 ) -> Violations:
@@ -165,72 +162,31 @@ def first_step_is_not_the_prompts(
         yield Violation(message, "token_ids", 0, found=int(token_ids[0]), expected=int(context_token_ids[-1]))
 
 
+CLAUSES: Final = (
+    prefilter("STEP001")(lambda step, previous_step: step != previous_step + 1),
+    prefilter("STEP002")(
+        lambda token_ids, previous_final_token_id: token_ids[:, 0] != previous_final_token_id
+    ),
+    prefilter("STEP003")(
+        lambda committed_len, previous_committed_len_after: committed_len != previous_committed_len_after
+    ),
+    prefilter("STEP004")(lambda previous_stop_reason: previous_stop_reason is not None),
+    prefilter("STEP004")(
+        lambda previous_final_token_id, eos_token_ids: np.isin(previous_final_token_id, sorted(eos_token_ids))
+    ),
+    prefilter("STEP005")(
+        lambda context_token_ids, committed_len: committed_len != context_token_ids.lengths - 1
+    ),
+    prefilter("STEP005")(
+        lambda context_token_ids, token_ids: context_token_ids.last(NO_TOKEN) != token_ids[:, 0]
+    ),
+)
+
+
 NO_TOKEN: Final = -(2**40)
 """Stands for the last token of an empty context; no column of token ids can hold it."""
 
 
-@prefilter("STEP001")
-def _not_the_next(step: IntArray, previous_step: IntArray) -> Flags:
-    return step != previous_step + 1
-
-
-@prefilter("STEP002")
-def _another_root(token_ids: IntArray, previous_final_token_id: IntArray) -> Flags:
-    return token_ids[:, 0] != previous_final_token_id
-
-
-@prefilter("STEP003")
-def _another_length(committed_len: IntArray, previous_committed_len_after: IntArray) -> Flags:
-    return committed_len != previous_committed_len_after
-
-
-@prefilter("STEP004")
-def _after_a_stop(previous_stop_reason: Any) -> Flags:
-    return previous_stop_reason is not None
-
-
-@prefilter("STEP004")
-def _after_the_end(previous_final_token_id: IntArray, eos_token_ids: frozenset[int]) -> Flags:
-    return np.isin(previous_final_token_id, sorted(eos_token_ids))
-
-
-@prefilter("STEP005")
-def _length_off_prompt(context_token_ids: Ragged, committed_len: IntArray) -> Flags:
-    return committed_len != context_token_ids.lengths - 1
-
-
-@prefilter("STEP005")
-def _root_off_prompt(context_token_ids: Ragged, token_ids: IntArray) -> Flags:
-    return context_token_ids.last(NO_TOKEN) != token_ids[:, 0]
-
-
-@mutation("STEP001", "step-lost")
-def _step_lost(case: Case, _: Pick) -> Case:
-    if case.previous is None:
-        raise NoPlaceError("no previous step")
-    return case.edited(step=case.row["step"] + 1)
-
-
-@mutation("STEP002", "other-root")
-def _other_root(case: Case, _: Pick) -> Case:
-    if case.previous is None:
-        raise NoPlaceError("no previous step")
-    taken = {*case.row["token_ids"].tolist()}
-    return case.poked("token_ids", 0, next(each for each in range(96, 0, -1) if each not in taken))
-
-
-@mutation("STEP003", "length-not-carried")
-def _length_not_carried(case: Case, _: Pick) -> Case:
-    length = None if case.previous is None else case.previous["committed_len_after"] - 1
-    return case.after(committed_len_after=length)
-
-
-@mutation("STEP004", "goes-on-after-stop")
-def _goes_on_after_stop(case: Case, pick: Pick) -> Case:
-    return case.after(stop_reason=pick(["eos", "length"]))
-
-
-@mutation("STEP004", "goes-on-after-eos")
 def _goes_on_after_eos(case: Case, _: Pick) -> Case:
     root = int(case.row["token_ids"][0])
     if root in case.row["emitted_token_ids"] or case.row["stop_reason"] == "eos":
@@ -238,16 +194,22 @@ def _goes_on_after_eos(case: Case, _: Pick) -> Case:
     return case.after(stop_reason=None).in_run(eos_token_ids=frozenset({root}))
 
 
-@mutation("STEP005", "prompt-longer-than-prefix")
-def _prompt_longer_than_prefix(case: Case, _: Pick) -> Case:
+def _with_context(case: Case, *last: int) -> Case:
+    """Return the case with other tokens at the end of its context, as distances from the root."""
     context = case.row["context_token_ids"]
     if context is None:
         raise NoPlaceError("not a first step")
-    return case.edited(context_token_ids=np.append(context, context[-1]))
+    return case.edited(context_token_ids=np.append(context[:-1], context[-1] + np.array(last, np.int32)))
 
 
-@mutation("STEP005", "first-root-differs")
-def _first_root_differs(case: Case, _: Pick) -> Case:
-    if case.row["context_token_ids"] is None:
-        raise NoPlaceError("not a first step")
-    return case.poked("context_token_ids", -1, case.row["token_ids"][0] + 1)
+MUTATIONS: Final[Changes] = {
+    "STEP001 step-lost": lambda case, _: case.edited(step=case.earlier["step"] + 2),
+    "STEP002 other-root": lambda case, _: case.later.poked("token_ids", 0, case.other_token(-1)),
+    "STEP003 length-not-carried": lambda case, _: case.after(
+        committed_len_after=case.earlier["committed_len_after"] - 1
+    ),
+    "STEP004 goes-on-after-stop": lambda case, pick: case.after(stop_reason=pick(["eos", "length"])),
+    "STEP004 goes-on-after-eos": _goes_on_after_eos,
+    "STEP005 prompt-longer-than-prefix": lambda case, _: _with_context(case, 0, 0),
+    "STEP005 first-root-differs": lambda case, _: _with_context(case, 1),
+}

@@ -55,7 +55,7 @@ def test_every_module_of_a_family_is_listed() -> None:
 
 
 def test_a_decorated_function_states_its_fault_once() -> None:
-    @fault("F-X-01", stage="draft", seen_in=("va#1",), noticed_by=("TREE001",))
+    @fault("F-X-01", "va#1", stage="draft", noticed_by=("TREE001",))
     def tree_turned_over(made: object, _: Scene) -> object:
         """The tree is
         upside down.
@@ -65,6 +65,7 @@ def test_a_decorated_function_states_its_fault_once() -> None:
         return made
 
     assert (tree_turned_over.name, tree_turned_over.family) == ("tree-turned-over", "x")
+    assert tree_turned_over.seen_in == ("va#1",)
     assert tree_turned_over.about == "The tree is upside down."
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from invariants.batch.pack import pack
 from invariants.batch.steps import Batch
 from invariants.batch.suspicious import suspicious_steps
 from invariants.context import RunContext
@@ -13,6 +12,7 @@ from invariants.mutation import Case
 from invariants.outcome import Held, NotChecked, Outcome, Violated
 from invariants.rule import BoolArray
 from invariants.run import check_step
+from tests.invariants.pack import pack
 from tracing.finding import Finding
 
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from invariants.batch.pack import pack
 from invariants.batched import BatchChecker
 from invariants.catalogue import CATALOGUE
 from invariants.examples import CONTEXT, Before, StepRow, Tree, legal_step
 from invariants.outcome import NotChecked, Outcome, Violated
 from invariants.run import Checker
 from invariants.statistics import MAX_BLOCKS, RunStatistics, Sample, fall
+from tests.invariants.pack import pack
 
 NO_LIMIT = replace(CONTEXT, max_new_tokens=None)
 OTHER = 61
@@ -126,7 +126,7 @@ def test_cut_and_unsound_steps_do_not_count() -> None:
 
 def test_memory_stays_flat_and_nothing_is_lost() -> None:
     statistics = RunStatistics()
-    facts = Checker(NO_LIMIT)._judge("fused", step(2), None, None)[1]
+    facts = Checker(NO_LIMIT).judge("fused", step(2), None, None)[1]
     assert facts is not None
     for _ in range(5000):
         statistics.add(facts)

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from invariants.batch.pack import pack
 from invariants.batched import BatchChecker
 from invariants.examples import CONTEXT, Before, Tree, legal_step
 from invariants.inputs import Row
@@ -15,6 +14,7 @@ from invariants.outcome import NotChecked, Outcome, Violated
 from invariants.run import MAX_PARKED, Checker
 from invariants.strategies import legal_runs
 from tests.invariants.forms import FIRST, SECOND, THIRD
+from tests.invariants.pack import pack
 from tests.invariants.test_hostile_rows import hostile_rows
 from tests.invariants.test_prefilter import scrambled_runs
 

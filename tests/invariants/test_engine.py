@@ -9,7 +9,6 @@ import pytest
 
 from invariants.ancestry import ancestor_or_self, path_to_root
 from invariants.examples import CONTEXT, Before, StepRow, Tree, legal_step, next_before
-from invariants.live import check_before
 from invariants.mutation import Case
 from invariants.outcome import Held, NotChecked, Violated
 from invariants.rule import Violation, Violations, invariant, listed
@@ -132,12 +131,16 @@ def test_counts_add_up() -> None:
 def test_before_a_launch_only_rules_with_their_inputs_speak() -> None:
     built = ("committed_len", "token_ids", "parents", "depths", "valid", "position_ids", "visible")
     columns = {name: FIRST[name] for name in built}
-    said = check_before("verify", columns, context=CONTEXT)
+    said = Checker(CONTEXT).check_before("fused", "verify", columns)
     assert {outcome.rule for outcome in said} >= {"TREE001", "POS001", "MASK001"}
     assert not {outcome.rule for outcome in said} & {"POS002", "ACC001", "MASK009"}
     assert not [outcome for outcome in said if isinstance(outcome, Violated)]
     wrong = {**columns, "visible": ~FIRST["visible"]}
-    spoke = [outcome.rule for outcome in check_before("verify", wrong) if isinstance(outcome, Violated)]
+    spoke = [
+        outcome.rule
+        for outcome in Checker().check_before("fused", "verify", wrong)
+        if isinstance(outcome, Violated)
+    ]
     assert spoke == ["MASK005"]
 
 
@@ -166,19 +169,20 @@ def test_a_row_that_says_what_it_lacks_has_lost_nothing() -> None:
 
 
 def test_rules_of_later_stages_wait() -> None:
-    said = check_before("draft", FIRST, context=CONTEXT)
+    said = Checker(CONTEXT).check_before("fused", "draft", FIRST)
     assert "TREE001" not in {outcome.rule for outcome in said}
     with pytest.raises(UsageError, match="stage should be one of"):
-        check_before("attention", FIRST)
+        Checker().check_before("fused", "attention", FIRST)
 
 
 def test_the_decorator_reads_the_signature_and_registers_nothing() -> None:
-    @invariant("TEST001", name="never", stage="verify", requires=("TREE001",))
+    @invariant("TEST001", stage="verify", requires=("TREE001",))
     def never(*, parents: object, slots: object = None) -> Violations:
         """Nothing."""
         yield Violation(f"{parents} {slots}", "parents")
 
     assert (never.inputs, never.optional, never.family) == (("parents",), ("slots",), "TEST")
+    assert (never.name, never.scope) == ("never", "step")
     assert "TEST001" not in {outcome.rule for outcome in check_step(FIRST)}
 
 

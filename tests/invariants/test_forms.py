@@ -7,13 +7,13 @@ from functools import cache
 import numpy as np
 import pytest
 
-from invariants.batch.pack import pack
 from invariants.batch.steps import Batch
 from invariants.catalogue import CATALOGUE, CLAUSES, MUTATIONS
 from invariants.mutation import Mutation
 from invariants.prefilter import Clause
 from tests.invariants.forms import CASES, Spoilt, spoilt_by, spoilt_cases
 from tests.invariants.helpers import prefiltered, violated
+from tests.invariants.pack import pack
 
 every_mutation = pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 

@@ -11,7 +11,6 @@ import pytest
 
 from invariants.batch import kinds as kinds_module
 from invariants.batch.kinds import kinds
-from invariants.batch.pack import pack
 from invariants.batch.steps import Batch
 from invariants.batched import BatchChecker
 from invariants.catalogue import APPLICABILITY
@@ -23,6 +22,7 @@ from invariants.prefilter import Applicability
 from invariants.run import Checker
 from tests.invariants.forms import FIRST, SECOND, THIRD
 from tests.invariants.helpers import outcomes, violated
+from tests.invariants.pack import pack
 
 BRANCHY = Tree([0, 0, 0, 1, 1], [7, 5, 6, 8, 9], [60, 61, 62, 63, 64], 1)
 OPENING = legal_step(BRANCHY, Before())

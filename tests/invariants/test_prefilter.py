@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from invariants.batch.flat import Flat
-from invariants.batch.pack import pack
 from invariants.batch.steps import Batch
 from invariants.batch.suspicious import suspicious_steps
 from invariants.examples import CONTEXT, Before, Tree, legal_step, next_before
@@ -20,6 +19,7 @@ from invariants.outcome import Violated
 from invariants.run import Checker, check_step
 from invariants.strategies import legal_runs
 from tests.invariants.helpers import prefiltered
+from tests.invariants.pack import pack
 from tracing.errors import UsageError
 
 BEFORE = Before()

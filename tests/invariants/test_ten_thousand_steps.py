@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from invariants.batch.pack import pack
 from invariants.batched import BatchChecker
 from invariants.catalogue import CATALOGUE
 from invariants.examples import CONTEXT, StepRow
 from invariants.outcome import Violated
 from invariants.run import Checker
 from invariants.strategies import legal_runs
+from tests.invariants.pack import pack
 
 NUM_STEPS = 10_000
 NUM_RUNS = 2000

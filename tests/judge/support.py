@@ -196,9 +196,7 @@ def accept(
     )
     return AcceptEvidence(
         committed_len=PREFIX,
-        token_ids=tree.token_ids,
-        parents=tree.parents,
-        valid=tree.valid,
+        tree=tree,
         target_token_ids=choices,
         remaining=remaining,
         eos_token_ids=eos,

@@ -67,12 +67,7 @@ def run(
     runner = ReferenceRunner(setup.pair, setup.settings, path_dtype=setup.dtype, rung=setup.rung)
     reference(runner)
     options = LockstepOptions(settings=setup.settings, **setup.options)
-    context = RunContext.from_settings(
-        setup.settings,
-        vocab_size=setup.pair.teacher.vocab_size,
-        eos_token_ids=setup.pair.eos_token_ids,
-        max_positions=setup.pair.teacher.max_position_embeddings,
-    )
+    context = RunContext.from_settings(setup.settings, setup.pair)
     tally = Tally(chain=runner.is_chain)
     with RunWriter(folder, {"lockstep": "staged"}) as writer:
         traces = {

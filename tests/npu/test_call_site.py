@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from workbench.npu.call_site import call_site
+from workbench.npu.call_watch import call_site
 
 TORCH = Path(torch.__file__).parent
 

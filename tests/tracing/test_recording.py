@@ -100,7 +100,7 @@ def test_misuse_of_the_run_is_refused_with_a_sentence(tmp_path: Path) -> None:
             (lambda: run.close("running"), "status should be one of"),
             (lambda: trace.step(step=0).about_to_run("think"), "stage should be one of"),
             (lambda: trace.step(step=0).record(step=3), "is given to step"),
-            (lambda: RunWriter(tmp_path / "x", codec="gzip"), "codec should be one of"),
+            (lambda: RunWriter(tmp_path / "x", codec="gzip"), "codec should be zstd or lz4"),
         ]:
             with pytest.raises((UsageError, TraceError), match=sentence):
                 call()

@@ -160,6 +160,7 @@ def test_a_finding_brings_the_documentation_of_its_rule() -> None:
     assert "A stage of the path under test ended in an exception." in text
     assert "On the device:" in text
     assert "non-ancestor-visible" in text
+    assert "\n    What it does\n      " in text, "text is indented under its heading"
     assert "K (after rotary) and V of a node are within rounding." in text
     assert "MINE-1: this specwb has no documentation" in text
 

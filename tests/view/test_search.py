@@ -50,7 +50,7 @@ def test_positions_slots_and_rules_are_found(tmp_path: Path) -> None:
         assert hit.target == target
     hit = find(view, parse_query("mask001", view), Place(2), 1)
     assert hit is not None
-    assert (hit.row, hit.target) == (4, FindingTarget(finding(4).moment, "visible", 1))
+    assert (hit.row, hit.target) == (4, FindingTarget(finding(4).moment, 1))
 
 
 @pytest.mark.parametrize("text", ["", "no such text", "MASK999"])

@@ -96,6 +96,7 @@ class _Recording:
         self._step: Any = None
         self._candidates: Any = None
         self._config: Any = None
+        self._eos: list[int] = []
 
     def wrapped(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Return the factory of candidate generators, whose products show what they do."""
@@ -132,9 +133,10 @@ class _Recording:
 
     def _say_limits(self, prompt_len: int) -> None:
         eos = getattr(self._config, "_eos_token_tensor", None)
+        self._eos = [] if eos is None else [int(token) for token in eos.flatten().tolist()]
         limits = {
             **describe(self._model)["limits"],
-            "eos_token_ids": [] if eos is None else [int(token) for token in eos.flatten().tolist()],
+            "eos_token_ids": self._eos,
             "max_new_tokens": int(self._config.max_length) - prompt_len + 1,
         }
         known = limits if self._prompt_id == 0 else {**limits, "max_new_tokens": None}
@@ -164,10 +166,8 @@ class _Recording:
         if not self._config.do_sample:
             step.record(**logit_columns(scores[0], self._top_logits))
         step.record(kernel=f"transformers {self._model.config._attn_implementation}")  # noqa: SLF001
-        eos = getattr(self._config, "_eos_token_tensor", None)
-        stop_at = frozenset() if eos is None else frozenset(eos.flatten().tolist())
         is_full = len(tokens) >= int(self._config.max_length)
-        step.record(**accept_columns(tokens, num_matches, stop_at, is_full=is_full))
+        step.record(**accept_columns(tokens, num_matches, self._eos, is_full=is_full))
         self._step = None
         self._stack.close()
         self._next_step += 1

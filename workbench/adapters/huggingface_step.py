@@ -31,7 +31,7 @@ def chain_columns(context: Sequence[int], candidates: Sequence[int]) -> Columns:
 
 
 def accept_columns(
-    tokens: Sequence[int], num_accepted: int, eos_token_ids: frozenset[int], *, is_full: bool
+    tokens: Sequence[int], num_accepted: int, eos_token_ids: Sequence[int], *, is_full: bool
 ) -> Columns:
     """Return what was kept: the cache is cropped to its new length.
 

@@ -90,12 +90,8 @@ def _more(summary: Summary) -> Table:
     for name, side in (("baseline", summary.baseline), ("speculative", summary.speculative)):
         rows.append((f"{name} time to first token, ms", *_scaled(side.first_token_seconds, 1e3)))
         rows.append((f"{name} time per token after it, ms", *_scaled(side.seconds_per_token, 1e3)))
-    for name, values in (
-        ("steps per turn", summary.steps),
-        ("new tokens per turn", summary.new_tokens),
-        ("prompt tokens per turn", summary.prompt_tokens),
-    ):
-        rows.append((name, *_scaled(values, 1)))
+    counts = ("steps", "new_tokens", "prompt_tokens")
+    rows += [(f"{name.replace('_', ' ')} per turn", *_scaled(getattr(summary, name), 1)) for name in counts]
     return Table("Latency and lengths", ("metric", "mean", "p50", "p90", "p99"), tuple(rows))
 
 

@@ -59,12 +59,7 @@ def options() -> list[frozenset[str]]:
 def choose_kernels(
     decoders: Callable[[frozenset[str]], tuple[Decoder, Decoder]], prompt: Sequence[int]
 ) -> Kernels:
-    """Measure every option in turn and take the one whose two sides together are fastest.
-
-    Args:
-        decoders: Greedy and speculative decoding with the given operators eager.
-        prompt: A context of typical length.
-    """
+    """Measure every option in turn and take the one whose two sides, greedy and speculative, are fastest."""
     tried = options()
     made = [decoders(eager) for eager in tried]
     seconds = np.zeros((len(tried), ROUNDS + 1, 2))

@@ -73,12 +73,7 @@ class PairedBench:
 def cases_of(
     plans: Sequence[TurnPlan], answers: Callable[[int, int], Sequence[int] | None]
 ) -> list[BenchCase]:
-    """Return the contexts of all turns whose earlier answers are known, in order.
-
-    Args:
-        plans: All turns, a prompt's own in order.
-        answers: The teacher's answer to `(prompt_id, turn)`, or None.
-    """
+    """Return the contexts of all turns whose earlier `answers(prompt_id, turn)` are known, in order."""
     cases: list[BenchCase] = []
     before: dict[int, list[int]] = {}
     for plan in plans:

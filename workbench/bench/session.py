@@ -42,11 +42,7 @@ class BenchRequest:
         suite: One of the shipped suites.
         humaneval, mt_bench: Published files to use in its place.
         num_turns: An evenly spread part of the suite; None is all of it.
-        repetitions: How often each turn is measured.
-        max_new_tokens: Per turn.
         model, draft: Checkpoint directories; None is the shipped pair.
-        device, dtype: Of the engine.
-        chat, trust_remote_code: As the command's options.
     """
 
     suite: str = "full"

@@ -46,11 +46,7 @@ def drafter_parameters(
 ) -> Check:
     """Compare what is used with what the file holds: nothing that counts may be left behind.
 
-    Args:
-        config: The drafter.
-        weights: Tensors used.
-        raw: Tensors of the file.
-        shared: Elements taken from the teacher (its embedding), 0 when the drafter ships its own.
+    Of the weights used, `shared` elements are the teacher's (its embedding).
     """
     in_file = sum(tensor.numel() for name, tensor in raw.items() if name not in ("d2t", "t2d"))
     used = count_elements(weights.values()) - shared

@@ -109,13 +109,9 @@ def load_drafter(
     teacher: TeacherConfig,
     teacher_embedding: torch.Tensor,
 ) -> LoadedDrafter:
-    """Normalise one drafter for one teacher.
+    """Normalise a drafter, its config.json and tensors, for one teacher.
 
-    Args:
-        config: config.json of the drafter.
-        raw: Its tensors under the file's names.
-        teacher: Configuration of the teacher it drafts for.
-        teacher_embedding: `[V, H_target]`, used when the drafter ships none.
+    The teacher's embedding `[V, H_target]` is used when the drafter ships none.
 
     Raises:
         CheckpointError: Names the key or tensor that is missing or inconsistent.

@@ -115,14 +115,7 @@ def export_drafter(
 
 
 def export_tokenizer(directory: Path, tokenizer_json: str, special: Mapping[str, str], max_len: int) -> None:
-    """Write tokenizer.json and tokenizer_config.json.
-
-    Args:
-        directory: Model directory.
-        tokenizer_json: Content of tokenizer.json, post-processor included.
-        special: `bos_token`, `eos_token`, `unk_token` and `pad_token`, as text.
-        max_len: Longest context.
-    """
+    """Write tokenizer.json and tokenizer_config.json; `special` maps `bos_token` and so on to text."""
     (directory / "tokenizer.json").write_text(tokenizer_json, encoding="utf-8")
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": max_len}
     _write_json(

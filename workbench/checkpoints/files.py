@@ -21,11 +21,7 @@ PICKLED_INDEX: Final = "pytorch_model.bin.index.json"
 
 
 def require_directory(directory: Path, role: str) -> None:
-    """Refuse a path that is not a model directory.
-
-    Args:
-        directory: What the user named.
-        role: `teacher` or `drafter`, for the sentence.
+    """Refuse a path that is not a model directory, naming its role.
 
     Raises:
         ModelMissingError: Nothing there, or not a directory.

@@ -31,7 +31,8 @@ def rope_from_config(config: Mapping[str, Any]) -> RopeConfig:
     """
     block = _mapping(config, "rope_parameters")
     scaling = _mapping(config, "rope_scaling")
-    _refuse_per_layer(block)
+    if any(isinstance(value, Mapping) for value in block.values()):
+        raise CheckpointError("config.json: rope_parameters differ per layer type, which is not supported")
     chosen = dict(block or scaling)
     theta = real(chosen, "rope_theta", real(config, "rope_theta", DEFAULT_THETA))
     if block and config.get("rope_theta") is not None and real(config, "rope_theta", theta) != theta:
@@ -66,11 +67,6 @@ def _kind(block: Mapping[str, Any]) -> str:
     if kind not in KINDS:
         raise CheckpointError(f"config.json: rope kind should be one of {', '.join(KINDS)}, got {kind!r}")
     return str(kind)
-
-
-def _refuse_per_layer(block: Mapping[str, Any]) -> None:
-    if any(isinstance(value, Mapping) for value in block.values()):
-        raise CheckpointError("config.json: rope_parameters differ per layer type, which is not supported")
 
 
 def _refuse_partial(config: Mapping[str, Any], chosen: Mapping[str, Any]) -> None:

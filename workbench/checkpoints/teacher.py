@@ -28,15 +28,6 @@ MISTRAL_WINDOW: Final = 4096
 """What transformers assumes when the key is absent from a config of that type."""
 
 
-@dataclass(frozen=True, slots=True)
-class Biases:
-    """Which linear layers of a block have a bias."""
-
-    qkv: bool
-    o: bool
-    mlp: bool
-
-
 def teacher_config(config: Mapping[str, Any]) -> TeacherConfig:
     """Translate config.json.
 
@@ -46,7 +37,7 @@ def teacher_config(config: Mapping[str, Any]) -> TeacherConfig:
     model_type = model_type_of(config)
     _refuse_unsupported(config)
     num_heads, num_kv_heads, head_dim = head_layout(config, QWEN3_HEAD_DIM if model_type == "qwen3" else None)
-    biases = _biases(model_type, config)
+    qkv_bias, o_bias, mlp_bias = _biases(model_type, config)
     num_layers = whole(config, "num_hidden_layers")
     return TeacherConfig(
         model_type=model_type,
@@ -61,9 +52,9 @@ def teacher_config(config: Mapping[str, Any]) -> TeacherConfig:
         rope=rope_from_config(config),
         max_position_embeddings=whole(config, "max_position_embeddings"),
         tie_word_embeddings=flag(config, "tie_word_embeddings"),
-        qkv_bias=biases.qkv,
-        o_bias=biases.o,
-        mlp_bias=biases.mlp,
+        qkv_bias=qkv_bias,
+        o_bias=o_bias,
+        mlp_bias=mlp_bias,
         qk_norm=model_type == "qwen3",
         sliding_window=_sliding_window(model_type, config, num_layers),
         hf_config=dict(config),
@@ -96,16 +87,17 @@ def _refuse_unsupported(config: Mapping[str, Any]) -> None:
         raise CheckpointError(f"config.json: hidden_act should be silu, got {activation!r}")
 
 
-def _biases(model_type: str, config: Mapping[str, Any]) -> Biases:
+def _biases(model_type: str, config: Mapping[str, Any]) -> tuple[bool, bool, bool]:
+    """Return whether q, k and v, whether o, and whether the MLP have biases."""
     if model_type == PANGU:
         attention = flag(config, "attention_bias", flag(config, "bias", True))
-        return Biases(qkv=attention, o=attention, mlp=False)
+        return attention, attention, False
     if model_type == "qwen2":
-        return Biases(qkv=True, o=False, mlp=False)
+        return True, False, False
     if model_type == "mistral":
-        return Biases(qkv=False, o=False, mlp=False)
+        return False, False, False
     attention = flag(config, "attention_bias")
-    return Biases(qkv=attention, o=attention, mlp=model_type == "llama" and flag(config, "mlp_bias"))
+    return attention, attention, model_type == "llama" and flag(config, "mlp_bias")
 
 
 def _sliding_window(model_type: str, config: Mapping[str, Any], num_layers: int) -> int | None:

@@ -48,12 +48,7 @@ class DirectoryTokenizer:
         return None if token_id is None else int(token_id)
 
     def encode(self, text: str, *, special_tokens: bool = True) -> list[int]:
-        """Return token ids.
-
-        Args:
-            text: Any text.
-            special_tokens: False leaves out the default special tokens (a later piece of a context).
-        """
+        """Return token ids; without the default special tokens for a later piece of a context."""
         return [int(token_id) for token_id in self._backend.encode(text, add_special_tokens=special_tokens)]
 
     def decode(self, token_ids: Sequence[int]) -> str:
@@ -78,10 +73,7 @@ class DirectoryTokenizer:
         )
 
     def apply_chat(self, messages: Sequence[Mapping[str, str]]) -> str:
-        """Return the prompt text that the checkpoint's chat template makes of messages.
-
-        Args:
-            messages: `{"role": ..., "content": ...}` each, oldest first.
+        """Return the prompt text that the checkpoint's chat template makes of messages, oldest first.
 
         Raises:
             UsageError: The tokenizer has no chat template, or the template refuses the messages.

@@ -133,6 +133,14 @@ def eager_operators(text: str) -> frozenset[str]:
     return frozenset(names)
 
 
+def step_range(text: str) -> tuple[int, int | None] | None:
+    """Read `A:B`, either of which may be left out; None where it is something else."""
+    first, colon, last = text.partition(":")
+    if not colon or not all(part.isdecimal() for part in (first, last) if part):
+        return None
+    return int(first or 0), int(last) if last else None
+
+
 def settings_from(options: dict[str, Any]) -> DecodeSettings:
     """Read the decoding settings from a command's options."""
     known = [field.name for field in fields(DecodeSettings) if field.name in options]

@@ -23,6 +23,7 @@ from workbench.cli.decode_options import (
     format_option,
     number_option,
     settings_from,
+    step_range,
 )
 from workbench.cli.fresh_folder import fresh_folder
 from workbench.lockstep.session.job import MODES, ON_DIVERGENCE, ON_VIOLATION, LockstepOptions
@@ -189,8 +190,7 @@ def parse_steps(text: str) -> tuple[int, int | None]:
     Raises:
         UsageError: Something else.
     """
-    first, colon, last = text.partition(":")
-    numbers = [part for part in (first, last) if part]
-    if not colon or not all(part.isdecimal() for part in numbers):
+    steps = step_range(text)
+    if steps is None:
         raise UsageError(f"--steps should be A:B with step numbers, e.g. 0:10 or 5:, got {text!r}")
-    return int(first or 0), int(last) if last else None
+    return steps

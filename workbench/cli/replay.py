@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -12,6 +13,7 @@ from tracing.finding import Finding
 from tracing.reader import Run, open_run
 from tracing.settings import RUNGS
 from workbench.cli.decode_options import choice_option, format_option
+from workbench.cli.replay_models import continue_run, fact_lines, with_models
 from workbench.cli.replay_options import ReplayOptions, parse_part
 from workbench.cli.replay_summary import facts_of, path_under_test_of, summary_of
 from workbench.judge.align import align
@@ -19,9 +21,6 @@ from workbench.judge.recorded.check import check_run
 from workbench.judge.recorded.context import read_context
 from workbench.judge.recorded.rejudge import Judge, Rejudged, judge_recorded, recorded_findings, rejudge
 from workbench.report.text import render_text
-
-if TYPE_CHECKING:
-    from workbench.cli.replay_models import Replayed
 
 
 @click.command(name="replay")
@@ -58,31 +57,28 @@ def command(run: str, *, step: str | None, **options: Any) -> int:
     opened = open_run(run)
     wanted = ReplayOptions(part=parse_part(step), **options)
     if wanted.continues:
-        from workbench.cli.replay_models import continue_run
-
         return continue_run(opened, wanted)
-    models = None
     if wanted.model or wanted.draft:
-        from workbench.cli.replay_models import with_models
-
-        models = with_models(opened, wanted)
-    return _report(opened, models, wanted)
+        return _report(opened, wanted, *with_models(opened, wanted))
+    return _report(opened, wanted)
 
 
-def _report(run: Run, models: Replayed | None, wanted: ReplayOptions) -> int:
+def _report(
+    run: Run, wanted: ReplayOptions, judge: Judge | None = None, facts: Mapping[str, Any] | None = None
+) -> int:
     checked = check_run(run.folder, max_per_rule=None)
     known = list(checked.findings)
-    if models is None:
+    if judge is None:
         known += recorded_findings(run, wanted.allowance_factor)
-    judge = models.judge if models else judge_recorded(wanted.tie_gap, wanted.logit_gap)
+        judge = judge_recorded(wanted.tie_gap, wanted.logit_gap)
     rejudged = _rejudged(run, judge, wanted, known)
-    summary = summary_of(run, checked, rejudged, models.facts if models else {"models": "not used"})
+    summary = summary_of(run, checked, rejudged, facts or {"models": "not used"})
     if wanted.output_format == "json":
         click.echo(json.dumps(summary.as_json(), allow_nan=False))
     else:
         for problem in checked.problems:
             click.echo(f"trace       {problem}", err=True)
-        for line in models.lines() if models else ():
+        for line in fact_lines(facts) if facts else ():
             click.echo(line, err=True)
         click.echo(render_text(summary), nl=False)
     return summary.exit_code

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tracing.errors import TraceError, UsageError
 from tracing.reader import Run
+from tracing.run_facts import table
 from workbench.cli.replay_options import ReplayOptions
 from workbench.cli.replay_summary import facts_of, path_under_test_of, settings_of
-from workbench.judge.recorded.context import read_context, table
+from workbench.judge.recorded.context import read_context
 from workbench.judge.recorded.rejudge import Judge, StepRange
 from workbench.judge.turn_state import recorded_turns
 from workbench.report.text import render_text
@@ -26,25 +27,11 @@ if TYPE_CHECKING:
 SHIPPED = "shipped"
 
 
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """A judge with models, and facts about them.
+def with_models(run: Run, wanted: ReplayOptions) -> tuple[Judge, Mapping[str, Any]]:
+    """Load models.
 
-    Attributes:
-        judge: Judges one recorded step.
-        facts: Plain data: whether models and versions are those of the recording.
-    """
-
-    judge: Judge
-    facts: Mapping[str, Any]
-
-    def lines(self) -> list[str]:
-        """Return the facts for a person."""
-        return _lines(self.facts)
-
-
-def with_models(run: Run, wanted: ReplayOptions) -> Replayed:
-    """Load models and return the judge that asks the reference.
+    Returns:
+        The judge that asks the reference, and whether models and versions are those of the recording.
 
     Raises:
         SpecwbError: Anything that the user can mend: checkpoint, device, extra.
@@ -64,9 +51,8 @@ def with_models(run: Run, wanted: ReplayOptions) -> Replayed:
         rung=wanted.reference,
         device=wanted.reference_device,
     )
-    facts = _facts(run, loaded, has_drafter=has_drafter)
     judge = ModelJudge(runner, loaded.pair.eos_token_ids, has_drafter)
-    return Replayed(judge, facts)
+    return judge, _facts(run, loaded, has_drafter=has_drafter)
 
 
 def _folders(wanted: ReplayOptions) -> tuple[str, str | None]:
@@ -116,7 +102,8 @@ def versions(run: Run) -> dict[str, dict[str, Any]]:
     return {name: {"recorded": recorded[name], "now": now.get(name)} for name in recorded}
 
 
-def _lines(facts: Mapping[str, Any]) -> list[str]:
+def fact_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Return for a person whether models and versions are those of the recording."""
     words = {True: "those of the recording", False: "NOT those of the recording", None: "not known"}
     lines = [f"models      {name}: {words[same]}" for name, same in facts["models"].items()]
     for name, pair in facts["versions"].items():
@@ -161,7 +148,7 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
         reference_device=wanted.reference_device,
     )
     summary = continued(loaded, request, committed, place)
-    for line in _lines(_facts(run, loaded, has_drafter=True)):
+    for line in fact_lines(_facts(run, loaded, has_drafter=True)):
         click.echo(line, err=True)
     first = summary.emitted_token_ids[0][0] if summary.emitted_token_ids else None
     if first != root:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from tracing.errors import UsageError
 from tracing.moment import Moment
 from tracing.settings import RungName
-from workbench.cli.decode_options import OutputFormat
+from workbench.cli.decode_options import OutputFormat, step_range
 from workbench.judge.recorded.rejudge import StepRange
-
-_RANGE = re.compile(r"(\d*):(\d*)\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,10 +53,9 @@ def parse_part(text: str | None) -> StepRange:
     """
     if text is None:
         return StepRange()
-    found = _RANGE.match(text)
-    if found and any(found.groups()):
-        low, high = found.groups()
-        return StepRange(steps=(int(low or 0), int(high) if high else None))
+    steps = step_range(text)
+    if steps is not None and text != ":":
+        return StepRange(steps=steps)
     if text.count(":") < 2:
         raise UsageError(f"--step should be prompt:turn:step, or A:B for steps of each turn, got {text!r}")
     moment = Moment.parse(text)

@@ -8,10 +8,11 @@ from typing import Any
 
 from tracing.errors import TraceError
 from tracing.reader import Run
+from tracing.run_facts import table
 from tracing.settings import DecodeSettings
 from workbench.judge.allowance import EPSILON
 from workbench.judge.recorded.checked import CheckedRun, worst
-from workbench.judge.recorded.context import read_context, table
+from workbench.judge.recorded.context import read_context
 from workbench.judge.recorded.evidence import RecordedFacts
 from workbench.judge.recorded.rejudge import Rejudged
 from workbench.report.summary import RunSummary

@@ -75,9 +75,8 @@ class Fault:
 
 def fault(
     fault_id: str,
-    *,
+    *seen_in: str,
     stage: str,
-    seen_in: tuple[str, ...],
     noticed_by: tuple[str, ...],
     placed: Placer | None = None,
     need: str = "plain",
@@ -87,8 +86,8 @@ def fault(
 
     Args:
         fault_id: `F-FAMILY-NN`.
-        stage: See `Fault`, as the rest.
-        seen_in: Where the mechanism was seen.
+        seen_in: See `Fault`, as the rest.
+        stage: The stage spoiled.
         noticed_by: Who must notice it.
         placed: Where the function acts; without it, on what `stage` returns.
         need: What a run must have.

@@ -33,9 +33,4 @@ class Setup:
     @property
     def context(self) -> RunContext:
         """Limits that the rules may ask for."""
-        return RunContext.from_settings(
-            self.settings,
-            vocab_size=self.pair.teacher.vocab_size,
-            eos_token_ids=self.pair.eos_token_ids,
-            max_positions=self.pair.teacher.max_position_embeddings,
-        )
+        return RunContext.from_settings(self.settings, self.pair)

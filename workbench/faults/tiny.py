@@ -8,7 +8,7 @@ without effect.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor
@@ -27,19 +27,35 @@ HEAD_DIM: Final = 16
 MAX_POSITIONS: Final = 1024
 NOISE: Final = 0.3
 """Size of everything that is not the shared bigram map; at 1 the drafter is hardly ever right."""
-ROPE: Final = RopeConfig(theta=10000.0)
+SIZES: Final[dict[str, Any]] = {
+    "vocab_size": VOCAB,
+    "hidden_size": HIDDEN,
+    "intermediate_size": 2 * HIDDEN,
+    "num_heads": HEADS,
+    "num_kv_heads": KV_HEADS,
+    "head_dim": HEAD_DIM,
+    "rms_norm_eps": 1e-5,
+    "rope": RopeConfig(theta=10000.0),
+    "max_position_embeddings": MAX_POSITIONS,
+}
+"""What the configurations of teacher and drafter have in common."""
 
 
 def tiny_pair(seed: int = 17, *, layers: int = 2, aux_layers: tuple[int, int, int] = (0, 1, 2)) -> ModelPair:
     """Return a pair of which everything random follows from `seed`; weights are float32."""
     random = torch.Generator().manual_seed(seed)
-    teacher = _teacher_config(layers)
+    teacher = TeacherConfig(
+        **SIZES, model_type="PanguEmbedded", num_layers=layers, qkv_bias=True, o_bias=True
+    )
+    drafter = DrafterConfig(
+        **SIZES, target_hidden_size=HIDDEN, draft_vocab_size=DRAFT_VOCAB, aux_layers=aux_layers
+    )
     target_from_draft = torch.randperm(VOCAB, generator=random)[:DRAFT_VOCAB].sort().values
     teacher_weights = _teacher_weights(layers, target_from_draft, random)
     return ModelPair(
         teacher=teacher,
         teacher_weights=teacher_weights,
-        drafter=_drafter_config(aux_layers),
+        drafter=drafter,
         drafter_weights=_drafter_weights(teacher_weights, target_from_draft, random),
         target_from_draft=target_from_draft,
     )
@@ -49,41 +65,6 @@ def token_bytes(token_id: int) -> bytes:
     """Return the bytes of a token in a recorded vocabulary: two letters."""
     high, low = divmod(token_id, 8)
     return bytes([97 + high % 26, 97 + low, 32])
-
-
-def _teacher_config(layers: int) -> TeacherConfig:
-    return TeacherConfig(
-        model_type="PanguEmbedded",
-        vocab_size=VOCAB,
-        hidden_size=HIDDEN,
-        intermediate_size=2 * HIDDEN,
-        num_layers=layers,
-        num_heads=HEADS,
-        num_kv_heads=KV_HEADS,
-        head_dim=HEAD_DIM,
-        rms_norm_eps=1e-5,
-        rope=ROPE,
-        max_position_embeddings=MAX_POSITIONS,
-        qkv_bias=True,
-        o_bias=True,
-    )
-
-
-def _drafter_config(aux_layers: tuple[int, int, int]) -> DrafterConfig:
-    return DrafterConfig(
-        hidden_size=HIDDEN,
-        target_hidden_size=HIDDEN,
-        intermediate_size=2 * HIDDEN,
-        num_heads=HEADS,
-        num_kv_heads=KV_HEADS,
-        head_dim=HEAD_DIM,
-        rms_norm_eps=1e-5,
-        rope=ROPE,
-        vocab_size=VOCAB,
-        draft_vocab_size=DRAFT_VOCAB,
-        aux_layers=aux_layers,
-        max_position_embeddings=MAX_POSITIONS,
-    )
 
 
 def _normal(random: torch.Generator, *shape: int, scale: float = 1.0) -> Tensor:

@@ -29,9 +29,11 @@ def expected_accepted(evidence: AcceptEvidence) -> IntArray:
     """Return the accepted draft nodes, already cut: a cut token becomes the final one."""
     if not evidence.is_greedy:
         return np.asarray(evidence.reference.accepted_nodes if evidence.reference else [], dtype=np.int64)
-    choices, tokens = evidence.target_token_ids, evidence.token_ids
-    accepted = accepted_walk(tokens, evidence.parents, evidence.valid, choices)
-    emitted = [int(tokens[node]) for node in accepted] + [int(choices[accepted[-1] if accepted else 0])]
+    choices, tree = evidence.target_token_ids, evidence.tree
+    accepted = accepted_walk(tree, choices)
+    emitted = [int(tree.token_ids[node]) for node in accepted] + [
+        int(choices[accepted[-1] if accepted else 0])
+    ]
     num_emitted = min(len(emitted), max(evidence.remaining, 1))
     for place, token_id in enumerate(emitted[:num_emitted]):
         if token_id in evidence.eos_token_ids:
@@ -50,7 +52,7 @@ def _judge_path(
     why = f"the longest path {which}, cut at EOS and at the limit"
     judge_list(notes, "JUDGE-ACCEPT-NODES", "accepted_nodes", nodes, expected, path=path, message=why)
     notes.check("accepted_nodes")
-    if not ((nodes >= 0) & (nodes < len(evidence.token_ids))).all():
+    if not ((nodes >= 0) & (nodes < len(evidence.tree.token_ids))).all():
         return  # these numbers cannot be followed; the finding above says so
     last = int(nodes[-1]) if nodes.size else 0
     final = _final_token(evidence, last)
@@ -64,7 +66,7 @@ def _judge_path(
             fused=accepted.final_token_id,
             reference=final,
         )
-    emitted = np.append(evidence.token_ids[nodes], accepted.final_token_id)
+    emitted = np.append(evidence.tree.token_ids[nodes], accepted.final_token_id)
     kept = evidence.committed_len + np.append(0, nodes)
     for rule, column, law, why in (
         ("JUDGE-ACCEPT-EMITTED", "emitted_token_ids", emitted, "the accepted tokens, then the final one"),

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from tracing.errors import UsageError
+from tracing.settings import require_one_of
 
 Floats = NDArray[np.float64]
 
@@ -53,8 +53,7 @@ def check_dtype(dtype: str) -> None:
     Raises:
         UsageError: Not float32, bfloat16 or float16.
     """
-    if dtype not in EPSILON:
-        raise UsageError(f"dtype of the judged path should be one of {', '.join(EPSILON)}, got {dtype!r}")
+    require_one_of("dtype of the judged path", dtype, EPSILON)
 
 
 def largest(rows: NDArray[Any]) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tracing.stages import BoolArray, IntArray
+from tracing.stages import BoolArray, IntArray, Tensorized
 
 
 def ancestors(parents: IntArray, node: int) -> list[int]:
@@ -39,9 +39,7 @@ def expected_visible(parents: IntArray, num_valid: int) -> BoolArray:
     return visible
 
 
-def accepted_walk(
-    token_ids: IntArray, parents: IntArray, valid: BoolArray, target_token_ids: IntArray
-) -> list[int]:
+def accepted_walk(tree: Tensorized, target_token_ids: IntArray) -> list[int]:
     """Return the draft nodes that greedy acceptance takes, before any cut.
 
     From the root on: take the child whose token is the choice after the current node (the lowest
@@ -49,8 +47,8 @@ def accepted_walk(
     """
     accepted: list[int] = []
     node = 0
-    while len(accepted) < len(parents):
-        child = _matching_child(token_ids, parents, valid, node, int(target_token_ids[node]))
+    while len(accepted) < len(tree.parents):
+        child = _matching_child(tree, node, int(target_token_ids[node]))
         if child is None:
             break
         accepted.append(child)
@@ -58,11 +56,10 @@ def accepted_walk(
     return accepted
 
 
-def _matching_child(
-    token_ids: IntArray, parents: IntArray, valid: BoolArray, node: int, token_id: int
-) -> int | None:
+def _matching_child(tree: Tensorized, node: int, token_id: int) -> int | None:
     """Return the lowest numbered valid child of a node with that token, or None."""
-    for child in range(1, len(parents)):
-        if valid[child] and parents[child] == node and token_ids[child] == token_id and child != node:
+    for child in range(1, len(tree.parents)):
+        is_child = tree.valid[child] and tree.parents[child] == node and child != node
+        if is_child and tree.token_ids[child] == token_id:
             return child
     return None

@@ -58,9 +58,9 @@ def not_exercised(counts: Mapping[str, int]) -> tuple[str, ...]:
 
 
 def _count_tree(accept: AcceptEvidence) -> Counter[str]:
-    parents, valid = np.asarray(accept.parents), np.asarray(accept.valid, dtype=np.bool_)
+    parents, valid = accept.tree.parents, accept.tree.valid
     children = Counter(int(parents[node]) for node in range(1, len(parents)) if valid[node])
-    walk = accepted_walk(accept.token_ids, parents, valid, accept.target_token_ids)
+    walk = accepted_walk(accept.tree, accept.target_token_ids)
     stop = None if accept.fused is None else accept.fused.stop_reason
     num_accepted = len(walk) if accept.fused is None else len(accept.fused.accepted_nodes)
     return Counter(

@@ -188,7 +188,7 @@ class AcceptEvidence:
 
     Attributes:
         committed_len: L.
-        token_ids, parents, valid: The tree as tensorize built it, `[N]`.
+        tree: As tensorize built it.
         target_token_ids: The fused choices, `[N]`.
         remaining: Tokens that the turn may still emit, this step's included.
         eos_token_ids: Tokens that end a turn.
@@ -197,9 +197,7 @@ class AcceptEvidence:
     """
 
     committed_len: int
-    token_ids: IntArray
-    parents: IntArray
-    valid: BoolArray
+    tree: Tensorized
     target_token_ids: IntArray
     remaining: int
     eos_token_ids: frozenset[int] = frozenset()

@@ -120,9 +120,7 @@ def _context(session: Session, request: DiffRequest) -> RunContext:
     pair = session.loaded.pair
     return RunContext.from_settings(
         request.options.settings,
-        vocab_size=pair.teacher.vocab_size,
-        eos_token_ids=pair.eos_token_ids,
-        max_positions=pair.teacher.max_position_embeddings,
+        pair,
         kv_capacity=session.path.info.get("kv_capacity"),
         num_slots=session.path.info.get("num_slots"),
     )

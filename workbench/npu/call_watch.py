@@ -5,8 +5,12 @@ Nothing is changed: a call runs with its own arguments and returns, or raises, w
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
+from types import FrameType
 from typing import Any, Final
 
 import torch
@@ -17,7 +21,6 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from workbench.npu import operators
 from workbench.npu.bootstrap import current
-from workbench.npu.call_site import call_site
 from workbench.npu.dispatch import kernel_text
 from workbench.npu.indexing import INDEXED_OPERATORS, index_reads
 from workbench.npu.modes import Mode, use_mode
@@ -25,6 +28,12 @@ from workbench.npu.observations import IndexSite, Observations, WatchTrace
 from workbench.npu.signature import Signature
 
 _ASCEND: Final = ("npu", "atb")
+_TORCH: Final = Path(torch.__file__).parent
+_SKIPPED: Final = tuple(
+    f"{folder}{os.sep}" for folder in (_TORCH, _TORCH.with_name("torch_npu"), Path(__file__).parent)
+)
+"""Folders whose frames are not the caller's; the separator keeps `torchvision` and the like in."""
+_PACKAGES: Final = ("site-packages", "dist-packages")
 
 
 class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's hook for subclasses is untyped
@@ -112,3 +121,28 @@ def _plain_name(func: Any) -> str:
 @cache
 def _signature(func: Any) -> Signature:
     return Signature(func._schema)  # noqa: SLF001  # torch has no public way to the argument names
+
+
+def call_site() -> str:
+    """Return `file:line` of the innermost frame outside torch and this package, e.g. `port/verify.py:88`.
+
+    Paths are short, so that a trace does not carry a machine's folders: relative to the working folder or
+    to the installed packages, else the last two parts.
+    """
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # inspect.stack reads source files at each call
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith(_SKIPPED):
+            return f"{_short(file)}:{frame.f_lineno}"
+        frame = frame.f_back
+    return "unknown:0"
+
+
+def _short(file: str) -> str:
+    path = Path(file)
+    for name in _PACKAGES:
+        if name in path.parts:
+            return "/".join(path.parts[path.parts.index(name) + 1 :])
+    if path.is_relative_to(Path.cwd()):
+        return path.relative_to(Path.cwd()).as_posix()
+    return "/".join(path.parts[-2:])

@@ -45,11 +45,7 @@ class ContractRule(NamedTuple):
 def need(held: bool, rule: ContractRule, value: object, argument: str | None = None) -> None:
     """Refuse the call unless `held`, or unless hardware mode runs it anyway.
 
-    Args:
-        held: Whether the rule holds.
-        rule: The rule.
-        value: The offending value; shortened for the sentence.
-        argument: The argument at fault, where it is not the rule's.
+    The error shows `value` shortened, and names `argument` where the one at fault is not the rule's.
 
     Raises:
         ContractError: when the rule is broken.
@@ -93,12 +89,12 @@ def has_values(tensor: Tensor) -> bool:
     return tensor.device.type != "meta" and type(tensor) in {Tensor, torch.nn.Parameter}
 
 
-def in_range(indices: Tensor, low: int, high: int) -> bool:
+def in_range(values: Tensor, low: float, high: float) -> bool:
     """Whether every element lies in [low, high); true for an empty or value-less tensor."""
-    if indices.numel() == 0 or not has_values(indices):
+    if values.numel() == 0 or not has_values(values):
         return True
-    smallest, largest = torch.aminmax(indices)
-    return low <= int(smallest) and int(largest) < high
+    smallest, largest = torch.aminmax(values)
+    return bool(low <= smallest.item() and largest.item() < high)
 
 
 def are_unique(values: Tensor) -> bool:

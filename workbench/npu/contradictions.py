@@ -59,11 +59,7 @@ def contradiction(
 ) -> Callable[[Probe], Probe]:
     """Make the decorated function the probe of a contradiction, under the function's name.
 
-    Args:
-        operator: The operator in question.
-        question: The question, one line.
-        claims: What the probe observes where a source is right, to the source.
-        followed: The observation that the emulation and the fused path go by.
+    `claims` maps what the probe observes where a source is right to that source; see `Contradiction`.
     """
 
     def register(probe: Probe) -> Probe:

@@ -94,10 +94,7 @@ def _resolve(name: str, namespace: str) -> Function:
 def kernel_text(name: str, arguments: Mapping[str, Any], backend: str = "") -> str:
     """Return the `kernel` line of a trace: operator, layout, sparse mode, mask dtype and shape, backend.
 
-    Args:
-        name: Operator, e.g. `npu_fused_infer_attention_score`.
-        arguments: Arguments of the call by name; others than those named are left out.
-        backend: Name of the backend; this process's own when empty.
+    Other arguments of the call are left out; `backend` is this process's own when empty.
     """
     parts = [name]
     if "input_layout" in arguments:

@@ -38,12 +38,7 @@ class IndexedOperator:
 
 
 def index_reads(name: str, arguments: Mapping[str, Any]) -> list[IndexRead]:
-    """Return the index tensors of a call with their bounds; empty ones and masks are left out.
-
-    Args:
-        name: Plain operator name, a key of `INDEXED_OPERATORS`.
-        arguments: The call's arguments by name.
-    """
+    """Return the index tensors of a call of `INDEXED_OPERATORS` with bounds; no empty ones, no masks."""
     return [read for read in INDEXED_OPERATORS[name].reads(arguments) if read[0].numel() > 0]
 
 

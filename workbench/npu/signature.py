@@ -22,11 +22,7 @@ class Signature:
     """
 
     def __init__(self, schema: Any) -> None:
-        """Take the arguments of a schema.
-
-        Args:
-            schema: As torch parses it, e.g. `overload._schema`.
-        """
+        """Take the arguments of a schema as torch parses it, e.g. `overload._schema`."""
         self._arguments = tuple(schema.arguments)
         self.names = frozenset(one.name for one in self._arguments)
         self.defaults = {one.name: one.default_value for one in self._arguments if one.has_default_value()}
@@ -34,10 +30,7 @@ class Signature:
 
     @classmethod
     def pinned(cls, name: str) -> Signature:
-        """Return the signature of a pinned schema.
-
-        Args:
-            name: Qualified operator name, e.g. `npu::npu_rms_norm`.
+        """Return the signature of the pinned schema of e.g. `npu::npu_rms_norm`.
 
         Raises:
             UsageError: No schema of that name is pinned.

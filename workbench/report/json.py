@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from invariants.catalogue import BY_ID
-from invariants.counts import Counts
+from invariants.outcome import Counts
 from workbench.judge.recorded.checked import OUTCOMES, CheckedPath, CheckedRun, worst
 from workbench.judge.recorded.pairs import Compared
 

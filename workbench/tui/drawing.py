@@ -23,11 +23,8 @@ from workbench.view.search import Place, find, parse_query
 from workbench.view.step import StepView
 from workbench.view.targets import FindingTarget, Target
 
-CHUNKS_PER_NEWS = 32
-"""Ranges of rows that are counted between two redraws of the distance panel."""
-
-PROOFS_PER_NEWS = 32
-"""Groups of batches that are proven between two updates of the status line."""
+STRETCHES_PER_NEWS = 32
+"""Ranges of rows that are counted, or of batches that are proven, between two updates of the screen."""
 
 
 class Drawing:
@@ -43,7 +40,7 @@ class Drawing:
         self.near, self.far = Reader(self._failed), Reader(self._failed)
         self._post = post
         self._count: RunDistance | None = None
-        self._chunks = self._proofs = 0
+        self._stretches = 0
 
     @property
     def idle(self) -> bool:
@@ -106,7 +103,7 @@ class Drawing:
                 at, number = hit
                 finding = self.view.findings[number]
                 self._post(RunGrew())
-                target = FindingTarget(finding.moment, finding.column, number)
+                target = FindingTarget(finding.moment, number)
                 self._post_row(lambda: at, panel_for(finding.column), target)
 
         self.far.submit("find", job)
@@ -117,35 +114,33 @@ class Drawing:
 
     def index(self) -> None:
         """Read what finding a moment needs while the user still looks at the first step."""
-        self.far.submit("index", lambda: None if self.view.index_more() else self.index())
+        self._submit_stretches("index", self.view.index_more)
 
     def prove(self) -> None:
         """Prove what has not been read yet, a few batches at a time, with searches in between."""
-        self.far.submit("proof", self._prove_more)
-
-    def _prove_more(self) -> None:
-        done = self.view.prove_more()
-        self._proofs += 1
-        if done or self._proofs % PROOFS_PER_NEWS == 0:
-            self._give(RunModel.proof_went)
-        if not done:
-            self.prove()
+        self._submit_stretches("proof", self.view.prove_more, RunModel.proof_went)
 
     def count_distances(self) -> None:
         """Count the run's distances, a range of rows at a time, with searches in between."""
         if self._count is None:
             self._count = RunDistance(self.view)
         if not self._count.complete or self._count.total < self.view.num_finished:
-            self.far.submit("distances", self._count_more)
+            self._submit_stretches("distances", self._count.count_more, RunModel.distances_counted)
 
-    def _count_more(self) -> None:
-        assert self._count is not None  # set before the job was submitted
-        self._count.count_more()
-        self._chunks += 1
-        if self._count.complete or self._chunks % CHUNKS_PER_NEWS == 0:
-            self._give(RunModel.distances_counted)
-        if not self._count.complete:
-            self.far.submit("distances", self._count_more)
+    def _submit_stretches(
+        self, kind: str, more: Callable[[], bool], news: Callable[[RunModel], object] = lambda _: None
+    ) -> None:
+        """Call `more` until it says that all is done, a job each time, so that searches come in between."""
+
+        def job() -> None:
+            done = more()
+            self._stretches += 1
+            if done or self._stretches % STRETCHES_PER_NEWS == 0:
+                self._give(news)
+            if not done:
+                self.far.submit(kind, job)
+
+        self.far.submit(kind, job)
 
     def _give(self, call: Callable[[RunModel], object]) -> None:
         """Give the model an answer, in the screen's thread."""
@@ -160,16 +155,14 @@ class Drawing:
             self._post(RunGrew())
 
     def _draw(self, sight: Sight, panels: tuple[str, ...]) -> None:
-        if not self.view.num_rows:
-            lines: Lines = [note("no step was recorded", "warn")]
-            self._post(StepDrawn(sight, None, dict.fromkeys(panels, lines)))
-            return
         try:
             step = self.view.step(sight.row)
-        except TraceError as problem:  # as in `_failed`
-            lines = [note(safe_text(str(problem)), "bad")]
+        except TraceError as problem:
+            lines: Lines = [note("no step was recorded", "warn")]
+            if self.view.num_rows:
+                lines = [note(safe_text(str(problem)), "bad")]
             self._post(StepDrawn(sight, None, dict.fromkeys(panels, lines)))
-            self.refresh()
+            self.refresh()  # as in `_failed`
             return
         shown = sight.look.applied(step)
         drawn = {name: self._panel(name, shown, sight.look) for name in panels if self.near.wanted("step")}

@@ -17,13 +17,7 @@ from workbench.view.timeline import TimelineRow
 
 @dataclass
 class StepDrawn(Message):
-    """A step was read and its panels drawn.
-
-    Attributes:
-        sight: What was asked for.
-        step: The step; None where it cannot be read.
-        lines: Lines by panel name.
-    """
+    """A step was read and its panels drawn; `step` is None where it cannot be read."""
 
     sight: Sight
     step: StepView | None
@@ -32,12 +26,7 @@ class StepDrawn(Message):
 
 @dataclass
 class TimelineRead(Message):
-    """Rows of the time line were read.
-
-    Attributes:
-        start: Number of the first.
-        rows: The rows.
-    """
+    """Rows of the time line were read, from row `start` on."""
 
     start: int
     rows: list[TimelineRow]
@@ -45,11 +34,7 @@ class TimelineRead(Message):
 
 @dataclass
 class ModelCall(Message):
-    """Something for the model: what was read for it, or what the user does in a widget.
-
-    Attributes:
-        call: Calls the model.
-    """
+    """Something for the model: what was read for it, or what the user does in a widget."""
 
     call: Callable[[RunModel], object]
 
@@ -61,12 +46,7 @@ class RunGrew(Message):
 
 @dataclass
 class TargetSelected(Message):
-    """The cursor of a panel moved to something.
-
-    Attributes:
-        panel: Which panel.
-        target: What it refers to.
-    """
+    """The cursor of a panel moved to something, or to nothing."""
 
     panel: str
     target: Target | None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tracing.distances import DEFAULT_EDGES
 from workbench.view.lines import Line, Lines, Role, Span, note
 from workbench.view.panel import Panel
-from workbench.view.step import Side, StepView, ViewOptions
+from workbench.view.step import StepView, ViewOptions
 
 Counts = NDArray[np.int64]
 LABEL: Final = 9
@@ -93,25 +93,15 @@ class DistanceTable:
         return float(self.by_head[:, -1].sum() / self.total) if self.total else None
 
 
-def step_distances(side: Side, edges: tuple[int, ...]) -> DistanceTable | None:
-    """Return the distances of one side at one step, None where they are not recorded."""
-    offsets = side.grid("draft_top1_offsets")
-    if offsets is None:
-        return None
-    table = DistanceTable(edges)
-    depths = side.get("depths")
-    table.add(offsets, depths if isinstance(depths, np.ndarray) else None)
-    return table
-
-
 def distance_lines(step: StepView, _options: ViewOptions) -> Lines:
     """Draw the buckets of the step, and of the run where they have been counted."""
     lines: list[Line] = []
     for side in step.sides:
-        table = step_distances(side, step.edges)
-        if table is None:
+        offsets, table = side.grid("draft_top1_offsets"), DistanceTable(step.edges)
+        if offsets is None:
             lines.append(note(side.why_not("draft_top1_offsets"), "warn"))
         else:
+            table.add(offsets, side.get("depths"))
             lines += table_lines(table, f"{side.label}, step {step.moment}")
     return lines
 

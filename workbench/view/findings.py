@@ -58,7 +58,7 @@ def finding_row(number: int, finding: Finding, owner: str) -> Line:
     mark = "w" if finding.severity == "warning" else "c" if finding.consequence else "!"
     return (
         Span(f"{mark} ", role),
-        Span(str(finding.moment), role, FindingTarget(finding.moment, finding.column, number)),
+        Span(str(finding.moment), role, FindingTarget(finding.moment, number)),
         Span(f" {safe_text(finding.rule)} ", "accent"),
         Span(safe_text(finding.message)[:MAX_TEXT]),
         Span(f" [{owner}]" if owner else "", "accent"),
@@ -98,12 +98,13 @@ def _detail(finding: Finding, width: int) -> list[Line]:
 def _wrapped(text: str, width: int) -> list[Line]:
     """Return documentation in paragraphs, its Markdown headings as plain ones."""
     lines: list[Line] = []
+    indent = " " * 4
     for block in text.split("\n\n"):
-        heading, _, body = block.partition("\n") if block.startswith("## ") else ("", "", block)
-        if heading:
-            lines.append(note(f"    {heading.removeprefix('## ')}", "accent"))
-        indent = " " * (6 if heading else 4)
-        joined = safe_text(" ".join(body.split()))
+        if block.startswith("## "):
+            lines.append(note(f"    {block.removeprefix('## ')}", "accent"))
+            indent = " " * 6
+            continue
+        joined = safe_text(" ".join(block.split()))
         lines += [
             note(indent + each, "plain") for each in textwrap.wrap(joined, max(20, width - len(indent)))
         ]

@@ -42,8 +42,6 @@ class GridPanel:
         codes: State of every cell, uint8 `[N, N]` (query, key).
         expected_from: What the cells were compared with; empty where nothing was available.
         broken: Nodes whose parents do not lead to the root.
-        side: The side.
-        pads: Its padding rows.
     """
 
     codes: Codes

@@ -12,13 +12,7 @@ MAX_LOCATIONS: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A location in the run that the user was at.
-
-    Attributes:
-        row: Row of the time line.
-        panel: Panel that had the attention.
-        target: What was selected in it.
-    """
+    """A row that the user was at, the panel that had the attention, and what was selected in it."""
 
     row: int
     panel: str = ""

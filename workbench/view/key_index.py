@@ -18,11 +18,7 @@ UNITS: Final = {"step": 3, "turn": 2, "prompt": 1}
 
 
 class KeyIndex:
-    """Rows of a path by prompt, turn and step; rows need not be in order (engines serve several requests).
-
-    Args:
-        path: The path.
-    """
+    """Rows of a path by prompt, turn and step; rows need not be in order (engines serve several requests)."""
 
     def __init__(self, path: PathReader) -> None:
         self._path = path

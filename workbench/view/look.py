@@ -9,13 +9,7 @@ from workbench.view.step import StepView, ViewOptions
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How the user looks at a step.
-
-    Attributes:
-        swapped: The second side is shown first.
-        one_side: Only the first side is shown.
-        options: Options of the panels.
-    """
+    """How the user looks at a step: the second side first, the first side alone, options of the panels."""
 
     swapped: bool = False
     one_side: bool = False
@@ -32,8 +26,6 @@ class Sight:
     """Everything that the lines of a panel depend on: equal sights give equal lines.
 
     Attributes:
-        row: Row of the time line.
-        look: How it is looked at.
         version: Counts what else was read of the run: more rows, findings, distances.
     """
 

@@ -19,7 +19,6 @@ class PanelSlot:
     """A place for one panel.
 
     Attributes:
-        panel: The panel that it should show.
         drawn_of: Panel and sight that its lines were drawn of, None before the first.
     """
 
@@ -33,13 +32,7 @@ class PanelSlot:
 
 
 class PanelLayout:
-    """Slots of a screen.
-
-    Attributes:
-        slots: All of them.
-        num_slots: How many the screen has room for.
-        zoomed: The active one alone is shown.
-    """
+    """Slots of a screen, how many it has room for, and whether the active one is shown alone."""
 
     def __init__(self) -> None:
         self.slots = [PanelSlot(panel) for panel in FIRST_PANELS]

@@ -19,9 +19,6 @@ _COLUMNS: Final = ("token_ids", "depths", "draft_top1_offsets")
 class RunDistance:
     """Distances over a run, complete or still being counted.
 
-    Args:
-        view: The run.
-
     Attributes:
         table: What was counted.
         counted, total: Rows looked at, and rows there are.
@@ -32,13 +29,14 @@ class RunDistance:
         self.table = DistanceTable(view.edges)
         self.counted, self.total = 0, view.num_finished
 
-    def count_more(self) -> None:
-        """Count the next stretch of rows."""
+    def count_more(self) -> bool:
+        """Count the next stretch of rows; return whether that was the last."""
         self.total = self._view.num_finished
         stop = min(self.counted + CHUNK, self.total)
         if stop > self.counted:
             count_table(self.table, self._view.batches(_COLUMNS, self.counted, stop))
         self.counted = stop
+        return self.complete
 
     @property
     def complete(self) -> bool:
@@ -84,6 +82,6 @@ def _depth_at(column: pa.ChunkedArray, row: IntArray, node: IntArray) -> IntArra
 def count_run(view: RunView) -> RunDistance:
     """Count the whole run."""
     count = RunDistance(view)
-    while not count.complete:
-        count.count_more()
+    while not count.count_more():
+        pass
     return count

@@ -37,13 +37,7 @@ class RunJobs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """A message that pops up.
-
-    Attributes:
-        text: The message.
-        severity: How bad it is.
-        seconds: How long it stays, None for the usual time.
-    """
+    """A message that pops up; `seconds` is None for the usual time."""
 
     text: str
     severity: Severity = "information"

@@ -14,12 +14,7 @@ from workbench.view.timeline import Key
 class RunFindings:
     """Findings in the order of the files, and which of them a step has.
 
-    Args:
-        run: The run.
-        other: The run it is compared with, if any.
-
     Attributes:
-        all: All of them.
         owners: The side that each belongs to, where there are two runs; empty for one run.
     """
 
@@ -53,11 +48,7 @@ class RunFindings:
         return next((number for number, each in of_step if identity(each) == same), None)
 
     def count(self, labels: Sequence[str]) -> None:
-        """Count anew, after a run was read again.
-
-        Args:
-            labels: Names of the sides.
-        """
+        """Count anew, after a run was read again."""
         own, others = self._run.findings, self._other.findings if self._other is not None else []
         self.all = [*own, *others, *self._differences, *self._checked]
         if self._other is not None:
@@ -70,11 +61,7 @@ class RunFindings:
 
 
 class FindingOrder:
-    """Sorted by step, and within a step as they were written.
-
-    Args:
-        findings: Findings of the run.
-    """
+    """Sorted by step, and within a step as they were written."""
 
     def __init__(self, findings: Sequence[Finding]) -> None:
         self._findings = findings

@@ -68,7 +68,7 @@ class RunModel(RunState):
         if self.found_number is not None:
             finding = self.view.findings[self.found_number]
             if panel_for(finding.column) == name:
-                target = FindingTarget(finding.moment, finding.column, self.found_number)
+                target = FindingTarget(finding.moment, self.found_number)
         stays = self.layout.active_slot.shown == name
         self._open(name)
         self._wanted = None if stays else (name, target)

@@ -165,7 +165,7 @@ class RunState:
         found: Target | None = target
         for number, finding in enumerate(self.view.findings):
             if finding.moment == moment:
-                panel, found = panel_for(finding.column), FindingTarget(moment, finding.column, number)
+                panel, found = panel_for(finding.column), FindingTarget(moment, number)
                 break
         self._jobs.locate(moment, panel, found)
 
@@ -192,7 +192,7 @@ class RunState:
         """Show what a finding points to."""
         finding = self.view.findings[number]
         self.found_number = number
-        target = FindingTarget(finding.moment, finding.column, number)
+        target = FindingTarget(finding.moment, number)
         self._jobs.locate(finding.moment, panel_for(finding.column), target)
 
     def _show_last(self) -> None:

@@ -85,7 +85,8 @@ class RunView:
     @property
     def most_accepted(self) -> int:
         """A scale for acceptance bars: the settings' depth, or 8."""
-        depth = self._settings().get("depth")
+        settings = self._run.manifest.get("settings")
+        depth = settings.get("depth") if isinstance(settings, dict) else None
         return depth + 1 if isinstance(depth, int) and depth >= 0 else 8
 
     def problems(self) -> list[str]:
@@ -119,11 +120,6 @@ class RunView:
             self._findings.count(self.labels)
             before, self._known_condition = self._known_condition, self._condition()
             return before != self._known_condition
-
-    @property
-    def path_names(self) -> tuple[str, ...]:
-        """Names of the recorded paths, of both runs where there are two."""
-        return self._sides.path_names
 
     def show_path(self, name: str) -> None:
         """Show a path first, of both runs where there are two.
@@ -185,9 +181,12 @@ class RunView:
         with self.lock:
             if not self._sources:
                 return []
-            finished = self._finished_rows(start, stop)
-            running = self._running()[max(0, start - self.num_finished) : max(0, stop - self.num_finished)]
-            return finished + [unfinished_row(running_key(step), self._findings.of_step) for step in running]
+            num_finished, of_step = self.num_finished, self._findings.of_step
+            table = self._sources[0].path.columns(COLUMNS, min(start, num_finished), min(stop, num_finished))
+            running = self._running()[max(0, start - num_finished) : max(0, stop - num_finished)]
+            return timeline_rows(table, of_step) + [
+                unfinished_row(running_key(step), of_step) for step in running
+            ]
 
     def step(self, row: int) -> StepView:
         """Return one step with both its sides.
@@ -265,20 +264,10 @@ class RunView:
         """Lower edges of the distance buckets."""
         return self._edges or stated_edges(self._run.manifest)
 
-    def _finished_rows(self, start: int, stop: int) -> list[TimelineRow]:
-        path, stop = self._sources[0].path, min(stop, self.num_finished)
-        if start >= stop:
-            return []
-        return timeline_rows(path.columns(COLUMNS, start, stop), self._findings.of_step)
-
     def _previous(self, row: int, key: Key) -> Mapping[str, Any] | None:
         """Return the row before this one, if it is the step before in the same turn."""
         source, before = self._sources[0], (key[0], key[1], key[2] - 1)
         return source.path.step(row - 1) if source.has_key(row - 1, before) else None
-
-    def _settings(self) -> Mapping[str, Any]:
-        settings = self._run.manifest.get("settings")
-        return settings if isinstance(settings, dict) else {}
 
     def _running(self) -> list[InProgressStep]:
         return self._sources[0].path.in_progress if self._sources else []

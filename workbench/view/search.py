@@ -28,10 +28,6 @@ _COLUMNS: Final = {
 }
 
 
-def _always(_row: int) -> bool:
-    return True
-
-
 @dataclass(frozen=True, slots=True)
 class Hit:
     """Where something was found.
@@ -104,7 +100,7 @@ def parse_query(text: str, view: RunView) -> Query:
 
 
 def find(
-    view: RunView, query: Query, place: Place, direction: int, go_on: Callable[[int], bool] = _always
+    view: RunView, query: Query, place: Place, direction: int, go_on: Callable[[int], bool] = lambda _: True
 ) -> Hit | None:
     """Return the next hit after (or before) a place, None where there is none up to the end.
 
@@ -127,18 +123,16 @@ def find(
 
 
 def _find_rule(view: RunView, query: Query, row: int, direction: int) -> Hit | None:
-    rows = [
-        (view.row_of(finding.moment), number, finding)
+    rows = (
+        (view.row_of(finding.moment), number)
         for number, finding in enumerate(view.findings)
         if finding.rule.upper() == query.rule
-    ]
-    ahead = sorted(
-        (each for each in rows if (each[0] - row) * direction > 0), key=lambda each: each[0] * direction
     )
+    ahead = [each for each in rows if (each[0] - row) * direction > 0]
     if not ahead:
         return None
-    at, number, finding = ahead[0]
-    return Hit(at, FindingTarget(finding.moment, finding.column, number), "findings")
+    at, number = min(ahead, key=lambda each: each[0] * direction)
+    return Hit(at, FindingTarget(view.findings[number].moment, number), "findings")
 
 
 def _chunks(row: int, num_rows: int, direction: int) -> Iterator[tuple[int, int]]:
@@ -174,12 +168,7 @@ def _hits(view: RunView, query: Query, start: int, stop: int) -> list[tuple[int,
     keep = nodes == query.node if query.node is not None else np.isin(values, sorted(query.wanted))
     if not keep.any():
         return []
-    pads = {
-        (row, node)
-        for row, node, valid in zip(
-            *(each.tolist() for each in flat_lists(table.column("valid"))), strict=True
-        )
-        if not valid
-    }
+    pad_rows, pad_nodes, valid = flat_lists(table.column("valid"))
+    pads = set(zip(pad_rows[valid == 0].tolist(), pad_nodes[valid == 0].tolist(), strict=True))
     found = zip(rows[keep].tolist(), nodes[keep].tolist(), values[keep].tolist(), strict=True)
     return [(start + row, node, value) for row, node, value in found if (row, node) not in pads]

@@ -20,16 +20,7 @@ PREFERRED: Final = ("fused", "reference")
 
 
 class Source:
-    """One path of one run.
-
-    Args:
-        label: What the side is called.
-        path: The path.
-
-    Attributes:
-        label, path: As given, the label safe to show.
-        index: Rows of its steps.
-    """
+    """One path of one run, its label made safe to show, with the rows of its steps."""
 
     def __init__(self, label: str, path: PathReader) -> None:
         self.label = safe_text(label)
@@ -93,14 +84,7 @@ def running_key(step: InProgressStep) -> Key:
 
 
 class Sides:
-    """One or more recorded paths, the first of which has the time line.
-
-    Args:
-        runs: The run, and the one that it is compared with, if any.
-
-    Attributes:
-        shown: The paths, the first one first.
-    """
+    """One or more recorded paths, the first of which has the time line."""
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self._runs = tuple(runs)

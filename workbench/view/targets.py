@@ -38,16 +38,9 @@ class SlotTarget:
 
 @dataclass(frozen=True, slots=True)
 class FindingTarget:
-    """A place that a finding points to: its moment and the column that it is about.
-
-    Attributes:
-        moment: Where.
-        column: Trace column or judged quantity.
-        number: Which finding of the run, from 0.
-    """
+    """A finding by its number in the run, from 0, and where it is."""
 
     moment: Moment
-    column: str
     number: int
 
 

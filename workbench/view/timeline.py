@@ -59,7 +59,6 @@ class TimelineRow:
     """One step.
 
     Attributes:
-        key: Prompt, turn, step.
         num_accepted: A, None where not recorded.
         verdict: The judge's verdict on the step, empty where there is none.
         num_findings: Findings that are no consequence.

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from invariants.batch.flat import Ragged
-from invariants.mutation import Case, NoPlaceError, Pick, mutation
+from invariants.mutation import Case, Changes, NoPlaceError, Pick
 from invariants.prefilter import Flags, applicability, entries_at, has_drafts, prefilter
 from invariants.rule import (
     BoolArray,
@@ -23,7 +22,7 @@ from invariants.rule import (
 from tracing.digest import chain
 
 
-@invariant("ACC001", name="path-leaves-the-tree", stage="accept", requires=("TREE002", "TREE003"))
+@invariant("ACC001", stage="accept", requires=("TREE002", "TREE003"))
 def path_leaves_the_tree(accepted_nodes: IntArray, parents: IntArray, valid: BoolArray) -> Violations:
     """The accepted nodes are not a path downwards from the root.
 
@@ -60,7 +59,7 @@ def path_leaves_the_tree(accepted_nodes: IntArray, parents: IntArray, valid: Boo
         before = node
 
 
-@invariant("ACC002", name="accepted-against-the-choice", stage="accept", requires=("ACC001",))
+@invariant("ACC002", stage="accept", requires=("ACC001",))
 def accepted_against_the_choice(
     accepted_nodes: IntArray,
     parents: IntArray,
@@ -99,7 +98,7 @@ def accepted_against_the_choice(
             yield Violation(message, "accepted_nodes", node, found=int(token_ids[node]), expected=choice)
 
 
-@invariant("ACC003", name="longer-path-available", stage="accept", requires=("ACC001", "ROW001"))
+@invariant("ACC003", stage="accept", requires=("ACC001", "ROW001"))
 def longer_path_available(
     *,
     accepted_nodes: IntArray,
@@ -139,6 +138,13 @@ def longer_path_available(
             message = f"the path ends at {last}, but its child {node} has the teacher's choice {choice}"
             yield Violation(message, "accepted_nodes", node, found=last, expected=node)
             return
+
+
+CLAUSES: Final = (
+    applicability("ACC001", "ACC002")(lambda accepted_nodes: accepted_nodes.lengths > 0),
+    applicability("ACC003")(lambda stop_reason: stop_reason),
+    applicability("ACC003")(has_drafts),
+)
 
 
 @prefilter("ACC001")
@@ -182,49 +188,22 @@ def _child_with_the_choice(
     return below.any(axis=1) & (stop_reason is None)
 
 
-@applicability("ACC001", "ACC002")
-def _any_accepted(accepted_nodes: Ragged) -> Flags:
-    return accepted_nodes.lengths > 0
+def _accepting(case: Case, *nodes: int) -> Case:
+    return case.edited(accepted_nodes=np.array(nodes, dtype=np.int32))
 
 
-WITH_DRAFTS = applicability("ACC003")(has_drafts)
-
-
-@applicability("ACC003")
-def _cut(stop_reason: NDArray[Any]) -> Flags:
-    return stop_reason
-
-
-@mutation("ACC001", "path-jumps")
 def _path_jumps(case: Case, pick: Pick) -> Case:
     parents = case.row["parents"]
     before = case.accepted[-2] if len(case.accepted) > 1 else 0
     stranger = pick([node for node in case.drafts if parents[node] != before])
-    return case.edited(accepted_nodes=np.array([*case.accepted[:-1], stranger], dtype=np.int32))
+    return _accepting(case, *case.accepted[:-1], stranger)
 
 
-@mutation("ACC001", "pad-accepted")
-def _pad_accepted(case: Case, pick: Pick) -> Case:
-    return case.edited(accepted_nodes=np.array([*case.accepted, pick(case.pads)], dtype=np.int32))
-
-
-@mutation("ACC001", "filler-accepted")
-def _filler_accepted(case: Case, pick: Pick) -> Case:
-    return case.edited(
-        accepted_nodes=np.array([*case.accepted, pick([-1, len(case.row["valid"])])], dtype=np.int32)
-    )
-
-
-@mutation("ACC002", "unchosen-accepted")
 def _unchosen_accepted(case: Case, pick: Pick) -> Case:
     node = pick(case.accepted)
-    parent = case.row["parents"][node]
-    token = case.other_token(case.row["token_ids"][node])
-    case = case.poked("target_token_ids", parent, token)
-    return case.poked("target_top_ids", (parent, 0), token)
+    return case.chose(case.row["parents"][node], case.other_token(case.row["token_ids"][node]))
 
 
-@mutation("ACC003", "stopped-one-short")
 def _stopped_one_short(case: Case, _: Pick) -> Case:
     row = case.row
     if row["stop_reason"] is not None or not case.accepted:
@@ -241,6 +220,13 @@ def _stopped_one_short(case: Case, _: Pick) -> Case:
     )
 
 
-@mutation("ACC001", "root-accepted")
-def _root_accepted(case: Case, _: Pick) -> Case:
-    return case.edited(accepted_nodes=np.array([0, *case.accepted], dtype=np.int32))
+MUTATIONS: Final[Changes] = {
+    "ACC001 path-jumps": _path_jumps,
+    "ACC001 pad-accepted": lambda case, pick: _accepting(case, *case.accepted, pick(case.pads)),
+    "ACC001 filler-accepted": lambda case, pick: _accepting(
+        case, *case.accepted, pick([-1, len(case.row["valid"])])
+    ),
+    "ACC002 unchosen-accepted": _unchosen_accepted,
+    "ACC003 stopped-one-short": _stopped_one_short,
+    "ACC001 root-accepted": lambda case, _: _accepting(case, 0, *case.accepted),
+}

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from invariants.batch.flat import Ragged
-from invariants.mutation import Case, NoPlaceError, Pick, mutation
+from invariants.mutation import Case, Changes, NoPlaceError, Pick
 from invariants.prefilter import Flags, prefilter
 from invariants.rule import IntArray, NotApplicableError, Violation, Violations, invariant, listed
 from tracing.settings import STOP_REASONS
 
 
-@invariant("ACC006", name="token-after-eos", stage="accept")
+@invariant("ACC006", stage="accept")
 def token_after_eos(emitted_token_ids: IntArray, eos_token_ids: frozenset[int]) -> Violations:
     """An end-of-sequence token is emitted, and more tokens after it.
 
@@ -44,7 +43,7 @@ def token_after_eos(emitted_token_ids: IntArray, eos_token_ids: frozenset[int]) 
             return
 
 
-@invariant("ACC007", name="stop-reason-disagrees", stage="accept")
+@invariant("ACC007", stage="accept")
 def stop_reason_disagrees(
     final_token_id: int, eos_token_ids: frozenset[int], stop_reason: str | None = None
 ) -> Violations:
@@ -81,7 +80,7 @@ def stop_reason_disagrees(
         yield Violation(message, "stop_reason", found=stop_reason)
 
 
-@invariant("ACC008", name="token-limit-overrun", stage="accept", scope="turn")
+@invariant("ACC008", stage="accept")
 def token_limit_overrun(
     emitted_token_ids: IntArray, committed_len: int, first_committed_len: int, max_new_tokens: int
 ) -> Violations:
@@ -114,6 +113,26 @@ def token_limit_overrun(
         yield Violation(message, "emitted_token_ids", found=total, expected=max_new_tokens)
 
 
+CLAUSES: Final = (
+    prefilter("ACC007")(
+        lambda final_token_id, eos_token_ids, stop_reason=None: (
+            np.isin(final_token_id, sorted(eos_token_ids)) & (stop_reason is None)
+        )
+    ),
+    prefilter("ACC007")(
+        lambda final_token_id, eos_token_ids, stop_reason: (
+            (stop_reason == "eos") & ~np.isin(final_token_id, sorted(eos_token_ids))
+        )
+    ),
+    prefilter("ACC007")(lambda stop_reason: ~np.isin(stop_reason.astype(str), STOP_REASONS)),
+    prefilter("ACC008")(
+        lambda emitted_token_ids, committed_len, first_committed_len, max_new_tokens: (
+            committed_len - first_committed_len + 1 + emitted_token_ids.lengths > max_new_tokens
+        )
+    ),
+)
+
+
 @prefilter("ACC006")
 def _end_inside(emitted_token_ids: Ragged, eos_token_ids: frozenset[int]) -> Flags:
     is_last = emitted_token_ids.place == emitted_token_ids.lengths[emitted_token_ids.owner] - 1
@@ -121,59 +140,25 @@ def _end_inside(emitted_token_ids: Ragged, eos_token_ids: frozenset[int]) -> Fla
     return emitted_token_ids.any_step(ends & ~is_last)
 
 
-@prefilter("ACC007")
-def _end_ignored(final_token_id: IntArray, eos_token_ids: frozenset[int], stop_reason: Any = None) -> Flags:
-    return np.isin(final_token_id, sorted(eos_token_ids)) & (stop_reason is None)
-
-
-@prefilter("ACC007")
-def _no_end(final_token_id: IntArray, eos_token_ids: frozenset[int], stop_reason: NDArray[Any]) -> Flags:
-    return (stop_reason == "eos") & ~np.isin(final_token_id, sorted(eos_token_ids))
-
-
-@prefilter("ACC007")
-def _unknown_reason(stop_reason: NDArray[Any]) -> Flags:
-    return ~np.isin(stop_reason.astype(str), STOP_REASONS)
-
-
-@prefilter("ACC008")
-def _limit_overrun(
-    emitted_token_ids: Ragged, committed_len: IntArray, first_committed_len: IntArray, max_new_tokens: int
-) -> Flags:
-    return committed_len - first_committed_len + 1 + emitted_token_ids.lengths > max_new_tokens
-
-
-@mutation("ACC006", "eos-inside")
 def _eos_inside(case: Case, pick: Pick) -> Case:
     place = pick(range(len(case.accepted)))
     node, eos = case.accepted[place], min(case.context.eos_token_ids or {2})
-    parent = case.row["parents"][node]
     if any(case.row["token_ids"][case.drafts] == eos):
         raise NoPlaceError("the tree has such a token already")
-    case = case.poked("token_ids", node, eos).poked("target_token_ids", parent, eos)
-    return case.poked("target_top_ids", (parent, 0), eos).poked("emitted_token_ids", place, eos)
+    case = case.poked("token_ids", node, eos).poked("emitted_token_ids", place, eos)
+    return case.chose(case.row["parents"][node], eos)
 
 
-@mutation("ACC007", "eos-ignored")
-def _eos_ignored(case: Case, _: Pick) -> Case:
-    if case.row["stop_reason"] != "eos" or case.row["final_token_id"] in case.row["token_ids"][case.drafts]:
-        raise NoPlaceError("no end-of-sequence token at the end")
-    return case.edited(stop_reason=None)
-
-
-@mutation("ACC007", "stopped-for-no-reason")
-def _stopped_for_no_reason(case: Case, _: Pick) -> Case:
-    if case.row["stop_reason"] is not None:
-        raise NoPlaceError("a cut step")
-    return case.edited(stop_reason="eos")
-
-
-@mutation("ACC008", "limit-overrun")
-def _one_token_too_many(case: Case, _: Pick) -> Case:
-    emitted = case.row["committed_len_after"] - case.before.prompt_len + 1
-    return case.in_run(max_new_tokens=emitted - 1)
-
-
-@mutation("ACC007", "stop-reason-unknown")
-def _stop_reason_unknown(case: Case, _: Pick) -> Case:
-    return case.edited(stop_reason="because")
+MUTATIONS: Final[Changes] = {
+    "ACC006 eos-inside": _eos_inside,
+    "ACC007 eos-ignored": lambda case, _: case.where(
+        case.row["stop_reason"] == "eos"
+        and case.row["final_token_id"] not in case.row["token_ids"][case.drafts],
+        "no end-of-sequence token at the end",
+    ).edited(stop_reason=None),
+    "ACC007 stopped-for-no-reason": lambda case, _: case.uncut.edited(stop_reason="eos"),
+    "ACC008 limit-overrun": lambda case, _: case.in_run(
+        max_new_tokens=case.row["committed_len_after"] - case.before.prompt_len
+    ),
+    "ACC007 stop-reason-unknown": lambda case, _: case.edited(stop_reason="because"),
+}

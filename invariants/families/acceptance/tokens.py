@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from invariants.batch.flat import Ragged
-from invariants.mutation import Case, NoPlaceError, Pick, mutation
+from invariants.mutation import Case, Changes, NoPlaceError, Pick
 from invariants.prefilter import Flags, accepted_at, entries_at, prefilter
 from invariants.rule import IntArray, Violation, Violations, invariant, listed, require_greedy
 
 
-@invariant("ACC004", name="final-token-from-another-row", stage="accept", requires=("ACC001",))
+@invariant("ACC004", stage="accept", requires=("ACC001",))
 def final_token_from_another_row(
     accepted_nodes: IntArray, target_token_ids: IntArray, final_token_id: int, acceptance: str = "greedy"
 ) -> Violations:
@@ -42,7 +44,7 @@ def final_token_from_another_row(
         yield Violation(message, "final_token_id", last, found=int(final_token_id), expected=choice)
 
 
-@invariant("ACC005", name="emitted-is-not-path-plus-final", stage="accept", requires=("ACC001", "ROW001"))
+@invariant("ACC005", stage="accept", requires=("ACC001", "ROW001"))
 def emitted_is_not_path_plus_final(
     accepted_nodes: IntArray, token_ids: IntArray, final_token_id: int, emitted_token_ids: IntArray
 ) -> Violations:
@@ -71,17 +73,19 @@ def emitted_is_not_path_plus_final(
         yield Violation(message, "emitted_token_ids", found=listed(found), expected=listed(expected))
 
 
+CLAUSES: Final = (
+    prefilter("ACC005")(
+        lambda emitted_token_ids, accepted_nodes: emitted_token_ids.lengths != accepted_nodes.lengths + 1
+    ),
+)
+
+
 @prefilter("ACC004")
 def _not_the_last_choice(
     accepted_nodes: Ragged, target_token_ids: IntArray, final_token_id: IntArray
 ) -> Flags:
     last = accepted_nodes.last(0)
     return final_token_id != entries_at(target_token_ids, np.arange(len(last)), last)
-
-
-@prefilter("ACC005")
-def _number_emitted(emitted_token_ids: Ragged, accepted_nodes: Ragged) -> Flags:
-    return emitted_token_ids.lengths != accepted_nodes.lengths + 1
 
 
 @prefilter("ACC005")
@@ -96,23 +100,22 @@ def _emitted_otherwise(
     )
 
 
-@mutation("ACC004", "final-from-elsewhere")
 def _final_from_elsewhere(case: Case, _: Pick) -> Case:
-    if case.row["stop_reason"] is not None:
-        raise NoPlaceError("a cut step")
     token = case.other_token(case.row["final_token_id"])
-    return case.poked("emitted_token_ids", -1, token).edited(final_token_id=token)
+    return case.uncut.poked("emitted_token_ids", -1, token).edited(final_token_id=token)
 
 
-@mutation("ACC005", "emitted-swapped")
-def _emitted_swapped(case: Case, pick: Pick) -> Case:
-    place = pick(range(len(case.row["emitted_token_ids"])))
-    return case.poked("emitted_token_ids", place, case.other_token(-1))
-
-
-@mutation("ACC005", "emitted-doubled")
 def _emitted_doubled(case: Case, _: Pick) -> Case:
     final = case.row["final_token_id"]
     if final in (case.context.eos_token_ids or ()):
         raise NoPlaceError("the final token ends the turn")
     return case.edited(emitted_token_ids=np.append(case.row["emitted_token_ids"], np.int32(final)))
+
+
+MUTATIONS: Final[Changes] = {
+    "ACC004 final-from-elsewhere": _final_from_elsewhere,
+    "ACC005 emitted-swapped": lambda case, pick: case.poked(
+        "emitted_token_ids", pick(range(len(case.accepted) + 1)), case.other_token(-1)
+    ),
+    "ACC005 emitted-doubled": _emitted_doubled,
+}

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invariants.batch.flat import Ragged
-from invariants.mutation import Case, NoPlaceError, Pick, mutation
+from invariants.mutation import Case, Changes, NoPlaceError, Pick
 from invariants.prefilter import Flags, accepted_at, applicability, prefilter
 from invariants.rule import IntArray, NotApplicableError, Violation, Violations, invariant, listed
 
 COMMIT_MODES: Final = ("length", "full_reorder", "fast_reorder")
 
 
-@invariant("KV001", name="length-law-broken", stage="commit", requires=("ACC001",))
+@invariant("KV001", stage="commit", requires=("ACC001",))
 def length_law_broken(committed_len: int, committed_len_after: int, accepted_nodes: IntArray) -> Violations:
     """The committed length did not grow by the accepted nodes plus the root.
 
@@ -45,7 +45,7 @@ def length_law_broken(committed_len: int, committed_len_after: int, accepted_nod
         yield Violation(message, "committed_len_after", found=found, expected=expected)
 
 
-@invariant("KV002", name="path-indices-are-not-the-path", stage="accept", requires=("ACC001",))
+@invariant("KV002", stage="accept", requires=("ACC001",))
 def path_indices_are_not_the_path(
     path_indices: IntArray, committed_len: int, accepted_nodes: IntArray
 ) -> Violations:
@@ -75,7 +75,7 @@ def path_indices_are_not_the_path(
         yield Violation(message, "path_indices", found=listed(found), expected=listed(expected))
 
 
-@invariant("KV003", name="prefix-not-kept", stage="commit")
+@invariant("KV003", stage="commit")
 def prefix_not_kept(prefix_kept: bool) -> Violations:
     """The commit did not keep the rows of the committed prefix in their order.
 
@@ -100,7 +100,7 @@ def prefix_not_kept(prefix_kept: bool) -> Violations:
         yield Violation("the commit did not keep the prefix in order", "prefix_kept", found=0, expected=1)
 
 
-@invariant("KV006", name="length-commit-of-a-branch", stage="commit", requires=("ACC001",))
+@invariant("KV006", stage="commit", requires=("ACC001",))
 def length_commit_of_a_branch(commit_mode: str, accepted_nodes: IntArray) -> Violations:
     """A commit by length kept the first rows although the accepted nodes are not the first nodes.
 
@@ -130,7 +130,7 @@ def length_commit_of_a_branch(commit_mode: str, accepted_nodes: IntArray) -> Vio
         yield Violation(message, "commit_mode", found=listed(found), expected=listed(expected))
 
 
-@invariant("KV007", name="commit-mode-without-reason", stage="commit", severity="warning")
+@invariant("KV007", stage="commit", severity="warning")
 def commit_mode_without_reason(
     commit_mode: str, asked_commit_mode: str, commit_fallback: str | None = None
 ) -> Violations:
@@ -165,14 +165,19 @@ def commit_mode_without_reason(
         yield Violation(message, "commit_fallback", found=commit_fallback)
 
 
-@prefilter("KV001")
-def _wrong_length(committed_len: IntArray, committed_len_after: IntArray, accepted_nodes: Ragged) -> Flags:
-    return committed_len_after != committed_len + accepted_nodes.lengths + 1
-
-
-@prefilter("KV002")
-def _wrong_number_kept(path_indices: Ragged, accepted_nodes: Ragged) -> Flags:
-    return path_indices.lengths != accepted_nodes.lengths + 1
+CLAUSES: Final = (
+    prefilter("KV001")(
+        lambda committed_len, committed_len_after, accepted_nodes: (
+            committed_len_after != committed_len + accepted_nodes.lengths + 1
+        )
+    ),
+    prefilter("KV002")(
+        lambda path_indices, accepted_nodes: path_indices.lengths != accepted_nodes.lengths + 1
+    ),
+    prefilter("KV003")(lambda prefix_kept: ~prefix_kept.astype(np.bool_)),
+    prefilter("KV007")(lambda commit_mode: ~np.isin(commit_mode.astype(str), COMMIT_MODES)),
+    applicability("KV006")(lambda commit_mode: commit_mode),
+)
 
 
 @prefilter("KV002")
@@ -183,20 +188,10 @@ def _other_rows_kept(path_indices: Ragged, committed_len: IntArray, accepted_nod
     return path_indices.any_step(path_indices.values != committed_len[step] + node)
 
 
-@prefilter("KV003")
-def _prefix_moved(prefix_kept: NDArray[Any]) -> Flags:
-    return ~prefix_kept.astype(np.bool_)
-
-
 @prefilter("KV006")
 def _branch_by_length(commit_mode: NDArray[Any], accepted_nodes: Ragged) -> Flags:
     is_branch = accepted_nodes.any_step(accepted_nodes.values != accepted_nodes.place + 1)
     return (commit_mode == "length") & is_branch
-
-
-@prefilter("KV007")
-def _unknown_mode(commit_mode: NDArray[Any]) -> Flags:
-    return ~np.isin(commit_mode.astype(str), COMMIT_MODES)
 
 
 @prefilter("KV007")
@@ -207,17 +202,6 @@ def _reason_disagrees(
     return (commit_mode != asked_commit_mode) == no_reason
 
 
-@applicability("KV006")
-def _mode(commit_mode: NDArray[Any]) -> Flags:
-    return commit_mode
-
-
-@mutation("KV001", "length-one-more")
-def _length_one_more(case: Case, _: Pick) -> Case:
-    return case.edited(committed_len_after=case.row["committed_len_after"] + 1)
-
-
-@mutation("KV002", "first-rows-kept")
 def _first_rows_kept(case: Case, _: Pick) -> Case:
     first = np.arange(len(case.accepted) + 1, dtype=np.int32) + np.int32(case.row["committed_len"])
     if np.array_equal(first, case.row["path_indices"]):
@@ -225,38 +209,20 @@ def _first_rows_kept(case: Case, _: Pick) -> Case:
     return case.edited(path_indices=first)
 
 
-@mutation("KV002", "path-without-root")
-def _path_without_root(case: Case, _: Pick) -> Case:
-    return case.edited(path_indices=case.row["path_indices"][1:])
-
-
-@mutation("KV003", "prefix-reordered")
-def _prefix_reordered(case: Case, _: Pick) -> Case:
-    return case.edited(prefix_kept=False)
-
-
-@mutation("KV006", "committed-by-length")
-def _committed_by_length(case: Case, _: Pick) -> Case:
-    if case.accepted == list(range(1, len(case.accepted) + 1)):
-        raise NoPlaceError("a chain may be committed by length")
-    return case.edited(commit_mode="length", commit_fallback="asked to")
-
-
-@mutation("KV007", "silent-fallback")
-def _silent_fallback(case: Case, _: Pick) -> Case:
-    return case.edited(commit_mode="full_reorder")
-
-
-@mutation("KV007", "fallback-without-cause")
-def _fallback_without_cause(case: Case, _: Pick) -> Case:
-    return case.edited(commit_fallback="prefix not in order")
-
-
-@mutation("KV002", "path-cut-short")
-def _path_cut_short(case: Case, _: Pick) -> Case:
-    return case.edited(path_indices=case.row["path_indices"][:-1])
-
-
-@mutation("KV007", "commit-mode-unknown")
-def _commit_mode_unknown(case: Case, _: Pick) -> Case:
-    return case.edited(commit_mode="copied", commit_fallback="asked to")
+MUTATIONS: Final[Changes] = {
+    "KV001 length-one-more": lambda case, _: case.edited(
+        committed_len_after=case.row["committed_len_after"] + 1
+    ),
+    "KV002 first-rows-kept": _first_rows_kept,
+    "KV002 path-without-root": lambda case, _: case.edited(path_indices=case.row["path_indices"][1:]),
+    "KV003 prefix-reordered": lambda case, _: case.edited(prefix_kept=False),
+    "KV006 committed-by-length": lambda case, _: case.where(
+        case.accepted != list(range(1, len(case.accepted) + 1)), "a chain may be committed by length"
+    ).edited(commit_mode="length", commit_fallback="asked to"),
+    "KV007 silent-fallback": lambda case, _: case.edited(commit_mode="full_reorder"),
+    "KV007 fallback-without-cause": lambda case, _: case.edited(commit_fallback="prefix not in order"),
+    "KV002 path-cut-short": lambda case, _: case.edited(path_indices=case.row["path_indices"][:-1]),
+    "KV007 commit-mode-unknown": lambda case, _: case.edited(
+        commit_mode="copied", commit_fallback="asked to"
+    ),
+}

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from invariants.batch.flat import Ragged
-from invariants.mutation import Case, NoPlaceError, Pick, mutation
+from invariants.mutation import Case, Changes, NoPlaceError, Pick
 from invariants.prefilter import Flags, entries_at, prefilter
 from invariants.rule import IntArray, Violation, Violations, invariant
 from tracing.digest import ODD_PRIME, chain
 
 
-@invariant(
-    "KV004",
-    name="prefix-changed-between-steps",
-    stage="verify",
-    scope="turn",
-    requires=("STEP001", "STEP003"),
-)
+@invariant("KV004", stage="verify", requires=("STEP001", "STEP003"))
 def prefix_changed_between_steps(kv_digest_before: int, previous_kv_digest_after: int) -> Violations:
     """The committed cache is not, before a step, what it was after the step before.
 
@@ -44,7 +40,7 @@ def prefix_changed_between_steps(kv_digest_before: int, previous_kv_digest_after
         yield Violation(message, "kv_digest_before", found=found, expected=expected)
 
 
-@invariant("KV005", name="committed-rows-are-not-the-accepted", stage="commit", requires=("ACC001",))
+@invariant("KV005", stage="commit", requires=("ACC001",))
 def committed_rows_are_not_the_accepted(
     kv_digest_before: int, kv_digest_after: int, kv_row_digests: IntArray, accepted_nodes: IntArray
 ) -> Violations:
@@ -79,9 +75,11 @@ def committed_rows_are_not_the_accepted(
         )
 
 
-@prefilter("KV004")
-def _changed_since(kv_digest_before: IntArray, previous_kv_digest_after: IntArray) -> Flags:
-    return kv_digest_before != previous_kv_digest_after
+CLAUSES: Final = (
+    prefilter("KV004")(
+        lambda kv_digest_before, previous_kv_digest_after: kv_digest_before != previous_kv_digest_after
+    ),
+)
 
 
 @prefilter("KV005")
@@ -97,24 +95,22 @@ def _other_rows_committed(
     return state != kv_digest_after
 
 
-@mutation("KV004", "prefix-written-over")
 def _prefix_written_over(case: Case, _: Pick) -> Case:
-    if case.previous is None:
-        raise NoPlaceError("no previous step")
     digest = case.row["kv_digest_before"] ^ 1
     rows = case.row["kv_row_digests"][[0, *case.accepted]]
-    return case.edited(kv_digest_before=digest, kv_digest_after=chain(digest, rows))
+    return case.later.edited(kv_digest_before=digest, kv_digest_after=chain(digest, rows))
 
 
-@mutation("KV005", "row-moved-changed")
-def _row_moved_changed(case: Case, _: Pick) -> Case:
-    return case.edited(kv_digest_after=case.row["kv_digest_after"] ^ 1)
-
-
-@mutation("KV005", "rows-moved-in-wrong-order")
 def _rows_moved_in_wrong_order(case: Case, _: Pick) -> Case:
     path = [*reversed(case.accepted), 0]
     if len(path) < 2:
         raise NoPlaceError("one row has no order")
     rows = case.row["kv_row_digests"][path]
     return case.edited(kv_digest_after=chain(case.row["kv_digest_before"], rows))
+
+
+MUTATIONS: Final[Changes] = {
+    "KV004 prefix-written-over": _prefix_written_over,
+    "KV005 row-moved-changed": lambda case, _: case.edited(kv_digest_after=case.row["kv_digest_after"] ^ 1),
+    "KV005 rows-moved-in-wrong-order": _rows_moved_in_wrong_order,
+}

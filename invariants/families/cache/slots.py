@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from invariants.batch.flat import Ragged
-from invariants.mutation import Case, NoPlaceError, Pick, mutation
+from invariants.mutation import Case, Changes, Pick
 from invariants.prefilter import Flags, prefilter, twice
 from invariants.rule import BoolArray, IntArray, NotApplicableError, Violation, Violations, invariant, listed
 
 
-@invariant("KV009", name="slot-out-of-range", stage="tensorize", requires=("ROW001",))
+@invariant("KV009", stage="tensorize", requires=("ROW001",))
 def slot_out_of_range(slots: IntArray, valid: BoolArray, num_slots: int | None = None) -> Violations:
     """A node's KV is to be written to a slot that does not exist.
 
@@ -38,7 +38,7 @@ def slot_out_of_range(slots: IntArray, valid: BoolArray, num_slots: int | None =
             yield Violation(message, "slots", node, found=int(slots[node]), expected=num_slots)
 
 
-@invariant("KV010", name="slot-written-twice", stage="tensorize", requires=("KV009",))
+@invariant("KV010", stage="tensorize", requires=("KV009",))
 def slot_written_twice(slots: IntArray, valid: BoolArray) -> Violations:
     """Two nodes are written to the same slot, or a pad is written over a node.
 
@@ -68,7 +68,7 @@ def slot_written_twice(slots: IntArray, valid: BoolArray) -> Violations:
             yield Violation(message, "slots", node, found=slot)
 
 
-@invariant("KV011", name="slot-off-its-block", stage="tensorize", requires=("KV010", "POS002"))
+@invariant("KV011", stage="tensorize", requires=("KV010", "POS002"))
 def slot_off_its_block(
     slots: IntArray, cache_positions: IntArray, valid: BoolArray, block_size: int
 ) -> Violations:
@@ -104,9 +104,7 @@ def slot_off_its_block(
             yield Violation(message, "slots", node, found=slot, expected=expected)
 
 
-@invariant(
-    "KV012", name="committed-slot-overwritten", stage="tensorize", scope="turn", requires=("KV009", "STEP001")
-)
+@invariant("KV012", stage="tensorize", requires=("KV009", "STEP001"))
 def committed_slot_overwritten(
     slots: IntArray, previous_slots: IntArray, previous_accepted_nodes: IntArray
 ) -> Violations:
@@ -138,14 +136,15 @@ def committed_slot_overwritten(
         yield Violation(message, "slots", hit[0], found=int(slots[hit[0]]))
 
 
-@prefilter("KV009")
-def _negative_slot(slots: IntArray, valid: BoolArray) -> Flags:
-    return (valid & (slots < 0)).any(axis=1)
-
-
-@prefilter("KV009")
-def _beyond_slots(slots: IntArray, valid: BoolArray, num_slots: int) -> Flags:
-    return (valid & (slots >= num_slots)).any(axis=1)
+CLAUSES: Final = (
+    prefilter("KV009")(lambda slots, valid: valid & (slots < 0)),
+    prefilter("KV009")(lambda slots, valid, num_slots: valid & (slots >= num_slots)),
+    prefilter("KV011")(
+        lambda slots, cache_positions, valid, block_size: (
+            valid & (slots % block_size != cache_positions % block_size)
+        )
+    ),
+)
 
 
 @prefilter("KV010")
@@ -154,11 +153,6 @@ def _same_slot_twice(slots: IntArray) -> Flags:
     unordered = slots[found]
     found[found] = twice(np.where(unordered < 0, -1 - np.arange(slots.shape[1]), unordered))
     return found
-
-
-@prefilter("KV011")
-def _off_its_place(slots: IntArray, cache_positions: IntArray, valid: BoolArray, block_size: int) -> Flags:
-    return (valid & (slots % block_size != cache_positions % block_size)).any(axis=1)
 
 
 @prefilter("KV011")
@@ -177,39 +171,26 @@ def _over_committed(slots: IntArray, previous_slots: IntArray, previous_accepted
     return found
 
 
-@mutation("KV009", "slot-minus-one")
-def _slot_minus_one(case: Case, pick: Pick) -> Case:
-    return case.poked("slots", pick([0, *case.drafts]), -1)
-
-
-@mutation("KV009", "slot-past-the-end")
-def _slot_past_the_end(case: Case, pick: Pick) -> Case:
-    return case.poked("slots", pick([0, *case.drafts]), case.context.num_slots)
-
-
-@mutation("KV010", "slot-twice")
-def _slot_twice(case: Case, pick: Pick) -> Case:
-    return case.poked("slots", pick([*case.drafts, *case.pads]), case.row["slots"][0])
-
-
-@mutation("KV011", "slot-in-another-block")
-def _slot_in_another_block(case: Case, pick: Pick) -> Case:
-    node = pick([0, *case.drafts])
-    return case.poked("slots", node, case.row["slots"][node] + 513)
-
-
-@mutation("KV012", "committed-slot-again")
 def _committed_slot_again(case: Case, pick: Pick) -> Case:
-    if case.previous is None:
-        raise NoPlaceError("no previous step")
-    committed = case.previous["slots"][: len(case.previous["accepted_nodes"]) + 1].tolist()
+    committed = case.earlier["slots"][: len(case.earlier["accepted_nodes"]) + 1].tolist()
     return case.poked("slots", len(case.row["slots"]) - 1, pick(committed)).in_run(block_size=None)
 
 
-@mutation("KV011", "slot-in-another-physical-block")
 def _slot_in_another_physical_block(case: Case, pick: Pick) -> Case:
     """Keep the place in the block, so that only the block is another than that of a neighbour."""
-    size, nodes = case.context.block_size or 1, [0, *case.drafts]
+    size, nodes = case.context.block_size or 1, case.nodes
     logical = [int(case.row["cache_positions"][node]) // size for node in nodes]
     node = pick([each for each, block in zip(nodes, logical, strict=True) if logical.count(block) > 1])
     return case.poked("slots", node, case.row["slots"][node] + 32 * size)
+
+
+MUTATIONS: Final[Changes] = {
+    "KV009 slot-minus-one": lambda case, pick: case.poked("slots", pick(case.nodes), -1),
+    "KV009 slot-past-the-end": lambda case, pick: case.poked(
+        "slots", pick(case.nodes), case.context.num_slots
+    ),
+    "KV010 slot-twice": lambda case, pick: case.poked("slots", pick(case.others), case.row["slots"][0]),
+    "KV011 slot-in-another-block": lambda case, pick: case.moved("slots", pick(case.nodes), 513),
+    "KV012 committed-slot-again": _committed_slot_again,
+    "KV011 slot-in-another-physical-block": _slot_in_another_physical_block,
+}

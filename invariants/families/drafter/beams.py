@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from invariants.batch.flat import Ragged
-from invariants.mutation import Case, Pick, mutation
-from invariants.prefilter import Flags, applicability, prefilter, twice
+from invariants.mutation import Changes
+from invariants.prefilter import Flags, applicability, outside, prefilter, twice
 from invariants.rule import IntArray, NotApplicableError, Violation, Violations, invariant, listed
 
 
-@invariant("DRAFT003", name="beam-of-another-level", stage="draft")
+@invariant("DRAFT003", stage="draft")
 def beam_of_another_level(beam_flat_ids: IntArray, top_k: int) -> Violations:
     """An expanded beam is not a candidate of the level above, or is expanded twice, or a level is not full.
 
@@ -51,7 +51,7 @@ def beam_of_another_level(beam_flat_ids: IntArray, top_k: int) -> Violations:
         yield Violation(message, "beam_flat_ids", found=len(beam_flat_ids))
 
 
-@invariant("DRAFT004", name="attention-to-what-is-not-there", stage="draft", requires=("TREE004",))
+@invariant("DRAFT004", stage="draft", requires=("TREE004",))
 def attention_to_what_is_not_there(
     draft_top1_offsets: Any, depths: IntArray, committed_len: int
 ) -> Violations:
@@ -87,9 +87,13 @@ def attention_to_what_is_not_there(
             yield Violation(message, "draft_top1_offsets", node, found=wrong[0], expected=limit)
 
 
-@prefilter("DRAFT003")
-def _level_not_full(beam_flat_ids: Ragged, top_k: int) -> Flags:
-    return beam_flat_ids.lengths % top_k != 0
+CLAUSES: Final = (
+    prefilter("DRAFT003")(lambda beam_flat_ids, top_k: beam_flat_ids.lengths % top_k != 0),
+    applicability("DRAFT003")(lambda beam_flat_ids: beam_flat_ids.lengths > 0),
+    applicability("DRAFT004")(
+        lambda draft_top1_offsets: ~np.ma.getmaskarray(draft_top1_offsets).all(axis=(1, 2))
+    ),
+)
 
 
 @prefilter("DRAFT003")
@@ -98,7 +102,7 @@ def _of_another_level(beam_flat_ids: Ragged, top_k: int) -> Flags:
     start = np.where(level == 0, 0, top_k + (level - 1) * top_k * top_k)
     size = np.where(level == 0, top_k, top_k * top_k)
     numbers = beam_flat_ids.values - start[beam_flat_ids.place]
-    return beam_flat_ids.any_step((numbers < 0) | (numbers >= size[beam_flat_ids.place]))
+    return beam_flat_ids.any_step(outside(numbers, 0, size[beam_flat_ids.place]))
 
 
 @prefilter("DRAFT003")
@@ -116,50 +120,21 @@ def _beyond_context(draft_top1_offsets: Any, depths: IntArray, committed_len: In
     size, _, num_heads = draft_top1_offsets.shape
     offsets = np.ma.getdata(draft_top1_offsets).reshape(size, -1)
     limit = np.repeat(committed_len[:, None] + depths, num_heads, axis=1)
-    wrong = (offsets < 0) | (offsets > limit)
-    return (wrong & ~np.ma.getmaskarray(draft_top1_offsets).reshape(size, -1)).any(axis=1)
+    return (outside(offsets, 0, limit + 1) & ~np.ma.getmaskarray(draft_top1_offsets).reshape(size, -1)).any(
+        axis=1
+    )
 
 
-@applicability("DRAFT003")
-def _any_beam(beam_flat_ids: Ragged) -> Flags:
-    return beam_flat_ids.lengths > 0
-
-
-@applicability("DRAFT004")
-def _any_expanded(draft_top1_offsets: Any) -> Flags:
-    return ~np.ma.getmaskarray(draft_top1_offsets).all(axis=(1, 2))
-
-
-@mutation("DRAFT003", "beam-of-first-level-again")
-def _beam_of_first_level_again(case: Case, _: Pick) -> Case:
-    return case.poked("beam_flat_ids", 3, 1)
-
-
-@mutation("DRAFT003", "beam-twice")
-def _beam_twice(case: Case, _: Pick) -> Case:
-    return case.poked("beam_flat_ids", 4, case.row["beam_flat_ids"][3])
-
-
-@mutation("DRAFT003", "beam-level-cut-short")
-def _beam_level_cut_short(case: Case, _: Pick) -> Case:
-    return case.edited(beam_flat_ids=case.row["beam_flat_ids"][:-1])
-
-
-@mutation("DRAFT004", "attends-ahead")
-def _attends_ahead(case: Case, pick: Pick) -> Case:
-    return case.poked("draft_top1_offsets", (0, pick([0, 1])), -1)
-
-
-@mutation("DRAFT004", "attends-before-the-start")
-def _attends_before_the_start(case: Case, pick: Pick) -> Case:
-    return case.poked("draft_top1_offsets", (0, pick([0, 1])), case.row["committed_len"] + 1)
-
-
-@mutation("DRAFT003", "beam-of-the-next-level")
-def _beam_of_the_next_level(case: Case, _: Pick) -> Case:
-    return case.poked("beam_flat_ids", 3, 12)
-
-
-@mutation("DRAFT003", "beam-minus-one")
-def _beam_minus_one(case: Case, _: Pick) -> Case:
-    return case.poked("beam_flat_ids", 3, -1)
+MUTATIONS: Final[Changes] = {
+    "DRAFT003 beam-of-first-level-again": lambda case, _: case.poked("beam_flat_ids", 3, 1),
+    "DRAFT003 beam-twice": lambda case, _: case.poked("beam_flat_ids", 4, case.row["beam_flat_ids"][3]),
+    "DRAFT003 beam-level-cut-short": lambda case, _: case.edited(
+        beam_flat_ids=case.row["beam_flat_ids"][:-1]
+    ),
+    "DRAFT004 attends-ahead": lambda case, pick: case.poked("draft_top1_offsets", (0, pick([0, 1])), -1),
+    "DRAFT004 attends-before-the-start": lambda case, pick: case.poked(
+        "draft_top1_offsets", (0, pick([0, 1])), case.row["committed_len"] + 1
+    ),
+    "DRAFT003 beam-of-the-next-level": lambda case, _: case.poked("beam_flat_ids", 3, 12),
+    "DRAFT003 beam-minus-one": lambda case, _: case.poked("beam_flat_ids", 3, -1),
+}

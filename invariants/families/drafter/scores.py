@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from invariants.examples import Tree, legal_step
-from invariants.mutation import Case, NoPlaceError, Pick, mutation
+from invariants.mutation import Case, Changes, NoPlaceError, Pick
 from invariants.prefilter import Flags, applicability, has_drafts, prefilter
 from invariants.rule import (
     BoolArray,
@@ -26,7 +26,7 @@ LOGPROB_SLACK: Final = 1e-5
 """A fused log-softmax rounds x - logsumexp(x) a few float32 ULP above zero when one token has it all."""
 
 
-@invariant("DRAFT001", name="score-is-no-log-probability", stage="draft", requires=("ROW001",))
+@invariant("DRAFT001", stage="draft", requires=("ROW001",))
 def score_is_no_log_probability(draft_logprobs: FloatArray, valid: BoolArray) -> Violations:
     """A node's cumulative log-probability is NaN, infinite or above zero, or the root's is not zero.
 
@@ -55,9 +55,7 @@ def score_is_no_log_probability(draft_logprobs: FloatArray, valid: BoolArray) ->
             yield Violation(message, "draft_logprobs", node, found=str(score), expected=None if node else 0.0)
 
 
-@invariant(
-    "DRAFT002", name="child-likelier-than-parent", stage="draft", requires=("DRAFT001", "TREE002", "TREE003")
-)
+@invariant("DRAFT002", stage="draft", requires=("DRAFT001", "TREE002", "TREE003"))
 def child_likelier_than_parent(draft_logprobs: FloatArray, parents: IntArray, valid: BoolArray) -> Violations:
     """A node's cumulative log-probability is above its parent's.
 
@@ -85,9 +83,7 @@ def child_likelier_than_parent(draft_logprobs: FloatArray, parents: IntArray, va
             yield Violation(message, "draft_logprobs", node, found=score, expected=parent_score)
 
 
-@invariant(
-    "DRAFT005", name="drafts-of-the-step-before", stage="draft", scope="turn", requires=("ROW001", "STEP001")
-)
+@invariant("DRAFT005", stage="draft", requires=("ROW001", "STEP001"))
 def drafts_of_the_step_before(
     *,
     token_ids: IntArray,
@@ -131,15 +127,19 @@ def drafts_of_the_step_before(
         yield Violation(message, "token_ids", found=listed(token_ids[1:].tolist()))
 
 
+CLAUSES: Final = (
+    prefilter("DRAFT001")(lambda draft_logprobs: ~(np.abs(draft_logprobs[:, 0]) <= LOGPROB_SLACK)),
+    applicability("DRAFT005")(
+        lambda draft_logprobs: (draft_logprobs[:, 1:] != draft_logprobs[:, 1:2]).any(axis=1)
+    ),
+    applicability("DRAFT002")(has_drafts),
+)
+
+
 @prefilter("DRAFT001")
 def _no_log_probability(draft_logprobs: FloatArray, valid: BoolArray) -> Flags:
     legal = np.isfinite(draft_logprobs) & (draft_logprobs <= LOGPROB_SLACK)
     return (valid & ~legal).any(axis=1)
-
-
-@prefilter("DRAFT001")
-def _root_with_score(draft_logprobs: FloatArray) -> Flags:
-    return ~(np.abs(draft_logprobs[:, 0]) <= LOGPROB_SLACK)
 
 
 @prefilter("DRAFT002")
@@ -169,32 +169,12 @@ def _drafted_before(
     return same
 
 
-WITH_DRAFTS = applicability("DRAFT002")(has_drafts)
-
-
-@applicability("DRAFT005")
-def _scores_differ(draft_logprobs: FloatArray) -> Flags:
-    return (draft_logprobs[:, 1:] != draft_logprobs[:, 1:2]).any(axis=1)
-
-
-@mutation("DRAFT001", "score-nan")
-def _score_nan(case: Case, pick: Pick) -> Case:
-    return case.poked("draft_logprobs", pick(case.drafts), np.nan)
-
-
-@mutation("DRAFT001", "score-is-a-probability")
-def _score_is_a_probability(case: Case, pick: Pick) -> Case:
-    return case.poked("draft_logprobs", pick(case.leaves), 0.5)
-
-
-@mutation("DRAFT002", "child-likelier-than-parent")
 def _child_likelier(case: Case, pick: Pick) -> Case:
     parents, scores = case.row["parents"], case.row["draft_logprobs"]
     node = pick([node for node in case.drafts if parents[node] > 0])
     return case.poked("draft_logprobs", node, scores[parents[node]] / 2)
 
 
-@mutation("DRAFT005", "same-drafts-again")
 def _same_drafts_again(case: Case, _: Pick) -> Case:
     old = case.previous
     if old is None or np.count_nonzero(old["valid"]) < 5:
@@ -210,11 +190,15 @@ def _same_drafts_again(case: Case, _: Pick) -> Case:
     return case.edited(draft_logprobs=old["draft_logprobs"])
 
 
-@mutation("DRAFT001", "score-minus-infinity")
-def _score_minus_infinity(case: Case, pick: Pick) -> Case:
-    return case.poked("draft_logprobs", pick(case.leaves), -np.inf)
-
-
-@mutation("DRAFT001", "root-has-a-score")
-def _root_has_a_score(case: Case, _: Pick) -> Case:
-    return case.poked("draft_logprobs", 0, -0.001)
+MUTATIONS: Final[Changes] = {
+    "DRAFT001 score-nan": lambda case, pick: case.poked("draft_logprobs", pick(case.drafts), np.nan),
+    "DRAFT001 score-is-a-probability": lambda case, pick: case.poked(
+        "draft_logprobs", pick(case.leaves), 0.5
+    ),
+    "DRAFT002 child-likelier-than-parent": _child_likelier,
+    "DRAFT005 same-drafts-again": _same_drafts_again,
+    "DRAFT001 score-minus-infinity": lambda case, pick: case.poked(
+        "draft_logprobs", pick(case.leaves), -np.inf
+    ),
+    "DRAFT001 root-has-a-score": lambda case, _: case.poked("draft_logprobs", 0, -0.001),
+}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from invariants.ancestry import path_to_root
-from invariants.mutation import Case, Pick, mutation
+from invariants.mutation import Case, Changes, Pick
 from invariants.prefilter import Flags, applicability, has_drafts, has_pads, prefilter
 from invariants.rule import (
     BoolArray,
@@ -16,13 +18,14 @@ from invariants.rule import (
     draft_nodes,
     invariant,
     listed,
+    pad_nodes,
 )
 
 CELL_RULES_WAIT_FOR = ("TREE002", "TREE003", "MASK005", "MASK006", "MASK007", "MASK008")
 """The tree must be one, and no pattern may explain the whole mask at once."""
 
 
-@invariant("MASK001", name="non-ancestor-visible", stage="verify", requires=CELL_RULES_WAIT_FOR)
+@invariant("MASK001", stage="verify", requires=CELL_RULES_WAIT_FOR)
 def non_ancestor_visible(parents: IntArray, valid: BoolArray, visible: BoolArray) -> Violations:
     """A node attends to a node that is not on its own path to the root.
 
@@ -51,7 +54,7 @@ def non_ancestor_visible(parents: IntArray, valid: BoolArray, visible: BoolArray
             yield Violation(message, "visible", query, found=listed(leaked), expected=listed(path))
 
 
-@invariant("MASK002", name="ancestor-hidden", stage="verify", requires=CELL_RULES_WAIT_FOR)
+@invariant("MASK002", stage="verify", requires=CELL_RULES_WAIT_FOR)
 def ancestor_hidden(parents: IntArray, valid: BoolArray, visible: BoolArray) -> Violations:
     """A node does not attend to one of its ancestors between the root and itself.
 
@@ -82,7 +85,7 @@ def ancestor_hidden(parents: IntArray, valid: BoolArray, visible: BoolArray) -> 
             yield Violation(message, "visible", query, found=listed(hidden), expected=listed(path))
 
 
-@invariant("MASK003", name="self-hidden", stage="verify", requires=CELL_RULES_WAIT_FOR)
+@invariant("MASK003", stage="verify", requires=CELL_RULES_WAIT_FOR)
 def self_hidden(valid: BoolArray, visible: BoolArray) -> Violations:
     """A node does not attend to itself.
 
@@ -107,7 +110,7 @@ def self_hidden(valid: BoolArray, visible: BoolArray) -> Violations:
             yield Violation(f"node {node} does not attend to itself", "visible", node, found=0, expected=1)
 
 
-@invariant("MASK004", name="root-hidden", stage="verify", requires=CELL_RULES_WAIT_FOR)
+@invariant("MASK004", stage="verify", requires=CELL_RULES_WAIT_FOR)
 def root_hidden(valid: BoolArray, visible: BoolArray) -> Violations:
     """A draft node does not attend to the root.
 
@@ -133,7 +136,7 @@ def root_hidden(valid: BoolArray, visible: BoolArray) -> Violations:
             yield Violation(f"node {node} does not attend to the root", "visible", node, found=0, expected=1)
 
 
-@invariant("MASK011", name="pad-visible", stage="verify", requires=("ROW001", "MASK005"))
+@invariant("MASK011", stage="verify", requires=("ROW001", "MASK005"))
 def pad_visible(valid: BoolArray, visible: BoolArray) -> Violations:
     """A padding node attends to a node of the tree, or a node attends to a padding node.
 
@@ -152,9 +155,7 @@ def pad_visible(valid: BoolArray, visible: BoolArray) -> Violations:
     ## Limits
     Whether a padding row may see the prefix is left open: some kernels need one visible key per row.
     """
-    pads = (~valid).nonzero()[0].tolist()
-    if not pads:
-        raise NotApplicableError("the step has no padding")
+    pad_nodes(valid)
     for node in range(len(valid)):
         shown = visible[node].nonzero()[0].tolist()
         if valid[node]:
@@ -163,6 +164,13 @@ def pad_visible(valid: BoolArray, visible: BoolArray) -> Violations:
             message = f"{'node' if valid[node] else 'padding node'} {node} attends to {listed(shown)}, "
             message += "which is padding" if valid[node] else "should attend to nothing in the tree"
             yield Violation(message, "visible", node, found=listed(shown), expected="")
+
+
+CLAUSES: Final = (
+    applicability("MASK002")(lambda drafts, depths: (drafts & (depths > 1)).any(axis=1)),
+    applicability("MASK001", "MASK002", "MASK004")(has_drafts),
+    applicability("MASK011")(has_pads),
+)
 
 
 @prefilter("MASK001", "MASK002", "MASK003", "MASK004", "MASK005", "MASK006", "MASK007", "MASK008", "MASK011")
@@ -181,44 +189,22 @@ def _not_the_closure(visible: BoolArray, parents_in_tree: IntArray, valid: BoolA
     return (visible != expected.reshape(visible.shape)).reshape(size, -1).any(axis=1)
 
 
-WITH_DRAFTS = applicability("MASK001", "MASK002", "MASK004")(has_drafts)
-
-
-@applicability("MASK002")
-def _any_grandchild(drafts: BoolArray, depths: IntArray) -> Flags:
-    return (drafts & (depths > 1)).any(axis=1)
-
-
-WITH_PADS = applicability("MASK011")(has_pads)
-
-
-@mutation("MASK001", "non-ancestor-shown")
-def _non_ancestor_shown(case: Case, pick: Pick) -> Case:
-    live = [0, *case.drafts]
-    return case.poked("visible", pick([(q, k) for q in live for k in live if k not in case.path(q)]), True)
-
-
-@mutation("MASK002", "ancestor-hidden")
-def _ancestor_hidden(case: Case, pick: Pick) -> Case:
-    return case.poked("visible", pick([(q, k) for q in case.drafts for k in case.path(q)[1:-1]]), False)
-
-
-@mutation("MASK003", "self-hidden")
 def _self_hidden(case: Case, pick: Pick) -> Case:
-    node = pick([each for each in [0, *case.drafts] if case.drafts])
+    node = pick([each for each in case.nodes if case.drafts])
     return case.poked("visible", (node, node), False)
 
 
-@mutation("MASK004", "root-hidden")
-def _root_hidden(case: Case, pick: Pick) -> Case:
-    return case.poked("visible", (pick(case.drafts), 0), False)
-
-
-@mutation("MASK011", "pad-shown")
-def _pad_shown(case: Case, pick: Pick) -> Case:
-    return case.poked("visible", (pick([0, *case.drafts] if case.pads else []), case.pads[-1]), True)
-
-
-@mutation("MASK011", "pad-looks")
-def _pad_looks(case: Case, pick: Pick) -> Case:
-    return case.poked("visible", (pick(case.pads), 0), True)
+MUTATIONS: Final[Changes] = {
+    "MASK001 non-ancestor-shown": lambda case, pick: case.poked(
+        "visible", pick([(q, k) for q in case.nodes for k in case.nodes if k not in case.path(q)]), True
+    ),
+    "MASK002 ancestor-hidden": lambda case, pick: case.poked(
+        "visible", pick([(q, k) for q in case.drafts for k in case.path(q)[1:-1]]), False
+    ),
+    "MASK003 self-hidden": _self_hidden,
+    "MASK004 root-hidden": lambda case, pick: case.poked("visible", (pick(case.drafts), 0), False),
+    "MASK011 pad-shown": lambda case, pick: case.poked(
+        "visible", (pick(case.nodes if case.pads else []), case.pads[-1]), True
+    ),
+    "MASK011 pad-looks": lambda case, pick: case.poked("visible", (pick(case.pads), 0), True),
+}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from invariants.mutation import Case, Pick, mutation
-from invariants.prefilter import Flags, prefilter
+from typing import Final
+
+from invariants.mutation import Changes
+from invariants.prefilter import prefilter
 from invariants.rule import BoolArray, IntArray, Violation, Violations, invariant
 
 
-@invariant("MASK009", name="prefix-hidden", stage="verify", requires=("ROW001",))
+@invariant("MASK009", stage="verify", requires=("ROW001",))
 def prefix_hidden(prefix_visible: IntArray, valid: BoolArray, committed_len: int) -> Violations:
     """A node does not attend to the whole committed prefix.
 
@@ -34,7 +36,7 @@ def prefix_hidden(prefix_visible: IntArray, valid: BoolArray, committed_len: int
             yield Violation(message, "prefix_visible", node, found=found, expected=committed_len)
 
 
-@invariant("MASK010", name="stale-row-visible", stage="verify", requires=("ROW001",))
+@invariant("MASK010", stage="verify", requires=("ROW001",))
 def stale_row_visible(other_visible: IntArray, valid: BoolArray) -> Violations:
     """A node attends to cache rows that are neither committed nor in its tree.
 
@@ -61,21 +63,17 @@ def stale_row_visible(other_visible: IntArray, valid: BoolArray) -> Violations:
             yield Violation(message, "other_visible", node, found=int(other_visible[node]), expected=0)
 
 
-@prefilter("MASK009")
-def _prefix_not_whole(prefix_visible: IntArray, valid: BoolArray, committed_len: IntArray) -> Flags:
-    return (valid & (prefix_visible != committed_len[:, None])).any(axis=1)
+CLAUSES: Final = (
+    prefilter("MASK009")(
+        lambda prefix_visible, valid, committed_len: valid & (prefix_visible != committed_len[:, None])
+    ),
+    prefilter("MASK010")(lambda other_visible, valid: valid & (other_visible != 0)),
+)
 
 
-@prefilter("MASK010")
-def _others_visible(other_visible: IntArray, valid: BoolArray) -> Flags:
-    return (valid & (other_visible != 0)).any(axis=1)
-
-
-@mutation("MASK009", "prefix-cut-short")
-def _prefix_cut_short(case: Case, pick: Pick) -> Case:
-    return case.poked("prefix_visible", pick([0, *case.drafts]), case.row["committed_len"] - 1)
-
-
-@mutation("MASK010", "stale-row-shown")
-def _stale_row_shown(case: Case, pick: Pick) -> Case:
-    return case.poked("other_visible", pick([0, *case.drafts]), 1)
+MUTATIONS: Final[Changes] = {
+    "MASK009 prefix-cut-short": lambda case, pick: case.poked(
+        "prefix_visible", pick(case.nodes), case.row["committed_len"] - 1
+    ),
+    "MASK010 stale-row-shown": lambda case, pick: case.poked("other_visible", pick(case.nodes), 1),
+}

@@ -7,12 +7,13 @@ the cells flags all of these.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Final
 
 import numpy as np
 
 from invariants.ancestry import ancestor_or_self
-from invariants.mutation import Case, NoPlaceError, Pick, mutation
+from invariants.mutation import Case, Changes
 from invariants.prefilter import applicability, has_drafts
 from invariants.rule import BoolArray, IntArray, Violation, Violations, draft_nodes, invariant
 
@@ -31,7 +32,7 @@ def _blocks(parents: IntArray, valid: BoolArray, visible: BoolArray) -> tuple[Bo
     return (closure, shown) if np.count_nonzero(closure != shown) >= 2 else None
 
 
-@invariant("MASK005", name="inverted-polarity", stage="verify", requires=WAIT_FOR)
+@invariant("MASK005", stage="verify", requires=WAIT_FOR)
 def inverted_polarity(parents: IntArray, valid: BoolArray, visible: BoolArray) -> Violations:
     """The tree block is exactly inverted: True where it should be False.
 
@@ -57,7 +58,7 @@ def inverted_polarity(parents: IntArray, valid: BoolArray, visible: BoolArray) -
         yield Violation("the tree block of the mask is inverted", "visible", found="inverted")
 
 
-@invariant("MASK006", name="transposed", stage="verify", requires=WAIT_FOR)
+@invariant("MASK006", stage="verify", requires=WAIT_FOR)
 def transposed(parents: IntArray, valid: BoolArray, visible: BoolArray) -> Violations:
     """The tree block is transposed: ancestors attend to their descendants.
 
@@ -82,7 +83,7 @@ def transposed(parents: IntArray, valid: BoolArray, visible: BoolArray) -> Viola
         yield Violation("the tree block of the mask is transposed", "visible", found="transposed")
 
 
-@invariant("MASK007", name="tree-mask-dropped", stage="verify", requires=WAIT_FOR)
+@invariant("MASK007", stage="verify", requires=WAIT_FOR)
 def tree_mask_dropped(parents: IntArray, valid: BoolArray, visible: BoolArray) -> Violations:
     """The tree block is plainly causal or wholly visible: the tree mask did not reach the call.
 
@@ -112,7 +113,7 @@ def tree_mask_dropped(parents: IntArray, valid: BoolArray, visible: BoolArray) -
         yield Violation("the tree block of the mask hides nothing", "visible", found="all visible")
 
 
-@invariant("MASK008", name="tree-block-shifted", stage="verify", requires=WAIT_FOR)
+@invariant("MASK008", stage="verify", requires=WAIT_FOR)
 def tree_block_shifted(parents: IntArray, valid: BoolArray, visible: BoolArray) -> Violations:
     """The tree block is right but one column to the left or right of where it belongs.
 
@@ -146,49 +147,28 @@ def tree_block_shifted(parents: IntArray, valid: BoolArray, visible: BoolArray) 
 WITH_DRAFTS = applicability("MASK005", "MASK006", "MASK007", "MASK008")(has_drafts)
 
 
-def _block(case: Case) -> tuple[Any, BoolArray]:
-    """Return the index of the valid block, and the block."""
-    if not case.drafts:
-        raise NoPlaceError("only a root")
-    block = np.ix_(case.row["valid"], case.row["valid"])
-    return block, ancestor_or_self(case.row["parents"], case.row["valid"])[block]
+def _replaced(case: Case, change: Callable[[BoolArray], BoolArray]) -> Case:
+    """Put what is made of the closure in place of it; only where at least two cells then differ."""
+    place = np.ix_(case.row["valid"], case.row["valid"])
+    closure = ancestor_or_self(case.row["parents"], case.row["valid"])[place]
+    shown = change(closure)
+    return case.where(np.count_nonzero(closure != shown) > 1, "nearly the same mask").poked(
+        "visible", place, shown
+    )
 
 
-def _replaced(case: Case, shown: BoolArray) -> Case:
-    """Put another block in place of the closure; only where at least two cells then differ."""
-    place, block = _block(case)
-    if np.count_nonzero(block != shown) < 2:
-        raise NoPlaceError("nearly the same mask")
-    return case.poked("visible", place, shown)
+def _one_column_right(block: BoolArray) -> BoolArray:
+    return np.pad(block[:, :-1], ((0, 0), (1, 0)))
 
 
-@mutation("MASK005", "mask-inverted")
-def _inverted(case: Case, _: Pick) -> Case:
-    place, block = _block(case)
-    return case.poked("visible", place, ~block)
-
-
-@mutation("MASK006", "mask-transposed")
-def _transposed(case: Case, _: Pick) -> Case:
-    place, block = _block(case)
-    return case.poked("visible", place, block.T)
-
-
-@mutation("MASK007", "mask-plainly-causal")
-def _plainly_causal(case: Case, _: Pick) -> Case:
-    return _replaced(case, np.tri(len(case.drafts) + 1, dtype=np.bool_))
-
-
-@mutation("MASK007", "mask-not-there")
-def _no_mask_at_all(case: Case, _: Pick) -> Case:
-    return _replaced(case, np.ones((len(case.drafts) + 1,) * 2, dtype=np.bool_))
-
-
-@mutation("MASK008", "mask-one-column-right")
-def _one_column_right(case: Case, _: Pick) -> Case:
-    place, block = _block(case)
-    if len(block) < 3:
-        raise NoPlaceError("too small a tree")
-    shifted = np.zeros_like(block)
-    shifted[:, 1:] = block[:, :-1]
-    return case.poked("visible", place, shifted)
+MUTATIONS: Final[Changes] = {
+    "MASK005 mask-inverted": lambda case, _: _replaced(case, np.logical_not),
+    "MASK006 mask-transposed": lambda case, _: _replaced(case, np.transpose),
+    "MASK007 mask-plainly-causal": lambda case, _: _replaced(
+        case, lambda block: np.tri(len(block), dtype=np.bool_)
+    ),
+    "MASK007 mask-not-there": lambda case, _: _replaced(case, np.ones_like),
+    "MASK008 mask-one-column-right": lambda case, _: _replaced(
+        case.where(len(case.drafts) > 1, "too small a tree"), _one_column_right
+    ),
+}

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from invariants.batch.flat import Ragged
-from invariants.mutation import Case, Pick, mutation, permuted
+from invariants.mutation import Case, Changes, Pick, permuted
 from invariants.prefilter import Flags, applicability, entries_at, has_drafts, prefilter, twice
 from invariants.rule import BoolArray, IntArray, Violation, Violations, draft_nodes, invariant
 
 
-@invariant(
-    "TREE006",
-    name="parent-after-child",
-    stage="tensorize",
-    severity="warning",
-    requires=("TREE002", "TREE003"),
-)
+@invariant("TREE006", stage="tensorize", severity="warning", requires=("TREE002", "TREE003"))
 def parent_after_child(parents: IntArray, valid: BoolArray) -> Violations:
     """A node comes before its parent in the packed order.
 
@@ -42,7 +38,7 @@ def parent_after_child(parents: IntArray, valid: BoolArray) -> Violations:
             yield Violation(message, "parents", node, found=int(parents[node]))
 
 
-@invariant("TREE007", name="duplicate-sibling", stage="tensorize", requires=("TREE002", "TREE003"))
+@invariant("TREE007", stage="tensorize", requires=("TREE002", "TREE003"))
 def duplicate_sibling(parents: IntArray, token_ids: IntArray, valid: BoolArray) -> Violations:
     """Two children of one node carry the same token.
 
@@ -72,7 +68,7 @@ def duplicate_sibling(parents: IntArray, token_ids: IntArray, valid: BoolArray) 
             yield Violation(message, "token_ids", node, found=key[1])
 
 
-@invariant("TREE011", name="parents-changed", stage="tensorize", requires=("ROW001",))
+@invariant("TREE011", stage="tensorize", requires=("ROW001",))
 def parents_changed(draft_parents: IntArray, parents: IntArray, valid: BoolArray) -> Violations:
     """The tree that is verified has other parents than the tree that was drafted.
 
@@ -106,9 +102,15 @@ def parents_changed(draft_parents: IntArray, parents: IntArray, valid: BoolArray
             yield Violation(message, "parents", node, found=found, expected=expected)
 
 
-@prefilter("TREE003", "TREE006")
-def _before_its_parent(parents: IntArray, drafts: BoolArray) -> Flags:
-    return (drafts & (parents >= np.arange(parents.shape[1]))).any(axis=1)
+CLAUSES: Final = (
+    prefilter("TREE003", "TREE006")(
+        lambda parents, drafts: drafts & (parents >= np.arange(parents.shape[1]))
+    ),
+    prefilter("TREE011")(
+        lambda draft_parents, valid: draft_parents.lengths != np.count_nonzero(valid, axis=1)
+    ),
+    applicability("TREE006", "TREE007")(has_drafts),
+)
 
 
 @prefilter("TREE007")
@@ -118,20 +120,11 @@ def _same_child_twice(parents: IntArray, token_ids: IntArray, drafts: BoolArray)
 
 
 @prefilter("TREE011")
-def _number_changed(draft_parents: Ragged, valid: BoolArray) -> Flags:
-    return draft_parents.lengths != np.count_nonzero(valid, axis=1)
-
-
-@prefilter("TREE011")
 def _parents_changed(draft_parents: Ragged, parents: IntArray) -> Flags:
     now = entries_at(parents, draft_parents.owner, draft_parents.place)
     return draft_parents.any_step(draft_parents.values != now)
 
 
-WITH_DRAFTS = applicability("TREE006", "TREE007")(has_drafts)
-
-
-@mutation("TREE006", "parent-swapped-behind-child")
 def _parent_swapped_behind_child(case: Case, pick: Pick) -> Case:
     parents = case.row["parents"]
     child = pick([node for node in case.drafts if parents[node] > 0])
@@ -140,7 +133,6 @@ def _parent_swapped_behind_child(case: Case, pick: Pick) -> Case:
     return permuted(case, order)
 
 
-@mutation("TREE007", "sibling-twice")
 def _sibling_twice(case: Case, pick: Pick) -> Case:
     parents, tokens = case.row["parents"], case.row["token_ids"]
     pairs = [(a, b) for a in case.drafts for b in case.bystanders if a != b and parents[a] == parents[b]]
@@ -148,7 +140,6 @@ def _sibling_twice(case: Case, pick: Pick) -> Case:
     return case.poked("token_ids", second, tokens[first])
 
 
-@mutation("TREE011", "parent-changed-after-draft")
 def _parent_changed_after_draft(case: Case, pick: Pick) -> Case:
     drafted = case.row["parents"][: 1 + len(case.drafts)].copy()
     node = pick(case.drafts[1:])
@@ -156,6 +147,11 @@ def _parent_changed_after_draft(case: Case, pick: Pick) -> Case:
     return case.edited(draft_parents=drafted)
 
 
-@mutation("TREE011", "node-lost-after-draft")
-def _node_lost_after_draft(case: Case, _: Pick) -> Case:
-    return case.edited(draft_parents=np.append(case.row["parents"][: 1 + len(case.drafts)], np.int32(0)))
+MUTATIONS: Final[Changes] = {
+    "TREE006 parent-swapped-behind-child": _parent_swapped_behind_child,
+    "TREE007 sibling-twice": _sibling_twice,
+    "TREE011 parent-changed-after-draft": _parent_changed_after_draft,
+    "TREE011 node-lost-after-draft": lambda case, _: case.edited(
+        draft_parents=np.append(case.row["parents"][: 1 + len(case.drafts)], np.int32(0))
+    ),
+}

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
-from invariants.mutation import Case, NoPlaceError, Pick, mutation, permuted
-from invariants.prefilter import Flags, applicability, has_pads, prefilter
+from invariants.mutation import Case, Changes, Pick, permuted
+from invariants.prefilter import applicability, has_pads, prefilter
 from invariants.rule import (
     BoolArray,
     FloatArray,
     IntArray,
-    NotApplicableError,
     Violation,
     Violations,
     invariant,
+    pad_nodes,
 )
 
 
-@invariant("TREE008", name="pad-before-node", stage="tensorize", requires=("ROW001",))
+@invariant("TREE008", stage="tensorize", requires=("ROW001",))
 def pad_before_node(valid: BoolArray) -> Violations:
     """A padding node comes before a valid one.
 
@@ -38,9 +38,7 @@ def pad_before_node(valid: BoolArray) -> Violations:
     ## Limits
     None.
     """
-    pads = (~valid).nonzero()[0].tolist()
-    if not pads:
-        raise NotApplicableError("the step has no padding")
+    pads = pad_nodes(valid)
     for node in range(pads[0] + 1, len(valid)):
         if valid[node]:
             yield Violation(
@@ -48,7 +46,7 @@ def pad_before_node(valid: BoolArray) -> Violations:
             )
 
 
-@invariant("TREE009", name="pad-not-inert", stage="tensorize", requires=("TREE001",))
+@invariant("TREE009", stage="tensorize", requires=("TREE001",))
 def pad_not_inert(
     *,
     valid: BoolArray,
@@ -77,9 +75,7 @@ def pad_not_inert(
     ## Limits
     The token of a pad may be any legal id (IDX003).
     """
-    pads = (~valid).nonzero()[0].tolist()
-    if not pads:
-        raise NotApplicableError("the step has no padding")
+    pads = pad_nodes(valid)
     laws: list[tuple[str, Any, int | None]] = [
         ("parents", parents, 0),
         ("depths", depths, 0),
@@ -94,7 +90,7 @@ def pad_not_inert(
                 yield Violation(message, name, node, found=found, expected=expected)
 
 
-@invariant("TREE010", name="tree-beyond-budget", stage="tensorize", requires=("TREE002",))
+@invariant("TREE010", stage="tensorize", requires=("TREE002",))
 def tree_beyond_budget(
     valid: BoolArray, depths: IntArray, max_tree_nodes: int, max_tree_depth: int
 ) -> Violations:
@@ -125,79 +121,41 @@ def tree_beyond_budget(
             yield Violation(message, "depths", node, found=int(depths[node]), expected=max_tree_depth)
 
 
-@prefilter("TREE003", "TREE008")
-def _node_after_pad(valid: BoolArray) -> Flags:
-    """A child of padding comes after it, or before its parent."""
-    return (valid[:, 1:] & ~valid[:, :-1]).any(axis=1)
+CLAUSES: Final = (
+    # A child of padding comes after it, or before its parent.
+    prefilter("TREE003", "TREE008")(lambda valid: valid[:, 1:] & ~valid[:, :-1]),
+    prefilter("TREE009")(lambda parents, valid: ~valid & (parents != 0)),
+    prefilter("TREE009")(lambda depths, valid: ~valid & (depths != 0)),
+    prefilter("TREE009")(lambda draft_logprobs, valid: ~valid & (draft_logprobs != 0)),
+    prefilter("TREE009")(
+        lambda position_ids, valid, committed_len: ~valid & (position_ids != committed_len[:, None])
+    ),
+    prefilter("TREE010")(lambda valid, max_tree_nodes: valid.shape[1] > max_tree_nodes),
+    prefilter("TREE010")(lambda depths, valid, max_tree_depth: valid & (depths > max_tree_depth)),
+    applicability("TREE008", "TREE009")(has_pads),
+)
 
 
-@prefilter("TREE009")
-def _pad_with_parent(parents: IntArray, valid: BoolArray) -> Flags:
-    return (~valid & (parents != 0)).any(axis=1)
-
-
-@prefilter("TREE009")
-def _pad_with_depth(depths: IntArray, valid: BoolArray) -> Flags:
-    return (~valid & (depths != 0)).any(axis=1)
-
-
-@prefilter("TREE009")
-def _pad_with_score(draft_logprobs: FloatArray, valid: BoolArray) -> Flags:
-    return (~valid & (draft_logprobs != 0)).any(axis=1)
-
-
-@prefilter("TREE009")
-def _pad_off_position(position_ids: IntArray, valid: BoolArray, committed_len: IntArray) -> Flags:
-    return (~valid & (position_ids != committed_len[:, None])).any(axis=1)
-
-
-@prefilter("TREE010")
-def _too_many(valid: BoolArray, max_tree_nodes: int) -> Flags:
-    return valid.shape[1] > max_tree_nodes
-
-
-@prefilter("TREE010")
-def _too_deep(depths: IntArray, valid: BoolArray, max_tree_depth: int) -> Flags:
-    return (valid & (depths > max_tree_depth)).any(axis=1)
-
-
-WITH_PADS = applicability("TREE008", "TREE009")(has_pads)
-
-
-@mutation("TREE008", "pad-moved-forward")
 def _pad_moved_forward(case: Case, pick: Pick) -> Case:
     order = list(range(len(case.row["parents"])))
     order.insert(pick([node for node in case.drafts if case.pads]), order.pop())
     return permuted(case, order)
 
 
-@mutation("TREE009", "pad-keeps-depth")
-def _pad_keeps_depth(case: Case, pick: Pick) -> Case:
-    return case.poked("depths", pick(case.pads), 3)
-
-
-@mutation("TREE009", "pad-keeps-parent")
-def _pad_keeps_parent(case: Case, pick: Pick) -> Case:
-    return case.poked("parents", pick([pad for pad in case.pads if case.drafts]), case.drafts[-1])
-
-
-@mutation("TREE009", "pad-keeps-position")
-def _pad_keeps_position(case: Case, pick: Pick) -> Case:
-    return case.poked("position_ids", pick(case.pads), case.row["committed_len"] + 4)
-
-
-@mutation("TREE010", "tree-larger-than-asked")
-def _tree_larger_than_asked(case: Case, _: Pick) -> Case:
-    return case.in_run(max_tree_nodes=len(case.row["parents"]) - 1)
-
-
-@mutation("TREE010", "tree-deeper-than-asked")
-def _tree_deeper_than_asked(case: Case, _: Pick) -> Case:
-    if not case.drafts:
-        raise NoPlaceError("only a root")
-    return case.in_run(max_tree_depth=int(case.row["depths"].max()) - 1)
-
-
-@mutation("TREE009", "pad-keeps-score")
-def _pad_keeps_score(case: Case, pick: Pick) -> Case:
-    return case.poked("draft_logprobs", pick(case.pads), -1.0)
+MUTATIONS: Final[Changes] = {
+    "TREE008 pad-moved-forward": _pad_moved_forward,
+    "TREE009 pad-keeps-depth": lambda case, pick: case.poked("depths", pick(case.pads), 3),
+    "TREE009 pad-keeps-parent": lambda case, pick: case.poked(
+        "parents", pick([pad for pad in case.pads if case.drafts]), case.drafts[-1]
+    ),
+    "TREE009 pad-keeps-position": lambda case, pick: case.poked(
+        "position_ids", pick(case.pads), case.row["committed_len"] + 4
+    ),
+    "TREE010 tree-larger-than-asked": lambda case, _: case.in_run(
+        max_tree_nodes=len(case.row["parents"]) - 1
+    ),
+    "TREE010 tree-deeper-than-asked": lambda case, _: case.where(case.drafts, "only a root").in_run(
+        max_tree_depth=int(case.row["depths"].max()) - 1
+    ),
+    "TREE009 pad-keeps-score": lambda case, pick: case.poked("draft_logprobs", pick(case.pads), -1.0),
+}

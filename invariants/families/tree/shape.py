@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from invariants.ancestry import path_to_root
 from invariants.examples import Tree, legal_step
-from invariants.mutation import Case, Pick, mutation
-from invariants.prefilter import Flags, applicability, has_drafts, prefilter
+from invariants.mutation import Case, Changes, Pick
+from invariants.prefilter import applicability, has_drafts, prefilter
 from invariants.rule import BoolArray, IntArray, Violation, Violations, draft_nodes, invariant
 
 
-@invariant("TREE001", name="parent-out-of-range", stage="tensorize", requires=("ROW001",))
+@invariant("TREE001", stage="tensorize", requires=("ROW001",))
 def parent_out_of_range(parents: IntArray) -> Violations:
     """A parent index is negative or not below the number of nodes.
 
@@ -38,7 +40,7 @@ def parent_out_of_range(parents: IntArray) -> Violations:
             yield Violation(message, "parents", node, found=parent)
 
 
-@invariant("TREE002", name="circle-or-depth-not-rising", stage="tensorize", requires=("TREE001",))
+@invariant("TREE002", stage="tensorize", requires=("TREE001",))
 def circle_or_depth_not_rising(parents: IntArray, depths: IntArray, valid: BoolArray) -> Violations:
     """A node is not deeper than its parent, or following parents does not reach the root.
 
@@ -73,7 +75,7 @@ def circle_or_depth_not_rising(parents: IntArray, depths: IntArray, valid: BoolA
             yield Violation(message, "depths", node, found=int(depths[node]), expected=len(path) - 1)
 
 
-@invariant("TREE003", name="valid-child-of-pad", stage="tensorize", requires=("TREE001",))
+@invariant("TREE003", stage="tensorize", requires=("TREE001",))
 def valid_child_of_pad(parents: IntArray, valid: BoolArray) -> Violations:
     """A valid node is the child of a padding node.
 
@@ -99,7 +101,7 @@ def valid_child_of_pad(parents: IntArray, valid: BoolArray) -> Violations:
             yield Violation(message, "valid", node, found=int(parents[node]))
 
 
-@invariant("TREE004", name="depth-skips-a-level", stage="tensorize", requires=("TREE002", "TREE003"))
+@invariant("TREE004", stage="tensorize", requires=("TREE002", "TREE003"))
 def depth_skips_a_level(parents: IntArray, depths: IntArray, valid: BoolArray) -> Violations:
     """A node is more than one level below its parent.
 
@@ -129,7 +131,7 @@ def depth_skips_a_level(parents: IntArray, depths: IntArray, valid: BoolArray) -
             yield Violation(message, "depths", node, found=int(depths[node]), expected=expected)
 
 
-@invariant("TREE005", name="root-is-not-a-root", stage="tensorize", requires=("TREE001",))
+@invariant("TREE005", stage="tensorize", requires=("TREE001",))
 def root_is_not_a_root(parents: IntArray, depths: IntArray, valid: BoolArray) -> Violations:
     """Node 0 is not its own parent, is not at depth 0, or is marked as padding.
 
@@ -159,79 +161,46 @@ def root_is_not_a_root(parents: IntArray, depths: IntArray, valid: BoolArray) ->
         yield Violation("the root is marked as padding", "valid", 0, found=0, expected=1)
 
 
-@prefilter("TREE001")
-def _out_of_range(parents: IntArray, parents_in_tree: IntArray) -> Flags:
-    return (parents != parents_in_tree).any(axis=1)
+CLAUSES: Final = (
+    prefilter("TREE001")(lambda parents, parents_in_tree: parents != parents_in_tree),
+    prefilter("TREE002", "TREE004")(
+        lambda parents_in_tree, depths, drafts: (
+            drafts & (depths - np.take_along_axis(depths, parents_in_tree, 1) != 1)
+        )
+    ),
+    prefilter("TREE005")(lambda parents: parents[:, 0] != 0),
+    prefilter("TREE002", "TREE005")(lambda depths: depths[:, 0] != 0),
+    prefilter("TREE005")(lambda valid: ~valid[:, 0]),
+    applicability("TREE002", "TREE003", "TREE004")(has_drafts),
+)
 
 
-@prefilter("TREE002", "TREE004")
-def _not_one_below(parents_in_tree: IntArray, depths: IntArray, drafts: BoolArray) -> Flags:
-    return (drafts & (depths - np.take_along_axis(depths, parents_in_tree, 1) != 1)).any(axis=1)
-
-
-@prefilter("TREE005")
-def _root_with_parent(parents: IntArray) -> Flags:
-    return parents[:, 0] != 0
-
-
-@prefilter("TREE002", "TREE005")
-def _root_not_at_zero(depths: IntArray) -> Flags:
-    return depths[:, 0] != 0
-
-
-@prefilter("TREE005")
-def _root_is_padding(valid: BoolArray) -> Flags:
-    return ~valid[:, 0]
-
-
-WITH_DRAFTS = applicability("TREE002", "TREE003", "TREE004")(has_drafts)
-
-
-@mutation("TREE001", "parent-minus-one")
-def _parent_minus_one(case: Case, pick: Pick) -> Case:
-    return case.poked("parents", pick([*case.drafts, *case.pads]), -1)
-
-
-@mutation("TREE001", "parent-past-the-end")
-def _parent_past_the_end(case: Case, pick: Pick) -> Case:
-    return case.poked("parents", pick([*case.drafts, *case.pads]), len(case.row["parents"]))
-
-
-@mutation("TREE002", "own-parent")
 def _own_parent(case: Case, pick: Pick) -> Case:
     node = pick(case.drafts)
     return case.poked("parents", node, node)
 
 
-@mutation("TREE002", "parent-not-above")
-def _parent_not_above(case: Case, pick: Pick) -> Case:
-    return case.poked("depths", pick(case.drafts), 0)
-
-
-@mutation("TREE003", "child-of-pad")
 def _moved_below_pad(case: Case, pick: Pick) -> Case:
     node = pick([node for node in case.drafts if case.pads and case.row["depths"][node] > 1])
     return case.poked("parents", node, case.pads[-1])
 
 
-@mutation("TREE004", "depth-one-too-many")
-def _depth_one_too_many(case: Case, pick: Pick) -> Case:
-    node = pick(case.leaves)
-    return case.poked("depths", node, case.row["depths"][node] + 1)
-
-
-@mutation("TREE005", "root-has-a-parent")
-def _root_has_a_parent(case: Case, pick: Pick) -> Case:
-    return case.poked("parents", 0, pick(case.drafts))
-
-
-@mutation("TREE005", "depths-count-from-one")
-def _depths_count_from_one(case: Case, _: Pick) -> Case:
-    return case.edited(depths=case.row["depths"] + case.row["valid"])
-
-
-@mutation("TREE005", "root-marked-as-padding")
 def _root_marked_as_padding(case: Case, _: Pick) -> Case:
     tree = Tree([0], case.row["token_ids"][:1].tolist(), case.row["target_token_ids"][:1].tolist())
     row = legal_step(tree, case.before, case.context)
     return case.edited(**row).edited(valid=~row["valid"], visible=~row["visible"])
+
+
+MUTATIONS: Final[Changes] = {
+    "TREE001 parent-minus-one": lambda case, pick: case.poked("parents", pick(case.others), -1),
+    "TREE001 parent-past-the-end": lambda case, pick: case.poked(
+        "parents", pick(case.others), len(case.row["parents"])
+    ),
+    "TREE002 own-parent": _own_parent,
+    "TREE002 parent-not-above": lambda case, pick: case.poked("depths", pick(case.drafts), 0),
+    "TREE003 child-of-pad": _moved_below_pad,
+    "TREE004 depth-one-too-many": lambda case, pick: case.moved("depths", pick(case.leaves), 1),
+    "TREE005 root-has-a-parent": lambda case, pick: case.poked("parents", 0, pick(case.drafts)),
+    "TREE005 depths-count-from-one": lambda case, _: case.moved("depths", case.nodes, 1),
+    "TREE005 root-marked-as-padding": _root_marked_as_padding,
+}

@@ -108,11 +108,7 @@ def _on_path(level: DraftLevel, rows: IntArray, on_path: int, depth: int) -> NDA
 
 
 class Acceptance:
-    """Acceptance of trees over recorded texts.
-
-    Args:
-        texts: Recorded positions, text by text.
-    """
+    """Acceptance of trees over recorded texts, each a sequence of positions."""
 
     def __init__(self, texts: Sequence[Sequence[Position]]) -> None:
         self._texts = texts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -38,13 +39,16 @@ def _along(scene: Scene, nodes: list[int]) -> Accepted:
     )
 
 
-@fault("F-ACC-01", stage="accept", seen_in=("sgl#26866",), noticed_by=FINAL)
+accept_fault: Final = partial(fault, stage="accept")
+
+
+@accept_fault("F-ACC-01", "sgl#26866", noticed_by=FINAL)
 def bonus_from_the_last_row(made: Accepted, scene: Scene) -> Accepted:
     """The bonus token is the choice after the last row of the tree."""
     return _ended_with(made, int(scene.arguments[1].target_token_ids[-1]))
 
 
-@fault("F-ACC-02", stage="accept", seen_in=("eagle#50", "eagle#47"), noticed_by=FINAL)
+@accept_fault("F-ACC-02", "eagle#50", "eagle#47", noticed_by=FINAL)
 def bonus_from_the_residual(made: Accepted, scene: Scene) -> Accepted:
     """After a full acceptance the bonus is drawn from the residual of an earlier row.
 
@@ -57,13 +61,13 @@ def bonus_from_the_residual(made: Accepted, scene: Scene) -> Accepted:
     return _ended_with(made, int(row.argmax()))
 
 
-@fault("F-ACC-03", stage="accept", seen_in=("ohdearquant/lattice#243",), noticed_by=WALK)
+@accept_fault("F-ACC-03", "ohdearquant/lattice#243", noticed_by=WALK)
 def first_draft_unseen(made: Accepted, scene: Scene) -> Any:
     """The first draft is accepted without being compared."""
     return made if len(made.accepted_nodes) else _along(scene, [1])
 
 
-@fault("F-ACC-04", stage="accept", seen_in=("va#13470",), noticed_by=WALK)
+@accept_fault("F-ACC-04", "va#13470", noticed_by=WALK)
 def everything_accepted(_: Accepted, scene: Scene) -> Any:
     """The deepest path is accepted at every step.
 
@@ -78,7 +82,7 @@ def everything_accepted(_: Accepted, scene: Scene) -> Any:
     return _along(scene, path)
 
 
-@fault("F-ACC-05", stage="accept", seen_in=("pie-project/pie#197", "trt#10343"), noticed_by=WALK)
+@accept_fault("F-ACC-05", "pie-project/pie#197", "trt#10343", noticed_by=WALK)
 def first_sibling_only(made: Accepted, scene: Scene) -> Any:
     """Only the first child of a node is tried; the text stays right, the speed does not."""
     tree: Tensorized = scene.arguments[0]
@@ -91,10 +95,10 @@ def first_sibling_only(made: Accepted, scene: Scene) -> Any:
     return made
 
 
-@fault(
+@accept_fault(
     "F-ACC-06",
-    stage="accept",
-    seen_in=("LostRuins/koboldcpp#1276", "vllm#56101"),
+    "LostRuins/koboldcpp#1276",
+    "vllm#56101",
     noticed_by=("ACC006", "ACC007", *STOP),
     placed=on_engine,
     need="eos",
@@ -104,30 +108,21 @@ def eos_ignored(engine: Engine) -> Engine:
     return replace(engine, eos_token_ids=frozenset())
 
 
-@fault(
-    "F-ACC-07",
-    stage="accept",
-    seen_in=("hf#46993", "va#9749"),
-    noticed_by=("ACC008", *STOP),
-    placed=before("accept"),
-)
+@accept_fault("F-ACC-07", "hf#46993", "va#9749", noticed_by=("ACC008", *STOP), placed=before("accept"))
 def length_limit_overrun(arguments: tuple[Any, ...], _: Scene) -> tuple[Any, ...]:
     """The token budget is compared in the wrong units, and the turn goes beyond it."""
     return (*arguments[:2], arguments[2] + 1000)
 
 
-@fault("F-ACC-08", stage="accept", seen_in=("kekzl/imp#667",), noticed_by=("ACC005", "JUDGE-ACCEPT-EMITTED"))
+@accept_fault("F-ACC-08", "kekzl/imp#667", noticed_by=("ACC005", "JUDGE-ACCEPT-EMITTED"))
 def token_emitted_twice(made: Accepted, _: Scene) -> Accepted:
     """The first token of a step is emitted twice."""
     first = made.emitted_token_ids[:1]
     return replace(made, emitted_token_ids=np.concatenate([first, made.emitted_token_ids]))
 
 
-@fault(
-    "F-ACC-09",
-    stage="accept",
-    seen_in=("medusa utils.py, select_indices from a padded row",),
-    noticed_by=("KV002", "JUDGE-ACCEPT-PATH"),
+@accept_fault(
+    "F-ACC-09", "medusa utils.py, select_indices from a padded row", noticed_by=("KV002", "JUDGE-ACCEPT-PATH")
 )
 def path_padding_gathered(made: Accepted, scene: Scene) -> Accepted:
     """The padding -1 of the kept positions is gathered as the last node's."""
@@ -135,7 +130,7 @@ def path_padding_gathered(made: Accepted, scene: Scene) -> Accepted:
     return replace(made, path_indices=np.append(made.path_indices[:-1], positions[-1]))
 
 
-@fault("F-ACC-10", stage="verify", seen_in=("va#4254", "va#9456"), noticed_by=CHOICE)
+@fault("F-ACC-10", "va#4254", "va#9456", stage="verify", noticed_by=CHOICE)
 def choices_of_the_step_before(made: Verified, scene: Scene) -> Verified:
     """The host reads the choices before they are copied, and finds those of the step before."""
     stale = scene.memory.get("choices", made.target_token_ids)
@@ -143,20 +138,14 @@ def choices_of_the_step_before(made: Verified, scene: Scene) -> Verified:
     return replace(made, target_token_ids=stale)
 
 
-@fault(
-    "F-ACC-11",
-    stage="verify",
-    seen_in=("vllm#7627", "ohdearquant/lattice#280"),
-    noticed_by=CHOICE,
-    need="ties",
-)
+@fault("F-ACC-11", "vllm#7627", "ohdearquant/lattice#280", stage="verify", noticed_by=CHOICE, need="ties")
 def highest_of_equal_choices(made: Verified, _: Scene) -> Verified:
     """Of two equal logits the higher token id is chosen."""
     flipped = made.logits.flip(-1).argmax(-1)
     return replace(made, target_token_ids=(made.logits.shape[-1] - 1 - flipped).numpy())
 
 
-@fault("F-ACC-12", stage="verify", seen_in=("va#4932",), noticed_by=("JUDGE-ROW-MOVED",))
+@fault("F-ACC-12", "va#4932", stage="verify", noticed_by=("JUDGE-ROW-MOVED",))
 def two_rows_exchanged(made: Verified, _: Scene) -> Verified:
     """The rows of two nodes change places.
 
@@ -167,10 +156,9 @@ def two_rows_exchanged(made: Verified, _: Scene) -> Verified:
     return replace(made, logits=made.logits[order], target_token_ids=made.target_token_ids[order])
 
 
-@fault(
+@accept_fault(
     "F-ACC-13",
-    stage="accept",
-    seen_in=("openvinotoolkit/openvino.genai#3293",),
+    "openvinotoolkit/openvino.genai#3293",
     noticed_by=("ACC007", "JUDGE-ACCEPT-STOP"),
     need="rejected_eos",
 )
@@ -180,23 +168,14 @@ def stopped_by_a_rejected_draft(made: Accepted, scene: Scene) -> Accepted:
     return replace(made, stop_reason="eos") if drafted & scene.engine.eos_token_ids else made
 
 
-@fault(
-    "F-ACC-14",
-    stage="accept",
-    seen_in=("eagle#75", "va#9221"),
-    noticed_by=("ACC003", "ACC008", "JUDGE-ACCEPT-STOP"),
-)
+@accept_fault("F-ACC-14", "eagle#75", "va#9221", noticed_by=("ACC003", "ACC008", "JUDGE-ACCEPT-STOP"))
 def limit_not_told(made: Accepted, _: Scene) -> Accepted:
     """A turn reaches its token limit, and the step does not report that it stops."""
     return replace(made, stop_reason=None)
 
 
-@fault(
-    "F-ACC-15",
-    stage="accept",
-    seen_in=("va#10901", "va#12704"),
-    noticed_by=("JUDGE-INPUT-WRITTEN",),
-    placed=before("accept"),
+@accept_fault(
+    "F-ACC-15", "va#10901", "va#12704", noticed_by=("JUDGE-INPUT-WRITTEN",), placed=before("accept")
 )
 def choices_overwritten_in_place(arguments: tuple[Any, ...], _: Scene) -> tuple[Any, ...]:
     """Accept uses the array of choices that verify gave as its scratch memory."""
@@ -204,7 +183,7 @@ def choices_overwritten_in_place(arguments: tuple[Any, ...], _: Scene) -> tuple[
     return arguments
 
 
-@fault("F-ACC-16", stage="accept", seen_in=("eagle#75", "hf#47195"), noticed_by=STOP, placed=before("accept"))
+@accept_fault("F-ACC-16", "eagle#75", "hf#47195", noticed_by=STOP, placed=before("accept"))
 def limit_one_too_early(arguments: tuple[Any, ...], _: Scene) -> tuple[Any, ...]:
     """The root is counted twice against the token budget, and a turn ends one token short."""
     return (*arguments[:2], max(arguments[2] - 1, 1))

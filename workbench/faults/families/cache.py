@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -44,21 +45,17 @@ def _in_layers(layers: slice) -> Placer:
 
 IN_EACH_LAYER: Final = _in_layers(slice(None))
 
+row_fault: Final = partial(fault, stage="commit", placed=IN_EACH_LAYER)
 
-@fault(
-    "F-CACHE-01",
-    stage="commit",
-    seen_in=("openvino#38079", "sgl#26866"),
-    noticed_by=ROWS,
-    placed=IN_EACH_LAYER,
-)
+
+@row_fault("F-CACHE-01", "openvino#38079", "sgl#26866", noticed_by=ROWS)
 def move_never_written(main: Rows, branch: Rows, made: Committed, path: list[int]) -> None:
     """The accepted rows are moved in a temporary, and the cache keeps the first rows of the tree."""
     start = made.committed_len
     main[:, start : start + len(path)] = branch[:, start : start + len(path)]
 
 
-@fault("F-CACHE-02", stage="commit", seen_in=("mnn#4591",), noticed_by=ROWS, placed=IN_EACH_LAYER)
+@row_fault("F-CACHE-02", "mnn#4591", noticed_by=ROWS)
 def values_moved_from_the_next_row(main: Rows, branch: Rows, made: Committed, path: list[int]) -> None:
     """Keys are moved from the path, values from one row further on."""
     start = made.committed_len
@@ -66,9 +63,7 @@ def values_moved_from_the_next_row(main: Rows, branch: Rows, made: Committed, pa
     main[1, start : start + len(path)] = branch[1, further]
 
 
-@fault(
-    "F-CACHE-03", stage="commit", seen_in=("mnn#4737",), noticed_by=ROWS, placed=_in_layers(slice(1, None))
-)
+@fault("F-CACHE-03", "mnn#4737", stage="commit", noticed_by=ROWS, placed=_in_layers(slice(1, None)))
 def compaction_from_a_mutated_base(main: Rows, branch: Rows, made: Committed, path: list[int]) -> None:
     """The base of the source is moved inside the loop over the path, in every layer but the first."""
     start = made.committed_len
@@ -76,13 +71,7 @@ def compaction_from_a_mutated_base(main: Rows, branch: Rows, made: Committed, pa
     main[:, start : start + len(path)] = branch[:, further]
 
 
-@fault(
-    "F-CACHE-04",
-    stage="commit",
-    seen_in=("va#11337", "medusa utils.py, update_inference_inputs"),
-    noticed_by=ROWS,
-    placed=IN_EACH_LAYER,
-)
+@row_fault("F-CACHE-04", "va#11337", "medusa utils.py, update_inference_inputs", noticed_by=ROWS)
 def overlapping_move(main: Rows, branch: Rows, made: Committed, path: list[int]) -> None:
     """Rows are moved inside one buffer in an order that overwrites a row before it is read."""
     start, buffer = made.committed_len, branch.clone()
@@ -93,8 +82,8 @@ def overlapping_move(main: Rows, branch: Rows, made: Committed, path: list[int])
 
 @fault(
     "F-CACHE-05",
+    "trt#10343",
     stage="commit",
-    seen_in=("trt#10343",),
     noticed_by=("KV006", "JUDGE-COMMIT-MODE", *ROWS),
     placed=on_function(manager, "why_not_length"),
     need="length",
@@ -103,39 +92,33 @@ def length_commit_of_a_tree(*_: Any) -> None:
     """A commit by length keeps the first rows although the path lies elsewhere."""
 
 
-@fault(
-    "F-CACHE-06",
-    stage="commit",
-    seen_in=("vllm#43810", "vllm#43869"),
-    noticed_by=PREFIX,
-    placed=IN_EACH_LAYER,
-)
+@row_fault("F-CACHE-06", "vllm#43810", "vllm#43869", noticed_by=PREFIX)
 def minus_one_written_to_the_last_slot(main: Rows, branch: Rows, made: Committed, _: list[int]) -> None:
     """A pad's slot -1 is written, and hits the last row of the prefix."""
     main[:, made.committed_len - 1] = branch[:, -1]
 
 
-@fault("F-CACHE-07", stage="commit", seen_in=("va#8908",), noticed_by=PREFIX, placed=IN_EACH_LAYER)
+@row_fault("F-CACHE-07", "va#8908", noticed_by=PREFIX)
 def prefix_rows_exchanged(main: Rows, _: Rows, made: Committed, __: list[int]) -> None:
     """Two rows of the prefix change places; as each carries its position, no output changes."""
     if made.committed_len >= 2:
         main[:, :2] = main[:, :2].flip(1)
 
 
-@fault("F-CACHE-08", stage="commit", seen_in=("va#3482", "sgl#22819"), noticed_by=ROWS, placed=IN_EACH_LAYER)
+@row_fault("F-CACHE-08", "va#3482", "sgl#22819", noticed_by=ROWS)
 def stale_last_row(main: Rows, _: Rows, made: Committed, __: list[int]) -> None:
     """The last row of the path is not written."""
     main[:, made.committed_len_after - 1] = main[:, made.committed_len_after - 2]
 
 
-@fault("F-CACHE-09", stage="commit", seen_in=("hf#30312",), noticed_by=LENGTH)
+@fault("F-CACHE-09", "hf#30312", stage="commit", noticed_by=LENGTH)
 def one_layer_shorter(made: Committed, scene: Scene) -> Committed:
     """One layer keeps a row less than the others."""
     scene.state.caches.main_cache.layers[-1].truncate(made.committed_len_after - 1)
     return made
 
 
-@fault("F-CACHE-10", stage="commit", seen_in=("kekzl/imp#667", "lmdeploy#4564"), noticed_by=LENGTH)
+@fault("F-CACHE-10", "kekzl/imp#667", "lmdeploy#4564", stage="commit", noticed_by=LENGTH)
 def rejected_row_kept(made: Committed, scene: Scene) -> Committed:
     """A rejected row stays behind the accepted ones and becomes part of the prefix."""
     caches = scene.state.caches
@@ -145,7 +128,7 @@ def rejected_row_kept(made: Committed, scene: Scene) -> Committed:
     return made
 
 
-@fault("F-CACHE-11", stage="commit", seen_in=("va#12915", "va#8230"), noticed_by=LENGTH)
+@fault("F-CACHE-11", "va#12915", "va#8230", stage="commit", noticed_by=LENGTH)
 def length_misreported(made: Committed, _: Scene) -> Committed:
     """The length on the host runs ahead of the cache by one."""
     return replace(made, committed_len_after=made.committed_len_after + 1)
@@ -153,8 +136,9 @@ def length_misreported(made: Committed, _: Scene) -> Committed:
 
 @fault(
     "F-CACHE-12",
+    "vllm#41838",
+    "hf#48280",
     stage="verify",
-    seen_in=("vllm#41838", "hf#48280"),
     noticed_by=("JUDGE-VERIFY-KV", "JUDGE-VERIFY-FEATURES", "JUDGE-VERIFY-LOGITS"),
     placed=before("verify"),
 )
@@ -168,8 +152,9 @@ def branch_not_caught_up(arguments: Any, scene: Scene) -> Any:
 
 @fault(
     "F-CACHE-13",
+    "va#8435",
+    "va#7549",
     stage="draft",
-    seen_in=("va#8435", "va#7549"),
     noticed_by=("JUDGE-CACHE-WRITTEN",),
     placed=before("draft"),
 )
@@ -181,7 +166,7 @@ def prefix_overwritten_between_steps(arguments: Any, scene: Scene) -> Any:
     return arguments
 
 
-@fault("F-CACHE-14", stage="verify", seen_in=("sgl#22930", "vllm#32628"), noticed_by=("KV004", *PREFIX))
+@fault("F-CACHE-14", "sgl#22930", "vllm#32628", stage="verify", noticed_by=("KV004", *PREFIX))
 def branch_shares_memory(made: Verified, scene: Scene) -> Verified:
     """The tree forward writes into the committed cache.
 
@@ -193,9 +178,7 @@ def branch_shares_memory(made: Verified, scene: Scene) -> Verified:
     return made
 
 
-@fault(
-    "F-CACHE-15", stage="prefill", seen_in=("sgl#40419", "lmdeploy#4744"), noticed_by=("JUDGE-PREFILL-KV",)
-)
+@fault("F-CACHE-15", "sgl#40419", "lmdeploy#4744", stage="prefill", noticed_by=("JUDGE-PREFILL-KV",))
 def prefix_in_half_precision(made: Prefilled, scene: Scene) -> Prefilled:
     """The prefix is kept in bfloat16 under a float32 model."""
     cache = scene.state.caches.main_cache
@@ -207,8 +190,9 @@ def prefix_in_half_precision(made: Prefilled, scene: Scene) -> Prefilled:
 
 @fault(
     "F-CACHE-16",
+    "va#12915",
+    "va#8230",
     stage="commit",
-    seen_in=("va#12915", "va#8230"),
     noticed_by=("JUDGE-COMMIT-LENGTH",),
     placed=after("commit", since=1),
 )

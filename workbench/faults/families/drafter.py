@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -71,7 +72,12 @@ def on_map(change: Spoil) -> Placement:
     )
 
 
-@fault("F-DRAFTER-01", stage="draft", seen_in=("sgl#8409",), noticed_by=SCORES, placed=EXPAND)
+drafter_fault: Final = partial(fault, stage="draft", noticed_by=SCORES)
+map_fault: Final = partial(fault, stage="draft", noticed_by=VOCABULARY, placed=on_map)
+position_fault: Final = partial(fault, stage="draft", noticed_by=("JUDGE-DRAFT-KV",))
+
+
+@drafter_fault("F-DRAFTER-01", "sgl#8409", placed=EXPAND)
 def drafter_rows_by_beam_place(original: Expand, drafter: Any, memory: Any, turn: Any, beams: Any) -> Any:
     """A beam attends to the rows of the beams in its own place, not to those of its parents."""
     num_beams = len(beams.token_ids)
@@ -79,83 +85,56 @@ def drafter_rows_by_beam_place(original: Expand, drafter: Any, memory: Any, turn
     return original(drafter, memory, turn, replace(beams, tree_visible=in_place))
 
 
-@fault(
-    "F-DRAFTER-02", stage="draft", seen_in=("Ascend/sglang#141", "va#4521"), noticed_by=SCORES, placed=EXPAND
-)
+@drafter_fault("F-DRAFTER-02", "Ascend/sglang#141", "va#4521", placed=EXPAND)
 def drafter_length_not_advanced(original: Expand, drafter: Any, memory: Any, turn: Any, beams: Any) -> Any:
     """Rows drafted at earlier levels lie behind the drafter's length and are not attended to."""
     hidden = torch.zeros_like(beams.tree_visible)
     return original(drafter, memory, turn, replace(beams, tree_visible=hidden))
 
 
-@fault("F-DRAFTER-03", stage="draft", seen_in=("va#3300", "va#9605"), noticed_by=SCORES, placed=EXPAND)
+@drafter_fault("F-DRAFTER-03", "va#3300", "va#9605", placed=EXPAND)
 def drafter_position_not_advanced(original: Expand, drafter: Any, memory: Any, turn: Any, beams: Any) -> Any:
     """Cosines and sines of the first draft step serve all of them."""
     return original(_moved(drafter, lambda positions: positions - beams.expansion), memory, turn, beams)
 
 
-@fault(
-    "F-DRAFTER-04",
-    stage="draft",
-    seen_in=("speculators#703",),
-    noticed_by=("JUDGE-DRAFT-KV",),
-    placed=on_positions,
-)
+@position_fault("F-DRAFTER-04", "speculators#703", placed=on_positions)
 def drafter_positions_from_one(position_ids: torch.Tensor) -> torch.Tensor:
     """The drafter counts positions from 1; as distances stay right, no draft changes."""
     return position_ids + 1
 
 
-@fault(
-    "F-DRAFTER-05",
-    stage="draft",
-    seen_in=("vllm#48894", "sgl#10787"),
-    noticed_by=("JUDGE-DRAFT-KV",),
-    placed=on_positions,
-    need="long",
-)
+@position_fault("F-DRAFTER-05", "vllm#48894", "sgl#10787", placed=on_positions, need="long")
 def drafter_rope_table_too_short(position_ids: torch.Tensor) -> torch.Tensor:
     """The drafter's table ends at its own 512 positions, and later ones read its last row."""
     return position_ids.clamp(max=TABLE_ROWS - 1)
 
 
-@fault("F-DRAFTER-06", stage="draft", seen_in=("specforge#879",), noticed_by=SCORES, placed=on_drafter)
+@drafter_fault("F-DRAFTER-06", "specforge#879", placed=on_drafter)
 def post_norm_feature(parts: Parts, _: Engine) -> Parts:
     """The feature passed to the next draft step is the normed one."""
     return {"_config": replace(parts["_config"], norm_output=True)}
 
 
-@fault("F-DRAFTER-07", stage="draft", seen_in=("speculators#297",), noticed_by=SCORES, placed=on_drafter)
+@drafter_fault("F-DRAFTER-07", "speculators#297", placed=on_drafter)
 def residual_of_the_normed_feature(parts: Parts, _: Engine) -> Parts:
     """The residual of the attention block is the normed feature."""
     return {"_config": replace(parts["_config"], norm_before_residual=True)}
 
 
-@fault(
-    "F-DRAFTER-08",
-    stage="draft",
-    seen_in=("NVIDIA-NeMo/Automodel#2447",),
-    noticed_by=VOCABULARY,
-    placed=on_map,
-)
+@map_fault("F-DRAFTER-08", "NVIDIA-NeMo/Automodel#2447")
 def d2t_skipped(absolute: torch.Tensor, _: int) -> torch.Tensor:
     """Draft token ids are taken for target token ids."""
     return torch.arange(len(absolute))
 
 
-@fault(
-    "F-DRAFTER-09",
-    stage="draft",
-    seen_in=("verl-project/verl-SpeCo#67",),
-    noticed_by=VOCABULARY,
-    placed=on_map,
-)
+@map_fault("F-DRAFTER-09", "verl-project/verl-SpeCo#67")
 def d2t_added_twice(absolute: torch.Tensor, vocab_size: int) -> torch.Tensor:
     """Absolute target ids are read as offsets and the draft id is added once more."""
     return (absolute + torch.arange(len(absolute))) % vocab_size
 
 
-@fault("F-DRAFTER-10", stage="draft", seen_in=("va#9795",), noticed_by=SCORES, placed=on_drafter)
+@drafter_fault("F-DRAFTER-10", "va#9795", placed=on_drafter)
 def teachers_head_in_the_drafter(parts: Parts, engine: Engine) -> Parts:
     """The drafter's own head is replaced by the first rows of the teacher's."""
     head: torch.Tensor = vars(engine.teacher)["_model"].lm_head.weight
@@ -163,13 +142,7 @@ def teachers_head_in_the_drafter(parts: Parts, engine: Engine) -> Parts:
     return {"_products": parts["_products"] | {"lm_head": Linear(first_rows)}}
 
 
-@fault(
-    "F-DRAFTER-11",
-    stage="draft",
-    seen_in=("speculators#574", "wejoncy/sfllm#32"),
-    noticed_by=("JUDGE-DRAFT-KV",),
-    placed=on_drafter,
-)
+@position_fault("F-DRAFTER-11", "speculators#574", "wejoncy/sfllm#32", placed=on_drafter)
 def drafter_theta_lost(parts: Parts, _: Engine) -> Parts:
     """The drafter's rope parameters are read under a key that is no longer there.
 
@@ -183,13 +156,7 @@ def drafter_theta_lost(parts: Parts, _: Engine) -> Parts:
     return {"_rotary": rotary}
 
 
-@fault(
-    "F-DRAFTER-12",
-    stage="draft",
-    seen_in=("lmdeploy#4517", "lmdeploy#4520"),
-    noticed_by=SCORES,
-    placed=once_per_run(EXPAND),
-)
+@drafter_fault("F-DRAFTER-12", "lmdeploy#4517", "lmdeploy#4520", placed=once_per_run(EXPAND))
 def feature_not_advanced() -> Expand:
     """Every draft level is expanded from the feature that expanded the root."""
     kept: list[torch.Tensor] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -14,23 +15,18 @@ from workbench.faults.placement import Scene, after, before
 ROWS: Final = ("JUDGE-DRAFT-KV", "JUDGE-ROW-MOVED")
 CACHE_LENGTH: Final = ("JUDGE-DRAFT-LENGTH",)
 
+row_fault: Final = partial(fault, stage="draft", noticed_by=ROWS)
+draft_fault: Final = partial(fault, stage="draft")
 
-@fault(
-    "F-DRAFTER-13",
-    stage="draft",
-    seen_in=("va#9127", "speculators#806"),
-    noticed_by=ROWS,
-    placed=before("commit"),
-)
+
+@row_fault("F-DRAFTER-13", "va#9127", "speculators#806", placed=before("commit"))
 def feature_row_shifted(arguments: tuple[Any, ...], _: Scene) -> tuple[Any, ...]:
     """The features passed on are those of the row before."""
     tree, verified, accepted = arguments
     return tree, replace(verified, features=verified.features.roll(1, dims=0)), accepted
 
 
-@fault(
-    "F-DRAFTER-14", stage="draft", seen_in=("va#2794", "vllm#7508"), noticed_by=ROWS, placed=after("commit")
-)
+@row_fault("F-DRAFTER-14", "va#2794", "vllm#7508", placed=after("commit"))
 def features_of_the_first_rows(made: Committed, scene: Scene) -> Committed:
     """After a rejection the features of the first rows are passed on, not those of the path."""
     verified: Verified = scene.arguments[1]
@@ -39,9 +35,7 @@ def features_of_the_first_rows(made: Committed, scene: Scene) -> Committed:
     return made
 
 
-@fault(
-    "F-DRAFTER-15", stage="draft", seen_in=("trt#5285", "vllm#14649"), noticed_by=ROWS, placed=after("commit")
-)
+@row_fault("F-DRAFTER-15", "trt#5285", "vllm#14649", placed=after("commit"))
 def stale_drafter_cache(made: Committed, scene: Scene) -> Committed:
     """Only the last accepted token is fed; the drafter keeps rows made from its own features."""
     new_rows = scene.state.memory.new_rows
@@ -51,13 +45,7 @@ def stale_drafter_cache(made: Committed, scene: Scene) -> Committed:
     return made
 
 
-@fault(
-    "F-DRAFTER-16",
-    stage="draft",
-    seen_in=("va#11337", "speculators#456"),
-    noticed_by=ROWS,
-    placed=after("prefill"),
-)
+@row_fault("F-DRAFTER-16", "va#11337", "speculators#456", placed=after("prefill"))
 def token_and_feature_unshifted(made: Prefilled, scene: Scene) -> Prefilled:
     """Feature j is paired with token j instead of token j + 1.
 
@@ -69,13 +57,7 @@ def token_and_feature_unshifted(made: Prefilled, scene: Scene) -> Prefilled:
     return made
 
 
-@fault(
-    "F-DRAFTER-17",
-    stage="draft",
-    seen_in=("vllm#39773",),
-    noticed_by=("JUDGE-DRAFT-ROOT", "STEP002"),
-    placed=after("commit"),
-)
+@draft_fault("F-DRAFTER-17", "vllm#39773", noticed_by=("JUDGE-DRAFT-ROOT", "STEP002"), placed=after("commit"))
 def root_of_the_step_before(made: Committed, scene: Scene) -> Committed:
     """The next tree grows under the root of the step before."""
     tree: Tensorized = scene.arguments[0]
@@ -86,14 +68,14 @@ def root_of_the_step_before(made: Committed, scene: Scene) -> Committed:
     return made
 
 
-@fault("F-DRAFTER-18", stage="draft", seen_in=("lcpp#26478", "lcpp#24541"), noticed_by=CACHE_LENGTH)
+@draft_fault("F-DRAFTER-18", "lcpp#26478", "lcpp#24541", noticed_by=CACHE_LENGTH)
 def drafter_cache_too_short(made: Drafted, scene: Scene) -> Drafted:
     """The drafter's cache lacks the row of the last committed token."""
     scene.state.memory.cache.truncate(scene.state.committed_len - 1)
     return made
 
 
-@fault("F-DRAFTER-19", stage="draft", seen_in=("lmdeploy#4564", "lcpp#18039"), noticed_by=CACHE_LENGTH)
+@draft_fault("F-DRAFTER-19", "lmdeploy#4564", "lcpp#18039", noticed_by=CACHE_LENGTH)
 def drafter_cache_too_long(made: Drafted, scene: Scene) -> Drafted:
     """A drafted row stays in the drafter's cache behind the committed ones."""
     scene.state.memory.cache.truncate(scene.state.committed_len + 1)

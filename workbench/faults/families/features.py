@@ -29,7 +29,7 @@ def everywhere(spoil: Callable[[torch.Tensor], torch.Tensor]) -> Placement:
     return on_stages(after={"prefill": at_prefill, "verify": at_verify})
 
 
-@fault("F-FEAT-01", stage="prefill", seen_in=("sgl#25454", "sgl#32334"), noticed_by=PREFILL, placed=on_path)
+@fault("F-FEAT-01", "sgl#25454", "sgl#32334", stage="prefill", noticed_by=PREFILL, placed=on_path)
 def aux_layers_off_by_one(path: DecodePath) -> DecodePath:
     """The tap is what leaves the named layer where the drafter was trained on what enters it.
 
@@ -50,14 +50,14 @@ def _keeper(tapped: dict[int, torch.Tensor], layer: int) -> Any:
     return keep
 
 
-@fault("F-FEAT-02", stage="verify", seen_in=("lightseekorg/tokenspeed#526",), noticed_by=VERIFY)
+@fault("F-FEAT-02", "lightseekorg/tokenspeed#526", stage="verify", noticed_by=VERIFY)
 def taps_swapped(made: Verified, _: Scene) -> Verified:
     """Low and middle features of a tree's rows change places."""
     low, middle, high = made.features.chunk(3, dim=-1)
     return replace(made, features=torch.cat([middle, low, high], dim=-1))
 
 
-@fault("F-FEAT-03", stage="prefill", seen_in=("speculators#313",), noticed_by=PREFILL, placed=everywhere)
+@fault("F-FEAT-03", "speculators#313", stage="prefill", noticed_by=PREFILL, placed=everywhere)
 def features_after_the_norm(features: torch.Tensor) -> torch.Tensor:
     """Features are taken after a norm where the drafter was trained on the residual stream."""
     taps = [
@@ -66,7 +66,7 @@ def features_after_the_norm(features: torch.Tensor) -> torch.Tensor:
     return torch.cat(taps, dim=-1)
 
 
-@fault("F-FEAT-04", stage="prefill", seen_in=("va#5974", "va#6445"), noticed_by=PREFILL, placed=everywhere)
+@fault("F-FEAT-04", "va#5974", "va#6445", stage="prefill", noticed_by=PREFILL, placed=everywhere)
 def features_in_a_rotated_basis(features: torch.Tensor) -> torch.Tensor:
     """A rotated teacher passes its features to a drafter that was never rotated.
 
@@ -78,7 +78,7 @@ def features_in_a_rotated_basis(features: torch.Tensor) -> torch.Tensor:
     return torch.cat([tap @ basis.to(tap.dtype) for tap in taps], dim=-1)
 
 
-@fault("F-FEAT-05", stage="verify", seen_in=("va#9436",), noticed_by=(*VERIFY, "FEAT002"))
+@fault("F-FEAT-05", "va#9436", stage="verify", noticed_by=(*VERIFY, "FEAT002"))
 def features_half_stale(made: Verified, scene: Scene) -> Verified:
     """Half of the feature buffer still holds the rows of the step before.
 
@@ -90,7 +90,7 @@ def features_half_stale(made: Verified, scene: Scene) -> Verified:
     return replace(made, features=torch.cat([made.features[:half], stale[half:]]))
 
 
-@fault("F-FEAT-06", stage="verify", seen_in=("eagle#162", "sgl#7477"), noticed_by=("JUDGE-NONFINITE",))
+@fault("F-FEAT-06", "eagle#162", "sgl#7477", stage="verify", noticed_by=("JUDGE-NONFINITE",))
 def feature_not_finite(made: Verified, _: Scene) -> Verified:
     """One feature of one row overflows to NaN."""
     features = made.features.clone()
@@ -100,8 +100,9 @@ def feature_not_finite(made: Verified, _: Scene) -> Verified:
 
 @fault(
     "F-FEAT-07",
+    "va#7549",
+    "sgl#37949",
     stage="commit",
-    seen_in=("va#7549", "sgl#37949"),
     noticed_by=("JUDGE-INPUT-WRITTEN",),
     placed=before("commit"),
 )
@@ -113,7 +114,7 @@ def features_overwritten_in_place(arguments: tuple[Any, ...], _: Scene) -> tuple
     return arguments
 
 
-@fault("F-FEAT-08", stage="verify", seen_in=("va#9436", "vllm#7508"), noticed_by=VERIFY)
+@fault("F-FEAT-08", "va#9436", "vllm#7508", stage="verify", noticed_by=VERIFY)
 def feature_row_never_written(made: Verified, _: Scene) -> Verified:
     """The last row of the feature buffer is never written and stays zero.
 

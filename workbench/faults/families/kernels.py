@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -21,48 +22,36 @@ Operator = Callable[..., Any]
 PREFILL: Final = ("JUDGE-PREFILL-KV", "JUDGE-PREFILL-FEATURES", "JUDGE-PREFILL-LOGITS")
 VERIFY: Final = ("JUDGE-VERIFY-KV", "JUDGE-VERIFY-FEATURES", "JUDGE-VERIFY-LOGITS")
 
-ALL_ATTENTION: Final = on_operator(ATTENTION)
-VERIFY_ATTENTION: Final = within("verify", ATTENTION)
+
+in_attention: Final = partial(fault, stage="prefill", noticed_by=PREFILL, placed=on_operator(ATTENTION))
+in_verify: Final = partial(fault, stage="verify", placed=within("verify", ATTENTION))
 
 
 @fault(
     "F-KERNEL-01",
+    "npu_fused_infer_attention_score page: scale defaults to 1.0",
     stage="prefill",
-    seen_in=("npu_fused_infer_attention_score page: scale defaults to 1.0",),
     noticed_by=("NPU-FIA-SCALE", *PREFILL),
-    placed=ALL_ATTENTION,
+    placed=on_operator(ATTENTION),
 )
 def scale_left_at_one(operator: Operator, *states: Any, **options: Any) -> Any:
     """The operator's default factor of 1.0 on the scores is left in place."""
     return operator(*states, **(options | {"scale": 1.0}))
 
 
-@fault("F-KERNEL-02", stage="prefill", seen_in=("vllm#17498",), noticed_by=PREFILL, placed=ALL_ATTENTION)
+@in_attention("F-KERNEL-02", "vllm#17498")
 def next_kv_head(operator: Operator, query: torch.Tensor, key: Any, value: Any, **options: Any) -> Any:
     """Query heads read the keys and values of the next group."""
     return operator(query, key.roll(1, dims=2), value.roll(1, dims=2), **options)
 
 
-@fault(
-    "F-KERNEL-03",
-    stage="prefill",
-    seen_in=("vllm#25883",),
-    noticed_by=PREFILL,
-    placed=on_operator("npu_swiglu"),
-)
+@fault("F-KERNEL-03", "vllm#25883", stage="prefill", noticed_by=PREFILL, placed=on_operator("npu_swiglu"))
 def gate_and_up_exchanged(operator: Operator, gate_and_up: torch.Tensor, *rest: Any) -> Any:
     """The two halves of SwiGLU change places."""
     return operator(gate_and_up.roll(gate_and_up.shape[-1] // 2, dims=-1), *rest)
 
 
-@fault(
-    "F-KERNEL-04",
-    stage="prefill",
-    seen_in=("va#15503", "vllm#51320"),
-    noticed_by=PREFILL,
-    placed=ALL_ATTENTION,
-    need="long",
-)
+@in_attention("F-KERNEL-04", "va#15503", "vllm#51320", need="long")
 def one_bad_row_of_many(operator: Operator, query: torch.Tensor, *rest: Any, **options: Any) -> Any:
     """One attention row at a tile's edge is off by a thousandth."""
     output, lse = operator(query, *rest, **options)
@@ -72,13 +61,7 @@ def one_bad_row_of_many(operator: Operator, query: torch.Tensor, *rest: Any, **o
     return output, lse
 
 
-@fault(
-    "F-KERNEL-05",
-    stage="verify",
-    seen_in=("vllm#51320", "lightseekorg/tokenspeed#904"),
-    noticed_by=VERIFY,
-    placed=VERIFY_ATTENTION,
-)
+@in_verify("F-KERNEL-05", "vllm#51320", "lightseekorg/tokenspeed#904", noticed_by=VERIFY)
 def another_kernel_for_many_rows(operator: Operator, query: torch.Tensor, *rest: Any, **options: Any) -> Any:
     """Verify launches of more than eight rows take a kernel that keeps its sums in bfloat16."""
     output, lse = operator(query, *rest, **options)
@@ -87,8 +70,9 @@ def another_kernel_for_many_rows(operator: Operator, query: torch.Tensor, *rest:
 
 @fault(
     "F-KERNEL-06",
+    "va#5131",
+    "lmdeploy#4744",
     stage="prefill",
-    seen_in=("va#5131", "lmdeploy#4744"),
     noticed_by=PREFILL,
     placed=on_operator("npu_rms_norm"),
 )
@@ -105,8 +89,9 @@ def statistics_in_half_precision(
 
 @fault(
     "F-KERNEL-07",
+    "va#9456",
+    "vllm#13196",
     stage="verify",
-    seen_in=("va#9456", "vllm#13196"),
     noticed_by=("JUDGE-REPEAT", *VERIFY),
     placed=once_per_run(after("verify")),
 )
@@ -122,7 +107,7 @@ def differs_with_itself() -> Change:
     return noisy
 
 
-@fault("F-KERNEL-08", stage="prefill", seen_in=("va#13699",), noticed_by=PREFILL, placed=ALL_ATTENTION)
+@in_attention("F-KERNEL-08", "va#13699")
 def mean_of_the_values(
     operator: Operator, query: torch.Tensor, key: Any, value: torch.Tensor, **options: Any
 ) -> Any:
@@ -133,13 +118,7 @@ def mean_of_the_values(
     return mean.expand_as(output).contiguous(), lse
 
 
-@fault(
-    "F-KERNEL-09",
-    stage="verify",
-    seen_in=("va#15329", "va#10895"),
-    noticed_by=VERIFY,
-    placed=VERIFY_ATTENTION,
-)
+@in_verify("F-KERNEL-09", "va#15329", "va#10895", noticed_by=VERIFY)
 def last_key_not_read(operator: Operator, query: torch.Tensor, key: Any, value: Any, **options: Any) -> Any:
     """The key length given to verify is one too short."""
     mask = options.get("atten_mask")
@@ -149,13 +128,7 @@ def last_key_not_read(operator: Operator, query: torch.Tensor, key: Any, value: 
     return operator(query, key, value, **options)
 
 
-@fault(
-    "F-KERNEL-10",
-    stage="verify",
-    seen_in=("tc-mb/llama.cpp-omni#89",),
-    noticed_by=("LOGIT001", "JUDGE-NONFINITE"),
-    placed=VERIFY_ATTENTION,
-)
+@in_verify("F-KERNEL-10", "tc-mb/llama.cpp-omni#89", noticed_by=("LOGIT001", "JUDGE-NONFINITE"))
 def row_not_finite(operator: Operator, query: torch.Tensor, *rest: Any, **options: Any) -> Any:
     """One row of a tree launch comes back as NaN."""
     output, lse = operator(query, *rest, **options)
@@ -165,14 +138,7 @@ def row_not_finite(operator: Operator, query: torch.Tensor, *rest: Any, **option
     return output, lse
 
 
-@fault(
-    "F-KERNEL-11",
-    stage="verify",
-    seen_in=("va#5131", "vllm#51320"),
-    noticed_by=VERIFY,
-    placed=VERIFY_ATTENTION,
-    need="long",
-)
+@in_verify("F-KERNEL-11", "va#5131", "vllm#51320", noticed_by=VERIFY, need="long")
 def weights_summed_in_half_precision(
     operator: Operator, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **options: Any
 ) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -46,10 +47,16 @@ def _has_tree_mask(options: dict[str, Any], query: torch.Tensor) -> bool:
     return mask is not None and mask.shape[-2] == query.shape[1] and options.get("sparse_mode") == 0
 
 
+block_fault: Final = partial(fault, stage="verify", placed=on_tree_block)
+call_fault: Final = partial(fault, stage="verify", placed=IN_VERIFY)
+build_fault: Final = partial(fault, stage="tensorize", noticed_by=BUILT)
+
+
 @fault(
     "F-MASK-01",
+    "vllm-ascend attention_mask.py: the value depends on the dtype",
+    "candle-org/MindAct#2196",
     stage="verify",
-    seen_in=("vllm-ascend attention_mask.py: the value depends on the dtype", "candle-org/MindAct#2196"),
     noticed_by=("NPU-FIA-MASK-POLARITY", "MASK005", "MASK009", *PASSED_ON),
     placed=on_mask,
 )
@@ -58,31 +65,19 @@ def polarity_inverted(visible: torch.Tensor) -> torch.Tensor:
     return visible.logical_not()
 
 
-@fault(
-    "F-MASK-02",
-    stage="verify",
-    seen_in=("vllm#25511",),
-    noticed_by=("MASK006", *PASSED_ON),
-    placed=on_tree_block,
-)
+@block_fault("F-MASK-02", "vllm#25511", noticed_by=("MASK006", *PASSED_ON))
 def mask_transposed(block: torch.Tensor) -> torch.Tensor:
     """Ancestors attend to their descendants."""
     return block.T
 
 
-@fault(
-    "F-MASK-03",
-    stage="verify",
-    seen_in=("sgl#20278", "va#9678"),
-    noticed_by=("MASK007", *PASSED_ON),
-    placed=on_tree_block,
-)
+@block_fault("F-MASK-03", "sgl#20278", "va#9678", noticed_by=("MASK007", *PASSED_ON))
 def tree_mask_dropped(block: torch.Tensor) -> torch.Tensor:
     """The tree mask never reaches the call, which gets a causal one."""
     return torch.ones_like(block).tril()
 
 
-@fault("F-MASK-04", stage="verify", seen_in=("sgl#31948", "sgl#20278"), noticed_by=COMPUTED, placed=IN_VERIFY)
+@call_fault("F-MASK-04", "sgl#31948", "sgl#20278", noticed_by=COMPUTED)
 def mask_not_consumed(
     operator: Attend, query: torch.Tensor, key: torch.Tensor, *rest: Any, **options: Any
 ) -> Any:
@@ -94,33 +89,33 @@ def mask_not_consumed(
     return operator(query, key, *rest, **options)
 
 
-@fault("F-MASK-05", stage="tensorize", seen_in=("PaddlePaddle/FastDeploy#3514",), noticed_by=BUILT)
+@build_fault("F-MASK-05", "PaddlePaddle/FastDeploy#3514")
 def sibling_leak(made: Tensorized, _: Scene) -> Any:
     """A node attends to its sibling."""
     return poked(made, "visible", sibling_pair(made)[::-1], value=True)
 
 
-@fault("F-MASK-06", stage="verify", seen_in=("eagle#299",), noticed_by=PASSED_ON, placed=before("verify"))
+@fault("F-MASK-06", "eagle#299", stage="verify", noticed_by=PASSED_ON, placed=before("verify"))
 def mask_changed_after_build(arguments: tuple[Tensorized], _: Scene) -> tuple[Any]:
     """The mask is written to between its building and the launch."""
     tree = arguments[0]
     return (poked(tree, "visible", sibling_pair(tree)[::-1], value=True),)
 
 
-@fault("F-MASK-07", stage="tensorize", seen_in=("pie-project/pie#197",), noticed_by=BUILT)
+@build_fault("F-MASK-07", "pie-project/pie#197")
 def root_column_hidden(made: Tensorized, _: Scene) -> Any:
     """The walk to the root stops before it: no draft node attends to the root."""
     return poked(made, "visible", (slice(1, None), 0), value=False)
 
 
-@fault("F-MASK-08", stage="tensorize", seen_in=("va#11849",), noticed_by=BUILT)
+@build_fault("F-MASK-08", "va#11849")
 def self_hidden(made: Tensorized, _: Scene) -> Any:
     """A bound is exclusive: a node does not attend to itself."""
     node = deep_node(made)
     return poked(made, "visible", (node, node), value=False)
 
 
-@fault("F-MASK-09", stage="verify", seen_in=("va#15503",), noticed_by=COMPUTED, placed=IN_VERIFY, need="long")
+@call_fault("F-MASK-09", "va#15503", noticed_by=COMPUTED, need="long")
 def mask_ignored_past_512(
     operator: Attend, query: torch.Tensor, key: torch.Tensor, *rest: Any, **options: Any
 ) -> Any:
@@ -131,7 +126,7 @@ def mask_ignored_past_512(
     return operator(query, key, *rest, **options)
 
 
-@fault("F-MASK-10", stage="verify", seen_in=("speculators#691",), noticed_by=COMPUTED, placed=IN_VERIFY)
+@call_fault("F-MASK-10", "speculators#691", noticed_by=COMPUTED)
 def mask_added_as_one(
     operator: Attend, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, **options: Any
 ) -> Any:
@@ -148,13 +143,7 @@ def mask_added_as_one(
     return (weights @ values).transpose(1, 2).contiguous(), torch.zeros(())
 
 
-@fault(
-    "F-MASK-11",
-    stage="verify",
-    seen_in=("hf#48280",),
-    noticed_by=("MASK009", "JUDGE-VERIFY-PREFIX"),
-    placed=on_mask,
-)
+@fault("F-MASK-11", "hf#48280", stage="verify", noticed_by=("MASK009", "JUDGE-VERIFY-PREFIX"), placed=on_mask)
 def prefix_column_hidden(visible: torch.Tensor) -> torch.Tensor:
     """The first committed column is hidden from every node."""
     hidden = visible.clone()
@@ -162,13 +151,7 @@ def prefix_column_hidden(visible: torch.Tensor) -> torch.Tensor:
     return hidden
 
 
-@fault(
-    "F-MASK-12",
-    stage="verify",
-    seen_in=("va#8408",),
-    noticed_by=("NPU-FIA-MASK-COMPRESSED",),
-    placed=IN_VERIFY,
-)
+@call_fault("F-MASK-12", "va#8408", noticed_by=("NPU-FIA-MASK-COMPRESSED",))
 def tree_in_a_compressed_mode(operator: Attend, query: torch.Tensor, *rest: Any, **options: Any) -> Any:
     """A tree mask is passed with sparse mode 3, which demands the 2048 x 2048 causal template."""
     if _has_tree_mask(options, query):
@@ -176,13 +159,7 @@ def tree_in_a_compressed_mode(operator: Attend, query: torch.Tensor, *rest: Any,
     return operator(query, *rest, **options)
 
 
-@fault(
-    "F-MASK-13",
-    stage="verify",
-    seen_in=("tc-mb/llama.cpp-omni#89",),
-    noticed_by=("NPU-FIA-MASK-DTYPE",),
-    placed=IN_VERIFY,
-)
+@call_fault("F-MASK-13", "tc-mb/llama.cpp-omni#89", noticed_by=("NPU-FIA-MASK-DTYPE",))
 def mask_as_numbers(operator: Attend, query: torch.Tensor, *rest: Any, **options: Any) -> Any:
     """An additive mask of -inf is passed where the operator takes booleans."""
     if _has_tree_mask(options, query):
@@ -191,25 +168,13 @@ def mask_as_numbers(operator: Attend, query: torch.Tensor, *rest: Any, **options
     return operator(query, *rest, **options)
 
 
-@fault(
-    "F-MASK-14",
-    stage="verify",
-    seen_in=("hf#48280", "va#3187"),
-    noticed_by=("MASK008", *PASSED_ON),
-    placed=on_tree_block,
-)
+@block_fault("F-MASK-14", "hf#48280", "va#3187", noticed_by=("MASK008", *PASSED_ON))
 def tree_block_shifted(block: torch.Tensor) -> torch.Tensor:
     """The tree block is one column too far to the left."""
     return block.roll(-1, dims=1)
 
 
-@fault(
-    "F-MASK-15",
-    stage="verify",
-    seen_in=("sgl#37553", "va#4221"),
-    noticed_by=PASSED_ON,
-    placed=before("verify"),
-)
+@fault("F-MASK-15", "sgl#37553", "va#4221", stage="verify", noticed_by=PASSED_ON, placed=before("verify"))
 def mask_of_the_step_before(arguments: tuple[Tensorized], scene: Scene) -> tuple[Tensorized]:
     """The launch reads the mask that the step before has left in the buffer.
 

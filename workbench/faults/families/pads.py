@@ -16,10 +16,7 @@ pad_fault: Final = partial(fault, need="pads")
 
 
 @pad_fault(
-    "F-PAD-01",
-    stage="tensorize",
-    seen_in=("va#11408", "vllm#43682"),
-    noticed_by=("TREE002", "JUDGE-TENSORIZE-VALID"),
+    "F-PAD-01", "va#11408", "vllm#43682", stage="tensorize", noticed_by=("TREE002", "JUDGE-TENSORIZE-VALID")
 )
 def pad_row_live(made: Tensorized, _: Scene) -> Tensorized:
     """Padding rows are marked valid."""
@@ -27,10 +24,7 @@ def pad_row_live(made: Tensorized, _: Scene) -> Tensorized:
 
 
 @pad_fault(
-    "F-PAD-02",
-    stage="tensorize",
-    seen_in=("sgl#37553",),
-    noticed_by=("JUDGE-TENSORIZE-VISIBLE", "JUDGE-TENSORIZE-PADS"),
+    "F-PAD-02", "sgl#37553", stage="tensorize", noticed_by=("JUDGE-TENSORIZE-VISIBLE", "JUDGE-TENSORIZE-PADS")
 )
 def pad_visible(made: Tensorized, _: Scene) -> Tensorized:
     """Nodes attend to the padding rows behind them."""
@@ -41,8 +35,10 @@ def pad_visible(made: Tensorized, _: Scene) -> Tensorized:
 
 @pad_fault(
     "F-PAD-03",
+    "va#10043",
+    "va#10307",
+    "vllm#40768",
     stage="tensorize",
-    seen_in=("va#10043", "va#10307", "vllm#40768"),
     noticed_by=("JUDGE-TENSORIZE-PADS", "JUDGE-TENSORIZE-TOKENS", "IDX003"),
 )
 def placeholder_token_looked_up(made: Tensorized, _: Scene) -> Tensorized:
@@ -51,10 +47,7 @@ def placeholder_token_looked_up(made: Tensorized, _: Scene) -> Tensorized:
 
 
 @pad_fault(
-    "F-PAD-04",
-    stage="tensorize",
-    seen_in=("va#5059", "trt#12188"),
-    noticed_by=("TREE001", "JUDGE-TENSORIZE-PADS"),
+    "F-PAD-04", "va#5059", "trt#12188", stage="tensorize", noticed_by=("TREE001", "JUDGE-TENSORIZE-PADS")
 )
 def placeholder_parent(made: Tensorized, _: Scene) -> Tensorized:
     """Pads carry the parent -1, which a gather reads as the last node."""
@@ -63,8 +56,8 @@ def placeholder_parent(made: Tensorized, _: Scene) -> Tensorized:
 
 @pad_fault(
     "F-PAD-05",
+    "medusa utils.py, candidates padded with token 0",
     stage="accept",
-    seen_in=("medusa utils.py, candidates padded with token 0",),
     noticed_by=("ACC001", "JUDGE-ACCEPT-NODES"),
 )
 def accept_past_a_leaf(made: Accepted, scene: Scene) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import torch
@@ -22,25 +23,28 @@ def _one_off(made: Tensorized, by: int) -> Any:
     return poked(made, "position_ids", node, made.position_ids[node] + by)
 
 
-@fault("F-POS-01", stage="tensorize", seen_in=("sgl#25015", "lmdeploy#4517"), noticed_by=POSITIONS)
+position_fault: Final = partial(fault, stage="tensorize", noticed_by=POSITIONS)
+
+
+@position_fault("F-POS-01", "sgl#25015", "lmdeploy#4517")
 def position_one_too_far(made: Tensorized, _: Scene) -> Any:
     """A node is placed one position too far."""
     return _one_off(made, 1)
 
 
-@fault("F-POS-02", stage="tensorize", seen_in=("speculators#703",), noticed_by=POSITIONS)
+@position_fault("F-POS-02", "speculators#703")
 def position_one_too_near(made: Tensorized, _: Scene) -> Any:
     """A node is placed one position too near."""
     return _one_off(made, -1)
 
 
-@fault("F-POS-03", stage="tensorize", seen_in=("va#3300", "va#9605"), noticed_by=POSITIONS)
+@position_fault("F-POS-03", "va#3300", "va#9605")
 def positions_not_advanced(made: Tensorized, _: Scene) -> Tensorized:
     """Every node is placed at the root's position."""
     return replace(made, position_ids=made.position_ids - made.depths)
 
 
-@fault("F-POS-04", stage="tensorize", seen_in=("trt#10343",), noticed_by=POSITIONS)
+@position_fault("F-POS-04", "trt#10343")
 def position_by_node_number(made: Tensorized, _: Scene) -> Tensorized:
     """Positions follow the packed node number instead of the depth."""
     return replace(made, position_ids=made.cache_positions.copy())
@@ -69,20 +73,14 @@ class StalePositions:
         return at < int(position_ids[0]) and written.shape == position_ids.shape
 
 
-@fault(
-    "F-POS-05",
-    stage="verify",
-    seen_in=("sgl#10892", "va#8033"),
-    noticed_by=("JUDGE-VERIFY-KV",),
-    placed=on_engine,
-)
+@fault("F-POS-05", "sgl#10892", "va#8033", stage="verify", noticed_by=("JUDGE-VERIFY-KV",), placed=on_engine)
 def positions_of_the_step_before(engine: Engine) -> Engine:
     """The launch reads the positions that the step before has left in the buffer."""
     teacher: Any = StalePositions(engine.teacher)
     return replace(engine, teacher=teacher)
 
 
-@fault("F-POS-06", stage="tensorize", seen_in=("va#11918",), noticed_by=("POS002", "JUDGE-TENSORIZE-CACHE"))
+@fault("F-POS-06", "va#11918", stage="tensorize", noticed_by=("POS002", "JUDGE-TENSORIZE-CACHE"))
 def cache_position_too_early(made: Tensorized, _: Scene) -> Tensorized:
     """Cache positions are computed before the committed length was corrected."""
     return replace(made, cache_positions=made.cache_positions - 1)
@@ -90,8 +88,9 @@ def cache_position_too_early(made: Tensorized, _: Scene) -> Tensorized:
 
 @fault(
     "F-POS-07",
+    "va#11918",
+    "specforge#536",
     stage="prefill",
-    seen_in=("va#11918", "specforge#536"),
     noticed_by=("JUDGE-PREFILL-KV",),
     placed=on_operator("npu_rotary_mul"),
 )
@@ -109,13 +108,7 @@ def rotary_interleaved(
     return rotated[..., pairs_from_halves].contiguous()
 
 
-@fault(
-    "F-POS-08",
-    stage="verify",
-    seen_in=("va#11918",),
-    noticed_by=("JUDGE-INPUT-LAUNCHED",),
-    placed=before("verify"),
-)
+@fault("F-POS-08", "va#11918", stage="verify", noticed_by=("JUDGE-INPUT-LAUNCHED",), placed=before("verify"))
 def position_changed_after_build(arguments: tuple[Tensorized], _: Scene) -> tuple[Any]:
     """A position is written to between its building and the launch."""
     return (_one_off(arguments[0], 1),)
@@ -123,8 +116,9 @@ def position_changed_after_build(arguments: tuple[Tensorized], _: Scene) -> tupl
 
 @fault(
     "F-POS-09",
+    "sgl#40419",
+    "va#5131",
     stage="prefill",
-    seen_in=("sgl#40419", "va#5131"),
     noticed_by=("JUDGE-PREFILL-KV",),
     placed=on_path,
     need="long_bfloat16",

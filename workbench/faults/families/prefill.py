@@ -12,8 +12,9 @@ from workbench.faults.placement import Scene, before
 
 @fault(
     "F-PRE-01",
+    "sgl#26329",
+    "va#6835",
     stage="prefill",
-    seen_in=("sgl#26329", "va#6835"),
     noticed_by=("JUDGE-PREFILL-CONTEXT", "JUDGE-SHAPE", "STEP005"),
     placed=before("prefill"),
 )
@@ -22,7 +23,7 @@ def prompt_tail_dropped(arguments: tuple[Any, ...], _: Scene) -> tuple[Any, ...]
     return (arguments[0][:-1],)
 
 
-@fault("F-PRE-02", stage="prefill", seen_in=("vllm#39773",), noticed_by=("JUDGE-PREFILL-ARGMAX",))
+@fault("F-PRE-02", "vllm#39773", stage="prefill", noticed_by=("JUDGE-PREFILL-ARGMAX",))
 def root_from_another_row(made: Prefilled, scene: Scene) -> Prefilled:
     """The first root is not the choice of the last prompt row.
 

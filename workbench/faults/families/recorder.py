@@ -25,8 +25,8 @@ def on_column(column: str) -> Placer:
 
 @fault(
     "F-REC-01",
+    "speculators#279",
     stage="verify",
-    seen_in=("speculators#279",),
     noticed_by=("MASK006", "MASK001", "MASK002"),
     placed=on_column("visible"),
 )
@@ -37,8 +37,8 @@ def visible_column_major(visible: Any, _: Columns) -> Any:
 
 @fault(
     "F-REC-02",
+    "arXiv 2603.08088, section 3.2: the dummy root",
     stage="tensorize",
-    seen_in=("arXiv 2603.08088, section 3.2: the dummy root",),
     noticed_by=("TREE001",),
     placed=on_column("parents"),
 )
@@ -47,7 +47,7 @@ def root_parent_minus_one(parents: Any, _: Columns) -> Any:
     return np.append(-1, parents[1:])
 
 
-@fault("F-REC-03", stage="draft", seen_in=("sgl#37949",), noticed_by=("STEP001",), placed=on_rows)
+@fault("F-REC-03", "sgl#37949", stage="draft", noticed_by=("STEP001",), placed=on_rows)
 def step_not_recorded(row: Columns) -> Columns | None:
     """One step is missing from the trace."""
     return None if row["step"] == 2 else row
@@ -55,8 +55,9 @@ def step_not_recorded(row: Columns) -> Columns | None:
 
 @fault(
     "F-REC-04",
+    "sgl#11572",
+    "sgl#13212",
     stage="accept",
-    seen_in=("sgl#11572", "sgl#13212"),
     noticed_by=("ACC001",),
     placed=on_column("accepted_nodes"),
 )
@@ -66,11 +67,7 @@ def root_counted_as_accepted(nodes: Any, _: Columns) -> Any:
 
 
 @fault(
-    "F-REC-05",
-    stage="tensorize",
-    seen_in=("speculators#703",),
-    noticed_by=("POS001",),
-    placed=on_column("position_ids"),
+    "F-REC-05", "speculators#703", stage="tensorize", noticed_by=("POS001",), placed=on_column("position_ids")
 )
 def positions_from_one(positions: Any, _: Columns) -> Any:
     """Positions are recorded from 1."""
@@ -79,8 +76,9 @@ def positions_from_one(positions: Any, _: Columns) -> Any:
 
 @fault(
     "F-REC-06",
+    "vllm#56101",
+    "sgl#39826",
     stage="accept",
-    seen_in=("vllm#56101", "sgl#39826"),
     noticed_by=("ROW001", "ACC005"),
     placed=on_column("emitted_token_ids"),
 )
@@ -89,13 +87,7 @@ def final_token_left_out(emitted: Any, _: Columns) -> Any:
     return emitted[:-1]
 
 
-@fault(
-    "F-REC-07",
-    stage="commit",
-    seen_in=("va#4254",),
-    noticed_by=("KV005",),
-    placed=on_column("kv_digest_after"),
-)
+@fault("F-REC-07", "va#4254", stage="commit", noticed_by=("KV005",), placed=on_column("kv_digest_after"))
 def digest_before_as_after(_: Any, row: Columns) -> Any:
     """The digest after a commit is taken before it."""
     return row["kv_digest_before"]
@@ -103,8 +95,8 @@ def digest_before_as_after(_: Any, row: Columns) -> Any:
 
 @fault(
     "F-REC-08",
+    "speculators#283",
     stage="verify",
-    seen_in=("speculators#283",),
     noticed_by=("LOGIT002", "ACC002", "ACC003", "ACC004"),
     placed=on_column("target_token_ids"),
 )
@@ -115,8 +107,8 @@ def request_numbers_exchanged(choices: Any, _: Columns) -> Any:
 
 @fault(
     "F-REC-09",
+    "sgl#37949",
     stage="tensorize",
-    seen_in=("sgl#37949",),
     noticed_by=("JUDGE-PATHS-COLUMN",),
     placed=on_column("token_ids"),
     guilty="unknown",
@@ -128,7 +120,7 @@ def token_of_a_rejected_node(token_ids: Any, row: Columns) -> Any:
     return np.append(token_ids[:-1], token_ids[:-1].max() + 1)
 
 
-@fault("F-REC-10", stage="commit", seen_in=("va#10901",), noticed_by=("ROW003",), placed=on_rows)
+@fault("F-REC-10", "va#10901", stage="commit", noticed_by=("ROW003",), placed=on_rows)
 def column_left_out_once(row: Columns) -> Columns:
     """The hook fails at one step and its column is null there; the rules that read it see nothing."""
     return {**row, "target_token_ids": None} if row["step"] == 2 else row

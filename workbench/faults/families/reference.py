@@ -31,8 +31,8 @@ def on_rung(spoil: Spoil) -> Placement:
 
 @reference_fault(
     "F-REF-01",
+    "speculators#691",
     stage="verify",
-    seen_in=("speculators#691",),
     noticed_by=("JUDGE-VERIFY-KV", "JUDGE-VERIFY-FEATURES", "JUDGE-VERIFY-LOGITS"),
     placed=on_rung,
 )
@@ -44,7 +44,7 @@ def reference_sees_a_sibling(token_ids: Any, position_ids: Any, visible: Any) ->
 
 
 @reference_fault(
-    "F-REF-02", stage="verify", seen_in=("speculators#703",), noticed_by=("JUDGE-VERIFY-KV",), placed=on_rung
+    "F-REF-02", "speculators#703", stage="verify", noticed_by=("JUDGE-VERIFY-KV",), placed=on_rung
 )
 def reference_one_position_too_far(token_ids: Any, position_ids: Any, visible: Any) -> tuple[Any, Any, Any]:
     """The reference rotates a node one position too far."""
@@ -54,11 +54,7 @@ def reference_one_position_too_far(token_ids: Any, position_ids: Any, visible: A
 
 
 @reference_fault(
-    "F-REF-03",
-    stage="tensorize",
-    seen_in=("sgl#25015",),
-    noticed_by=("JUDGE-TENSORIZE-POSITIONS",),
-    placed=on_reference,
+    "F-REF-03", "sgl#25015", stage="tensorize", noticed_by=("JUDGE-TENSORIZE-POSITIONS",), placed=on_reference
 )
 def reference_builds_a_wrong_position(runner: ReferenceRunner) -> None:
     """The reference's own arrays put a node one position too far."""
@@ -74,8 +70,8 @@ def reference_builds_a_wrong_position(runner: ReferenceRunner) -> None:
 
 @reference_fault(
     "F-REF-04",
+    "eagle#75",
     stage="accept",
-    seen_in=("eagle#75",),
     noticed_by=("JUDGE-ACCEPT-FINAL", "JUDGE-ACCEPT-EMITTED"),
     placed=on_reference,
 )

@@ -49,33 +49,26 @@ def drafter_config(edit: Spoil) -> Placement:
     return on_files(lambda _, drafter: _rewrite_json(drafter / CONFIG, edit))
 
 
-@file_fault(
-    "F-SHARED-01",
-    seen_in=("NVIDIA-NeMo/Automodel#2447", "eagle#222"),
-    noticed_by=("load.refused", "drafter.d2t"),
-    placed=drafter_tensors,
+drafter_fault: Final = partial(file_fault, placed=drafter_tensors)
+config_fault: Final = partial(file_fault, placed=drafter_config)
+
+
+@drafter_fault(
+    "F-SHARED-01", "NVIDIA-NeMo/Automodel#2447", "eagle#222", noticed_by=("load.refused", "drafter.d2t")
 )
 def d2t_missing(tensors: Tensors) -> None:
     """The map from draft to target ids was never saved and is all zeros."""
     tensors["d2t"] = torch.zeros_like(tensors["d2t"])
 
 
-@file_fault(
-    "F-SHARED-02",
-    seen_in=("speculators#602",),
-    noticed_by=("load.refused", "drafter.d2t"),
-    placed=drafter_tensors,
-)
+@drafter_fault("F-SHARED-02", "speculators#602", noticed_by=("load.refused", "drafter.d2t"))
 def d2t_off_by_one(tensors: Tensors) -> None:
     """The map was made for another vocabulary and is off by one."""
     tensors["d2t"] = tensors["d2t"] + 1
 
 
-@file_fault(
-    "F-SHARED-03",
-    seen_in=("mobilint/mblt-model-zoo#110", "verl-project/verl-SpeCo#66"),
-    noticed_by=("drafter.t2d",),
-    placed=drafter_tensors,
+@drafter_fault(
+    "F-SHARED-03", "mobilint/mblt-model-zoo#110", "verl-project/verl-SpeCo#66", noticed_by=("drafter.t2d",)
 )
 def d2t_off_by_one_unmarked(tensors: Tensors) -> None:
     """The same, and there is no t2d that could contradict."""
@@ -83,9 +76,7 @@ def d2t_off_by_one_unmarked(tensors: Tensors) -> None:
     tensors["d2t"] = tensors["d2t"].clamp(min=1) - 1
 
 
-@file_fault(
-    "F-SHARED-04", seen_in=("sgl#25454", "sgl#32334"), noticed_by=("drafter.aux_layers",), placed=on_files
-)
+@file_fault("F-SHARED-04", "sgl#25454", "sgl#32334", noticed_by=("drafter.aux_layers",), placed=on_files)
 def aux_layer_convention_mixed_up(teacher: Path, drafter: Path) -> None:
     """Ids of layer inputs are written where the layout counts layer outputs."""
     num_layers = json.loads((teacher / CONFIG).read_text(encoding="utf-8"))["num_hidden_layers"]
@@ -93,20 +84,13 @@ def aux_layer_convention_mixed_up(teacher: Path, drafter: Path) -> None:
     _rewrite_json(drafter / CONFIG, lambda config: config.update(eagle_config=layers))
 
 
-@file_fault(
-    "F-SHARED-05",
-    seen_in=("speculators#574", "wejoncy/sfllm#32"),
-    noticed_by=("drafter.rope",),
-    placed=drafter_config,
-)
+@config_fault("F-SHARED-05", "speculators#574", "wejoncy/sfllm#32", noticed_by=("drafter.rope",))
 def drafter_theta_dropped(config: Config) -> None:
     """The drafter's configuration lost its rope theta, and the default is used."""
     del config["rope_theta"]
 
 
-@file_fault(
-    "F-SHARED-06", seen_in=("NVIDIA-NeMo/Automodel#2399",), noticed_by=("pair.rope",), placed=drafter_config
-)
+@config_fault("F-SHARED-06", "NVIDIA-NeMo/Automodel#2399", noticed_by=("pair.rope",))
 def drafter_theta_another(config: Config) -> None:
     """The drafter's rope theta is not the teacher's."""
     config["rope_theta"] = 123456.0
@@ -114,7 +98,7 @@ def drafter_theta_another(config: Config) -> None:
 
 @file_fault(
     "F-SHARED-07",
-    seen_in=("eagle commit b60b414: strict=False",),
+    "eagle commit b60b414: strict=False",
     noticed_by=("teacher.layers_differ",),
     placed=teacher_tensors,
 )
@@ -124,32 +108,25 @@ def layer_read_twice(tensors: Tensors) -> None:
         tensors[name] = tensors[name.replace("layers.1.", "layers.0.")].clone()
 
 
-@file_fault("F-SHARED-08", seen_in=("hf#46790", "eagle#178"), noticed_by=("pair.eos",), placed=on_files)
+@file_fault("F-SHARED-08", "hf#46790", "eagle#178", noticed_by=("pair.eos",), placed=on_files)
 def eos_of_two_minds(teacher: Path, _: Path) -> None:
     """generation_config.json and config.json name different end tokens."""
     _rewrite_json(teacher / "generation_config.json", lambda config: config.update(eos_token_id=[5]))
 
 
-@file_fault(
-    "F-SHARED-09",
-    seen_in=("sgl#7477", "speculators#994"),
-    noticed_by=("drafter.finite",),
-    placed=drafter_tensors,
-)
+@drafter_fault("F-SHARED-09", "sgl#7477", "speculators#994", noticed_by=("drafter.finite",))
 def weights_never_loaded(tensors: Tensors) -> None:
     """A tensor of the drafter holds NaN."""
     tensors["midlayer.mlp.up_proj.weight"].fill_(torch.nan)
 
 
-@file_fault("F-SHARED-10", seen_in=("specforge#879",), noticed_by=("drafter.norms",), placed=drafter_config)
+@config_fault("F-SHARED-10", "specforge#879", noticed_by=("drafter.norms",))
 def norm_output_of_two_meanings(config: Config) -> None:
     """A flag that older trainers wrote with another meaning says that features are normed."""
     config.update(eagle_config={}, norm_output=True)
 
 
-@file_fault(
-    "F-SHARED-11", seen_in=("va#9795",), noticed_by=("load.refused", "drafter.d2t"), placed=drafter_tensors
-)
+@drafter_fault("F-SHARED-11", "va#9795", noticed_by=("load.refused", "drafter.d2t"))
 def head_of_the_teacher(tensors: Tensors) -> None:
     """The drafter's file holds a head over the teacher's vocabulary."""
     vocab_size = len(tensors["t2d"])
@@ -157,23 +134,13 @@ def head_of_the_teacher(tensors: Tensors) -> None:
     tensors["lm_head.weight"] = tensors["lm_head.weight"].repeat(repeats, 1)[:vocab_size].clone()
 
 
-@file_fault(
-    "F-SHARED-12",
-    seen_in=("eagle commit b60b414: strict=False", "sgl#28196"),
-    noticed_by=("load.refused",),
-    placed=drafter_tensors,
-)
+@drafter_fault("F-SHARED-12", "eagle commit b60b414: strict=False", "sgl#28196", noticed_by=("load.refused",))
 def tensor_under_another_name(tensors: Tensors) -> None:
     """A tensor has a name that nothing asks for, and the one asked for is missing."""
     tensors["midlayer.feature_norm.weight"] = tensors.pop("midlayer.hidden_norm.weight")
 
 
-@file_fault(
-    "F-SHARED-13",
-    seen_in=("vllm#25883", "vllm#49900"),
-    noticed_by=("drafter.dtypes",),
-    placed=drafter_tensors,
-)
+@drafter_fault("F-SHARED-13", "vllm#25883", "vllm#49900", noticed_by=("drafter.dtypes",))
 def one_tensor_of_another_dtype(tensors: Tensors) -> None:
     """One tensor of the drafter has another dtype than the rest."""
     tensors["fc.weight"] = tensors["fc.weight"].float()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -41,10 +42,12 @@ def _renumbered(made: Drafted, order: IntArray, parents: IntArray) -> Drafted:
     )
 
 
-@fault(
+draft_fault: Final = partial(fault, stage="draft")
+
+
+@draft_fault(
     "F-TREE-01",
-    stage="draft",
-    seen_in=("eagle topK_genrate: searchsorted without the check that the parent was found",),
+    "eagle topK_genrate: searchsorted without the check that the parent was found",
     noticed_by=("JUDGE-DRAFT-PARENTS",),
 )
 def wrong_parent(made: Drafted, _: Scene) -> Any:
@@ -52,12 +55,7 @@ def wrong_parent(made: Drafted, _: Scene) -> Any:
     return poked_parent(made)
 
 
-@fault(
-    "F-TREE-02",
-    stage="draft",
-    seen_in=("sgl#7477", "sgl#8409"),
-    noticed_by=("JUDGE-DRAFT-CLOSED", "JUDGE-DRAFT-SELECTED"),
-)
+@draft_fault("F-TREE-02", "sgl#7477", "sgl#8409", noticed_by=("JUDGE-DRAFT-CLOSED", "JUDGE-DRAFT-SELECTED"))
 def orphan_kept(made: Drafted, _: Scene) -> Drafted:
     """A node is dropped and its children stay, below whichever node takes its place.
 
@@ -69,10 +67,9 @@ def orphan_kept(made: Drafted, _: Scene) -> Drafted:
     return _renumbered(made, kept, np.minimum(parents, len(kept) - 1))
 
 
-@fault(
+@draft_fault(
     "F-TREE-03",
-    stage="draft",
-    seen_in=("eagle commit 80cd31e",),
+    "eagle commit 80cd31e",
     noticed_by=("JUDGE-DRAFT-ORDER", "JUDGE-DRAFT-SCORES"),
     placed=CANDIDATES,
 )
@@ -83,42 +80,33 @@ def duplicate_sibling(original: Candidates, engine: Any, logits: torch.Tensor, t
     return scores, token_ids
 
 
-@fault("F-TREE-04", stage="draft", seen_in=("eagle commit b09a256",), noticed_by=("JUDGE-DRAFT-ASCENDING",))
+@draft_fault("F-TREE-04", "eagle commit b09a256", noticed_by=("JUDGE-DRAFT-ASCENDING",))
 def nodes_by_score(made: Drafted, _: Scene) -> Drafted:
     """Nodes are numbered best first, not by flat candidate number."""
     order = np.append(0, 1 + np.argsort(-_search(made).logprobs[1:], kind="stable"))
     return _renumbered(made, order, np.argsort(order)[made.parents[order]])
 
 
-@fault(
-    "F-TREE-05",
-    stage="draft",
-    seen_in=("sgl#27360",),
-    noticed_by=("JUDGE-DRAFT-CANDIDATES",),
-    placed=CANDIDATES,
-)
+@draft_fault("F-TREE-05", "sgl#27360", noticed_by=("JUDGE-DRAFT-CANDIDATES",), placed=CANDIDATES)
 def best_candidate_skipped(original: Candidates, engine: Any, logits: torch.Tensor, top_k: int) -> Scored:
     """A slice is shifted by one, and the best candidate of every beam is never proposed."""
     scores, token_ids = original(engine, logits, top_k + 1)
     return scores[:, 1:].contiguous(), token_ids[:, 1:].contiguous()
 
 
-@fault(
-    "F-TREE-06",
-    stage="draft",
-    seen_in=("va#12262",),
-    noticed_by=("JUDGE-DRAFT-CANDIDATES", "JUDGE-DRAFT-SCORES"),
-    placed=CANDIDATES,
+@draft_fault(
+    "F-TREE-06", "va#12262", noticed_by=("JUDGE-DRAFT-CANDIDATES", "JUDGE-DRAFT-SCORES"), placed=CANDIDATES
 )
 def drafts_all_alike(original: Candidates, engine: Any, logits: torch.Tensor, top_k: int) -> Scored:
     """Candidates of all beams are computed from the last beam's row."""
     return original(engine, logits[-1:].expand_as(logits), top_k)
 
 
-@fault(
+@draft_fault(
     "F-TREE-07",
-    stage="draft",
-    seen_in=("va#10878", "va#14236", "sgl#15399"),
+    "va#10878",
+    "va#14236",
+    "sgl#15399",
     noticed_by=("JUDGE-DRAFT-ORDER", "JUDGE-DRAFT-CANDIDATES", "JUDGE-DRAFT-SCORES"),
     placed=once_per_run(CANDIDATES),
 )
@@ -142,8 +130,8 @@ def buffer_of_the_level_before() -> Callable[..., Scored]:
 
 @fault(
     "F-TREE-08",
+    "pie-project/pie#197",
     stage="tensorize",
-    seen_in=("pie-project/pie#197",),
     noticed_by=("TREE004", "TREE007", "JUDGE-TENSORIZE-PARENTS"),
 )
 def parent_renamed(made: Tensorized, _: Scene) -> Any:
@@ -151,9 +139,7 @@ def parent_renamed(made: Tensorized, _: Scene) -> Any:
     return poked_parent(made)
 
 
-@fault(
-    "F-TREE-09", stage="tensorize", seen_in=("medusa#63",), noticed_by=("TREE002", "JUDGE-TENSORIZE-DEPTHS")
-)
+@fault("F-TREE-09", "medusa#63", stage="tensorize", noticed_by=("TREE002", "JUDGE-TENSORIZE-DEPTHS"))
 def depth_clipped(made: Tensorized, _: Scene) -> Tensorized:
     """Depths beyond 1 are written as 1."""
     return replace(made, depths=np.minimum(made.depths, 1))
@@ -161,8 +147,9 @@ def depth_clipped(made: Tensorized, _: Scene) -> Tensorized:
 
 @fault(
     "F-TREE-10",
+    "medusa utils.py, retrieve_indices padded with -1",
+    "va#10043",
     stage="tensorize",
-    seen_in=("medusa utils.py, retrieve_indices padded with -1", "va#10043"),
     noticed_by=("JUDGE-TENSORIZE-VISIBLE",),
 )
 def minus_one_read_as_last(made: Tensorized, _: Scene) -> Tensorized:
@@ -172,12 +159,8 @@ def minus_one_read_as_last(made: Tensorized, _: Scene) -> Tensorized:
     return replace(made, visible=visible)
 
 
-@fault(
-    "F-TREE-11",
-    stage="draft",
-    seen_in=("sgl#8409",),
-    noticed_by=("JUDGE-DRAFT-BEAMS",),
-    placed=on_function(search, "stable_top_k"),
+@draft_fault(
+    "F-TREE-11", "sgl#8409", noticed_by=("JUDGE-DRAFT-BEAMS",), placed=on_function(search, "stable_top_k")
 )
 def second_best_beams(original: Ranked, scores: torch.Tensor, k: int) -> Scored:
     """Beams are kept from the second-best candidates of a level."""
@@ -187,10 +170,9 @@ def second_best_beams(original: Ranked, scores: torch.Tensor, k: int) -> Scored:
     return values[:, k:].contiguous(), indices[:, k:].contiguous()
 
 
-@fault(
+@draft_fault(
     "F-TREE-12",
-    stage="draft",
-    seen_in=("sgl#7477",),
+    "sgl#7477",
     noticed_by=("JUDGE-DRAFT-SELECTED", "JUDGE-DRAFT-CLOSED"),
     placed=on_function(search, "best_in_order"),
 )
@@ -199,7 +181,7 @@ def latest_candidates_selected(_: Any, scores: Any, num_kept: int) -> Any:
     return np.arange(len(scores))[-num_kept:]
 
 
-@fault("F-TREE-13", stage="draft", seen_in=("vllm#7627",), noticed_by=("JUDGE-DRAFT-COPIES", "DRAFT002"))
+@draft_fault("F-TREE-13", "vllm#7627", noticed_by=("JUDGE-DRAFT-COPIES", "DRAFT002"))
 def score_not_accumulated(made: Drafted, _: Scene) -> Drafted:
     """A node's log-probability is that of its own token, without those of its parents."""
     scores = _search(made).logprobs

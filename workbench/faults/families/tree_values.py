@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from tracing.stages import Drafted, Tensorized
 from workbench.faults.edits import another_parent, deep_node, poked
 from workbench.faults.fault import fault
 from workbench.faults.placement import Scene, after
 
+tree_fault: Final = partial(fault, stage="tensorize", placed=after("tensorize", since=1))
 
-@fault(
+
+@tree_fault(
     "F-TREE-14",
-    stage="tensorize",
-    seen_in=("sgl#8409", "eagle topK_genrate, parent found by sorted search"),
+    "sgl#8409",
+    "eagle topK_genrate, parent found by sorted search",
     noticed_by=("TREE011", "DRAFT002", "JUDGE-TENSORIZE-PARENTS"),
-    placed=after("tensorize", since=1),
 )
 def tree_of_other_parents(made: Tensorized, _: Scene) -> Tensorized:
     """A node hangs below another parent than it was drafted for, and all that follows agrees."""
@@ -30,8 +32,9 @@ def tree_of_other_parents(made: Tensorized, _: Scene) -> Tensorized:
 
 @fault(
     "F-TREE-15",
+    "sgl#15399",
+    "va#10878",
     stage="draft",
-    seen_in=("sgl#15399", "va#10878"),
     noticed_by=("DRAFT005", "JUDGE-DRAFT-SCORES", "JUDGE-DRAFT-CANDIDATES"),
 )
 def tree_of_the_step_before(made: Drafted, scene: Scene) -> Any:
@@ -41,13 +44,7 @@ def tree_of_the_step_before(made: Drafted, scene: Scene) -> Any:
     return poked(stale, "token_ids", 0, made.token_ids[0])
 
 
-@fault(
-    "F-TREE-16",
-    stage="tensorize",
-    seen_in=("va#11337",),
-    noticed_by=("TREE007", "JUDGE-TENSORIZE-TOKENS"),
-    placed=after("tensorize", since=1),
-)
+@tree_fault("F-TREE-16", "va#11337", noticed_by=("TREE007", "JUDGE-TENSORIZE-TOKENS"))
 def tokens_shifted_in_place(made: Tensorized, _: Scene) -> Tensorized:
     """An overlapping slice copy spreads the first draft over all nodes.
 
@@ -58,13 +55,7 @@ def tokens_shifted_in_place(made: Tensorized, _: Scene) -> Tensorized:
     return replace(made, token_ids=token_ids)
 
 
-@fault(
-    "F-TREE-17",
-    stage="tensorize",
-    seen_in=("sgl#27338", "sgl#27460"),
-    noticed_by=("JUDGE-TENSORIZE-TOKENS",),
-    placed=after("tensorize", since=1),
-)
+@tree_fault("F-TREE-17", "sgl#27338", "sgl#27460", noticed_by=("JUDGE-TENSORIZE-TOKENS",))
 def token_of_a_leaf_changed(made: Tensorized, _: Scene) -> Any:
     """One leaf is verified with a token that was not drafted for it.
 

@@ -11,8 +11,7 @@ from typing import Final
 from invariants.batched import BatchChecker
 from invariants.catalogue import CATALOGUE
 from invariants.context import RunContext
-from invariants.counts import Counts
-from invariants.outcome import Outcome, Violated
+from invariants.outcome import Counts, Outcome, Violated
 from invariants.selection import Selection
 from tracing.errors import TraceError
 from tracing.finding import Finding

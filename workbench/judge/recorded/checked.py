@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from invariants.counts import Counts
+from invariants.outcome import Counts
 from tracing.finding import Finding, has_error
 from tracing.moment import Moment
 from workbench.judge.recorded.pairs import Compared

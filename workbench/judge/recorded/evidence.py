@@ -145,9 +145,7 @@ def _accept(
     theirs = None if other is None or lacking(other, ACCEPT) else result_of_row(Accepted, other)
     return AcceptEvidence(
         committed_len=int(row["committed_len"]),
-        token_ids=tree.token_ids,
-        parents=tree.parents,
-        valid=tree.valid,
+        tree=tree,
         target_token_ids=np.asarray(row["target_token_ids"], dtype=np.int64),
         remaining=_remaining(accepted.stop_reason, len(accepted.emitted_token_ids), state),
         eos_token_ids=_eos(accepted.stop_reason, accepted.final_token_id, facts),

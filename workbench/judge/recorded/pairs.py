@@ -19,7 +19,7 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.path_reader import PathReader
 from tracing.reader import Run
-from workbench.judge.recorded.context import table
+from tracing.run_facts import table
 from workbench.judge.rules import finding_of
 
 Row = Mapping[str, Any]

@@ -13,10 +13,10 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.path_reader import PathReader
 from tracing.reader import Run
+from tracing.run_facts import table
 from workbench.judge.evidence import StepEvidence
 from workbench.judge.log import FindingsLog
 from workbench.judge.notes import NearTie
-from workbench.judge.recorded.context import table
 from workbench.judge.recorded.evidence import RecordedFacts, recorded_evidence
 from workbench.judge.recorded.pairs import same_step
 from workbench.judge.step import StepJudgement, judge_step

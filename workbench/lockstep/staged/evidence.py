@@ -190,9 +190,7 @@ class Evidence:
             return None
         return AcceptEvidence(
             committed_len=results.committed_len,
-            token_ids=tensorized.token_ids,
-            parents=tensorized.parents,
-            valid=tensorized.valid,
+            tree=tensorized,
             target_token_ids=verified.target_token_ids,
             remaining=self.turn_state.remaining,
             eos_token_ids=self.runner.truth.pair.eos_token_ids,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Final
 
 import torch
 from torch import Tensor
 
-from workbench.npu.contract import FLOATS, ContractRule, has_values, need, refuse
+from workbench.npu.contract import FLOATS, ContractRule, in_range, need, refuse
 from workbench.npu.definition import operator
 
 _rule: Final = partial(ContractRule, operator="npu_rotary_mul", source="op-plugin page of npu_rotary_mul")
@@ -16,6 +17,7 @@ UNIT: Final = 32
 """Bytes that the vector unit moves at once."""
 SLACK: Final = 1.0 + 2.0**-7
 """A cosine of 1 may have grown by a bf16 ulp on its way here."""
+ABOVE: Final = math.nextafter(SLACK, math.inf)
 
 DTYPE = _rule("NPU-ROTARY-DTYPE", "input", "float16, bfloat16 or float32")
 TABLE_DTYPE = _rule("NPU-ROTARY-TABLE-DTYPE", "r1", "float16, bfloat16 or float32")
@@ -61,7 +63,7 @@ def check(input: Tensor, r1: Tensor, r2: Tensor, rotary_mode: str) -> None:  # n
     if rotary_mode == "interleave":
         need(any(is_full_broadcast(form, r1.shape) for form in forms), INTERLEAVE, r1)
     check_sizes(input, forms, rotary_mode)
-    need(in_unit_range(r1) and in_unit_range(r2), UNIT_RANGE, "a value outside")
+    need(all(in_range(table, -SLACK, ABOVE) for table in (r1, r2)), UNIT_RANGE, "a value outside")
 
 
 def layouts(shape: torch.Size, table: torch.Size) -> tuple[str, ...]:
@@ -106,14 +108,6 @@ def check_sizes(tensor: Tensor, forms: tuple[str, ...], mode: str) -> None:
         size = sizes[0]
         if size["B"] * size["N"] > 8 * size["S"]:
             refuse(SHORT, f"B * N = {size['B'] * size['N']} with S = {size['S']}")
-
-
-def in_unit_range(table: Tensor) -> bool:
-    """Whether every value lies in [-1, 1], give or take one bf16 rounding."""
-    if table.numel() == 0 or not has_values(table):
-        return True
-    low, high = torch.aminmax(table)
-    return bool(low >= -SLACK) and bool(high <= SLACK)
 
 
 @operator("npu::npu_rotary_mul", check=check, covers="rotation without a matrix of its own")

@@ -85,10 +85,7 @@ def stub_folder(wheel: Path, torch_lib: Path) -> Path:
 
 
 def preload(folder: Path) -> None:
-    """Load every stub with global symbols; torch_npu's needs are then met by library name.
-
-    Args:
-        folder: What `stub_folder` returned.
+    """Load every stub of a `stub_folder` with global symbols; torch_npu finds them by library name.
 
     Raises:
         OSError: A stub cannot be loaded (a broken cache).

@@ -19,13 +19,7 @@ LEGENDS: Final = {"timeline": LEGEND, **{panel.name: panel.legend for panel in P
 
 
 class HelpScreen(ModalScreen[None]):
-    """Shows keys until any of `escape ? q` is pressed.
-
-    Args:
-        title: What has the focus.
-        own: Its keys.
-        others: Keys of the whole screen.
-    """
+    """Shows keys until any of `escape ? q` is pressed."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,q,question_mark,f1", "dismiss", "Leave", id="help.leave")

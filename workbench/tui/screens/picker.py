@@ -16,11 +16,7 @@ from workbench.view.run_list import RunEntry, run_line
 
 
 class PickerScreen(Screen[Path | None]):
-    """Lists runs; hands back the one chosen.
-
-    Args:
-        entries: The runs.
-    """
+    """Lists runs; hands back the one chosen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "choose", "Open", id="picker.choose"),

@@ -11,13 +11,7 @@ from textual.widgets import Input, Label
 
 
 class PromptScreen(ModalScreen[str | None]):
-    """Asks for one line; None when the user leaves.
-
-    Args:
-        sign: Shown before the line.
-        hint: What may be typed.
-        value: Its initial text.
-    """
+    """Asks for one line; None when the user leaves."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "dismiss", "Leave", id="prompt.leave")]
 

@@ -12,11 +12,7 @@ PALETTE = ("^p", "palette", "app.command_palette")
 
 
 class KeyBar(Static):
-    """Shows the bindings that have a short name; a click does what the key does.
-
-    Args:
-        bindings: Keys of the screen.
-    """
+    """Shows the bindings that have a short name; a click does what the key does."""
 
     def __init__(self, bindings: Iterable[Binding]) -> None:
         shown = [

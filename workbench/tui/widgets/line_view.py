@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import groupby
 from operator import attrgetter
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
 from rich.segment import Segment
 from rich.style import Style
@@ -39,14 +39,7 @@ class LineView(ScrollView, can_focus=True):
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
-        "line--title",
-        "line--dim",
-        "line--good",
-        "line--bad",
-        "line--warn",
-        "line--accent",
-        "line--cursor",
-        "line--linked",
+        f"line--{name}" for name in (*get_args(Role), "cursor", "linked")
     }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j,down", "down(1)", "Down", show=False, id="line.down"),

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from workbench.npu.contract import ContractRule
 from workbench.npu.emulation.ragged import differences
-from workbench.npu.operators.fused_infer_attention.layouts import DENSE, PACKED, Axes, axes, input_layout
 
 OPERATOR: Final = "npu_fused_infer_attention_score"
 UNBOUNDED: Final = 2**31 - 1
@@ -28,6 +27,43 @@ PAGE: Final = "op-plugin page of npu_fused_infer_attention_score"
 V4: Final = "aclnnFusedInferAttentionScoreV4 page, ops-transformer"
 HOST: Final = "host check of fused_infer_attention_score, ops-transformer"
 rule: Final = partial(ContractRule, operator=OPERATOR)
+
+DENSE: Final = ("BSH", "BSND", "BNSD")
+"""Layouts with a batch axis, in which one query row per request means decoding."""
+MIXED: Final = ("BSH_BNSD", "BSND_BNSD")
+"""Dense layouts whose output has another axis order and whose head dims are restricted."""
+PACKED: Final = ("TND", "NTD", "NTD_TND")
+"""Layouts without a batch axis: requests follow each other along T."""
+LAYOUTS: Final = (*DENSE, "BNSD_BSND", *MIXED, *PACKED)
+"""Layouts that contract and emulation cover."""
+UNMODELLED: Final = ("BSH_NBSD", "BSND_NBSD", "BNSD_NBSD", "TND_NTD")
+"""Documented for latent attention only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Axes:
+    """Sizes of one query, key or value tensor.
+
+    Attributes:
+        batch: B; 1 in packed layouts (the number of requests comes from the lengths).
+        length: S, or T in packed layouts.
+        heads: H.
+        dim: D.
+    """
+
+    batch: int
+    length: int
+    heads: int
+    dim: int
+
+
+def axes(tensor: Tensor, layout: str, heads: int) -> Axes:
+    """Read the sizes of `tensor`, whose rank already fits `layout`; BSH splits H by `heads`."""
+    shape = tensor.shape
+    if layout == "BSH":
+        return Axes(shape[0], shape[1], heads, shape[2] // heads)
+    sizes = dict(zip(layout, shape, strict=True))
+    return Axes(sizes.get("B", 1), sizes.get("S", sizes.get("T", 1)), sizes["N"], sizes["D"])
 
 
 @dataclass(frozen=True)
@@ -64,6 +100,11 @@ class FiaCall:
         return self.num_key_value_heads or self.num_heads
 
     @property
+    def layout(self) -> str:
+        """Axis order of the inputs: `BNSD` for `BNSD_BSND`."""
+        return self.input_layout.partition("_")[0]
+
+    @property
     def is_packed(self) -> bool:
         """Whether requests are concatenated along one T axis."""
         return self.input_layout in PACKED
@@ -71,7 +112,7 @@ class FiaCall:
     @cached_property
     def query_axes(self) -> Axes:
         """Sizes of the query."""
-        return axes(self.query, input_layout(self.input_layout), self.num_heads)
+        return axes(self.query, self.layout, self.num_heads)
 
     @cached_property
     def num_requests(self) -> int:
@@ -97,7 +138,12 @@ class FiaCall:
     @cached_property
     def kv_axes(self) -> Axes:
         """Sizes of a contiguous key tensor; meaningless with a block table."""
-        return axes(self.key, input_layout(self.input_layout), self.kv_heads)
+        return axes(self.key, self.layout, self.kv_heads)
+
+    @cached_property
+    def value_axes(self) -> Axes:
+        """Sizes of a contiguous value tensor; meaningless with a block table."""
+        return axes(self.value, self.layout, self.kv_heads)
 
     @cached_property
     def kv_capacity(self) -> int:

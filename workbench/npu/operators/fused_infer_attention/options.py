@@ -8,8 +8,7 @@ import torch
 
 from workbench.npu.contract import need
 from workbench.npu.modes import has_capability
-from workbench.npu.operators.fused_infer_attention.call import HOST, PAGE, V4, FiaCall, rule
-from workbench.npu.operators.fused_infer_attention.layouts import DENSE
+from workbench.npu.operators.fused_infer_attention.call import DENSE, HOST, PAGE, V4, FiaCall, rule
 
 SCALE = rule(
     "NPU-FIA-SCALE",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from workbench.npu.contract import is_half_or_relaxed, need, shown
-from workbench.npu.operators.fused_infer_attention.call import HOST, PAGE, V4, FiaCall, rule
-from workbench.npu.operators.fused_infer_attention.layouts import DENSE, LAYOUTS, Axes, axes, input_layout
+from workbench.npu.operators.fused_infer_attention.call import DENSE, HOST, LAYOUTS, PAGE, V4, FiaCall, rule
 
 DTYPE = rule("NPU-FIA-DTYPE", "query", "float16 or bfloat16 (float32 only off the device)", HOST)
 DTYPE_EQUAL = rule("NPU-FIA-DTYPE-EQUAL", "key", "key and value in the query's dtype", HOST)
@@ -76,7 +75,7 @@ def check_layout(call: FiaCall) -> None:
         need(tensor.dtype is call.query.dtype, DTYPE_EQUAL, tensor.dtype, name)
     check_devices(call)
     need(call.input_layout in LAYOUTS, LAYOUT, call.input_layout)
-    need(call.query.dim() == len(input_layout(call.input_layout)), RANK, call.query)
+    need(call.query.dim() == len(call.layout), RANK, call.query)
     for name, tensor in (("query", call.query), ("key", call.key), ("value", call.value)):
         need(tensor.is_contiguous(), CONTIGUOUS, f"strided {tensor.stride()}", name)
     need(call.num_heads > 0, HEADS, call.num_heads)
@@ -97,7 +96,7 @@ def check_devices(call: FiaCall) -> None:
 
 def check_heads(call: FiaCall, name: str, heads: int) -> None:
     """Check that a tensor's head axis, or its H, fits the head count."""
-    layout, tensor = input_layout(call.input_layout), getattr(call, name)
+    layout, tensor = call.layout, getattr(call, name)
     axis = tensor.shape[layout.index("N" if "N" in layout else "H")]
     need(axis % heads == 0 if layout == "BSH" else axis == heads, HEAD_AXIS, tensor, name)
 
@@ -107,19 +106,20 @@ def check_shapes(call: FiaCall) -> None:
     query = call.query_axes
     need(1 <= query.dim <= 512, LIMIT_DIM, query.dim)
     need(query.batch <= 65536, LIMIT_BATCH, query.batch)
-    if input_layout(call.input_layout) in {"BSH", "BSND"}:
+    if call.layout in {"BSH", "BSND"}:
         need(query.heads * query.dim < 65535, LIMIT_WIDTH, query.heads * query.dim)
     if call.block_table is None:
-        value = check_contiguous(call)
-        need(value.dim == query.dim or (query.dim, value.dim) == (192, 128), VALUE_DIM, value.dim)
+        check_contiguous(call)
+        dim = call.value_axes.dim
+        need(dim == query.dim or (query.dim, dim) == (192, 128), VALUE_DIM, dim)
         most = 262144 if call.is_decode else 20971520
         need(call.kv_capacity <= most, LIMIT_KEYS, call.kv_capacity)
     check_dim(call, query.dim)
 
 
-def check_contiguous(call: FiaCall) -> Axes:
-    """Check contiguous key and value against the query; return the sizes of the value."""
-    layout, query = input_layout(call.input_layout), call.query_axes
+def check_contiguous(call: FiaCall) -> None:
+    """Check contiguous key and value against the query."""
+    layout, query = call.layout, call.query_axes
     need(call.key.dim() == len(layout), KEY_SHAPE, call.key)
     check_heads(call, "key", call.kv_heads)
     key = call.kv_axes
@@ -127,10 +127,9 @@ def check_contiguous(call: FiaCall) -> Axes:
     need(fits, KEY_SHAPE, f"{shown(call.key)} with {shown(call.query)}")
     need(call.value.dim() == len(layout), VALUE_SHAPE, call.value)
     check_heads(call, "value", call.kv_heads)
-    value = axes(call.value, layout, call.kv_heads)
+    value = call.value_axes
     same = (value.batch, value.length) == (key.batch, key.length)
     need(same, VALUE_SHAPE, f"{shown(call.value)} with {shown(call.key)}")
-    return value
 
 
 def check_dim(call: FiaCall, dim: int) -> None:
