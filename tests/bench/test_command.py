@@ -14,9 +14,9 @@ import pytest
 from tests.cli.pair_dirs import write_pair
 from workbench.bench import choices, kernels
 from workbench.bench.decoders import Decoded
+from workbench.bench.studies import STUDIES
 from workbench.bench.tree import costs
 from workbench.checkpoints.tokenizer import load_tokenizer
-from workbench.cli.bench import STUDIES
 from workbench.cli.run import run_command
 
 Bench = Callable[..., tuple[int, str, str]]

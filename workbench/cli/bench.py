@@ -7,25 +7,9 @@ from typing import Any, Final
 
 import click
 
-from tracing.errors import UsageError
-from tracing.settings import DecodeSettings
+from workbench.bench.studies import STUDIES
 from workbench.bench.suite import SUITES
 from workbench.cli.decode_options import choice_option, format_option, number_option, option_set, pair_options
-
-STUDIES: Final = {
-    "accept-pos": "acceptance by position, conditional and cumulative",
-    "budget": "tree budgets: nodes 16 to 256, depth 4 to 16, chains",
-    "window": "drafter-only attention windows",
-    "distance": "how far back the drafter looks",
-    "modes": "execution modes: fused, eager, operator by operator",
-    "commit": "replication and commit modes",
-    "vocab": "subsets of the draft vocabulary",
-    "stages": "time per stage, measured apart",
-    "length": "context lengths 128 to 1,024 and the break-even point",
-    "tree-auto": "the chosen tree against fixed ones",
-    "generate": "transformers.generate, greedy and with prompt lookup",
-}
-"""Name on the command line to what it is."""
 
 _evaluation_options: Final = option_set(
     choice_option(
@@ -83,33 +67,3 @@ def command(*, output_format: str, **options: Any) -> int:
 
     out = options.pop("out")
     return evaluate(None if out is None else Path(out), backend.as_json(), output_format, options)
-
-
-def parse_tree(text: str) -> DecodeSettings | None:
-    """Read `--tree`; None is auto.
-
-    Raises:
-        UsageError: Neither.
-    """
-    if text == "auto":
-        return None
-    parts = text.split("/")
-    if len(parts) != 3 or not all(part.isdecimal() for part in parts):
-        raise UsageError(f"--tree should be auto or NODES/DEPTH/TOP_K, e.g. 60/7/10, got {text!r}")
-    nodes, depth, top_k = map(int, parts)
-    return DecodeSettings(tree_nodes=nodes, depth=depth, top_k=top_k)
-
-
-def parse_studies(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Read `--study`, in the order of `STUDIES`.
-
-    Raises:
-        UsageError: No such study.
-    """
-    names = {name.strip() for word in words for name in word.split(",") if name.strip()}
-    if "all" in names:
-        return tuple(STUDIES)
-    unknown = sorted(names - STUDIES.keys())
-    if unknown:
-        raise UsageError(f"--study should name {', '.join(STUDIES)} or all, got {unknown[0]!r}")
-    return tuple(name for name in STUDIES if name in names)

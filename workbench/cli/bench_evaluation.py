@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from tracing.errors import UsageError
+from tracing.settings import DecodeSettings
 from workbench.bench.choices import Choices, make_choices
 from workbench.bench.decoders import loaded_set_aside
 from workbench.bench.headline import headline
@@ -19,8 +21,8 @@ from workbench.bench.measure import PairedBench, cases_of, run_turns
 from workbench.bench.outputs import results_json, turns_csv
 from workbench.bench.session import BenchRequest, BenchSession, about, identity, open_session
 from workbench.bench.store import ResultsFolder
+from workbench.bench.studies import STUDIES
 from workbench.bench.tables import Study, text_lines
-from workbench.cli.bench import STUDIES, parse_studies, parse_tree
 from workbench.cli.decode_options import eager_operators
 from workbench.cli.fresh_folder import fresh_folder
 
@@ -142,3 +144,33 @@ def _eager(text: str) -> frozenset[str] | None:
 
 def _say(sentence: str) -> None:
     click.echo(f"measuring: {sentence} ...", err=True)
+
+
+def parse_tree(text: str) -> DecodeSettings | None:
+    """Read `--tree`; None is auto.
+
+    Raises:
+        UsageError: Neither.
+    """
+    if text == "auto":
+        return None
+    parts = text.split("/")
+    if len(parts) != 3 or not all(part.isdecimal() for part in parts):
+        raise UsageError(f"--tree should be auto or NODES/DEPTH/TOP_K, e.g. 60/7/10, got {text!r}")
+    nodes, depth, top_k = map(int, parts)
+    return DecodeSettings(tree_nodes=nodes, depth=depth, top_k=top_k)
+
+
+def parse_studies(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Read `--study`, in the order of `STUDIES`.
+
+    Raises:
+        UsageError: No such study.
+    """
+    names = {name.strip() for word in words for name in word.split(",") if name.strip()}
+    if "all" in names:
+        return tuple(STUDIES)
+    unknown = sorted(names - STUDIES.keys())
+    if unknown:
+        raise UsageError(f"--study should name {', '.join(STUDIES)} or all, got {unknown[0]!r}")
+    return tuple(name for name in STUDIES if name in names)

@@ -13,10 +13,9 @@ from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
 from workbench.checkpoints.load import load_pair
 from workbench.checkpoints.shipped import shipped_pair_dirs, shipped_prompt
-from workbench.faults.experiment import FreeDecode, run_free
+from workbench.faults.experiment import FreeDecode, Setup, run_free
 from workbench.faults.exported import export_tiny
 from workbench.faults.placement import Placement
-from workbench.faults.setup import Setup
 from workbench.faults.tiny import tiny_pair, token_bytes
 
 LONG: Final = 512

@@ -8,22 +8,50 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from invariants.context import RunContext
 from tracing.finding import Finding
+from tracing.models import ModelPair
 from tracing.recorder import RunWriter, Trace
+from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath, NullWatch
 from workbench.faults.placement import Columns, Placement
-from workbench.faults.setup import Setup
 from workbench.fused.path import make_path
 from workbench.judge.turn_state import TurnState
-from workbench.judge.verdict import RunVerdict, Tally
+from workbench.judge.verdict import Tally
 from workbench.lockstep.engine.step import begin_turn, steps_of_turn
 from workbench.lockstep.engine.under_test import PathUnderTest
 from workbench.lockstep.judged_run import limits_of
-from workbench.lockstep.session.job import LockstepOptions, OnDivergence, OnViolation
+from workbench.lockstep.session.job import LockstepOptions, OnViolation
 from workbench.lockstep.session.turns import Turn
 from workbench.lockstep.staged.run import judge_turns
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 from workbench.npu.modes import use_mode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """One decoding job.
+
+    Attributes:
+        pair: Both models.
+        prompt: Token ids.
+        settings: Tree shape, length and commit mode.
+        dtype: Of the path under test.
+        rung: Of the reference.
+        token_bytes: Raw bytes of a token id, for the trace's vocabulary.
+    """
+
+    pair: ModelPair
+    prompt: tuple[int, ...]
+    settings: DecodeSettings
+    dtype: str = "float32"
+    rung: str = "masked"
+    token_bytes: Any = None
+
+    @property
+    def context(self) -> RunContext:
+        """Limits that the rules may ask for."""
+        return RunContext.from_settings(self.settings, self.pair)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +59,12 @@ class Outcome:
     """What lockstep found in a run.
 
     Attributes:
-        verdict: Of the run.
         findings: Everything found, in order.
         emitted: Tokens of the turn, as far as it came.
-        folder: The recorded run.
     """
 
-    verdict: RunVerdict
     findings: tuple[Finding, ...]
     emitted: tuple[int, ...]
-    folder: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +96,6 @@ def run_lockstep(
     *,
     manifest: Mapping[str, Any] | None = None,
     on_violation: OnViolation = "stop",
-    on_divergence: OnDivergence = "stop",
 ) -> Outcome:
     """Decode in staged lockstep with a fault in place, and record it."""
     with placement.around():
@@ -80,9 +103,7 @@ def run_lockstep(
         runner = ReferenceRunner(setup.pair, setup.settings, path_dtype=setup.dtype, rung=setup.rung)
         placement.runner(runner)
         tally = Tally(chain=runner.is_chain)
-        options = LockstepOptions(
-            settings=setup.settings, on_violation=on_violation, on_divergence=on_divergence
-        )
+        options = LockstepOptions(settings=setup.settings, on_violation=on_violation)
         with RunWriter(folder, _manifest(setup, path, manifest), token_bytes=setup.token_bytes) as writer:
             staged = judge_turns(
                 replace(path, info=_info(path)),
@@ -100,7 +121,7 @@ def run_lockstep(
             verdict = tally.verdict()
             writer.update(verdict=verdict.verdict, exit_code=verdict.exit_code, coverage=verdict.coverage)
     emitted = tuple(staged.finished[0].emitted) if staged.finished else ()
-    return Outcome(verdict, tuple(staged.log.findings), emitted, folder)
+    return Outcome(tuple(staged.log.findings), emitted)
 
 
 def run_free(setup: Setup, placement: Placement) -> FreeDecode:

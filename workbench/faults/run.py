@@ -14,10 +14,9 @@ from tracing.finding import Finding
 from workbench.checkpoints.report import Check
 from workbench.faults.bench import Bench
 from workbench.faults.common import load, worse
-from workbench.faults.experiment import FreeDecode, run_free, run_lockstep
+from workbench.faults.experiment import FreeDecode, Setup, run_free, run_lockstep
 from workbench.faults.fault import Fault
 from workbench.faults.placement import Placement
-from workbench.faults.setup import Setup
 from workbench.judge.recorded.check import check_run
 
 FEW_TOKENS: Final = 8

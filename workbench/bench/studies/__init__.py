@@ -1,1 +1,20 @@
 """The paper's studies, one module each under its command-line name; each re-measures its own baseline."""
+
+from __future__ import annotations
+
+from typing import Final
+
+STUDIES: Final = {
+    "accept-pos": "acceptance by position, conditional and cumulative",
+    "budget": "tree budgets: nodes 16 to 256, depth 4 to 16, chains",
+    "window": "drafter-only attention windows",
+    "distance": "how far back the drafter looks",
+    "modes": "execution modes: fused, eager, operator by operator",
+    "commit": "replication and commit modes",
+    "vocab": "subsets of the draft vocabulary",
+    "stages": "time per stage, measured apart",
+    "length": "context lengths 128 to 1,024 and the break-even point",
+    "tree-auto": "the chosen tree against fixed ones",
+    "generate": "transformers.generate, greedy and with prompt lookup",
+}
+"""Name on the command line, also of the module (`-` for `_`), to what it is."""
