@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from tracing.models import ModelPair
-from tracing.settings import DecodeSettings
+from tracing.settings import DRAFT_SETTINGS, DecodeSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,12 @@ class RunContext:
         *,
         kv_capacity: int | None = None,
         num_slots: int | None = None,
+        reads: Collection[str] = DRAFT_SETTINGS,
     ) -> RunContext:
-        """Return what the settings say, plus what only the models and caches know."""
+        """Return what the settings say, plus what only the models, the drafter and caches know.
+
+        A setting that is not among those that the drafter `reads` says nothing about its trees.
+        """
         return cls(
             vocab_size=None if pair is None else pair.teacher.vocab_size,
             eos_token_ids=None if pair is None else pair.eos_token_ids,
@@ -59,8 +64,8 @@ class RunContext:
             num_slots=num_slots,
             block_size=settings.block_size if settings.kv_layout == "paged" else None,
             max_tree_nodes=settings.tree_nodes,
-            max_tree_depth=settings.depth + 1,
-            top_k=settings.top_k,
+            max_tree_depth=settings.deepest(reads),
+            top_k=settings.top_k if "top_k" in reads else None,
             asked_commit_mode=settings.commit_mode,
             acceptance=settings.acceptance,
         )

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from reference import cached, masked, replay, search
 from reference.drafters import drafter_of
+from reference.drafters.seam import DraftScore
 from reference.model import ReferenceModels
 from reference.search import DraftContext, DraftTruth, Search
 from reference.teacher import TeacherRows
@@ -46,6 +47,21 @@ class Rung:
         context = DraftContext(committed_token_ids, root, features)
         drafter = drafter_of(models.pair)
         return drafter.propose(models, self.name, context, settings, watch or NullWatch()).drafted
+
+    def score(
+        self,
+        models: ReferenceModels,
+        committed_token_ids: Sequence[int],
+        root: int,
+        features: Tensor,
+        settings: DecodeSettings,
+        *,
+        drafted: Drafted,
+    ) -> DraftScore | None:
+        """Score a given draft; None where the pair's drafter does not."""
+        score = drafter_of(models.pair).score
+        context = DraftContext(committed_token_ids, root, features)
+        return None if score is None else score(models, self.name, context, settings, drafted)
 
     def search(self, models: ReferenceModels) -> Search[Any] | None:
         """Return the beam search of the pair's drafter, None if it does not search."""

@@ -28,9 +28,6 @@ from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
 from tracing.stages import Drafted, DraftLevel, FloatArray, IntArray, NullWatch, StageWatch
 
-SETTINGS = ("tree_nodes", "depth", "top_k", "window")
-"""Settings that a search reads; the window is its rows' own."""
-
 
 @dataclass(frozen=True, slots=True)
 class DraftAttention:

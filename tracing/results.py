@@ -29,7 +29,8 @@ class Prefilled:
     Attributes:
         context_token_ids: Prompt and first root, `[L + 1]`.
         logits: Teacher's logits after the last prompt token (the row that chose the root), `[V]`.
-        features: Tapped teacher features of every prompt row, `[L, F]`; F is 0 for a drafter without taps.
+        features: Tapped teacher features of every prompt row, `[L, F]`; may be None where F is 0: the
+            drafter has no taps.
     """
 
     context_token_ids: IntArray = field(metadata=recorded())
@@ -144,7 +145,7 @@ class Verified:
         other_visible: Visible columns outside prefix and tree, `[N]`; must be 0.
         logits: `[N, V]`; the row of node i predicts i's children.
         target_token_ids: Greedy choice after each node, ties to the lower id, `[N]`.
-        features: Tapped teacher features, `[N, F]`.
+        features: Tapped teacher features, `[N, F]`; may be None where F is 0.
         kernel: Operator, layout, sparse mode, mask dtype and shape, backend; one short line.
     """
 

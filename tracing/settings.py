@@ -6,8 +6,8 @@ The allowed values are `Literal` types: validated here and by whoever builds a p
 from __future__ import annotations
 
 from collections.abc import Collection, Set
-from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Literal, get_args
 
 from tracing.errors import UsageError
 
@@ -44,6 +44,10 @@ ROW_KINDS: Final[tuple[str, ...]] = get_args(RowKind)
 """Rows that are no steps."""
 RUNGS: Final[tuple[str, ...]] = get_args(RungName)
 """Rungs of the reference, the default first."""
+
+
+DRAFT_SETTINGS: Final = ("depth", "top_k", "window")
+"""Settings that not every drafter reads; all read `tree_nodes`."""
 
 
 def require_one_of(name: str, value: object, allowed: Collection[str]) -> None:
@@ -106,6 +110,15 @@ class DecodeSettings:
     def is_greedy(self) -> bool:
         """Whether no token is chosen by chance."""
         return self.acceptance == "greedy"
+
+    def deepest(self, reads: Collection[str]) -> int:
+        """Return the greatest depth of a node in trees of a drafter that reads these settings."""
+        return self.depth + 1 if "depth" in reads else self.tree_nodes - 1
+
+    def as_read(self, reads: Collection[str]) -> dict[str, Any]:
+        """Return all settings by name, those of drafting only where a drafter reads them."""
+        unread = set(DRAFT_SETTINGS).difference(reads)
+        return {name: value for name, value in asdict(self).items() if name not in unread}
 
     def __post_init__(self) -> None:
         for name, low in (("tree_nodes", 2), ("depth", 0), ("top_k", 1), ("max_new_tokens", 1)):

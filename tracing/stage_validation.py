@@ -82,6 +82,8 @@ class _Fields:
     def _field(self, form: FieldForm, value: Any) -> Any:
         if value is None and form.is_optional:
             return None
+        if value is None and any(self.sizes.get(axis) == 0 for axis in form.axes):
+            value = np.zeros([self.sizes.get(axis, 0) for axis in form.axes], dtype=np.float32)
         if form.kind == "levels":
             return _levels(value, self._to_tensor)
         if form.kind == "tensor":

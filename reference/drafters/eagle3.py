@@ -10,7 +10,7 @@ from reference.drafters import eagle3_cached, eagle3_masked, eagle3_replay
 from reference.drafters.seam import Proposal, ReferenceDrafter
 from reference.model import ReferenceModels
 from reference.search import DraftContext, Search
-from tracing.settings import DecodeSettings
+from tracing.settings import DRAFT_SETTINGS, DecodeSettings
 from tracing.stages import StageWatch
 
 SEARCHES: Final[Mapping[str, Search[Any]]] = {
@@ -35,4 +35,4 @@ def _propose(
     return Proposal(drafted, rows.committed_kv)
 
 
-EAGLE3: Final = ReferenceDrafter(_propose, settings=search.SETTINGS, searches=SEARCHES)
+EAGLE3: Final = ReferenceDrafter(_propose, settings=DRAFT_SETTINGS, searches=SEARCHES)

@@ -11,7 +11,7 @@ from torch import Tensor
 from reference.model import ReferenceModels
 from reference.search import DraftContext, Search
 from tracing.settings import DecodeSettings
-from tracing.stages import Drafted, StageWatch
+from tracing.stages import Drafted, IntArray, StageWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,32 @@ class Proposal:
     committed_kv: Tensor | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class DraftScore:
+    """A given draft by the reference's arithmetic, where no search is shown: G rows propose its nodes.
+
+    Attributes:
+        logprobs: Log-probabilities over the draft vocabulary, one row per expansion, `[G, Vd]`, not
+            cumulative: one per head of a static tree, one per node of a chain.
+        row_of: Row that each node was proposed from, int64 `[n]`, -1 where there is none; the root's own is
+            ignored.
+        law: Probabilities, after warping, that the tokens were drawn from, `[G, Vd]`: one draw a node, in
+            order of nodes, token ids ascending. None where nothing is drawn.
+        committed_kv: As `Proposal.committed_kv`.
+    """
+
+    logprobs: Tensor
+    row_of: IntArray
+    law: Tensor | None = None
+    committed_kv: Tensor | None = None
+
+
 Propose = Callable[[ReferenceModels, str, DraftContext, DecodeSettings, StageWatch], Proposal]
 """`(models, rung, context, settings, watch)`; the watch is called at each attention of the drafter."""
+
+
+Score = Callable[[ReferenceModels, str, DraftContext, DecodeSettings, Drafted], DraftScore]
+"""`(models, rung, context, settings, drafted)`; of the draft only tokens and tree are read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +62,10 @@ class ReferenceDrafter:
 
     Attributes:
         propose: Drafts freely.
-        settings: Fields of `DecodeSettings` that it reads.
+        score: Scores a given draft, for a drafter that gives log-probabilities, or samples, and shows no
+            search; None where scores are not checked.
+        settings: Those of `tracing.settings.DRAFT_SETTINGS` that it reads; others are neither recorded nor
+            bounds of its trees.
         searches: Rung to the beam search of that rung, for drafters that score candidates: with it a recorded
             search of a path is followed and judged. Empty for the others.
         is_exact: The tree follows from the committed tokens and the root without arithmetic, so a path has to
@@ -47,7 +74,8 @@ class ReferenceDrafter:
     """
 
     propose: Propose
-    settings: tuple[str, ...] = ("tree_nodes",)
+    score: Score | None = None
+    settings: tuple[str, ...] = ()
     searches: Mapping[str, Search[Any]] = field(default_factory=dict)
     is_exact: bool = False
     is_chain: bool = False

@@ -9,6 +9,7 @@ from typing import Any
 
 from invariants.context import RunContext
 from invariants.run import Checker
+from reference.drafters import drafter_of
 from tests.pairs import tiny_pair
 from tracing.models import ModelPair
 from tracing.recorder import RunWriter
@@ -67,7 +68,8 @@ def run(
     runner = ReferenceRunner(setup.pair, setup.settings, path_dtype=setup.dtype, rung=setup.rung)
     reference(runner)
     options = LockstepOptions(settings=setup.settings, **setup.options)
-    context = RunContext.from_settings(setup.settings, setup.pair)
+    reads = drafter_of(setup.pair).settings
+    context = RunContext.from_settings(setup.settings, setup.pair, reads=reads)
     tally = Tally(chain=runner.is_chain)
     with RunWriter(folder, {"lockstep": "staged"}) as writer:
         traces = {

@@ -43,6 +43,7 @@ class BenchRequest:
         humaneval, mt_bench: Published files to use in its place.
         num_turns: An evenly spread part of the suite; None is all of it.
         model, draft: Checkpoint directories; None is the shipped pair.
+        proposer: Kind of the drafter.
     """
 
     suite: str = "full"
@@ -53,6 +54,7 @@ class BenchRequest:
     max_new_tokens: int = 128
     model: str | None = None
     draft: str | None = None
+    proposer: str = "eagle3"
     device: str = "auto"
     dtype: str = "auto"
     chat: bool = False
@@ -124,8 +126,8 @@ def open_session(request: BenchRequest) -> BenchSession:
         SpecwbError: Anything that the user can mend.
     """
     prompts = spread_over(_prompts(request), request.num_turns)
-    directories = pair_directories(request.model, request.draft)
-    loaded = load_pair(*directories, trust_remote_code=request.trust_remote_code)
+    directories = pair_directories(request.model, request.draft, request.proposer)
+    loaded = load_pair(*directories, proposer=request.proposer, trust_remote_code=request.trust_remote_code)
     plans = _plans(prompts, loaded, request)
     engine = make_engine(loaded.pair, DecodeSettings(), device=request.device, dtype=request.dtype)
     return BenchSession(
@@ -148,6 +150,7 @@ def identity(request: BenchRequest, session: BenchSession, asked: Mapping[str, A
     turns = json.dumps([prompt.turns for prompt in session.prompts]).encode()
     return {
         "models": dict(session.models),
+        "proposer": session.pair.proposer,
         "suite": {
             **describe(session.prompts, _suite_name(request)),
             "sha256": hashlib.sha256(turns).hexdigest(),

@@ -16,6 +16,7 @@ from tracing.settings import (
     DTYPES,
     EAGER_OPERATORS,
     KV_LAYOUTS,
+    PROPOSERS,
     BackendName,
     DecodeSettings,
 )
@@ -60,9 +61,16 @@ backend_option: Final = choice_option(
 )
 """The second name is an earlier one."""
 
+PROPOSER_HELP: Final = "Kind of the drafter."
+proposer_option: Final = choice_option("--proposer", values=PROPOSERS, text=PROPOSER_HELP)
+recorded_proposer_option: Final = click.option(
+    "--proposer", type=click.Choice(PROPOSERS), help=f"{PROPOSER_HELP} Default that of the recording."
+)
+
 pair_options: Final = option_set(
     click.option("--model", metavar="DIR", help="Teacher checkpoint; default the shipped pair."),
-    click.option("--draft", metavar="DIR", help="EAGLE-3 drafter checkpoint; default the shipped pair."),
+    click.option("--draft", metavar="DIR", help="Drafter checkpoint; default the shipped pair."),
+    proposer_option,
     click.option("--chat", is_flag=True, help="Use the tokenizer's chat template."),
     click.option("--trust-remote-code", is_flag=True, help="Allow code that a checkpoint brings."),
     choice_option("--device", values=DEVICES),

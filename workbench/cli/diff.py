@@ -14,7 +14,7 @@ import click
 
 from tracing.distances import DEFAULT_EDGES
 from tracing.errors import UsageError
-from tracing.settings import PROPOSERS, RUNGS
+from tracing.settings import RUNGS
 from workbench.cli.decode_options import (
     choice_option,
     decode_options,
@@ -41,7 +41,6 @@ Result = TypeVar("Result")
 @click.argument("runs", nargs=-1, metavar="[RUN_A RUN_B]")
 @click.option("--prompt", "prompt_file", metavar="FILE|-", help="Text, or .jsonl with turns.")
 @decode_options
-@choice_option("--proposer", values=PROPOSERS, text="Kind of the drafter.")
 @click.option("--out", metavar="FOLDER", help="Folder of the trace; default runs/TIME.")
 @choice_option("--reference", values=RUNGS, text="Rung of the reference.")
 @click.option("--reference-device", default="cpu", show_default=True, help="Where the reference runs.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracing.errors import SpecwbError
-from workbench.cli.decode_options import backend_option, format_option
+from workbench.cli.decode_options import backend_option, format_option, proposer_option
 from workbench.view.safe_text import safe_text
 
 if TYPE_CHECKING:
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
 @click.option("--probe", "with_probes", is_flag=True, help="Settle the vendor's contradictions on a device.")
 @click.option("--model", metavar="DIR", help="Teacher whose load report to print; default the shipped pair.")
 @click.option("--draft", metavar="DIR", help="Drafter of that teacher.")
+@proposer_option
 @format_option
-def command(
-    npu_backend: str, *, with_probes: bool, model: str | None, draft: str | None, output_format: str
-) -> int:
+def command(npu_backend: str, *, with_probes: bool, output_format: str, **pair: Any) -> int:
     """Print what this machine has and what is verified on it.
 
     Exit codes: 0 looked at everything that was asked, 3 no backend for the operators.
@@ -35,7 +34,7 @@ def command(
 
     examination = examine(npu_backend)
     probes = probe(examination.backend) if with_probes and examination.backend else ()
-    report = _load_report(model, draft)
+    report = _load_report(**pair)
     if output_format == "json":
         click.echo(json.dumps(_as_json(examination, probes, report), default=str))
     else:
@@ -43,16 +42,17 @@ def command(
     return 0 if examination.backend else 3
 
 
-def _load_report(model: str | None, draft: str | None) -> list[str]:
+def _load_report(model: str | None, draft: str | None, proposer: str) -> list[str]:
     """The load report of a pair, or one sentence on why there is none."""
     try:
-        from workbench.checkpoints.load import load_pair
+        from workbench.checkpoints.load import load_pair, needs_drafter
         from workbench.checkpoints.shipped import shipped_pair_dirs
     except ImportError as error:
         return [f"not read: {error.name} is not installed; pip install 'specwb[decode]'"]
     try:
         teacher_dir, draft_dir = (model, draft) if model and draft else shipped_pair_dirs()
-        return load_pair(model or teacher_dir, draft or draft_dir).report.lines()
+        drafter = (draft or draft_dir) if needs_drafter(proposer) else None
+        return load_pair(model or teacher_dir, drafter, proposer=proposer).report.lines()
     except SpecwbError as error:
         return [f"not read: {error}"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workbench.cli.decode_options import choice_option, format_option
+from workbench.cli.decode_options import choice_option, format_option, proposer_option
 from workbench.view.safe_text import safe_text
 
 if TYPE_CHECKING:
@@ -43,15 +43,16 @@ def list_faults(names: tuple[str, ...], output_format: str) -> int:
 @command.command(name="run")
 @click.argument("names", nargs=-1, metavar="[NAME...]")
 @click.option("--shipped", is_flag=True, help="On the shipped pair instead of the tiny one; takes minutes.")
+@proposer_option
 @choice_option("--format", "output_format", values=("text", "json", "markdown"))
 @click.option("--out", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write here.")
-def run(names: tuple[str, ...], *, shipped: bool, output_format: str, out: Path | None) -> int:
+def run(names: tuple[str, ...], *, shipped: bool, proposer: str, output_format: str, out: Path | None) -> int:
     """Run faults: all, or those of these names, ids or families.
 
     Exit codes: 0 every fault was noticed as named, 1 some were not, 2 usage, 3 environment.
     """
     faults = _chosen(names)
-    bench = _bench(shipped=shipped)
+    bench = _bench(shipped=shipped, proposer=proposer)
     sightings = _run(faults, bench)
     text = _render(sightings, bench, output_format)
     if out is None:
@@ -70,10 +71,10 @@ def _chosen(names: Sequence[str]) -> tuple[Fault, ...]:
     return chosen(names)
 
 
-def _bench(*, shipped: bool) -> Bench:
+def _bench(*, shipped: bool, proposer: str) -> Bench:
     from workbench.faults.bench import shipped_bench, tiny_bench
 
-    return shipped_bench() if shipped else tiny_bench()
+    return shipped_bench(proposer) if shipped else tiny_bench(proposer)
 
 
 def _run(faults: Sequence[Fault], bench: Bench) -> list[Sighting]:

@@ -12,7 +12,7 @@ import click
 from tracing.finding import Finding
 from tracing.reader import Run, open_run
 from tracing.settings import RUNGS
-from workbench.cli.decode_options import choice_option, format_option
+from workbench.cli.decode_options import choice_option, format_option, recorded_proposer_option
 from workbench.cli.replay_models import continue_run, fact_lines, with_models
 from workbench.cli.replay_options import ReplayOptions, parse_part
 from workbench.cli.replay_summary import facts_of, path_under_test_of, summary_of
@@ -28,7 +28,8 @@ from workbench.report.text import render_text
 @click.option("--step", "step", metavar="MOMENT|A:B", help="One step, as 0:1:12, or steps A:B of each turn.")
 @click.option("--path", "path_name", metavar="NAME", help="Path to judge; default fused, else the first.")
 @click.option("--model", metavar="DIR", help="Teacher: judge with the models. `shipped` is the shipped pair.")
-@click.option("--draft", metavar="DIR", help="EAGLE-3 drafter; without it drafts are not judged.")
+@click.option("--draft", metavar="DIR", help="Drafter; without it drafts are not judged.")
+@recorded_proposer_option
 @choice_option("--reference", values=RUNGS)
 @click.option("--reference-device", default="cpu", show_default=True)
 @click.option("--trust-remote-code", is_flag=True)

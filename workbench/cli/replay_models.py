@@ -13,6 +13,7 @@ import click
 from tracing.errors import TraceError, UsageError
 from tracing.reader import Run
 from tracing.run_facts import table
+from tracing.settings import PROPOSERS
 from workbench.cli.replay_options import ReplayOptions
 from workbench.cli.replay_summary import facts_of, path_under_test_of, settings_of
 from workbench.judge.recorded.context import read_context
@@ -39,11 +40,14 @@ def with_models(run: Run, wanted: ReplayOptions) -> tuple[Judge, Mapping[str, An
     from workbench.npu.bootstrap import bootstrap
 
     bootstrap("auto")
+    from workbench.checkpoints.load import needs_drafter
     from workbench.lockstep.replay.judge import ModelJudge
     from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
-    model, draft = _folders(wanted)
-    loaded, has_drafter = _load(model, draft, trust_remote_code=wanted.trust_remote_code), draft is not None
+    proposer = proposer_of(run, wanted)
+    model, draft = _folders(wanted, proposer)
+    loaded = _load(model, draft, proposer, trust_remote_code=wanted.trust_remote_code)
+    has_drafter = draft is not None or not needs_drafter(proposer)
     runner = ReferenceRunner(
         loaded.pair,
         settings_of(run),
@@ -55,8 +59,14 @@ def with_models(run: Run, wanted: ReplayOptions) -> tuple[Judge, Mapping[str, An
     return judge, _facts(run, loaded, has_drafter=has_drafter)
 
 
-def _folders(wanted: ReplayOptions) -> tuple[str, str | None]:
+def proposer_of(run: Run, wanted: ReplayOptions) -> str:
+    """Return the kind of drafter: what was asked for, that of the recording, or `eagle3`."""
+    return wanted.proposer or str(table(run.manifest, "models").get("proposer") or PROPOSERS[0])
+
+
+def _folders(wanted: ReplayOptions, proposer: str) -> tuple[str, str | None]:
     """Return the folders of teacher and drafter; without a drafter, drafts are not judged."""
+    from workbench.checkpoints.load import needs_drafter
     from workbench.checkpoints.shipped import shipped_pair_dirs
 
     model, draft = wanted.model, wanted.draft
@@ -66,19 +76,23 @@ def _folders(wanted: ReplayOptions) -> tuple[str, str | None]:
         teacher_dir, draft_dir = map(str, shipped_pair_dirs())
         model = teacher_dir if model in {SHIPPED, None} else model
         draft = draft_dir if draft in {SHIPPED, None} else draft
+    if not needs_drafter(proposer):
+        draft = None
     if model is None:
         raise UsageError("--draft needs its teacher; give --model DIR too")
     return model, draft
 
 
-def _load(model: str, draft: str | None, *, trust_remote_code: bool) -> LoadedPair | TeacherOnly:
-    if draft is None:
+def _load(
+    model: str, draft: str | None, proposer: str, *, trust_remote_code: bool
+) -> LoadedPair | TeacherOnly:
+    from workbench.checkpoints.load import load_pair, needs_drafter
+
+    if draft is None and needs_drafter(proposer):
         from workbench.lockstep.replay.teacher import load_teacher_only
 
         return load_teacher_only(model, trust_remote_code=trust_remote_code)
-    from workbench.checkpoints.load import load_pair
-
-    return load_pair(model, draft, trust_remote_code=trust_remote_code)
+    return load_pair(model, draft, proposer=proposer, trust_remote_code=trust_remote_code)
 
 
 def _facts(run: Run, loaded: LoadedPair | TeacherOnly, *, has_drafter: bool) -> dict[str, Any]:
@@ -128,15 +142,16 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
     from workbench.npu.bootstrap import bootstrap
 
     backend = bootstrap("auto")
-    from workbench.checkpoints.load import load_pair
+    from workbench.checkpoints.load import load_pair, needs_drafter
     from workbench.lockstep.replay.continuation import continued
     from workbench.lockstep.session.job import LockstepOptions
     from workbench.lockstep.session.request import DiffRequest
 
-    model, draft = _folders(wanted)
-    if draft is None:
+    proposer = proposer_of(run, wanted)
+    model, draft = _folders(wanted, proposer)
+    if draft is None and needs_drafter(proposer):
         raise UsageError("--continue decodes, so it needs a drafter; give --draft DIR too")
-    loaded = load_pair(model, draft, trust_remote_code=wanted.trust_remote_code)
+    loaded = load_pair(model, draft, proposer=proposer, trust_remote_code=wanted.trust_remote_code)
     label = f"{run.folder}@{':'.join(map(str, place))}"
     request = DiffRequest(
         prompt_file=label,

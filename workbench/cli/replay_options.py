@@ -20,6 +20,7 @@ class ReplayOptions:
         part: Steps to judge, or the one step to continue from.
         path_name: Path to judge; None for `fused`, else the first.
         model, draft: Checkpoint folders or `shipped`; None for none.
+        proposer: Kind of the drafter; None for that of the recording.
         reference: Rung of the reference.
         reference_device: Where the reference runs.
         trust_remote_code: Run code that a checkpoint brings.
@@ -34,6 +35,7 @@ class ReplayOptions:
     path_name: str | None
     model: str | None
     draft: str | None
+    proposer: str | None
     reference: RungName
     reference_device: str
     trust_remote_code: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from shutil import copytree
 from typing import Any, Final
@@ -17,6 +17,7 @@ from workbench.faults.experiment import FreeDecode, Setup, run_free
 from workbench.faults.exported import export_tiny
 from workbench.faults.placement import Placement
 from workbench.faults.tiny import tiny_pair, token_bytes
+from workbench.lockstep.session.request import pair_directories
 
 LONG: Final = 512
 
@@ -141,17 +142,23 @@ class Bench:
 
 
 @cache
-def tiny_bench() -> Bench:
-    """Return the bench of the tiny pair: a run takes a moment."""
+def tiny_bench(proposer: str = "eagle3") -> Bench:
+    """Return the bench of the tiny pair: a run takes a moment.
+
+    Raises:
+        UsageError: The tiny pair has no drafter of this kind.
+    """
+    if proposer != tiny_pair().proposer:
+        raise UsageError(f"the tiny pair has no {proposer} drafter; give --shipped")
     about = "Two layers, random weights, a tree of 12 nodes, 16 tokens."
     return Bench("tiny", about, _tiny, export_tiny)
 
 
 @cache
-def shipped_bench() -> Bench:
+def shipped_bench(proposer: str = "eagle3") -> Bench:
     """Return the bench of the pair that ships with the package: trained weights, real text."""
     about = "The pair that ships with the package, a prompt of prose, a tree of 24 nodes, 20 tokens."
-    return Bench("shipped", about, _shipped, _copy_shipped)
+    return Bench("shipped", about, partial(_shipped, proposer), _copy_shipped)
 
 
 def _tiny() -> Setup:
@@ -164,8 +171,8 @@ def _tiny() -> Setup:
 
 
 @cache
-def _shipped() -> Setup:
-    loaded = load_pair(*shipped_pair_dirs())
+def _shipped(proposer: str) -> Setup:
+    loaded = load_pair(*pair_directories(None, None, proposer), proposer=proposer)
     text = shipped_prompt("prose.txt").read_text(encoding="utf-8")
     return Setup(
         pair=loaded.pair,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from invariants.context import RunContext
+from reference.drafters import drafter_of
 from tracing.finding import Finding
 from tracing.models import ModelPair
 from tracing.recorder import RunWriter, Trace
@@ -51,7 +52,8 @@ class Setup:
     @property
     def context(self) -> RunContext:
         """Limits that the rules may ask for."""
-        return RunContext.from_settings(self.settings, self.pair)
+        reads = drafter_of(self.pair).settings
+        return RunContext.from_settings(self.settings, self.pair, reads=reads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ def _manifest(setup: Setup, path: DecodePath, more: Mapping[str, Any] | None) ->
         "lockstep": "staged",
         "engine": path.name,
         "argv": ["specwb", "faults", "run"],
-        "settings": asdict(setup.settings),
+        "settings": setup.settings.as_read(drafter_of(setup.pair).settings),
         "limits": limits_of(setup.context),
         **(more or {}),
     }

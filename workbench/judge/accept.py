@@ -8,7 +8,7 @@ from tracing.settings import STOP_WORDS
 from tracing.stages import Accepted, IntArray
 from workbench.judge.ancestry import accepted_walk
 from workbench.judge.evidence import AcceptEvidence
-from workbench.judge.exact import judge_list
+from workbench.judge.exact import judge_list, judge_num_draws
 from workbench.judge.notes import Notes
 
 
@@ -23,6 +23,8 @@ def judge_accept(notes: Notes, evidence: AcceptEvidence) -> None:
             notes.lacks("*", f"the {path} path does not provide it")
         else:
             _judge_path(notes, evidence, accepted, expected, path)
+    if evidence.reference is not None and evidence.reference.draws is not None:
+        judge_num_draws(notes, evidence.draws, len(evidence.reference.draws))
 
 
 def expected_accepted(evidence: AcceptEvidence) -> IntArray:

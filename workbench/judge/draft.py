@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from tracing.stages import BeamSearch
+from tracing.stages import BeamSearch, Drafted
 from workbench.judge.draft_laws import (
     Candidates,
     gather_candidates,
@@ -16,11 +16,12 @@ from workbench.judge.draft_laws import (
     judge_root,
     judge_selected,
 )
+from workbench.judge.draft_nodes import DraftNodes, has_samples, judge_drawn, judge_node_scores
 from workbench.judge.draft_scores import Scores, count_near_ties, judge_scores
 from workbench.judge.evidence import DraftEvidence
-from workbench.judge.exact import judge_list
+from workbench.judge.exact import judge_list, judge_num_draws
 from workbench.judge.notes import Notes
-from workbench.judge.rows import judge_rows, why_not
+from workbench.judge.rows import judge_rows
 
 
 def judge_draft(notes: Notes, evidence: DraftEvidence) -> None:
@@ -30,6 +31,9 @@ def judge_draft(notes: Notes, evidence: DraftEvidence) -> None:
     fused = _candidates(notes, evidence)
     search = None if evidence.fused is None else evidence.fused.beam_search()
     _judge_proposal(notes, evidence)
+    _judge_draws(notes, evidence)
+    if search is None and evidence.fused is not None:
+        _judge_nodes(notes, evidence, evidence.fused)
     if search is not None and fused is not None and _finite(notes, fused):
         scores = _scores(notes, evidence, search, fused)
         judge_order(notes, fused)
@@ -90,6 +94,30 @@ def _finite(notes: Notes, candidates: Candidates) -> bool:
     return False
 
 
+def _judge_draws(notes: Notes, evidence: DraftEvidence) -> None:
+    """Judge how many uniforms the draft took."""
+    if evidence.num_draws is not None:
+        judge_num_draws(notes, evidence.draws, evidence.num_draws)
+    elif evidence.draws is not None and len(evidence.draws):
+        notes.lacks("num_draws", "the reference's drafter does not score drafts, nor draw")
+
+
+def _judge_nodes(notes: Notes, evidence: DraftEvidence, drafted: Drafted) -> None:
+    """Judge scores and drawn tokens of a draft that shows no search."""
+    truth, vocabulary = evidence.nodes, evidence.target_from_draft
+    if truth is None or vocabulary is None:
+        if drafted.logprobs is not None:
+            notes.lacks("draft_logprobs", "the reference's drafter does not score drafts without a search")
+        return
+    nodes = DraftNodes.of(drafted.token_ids, drafted.parents, vocabulary)
+    if drafted.logprobs is None:
+        notes.lacks("draft_logprobs")
+    elif has_samples(notes, "draft_logprobs", truth.rows):
+        judge_node_scores(notes, nodes, drafted.logprobs, truth)
+    if truth.law is not None and not notes.has("JUDGE-DRAW-COUNT"):
+        judge_drawn(notes, nodes, evidence.draws, truth)
+
+
 def _scores(
     notes: Notes, evidence: DraftEvidence, drafted: BeamSearch, candidates: Candidates
 ) -> Scores | None:
@@ -103,9 +131,7 @@ def _scores(
     if not evidence.levels:
         notes.skip("draft_logprobs", "the reference does not provide log-probabilities")
         return None
-    reasons = [why_not(level.samples, level.truth, notes.dtype) for level in evidence.levels]
-    if any(reasons):
-        notes.skip("draft_logprobs", next(filter(None, reasons)))
+    if not has_samples(notes, "draft_logprobs", *evidence.levels):
         return None
     scores = Scores(notes, drafted, candidates, draft_from_target, target_from_draft)
     judge_scores(scores, evidence.levels[: len(drafted.levels)])

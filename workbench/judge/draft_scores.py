@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracing.errors import UsageError
 from tracing.stages import BeamSearch, IntArray
-from workbench.judge.allowance import FLOOR_ULPS, row_allowances, ulp
+from workbench.judge.allowance import row_allowances
 from workbench.judge.blame import guilty
 from workbench.judge.draft_laws import ROOT, Candidates, best, level_range, swapped
+from workbench.judge.draft_nodes import MAX_NAMED, sum_rounding, write_score
 from workbench.judge.evidence import LevelTruth
 from workbench.judge.notes import Notes, first_few
-
-MAX_NAMED: Final = 8
-"""Wrong candidates named one by one; the last one counts the rest."""
 
 
 @dataclass(slots=True)
@@ -100,9 +98,7 @@ def _judge_beam(
         if draft_id is None:
             continue  # has its own finding
         truth = base + float(level.truth[beam, draft_id])
-        # Scores are summed in float32 on every path; each sum may round once more.
-        rounding = FLOOR_ULPS["float32"] * float(ulp(np.array(abs(truth)), "float32"))
-        scores.truth[flat], scores.allowance[flat] = truth, base_allowance + allowance + rounding
+        scores.truth[flat], scores.allowance[flat] = truth, base_allowance + allowance + sum_rounding(truth)
         error = abs(float(scores.candidates.scores[flat]) - truth)
         inside = error <= scores.allowance[flat]
         scores.sound[flat] = parent_sound and inside
@@ -119,19 +115,9 @@ def _write_wrong(scores: Scores, wrong: list[tuple[int, str]]) -> None:
     for (flat, who), tail in first_few(wrong, MAX_NAMED, f"of {len(scores.truth)} candidates"):
         ours, truth = float(scores.candidates.scores[flat]), float(scores.truth[flat])
         allowance = float(scores.allowance[flat])
-        scores.notes.finding(
-            "JUDGE-DRAFT-SCORES",
-            "draft_logprobs",
-            f"candidate {flat} (token {scores.candidates.token_ids[flat]}) "
-            f"scores {ours:.6g}, expected {truth:.6g}: off by {abs(ours - truth):.3g} where rounding allows "
-            f"{allowance:.3g} ({abs(ours - truth) / allowance:.3g} times){tail}",
-            guilty=who,
-            node=node_from_flat.get(flat),
-            fused=ours,
-            reference=truth,
-            allowance=allowance,
-            gap=abs(ours - truth),
-        )
+        what = f"candidate {flat} (token {scores.candidates.token_ids[flat]}) scores"
+        values, node = (ours, truth, allowance), node_from_flat.get(flat)
+        write_score(scores.notes, what, values, who=who, node=node, tail=tail)
 
 
 def _judge_best_tokens(scores: Scores, level: LevelTruth, row: tuple[IntArray, int, float]) -> None:

@@ -9,14 +9,15 @@ A field that a path cannot provide is None: the judge lists it as not checked, i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tracing.moment import Moment
 from tracing.settings import DecodeSettings
-from tracing.stages import Accepted, BoolArray, Committed, Drafted, IntArray, Tensorized, Verified
+from tracing.stages import Accepted, BoolArray, Committed, Drafted, IntArray, Tensorized
 
 Array = NDArray[Any]
 """Floats of any width: float32 or float64 (bfloat16 and float16 may come widened to float32)."""
@@ -53,6 +54,8 @@ class PrefillEvidence:
     Attributes:
         prompt_token_ids: What both paths were given, `[L]`.
         is_greedy: False where a draw chose the root: the reference's, by the path's own logits, is the law.
+        draws: Uniforms that the fused prefill took.
+        num_draws: How many the reference took for the root.
         fused_context_token_ids: Prompt and root as the fused path has it, `[L + 1]`.
         reference_context_token_ids: The same of the reference path, `[L + 1]`.
         logits: The row that chose the root, `[V]` or `[1, V]`.
@@ -62,6 +65,8 @@ class PrefillEvidence:
 
     prompt_token_ids: IntArray
     is_greedy: bool = True
+    draws: Array | None = None
+    num_draws: int = 0
     fused_context_token_ids: IntArray | None = None
     reference_context_token_ids: IntArray | None = None
     logits: RowTruth | None = None
@@ -85,6 +90,21 @@ class LevelTruth:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NodeTruth:
+    """The reference's rows for a draft that shows no search, one row per expansion (G of them).
+
+    Attributes:
+        rows: Log-probabilities over the draft vocabulary, `[G, Vd]`, not cumulative.
+        row_of: Row that each node was proposed from, int `[n]`; the root's own is ignored.
+        law: Probabilities that tokens are drawn from, `[G, Vd]`; None where nothing is drawn.
+    """
+
+    rows: LevelTruth
+    row_of: IntArray
+    law: LevelTruth | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DraftEvidence:
     """One draft: what was scored, kept and selected.
 
@@ -95,6 +115,9 @@ class DraftEvidence:
         fused: The fused draft with all its levels.
         proposal: The reference's own draft, where tokens alone decide it and a path has to draft the same.
         levels: The reference's log-probabilities, one per level of `fused`; empty: scores not checked.
+        nodes: The same of a draft that shows no search; None: scores not checked.
+        draws: Uniforms that the path's draft took; None in greedy decoding.
+        num_draws: How many the reference takes for this draft; None where it cannot be known.
         kv: Drafter K and V of the rows this draft computed from teacher features,
             `[layers, 2, kv_heads, R, D]`; `rows` names their positions.
         committed_len: L; None: lengths not checked.
@@ -107,6 +130,9 @@ class DraftEvidence:
     fused: Drafted | None = None
     proposal: Drafted | None = None
     levels: tuple[LevelTruth, ...] = ()
+    nodes: NodeTruth | None = None
+    draws: Array | None = None
+    num_draws: int | None = None
     kv: RowTruth | None = None
     committed_len: int | None = None
     kv_lengths: tuple[int, ...] | None = None
@@ -150,9 +176,14 @@ class VerifySide:
     target_token_ids: IntArray | None = None
 
     @classmethod
-    def of(cls, verified: Verified) -> VerifySide:
-        """Return the exact results among those of verify."""
-        return cls(**{each.name: getattr(verified, each.name) for each in fields(cls)})
+    def of_reference(cls, tree: Tensorized, committed_len: int, target_token_ids: IntArray) -> VerifySide:
+        """Return the reference's choices, and what attention has to be given for this tree."""
+        return cls(
+            visible=tree.visible,
+            prefix_visible=np.where(tree.valid, committed_len, 0),
+            other_visible=np.zeros(len(tree.valid), dtype=np.int64),
+            target_token_ids=target_token_ids,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +224,7 @@ class AcceptEvidence:
         remaining: Tokens that the turn may still emit, this step's included.
         eos_token_ids: Tokens that end a turn.
         is_greedy: False where draws decide: `reference` is then the law, over the same logits and draws.
+        draws: Uniforms that the fused accept took; compared in number with those of `reference`.
         fused, reference: What each path accepted.
     """
 
@@ -202,6 +234,7 @@ class AcceptEvidence:
     remaining: int
     eos_token_ids: frozenset[int] = frozenset()
     is_greedy: bool = True
+    draws: Array | None = None
     fused: Accepted | None = None
     reference: Accepted | None = None
 

@@ -67,6 +67,16 @@ def judge_list(
     notes.finding(rule, column, message, guilty=path, fused=str(ours), reference=str(theirs))
 
 
+def judge_num_draws(notes: Notes, draws: NDArray[Any] | None, expected: int) -> None:
+    """Judge that a stage took as many uniforms as the reference does; None where its draws are not known."""
+    if draws is None:
+        return
+    notes.check("num_draws")
+    if len(draws) != expected:
+        message = f"the {notes.stage} stage took {len(draws)} draws, expected {expected}"
+        notes.finding("JUDGE-DRAW-COUNT", "draws", message, fused=len(draws), reference=expected)
+
+
 def judge_visible(
     notes: Notes,
     rule: str,

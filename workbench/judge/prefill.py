@@ -9,7 +9,7 @@ import numpy as np
 from tracing.stages import IntArray
 from workbench.judge.choices import ROOT, judge_choices
 from workbench.judge.evidence import PrefillEvidence, RowTruth
-from workbench.judge.exact import judge_list
+from workbench.judge.exact import judge_list, judge_num_draws
 from workbench.judge.measured import Judged
 from workbench.judge.notes import Notes
 from workbench.judge.rows import judge_rows
@@ -26,6 +26,7 @@ def judge_prefill(notes: Notes, evidence: PrefillEvidence) -> None:
     ours = _root(evidence.fused_context_token_ids, prompt)
     theirs = _root(evidence.reference_context_token_ids, prompt)
     if not evidence.is_greedy:
+        judge_num_draws(notes, evidence.draws, evidence.num_draws)
         _judge_sampled_root(notes, ours, theirs)
         return
     only = np.zeros(1, dtype=np.int64)

@@ -43,6 +43,7 @@ RULES: Final[dict[str, JudgeRule]] = {
     "JUDGE-CACHE-WRITTEN": JudgeRule(
         "cache-written", "Draft, tensorize and accept leave the teacher's caches as they are."
     ),
+    "JUDGE-DRAW-COUNT": JudgeRule("wrong-number-of-draws", "A stage takes as many draws as its rule needs."),
     # prefill
     "JUDGE-PREFILL-CONTEXT": JudgeRule("context-changed", "The context is the prompt followed by one root."),
     "JUDGE-PREFILL-KV": JudgeRule("prefix-kv-off", "Prefix K and V rows are within rounding.", "numeric"),
@@ -82,6 +83,9 @@ RULES: Final[dict[str, JudgeRule]] = {
     "JUDGE-DRAFT-COPIES": JudgeRule("node-miscopied", "A node has its candidate's token, score and depth."),
     "JUDGE-DRAFT-PROPOSAL": JudgeRule(
         "proposal-differs", "A draft that tokens alone decide is that of the drafter's rule."
+    ),
+    "JUDGE-DRAFT-DRAWN": JudgeRule(
+        "another-token-drawn", "A sampled token is the one that the draft's law and its draw give."
     ),
     "JUDGE-DRAFT-ROOT": JudgeRule("wrong-root", "Node 0 is the root: its token, parent 0, depth 0, score 0."),
     # tensorize

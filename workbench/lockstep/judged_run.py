@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from invariants.context import RunContext
+from reference.drafters import drafter_of
 from reference.path import make_path as make_reference
 from tracing.distances import MANIFEST_KEY
 from tracing.finding import Finding
@@ -123,6 +124,7 @@ def _context(session: Session, request: DiffRequest) -> RunContext:
         pair,
         kv_capacity=session.path.info.get("kv_capacity"),
         num_slots=session.path.info.get("num_slots"),
+        reads=drafter_of(pair).settings,
     )
 
 
@@ -140,10 +142,11 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
         "models": {
             "teacher": request.model or "tiny-pangu",
             "drafter": request.draft or "tiny-pangu",
+            "proposer": loaded.pair.proposer,
             "digests": loaded.digests.as_json(),
             "load_report": loaded.report.as_json(),
         },
-        "settings": asdict(options.settings),
+        "settings": options.settings.as_read(drafter_of(loaded.pair).settings),
         "options": {
             name: getattr(options, name) for name in options.__dataclass_fields__ if name != "settings"
         },

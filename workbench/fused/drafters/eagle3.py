@@ -164,4 +164,4 @@ def _build(parts: DrafterParts) -> Eagle3Drafter:
     return Eagle3Drafter(network, parts.switches, parts.device)
 
 
-EAGLE3: Final = DrafterKind(_build, settings=search.SETTINGS, attends=lambda pair: (pair.drafter,))
+EAGLE3: Final = DrafterKind(_build, attends=lambda pair: (pair.drafter,))

@@ -143,10 +143,8 @@ class DrafterKind:
 
     Attributes:
         build: Makes the drafter; raises UsageError for settings that cannot be.
-        settings: Fields of `DecodeSettings` that it reads.
         attends: Configurations with attention of their own, for the choice of operators.
     """
 
     build: Callable[[DrafterParts], Drafter]
-    settings: tuple[str, ...] = ("tree_nodes",)
     attends: Callable[[ModelPair], tuple[AttendingConfig, ...]] = lambda _: ()

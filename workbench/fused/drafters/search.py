@@ -20,8 +20,6 @@ from tracing.stages import BoolArray, Drafted, DraftLevel, IntArray
 from workbench.fused.drafters.ranking import best_in_order, stable_top_k
 
 NO_BEAMS: IntArray = np.zeros(0, dtype=np.int64)
-SETTINGS = ("tree_nodes", "depth", "top_k", "window")
-"""Settings that a search reads; the window is its rows' own."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,11 @@ class FedTurnState(TurnState):
 
     features: Any = None
 
+    @property
+    def fed(self) -> tuple[list[int], int, Any]:
+        """Committed tokens, root and features: what a draft is made from."""
+        return self.committed, self.root, self.features
+
     def take_features(self, verified: Verified, accepted: Accepted) -> None:
         """Append the features of the rows that a step commits."""
         rows = _on_host(verified.features)[committed_nodes(accepted)]

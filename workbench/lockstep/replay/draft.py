@@ -1,4 +1,4 @@
-"""True draft scores of recorded nodes: the reference's drafter follows the recorded tree."""
+"""True draft scores of recorded nodes: the reference's drafter follows the recorded tree, or scores it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,16 @@ from numpy.typing import NDArray
 
 from reference.model import ReferenceModels
 from reference.search import DraftContext
-from tracing.stages import Tensorized
-from workbench.judge.allowance import row_allowances
-from workbench.judge.evidence import StepEvidence
+from tracing.stages import Drafted, IntArray, Tensorized
+from workbench.judge.draft_nodes import DraftNodes, judge_node_scores
+from workbench.judge.evidence import NodeTruth, StepEvidence
 from workbench.judge.notes import Notes, StageJudgement
+from workbench.lockstep.staged.evidence import level_truth
 from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
-Rows = dict[int, NDArray[Any]]
-"""Log-probabilities after each node that has children, `[Vd]`, by node."""
-Scores = dict[int, tuple[float, float]]
-"""Cumulative score and allowance by node."""
-SUM_ROUNDING = 2.0**-23
-"""Scores are added up in float32: one rounding per level, relative."""
+Rows = tuple[NDArray[Any], IntArray]
+"""Log-probabilities `[G, Vd]`, and the row that proposed each node, `[n]`; -1 where there is none."""
 UNSELECTED = "scores of candidates that were not selected are not in the trace"
 
 
@@ -54,83 +51,42 @@ def judge_scores(
         recorded: `draft_logprobs`, cumulative, `[N]`.
         fed: Inputs of the drafter.
     """
-    notes = Notes(evidence.moment, "draft")
+    notes = Notes(evidence.moment, "draft", evidence.dtype)
+    token_ids, parents = tree.token_ids[tree.valid], tree.parents[tree.valid]
     walked = [
-        _walk(runner, models, tree, features, fed)
+        _walk(runner, models, Drafted(token_ids=token_ids, parents=parents), features, fed)
         for models, features in zip(runner.models, fed.features, strict=True)
     ]
-    truth, samples = walked[0], walked[1:]
-    nodes = sorted(truth)
-    if nodes and samples:
-        exact = np.stack([truth[node] for node in nodes])
-        permuted = tuple(np.stack([sample[node] for node in nodes]) for sample in samples)
-        allowed = row_allowances(exact, permuted, evidence.dtype).largest
-        expected = _expected(notes, runner, tree, truth, dict(zip(nodes, allowed.tolist(), strict=True)))
-        _compare(notes, np.asarray(recorded, dtype=np.float64), expected)
-        notes.check("draft_logprobs")
+    rows = [each[0] for each in walked if each is not None]
+    if walked[0] is not None and len(rows) > 1 and len(token_ids) > 1:
+        nodes = DraftNodes.of(token_ids, parents, runner.truth.target_from_draft.cpu().numpy())
+        truth = NodeTruth(rows=level_truth(rows), row_of=walked[0][1])
+        judge_node_scores(notes, nodes, np.asarray(recorded)[tree.valid], truth)
     notes.skip("candidates", UNSELECTED)
     return notes.judgement()
 
 
 def _walk(
-    runner: ReferenceRunner, models: ReferenceModels, tree: Tensorized, features: Any, fed: Fed
-) -> Rows:
-    """Expand every node that has children, level by level."""
+    runner: ReferenceRunner, models: ReferenceModels, drafted: Drafted, features: Any, fed: Fed
+) -> Rows | None:
+    """Expand every node that has children, level by level; None for a drafter that cannot score."""
     search = runner.stages.rung.search(models)
     if search is None:
-        return {}
-    parents = [node for node in np.flatnonzero(tree.valid).tolist() if _has_children(tree, node)]
-    found: Rows = {}
+        fed_model = (fed.committed, fed.root, features, runner.settings)
+        scored = runner.stages.rung.score(models, *fed_model, drafted=drafted)
+        return None if scored is None else (host_floats(scored.logprobs), np.asarray(scored.row_of))
+    parents = drafted.parents
     rows = search.begin(models, DraftContext(fed.committed, fed.root, features), runner.settings)
-    level = [0] if 0 in parents else []
-    while level:
-        logprobs = host_floats(rows.logprobs)
-        found |= {node: logprobs[place] for place, node in enumerate(level)}
-        following = [node for node in parents if node != 0 and int(tree.parents[node]) in level]
-        if following:
-            beams = np.array([level.index(int(tree.parents[node])) for node in following], dtype=np.int64)
-            rows = search.expand(rows, beams, tree.token_ids[following])
+    found: list[NDArray[Any]] = []
+    row_of = np.full(len(parents), -1, dtype=np.int64)
+    level = np.zeros(1, dtype=np.int64)
+    while level.size:
+        below = np.flatnonzero(np.isin(parents, level) & (np.arange(len(parents)) > parents))
+        row_of[below] = np.searchsorted(level, parents[below]) + sum(map(len, found))
+        found.append(host_floats(rows.logprobs))
+        following = below[np.isin(below, parents)]
+        if following.size:
+            beams = np.searchsorted(level, parents[following])
+            rows = search.expand(rows, beams, drafted.token_ids[following])
         level = following
-    return found
-
-
-def _has_children(tree: Tensorized, node: int) -> bool:
-    below = tree.valid & (tree.parents == node)
-    return bool(below[1:].any())
-
-
-def _expected(
-    notes: Notes, runner: ReferenceRunner, tree: Tensorized, truth: Rows, allowed: dict[int, float]
-) -> Scores:
-    """Return score and allowance of every node that can have one; both add up along the path."""
-    targets = runner.truth.target_from_draft.cpu().numpy().tolist()
-    draft_from_target = {int(target): draft for draft, target in enumerate(targets)}
-    expected: Scores = {0: (0.0, 0.0)}
-    for node in np.flatnonzero(tree.valid).tolist()[1:]:
-        parent, token = int(tree.parents[node]), int(tree.token_ids[node])
-        if parent not in expected or parent not in truth:
-            continue
-        if token not in draft_from_target:
-            message = f"node {node} has token {token}, which is not in the draft vocabulary"
-            notes.finding("JUDGE-DRAFT-VOCAB", "token_ids", message, node=node, fused=token)
-            continue
-        score = expected[parent][0] + float(truth[parent][draft_from_target[token]])
-        expected[node] = score, expected[parent][1] + allowed[parent] + SUM_ROUNDING * abs(score)
-    return expected
-
-
-def _compare(notes: Notes, recorded: NDArray[np.float64], expected: Scores) -> None:
-    for node, (score, allowance) in expected.items():
-        gap = abs(float(recorded[node]) - score)
-        if not gap <= allowance:
-            message = f"node {node} scores {recorded[node]:.6g}, by the reference's drafter {score:.6g}"
-            notes.finding(
-                "JUDGE-DRAFT-SCORES",
-                "draft_logprobs",
-                message,
-                node=node,
-                fused=float(recorded[node]),
-                reference=score,
-                allowance=allowance,
-                gap=gap,
-            )
+    return np.concatenate(found), row_of

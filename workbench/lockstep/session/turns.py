@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from reference.drafters import drafter_of
 from tracing.draws import DrawTape
 from tracing.errors import UsageError
 from tracing.models import ModelPair
@@ -120,11 +121,12 @@ def _require_room(num_tokens: int, pair: ModelPair, settings: DecodeSettings) ->
     if not num_tokens:
         raise UsageError("the prompt has no tokens; a prompt needs at least one")
     limit = pair.teacher.max_position_embeddings
-    needed = num_tokens + settings.max_new_tokens + settings.depth + 1
+    deepest = settings.deepest(drafter_of(pair).settings)
+    needed = num_tokens + settings.max_new_tokens + deepest
     if needed > limit:
         raise UsageError(
             f"the prompt has {num_tokens} tokens; with {settings.max_new_tokens} new ones and a tree "
-            f"{settings.depth + 1} deep it needs {needed} positions and the teacher has {limit}; "
+            f"{deepest} deep it needs {needed} positions and the teacher has {limit}; "
             "shorten the prompt or --max-new-tokens"
         )
 

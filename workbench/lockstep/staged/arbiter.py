@@ -55,10 +55,16 @@ def _teacher(evidence: Teacher, rows: TeacherRows, logits: Rows, nodes: Sequence
 def _draft(
     evidence: DraftEvidence, runner: ReferenceRunner, turn_state: FedTurnState, results: StepResults
 ) -> DraftEvidence:
-    if results.drafted is None or not evidence.levels:
+    if results.drafted is None:
         return evidence
-    fed = (turn_state.committed, turn_state.root, turn_state.features, results.drafted.levels or ())
-    replayed = runner.replayed_draft(*fed)
+    if evidence.nodes is not None:
+        replayed_score = runner.replayed_score(*turn_state.fed, results.drafted)
+        rows = () if replayed_score is None else host_floats(replayed_score.logprobs)
+        by_row = replace(evidence.nodes.rows, arbiter=dict(enumerate(rows)))
+        return replace(evidence, nodes=replace(evidence.nodes, rows=by_row))
+    if not evidence.levels:
+        return evidence
+    replayed = runner.replayed_draft(*turn_state.fed, results.drafted.levels or ())
     levels = tuple(
         replace(level, arbiter=dict(enumerate(host_floats(true.row_logprobs))))
         for level, true in zip(evidence.levels, replayed.levels, strict=True)

@@ -122,10 +122,8 @@ def _values(stage: str, results: StepResults) -> dict[str, Any]:
         return {"token_ids": drafted.token_ids, "parents": drafted.parents} | scores
     if results.verified is not None and results.tensorized is not None:
         valid = results.tensorized.valid
-        return {
-            "logits": host_floats(results.verified.logits)[valid],
-            "features": host_floats(results.verified.features)[valid],
-        }
+        tensors = {"logits": results.verified.logits, "features": results.verified.features}
+        return {name: host_floats(rows)[valid] for name, rows in tensors.items() if rows is not None}
     return {}
 
 

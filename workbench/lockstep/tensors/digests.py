@@ -1,4 +1,4 @@
-"""Digests of rows: xxh3_64 of each row's bytes, read back from memory (DESIGN section 4)."""
+"""Digests of rows: xxh3_64 of each row's bytes, read back from memory."""
 
 from __future__ import annotations
 

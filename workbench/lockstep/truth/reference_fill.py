@@ -56,13 +56,12 @@ class ReferenceFill:
 
     def _prefill(self, prompt: list[int]) -> Prefilled:
         rows = self.runner.prefill(prompt)[0]
-        root = self.runner.choose_root(rows.logits[-1], ())
+        root = self.runner.choose_root(rows.logits[-1], ())[0]
         context = np.array([*prompt, root], dtype=np.int64)
         return Prefilled(context_token_ids=context, logits=rows.logits[-1], features=rows.features)
 
     def _draft(self) -> Drafted:
-        turn_state = self.turn_state
-        return self.runner.free_draft(turn_state.committed, turn_state.root, turn_state.features)
+        return self.runner.free_draft(*self.turn_state.fed)
 
     def _tensorize(self) -> Tensorized:
         assert self.results.drafted is not None

@@ -7,7 +7,7 @@ calls is the reference's own rows of committed tokens, and only on the `cached` 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from reference import accept as accept_stage
@@ -15,6 +15,7 @@ from reference import cached
 from reference import tensorize as tensorize_stage
 from reference.arithmetic import Arithmetic
 from reference.drafters import drafter_of
+from reference.drafters.seam import DraftScore
 from reference.model import ReferenceModels
 from reference.rungs import CACHED, REPLAY, Rung, rung_named
 from reference.sampling import chooser_for
@@ -153,6 +154,15 @@ class ReferenceRunner:
             for models, one in zip(self.models, watches, strict=True)
         )
 
+    def score(
+        self, committed: Sequence[int], root: int, features: Any, drafted: Drafted, *, further: bool = False
+    ) -> tuple[DraftScore, ...]:
+        """The path's nodes by each model, or by further samples; empty where the drafter has no scores."""
+        fed = (committed, root, features, self.settings)
+        every = self._further if further else self.models
+        made = (self.stages.rung.score(models, *fed, drafted=drafted) for models in every)
+        return tuple(each for each in made if each is not None)
+
     def free_draft(self, committed: Sequence[int], root: int, features: Any) -> Drafted:
         """The reference's own tree, for a path that has no draft stage."""
         return self.stages.rung.draft(self.truth, committed, root, features, self.settings)
@@ -162,25 +172,36 @@ class ReferenceRunner:
         is_exact = drafter_of(self.truth.pair).is_exact
         return self.free_draft(committed, root, features) if is_exact else None
 
+    def num_draft_draws(self, drafted: Drafted, scores: Sequence[DraftScore]) -> int | None:
+        """How many uniforms a draft takes: one a drafted node if sampled; None where that is not known."""
+        if scores:
+            return 0 if scores[0].law is None else len(drafted.token_ids) - 1
+        drafter = drafter_of(self.truth.pair)
+        return 0 if drafter.is_exact or drafter.searches else None
+
     def tensorize(self, drafted: Drafted, committed_len: int, num_rows: int | None = None) -> Tensorized:
         """The static arrays of a draft, in `num_rows` rows if a path has laid it out already."""
         rows = rows_for(drafted, self.settings.tree_nodes) if num_rows is None else num_rows
         return self.stages.tensorize(drafted, committed_len, rows)
 
-    def choose_root(self, logits: Any, draws: Sequence[float]) -> int:
-        """The first root of a turn from logits `[V]`; given the draws of the path, or fresh ones."""
-        chooser = chooser_for(self.settings, DrawTape.recorded(draws, seed=0))
-        return int(logits.argmax()) if chooser is None else chooser.root(logits)
+    def choose_root(self, logits: Any, draws: Sequence[float]) -> tuple[int, int]:
+        """The first root of a turn from logits `[V]`, and its number of draws: the path's, or fresh ones."""
+        tape = DrawTape.recorded(draws, seed=0)
+        chooser = chooser_for(self.settings, tape)
+        root = int(logits.argmax()) if chooser is None else chooser.root(logits)
+        return root, tape.num_used
 
     def accept(
         self, tensorized: Tensorized, verified: Verified, remaining: int, draws: Sequence[float]
     ) -> Accepted:
         """The accepted path over the path's own logits; given the draws of the path, or fresh ones."""
-        chooser = chooser_for(self.settings, DrawTape.recorded(draws, seed=0))
+        tape = DrawTape.recorded(draws, seed=0)
+        chooser = chooser_for(self.settings, tape)
         given = (tensorized, verified.target_token_ids, remaining, self.truth.pair.eos_token_ids)
         if chooser is None:
             return self.stages.accept(*given)
-        return self.stages.accept(*given, chooser.accept(tensorized, verified))
+        accepted = self.stages.accept(*given, chooser.accept(tensorized, verified))
+        return replace(accepted, draws=tape.used_since(0))
 
     def verify(self, committed: Sequence[int], tensorized: Tensorized) -> tuple[TeacherRows, ...]:
         """Rows of the N nodes."""
@@ -235,6 +256,12 @@ class ReferenceRunner:
 
         tree = (tensorized.token_ids, tensorized.position_ids, tensorized.visible)
         return replay.verify(self.truth, committed, *tree, nodes=nodes)
+
+    def replayed_score(
+        self, committed: Sequence[int], root: int, features: Any, drafted: Drafted
+    ) -> DraftScore | None:
+        """A draft's nodes by the arbiter."""
+        return REPLAY.score(self.truth, committed, root, features, self.settings, drafted=drafted)
 
     def replayed_draft(
         self, committed: Sequence[int], root: int, features: Any, levels: Sequence[DraftLevel]
