@@ -43,8 +43,9 @@ class DraftLevel:
     """One expansion: B live beams, K candidates each (level 0: the root, B = 1).
 
     Attributes:
-        beam_flat_ids: Flat candidate numbers of the beams that were expanded, `[B]`; empty at level 0.
-        token_ids: Candidate target token ids, best first per beam, `[B, K]`.
+        beam_flat_ids: Flat candidate numbers of the beams that were expanded, best first, equal scores in any
+            order, `[B]`; empty at level 0.
+        token_ids: Candidate target token ids, best first per beam, equal scores in any order, `[B, K]`.
         scores: Cumulative log-probabilities of the candidates, float32 `[B, K]`.
     """
 
@@ -73,6 +74,9 @@ class Drafted:
     nodes then come in ascending flat candidate number. Flat numbers: level 0 candidates are `0 .. K-1`;
     candidate `rank` of beam `b` of level `l >= 1` is `K + (l - 1) * K * K + b * K + rank` (order of the
     official EAGLE-3 algorithm).
+
+    Candidates with equal scores are interchangeable: any of them may become a beam or a node, as `topk` gives
+    them. Only a node whose parent is left out is wrong, even where both score alike.
 
     Attributes:
         token_ids, parents: `[n]`; node 0 is the root (parent 0).

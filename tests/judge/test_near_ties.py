@@ -222,19 +222,36 @@ def test_swapped_beams_beyond_the_allowance_are_findings() -> None:
     assert [each for each in judgement.near_ties if each.kind == "beam"] == []
 
 
-def test_equal_scores_go_to_the_lower_number() -> None:
-    """An unstable sort takes the higher of two equal scores: exact, whatever the truth says."""
+def equal_scores() -> tuple[DraftEvidence, list[Any]]:
+    """Candidates 1, 2 and 5 all score -1.5: 2 is a child of 0, and 5 one of 1, which costs nothing."""
     rows = [[-0.5, -1.5, -8.0, -8.0]]
-    one = [[-1.0, -3.0, -9.0, -9.0], [-9.0, -0.0, -9.0, -9.0]]  # candidates 2 and 4 both at -1.5, as is 1
+    one = [[-1.0, -3.0, -9.0, -9.0], [-9.0, -0.0, -9.0, -9.0]]
     evidence = small_draft([rows, one], [rows, one], tree_nodes=3, depth=1)
+    return evidence, [(-0.5, None, 0, 0), (-1.5, None, 0, 1), (-1.5, 0, 1, 0), (), (-1.5, 1, 1, 1)]
+
+
+def chosen(evidence: DraftEvidence, flats: list[Any], nodes: list[int]) -> StageJudgement:
+    return drafted(replace(evidence, fused=assemble(flats, nodes, evidence.fused.levels)))
+
+
+def test_of_equal_scores_any_may_be_selected() -> None:
+    """An operator without an order among equal values takes the higher number; that is a tie, no finding."""
+    evidence, flats = equal_scores()
     assert evidence.fused.flat_ids.tolist() == [0, 1]
     assert drafted(evidence).findings == ()
-    flats = [(-0.5, None, 0, 0), (-1.5, None, 0, 1), (-1.5, 0, 1, 0)]
-    other = replace(
-        assemble(flats, [0, 2], evidence.fused.levels),
-        logprobs=np.array([0, -0.5, -1.5], np.float32),
-    )
-    assert "JUDGE-DRAFT-SELECTED" in rules_of(drafted(replace(evidence, fused=other)).findings)
+    judgement = chosen(evidence, flats, [0, 2])
+    assert judgement.findings == ()
+    assert [(each.kind, each.fused, each.reference, each.gap) for each in judgement.near_ties] == [
+        ("node", 2, 1, 0.0)
+    ]
+
+
+def test_a_tie_against_the_parent_leaves_an_orphan() -> None:
+    """The near miss: the child scores what its parent does, but without the parent there is no tree."""
+    evidence, flats = equal_scores()
+    (finding,) = chosen(evidence, flats, [0, 4]).findings
+    assert finding.rule == "JUDGE-DRAFT-CLOSED"
+    assert "a tie may not go against the parent" in finding.message
 
 
 def test_a_swapped_node_within_the_allowance_is_a_near_tie() -> None:

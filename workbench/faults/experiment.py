@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,6 +21,7 @@ from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import Tally
 from workbench.lockstep.engine.step import begin_turn, steps_of_turn
 from workbench.lockstep.engine.under_test import PathUnderTest
+from workbench.lockstep.judged_run import limits_of
 from workbench.lockstep.session.job import LockstepOptions, OnViolation
 from workbench.lockstep.session.turns import Turn
 from workbench.lockstep.staged.run import judge_turns
@@ -158,14 +159,12 @@ def _info(path: DecodePath) -> dict[str, Any]:
 
 
 def _manifest(setup: Setup, path: DecodePath, more: Mapping[str, Any] | None) -> dict[str, Any]:
-    limits = asdict(setup.context)
-    limits["eos_token_ids"] = sorted(setup.pair.eos_token_ids)
     return {
         "lockstep": "staged",
         "engine": path.name,
         "argv": ["specwb", "faults", "run"],
         "settings": setup.settings.as_read(drafter_of(setup.pair).settings),
-        "limits": limits,
+        "limits": limits_of(setup.context),
         **(more or {}),
     }
 

@@ -1,4 +1,8 @@
-"""The exact laws of an EAGLE-3 draft: its own scores decide beams and nodes, numbers decide parents."""
+"""The exact laws of an EAGLE-3 draft: its own scores decide beams and nodes, numbers decide parents.
+
+Candidates with equal scores are interchangeable: operators like `topk` promise no order among them. What was
+chosen is therefore compared by its scores, never by its numbers.
+"""
 
 from __future__ import annotations
 
@@ -110,18 +114,27 @@ def judge_order(notes: Notes, candidates: Candidates) -> None:
 
 
 def judge_beams(notes: Notes, drafted: BeamSearch, candidates: Candidates) -> None:
-    """Judge that each level's beams are the best candidates of the level before, by the path's own scores."""
+    """Judge that each level's beams are the best candidates of the level before, by the path's own scores.
+
+    Beams come best first and each once; the order among equal scores, and which of them are kept, is free.
+    """
     notes.check("beam_flat_ids")
     for number, level in enumerate(drafted.levels[1:], start=1):
         before = np.array(level_range(number - 1, candidates.width))
         expected = best(candidates.scores[before], before, candidates.width)
         kept = np.asarray(level.beam_flat_ids)
-        for rank in np.flatnonzero(kept != expected)[:1].tolist():
+        again = np.isin(np.arange(len(kept)), np.unique(kept, return_index=True)[1], invert=True)
+        wrong = again | (candidates.scores[kept] != candidates.scores[expected])
+        for rank in np.flatnonzero(wrong)[:1].tolist():
             ours, theirs = int(kept[rank]), int(expected[rank])
             message = (
-                f"beam {rank} of level {number} is candidate {ours} (score {candidates.scores[ours]:.6g}), "
-                f"expected {theirs} (score {candidates.scores[theirs]:.6g}) by the path's own scores"
+                f"beam {rank} of level {number} is candidate {ours} (score {candidates.scores[ours]:.6g})"
             )
+            if again[rank]:
+                message += ", which is a beam already"
+            else:
+                score = candidates.scores[theirs]
+                message += f", expected {theirs} (score {score:.6g}) by the path's own scores"
             notes.finding("JUDGE-DRAFT-BEAMS", "beam_flat_ids", message, fused=ours, reference=theirs)
 
 
@@ -147,11 +160,17 @@ def judge_selected(
 
 
 def _judge_set(notes: Notes, candidates: Candidates, selected: IntArray, expected: IntArray) -> None:
-    """Judge the selected set against the best by own score."""
-    intruders = sorted(set(selected.tolist()) - set(expected.tolist()))
-    omitted = sorted(set(expected.tolist()) - set(selected.tolist()))
-    if not intruders and not omitted:
+    """Judge the scores of the selected set against the best; a candidate at the border is named last."""
+    scores = candidates.scores
+    if np.array_equal(np.sort(scores[selected]), np.sort(scores[expected])):
         return
+    last = scores[expected].min(initial=np.inf)
+    intruders = sorted(
+        set(selected.tolist()) - set(expected.tolist()), key=lambda flat: (scores[flat] >= last, flat)
+    )
+    omitted = sorted(
+        set(expected.tolist()) - set(selected.tolist()), key=lambda flat: (scores[flat] <= last, flat)
+    )
     node = int(np.flatnonzero(selected == intruders[0])[0]) + 1 if intruders else None
     parts = [f"candidate {flat} (score {candidates.scores[flat]:.6g}) is selected" for flat in intruders[:1]]
     parts += [f"candidate {flat} (score {candidates.scores[flat]:.6g}) is left out" for flat in omitted[:1]]
@@ -174,6 +193,8 @@ def judge_nodes(notes: Notes, drafted: BeamSearch, candidates: Candidates) -> No
         parent = 0 if parent_flat == ROOT else node_from_flat.get(parent_flat)
         if parent is None:
             message = f"node {node} (candidate {flat}) is selected, its parent candidate {parent_flat} is not"
+            if candidates.scores[flat] == candidates.scores[parent_flat]:
+                message += "; their scores are equal, and a tie may not go against the parent"
             notes.finding("JUDGE-DRAFT-CLOSED", "parents", message, node=node, reference=parent_flat)
         elif int(drafted.parents[node]) != parent:
             came = int(drafted.parents[node])

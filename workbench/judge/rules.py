@@ -70,10 +70,10 @@ RULES: Final[dict[str, JudgeRule]] = {
         "candidate-omitted", "The K candidates of a beam are its K best tokens."
     ),
     "JUDGE-DRAFT-BEAMS": JudgeRule(
-        "wrong-beam", "Kept beams are the best by own score, ties to the lower number."
+        "wrong-beam", "Kept beams are the best by own score, best first; equal scores in any order."
     ),
     "JUDGE-DRAFT-SELECTED": JudgeRule(
-        "wrong-node", "Selected nodes are the best by own score, ties likewise."
+        "wrong-node", "Selected nodes are the best by own score; of equal ones any."
     ),
     "JUDGE-DRAFT-ASCENDING": JudgeRule(
         "nodes-unordered", "Nodes ascend by flat candidate number, each once."

@@ -135,7 +135,6 @@ def _weights_unchanged(loaded: LoadedPair) -> bool:
 
 def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
     loaded, options = session.loaded, request.options
-    settings, limits = options.settings, _limits(_context(session, request))
     return {
         "lockstep": options.mode,
         "engine": session.path.name,
@@ -147,18 +146,18 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
             "digests": loaded.digests.as_json(),
             "load_report": loaded.report.as_json(),
         },
-        "settings": settings.as_read(drafter_of(loaded.pair).settings),
+        "settings": options.settings.as_read(drafter_of(loaded.pair).settings),
         "options": {
             name: getattr(options, name) for name in options.__dataclass_fields__ if name != "settings"
         },
-        "limits": limits,
+        "limits": limits_of(_context(session, request)),
         "reference": {"rung": request.rung, "device": request.reference_device},
         "prompt_file": request.prompt_file,
         MANIFEST_KEY: list(request.distance_edges),
     }
 
 
-def _limits(context: RunContext) -> dict[str, Any]:
-    """The facts that the rules used, as plain data, so that the trace is checked later by the same ones."""
+def limits_of(context: RunContext) -> dict[str, Any]:
+    """Return the facts that the rules used, as plain data: the trace is checked later by the same ones."""
     known = {name: value for name, value in asdict(context).items() if value is not None}
     return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in known.items()}

@@ -132,24 +132,20 @@ def _changes(giver: str, before: Any, inputs: Any, sizes: Mapping[str, int]) -> 
     except InvalidStageResultError as invalid:
         yield Difference(invalid.column, None, invalid.expected, invalid.came)
         return
-    for name in (form.name for form in forms_of(RESULT_OF_STAGE[giver])):
+    yield from _differences(RESULT_OF_STAGE[giver], before, after)
+
+
+def _differences(result: type, before: Any, after: Any, prefix: str = "") -> Iterator[Difference]:
+    """Yield what differs between two results of a class, in the order of its fields."""
+    for name in (form.name for form in forms_of(result)):
         ours, theirs = getattr(before, name), getattr(after, name)
         if name == "levels" and ours is not None and theirs is not None:
-            yield from _level_changes(ours, theirs)
-            continue
-        each = _difference(name, ours, theirs)
-        if each is not None:
+            if len(ours) != len(theirs):
+                yield Difference("levels", None, f"{len(ours)} levels", f"{len(theirs)} levels")
+            for number, both in enumerate(zip(ours, theirs, strict=False)):
+                yield from _differences(DraftLevel, *both, prefix=f"levels[{number}].")
+        elif (each := _difference(prefix + name, ours, theirs)) is not None:
             yield each
-
-
-def _level_changes(before: tuple[DraftLevel, ...], after: tuple[DraftLevel, ...]) -> Iterator[Difference]:
-    if len(before) != len(after):
-        yield Difference("levels", None, f"{len(before)} levels", f"{len(after)} levels")
-    for number, (ours, theirs) in enumerate(zip(before, after, strict=False)):
-        for name in (form.name for form in forms_of(DraftLevel)):
-            each = _difference(f"levels[{number}].{name}", getattr(ours, name), getattr(theirs, name))
-            if each is not None:
-                yield each
 
 
 def _difference(name: str, before: Any, after: Any, rows: Any = None) -> Difference | None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracing.draws import DrawTape
+from tracing.results import RESULT_OF_STAGE
 from tracing.stages import (
     Accepted,
     Committed,
@@ -26,12 +27,7 @@ from workbench.lockstep.tensors.digests import kv_row_digests
 Around = Callable[[], AbstractContextManager[Any]]
 Digests = NDArray[np.uint64]
 RESULT_FIELDS: Final[Mapping[str, str]] = {
-    "prefill": "prefilled",
-    "draft": "drafted",
-    "tensorize": "tensorized",
-    "verify": "verified",
-    "accept": "accepted",
-    "commit": "committed",
+    stage: result.__name__.lower() for stage, result in RESULT_OF_STAGE.items()
 }
 """Stage to the field of `StepResults` that holds its result."""
 

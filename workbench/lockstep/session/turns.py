@@ -88,60 +88,47 @@ def plan_turns(
     """
     turns: list[Turn] = []
     for prompt in prompts:
-        context = _chat_context if chat else _plain_context
         planned = [
-            Turn(prompt.prompt_id, number, _checked(context(prompt, number, tokenizer), pair, settings))
-            for number in range(len(prompt.texts))
+            Turn(prompt.prompt_id, number, _context(text, number, tokenizer, pair, settings, chat=chat))
+            for number, text in enumerate(prompt.texts)
         ]
         planned[0].context([])  # refuses before anything is decoded
         turns.extend(planned)
     return tuple(turns)
 
 
-def _plain_context(
-    prompt: Prompt, number: int, tokenizer: TurnTokenizer
+def _context(
+    text: str,
+    number: int,
+    tokenizer: TurnTokenizer,
+    pair: ModelPair,
+    settings: DecodeSettings,
+    *,
+    chat: bool,
 ) -> Callable[[Sequence[int]], list[int]]:
-    text = prompt.texts[number]
+    """Return what makes the ids to prefill; the template of a later turn renders only that user turn."""
 
     def context(before: Sequence[int]) -> list[int]:
-        return [*before, *tokenizer.encode(text, special_tokens=number == 0)]
-
-    return context
-
-
-def _chat_context(
-    prompt: Prompt, number: int, tokenizer: TurnTokenizer
-) -> Callable[[Sequence[int]], list[int]]:
-    def context(before: Sequence[int]) -> list[int]:
-        if number == 0:
-            messages = [{"role": "user", "content": prompt.texts[0]}]
-            return tokenizer.encode(tokenizer.apply_chat(messages), special_tokens=False)
-        # The template of a later turn continues the ids already decoded: only the new user turn is rendered.
-        opened = tokenizer.apply_chat([{"role": "user", "content": prompt.texts[number]}])
-        return [*before, *tokenizer.encode(opened, special_tokens=False)]
-
-    return context
-
-
-def _checked(
-    context: Callable[[Sequence[int]], list[int]], pair: ModelPair, settings: DecodeSettings
-) -> Callable[[Sequence[int]], list[int]]:
-    limit, deepest = pair.teacher.max_position_embeddings, settings.deepest(drafter_of(pair).settings)
-
-    def checked(before: Sequence[int]) -> list[int]:
-        token_ids = context(before)
-        if not token_ids:
-            raise UsageError("the prompt has no tokens; a prompt needs at least one")
-        needed = len(token_ids) + settings.max_new_tokens + deepest
-        if needed > limit:
-            raise UsageError(
-                f"the prompt has {len(token_ids)} tokens; with {settings.max_new_tokens} new ones and a tree "
-                f"{deepest} deep it needs {needed} positions and the teacher has {limit}; "
-                "shorten the prompt or --max-new-tokens"
-            )
+        rendered = tokenizer.apply_chat([{"role": "user", "content": text}]) if chat else text
+        token_ids = [*before, *tokenizer.encode(rendered, special_tokens=number == 0 and not chat)]
+        _require_room(len(token_ids), pair, settings)
         return token_ids
 
-    return checked
+    return context
+
+
+def _require_room(num_tokens: int, pair: ModelPair, settings: DecodeSettings) -> None:
+    if not num_tokens:
+        raise UsageError("the prompt has no tokens; a prompt needs at least one")
+    limit = pair.teacher.max_position_embeddings
+    deepest = settings.deepest(drafter_of(pair).settings)
+    needed = num_tokens + settings.max_new_tokens + deepest
+    if needed > limit:
+        raise UsageError(
+            f"the prompt has {num_tokens} tokens; with {settings.max_new_tokens} new ones and a tree "
+            f"{deepest} deep it needs {needed} positions and the teacher has {limit}; "
+            "shorten the prompt or --max-new-tokens"
+        )
 
 
 class TurnsRunner(ABC):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 Rows = Mapping[int, NDArray[Any]]
+Teacher = TypeVar("Teacher", PrefillEvidence, VerifyEvidence)
 
 
 def with_arbiter(
@@ -31,41 +32,24 @@ def with_arbiter(
     stages = {finding.moment.stage for finding in findings}
     if "prefill" in stages and evidence.prefill is not None:
         rows = runner.replayed_prefill(evidence.prefill.prompt_token_ids.tolist())
-        evidence = replace(evidence, prefill=_prefill(evidence.prefill, rows))
+        logits, positions = {0: host_floats(rows.logits)[-1]}, range(len(evidence.prefill.prompt_token_ids))
+        evidence = replace(evidence, prefill=_teacher(evidence.prefill, rows, logits, positions))
     if "draft" in stages and evidence.draft is not None:
         evidence = replace(evidence, draft=_draft(evidence.draft, runner, turn_state, results))
     if "verify" in stages and evidence.verify is not None and results.tensorized is not None:
-        nodes = sorted(
-            {
-                each.moment.node
-                for each in findings
-                if each.moment.stage == "verify" and each.moment.node is not None
-            }
-        )
-        judged = [node for node in nodes if results.tensorized.valid[node]]
+        nodes = {each.moment.node for each in findings if each.moment.stage == "verify"}
+        judged = [node for node in np.flatnonzero(results.tensorized.valid).tolist() if node in nodes]
         if judged:
             rows = runner.replayed_nodes(turn_state.committed, results.tensorized, judged)
-            evidence = replace(evidence, verify=_verify(evidence.verify, rows, judged))
+            logits = _rows_of(host_floats(rows.logits), judged, 0)
+            evidence = replace(evidence, verify=_teacher(evidence.verify, rows, logits, judged))
     return evidence
 
 
-def _prefill(evidence: PrefillEvidence, rows: TeacherRows) -> PrefillEvidence:
-    everything = range(len(evidence.prompt_token_ids))
-    return replace(
-        evidence,
-        logits=_with(evidence.logits, {0: host_floats(rows.logits)[-1]}),
-        features=_with(evidence.features, _rows_of(host_floats(rows.features), everything, 0)),
-        kv=_with(evidence.kv, _rows_of(host_floats(rows.kv), everything, 3)),
-    )
-
-
-def _verify(evidence: VerifyEvidence, rows: TeacherRows, nodes: Sequence[int]) -> VerifyEvidence:
-    return replace(
-        evidence,
-        logits=_with(evidence.logits, _rows_of(host_floats(rows.logits), nodes, 0)),
-        features=_with(evidence.features, _rows_of(host_floats(rows.features), nodes, 0)),
-        kv=_with(evidence.kv, _rows_of(host_floats(rows.kv), nodes, 3)),
-    )
+def _teacher(evidence: Teacher, rows: TeacherRows, logits: Rows, nodes: Sequence[int] | range) -> Teacher:
+    features = _with(evidence.features, _rows_of(host_floats(rows.features), nodes, 0))
+    kv = _with(evidence.kv, _rows_of(host_floats(rows.kv), nodes, 3))
+    return replace(evidence, logits=_with(evidence.logits, logits), features=features, kv=kv)
 
 
 def _draft(
@@ -90,7 +74,7 @@ def _draft(
     return replace(evidence, levels=levels, kv=kv)
 
 
-def _rows_of(array: NDArray[Any], rows: Sequence[int] | range, axis: int) -> Rows:
+def _rows_of(array: NDArray[Any], rows: Sequence[int] | range, axis: int) -> dict[int, NDArray[Any]]:
     return {row: np.take(array, row, axis) for row in rows}
 
 

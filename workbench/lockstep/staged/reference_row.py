@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from tracing.codec import row_columns
@@ -9,11 +11,12 @@ from tracing.settings import DecodeSettings
 from tracing.stages import Tensorized
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.engine.under_test import StepResults
-from workbench.lockstep.recording.columns import as_recorded, top_logits_of
+from workbench.lockstep.recording.columns import as_recorded, verify_columns
 from workbench.lockstep.recording.rows import Columns, draw_columns, feature_columns
 from workbench.lockstep.recording.run_log import RunLog
 from workbench.lockstep.staged.judging import ReferenceStep
 from workbench.lockstep.tensors.host import host_floats
+from workbench.lockstep.truth.reference_fill import verified_of
 
 
 def record_reference(
@@ -65,15 +68,7 @@ def _reference_draft(reference: ReferenceStep, tensorized: Tensorized) -> Column
 def _reference_verify(reference: ReferenceStep, results: StepResults, settings: DecodeSettings) -> Columns:
     tensorized = reference.tensorized
     assert tensorized is not None
-    truth = reference.verified[0]
-    logits = host_floats(truth.logits)
-    top_ids, top_logits = top_logits_of(logits, settings.top_logits)
-    return {
-        "visible": tensorized.visible,
-        "prefix_visible": np.where(tensorized.valid, results.committed_len, 0),
-        "other_visible": np.zeros(len(tensorized.valid), dtype=np.int64),
-        "target_token_ids": as_recorded(logits).argmax(-1),
-        "target_top_ids": top_ids,
-        "target_top_logits": top_logits,
-        "kernel": "reference",
-    } | feature_columns(truth.features)
+    verified = verified_of(reference.verified[0], tensorized, results.committed_len)
+    own = as_recorded(host_floats(verified.logits)).argmax(-1)
+    columns = verify_columns(replace(verified, target_token_ids=own), settings.top_logits)
+    return columns | feature_columns(verified.features)

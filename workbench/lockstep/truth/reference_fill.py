@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from reference.teacher import TeacherRows
 from tracing.stages import Accepted, Committed, DecodePath, Drafted, Prefilled, Stages, Tensorized, Verified
 from workbench.judge.turn_state import committed_nodes
 from workbench.lockstep.engine.step import run_step
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
+from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 LACKING = DecodePath(name="none", stages=Stages(), begin=lambda watch: watch)
@@ -49,19 +51,8 @@ class ReferenceFill:
         if error is not None:
             raise error
         self.results.filled_by_reference.add(stage)
-        match stage:
-            case "prefill":
-                return self._prefill(arguments[0])
-            case "draft":
-                return self._draft()
-            case "tensorize":
-                return self._tensorize()
-            case "verify":
-                return self._verify()
-            case "accept":
-                return self._accept()
-            case _:
-                return self._commit()
+        result = getattr(self, f"_{stage}")
+        return result(*arguments) if stage == "prefill" else result()
 
     def _prefill(self, prompt: list[int]) -> Prefilled:
         rows = self.runner.prefill(prompt)[0]
@@ -80,15 +71,7 @@ class ReferenceFill:
         tensorized = self.results.tensorized
         assert tensorized is not None
         rows = self.runner.verify(self.turn_state.committed, tensorized)[0]
-        return Verified(
-            visible=tensorized.visible,
-            prefix_visible=np.where(tensorized.valid, self.results.committed_len, 0),
-            other_visible=np.zeros(len(tensorized.valid), dtype=np.int64),
-            logits=rows.logits,
-            target_token_ids=rows.logits.argmax(-1).cpu().numpy(),
-            features=rows.features,
-            kernel="reference",
-        )
+        return verified_of(rows, tensorized, self.results.committed_len)
 
     def _accept(self) -> Accepted:
         tensorized, verified = self.results.tensorized, self.results.verified
@@ -101,6 +84,19 @@ class ReferenceFill:
         length = self.results.committed_len
         after = length + len(self.results.accepted.accepted_nodes) + 1
         return Committed(committed_len=length, committed_len_after=after)
+
+
+def verified_of(rows: TeacherRows, tensorized: Tensorized, committed_len: int) -> Verified:
+    """Return the reference's rows of the N nodes of a tree as a result of verify."""
+    return Verified(
+        visible=tensorized.visible,
+        prefix_visible=np.where(tensorized.valid, committed_len, 0),
+        other_visible=np.zeros(len(tensorized.valid), dtype=np.int64),
+        logits=rows.logits,
+        target_token_ids=host_floats(rows.logits).argmax(-1),
+        features=rows.features,
+        kernel="reference",
+    )
 
 
 def run_reference_step(runner: ReferenceRunner, turn_state: FedTurnState, committed_len: int) -> StepResults:
