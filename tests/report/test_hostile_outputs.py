@@ -30,7 +30,7 @@ def spoil(row: StepRow) -> StepRow:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A closed run, the same with a damaged batch, and one killed within a step."""
     folder = tmp_path_factory.mktemp("runs")
-    texts = {name: TRAP for name in ("engine", "verdict")}
+    texts = dict.fromkeys(("engine", "verdict"), TRAP)
     inner = {"argv": [TRAP], "versions": {TRAP: TRAP}, "models": {TRAP: TRAP, "digests": {TRAP: TRAP}}}
     manifest = {"settings": SETTINGS, "limits": LIMITS, **texts, **inner}
     closed = write_run(folder / "closed", 70, change=spoil, manifest=manifest)
