@@ -1,4 +1,4 @@
-"""Whatever a trace or a checkpoint holds, no output of text acts on a terminal or on the log of a CI system."""
+"""Whatever a trace or checkpoint holds, no output of text acts on a terminal or on the log of a CI system."""
 
 from __future__ import annotations
 
