@@ -1,4 +1,4 @@
-"""How a command ends: a full device, an interrupt at any time, each with its code and without a traceback."""
+"""How a command ends: a full device, an interrupt at any time; each with its code, without a traceback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong in the host or in its arguments ends clearly, and never in place of the host's own error."""
+"""What goes wrong in the host or its arguments ends clearly, never in place of the host's own error."""
 
 from __future__ import annotations
 
