@@ -25,6 +25,8 @@ from workbench.bench.studies import STUDIES
 from workbench.bench.tables import Study, text_lines
 from workbench.cli.decode_options import eager_operators
 from workbench.cli.fresh_folder import fresh_folder
+from workbench.cli.output import say
+from workbench.view.safe_text import safe_json
 
 
 def evaluate(
@@ -105,11 +107,11 @@ def _finish(folder: ResultsFolder, studies: list[Study], output_format: str) -> 
     folder.write("turns.csv", turns_csv(folder.results))
     pictures = _write_page(folder, studies)
     if output_format == "json":
-        click.echo(json.dumps(results, allow_nan=False))
+        click.echo(safe_json(results))
     else:
-        click.echo("\n".join(text_lines(studies)))
-        click.echo(f"results     {folder.folder}")
-        click.echo(f"pictures    {pictures}")
+        say("\n".join(text_lines(studies)))
+        say(f"results     {folder.folder}")
+        say(f"pictures    {pictures}")
     return 1 if any(study.num_refused for study in studies) else 0
 
 
@@ -143,7 +145,7 @@ def _eager(text: str) -> frozenset[str] | None:
 
 
 def _say(sentence: str) -> None:
-    click.echo(f"measuring: {sentence} ...", err=True)
+    say(f"measuring: {sentence} ...", err=True)
 
 
 def parse_tree(text: str) -> DecodeSettings | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,11 +10,12 @@ import click
 from tracing.columns import KEY_COLUMNS
 from tracing.errors import UsageError
 from tracing.reader import Run, open_run
+from workbench.cli.output import say
 from workbench.judge.align import Alignment, align
 from workbench.judge.align_columns import default_columns
 from workbench.judge.recorded.state import State, state_of
 from workbench.report.text import finding_line
-from workbench.view.safe_text import safe_text
+from workbench.view.safe_text import safe_json
 
 DIFFERENT, DAMAGED, INCONCLUSIVE = 1, 2, 4
 NEEDED = ("committed_len", "emitted_token_ids", "token_ids")
@@ -45,11 +45,11 @@ def compare_runs(folders: tuple[str, ...], output_format: str) -> int:
         for problem in state.problems
     ]
     for problem in problems:
-        click.echo(f"trace       {safe_text(problem)}", err=True)
+        say(f"trace       {problem}", err=True)
     if output_format == "json":
-        click.echo(json.dumps(_as_json(alignment, exit_code) | {"problems": problems}, allow_nan=False))
+        click.echo(safe_json(_as_json(alignment, exit_code) | {"problems": problems}))
     else:
-        click.echo("\n".join(_lines(alignment, exit_code)))
+        say("\n".join(_lines(alignment, exit_code)))
     return exit_code
 
 

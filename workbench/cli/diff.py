@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,8 +25,10 @@ from workbench.cli.decode_options import (
     step_range,
 )
 from workbench.cli.fresh_folder import fresh_folder
+from workbench.cli.output import say
 from workbench.lockstep.session.job import MODES, ON_DIVERGENCE, ON_VIOLATION, LockstepOptions
 from workbench.report.text import render_text
+from workbench.view.safe_text import safe_json
 
 if TYPE_CHECKING:
     from workbench.lockstep.session.request import DiffRequest, Session
@@ -92,13 +93,13 @@ def command(**options: Any) -> int:
     if options["out"] is None:
         request = replace(request, out=fresh_folder())
     if options["load_report"]:
-        click.echo("\n".join(session.loaded.report.lines()), err=True)
+        say("\n".join(session.loaded.report.lines()), err=True)
     run = _run_on_screen if options["tui"] else _run
     summary = run(session, request, options["npu_mode"])
     if options["output_format"] == "json":
-        click.echo(json.dumps(summary.as_json(), allow_nan=False))
+        click.echo(safe_json(summary.as_json()))
     else:
-        click.echo(render_text(summary), nl=False)
+        say(render_text(summary))
     return summary.exit_code
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,8 @@ import click
 
 from tracing.errors import SpecwbError
 from workbench.cli.decode_options import backend_option, format_option, proposer_option
-from workbench.view.safe_text import safe_text
+from workbench.cli.output import say
+from workbench.view.safe_text import safe_json, safe_text
 
 if TYPE_CHECKING:
     from workbench.npu.capability import Capability
@@ -36,9 +36,9 @@ def command(npu_backend: str, *, with_probes: bool, output_format: str, **pair: 
     probes = probe(examination.backend) if with_probes and examination.backend else ()
     report = _load_report(**pair)
     if output_format == "json":
-        click.echo(json.dumps(_as_json(examination, probes, report), default=str))
+        click.echo(safe_json(_as_json(examination, probes, report), default=str))
     else:
-        click.echo("\n".join(_lines(examination, probes, report)))
+        say("\n".join(_lines(examination, probes, report)))
     return 0 if examination.backend else 3
 
 

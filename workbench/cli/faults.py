@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import click
 
 from workbench.cli.decode_options import choice_option, format_option, proposer_option
-from workbench.view.safe_text import safe_text
+from workbench.cli.output import say
+from workbench.view.safe_text import safe_json, safe_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,7 @@ def list_faults(names: tuple[str, ...], output_format: str) -> int:
     """List faults: all, or those of these names, ids or families."""
     faults = _chosen(names)
     if output_format == "json":
-        click.echo(json.dumps([_as_json(fault) for fault in faults], indent=1))
+        click.echo(safe_json([_as_json(fault) for fault in faults], indent=1))
     else:
         width = max(len(fault.name) for fault in faults)
         for fault in faults:
@@ -56,7 +57,7 @@ def run(names: tuple[str, ...], *, shipped: bool, proposer: str, output_format: 
     sightings = _run(faults, bench)
     text = _render(sightings, bench, output_format)
     if out is None:
-        click.echo(text.rstrip("\n"))
+        say(text)
     else:
         out.write_text(text, encoding="utf-8")
     return 0 if all(sighting.as_expected for sighting in sightings) else 1

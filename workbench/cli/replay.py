@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from tracing.finding import Finding
 from tracing.reader import Run, open_run
 from tracing.settings import RUNGS
 from workbench.cli.decode_options import choice_option, format_option, recorded_proposer_option
+from workbench.cli.output import say
 from workbench.cli.replay_models import continue_run, fact_lines, with_models
 from workbench.cli.replay_options import ReplayOptions, parse_part
 from workbench.cli.replay_summary import facts_of, path_under_test_of, summary_of
@@ -29,6 +29,7 @@ from workbench.judge.recorded.rejudge import (
     rejudge,
 )
 from workbench.report.text import render_text
+from workbench.view.safe_text import safe_json
 
 
 @click.command(name="replay")
@@ -99,13 +100,13 @@ def _report(
     rejudged = _rejudged(run, judge, wanted, known)
     summary = summary_of(run, checked, rejudged, facts or {"models": "not used"})
     if wanted.output_format == "json":
-        click.echo(json.dumps(summary.as_json(), allow_nan=False))
+        click.echo(safe_json(summary.as_json()))
     else:
         for problem in checked.problems:
-            click.echo(f"trace       {problem}", err=True)
+            say(f"trace       {problem}", err=True)
         for line in fact_lines(facts) if facts else ():
-            click.echo(line, err=True)
-        click.echo(render_text(summary), nl=False)
+            say(line, err=True)
+        say(render_text(summary))
     return summary.exit_code
 
 

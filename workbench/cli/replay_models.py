@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,12 +13,14 @@ from tracing.errors import TraceError, UsageError
 from tracing.reader import Run
 from tracing.run_facts import table
 from tracing.settings import PROPOSERS
+from workbench.cli.output import say
 from workbench.cli.replay_options import ReplayOptions
 from workbench.cli.replay_summary import facts_of, path_under_test_of, settings_of
 from workbench.judge.recorded.context import read_context
 from workbench.judge.recorded.rejudge import Judge, StepRange
 from workbench.judge.turn_state import recorded_turns
 from workbench.report.text import render_text
+from workbench.view.safe_text import safe_json
 
 if TYPE_CHECKING:
     from workbench.checkpoints.load import LoadedPair
@@ -164,14 +165,14 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
     )
     summary = continued(loaded, request, committed, place)
     for line in fact_lines(_facts(run, loaded, has_drafter=True)):
-        click.echo(line, err=True)
+        say(line, err=True)
     first = summary.emitted_token_ids[0][0] if summary.emitted_token_ids else None
     if first != root:
-        click.echo(f"the recorded root is {root}, prefill of the same ids gives {first}", err=True)
+        say(f"the recorded root is {root}, prefill of the same ids gives {first}", err=True)
     if wanted.output_format == "json":
-        click.echo(json.dumps(summary.as_json() | {"continued_from": label, "recorded_root": root}))
+        click.echo(safe_json(summary.as_json() | {"continued_from": label, "recorded_root": root}))
     else:
-        click.echo(render_text(summary), nl=False)
+        say(render_text(summary))
     return summary.exit_code
 
 

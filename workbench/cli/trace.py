@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,9 @@ from tracing.integrity import verify_run
 from tracing.moment import Moment
 from tracing.reader import open_run
 from workbench.cli.decode_options import Function, format_option
+from workbench.cli.output import say
 from workbench.report.trace_text import health_as_json, health_lines, info_as_json, info_lines
+from workbench.view.safe_text import safe_json
 
 
 @click.group(name="trace")
@@ -45,7 +46,10 @@ def _new_run(name: str) -> Callable[[Function], Function]:
 
 
 def _say(data: Any, lines: list[str], output_format: str) -> None:
-    click.echo(json.dumps(data, indent=1, allow_nan=False) if output_format == "json" else "\n".join(lines))
+    if output_format == "json":
+        click.echo(safe_json(data, indent=1))
+    else:
+        say("\n".join(lines))
 
 
 @command.command()
@@ -80,9 +84,9 @@ def repair(run: str, target: Path) -> int:
 
     health = repair_run(run, target)
     for line in health_lines(health):
-        click.echo(line, err=True)
+        say(line, err=True)
     kept = ", ".join(f"{name} {count} steps" for name, count in health.num_steps.items()) or "no path"
-    click.echo(f"{target}: {kept}")
+    say(f"{target}: {kept}")
     return 0
 
 
@@ -93,7 +97,7 @@ def merge(runs: tuple[str, ...], out: str) -> int:
     """Join runs of several ranks or processes into one, sorted by prompt, turn and step."""
     from tracing.merging import merge_runs
 
-    click.echo(f"{out}: {merge_runs(runs, out)} steps of {len(runs)} runs")
+    say(f"{out}: {merge_runs(runs, out)} steps of {len(runs)} runs")
     return 0
 
 
@@ -106,7 +110,7 @@ def slice_command(run: str, target: Path, first: str, last: str | None) -> int:
     from tracing.copying import slice_run
 
     num_steps = slice_run(run, target, Moment.parse(first), Moment.parse(last or first))
-    click.echo(f"{target}: {num_steps} rows")
+    say(f"{target}: {num_steps} rows")
     return 0
 
 
@@ -120,7 +124,7 @@ def export(run: str, target: Path, parquet: bool) -> int:
     if not parquet:
         raise UsageError("export needs a format; give --parquet")
     for file in export_parquet(run, target):
-        click.echo(str(file))
+        say(str(file))
     return 0
 
 
@@ -131,7 +135,5 @@ def migrate(run: str, target: Path) -> int:
     from tracing.copying import migrate_run
 
     done = migrate_run(run, target)
-    click.echo(
-        f"{target}: migrated" if done else f"{run} already has the current format; nothing was written"
-    )
+    say(f"{target}: migrated" if done else f"{run} already has the current format; nothing was written")
     return 0

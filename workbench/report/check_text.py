@@ -8,7 +8,7 @@ from invariants.catalogue import BY_ID
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
 from workbench.judge.recorded.pairs import Compared
 from workbench.report.text import finding_line
-from workbench.view.safe_text import safe_text
+from workbench.view.safe_text import safe_line, safe_text
 
 MAX_REASONS = 8
 
@@ -16,7 +16,7 @@ MAX_REASONS = 8
 def render_checks(runs: Sequence[CheckedRun]) -> str:
     """Return findings and summary of each run, safe for any terminal."""
     lines = [line for run in runs for line in _run(run, name_run=len(runs) > 1)]
-    return "\n".join(lines) + "\n"
+    return "\n".join(map(safe_line, lines)) + "\n"
 
 
 def _run(run: CheckedRun, *, name_run: bool) -> Iterator[str]:

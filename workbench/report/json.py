@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +9,7 @@ from invariants.catalogue import BY_ID
 from invariants.outcome import Counts
 from workbench.judge.recorded.checked import OUTCOMES, CheckedPath, CheckedRun, worst
 from workbench.judge.recorded.pairs import Compared
+from workbench.view.safe_text import safe_json
 
 
 def render_checks(runs: Sequence[CheckedRun]) -> str:
@@ -24,7 +24,7 @@ def render_checks(runs: Sequence[CheckedRun]) -> str:
         "invariants": {key: sum(each["invariants"][key] for each in reported) for key in OUTCOMES},
         "runs": reported,
     }
-    return json.dumps(together, indent=1, allow_nan=False)
+    return safe_json(together, indent=1)
 
 
 def run_as_json(run: CheckedRun) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from workbench.judge.recorded.checked import CheckedPath, CheckedRun
 from workbench.judge.recorded.pairs import PAIRED, Compared
 from workbench.report.check_text import comparison, violations
 from workbench.report.text import finding_line
-from workbench.view.safe_text import safe_text
+from workbench.view.safe_text import safe_line, safe_text
 
 
 def render_checks(runs: Sequence[CheckedRun]) -> str:
@@ -33,7 +33,7 @@ def _trace_suite(run: CheckedRun) -> ET.Element:
     """The trace itself is a test: whole, and with something in it to check."""
     suite, name = ET.Element("testsuite", name=safe_text(f"{run.folder} trace")), safe_text(str(run.folder))
     case = ET.SubElement(suite, "testcase", classname=name, name="trace is whole and was checked")
-    problems = "\n".join(safe_text(problem) for problem in run.problems)
+    problems = "\n".join(safe_line(problem) for problem in run.problems)
     if run.is_damaged:
         ET.SubElement(case, "error", message=f"the trace is {run.state}", type=run.state).text = problems
     elif run.verdict == "inconclusive":
@@ -64,7 +64,7 @@ def _compared_suite(run: CheckedRun, compared: Compared) -> ET.Element:
     classname = safe_text(f"{run.folder}.both paths")
     case = ET.SubElement(suite, "testcase", classname=classname, name="both paths record the same")
     if compared.reason:
-        ET.SubElement(case, "skipped", message=compared.reason)
+        ET.SubElement(case, "skipped", message=safe_text(compared.reason))
     elif compared.num_findings:
         failure = ET.SubElement(case, "failure", message=comparison(compared), type=PAIRED[0])
         failure.text = _lines(compared.findings)
@@ -79,4 +79,4 @@ def _counted(suite: ET.Element) -> ET.Element:
 
 
 def _lines(findings: Sequence[Finding]) -> str:
-    return "\n".join(finding_line(finding) for finding in findings)
+    return "\n".join(safe_line(finding_line(finding)) for finding in findings)

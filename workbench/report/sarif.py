@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,13 +12,14 @@ from tracing.version import VERSION
 from workbench.judge.recorded.checked import CheckedRun, worst
 from workbench.judge.recorded.pairs import PAIRED
 from workbench.view.rule_index import RuleEntry, rule_index
+from workbench.view.safe_text import safe_json
 
 SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
 def render_checks(runs: Sequence[CheckedRun]) -> str:
     """Return one SARIF log."""
-    return json.dumps(sarif_log(runs), indent=1, allow_nan=False)
+    return safe_json(sarif_log(runs), indent=1)
 
 
 def sarif_log(runs: Sequence[CheckedRun]) -> dict[str, Any]:

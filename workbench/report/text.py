@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tracing.finding import Finding
 from workbench.report.summary import RunSummary
-from workbench.view.safe_text import safe_text
+from workbench.view.safe_text import safe_line, safe_text
 
 MAX_LISTED = 5
 MAX_TEXT = 400
@@ -14,7 +14,7 @@ MAX_TEXT = 400
 
 def render_text(summary: RunSummary) -> str:
     """Return the whole report of a run, safe for any terminal."""
-    return "\n".join(_lines(summary)) + "\n"
+    return "\n".join(map(safe_line, _lines(summary))) + "\n"
 
 
 def _lines(summary: RunSummary) -> Iterator[str]:

@@ -9,7 +9,7 @@ from tracing.columns import COLUMN_BY_NAME
 from tracing.integrity import RunHealth
 from tracing.path_reader import PathReader
 from tracing.reader import Run
-from workbench.view.safe_text import safe_text
+from workbench.view.safe_text import safe_line
 
 MANIFEST_KEYS = ("format", "status", "run_id", "engine", "lockstep", "argv", "versions", "settings", "models")
 
@@ -49,7 +49,7 @@ def recorded_columns(path: PathReader) -> list[str]:
 
 def info_lines(run: Run) -> list[str]:
     """Return the same as lines for a person."""
-    return [safe_text(line) for line in _info_lines(run)]
+    return [safe_line(line) for line in _info_lines(run)]
 
 
 def _info_lines(run: Run) -> Iterator[str]:
@@ -110,7 +110,7 @@ def health_as_json(health: RunHealth) -> dict[str, Any]:
 
 def health_lines(health: RunHealth) -> list[str]:
     """Return the same as lines for a person."""
-    return [safe_text(line) for line in _health_lines(health)]
+    return [safe_line(line) for line in _health_lines(health)]
 
 
 def _health_lines(health: RunHealth) -> Iterator[str]:

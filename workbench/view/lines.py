@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal, overload
 
-from workbench.view.safe_text import safe_text
+from workbench.view.safe_text import safe_line, safe_text
 from workbench.view.targets import Target
 from workbench.view.width import cell_width
 
@@ -99,7 +99,7 @@ def line_text(content: Line) -> str:
 
 def plain_text(content: Iterable[Line]) -> str:
     """Return lines as plain text, each with its newline."""
-    return "".join(f"{line_text(each)}\n" for each in content)
+    return "".join(f"{safe_line(line_text(each))}\n" for each in content)
 
 
 def targets_of(content: Line) -> Iterator[tuple[int, int, Target]]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from workbench.view.safe_text import safe_line
 
 MAX_LINES = 10
 
@@ -88,7 +90,7 @@ def whole(answer: dict[str, Any]) -> Verdict:
     """Return whether the trace is as it was written, closed, and had something to check."""
     verdict = Verdict("trace-is-whole")
     if answer["exit_code"] in {2, 4}:
-        verdict.failure = "\n".join([f"{answer['run']}: {answer['remark']}", *answer["problems"]])
+        verdict.failure = report([f"{answer['run']}: {answer['remark']}", *answer["problems"]])
     return verdict
 
 
@@ -102,12 +104,12 @@ def _rule_verdict(rule_id: str, rows: list[tuple[str, dict[str, Any]]], answer: 
             for path, rule in rows
             if rule["violated"]
         )
-        verdict.failure = "\n".join([f"{answer['run']}: {rule_id} {first['name']} ({counts})", *lines])
+        verdict.failure = report([f"{answer['run']}: {rule_id} {first['name']} ({counts})", *lines])
     elif lines:
         verdict.warnings = lines
     elif not any(rule["held"] for _, rule in rows):
         reasons = [reason for _, rule in rows for reason in rule["reasons"]]
-        verdict.skipped = reasons[0] if reasons else "nothing to look at"
+        verdict.skipped = safe_line(reasons[0]) if reasons else "nothing to look at"
     return verdict
 
 
@@ -119,9 +121,14 @@ def finding_lines(answer: dict[str, Any], rule_id: str | None = None) -> Iterato
         if (finding["rule"] == rule_id if rule_id else finding["severity"] == "error")
     ]
     for finding in found[:MAX_LINES]:
-        yield f"  {_moment(finding)} {finding['rule']} {finding['path']}: {finding['message']}"
+        yield safe_line(f"  {_moment(finding)} {finding['rule']} {finding['path']}: {finding['message']}")
     if len(found) > MAX_LINES:
         yield f"  and {len(found) - MAX_LINES} more; specwb check {answer['run']} lists them"
+
+
+def report(lines: Iterable[str]) -> str:
+    """Return lines with text of a trace, each of them safe to print."""
+    return "\n".join(map(safe_line, lines))
 
 
 def _moment(finding: dict[str, Any]) -> str:

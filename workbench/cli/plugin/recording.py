@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tracing.recorder import RunWriter, Step, Trace
-from workbench.cli.plugin.items import ViolatedError, finding_lines
+from workbench.cli.plugin.items import ViolatedError, finding_lines, report
 from workbench.cli.plugin.run_check import Options, run_check
 
 
@@ -64,7 +64,7 @@ class Recording:
             return answer
         remark = f" ({answer['remark']})" if answer["remark"] else ""
         head = f"{self.folder}: {answer['verdict']}{remark}"
-        raise ViolatedError("\n".join([head, *answer["problems"], *finding_lines(answer)]))
+        raise ViolatedError(report([head, *answer["problems"], *finding_lines(answer)]))
 
 
 RECORDING: pytest.StashKey[Recording] = pytest.StashKey()

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from workbench.view.safe_text import safe_lines
+
 FRONT_DOOR = Path(__file__).resolve().parents[3] / "specwb.py"
 
 
@@ -52,7 +54,8 @@ def run_check(run: Path, options: Options) -> dict[str, Any]:
     try:
         answer: dict[str, Any] = json.loads(done.stdout)["runs"][0]
     except (ValueError, LookupError):
-        raise CheckFailedError(done.stderr.strip() or f"specwb check ended with {done.returncode}") from None
+        sentence = safe_lines(done.stderr.strip())
+        raise CheckFailedError(sentence or f"specwb check ended with {done.returncode}") from None
     return answer
 
 
