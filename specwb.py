@@ -36,9 +36,13 @@ def house() -> None:
 def main() -> int:
     """Run the command line and return its exit code."""
     house()
-    from workbench.cli.run import run_command
+    try:
+        from workbench.cli.run import run_command
 
-    return run_command(sys.argv[1:])
+        return run_command(sys.argv[1:])
+    except KeyboardInterrupt:  # while modules were imported, or on the way out
+        print("specwb: interrupted", file=sys.stderr)
+        return 130
 
 
 def private(name: str) -> Any:

@@ -3,6 +3,14 @@
 from dataclasses import dataclass
 
 
+def sentence_of(problem: BaseException) -> str:
+    """Return the text of any exception, in one that can be written as UTF-8; never raises."""
+    try:
+        return str(problem).encode("utf-8", "backslashreplace").decode()
+    except Exception:  # noqa: BLE001 an exception of the host may fail in its own `__str__`
+        return "(its text cannot be read)"
+
+
 class SpecwbError(Exception):
     """Base of all errors meant for the user; `str()` is one clear sentence.
 

@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from tracing.run_writer import RunWriter
+from tracing.errors import sentence_of
+from tracing.run_writer import RunWriter, checked_path
 from tracing.step_recorder import NullRecorder, OnError, Step, Trace
 from tracing.vocabulary import TokenBytes
 
@@ -57,12 +58,17 @@ def open_trace(
         EnvironmentProblemError: The folder cannot be written (`raise` mode).
     """
     try:
+        lacks = checked_path(path, level, lacks, on_error)
         run = RunWriter(folder, {"engine": engine, **(manifest or {})}, token_bytes=token_bytes)
-        recorder = run.path(path, level=level, lacks=lacks, on_error=on_error)
+        try:
+            recorder = run.path(path, level=level, lacks=lacks, on_error=on_error)
+        except BaseException:
+            run.close("failed")
+            raise
     except Exception as problem:
         if on_error != "warn":
             raise
-        _log.warning("nothing is recorded: %s", problem)
+        _log.warning("nothing is recorded: %s", sentence_of(problem))
         yield NullRecorder()
         return
     yield from _closing(run, recorder, on_error)
@@ -80,4 +86,4 @@ def _closing(run: RunWriter, recorder: Trace, on_error: OnError) -> Iterator[Rec
     except Exception as problem:
         if on_error != "warn":
             raise
-        _log.warning("the trace could not be closed: %s", problem)
+        _log.warning("the trace could not be closed: %s", sentence_of(problem))

@@ -99,14 +99,9 @@ class RunWriter:
             UsageError: The name is taken or cannot be a file name.
             UnknownColumnError: `lacks` names a column that does not exist.
         """
-        if not PATH_NAME.match(name) or f"{name}.arrows" == "vocabulary.arrows":
-            raise UsageError(
-                f"a path's name should be letters, digits, dot, dash or underscore, got {name!r}"
-            )
+        lacks = checked_path(name, level, lacks, on_error)
         if name in self._paths:
             raise UsageError(f"path {name} is being recorded already")
-        require_one_of("on_error", on_error, ON_ERROR)
-        columns_of_level(level)
         return Trace(self.path_writer(name, level=level, lacks=lacks, info=info), level, on_error)
 
     def path_writer(
@@ -118,7 +113,7 @@ class RunWriter:
             UsageError: The name is taken or cannot be a file name.
             UnknownColumnError: `lacks` names a column that does not exist.
         """
-        lacking = sorted({column_named(column).name for column in lacks})
+        lacking = lacking_columns(lacks)
         writer = PathWriter(self.folder, name, self.run_id, self._vocabulary, self._codec)
         self._paths[name] = writer
         self._manifest["paths"][name] = {"level": level, "lacks": lacking, "info": dict(info or {})}
@@ -222,3 +217,26 @@ class RunWriter:
             self.close("interrupted" if isinstance(problem, KeyboardInterrupt) else "failed")
         except SpecwbError as own:
             problem.add_note(f"the trace could not be closed: {own}")
+
+
+def checked_path(name: str, level: str, lacks: Iterable[str], on_error: str) -> list[str]:
+    """Check the arguments of a path before anything is created; return the columns that it lacks.
+
+    Raises:
+        UsageError: The name cannot be a file name, or there is no such level or way of failing.
+        UnknownColumnError: `lacks` names a column that does not exist.
+    """
+    if not PATH_NAME.match(name) or f"{name}.arrows" == "vocabulary.arrows":
+        raise UsageError(f"a path's name should be letters, digits, dot, dash or underscore, got {name!r}")
+    require_one_of("on_error", on_error, ON_ERROR)
+    columns_of_level(level)
+    return lacking_columns(lacks)
+
+
+def lacking_columns(lacks: Iterable[str]) -> list[str]:
+    """Return names of columns, sorted, each once.
+
+    Raises:
+        UnknownColumnError: One does not exist.
+    """
+    return sorted({column_named(column).name for column in lacks})

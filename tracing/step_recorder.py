@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, get_args
 
 from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
-from tracing.errors import ShapeMismatchError, UsageError
+from tracing.errors import ShapeMismatchError, UsageError, sentence_of
 from tracing.form import Form
 from tracing.moment import STAGES
 from tracing.schema import column_named, columns_of_level
@@ -72,7 +72,7 @@ class Trace:
         """Raise the problem that is being handled, or log it once in `warn` mode."""
         if self._on_error == "raise":
             raise problem
-        sentence = f"{type(problem).__name__}: {problem}"
+        sentence = f"{type(problem).__name__}: {sentence_of(problem)}"
         if sentence not in self._reported and len(self._reported) < 1000:
             self._reported.add(sentence)
             _log.warning("path %s: %s", self.name, sentence)
@@ -118,7 +118,7 @@ class Step:
             try:
                 self._put(name, value)
             except Exception as problem:  # noqa: BLE001 reported: raised, or logged in warn mode
-                self.mark_incomplete(f"{name}: {problem}")
+                self.mark_incomplete(f"{name}: {sentence_of(problem)}")
                 self._trace.report(problem)
 
     def about_to_run(self, stage: str, columns: Mapping[str, Any] | None = None, /, **named: Any) -> None:
@@ -138,7 +138,7 @@ class Step:
             if self._open is not None:
                 self._writer.stage(self._open, stage, fresh, inputs)
         except Exception as problem:  # noqa: BLE001 reported: raised, or logged in warn mode
-            self.mark_incomplete(f"inputs of {stage}: {problem}")
+            self.mark_incomplete(f"inputs of {stage}: {sentence_of(problem)}")
             self._trace.report(problem)
 
     def mark_incomplete(self, reason: str) -> None:
@@ -153,7 +153,7 @@ class Step:
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
         if problem is not None:
-            self.mark_incomplete(f"{type(problem).__name__}: {problem}")
+            self.mark_incomplete(f"{type(problem).__name__}: {sentence_of(problem)}")
         try:
             self._finish()
         except Exception as own:  # noqa: BLE001 reported: raised, or logged in warn mode

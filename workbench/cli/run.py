@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
 from collections.abc import Sequence
 
 import click
 
-from tracing.errors import SpecwbError
+from tracing.errors import SpecwbError, sentence_of
 from workbench.cli.app import build_app
 from workbench.view.safe_text import safe_text
 
 EXIT_ENVIRONMENT = 3
 EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130
+_DEVICE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 EXTRA_OF = {
     **dict.fromkeys(("torch", "transformers", "tokenizers", "safetensors", "xxhash", "jinja2"), "decode"),
     "textual": "tui",
@@ -35,6 +38,7 @@ def run_command(argv: Sequence[str]) -> int:
     """
     try:
         result = build_app().main(args=list(argv), prog_name="specwb", standalone_mode=False)
+        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -58,19 +62,36 @@ def _missing_extra(error: ModuleNotFoundError) -> int:
     return _say(sentence, EXIT_ENVIRONMENT)
 
 
-def _internal(error: Exception) -> int:
+def _output_refused(error: Exception) -> int | None:
+    """End where the output cannot be written, else None; files of ours have an error of their own."""
     if isinstance(error, BrokenPipeError):  # the reader of our output went away, e.g. `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
+    if isinstance(error, OSError) and error.filename is None and error.errno in _DEVICE_ERRORS:
+        _drop_output()
+        return _say(f"the output cannot be written: {error.strerror}", EXIT_ENVIRONMENT)
+    return None
+
+
+def _drop_output() -> None:
+    """Point stdout to nowhere, or the interpreter would try once more to write what it still holds."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _internal(error: Exception) -> int:
+    refused = _output_refused(error)
+    if refused is not None:
+        return refused
     if os.environ.get("SPECWB_TRACEBACK"):
         raise error
     return _say(
-        f"internal error ({type(error).__name__}: {error}); "
+        f"internal error ({type(error).__name__}: {sentence_of(error)}); "
         "set SPECWB_TRACEBACK=1 and run again to see where, then report it",
         EXIT_INTERNAL,
     )
 
 
 def _say(sentence: str, exit_code: int) -> int:
-    print(f"specwb: {safe_text(sentence)}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # a full device behind stderr too: the exit code still tells
+        print(f"specwb: {safe_text(sentence)}", file=sys.stderr, flush=True)
     return exit_code

@@ -37,7 +37,7 @@ def _flat(array: Any, field: str) -> Flat:
     null = null_mask(array)
     if not pa.types.is_list(array.type):
         return Flat(_values(array), None, null)
-    offsets = array.offsets.to_numpy()
+    offsets = values_of(array.offsets)
     first, last = int(offsets[0]), int(offsets[-1])
     entries = array.values.slice(first, last - first)
     if field:
