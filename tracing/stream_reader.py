@@ -183,8 +183,8 @@ class StreamReader:
         columns = self.columns or {}
         wanted = [columns[name] for name in (columns if names is None else names)]
         batch = frames.decode_batch(self._schema_frame, data, wanted, self.batches[number].facts["num_rows"])
-        for name in {"token_id", *KEY_COLUMNS}.intersection(batch.schema.names):
-            if batch.column(name).null_count:
+        for name in ("token_id", *KEY_COLUMNS):
+            if name in batch.schema.names and batch.column(name).null_count:
                 raise CorruptFrameError(f"batch {number} has rows without {name}")
         others = set(self.left_out(number))
         if others:
@@ -233,12 +233,9 @@ class StreamReader:
         if self.columns is None:
             check_format(frame.facts.get("format"), self.path.name)
             self.columns = frames.decode_columns(data, self._expected)
-            missing = [
-                name for name in KEY_COLUMNS if name in self._expected.names and name not in self.columns
-            ]
-            if missing:
+            if self._max_rows is not None and not self.columns.keys() >= set(KEY_COLUMNS):
                 self.columns = None
-                raise CorruptFrameError(f"its schema has no {missing[0]}")
+                raise CorruptFrameError("its schema lacks prompt_id, turn or step")
             self.facts, self._schema_frame = frame.facts, data
         elif frame.facts.get("kind") == "batch":
             self._check_batch(frame)
@@ -257,7 +254,7 @@ class StreamReader:
             raise CorruptFrameError(f"batch at byte {frame.start} has no counts")
         if self._max_rows is not None and facts["num_rows"] > self._max_rows:
             raise CorruptFrameError(
-                f"batch at byte {frame.start} claims {facts['num_rows']} rows, at most {self._max_rows} are read"
+                f"batch at byte {frame.start} claims {facts['num_rows']} rows, at most {self._max_rows} fit"
             )
         if not _are_rows(facts.get("others", []), facts["num_rows"]):
             raise CorruptFrameError(f"batch at byte {frame.start} leaves out rows that it does not have")
