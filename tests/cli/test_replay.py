@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.cli.conftest import Specwb
 from tests.cli.replaying import STEP, Recorded, at, replayed, rules_at
@@ -46,7 +47,28 @@ def test_one_step_and_a_range(specwb: Specwb, recorded: Recorded) -> None:
     some = replayed(specwb("replay", recorded.run, "--step", "1:3", "--format", "json"))
     assert some["coverage"]["steps"] == 2
     assert specwb("replay", recorded.run, "--step", "x").exit_code == 2
-    assert specwb("replay", recorded.run, "--step", "0:0:99").exit_code == 4
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        ("2:1", "2:1 holds none"),
+        ("2:2", "2:2 holds none"),
+        (":0", ":0 holds none"),
+        ("90:95", "holds none of the"),
+        ("90:", "holds none of the"),
+        ("0:0:99", "holds none of the"),
+        ("1:0:0", "holds none of the"),
+    ],
+)
+def test_steps_that_are_not_there_are_refused(
+    specwb: Specwb, recorded: Recorded, part: str, reason: str
+) -> None:
+    """A range without a step judges nothing, and says nothing of the run."""
+    done = specwb("replay", recorded.run, "--step", part)
+    assert done.exit_code == 2
+    assert reason in done.err
+    assert done.out == ""
 
 
 def test_alone_a_wrong_acceptance_is_found(specwb: Specwb, recorded: Recorded, tmp_path: Path) -> None:

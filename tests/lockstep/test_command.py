@@ -135,6 +135,9 @@ BAD = {
     "no such model": (["--prompt", "ok.txt", "--model", "nowhere"], 3, "nowhere"),
     "no such factory": (["--prompt", "ok.txt", "--fused", "nothing:here"], 2, "nothing"),
     "bad steps": (["--prompt", "ok.txt", "--steps", "x"], 2, "--steps"),
+    "no step in the range": (["--prompt", "ok.txt", "--steps", "5:2"], 2, "5:2 holds none"),
+    "an empty range": (["--prompt", "ok.txt", "--steps", "5:5"], 2, "5:5 holds none"),
+    "steps beyond the turn": (["--prompt", "ok.txt", "--steps", "5000:"], 2, "new tokens end it before"),
     "unknown operator": (["--prompt", "ok.txt", "--eager", "softmax"], 2, "softmax"),
     "folder in use": (["--prompt", "ok.txt", "--out", "taken"], 2, "already holds a run"),
 }

@@ -87,3 +87,24 @@ def test_block_boundaries_are_counted_by_the_block_size_of_the_run() -> None:
         for size in (4, 1 << 20)
     )
     assert (small > 0, large) == (True, 0)
+
+
+def test_a_turn_that_ends_at_its_root_keeps_its_row(tmp_path: Path) -> None:
+    """The row was left open, and the row of the next turn took its place."""
+    pair = tiny_pair(3, head_dim=16, eos_token_ids=range(1000))
+    path: DecodePath = make_path(pair, SMALL, device="cpu")
+    with RunWriter(tmp_path / "run") as run:
+        traces = {"fused": run.path("fused", lacks=path.lacks)}
+        log = RunLog(run, traces, Checker(RunContext.from_settings(SMALL)), Tally(chain=False))
+        done = FreeRunner(path, SMALL, pair, log, LiveWatch(log.journal, log.check_before, refuse=True))
+        turns = [Turn(prompt, 0, lambda before: [*before, 1, 2, 3]) for prompt in range(2)]
+        done.run(turns, lambda count: None)
+    rows = list(open_run(tmp_path / "run").path("fused"))
+    assert [(row["prompt_id"], row["incomplete"]) for row in rows] == [
+        (0, "ended at its root"),
+        (1, "ended at its root"),
+    ]
+    assert {row["stop_reason"] for row in rows} == {"eos"}
+    assert all(row["step_verdict"] for row in rows)
+    path_rows = open_run(tmp_path / "run").path("fused")
+    assert not align(path_rows.batches(), path_rows.batches()).findings()

@@ -224,6 +224,36 @@ def test_a_panel_says_which_column_is_missing(panel: str) -> None:
     assert "not recorded" in shown(panel, bare) or "never has" in shown(panel, bare)
 
 
+def test_sides_that_accepted_nothing_do_not_accept_the_same() -> None:
+    nothing = dict.fromkeys(("accepted_nodes", "emitted_token_ids", "final_token_id", "stop_reason"))
+    unaccepted = step_view(right=nothing, **nothing)
+    for options in (PLAIN, DIFFERENCES):
+        text = shown("acceptance", unaccepted, options)
+        assert "accept the same" not in text
+        assert text.count("not recorded") == 2
+    assert "fused and reference accept the same" in shown("acceptance", step_view(right={}), DIFFERENCES)
+
+
+@pytest.mark.parametrize(
+    ("step_verdict", "run_verdict", "being_written", "of_step", "of_run"),
+    [
+        ("ok", "ok", False, "nothing was found in step", "nothing was found in this run"),
+        (None, None, False, "no judge gave a verdict", "the run was perhaps never judged"),
+        (None, "ok", False, "no judge gave a verdict", "nothing was found in this run"),
+        (None, "inconclusive", False, "no judge gave a verdict", "the run is inconclusive"),
+        ("ok", None, True, "nothing was found in step", "nothing found so far"),
+    ],
+)
+def test_nothing_is_found_only_where_it_was_judged(
+    step_verdict: str | None, run_verdict: str | None, being_written: bool, of_step: str, of_run: str
+) -> None:
+    step = step_view(step_verdict=step_verdict)
+    step = replace(step, manifest={"verdict": run_verdict}, being_written=being_written)
+    first, second = shown("findings", step).splitlines()
+    assert of_step in first
+    assert of_run in second
+
+
 def test_a_single_root_is_a_tree() -> None:
     step = step_view(num_nodes=1)
     for panel in PANELS:

@@ -142,11 +142,18 @@ def eager_operators(text: str) -> frozenset[str]:
 
 
 def step_range(text: str) -> tuple[int, int | None] | None:
-    """Read `A:B`, either of which may be left out; None where it is something else."""
+    """Read `A:B`, either of which may be left out; None where it is something else.
+
+    Raises:
+        UsageError: There is no step in it.
+    """
     first, colon, last = text.partition(":")
     if not colon or not all(part.isdecimal() for part in (first, last) if part):
         return None
-    return int(first or 0), int(last) if last else None
+    steps = int(first or 0), int(last) if last else None
+    if steps[1] is not None and steps[1] <= steps[0]:
+        raise UsageError(f"steps A:B are A up to, not including, B: {text} holds none")
+    return steps
 
 
 def settings_from(options: dict[str, Any]) -> DecodeSettings:

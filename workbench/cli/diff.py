@@ -155,7 +155,7 @@ def _request(backend: Backend, options: dict[str, Any]) -> DiffRequest:
             mode=options["lockstep"],
             on_divergence=options["on_divergence"],
             on_violation=options["on_violation"],
-            steps=parse_steps(options["steps"]),
+            steps=parse_steps(options["steps"], options["max_new_tokens"]),
             judge_every=options["judge_every"],
             watch_indices=options["watch_indices"],
         ),
@@ -184,13 +184,15 @@ _SAME_NAME = (
 )
 
 
-def parse_steps(text: str) -> tuple[int, int | None]:
+def parse_steps(text: str, max_new_tokens: int) -> tuple[int, int | None]:
     """Read `A:B`, half open; either side may be left out.
 
     Raises:
-        UsageError: Something else.
+        UsageError: Something else, or steps that no turn can have: each emits a token or more.
     """
     steps = step_range(text)
     if steps is None:
         raise UsageError(f"--steps should be A:B with step numbers, e.g. 0:10 or 5:, got {text!r}")
+    if steps[0] >= max_new_tokens:
+        raise UsageError(f"--steps {text} holds no step of a turn: {max_new_tokens} new tokens end it before")
     return steps

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from tracing.errors import UsageError
 from tracing.finding import Finding
 from tracing.reader import Run, open_run
 from tracing.settings import RUNGS
@@ -19,7 +20,14 @@ from workbench.cli.replay_summary import facts_of, path_under_test_of, summary_o
 from workbench.judge.align import align
 from workbench.judge.recorded.check import check_run
 from workbench.judge.recorded.context import read_context
-from workbench.judge.recorded.rejudge import Judge, Rejudged, judge_recorded, recorded_findings, rejudge
+from workbench.judge.recorded.rejudge import (
+    Judge,
+    Rejudged,
+    StepRange,
+    judge_recorded,
+    recorded_findings,
+    rejudge,
+)
 from workbench.report.text import render_text
 from workbench.view.safe_text import safe_json
 
@@ -60,9 +68,25 @@ def command(run: str, *, step: str | None, **options: Any) -> int:
     wanted = ReplayOptions(part=parse_part(step), **options)
     if wanted.continues:
         return continue_run(opened, wanted)
+    _require_steps(opened, wanted)
     if wanted.model or wanted.draft:
         return _report(opened, wanted, *with_models(opened, wanted))
     return _report(opened, wanted)
+
+
+def _require_steps(run: Run, wanted: ReplayOptions) -> None:
+    """Refuse steps that the path does not have.
+
+    Raises:
+        UsageError: It has steps, and none of them was asked for.
+    """
+    path = run.path(path_under_test_of(run, wanted.path_name))
+    if wanted.part == StepRange() or not path.num_steps:
+        return
+    keys = path.keys().tolist()
+    if not any(wanted.part.holds((prompt_id, turn, step)) for prompt_id, turn, step in keys):
+        first, last = path.moment(0), path.moment(len(keys) - 1)
+        raise UsageError(f"--step holds none of the {len(keys)} recorded steps, which are {first} to {last}")
 
 
 def _report(

@@ -273,7 +273,7 @@ class StepEvidence:
         moment: prompt, turn and step (stage and node are ignored).
         dtype: The tested path's dtype: `float32`, `bfloat16` or `float16`.
         prefill: Only on a turn's first step; None elsewhere is no omission.
-        missing: Stage to the reason why it could not be recorded, for the report.
+        missing: Stage to the reason why it, or the reference's part of it, is not there, for the report.
         block_size: Tokens per cache block, to count steps that cross a block boundary.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from tracing.finding import Finding
@@ -136,6 +136,11 @@ class Notes:
     def lacks(self, quantity: str, reason: str = "the path does not provide it") -> None:
         """Record that a quantity was not compared because it is not given."""
         self.not_checked.append(Unchecked(self.stage, quantity, reason, is_given=False))
+
+    def explain(self, reason: str | None) -> None:
+        """Give one reason, if there is one, for everything that was not compared."""
+        if reason is not None:
+            self.not_checked = [replace(each, reason=reason) for each in self.not_checked]
 
     def has(self, *rules: str) -> bool:
         """Return whether one of these rules was violated so far."""

@@ -55,6 +55,7 @@ def judge_stage(evidence: StepEvidence, stage: str) -> StageJudgement:
     part = getattr(evidence, stage)
     if part is not None:
         _JUDGES[stage](notes, part)
+        notes.explain(evidence.missing.get(stage))
     elif stage == "prefill" and evidence.moment.step > 0:
         pass  # once a turn
     elif stage in evidence.missing:

@@ -22,7 +22,8 @@ def acceptance_lines(step: StepView, options: ViewOptions) -> Lines:
     """Draw the walk of each side, or of the left one alone where both are the same."""
     sides = step.sides
     lines: list[Line] = []
-    same = len(sides) == 2 and _facts(sides[0]) == _facts(sides[1])
+    facts = [_facts(side) for side in sides]
+    same = len(sides) == 2 and facts[0] == facts[1] and any(fact is not None for fact in facts[0])
     if same:
         lines.append(note(f"{sides[0].label} and {sides[1].label} accept the same"))
         if options.differences_only:

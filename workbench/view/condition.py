@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
+from tracing.moment import Moment
 from tracing.path_reader import PathReader
 from tracing.reader import Run
 from workbench.view.safe_text import safe_text
@@ -23,13 +25,28 @@ def problem_sentences(runs: Iterable[Run]) -> list[str]:
     return [safe_text(each) for each in sentences]
 
 
-def nothing_found(run: Run) -> str:
+def nothing_found(manifest: Mapping[str, Any], *, being_written: bool) -> str:
     """Return what it means that a run holds no findings."""
-    if run.being_written:
+    if being_written:
         return "nothing found so far"
-    if run.manifest.get("verdict") is None:
+    verdict = manifest.get("verdict")
+    if verdict is None:
         return "no findings are recorded, and the run was perhaps never judged: K checks it"
+    if verdict == "inconclusive":
+        return "no findings are recorded, but the run is inconclusive: too little of it was judged"
     return "nothing was found in this run"
+
+
+def nothing_found_in_step(moment: Moment, verdicts: Iterable[str | None]) -> str:
+    """Return what it means that a step holds no findings.
+
+    Args:
+        moment: The step.
+        verdicts: Of the judge on the step, by side; None where it has none.
+    """
+    if any(verdict is not None for verdict in verdicts):
+        return f"nothing was found in step {moment}"
+    return f"no findings are recorded in step {moment}, and no judge gave a verdict on it: K checks it"
 
 
 def proof_sign(runs: Iterable[Run]) -> str:

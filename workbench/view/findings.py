@@ -6,6 +6,7 @@ import textwrap
 from typing import Final
 
 from tracing.finding import Finding
+from workbench.view.condition import nothing_found, nothing_found_in_step
 from workbench.view.lines import Line, Lines, Role, Span, note
 from workbench.view.panel import Panel
 from workbench.view.rule_index import rule_index
@@ -21,7 +22,8 @@ def findings_lines(step: StepView, options: ViewOptions) -> Lines:
     """Draw the findings of the step with the documentation of their rules, then a list of the run's."""
     lines: list[Line] = []
     if not step.findings:
-        lines.append(note(f"nothing was found in step {step.moment}"))
+        verdicts = [side.get("step_verdict") for side in step.sides]
+        lines.append(note(nothing_found_in_step(step.moment, verdicts)))
     elif len(step.findings) > 1:
         lines += [
             *(finding_row(number, finding, step.owner(number)) for number, finding in step.findings),
@@ -40,8 +42,10 @@ def findings_lines(step: StepView, options: ViewOptions) -> Lines:
 def _elsewhere(step: StepView) -> list[Line]:
     """List the first findings of the run, to go to."""
     total = len(step.all_findings)
+    if not total:
+        return [_nothing_in_run(step)]
     if total <= len(step.findings):
-        return [] if total else [note("nothing was found in this run", "good")]
+        return []
     lines = [note(f"in the whole run: {total} findings", "title")]
     lines += [
         finding_row(number, finding, step.owner(number))
@@ -50,6 +54,11 @@ def _elsewhere(step: StepView) -> list[Line]:
     if total > MAX_LISTED:
         lines.append(note(f"  and {total - MAX_LISTED} more"))
     return lines
+
+
+def _nothing_in_run(step: StepView) -> Line:
+    is_good = step.manifest.get("verdict") in {"ok", "near_tie"} and not step.being_written
+    return note(nothing_found(step.manifest, being_written=step.being_written), "good" if is_good else "dim")
 
 
 def finding_row(number: int, finding: Finding, owner: str) -> Line:

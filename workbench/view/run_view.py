@@ -109,7 +109,7 @@ class RunView:
 
     def judged(self) -> str:
         """Return what it means that a run holds no findings."""
-        return nothing_found(self._run)
+        return nothing_found(self._run.manifest, being_written=bool(self._run.being_written))
 
     def refresh(self) -> bool:
         """Read what was written since; return whether anything has changed since the last call."""
@@ -211,6 +211,7 @@ class RunView:
                 self._run.manifest,
                 self.findings,
                 self._findings.owners,
+                bool(self._run.being_written),
             )
 
     def tokens(self) -> Tokens:

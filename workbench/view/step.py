@@ -117,6 +117,7 @@ class StepView:
         manifest: Manifest of the run; empty where it is damaged.
         all_findings: Findings of the whole run.
         owners: Label of the side that each of those is about; empty for both.
+        being_written: A living writer holds the run.
     """
 
     moment: Moment
@@ -129,6 +130,7 @@ class StepView:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     all_findings: Sequence[Finding] = ()
     owners: Sequence[str] = ()
+    being_written: bool = False
 
     @property
     def sides(self) -> tuple[Side, ...]:

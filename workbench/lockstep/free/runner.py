@@ -17,7 +17,7 @@ from workbench.lockstep.engine.failures import findings_of_failure
 from workbench.lockstep.engine.stage_inputs import changed_by_tensorize, expected_at_launches
 from workbench.lockstep.engine.step import begin_turn, run_step
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
-from workbench.lockstep.recording.rows import path_columns
+from workbench.lockstep.recording.rows import ended_at_root, path_columns
 from workbench.lockstep.recording.run_log import RunLog
 from workbench.lockstep.recording.watch import LiveWatch
 from workbench.lockstep.session.turns import Tick, TurnsRunner
@@ -53,6 +53,8 @@ class FreeRunner(TurnsRunner):
         stages = self._stages(turn_state, StepResults(committed_len=len(prompt)))
         try:
             begin_turn(self._under_test, turn_state, prompt, self._eos, stages)
+            if turn_state.ended:
+                self._close_without_step(turn_state, stages.results)
             while not turn_state.ended:
                 num_emitted = len(turn_state.emitted)
                 run_step(self._under_test, turn_state.remaining, stages)
@@ -77,6 +79,12 @@ class FreeRunner(TurnsRunner):
         self.log.add(findings)
         self.log.abandon_step()
         self.stopped = True
+
+    def _close_without_step(self, turn_state: TurnState, results: StepResults) -> None:
+        """Close the row of a turn that ends with its first token; it records that no step ran."""
+        columns = path_columns(turn_state, results, self._settings, self._watch.probe)
+        self.log.record(self._name, columns | dict(self.indices.take()) | ended_at_root(turn_state))
+        self.log.close_step(self.log.add(self._watch.take_findings()))
 
     def _close(self, turn_state: TurnState, results: StepResults) -> None:
         columns = path_columns(turn_state, results, self._settings, self._watch.probe)

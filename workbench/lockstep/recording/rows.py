@@ -54,6 +54,11 @@ def _verify(results: StepResults, settings: DecodeSettings) -> Columns:
     return columns | feature_columns(verified.features)
 
 
+def ended_at_root(turn_state: TurnState) -> Columns:
+    """Return what a row records of a turn that ended with its first token."""
+    return {"stop_reason": turn_state.stop_reason, "incomplete": "ended at its root"}
+
+
 def draw_columns(results: StepResults) -> Columns:
     """Return all uniforms of a step, in order of use; nothing in greedy decoding."""
     taken = [results.draws[stage] for stage in ("prefill", "draft", "accept") if stage in results.draws]

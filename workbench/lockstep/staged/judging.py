@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from reference.drafters.seam import DraftScore
@@ -41,6 +41,7 @@ class ReferenceStep:
         drafted: The path's beams and nodes with the reference's own scores; None if they make no sense.
         offsets: Its draft attention offsets over nodes, masked int `[N, H]`, or None.
         tensorized, accepted: Its arrays and its path.
+        missing: Stage to the reason why it refused the stage's values.
     """
 
     prefill: tuple[TeacherRows, ...] = ()
@@ -52,6 +53,7 @@ class ReferenceStep:
     tensorized: Tensorized | None = None
     verified: tuple[TeacherRows, ...] = ()
     accepted: Accepted | None = None
+    missing: dict[str, str] = field(default_factory=dict)
 
 
 class StepJudge:
@@ -76,7 +78,6 @@ class StepJudge:
         self._dtype = dtype
         self._prompt: list[int] = []
         self._before: PathUnderTest | None = None
-        self._missing: dict[str, str] = {}
         self.reference: ReferenceStep | None = None
 
     def after_prefill(self, prompt: list[int]) -> None:
@@ -87,7 +88,6 @@ class StepJudge:
     def begin_step(self, turn_state: FedTurnState, results: StepResults) -> None:
         """Decide whether this step is judged, and keep a copy of the tested path's state if it is."""
         judged = self._options.judges(turn_state.step)
-        self._missing = {}
         if not judged:
             self.reference, self._before = None, None
             return
@@ -103,7 +103,7 @@ class StepJudge:
             self._follow(self.reference, stage, turn_state, results)
         except UsageError as refusal:
             # The reference cannot even be fed these values (a token outside the vocabulary, for example).
-            self._missing[stage] = f"the reference refuses these values: {refusal}"
+            self.reference.missing[stage] = f"the reference refuses these values: {refusal}"
 
     def _follow(
         self, reference: ReferenceStep, stage: str, turn_state: FedTurnState, results: StepResults
@@ -209,7 +209,8 @@ class StepJudge:
         evidence = StepEvidence(
             moment=Moment(turn_state.prompt_id, turn_state.turn, turn_state.step),
             dtype=self._dtype,
-            missing=dict.fromkeys(results.filled_by_reference, "the path does not provide this stage"),
+            missing=dict.fromkeys(results.filled_by_reference, "the path does not provide this stage")
+            | reference.missing,
             block_size=settings.block_size,
         )
         return replace(evidence, **self._stage_evidence(turn_state, results, reference))

@@ -16,7 +16,7 @@ from workbench.lockstep.engine.checked_stages import StageFailedError
 from workbench.lockstep.engine.stage_inputs import changed_by_tensorize, expected_at_launches
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import StepResults
-from workbench.lockstep.recording.rows import path_columns
+from workbench.lockstep.recording.rows import ended_at_root, path_columns
 from workbench.lockstep.recording.run_log import RunLog
 from workbench.lockstep.recording.watch import LiveWatch
 from workbench.lockstep.session.job import LockstepOptions
@@ -89,7 +89,7 @@ class StagedRun(TurnsRunner):
         """Judge the prefill of a turn that ends with its first token; its row records that no step ran."""
         self._record_fused(turn_state, results)
         found = self.log.add((), self.judge.judge(turn_state, results))
-        self.log.record("fused", {"stop_reason": turn_state.stop_reason, "incomplete": "ended at its root"})
+        self.log.record("fused", ended_at_root(turn_state))
         self.log.close_step(found)
 
     def _step(self, turn_state: FedTurnState, results: StepResults) -> StepResults | None:

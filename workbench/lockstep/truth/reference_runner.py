@@ -97,7 +97,6 @@ class ReferenceRunner:
         )
         self._further = tuple(natural.computing(way) for way in ways[num_samples:])
         self._prefix_kv: list[Any] = [None] * len(self.models)
-        self._drafter_kv: list[Any] = [None] * len(self.models)
         self._node_kv: list[Any] = [None] * len(self.models)
 
     @property
@@ -132,7 +131,6 @@ class ReferenceRunner:
         rows = tuple(self.stages.rung.prefill(models, prompt_token_ids) for models in self.models)
         if self.stages.rung.name == CACHED.name:
             self._prefix_kv = [one.kv for one in rows]
-        self._drafter_kv = [None] * len(self.models)
         return rows
 
     def draft(
