@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tracing.errors import TraceError
-from tracing.files import AppendFile
+from tracing.files import AppendFile, read_regular
 from tracing.finding import Finding
 from tracing.ipc_message import CorruptFrameError, TornFrameError
 
@@ -115,7 +115,7 @@ def check_findings(folder: Path, closed: Mapping[str, Any] | None, run_id: str =
         None for a whole file; a plain `TraceError` for one that was cut between two lines.
     """
     try:
-        data = (folder / FINDINGS_NAME).read_bytes()
+        data = read_regular(folder / FINDINGS_NAME)
     except OSError as problem:
         missing = f"{FINDINGS_NAME} cannot be read: {problem.strerror or problem}"
         return None if closed is None else CorruptFrameError(missing)

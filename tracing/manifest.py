@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from tracing.errors import TraceError
-from tracing.files import replace_file
+from tracing.files import read_regular, replace_file
 from tracing.ipc_message import CorruptFrameError, TornFrameError
 from tracing.schema import FORMAT_MAJOR, FORMAT_VERSION
 
@@ -100,7 +100,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise CorruptFrameError(f"{path} is larger than {MAX_MANIFEST_BYTES} bytes")
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as problem:
         raise TraceError(
             f"{folder} is no recorded run: {MANIFEST_NAME} {problem.strerror or problem}"
