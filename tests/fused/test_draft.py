@@ -18,7 +18,7 @@ from tracing.settings import DecodeSettings
 from tracing.stages import NullWatch
 from workbench.fused.attention import AttentionCall
 from workbench.fused.cache.contiguous import ContiguousCache
-from workbench.fused.drafters.ranking import best_in_order, stable_top_k
+from workbench.fused.drafters.search import best_in_order, stable_top_k
 
 PROMPT = [3, 1, 4, 1, 5, 9, 2, 6]
 SETTINGS = DecodeSettings(tree_nodes=16, depth=3, top_k=4)

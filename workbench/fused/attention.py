@@ -125,42 +125,31 @@ def _launch_paged(
 ) -> Tensor:
     """Call the operator on blocks; the layout is the query's, the form of the cache is found by its rank.
 
-    Args:
-        query: `[1, H, Q, D]`.
-        key: `[blocks, block_size, H_kv * D]`.
-        value: As key.
-        call: Has pages; learns what ran.
-        scale: Factor on the scores.
-        given: What decides who attends to whom where the operator gets no mask.
-        options: Options of the operator.
+    Key and value are `[blocks, block_size, H_kv * D]`; `given` decides who attends to whom where the operator
+    gets no mask.
     """
     pages = call.pages
     assert pages is not None
     options |= {"block_table": pages.block_table, "block_size": pages.block_size}
     mask = options.get("atten_mask")
     call.note(given if mask is None else mask, pages.num_keys, OPERATOR, input_layout="BSND", **options)
+    return _call(query, key, value, scale, actual_seq_lengths_kv=[pages.num_keys], **options)
+
+
+def _launch(query: Tensor, key: Tensor, value: Tensor, scale: float, **options: Any) -> Tensor:
+    """Call the operator on rows in order; caches lie in memory as BSND has it, so that nothing is copied."""
+    key, value = (rows.transpose(1, 2).contiguous() for rows in (key, value))
+    return _call(query, key, value, scale, **options)
+
+
+def _call(query: Tensor, key: Tensor, value: Tensor, scale: float, **options: Any) -> Tensor:
+    """Call the operator in layout BSND; the number of key heads follows from the size of a key row."""
     output, _ = dispatch.npu_fused_infer_attention_score(
         query.transpose(1, 2).contiguous(),
         key,
         value,
         num_heads=query.shape[1],
-        num_key_value_heads=key.shape[2] // query.shape[3],
-        scale=scale,
-        input_layout="BSND",
-        actual_seq_lengths_kv=[pages.num_keys],
-        **options,
-    )
-    return output
-
-
-def _launch(query: Tensor, key: Tensor, value: Tensor, scale: float, **options: Any) -> Tensor:
-    """Call the operator in layout BSND; caches lie in memory that way, so that nothing is copied."""
-    output, _ = dispatch.npu_fused_infer_attention_score(
-        query.transpose(1, 2).contiguous(),
-        key.transpose(1, 2).contiguous(),
-        value.transpose(1, 2).contiguous(),
-        num_heads=query.shape[1],
-        num_key_value_heads=key.shape[1],
+        num_key_value_heads=key.shape[2:].numel() // query.shape[3],
         scale=scale,
         input_layout="BSND",
         **options,

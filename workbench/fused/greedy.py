@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 
 from tracing.errors import UsageError
-from workbench.fused.cache.rows import RowCache
 from workbench.fused.engine import Engine
-from workbench.fused.masks import blocked_from_visible, causal_visible, padded_to
 from workbench.fused.prefill import checked_context, feed_context
 
 
@@ -44,21 +43,4 @@ def decode_greedy(
             on_token(token_id)
         if len(emitted) == max_new_tokens or token_id in engine.eos_token_ids:
             return emitted
-        logits = _next_logits(engine, cache, token_id)
-
-
-def _next_logits(engine: Engine, cache: RowCache, token_id: int) -> torch.Tensor:
-    position, window = int(cache.get_seq_length()), engine.teacher.window
-    blocked = None
-    if window and position >= window:
-        visible = causal_visible(1, position + 1, window, engine.device)
-        blocked = blocked_from_visible(padded_to(visible, cache.mask_width(1)))
-    rows = engine.teacher.forward(
-        torch.tensor([token_id], device=engine.device),
-        torch.tensor([position], device=engine.device),
-        cache,
-        engine.attention_call(),
-        blocked=blocked,
-        last_only=True,
-    )
-    return rows.logits
+        logits = feed_context(engine, cache, np.array([token_id])).logits

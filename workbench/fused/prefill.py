@@ -40,20 +40,26 @@ def prefill(engine: Engine, state: FusedState, prompt_token_ids: Sequence[int]) 
     )
 
 
-def feed_context(engine: Engine, cache: RowCache, prompt: IntArray) -> TeacherOutput:
-    """Run the teacher over a whole context; its rows go to the empty `cache`, logits are of the last row."""
-    num_rows, window = len(prompt), engine.teacher.window
-    in_window = window == 0 or num_rows <= window
+def feed_context(engine: Engine, cache: RowCache, token_ids: IntArray) -> TeacherOutput:
+    """Run the teacher over a whole context, or one more token; logits are of the last row.
+
+    Args:
+        engine: Of the path.
+        cache: Takes the rows; empty for a context.
+        token_ids: int64 `[R]`.
+    """
+    start, num_rows, window = int(cache.get_seq_length()), len(token_ids), engine.teacher.window
+    total = start + num_rows
+    blocked = None
+    if window and total > window:
+        visible = causal_visible(num_rows, total, window, engine.device)
+        blocked = blocked_from_visible(padded_to(visible, cache.mask_width(num_rows)))
     return engine.teacher.forward(
-        engine.to_device(prompt),
-        torch.arange(num_rows, device=engine.device),
+        engine.to_device(token_ids),
+        torch.arange(start, total, device=engine.device),
         cache,
-        engine.attention_call(causal=in_window),
-        blocked=None
-        if in_window
-        else blocked_from_visible(
-            padded_to(causal_visible(num_rows, num_rows, window, engine.device), cache.mask_width(num_rows))
-        ),
+        engine.attention_call(causal=blocked is None and start == 0),
+        blocked=blocked,
         last_only=True,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from tracing.errors import UsageError
@@ -46,13 +46,7 @@ class Switches:
 
     def with_eager(self, operators: Set[str], reason: str) -> Switches:
         """Return these switches with more operators eager, and why."""
-        return Switches(
-            eager=self.eager | operators,
-            fused_prefill=self.fused_prefill,
-            fused_tree=self.fused_tree,
-            fast_reorder=self.fast_reorder,
-            reasons=(*self.reasons, reason),
-        )
+        return replace(self, eager=self.eager | operators, reasons=(*self.reasons, reason))
 
     def as_json(self) -> Mapping[str, Any]:
         """Return plain data for the manifest."""

@@ -55,10 +55,11 @@ class Teacher:
         self.num_layers = config.num_layers
         self._device = device
         self._taps = taps
-        self._model = _load(config, weights, device, dtype)
+        self._model: Any = _load(config, weights, device, dtype)
         pack = fits_twice(self._model.parameters())
         install(self._model, operators, pack=pack)
-        self._head = Linear(self._parts.lm_head.weight, pack=pack)
+        head: Any = self._model.lm_head
+        self._head = Linear(head.weight, pack=pack)
         self._tapped: dict[int, Tensor] = {}
         self._tap(taps.layers)
 
@@ -86,7 +87,7 @@ class Teacher:
             last_only: Logits of the last row only.
         """
         call.pages = _pages(cache, len(token_ids), slots)
-        base: Any = self._parts.model
+        base: Any = self._model.model
         hidden = base.embed_tokens(token_ids[None])
         tables = tuple(table.unsqueeze(2) for table in base.rotary_emb(hidden, position_ids[None]))
         for layer in base.layers:
@@ -102,14 +103,9 @@ class Teacher:
         self._tapped.clear()
         return torch.cat(tapped, dim=-1) if tapped else final[..., :0]
 
-    @property
-    def _parts(self) -> Any:
-        """The library's model, whose attributes it does not declare."""
-        return self._model
-
     def _tap(self, layers: tuple[int, ...]) -> None:
         """Keep what enters each tapped layer; boundary `num_layers` is what enters the final norm."""
-        base: Any = self._parts.model
+        base: Any = self._model.model
         boundaries = [*base.layers, base.norm]
         if not all(0 <= layer < len(boundaries) for layer in layers):
             raise CheckpointError(

@@ -27,16 +27,13 @@ def tensorize(engine: Engine, state: FusedState, drafted: Drafted) -> Tensorized
     parents = _padded(drafted.parents, num_rows)
     depths = _padded(depths_from(drafted.parents) if drafted.depths is None else drafted.depths, num_rows)
     valid = np.arange(num_rows) < num_nodes
-    token_ids = np.full(num_rows, engine.pad_token_id, dtype=np.int64)
-    token_ids[:num_nodes] = drafted.token_ids
     logprobs = None
     if drafted.logprobs is not None:
-        logprobs = np.zeros(num_rows, dtype=np.float32)
-        logprobs[:num_nodes] = drafted.logprobs
+        logprobs = np.pad(drafted.logprobs.astype(np.float32), (0, num_rows - num_nodes))
     cache_positions = committed_len + np.arange(num_rows)
     max_depth = max(engine.settings.depth + 1, int(depths.max()))
     return Tensorized(
-        token_ids=token_ids,
+        token_ids=_padded(drafted.token_ids, num_rows, engine.pad_token_id),
         parents=parents,
         depths=depths,
         valid=valid,
@@ -44,7 +41,7 @@ def tensorize(engine: Engine, state: FusedState, drafted: Drafted) -> Tensorized
         position_ids=committed_len + depths,
         cache_positions=cache_positions,
         visible=visible_from_ancestors(ancestor_table(parents, max_depth), valid),
-        slots=state.caches.slots(cache_positions),
+        slots=state.caches.main_cache.slots(cache_positions),
         draft_law=drafted.draft_law,
     )
 
@@ -98,8 +95,6 @@ def visible_from_ancestors(table: IntArray, valid: BoolArray) -> BoolArray:
     return visible & valid[:, None] & valid
 
 
-def _padded(values: IntArray, num_rows: int) -> IntArray:
-    """Return `values` with zeros behind them, int64 `[N]`."""
-    padded = np.zeros(num_rows, dtype=np.int64)
-    padded[: len(values)] = values
-    return padded
+def _padded(values: IntArray, num_rows: int, pad: int = 0) -> IntArray:
+    """Return `values` with pads behind them, int64 `[N]`."""
+    return np.pad(values.astype(np.int64), (0, num_rows - len(values)), constant_values=pad)

@@ -42,10 +42,6 @@ class ContiguousLayer(RowLayer):  # type: ignore[no-untyped-call]  # the library
     def values(self, _: Tensor | None) -> None:
         """As for `keys`."""
 
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:  # noqa: ARG002  # API
-        """Take dtype, device and head shape from the first states `[1, H_kv, S, D]`."""
-        self._reserve(key_states.shape[2], key_states.transpose(1, 2)[0])
-
     def update(
         self,
         key_states: Tensor,
@@ -74,17 +70,11 @@ class ContiguousLayer(RowLayer):  # type: ignore[no-untyped-call]  # the library
         Raises:
             ValueError: The layer holds nothing yet.
         """
-        if self._memory is None:
-            raise ValueError("rows of an empty cache layer")
-        return self._memory[:, : self._length][:, start:stop]
+        return self._held()[:, : self._length][:, start:stop]
 
     def select(self, index: Tensor) -> Tensor:
         """Copy rows `[2, R, H_kv, D]` by position, int64 `[R]`."""
         return self.rows(0, self._length).index_select(1, index)
-
-    def truncate(self, length: int) -> None:
-        """Keep the first `length` rows; what lies behind them is dead."""
-        self._length = length
 
     def _view(self, part: int) -> Tensor | None:
         if self._memory is None:
@@ -92,11 +82,9 @@ class ContiguousLayer(RowLayer):  # type: ignore[no-untyped-call]  # the library
         return self._memory[part, : self._length].transpose(0, 1)[None]
 
     def _reserve(self, length: int, row: Tensor) -> Tensor:
-        """Return memory for at least `length` rows shaped like `row[0]`, rows in use kept."""
         if self._memory is None or self._memory.shape[1] < length:
             self._buffer.grow(length, row)
-        assert self._memory is not None
-        return self._memory
+        return self._held()
 
     def lie_in(self, memory: Tensor) -> None:
         """Take this layer's part of the cache's buffer `[layers, 2, capacity, H_kv, D]`."""

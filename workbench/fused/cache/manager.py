@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
+from tracing.errors import ContractError
 from tracing.settings import REPLICATIONS, require_one_of
 from tracing.stages import IntArray
-from workbench.fused.cache.reorder import append_path, append_slice, gather_all, why_not_fast, why_not_length
 from workbench.fused.cache.rows import RowCache
 
 
@@ -57,10 +58,6 @@ class CacheManager:
         """Rows of the committed cache."""
         return int(self.main_cache.get_seq_length())
 
-    def slots(self, positions: IntArray) -> IntArray | None:
-        """Return the slot of each cache position `[R]`, in main and branches alike; None if unpaged."""
-        return self.main_cache.slots(positions)
-
     def replicate(self, num_branches: int = 1) -> list[RowCache]:
         """Return branches that equal main and share no memory with it or each other."""
         if self.replication == "deepcopy":
@@ -71,14 +68,10 @@ class CacheManager:
             self.num_shared = 0
             self.branch_caches = [self.main_cache.sibling() for _ in range(num_branches)]
         for branch in self.branch_caches:
-            self._catch_up(branch)
+            branch.truncate(self.num_shared)
+            branch.append_from(self.main_cache, self.num_shared)
         self.num_shared = self.committed_len
         return self.branch_caches
-
-    def _catch_up(self, branch: RowCache) -> None:
-        """Drop the branch's tree rows and copy the rows that main has committed since."""
-        branch.truncate(self.num_shared)
-        branch.append_from(self.main_cache, self.num_shared)
 
     def commit(
         self, path_indices: IntArray, mode: str, *, branch: int = 0, fast_allowed: bool = True
@@ -97,9 +90,10 @@ class CacheManager:
         taken = self.branch_caches[branch]
         why_not = self._why_not(taken, path_indices, mode, fast_allowed=fast_allowed)
         if mode == "length" and why_not is None:
-            append_slice(self.main_cache, taken, len(path_indices))
+            start = self.committed_len
+            self.main_cache.append_from(taken, start, start + len(path_indices))
         elif mode == "fast_reorder" and why_not is None:
-            append_path(self.main_cache, taken, path_indices)
+            self.main_cache.append(taken.gather(path_indices))
         else:
             prefix_kept = gather_all(self.main_cache, taken, path_indices)
             return CommitOutcome("full_reorder", why_not, prefix_kept)
@@ -110,10 +104,61 @@ class CacheManager:
     ) -> str | None:
         if mode == "length":
             return why_not_length(self.main_cache, taken, path_indices)
+        if mode == "fast_reorder" and not fast_allowed:
+            return "EA_FAST_CACHE_REORDER=0"
         if mode == "fast_reorder":
-            return (
-                why_not_fast(self.main_cache, taken, path_indices)
-                if fast_allowed
-                else "EA_FAST_CACHE_REORDER=0"
-            )
+            return why_not_fast(self.main_cache, taken, path_indices)
         return None
+
+
+def why_not_length(main: RowCache, branch: RowCache, path_indices: IntArray) -> str | None:
+    """The length commit adopts the first rows behind the prefix, so the path has to occupy them."""
+    committed_len = main.get_seq_length()
+    if not np.array_equal(path_indices, np.arange(committed_len, committed_len + len(path_indices))):
+        return "path does not occupy the first slots behind the prefix"
+    return _why_not_appendable(main, branch, path_indices)
+
+
+def why_not_fast(main: RowCache, branch: RowCache, path_indices: IntArray) -> str | None:
+    """The fast reorder keeps the prefix as one slice, so the path has to begin right behind it and ascend."""
+    if len(path_indices) == 0 or path_indices[0] != main.get_seq_length():
+        return "path does not begin at the root's slot"
+    if np.any(np.diff(path_indices) <= 0):
+        return "path does not ascend"
+    return _why_not_appendable(main, branch, path_indices)
+
+
+def _why_not_appendable(main: RowCache, branch: RowCache, path_indices: IntArray) -> str | None:
+    if len(set(main.lengths)) > 1 or len(set(branch.lengths)) > 1:
+        return "layers differ in length"
+    if path_indices.max(initial=0) >= branch.get_seq_length():
+        return "path leaves the branch"
+    return None
+
+
+def gather_all(main: RowCache, branch: RowCache, path_indices: IntArray) -> bool:
+    """Full reorder: rebuild the committed cache from the branch, prefix and path in one gather.
+
+    Returns:
+        Whether positions 0..L-1 stayed in order.
+
+    Raises:
+        ContractError: A position outside the branch; the device would read outside the cache, unchecked.
+    """
+    committed_len = main.get_seq_length()
+    order = np.concatenate([np.arange(committed_len), path_indices]).astype(np.int64)
+    num_rows = min(branch.lengths)
+    if order.min(initial=0) < 0 or order.max(initial=0) >= num_rows:
+        raise ContractError(
+            operator="index_select",
+            rule="CACHE-PATH-RANGE",
+            argument="path_indices",
+            value=f"{path_indices.tolist()}",
+            expected=f"0 to {num_rows - 1}",
+            device="reads outside the cache, unchecked",
+            source="index_select page of the operator library",
+        )
+    gathered = branch.gather(order)
+    main.truncate(0)
+    main.append(gathered)
+    return bool(np.array_equal(order[:committed_len], np.arange(committed_len)))

@@ -56,10 +56,6 @@ class PagedLayer(RowLayer):  # type: ignore[no-untyped-call]  # the library's ho
             copied._memory = self._memory.clone()  # noqa: SLF001
         return copied
 
-    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:  # noqa: ARG002  # API
-        """Take dtype, device and head shape from the first states `[1, H_kv, S, D]`."""
-        self._reserve(key_states.shape[2], key_states.transpose(1, 2)[0])
-
     def update(
         self,
         key_states: Tensor,
@@ -88,10 +84,8 @@ class PagedLayer(RowLayer):  # type: ignore[no-untyped-call]  # the library's ho
         Raises:
             ValueError: The layer holds nothing yet.
         """
-        if self._memory is None:
-            raise ValueError("rows of an empty cache layer")
         positions = np.arange(start, min(stop, self._length))
-        return self.select(torch.from_numpy(self._table.slots(positions)).to(self._memory.device))
+        return self.select(torch.from_numpy(self._table.slots(positions)).to(self._held().device))
 
     def select(self, index: Tensor) -> Tensor:
         """Copy rows `[2, R, H_kv, D]` by slot, int64 `[R]`.
@@ -99,13 +93,7 @@ class PagedLayer(RowLayer):  # type: ignore[no-untyped-call]  # the library's ho
         Raises:
             ValueError: The layer holds nothing yet.
         """
-        if self._memory is None:
-            raise ValueError("rows of an empty cache layer")
-        return self._memory.flatten(1, 2).index_select(1, index)
-
-    def truncate(self, length: int) -> None:
-        """Keep the first `length` rows; what lies behind them is dead."""
-        self._length = length
+        return self._held().flatten(1, 2).index_select(1, index)
 
     def _append(self, key: Tensor, value: Tensor, slots: Tensor | None) -> Tensor:
         """Write `[R, H_kv, D]` behind the rows in use, at their own slots unless others are given."""

@@ -42,8 +42,21 @@ class RowLayer(CacheLayerMixin):  # type: ignore[no-untyped-call]
         """Copy rows `[2, R, H_kv, D]` by places `[R]` in this layer's memory (see `RowCache.places`)."""
 
     @abstractmethod
+    def _reserve(self, length: int, row: Tensor) -> Tensor:
+        """Return memory for at least `length` rows shaped like `row[0]`, rows in use kept."""
+
+    def _held(self) -> Tensor:
+        if self._memory is None:
+            raise ValueError("rows of an empty cache layer")
+        return self._memory
+
+    def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:  # noqa: ARG002  # API
+        """Take dtype, device and head shape from the first states `[1, H_kv, S, D]`."""
+        self._reserve(key_states.shape[2], key_states.transpose(1, 2)[0])
+
     def truncate(self, length: int) -> None:
         """Keep the first `length` rows; what lies behind them is dead."""
+        self._length = length
 
     def get_seq_length(self) -> int:
         """Return the number of rows in use."""

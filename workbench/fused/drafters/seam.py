@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tracing.draws import Draws
-from tracing.models import ModelPair, RopeConfig
+from tracing.models import DrafterConfig, ModelPair, TeacherConfig
 from tracing.settings import DecodeSettings
 from tracing.stages import Drafted, IntArray, StageWatch
 from workbench.fused.cache.rows import RowCache
@@ -123,20 +123,6 @@ class DrafterParts:
     dtype: torch.dtype
 
 
-class AttendingConfig(Protocol):
-    """A configuration whose attention has to fit the fused operators."""
-
-    @property
-    def head_dim(self) -> int:
-        """D."""
-        ...
-
-    @property
-    def rope(self) -> RopeConfig:
-        """Rotary embedding."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class DrafterKind:
     """One line of the registry. Its taps are in the pair, which both paths read.
@@ -147,4 +133,4 @@ class DrafterKind:
     """
 
     build: Callable[[DrafterParts], Drafter]
-    attends: Callable[[ModelPair], tuple[AttendingConfig, ...]] = lambda _: ()
+    attends: Callable[[ModelPair], tuple[TeacherConfig | DrafterConfig, ...]] = lambda _: ()
