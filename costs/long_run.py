@@ -15,11 +15,11 @@ from invariants.context import RunContext
 from invariants.examples import Before, StepRow, Tree, legal_step, next_before
 from tracing.columns import COLUMN_BY_NAME
 from tracing.finding import Finding
+from tracing.ipc_message import MAX_BATCH_STEPS
 from tracing.moment import Moment
 from tracing.recorder import RunWriter
 from tracing.rows import batch_of_rows
 from tracing.values import convert
-from tracing.writer import MAX_BATCH_STEPS
 
 NUM_NODES: Final = 60
 NUM_TOP: Final = 8

@@ -70,6 +70,22 @@ def linear(x: Tensor, weights: Weights, name: str, arithmetic: Arithmetic) -> Te
     return arithmetic.settled(product if bias is None else product + bias, dtype)
 
 
+def rms_norm(x: Tensor, weight: Tensor, eps: float, arithmetic: Arithmetic) -> Tensor:
+    """Return `x / sqrt(mean(x^2) + eps) * weight` over the last axis, in the dtype of `x`.
+
+    The mean is float32 or better; its result is cast, then weighted, as in transformers, or rounded once.
+    """
+    wide = x.to(at_least_float32(x.dtype))
+    squares = wide * wide
+    order = arithmetic.order(x.shape[-1], x.device)
+    if order is not None:
+        squares = squares[..., order]
+    normed = wide * torch.rsqrt(squares.mean(-1, keepdim=True) + eps)
+    if arithmetic.rounds_once:
+        return arithmetic.settled(weight * normed, x.dtype)
+    return weight * normed.to(x.dtype)
+
+
 def at_least_float32(dtype: torch.dtype) -> torch.dtype:
     """Return the dtype of norms, rotations and softmax: float32, or `dtype` itself where it is wider."""
     return torch.promote_types(dtype, torch.float32)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reference.arithmetic import Arithmetic, Weights, at_least_float32, linear
-from reference.norm import rms_norm
+from reference.arithmetic import Arithmetic, Weights, at_least_float32, linear, rms_norm
 from reference.rope import rotate
 from tracing.models import DrafterConfig, TeacherConfig
 

@@ -9,20 +9,15 @@ from torch import Tensor
 
 from reference import teacher
 from reference.model import ReferenceModels
-from reference.teacher import TeacherRows
-from reference.visible import near, side_by_side
+from reference.teacher import TeacherRows, prefill
+from reference.visible import near, tree_rows
 from tracing.stages import BoolArray, IntArray
 
 
-def prefill(models: ReferenceModels, prompt_token_ids: Iterable[int]) -> TeacherRows:
-    """Run the teacher over the prompt; logits of the last row only, `[1, V]`."""
-    return extend(models, None, prompt_token_ids)
-
-
-def extend(models: ReferenceModels, past_kv: Tensor | None, token_ids: Iterable[int]) -> TeacherRows:
+def extend(models: ReferenceModels, past_kv: Tensor, token_ids: Iterable[int]) -> TeacherRows:
     """Run the teacher over R tokens that follow the S cached ones; logits of the last row only, `[1, V]`."""
     tokens = models.tokens(token_ids)
-    num_past = 0 if past_kv is None else past_kv.shape[3]
+    num_past = past_kv.shape[3]
     key_positions = torch.arange(num_past + len(tokens), device=models.device)
     positions = key_positions[num_past:]
     visible = key_positions[None, :] <= positions[:, None]
@@ -53,12 +48,8 @@ def verify(
         Rows of the N nodes; `visible` `[N, L + N]`.
     """
     past_kv = prefill(models, committed_token_ids).kv if prefix_kv is None else prefix_kv
-    window = models.teacher.sliding_window
-    prefix_positions = torch.arange(past_kv.shape[3], device=models.device)
-    positions = torch.as_tensor(position_ids, dtype=torch.int64, device=models.device)
-    nodes_see_nodes = torch.as_tensor(visible, dtype=torch.bool, device=models.device)
-    all_visible = side_by_side(
-        near(positions, prefix_positions, window), nodes_see_nodes & near(positions, positions, window)
+    positions, all_visible = tree_rows(
+        position_ids, visible, past_kv.shape[3], models.teacher.sliding_window, models.device
     )
     return teacher.forward(models, models.tokens(token_ids), positions, all_visible, past_kv=past_kv)
 

@@ -6,8 +6,9 @@ from collections.abc import Collection, Sequence
 
 import torch
 
-from reference.cached import extend, prefill
+from reference.cached import extend
 from reference.model import ReferenceModels
+from reference.teacher import prefill
 
 
 def greedy_decode(

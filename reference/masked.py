@@ -5,20 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+from torch.nn import functional
 
 from reference import teacher
 from reference.model import ReferenceModels
 from reference.teacher import TeacherRows
-from reference.visible import causal, near, side_by_side
+from reference.visible import causal, tree_rows
 from tracing.stages import BoolArray, IntArray
-
-
-def prefill(models: ReferenceModels, prompt_token_ids: Iterable[int]) -> TeacherRows:
-    """Run the teacher over the prompt; logits of the last row only, `[1, V]`."""
-    token_ids = models.tokens(prompt_token_ids)
-    position_ids = torch.arange(len(token_ids), device=models.device)
-    visible = causal(len(token_ids), models.teacher.sliding_window, models.device)
-    return teacher.forward(models, token_ids, position_ids, visible, num_logits=1)
 
 
 def verify(
@@ -58,18 +51,9 @@ def verify_with_prefix(
     committed = models.tokens(committed_token_ids)
     num_committed, num_nodes = len(committed), len(token_ids)
     window = models.teacher.sliding_window
-    prefix_positions = torch.arange(num_committed, device=models.device)
-    node_positions = torch.as_tensor(position_ids, dtype=torch.int64, device=models.device)
-    positions = torch.cat([prefix_positions, node_positions])
-    nodes_see_nodes = torch.as_tensor(visible, dtype=torch.bool, device=models.device)
-    nodes_see_nodes = nodes_see_nodes & near(node_positions, node_positions, window)
-    nodes_see_prefix = near(node_positions, prefix_positions, window)
-    prefix_sees_nodes = torch.zeros(num_committed, num_nodes, dtype=torch.bool, device=models.device)
-    all_visible = torch.cat(
-        [
-            side_by_side(causal(num_committed, window, models.device), prefix_sees_nodes),
-            side_by_side(nodes_see_prefix, nodes_see_nodes),
-        ]
-    )
+    node_positions, nodes_see = tree_rows(position_ids, visible, num_committed, window, models.device)
+    positions = torch.cat([torch.arange(num_committed, device=models.device), node_positions])
+    prefix_sees = functional.pad(causal(num_committed, window, models.device), (0, num_nodes))
+    all_visible = torch.cat([prefix_sees, nodes_see])
     all_tokens = torch.cat([committed, models.tokens(token_ids)])
     return teacher.forward(models, all_tokens, positions, all_visible, num_logits=num_nodes)

@@ -7,8 +7,8 @@ from functools import partial
 import torch
 
 from reference.model import ReferenceModels
-from reference.run import CachedStages, RungStages
-from reference.rungs import CACHED, rung_named
+from reference.run import RungStages
+from reference.rungs import rung_named
 from reference.sampling import chooser_for
 from reference.state import ReferenceState, kv_lengths, kv_rows
 from tracing.models import ModelPair
@@ -50,8 +50,7 @@ def make_path(
     """
     chosen = rung_named(rung)
     models = ReferenceModels(pair, dtype, device)
-    has_cache = chosen is CACHED
-    run = CachedStages(models, settings) if has_cache else RungStages(models, settings, chosen)
+    run = RungStages(models, settings, chosen)
     return DecodePath(
         name="reference",
         stages=Stages(
@@ -64,8 +63,8 @@ def make_path(
         ),
         begin=ReferenceState,
         chooser=None if settings.is_greedy else partial(chooser_for, settings),
-        kv_rows=kv_rows if has_cache else None,
-        kv_lengths=kv_lengths if has_cache else None,
+        kv_rows=kv_rows if run.has_cache else None,
+        kv_lengths=kv_lengths if run.has_cache else None,
         lacks=_lacks(rung),
         info={"rung": rung, "dtype": dtype, "device": device, "torch": str(torch.__version__)},
     )

@@ -7,23 +7,9 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from reference import teacher
 from reference.model import ReferenceModels
-from reference.teacher import TeacherRows
-from reference.visible import causal
+from reference.teacher import TeacherRows, prefill
 from tracing.stages import BoolArray, IntArray
-
-
-def prefill(models: ReferenceModels, prompt_token_ids: Iterable[int]) -> TeacherRows:
-    """Run the teacher over the prompt; logits of the last row only, `[1, V]`."""
-    return _sequence(models, models.tokens(prompt_token_ids), num_logits=1)
-
-
-def _sequence(models: ReferenceModels, token_ids: Tensor, num_logits: int) -> TeacherRows:
-    num_rows = len(token_ids)
-    position_ids = torch.arange(num_rows, device=models.device)
-    visible = causal(num_rows, models.teacher.sliding_window, models.device)
-    return teacher.forward(models, token_ids, position_ids, visible, num_logits=num_logits)
 
 
 def verify(
@@ -52,7 +38,7 @@ def verify(
         path = [other for other in range(num_nodes) if visible[node, other]]
         if not path or path[-1] != node:
             continue
-        alone = _sequence(models, models.tokens([*committed, *(token_ids[i] for i in path)]), num_logits=1)
+        alone = prefill(models, [*committed, *(token_ids[i] for i in path)])
         rows.logits[node] = alone.logits[0]
         rows.features[node] = alone.features[-1]
         rows.kv[:, :, :, node] = alone.kv[:, :, :, -1]

@@ -1,8 +1,9 @@
-"""The six stages over a state: without a cache, and, for the cached rung, with one."""
+"""The six stages over a state; on the cached rung it holds rows of teacher and drafter."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import torch
@@ -11,7 +12,6 @@ from torch import Tensor
 from reference import cached
 from reference.accept import accept
 from reference.drafters import drafter_of
-from reference.drafters.seam import Proposal
 from reference.model import ReferenceModels
 from reference.rungs import CACHED, Rung
 from reference.search import DraftContext
@@ -23,17 +23,17 @@ from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
 from tracing.stages import Accepted, Committed, Drafted, IntArray, Prefilled, Tensorized, Verified
 
+ONE_COMMIT: Final = "the reference has one way to commit: it gathers every row anew"
+
 
 class RungStages:
     """The stages, bound to models, settings and a rung; all that changes is in the state."""
-
-    commit_mode: str | None = None
-    prefix_kept: bool | None = None
 
     def __init__(self, models: ReferenceModels, settings: DecodeSettings, rung: Rung) -> None:
         self.models = models
         self.settings = settings
         self.rung = rung
+        self.has_cache = rung is CACHED
 
     def prefill(self, state: ReferenceState, prompt_token_ids: Sequence[int]) -> Prefilled:
         """Run the teacher over the context and choose the first root; forgets everything before."""
@@ -45,7 +45,8 @@ class RungStages:
         logits = rows.logits[-1]
         state.root = int(logits.argmax()) if state.chooser is None else state.chooser.root(logits)
         state.token_ids, state.features = prompt, rows.features
-        self._start_caches(state, rows)
+        state.main_kv = rows.kv if self.has_cache else None
+        state.drafter_kv = state.branch_kv = state.node_kv = None
         return Prefilled(
             context_token_ids=np.array([*prompt, state.root], dtype=np.int64),
             logits=logits,
@@ -55,16 +56,18 @@ class RungStages:
     def draft(self, state: ReferenceState) -> Drafted:
         """Grow the tree under the root."""
         state.watch.about_to_run("draft", {"committed_len": state.committed_len})
+        # The last committed row always runs again: its output is what the draft starts from.
+        known = state.drafter_kv
         context = DraftContext(
             state.token_ids,
             state.root,
             _prefilled(state),
-            past_kv=self._past_draft_kv(state),
+            past_kv=None if known is None else known[:, :, :, : state.committed_len - 1],
             draws=None if state.chooser is None else state.chooser.draws,
         )
         drafter = drafter_of(self.models.pair)
         proposal = drafter.propose(self.models, self.rung.name, context, self.settings, state.watch)
-        self._keep_draft_kv(state, proposal)
+        state.drafter_kv = proposal.committed_kv if self.has_cache else None
         return proposal.drafted
 
     def tensorize(self, state: ReferenceState, drafted: Drafted) -> Tensorized:
@@ -108,79 +111,32 @@ class RungStages:
         state.watch.about_to_run("commit", columns)
         nodes = np.array([0, *accepted.accepted_nodes], dtype=np.int64)
         tokens = tuple(int(token_id) for token_id in tensorized.token_ids[nodes])
-        self._commit_caches(state, nodes, tokens)
+        if self.has_cache:
+            self._commit_cache(state, nodes, tokens)
         committed_len = state.committed_len
         new_features = self.models.floats(verified.features)[torch.as_tensor(nodes)]
         state.features = torch.cat([_prefilled(state), new_features])
         state.token_ids += tokens
         state.root = int(accepted.final_token_id)
+        asked = self.settings.commit_mode == "full_reorder"
         return Committed(
             committed_len=committed_len,
             committed_len_after=state.committed_len,
-            commit_mode=self.commit_mode,
-            commit_fallback=self._why_another_mode(),
-            prefix_kept=self.prefix_kept,
+            commit_mode="full_reorder" if self.has_cache else None,
+            commit_fallback=ONE_COMMIT if self.has_cache and not asked else None,
+            prefix_kept=True if self.has_cache else None,
         )
 
-    def _why_another_mode(self) -> str | None:
-        if self.commit_mode in {None, self.settings.commit_mode}:
-            return None
-        return "the reference has one way to commit: it gathers every row anew"
-
-    def _start_caches(self, state: ReferenceState, rows: TeacherRows) -> None:
-        """Nothing to start without a cache."""
-
-    def _past_draft_kv(self, state: ReferenceState) -> Tensor | None:  # noqa: ARG002  for those with a cache
-        """Nothing is kept without a cache."""
-        return None
-
-    def _keep_draft_kv(self, state: ReferenceState, proposal: Proposal) -> None:
-        """Nothing is kept without a cache."""
-
     def _node_rows(self, state: ReferenceState, tensorized: Tensorized) -> TeacherRows:
-        return self.rung.verify(
-            self.models, state.token_ids, tensorized.token_ids, tensorized.position_ids, tensorized.visible
-        )
-
-    def _commit_caches(self, state: ReferenceState, nodes: IntArray, tokens: Sequence[int]) -> None:
-        """Nothing to commit without a cache."""
-
-
-class CachedStages(RungStages):
-    """The same stages with a cache of teacher and drafter rows in the state."""
-
-    commit_mode = "full_reorder"
-    prefix_kept = True
-
-    def __init__(self, models: ReferenceModels, settings: DecodeSettings) -> None:
-        super().__init__(models, settings, CACHED)
-
-    def _start_caches(self, state: ReferenceState, rows: TeacherRows) -> None:
-        state.main_kv = rows.kv
-        state.drafter_kv = state.branch_kv = state.node_kv = None
-
-    def _past_draft_kv(self, state: ReferenceState) -> Tensor | None:
-        # The last committed row always runs again: its output is what the draft starts from.
-        known = state.drafter_kv
-        return None if known is None else known[:, :, :, : state.committed_len - 1]
-
-    def _keep_draft_kv(self, state: ReferenceState, proposal: Proposal) -> None:
-        state.drafter_kv = proposal.committed_kv
-
-    def _node_rows(self, state: ReferenceState, tensorized: Tensorized) -> TeacherRows:
+        tree = tensorized.token_ids, tensorized.position_ids, tensorized.visible
+        if not self.has_cache:
+            return self.rung.verify(self.models, state.token_ids, *tree)
         prefix_kv = _cached(state)
-        rows = cached.verify(
-            self.models,
-            state.token_ids,
-            tensorized.token_ids,
-            tensorized.position_ids,
-            tensorized.visible,
-            prefix_kv=prefix_kv,
-        )
+        rows = cached.verify(self.models, state.token_ids, *tree, prefix_kv=prefix_kv)
         state.node_kv, state.branch_kv = rows.kv, torch.cat([prefix_kv, rows.kv], dim=3)
         return rows
 
-    def _commit_caches(self, state: ReferenceState, nodes: IntArray, tokens: Sequence[int]) -> None:
+    def _commit_cache(self, state: ReferenceState, nodes: IntArray, tokens: Sequence[int]) -> None:
         prefix_kv = _cached(state)
         if state.node_kv is None:  # verified elsewhere, so there are no rows to keep
             own_kv = cached.extend(self.models, prefix_kv, tokens).kv

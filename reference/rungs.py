@@ -13,7 +13,7 @@ from reference.drafters import drafter_of
 from reference.drafters.seam import DraftScore
 from reference.model import ReferenceModels
 from reference.search import DraftContext, DraftTruth, Search
-from reference.teacher import TeacherRows
+from reference.teacher import TeacherRows, prefill
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings, require_one_of
 from tracing.stages import BoolArray, Drafted, DraftLevel, IntArray, NullWatch, StageWatch
@@ -25,13 +25,12 @@ class Rung:
 
     Attributes:
         name: `replay`, `masked` or `cached`.
-        prefill: `(models, prompt_token_ids)`; rows of the prompt, logits of the last one only.
         verify: `(models, committed_token_ids, token_ids, position_ids, visible)`; rows of the N nodes.
     """
 
     name: str
-    prefill: Callable[[ReferenceModels, Iterable[int]], TeacherRows]
     verify: Callable[[ReferenceModels, Iterable[int], IntArray, IntArray, BoolArray], TeacherRows]
+    prefill = staticmethod(prefill)
 
     def draft(
         self,
@@ -92,9 +91,9 @@ class Rung:
         )
 
 
-REPLAY = Rung("replay", replay.prefill, replay.verify)
-MASKED = Rung("masked", masked.prefill, masked.verify)
-CACHED = Rung("cached", cached.prefill, cached.verify)
+REPLAY = Rung("replay", replay.verify)
+MASKED = Rung("masked", masked.verify)
+CACHED = Rung("cached", cached.verify)
 RUNGS: Mapping[str, Rung] = {"replay": REPLAY, "masked": MASKED, "cached": CACHED}
 
 

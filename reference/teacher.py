@@ -1,17 +1,18 @@
-"""The teacher over an explicit sequence; the caller gives positions and visibility."""
+"""The teacher over an explicit sequence: `forward` at given positions and visibility, `prefill` in order."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from reference.arithmetic import linear
+from reference.arithmetic import linear, rms_norm
 from reference.attention import attend, gated_mlp
 from reference.model import ReferenceModels
-from reference.norm import rms_norm
 from reference.rope import rotation
+from reference.visible import causal
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,14 @@ class TeacherRows:
     features: Tensor
     kv: Tensor
     visible: Tensor
+
+
+def prefill(models: ReferenceModels, token_ids: Iterable[int]) -> TeacherRows:
+    """Run the teacher over a sequence from its start; logits of the last row only, `[1, V]`."""
+    tokens = models.tokens(token_ids)
+    positions = torch.arange(len(tokens), device=models.device)
+    visible = causal(len(tokens), models.teacher.sliding_window, models.device)
+    return forward(models, tokens, positions, visible, num_logits=1)
 
 
 @torch.no_grad()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from tracing.stages import BoolArray, IntArray
+
 
 def causal(num_rows: int, window: int | None, device: torch.device) -> Tensor:
     """Return `[R, R]`: every row sees itself and the rows before it, the last `window` of them."""
@@ -21,6 +23,12 @@ def near(query_positions: Tensor, key_positions: Tensor, window: int | None) -> 
     return query_positions[:, None] - key_positions[None, :] < window
 
 
-def side_by_side(left: Tensor, right: Tensor) -> Tensor:
-    """Return the two arrays side by side: the same queries, first the left keys, then the right ones."""
-    return torch.cat([left, right], dim=1)
+def tree_rows(
+    position_ids: IntArray, visible: BoolArray, num_prefix: int, window: int | None, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Return positions `[N]` of a tree's nodes, and what they see, `[N, L + N]`: the prefix and `visible`."""
+    positions = torch.as_tensor(position_ids, dtype=torch.int64, device=device)
+    nodes_see_prefix = near(positions, torch.arange(num_prefix, device=device), window)
+    nodes_see_nodes = torch.as_tensor(visible, dtype=torch.bool, device=device)
+    nodes_see_nodes = nodes_see_nodes & near(positions, positions, window)
+    return positions, torch.cat([nodes_see_prefix, nodes_see_nodes], dim=1)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracing.errors import TraceError, UsageError
-from tracing.files import replace_file
+from tracing.files import open_regular, replace_file
 from tracing.hostarray import host_array
 from tracing.ipc_message import CorruptFrameError
 from tracing.moment import Moment
@@ -90,7 +90,7 @@ def check_bulk(path: Path, entry: dict[str, Any]) -> None:
     """
     crc, size = 0, 0
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while piece := file.read(1 << 20):
                 crc, size = zlib.crc32(piece, crc), size + len(piece)
     except OSError as problem:

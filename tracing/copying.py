@@ -12,13 +12,13 @@ import pyarrow as pa
 
 from tracing.errors import SpecwbError, TraceError, UsageError
 from tracing.integrity import RunHealth, verify_run
+from tracing.ipc_message import MAX_BATCH_STEPS
 from tracing.manifest import OWNED_BY_WRITER
 from tracing.moment import Moment
 from tracing.path_reader import InProgressStep, PathReader
 from tracing.reader import Run, open_run
 from tracing.run_writer import RunWriter
 from tracing.schema import FORMAT_VERSION
-from tracing.writer import MAX_BATCH_STEPS
 
 Key = tuple[int, int, int]
 

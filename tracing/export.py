@@ -7,9 +7,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from tracing.errors import EnvironmentProblemError
+from tracing.errors import EnvironmentProblemError, TraceError
 from tracing.files import environment_problem
 from tracing.finding import Finding
+from tracing.path_reader import PathReader
 from tracing.reader import open_run
 from tracing.schema import arrow_schema
 
@@ -20,7 +21,7 @@ def export_parquet(folder: str | Path, out: str | Path) -> list[Path]:
     Text columns lose their dictionary encoding, as Parquet has its own. Memory stays flat with the length.
 
     Raises:
-        TraceError: The folder is no run, or a batch cannot be read.
+        TraceError: The folder is no run, or is damaged; what can be read is written before.
         EnvironmentProblemError: This pyarrow has no Parquet, or the disk refused a file.
     """
     try:
@@ -33,20 +34,35 @@ def export_parquet(folder: str | Path, out: str | Path) -> list[Path]:
     plain = {pa.dictionary(pa.int32(), pa.string()): pa.string()}
     schema = pa.schema([field.with_type(plain.get(field.type, field.type)) for field in arrow_schema()])
     written: list[Path] = []
+    missing = list(run.problems)
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name in run.path_names:
             written.append(out / f"{name}.parquet")
             with pq.ParquetWriter(written[-1], schema, compression="zstd") as writer:
+                count = 0
                 for batch in run.path(name).batches():
                     writer.write_batch(batch.cast(schema))
+                    count += batch.num_rows
+            missing += _missing(run.path(name), count)
         if run.findings:
             written.append(out / "findings.parquet")
             rows = [_finding_row(finding) for finding in run.findings]
             pq.write_table(pa.Table.from_pylist(rows), written[-1])
     except OSError as problem:
         raise environment_problem(out, problem) from None
+    if missing:
+        raise TraceError(f"{folder} is damaged, {out} holds what could be read: {'; '.join(missing)}")
     return written
+
+
+def _missing(path: PathReader, count: int) -> list[str]:
+    """Return how many rows of a damaged path were exported, and why not all; nothing for a whole path."""
+    if not path.problems:
+        return []
+    known = (path.entry.get("rows"), (path.stream.end or {}).get("num_rows"), count)
+    total = max(number for number in known if type(number) is int)
+    return [f"{count} of {total} rows of {path.name}", *path.problems]
 
 
 def _finding_row(finding: Finding) -> dict[str, Any]:

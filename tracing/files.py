@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from tracing.errors import EnvironmentProblemError, TraceError
 
@@ -16,6 +17,10 @@ except ImportError:  # a system without POSIX locks: the lock file alone then ke
     fcntl = None  # type: ignore[assignment,unused-ignore]
 
 LOCK_NAME: Final = "lock"
+_NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+"""A link at the place of a file to be written is refused, as it may lead anywhere."""
+_NO_WAIT: Final = getattr(os, "O_NONBLOCK", 0)
+"""Opening a pipe would otherwise wait for its other end."""
 
 
 def environment_problem(path: Path, problem: OSError) -> EnvironmentProblemError:
@@ -24,7 +29,36 @@ def environment_problem(path: Path, problem: OSError) -> EnvironmentProblemError
         return EnvironmentProblemError(
             f"no space left to write {path}; free some, what was written stays readable"
         )
+    if problem.errno == errno.ELOOP:
+        return EnvironmentProblemError(f"cannot write {path}: a link is at its place; remove it")
     return EnvironmentProblemError(f"cannot write {path}: {problem.strerror or problem}")
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file to be read, also through a link; nothing else is ever opened.
+
+    Raises:
+        OSError: It cannot be opened, or is a pipe, a device, a socket or a folder.
+    """
+    _require_regular(path.stat().st_mode, path)  # before the open: opening a device may already act on it
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | _NO_WAIT)
+    try:
+        _require_regular(os.fstat(handle).st_mode, path)
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the bytes of a regular file; raises as `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
+
+
+def _require_regular(mode: int, path: Path) -> None:
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
 
 
 class AppendFile:
@@ -39,8 +73,14 @@ class AppendFile:
         self.path = path
         self.size = 0
         try:
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_FOLLOW | _NO_WAIT, 0o644)
         except OSError as problem:
+            raise environment_problem(path, problem) from None
+        try:
+            _require_regular(os.fstat(self._handle).st_mode, path)
+            os.ftruncate(self._handle, 0)
+        except OSError as problem:
+            self.close()
             raise environment_problem(path, problem) from None
 
     def append(self, data: bytes) -> None:
@@ -140,7 +180,7 @@ def is_being_written(folder: Path) -> bool | None:
     if fcntl is None:
         return None  # type: ignore[unreachable,unused-ignore]
     try:
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC | _NO_FOLLOW | _NO_WAIT)
     except OSError:
         return None
     try:

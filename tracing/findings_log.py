@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tracing.errors import TraceError
-from tracing.files import AppendFile
+from tracing.files import AppendFile, read_regular
 from tracing.finding import Finding
 from tracing.ipc_message import CorruptFrameError, TornFrameError
 
@@ -91,9 +91,23 @@ def decode_finding(line: bytes, run_id: str = "") -> Finding:
             raise CorruptFrameError("prompt_id, turn and step should be integers")
         if run_id and data.get("run", run_id) != run_id:
             raise CorruptFrameError("belongs to another run than the manifest")
+        if not _has_types(data):
+            raise CorruptFrameError("a key of the finding is of the wrong type")
         return Finding.from_json(data)
     except (ValueError, TypeError, KeyError, RecursionError) as problem:
         raise CorruptFrameError(f"the line is no finding: {type(problem).__name__}") from None
+
+
+def _has_types(data: Mapping[str, Any]) -> bool:
+    """Whether the values are of types that a report can print; keys may be left out."""
+    texts = ("verdict", "guilty", "stage", "column", "rule", "message", "severity", "path")
+    numbers = ("fused", "reference", "allowance", "gap")
+    return (
+        all(type(data.get(name, "")) is str for name in texts)
+        and all(type(data.get(name)) in {int, float, str, type(None)} for name in numbers)
+        and type(data.get("node")) in {int, type(None)}
+        and type(data.get("consequence", False)) is bool
+    )
 
 
 def read_findings(data: bytes, run_id: str = "") -> tuple[list[Finding], TraceError | None]:
@@ -115,7 +129,7 @@ def check_findings(folder: Path, closed: Mapping[str, Any] | None, run_id: str =
         None for a whole file; a plain `TraceError` for one that was cut between two lines.
     """
     try:
-        data = (folder / FINDINGS_NAME).read_bytes()
+        data = read_regular(folder / FINDINGS_NAME)
     except OSError as problem:
         missing = f"{FINDINGS_NAME} cannot be read: {problem.strerror or problem}"
         return None if closed is None else CorruptFrameError(missing)

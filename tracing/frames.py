@@ -142,13 +142,13 @@ def decode_columns(frame: bytes, expected: pa.Schema) -> dict[str, int]:
     return numbers
 
 
-def decode_batch(schema_frame: bytes, frame: bytes, columns: list[int]) -> pa.RecordBatch:
+def decode_batch(schema_frame: bytes, frame: bytes, columns: list[int], num_rows: int) -> pa.RecordBatch:
     """Return the batch of a proven frame, with only the columns of these numbers unpacked.
 
     Raises:
-        CorruptFrameError: It unpacks to too much, or Arrow does not accept it.
+        CorruptFrameError: It has not this number of rows, unpacks to too much, or Arrow does not accept it.
     """
-    _bound(memoryview(frame))
+    _bound(memoryview(frame), num_rows)
     options = pa.ipc.IpcReadOptions(included_fields=columns, use_threads=False)
     try:
         with pa.ipc.open_stream(pa.py_buffer(schema_frame + frame), options=options) as reader:
@@ -209,10 +209,12 @@ def _facts(data: memoryview, start: int, message: Message, at: int) -> dict[str,
     return facts
 
 
-def _bound(frame: memoryview) -> None:
+def _bound(frame: memoryview, num_rows: int) -> None:
     """Refuse a frame whose buffers claim to unpack to more than a frame may hold."""
     total = 0
     for message in ipc_message.messages(frame):
+        if message.kind == ipc_message.BATCH and ipc_message.num_rows(frame, message) != num_rows:
+            raise CorruptFrameError("batch does not have the number of rows in its metadata")
         if message.kind != ipc_message.SCHEMA:
             total += ipc_message.unpacked_bytes(frame, message)
         if total > MAX_FRAME_BYTES:

@@ -18,6 +18,8 @@ from tracing.errors import TraceError
 SCHEMA: Final = 1
 DICTIONARY: Final = 2
 BATCH: Final = 3
+MAX_BATCH_STEPS: Final = 64
+"""Most rows of a batch that is written or read."""
 MAX_FRAME_BYTES: Final = 1 << 28
 """Largest frame that is written or read, packed or unpacked: 256 MiB for at most 64 steps."""
 
@@ -101,6 +103,17 @@ def messages(data: memoryview) -> Iterator[Message]:
     while start < len(data) and (message := read_message(data, start)) is not None:
         yield message
         start = message.stop
+
+
+def num_rows(data: memoryview, message: Message) -> int:
+    """Return how many rows a batch message claims to have.
+
+    Raises:
+        CorruptFrameError: An offset leads outside the message.
+    """
+    head = data[message.head_at : message.body_at]
+    at = _field(head, message.header, 0)
+    return _number("<q", head, at) if at else 0
 
 
 def unpacked_bytes(data: memoryview, message: Message) -> int:

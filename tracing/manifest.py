@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from tracing.errors import TraceError
-from tracing.files import replace_file
+from tracing.files import read_regular, replace_file
 from tracing.ipc_message import CorruptFrameError, TornFrameError
 from tracing.schema import FORMAT_MAJOR, FORMAT_VERSION
 
@@ -100,7 +100,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_MANIFEST_BYTES:
             raise CorruptFrameError(f"{path} is larger than {MAX_MANIFEST_BYTES} bytes")
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as problem:
         raise TraceError(
             f"{folder} is no recorded run: {MANIFEST_NAME} {problem.strerror or problem}"
@@ -133,13 +133,17 @@ def checked_manifest(manifest: Any, path: Path) -> dict[str, Any]:
         manifest.get("status") in STATUSES
         and isinstance(paths, dict)
         and all(PATH_NAME.match(name) for name in paths)
-        and all(isinstance(entry, dict) for entry in paths.values())
+        and all(isinstance(entry, dict) and _are_names(entry.get("lacks", [])) for entry in paths.values())
         and isinstance(bulk, list)
         and all(isinstance(entry, dict) for entry in bulk)
     )
     if not whole:
-        raise CorruptFrameError(f"{path} lacks status, paths or bulk")
+        raise CorruptFrameError(f"{path} lacks status, paths or bulk, or holds another type there")
     return manifest
+
+
+def _are_names(names: Any) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
 def check_format(version: Any, what: str) -> None:

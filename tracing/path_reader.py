@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
 from tracing.errors import TraceError
+from tracing.files import read_regular
 from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError
 from tracing.journal import InProgressStep, JournalContent, read_journal
 from tracing.moment import Moment
@@ -227,7 +228,7 @@ class PathReader:
         try:
             if self._journal_path.stat().st_size > 2 * MAX_FRAME_BYTES:
                 return JournalContent(problem=CorruptFrameError("is larger than a journal can be"))
-            content = read_journal(self._journal_path.read_bytes())
+            content = read_journal(read_regular(self._journal_path))
             foreign = self.foreign(content.head or {})
             return JournalContent(problem=CorruptFrameError(foreign[0])) if foreign else content
         except FileNotFoundError:

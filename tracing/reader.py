@@ -7,7 +7,7 @@ from typing import Any
 
 from tracing.bulk import load_bulk
 from tracing.errors import TraceError
-from tracing.files import is_being_written
+from tracing.files import is_being_written, read_regular
 from tracing.finding import Finding
 from tracing.findings_log import FINDINGS_NAME, read_findings
 from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError, TornFrameError
@@ -120,8 +120,11 @@ class Run:
             if path.stat().st_size > MAX_FRAME_BYTES:
                 self.problems.append(f"{FINDINGS_NAME}: is larger than {MAX_FRAME_BYTES} bytes")
                 return []
-            found, problem = read_findings(path.read_bytes(), str(self.manifest.get("run_id", "")))
-        except OSError:
+            found, problem = read_findings(read_regular(path), str(self.manifest.get("run_id", "")))
+        except FileNotFoundError:
+            return []
+        except OSError as unreadable:
+            self.problems.append(f"{FINDINGS_NAME}: {unreadable.strerror or unreadable}")
             return []
         if problem is not None:
             self.problems.append(f"{FINDINGS_NAME}: {problem}")

@@ -18,9 +18,11 @@ from typing import Any
 import pyarrow as pa
 
 from tracing import frames
+from tracing.columns import KEY_COLUMNS
 from tracing.errors import TraceError
+from tracing.files import open_regular
 from tracing.frames import END_OF_STREAM, Frame
-from tracing.ipc_message import CorruptFrameError, TornFrameError
+from tracing.ipc_message import MAX_BATCH_STEPS, CorruptFrameError, TornFrameError
 from tracing.manifest import check_format
 from tracing.older import in_current_words
 from tracing.scanning import batch_head, read_at, scan
@@ -61,6 +63,7 @@ class StreamReader:
         self._expected = expected
         self._lazily = lazily
         self._every_row = every_row
+        self._max_rows = MAX_BATCH_STEPS if KEY_COLUMNS[0] in expected.names else None
         self._begin()
         self.refresh()
 
@@ -111,7 +114,7 @@ class StreamReader:
     def _read_on(self) -> None:
         self.problem = None
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 size = os.fstat(file.fileno()).st_size
                 while self.end is None and self._next_frame(file, size):
                     pass
@@ -135,7 +138,7 @@ class StreamReader:
             DisprovedError: It was not proven before, and is not what was written.
         """
         frame = self.batches[number]
-        with self.path.open("rb") as file:
+        with open_regular(self.path) as file:
             data = read_at(file, frame.start, frame.stop - frame.start)
         if number in self.unproven:
             self._prove(number, data)
@@ -179,11 +182,10 @@ class StreamReader:
         """
         columns = self.columns or {}
         wanted = [columns[name] for name in (columns if names is None else names)]
-        batch = frames.decode_batch(self._schema_frame, data, wanted)
-        if batch.num_rows != self.batches[number].facts["num_rows"]:
-            raise CorruptFrameError(
-                f"batch {number} has {batch.num_rows} rows, not the number in its metadata"
-            )
+        batch = frames.decode_batch(self._schema_frame, data, wanted, self.batches[number].facts["num_rows"])
+        for name in ("token_id", *KEY_COLUMNS):
+            if name in batch.schema.names and batch.column(name).null_count:
+                raise CorruptFrameError(f"batch {number} has rows without {name}")
         others = set(self.left_out(number))
         if others:
             steps = [row for row in range(batch.num_rows) if row not in others]
@@ -231,6 +233,9 @@ class StreamReader:
         if self.columns is None:
             check_format(frame.facts.get("format"), self.path.name)
             self.columns = frames.decode_columns(data, self._expected)
+            if self._max_rows is not None and not self.columns.keys() >= set(KEY_COLUMNS):
+                self.columns = None
+                raise CorruptFrameError("its schema lacks prompt_id, turn or step")
             self.facts, self._schema_frame = frame.facts, data
         elif frame.facts.get("kind") == "batch":
             self._check_batch(frame)
@@ -247,6 +252,10 @@ class StreamReader:
         counts = [facts.get(key) for key in ("number", "first_row", "num_rows")]
         if not all(type(count) is int and 0 <= count < 1 << 53 for count in counts):
             raise CorruptFrameError(f"batch at byte {frame.start} has no counts")
+        if self._max_rows is not None and facts["num_rows"] > self._max_rows:
+            raise CorruptFrameError(
+                f"batch at byte {frame.start} claims {facts['num_rows']} rows, at most {self._max_rows} fit"
+            )
         if not _are_rows(facts.get("others", []), facts["num_rows"]):
             raise CorruptFrameError(f"batch at byte {frame.start} leaves out rows that it does not have")
         if self.bad:

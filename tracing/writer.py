@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from tracing import journal_frames
 from tracing.errors import TraceError
+from tracing.ipc_message import MAX_BATCH_STEPS
 from tracing.journal import Journal
 from tracing.rows import batch_of_rows
 from tracing.schema import arrow_schema
@@ -19,7 +20,6 @@ from tracing.stream_file import StreamFile
 from tracing.values import Value
 from tracing.vocabulary import VocabularyWriter
 
-MAX_BATCH_STEPS: Final = 64
 MAX_PENDING_BYTES: Final = 32 << 20
 
 

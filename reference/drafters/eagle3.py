@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final
 
 from reference import search
-from reference.drafters import eagle3_cached, eagle3_masked, eagle3_replay
+from reference.drafters import eagle3_replay, eagle3_tree
 from reference.drafters.seam import Proposal, ReferenceDrafter
 from reference.model import ReferenceModels
 from reference.search import DraftContext, Search
@@ -15,8 +16,8 @@ from tracing.stages import StageWatch
 
 SEARCHES: Final[Mapping[str, Search[Any]]] = {
     "replay": Search(eagle3_replay.begin, eagle3_replay.expand),
-    "masked": Search(eagle3_masked.begin, eagle3_masked.expand),
-    "cached": Search(eagle3_cached.begin, eagle3_cached.expand),
+    "masked": Search(partial(eagle3_tree.begin, reuses_kv=False), eagle3_tree.expand),
+    "cached": Search(partial(eagle3_tree.begin, reuses_kv=True), eagle3_tree.expand),
 }
 
 

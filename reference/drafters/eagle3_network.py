@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reference.arithmetic import at_least_float32, linear
+from reference.arithmetic import at_least_float32, linear, rms_norm
 from reference.attention import attend, gated_mlp
 from reference.model import ReferenceModels
-from reference.norm import rms_norm
 from reference.rope import rotation
 
 

@@ -16,6 +16,9 @@ import pytest
 
 from tests.cli.conftest import Specwb
 from tests.cli.rewrite import rewrite
+from tracing.copying import OWNED_BY_WRITER
+from tracing.reader import open_run
+from tracing.recorder import RunWriter
 from workbench.judge.recorded.check import check_run
 from workbench.judge.recorded.pairs import EQUAL
 from workbench.report import json as json_report
@@ -142,6 +145,48 @@ def test_a_clean_run_and_a_run_of_paths_on_their_own(specwb: Specwb, tmp_path: P
     assert "compared    not: each path lived on its own outputs" in specwb("check", free).out
     selected = specwb("check", CLEAN, "--select", "TREE").out
     assert "compared    not: only the selected invariants were asked for" in selected
+
+
+def renamed(source: Path, target: Path, names: dict[str, str], **manifest: Any) -> Path:
+    """The same run with other names of its paths, in this order."""
+    run = open_run(source)
+    facts = {key: value for key, value in run.manifest.items() if key not in OWNED_BY_WRITER}
+    with RunWriter(target, {**facts, **manifest}) as writer:
+        for name, new in names.items():
+            entry = run.path(name).entry
+            trace = writer.path(new, lacks=entry.get("lacks", ()), info=entry.get("info"))
+            for row in run.path(name):
+                keys = {key: row.pop(key) for key in ("prompt_id", "turn", "step")}
+                with trace.step(**keys) as step:
+                    step.record(**{key: value for key, value in row.items() if value is not None})
+    return target
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"fused": "engine", "reference": "eager"},
+        {"fused": "engine", "reference": "reference"},
+        {"reference": "reference", "fused": "engine"},
+        {"reference": "eager", "fused": "fused"},
+    ],
+)
+def test_paths_of_other_names_are_compared(tmp_path: Path, names: dict[str, str]) -> None:
+    clean = check_run(renamed(CLEAN, tmp_path / "clean", names))
+    assert clean.findings == ()
+    assert clean.compared is not None
+    assert (clean.compared.reason, clean.compared.num_steps) == ("", 7)
+    wrong = spoiled(tmp_path / "wrong", another("token_ids"))
+    (finding,) = check_run(renamed(wrong, tmp_path / "renamed", names)).findings
+    assert (finding.rule, finding.path) == ("JUDGE-PATHS-COLUMN", names["fused"])
+    assert f"on the {names['fused']} path" in finding.message
+    assert f"on the {names['reference']} path" in finding.message
+
+
+def test_paths_that_are_not_compared_have_a_reason(specwb: Specwb, tmp_path: Path) -> None:
+    names = {"fused": "engine", "reference": "eager"}
+    alone = renamed(CLEAN, tmp_path / "alone", names, lockstep=None)
+    assert "compared    not: the run does not state that one path was fed" in specwb("check", alone).out
 
 
 def test_every_format_tells_it(specwb: Specwb, tmp_path: Path) -> None:

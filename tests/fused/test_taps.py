@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 
-from reference.masked import prefill
 from reference.model import ReferenceModels
+from reference.teacher import prefill
 from tests.fused.support import plain_teacher, small_pair
 from tracing.models import ModelPair, Taps
 from workbench.fused.attention import AttentionCall

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from reference.arithmetic import Arithmetic, spacing
-from reference.masked import prefill
 from reference.model import ReferenceModels
+from reference.teacher import prefill
 from tests.pairs import tiny_pair
 
 

@@ -166,7 +166,7 @@ def test_prefix_rows_on_request() -> None:
     models = ReferenceModels(tiny_pair(1), "float64")
     tree = random_tree(np.random.default_rng(2), 6, 6, 3, 64)
     whole = masked.verify_with_prefix(models, [1, 2, 3], tree.token_ids, tree.position_ids, tree.visible)
-    torch.testing.assert_close(whole.kv[:, :, :, :3], masked.prefill(models, [1, 2, 3]).kv, **CLOSE)
+    torch.testing.assert_close(whole.kv[:, :, :, :3], MASKED.prefill(models, [1, 2, 3]).kv, **CLOSE)
     assert whole.logits.shape[0] == 6
     assert whole.visible.shape == (9, 9)
 

@@ -11,9 +11,8 @@ import torch
 import transformers
 
 from reference.arithmetic import Arithmetic
-from reference.masked import prefill
 from reference.model import ReferenceModels
-from reference.teacher import forward
+from reference.teacher import forward, prefill
 from reference.visible import causal
 from tests.pairs import tiny_pair
 from tracing.models import ModelPair, RopeConfig

@@ -10,9 +10,9 @@ import pytest
 
 from costs.long_run import write_long_run
 from tests.tui.driving import Shown, look_at, play, press, run_screen, settle
+from tracing.ipc_message import MAX_BATCH_STEPS
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
-from tracing.writer import MAX_BATCH_STEPS
 from workbench.tui.app import ViewApp
 from workbench.tui.screens import run as run_screens
 from workbench.view.run_view import RunView

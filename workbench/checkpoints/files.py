@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from tracing.errors import CheckpointError, ModelMissingError
+from tracing.files import read_regular
 
 SINGLE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
@@ -41,10 +42,12 @@ def read_json(path: Path) -> dict[str, Any]:
         CheckpointError: Not a JSON object.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path).decode("utf-8")
     except FileNotFoundError:
         raise ModelMissingError(f"{path.name} is missing in {path.parent}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
         raise CheckpointError(f"{path} cannot be read as text: {error}") from None
     try:
         data = json.loads(text)

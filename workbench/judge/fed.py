@@ -15,9 +15,27 @@ LIVE: Final[Mapping[str, str]] = {
 """Rules left out of a live run, by id, and why; the run itself skips steps that were fed wrong values."""
 
 
+def pair_of(run: Run) -> tuple[str, str] | None:
+    """Return the path under test and the path that it feeds when staged, None where they cannot be told.
+
+    `fused` and `reference` where both are there; else of two paths the one that is not named `reference`, and
+    without that name the first, is under test.
+    """
+    names = run.path_names
+    if {"fused", "reference"} <= set(names):
+        return "fused", "reference"
+    if len(names) != 2:
+        return None
+    first, second = names
+    return (second, first) if first == "reference" or second == "fused" else (first, second)
+
+
 def is_fed(run: Run, path_name: str) -> bool:
     """Whether a path's steps were given to it by the path under test, so that it owns no state."""
-    return run.manifest.get("lockstep") == "staged" and path_name == "reference"
+    if run.manifest.get("lockstep") != "staged":
+        return False
+    pair = pair_of(run)
+    return path_name == ("reference" if pair is None else pair[1])
 
 
 def recorded() -> Mapping[str, str]:

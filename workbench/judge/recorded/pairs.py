@@ -20,6 +20,7 @@ from tracing.moment import Moment
 from tracing.path_reader import PathReader
 from tracing.reader import Run
 from tracing.run_facts import table
+from workbench.judge import fed
 from workbench.judge.rules import finding_of
 
 Row = Mapping[str, Any]
@@ -36,6 +37,18 @@ EQUAL: Final = (
 """Columns that are equal wherever both rows have them; entries of pads may differ."""
 FAR: Final = {"float32": (1 / 64, 1 / 16), "half": (1 / 4, 1 / 2)}
 """How far logits, and cumulative scores, may differ: a share of their largest magnitude, at least 1."""
+
+
+NOT_STAGED: Final = "the run does not state that one path was fed the other's values (lockstep: staged)"
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A compared step, and the names of the two paths."""
+
+    moment: Moment
+    under_test: str
+    reference: str
 
 
 @dataclass(slots=True)
@@ -66,7 +79,7 @@ class Compared:
 
 
 def compare_paths(run: Run, limit: int | None) -> Compared | None:
-    """Compare the two paths of a run; None where there are no two.
+    """Compare the two paths of a staged run, or say why they are not; None where there are no two.
 
     Args:
         run: The run.
@@ -75,22 +88,31 @@ def compare_paths(run: Run, limit: int | None) -> Compared | None:
     Raises:
         TraceError: A batch cannot be unpacked.
     """
-    if not {"fused", "reference"} <= set(run.path_names):
+    if len(run.path_names) < 2:
         return None
     if run.manifest.get("lockstep") != "staged":
-        return Compared("each path lived on its own outputs")
-    under_test, reference = run.path("fused"), run.path("reference")
+        is_free = run.manifest.get("lockstep") == "free"
+        return Compared("each path lived on its own outputs" if is_free else NOT_STAGED)
+    names = fed.pair_of(run)
+    if names is None:
+        listed = ", ".join(run.path_names)
+        return Compared(
+            f"which two of the paths {listed} correspond is not known: none are fused and reference"
+        )
+    under_test, reference = (run.path(name) for name in names)
     dtype = table(under_test.entry, "info").get("dtype", "float32")
     far = FAR["float32" if dtype == "float32" else "half"]
     compared = Compared()
     for number, row in enumerate(under_test):
-        at = Moment.of_row(row)
-        other = same_step(reference, at)
+        site = Site(Moment.of_row(row), *names)
+        other = same_step(reference, site.moment)
         if other is not None:
-            compared.add(list(differences(row, other, at, far)), limit)
+            compared.add(list(differences(row, other, site, far)), limit)
         elif number < reference.num_steps:  # the last one may have been in the making
-            message = "the step is recorded on the fused path and not on the reference path"
-            compared.add([_finding(MISSING, "step", at, message)], limit)
+            message = (
+                f"the step is recorded on the {site.under_test} path and not on the {site.reference} path"
+            )
+            compared.add([_finding(MISSING, "step", site, message)], limit)
     return compared
 
 
@@ -102,7 +124,7 @@ def same_step(path: PathReader, at: Moment) -> Row | None:
         return None
 
 
-def differences(row: Row, other: Row, at: Moment, far: tuple[float, float]) -> Iterator[Finding]:
+def differences(row: Row, other: Row, at: Site, far: tuple[float, float]) -> Iterator[Finding]:
     """Yield what differs between the two rows of a step; one finding per column, at its first entry."""
     valid = row.get("valid")
     for name in EQUAL:
@@ -135,14 +157,15 @@ def _for_nodes(valid: Any, ndim: int) -> NDArray[np.bool_]:
     return np.asarray(valid, dtype=np.bool_).reshape(-1, *(1,) * (ndim - 1))
 
 
-def _column_finding(name: str, ours: Any, theirs: Any, place: tuple[int, ...], at: Moment) -> Finding:
+def _column_finding(name: str, ours: Any, theirs: Any, place: tuple[int, ...], at: Site) -> Finding:
     left, right = (str(each[place]) if place else _short(each) for each in (ours, theirs))
     where = f" of node {place[0]}" if place and (COLUMN_BY_NAME[name].axes or ())[0] == "N" else ""
     return _finding(
         COLUMNS,
         name,
         at,
-        f"{name}{where} is {left} on the fused path, {right} on the reference path, which was fed the same",
+        f"{name}{where} is {left} on the {at.under_test} path, {right} on the {at.reference} path, "
+        "which was fed the same",
         node=place[0] if where else None,
         fused=left,
         reference=right,
@@ -154,7 +177,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:60]}.."
 
 
-def _far_logits(row: Row, other: Row, at: Moment, share: float) -> Iterator[Finding]:
+def _far_logits(row: Row, other: Row, at: Site, share: float) -> Iterator[Finding]:
     """Compare the recorded logits of tokens that both rows name; rows of four and more must name one."""
     for node, ours, theirs in logit_pairs(row, other):
         worst = farthest(ours, theirs)
@@ -171,7 +194,7 @@ def _far_logits(row: Row, other: Row, at: Moment, share: float) -> Iterator[Find
             return
 
 
-def _far_scores(row: Row, other: Row, at: Moment, share: float) -> Iterator[Finding]:
+def _far_scores(row: Row, other: Row, at: Site, share: float) -> Iterator[Finding]:
     ours, theirs, valid = row.get("draft_logprobs"), other.get("draft_logprobs"), row.get("valid")
     if ours is None or theirs is None or valid is None:
         return
@@ -185,19 +208,17 @@ def _far_scores(row: Row, other: Row, at: Moment, share: float) -> Iterator[Find
         yield _gap(at, "draft_logprobs", node, values, f"the score of node {node}")
 
 
-def _gap(at: Moment, column: str, node: int, values: tuple[float, float, float], what: str) -> Finding:
+def _gap(at: Site, column: str, node: int, values: tuple[float, float, float], what: str) -> Finding:
     ours, theirs, allowed = values
-    message = f"{what} is {ours:.6g} on the fused path and {theirs:.6g} on the reference path"
+    message = f"{what} is {ours:.6g} on the {at.under_test} path and {theirs:.6g} on the {at.reference} path"
     more = {"fused": ours, "reference": theirs, "allowance": allowed, "gap": abs(ours - theirs)}
     return _finding(VALUES, column, at, f"{message}; no rounding explains that", node=node, **more)
 
 
-def _finding(
-    rule: str, column: str, at: Moment, message: str, node: int | None = None, **more: Any
-) -> Finding:
+def _finding(rule: str, column: str, at: Site, message: str, node: int | None = None, **more: Any) -> Finding:
     stage = COLUMN_BY_NAME[column].stage
-    where = at.at("draft" if stage == "any" else stage, node)
-    return finding_of(rule, where, column, message, path="fused", **more)
+    where = at.moment.at("draft" if stage == "any" else stage, node)
+    return finding_of(rule, where, column, message, path=at.under_test, **more)
 
 
 def recorded_logits(row: Row, node: int) -> dict[int, float]:

@@ -1,4 +1,8 @@
-"""EAGLE-3 on the cached rung: new rows only, over cached keys and values."""
+"""EAGLE-3 on the masked and the cached rung: a tree of rows under a dense `visible`.
+
+The masked rung runs all rows from scratch at each level; the cached rung runs only the new ones, over the
+keys and values of the rows before them.
+"""
 
 from __future__ import annotations
 
@@ -10,71 +14,80 @@ from torch import Tensor
 from reference.drafters.eagle3_network import forward, fuse_features
 from reference.model import ReferenceModels
 from reference.search import DraftAttention, DraftContext
-from reference.visible import near, side_by_side
+from reference.visible import near
 from tracing.settings import DecodeSettings
 from tracing.stages import IntArray
 
 
 @dataclass(frozen=True, slots=True)
-class CachedRows:
-    """Cached drafter rows; the last B of them are the live beams (`reference.search.Rows`).
+class TreeRows:
+    """All drafter rows so far, R; the last B of them are the live beams (`reference.search.Rows`).
 
     Attributes:
-        num_committed: L, rows before the tree.
-        kv: Of all rows so far, `[1, 2, kv_heads, R, D]`.
+        reuses_kv: The next level runs over `kv`; False runs all rows again.
+        token_ids: Of the rows that ran last, int64.
+        inputs: Feature of each of these rows, `[.., hidden]`.
         position_ids: int64 `[R]`.
         visible: Rows that each live beam descends from, itself included, `[B, R]`; no window in it.
         hidden: What the live beams made of it, `[B, hidden]`.
+        kv: Of all rows so far, `[1, 2, kv_heads, R, D]`.
     """
 
     models: ReferenceModels
     window: int
-    num_committed: int
-    kv: Tensor
+    reuses_kv: bool
+    token_ids: Tensor
+    inputs: Tensor
     position_ids: Tensor
     visible: Tensor
     hidden: Tensor
     logprobs: Tensor
+    kv: Tensor
+    committed_kv: Tensor
     seen: DraftAttention | None
 
-    @property
-    def committed_kv(self) -> Tensor:
-        """Keys and values of the committed rows, `[1, 2, kv_heads, L, D]`."""
-        return self.kv[:, :, :, : self.num_committed]
 
+def begin(
+    models: ReferenceModels, context: DraftContext, settings: DecodeSettings, *, reuses_kv: bool
+) -> TreeRows:
+    """Run the committed rows that are not cached yet, at least the last.
 
-def begin(models: ReferenceModels, context: DraftContext, settings: DecodeSettings) -> CachedRows:
-    """Run the drafter over the committed rows that are not cached yet, at least the last."""
-    past_kv = context.past_kv
+    Row j pairs feature j with token j + 1, the last one with the root.
+    """
+    past_kv = context.past_kv if reuses_kv else None
     num_past = 0 if past_kv is None else past_kv.shape[3]
     token_ids = models.tokens([*context.token_ids, context.root])[1:]
-    position_ids = torch.arange(len(token_ids), device=models.device)
     return _run(
         models=models,
         window=settings.window,
-        num_committed=len(token_ids),
+        reuses_kv=reuses_kv,
         past_kv=past_kv,
-        position_ids=position_ids,
         token_ids=token_ids[num_past:],
         inputs=fuse_features(models, models.floats(context.features)[num_past:]),
+        position_ids=torch.arange(len(token_ids), device=models.device),
         visible=torch.ones(1, len(token_ids), dtype=torch.bool, device=models.device),
+        committed_kv=None,
     )
 
 
-def expand(rows: CachedRows, parent_beams: IntArray, token_ids: IntArray) -> CachedRows:
+def expand(rows: TreeRows, parent_beams: IntArray, token_ids: IntArray) -> TreeRows:
     """Append one row per beam, one position after its parent; it sees what its parent sees, and itself."""
     parents = torch.as_tensor(parent_beams, device=rows.models.device)
     num_live = len(rows.hidden)
     itself = torch.eye(len(parents), dtype=torch.bool, device=rows.models.device)
+    tokens, inputs = rows.models.tokens(token_ids), rows.hidden[parents]
+    if not rows.reuses_kv:
+        tokens, inputs = torch.cat([rows.token_ids, tokens]), torch.cat([rows.inputs, inputs])
     return _run(
         models=rows.models,
         window=rows.window,
-        num_committed=rows.num_committed,
-        past_kv=rows.kv,
+        reuses_kv=rows.reuses_kv,
+        past_kv=rows.kv if rows.reuses_kv else None,
+        token_ids=tokens,
+        inputs=inputs,
         position_ids=torch.cat([rows.position_ids, rows.position_ids[-num_live:][parents] + 1]),
-        token_ids=rows.models.tokens(token_ids),
-        inputs=rows.hidden[parents],
-        visible=side_by_side(rows.visible[parents], itself),
+        visible=torch.cat([rows.visible[parents], itself], dim=1),
+        committed_kv=rows.committed_kv,
     )
 
 
@@ -82,27 +95,30 @@ def _run(
     *,
     models: ReferenceModels,
     window: int,
-    num_committed: int,
+    reuses_kv: bool,
     past_kv: Tensor | None,
-    position_ids: Tensor,
     token_ids: Tensor,
     inputs: Tensor,
+    position_ids: Tensor,
     visible: Tensor,
-) -> CachedRows:
-    """Run the drafter over the new rows only; the last B of them ask."""
+    committed_kv: Tensor | None,
+) -> TreeRows:
+    """Run the rows behind `past_kv`; the last B of them ask."""
     query_positions = position_ids[-len(visible) :]
     attended = visible & near(query_positions, position_ids, window)
-    new_positions = position_ids[-len(token_ids) :]
-    out = forward(models, token_ids, inputs, new_positions, attended, past_kv=past_kv)
+    out = forward(models, token_ids, inputs, position_ids[-len(token_ids) :], attended, past_kv=past_kv)
     kv = out.kv if past_kv is None else torch.cat([past_kv, out.kv], dim=3)
-    return CachedRows(
+    return TreeRows(
         models=models,
         window=window,
-        num_committed=num_committed,
-        kv=kv,
+        reuses_kv=reuses_kv,
+        token_ids=token_ids,
+        inputs=inputs,
         position_ids=position_ids,
         visible=visible,
         hidden=out.hidden,
         logprobs=out.logprobs,
+        kv=kv,
+        committed_kv=kv if committed_kv is None else committed_kv,
         seen=DraftAttention(out.query, kv[0, 0], query_positions, position_ids, attended),
     )
