@@ -91,9 +91,23 @@ def decode_finding(line: bytes, run_id: str = "") -> Finding:
             raise CorruptFrameError("prompt_id, turn and step should be integers")
         if run_id and data.get("run", run_id) != run_id:
             raise CorruptFrameError("belongs to another run than the manifest")
+        if not _has_types(data):
+            raise CorruptFrameError("a key of the finding is of the wrong type")
         return Finding.from_json(data)
     except (ValueError, TypeError, KeyError, RecursionError) as problem:
         raise CorruptFrameError(f"the line is no finding: {type(problem).__name__}") from None
+
+
+def _has_types(data: Mapping[str, Any]) -> bool:
+    """Whether the values are of types that a report can print; keys may be left out."""
+    texts = ("verdict", "guilty", "stage", "column", "rule", "message", "severity", "path")
+    numbers = ("fused", "reference", "allowance", "gap")
+    return (
+        all(type(data.get(name, "")) is str for name in texts)
+        and all(type(data.get(name)) in {int, float, str, type(None)} for name in numbers)
+        and type(data.get("node")) in {int, type(None)}
+        and type(data.get("consequence", False)) is bool
+    )
 
 
 def read_findings(data: bytes, run_id: str = "") -> tuple[list[Finding], TraceError | None]:

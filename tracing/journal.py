@@ -152,4 +152,4 @@ def _apply_step(content: JournalContent, entry: Entry) -> None:
         content.open_steps[uid] = InProgressStep(where, columns, entry.inputs)
         return
     content.open_steps.pop(uid, None)
-    content.rows[int(entry.facts["row"])] = {"prompt_id": prompt_id, "turn": turn, "step": step, **columns}
+    content.rows[int(entry.facts["row"])] = {**columns, "prompt_id": prompt_id, "turn": turn, "step": step}

@@ -133,13 +133,17 @@ def checked_manifest(manifest: Any, path: Path) -> dict[str, Any]:
         manifest.get("status") in STATUSES
         and isinstance(paths, dict)
         and all(PATH_NAME.match(name) for name in paths)
-        and all(isinstance(entry, dict) for entry in paths.values())
+        and all(isinstance(entry, dict) and _are_names(entry.get("lacks", [])) for entry in paths.values())
         and isinstance(bulk, list)
         and all(isinstance(entry, dict) for entry in bulk)
     )
     if not whole:
-        raise CorruptFrameError(f"{path} lacks status, paths or bulk")
+        raise CorruptFrameError(f"{path} lacks status, paths or bulk, or holds another type there")
     return manifest
+
+
+def _are_names(names: Any) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
 
 
 def check_format(version: Any, what: str) -> None:

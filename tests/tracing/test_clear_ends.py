@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import zlib
 from pathlib import Path
 
 import pytest
 
 from tracing.errors import SpecwbError, TraceError
 from tracing.files import LOCK_NAME
+from tracing.findings_log import decode_finding
+from tracing.ipc_message import CorruptFrameError
+from tracing.manifest import read_manifest, write_manifest
 from tracing.reader import open_run
 from tracing.recorder import NullRecorder, OnError, open_trace
 
@@ -96,3 +101,21 @@ def test_a_way_of_failing_that_does_not_exist_is_refused_and_takes_nothing(tmp_p
     with pytest.raises((SpecwbError, TraceError)), open_trace(tmp_path / "run", on_error="wran"):  # type: ignore[arg-type]  # misspelt
         pass
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("key", ["verdict", "stage", "column", "message", "severity", "node", "gap", "path"])
+def test_a_finding_with_a_value_of_another_type_is_corrupt(key: str) -> None:
+    whole = {"verdict": "numeric", "guilty": "fused", "column": "logits", "stage": "verify"}
+    data = {**whole, "prompt_id": 0, "turn": 0, "step": 0, key: [1]}
+    body = json.dumps(data, separators=(",", ":")).removesuffix("}").encode()
+    with pytest.raises(CorruptFrameError, match="wrong type"):
+        decode_finding(body + f',"crc32":"{zlib.crc32(body):08x}"}}'.encode())
+
+
+@pytest.mark.parametrize("lacks", [3, None, "slots", [3], {"slots": 1}])
+def test_a_manifest_whose_lacks_is_no_list_of_names_is_corrupt(small_run: Path, lacks: object) -> None:
+    manifest = read_manifest(small_run)
+    manifest["paths"]["fused"]["lacks"] = lacks
+    write_manifest(small_run, manifest)
+    with pytest.raises(CorruptFrameError, match="lacks"):
+        read_manifest(small_run)

@@ -9,15 +9,14 @@ A field that a path cannot provide is None: the judge lists it as not checked, i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from tracing.moment import Moment
 from tracing.settings import DecodeSettings
-from tracing.stages import Accepted, BoolArray, Committed, Drafted, IntArray, Tensorized
+from tracing.stages import Accepted, BoolArray, Committed, Drafted, IntArray, Tensorized, Verified
 
 Array = NDArray[Any]
 """Floats of any width: float32 or float64 (bfloat16 and float16 may come widened to float32)."""
@@ -176,14 +175,9 @@ class VerifySide:
     target_token_ids: IntArray | None = None
 
     @classmethod
-    def of_reference(cls, tree: Tensorized, committed_len: int, target_token_ids: IntArray) -> VerifySide:
-        """Return the reference's choices, and what attention has to be given for this tree."""
-        return cls(
-            visible=tree.visible,
-            prefix_visible=np.where(tree.valid, committed_len, 0),
-            other_visible=np.zeros(len(tree.valid), dtype=np.int64),
-            target_token_ids=target_token_ids,
-        )
+    def of(cls, verified: Verified) -> VerifySide:
+        """Return the exact results among those of verify."""
+        return cls(**{each.name: getattr(verified, each.name) for each in fields(cls)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

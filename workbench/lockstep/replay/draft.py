@@ -59,7 +59,7 @@ def judge_scores(
     ]
     rows = [each[0] for each in walked if each is not None]
     if walked[0] is not None and len(rows) > 1 and len(token_ids) > 1:
-        nodes = DraftNodes.of(token_ids, parents, runner.truth.target_from_draft.cpu().numpy())
+        nodes = DraftNodes.of(token_ids, parents, runner.target_from_draft)
         truth = NodeTruth(rows=level_truth(rows), row_of=walked[0][1])
         judge_node_scores(notes, nodes, np.asarray(recorded)[tree.valid], truth)
     notes.skip("candidates", UNSELECTED)

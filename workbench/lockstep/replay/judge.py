@@ -18,6 +18,7 @@ from workbench.judge.step import StepJudgement, judge_step
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.replay.draft import Fed, judge_scores
 from workbench.lockstep.tensors.host import host_floats
+from workbench.lockstep.truth.reference_fill import verified_of
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 Row = Mapping[str, Any]
@@ -83,11 +84,9 @@ class ModelJudge:
         reference = self.runner.verify(committed, tree)
         nodes = np.flatnonzero(tree.valid)
         truth, *samples = (host_floats(one.logits)[nodes] for one in reference)
-        choices = np.zeros(len(tree.valid), dtype=np.int64)
-        choices[nodes] = truth.argmax(-1)
         return replace(
             part,
-            reference=VerifySide.of_reference(tree, part.committed_len, choices),
+            reference=VerifySide.of(verified_of(reference[0], tree, part.committed_len)),
             logits=RowTruth(
                 fused=known_rows(row, nodes, truth), truth=truth, samples=tuple(samples), rows=nodes
             ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,6 @@ import numpy as np
 from reference.drafters.seam import DraftScore
 from reference.search import DraftTruth
 from reference.teacher import TeacherRows
-from tracing.settings import DecodeSettings
 from tracing.stages import Accepted, Drafted, DraftLevel, IntArray, Prefilled, Tensorized
 from workbench.judge.draft_nodes import DraftNodes
 from workbench.judge.evidence import (
@@ -22,12 +21,17 @@ from workbench.judge.evidence import (
     NodeTruth,
     PrefillEvidence,
     RowTruth,
+    StepEvidence,
     TensorizeEvidence,
     VerifyEvidence,
     VerifySide,
 )
+from workbench.lockstep.engine.checked_stages import num_rows
+from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import StepResults
 from workbench.lockstep.tensors.host import host_floats
+from workbench.lockstep.truth.reference_fill import verified_of
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 
 def row_truth(fused: Any, reference: Sequence[Any], rows: IntArray | None = None) -> RowTruth:
@@ -43,48 +47,183 @@ def feature_truth(fused: Any, reference: Sequence[Any]) -> RowTruth | None:
     return row_truth(fused, reference) if reference[0].shape[-1] else None
 
 
-def prefill_evidence(
-    prompt: Sequence[int],
-    prefilled: Prefilled,
-    prefill_kv: Any,
-    reference: Sequence[TeacherRows],
-    root: int,
-) -> PrefillEvidence:
-    """Prefill: the root and the reference's, the row that chose it, features and committed K and V."""
-    return PrefillEvidence(
-        prompt_token_ids=np.asarray(prompt, dtype=np.int64),
-        fused_context_token_ids=prefilled.context_token_ids,
-        reference_context_token_ids=np.array([*prompt, root], dtype=np.int64),
-        logits=row_truth(prefilled.logits, [rows.logits[-1] for rows in reference]),
-        features=feature_truth(prefilled.features, [rows.features for rows in reference]),
-        kv=row_truth(prefill_kv, [rows.kv for rows in reference]),
-    )
+@dataclass(slots=True)
+class ReferenceStep:
+    """The reference's results on the tested path's values in one step; None or empty where it did not run.
+
+    Attributes:
+        prefill, drafts, verified: The truth first, then the samples.
+        proposal: Its own draft, where a path has to draft the same.
+        scores: Its scores of a draft that shows no search: the truth first, then the samples.
+        drafted: The path's beams and nodes with the reference's own scores; None if they make no sense.
+        offsets: Its draft attention offsets over nodes, masked int `[N, H]`, or None.
+        tensorized, accepted: Its arrays and its path.
+        missing: Stage to the reason why it refused the stage's values.
+    """
+
+    prefill: tuple[TeacherRows, ...] = ()
+    drafts: tuple[DraftTruth, ...] = ()
+    scores: tuple[DraftScore, ...] = ()
+    drafted: Drafted | None = None
+    proposal: Drafted | None = None
+    offsets: Any = None
+    tensorized: Tensorized | None = None
+    verified: tuple[TeacherRows, ...] = ()
+    accepted: Accepted | None = None
+    missing: dict[str, str] = field(default_factory=dict)
 
 
-def draft_evidence(
-    settings: DecodeSettings,
-    target_from_draft: IntArray,
-    root: int,
-    results: StepResults,
-    reference: Sequence[DraftTruth] | Sequence[DraftScore],
-) -> DraftEvidence:
-    """Draft: the tested path's tree, and the true score of each of its beams, or of each node."""
-    evidence = DraftEvidence(
-        settings=settings,
-        root_token_id=root,
-        fused=results.drafted,
-        committed_len=results.committed_len,
-        kv_lengths=results.drafter_lengths,
-    )
-    if not reference:
-        return evidence
-    own_kv = [one.committed_kv for one in reference if one.committed_kv is not None]
-    return replace(
-        evidence,
-        target_from_draft=target_from_draft,
-        kv=row_truth(results.drafter_kv, own_kv) if own_kv else None,
-        **_draft_truth(reference),
-    )
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Makes the judge's evidence of a step; a method per stage, None where the reference has nothing.
+
+    Attributes:
+        runner: The reference.
+        prompt: Token ids of the last prefill.
+        turn_state: The turn, as it is before the step.
+        results: What the path gave.
+        reference: What the reference made of it.
+    """
+
+    runner: ReferenceRunner
+    prompt: Sequence[int]
+    turn_state: FedTurnState
+    results: StepResults
+    reference: ReferenceStep
+
+    def of_step(self, dtype: str) -> StepEvidence:
+        """Return the evidence of all stages that the path provides and has a result of."""
+        own = {stage: getattr(self, stage)() for stage in self.results.done() if self.results.own(stage)}
+        filled = dict.fromkeys(self.results.filled_by_reference, "the path does not provide this stage")
+        return StepEvidence(
+            moment=self.turn_state.moment,
+            dtype=dtype,
+            missing=filled | self.reference.missing,
+            block_size=self.runner.settings.block_size,
+            **own,
+        )
+
+    def prefill(self) -> PrefillEvidence | None:
+        """Prefill: the root and the reference's, the row that chose it, features and committed K and V."""
+        prefilled, rows = self.results.prefilled, self.reference.prefill
+        if prefilled is None or not rows:
+            return None
+        root, num_draws = self._root(prefilled)
+        return PrefillEvidence(
+            prompt_token_ids=np.asarray(self.prompt, dtype=np.int64),
+            fused_context_token_ids=prefilled.context_token_ids,
+            reference_context_token_ids=np.array([*self.prompt, root], dtype=np.int64),
+            logits=row_truth(prefilled.logits, [each.logits[-1] for each in rows]),
+            features=feature_truth(prefilled.features, [each.features for each in rows]),
+            kv=row_truth(self.results.prefill_kv, [each.kv for each in rows]),
+            is_greedy=self.runner.settings.is_greedy,
+            draws=self.results.draws.get("prefill"),
+            num_draws=num_draws,
+        )
+
+    def _root(self, prefilled: Prefilled) -> tuple[int, int]:
+        """The root, and its draws: by the truth's logits, or sampled by the path's own logits and draws."""
+        if self.runner.settings.is_greedy:
+            return int(host_floats(self.reference.prefill[0].logits)[-1].argmax()), 0
+        return self.runner.choose_root(prefilled.logits, self.results.draws.get("prefill", ()))
+
+    def draft(self) -> DraftEvidence:
+        """Draft: the tested path's tree, and the true score of each of its beams, or of each node."""
+        results, reference = self.results, self.reference
+        assert results.drafted is not None
+        evidence = DraftEvidence(
+            settings=self.runner.settings,
+            root_token_id=self.turn_state.root,
+            fused=results.drafted,
+            proposal=reference.proposal,
+            committed_len=results.committed_len,
+            kv_lengths=results.drafter_lengths,
+            draws=results.draws.get("draft"),
+            num_draws=self.runner.num_draft_draws(results.drafted, reference.scores),
+        )
+        truth = reference.drafts or reference.scores
+        if not truth:
+            return evidence
+        own_kv = [one.committed_kv for one in truth if one.committed_kv is not None]
+        return replace(
+            evidence,
+            target_from_draft=self.runner.target_from_draft,
+            kv=row_truth(results.drafter_kv, own_kv) if own_kv else None,
+            **_draft_truth(truth),
+        )
+
+    def tensorize(self) -> TensorizeEvidence:
+        """Tensorize: the static arrays of both sides."""
+        return TensorizeEvidence(
+            committed_len=self.results.committed_len,
+            num_nodes=num_rows(self.runner.settings.tree_nodes, self.results, self.results.tensorized),
+            vocab_size=self.runner.truth.pair.teacher.vocab_size,
+            drafted=self.results.drafted,
+            fused=self.results.tensorized,
+            reference=self.reference.tensorized,
+        )
+
+    def verify(self) -> VerifyEvidence | None:
+        """Verify: rows of the valid nodes, and what the attention call was given."""
+        results, reference = self.results, self.reference.verified
+        tensorized, verified = results.tensorized, results.verified
+        assert tensorized is not None
+        assert verified is not None
+        if not reference:
+            return None
+        nodes = np.flatnonzero(tensorized.valid)
+        has_features = reference[0].features.shape[-1] > 0
+
+        def judged(fused: Any, of: Callable[[TeacherRows], Any], axis: int) -> RowTruth:
+            picked = None if fused is None else np.take(host_floats(fused), nodes, axis)
+            truth = [np.take(host_floats(of(rows)), nodes, axis) for rows in reference]
+            return row_truth(picked, truth, nodes)
+
+        return VerifyEvidence(
+            committed_len=results.committed_len,
+            valid=tensorized.valid,
+            built_visible=tensorized.visible,
+            fused=VerifySide.of(verified),
+            reference=VerifySide.of(verified_of(reference[0], tensorized, results.committed_len)),
+            logits=judged(verified.logits, lambda rows: rows.logits, 0),
+            features=judged(verified.features, lambda rows: rows.features, 0) if has_features else None,
+            kv=judged(results.node_kv, lambda rows: rows.kv, 3),
+            rows_before=results.rows_before,
+            rows_after=results.rows_verified,
+        )
+
+    def accept(self) -> AcceptEvidence | None:
+        """Accept: the tested path's tree and choices, and what each side accepted."""
+        results, tensorized, verified = self.results, self.results.tensorized, self.results.verified
+        assert tensorized is not None
+        assert verified is not None
+        if self.reference.accepted is None:
+            return None
+        return AcceptEvidence(
+            committed_len=results.committed_len,
+            tree=tensorized,
+            target_token_ids=verified.target_token_ids,
+            remaining=self.turn_state.remaining,
+            eos_token_ids=self.runner.truth.pair.eos_token_ids,
+            fused=results.accepted,
+            reference=self.reference.accepted,
+            is_greedy=self.runner.settings.is_greedy,
+            draws=results.draws.get("accept"),
+        )
+
+    def commit(self) -> CommitEvidence:
+        """Commit: digests of the tested path's own cache rows before, in the branch and after."""
+        results = self.results
+        assert results.accepted is not None
+        return CommitEvidence(
+            committed_len=results.committed_len,
+            path_indices=results.accepted.path_indices,
+            committed=results.committed,
+            rows_before=results.rows_before,
+            branch_rows=results.branch_rows,
+            rows_after=results.rows_after,
+            lengths_after=results.lengths_after,
+        )
 
 
 def _draft_truth(reference: Sequence[DraftTruth] | Sequence[DraftScore]) -> dict[str, Any]:
@@ -141,81 +280,3 @@ def _rescored(
         scores = (beams + np.take_along_axis(padded, columns, axis=1)).astype(np.float32)
         rescored_levels.append(replace(level, scores=scores))
     return tuple(rescored_levels)
-
-
-def tensorize_evidence(
-    num_rows: int, vocab_size: int, results: StepResults, reference: Tensorized | None
-) -> TensorizeEvidence:
-    """Tensorize: the static arrays of both sides."""
-    return TensorizeEvidence(
-        committed_len=results.committed_len,
-        num_nodes=num_rows,
-        vocab_size=vocab_size,
-        drafted=results.drafted,
-        fused=None if "tensorize" in results.filled_by_reference else results.tensorized,
-        reference=reference,
-    )
-
-
-def verify_evidence(results: StepResults, reference: Sequence[TeacherRows]) -> VerifyEvidence:
-    """Verify: rows of the valid nodes, and what the attention call was given."""
-    tensorized, verified = results.tensorized, results.verified
-    assert tensorized is not None
-    assert verified is not None
-    nodes = np.flatnonzero(tensorized.valid)
-    truth = host_floats(reference[0].logits)
-    has_features = reference[0].features.shape[-1] > 0
-
-    def judged(fused: Any, of: Callable[[TeacherRows], Any], axis: int) -> RowTruth:
-        picked = None if fused is None else np.take(host_floats(fused), nodes, axis)
-        return row_truth(picked, [np.take(host_floats(of(rows)), nodes, axis) for rows in reference], nodes)
-
-    return VerifyEvidence(
-        committed_len=results.committed_len,
-        valid=tensorized.valid,
-        built_visible=tensorized.visible,
-        fused=VerifySide(
-            visible=verified.visible,
-            prefix_visible=verified.prefix_visible,
-            other_visible=verified.other_visible,
-            target_token_ids=verified.target_token_ids,
-        ),
-        reference=VerifySide.of_reference(tensorized, results.committed_len, truth.argmax(-1)),
-        logits=judged(verified.logits, lambda rows: rows.logits, 0),
-        features=judged(verified.features, lambda rows: rows.features, 0) if has_features else None,
-        kv=judged(results.node_kv, lambda rows: rows.kv, 3),
-        rows_before=results.rows_before,
-        rows_after=results.rows_verified,
-    )
-
-
-def accept_evidence(
-    results: StepResults, remaining: int, eos_token_ids: frozenset[int], reference: Accepted
-) -> AcceptEvidence:
-    """Accept: the tested path's tree and choices, and what each side accepted."""
-    tensorized, verified = results.tensorized, results.verified
-    assert tensorized is not None
-    assert verified is not None
-    return AcceptEvidence(
-        committed_len=results.committed_len,
-        tree=tensorized,
-        target_token_ids=verified.target_token_ids,
-        remaining=remaining,
-        eos_token_ids=eos_token_ids,
-        fused=None if "accept" in results.filled_by_reference else results.accepted,
-        reference=reference,
-    )
-
-
-def commit_evidence(results: StepResults) -> CommitEvidence:
-    """Commit: digests of the tested path's own cache rows before, in the branch and after."""
-    assert results.accepted is not None
-    return CommitEvidence(
-        committed_len=results.committed_len,
-        path_indices=results.accepted.path_indices,
-        committed=results.committed,
-        rows_before=results.rows_before,
-        branch_rows=results.branch_rows,
-        rows_after=results.rows_after,
-        lengths_after=results.lengths_after,
-    )

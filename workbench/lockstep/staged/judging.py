@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from reference.drafters.seam import DraftScore
-from reference.search import DraftTruth
-from reference.teacher import TeacherRows
 from tracing.errors import UsageError
 from tracing.finding import Finding, has_error
-from tracing.models import ModelPair
-from tracing.moment import Moment
-from tracing.stages import Accepted, Drafted, Prefilled, Tensorized
-from workbench.judge.evidence import StepEvidence
+from tracing.stages import Drafted
 from workbench.judge.rules import finding_of
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.lockstep.engine.checked_stages import num_rows
@@ -22,38 +14,11 @@ from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
 from workbench.lockstep.recording.offsets import OffsetProbe
 from workbench.lockstep.session.job import LockstepOptions
-from workbench.lockstep.staged import evidence as build
 from workbench.lockstep.staged.arbiter import with_arbiter
 from workbench.lockstep.staged.cache_write_attribution import SUSPICIOUS, attribute_cache_write
+from workbench.lockstep.staged.evidence import Evidence, ReferenceStep, by_truth
 from workbench.lockstep.staged.recheck import Recheck
-from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
-
-
-@dataclass(slots=True)
-class ReferenceStep:
-    """The reference's results on the tested path's values in one step; None or empty where it did not run.
-
-    Attributes:
-        prefill, drafts, verified: The truth first, then the samples.
-        proposal: Its own draft, where a path has to draft the same.
-        scores: Its scores of a draft that shows no search: the truth first, then the samples.
-        drafted: The path's beams and nodes with the reference's own scores; None if they make no sense.
-        offsets: Its draft attention offsets over nodes, masked int `[N, H]`, or None.
-        tensorized, accepted: Its arrays and its path.
-        missing: Stage to the reason why it refused the stage's values.
-    """
-
-    prefill: tuple[TeacherRows, ...] = ()
-    drafts: tuple[DraftTruth, ...] = ()
-    scores: tuple[DraftScore, ...] = ()
-    drafted: Drafted | None = None
-    proposal: Drafted | None = None
-    offsets: Any = None
-    tensorized: Tensorized | None = None
-    verified: tuple[TeacherRows, ...] = ()
-    accepted: Accepted | None = None
-    missing: dict[str, str] = field(default_factory=dict)
 
 
 class StepJudge:
@@ -66,13 +31,11 @@ class StepJudge:
     def __init__(
         self,
         runner: ReferenceRunner,
-        pair: ModelPair,
         options: LockstepOptions,
         under_test: PathUnderTest,
         dtype: str,
     ) -> None:
         self._runner = runner
-        self._pair = pair
         self._options = options
         self._under_test = under_test
         self._dtype = dtype
@@ -111,9 +74,9 @@ class StepJudge:
         if stage == "draft" and results.drafted is not None and "draft" not in results.filled_by_reference:
             self._follow_draft(reference, turn_state, results.drafted)
         elif stage == "tensorize" and results.drafted is not None:
-            reference.tensorized = self._runner.tensorize(
-                results.drafted, results.committed_len, self._num_rows(results)
-            )
+            # The reference lays the tree out in as many rows as the path.
+            rows = num_rows(self._options.settings.tree_nodes, results, results.tensorized)
+            reference.tensorized = self._runner.tensorize(results.drafted, results.committed_len, rows)
         elif stage == "verify" and results.tensorized is not None:
             reference.verified = self._runner.verify(turn_state.committed, results.tensorized)
         elif stage == "accept" and results.tensorized is not None and results.verified is not None:
@@ -133,22 +96,9 @@ class StepJudge:
         else:
             reference.drafts = self._runner.draft(*turn_state.fed, search.levels, probe)
         if truth := reference.drafts or reference.scores:
-            reference.drafted = build.by_truth(drafted, truth[0], self._target_from_draft())
+            reference.drafted = by_truth(drafted, truth[0], self._runner.target_from_draft)
         if search is not None and reference.drafts:
             reference.offsets = probe.take(search.flat_ids, self._options.settings.tree_nodes)
-
-    def _root(self, results: StepResults, prefilled: Prefilled, reference: ReferenceStep) -> tuple[int, int]:
-        """The root, and its draws: by the truth's logits, or sampled by the path's own logits and draws."""
-        if self._options.settings.is_greedy:
-            return int(host_floats(reference.prefill[0].logits)[-1].argmax()), 0
-        return self._runner.choose_root(prefilled.logits, results.draws.get("prefill", ()))
-
-    def _num_rows(self, results: StepResults) -> int:
-        """N of the step; the reference lays the tree out in as many rows as the path."""
-        return num_rows(self._options.settings.tree_nodes, results, results.tensorized)
-
-    def _target_from_draft(self) -> Any:
-        return self._runner.truth.target_from_draft.cpu().numpy()
 
     def judge(self, turn_state: FedTurnState, results: StepResults) -> StepJudgement | None:
         """Judge a step's results, rechecking wrong ones; None on an unjudged step."""
@@ -170,10 +120,11 @@ class StepJudge:
     def _judge(
         self, turn_state: FedTurnState, results: StepResults, reference: ReferenceStep
     ) -> StepJudgement:
-        evidence = self._evidence(turn_state, results, reference)
+        gathered = Evidence(self._runner, self._prompt, turn_state, results, reference)
+        evidence = gathered.of_step(self._dtype)
         judgement = judge_step(evidence)
         if self._sample_further(judgement.findings, turn_state, results, reference):
-            evidence = self._evidence(turn_state, results, reference)
+            evidence = gathered.of_step(self._dtype)
             judgement = judge_step(evidence)
         if has_error(judgement.findings):
             evidence = with_arbiter(evidence, judgement.findings, self._runner, turn_state, results)
@@ -201,65 +152,6 @@ class StepJudge:
         if "verify" in stages and reference.verified and results.tensorized is not None:
             reference.verified += self._runner.further_nodes(turn_state.committed, results.tensorized)
         return bool(stages)
-
-    def _evidence(
-        self, turn_state: FedTurnState, results: StepResults, reference: ReferenceStep
-    ) -> StepEvidence:
-        settings = self._options.settings
-        evidence = StepEvidence(
-            moment=Moment(turn_state.prompt_id, turn_state.turn, turn_state.step),
-            dtype=self._dtype,
-            missing=dict.fromkeys(results.filled_by_reference, "the path does not provide this stage")
-            | reference.missing,
-            block_size=settings.block_size,
-        )
-        return replace(evidence, **self._stage_evidence(turn_state, results, reference))
-
-    def _stage_evidence(
-        self, turn_state: FedTurnState, results: StepResults, reference: ReferenceStep
-    ) -> Mapping[str, Any]:
-        settings, own = self._options.settings, results.own
-        found: dict[str, Any] = {}
-        if own("prefill") and results.prefilled is not None and reference.prefill:
-            root, num_draws = self._root(results, results.prefilled, reference)
-            found["prefill"] = replace(
-                build.prefill_evidence(
-                    self._prompt, results.prefilled, results.prefill_kv, reference.prefill, root
-                ),
-                is_greedy=settings.is_greedy,
-                draws=results.draws.get("prefill"),
-                num_draws=num_draws,
-            )
-        if own("draft") and results.drafted is not None:
-            found["draft"] = replace(
-                build.draft_evidence(
-                    settings,
-                    self._target_from_draft(),
-                    turn_state.root,
-                    results,
-                    reference.drafts or reference.scores,
-                ),
-                proposal=reference.proposal,
-                draws=results.draws.get("draft"),
-                num_draws=self._runner.num_draft_draws(results.drafted, reference.scores),
-            )
-        if own("tensorize") and results.tensorized is not None:
-            vocab_size = self._pair.teacher.vocab_size
-            found["tensorize"] = build.tensorize_evidence(
-                self._num_rows(results), vocab_size, results, reference.tensorized
-            )
-        if own("verify") and results.verified is not None and reference.verified:
-            found["verify"] = build.verify_evidence(results, reference.verified)
-        if own("accept") and results.accepted is not None and reference.accepted is not None:
-            eos = self._pair.eos_token_ids
-            found["accept"] = replace(
-                build.accept_evidence(results, turn_state.remaining, eos, reference.accepted),
-                is_greedy=settings.is_greedy,
-                draws=results.draws.get("accept"),
-            )
-        if own("commit") and results.committed is not None:
-            found["commit"] = build.commit_evidence(results)
-        return found
 
 
 def invalid(turn_state: FedTurnState, results: StepResults, error: Exception) -> StepJudgement:

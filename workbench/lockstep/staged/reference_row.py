@@ -14,7 +14,7 @@ from workbench.lockstep.engine.under_test import StepResults
 from workbench.lockstep.recording.columns import as_recorded, verify_columns
 from workbench.lockstep.recording.rows import Columns, draw_columns, feature_columns
 from workbench.lockstep.recording.run_log import RunLog
-from workbench.lockstep.staged.judging import ReferenceStep
+from workbench.lockstep.staged.evidence import ReferenceStep
 from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.reference_fill import verified_of
 

@@ -54,7 +54,7 @@ class StagedRun(TurnsRunner):
         self._eos = pair.eos_token_ids
         self._options = options
         self._driver = Driver(self._under_test, runner, eager=options.on_violation == "eager")
-        self.judge = StepJudge(runner, pair, options, self._under_test, dtype)
+        self.judge = StepJudge(runner, options, self._under_test, dtype)
 
     def _turn(self, turn_state: FedTurnState, prompt: list[int], tick: Tick) -> None:
         """Prefill, then step until the turn stops or the run does."""

@@ -126,6 +126,12 @@ class ReferenceRunner:
         """The models of the truth."""
         return self.models[0]
 
+    @property
+    def target_from_draft(self) -> IntArray:
+        """Target token id of each draft token id, int64 `[Vd]`."""
+        ids: IntArray = self.truth.target_from_draft.cpu().numpy()
+        return ids
+
     def prefill(self, prompt_token_ids: Sequence[int]) -> tuple[TeacherRows, ...]:
         """Rows of the prompt, logits of the last; forgets the rows of an earlier context."""
         rows = tuple(self.stages.rung.prefill(models, prompt_token_ids) for models in self.models)
