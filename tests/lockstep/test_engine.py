@@ -13,8 +13,8 @@ import pytest
 
 from invariants.context import RunContext
 from invariants.run import Checker
-from reference.greedy import greedy_decode
 from reference.model import ReferenceModels
+from tests.greedy import greedy_decode
 from tests.lockstep.runs import SMALL, Outcome, Setup, run
 from tests.pairs import tiny_pair
 from tracing.errors import UsageError

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from reference.greedy import greedy_decode
 from reference.model import ReferenceModels
 from reference.path import make_path as make_reference
+from tests.greedy import greedy_decode
 from tests.lockstep.runs import Setup, run
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath, NullWatch

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reference.greedy import greedy_decode
 from reference.model import ReferenceModels
+from tests.greedy import greedy_decode
 from tests.lockstep.runs import SMALL, Setup, run
 from tests.pairs import tiny_pair
 from tracing.columns import COLUMNS

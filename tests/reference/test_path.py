@@ -12,10 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from reference.greedy import greedy_decode
 from reference.model import ReferenceModels
 from reference.path import CACHE_COLUMNS, make_path
 from reference.tensorize import tensorize
+from tests.greedy import greedy_decode
 from tests.pairs import tiny_pair
 from tests.reference.trees import decode
 from tracing.columns import COLUMN_BY_NAME
