@@ -121,11 +121,3 @@ def test_an_export_of_a_damaged_run_says_how_much_of_it_there_is(
 def test_a_run_that_is_only_unfinished_is_exported(small_run: Path, tmp_path: Path) -> None:
     shutil.copytree(small_run, tmp_path / "copy")
     assert len(export_parquet(tmp_path / "copy", tmp_path / "out")) == 2
-
-
-def test_a_checkpoint_file_that_is_no_file_is_refused(tmp_path: Path) -> None:
-    from workbench.checkpoints.files import read_json
-
-    os.mkfifo(tmp_path / "config.json")
-    with pytest.raises(SpecwbError, match="is no regular file"):
-        read_json(tmp_path / "config.json")
