@@ -28,7 +28,7 @@ def at(step: int, change: Callable[[Row], Row], path: str = "fused") -> Callable
 
 def replayed(answer: Any) -> dict[str, Any]:
     assert answer.out, answer.err
-    return json.loads(answer.out)  # type: ignore[no-any-return]
+    return json.loads(answer.out)
 
 
 def rules_at(summary: dict[str, Any]) -> set[tuple[int, str]]:

@@ -42,7 +42,7 @@ def test_another_answer_over_the_same_draws_is_a_finding(rule: str) -> None:
         "JUDGE-ACCEPT-NODES": {"accepted_nodes": np.array([1])},
         "JUDGE-ACCEPT-FINAL": {"final_token_id": (evidence.reference.final_token_id + 1) % 40},
     }[rule]
-    wrong = replace(evidence, reference=replace(evidence.reference, **changed))  # type: ignore[arg-type]
+    wrong = replace(evidence, reference=replace(evidence.reference, **changed))
     assert rule in {finding.rule for finding in judged(wrong).findings}
 
 

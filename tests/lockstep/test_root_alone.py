@@ -58,6 +58,6 @@ def test_one_row_for_more_than_the_root_is_an_invalid_result(tmp_path: Path) -> 
 
         return first_row
 
-    outcome = run(tmp_path, fused=lambda stages: replace(stages, tensorize=cut(stages.tensorize)))  # type: ignore[arg-type]
+    outcome = run(tmp_path, fused=lambda stages: replace(stages, tensorize=cut(stages.tensorize)))
     assert outcome.verdict.verdict == "structural"
     assert outcome.first.moment.stage == "tensorize"

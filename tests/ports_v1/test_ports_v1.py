@@ -26,7 +26,7 @@ def test_the_port_is_as_it_was(name: str) -> None:
 def test_a_port_of_the_first_version_decodes(tmp_path: Path, port: object, rung: str) -> None:
     setup = Setup(rung=rung)
     plain = run(tmp_path / "ours", setup)
-    made = port.factory(setup.pair, SMALL, device="cpu", dtype="auto")  # type: ignore[attr-defined]
+    made = port.factory(setup.pair, SMALL, device="cpu", dtype="auto")
     outcome = run(tmp_path / "port", setup, path=lambda _: made)
     assert outcome.verdict.verdict == "ok", outcome.verdict
     assert outcome.staged.finished[0].emitted == plain.staged.finished[0].emitted

@@ -108,7 +108,7 @@ def test_misuse_of_the_run_is_refused_with_a_sentence(tmp_path: Path) -> None:
             run.path("other", lacks=["slotz"])
         run.update(seeds={})
         with pytest.raises(UsageError, match="on_error should be"):
-            run.path("third", on_error="ignore")  # type: ignore[arg-type]
+            run.path("third", on_error="ignore")
     with pytest.raises(TraceError, match="is closed"), trace.step(step=9):
         pass
 

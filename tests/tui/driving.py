@@ -145,7 +145,7 @@ async def settle(app: ViewApp, pilot: Pilot[None]) -> None:
 def run_screen(app: ViewApp) -> RunScreen:
     """Return the run screen, whatever stands before it."""
     found = [screen for screen in app.screen_stack if isinstance(screen, RunScreen)]
-    return found[-1] if found else app.screen  # type: ignore[return-value]
+    return found[-1] if found else app.screen
 
 
 def screen_text(app: ViewApp) -> str:

@@ -11,6 +11,7 @@ from tracing.reader import Run
 from tracing.run_facts import table
 from tracing.settings import DecodeSettings
 from workbench.judge.allowance import EPSILON
+from workbench.judge.fed import pair_of
 from workbench.judge.recorded.checked import CheckedRun, worst
 from workbench.judge.recorded.context import read_context
 from workbench.judge.recorded.evidence import RecordedFacts
@@ -19,7 +20,7 @@ from workbench.report.summary import RunSummary
 
 
 def path_under_test_of(run: Run, asked: str | None) -> str:
-    """Return the path to judge: the one asked for, `fused`, or the first.
+    """Return the path to judge: the one asked for, else the one under test.
 
     Raises:
         TraceError: There is none.
@@ -28,6 +29,9 @@ def path_under_test_of(run: Run, asked: str | None) -> str:
         return run.path(asked).name
     if not run.path_names:
         raise TraceError(f"{run.folder} has no path that can be read")
+    pair = pair_of(run)
+    if pair is not None:
+        return pair[0]
     return "fused" if "fused" in run.path_names else run.path_names[0]
 
 
