@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from tracing.models import ModelPair
+from tracing.run_facts import ModelFacts
 from tracing.settings import DRAFT_SETTINGS, DecodeSettings
 
 
@@ -26,6 +27,7 @@ class RunContext:
         top_k: Beams kept per level.
         asked_commit_mode: Commit mode that was asked for.
         acceptance: Rule of acceptance; laws of greedy acceptance apply to `greedy` only.
+        model_facts: What is lawful for the model and the engine: windows, rotary offset, rounded cache.
     """
 
     vocab_size: int | None = None
@@ -40,6 +42,7 @@ class RunContext:
     top_k: int | None = None
     asked_commit_mode: str | None = None
     acceptance: str = "greedy"
+    model_facts: ModelFacts | None = None
 
     @classmethod
     def from_settings(
@@ -50,6 +53,7 @@ class RunContext:
         kv_capacity: int | None = None,
         num_slots: int | None = None,
         reads: Collection[str] = DRAFT_SETTINGS,
+        model_facts: ModelFacts | None = None,
     ) -> RunContext:
         """Return what the settings say, plus what only the models, the drafter and caches know.
 
@@ -68,4 +72,5 @@ class RunContext:
             top_k=settings.top_k if "top_k" in reads else None,
             asked_commit_mode=settings.commit_mode,
             acceptance=settings.acceptance,
+            model_facts=model_facts,
         )

@@ -13,6 +13,8 @@ from invariants.examples import CONTEXT, Before, Tree, legal_step, next_before
 from invariants.mutation import Case, permuted
 from tests.invariants.helpers import held, violated
 from tracing.digest import chain
+from tracing.run_facts import ModelFacts
+from tracing.spans import Span
 
 BRANCHY = Tree([0, 0, 0, 1, 1, 3], [7, 5, 6, 8, 9, 11], [5, 8, 3, 61, 4, 9], num_pads=2)
 CHAIN = Tree([0, 0, 1, 2], [7, 5, 6, 8], [5, 6, 61, 9])
@@ -37,6 +39,15 @@ def with_kv_row(one: Case, node: int, digest: int) -> Case:
     one = one.poked("kv_row_digests", node, digest)
     rows = one.row["kv_row_digests"][[0, *one.accepted]]
     return one.edited(kv_digest_after=chain(one.row["kv_digest_before"], rows))
+
+
+def windowed(one: Case, window: int) -> Case:
+    """A step of a model whose every layer has a window, shorter than the tree is deep."""
+    span, positions = Span(window), one.row["committed_len"] + one.row["depths"].astype(np.int64)
+    visible = one.row["visible"] & span.reaches(positions, positions)
+    seen = np.where(one.row["valid"], span.num_prefix(positions, one.row["committed_len"]), 0)
+    shown = one.edited(visible=visible, prefix_visible=seen.astype(np.int32))
+    return shown.in_run(model_facts=ModelFacts(windows=(window,) * 3))
 
 
 def twin_nodes(column: str) -> Case:
@@ -111,6 +122,7 @@ NEAR_MISSES: dict[str, Callable[[], Case]] = {
     "MASK008": lambda: case(Tree([0, 0, 1], [7, 5, 6], [5, 6, 61])),
     "MASK009": lambda: case(before=Before(committed_len=0, prompt_len=0)),
     "MASK010": lambda: case().poked("other_visible", 7, 4),  # a pad sees what it likes
+    "MASK012": lambda: windowed(case(DEEPEST), 4),
     "MASK011": lambda: case().poked("prefix_visible", 7, 10),  # a pad may see the prefix
     "IDX001": lambda: case().edited(index_sites=[{"site": "rope", "min": 0, "max": 511, "bound": 512}]),
     "IDX002": lambda: case().edited(index_sites=[{"site": "rope", "min": 0, "max": 0, "bound": 1}]),

@@ -183,7 +183,18 @@ def _drafter_config(
         qk_norm=model_type == "qwen3" or f"{attention}.q_norm.weight" in named,
         qkv_bias=f"{attention}.q_proj.bias" in named or has_qkv_bias,
         o_bias=f"{attention}.o_proj.bias" in named or has_o_bias,
+        window=_window(inner),
     )
+
+
+def _window(inner: Mapping[str, Any]) -> int:
+    """Return the window that `layer_types` gives the drafter's layer, 0 for none; engines read it there."""
+    kinds = inner.get("layer_types")
+    if not isinstance(kinds, list) or kinds[:1] != ["sliding_attention"]:
+        return 0
+    if inner.get("sliding_window") is None or not flag(inner, "use_sliding_window", True):
+        return 0
+    return whole(inner, "sliding_window")
 
 
 def _promised_biases(inner: Mapping[str, Any], model_type: str) -> tuple[bool, bool]:

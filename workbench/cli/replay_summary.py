@@ -46,6 +46,7 @@ def facts_of(run: Run, under_test: str) -> RecordedFacts:
         block_size=context.block_size or DecodeSettings().block_size,
         is_greedy=context.acceptance == "greedy",
         root_is_prompt=root_is_prompt(run),
+        model_facts=context.model_facts,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tracing.moment import Moment
+from tracing.run_facts import ModelFacts
 from tracing.settings import DecodeSettings
 from tracing.stages import Accepted, BoolArray, Committed, Drafted, IntArray, Tensorized, Verified
 
@@ -188,6 +189,8 @@ class VerifyEvidence:
         committed_len: L.
         valid: Which rows are nodes, `[N]`; only these are judged.
         built_visible: `visible` as tensorize built it (fused path), `[N, N]`.
+        depths: Distance of each node's position from L, as the forward was given it, `[N]`, or None.
+        model_facts: What the layer that is shown lets a node see; None where not known.
         fused, reference: Exact results of each path.
         logits: `[N, V]` (or fewer rows, named by `rows`).
         features: `[N, 3H]`.
@@ -198,6 +201,8 @@ class VerifyEvidence:
     committed_len: int
     valid: BoolArray
     built_visible: BoolArray | None = None
+    depths: IntArray | None = None
+    model_facts: ModelFacts | None = None
     fused: VerifySide = field(default_factory=VerifySide)
     reference: VerifySide | None = None
     logits: RowTruth | None = None

@@ -21,7 +21,8 @@ FROM_SETTINGS: Final = {
 def read_context(manifest: Mapping[str, Any]) -> RunContext:
     """Return the facts that rules may ask for.
 
-    They come from `limits` (names of `RunContext`), then `settings`, then the models' load report.
+    They come from `limits` (names of `RunContext`), then `settings`, then the models' load report; what is
+    lawful for the model from `model_facts`.
 
     Args:
         manifest: As `tracing.reader.Run.manifest` gives it; may be empty.
@@ -29,7 +30,7 @@ def read_context(manifest: Mapping[str, Any]) -> RunContext:
     Raises:
         TraceError: A fact is there and is not of its kind.
     """
-    limits = table(manifest, "limits")
+    limits = {**table(manifest, "limits"), "model_facts": manifest.get("model_facts")}
     facts = {**_of_models(manifest), **_of_settings(table(manifest, "settings")), **limits}
     given = {name: value for name, value in facts.items() if value is not None}
     return read_facts(RunContext, given, "limits")

@@ -11,6 +11,7 @@ import numpy as np
 from invariants.ancestry import ancestor_or_self, path_to_root
 from tracing.codec import required_columns, result_of_row
 from tracing.moment import Moment
+from tracing.run_facts import ModelFacts
 from tracing.stages import Accepted, Committed, Tensorized, Verified
 from workbench.judge.evidence import (
     AcceptEvidence,
@@ -40,6 +41,7 @@ class RecordedFacts:
         block_size: Tokens per cache block.
         is_greedy: Whether no token was chosen by chance.
         root_is_prompt: The first root of a turn is the prompt's last token, which no path chose.
+        model_facts: What is lawful for the model, or None where not known.
     """
 
     dtype: str = "float32"
@@ -48,6 +50,7 @@ class RecordedFacts:
     block_size: int = 128
     is_greedy: bool = True
     root_is_prompt: bool = False
+    model_facts: ModelFacts | None = None
 
 
 def recorded_evidence(row: Row, other: Row | None, state: TurnState, facts: RecordedFacts) -> StepEvidence:
@@ -75,7 +78,7 @@ def recorded_evidence(row: Row, other: Row | None, state: TurnState, facts: Reco
             fused=tree,
             reference=others,
         )
-        parts |= _after_tree(row, other, tree, missing)
+        parts |= _after_tree(row, other, tree, missing, facts)
         missing["accept"] = lacking(row, (*ACCEPT, "target_token_ids"))
         if not missing["accept"]:
             parts["accept"] = _accept(row, other, tree, state, facts)
@@ -110,7 +113,9 @@ def _prefill(row: Row, other: Row | None, facts: RecordedFacts) -> PrefillEviden
     )
 
 
-def _after_tree(row: Row, other: Row | None, tree: Tensorized, missing: dict[str, str]) -> dict[str, Any]:
+def _after_tree(
+    row: Row, other: Row | None, tree: Tensorized, missing: dict[str, str], facts: RecordedFacts
+) -> dict[str, Any]:
     parts: dict[str, Any] = {}
     if row.get("target_token_ids") is None and row.get("visible") is None:
         missing["verify"] = "neither visible nor target_token_ids recorded"
@@ -119,6 +124,8 @@ def _after_tree(row: Row, other: Row | None, tree: Tensorized, missing: dict[str
             committed_len=int(row["committed_len"]),
             valid=tree.valid,
             built_visible=tree.visible,
+            depths=tree.depths,
+            model_facts=facts.model_facts,
             fused=verify_side(row),
             reference=None if other is None else verify_side(other),
         )

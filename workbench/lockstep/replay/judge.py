@@ -86,6 +86,7 @@ class ModelJudge:
         truth, *samples = (host_floats(one.logits)[nodes] for one in reference)
         return replace(
             part,
+            model_facts=part.model_facts or self.runner.model_facts,
             reference=VerifySide.of(verified_of(reference[0], tree, part.committed_len)),
             logits=RowTruth(
                 fused=known_rows(row, nodes, truth), truth=truth, samples=tuple(samples), rows=nodes

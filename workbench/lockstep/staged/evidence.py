@@ -183,6 +183,8 @@ class Evidence:
             committed_len=results.committed_len,
             valid=tensorized.valid,
             built_visible=tensorized.visible,
+            depths=tensorized.position_ids - results.committed_len,
+            model_facts=self.runner.model_facts,
             fused=VerifySide.of(verified),
             reference=VerifySide.of(verified_of(reference[0], tensorized, results.committed_len)),
             logits=judged(verified.logits, lambda rows: rows.logits, 0),

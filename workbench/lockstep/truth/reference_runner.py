@@ -25,6 +25,7 @@ from reference.tensorize import rows_for
 from tracing.draws import DrawTape
 from tracing.models import ModelPair
 from tracing.moment import STAGES
+from tracing.run_facts import ModelFacts
 from tracing.settings import DecodeSettings
 from tracing.stages import (
     Accepted,
@@ -74,6 +75,7 @@ class ReferenceRunner:
         stages: What it runs.
         truth_dtype: One precision above the path under test.
         models: The truth first, then samples at the tested path's dtype: natural order, then other ways.
+        model_facts: What is lawful for the model and the path under test.
     """
 
     def __init__(
@@ -85,8 +87,10 @@ class ReferenceRunner:
         rung: str = "masked",
         device: str = "cpu",
         num_samples: int = 3,
+        model_facts: ModelFacts | None = None,
     ) -> None:
         self.settings = settings
+        self.model_facts = model_facts or ModelFacts.of_model(pair)
         self.stages = ReferenceStages(rung_named(rung))
         self.truth_dtype = ONE_ABOVE[path_dtype]
         natural = ReferenceModels(pair, path_dtype, device)
