@@ -123,7 +123,7 @@ class PathReader:
         start, generation = max(start, 0), self.stream.generation
         while True:
             if self.stream.generation != generation:
-                raise DisprovedError(f"rows of {self.stream.path.name} were numbered anew while they were read")
+                raise DisprovedError(f"rows of {self.stream.path.name} were numbered anew meanwhile")
             if start >= min(stop, self.num_steps):
                 return
             batch, first = self._batch_with(start, wanted)
