@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from tracing.models import ModelPair
 from tracing.run_facts import ModelFacts
@@ -28,6 +28,8 @@ class RunContext:
         asked_commit_mode: Commit mode that was asked for.
         acceptance: Rule of acceptance; laws of greedy acceptance apply to `greedy` only.
         model_facts: What is lawful for the model and the engine: windows, rotary offset, rounded cache.
+        request_offsets: Rotary offsets of requests that have one of their own, by request id.
+        records_stop_reason: False where the engine gives no reason at the end of a turn, or may not.
     """
 
     vocab_size: int | None = None
@@ -43,6 +45,8 @@ class RunContext:
     asked_commit_mode: str | None = None
     acceptance: str = "greedy"
     model_facts: ModelFacts | None = None
+    request_offsets: Mapping[str, int] = field(default_factory=dict)
+    records_stop_reason: bool = True
 
     @classmethod
     def from_settings(

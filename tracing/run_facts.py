@@ -184,10 +184,17 @@ class SamplingSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFacts:
-    """Limits and sampling settings of one request."""
+    """Limits and sampling settings of one request.
+
+    Attributes:
+        limits: Where it ends.
+        sampling: How it chooses.
+        rotary_offset: Added to each of its rotary positions, as pictures in a prompt do; None: the model's.
+    """
 
     limits: RequestLimits = field(default_factory=RequestLimits)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    rotary_offset: int | None = None
 
 
 def model_facts_of(manifest: Mapping[str, Any]) -> ModelFacts | None:
@@ -259,6 +266,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, (list, tuple)):
             raise _wrong(where, "a list", value)
         return origin(_value(arguments[0], each, where) for each in value)
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise _wrong(where, "a table", value)
+        return {str(key): _value(arguments[1], each, f"{where}.{key}") for key, each in value.items()}
     if is_dataclass(hint):
         return read_facts(hint, value, where)  # type: ignore[arg-type]  # a class, not an instance
     kind = str if origin is Literal else hint

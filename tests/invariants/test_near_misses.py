@@ -50,6 +50,14 @@ def windowed(one: Case, window: int) -> Case:
     return shown.in_run(model_facts=ModelFacts(windows=(window,) * 3))
 
 
+def rotary_rows_of_pads() -> Case:
+    """Three rotary rows behind a picture; those of pads hold anything."""
+    one = case()
+    rows = np.stack([one.row["position_ids"] - 13] * 3)
+    rows[:, ~one.row["valid"]] = 5
+    return one.edited(rotary_position_ids=rows).in_run(model_facts=ModelFacts(rotary_offset=-13))
+
+
 def twin_nodes(column: str) -> Case:
     """One token at one depth under two parents: equal rows are legal in a shallow model."""
     one = case(Tree([0, 0, 0, 1, 2], [7, 5, 6, 8, 8], [61] * 5))
@@ -109,6 +117,7 @@ NEAR_MISSES: dict[str, Callable[[], Case]] = {
     "TREE010": lambda: case(DEEPEST).in_run(max_tree_nodes=9, max_tree_depth=8),
     "TREE011": lambda: case().edited(draft_parents=case().row["parents"][:6]),  # recorded though the same
     "POS001": lambda: case().poked("prefix_visible", 7, 3),  # pads keep what they like there
+    "POS005": rotary_rows_of_pads,
     "POS002": lambda: case(before=Before(committed_len=0, prompt_len=0)),
     "POS003": lambda: case(CHAIN).in_run(max_positions=14),
     "POS004": lambda: case(CHAIN).in_run(kv_capacity=14),
@@ -130,6 +139,7 @@ NEAR_MISSES: dict[str, Callable[[], Case]] = {
     "IDX004": lambda: case().poked("target_token_ids", 7, -1),
     "LOGIT001": lambda: case().poked("target_top_logits", 7, np.nan),  # a pad's row may hold anything
     "LOGIT002": equal_logits_lower_id,
+    "LOGIT004": lambda: case().edited(choice_allowed=case().row["valid"]),  # pads choose as they like
     "LOGIT003": all_choices_alike,
     "FEAT001": lambda: twin_nodes("feature_row_digests"),
     "FEAT002": lambda: second(BRANCHY),

@@ -75,8 +75,12 @@ def _judge_path(
         ("JUDGE-ACCEPT-PATH", "path_indices", kept, "L for the root, then L + node for each accepted node"),
     ):
         judge_list(notes, rule, column, np.asarray(getattr(accepted, column)), law, path=path, message=why)
-    _judge_stop(notes, evidence, accepted, path)
-    for column in ("final_token_id", "emitted_token_ids", "path_indices", "stop_reason"):
+    if accepted.stop_reason is None and not evidence.records_stop_reason:
+        notes.skip("stop_reason", "no step of the run records a stop reason")
+    else:
+        _judge_stop(notes, evidence, accepted, path)
+        notes.check("stop_reason")
+    for column in ("final_token_id", "emitted_token_ids", "path_indices"):
         notes.check(column)
 
 

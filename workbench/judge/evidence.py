@@ -224,6 +224,7 @@ class AcceptEvidence:
         eos_token_ids: Tokens that end a turn.
         is_greedy: False where draws decide: `reference` is then the law, over the same logits and draws.
         draws: Uniforms that the fused accept took; compared in number with those of `reference`.
+        records_stop_reason: False where the recording gives no stop reason at all; none is then missing.
         fused, reference: What each path accepted.
     """
 
@@ -234,6 +235,7 @@ class AcceptEvidence:
     eos_token_ids: frozenset[int] = frozenset()
     is_greedy: bool = True
     draws: Array | None = None
+    records_stop_reason: bool = True
     fused: Accepted | None = None
     reference: Accepted | None = None
 

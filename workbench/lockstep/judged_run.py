@@ -163,5 +163,5 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
 def limits_of(context: RunContext) -> dict[str, Any]:
     """Return the facts that the rules used, as plain data: the trace is checked later by the same ones."""
     known = {name: value for name, value in asdict(context).items() if value is not None}
-    known.pop("model_facts", None)  # a section of its own
+    known = {name: value for name, value in known.items() if name not in {"model_facts", "request_offsets"}}
     return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in known.items()}

@@ -20,7 +20,7 @@ from tracing.reader import Run, open_run
 from workbench.judge import fed
 from workbench.judge.recorded.blocks import Block, blocks, stretches
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
-from workbench.judge.recorded.context import read_context
+from workbench.judge.recorded.context import context_of_path
 from workbench.judge.recorded.flat import flat_columns
 from workbench.judge.recorded.pairs import Compared, compare_paths
 from workbench.judge.recorded.state import state_of
@@ -108,13 +108,19 @@ def check_run(
         UsageError: The selection names no rule.
     """
     run = open_run(folder)
-    context, selection = read_context(run.manifest), selection or Selection()
+    selection = selection or Selection()
     selection.rules()
     unread: list[str] = []
     paths = tuple(
         _check_path(
             run.path(name),
-            PathCheck(name, context, selection, max_per_rule=max_per_rule, is_fed=fed.is_fed(run, name)),
+            PathCheck(
+                name,
+                context_of_path(run, name),
+                selection,
+                max_per_rule=max_per_rule,
+                is_fed=fed.is_fed(run, name),
+            ),
             unread,
         )
         for name in run.path_names

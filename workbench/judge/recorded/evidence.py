@@ -42,6 +42,7 @@ class RecordedFacts:
         is_greedy: Whether no token was chosen by chance.
         root_is_prompt: The first root of a turn is the prompt's last token, which no path chose.
         model_facts: What is lawful for the model, or None where not known.
+        records_stop_reason: False where no step of the run gives a stop reason.
     """
 
     dtype: str = "float32"
@@ -51,6 +52,7 @@ class RecordedFacts:
     is_greedy: bool = True
     root_is_prompt: bool = False
     model_facts: ModelFacts | None = None
+    records_stop_reason: bool = True
 
 
 def recorded_evidence(row: Row, other: Row | None, state: TurnState, facts: RecordedFacts) -> StepEvidence:
@@ -157,6 +159,7 @@ def _accept(
         remaining=_remaining(accepted.stop_reason, len(accepted.emitted_token_ids), state),
         eos_token_ids=_eos(accepted.stop_reason, accepted.final_token_id, facts),
         is_greedy=facts.is_greedy,
+        records_stop_reason=facts.records_stop_reason,
         fused=accepted,
         reference=theirs,
     )
