@@ -88,7 +88,7 @@ F32: dict[str, Any] = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [
-        (b"", "is not a safetensors file"),
+        (b"", "is not a readable safetensors file"),
         (struct.pack("<Q", 2**63), "cut off or not a safetensors file"),
         (struct.pack("<Q", 8) + b"{}", "cut off"),
         (header({"a": F32}), "cut off or has a tail"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from tracing.errors import CheckpointError
 from workbench.checkpoints.json_text import parse_object, shown
@@ -24,7 +24,7 @@ def header_length(start: bytes, file_bytes: int, name: str) -> int:
         CheckpointError: The file is shorter than it says, or the header larger than any is.
     """
     if len(start) < LENGTH_BYTES:
-        raise CheckpointError(f"{name} is not a safetensors file: it has {len(start)} bytes")
+        raise CheckpointError(f"{name} is not a readable safetensors file: it has {len(start)} bytes")
     length = int.from_bytes(start[:LENGTH_BYTES], "little")
     if length > file_bytes - LENGTH_BYTES:
         raise CheckpointError(
@@ -89,7 +89,7 @@ def _span(entry: Any, tensor: str, name: str) -> tuple[int, int, str]:
     return offsets[0], offsets[1], tensor
 
 
-def _counts(value: object) -> bool:
+def _counts(value: object) -> TypeGuard[list[int]]:
     return (
         isinstance(value, list)
         and len(value) <= 64

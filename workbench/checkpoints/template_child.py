@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 MAX_TEXT = 16 << 20
 
@@ -40,13 +41,13 @@ def main() -> None:
     limit(limits["seconds"], limits["bytes"])
     answer: dict[str, str]
     try:
-        rendered, _ = render_jinja_template(
+        rendered: Any = render_jinja_template(
             conversations=[asked["messages"]],
             chat_template=asked["template"],
             add_generation_prompt=True,
             **asked["tokens"],
         )
-        text = str(rendered[0])
+        text = str(rendered[0][0])
         answer = {"text": text} if len(text) <= MAX_TEXT else {"error": f"it makes {len(text):,} characters"}
     except MemoryError:
         answer = {"error": f"it needs more than {limits['bytes'] >> 20} MiB"}
