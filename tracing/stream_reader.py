@@ -60,13 +60,7 @@ class StreamReader:
     """
 
     def __init__(
-        self,
-        path: Path,
-        expected: pa.Schema,
-        own: Identity,
-        *,
-        lazily: bool = False,
-        every_row: bool = False,
+        self, path: Path, expected: pa.Schema, own: Identity, *, lazily: bool = False, every_row: bool = False
     ) -> None:
         self.path = path
         self._own = own
