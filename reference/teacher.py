@@ -23,7 +23,7 @@ class TeacherRows:
         logits: Of the last rows asked for, `[num_logits, V]`.
         features: Tapped rows side by side, `[R, F]`; F is 0 without taps.
         kv: Keys after rotary and values, `[layers, 2, kv_heads, R, D]`.
-        visible: What the attention of the first layer was given, bool `[R, S + R]`.
+        visible: What the attention of the layer that is shown was given, bool `[R, S + R]`.
     """
 
     logits: Tensor
@@ -98,5 +98,5 @@ def forward(
         logits=linear(last, weights, "lm_head", arithmetic),
         features=torch.cat(tapped, dim=-1) if tapped else x[:, :0],
         kv=torch.stack(rows_kv),
-        visible=seen[config.windows[0]],
+        visible=seen[config.windows[models.shown_layer]],
     )

@@ -63,7 +63,9 @@ class ModelFacts:
         shown_layer: Layer whose mask `visible` and `prefix_visible` show; None where that is not known.
         drafter_window: Attention window of the drafter in tokens, 0 for none.
         rotary_offset: Added to every rotary position.
-        cache_dtype: Dtype to which K and V are rounded in the cache; empty where they stay as computed.
+        cache_dtype: Dtype to which K and V are rounded in the cache, e.g. `float8_e4m3fn` or `int8`; empty
+            where they stay as computed.
+        cache_scale: What a stored number stands for; 0 is 1, and for `int8` a scale of each row's own.
         constrained_choice: A grammar or bias may change the teacher's choice.
         kv_groups: Groups of the KV cache, group 0 first; empty for a single one without blocks.
     """
@@ -75,12 +77,13 @@ class ModelFacts:
     drafter_window: int = 0
     rotary_offset: int = 0
     cache_dtype: str = ""
+    cache_scale: float = 0.0
     constrained_choice: bool = False
     kv_groups: tuple[KvGroup, ...] = ()
 
     def __post_init__(self) -> None:
         _require(all(window >= 0 for window in self.windows), "windows", "at least 0", self.windows)
-        for name in ("num_sinks", "drafter_window"):
+        for name in ("num_sinks", "drafter_window", "cache_scale"):
             _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
         layers = len(self.windows)
         if layers:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from invariants.constraint import ALTERED, CONSTRAINT, may_be_constrained, unconstrained
 from invariants.mutation import Case, Changes, NoPlaceError, Pick
 from invariants.prefilter import Flags, applicability, prefilter
 from invariants.rule import (
@@ -18,12 +19,6 @@ from invariants.rule import (
     Violations,
     invariant,
 )
-from tracing.run_facts import ModelFacts
-
-ALTERED: Final = ("masked", "processed")
-"""Kinds of logits that the choice was made from, whatever constrained it."""
-CONSTRAINT: Final = ("model_facts", "logits_kind", "allowed_digest")
-"""What says whether a choice may be another than the best."""
 
 
 @invariant("LOGIT001", stage="verify", requires=("ROW001",))
@@ -109,36 +104,12 @@ def choice_is_not_the_best(
             tied |= found in equal
             message = f"the choice after node {node} is {found}, the best logit {best} is {expected}'s"
             wrong[node] = Violation(message, "target_token_ids", node, found=found, expected=expected)
-    unknown = constraint["model_facts"] is None and constraint["logits_kind"] not in ALTERED
-    if wrong and unknown and not tied and 2 * len(wrong) < np.count_nonzero(valid):
+    if wrong and not tied and may_be_constrained(list(wrong), valid, constraint):
         raise NotApplicableError(
             f"{len(wrong)} choices, first after node {min(wrong)}, are not the best of their logits, and "
             "the manifest does not say whether a grammar may constrain them (model_facts.constrained_choice)"
         )
     yield from wrong.values()
-
-
-def unconstrained(
-    valid: BoolArray,
-    *,
-    model_facts: ModelFacts | None = None,
-    logits_kind: str | None = None,
-    allowed_digest: Any = None,
-) -> BoolArray:
-    """Return after which nodes the choice must be the best of the recorded logits, `[N]`.
-
-    Raises:
-        NotApplicableError: After none of the valid ones.
-    """
-    free = np.ones(len(valid), dtype=np.bool_)
-    if logits_kind not in ALTERED:
-        if allowed_digest is not None:
-            free = np.ma.getmaskarray(allowed_digest).copy()  # null: every token is allowed
-        elif model_facts is not None and model_facts.constrained_choice:
-            free[:] = False
-    if not free[valid].any():
-        raise NotApplicableError("choices are constrained, and the recorded logits are those before it")
-    return free
 
 
 @invariant("LOGIT004", stage="verify", requires=("ROW001",))

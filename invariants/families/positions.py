@@ -258,22 +258,22 @@ def _not_packed(cache_positions: IntArray, committed_len: IntArray) -> Flags:
     return (cache_positions != packed).any(axis=1)
 
 
-def _lagging(case: Case, lag: int, column: str) -> Case:
-    """The model's rotary positions lag by 13; those recorded lag by another number."""
-    positions = case.row["position_ids"] - case.row["position_ids"].dtype.type(lag)
+def _shifted(case: Case, by: int, column: str) -> Case:
+    """The model's rotary positions are 5 ahead of the cache; those recorded are ahead by another number."""
+    positions = case.row["position_ids"] + case.row["position_ids"].dtype.type(by)
     rows = np.stack([positions] * 3) if column == "rotary_position_ids" else positions
-    return case.edited(**{column: rows}).in_run(model_facts=ModelFacts(rotary_offset=-13))
+    return case.edited(**{column: rows}).in_run(model_facts=ModelFacts(rotary_offset=5))
 
 
 def _one_row_ahead(case: Case, pick: Pick) -> Case:
-    return _lagging(case, 13, "rotary_position_ids").moved("rotary_position_ids", (2, pick(case.nodes)), 1)
+    return _shifted(case, 5, "rotary_position_ids").moved("rotary_position_ids", (2, pick(case.nodes)), 1)
 
 
 MUTATIONS: Final[Changes] = {
     "POS001 one-position-ahead": lambda case, pick: case.moved("position_ids", pick(case.nodes), 1),
     "POS001 all-positions-ahead": lambda case, _: case.moved("position_ids", case.nodes, 1),
-    "POS001 lag-of-one-more": lambda case, _: _lagging(case, 14, "position_ids"),
-    "POS005 rotary-lag-of-one-more": lambda case, _: _lagging(case, 14, "rotary_position_ids"),
+    "POS001 one-more-than-the-offset": lambda case, _: _shifted(case, 6, "position_ids"),
+    "POS005 rotary-one-more-than-the-offset": lambda case, _: _shifted(case, 6, "rotary_position_ids"),
     "POS005 one-rotary-row-ahead": _one_row_ahead,
     "POS001 positions-not-advanced": lambda case, _: case.where(case.drafts, "only a root").edited(
         position_ids=np.full_like(case.row["position_ids"], case.row["committed_len"])

@@ -47,6 +47,7 @@ def facts_of(run: Run, under_test: str) -> RecordedFacts:
         is_greedy=context.acceptance == "greedy",
         root_is_prompt=root_is_prompt(run),
         model_facts=context.model_facts,
+        request_offsets=context.request_offsets,
         records_stop_reason=context.records_stop_reason,
     )
 

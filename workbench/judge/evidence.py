@@ -149,6 +149,7 @@ class TensorizeEvidence:
         drafted: The fused draft that was fed to both paths, n <= N nodes; None: tokens and parents have
             no source to be compared with and only the derived arrays are judged.
         fused, reference: What each path built.
+        rotary_offset: What may be added to every position, or None where that is not known.
     """
 
     committed_len: int
@@ -157,6 +158,7 @@ class TensorizeEvidence:
     drafted: Drafted | None = None
     fused: Tensorized | None = None
     reference: Tensorized | None = None
+    rotary_offset: int | None = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +193,7 @@ class VerifyEvidence:
         built_visible: `visible` as tensorize built it (fused path), `[N, N]`.
         depths: Distance of each node's position from L, as the forward was given it, `[N]`, or None.
         model_facts: What the layer that is shown lets a node see; None where not known.
+        constrained: Nodes whose choice may be another than the best of the logits, `[N]`; None: no node's.
         fused, reference: Exact results of each path.
         logits: `[N, V]` (or fewer rows, named by `rows`).
         features: `[N, 3H]`.
@@ -203,6 +206,7 @@ class VerifyEvidence:
     built_visible: BoolArray | None = None
     depths: IntArray | None = None
     model_facts: ModelFacts | None = None
+    constrained: BoolArray | None = None
     fused: VerifySide = field(default_factory=VerifySide)
     reference: VerifySide | None = None
     logits: RowTruth | None = None

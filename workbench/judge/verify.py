@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from invariants.rule import NotApplicableError
@@ -14,6 +16,8 @@ from workbench.judge.evidence import VerifyEvidence, VerifySide
 from workbench.judge.exact import judge_exact, judge_visible, same_shape
 from workbench.judge.notes import Notes
 from workbench.judge.rows import judge_rows
+
+CONSTRAINED: Final = "a grammar or a bias may have changed the choice"
 
 
 def judge_verify(notes: Notes, evidence: VerifyEvidence) -> None:
@@ -28,6 +32,9 @@ def judge_verify(notes: Notes, evidence: VerifyEvidence) -> None:
     logits = judge_rows(notes, "JUDGE-VERIFY-LOGITS", "logits", evidence.logits, valid=valid)
     theirs = None if evidence.reference is None else evidence.reference.target_token_ids
     ours, nodes = evidence.fused.target_token_ids, np.flatnonzero(valid)
+    if evidence.constrained is not None and evidence.constrained[nodes].any():
+        notes.skip("constrained_choices", CONSTRAINED)
+        nodes = nodes[~evidence.constrained[nodes]]
     judge_choices(notes, VERIFY, fused=ours, reference=theirs, logits=logits, nodes=nodes)
 
 

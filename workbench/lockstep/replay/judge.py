@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from invariants.constraint import ALTERED
 from tracing.errors import UsageError
 from tracing.stages import Accepted, Tensorized
 from workbench.judge.evidence import RowTruth, StepEvidence, VerifyEvidence, VerifySide
@@ -89,7 +90,10 @@ class ModelJudge:
             model_facts=part.model_facts or self.runner.model_facts,
             reference=VerifySide.of(verified_of(reference[0], tree, part.committed_len)),
             logits=RowTruth(
-                fused=known_rows(row, nodes, truth), truth=truth, samples=tuple(samples), rows=nodes
+                fused=None if row.get("logits_kind") in ALTERED else known_rows(row, nodes, truth),
+                truth=truth,
+                samples=tuple(samples),
+                rows=nodes,
             ),
         )
 

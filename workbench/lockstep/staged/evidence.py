@@ -161,6 +161,7 @@ class Evidence:
             drafted=self.results.drafted,
             fused=self.results.tensorized,
             reference=self.reference.tensorized,
+            rotary_offset=self.runner.model_facts.rotary_offset,
         )
 
     def verify(self) -> VerifyEvidence | None:
@@ -183,8 +184,9 @@ class Evidence:
             committed_len=results.committed_len,
             valid=tensorized.valid,
             built_visible=tensorized.visible,
-            depths=tensorized.position_ids - results.committed_len,
+            depths=tensorized.position_ids - results.committed_len - self.runner.model_facts.rotary_offset,
             model_facts=self.runner.model_facts,
+            constrained=np.full(len(tensorized.valid), self.runner.model_facts.constrained_choice),
             fused=VerifySide.of(verified),
             reference=VerifySide.of(verified_of(reference[0], tensorized, results.committed_len)),
             logits=judged(verified.logits, lambda rows: rows.logits, 0),

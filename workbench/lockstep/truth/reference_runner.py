@@ -29,6 +29,7 @@ from tracing.run_facts import ModelFacts
 from tracing.settings import DecodeSettings
 from tracing.stages import (
     Accepted,
+    BoolArray,
     Drafted,
     DraftLevel,
     IntArray,
@@ -37,6 +38,7 @@ from tracing.stages import (
     Tensorized,
     Verified,
 )
+from workbench.lockstep.truth.ways import cache_rounding, ways_to_compute
 
 ONE_ABOVE: Final = {"float32": "float64", "bfloat16": "float32", "float16": "float32"}
 """The precision of the truth for each precision of a path under test."""
@@ -93,10 +95,14 @@ class ReferenceRunner:
         self.model_facts = model_facts or ModelFacts.of_model(pair)
         self.stages = ReferenceStages(rung_named(rung))
         self.truth_dtype = ONE_ABOVE[path_dtype]
-        natural = ReferenceModels(pair, path_dtype, device)
-        ways = ways_to_compute(num_samples + NUM_FURTHER, path_dtype)
+        shown = self.model_facts.shown_layer or 0
+        natural = ReferenceModels(pair, path_dtype, device, shown_layer=shown)
+        cache = cache_rounding(self.model_facts)
+        ways = ways_to_compute(num_samples + NUM_FURTHER, path_dtype, cache)
         self.models = (
-            ReferenceModels(pair, self.truth_dtype, device, rounded_to=path_dtype),
+            ReferenceModels(
+                pair, self.truth_dtype, device, Arithmetic(cache=cache), path_dtype, shown_layer=shown
+            ),
             *(natural.computing(way) for way in ways[:num_samples]),
         )
         self._further = tuple(natural.computing(way) for way in ways[num_samples:])
@@ -190,7 +196,8 @@ class ReferenceRunner:
     def tensorize(self, drafted: Drafted, committed_len: int, num_rows: int | None = None) -> Tensorized:
         """The static arrays of a draft, in `num_rows` rows if a path has laid it out already."""
         rows = rows_for(drafted, self.settings.tree_nodes) if num_rows is None else num_rows
-        return self.stages.tensorize(drafted, committed_len, rows)
+        made = self.stages.tensorize(drafted, committed_len, rows)
+        return replace(made, position_ids=made.position_ids + self.model_facts.rotary_offset)
 
     def choose_root(self, logits: Any, draws: Sequence[float]) -> tuple[int, int]:
         """The first root of a turn from logits `[V]`, and its number of draws: the path's, or fresh ones."""
@@ -213,7 +220,7 @@ class ReferenceRunner:
 
     def verify(self, committed: Sequence[int], tensorized: Tensorized) -> tuple[TeacherRows, ...]:
         """Rows of the N nodes."""
-        tree = (tensorized.token_ids, tensorized.position_ids, tensorized.visible)
+        tree = self._tree(tensorized)
         if self._prefix_kv[0] is None:
             return tuple(self.stages.rung.verify(models, committed, *tree) for models in self.models)
         rows = tuple(
@@ -249,7 +256,7 @@ class ReferenceRunner:
 
     def further_nodes(self, committed: Sequence[int], tensorized: Tensorized) -> tuple[TeacherRows, ...]:
         """More samples of verify."""
-        tree = (tensorized.token_ids, tensorized.position_ids, tensorized.visible)
+        tree = self._tree(tensorized)
         return tuple(self.stages.rung.verify(models, committed, *tree) for models in self._further)
 
     def replayed_prefill(self, prompt_token_ids: Sequence[int]) -> TeacherRows:
@@ -262,8 +269,13 @@ class ReferenceRunner:
         """Some nodes by the arbiter: each node's path as an ordinary causal sequence."""
         from reference import replay
 
-        tree = (tensorized.token_ids, tensorized.position_ids, tensorized.visible)
+        tree = self._tree(tensorized)
         return replay.verify(self.truth, committed, *tree, nodes=nodes)
+
+    def _tree(self, tensorized: Tensorized) -> tuple[IntArray, IntArray, BoolArray]:
+        """What verify takes of a tree; positions count from 0 here, whatever the path adds to them."""
+        positions = tensorized.position_ids - self.model_facts.rotary_offset
+        return tensorized.token_ids, positions, tensorized.visible
 
     def replayed_score(
         self, committed: Sequence[int], root: int, features: Any, drafted: Drafted
@@ -276,18 +288,6 @@ class ReferenceRunner:
     ) -> DraftTruth:
         """A draft by the arbiter: each beam as its own causal sequence."""
         return REPLAY.replay_levels(self.truth, committed, root, features, self.settings, levels=levels)
-
-
-def ways_to_compute(count: int, dtype: str) -> tuple[Arithmetic, ...]:
-    """Return sound ways to compute the same: the natural one, then others.
-
-    In float32 another order of sums is another rounding. In a half precision, where sums run in float32, it
-    hardly ever is: there the second way rounds where fused kernels do, and the others round at random.
-    """
-    if dtype == "float32":
-        return tuple(Arithmetic(seed=number or None) for number in range(count))
-    dithered = (Arithmetic(seed=number, rounds_once=True, dithers=True) for number in range(1, count - 1))
-    return (Arithmetic(), Arithmetic(rounds_once=True), *dithered)[:count]
 
 
 def _joined(prefix_kv: Any, added: Any) -> Any:
