@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 from invariants.context import RunContext
 from reference.drafters import drafter_of
@@ -30,6 +30,10 @@ from workbench.lockstep.truth.reference_runner import ReferenceRunner
 from workbench.npu.modes import use_mode
 
 
+OURS: Final = ModelFacts(shown_layer=0)
+"""What our path states of itself."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
     """One decoding job.
@@ -41,6 +45,7 @@ class Setup:
         dtype: Of the path under test.
         rung: Of the reference.
         token_bytes: Raw bytes of a token id, for the trace's vocabulary.
+        stated: What the path under test states of itself; ours shows its first layer.
     """
 
     pair: ModelPair
@@ -49,6 +54,7 @@ class Setup:
     dtype: str = "float32"
     rung: str = "masked"
     token_bytes: Any = None
+    stated: ModelFacts = OURS
 
     @property
     def context(self) -> RunContext:
@@ -58,9 +64,8 @@ class Setup:
 
     @property
     def model_facts(self) -> ModelFacts:
-        """What is lawful for the pair; the path under test is ours, which shows its first layer."""
-        stated = ModelFacts(shown_layer=0)
-        return ModelFacts.of_model(self.pair, stated, drafter_window=self.settings.window)
+        """What is lawful for the pair and the path under test."""
+        return ModelFacts.of_model(self.pair, self.stated, drafter_window=self.settings.window)
 
 
 @dataclass(frozen=True, slots=True)

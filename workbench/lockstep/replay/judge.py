@@ -45,6 +45,8 @@ class ModelJudge:
         if not state.has_length(row.get("committed_len")):
             reason = "tokens before the step are not in the trace, or not as many as committed_len says"
             return _without(judge_step(replace(evidence, prefill=None)), reason)
+        if self.runner.unable:
+            return _without(judge_step(replace(evidence, prefill=None)), self.runner.unable)
         try:
             return self._judge(evidence, row, state)
         except UsageError as problem:

@@ -38,13 +38,10 @@ from tracing.stages import (
     Tensorized,
     Verified,
 )
-from workbench.lockstep.truth.ways import cache_rounding, ways_to_compute
+from workbench.lockstep.truth.ways import NUM_FURTHER, cache_rounding, is_unknown, ways_to_compute
 
 ONE_ABOVE: Final = {"float32": "float64", "bfloat16": "float32", "float16": "float32"}
 """The precision of the truth for each precision of a path under test."""
-NUM_FURTHER: Final = 9
-"""Samples drawn in addition before a row is called wrong. Now and then one computation amplifies its rounding
-forty times on one row, where three others do not (measured on the shipped pair); among a dozen one does."""
 NEVER_RECORDED: Final = frozenset(
     {
         *("commit_mode", "commit_fallback", "prefix_kept", "slots", "index_sites"),
@@ -124,6 +121,12 @@ class ReferenceRunner:
         """Columns that a reference fed with values cannot have: no cache, no index sites, no times."""
         unprobed = {"draft_top1_offsets"} if self.stages.rung.name == REPLAY.name else set()
         return NEVER_RECORDED | unprobed
+
+    @property
+    def unable(self) -> str:
+        """Why the numbers of this path cannot be followed; empty where they can."""
+        dtype = self.model_facts.cache_dtype
+        return f"the cache is rounded to {dtype}, which is not known here" if is_unknown(dtype) else ""
 
     @property
     def is_chain(self) -> bool:
