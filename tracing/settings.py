@@ -5,7 +5,7 @@ The allowed values are `Literal` types: validated here and by whoever builds a p
 
 from __future__ import annotations
 
-from collections.abc import Collection, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, get_args
 
@@ -13,6 +13,7 @@ from tracing.errors import UsageError
 
 Proposer = Literal["eagle3", "medusa", "lookup", "draft_model"]
 Acceptance = Literal["greedy"]
+LookupRule = Literal["transformers", "vllm"]
 CommitMode = Literal["fast_reorder", "full_reorder", "length"]
 KvLayout = Literal["contiguous", "paged"]
 Replication = Literal["incremental", "deepcopy"]
@@ -28,6 +29,8 @@ PROPOSERS: Final[tuple[str, ...]] = get_args(Proposer)
 """Kinds of drafters, as the trace and the command line name them."""
 ACCEPTANCES: Final[tuple[str, ...]] = get_args(Acceptance)
 """Rules by which tokens are chosen; all but `greedy` need draws."""
+LOOKUP_RULES: Final[tuple[str, ...]] = get_args(LookupRule)
+"""Whose prompt lookup: see `DecodeSettings.lookup_rule`."""
 COMMIT_MODES: Final[tuple[str, ...]] = get_args(CommitMode)
 KV_LAYOUTS: Final[tuple[str, ...]] = get_args(KvLayout)
 REPLICATIONS: Final[tuple[str, ...]] = get_args(Replication)
@@ -46,7 +49,13 @@ RUNGS: Final[tuple[str, ...]] = get_args(RungName)
 """Rungs of the reference, the default first."""
 
 
-DRAFT_SETTINGS: Final = ("depth", "top_k", "window")
+USUAL_TREE_NODES: Final[Mapping[str, int]] = {"eagle3": 60, "lookup": 11}
+"""N of a run that states none, by kind of drafter: a tree of 59 drafted nodes, a chain of 10."""
+SEARCH_SETTINGS: Final = ("depth", "top_k", "window")
+"""Settings of a beam search."""
+LOOKUP_SETTINGS: Final = ("lookup_rule", "lookup_min", "lookup_max")
+"""Settings of prompt lookup."""
+DRAFT_SETTINGS: Final = (*SEARCH_SETTINGS, *LOOKUP_SETTINGS)
 """Settings that not every drafter reads; all read `tree_nodes`."""
 
 
@@ -75,6 +84,11 @@ def require_operators(names: Set[str]) -> None:
         )
 
 
+_LEAST: Final = {
+    "tree_nodes": 2, "depth": 0, "top_k": 1, "max_new_tokens": 1, "lookup_min": 1, "lookup_max": 1,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class DecodeSettings:
     """How a run decodes.
@@ -89,13 +103,16 @@ class DecodeSettings:
         kv_layout: `contiguous` or `paged`.
         block_size: Tokens per block of the paged layout.
         window: Drafter-only attention window in tokens; 0 is none.
+        lookup_rule: Whose prompt lookup. `transformers`: the longest n-gram that has a continuation, its first
+            place, cut before an end-of-sequence token; `vllm`: the longest n-gram, its first place.
+        lookup_min, lookup_max: Shortest and longest n-gram looked up; `transformers` reads the longest alone.
         acceptance: Rule by which roots and accepted paths are chosen, out of `ACCEPTANCES`.
 
     Raises:
         UsageError: A value that is not allowed.
     """
 
-    tree_nodes: int = 60
+    tree_nodes: int = USUAL_TREE_NODES["eagle3"]
     depth: int = 7
     top_k: int = 10
     max_new_tokens: int = 128
@@ -104,6 +121,9 @@ class DecodeSettings:
     kv_layout: str = "contiguous"
     block_size: int = 128
     window: int = 0
+    lookup_rule: str = "transformers"
+    lookup_min: int = 1
+    lookup_max: int = 2
     acceptance: str = "greedy"
 
     @property
@@ -121,9 +141,10 @@ class DecodeSettings:
         return {name: value for name, value in asdict(self).items() if name not in unread}
 
     def __post_init__(self) -> None:
-        for name, low in (("tree_nodes", 2), ("depth", 0), ("top_k", 1), ("max_new_tokens", 1)):
+        for name, low in _LEAST.items():
             if getattr(self, name) < low:
                 raise UsageError(f"{name} should be at least {low}, got {getattr(self, name)}")
+        require_one_of("lookup_rule", self.lookup_rule, LOOKUP_RULES)
         require_one_of("acceptance", self.acceptance, ACCEPTANCES)
         require_one_of("commit_mode", self.commit_mode, COMMIT_MODES)
         require_one_of("kv_layout", self.kv_layout, KV_LAYOUTS)

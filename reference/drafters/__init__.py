@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from typing import Final
 
 from reference.drafters.eagle3 import EAGLE3
+from reference.drafters.lookup import LOOKUP
 from reference.drafters.seam import ReferenceDrafter
 from tracing.errors import UsageError
 from tracing.models import ModelPair
 
 DRAFTERS: Final[Mapping[str, ReferenceDrafter]] = {
     "eagle3": EAGLE3,
+    "lookup": LOOKUP,
 }
 
 

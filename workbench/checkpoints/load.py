@@ -20,6 +20,7 @@ from workbench.checkpoints.tokenizer import DirectoryTokenizer
 
 LOADERS: Final[Mapping[str, LoadDrafter | None]] = {
     "eagle3": load_eagle3,
+    "lookup": None,
 }
 """Kind of drafter to what loads its directory; None for a kind that has no checkpoint."""
 
