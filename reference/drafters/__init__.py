@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from reference.drafters.draft_model import DRAFT_MODEL
 from reference.drafters.eagle3 import EAGLE3
 from reference.drafters.lookup import LOOKUP
 from reference.drafters.seam import ReferenceDrafter
@@ -13,6 +14,7 @@ from tracing.models import ModelPair
 
 DRAFTERS: Final[Mapping[str, ReferenceDrafter]] = {
     "eagle3": EAGLE3,
+    "draft_model": DRAFT_MODEL,
     "lookup": LOOKUP,
 }
 
