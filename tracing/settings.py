@@ -49,8 +49,8 @@ RUNGS: Final[tuple[str, ...]] = get_args(RungName)
 """Rungs of the reference, the default first."""
 
 
-USUAL_TREE_NODES: Final[Mapping[str, int]] = {"eagle3": 60, "lookup": 11}
-"""N of a run that states none, by kind of drafter: a tree of 59 drafted nodes, a chain of 10."""
+USUAL_TREE_NODES: Final[Mapping[str, int]] = {"eagle3": 60, "lookup": 11, "draft_model": 12}
+"""N of a run that states none, by kind of drafter."""
 SEARCH_SETTINGS: Final = ("depth", "top_k", "window")
 """Settings of a beam search."""
 LOOKUP_SETTINGS: Final = ("lookup_rule", "lookup_min", "lookup_max")
