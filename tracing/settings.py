@@ -13,7 +13,6 @@ from tracing.errors import UsageError
 
 Proposer = Literal["eagle3", "medusa", "lookup", "draft_model"]
 Acceptance = Literal["greedy"]
-LookupRule = Literal["transformers", "vllm"]
 CommitMode = Literal["fast_reorder", "full_reorder", "length"]
 KvLayout = Literal["contiguous", "paged"]
 Replication = Literal["incremental", "deepcopy"]
@@ -22,6 +21,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 EagerOperator = Literal["attention", "norm", "rotary", "swiglu", "scatter"]
 StopReason = Literal["eos", "length", "stop_token", "stop_string"]
 RowKind = Literal["prefill_chunk", "preempted", "recompute", "withdrawn"]
+LookupRule = Literal["transformers", "vllm"]
 RungName = Literal["masked", "cached", "replay"]
 BackendName = Literal["auto", "device", "wheel", "schemas"]
 
@@ -29,8 +29,6 @@ PROPOSERS: Final[tuple[str, ...]] = get_args(Proposer)
 """Kinds of drafters, as the trace and the command line name them."""
 ACCEPTANCES: Final[tuple[str, ...]] = get_args(Acceptance)
 """Rules by which tokens are chosen; all but `greedy` need draws."""
-LOOKUP_RULES: Final[tuple[str, ...]] = get_args(LookupRule)
-"""Whose prompt lookup: see `DecodeSettings.lookup_rule`."""
 COMMIT_MODES: Final[tuple[str, ...]] = get_args(CommitMode)
 KV_LAYOUTS: Final[tuple[str, ...]] = get_args(KvLayout)
 REPLICATIONS: Final[tuple[str, ...]] = get_args(Replication)
@@ -45,6 +43,8 @@ STOP_WORDS: Final = ("stop_token", "stop_string")
 """Stop reasons that the engine alone knows, from the stop tokens and texts of the request."""
 ROW_KINDS: Final[tuple[str, ...]] = get_args(RowKind)
 """Rows that are no steps."""
+LOOKUP_RULES: Final[tuple[str, ...]] = get_args(LookupRule)
+"""Whose prompt lookup: see `DecodeSettings.lookup_rule`."""
 RUNGS: Final[tuple[str, ...]] = get_args(RungName)
 """Rungs of the reference, the default first."""
 
@@ -85,7 +85,12 @@ def require_operators(names: Set[str]) -> None:
 
 
 _LEAST: Final = {
-    "tree_nodes": 2, "depth": 0, "top_k": 1, "max_new_tokens": 1, "lookup_min": 1, "lookup_max": 1,
+    "tree_nodes": 2,
+    "depth": 0,
+    "top_k": 1,
+    "max_new_tokens": 1,
+    "lookup_min": 1,
+    "lookup_max": 1,
 }
 
 
@@ -103,9 +108,9 @@ class DecodeSettings:
         kv_layout: `contiguous` or `paged`.
         block_size: Tokens per block of the paged layout.
         window: Drafter-only attention window in tokens; 0 is none.
-        lookup_rule: Whose prompt lookup. `transformers`: the longest n-gram that has a continuation, its first
-            place, cut before an end-of-sequence token; `vllm`: the longest n-gram, its first place.
-        lookup_min, lookup_max: Shortest and longest n-gram looked up; `transformers` reads the longest alone.
+        lookup_rule: Whose prompt lookup: the first place of the longest n-gram; `transformers` stops before
+            an end-of-sequence token, `vllm` does not.
+        lookup_min, lookup_max: Shortest and longest n-gram; `transformers` reads the longest alone.
         acceptance: Rule by which roots and accepted paths are chosen, out of `ACCEPTANCES`.
 
     Raises:

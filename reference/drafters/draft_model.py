@@ -71,7 +71,7 @@ def begin(
     positions = torch.arange(len(tokens), device=model.device)
     past_kv = context.past_kv if rung == "cached" else None
     visible = causal(len(tokens), None, model.device)
-    rows, kv = _run(model, tokens, positions, visible, past_kv, 1)
+    rows, kv = _run(model, tokens, positions, visible, past_kv, num_logits=1)
     return ModelRows(model, rung, tokens, positions, visible, ((),), _logprobs(rows), kv, kv[:, :, :, :-1])
 
 
@@ -98,7 +98,8 @@ def _together(rows: ModelRows, parent_beams: IntArray, paths: tuple[tuple[int, .
     visible = torch.cat([functional.pad(rows.visible, (0, num_new)), descends])
     tokens = torch.cat([rows.token_ids, model.tokens(path[-1] for path in paths)])
     positions = torch.cat([rows.position_ids, rows.position_ids[parents] + 1])
-    made, kv = _run(model, tokens, positions, visible, rows.kv if rows.rung == "cached" else None, num_new)
+    past_kv = rows.kv if rows.rung == "cached" else None
+    made, kv = _run(model, tokens, positions, visible, past_kv, num_logits=num_new)
     return replace(
         rows,
         token_ids=tokens,
@@ -116,6 +117,7 @@ def _run(
     positions: Tensor,
     visible: Tensor,
     past_kv: Tensor | None,
+    *,
     num_logits: int,
 ) -> tuple[TeacherRows, Tensor]:
     """Run the rows behind `past_kv`; returns them, and keys and values of all."""

@@ -55,13 +55,12 @@ def test_the_proposal_is_the_public_one(rule: str, number: int) -> None:
     ids=st.lists(st.integers(0, 3), min_size=1, max_size=40),
     count=st.integers(1, 12),
     sizes=st.tuples(st.integers(1, 4), st.integers(0, 3)),
-    room=st.integers(-3, 20),
-    eos=st.sets(st.integers(0, 3), max_size=2),
+    corner=st.tuples(st.integers(-3, 20), st.sets(st.integers(0, 3), max_size=2)),
 )
 def test_both_paths_look_up_alike(
-    rule: str, ids: list[int], count: int, sizes: tuple[int, int], room: int, eos: set[int]
+    rule: str, ids: list[int], count: int, sizes: tuple[int, int], corner: tuple[int, set[int]]
 ) -> None:
-    shortest, more = sizes
+    (shortest, more), (room, eos) = sizes, corner
     settings = DecodeSettings(
         tree_nodes=count + 1, lookup_rule=rule, lookup_min=shortest, lookup_max=shortest + more
     )

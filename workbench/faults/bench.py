@@ -10,6 +10,7 @@ from shutil import copytree
 from typing import Any, Final
 
 import numpy as np
+import torch
 
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
@@ -23,6 +24,8 @@ from workbench.fused.drafters.lookup import look_up
 from workbench.lockstep.session.request import pair_directories
 
 LONG: Final = 512
+OFF_BY: Final = 0.1
+"""Noise in a copy of the teacher that drafts, in standard deviations of each tensor."""
 LOOKED_UP: Final = 32
 """Prompt tokens that are repeated for prompt lookup."""
 
@@ -67,12 +70,28 @@ def _ties(setup: Setup) -> Setup:
     return replace(setup, pair=replace(setup.pair, teacher_weights={**weights, "lm_head.weight": head}))
 
 
+def _draft_model(setup: Setup) -> Setup:
+    """The drafter gives way to a copy of the teacher that is a little off."""
+    random = torch.Generator().manual_seed(5)
+    weights = {
+        name: tensor + OFF_BY * tensor.float().std() * torch.randn(tensor.shape, generator=random).to(tensor)
+        for name, tensor in setup.pair.teacher_weights.items()
+        if tensor.numel() > 1
+    }
+    pair = replace(
+        setup.pair,
+        drafter=setup.pair.teacher,
+        drafter_weights=weights,
+        target_from_draft=None,
+        proposer="draft_model",
+    )
+    return _with_settings(replace(setup, pair=pair), tree_nodes=10, depth=3, top_k=3)
+
+
 def _lookup(setup: Setup) -> Setup:
     """The drafter gives way to prompt lookup; the prompt holds its own continuation, and places alike."""
     prompt, emitted = setup.prompt[:LOOKED_UP], run_free(setup, Placement()).emitted
-    pair = replace(
-        setup.pair, drafter=None, drafter_weights={}, target_from_draft=None, proposer="lookup"
-    )
+    pair = replace(setup.pair, drafter=None, drafter_weights={}, target_from_draft=None, proposer="lookup")
     first = emitted[:1]
     repeated = (*first, *prompt, *prompt, *emitted, *prompt, *first, *prompt)
     return _with_settings(replace(setup, pair=pair, prompt=repeated), tree_nodes=6, lookup_max=3)
@@ -128,6 +147,7 @@ NEEDS: Final[Mapping[str, Need]] = {
         "a path in bfloat16 with more than 512 KV columns",
         lambda setup: replace(_long(setup), dtype="bfloat16"),
     ),
+    "draft_model": Need("a draft model, a copy of the teacher with noise", _draft_model),
     "lookup": Need("prompt lookup over a prompt that repeats itself", _lookup),
     "lookup_eos": Need("prompt lookup over a prompt with an end-of-sequence token", _lookup_eos),
     "ties": Need("two tokens with the same row in the teacher's head", _ties),

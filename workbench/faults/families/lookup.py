@@ -59,9 +59,7 @@ def root_not_looked_up(original: Function, text: Any, *arguments: Any) -> Any:
     return original(text[:-1], *arguments)
 
 
-@lookup_fault(
-    "F-LOOKUP-06", "n-gram proposers", placed=on_function(lookup, "_until_any"), need="lookup_eos"
-)
+@lookup_fault("F-LOOKUP-06", "n-gram proposers", placed=on_function(lookup, "_until_any"), need="lookup_eos")
 def end_of_sequence_proposed(_original: Function, found: Any, _stops: Any) -> int:
     """An end-of-sequence token, and what came after it, is proposed like any other token."""
     return len(np.asarray(found))

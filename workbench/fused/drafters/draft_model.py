@@ -77,60 +77,61 @@ class DraftModel:
     def draft(self, memory: Memory, turn: DraftTurn) -> Drafted:
         """Return the tree under the root; the cache then holds the committed rows."""
         own = cast("ModelMemory", memory)
-        root_row = self._feed(own)
+        root_row = _feed(self, own)
         levels = search.grow(
-            root_row, partial(self._expand, own, turn.committed_len), self.target_from_draft, turn.settings
+            root_row,
+            partial(_expand, self, own, turn.committed_len),
+            self.target_from_draft,
+            turn.settings,
         )
         own.cache.truncate(turn.committed_len)
         root = own.tokens.token_ids[-1]
         return search.select(levels, root, turn.settings.tree_nodes, proposer="draft_model")
 
-    def _feed(self, memory: ModelMemory) -> ProposingRows:
-        """Run the tokens without a row, the root last."""
-        known, token_ids = memory.cache.get_seq_length(), memory.tokens.token_ids
-        total, window = len(token_ids), self.model.window
-        in_window = known == 0 and (window == 0 or total <= window)
-        visible = None if in_window else causal_visible(total - known, total, window, self.device)
-        return self._run(
-            memory,
-            torch.tensor(token_ids[known:], device=self.device),
-            torch.arange(known, total, device=self.device),
-            visible,
-            last_only=True,
-        )
 
-    def _expand(
-        self, memory: ModelMemory, committed_len: int, beams: Beams
-    ) -> tuple[ProposingRows, Tensor]:
-        """Run one row per beam; returns them and the drafted rows each beam sees, its own included."""
-        num_beams, first = len(beams.token_ids), committed_len + 1
-        own = torch.eye(num_beams, dtype=torch.bool, device=self.device)
-        tree_visible = torch.cat([beams.tree_visible, own], dim=1)
-        positions = torch.full((num_beams,), first + beams.expansion, device=self.device)
-        levels = torch.arange(beams.expansion + 1, device=self.device).repeat_interleave(num_beams)
-        key_positions = torch.cat([torch.arange(first, device=self.device), first + levels])
-        visible = within_window(positions, key_positions, self.model.window)
-        visible[:, first:] &= tree_visible
-        return self._run(memory, beams.token_ids, positions, visible), tree_visible
+def _feed(drafter: DraftModel, memory: ModelMemory) -> ProposingRows:
+    """Run the tokens without a row, the root last."""
+    known, token_ids, device = memory.cache.get_seq_length(), memory.tokens.token_ids, drafter.device
+    total, window = len(token_ids), drafter.model.window
+    in_window = known == 0 and (window == 0 or total <= window)
+    visible = None if in_window else causal_visible(total - known, total, window, device)
+    tokens = torch.tensor(token_ids[known:], device=device)
+    return _run(drafter, memory, tokens, torch.arange(known, total, device=device), visible, last_only=True)
 
-    def _run(
-        self,
-        memory: ModelMemory,
-        token_ids: Tensor,
-        positions: Tensor,
-        visible: Tensor | None,
-        *,
-        last_only: bool = False,
-    ) -> ProposingRows:
-        """Run rows under `visible`; without it they are a whole sequence."""
-        call = AttentionCall(fused=self.switches.fused_attention(tree=False), causal=visible is None)
-        blocked = None
-        if visible is not None:
-            blocked = blocked_from_visible(padded_to(visible, memory.cache.mask_width(len(token_ids))))
-        out = self.model.forward(
-            token_ids, positions, memory.cache, call, blocked=blocked, last_only=last_only
-        )
-        return ProposingRows(out.logits)
+
+def _expand(
+    drafter: DraftModel, memory: ModelMemory, committed_len: int, beams: Beams
+) -> tuple[ProposingRows, Tensor]:
+    """Run one row per beam; returns them and the drafted rows each beam sees, its own included."""
+    num_beams, first, device = len(beams.token_ids), committed_len + 1, drafter.device
+    own = torch.eye(num_beams, dtype=torch.bool, device=device)
+    tree_visible = torch.cat([beams.tree_visible, own], dim=1)
+    positions = torch.full((num_beams,), first + beams.expansion, device=device)
+    levels = torch.arange(beams.expansion + 1, device=device).repeat_interleave(num_beams)
+    key_positions = torch.cat([torch.arange(first, device=device), first + levels])
+    visible = within_window(positions, key_positions, drafter.model.window)
+    visible[:, first:] &= tree_visible
+    return _run(drafter, memory, beams.token_ids, positions, visible), tree_visible
+
+
+def _run(
+    drafter: DraftModel,
+    memory: ModelMemory,
+    token_ids: Tensor,
+    positions: Tensor,
+    visible: Tensor | None,
+    *,
+    last_only: bool = False,
+) -> ProposingRows:
+    """Run rows under `visible`; without it they are a whole sequence."""
+    call = AttentionCall(fused=drafter.switches.fused_attention(tree=False), causal=visible is None)
+    blocked = None
+    if visible is not None:
+        blocked = blocked_from_visible(padded_to(visible, memory.cache.mask_width(len(token_ids))))
+    out = drafter.model.forward(
+        token_ids, positions, memory.cache, call, blocked=blocked, last_only=last_only
+    )
+    return ProposingRows(out.logits)
 
 
 def _build(parts: DrafterParts) -> DraftModel:
