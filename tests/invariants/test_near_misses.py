@@ -146,6 +146,7 @@ NEAR_MISSES: dict[str, Callable[[], Case]] = {
     "DRAFT003": lambda: case().edited(beam_flat_ids=np.array([2, 0, 1, 11, 3, 7])),  # any order in a level
     "DRAFT004": lambda: case().poked("draft_top1_offsets", (0, 0), 10),
     "DRAFT005": lambda: second(BRANCHY),  # the same drafts, with scores of their own
+    "DRAFT006": lambda: case().poked("draft_logprobs", 2, case().row["draft_logprobs"][1]),  # a tie
     "STEP001": lambda: second(CHAIN),
     "STEP002": lambda: second(CHAIN),
     "STEP003": lambda: second(CHAIN),

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 import torch
 
-from tracing.stages import Committed, Drafted, Prefilled, Tensorized, Verified
+from tracing.stages import (
+    Committed,
+    Drafted,
+    Prefilled,
+    StageWatch,
+    Tensorized,
+    Verified,
+)
 from workbench.faults.fault import fault
-from workbench.faults.placement import Scene, after, before
+from workbench.faults.placement import Placement, Scene, after, before, on_path
 
 ROWS: Final = ("JUDGE-DRAFT-KV", "JUDGE-ROW-MOVED")
 CACHE_LENGTH: Final = ("JUDGE-DRAFT-LENGTH",)
@@ -66,6 +74,28 @@ def root_of_the_step_before(made: Committed, scene: Scene) -> Committed:
     stale[-1] = int(tree.token_ids[0])
     scene.state.memory.new_rows = replace(new_rows, token_ids=stale)
     return made
+
+
+def telling_the_watch(change: Callable[..., dict[str, Any]]) -> Placement:
+    """Change what the drafter tells its watch about an expansion; the draft itself is right."""
+
+    class Telling:
+        def __init__(self, watch: StageWatch) -> None:
+            self._watch = watch
+
+        def about_to_run(self, stage: str, columns: Mapping[str, Any]) -> None:
+            self._watch.about_to_run(stage, columns)
+
+        def saw_draft_attention(self, **given: Any) -> None:
+            self._watch.saw_draft_attention(**change(**given))
+
+    return on_path(lambda path: replace(path, begin=lambda watch, *more: path.begin(Telling(watch), *more)))
+
+
+@draft_fault("F-DRAFTER-20", "sgl#8409", noticed_by=("DRAFT006",), placed=telling_the_watch)
+def distances_of_the_candidate_beside(flat_ids: Any, **given: Any) -> dict[str, Any]:
+    """The probe numbers beams from one: each distance is that of the candidate before."""
+    return {**given, "flat_ids": flat_ids + 1}
 
 
 @draft_fault("F-DRAFTER-18", "lcpp#26478", "lcpp#24541", noticed_by=CACHE_LENGTH)
