@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 from invariants.families import alarms, features, indices, logits, positions, record, steps
 from invariants.families.acceptance import path, stops, tokens
-from invariants.families.cache import commit, digests, slots
+from invariants.families.cache import commit, digests, ownership, slots
 from invariants.families.drafter import beams, distances, scores
 from invariants.families.mask import cells, outside, patterns
 from invariants.families.tree import order, padding, shape
@@ -26,7 +26,7 @@ FAMILIES: Final[dict[str, tuple[str, tuple[ModuleType, ...]]]] = {
     "LOGIT": ("the teacher's logits", (logits,)),
     "FEAT": ("teacher features", (features,)),
     "ACC": ("acceptance and stops", (path, tokens, stops)),
-    "KV": ("cache: lengths, paths, digests, slots", (commit, digests, slots)),
+    "KV": ("cache: lengths, paths, digests, slots", (commit, digests, slots, ownership)),
     "DRAFT": ("the drafter", (scores, beams, distances)),
     "STEP": ("from step to step", (steps,)),
     "STAT": ("alarms over a run", (alarms,)),

@@ -60,7 +60,8 @@ def _align(left: Run, right: Run) -> Alignment:
     bits = left.manifest.get("versions") == right.manifest.get("versions")
     columns = default_columns(bits=bits, lacks=absent[0] | absent[1])
     names = list(dict.fromkeys([*KEY_COLUMNS, *NEEDED, *(column.name for column in columns)]))
-    alignment = align(*(path.sealed_batches(names) for path in paths), columns)
+    first, second = (path.sealed_batches(names) for path in paths)
+    alignment = align(first, second, columns)
     alignment.not_compared |= {name for name in absent[0] ^ absent[1] if COLUMN_BY_NAME[name].compared}
     return alignment
 

@@ -27,7 +27,9 @@ MAX_NUMBERS: Final = 2**24
 TREE: Final = ("parents", "depths", "valid")
 
 
-@invariant("DRAFT006", stage="draft", requires=("DRAFT002", "DRAFT003", "TREE004", "TREE005"))
+@invariant(
+    "DRAFT006", stage="draft", severity="warning", requires=("DRAFT002", "DRAFT003", "TREE004", "TREE005")
+)
 def distances_of_other_nodes(
     *,
     draft_top1_offsets: Any,

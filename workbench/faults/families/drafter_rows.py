@@ -76,6 +76,20 @@ def root_of_the_step_before(made: Committed, scene: Scene) -> Committed:
     return made
 
 
+@draft_fault("F-DRAFTER-18", "lcpp#26478", "lcpp#24541", noticed_by=CACHE_LENGTH)
+def drafter_cache_too_short(made: Drafted, scene: Scene) -> Drafted:
+    """The drafter's cache lacks the row of the last committed token."""
+    scene.state.memory.cache.truncate(scene.state.committed_len - 1)
+    return made
+
+
+@draft_fault("F-DRAFTER-19", "lmdeploy#4564", "lcpp#18039", noticed_by=CACHE_LENGTH)
+def drafter_cache_too_long(made: Drafted, scene: Scene) -> Drafted:
+    """A drafted row stays in the drafter's cache behind the committed ones."""
+    scene.state.memory.cache.truncate(scene.state.committed_len + 1)
+    return made
+
+
 def telling_the_watch(change: Callable[..., dict[str, Any]]) -> Placement:
     """Change what the drafter tells its watch about an expansion; the draft itself is right."""
 
@@ -96,17 +110,3 @@ def telling_the_watch(change: Callable[..., dict[str, Any]]) -> Placement:
 def distances_of_the_candidate_beside(flat_ids: Any, **given: Any) -> dict[str, Any]:
     """The probe numbers beams from one: each distance is that of the candidate before."""
     return {**given, "flat_ids": flat_ids + 1}
-
-
-@draft_fault("F-DRAFTER-18", "lcpp#26478", "lcpp#24541", noticed_by=CACHE_LENGTH)
-def drafter_cache_too_short(made: Drafted, scene: Scene) -> Drafted:
-    """The drafter's cache lacks the row of the last committed token."""
-    scene.state.memory.cache.truncate(scene.state.committed_len - 1)
-    return made
-
-
-@draft_fault("F-DRAFTER-19", "lmdeploy#4564", "lcpp#18039", noticed_by=CACHE_LENGTH)
-def drafter_cache_too_long(made: Drafted, scene: Scene) -> Drafted:
-    """A drafted row stays in the drafter's cache behind the committed ones."""
-    scene.state.memory.cache.truncate(scene.state.committed_len + 1)
-    return made
