@@ -59,11 +59,13 @@ FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
         _quantity("kv", "kv"),
         _quantity("levels", "JUDGE-DRAFT-LEVELS DRAFT003"),
         _quantity("proposal", "JUDGE-DRAFT-PROPOSAL JUDGE-DRAW-COUNT JUDGE-DRAFT-DRAWN"),
-        _quantity("scores", "JUDGE-DRAFT-SCORES JUDGE-DRAFT-VOCAB DRAFT001 DRAFT002 draft_logprobs"),
+        _quantity("scores", "JUDGE-DRAFT-SCORES JUDGE-DRAFT-VOCAB draft_logprobs"),
         _quantity("candidates", "JUDGE-DRAFT-CANDIDATES JUDGE-DRAFT-ORDER"),
         _quantity("beams", "beam_flat_ids"),
         _quantity("selected", "flat_ids"),
-        _quantity("nodes", "JUDGE-DRAFT-COPIES token_ids parents depths draft_parents draft_probs"),
+        _quantity(
+            "nodes", "JUDGE-DRAFT-COPIES DRAFT001 DRAFT002 token_ids parents depths draft_parents draft_probs"
+        ),
         _quantity("offsets", "draft_top1_offsets"),
         _RAISED,
     ),
@@ -115,7 +117,13 @@ FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
 EXPLAIN: Final = frozenset(
     {
         *("MASK005", "MASK006", "MASK007", "MASK008", "DRAFT005", "FEAT002", "TREE001", "IDX003", "IDX004"),
-        *("JUDGE-ROW-MOVED", "JUDGE-INPUT-LAUNCHED", "JUDGE-INPUT-WRITTEN", "JUDGE-CACHE-WRITTEN"),
+        *(
+            "JUDGE-DRAFT-VOCAB",
+            "JUDGE-ROW-MOVED",
+            "JUDGE-INPUT-LAUNCHED",
+            "JUDGE-INPUT-WRITTEN",
+            "JUDGE-CACHE-WRITTEN",
+        ),
     }
 )
 """Rules that say what happened, and not only that a value is wrong."""
