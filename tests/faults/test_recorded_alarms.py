@@ -33,7 +33,8 @@ def recorded(folder: Path, rows: list[StepRow]) -> CheckedRun:
 def test_a_long_run_sets_its_alarm_off_and_no_other(tmp_path: Path, rule: str) -> None:
     run = recorded(tmp_path / "run", ALARMS[rule])
     assert [(finding.rule, finding.severity) for finding in run.findings] == [(rule, "warning")]
-    assert (run.verdict, run.exit_code, run.remark) == ("ok", 0, "1 warnings")
+    assert (run.verdict, run.exit_code) == ("ok", 0)
+    assert run.remark.startswith("1 warnings, rests on ")
 
 
 @pytest.mark.parametrize("rule", NEAR_MISSES)
@@ -47,4 +48,10 @@ def test_a_long_clean_run_is_silent_and_every_alarm_listened(tmp_path: Path) -> 
     run = recorded(tmp_path / "run", CLEAN)
     assert run.findings == ()
     listened = {rule for rule, counts in run.paths[0].counts.items() if rule in ALARMS and counts.held}
-    assert listened == set(ALARMS) - {"STAT005"}  # all prefixes of one length: there is nothing to compare
+    one_of_all = {
+        "STAT005",
+        "STAT009",
+        "STAT010",
+        "STAT011",
+    }  # length, prompt, row: there is nothing to compare
+    assert listened == set(ALARMS) - one_of_all
