@@ -48,6 +48,7 @@ def forward(
     visible: Tensor,
     *,
     past_kv: Tensor | None = None,
+    past_positions: Tensor | None = None,
     num_logits: int | None = None,
 ) -> TeacherRows:
     """Run every block over R new rows.
@@ -57,13 +58,15 @@ def forward(
         token_ids: int64 `[R]`, in range.
         position_ids: Rotary positions, int64 `[R]`.
         visible: bool `[R, S + R]`, True attends; each layer leaves of it what its window reaches.
-        past_kv: Of S earlier rows, at positions 0 to S - 1, `[layers, 2, kv_heads, S, D]`, or None.
+        past_kv: Of S earlier rows, `[layers, 2, kv_heads, S, D]`, or None.
+        past_positions: Of those rows, int64 `[S]`; 0 to S - 1 by default.
         num_logits: Logits of the last so many rows; all by default.
     """
     config, weights, arithmetic = models.teacher, models.teacher_weights, models.arithmetic
     turns = rotation(config.rope, config.head_dim, position_ids, config.max_position_embeddings, models.dtype)
-    num_past = 0 if past_kv is None else past_kv.shape[3]
-    key_positions = torch.cat([torch.arange(num_past, device=models.device), position_ids])
+    if past_positions is None:
+        past_positions = torch.arange(0 if past_kv is None else past_kv.shape[3], device=models.device)
+    key_positions = torch.cat([past_positions, position_ids])
     seen = {window: visible & near(position_ids, key_positions, window) for window in set(config.windows)}
     x = weights["model.embed_tokens.weight"][token_ids]
     entering: list[Tensor] = []

@@ -29,7 +29,6 @@ from workbench.lockstep.staged.run import judge_turns
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 from workbench.npu.modes import use_mode
 
-
 OURS: Final = ModelFacts(shown_layer=0)
 """What our path states of itself."""
 
