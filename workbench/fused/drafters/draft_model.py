@@ -129,7 +129,7 @@ def _run(
     *,
     last_only: bool = False,
 ) -> ProposingRows:
-    """Run rows under `visible`, by the window of a layer; to a layer without one they are a whole sequence."""
+    """Run rows under `visible`, by the window of a layer; without one they are a whole sequence."""
     width = memory.cache.mask_width(len(token_ids))
     call = AttentionCall(fused=drafter.switches.fused_attention(tree=False), causal=True)
     blocked = {window: blocked_from_visible(padded_to(seen, width)) for window, seen in visible.items()}
