@@ -7,7 +7,7 @@ import numpy as np
 from invariants.ancestry import ancestor_or_self
 from invariants.rule import BoolArray, IntArray, NotApplicableError
 from tracing.run_facts import ModelFacts
-from tracing.spans import FULL, Span
+from tracing.spans import FULL, Reach
 
 
 def shown_span(
@@ -16,7 +16,7 @@ def shown_span(
     valid: BoolArray,
     committed_len: int,
     model_facts: ModelFacts | None,
-) -> Span:
+) -> Reach:
     """Return the span that a step's rows were shown under: the first lawful one that fits, else the first.
 
     Args:
@@ -54,7 +54,7 @@ def _window_of(own: IntArray, positions: IntArray, committed_len: int) -> int | 
         return None
     windows = set((own + positions - committed_len + 1)[short].tolist())
     window = windows.pop()
-    whole = np.array_equal(Span(window).num_prefix(positions, committed_len), own)
+    whole = np.array_equal(Reach(window).num_prefix(positions, committed_len), own)
     return window if not windows and whole else None
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal, TypeVar
 from tracing.errors import TraceError, UsageError
 from tracing.models import ModelPair
 from tracing.settings import ACCEPTANCES, Acceptance, require_one_of
-from tracing.spans import FULL, Span
+from tracing.spans import FULL, Reach
 
 KvKind = Literal["full", "sliding_window", "chunked", "latent", "state"]
 Facts = TypeVar("Facts")
@@ -110,20 +110,20 @@ class ModelFacts:
         )
 
     @property
-    def spans(self) -> tuple[Span, ...]:
+    def spans(self) -> tuple[Reach, ...]:
         """What each layer lets a query see; empty where every layer lets it see all."""
         if self.windows:
             chunked = frozenset(self.chunked_layers)
-            return tuple(Span(w, i in chunked, self.num_sinks) for i, w in enumerate(self.windows))
+            return tuple(Reach(w, i in chunked, self.num_sinks) for i, w in enumerate(self.windows))
         by_layer = {
-            layer: Span(group.window, group.kind == "chunked", self.num_sinks)
+            layer: Reach(group.window, group.kind == "chunked", self.num_sinks)
             for group in self.kv_groups
             for layer in group.layers
         }
         return tuple(by_layer[layer] for layer in sorted(by_layer))
 
     @property
-    def shown_spans(self) -> tuple[Span, ...]:
+    def shown_spans(self) -> tuple[Reach, ...]:
         """What `visible` and `prefix_visible` may show; several where the layer is not known."""
         spans = self.spans
         if not spans:

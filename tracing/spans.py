@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class Reach:
     """Keys that causal attention leaves to a query, by logical position.
 
     Attributes:
@@ -59,4 +59,4 @@ class Span:
         return seen
 
 
-FULL = Span()
+FULL = Reach()

@@ -17,7 +17,7 @@ from invariants.run import Checker
 from tests.invariants.helpers import held, violated
 from tracing.digest import chain
 from tracing.run_facts import ModelFacts
-from tracing.spans import Span
+from tracing.spans import Reach
 
 BRANCHY = Tree([0, 0, 0, 1, 1, 3], [7, 5, 6, 8, 9, 11], [5, 8, 3, 61, 4, 9], num_pads=2)
 CHAIN = Tree([0, 0, 1, 2], [7, 5, 6, 8], [5, 6, 61, 9])
@@ -51,7 +51,7 @@ def with_kv_row(one: Case, node: int, digest: int) -> Case:
 
 def windowed(one: Case, window: int) -> Case:
     """A step of a model whose every layer has a window, shorter than the tree is deep."""
-    span, positions = Span(window), one.row["committed_len"] + one.row["depths"].astype(np.int64)
+    span, positions = Reach(window), one.row["committed_len"] + one.row["depths"].astype(np.int64)
     visible = one.row["visible"] & span.reaches(positions, positions)
     seen = np.where(one.row["valid"], span.num_prefix(positions, one.row["committed_len"]), 0)
     shown = one.edited(visible=visible, prefix_visible=seen.astype(np.int32))

@@ -8,7 +8,7 @@ import numpy as np
 
 from invariants.rule import NotApplicableError
 from invariants.spans import shown_span
-from tracing.spans import FULL, Span
+from tracing.spans import FULL, Reach
 from tracing.stages import BoolArray, IntArray
 from workbench.judge.choices import VERIFY, judge_choices
 from workbench.judge.commit import judge_prefix
@@ -48,7 +48,7 @@ def _judge_committed(notes: Notes, evidence: VerifyEvidence) -> None:
 def _judge_given(notes: Notes, evidence: VerifyEvidence, side: VerifySide, path: str) -> None:
     num_nodes, nodes = len(evidence.valid), np.flatnonzero(evidence.valid)
     prefix = side.prefix_visible
-    span: Span | None = FULL
+    span: Reach | None = FULL
     if prefix is None:
         notes.lacks("prefix_visible", f"the {path} path does not provide it")
     elif same_shape(notes, "prefix_visible", prefix, (num_nodes,), path):
@@ -69,7 +69,7 @@ def _judge_given(notes: Notes, evidence: VerifyEvidence, side: VerifySide, path:
         notes.check("other_visible")
 
 
-def _judge_prefix(notes: Notes, evidence: VerifyEvidence, prefix: IntArray, path: str) -> Span | None:
+def _judge_prefix(notes: Notes, evidence: VerifyEvidence, prefix: IntArray, path: str) -> Reach | None:
     """Judge the committed rows that each node sees; return the span that they show, None if not known."""
     valid, nodes = np.asarray(evidence.valid, dtype=np.bool_), np.flatnonzero(evidence.valid)
     try:
@@ -84,7 +84,7 @@ def _judge_prefix(notes: Notes, evidence: VerifyEvidence, prefix: IntArray, path
     return span
 
 
-def _through(span: Span, evidence: VerifyEvidence) -> BoolArray:
+def _through(span: Reach, evidence: VerifyEvidence) -> BoolArray:
     """Return what the tree was built to show, as far as the layer's window leaves it."""
     assert evidence.built_visible is not None
     if evidence.depths is None:

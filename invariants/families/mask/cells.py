@@ -22,7 +22,7 @@ from invariants.rule import (
 )
 from invariants.spans import lawful_visible
 from tracing.run_facts import ModelFacts
-from tracing.spans import Span
+from tracing.spans import Reach
 
 CELL_RULES_WAIT_FOR = ("TREE002", "TREE003", "MASK005", "MASK006", "MASK007", "MASK008")
 """The tree must be one, and no pattern may explain the whole mask at once."""
@@ -266,7 +266,7 @@ def _self_hidden(case: Case, pick: Pick) -> Case:
 def _window_ignored(case: Case, _: Pick) -> Case:
     """The model has a window of two tokens, which the prefix shows and the tree does not."""
     length, depths = case.row["committed_len"], case.row["depths"].astype(np.int64)
-    seen = np.where(case.row["valid"], Span(2).num_prefix(length + depths, length), 0)
+    seen = np.where(case.row["valid"], Reach(2).num_prefix(length + depths, length), 0)
     deep = case.where(depths.max() > 1, "too flat a tree").in_run(model_facts=ModelFacts(windows=(2,)))
     return deep.edited(prefix_visible=seen.astype(np.int32))
 

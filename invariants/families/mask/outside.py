@@ -11,7 +11,7 @@ from invariants.prefilter import Flags, prefilter
 from invariants.rule import BoolArray, IntArray, Violation, Violations, invariant
 from invariants.spans import shown_span
 from tracing.run_facts import ModelFacts
-from tracing.spans import Span
+from tracing.spans import Reach
 
 
 @invariant("MASK009", stage="verify", requires=("ROW001",))
@@ -113,7 +113,7 @@ def _another_window(case: Case, _: Pick) -> Case:
     """All nodes see the rows of a window one token wider than the model's; the tree is within both."""
     length, depths = case.row["committed_len"], case.row["depths"].astype(np.int64)
     window = int(depths.max()) + 2
-    seen = np.where(case.row["valid"], Span(window + 1).num_prefix(length + depths, length), 0)
+    seen = np.where(case.row["valid"], Reach(window + 1).num_prefix(length + depths, length), 0)
     facts = ModelFacts(windows=(window, window))
     moved = case.where(length > window, "too short a prefix").in_run(model_facts=facts)
     return moved.edited(prefix_visible=seen.astype(np.int32))
