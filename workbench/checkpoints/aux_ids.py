@@ -97,7 +97,7 @@ def _read(
     entering, other = (as_outputs, as_boundaries) if shift else (as_boundaries, as_outputs)
     convention = OUTPUTS if shift else BOUNDARIES
     _require_range(entering, tuple(ids), num_layers, convention)
-    if len(set(ids)) != len(ids):
+    if len(set(ids)) != len(ids) and entering != usual:
         raise CheckpointError(f"config.json: {place} should name three different layers, got {ids}")
     doubts = []
     if not decided:
