@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from invariants.needs import columns_read
+from tracing.gaps import gaps
 from tracing.path_reader import PathReader
 from tracing.rows import row_of_batch
 
@@ -61,15 +62,8 @@ def blocks(path: PathReader, start: int, stop: int) -> Iterator[Block]:
 def stretches(path: PathReader) -> Iterator[tuple[int, int]]:
     """Yield `start, stop` of readable steps between which none is missing.
 
-    Where a damaged batch was stepped over, the step after it has another predecessor than the one before it
-    in the file, and rules over neighbours must begin anew.
+    The step after a gap has another predecessor than the one before it in the file, and rules over neighbours
+    must begin anew.
     """
-    borders = [0]
-    expected = row = 0
-    for number, frame in enumerate(path.stream.batches):
-        first, num_rows = frame.facts["first_row"], frame.facts["num_rows"]
-        if first != expected:
-            borders.append(row)
-        expected, row = first + num_rows, row + num_rows - len(path.stream.left_out(number))
-    borders.append(path.num_steps)
+    borders = sorted({0, *gaps(path), path.num_steps})
     yield from ((start, stop) for start, stop in pairwise(borders) if start < stop)

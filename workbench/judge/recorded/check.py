@@ -15,6 +15,7 @@ from invariants.outcome import Counts, Outcome, Violated
 from invariants.selection import Selection
 from tracing.errors import TraceError
 from tracing.finding import Finding
+from tracing.gaps import lost_steps
 from tracing.path_reader import PathReader
 from tracing.reader import Run, open_run
 from workbench.judge import fed
@@ -79,6 +80,7 @@ class PathCheck:
             counts={rule.id: counts[rule.id] for rule in CATALOGUE if rule.id in counts},
             findings=tuple(self._findings),
             in_progress=tuple(step.moment for step in path.in_progress),
+            num_lost=sum(lost_steps(path).values()),
         )
 
     def _keep(self, outcomes: Iterable[Outcome]) -> None:

@@ -28,6 +28,7 @@ class CheckedPath:
         counts: Outcomes of each rule, by rule id, in catalogue order.
         findings: In order of steps, then of the run's end; at most as many per rule as were asked for.
         in_progress: Steps that had begun and never finished; their stage is where the writer was.
+        num_lost: Steps that ended and were never recorded, e.g. on a full disk.
     """
 
     name: str
@@ -35,6 +36,7 @@ class CheckedPath:
     counts: Mapping[str, Counts]
     findings: tuple[Finding, ...] = ()
     in_progress: tuple[Moment, ...] = ()
+    num_lost: int = 0
 
     def first(self, rule_id: str) -> Finding | None:
         """Return the first finding of a rule."""
@@ -125,6 +127,8 @@ class CheckedRun:
             return "no step was recorded"
         if not any(path.num_held for path in self.paths):
             return "no invariant applied"
+        if lost := sum(path.num_lost for path in self.paths):
+            return f"{lost} steps were not recorded"
         return "the run was never closed whole" if self.state != "complete" else ""
 
 
