@@ -8,11 +8,11 @@ from tracing.journal import gaps_of
 from tracing.path_reader import PathReader
 
 
-def lost_steps(path: PathReader) -> dict[int, int]:
+def unrecorded_steps(path: PathReader) -> dict[int, int]:
     """Return how many steps ended before which row and were never recorded, as the writer counted them.
 
-    A full disk may not take them for a while, or a signal handler records in the middle of a write. Rows of all
-    kinds are counted.
+    A full disk may not take them for a while, or a signal handler records in the middle of a write. Rows of
+    all kinds are counted.
     """
     stated = path.entry.get("lost") or (path.stream.end or {}).get("lost") or []
     try:
@@ -26,7 +26,7 @@ def gaps(path: PathReader) -> list[int]:
 
     A step after a gap has another predecessor than the one before it in the file.
     """
-    lost = sorted(lost_steps(path))
+    lost = sorted(unrecorded_steps(path))
     found: set[int] = set()
     expected = step = 0
     for number, frame in enumerate(path.stream.batches):

@@ -21,7 +21,7 @@ from tests.tracing.conftest import record_step
 from tracing.errors import TraceError, UsageError
 from tracing.files import is_being_written
 from tracing.finding import Finding
-from tracing.gaps import lost_steps
+from tracing.gaps import unrecorded_steps
 from tracing.integrity import verify_run
 from tracing.moment import Moment
 from tracing.reader import open_run
@@ -192,7 +192,7 @@ def test_a_signal_in_the_middle_of_a_write_harms_nothing(tmp_path: Path) -> None
             signal.signal(signal.SIGALRM, before)
     steps = steps_of(tmp_path / "run")
     assert [step for step in steps if step < 10_000] == list(range(300))
-    lost = sum(lost_steps(open_run(tmp_path / "run").path("fused")).values())
+    lost = sum(unrecorded_steps(open_run(tmp_path / "run").path("fused")).values())
     assert len(steps) + lost == 300 + next(numbers) - 10_000
     assert len(set(steps)) == len(steps) > 300
     assert verify_run(tmp_path / "run").state == "complete"

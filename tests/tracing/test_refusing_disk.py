@@ -17,7 +17,7 @@ from invariants.selection import Selection
 from tracing import journal_frames
 from tracing.errors import EnvironmentProblemError
 from tracing.files import replace_file
-from tracing.gaps import gaps, lost_steps
+from tracing.gaps import gaps, unrecorded_steps
 from tracing.integrity import verify_run
 from tracing.reader import open_run
 from tracing.recorder import Recorder, RunWriter, open_trace
@@ -73,7 +73,7 @@ def small_step(trace: Recorder, step: int) -> None:
 
 def state(folder: Path) -> tuple[list[int], list[tuple[int, int]]]:
     path = open_run(folder).path("fused")
-    return path.keys()[:, 2].tolist(), sorted(lost_steps(path).items())
+    return path.keys()[:, 2].tolist(), sorted(unrecorded_steps(path).items())
 
 
 @pytest.mark.parametrize("all_calls", [False, True])
@@ -113,7 +113,7 @@ def test_what_was_lost_makes_a_check_inconclusive_and_is_no_alarm(tmp_path: Path
             small_step(trace, step)
     checked = check_run(tmp_path / "run", Selection(select=("STEP001",)))
     assert (checked.exit_code, checked.findings) == (4, ())
-    assert "steps were not recorded" in checked.remark
+    assert "of 1000 steps were judged" in checked.remark
 
 
 @pytest.mark.parametrize("refused", [{"fused.journal"}, {"fused.journal.new"}, {"fused.arrows"}, {""}])

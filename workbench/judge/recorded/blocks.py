@@ -1,16 +1,14 @@
-"""The steps of a recorded path in blocks of flat memory, and where steps between them were lost."""
+"""The steps of a recorded path in blocks of flat memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from invariants.needs import columns_read
-from tracing.gaps import gaps
 from tracing.path_reader import PathReader
 from tracing.rows import row_of_batch
 
@@ -57,13 +55,3 @@ def blocks(path: PathReader, start: int, stop: int) -> Iterator[Block]:
             waiting = []
     if waiting:
         yield Block(waiting)
-
-
-def stretches(path: PathReader) -> Iterator[tuple[int, int]]:
-    """Yield `start, stop` of readable steps between which none is missing.
-
-    The step after a gap has another predecessor than the one before it in the file, and rules over neighbours
-    must begin anew.
-    """
-    borders = sorted({0, *gaps(path), path.num_steps})
-    yield from ((start, stop) for start, stop in pairwise(borders) if start < stop)
