@@ -68,6 +68,11 @@ Result = TypeVar("Result")
     is_flag=True,
     help="Record the values of every index tensor of the path, place by place; slower.",
 )
+@click.option(
+    "--repeat/--no-repeat",
+    default=True,
+    help="Run prefill and one clean step a turn a second time and compare the bits.",
+)
 @edges_option
 @click.option("--load-report", is_flag=True, help="Print what the checkpoints hold, to stderr.")
 @click.option("--tui", is_flag=True, help="Follow the run on the screen while it is made.")
@@ -158,6 +163,7 @@ def _request(backend: Backend, options: dict[str, Any]) -> DiffRequest:
             steps=parse_steps(options["steps"], options["max_new_tokens"]),
             judge_every=options["judge_every"],
             watch_indices=options["watch_indices"],
+            repeat=options["repeat"],
         ),
         backend={
             **backend.as_json(),
