@@ -20,6 +20,7 @@ from workbench.faults.tiny import tiny_pair, token_bytes
 from workbench.lockstep.session.request import pair_directories
 
 LONG: Final = 512
+PAGE: Final = 16
 
 
 def _with_settings(setup: Setup, **settings: Any) -> Setup:
@@ -90,6 +91,10 @@ class Need:
 NEEDS: Final[Mapping[str, Need]] = {
     "plain": Need("a tree without pads, float32", lambda setup: setup),
     "pads": Need("more rows than the drafter has candidates", _pads),
+    "paged_pads": Need(
+        "a paged cache, and more rows than the drafter has candidates",
+        lambda setup: _with_settings(_pads(setup), kv_layout="paged", block_size=PAGE),
+    ),
     "long": Need("more than 512 KV columns", _long),
     "eos": Need("an end-of-sequence token inside an accepted path", _eos),
     "rejected_eos": Need("an end-of-sequence token that is drafted and never chosen", _rejected_eos),
