@@ -72,7 +72,7 @@ def _captured(of_context: bool) -> Placer:
     return placer
 
 
-captured: Final = partial(fault, noticed_by=("JUDGE-STALE", "FEAT001"))
+captured: Final = partial(fault, noticed_by=("JUDGE-STALE",))
 
 
 @captured("F-STALE-01", "va#7549", "va#9290", stage="verify", placed=_captured(of_context=False))
