@@ -16,6 +16,7 @@ from tracing.stage_validation import InvalidStageResultError
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.engine.failures import finding_of_invalid_result, findings_of_failure
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
+from workbench.lockstep.engine.user_code import UserCodeError
 from workbench.lockstep.tensors.digests import kv_row_digests
 from workbench.lockstep.tensors.host import validated
 
@@ -75,13 +76,18 @@ class CheckedStages:
             self.results.draws[stage] = self.path.draws.used_since(self._first_draw)
         self.check_inputs(stage)
         self.results.inputs[stage] = result
-        if stage == "tensorize":
-            self.sizes["N"] = num_rows(self.sizes["N"], self.results, result)
         try:
-            self.results.keep(stage, validated(stage, result, self.sizes))
+            self.results.keep(stage, self.path.user_code.run("result", self._copied, stage, result))
         except InvalidStageResultError as invalid:
             raise self.invalid(stage, invalid) from invalid
+        except UserCodeError as error:
+            raise StageFailedError(stage, findings_of_failure(self.turn_state, stage, error)) from error
         self.read_caches(stage)
+
+    def _copied(self, stage: str, result: Any) -> Any:
+        if stage == "tensorize":
+            self.sizes["N"] = num_rows(self.sizes["N"], self.results, result)
+        return validated(stage, result, self.sizes)
 
     def fill(self, stage: str, arguments: tuple[Any, ...], error: Exception | None) -> Any:  # noqa: ARG002 the protocol
         """End the step: no stage is filled here.
@@ -89,10 +95,9 @@ class CheckedStages:
         Raises:
             StageFailedError: With the finding about the stage's exception.
             EnvironmentProblemError: The stage's own; the disk or the device is at fault, not the path.
-            MemoryError: The stage's own.
         """
         self.stop_clock(stage)
-        if error is None or isinstance(error, (MemoryError, EnvironmentProblemError)):
+        if error is None or isinstance(error, EnvironmentProblemError):
             raise error or LookupError(stage)
         raise StageFailedError(stage, findings_of_failure(self.turn_state, stage, error)) from error
 
