@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType, ModuleType
 from typing import Final, TypeVar
 
-from invariants.families import alarms, features, indices, logits, positions, record, steps
+from invariants.families import alarms, collapses, features, indices, logits, positions, record, steps
 from invariants.families.acceptance import path, stops, tokens
 from invariants.families.cache import commit, digests, slots
 from invariants.families.drafter import beams, scores
@@ -29,7 +29,7 @@ FAMILIES: Final[dict[str, tuple[str, tuple[ModuleType, ...]]]] = {
     "KV": ("cache: lengths, paths, digests, slots", (commit, digests, slots)),
     "DRAFT": ("the drafter", (scores, beams)),
     "STEP": ("from step to step", (steps,)),
-    "STAT": ("alarms over a run", (alarms,)),
+    "STAT": ("alarms over a run", (alarms, collapses)),
 }
 """Letters of the ids, in the order of the documentation: what each family is about, and its modules."""
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from invariants.inputs import Inputs
 from invariants.outcome import Held, NotChecked, Outcome, Violated
 from invariants.rule import NotApplicableError, Rule, Violation
 from tracing.finding import Finding
 from tracing.moment import Moment
+
+KEYS: Final = ("prompt_id", "turn", "step")
 
 
 @dataclass(slots=True)
@@ -63,7 +66,11 @@ class Evaluation:
     def _finding(self, rule: Rule, violation: Violation) -> Finding:
         """Add coordinates; on the reference path the value found is the reference's."""
         on_reference = self.path == "reference"
-        prompt_id, turn, step = (int(self.inputs.row.get(key) or 0) for key in ("prompt_id", "turn", "step"))
+        place = violation.place
+        if place is None:
+            prompt_id, turn, step = (int(self.inputs.row.get(key) or 0) for key in KEYS)
+        else:
+            prompt_id, turn, step = place
         return Finding(
             verdict="structural",
             guilty=self.path,

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any, Final
 
 import numpy as np
 
 from invariants.inputs import Row
-from invariants.rule import BoolArray, IntArray
+from invariants.rule import BoolArray, FloatArray, IntArray
+
+PLACES: Final = ("prompt_id", "turn", "step", "batch_row")
+"""Columns that say where a step is, of the run and of its batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,11 @@ class Facts:
         num_branch_wins: Those that are not the first of their siblings.
         drafted: At least three draft nodes on at least two levels.
         identical: And all of them are the same token.
+        prompt_id, turn, step: Where the step is; -1 where that is not recorded.
+        batch_row: Row of the request in its batch; -1 where that is not recorded.
+        num_promises: Nodes of the path, root included, whose children have a log-probability of their own.
+        promised: Sum over them of what the drafter says that a child is accepted with, in millionths.
+        num_kept: Those of them from which the path went on.
     """
 
     cut: BoolArray
@@ -35,6 +44,13 @@ class Facts:
     num_branch_wins: IntArray
     drafted: BoolArray
     identical: BoolArray
+    prompt_id: IntArray
+    turn: IntArray
+    step: IntArray
+    batch_row: IntArray
+    num_promises: IntArray
+    promised: IntArray
+    num_kept: IntArray
 
     def only(self, chosen: BoolArray) -> Facts:
         """Return those of some steps."""
@@ -68,6 +84,7 @@ def facts_of(row: Row) -> Facts:
     tokens = {int(row["token_ids"][node]) for node in nodes}
     deepest = max((int(row["depths"][node]) for node in nodes), default=0)
     drafted = len(nodes) >= 3 and deepest >= 2
+    promises = promise_of(row, [0, *accepted])
     contested = [(node, family) for node, family in zip(accepted, families, strict=True) if len(family) > 1]
     return Facts(
         cut=np.array([row.get("stop_reason") is not None]),
@@ -79,4 +96,53 @@ def facts_of(row: Row) -> Facts:
         num_branch_wins=np.array([sum(node != family[0] for node, family in contested)]),
         drafted=np.array([drafted]),
         identical=np.array([drafted and len(tokens) == 1]),
+        **{name: np.array([_number(row.get(name))]) for name in PLACES},
+        **dict(zip(("num_promises", "promised", "num_kept"), promises, strict=True)),
     )
+
+
+def _number(value: Any) -> int:
+    return -1 if value is None else int(value)
+
+
+def promise_of(row: Row, path: list[int]) -> tuple[IntArray, IntArray, IntArray]:
+    """Return the promises of one step, see `promises`; none where scores do not fit the nodes."""
+    scores, parents = row.get("draft_logprobs"), np.asarray(row["parents"])
+    if scores is None or np.shape(scores) != parents.shape:
+        return (np.zeros(1, np.int64),) * 3
+    live = np.asarray(row["valid"], dtype=np.bool_).copy()
+    live[0] = False
+    nodes = np.array(path, dtype=np.int64)
+    owner = np.zeros(len(nodes), dtype=np.int64)
+    return promises(np.asarray(scores)[None], parents[None], live[None], nodes, owner)
+
+
+def promises(
+    scores: FloatArray, parents: IntArray, live: BoolArray, nodes: IntArray, owner: IntArray
+) -> tuple[IntArray, IntArray, IntArray]:
+    """Return what the drafter promises along the accepted paths of G steps: counts, millionths, kept, `[G]`.
+
+    A node promises that one of its children is accepted, with the sum of their probabilities after it. One
+    whose children's scores are its own (a proposer that has no probabilities) promises nothing.
+
+    Args:
+        scores: Cumulative log-probabilities, `[G, N]`.
+        parents: `[G, N]`.
+        live: Valid nodes but the root, `[G, N]`.
+        nodes: The path's nodes, root first, step after step, `[P]`.
+        owner: The step of each, `[P]`.
+    """
+    children = live[owner] & (parents[owner] == nodes[:, None])
+    with np.errstate(over="ignore", invalid="ignore"):
+        after = scores[owner].astype(np.float64) - scores[owner, nodes].astype(np.float64)[:, None]
+        chances = np.where(children, np.exp(np.where(children, after, -np.inf)), 0.0)
+        known = children.any(axis=1) & np.where(children, np.isfinite(after) & (after <= 0), True).all(axis=1)
+        known &= np.where(children, after < 0, False).any(axis=1)
+        total = np.where(known, np.minimum(chances.sum(axis=1), 1.0), 0.0)
+    went_on = np.append(owner[1:] == owner[:-1], False)
+    size = len(scores)
+    weights = (known, np.rint(total * 1e6), known & went_on)
+    count, promised, kept = (
+        np.bincount(owner, weights=each, minlength=size).astype(np.int64) for each in weights
+    )
+    return count, promised, kept

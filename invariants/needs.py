@@ -37,9 +37,11 @@ def columns_needed(rule: Rule) -> tuple[str, ...]:
 def columns_read() -> tuple[str, ...]:
     """Return every column that a rule reads, in the order of the trace.
 
-    `launch_refused` is one: no argument names it, but a rule asks whether it is recorded.
+    No argument names `launch_refused`, but a rule asks whether it is recorded, nor `batch_row`, by which
+    statistics are kept.
     """
-    read = {_column(name) for rule in CATALOGUE for name in rule.arguments} | {*KEY_COLUMNS, "launch_refused"}
+    unnamed = {*KEY_COLUMNS, "launch_refused", "batch_row"}
+    read = {_column(name) for rule in CATALOGUE for name in rule.arguments} | unnamed
     return tuple(name for name in COLUMN_BY_NAME if name in read)
 
 

@@ -36,6 +36,7 @@ class Violation:
         node: Node meant, or None.
         found: Value found, as a number or short text.
         expected: Value that the rule derives.
+        place: Prompt, turn and step meant by a rule over the whole run; else it is the run's last step.
     """
 
     message: str
@@ -43,6 +44,7 @@ class Violation:
     node: int | None = None
     found: Value = None
     expected: Value = None
+    place: tuple[int, int, int] | None = None
 
 
 Violations = Iterator[Violation]

@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from invariants.bands import Bands
 from invariants.facts import Facts
 from invariants.rule import IntArray
 
@@ -72,6 +73,8 @@ class RunStatistics:
         by_length: Accepted lengths by binary order of L.
         by_time: Accepted lengths in order of time, in at most `MAX_BLOCKS` blocks.
         block_steps: Steps per full block of `by_time`.
+        bands: Drafts tried and accepted by request, batch row, length, step and time.
+        num_promises, promised, num_kept: Sums of the promises of drafters, see `Facts`.
     """
 
     accepted: Counter[int] = field(default_factory=Counter)
@@ -85,6 +88,10 @@ class RunStatistics:
     by_length: dict[int, Sample] = field(default_factory=dict)
     by_time: list[Sample] = field(default_factory=list)
     block_steps: int = 16
+    bands: Bands = field(default_factory=Bands)
+    num_promises: int = 0
+    promised: int = 0
+    num_kept: int = 0
 
     @property
     def num_steps(self) -> int:
@@ -100,6 +107,9 @@ class RunStatistics:
         """Take in steps whose tree and path are sound, in order of time; cut ones are passed over."""
         facts = facts.only(~facts.cut)
         accepted = facts.num_accepted
+        self.bands.add(facts, self.num_steps)
+        for name in ("num_promises", "promised", "num_kept"):
+            setattr(self, name, getattr(self, name) + int(getattr(facts, name).sum()))
         for length, steps in enumerate(np.bincount(accepted)):
             if steps:
                 self.accepted[length] += int(steps)

@@ -120,8 +120,12 @@ class PathReader:
         """
         wanted = list(COLUMN_BY_NAME) if names is None else [column_named(name).name for name in names]
         stop = self.num_steps if stop is None else stop
-        start = max(start, 0)
-        while start < min(stop, self.num_steps):
+        start, generation = max(start, 0), self.stream.generation
+        while True:
+            if self.stream.generation != generation:
+                raise DisprovedError(f"rows of {self.stream.path.name} were numbered anew meanwhile")
+            if start >= min(stop, self.num_steps):
+                return
             batch, first = self._batch_with(start, wanted)
             piece = batch.slice(start - first, min(stop, first + batch.num_rows) - start)
             yield piece

@@ -54,6 +54,7 @@ class StreamReader:
         num_stored: Rows of all kinds in the readable batches.
         num_bytes: Bytes read so far.
         last_crc: Checksum of the last frame.
+        generation: Counts up whenever the rows are numbered anew.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class StreamReader:
         self._lazily = lazily
         self._every_row = every_row
         self._max_rows = MAX_BATCH_STEPS if KEY_COLUMNS[0] in expected.names else None
+        self.generation = 0
         self._begin()
         self.refresh()
 
@@ -171,6 +173,7 @@ class StreamReader:
     def _prove_all(self) -> None:
         """Read the file again from its start, proving every batch."""
         self._lazily = False
+        self.generation += 1
         self._begin()
         self._read_on()
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from invariants.batch.flat import Ragged
 from invariants.batch.steps import Batch, Group
-from invariants.facts import Facts
-from invariants.rule import BoolArray
+from invariants.facts import PLACES, Facts, promises
+from invariants.rule import BoolArray, IntArray
 
 NEEDED: Final = ("accepted_nodes", "parents", "depths", "valid", "token_ids", "committed_len")
 """Columns without which a step has no facts."""
@@ -40,6 +40,7 @@ def _group_facts(group: Group) -> Facts:
     drafted = (num_drafts >= 3) & (deepest >= 2)
     token = tokens[np.arange(group.size), live.argmax(axis=1)]
     last = accepted.last(0)
+    promised = _promises(group, accepted, live)
     contested, wins = _contests(group, accepted, live)
     return Facts(
         cut=np.full(group.size, group.has("stop_reason")),
@@ -51,7 +52,28 @@ def _group_facts(group: Group) -> Facts:
         num_branch_wins=np.bincount(accepted.owner, weights=wins, minlength=group.size).astype(np.int64),
         drafted=drafted,
         identical=drafted & (~live | (tokens == token[:, None])).all(axis=1),
+        **{name: _place(group, name) for name in PLACES},
+        **dict(zip(("num_promises", "promised", "num_kept"), promised, strict=True)),
     )
+
+
+def _place(group: Group, name: str) -> IntArray:
+    found = group.get(name)
+    return np.full(group.size, -1, dtype=np.int64) if found is None else np.asarray(found, dtype=np.int64)
+
+
+def _promises(group: Group, accepted: Ragged, live: BoolArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Return the promises of each step; none where scores are not recorded."""
+    scores = group.get("draft_logprobs")
+    if scores is None:
+        return (np.zeros(group.size, np.int64),) * 3
+    lengths = accepted.lengths + 1
+    owner = np.repeat(np.arange(group.size), lengths)
+    nodes = np.zeros(len(owner), dtype=np.int64)
+    is_root = np.zeros(len(owner), dtype=np.bool_)
+    is_root[np.cumsum(lengths) - lengths] = True
+    nodes[~is_root] = accepted.values
+    return promises(scores, group["parents"], live, nodes, owner)
 
 
 def _contests(group: Group, accepted: Ragged, live: BoolArray) -> tuple[BoolArray, BoolArray]:

@@ -6,9 +6,14 @@ the output is right.
 
 from __future__ import annotations
 
+from typing import Final
+
 from invariants.rule import NotApplicableError, Violation, Violations, invariant
 from invariants.statistics import RunStatistics, Sample, fall
 from invariants.thresholds import Thresholds
+
+COLLAPSES: Final = ("STAT009", "STAT010", "STAT011", "STAT012")
+"""Rules that say more exactly where acceptance is gone than a fall between two ends does."""
 
 
 def _enough(found: int, needed: int, what: str) -> None:
@@ -143,7 +148,7 @@ def acceptance_cliff(statistics: RunStatistics, thresholds: Thresholds) -> Viola
             return
 
 
-@invariant("STAT005", stage="accept", severity="warning", requires=("STAT001",))
+@invariant("STAT005", stage="accept", severity="warning", requires=("STAT001", *COLLAPSES))
 def acceptance_falls_with_length(statistics: RunStatistics, thresholds: Thresholds) -> Violations:
     """Acceptance after long prefixes is far below that after short ones.
 
@@ -174,13 +179,13 @@ def acceptance_falls_with_length(statistics: RunStatistics, thresholds: Threshol
     yield from _fall(short, long, thresholds, wheres)
 
 
-@invariant("STAT006", stage="accept", severity="warning", requires=("STAT001", "STAT005"))
+@invariant("STAT006", stage="accept", severity="warning", requires=("STAT001", "STAT005", *COLLAPSES))
 def acceptance_falls_with_time(statistics: RunStatistics, thresholds: Thresholds) -> Violations:
     """Acceptance late in the run is far below that at its beginning.
 
     ## What it does
     Compares mean A of the first and the last quarter of the run's steps, by the same limits as STAT005. Waits
-    for STAT005, so that a fall which length explains is reported once.
+    for STAT005 and STAT009 to STAT012, so that a fall which they explain is reported once.
 
     ## Why it matters
     State is left behind: blocks that are published before they are written, buffers that age, counters that

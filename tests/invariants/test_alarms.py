@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -58,6 +58,22 @@ LONG_AND_SHORT = [step(3, length=20)] * 40 + [step(0, length=300), step(1, lengt
 EARLY_AND_LATE = [*MIXED, *MIXED, *[step(0), step(0), step(1), step(0)] * 20]
 GENTLE = [step(0), step(1), step(2), step(3), step(1, second=True)] * 10
 
+
+def served(fails: Callable[[int], bool], column: str, value: Callable[[int], int]) -> list[StepRow]:
+    """240 steps of which some accept nothing, each with a value in a column."""
+    rows = [step(0 if fails(place) else (1, 3)[place % 2], second=place % 6 == 0) for place in range(240)]
+    return [{**row, column: value(place)} for place, row in enumerate(rows)]
+
+
+def sure(row: StepRow) -> StepRow:
+    """The step, by a drafter that gives its first child nine tenths and its second one twentieth."""
+    share = {1: np.log(0.9), 2: np.log(0.05)}
+    scores = [0.0, share[1], share[2]]
+    for parent in row["parents"][3:].tolist():
+        scores.append(scores[parent] + share[1])
+    return {**row, "draft_logprobs": np.array(scores, np.float32)}
+
+
 ALARMS: dict[str, list[StepRow]] = {
     "STAT001": [step(0)] * 40,
     "STAT002": [step(1)] * 40,
@@ -67,6 +83,11 @@ ALARMS: dict[str, list[StepRow]] = {
     "STAT006": EARLY_AND_LATE,
     "STAT007": [step(0), step(1), step(2), step(3)] * 90,
     "STAT008": [*[step(0, alike=True)] * 30, *GENTLE[:20]],
+    "STAT009": served(lambda place: place % 3 == 1, "prompt_id", lambda place: place % 3),
+    "STAT010": served(lambda place: place % 3 == 1, "batch_row", lambda place: place % 3),
+    "STAT011": [step(0 if 60 <= length < 160 else 3, length=length) for length in range(20, 300)],
+    "STAT012": [*MIXED, *MIXED, *[step(0)] * 80, *MIXED],
+    "STAT013": [sure(step(accepted, second=accepted == 1)) for accepted in [0] * 19 + [1]] * 5,
 }
 
 NEAR_MISSES: dict[str, list[StepRow]] = {
@@ -81,6 +102,11 @@ NEAR_MISSES: dict[str, list[StepRow]] = {
     "STAT006": [*MIXED, *MIXED, *[step(0), step(1), step(2), step(1)] * 20],
     "STAT007": [*[step(0), step(1), step(2), step(3)] * 90, step(1, second=True)],
     "STAT008": [*[step(0, alike=True)] * 20, *GENTLE],
+    "STAT009": served(lambda place: place % 3 == 1, "prompt_id", lambda place: place % 3)[:105],
+    "STAT010": served(lambda place: place % 6 == 1, "batch_row", lambda place: place % 3),
+    "STAT011": [step(0 if 60 <= length < 90 else 3, length=length) for length in range(20, 300)],
+    "STAT012": [*MIXED, *MIXED, *[step(0), step(0), step(0), step(1)] * 20, *MIXED],
+    "STAT013": [sure(step(accepted, second=accepted == 1)) for accepted in [0, 0, 1]] * 40,
 }
 
 

@@ -113,7 +113,15 @@ def test_a_recursion_without_end_shows_its_last_frames(runs: Runs) -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        *(0, "text", [], object(), np.zeros((1, 2)), torch.zeros(1, 3, 1, 1, 1), torch.zeros(3, device="meta")),
+        *(
+            0,
+            "text",
+            [],
+            object(),
+            np.zeros((1, 2)),
+            torch.zeros(1, 3, 1, 1, 1),
+            torch.zeros(3, device="meta"),
+        ),
         *((-1,), (1.5,), (None,), torch.zeros(5, 5).to_sparse(), {"a": 1}),
     ],
 )

@@ -6,7 +6,7 @@ Safe to call from several threads; each call holds the lock only while it reads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,7 @@ class RunView:
             return False
         from workbench.judge.align import STREAM_RULE, align  # slow to import, and seldom asked
 
-        left, right, *_ = (source.path.batches() for source in self._sources)
+        left, right, *_ = (self._each_locked(source.path.batches()) for source in self._sources)
         found = align(left, right).findings()
         # A difference of token streams has no step: one of steps in the same turn leads there instead.
         with_step = {each.moment.place[:2] for each in found if each.rule != STREAM_RULE}
@@ -161,6 +161,15 @@ class RunView:
         with self.lock:
             self._findings.set_differences(kept, self.labels)
         return bool(found)
+
+    def _each_locked(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Read batch by batch; other threads may read, and prove, in between."""
+        while True:
+            with self.lock:
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield batch
 
     @property
     def _sources(self) -> list[Source]:
