@@ -46,6 +46,8 @@ RUNGS: Final[tuple[str, ...]] = get_args(RungName)
 """Rungs of the reference, the default first."""
 
 
+MAX_TREE_NODES: Final = 4096
+"""Largest N; `visible` of a step has N x N entries, on either side and in its row."""
 DRAFT_SETTINGS: Final = ("depth", "top_k", "window")
 """Settings that not every drafter reads; all read `tree_nodes`."""
 
@@ -121,6 +123,11 @@ class DecodeSettings:
         return {name: value for name, value in asdict(self).items() if name not in unread}
 
     def __post_init__(self) -> None:
+        if self.tree_nodes > MAX_TREE_NODES:
+            raise UsageError(
+                f"tree_nodes should be at most {MAX_TREE_NODES}: who sees whom is a square of them, "
+                f"got {self.tree_nodes}"
+            )
         for name, low in (("tree_nodes", 2), ("depth", 0), ("top_k", 1), ("max_new_tokens", 1)):
             if getattr(self, name) < low:
                 raise UsageError(f"{name} should be at least {low}, got {getattr(self, name)}")

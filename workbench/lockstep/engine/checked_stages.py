@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -46,20 +46,36 @@ class CheckedStages:
     """
 
     def __init__(
-        self, path: PathUnderTest, turn_state: TurnState, results: StepResults, sizes: Mapping[str, int]
+        self,
+        path: PathUnderTest,
+        turn_state: TurnState,
+        results: StepResults,
+        sizes: Mapping[str, int],
+        announce: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Observe one step; `sizes` are the dimensions N, V and F of its results."""
+        """Observe one step.
+
+        Args:
+            path: The path that runs.
+            turn_state: The turn, as it is before the step.
+            results: Filled with copies of the stages' results.
+            sizes: The dimensions N, V and F of its results.
+            announce: Called with a stage of the path that is about to be called.
+        """
         self.path = path
         self.turn_state = turn_state
         self.results = results
         self.sizes = {**sizes, "L": results.committed_len}
         self.stage = ""
+        self._announce = announce
         self._start = 0
         self._first_draw = 0
 
     def before_stage(self, stage: str) -> None:
-        """Digest the committed rows before verify, then start the clock."""
+        """Announce the stage, digest the committed rows before verify, then start the clock."""
         self.stage = stage
+        if self.path.provides(stage):
+            self._announce(stage)
         if stage == "verify":
             self.results.rows_before = self.path.main_rows()
         self._first_draw = 0 if self.path.draws is None else self.path.draws.num_used

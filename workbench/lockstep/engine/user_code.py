@@ -9,11 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, Final, TypeVar
 
 from tracing.errors import ContractError, EnvironmentProblemError, LaunchRefusedError, sentence_of
 from tracing.stage_validation import InvalidStageResultError
 from workbench.lockstep.engine.frames import frames_of_traceback
+from workbench.lockstep.engine.host_thread import HostThread, NotEndedError
 from workbench.lockstep.engine.interrupts import was_interrupted
 from workbench.lockstep.engine.process_settings import ProcessSettings
 
@@ -23,11 +25,13 @@ OUR_OWN: Final = (LaunchRefusedError, ContractError, EnvironmentProblemError, In
 """Errors of the workbench that it lets pass: a refusal, a contract, a full disk, a form."""
 RAISED: Final = "RUN-STAGE-RAISED"
 """Rule of code under test that ended in an exception that is no finding of its own."""
+TIMEOUT: Final = "RUN-STAGE-TIMEOUT"
+"""Rule of code under test that did not end within `--stage-timeout`."""
 MAX_SENTENCE: Final = 500
 
 
 class UserCodeError(Exception):
-    """Code under test raised.
+    """Code under test raised, or did something else that ends a stage.
 
     Attributes:
         member: What was called: a stage, `begin`, `kv_rows`, `kv_lengths`, `snapshot`, `chooser`, or `result`
@@ -39,11 +43,13 @@ class UserCodeError(Exception):
 
     rule = RAISED
 
-    def __init__(self, member: str, kind: str, sentence: str, frames: tuple[str, ...]) -> None:
+    def __init__(
+        self, member: str, kind: str, sentence: str, frames: tuple[str, ...], *, what: str = ""
+    ) -> None:
         self.member = member
         self.kind = kind
         self.frames = frames
-        self.what = f"raised {kind}: {sentence}" if sentence else f"raised {kind}"
+        self.what = what or (f"raised {kind}: {sentence}" if sentence else f"raised {kind}")
         super().__init__(f"{member} {self.what}")
 
     @classmethod
@@ -54,34 +60,72 @@ class UserCodeError(Exception):
         return cls(member, class_name(error), shortened, frames_of_traceback(error))
 
 
-class UserCode:
-    """Runs code under test in settings of its own, and turns what it raises into `UserCodeError`."""
+class HangsError(UserCodeError):
+    """Code under test did not end within its limit."""
 
-    def __init__(self) -> None:
+    rule = TIMEOUT
+
+    def __init__(self, member: str, limit_s: float, frames: tuple[str, ...]) -> None:
+        super().__init__(member, "no end", "", frames, what=f"did not end within {limit_s:g} s")
+
+
+class UserCode:
+    """Runs code under test in settings of its own, and turns what it raises into `UserCodeError`.
+
+    Args:
+        limit_s: Seconds that a stage or a window may take. With a limit, all code under test runs in a thread
+            of its own; without one, in the thread of the caller.
+    """
+
+    def __init__(self, limit_s: float | None = None) -> None:
+        self._limit_s = limit_s
+        self._thread = None if limit_s is None else HostThread()
         self._settings = ProcessSettings()
         self._running = threading.local()
+
+    def build(self, member: str, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call what comes before the first stage, such as a factory that loads weights: without a limit.
+
+        Raises:
+            UserCodeError: It raised.
+        """
+        return self._run(member, partial(function, *arguments), None)
 
     def run(self, member: str, function: Callable[..., Result], *arguments: Any) -> Result:
         """Call a function of the code under test.
 
         Raises:
-            UserCodeError: It raised.
+            UserCodeError: It raised, or did not end within the limit.
             KeyboardInterrupt: The user of the workbench interrupted it.
             LaunchRefusedError, ContractError, EnvironmentProblemError, InvalidStageResultError: The
                 workbench's own.
         """
-        if getattr(self._running, "is_inside", False):  # a window that is read while a stage runs
-            return function(*arguments)
-        self._running.is_inside = True
+        return self._run(member, partial(function, *arguments), self._limit_s)
+
+    def _run(self, member: str, call: Callable[[], Result], limit_s: float | None) -> Result:
+        if getattr(self._running, "is_inside", False):  # what is read while a stage runs
+            return call()
+        if self._thread is not None and self._thread.is_stuck:
+            raise UserCodeError(member, "nothing", "", (), what="was not called: a call before it has no end")
         try:
-            with self._settings.of_user_code():
-                return function(*arguments)
+            if self._thread is None:
+                return self._inside(call)
+            result: Result = self._thread.call(partial(self._inside, call), limit_s)
         except OUR_OWN:
             raise
+        except NotEndedError as hang:
+            raise HangsError(member, limit_s or 0.0, hang.frames) from None
         except BaseException as error:
             if was_interrupted(error):
                 raise
             raise UserCodeError.of(member, error) from error
+        return result
+
+    def _inside(self, call: Callable[[], Result]) -> Result:
+        self._running.is_inside = True
+        try:
+            with self._settings.of_user_code():
+                return call()
         finally:
             self._running.is_inside = False
 

@@ -120,7 +120,7 @@ class _FreeStages(CheckedStages):
         sizes: Mapping[str, int],
         log: RunLog,
     ) -> None:
-        super().__init__(path, turn_state, results, sizes)
+        super().__init__(path, turn_state, results, sizes, log.announce)
         self._log = log
         self.findings: list[Finding] = []
 

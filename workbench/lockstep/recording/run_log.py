@@ -57,6 +57,10 @@ class RunLog(FindingsLog):
             )
             self._rows[name] = {"prompt_id": prompt_id, "turn": turn, "step": step}
 
+    def announce(self, stage: str) -> None:
+        """Journal that a stage of the path under test is called; a path itself may tell nothing."""
+        self._steps[self._watched].about_to_run(stage)
+
     def journal(self, stage: str, columns: Mapping[str, Any]) -> None:
         """Journal the inputs of a launch of the path under test; names that are no columns are left out."""
         if self._watched not in self._steps:

@@ -46,9 +46,9 @@ def build_port(
         SpecwbError: There is no such factory, it raised, or it made no path that can be judged.
     """
     try:
-        factory = user_code.run(name, load_factory, name)
-        made = user_code.run(name, partial(factory, pair, settings, device=device, dtype=dtype))
-        return user_code.run(name, checked_path, name, made)
+        factory = user_code.build(name, load_factory, name)
+        made = user_code.build(name, partial(factory, pair, settings, device=device, dtype=dtype))
+        return user_code.build(name, checked_path, name, made)
     except UserCodeError as error:
         if isinstance(error.__cause__, SpecwbError):
             raise error.__cause__ from None

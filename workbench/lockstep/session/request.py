@@ -38,6 +38,7 @@ class DiffRequest:
         device, dtype: Of the fused path.
         rung, reference_device: Of the reference.
         chat, trust_remote_code: As the command's options.
+        stage_timeout: Seconds that a stage of the path under test may take, or None.
         distance_edges: Lower edges of the buckets in which attention distances will be shown.
     """
 
@@ -57,6 +58,7 @@ class DiffRequest:
     chat: bool = False
     trust_remote_code: bool = False
     distance_edges: tuple[int, ...] = DEFAULT_EDGES
+    stage_timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def open_session(request: DiffRequest) -> Session:
         trust_remote_code=request.trust_remote_code,
     )
     turns = plan_turns(prompts, loaded.tokenizer, loaded.pair, request.options.settings, chat=request.chat)
-    user_code = UserCode()
+    user_code = UserCode(request.stage_timeout)
     path = _build_path(request, loaded, user_code)
     _require_chooser(request, path)
     return Session(loaded, path, turns, _dtype_of(path, request.dtype), user_code)

@@ -35,6 +35,7 @@ class Driver:
         under_test: The path under test.
         runner: The reference.
         eager: Finish a step on the reference's values after a refused launch, instead of ending it.
+        announce: Called with a stage of the path that is about to be called.
         refused: Stage whose launch was refused in this step, or None.
         findings: Causes found in refused launches and in stages that write into their inputs, not yet
             taken by the caller.
@@ -43,6 +44,7 @@ class Driver:
     under_test: PathUnderTest
     runner: ReferenceRunner
     eager: bool = False
+    announce: Callable[[str], None] = lambda _: None
     refused: str | None = None
     findings: list[Finding] = field(default_factory=list)
 
@@ -94,7 +96,7 @@ class _JudgedStages(CheckedStages):
     ) -> None:
         runner = driver.runner
         sizes = result_sizes(runner.truth.pair, runner.settings)
-        super().__init__(driver.under_test, turn_state, results, sizes)
+        super().__init__(driver.under_test, turn_state, results, sizes, driver.announce)
         self._driver = driver
         self._reference = ReferenceFill(runner, turn_state, results)
         self._follow = after_stage

@@ -55,7 +55,8 @@ class StagedRun(TurnsRunner):
         super().__init__(path, options.settings, log, watch, user_code=user_code, seed=options.seed)
         self._eos = pair.eos_token_ids
         self._options = options
-        self._driver = Driver(self._under_test, runner, eager=options.on_violation == "eager")
+        eager = options.on_violation == "eager"
+        self._driver = Driver(self._under_test, runner, eager=eager, announce=log.announce)
         self.judge = StepJudge(runner, options, self._under_test, dtype)
 
     def _turn(self, turn_state: FedTurnState, prompt: list[int], tick: Tick) -> None:
