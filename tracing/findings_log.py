@@ -13,10 +13,12 @@ from typing import Any, Final
 from tracing.errors import TraceError
 from tracing.files import AppendFile, read_regular
 from tracing.finding import Finding
+from tracing.identity import Identity
 from tracing.ipc_message import CorruptFrameError, TornFrameError
 
 FINDINGS_NAME: Final = "findings.jsonl"
 MAX_LINE_BYTES: Final = 1 << 20
+ANY: Final = Identity()
 
 _TAIL: Final = re.compile(rb',"crc32":"([0-9a-f]{8})"}\Z')
 _NUMBERS: Final = ("prompt_id", "turn", "step")
@@ -36,6 +38,7 @@ class FindingsWriter:
         self._lock = threading.Lock()
         self._count = 0
         self._crc = 0
+        self._last = ""
 
     def add(self, finding: Finding) -> None:
         """Write one finding.
@@ -44,10 +47,11 @@ class FindingsWriter:
             TraceError: A field is no plain data, or the line is too long.
             EnvironmentProblemError: The disk refused it.
         """
-        line = encode_finding(finding, self._run_id)
         with self._lock:
+            line = encode_finding(finding, self._run_id, self._last)
             self._file.append(line)
             self._count += 1
+            self._last = _crc_of(line.rstrip(b"\n"))
             self._crc = zlib.crc32(line, self._crc)
 
     def close(self) -> dict[str, Any]:
@@ -56,14 +60,19 @@ class FindingsWriter:
         return {"num_findings": self._count, "bytes": self._file.size, "crc32": f"{self._crc:08x}"}
 
 
-def encode_finding(finding: Finding, run_id: str) -> bytes:
+def encode_finding(finding: Finding, run_id: str, after: str = "") -> bytes:
     """Return a finding as one line with the identity of its run and, as the last key, its checksum.
+
+    Args:
+        finding: What is written.
+        run_id: Identity of the run.
+        after: Checksum of the line before, empty for the first one.
 
     Raises:
         TraceError: A field is no plain data, or the line is too long.
     """
     try:
-        data = finding.as_json() | {"run": run_id}
+        data = finding.as_json() | {"run": run_id, "after": after}
         body = json.dumps(data, separators=(",", ":"), allow_nan=False).removesuffix("}").encode()
     except (TypeError, ValueError) as problem:
         raise TraceError(f"a finding should hold plain data, got {problem}") from None
@@ -72,15 +81,17 @@ def encode_finding(finding: Finding, run_id: str) -> bytes:
     return body + f',"crc32":"{zlib.crc32(body):08x}"}}\n'.encode()
 
 
-def decode_finding(line: bytes, run_id: str = "") -> Finding:
+def decode_finding(line: bytes, own: Identity = ANY, after: str | None = None) -> Finding:
     """Return the finding of one line, without its line end.
 
     Args:
         line: The line.
-        run_id: Identity of the run, empty where the manifest is unreadable; lines of format 1.0 carry none.
+        own: Whose it should be.
+        after: Checksum of the line before, empty for the first one, None where that is not known; lines of
+            format 1.0 name neither it nor the run.
 
     Raises:
-        CorruptFrameError: The line is not what was written, or of another run.
+        CorruptFrameError: The line is not what was written, of another run, or does not follow that line.
     """
     tail = _TAIL.search(line)
     if tail is None or tail.group(1) != f"{zlib.crc32(line[: tail.start()]):08x}".encode():
@@ -89,13 +100,20 @@ def decode_finding(line: bytes, run_id: str = "") -> Finding:
         data = json.loads(line)
         if not all(type(data[name]) is int for name in _NUMBERS):
             raise CorruptFrameError("prompt_id, turn and step should be integers")
-        if run_id and data.get("run", run_id) != run_id:
-            raise CorruptFrameError("belongs to another run than the manifest")
+        own.require({"run": data.get("run")})
+        if after is not None and data.get("after", after) != after:
+            raise CorruptFrameError("does not follow the line before it")
         if not _has_types(data):
             raise CorruptFrameError("a key of the finding is of the wrong type")
         return Finding.from_json(data)
     except (ValueError, TypeError, KeyError, RecursionError) as problem:
         raise CorruptFrameError(f"the line is no finding: {type(problem).__name__}") from None
+
+
+def _crc_of(line: bytes) -> str:
+    """Return the checksum at the end of a line, without its line end."""
+    tail = _TAIL.search(line)
+    return tail.group(1).decode() if tail else ""
 
 
 def _has_types(data: Mapping[str, Any]) -> bool:
@@ -112,19 +130,21 @@ def _has_types(data: Mapping[str, Any]) -> bool:
     )
 
 
-def read_findings(data: bytes, run_id: str = "") -> tuple[list[Finding], TraceError | None]:
+def read_findings(data: bytes, own: Identity = ANY) -> tuple[list[Finding], TraceError | None]:
     """Return the findings up to the first line that is not whole, and what is wrong with that line."""
     found: list[Finding] = []
     *lines, rest = data.split(b"\n")
+    after = ""
     for number, line in enumerate(lines, start=1):
         try:
-            found.append(decode_finding(line, run_id))
+            found.append(decode_finding(line, own, after))
+            after = _crc_of(line)
         except CorruptFrameError as problem:
             return found, CorruptFrameError(f"line {number}: {problem}")
     return found, _rest_problem(rest, len(lines) + 1)
 
 
-def check_findings(folder: Path, closed: Mapping[str, Any] | None, run_id: str = "") -> TraceError | None:
+def check_findings(folder: Path, closed: Mapping[str, Any] | None, own: Identity = ANY) -> TraceError | None:
     """Prove the file line by line, and against what the manifest of a closed run lists.
 
     Returns:
@@ -135,7 +155,7 @@ def check_findings(folder: Path, closed: Mapping[str, Any] | None, run_id: str =
     except OSError as problem:
         missing = f"{FINDINGS_NAME} cannot be read: {problem.strerror or problem}"
         return None if closed is None else CorruptFrameError(missing)
-    problem_of_line = read_findings(data, run_id)[1]
+    problem_of_line = read_findings(data, own)[1]
     if problem_of_line is not None or closed is None:
         return problem_of_line
     if (closed.get("bytes"), closed.get("crc32")) == (len(data), f"{zlib.crc32(data):08x}"):

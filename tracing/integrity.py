@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from tracing.bulk import check_bulk, checked_bulk_path
+from tracing.bulk import BULK_FOLDER, check_bulk, checked_bulk_path
 from tracing.errors import TraceError
 from tracing.files import LOCK_NAME
 from tracing.findings_log import FINDINGS_NAME, check_findings
@@ -102,6 +102,8 @@ def _files(run: Run) -> Iterator[FileHealth]:
     yield from _vocabulary_health(run)
     for entry in run.manifest.get("bulk", []):
         yield _bulk_health(run, entry)
+    yield from (FileHealth(name, "corrupt", sentence) for name, sentence in run.strangers.items())
+    yield from _unlisted_bulk(run)
 
 
 def _manifest_health(run: Run) -> FileHealth:
@@ -115,9 +117,8 @@ def _path_health(path: PathReader) -> Iterator[FileHealth]:
     closed = path.entry if "bytes" in path.entry else None
     name = path.stream.path.name
     state, message = _stream_state(path.stream, closed, path.journal.head)
-    foreign = path.foreign(path.stream.facts)
-    if foreign or (state == "complete" and path.damage[name]):
-        state, message = "corrupt", "; ".join(foreign or path.damage[name])
+    if state == "complete" and path.damage[name]:
+        state, message = "corrupt", "; ".join(path.damage[name])
     yield FileHealth(name, state, message, f"{path.stream.num_rows} steps")
     yield from _journal_health(path, is_closed=closed is not None or path.stream.end is not None)
 
@@ -126,7 +127,9 @@ def _journal_health(path: PathReader, *, is_closed: bool) -> Iterator[FileHealth
     name = f"{path.name}.journal"
     journal = path.journal
     readable = f"{path.num_steps - path.stream.num_rows} more steps"
-    if journal.problem is not None:
+    if path.damage.get(name):
+        yield FileHealth(name, "corrupt", "; ".join(path.damage[name]), readable)
+    elif journal.problem is not None:
         yield FileHealth(name, _state_of(journal.problem), str(journal.problem), readable)
     elif journal.head is not None:
         yield FileHealth(name, "complete", "", readable)
@@ -183,9 +186,9 @@ def _undecodable(stream: StreamReader) -> str:
 
 def _findings_health(run: Run) -> FileHealth:
     closed = run.manifest.get("findings")
-    problem = check_findings(
-        run.folder, closed if isinstance(closed, dict) else None, str(run.manifest.get("run_id", ""))
-    )
+    problem = check_findings(run.folder, closed if isinstance(closed, dict) else None, run.own)
+    if problem is None and run.path_names and not (run.folder / FINDINGS_NAME).exists():
+        problem = CorruptFrameError("is missing")
     readable = f"{len(run.findings)} findings"
     if problem is None:
         return FileHealth(FINDINGS_NAME, "complete", "", readable)
@@ -196,14 +199,12 @@ def _findings_health(run: Run) -> FileHealth:
 
 def _vocabulary_health(run: Run) -> Iterator[FileHealth]:
     closed = run.manifest.get("vocabulary")
+    is_closed = isinstance(closed, dict) and "bytes" in closed
     path = run.folder / VOCABULARY_NAME
-    if not isinstance(closed, dict) and not path.exists():
+    if not path.exists() and not (is_closed or (isinstance(closed, dict) and run.path_names)):
         return
-    stream = StreamReader(path, VOCABULARY_SCHEMA)
-    state, message = _stream_state(stream, closed if isinstance(closed, dict) else None, None)
-    run_id = run.manifest.get("run_id")
-    if state == "complete" and run_id is not None and stream.facts.get("run") != run_id:
-        state, message = "corrupt", "belongs to another run than the manifest"
+    stream = StreamReader(path, VOCABULARY_SCHEMA, run.own)
+    state, message = _stream_state(stream, closed if is_closed else None, None)
     yield FileHealth(VOCABULARY_NAME, state, message, f"{stream.num_rows} tokens")
 
 
@@ -214,3 +215,14 @@ def _bulk_health(run: Run, entry: Mapping[str, Any]) -> FileHealth:
     except TraceError as problem:
         return FileHealth(name, "corrupt", str(problem))
     return FileHealth(name, "complete")
+
+
+def _unlisted_bulk(run: Run) -> Iterator[FileHealth]:
+    """Yield tensors that the manifest of a closed run does not list; a killed one may not have come to it."""
+    if run.status in {"", "running"}:
+        return
+    listed = {str(entry.get("file")) for entry in run.manifest["bulk"]}
+    for path in sorted((run.folder / BULK_FOLDER).glob("*.npy")):
+        name = f"{BULK_FOLDER}/{path.name}"
+        if name not in listed:
+            yield FileHealth(name, "corrupt", "is not listed in the manifest")

@@ -16,7 +16,7 @@ from tracing import journal_frames
 from tracing.errors import TraceError
 from tracing.files import AppendFile, environment_problem
 from tracing.ipc_message import CorruptFrameError, TornFrameError
-from tracing.journal_frames import Entry
+from tracing.journal_frames import Entry, Record
 from tracing.moment import Moment
 from tracing.values import Value
 
@@ -27,9 +27,10 @@ class Journal:
     def __init__(self, path: Path, head: dict[str, Any]) -> None:
         self._path = path
         self._file: AppendFile | None = None
+        self._crc = 0
         self.restart(head, ())
 
-    def append(self, *records: bytes) -> None:
+    def append(self, *records: Record) -> None:
         """Hand records to the operating system in one write.
 
         Raises:
@@ -37,13 +38,16 @@ class Journal:
         """
         if self._file is None:
             raise TraceError(f"{self._path} is closed")
-        self._file.append(b"".join(records))
+        data, crc = journal_frames.chain(records, self._crc)
+        self._file.append(data)
+        self._crc = crc
 
-    def restart(self, head: dict[str, Any], carried: Sequence[bytes]) -> None:
+    def restart(self, head: dict[str, Any], carried: Sequence[Record]) -> None:
         """Begin a fresh journal with a head that counts what is sealed, and the records of open steps."""
+        data, crc = journal_frames.chain((journal_frames.encode(journal_frames.HEAD, head), *carried))
         fresh = AppendFile(self._path.with_name(self._path.name + ".new"))
         try:
-            fresh.append(b"".join((journal_frames.encode(journal_frames.HEAD, head), *carried)))
+            fresh.append(data)
             fresh.path.replace(self._path)
         except OSError as problem:
             fresh.close()
@@ -51,7 +55,7 @@ class Journal:
         except BaseException:
             fresh.close()
             raise
-        old, self._file = self._file, fresh
+        old, self._file, self._crc = self._file, fresh, crc
         if old is not None:
             old.close()
 
@@ -91,6 +95,7 @@ class JournalContent:
         open_steps: Steps in progress, oldest first.
         tokens: Bytes of token ids that are not in the vocabulary file yet.
         num_bytes: Bytes of whole records.
+        is_chained: Each record vouches for those before it.
         problem: Why reading stopped early (`TornFrameError`, `CorruptFrameError`), or None.
     """
 
@@ -99,6 +104,7 @@ class JournalContent:
     open_steps: dict[int, InProgressStep] = field(default_factory=dict)
     tokens: dict[int, bytes | None] = field(default_factory=dict)
     num_bytes: int = 0
+    is_chained: bool = False
     problem: TraceError | None = None
 
 
@@ -107,8 +113,10 @@ def read_journal(data: bytes) -> JournalContent:
     content = JournalContent()
     try:
         for entry, stop in journal_frames.scan(memoryview(data)):
+            if content.head is None and entry.kind != journal_frames.HEAD:
+                raise CorruptFrameError("does not begin with a head record")
             _apply(content, entry)
-            content.num_bytes = stop
+            content.num_bytes, content.is_chained = stop, entry.is_chained
         if content.head is None:
             content.problem = TornFrameError("holds no head record")
     except (TornFrameError, CorruptFrameError) as problem:
@@ -126,6 +134,8 @@ def _apply(content: JournalContent, entry: Entry) -> None:
         if entry.kind == journal_frames.HEAD:
             content.head = {key: entry.facts[key] for key in ("rows", "batches", "bytes", "crc32", "run")}
             content.head["path"] = entry.facts.get("path")
+            if not all(type(content.head[key]) is int for key in ("rows", "batches", "bytes")):
+                raise ValueError("counts should be integers")
         elif entry.kind == journal_frames.TOKENS:
             content.tokens.update(_tokens(entry.facts["tokens"]))
         elif entry.kind in {journal_frames.STAGE, journal_frames.END}:

@@ -2,7 +2,9 @@
 
 A record is a 20-byte header (magic, kind, payload length, payload CRC, header CRC; little-endian) and a
 payload: the length of a JSON part, the JSON part (scalars, sizes of arrays), then the arrays' bytes in order.
-The header's own CRC tells a record that was cut (`torn`) from one that was changed (`corrupt`).
+The header's own CRC tells a record that was cut (`torn`) from one that was changed (`corrupt`). The CRC of a
+payload continues that of the record before it, and the first record names run and path: a record of another
+journal, one twice, one left out are noticed. Journals of format 1.0 (`SWJ1`) have no such chain.
 """
 
 from __future__ import annotations
@@ -11,10 +13,10 @@ import json
 import math
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 
@@ -28,7 +30,8 @@ from tracing.values import SCALARS, Cells, Value, fits, sites_of
 HEAD, STAGE, END, TOKENS = 1, 2, 3, 4
 """Kinds of record: what is sealed already; a stage about to run; a finished step; bytes of new token ids."""
 
-_MAGIC: Final = b"SWJ1"
+_MAGIC: Final = b"SWJ2"
+_UNCHAINED: Final = b"SWJ1"
 _HEADER: Final = struct.Struct("<4sIIII")
 _LENGTH: Final = struct.Struct("<I")
 _WORDS: Final = {None: b"null", True: b"true", False: b"false"}
@@ -46,12 +49,36 @@ class Entry:
         facts: Its JSON part without the columns.
         columns: Values recorded since the step's last record.
         inputs: Values that the stage about to run was given.
+        is_chained: Its checksum vouches for the records before it.
     """
 
     kind: int
     facts: dict[str, Any]
     columns: dict[str, Value] = field(default_factory=dict)
     inputs: dict[str, Value] = field(default_factory=dict)
+    is_chained: bool = True
+
+
+class Record(NamedTuple):
+    """One encoded record; `chain` gives it its place in a journal."""
+
+    kind: int
+    payload: bytes
+
+
+def chain(records: Iterable[Record], crc: int = 0) -> tuple[bytes, int]:
+    """Return the bytes of records that follow one another, and the CRC that the next one continues.
+
+    Args:
+        records: In order.
+        crc: That of the record before them; 0 for the first of a journal.
+    """
+    pieces: list[bytes] = []
+    for kind, payload in records:
+        crc = zlib.crc32(payload, crc)
+        header = _HEADER.pack(_MAGIC, kind, len(payload), crc, 0)[:-4]
+        pieces += (header, _LENGTH.pack(zlib.crc32(header)), payload)
+    return b"".join(pieces), crc
 
 
 def encode(
@@ -59,7 +86,7 @@ def encode(
     facts: Mapping[str, Any],
     columns: Mapping[str, Value] | None = None,
     inputs: Mapping[str, Value] | None = None,
-) -> bytes:
+) -> Record:
     """Return one record.
 
     Raises:
@@ -74,8 +101,7 @@ def encode(
     payload = b"".join((_LENGTH.pack(len(text)), text, *arrays))
     if len(payload) > MAX_FRAME_BYTES:
         raise TraceError(f"one journal record may hold {MAX_FRAME_BYTES} bytes, got {len(payload)}")
-    header = _HEADER.pack(_MAGIC, kind, len(payload), zlib.crc32(payload), 0)[:-4]
-    return b"".join((header, _LENGTH.pack(zlib.crc32(header)), payload))
+    return Record(kind, payload)
 
 
 def _as_json(value: Any) -> bytes:
@@ -124,11 +150,17 @@ def scan(data: memoryview, start: int = 0) -> Iterator[tuple[Entry, int]]:
         TornFrameError: The bytes end inside a record.
         CorruptFrameError: A record is not what was written.
     """
+    first, before = b"", 0
     while start < len(data):
         if len(data) - start < _HEADER.size:
             raise TornFrameError(f"ends inside the header of the record at byte {start}")
         magic, kind, length, crc, header_crc = _HEADER.unpack_from(data, start)
-        if magic != _MAGIC or header_crc != zlib.crc32(data[start : start + _HEADER.size - 4]):
+        first = first or magic
+        if (
+            magic not in {_MAGIC, _UNCHAINED}
+            or magic != first
+            or header_crc != zlib.crc32(data[start : start + _HEADER.size - 4])
+        ):
             raise CorruptFrameError(f"header of the record at byte {start} is not what was written")
         stop = start + _HEADER.size + length
         if length > MAX_FRAME_BYTES:
@@ -136,13 +168,14 @@ def scan(data: memoryview, start: int = 0) -> Iterator[tuple[Entry, int]]:
         if stop > len(data):
             raise TornFrameError(f"ends inside the record at byte {start}")
         payload = data[start + _HEADER.size : stop]
-        if crc != zlib.crc32(payload):
+        if crc != zlib.crc32(payload, before):
             raise CorruptFrameError(f"checksum of the record at byte {start} does not match")
-        yield _decode(kind, payload, start), stop
+        before = crc if magic == _MAGIC else 0
+        yield _decode(kind, payload, start, is_chained=magic == _MAGIC), stop
         start = stop
 
 
-def _decode(kind: int, payload: memoryview, start: int) -> Entry:
+def _decode(kind: int, payload: memoryview, start: int, *, is_chained: bool) -> Entry:
     """Return the record of a proven payload; a forged one still gives one clear error."""
     try:
         text_bytes = struct.unpack_from("<I", payload)[0]
@@ -152,7 +185,7 @@ def _decode(kind: int, payload: memoryview, start: int) -> Entry:
         inputs = _values(facts.pop("inputs"), arrays)
     except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise CorruptFrameError(f"record at byte {start} cannot be read: {type(problem).__name__}") from None
-    return Entry(kind, facts, columns, inputs)
+    return Entry(kind, facts, columns, inputs, is_chained)
 
 
 @dataclass(slots=True)

@@ -12,8 +12,10 @@ import pyarrow as pa
 from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
 from tracing.errors import TraceError
 from tracing.files import read_regular
+from tracing.identity import Identity
 from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError
 from tracing.journal import InProgressStep, JournalContent, read_journal
+from tracing.journal_fit import misfit, missing_rows
 from tracing.moment import Moment
 from tracing.rows import batch_of_rows, row_of_batch, row_of_values
 from tracing.schema import arrow_schema, arrow_type, column_named
@@ -30,7 +32,7 @@ class PathReader:
         folder: The run folder.
         name: Path name.
         entry: The path's entry in the manifest.
-        run_id: Identity of the run, or empty where the manifest is unreadable.
+        own: Whose files they should be.
         lazily: Prove each batch when it is read, as `StreamReader` says.
         every_row: Read rows that are no steps too.
 
@@ -48,7 +50,7 @@ class PathReader:
         folder: Path,
         name: str,
         entry: Mapping[str, Any],
-        run_id: str,
+        own: Identity,
         *,
         lazily: bool = False,
         every_row: bool = False,
@@ -57,7 +59,7 @@ class PathReader:
         self.entry = dict(entry)
         self.journal = JournalContent()
         self.damage: dict[str, list[str]] = {}
-        self._run_id = run_id
+        self._own = own.of_path(name)
         self._every_row = every_row
         self._tail = batch_of_rows([])
         self._cached: tuple[tuple[str, ...], pa.RecordBatch, int] | None = None
@@ -66,7 +68,7 @@ class PathReader:
         # The journal is read before the stream: rows leave it only once they are in the stream.
         self.journal = self._read_journal()
         self.stream = StreamReader(
-            folder / f"{name}.arrows", arrow_schema(), lazily=lazily, every_row=every_row
+            folder / f"{name}.arrows", arrow_schema(), self._own, lazily=lazily, every_row=every_row
         )
         self._settle()
 
@@ -233,8 +235,8 @@ class PathReader:
             if self._journal_path.stat().st_size > 2 * MAX_FRAME_BYTES:
                 return JournalContent(problem=CorruptFrameError("is larger than a journal can be"))
             content = read_journal(read_regular(self._journal_path))
-            foreign = self.foreign(content.head or {})
-            return JournalContent(problem=CorruptFrameError(foreign[0])) if foreign else content
+            foreign = content.head is not None and self._own.foreign(content.head)
+            return JournalContent(problem=CorruptFrameError(foreign)) if foreign else content
         except FileNotFoundError:
             return JournalContent()
         except OSError as problem:
@@ -243,13 +245,22 @@ class PathReader:
     def _settle(self) -> None:
         """Line the journal's rows up after the sealed ones and note what does not fit."""
         self._cached, self._rows_by_key = None, None
+        unfit = misfit(self.journal, self.stream)
+        if unfit:
+            self.journal = JournalContent(problem=CorruptFrameError(unfit))
         first = self._num_sealed()
         unsealed = [row for number, row in sorted(self.journal.rows.items()) if number >= first]
         steps = [row for row in unsealed if self._every_row or row.get("row_kind") is None]
         self._tail = batch_of_rows(steps)
         self.damage = {self.stream.path.name: self._stream_damage()}
+        sealed, refused = missing_rows(self.journal, first)
+        if sealed:
+            self.damage[self.stream.path.name].append(f"{sealed} sealed steps are missing")
+        of_journal = [f"{refused} finished steps are missing: the disk refused them"] if refused else []
         if isinstance(self.journal.problem, CorruptFrameError):
-            self.damage[self._journal_path.name] = [str(self.journal.problem)]
+            of_journal.append(str(self.journal.problem))
+        if of_journal:
+            self.damage[self._journal_path.name] = of_journal
 
     @property
     def problems(self) -> list[str]:
@@ -262,18 +273,11 @@ class PathReader:
         is_closed = "bytes" in self.entry
         if stream.problem is not None and (is_closed or isinstance(stream.problem, CorruptFrameError)):
             found.append(str(stream.problem))
-        found += self.foreign(stream.facts)
+        listed = (self.entry.get("bytes"), self.entry.get("crc32"))
         if is_closed and stream.end is None and not found:
             found.append("has no end record")
-        return found
-
-    def foreign(self, facts: Mapping[str, Any]) -> list[str]:
-        """Return sentences about a file whose head names another run or another path."""
-        found = []
-        if self._run_id and facts.get("run", self._run_id) != self._run_id:
-            found.append("belongs to another run than the manifest")
-        if (facts.get("path") or self.name) != self.name:
-            found.append(f"is a file of path {str(facts['path'])[:64]!r}, not of {self.name}")
+        if is_closed and not found and listed != (stream.num_bytes, stream.last_crc):
+            found.append("is not the file that the manifest lists")
         return found
 
     def _num_sealed(self) -> int:

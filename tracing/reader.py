@@ -10,8 +10,16 @@ from tracing.errors import TraceError
 from tracing.files import is_being_written, read_regular
 from tracing.finding import Finding
 from tracing.findings_log import FINDINGS_NAME, read_findings
+from tracing.identity import (
+    ForeignFileError,
+    head_facts,
+    identity_of,
+    owner_without_manifest,
+    rightful_owner,
+    strangers,
+)
 from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError, TornFrameError
-from tracing.manifest import read_manifest
+from tracing.manifest import MANIFEST_NAME, read_manifest
 from tracing.moment import Moment
 from tracing.path_reader import InProgressStep, PathReader
 from tracing.stream_reader import StreamReader
@@ -32,7 +40,9 @@ class Run:
         folder: The run folder.
         manifest: What the run is; empty where the manifest is damaged.
         findings: Findings up to the first damaged line.
+        own: What every file must say of itself to belong to the run.
         problems: Sentences about damaged files other than the paths' own.
+        strangers: Sentences about streams and journals that no manifest lists, by file name.
 
     Raises:
         TraceError: The folder is no run, or of a newer major version.
@@ -73,14 +83,36 @@ class Run:
         """Read what the writer has added since: manifest, findings, steps."""
         self.problems: list[str] = []
         self.manifest = self._read_manifest()
-        run_id = str(self.manifest.get("run_id", ""))
+        self.own = identity_of(self.manifest) if self.manifest else owner_without_manifest(self.folder)
+        self._read_paths()
+        if all(isinstance(path.stream.problem, ForeignFileError) for path in self._paths.values()):
+            self._distrust_manifest()
+        is_running = self.status == "running"
+        self.strangers = (
+            strangers(self.folder, self.path_names, self.own, is_running=is_running) if self.manifest else {}
+        )
+        self.problems += [f"{name}: {sentence}" for name, sentence in self.strangers.items()]
+        words = head_facts(self.folder / VOCABULARY_NAME)
+        if words is not None and (foreign := self.own.foreign(words)):
+            self.problems.append(f"{VOCABULARY_NAME}: {foreign}")
+        self.findings: list[Finding] = self._read_findings()
+        self._vocabulary: dict[int, bytes | None] | None = None
+
+    def _read_paths(self) -> None:
         for name, entry in self._entries().items():
             if name in self._paths:
                 self._paths[name].refresh(entry)
             else:
-                self._paths[name] = PathReader(self.folder, name, entry, run_id, **self._how)
-        self.findings: list[Finding] = self._read_findings()
-        self._vocabulary: dict[int, bytes | None] | None = None
+                self._paths[name] = PathReader(self.folder, name, entry, self.own, **self._how)
+
+    def _distrust_manifest(self) -> None:
+        """Read without the manifest where all files agree that it is the one of another run."""
+        owner = rightful_owner(self.folder, self.own)
+        if owner is None:
+            return
+        self.problems.append(f"{MANIFEST_NAME}: belongs to another run than all files beside it")
+        self.manifest, self.own, self._paths = {}, owner, {}
+        self._read_paths()
 
     @property
     def vocabulary(self) -> dict[int, bytes | None]:
@@ -120,7 +152,7 @@ class Run:
             if path.stat().st_size > MAX_FRAME_BYTES:
                 self.problems.append(f"{FINDINGS_NAME}: is larger than {MAX_FRAME_BYTES} bytes")
                 return []
-            found, problem = read_findings(read_regular(path), str(self.manifest.get("run_id", "")))
+            found, problem = read_findings(read_regular(path), self.own)
         except FileNotFoundError:
             return []
         except OSError as unreadable:
@@ -137,8 +169,8 @@ class Run:
         file = self.folder / VOCABULARY_NAME
         if not file.exists():
             return found
-        stream = StreamReader(file, VOCABULARY_SCHEMA)
-        if stream.problem is not None:
+        stream = StreamReader(file, VOCABULARY_SCHEMA, self.own)
+        if stream.problem is not None and not isinstance(stream.problem, ForeignFileError):
             self.problems.append(f"{VOCABULARY_NAME}: {stream.problem}")
         for number in range(len(stream.batches)):
             batch = stream.read(number)

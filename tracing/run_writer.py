@@ -68,6 +68,7 @@ class RunWriter:
                 raise TraceError(f"{self.folder} already holds a run; choose another folder")
             self.run_id = uuid.uuid4().hex
             self._manifest = fresh_manifest({**(manifest or {}), "run_id": self.run_id})
+            self._manifest["vocabulary"] = None if token_bytes is None else {}
             write_manifest(self.folder, self._manifest)
             self._findings = FindingsWriter(self.folder, self.run_id)
             self._vocabulary = (

@@ -22,6 +22,7 @@ from tracing.columns import KEY_COLUMNS
 from tracing.errors import TraceError
 from tracing.files import open_regular
 from tracing.frames import END_OF_STREAM, Frame
+from tracing.identity import Identity
 from tracing.ipc_message import MAX_BATCH_STEPS, CorruptFrameError, TornFrameError
 from tracing.manifest import check_format
 from tracing.older import in_current_words
@@ -38,6 +39,7 @@ class StreamReader:
     Args:
         path: The file.
         expected: Schema that this version knows; only its columns are ever unpacked.
+        own: Whose file it should be; nothing of another one is read.
         lazily: Leave the proof of a batch to the moment at which it is read, or to `prove_some`. At the first
             one that fails the whole file is read again, proving everything, as without this.
         every_row: Give out rows that are no steps too (`row_kind`); batches list them in their metadata.
@@ -58,9 +60,10 @@ class StreamReader:
     """
 
     def __init__(
-        self, path: Path, expected: pa.Schema, *, lazily: bool = False, every_row: bool = False
+        self, path: Path, expected: pa.Schema, own: Identity, *, lazily: bool = False, every_row: bool = False
     ) -> None:
         self.path = path
+        self._own = own
         self._expected = expected
         self._lazily = lazily
         self._every_row = every_row
@@ -200,6 +203,11 @@ class StreamReader:
         """Schema of the file, columns that this version does not know included."""
         return pa.ipc.read_schema(pa.py_buffer(self._schema_frame))
 
+    @property
+    def head_bytes(self) -> int:
+        """Size of the schema frame; 0 while it is unreadable."""
+        return len(self._schema_frame)
+
     def locate(self, row: int) -> tuple[int, int]:
         """Return the batch that holds a row, and the row within it."""
         number = bisect.bisect_right(self._first_rows, row) - 1
@@ -235,6 +243,7 @@ class StreamReader:
     def _take(self, file: Any, frame: Frame, data: bytes) -> None:
         if self.columns is None:
             check_format(frame.facts.get("format"), self.path.name)
+            self._own.require(frame.facts)
             self.columns = frames.decode_columns(data, self._expected)
             if self._max_rows is not None and not self.columns.keys() >= set(KEY_COLUMNS):
                 self.columns = None

@@ -41,16 +41,16 @@ class VocabularyWriter:
         self._known: set[int] = set()
         self._pending: dict[int, bytes | None] = {}
 
-    def take(self, row: Mapping[str, Value]) -> bytes:
-        """Note the row's new ids and return a journal record of them, empty when there are none."""
+    def take(self, row: Mapping[str, Value]) -> list[journal_frames.Record]:
+        """Note the row's new ids and return a journal record of them, none when there are no new ones."""
         with self._lock:
             fresh = _token_ids(row) - self._known
             if not fresh:
-                return b""
+                return []
             found = {token_id: self._bytes_of(token_id) for token_id in sorted(fresh)}
             self.add(found)
         described = [[token_id, None if raw is None else raw.hex()] for token_id, raw in found.items()]
-        return journal_frames.encode(journal_frames.TOKENS, {"tokens": described})
+        return [journal_frames.encode(journal_frames.TOKENS, {"tokens": described})]
 
     def add(self, found: Mapping[int, bytes | None]) -> None:
         """Take ids whose bytes are known."""

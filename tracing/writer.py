@@ -29,7 +29,7 @@ class OpenStep:
 
     uid: int
     at: tuple[int, int, int]
-    records: list[bytes] = field(default_factory=list)
+    records: list[journal_frames.Record] = field(default_factory=list)
 
 
 class PathWriter:
@@ -120,8 +120,8 @@ class PathWriter:
             self._num_incomplete += row.get("incomplete") is not None
             self._pending_bytes += num_bytes
             facts = {"uid": step.uid, "at": step.at, "row": number}
-            tokens = self._vocabulary.take(row) if self._vocabulary is not None else b""
-            self._journal.append(tokens, journal_frames.encode(journal_frames.END, facts, columns))
+            tokens = self._vocabulary.take(row) if self._vocabulary is not None else []
+            self._journal.append(*tokens, journal_frames.encode(journal_frames.END, facts, columns))
             if len(self._pending) >= MAX_BATCH_STEPS or self._pending_bytes >= MAX_PENDING_BYTES:
                 self.seal()
 
@@ -151,6 +151,7 @@ class PathWriter:
             raise TraceError(f"a batch of at most {MAX_BATCH_STEPS} rows should follow sealed rows")
         self._num_incomplete += batch.num_rows - batch.column("incomplete").null_count
         self._stream.append(batch)
+        self._journal.restart(self._head(), ())  # its head counts what is sealed
 
     def close(self) -> dict[str, Any]:
         """Seal the rest, write the end record and return counts and checksum for the manifest.

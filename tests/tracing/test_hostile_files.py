@@ -197,7 +197,7 @@ def test_forged_journal_records_give_clear_errors_only(
     described |= facts if isinstance(facts, dict) else {"at": facts, "tokens": facts}
     names = dict(zip(("parents", "committed_len", "proposer", "index_sites"), [columns] * 4, strict=True))
     text = json.dumps({**described, "columns": names}).encode()
-    content = read_journal(journal_frames.encode(journal_frames.HEAD, HEAD) + record(kind, text, arrays))
+    content = read_journal(journal(kind, text, arrays))
     assert content.head is not None
     assert content.problem is None or isinstance(content.problem, TraceError)
 
@@ -205,11 +205,11 @@ def test_forged_journal_records_give_clear_errors_only(
 HEAD = {"rows": 0, "batches": 0, "bytes": 0, "crc32": "", "run": ""}
 
 
-def record(kind: int, text: bytes, arrays: bytes) -> bytes:
-    """A journal record with right checksums around any payload."""
-    payload = struct.pack("<I", len(text)) + text + arrays
-    header = struct.pack("<4sIII", b"SWJ1", kind, len(payload), zlib.crc32(payload))
-    return header + struct.pack("<I", zlib.crc32(header)) + payload
+def journal(kind: int, text: bytes, arrays: bytes) -> bytes:
+    """A journal with one record: right checksums around any payload."""
+    head = journal_frames.encode(journal_frames.HEAD, HEAD)
+    forged = journal_frames.Record(kind, struct.pack("<I", len(text)) + text + arrays)
+    return journal_frames.chain((head, forged))[0]
 
 
 @pytest.mark.parametrize(
@@ -228,9 +228,7 @@ def record(kind: int, text: bytes, arrays: bytes) -> bytes:
 )
 def test_forged_values_are_refused_where_they_are_read(columns: dict[str, Any]) -> None:
     text = json.dumps({"uid": 0, "at": [0, 0, 1], "row": 0, "columns": columns, "inputs": {}}).encode()
-    content = read_journal(
-        journal_frames.encode(journal_frames.HEAD, HEAD) + record(journal_frames.END, text, b"")
-    )
+    content = read_journal(journal(journal_frames.END, text, b""))
     assert isinstance(content.problem, TraceError)
     assert not content.rows
 
@@ -293,8 +291,6 @@ def test_columns_of_a_newer_minor_version_are_stepped_over() -> None:
     }
     text = json.dumps({"uid": 0, "at": [0, 0, 1], "row": 0, "columns": columns, "inputs": {}}).encode()
     arrays = bytes(2 * 8 + 2) + np.array([7, 8], "<i4").tobytes()
-    content = read_journal(
-        journal_frames.encode(journal_frames.HEAD, HEAD) + record(journal_frames.END, text, arrays)
-    )
+    content = read_journal(journal(journal_frames.END, text, arrays))
     assert content.problem is None
     assert content.rows[0]["parents"].values.tolist() == [7, 8]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from tracing.errors import CheckpointError
+from workbench.checkpoints.json_text import shown
+
+MAX_WHOLE: Final = 1 << 31
+"""No size, count or id of a model is larger."""
 
 
 def _value(config: Mapping[str, Any], key: str, default: Any, kinds: Any, should_be: str) -> Any:
@@ -14,26 +19,36 @@ def _value(config: Mapping[str, Any], key: str, default: Any, kinds: Any, should
     value = default if value is None else value
     is_flag = isinstance(value, bool)
     if is_flag != (kinds is bool) or not isinstance(value, kinds) or not (is_flag or value > 0):
-        raise CheckpointError(f"config.json: {key} should be {should_be}, got {value!r}")
+        raise CheckpointError(f"config.json: {key} should be {should_be}, got {shown(value)}")
     return value
 
 
-def whole(config: Mapping[str, Any], key: str, default: int | None = None) -> int:
-    """Return a positive integer of a config.
+def whole(config: Mapping[str, Any], key: str, default: int | None = None, *, most: int = MAX_WHOLE) -> int:
+    """Return a positive integer of a config, at most `most`.
 
     Raises:
-        CheckpointError: Missing without a default, not an integer, or not positive.
+        CheckpointError: Missing without a default, not an integer, not positive, or too large.
     """
-    return int(_value(config, key, default, int, "a positive integer"))
+    value = int(_value(config, key, default, int, "a positive integer"))
+    if value > most:
+        raise CheckpointError(f"config.json: {key} should be at most {most}, got {shown(value)}")
+    return value
 
 
 def real(config: Mapping[str, Any], key: str, default: float) -> float:
-    """Return a positive number of a config.
+    """Return a positive finite number of a config.
 
     Raises:
-        CheckpointError: Not a number, or not positive.
+        CheckpointError: Not a number, not positive, or not finite.
     """
-    return float(_value(config, key, default, int | float, "a positive number"))
+    value = _value(config, key, default, int | float, "a positive number")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise CheckpointError(f"config.json: {key} should be a finite number, got {shown(value)}")
+    return number
 
 
 def flag(config: Mapping[str, Any], key: str, default: bool = False) -> bool:
@@ -43,6 +58,33 @@ def flag(config: Mapping[str, Any], key: str, default: bool = False) -> bool:
         CheckpointError: Not a boolean.
     """
     return bool(_value(config, key, default, bool, "true or false"))
+
+
+def block(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return an object of a config; null and absence are an empty one.
+
+    Raises:
+        CheckpointError: Not an object.
+    """
+    value = config.get(key)
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise CheckpointError(f"config.json: {key} should be an object or null, got {shown(value)}")
+    return value
+
+
+def names(config: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    """Return a list of words of a config; null and absence are an empty one.
+
+    Raises:
+        CheckpointError: Not a list of text.
+    """
+    value = config.get(key)
+    value = [] if value is None else value
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise CheckpointError(f"config.json: {key} should be a list of names, got {shown(value)}")
+    return tuple(value)
 
 
 def head_layout(config: Mapping[str, Any], head_dim_default: int | None = None) -> tuple[int, int, int]:

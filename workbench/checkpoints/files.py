@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from tracing.errors import CheckpointError, ModelMissingError
-from tracing.files import read_regular
+from tracing.files import open_regular
+from workbench.checkpoints.json_text import MAX_BYTES, parse_object, shown
+from workbench.checkpoints.pickled import guarded, read_pickled
+from workbench.checkpoints.safetensors_header import LENGTH_BYTES, check_header, header_length
 
 SINGLE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
 PICKLED: Final = "pytorch_model.bin"
 PICKLED_INDEX: Final = "pytorch_model.bin.index.json"
+MAX_INDEX: Final = 64 << 20
 
 
 def require_directory(directory: Path, role: str) -> None:
@@ -34,33 +35,41 @@ def require_directory(directory: Path, role: str) -> None:
         )
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, *, most_bytes: int = MAX_BYTES) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
         ModelMissingError: No such file.
-        CheckpointError: Not a JSON object.
+        CheckpointError: Not a regular file, or not a JSON object within the bounds of `json_text`.
     """
     try:
-        text = read_regular(path).decode("utf-8")
+        with open_regular(path) as stream:
+            data = stream.read(most_bytes + 1)
     except FileNotFoundError:
         raise ModelMissingError(f"{path.name} is missing in {path.parent}") from None
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path} cannot be read as text: {error}") from None
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{path} is not valid JSON: {error}") from None
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path} should hold a JSON object, got {type(data).__name__}")
-    return data
+    return parse_object(data, str(path), most_bytes=most_bytes)
 
 
-def optional_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object, or return an empty one when the file is not there."""
-    return read_json(path) if path.is_file() else {}
+def optional_json(path: Path, *, most_bytes: int = MAX_BYTES) -> dict[str, Any]:
+    """Read a JSON object, or return an empty one when nothing is there."""
+    return read_json(path, most_bytes=most_bytes) if _is_there(path) else {}
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether a regular file is there.
+
+    Raises:
+        CheckpointError: Something else has its name: a pipe, a device, a folder, a link to nothing.
+    """
+    if not path.exists():
+        if path.is_symlink():
+            raise CheckpointError(f"{path} is a link to nothing; download the model again")
+        return False
+    if not path.is_file():
+        raise CheckpointError(f"{path} is no regular file")
+    return True
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -68,24 +77,34 @@ def weight_files(directory: Path) -> list[Path]:
 
     Raises:
         ModelMissingError: No weights, or an index that names a shard which is not there.
+        CheckpointError: The index names anything but files beside it.
     """
     for single, index in ((SINGLE, INDEX), (PICKLED, PICKLED_INDEX)):
-        if (directory / single).is_file():
+        if _is_there(directory / single):
             return [directory / single]
-        if (directory / index).is_file():
-            return _shards(directory / index)
+        if _is_there(directory / index):
+            return sorted(_shards(directory / index))
     raise ModelMissingError(f"no weights in {directory}; expected {SINGLE}, {INDEX} or {PICKLED}")
 
 
-def _shards(index: Path) -> list[Path]:
-    weight_map = read_json(index).get("weight_map")
+def _shards(index: Path) -> dict[Path, set[str]]:
+    """Return the shards that an index names, each with the tensors that it should hold."""
+    weight_map = read_json(index, most_bytes=MAX_INDEX).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{index} has no weight_map")
-    shards = [index.parent / name for name in sorted({str(name) for name in weight_map.values()})]
+    shards: dict[Path, set[str]] = {}
+    for tensor, name in weight_map.items():
+        if not isinstance(name, str) or Path(name).name != name:
+            raise CheckpointError(
+                f"{index} names {shown(name)} for {shown(tensor)}, which lies outside the model directory "
+                "or is no file name"
+            )
+        shards.setdefault(index.parent / name, set()).add(tensor)
+    kind = Path(index.name.removesuffix(".index.json")).suffix
     for shard in shards:
-        if shard.parent.resolve() != index.parent.resolve():
-            raise CheckpointError(f"{index} names {shard}, which lies outside the model directory")
-        if not shard.is_file():
+        if shard.suffix != kind:
+            raise CheckpointError(f"{index} names {shown(shard.name)}; expected {kind} files")
+        if not _is_there(shard):
             raise ModelMissingError(f"{shard.name} is missing in {index.parent}; {index.name} names it")
     return shards
 
@@ -95,31 +114,34 @@ def read_weights(directory: Path) -> dict[str, torch.Tensor]:
 
     Raises:
         ModelMissingError: A file is missing.
-        CheckpointError: A file is broken, or one name occurs in two shards.
+        CheckpointError: A file is broken, one name occurs in two shards, or not in the shard of the index.
     """
     weights: dict[str, torch.Tensor] = {}
-    for path in weight_files(directory):
-        for name, tensor in _read_shard(path).items():
-            if name in weights:
-                raise CheckpointError(f"{name} occurs in more than one shard of {directory}")
-            weights[name] = tensor
+    files = weight_files(directory)
+    index = directory / (INDEX if files[0].suffix == ".safetensors" else PICKLED_INDEX)
+    promised = {} if files[0].name in {SINGLE, PICKLED} else _shards(index)
+    for path in files:
+        shard = _read_shard(path)
+        absent = sorted(promised.get(path, set()) - shard.keys())
+        if absent:
+            raise CheckpointError(
+                f"{path} does not hold {shown(absent[0])}, which {index.name} says it holds"
+            )
+        doubled = sorted(weights.keys() & shard.keys())
+        if doubled:
+            raise CheckpointError(f"{shown(doubled[0])} occurs in more than one shard of {directory}")
+        weights |= shard
     return weights
 
 
 def _read_shard(path: Path) -> Mapping[str, torch.Tensor]:
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, OSError, ValueError) as error:
-            raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from None
     try:
-        data = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError) as error:
-        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{path} cannot be read with weights_only=True: {first_line}") from None
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path} should hold a dict of tensors, got {type(data).__name__}")
-    for name, tensor in data.items():
-        if not isinstance(tensor, torch.Tensor):
-            raise CheckpointError(f"{path}: {name} should be a tensor, got {type(tensor).__name__}")
-    return data
+        with open_regular(path) as stream:
+            if path.suffix != ".safetensors":
+                return read_pickled(path)
+            size = path.stat().st_size
+            length = header_length(stream.read(LENGTH_BYTES), size, str(path))
+            check_header(stream.read(length), size, str(path))
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
+    return guarded(f"{path} is not a readable safetensors file", lambda: load_file(path))

@@ -6,13 +6,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from tracing.errors import CheckpointError, ModelMissingError, UsageError
+from tracing.errors import UsageError
+from workbench.checkpoints.chat_template import render
+from workbench.checkpoints.pickled import guarded
+from workbench.checkpoints.tokenizer_files import is_byte_level, read_tokenizer_files, special_text
 
 BYTE_TOKEN: Final = re.compile(r"^<0x([0-9A-Fa-f]{2})>$")
 SPACE_MARK: Final = "\u2581"
@@ -48,13 +50,30 @@ class DirectoryTokenizer:
         return None if token_id is None else int(token_id)
 
     def encode(self, text: str, *, special_tokens: bool = True) -> list[int]:
-        """Return token ids; without the default special tokens for a later piece of a context."""
-        return [int(token_id) for token_id in self._backend.encode(text, add_special_tokens=special_tokens)]
+        """Return token ids; without the default special tokens for a later piece of a context.
+
+        Raises:
+            CheckpointError: The tokenizer cannot encode the text.
+        """
+        token_ids = guarded(
+            "tokenizer.json cannot encode the text",
+            lambda: self._backend.encode(text, add_special_tokens=special_tokens),
+        )
+        return [int(token_id) for token_id in token_ids]
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """Return text, special tokens included; ids without a token are left out."""
+        """Return text, special tokens included; ids without a token are left out.
+
+        Raises:
+            CheckpointError: The tokenizer cannot decode them.
+        """
         known = [int(token_id) for token_id in token_ids if 0 <= int(token_id) < self.vocab_size]
-        return str(self._backend.decode(known, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        return guarded(
+            "tokenizer.json cannot decode the tokens",
+            lambda: str(
+                self._backend.decode(known, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+            ),
+        )
 
     def token_bytes(self, token_id: int) -> bytes:
         """Return the raw bytes of one token; empty for an id without a token (a padded vocabulary)."""
@@ -78,17 +97,17 @@ class DirectoryTokenizer:
         Raises:
             UsageError: The tokenizer has no chat template, or the template refuses the messages.
         """
-        if not self._backend.chat_template:
+        template = self._backend.chat_template
+        if not template:
             raise UsageError("this tokenizer has no chat template; leave out --chat to use the raw text")
-        from jinja2.exceptions import TemplateError
-
-        try:
-            text = self._backend.apply_chat_template(
-                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
-            )
-        except TemplateError as error:
-            raise UsageError(f"the chat template refuses these messages: {error}") from None
-        return str(text)
+        if isinstance(template, dict):
+            template = template.get("default")
+        if not isinstance(template, str):
+            raise UsageError("this tokenizer has no chat template that is a text, nor one named default")
+        tokens = {
+            key: text for key, text in self._backend.special_tokens_map.items() if isinstance(text, str)
+        }
+        return render(template, messages, tokens)
 
 
 def _sentencepiece_bytes(token: str) -> bytes:
@@ -111,36 +130,23 @@ def load_tokenizer(directory: Path, *, trust_remote_code: bool = False) -> Direc
         ModelMissingError: No `tokenizer.json`.
         CheckpointError: It cannot be read.
     """
-    path = directory / "tokenizer.json"
-    if not path.is_file():
-        others = [name for name in ("tokenizer.model", "vocab.json") if (directory / name).is_file()]
-        hint = f" ({others[0]} is there: save it once as a fast tokenizer)" if others else ""
-        raise ModelMissingError(f"tokenizer.json is missing in {directory}{hint}")
-    try:
-        layout = json.loads(path.read_text(encoding="utf-8"))
-        backend = _backend(directory, trust_remote_code=trust_remote_code)
-    except Exception as error:  # noqa: BLE001  # the tokenizers library raises bare Exception
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{path} cannot be read: {reason}") from None
-    return DirectoryTokenizer(backend, byte_level=_is_byte_level(layout))
+    layout, known = read_tokenizer_files(directory)
+    return guarded(
+        f"{directory / 'tokenizer.json'} cannot be read",
+        lambda: DirectoryTokenizer(
+            _backend(directory, known, trust_remote_code=trust_remote_code), byte_level=is_byte_level(layout)
+        ),
+    )
 
 
-def _backend(directory: Path, *, trust_remote_code: bool) -> Any:
+def _backend(directory: Path, known: Mapping[str, Any], *, trust_remote_code: bool) -> Any:
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    config = directory / "tokenizer_config.json"
-    known = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
     fast: Any = PreTrainedTokenizerFast
-    if "tokenizer_class" not in known or ("auto_map" in known and not trust_remote_code):
-        kept = {key: known[key] for key in ("bos_token", "eos_token", "chat_template") if key in known}
+    if known.get("tokenizer_class") is None or ("auto_map" in known and not trust_remote_code):
+        kept = {key: special_text(known, key) for key in ("bos_token", "eos_token") if known.get(key)}
+        kept |= {key: known[key] for key in ("chat_template",) if known.get(key)}
         return fast(tokenizer_file=str(directory / "tokenizer.json"), **kept)
     # AutoTokenizer reads config.json too and warns of a model type that transformers does not have
     reader: Any = fast if known["tokenizer_class"] in PLAIN_CLASSES else AutoTokenizer
     return reader.from_pretrained(str(directory), trust_remote_code=trust_remote_code, local_files_only=True)
-
-
-def _is_byte_level(layout: Mapping[str, Any]) -> bool:
-    """Decide by the decoder: it must turn the alphabet back into bytes."""
-    decoder = layout.get("decoder") or {}
-    parts = decoder.get("decoders", [decoder])
-    return any(part.get("type") == "ByteLevel" for part in parts)

@@ -98,12 +98,13 @@ class _ended_by_force:  # noqa: N801  a context manager, used as a function
     """Ends the process with exit code 1 and its threads' frames, should nothing else in it get to run."""
 
     def __init__(self, limit_s: float | None) -> None:
-        self._limit_s = None if sys.__stderr__ is None else limit_s
+        self._limit_s = limit_s
+        self._stderr = sys.__stderr__
 
     def __enter__(self) -> None:
-        if self._limit_s is not None:
-            faulthandler.dump_traceback_later(self._limit_s + GRACE_S, exit=True, file=sys.__stderr__)
+        if self._limit_s is not None and self._stderr is not None:
+            faulthandler.dump_traceback_later(self._limit_s + GRACE_S, exit=True, file=self._stderr)
 
     def __exit__(self, *_: object) -> None:
-        if self._limit_s is not None:
+        if self._limit_s is not None and self._stderr is not None:
             faulthandler.cancel_dump_traceback_later()
