@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install -q -c constraints.txt
 
-.PHONY: demo test lint costs pages
+.PHONY: demo test lint costs pages cause-table
 
 demo: $(VENV)/.demo
 	$(BIN)/specwb diff --prompt workbench/checkpoints/prompts/code.txt
@@ -27,6 +27,10 @@ pages: $(VENV)/.test
 # All costs, or some: make costs ONLY="check disk"
 costs: $(VENV)/.test
 	$(BIN)/python -m costs $(ONLY)
+
+# What the first line says of single mistakes in three ports; what was measured before is kept.
+cause-table: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m causes --jobs $(or $(JOBS),1) --out docs/cause-table.md $(ONLY)
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

@@ -9,10 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from invariants.catalogue import BY_ID, CATALOGUE
 from tests.judge.support import finding
 from tracing.finding import Finding, has_error, identity
 from tracing.moment import STAGES
+from workbench.judge.cause_order import FLOW
 from workbench.judge.log import FindingsLog, step_verdict
+from workbench.judge.rules import RULES
 from workbench.judge.step import StepJudgement
 from workbench.judge.verdict import Tally
 
@@ -119,8 +122,65 @@ def test_findings_after_the_first_are_consequences_until_resync() -> None:
     assert logged.add([finding(stage="commit", step=4)])[0].consequence
 
 
-def test_findings_of_one_stage_are_not_each_others_consequence() -> None:
-    assert not any(each.consequence for each in log().add([finding(node=3), finding(node=5)]))
+def test_the_same_quantity_at_another_node_is_a_consequence_and_an_independent_one_is_not() -> None:
+    assert [each.consequence for each in log().add([finding(node=5), finding(node=3)])] == [False, True]
+    columns = ("cache_positions", "parents", "position_ids", "token_ids")
+    new = log().add([finding(stage="tensorize", column=column, node=2) for column in columns])
+    assert [(each.column, each.consequence) for each in new] == [
+        ("token_ids", False),  # the first of the flow; the others do not follow from it
+        ("parents", False),
+        ("position_ids", False),
+        ("cache_positions", False),
+    ]
+    new = log().add([finding(stage="tensorize", column=column, node=2) for column in columns[1:3]])
+    assert [(each.column, each.consequence) for each in new] == [("parents", False), ("position_ids", True)]
+
+
+# the cause first
+
+
+def test_the_cause_comes_first() -> None:
+    """By data flow, then by node, then by how much the rule explains; what names no node comes after."""
+    features = finding(column="features", node=0)
+    whole, far, near = (finding(column="kv_row_digests", node=node) for node in (None, 9, 2))
+    cell, pattern = (
+        finding(rule="MASK003", column="visible", node=0),
+        finding(rule="MASK005", column="visible", node=0),
+    )
+    earlier_cell = finding(rule="MASK003", column="visible", node=7)
+    new = log().add([whole, far, features, near, earlier_cell, cell, pattern])
+    assert new[0] == pattern
+    assert [(each.rule, each.column, each.moment.node) for each in new[1:3]] == [
+        ("MASK003", "visible", 0),
+        ("MASK003", "visible", 7),
+    ]
+    assert [each.moment.node for each in new[3:]] == [2, 9, None, 0]
+    assert all(each.consequence for each in new[1:])
+
+
+def test_a_digest_of_the_whole_cache_comes_after_the_row_that_is_wrong() -> None:
+    digest = finding(stage="commit", rule="KV005", column="kv_digest_after")
+    row = finding(stage="commit", rule="JUDGE-COMMIT-ROWS", column="kv_row_digests", node=5)
+    new = log().add([digest, row])
+    assert [(each.rule, each.consequence) for each in new] == [("JUDGE-COMMIT-ROWS", False), ("KV005", True)]
+
+
+def test_every_rule_and_column_of_a_finding_has_its_place_in_a_flow() -> None:
+    """A rule of a stage is known there by its id or by the columns that it reads."""
+    known = {stage: set().union(*(each.keys for each in flow)) for stage, flow in FLOW.items()}
+    rules = [rule for rule in CATALOGUE if rule.scope != "run" and rule.family != "ROW"]
+    unknown = [rule.id for rule in rules if not known[rule.stage] & {rule.id, *rule.arguments}]
+    assert unknown == []
+    every = set().union(*known.values())
+    assert {key for key in every if key.isupper()} <= {*RULES, *BY_ID, "RUN-STAGE-RAISED"}
+
+
+def test_the_verdict_tells_how_wrong_the_first_stage_was() -> None:
+    """A small error in the K of a node makes its logits another row: the mistake is no rounding."""
+    tally = Tally()
+    FindingsLog(tally).add([finding("numeric", column="kv", node=1), finding(column="logits", node=1)])
+    verdict = tally.verdict()
+    assert (verdict.verdict, verdict.num_findings, verdict.num_consequences) == ("structural", 1, 1)
 
 
 def test_a_new_turn_is_in_step_by_itself_and_a_warning_causes_nothing() -> None:

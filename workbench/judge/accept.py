@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import numpy as np
 
 from tracing.settings import STOP_WORDS
@@ -52,7 +55,9 @@ def _judge_path(
         expected = expected[: len(nodes)]
     which = "on which every token is the choice before it" if evidence.is_greedy else "that the draws accept"
     why = f"the longest path {which}, cut at EOS and at the limit"
-    judge_list(notes, "JUDGE-ACCEPT-NODES", "accepted_nodes", nodes, expected, path=path, message=why)
+    rule, column = "JUDGE-ACCEPT-NODES", "accepted_nodes"
+    first = partial(_node_of_path, nodes, expected)
+    judge_list(notes, rule, column, nodes, expected, path=path, message=why, node_at=first)
     notes.check("accepted_nodes")
     if not ((nodes >= 0) & (nodes < len(evidence.tree.token_ids))).all():
         return  # these numbers cannot be followed; the finding above says so
@@ -70,14 +75,27 @@ def _judge_path(
         )
     emitted = np.append(evidence.tree.token_ids[nodes], accepted.final_token_id)
     kept = evidence.committed_len + np.append(0, nodes)
-    for rule, column, law, why in (
-        ("JUDGE-ACCEPT-EMITTED", "emitted_token_ids", emitted, "the accepted tokens, then the final one"),
-        ("JUDGE-ACCEPT-PATH", "path_indices", kept, "L for the root, then L + node for each accepted node"),
+    walked = [*nodes.tolist(), last]  # the final token is the choice after the last accepted node
+    for name, column, law, why, meant in (
+        ("EMITTED", "emitted_token_ids", emitted, "the accepted tokens, then the final one", walked),
+        ("PATH", "path_indices", kept, "L for the root, then L + node for each accepted node", [0, *walked]),
     ):
-        judge_list(notes, rule, column, np.asarray(getattr(accepted, column)), law, path=path, message=why)
+        came, node_at = np.asarray(getattr(accepted, column)), partial(_place_or_last, meant)
+        rule = f"JUDGE-ACCEPT-{name}"
+        judge_list(notes, rule, column, came, law, path=path, message=why, node_at=node_at)
     _judge_stop(notes, evidence, accepted, path)
     for column in ("final_token_id", "emitted_token_ids", "path_indices", "stop_reason"):
         notes.check(column)
+
+
+def _node_of_path(nodes: IntArray, expected: IntArray, place: int) -> int | None:
+    """Return the accepted node at a place where two paths part: that of the path, else the missing one."""
+    longer = nodes if place < len(nodes) else expected
+    return int(longer[place]) if longer[place] >= 0 else None
+
+
+def _place_or_last(nodes: Sequence[int], place: int) -> int:
+    return nodes[min(place, len(nodes) - 1)]
 
 
 def _final_token(evidence: AcceptEvidence, last: int) -> int:

@@ -15,6 +15,7 @@ from workbench.judge.draft_laws import (
     judge_order,
     judge_root,
     judge_selected,
+    node_of,
 )
 from workbench.judge.draft_nodes import DraftNodes, has_samples, judge_drawn, judge_node_scores
 from workbench.judge.draft_scores import Scores, count_near_ties, judge_scores
@@ -127,7 +128,7 @@ def _scores(
         return None
     target_from_draft = np.asarray(evidence.target_from_draft, dtype=np.int64)
     draft_from_target = {int(target): draft for draft, target in enumerate(target_from_draft)}
-    _judge_vocabulary(notes, candidates, draft_from_target)
+    _judge_vocabulary(notes, drafted, candidates, draft_from_target)
     if not evidence.levels:
         notes.skip("draft_logprobs", "the reference does not provide log-probabilities")
         return None
@@ -138,12 +139,15 @@ def _scores(
     return scores
 
 
-def _judge_vocabulary(notes: Notes, candidates: Candidates, draft_from_target: Mapping[int, int]) -> None:
+def _judge_vocabulary(
+    notes: Notes, drafted: BeamSearch, candidates: Candidates, draft_from_target: Mapping[int, int]
+) -> None:
     notes.check("draft_vocabulary")
     tokens = candidates.token_ids.tolist()
     strangers = [flat for flat, token in enumerate(tokens) if token not in draft_from_target]
     if strangers:
-        token = tokens[strangers[0]]
-        message = f"candidate {strangers[0]} is token {token}, which the draft vocabulary does not have"
+        first = next((flat for flat in strangers if flat in drafted.flat_ids), strangers[0])
+        node = node_of(drafted, first)
+        message = f"candidate {first} is token {tokens[first]}, which the draft vocabulary does not have"
         message += f" ({len(strangers)} of {len(tokens)} candidates)"
-        notes.finding("JUDGE-DRAFT-VOCAB", "token_ids", message, fused=token)
+        notes.finding("JUDGE-DRAFT-VOCAB", "token_ids", message, node=node, fused=tokens[first])

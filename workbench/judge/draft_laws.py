@@ -100,6 +100,12 @@ def _level_fault(drafted: BeamSearch, depth: int, width: int) -> str:
     return ""
 
 
+def node_of(drafted: BeamSearch, flat: int) -> int | None:
+    """Return the node that a candidate became, or None."""
+    places = np.flatnonzero(np.asarray(drafted.flat_ids) == flat)
+    return int(places[0]) + 1 if places.size else None
+
+
 def judge_order(notes: Notes, candidates: Candidates) -> None:
     """Judge that each beam's candidates are distinct tokens, best first."""
     width = candidates.width
@@ -135,7 +141,8 @@ def judge_beams(notes: Notes, drafted: BeamSearch, candidates: Candidates) -> No
             else:
                 score = candidates.scores[theirs]
                 message += f", expected {theirs} (score {score:.6g}) by the path's own scores"
-            notes.finding("JUDGE-DRAFT-BEAMS", "beam_flat_ids", message, fused=ours, reference=theirs)
+            rule, node = "JUDGE-DRAFT-BEAMS", node_of(drafted, ours)
+            notes.finding(rule, "beam_flat_ids", message, node=node, fused=ours, reference=theirs)
 
 
 def judge_selected(
@@ -150,13 +157,24 @@ def judge_selected(
         notes.finding("JUDGE-SHAPE", "flat_ids", message)
         return False
     if (np.diff(selected) <= 0).any():
-        place = int(np.flatnonzero(np.diff(selected) <= 0)[0])
-        message = f"node {place + 2} is candidate {selected[place + 1]}, after candidate {selected[place]}"
-        notes.finding("JUDGE-DRAFT-ASCENDING", "flat_ids", message, node=place + 2)
+        _write_order(notes, selected)
     everyone = np.arange(num_candidates)
     expected = best(candidates.scores, everyone, min(settings.tree_nodes - 1, num_candidates))
     _judge_set(notes, candidates, selected, expected)
     return True
+
+
+def _write_order(notes: Notes, selected: IntArray) -> None:
+    """Name the first node that is not where its number puts it, or the second of two with one number."""
+    differs = np.flatnonzero(selected != np.sort(selected))
+    again = np.flatnonzero(np.diff(selected) == 0) + 1
+    place = int(differs[0] if differs.size else again[0])
+    law = int(np.sort(selected)[place])
+    message = f"node {place + 1} is candidate {selected[place]}, where candidate {law} comes by its number"
+    if not differs.size:
+        message = f"node {place + 1} is candidate {selected[place]}, as is the node before it"
+    rule, came = "JUDGE-DRAFT-ASCENDING", int(selected[place])
+    notes.finding(rule, "flat_ids", message, node=place + 1, fused=came, reference=law)
 
 
 def _judge_set(notes: Notes, candidates: Candidates, selected: IntArray, expected: IntArray) -> None:

@@ -13,7 +13,7 @@ from tracing.errors import UsageError
 from tracing.stages import BeamSearch, IntArray
 from workbench.judge.allowance import row_allowances
 from workbench.judge.blame import guilty
-from workbench.judge.draft_laws import ROOT, Candidates, best, level_range, swapped
+from workbench.judge.draft_laws import ROOT, Candidates, best, level_range, node_of, swapped
 from workbench.judge.draft_nodes import MAX_NAMED, sum_rounding, write_score
 from workbench.judge.evidence import LevelTruth
 from workbench.judge.notes import Notes, first_few
@@ -112,6 +112,7 @@ def _judge_beam(
 
 def _write_wrong(scores: Scores, wrong: list[tuple[int, str]]) -> None:
     node_from_flat = {int(flat): place + 1 for place, flat in enumerate(scores.drafted.flat_ids)}
+    wrong = sorted(wrong, key=lambda each: (each[0] not in node_from_flat, each[0]))  # nodes first
     for (flat, who), tail in first_few(wrong, MAX_NAMED, f"of {len(scores.truth)} candidates"):
         ours, truth = float(scores.candidates.scores[flat]), float(scores.truth[flat])
         allowance = float(scores.allowance[flat])
@@ -145,6 +146,7 @@ def _judge_best_tokens(scores: Scores, level: LevelTruth, row: tuple[IntArray, i
             f"candidate {listed[came_in]} is token {ours}, but {theirs} is left out and better by {gap:.3g}, "
             f"where rounding allows {2 * allowance:.3g}",
             guilty=_who_left_out(third, left_out, came_in, 2 * allowance),
+            node=node_of(scores.drafted, int(flats[expected.tolist().index(left_out)])),
             fused=ours,
             reference=theirs,
             allowance=2 * allowance,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,13 +59,25 @@ def judge_list(
     *,
     path: str,
     message: str,
+    node_at: Callable[[int], int | None] = lambda _: None,
 ) -> None:
-    """Compare two short lists whole, length included; `message` says what the list must be."""
+    """Compare two short lists whole, length included; `message` says what the list must be.
+
+    `node_at` gives the node that is meant at a place of the list, from 0.
+    """
     ours, theirs = value.tolist(), expected.tolist()
     if ours == theirs:
         return
-    message = f"{column} is {ours}, expected {theirs}: {message}"
-    notes.finding(rule, column, message, guilty=path, fused=str(ours), reference=str(theirs))
+    node = node_at(parting(ours, theirs))
+    at = "" if node is None else f"; they part at node {node}"
+    message = f"{column} is {ours}, expected {theirs}: {message}{at}"
+    notes.finding(rule, column, message, guilty=path, node=node, fused=str(ours), reference=str(theirs))
+
+
+def parting(ours: Sequence[Any], theirs: Sequence[Any]) -> int:
+    """Return the first place in which two lists differ; the shorter one's end where it begins the other."""
+    pairs = enumerate(zip(ours, theirs, strict=False))
+    return next((place for place, (left, right) in pairs if left != right), min(len(ours), len(theirs)))
 
 
 def judge_num_draws(notes: Notes, draws: NDArray[Any] | None, expected: int) -> None:

@@ -1,4 +1,4 @@
-"""The findings of a run, live or recorded: each once, in the order of stages, consequences marked."""
+"""The findings of a run, live or recorded: each once, the cause of a step first, consequences marked."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tracing.finding import Finding, identity
+from workbench.judge.cause_order import cause_key, follows
 from workbench.judge.step import StepJudgement
 from workbench.judge.verdict import Tally
 
@@ -20,8 +21,8 @@ class FindingsLog:
     """Collects the findings of a run.
 
     After the first error of a turn, findings of later stages and steps are marked as its possible
-    consequences, until a resync or the next turn. Findings of the error's own stage stay independent of it:
-    their order shows which is the cause. Warnings cause nothing.
+    consequences, until a resync. So are findings of the error's own stage that are about the same quantity or
+    about one that is computed from it. Warnings cause nothing.
 
     Attributes:
         findings: Everything found so far, in order.
@@ -34,16 +35,16 @@ class FindingsLog:
         self.tally = tally
         self._write = write
         self._known: set[tuple[Any, ...]] = set()
-        self._cause: tuple[int, int, int, int] | None = None
+        self._causes: dict[tuple[int, int], Finding] = {}
 
     def add(self, findings: Iterable[Finding], judgement: StepJudgement | None = None) -> tuple[Finding, ...]:
         """Take in findings and the judgement of a step.
 
         Returns:
-            Those that are new, in the order of stages, with consequences marked.
+            Those that are new, step by step and the cause first, with consequences marked.
         """
         found = [*findings, *(judgement.findings if judgement else ())]
-        new = tuple(map(self._mark, sorted(self._unknown(found), key=lambda each: each.moment.stage_number)))
+        new = tuple(map(self._mark, sorted(self._unknown(found), key=cause_key)))
         self.findings.extend(new)
         if self._write is not None:
             for finding in new:
@@ -60,7 +61,7 @@ class FindingsLog:
 
     def resync(self) -> None:
         """Both paths were rebuilt from the same ids: what is found from here on is independent."""
-        self._cause = None
+        self._causes.clear()
 
     def _unknown(self, findings: Iterable[Finding]) -> Iterable[Finding]:
         for finding in findings:
@@ -70,10 +71,15 @@ class FindingsLog:
 
     def _mark(self, finding: Finding) -> Finding:
         """Mark a finding that an earlier one may have caused; remember the first error of a turn."""
-        place = (*finding.moment.place, finding.moment.stage_number)
-        same_turn = self._cause is not None and self._cause[:2] == place[:2]
-        if same_turn and self._cause is not None and place > self._cause:
+        turn = finding.moment.place[:2]
+        cause = self._causes.get(turn)
+        if cause is not None and _may_follow(finding, cause):
             return replace(finding, consequence=True)
-        if finding.severity == "error" and not same_turn:
-            self._cause = place
+        if cause is None and finding.severity == "error":
+            self._causes[turn] = finding
         return finding
+
+
+def _may_follow(finding: Finding, cause: Finding) -> bool:
+    ours, theirs = ((*each.moment.place, each.moment.stage_number) for each in (finding, cause))
+    return follows(finding, cause) if ours == theirs else ours > theirs

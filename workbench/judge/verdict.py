@@ -71,6 +71,8 @@ class Tally:
     _near_ties: int = 0
     _emitted: int = 0
     _first: Finding | None = None
+    _classes: set[str] = field(default_factory=set)
+    _stage: tuple[int, ...] = ()
 
     def add(self, judgement: StepJudgement) -> None:
         """Add one judged step; its findings should have been marked by a `FindingsLog`."""
@@ -85,10 +87,15 @@ class Tally:
         for finding in findings:
             if finding.severity != "error":
                 continue
+            stage = (*finding.moment.place, finding.moment.stage_number)
             if finding.consequence:
                 self._consequences += 1
+                if stage == self._stage:  # how wrong the stage is, is told by all that it gave
+                    self._classes.add(finding.verdict)
                 continue
             self._verdicts[finding.verdict] += 1
+            self._classes.add(finding.verdict)
+            self._stage = stage
             if self._first is None:
                 self._first = finding
 
@@ -117,7 +124,7 @@ class Tally:
     def _decide(self) -> tuple[str, str]:
         """Return the verdict and its text: findings, then inconclusive, then near ties, then ok."""
         for verdict in WORST_FIRST:
-            if self._verdicts[verdict]:
+            if verdict in self._classes:
                 return verdict, verdict
         if self._verdicts.total():
             return "structural", f"structural (finding with verdict {next(iter(self._verdicts))})"

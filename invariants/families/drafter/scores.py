@@ -124,7 +124,7 @@ def drafts_of_the_step_before(
     )
     if same:
         message = f"all {len(scores)} drafts and their scores are those of the step before"
-        yield Violation(message, "token_ids", found=listed(token_ids[1:].tolist()))
+        yield Violation(message, "token_ids", 1, found=listed(token_ids[1:].tolist()))
 
 
 CLAUSES: Final = (

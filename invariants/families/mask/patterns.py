@@ -7,7 +7,7 @@ the cells flags all of these.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import numpy as np
@@ -30,6 +30,14 @@ def _blocks(parents: IntArray, valid: BoolArray, visible: BoolArray) -> tuple[Bo
     closure = ancestor_or_self(parents, valid)[np.ix_(valid, valid)]
     shown = visible[np.ix_(valid, valid)]
     return (closure, shown) if np.count_nonzero(closure != shown) >= 2 else None
+
+
+def _pattern(
+    blocks: tuple[BoolArray, BoolArray], valid: BoolArray, what: str, found: str
+) -> Iterator[Violation]:
+    """Yield the one violation, at the first node whose row is not the closure's."""
+    node = int(np.flatnonzero(valid)[np.argwhere(blocks[0] != blocks[1])[0, 0]])
+    yield Violation(f"the tree block of the mask {what}, from node {node} on", "visible", node, found=found)
 
 
 @invariant("MASK005", stage="verify", requires=WAIT_FOR)
@@ -55,7 +63,7 @@ def inverted_polarity(parents: IntArray, valid: BoolArray, visible: BoolArray) -
     """
     blocks = _blocks(parents, valid, visible)
     if blocks is not None and np.array_equal(blocks[0], ~blocks[1]):
-        yield Violation("the tree block of the mask is inverted", "visible", found="inverted")
+        yield from _pattern(blocks, valid, "is inverted", "inverted")
 
 
 @invariant("MASK006", stage="verify", requires=WAIT_FOR)
@@ -80,7 +88,7 @@ def transposed(parents: IntArray, valid: BoolArray, visible: BoolArray) -> Viola
     """
     blocks = _blocks(parents, valid, visible)
     if blocks is not None and np.array_equal(blocks[0].T, blocks[1]):
-        yield Violation("the tree block of the mask is transposed", "visible", found="transposed")
+        yield from _pattern(blocks, valid, "is transposed", "transposed")
 
 
 @invariant("MASK007", stage="verify", requires=WAIT_FOR)
@@ -108,9 +116,9 @@ def tree_mask_dropped(parents: IntArray, valid: BoolArray, visible: BoolArray) -
     if blocks is None:
         return
     if np.array_equal(blocks[1], np.tri(len(blocks[1]), dtype=np.bool_)):
-        yield Violation("the tree block of the mask is plainly causal", "visible", found="causal")
+        yield from _pattern(blocks, valid, "is plainly causal", "causal")
     elif blocks[1].all():
-        yield Violation("the tree block of the mask hides nothing", "visible", found="all visible")
+        yield from _pattern(blocks, valid, "hides nothing", "all visible")
 
 
 @invariant("MASK008", stage="verify", requires=WAIT_FOR)
@@ -139,9 +147,9 @@ def tree_block_shifted(parents: IntArray, valid: BoolArray, visible: BoolArray) 
         return
     closure, shown = blocks
     if np.array_equal(shown[:, 1:], closure[:, :-1]):
-        yield Violation("the tree block of the mask is one column too far right", "visible", found="+1")
+        yield from _pattern(blocks, valid, "is one column too far right", "+1")
     elif np.array_equal(shown[:, :-1], closure[:, 1:]):
-        yield Violation("the tree block of the mask is one column too far left", "visible", found="-1")
+        yield from _pattern(blocks, valid, "is one column too far left", "-1")
 
 
 WITH_DRAFTS = applicability("MASK005", "MASK006", "MASK007", "MASK008")(has_drafts)

@@ -7,6 +7,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from invariants.catalogue import BY_ID
 from invariants.outcome import Outcome, Violated
 from invariants.run import Checker
@@ -86,7 +88,7 @@ class RunLog(FindingsLog):
             return ()
         left_out = None if path == self._watched else fed.LIVE
         found = self._findings(self._checker.step(path, row, left_out=left_out))
-        return found if path != self._watched else tuple(map(self._as_tensorizes, found))
+        return found if path != self._watched else self._as_tensorizes(found, row)
 
     def skip_row(self, path: str) -> None:
         """Leave a row unchecked; the next one has no previous row to be compared with."""
@@ -125,18 +127,30 @@ class RunLog(FindingsLog):
         )
 
     def _before(self, stage: str, row: Mapping[str, Any]) -> tuple[Finding, ...]:
-        found = self._findings(self._checker.check_before(self._watched, stage, row))
-        return tuple(map(self._as_tensorizes, found))
+        return self._as_tensorizes(self._findings(self._checker.check_before(self._watched, stage, row)), row)
 
     @staticmethod
     def _findings(outcomes: Iterable[Outcome]) -> tuple[Finding, ...]:
         return tuple(finding for each in outcomes if isinstance(each, Violated) for finding in each.findings)
 
-    def _as_tensorizes(self, finding: Finding) -> Finding:
-        """A law of the draft, broken by what tensorize made of it, is tensorize's fault."""
-        if finding.moment.stage == "draft" and self._recopied.intersection(BY_ID[finding.rule].arguments):
-            return replace(finding, moment=replace(finding.moment, stage="tensorize"))
-        return finding
+    def _as_tensorizes(self, found: Iterable[Finding], row: Mapping[str, Any]) -> tuple[Finding, ...]:
+        """Charge tensorize with what it made: laws of earlier stages on values that it copied as others.
+
+        So are laws of the mask where attention is given the mask that tensorize built.
+        """
+        built, given = self._expected.get("visible"), row.get("visible")
+        as_built = built is not None and given is not None and np.array_equal(built, given)
+        return tuple(
+            replace(finding, moment=replace(finding.moment, stage="tensorize"))
+            if self._is_tensorizes(finding, mask_as_built=as_built)
+            else finding
+            for finding in found
+        )
+
+    def _is_tensorizes(self, finding: Finding, *, mask_as_built: bool) -> bool:
+        if finding.moment.stage in {"prefill", "draft"}:
+            return not self._recopied.isdisjoint(BY_ID[finding.rule].arguments)
+        return mask_as_built and finding.column == "visible" and finding.moment.stage == "verify"
 
     def finish(self) -> None:
         """Run the rules that need the whole run; their findings are added."""

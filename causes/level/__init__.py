@@ -1,0 +1,1 @@
+"""Mistakes of the level port of the examples, family by family."""

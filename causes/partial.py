@@ -1,0 +1,190 @@
+"""Mistakes in the acceptance of the partial port of the examples, the only stage that it has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from causes.level.port import bend
+from causes.mistake import Family
+from examples.partial_port import Port, PortState
+from tracing.stages import DecodePath, Stages
+from workbench.faults.experiment import Setup
+
+
+def _build(setup: Setup) -> Port:
+    port = Port(setup.pair.eos_token_ids)
+    vars(port)["dtype"] = setup.dtype
+    return port
+
+
+def _path_of(port: Any) -> DecodePath:
+    stages, info = Stages(accept=port.accept), {"device": "cpu", "dtype": port.dtype}
+    return DecodePath(name="partial-port", stages=stages, begin=PortState, info=info)
+
+
+mistake = Family("partial", _build, _path_of)
+
+
+@mistake("accept")
+def matched_with_the_own_row(port: Any) -> None:
+    def own(right: Any, tree: Any, verified: Any) -> Any:
+        made = tree.token_ids == verified.target_token_ids
+        made[0] = True
+        return made
+
+    bend(port, "_matches", own)
+
+
+@mistake("accept")
+def matched_with_the_row_before(port: Any) -> None:
+    def before(right: Any, tree: Any, verified: Any) -> Any:
+        made = tree.token_ids == np.roll(verified.target_token_ids, 1)
+        made[0] = True
+        return made
+
+    bend(port, "_matches", before)
+
+
+@mistake("accept")
+def everything_matches(port: Any) -> None:
+    bend(port, "_matches", lambda right, *given: right(*given) | True)
+
+
+@mistake("accept")
+def nothing_matches(port: Any) -> None:
+    bend(port, "_matches", lambda right, *given: np.arange(len(right(*given))) == 0)
+
+
+@mistake("accept")
+def first_draft_always_matches(port: Any) -> None:
+    bend(port, "_matches", lambda right, *given: right(*given) | (np.arange(len(right(*given))) == 1))
+
+
+@mistake("accept")
+def last_match_lost(port: Any) -> None:
+    def lost(right: Any, *given: Any) -> Any:
+        made = right(*given).copy()
+        made[np.flatnonzero(made)[-1] if made.sum() > 1 else 0] = made.sum() <= 1
+        return made
+
+    bend(port, "_matches", lost)
+
+
+@mistake("accept")
+def matches_of_the_step_before(port: Any) -> None:
+    kept: list[Any] = []
+
+    def late(right: Any, *given: Any) -> Any:
+        kept.append(right(*given))
+        return kept[-2] if len(kept) > 1 else kept[-1]
+
+    bend(port, "_matches", late)
+
+
+@mistake("accept", need="eos")
+def no_cut_at_the_end(port: Any) -> None:
+    def uncut(right: Any, emitted: Any, remaining: int) -> Any:
+        return emitted[:remaining], "length" if len(emitted) >= remaining else None
+
+    bend(port, "_cut", uncut)
+
+
+@mistake("accept")
+def no_cut_at_the_limit(port: Any) -> None:
+    bend(port, "_cut", lambda right, emitted, remaining: right(emitted, remaining + 3))
+
+
+@mistake("accept")
+def cut_one_token_early(port: Any) -> None:
+    bend(
+        port,
+        "_cut",
+        lambda right, emitted, remaining: right(emitted[:-1] if len(emitted) > 1 else emitted, remaining),
+    )
+
+
+@mistake("accept")
+def limit_not_told(port: Any) -> None:
+    bend(port, "_cut", lambda right, *given: (right(*given)[0], None))
+
+
+@mistake("accept")
+def stop_told_at_each_step(port: Any) -> None:
+    bend(port, "_cut", lambda right, *given: (right(*given)[0], "eos"))
+
+
+def _changed(port: Any, **changes: Any) -> None:
+    def wrong(right: Any, state: Any, tree: Any, verified: Any, remaining: int) -> Any:
+        made = right(state, tree, verified, remaining)
+        given = (made, tree, verified)
+        return replace(made, **{name: change(*given) for name, change in changes.items()})
+
+    bend(port, "accept", wrong)
+
+
+@mistake("accept")
+def final_token_after_the_root(port: Any) -> None:
+    _changed(port, final_token_id=lambda made, _, verified: int(verified.target_token_ids[0]))
+
+
+@mistake("accept")
+def final_token_after_the_last_row(port: Any) -> None:
+    _changed(port, final_token_id=lambda made, tree, verified: int(verified.target_token_ids[-1]))
+
+
+@mistake("accept")
+def final_token_not_emitted(port: Any) -> None:
+    _changed(port, emitted_token_ids=lambda made, *_: made.emitted_token_ids[:-1])
+
+
+@mistake("accept")
+def root_emitted_again(port: Any) -> None:
+    _changed(
+        port, emitted_token_ids=lambda made, tree, _: np.append(tree.token_ids[0], made.emitted_token_ids)
+    )
+
+
+@mistake("accept")
+def emitted_in_another_order(port: Any) -> None:
+    _changed(port, emitted_token_ids=lambda made, *_: made.emitted_token_ids[::-1])
+
+
+@mistake("accept")
+def root_counted_as_accepted(port: Any) -> None:
+    _changed(port, accepted_nodes=lambda made, *_: np.append(0, made.accepted_nodes))
+
+
+@mistake("accept")
+def accepted_nodes_by_depth(port: Any) -> None:
+    _changed(port, accepted_nodes=lambda made, *_: np.arange(1, len(made.accepted_nodes) + 1))
+
+
+@mistake("accept")
+def kept_rows_without_the_prefix(port: Any) -> None:
+    _changed(port, path_indices=lambda made, tree, _: made.path_indices - tree.cache_positions[0])
+
+
+@mistake("accept")
+def kept_rows_without_the_root(port: Any) -> None:
+    _changed(port, path_indices=lambda made, *_: made.path_indices[1:])
+
+
+@mistake("accept")
+def kept_rows_are_positions(port: Any) -> None:
+    def positions(made: Any, tree: Any, _: Any) -> Any:
+        return tree.position_ids[[0, *made.accepted_nodes.tolist()]]
+
+    _changed(port, path_indices=positions)
+
+
+@mistake("accept")
+def longest_path_of_the_last_leaf(port: Any) -> None:
+    """Of paths of equal length the last is taken, and any child counts as a match of the deepest level."""
+
+    def loose(right: Any, tree: Any, verified: Any) -> Any:
+        return right(tree, verified) | (tree.depths == 1) & (np.arange(len(tree.depths)) == 2)
+
+    bend(port, "_matches", loose)

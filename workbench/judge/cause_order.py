@@ -1,0 +1,173 @@
+"""Which of several findings is the cause: the earliest in the data flow, then the lowest node.
+
+Within a stage quantities are computed from each other, so a wrong one makes later ones wrong. Of findings
+about one quantity at one node the most specific explains it, and the others repeat it in weaker words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from tracing.finding import Finding
+from workbench.judge.rules import RULES
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """Something that a stage computes.
+
+    Attributes:
+        name: What it is called here.
+        keys: Rule ids and columns of findings about it; a rule id goes before a column.
+        needs: Earlier quantities of the stage that it is computed from; None: all of them.
+    """
+
+    name: str
+    keys: frozenset[str]
+    needs: tuple[str, ...] | None = None
+
+
+def _quantity(name: str, keys: str, needs: str | None = None) -> Quantity:
+    return Quantity(name, frozenset(keys.split()), None if needs is None else tuple(needs.split()))
+
+
+_GIVEN: Final = _quantity(
+    "given",
+    "JUDGE-INPUT-LAUNCHED JUDGE-INPUT-WRITTEN JUDGE-CACHE-WRITTEN JUDGE-SHAPE STEP001 STEP003 STEP004",
+    "",
+)
+"""What a stage was given, or should have left alone."""
+_RAISED: Final = _quantity("outcome", "RUN-STAGE-RAISED")
+"""A stage ends in an exception because of what was wrong before."""
+
+FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
+    "prefill": (
+        _GIVEN,
+        _quantity("context", "JUDGE-PREFILL-CONTEXT STEP005"),
+        _quantity("kv", "kv kv_digest_before"),
+        _quantity("features", "features feature_row_digests"),
+        _quantity("logits", "logits"),
+        _quantity("root", "context_token_ids draws"),
+        _RAISED,
+    ),
+    "draft": (
+        _GIVEN,
+        _quantity("root", "JUDGE-DRAFT-ROOT STEP002"),
+        _quantity("stale", "DRAFT005"),
+        _quantity("kv", "kv"),
+        _quantity("levels", "JUDGE-DRAFT-LEVELS DRAFT003"),
+        _quantity("proposal", "JUDGE-DRAFT-PROPOSAL JUDGE-DRAW-COUNT JUDGE-DRAFT-DRAWN"),
+        _quantity("scores", "JUDGE-DRAFT-SCORES JUDGE-DRAFT-VOCAB draft_logprobs"),
+        _quantity("candidates", "JUDGE-DRAFT-CANDIDATES JUDGE-DRAFT-ORDER"),
+        _quantity("beams", "beam_flat_ids"),
+        _quantity("selected", "flat_ids"),
+        _quantity(
+            "nodes", "JUDGE-DRAFT-COPIES DRAFT001 DRAFT002 token_ids parents depths draft_parents draft_probs"
+        ),
+        _quantity("offsets", "draft_top1_offsets"),
+        _RAISED,
+    ),
+    "tensorize": (
+        _GIVEN,
+        _quantity("token_ids", "token_ids", ""),
+        _quantity("logprobs", "draft_logprobs logprobs", ""),
+        _quantity("valid", "valid", ""),
+        _quantity("parents", "parents draft_parents", "valid"),
+        _quantity("depths", "depths", "parents valid"),
+        _quantity("positions", "position_ids", "depths parents valid"),
+        _quantity("cache_positions", "cache_positions", ""),
+        _quantity("slots", "slots group_slots", "cache_positions valid"),
+        _quantity("visible", "visible", "parents valid"),
+        _RAISED,
+    ),
+    "verify": (
+        _GIVEN,
+        _quantity("sites", "index_sites"),
+        _quantity("visible", "visible prefix_visible other_visible"),
+        _quantity("committed", "JUDGE-COMMIT-PREFIX kv_digest_before"),
+        _quantity("kv", "kv kv_row_digests"),
+        _quantity("features", "features feature_row_digests"),
+        _quantity("logits", "logits target_top_logits target_top_ids"),
+        _quantity("choices", "LOGIT002 target_token_ids"),
+        _RAISED,
+    ),
+    "accept": (
+        _GIVEN,
+        _quantity("draws", "draws"),
+        _quantity("accepted", "accepted_nodes"),
+        _quantity("final", "final_token_id"),
+        _quantity("emitted", "emitted_token_ids"),
+        _quantity("stop", "stop_reason"),
+        _quantity("path", "path_indices", "accepted given"),
+        _RAISED,
+    ),
+    "commit": (
+        _GIVEN,
+        _quantity("mode", "commit_mode commit_fallback"),
+        _quantity("prefix", "JUDGE-COMMIT-PREFIX KV003 JUDGE-COMMIT-KEPT prefix_kept", "given mode"),
+        _quantity("length", "committed_len committed_len_after", "given"),
+        _quantity("rows", "kv_row_digests kv_digest_after kv_digest_before"),
+        _RAISED,
+    ),
+}
+"""What each stage computes, in an order in which nothing comes before what it is computed from."""
+
+EXPLAIN: Final = frozenset(
+    {
+        *("MASK005", "MASK006", "MASK007", "MASK008", "DRAFT005", "FEAT002", "TREE001", "IDX003", "IDX004"),
+        *(
+            "JUDGE-DRAFT-VOCAB",
+            "JUDGE-ROW-MOVED",
+            "JUDGE-INPUT-LAUNCHED",
+            "JUDGE-INPUT-WRITTEN",
+            "JUDGE-CACHE-WRITTEN",
+        ),
+    }
+)
+"""Rules that say what happened, and not only that a value is wrong."""
+RECORDED_PAIR: Final = "JUDGE-PATHS-"
+"""Rules of comparing two recorded rows: the weakest words, as they do not know which row is right."""
+
+_PLACES: Final[Mapping[str, Mapping[str, int]]] = {
+    stage: {key: place for place, each in enumerate(flow) for key in each.keys}
+    for stage, flow in FLOW.items()
+}
+
+
+def cause_key(finding: Finding) -> tuple[tuple[int, int, int], int, int, float, int]:
+    """Return what findings are sorted by so that the cause comes first.
+
+    That is the step, the stage, the place in its data flow, the node (where none is named, after those that
+    name one), and how specific the rule is.
+    """
+    moment = finding.moment
+    node = float("inf") if moment.node is None else float(moment.node)
+    return moment.place, moment.stage_number, quantity_place(finding), node, _vagueness(finding)
+
+
+def quantity_place(finding: Finding) -> int:
+    """Return the place of a finding's quantity in the data flow of its stage; what is not known is last."""
+    places = _PLACES.get(finding.moment.stage, {})
+    return places.get(finding.rule, places.get(finding.column, len(places)))
+
+
+def follows(finding: Finding, cause: Finding) -> bool:
+    """Return whether a finding of the cause's stage is about the same quantity, or one computed from it."""
+    flow = FLOW.get(finding.moment.stage, ())
+    ours, theirs = quantity_place(finding), quantity_place(cause)
+    if ours >= len(flow) or theirs >= len(flow):
+        return ours == theirs and finding.column == cause.column
+    if ours == theirs:
+        return True
+    needs = flow[ours].needs
+    return theirs < ours if needs is None else flow[theirs].name in needs
+
+
+def _vagueness(finding: Finding) -> int:
+    if finding.rule in EXPLAIN:
+        return 0
+    if finding.rule.startswith(RECORDED_PAIR):
+        return 3
+    return 1 if finding.rule in RULES else 2
