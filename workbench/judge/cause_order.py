@@ -35,7 +35,8 @@ def _quantity(name: str, keys: str, needs: str | None = None) -> Quantity:
 
 _GIVEN: Final = _quantity(
     "given",
-    "JUDGE-INPUT-LAUNCHED JUDGE-INPUT-WRITTEN JUDGE-CACHE-WRITTEN JUDGE-SHAPE STEP001 STEP003 STEP004",
+    "JUDGE-INPUT-LAUNCHED JUDGE-INPUT-WRITTEN JUDGE-STALE JUDGE-CACHE-WRITTEN JUDGE-SHAPE STEP001 STEP003 "
+    "STEP004",
     "",
 )
 """What a stage was given, or should have left alone."""
@@ -132,6 +133,7 @@ EXPLAIN: Final = frozenset(
             "JUDGE-DRAFT-VOCAB",
             "JUDGE-ROW-MOVED",
             "JUDGE-INPUT-LAUNCHED",
+            "JUDGE-STALE",
             "JUDGE-INPUT-WRITTEN",
             "JUDGE-CACHE-WRITTEN",
         ),
