@@ -29,6 +29,8 @@ class RunSummary:
         not_checked: What was not looked at, and why -> how often.
         coverage: Counter name -> count; zero is `not exercised`.
         run: The folder of the trace.
+        hidden: How large a mistake could have been without a finding, in a sentence; may be empty.
+        could_hide: The same as plain data, by `stage.quantity`.
         manifest: Facts about models, backend, devices and settings.
     """
 
@@ -46,6 +48,8 @@ class RunSummary:
     emitted_text: tuple[str, ...] = ()
     remark: str = ""
     unjudged_steps: int = 0
+    hidden: str = ""
+    could_hide: Mapping[str, Any] = field(default_factory=dict)
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -76,6 +80,7 @@ class RunSummary:
             "findings": [finding.as_json() for finding in self.findings],
             "invariants": dict(self.invariants),
             "not_checked": dict(self.not_checked),
+            "could_hide": dict(self.could_hide),
             "coverage": dict(self.coverage),
             "not_exercised": [name for name, count in self.coverage.items() if count == 0],
             "manifest": dict(self.manifest),
