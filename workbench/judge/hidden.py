@@ -45,11 +45,9 @@ class Hidden:
             sizes: Largest magnitude of each row, `[R]`.
         """
         in_nat = quantity in IN_NAT
-        gaps = (
-            allowances
-            if in_nat
-            else np.divide(allowances, sizes, out=np.full_like(allowances, np.nan), where=sizes > 0)
-        )
+        if not in_nat:
+            allowances, sizes = allowances[sizes > 0], sizes[sizes > 0]
+        gaps = allowances if in_nat else allowances / sizes
         gaps = gaps[np.isfinite(gaps)]
         if not gaps.size:
             return None
@@ -68,10 +66,9 @@ class Hidden:
         return self.typical > IS_LARGE[self.unit]
 
     def __str__(self) -> str:
-        """Say it in a few words."""
-        if self.unit == "nat":
-            return f"{self.typical:.2g} nat (at most {self.largest:.2g})"
-        return f"{self.typical:.2g} {self.unit} (at most {self.largest:.2g})"
+        """Say it in a few words: typical, and at most."""
+        unit = "nat" if self.unit == "nat" else "of a row"
+        return f"{self.typical:.2g} {unit} (at most {self.largest:.2g})"
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -90,8 +87,8 @@ def sentence(hidden: Mapping[str, Hidden], dtype: str) -> str:
     """Return what could have hidden, stage by stage; an empty string where no float was compared."""
     if not hidden:
         return ""
-    told = ", ".join(f"{quantity} {each}" for quantity, each in hidden.items())
+    told = ", ".join(f"{quantity.replace('.', ' ')} {each}" for quantity, each in hidden.items())
     advice = ""
     if dtype != "float32" and any(each.is_large for each in hidden.values()):
         advice = "; a run with --dtype float32 notices mistakes that are far smaller"
-    return f"a gap in {told}{advice}"
+    return f"gaps of {told}{advice}"

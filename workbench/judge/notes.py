@@ -160,13 +160,8 @@ class Notes:
 
     def judgement(self) -> StageJudgement:
         """Return what was recorded."""
-        return StageJudgement(
-            tuple(self.findings),
-            tuple(self.near_ties),
-            tuple(self.checked),
-            tuple(self.not_checked),
-            self.hidden,
-        )
+        found, ties = tuple(self.findings), tuple(self.near_ties)
+        return StageJudgement(found, ties, tuple(self.checked), tuple(self.not_checked), self.hidden)
 
 
 def first_few(wrong: Sequence[T], limit: int, rest: str) -> Iterator[tuple[T, str]]:

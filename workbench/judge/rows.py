@@ -59,10 +59,8 @@ def judge_rows(
         notes.skip(column, "no valid row")
         return None
     notes.check(column)
-    passed = [group.allowance.largest for group in judged.groups]
-    notes.allow(
-        column, np.concatenate(passed), np.concatenate([largest(each.truth) for each in judged.groups])
-    )
+    allowances = np.concatenate([group.allowance.largest for group in judged.groups])
+    notes.allow(column, allowances, np.concatenate([largest(group.truth) for group in judged.groups]))
     write_rows(notes, rule, column, judged, quantity.arbiter, named=valid is not None)
     return judged
 
