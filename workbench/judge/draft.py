@@ -19,6 +19,7 @@ from workbench.judge.draft_laws import (
 )
 from workbench.judge.draft_nodes import DraftNodes, has_samples, judge_drawn, judge_node_scores
 from workbench.judge.draft_scores import Scores, count_near_ties, judge_scores
+from workbench.judge.draft_static import judge_static
 from workbench.judge.evidence import DraftEvidence
 from workbench.judge.exact import judge_list, judge_num_draws
 from workbench.judge.notes import Notes
@@ -114,6 +115,7 @@ def _judge_nodes(notes: Notes, evidence: DraftEvidence, drafted: Drafted) -> Non
     if drafted.logprobs is None:
         notes.lacks("draft_logprobs")
     elif has_samples(notes, "draft_logprobs", truth.rows):
+        judge_static(notes, nodes, truth)
         judge_node_scores(notes, nodes, drafted.logprobs, truth)
     if truth.law is not None and not notes.has("JUDGE-DRAW-COUNT"):
         judge_drawn(notes, nodes, evidence.draws, truth)
