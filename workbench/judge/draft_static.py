@@ -11,15 +11,26 @@ from workbench.judge.exact import judge_list
 from workbench.judge.notes import Notes, first_few
 
 
-def judge_static(notes: Notes, nodes: DraftNodes, truth: NodeTruth) -> None:
-    """Judge parents and ranks, where the reference's drafter states them."""
+def judge_static(notes: Notes, nodes: DraftNodes, truth: NodeTruth) -> bool:
+    """Judge parents and ranks, where the reference states them; return whether the tree is right."""
     if truth.parents is not None:
-        law = "the static tree's, the same at every step"
-        rule, came = "JUDGE-DRAFT-TOPOLOGY", nodes.parents
-        judge_list(notes, rule, "parents", came, truth.parents, path="fused", message=law)
+        came, law = nodes.parents, "the static tree's, the same at every step"
+        judge_list(
+            notes,
+            "JUDGE-DRAFT-TOPOLOGY",
+            "parents",
+            came,
+            truth.parents,
+            path="fused",
+            message=law,
+            node_at=lambda place: place,
+        )
         notes.check("static_parents")
+        if not np.array_equal(came, truth.parents):
+            return False
     if truth.ranks is not None and len(truth.ranks) == len(nodes.token_ids):
         _judge_ranks(notes, nodes, truth, truth.ranks.tolist())
+    return True
 
 
 def _judge_ranks(notes: Notes, nodes: DraftNodes, truth: NodeTruth, ranks: list[int]) -> None:
@@ -43,8 +54,8 @@ def _judge_ranks(notes: Notes, nodes: DraftNodes, truth: NodeTruth, ranks: list[
         notes.finding(
             "JUDGE-DRAFT-RANK",
             "token_ids",
-            f"node {node} has token {nodes.token_ids[node]}, of rank {rank} in row {row}, its place in the "
-            f"static tree asks for rank {ranks[node]}: {gap:.3g} apart, rounding allows {allowance:.3g}{tail}",
+            f"node {node} has token {nodes.token_ids[node]}, of rank {rank} in row {row}; the static tree "
+            f"asks for rank {ranks[node]}, {gap:.3g} apart where rounding allows {allowance:.3g}{tail}",
             node=node,
             fused=rank,
             reference=ranks[node],

@@ -90,7 +90,7 @@ def chain_of_a_tree(made: Drafted, _: Scene) -> Drafted:
     "F-MEDUSA-07",
     "OpenPangu modeling: another length falls back to causal",
     stage="tensorize",
-    noticed_by=("JUDGE-TENSORIZE-VISIBLE",),
+    noticed_by=("JUDGE-TENSORIZE-VISIBLE", "MASK007"),
 )
 def causal_instead_of_tree(made: Tensorized, _: Scene) -> Any:
     """The length is not the tree's, so that nodes see all nodes before them."""
