@@ -29,7 +29,7 @@ def loaded(llama_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> LoadedP
 def test_a_good_pair_has_no_failed_check(loaded: LoadedPair) -> None:
     assert {check.id: check.sentence for check in loaded.report.checks if check.status != "ok"} == {}
     assert loaded.report.status == "ok"
-    assert len({check.id for check in loaded.report.checks}) == len(loaded.report.checks) == 23
+    assert len({check.id for check in loaded.report.checks}) == len(loaded.report.checks) == 28
 
 
 def test_the_report_is_plain_json_and_readable_text(loaded: LoadedPair) -> None:
