@@ -144,6 +144,8 @@ def _has_types(data: Mapping[str, Any]) -> bool:
         and all(type(data.get(name)) in {int, float, str, type(None)} for name in numbers)
         and type(data.get("node")) in {int, type(None)}
         and type(data.get("consequence", False)) is bool
+        and type(data.get("frames", [])) is list
+        and all(type(frame) is str for frame in data.get("frames", ()))
     )
 
 
