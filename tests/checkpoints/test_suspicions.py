@@ -13,7 +13,7 @@ from tests.checkpoints import synthetic
 from tests.checkpoints.synthetic import H
 from workbench.checkpoints.load import LoadedPair, load_pair
 from workbench.checkpoints.shipped import shipped_pair_dirs
-from workbench.checkpoints.suspicions import BLIND, epsilon, suspicions
+from workbench.checkpoints.suspicions import BLIND, epsilon, looks_trained, suspicions
 
 
 def warned(loaded: LoadedPair) -> dict[str, str]:
@@ -38,6 +38,19 @@ def test_random_weights_are_silent(seed: int, norms: str) -> None:
     if norms == "ones":
         weights = {name: torch.ones(H) if tensor.dim() == 1 else tensor for name, tensor in weights.items()}
     assert suspicions("drafter", weights).status == "ok"
+
+
+@pytest.mark.parametrize("shape", [(16, 48), (32, 96), (256, 768), (40, 16)])
+def test_random_matrices_do_not_look_trained(shape: tuple[int, int]) -> None:
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        assert not looks_trained(torch.randn(*shape, generator=generator) * 0.02)
+        assert not looks_trained(torch.rand(*shape, generator=generator) - 0.5)
+
+
+def test_the_shipped_drafter_looks_trained(draft_dir: Path, llama_dir: Path) -> None:
+    assert load_pair(*shipped_pair_dirs()).report.acceptance_tells
+    assert not load_pair(llama_dir, draft_dir).report.acceptance_tells
 
 
 EDITS: dict[str, tuple[dict[str, Callable[[Any], Any]], str]] = {

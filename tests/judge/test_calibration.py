@@ -7,18 +7,21 @@ import math
 import numpy as np
 import pytest
 
-from workbench.judge.calibration import Calibration
+from workbench.judge.calibration import Calibration, DraftTree
 
 PARENTS = (0, 0, 0, 1, 1)
 
 
-def steps(count: int, accepted: tuple[int, ...], probability: float, *, cut: bool = False) -> Calibration:
+def steps(
+    count: int, accepted: tuple[int, ...], probability: float, *, cut: bool = False, distinct: bool = True
+) -> Calibration:
     """Return what `count` equal steps add up to: each node's children have `probability` together."""
     half = math.log(probability / 2)
     logprobs = np.asarray([0.0, half, half, 2 * half, 2 * half])
     calibration = Calibration()
-    for _ in range(count):
-        calibration.add(PARENTS, logprobs, accepted, cut=cut)
+    for number in range(count):
+        tree = DraftTree([number, *range(1, 5)] if distinct else [0] * 5, PARENTS, logprobs)
+        calibration.add(tree, accepted, cut=cut)
     return calibration
 
 
@@ -43,7 +46,8 @@ def test_a_sure_and_wrong_drafter_is_suspected() -> None:
         steps(60, (1, 3), 0.9),  # right and sure
         steps(400, (), 0.02),  # random weights: unsure and wrong
         steps(10, (), 0.9),  # too few steps to tell
-        steps(200, (1,), 0.99),  # proud: half of what it expects
+        steps(900, (), 0.9, distinct=False),  # a text that loops shows one thing, often
+        steps(200, (1,), 0.99),  # proud: right at the first level
         Calibration(),
     ],
 )

@@ -113,6 +113,7 @@ def _checks(
         checks.norm_flags(config, drafter.layout),
         checks.rope_pair(teacher.config.rope, config.rope),
         checks.embeddings(weights["embed_tokens.weight"], embedding, own=drafter.own_embedding),
+        suspicions.trained(weights),
         suspicions.blind(),
     )
 

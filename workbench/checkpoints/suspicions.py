@@ -23,6 +23,11 @@ BLIND: Final = (
 """Faults of the files that both paths share and no check of the load can see; acceptance may fall, or not."""
 MIN_EPS, MAX_EPS = 1e-8, 1e-4
 NORM: Final = "norm.weight"
+TRAINED_ID: Final = "drafter.trained"
+LEARNED: Final = ("fc.weight", "midlayer.self_attn.q_proj.weight", "midlayer.mlp.up_proj.weight")
+POWER_STEPS: Final = 30
+TRAINED: Final = 1.15
+"""Largest singular value of a trained matrix over that of a random one; small random ones reach 1.1."""
 MATRIX_RMS: Final = (1e-7, 50.0)
 """Outside lie matrices of another unit: a lost scale, a quantised weight read as numbers."""
 Tensors = Mapping[str, torch.Tensor]
@@ -54,6 +59,28 @@ def epsilon(role: str, eps: float, *, written: bool) -> Check:
     sentence += "" if written else "; the config does not name it, this is a guess"
     sentence += "" if usual else f"; published models have {MIN_EPS:g} to {MAX_EPS:g}"
     return Check(f"{role}.epsilon", "ok" if usual and written else "warning", sentence)
+
+
+def looks_trained(matrix: torch.Tensor) -> bool:
+    """Tell whether a matrix has a direction that independent random entries do not have.
+
+    The largest singular value of m x n independent entries of deviation s is close to s(sqrt(m) + sqrt(n))
+    (Marchenko and Pastur 1967); training makes it larger. It is found by power iteration.
+    """
+    wide = matrix.float()
+    direction = torch.ones(wide.shape[1])
+    for _ in range(POWER_STEPS):
+        direction = wide.T @ (wide @ direction)
+        direction = direction / direction.norm().clamp(min=1e-30)
+    edge = float(wide.std()) * (wide.shape[0] ** 0.5 + wide.shape[1] ** 0.5)
+    return bool(float((wide @ direction).norm()) > TRAINED * edge)
+
+
+def trained(weights: Tensors) -> Check:
+    """State whether acceptance can say anything of this drafter: of random weights it cannot."""
+    learned = any(looks_trained(weights[name]) for name in LEARNED)
+    sentence = "is trained" if learned else "has weights like random numbers; acceptance says nothing of it"
+    return Check(TRAINED_ID, "ok", f"the drafter {sentence}")
 
 
 def blind() -> Check:

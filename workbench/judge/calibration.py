@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -19,6 +19,20 @@ CHANCE: Final = 1e-6
 SHARE: Final = 0.5
 """Nor is there one while acceptance is above this share of what was expected: a drafter far from the texts
 of its training is too sure of itself, and no more."""
+
+
+@dataclass(frozen=True, slots=True)
+class DraftTree:
+    """A drafted tree, valid nodes only.
+
+    Attributes:
+        token_ids, parents: Of each node `[N]`; the root's parent is 0.
+        logprobs: Cumulative log-probability of each node `[N]`; the root's is 0.
+    """
+
+    token_ids: Sequence[int]
+    parents: Sequence[int]
+    logprobs: NDArray[np.floating]
 
 
 @dataclass(slots=True)
@@ -34,28 +48,24 @@ class Calibration:
     tried: int = 0
     expected: float = 0.0
     accepted: int = 0
+    _seen: set[tuple[int, ...]] = field(default_factory=set)
 
-    def add(
-        self,
-        parents: Sequence[int],
-        logprobs: NDArray[np.floating],
-        accepted_nodes: Sequence[int],
-        *,
-        cut: bool,
-    ) -> None:
-        """Add one step.
+    def add(self, tree: DraftTree, accepted_nodes: Sequence[int], *, cut: bool) -> None:
+        """Add one step; what a text that repeats itself shows again is not counted again.
 
         Args:
-            parents: Of each valid node `[N]`, the root's is 0.
-            logprobs: Cumulative log-probability of each node `[N]`; the root's is 0.
+            tree: The drafted tree.
             accepted_nodes: Accepted nodes without the root.
             cut: The step ended at a limit or an end token, so what came after its last node is not known.
         """
+        parents, logprobs = tree.parents, tree.logprobs
         accepted = {int(node) for node in accepted_nodes}
         walk = [0, *(int(node) for node in accepted_nodes)]
         for node in walk[:-1] if cut else walk:
             children = [child for child in range(1, len(parents)) if int(parents[child]) == node]
-            if children:
+            tokens = (int(tree.token_ids[node]), *(int(tree.token_ids[child]) for child in children))
+            if children and tokens not in self._seen:
+                self._seen.add(tokens)
                 base = 0.0 if node == 0 else float(logprobs[node])
                 mass = math.fsum(math.exp(float(logprobs[child]) - base) for child in children)
                 self.tried += 1
@@ -76,6 +86,6 @@ class Calibration:
             return None
         return (
             f"the drafter's own probabilities expect {self.expected:.0f} acceptances at {self.tried} nodes, "
-            f"{self.accepted} were seen (chance below {CHANCE:g}): its vocabulary map, weights, tapped layers "
-            "or teacher may be wrong in a way that both paths share"
+            f"{self.accepted} were seen (chance below {CHANCE:g}): its vocabulary map, weights, tapped "
+            "layers or teacher may be wrong in a way that both paths share"
         )
