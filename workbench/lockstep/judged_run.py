@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from workbench.checkpoints.digests import weights_digest
 from workbench.checkpoints.load import LoadedPair
 from workbench.judge.hidden import sentence
 from workbench.judge.verdict import RunVerdict, Tally
+from workbench.lockstep.acceptance import acceptance_warnings
 from workbench.lockstep.engine.interrupts import interrupts_watched
 from workbench.lockstep.free.run import FreeRun
 from workbench.lockstep.session.request import DiffRequest, Session
@@ -50,7 +51,8 @@ def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummar
             coverage=dict(summary.coverage),
             could_hide=summary.hidden,
         )
-    return summary
+    seen = acceptance_warnings(run.folder, session.path.name) if loaded.report.acceptance_tells else ()
+    return replace(summary, warnings=loaded.report.warnings + seen)
 
 
 def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> RunSummary:
@@ -62,6 +64,7 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
         rung=request.rung,
         device=request.reference_device,
         num_samples=options.num_samples,
+        model_facts=session.model_facts(options.settings),
     )
     tally = Tally(chain=runner.is_chain)
     context = _context(session, request)
@@ -147,6 +150,7 @@ def _context(session: Session, request: DiffRequest) -> RunContext:
         kv_capacity=session.path.info.get("kv_capacity"),
         num_slots=session.path.info.get("num_slots"),
         reads=drafter_of(pair).settings,
+        model_facts=session.model_facts(request.options.settings),
     )
 
 
@@ -173,6 +177,7 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
             name: getattr(options, name) for name in options.__dataclass_fields__ if name != "settings"
         },
         "limits": limits_of(_context(session, request)),
+        "model_facts": asdict(session.model_facts(options.settings)),
         "reference": {"rung": request.rung, "device": request.reference_device},
         "prompt_file": request.prompt_file,
         MANIFEST_KEY: list(request.distance_edges),
@@ -182,4 +187,5 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
 def limits_of(context: RunContext) -> dict[str, Any]:
     """Return the facts that the rules used, as plain data: the trace is checked later by the same ones."""
     known = {name: value for name, value in asdict(context).items() if value is not None}
+    known = {name: value for name, value in known.items() if name not in {"model_facts", "request_offsets"}}
     return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in known.items()}

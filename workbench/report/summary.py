@@ -28,6 +28,7 @@ class RunSummary:
         invariants: Outcomes counted: `held`, `violated`, `not_checked`.
         not_checked: What was not looked at, and why -> how often.
         coverage: Counter name -> count; zero is `not exercised`.
+        warnings: What both paths share and may have wrong, which no comparison decides.
         run: The folder of the trace.
         hidden: How large a mistake could have been without a finding, in a sentence; may be empty.
         could_hide: The same as plain data, by `stage.quantity`.
@@ -50,6 +51,7 @@ class RunSummary:
     unjudged_steps: int = 0
     hidden: str = ""
     could_hide: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -68,6 +70,7 @@ class RunSummary:
         return {
             "verdict": self.verdict,
             "remark": self.remark,
+            "warnings": list(self.warnings),
             "exit_code": self.exit_code,
             "steps": self.steps,
             "unjudged_steps": self.unjudged_steps,
