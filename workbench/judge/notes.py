@@ -72,7 +72,7 @@ class StageJudgement:
     near_ties: tuple[NearTie, ...] = ()
     checked: tuple[str, ...] = ()
     not_checked: tuple[Unchecked, ...] = ()
-    hidden: Mapping[str, Hidden] = field(default_factory=dict)
+    hidden: Mapping[str, Hidden] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(slots=True)
