@@ -18,7 +18,7 @@ from tracing.finding import Finding
 from tracing.path_reader import PathReader
 from tracing.reader import Run, open_run
 from workbench.judge import fed
-from workbench.judge.recorded.blocks import Block, blocks, stretches
+from workbench.judge.recorded.blocks import Block, blocks, rebuilt_in, stretches
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
 from workbench.judge.recorded.context import read_context
 from workbench.judge.recorded.flat import flat_columns
@@ -57,6 +57,7 @@ class PathCheck:
         self._limit = max_per_rule
         self._kept: Counter[str] = Counter()
         self._findings: list[Finding] = []
+        self._rebuilt: list[tuple[int, int, int]] = []
 
     def forget(self) -> None:
         """Let the next step begin anew: what stood before it is lost."""
@@ -64,6 +65,7 @@ class PathCheck:
 
     def block(self, block: Block) -> None:
         """Check some steps."""
+        self._rebuilt += rebuilt_in(block.table)
         for _, outcomes in self._checker.batch(self._name, flat_columns(block.table), block.row):
             self._keep(outcomes)
 
@@ -79,6 +81,7 @@ class PathCheck:
             counts={rule.id: counts[rule.id] for rule in CATALOGUE if rule.id in counts},
             findings=tuple(self._findings),
             in_progress=tuple(step.moment for step in path.in_progress),
+            rebuilt=tuple(self._rebuilt),
         )
 
     def _keep(self, outcomes: Iterable[Outcome]) -> None:

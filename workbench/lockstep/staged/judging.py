@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 
 from tracing.errors import UsageError
@@ -17,6 +18,7 @@ from workbench.lockstep.session.job import LockstepOptions
 from workbench.lockstep.staged.arbiter import with_arbiter
 from workbench.lockstep.staged.cache_write_attribution import SUSPICIOUS, attribute_cache_write
 from workbench.lockstep.staged.evidence import Evidence, ReferenceStep, by_truth
+from workbench.lockstep.staged.explain import Explainer
 from workbench.lockstep.staged.recheck import Recheck
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
@@ -41,15 +43,18 @@ class StepJudge:
         self._dtype = dtype
         self._prompt: list[int] = []
         self._before: PathUnderTest | None = None
+        self._steps: deque[StepResults] = deque(maxlen=3)  # the last one is in progress
         self.reference: ReferenceStep | None = None
 
     def after_prefill(self, prompt: list[int]) -> None:
         """Ask the reference about the prompt; it is judged with the step that follows."""
+        self._steps.clear()
         self.reference = ReferenceStep(prefill=self._runner.prefill(prompt))
         self._prompt = prompt
 
     def begin_step(self, turn_state: FedTurnState, results: StepResults) -> None:
         """Decide whether this step is judged, and keep a copy of the tested path's state if it is."""
+        self._steps.append(results)
         judged = self._options.judges(turn_state.step)
         if not judged:
             self.reference, self._before = None, None
@@ -131,6 +136,9 @@ class StepJudge:
             judgement = judge_step(evidence)
             truth = reference.verified[0].logits if reference.verified else None
             judgement = Recheck(self._before, turn_state, results).at(judgement, truth)
+            judgement = Explainer(self._runner, turn_state, results, evidence, tuple(self._steps)[:-1]).at(
+                judgement
+            )
         return judgement
 
     def _sample_further(
