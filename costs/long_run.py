@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from invariants.context import RunContext
-from invariants.examples import Before, StepRow, Tree, legal_step, next_before
+from invariants.examples import Before, StepRow, Tree, legal_step, next_before, searched
 from tracing.columns import COLUMN_BY_NAME
 from tracing.finding import Finding
 from tracing.ipc_message import MAX_BATCH_STEPS
@@ -117,8 +117,10 @@ def legal_rows(num_steps: int, *, num_nodes: int = NUM_NODES, num_heads: int = 4
     rows: list[StepRow] = []
     for _ in range(num_steps):
         root = rows[-1]["final_token_id"] if rows else 7
-        row = legal_step(_tree(random, root, num_nodes), before, CONTEXT)
-        row |= _random_columns(row, random, num_heads)
+        tree = _tree(random, root, num_nodes)
+        row = legal_step(tree, before, CONTEXT)
+        row |= _random_columns(row, random)
+        row |= _search_columns(tree, row, random, num_heads)
         rows.append(row)
         before = next_before(row, before)
     return rows
@@ -141,29 +143,27 @@ def _tree(random: np.random.Generator, root: int, padded: int) -> Tree:
     return Tree(parents, tokens, choices, padded - num_nodes)
 
 
-def _random_columns(row: StepRow, random: np.random.Generator, num_heads: int) -> StepRow:
-    """Return times, beams, offsets, and the best eight tokens, the choice first; no logits share bits."""
+def _random_columns(row: StepRow, random: np.random.Generator) -> StepRow:
+    """Return times and the best eight tokens, the choice first; no logits share bits."""
     choices = row["target_token_ids"]
     others = (choices[:, None] + 1 + np.sort(random.permutation(VOCAB_SIZE - 1)[: NUM_TOP - 1])) % VOCAB_SIZE
     logits = -np.sort(-random.normal(8, 2, (len(choices), NUM_TOP)).astype(np.float32), axis=1)
-    leaves = ~np.isin(np.arange(len(choices)), row["parents"])
-    offsets = random.integers(0, 40, (len(choices), num_heads))
     return {
         **{f"{stage}_ns": int(random.integers(10**5, 10**8)) for stage in ("draft", "verify", "accept")},
-        "beam_flat_ids": _beams(random),
         "target_top_ids": np.concatenate([choices[:, None], others], axis=1).astype(np.int32),
         "target_top_logits": logits,
-        "draft_top1_offsets": np.ma.array(offsets, mask=leaves[:, None].repeat(num_heads, axis=1)),
     }
 
 
-def _beams(random: np.random.Generator) -> Any:
-    """Return the flat numbers of the beams of each level: all of the first, ten of each later hundred."""
-    later = [
-        TOP_K + level * TOP_K**2 + np.sort(random.permutation(TOP_K**2)[:TOP_K])
-        for level in range(MAX_DEPTH - 2)
-    ]
-    return np.concatenate([np.arange(TOP_K), *later])
+def _search_columns(tree: Tree, row: StepRow, random: np.random.Generator, num_heads: int) -> StepRow:
+    """Return the beams of a search for the tree, and distances of the nodes that it expands."""
+    beams, expanded = searched(tree, row["depths"], TOP_K, MAX_DEPTH - 1)
+    hidden = ~np.isin(np.arange(len(row["parents"])), expanded)
+    offsets = random.integers(0, 40, (len(hidden), num_heads))
+    return {
+        "beam_flat_ids": np.array(beams, dtype=np.int32),
+        "draft_top1_offsets": np.ma.array(offsets, mask=hidden[:, None].repeat(num_heads, axis=1)),
+    }
 
 
 def _renumbered(batch: pa.RecordBatch, prompt_id: int) -> pa.RecordBatch:

@@ -23,8 +23,10 @@ from invariants.facts import Facts
 from invariants.inputs import Row
 from invariants.outcome import Outcome, Violated
 from invariants.rule import BoolArray, IntArray
-from invariants.run import Checker, Known, PathMemory, Turn, known
+from invariants.run import Checker, Known, PathMemory, known
 from invariants.selection import Selection
+from invariants.writes import Turn, Writes, written
+from tracing.columns import KEY_COLUMNS
 
 Outcomes = tuple[Outcome, ...]
 OfPath = tuple[str, Kind, bool]
@@ -108,6 +110,7 @@ class _Past:
         self._opening = batch.opening
         self._is_first = batch.begins_turn
         memory.enter(row_at(0))
+        self._others = {0: memory.log.between(self._turn(0))}
         self._known: dict[int, Known] = {0: (known(memory.first), known(memory.previous))}
         self._enter_others(memory)
 
@@ -116,9 +119,28 @@ class _Past:
         starts = np.unique(self._opening).tolist()
         for before, start in pairwise(starts):
             memory.park(self._turn(before), (self._known[before][0], partial(self._row_at, start - 1)))
+            self._log(memory, range(before, start))
+            self._others[start] = memory.log.between(self._turn(start))
             begins = bool(self._is_first[start])
             first, previous = memory.resume(self._turn(start), begins=begins)
             self._known[start] = (partial(self._row_at, start) if begins else first, previous)
+        self._log(memory, range(starts[-1], self.batch.num_steps))
+
+    def _log(self, memory: PathMemory, stretch: range) -> None:
+        """Remember what the last two steps of a stretch of one turn wrote."""
+        for number in stretch[-2:]:
+            memory.log.add(self._turn(number), self._writes(number))
+
+    def _writes(self, number: int) -> Writes | None:
+        slots, ranks = self.batch.columns.get("slots"), self.batch.columns.get("dp_rank")
+        if slots is None or slots.offsets is None or not slots.present[number]:
+            return None
+        entries = slice(*slots.offsets[number : number + 2].tolist())
+        if slots.missing is not None and slots.missing[entries].any():
+            return None
+        place = ":".join(str(_item(self.batch.scalar(name), number) or 0) for name in KEY_COLUMNS)
+        rank = None if ranks is None or not ranks.present[number] else int(ranks.values[number])
+        return written(place, slots.values[entries], rank)
 
     def _turn(self, number: int) -> Turn:
         prompts, turns = self.batch.scalar("prompt_id"), self.batch.scalar("turn")
@@ -132,17 +154,17 @@ class _Past:
             found[self._opening == opening] = known[opening]
         return found
 
-    def rows(self, number: int) -> tuple[Row, Row | None, Row | None]:
-        """Return a step, the step before it, and the first of its turn."""
+    def rows(self, number: int) -> tuple[Row, Row | None, Row | None, tuple[Writes, ...] | None]:
+        """Return a step, the step before it, the first of its turn, and what others wrote since."""
         row = self._row_at(number)
         first, previous = self._known[int(self._opening[number])]
         if self.batch.has_previous[number]:
-            return row, self._row_at(number - 1), first()
-        return row, previous(), first()
+            return row, self._row_at(number - 1), first(), None
+        return row, previous(), first(), self._others[number]
 
     def leave(self, memory: PathMemory) -> None:
         """Remember the last step."""
-        row, _, first = self.rows(self.batch.num_steps - 1)
+        row, _, first, _ = self.rows(self.batch.num_steps - 1)
         memory.turn = (row.get("prompt_id"), row.get("turn"))
         memory.previous, memory.first = row, first
 

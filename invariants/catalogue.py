@@ -7,8 +7,8 @@ from typing import Final, TypeVar
 
 from invariants.families import alarms, collapses, features, indices, logits, positions, record, steps
 from invariants.families.acceptance import path, stops, tokens
-from invariants.families.cache import commit, digests, slots
-from invariants.families.drafter import beams, scores
+from invariants.families.cache import commit, digests, ownership, slots
+from invariants.families.drafter import beams, distances, scores
 from invariants.families.mask import cells, outside, patterns
 from invariants.families.tree import order, padding, shape
 from invariants.mutation import Mutation
@@ -26,8 +26,8 @@ FAMILIES: Final[dict[str, tuple[str, tuple[ModuleType, ...]]]] = {
     "LOGIT": ("the teacher's logits", (logits,)),
     "FEAT": ("teacher features", (features,)),
     "ACC": ("acceptance and stops", (path, tokens, stops)),
-    "KV": ("cache: lengths, paths, digests, slots", (commit, digests, slots)),
-    "DRAFT": ("the drafter", (scores, beams)),
+    "KV": ("cache: lengths, paths, digests, slots", (commit, digests, slots, ownership)),
+    "DRAFT": ("the drafter", (scores, beams, distances)),
     "STEP": ("from step to step", (steps,)),
     "STAT": ("alarms over a run", (alarms, collapses)),
 }

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from tracing.models import ModelPair
-from tracing.settings import DRAFT_SETTINGS, DecodeSettings
+from tracing.settings import SEARCH_SETTINGS, DecodeSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class RunContext:
         kv_capacity: Rows that the cache can hold, logical.
         num_slots: Physical slots of a paged cache.
         block_size: Tokens per block of a paged cache.
+        null_block: Block of a paged cache that holds nothing; padding is written there.
         max_tree_nodes: N that was asked for.
         max_tree_depth: Depth of the deepest node that the settings allow.
         top_k: Beams kept per level.
@@ -35,6 +36,7 @@ class RunContext:
     kv_capacity: int | None = None
     num_slots: int | None = None
     block_size: int | None = None
+    null_block: int | None = None
     max_tree_nodes: int | None = None
     max_tree_depth: int | None = None
     top_k: int | None = None
@@ -49,7 +51,7 @@ class RunContext:
         *,
         kv_capacity: int | None = None,
         num_slots: int | None = None,
-        reads: Collection[str] = DRAFT_SETTINGS,
+        reads: Collection[str] = SEARCH_SETTINGS,
     ) -> RunContext:
         """Return what the settings say, plus what only the models, the drafter and caches know.
 

@@ -19,6 +19,8 @@ from tracing.digest import chain
 
 StepRow = dict[str, Any]
 
+TOP_K: Final = 3
+"""Beams of a level, candidates of a beam."""
 CONTEXT: Final = RunContext(
     vocab_size=97,
     eos_token_ids=frozenset({2}),
@@ -29,7 +31,7 @@ CONTEXT: Final = RunContext(
     block_size=16,
     max_tree_nodes=64,
     max_tree_depth=8,
-    top_k=3,
+    top_k=TOP_K,
     asked_commit_mode="fast_reorder",
 )
 """Facts of the runs that this module builds."""
@@ -122,12 +124,14 @@ def _tree_columns(tree: Tree, before: Before) -> StepRow:
     depths[~valid] = 0
     logprobs = np.zeros(num_nodes, dtype=np.float32)
     for node in range(1, len(tree.parents)):
+        rank = parents[1:node].tolist().count(parents[node])
         logprobs[node] = logprobs[parents[node]] - np.float32(
-            0.25 + (mixed(before.committed_len, node) % 64) / 32
+            0.25 + rank + (mixed(before.committed_len, node) % 64) / 128
         )
     places = np.arange(before.committed_len, before.committed_len + num_nodes)
     offsets = np.ma.array(np.zeros((num_nodes, NUM_HEADS), dtype=np.int32), mask=True)
-    offsets[sorted(set(tree.parents))] = [0, before.committed_len]
+    beams, expanded = searched(tree, depths, TOP_K, 2)
+    offsets[expanded] = [0, before.committed_len]
     first = before.step == 0
     return {
         "prompt_id": before.prompt_id,
@@ -136,7 +140,7 @@ def _tree_columns(tree: Tree, before: Before) -> StepRow:
         "context_token_ids": _context(before.prompt_len, tree.token_ids[0]) if first else None,
         "proposer": "eagle3",
         "committed_len": before.committed_len,
-        "beam_flat_ids": np.array([0, 1, 2, 3, 7, 11], dtype=np.int32),
+        "beam_flat_ids": np.array(beams or [0, 1, 2, 3, 7, 11], dtype=np.int32),
         "draft_logprobs": logprobs,
         "draft_top1_offsets": offsets,
         "token_ids": np.array([*tree.token_ids, *pads], dtype=np.int32),
@@ -147,6 +151,39 @@ def _tree_columns(tree: Tree, before: Before) -> StepRow:
         "cache_positions": places.astype(np.int32),
         "slots": (places + FIRST_SLOT).astype(np.int64),
     }
+
+
+def searched(tree: Tree, depths: Any, top_k: int, num_levels: int) -> tuple[list[int], list[int]]:
+    """Return the beams of a search that makes a tree, and the nodes that it expands, the root first.
+
+    Nodes with children are beams, and others only where a level needs them to be full. Both are empty where
+    no search with `top_k` beams makes the tree.
+
+    Args:
+        tree: Siblings stand together, best first.
+        depths: Depth of each node.
+        top_k: Beams of a level, candidates of a beam.
+        num_levels: Levels of beams, at least.
+    """
+    parents, numbers = list(tree.parents), {0: -1}
+    beams: list[int] = []
+    for level in range(max(num_levels, *depths)):
+        start, size = (0, top_k) if level == 0 else (top_k + (level - 1) * top_k**2, top_k**2)
+        nodes = [node for node in range(1, len(parents)) if depths[node] == level + 1]
+        for node in nodes:
+            above = 0 if level == 0 else beams[-top_k:].index(numbers[parents[node]])
+            numbers[node] = start + above * top_k + parents[1:node].count(parents[node])
+        with_children = [node for node in nodes if node in parents[1:]]
+        ranks = [parents[1:node].count(parents[node]) for node in nodes]
+        if len(with_children) > top_k or max(ranks, default=0) >= top_k:
+            return [], []
+        level_beams = [numbers[node] for node in with_children]
+        others = sorted(
+            set(range(start, start + size)) - set(level_beams),
+            key=lambda each: (each in numbers.values(), each),
+        )
+        beams += sorted(level_beams + others[: top_k - len(level_beams)])
+    return beams, [node for node, number in numbers.items() if node == 0 or number in beams]
 
 
 def _context(prompt_len: int, root: int) -> np.ndarray[Any, np.dtype[np.int32]]:

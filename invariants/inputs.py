@@ -10,6 +10,7 @@ import numpy as np
 
 from invariants.context import RunContext
 from invariants.thresholds import Thresholds
+from invariants.writes import Writes
 from tracing.columns import NULL_ENTRIES
 
 Row = Mapping[str, Any]
@@ -32,6 +33,7 @@ class Inputs:
         context: Facts of the run.
         thresholds: When statistics raise an alarm.
         statistics: `RunStatistics`, for run rules only.
+        written_between: What other requests wrote since the step before; None where none took a step.
     """
 
     row: Row
@@ -40,12 +42,13 @@ class Inputs:
     context: RunContext = field(default_factory=RunContext)
     thresholds: Thresholds = field(default_factory=Thresholds)
     statistics: Any = None
+    written_between: tuple[Writes, ...] | None = None
 
     def get(self, name: str) -> Any:
         """Return the value of an argument by its name, or None."""
         if name in CONTEXT_NAMES:
             return getattr(self.context, name)
-        if name in ("thresholds", "statistics"):
+        if name in ("thresholds", "statistics", "written_between"):
             return getattr(self, name)
         for prefix, earlier in (("previous_", self.previous), ("first_", self.first)):
             if name.startswith(prefix):
@@ -56,6 +59,8 @@ class Inputs:
         """Return one clause that says why `get` has nothing."""
         if name in CONTEXT_NAMES:
             return f"{name} of the run is not known"
+        if name == "written_between":
+            return "no other request is known to have taken one step since"
         for prefix, earlier in (("previous_", self.previous), ("first_", self.first)):
             if name.startswith(prefix):
                 where = EARLIER[prefix]

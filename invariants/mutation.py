@@ -35,12 +35,14 @@ class Case:
         context: Facts of the run.
         previous: The step before it in the same turn, or None.
         first: The first step of the turn.
+        between: Steps of other requests since the step before.
     """
 
     row: StepRow
     context: RunContext
     previous: Row | None = None
     first: Row | None = None
+    between: tuple[Row, ...] = ()
 
     def edited(self, **columns: Any) -> Case:
         """Return the case with other values in some columns of the step."""
@@ -67,6 +69,10 @@ class Case:
     def after(self, **columns: Any) -> Case:
         """Return the case after a step with other values."""
         return replace(self, previous={**self.earlier, **columns})
+
+    def after_others(self, *rows: Row) -> Case:
+        """Return the case with steps of other requests since the step before."""
+        return replace(self, between=rows)
 
     def where(self, holds: object, otherwise: str) -> Case:
         """Return the case itself.

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
 
 from invariants.catalogue import BY_ID
 from invariants.context import RunContext
@@ -14,12 +14,12 @@ from invariants.inputs import RECORDED, Inputs, Row
 from invariants.outcome import Counts, NotChecked, Outcome, Violated
 from invariants.selection import Selection
 from invariants.statistics import RunStatistics
+from invariants.writes import Turn, WriteLog, Writes, writes_of
 from tracing.errors import UsageError
 from tracing.moment import STAGES
 
 MAX_PARKED: Final = 64
 """Turns that are remembered in addition to the current one: the requests of a batch alternate in a trace."""
-Turn = tuple[Any, Any]
 Step = Callable[[], "Row | None"]
 Known = tuple[Step, Step]
 """The first and the last step of a turn, each when asked for: a row of a long trace is unpacked only then."""
@@ -43,6 +43,7 @@ def check_step(
     context: RunContext | None = None,
     selection: Selection | None = None,
     path: str = "fused",
+    others: Sequence[Row] = (),
 ) -> tuple[Outcome, ...]:
     """Return the outcome of every selected step and turn rule for one step, in catalogue order.
 
@@ -53,8 +54,10 @@ def check_step(
         context: Facts of the run.
         selection: Which rules; all when None.
         path: Whose step it is.
+        others: Steps of other requests since the step before.
     """
-    return Checker(context, selection).judge(path, row, previous, first)[0]
+    between = tuple(filter(None, map(writes_of, others))) or None
+    return Checker(context, selection).judge(path, row, previous, first, between)[0]
 
 
 @dataclass(slots=True)
@@ -66,6 +69,7 @@ class PathMemory:
         turn: Prompt and turn of the last step.
         first, previous: The first step of that turn, if it was seen, and the last.
         parked: The same of other turns, which may resume: the requests of a batch alternate in a trace.
+        log: What the last steps wrote.
     """
 
     statistics: RunStatistics
@@ -73,6 +77,7 @@ class PathMemory:
     first: Row | None = None
     previous: Row | None = None
     parked: dict[Turn, Known] = field(default_factory=dict)
+    log: WriteLog = field(default_factory=WriteLog)
 
     def enter(self, row: Row) -> None:
         """Resume the turn that the row belongs to, or begin one."""
@@ -102,6 +107,7 @@ class PathMemory:
         """Treat the next step as the first one seen; statistics stay."""
         self.turn, self.first, self.previous = None, None, None
         self.parked.clear()
+        self.log.steps.clear()
 
 
 class Checker:
@@ -137,7 +143,9 @@ class Checker:
             return ()
         memory = self._memory(path)
         memory.enter(row)
-        outcomes, facts = self.judge(path, row, memory.previous, memory.first)
+        turn = (row.get("prompt_id"), row.get("turn"))
+        outcomes, facts = self.judge(path, row, memory.previous, memory.first, memory.log.between(turn))
+        memory.log.add(turn, writes_of(row))
         if left_out:
             outcomes = tuple(
                 NotChecked(each.rule, left_out[each.rule]) if each.rule in left_out else each
@@ -150,13 +158,19 @@ class Checker:
         return outcomes
 
     def judge(
-        self, path: str, row: Row, previous: Row | None, first: Row | None
+        self,
+        path: str,
+        row: Row,
+        previous: Row | None,
+        first: Row | None,
+        others: tuple[Writes, ...] | None = None,
     ) -> tuple[tuple[Outcome, ...], Facts | None]:
         """Return the outcomes of the rules for a step, and its facts when tree and path are sound.
 
         Nothing is remembered or counted.
         """
         evaluation = self._evaluation(path, row, previous, first)
+        evaluation.inputs = replace(evaluation.inputs, written_between=others)
         outcomes = tuple(evaluation.outcome(rule) for rule in self._step_rules)
         sound = all(_is_sound(evaluation.outcome(BY_ID[rule_id])) for rule_id in SOUND)
         has_all = row.get("token_ids") is not None and row.get("committed_len") is not None

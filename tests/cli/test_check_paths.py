@@ -64,6 +64,29 @@ def test_a_column_that_differs_is_found_in_its_step(tmp_path: Path, column: str,
     assert ("JUDGE-PATHS-COLUMN", column, STEP, "unknown") in found_of(folder)
 
 
+@pytest.mark.parametrize("path", ["fused", "reference"])
+def test_a_null_against_a_distance_is_found(tmp_path: Path, path: str) -> None:
+    """A distance of a node that was not expanded, or none for one that was."""
+
+    def hidden(row: Row) -> None:
+        row["draft_top1_offsets"] = row["draft_top1_offsets"].copy()
+        row["draft_top1_offsets"][0] = np.ma.masked
+
+    compared = check_run(spoiled(tmp_path / "run", hidden, path=path)).compared
+    assert compared is not None
+    (found,) = compared.findings
+    assert (found.rule, found.column, found.moment.node) == ("JUDGE-PATHS-COLUMN", "draft_top1_offsets", 0)
+    assert "null" in (found.fused, found.reference)
+
+
+def test_a_column_that_one_path_does_not_probe_is_no_difference(tmp_path: Path) -> None:
+    def unprobed(row: Row) -> None:
+        row["draft_top1_offsets"] = None
+
+    folder = spoiled(tmp_path / "run", unprobed, path="reference")
+    assert found_of(folder) == []
+
+
 def test_a_step_that_only_one_path_has_is_named(tmp_path: Path) -> None:
     def renumbered(row: Row) -> None:
         row["prompt_id"] = 9

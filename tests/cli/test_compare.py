@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from costs.long_run import write_long_run
@@ -76,3 +77,36 @@ def test_a_run_that_is_not_whole_is_never_the_same(
     assert answer == code
     assert said["problems"]
     assert not said["same"]
+
+
+def test_columns_above_the_level_of_one_run_are_no_difference(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for level in ("basic", "full"):
+        with (
+            open_trace(tmp_path / level, level=level) as trace,
+            trace.step(prompt_id=0, turn=0, step=0) as step,
+        ):
+            step.record(committed_len=3, token_ids=[5, 6], kv_digest_before=7, emitted_token_ids=[6])
+    exit_code, answer = compared(capsys, tmp_path / "basic", tmp_path / "full")
+    assert (exit_code, answer["same"]) == (0, True)
+    assert "kv_digest_before" in str(answer["not_compared"])
+
+
+def test_a_null_against_a_value_differs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, offsets in (("one", [[1, 2], [None, None]]), ("other", [[1, 2], [0, 0]])):
+        with (
+            open_trace(tmp_path / name, level="full") as trace,
+            trace.step(prompt_id=0, turn=0, step=0) as step,
+        ):
+            hidden = [[each is None for each in row] for row in offsets]
+            values = [[each or 0 for each in row] for row in offsets]
+            step.record(
+                committed_len=3,
+                token_ids=[5, 6],
+                emitted_token_ids=[6],
+                draft_top1_offsets=np.ma.array(values, mask=hidden, dtype=np.int32),
+            )
+    exit_code, answer = compared(capsys, tmp_path / "one", tmp_path / "other")
+    assert exit_code == 1
+    assert "draft_top1_offsets" in str(answer["first_divergence"])

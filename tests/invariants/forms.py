@@ -70,7 +70,8 @@ class Spoilt:
     def rows(self) -> list[Row]:
         """The turn up to the step, as far as it is recorded."""
         one = self.case
-        return [each for each in (one.first, one.previous) if each is not None and one.previous] + [one.row]
+        before = [each for each in (one.first, one.previous) if each is not None and one.previous]
+        return [*before, *one.between, one.row]
 
     def __str__(self) -> str:
         return f"{self.mutation.name} at {self.start}, {self.form}"
@@ -83,7 +84,8 @@ def only(case: Case, names: frozenset[str]) -> Case:
         return {name: value for name, value in row.items() if name in names | ALWAYS}
 
     earlier = {name: kept(row) for name in ("previous", "first") if (row := getattr(case, name)) is not None}
-    return replace(case, row=kept(case.row), **earlier)
+    between = tuple(map(kept, case.between))
+    return replace(case, row=kept(case.row), between=between, **earlier)
 
 
 def forms(mutation: Mutation, case: Case) -> Iterator[tuple[str, Case]]:

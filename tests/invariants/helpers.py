@@ -17,7 +17,9 @@ from tracing.finding import Finding
 
 
 def outcomes(case: Case) -> dict[str, Outcome]:
-    said = check_step(case.row, previous=case.previous, first=case.first, context=case.context)
+    said = check_step(
+        case.row, previous=case.previous, first=case.first, context=case.context, others=case.between
+    )
     return {outcome.rule: outcome for outcome in said}
 
 

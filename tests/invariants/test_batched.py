@@ -42,7 +42,10 @@ def check_in_batches(rows: list[Row], size: int) -> tuple[BatchChecker, dict[int
 def interleaved(draw: st.DrawFn) -> list[Row]:
     """Requests of one batch, whose steps a recorder writes in turns."""
     runs = [draw(legal_runs(max_turns=2, max_steps=4)) for _ in range(draw(st.integers(2, 3)))]
-    queues = [[{**row, "prompt_id": number} for row in rows] for number, rows in enumerate(runs)]
+    queues = [
+        [{**row, "prompt_id": number, "slots": row["slots"] + 256 * number} for row in rows]
+        for number, rows in enumerate(runs)
+    ]
     rows: list[Row] = []
     while any(queues):
         rows.append(draw(st.sampled_from([queue for queue in queues if queue])).pop(0))
@@ -89,7 +92,11 @@ def test_a_row_under_another_prompts_number_is_missed_in_its_own(
 
 def test_a_break_between_steps_is_found_behind_another_turn() -> None:
     """Catches a resumed step that is passed because a sound one of its form was judged before it."""
-    rows = [{**row, "prompt_id": prompt} for row in (FIRST, SECOND, THIRD) for prompt in range(3)]
+    rows = [
+        {**row, "prompt_id": prompt, "slots": row["slots"] + 256 * prompt}
+        for row in (FIRST, SECOND, THIRD)
+        for prompt in range(3)
+    ]
     rows[-1] = {**rows[-1], "kv_digest_before": 1, "kv_digest_after": None}
     rows[-2] = {**rows[-2], "kv_digest_after": None}
     rows[-3] = {**rows[-3], "kv_digest_after": None}

@@ -21,7 +21,13 @@ from tracing.columns import COLUMN_BY_NAME
 from tracing.moment import STAGES
 
 DOCS = Path(__file__).parents[2] / "docs" / "invariants"
-BESIDE_COLUMNS = {"thresholds", "statistics", "recorded", *(each.name for each in fields(RunContext))}
+BESIDE_COLUMNS = {
+    "written_between",
+    "thresholds",
+    "statistics",
+    "recorded",
+    *(each.name for each in fields(RunContext)),
+}
 
 every_rule = pytest.mark.parametrize("rule", CATALOGUE, ids=lambda rule: rule.id)
 

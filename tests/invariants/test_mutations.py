@@ -35,7 +35,7 @@ def test_a_mutation_is_reported_by_its_rule_alone(mutation: Mutation) -> None:
         spoilt = drawn[1]
         seen.update(violated(spoilt))
         assert violated(spoilt) == [mutation.breaks]
-        rows = [row for row in (spoilt.previous, spoilt.row) if row is not None]
+        rows = [row for row in (spoilt.previous, *spoilt.between, spoilt.row) if row is not None]
         assert prefiltered(rows, spoilt.context)[-1], "overlooked by the prefilter"
 
     check()

@@ -10,7 +10,10 @@ import pytest
 
 from invariants.catalogue import CATALOGUE
 from invariants.examples import CONTEXT, Before, Tree, legal_step, next_before
+from invariants.inputs import Row
 from invariants.mutation import Case, permuted
+from invariants.outcome import Violated
+from invariants.run import Checker
 from tests.invariants.helpers import held, violated
 from tracing.digest import chain
 
@@ -30,6 +33,11 @@ def second(tree: Tree, first: Tree = BRANCHY) -> Case:
     row = legal_step(first, START)
     rooted = replace(tree, token_ids=[row["final_token_id"], *tree.token_ids[1:]])
     return Case(legal_step(rooted, next_before(row, START)), CONTEXT, row, row)
+
+
+def beside(one: Case, slot: int) -> Case:
+    """The step after another request has written to one slot."""
+    return one.after_others({**one.earlier, "prompt_id": 7, "slots": np.array([slot])})
 
 
 def with_kv_row(one: Case, node: int, digest: int) -> Case:
@@ -141,11 +149,14 @@ NEAR_MISSES: dict[str, Callable[[], Case]] = {
     "KV010": lambda: case().poked("slots", 6, -1).poked("slots", 7, -1),
     "KV011": moved_block,
     "KV012": lambda: second(CHAIN),  # rejected slots are written again, as they should be
+    "KV013": lambda: case().poked("slots", 6, 3).poked("slots", 7, 3).in_run(null_block=0),
+    "KV014": lambda: beside(second(BRANCHY), slot=320),  # a block of its own
     "DRAFT001": lambda: case().poked("draft_logprobs", 2, -80.0),
     "DRAFT002": lambda: case().poked("draft_logprobs", 5, case().row["draft_logprobs"][3]),
     "DRAFT003": lambda: case().edited(beam_flat_ids=np.array([2, 0, 1, 11, 3, 7])),  # any order in a level
     "DRAFT004": lambda: case().poked("draft_top1_offsets", (0, 0), 10),
     "DRAFT005": lambda: second(BRANCHY),  # the same drafts, with scores of their own
+    "DRAFT006": lambda: case().poked("draft_logprobs", 2, case().row["draft_logprobs"][1]),  # a tie
     "STEP001": lambda: second(CHAIN),
     "STEP002": lambda: second(CHAIN),
     "STEP003": lambda: second(CHAIN),
@@ -166,3 +177,36 @@ def test_every_step_and_turn_rule_has_a_near_miss() -> None:
 def test_near_misses_are_looked_at() -> None:
     """All but the cut step, whose shortened path is exactly what must not be judged."""
     assert [rule for rule, make in NEAR_MISSES.items() if rule not in held(make())] == ["ACC003"]
+
+
+def in_turns(*rows: Row) -> list[str]:
+    """The rules that speak of the last of these rows, as requests take turns."""
+    checker = Checker(CONTEXT)
+    said = [checker.step("fused", row) for row in rows]
+    return [each.rule for each in said[-1] if isinstance(each, Violated)]
+
+
+def test_two_requests_that_share_a_block_are_told_at_the_second_step() -> None:
+    step = second(BRANCHY)
+    other = [{**row, "prompt_id": 1} for row in (step.earlier, step.row)]
+    assert in_turns(step.earlier, other[0], step.row) == ["KV014"]
+    assert in_turns(step.earlier, other[0], step.row, other[1]) == ["KV014"]
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"slots": np.arange(640, 648)}, {}),  # blocks of its own
+        ({"dp_rank": 1}, {}),  # the cache of another rank
+        ({}, {"request_epoch": 1}),  # preempted in between
+    ],
+)
+def test_requests_that_take_turns_in_their_own_blocks_are_silent(first: Row, then: Row) -> None:
+    step = second(BRANCHY)
+    assert in_turns(step.earlier, {**step.earlier, "prompt_id": 1, **first}, {**step.row, **then}) == []
+
+
+def test_a_request_that_was_left_out_of_a_launch_may_have_other_blocks() -> None:
+    step = second(BRANCHY)
+    other = [{**row, "prompt_id": 1} for row in (step.earlier, step.row)]
+    assert in_turns(step.earlier, *other, step.row) == []

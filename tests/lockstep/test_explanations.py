@@ -1,4 +1,4 @@
-"""What a wrong value is instead: the standard mistakes are named, others are not, and clean runs pay nothing."""
+"""What a wrong value is instead: standard mistakes are named, others are not, and clean runs pay nothing."""
 
 from __future__ import annotations
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
 
-from tracing.columns import KEY_COLUMNS
+from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS, LEVELS
 from tracing.errors import UsageError
 from tracing.reader import Run, open_run
+from tracing.schema import columns_of_level
 from workbench.cli.output import say
 from workbench.judge.align import Alignment, align
 from workbench.judge.align_columns import default_columns
@@ -54,16 +55,22 @@ def compare_runs(folders: tuple[str, ...], output_format: str) -> int:
 
 
 def _align(left: Run, right: Run) -> Alignment:
-    lacks = frozenset(
-        column
-        for run in (left, right)
-        for column in run.manifest.get("paths", {}).get(run.path_names[0], {}).get("lacks", ())
-    )
+    paths = [run.path(run.path_names[0]) for run in (left, right)]
+    absent = [_absent(path.entry) for path in paths]
     bits = left.manifest.get("versions") == right.manifest.get("versions")
-    columns = default_columns(bits=bits, lacks=lacks)
+    columns = default_columns(bits=bits, lacks=absent[0] | absent[1])
     names = list(dict.fromkeys([*KEY_COLUMNS, *NEEDED, *(column.name for column in columns)]))
-    first, second = (run.path(run.path_names[0]) for run in (left, right))
-    return align(first.sealed_batches(names), second.sealed_batches(names), columns)
+    first, second = (path.sealed_batches(names) for path in paths)
+    alignment = align(first, second, columns)
+    alignment.not_compared |= {name for name in absent[0] ^ absent[1] if COLUMN_BY_NAME[name].compared}
+    return alignment
+
+
+def _absent(entry: Mapping[str, Any]) -> frozenset[str]:
+    """Return the columns that a path cannot have, or that are above the level it was recorded at."""
+    level = entry.get("level", LEVELS[-1])
+    kept = columns_of_level(level) if level in LEVELS else frozenset(COLUMN_BY_NAME)
+    return frozenset(COLUMN_BY_NAME) & (frozenset(entry.get("lacks", ())) | (COLUMN_BY_NAME.keys() - kept))
 
 
 def _exit_code(alignment: Alignment, states: Sequence[State]) -> int:

@@ -89,8 +89,8 @@ def attention_to_what_is_not_there(
 
 CLAUSES: Final = (
     prefilter("DRAFT003")(lambda beam_flat_ids, top_k: beam_flat_ids.lengths % top_k != 0),
-    applicability("DRAFT003")(lambda beam_flat_ids: beam_flat_ids.lengths > 0),
-    applicability("DRAFT004")(
+    applicability("DRAFT003", "DRAFT006")(lambda beam_flat_ids: beam_flat_ids.lengths > 0),
+    applicability("DRAFT004", "DRAFT006")(
         lambda draft_top1_offsets: ~np.ma.getmaskarray(draft_top1_offsets).all(axis=(1, 2))
     ),
 )

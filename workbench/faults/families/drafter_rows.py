@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 import torch
 
-from tracing.stages import Committed, Drafted, Prefilled, Tensorized, Verified
+from tracing.stages import (
+    Committed,
+    Drafted,
+    Prefilled,
+    StageWatch,
+    Tensorized,
+    Verified,
+)
 from workbench.faults.fault import fault
-from workbench.faults.placement import Scene, after, before
+from workbench.faults.placement import Placement, Scene, after, before, on_path
 
 ROWS: Final = ("JUDGE-DRAFT-KV", "JUDGE-ROW-MOVED")
 CACHE_LENGTH: Final = ("JUDGE-DRAFT-LENGTH",)
@@ -80,3 +88,25 @@ def drafter_cache_too_long(made: Drafted, scene: Scene) -> Drafted:
     """A drafted row stays in the drafter's cache behind the committed ones."""
     scene.state.memory.cache.truncate(scene.state.committed_len + 1)
     return made
+
+
+def telling_the_watch(change: Callable[..., dict[str, Any]]) -> Placement:
+    """Change what the drafter tells its watch about an expansion; the draft itself is right."""
+
+    class Telling:
+        def __init__(self, watch: StageWatch) -> None:
+            self._watch = watch
+
+        def about_to_run(self, stage: str, columns: Mapping[str, Any]) -> None:
+            self._watch.about_to_run(stage, columns)
+
+        def saw_draft_attention(self, **given: Any) -> None:
+            self._watch.saw_draft_attention(**change(**given))
+
+    return on_path(lambda path: replace(path, begin=lambda watch, *more: path.begin(Telling(watch), *more)))
+
+
+@draft_fault("F-DRAFTER-20", "sgl#8409", noticed_by=("DRAFT006",), placed=telling_the_watch)
+def distances_of_the_candidate_beside(flat_ids: Any, **given: Any) -> dict[str, Any]:
+    """The probe numbers beams from one: each distance is that of the candidate before."""
+    return {**given, "flat_ids": flat_ids + 1}

@@ -70,3 +70,10 @@ def accept_past_a_leaf(made: Accepted, scene: Scene) -> Any:
         emitted_token_ids=np.append(made.emitted_token_ids, made.final_token_id),
         path_indices=np.append(made.path_indices, tree.cache_positions[pad]),
     )
+
+
+@fault("F-PAD-06", "va#15867", stage="tensorize", noticed_by=("KV013",), need="paged_pads")
+def pad_slots_clamped_to_zero(made: Tensorized, _: Scene) -> Tensorized:
+    """The slot -1 of pads is clamped to 0, where the first token of the prompt lies."""
+    assert made.slots is not None
+    return replace(made, slots=np.where(made.valid, made.slots, 0))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from workbench.faults.fault import fault
-from workbench.faults.placement import Columns, Placement, Placer, Spoil, on_rows
+from workbench.faults.placement import Columns, Placement, Placer, Spoil, on_rows, once_per_run
 
 
 def on_column(column: str) -> Placer:
@@ -16,7 +16,7 @@ def on_column(column: str) -> Placer:
     def placer(spoil: Spoil) -> Placement:
         def spoiled(row: Columns) -> Columns:
             value = row.get(column)
-            return row if value is None else {**row, column: spoil(np.asarray(value), row)}
+            return row if value is None else {**row, column: spoil(np.ma.asanyarray(value), row)}
 
         return on_rows(spoiled)
 
@@ -124,3 +124,41 @@ def token_of_a_rejected_node(token_ids: Any, row: Columns) -> Any:
 def column_left_out_once(row: Columns) -> Columns:
     """The hook fails at one step and its column is null there; the rules that read it see nothing."""
     return {**row, "target_token_ids": None} if row["step"] == 2 else row
+
+
+@fault(
+    "F-REC-11",
+    "sgl#15399",
+    stage="draft",
+    noticed_by=("DRAFT006",),
+    placed=once_per_run(on_column("draft_top1_offsets")),
+)
+def distances_of_the_step_before() -> Any:
+    """A probe is not cleared: nodes that were not expanded keep the distances of the step before."""
+    kept: list[Any] = []
+
+    def spoil(offsets: Any, _: Columns) -> Any:
+        last = kept.pop() if kept else offsets
+        mixed = offsets.copy()
+        hidden = np.ma.getmaskarray(mixed)
+        mixed[hidden] = last[hidden]
+        kept.append(mixed)
+        return mixed
+
+    return spoil
+
+
+@fault(
+    "F-REC-12", "sgl#8409", stage="draft", noticed_by=("DRAFT006",), placed=on_column("draft_top1_offsets")
+)
+def distances_of_the_node_beside(offsets: Any, _: Columns) -> Any:
+    """Distances are recorded one row too late: each node has those of the node before."""
+    return offsets[np.roll(np.arange(len(offsets)), 1)]
+
+
+@fault(
+    "F-REC-13", "va#10043", stage="draft", noticed_by=("DRAFT006",), placed=on_column("draft_top1_offsets")
+)
+def distance_zero_where_none_is(offsets: Any, _: Columns) -> Any:
+    """A dense buffer is recorded: nodes that were never expanded have the distance 0."""
+    return np.ma.array(np.ma.filled(offsets, 0), mask=False)

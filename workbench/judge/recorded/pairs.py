@@ -22,6 +22,7 @@ from tracing.reader import Run
 from tracing.run_facts import table
 from workbench.judge import fed
 from workbench.judge.rules import finding_of
+from workbench.judge.share import Part
 
 Row = Mapping[str, Any]
 COLUMNS: Final = "JUDGE-PATHS-COLUMN"
@@ -35,6 +36,7 @@ EQUAL: Final = (
     *("accepted_nodes", "final_token_id", "emitted_token_ids", "path_indices", "committed_len_after"),
 )
 """Columns that are equal wherever both rows have them; entries of pads may differ."""
+DISTANCES: Final = "draft_top1_offsets"
 FAR: Final = {"float32": (1 / 64, 1 / 16), "half": (1 / 4, 1 / 2)}
 """How far logits, and cumulative scores, may differ: a share of their largest magnitude, at least 1."""
 
@@ -61,6 +63,7 @@ class Compared:
         num_differing: Steps with a finding.
         num_findings: All of them.
         findings: As many as were to be kept.
+        num_alone: Steps that one path alone has.
     """
 
     reason: str = ""
@@ -68,6 +71,12 @@ class Compared:
     num_differing: int = 0
     num_findings: int = 0
     findings: list[Finding] = field(default_factory=list)
+    num_alone: int = 0
+
+    @property
+    def both(self) -> Part:
+        """Steps of both paths, of those of either."""
+        return Part(self.num_steps, self.num_steps + self.num_alone)
 
     def add(self, found: list[Finding], limit: int | None) -> None:
         """Take in one step."""
@@ -102,17 +111,23 @@ def compare_paths(run: Run, limit: int | None) -> Compared | None:
     under_test, reference = (run.path(name) for name in names)
     dtype = table(under_test.entry, "info").get("dtype", "float32")
     far = FAR["float32" if dtype == "float32" else "half"]
-    compared = Compared()
+    compared, num_paired = Compared(), 0
     for number, row in enumerate(under_test):
         site = Site(Moment.of_row(row), *names)
         other = same_step(reference, site.moment)
         if other is not None:
+            num_paired += 1
             compared.add(list(differences(row, other, site, far)), limit)
-        elif number < reference.num_steps:  # the last one may have been in the making
+        elif number < reference.num_steps:  # later ones may have been in the making, or are lost
             message = (
                 f"the step is recorded on the {site.under_test} path and not on the {site.reference} path"
             )
             compared.add([_finding(MISSING, "step", site, message)], limit)
+        else:
+            compared.num_alone += 1
+    compared.num_alone += max(reference.num_steps - num_paired, 0)
+    if run.status != "complete" and compared.num_alone == 1:
+        compared.num_alone = 0
     return compared
 
 
@@ -136,6 +151,7 @@ def differences(row: Row, other: Row, at: Site, far: tuple[float, float]) -> Ite
     ours, theirs = row.get("stop_reason"), other.get("stop_reason")
     if ours != theirs and row.get("accepted_nodes") is not None and other.get("accepted_nodes") is not None:
         yield _column_finding("stop_reason", ours, theirs, (), at)
+    yield from _distances(row, other, at)
     yield from _far_logits(row, other, at, far[0])
     yield from _far_scores(row, other, at, far[1])
 
@@ -146,11 +162,18 @@ def _first_difference(name: str, ours: Any, theirs: Any, valid: Any) -> tuple[in
         return ()
     if not isinstance(ours, np.ndarray):
         return None if ours == theirs else ()
-    differs = np.ma.getdata(ours) != np.ma.getdata(theirs)
+    differs = (np.ma.getdata(ours) != np.ma.getdata(theirs)) | _only_one_null(ours, theirs)
+    differs &= ~(np.ma.getmaskarray(ours) & np.ma.getmaskarray(theirs))
     axes = COLUMN_BY_NAME[name].axes or ()
     if name != "valid" and axes[:1] == ("N",) and np.shape(valid) == differs.shape[:1]:
         differs = differs & _for_nodes(valid, differs.ndim)
     return tuple(int(index) for index in np.argwhere(differs)[0]) if differs.any() else None
+
+
+def _only_one_null(ours: Any, theirs: Any) -> NDArray[np.bool_]:
+    """Return where one of two arrays of one shape has an entry and the other has none."""
+    found: NDArray[np.bool_] = np.ma.getmaskarray(ours) != np.ma.getmaskarray(theirs)
+    return found
 
 
 def _for_nodes(valid: Any, ndim: int) -> NDArray[np.bool_]:
@@ -158,7 +181,7 @@ def _for_nodes(valid: Any, ndim: int) -> NDArray[np.bool_]:
 
 
 def _column_finding(name: str, ours: Any, theirs: Any, place: tuple[int, ...], at: Site) -> Finding:
-    left, right = (str(each[place]) if place else _short(each) for each in (ours, theirs))
+    left, right = (_entry(each, place) if place else _short(each) for each in (ours, theirs))
     where = f" of node {place[0]}" if place and (COLUMN_BY_NAME[name].axes or ())[0] == "N" else ""
     return _finding(
         COLUMNS,
@@ -172,9 +195,23 @@ def _column_finding(name: str, ours: Any, theirs: Any, place: tuple[int, ...], a
     )
 
 
+def _entry(values: Any, place: tuple[int, ...]) -> str:
+    return "null" if np.ma.getmaskarray(values)[place] else str(values[place])
+
+
 def _short(value: Any) -> str:
     text = str(value.tolist() if isinstance(value, np.ndarray) else value)
     return text if len(text) <= 60 else f"{text[:60]}.."
+
+
+def _distances(row: Row, other: Row, at: Site) -> Iterator[Finding]:
+    """Compare which nodes have distances: those that were expanded; the values hang on rounding."""
+    ours, theirs = row.get(DISTANCES), other.get(DISTANCES)
+    if ours is None or theirs is None or np.shape(ours) != np.shape(theirs):
+        return  # probes may have other heads
+    places = np.argwhere(_only_one_null(ours, theirs))
+    if len(places):
+        yield _column_finding(DISTANCES, ours, theirs, tuple(int(index) for index in places[0]), at)
 
 
 def _far_logits(row: Row, other: Row, at: Site, share: float) -> Iterator[Finding]:
