@@ -39,7 +39,7 @@ _GIVEN: Final = _quantity(
     "",
 )
 """What a stage was given, or should have left alone."""
-_RAISED: Final = _quantity("outcome", "RUN-STAGE-RAISED")
+_RAISED: Final = _quantity("outcome", "RUN-STAGE-RAISED RUN-STAGE-TIMEOUT")
 """A stage ends in an exception because of what was wrong before."""
 
 FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
