@@ -30,6 +30,7 @@ class RunSummary:
         coverage: Counter name -> count; zero is `not exercised`.
         run: The folder of the trace.
         manifest: Facts about models, backend, devices and settings.
+        share: What the verdict rests on, as plain data; None where that is not known.
     """
 
     verdict: str
@@ -47,6 +48,7 @@ class RunSummary:
     remark: str = ""
     unjudged_steps: int = 0
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    share: Mapping[str, Any] | None = None
 
     @property
     def mean_accepted(self) -> float | None:
@@ -64,6 +66,7 @@ class RunSummary:
         return {
             "verdict": self.verdict,
             "remark": self.remark,
+            "share": None if self.share is None else dict(self.share),
             "exit_code": self.exit_code,
             "steps": self.steps,
             "unjudged_steps": self.unjudged_steps,
