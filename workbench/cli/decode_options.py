@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, get_args
 
 import click
 
-from tracing.distances import parse_edges
+from tracing.distances import MAX_DIGITS, parse_edges
 from tracing.errors import UsageError
 from tracing.settings import (
     COMMIT_MODES,
@@ -16,10 +16,13 @@ from tracing.settings import (
     DTYPES,
     EAGER_OPERATORS,
     KV_LAYOUTS,
+    LOOKUP_RULES,
     PROPOSERS,
+    USUAL_TREE_NODES,
     BackendName,
     DecodeSettings,
 )
+from tracing.static_tree import named_trees, static_tree
 from workbench.npu.modes import Mode
 
 _DEFAULTS = DecodeSettings()
@@ -81,6 +84,10 @@ pair_options: Final = option_set(
 )
 """Which models, where, and on which backend; of every command that runs them."""
 
+_TREE_NODES_HELP: Final = "Nodes of the tree, the root included; default {}, of medusa its tree's.".format(
+    ", ".join(f"{number} ({proposer})" for proposer, number in USUAL_TREE_NODES.items())
+)
+
 decode_options: Final = option_set(
     pair_options,
     click.option("--fused", metavar="MODULE:FACTORY", help="Your own path instead of ours."),
@@ -95,11 +102,19 @@ decode_options: Final = option_set(
         values=[mode.value for mode in Mode],
         text="Refuse what is undefined, or do what the device would do.",
     ),
-    number_option(
-        "--tree-nodes", _DEFAULTS.tree_nodes, "Nodes of the tree, the root included.", least=2, metavar="N"
-    ),
+    number_option("--tree-nodes", None, _TREE_NODES_HELP, least=2, metavar="N"),
     number_option("--depth", _DEFAULTS.depth, "Expansions after the first level.", least=0),
     number_option("--top-k", _DEFAULTS.top_k, "Beams per level, candidates per beam."),
+    choice_option("--lookup-rule", values=LOOKUP_RULES, text="Whose prompt lookup."),
+    number_option("--lookup-min", _DEFAULTS.lookup_min, "Shortest n-gram of vLLM's lookup."),
+    number_option("--lookup-max", _DEFAULTS.lookup_max, "Longest n-gram looked up."),
+    click.option(
+        "--static-tree",
+        default=_DEFAULTS.static_tree,
+        show_default=True,
+        metavar="NAME|PATHS",
+        help=f"Tree of Medusa heads: {', '.join(named_trees())}, or paths of ranks like '0 1 0.0 0.1'.",
+    ),
     number_option("--max-new-tokens", _DEFAULTS.max_new_tokens),
     choice_option("--commit-mode", values=COMMIT_MODES),
     choice_option(
@@ -148,7 +163,7 @@ def step_range(text: str) -> tuple[int, int | None] | None:
         UsageError: There is no step in it.
     """
     first, colon, last = text.partition(":")
-    if not colon or not all(part.isdecimal() for part in (first, last) if part):
+    if not colon or not all(part.isdecimal() and len(part) < MAX_DIGITS for part in (first, last) if part):
         return None
     steps = int(first or 0), int(last) if last else None
     if steps[1] is not None and steps[1] <= steps[0]:
@@ -158,5 +173,14 @@ def step_range(text: str) -> tuple[int, int | None] | None:
 
 def settings_from(options: dict[str, Any]) -> DecodeSettings:
     """Read the decoding settings from a command's options."""
-    known = [field.name for field in fields(DecodeSettings) if field.name in options]
-    return DecodeSettings(**{name: options[name] for name in known})
+    given = {
+        field.name: options[field.name]
+        for field in fields(DecodeSettings)
+        if options.get(field.name) is not None
+    }
+    proposer = options.get("proposer", PROPOSERS[0])
+    if proposer == "medusa":
+        given.setdefault("tree_nodes", 1 + len(static_tree(given["static_tree"])))
+    elif proposer in USUAL_TREE_NODES:
+        given.setdefault("tree_nodes", USUAL_TREE_NODES[proposer])
+    return DecodeSettings(**given)

@@ -17,6 +17,7 @@ from tracing.recorder import RunWriter
 from workbench.checkpoints.digests import weights_digest
 from workbench.checkpoints.load import LoadedPair
 from workbench.judge.verdict import RunVerdict, Tally
+from workbench.lockstep.engine.interrupts import interrupts_watched
 from workbench.lockstep.free.run import FreeRun
 from workbench.lockstep.session.request import DiffRequest, Session
 from workbench.lockstep.session.turns import Tick, TurnsRunner
@@ -37,7 +38,10 @@ WEIGHTS_CHANGED = Finding(
 def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummary:
     """Decode, judge and record; when this ends, the folder is complete or its manifest gives the reason."""
     loaded = session.loaded
-    with RunWriter(request.out, _manifest(session, request), token_bytes=loaded.tokenizer.token_bytes) as run:
+    with (
+        interrupts_watched(),
+        RunWriter(request.out, _manifest(session, request), token_bytes=loaded.tokenizer.token_bytes) as run,
+    ):
         summary = _run(session, request, run, tick)
         run.update(verdict=summary.verdict, exit_code=summary.exit_code, coverage=dict(summary.coverage))
     return summary
@@ -52,6 +56,7 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
         rung=request.rung,
         device=request.reference_device,
         num_samples=options.num_samples,
+        model_facts=session.model_facts(options.settings),
     )
     tally = Tally(chain=runner.is_chain)
     context = _context(session, request)
@@ -66,10 +71,19 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
             rung=request.rung,
         )
         shared |= {"settings": options.settings, "watch_indices": options.watch_indices}
-        free = FreeRun(runner=runner, **shared)
+        free = FreeRun(runner=runner, user_code=session.user_code, **shared)
         decoded = free.run(session.path, reference, session.turns, tick)
     else:
-        decoded = judge_turns(session.path, runner, pair, options, session.turns, tick=tick, **shared)
+        decoded = judge_turns(
+            session.path,
+            runner,
+            pair,
+            options,
+            session.turns,
+            tick=tick,
+            user_code=session.user_code,
+            **shared,
+        )
     if not_inspected := decoded.indices.not_inspected():
         run.update(index_watch_blind=dict(not_inspected))
     if not _weights_unchanged(session.loaded):
@@ -127,6 +141,7 @@ def _context(session: Session, request: DiffRequest) -> RunContext:
         kv_capacity=session.path.info.get("kv_capacity"),
         num_slots=session.path.info.get("num_slots"),
         reads=drafter_of(pair).settings,
+        model_facts=session.model_facts(request.options.settings),
     )
 
 
@@ -153,6 +168,7 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
             name: getattr(options, name) for name in options.__dataclass_fields__ if name != "settings"
         },
         "limits": limits_of(_context(session, request)),
+        "model_facts": asdict(session.model_facts(options.settings)),
         "reference": {"rung": request.rung, "device": request.reference_device},
         "prompt_file": request.prompt_file,
         MANIFEST_KEY: list(request.distance_edges),
@@ -162,4 +178,5 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
 def limits_of(context: RunContext) -> dict[str, Any]:
     """Return the facts that the rules used, as plain data: the trace is checked later by the same ones."""
     known = {name: value for name, value in asdict(context).items() if value is not None}
+    known = {name: value for name, value in known.items() if name not in {"model_facts", "request_offsets"}}
     return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in known.items()}

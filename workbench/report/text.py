@@ -50,6 +50,8 @@ def _divergence(summary: RunSummary) -> Iterator[str]:
         return
     yield f"first       {finding_line(first)}"
     yield f"            fused {_value(first.fused)}, expected {_value(first.reference)}{_margin(first)}"
+    for frame in first.frames:
+        yield f"            in {safe_text(frame)}"
     others = [finding for finding in summary.findings if finding is not first]
     for finding in others[:MAX_LISTED]:
         yield f"then        {finding_line(finding)}"
