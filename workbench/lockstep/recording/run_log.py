@@ -19,6 +19,7 @@ from tracing.recorder import RunWriter, Step, Trace
 from workbench.judge import fed
 from workbench.judge.cause_order import Turn
 from workbench.judge.log import FindingsLog, step_verdict
+from workbench.judge.share import Part, rules_and_stages
 from workbench.judge.verdict import Tally
 from workbench.lockstep.engine.stage_inputs import launched_differently
 
@@ -176,6 +177,10 @@ class RunLog(FindingsLog):
         for path in self._traces:
             self._checker.forget(path)
         super().resync(turn)
+
+    def rules_and_stages(self) -> tuple[Part, Part]:
+        """Return how many rules looked at a step of the path under test, and in how many stages."""
+        return rules_and_stages(self._checker.counts.get(self._watched, {}), ())
 
     def invariant_counts(self) -> dict[str, int]:
         """Count outcomes over all rules, steps and paths."""
