@@ -102,7 +102,8 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
         "reference": runner.info,
         "backend": dict(request.backend),
     }
-    return _summary(decoded, tally.verdict(), session.loaded.tokenizer.decode, run.folder, manifest)
+    verdict = tally.verdict(decoded.share(tally))
+    return _summary(decoded, verdict, session.loaded.tokenizer.decode, run.folder, manifest)
 
 
 def _summary(
@@ -115,7 +116,7 @@ def _summary(
     """Fold the verdict, the decoded turns and the log into what reports are made from."""
     emitted = tuple(tuple(turn_state.emitted) for turn_state in decoded.finished)
     skipped = sorted({missing.stage for missing in verdict.not_checked if missing.quantity == "*"})
-    remarks = [verdict.text.removeprefix(verdict.verdict).strip(" ()")]
+    remarks = [verdict.remark]
     if skipped:
         remarks.append(f"not checked: {', '.join(skipped)}")
     return RunSummary(
@@ -137,6 +138,7 @@ def _summary(
         coverage=verdict.coverage,
         hidden=sentence(verdict.hidden, str(manifest["dtype"])),
         could_hide={quantity: each.as_json() for quantity, each in verdict.hidden.items()},
+        share=None if verdict.share is None else verdict.share.as_json(),
         run=run,
         manifest=manifest,
     )

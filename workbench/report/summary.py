@@ -33,6 +33,7 @@ class RunSummary:
         hidden: How large a mistake could have been without a finding, in a sentence; may be empty.
         could_hide: The same as plain data, by `stage.quantity`.
         manifest: Facts about models, backend, devices and settings.
+        share: What the verdict rests on, as plain data; None where that is not known.
     """
 
     verdict: str
@@ -53,6 +54,7 @@ class RunSummary:
     could_hide: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    share: Mapping[str, Any] | None = None
 
     @property
     def mean_accepted(self) -> float | None:
@@ -70,6 +72,7 @@ class RunSummary:
         return {
             "verdict": self.verdict,
             "remark": self.remark,
+            "share": None if self.share is None else dict(self.share),
             "warnings": list(self.warnings),
             "exit_code": self.exit_code,
             "steps": self.steps,
