@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tracing.finding import Finding
+from workbench.judge.places import both_values
 from workbench.report.summary import RunSummary
 from workbench.view.safe_text import safe_line, safe_text
 
@@ -49,18 +50,13 @@ def _divergence(summary: RunSummary) -> Iterator[str]:
     if first is None:
         return
     yield f"first       {finding_line(first)}"
-    yield f"            fused {_value(first.fused)}, expected {_value(first.reference)}{_margin(first)}"
+    if values := safe_text(both_values(first)) + _margin(first):
+        yield f"            {values.removeprefix('; ')}"
     others = [finding for finding in summary.findings if finding is not first]
     for finding in others[:MAX_LISTED]:
         yield f"then        {finding_line(finding)}"
     if len(others) > MAX_LISTED:
         yield f"            and {len(others) - MAX_LISTED} more in findings.jsonl"
-
-
-def _value(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.9g}"
-    return safe_text(str(value)) if value is not None else "nothing recorded"
 
 
 def _margin(finding: Finding) -> str:
