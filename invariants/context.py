@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from tracing.models import ModelPair
-from tracing.settings import DRAFT_SETTINGS, DecodeSettings
+from tracing.settings import SEARCH_SETTINGS, DecodeSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class RunContext:
         *,
         kv_capacity: int | None = None,
         num_slots: int | None = None,
-        reads: Collection[str] = DRAFT_SETTINGS,
+        reads: Collection[str] = SEARCH_SETTINGS,
     ) -> RunContext:
         """Return what the settings say, plus what only the models, the drafter and caches know.
 

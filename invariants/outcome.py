@@ -60,6 +60,8 @@ class Counts:
         held, violated, not_checked: Steps (for run rules: ends of runs) per outcome.
         num_findings: Findings of all violated steps together.
         reasons: Why it was not checked, and how often.
+        vacuous: Of `not_checked`, the steps that had nothing to look at.
+        missing: Inputs that were not there, and how often.
     """
 
     held: int = 0
@@ -67,6 +69,13 @@ class Counts:
     not_checked: int = 0
     num_findings: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
+    vacuous: int = 0
+    missing: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def looked(self) -> int:
+        """Steps at which the rule looked."""
+        return self.held + self.violated
 
     @property
     def main_reason(self) -> str:
@@ -81,6 +90,8 @@ class Counts:
             case Violated(findings=findings):
                 self.violated += times
                 self.num_findings += times * len(findings)
-            case NotChecked(reason=reason):
+            case NotChecked(reason=reason, missing=missing, vacuous=vacuous):
                 self.not_checked += times
                 self.reasons[reason] += times
+                self.vacuous += times * vacuous
+                self.missing.update(dict.fromkeys(missing, times))

@@ -15,6 +15,7 @@ from tracing.integrity import RunHealth, verify_run
 from tracing.ipc_message import MAX_BATCH_STEPS
 from tracing.manifest import OWNED_BY_WRITER
 from tracing.moment import Moment
+from tracing.origins import ORIGINS, origin_of, with_origin
 from tracing.path_reader import InProgressStep, PathReader
 from tracing.reader import Run, open_run
 from tracing.run_writer import RunWriter
@@ -38,22 +39,21 @@ class KeyRange:
 def repair_run(folder: str | Path, out: str | Path) -> RunHealth:
     """Write everything that is still readable as a closed run and return the health of the original.
 
-    The manifest says what it was repaired from, and holds the steps in progress with the inputs of the stage
-    that never returned.
+    The manifest says what it was repaired from and what was lost (`tracing.origins`), and holds the steps in
+    progress with the inputs of the stage that never returned.
 
     Raises:
         TraceError: Nothing can be read, or `out` holds a run.
     """
     health = verify_run(folder)
     run = open_run(folder, every_row=True)
-    damage = [f"{file.name}: {file.state}: {file.message}" for file in health.files if file.message]
     facts = {
-        "repaired_from": {"run_id": run.manifest.get("run_id"), "state": health.state, "damage": damage},
+        ORIGINS: with_origin(run, origin_of(run, health, "repair")),
         "in_progress": {
             name: [_step_json(step) for step in steps] for name, steps in health.in_progress.items()
         },
     }
-    _copy(run, Path(out), facts, _closed_status(run))
+    _copy(run, Path(out), facts, closed_status(run))
     return health
 
 
@@ -66,14 +66,14 @@ def slice_run(folder: str | Path, out: str | Path, first: Moment, last: Moment) 
         UsageError: No step lies there.
         TraceError: The run is damaged, or `out` holds a run.
     """
-    run = whole_run(folder)
+    run, health = whole_run(folder)
     part = KeyRange(first.place, last.place)
-    num_steps = sum(len(_rows_in(run.path(name), part)) for name in run.path_names)
-    if not num_steps:
+    kept = {name: len(_rows_in(run.path(name), part)) for name in run.path_names}
+    if not any(kept.values()):
         raise UsageError(f"{folder} has no step from {first} to {last}")
-    facts = {"sliced_from": {"run_id": run.manifest.get("run_id"), "first": str(first), "last": str(last)}}
-    _copy(run, Path(out), facts, _closed_status(run), part)
-    return num_steps
+    origin = origin_of(run, health, "slice", kept=kept, first=str(first), last=str(last))
+    _copy(run, Path(out), {ORIGINS: with_origin(run, origin)}, closed_status(run), part)
+    return sum(kept.values())
 
 
 def migrate_run(folder: str | Path, out: str | Path) -> bool:
@@ -82,16 +82,16 @@ def migrate_run(folder: str | Path, out: str | Path) -> bool:
     Raises:
         TraceError: The run is damaged or of a newer major version, or `out` holds a run.
     """
-    run = whole_run(folder)
+    run, health = whole_run(folder)
     if run.manifest["format"] == FORMAT_VERSION:
         return False
-    facts = {"migrated_from": {"run_id": run.manifest.get("run_id"), "format": run.manifest["format"]}}
-    _copy(run, Path(out), facts, _closed_status(run))
+    facts = {ORIGINS: with_origin(run, origin_of(run, health, "migrate"))}
+    _copy(run, Path(out), facts, closed_status(run))
     return True
 
 
-def whole_run(folder: str | Path) -> Run:
-    """Open a run from which others are made; a damaged one must be repaired first.
+def whole_run(folder: str | Path) -> tuple[Run, RunHealth]:
+    """Open a run from which others are made, with its health; a damaged one must be repaired first.
 
     Raises:
         TraceError: It is damaged, or no run.
@@ -100,7 +100,7 @@ def whole_run(folder: str | Path) -> Run:
     for file in health.files:
         if file.state in {"torn", "corrupt"}:
             raise TraceError(f"{folder} is damaged ({file.name}: {file.message}); repair it first")
-    return open_run(folder, every_row=True)
+    return open_run(folder, every_row=True), health
 
 
 def rebatched(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -152,7 +152,7 @@ def _copy(
 
 
 def _copy_bulk(run: Run, copy: RunWriter, part: KeyRange | None) -> None:
-    """Copy bulk tensors; one that is damaged is left behind, `repaired_from` in the manifest names it."""
+    """Copy bulk tensors; one that is damaged is left behind, `origins` in the manifest names it."""
     for entry in run.manifest.get("bulk", []):
         try:
             if part is None or part.holds(Moment.parse(str(entry.get("moment")))):
@@ -186,7 +186,8 @@ def in_order(paths: Sequence[PathReader], order: Sequence[tuple[int, int]]) -> I
             start = at
 
 
-def _closed_status(run: Run) -> str:
+def closed_status(run: Run) -> str:
+    """Return the status of a copy, which is closed; that its original was not is said by its origin."""
     return "interrupted" if run.status in {"running", ""} else run.status
 
 

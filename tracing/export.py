@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from tracing.schema import arrow_schema
 def export_parquet(folder: str | Path, out: str | Path) -> list[Path]:
     """Write `<path>.parquet` for each path, and `findings.parquet` where there are findings.
 
-    Text columns lose their dictionary encoding, as Parquet has its own. Memory stays flat with the length.
+    Text columns lose their dictionary encoding, as Parquet has its own. Each file holds the run's manifest
+    under `specwb`, so that how the run ended and what it lacks goes with the rows. Memory stays flat with the
+    length.
 
     Raises:
         TraceError: The folder is no run, or is damaged; what can be read is written before.
@@ -32,7 +35,11 @@ def export_parquet(folder: str | Path, out: str | Path) -> list[Path]:
         ) from None
     run, out = open_run(folder, every_row=True), Path(out)
     plain = {pa.dictionary(pa.int32(), pa.string()): pa.string()}
-    schema = pa.schema([field.with_type(plain.get(field.type, field.type)) for field in arrow_schema()])
+    manifest = json.dumps({key: run.manifest[key] for key in run.manifest if key != "crc32"})
+    schema = pa.schema(
+        [field.with_type(plain.get(field.type, field.type)) for field in arrow_schema()],
+        metadata={"specwb": manifest},
+    )
     written: list[Path] = []
     missing = list(run.problems)
     try:

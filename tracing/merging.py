@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from tracing.copying import in_order, whole_run, write_path
+from tracing.copying import closed_status, in_order, whole_run, write_path
 from tracing.errors import TraceError, UsageError
-from tracing.manifest import OWNED_BY_WRITER
+from tracing.manifest import OWNED_BY_WRITER, STATUSES
+from tracing.origins import ORIGINS, origin_of, with_origin
 from tracing.reader import Run
+from tracing.recording_plan import RecordingPlan, plan_of
 from tracing.run_writer import RunWriter
 
 
 def merge_runs(folders: Sequence[str | Path], out: str | Path) -> int:
     """Write the steps of all runs, sorted by prompt, turn and step, as one run; return their number.
 
-    The manifest is the first run's, with facts of the others under `merged_from`.
+    The manifest is the first run's; `origins` says of all how they ended, and what they lack. Runs that
+    declare themselves parts of a whole are refused where two claim the same part.
 
     Raises:
         UsageError: No run is given.
@@ -26,10 +29,15 @@ def merge_runs(folders: Sequence[str | Path], out: str | Path) -> int:
     """
     if not folders:
         raise UsageError("merge needs at least one run")
-    runs = [whole_run(folder) for folder in folders]
+    opened = [whole_run(folder) for folder in folders]
+    runs = [run for run, _ in opened]
+    plan = _joined_plan(runs)
     vocabulary = _joined_vocabulary(runs)
     facts = {key: value for key, value in runs[0].manifest.items() if key not in OWNED_BY_WRITER}
-    facts["merged_from"] = [_origin(run) for run in runs]
+    facts[ORIGINS] = [
+        each for run, health in opened for each in with_origin(run, origin_of(run, health, "merge"))
+    ]
+    facts |= plan.as_manifest() if plan != RecordingPlan() else {}
     names = list(dict.fromkeys(name for run in runs for name in run.path_names))
     orders = {name: _order([run for run in runs if name in run.path_names], name) for name in names}
     with RunWriter(out, facts, token_bytes=vocabulary.__getitem__ if vocabulary else None) as merged:
@@ -42,14 +50,29 @@ def merge_runs(folders: Sequence[str | Path], out: str | Path) -> int:
         for finding in sorted(findings, key=lambda each: each.moment.place):
             merged.add_finding(finding)
         _adopt_bulk(merged, runs)
+        merged.close(max(map(closed_status, runs), key=STATUSES.index))
     return sum(len(order) for order in orders.values())
 
 
-def _origin(run: Run) -> dict[str, Any]:
-    return {
-        "folder": run.folder.name,
-        **{key: run.manifest.get(key) for key in ("run_id", "status", "argv", "engine")},
-    }
+def _joined_plan(runs: Sequence[Run]) -> RecordingPlan:
+    """Return the plan of the whole: that of the first run, with the parts of all.
+
+    Raises:
+        TraceError: The runs are of different numbers of parts, or two hold the same one.
+    """
+    plans = [plan_of(run.manifest) for run in runs]
+    seen: dict[int, Run] = {}
+    for run, plan in zip(runs, plans, strict=True):
+        if plan.parts != plans[0].parts:
+            raise TraceError(
+                f"{run.folder} is of {plan.parts} parts and {runs[0].folder} of {plans[0].parts}; "
+                "merge the parts of one whole"
+            )
+        for part in plan.part if plan.parts > 1 else ():
+            if part in seen:
+                raise TraceError(f"{run.folder} and {seen[part].folder} both hold part {part}")
+            seen[part] = run
+    return replace(plans[0], part=tuple(sorted(seen)) or (0,))
 
 
 def _joined_vocabulary(runs: list[Run]) -> dict[int, bytes | None]:

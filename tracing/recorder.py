@@ -16,11 +16,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from tracing.errors import sentence_of
+from tracing.recording_plan import RecordingPlan
 from tracing.run_writer import RunWriter, checked_path
 from tracing.step_recorder import NullRecorder, OnError, Step, Trace
 from tracing.vocabulary import TokenBytes
 
-__all__: Final = ["NullRecorder", "OnError", "Recorder", "RunWriter", "Step", "Trace", "open_trace"]
+__all__: Final = [
+    "NullRecorder",
+    "OnError",
+    "Recorder",
+    "RecordingPlan",
+    "RunWriter",
+    "Step",
+    "Trace",
+    "open_trace",
+]
 
 Recorder = Trace | NullRecorder
 """What records a path: the real one, or the one that costs nothing."""
@@ -39,6 +49,7 @@ def open_trace(
     manifest: Mapping[str, Any] | None = None,
     lacks: Iterable[str] = (),
     token_bytes: TokenBytes | None = None,
+    plan: RecordingPlan | None = None,
 ) -> Iterator[Recorder]:
     """Record one path into a fresh run folder.
 
@@ -52,6 +63,7 @@ def open_trace(
         manifest: More plain data for the manifest.
         lacks: Columns that this engine can never have.
         token_bytes: Gives the raw bytes of a token id; fills the vocabulary.
+        plan: What will be recorded of what the engine does; every step where not given.
 
     Raises:
         TraceError: The folder holds a run or has another writer (`raise` mode).
@@ -59,7 +71,8 @@ def open_trace(
     """
     try:
         lacks = checked_path(path, level, lacks, on_error)
-        run = RunWriter(folder, {"engine": engine, **(manifest or {})}, token_bytes=token_bytes)
+        facts = {"engine": engine, **({} if plan is None else plan.as_manifest()), **(manifest or {})}
+        run = RunWriter(folder, facts, token_bytes=token_bytes)
         try:
             recorder = run.path(path, level=level, lacks=lacks, on_error=on_error)
         except BaseException:

@@ -35,7 +35,8 @@ CODECS: Final = ("zstd", "lz4")
 class RunWriter:
     """Owns a run folder from its first file to its end; a context manager.
 
-    Leaving it writes the status: `complete`, `interrupted` after Ctrl-C, `failed` after any other exception.
+    Leaving it writes the status: `complete`, `interrupted` after Ctrl-C or a signal that the host takes for a
+    regular exit, `failed` after any other exception.
 
     Args:
         folder: A folder that holds no run; it is created.
@@ -215,9 +216,16 @@ class RunWriter:
             self.close("complete")
             return
         try:
-            self.close("interrupted" if isinstance(problem, KeyboardInterrupt) else "failed")
+            self.close("interrupted" if _is_signal(problem) else "failed")
         except SpecwbError as own:
             problem.add_note(f"the trace could not be closed: {own}")
+
+
+def _is_signal(problem: BaseException) -> bool:
+    """Whether a signal ended the host: Ctrl-C, or an exit with 0 or 128 and more."""
+    if isinstance(problem, SystemExit):
+        return problem.code is None or (isinstance(problem.code, int) and not 0 < problem.code < 128)
+    return isinstance(problem, KeyboardInterrupt)
 
 
 def checked_path(name: str, level: str, lacks: Iterable[str], on_error: str) -> list[str]:

@@ -5,7 +5,7 @@ The allowed values are `Literal` types: validated here and by whoever builds a p
 
 from __future__ import annotations
 
-from collections.abc import Collection, Set
+from collections.abc import Collection, Mapping, Set
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, get_args
 
@@ -21,6 +21,7 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 EagerOperator = Literal["attention", "norm", "rotary", "swiglu", "scatter"]
 StopReason = Literal["eos", "length", "stop_token", "stop_string"]
 RowKind = Literal["prefill_chunk", "preempted", "recompute", "withdrawn"]
+LookupRule = Literal["transformers", "vllm"]
 RungName = Literal["masked", "cached", "replay"]
 BackendName = Literal["auto", "device", "wheel", "schemas"]
 
@@ -42,11 +43,19 @@ STOP_WORDS: Final = ("stop_token", "stop_string")
 """Stop reasons that the engine alone knows, from the stop tokens and texts of the request."""
 ROW_KINDS: Final[tuple[str, ...]] = get_args(RowKind)
 """Rows that are no steps."""
+LOOKUP_RULES: Final[tuple[str, ...]] = get_args(LookupRule)
+"""Whose prompt lookup: see `DecodeSettings.lookup_rule`."""
 RUNGS: Final[tuple[str, ...]] = get_args(RungName)
 """Rungs of the reference, the default first."""
 
 
-DRAFT_SETTINGS: Final = ("depth", "top_k", "window")
+USUAL_TREE_NODES: Final[Mapping[str, int]] = {"eagle3": 60, "lookup": 11, "draft_model": 12}
+"""N of a run that states none, by kind of drafter."""
+SEARCH_SETTINGS: Final = ("depth", "top_k", "window")
+"""Settings of a beam search."""
+LOOKUP_SETTINGS: Final = ("lookup_rule", "lookup_min", "lookup_max")
+"""Settings of prompt lookup."""
+DRAFT_SETTINGS: Final = (*SEARCH_SETTINGS, *LOOKUP_SETTINGS)
 """Settings that not every drafter reads; all read `tree_nodes`."""
 
 
@@ -75,6 +84,16 @@ def require_operators(names: Set[str]) -> None:
         )
 
 
+_LEAST: Final = {
+    "tree_nodes": 2,
+    "depth": 0,
+    "top_k": 1,
+    "max_new_tokens": 1,
+    "lookup_min": 1,
+    "lookup_max": 1,
+}
+
+
 @dataclass(frozen=True, slots=True)
 class DecodeSettings:
     """How a run decodes.
@@ -89,13 +108,16 @@ class DecodeSettings:
         kv_layout: `contiguous` or `paged`.
         block_size: Tokens per block of the paged layout.
         window: Drafter-only attention window in tokens; 0 is none.
+        lookup_rule: Whose prompt lookup: the first place of the longest n-gram; `transformers` stops before
+            an end-of-sequence token, `vllm` does not.
+        lookup_min, lookup_max: Shortest and longest n-gram; `transformers` reads the longest alone.
         acceptance: Rule by which roots and accepted paths are chosen, out of `ACCEPTANCES`.
 
     Raises:
         UsageError: A value that is not allowed.
     """
 
-    tree_nodes: int = 60
+    tree_nodes: int = USUAL_TREE_NODES["eagle3"]
     depth: int = 7
     top_k: int = 10
     max_new_tokens: int = 128
@@ -104,6 +126,9 @@ class DecodeSettings:
     kv_layout: str = "contiguous"
     block_size: int = 128
     window: int = 0
+    lookup_rule: str = "transformers"
+    lookup_min: int = 1
+    lookup_max: int = 2
     acceptance: str = "greedy"
 
     @property
@@ -121,9 +146,10 @@ class DecodeSettings:
         return {name: value for name, value in asdict(self).items() if name not in unread}
 
     def __post_init__(self) -> None:
-        for name, low in (("tree_nodes", 2), ("depth", 0), ("top_k", 1), ("max_new_tokens", 1)):
+        for name, low in _LEAST.items():
             if getattr(self, name) < low:
                 raise UsageError(f"{name} should be at least {low}, got {getattr(self, name)}")
+        require_one_of("lookup_rule", self.lookup_rule, LOOKUP_RULES)
         require_one_of("acceptance", self.acceptance, ACCEPTANCES)
         require_one_of("commit_mode", self.commit_mode, COMMIT_MODES)
         require_one_of("kv_layout", self.kv_layout, KV_LAYOUTS)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, get_args
 
 from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
-from tracing.errors import ShapeMismatchError, UsageError, sentence_of
+from tracing.errors import ShapeMismatchError, UnknownColumnError, UsageError, sentence_of
 from tracing.form import Form
 from tracing.moment import STAGES
 from tracing.schema import column_named, columns_of_level
@@ -19,6 +19,9 @@ from tracing.writer import OpenStep, PathWriter
 OnError = Literal["raise", "warn"]
 ON_ERROR: Final[tuple[str, ...]] = get_args(OnError)
 MAX_STEP_BYTES: Final = 64 << 20
+
+SIGNALS: Final = ("KeyboardInterrupt", "SystemExit")
+"""Exceptions by which a signal ends a host; a row that one passed through says so in `incomplete`."""
 
 _log = logging.getLogger("specwb.trace")
 
@@ -52,6 +55,11 @@ class Trace:
     def num_steps(self) -> int:
         """Finished steps so far."""
         return self._writer.num_steps
+
+    @property
+    def raises(self) -> bool:
+        """Whether what is refused is raised into the host, which then knows of a misspelt name."""
+        return self._on_error == "raise"
 
     def wants(self, name: str) -> bool:
         """Return whether a column is kept at this level, so that an engine computes only what is kept."""
@@ -118,7 +126,8 @@ class Step:
             try:
                 self._put(name, value)
             except Exception as problem:  # noqa: BLE001 reported: raised, or logged in warn mode
-                self.mark_incomplete(f"{name}: {sentence_of(problem)}")
+                if not (isinstance(problem, UnknownColumnError) and self._trace.raises):
+                    self.mark_incomplete(f"{name}: {sentence_of(problem)}")
                 self._trace.report(problem)
 
     def about_to_run(self, stage: str, columns: Mapping[str, Any] | None = None, /, **named: Any) -> None:

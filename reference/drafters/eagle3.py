@@ -11,7 +11,7 @@ from reference.drafters import eagle3_replay, eagle3_tree
 from reference.drafters.seam import Proposal, ReferenceDrafter
 from reference.model import ReferenceModels
 from reference.search import DraftContext, Search
-from tracing.settings import DRAFT_SETTINGS, DecodeSettings
+from tracing.settings import SEARCH_SETTINGS, DecodeSettings
 from tracing.stages import StageWatch
 
 SEARCHES: Final[Mapping[str, Search[Any]]] = {
@@ -36,4 +36,4 @@ def _propose(
     return Proposal(drafted, rows.committed_kv)
 
 
-EAGLE3: Final = ReferenceDrafter(_propose, settings=DRAFT_SETTINGS, searches=SEARCHES)
+EAGLE3: Final = ReferenceDrafter(_propose, settings=SEARCH_SETTINGS, searches=SEARCHES)

@@ -33,7 +33,8 @@ def recorded(folder: Path, rows: list[StepRow]) -> CheckedRun:
 def test_a_long_run_sets_its_alarm_off_and_no_other(tmp_path: Path, rule: str) -> None:
     run = recorded(tmp_path / "run", ALARMS[rule])
     assert [(finding.rule, finding.severity) for finding in run.findings] == [(rule, "warning")]
-    assert (run.verdict, run.exit_code, run.remark) == ("ok", 0, "1 warnings")
+    assert (run.verdict, run.exit_code) == ("ok", 0)
+    assert run.remark.startswith("1 warnings, rests on ")
 
 
 @pytest.mark.parametrize("rule", NEAR_MISSES)

@@ -62,7 +62,8 @@ def test_sarif_calls_a_check_of_a_damaged_or_unfinished_run_unsuccessful(
     stream = folder / "fused.arrows"
     stream.write_bytes(stream.read_bytes()[: stream.stat().st_size * 2 // 3])
     damaged = check_run(folder)
-    unfinished = replace(good, state="truncated", status="running")
+    why = ("the run was never closed whole",)
+    unfinished = replace(good, state="truncated", status="running", not_whole=why)
     cases = (([good], True), ([bad], True), ([damaged], False), ([good, damaged], False))
     for runs, successful in (*cases, ([unfinished], False)):
         invocation = sarif.sarif_log(runs)["runs"][0]["invocations"][0]

@@ -19,6 +19,7 @@ from tracing.copying import migrate_run
 from tracing.finding import Finding
 from tracing.integrity import verify_run
 from tracing.moment import Moment
+from tracing.origins import origins_of
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
 from tracing.schema import FORMAT_VERSION
@@ -174,7 +175,8 @@ def test_a_run_of_the_first_format_is_lifted_to_the_current_one(tmp_path: Path) 
     assert migrate_run(GOLDEN / "1.0" / "closed", tmp_path / "lifted")
     old, run = open_run(GOLDEN / "1.0" / "closed"), open_run(tmp_path / "lifted")
     assert run.manifest["format"] == FORMAT_VERSION
-    assert run.manifest["migrated_from"] == {"run_id": old.manifest["run_id"], "format": "1.0"}
+    (origin,) = origins_of(run.manifest)
+    assert (origin.how, origin.run_id, origin.format) == ("migrate", old.manifest["run_id"], "1.0")
     assert run.manifest["seeds"] == {"prompt": 3}
     assert verify_run(run.folder).is_whole
     assert run.path("fused").stream.schema.names == [column.name for column in COLUMNS]

@@ -16,6 +16,7 @@ from tracing.finding import Finding
 from tracing.integrity import verify_run
 from tracing.merging import merge_runs
 from tracing.moment import Moment
+from tracing.origins import origins_of
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
 
@@ -52,7 +53,14 @@ def test_a_killed_run_is_repaired_with_the_stage_that_never_returned(tmp_path: P
     repaired, killed = open_run(tmp_path / "repaired"), open_run(tmp_path / "killed")
     assert verify_run(tmp_path / "repaired").is_whole
     assert (repaired.status, repaired.manifest["seeds"]) == ("interrupted", {"a": 1})
-    assert repaired.manifest["repaired_from"]["state"] == "truncated"
+    (origin,) = origins_of(repaired.manifest)
+    assert (origin.how, origin.state, origin.status, origin.was_closed) == (
+        "repair",
+        "truncated",
+        "running",
+        False,
+    )
+    assert [(path.rows, path.lost) for path in origin.paths] == [(70, 0)]
     (in_progress,) = repaired.manifest["in_progress"]["fused"]
     assert in_progress["moment"] == "0:0:70:verify"
     assert in_progress["inputs"] == {"position_ids": [9, 10], "draft_logprobs": [0.0, "-inf"]}
@@ -71,7 +79,12 @@ def test_a_corrupt_run_is_repaired_to_what_is_left_and_says_so(small_run: Path, 
     repair_run(small_run, tmp_path / "repaired")
     health = verify_run(tmp_path / "repaired")
     assert (health.state, health.num_steps) == ("complete", {"fused": 0, "reference": 3})
-    assert "checksum" in open_run(tmp_path / "repaired").manifest["repaired_from"]["damage"][0]
+    (origin,) = origins_of(open_run(tmp_path / "repaired").manifest)
+    assert "checksum" in origin.damage[0]
+    assert [(path.path, path.rows, path.lost) for path in origin.paths] == [
+        ("fused", 0, 3),
+        ("reference", 3, 0),
+    ]
 
 
 def test_a_slice_holds_the_steps_between_and_their_findings(tmp_path: Path) -> None:
@@ -97,7 +110,7 @@ def test_ranks_merge_into_one_sorted_run(tmp_path: Path) -> None:
         100 * prompt_id + step for prompt_id in (0, 1, 3, 4, 5) for step in range(30)
     ]
     assert [finding.moment.prompt_id for finding in merged.findings] == [0, 1, 3, 4, 5]
-    assert [origin["engine"] for origin in merged.manifest["merged_from"]] == ["rank1", "rank0"]
+    assert [origin.engine for origin in origins_of(merged.manifest)] == ["rank1", "rank0"]
     assert merged.bulk(Moment(4, 0, 1, "verify"), "logits").tolist() == [0.0, 1.0, 2.0]
     assert merged.vocabulary[29] == b"t29"
     assert all(batch.num_rows <= 64 for batch in merged.path("fused").batches())

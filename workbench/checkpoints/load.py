@@ -11,6 +11,7 @@ from tracing.errors import UsageError
 from tracing.models import ModelPair
 from workbench.checkpoints import checks
 from workbench.checkpoints.digests import PairDigests, directory_digests, weights_digest
+from workbench.checkpoints.draft_model import load_draft_model
 from workbench.checkpoints.eagle3 import load_eagle3
 from workbench.checkpoints.files import require_directory
 from workbench.checkpoints.loaded_drafter import DrafterPart, LoadDrafter
@@ -20,6 +21,8 @@ from workbench.checkpoints.tokenizer import DirectoryTokenizer
 
 LOADERS: Final[Mapping[str, LoadDrafter | None]] = {
     "eagle3": load_eagle3,
+    "draft_model": load_draft_model,
+    "lookup": None,
 }
 """Kind of drafter to what loads its directory; None for a kind that has no checkpoint."""
 

@@ -16,7 +16,9 @@ from tracing.settings import (
     DTYPES,
     EAGER_OPERATORS,
     KV_LAYOUTS,
+    LOOKUP_RULES,
     PROPOSERS,
+    USUAL_TREE_NODES,
     BackendName,
     DecodeSettings,
 )
@@ -81,6 +83,10 @@ pair_options: Final = option_set(
 )
 """Which models, where, and on which backend; of every command that runs them."""
 
+_TREE_NODES_HELP: Final = "Nodes of the tree, the root included; default {}.".format(
+    ", ".join(f"{number} ({proposer})" for proposer, number in USUAL_TREE_NODES.items())
+)
+
 decode_options: Final = option_set(
     pair_options,
     click.option("--fused", metavar="MODULE:FACTORY", help="Your own path instead of ours."),
@@ -95,11 +101,12 @@ decode_options: Final = option_set(
         values=[mode.value for mode in Mode],
         text="Refuse what is undefined, or do what the device would do.",
     ),
-    number_option(
-        "--tree-nodes", _DEFAULTS.tree_nodes, "Nodes of the tree, the root included.", least=2, metavar="N"
-    ),
+    number_option("--tree-nodes", None, _TREE_NODES_HELP, least=2, metavar="N"),
     number_option("--depth", _DEFAULTS.depth, "Expansions after the first level.", least=0),
     number_option("--top-k", _DEFAULTS.top_k, "Beams per level, candidates per beam."),
+    choice_option("--lookup-rule", values=LOOKUP_RULES, text="Whose prompt lookup."),
+    number_option("--lookup-min", _DEFAULTS.lookup_min, "Shortest n-gram of vLLM's lookup."),
+    number_option("--lookup-max", _DEFAULTS.lookup_max, "Longest n-gram looked up."),
     number_option("--max-new-tokens", _DEFAULTS.max_new_tokens),
     choice_option("--commit-mode", values=COMMIT_MODES),
     choice_option(
@@ -158,5 +165,8 @@ def step_range(text: str) -> tuple[int, int | None] | None:
 
 def settings_from(options: dict[str, Any]) -> DecodeSettings:
     """Read the decoding settings from a command's options."""
-    known = [field.name for field in fields(DecodeSettings) if field.name in options]
+    known = [field.name for field in fields(DecodeSettings) if options.get(field.name) is not None]
+    usual = USUAL_TREE_NODES.get(options.get("proposer", PROPOSERS[0]))
+    if usual is not None and "tree_nodes" not in known:
+        return DecodeSettings(tree_nodes=usual, **{name: options[name] for name in known})
     return DecodeSettings(**{name: options[name] for name in known})

@@ -9,6 +9,9 @@ from pathlib import Path
 from shutil import copytree
 from typing import Any, Final
 
+import numpy as np
+import torch
+
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
 from workbench.checkpoints.load import load_pair
@@ -17,10 +20,15 @@ from workbench.faults.experiment import FreeDecode, Setup, run_free
 from workbench.faults.exported import export_tiny
 from workbench.faults.placement import Placement
 from workbench.faults.tiny import tiny_pair, token_bytes
+from workbench.fused.drafters.lookup import look_up
 from workbench.lockstep.session.request import pair_directories
 
 LONG: Final = 512
 PAGE: Final = 16
+OFF_BY: Final = 0.1
+"""Noise in a copy of the teacher that drafts, in standard deviations of each tensor."""
+LOOKED_UP: Final = 32
+"""Prompt tokens that are repeated for prompt lookup."""
 
 
 def _with_settings(setup: Setup, **settings: Any) -> Setup:
@@ -63,6 +71,48 @@ def _ties(setup: Setup) -> Setup:
     return replace(setup, pair=replace(setup.pair, teacher_weights={**weights, "lm_head.weight": head}))
 
 
+def _draft_model(setup: Setup) -> Setup:
+    """The drafter gives way to a copy of the teacher that is a little off."""
+    random = torch.Generator().manual_seed(5)
+    weights = {
+        name: tensor + OFF_BY * tensor.float().std() * torch.randn(tensor.shape, generator=random).to(tensor)
+        for name, tensor in setup.pair.teacher_weights.items()
+        if tensor.numel() > 1
+    }
+    pair = replace(
+        setup.pair,
+        drafter=setup.pair.teacher,
+        drafter_weights=weights,
+        target_from_draft=None,
+        proposer="draft_model",
+    )
+    return _with_settings(replace(setup, pair=pair), tree_nodes=10, depth=3, top_k=3)
+
+
+def _lookup(setup: Setup) -> Setup:
+    """The drafter gives way to prompt lookup; the prompt holds its own continuation, and places alike."""
+    prompt, emitted = setup.prompt[:LOOKED_UP], run_free(setup, Placement()).emitted
+    pair = replace(setup.pair, drafter=None, drafter_weights={}, target_from_draft=None, proposer="lookup")
+    first = emitted[:1]
+    repeated = (*first, *prompt, *prompt, *emitted, *prompt, *first, *prompt)
+    return _with_settings(replace(setup, pair=pair, prompt=repeated), tree_nodes=6, lookup_max=3)
+
+
+def _lookup_eos(setup: Setup) -> Setup:
+    """A token that is looked up, and not emitted before, ends a text."""
+    looking = _lookup(setup)
+    clean = run_free(looking, Placement())
+    num_emitted = 1
+    for num_accepted in clean.num_accepted:
+        text = np.array([*looking.prompt, *clean.emitted[:num_emitted]])
+        found = look_up(text, looking.settings, looking.pair.teacher.max_position_embeddings, text[:0])
+        for token in found.tolist():
+            if token not in clean.emitted[:num_emitted]:
+                return replace(looking, pair=replace(looking.pair, eos_token_ids=frozenset({token})))
+        num_emitted += num_accepted + 1
+    raise UsageError("the clean run looks nothing up but what it emitted, so that no token can end the text")
+
+
 def accepted_token(setup: Setup) -> int:
     """Return a token that a clean run accepts from a draft, the first of its kind in the text."""
     clean = run_free(setup, Placement())
@@ -102,6 +152,9 @@ NEEDS: Final[Mapping[str, Need]] = {
         "a path in bfloat16 with more than 512 KV columns",
         lambda setup: replace(_long(setup), dtype="bfloat16"),
     ),
+    "draft_model": Need("a draft model, a copy of the teacher with noise", _draft_model),
+    "lookup": Need("prompt lookup over a prompt that repeats itself", _lookup),
+    "lookup_eos": Need("prompt lookup over a prompt with an end-of-sequence token", _lookup_eos),
     "ties": Need("two tokens with the same row in the teacher's head", _ties),
     "length": Need(
         "a commit by length was asked for", lambda setup: _with_settings(setup, commit_mode="length")

@@ -33,6 +33,7 @@ def run_as_json(run: CheckedRun) -> dict[str, Any]:
         "run": str(run.folder),
         "verdict": run.verdict,
         "remark": run.remark,
+        "share": run.share.as_json(),
         "exit_code": run.exit_code,
         "state": run.state,
         "status": run.status,
@@ -60,6 +61,7 @@ def _path(path: CheckedPath) -> dict[str, Any]:
     return {
         "path": path.name,
         "steps": path.num_steps,
+        "share": None if path.share is None else path.share.as_json(),
         "in_progress": [str(moment) for moment in path.in_progress],
         "rules": [_rule(path, rule_id, counts) for rule_id, counts in path.counts.items()],
     }

@@ -38,6 +38,8 @@ def _trace_suite(run: CheckedRun) -> ET.Element:
         ET.SubElement(case, "error", message=f"the trace is {run.state}", type=run.state).text = problems
     elif run.verdict == "inconclusive":
         ET.SubElement(case, "failure", message=safe_text(run.remark), type="inconclusive").text = problems
+    else:
+        ET.SubElement(case, "system-out").text = safe_text(f"{run.verdict} ({run.remark})")
     return _counted(suite)
 
 

@@ -81,6 +81,7 @@ def _invocation(runs: Sequence[CheckedRun]) -> dict[str, Any]:
         "executionSuccessful": exit_code in {0, 1},
         "exitCode": exit_code,
         "toolExecutionNotifications": list(_notifications(runs)),
+        "properties": {"shares": {str(run.folder): run.share.as_json() for run in runs}},
     }
 
 

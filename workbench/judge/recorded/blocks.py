@@ -1,9 +1,8 @@
-"""The steps of a recorded path in blocks of flat memory, and where steps between them were lost."""
+"""The steps of a recorded path in blocks of flat memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
@@ -56,20 +55,3 @@ def blocks(path: PathReader, start: int, stop: int) -> Iterator[Block]:
             waiting = []
     if waiting:
         yield Block(waiting)
-
-
-def stretches(path: PathReader) -> Iterator[tuple[int, int]]:
-    """Yield `start, stop` of readable steps between which none is missing.
-
-    Where a damaged batch was stepped over, the step after it has another predecessor than the one before it
-    in the file, and rules over neighbours must begin anew.
-    """
-    borders = [0]
-    expected = row = 0
-    for number, frame in enumerate(path.stream.batches):
-        first, num_rows = frame.facts["first_row"], frame.facts["num_rows"]
-        if first != expected:
-            borders.append(row)
-        expected, row = first + num_rows, row + num_rows - len(path.stream.left_out(number))
-    borders.append(path.num_steps)
-    yield from ((start, stop) for start, stop in pairwise(borders) if start < stop)

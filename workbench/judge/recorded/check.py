@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -15,15 +15,19 @@ from invariants.outcome import Counts, Outcome, Violated
 from invariants.selection import Selection
 from tracing.errors import TraceError
 from tracing.finding import Finding
+from tracing.origins import Origin, origins_of, stretches
 from tracing.path_reader import PathReader
 from tracing.reader import Run, open_run
+from tracing.recording_plan import RecordingPlan, plan_of
 from workbench.judge import fed
-from workbench.judge.recorded.blocks import Block, blocks, stretches
+from workbench.judge.recorded.blocks import Block, blocks
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
 from workbench.judge.recorded.context import read_context
 from workbench.judge.recorded.flat import flat_columns
 from workbench.judge.recorded.pairs import Compared, compare_paths
 from workbench.judge.recorded.state import state_of
+from workbench.judge.recorded.whole import WholeSteps, left_out_by, lost_steps, not_whole
+from workbench.judge.share import Share, rules_and_stages
 
 MAX_PER_RULE: Final = 100
 """Findings kept per rule and path; all are counted."""
@@ -38,6 +42,7 @@ class PathCheck:
         selection: Which rules.
         max_per_rule: Findings kept per rule; None keeps all.
         is_fed: The path owns no state: rules over state are left out, and counted so.
+        plan: What the recorder declared that it would record.
     """
 
     def __init__(
@@ -48,8 +53,10 @@ class PathCheck:
         *,
         max_per_rule: int | None = MAX_PER_RULE,
         is_fed: bool = False,
+        plan: RecordingPlan | None = None,
     ) -> None:
-        left_out = fed.recorded() if is_fed else {}
+        plan = plan or RecordingPlan()
+        left_out = {**left_out_by(plan), **(fed.recorded() if is_fed else {})}
         self._left_out = {rule.id: left_out[rule.id] for rule in selection.rules() if rule.id in left_out}
         narrowed = replace(selection, ignore=(*selection.ignore, *self._left_out))
         self._checker = BatchChecker(context, narrowed)
@@ -57,6 +64,8 @@ class PathCheck:
         self._limit = max_per_rule
         self._kept: Counter[str] = Counter()
         self._findings: list[Finding] = []
+        self._is_fed = is_fed
+        self._whole = WholeSteps(plan)
 
     def forget(self) -> None:
         """Let the next step begin anew: what stood before it is lost."""
@@ -64,21 +73,24 @@ class PathCheck:
 
     def block(self, block: Block) -> None:
         """Check some steps."""
+        self._whole.add(block.table)
         for _, outcomes in self._checker.batch(self._name, flat_columns(block.table), block.row):
             self._keep(outcomes)
 
-    def checked(self, path: PathReader) -> CheckedPath:
-        """Run the rules that need the whole run, and return the counts of all."""
+    def checked(self, path: PathReader, lost: int = 0) -> CheckedPath:
+        """Run the rules that need the whole run, and return the counts of all; `lost` steps are not there."""
         self._keep(self._checker.finish())
         counts = dict(self._checker.counts.get(self._name, {}))
         for rule_id, reason in self._left_out.items():
             counts[rule_id] = Counts(not_checked=path.num_steps, reasons=Counter({reason: path.num_steps}))
+        rules, stages = rules_and_stages(counts, self._whole.recorded, self._left_out)
         return CheckedPath(
             name=self._name,
             num_steps=path.num_steps,
             counts={rule.id: counts[rule.id] for rule in CATALOGUE if rule.id in counts},
             findings=tuple(self._findings),
             in_progress=tuple(step.moment for step in path.in_progress),
+            share=None if self._is_fed else Share(self._whole.part(lost), stages, rules),
         )
 
     def _keep(self, outcomes: Iterable[Outcome]) -> None:
@@ -109,12 +121,16 @@ def check_run(
     """
     run = open_run(folder)
     context, selection = read_context(run.manifest), selection or Selection()
+    plan, origins = plan_of(run.manifest), origins_of(run.manifest)
     selection.rules()
     unread: list[str] = []
     paths = tuple(
         _check_path(
             run.path(name),
-            PathCheck(name, context, selection, max_per_rule=max_per_rule, is_fed=fed.is_fed(run, name)),
+            PathCheck(
+                name, context, selection, max_per_rule=max_per_rule, is_fed=fed.is_fed(run, name), plan=plan
+            ),
+            origins,
             unread,
         )
         for name in run.path_names
@@ -129,6 +145,7 @@ def check_run(
         problems=state.problems,
         paths=paths,
         compared=compared,
+        not_whole=not_whole(run, state),
     )
 
 
@@ -142,13 +159,15 @@ def _compared(run: Run, selection: Selection, limit: int | None, unread: list[st
         return None
 
 
-def _check_path(path: PathReader, check: PathCheck, unread: list[str]) -> CheckedPath:
+def _check_path(
+    path: PathReader, check: PathCheck, origins: Sequence[Origin], unread: list[str]
+) -> CheckedPath:
     """Check one path; a batch that cannot be unpacked ends its stretch and is reported in `unread`."""
-    for start, stop in stretches(path):
+    for start, stop in stretches(path, origins):
         check.forget()
         try:
             for block in blocks(path, start, stop):
                 check.block(block)
         except TraceError as problem:
             unread.append(f"{path.stream.path.name}: {problem}")
-    return check.checked(path)
+    return check.checked(path, lost_steps(origins, path))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +11,7 @@ from invariants.outcome import Counts
 from tracing.finding import Finding, has_error
 from tracing.moment import Moment
 from workbench.judge.recorded.pairs import Compared
+from workbench.judge.share import Part, Share
 
 WORST_FIRST: Final = (130, 70, 2, 3, 1, 4, 0)
 """Which exit code wins when several apply."""
@@ -28,6 +29,7 @@ class CheckedPath:
         counts: Outcomes of each rule, by rule id, in catalogue order.
         findings: In order of steps, then of the run's end; at most as many per rule as were asked for.
         in_progress: Steps that had begun and never finished; their stage is where the writer was.
+        share: How much of what was declared was looked at; None for a path that was fed another's values.
     """
 
     name: str
@@ -35,6 +37,7 @@ class CheckedPath:
     counts: Mapping[str, Counts]
     findings: tuple[Finding, ...] = ()
     in_progress: tuple[Moment, ...] = ()
+    share: Share | None = None
 
     def first(self, rule_id: str) -> Finding | None:
         """Return the first finding of a rule."""
@@ -58,6 +61,7 @@ class CheckedRun:
         problems: What is damaged or missing, one sentence each.
         paths: The paths, as far as they can be read.
         compared: What comparing both paths of a staged run gave; None where that was not done.
+        not_whole: Why the run may not be all that was to be recorded, one clause each.
     """
 
     folder: Path
@@ -67,6 +71,7 @@ class CheckedRun:
     problems: tuple[str, ...] = ()
     paths: tuple[CheckedPath, ...] = field(default=())
     compared: Compared | None = None
+    not_whole: tuple[str, ...] = ()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -98,19 +103,27 @@ class CheckedRun:
         return "inconclusive" if self.is_damaged or self._why_inconclusive() else "ok"
 
     @property
+    def share(self) -> Share:
+        """What the verdict rests on: the share of the path of which least was looked at."""
+        shares = [path.share for path in self.paths if path.share is not None]
+        least = min(shares, key=lambda share: share.least, default=Share(Part(0, 0)))
+        return replace(least, unknown=(*self.not_whole, *self._not_compared()))
+
+    @property
     def remark(self) -> str:
-        """What qualifies the verdict; may be empty."""
+        """What qualifies the verdict, and what it rests on."""
         if not self.paths and self.is_damaged:
             return f"the trace is {self.state}, nothing was checked"
         if self.is_damaged:
             return f"the trace is {self.state}, only what is proven was checked"
         warned = sum(finding.severity == "warning" for finding in self.findings)
-        notes = [self._why_inconclusive(), f"{warned} warnings" if warned else ""]
-        if self.status in {"interrupted", "failed"}:
-            notes.append(
-                f"the recorded run {'was interrupted' if self.status == 'interrupted' else 'failed'}"
-            )
-        return ", ".join(note for note in notes if note)
+        notes = [
+            self._why_inconclusive(),
+            f"{warned} warnings" if warned else "",
+            "the recorded run was interrupted" if self.status == "interrupted" else "",
+            self.share.sentence,
+        ]
+        return ", ".join(dict.fromkeys(note for note in notes if note))
 
     @property
     def exit_code(self) -> int:
@@ -125,7 +138,12 @@ class CheckedRun:
             return "no step was recorded"
         if not any(path.num_held for path in self.paths):
             return "no invariant applied"
-        return "the run was never closed whole" if self.state != "complete" else ""
+        return self.share.why_not_ok()
+
+    def _not_compared(self) -> list[str]:
+        if self.compared is None or self.compared.both.is_enough or self.compared.reason:
+            return []
+        return [f"only {self.compared.both} steps are recorded on both paths"]
 
 
 def worst(exit_codes: Iterable[int]) -> int:

@@ -23,6 +23,7 @@ from tracing.run_facts import table
 from workbench.judge import fed
 from workbench.judge.places import axes_of, entry, named, node_at
 from workbench.judge.rules import finding_of
+from workbench.judge.share import Part
 
 Row = Mapping[str, Any]
 COLUMNS: Final = "JUDGE-PATHS-COLUMN"
@@ -63,6 +64,7 @@ class Compared:
         num_differing: Steps with a finding.
         num_findings: All of them.
         findings: As many as were to be kept.
+        num_alone: Steps that one path alone has.
     """
 
     reason: str = ""
@@ -70,6 +72,12 @@ class Compared:
     num_differing: int = 0
     num_findings: int = 0
     findings: list[Finding] = field(default_factory=list)
+    num_alone: int = 0
+
+    @property
+    def both(self) -> Part:
+        """Steps of both paths, of those of either."""
+        return Part(self.num_steps, self.num_steps + self.num_alone)
 
     def add(self, found: list[Finding], limit: int | None) -> None:
         """Take in one step."""
@@ -104,17 +112,23 @@ def compare_paths(run: Run, limit: int | None) -> Compared | None:
     under_test, reference = (run.path(name) for name in names)
     dtype = table(under_test.entry, "info").get("dtype", "float32")
     far = FAR["float32" if dtype == "float32" else "half"]
-    compared = Compared()
+    compared, num_paired = Compared(), 0
     for number, row in enumerate(under_test):
         site = Site(Moment.of_row(row), *names)
         other = same_step(reference, site.moment)
         if other is not None:
+            num_paired += 1
             compared.add(list(differences(row, other, site, far)), limit)
-        elif number < reference.num_steps:  # the last one may have been in the making
+        elif number < reference.num_steps:  # later ones may have been in the making, or are lost
             message = (
                 f"the step is recorded on the {site.under_test} path and not on the {site.reference} path"
             )
             compared.add([_finding(MISSING, "step", site, message)], limit)
+        else:
+            compared.num_alone += 1
+    compared.num_alone += max(reference.num_steps - num_paired, 0)
+    if run.status != "complete" and compared.num_alone == 1:
+        compared.num_alone = 0
     return compared
 
 

@@ -1,0 +1,151 @@
+"""A smaller language model as drafter on the fused path: its own cache, and a beam search under the root."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, cast
+
+import torch
+from torch import Tensor
+
+from tracing.models import Taps
+from tracing.stages import Drafted
+from workbench.fused.attention import AttentionCall
+from workbench.fused.cache.contiguous import ContiguousCache
+from workbench.fused.drafters import search
+from workbench.fused.drafters.seam import (
+    CommittedRows,
+    DrafterKind,
+    DrafterParts,
+    DraftTurn,
+    Memory,
+    TokenMemory,
+)
+from workbench.fused.drafters.search import Beams
+from workbench.fused.masks import blocked_from_visible, causal_visible, padded_to, within_window
+from workbench.fused.switches import Switches
+from workbench.fused.teacher import Teacher
+
+
+@dataclass(frozen=True, slots=True)
+class ProposingRows:
+    """Rows of one level: nothing but logits, `[B, V]`, leads from a beam to those below it."""
+
+    logits: Tensor
+
+    @property
+    def hidden(self) -> Tensor:
+        """Nothing, `[B, 0]`."""
+        return self.logits[:, :0]
+
+
+@dataclass(slots=True)
+class ModelMemory:
+    """The tokens of one context, and rows of the first of them."""
+
+    cache: ContiguousCache
+    tokens: TokenMemory = field(default_factory=TokenMemory)
+
+    def snapshot(self) -> ModelMemory:
+        """Return a copy, cache and all."""
+        return ModelMemory(copy.deepcopy(self.cache), self.tokens.snapshot())
+
+
+@dataclass(frozen=True, slots=True)
+class DraftModel:
+    """The model with what its search needs; see `workbench.fused.drafters.seam.Drafter`.
+
+    Attributes:
+        target_from_draft: The identity: both models have one vocabulary.
+    """
+
+    model: Teacher
+    target_from_draft: Tensor
+    switches: Switches
+    device: torch.device
+
+    def begin(self) -> ModelMemory:
+        """Return an empty memory."""
+        return ModelMemory(ContiguousCache(self.model.num_layers))
+
+    def follow(self, memory: Memory, rows: CommittedRows) -> None:
+        """Append the rows' tokens; the next draft runs those without a row."""
+        cast("ModelMemory", memory).tokens.follow(rows)
+
+    def draft(self, memory: Memory, turn: DraftTurn) -> Drafted:
+        """Return the tree under the root; the cache then holds the committed rows."""
+        own = cast("ModelMemory", memory)
+        root_row = _feed(self, own)
+        levels = search.grow(
+            root_row,
+            partial(_expand, self, own, turn.committed_len),
+            self.target_from_draft,
+            turn.settings,
+        )
+        own.cache.truncate(turn.committed_len)
+        root = own.tokens.token_ids[-1]
+        return search.select(levels, root, turn.settings.tree_nodes, proposer="draft_model")
+
+
+def _feed(drafter: DraftModel, memory: ModelMemory) -> ProposingRows:
+    """Run the tokens without a row, the root last."""
+    known, token_ids, device = memory.cache.get_seq_length(), memory.tokens.token_ids, drafter.device
+    total, window = len(token_ids), drafter.model.window
+    in_window = known == 0 and (window == 0 or total <= window)
+    visible = None if in_window else causal_visible(total - known, total, window, device)
+    tokens = torch.tensor(token_ids[known:], device=device)
+    return _run(drafter, memory, tokens, torch.arange(known, total, device=device), visible, last_only=True)
+
+
+def _expand(
+    drafter: DraftModel, memory: ModelMemory, committed_len: int, beams: Beams
+) -> tuple[ProposingRows, Tensor]:
+    """Run one row per beam; returns them and the drafted rows each beam sees, its own included."""
+    num_beams, first, device = len(beams.token_ids), committed_len + 1, drafter.device
+    own = torch.eye(num_beams, dtype=torch.bool, device=device)
+    tree_visible = torch.cat([beams.tree_visible, own], dim=1)
+    positions = torch.full((num_beams,), first + beams.expansion, device=device)
+    levels = torch.arange(beams.expansion + 1, device=device).repeat_interleave(num_beams)
+    key_positions = torch.cat([torch.arange(first, device=device), first + levels])
+    visible = within_window(positions, key_positions, drafter.model.window)
+    visible[:, first:] &= tree_visible
+    return _run(drafter, memory, beams.token_ids, positions, visible), tree_visible
+
+
+def _run(
+    drafter: DraftModel,
+    memory: ModelMemory,
+    token_ids: Tensor,
+    positions: Tensor,
+    visible: Tensor | None,
+    *,
+    last_only: bool = False,
+) -> ProposingRows:
+    """Run rows under `visible`; without it they are a whole sequence."""
+    call = AttentionCall(fused=drafter.switches.fused_attention(tree=False), causal=visible is None)
+    blocked = None
+    if visible is not None:
+        blocked = blocked_from_visible(padded_to(visible, memory.cache.mask_width(len(token_ids))))
+    out = drafter.model.forward(
+        token_ids, positions, memory.cache, call, blocked=blocked, last_only=last_only
+    )
+    return ProposingRows(out.logits)
+
+
+def _build(parts: DrafterParts) -> DraftModel:
+    config, vocab_size = parts.pair.drafter, parts.pair.teacher.vocab_size
+    search.require_width(parts.settings, vocab_size)
+    model = Teacher(
+        config,
+        parts.pair.drafter_weights,
+        Taps(),
+        parts.operators,
+        device=parts.device,
+        dtype=parts.dtype,
+    )
+    return DraftModel(model, torch.arange(vocab_size, device=parts.device), parts.switches, parts.device)
+
+
+DRAFT_MODEL: Final = DrafterKind(_build, attends=lambda pair: (pair.drafter,))

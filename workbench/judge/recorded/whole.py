@@ -1,0 +1,153 @@
+"""How much of a recorded path is whole, and whether the run is all that was to be recorded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from invariants.catalogue import CATALOGUE
+from invariants.families.record import EVERY_STEP
+from tracing.arrow_values import null_mask
+from tracing.columns import KEY_COLUMNS
+from tracing.origins import Origin, origins_of
+from tracing.path_reader import PathReader
+from tracing.reader import Run
+from tracing.recording_plan import RecordingPlan, has_open_end, plan_of
+from tracing.step_recorder import SIGNALS
+from workbench.judge.recorded.state import State
+from workbench.judge.share import Part
+
+_READ: Final = (*EVERY_STEP, "incomplete", "stop_reason", "token_ids")
+
+
+class WholeSteps:
+    """Counts the steps of a path that have all that the path records, block by block.
+
+    Args:
+        plan: What was to be recorded.
+
+    Attributes:
+        recorded: Columns that a row has, or that were promised.
+    """
+
+    def __init__(self, plan: RecordingPlan) -> None:
+        self.recorded: set[str] = set(plan.columns)
+        self._every = plan.every
+        self._forms: Counter[frozenset[str]] = Counter()
+        self._turns: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def add(self, table: pa.Table) -> None:
+        """Take in some steps."""
+        names = [name for name in table.schema.names if table.column(name).null_count < table.num_rows]
+        self.recorded.update(names)
+        codes = np.zeros(table.num_rows, np.int64)
+        for bit, name in enumerate(_READ):
+            if name in names:
+                codes |= (~_nulls(table, name)).astype(np.int64) << bit
+        for code, count in zip(*np.unique(codes, return_counts=True), strict=True):
+            self._forms[_form(int(code))] += int(count)
+        if "incomplete" in names:
+            self._take_out_signals(table)
+        if self._every > 1:
+            self._count_turns(table)
+
+    def part(self, lost: int) -> Part:
+        """Return how many steps are whole, of those that were to be recorded.
+
+        Args:
+            lost: Steps that are known to have been lost.
+        """
+        needed = self.recorded.intersection(EVERY_STEP)
+        steps = {form: count for form, count in self._forms.items() if not _ended_at_root(form)}
+        whole = sum(count for form, count in steps.items() if needed <= form and "incomplete" not in form)
+        left_out = sum(last // self._every + 1 - seen for last, seen in self._turns.values())
+        return Part(whole, sum(steps.values()) + lost + max(left_out, 0))
+
+    def _take_out_signals(self, table: pa.Table) -> None:
+        """Leave out steps that a signal cut: a run is judged up to its last whole step."""
+        reasons = enumerate(table.column("incomplete").to_pylist())
+        for row in (row for row, reason in reasons if reason and reason.partition(":")[0] in SIGNALS):
+            code = sum(1 << bit for bit, name in enumerate(_READ) if _has(table, name, row))
+            self._forms[_form(code)] -= 1
+
+    def _count_turns(self, table: pa.Table) -> None:
+        keys = np.stack([table.column(name).to_numpy() for name in KEY_COLUMNS], axis=1)
+        for prompt_id, turn, step in keys.tolist():
+            last, seen = self._turns.get((prompt_id, turn), (0, 0))
+            self._turns[prompt_id, turn] = max(last, step), seen + 1
+
+
+def _nulls(table: pa.Table, name: str) -> NDArray[np.bool_]:
+    masks = ((null_mask(chunk), len(chunk)) for chunk in table.column(name).chunks)
+    return np.concatenate([np.zeros(length, np.bool_) if mask is None else mask for mask, length in masks])
+
+
+def _has(table: pa.Table, name: str, row: int) -> bool:
+    return name in table.schema.names and bool(table.column(name)[row].is_valid)
+
+
+def _form(code: int) -> frozenset[str]:
+    return frozenset(name for bit, name in enumerate(_READ) if code >> bit & 1)
+
+
+def _ended_at_root(form: frozenset[str]) -> bool:
+    """Whether a turn ended with its first token: its row records that no step ran."""
+    return "token_ids" not in form and "stop_reason" in form
+
+
+def left_out_by(plan: RecordingPlan) -> dict[str, str]:
+    """Return the rules that a plan leaves nothing to look at, by id, and why."""
+    if plan.every == 1:
+        return {}
+    reason = f"of each turn every {plan.every}th step is recorded, as declared"
+    return {rule.id: reason for rule in CATALOGUE if rule.scope == "turn"}
+
+
+def lost_steps(origins: Sequence[Origin], path: PathReader) -> int:
+    """Return how many steps of a path are known to have been lost since they were recorded."""
+    remainders = (each for origin in origins for each in origin.paths if each.path == path.name)
+    return sum(each.lost or 0 for each in remainders)
+
+
+def not_whole(run: Run, state: State) -> tuple[str, ...]:
+    """Return why a run may not be all that was to be recorded, one clause each; nothing for a run that is.
+
+    Raises:
+        TraceError: The manifest states plan or origins that are none.
+    """
+    return tuple(dict.fromkeys(_not_whole(run, state)))
+
+
+def _not_whole(run: Run, state: State) -> Iterator[str]:
+    origins, is_open = origins_of(run.manifest), has_open_end(run.manifest)
+    is_server = is_open and plan_of(run.manifest).open_end is True
+    never_closed = state.name != "complete" or any(not origin.was_closed for origin in origins)
+    if never_closed and not (is_server and not state.is_damaged):
+        yield "the run was never closed whole"
+    statuses = {run.status, *(origin.status for origin in origins)}
+    if "failed" in statuses:
+        yield "the recorded run failed"
+    elif "interrupted" in statuses and not never_closed and not is_open:
+        yield "the recorded run was interrupted"
+    for origin in origins:
+        if not origin.format:
+            yield "the manifest of the recording was lost"
+        yield from (
+            f"how many steps of {each.path} were lost is not known"
+            for each in origin.paths
+            if each.lost is None
+        )
+    yield from _missing_parts(plan_of(run.manifest), origins)
+    if run.path_names == ("reference",):
+        yield "only the reference is recorded, not the path under test"
+
+
+def _missing_parts(plan: RecordingPlan, origins: Sequence[Origin]) -> Iterator[str]:
+    missing = sorted(set(range(plan.parts)).difference(plan.part))
+    if missing and any(origin.how == "merge" for origin in origins):
+        yield f"of {plan.parts} parts of the run {', '.join(map(str, missing))} are missing"
