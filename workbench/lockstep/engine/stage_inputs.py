@@ -99,19 +99,19 @@ def expected_at_launches(stage: str, results: StepResults) -> dict[str, Any]:
     return {} if given is None else launch_columns(given) | later
 
 
-def changed_by_tensorize(results: StepResults) -> frozenset[str]:
-    """Return the columns in which the tensorized tree is not the drafted one."""
+def copied_by_tensorize(results: StepResults) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the columns of the draft that tensorize copied wrongly, and those it copied rightly."""
     drafted, built = results.drafted, results.tensorized
     if drafted is None or built is None:
-        return frozenset()
+        return frozenset(), frozenset()
     num_nodes = len(drafted.token_ids)
-    return frozenset(
-        column
+    copied = {
+        column: _difference(name, _host(drafted, name), _host(built, name)[:num_nodes]) is None
         for column, name in COPIED.items()
-        if getattr(drafted, name) is not None
-        and getattr(built, name) is not None
-        and _difference(name, _host(drafted, name), _host(built, name)[:num_nodes]) is not None
-    )
+        if getattr(drafted, name) is not None and getattr(built, name) is not None
+    }
+    changed = frozenset(column for column, same in copied.items() if not same)
+    return changed, frozenset(copied) - changed if results.own("draft") else frozenset()
 
 
 def launched_differently(

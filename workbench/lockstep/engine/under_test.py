@@ -24,7 +24,7 @@ from tracing.stages import (
 )
 from workbench.lockstep.tensors.digests import kv_row_digests
 
-Around = Callable[[], AbstractContextManager[Any]]
+Around = Callable[[str], AbstractContextManager[Any]]
 Digests = NDArray[np.uint64]
 RESULT_FIELDS: Final[Mapping[str, str]] = {
     stage: result.__name__.lower() for stage, result in RESULT_OF_STAGE.items()
@@ -94,7 +94,7 @@ class PathUnderTest:
     Attributes:
         path: What is driven.
         state: Its private state.
-        around: Makes the context that each stage runs in, or None.
+        around: Makes the context that a stage runs in, given its name, or None.
         draws: The tape that the path's chooser draws from; None for a path that declares no chooser.
     """
 
@@ -126,7 +126,7 @@ class PathUnderTest:
         function = getattr(self.path.stages, stage)
         if self.around is None:
             return function(self.state, *arguments)
-        with self.around():
+        with self.around(stage):
             return function(self.state, *arguments)
 
     def main_rows(self) -> Digests | None:

@@ -14,7 +14,7 @@ from tracing.stages import DecodePath
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.engine.checked_stages import CheckedStages, StageFailedError, result_sizes
 from workbench.lockstep.engine.failures import findings_of_failure
-from workbench.lockstep.engine.stage_inputs import changed_by_tensorize, expected_at_launches
+from workbench.lockstep.engine.stage_inputs import copied_by_tensorize, expected_at_launches
 from workbench.lockstep.engine.step import begin_turn, run_step
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
 from workbench.lockstep.recording.rows import ended_at_root, path_columns
@@ -117,4 +117,4 @@ class _FreeStages(CheckedStages):
         if stage == "accept":
             self.require_followable()
         if stage != "prefill":
-            self._log.expect(expected_at_launches(stage, self.results), changed_by_tensorize(self.results))
+            self._log.expect(expected_at_launches(stage, self.results), copied_by_tensorize(self.results))

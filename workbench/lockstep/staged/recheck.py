@@ -50,7 +50,9 @@ class Recheck:
         findings = before_blame(judgement.findings, repeat.findings)
         disputed = first.column == "logits" and first.moment.node is not None and truth is not None
         if disputed and not repeat.findings:
-            sentence = self._triangle(first, truth)
+            wrong = {f"verify.{each.column}" for each in judgement.findings}
+            rows_agree = {"verify.kv", "verify.features"} <= set(judgement.checked) - wrong
+            sentence = self._triangle(first, truth, rows_agree=rows_agree)
             message = f"{first.message}; {sentence}" if sentence else first.message
             findings = tuple(replace(each, message=message) if each is first else each for each in findings)
         return replace(
@@ -80,7 +82,7 @@ class Recheck:
         one, other = _values(stage, self.results), _values(stage, again)
         return judge_repeat(moment, stage, "fused", one, other)
 
-    def _triangle(self, first: Finding, truth: Any) -> str:
+    def _triangle(self, first: Finding, truth: Any, *, rows_agree: bool) -> str:
         tensorized, verified = self.results.tensorized, self.results.verified
         under_test = self.before
         if tensorized is None or verified is None or under_test is None or first.moment.node is None:
@@ -101,6 +103,7 @@ class Recheck:
             reprefill=reprefill,
             truth=host_floats(truth)[first.moment.node],
             allowance=first.allowance or 0.0,
+            rows_agree=rows_agree,
         )[1]
 
     def _row_alone(self, under_test: PathUnderTest, tokens: Sequence[int]) -> Any:

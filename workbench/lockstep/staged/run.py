@@ -13,7 +13,7 @@ from tracing.recorder import OnError, RunWriter, Trace
 from tracing.stages import DecodePath
 from workbench.judge.verdict import Tally
 from workbench.lockstep.engine.checked_stages import StageFailedError
-from workbench.lockstep.engine.stage_inputs import changed_by_tensorize, expected_at_launches
+from workbench.lockstep.engine.stage_inputs import copied_by_tensorize, expected_at_launches
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import StepResults
 from workbench.lockstep.recording.rows import ended_at_root, path_columns
@@ -98,7 +98,7 @@ class StagedRun(TurnsRunner):
         self.unjudged_steps += self.judge.reference is None
 
         def after_stage(stage: str) -> None:
-            self.log.expect(expected_at_launches(stage, results), changed_by_tensorize(results))
+            self.log.expect(expected_at_launches(stage, results), copied_by_tensorize(results))
             self.judge.after_stage(stage, turn_state, results)
 
         try:
