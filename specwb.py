@@ -37,9 +37,9 @@ def main() -> int:
     """Run the command line and return its exit code."""
     house()
     try:
-        from workbench.cli.run import run_command
+        from workbench.cli.run import end_process, run_command
 
-        return run_command(sys.argv[1:])
+        return end_process(run_command(sys.argv[1:]))
     except KeyboardInterrupt:  # while modules were imported, or on the way out
         print("specwb: interrupted", file=sys.stderr)
         return 130

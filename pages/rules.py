@@ -34,7 +34,15 @@ GUARDS: Final = (
         "stage-raised",
         "guard",
         "A stage of the path under test ended in an exception.",
-        "The message is the exception's own. The step ends here; what it gave until then is recorded.",
+        "The message is the exception's own, with the place in the port's code. The step ends here; what it "
+        "gave until then is recorded.",
+    ),
+    RuleEntry(
+        "RUN-STAGE-TIMEOUT",
+        "stage-timeout",
+        "guard",
+        "A stage of the path under test did not end within `--stage-timeout`.",
+        "The frames are those in which it was. The run ends here; what the step gave until then is recorded.",
     ),
     RuleEntry(
         "RUN-WEIGHTS-CHANGED",

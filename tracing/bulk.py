@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracing.errors import TraceError, UsageError
-from tracing.files import open_regular, replace_file
+from tracing.files import open_regular, replace_file, sync_folder
 from tracing.hostarray import host_array
 from tracing.ipc_message import CorruptFrameError
 from tracing.moment import Moment
@@ -21,7 +21,7 @@ BULK_FOLDER: Final = "bulk"
 _NAME: Final = re.compile(r"[A-Za-z0-9_.]{1,80}\Z")
 
 
-def save_bulk(folder: Path, moment: Moment, name: str, tensor: Any) -> dict[str, Any]:
+def save_bulk(folder: Path, moment: Moment, name: str, tensor: Any, *, flush: bool = False) -> dict[str, Any]:
     """Write one tensor as `bulk/<moment>-<name>.npy` and return its entry for the manifest.
 
     bfloat16 is written as float32, which holds it exactly; the entry keeps the original dtype.
@@ -41,7 +41,9 @@ def save_bulk(folder: Path, moment: Moment, name: str, tensor: Any) -> dict[str,
     data = buffer.getvalue()
     path = Path(BULK_FOLDER) / f"{str(moment).replace(':', '-')}-{name}.npy"
     (folder / BULK_FOLDER).mkdir(exist_ok=True)
-    replace_file(folder / path, data)
+    replace_file(folder / path, data, flush=flush)
+    if flush:
+        sync_folder(folder)
     return {
         "file": path.as_posix(),
         "moment": str(moment),

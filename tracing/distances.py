@@ -9,6 +9,8 @@ from tracing.errors import UsageError
 
 MANIFEST_KEY: Final = "distance_edges"
 
+MAX_DIGITS: Final = 19
+"""Digits of a number that a person types; it fits 64 bits."""
 DEFAULT_EDGES: Final = (0, 1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Lower edges of the buckets 0, 1, 2_3, 4_7, ..., 128_255, 256_plus, in tokens."""
 
@@ -20,7 +22,7 @@ def parse_edges(text: str) -> tuple[int, ...]:
         UsageError: They do not begin at 0, do not rise, or are not at least two.
     """
     parts = [part.strip() for part in text.split(",")]
-    edges = tuple(int(part) for part in parts if part.isdecimal())
+    edges = tuple(int(part) for part in parts if part.isdecimal() and len(part) < MAX_DIGITS)
     if len(edges) != len(parts) or not _are_edges(edges):
         raise UsageError(
             f"distance edges should be the buckets' lower edges, 0 first and rising, e.g. 0,16,64,256; "

@@ -7,7 +7,7 @@ def sentence_of(problem: BaseException) -> str:
     """Return the text of any exception, in one that can be written as UTF-8; never raises."""
     try:
         return str(problem).encode("utf-8", "backslashreplace").decode()
-    except Exception:  # noqa: BLE001 an exception of the host may fail in its own `__str__`
+    except BaseException:  # noqa: BLE001 an exception of the host may fail in its own `__str__`, in any way
         return "(its text cannot be read)"
 
 

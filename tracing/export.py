@@ -76,4 +76,5 @@ def _finding_row(finding: Finding) -> dict[str, Any]:
     """Return a finding with text where one field may hold numbers or text: a column needs one type."""
     row = finding.as_json()
     mixed = ("fused", "reference", "allowance", "gap")
+    row["frames"] = "; ".join(finding.frames) or None
     return row | {key: None if row[key] is None else str(row[key]) for key in mixed}

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from tracing.errors import EnvironmentProblemError, TraceError
+from tracing.process import owned_here
 
 try:
     import fcntl
@@ -64,14 +65,21 @@ def _require_regular(mode: int, path: Path) -> None:
 class AppendFile:
     """A file that grows by whole pieces: a failed or interrupted piece is cut off again.
 
+    Args:
+        path: Where it is.
+        flush: Wait after each piece until it is on the disk.
+
     Attributes:
         path: Where it is.
         size: Bytes that are whole.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, flush: bool = False) -> None:
         self.path = path
         self.size = 0
+        self._flush = flush
+        self._is_ragged = False
+        self._pid = os.getpid()
         try:
             self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | _NO_FOLLOW | _NO_WAIT, 0o644)
         except OSError as problem:
@@ -82,28 +90,59 @@ class AppendFile:
         except OSError as problem:
             self.close()
             raise environment_problem(path, problem) from None
+        owned_here(self)
 
     def append(self, data: bytes) -> None:
         """Write one piece at the end and hand it to the operating system.
 
         Raises:
-            EnvironmentProblemError: It could not be written; the file is as before.
+            EnvironmentProblemError: It could not be written, or the file was deleted; it is as before.
+            TraceError: This process was forked from the one that writes it.
         """
+        if os.getpid() != self._pid:
+            raise TraceError(f"{self.path} is written by another process, from which this one was forked")
         try:
+            if self._is_ragged:
+                self.cut()
+            if not os.fstat(self._handle).st_nlink:
+                raise OSError(errno.ENOENT, "it was deleted while it was written")
             written = 0
             while written < len(data):
                 written += os.pwrite(self._handle, memoryview(data)[written:], self.size + written)
+            if self._flush:
+                os.fdatasync(self._handle)
             self.size += len(data)
         except OSError as problem:
-            self._cut()
+            self._tidy()
             raise environment_problem(self.path, problem) from None
         except BaseException:
-            self._cut()
+            self._tidy()
             raise
 
-    def _cut(self) -> None:
+    def _tidy(self) -> None:
+        """Cut what is not whole, now or, where the disk refuses even that, before the next piece."""
+        self._is_ragged = True
+        with contextlib.suppress(OSError):
+            self.cut()
+
+    def cut(self) -> None:
         """Cut to the whole part; needs no space, so it works on a full disk."""
         os.ftruncate(self._handle, self.size)
+        self._is_ragged = False
+
+    def check_place(self) -> None:
+        """Refuse to go on writing a file that was moved or deleted, or whose folder was.
+
+        Raises:
+            EnvironmentProblemError: Another file, or none, is at its place.
+        """
+        try:
+            if os.path.samestat(self.path.stat(), os.fstat(self._handle)):
+                return
+            problem = OSError(errno.ENOENT, "another file is at its place")
+        except OSError as own:
+            problem = own
+        raise environment_problem(self.path, problem)
 
     def sync(self) -> None:
         """Wait until the bytes are on the disk.
@@ -122,9 +161,32 @@ class AppendFile:
         if handle >= 0:
             os.close(handle)
 
+    let_go = close
 
-def replace_file(path: Path, data: bytes) -> None:
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk.
+
+    Raises:
+        EnvironmentProblemError: The disk refused them.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as problem:
+        raise environment_problem(folder, problem) from None
+
+
+def replace_file(path: Path, data: bytes, *, flush: bool = False) -> None:
     """Put `data` in place of a file in one go: a reader sees the old or the new, never a mixture.
+
+    Args:
+        path: The file.
+        data: What it holds from now on, on the disk before it takes its place.
+        flush: Wait until the new name is on the disk too.
 
     Raises:
         EnvironmentProblemError: It could not be written; the old file is still there.
@@ -138,6 +200,8 @@ def replace_file(path: Path, data: bytes) -> None:
         finally:
             piece.close()
         fresh.replace(path)
+        if flush:
+            sync_folder(path.parent)
     except OSError as problem:
         raise environment_problem(path, problem) from None
     finally:
@@ -163,6 +227,13 @@ class FolderLock:
                 OSError
             ):  # a file system without locks: the file itself still marks the folder as taken
                 fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        owned_here(self)
+
+    def let_go(self) -> None:
+        """Close it in a forked child; the lock stays its parent's."""
+        handle, self._handle = self._handle, -1
+        if handle >= 0:
+            os.close(handle)
 
     def release(self) -> None:
         """Give the folder back; a second time does nothing."""

@@ -23,7 +23,8 @@ JSON_KEYS: Final = (
     *("verdict", "guilty", "prompt_id", "turn", "step", "stage", "column", "node", "fused", "reference"),
     *("allowance", "gap", "rule", "message", "severity", "consequence", "path"),
 )
-"""Keys of a finding as JSON, in the order of the file; the moment is written flat."""
+"""Keys of a finding as JSON, in the order of the file; the moment is written flat. `frames` comes last, where
+there are some."""
 
 IDENTITY: Final = (
     *("rule", "column", "prompt_id", "turn", "step", "stage", "node"),
@@ -50,6 +51,8 @@ class Finding:
         severity: `error` or `warning`.
         consequence: True when an earlier finding of the same run may have caused it.
         path: The path on which an invariant found it, or empty.
+        frames: Places in the code under test where it came about, the innermost last, each as
+            `file:line in function: code`; empty where no exception or hang is meant.
     """
 
     verdict: str
@@ -65,11 +68,13 @@ class Finding:
     severity: str = "error"
     consequence: bool = False
     path: str = ""
+    frames: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data for `findings.jsonl`; NaN and Inf become text, as JSON has neither."""
         values = asdict(self) | asdict(self.moment)
-        return {key: _plain(values[key]) for key in JSON_KEYS}
+        plain = {key: _plain(values[key]) for key in JSON_KEYS}
+        return plain | {"frames": list(self.frames)} if self.frames else plain
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Finding:
@@ -81,7 +86,8 @@ class Finding:
         """
         prompt_id, turn, step, stage = (data[key] for key in ("prompt_id", "turn", "step", "stage"))
         where = Moment(prompt_id, turn, step, stage, data.get("node"))
-        return cls(moment=where, **{each.name: data[each.name] for each in fields(cls) if each.name in data})
+        values = {each.name: data[each.name] for each in fields(cls) if each.name in data}
+        return cls(moment=where, **values | {"frames": tuple(data.get("frames", ()))})
 
 
 def identity(finding: Finding) -> tuple[Any, ...]:

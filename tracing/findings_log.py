@@ -7,6 +7,7 @@ import re
 import threading
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,21 +25,30 @@ _TAIL: Final = re.compile(rb',"crc32":"([0-9a-f]{8})"}\Z')
 _NUMBERS: Final = ("prompt_id", "turn", "step")
 
 
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """How far the file is whole: lines, bytes, checksum of all, checksum of the last line."""
+
+    count: int = 0
+    bytes: int = 0
+    crc: int = 0
+    last: str = ""
+
+
 class FindingsWriter:
     """Appends findings; each is handed to the operating system at once.
 
     Args:
         folder: The run folder.
         run_id: Identity of the run; every line carries it.
+        flush: Wait after each line until it is on the disk.
     """
 
-    def __init__(self, folder: Path, run_id: str) -> None:
+    def __init__(self, folder: Path, run_id: str, *, flush: bool = False) -> None:
         self._run_id = run_id
-        self._file = AppendFile(folder / FINDINGS_NAME)
-        self._lock = threading.Lock()
-        self._count = 0
-        self._crc = 0
-        self._last = ""
+        self._file = AppendFile(folder / FINDINGS_NAME, flush=flush)
+        self._lock = threading.RLock()
+        self._whole = _Whole()
 
     def add(self, finding: Finding) -> None:
         """Write one finding.
@@ -48,16 +58,25 @@ class FindingsWriter:
             EnvironmentProblemError: The disk refused it.
         """
         with self._lock:
-            line = encode_finding(finding, self._run_id, self._last)
+            whole = self._whole
+            self._file.size = whole.bytes  # an interrupt may have fallen between a line and its count
+            line = encode_finding(finding, self._run_id, whole.last)
             self._file.append(line)
-            self._count += 1
-            self._last = _crc_of(line.rstrip(b"\n"))
-            self._crc = zlib.crc32(line, self._crc)
+            self._whole = _Whole(
+                whole.count + 1,
+                self._file.size,
+                zlib.crc32(line, whole.crc),
+                _crc_of(line.rstrip(b"\n")),
+            )
 
     def close(self) -> dict[str, Any]:
         """Close the file and return its facts for the manifest."""
+        whole = self._whole
+        if self._file.size != whole.bytes:
+            self._file.size = whole.bytes
+            self._file.cut()
         self._file.close()
-        return {"num_findings": self._count, "bytes": self._file.size, "crc32": f"{self._crc:08x}"}
+        return {"num_findings": whole.count, "bytes": whole.bytes, "crc32": f"{whole.crc:08x}"}
 
 
 def encode_finding(finding: Finding, run_id: str, after: str = "") -> bytes:
@@ -125,6 +144,8 @@ def _has_types(data: Mapping[str, Any]) -> bool:
         and all(type(data.get(name)) in {int, float, str, type(None)} for name in numbers)
         and type(data.get("node")) in {int, type(None)}
         and type(data.get("consequence", False)) is bool
+        and type(data.get("frames", [])) is list
+        and all(type(frame) is str for frame in data.get("frames", ()))
     )
 
 

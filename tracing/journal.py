@@ -14,20 +14,35 @@ from typing import Any
 
 from tracing import journal_frames
 from tracing.errors import TraceError
-from tracing.files import AppendFile, environment_problem
+from tracing.files import AppendFile, environment_problem, sync_folder
 from tracing.ipc_message import CorruptFrameError, TornFrameError
 from tracing.journal_frames import Entry, Record
 from tracing.moment import Moment
 from tracing.values import Value
 
 
-class Journal:
-    """The writing end."""
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """How far a journal is whole, and the checksum that its next record continues."""
 
-    def __init__(self, path: Path, head: dict[str, Any]) -> None:
+    file: AppendFile
+    size: int
+    crc: int
+
+
+class Journal:
+    """The writing end.
+
+    Args:
+        path: The file.
+        head: Of the first record.
+        flush: Wait after each record until it is on the disk.
+    """
+
+    def __init__(self, path: Path, head: dict[str, Any], *, flush: bool = False) -> None:
         self._path = path
-        self._file: AppendFile | None = None
-        self._crc = 0
+        self._flush = flush
+        self._whole: _Whole | None = None
         self.restart(head, ())
 
     def append(self, *records: Record) -> None:
@@ -36,34 +51,38 @@ class Journal:
         Raises:
             EnvironmentProblemError: The disk refused them.
         """
-        if self._file is None:
+        if self._whole is None:
             raise TraceError(f"{self._path} is closed")
-        data, crc = journal_frames.chain(records, self._crc)
-        self._file.append(data)
-        self._crc = crc
+        file = self._whole.file
+        file.size = self._whole.size  # an interrupt may have fallen between a record and its checksum
+        data, crc = journal_frames.chain(records, self._whole.crc)
+        file.append(data)
+        self._whole = _Whole(file, file.size, crc)
 
     def restart(self, head: dict[str, Any], carried: Sequence[Record]) -> None:
         """Begin a fresh journal with a head that counts what is sealed, and the records of open steps."""
         data, crc = journal_frames.chain((journal_frames.encode(journal_frames.HEAD, head), *carried))
-        fresh = AppendFile(self._path.with_name(self._path.name + ".new"))
+        fresh = AppendFile(self._path.with_name(self._path.name + ".new"), flush=self._flush)
         try:
             fresh.append(data)
             fresh.path.replace(self._path)
+            if self._flush:
+                sync_folder(self._path.parent)
         except OSError as problem:
             fresh.close()
             raise environment_problem(self._path, problem) from None
         except BaseException:
             fresh.close()
             raise
-        old, self._file, self._crc = self._file, fresh, crc
+        old, self._whole = self._whole, _Whole(fresh, fresh.size, crc)
         if old is not None:
-            old.close()
+            old.file.close()
 
     def close(self, *, remove: bool) -> None:
         """Close it, and remove the file once everything is sealed."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._whole is not None:
+            self._whole.file.close()
+            self._whole = None
         if remove:
             self._path.unlink(missing_ok=True)
 
@@ -94,6 +113,7 @@ class JournalContent:
         rows: Finished steps by row number.
         open_steps: Steps in progress, oldest first.
         tokens: Bytes of token ids that are not in the vocabulary file yet.
+        lost: Row number to how many steps were lost before it.
         num_bytes: Bytes of whole records.
         is_chained: Each record vouches for those before it.
         problem: Why reading stopped early (`TornFrameError`, `CorruptFrameError`), or None.
@@ -103,6 +123,7 @@ class JournalContent:
     rows: dict[int, dict[str, Value]] = field(default_factory=dict)
     open_steps: dict[int, InProgressStep] = field(default_factory=dict)
     tokens: dict[int, bytes | None] = field(default_factory=dict)
+    lost: dict[int, int] = field(default_factory=dict)
     num_bytes: int = 0
     is_chained: bool = False
     problem: TraceError | None = None
@@ -136,6 +157,9 @@ def _apply(content: JournalContent, entry: Entry) -> None:
             content.head["path"] = entry.facts.get("path")
             if not all(type(content.head[key]) is int for key in ("rows", "batches", "bytes")):
                 raise ValueError("counts should be integers")
+            content.lost = gaps_of(entry.facts.get("lost", []))
+        elif entry.kind == journal_frames.LOST:
+            content.lost |= gaps_of(entry.facts["gaps"])
         elif entry.kind == journal_frames.TOKENS:
             content.tokens.update(_tokens(entry.facts["tokens"]))
         elif entry.kind in {journal_frames.STAGE, journal_frames.END}:
@@ -144,6 +168,18 @@ def _apply(content: JournalContent, entry: Entry) -> None:
             raise CorruptFrameError(f"unknown record kind {entry.kind}")
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
         raise CorruptFrameError("a record lacks what its kind must have") from None
+
+
+def gaps_of(described: Any) -> dict[int, int]:
+    """Return how many steps were lost before which row.
+
+    Raises:
+        ValueError, TypeError: They are none.
+    """
+    gaps = [(row, count) for row, count in described]
+    if not all(type(each) is int and 0 <= each < 1 << 53 for gap in gaps for each in gap):
+        raise ValueError("lost steps should be counted")
+    return dict(gaps)
 
 
 def _tokens(described: Any) -> dict[int, bytes | None]:
@@ -162,4 +198,5 @@ def _apply_step(content: JournalContent, entry: Entry) -> None:
         content.open_steps[uid] = InProgressStep(where, columns, entry.inputs)
         return
     content.open_steps.pop(uid, None)
-    content.rows[int(entry.facts["row"])] = {**columns, "prompt_id": prompt_id, "turn": turn, "step": step}
+    row = {**columns, "prompt_id": prompt_id, "turn": turn, "step": step}
+    content.rows.setdefault(int(entry.facts["row"]), row)  # an interrupted writer may have written it twice

@@ -27,8 +27,10 @@ def misfit(journal: JournalContent, stream: StreamReader) -> str:
         return "" if is_damaged or is_beyond else "does not continue this stream: it began at another place"
     if (head["batches"], rows, head["crc32"]) != found:
         return "does not continue this stream: another state of it was sealed when it began"
+    last = stream.batches[-1].facts if stream.batches else {}
     if (
         journal.is_chained
+        and not last.get("unjournaled")
         and not is_damaged
         and not set(range(rows, stream.num_stored)) <= journal.rows.keys()
     ):

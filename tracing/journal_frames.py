@@ -27,8 +27,9 @@ from tracing.older import current_word
 from tracing.schema import NUMPY_DTYPES
 from tracing.values import SCALARS, Cells, Value, fits, sites_of
 
-HEAD, STAGE, END, TOKENS = 1, 2, 3, 4
-"""Kinds of record: what is sealed already; a stage about to run; a finished step; bytes of new token ids."""
+HEAD, STAGE, END, TOKENS, LOST = 1, 2, 3, 4, 5
+"""Kinds of record: what is sealed already; a stage about to run; a finished step; bytes of new token ids; how
+many steps were lost where, as the disk did not take them."""
 
 _MAGIC: Final = b"SWJ2"
 _UNCHAINED: Final = b"SWJ1"

@@ -70,8 +70,8 @@ def _versions() -> dict[str, str]:
     }
 
 
-def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Replace the manifest in one go.
+def write_manifest(folder: Path, manifest: Mapping[str, Any], *, flush: bool = False) -> None:
+    """Replace the manifest in one go; with `flush`, wait until its name is on the disk too.
 
     Raises:
         TraceError: It holds something that JSON has no form for.
@@ -85,7 +85,7 @@ def write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
         raise TraceError(f"the manifest should be plain JSON data, got {problem}") from None
     body = text.removesuffix("\n}").encode()
     tail = f',\n "crc32": "{zlib.crc32(body):08x}"\n}}\n'.encode()
-    replace_file(folder / MANIFEST_NAME, body + tail)
+    replace_file(folder / MANIFEST_NAME, body + tail, flush=flush)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

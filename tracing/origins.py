@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Any, Final, Literal
 
 from tracing.errors import TraceError
+from tracing.gaps import gaps, unrecorded_steps
 from tracing.integrity import RunHealth
 from tracing.manifest import MANIFEST_NAME
 from tracing.path_reader import PathReader
@@ -127,7 +128,7 @@ def _remainder(path: PathReader, health: RunHealth, kept: int | None) -> PathRem
         path=path.name,
         rows=rows,
         lost=None if total is None else total - rows,
-        holes=tuple(path.moment(row).place for row in holes(path)),
+        holes=tuple(path.moment(row).place for row in gaps(path)),
     )
 
 
@@ -135,27 +136,16 @@ def _total(path: PathReader, health: RunHealth) -> int | None:
     """Return how many rows a path had; None where what is damaged does not tell."""
     stated = [path.entry.get("rows"), (path.stream.end or {}).get("num_rows")]
     known = [number for number in stated if type(number) is int]
+    unrecorded = sum(unrecorded_steps(path).values())
     if known:
-        return max(*known, path.num_steps)
+        return max(*known, path.num_steps) + unrecorded
     files = {f"{path.name}.arrows", f"{path.name}.journal", MANIFEST_NAME}
     damaged = [file for file in health.files if file.name in files and file.message not in {"", NOT_CLOSED}]
-    return None if damaged else path.num_steps
+    return None if damaged else path.num_steps + unrecorded
 
 
 NOT_CLOSED: Final = "has no end record"
 """The only remark on a file of a run that was killed and has lost nothing."""
-
-
-def holes(path: PathReader) -> list[int]:
-    """Return the rows before which damaged batches were stepped over, or were when the run was repaired."""
-    found: list[int] = []
-    expected = row = 0
-    for number, frame in enumerate(path.stream.batches):
-        first, num_rows = frame.facts["first_row"], frame.facts["num_rows"]
-        if first != expected:
-            found.append(row)
-        expected, row = first + num_rows, row + num_rows - len(path.stream.left_out(number))
-    return [each for each in found if each < path.num_steps]
 
 
 def stretches(path: PathReader, origins: Sequence[Origin] = ()) -> list[tuple[int, int]]:
@@ -169,5 +159,5 @@ def stretches(path: PathReader, origins: Sequence[Origin] = ()) -> list[tuple[in
     }
     keys = path.keys().tolist() if before else []
     known = [row for row, key in enumerate(keys) if tuple(key) in before]
-    borders = [0, *sorted({*holes(path), *known}), path.num_steps]
+    borders = [0, *sorted({*gaps(path), *known}), path.num_steps]
     return [(start, stop) for start, stop in pairwise(borders) if start < stop]

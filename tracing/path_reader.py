@@ -41,6 +41,7 @@ class PathReader:
         entry: The path's entry in the manifest: `level`, `lacks`, `info`, counts.
         stream: The sealed file.
         journal: What the journal holds; empty for a closed run.
+        unsealed: Row numbers of the steps that no batch holds.
         damage: Sentences about what is not as it was written, by file name; a file that only ends early, as
             after `kill -9`, has none.
     """
@@ -249,9 +250,10 @@ class PathReader:
         if unfit:
             self.journal = JournalContent(problem=CorruptFrameError(unfit))
         first = self._num_sealed()
-        unsealed = [row for number, row in sorted(self.journal.rows.items()) if number >= first]
-        steps = [row for row in unsealed if self._every_row or row.get("row_kind") is None]
-        self._tail = batch_of_rows(steps)
+        unsealed = [(number, row) for number, row in sorted(self.journal.rows.items()) if number >= first]
+        steps = [each for each in unsealed if self._every_row or each[1].get("row_kind") is None]
+        self.unsealed = [number for number, _ in steps]
+        self._tail = batch_of_rows([row for _, row in steps])
         self.damage = {self.stream.path.name: self._stream_damage()}
         sealed, refused = missing_rows(self.journal, first)
         if sealed:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from tracing.errors import sentence_of
 from tracing.recording_plan import RecordingPlan
-from tracing.run_writer import RunWriter, checked_path
+from tracing.run_writer import Durability, RunWriter, checked_path
 from tracing.step_recorder import NullRecorder, OnError, Step, Trace
 from tracing.vocabulary import TokenBytes
 
@@ -49,6 +49,7 @@ def open_trace(
     manifest: Mapping[str, Any] | None = None,
     lacks: Iterable[str] = (),
     token_bytes: TokenBytes | None = None,
+    durability: Durability = "process",
     plan: RecordingPlan | None = None,
 ) -> Iterator[Recorder]:
     """Record one path into a fresh run folder.
@@ -63,6 +64,7 @@ def open_trace(
         manifest: More plain data for the manifest.
         lacks: Columns that this engine can never have.
         token_bytes: Gives the raw bytes of a token id; fills the vocabulary.
+        durability: What a step that has ended survives: `process` or `power`, as `RunWriter` says.
         plan: What will be recorded of what the engine does; every step where not given.
 
     Raises:
@@ -72,7 +74,7 @@ def open_trace(
     try:
         lacks = checked_path(path, level, lacks, on_error)
         facts = {"engine": engine, **({} if plan is None else plan.as_manifest()), **(manifest or {})}
-        run = RunWriter(folder, facts, token_bytes=token_bytes)
+        run = RunWriter(folder, facts, token_bytes=token_bytes, durability=durability)
         try:
             recorder = run.path(path, level=level, lacks=lacks, on_error=on_error)
         except BaseException:
@@ -96,6 +98,10 @@ def _closing(run: RunWriter, recorder: Trace, on_error: OnError) -> Iterator[Rec
         raise
     try:
         run.close()
+        if recorder.num_lost:
+            _log.warning(
+                "%d steps are not recorded, as the disk was full; the run says so", recorder.num_lost
+            )
     except Exception as problem:
         if on_error != "warn":
             raise

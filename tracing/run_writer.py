@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import shutil
+import threading
 import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 from tracing.bulk import BULK_FOLDER, check_bulk, checked_bulk_path, save_bulk
 from tracing.errors import SpecwbError, TraceError, UsageError
-from tracing.files import FolderLock
+from tracing.files import FolderLock, sync_folder
 from tracing.finding import Finding
 from tracing.findings_log import FindingsWriter
 from tracing.manifest import (
@@ -23,6 +24,7 @@ from tracing.manifest import (
     write_manifest,
 )
 from tracing.moment import Moment
+from tracing.process import Process
 from tracing.schema import column_named, columns_of_level
 from tracing.settings import require_one_of
 from tracing.step_recorder import ON_ERROR, OnError, Trace
@@ -30,6 +32,8 @@ from tracing.vocabulary import TokenBytes, VocabularyWriter
 from tracing.writer import PathWriter
 
 CODECS: Final = ("zstd", "lz4")
+Durability = Literal["process", "power"]
+DURABILITIES: Final[tuple[str, ...]] = get_args(Durability)
 
 
 class RunWriter:
@@ -37,15 +41,20 @@ class RunWriter:
 
     Leaving it writes the status: `complete`, `interrupted` after Ctrl-C or a signal that the host takes for a
     regular exit, `failed` after any other exception.
+    It belongs to the process that opened it: in a forked child everything here does nothing.
 
     Args:
         folder: A folder that holds no run; it is created.
         manifest: Plain data that adds to the manifest: `models`, `settings`, `seeds`, `lockstep`, `engine`.
         token_bytes: Gives the raw bytes of a token id; fills `vocabulary.arrows`.
         codec: Compression of sealed batches, `zstd` or `lz4`.
+        durability: What a step that has ended survives. `process`: the death of the process at any moment,
+            as every record is handed to the operating system at once; sealed batches (64 steps) and the
+            manifest wait for the disk. `power`: the loss of power too, as every record waits for the disk,
+            and so do names of files.
 
     Raises:
-        UsageError: There is no such codec.
+        UsageError: There is no such codec or durability.
         TraceError: The folder holds a run, or another writer has it.
         EnvironmentProblemError: The folder cannot be written.
     """
@@ -57,9 +66,14 @@ class RunWriter:
         *,
         token_bytes: TokenBytes | None = None,
         codec: str = "zstd",
+        durability: Durability = "process",
     ) -> None:
         require_one_of("codec", codec, CODECS)
+        require_one_of("durability", durability, DURABILITIES)
         self.folder = Path(folder)
+        self._flush = durability == "power"
+        self._process = Process()
+        self._guard = threading.RLock()
         self._codec = codec
         self._paths: dict[str, PathWriter] = {}
         self._closed = False
@@ -70,11 +84,16 @@ class RunWriter:
             self.run_id = uuid.uuid4().hex
             self._manifest = fresh_manifest({**(manifest or {}), "run_id": self.run_id})
             self._manifest["vocabulary"] = None if token_bytes is None else {}
-            write_manifest(self.folder, self._manifest)
-            self._findings = FindingsWriter(self.folder, self.run_id)
+            self._manifest["durability"] = durability
+            self._write_manifest()
+            self._findings = FindingsWriter(self.folder, self.run_id, flush=self._flush)
             self._vocabulary = (
-                None if token_bytes is None else VocabularyWriter(self.folder, self.run_id, token_bytes)
+                None
+                if token_bytes is None
+                else VocabularyWriter(self.folder, self.run_id, token_bytes, flush=self._flush)
             )
+            if self._flush:
+                sync_folder(self.folder.parent)
         except BaseException:
             self._lock.release()
             raise
@@ -102,8 +121,6 @@ class RunWriter:
             UnknownColumnError: `lacks` names a column that does not exist.
         """
         lacks = checked_path(name, level, lacks, on_error)
-        if name in self._paths:
-            raise UsageError(f"path {name} is being recorded already")
         return Trace(self.path_writer(name, level=level, lacks=lacks, info=info), level, on_error)
 
     def path_writer(
@@ -116,20 +133,30 @@ class RunWriter:
             UnknownColumnError: `lacks` names a column that does not exist.
         """
         lacking = lacking_columns(lacks)
-        writer = PathWriter(self.folder, name, self.run_id, self._vocabulary, self._codec)
-        self._paths[name] = writer
-        self._manifest["paths"][name] = {"level": level, "lacks": lacking, "info": dict(info or {})}
-        write_manifest(self.folder, self._manifest)
+        if not self._process.is_this():
+            raise UsageError("this process was forked from the one that records; open a run of its own in it")
+        with self._guard:
+            if name in self._paths:
+                raise UsageError(f"path {name} is being recorded already")
+            writer = PathWriter(
+                self.folder, name, self.run_id, self._vocabulary, self._codec, flush=self._flush
+            )
+            self._paths[name] = writer
+            self._manifest["paths"][name] = {"level": level, "lacks": lacking, "info": dict(info or {})}
+            self._write_manifest()
         return writer
 
     def add_finding(self, finding: Finding) -> None:
         """Write one finding; it is on record at once."""
-        self._findings.add(finding)
+        if self._process.is_this():
+            self._findings.add(finding)
 
     def save_bulk(self, moment: Moment, name: str, tensor: Any) -> Path:
         """Write a whole tensor to a file of its own and list it in the manifest; return its path."""
-        entry = save_bulk(self.folder, moment, name, tensor)
-        return self._list_bulk(entry)
+        if not self._process.is_this():
+            return self.folder / BULK_FOLDER
+        with self._guard:
+            return self._list_bulk(save_bulk(self.folder, moment, name, tensor, flush=self._flush))
 
     def adopt_bulk(self, source: Path, entry: dict[str, Any]) -> Path:
         """Copy a tensor of another run, whose manifest lists it as `entry`; return its path.
@@ -146,8 +173,14 @@ class RunWriter:
     def _list_bulk(self, entry: dict[str, Any]) -> Path:
         others = [old for old in self._manifest["bulk"] if old["file"] != entry["file"]]
         self._manifest["bulk"] = [*others, entry]
-        write_manifest(self.folder, self._manifest)
-        return self.folder / str(entry["file"])
+        path = self.folder / str(entry["file"])
+        try:
+            self._write_manifest()
+        except SpecwbError:
+            self._manifest["bulk"] = others
+            path.unlink(missing_ok=True)  # nothing would list it
+            raise
+        return path
 
     def add_tokens(self, found: Mapping[int, bytes | None]) -> None:
         """Add to the vocabulary what is known without a tokenizer.
@@ -157,15 +190,21 @@ class RunWriter:
         """
         if self._vocabulary is None:
             raise UsageError("this run has no vocabulary; open it with token_bytes")
-        self._vocabulary.add(found)
+        if self._process.is_this():
+            self._vocabulary.add(found)
 
     def update(self, **facts: Any) -> None:
         """Add plain data to the manifest, e.g. `verdict`."""
         owned = OWNED_BY_WRITER.intersection(facts)
         if owned:
             raise UsageError(f"{', '.join(sorted(owned))} of the manifest is written by the recorder itself")
-        self._manifest.update(facts)
-        write_manifest(self.folder, self._manifest)
+        if self._process.is_this():
+            with self._guard:
+                self._manifest.update(facts)
+                self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        write_manifest(self.folder, self._manifest, flush=self._flush)
 
     def close(self, status: str = "complete") -> None:
         """Seal everything, write the end records and the manifest; a second time does nothing.
@@ -175,13 +214,14 @@ class RunWriter:
             EnvironmentProblemError: The disk refused something; what is written stays readable.
         """
         require_one_of("status", status, STATUSES[1:])
-        if self._closed:
+        if self._closed or not self._process.is_this():
             return
         self._closed = True
         try:
-            problem = self._close_files()
-            self._manifest["status"] = status if problem is None else "failed"
-            write_manifest(self.folder, self._manifest)
+            with self._guard:
+                problem = self._close_files()
+                self._manifest["status"] = status if problem is None else "failed"
+                self._write_manifest()
             if problem is None:
                 for name in self._paths:
                     (self.folder / f"{name}.journal").unlink(missing_ok=True)

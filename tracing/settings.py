@@ -49,6 +49,8 @@ RUNGS: Final[tuple[str, ...]] = get_args(RungName)
 """Rungs of the reference, the default first."""
 
 
+MAX_TREE_NODES: Final = 4096
+"""Largest N; `visible` of a step has N x N entries, on either side and in its row."""
 USUAL_TREE_NODES: Final[Mapping[str, int]] = {"eagle3": 60, "lookup": 11, "draft_model": 12}
 """N of a run that states none, by kind of drafter."""
 SEARCH_SETTINGS: Final = ("depth", "top_k", "window")
@@ -146,6 +148,11 @@ class DecodeSettings:
         return {name: value for name, value in asdict(self).items() if name not in unread}
 
     def __post_init__(self) -> None:
+        if self.tree_nodes > MAX_TREE_NODES:
+            raise UsageError(
+                f"tree_nodes should be at most {MAX_TREE_NODES}: who sees whom is a square of them, "
+                f"got {self.tree_nodes}"
+            )
         for name, low in _LEAST.items():
             if getattr(self, name) < low:
                 raise UsageError(f"{name} should be at least {low}, got {getattr(self, name)}")

@@ -7,11 +7,11 @@ an earlier one gave does not change what the earlier one is judged by.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tracing.errors import ShapeMismatchError
 from tracing.fields import FieldForm, forms_of
@@ -20,8 +20,8 @@ from tracing.results import RESULT_OF_STAGE, DraftLevel
 
 Sizes = dict[str, int]
 """Letter of a dimension to its size; a letter that is not there yet takes the first size that comes."""
-ToTensor = Callable[[NDArray[Any]], Any]
-"""Turns host floats into a tensor."""
+ToTensor = Callable[[str, Any], Any]
+"""Copies a named tensor, or host floats, to a plain tensor; refuses what holds no values."""
 
 ARRAYS: Final[Mapping[str, tuple[str, type]]] = {
     "int": ("iu", np.int64),
@@ -31,6 +31,8 @@ ARRAYS: Final[Mapping[str, tuple[str, type]]] = {
     "masked": ("iu", np.int32),
 }
 """Kind of an array to the dtype kinds that are taken, and the dtype that it becomes."""
+MAX_ENTRIES: Final = 1 << 24
+"""Entries of an array whose shape the run does not know before; it is copied."""
 FREE: Final = "A*"
 """Letters of lengths that the judge, not the form, has to hold to the step."""
 
@@ -57,7 +59,7 @@ def validated(stage: str, result: Any, sizes: Mapping[str, int], to_tensor: ToTe
         stage: One of `tracing.moment.STAGES`.
         result: What the stage returned.
         sizes: The dimensions that are known: L, V, F and N.
-        to_tensor: Makes the tensor of a field that came as an array or a list.
+        to_tensor: Makes a plain tensor of a field's tensor, or of its host floats.
 
     Raises:
         InvalidStageResultError: It does not have the form of that stage's result.
@@ -112,22 +114,25 @@ class _Fields:
     def _tensor(self, form: FieldForm, value: Any) -> Any:
         """Copy a float tensor; it stays on its device and in its dtype."""
         name = form.name
-        if hasattr(value, "detach"):
-            tensor = value.detach().clone()
-        else:
+        if not hasattr(value, "detach"):
             try:
-                tensor = self._to_tensor(np.array(host_array(value, name)))
-            except (ShapeMismatchError, TypeError, ValueError) as problem:
+                value = np.array(host_array(value, name))
+            except ShapeMismatchError as problem:
                 raise InvalidStageResultError(name, "a tensor of floats", _name(value)) from problem
+            if value.dtype.kind != "f":
+                raise InvalidStageResultError(name, "a tensor of floats", f"an array of {value.dtype}")
+        self._fit(name, tuple(value.shape), form.axes)
+        tensor = self._to_tensor(name, value)
         if not tensor.is_floating_point():
             raise InvalidStageResultError(name, "a tensor of floats", str(tensor.dtype))
-        self._fit(name, tuple(tensor.shape), form.axes)
         return tensor
 
     def _fit(self, name: str, shape: tuple[int, ...], dims: Sequence[str]) -> None:
         """Compare a shape with its dimensions (`N`, `L+1`, `n-1`) and remember the letters seen first."""
         if len(shape) != len(dims):
             raise InvalidStageResultError(name, f"of shape [{', '.join(dims)}]", str(list(shape)))
+        if any(_letter(dim)[0] not in self.sizes for dim in dims) and math.prod(shape) > MAX_ENTRIES:
+            raise InvalidStageResultError(name, f"of at most {MAX_ENTRIES} entries", str(list(shape)))
         for dim, size in zip(dims, shape, strict=True):
             letter, more = _letter(dim)
             if letter not in FREE and self.sizes.setdefault(letter, size - more) + more != size:

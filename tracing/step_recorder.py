@@ -8,7 +8,13 @@ from types import TracebackType
 from typing import Any, Final, Literal, get_args
 
 from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
-from tracing.errors import ShapeMismatchError, UnknownColumnError, UsageError, sentence_of
+from tracing.errors import (
+    EnvironmentProblemError,
+    ShapeMismatchError,
+    UnknownColumnError,
+    UsageError,
+    sentence_of,
+)
 from tracing.form import Form
 from tracing.moment import STAGES
 from tracing.schema import column_named, columns_of_level
@@ -57,6 +63,11 @@ class Trace:
         return self._writer.num_steps
 
     @property
+    def num_lost(self) -> int:
+        """Finished steps that the disk did not take; the run says so."""
+        return self._writer.num_lost
+
+    @property
     def raises(self) -> bool:
         """Whether what is refused is raised into the host, which then knows of a misspelt name."""
         return self._on_error == "raise"
@@ -81,8 +92,9 @@ class Trace:
         if self._on_error == "raise":
             raise problem
         sentence = f"{type(problem).__name__}: {sentence_of(problem)}"
-        if sentence not in self._reported and len(self._reported) < 1000:
-            self._reported.add(sentence)
+        key = "disk" if isinstance(problem, EnvironmentProblemError) else sentence
+        if key not in self._reported and len(self._reported) < 1000:
+            self._reported.add(key)
             _log.warning("path %s: %s", self.name, sentence)
 
 
@@ -146,6 +158,8 @@ class Step:
             fresh, self._fresh = self._fresh, {}
             if self._open is not None:
                 self._writer.stage(self._open, stage, fresh, inputs)
+        except EnvironmentProblemError as problem:  # the row is whole all the same
+            self._trace.report(problem)
         except Exception as problem:  # noqa: BLE001 reported: raised, or logged in warn mode
             self.mark_incomplete(f"inputs of {stage}: {sentence_of(problem)}")
             self._trace.report(problem)

@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 
 from tracing import frames
-from tracing.files import AppendFile
+from tracing.errors import EnvironmentProblemError
+from tracing.files import AppendFile, sync_folder
 from tracing.schema import FORMAT_VERSION
 
 
@@ -41,32 +42,53 @@ class StreamFile:
         schema: Of every batch.
         facts: Flat facts for the schema's metadata, e.g. the run's identity.
         codec: `zstd` or `lz4`.
+        flush: Wait at once until its head and its name are on the disk; batches always are.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, facts: dict[str, Any], codec: str = "zstd") -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: pa.Schema,
+        facts: dict[str, Any],
+        codec: str = "zstd",
+        *,
+        flush: bool = False,
+    ) -> None:
         self._schema = schema
         self._codec = codec
-        self._file = AppendFile(path)
+        self._file = AppendFile(path, flush=flush)
         head = frames.encode_schema(schema, {"format": FORMAT_VERSION, **facts})
         self._file.append(head)
         self.sealed = Sealed(0, 0, self._file.size, frames.crc_of(head))
+        if flush:
+            sync_folder(path.parent)
 
-    def append(self, batch: pa.RecordBatch) -> None:
+    def append(self, batch: pa.RecordBatch, **more: bool) -> None:
         """Write one batch and wait until it is on the disk.
+
+        Args:
+            batch: In the file's schema.
+            more: Further facts for its metadata.
 
         Raises:
             EnvironmentProblemError: The disk refused it; the file is as before.
         """
         sealed = self.sealed
+        self._file.check_place()
         facts = {
             "kind": "batch",
             "number": sealed.batches,
             "first_row": sealed.rows,
             "num_rows": batch.num_rows,
             **_others(batch),
+            **more,
         }
         self._write(batch, facts, Sealed(sealed.rows + batch.num_rows, sealed.batches + 1, 0, ""))
-        self._file.sync()
+        try:
+            self._file.sync()
+        except EnvironmentProblemError:  # what it did not take may be gone: write it again the next time
+            self.sealed, self._file.size = sealed, sealed.bytes
+            raise
 
     def close(self, **counts: Any) -> dict[str, Any]:
         """Write the end record (an empty batch with the counts) and the end mark; return the file's facts."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
-from tracing import journal_frames
 from tracing.columns import COLUMNS
+from tracing.journal_frames import TOKENS, Record, encode
 from tracing.stream_file import StreamFile
 from tracing.values import Cells, Value
 
@@ -32,30 +32,43 @@ class VocabularyWriter:
         folder: The run folder.
         run_id: Identity of the run.
         token_bytes: Gives the bytes of one id; where it fails (an id out of range), null is written.
+        flush: Wait until the new file is on the disk.
     """
 
-    def __init__(self, folder: Path, run_id: str, token_bytes: TokenBytes) -> None:
-        self._stream = StreamFile(folder / VOCABULARY_NAME, VOCABULARY_SCHEMA, {"run": run_id})
+    def __init__(self, folder: Path, run_id: str, token_bytes: TokenBytes, *, flush: bool = False) -> None:
+        self._stream = StreamFile(folder / VOCABULARY_NAME, VOCABULARY_SCHEMA, {"run": run_id}, flush=flush)
         self._token_bytes = token_bytes
         self._lock = threading.RLock()
         self._known: set[int] = set()
         self._pending: dict[int, bytes | None] = {}
+        self._unwritten: dict[int, bytes | None] = {}
 
-    def take(self, row: Mapping[str, Value]) -> list[journal_frames.Record]:
-        """Note the row's new ids and return a journal record of them, none when there are no new ones."""
+    def take(self, row: Mapping[str, Value]) -> dict[int, bytes | None]:
+        """Note the row's new ids; return those that no file holds yet, to be journaled with the row.
+
+        Until `written` says so, an id goes to every journal whose rows use it: it is on record before its
+        first use whichever of several threads comes first.
+        """
         with self._lock:
-            fresh = _token_ids(row) - self._known
-            if not fresh:
-                return []
-            found = {token_id: self._bytes_of(token_id) for token_id in sorted(fresh)}
-            self.add(found)
-        described = [[token_id, None if raw is None else raw.hex()] for token_id, raw in found.items()]
-        return [journal_frames.encode(journal_frames.TOKENS, {"tokens": described})]
+            ids = _token_ids(row)
+            fresh = ids - self._known
+            if fresh:
+                self.add({token_id: self._bytes_of(token_id) for token_id in sorted(fresh)})
+            waiting = self._unwritten.keys() & ids if self._unwritten else ()
+            return {token_id: self._unwritten[token_id] for token_id in sorted(waiting)}
+
+    def written(self, tokens: Iterable[int]) -> None:
+        """Take note that ids are in a journal."""
+        with self._lock:
+            for token_id in tokens:
+                self._unwritten.pop(token_id, None)
 
     def add(self, found: Mapping[int, bytes | None]) -> None:
         """Take ids whose bytes are known."""
-        self._known.update(found)
-        self._pending.update(found)
+        with self._lock:
+            self._pending.update(found)
+            self._unwritten.update(found)
+            self._known.update(found)
 
     def _bytes_of(self, token_id: int) -> bytes | None:
         try:
@@ -74,12 +87,18 @@ class VocabularyWriter:
                 pa.array(list(self._pending.values()), pa.binary()),
             ]
             self._stream.append(pa.RecordBatch.from_arrays(columns, schema=VOCABULARY_SCHEMA))
-            self._pending = {}
+            self._pending, self._unwritten = {}, {}
 
     def close(self) -> dict[str, Any]:
         """Seal the rest, write the end record and return the file's facts for the manifest."""
         self.seal()
         return self._stream.close()
+
+
+def tokens_record(tokens: Mapping[int, bytes | None]) -> Record:
+    """Return the journal record of some token ids."""
+    described = [[token_id, None if raw is None else raw.hex()] for token_id, raw in tokens.items()]
+    return encode(TOKENS, {"tokens": described})
 
 
 def _token_ids(row: Mapping[str, Value]) -> set[int]:

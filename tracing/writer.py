@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -11,29 +11,42 @@ from typing import Any, Final
 import pyarrow as pa
 
 from tracing import journal_frames
-from tracing.errors import TraceError
+from tracing.backlog import Backlog, Ended
+from tracing.errors import EnvironmentProblemError, TraceError
 from tracing.ipc_message import MAX_BATCH_STEPS
 from tracing.journal import Journal
+from tracing.process import Alone, InsideError, Process, Result
 from tracing.rows import batch_of_rows
 from tracing.schema import arrow_schema
 from tracing.stream_file import StreamFile
 from tracing.values import Value
-from tracing.vocabulary import VocabularyWriter
+from tracing.vocabulary import VocabularyWriter, tokens_record
 
 MAX_PENDING_BYTES: Final = 32 << 20
 
 
 @dataclass(slots=True)
 class OpenStep:
-    """What the writer keeps of a step that has begun: its number and its journal records so far."""
+    """What the writer keeps of a step that has begun.
+
+    Attributes:
+        uid: Its number among the steps that have begun.
+        at: Prompt, turn and step.
+        records: Its journal records so far.
+        is_journaled: All of them are in the journal.
+    """
 
     uid: int
     at: tuple[int, int, int]
     records: list[journal_frames.Record] = field(default_factory=list)
+    is_journaled: bool = True
 
 
 class PathWriter:
     """Rows of one path, in the order in which they finish; safe to call from several threads.
+
+    While the disk refuses rows, some hundred are kept and written as soon as there is room; those beyond are
+    counted as lost, and the files say so. In a process forked from the one that opened it, nothing happens.
 
     Args:
         folder: The run folder.
@@ -41,6 +54,7 @@ class PathWriter:
         run_id: Identity of the run, so that files of two runs cannot be mixed.
         vocabulary: Collects token ids, or None.
         codec: Compression of sealed batches, `zstd` or `lz4`.
+        flush: Wait for the disk at each record, not only at each batch.
     """
 
     def __init__(
@@ -50,40 +64,50 @@ class PathWriter:
         run_id: str,
         vocabulary: VocabularyWriter | None = None,
         codec: str = "zstd",
+        *,
+        flush: bool = False,
     ) -> None:
         self.name = name
         self._run_id = run_id
         self._vocabulary = vocabulary
-        self._lock = threading.RLock()
+        self._process = Process()
+        self._alone = Alone()
+        self._backlog = Backlog()
         self._stream = StreamFile(
-            folder / f"{name}.arrows", arrow_schema(), {"run": run_id, "path": name}, codec
+            folder / f"{name}.arrows", arrow_schema(), {"run": run_id, "path": name}, codec, flush=flush
         )
-        self._journal = Journal(folder / f"{name}.journal", self._head())
+        self._journal = Journal(folder / f"{name}.journal", self._head(), flush=flush)
         self._open: dict[int, OpenStep] = {}
-        self._pending: list[tuple[int, Mapping[str, Value]]] = []
-        self._pending_bytes = 0
         self._next_uid = 0
         self._num_incomplete = 0
+        self._num_refused = 0
         self._closed = False
 
     @property
     def num_steps(self) -> int:
-        """Finished steps so far."""
-        return self._stream.sealed.rows + len(self._unsealed())
+        """Finished steps so far, lost ones not included."""
+        return self._backlog.num_rows(self._stream.sealed.rows)
 
-    def begin(self, at: tuple[int, int, int]) -> OpenStep:
-        """Begin a step; nothing is written yet.
+    @property
+    def num_lost(self) -> int:
+        """Finished steps that the disk did not take."""
+        return self._backlog.num_lost
+
+    def begin(self, at: tuple[int, int, int]) -> OpenStep | None:
+        """Begin a step; nothing is written yet. None in a forked process.
 
         Raises:
             TraceError: The path is closed.
         """
-        with self._lock:
-            if self._closed:
-                raise TraceError(f"path {self.name} is closed; open a new run to record more")
-            step = OpenStep(self._next_uid, at)
-            self._next_uid += 1
-            self._open[step.uid] = step
-            return step
+        return self._counted(lambda: self._begin(at)) if self._process.is_this() else None
+
+    def _begin(self, at: tuple[int, int, int]) -> OpenStep:
+        if self._closed:
+            raise TraceError(f"path {self.name} is closed; open a new run to record more")
+        step = OpenStep(self._next_uid, at)
+        self._next_uid += 1
+        self._open[step.uid] = step
+        return step
 
     def stage(
         self, step: OpenStep, stage: str, columns: Mapping[str, Value], inputs: Mapping[str, Value]
@@ -93,11 +117,17 @@ class PathWriter:
         Raises:
             EnvironmentProblemError: The disk refused it.
         """
+        if not self._process.is_this():
+            return
         facts = {"uid": step.uid, "at": step.at, "stage": stage}
         record = journal_frames.encode(journal_frames.STAGE, facts, columns, inputs)
-        with self._lock:
-            step.records.append(record)
-            self._journal.append(record)
+        self._alone.run(lambda: self._stage(step, record))
+
+    def _stage(self, step: OpenStep, record: journal_frames.Record) -> None:
+        is_journaled, step.is_journaled = step.is_journaled, False
+        step.records.append(record)
+        self._journal.append(record)
+        step.is_journaled = is_journaled
 
     def finish(
         self, step: OpenStep, columns: Mapping[str, Value], row: Mapping[str, Value], num_bytes: int
@@ -111,19 +141,58 @@ class PathWriter:
             num_bytes: About what the row takes in memory.
 
         Raises:
-            EnvironmentProblemError: The disk refused it; the row is kept and tried again at the next seal.
+            EnvironmentProblemError: The disk refused it; the row is kept to be written when there is room or,
+                with many kept already, counted as lost.
         """
-        with self._lock:
-            number = self._stream.sealed.rows + len(self._unsealed())
-            self._pending.append((number, row))
-            self._open.pop(step.uid, None)
-            self._num_incomplete += row.get("incomplete") is not None
-            self._pending_bytes += num_bytes
-            facts = {"uid": step.uid, "at": step.at, "row": number}
-            tokens = self._vocabulary.take(row) if self._vocabulary is not None else []
-            self._journal.append(*tokens, journal_frames.encode(journal_frames.END, facts, columns))
-            if len(self._pending) >= MAX_BATCH_STEPS or self._pending_bytes >= MAX_PENDING_BYTES:
-                self.seal()
+        if self._process.is_this():
+            self._counted(lambda: self._finish(step, columns, row, num_bytes))
+
+    def _counted(self, work: Callable[[], Result]) -> Result:
+        """Return what `work` returns; a step that could not even be begun, or ended, counts as lost."""
+        try:
+            return self._alone.run(work)
+        except InsideError:
+            self._num_refused += 1
+            raise
+
+    def _finish(
+        self, step: OpenStep, columns: Mapping[str, Value], row: Mapping[str, Value], num_bytes: int
+    ) -> None:
+        self._open.pop(step.uid, None)
+        backlog = self._backlog
+        refused, self._num_refused = self._num_refused, 0
+        for _ in range(refused):
+            backlog.lose(self.num_steps)
+        if backlog.is_full and (refusal := self._relieve()):
+            lost = backlog.lose(self.num_steps)
+            raise EnvironmentProblemError(f"{lost} steps of path {self.name} are lost: {refusal}")
+        number = self.num_steps
+        self._num_incomplete += row.get("incomplete") is not None
+        facts = {"uid": step.uid, "at": step.at, "row": number}
+        end = journal_frames.encode(journal_frames.END, facts, columns if step.is_journaled else row)
+        backlog.keep(Ended(number, row, num_bytes, (*backlog.take_gap(), end)))
+        self._write_kept()
+        if backlog.is_due:
+            self._seal()
+
+    def _relieve(self) -> str:
+        """Make room for more rows; return why there is still none."""
+        try:
+            self._write_kept()
+            if self._backlog.is_due:
+                self._seal()
+        except EnvironmentProblemError as problem:
+            return str(problem)
+        return "no batch could be sealed" if self._backlog.is_full else ""
+
+    def _write_kept(self) -> None:
+        """Journal the rows that are kept in memory alone, the oldest first."""
+        while (ended := self._backlog.next_unwritten()) is not None:
+            tokens = self._vocabulary.take(ended.row) if self._vocabulary is not None else {}
+            self._journal.append(*([tokens_record(tokens)] if tokens else []), *ended.records)
+            if tokens and self._vocabulary is not None:
+                self._vocabulary.written(tokens)
+            self._backlog.written()
 
     def seal(self) -> None:
         """Write pending rows as batches, then let a fresh journal take the old one's place.
@@ -131,15 +200,29 @@ class PathWriter:
         Raises:
             EnvironmentProblemError: The disk refused it; nothing is lost, the journal still holds the rows.
         """
-        with self._lock:
-            if self._vocabulary is not None:
-                self._vocabulary.seal()
-            while rows := [row for _, row in self._unsealed()[:MAX_BATCH_STEPS]]:
-                self._stream.append(batch_of_rows(rows))
-            self._pending, self._pending_bytes = [], 0
+        if self._process.is_this():
+            self._alone.run(self._seal)
+
+    def _seal(self) -> None:
+        self._write_kept()
+        try:
+            self._seal_batches()
             self._journal.restart(
                 self._head(), [record for step in self._open.values() for record in step.records]
             )
+            for step in self._open.values():
+                step.is_journaled = True
+        except EnvironmentProblemError:
+            self._backlog.postpone()
+            raise
+
+    def _seal_batches(self) -> None:
+        if self._vocabulary is not None:
+            self._vocabulary.seal()
+        while ended := self._backlog.unsealed(self._stream.sealed.rows)[:MAX_BATCH_STEPS]:
+            more = {} if all(each.is_written for each in ended) else {"unjournaled": True}
+            self._stream.append(batch_of_rows([each.row for each in ended]), **more)
+        self._backlog.sealed()
 
     def append_batch(self, batch: pa.RecordBatch) -> None:
         """Seal rows that are Arrow already (merge, slice, repair); they must be in this format's schema.
@@ -147,7 +230,7 @@ class PathWriter:
         Raises:
             TraceError: There are pending rows, or too many in the batch.
         """
-        if self._unsealed() or batch.num_rows > MAX_BATCH_STEPS:
+        if self._backlog.unsealed(self._stream.sealed.rows) or batch.num_rows > MAX_BATCH_STEPS:
             raise TraceError(f"a batch of at most {MAX_BATCH_STEPS} rows should follow sealed rows")
         self._num_incomplete += batch.num_rows - batch.column("incomplete").null_count
         self._stream.append(batch)
@@ -159,21 +242,27 @@ class PathWriter:
         Raises:
             EnvironmentProblemError: The disk refused it; the trace so far stays readable.
         """
-        with self._lock:
-            self._closed = True
-            try:
-                self.seal()
-                return self._stream.close(num_incomplete=self._num_incomplete)
-            except BaseException:
-                self._stream.abandon()
-                raise
-            finally:
-                self._journal.close(remove=False)
+        return self._alone.run(self._close)
 
-    def _unsealed(self) -> list[tuple[int, Mapping[str, Value]]]:
-        """Return pending rows that no sealed batch holds; an interrupt may fall inside a seal."""
-        sealed = self._stream.sealed.rows
-        return [entry for entry in self._pending if entry[0] >= sealed]
+    def _close(self) -> dict[str, Any]:
+        self._closed = True
+        for _ in range(self._num_refused):
+            self._backlog.lose(self.num_steps)
+        try:
+            with contextlib.suppress(EnvironmentProblemError):  # sealed batches are smaller: they may fit
+                self._write_kept()
+            if self._vocabulary is not None:
+                for ended in self._backlog.unsealed(self._stream.sealed.rows):
+                    self._vocabulary.take(ended.row)
+            self._seal_batches()
+            lost = {"lost": self._backlog.gaps} if self._backlog.num_lost else {}
+            return self._stream.close(num_incomplete=self._num_incomplete, **lost)
+        except BaseException:
+            self._stream.abandon()
+            raise
+        finally:
+            self._journal.close(remove=False)
 
     def _head(self) -> dict[str, Any]:
-        return {"run": self._run_id, "path": self.name, **self._stream.sealed.facts()}
+        lost = {"lost": self._backlog.gaps} if self._backlog.num_lost else {}
+        return {"run": self._run_id, "path": self.name, **self._stream.sealed.facts(), **lost}

@@ -152,10 +152,11 @@ def write_drafter(directory: Path, config: dict[str, Any], tensors: dict[str, An
 
 
 def official(directory: Path, **changes: Any) -> Path:
-    return write_drafter(directory, block_config(draft_vocab_size=VD, **changes), drafter_tensors())
+    named = {"draft_vocab_size": VD, "eagle_aux_hidden_state_layer_ids": [2, N // 2, N - 3]}
+    return write_drafter(directory, block_config(**(named | changes)), drafter_tensors())
 
 
-def specforge(directory: Path, *, ids: Any = None, **changes: Any) -> Path:
+def specforge(directory: Path, *, ids: Any = (1, N // 2 - 1, N - 4), **changes: Any) -> Path:
     eagle = {} if ids is None else {"eagle_config": {"eagle_aux_hidden_state_layer_ids": ids}}
     config = block_config(architectures=["LlamaForCausalLMEagle3"], draft_vocab_size=VD, **eagle)
     return write_drafter(directory, config | changes, drafter_tensors())

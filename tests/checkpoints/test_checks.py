@@ -15,6 +15,7 @@ from tests.checkpoints import synthetic
 from tracing.errors import CheckpointError, UsageError
 from tracing.models import RopeConfig
 from workbench.checkpoints import checks, load
+from workbench.checkpoints.aux_ids import AuxLayers
 from workbench.checkpoints.load import LoadedPair, load_pair
 from workbench.checkpoints.report import Check
 from workbench.checkpoints.teacher import read_eos
@@ -28,7 +29,7 @@ def loaded(llama_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> LoadedP
 def test_a_good_pair_has_no_failed_check(loaded: LoadedPair) -> None:
     assert {check.id: check.sentence for check in loaded.report.checks if check.status != "ok"} == {}
     assert loaded.report.status == "ok"
-    assert len({check.id for check in loaded.report.checks}) == len(loaded.report.checks) == 20
+    assert len({check.id for check in loaded.report.checks}) == len(loaded.report.checks) == 23
 
 
 def test_the_report_is_plain_json_and_readable_text(loaded: LoadedPair) -> None:
@@ -54,13 +55,17 @@ BREAKS: dict[str, Callable[[LoadedPair], Check]] = {
         }
     ),
     "drafter.finite": lambda _: checks.finite("drafter", {"norm.weight": torch.tensor([1.0, float("inf")])}),
-    "drafter.aux_layers": lambda one: checks.aux_layers(one.pair.drafter, 12),
+    "drafter.aux_layers": lambda one: checks.aux_layers(
+        one.pair.drafter, AuxLayers((2, 4, 5), "", "a guess"), 8
+    ),
     "drafter.fc_width": lambda one: checks.fc_width(
         one.pair.drafter_weights, replace(one.pair.teacher, hidden_size=8)
     ),
     "teacher.rope": lambda one: checks.rope_frequencies(
         "teacher", RopeConfig(theta=1e4), {"rope_parameters": {"rope_theta": 1e6}}
     ),
+    "drafter.config": lambda _: checks.config_doubts("drafter", ("a key",)),
+    "drafter.config_keys": lambda _: checks.config_keys("drafter", ("a key",)),
     "pair.rope": lambda one: checks.rope_pair(one.pair.teacher.rope, RopeConfig(theta=1e6)),
     "pair.eos": lambda _: checks.eos(read_eos({"eos_token_id": 2}, {"eos_token_id": [3]}, 2, 300)),
     "pair.embedding": lambda _: checks.embeddings(torch.ones(2, 2), torch.zeros(2, 2), own=True),

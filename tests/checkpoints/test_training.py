@@ -19,7 +19,7 @@ from reference.path import make_path
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
 from tracing.stages import DraftLevel, NullWatch
-from workbench.checkpoints.layouts import default_aux_layers
+from workbench.checkpoints.aux_ids import default_aux_layers
 
 SHAPE = TeacherShape(
     vocab_size=60, hidden_size=16, num_layers=8, num_heads=4, num_kv_heads=2, intermediate_size=24,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from tests.checkpoints import synthetic
 from tests.pairs import tiny_pair
+from workbench.checkpoints.aux_ids import default_aux_layers
 from workbench.checkpoints.export import SpecialIds, export_drafter, export_teacher, export_tokenizer
-from workbench.checkpoints.layouts import default_aux_layers
 
 SPECIAL = SpecialIds(bos=1, eos=2, pad=0)
 NUM_LAYERS = 6

@@ -16,7 +16,7 @@ from workbench.faults.catalogue import BY_HEADING, CATALOGUE, chosen
 from workbench.faults.fault import Fault, fault, link
 from workbench.faults.placement import Placement, Scene
 from workbench.judge.rules import RULES
-from workbench.lockstep.engine.failures import RAISED
+from workbench.lockstep.engine.user_code import RAISED
 
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*\Z")
 LOAD_CHECK = re.compile(r"(load|teacher|drafter|pair)\.[a-z0-9_]+\Z")

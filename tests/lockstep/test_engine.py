@@ -94,7 +94,7 @@ def test_a_missing_and_a_failing_stage_are_filled_and_later_stages_get_the_filli
     assert (done.tensorized, done.verified) == ("filled tensorize", "filled verify")
     assert done.accepted == ("accept", ("filled tensorize", "filled verify", 5))
     assert observer.errors[0] is None
-    assert isinstance(observer.errors[1], ValueError)
+    assert isinstance(observer.errors[1].__cause__, ValueError)
     assert observer.seen.count(("after", "verify")) == 1
 
 

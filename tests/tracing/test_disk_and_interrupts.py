@@ -83,7 +83,7 @@ def test_a_full_disk_gives_one_clear_error_and_loses_no_finished_step(
 def test_warn_mode_lets_the_host_live_on_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(tracing.files, "os", Disk(FullDisk(15_000).pwrite))
+    monkeypatch.setattr(tracing.files, "os", Disk(FullDisk(16_000).pwrite))
     with open_trace(tmp_path / "run", on_error="warn") as trace:
         for step in range(100):
             record_step(trace, step)

@@ -15,6 +15,7 @@ from tracing.copying import repair_run
 from tracing.finding import Finding
 from tracing.integrity import RunHealth, verify_run
 from tracing.moment import Moment
+from tracing.origins import origins_of
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
 from workbench.judge.recorded.check import check_run
@@ -66,7 +67,8 @@ def test_a_file_of_another_run_is_named_and_never_read(tmp_path: Path, name: str
         assert len(opened.vocabulary) < 80  # ids of the unsealed step alone, out of the journal
     repair_run(run, tmp_path / "new")
     assert all(step < 100 for steps in steps_of(tmp_path / "new").values() for step in steps)
-    assert any(name in line for line in open_run(tmp_path / "new").manifest["repaired_from"]["damage"])
+    (origin,) = origins_of(open_run(tmp_path / "new").manifest)
+    assert any(name in line for line in origin.damage)
 
 
 @pytest.mark.parametrize("closed", [True, False])

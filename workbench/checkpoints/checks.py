@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from tracing.models import DrafterConfig, RopeConfig, TeacherConfig
+from workbench.checkpoints.aux_ids import AuxLayers
 from workbench.checkpoints.report import Check
 from workbench.checkpoints.teacher import EosIds
 
@@ -90,16 +91,34 @@ def finite(role: str, weights: Mapping[str, torch.Tensor]) -> Check:
     return judged(f"{role}.finite", good=not broken, sentence=sentence)
 
 
-def aux_layers(config: DrafterConfig, num_teacher_layers: int) -> Check:
-    """Recompute low, middle and high tap from the teacher's depth alone."""
+def aux_layers(config: DrafterConfig, aux: AuxLayers, num_teacher_layers: int) -> Check:
+    """Recompute low, middle and high tap from the teacher's depth alone; repeat what is doubtful."""
     expected = (2, num_teacher_layers // 2, num_teacher_layers - 3)
     distinct = len(set(config.aux_layers)) == len(config.aux_layers)
+    doubt = f"; {aux.doubt}" if aux.doubt else ""
     return judged(
         "drafter.aux_layers",
-        good=config.aux_layers == expected and distinct,
-        sentence=f"features enter layers {list(config.aux_layers)}; the usual ones for "
+        good=not doubt and distinct,
+        sentence=f"features enter layers {list(config.aux_layers)}{doubt}; the usual ones for "
         f"{num_teacher_layers} layers are {list(expected)}; all different: {distinct}",
         otherwise="warning",
+    )
+
+
+def config_doubts(role: str, doubts: tuple[str, ...]) -> Check:
+    """Report the keys of config.json that were not taken at their word."""
+    sentence = "; ".join(doubts) or "config.json is taken at its word"
+    return judged(f"{role}.config", good=not doubts, sentence=f"{role}: {sentence}", otherwise="warning")
+
+
+def config_keys(role: str, unknown: tuple[str, ...]) -> Check:
+    """Report the keys of config.json that no table knows: they were not read."""
+    more = f" and {len(unknown) - 8} more" if len(unknown) > 8 else ""
+    sentence = (
+        f"keys not known and not read: {', '.join(unknown[:8])}{more}" if unknown else "every key is known"
+    )
+    return judged(
+        f"{role}.config_keys", good=not unknown, sentence=f"{role}: {sentence}", otherwise="warning"
     )
 
 

@@ -11,6 +11,8 @@ from workbench.checkpoints.json_text import shown
 
 MAX_WHOLE: Final = 1 << 31
 """No size, count or id of a model is larger."""
+MAX_REAL: Final = 1e12
+"""No frequency base, factor or epsilon is larger; the rotary tables hold their powers in single precision."""
 
 
 def _value(config: Mapping[str, Any], key: str, default: Any, kinds: Any, should_be: str) -> Any:
@@ -35,19 +37,19 @@ def whole(config: Mapping[str, Any], key: str, default: int | None = None, *, mo
     return value
 
 
-def real(config: Mapping[str, Any], key: str, default: float) -> float:
-    """Return a positive finite number of a config.
+def real(config: Mapping[str, Any], key: str, default: float, *, most: float = MAX_REAL) -> float:
+    """Return a positive number of a config, at most `most`.
 
     Raises:
-        CheckpointError: Not a number, not positive, or not finite.
+        CheckpointError: Not a number, not positive, or too large.
     """
     value = _value(config, key, default, int | float, "a positive number")
     try:
         number = float(value)
     except OverflowError:
         number = math.inf
-    if not math.isfinite(number):
-        raise CheckpointError(f"config.json: {key} should be a finite number, got {shown(value)}")
+    if not number <= most:
+        raise CheckpointError(f"config.json: {key} should be at most {most:g}, got {shown(value)}")
     return number
 
 

@@ -12,26 +12,30 @@ import torch
 from tracing.errors import CheckpointError
 from tracing.models import DrafterConfig, TeacherConfig
 from workbench.checkpoints import checks, loaded_teacher
-from workbench.checkpoints.config_values import flag, head_layout, real, whole
+from workbench.checkpoints.aux_ids import AuxLayers, read_aux_layers
+from workbench.checkpoints.drafter_config import read_drafter_config
 from workbench.checkpoints.files import read_json, read_weights
-from workbench.checkpoints.layouts import AuxLayers, Layout, detect_layout
+from workbench.checkpoints.layouts import FileNames, canonical, detect_layout
 from workbench.checkpoints.loaded_drafter import DrafterPart
-from workbench.checkpoints.loaded_teacher import LoadedTeacher, model_report
+from workbench.checkpoints.loaded_teacher import LoadedTeacher, model_report, rope_facts
 from workbench.checkpoints.report import Check, ModelReport
-from workbench.checkpoints.rope import rope_from_config
+from workbench.checkpoints.rope import unknown_rope_keys
 from workbench.checkpoints.shapes import Matched, check_tensor, drafter_shapes, match
-from workbench.checkpoints.teacher import QWEN3_HEAD_DIM
 from workbench.checkpoints.vocabulary_map import VocabularyMap, read_map
 
 EMBEDDING: Final = "embed_tokens.weight"
-INNER_TYPES: Final = ("llama", "qwen2", "qwen3", "mistral")
 IGNORED: Final = ("verifier_lm_head.weight", "verifier_norm.weight")
 """Copies of teacher tensors that a trainer may leave in the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedDrafter:
-    """A drafter as plain data, with what the load report states of it."""
+    """A drafter as plain data, with what the load report states of it.
+
+    Attributes:
+        doubts: Keys that were not taken at their word.
+        unknown_keys: Keys of config.json that no table knows.
+    """
 
     config: DrafterConfig
     matched: Matched
@@ -40,6 +44,8 @@ class LoadedDrafter:
     layout: str
     own_embedding: bool
     has_t2d: bool
+    doubts: tuple[str, ...]
+    unknown_keys: tuple[str, ...]
 
 
 def load_eagle3(directory: Path, teacher: LoadedTeacher) -> DrafterPart:
@@ -55,7 +61,7 @@ def load_eagle3(directory: Path, teacher: LoadedTeacher) -> DrafterPart:
         config=drafter.config,
         weights=drafter.matched.weights,
         target_from_draft=drafter.vocabulary.target_from_draft,
-        report=_drafter_report(directory, drafter),
+        report=_drafter_report(directory, drafter, detect_layout(config).inner_config(config)),
         aux_layers=drafter.config.aux_layers,
         aux_convention=drafter.aux.convention,
         d2t_convention=drafter.vocabulary.convention,
@@ -63,10 +69,11 @@ def load_eagle3(directory: Path, teacher: LoadedTeacher) -> DrafterPart:
     )
 
 
-def _drafter_report(directory: Path, drafter: LoadedDrafter) -> ModelReport:
+def _drafter_report(directory: Path, drafter: LoadedDrafter, inner: Mapping[str, Any]) -> ModelReport:
     missing = () if drafter.own_embedding else ("embed_tokens.weight (the teacher's is used)",)
     missing = missing if drafter.has_t2d else (*missing, "t2d")
-    return model_report(directory, drafter.layout, drafter.matched, drafter.config.rope, missing)
+    rope = rope_facts(drafter.config.rope, inner)
+    return model_report(directory, drafter.layout, drafter.matched, rope, missing)
 
 
 def _checks(
@@ -85,7 +92,9 @@ def _checks(
         checks.unexpected("drafter", drafter.matched.unexpected),
         checks.rope_frequencies("drafter", config.rope, inner_config),
         checks.fc_width(weights, teacher.config),
-        checks.aux_layers(config, teacher.config.num_layers),
+        checks.aux_layers(config, drafter.aux, teacher.config.num_layers),
+        checks.config_doubts("drafter", drafter.doubts),
+        checks.config_keys("drafter", drafter.unknown_keys),
         checks.d2t_law(
             vocabulary.target_from_draft,
             raw.get("t2d"),
@@ -117,95 +126,35 @@ def load_drafter(
         CheckpointError: Names the key or tensor that is missing or inconsistent.
     """
     layout = detect_layout(config)
-    named = _canonical(layout, raw)
+    unknown = layout.unknown_keys(config) + unknown_rope_keys(layout.inner_config(config))
+    named = canonical(raw)
     d2t, t2d = named.pop("d2t", None), named.pop("t2d", None)
-    aux = layout.aux_layers(config, teacher.num_layers)
-    drafter = _drafter_config(config, layout, named, teacher, aux)
-    _refuse_unsupported(named)
-    vocabulary = read_map(d2t, t2d, draft_vocab_size=drafter.draft_vocab_size, vocab_size=teacher.vocab_size)
+    aux = read_aux_layers(config, teacher.num_layers, boundaries=layout.boundaries)
+    _refuse_unsupported(named, FileNames(raw))
+    read = read_drafter_config(config, layout, named, teacher, aux)
+    drafter = read.config
     own_embedding = EMBEDDING in named
     if not own_embedding:
         named[EMBEDDING] = _borrowed_embedding(drafter, teacher_embedding)
-    matched = match(drafter_shapes(drafter), named, ignore=_is_ignored)
-    return LoadedDrafter(drafter, matched, vocabulary, aux, layout.name, own_embedding, t2d is not None)
-
-
-def _canonical(layout: Layout, raw: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    named: dict[str, torch.Tensor] = {}
-    for name, tensor in raw.items():
-        canonical = layout.canonical_name(name)
-        if canonical in named:
-            raise CheckpointError(f"{name} means {canonical}, which the file holds under another name too")
-        named[canonical] = tensor
-    return named
+    matched = match(drafter_shapes(drafter), named, ignore=_is_ignored, written=FileNames(raw))
+    vocabulary = read_map(d2t, t2d, draft_vocab_size=drafter.draft_vocab_size, vocab_size=teacher.vocab_size)
+    return LoadedDrafter(
+        drafter, matched, vocabulary, aux, layout.name, own_embedding, t2d is not None, read.doubts, unknown
+    )
 
 
 def _is_ignored(name: str) -> bool:
     return name in IGNORED or name.endswith("rotary_emb.inv_freq")
 
 
-def _drafter_config(
-    config: Mapping[str, Any],
-    layout: Layout,
-    named: Mapping[str, torch.Tensor],
-    teacher: TeacherConfig,
-    aux: AuxLayers,
-) -> DrafterConfig:
-    inner = layout.inner_config(config)
-    model_type = inner.get("model_type", "llama")
-    if model_type not in INNER_TYPES:
-        raise CheckpointError(
-            f"drafter block type should be one of {', '.join(INNER_TYPES)}, got {model_type!r}"
-        )
-    if whole(inner, "num_hidden_layers", 1) != 1:
-        raise CheckpointError(f"num_hidden_layers should be 1 in a drafter, got {inner['num_hidden_layers']}")
-    num_heads, num_kv_heads, head_dim = head_layout(inner, QWEN3_HEAD_DIM if model_type == "qwen3" else None)
-    vocab_size = whole(inner, "vocab_size", teacher.vocab_size)
-    has_qkv_bias, has_o_bias = _promised_biases(inner, model_type)
-    attention = "midlayer.self_attn"
-    return DrafterConfig(
-        hidden_size=whole(inner, "hidden_size"),
-        target_hidden_size=whole(config, "target_hidden_size", teacher.hidden_size),
-        intermediate_size=whole(inner, "intermediate_size"),
-        num_heads=num_heads,
-        num_kv_heads=num_kv_heads,
-        head_dim=head_dim,
-        rms_norm_eps=real(inner, "rms_norm_eps", 1e-6),
-        rope=rope_from_config(inner),
-        vocab_size=vocab_size,
-        draft_vocab_size=whole(config, "draft_vocab_size", vocab_size),
-        aux_layers=aux.entering,
-        max_position_embeddings=whole(inner, "max_position_embeddings", 2048),
-        norm_before_residual=flag(config, "norm_before_residual"),
-        norm_output=_norm_flag(config, "norm_output"),
-        fc_norm=_norm_flag(config, "fc_norm"),
-        norm_before_fc=flag(config, "norm_before_fc"),
-        qk_norm=model_type == "qwen3" or f"{attention}.q_norm.weight" in named,
-        qkv_bias=f"{attention}.q_proj.bias" in named or has_qkv_bias,
-        o_bias=f"{attention}.o_proj.bias" in named or has_o_bias,
-    )
-
-
-def _promised_biases(inner: Mapping[str, Any], model_type: str) -> tuple[bool, bool]:
-    """Return what the configuration states of biases on q, k, v and on o; tensors may add some."""
-    if model_type == "qwen2":
-        return True, False
-    promised = flag(inner, "attention_bias")
-    return promised, promised
-
-
-def _norm_flag(config: Mapping[str, Any], key: str) -> bool:
-    """Read a norm flag from the top level or, as some exports have it, from `eagle_config`."""
-    block = config.get("eagle_config")
-    return flag(config, key, flag(block, key) if isinstance(block, Mapping) else False)
-
-
-def _refuse_unsupported(named: Mapping[str, torch.Tensor]) -> None:
+def _refuse_unsupported(named: Mapping[str, torch.Tensor], written: FileNames) -> None:
     for name in named:
         if name == "fc.bias" or name.endswith(("gate_proj.bias", "up_proj.bias", "down_proj.bias")):
-            raise CheckpointError(f"{name} is in the file, but an EAGLE-3 drafter has no bias there")
-        if name.startswith("layers.") and not name.startswith("layers.0."):
-            raise CheckpointError(f"{name}: drafters with more than one layer are not supported")
+            raise CheckpointError(f"{written(name)} is in the file, but an EAGLE-3 drafter has no bias there")
+        if name.startswith(("layers.", "additional_layers.")):
+            raise CheckpointError(f"{written(name)}: drafters with more than one layer are not supported")
+    if "lm_head.weight" not in named:
+        raise CheckpointError("lm_head.weight is missing: an EAGLE-3 drafter has a head of its own")
 
 
 def _borrowed_embedding(drafter: DrafterConfig, teacher_embedding: torch.Tensor) -> torch.Tensor:

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import save_file
 
 from tracing.models import DrafterConfig, TeacherConfig
+from workbench.checkpoints.aux_ids import default_aux_layers
 from workbench.checkpoints.files import SINGLE
-from workbench.checkpoints.layouts import default_aux_layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def pangu_config(config: TeacherConfig, special: SpecialIds, dtype: str) -> dict
 
 
 def eagle3_config(config: DrafterConfig, special: SpecialIds, dtype: str) -> dict[str, Any]:
-    """Return config.json of an official EAGLE-3 drafter."""
+    """Return config.json of an official EAGLE-3 drafter; it names the layers that the official code taps."""
     return {
         **_block_config(config, special, dtype),
         "architectures": ["LlamaForCausalLM"],
@@ -52,6 +52,7 @@ def eagle3_config(config: DrafterConfig, special: SpecialIds, dtype: str) -> dic
         "num_hidden_layers": 1,
         "rope_scaling": None,
         "draft_vocab_size": config.draft_vocab_size,
+        "eagle_aux_hidden_state_layer_ids": list(config.aux_layers),
         "attention_bias": config.qkv_bias,
         "tie_word_embeddings": False,
     }

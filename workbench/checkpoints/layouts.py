@@ -1,30 +1,28 @@
-"""The three EAGLE-3 checkpoint layouts: how each writes tensor names and tapped layers, and how to tell them.
+"""The three EAGLE-3 checkpoint layouts, told by config.json; the names of tensors are told by the file.
 
-`official`: `midlayer.*`, aux layers fixed in code. `specforge`: the same tensor names; explicit aux ids
-count layer *outputs*, so the entering layer is one later. `speculators`: `layers.0.*`, a nested block
-configuration, aux ids as hidden-state boundaries.
+`official`: the code of the method's authors. `specforge`: SpecForge, NVIDIA's, AngelSlim's and TorchSpec's
+exports. `speculators`: a nested block configuration, tapped layers as boundaries. The one layer is called
+`midlayer.` or `layers.0.` in any of them, with or without `model.` before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+import torch
+
 from tracing.errors import CheckpointError
+from workbench.checkpoints.config_keys import DRAFTER, EAGLE_BLOCK, SPECULATORS, audit
+from workbench.checkpoints.config_values import block, names
+from workbench.checkpoints.json_text import shown
 
-
-@dataclass(frozen=True, slots=True)
-class AuxLayers:
-    """Tapped teacher layers, normalised.
-
-    Attributes:
-        entering: The feature is the residual stream that *enters* these layers (0 is the first block).
-        convention: What the written ids mean in that layout.
-    """
-
-    entering: tuple[int, int, int]
-    convention: str
+INNER: Final = "transformer_layer_config"
+OTHER_KINDS: Final = ("peagle", "dflash", "dspark", "domino", "medusa", "deepseek", "mtp", "nextn")
+"""Parts of the names of architectures that other kinds of drafters have."""
+ONE_LAYER: Final = "midlayer."
+LAYER_NAMES: Final = (ONE_LAYER, "layers.0.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,53 +31,40 @@ class Layout:
 
     Attributes:
         name: `official`, `specforge` or `speculators`.
-        inner_config: Picks the transformer block's configuration out of config.json.
-        aux_layers: `(config, num_teacher_layers)` to normalised layers.
-        canonical_name: File tensor name to canonical name.
+        boundaries: Ids of tapped layers are boundaries by definition.
     """
 
     name: str
-    inner_config: Callable[[Mapping[str, Any]], Mapping[str, Any]]
-    aux_layers: Callable[[Mapping[str, Any], int], AuxLayers]
-    canonical_name: Callable[[str], str]
+    boundaries: bool = False
+
+    def inner_config(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the transformer block's configuration.
+
+        Raises:
+            CheckpointError: It is not there.
+        """
+        if self is not SPECULATORS_LAYOUT:
+            return config
+        inner = block(config, INNER)
+        if not inner:
+            raise CheckpointError(f"config.json: {INNER} is missing or not an object")
+        return inner
+
+    def unknown_keys(self, config: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the keys that no table knows.
+
+        Raises:
+            CheckpointError: A key has a value that changes the arithmetic to what is not computed here.
+        """
+        nested = audit(block(config, "eagle_config"), EAGLE_BLOCK, "eagle_config")
+        if self is not SPECULATORS_LAYOUT:
+            return audit(config, DRAFTER) + nested
+        return audit(config, SPECULATORS) + nested + audit(self.inner_config(config), DRAFTER, INNER)
 
 
-def default_aux_layers(num_teacher_layers: int) -> tuple[int, int, int]:
-    """Return the layers of the official code: 2, n // 2, n - 3, tapped on entry."""
-    return (2, num_teacher_layers // 2, num_teacher_layers - 3)
-
-
-def checked_aux(written: object, *, shift: int, convention: str, num_teacher_layers: int) -> AuxLayers:
-    """Normalise ids (None: the default) by adding `shift`, and check them.
-
-    Raises:
-        CheckpointError: Not three ids, out of range, or not increasing.
-    """
-    if written is None:
-        entering = default_aux_layers(num_teacher_layers)
-        ids = None
-    else:
-        ids = _three_ids(written)
-        entering = (ids[0] + shift, ids[1] + shift, ids[2] + shift)
-    low, mid, high = entering
-    in_range = min(entering) >= 0 and max(entering) <= num_teacher_layers
-    # written ids must increase; the default formula repeats layers in a teacher of fewer than seven, and
-    # the load report warns of that
-    if not in_range or (ids is not None and not low < mid < high):
-        raise CheckpointError(
-            f"aux layers {list(ids or entering)} ({convention}) do not fit a teacher of "
-            f"{num_teacher_layers} layers: entering {list(entering)} must increase within "
-            f"0..{num_teacher_layers}"
-        )
-    return AuxLayers(entering, convention)
-
-
-def _three_ids(written: object) -> tuple[int, int, int]:
-    if not isinstance(written, list | tuple) or len(written) != 3:
-        raise CheckpointError(f"eagle_aux_hidden_state_layer_ids should be three layer ids, got {written!r}")
-    if not all(isinstance(item, int) and not isinstance(item, bool) for item in written):
-        raise CheckpointError(f"eagle_aux_hidden_state_layer_ids should be integers, got {written!r}")
-    return (written[0], written[1], written[2])
+OFFICIAL: Final = Layout("official")
+SPECFORGE: Final = Layout("specforge")
+SPECULATORS_LAYOUT: Final = Layout("speculators", boundaries=True)
 
 
 def detect_layout(config: Mapping[str, Any]) -> Layout:
@@ -92,10 +77,17 @@ def detect_layout(config: Mapping[str, Any]) -> Layout:
     if speculators_type is not None:
         if speculators_type != "eagle3":
             raise CheckpointError(
-                f"config.json: speculators_model_type should be 'eagle3', got {speculators_type!r}"
+                f"config.json: speculators_model_type should be 'eagle3', got {shown(speculators_type)}"
             )
-        return SPECULATORS
-    if "eagle_config" in config or "LlamaForCausalLMEagle3" in (config.get("architectures") or []):
+        return SPECULATORS_LAYOUT
+    architectures = names(config, "architectures")
+    for architecture in architectures:
+        if any(kind in architecture.lower() for kind in OTHER_KINDS):
+            raise CheckpointError(
+                f"config.json: architectures names {shown(architecture)}; expected an EAGLE-3 drafter of "
+                "Llama blocks, such as LlamaForCausalLMEagle3"
+            )
+    if "eagle_config" in config or any("eagle3" in one.lower() for one in architectures):
         return SPECFORGE
     if "draft_vocab_size" not in config:
         raise CheckpointError(
@@ -104,41 +96,47 @@ def detect_layout(config: Mapping[str, Any]) -> Layout:
     return OFFICIAL
 
 
-def _official_aux(_config: Mapping[str, Any], num_teacher_layers: int) -> AuxLayers:
-    convention = "official: the stream entering layers 2, n//2, n-3"
-    return checked_aux(None, shift=0, convention=convention, num_teacher_layers=num_teacher_layers)
+def canonical(raw: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors of a file under canonical names.
+
+    Raises:
+        CheckpointError: Two names of the file mean the same tensor.
+    """
+    named: dict[str, torch.Tensor] = {}
+    for name, tensor in raw.items():
+        short = canonical_name(name)
+        if short in named:
+            raise CheckpointError(f"{name} means {short}, which the file holds under another name too")
+        named[short] = tensor
+    return named
 
 
-def _specforge_aux(config: Mapping[str, Any], num_teacher_layers: int) -> AuxLayers:
-    block = config.get("eagle_config")
-    if block is not None and not isinstance(block, Mapping):
-        raise CheckpointError(f"config.json: eagle_config should be an object, got {block!r}")
-    written = (block or {}).get("eagle_aux_hidden_state_layer_ids")
-    convention = "specforge: ids name layer outputs, entering layer = id + 1"
-    return checked_aux(written, shift=1, convention=convention, num_teacher_layers=num_teacher_layers)
+def canonical_name(name: str) -> str:
+    """Return the canonical name of a tensor of a file."""
+    short = name.removeprefix("model.")
+    for prefix in LAYER_NAMES:
+        if short.startswith(prefix):
+            return ONE_LAYER + short.removeprefix(prefix)
+    return short
 
 
-def _speculators_aux(config: Mapping[str, Any], num_teacher_layers: int) -> AuxLayers:
-    written = config.get("eagle_aux_hidden_state_layer_ids")
-    if isinstance(written, list) and len(written) == 4 and written[3] == num_teacher_layers:
-        written = written[:3]  # the data server appends the final boundary as a fourth
-    convention = "speculators: ids are hidden-state boundaries, boundary i is the stream entering layer i"
-    return checked_aux(written, shift=0, convention=convention, num_teacher_layers=num_teacher_layers)
+class FileNames:
+    """Names as the file at hand would write them.
 
+    Args:
+        raw: Names of its tensors.
+    """
 
-def _speculators_block(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    inner = config.get("transformer_layer_config")
-    if not isinstance(inner, Mapping):
-        raise CheckpointError("config.json: transformer_layer_config is missing or not an object")
-    return inner
+    def __init__(self, raw: Iterable[str]) -> None:
+        self._written = {canonical_name(name): name for name in raw}
+        self._layer = next(
+            (name.removesuffix(short.removeprefix(ONE_LAYER)) for short, name in self._written.items()
+             if short.startswith(ONE_LAYER)),
+            ONE_LAYER,
+        )  # fmt: skip
 
-
-def _speculators_name(name: str) -> str:
-    return "midlayer." + name.removeprefix("layers.0.") if name.startswith("layers.0.") else name
-
-
-OFFICIAL: Final = Layout("official", lambda config: config, _official_aux, lambda name: name)
-SPECFORGE: Final = Layout(
-    "specforge", lambda config: config, _specforge_aux, lambda name: name.removeprefix("model.")
-)
-SPECULATORS: Final = Layout("speculators", _speculators_block, _speculators_aux, _speculators_name)
+    def __call__(self, short: str) -> str:
+        """Return the file's name of a canonical one, also of a tensor that it lacks."""
+        if short in self._written:
+            return self._written[short]
+        return self._layer + short.removeprefix(ONE_LAYER) if short.startswith(ONE_LAYER) else short

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -10,8 +11,10 @@ from typing import Any, Final
 from tracing.errors import CheckpointError
 from tracing.models import RopeConfig, TeacherConfig
 from workbench.checkpoints import checks
+from workbench.checkpoints.config_keys import TEACHER, audit
 from workbench.checkpoints.files import optional_json, read_json, read_weights
 from workbench.checkpoints.report import Check, ModelReport
+from workbench.checkpoints.rope import unknown_rope_keys, uses_sections
 from workbench.checkpoints.shapes import Matched
 from workbench.checkpoints.teacher import EosIds, read_eos, teacher_config, teacher_weights
 from workbench.checkpoints.tokenizer import DirectoryTokenizer, load_tokenizer
@@ -21,12 +24,18 @@ EMBEDDING: Final = "model.embed_tokens.weight"
 
 @dataclass(frozen=True, slots=True)
 class LoadedTeacher:
-    """A teacher as plain data."""
+    """A teacher as plain data, with its config.json as it is."""
 
     config: TeacherConfig
     matched: Matched
     tokenizer: DirectoryTokenizer
     eos: EosIds
+    raw_config: Mapping[str, Any]
+
+    @property
+    def unknown_keys(self) -> tuple[str, ...]:
+        """Keys of config.json that no table knows."""
+        return audit(self.raw_config, TEACHER) + unknown_rope_keys(self.raw_config)
 
 
 def load_teacher(directory: Path, *, trust_remote_code: bool = False) -> LoadedTeacher:
@@ -43,7 +52,8 @@ def load_teacher(directory: Path, *, trust_remote_code: bool = False) -> LoadedT
     tokenizer = load_tokenizer(directory, trust_remote_code=trust_remote_code)
     generation = optional_json(directory / "generation_config.json")
     eos = read_eos(raw_config, generation, tokenizer.eos_token_id, config.vocab_size)
-    return LoadedTeacher(config, teacher_weights(config, read_weights(directory)), tokenizer, eos)
+    matched = teacher_weights(config, read_weights(directory))
+    return LoadedTeacher(config, matched, tokenizer, eos, raw_config)
 
 
 def _remote_config(directory: Path) -> dict[str, Any]:
@@ -61,11 +71,19 @@ def teacher_report(directory: Path, teacher: LoadedTeacher) -> ModelReport:
     """Return what was found in the teacher's directory."""
     config = teacher.config
     missing = ("lm_head.weight (tied to the embedding)",) if config.tie_word_embeddings else ()
-    return model_report(directory, config.model_type, teacher.matched, config.rope, missing)
+    return model_report(
+        directory, config.model_type, teacher.matched, rope_facts(config.rope, teacher.raw_config), missing
+    )
+
+
+def rope_facts(rope: RopeConfig, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the effective rotary parameters, and that sections of positions do not show in a text."""
+    sections = {"sections": "mrope, equal in a text"} if uses_sections(config) else {}
+    return {"theta": rope.theta, "kind": rope.kind, **rope.parameters, **sections}
 
 
 def model_report(
-    directory: Path, layout: str, matched: Matched, rope: RopeConfig, missing: tuple[str, ...]
+    directory: Path, layout: str, matched: Matched, rope: dict[str, Any], missing: tuple[str, ...]
 ) -> ModelReport:
     """Return what was found in a model's directory."""
     tensors = matched.weights.values()
@@ -74,7 +92,7 @@ def model_report(
         layout=layout,
         dtypes=dict(Counter(str(tensor.dtype).removeprefix("torch.") for tensor in tensors)),
         num_parameters=checks.count_elements(tensors),
-        rope={"theta": rope.theta, "kind": rope.kind, **rope.parameters},
+        rope=rope,
         missing=missing,
         unexpected=matched.unexpected,
         ignored=matched.ignored,
@@ -90,5 +108,6 @@ def teacher_checks(teacher: LoadedTeacher) -> tuple[Check, ...]:
         checks.finite("teacher", weights),
         checks.dtypes("teacher", weights),
         checks.unexpected("teacher", teacher.matched.unexpected),
-        checks.rope_frequencies("teacher", teacher.config.rope, teacher.config.hf_config),
+        checks.rope_frequencies("teacher", teacher.config.rope, teacher.raw_config),
+        checks.config_keys("teacher", teacher.unknown_keys),
     )

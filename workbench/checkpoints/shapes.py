@@ -9,6 +9,7 @@ import torch
 
 from tracing.errors import CheckpointError
 from tracing.models import DrafterConfig, TeacherConfig
+from workbench.checkpoints.json_text import shown
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -117,6 +118,7 @@ def match(
     found: Mapping[str, torch.Tensor],
     *,
     ignore: Callable[[str], bool],
+    written: Callable[[str], str] = str,
 ) -> Matched:
     """Match by name, then check shape and kind of number.
 
@@ -124,6 +126,7 @@ def match(
         wanted: Canonical name to shape.
         found: Canonical (or unknown) name to tensor.
         ignore: True for names that are known and left out on purpose.
+        written: Canonical name to what the file calls it, or would call it.
 
     Raises:
         CheckpointError: Names the first tensor that is missing, misshapen or not floating point.
@@ -131,15 +134,24 @@ def match(
     missing = [name for name in wanted if name not in found]
     if missing:
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
-        raise CheckpointError(f"{missing[0]} is missing{more}; config.json asks for it")
+        raise CheckpointError(f"{written(missing[0])} is missing{more}; {_instead(wanted, found, written)}")
     for name, shape in wanted.items():
-        check_tensor(name, found[name], shape)
+        check_tensor(written(name), found[name], shape)
     others = sorted(name for name in found if name not in wanted)
     return Matched(
         weights={name: found[name] for name in wanted},
         unexpected=tuple(name for name in others if not ignore(name)),
         ignored=tuple(name for name in others if ignore(name)),
     )
+
+
+def _instead(wanted: Mapping[str, object], found: Mapping[str, object], written: Callable[[str], str]) -> str:
+    """Say what the file has in place of what is missing."""
+    foreign = sorted(written(name) for name in found if name not in wanted)
+    if not foreign:
+        return f"the file holds {len(found)} of the {len(wanted)} tensors"
+    more = f" and {len(foreign) - 1} more" if len(foreign) > 1 else ""
+    return f"the file holds {shown(foreign[0])}{more}, which mean nothing here"
 
 
 def check_tensor(name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> None:
@@ -150,7 +162,7 @@ def check_tensor(name: str, tensor: torch.Tensor, shape: tuple[int, ...]) -> Non
     """
     if tuple(tensor.shape) != shape:
         raise CheckpointError(
-            f"{name} has shape {list(tensor.shape)}, but config.json asks for {list(shape)}"
+            f"{name} has shape {shown(list(tensor.shape))}, but config.json asks for {list(shape)}"
         )
     if tensor.dtype not in (torch.float16, torch.bfloat16, torch.float32, torch.float64):
         raise CheckpointError(f"{name} has dtype {tensor.dtype}; expected float16, bfloat16 or float32")

@@ -14,8 +14,10 @@ import torch
 
 from tracing.errors import CheckpointError
 from tracing.models import TeacherConfig
-from workbench.checkpoints.config_values import flag, head_layout, real, whole
-from workbench.checkpoints.rope import rope_from_config
+from workbench.checkpoints.config_keys import TEACHER, audit
+from workbench.checkpoints.config_values import flag, head_layout, names, real, whole
+from workbench.checkpoints.json_text import shown
+from workbench.checkpoints.rope import rope_from_config, uses_sections
 from workbench.checkpoints.shapes import Matched, match, teacher_shapes
 
 PANGU: Final = "PanguEmbedded"
@@ -23,6 +25,8 @@ KNOWN_TYPES: Final = ("llama", "mistral", "qwen2", "qwen3", PANGU)
 IGNORED_SUFFIX: Final = "rotary_emb.inv_freq"
 """A buffer that older files store; it is recomputed from the rotary parameters."""
 
+MAX_LAYERS: Final = 4096
+ACTIVATIONS: Final = frozenset({"hidden_act", "hidden_activation"})
 QWEN3_HEAD_DIM: Final = 128
 MISTRAL_WINDOW: Final = 4096
 """What transformers assumes when the key is absent from a config of that type."""
@@ -35,10 +39,10 @@ def teacher_config(config: Mapping[str, Any]) -> TeacherConfig:
         CheckpointError: An unknown architecture, a quantised checkpoint, or a value that cannot be.
     """
     model_type = model_type_of(config)
-    _refuse_unsupported(config)
+    audit(config, TEACHER)
     num_heads, num_kv_heads, head_dim = head_layout(config, QWEN3_HEAD_DIM if model_type == "qwen3" else None)
     qkv_bias, o_bias, mlp_bias = _biases(model_type, config)
-    num_layers = whole(config, "num_hidden_layers")
+    num_layers = whole(config, "num_hidden_layers", most=MAX_LAYERS)
     return TeacherConfig(
         model_type=model_type,
         vocab_size=whole(config, "vocab_size"),
@@ -48,7 +52,7 @@ def teacher_config(config: Mapping[str, Any]) -> TeacherConfig:
         num_heads=num_heads,
         num_kv_heads=num_kv_heads,
         head_dim=head_dim,
-        rms_norm_eps=real(config, "rms_norm_eps", 1e-6),
+        rms_norm_eps=real(config, "rms_norm_eps", 1e-6, most=1.0),
         rope=rope_from_config(config),
         max_position_embeddings=whole(config, "max_position_embeddings"),
         tie_word_embeddings=flag(config, "tie_word_embeddings"),
@@ -57,8 +61,15 @@ def teacher_config(config: Mapping[str, Any]) -> TeacherConfig:
         mlp_bias=mlp_bias,
         qk_norm=model_type == "qwen3",
         sliding_window=_sliding_window(model_type, config, num_layers),
-        hf_config=dict(config),
+        hf_config=_crossing(config),
     )
+
+
+def _crossing(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of config.json that a path may build a model from: what was read and checked here."""
+    left_out = {"rope_scaling", "rope_parameters"} if uses_sections(config) else set()
+    kept = (TEACHER.read - left_out) | ACTIVATIONS
+    return {key: value for key, value in config.items() if key in kept}
 
 
 def model_type_of(config: Mapping[str, Any]) -> str:
@@ -67,24 +78,16 @@ def model_type_of(config: Mapping[str, Any]) -> str:
     Raises:
         CheckpointError: A type that no supported block covers.
     """
-    architectures = config.get("architectures") or []
-    if config.get("model_type") == PANGU or "PanguEmbeddedForCausalLM" in architectures:
+    if config.get("model_type") == PANGU or "PanguEmbeddedForCausalLM" in names(config, "architectures"):
         return PANGU
     model_type = config.get("model_type")
     if model_type not in KNOWN_TYPES:
         remote = "; it brings its own code (auto_map), which is not run" if "auto_map" in config else ""
         raise CheckpointError(
-            f"config.json: model_type should be one of {', '.join(KNOWN_TYPES)}, got {model_type!r}{remote}"
+            f"config.json: model_type should be one of {', '.join(KNOWN_TYPES)}, got {shown(model_type)}"
+            + remote
         )
     return str(model_type)
-
-
-def _refuse_unsupported(config: Mapping[str, Any]) -> None:
-    if config.get("quantization_config"):
-        raise CheckpointError("config.json has quantization_config; only unquantised weights are supported")
-    activation = config.get("hidden_act", "silu")
-    if activation not in ("silu", "swish"):
-        raise CheckpointError(f"config.json: hidden_act should be silu, got {activation!r}")
 
 
 def _biases(model_type: str, config: Mapping[str, Any]) -> tuple[bool, bool, bool]:
@@ -105,8 +108,8 @@ def _sliding_window(model_type: str, config: Mapping[str, Any], num_layers: int)
         return _window(config, MISTRAL_WINDOW)
     if model_type not in ("qwen2", "qwen3") or not flag(config, "use_sliding_window"):
         return None
-    kinds = config.get("layer_types") or []
-    first = whole({"value": config.get("max_window_layers", num_layers) + 1}, "value") - 1
+    kinds = names(config, "layer_types")
+    first = 0 if config.get("max_window_layers") == 0 else whole(config, "max_window_layers", num_layers)
     windowed = {kind == "sliding_attention" for kind in kinds} or {i >= first for i in range(num_layers)}
     if windowed == {True, False}:
         raise CheckpointError("config.json: only some layers have a sliding window, which is not supported")
@@ -184,6 +187,6 @@ def _ids(value: object, file_name: str, vocab_size: int) -> frozenset[int]:
     for item in items:
         if isinstance(item, bool) or not isinstance(item, int) or not 0 <= item < vocab_size:
             raise CheckpointError(
-                f"{file_name}: eos_token_id should be token ids below {vocab_size}, got {value!r}"
+                f"{file_name}: eos_token_id should be token ids below {vocab_size}, got {shown(value)}"
             )
     return frozenset(items)

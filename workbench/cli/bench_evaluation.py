@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from tracing.distances import MAX_DIGITS
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
 from workbench.bench.choices import Choices, make_choices
@@ -157,7 +158,7 @@ def parse_tree(text: str) -> DecodeSettings | None:
     if text == "auto":
         return None
     parts = text.split("/")
-    if len(parts) != 3 or not all(part.isdecimal() for part in parts):
+    if len(parts) != 3 or not all(part.isdecimal() and len(part) < MAX_DIGITS for part in parts):
         raise UsageError(f"--tree should be auto or NODES/DEPTH/TOP_K, e.g. 60/7/10, got {text!r}")
     nodes, depth, top_k = map(int, parts)
     return DecodeSettings(tree_nodes=nodes, depth=depth, top_k=top_k)

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, get_args
 
 import click
 
-from tracing.distances import parse_edges
+from tracing.distances import MAX_DIGITS, parse_edges
 from tracing.errors import UsageError
 from tracing.settings import (
     COMMIT_MODES,
@@ -155,7 +155,7 @@ def step_range(text: str) -> tuple[int, int | None] | None:
         UsageError: There is no step in it.
     """
     first, colon, last = text.partition(":")
-    if not colon or not all(part.isdecimal() for part in (first, last) if part):
+    if not colon or not all(part.isdecimal() and len(part) < MAX_DIGITS for part in (first, last) if part):
         return None
     steps = int(first or 0), int(last) if last else None
     if steps[1] is not None and steps[1] <= steps[0]:

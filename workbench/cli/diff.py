@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +27,7 @@ from workbench.cli.decode_options import (
 )
 from workbench.cli.fresh_folder import fresh_folder
 from workbench.cli.output import say
+from workbench.cli.stdout_for_data import stdout_for_data
 from workbench.lockstep.session.job import MODES, ON_DIVERGENCE, ON_VIOLATION, LockstepOptions
 from workbench.report.text import render_text
 from workbench.view.safe_text import safe_json
@@ -36,6 +38,13 @@ if TYPE_CHECKING:
     from workbench.report.summary import RunSummary
 
 Result = TypeVar("Result")
+MAX_TIMEOUT_S = 1e6
+
+
+def _limit(_context: click.Context, _option: click.Parameter, seconds: float | None) -> float | None:
+    if seconds is not None and not 0 < seconds <= MAX_TIMEOUT_S:  # NaN is neither
+        raise UsageError(f"--stage-timeout should be seconds above 0, up to {MAX_TIMEOUT_S:g}, got {seconds}")
+    return seconds
 
 
 @click.command(name="diff")
@@ -68,6 +77,14 @@ Result = TypeVar("Result")
     is_flag=True,
     help="Record the values of every index tensor of the path, place by place; slower.",
 )
+@click.option(
+    "--stage-timeout",
+    type=float,
+    callback=_limit,
+    metavar="SECONDS",
+    help="A stage of the path that takes longer is a finding, and ends the run. Default no limit; with one, "
+    "your path runs in a thread of its own.",
+)
 @edges_option
 @click.option("--load-report", is_flag=True, help="Print what the checkpoints hold, to stderr.")
 @click.option("--tui", is_flag=True, help="Follow the run on the screen while it is made.")
@@ -89,13 +106,14 @@ def command(**options: Any) -> int:
     from workbench.lockstep.session.request import open_session
 
     request = _request(backend, options)
-    session = open_session(request)
-    if options["out"] is None:
-        request = replace(request, out=fresh_folder())
-    if options["load_report"]:
-        say("\n".join(session.loaded.report.lines()), err=True)
     run = _run_on_screen if options["tui"] else _run
-    summary = run(session, request, options["npu_mode"])
+    with nullcontext() if options["tui"] else stdout_for_data():
+        session = open_session(request)
+        if options["out"] is None:
+            request = replace(request, out=fresh_folder())
+        if options["load_report"]:
+            say("\n".join(session.loaded.report.lines()), err=True)
+        summary = run(session, request, options["npu_mode"])
     if options["output_format"] == "json":
         click.echo(safe_json(summary.as_json()))
     else:
@@ -172,6 +190,7 @@ def _request(backend: Backend, options: dict[str, Any]) -> DiffRequest:
 
 
 _SAME_NAME = (
+    "stage_timeout",
     "model",
     "draft",
     "proposer",

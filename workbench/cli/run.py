@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import sys
+import threading
 from collections.abc import Sequence
 
 import click
@@ -17,6 +18,8 @@ from workbench.view.safe_text import safe_text
 EXIT_ENVIRONMENT = 3
 EXIT_INTERNAL = 70
 EXIT_INTERRUPTED = 130
+THREADS_S = 2.0
+"""Seconds that threads get to end, each, when a command has."""
 _DEVICE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 EXTRA_OF = {
     **dict.fromkeys(("torch", "transformers", "tokenizers", "safetensors", "xxhash", "jinja2"), "decode"),
@@ -51,6 +54,20 @@ def run_command(argv: Sequence[str]) -> int:
     except Exception as error:  # noqa: BLE001  a sentence and exit code 70 instead of a traceback
         return _internal(error)
     return result if isinstance(result, int) else 0
+
+
+def end_process(exit_code: int) -> int:
+    """Return the exit code, unless threads that code under test has left running would keep the process."""
+    threads = [each for each in threading.enumerate() if each is not threading.main_thread()]
+    lasting = [each for each in threads if not each.daemon]
+    for each in lasting:
+        each.join(THREADS_S)
+    if not any(each.is_alive() for each in lasting):
+        return exit_code
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(exit_code)  # they would be waited for
 
 
 def _missing_extra(error: ModuleNotFoundError) -> int:
@@ -92,6 +109,8 @@ def _internal(error: Exception) -> int:
 
 
 def _say(sentence: str, exit_code: int) -> int:
-    with contextlib.suppress(OSError):  # a full device behind stderr too: the exit code still tells
+    with contextlib.suppress(
+        OSError, ValueError
+    ):  # a closed stderr, a full device behind stderr too: the exit code still tells
         print(f"specwb: {safe_text(sentence)}", file=sys.stderr, flush=True)
     return exit_code

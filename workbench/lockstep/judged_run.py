@@ -17,6 +17,7 @@ from tracing.recorder import RunWriter
 from workbench.checkpoints.digests import weights_digest
 from workbench.checkpoints.load import LoadedPair
 from workbench.judge.verdict import RunVerdict, Tally
+from workbench.lockstep.engine.interrupts import interrupts_watched
 from workbench.lockstep.free.run import FreeRun
 from workbench.lockstep.session.request import DiffRequest, Session
 from workbench.lockstep.session.turns import Tick, TurnsRunner
@@ -37,7 +38,10 @@ WEIGHTS_CHANGED = Finding(
 def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummary:
     """Decode, judge and record; when this ends, the folder is complete or its manifest gives the reason."""
     loaded = session.loaded
-    with RunWriter(request.out, _manifest(session, request), token_bytes=loaded.tokenizer.token_bytes) as run:
+    with (
+        interrupts_watched(),
+        RunWriter(request.out, _manifest(session, request), token_bytes=loaded.tokenizer.token_bytes) as run,
+    ):
         summary = _run(session, request, run, tick)
         run.update(verdict=summary.verdict, exit_code=summary.exit_code, coverage=dict(summary.coverage))
     return summary
@@ -66,10 +70,19 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
             rung=request.rung,
         )
         shared |= {"settings": options.settings, "watch_indices": options.watch_indices}
-        free = FreeRun(runner=runner, **shared)
+        free = FreeRun(runner=runner, user_code=session.user_code, **shared)
         decoded = free.run(session.path, reference, session.turns, tick)
     else:
-        decoded = judge_turns(session.path, runner, pair, options, session.turns, tick=tick, **shared)
+        decoded = judge_turns(
+            session.path,
+            runner,
+            pair,
+            options,
+            session.turns,
+            tick=tick,
+            user_code=session.user_code,
+            **shared,
+        )
     if not_inspected := decoded.indices.not_inspected():
         run.update(index_watch_blind=dict(not_inspected))
     if not _weights_unchanged(session.loaded):

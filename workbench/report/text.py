@@ -52,6 +52,8 @@ def _divergence(summary: RunSummary) -> Iterator[str]:
     yield f"first       {finding_line(first)}"
     if values := safe_text(both_values(first)) + _margin(first):
         yield f"            {values.removeprefix('; ')}"
+    for frame in first.frames:
+        yield f"            in {safe_text(frame)}"
     others = [finding for finding in summary.findings if finding is not first]
     for finding in others[:MAX_LISTED]:
         yield f"then        {finding_line(finding)}"

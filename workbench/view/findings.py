@@ -94,6 +94,7 @@ def _detail(finding: Finding, width: int) -> list[Line]:
         ("gap", finding.gap),
         ("allowance", finding.allowance),
         ("path", finding.path),
+        *(("in", frame) for frame in finding.frames),
     ]
     lines: list[Line] = []
     for name, value in facts:

@@ -78,10 +78,11 @@ def d2t_off_by_one_unmarked(tensors: Tensors) -> None:
 
 @file_fault("F-SHARED-04", "sgl#25454", "sgl#32334", noticed_by=("drafter.aux_layers",), placed=on_files)
 def aux_layer_convention_mixed_up(teacher: Path, drafter: Path) -> None:
-    """Ids of layer inputs are written where the layout counts layer outputs."""
+    """Ids of layer inputs were shifted once more, and are written where the layout counts layer outputs."""
     num_layers = json.loads((teacher / CONFIG).read_text(encoding="utf-8"))["num_hidden_layers"]
-    layers = {"eagle_aux_hidden_state_layer_ids": [2, num_layers // 2, num_layers - 3]}
-    _rewrite_json(drafter / CONFIG, lambda config: config.update(eagle_config=layers))
+    layers = {"eagle_aux_hidden_state_layer_ids": [3, num_layers // 2 + 1, num_layers - 2]}
+    edit = {"eagle_config": layers, "eagle_aux_hidden_state_layer_ids": None}
+    _rewrite_json(drafter / CONFIG, lambda config: config.update(edit))
 
 
 @config_fault("F-SHARED-05", "speculators#574", "wejoncy/sfllm#32", noticed_by=("drafter.rope",))

@@ -14,6 +14,7 @@ from invariants.catalogue import CATALOGUE
 from invariants.families.record import EVERY_STEP
 from tracing.arrow_values import null_mask
 from tracing.columns import KEY_COLUMNS
+from tracing.gaps import unrecorded_steps
 from tracing.origins import Origin, origins_of
 from tracing.path_reader import PathReader
 from tracing.reader import Run
@@ -109,9 +110,9 @@ def left_out_by(plan: RecordingPlan) -> dict[str, str]:
 
 
 def lost_steps(origins: Sequence[Origin], path: PathReader) -> int:
-    """Return how many steps of a path are known to have been lost since they were recorded."""
+    """Return how many steps of a path are known to be missing: never recorded, or lost since."""
     remainders = (each for origin in origins for each in origin.paths if each.path == path.name)
-    return sum(each.lost or 0 for each in remainders)
+    return sum(each.lost or 0 for each in remainders) + sum(unrecorded_steps(path).values())
 
 
 def not_whole(run: Run, state: State) -> tuple[str, ...]:

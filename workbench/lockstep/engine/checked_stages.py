@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from tracing.stage_validation import InvalidStageResultError
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.engine.failures import finding_of_invalid_result, findings_of_failure
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
+from workbench.lockstep.engine.user_code import UserCodeError
 from workbench.lockstep.tensors.digests import kv_row_digests
 from workbench.lockstep.tensors.host import validated
 
@@ -45,20 +46,36 @@ class CheckedStages:
     """
 
     def __init__(
-        self, path: PathUnderTest, turn_state: TurnState, results: StepResults, sizes: Mapping[str, int]
+        self,
+        path: PathUnderTest,
+        turn_state: TurnState,
+        results: StepResults,
+        sizes: Mapping[str, int],
+        announce: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Observe one step; `sizes` are the dimensions N, V and F of its results."""
+        """Observe one step.
+
+        Args:
+            path: The path that runs.
+            turn_state: The turn, as it is before the step.
+            results: Filled with copies of the stages' results.
+            sizes: The dimensions N, V and F of its results.
+            announce: Called with a stage of the path that is about to be called.
+        """
         self.path = path
         self.turn_state = turn_state
         self.results = results
         self.sizes = {**sizes, "L": results.committed_len}
         self.stage = ""
+        self._announce = announce
         self._start = 0
         self._first_draw = 0
 
     def before_stage(self, stage: str) -> None:
-        """Digest the committed rows before verify, then start the clock."""
+        """Announce the stage, digest the committed rows before verify, then start the clock."""
         self.stage = stage
+        if self.path.provides(stage):
+            self._announce(stage)
         if stage == "verify":
             self.results.rows_before = self.path.main_rows()
         self._first_draw = 0 if self.path.draws is None else self.path.draws.num_used
@@ -75,13 +92,18 @@ class CheckedStages:
             self.results.draws[stage] = self.path.draws.used_since(self._first_draw)
         self.check_inputs(stage)
         self.results.inputs[stage] = result
-        if stage == "tensorize":
-            self.sizes["N"] = num_rows(self.sizes["N"], self.results, result)
         try:
-            self.results.keep(stage, validated(stage, result, self.sizes))
+            self.results.keep(stage, self.path.user_code.run("result", self._copied, stage, result))
         except InvalidStageResultError as invalid:
             raise self.invalid(stage, invalid) from invalid
+        except UserCodeError as error:
+            raise StageFailedError(stage, findings_of_failure(self.turn_state, stage, error)) from error
         self.read_caches(stage)
+
+    def _copied(self, stage: str, result: Any) -> Any:
+        if stage == "tensorize":
+            self.sizes["N"] = num_rows(self.sizes["N"], self.results, result)
+        return validated(stage, result, self.sizes)
 
     def fill(self, stage: str, arguments: tuple[Any, ...], error: Exception | None) -> Any:  # noqa: ARG002 the protocol
         """End the step: no stage is filled here.
@@ -89,10 +111,9 @@ class CheckedStages:
         Raises:
             StageFailedError: With the finding about the stage's exception.
             EnvironmentProblemError: The stage's own; the disk or the device is at fault, not the path.
-            MemoryError: The stage's own.
         """
         self.stop_clock(stage)
-        if error is None or isinstance(error, (MemoryError, EnvironmentProblemError)):
+        if error is None or isinstance(error, EnvironmentProblemError):
             raise error or LookupError(stage)
         raise StageFailedError(stage, findings_of_failure(self.turn_state, stage, error)) from error
 

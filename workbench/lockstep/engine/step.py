@@ -12,6 +12,7 @@ from tracing.errors import UsageError
 from tracing.stages import Accepted, Committed, Drafted, Prefilled, Tensorized, Verified
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.engine.under_test import PathUnderTest
+from workbench.lockstep.engine.user_code import UserCodeError
 
 
 class StageObserver(Protocol):
@@ -55,6 +56,8 @@ class NullObserver:
         Raises:
             UsageError: The path has no such stage.
         """
+        if isinstance(error, UserCodeError) and isinstance(error.__cause__, Exception):
+            raise error.__cause__
         raise error or UsageError(f"the path has no stage {stage}")
 
 
@@ -89,7 +92,7 @@ def run_prefill(
     path: PathUnderTest, prompt: Sequence[int], observer: StageObserver = NULL_OBSERVER
 ) -> Prefilled:
     """Run prefill on the token ids of a context."""
-    prefilled: Prefilled = run_stage(path, "prefill", prompt, observer=observer)
+    prefilled: Prefilled = run_stage(path, "prefill", list(prompt), observer=observer)
     return prefilled
 
 

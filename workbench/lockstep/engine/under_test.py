@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tracing.draws import DrawTape
 from tracing.results import RESULT_OF_STAGE
+from tracing.stage_validation import InvalidStageResultError
 from tracing.stages import (
     Accepted,
     Committed,
@@ -22,7 +23,9 @@ from tracing.stages import (
     Tensorized,
     Verified,
 )
+from workbench.lockstep.engine.user_code import UserCode, UserCodeError
 from workbench.lockstep.tensors.digests import kv_row_digests
+from workbench.lockstep.tensors.windows import checked_lengths, checked_rows
 
 Around = Callable[[str], AbstractContextManager[Any]]
 Digests = NDArray[np.uint64]
@@ -91,17 +94,26 @@ class StepResults:
 class PathUnderTest:
     """Drives one `DecodePath` and reads its caches, changing nothing.
 
+    What the code of the path raises comes as a `UserCodeError`. A window that raises, or gives what it should
+    not, is closed: from then on the path has none, and `take_failures` tells why.
+
     Attributes:
         path: What is driven.
         state: Its private state.
         around: Makes the context that a stage runs in, given its name, or None.
         draws: The tape that the path's chooser draws from; None for a path that declares no chooser.
+        user_code: Calls the code of the path.
+        failures: What its windows raised, not yet taken.
+        closed: Windows that are not asked any more.
     """
 
     path: DecodePath
     state: Any
     around: Around | None = None
     draws: DrawTape | None = None
+    user_code: UserCode = field(default_factory=UserCode)
+    failures: list[UserCodeError | InvalidStageResultError] = field(default_factory=list)
+    closed: set[str] = field(default_factory=set)
 
     @classmethod
     def begin(
@@ -110,20 +122,45 @@ class PathUnderTest:
         watch: StageWatch,
         around: Around | None = None,
         draws: DrawTape | None = None,
+        user_code: UserCode | None = None,
     ) -> PathUnderTest:
-        """Begin with a fresh state that reports to `watch`; a path that samples draws from `draws`."""
-        if path.chooser is None:
-            return cls(path, path.begin(watch), around)
-        draws = draws or DrawTape.seeded(0)
-        return cls(path, path.begin(watch, path.chooser(draws)), around, draws)
+        """Begin with a fresh state that reports to `watch`; a path that samples draws from `draws`.
+
+        Raises:
+            UserCodeError: The path's `begin` or `chooser` raised.
+        """
+        under_test = cls(path, None, around, draws, user_code or UserCode())
+        under_test.start(watch)
+        return under_test
+
+    def start(self, watch: StageWatch) -> None:
+        """Take a fresh state of the path.
+
+        Raises:
+            UserCodeError: The path's `begin` or `chooser` raised.
+        """
+        given: tuple[Any, ...] = (watch,)
+        if self.path.chooser is None:
+            self.draws = None
+        else:
+            self.draws = self.draws or DrawTape.seeded(0)
+            given = (watch, self.user_code.run("chooser", self.path.chooser, self.draws))
+        self.state = self.user_code.run("begin", self.path.begin, *given)
 
     def provides(self, stage: str) -> bool:
         """Return whether the path has this stage."""
         return getattr(self.path.stages, stage) is not None
 
     def call(self, stage: str, *arguments: Any) -> Any:
-        """Call a stage of the path on its state."""
+        """Call a stage of the path on its state.
+
+        Raises:
+            UserCodeError: It raised.
+        """
         function = getattr(self.path.stages, stage)
+        return self.user_code.run(stage, self._inside, stage, function, *arguments)
+
+    def _inside(self, stage: str, function: Callable[..., Any], *arguments: Any) -> Any:
         if self.around is None:
             return function(self.state, *arguments)
         with self.around(stage):
@@ -140,16 +177,44 @@ class PathUnderTest:
     def rows(self, cache: str, positions: Sequence[int] | range) -> Any:
         """Copy cache rows, or None where the path has no such window."""
         lengths = self.lengths(cache)
-        if self.path.kv_rows is None or not positions or (lengths and max(positions) >= min(lengths)):
-            return None  # no window, or a cache that is shorter than it should be: the length rules report it
-        return self.path.kv_rows(self.state, cache, np.asarray(list(positions), dtype=np.int64))
+        if not positions or (lengths and max(positions) >= min(lengths)):
+            return None  # a cache that is shorter than it should be: the length rules report it
+        wanted = np.asarray(list(positions), dtype=np.int64)
+        return self._window("kv_rows", lambda rows: checked_rows(rows, len(wanted)), cache, wanted)
 
     def lengths(self, cache: str) -> tuple[int, ...] | None:
         """Length of each layer of a cache, or None."""
-        return self.path.kv_lengths(self.state, cache) if self.path.kv_lengths else None
+        lengths: tuple[int, ...] | None = self._window("kv_lengths", checked_lengths, cache)
+        return lengths
+
+    def _window(self, name: str, checked: Callable[[Any], Any], *arguments: Any) -> Any:
+        """Read a window and check what it gave; None where the path has none, or none any more."""
+        function = getattr(self.path, name)
+        if function is None or name in self.closed:
+            return None
+        try:
+            given = self.user_code.run(name, function, self.state, *arguments)
+            return None if given is None else self.user_code.run(name, checked, given)
+        except (UserCodeError, InvalidStageResultError) as failure:
+            self._close(name, failure)
+            return None
 
     def snapshot(self) -> PathUnderTest | None:
         """Return a path with a copy of this one's state, or None if it cannot be copied."""
-        if self.path.snapshot is None:
+        if self.path.snapshot is None or "snapshot" in self.closed:
             return None
-        return PathUnderTest(self.path, self.path.snapshot(self.state))
+        try:
+            state = self.user_code.run("snapshot", self.path.snapshot, self.state)
+        except UserCodeError as failure:
+            self._close("snapshot", failure)
+            return None
+        return PathUnderTest(self.path, state, user_code=self.user_code, closed=set(self.closed))
+
+    def _close(self, name: str, failure: UserCodeError | InvalidStageResultError) -> None:
+        self.closed.add(name)
+        self.failures.append(failure)
+
+    def take_failures(self) -> tuple[UserCodeError | InvalidStageResultError, ...]:
+        """Return and forget what windows raised, or gave and should not."""
+        failures, self.failures = tuple(self.failures), []
+        return failures

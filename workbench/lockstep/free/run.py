@@ -27,6 +27,7 @@ from workbench.judge.recorded.evidence import RecordedFacts, recorded_evidence
 from workbench.judge.step import StepJudgement
 from workbench.judge.turn_state import TurnState, recorded_turns
 from workbench.judge.verdict import Tally
+from workbench.lockstep.engine.user_code import UserCode
 from workbench.lockstep.free.runner import FreeRunner
 from workbench.lockstep.recording.run_log import RunLog
 from workbench.lockstep.recording.watch import LiveWatch
@@ -53,6 +54,7 @@ class FreeRun:
         runner: Decides where the paths emit different tokens.
         dtype: The tested path's dtype by name.
         watch_indices: Record which index values the path under test used.
+        user_code: Calls the code of the path under test.
     """
 
     settings: DecodeSettings
@@ -62,6 +64,7 @@ class FreeRun:
     runner: ReferenceRunner
     dtype: str
     watch_indices: bool = False
+    user_code: UserCode | None = None
 
     def run(self, path: DecodePath, reference: DecodePath, turns: Sequence[Turn], tick: Tick) -> FreeRunner:
         """Decode on both paths, then compare; return the path under test's run, with all findings."""
@@ -79,8 +82,8 @@ class FreeRun:
         fused.log.add(replace(finding, severity="warning") for finding in differences)
         states = {(one.prompt_id, one.turn): one for one in fused.finished}
         for stream in alignment.streams:
-            state = states[stream.prompt_id, stream.turn]
-            if state.prompt:  # else its prefill failed, which is a finding of its own
+            state = states.get((stream.prompt_id, stream.turn))
+            if state is not None and state.prompt:  # else it ended before this turn's text, with a finding
                 fused.log.add(self._settled(stream, state))
         return fused
 
@@ -90,7 +93,8 @@ class FreeRun:
         log = RunLog(self.writer, traces, checker, self.tally, watched=name)
         watches = self.watch_indices and name == "fused"
         watch = LiveWatch(log.journal, log.check_before, refuse=True, watch_indices=watches)
-        return FreeRunner(path, self.settings, self.runner.truth.pair, log, watch)
+        user_code = self.user_code if name == "fused" else None
+        return FreeRunner(path, self.settings, self.runner.truth.pair, log, watch, user_code=user_code)
 
     def _align(self) -> Alignment:
         recorded = open_run(self.writer.folder)

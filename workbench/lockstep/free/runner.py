@@ -13,10 +13,11 @@ from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.engine.checked_stages import CheckedStages, StageFailedError, result_sizes
-from workbench.lockstep.engine.failures import findings_of_failure
-from workbench.lockstep.engine.stage_inputs import copied_by_tensorize, expected_at_launches
+from workbench.lockstep.engine.failures import findings_of_failure, findings_of_windows
+from workbench.lockstep.engine.stage_inputs import copied_by_tensorize, expected_at_launches, written_into
 from workbench.lockstep.engine.step import begin_turn, run_step
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
+from workbench.lockstep.engine.user_code import UserCode
 from workbench.lockstep.recording.rows import ended_at_root, path_columns
 from workbench.lockstep.recording.run_log import RunLog
 from workbench.lockstep.recording.watch import LiveWatch
@@ -40,10 +41,17 @@ class FreeRunner(TurnsRunner):
     """Decodes turns on one path."""
 
     def __init__(
-        self, path: DecodePath, settings: DecodeSettings, pair: ModelPair, log: RunLog, watch: LiveWatch
+        self,
+        path: DecodePath,
+        settings: DecodeSettings,
+        pair: ModelPair,
+        log: RunLog,
+        watch: LiveWatch,
+        *,
+        user_code: UserCode | None = None,
     ) -> None:
         require_all_stages(path)
-        super().__init__(path, settings, log, watch)
+        super().__init__(path, settings, log, watch, user_code=user_code)
         self._eos = pair.eos_token_ids
         self._name = "reference" if path.name == "reference" else "fused"
         self._sizes = result_sizes(pair, settings)
@@ -54,21 +62,22 @@ class FreeRunner(TurnsRunner):
         try:
             begin_turn(self._under_test, turn_state, prompt, self._eos, stages)
             if turn_state.ended:
-                self._close_without_step(turn_state, stages.results)
+                self._close_without_step(turn_state, stages)
             while not turn_state.ended:
                 num_emitted = len(turn_state.emitted)
                 run_step(self._under_test, turn_state.remaining, stages)
-                self._close(turn_state, stages.results)
+                self._close(turn_state, stages)
                 tick(len(turn_state.emitted) - num_emitted)
                 if not turn_state.ended:
                     stages = self._stages(turn_state, StepResults(committed_len=len(turn_state.committed)))
                     self.log.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
-        except (EnvironmentProblemError, MemoryError):
+        except EnvironmentProblemError:
             raise  # the disk or the device, not the path
         except StageFailedError as failure:
-            self._end(failure.stage, failure.findings)
+            stages.take_windows(failure.stage)
+            self._end(failure.stage, (*stages.findings, *failure.findings))
         except Exception as error:  # noqa: BLE001  a port may raise anything: a finding, never a crash of ours
-            self._end(stages.stage, findings_of_failure(turn_state, stages.stage, error))
+            self._end(stages.stage, (*stages.findings, *findings_of_failure(turn_state, stages.stage, error)))
 
     def _stages(self, turn_state: TurnState, results: StepResults) -> _FreeStages:
         return _FreeStages(self._under_test, turn_state, results, self._sizes, self.log)
@@ -80,18 +89,20 @@ class FreeRunner(TurnsRunner):
         self.log.abandon_step()
         self.stopped = True
 
-    def _close_without_step(self, turn_state: TurnState, results: StepResults) -> None:
+    def _close_without_step(self, turn_state: TurnState, stages: _FreeStages) -> None:
         """Close the row of a turn that ends with its first token; it records that no step ran."""
-        columns = path_columns(turn_state, results, self._settings, self._watch.probe)
+        columns = path_columns(turn_state, stages.results, self._settings, self._watch.probe)
         self.log.record(self._name, columns | dict(self.indices.take()) | ended_at_root(turn_state))
-        self.log.close_step(self.log.add(self._watch.take_findings()))
+        self.log.close_step(self.log.add([*stages.findings, *self._watch.take_findings()]))
 
-    def _close(self, turn_state: TurnState, results: StepResults) -> None:
+    def _close(self, turn_state: TurnState, stages: _FreeStages) -> None:
+        results = stages.results
         columns = path_columns(turn_state, results, self._settings, self._watch.probe)
         if results.committed is not None:  # here the path's own count is what is checked
             columns["committed_len"] = results.committed.committed_len
         self.log.record(self._name, columns | dict(self.indices.take()))
-        found = self.log.add([*self._watch.take_findings(), *self.log.check_row(self._name)])
+        found = [*stages.findings, *self._watch.take_findings(), *self.log.check_row(self._name)]
+        found = list(self.log.add(found))
         self.log.close_step(found)
         assert results.tensorized is not None
         assert results.accepted is not None
@@ -109,11 +120,20 @@ class _FreeStages(CheckedStages):
         sizes: Mapping[str, int],
         log: RunLog,
     ) -> None:
-        super().__init__(path, turn_state, results, sizes)
+        super().__init__(path, turn_state, results, sizes, log.announce)
         self._log = log
+        self.findings: list[Finding] = []
+
+    def take_windows(self, stage: str) -> None:
+        """Take over what the path's windows raised around a stage."""
+        self.findings.extend(findings_of_windows(self.path, self.turn_state, stage))
+
+    def check_inputs(self, stage: str) -> None:
+        self.findings.extend(written_into(stage, self.turn_state.moment, self.results, self.sizes))
 
     def after_stage(self, stage: str, result: Any) -> None:
         super().after_stage(stage, result)
+        self.take_windows(stage)
         if stage == "accept":
             self.require_followable()
         if stage != "prefill":

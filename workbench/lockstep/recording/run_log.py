@@ -49,7 +49,9 @@ class RunLog(FindingsLog):
         self._kept: frozenset[str] = frozenset()
 
     def open_step(self, prompt_id: int, turn: int, step: int) -> None:
-        """Open a row on every path."""
+        """Open a row on every path; one that is open stays so."""
+        if self._rows.get(self._watched) == {"prompt_id": prompt_id, "turn": turn, "step": step}:
+            return
         self._stack = ExitStack()
         self._expected, self._recopied, self._kept = {}, frozenset(), frozenset()
         for name, trace in self._traces.items():
@@ -58,8 +60,14 @@ class RunLog(FindingsLog):
             )
             self._rows[name] = {"prompt_id": prompt_id, "turn": turn, "step": step}
 
+    def announce(self, stage: str) -> None:
+        """Journal that a stage of the path under test is called; a path itself may tell nothing."""
+        self._steps[self._watched].about_to_run(stage)
+
     def journal(self, stage: str, columns: Mapping[str, Any]) -> None:
         """Journal the inputs of a launch of the path under test; names that are no columns are left out."""
+        if self._watched not in self._steps:
+            return  # told between two steps, by a thread of a port for example
         known = {name: value for name, value in columns.items() if name in COLUMN_BY_NAME}
         self._steps[self._watched].about_to_run(stage, known)
 
@@ -103,7 +111,9 @@ class RunLog(FindingsLog):
         Values that are not those of the stage before are this stage's fault, and so is a rule that only they
         violate, whatever stage the rule is about.
         """
-        row = self._rows[self._watched]
+        row = self._rows.get(self._watched)
+        if row is None:
+            return ()
         found = self._before(stage, {**row, **columns})
         changed = launched_differently(stage, Moment.of_row(row), columns, self._expected)
         if not changed:

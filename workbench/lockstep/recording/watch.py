@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from tracing.errors import LaunchRefusedError
@@ -22,6 +23,8 @@ class LiveWatch:
         probe: Draft attention offsets of the step in progress.
         indices: Index sites of the step in progress, if watched.
         findings: Findings of live checks since the last `take_findings`.
+        outside: Makes what the watch runs in, inside a call of the path: settings of the process that are the
+            workbench's own.
     """
 
     def __init__(
@@ -34,19 +37,21 @@ class LiveWatch:
         self.probe = OffsetProbe()
         self.indices = IndexProbe(on=watch_indices)
         self.findings: list[Finding] = []
+        self.outside: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def about_to_run(self, stage: str, columns: Mapping[str, Any]) -> None:
         """Write the inputs down, check them, and refuse the launch if they are wrong."""
-        arrays = {name: _on_host(name, value) for name, value in columns.items()}
-        self._journal(stage, arrays)
-        found = self._check(stage, arrays)
+        with self.outside():
+            arrays = {name: _on_host(name, value) for name, value in columns.items()}
+            self._journal(stage, arrays)
+            found = self._check(stage, arrays)
         self.findings.extend(found)
         if self._refuse and has_error(found):
             raise LaunchRefusedError(stage, found)
 
     def saw_draft_attention(self, **given: Any) -> None:
         """Probe the attention of one expansion."""
-        with self.indices.paused():
+        with self.outside(), self.indices.paused():
             self.probe.saw_draft_attention(**given)
 
     def take_findings(self) -> tuple[Finding, ...]:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
-import os
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from tracing.distances import DEFAULT_EDGES
-from tracing.errors import SpecwbError, UsageError
-from tracing.moment import STAGES
+from tracing.errors import UsageError
 from tracing.settings import Device, RungName
-from tracing.stages import DecodePath, PathFactory
+from tracing.stages import DecodePath
 from workbench.checkpoints.load import LoadedPair, load_pair, needs_drafter
 from workbench.checkpoints.shipped import shipped_pair_dirs
 from workbench.fused.path import make_path
+from workbench.lockstep.engine.user_code import UserCode
 from workbench.lockstep.session.job import LockstepOptions
+from workbench.lockstep.session.ports import build_port
 from workbench.lockstep.session.prompts import read_prompts
 from workbench.lockstep.session.turns import Turn, plan_turns
 from workbench.lockstep.truth.reference_runner import ONE_ABOVE
@@ -40,6 +38,7 @@ class DiffRequest:
         device, dtype: Of the fused path.
         rung, reference_device: Of the reference.
         chat, trust_remote_code: As the command's options.
+        stage_timeout: Seconds that a stage of the path under test may take, or None.
         distance_edges: Lower edges of the buckets in which attention distances will be shown.
     """
 
@@ -59,6 +58,7 @@ class DiffRequest:
     chat: bool = False
     trust_remote_code: bool = False
     distance_edges: tuple[int, ...] = DEFAULT_EDGES
+    stage_timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +70,14 @@ class Session:
         path: The path under test.
         turns: What to decode.
         dtype: The tested path's dtype by name.
+        user_code: Calls the code of the path.
     """
 
     loaded: LoadedPair
     path: DecodePath
     turns: tuple[Turn, ...]
     dtype: str
+    user_code: UserCode = field(default_factory=UserCode)
 
 
 def open_session(request: DiffRequest) -> Session:
@@ -91,9 +93,10 @@ def open_session(request: DiffRequest) -> Session:
         trust_remote_code=request.trust_remote_code,
     )
     turns = plan_turns(prompts, loaded.tokenizer, loaded.pair, request.options.settings, chat=request.chat)
-    path = _build_path(request, loaded)
+    user_code = UserCode(request.stage_timeout)
+    path = _build_path(request, loaded, user_code)
     _require_chooser(request, path)
-    return Session(loaded, path, turns, _dtype_of(path, request.dtype))
+    return Session(loaded, path, turns, _dtype_of(path, request.dtype), user_code)
 
 
 def _require_chooser(request: DiffRequest, path: DecodePath) -> None:
@@ -128,59 +131,18 @@ def pair_directories(
     return model, draft
 
 
-def _build_path(request: DiffRequest, loaded: LoadedPair) -> DecodePath:
+def _build_path(request: DiffRequest, loaded: LoadedPair, user_code: UserCode) -> DecodePath:
     settings = request.options.settings
     if request.fused is None:
         return make_path(
             loaded.pair, settings, device=request.device, dtype=request.dtype, eager=request.eager
         )
-    factory = load_factory(request.fused)
-    try:
-        made = factory(loaded.pair, settings, device=request.device, dtype=request.dtype)
-    except SpecwbError:
-        raise
-    except Exception as error:
-        raise UsageError(f"--fused {request.fused} raised {type(error).__name__}: {error}") from error
-    return checked_path(request.fused, made)
+    return build_port(
+        request.fused, loaded.pair, settings, user_code, device=request.device, dtype=request.dtype
+    )
 
 
 def _dtype_of(path: DecodePath, asked: str) -> str:
     """The dtype that bounds rounding: the path's own statement, else the requested one."""
-    dtype = str(path.info.get("dtype", asked))
+    dtype = str(path.info.get("dtype", asked)).removeprefix("torch.")
     return dtype if dtype in ONE_ABOVE else "float32"
-
-
-def load_factory(name: str) -> PathFactory:
-    """Import a `tracing.stages.PathFactory` by its `package.module:factory` name.
-
-    The current folder is searched last, so that nothing in it shadows an installed package.
-
-    Raises:
-        UsageError: No such module or attribute, or it cannot be called.
-    """
-    module_name, _, attribute = name.partition(":")
-    if not module_name or not attribute:
-        raise UsageError(f"--fused should be package.module:factory, got {name!r}")
-    if os.getcwd() not in sys.path:  # noqa: PTH109  sys.path holds text
-        sys.path.append(os.getcwd())  # noqa: PTH109
-    try:
-        module = importlib.import_module(module_name)
-    except ImportError as error:
-        raise UsageError(f"--fused {name}: cannot import {module_name} ({error})") from error
-    factory = getattr(module, attribute, None)
-    if not callable(factory):
-        raise UsageError(f"--fused {name}: {module_name} has no callable {attribute}")
-    return cast("PathFactory", factory)
-
-
-def checked_path(name: str, path: object) -> DecodePath:
-    """Return `path` if a factory really made a `DecodePath` with at least one stage.
-
-    Raises:
-        UsageError: It made something else.
-    """
-    if not isinstance(path, DecodePath):
-        raise UsageError(f"--fused {name} should return tracing.stages.DecodePath, got {type(path).__name__}")
-    if not any(getattr(path.stages, stage) for stage in STAGES):
-        raise UsageError(f"--fused {name} returned a path without a single stage; nothing could be checked")
-    return path

@@ -9,13 +9,15 @@ from typing import Protocol, TypeVar
 
 from reference.drafters import drafter_of
 from tracing.draws import DrawTape
-from tracing.errors import UsageError
+from tracing.errors import EnvironmentProblemError, UsageError
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath
 from workbench.judge.turn_state import TurnState
+from workbench.lockstep.engine.failures import findings_of_failure
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import PathUnderTest
+from workbench.lockstep.engine.user_code import UserCode
 from workbench.lockstep.recording.run_log import RunLog
 from workbench.lockstep.recording.watch import LiveWatch
 from workbench.lockstep.session.prompts import Prompt
@@ -143,11 +145,21 @@ class TurnsRunner(ABC):
     """
 
     def __init__(
-        self, path: DecodePath, settings: DecodeSettings, log: RunLog, watch: LiveWatch, *, seed: int = 0
+        self,
+        path: DecodePath,
+        settings: DecodeSettings,
+        log: RunLog,
+        watch: LiveWatch,
+        *,
+        user_code: UserCode | None = None,
+        seed: int = 0,
     ) -> None:
         self._settings = settings
         self._watch = watch
-        self._under_test = PathUnderTest.begin(path, watch, watch.indices.around, DrawTape.seeded(seed))
+        user_code = user_code or UserCode()
+        watch.outside = user_code.outside
+        tape = DrawTape.seeded(seed)
+        self._under_test = PathUnderTest(path, None, watch.indices.around, tape, user_code)
         self.log = log
         self.indices = watch.indices
         self.finished: list[FedTurnState] = []
@@ -157,6 +169,8 @@ class TurnsRunner(ABC):
     def run(self, turns: Sequence[Turn], tick: Tick) -> None:
         """Decode all turns until one stops the run."""
         limit = self._settings.max_new_tokens
+        if turns and not self._begin(FedTurnState(turns[0].prompt_id, turns[0].turn, limit)):
+            return
         for turn_state, prompt in with_prompts(
             turns, lambda prompt_id, turn: FedTurnState(prompt_id, turn, limit)
         ):
@@ -164,6 +178,20 @@ class TurnsRunner(ABC):
             self._turn(turn_state, prompt, tick)
             if self.stopped:
                 return
+
+    def _begin(self, turn_state: FedTurnState) -> bool:
+        """Take a fresh state of the path; False where that failed, and the run ends before its first step."""
+        self.log.open_step(turn_state.prompt_id, turn_state.turn, turn_state.step)
+        try:
+            self._under_test.start(self._watch)
+        except EnvironmentProblemError:
+            raise  # the disk or the device, not the path
+        except Exception as error:  # noqa: BLE001  what code under test raises is a finding
+            found = self.log.add(findings_of_failure(turn_state, "prefill", error))
+            self.log.close_step(found)
+            self.stopped = True
+            return False
+        return True
 
     @abstractmethod
     def _turn(self, turn_state: FedTurnState, prompt: list[int], tick: Tick) -> None:

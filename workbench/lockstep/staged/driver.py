@@ -10,8 +10,9 @@ from typing import Any
 from tracing.errors import ContractError, LaunchRefusedError
 from tracing.finding import Finding
 from tracing.stages import Prefilled
+from workbench.judge.turn_state import TurnState
 from workbench.lockstep.engine.checked_stages import CheckedStages, result_sizes
-from workbench.lockstep.engine.failures import findings_of_failure
+from workbench.lockstep.engine.failures import findings_of_failure, findings_of_windows
 from workbench.lockstep.engine.stage_inputs import written_into
 from workbench.lockstep.engine.step import run_prefill, run_step
 from workbench.lockstep.engine.turn_state import FedTurnState
@@ -34,6 +35,7 @@ class Driver:
         under_test: The path under test.
         runner: The reference.
         eager: Finish a step on the reference's values after a refused launch, instead of ending it.
+        announce: Called with a stage of the path that is about to be called.
         refused: Stage whose launch was refused in this step, or None.
         findings: Causes found in refused launches and in stages that write into their inputs, not yet
             taken by the caller.
@@ -42,6 +44,7 @@ class Driver:
     under_test: PathUnderTest
     runner: ReferenceRunner
     eager: bool = False
+    announce: Callable[[str], None] = lambda _: None
     refused: str | None = None
     findings: list[Finding] = field(default_factory=list)
 
@@ -70,6 +73,10 @@ class Driver:
         except _RefusedError:
             results.eager = run_reference_step(self.runner, turn_state, results.committed_len)
 
+    def take_windows(self, turn_state: TurnState, stage: str) -> None:
+        """Take over what the path's windows raised around a stage."""
+        self.findings.extend(findings_of_windows(self.under_test, turn_state, stage))
+
     def take_findings(self) -> tuple[Finding, ...]:
         """Return and clear the findings of stages that ran."""
         found = tuple(self.findings)
@@ -89,7 +96,7 @@ class _JudgedStages(CheckedStages):
     ) -> None:
         runner = driver.runner
         sizes = result_sizes(runner.truth.pair, runner.settings)
-        super().__init__(driver.under_test, turn_state, results, sizes)
+        super().__init__(driver.under_test, turn_state, results, sizes, driver.announce)
         self._driver = driver
         self._reference = ReferenceFill(runner, turn_state, results)
         self._follow = after_stage
@@ -101,6 +108,7 @@ class _JudgedStages(CheckedStages):
             self.results.inputs[stage] = result
             self.results.keep(stage, deepcopy(result))
         self._read_for_judge(stage)
+        self._driver.take_windows(self.turn_state, stage)
         if stage == "commit":
             self.require_followable()  # it was judged as what it is; it can only not be taken any further
             commit_rows(self._driver.runner, self.results)

@@ -93,7 +93,7 @@ class Recheck:
         tokens = [*self.turn_state.committed, *tensorized.token_ids[path].tolist()]
         try:
             alone = self._row_alone(under_test, tokens)
-            again = PathUnderTest.begin(under_test.path, NullWatch())
+            again = PathUnderTest.begin(under_test.path, NullWatch(), user_code=under_test.user_code)
             reprefill = host_floats(again.call("prefill", tokens).logits)
         except Exception:  # noqa: BLE001  a port that cannot run one row alone leaves the finding unexplained
             return ""
@@ -108,7 +108,7 @@ class Recheck:
 
     def _row_alone(self, under_test: PathUnderTest, tokens: Sequence[int]) -> Any:
         """Feed the last token as the only node over a fresh prefill of everything before it."""
-        fresh = PathUnderTest.begin(under_test.path, NullWatch())
+        fresh = PathUnderTest.begin(under_test.path, NullWatch(), user_code=under_test.user_code)
         fresh.call("prefill", list(tokens[:-1]))
         verified: Verified = fresh.call("verify", one_node(int(tokens[-1]), len(tokens) - 1))
         return host_floats(verified.logits)[0]

@@ -16,6 +16,7 @@ from workbench.lockstep.engine.checked_stages import StageFailedError
 from workbench.lockstep.engine.stage_inputs import copied_by_tensorize, expected_at_launches
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import StepResults
+from workbench.lockstep.engine.user_code import UserCode
 from workbench.lockstep.recording.rows import ended_at_root, path_columns
 from workbench.lockstep.recording.run_log import RunLog
 from workbench.lockstep.recording.watch import LiveWatch
@@ -43,6 +44,7 @@ class StagedRun(TurnsRunner):
         log: RunLog,
         *,
         dtype: str,
+        user_code: UserCode | None = None,
     ) -> None:
         watch = LiveWatch(
             log.journal,
@@ -50,10 +52,11 @@ class StagedRun(TurnsRunner):
             refuse=options.on_violation != "launch",
             watch_indices=options.watch_indices,
         )
-        super().__init__(path, options.settings, log, watch, seed=options.seed)
+        super().__init__(path, options.settings, log, watch, user_code=user_code, seed=options.seed)
         self._eos = pair.eos_token_ids
         self._options = options
-        self._driver = Driver(self._under_test, runner, eager=options.on_violation == "eager")
+        eager = options.on_violation == "eager"
+        self._driver = Driver(self._under_test, runner, eager=eager, announce=log.announce)
         self.judge = StepJudge(runner, options, self._under_test, dtype)
 
     def _turn(self, turn_state: FedTurnState, prompt: list[int], tick: Tick) -> None:
@@ -88,7 +91,7 @@ class StagedRun(TurnsRunner):
     def _settle_without_step(self, turn_state: FedTurnState, results: StepResults) -> None:
         """Judge the prefill of a turn that ends with its first token; its row records that no step ran."""
         self._record_fused(turn_state, results)
-        found = self.log.add((), self.judge.judge(turn_state, results))
+        found = self.log.add(self._driver.take_findings(), self.judge.judge(turn_state, results))
         self.log.record("fused", ended_at_root(turn_state))
         self.log.close_step(found)
 
@@ -159,6 +162,7 @@ class StagedRun(TurnsRunner):
         self._record_fused(turn_state, results)
         self.log.record("fused", {"launch_refused": f"{failure.stage}: not finished, the run ends here"})
         self._watch.take_findings()
+        self._driver.take_windows(turn_state, failure.stage)
         findings = [*self._driver.take_findings(), *failure.findings]
         found = self.log.add(findings, self.judge.judge(turn_state, results))
         self.log.close_step(found)
@@ -179,6 +183,7 @@ def judge_turns(
     tick: Tick = lambda _: None,
     traced: Callable[[Trace], Any] = lambda trace: trace,
     on_error: OnError = "warn",
+    user_code: UserCode | None = None,
 ) -> StagedRun:
     """Decode turns in staged lockstep: record both paths, judge each step, run the rules over the whole run.
 
@@ -195,13 +200,14 @@ def judge_turns(
         tick: Called with the number of new tokens.
         traced: Takes the recorder of each path and returns the one to use.
         on_error: Whether a row of the path under test that cannot be recorded raises.
+        user_code: Calls the code of the path under test.
     """
     traces = (
         writer.path("fused", lacks=path.lacks, info=dict(path.info), on_error=on_error),
         writer.path("reference", lacks=runner.lacks, info=runner.info),
     )
     log = RunLog(writer, {trace.name: traced(trace) for trace in traces}, Checker(context), tally)
-    staged = StagedRun(path, runner, pair, options, log, dtype=dtype)
+    staged = StagedRun(path, runner, pair, options, log, dtype=dtype, user_code=user_code)
     try:
         staged.run(turns, tick)
     finally:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from tracing import stage_validation
+from tracing.stage_validation import InvalidStageResultError
 
 
 def host_floats(tensor: Any) -> NDArray[Any]:
@@ -34,10 +35,36 @@ def row_bytes(kv_rows: Any) -> NDArray[np.uint8]:
     return array
 
 
+def plain_tensor(name: str, value: Any) -> torch.Tensor:
+    """Return a dense tensor that holds its values, without history, class or hooks of its own.
+
+    Args:
+        name: What it is called in the error.
+        value: A tensor, of any subclass, or an array.
+
+    Raises:
+        InvalidStageResultError: It is none, or holds no values (`meta`), or not all of them (sparse).
+    """
+    if isinstance(value, np.ndarray):
+        value = torch.from_numpy(np.array(value))
+    if not isinstance(value, torch.Tensor):
+        raise InvalidStageResultError(name, "a tensor", type(value).__name__)
+    if value.is_meta:
+        raise InvalidStageResultError(name, "a tensor that holds values", "one on the device meta")
+    if value.layout != torch.strided or value.is_quantized or value.is_nested:
+        raise InvalidStageResultError(name, "a dense tensor", f"one of layout {value.layout}")
+    plain = value.detach().clone()  # what a subclass computes lazily, it computes here
+    with torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001  its own methods end here
+        plain = plain.as_subclass(torch.Tensor)
+        if plain.is_meta or (plain.numel() and not plain.data_ptr()):
+            raise InvalidStageResultError(name, "a tensor that holds values", "one without storage")
+        return plain.resolve_conj().resolve_neg()
+
+
 def validated(stage: str, result: Any, sizes: Mapping[str, int]) -> Any:
     """Return a copy of a stage's result, with tensors; see `tracing.stage_validation.validated`.
 
     Raises:
         InvalidStageResultError: It does not have the form of that stage's result.
     """
-    return stage_validation.validated(stage, result, sizes, torch.from_numpy)
+    return stage_validation.validated(stage, result, sizes, plain_tensor)
