@@ -250,3 +250,11 @@ def test_three_that_agree_against_the_truth_point_at_the_reference() -> None:
     assert triangle(packed=other, alone=other, reprefill=other, truth=truth, allowance=0.1)[0] == "reference"
     apart = triangle(packed=other, alone=2 * other, reprefill=other, truth=truth, allowance=0.1)
     assert apart[0] == "everywhere"
+
+
+def test_the_cache_is_accused_only_where_its_rows_are_wrong() -> None:
+    """K, V and features that agree leave the head, or a write into the logits."""
+    truth, other = np.zeros(4), np.ones(4)
+    rows = {"packed": other, "alone": 2 * other, "reprefill": truth, "truth": truth, "allowance": 0.1}
+    assert triangle(**rows)[0] == "cache"
+    assert triangle(**rows, rows_agree=True)[0] == "behind_the_cache"
