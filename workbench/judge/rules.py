@@ -36,6 +36,9 @@ RULES: Final[dict[str, JudgeRule]] = {
         "A stage repeated on a copy of its state gives the same bits.",
         "nondeterministic",
     ),
+    "JUDGE-STALE": JudgeRule(
+        "stale-inputs", "A stage works on the inputs of this call, not on what an earlier call left."
+    ),
     "JUDGE-INPUT-WRITTEN": JudgeRule("input-written", "A stage does not write into what it was given."),
     "JUDGE-INPUT-LAUNCHED": JudgeRule(
         "other-input-launched", "A stage launches the values that the stage before it gave."

@@ -24,6 +24,7 @@ from workbench.faults.families import (
     recorder,
     reference,
     shared,
+    stale,
     tree,
     tree_values,
 )
@@ -39,6 +40,7 @@ FAMILIES: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "Who attends to whom": (masks,),
     "Teacher features": (features,),
     "Inside an operator": (kernels,),
+    "What an earlier call left, and chance": (stale,),
     "Choosing and accepting": (acceptance,),
     "The committed cache": (cache,),
     "Shared memory": (aliases,),
