@@ -201,7 +201,8 @@ def test_one_bit_of_difference_is_nondeterministic(other: np.float32) -> None:
     two[1, 1] = other
     (found,) = judge_repeat(Moment(0), "verify", "fused", {"logits": one}, {"logits": two}).findings
     assert (found.rule, found.verdict, found.guilty) == ("JUDGE-REPEAT", "nondeterministic", "fused")
-    assert "first at [1, 1]" in found.message
+    assert "first node 1, token 1: 2.0 and then" in found.message
+    assert found.moment.node == 1
 
 
 def test_a_repeat_of_another_shape_or_column_is_reported() -> None:
