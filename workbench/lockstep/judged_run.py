@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tracing.recorder import RunWriter
 from workbench.checkpoints.digests import weights_digest
 from workbench.checkpoints.load import LoadedPair
 from workbench.judge.verdict import RunVerdict, Tally
+from workbench.lockstep.acceptance import acceptance_warnings
 from workbench.lockstep.engine.interrupts import interrupts_watched
 from workbench.lockstep.free.run import FreeRun
 from workbench.lockstep.session.request import DiffRequest, Session
@@ -44,7 +45,8 @@ def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummar
     ):
         summary = _run(session, request, run, tick)
         run.update(verdict=summary.verdict, exit_code=summary.exit_code, coverage=dict(summary.coverage))
-    return summary
+    seen = acceptance_warnings(run.folder, session.path.name) if loaded.report.acceptance_tells else ()
+    return replace(summary, warnings=loaded.report.warnings + seen)
 
 
 def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> RunSummary:

@@ -28,6 +28,7 @@ class RunSummary:
         invariants: Outcomes counted: `held`, `violated`, `not_checked`.
         not_checked: What was not looked at, and why -> how often.
         coverage: Counter name -> count; zero is `not exercised`.
+        warnings: What both paths share and may have wrong, which no comparison decides.
         run: The folder of the trace.
         manifest: Facts about models, backend, devices and settings.
     """
@@ -46,6 +47,7 @@ class RunSummary:
     emitted_text: tuple[str, ...] = ()
     remark: str = ""
     unjudged_steps: int = 0
+    warnings: tuple[str, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -64,6 +66,7 @@ class RunSummary:
         return {
             "verdict": self.verdict,
             "remark": self.remark,
+            "warnings": list(self.warnings),
             "exit_code": self.exit_code,
             "steps": self.steps,
             "unjudged_steps": self.unjudged_steps,

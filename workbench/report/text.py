@@ -21,6 +21,8 @@ def render_text(summary: RunSummary) -> str:
 def _lines(summary: RunSummary) -> Iterator[str]:
     remark = f" ({summary.remark})" if summary.remark else ""
     yield f"verdict     {summary.verdict}{remark}"
+    for warning in summary.warnings:
+        yield f"warning     {safe_text(warning)}"
     yield from _divergence(summary)
     yield f"steps       {summary.steps}{_unjudged(summary)}, {_emitted(summary)}, {_acceptance(summary)}"
     yield f"near ties   {summary.near_ties}"
