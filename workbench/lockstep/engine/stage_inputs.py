@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -99,11 +99,25 @@ def expected_at_launches(stage: str, results: StepResults) -> dict[str, Any]:
     return {} if given is None else launch_columns(given) | later
 
 
-def copied_by_tensorize(results: StepResults) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the columns of the draft that tensorize copied wrongly, and those it copied rightly."""
+class Copied(NamedTuple):
+    """What tensorize made of the draft.
+
+    Attributes:
+        changed: Columns of the draft that it copied wrongly.
+        kept: Those that it copied rightly; none where the draft is not the path's own.
+        num_nodes: Drafted nodes, the root included; the rows behind them are tensorize's.
+    """
+
+    changed: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
+    num_nodes: int = 0
+
+
+def copied_by_tensorize(results: StepResults) -> Copied:
+    """Compare the tensorized tree with the drafted one, as far as a step has come."""
     drafted, built = results.drafted, results.tensorized
     if drafted is None or built is None:
-        return frozenset(), frozenset()
+        return Copied()
     num_nodes = len(drafted.token_ids)
     copied = {
         column: _difference(name, _host(drafted, name), _host(built, name)[:num_nodes]) is None
@@ -111,7 +125,8 @@ def copied_by_tensorize(results: StepResults) -> tuple[frozenset[str], frozenset
         if getattr(drafted, name) is not None and getattr(built, name) is not None
     }
     changed = frozenset(column for column, same in copied.items() if not same)
-    return changed, frozenset(copied) - changed if results.own("draft") else frozenset()
+    kept = frozenset(copied) - changed if results.own("draft") else frozenset()
+    return Copied(changed, kept, num_nodes)
 
 
 def launched_differently(

@@ -19,7 +19,7 @@ from tracing.recorder import RunWriter, Step, Trace
 from workbench.judge import fed
 from workbench.judge.log import FindingsLog, step_verdict
 from workbench.judge.verdict import Tally
-from workbench.lockstep.engine.stage_inputs import launched_differently
+from workbench.lockstep.engine.stage_inputs import Copied, launched_differently
 
 Row = dict[str, Any]
 
@@ -45,15 +45,14 @@ class RunLog(FindingsLog):
         self._steps: dict[str, Step] = {}
         self._rows: dict[str, Row] = {}
         self._expected: Row = {}
-        self._recopied: frozenset[str] = frozenset()
-        self._kept: frozenset[str] = frozenset()
+        self._copied = Copied()
 
     def open_step(self, prompt_id: int, turn: int, step: int) -> None:
         """Open a row on every path; one that is open stays so."""
         if self._rows.get(self._watched) == {"prompt_id": prompt_id, "turn": turn, "step": step}:
             return
         self._stack = ExitStack()
-        self._expected, self._recopied, self._kept = {}, frozenset(), frozenset()
+        self._expected, self._copied = {}, Copied()
         for name, trace in self._traces.items():
             self._steps[name] = self._stack.enter_context(
                 trace.step(prompt_id=prompt_id, turn=turn, step=step)
@@ -95,7 +94,7 @@ class RunLog(FindingsLog):
         """Leave a row unchecked; the next one has no previous row to be compared with."""
         self._checker.forget(path)
 
-    def expect(self, columns: Mapping[str, Any], copied: tuple[frozenset[str], frozenset[str]]) -> None:
+    def expect(self, columns: Mapping[str, Any], copied: Copied) -> None:
         """Set what later launches of this step must be given, because a stage returned it.
 
         Args:
@@ -103,7 +102,7 @@ class RunLog(FindingsLog):
             copied: Columns of the draft that tensorize copied wrongly, and those it copied rightly.
         """
         self._expected.update(columns)
-        self._recopied, self._kept = copied
+        self._copied = copied
 
     def check_before(self, stage: str, columns: Mapping[str, Any]) -> tuple[Finding, ...]:
         """Check the inputs of a launch of the path under test, with the step's row so far.
@@ -149,12 +148,13 @@ class RunLog(FindingsLog):
 
     def _maker(self, finding: Finding, *, mask_as_built: bool) -> str:
         stage = finding.moment.stage
-        recopied = not self._recopied.isdisjoint(BY_ID[finding.rule].arguments)
+        recopied = not self._copied.changed.isdisjoint(BY_ID[finding.rule].arguments)
         if stage in {"prefill", "draft"}:
             return "tensorize" if recopied else stage
-        is_trees = stage == "tensorize" and finding.rule.startswith("TREE")
-        if is_trees and finding.column in self._kept and not recopied:
-            return "draft"
+        node = finding.moment.node
+        is_drafted = stage == "tensorize" and node is not None and node < self._copied.num_nodes
+        if is_drafted and finding.rule.startswith("TREE") and finding.column in self._copied.kept:
+            return stage if recopied else "draft"
         is_masks = mask_as_built and finding.column == "visible" and stage == "verify"
         return "tensorize" if is_masks else stage
 
