@@ -95,7 +95,8 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
         "reference": runner.info,
         "backend": dict(request.backend),
     }
-    return _summary(decoded, tally.verdict(), session.loaded.tokenizer.decode, run.folder, manifest)
+    verdict = tally.verdict(decoded.share(tally))
+    return _summary(decoded, verdict, session.loaded.tokenizer.decode, run.folder, manifest)
 
 
 def _summary(
@@ -108,7 +109,7 @@ def _summary(
     """Fold the verdict, the decoded turns and the log into what reports are made from."""
     emitted = tuple(tuple(turn_state.emitted) for turn_state in decoded.finished)
     skipped = sorted({missing.stage for missing in verdict.not_checked if missing.quantity == "*"})
-    remarks = [verdict.text.removeprefix(verdict.verdict).strip(" ()")]
+    remarks = [verdict.remark]
     if skipped:
         remarks.append(f"not checked: {', '.join(skipped)}")
     return RunSummary(
@@ -128,6 +129,7 @@ def _summary(
             for missing, count in verdict.not_checked.items()
         },
         coverage=verdict.coverage,
+        share=None if verdict.share is None else verdict.share.as_json(),
         run=run,
         manifest=manifest,
     )

@@ -31,6 +31,7 @@ class RunSummary:
         warnings: What both paths share and may have wrong, which no comparison decides.
         run: The folder of the trace.
         manifest: Facts about models, backend, devices and settings.
+        share: What the verdict rests on, as plain data; None where that is not known.
     """
 
     verdict: str
@@ -49,6 +50,7 @@ class RunSummary:
     unjudged_steps: int = 0
     warnings: tuple[str, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    share: Mapping[str, Any] | None = None
 
     @property
     def mean_accepted(self) -> float | None:
@@ -66,6 +68,7 @@ class RunSummary:
         return {
             "verdict": self.verdict,
             "remark": self.remark,
+            "share": None if self.share is None else dict(self.share),
             "warnings": list(self.warnings),
             "exit_code": self.exit_code,
             "steps": self.steps,
