@@ -19,7 +19,10 @@ SINGLE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
 PICKLED: Final = "pytorch_model.bin"
 PICKLED_INDEX: Final = "pytorch_model.bin.index.json"
+MEDUSA: Final = ("medusa_lm_head.safetensors", "medusa_lm_head.pt")
+"""Names that trainers of Medusa heads give to the one file of weights."""
 MAX_INDEX: Final = 64 << 20
+MAX_NAME: Final = 200
 
 
 def require_directory(directory: Path, role: str) -> None:
@@ -84,6 +87,9 @@ def weight_files(directory: Path) -> list[Path]:
             return [directory / single]
         if _is_there(directory / index):
             return sorted(_shards(directory / index))
+    for name in MEDUSA:
+        if _is_there(directory / name):
+            return [directory / name]
     raise ModelMissingError(f"no weights in {directory}; expected {SINGLE}, {INDEX} or {PICKLED}")
 
 
@@ -119,7 +125,7 @@ def read_weights(directory: Path) -> dict[str, torch.Tensor]:
     weights: dict[str, torch.Tensor] = {}
     files = weight_files(directory)
     index = directory / (INDEX if files[0].suffix == ".safetensors" else PICKLED_INDEX)
-    promised = {} if files[0].name in {SINGLE, PICKLED} else _shards(index)
+    promised = {} if files[0].name in {SINGLE, PICKLED, *MEDUSA} else _shards(index)
     for path in files:
         shard = _read_shard(path)
         absent = sorted(promised.get(path, set()) - shard.keys())
@@ -127,6 +133,9 @@ def read_weights(directory: Path) -> dict[str, torch.Tensor]:
             raise CheckpointError(
                 f"{path} does not hold {shown(absent[0])}, which {index.name} says it holds"
             )
+        odd = next((name for name in shard if not name.isprintable() or len(name) > MAX_NAME), None)
+        if odd is not None:
+            raise CheckpointError(f"{path} names a tensor {shown(odd)}; names are printable and short")
         doubled = sorted(weights.keys() & shard.keys())
         if doubled:
             raise CheckpointError(f"{shown(doubled[0])} occurs in more than one shard of {directory}")

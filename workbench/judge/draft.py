@@ -19,7 +19,8 @@ from workbench.judge.draft_laws import (
 )
 from workbench.judge.draft_nodes import DraftNodes, has_samples, judge_drawn, judge_node_scores
 from workbench.judge.draft_scores import Scores, count_near_ties, judge_scores
-from workbench.judge.evidence import DraftEvidence
+from workbench.judge.draft_static import judge_static
+from workbench.judge.evidence import Array, DraftEvidence, NodeTruth
 from workbench.judge.exact import judge_list, judge_num_draws
 from workbench.judge.notes import Notes
 from workbench.judge.rows import judge_rows
@@ -28,7 +29,8 @@ from workbench.judge.rows import judge_rows
 def judge_draft(notes: Notes, evidence: DraftEvidence) -> None:
     """Judge one draft, causes first: K and V of the new rows, scores, then what was chosen by them."""
     _judge_lengths(notes, evidence)
-    judge_rows(notes, "JUDGE-DRAFT-KV", "kv", evidence.kv)
+    if "kv" not in evidence.absent or evidence.kv is not None:
+        judge_rows(notes, "JUDGE-DRAFT-KV", "kv", evidence.kv)
     fused = _candidates(notes, evidence)
     search = None if evidence.fused is None else evidence.fused.beam_search()
     _judge_proposal(notes, evidence)
@@ -80,7 +82,10 @@ def _candidates(notes: Notes, evidence: DraftEvidence) -> Candidates | None:
     judge_root(notes, drafted, evidence.root_token_id)
     search = drafted.beam_search()
     if search is None:
-        notes.lacks("beam_flat_ids", f"the path does not show its candidates (proposer {drafted.proposer})")
+        if "beam_flat_ids" not in evidence.absent:
+            notes.lacks(
+                "beam_flat_ids", f"the path does not show its candidates (proposer {drafted.proposer})"
+            )
         return None
     return gather_candidates(notes, search, evidence)
 
@@ -114,9 +119,15 @@ def _judge_nodes(notes: Notes, evidence: DraftEvidence, drafted: Drafted) -> Non
     if drafted.logprobs is None:
         notes.lacks("draft_logprobs")
     elif has_samples(notes, "draft_logprobs", truth.rows):
-        judge_node_scores(notes, nodes, drafted.logprobs, truth)
+        _judge_scored(notes, nodes, drafted.logprobs, truth)
     if truth.law is not None and not notes.has("JUDGE-DRAW-COUNT"):
         judge_drawn(notes, nodes, evidence.draws, truth)
+
+
+def _judge_scored(notes: Notes, nodes: DraftNodes, scores: Array, truth: NodeTruth) -> None:
+    """Judge topology and ranks of a static tree, then scores, which follow from the tree."""
+    if judge_static(notes, nodes, truth):
+        judge_node_scores(notes, nodes, scores, truth)
 
 
 def _scores(

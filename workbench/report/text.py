@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from tracing.finding import Finding
+from workbench.judge.places import both_values
 from workbench.report.summary import RunSummary
 from workbench.view.safe_text import safe_line, safe_text
 
 MAX_LISTED = 5
+MAX_RULES = 6
 MAX_TEXT = 400
 
 
@@ -20,6 +23,8 @@ def render_text(summary: RunSummary) -> str:
 def _lines(summary: RunSummary) -> Iterator[str]:
     remark = f" ({summary.remark})" if summary.remark else ""
     yield f"verdict     {summary.verdict}{remark}"
+    for warning in summary.warnings:
+        yield f"warning     {safe_text(warning)}"
     yield from _divergence(summary)
     yield f"steps       {summary.steps}{_unjudged(summary)}, {_emitted(summary)}, {_acceptance(summary)}"
     yield f"near ties   {summary.near_ties}"
@@ -27,11 +32,18 @@ def _lines(summary: RunSummary) -> Iterator[str]:
     not_checked = summary.invariants.get("not_checked", 0)
     yield f"invariants  {held} held, {violated} violated, {not_checked} not checked"
     yield from _not_checked(summary)
+    if summary.hidden:
+        yield f"could hide  {summary.hidden}"
     yield f"coverage    {_coverage(summary)}"
     yield from _text(summary)
     if summary.run:
         yield f"run         {safe_text(str(summary.run))}"
         yield f"next        {_next_command(summary)}"
+
+
+def explained(finding: Finding) -> str:
+    """Return the explanation of a finding as the end of its message."""
+    return f"; {finding.explanation}" if finding.explanation else ""
 
 
 def finding_line(finding: Finding) -> str:
@@ -40,8 +52,21 @@ def finding_line(finding: Finding) -> str:
     consequence = " (consequence)" if finding.consequence else ""
     return safe_text(
         f"{finding.moment} {finding.rule} {finding.verdict}{name} guilty={finding.guilty}: "
-        f"{finding.message}{consequence}"
+        f"{finding.message}{explained(finding)}{consequence}"
     )
+
+
+def consequences_line(findings: Iterable[Finding]) -> str:
+    """Return one line that counts possible consequences by rule, or an empty string."""
+    counts = Counter(finding.rule for finding in findings if finding.consequence)
+    if not counts:
+        return ""
+    named = [f"{safe_text(rule)} {count}" for rule, count in counts.most_common(MAX_RULES)]
+    if len(counts) > MAX_RULES:
+        named.append(f"{len(counts) - MAX_RULES} more rules")
+    total = counts.total()
+    noun = "possible consequence" if total == 1 else "possible consequences"
+    return f"and {total} {noun}: {', '.join(named)} (--format json lists them)"
 
 
 def _divergence(summary: RunSummary) -> Iterator[str]:
@@ -49,20 +74,18 @@ def _divergence(summary: RunSummary) -> Iterator[str]:
     if first is None:
         return
     yield f"first       {finding_line(first)}"
-    yield f"            fused {_value(first.fused)}, expected {_value(first.reference)}{_margin(first)}"
+    if values := safe_text(both_values(first)) + _margin(first):
+        yield f"            {values.removeprefix('; ')}"
     for frame in first.frames:
         yield f"            in {safe_text(frame)}"
-    others = [finding for finding in summary.findings if finding is not first]
+    others = [finding for finding in summary.findings if finding is not first and not finding.consequence]
     for finding in others[:MAX_LISTED]:
         yield f"then        {finding_line(finding)}"
     if len(others) > MAX_LISTED:
         yield f"            and {len(others) - MAX_LISTED} more in findings.jsonl"
-
-
-def _value(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.9g}"
-    return safe_text(str(value)) if value is not None else "nothing recorded"
+    following = consequences_line(finding for finding in summary.findings if finding is not first)
+    if following:
+        yield f"            {following}"
 
 
 def _margin(finding: Finding) -> str:
