@@ -138,7 +138,7 @@ def _take_tied(ours: Cursor, theirs: Cursor, row: int, result: Alignment) -> Non
     left, right = ours.drain_turn(), theirs.drain_turn()
     if left != right:
         moment = Moment(prompt_id, turn, step, "draft")
-        finding = _finding("JUDGE-ALIGN-COLUMN", moment, "token_ids", "one of equal scores", "another one")
+        finding = _finding("JUDGE-ALIGN-COLUMN", moment, "token_ids", ("one of equal scores", "another one"))
         _note(result, finding, left, right)
 
 
