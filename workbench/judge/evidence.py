@@ -27,7 +27,7 @@ Array = NDArray[Any]
 class RowTruth:
     """One float quantity, row by row: the tested path's values, the truth, and what the dtype alone costs.
 
-    All arrays are `[R, W]` (logits, features; `[W]` means one row), or `[layers, 2, kv_heads, R, D]` (K and V).
+    All arrays are `[R, W]` (logits, features; `[W]` is one row), or `[layers, 2, kv_heads, R, D]` (K and V).
 
     Attributes:
         fused: The tested path's values, or None where the path cannot give them.
