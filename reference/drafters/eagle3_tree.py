@@ -14,7 +14,7 @@ from torch import Tensor
 from reference.drafters.eagle3_network import forward, fuse_features
 from reference.model import ReferenceModels
 from reference.search import DraftAttention, DraftContext
-from reference.visible import near
+from reference.visible import narrower, near
 from tracing.settings import DecodeSettings
 from tracing.stages import IntArray
 
@@ -59,7 +59,7 @@ def begin(
     token_ids = models.tokens([*context.token_ids, context.root])[1:]
     return _run(
         models=models,
-        window=settings.window,
+        window=narrower(settings.window, models.drafter.window),
         reuses_kv=reuses_kv,
         past_kv=past_kv,
         token_ids=token_ids[num_past:],

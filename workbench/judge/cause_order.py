@@ -77,7 +77,7 @@ FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
         _quantity("valid", "valid", ""),
         _quantity("parents", "parents draft_parents", "valid"),
         _quantity("depths", "depths", "parents valid"),
-        _quantity("positions", "position_ids", "depths parents valid"),
+        _quantity("positions", "position_ids rotary_position_ids", "depths parents valid"),
         _quantity("cache_positions", "cache_positions", ""),
         _quantity("slots", "slots group_slots", "cache_positions valid"),
         _quantity("visible", "visible", "parents valid"),
@@ -91,7 +91,7 @@ FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
         _quantity("kv", "kv kv_row_digests"),
         _quantity("features", "features feature_row_digests"),
         _quantity("logits", "logits target_top_logits target_top_ids"),
-        _quantity("choices", "LOGIT002 target_token_ids"),
+        _quantity("choices", "LOGIT002 target_token_ids choice_allowed"),
         _RAISED,
     ),
     "accept": (
@@ -117,7 +117,18 @@ FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
 
 EXPLAIN: Final = frozenset(
     {
-        *("MASK005", "MASK006", "MASK007", "MASK008", "DRAFT005", "FEAT002", "TREE001", "IDX003", "IDX004"),
+        *(
+            "MASK005",
+            "MASK006",
+            "MASK007",
+            "MASK008",
+            "MASK012",
+            "DRAFT005",
+            "FEAT002",
+            "TREE001",
+            "IDX003",
+            "IDX004",
+        ),
         *(
             "JUDGE-DRAFT-VOCAB",
             "JUDGE-ROW-MOVED",

@@ -62,6 +62,7 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
         rung=request.rung,
         device=request.reference_device,
         num_samples=options.num_samples,
+        model_facts=session.model_facts(options.settings),
     )
     tally = Tally(chain=runner.is_chain)
     context = _context(session, request)
@@ -147,6 +148,7 @@ def _context(session: Session, request: DiffRequest) -> RunContext:
         kv_capacity=session.path.info.get("kv_capacity"),
         num_slots=session.path.info.get("num_slots"),
         reads=drafter_of(pair).settings,
+        model_facts=session.model_facts(request.options.settings),
     )
 
 
@@ -173,6 +175,7 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
             name: getattr(options, name) for name in options.__dataclass_fields__ if name != "settings"
         },
         "limits": limits_of(_context(session, request)),
+        "model_facts": asdict(session.model_facts(options.settings)),
         "reference": {"rung": request.rung, "device": request.reference_device},
         "prompt_file": request.prompt_file,
         MANIFEST_KEY: list(request.distance_edges),
@@ -182,4 +185,5 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
 def limits_of(context: RunContext) -> dict[str, Any]:
     """Return the facts that the rules used, as plain data: the trace is checked later by the same ones."""
     known = {name: value for name, value in asdict(context).items() if value is not None}
+    known = {name: value for name, value in known.items() if name not in {"model_facts", "request_offsets"}}
     return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in known.items()}

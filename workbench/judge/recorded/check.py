@@ -22,7 +22,7 @@ from tracing.recording_plan import RecordingPlan, plan_of
 from workbench.judge import fed
 from workbench.judge.recorded.blocks import Block, blocks
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
-from workbench.judge.recorded.context import read_context
+from workbench.judge.recorded.context import context_of_path
 from workbench.judge.recorded.flat import flat_columns
 from workbench.judge.recorded.pairs import Compared, compare_paths
 from workbench.judge.recorded.state import state_of
@@ -120,7 +120,7 @@ def check_run(
         UsageError: The selection names no rule.
     """
     run = open_run(folder)
-    context, selection = read_context(run.manifest), selection or Selection()
+    selection = selection or Selection()
     plan, origins = plan_of(run.manifest), origins_of(run.manifest)
     selection.rules()
     unread: list[str] = []
@@ -128,7 +128,12 @@ def check_run(
         _check_path(
             run.path(name),
             PathCheck(
-                name, context, selection, max_per_rule=max_per_rule, is_fed=fed.is_fed(run, name), plan=plan
+                name,
+                context_of_path(run, name),
+                selection,
+                max_per_rule=max_per_rule,
+                is_fed=fed.is_fed(run, name),
+                plan=plan,
             ),
             origins,
             unread,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from invariants.constraint import ALTERED
 from tracing.errors import UsageError
 from tracing.stages import Accepted, Tensorized
 from workbench.judge.evidence import RowTruth, StepEvidence, VerifyEvidence, VerifySide
@@ -44,6 +45,8 @@ class ModelJudge:
         if not state.has_length(row.get("committed_len")):
             reason = "tokens before the step are not in the trace, or not as many as committed_len says"
             return _without(judge_step(replace(evidence, prefill=None)), reason)
+        if self.runner.unable:
+            return _without(judge_step(replace(evidence, prefill=None)), self.runner.unable)
         try:
             return self._judge(evidence, row, state)
         except UsageError as problem:
@@ -86,9 +89,13 @@ class ModelJudge:
         truth, *samples = (host_floats(one.logits)[nodes] for one in reference)
         return replace(
             part,
+            model_facts=part.model_facts or self.runner.model_facts,
             reference=VerifySide.of(verified_of(reference[0], tree, part.committed_len)),
             logits=RowTruth(
-                fused=known_rows(row, nodes, truth), truth=truth, samples=tuple(samples), rows=nodes
+                fused=None if row.get("logits_kind") in ALTERED else known_rows(row, nodes, truth),
+                truth=truth,
+                samples=tuple(samples),
+                rows=nodes,
             ),
         )
 

@@ -50,7 +50,11 @@ class StepJudge:
 
     def after_prefill(self, prompt: list[int]) -> None:
         """Ask the reference about the prompt; it is judged with the step that follows."""
-        self.reference = ReferenceStep(prefill=self._runner.prefill(prompt))
+        unable = self._runner.unable
+        if unable:
+            self.reference = ReferenceStep(missing=dict.fromkeys(("prefill", "draft", "verify"), unable))
+        else:
+            self.reference = ReferenceStep(prefill=self._runner.prefill(prompt))
         self._prompt = prompt
         self._judged_in_turn = 0
 
@@ -61,7 +65,9 @@ class StepJudge:
             self.reference, self._before = None, None
             return
         if results.prefilled is None or self.reference is None:
-            self.reference = ReferenceStep()
+            unable = self._runner.unable
+            missing = dict.fromkeys(("draft", "verify"), unable) if unable else {}
+            self.reference = ReferenceStep(missing=missing)
         self._before = self._under_test.snapshot()
 
     def after_stage(self, stage: str, turn_state: FedTurnState, results: StepResults) -> None:
@@ -77,6 +83,8 @@ class StepJudge:
     def _follow(
         self, reference: ReferenceStep, stage: str, turn_state: FedTurnState, results: StepResults
     ) -> None:
+        if stage in reference.missing:
+            return
         if stage == "draft" and results.drafted is not None and "draft" not in results.filled_by_reference:
             self._follow_draft(reference, turn_state, results.drafted)
         elif stage == "tensorize" and results.drafted is not None:
