@@ -76,8 +76,14 @@ class Leaning:
         own = float((error * added).sum())
         other = along[self.groups % len(along)]
         self.wealth += math.log1p(STAKE if own - other > MARGIN * size else -STAKE)
-        self.samples = [one + more for one, more in zip(self.samples or [0.0] * len(along), along, strict=False)]
-        self.groups, self.rows, self.values = self.groups + 1, self.rows + len(added), self.values + added.size
+        self.samples = [
+            one + more for one, more in zip(self.samples or [0.0] * len(along), along, strict=False)
+        ]
+        self.groups, self.rows, self.values = (
+            self.groups + 1,
+            self.rows + len(added),
+            self.values + added.size,
+        )
         self.size, self.path = self.size + size, self.path + own
 
     @property
