@@ -45,8 +45,8 @@ def main(argv: list[str]) -> int:
 
 def attack(part: Part, index: int, seed: int, folder: Path, tally: Tally) -> None:
     """Make one attack and add what became of it."""
-    own = folder / "cases" / str(index)
-    own.mkdir(parents=True)
+    own = folder / "cases" / "own"
+    own.mkdir(parents=True, exist_ok=True)
     before, began = _peak(), time.perf_counter()
     try:
         outcome = part.case(index, seed, own)
@@ -57,7 +57,8 @@ def attack(part: Part, index: int, seed: int, folder: Path, tally: Tally) -> Non
         outcome.say("internal", f"{type(problem).__name__}: {str(problem)[:300]}")
     seconds = time.perf_counter() - began
     tally.take(outcome, seconds, is_over=_peak() - before > BOUND, at=f"{part.name} {index}")
-    shutil.rmtree(own, ignore_errors=True)
+    if any(own.iterdir()):
+        shutil.rmtree(own, ignore_errors=True)
 
 
 def _warm(part: Part, seed: int, folder: Path) -> None:

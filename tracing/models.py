@@ -129,6 +129,42 @@ class DrafterConfig:
         return Taps(layers=self.aux_layers)
 
 
+@dataclass(frozen=True, slots=True)
+class MedusaConfig:
+    """Medusa heads over the teacher's final hidden state: head i is for the token i + 1 behind the root.
+
+    Attributes:
+        hidden_size: Of the teacher.
+        num_heads, num_layers: Heads, and residual blocks `x + silu(W x + b)` of each.
+        draft_vocab_size: Vd, rows of a head's output; fewer than the teacher's with a token map.
+        shared_head: All heads end in `lm_head.weight`; else head i ends in `lm_heads.{i}.weight`.
+        logit_scale: Factor on the logits.
+    """
+
+    hidden_size: int
+    num_heads: int
+    num_layers: int
+    draft_vocab_size: int
+    shared_head: bool = False
+    logit_scale: float = 1.0
+
+    @property
+    def taps(self) -> Taps:
+        """Teacher rows that the heads read."""
+        return Taps(final_hidden=True)
+
+    def head(self, number: int) -> str:
+        """Return the canonical name of the last layer of a head."""
+        return "lm_head" if self.shared_head else f"lm_heads.{number}"
+
+
+MEDUSA_KEYS: Final = (
+    "blocks.{i}.layers.{l}.{weight,bias}",
+    "lm_heads.{i}.weight",
+    "lm_head.weight",
+)
+"""Canonical Medusa keys, those of vLLM; `lm_head.weight` is that of all heads where they share one."""
+
 AnyDrafterConfig = Any
 """Configuration of one kind of drafter; typed loosely because only drafters of that kind read it. Its `taps`,
 if it has some, state what it reads of the teacher; a kind without checkpoint may have None."""

@@ -97,11 +97,15 @@ class NodeTruth:
         rows: Log-probabilities over the draft vocabulary, `[G, Vd]`, not cumulative.
         row_of: Row that each node was proposed from, int `[n]`; the root's own is ignored.
         law: Probabilities that tokens are drawn from, `[G, Vd]`; None where nothing is drawn.
+        parents: Those of a static tree, int `[n]`; None where the tree may be any.
+        ranks: Rank of each node's token in its row, int `[n]`; None where it may be any.
     """
 
     rows: LevelTruth
     row_of: IntArray
     law: LevelTruth | None = None
+    parents: IntArray | None = None
+    ranks: IntArray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

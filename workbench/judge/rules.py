@@ -92,6 +92,10 @@ RULES: Final[dict[str, JudgeRule]] = {
     "JUDGE-DRAFT-PROPOSAL": JudgeRule(
         "proposal-differs", "A draft that tokens alone decide is that of the drafter's rule."
     ),
+    "JUDGE-DRAFT-TOPOLOGY": JudgeRule("tree-not-static", "A static tree has the same parents at every step."),
+    "JUDGE-DRAFT-RANK": JudgeRule(
+        "wrong-rank", "A node of a static tree has the token of its rank in its head's row.", "numeric"
+    ),
     "JUDGE-DRAFT-DRAWN": JudgeRule(
         "another-token-drawn", "A sampled token is the one that the draft's law and its draw give."
     ),

@@ -245,7 +245,8 @@ def _draft_truth(reference: Sequence[DraftTruth] | Sequence[DraftScore]) -> dict
         laws = [one.law for one in scores if one.law is not None]
         rows = level_truth([one.logprobs for one in scores])
         law = level_truth(laws) if laws else None
-        return {"nodes": NodeTruth(rows=rows, row_of=np.asarray(truth.row_of), law=law)}
+        static = {"parents": truth.parents, "ranks": truth.ranks}
+        return {"nodes": NodeTruth(rows=rows, row_of=np.asarray(truth.row_of), law=law, **static)}
     searches = [one for one in reference if isinstance(one, DraftTruth)]
     levels = (
         level_truth([one.levels[number].row_logprobs for one in searches])
