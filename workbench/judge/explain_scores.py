@@ -96,7 +96,9 @@ class Search:
             for each, level in zip(level_allowances(tuple(truth), dtype), self.levels, strict=True)
         ]
         right = self.summed(self.own(self.rows))
-        rounding = np.array([sum_rounding(float(score), float(score), dtype) for score in np.nan_to_num(value[:, 0])])
+        rounding = np.array(
+            [sum_rounding(float(score), float(score), dtype) for score in np.nan_to_num(value[:, 0])]
+        )
         allowed = self.summed(rows)[:, 0] + rounding * len(self.levels)
         return Wrong(value, right, allowed, allowed)
 

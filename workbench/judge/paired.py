@@ -76,14 +76,10 @@ class Leaning:
         own = float((error * added).sum())
         other = along[self.groups % len(along)]
         self.wealth += math.log1p(STAKE if own - other > MARGIN * size else -STAKE)
-        self.samples = [
-            one + more for one, more in zip(self.samples or [0.0] * len(along), along, strict=False)
-        ]
-        self.groups, self.rows, self.values = (
-            self.groups + 1,
-            self.rows + len(added),
-            self.values + added.size,
-        )
+        so_far = self.samples or [0.0] * len(along)
+        self.samples = [one + more for one, more in zip(so_far, along, strict=False)]
+        self.groups, self.rows = self.groups + 1, self.rows + len(added)
+        self.values += added.size
         self.size, self.path = self.size + size, self.path + own
 
     @property
@@ -109,9 +105,10 @@ class Leaning:
     def sentence(self, what: str, dtype: str) -> str:
         """Say how the path leans."""
         return (
-            f"over {self.rows} rows {what} lean by {self.lean:.2f} towards {self.clause} (1 is that mistake; the "
-            f"reference at {dtype} leans by at most {self.lean_of_samples:.2f}); it makes {self.gap:.2g}, which "
-            f"single rows may be off by; rounding does this in less than one of {1 / RATE:.0e} runs"
+            f"over {self.rows} rows {what} lean by {self.lean:.2f} towards {self.clause} (1 is that mistake, "
+            f"and the reference at {dtype} leans by at most {self.lean_of_samples:.2f}); a typical value is "
+            f"off by {self.gap:.2g}, which rounding may do to one row, but to all in less than one of "
+            f"{1 / RATE:.0e} runs"
         )
 
 

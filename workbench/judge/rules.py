@@ -41,7 +41,7 @@ RULES: Final[dict[str, JudgeRule]] = {
     ),
     "JUDGE-LEANING": JudgeRule(
         "leans-to-a-mistake",
-        "Over the rows of a run, errors in a half precision do not lean towards what a standard mistake gives.",
+        "Over all rows of a run, errors in a half precision do not lean towards a standard mistake.",
         "numeric",
     ),
     "JUDGE-INPUT-WRITTEN": JudgeRule("input-written", "A stage does not write into what it was given."),

@@ -23,7 +23,7 @@ HALF: Final = ("bfloat16", "float16")
 WARMER: Final = 0.9
 """The temperature of a law that is a little too sharp; less sure ones lean the other way."""
 MAX_STEPS: Final = 64
-"""Steps of a run that are measured: evidence comes early or not at all, and each costs forwards of the drafter."""
+"""Steps of a run that are measured: evidence comes early or not at all, and each costs some forwards."""
 POSITIONS: Final = (("one position further on", 1), ("one position further back", -1))
 
 
@@ -77,15 +77,9 @@ class Leanings:
         along = Search(tuple(search.levels), tuple(level.truth for level in draft.levels), ids)
         own = along.own(along.rows)
         errors = [mine - true for mine, true in zip(along.added(), own, strict=True)]
-        num_samples = min(len(level.samples) for level in draft.levels)
         samples = [
-            [
-                one - true
-                for one, true in zip(
-                    along.own([level.samples[number] for level in draft.levels]), own, strict=True
-                )
-            ]
-            for number in range(num_samples)
+            [one - true for one, true in zip(along.own(rows), own, strict=True)]
+            for rows in zip(*(level.samples for level in draft.levels), strict=False)
         ]
         for clause, rows in self._other_levels(draft, turn_state, search.levels):
             if any(other.shape != row.shape for other, row in zip(rows, along.rows, strict=True)):
@@ -101,9 +95,8 @@ class Leanings:
         yield f"the law at temperature {1 / WARMER:.2f}", tuple(log_softmax(rows * WARMER) for rows in truth)
         tokens, root, features = turn_state.fed
         if drafter_of(self.runner.truth.pair).searches and features is not None:
-            fed = FedDraft(
-                self.runner.truth, self.runner.settings, tuple(map(int, tokens)), int(root), features
-            )
+            given = (tuple(map(int, tokens)), int(root), features)
+            fed = FedDraft(self.runner.truth, self.runner.settings, *given)
             if fed.is_eagle3:
                 yield from levels_otherwise(fed, levels)
 
