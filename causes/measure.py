@@ -100,7 +100,7 @@ def measure(mistake: Mistake, bench: Bench, dtype: str) -> Seen:
         explanation=first.explanation,
         noticed=True,
         stage=right_stage,
-        node=right_stage and moment.node == found.node and _names_row(first, found),
+        node=right_stage and _node(first) == found.node and _names_row(first, found),
         path=_blames_the_path(first),
         num_findings=len(errors),
         num_consequences=sum(finding.consequence for finding in errors),
@@ -109,6 +109,12 @@ def measure(mistake: Mistake, bench: Bench, dtype: str) -> Seen:
 
 def _blames_the_path(finding: Finding) -> bool:
     return finding.guilty == "fused"
+
+
+def _node(finding: Finding) -> int | None:
+    """Return the node that the first line names: that of which the explanation says that it begins there."""
+    begins = re.search(r"from node (\d+) on", finding.explanation)
+    return finding.moment.node if begins is None else int(begins[1])
 
 
 def _names_row(finding: Finding, found: Difference) -> bool:

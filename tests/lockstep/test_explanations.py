@@ -14,7 +14,7 @@ from causes.twin import Twins
 from examples.level_port import LevelPort, path_of
 from workbench.faults.bench import tiny_bench
 from workbench.faults.experiment import Setup
-from workbench.judge.explain import Hypothesis, Wrong, closest
+from workbench.judge.explain import Hypothesis, Wrong, closest, first_changed
 from workbench.lockstep.staged import explain
 
 BY_KEY = {each.key: each for each in MISTAKES}
@@ -84,22 +84,34 @@ TRUTH = VALUE + 0.5
 
 def named(*hypotheses: Hypothesis, allowance: float = 0.1, truth: np.ndarray = TRUTH) -> str:
     allowances = np.array([allowance])
-    return closest(Wrong(VALUE, truth, allowances, allowances), hypotheses)
+    found = closest(Wrong(VALUE, truth, allowances, allowances), hypotheses)
+    return "" if found is None else found.clause
 
 
 def test_the_closest_that_fits_is_named_and_one_that_does_not_fit_is_not() -> None:
-    near, nearer, far = (("near", VALUE + 0.05), ("nearer", VALUE + 0.01), ("far", VALUE + 0.2))
+    near, nearer, far = (
+        Hypothesis(clause, VALUE + off) for clause, off in (("near", 0.05), ("nearer", 0.01), ("far", 0.2))
+    )
     assert named(near, nearer, far) == "nearer"
     assert named(far) == named() == ""
-    assert named(("another form", VALUE[0])) == ""
-    assert named(("not a number", VALUE * np.nan)) == ""
+    assert named(Hypothesis("another form", VALUE[0])) == ""
+    assert named(Hypothesis("not a number", VALUE * np.nan)) == ""
 
 
 def test_an_allowance_as_wide_as_the_error_names_nothing() -> None:
     """In half precision a hypothesis may fit only because anything does."""
-    assert named(("guess", VALUE + 0.3), allowance=0.4) == ""
-    assert named(("guess", VALUE + 0.05), allowance=0.4) == "guess"
+    assert named(Hypothesis("guess", VALUE + 0.3), allowance=0.4) == ""
+    assert named(Hypothesis("guess", VALUE + 0.05), allowance=0.4) == "guess"
 
 
 def test_the_truth_may_be_unknown_there() -> None:
-    assert named(("guess", VALUE), truth=VALUE * np.nan) == "guess"
+    assert named(Hypothesis("guess", VALUE), truth=VALUE * np.nan) == "guess"
+
+
+def test_the_first_row_that_a_hypothesis_changes() -> None:
+    truth = np.arange(12.0).reshape(4, 3)
+    assert first_changed(truth, truth) is None
+    assert first_changed(truth * (1 + 1e-7), truth) is None
+    changed = truth.copy()
+    changed[2, 1] += 1
+    assert first_changed(changed, truth) == 2

@@ -77,7 +77,10 @@ def summary_of(run: Run, checked: CheckedRun, rejudged: Rejudged, facts: Mapping
     verdict = rejudged.verdict
     first = 1 if root_is_prompt(run) else 0
     emitted = [state.emitted[first:] for state in rejudged.turns if state.emitted]
-    remarks = [verdict.text.removeprefix(verdict.verdict).strip(" ()"), checked.remark]
+    remarks = [
+        verdict.remark,
+        checked.state_remark,
+    ]
     exit_code = worst([verdict.exit_code, _of_trace(checked)])
     return RunSummary(
         verdict="inconclusive" if exit_code != verdict.exit_code == 0 else verdict.verdict,
@@ -96,6 +99,7 @@ def summary_of(run: Run, checked: CheckedRun, rejudged: Rejudged, facts: Mapping
             for missing, count in verdict.not_checked.items()
         },
         coverage=verdict.coverage,
+        share=None if verdict.share is None else verdict.share.as_json(),
         run=run.folder,
         manifest={"replay": dict(facts)},
     )

@@ -40,7 +40,7 @@ _GIVEN: Final = _quantity(
     "",
 )
 """What a stage was given, or should have left alone."""
-_RAISED: Final = _quantity("outcome", "RUN-STAGE-RAISED")
+_RAISED: Final = _quantity("outcome", "RUN-STAGE-RAISED RUN-STAGE-TIMEOUT")
 """A stage ends in an exception because of what was wrong before."""
 
 FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
@@ -55,7 +55,7 @@ FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
     ),
     "draft": (
         _GIVEN,
-        _quantity("root", "JUDGE-DRAFT-ROOT STEP002"),
+        _quantity("root", "JUDGE-DRAFT-ROOT STEP002 STEP005"),
         _quantity("stale", "DRAFT005"),
         _quantity("kv", "kv"),
         _quantity("levels", "JUDGE-DRAFT-LEVELS DRAFT003"),

@@ -8,14 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from workbench.judge.allowance import Floats, largest, root_mean_square
+from workbench.judge.evidence import Array
 
-Hypothesis = tuple[str, Floats]
-"""What was done instead, as a clause, and the values that this gives."""
+
+class Hypothesis(NamedTuple):
+    """What was done instead.
+
+    Attributes:
+        clause: In words.
+        values: What this gives where the path is wrong, `[R, W]`.
+        everywhere: What it gives in all rows, in the form of the quantity; None where that is not known.
+    """
+
+    clause: str
+    values: Floats
+    everywhere: Array | None = None
+
+
+SAME: Final = 1e-5
+"""Share of a row's size below which two computations of it are the same."""
 CLEARLY: Final = 4.0
 """The truth has to be this much farther away than what is named, so that a wide allowance names nothing."""
 
@@ -37,16 +53,24 @@ class Wrong:
     spared: int = 0
 
 
-def closest(wrong: Wrong, hypotheses: Iterable[Hypothesis]) -> str:
-    """Return the clause of the hypothesis that fits best, or an empty string."""
-    named, best = "", np.inf
-    for clause, predicted in hypotheses:
-        if predicted.shape != wrong.value.shape:
+def closest(wrong: Wrong, hypotheses: Iterable[Hypothesis]) -> Hypothesis | None:
+    """Return the hypothesis that fits best, None where none does."""
+    named, best = None, np.inf
+    for hypothesis in hypotheses:
+        if hypothesis.values.shape != wrong.value.shape:
             continue
-        error = _fit(wrong, predicted)
+        error = _fit(wrong, hypothesis.values)
         if error < best:
-            named, best = clause, error
+            named, best = hypothesis, error
     return named
+
+
+def first_changed(predicted: Floats, truth: Floats) -> int | None:
+    """Return the first row, of `[R, W]`, in which a hypothesis gives other values than the truth."""
+    with np.errstate(invalid="ignore"):
+        differs = ~(largest(predicted - truth) <= SAME * np.maximum(largest(truth), SAME))
+    rows = np.flatnonzero(differs)
+    return int(rows[0]) if rows.size else None
 
 
 def _fit(wrong: Wrong, predicted: Floats) -> float:

@@ -116,17 +116,23 @@ def score_hypotheses(
         maps: Clauses and other readings of the candidates' tokens.
     """
     own = search.own(search.rows)
-    yield "the sum without the beam's own score", search.summed(own, lambda scores: scores * 0)
-    yield "the sum with the beam's own score counted twice", search.summed(own, lambda scores: scores * 2)
-    yield "the sum with the score of the beam before", search.summed(own, lambda scores: np.roll(scores, 1))
-    yield "the sum with the score of the beam behind", search.summed(own, lambda scores: np.roll(scores, -1))
+    yield Hypothesis("the sum without the beam's own score", search.summed(own, lambda scores: scores * 0))
+    yield Hypothesis(
+        "the sum with the beam's own score counted twice", search.summed(own, lambda scores: scores * 2)
+    )
+    yield Hypothesis(
+        "the sum with the score of the beam before", search.summed(own, lambda scores: np.roll(scores, 1))
+    )
+    yield Hypothesis(
+        "the sum with the score of the beam behind", search.summed(own, lambda scores: np.roll(scores, -1))
+    )
     yield from _warmer(search, own)
     yield from _not_normalised(search, own)
     for clause, draft_ids in maps:
-        yield clause, search.summed(search.own(search.rows, draft_ids))
+        yield Hypothesis(clause, search.summed(search.own(search.rows, draft_ids)))
     for clause, rows in levels:
         if all(each.shape == row.shape for each, row in zip(rows, search.rows, strict=True)):
-            yield clause, search.summed(search.own(rows))
+            yield Hypothesis(clause, search.summed(search.own(rows)))
 
 
 def _warmer(search: Search, own: Sequence[Floats]) -> Iterator[Hypothesis]:
@@ -138,7 +144,7 @@ def _warmer(search: Search, own: Sequence[Floats]) -> Iterator[Hypothesis]:
     slope = (mine[0] - mine[-1]) / spread
     if SLOPES[0] < slope < SLOPES[1]:
         rows = [_log_softmax(np.asarray(row, np.float64) * slope) for row in search.rows]
-        yield f"the score at temperature {1 / slope:.3g}", search.summed(search.own(rows))
+        yield Hypothesis(f"the score at temperature {1 / slope:.3g}", search.summed(search.own(rows)))
 
 
 def _not_normalised(search: Search, own: Sequence[Floats]) -> Iterator[Hypothesis]:
@@ -148,7 +154,7 @@ def _not_normalised(search: Search, own: Sequence[Floats]) -> Iterator[Hypothesi
     ]
     if own[0].shape[-1] >= MIN_WIDTH and abs(float(offsets[0][0, 0])) > SAME:
         shifted = [true + offset for true, offset in zip(own, offsets, strict=True)]
-        yield "the logit itself: the row is not normalised", search.summed(shifted)
+        yield Hypothesis("the logit itself: the row is not normalised", search.summed(shifted))
 
 
 def _log_softmax(rows: Floats) -> Floats:

@@ -72,7 +72,7 @@ class StageJudgement:
     near_ties: tuple[NearTie, ...] = ()
     checked: tuple[str, ...] = ()
     not_checked: tuple[Unchecked, ...] = ()
-    hidden: Mapping[str, Hidden] = field(default_factory=dict)
+    hidden: Mapping[str, Hidden] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(slots=True)
@@ -161,7 +161,7 @@ class Notes:
     def judgement(self) -> StageJudgement:
         """Return what was recorded."""
         found, ties = tuple(self.findings), tuple(self.near_ties)
-        return StageJudgement(found, ties, tuple(self.checked), tuple(self.not_checked), self.hidden)
+        return StageJudgement(found, ties, tuple(self.checked), tuple(self.not_checked), hidden=self.hidden)
 
 
 def first_few(wrong: Sequence[T], limit: int, rest: str) -> Iterator[tuple[T, str]]:

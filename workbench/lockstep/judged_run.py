@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from workbench.checkpoints.digests import weights_digest
 from workbench.checkpoints.load import LoadedPair
 from workbench.judge.hidden import sentence
 from workbench.judge.verdict import RunVerdict, Tally
+from workbench.lockstep.acceptance import acceptance_warnings
 from workbench.lockstep.engine.interrupts import interrupts_watched
 from workbench.lockstep.free.run import FreeRun
 from workbench.lockstep.session.request import DiffRequest, Session
@@ -50,7 +51,8 @@ def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummar
             coverage=dict(summary.coverage),
             could_hide=summary.hidden,
         )
-    return summary
+    seen = acceptance_warnings(run.folder, session.path.name) if loaded.report.acceptance_tells else ()
+    return replace(summary, warnings=loaded.report.warnings + seen)
 
 
 def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> RunSummary:
@@ -100,7 +102,8 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
         "reference": runner.info,
         "backend": dict(request.backend),
     }
-    return _summary(decoded, tally.verdict(), session.loaded.tokenizer.decode, run.folder, manifest)
+    verdict = tally.verdict(decoded.share(tally))
+    return _summary(decoded, verdict, session.loaded.tokenizer.decode, run.folder, manifest)
 
 
 def _summary(
@@ -113,7 +116,7 @@ def _summary(
     """Fold the verdict, the decoded turns and the log into what reports are made from."""
     emitted = tuple(tuple(turn_state.emitted) for turn_state in decoded.finished)
     skipped = sorted({missing.stage for missing in verdict.not_checked if missing.quantity == "*"})
-    remarks = [verdict.text.removeprefix(verdict.verdict).strip(" ()")]
+    remarks = [verdict.remark]
     if skipped:
         remarks.append(f"not checked: {', '.join(skipped)}")
     return RunSummary(
@@ -135,6 +138,7 @@ def _summary(
         coverage=verdict.coverage,
         hidden=sentence(verdict.hidden, str(manifest["dtype"])),
         could_hide={quantity: each.as_json() for quantity, each in verdict.hidden.items()},
+        share=None if verdict.share is None else verdict.share.as_json(),
         run=run,
         manifest=manifest,
     )

@@ -28,10 +28,12 @@ class RunSummary:
         invariants: Outcomes counted: `held`, `violated`, `not_checked`.
         not_checked: What was not looked at, and why -> how often.
         coverage: Counter name -> count; zero is `not exercised`.
+        warnings: What both paths share and may have wrong, which no comparison decides.
         run: The folder of the trace.
         hidden: How large a mistake could have been without a finding, in a sentence; may be empty.
         could_hide: The same as plain data, by `stage.quantity`.
         manifest: Facts about models, backend, devices and settings.
+        share: What the verdict rests on, as plain data; None where that is not known.
     """
 
     verdict: str
@@ -50,7 +52,9 @@ class RunSummary:
     unjudged_steps: int = 0
     hidden: str = ""
     could_hide: Mapping[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    share: Mapping[str, Any] | None = None
 
     @property
     def mean_accepted(self) -> float | None:
@@ -68,6 +72,8 @@ class RunSummary:
         return {
             "verdict": self.verdict,
             "remark": self.remark,
+            "share": None if self.share is None else dict(self.share),
+            "warnings": list(self.warnings),
             "exit_code": self.exit_code,
             "steps": self.steps,
             "unjudged_steps": self.unjudged_steps,

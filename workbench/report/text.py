@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from tracing.finding import Finding
+from workbench.judge.places import both_values
 from workbench.report.summary import RunSummary
 from workbench.view.safe_text import safe_line, safe_text
 
@@ -22,6 +23,8 @@ def render_text(summary: RunSummary) -> str:
 def _lines(summary: RunSummary) -> Iterator[str]:
     remark = f" ({summary.remark})" if summary.remark else ""
     yield f"verdict     {summary.verdict}{remark}"
+    for warning in summary.warnings:
+        yield f"warning     {safe_text(warning)}"
     yield from _divergence(summary)
     yield f"steps       {summary.steps}{_unjudged(summary)}, {_emitted(summary)}, {_acceptance(summary)}"
     yield f"near ties   {summary.near_ties}"
@@ -71,7 +74,8 @@ def _divergence(summary: RunSummary) -> Iterator[str]:
     if first is None:
         return
     yield f"first       {finding_line(first)}"
-    yield f"            fused {_value(first.fused)}, expected {_value(first.reference)}{_margin(first)}"
+    if values := safe_text(both_values(first)) + _margin(first):
+        yield f"            {values.removeprefix('; ')}"
     for frame in first.frames:
         yield f"            in {safe_text(frame)}"
     others = [finding for finding in summary.findings if finding is not first and not finding.consequence]
@@ -82,12 +86,6 @@ def _divergence(summary: RunSummary) -> Iterator[str]:
     following = consequences_line(finding for finding in summary.findings if finding is not first)
     if following:
         yield f"            {following}"
-
-
-def _value(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.9g}"
-    return safe_text(str(value)) if value is not None else "nothing recorded"
 
 
 def _margin(finding: Finding) -> str:

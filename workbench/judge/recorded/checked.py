@@ -121,12 +121,18 @@ class CheckedRun:
         return replace(least, unknown=(*self.not_whole, *self._not_compared()))
 
     @property
+    def state_remark(self) -> str:
+        """What the state of the files leaves of the run; empty where they are as they were written."""
+        if not self.is_damaged:
+            return ""
+        left = "only what is proven was checked" if self.paths else "nothing was checked"
+        return f"the trace is {self.state}, {left}"
+
+    @property
     def remark(self) -> str:
         """What qualifies the verdict, and what it rests on."""
-        if not self.paths and self.is_damaged:
-            return f"the trace is {self.state}, nothing was checked"
         if self.is_damaged:
-            return f"the trace is {self.state}, only what is proven was checked"
+            return self.state_remark
         warned = sum(finding.severity == "warning" for finding in self.findings)
         notes = [
             self._why_inconclusive(),

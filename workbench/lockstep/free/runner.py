@@ -11,10 +11,12 @@ from tracing.models import ModelPair
 from tracing.moment import STAGES
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath
+from workbench.judge.share import Part
 from workbench.judge.turn_state import TurnState
+from workbench.judge.verdict import Tally
 from workbench.lockstep.engine.checked_stages import CheckedStages, StageFailedError, result_sizes
 from workbench.lockstep.engine.failures import findings_of_failure, findings_of_windows
-from workbench.lockstep.engine.stage_inputs import changed_by_tensorize, expected_at_launches
+from workbench.lockstep.engine.stage_inputs import copied_by_tensorize, expected_at_launches, written_into
 from workbench.lockstep.engine.step import begin_turn, run_step
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
 from workbench.lockstep.engine.user_code import UserCode
@@ -79,6 +81,9 @@ class FreeRunner(TurnsRunner):
         except Exception as error:  # noqa: BLE001  a port may raise anything: a finding, never a crash of ours
             self._end(stages.stage, (*stages.findings, *findings_of_failure(turn_state, stages.stage, error)))
 
+    def _stages_judged(self, tally: Tally) -> Part:  # noqa: ARG002 rules alone look into the stages
+        return self.log.rules_and_stages()[1]
+
     def _stages(self, turn_state: TurnState, results: StepResults) -> _FreeStages:
         return _FreeStages(self._under_test, turn_state, results, self._sizes, self.log)
 
@@ -128,10 +133,13 @@ class _FreeStages(CheckedStages):
         """Take over what the path's windows raised around a stage."""
         self.findings.extend(findings_of_windows(self.path, self.turn_state, stage))
 
+    def check_inputs(self, stage: str) -> None:
+        self.findings.extend(written_into(stage, self.turn_state.moment, self.results, self.sizes))
+
     def after_stage(self, stage: str, result: Any) -> None:
         super().after_stage(stage, result)
         self.take_windows(stage)
         if stage == "accept":
             self.require_followable()
         if stage != "prefill":
-            self._log.expect(expected_at_launches(stage, self.results), changed_by_tensorize(self.results))
+            self._log.expect(expected_at_launches(stage, self.results), copied_by_tensorize(self.results))

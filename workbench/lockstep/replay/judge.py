@@ -15,6 +15,7 @@ from tracing.stages import Accepted, Tensorized
 from workbench.judge.evidence import RowTruth, StepEvidence, VerifyEvidence, VerifySide
 from workbench.judge.notes import Unchecked
 from workbench.judge.recorded.evidence import tensorized_of
+from workbench.judge.recorded.rejudge import NO_REFERENCE
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.replay.draft import Fed, judge_scores
@@ -136,7 +137,7 @@ def known_rows(row: Row, nodes: NDArray[np.int64], truth: NDArray[Any]) -> Float
 
 
 def _without(judgement: StepJudgement, reason: str) -> StepJudgement:
-    return replace(judgement, not_checked=(*judgement.not_checked, Unchecked("verify", "reference", reason)))
+    return replace(judgement, not_checked=(*judgement.not_checked, Unchecked("verify", NO_REFERENCE, reason)))
 
 
 def _joined(judgement: StepJudgement, scores: Any) -> StepJudgement:

@@ -44,7 +44,11 @@ class LockstepOptions:
     repeat: bool = True
     seed: int = 0
 
+    def samples(self, step: int) -> bool:
+        """Return whether this step is one of every K that are spread over the whole turn."""
+        return (step - self.steps[0]) % self.judge_every == 0
+
     def judges(self, step: int) -> bool:
         """Return whether this step is judged."""
         start, stop = self.steps
-        return step >= start and (stop is None or step < stop) and (step - start) % self.judge_every == 0
+        return step >= start and (stop is None or step < stop) and self.samples(step)

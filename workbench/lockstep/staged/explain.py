@@ -13,7 +13,7 @@ from tracing.finding import Finding
 from tracing.stages import Tensorized
 from workbench.judge.cause_order import cause_key
 from workbench.judge.evidence import RowTruth, StepEvidence
-from workbench.judge.explain import Hypothesis, Wrong, closest
+from workbench.judge.explain import Hypothesis, Wrong, closest, first_changed
 from workbench.judge.explain_scores import Search, score_hypotheses
 from workbench.judge.measured import GroupRows, as_groups, measure
 from workbench.judge.step import StepJudgement
@@ -24,7 +24,7 @@ from workbench.lockstep.truth.draft_what_if import FedDraft, kv_otherwise, level
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 from workbench.lockstep.truth.verify_what_if import FedTree, prefill_otherwise, rows_otherwise
 
-SCORES: Final = frozenset({"JUDGE-DRAFT-SCORES", "JUDGE-DRAFT-VOCAB"})
+SCORES: Final = frozenset({"JUDGE-DRAFT-SCORES", "JUDGE-DRAFT-VOCAB", "JUDGE-DRAFT-CANDIDATES"})
 ROWS: Final = frozenset({"kv", "features", "logits"})
 CHOICES: Final = frozenset({"JUDGE-VERIFY-ARGMAX", "JUDGE-VERIFY-CHOICE"})
 TAPS: Final = 3
@@ -109,7 +109,13 @@ class Explainer:
         ids = {int(target): [number] for number, target in enumerate(self.runner.target_from_draft)}
         along = Search(tuple(search.levels), rows, ids)
         hypotheses = score_hypotheses(along, levels_otherwise(fed, search.levels), target_maps(fed))
-        return closest(along.wrong(draft.levels, self.evidence.dtype), hypotheses)
+        wrong = along.wrong(draft.levels, self.evidence.dtype)
+        named = closest(wrong, hypotheses)
+        if named is None:
+            return ""
+        nodes = np.asarray(search.flat_ids, dtype=np.int64)
+        first = first_changed(named.values[nodes], wrong.truth[nodes])
+        return named.clause + ("" if first is None else _from(first + 1))
 
     def _drafter_kv(self) -> str:
         draft, fed = self.evidence.draft, self._fed()
@@ -169,8 +175,27 @@ class Explainer:
         )
         value, truth = picked(quantity.fused), picked(quantity.truth)
         wrong = Wrong(value, truth, largest, rms, spared=spared * len(groups))
-        tried = ((clause, picked(values)) for clause, values in made if _alike(values, quantity))
-        return closest(wrong, chain(_scaled(wrong), tried))
+        tried = (
+            Hypothesis(clause, picked(values), values) for clause, values in made if _alike(values, quantity)
+        )
+        named = closest(wrong, chain(_scaled(wrong), tried))
+        if named is None:
+            return ""
+        return named.clause + ("" if named.everywhere is None else _first_node(named.everywhere, quantity))
+
+
+def _from(node: int) -> str:
+    return f"; that is so from node {node} on"
+
+
+def _first_node(predicted: Any, quantity: RowTruth) -> str:
+    """Say which node a hypothesis changes first, where rows are nodes."""
+    if quantity.rows is None or quantity.truth is None:
+        return ""
+    by_group, truth = (as_groups(np.asarray(each, dtype=np.float64)) for each in (predicted, quantity.truth))
+    rows = [first_changed(mine, true) for mine, true in zip(by_group, truth, strict=True)]
+    first = min((row for row in rows if row is not None), default=None)
+    return "" if first is None else _from(int(quantity.rows[first]))
 
 
 def _alike(values: Any, quantity: RowTruth) -> bool:
@@ -188,7 +213,7 @@ def _groups(quantity: RowTruth, dtype: str) -> list[GroupRows]:
     ]
 
 
-def _of_itself(column: str, quantity: RowTruth) -> Iterator[Hypothesis]:
+def _of_itself(column: str, quantity: RowTruth) -> Iterator[tuple[str, Any]]:
     """What the right features become with taps in another order."""
     truth = np.asarray(quantity.truth, dtype=np.float64)
     if column == "features" and truth.ndim == 2 and truth.shape[1] % TAPS == 0:
@@ -204,7 +229,8 @@ def _scaled(wrong: Wrong) -> Iterator[Hypothesis]:
     size = float((wrong.truth * wrong.truth).sum())
     factor = float((wrong.truth * wrong.value).sum()) / size if size > 0 else 1.0
     if np.isfinite(factor) and abs(factor - 1) > SAME:
-        yield "zero" if abs(factor) < SAME else f"{factor:.4g} times its own", wrong.truth * round(factor, 6)
+        clause = "zero" if abs(factor) < SAME else f"{factor:.4g} times its own"
+        yield Hypothesis(clause, wrong.truth * round(factor, 6))
 
 
 def _handed_on(before: Sequence[StepResults]) -> Iterator[tuple[str, Any]]:

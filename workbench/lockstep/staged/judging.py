@@ -156,9 +156,8 @@ class StepJudge:
             def passes(stage: str, others: StepResults) -> bool:
                 return self._passes(stage, turn_state, others, reference)
 
-            judgement = recheck.at(judgement, truth, passes)
-            before = tuple(self._steps)[:-1]
-            return Explainer(self._runner, turn_state, results, evidence, before).at(judgement)
+            explainer = Explainer(self._runner, turn_state, results, evidence, tuple(self._steps)[:-1])
+            return explainer.at(recheck.at(judgement, truth, passes))
         judgement = joined(judgement, self._leanings.after(evidence, turn_state, results.tensorized))
         return self._repeated(judgement, turn_state, results)
 
