@@ -16,14 +16,16 @@ from workbench.judge.notes import Notes, StageJudgement
 from workbench.judge.paired import Paired
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.tensors.host import host_floats
-from workbench.lockstep.truth.draft_what_if import FedDraft, levels_otherwise
+from workbench.lockstep.truth.draft_what_if import BEAMS, FedDraft, fed_otherwise, followed
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 HALF: Final = ("bfloat16", "float16")
 WARMER: Final = 0.9
 """The temperature of a law that is a little too sharp; less sure ones lean the other way."""
-MAX_STEPS: Final = 64
+MAX_STEPS: Final = 32
 """Steps of a run that are measured: evidence comes early or not at all, and each costs some forwards."""
+LARGE: Final = "the taps"
+"""Mistakes that no rounding hides."""
 POSITIONS: Final = (("one position further on", 1), ("one position further back", -1))
 
 
@@ -98,7 +100,11 @@ class Leanings:
             given = (tuple(map(int, tokens)), int(root), features)
             fed = FedDraft(self.runner.truth, self.runner.settings, *given)
             if fed.is_eagle3:
-                yield from levels_otherwise(fed, levels)
+                for clause, other in fed_otherwise(fed):
+                    if LARGE not in clause:
+                        yield clause, followed(other, levels, lambda beams, _: beams)
+                for clause, changed in BEAMS:
+                    yield f"its value when the beams {clause}", followed(fed, levels, changed)
 
     def _measure_verify(self, logits: RowTruth, turn_state: FedTurnState, tree: Tensorized) -> None:
         """Logits are compared up to a constant a row: what is added to all of them changes nothing."""
