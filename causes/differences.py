@@ -106,7 +106,8 @@ def _drafted(right: Drafted, wrong: Drafted, rows: tuple[Rows, Rows], _: Any) ->
         yield "root", 0
     yield from _cache("drafter", rows)
     if right.levels is None or wrong.levels is None or right.flat_ids is None or wrong.flat_ids is None:
-        yield from _arrays(right, wrong, ("token_ids", "parents", "logprobs"))
+        found = [*_arrays(right, wrong, ("token_ids", "parents", "logprobs"))]
+        yield from sorted(found, key=lambda each: (each[1] is None, each[1]))[:1]
         return
     yield from _scores(right, wrong)
     if not np.array_equal(right.flat_ids, wrong.flat_ids):
