@@ -11,7 +11,7 @@ import numpy as np
 from reference.drafters import drafter_of
 from tracing.stages import Tensorized
 from workbench.judge.evidence import DraftEvidence, RowTruth, StepEvidence
-from workbench.judge.explain_scores import Search
+from workbench.judge.explain_scores import ScoredSearch
 from workbench.judge.notes import Notes, StageJudgement
 from workbench.judge.paired import Paired
 from workbench.lockstep.engine.turn_state import FedTurnState
@@ -76,7 +76,7 @@ class Leanings:
         if search is None or not draft.levels or len(draft.levels) != len(search.levels):
             return
         ids = {int(target): [number] for number, target in enumerate(self.runner.target_from_draft)}
-        along = Search(tuple(search.levels), tuple(level.truth for level in draft.levels), ids)
+        along = ScoredSearch(tuple(search.levels), tuple(level.truth for level in draft.levels), ids)
         own = along.own(along.rows)
         errors = [mine - true for mine, true in zip(along.added(), own, strict=True)]
         samples = [
