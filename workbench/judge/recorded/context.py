@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 from invariants.context import RunContext
+from tracing.errors import TraceError
 from tracing.run_facts import read_facts, table
 
 FROM_SETTINGS: Final = {
@@ -16,6 +18,8 @@ FROM_SETTINGS: Final = {
     "acceptance": "acceptance",
 }
 """Field of `RunContext` to the setting that it is."""
+MAY_BE_ZERO: Final = ("null_block", "max_tree_depth")
+"""Fields of `RunContext` that are no sizes."""
 
 
 def read_context(manifest: Mapping[str, Any]) -> RunContext:
@@ -27,12 +31,21 @@ def read_context(manifest: Mapping[str, Any]) -> RunContext:
         manifest: As `tracing.reader.Run.manifest` gives it; may be empty.
 
     Raises:
-        TraceError: A fact is there and is not of its kind.
+        TraceError: A fact is there and is not of its kind, or is no size.
     """
     limits = table(manifest, "limits")
     facts = {**_of_models(manifest), **_of_settings(table(manifest, "settings")), **limits}
     given = {name: value for name, value in facts.items() if value is not None}
-    return read_facts(RunContext, given, "limits")
+    context = read_facts(RunContext, given, "limits")
+    for name, value in asdict(context).items():
+        least = 0 if name in MAY_BE_ZERO else 1
+        if type(value) is int and not least <= value < 1 << 40:
+            raise TraceError(f"limits of the manifest: {name} should be from {least} on, got {_short(value)}")
+    return context
+
+
+def _short(value: int) -> str:
+    return str(value) if abs(value) < 1 << 64 else f"an integer of {value.bit_length()} bits"
 
 
 def _of_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
