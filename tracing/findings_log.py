@@ -119,7 +119,7 @@ def decode_finding(line: bytes, own: Identity = ANY, after: str | None = None) -
         raise CorruptFrameError("checksum of the line does not match")
     try:
         data = json.loads(line)
-        if not all(_is_number(data[name], int) for name in _NUMBERS):
+        if not all(_is_place(data[name]) for name in _NUMBERS):
             raise CorruptFrameError("prompt_id, turn and step should be integers")
         own.require({"run": data.get("run")})
         if after is not None and data.get("after", after) != after:
@@ -145,16 +145,21 @@ def _has_types(data: Mapping[str, Any]) -> bool:
         all(type(data.get(name, "")) is str for name in texts)
         and all(type(data.get(name)) in {str, type(None)} or _is_number(data[name]) for name in values)
         and all(data.get(name) in _UNBOUNDED or _is_number(data[name]) for name in ("allowance", "gap"))
-        and (data.get("node") is None or _is_number(data["node"], int))
+        and (data.get("node") is None or _is_place(data["node"]))
         and type(data.get("consequence", False)) is bool
         and type(data.get("frames", [])) is list
         and all(type(frame) is str for frame in data.get("frames", ()))
     )
 
 
-def _is_number(value: Any, *kinds: type) -> bool:
-    """Whether a value is a number that fits 64 bits, of these kinds if any are given."""
-    return type(value) in (kinds or (int, float)) and (type(value) is float or -(2**63) <= value < 2**64)
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number, and fits 64 bits where it is whole."""
+    return type(value) is float or (type(value) is int and -(2**63) <= value < 2**64)
+
+
+def _is_place(value: Any) -> bool:
+    """Whether a value can number a prompt, a turn, a step or a node, as the columns of a row do."""
+    return type(value) is int and -(2**31) <= value < 2**31
 
 
 def read_findings(data: bytes, own: Identity = ANY) -> tuple[list[Finding], TraceError | None]:

@@ -153,11 +153,7 @@ def _apply(content: JournalContent, entry: Entry) -> None:
     """
     try:
         if entry.kind == journal_frames.HEAD:
-            content.head = {key: entry.facts[key] for key in ("rows", "batches", "bytes", "crc32", "run")}
-            content.head["path"] = entry.facts.get("path")
-            if not all(_is_count(content.head[key]) for key in ("rows", "batches", "bytes")):
-                raise ValueError("counts should be integers")
-            content.lost = gaps_of(entry.facts.get("lost", []))
+            content.head, content.lost = _head_of(entry), gaps_of(entry.facts.get("lost", []))
         elif entry.kind == journal_frames.LOST:
             content.lost |= gaps_of(entry.facts["gaps"])
         elif entry.kind == journal_frames.TOKENS:
@@ -168,6 +164,13 @@ def _apply(content: JournalContent, entry: Entry) -> None:
             raise CorruptFrameError(f"unknown record kind {entry.kind}")
     except (KeyError, ValueError, TypeError, AttributeError, OverflowError):
         raise CorruptFrameError("a record lacks what its kind must have") from None
+
+
+def _head_of(entry: Entry) -> dict[str, Any]:
+    head = {key: entry.facts[key] for key in ("rows", "batches", "bytes", "crc32", "run")}
+    if not all(_is_count(head[key]) for key in ("rows", "batches", "bytes")):
+        raise ValueError("counts should be integers")
+    return {**head, "path": entry.facts.get("path")}
 
 
 def _is_count(value: Any) -> bool:

@@ -65,18 +65,21 @@ def _places(data: Any) -> list[tuple[Any, Any]]:
     return [place for level in levels for place in level * max(1, most // len(level))]
 
 
+Change = Callable[[Any, random.Random], Any]
+
+
 def forge_manifest(folder: Path, chance: random.Random) -> None:
     """Change the manifest."""
     data = json.loads((folder / "manifest.json").read_bytes())
     write_manifest(folder, forged(data, chance))
 
 
-def forge_findings(folder: Path, chance: random.Random) -> None:
+def forge_findings(folder: Path, chance: random.Random, change: Change = forged) -> None:
     """Change one finding; the lines are chained again, and the manifest lists the new file."""
     path = folder / "findings.jsonl"
     lines = [json.loads(line) for line in path.read_bytes().splitlines()]
     at = chance.randrange(len(lines))
-    lines[at] = forged(lines[at], chance)
+    lines[at] = change(lines[at], chance)
     after, out = "", b""
     for line in lines:
         if isinstance(line, dict):
