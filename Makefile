@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install -q -c constraints.txt
 
-.PHONY: demo test lint costs pages cause-table
+.PHONY: demo test lint costs pages attack cause-table
 
 demo: $(VENV)/.demo
 	$(BIN)/specwb diff --prompt workbench/checkpoints/prompts/code.txt
@@ -31,6 +31,11 @@ costs: $(VENV)/.test
 # What the first line says of single mistakes in three ports; what was measured before is kept.
 cause-table: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m causes --jobs $(or $(JOBS),1) --out docs/cause-table.md $(ONLY)
+
+# Attacks on files, writers and readers; hours at the full scale: make attack SCALE=0.01 ONLY="kills flips"
+SCALE ?= 1
+attack: $(VENV)/.test
+	$(BIN)/python -m attack $(ONLY) --scale $(SCALE)
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

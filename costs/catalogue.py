@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from costs import checking, comparing, demo, disk, recording, screen
+from costs import checking, comparing, demo, disk, durability, recording, screen
 from costs.row import Cost, Row
 from costs.workshop import Workshop
 from tracing.errors import EnvironmentProblemError, UsageError
@@ -14,6 +14,7 @@ COSTS: Final[tuple[Cost, ...]] = (
     *recording.COSTS,
     *demo.COSTS,
     *disk.COSTS,
+    *durability.COSTS,
     *checking.COSTS,
     *comparing.COSTS,
     *screen.COSTS,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 
 from tracing.models import ModelPair
+from tracing.run_facts import ModelFacts
 from tracing.settings import SEARCH_SETTINGS, DecodeSettings
 
 
@@ -27,6 +28,9 @@ class RunContext:
         top_k: Beams kept per level.
         asked_commit_mode: Commit mode that was asked for.
         acceptance: Rule of acceptance; laws of greedy acceptance apply to `greedy` only.
+        model_facts: What is lawful for the model and the engine: windows, rotary offset, rounded cache.
+        request_offsets: Rotary offsets of requests that have one of their own, by request id.
+        records_stop_reason: False where the engine gives no reason at the end of a turn, or may not.
     """
 
     vocab_size: int | None = None
@@ -42,6 +46,9 @@ class RunContext:
     top_k: int | None = None
     asked_commit_mode: str | None = None
     acceptance: str = "greedy"
+    model_facts: ModelFacts | None = None
+    request_offsets: Mapping[str, int] = field(default_factory=dict)
+    records_stop_reason: bool = True
 
     @classmethod
     def from_settings(
@@ -52,6 +59,7 @@ class RunContext:
         kv_capacity: int | None = None,
         num_slots: int | None = None,
         reads: Collection[str] = SEARCH_SETTINGS,
+        model_facts: ModelFacts | None = None,
     ) -> RunContext:
         """Return what the settings say, plus what only the models, the drafter and caches know.
 
@@ -70,4 +78,5 @@ class RunContext:
             top_k=settings.top_k if "top_k" in reads else None,
             asked_commit_mode=settings.commit_mode,
             acceptance=settings.acceptance,
+            model_facts=model_facts,
         )

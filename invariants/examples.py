@@ -16,6 +16,7 @@ import numpy as np
 from invariants.ancestry import ancestor_or_self, path_to_root
 from invariants.context import RunContext
 from tracing.digest import chain
+from tracing.run_facts import ModelFacts
 
 StepRow = dict[str, Any]
 
@@ -33,6 +34,7 @@ CONTEXT: Final = RunContext(
     max_tree_depth=8,
     top_k=TOP_K,
     asked_commit_mode="fast_reorder",
+    model_facts=ModelFacts(),
 )
 """Facts of the runs that this module builds."""
 NUM_LOGITS: Final = 4

@@ -116,7 +116,8 @@ def invariant(
 
     def make(check: Callable[..., Iterable[Violation]]) -> Rule:
         inputs, optional_inputs = argument_names(check)
-        looks_back = any(name.startswith(("previous_", "first_")) for name in (*inputs, *optional_inputs))
+        names = (*inputs, *optional_inputs, *optional)
+        looks_back = any(name.startswith(("previous_", "first_")) for name in names)
         return Rule(
             id=rule_id,
             name=check.__name__.replace("_", "-"),

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from reference.stored import CacheRounding
+
 Weights = Mapping[str, Tensor]
 
 
@@ -25,11 +27,17 @@ class Arithmetic:
         dithers: With `rounds_once`: round to a neighbour drawn by nearness instead of to the nearest
             (stochastic rounding). In a half precision the order of sums hardly ever changes a rounded result;
             this does, and so it shows how far rounding alone can carry a row.
+        cache: How the cache rounds keys and values; None where it keeps them as computed.
     """
 
     seed: int | None = None
     rounds_once: bool = False
     dithers: bool = False
+    cache: CacheRounding | None = None
+
+    def stored(self, rows: Tensor) -> Tensor:
+        """Return keys or values `[H_kv, S, D]` as attention reads them from the cache."""
+        return rows if self.cache is None else self.cache.stored(rows)
 
     def working(self, x: Tensor) -> Tensor:
         """Return `x` as an operator computes with it: widened where only its result is rounded."""

@@ -19,7 +19,7 @@ class Attended:
     Attributes:
         output: After the output projection, `[Q, hidden]`.
         query: After rotary, `[H, Q, D]`.
-        key, value: Of the new rows, key after rotary, each `[H_kv, R, D]`.
+        key, value: Of the new rows, key after rotary, before a cache rounds them, each `[H_kv, R, D]`.
     """
 
     output: Tensor
@@ -98,8 +98,8 @@ def attend(
     )
     value = heads("v_proj", config.num_kv_heads).transpose(0, 1)
     query = query[:, query.shape[1] - visible.shape[0] :]
-    all_keys = key if past is None else torch.cat([past[0], key], dim=1)
-    all_values = value if past is None else torch.cat([past[1], value], dim=1)
+    all_keys = arithmetic.stored(key if past is None else torch.cat([past[0], key], dim=1))
+    all_values = arithmetic.stored(value if past is None else torch.cat([past[1], value], dim=1))
     mixed = attention(query, all_keys, all_values, visible, arithmetic)
     rows = mixed.transpose(0, 1).reshape(visible.shape[0], -1)
     return Attended(linear(rows, weights, f"{prefix}.o_proj", arithmetic), query, key, value)

@@ -10,7 +10,7 @@ from torch import Tensor
 from reference import teacher
 from reference.model import ReferenceModels
 from reference.teacher import TeacherRows, prefill
-from reference.visible import near, tree_rows
+from reference.visible import tree_rows
 from tracing.stages import BoolArray, IntArray
 
 
@@ -21,7 +21,6 @@ def extend(models: ReferenceModels, past_kv: Tensor, token_ids: Iterable[int]) -
     key_positions = torch.arange(num_past + len(tokens), device=models.device)
     positions = key_positions[num_past:]
     visible = key_positions[None, :] <= positions[:, None]
-    visible = visible & near(positions, key_positions, models.teacher.sliding_window)
     return teacher.forward(models, tokens, positions, visible, past_kv=past_kv, num_logits=1)
 
 
@@ -48,9 +47,7 @@ def verify(
         Rows of the N nodes; `visible` `[N, L + N]`.
     """
     past_kv = prefill(models, committed_token_ids).kv if prefix_kv is None else prefix_kv
-    positions, all_visible = tree_rows(
-        position_ids, visible, past_kv.shape[3], models.teacher.sliding_window, models.device
-    )
+    positions, all_visible = tree_rows(position_ids, visible, past_kv.shape[3], models.device)
     return teacher.forward(models, models.tokens(token_ids), positions, all_visible, past_kv=past_kv)
 
 

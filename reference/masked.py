@@ -50,10 +50,9 @@ def verify_with_prefix(
     """As `verify`, but features and keys and values of all L + N rows; logits of the N nodes."""
     committed = models.tokens(committed_token_ids)
     num_committed, num_nodes = len(committed), len(token_ids)
-    window = models.teacher.sliding_window
-    node_positions, nodes_see = tree_rows(position_ids, visible, num_committed, window, models.device)
+    node_positions, nodes_see = tree_rows(position_ids, visible, num_committed, models.device)
     positions = torch.cat([torch.arange(num_committed, device=models.device), node_positions])
-    prefix_sees = functional.pad(causal(num_committed, window, models.device), (0, num_nodes))
+    prefix_sees = functional.pad(causal(num_committed, None, models.device), (0, num_nodes))
     all_visible = torch.cat([prefix_sees, nodes_see])
     all_tokens = torch.cat([committed, models.tokens(token_ids)])
     return teacher.forward(models, all_tokens, positions, all_visible, num_logits=num_nodes)

@@ -30,6 +30,7 @@ class ReferenceModels:
         arithmetic: Order of sums.
         teacher_weights, drafter_weights: Canonical names to converted tensors.
         target_from_draft: int64 `[Vd]`, on the device; the identity where the pair has no map.
+        shown_layer: Layer whose mask results show.
     """
 
     def __init__(
@@ -39,6 +40,8 @@ class ReferenceModels:
         device: str = "cpu",
         arithmetic: Arithmetic | None = None,
         rounded_to: str | None = None,
+        *,
+        shown_layer: int = 0,
     ) -> None:
         """Convert the weights.
 
@@ -48,6 +51,7 @@ class ReferenceModels:
             device: A torch device.
             arithmetic: Order of sums; natural by default.
             rounded_to: Round weights to this dtype first: the weights that a path of that dtype holds.
+            shown_layer: Layer whose mask results show.
 
         Raises:
             UsageError: An unknown dtype.
@@ -60,6 +64,7 @@ class ReferenceModels:
         self.pair = pair
         self.teacher = pair.teacher
         self.drafter = pair.drafter
+        self.shown_layer = shown_layer
         self.dtype = torch_dtype(dtype)
         self.device = torch.device(device)
         self.arithmetic = arithmetic or Arithmetic()

@@ -12,7 +12,7 @@ from reference.arithmetic import linear, rms_norm
 from reference.attention import attend, gated_mlp
 from reference.model import ReferenceModels
 from reference.rope import rotation
-from reference.visible import causal
+from reference.visible import causal, near
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class TeacherRows:
         logits: Of the last rows asked for, `[num_logits, V]`.
         features: Tapped rows side by side, `[R, F]`; F is 0 without taps.
         kv: Keys after rotary and values, `[layers, 2, kv_heads, R, D]`.
-        visible: What the attention was given, bool `[R, S + R]`.
+        visible: What the attention of the layer that is shown was given, bool `[R, S + R]`.
     """
 
     logits: Tensor
@@ -36,7 +36,7 @@ def prefill(models: ReferenceModels, token_ids: Iterable[int]) -> TeacherRows:
     """Run the teacher over a sequence from its start; logits of the last row only, `[1, V]`."""
     tokens = models.tokens(token_ids)
     positions = torch.arange(len(tokens), device=models.device)
-    visible = causal(len(tokens), models.teacher.sliding_window, models.device)
+    visible = causal(len(tokens), None, models.device)
     return forward(models, tokens, positions, visible, num_logits=1)
 
 
@@ -48,6 +48,7 @@ def forward(
     visible: Tensor,
     *,
     past_kv: Tensor | None = None,
+    past_positions: Tensor | None = None,
     num_logits: int | None = None,
 ) -> TeacherRows:
     """Run every block over R new rows.
@@ -56,12 +57,17 @@ def forward(
         models: Weights and arithmetic.
         token_ids: int64 `[R]`, in range.
         position_ids: Rotary positions, int64 `[R]`.
-        visible: bool `[R, S + R]`, True attends; a sliding window is already in it.
+        visible: bool `[R, S + R]`, True attends; each layer leaves of it what its window reaches.
         past_kv: Of S earlier rows, `[layers, 2, kv_heads, S, D]`, or None.
+        past_positions: Of those rows, int64 `[S]`; 0 to S - 1 by default.
         num_logits: Logits of the last so many rows; all by default.
     """
     config, weights, arithmetic = models.teacher, models.teacher_weights, models.arithmetic
     turns = rotation(config.rope, config.head_dim, position_ids, config.max_position_embeddings, models.dtype)
+    if past_positions is None:
+        past_positions = torch.arange(0 if past_kv is None else past_kv.shape[3], device=models.device)
+    key_positions = torch.cat([past_positions, position_ids])
+    seen = {window: visible & near(position_ids, key_positions, window) for window in set(config.windows)}
     x = weights["model.embed_tokens.weight"][token_ids]
     entering: list[Tensor] = []
     rows_kv: list[Tensor] = []
@@ -74,7 +80,7 @@ def forward(
             prefix=f"{name}.self_attn",
             config=config,
             turns=turns,
-            visible=visible,
+            visible=seen[config.windows[layer]],
             past=None if past_kv is None else past_kv[layer],
             arithmetic=arithmetic,
         )
@@ -95,5 +101,5 @@ def forward(
         logits=linear(last, weights, "lm_head", arithmetic),
         features=torch.cat(tapped, dim=-1) if tapped else x[:, :0],
         kv=torch.stack(rows_kv),
-        visible=visible,
+        visible=seen[config.windows[models.shown_layer]],
     )

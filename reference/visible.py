@@ -23,12 +23,15 @@ def near(query_positions: Tensor, key_positions: Tensor, window: int | None) -> 
     return query_positions[:, None] - key_positions[None, :] < window
 
 
+def narrower(*windows: int) -> int:
+    """Return the smallest window of several that all hold, 0 where none is one."""
+    return min((window for window in windows if window), default=0)
+
+
 def tree_rows(
-    position_ids: IntArray, visible: BoolArray, num_prefix: int, window: int | None, device: torch.device
+    position_ids: IntArray, visible: BoolArray, num_prefix: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """Return positions `[N]` of a tree's nodes, and what they see, `[N, L + N]`: the prefix and `visible`."""
     positions = torch.as_tensor(position_ids, dtype=torch.int64, device=device)
-    nodes_see_prefix = near(positions, torch.arange(num_prefix, device=device), window)
-    nodes_see_nodes = torch.as_tensor(visible, dtype=torch.bool, device=device)
-    nodes_see_nodes = nodes_see_nodes & near(positions, positions, window)
-    return positions, torch.cat([nodes_see_prefix, nodes_see_nodes], dim=1)
+    prefix = torch.ones(len(positions), num_prefix, dtype=torch.bool, device=device)
+    return positions, torch.cat([prefix, torch.as_tensor(visible, dtype=torch.bool, device=device)], dim=1)

@@ -36,6 +36,8 @@ def tiny_pair(
     mlp_bias: bool = False,
     qk_norm: bool | None = None,
     sliding_window: int | None = None,
+    windowed_layers: tuple[int, ...] | None = None,
+    drafter_window: int = 0,
     aux_layers: tuple[int, int, int] | None = None,
     norm_before_residual: bool = False,
     norm_output: bool = False,
@@ -79,6 +81,7 @@ def tiny_pair(
         mlp_bias=mlp_bias,
         qk_norm=model_type == "qwen3" if qk_norm is None else qk_norm,
         sliding_window=sliding_window,
+        windowed_layers=windowed_layers,
     )
     drafter = DrafterConfig(
         hidden_size=hidden,
@@ -100,6 +103,7 @@ def tiny_pair(
         qk_norm=drafter_qk_norm,
         qkv_bias=drafter_qkv_bias,
         o_bias=drafter_o_bias,
+        window=drafter_window,
     )
     random = torch.Generator().manual_seed(seed)
     target_from_draft = torch.randperm(vocab, generator=random)[:draft_vocab].sort().values

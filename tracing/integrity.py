@@ -7,6 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+import pyarrow as pa
+
+from tracing.arrow_values import values_of
 from tracing.bulk import BULK_FOLDER, check_bulk, checked_bulk_path
 from tracing.errors import TraceError
 from tracing.files import LOCK_NAME
@@ -17,7 +21,7 @@ from tracing.manifest import MANIFEST_NAME
 from tracing.path_reader import InProgressStep, PathReader
 from tracing.reader import Run, open_run
 from tracing.stream_reader import StreamReader
-from tracing.vocabulary import VOCABULARY_NAME, VOCABULARY_SCHEMA
+from tracing.vocabulary import TOKEN_COLUMNS, VOCABULARY_NAME, VOCABULARY_SCHEMA
 
 STATES: Final = ("complete", "truncated", "torn", "corrupt")
 """From best to worst. `truncated`: cut at a clean boundary, or never closed; `torn`: cut inside a record;
@@ -207,7 +211,20 @@ def _vocabulary_health(run: Run) -> Iterator[FileHealth]:
         return
     stream = StreamReader(path, VOCABULARY_SCHEMA, run.own)
     state, message = _stream_state(stream, closed if is_closed else None, None)
+    if state == "truncated" and (missing := _unknown_tokens(run)):
+        message = f"{missing} token ids that occur are missing"
     yield FileHealth(VOCABULARY_NAME, state, message, f"{stream.num_rows} tokens")
+
+
+def _unknown_tokens(run: Run) -> int:
+    """Return how many token ids of a run that was not closed are in neither vocabulary nor journal."""
+    known, missing = run.vocabulary.keys(), set[int]()
+    for name in run.path_names:
+        for batch in run.path(name).batches(TOKEN_COLUMNS):
+            for column in batch.columns:
+                ids = values_of(column.flatten() if pa.types.is_list(column.type) else column.drop_null())
+                missing.update(set(np.unique(ids).tolist()) - known)
+    return len(missing)
 
 
 def _bulk_health(run: Run, entry: Mapping[str, Any]) -> FileHealth:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tracing import journal_frames
 from tracing.errors import TraceError, as_utf8
@@ -21,8 +21,7 @@ from tracing.moment import Moment
 from tracing.values import Value
 
 
-@dataclass(frozen=True, slots=True)
-class _Whole:
+class _Whole(NamedTuple):
     """How far a journal is whole, and the checksum that its next record continues."""
 
     file: AppendFile

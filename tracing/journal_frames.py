@@ -35,6 +35,15 @@ _MAGIC: Final = b"SWJ2"
 _UNCHAINED: Final = b"SWJ1"
 _HEADER: Final = struct.Struct("<4sIIII")
 _LENGTH: Final = struct.Struct("<I")
+_UNREADABLE: Final = (
+    struct.error,
+    ValueError,
+    KeyError,
+    TypeError,
+    AttributeError,
+    OverflowError,
+    RecursionError,
+)
 _WORDS: Final = {None: b"null", True: b"true", False: b"false"}
 _SHORT: Final = 80
 """Longest text that is kept encoded; steps repeat the same few."""
@@ -184,7 +193,7 @@ def _decode(kind: int, payload: memoryview, start: int, *, is_chained: bool) -> 
         arrays = _Arrays(payload[4 + text_bytes :])
         columns = _values(facts.pop("columns"), arrays)
         inputs = _values(facts.pop("inputs"), arrays)
-    except (struct.error, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
+    except _UNREADABLE as problem:
         raise CorruptFrameError(f"record at byte {start} cannot be read: {type(problem).__name__}") from None
     return Entry(kind, facts, columns, inputs, is_chained)
 

@@ -34,6 +34,7 @@ class TeacherConfig:
         qkv_bias, o_bias, mlp_bias: Which linear layers have a bias.
         qk_norm: RMSNorm over the head dim of q and k before rotary (Qwen3).
         sliding_window: Attention window in tokens, None for full attention.
+        windowed_layers: Layers that have the window; None for all of them.
         hf_config: The whole config.json, for a path that builds a transformers model from it.
     """
 
@@ -54,7 +55,15 @@ class TeacherConfig:
     mlp_bias: bool = False
     qk_norm: bool = False
     sliding_window: int | None = None
+    windowed_layers: tuple[int, ...] | None = None
     hf_config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def windows(self) -> tuple[int, ...]:
+        """Attention window of each layer in tokens, 0 for none."""
+        layers = range(self.num_layers)
+        chosen = frozenset(layers if self.windowed_layers is None else self.windowed_layers)
+        return tuple((self.sliding_window or 0) if layer in chosen else 0 for layer in layers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,7 @@ class DrafterConfig:
         norm_before_fc: One RMSNorm over the concatenated features (`input_norm.weight`).
         qk_norm: RMSNorm over head dim of q and k (qwen3 inner config).
         qkv_bias, o_bias: Which attention projections have a bias.
+        window: Attention window in tokens that the checkpoint asks for, 0 for none.
     """
 
     hidden_size: int
@@ -111,12 +121,49 @@ class DrafterConfig:
     qk_norm: bool = False
     qkv_bias: bool = False
     o_bias: bool = False
+    window: int = 0
 
     @property
     def taps(self) -> Taps:
         """Teacher rows that this drafter reads."""
         return Taps(layers=self.aux_layers)
 
+
+@dataclass(frozen=True, slots=True)
+class MedusaConfig:
+    """Medusa heads over the teacher's final hidden state: head i is for the token i + 1 behind the root.
+
+    Attributes:
+        hidden_size: Of the teacher.
+        num_heads, num_layers: Heads, and residual blocks `x + silu(W x + b)` of each.
+        draft_vocab_size: Vd, rows of a head's output; fewer than the teacher's with a token map.
+        shared_head: All heads end in `lm_head.weight`; else head i ends in `lm_heads.{i}.weight`.
+        logit_scale: Factor on the logits.
+    """
+
+    hidden_size: int
+    num_heads: int
+    num_layers: int
+    draft_vocab_size: int
+    shared_head: bool = False
+    logit_scale: float = 1.0
+
+    @property
+    def taps(self) -> Taps:
+        """Teacher rows that the heads read."""
+        return Taps(final_hidden=True)
+
+    def head(self, number: int) -> str:
+        """Return the canonical name of the last layer of a head."""
+        return "lm_head" if self.shared_head else f"lm_heads.{number}"
+
+
+MEDUSA_KEYS: Final = (
+    "blocks.{i}.layers.{l}.{weight,bias}",
+    "lm_heads.{i}.weight",
+    "lm_head.weight",
+)
+"""Canonical Medusa keys, those of vLLM; `lm_head.weight` is that of all heads where they share one."""
 
 AnyDrafterConfig = Any
 """Configuration of one kind of drafter; typed loosely because only drafters of that kind read it. Its `taps`,

@@ -9,7 +9,6 @@ import os
 import threading
 import weakref
 from collections.abc import Callable
-from types import FrameType
 from typing import Protocol, TypeVar
 
 from tracing.errors import TraceError
@@ -80,7 +79,7 @@ class Alone:
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
-        self._inside: FrameType | None = None
+        self._inside: object = None
 
     def run(self, work: Callable[[], Result]) -> Result:
         """Return what `work` returns.
@@ -89,20 +88,21 @@ class Alone:
             InsideError: This thread is already inside.
         """
         with self._lock:
-            here = inspect.currentframe()
-            if self._inside is not None and _is_under(self._inside, here):
+            if self._inside is not None and _is_running(self._inside):
                 raise InsideError("a call from a signal handler or a finaliser came in the middle of a write")
+            token = object()
             try:
-                self._inside = here
+                self._inside = token
                 return work()
             finally:
                 self._inside = None
 
 
-def _is_under(frame: FrameType, top: FrameType | None) -> bool:
-    """Return whether a call is still running; an interrupt may have ended it without a word."""
-    while top is not None:
-        if top is frame:
+def _is_running(token: object) -> bool:
+    """Return whether the call of a token is still running; an interrupt may have ended it without a word."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        if frame.f_code is Alone.run.__code__ and frame.f_locals.get("token") is token:
             return True
-        top = top.f_back
+        frame = frame.f_back
     return False

@@ -9,11 +9,13 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, Final, Literal, TypeVar
 
 from tracing.errors import TraceError, UsageError
+from tracing.models import ModelPair
 from tracing.settings import ACCEPTANCES, Acceptance, require_one_of
+from tracing.spans import FULL, Reach
 
 KvKind = Literal["full", "sliding_window", "chunked", "latent", "state"]
 Facts = TypeVar("Facts")
@@ -54,21 +56,81 @@ class ModelFacts:
     """What is lawful for this model and engine, although it would be a fault elsewhere.
 
     Attributes:
-        windows: Attention window of each layer in tokens, 0 for none; empty where no layer has one.
+        windows: Attention window of each layer in tokens, 0 for none; empty where no layer has one, or
+            where `kv_groups` say it.
+        chunked_layers: Layers whose window is a chunk: a query sees its own chunk of the context only.
+        num_sinks: First tokens of the context that no window hides.
+        shown_layer: Layer whose mask `visible` and `prefix_visible` show; None where that is not known.
+        drafter_window: Attention window of the drafter in tokens, 0 for none.
         rotary_offset: Added to every rotary position.
-        cache_dtype: Dtype to which K and V are rounded in the cache; empty where they stay as computed.
+        cache_dtype: Dtype to which K and V are rounded in the cache, e.g. `float8_e4m3fn` or `int8`; empty
+            where they stay as computed.
+        cache_scale: What a stored number stands for; 0 is 1, and for `int8` a scale of each row's own.
         constrained_choice: A grammar or bias may change the teacher's choice.
         kv_groups: Groups of the KV cache, group 0 first; empty for a single one without blocks.
     """
 
     windows: tuple[int, ...] = ()
+    chunked_layers: tuple[int, ...] = ()
+    num_sinks: int = 0
+    shown_layer: int | None = None
+    drafter_window: int = 0
     rotary_offset: int = 0
     cache_dtype: str = ""
+    cache_scale: float = 0.0
     constrained_choice: bool = False
     kv_groups: tuple[KvGroup, ...] = ()
 
     def __post_init__(self) -> None:
         _require(all(window >= 0 for window in self.windows), "windows", "at least 0", self.windows)
+        for name in ("num_sinks", "drafter_window", "cache_scale"):
+            _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
+        layers = len(self.windows)
+        if layers:
+            for layer in (*self.chunked_layers, *(() if self.shown_layer is None else (self.shown_layer,))):
+                _require(0 <= layer < layers, "a layer", f"in 0..{layers - 1}", layer)
+
+    @classmethod
+    def of_model(
+        cls, pair: ModelPair, path: ModelFacts | None = None, *, drafter_window: int = 0
+    ) -> ModelFacts:
+        """Return what the checkpoint says of windows, and all else as the path under test states it.
+
+        Args:
+            pair: The checkpoint.
+            path: What the path states.
+            drafter_window: What the settings ask for; the narrower of this and the checkpoint's holds.
+        """
+        windows = pair.teacher.windows
+        limits = [each for each in (drafter_window, getattr(pair.drafter, "window", 0)) if each]
+        return replace(
+            path or cls(),
+            windows=windows if any(windows) else (),
+            drafter_window=min(limits, default=0),
+        )
+
+    @property
+    def spans(self) -> tuple[Reach, ...]:
+        """What each layer lets a query see; empty where every layer lets it see all."""
+        if self.windows:
+            chunked = frozenset(self.chunked_layers)
+            return tuple(Reach(w, i in chunked, self.num_sinks) for i, w in enumerate(self.windows))
+        by_layer = {
+            layer: Reach(group.window, group.kind == "chunked", self.num_sinks)
+            for group in self.kv_groups
+            for layer in group.layers
+        }
+        return tuple(by_layer[layer] for layer in sorted(by_layer))
+
+    @property
+    def shown_spans(self) -> tuple[Reach, ...]:
+        """What `visible` and `prefix_visible` may show; several where the layer is not known."""
+        spans = self.spans
+        if not spans:
+            return (FULL,)
+        if self.shown_layer is not None and self.shown_layer < len(spans):
+            return (spans[self.shown_layer],)
+        return tuple(dict.fromkeys(spans))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,10 +187,17 @@ class SamplingSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestFacts:
-    """Limits and sampling settings of one request."""
+    """Limits and sampling settings of one request.
+
+    Attributes:
+        limits: Where it ends.
+        sampling: How it chooses.
+        rotary_offset: Added to each of its rotary positions, as pictures in a prompt do; None: the model's.
+    """
 
     limits: RequestLimits = field(default_factory=RequestLimits)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
+    rotary_offset: int | None = None
 
 
 def model_facts_of(manifest: Mapping[str, Any]) -> ModelFacts | None:
@@ -200,6 +269,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, (list, tuple)):
             raise _wrong(where, "a list", value)
         return origin(_value(arguments[0], each, where) for each in value)
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            raise _wrong(where, "a table", value)
+        return {str(key): _value(arguments[1], each, f"{where}.{key}") for key, each in value.items()}
     if is_dataclass(hint):
         return read_facts(hint, value, where)  # type: ignore[arg-type]  # a class, not an instance
     kind = str if origin is Literal else hint

@@ -57,7 +57,7 @@ SEARCH_SETTINGS: Final = ("depth", "top_k", "window")
 """Settings of a beam search."""
 LOOKUP_SETTINGS: Final = ("lookup_rule", "lookup_min", "lookup_max")
 """Settings of prompt lookup."""
-DRAFT_SETTINGS: Final = (*SEARCH_SETTINGS, *LOOKUP_SETTINGS)
+DRAFT_SETTINGS: Final = (*SEARCH_SETTINGS, *LOOKUP_SETTINGS, "static_tree")
 """Settings that not every drafter reads; all read `tree_nodes`."""
 
 
@@ -113,6 +113,7 @@ class DecodeSettings:
         lookup_rule: Whose prompt lookup: the first place of the longest n-gram; `transformers` stops before
             an end-of-sequence token, `vllm` does not.
         lookup_min, lookup_max: Shortest and longest n-gram; `transformers` reads the longest alone.
+        static_tree: Tree of the Medusa heads, by name or as paths (`tracing.static_tree`).
         acceptance: Rule by which roots and accepted paths are chosen, out of `ACCEPTANCES`.
 
     Raises:
@@ -131,6 +132,7 @@ class DecodeSettings:
     lookup_rule: str = "transformers"
     lookup_min: int = 1
     lookup_max: int = 2
+    static_tree: str = "mc_sim_7b_63"
     acceptance: str = "greedy"
 
     @property

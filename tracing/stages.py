@@ -25,6 +25,7 @@ from tracing.results import (
     Tensorized,
     Verified,
 )
+from tracing.run_facts import ModelFacts
 from tracing.settings import DecodeSettings
 
 __all__ = [
@@ -141,6 +142,8 @@ class DecodePath:
             means that nondeterminism of this path is not checked.
         lacks: Trace columns that this path can never have.
         info: Plain data for the manifest: backend, dtype, device, switches.
+        model_facts: What is lawful for this path although it would be a fault elsewhere, e.g. the dtype to
+            which its cache is rounded; windows are the checkpoint's. None: nothing is.
     """
 
     name: str
@@ -152,6 +155,7 @@ class DecodePath:
     snapshot: Callable[[State], State] | None = None
     lacks: frozenset[str] = frozenset()
     info: Mapping[str, Any] = field(default_factory=dict)
+    model_facts: ModelFacts | None = None
 
 
 class PathFactory(Protocol):

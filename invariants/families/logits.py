@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
+from invariants.constraint import ALTERED, CONSTRAINT, may_be_constrained, unconstrained
 from invariants.mutation import Case, Changes, NoPlaceError, Pick
 from invariants.prefilter import Flags, applicability, prefilter
 from invariants.rule import (
@@ -21,7 +22,9 @@ from invariants.rule import (
 
 
 @invariant("LOGIT001", stage="verify", requires=("ROW001",))
-def logit_not_finite(target_top_logits: FloatArray, valid: BoolArray) -> Violations:
+def logit_not_finite(
+    target_top_logits: FloatArray, valid: BoolArray, logits_kind: str | None = None
+) -> Violations:
     """A valid node has a NaN or an infinity among its best logits.
 
     ## What it does
@@ -40,18 +43,25 @@ def logit_not_finite(target_top_logits: FloatArray, valid: BoolArray) -> Violati
 
     ## Limits
     Sees the K recorded logits; a NaN that the selection of the best K skips is not recorded. Pads are exempt:
-    a fully masked row may hold anything.
+    a fully masked row may hold anything. Masked or processed logits (`logits_kind`) of tokens that are not
+    allowed may be minus infinity.
     """
+    lawful = {-math.inf} if logits_kind in ALTERED else set()
     for node in range(len(valid)):
-        bad = [logit for logit in target_top_logits[node].tolist() if not math.isfinite(logit)]
+        row = target_top_logits[node].tolist()
+        bad = [logit for logit in row if not math.isfinite(logit) and logit not in lawful]
         if valid[node] and bad:
             message = f"node {node} has {len(bad)} logits that are not finite, the first {bad[0]}"
             yield Violation(message, "target_top_logits", node, found=str(bad[0]))
 
 
-@invariant("LOGIT002", stage="verify", requires=("LOGIT001",))
+@invariant("LOGIT002", stage="verify", requires=("LOGIT001",), optional=CONSTRAINT)
 def choice_is_not_the_best(
-    target_token_ids: IntArray, target_top_ids: IntArray, target_top_logits: FloatArray, valid: BoolArray
+    target_token_ids: IntArray,
+    target_top_ids: IntArray,
+    target_top_logits: FloatArray,
+    valid: BoolArray,
+    **constraint: Any,
 ) -> Violations:
     """The teacher's choice after a node is not the token with the highest logit, ties to the lower id.
 
@@ -70,25 +80,63 @@ def choice_is_not_the_best(
     first), RBLN-SW/vllm-rbln#630 (23.5 against 23.5 in bf16).
 
     ## Limits
-    When all K recorded logits are equal the lowest id may not be among them, and the node is passed over.
+    When all K recorded logits are equal the lowest id may not be among them, and the node is passed over. A
+    node whose choice a grammar or a bias constrains (`allowed_digest`, `constrained_choice` of the model
+    facts) is passed over, unless the logits are those that were chosen from (`logits_kind`). Where nothing
+    says whether choices are constrained, less than half of the nodes that differ, not by a tie, are not
+    checked.
     """
     if not target_top_ids.shape[1]:
         raise NotApplicableError("no top logits were recorded")
+    free = unconstrained(valid, **constraint)
+    wrong: dict[int, Violation] = {}
+    tied = False
     for node in range(len(valid)):
         logits = target_top_logits[node].tolist()
         best = max(logits)
-        if not valid[node] or (len(logits) > 1 and min(logits) == best):
+        if not valid[node] or not free[node] or (len(logits) > 1 and min(logits) == best):
             continue
-        expected = min(
+        equal = [
             int(token) for token, logit in zip(target_top_ids[node], logits, strict=True) if logit == best
+        ]
+        found, expected = int(target_token_ids[node]), min(equal)
+        if found != expected:
+            tied |= found in equal
+            message = f"the choice after node {node} is {found}, the best logit {best} is {expected}'s"
+            wrong[node] = Violation(message, "target_token_ids", node, found=found, expected=expected)
+    if wrong and not tied and may_be_constrained(list(wrong), valid, constraint):
+        raise NotApplicableError(
+            f"{len(wrong)} choices, first after node {min(wrong)}, are not the best of their logits, and "
+            "the manifest does not say whether a grammar may constrain them (model_facts.constrained_choice)"
         )
-        if target_token_ids[node] != expected:
-            message = (
-                f"the choice after node {node} is {target_token_ids[node]}, "
-                f"the best logit {best} is {expected}'s"
-            )
-            found = int(target_token_ids[node])
-            yield Violation(message, "target_token_ids", node, found=found, expected=expected)
+    yield from wrong.values()
+
+
+@invariant("LOGIT004", stage="verify", requires=("ROW001",))
+def choice_outside_constraint(choice_allowed: BoolArray, valid: BoolArray) -> Violations:
+    """The teacher's choice after a node is a token that the grammar does not allow there.
+
+    ## What it does
+    Checks that `choice_allowed` is True for each valid node.
+
+    ## Why it matters
+    The output breaks the format that the user asked for. The mask was that of another row, or was not
+    advanced along the tree's branch.
+
+    ## Example
+    After node 3 a closing brace is required and the choice is a letter.
+
+    ## Seen in
+    vllm-project/vllm#44006 (the bonus row inherits the full mask of padded drafts) and #54437 (every row
+    behind the first invalid draft is unconstrained).
+
+    ## Limits
+    The engine's own word on what is allowed. Pads are exempt.
+    """
+    for node in range(len(valid)):
+        if valid[node] and not choice_allowed[node]:
+            message = f"the choice after node {node} is a token that is not allowed there"
+            yield Violation(message, "choice_allowed", node, found=0, expected=1)
 
 
 @invariant("LOGIT003", stage="verify", severity="warning", requires=("LOGIT001",))
@@ -123,6 +171,11 @@ def logit_rows_identical(
     if same_ids and same_logits:
         message = f"all {len(nodes)} nodes have the same best logits, their tokens differ"
         yield Violation(message, "target_top_logits", found=float(target_top_logits[0, 0]))
+
+
+@prefilter("LOGIT004")
+def _not_allowed(choice_allowed: BoolArray, valid: BoolArray) -> Flags:
+    return valid & ~choice_allowed
 
 
 @prefilter("LOGIT001")
@@ -189,4 +242,7 @@ MUTATIONS: Final[Changes] = {
     "LOGIT002 second-best-chosen": _second_best_chosen,
     "LOGIT002 tie-to-the-higher-id": _tie_to_the_higher,
     "LOGIT003 one-logit-row-for-all": _one_logit_row_for_all,
+    "LOGIT004 choice-outside-the-grammar": lambda case, pick: case.edited(
+        choice_allowed=np.ones(len(case.row["valid"]), dtype=np.bool_)
+    ).poked("choice_allowed", pick(case.nodes), False),
 }

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 
-from invariants.mutation import Changes
+from invariants.batch.flat import Ragged
+from invariants.mutation import Case, Changes, Pick
 from invariants.prefilter import Flags, outside, prefilter
+from invariants.rotary import declared_offset, lawful_offset
 from invariants.rule import BoolArray, IntArray, Violation, Violations, invariant, listed
+from tracing.run_facts import ModelFacts
+
+LAWFUL: Final = ("request_id", "model_facts", "request_offsets", "previous_committed_len")
+"""With the column of the step before, what says which constant is lawful."""
 
 
-@invariant("POS001", stage="tensorize", requires=("TREE004", "TREE005"))
+@invariant(
+    "POS001",
+    stage="tensorize",
+    requires=("TREE004", "TREE005"),
+    optional=("rotary_position_ids", "previous_position_ids", *LAWFUL),
+)
 def position_not_len_plus_depth(
-    position_ids: IntArray, depths: IntArray, valid: BoolArray, committed_len: int
+    position_ids: IntArray, depths: IntArray, valid: BoolArray, committed_len: int, **lawful: Any
 ) -> Violations:
-    """A node's rotary position is not the committed length plus its depth.
+    """A node's position is not the committed length plus its depth.
 
     ## What it does
     Checks `position_ids[node] == committed_len + depths[node]` for each valid node. When all are off by
-    the same amount it says so once, at the root.
+    the same amount it says so once, at the root. Where no `rotary_position_ids` are recorded, positions may
+    also be those of rotary: off by the constant that the manifest declares for the request or the model.
 
     ## Why it matters
     The token is rotated to the wrong place: relative distances to the prefix are wrong by a constant, or
@@ -33,22 +46,93 @@ def position_not_len_plus_depth(
     draft step), sgl-project/sglang#25015 (added before instead of after the level loop).
 
     ## Limits
-    Positions count from 0 with the root at L; an engine with another convention must shift before recording.
+    Positions count from 0 with the root at L. A lag of two and more that nothing declares, of all nodes
+    and as in the step before, may be a picture's in the prompt and is not checked.
     """
-    offsets = [int(position_ids[node]) - committed_len - int(depths[node]) for node in range(len(depths))]
-    nodes = [node for node in range(len(depths)) if valid[node]]
-    if len({offsets[node] for node in nodes}) == 1 and offsets[0] != 0 and len(nodes) > 1:
-        message = f"all positions are off by {offsets[0]:+d}: root at {position_ids[0]}, L is {committed_len}"
-        yield Violation(message, "position_ids", 0, found=int(position_ids[0]), expected=committed_len)
+    offsets = position_ids.astype(np.int64) - committed_len - depths
+    expected = 0
+    if lawful["rotary_position_ids"] is None:
+        expected = _lawful(offsets[valid], lawful["previous_position_ids"], lawful)
+    yield from _moved("position_ids", position_ids, offsets, valid, (committed_len, expected))
+
+
+@invariant(
+    "POS005",
+    stage="tensorize",
+    requires=("TREE004", "TREE005"),
+    optional=("previous_rotary_position_ids", *LAWFUL),
+)
+def rotary_position_moved(
+    rotary_position_ids: IntArray, depths: IntArray, valid: BoolArray, committed_len: int, **lawful: Any
+) -> Violations:
+    """A rotary position is not L + depth plus the constant of its request, on one of the rotary rows.
+
+    ## What it does
+    Checks each row of `rotary_position_ids` at each valid node against `committed_len + depths[node]` and
+    the offset that the manifest declares for the request or the model. Where none is declared, all rows,
+    nodes and steps must at least have the same one.
+
+    ## Why it matters
+    A tree holds text alone, so that all rows of a multi-axis embedding agree in it. A delta that is
+    forgotten, or added twice, turns every drafted token to the wrong place.
+
+    ## Example
+    L is 40, the picture's delta is -13, and node 2 at depth 1 has rows 28, 28 and 41.
+
+    ## Seen in
+    vllm-project/vllm#54498 and sgl-project/sglang#34154 (rotary delta of pictures and the cache's length).
+
+    ## Limits
+    A constant lag of two and more that nothing declares is not checked.
+    """
+    offsets = rotary_position_ids.astype(np.int64) - committed_len - depths
+    expected = _lawful(offsets[:, valid], lawful["previous_rotary_position_ids"], lawful, rotary=True)
+    for row, off in enumerate(offsets):
+        if (off[valid] != expected).any():
+            law = (committed_len, expected)
+            yield from _moved("rotary_position_ids", rotary_position_ids[row], off, valid, law)
+            return
+
+
+def _moved(
+    column: str, positions: IntArray, offsets: IntArray, valid: BoolArray, law: tuple[int, int]
+) -> Violations:
+    """Yield what is off by another number than expected; once where all are off alike."""
+    committed_len, expected = law
+    nodes = valid.nonzero()[0].tolist()
+    off = offsets - expected
+    if len(set(off[nodes].tolist())) == 1 and off[0] != 0 and len(nodes) > 1:
+        message = f"all positions are off by {off[0]:+d}: root at {positions[0]}, L is {committed_len}"
+        message += f", the constant offset {expected}" if expected else ""
+        right = committed_len + expected
+        yield Violation(message, column, 0, found=int(positions[0]), expected=right)
         return
     for node in nodes:
-        if offsets[node] != 0:
-            expected = committed_len + int(depths[node])
+        if off[node] != 0:
+            right = int(positions[node] - off[node])
+            depth = right - expected - committed_len
             message = (
-                f"node {node} has position {position_ids[node]}, should be {expected} "
-                f"(L {committed_len} + depth {depths[node]})"
+                f"node {node} has position {positions[node]}, should be {right} "
+                f"(L {committed_len} + depth {depth}{f' + offset {expected}' if expected else ''})"
             )
-            yield Violation(message, "position_ids", node, found=int(position_ids[node]), expected=expected)
+            yield Violation(message, column, node, found=int(positions[node]), expected=right)
+
+
+def _lawful(
+    offsets: IntArray, previous: IntArray | None, lawful: Mapping[str, Any], *, rotary: bool = False
+) -> int:
+    """Return the offset that all positions should have; `rotary` where only the declared one is lawful.
+
+    Raises:
+        NotApplicableError: It is not known.
+    """
+    declared = declared_offset(lawful["model_facts"], lawful["request_offsets"] or {}, lawful["request_id"])
+    if rotary and declared is not None:
+        return declared
+    length, before = lawful["previous_committed_len"], None
+    if previous is not None and length is not None and previous.size:
+        before = int(previous.flat[0]) - length
+    return lawful_offset(offsets, declared, before)
 
 
 @invariant("POS002", stage="tensorize", requires=("ROW001",))
@@ -138,16 +222,34 @@ def cache_position_beyond_capacity(cache_positions: IntArray, kv_capacity: int) 
 
 
 CLAUSES: Final = (
-    prefilter("POS001")(
-        lambda position_ids, depths, valid, committed_len: (
-            valid & (position_ids != committed_len[:, None] + depths)
-        )
-    ),
     prefilter("POS003")(
         lambda position_ids, valid, max_positions: valid & outside(position_ids, 0, max_positions)
     ),
     prefilter("POS004")(lambda cache_positions, kv_capacity: outside(cache_positions, 0, kv_capacity)),
 )
+
+
+@prefilter("POS001")
+def _not_at_depth(
+    position_ids: IntArray,
+    depths: IntArray,
+    valid: BoolArray,
+    committed_len: IntArray,
+    model_facts: ModelFacts | None = None,
+) -> Flags:
+    """Flag steps that are neither all at L + depth nor all off by what the model declares."""
+    off = position_ids - committed_len[:, None] - depths
+    lawful = 0 if model_facts is None else model_facts.rotary_offset
+    return (valid & (off != 0)).any(axis=1) & (valid & (off != lawful)).any(axis=1)
+
+
+@prefilter("POS005")
+def _rotary_not_at_depth(
+    rotary_position_ids: Ragged, depths: IntArray, valid: BoolArray, committed_len: IntArray
+) -> Flags:
+    step, node = rotary_position_ids.owner, rotary_position_ids.place % depths.shape[1]
+    off = rotary_position_ids.values - committed_len[step] - depths[step, node]
+    return rotary_position_ids.any_step(valid[step, node] & (off != 0))
 
 
 @prefilter("POS002")
@@ -156,9 +258,23 @@ def _not_packed(cache_positions: IntArray, committed_len: IntArray) -> Flags:
     return (cache_positions != packed).any(axis=1)
 
 
+def _shifted(case: Case, by: int, column: str) -> Case:
+    """The model's rotary positions are 5 ahead of the cache; those recorded are ahead by another number."""
+    positions = case.row["position_ids"] + case.row["position_ids"].dtype.type(by)
+    rows = np.stack([positions] * 3) if column == "rotary_position_ids" else positions
+    return case.edited(**{column: rows}).in_run(model_facts=ModelFacts(rotary_offset=5))
+
+
+def _one_row_ahead(case: Case, pick: Pick) -> Case:
+    return _shifted(case, 5, "rotary_position_ids").moved("rotary_position_ids", (2, pick(case.nodes)), 1)
+
+
 MUTATIONS: Final[Changes] = {
     "POS001 one-position-ahead": lambda case, pick: case.moved("position_ids", pick(case.nodes), 1),
     "POS001 all-positions-ahead": lambda case, _: case.moved("position_ids", case.nodes, 1),
+    "POS001 one-more-than-the-offset": lambda case, _: _shifted(case, 6, "position_ids"),
+    "POS005 rotary-one-more-than-the-offset": lambda case, _: _shifted(case, 6, "rotary_position_ids"),
+    "POS005 one-rotary-row-ahead": _one_row_ahead,
     "POS001 positions-not-advanced": lambda case, _: case.where(case.drafts, "only a root").edited(
         position_ids=np.full_like(case.row["position_ids"], case.row["committed_len"])
     ),

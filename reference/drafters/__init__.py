@@ -8,6 +8,7 @@ from typing import Final
 from reference.drafters.draft_model import DRAFT_MODEL
 from reference.drafters.eagle3 import EAGLE3
 from reference.drafters.lookup import LOOKUP
+from reference.drafters.medusa import MEDUSA
 from reference.drafters.seam import ReferenceDrafter
 from tracing.errors import UsageError
 from tracing.models import ModelPair
@@ -15,6 +16,7 @@ from tracing.models import ModelPair
 DRAFTERS: Final[Mapping[str, ReferenceDrafter]] = {
     "eagle3": EAGLE3,
     "draft_model": DRAFT_MODEL,
+    "medusa": MEDUSA,
     "lookup": LOOKUP,
 }
 

@@ -21,7 +21,7 @@ from reference.drafters.seam import Proposal, ReferenceDrafter
 from reference.model import ReferenceModels
 from reference.search import DraftAttention, DraftContext, Search
 from reference.teacher import TeacherRows
-from reference.visible import causal, near
+from reference.visible import causal
 from tracing.settings import DecodeSettings
 from tracing.stages import IntArray, StageWatch
 
@@ -59,6 +59,7 @@ def in_place_of_teacher(models: ReferenceModels) -> ReferenceModels:
     model = copy.copy(models)
     model.pair = replace(models.pair, teacher=models.drafter, drafter=None, proposer="lookup")
     model.teacher, model.teacher_weights = models.drafter, models.drafter_weights
+    model.shown_layer = 0
     return model
 
 
@@ -122,9 +123,14 @@ def _run(
 ) -> tuple[TeacherRows, Tensor]:
     """Run the rows behind `past_kv`; returns them, and keys and values of all."""
     first = 0 if past_kv is None else past_kv.shape[3]
-    sees = visible[first:] & near(positions[first:], positions, model.teacher.sliding_window)
     rows = teacher.forward(
-        model, tokens[first:], positions[first:], sees, past_kv=past_kv, num_logits=num_logits
+        model,
+        tokens[first:],
+        positions[first:],
+        visible[first:],
+        past_kv=past_kv,
+        past_positions=positions[:first],
+        num_logits=num_logits,
     )
     return rows, rows.kv if past_kv is None else torch.cat([past_kv, rows.kv], dim=3)
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from reference.drafters.eagle3_network import DrafterRows, forward, fuse_features
 from reference.model import ReferenceModels
 from reference.search import DraftAttention, DraftContext
-from reference.visible import causal
+from reference.visible import causal, narrower
 from tracing.settings import DecodeSettings
 from tracing.stages import IntArray
 
@@ -46,9 +46,10 @@ def begin(models: ReferenceModels, context: DraftContext, settings: DecodeSettin
     """Run the drafter over the committed rows: row j pairs feature j with token j + 1, the last the root."""
     token_ids = models.tokens([*context.token_ids, context.root])[1:]
     inputs = fuse_features(models, models.floats(context.features))
-    out = _last_row(models, token_ids, inputs, settings.window)
+    window = narrower(settings.window, models.drafter.window)
+    out = _last_row(models, token_ids, inputs, window)
     chain = Chain(token_ids, inputs, out.hidden)
-    return ReplayRows(models, settings.window, (chain,), out.logprobs, out.kv)
+    return ReplayRows(models, window, (chain,), out.logprobs, out.kv)
 
 
 def expand(rows: ReplayRows, parent_beams: IntArray, token_ids: IntArray) -> ReplayRows:

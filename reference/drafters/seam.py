@@ -40,12 +40,16 @@ class DraftScore:
         law: Probabilities, after warping, that the tokens were drawn from, `[G, Vd]`: one draw a node, in
             order of nodes, token ids ascending. None where nothing is drawn.
         committed_kv: As `Proposal.committed_kv`.
+        parents: Those that the tree must have, `[n]`, where it is the same at every step; else None.
+        ranks: Rank in its row that each node's token must have, best 0, int64 `[n]`; None where any may be.
     """
 
     logprobs: Tensor
     row_of: IntArray
     law: Tensor | None = None
     committed_kv: Tensor | None = None
+    parents: IntArray | None = None
+    ranks: IntArray | None = None
 
 
 Propose = Callable[[ReferenceModels, str, DraftContext, DecodeSettings, StageWatch], Proposal]

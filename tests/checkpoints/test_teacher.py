@@ -217,20 +217,24 @@ def test_a_broken_file_is_one_sentence(
     assert "\n" not in str(caught.value)
 
 
-def test_a_window_on_some_layers_is_refused_and_on_all_is_kept(tmp_path: Path) -> None:
+def test_windows_are_read_layer_by_layer(tmp_path: Path) -> None:
     base = json.loads(_qwen2(tmp_path).read_text(encoding="utf-8"))
+    base = {key: value for key, value in base.items() if key not in {"layer_types", "max_window_layers"}}
     off = teacher_config(base | {"use_sliding_window": False, "sliding_window": 64})
-    assert off.sliding_window is None
-    every = base | {
-        "use_sliding_window": True,
-        "sliding_window": 64,
-        "layer_types": ["sliding_attention"] * 8,
-    }
-    assert teacher_config(every).sliding_window == 64
-    some = every | {"layer_types": ["full_attention"] * 4 + ["sliding_attention"] * 4}
-    with pytest.raises(CheckpointError, match="only some layers"):
-        teacher_config(some)
-    assert teacher_config(base | {"model_type": "mistral"} | {"sliding_window": None}).sliding_window is None
+    assert off.windows == (0,) * 8
+    on = base | {"use_sliding_window": True, "sliding_window": 64}
+    assert teacher_config(on).windows == (0,) * 8  # the library's default: from layer 28 on
+    assert teacher_config(on | {"max_window_layers": 0}).windows == (64,) * 8
+    assert teacher_config(on | {"max_window_layers": 6}).windows == (0,) * 6 + (64,) * 2
+    some = ["full_attention", "sliding_attention"] * 4
+    assert teacher_config(on | {"layer_types": some}).windows == (0, 64) * 4
+    assert teacher_config(on | {"layer_types": ["sliding_attention"] * 8}).sliding_window == 64
+    for wrong in (some[:7], ["chunked_attention"] * 8, "sliding_attention"):
+        with pytest.raises(CheckpointError, match="layer_types should"):
+            teacher_config(on | {"layer_types": wrong})
+    with pytest.raises(CheckpointError, match="max_window_layers"):
+        teacher_config(on | {"max_window_layers": "all"})
+    assert teacher_config(base | {"model_type": "mistral"} | {"sliding_window": None}).windows == (0,) * 8
     mistral = {key: value for key, value in base.items() if key != "sliding_window"}
     assert teacher_config(mistral | {"model_type": "mistral"}).sliding_window == 4096
 

@@ -46,6 +46,9 @@ def test_one_step_and_a_range(specwb: Specwb, recorded: Recorded) -> None:
     assert (one["steps"], one["unjudged_steps"], one["coverage"]["steps"]) == (steps, steps - 1, 1)
     some = replayed(specwb("replay", recorded.run, "--step", "1:3", "--format", "json"))
     assert some["coverage"]["steps"] == 2
+    for answer, num in ((one, 1), (some, 2)):
+        assert (answer["verdict"], answer["exit_code"]) == ("inconclusive", 4)
+        assert answer["share"]["steps"] == {"num": num, "of": steps}
     assert specwb("replay", recorded.run, "--step", "x").exit_code == 2
 
 

@@ -80,7 +80,7 @@ def test_other_models_are_said(specwb: Specwb, recorded: Recorded, tmp_path: Pat
 
 
 def test_a_teacher_alone_judges_all_but_drafts(specwb: Specwb, recorded: Recorded) -> None:
-    answer = specwb("replay", recorded.run, *recorded.models[:2], "--step", "0:2", "--format", "json")
+    answer = specwb("replay", recorded.run, *recorded.models[:2], "--format", "json")
     summary = replayed(answer)
     assert answer.exit_code == 0
     assert summary["manifest"]["replay"]["models"] == {"teacher_weights": True}

@@ -16,6 +16,8 @@ from invariants.outcome import Violated
 from invariants.run import Checker
 from tests.invariants.helpers import held, violated
 from tracing.digest import chain
+from tracing.run_facts import ModelFacts
+from tracing.spans import Reach
 
 BRANCHY = Tree([0, 0, 0, 1, 1, 3], [7, 5, 6, 8, 9, 11], [5, 8, 3, 61, 4, 9], num_pads=2)
 CHAIN = Tree([0, 0, 1, 2], [7, 5, 6, 8], [5, 6, 61, 9])
@@ -45,6 +47,23 @@ def with_kv_row(one: Case, node: int, digest: int) -> Case:
     one = one.poked("kv_row_digests", node, digest)
     rows = one.row["kv_row_digests"][[0, *one.accepted]]
     return one.edited(kv_digest_after=chain(one.row["kv_digest_before"], rows))
+
+
+def windowed(one: Case, window: int) -> Case:
+    """A step of a model whose every layer has a window, shorter than the tree is deep."""
+    span, positions = Reach(window), one.row["committed_len"] + one.row["depths"].astype(np.int64)
+    visible = one.row["visible"] & span.reaches(positions, positions)
+    seen = np.where(one.row["valid"], span.num_prefix(positions, one.row["committed_len"]), 0)
+    shown = one.edited(visible=visible, prefix_visible=seen.astype(np.int32))
+    return shown.in_run(model_facts=ModelFacts(windows=(window,) * 3))
+
+
+def rotary_rows_of_pads() -> Case:
+    """Three rotary rows behind a picture; those of pads hold anything."""
+    one = case()
+    rows = np.stack([one.row["position_ids"] - 13] * 3)
+    rows[:, ~one.row["valid"]] = 5
+    return one.edited(rotary_position_ids=rows).in_run(model_facts=ModelFacts(rotary_offset=-13))
 
 
 def twin_nodes(column: str) -> Case:
@@ -106,6 +125,7 @@ NEAR_MISSES: dict[str, Callable[[], Case]] = {
     "TREE010": lambda: case(DEEPEST).in_run(max_tree_nodes=9, max_tree_depth=8),
     "TREE011": lambda: case().edited(draft_parents=case().row["parents"][:6]),  # recorded though the same
     "POS001": lambda: case().poked("prefix_visible", 7, 3),  # pads keep what they like there
+    "POS005": rotary_rows_of_pads,
     "POS002": lambda: case(before=Before(committed_len=0, prompt_len=0)),
     "POS003": lambda: case(CHAIN).in_run(max_positions=14),
     "POS004": lambda: case(CHAIN).in_run(kv_capacity=14),
@@ -119,6 +139,7 @@ NEAR_MISSES: dict[str, Callable[[], Case]] = {
     "MASK008": lambda: case(Tree([0, 0, 1], [7, 5, 6], [5, 6, 61])),
     "MASK009": lambda: case(before=Before(committed_len=0, prompt_len=0)),
     "MASK010": lambda: case().poked("other_visible", 7, 4),  # a pad sees what it likes
+    "MASK012": lambda: windowed(case(DEEPEST), 4),
     "MASK011": lambda: case().poked("prefix_visible", 7, 10),  # a pad may see the prefix
     "IDX001": lambda: case().edited(index_sites=[{"site": "rope", "min": 0, "max": 511, "bound": 512}]),
     "IDX002": lambda: case().edited(index_sites=[{"site": "rope", "min": 0, "max": 0, "bound": 1}]),
@@ -126,6 +147,7 @@ NEAR_MISSES: dict[str, Callable[[], Case]] = {
     "IDX004": lambda: case().poked("target_token_ids", 7, -1),
     "LOGIT001": lambda: case().poked("target_top_logits", 7, np.nan),  # a pad's row may hold anything
     "LOGIT002": equal_logits_lower_id,
+    "LOGIT004": lambda: case().edited(choice_allowed=case().row["valid"]),  # pads choose as they like
     "LOGIT003": all_choices_alike,
     "FEAT001": lambda: twin_nodes("feature_row_digests"),
     "FEAT002": lambda: second(BRANCHY),

@@ -37,8 +37,11 @@ class PairDigests:
 
 def file_digest(path: Path) -> str:
     """Return the sha256 of a file."""
+    digest = hashlib.sha256()
     with open_regular(path) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def directory_digests(directory: Path, role: str) -> dict[str, str]:

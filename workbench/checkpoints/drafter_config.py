@@ -60,7 +60,7 @@ def read_drafter_config(
         )
     doubts: list[str] = []
     _depth(inner, doubts)
-    _refuse_window(inner, str(model_type), doubts)
+    window = attention_window(inner, str(model_type), doubts)
     flags = {key: _norm_flag(config, key) for key in NORM_FLAGS}
     if layout.boundaries and config.get("norm_before_residual") is None:
         doubts.append("norm_before_residual is not written, false is used; some readers take true")
@@ -88,6 +88,7 @@ def read_drafter_config(
         qk_norm=promised_qk_norm or f"{ATTENTION}.q_norm.weight" in named,
         qkv_bias=qkv_bias,
         o_bias=o_bias,
+        window=window or 0,
     )
     return ReadDrafter(read, tuple(doubts))
 
@@ -132,15 +133,6 @@ def _biases(inner: Mapping[str, Any], named: Tensors, doubts: list[str]) -> tupl
     if flag(inner, "bias") and not (qkv or o):
         doubts.append("config.json says bias, the file holds none")
     return qkv, o
-
-
-def _refuse_window(inner: Mapping[str, Any], model_type: str, doubts: list[str]) -> None:
-    window = attention_window(inner, model_type, doubts)
-    if window is not None:
-        raise CheckpointError(
-            f"config.json: the drafter's layer sees {window} tokens (sliding_window); a drafter with a "
-            "window of its own is not supported"
-        )
 
 
 def attention_window(inner: Mapping[str, Any], model_type: str, doubts: list[str]) -> int | None:

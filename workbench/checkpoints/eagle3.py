@@ -11,7 +11,7 @@ import torch
 
 from tracing.errors import CheckpointError
 from tracing.models import DrafterConfig, TeacherConfig
-from workbench.checkpoints import checks, loaded_teacher
+from workbench.checkpoints import checks, loaded_teacher, suspicions
 from workbench.checkpoints.aux_ids import AuxLayers, read_aux_layers
 from workbench.checkpoints.drafter_config import read_drafter_config
 from workbench.checkpoints.files import read_json, read_weights
@@ -88,6 +88,10 @@ def _checks(
     return (
         checks.drafter_parameters(config, weights, raw, 0 if drafter.own_embedding else embedding.numel()),
         checks.finite("drafter", weights),
+        suspicions.suspicions("drafter", {name: weights[name] for name in weights if name != EMBEDDING}),
+        suspicions.epsilon(
+            "drafter", config.rms_norm_eps, written=inner_config.get("rms_norm_eps") is not None
+        ),
         checks.dtypes("drafter", weights),
         checks.unexpected("drafter", drafter.matched.unexpected),
         checks.rope_frequencies("drafter", config.rope, inner_config),
@@ -109,6 +113,8 @@ def _checks(
         checks.norm_flags(config, drafter.layout),
         checks.rope_pair(teacher.config.rope, config.rope),
         checks.embeddings(weights["embed_tokens.weight"], embedding, own=drafter.own_embedding),
+        suspicions.trained(weights),
+        suspicions.blind(),
     )
 
 

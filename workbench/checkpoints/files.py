@@ -19,6 +19,8 @@ SINGLE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
 PICKLED: Final = "pytorch_model.bin"
 PICKLED_INDEX: Final = "pytorch_model.bin.index.json"
+MEDUSA: Final = ("medusa_lm_head.safetensors", "medusa_lm_head.pt")
+"""Names that trainers of Medusa heads give to the one file of weights."""
 MAX_INDEX: Final = 64 << 20
 
 
@@ -84,6 +86,9 @@ def weight_files(directory: Path) -> list[Path]:
             return [directory / single]
         if _is_there(directory / index):
             return sorted(_shards(directory / index))
+    for name in MEDUSA:
+        if _is_there(directory / name):
+            return [directory / name]
     raise ModelMissingError(f"no weights in {directory}; expected {SINGLE}, {INDEX} or {PICKLED}")
 
 
@@ -119,7 +124,7 @@ def read_weights(directory: Path) -> dict[str, torch.Tensor]:
     weights: dict[str, torch.Tensor] = {}
     files = weight_files(directory)
     index = directory / (INDEX if files[0].suffix == ".safetensors" else PICKLED_INDEX)
-    promised = {} if files[0].name in {SINGLE, PICKLED} else _shards(index)
+    promised = {} if files[0].name in {SINGLE, PICKLED, *MEDUSA} else _shards(index)
     for path in files:
         shard = _read_shard(path)
         absent = sorted(promised.get(path, set()) - shard.keys())

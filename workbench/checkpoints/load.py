@@ -16,12 +16,14 @@ from workbench.checkpoints.eagle3 import load_eagle3
 from workbench.checkpoints.files import require_directory
 from workbench.checkpoints.loaded_drafter import DrafterPart, LoadDrafter
 from workbench.checkpoints.loaded_teacher import load_teacher, teacher_checks, teacher_report
+from workbench.checkpoints.medusa import load_medusa
 from workbench.checkpoints.report import LoadReport
 from workbench.checkpoints.tokenizer import DirectoryTokenizer
 
 LOADERS: Final[Mapping[str, LoadDrafter | None]] = {
     "eagle3": load_eagle3,
     "draft_model": load_draft_model,
+    "medusa": load_medusa,
     "lookup": None,
 }
 """Kind of drafter to what loads its directory; None for a kind that has no checkpoint."""

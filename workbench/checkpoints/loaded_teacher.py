@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tracing.errors import CheckpointError
 from tracing.models import RopeConfig, TeacherConfig
-from workbench.checkpoints import checks
+from workbench.checkpoints import checks, suspicions
 from workbench.checkpoints.config_keys import TEACHER, audit
 from workbench.checkpoints.files import optional_json, read_json, read_weights
 from workbench.checkpoints.report import Check, ModelReport
@@ -106,6 +106,10 @@ def teacher_checks(teacher: LoadedTeacher) -> tuple[Check, ...]:
         checks.teacher_parameters(teacher.config, weights),
         checks.layer_order(weights),
         checks.finite("teacher", weights),
+        suspicions.suspicions("teacher", weights),
+        suspicions.epsilon(
+            "teacher", teacher.config.rms_norm_eps, written="rms_norm_eps" in teacher.raw_config
+        ),
         checks.dtypes("teacher", weights),
         checks.unexpected("teacher", teacher.matched.unexpected),
         checks.rope_frequencies("teacher", teacher.config.rope, teacher.raw_config),

@@ -73,6 +73,18 @@ class LoadReport:
         found = {check.status for check in self.checks}
         return next((status for status in ("failed", "warning") if status in found), "ok")
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What no comparison of the paths can decide, one sentence each; it goes with every verdict."""
+        return tuple(f"{check.sentence} [{check.id}]" for check in self.checks if check.status == "warning")
+
+    @property
+    def acceptance_tells(self) -> bool:
+        """Whether acceptance says anything of the drafter: it has a check that found it trained."""
+        return any(
+            check.id == "drafter.trained" and check.sentence.endswith("is trained") for check in self.checks
+        )
+
     def as_json(self) -> dict[str, Any]:
         """Return plain data for the manifest."""
         return asdict(self) | {"status": self.status}

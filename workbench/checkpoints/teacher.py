@@ -6,7 +6,7 @@ The block is the pre-norm Llama block; Qwen2, Qwen3, Mistral and openPangu-Embed
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,6 +29,8 @@ MAX_LAYERS: Final = 4096
 ACTIVATIONS: Final = frozenset({"hidden_act", "hidden_activation"})
 QWEN3_HEAD_DIM: Final = 128
 MISTRAL_WINDOW: Final = 4096
+QWEN_WINDOW: Final = 4096
+QWEN_FULL_LAYERS: Final = 28
 """What transformers assumes when the key is absent from a config of that type."""
 
 
@@ -43,6 +45,7 @@ def teacher_config(config: Mapping[str, Any]) -> TeacherConfig:
     num_heads, num_kv_heads, head_dim = head_layout(config, QWEN3_HEAD_DIM if model_type == "qwen3" else None)
     qkv_bias, o_bias, mlp_bias = _biases(model_type, config)
     num_layers = whole(config, "num_hidden_layers", most=MAX_LAYERS)
+    window, layers = _windows(model_type, config, num_layers)
     return TeacherConfig(
         model_type=model_type,
         vocab_size=whole(config, "vocab_size"),
@@ -60,7 +63,8 @@ def teacher_config(config: Mapping[str, Any]) -> TeacherConfig:
         o_bias=o_bias,
         mlp_bias=mlp_bias,
         qk_norm=model_type == "qwen3",
-        sliding_window=_sliding_window(model_type, config, num_layers),
+        sliding_window=window,
+        windowed_layers=layers,
         hf_config=_crossing(config),
     )
 
@@ -103,17 +107,43 @@ def _biases(model_type: str, config: Mapping[str, Any]) -> tuple[bool, bool, boo
     return attention, attention, model_type == "llama" and flag(config, "mlp_bias")
 
 
-def _sliding_window(model_type: str, config: Mapping[str, Any], num_layers: int) -> int | None:
-    if model_type == "mistral":
-        return _window(config, MISTRAL_WINDOW)
-    if model_type not in ("qwen2", "qwen3") or not flag(config, "use_sliding_window"):
-        return None
+def _windows(
+    model_type: str, config: Mapping[str, Any], num_layers: int
+) -> tuple[int | None, tuple[int, ...] | None]:
+    """Return the window, and the layers that have it, None for all; `(None, None)` without one.
+
+    Raises:
+        CheckpointError: `layer_types` has another number of layers, or an unknown kind.
+    """
+    is_qwen = model_type in ("qwen2", "qwen3")
+    if model_type != "mistral" and not (is_qwen and flag(config, "use_sliding_window")):
+        return None, None
+    window = _window(config, QWEN_WINDOW if is_qwen else MISTRAL_WINDOW)
     kinds = names(config, "layer_types")
-    first = 0 if config.get("max_window_layers") == 0 else whole(config, "max_window_layers", num_layers)
-    windowed = {kind == "sliding_attention" for kind in kinds} or {i >= first for i in range(num_layers)}
-    if windowed == {True, False}:
-        raise CheckpointError("config.json: only some layers have a sliding window, which is not supported")
-    return _window(config, None) if windowed == {True} else None
+    if kinds:
+        windowed = _layers_of_kind(kinds, num_layers)
+    elif is_qwen:
+        named = config.get("max_window_layers")
+        first = (
+            0 if type(named) is int and named == 0 else whole(config, "max_window_layers", QWEN_FULL_LAYERS)
+        )
+        windowed = tuple(range(first, num_layers))
+    else:
+        windowed = tuple(range(num_layers))
+    if window is None or not windowed:
+        return None, None
+    return window, None if len(windowed) == num_layers else windowed
+
+
+def _layers_of_kind(kinds: Sequence[str], num_layers: int) -> tuple[int, ...]:
+    """Return the layers that `layer_types` says have a window."""
+    known = ("full_attention", "sliding_attention")
+    if len(kinds) != num_layers or not set(kinds) <= set(known):
+        raise CheckpointError(
+            f"config.json: layer_types should name {' or '.join(known)} for each of {num_layers} layers, "
+            f"got {shown(list(kinds))}"
+        )
+    return tuple(layer for layer, kind in enumerate(kinds) if kind == "sliding_attention")
 
 
 def _window(config: Mapping[str, Any], default: int | None) -> int | None:

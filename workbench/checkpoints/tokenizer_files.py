@@ -70,7 +70,7 @@ def _refuse_growth(layout: Mapping[str, Any], path: Path) -> None:
     for part in ("normalizer", "pre_tokenizer", "decoder"):
         for node in _nodes(layout.get(part)):
             content = node.get("content")
-            if node.get("type") in {"Replace", "Prepend"} and isinstance(content, str):
+            if node.get("type") in ("Replace", "Prepend") and isinstance(content, str):
                 growth *= max(1, len(content))
             if growth > MAX_GROWTH:
                 raise CheckpointError(f"{path}: the replacements of its {part} make a text without bound")

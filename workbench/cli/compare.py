@@ -9,12 +9,15 @@ import click
 
 from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS, LEVELS
 from tracing.errors import UsageError
+from tracing.origins import origins_of
 from tracing.reader import Run, open_run
 from tracing.schema import columns_of_level
 from workbench.cli.output import say
 from workbench.judge.align import Alignment, align
 from workbench.judge.align_columns import default_columns
 from workbench.judge.recorded.state import State, state_of
+from workbench.judge.recorded.whole import lost_steps, not_whole
+from workbench.judge.share import Part
 from workbench.report.text import finding_line
 from workbench.view.safe_text import safe_json
 
@@ -39,7 +42,8 @@ def compare_runs(folders: tuple[str, ...], output_format: str) -> int:
     left, right = (open_run(folder) for folder in folders)
     alignment = _align(left, right)
     states = [state_of(run) for run in (left, right)]
-    exit_code = _exit_code(alignment, states)
+    parts = [why for run, state in zip((left, right), states, strict=True) for why in _why_part(run, state)]
+    exit_code = _exit_code(alignment, states, parts)
     problems = [
         f"{run.folder}: {problem}"
         for run, state in zip((left, right), states, strict=True)
@@ -48,9 +52,9 @@ def compare_runs(folders: tuple[str, ...], output_format: str) -> int:
     for problem in problems:
         say(f"trace       {problem}", err=True)
     if output_format == "json":
-        click.echo(safe_json(_as_json(alignment, exit_code) | {"problems": problems}))
+        click.echo(safe_json(_as_json(alignment, exit_code) | {"problems": problems, "parts": parts}))
     else:
-        say("\n".join(_lines(alignment, exit_code)))
+        say("\n".join(_lines(alignment, exit_code, parts)))
     return exit_code
 
 
@@ -73,17 +77,25 @@ def _absent(entry: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(COLUMN_BY_NAME) & (frozenset(entry.get("lacks", ())) | (COLUMN_BY_NAME.keys() - kept))
 
 
-def _exit_code(alignment: Alignment, states: Sequence[State]) -> int:
+def _why_part(run: Run, state: State) -> tuple[str, ...]:
+    """Return why a run may not be all that was recorded; what is missing is not known to be the same."""
+    origins, path = origins_of(run.manifest), run.path(run.path_names[0])
+    lost = lost_steps(origins, path)
+    steps = Part(path.num_steps, path.num_steps + lost)
+    few = () if steps.is_enough else (f"only {steps} steps are there",)
+    return tuple(f"{run.folder.name}: {why}" for why in (*not_whole(run, state), *few))
+
+
+def _exit_code(alignment: Alignment, states: Sequence[State], parts: Sequence[str]) -> int:
     if any(state.is_damaged for state in states):
         return DAMAGED
     if alignment.num_turns_differing:
         return DIFFERENT
-    whole = all(state.name == "complete" for state in states)
-    return 0 if alignment.same and whole else INCONCLUSIVE
+    return 0 if alignment.same and not parts else INCONCLUSIVE
 
 
-def _lines(alignment: Alignment, exit_code: int) -> list[str]:
-    why = "a run was never closed whole" if alignment.same else "nothing compared"
+def _lines(alignment: Alignment, exit_code: int, parts: Sequence[str]) -> list[str]:
+    why = "; ".join(parts) if alignment.same else "nothing compared"
     verdict = {
         0: "the same",
         DIFFERENT: "different",

@@ -22,6 +22,7 @@ from tracing.settings import (
     BackendName,
     DecodeSettings,
 )
+from tracing.static_tree import named_trees, static_tree
 from workbench.npu.modes import Mode
 
 _DEFAULTS = DecodeSettings()
@@ -83,7 +84,7 @@ pair_options: Final = option_set(
 )
 """Which models, where, and on which backend; of every command that runs them."""
 
-_TREE_NODES_HELP: Final = "Nodes of the tree, the root included; default {}.".format(
+_TREE_NODES_HELP: Final = "Nodes of the tree, the root included; default {}, of medusa its tree's.".format(
     ", ".join(f"{number} ({proposer})" for proposer, number in USUAL_TREE_NODES.items())
 )
 
@@ -107,6 +108,13 @@ decode_options: Final = option_set(
     choice_option("--lookup-rule", values=LOOKUP_RULES, text="Whose prompt lookup."),
     number_option("--lookup-min", _DEFAULTS.lookup_min, "Shortest n-gram of vLLM's lookup."),
     number_option("--lookup-max", _DEFAULTS.lookup_max, "Longest n-gram looked up."),
+    click.option(
+        "--static-tree",
+        default=_DEFAULTS.static_tree,
+        show_default=True,
+        metavar="NAME|PATHS",
+        help=f"Tree of Medusa heads: {', '.join(named_trees())}, or paths of ranks like '0 1 0.0 0.1'.",
+    ),
     number_option("--max-new-tokens", _DEFAULTS.max_new_tokens),
     choice_option("--commit-mode", values=COMMIT_MODES),
     choice_option(
@@ -165,8 +173,14 @@ def step_range(text: str) -> tuple[int, int | None] | None:
 
 def settings_from(options: dict[str, Any]) -> DecodeSettings:
     """Read the decoding settings from a command's options."""
-    known = [field.name for field in fields(DecodeSettings) if options.get(field.name) is not None]
-    usual = USUAL_TREE_NODES.get(options.get("proposer", PROPOSERS[0]))
-    if usual is not None and "tree_nodes" not in known:
-        return DecodeSettings(tree_nodes=usual, **{name: options[name] for name in known})
-    return DecodeSettings(**{name: options[name] for name in known})
+    given = {
+        field.name: options[field.name]
+        for field in fields(DecodeSettings)
+        if options.get(field.name) is not None
+    }
+    proposer = options.get("proposer", PROPOSERS[0])
+    if proposer == "medusa":
+        given.setdefault("tree_nodes", 1 + len(static_tree(given["static_tree"])))
+    elif proposer in USUAL_TREE_NODES:
+        given.setdefault("tree_nodes", USUAL_TREE_NODES[proposer])
+    return DecodeSettings(**given)

@@ -78,6 +78,11 @@ def _limit(_context: click.Context, _option: click.Parameter, seconds: float | N
     help="Record the values of every index tensor of the path, place by place; slower.",
 )
 @click.option(
+    "--repeat/--no-repeat",
+    default=True,
+    help="Run prefill and one clean step a turn a second time and compare the bits.",
+)
+@click.option(
     "--stage-timeout",
     type=float,
     callback=_limit,
@@ -176,6 +181,7 @@ def _request(backend: Backend, options: dict[str, Any]) -> DiffRequest:
             steps=parse_steps(options["steps"], options["max_new_tokens"]),
             judge_every=options["judge_every"],
             watch_indices=options["watch_indices"],
+            repeat=options["repeat"],
         ),
         backend={
             **backend.as_json(),

@@ -10,6 +10,7 @@ import click
 
 from tracing.errors import UsageError
 from tracing.finding import Finding
+from tracing.origins import origins_of
 from tracing.reader import Run, open_run
 from tracing.settings import RUNGS
 from workbench.cli.decode_options import choice_option, format_option, recorded_proposer_option
@@ -28,6 +29,7 @@ from workbench.judge.recorded.rejudge import (
     recorded_findings,
     rejudge,
 )
+from workbench.judge.recorded.whole import lost_findings, lost_steps
 from workbench.report.text import render_text
 from workbench.view.safe_text import safe_json
 
@@ -97,7 +99,7 @@ def _report(
     if judge is None:
         known += recorded_findings(run, wanted.allowance_factor)
         judge = judge_recorded(wanted.tie_gap, wanted.logit_gap)
-    rejudged = _rejudged(run, judge, wanted, known)
+    rejudged = _rejudged(run, judge, wanted, known, checked.not_whole)
     summary = summary_of(run, checked, rejudged, facts or {"models": "not used"})
     if wanted.output_format == "json":
         click.echo(safe_json(summary.as_json()))
@@ -110,7 +112,9 @@ def _report(
     return summary.exit_code
 
 
-def _rejudged(run: Run, judge: Judge, wanted: ReplayOptions, known: list[Finding]) -> Rejudged:
+def _rejudged(
+    run: Run, judge: Judge, wanted: ReplayOptions, known: list[Finding], not_whole: tuple[str, ...]
+) -> Rejudged:
     under_test = path_under_test_of(run, wanted.path_name)
     paired = run.manifest.get("lockstep") != "free"
     if not paired and len(run.path_names) > 1:
@@ -125,4 +129,6 @@ def _rejudged(run: Run, judge: Judge, wanted: ReplayOptions, known: list[Finding
         known=known,
         part=wanted.part,
         paired=paired,
+        lost=lost_steps(origins_of(run.manifest), run.path(under_test)),
+        unknown=(*not_whole, *lost_findings(origins_of(run.manifest))),
     )

@@ -11,7 +11,7 @@ import click
 
 from tracing.errors import TraceError, UsageError
 from tracing.reader import Run
-from tracing.run_facts import table
+from tracing.run_facts import ModelFacts, model_facts_of, table
 from tracing.settings import PROPOSERS
 from workbench.cli.output import say
 from workbench.cli.replay_options import ReplayOptions
@@ -49,12 +49,16 @@ def with_models(run: Run, wanted: ReplayOptions) -> tuple[Judge, Mapping[str, An
     model, draft = _folders(wanted, proposer)
     loaded = _load(model, draft, proposer, trust_remote_code=wanted.trust_remote_code)
     has_drafter = draft is not None or not needs_drafter(proposer)
+    settings = settings_of(run)
     runner = ReferenceRunner(
         loaded.pair,
-        settings_of(run),
+        settings,
         path_dtype=facts_of(run, path_under_test_of(run, wanted.path_name)).dtype,
         rung=wanted.reference,
         device=wanted.reference_device,
+        model_facts=ModelFacts.of_model(
+            loaded.pair, model_facts_of(run.manifest), drafter_window=settings.window
+        ),
     )
     judge = ModelJudge(runner, loaded.pair.eos_token_ids, has_drafter)
     return judge, _facts(run, loaded, has_drafter=has_drafter)

@@ -13,7 +13,7 @@ from tracing.settings import DecodeSettings
 from workbench.judge.allowance import EPSILON
 from workbench.judge.fed import pair_of
 from workbench.judge.recorded.checked import CheckedRun, worst
-from workbench.judge.recorded.context import read_context
+from workbench.judge.recorded.context import context_of_path
 from workbench.judge.recorded.evidence import RecordedFacts
 from workbench.judge.recorded.rejudge import Rejudged
 from workbench.report.summary import RunSummary
@@ -37,7 +37,7 @@ def path_under_test_of(run: Run, asked: str | None) -> str:
 
 def facts_of(run: Run, under_test: str) -> RecordedFacts:
     """Return what the manifest says of the run; the dtype is that of the path, float32 where not stated."""
-    context = read_context(run.manifest)
+    context = context_of_path(run, under_test)
     dtype = str(table(run.path(under_test).entry, "info").get("dtype"))
     return RecordedFacts(
         dtype=dtype if dtype in EPSILON else "float32",
@@ -46,6 +46,9 @@ def facts_of(run: Run, under_test: str) -> RecordedFacts:
         block_size=context.block_size or DecodeSettings().block_size,
         is_greedy=context.acceptance == "greedy",
         root_is_prompt=root_is_prompt(run),
+        model_facts=context.model_facts,
+        request_offsets=context.request_offsets,
+        records_stop_reason=context.records_stop_reason,
     )
 
 
@@ -74,7 +77,10 @@ def summary_of(run: Run, checked: CheckedRun, rejudged: Rejudged, facts: Mapping
     verdict = rejudged.verdict
     first = 1 if root_is_prompt(run) else 0
     emitted = [state.emitted[first:] for state in rejudged.turns if state.emitted]
-    remarks = [verdict.text.removeprefix(verdict.verdict).strip(" ()"), checked.remark]
+    remarks = [
+        verdict.remark,
+        checked.state_remark,
+    ]
     exit_code = worst([verdict.exit_code, _of_trace(checked)])
     return RunSummary(
         verdict="inconclusive" if exit_code != verdict.exit_code == 0 else verdict.verdict,
@@ -93,6 +99,7 @@ def summary_of(run: Run, checked: CheckedRun, rejudged: Rejudged, facts: Mapping
             for missing, count in verdict.not_checked.items()
         },
         coverage=verdict.coverage,
+        share=None if verdict.share is None else verdict.share.as_json(),
         run=run.folder,
         manifest={"replay": dict(facts)},
     )

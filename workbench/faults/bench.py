@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from tracing.errors import UsageError
+from tracing.models import MedusaConfig
 from tracing.settings import DecodeSettings
 from workbench.checkpoints.load import load_pair
 from workbench.checkpoints.shipped import shipped_pair_dirs, shipped_prompt
@@ -27,6 +28,7 @@ LONG: Final = 512
 PAGE: Final = 16
 OFF_BY: Final = 0.1
 """Noise in a copy of the teacher that drafts, in standard deviations of each tensor."""
+STATIC_TREE: Final = "0 1 2 0.0 0.1 1.0 0.0.0 0.0.1 0.1.0"
 LOOKED_UP: Final = 32
 """Prompt tokens that are repeated for prompt lookup."""
 
@@ -69,6 +71,29 @@ def _ties(setup: Setup) -> Setup:
     twin = next(token for token in range(len(head) - 1, chosen, -1) if token not in emitted)
     head[twin] = head[chosen]
     return replace(setup, pair=replace(setup.pair, teacher_weights={**weights, "lm_head.weight": head}))
+
+
+def _medusa(setup: Setup) -> Setup:
+    """The drafter gives way to three Medusa heads of two blocks each, on a tree of ten nodes."""
+    random = torch.Generator().manual_seed(7)
+    head = setup.pair.teacher_weights["lm_head.weight"].float()
+    vocab_size, hidden = head.shape
+    weights = {}
+    for number in range(3):
+        for layer in range(2):
+            block = f"blocks.{number}.layers.{layer}"
+            weights[f"{block}.weight"] = torch.randn(hidden, hidden, generator=random) * hidden**-0.5
+            weights[f"{block}.bias"] = torch.randn(hidden, generator=random)
+        noise = torch.randn(head.shape, generator=random) * head.std()
+        weights[f"lm_heads.{number}.weight"] = head + OFF_BY * noise
+    pair = replace(
+        setup.pair,
+        drafter=MedusaConfig(hidden, 3, 2, vocab_size),
+        drafter_weights=weights,
+        target_from_draft=None,
+        proposer="medusa",
+    )
+    return _with_settings(replace(setup, pair=pair), tree_nodes=10, static_tree=STATIC_TREE)
 
 
 def _draft_model(setup: Setup) -> Setup:
@@ -152,6 +177,7 @@ NEEDS: Final[Mapping[str, Need]] = {
         "a path in bfloat16 with more than 512 KV columns",
         lambda setup: replace(_long(setup), dtype="bfloat16"),
     ),
+    "medusa": Need("three Medusa heads on a static tree", _medusa),
     "draft_model": Need("a draft model, a copy of the teacher with noise", _draft_model),
     "lookup": Need("prompt lookup over a prompt that repeats itself", _lookup),
     "lookup_eos": Need("prompt lookup over a prompt with an end-of-sequence token", _lookup_eos),

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 from invariants.context import RunContext
 from reference.drafters import drafter_of
 from tracing.finding import Finding
 from tracing.models import ModelPair
 from tracing.recorder import RunWriter, Trace
+from tracing.run_facts import ModelFacts
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath, NullWatch
 from workbench.faults.placement import Columns, Placement
@@ -28,6 +29,9 @@ from workbench.lockstep.staged.run import judge_turns
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 from workbench.npu.modes import use_mode
 
+OURS: Final = ModelFacts(shown_layer=0)
+"""What our path states of itself."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
@@ -40,6 +44,7 @@ class Setup:
         dtype: Of the path under test.
         rung: Of the reference.
         token_bytes: Raw bytes of a token id, for the trace's vocabulary.
+        stated: What the path under test states of itself; ours shows its first layer.
     """
 
     pair: ModelPair
@@ -48,12 +53,18 @@ class Setup:
     dtype: str = "float32"
     rung: str = "masked"
     token_bytes: Any = None
+    stated: ModelFacts = OURS
 
     @property
     def context(self) -> RunContext:
         """Limits that the rules may ask for."""
         reads = drafter_of(self.pair).settings
-        return RunContext.from_settings(self.settings, self.pair, reads=reads)
+        return RunContext.from_settings(self.settings, self.pair, reads=reads, model_facts=self.model_facts)
+
+    @property
+    def model_facts(self) -> ModelFacts:
+        """What is lawful for the pair and the path under test."""
+        return ModelFacts.of_model(self.pair, self.stated, drafter_window=self.settings.window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +113,9 @@ def run_lockstep(
     """Decode in staged lockstep with a fault in place, and record it."""
     with placement.around():
         path = faulty_path(setup, placement)
-        runner = ReferenceRunner(setup.pair, setup.settings, path_dtype=setup.dtype, rung=setup.rung)
+        runner = ReferenceRunner(
+            setup.pair, setup.settings, path_dtype=setup.dtype, rung=setup.rung, model_facts=setup.model_facts
+        )
         placement.runner(runner)
         tally = Tally(chain=runner.is_chain)
         options = LockstepOptions(settings=setup.settings, on_violation=on_violation)
@@ -165,6 +178,7 @@ def _manifest(setup: Setup, path: DecodePath, more: Mapping[str, Any] | None) ->
         "argv": ["specwb", "faults", "run"],
         "settings": setup.settings.as_read(drafter_of(setup.pair).settings),
         "limits": limits_of(setup.context),
+        "model_facts": asdict(setup.model_facts),
         **(more or {}),
     }
 

@@ -23,7 +23,7 @@ def accept(
         raise UsageError(f"accept needs room for at least 1 token, got remaining={remaining}")
     columns = {"committed_len": state.committed_len, "target_token_ids": verified.target_token_ids}
     state.watch.about_to_run("accept", columns)
-    choice = _chosen(state, tree, verified)
+    choice = _chosen(engine, state, tree, verified)
     path = choice.path
     emitted = np.append(tree.token_ids[path[1:]], choice.final_token_id)[:remaining]
     is_eos = np.isin(emitted, np.fromiter(engine.eos_token_ids, dtype=np.int64))
@@ -43,11 +43,15 @@ def accept(
     )
 
 
-def _chosen(state: FusedState, tree: Tensorized, verified: Verified) -> Choice:
+def _chosen(engine: Engine, state: FusedState, tree: Tensorized, verified: Verified) -> Choice:
     """Return the uncut path and the token after it."""
     if state.chooser is not None:
         return state.chooser.accept(tree, verified)
-    path = accepted_path(tree, verified.target_token_ids)
+    chosen, static = verified.target_token_ids, engine.static_tree
+    if static is not None and int(tree.valid.sum()) == static.num_nodes:
+        path = static.accepted(tree.token_ids[: static.num_nodes], chosen[: static.num_nodes])
+    else:
+        path = accepted_path(tree, chosen)
     return Choice(path, int(verified.target_token_ids[path[-1]]))
 
 

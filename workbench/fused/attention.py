@@ -22,9 +22,9 @@ class AttentionCall:
 
     Attributes:
         fused: Call the operator; otherwise plain torch.
-        causal: The queries are the last rows of an ordinary sequence; without it a mask decides.
+        causal: The queries are the last rows of an ordinary sequence where a layer is given no mask.
         pages: Where keys and values lie; None when they come in order.
-        given: The mask object of the first layer (later ones get the same); None when it got none.
+        given: The mask object of the first layer (later ones with its window get the same), or None.
         num_keys: Key rows of the first layer.
         kernel: How the first layer ran: operator, layout, sparse mode, mask dtype and shape, backend.
     """
@@ -84,10 +84,10 @@ def attend(
     if query.shape[2] == 1:
         return _attend_one_row(query, key, value, blocked, call=call, scale=scale)
     options: dict[str, Any] = {"sparse_mode": 0, "inner_precise": 0, "atten_mask": blocked}
-    if call.causal:
-        options |= {"sparse_mode": 3, "atten_mask": causal_template(query.device)}
-    elif blocked is not None:
+    if blocked is not None:
         options["inner_precise"] = 2  # pads see nothing: the operator is to return 0 for such rows
+    elif call.causal:
+        options |= {"sparse_mode": 3, "atten_mask": causal_template(query.device)}
     if call.pages is not None:
         return _launch_paged(query, key, value, call, scale=scale, **options)
     call.note(options["atten_mask"], key.shape[2], OPERATOR, input_layout="BSND", **options)
@@ -162,7 +162,7 @@ def _attend_eager(
 ) -> Tensor:
     """Plain torch; a row with nothing visible is 0, as the operator repairs it."""
     num_queries, num_keys = query.shape[2], key.shape[2]
-    whole = call.causal and num_queries == num_keys
+    whole = call.causal and blocked is None and num_queries == num_keys
     if call.causal and not whole and blocked is None:
         blocked = call.causal_blocked(num_queries, num_keys, query.device)
     call.note(blocked, num_keys, "eager_attention", atten_mask=blocked)

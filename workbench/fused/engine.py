@@ -17,6 +17,7 @@ from workbench.fused.cache.paged import PagedCache, write_eager, write_fused
 from workbench.fused.cache.pages import BlockTable
 from workbench.fused.cache.rows import RowCache
 from workbench.fused.drafters.seam import Drafter
+from workbench.fused.drafters.static_tree import StaticTree
 from workbench.fused.state import FusedState
 from workbench.fused.switches import Switches
 from workbench.fused.teacher import Teacher
@@ -46,6 +47,12 @@ class Engine:
     eos_token_ids: frozenset[int] = frozenset()
     pad_token_id: int = 0
     replication: str = "incremental"
+
+    @property
+    def static_tree(self) -> StaticTree | None:
+        """Tables of the tree that the drafter lays out at every step; None where trees differ."""
+        static: StaticTree | None = getattr(self.drafter, "tree", None)
+        return static
 
     def begin(self, watch: StageWatch, chooser: Chooser | None = None) -> FusedState:
         """Return a fresh state that reports to `watch`; greedy without a chooser."""

@@ -12,6 +12,7 @@ import torch
 from tracing.draws import Draws
 from tracing.errors import UsageError
 from tracing.models import ModelPair
+from tracing.run_facts import ModelFacts
 from tracing.sampling import Chooser
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath, Stages
@@ -131,6 +132,7 @@ def path_over(engine: Engine) -> DecodePath:
         snapshot=snapshot,
         lacks=frozenset() if paged else frozenset({"slots"}),
         info={**_info(engine), **_capacity(engine)},
+        model_facts=ModelFacts(shown_layer=0),
     )
 
 

@@ -48,17 +48,18 @@ def feed_context(engine: Engine, cache: RowCache, token_ids: IntArray) -> Teache
         cache: Takes the rows; empty for a context.
         token_ids: int64 `[R]`.
     """
-    start, num_rows, window = int(cache.get_seq_length()), len(token_ids), engine.teacher.window
-    total = start + num_rows
-    blocked = None
-    if window and total > window:
-        visible = causal_visible(num_rows, total, window, engine.device)
-        blocked = blocked_from_visible(padded_to(visible, cache.mask_width(num_rows)))
+    start, num_rows = int(cache.get_seq_length()), len(token_ids)
+    total, width = start + num_rows, cache.mask_width(num_rows)
+    blocked = {
+        window: blocked_from_visible(padded_to(causal_visible(num_rows, total, window, engine.device), width))
+        for window in dict.fromkeys(engine.teacher.windows)
+        if window and total > window
+    }
     return engine.teacher.forward(
         engine.to_device(token_ids),
         torch.arange(start, total, device=engine.device),
         cache,
-        engine.attention_call(causal=blocked is None and start == 0),
+        engine.attention_call(causal=start == 0),
         blocked=blocked,
         last_only=True,
     )

@@ -37,7 +37,7 @@ class Teacher:
     """A causal language model that reports features and takes its mask in the device's form.
 
     Attributes:
-        window: Attention window in tokens, 0 for none.
+        windows: Attention window of each layer in tokens, 0 for none.
         num_layers: Layers of the model, and of its cache.
     """
 
@@ -51,7 +51,7 @@ class Teacher:
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
-        self.window = config.sliding_window or 0
+        self.windows = config.windows
         self.num_layers = config.num_layers
         self._device = device
         self._taps = taps
@@ -70,7 +70,7 @@ class Teacher:
         cache: RowCache,
         call: AttentionCall,
         *,
-        blocked: Tensor | None = None,
+        blocked: Mapping[int, Tensor] | None = None,
         slots: Tensor | None = None,
         last_only: bool = False,
     ) -> TeacherOutput:
@@ -81,8 +81,8 @@ class Teacher:
             position_ids: Rotary positions, int64 `[R]`.
             cache: Extended in place.
             call: How attention runs; learns what it was given.
-            blocked: bool `[1, 1, R, width]`, True is left out, `cache.mask_width(R)` wide; None with
-                `call.causal`.
+            blocked: Masks by the window of a layer, each bool `[1, 1, R, width]`, True is left out,
+                `cache.mask_width(R)` wide; a layer whose window has none is run as `call.causal` says.
             slots: Where a paged cache is written, int64 `[R]`; its own next slots when None.
             last_only: Logits of the last row only.
         """
@@ -90,8 +90,9 @@ class Teacher:
         base: Any = self._model.model
         hidden = base.embed_tokens(token_ids[None])
         tables = tuple(table.unsqueeze(2) for table in base.rotary_emb(hidden, position_ids[None]))
-        for layer in base.layers:
-            hidden = layer(hidden, tables, blocked, cache, call)
+        masks = blocked or {}
+        for layer, window in zip(base.layers, self.windows, strict=True):
+            hidden = layer(hidden, tables, masks.get(window), cache, call)
         final = base.norm(hidden)
         logits = self._head(final[:, -1:] if last_only else final)
         return TeacherOutput(logits[0], self._features(final)[0])

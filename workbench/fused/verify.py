@@ -25,13 +25,18 @@ def verify(engine: Engine, state: FusedState, tree: Tensorized) -> Verified:
     state.watch.about_to_run("verify", {"committed_len": committed_len} | launch_columns(tree))
     branch = state.caches.replicate()[0]
     call = engine.attention_call(tree=True)
-    visible = padded_to(packed_visible(engine, tree, committed_len), branch.mask_width(len(tree.token_ids)))
+    width = branch.mask_width(len(tree.token_ids))
     rows = engine.teacher.forward(
         engine.to_device(tree.token_ids),
         engine.to_device(tree.position_ids),
         branch,
         call,
-        blocked=blocked_from_visible(visible),
+        blocked={
+            window: blocked_from_visible(
+                padded_to(packed_visible(engine, tree, committed_len, window), width)
+            )
+            for window in dict.fromkeys(engine.teacher.windows)
+        },
         slots=None if tree.slots is None else engine.to_device(tree.slots),
     )
     received = read_back(call, len(tree.token_ids)).cpu().numpy()
@@ -47,17 +52,20 @@ def verify(engine: Engine, state: FusedState, tree: Tensorized) -> Verified:
     )
 
 
-def packed_visible(engine: Engine, tree: Tensorized, committed_len: int) -> Tensor:
-    """Return who attends to whom over prefix and tree, bool `[N, L + N]`: valid rows see the whole prefix."""
+def packed_visible(engine: Engine, tree: Tensorized, committed_len: int, window: int) -> Tensor:
+    """Return who attends to whom over prefix and tree, bool `[N, L + N]`: valid rows see the whole prefix.
+
+    A layer with a window sees as far as it reaches.
+    """
     num_rows = len(tree.token_ids)
     visible = np.empty((num_rows, committed_len + num_rows), dtype=np.bool_)
     visible[:, :committed_len] = tree.valid[:, None]
     visible[:, committed_len:] = tree.visible
     on_device = torch.from_numpy(visible).to(engine.device)
-    if engine.teacher.window:
+    if window:
         key_positions = np.concatenate([np.arange(committed_len), tree.position_ids])
         on_device &= within_window(
-            engine.to_device(tree.position_ids), engine.to_device(key_positions), engine.teacher.window
+            engine.to_device(tree.position_ids), engine.to_device(key_positions), window
         )
     return on_device
 

@@ -83,8 +83,12 @@ def _judge_path(
         came, node_at = np.asarray(getattr(accepted, column)), partial(_place_or_last, meant)
         rule = f"JUDGE-ACCEPT-{name}"
         judge_list(notes, rule, column, came, law, path=path, message=why, node_at=node_at)
-    _judge_stop(notes, evidence, accepted, path)
-    for column in ("final_token_id", "emitted_token_ids", "path_indices", "stop_reason"):
+    if accepted.stop_reason is None and not evidence.records_stop_reason:
+        notes.skip("stop_reason", "no step of the run records a stop reason")
+    else:
+        _judge_stop(notes, evidence, accepted, path)
+        notes.check("stop_reason")
+    for column in ("final_token_id", "emitted_token_ids", "path_indices"):
         notes.check(column)
 
 

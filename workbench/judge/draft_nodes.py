@@ -81,8 +81,9 @@ def judge_node_scores(notes: Notes, nodes: DraftNodes, scores: Array, truth: Nod
             notes.finding("JUDGE-DRAFT-VOCAB", "token_ids", message, node=node, fused=token)
         elif parent in sound and row >= 0:
             base, base_allowance = sound[parent]
-            score = base + float(rows.truth[row, draft_id])
-            allowance = base_allowance + float(allowances[row]) + sum_rounding(score)
+            term = float(rows.truth[row, draft_id])
+            score = base + term
+            allowance = base_allowance + float(allowances[row]) + sum_rounding(score, term, notes.dtype)
             # NaN fails; where the reference itself overflows there is no allowance, and nothing is judged.
             if abs(float(scores[node]) - score) <= allowance or not np.isfinite(allowance):
                 sound[node] = score, allowance
@@ -117,9 +118,24 @@ def write_score(
     )
 
 
-def sum_rounding(score: float) -> float:
-    """Return what one more sum may round: scores are summed in float32 on every path."""
-    return FLOOR_ULPS["float32"] * float(ulp(np.array(abs(score)), "float32"))
+def sum_rounding(score: float, term: float, dtype: str) -> float:
+    """Return what one more sum may round: a path of a half precision may sum in it.
+
+    Args:
+        score: The sum.
+        term: The log-probability that was added.
+        dtype: Of the path under test.
+    """
+    rounded = FLOOR_ULPS["float32"] * float(ulp(np.array(abs(score)), "float32"))
+    return rounded + (term_rounding(score, dtype) + term_rounding(term, dtype)) / 2
+
+
+def term_rounding(term: float, dtype: str) -> float:
+    """Return one unit in the last place of a log-probability that is kept in a half precision, else 0.
+
+    Allowances of rows do not hold it: the reference's log-probabilities stay in float32.
+    """
+    return 0.0 if dtype == "float32" else float(ulp(np.array(abs(term)), dtype))
 
 
 def judge_drawn(notes: Notes, nodes: DraftNodes, draws: Array | None, truth: NodeTruth) -> None:

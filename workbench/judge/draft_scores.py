@@ -14,7 +14,7 @@ from tracing.stages import BeamSearch, IntArray
 from workbench.judge.allowance import row_allowances
 from workbench.judge.blame import guilty
 from workbench.judge.draft_laws import ROOT, Candidates, best, level_range, node_of, swapped
-from workbench.judge.draft_nodes import MAX_NAMED, sum_rounding, write_score
+from workbench.judge.draft_nodes import MAX_NAMED, sum_rounding, term_rounding, write_score
 from workbench.judge.evidence import LevelTruth
 from workbench.judge.notes import Notes, first_few
 
@@ -97,8 +97,10 @@ def _judge_beam(
         draft_id = scores.draft_from_target.get(int(scores.candidates.token_ids[flat]))
         if draft_id is None:
             continue  # has its own finding
-        truth = base + float(level.truth[beam, draft_id])
-        scores.truth[flat], scores.allowance[flat] = truth, base_allowance + allowance + sum_rounding(truth)
+        term = float(level.truth[beam, draft_id])
+        truth = base + term
+        rounding = sum_rounding(truth, term, scores.notes.dtype)
+        scores.truth[flat], scores.allowance[flat] = truth, base_allowance + allowance + rounding
         error = abs(float(scores.candidates.scores[flat]) - truth)
         inside = error <= scores.allowance[flat]
         scores.sound[flat] = parent_sound and inside
@@ -135,21 +137,22 @@ def _judge_best_tokens(scores: Scores, level: LevelTruth, row: tuple[IntArray, i
     for left_out, came_in in zip(*swapped(expected, np.array(list(listed)), truth), strict=False):
         gap = float(truth[left_out] - truth[came_in])
         ours, theirs = int(scores.target_from_draft[came_in]), int(scores.target_from_draft[left_out])
-        if gap <= 2 * allowance:
+        allowed = 2 * allowance + term_rounding(float(truth[came_in]), scores.notes.dtype)
+        if gap <= allowed:
             scores.notes.near_tie(
-                "candidate", node=None, fused=ours, reference=theirs, gap=gap, allowance=2 * allowance
+                "candidate", node=None, fused=ours, reference=theirs, gap=gap, allowance=allowed
             )
             continue
         scores.notes.finding(
             "JUDGE-DRAFT-CANDIDATES",
             "token_ids",
             f"candidate {listed[came_in]} is token {ours}, but {theirs} is left out and better by {gap:.3g}, "
-            f"where rounding allows {2 * allowance:.3g}",
-            guilty=_who_left_out(third, left_out, came_in, 2 * allowance),
+            f"where rounding allows {allowed:.3g}",
+            guilty=_who_left_out(third, left_out, came_in, allowed),
             node=node_of(scores.drafted, int(flats[expected.tolist().index(left_out)])),
             fused=ours,
             reference=theirs,
-            allowance=2 * allowance,
+            allowance=allowed,
             gap=gap,
         )
 

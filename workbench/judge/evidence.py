@@ -15,6 +15,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from tracing.moment import Moment
+from tracing.run_facts import ModelFacts
 from tracing.settings import DecodeSettings
 from tracing.stages import Accepted, BoolArray, Committed, Drafted, IntArray, Tensorized, Verified
 
@@ -96,11 +97,15 @@ class NodeTruth:
         rows: Log-probabilities over the draft vocabulary, `[G, Vd]`, not cumulative.
         row_of: Row that each node was proposed from, int `[n]`; the root's own is ignored.
         law: Probabilities that tokens are drawn from, `[G, Vd]`; None where nothing is drawn.
+        parents: Those of a static tree, int `[n]`; None where the tree may be any.
+        ranks: Rank of each node's token in its row, int `[n]`; None where it may be any.
     """
 
     rows: LevelTruth
     row_of: IntArray
     law: LevelTruth | None = None
+    parents: IntArray | None = None
+    ranks: IntArray | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +153,7 @@ class TensorizeEvidence:
         drafted: The fused draft that was fed to both paths, n <= N nodes; None: tokens and parents have
             no source to be compared with and only the derived arrays are judged.
         fused, reference: What each path built.
+        rotary_offset: What may be added to every position, or None where that is not known.
     """
 
     committed_len: int
@@ -156,6 +162,7 @@ class TensorizeEvidence:
     drafted: Drafted | None = None
     fused: Tensorized | None = None
     reference: Tensorized | None = None
+    rotary_offset: int | None = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +195,9 @@ class VerifyEvidence:
         committed_len: L.
         valid: Which rows are nodes, `[N]`; only these are judged.
         built_visible: `visible` as tensorize built it (fused path), `[N, N]`.
+        depths: Distance of each node's position from L, as the forward was given it, `[N]`, or None.
+        model_facts: What the layer that is shown lets a node see; None where not known.
+        constrained: Nodes whose choice may be another than the best of the logits, `[N]`; None: no node's.
         fused, reference: Exact results of each path.
         logits: `[N, V]` (or fewer rows, named by `rows`).
         features: `[N, 3H]`.
@@ -198,6 +208,9 @@ class VerifyEvidence:
     committed_len: int
     valid: BoolArray
     built_visible: BoolArray | None = None
+    depths: IntArray | None = None
+    model_facts: ModelFacts | None = None
+    constrained: BoolArray | None = None
     fused: VerifySide = field(default_factory=VerifySide)
     reference: VerifySide | None = None
     logits: RowTruth | None = None
@@ -219,6 +232,7 @@ class AcceptEvidence:
         eos_token_ids: Tokens that end a turn.
         is_greedy: False where draws decide: `reference` is then the law, over the same logits and draws.
         draws: Uniforms that the fused accept took; compared in number with those of `reference`.
+        records_stop_reason: False where the recording gives no stop reason at all; none is then missing.
         fused, reference: What each path accepted.
     """
 
@@ -229,6 +243,7 @@ class AcceptEvidence:
     eos_token_ids: frozenset[int] = frozenset()
     is_greedy: bool = True
     draws: Array | None = None
+    records_stop_reason: bool = True
     fused: Accepted | None = None
     reference: Accepted | None = None
 

@@ -41,12 +41,13 @@ def is_fed(run: Run, path_name: str) -> bool:
 def recorded() -> Mapping[str, str]:
     """Return the rules that are left out of a recorded run, by id, and why.
 
-    Those over several steps, and those over its own choices together with an acceptance that followed the
-    other path's choices (which legally differ in a near tie).
+    Those that need several steps, and those over its own choices together with an acceptance that followed
+    the other path's choices (which legally differ in a near tie).
     """
     return {
         rule.id: FED
         for rule in CATALOGUE
-        if rule.scope != "step"
+        if rule.scope == "run"
+        or any(name.startswith(("previous_", "first_")) for name in rule.inputs)
         or (rule.stage in {"accept", "commit"} and "target_token_ids" in rule.arguments)
     }

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tracing.finding import Finding
 from tracing.moment import Moment
 from workbench.judge.notes import Notes, StageJudgement
+from workbench.judge.rules import RULES
 
 _Where = tuple[tuple[int, int, int], str]
 
@@ -69,6 +70,32 @@ def before_blame(findings: Iterable[Finding], repeats: Iterable[Finding]) -> tup
     for repeat in repeats:
         unsteady.setdefault((repeat.moment.place, repeat.moment.stage), set()).add(repeat.guilty)
     return tuple(_turned(finding, unsteady) for finding in findings)
+
+
+def with_stale(findings: Iterable[Finding], first: Finding, how: str) -> tuple[Finding, ...]:
+    """Return the findings of a step, stale inputs before the others of their stage, which follow from it.
+
+    Args:
+        findings: What the judge found.
+        first: The first wrong thing of the stage.
+        how: What repeating the stage showed.
+    """
+    stage = first.moment.stage
+    message = f"{stage} worked on what an earlier call left: {how}; {first.message}"
+    stale = replace(
+        first,
+        rule="JUDGE-STALE",
+        verdict=RULES["JUDGE-STALE"].verdict,
+        guilty="fused",
+        message=message,
+    )
+    found: list[Finding] = []
+    for finding in findings:
+        if finding is first:
+            found.append(stale)
+        here = (finding.moment.place, finding.moment.stage) == (first.moment.place, stage)
+        found.append(replace(finding, consequence=True) if here else finding)
+    return tuple(found)
 
 
 def _turned(finding: Finding, unsteady: Mapping[_Where, set[str]]) -> Finding:

@@ -36,6 +36,9 @@ RULES: Final[dict[str, JudgeRule]] = {
         "A stage repeated on a copy of its state gives the same bits.",
         "nondeterministic",
     ),
+    "JUDGE-STALE": JudgeRule(
+        "stale-inputs", "A stage works on the inputs of this call, not on what an earlier call left."
+    ),
     "JUDGE-INPUT-WRITTEN": JudgeRule("input-written", "A stage does not write into what it was given."),
     "JUDGE-INPUT-LAUNCHED": JudgeRule(
         "other-input-launched", "A stage launches the values that the stage before it gave."
@@ -83,6 +86,10 @@ RULES: Final[dict[str, JudgeRule]] = {
     "JUDGE-DRAFT-COPIES": JudgeRule("node-miscopied", "A node has its candidate's token, score and depth."),
     "JUDGE-DRAFT-PROPOSAL": JudgeRule(
         "proposal-differs", "A draft that tokens alone decide is that of the drafter's rule."
+    ),
+    "JUDGE-DRAFT-TOPOLOGY": JudgeRule("tree-not-static", "A static tree has the same parents at every step."),
+    "JUDGE-DRAFT-RANK": JudgeRule(
+        "wrong-rank", "A node of a static tree has the token of its rank in its head's row.", "numeric"
     ),
     "JUDGE-DRAFT-DRAWN": JudgeRule(
         "another-token-drawn", "A sampled token is the one that the draft's law and its draw give."

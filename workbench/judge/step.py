@@ -65,6 +65,16 @@ def judge_stage(evidence: StepEvidence, stage: str) -> StageJudgement:
     return notes.judgement()
 
 
+def joined(judgement: StepJudgement, more: StageJudgement) -> StepJudgement:
+    """Return the judgement of a step with what else was found, checked and not checked in it."""
+    return replace(
+        judgement,
+        findings=judgement.findings + more.findings,
+        checked=judgement.checked + more.checked,
+        not_checked=judgement.not_checked + more.not_checked,
+    )
+
+
 _JUDGES: Final[dict[str, Callable[[Notes, Any], None]]] = {
     "prefill": judge_prefill,
     "draft": judge_draft,

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from invariants.rotary import lawful_offset
+from invariants.rule import NotApplicableError
 from tracing.fields import forms_of
 from tracing.stages import IntArray, Tensorized
 from workbench.judge.ancestry import expected_depths, expected_visible
@@ -50,15 +52,32 @@ def _judge_path(notes: Notes, evidence: TensorizeEvidence, built: Tensorized, pa
     for rule, column, expected, which in (
         ("JUDGE-TENSORIZE-VALID", "valid", valid, everyone),
         ("JUDGE-TENSORIZE-DEPTHS", "depths", depths, nodes),
-        ("JUDGE-TENSORIZE-POSITIONS", "position_ids", evidence.committed_len + depths, nodes),
         ("JUDGE-TENSORIZE-CACHE", "cache_positions", cache_positions, everyone),
     ):
         judge_exact(notes, rule, column, np.asarray(getattr(built, column)), expected, nodes=which, path=path)
         notes.check(column)
+    _judge_positions(notes, evidence, built, (depths, nodes), path)
     visible = expected_visible(parents, num_valid)
     judge_visible(notes, "JUDGE-TENSORIZE-VISIBLE", built.visible, visible, nodes=nodes, path=path)
     notes.check("visible")
     _judge_pads(notes, evidence, built, everyone[num_valid:], path)
+
+
+def _judge_positions(
+    notes: Notes, evidence: TensorizeEvidence, built: Tensorized, tree: tuple[IntArray, IntArray], path: str
+) -> None:
+    """Judge L + depth, or that plus the constant that is lawful; `tree` holds depths `[N]` and the nodes."""
+    depths, nodes = tree
+    at_depth = evidence.committed_len + depths
+    positions = np.asarray(built.position_ids)
+    try:
+        offset = lawful_offset((positions - at_depth)[nodes], evidence.rotary_offset) if nodes.size else 0
+    except NotApplicableError as unknown:
+        notes.skip("position_ids", str(unknown))
+        return
+    rule = "JUDGE-TENSORIZE-POSITIONS"
+    judge_exact(notes, rule, "position_ids", positions, at_depth + offset, nodes=nodes, path=path)
+    notes.check("position_ids")
 
 
 def _judge_copies(notes: Notes, evidence: TensorizeEvidence, built: Tensorized, path: str) -> IntArray:
@@ -102,6 +121,8 @@ def _judge_pads(
     ):
         if getattr(built, column) is not None:
             own: NDArray[Any] = np.asarray(getattr(built, column))
+            if column == "position_ids" and (own[pads] == own[0]).all():
+                continue  # where the root is, as a constant offset has it
             judge_exact(notes, rule, column, own, np.full_like(own, value), nodes=pads, path=path)
     top = evidence.vocab_size if evidence.vocab_size is not None else np.iinfo(np.int64).max
     legal = np.clip(built.token_ids, 0, top - 1)

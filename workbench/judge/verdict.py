@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Final
 
 from tracing.finding import Finding
 from workbench.judge.coverage import COUNTERS, REQUIRED, not_exercised
 from workbench.judge.notes import NearTie, Unchecked
+from workbench.judge.share import Part, Share
 from workbench.judge.step import StepJudgement
 
 WORST_FIRST: Final = ("structural", "nondeterministic", "numeric")
@@ -39,6 +41,7 @@ class RunVerdict:
         not_exercised: Names of the counters that are zero.
         checked: `stage.quantity` to the number of steps in which it was compared.
         not_checked: What was not compared, with its reason, to the number of steps.
+        share: What the verdict rests on; None where the caller does not know.
     """
 
     verdict: str
@@ -52,6 +55,12 @@ class RunVerdict:
     not_exercised: tuple[str, ...]
     checked: dict[str, int]
     not_checked: dict[Unchecked, int]
+    share: Share | None = None
+
+    @property
+    def remark(self) -> str:
+        """What qualifies the verdict; may be empty."""
+        return self.text.removeprefix(self.verdict).removeprefix(" (").removesuffix(")")
 
 
 @dataclass(slots=True)
@@ -104,9 +113,9 @@ class Tally:
         self._near_ties += len(near_ties)
         self._emitted += sum(near_tie.emitted for near_tie in near_ties)
 
-    def verdict(self) -> RunVerdict:
-        """Return the verdict of what was added so far."""
-        verdict, text = self._decide()
+    def verdict(self, share: Share | None = None) -> RunVerdict:
+        """Return the verdict of what was added so far, and of what share of the run that is."""
+        verdict, text = self._decide(share)
         return RunVerdict(
             verdict=verdict,
             exit_code=EXIT_CODES[verdict],
@@ -119,19 +128,42 @@ class Tally:
             not_exercised=not_exercised(self._coverage),
             checked=dict(self._checked),
             not_checked=dict(self._not_checked),
+            share=share,
         )
 
-    def _decide(self) -> tuple[str, str]:
+    @property
+    def num_judged(self) -> int:
+        """Steps that were judged."""
+        return self._coverage["steps"]
+
+    def stages(self, declared: Collection[str] | None = None) -> Part:
+        """Return in how many stages something was compared, of those that gave anything to compare.
+
+        Args:
+            declared: The stages that the path has; all where not known.
+        """
+        looked = {quantity.partition(".")[0] for quantity in self._checked}
+        given = looked | {
+            missing.stage
+            for missing in self._not_checked
+            if missing.is_given and (declared is not None or missing.quantity != "*")
+        }
+        whole = given if declared is None else given.intersection(declared)
+        return Part(len(looked & whole), len(whole))
+
+    def _decide(self, share: Share | None) -> tuple[str, str]:
         """Return the verdict and its text: findings, then inconclusive, then near ties, then ok."""
         for verdict in WORST_FIRST:
             if verdict in self._classes:
                 return verdict, verdict
         if self._verdicts.total():
             return "structural", f"structural (finding with verdict {next(iter(self._verdicts))})"
-        missing = self._missing()
+        missing = "; ".join(filter(None, [self._missing(), share.why_not_ok() if share else ""]))
+        rests_on = share.sentence if share else ""
         if missing:
-            return "inconclusive", f"inconclusive ({missing})"
-        note = " (tree mask not exercised)" if self.chain else ""
+            return "inconclusive", f"inconclusive ({'; '.join(filter(None, [missing, rests_on]))})"
+        notes = "; ".join(filter(None, ["tree mask not exercised" if self.chain else "", rests_on]))
+        note = f" ({notes})" if notes else ""
         if self._emitted:
             return "near_tie", f"near_tie{note}"
         return "ok", f"ok{note}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from tracing.recorder import RunWriter
 from workbench.checkpoints.digests import weights_digest
 from workbench.checkpoints.load import LoadedPair
 from workbench.judge.verdict import RunVerdict, Tally
+from workbench.lockstep.acceptance import acceptance_warnings
 from workbench.lockstep.engine.interrupts import interrupts_watched
 from workbench.lockstep.free.run import FreeRun
 from workbench.lockstep.session.request import DiffRequest, Session
@@ -44,7 +45,8 @@ def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummar
     ):
         summary = _run(session, request, run, tick)
         run.update(verdict=summary.verdict, exit_code=summary.exit_code, coverage=dict(summary.coverage))
-    return summary
+    seen = acceptance_warnings(run.folder, session.path.name) if loaded.report.acceptance_tells else ()
+    return replace(summary, warnings=loaded.report.warnings + seen)
 
 
 def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> RunSummary:
@@ -56,6 +58,7 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
         rung=request.rung,
         device=request.reference_device,
         num_samples=options.num_samples,
+        model_facts=session.model_facts(options.settings),
     )
     tally = Tally(chain=runner.is_chain)
     context = _context(session, request)
@@ -92,7 +95,8 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
         "reference": runner.info,
         "backend": dict(request.backend),
     }
-    return _summary(decoded, tally.verdict(), session.loaded.tokenizer.decode, run.folder, manifest)
+    verdict = tally.verdict(decoded.share(tally))
+    return _summary(decoded, verdict, session.loaded.tokenizer.decode, run.folder, manifest)
 
 
 def _summary(
@@ -105,7 +109,7 @@ def _summary(
     """Fold the verdict, the decoded turns and the log into what reports are made from."""
     emitted = tuple(tuple(turn_state.emitted) for turn_state in decoded.finished)
     skipped = sorted({missing.stage for missing in verdict.not_checked if missing.quantity == "*"})
-    remarks = [verdict.text.removeprefix(verdict.verdict).strip(" ()")]
+    remarks = [verdict.remark]
     if skipped:
         remarks.append(f"not checked: {', '.join(skipped)}")
     return RunSummary(
@@ -125,6 +129,7 @@ def _summary(
             for missing, count in verdict.not_checked.items()
         },
         coverage=verdict.coverage,
+        share=None if verdict.share is None else verdict.share.as_json(),
         run=run,
         manifest=manifest,
     )
@@ -138,6 +143,7 @@ def _context(session: Session, request: DiffRequest) -> RunContext:
         kv_capacity=session.path.info.get("kv_capacity"),
         num_slots=session.path.info.get("num_slots"),
         reads=drafter_of(pair).settings,
+        model_facts=session.model_facts(request.options.settings),
     )
 
 
@@ -164,6 +170,7 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
             name: getattr(options, name) for name in options.__dataclass_fields__ if name != "settings"
         },
         "limits": limits_of(_context(session, request)),
+        "model_facts": asdict(session.model_facts(options.settings)),
         "reference": {"rung": request.rung, "device": request.reference_device},
         "prompt_file": request.prompt_file,
         MANIFEST_KEY: list(request.distance_edges),
@@ -173,4 +180,5 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
 def limits_of(context: RunContext) -> dict[str, Any]:
     """Return the facts that the rules used, as plain data: the trace is checked later by the same ones."""
     known = {name: value for name, value in asdict(context).items() if value is not None}
+    known = {name: value for name, value in known.items() if name not in {"model_facts", "request_offsets"}}
     return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in known.items()}

@@ -28,8 +28,10 @@ class RunSummary:
         invariants: Outcomes counted: `held`, `violated`, `not_checked`.
         not_checked: What was not looked at, and why -> how often.
         coverage: Counter name -> count; zero is `not exercised`.
+        warnings: What both paths share and may have wrong, which no comparison decides.
         run: The folder of the trace.
         manifest: Facts about models, backend, devices and settings.
+        share: What the verdict rests on, as plain data; None where that is not known.
     """
 
     verdict: str
@@ -46,7 +48,9 @@ class RunSummary:
     emitted_text: tuple[str, ...] = ()
     remark: str = ""
     unjudged_steps: int = 0
+    warnings: tuple[str, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    share: Mapping[str, Any] | None = None
 
     @property
     def mean_accepted(self) -> float | None:
@@ -64,6 +68,8 @@ class RunSummary:
         return {
             "verdict": self.verdict,
             "remark": self.remark,
+            "share": None if self.share is None else dict(self.share),
+            "warnings": list(self.warnings),
             "exit_code": self.exit_code,
             "steps": self.steps,
             "unjudged_steps": self.unjudged_steps,

@@ -10,7 +10,7 @@ from invariants.selection import Selection
 from tracing.finding import has_error
 from workbench.judge import fed
 from workbench.judge.recorded.blocks import Block
-from workbench.judge.recorded.context import read_context
+from workbench.judge.recorded.context import context_of_path
 from workbench.judge.recorded.flat import flat_columns
 from workbench.view.run_view import RunView
 
@@ -35,7 +35,7 @@ def check_onwards(view: RunView, row: int, go_on: Callable[[int], bool]) -> tupl
     """
     run, path = view.left
     left_out = tuple(fed.recorded()) if fed.is_fed(run, path) else ()
-    checker = BatchChecker(read_context(run.manifest), Selection(ignore=left_out))
+    checker = BatchChecker(context_of_path(run, path), Selection(ignore=left_out))
     for start in range(max(0, row), view.num_finished, CHUNK):
         if not go_on(start):
             return None

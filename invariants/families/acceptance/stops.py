@@ -45,7 +45,10 @@ def token_after_eos(emitted_token_ids: IntArray, eos_token_ids: frozenset[int]) 
 
 @invariant("ACC007", stage="accept")
 def stop_reason_disagrees(
-    final_token_id: int, eos_token_ids: frozenset[int], stop_reason: str | None = None
+    final_token_id: int,
+    eos_token_ids: frozenset[int],
+    stop_reason: str | None = None,
+    records_stop_reason: bool = True,
 ) -> Violations:
     """A final end-of-sequence token does not stop the turn, or the stop reason is another than it says.
 
@@ -65,10 +68,13 @@ def stop_reason_disagrees(
 
     ## Limits
     Stop tokens and stop strings of a request are the engine's own word; any final token may come with them.
+    An engine that records no stop reason in a whole run may have none to give: its absence is not checked.
     """
     ends = final_token_id in eos_token_ids
     if stop_reason is None and not ends:
         return
+    if stop_reason is None and not records_stop_reason:
+        raise NotApplicableError("no step of the run records a stop reason")
     if stop_reason is None:
         message = f"the final token {final_token_id} ends the turn, but no stop reason is recorded"
         yield Violation(message, "stop_reason", found="", expected="eos")

@@ -10,6 +10,7 @@ from invariants.batch.flat import Ragged
 from invariants.mutation import Changes
 from invariants.prefilter import Flags, applicability, outside, prefilter, twice
 from invariants.rule import IntArray, NotApplicableError, Violation, Violations, invariant, listed
+from tracing.run_facts import ModelFacts
 
 
 @invariant("DRAFT003", stage="draft")
@@ -53,12 +54,13 @@ def beam_of_another_level(beam_flat_ids: IntArray, top_k: int) -> Violations:
 
 @invariant("DRAFT004", stage="draft", requires=("TREE004",))
 def attention_to_what_is_not_there(
-    draft_top1_offsets: Any, depths: IntArray, committed_len: int
+    draft_top1_offsets: Any, depths: IntArray, committed_len: int, model_facts: ModelFacts | None = None
 ) -> Violations:
-    """The drafter attends most to a key after its query or before the first token.
+    """The drafter attends most to a key after its query, before the first token, or outside its window.
 
     ## What it does
-    Checks `0 <= draft_top1_offsets[node, head] <= committed_len + depths[node]` wherever a node was expanded.
+    Checks `0 <= draft_top1_offsets[node, head] <= committed_len + depths[node]` wherever a node was expanded;
+    where the manifest says that the drafter has a window (`model_facts`), the distance lies inside it.
 
     ## Why it matters
     A negative distance is attention to the future or to a stale row behind the query; one beyond the first
@@ -80,6 +82,8 @@ def attention_to_what_is_not_there(
         raise NotApplicableError("no node was expanded")
     for node in range(len(depths)):
         limit = committed_len + int(depths[node])
+        if model_facts is not None and model_facts.drafter_window:
+            limit = min(limit, model_facts.drafter_window - 1)
         seen = values[node][~absent[node]].tolist()
         wrong = [offset for offset in seen if not 0 <= offset <= limit]
         if wrong:
@@ -116,10 +120,17 @@ def _expanded_twice(beam_flat_ids: Ragged) -> Flags:
 
 
 @prefilter("DRAFT004")
-def _beyond_context(draft_top1_offsets: Any, depths: IntArray, committed_len: IntArray) -> Flags:
+def _beyond_context(
+    draft_top1_offsets: Any,
+    depths: IntArray,
+    committed_len: IntArray,
+    model_facts: ModelFacts | None = None,
+) -> Flags:
     size, _, num_heads = draft_top1_offsets.shape
     offsets = np.ma.getdata(draft_top1_offsets).reshape(size, -1)
     limit = np.repeat(committed_len[:, None] + depths, num_heads, axis=1)
+    if model_facts is not None and model_facts.drafter_window:
+        limit = np.minimum(limit, model_facts.drafter_window - 1)
     return (outside(offsets, 0, limit + 1) & ~np.ma.getmaskarray(draft_top1_offsets).reshape(size, -1)).any(
         axis=1
     )
@@ -135,6 +146,9 @@ MUTATIONS: Final[Changes] = {
     "DRAFT004 attends-before-the-start": lambda case, pick: case.poked(
         "draft_top1_offsets", (0, pick([0, 1])), case.row["committed_len"] + 1
     ),
+    "DRAFT004 attends-outside-its-window": lambda case, _: case.in_run(
+        model_facts=ModelFacts(drafter_window=4)
+    ).poked("draft_top1_offsets", (0, 0), 4),
     "DRAFT003 beam-of-the-next-level": lambda case, _: case.poked("beam_flat_ids", 3, 12),
     "DRAFT003 beam-minus-one": lambda case, _: case.poked("beam_flat_ids", 3, -1),
 }

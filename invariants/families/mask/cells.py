@@ -20,6 +20,9 @@ from invariants.rule import (
     listed,
     pad_nodes,
 )
+from invariants.spans import lawful_visible
+from tracing.run_facts import ModelFacts
+from tracing.spans import Reach
 
 CELL_RULES_WAIT_FOR = ("TREE002", "TREE003", "MASK005", "MASK006", "MASK007", "MASK008")
 """The tree must be one, and no pattern may explain the whole mask at once."""
@@ -55,7 +58,13 @@ def non_ancestor_visible(parents: IntArray, valid: BoolArray, visible: BoolArray
 
 
 @invariant("MASK002", stage="verify", requires=CELL_RULES_WAIT_FOR)
-def ancestor_hidden(parents: IntArray, valid: BoolArray, visible: BoolArray) -> Violations:
+def ancestor_hidden(
+    parents: IntArray,
+    valid: BoolArray,
+    visible: BoolArray,
+    committed_len: int | None = None,
+    model_facts: ModelFacts | None = None,
+) -> Violations:
     """A node does not attend to one of its ancestors between the root and itself.
 
     ## What it does
@@ -73,13 +82,15 @@ def ancestor_hidden(parents: IntArray, valid: BoolArray, visible: BoolArray) -> 
     (blocked along shifted diagonals).
 
     ## Limits
-    The root and the node itself have rules of their own (MASK004, MASK003).
+    The root and the node itself have rules of their own (MASK004, MASK003). An ancestor outside the layer's
+    window (`model_facts`) may be hidden.
     """
     paths = {query: path_to_root(query, parents) or [] for query in draft_nodes(valid)}
     if max(len(path) for path in paths.values()) < 3:
         raise NotApplicableError("no node is deeper than one level")
+    lawful = lawful_visible(parents, valid, visible, committed_len, model_facts)
     for query, path in paths.items():
-        hidden = [key for key in path[1:-1] if not visible[query, key]]
+        hidden = [key for key in path[1:-1] if lawful[query, key] and not visible[query, key]]
         if hidden:
             message = f"node {query} does not attend to its ancestors {listed(hidden)}"
             yield Violation(message, "visible", query, found=listed(hidden), expected=listed(path))
@@ -111,7 +122,13 @@ def self_hidden(valid: BoolArray, visible: BoolArray) -> Violations:
 
 
 @invariant("MASK004", stage="verify", requires=CELL_RULES_WAIT_FOR)
-def root_hidden(valid: BoolArray, visible: BoolArray) -> Violations:
+def root_hidden(
+    parents: IntArray,
+    valid: BoolArray,
+    visible: BoolArray,
+    committed_len: int | None = None,
+    model_facts: ModelFacts | None = None,
+) -> Violations:
     """A draft node does not attend to the root.
 
     ## What it does
@@ -129,11 +146,56 @@ def root_hidden(valid: BoolArray, visible: BoolArray) -> Violations:
     vllm-project/vllm-ascend#11849 for the same off-by-one between prefix and own keys.
 
     ## Limits
-    None; the root is never implied by the prefix, because its KV is written in this very step.
+    The root is never implied by the prefix, because its KV is written in this very step. Outside the layer's
+    window (`model_facts`) it may be hidden.
     """
-    for node in draft_nodes(valid):
-        if not visible[node, 0]:
+    nodes = draft_nodes(valid)
+    lawful = lawful_visible(parents, valid, visible, committed_len, model_facts)
+    for node in nodes:
+        if lawful[node, 0] and not visible[node, 0]:
             yield Violation(f"node {node} does not attend to the root", "visible", node, found=0, expected=1)
+
+
+@invariant("MASK012", stage="verify", requires=CELL_RULES_WAIT_FOR)
+def beyond_window_visible(
+    parents: IntArray,
+    valid: BoolArray,
+    visible: BoolArray,
+    *,
+    prefix_visible: IntArray,  # noqa: ARG001  without it, visible is what was built, and no layer's yet
+    committed_len: int,
+    model_facts: ModelFacts,
+) -> Violations:
+    """A node attends to an ancestor in the tree that its layer's window hides.
+
+    ## What it does
+    Follows parents from each valid node and reports ancestors that its row of `visible` shows although they
+    lie outside the window, or in another chunk, of the layer that is shown (`model_facts`).
+
+    ## Why it matters
+    The window is applied to the cache and not to the tree: the node sees further than in ordinary decoding,
+    and its logits are not the teacher's.
+
+    ## Example
+    The window is 3 and node 4, at depth 3, attends to the root.
+
+    ## Seen in
+    huggingface/transformers#48280 (a window mask off by one during drafts), sgl-project/sglang#39287.
+
+    ## Limits
+    Needs the facts of the model, and `prefix_visible`: without it, `visible` may be the tree as it was built,
+    before any layer's window. Where layers differ and the facts do not name the one that is shown, any
+    layer's window passes.
+    """
+    if not any(span.window for span in model_facts.shown_spans):
+        raise NotApplicableError("the layer that is shown has no window")
+    lawful = lawful_visible(parents, valid, visible, committed_len, model_facts)
+    for query in [0, *draft_nodes(valid)]:
+        path = path_to_root(query, parents) or []
+        beyond = [key for key in path if visible[query, key] and not lawful[query, key]]
+        if beyond:
+            message = f"node {query} attends to its ancestors {listed(beyond)}, which the window hides"
+            yield Violation(message, "visible", query, found=listed(beyond), expected="")
 
 
 @invariant("MASK011", stage="verify", requires=("ROW001", "MASK005"))
@@ -168,7 +230,7 @@ def pad_visible(valid: BoolArray, visible: BoolArray) -> Violations:
 
 CLAUSES: Final = (
     applicability("MASK002")(lambda drafts, depths: (drafts & (depths > 1)).any(axis=1)),
-    applicability("MASK001", "MASK002", "MASK004")(has_drafts),
+    applicability("MASK001", "MASK002", "MASK004", "MASK012")(has_drafts),
     applicability("MASK011")(has_pads),
 )
 
@@ -189,9 +251,24 @@ def _not_the_closure(visible: BoolArray, parents_in_tree: IntArray, valid: BoolA
     return (visible != expected.reshape(visible.shape)).reshape(size, -1).any(axis=1)
 
 
+@prefilter("MASK012")
+def _window_in_tree(depths: IntArray, valid: BoolArray, model_facts: ModelFacts) -> Flags:
+    """Flag steps whose tree may reach over a window's edge; a chunk may end anywhere."""
+    reach = [1 if span.is_chunk else span.window for span in model_facts.shown_spans if span.window]
+    return (valid & (depths >= min(reach))).any(axis=1) if reach else np.zeros(len(valid), dtype=np.bool_)
+
+
 def _self_hidden(case: Case, pick: Pick) -> Case:
     node = pick([each for each in case.nodes if case.drafts])
     return case.poked("visible", (node, node), False)
+
+
+def _window_ignored(case: Case, _: Pick) -> Case:
+    """The model has a window of two tokens, which the prefix shows and the tree does not."""
+    length, depths = case.row["committed_len"], case.row["depths"].astype(np.int64)
+    seen = np.where(case.row["valid"], Reach(2).num_prefix(length + depths, length), 0)
+    deep = case.where(depths.max() > 1, "too flat a tree").in_run(model_facts=ModelFacts(windows=(2,)))
+    return deep.edited(prefix_visible=seen.astype(np.int32))
 
 
 MUTATIONS: Final[Changes] = {
@@ -203,6 +280,7 @@ MUTATIONS: Final[Changes] = {
     ),
     "MASK003 self-hidden": _self_hidden,
     "MASK004 root-hidden": lambda case, pick: case.poked("visible", (pick(case.drafts), 0), False),
+    "MASK012 window-ignored-in-tree": _window_ignored,
     "MASK011 pad-shown": lambda case, pick: case.poked(
         "visible", (pick(case.nodes if case.pads else []), case.pads[-1]), True
     ),

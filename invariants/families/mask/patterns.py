@@ -16,19 +16,32 @@ from invariants.ancestry import ancestor_or_self
 from invariants.mutation import Case, Changes
 from invariants.prefilter import applicability, has_drafts
 from invariants.rule import BoolArray, IntArray, Violation, Violations, draft_nodes, invariant
+from invariants.spans import lawful_visible
+from tracing.run_facts import ModelFacts
 
 WAIT_FOR = ("TREE002", "TREE003")
 
 
-def _blocks(parents: IntArray, valid: BoolArray, visible: BoolArray) -> tuple[BoolArray, BoolArray] | None:
+def _blocks(
+    parents: IntArray,
+    valid: BoolArray,
+    visible: BoolArray,
+    committed_len: int | None,
+    model_facts: ModelFacts | None,
+) -> tuple[BoolArray, BoolArray] | None:
     """Return (closure, visible) over valid nodes; None if they differ in less than two cells.
+
+    The closure is what the layer's window leaves of it; a window that is ignored is no pattern (MASK012).
 
     Raises:
         NotApplicableError: The tree is only a root.
     """
     draft_nodes(valid)
-    closure = ancestor_or_self(parents, valid)[np.ix_(valid, valid)]
+    lawful = lawful_visible(parents, valid, visible, committed_len, model_facts)
+    closure = lawful[np.ix_(valid, valid)]
     shown = visible[np.ix_(valid, valid)]
+    if np.array_equal(shown, ancestor_or_self(parents, valid)[np.ix_(valid, valid)]):
+        return None
     return (closure, shown) if np.count_nonzero(closure != shown) >= 2 else None
 
 
@@ -41,7 +54,13 @@ def _pattern(
 
 
 @invariant("MASK005", stage="verify", requires=WAIT_FOR)
-def inverted_polarity(parents: IntArray, valid: BoolArray, visible: BoolArray) -> Violations:
+def inverted_polarity(
+    parents: IntArray,
+    valid: BoolArray,
+    visible: BoolArray,
+    committed_len: int | None = None,
+    model_facts: ModelFacts | None = None,
+) -> Violations:
     """The tree block is exactly inverted: True where it should be False.
 
     ## What it does
@@ -61,13 +80,19 @@ def inverted_polarity(parents: IntArray, valid: BoolArray, visible: BoolArray) -
     ## Limits
     An inversion with one more error is reported cell by cell (MASK001 to MASK004).
     """
-    blocks = _blocks(parents, valid, visible)
+    blocks = _blocks(parents, valid, visible, committed_len, model_facts)
     if blocks is not None and np.array_equal(blocks[0], ~blocks[1]):
         yield from _pattern(blocks, valid, "is inverted", "inverted")
 
 
 @invariant("MASK006", stage="verify", requires=WAIT_FOR)
-def transposed(parents: IntArray, valid: BoolArray, visible: BoolArray) -> Violations:
+def transposed(
+    parents: IntArray,
+    valid: BoolArray,
+    visible: BoolArray,
+    committed_len: int | None = None,
+    model_facts: ModelFacts | None = None,
+) -> Violations:
     """The tree block is transposed: ancestors attend to their descendants.
 
     ## What it does
@@ -86,13 +111,19 @@ def transposed(parents: IntArray, valid: BoolArray, visible: BoolArray) -> Viola
     ## Limits
     None.
     """
-    blocks = _blocks(parents, valid, visible)
+    blocks = _blocks(parents, valid, visible, committed_len, model_facts)
     if blocks is not None and np.array_equal(blocks[0].T, blocks[1]):
         yield from _pattern(blocks, valid, "is transposed", "transposed")
 
 
 @invariant("MASK007", stage="verify", requires=WAIT_FOR)
-def tree_mask_dropped(parents: IntArray, valid: BoolArray, visible: BoolArray) -> Violations:
+def tree_mask_dropped(
+    parents: IntArray,
+    valid: BoolArray,
+    visible: BoolArray,
+    committed_len: int | None = None,
+    model_facts: ModelFacts | None = None,
+) -> Violations:
     """The tree block is plainly causal or wholly visible: the tree mask did not reach the call.
 
     ## What it does
@@ -112,7 +143,7 @@ def tree_mask_dropped(parents: IntArray, valid: BoolArray, visible: BoolArray) -
     ## Limits
     A chain's closure is a lower triangle, so a chain cannot show this defect.
     """
-    blocks = _blocks(parents, valid, visible)
+    blocks = _blocks(parents, valid, visible, committed_len, model_facts)
     if blocks is None:
         return
     if np.array_equal(blocks[1], np.tri(len(blocks[1]), dtype=np.bool_)):
@@ -122,7 +153,13 @@ def tree_mask_dropped(parents: IntArray, valid: BoolArray, visible: BoolArray) -
 
 
 @invariant("MASK008", stage="verify", requires=WAIT_FOR)
-def tree_block_shifted(parents: IntArray, valid: BoolArray, visible: BoolArray) -> Violations:
+def tree_block_shifted(
+    parents: IntArray,
+    valid: BoolArray,
+    visible: BoolArray,
+    committed_len: int | None = None,
+    model_facts: ModelFacts | None = None,
+) -> Violations:
     """The tree block is right but one column to the left or right of where it belongs.
 
     ## What it does
@@ -142,7 +179,7 @@ def tree_block_shifted(parents: IntArray, valid: BoolArray, visible: BoolArray) 
     ## Limits
     Needs at least three valid nodes; shifts by more than one are reported cell by cell.
     """
-    blocks = _blocks(parents, valid, visible)
+    blocks = _blocks(parents, valid, visible, committed_len, model_facts)
     if blocks is None or len(blocks[0]) < 3:
         return
     closure, shown = blocks

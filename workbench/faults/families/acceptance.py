@@ -130,7 +130,7 @@ def path_padding_gathered(made: Accepted, scene: Scene) -> Accepted:
     return replace(made, path_indices=np.append(made.path_indices[:-1], positions[-1]))
 
 
-@fault("F-ACC-10", "va#4254", "va#9456", stage="verify", noticed_by=CHOICE)
+@fault("F-ACC-10", "va#4254", "va#9456", stage="verify", noticed_by=("JUDGE-STALE",))
 def choices_of_the_step_before(made: Verified, scene: Scene) -> Verified:
     """The host reads the choices before they are copied, and finds those of the step before."""
     stale = scene.memory.get("choices", made.target_token_ids)

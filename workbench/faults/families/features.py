@@ -78,7 +78,7 @@ def features_in_a_rotated_basis(features: torch.Tensor) -> torch.Tensor:
     return torch.cat([tap @ basis.to(tap.dtype) for tap in taps], dim=-1)
 
 
-@fault("F-FEAT-05", "va#9436", stage="verify", noticed_by=(*VERIFY, "FEAT002"))
+@fault("F-FEAT-05", "va#9436", stage="verify", noticed_by=("JUDGE-STALE",))
 def features_half_stale(made: Verified, scene: Scene) -> Verified:
     """Half of the feature buffer still holds the rows of the step before.
 

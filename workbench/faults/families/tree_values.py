@@ -35,7 +35,7 @@ def tree_of_other_parents(made: Tensorized, _: Scene) -> Tensorized:
     "sgl#15399",
     "va#10878",
     stage="draft",
-    noticed_by=("DRAFT005", "JUDGE-DRAFT-SCORES", "JUDGE-DRAFT-CANDIDATES"),
+    noticed_by=("JUDGE-STALE",),
 )
 def tree_of_the_step_before(made: Drafted, scene: Scene) -> Any:
     """A graph is replayed on old buffers: the tree of the step before, under the new root."""

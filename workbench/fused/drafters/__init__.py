@@ -10,11 +10,13 @@ from tracing.models import ModelPair
 from workbench.fused.drafters.draft_model import DRAFT_MODEL
 from workbench.fused.drafters.eagle3 import EAGLE3
 from workbench.fused.drafters.lookup import LOOKUP
+from workbench.fused.drafters.medusa import MEDUSA
 from workbench.fused.drafters.seam import DrafterKind
 
 DRAFTERS: Final[Mapping[str, DrafterKind]] = {
     "eagle3": EAGLE3,
     "draft_model": DRAFT_MODEL,
+    "medusa": MEDUSA,
     "lookup": LOOKUP,
 }
 

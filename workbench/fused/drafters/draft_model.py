@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, cast
@@ -92,9 +93,12 @@ class DraftModel:
 def _feed(drafter: DraftModel, memory: ModelMemory) -> ProposingRows:
     """Run the tokens without a row, the root last."""
     known, token_ids, device = memory.cache.get_seq_length(), memory.tokens.token_ids, drafter.device
-    total, window = len(token_ids), drafter.model.window
-    in_window = known == 0 and (window == 0 or total <= window)
-    visible = None if in_window else causal_visible(total - known, total, window, device)
+    total = len(token_ids)
+    visible = {
+        window: causal_visible(total - known, total, window, device)
+        for window in dict.fromkeys(drafter.model.windows)
+        if known or (window and total > window)
+    }
     tokens = torch.tensor(token_ids[known:], device=device)
     return _run(drafter, memory, tokens, torch.arange(known, total, device=device), visible, last_only=True)
 
@@ -109,8 +113,10 @@ def _expand(
     positions = torch.full((num_beams,), first + beams.expansion, device=device)
     levels = torch.arange(beams.expansion + 1, device=device).repeat_interleave(num_beams)
     key_positions = torch.cat([torch.arange(first, device=device), first + levels])
-    visible = within_window(positions, key_positions, drafter.model.window)
-    visible[:, first:] &= tree_visible
+    visible = {}
+    for window in dict.fromkeys(drafter.model.windows):
+        visible[window] = within_window(positions, key_positions, window)
+        visible[window][:, first:] &= tree_visible
     return _run(drafter, memory, beams.token_ids, positions, visible), tree_visible
 
 
@@ -119,15 +125,14 @@ def _run(
     memory: ModelMemory,
     token_ids: Tensor,
     positions: Tensor,
-    visible: Tensor | None,
+    visible: Mapping[int, Tensor],
     *,
     last_only: bool = False,
 ) -> ProposingRows:
-    """Run rows under `visible`; without it they are a whole sequence."""
-    call = AttentionCall(fused=drafter.switches.fused_attention(tree=False), causal=visible is None)
-    blocked = None
-    if visible is not None:
-        blocked = blocked_from_visible(padded_to(visible, memory.cache.mask_width(len(token_ids))))
+    """Run rows under `visible`, by the window of a layer; without one they are a whole sequence."""
+    width = memory.cache.mask_width(len(token_ids))
+    call = AttentionCall(fused=drafter.switches.fused_attention(tree=False), causal=True)
+    blocked = {window: blocked_from_visible(padded_to(seen, width)) for window, seen in visible.items()}
     out = drafter.model.forward(
         token_ids, positions, memory.cache, call, blocked=blocked, last_only=last_only
     )

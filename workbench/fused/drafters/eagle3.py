@@ -55,11 +55,19 @@ class Eagle3Memory:
 
 @dataclass(frozen=True, slots=True)
 class Eagle3Drafter:
-    """The network with what its search needs; see `workbench.fused.drafters.seam.Drafter`."""
+    """The network with what its search needs; see `workbench.fused.drafters.seam.Drafter`.
+
+    Attributes:
+        network: The drafter's one layer and head.
+        switches: Which operators run fused.
+        device: Where it runs.
+        window: Keys that a row attends to, of the checkpoint and of the settings the narrower; 0 is all.
+    """
 
     network: Eagle3Network
     switches: Switches
     device: torch.device
+    window: int
 
     def begin(self) -> Eagle3Memory:
         """Return an empty memory."""
@@ -92,7 +100,7 @@ def _feed_committed(drafter: Eagle3Drafter, memory: Eagle3Memory, new: NewRows, 
     """Run the rows of newly committed tokens from teacher features; the last one expands the root."""
     total, num_rows = turn.committed_len, len(new.token_ids)
     memory.cache.truncate(total - num_rows)
-    window = turn.settings.window
+    window = drafter.window
     in_window = window == 0 or total <= window
     positions = torch.arange(total, device=drafter.device)
     visible = causal_visible(num_rows, total, window, drafter.device) if not in_window else None
@@ -129,7 +137,7 @@ def _expand(
     key_positions[committed_len:] = committed_len + torch.arange(
         expansion + 1, device=device
     ).repeat_interleave(num_beams)
-    visible = within_window(positions, key_positions, turn.settings.window)
+    visible = within_window(positions, key_positions, drafter.window)
     visible[:, committed_len:] &= tree_visible
     rows = drafter.network.forward(
         beams.token_ids,
@@ -161,7 +169,8 @@ def _build(parts: DrafterParts) -> Eagle3Drafter:
         device=parts.device,
         dtype=parts.dtype,
     )
-    return Eagle3Drafter(network, parts.switches, parts.device)
+    own, asked = pair.drafter.window, parts.settings.window
+    return Eagle3Drafter(network, parts.switches, parts.device, min(own, asked) or own or asked)
 
 
 EAGLE3: Final = DrafterKind(_build, attends=lambda pair: (pair.drafter,))

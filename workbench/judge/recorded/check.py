@@ -20,9 +20,9 @@ from tracing.path_reader import PathReader
 from tracing.reader import Run, open_run
 from tracing.recording_plan import RecordingPlan, plan_of
 from workbench.judge import fed
-from workbench.judge.recorded.blocks import Block, blocks
+from workbench.judge.recorded.blocks import Block, blocks, rebuilt_in
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
-from workbench.judge.recorded.context import read_context
+from workbench.judge.recorded.context import context_of_path
 from workbench.judge.recorded.flat import flat_columns
 from workbench.judge.recorded.pairs import Compared, compare_paths
 from workbench.judge.recorded.state import state_of
@@ -64,6 +64,7 @@ class PathCheck:
         self._limit = max_per_rule
         self._kept: Counter[str] = Counter()
         self._findings: list[Finding] = []
+        self._rebuilt: list[tuple[int, int, int]] = []
         self._is_fed = is_fed
         self._whole = WholeSteps(plan)
 
@@ -73,6 +74,7 @@ class PathCheck:
 
     def block(self, block: Block) -> None:
         """Check some steps."""
+        self._rebuilt += rebuilt_in(block.table)
         self._whole.add(block.table)
         for _, outcomes in self._checker.batch(self._name, flat_columns(block.table), block.row):
             self._keep(outcomes)
@@ -90,6 +92,7 @@ class PathCheck:
             counts={rule.id: counts[rule.id] for rule in CATALOGUE if rule.id in counts},
             findings=tuple(self._findings),
             in_progress=tuple(step.moment for step in path.in_progress),
+            rebuilt=tuple(self._rebuilt),
             share=None if self._is_fed else Share(self._whole.part(lost), stages, rules),
         )
 
@@ -120,7 +123,7 @@ def check_run(
         UsageError: The selection names no rule.
     """
     run = open_run(folder)
-    context, selection = read_context(run.manifest), selection or Selection()
+    selection = selection or Selection()
     plan, origins = plan_of(run.manifest), origins_of(run.manifest)
     selection.rules()
     unread: list[str] = []
@@ -128,7 +131,12 @@ def check_run(
         _check_path(
             run.path(name),
             PathCheck(
-                name, context, selection, max_per_rule=max_per_rule, is_fed=fed.is_fed(run, name), plan=plan
+                name,
+                context_of_path(run, name),
+                selection,
+                max_per_rule=max_per_rule,
+                is_fed=fed.is_fed(run, name),
+                plan=plan,
             ),
             origins,
             unread,

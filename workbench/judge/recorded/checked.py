@@ -10,6 +10,7 @@ from typing import Final
 from invariants.outcome import Counts
 from tracing.finding import Finding, has_error
 from tracing.moment import Moment
+from workbench.judge.cause_order import by_cause
 from workbench.judge.recorded.pairs import Compared
 from workbench.judge.share import Part, Share
 
@@ -29,6 +30,7 @@ class CheckedPath:
         counts: Outcomes of each rule, by rule id, in catalogue order.
         findings: In order of steps, then of the run's end; at most as many per rule as were asked for.
         in_progress: Steps that had begun and never finished; their stage is where the writer was.
+        rebuilt: Steps inside a turn that begin with a prefill: what is found from there on is independent.
         share: How much of what was declared was looked at; None for a path that was fed another's values.
     """
 
@@ -37,6 +39,7 @@ class CheckedPath:
     counts: Mapping[str, Counts]
     findings: tuple[Finding, ...] = ()
     in_progress: tuple[Moment, ...] = ()
+    rebuilt: tuple[tuple[int, int, int], ...] = ()
     share: Share | None = None
 
     def first(self, rule_id: str) -> Finding | None:
@@ -75,9 +78,17 @@ class CheckedRun:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Findings of all paths, then those of comparing them."""
+        """Findings path by path, those of comparing with the path under test; causes first in each step."""
         between = self.compared.findings if self.compared else ()
-        return (*(finding for path in self.paths for finding in path.findings), *between)
+        found: list[Finding] = []
+        for path in self.paths:
+            own = (*path.findings, *(finding for finding in between if finding.path == path.name))
+            found += by_cause(own, path.rebuilt)
+        return (*found, *(finding for finding in between if finding.path not in self._names))
+
+    @property
+    def _names(self) -> frozenset[str]:
+        return frozenset(path.name for path in self.paths)
 
     @property
     def num_steps(self) -> int:
@@ -110,12 +121,18 @@ class CheckedRun:
         return replace(least, unknown=(*self.not_whole, *self._not_compared()))
 
     @property
+    def state_remark(self) -> str:
+        """What the state of the files leaves of the run; empty where they are as they were written."""
+        if not self.is_damaged:
+            return ""
+        left = "only what is proven was checked" if self.paths else "nothing was checked"
+        return f"the trace is {self.state}, {left}"
+
+    @property
     def remark(self) -> str:
         """What qualifies the verdict, and what it rests on."""
-        if not self.paths and self.is_damaged:
-            return f"the trace is {self.state}, nothing was checked"
         if self.is_damaged:
-            return f"the trace is {self.state}, only what is proven was checked"
+            return self.state_remark
         warned = sum(finding.severity == "warning" for finding in self.findings)
         notes = [
             self._why_inconclusive(),

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
 from invariants.ancestry import ancestor_or_self, path_to_root
+from invariants.constraint import ALTERED, CONSTRAINT, may_be_constrained, unconstrained
+from invariants.rotary import declared_offset
+from invariants.rule import NotApplicableError
 from tracing.codec import required_columns, result_of_row
 from tracing.moment import Moment
-from tracing.stages import Accepted, Committed, Tensorized, Verified
+from tracing.run_facts import ModelFacts
+from tracing.stages import Accepted, BoolArray, Committed, Tensorized, Verified
 from workbench.judge.evidence import (
     AcceptEvidence,
     CommitEvidence,
@@ -40,6 +44,9 @@ class RecordedFacts:
         block_size: Tokens per cache block.
         is_greedy: Whether no token was chosen by chance.
         root_is_prompt: The first root of a turn is the prompt's last token, which no path chose.
+        model_facts: What is lawful for the model, or None where not known.
+        request_offsets: Rotary offsets of requests that have one of their own, by request id.
+        records_stop_reason: False where no step of the run gives a stop reason.
     """
 
     dtype: str = "float32"
@@ -48,6 +55,9 @@ class RecordedFacts:
     block_size: int = 128
     is_greedy: bool = True
     root_is_prompt: bool = False
+    model_facts: ModelFacts | None = None
+    request_offsets: Mapping[str, int] = field(default_factory=dict)
+    records_stop_reason: bool = True
 
 
 def recorded_evidence(row: Row, other: Row | None, state: TurnState, facts: RecordedFacts) -> StepEvidence:
@@ -74,8 +84,9 @@ def recorded_evidence(row: Row, other: Row | None, state: TurnState, facts: Reco
             vocab_size=facts.vocab_size,
             fused=tree,
             reference=others,
+            rotary_offset=_rotary_offset(row, facts),
         )
-        parts |= _after_tree(row, other, tree, missing)
+        parts |= _after_tree(row, other, tree, missing, facts)
         missing["accept"] = lacking(row, (*ACCEPT, "target_token_ids"))
         if not missing["accept"]:
             parts["accept"] = _accept(row, other, tree, state, facts)
@@ -99,6 +110,13 @@ def _tree(row: Row, missing: dict[str, str]) -> Tensorized | None:
     return None
 
 
+def _rotary_offset(row: Row, facts: RecordedFacts) -> int | None:
+    """Return what may be added to the positions of a step; None where that is not known."""
+    if row.get("rotary_position_ids") is not None:
+        return 0  # position_ids are then the logical ones
+    return declared_offset(facts.model_facts, facts.request_offsets, row.get("request_id"))
+
+
 def _prefill(row: Row, other: Row | None, facts: RecordedFacts) -> PrefillEvidence:
     context = np.asarray(row["context_token_ids"], dtype=np.int64)
     theirs = None if other is None else other.get("context_token_ids")
@@ -110,7 +128,9 @@ def _prefill(row: Row, other: Row | None, facts: RecordedFacts) -> PrefillEviden
     )
 
 
-def _after_tree(row: Row, other: Row | None, tree: Tensorized, missing: dict[str, str]) -> dict[str, Any]:
+def _after_tree(
+    row: Row, other: Row | None, tree: Tensorized, missing: dict[str, str], facts: RecordedFacts
+) -> dict[str, Any]:
     parts: dict[str, Any] = {}
     if row.get("target_token_ids") is None and row.get("visible") is None:
         missing["verify"] = "neither visible nor target_token_ids recorded"
@@ -119,6 +139,9 @@ def _after_tree(row: Row, other: Row | None, tree: Tensorized, missing: dict[str
             committed_len=int(row["committed_len"]),
             valid=tree.valid,
             built_visible=tree.visible,
+            depths=tree.depths,
+            model_facts=facts.model_facts,
+            constrained=constrained_nodes(row, facts.model_facts),
             fused=verify_side(row),
             reference=None if other is None else verify_side(other),
         )
@@ -130,6 +153,28 @@ def _after_tree(row: Row, other: Row | None, tree: Tensorized, missing: dict[str
             committed=result_of_row(Committed, row),
         )
     return parts
+
+
+def constrained_nodes(row: Row, model_facts: ModelFacts | None) -> BoolArray | None:
+    """Return the nodes whose choice may be another than the best of the logits, `[N]`; None: no node's.
+
+    Where nothing is declared, those whose choice is not the best of the recorded logits, if they are few.
+    """
+    chosen, ids, valid = (row.get(name) for name in ("target_token_ids", "target_top_ids", "valid"))
+    constraint = {name: row.get(name) for name in CONSTRAINT} | {"model_facts": model_facts}
+    if valid is None or chosen is None:
+        return None
+    valid = np.asarray(valid, dtype=np.bool_)
+    if constraint["logits_kind"] in ALTERED:
+        return np.ones(len(valid), dtype=np.bool_)  # the choice of other logits than the reference's
+    try:
+        free = unconstrained(valid, **constraint)
+    except NotApplicableError:
+        return np.ones(len(valid), dtype=np.bool_)
+    if model_facts is not None or ids is None or np.shape(ids)[:1] != valid.shape or not np.shape(ids)[1]:
+        return ~free
+    odd = valid & (np.asarray(chosen) != np.asarray(ids)[:, 0])
+    return odd if may_be_constrained(np.flatnonzero(odd).tolist(), valid, constraint) else ~free
 
 
 def verify_side(row: Row) -> VerifySide:
@@ -150,6 +195,7 @@ def _accept(
         remaining=_remaining(accepted.stop_reason, len(accepted.emitted_token_ids), state),
         eos_token_ids=_eos(accepted.stop_reason, accepted.final_token_id, facts),
         is_greedy=facts.is_greedy,
+        records_stop_reason=facts.records_stop_reason,
         fused=accepted,
         reference=theirs,
     )

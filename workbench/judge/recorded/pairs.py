@@ -13,13 +13,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from invariants.constraint import ALTERED
 from tracing.columns import COLUMN_BY_NAME
 from tracing.errors import TraceError
 from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.path_reader import PathReader
 from tracing.reader import Run
-from tracing.run_facts import table
+from tracing.run_facts import ModelFacts, model_facts_of, table
 from workbench.judge import fed
 from workbench.judge.rules import finding_of
 from workbench.judge.share import Part
@@ -112,12 +113,13 @@ def compare_paths(run: Run, limit: int | None) -> Compared | None:
     dtype = table(under_test.entry, "info").get("dtype", "float32")
     far = FAR["float32" if dtype == "float32" else "half"]
     compared, num_paired = Compared(), 0
+    hidden = _of_one_layer(model_facts_of(run.manifest))
     for number, row in enumerate(under_test):
         site = Site(Moment.of_row(row), *names)
         other = same_step(reference, site.moment)
         if other is not None:
             num_paired += 1
-            compared.add(list(differences(row, other, site, far)), limit)
+            compared.add(list(differences({**row, **hidden}, other, site, far)), limit)
         elif number < reference.num_steps:  # later ones may have been in the making, or are lost
             message = (
                 f"the step is recorded on the {site.under_test} path and not on the {site.reference} path"
@@ -129,6 +131,12 @@ def compare_paths(run: Run, limit: int | None) -> Compared | None:
     if run.status != "complete" and compared.num_alone == 1:
         compared.num_alone = 0
     return compared
+
+
+def _of_one_layer(facts: ModelFacts | None) -> Row:
+    """Return nulls for the columns that the two paths may show of different layers, whose windows differ."""
+    one = facts is None or len(facts.shown_spans) == 1
+    return {} if one else {"visible": None, "prefix_visible": None}
 
 
 def same_step(path: PathReader, at: Moment) -> Row | None:
@@ -216,6 +224,8 @@ def _distances(row: Row, other: Row, at: Site) -> Iterator[Finding]:
 
 def _far_logits(row: Row, other: Row, at: Site, share: float) -> Iterator[Finding]:
     """Compare the recorded logits of tokens that both rows name; rows of four and more must name one."""
+    if row.get("logits_kind") in ALTERED:
+        return  # a grammar, a bias or a temperature is in them
     for node, ours, theirs in logit_pairs(row, other):
         worst = farthest(ours, theirs)
         if worst is None and min(len(ours), len(theirs)) < 4:

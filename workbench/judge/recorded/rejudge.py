@@ -19,6 +19,7 @@ from workbench.judge.log import FindingsLog
 from workbench.judge.notes import NearTie
 from workbench.judge.recorded.evidence import RecordedFacts, recorded_evidence
 from workbench.judge.recorded.pairs import same_step
+from workbench.judge.share import Part, Share
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.judge.turn_state import TurnState, recorded_turns
 from workbench.judge.verdict import RunVerdict, Tally
@@ -29,6 +30,8 @@ Judge = Callable[[StepEvidence, Row, "Row | None", TurnState], StepJudgement]
 TAUTOLOGY: Final = "tensorize.visible"
 """Not really compared: the trace has `visible` as attention got it, which is verify's."""
 NOT_HELD: Final = "not in the trace"
+NO_REFERENCE: Final = "reference"
+"""Quantity that is not checked where the reference cannot judge a step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,7 @@ class Rejudged:
         turns: Every turn, at its end.
         num_steps: Steps judged.
         num_left_out: Steps outside the part.
+        num_compared: Steps judged in which something was compared.
     """
 
     verdict: RunVerdict
@@ -68,6 +72,7 @@ class Rejudged:
     turns: tuple[TurnState, ...]
     num_steps: int
     num_left_out: int
+    num_compared: int
 
 
 def rejudge(
@@ -80,6 +85,8 @@ def rejudge(
     known: Iterable[Finding],
     part: StepRange | None = None,
     paired: bool = True,
+    lost: int = 0,
+    unknown: tuple[str, ...] = (),
 ) -> Rejudged:
     """Rejudge the steps of a path.
 
@@ -93,6 +100,8 @@ def rejudge(
         part: Which steps; all when None.
         paired: Steps of the two paths correspond (staged lockstep); else each path decoded on its own outputs
             and the rows of the other path are not read.
+        lost: Steps that are known to have been lost since they were recorded.
+        unknown: Why the run may not be all that was to be recorded.
 
     Raises:
         TraceError: The run has no such path.
@@ -102,7 +111,7 @@ def rejudge(
     waiting = _by_step(finding for finding in known if part.holds(finding.moment.place))
     log = FindingsLog(Tally())
     turns: dict[tuple[int, int], TurnState] = {}
-    num_steps = num_left_out = 0
+    num_steps = num_left_out = num_compared = num_without_tree = 0
     branched = False
     for row, state in recorded_turns(path, max_new_tokens):
         place = state.moment.place
@@ -118,17 +127,26 @@ def rejudge(
             judgement = _of_a_trace(judge(recorded_evidence(row, other, state, facts), row, other, state))
         log.add(waiting.pop(place, ()), judgement)
         num_steps += judgement is not None
+        num_compared += judgement is not None and _is_compared(judgement)
+        num_without_tree += judgement is None and row.get("stop_reason") is None
         branched |= _branches(row)
     for place in sorted(waiting):
         log.add(waiting[place])
     log.tally.chain = not branched and _is_chain(run)
+    steps = Part(num_compared, num_steps + num_left_out + num_without_tree + lost)
     return Rejudged(
-        verdict=log.tally.verdict(),
+        verdict=log.tally.verdict(Share(steps, log.tally.stages(), unknown=unknown)),
         findings=tuple(log.findings),
         turns=tuple(turns.values()),
         num_steps=num_steps,
         num_left_out=num_left_out,
+        num_compared=num_compared,
     )
+
+
+def _is_compared(judgement: StepJudgement) -> bool:
+    """Whether anything was compared, and the reference, if asked, could answer."""
+    return bool(judgement.checked) and NO_REFERENCE not in {each.quantity for each in judgement.not_checked}
 
 
 def _of_a_trace(judgement: StepJudgement) -> StepJudgement:

@@ -14,6 +14,7 @@ from invariants.catalogue import CATALOGUE
 from invariants.families.record import EVERY_STEP
 from tracing.arrow_values import null_mask
 from tracing.columns import KEY_COLUMNS
+from tracing.findings_log import FINDINGS_NAME
 from tracing.gaps import unrecorded_steps
 from tracing.origins import Origin, origins_of
 from tracing.path_reader import PathReader
@@ -113,6 +114,12 @@ def lost_steps(origins: Sequence[Origin], path: PathReader) -> int:
     """Return how many steps of a path are known to be missing: never recorded, or lost since."""
     remainders = (each for origin in origins for each in origin.paths if each.path == path.name)
     return sum(each.lost or 0 for each in remainders) + sum(unrecorded_steps(path).values())
+
+
+def lost_findings(origins: Sequence[Origin]) -> tuple[str, ...]:
+    """Return why what the judge of the recording found may not be all there."""
+    damaged = any(line.startswith(FINDINGS_NAME) for origin in origins for line in origin.damage)
+    return ("findings of the recording were lost",) if damaged else ()
 
 
 def not_whole(run: Run, state: State) -> tuple[str, ...]:

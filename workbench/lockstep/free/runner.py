@@ -11,7 +11,9 @@ from tracing.models import ModelPair
 from tracing.moment import STAGES
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath
+from workbench.judge.share import Part
 from workbench.judge.turn_state import TurnState
+from workbench.judge.verdict import Tally
 from workbench.lockstep.engine.checked_stages import CheckedStages, StageFailedError, result_sizes
 from workbench.lockstep.engine.failures import findings_of_failure, findings_of_windows
 from workbench.lockstep.engine.stage_inputs import changed_by_tensorize, expected_at_launches
@@ -78,6 +80,9 @@ class FreeRunner(TurnsRunner):
             self._end(failure.stage, (*stages.findings, *failure.findings))
         except Exception as error:  # noqa: BLE001  a port may raise anything: a finding, never a crash of ours
             self._end(stages.stage, (*stages.findings, *findings_of_failure(turn_state, stages.stage, error)))
+
+    def _stages_judged(self, tally: Tally) -> Part:  # noqa: ARG002 rules alone look into the stages
+        return self.log.rules_and_stages()[1]
 
     def _stages(self, turn_state: TurnState, results: StepResults) -> _FreeStages:
         return _FreeStages(self._under_test, turn_state, results, self._sizes, self.log)

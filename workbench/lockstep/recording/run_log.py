@@ -17,7 +17,9 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.recorder import RunWriter, Step, Trace
 from workbench.judge import fed
+from workbench.judge.cause_order import Turn
 from workbench.judge.log import FindingsLog, step_verdict
+from workbench.judge.share import Part, rules_and_stages
 from workbench.judge.verdict import Tally
 from workbench.lockstep.engine.stage_inputs import launched_differently
 
@@ -170,11 +172,15 @@ class RunLog(FindingsLog):
         self._stack.close()
         self._steps, self._rows = {}, {}
 
-    def resync(self) -> None:
+    def resync(self, turn: Turn | None = None) -> None:
         """After a resync the next step has no previous one, and findings are independent again."""
         for path in self._traces:
             self._checker.forget(path)
-        super().resync()
+        super().resync(turn)
+
+    def rules_and_stages(self) -> tuple[Part, Part]:
+        """Return how many rules looked at a step of the path under test, and in how many stages."""
+        return rules_and_stages(self._checker.counts.get(self._watched, {}), ())
 
     def invariant_counts(self) -> dict[str, int]:
         """Count outcomes over all rules, steps and paths."""

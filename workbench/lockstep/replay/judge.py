@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from invariants.constraint import ALTERED
 from tracing.errors import UsageError
 from tracing.stages import Accepted, Tensorized
 from workbench.judge.evidence import RowTruth, StepEvidence, VerifyEvidence, VerifySide
 from workbench.judge.notes import Unchecked
 from workbench.judge.recorded.evidence import tensorized_of
+from workbench.judge.recorded.rejudge import NO_REFERENCE
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.replay.draft import Fed, judge_scores
@@ -44,6 +46,8 @@ class ModelJudge:
         if not state.has_length(row.get("committed_len")):
             reason = "tokens before the step are not in the trace, or not as many as committed_len says"
             return _without(judge_step(replace(evidence, prefill=None)), reason)
+        if self.runner.unable:
+            return _without(judge_step(replace(evidence, prefill=None)), self.runner.unable)
         try:
             return self._judge(evidence, row, state)
         except UsageError as problem:
@@ -86,9 +90,13 @@ class ModelJudge:
         truth, *samples = (host_floats(one.logits)[nodes] for one in reference)
         return replace(
             part,
+            model_facts=part.model_facts or self.runner.model_facts,
             reference=VerifySide.of(verified_of(reference[0], tree, part.committed_len)),
             logits=RowTruth(
-                fused=known_rows(row, nodes, truth), truth=truth, samples=tuple(samples), rows=nodes
+                fused=None if row.get("logits_kind") in ALTERED else known_rows(row, nodes, truth),
+                truth=truth,
+                samples=tuple(samples),
+                rows=nodes,
             ),
         )
 
@@ -129,7 +137,7 @@ def known_rows(row: Row, nodes: NDArray[np.int64], truth: NDArray[Any]) -> Float
 
 
 def _without(judgement: StepJudgement, reason: str) -> StepJudgement:
-    return replace(judgement, not_checked=(*judgement.not_checked, Unchecked("verify", "reference", reason)))
+    return replace(judgement, not_checked=(*judgement.not_checked, Unchecked("verify", NO_REFERENCE, reason)))
 
 
 def _joined(judgement: StepJudgement, scores: Any) -> StepJudgement:

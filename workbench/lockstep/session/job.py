@@ -29,6 +29,7 @@ class LockstepOptions:
         judge_every: Judge every K-th step only.
         watch_indices: Record which index values the path used, place by place; slower.
         seed: Of the draws, where tokens are sampled.
+        repeat: Repeat prefill and one clean step a turn and compare the bits.
         num_samples: Reference runs at the tested path's dtype per stage, for the allowance.
     """
 
@@ -40,9 +41,14 @@ class LockstepOptions:
     judge_every: int = 1
     num_samples: int = 3
     watch_indices: bool = False
+    repeat: bool = True
     seed: int = 0
+
+    def samples(self, step: int) -> bool:
+        """Return whether this step is one of every K that are spread over the whole turn."""
+        return (step - self.steps[0]) % self.judge_every == 0
 
     def judges(self, step: int) -> bool:
         """Return whether this step is judged."""
         start, stop = self.steps
-        return step >= start and (stop is None or step < stop) and (step - start) % self.judge_every == 0
+        return step >= start and (stop is None or step < stop) and self.samples(step)

@@ -9,7 +9,8 @@ from typing import Any
 
 from tracing.distances import DEFAULT_EDGES
 from tracing.errors import UsageError
-from tracing.settings import Device, RungName
+from tracing.run_facts import ModelFacts
+from tracing.settings import DecodeSettings, Device, RungName
 from tracing.stages import DecodePath
 from workbench.checkpoints.load import LoadedPair, load_pair, needs_drafter
 from workbench.checkpoints.shipped import shipped_pair_dirs
@@ -78,6 +79,11 @@ class Session:
     turns: tuple[Turn, ...]
     dtype: str
     user_code: UserCode = field(default_factory=UserCode)
+
+    def model_facts(self, settings: DecodeSettings) -> ModelFacts:
+        """What is lawful for the model and the path under test."""
+        pair, stated = self.loaded.pair, self.path.model_facts
+        return ModelFacts.of_model(pair, stated, drafter_window=settings.window)
 
 
 def open_session(request: DiffRequest) -> Session:

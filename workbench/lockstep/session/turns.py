@@ -11,9 +11,12 @@ from reference.drafters import drafter_of
 from tracing.draws import DrawTape
 from tracing.errors import EnvironmentProblemError, UsageError
 from tracing.models import ModelPair
+from tracing.moment import STAGES
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath
+from workbench.judge.share import Part, Share
 from workbench.judge.turn_state import TurnState
+from workbench.judge.verdict import Tally
 from workbench.lockstep.engine.failures import findings_of_failure
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import PathUnderTest
@@ -142,6 +145,7 @@ class TurnsRunner(ABC):
         finished: Every turn so far, as decoded.
         stopped: True once a finding or a stage that did not finish has ended the run.
         unjudged_steps: Steps decoded and not judged, as requested.
+        sampled_out: Of these, the steps between every K-th one.
     """
 
     def __init__(
@@ -164,7 +168,7 @@ class TurnsRunner(ABC):
         self.indices = watch.indices
         self.finished: list[FedTurnState] = []
         self.stopped = False
-        self.unjudged_steps = 0
+        self.unjudged_steps = self.sampled_out = 0
 
     def run(self, turns: Sequence[Turn], tick: Tick) -> None:
         """Decode all turns until one stops the run."""
@@ -178,6 +182,18 @@ class TurnsRunner(ABC):
             self._turn(turn_state, prompt, tick)
             if self.stopped:
                 return
+
+    def share(self, tally: Tally) -> Share:
+        """Return what a verdict on this run rests on."""
+        steps = sum(turn_state.step for turn_state in self.finished) - self.sampled_out
+        rules, _ = self.log.rules_and_stages()
+        return Share(
+            Part(min(tally.num_judged, steps), steps), self._stages_judged(tally), rules if rules.of else None
+        )
+
+    def _stages_judged(self, tally: Tally) -> Part:
+        """Return how many of the path's own stages were judged."""
+        return tally.stages([stage for stage in STAGES if self._under_test.provides(stage)])
 
     def _begin(self, turn_state: FedTurnState) -> bool:
         """Take a fresh state of the path; False where that failed, and the run ends before its first step."""

@@ -26,6 +26,7 @@ from workbench.judge.evidence import (
     VerifyEvidence,
     VerifySide,
 )
+from workbench.judge.rounded_cache import beyond_rounding
 from workbench.lockstep.engine.checked_stages import num_rows
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import StepResults
@@ -115,7 +116,7 @@ class Evidence:
             reference_context_token_ids=np.array([*self.prompt, root], dtype=np.int64),
             logits=row_truth(prefilled.logits, [each.logits[-1] for each in rows]),
             features=feature_truth(prefilled.features, [each.features for each in rows]),
-            kv=row_truth(self.results.prefill_kv, [each.kv for each in rows]),
+            kv=self._cached(row_truth(self.results.prefill_kv, [each.kv for each in rows])),
             is_greedy=self.runner.settings.is_greedy,
             draws=self.results.draws.get("prefill"),
             num_draws=num_draws,
@@ -148,7 +149,7 @@ class Evidence:
         return replace(
             evidence,
             target_from_draft=self.runner.target_from_draft,
-            kv=row_truth(results.drafter_kv, own_kv) if own_kv else None,
+            kv=self._cached(row_truth(results.drafter_kv, own_kv)) if own_kv else None,
             **_draft_truth(truth),
         )
 
@@ -161,6 +162,7 @@ class Evidence:
             drafted=self.results.drafted,
             fused=self.results.tensorized,
             reference=self.reference.tensorized,
+            rotary_offset=self.runner.model_facts.rotary_offset,
         )
 
     def verify(self) -> VerifyEvidence | None:
@@ -183,14 +185,24 @@ class Evidence:
             committed_len=results.committed_len,
             valid=tensorized.valid,
             built_visible=tensorized.visible,
+            depths=tensorized.position_ids - results.committed_len - self.runner.model_facts.rotary_offset,
+            model_facts=self.runner.model_facts,
+            constrained=np.full(len(tensorized.valid), self.runner.model_facts.constrained_choice),
             fused=VerifySide.of(verified),
             reference=VerifySide.of(verified_of(reference[0], tensorized, results.committed_len)),
             logits=judged(verified.logits, lambda rows: rows.logits, 0),
             features=judged(verified.features, lambda rows: rows.features, 0) if has_features else None,
-            kv=judged(results.node_kv, lambda rows: rows.kv, 3),
+            kv=self._cached(judged(results.node_kv, lambda rows: rows.kv, 3)),
             rows_before=results.rows_before,
             rows_after=results.rows_verified,
         )
+
+    def _cached(self, kv: RowTruth) -> RowTruth:
+        """Return K and V without what the path's cache rounds on purpose."""
+        facts = self.runner.model_facts
+        if not facts.cache_dtype or kv.fused is None or kv.truth is None or kv.fused.shape != kv.truth.shape:
+            return kv
+        return replace(kv, fused=beyond_rounding(kv.fused, kv.truth, facts))
 
     def accept(self) -> AcceptEvidence | None:
         """Accept: the tested path's tree and choices, and what each side accepted."""
@@ -233,7 +245,8 @@ def _draft_truth(reference: Sequence[DraftTruth] | Sequence[DraftScore]) -> dict
         laws = [one.law for one in scores if one.law is not None]
         rows = level_truth([one.logprobs for one in scores])
         law = level_truth(laws) if laws else None
-        return {"nodes": NodeTruth(rows=rows, row_of=np.asarray(truth.row_of), law=law)}
+        static = {"parents": truth.parents, "ranks": truth.ranks}
+        return {"nodes": NodeTruth(rows=rows, row_of=np.asarray(truth.row_of), law=law, **static)}
     searches = [one for one in reference if isinstance(one, DraftTruth)]
     levels = (
         level_truth([one.levels[number].row_logprobs for one in searches])

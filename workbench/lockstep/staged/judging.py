@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from tracing.errors import UsageError
 from tracing.finding import Finding, has_error
+from tracing.moment import STAGES
 from tracing.stages import Drafted
+from workbench.judge.notes import Unchecked
 from workbench.judge.rules import finding_of
-from workbench.judge.step import StepJudgement, judge_step
-from workbench.lockstep.engine.checked_stages import num_rows
+from workbench.judge.step import StepJudgement, joined, judge_stage, judge_step
+from workbench.lockstep.engine.checked_stages import num_rows, result_sizes
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
 from workbench.lockstep.recording.offsets import OffsetProbe
@@ -17,7 +21,9 @@ from workbench.lockstep.session.job import LockstepOptions
 from workbench.lockstep.staged.arbiter import with_arbiter
 from workbench.lockstep.staged.cache_write_attribution import SUSPICIOUS, attribute_cache_write
 from workbench.lockstep.staged.evidence import Evidence, ReferenceStep, by_truth
+from workbench.lockstep.staged.explain import Explainer
 from workbench.lockstep.staged.recheck import Recheck
+from workbench.lockstep.staged.repeats import Repeats
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 
@@ -41,21 +47,32 @@ class StepJudge:
         self._dtype = dtype
         self._prompt: list[int] = []
         self._before: PathUnderTest | None = None
+        self._steps: deque[StepResults] = deque(maxlen=3)  # the last one is in progress
+        self._judged_in_turn = 0
         self.reference: ReferenceStep | None = None
 
     def after_prefill(self, prompt: list[int]) -> None:
         """Ask the reference about the prompt; it is judged with the step that follows."""
-        self.reference = ReferenceStep(prefill=self._runner.prefill(prompt))
+        self._steps.clear()
+        unable = self._runner.unable
+        if unable:
+            self.reference = ReferenceStep(missing=dict.fromkeys(("prefill", "draft", "verify"), unable))
+        else:
+            self.reference = ReferenceStep(prefill=self._runner.prefill(prompt))
         self._prompt = prompt
+        self._judged_in_turn = 0
 
     def begin_step(self, turn_state: FedTurnState, results: StepResults) -> None:
         """Decide whether this step is judged, and keep a copy of the tested path's state if it is."""
+        self._steps.append(results)
         judged = self._options.judges(turn_state.step)
         if not judged:
             self.reference, self._before = None, None
             return
         if results.prefilled is None or self.reference is None:
-            self.reference = ReferenceStep()
+            unable = self._runner.unable
+            missing = dict.fromkeys(("draft", "verify"), unable) if unable else {}
+            self.reference = ReferenceStep(missing=missing)
         self._before = self._under_test.snapshot()
 
     def after_stage(self, stage: str, turn_state: FedTurnState, results: StepResults) -> None:
@@ -71,6 +88,8 @@ class StepJudge:
     def _follow(
         self, reference: ReferenceStep, stage: str, turn_state: FedTurnState, results: StepResults
     ) -> None:
+        if stage in reference.missing:
+            return
         if stage == "draft" and results.drafted is not None and "draft" not in results.filled_by_reference:
             self._follow_draft(reference, turn_state, results.drafted)
         elif stage == "tensorize" and results.drafted is not None:
@@ -130,8 +149,48 @@ class StepJudge:
             evidence = with_arbiter(evidence, judgement.findings, self._runner, turn_state, results)
             judgement = judge_step(evidence)
             truth = reference.verified[0].logits if reference.verified else None
-            judgement = Recheck(self._before, turn_state, results).at(judgement, truth)
-        return judgement
+            recheck = Recheck(self._repeats(turn_state, results))
+
+            def passes(stage: str, others: StepResults) -> bool:
+                return self._passes(stage, turn_state, others, reference)
+
+            explainer = Explainer(self._runner, turn_state, results, evidence, tuple(self._steps)[:-1])
+            return explainer.at(recheck.at(judgement, truth, passes))
+        return self._repeated(judgement, turn_state, results)
+
+    def _repeats(self, turn_state: FedTurnState, results: StepResults) -> Repeats | None:
+        if self._before is None:
+            return None
+        sizes = result_sizes(self._runner.truth.pair, self._runner.settings)
+        return Repeats(self._before, turn_state, self._prompt, results, sizes)
+
+    def _repeated(
+        self, judgement: StepJudgement, turn_state: FedTurnState, results: StepResults
+    ) -> StepJudgement:
+        """Repeat one clean step a turn, bit by bit: the second that is judged, or an only one.
+
+        The first has no earlier step whose inputs could be left over. Prefill is repeated with the first.
+        """
+        self._judged_in_turn += 1
+        ends = results.accepted is None or results.accepted.stop_reason is not None
+        is_due = self._judged_in_turn == 2 or (self._judged_in_turn == 1 and ends)
+        if not self._options.repeat or not (is_due or results.prefilled is not None):
+            return judgement
+        repeats = self._repeats(turn_state, results)
+        if repeats is None:
+            missing = Unchecked("verify", "repeat", "the state of the path cannot be copied")
+            return replace(judgement, not_checked=(*judgement.not_checked, missing))
+        return joined(judgement, repeats.clean(("prefill", *STAGES[1:]) if is_due else ("prefill",)))
+
+    def _passes(
+        self, stage: str, turn_state: FedTurnState, others: StepResults, reference: ReferenceStep
+    ) -> bool:
+        """Return whether the judge finds nothing wrong with a stage of other results of the same step."""
+        given = replace(reference)
+        if stage == "draft" and others.drafted is not None:
+            self._follow_draft(given, turn_state, others.drafted)
+        evidence = Evidence(self._runner, self._prompt, turn_state, others, given).of_step(self._dtype)
+        return not has_error(judge_stage(evidence, stage).findings)
 
     def _sample_further(
         self,

@@ -99,6 +99,7 @@ class StagedRun(TurnsRunner):
         """Run and settle one step; return the results that the next one begins with, or None at the end."""
         self.judge.begin_step(turn_state, results)
         self.unjudged_steps += self.judge.reference is None
+        self.sampled_out += not self._options.samples(turn_state.step)
 
         def after_stage(stage: str) -> None:
             self.log.expect(expected_at_launches(stage, results), changed_by_tensorize(results))

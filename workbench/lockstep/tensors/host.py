@@ -14,11 +14,11 @@ from tracing.stage_validation import InvalidStageResultError
 
 
 def host_floats(tensor: Any) -> NDArray[Any]:
-    """Return floats on the host; bfloat16 and float16 widen to float32 (exact), others keep their dtype."""
+    """Return floats on the host; those of less than 32 bits widen to float32 (exact), others stay."""
     if isinstance(tensor, np.ndarray):
         return tensor
     tensor = tensor.detach()
-    if tensor.dtype in (torch.bfloat16, torch.float16):
+    if tensor.is_floating_point() and tensor.element_size() < 4:
         tensor = tensor.float()
     array: NDArray[Any] = tensor.cpu().numpy()
     return array

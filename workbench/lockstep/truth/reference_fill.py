@@ -87,10 +87,11 @@ class ReferenceFill:
 
 
 def verified_of(rows: TeacherRows, tensorized: Tensorized, committed_len: int) -> Verified:
-    """Return the reference's rows of the N nodes of a tree as a result of verify."""
+    """Return the reference's rows of the N nodes of a tree as a result of verify; pads show nothing."""
+    visible = rows.visible.cpu().numpy() & tensorized.valid[:, None]
     return Verified(
-        visible=tensorized.visible,
-        prefix_visible=np.where(tensorized.valid, committed_len, 0),
+        visible=visible[:, committed_len:],
+        prefix_visible=visible[:, :committed_len].sum(axis=1, dtype=np.int64),
         other_visible=np.zeros(len(tensorized.valid), dtype=np.int64),
         logits=rows.logits,
         target_token_ids=host_floats(rows.logits).argmax(-1),

@@ -25,9 +25,11 @@ from reference.tensorize import rows_for
 from tracing.draws import DrawTape
 from tracing.models import ModelPair
 from tracing.moment import STAGES
+from tracing.run_facts import ModelFacts
 from tracing.settings import DecodeSettings
 from tracing.stages import (
     Accepted,
+    BoolArray,
     Drafted,
     DraftLevel,
     IntArray,
@@ -36,12 +38,10 @@ from tracing.stages import (
     Tensorized,
     Verified,
 )
+from workbench.lockstep.truth.ways import NUM_FURTHER, cache_rounding, is_unknown, ways_to_compute
 
 ONE_ABOVE: Final = {"float32": "float64", "bfloat16": "float32", "float16": "float32"}
 """The precision of the truth for each precision of a path under test."""
-NUM_FURTHER: Final = 9
-"""Samples drawn in addition before a row is called wrong. Now and then one computation amplifies its rounding
-forty times on one row, where three others do not (measured on the shipped pair); among a dozen one does."""
 NEVER_RECORDED: Final = frozenset(
     {
         *("commit_mode", "commit_fallback", "prefix_kept", "slots", "index_sites"),
@@ -74,6 +74,7 @@ class ReferenceRunner:
         stages: What it runs.
         truth_dtype: One precision above the path under test.
         models: The truth first, then samples at the tested path's dtype: natural order, then other ways.
+        model_facts: What is lawful for the model and the path under test.
     """
 
     def __init__(
@@ -85,14 +86,20 @@ class ReferenceRunner:
         rung: str = "masked",
         device: str = "cpu",
         num_samples: int = 3,
+        model_facts: ModelFacts | None = None,
     ) -> None:
         self.settings = settings
+        self.model_facts = model_facts or ModelFacts.of_model(pair)
         self.stages = ReferenceStages(rung_named(rung))
         self.truth_dtype = ONE_ABOVE[path_dtype]
-        natural = ReferenceModels(pair, path_dtype, device)
-        ways = ways_to_compute(num_samples + NUM_FURTHER, path_dtype)
+        shown = self.model_facts.shown_layer or 0
+        natural = ReferenceModels(pair, path_dtype, device, shown_layer=shown)
+        cache = cache_rounding(self.model_facts)
+        ways = ways_to_compute(num_samples + NUM_FURTHER, path_dtype, cache)
         self.models = (
-            ReferenceModels(pair, self.truth_dtype, device, rounded_to=path_dtype),
+            ReferenceModels(
+                pair, self.truth_dtype, device, Arithmetic(cache=cache), path_dtype, shown_layer=shown
+            ),
             *(natural.computing(way) for way in ways[:num_samples]),
         )
         self._further = tuple(natural.computing(way) for way in ways[num_samples:])
@@ -114,6 +121,12 @@ class ReferenceRunner:
         """Columns that a reference fed with values cannot have: no cache, no index sites, no times."""
         unprobed = {"draft_top1_offsets"} if self.stages.rung.name == REPLAY.name else set()
         return NEVER_RECORDED | unprobed
+
+    @property
+    def unable(self) -> str:
+        """Why the numbers of this path cannot be followed; empty where they can."""
+        dtype = self.model_facts.cache_dtype
+        return f"the cache is rounded to {dtype}, which is not known here" if is_unknown(dtype) else ""
 
     @property
     def is_chain(self) -> bool:
@@ -186,7 +199,8 @@ class ReferenceRunner:
     def tensorize(self, drafted: Drafted, committed_len: int, num_rows: int | None = None) -> Tensorized:
         """The static arrays of a draft, in `num_rows` rows if a path has laid it out already."""
         rows = rows_for(drafted, self.settings.tree_nodes) if num_rows is None else num_rows
-        return self.stages.tensorize(drafted, committed_len, rows)
+        made = self.stages.tensorize(drafted, committed_len, rows)
+        return replace(made, position_ids=made.position_ids + self.model_facts.rotary_offset)
 
     def choose_root(self, logits: Any, draws: Sequence[float]) -> tuple[int, int]:
         """The first root of a turn from logits `[V]`, and its number of draws: the path's, or fresh ones."""
@@ -209,7 +223,7 @@ class ReferenceRunner:
 
     def verify(self, committed: Sequence[int], tensorized: Tensorized) -> tuple[TeacherRows, ...]:
         """Rows of the N nodes."""
-        tree = (tensorized.token_ids, tensorized.position_ids, tensorized.visible)
+        tree = self._tree(tensorized)
         if self._prefix_kv[0] is None:
             return tuple(self.stages.rung.verify(models, committed, *tree) for models in self.models)
         rows = tuple(
@@ -245,7 +259,7 @@ class ReferenceRunner:
 
     def further_nodes(self, committed: Sequence[int], tensorized: Tensorized) -> tuple[TeacherRows, ...]:
         """More samples of verify."""
-        tree = (tensorized.token_ids, tensorized.position_ids, tensorized.visible)
+        tree = self._tree(tensorized)
         return tuple(self.stages.rung.verify(models, committed, *tree) for models in self._further)
 
     def replayed_prefill(self, prompt_token_ids: Sequence[int]) -> TeacherRows:
@@ -258,8 +272,13 @@ class ReferenceRunner:
         """Some nodes by the arbiter: each node's path as an ordinary causal sequence."""
         from reference import replay
 
-        tree = (tensorized.token_ids, tensorized.position_ids, tensorized.visible)
+        tree = self._tree(tensorized)
         return replay.verify(self.truth, committed, *tree, nodes=nodes)
+
+    def _tree(self, tensorized: Tensorized) -> tuple[IntArray, IntArray, BoolArray]:
+        """What verify takes of a tree; positions count from 0 here, whatever the path adds to them."""
+        positions = tensorized.position_ids - self.model_facts.rotary_offset
+        return tensorized.token_ids, positions, tensorized.visible
 
     def replayed_score(
         self, committed: Sequence[int], root: int, features: Any, drafted: Drafted
@@ -272,18 +291,6 @@ class ReferenceRunner:
     ) -> DraftTruth:
         """A draft by the arbiter: each beam as its own causal sequence."""
         return REPLAY.replay_levels(self.truth, committed, root, features, self.settings, levels=levels)
-
-
-def ways_to_compute(count: int, dtype: str) -> tuple[Arithmetic, ...]:
-    """Return sound ways to compute the same: the natural one, then others.
-
-    In float32 another order of sums is another rounding. In a half precision, where sums run in float32, it
-    hardly ever is: there the second way rounds where fused kernels do, and the others round at random.
-    """
-    if dtype == "float32":
-        return tuple(Arithmetic(seed=number or None) for number in range(count))
-    dithered = (Arithmetic(seed=number, rounds_once=True, dithers=True) for number in range(1, count - 1))
-    return (Arithmetic(), Arithmetic(rounds_once=True), *dithered)[:count]
 
 
 def _joined(prefix_kv: Any, added: Any) -> Any:
