@@ -22,6 +22,7 @@ REASONS = {
     "tracing/files.py": "is that function, and the writers beside it",
     "tracing/bulk.py": "maps a tensor that has just been proven",
     "tracing/run_writer.py": "copies a bulk tensor that has just been proven",
+    "tracing/static_tree.py": "reads a file of the package",
     "workbench/view/rule_index.py": "reads a file of the package",
     "workbench/view/run_state.py": "opens a panel, no file",
     "workbench/checkpoints/shipped.py": "reads files of the package",
