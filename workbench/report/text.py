@@ -32,6 +32,8 @@ def _lines(summary: RunSummary) -> Iterator[str]:
     not_checked = summary.invariants.get("not_checked", 0)
     yield f"invariants  {held} held, {violated} violated, {not_checked} not checked"
     yield from _not_checked(summary)
+    if summary.hidden:
+        yield f"could hide  {summary.hidden}"
     yield f"coverage    {_coverage(summary)}"
     yield from _text(summary)
     if summary.run:
