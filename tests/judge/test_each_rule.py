@@ -165,8 +165,9 @@ def test_every_rule_of_a_step_has_a_case() -> None:
         "JUDGE-INPUT",
         "JUDGE-CACHE",
         "JUDGE-REPEAT",
-        "JUDGE-DRAW",
         "JUDGE-STALE",
+        "JUDGE-LEANING",
+        "JUDGE-DRAW",
     )
     of_drafts = ("JUDGE-DRAFT-DRAWN", "JUDGE-DRAFT-RANK", "JUDGE-DRAFT-TOPOLOGY")
     elsewhere = {rule for rule in RULES if rule.startswith((*of_runs, *of_drafts))}
