@@ -99,6 +99,7 @@ def summary_of(run: Run, checked: CheckedRun, rejudged: Rejudged, facts: Mapping
             for missing, count in verdict.not_checked.items()
         },
         coverage=verdict.coverage,
+        warnings=checked.warnings,
         share=None if verdict.share is None else verdict.share.as_json(),
         run=run.folder,
         manifest={"replay": dict(facts)},

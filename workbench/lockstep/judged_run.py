@@ -127,7 +127,8 @@ def _summary(
         not_checked={
             f"{missing.stage}.{missing.quantity}: {missing.reason}": count
             for missing, count in verdict.not_checked.items()
-        },
+        }
+        | decoded.unseen(),
         coverage=verdict.coverage,
         share=None if verdict.share is None else verdict.share.as_json(),
         run=run,

@@ -34,6 +34,7 @@ def run_as_json(run: CheckedRun) -> dict[str, Any]:
         "verdict": run.verdict,
         "remark": run.remark,
         "share": run.share.as_json(),
+        "warnings": list(run.warnings),
         "exit_code": run.exit_code,
         "state": run.state,
         "status": run.status,

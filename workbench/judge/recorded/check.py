@@ -22,7 +22,7 @@ from tracing.recording_plan import RecordingPlan, plan_of
 from workbench.judge import fed
 from workbench.judge.recorded.blocks import Block, blocks
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
-from workbench.judge.recorded.context import context_of_path
+from workbench.judge.recorded.context import context_of_path, load_warnings
 from workbench.judge.recorded.flat import flat_columns
 from workbench.judge.recorded.pairs import Compared, compare_paths
 from workbench.judge.recorded.state import state_of
@@ -140,6 +140,7 @@ def check_run(
         )
         for name in run.path_names
     )
+    paths = _with_blame(paths)
     compared = _compared(run, selection, max_per_rule, unread)
     state = state_of(run, unread)
     return CheckedRun(
@@ -151,6 +152,16 @@ def check_run(
         paths=paths,
         compared=compared,
         not_whole=not_whole(run, state),
+        warnings=load_warnings(run.manifest),
+    )
+
+
+def _with_blame(paths: Sequence[CheckedPath]) -> tuple[CheckedPath, ...]:
+    """Blame by evidence for what is found on a path that was fed, which alone has no share."""
+    own = [finding for path in paths if path.share is not None for finding in path.findings]
+    return tuple(
+        replace(path, findings=fed.blamed(path.findings, own)) if path.share is None else path
+        for path in paths
     )
 
 

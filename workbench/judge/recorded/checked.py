@@ -62,6 +62,7 @@ class CheckedRun:
         paths: The paths, as far as they can be read.
         compared: What comparing both paths of a staged run gave; None where that was not done.
         not_whole: Why the run may not be all that was to be recorded, one clause each.
+        warnings: What was doubtful about its checkpoints when they were loaded, one sentence each.
     """
 
     folder: Path
@@ -72,6 +73,7 @@ class CheckedRun:
     paths: tuple[CheckedPath, ...] = field(default=())
     compared: Compared | None = None
     not_whole: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
