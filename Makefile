@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install -q -c constraints.txt
 
-.PHONY: demo test lint costs pages attack cause-table
+.PHONY: demo test lint costs pages attack cause-table clean-runs
 
 demo: $(VENV)/.demo
 	$(BIN)/specwb diff --prompt workbench/checkpoints/prompts/code.txt
@@ -31,6 +31,10 @@ costs: $(VENV)/.test
 # What the first line says of single mistakes in three ports; what was measured before is kept.
 cause-table: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m causes --jobs $(or $(JOBS),1) --out docs/cause-table.md $(ONLY)
+
+# Random legal steps and clean runs, none of which may give a finding: make clean-runs RUNS=100 JOBS=2
+clean-runs: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m clean --jobs $(or $(JOBS),1) --runs $(or $(RUNS),1000)
 
 # Attacks on files, writers and readers; hours at the full scale: make attack SCALE=0.01 ONLY="kills flips"
 SCALE ?= 1

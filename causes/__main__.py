@@ -87,14 +87,11 @@ def _measure(job: Job) -> Seen:
 
 
 def _line(seen: Seen) -> str:
-    marks = "".join(
-        letter if on else "-"
-        for letter, on in zip("nsop", (seen.noticed, seen.stage, seen.node, seen.path), strict=True)
-    )
+    named = zip("nsop", (seen.noticed, seen.stage, seen.node, seen.path), strict=True)
+    marks = "".join(letter if on else "-" for letter, on in named)
     state = marks if seen.changed else "same"
-    return (
-        f"{state} {seen.key} {seen.dtype}: {seen.expected} | {seen.headline} {seen.rule} {seen.message[:120]}"
-    )
+    said = seen.explanation or seen.message[:120]
+    return f"{state} {seen.key} {seen.dtype}: {seen.expected} | {seen.headline} {seen.rule} {said}"
 
 
 if __name__ == "__main__":

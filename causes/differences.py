@@ -17,6 +17,9 @@ SAME: Final = 1e-6
 """Floats closer than this share of a row's largest value are the same: another number of rows in a batch may
 round otherwise."""
 
+NO_NODE: Final = -1
+"""Stands for a value as a whole."""
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -153,7 +156,7 @@ def _verified(right: Verified, wrong: Verified, rows: tuple[Rows, Rows], given: 
         for each in _nodes(getattr(right, name), getattr(wrong, name), valid)
     ]
     if seen:
-        yield "visible", min(seen)
+        yield from _first("visible", [min(seen)])
     yield from _cache("main", rows)
     ours, theirs = (side.get("branch") for side in rows)
     if ours is not None and theirs is not None:
@@ -227,19 +230,17 @@ def _arrays(right: Any, wrong: Any, names: tuple[str, ...]) -> Changes:
 
 def _first(name: str, nodes: list[int]) -> Changes:
     if nodes:
-        yield name, nodes[0]
+        yield name, None if nodes[0] == NO_NODE else nodes[0]
 
 
 def _nodes(ours: Any, theirs: Any, valid: Any) -> list[int]:
-    """Return the rows that differ, ascending; where the forms differ, the first row."""
+    """Return the rows that differ, ascending; `NO_NODE` where the forms differ."""
     if ours is None or theirs is None:
         return []
     where = changed_rows(ours, theirs)
     if where is None:
         return []
-    if not where.size:
-        return [0]
-    return [int(row) for row in where if valid is None or valid[row]]
+    return [int(row) for row in where if valid is None or valid[row]] if where.size else [NO_NODE]
 
 
 def changed_rows(ours: Any, theirs: Any, *, exact: bool = False) -> NDArray[np.int64] | None:

@@ -30,7 +30,7 @@ class Seen:
         changed: It changed something in this run; others do not count.
         expected: `step:stage:node` that it first changed, and the quantity.
         headline: `step:stage:node` of the first line, empty where nothing was found.
-        rule, message: Of the first line.
+        rule, message, explanation: Of the first line.
         noticed, stage, node, path: Whether anything was found; whether the first line names the right stage,
             that and the right node, the right path.
         num_findings: Errors in the run, of which `num_consequences` are marked as such.
@@ -44,6 +44,7 @@ class Seen:
     headline: str = ""
     rule: str = ""
     message: str = ""
+    explanation: str = ""
     noticed: bool = False
     stage: bool = False
     node: bool = False
@@ -96,9 +97,10 @@ def measure(mistake: Mistake, bench: Bench, dtype: str) -> Seen:
         headline=_place(moment.step, moment.stage, moment.node),
         rule=first.rule,
         message=first.message,
+        explanation=first.explanation,
         noticed=True,
         stage=right_stage,
-        node=right_stage and moment.node == found.node and _names_row(first, found),
+        node=right_stage and _node(first) == found.node and _names_row(first, found),
         path=_blames_the_path(first),
         num_findings=len(errors),
         num_consequences=sum(finding.consequence for finding in errors),
@@ -107,6 +109,12 @@ def measure(mistake: Mistake, bench: Bench, dtype: str) -> Seen:
 
 def _blames_the_path(finding: Finding) -> bool:
     return finding.guilty == "fused"
+
+
+def _node(finding: Finding) -> int | None:
+    """Return the node that the first line names: that of which the explanation says that it begins there."""
+    begins = re.search(r"from node (\d+) on", finding.explanation)
+    return finding.moment.node if begins is None else int(begins[1])
 
 
 def _names_row(finding: Finding, found: Difference) -> bool:

@@ -21,7 +21,7 @@ VERDICTS: Final = (
 
 JSON_KEYS: Final = (
     *("verdict", "guilty", "prompt_id", "turn", "step", "stage", "column", "node", "fused", "reference"),
-    *("allowance", "gap", "rule", "message", "severity", "consequence", "path"),
+    *("allowance", "gap", "rule", "message", "severity", "consequence", "path", "explanation"),
 )
 """Keys of a finding as JSON, in the order of the file; the moment is written flat. `frames` comes last, where
 there are some."""
@@ -51,6 +51,7 @@ class Finding:
         severity: `error` or `warning`.
         consequence: True when an earlier finding of the same run may have caused it.
         path: The path on which an invariant found it, or empty.
+        explanation: What the wrong value is instead, where one standard mistake gives it; or empty.
         frames: Places in the code under test where it came about, the innermost last, each as
             `file:line in function: code`; empty where no exception or hang is meant.
     """
@@ -68,6 +69,7 @@ class Finding:
     severity: str = "error"
     consequence: bool = False
     path: str = ""
+    explanation: str = ""
     frames: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:

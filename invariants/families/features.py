@@ -8,7 +8,16 @@ import numpy as np
 
 from invariants.mutation import Case, Changes, Pick
 from invariants.prefilter import Flags, applicability, has_drafts, prefilter, twice
-from invariants.rule import BoolArray, IntArray, Violation, Violations, draft_nodes, invariant
+from invariants.rule import (
+    BoolArray,
+    IntArray,
+    NotApplicableError,
+    Violation,
+    Violations,
+    draft_nodes,
+    invariant,
+)
+from tracing.run_facts import ModelFacts
 
 
 def _repeated(
@@ -24,6 +33,16 @@ def _repeated(
                 f"and token {tokens[node]} at {places[node]}"
             )
             yield Violation(message, column, node, found=f"{int(digests[node]):016x}")
+
+
+def _require_context(model_facts: ModelFacts | None) -> None:
+    """Refuse features in which a node's position and context leave no trace.
+
+    Raises:
+        NotApplicableError: The drafter reads the embedding alone.
+    """
+    if model_facts is not None and model_facts.features_by_token:
+        raise NotApplicableError("the drafter reads the embedding alone: equal tokens have equal features")
 
 
 @invariant("KV008", stage="verify", requires=("ROW001",))
@@ -54,7 +73,11 @@ def kv_row_repeated(
 
 @invariant("FEAT001", stage="verify", requires=("ROW001",))
 def feature_row_repeated(
-    feature_row_digests: IntArray, token_ids: IntArray, position_ids: IntArray, valid: BoolArray
+    feature_row_digests: IntArray,
+    token_ids: IntArray,
+    position_ids: IntArray,
+    valid: BoolArray,
+    model_facts: ModelFacts | None = None,
 ) -> Violations:
     """Two nodes with another token or position have the same teacher feature, to the bit.
 
@@ -74,7 +97,10 @@ def feature_row_repeated(
 
     ## Limits
     Tokens whose embeddings are identical, such as untrained reserved ids, legitimately have equal features.
+    Where a drafter taps nothing but the embedding (`features_by_token` of the model facts), nothing is looked
+    at.
     """
+    _require_context(model_facts)
     yield from _repeated("feature_row_digests", feature_row_digests, token_ids, position_ids, valid)
 
 
@@ -89,6 +115,7 @@ def feature_row_stale(
     previous_token_ids: IntArray,
     previous_position_ids: IntArray,
     previous_valid: BoolArray,
+    model_facts: ModelFacts | None = None,
 ) -> Violations:
     """A node has the teacher feature of a node of the step before that had another token or position.
 
@@ -108,6 +135,7 @@ def feature_row_stale(
     ## Limits
     Looks one step back.
     """
+    _require_context(model_facts)
     before = _owners(previous_feature_row_digests, previous_token_ids, previous_position_ids, previous_valid)
     for node in valid.nonzero()[0].tolist():
         own = (int(token_ids[node]), int(position_ids[node]))

@@ -70,12 +70,42 @@ def begin(
     )
 
 
-def expand(rows: TreeRows, parent_beams: IntArray, token_ids: IntArray) -> TreeRows:
-    """Append one row per beam, one position after its parent; it sees what its parent sees, and itself."""
+@dataclass(frozen=True, slots=True)
+class Beams:
+    """The rows of the next level before they are run, B of them.
+
+    Attributes:
+        token_ids, position_ids: int64 `[B]`.
+        inputs: `[B, hidden]`.
+        visible: bool `[B, R + B]`, the rows so far and then these.
+    """
+
+    token_ids: Tensor
+    inputs: Tensor
+    position_ids: Tensor
+    visible: Tensor
+
+
+def beams(rows: TreeRows, parent_beams: IntArray, token_ids: IntArray) -> Beams:
+    """One row per beam, one position after its parent; it sees what its parent sees, and itself."""
     parents = torch.as_tensor(parent_beams, device=rows.models.device)
-    num_live = len(rows.hidden)
     itself = torch.eye(len(parents), dtype=torch.bool, device=rows.models.device)
-    tokens, inputs = rows.models.tokens(token_ids), rows.hidden[parents]
+    return Beams(
+        token_ids=rows.models.tokens(token_ids),
+        inputs=rows.hidden[parents],
+        position_ids=rows.position_ids[-len(rows.hidden) :][parents] + 1,
+        visible=torch.cat([rows.visible[parents], itself], dim=1),
+    )
+
+
+def expand(rows: TreeRows, parent_beams: IntArray, token_ids: IntArray) -> TreeRows:
+    """Append one row per beam."""
+    return append(rows, beams(rows, parent_beams, token_ids))
+
+
+def append(rows: TreeRows, made: Beams) -> TreeRows:
+    """Run the rows of the next level."""
+    tokens, inputs = made.token_ids, made.inputs
     if not rows.reuses_kv:
         tokens, inputs = torch.cat([rows.token_ids, tokens]), torch.cat([rows.inputs, inputs])
     return _run(
@@ -85,8 +115,8 @@ def expand(rows: TreeRows, parent_beams: IntArray, token_ids: IntArray) -> TreeR
         past_kv=rows.kv if rows.reuses_kv else None,
         token_ids=tokens,
         inputs=inputs,
-        position_ids=torch.cat([rows.position_ids, rows.position_ids[-num_live:][parents] + 1]),
-        visible=torch.cat([rows.visible[parents], itself], dim=1),
+        position_ids=torch.cat([rows.position_ids, made.position_ids]),
+        visible=made.visible,
         committed_kv=rows.committed_kv,
     )
 

@@ -80,7 +80,8 @@ def test_findings_are_capped_and_counted(specwb: Specwb, tmp_path: Path) -> None
 
     run = write_run(tmp_path / "run", 20, change=spoil)
     answer = specwb("check", run, "--max-per-rule", 3)
-    assert sum(" MASK010 structural" in line for line in answer.out.splitlines()) == 3
+    assert sum(" MASK010 structural" in line for line in answer.out.splitlines()) == 1
+    assert "and 2 possible consequences: MASK010 2 (--format json lists them)" in answer.out
     assert "240 findings in 20 steps" in answer.out
 
 

@@ -172,7 +172,12 @@ def test_every_rule_and_column_of_a_finding_has_its_place_in_a_flow() -> None:
     unknown = [rule.id for rule in rules if not known[rule.stage] & {rule.id, *rule.arguments}]
     assert unknown == []
     every = set().union(*known.values())
-    assert {key for key in every if key.isupper()} <= {*RULES, *BY_ID, "RUN-STAGE-RAISED"}
+    assert {key for key in every if key.isupper()} <= {
+        *RULES,
+        *BY_ID,
+        "RUN-STAGE-RAISED",
+        "RUN-STAGE-TIMEOUT",
+    }
 
 
 def test_the_verdict_tells_how_wrong_the_first_stage_was() -> None:

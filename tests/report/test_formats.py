@@ -131,4 +131,6 @@ def test_all_formats_say_the_same(bad: CheckedRun) -> None:
     text = check_text.render_checks([bad])
     assert "12 findings in 1 step, first at 0:0:1:verify:0" in text
     assert "\x1b" not in text
-    assert sum(" MASK010 structural" in line for line in text.splitlines()) == 12
+    assert sum(" MASK010 structural" in line for line in text.splitlines()) == 1
+    assert "and 11 possible consequences: MASK010 11 (--format json lists them)" in text
+    assert sum(finding["consequence"] for finding in data["runs"][0]["findings"]) == 11

@@ -6,8 +6,8 @@ about one quantity at one node the most specific explains it, and the others rep
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tracing.finding import Finding
@@ -40,7 +40,7 @@ _GIVEN: Final = _quantity(
     "",
 )
 """What a stage was given, or should have left alone."""
-_RAISED: Final = _quantity("outcome", "RUN-STAGE-RAISED")
+_RAISED: Final = _quantity("outcome", "RUN-STAGE-RAISED RUN-STAGE-TIMEOUT")
 """A stage ends in an exception because of what was wrong before."""
 
 FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
@@ -101,6 +101,7 @@ FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
         _quantity("final", "final_token_id"),
         _quantity("emitted", "emitted_token_ids"),
         _quantity("stop", "stop_reason"),
+        _quantity("longest", "ACC003"),  # a path may be short because the turn stops
         _quantity("path", "path_indices", "accepted given"),
         _RAISED,
     ),
@@ -184,3 +185,56 @@ def _vagueness(finding: Finding) -> int:
     if finding.rule.startswith(RECORDED_PAIR):
         return 3
     return 1 if finding.rule in RULES else 2
+
+
+OF_THE_RECORD: Final = "ROW"
+"""Rules of how a step was recorded, which hangs on nothing that it computed."""
+Turn = tuple[int, int]
+
+
+class Causes:
+    """The first error of each turn, and what it may have caused."""
+
+    def __init__(self) -> None:
+        self._first: dict[Turn, Finding] = {}
+
+    def marked(self, finding: Finding) -> Finding:
+        """Mark a finding that the first error of its turn may have caused; remember the first error."""
+        turn = finding.moment.place[:2]
+        cause = self._first.get(turn)
+        if cause is not None and _may_follow(finding, cause):
+            return replace(finding, consequence=True)
+        if cause is None and finding.severity == "error":
+            self._first[turn] = finding
+        return finding
+
+    def forget(self, turn: Turn | None = None) -> None:
+        """Begin a turn, or all, anew: what is found from here on is independent."""
+        if turn is None:
+            self._first.clear()
+        else:
+            self._first.pop(turn, None)
+
+
+def by_cause(
+    findings: Iterable[Finding], rebuilt: Collection[tuple[int, int, int]] = ()
+) -> tuple[Finding, ...]:
+    """Return findings step by step, the cause first and consequences marked.
+
+    Args:
+        findings: Of one path.
+        rebuilt: Steps before which the path was rebuilt by prefill.
+    """
+    causes, waiting, found = Causes(), sorted(rebuilt), []
+    for finding in sorted(findings, key=cause_key):
+        while waiting and waiting[0] <= finding.moment.place:
+            causes.forget(waiting.pop(0)[:2])
+        found.append(causes.marked(finding))
+    return tuple(found)
+
+
+def _may_follow(finding: Finding, cause: Finding) -> bool:
+    if finding.rule.startswith(OF_THE_RECORD):
+        return False
+    ours, theirs = ((*each.moment.place, each.moment.stage_number) for each in (finding, cause))
+    return follows(finding, cause) if ours == theirs else ours > theirs

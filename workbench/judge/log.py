@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tracing.finding import Finding, identity
-from workbench.judge.cause_order import cause_key, follows
+from workbench.judge.cause_order import Causes, Turn, cause_key
 from workbench.judge.step import StepJudgement
 from workbench.judge.verdict import Tally
 
@@ -35,7 +35,7 @@ class FindingsLog:
         self.tally = tally
         self._write = write
         self._known: set[tuple[Any, ...]] = set()
-        self._causes: dict[tuple[int, int], Finding] = {}
+        self._causes = Causes()
 
     def add(self, findings: Iterable[Finding], judgement: StepJudgement | None = None) -> tuple[Finding, ...]:
         """Take in findings and the judgement of a step.
@@ -44,7 +44,7 @@ class FindingsLog:
             Those that are new, step by step and the cause first, with consequences marked.
         """
         found = [*findings, *(judgement.findings if judgement else ())]
-        new = tuple(map(self._mark, sorted(self._unknown(found), key=cause_key)))
+        new = tuple(map(self._causes.marked, sorted(self._unknown(found), key=cause_key)))
         self.findings.extend(new)
         if self._write is not None:
             for finding in new:
@@ -59,27 +59,12 @@ class FindingsLog:
         self.findings.extend(other.findings)
         self._known |= other._known
 
-    def resync(self) -> None:
-        """Both paths were rebuilt from the same ids: what is found from here on is independent."""
-        self._causes.clear()
+    def resync(self, turn: Turn | None = None) -> None:
+        """A turn, or all, was rebuilt from its ids: what is found from here on is independent."""
+        self._causes.forget(turn)
 
     def _unknown(self, findings: Iterable[Finding]) -> Iterable[Finding]:
         for finding in findings:
             if (key := identity(finding)) not in self._known:
                 self._known.add(key)
                 yield finding
-
-    def _mark(self, finding: Finding) -> Finding:
-        """Mark a finding that an earlier one may have caused; remember the first error of a turn."""
-        turn = finding.moment.place[:2]
-        cause = self._causes.get(turn)
-        if cause is not None and _may_follow(finding, cause):
-            return replace(finding, consequence=True)
-        if cause is None and finding.severity == "error":
-            self._causes[turn] = finding
-        return finding
-
-
-def _may_follow(finding: Finding, cause: Finding) -> bool:
-    ours, theirs = ((*each.moment.place, each.moment.stage_number) for each in (finding, cause))
-    return follows(finding, cause) if ours == theirs else ours > theirs

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from invariants.catalogue import BY_ID
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
 from workbench.judge.recorded.pairs import Compared
-from workbench.report.text import finding_line
+from workbench.report.text import consequences_line, finding_line
 from workbench.view.safe_text import safe_line, safe_text
 
 MAX_REASONS = 8
@@ -22,8 +22,12 @@ def render_checks(runs: Sequence[CheckedRun]) -> str:
 def _run(run: CheckedRun, *, name_run: bool) -> Iterator[str]:
     where = f"{safe_text(str(run.folder))} " if name_run else ""
     for finding in run.findings:
-        warning = " (warning)" if finding.severity == "warning" else ""
-        yield f"{where}{finding_line(finding)}{warning}"
+        if not finding.consequence:
+            warning = " (warning)" if finding.severity == "warning" else ""
+            yield f"{where}{finding_line(finding)}{warning}"
+    following = consequences_line(run.findings)
+    if following:
+        yield f"{where}{following}"
     remark = f" ({run.remark})" if run.remark else ""
     yield f"verdict     {run.verdict}{remark}"
     for warning in run.warnings:

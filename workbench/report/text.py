@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 
 from tracing.finding import Finding
 from workbench.report.summary import RunSummary
 from workbench.view.safe_text import safe_line, safe_text
 
 MAX_LISTED = 5
+MAX_RULES = 6
 MAX_TEXT = 400
 
 
@@ -36,14 +38,32 @@ def _lines(summary: RunSummary) -> Iterator[str]:
         yield f"next        {_next_command(summary)}"
 
 
+def explained(finding: Finding) -> str:
+    """Return the explanation of a finding as the end of its message."""
+    return f"; {finding.explanation}" if finding.explanation else ""
+
+
 def finding_line(finding: Finding) -> str:
     """One greppable line per finding."""
     name = f" {finding.path}" if finding.path else ""
     consequence = " (consequence)" if finding.consequence else ""
     return safe_text(
         f"{finding.moment} {finding.rule} {finding.verdict}{name} guilty={finding.guilty}: "
-        f"{finding.message}{consequence}"
+        f"{finding.message}{explained(finding)}{consequence}"
     )
+
+
+def consequences_line(findings: Iterable[Finding]) -> str:
+    """Return one line that counts possible consequences by rule, or an empty string."""
+    counts = Counter(finding.rule for finding in findings if finding.consequence)
+    if not counts:
+        return ""
+    named = [f"{safe_text(rule)} {count}" for rule, count in counts.most_common(MAX_RULES)]
+    if len(counts) > MAX_RULES:
+        named.append(f"{len(counts) - MAX_RULES} more rules")
+    total = counts.total()
+    noun = "possible consequence" if total == 1 else "possible consequences"
+    return f"and {total} {noun}: {', '.join(named)} (--format json lists them)"
 
 
 def _divergence(summary: RunSummary) -> Iterator[str]:
@@ -54,11 +74,14 @@ def _divergence(summary: RunSummary) -> Iterator[str]:
     yield f"            fused {_value(first.fused)}, expected {_value(first.reference)}{_margin(first)}"
     for frame in first.frames:
         yield f"            in {safe_text(frame)}"
-    others = [finding for finding in summary.findings if finding is not first]
+    others = [finding for finding in summary.findings if finding is not first and not finding.consequence]
     for finding in others[:MAX_LISTED]:
         yield f"then        {finding_line(finding)}"
     if len(others) > MAX_LISTED:
         yield f"            and {len(others) - MAX_LISTED} more in findings.jsonl"
+    following = consequences_line(finding for finding in summary.findings if finding is not first)
+    if following:
+        yield f"            {following}"
 
 
 def _value(value: object) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 from tracing.finding import Finding
@@ -24,19 +26,34 @@ def findings_lines(step: StepView, options: ViewOptions) -> Lines:
     if not step.findings:
         verdicts = [side.get("step_verdict") for side in step.sides]
         lines.append(note(nothing_found_in_step(step.moment, verdicts)))
-    elif len(step.findings) > 1:
-        lines += [
-            *(finding_row(number, finding, step.owner(number)) for number, finding in step.findings),
-            note(""),
-        ]
+    causes = [each for each in step.findings if not each[1].consequence] or list(step.findings[:1])
+    if len(step.findings) > 1:
+        lines += [finding_row(number, finding, step.owner(number)) for number, finding in causes]
+        lines += [*_consequences([each for each in step.findings if each not in causes]), note("")]
     explained: set[str] = set()
-    for number, finding in step.findings:
+    for number, finding in causes:
         lines += [finding_row(number, finding, step.owner(number)), *_detail(finding, options.width)]
         if finding.rule and finding.rule not in explained:
             lines += rule_lines(finding.rule, options.width)
             explained.add(finding.rule)
         lines.append(note(""))
     return [*lines, *_elsewhere(step)]
+
+
+def _consequences(findings: Sequence[tuple[int, Finding]]) -> list[Line]:
+    """Count possible consequences in one line, rule by rule; each rule leads to its first one."""
+    if not findings:
+        return []
+    first: dict[str, tuple[int, Finding]] = {}
+    for each in findings:
+        first.setdefault(each[1].rule, each)
+    counts = Counter(finding.rule for _, finding in findings)
+    noun = "possible consequence" if len(findings) == 1 else "possible consequences"
+    spans = [Span("c ", "warn"), Span(f"and {len(findings)} {noun}:", "dim")]
+    for rule, (number, finding) in first.items():
+        spans.append(Span(f" {safe_text(rule)}", "accent", FindingTarget(finding.moment, number)))
+        spans.append(Span(f" {counts[rule]}", "dim"))
+    return [tuple(spans)]
 
 
 def _elsewhere(step: StepView) -> list[Line]:
@@ -87,6 +104,7 @@ def rule_lines(rule_id: str, width: int) -> list[Line]:
 def _detail(finding: Finding, width: int) -> list[Line]:
     facts = [
         ("what", finding.message),
+        ("instead", finding.explanation),
         ("verdict", f"{finding.verdict}, guilty {finding.guilty}"),
         ("column", finding.column),
         ("fused", finding.fused),

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from invariants.needs import columns_read
+from tracing.arrow_values import null_mask, values_of
 from tracing.path_reader import PathReader
 from tracing.rows import row_of_batch
 
@@ -55,3 +56,16 @@ def blocks(path: PathReader, start: int, stop: int) -> Iterator[Block]:
             waiting = []
     if waiting:
         yield Block(waiting)
+
+
+def rebuilt_in(table: pa.Table) -> Iterator[tuple[int, int, int]]:
+    """Yield prompt, turn and step of those steps of a turn that begin with a prefill, the first left out."""
+    names = ("prompt_id", "turn", "step", "context_token_ids")
+    if not set(names) <= set(table.schema.names):
+        return
+    for batch in table.select(names).to_batches():
+        nulls = null_mask(batch.column(3))
+        prompts, turns, steps = (values_of(batch.column(number)) for number in range(3))
+        prefilled = np.ones(len(steps), dtype=np.bool_) if nulls is None else ~nulls
+        for row in np.flatnonzero(prefilled & (steps > 0)).tolist():
+            yield int(prompts[row]), int(turns[row]), int(steps[row])

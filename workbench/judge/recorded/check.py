@@ -20,7 +20,7 @@ from tracing.path_reader import PathReader
 from tracing.reader import Run, open_run
 from tracing.recording_plan import RecordingPlan, plan_of
 from workbench.judge import fed
-from workbench.judge.recorded.blocks import Block, blocks
+from workbench.judge.recorded.blocks import Block, blocks, rebuilt_in
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
 from workbench.judge.recorded.context import context_of_path, load_warnings
 from workbench.judge.recorded.flat import flat_columns
@@ -64,6 +64,7 @@ class PathCheck:
         self._limit = max_per_rule
         self._kept: Counter[str] = Counter()
         self._findings: list[Finding] = []
+        self._rebuilt: list[tuple[int, int, int]] = []
         self._is_fed = is_fed
         self._whole = WholeSteps(plan)
 
@@ -73,6 +74,7 @@ class PathCheck:
 
     def block(self, block: Block) -> None:
         """Check some steps."""
+        self._rebuilt += rebuilt_in(block.table)
         self._whole.add(block.table)
         for _, outcomes in self._checker.batch(self._name, flat_columns(block.table), block.row):
             self._keep(outcomes)
@@ -90,6 +92,7 @@ class PathCheck:
             counts={rule.id: counts[rule.id] for rule in CATALOGUE if rule.id in counts},
             findings=tuple(self._findings),
             in_progress=tuple(step.moment for step in path.in_progress),
+            rebuilt=tuple(self._rebuilt),
             share=None if self._is_fed else Share(self._whole.part(lost), stages, rules),
         )
 

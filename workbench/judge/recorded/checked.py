@@ -10,6 +10,7 @@ from typing import Final
 from invariants.outcome import Counts
 from tracing.finding import Finding, has_error
 from tracing.moment import Moment
+from workbench.judge.cause_order import by_cause
 from workbench.judge.recorded.pairs import Compared
 from workbench.judge.share import Part, Share
 
@@ -29,6 +30,7 @@ class CheckedPath:
         counts: Outcomes of each rule, by rule id, in catalogue order.
         findings: In order of steps, then of the run's end; at most as many per rule as were asked for.
         in_progress: Steps that had begun and never finished; their stage is where the writer was.
+        rebuilt: Steps inside a turn that begin with a prefill: what is found from there on is independent.
         share: How much of what was declared was looked at; None for a path that was fed another's values.
     """
 
@@ -37,6 +39,7 @@ class CheckedPath:
     counts: Mapping[str, Counts]
     findings: tuple[Finding, ...] = ()
     in_progress: tuple[Moment, ...] = ()
+    rebuilt: tuple[tuple[int, int, int], ...] = ()
     share: Share | None = None
 
     def first(self, rule_id: str) -> Finding | None:
@@ -77,9 +80,17 @@ class CheckedRun:
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """Findings of all paths, then those of comparing them."""
+        """Findings path by path, those of comparing with the path under test; causes first in each step."""
         between = self.compared.findings if self.compared else ()
-        return (*(finding for path in self.paths for finding in path.findings), *between)
+        found: list[Finding] = []
+        for path in self.paths:
+            own = (*path.findings, *(finding for finding in between if finding.path == path.name))
+            found += by_cause(own, path.rebuilt)
+        return (*found, *(finding for finding in between if finding.path not in self._names))
+
+    @property
+    def _names(self) -> frozenset[str]:
+        return frozenset(path.name for path in self.paths)
 
     @property
     def num_steps(self) -> int:

@@ -17,6 +17,7 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.recorder import RunWriter, Step, Trace
 from workbench.judge import fed
+from workbench.judge.cause_order import Turn
 from workbench.judge.log import FindingsLog, step_verdict
 from workbench.judge.share import Part, rules_and_stages
 from workbench.judge.verdict import Tally
@@ -171,11 +172,11 @@ class RunLog(FindingsLog):
         self._stack.close()
         self._steps, self._rows = {}, {}
 
-    def resync(self) -> None:
+    def resync(self, turn: Turn | None = None) -> None:
         """After a resync the next step has no previous one, and findings are independent again."""
         for path in self._traces:
             self._checker.forget(path)
-        super().resync()
+        super().resync(turn)
 
     def rules_and_stages(self) -> tuple[Part, Part]:
         """Return how many rules looked at a step of the path under test, and in how many stages."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
@@ -20,6 +21,7 @@ from workbench.lockstep.session.job import LockstepOptions
 from workbench.lockstep.staged.arbiter import with_arbiter
 from workbench.lockstep.staged.cache_write_attribution import SUSPICIOUS, attribute_cache_write
 from workbench.lockstep.staged.evidence import Evidence, ReferenceStep, by_truth
+from workbench.lockstep.staged.explain import Explainer
 from workbench.lockstep.staged.recheck import Recheck
 from workbench.lockstep.staged.repeats import Repeats
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
@@ -45,11 +47,13 @@ class StepJudge:
         self._dtype = dtype
         self._prompt: list[int] = []
         self._before: PathUnderTest | None = None
+        self._steps: deque[StepResults] = deque(maxlen=3)  # the last one is in progress
         self._judged_in_turn = 0
         self.reference: ReferenceStep | None = None
 
     def after_prefill(self, prompt: list[int]) -> None:
         """Ask the reference about the prompt; it is judged with the step that follows."""
+        self._steps.clear()
         unable = self._runner.unable
         if unable:
             self.reference = ReferenceStep(missing=dict.fromkeys(("prefill", "draft", "verify"), unable))
@@ -60,6 +64,7 @@ class StepJudge:
 
     def begin_step(self, turn_state: FedTurnState, results: StepResults) -> None:
         """Decide whether this step is judged, and keep a copy of the tested path's state if it is."""
+        self._steps.append(results)
         judged = self._options.judges(turn_state.step)
         if not judged:
             self.reference, self._before = None, None
@@ -149,7 +154,8 @@ class StepJudge:
             def passes(stage: str, others: StepResults) -> bool:
                 return self._passes(stage, turn_state, others, reference)
 
-            return recheck.at(judgement, truth, passes)
+            explainer = Explainer(self._runner, turn_state, results, evidence, tuple(self._steps)[:-1])
+            return explainer.at(recheck.at(judgement, truth, passes))
         return self._repeated(judgement, turn_state, results)
 
     def _repeats(self, turn_state: FedTurnState, results: StepResults) -> Repeats | None:

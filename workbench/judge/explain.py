@@ -1,0 +1,86 @@
+"""Which standard mistake gives a wrong value: its prediction fits where the truth does not.
+
+A hypothesis is a clause and what it predicts. Of those that fit everywhere within the allowances of the
+truth the closest one is named; where none fits, nothing is said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from workbench.judge.allowance import Floats, largest, root_mean_square
+from workbench.judge.evidence import Array
+
+
+class Hypothesis(NamedTuple):
+    """What was done instead.
+
+    Attributes:
+        clause: In words.
+        values: What this gives where the path is wrong, `[R, W]`.
+        everywhere: What it gives in all rows, in the form of the quantity; None where that is not known.
+    """
+
+    clause: str
+    values: Floats
+    everywhere: Array | None = None
+
+
+SAME: Final = 1e-5
+"""Share of a row's size below which two computations of it are the same."""
+CLEARLY: Final = 4.0
+"""The truth has to be this much farther away than what is named, so that a wide allowance names nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """Values that are wrong somewhere, as rows; arrays `[R, W]` unless said otherwise.
+
+    Attributes:
+        value, truth: The path's and the true ones; NaN in `truth` where it is not known.
+        allowance, allowance_rms: Of each row, `[R]`.
+        spared: Rows that a hypothesis need not fit.
+    """
+
+    value: Floats
+    truth: Floats
+    allowance: Floats
+    allowance_rms: Floats
+    spared: int = 0
+
+
+def closest(wrong: Wrong, hypotheses: Iterable[Hypothesis]) -> Hypothesis | None:
+    """Return the hypothesis that fits best, None where none does."""
+    named, best = None, np.inf
+    for hypothesis in hypotheses:
+        if hypothesis.values.shape != wrong.value.shape:
+            continue
+        error = _fit(wrong, hypothesis.values)
+        if error < best:
+            named, best = hypothesis, error
+    return named
+
+
+def first_changed(predicted: Floats, truth: Floats) -> int | None:
+    """Return the first row, of `[R, W]`, in which a hypothesis gives other values than the truth."""
+    with np.errstate(invalid="ignore"):
+        differs = ~(largest(predicted - truth) <= SAME * np.maximum(largest(truth), SAME))
+    rows = np.flatnonzero(differs)
+    return int(rows[0]) if rows.size else None
+
+
+def _fit(wrong: Wrong, predicted: Floats) -> float:
+    """Return how far a prediction is off, in shares of the allowances; infinity where it does not fit."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = wrong.value - predicted
+        inside = (largest(error) <= wrong.allowance) & (root_mean_square(error) <= wrong.allowance_rms)
+        if np.count_nonzero(~inside) > wrong.spared or not inside.any():
+            return np.inf
+        share = float(np.mean(largest(error)[inside] / wrong.allowance[inside]))
+        from_truth = largest(wrong.value - wrong.truth)[inside] / wrong.allowance[inside]
+    far = float(np.max(np.where(np.isnan(from_truth), np.inf, from_truth)))
+    return share if far >= CLEARLY * max(share, np.finfo(np.float64).tiny) else np.inf
