@@ -23,6 +23,7 @@ pages: $(VENV)/.test
 	$(BIN)/python -m pages.trace_columns docs/trace-columns.md
 	$(BIN)/python -m pages.invariants docs/invariants
 	$(BIN)/python -m pages.rules docs/rules.md
+	$(BIN)/python -m pages.checkpoint_keys docs/checkpoint-keys.md
 
 # All costs, or some: make costs ONLY="check disk"
 costs: $(VENV)/.test

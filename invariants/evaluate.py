@@ -74,7 +74,7 @@ class Evaluation:
         return Finding(
             verdict="structural",
             guilty=self.path,
-            moment=Moment(prompt_id, turn, step, rule.stage, violation.node),
+            moment=Moment(prompt_id, turn, step, violation.stage or rule.stage, violation.node),
             column=violation.column,
             fused=None if on_reference else violation.found,
             reference=violation.found if on_reference else violation.expected,

@@ -36,6 +36,7 @@ class Violation:
         node: Node meant, or None.
         found: Value found, as a number or short text.
         expected: Value that the rule derives.
+        stage: Stage that made the wrong value, where it is not the rule's.
         place: Prompt, turn and step meant by a rule over the whole run; else it is the run's last step.
     """
 
@@ -44,6 +45,7 @@ class Violation:
     node: int | None = None
     found: Value = None
     expected: Value = None
+    stage: str = ""
     place: tuple[int, int, int] | None = None
 
 

@@ -26,6 +26,7 @@ RUNS: Final = {
     "visible": "sibling-leak",
     "cache": "stale-row",
     "rules": "position-off-by-one",
+    "distance": "long",
 }
 """Panel -> run that it is shown of, at the run's first divergence; `clean` for the others."""
 

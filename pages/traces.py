@@ -1,7 +1,8 @@
 """Records the small runs of `traces/`: `python -m pages.traces [FOLDER]`.
 
-One clean run, four with a fault that begins at step 2, and one whose writer was killed inside a launch. All
-are decoded on the tiny pair, so that each is small and a moment's work.
+One clean run, four with a fault that begins at step 2, and one whose writer was killed inside a launch: all
+on the tiny pair, so that each is small and a moment's work. One more is of the shipped pair, with a context
+long enough and trees wide enough that its drafter looks back over every distance.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from tracing.distances import DEFAULT_EDGES, MANIFEST_KEY
+from tracing.settings import DecodeSettings
 from tracing.stages import Committed
-from workbench.faults.bench import tiny_bench
+from workbench.faults.bench import shipped_bench, tiny_bench
 from workbench.faults.catalogue import BY_NAME
-from workbench.faults.experiment import run_lockstep
+from workbench.faults.experiment import Setup, run_lockstep
 from workbench.faults.placement import Placement, Scene, Spoil, after, on_function
 from workbench.fused import verify
 
@@ -55,13 +58,17 @@ FAULTY: Final[Mapping[str, tuple[str, Spoil]]] = {
 }
 """Folder name to the stage that is spoiled from the first bad step on, and how."""
 TRUNCATED: Final = "truncated"
+LONG: Final = "long"
+LONG_PROMPT: Final = 600
+"""Tokens of the long run's prompt."""
 
 
 def record(folder: Path) -> None:
     """Record all runs anew below `folder`; what lies there under their names is replaced."""
-    for name in ("clean", *FAULTY, TRUNCATED):
+    for name in ("clean", *FAULTY, TRUNCATED, LONG):
         shutil.rmtree(folder / name, ignore_errors=True)
     _run(folder / "clean", Placement())
+    run_lockstep(_long(), Placement(), folder / LONG, manifest=_manifest("tiny-pangu"))
     for name in FAULTY:
         _run(folder / name, late_fault(name))
     child = multiprocessing.get_context("spawn").Process(target=_truncated, args=(folder / TRUNCATED,))
@@ -83,12 +90,23 @@ def _truncated(folder: Path) -> None:
 
 def _run(folder: Path, placement: Placement) -> None:
     """Record one run; a violated launch is run, so that the trace shows the whole faulty step."""
-    manifest = {
+    setup, manifest = tiny_bench().setup("plain"), _manifest("tiny")
+    run_lockstep(setup, placement, folder, manifest=manifest, on_violation="launch")
+
+
+def _long() -> Setup:
+    """Return the shipped pair's job over its prompt again and again, with trees of full size."""
+    setup = shipped_bench().setup("plain")
+    prompt = (setup.prompt * LONG_PROMPT)[:LONG_PROMPT]
+    return replace(setup, prompt=prompt, settings=DecodeSettings(max_new_tokens=24))
+
+
+def _manifest(pair: str) -> dict[str, Any]:
+    return {
         "argv": ["python", "-m", "pages.traces"],
-        "models": {"teacher": "tiny", "drafter": "tiny"},
+        "models": {"teacher": pair, "drafter": pair},
         MANIFEST_KEY: list(DEFAULT_EDGES),
     }
-    run_lockstep(tiny_bench().setup("plain"), placement, folder, manifest=manifest, on_violation="launch")
 
 
 def main(arguments: list[str]) -> int:

@@ -17,6 +17,7 @@ from tracing.errors import (
 )
 from tracing.form import Form
 from tracing.moment import STAGES
+from tracing.process import InsideError
 from tracing.schema import column_named, columns_of_level
 from tracing.settings import require_one_of
 from tracing.values import Cells, Value, convert
@@ -121,6 +122,8 @@ class Step:
                 self._row[name] = convert(column_named(name), number)
             self._open = writer.begin(at)
         except Exception as problem:  # noqa: BLE001 reported: raised, or logged in warn mode
+            if not isinstance(problem, InsideError):  # which the writer has counted
+                writer.count_refused()
             trace.report(problem)
 
     def wants(self, name: str) -> bool:

@@ -120,14 +120,14 @@ class PathWriter:
         if not self._process.is_this():
             return
         facts = {"uid": step.uid, "at": step.at, "stage": stage}
+        is_journaled, step.is_journaled = step.is_journaled, False
         record = journal_frames.encode(journal_frames.STAGE, facts, columns, inputs)
         self._alone.run(lambda: self._stage(step, record))
+        step.is_journaled = is_journaled
 
     def _stage(self, step: OpenStep, record: journal_frames.Record) -> None:
-        is_journaled, step.is_journaled = step.is_journaled, False
         step.records.append(record)
         self._journal.append(record)
-        step.is_journaled = is_journaled
 
     def finish(
         self, step: OpenStep, columns: Mapping[str, Value], row: Mapping[str, Value], num_bytes: int
@@ -152,8 +152,12 @@ class PathWriter:
         try:
             return self._alone.run(work)
         except InsideError:
-            self._num_refused += 1
+            self.count_refused()
             raise
+
+    def count_refused(self) -> None:
+        """Count one step as lost that could not be begun or ended."""
+        self._num_refused += 1
 
     def _finish(
         self, step: OpenStep, columns: Mapping[str, Value], row: Mapping[str, Value], num_bytes: int
@@ -166,10 +170,14 @@ class PathWriter:
         if backlog.is_full and (refusal := self._relieve()):
             lost = backlog.lose(self.num_steps)
             raise EnvironmentProblemError(f"{lost} steps of path {self.name} are lost: {refusal}")
-        number = self.num_steps
         self._num_incomplete += row.get("incomplete") is not None
+        number = self.num_steps
         facts = {"uid": step.uid, "at": step.at, "row": number}
-        end = journal_frames.encode(journal_frames.END, facts, columns if step.is_journaled else row)
+        try:
+            end = journal_frames.encode(journal_frames.END, facts, columns if step.is_journaled else row)
+        except TraceError:  # larger than a record can be
+            backlog.lose(number)
+            raise
         backlog.keep(Ended(number, row, num_bytes, (*backlog.take_gap(), end)))
         self._write_kept()
         if backlog.is_due:
@@ -233,8 +241,7 @@ class PathWriter:
         if self._backlog.unsealed(self._stream.sealed.rows) or batch.num_rows > MAX_BATCH_STEPS:
             raise TraceError(f"a batch of at most {MAX_BATCH_STEPS} rows should follow sealed rows")
         self._num_incomplete += batch.num_rows - batch.column("incomplete").null_count
-        self._stream.append(batch)
-        self._journal.restart(self._head(), ())  # its head counts what is sealed
+        self._stream.append(batch, unjournaled=True)
 
     def close(self) -> dict[str, Any]:
         """Seal the rest, write the end record and return counts and checksum for the manifest.

@@ -8,9 +8,16 @@ from typing import Any, Final
 from invariants.mutation import Changes
 from invariants.prefilter import applicability, outside, prefilter
 from invariants.rule import BoolArray, IntArray, NotApplicableError, Violation, Violations, invariant, listed
+from tracing.moment import STAGES
 
 Sites = Sequence[Mapping[str, Any]]
 """Entries `site`, `min`, `max`, `bound`: the lowest and highest index seen there, and the size indexed."""
+
+
+def stage_of_site(site: str) -> str:
+    """Return the stage that a site names, e.g. `port/draft.py:88 embedding in draft`; empty without one."""
+    stage = site.rpartition(" in ")[2]
+    return stage if stage in STAGES else ""
 
 
 @invariant("IDX001", stage="verify")
@@ -38,7 +45,8 @@ def index_beyond_bound(index_sites: Sites) -> Violations:
     for site in index_sites:
         if site["max"] >= site["bound"]:
             message = f"{site['site']} was given index {site['max']}, it has {site['bound']} entries"
-            yield Violation(message, "index_sites", found=int(site["max"]), expected=int(site["bound"]) - 1)
+            found, bound, stage = int(site["max"]), int(site["bound"]), stage_of_site(site["site"])
+            yield Violation(message, "index_sites", found=found, expected=bound - 1, stage=stage)
 
 
 @invariant("IDX002", stage="verify")
@@ -67,7 +75,8 @@ def negative_index_dereferenced(index_sites: Sites) -> Violations:
     for site in index_sites:
         if site["min"] < 0:
             message = f"{site['site']} was given the negative index {site['min']}"
-            yield Violation(message, "index_sites", found=int(site["min"]), expected=0)
+            stage = stage_of_site(site["site"])
+            yield Violation(message, "index_sites", found=int(site["min"]), expected=0, stage=stage)
 
 
 @invariant("IDX003", stage="tensorize", requires=("ROW001",))

@@ -159,7 +159,8 @@ def first_step_is_not_the_prompts(
         yield Violation(message, "committed_len", found=int(committed_len), expected=expected)
     if token_ids[0] != context_token_ids[-1]:
         message = f"the root is {token_ids[0]}, the context ends with {context_token_ids[-1]}"
-        yield Violation(message, "token_ids", 0, found=int(token_ids[0]), expected=int(context_token_ids[-1]))
+        root, last = int(token_ids[0]), int(context_token_ids[-1])
+        yield Violation(message, "token_ids", 0, found=root, expected=last, stage="draft")
 
 
 CLAUSES: Final = (

@@ -113,6 +113,12 @@ def test_safetensors_headers(draft_dir: Path, llama_dir: Path, data: bytes, sent
     refused(lambda: load_pair(llama_dir, draft_dir), sentence)
 
 
+def test_names_of_tensors_are_words(draft_dir: Path, llama_dir: Path) -> None:
+    for name in ("layers.\x1b[31m.weight", "a\u202eb", "x" * 300):
+        (draft_dir / "model.safetensors").write_bytes(header({name: F32}, b"\0" * 8))
+        refused(lambda: load_pair(llama_dir, draft_dir), "names are printable and short")
+
+
 def test_a_sane_header_passes(llama_dir: Path) -> None:
     data = (llama_dir / "model.safetensors").read_bytes()
     length = header_length(data[:8], len(data), "x")

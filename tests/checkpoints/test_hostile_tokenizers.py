@@ -32,6 +32,7 @@ TOKENIZERS: dict[str, tuple[str, Any, str]] = {
     "class": (CONFIG, {"tokenizer_class": ["x"]}, "tokenizer_class should be a name"),
     "template": (CONFIG, {"chat_template": 5}, "chat_template should be a text"),
     "added": (CONFIG, {"tokenizer_class": FAST, "added_tokens_decoder": {"x": 5}}, "cannot be read"),
+    "property": (CONFIG, {"added_tokens_decoder": {"1": {"\x1b[31m": 1}}}, "which no token has"),
     "special": ("special_tokens_map.json", [], "should hold a JSON object"),
     "generation": ("generation_config.json", {"eos_token_id": {"a": 1}}, "should be token ids"),
 }

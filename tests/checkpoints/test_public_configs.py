@@ -99,3 +99,11 @@ def test_ids_of_deep_teachers_are_outputs_of_layers() -> None:
     assert loaded("SpecForge/deepseek-v3-671b-eagle3").aux.entering == (2, 30, 58)
     assert loaded("SpecForge/qwen3-235B-A22B-eagle3").aux.entering == (2, 47, 91)
     assert "readers differ" in loaded("SpecForge/gpt-oss-20B-eagle3").aux.doubt
+
+
+def test_the_page_of_keys_is_written_from_the_table() -> None:
+    """Stale when a key is added: run `make pages`."""
+    from pages.checkpoint_keys import page
+
+    written = Path(__file__).parents[2] / "docs" / "checkpoint-keys.md"
+    assert written.read_text(encoding="utf-8") == page()

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from pages.traces import DIES_AT_STEP, FAULTY, FIRST_BAD_STEP, late_fault
+from pages.traces import DIES_AT_STEP, FAULTY, FIRST_BAD_STEP, LONG, LONG_PROMPT, late_fault
+from tracing.distances import DEFAULT_EDGES
+from tracing.reader import open_run
+from tracing.schema import FORMAT_VERSION
 from workbench.faults.bench import tiny_bench
 from workbench.faults.experiment import run_lockstep
 from workbench.judge.recorded.check import check_run
@@ -40,7 +44,21 @@ def test_the_killed_run_says_where_its_writer_ended() -> None:
     assert ends == [f"0:0:{DIES_AT_STEP}:verify"]
 
 
-@pytest.mark.parametrize("name", ["clean", "truncated", *FAULTY])
+def test_the_long_run_holds_and_its_drafter_looks_back_over_every_distance() -> None:
+    checked = check_run(TRACES / LONG)
+    assert (checked.exit_code, checked.findings) == (0, ())
+    run = open_run(TRACES / LONG)
+    for name in run.path_names:
+        offsets = np.concatenate([np.ma.compressed(row["draft_top1_offsets"]) for row in run.path(name)])
+        assert np.histogram(offsets, [*DEFAULT_EDGES, LONG_PROMPT + 100])[0].min() > 0
+
+
+@pytest.mark.parametrize("name", ["clean", "truncated", LONG, *FAULTY])
+def test_a_run_is_of_the_current_format(name: str) -> None:
+    assert open_run(TRACES / name).manifest["format"] == FORMAT_VERSION
+
+
+@pytest.mark.parametrize("name", ["clean", "truncated", LONG, *FAULTY])
 def test_a_run_is_small_and_speaks_of_no_machine(name: str) -> None:
     files = [path for path in (TRACES / name).rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 300_000

@@ -159,7 +159,15 @@ def test_a_missing_inner_node_is_a_wrong_selection_with_orphans() -> None:
 
 def test_every_rule_of_a_step_has_a_case() -> None:
     """Rules about two runs, repeats, draws and about what stages do to each other have tests of their own."""
-    of_runs = ("JUDGE-ALIGN", "JUDGE-PATHS", "JUDGE-INPUT", "JUDGE-CACHE", "JUDGE-REPEAT", "JUDGE-DRAW")
+    of_runs = (
+        "JUDGE-ALIGN",
+        "JUDGE-PATHS",
+        "JUDGE-INPUT",
+        "JUDGE-CACHE",
+        "JUDGE-REPEAT",
+        "JUDGE-STALE",
+        "JUDGE-DRAW",
+    )
     elsewhere = {rule for rule in RULES if rule.startswith((*of_runs, "JUDGE-DRAFT-DRAWN"))}
     assert {case[0] for case in CASES} == set(RULES) - elsewhere
 

@@ -201,7 +201,8 @@ def test_one_bit_of_difference_is_nondeterministic(other: np.float32) -> None:
     two[1, 1] = other
     (found,) = judge_repeat(Moment(0), "verify", "fused", {"logits": one}, {"logits": two}).findings
     assert (found.rule, found.verdict, found.guilty) == ("JUDGE-REPEAT", "nondeterministic", "fused")
-    assert "first at [1, 1]" in found.message
+    assert "first node 1, token 1: 2.0 and then" in found.message
+    assert found.moment.node == 1
 
 
 def test_a_repeat_of_another_shape_or_column_is_reported() -> None:
@@ -250,3 +251,11 @@ def test_three_that_agree_against_the_truth_point_at_the_reference() -> None:
     assert triangle(packed=other, alone=other, reprefill=other, truth=truth, allowance=0.1)[0] == "reference"
     apart = triangle(packed=other, alone=2 * other, reprefill=other, truth=truth, allowance=0.1)
     assert apart[0] == "everywhere"
+
+
+def test_the_cache_is_accused_only_where_its_rows_are_wrong() -> None:
+    """K, V and features that agree leave the head, or a write into the logits."""
+    truth, other = np.zeros(4), np.ones(4)
+    rows = {"packed": other, "alone": 2 * other, "reprefill": truth, "truth": truth, "allowance": 0.1}
+    assert triangle(**rows)[0] == "cache"
+    assert triangle(**rows, rows_agree=True)[0] == "behind_the_cache"

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from tracing.moment import Moment
 from tracing.origins import origins_of
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
+from tracing.stream_file import StreamFile
 from workbench.judge.recorded.check import check_run
 
 PATHS = ("fused", "reference")
@@ -209,3 +211,31 @@ def test_a_path_that_has_just_begun_is_no_stranger(tmp_path: Path) -> None:
             shutil.copyfile(tmp_path / "live" / name, tmp_path / "run" / name)
     assert verify_run(tmp_path / "run").state == "truncated"
     assert not open_run(tmp_path / "run").strangers
+
+
+def test_an_earlier_vocabulary_lacks_tokens_that_occur(tmp_path: Path) -> None:
+    record(tmp_path / "run", closed=False)
+    run = tmp_path / "run-4"
+    assert state_of(verify_run(run), "vocabulary.arrows")[1] == "has no end record"
+    shutil.copyfile(tmp_path / "run-1" / "vocabulary.arrows", run / "vocabulary.arrows")
+    assert "token ids that occur are missing" in state_of(verify_run(run), "vocabulary.arrows")[1]
+
+
+def test_a_copy_whose_writer_is_killed_is_only_unfinished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of a copy go to its stream alone; its journal is no older for that."""
+    source = record(tmp_path / "run")
+    states: list[str] = []
+    append = StreamFile.append
+
+    def observed(self: StreamFile, *args: Any, **more: bool) -> None:
+        append(self, *args, **more)
+        shutil.copytree(tmp_path / "new", tmp_path / f"killed-{len(states)}", ignore=lambda *_: {"lock"})
+        states.append(verify_run(tmp_path / f"killed-{len(states)}").state)
+
+    monkeypatch.setattr("tracing.copying.MAX_BATCH_STEPS", 2)
+    monkeypatch.setattr(StreamFile, "append", observed)
+    repair_run(source, tmp_path / "new")
+    assert states == ["truncated"] * len(states)
+    assert len(states) > 5

@@ -222,3 +222,41 @@ def test_a_folder_that_goes_away_is_one_clear_error(tmp_path: Path, change: Any)
 
     with pytest.raises(EnvironmentProblemError, match="cannot write"):
         loud()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and limits")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork in a process that may have threads
+def test_a_limit_of_the_system_is_a_refusal_too(tmp_path: Path) -> None:
+    """The kernel itself refuses: no file may grow beyond 60,000 bytes."""
+    resource = pytest.importorskip("resource")
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
+            with open_trace(tmp_path / "run", on_error="warn") as trace:
+                for step in range(3000):
+                    small_step(trace, step)
+                resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.waitpid(child, 0)[1] == 0
+    steps, lost = state(tmp_path / "run")
+    assert 0 < len(steps) < 3000
+    assert len(steps) + sum(count for _, count in lost) == 3000
+    assert verify_run(tmp_path / "run").state == "complete"
+
+
+def test_steps_that_cannot_begin_or_be_written_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with open_trace(tmp_path / "run", on_error="warn") as trace:
+        for step in range(3):
+            small_step(trace, step)
+        small_step(trace, 1 << 40)
+        with monkeypatch.context() as patched:
+            patched.setattr(journal_frames, "MAX_FRAME_BYTES", 50)
+            small_step(trace, 3)
+        small_step(trace, 4)
+    assert state(tmp_path / "run") == ([0, 1, 2, 4], [(3, 2)])

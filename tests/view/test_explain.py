@@ -76,7 +76,7 @@ def test_nodes_positions_slots_and_findings_are_said() -> None:
     assert "slot 7" in line_text(explain(step, SlotTarget(7)))
     found = step_view(findings=(finding(0),))
     assert line_text(explain(found, FindingTarget(Moment(0, 0, 0), 9))) == ""
-    assert "is 3, expected 4" in line_text(both_values(finding(0, "kv", None, fused=3, reference=4)))
+    assert "kv: fused 3, expected 4" in line_text(both_values(finding(0, "kv", None, fused=3, reference=4)))
     assert line_text(explain(step, None)) == line_text(both_values(finding(0))) == ""
 
 

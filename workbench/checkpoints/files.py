@@ -22,6 +22,7 @@ PICKLED_INDEX: Final = "pytorch_model.bin.index.json"
 MEDUSA: Final = ("medusa_lm_head.safetensors", "medusa_lm_head.pt")
 """Names that trainers of Medusa heads give to the one file of weights."""
 MAX_INDEX: Final = 64 << 20
+MAX_NAME: Final = 200
 
 
 def require_directory(directory: Path, role: str) -> None:
@@ -132,6 +133,9 @@ def read_weights(directory: Path) -> dict[str, torch.Tensor]:
             raise CheckpointError(
                 f"{path} does not hold {shown(absent[0])}, which {index.name} says it holds"
             )
+        odd = next((name for name in shard if not name.isprintable() or len(name) > MAX_NAME), None)
+        if odd is not None:
+            raise CheckpointError(f"{path} names a tensor {shown(odd)}; names are printable and short")
         doubled = sorted(weights.keys() & shard.keys())
         if doubled:
             raise CheckpointError(f"{shown(doubled[0])} occurs in more than one shard of {directory}")

@@ -53,6 +53,10 @@ def _check_config(config: Mapping[str, Any], path: Path) -> None:
     kind = config.get("tokenizer_class")
     if kind is not None and not isinstance(kind, str):
         raise CheckpointError(f"{path}: tokenizer_class should be a name, got {shown(kind)}")
+    for node in _nodes({key: config.get(key) for key in (*SPECIAL, "added_tokens_decoder")}):
+        odd = next((key for key in node if not (key.isidentifier() or key.isdecimal())), None)
+        if odd is not None:
+            raise CheckpointError(f"{path}: a token has the property {shown(odd)}, which no token has")
     template = config.get("chat_template")
     if not isinstance(template, str | list | dict | None):
         raise CheckpointError(f"{path}: chat_template should be a text, got {shown(template)}")

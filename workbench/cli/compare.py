@@ -105,7 +105,10 @@ def _lines(alignment: Alignment, exit_code: int, parts: Sequence[str]) -> list[s
     return [
         f"verdict     {verdict[exit_code]}",
         f"steps       {alignment.num_steps} equal; {alignment.num_turns_differing} turn(s) differ",
-        *(f"first       {finding_line(finding)}" for finding in alignment.findings()),
+        *(
+            f"{'then' if number else 'first':<11} {finding_line(finding)}"
+            for number, finding in enumerate(alignment.findings())
+        ),
         *(
             f"not compared {name}: one of the runs does not have it"
             for name in sorted(alignment.not_compared)

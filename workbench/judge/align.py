@@ -17,6 +17,7 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from workbench.judge.align_columns import AlignColumn, default_columns, first_difference, row_of
 from workbench.judge.align_cursor import Cursor
+from workbench.judge.places import axes_of, entry, named, node_at
 from workbench.judge.rules import finding_of
 
 MAX_TURNS_NAMED: Final = 64
@@ -131,15 +132,25 @@ def _first_in(
 
 def _describe(ours: Cursor, theirs: Cursor, row: int, column: AlignColumn) -> Finding:
     one, other = (row_of(cursor.column(column.name, row + 1), row) for cursor in (ours, theirs))
-    node, index = None, _first_index(one, other)
-    if column.per_node and index is not None:
+    axes, index = axes_of(column.name), _first_index(one, other)
+    place: tuple[int, ...] = ()
+    if index is not None:
         tokens = ours.column("token_ids", row + 1)
         nodes = None if tokens is None else row_of(tokens, row)
-        node = index * len(one if nodes is None else nodes) // len(one)
+        place = _unravelled(index, len(one), axes, None if nodes is None else len(nodes))
     prompt_id, turn, step = ours.keys(row + 1)[row].tolist()
     stage = column.stage if column.stage != "any" else ""
-    moment = Moment(prompt_id, turn, step, stage, node if stage else None)
-    return _finding("JUDGE-ALIGN-COLUMN", moment, column.name, _short(one, index), _short(other, index))
+    moment = Moment(prompt_id, turn, step, stage, node_at(axes, place) if stage else None)
+    left, right = (entry(value if index is None else value[index]) for value in (one, other))
+    return _finding("JUDGE-ALIGN-COLUMN", moment, column.name, (left, right), place)
+
+
+def _unravelled(index: int, size: int, axes: tuple[str, ...], num_nodes: int | None) -> tuple[int, ...]:
+    """Return the place of an entry of a flat column; the entry's number alone where its form is not known."""
+    if len(axes) < 2 or not num_nodes or size % num_nodes:
+        return (index,)
+    shape = [num_nodes if axis == "N" else size // num_nodes for axis in axes]
+    return tuple(int(each) for each in np.unravel_index(index, shape)) if np.prod(shape) == size else (index,)
 
 
 def _first_index(one: Any, other: Any) -> int | None:
@@ -149,24 +160,12 @@ def _first_index(one: Any, other: Any) -> int | None:
     return int(np.argmax(unlike)) if unlike.any() else None
 
 
-def _short(value: Any, index: int | None) -> str:
-    """Return one value, or one element of it, as short text."""
-    if value is None:
-        return "null"
-    if not isinstance(value, np.ndarray):
-        return str(value)
-    if index is not None:
-        return f"[{index}] = {value[index]}"
-    text = ", ".join(str(element) for element in value[:8].tolist())
-    return f"{len(value)} values: {text}{', ..' if len(value) > 8 else ''}"
-
-
 def _missing(ours: Cursor, theirs: Cursor, result: Alignment) -> None:
     """Handle rows whose keys differ: a turn or the end of a turn that one run does not have."""
     if ours.turn == theirs.turn:
         step, other = int(ours.keys(1)[0, 2]), int(theirs.keys(1)[0, 2])
         moment = Moment(*ours.turn, min(step, other))
-        difference = _finding("JUDGE-ALIGN-MISSING", moment, "step", f"step {step}", f"step {other}")
+        difference = _finding("JUDGE-ALIGN-MISSING", moment, "step", (f"step {step}", f"step {other}"))
         _note(result, difference, ours.drain_turn(), theirs.drain_turn())
     elif ours.turn < theirs.turn:
         _one_sided(ours, result, only_left=True)
@@ -179,7 +178,7 @@ def _one_sided(cursor: Cursor, result: Alignment, *, only_left: bool) -> None:
     moment = Moment(*cursor.keys(1)[0].tolist())
     text, tokens = f"step {moment.step}", cursor.drain_turn()
     texts, streams = ((text, "missing"), (tokens, {})) if only_left else (("missing", text), ({}, tokens))
-    _note(result, _finding("JUDGE-ALIGN-MISSING", moment, "step", *texts), *streams)
+    _note(result, _finding("JUDGE-ALIGN-MISSING", moment, "step", texts), *streams)
 
 
 def _note(result: Alignment, difference: Finding, left: dict[int, int], right: dict[int, int]) -> None:
@@ -202,11 +201,16 @@ def _stream_finding(difference: StreamDifference) -> Finding:
     message = f"emitted tokens differ from position {difference.position} on: {left} against {right}"
     moment = Moment(difference.prompt_id, difference.turn, 0, "accept")
     values = difference.left, difference.right
-    return replace(_finding(STREAM_RULE, moment, "emitted_token_ids", *values), message=message)
+    return replace(_finding(STREAM_RULE, moment, "emitted_token_ids", values), message=message)
 
 
 def _finding(
-    rule: str, moment: Moment, column: str, left: int | str | None, right: int | str | None
+    rule: str,
+    moment: Moment,
+    column: str,
+    values: tuple[int | str | None, int | str | None],
+    place: tuple[int, ...] = (),
 ) -> Finding:
-    message = f"{column} differs at {moment}: {left} against {right}"
+    left, right = values
+    message = f"{named(column, place)} differs at {moment}: {left} against {right}"
     return finding_of(rule, moment, column, message, fused=left, reference=right)

@@ -75,7 +75,8 @@ class Cursor:
         while not self.done and self.turn == turn:
             same = (self._keys[self._row :, :2] == turn).all(axis=1)
             rows = self.available if same.all() else int(np.argmin(same))
-            tokens |= _emitted(self.column("committed_len", rows), self.column("emitted_token_ids", rows))
+            names = ("committed_len", "emitted_token_ids", "context_token_ids")
+            tokens |= _emitted(*(self.column(name, rows) for name in names))
             self.advance(rows)
         return tokens
 
@@ -100,10 +101,13 @@ class Cursor:
         self._keys = np.zeros((0, len(KEY_COLUMNS)), dtype=np.int64)
 
 
-def _emitted(lengths: Any, emitted: Any) -> dict[int, int]:
-    """Return tokens by absolute position: the first one of a step comes one after its root, at L + 1."""
+def _emitted(lengths: Any, emitted: Any, contexts: Any) -> dict[int, int]:
+    """Return tokens by absolute position: a step's come one after its root, at L + 1; the first root at L."""
     if lengths is None or emitted is None:
         return {}
+    if contexts is not None and contexts.null_count < len(contexts):
+        begun = {len(each) - 1: each[-1] for each in contexts.to_pylist() if each}
+        return begun | _emitted(lengths, emitted, None)
     steps = zip(lengths.to_pylist(), emitted.to_pylist(), strict=True)
     whole = ((length, tokens) for length, tokens in steps if length is not None and tokens is not None)
     return {at: token for length, tokens in whole for at, token in enumerate(tokens, start=length + 1)}

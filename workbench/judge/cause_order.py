@@ -55,7 +55,7 @@ FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
     ),
     "draft": (
         _GIVEN,
-        _quantity("root", "JUDGE-DRAFT-ROOT STEP002"),
+        _quantity("root", "JUDGE-DRAFT-ROOT STEP002 STEP005"),
         _quantity("stale", "DRAFT005"),
         _quantity("kv", "kv"),
         _quantity("levels", "JUDGE-DRAFT-LEVELS DRAFT003"),

@@ -29,7 +29,8 @@ from workbench.judge.rows import judge_rows
 def judge_draft(notes: Notes, evidence: DraftEvidence) -> None:
     """Judge one draft, causes first: K and V of the new rows, scores, then what was chosen by them."""
     _judge_lengths(notes, evidence)
-    judge_rows(notes, "JUDGE-DRAFT-KV", "kv", evidence.kv)
+    if "kv" not in evidence.absent or evidence.kv is not None:
+        judge_rows(notes, "JUDGE-DRAFT-KV", "kv", evidence.kv)
     fused = _candidates(notes, evidence)
     search = None if evidence.fused is None else evidence.fused.beam_search()
     _judge_proposal(notes, evidence)
@@ -81,7 +82,10 @@ def _candidates(notes: Notes, evidence: DraftEvidence) -> Candidates | None:
     judge_root(notes, drafted, evidence.root_token_id)
     search = drafted.beam_search()
     if search is None:
-        notes.lacks("beam_flat_ids", f"the path does not show its candidates (proposer {drafted.proposer})")
+        if "beam_flat_ids" not in evidence.absent:
+            notes.lacks(
+                "beam_flat_ids", f"the path does not show its candidates (proposer {drafted.proposer})"
+            )
         return None
     return gather_candidates(notes, search, evidence)
 

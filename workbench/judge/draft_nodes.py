@@ -93,6 +93,8 @@ def judge_node_scores(notes: Notes, nodes: DraftNodes, scores: Array, truth: Nod
                 who = guilty(np.array([scores[node]]), np.array([score]), expected, allowance)
                 wrong.append((node, score, allowance, who))
     notes.check("draft_logprobs")
+    allowed = np.array([allowance for _, allowance in list(sound.values())[1:]])
+    notes.allow("draft_logprobs", allowed, np.ones_like(allowed))
     for (node, score, allowance, who), tail in first_few(wrong, MAX_NAMED, "nodes"):
         what = f"node {node} (token {nodes.token_ids[node]}) scores"
         write_score(notes, what, (float(scores[node]), score, allowance), who=who, node=node, tail=tail)

@@ -81,6 +81,7 @@ def judge_scores(scores: Scores, levels: tuple[LevelTruth, ...]) -> None:
             wrong += _judge_beam(scores, level, (flats[beam], beam, float(allowances[beam])))
             _judge_best_tokens(scores, level, (flats[beam], beam, float(allowances[beam])))
     scores.notes.check("draft_logprobs")
+    scores.notes.allow("draft_logprobs", scores.allowance, np.abs(scores.truth))
     _write_wrong(scores, wrong)
 
 

@@ -61,6 +61,7 @@ class PrefillEvidence:
         logits: The row that chose the root, `[V]` or `[1, V]`.
         features: Tapped teacher features, `[L, 3H]`, low to high.
         kv: Committed K and V of the main cache, `[layers, 2, kv_heads, L, D]`, K after rotary.
+        absent: Quantities that no path of this run has, as its drafter has none: they are not looked for.
     """
 
     prompt_token_ids: IntArray
@@ -72,6 +73,7 @@ class PrefillEvidence:
     logits: RowTruth | None = None
     features: RowTruth | None = None
     kv: RowTruth | None = None
+    absent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,6 +128,7 @@ class DraftEvidence:
             `[layers, 2, kv_heads, R, D]`; `rows` names their positions.
         committed_len: L; None: lengths not checked.
         kv_lengths: Length of each layer of the drafter's cache after the draft, or None.
+        absent: Quantities that no path of this run has, as its drafter has none: they are not looked for.
     """
 
     settings: DecodeSettings
@@ -140,6 +143,7 @@ class DraftEvidence:
     kv: RowTruth | None = None
     committed_len: int | None = None
     kv_lengths: tuple[int, ...] | None = None
+    absent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,6 +207,7 @@ class VerifyEvidence:
         features: `[N, 3H]`.
         kv: Post-rotary K and V of each node, `[layers, 2, kv_heads, N, D]`; `rows` are node numbers.
         rows_before, rows_after: Digests of the main cache's rows before and after the forward, `[L]`.
+        absent: Quantities that no path of this run has, as its drafter has none: they are not looked for.
     """
 
     committed_len: int
@@ -218,6 +223,7 @@ class VerifyEvidence:
     kv: RowTruth | None = None
     rows_before: Array | None = None
     rows_after: Array | None = None
+    absent: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from workbench.judge.notes import Notes, first_few
+from workbench.judge.places import MAX_LISTED, entry_or_end, named
 from workbench.judge.row_findings import MAX_ROWS_NAMED
 
 
@@ -41,13 +42,22 @@ def judge_exact(
     wrong = [int(node) for node in nodes if not _same(value[node], expected[node])]
     for node, tail in first_few(wrong, MAX_ROWS_NAMED, "nodes"):
         came, law = value[node].item(), expected[node].item()
-        message = f"{column} of node {node} is {came}, expected {law}{tail}"
-        notes.finding(rule, column, message, guilty=path, node=node, fused=came, reference=law)
+        message = f"{named(column, (node,))} is {came}{_on(path)}, expected {law}{tail}"
+        notes.finding(rule, column, message, guilty=path, node=node, **_sides(path, came, law))
 
 
 def _same(left: Any, right: Any) -> bool:
     """Return whether two numpy scalars are equal, NaN included."""
     return bool(left == right or (left != left and right != right))  # noqa: PLR0124 - NaN differs from itself
+
+
+def _on(path: str) -> str:
+    return "" if path == "fused" else f" on the {path} path"
+
+
+def _sides(path: str, came: Any, law: Any) -> dict[str, Any]:
+    """Return a value where its path's values stand in a finding, and what it should be beside it."""
+    return {"fused": came, "reference": law} if path == "fused" else {"reference": came}
 
 
 def judge_list(
@@ -68,10 +78,14 @@ def judge_list(
     ours, theirs = value.tolist(), expected.tolist()
     if ours == theirs:
         return
-    node = node_at(parting(ours, theirs))
+    place = parting(ours, theirs)
+    node = node_at(place)
     at = "" if node is None else f"; they part at node {node}"
-    message = f"{column} is {ours}, expected {theirs}: {message}{at}"
-    notes.finding(rule, column, message, guilty=path, node=node, fused=str(ours), reference=str(theirs))
+    what, left, right = column, str(ours), str(theirs)
+    if max(len(ours), len(theirs)) > MAX_LISTED:
+        what, (left, right) = named(column, (place,)), (entry_or_end(each, place) for each in (ours, theirs))
+    message = f"{what} is {left}{_on(path)}, expected {right}: {message}{at}"
+    notes.finding(rule, column, message, guilty=path, node=node, **_sides(path, left, right))
 
 
 def parting(ours: Sequence[Any], theirs: Sequence[Any]) -> int:
@@ -104,12 +118,12 @@ def judge_visible(
     for node, tail in first_few(wrong, MAX_ROWS_NAMED, "nodes"):
         key = int(np.flatnonzero(value[node] != expected[node])[0])
         sees = bool(value[node, key])
+        verb = "sees" if sees else "does not see"
         notes.finding(
             rule,
             "visible",
-            f"node {node} {'sees' if sees else 'does not see'} node {key}, expected the contrary{tail}",
+            f"node {node} {verb} node {key}{_on(path)}, expected the contrary{tail}",
             guilty=path,
             node=node,
-            fused=f"visible[{node}, {key}] = {sees}",
-            reference=f"visible[{node}, {key}] = {not sees}",
+            **_sides(path, f"visible[{node}, {key}] = {sees}", f"visible[{node}, {key}] = {not sees}"),
         )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
 
 from tracing.finding import Finding
 from tracing.moment import Moment
+from workbench.judge.hidden import Hidden
 from workbench.judge.rules import RULES
 
 T = TypeVar("T")
@@ -62,12 +65,14 @@ class StageJudgement:
         near_ties: Proven near ties.
         checked: `stage.quantity` of everything that was really compared.
         not_checked: Everything that was not, with the reason.
+        hidden: `stage.quantity` to the gap that rows of it could have had without a finding.
     """
 
     findings: tuple[Finding, ...] = ()
     near_ties: tuple[NearTie, ...] = ()
     checked: tuple[str, ...] = ()
     not_checked: tuple[Unchecked, ...] = ()
+    hidden: Mapping[str, Hidden] = field(default_factory=dict, kw_only=True)
 
 
 @dataclass(slots=True)
@@ -87,6 +92,7 @@ class Notes:
     near_ties: list[NearTie] = field(default_factory=list)
     checked: Counter[str] = field(default_factory=Counter)
     not_checked: list[Unchecked] = field(default_factory=list)
+    hidden: dict[str, Hidden] = field(default_factory=dict)
 
     def finding(
         self,
@@ -129,6 +135,12 @@ class Notes:
         """Record that a quantity was compared."""
         self.checked[f"{self.stage}.{quantity}"] += 1
 
+    def allow(self, quantity: str, allowances: Any, sizes: Any) -> None:
+        """Record what the rows of a quantity may be off by, each `[R]`, and how large they are."""
+        hidden = Hidden.of(quantity, np.asarray(allowances, np.float64), np.asarray(sizes, np.float64))
+        if hidden is not None:
+            self.hidden[f"{self.stage}.{quantity}"] = hidden
+
     def skip(self, quantity: str, reason: str) -> None:
         """Record that a quantity was not compared, and why."""
         self.not_checked.append(Unchecked(self.stage, quantity, reason))
@@ -148,9 +160,8 @@ class Notes:
 
     def judgement(self) -> StageJudgement:
         """Return what was recorded."""
-        return StageJudgement(
-            tuple(self.findings), tuple(self.near_ties), tuple(self.checked), tuple(self.not_checked)
-        )
+        found, ties = tuple(self.findings), tuple(self.near_ties)
+        return StageJudgement(found, ties, tuple(self.checked), tuple(self.not_checked), hidden=self.hidden)
 
 
 def first_few(wrong: Sequence[T], limit: int, rest: str) -> Iterator[tuple[T, str]]:

@@ -21,7 +21,8 @@ def judge_prefill(notes: Notes, evidence: PrefillEvidence) -> None:
     _judge_context(notes, prompt, evidence.fused_context_token_ids, "fused")
     _judge_context(notes, prompt, evidence.reference_context_token_ids, "reference")
     judge_rows(notes, "JUDGE-PREFILL-KV", "kv", evidence.kv)
-    judge_rows(notes, "JUDGE-PREFILL-FEATURES", "features", evidence.features)
+    if "features" not in evidence.absent:
+        judge_rows(notes, "JUDGE-PREFILL-FEATURES", "features", evidence.features)
     logits = judge_rows(notes, "JUDGE-PREFILL-LOGITS", "logits", _with_positions(evidence))
     ours = _root(evidence.fused_context_token_ids, prompt)
     theirs = _root(evidence.reference_context_token_ids, prompt)

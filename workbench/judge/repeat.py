@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tracing.fields import forms_of
 from tracing.finding import Finding
 from tracing.moment import Moment
+from tracing.results import RESULT_OF_STAGE
 from workbench.judge.notes import Notes, StageJudgement
+from workbench.judge.places import entry, place_name
 from workbench.judge.rules import RULES
 
+AXES: Final = {
+    (stage, form.name): form.axes for stage, result in RESULT_OF_STAGE.items() for form in forms_of(result)
+}
+"""Stage and field of its result to the axes of the field."""
 _Where = tuple[tuple[int, int, int], str]
 
 
@@ -36,22 +43,25 @@ def judge_repeat(
             continue
         notes.check(f"{column} (repeat)")
         one, other = np.asarray(first[column]), np.asarray(second[column])
-        fault = _difference(one, other)
+        axes = AXES.get((stage, column), ())
+        fault, place = _difference(one, other, axes)
         if fault:
             message = f"{column} of the {path} path differs with itself when {stage} is repeated: {fault}"
-            notes.finding("JUDGE-REPEAT", column, message, guilty=path)
+            node = place[0] if axes[:1] in {("N",), ("n",)} and place else None
+            notes.finding("JUDGE-REPEAT", column, message, guilty=path, node=node)
     return notes.judgement()
 
 
-def _difference(one: NDArray[Any], other: NDArray[Any]) -> str:
-    """Return how two arrays differ, or an empty string."""
+def _difference(one: NDArray[Any], other: NDArray[Any], axes: tuple[str, ...]) -> tuple[str, tuple[int, ...]]:
+    """Return how two arrays differ, or an empty string, and where first, `()` for the whole value."""
     if one.shape != other.shape or one.dtype != other.dtype:
-        return f"{one.dtype}{list(one.shape)} and {other.dtype}{list(other.shape)}"
-    same = _bits(one) == _bits(other)
-    if same.all():
-        return ""
-    place = [int(axis[0]) for axis in np.nonzero(~same.all(axis=-1))]
-    return f"{int((~same.all(axis=-1)).sum())} of {one.size} values, first at {place}"
+        return f"{one.dtype}{list(one.shape)} and {other.dtype}{list(other.shape)}", ()
+    unlike = ~(_bits(one) == _bits(other)).all(axis=-1)
+    if not unlike.any():
+        return "", ()
+    place = tuple(int(axis[0]) for axis in np.nonzero(unlike))
+    both = f"{entry(one, place)} and then {entry(other, place)}"
+    return f"{int(unlike.sum())} of {one.size} values, first {place_name(axes, place)}: {both}", place
 
 
 def _bits(array: NDArray[Any]) -> NDArray[np.uint8]:

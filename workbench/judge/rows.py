@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracing.errors import UsageError
+from workbench.judge.allowance import largest
 from workbench.judge.evidence import RowTruth
 from workbench.judge.measured import Judged, as_groups, group_label, measure
 from workbench.judge.notes import Notes
@@ -58,6 +59,8 @@ def judge_rows(
         notes.skip(column, "no valid row")
         return None
     notes.check(column)
+    allowances = np.concatenate([group.allowance.largest for group in judged.groups])
+    notes.allow(column, allowances, np.concatenate([largest(group.truth) for group in judged.groups]))
     write_rows(notes, rule, column, judged, quantity.arbiter, named=valid is not None)
     return judged
 

@@ -45,6 +45,7 @@ def judge_step(evidence: StepEvidence) -> StepJudgement:
         near_ties=near_ties,
         checked=tuple(quantity for part in parts for quantity in part.checked),
         not_checked=tuple(missing for part in parts for missing in part.not_checked),
+        hidden={quantity: each for part in parts for quantity, each in part.hidden.items()},
         coverage=count_step(evidence, near_ties),
     )
 

@@ -128,5 +128,4 @@ def _judge_pads(
     legal = np.clip(built.token_ids, 0, top - 1)
     judge_exact(notes, rule, "token_ids", np.asarray(built.token_ids), legal, nodes=pads, path=path)
     # That no node sees a pad is part of the nodes' own rows.
-    sees = np.asarray(built.visible.any(axis=1))
-    judge_exact(notes, rule, "visible", sees, np.zeros_like(sees), nodes=pads, path=path)
+    judge_visible(notes, rule, built.visible, np.zeros_like(built.visible), nodes=pads, path=path)

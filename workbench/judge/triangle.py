@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 
 from workbench.judge.blame import agrees
 
+BEHIND_THE_CACHE: Final = (
+    "behind_the_cache",
+    "the row's K, V and features are right: not the cache, but what follows (head, logits) is wrong",
+)
 MEANINGS: Final[dict[tuple[bool, bool, bool], tuple[str, str]]] = {
     (False, True, True): (
         "tree",
@@ -46,6 +50,7 @@ def triangle(
     reprefill: NDArray[Any],
     truth: NDArray[Any],
     allowance: float,
+    rows_agree: bool = False,
 ) -> tuple[str, str]:
     """Tell a tree bug from a kernel's row-count dependence.
 
@@ -55,6 +60,7 @@ def triangle(
         reprefill: Prefix and path as an ordinary causal sequence, no cache, no tree.
         truth: The reference one precision above.
         allowance: The row's allowance (`Finding.allowance`).
+        rows_agree: The row's K and V in every layer, and its features, were compared and are right.
 
     Returns:
         A short name of the cause (`reference` where all three agree against the truth), and a sentence.
@@ -72,4 +78,5 @@ def triangle(
             "reference",
             "all three agree with one another and not with the truth: suspect the reference or the weights",
         )
-    return MEANINGS[packed_right, alone_right, reprefill_right]
+    meaning = MEANINGS[packed_right, alone_right, reprefill_right]
+    return BEHIND_THE_CACHE if rows_agree and meaning[0] == "cache" else meaning

@@ -9,6 +9,7 @@ from typing import Final
 
 from tracing.finding import Finding
 from workbench.judge.coverage import COUNTERS, REQUIRED, not_exercised
+from workbench.judge.hidden import Hidden, joined
 from workbench.judge.notes import NearTie, Unchecked
 from workbench.judge.share import Part, Share
 from workbench.judge.step import StepJudgement
@@ -41,6 +42,7 @@ class RunVerdict:
         not_exercised: Names of the counters that are zero.
         checked: `stage.quantity` to the number of steps in which it was compared.
         not_checked: What was not compared, with its reason, to the number of steps.
+        hidden: `stage.quantity` to the gap that could have hidden in it.
         share: What the verdict rests on; None where the caller does not know.
     """
 
@@ -55,6 +57,7 @@ class RunVerdict:
     not_exercised: tuple[str, ...]
     checked: dict[str, int]
     not_checked: dict[Unchecked, int]
+    hidden: dict[str, Hidden] = field(default_factory=dict)
     share: Share | None = None
 
     @property
@@ -75,6 +78,7 @@ class Tally:
     _coverage: Counter[str] = field(default_factory=Counter)
     _checked: Counter[str] = field(default_factory=Counter)
     _not_checked: Counter[Unchecked] = field(default_factory=Counter)
+    _hidden: dict[str, Hidden] = field(default_factory=dict)
     _verdicts: Counter[str] = field(default_factory=Counter)
     _consequences: int = 0
     _near_ties: int = 0
@@ -88,6 +92,7 @@ class Tally:
         self._coverage.update(judgement.coverage)
         self._checked.update(judgement.checked)
         self._not_checked.update(judgement.not_checked)
+        self._hidden = joined(self._hidden, judgement.hidden)
         self.add_findings(judgement.findings)
         self.add_near_ties(judgement.near_ties)
 
@@ -128,6 +133,7 @@ class Tally:
             not_exercised=not_exercised(self._coverage),
             checked=dict(self._checked),
             not_checked=dict(self._not_checked),
+            hidden=dict(self._hidden),
             share=share,
         )
 

@@ -28,7 +28,8 @@ def judge_verify(notes: Notes, evidence: VerifyEvidence) -> None:
             _judge_given(notes, evidence, side, path)
     _judge_committed(notes, evidence)
     judge_rows(notes, "JUDGE-VERIFY-KV", "kv", evidence.kv, valid=valid)
-    judge_rows(notes, "JUDGE-VERIFY-FEATURES", "features", evidence.features, valid=valid)
+    if "features" not in evidence.absent:
+        judge_rows(notes, "JUDGE-VERIFY-FEATURES", "features", evidence.features, valid=valid)
     logits = judge_rows(notes, "JUDGE-VERIFY-LOGITS", "logits", evidence.logits, valid=valid)
     theirs = None if evidence.reference is None else evidence.reference.target_token_ids
     ours, nodes = evidence.fused.target_token_ids, np.flatnonzero(valid)

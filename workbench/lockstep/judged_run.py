@@ -16,6 +16,7 @@ from tracing.moment import Moment
 from tracing.recorder import RunWriter
 from workbench.checkpoints.digests import weights_digest
 from workbench.checkpoints.load import LoadedPair
+from workbench.judge.hidden import sentence
 from workbench.judge.verdict import RunVerdict, Tally
 from workbench.lockstep.acceptance import acceptance_warnings
 from workbench.lockstep.engine.interrupts import interrupts_watched
@@ -44,7 +45,12 @@ def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummar
         RunWriter(request.out, _manifest(session, request), token_bytes=loaded.tokenizer.token_bytes) as run,
     ):
         summary = _run(session, request, run, tick)
-        run.update(verdict=summary.verdict, exit_code=summary.exit_code, coverage=dict(summary.coverage))
+        run.update(
+            verdict=summary.verdict,
+            exit_code=summary.exit_code,
+            coverage=dict(summary.coverage),
+            could_hide=summary.hidden,
+        )
     seen = acceptance_warnings(run.folder, session.path.name) if loaded.report.acceptance_tells else ()
     return replace(summary, warnings=loaded.report.warnings + seen)
 
@@ -91,6 +97,7 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
     if not _weights_unchanged(session.loaded):
         decoded.log.add([WEIGHTS_CHANGED])
     manifest = {
+        "dtype": session.dtype,
         "path": dict(session.path.info),
         "reference": runner.info,
         "backend": dict(request.backend),
@@ -130,6 +137,8 @@ def _summary(
         }
         | decoded.unseen(),
         coverage=verdict.coverage,
+        hidden=sentence(verdict.hidden, str(manifest["dtype"])),
+        could_hide={quantity: each.as_json() for quantity, each in verdict.hidden.items()},
         share=None if verdict.share is None else verdict.share.as_json(),
         run=run,
         manifest=manifest,

@@ -30,6 +30,8 @@ class RunSummary:
         coverage: Counter name -> count; zero is `not exercised`.
         warnings: What both paths share and may have wrong, which no comparison decides.
         run: The folder of the trace.
+        hidden: How large a mistake could have been without a finding, in a sentence; may be empty.
+        could_hide: The same as plain data, by `stage.quantity`.
         manifest: Facts about models, backend, devices and settings.
         share: What the verdict rests on, as plain data; None where that is not known.
     """
@@ -48,6 +50,8 @@ class RunSummary:
     emitted_text: tuple[str, ...] = ()
     remark: str = ""
     unjudged_steps: int = 0
+    hidden: str = ""
+    could_hide: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
     share: Mapping[str, Any] | None = None
@@ -82,6 +86,7 @@ class RunSummary:
             "findings": [finding.as_json() for finding in self.findings],
             "invariants": dict(self.invariants),
             "not_checked": dict(self.not_checked),
+            "could_hide": dict(self.could_hide),
             "coverage": dict(self.coverage),
             "not_exercised": [name for name, count in self.coverage.items() if count == 0],
             "manifest": dict(self.manifest),

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from tracing.finding import Finding
+from workbench.judge.places import both_values
 from workbench.report.summary import RunSummary
 from workbench.view.safe_text import safe_line, safe_text
 
@@ -31,6 +32,8 @@ def _lines(summary: RunSummary) -> Iterator[str]:
     not_checked = summary.invariants.get("not_checked", 0)
     yield f"invariants  {held} held, {violated} violated, {not_checked} not checked"
     yield from _not_checked(summary)
+    if summary.hidden:
+        yield f"could hide  {summary.hidden}"
     yield f"coverage    {_coverage(summary)}"
     yield from _text(summary)
     if summary.run:
@@ -71,7 +74,8 @@ def _divergence(summary: RunSummary) -> Iterator[str]:
     if first is None:
         return
     yield f"first       {finding_line(first)}"
-    yield f"            fused {_value(first.fused)}, expected {_value(first.reference)}{_margin(first)}"
+    if values := safe_text(both_values(first)) + _margin(first):
+        yield f"            {values.removeprefix('; ')}"
     for frame in first.frames:
         yield f"            in {safe_text(frame)}"
     others = [finding for finding in summary.findings if finding is not first and not finding.consequence]
@@ -82,12 +86,6 @@ def _divergence(summary: RunSummary) -> Iterator[str]:
     following = consequences_line(finding for finding in summary.findings if finding is not first)
     if following:
         yield f"            {following}"
-
-
-def _value(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.9g}"
-    return safe_text(str(value)) if value is not None else "nothing recorded"
 
 
 def _margin(finding: Finding) -> str:

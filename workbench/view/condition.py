@@ -36,7 +36,8 @@ def nothing_found(manifest: Mapping[str, Any], *, being_written: bool) -> str:
         return "no findings are recorded, and the run was perhaps never judged: K checks it"
     if verdict == "inconclusive":
         return "no findings are recorded, but the run is inconclusive: too little of it was judged"
-    return "nothing was found in this run"
+    hidden = manifest.get("could_hide")
+    return "nothing was found in this run" + (f"; could hide: {safe_text(str(hidden))}" if hidden else "")
 
 
 def nothing_found_in_step(moment: Moment, verdicts: Iterable[str | None]) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from invariants.ancestry import path_to_root
 from tracing.finding import Finding
+from workbench.judge import places
 from workbench.view.lines import Line, Role, Span, note
 from workbench.view.step import Side, StepView
 from workbench.view.targets import CellTarget, FindingTarget, NodeTarget, PositionTarget, SlotTarget, Target
@@ -33,9 +34,8 @@ def explain(step: StepView, target: Target | None) -> Line:
 
 def both_values(finding: Finding) -> Line:
     """Return one line on a finding that points to no cell, node or position: the value, and the right one."""
-    if finding.fused is None and finding.reference is None:
-        return note("")
-    return note(f"{finding.column} is {finding.fused}, expected {finding.reference}", "plain")
+    values = places.both_values(finding)
+    return note(f"{finding.column}: {values}" if values else "", "plain")
 
 
 def relation(query: int, key: int, parents: list[Any], pads: frozenset[int]) -> str:

@@ -41,12 +41,15 @@ def beam_of_another_level(beam_flat_ids: IntArray, top_k: int) -> Violations:
         start = 0 if level == 0 else top_k + (level - 1) * top_k * top_k
         stop = start + (top_k if level == 0 else top_k * top_k)
         if not start <= beam < stop:
-            message = (
-                f"beam {beam} is expanded at level {level + 1}, whose candidates are {start}..{stop - 1}"
-            )
+            message = f"beam {place % top_k} of level {level + 1} is candidate {beam}, "
+            message += f"the candidates above it are {start}..{stop - 1}"
             yield Violation(message, "beam_flat_ids", found=beam, expected=start)
         elif beam in beam_flat_ids[:place].tolist():
-            yield Violation(f"beam {beam} is expanded twice", "beam_flat_ids", found=beam)
+            first = beam_flat_ids.tolist().index(beam)
+            message = (
+                f"beams {first % top_k} and {place % top_k} of level {level + 1} are both candidate {beam}"
+            )
+            yield Violation(message, "beam_flat_ids", found=beam)
     if len(beam_flat_ids) % top_k:
         message = f"{len(beam_flat_ids)} beams are no whole number of levels of {top_k}"
         yield Violation(message, "beam_flat_ids", found=len(beam_flat_ids))

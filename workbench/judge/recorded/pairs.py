@@ -22,6 +22,7 @@ from tracing.path_reader import PathReader
 from tracing.reader import Run
 from tracing.run_facts import ModelFacts, model_facts_of, table
 from workbench.judge import fed
+from workbench.judge.places import axes_of, entry, named, node_at
 from workbench.judge.rules import finding_of
 from workbench.judge.share import Part
 
@@ -189,27 +190,17 @@ def _for_nodes(valid: Any, ndim: int) -> NDArray[np.bool_]:
 
 
 def _column_finding(name: str, ours: Any, theirs: Any, place: tuple[int, ...], at: Site) -> Finding:
-    left, right = (_entry(each, place) if place else _short(each) for each in (ours, theirs))
-    where = f" of node {place[0]}" if place and (COLUMN_BY_NAME[name].axes or ())[0] == "N" else ""
+    left, right = entry(ours, place), entry(theirs, place)
     return _finding(
         COLUMNS,
         name,
         at,
-        f"{name}{where} is {left} on the {at.under_test} path, {right} on the {at.reference} path, "
+        f"{named(name, place)} is {left} on the {at.under_test} path, {right} on the {at.reference} path, "
         "which was fed the same",
-        node=place[0] if where else None,
+        node=node_at(axes_of(name), place),
         fused=left,
         reference=right,
     )
-
-
-def _entry(values: Any, place: tuple[int, ...]) -> str:
-    return "null" if np.ma.getmaskarray(values)[place] else str(values[place])
-
-
-def _short(value: Any) -> str:
-    text = str(value.tolist() if isinstance(value, np.ndarray) else value)
-    return text if len(text) <= 60 else f"{text[:60]}.."
 
 
 def _distances(row: Row, other: Row, at: Site) -> Iterator[Finding]:

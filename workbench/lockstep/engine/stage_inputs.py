@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from tracing.moment import Moment
 from tracing.results import RESULT_OF_STAGE
 from tracing.stage_validation import InvalidStageResultError
 from tracing.stages import Drafted, DraftLevel, Tensorized
+from workbench.judge.places import axes_of, entry, place_name
 from workbench.lockstep.engine.failures import fused_finding
 from workbench.lockstep.engine.under_test import RESULT_FIELDS, StepResults
 from workbench.lockstep.tensors.host import host_floats, validated
@@ -48,14 +49,26 @@ class Difference:
 
     Attributes:
         name: Field or column.
-        row: First row that differs, or None.
-        before, after: Entry there, as short text.
+        place: First entry that differs, by axis; empty for the whole value.
+        axes: Axes of the value.
+        before, after: What was and is there, as short text.
     """
 
     name: str
-    row: int | None
     before: str
     after: str
+    place: tuple[int, ...] = ()
+    axes: tuple[str, ...] = ()
+
+    @property
+    def node(self) -> int | None:
+        """The node that the entry is of, or None."""
+        return self.place[0] if self.place and self.axes[:1] in {("N",), ("n",)} else None
+
+    def __str__(self) -> str:
+        """Return the name and the place in words."""
+        where = place_name(self.axes, self.place)
+        return f"{self.name} of {where}" if where else self.name
 
 
 def written_into(
@@ -74,7 +87,7 @@ def written_into(
         if giver in results.inputs:
             before = getattr(results, RESULT_FIELDS[giver])
             for each in _changes(giver, before, results.inputs[giver], sizes):
-                what = f"{stage} wrote into {each.name}{_in_row(each)}, which {giver} gave"
+                what = f"{stage} wrote into {each}, which {giver} gave"
                 found.append(_finding(WRITTEN, stage, at, each, f"{what} as {each.before}: now {each.after}"))
     return tuple(found)
 
@@ -86,19 +99,34 @@ def expected_at_launches(stage: str, results: StepResults) -> dict[str, Any]:
     return {} if given is None else launch_columns(given) | later
 
 
-def changed_by_tensorize(results: StepResults) -> frozenset[str]:
-    """Return the columns in which the tensorized tree is not the drafted one."""
+class Copied(NamedTuple):
+    """What tensorize made of the draft.
+
+    Attributes:
+        changed: Columns of the draft that it copied wrongly.
+        kept: Those that it copied rightly; none where the draft is not the path's own.
+        num_nodes: Drafted nodes, the root included; the rows behind them are tensorize's.
+    """
+
+    changed: frozenset[str] = frozenset()
+    kept: frozenset[str] = frozenset()
+    num_nodes: int = 0
+
+
+def copied_by_tensorize(results: StepResults) -> Copied:
+    """Compare the tensorized tree with the drafted one, as far as a step has come."""
     drafted, built = results.drafted, results.tensorized
     if drafted is None or built is None:
-        return frozenset()
+        return Copied()
     num_nodes = len(drafted.token_ids)
-    return frozenset(
-        column
+    copied = {
+        column: _difference(name, _host(drafted, name), _host(built, name)[:num_nodes]) is None
         for column, name in COPIED.items()
-        if getattr(drafted, name) is not None
-        and getattr(built, name) is not None
-        and _difference(name, _host(drafted, name), _host(built, name)[:num_nodes]) is not None
-    )
+        if getattr(drafted, name) is not None and getattr(built, name) is not None
+    }
+    changed = frozenset(column for column, same in copied.items() if not same)
+    kept = frozenset(copied) - changed if results.own("draft") else frozenset()
+    return Copied(changed, kept, num_nodes)
 
 
 def launched_differently(
@@ -112,7 +140,7 @@ def launched_differently(
             continue
         each = _difference(name, _comparable(name, before), _comparable(name, columns[name]), valid)
         if each is not None:
-            what = f"{stage} is about to launch {name} {each.after}{_in_row(each)}"
+            what = f"{stage} is about to launch {each} as {each.after}"
             found.append(_finding(LAUNCHED, stage, at, each, f"{what}, and was given {each.before}"))
     return tuple(found)
 
@@ -130,36 +158,40 @@ def _changes(giver: str, before: Any, inputs: Any, sizes: Mapping[str, int]) -> 
     try:
         after = validated(giver, inputs, sizes)
     except InvalidStageResultError as invalid:
-        yield Difference(invalid.column, None, invalid.expected, invalid.came)
+        yield Difference(invalid.column, invalid.expected, invalid.came)
         return
     yield from _differences(RESULT_OF_STAGE[giver], before, after)
 
 
 def _differences(result: type, before: Any, after: Any, prefix: str = "") -> Iterator[Difference]:
     """Yield what differs between two results of a class, in the order of its fields."""
-    for name in (form.name for form in forms_of(result)):
+    for form in forms_of(result):
+        name = form.name
         ours, theirs = getattr(before, name), getattr(after, name)
         if name == "levels" and ours is not None and theirs is not None:
             if len(ours) != len(theirs):
-                yield Difference("levels", None, f"{len(ours)} levels", f"{len(theirs)} levels")
+                yield Difference("levels", f"{len(ours)} levels", f"{len(theirs)} levels")
             for number, both in enumerate(zip(ours, theirs, strict=False)):
                 yield from _differences(DraftLevel, *both, prefix=f"levels[{number}].")
-        elif (each := _difference(prefix + name, ours, theirs)) is not None:
+        elif (each := _difference(prefix + name, ours, theirs, axes=form.axes)) is not None:
             yield each
 
 
-def _difference(name: str, before: Any, after: Any, rows: Any = None) -> Difference | None:
+def _difference(
+    name: str, before: Any, after: Any, rows: Any = None, axes: tuple[str, ...] | None = None
+) -> Difference | None:
     """Return the first difference of two values; of arrays in `rows` only, if given and if they have such."""
     if (before is None) != (after is None):
-        return Difference(name, None, *("None" if each is None else "given" for each in (before, after)))
+        given, gone = ("None" if each is None else "given" for each in (before, after))
+        return Difference(name, given, gone)
     if isinstance(before, torch.Tensor):
         if torch.equal(before, after):
             return None
         before, after = host_floats(before), host_floats(after)
     if not isinstance(before, np.ndarray):
-        return None if before == after else Difference(name, None, str(before), str(after))
+        return None if before == after else Difference(name, str(before), str(after))
     if before.shape != after.shape:
-        return Difference(name, None, f"shape {list(before.shape)}", f"shape {list(after.shape)}")
+        return Difference(name, f"shape {list(before.shape)}", f"shape {list(after.shape)}")
     hidden, still_hidden = np.ma.getmaskarray(before), np.ma.getmaskarray(after)
     ours, theirs = np.ma.getdata(before), np.ma.getdata(after)
     same = (ours == theirs) | ((ours != ours) & (theirs != theirs))  # noqa: PLR0124  NaN differs from itself
@@ -169,13 +201,10 @@ def _difference(name: str, before: Any, after: Any, rows: Any = None) -> Differe
     if not differs.any():
         return None
     place = tuple(int(index) for index in np.argwhere(differs)[0])
-    return Difference(name, place[0] if place else None, str(ours[place]), str(theirs[place]))
-
-
-def _in_row(difference: Difference) -> str:
-    return "" if difference.row is None else f" in row {difference.row}"
+    known = axes_of(name) if axes is None else axes
+    return Difference(name, entry(before, place), entry(after, place), place, known)
 
 
 def _finding(rule: str, stage: str, at: Moment, each: Difference, message: str) -> Finding:
     values = {"fused": each.after, "reference": each.before}
-    return fused_finding(rule, at.at(stage, each.row), message, each.name, **values)
+    return fused_finding(rule, at.at(stage, each.node), message, each.name, **values)

@@ -27,7 +27,7 @@ from workbench.lockstep.engine.user_code import UserCode, UserCodeError
 from workbench.lockstep.tensors.digests import kv_row_digests
 from workbench.lockstep.tensors.windows import checked_lengths, checked_rows
 
-Around = Callable[[], AbstractContextManager[Any]]
+Around = Callable[[str], AbstractContextManager[Any]]
 Digests = NDArray[np.uint64]
 RESULT_FIELDS: Final[Mapping[str, str]] = {
     stage: result.__name__.lower() for stage, result in RESULT_OF_STAGE.items()
@@ -100,7 +100,7 @@ class PathUnderTest:
     Attributes:
         path: What is driven.
         state: Its private state.
-        around: Makes the context that each stage runs in, or None.
+        around: Makes the context that a stage runs in, given its name, or None.
         draws: The tape that the path's chooser draws from; None for a path that declares no chooser.
         user_code: Calls the code of the path.
         failures: What its windows raised, not yet taken.
@@ -158,12 +158,12 @@ class PathUnderTest:
             UserCodeError: It raised.
         """
         function = getattr(self.path.stages, stage)
-        return self.user_code.run(stage, self._inside, function, *arguments)
+        return self.user_code.run(stage, self._inside, stage, function, *arguments)
 
-    def _inside(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def _inside(self, stage: str, function: Callable[..., Any], *arguments: Any) -> Any:
         if self.around is None:
             return function(self.state, *arguments)
-        with self.around():
+        with self.around(stage):
             return function(self.state, *arguments)
 
     def main_rows(self) -> Digests | None:

@@ -82,9 +82,9 @@ class FreeRun:
         fused.log.add(replace(finding, severity="warning") for finding in differences)
         states = {(one.prompt_id, one.turn): one for one in fused.finished}
         for stream in alignment.streams:
-            if (stream.prompt_id, stream.turn) not in states:
-                continue  # the path under test ended before this turn, with a finding
-            fused.log.add(self._settled(stream, states[stream.prompt_id, stream.turn]))
+            state = states.get((stream.prompt_id, stream.turn))
+            if state is not None and state.prompt:  # else it ended before this turn's text, with a finding
+                fused.log.add(self._settled(stream, state))
         return fused
 
     def _runner_of(self, name: str, path: DecodePath, checker: Checker) -> FreeRunner:
@@ -111,22 +111,56 @@ class FreeRun:
         allowance, gaps = measured.allowance, dict(zip(("fused", "reference"), measured.gaps, strict=True))
         wrong = [path for path, gap in gaps.items() if gap > allowance]
         if wrong or stream.left is None or stream.right is None:
-            return (_finding(stream, wrong, gaps, allowance),)
+            rows = open_run(self.writer.folder).path(wrong[0] if len(wrong) == 1 else "fused")
+            return (_finding(stream, wrong, gaps, allowance, _emitted_at(rows, stream)),)
         moment, gap = Moment(stream.prompt_id, stream.turn, 0, "accept"), max(gaps.values())
         tie = NearTie(moment, "choice", stream.left, stream.right, gap, allowance, emitted=True)
         self.tally.add_near_ties((tie,))
         return ()
 
 
+def _emitted_at(rows: Iterable[Mapping[str, Any]], stream: StreamDifference) -> tuple[Moment, str]:
+    """Return where a path made the token at a position, and the column: who chose it, and after which node.
+
+    The root is prefill's. Else it is the choice after a node, verify's; what is no such choice is accept's.
+    """
+    last = Moment(stream.prompt_id, stream.turn)
+    for row in rows:
+        at, length, emitted = Moment.of_row(row), row.get("committed_len"), row.get("emitted_token_ids")
+        if at.place[:2] != last.place[:2] or length is None:
+            continue
+        last, index = at, stream.position - int(length) - 1
+        if index < 0:
+            return at.at("prefill", 0), "context_token_ids"
+        if emitted is None or index >= len(emitted):
+            continue
+        path, choices = row.get("accepted_nodes"), row.get("target_token_ids")
+        nodes = [0] if path is None else [0, *path.tolist()]
+        node = nodes[index] if index < len(nodes) else None
+        if (
+            choices is not None
+            and node is not None
+            and 0 <= node < len(choices)
+            and choices[node] == emitted[index]
+        ):
+            return at.at("verify", node), "target_token_ids"
+        return at.at("accept", node), "emitted_token_ids"
+    return last.at("accept"), "emitted_token_ids"
+
+
 def _finding(
-    stream: StreamDifference, wrong: Sequence[str], gaps: Mapping[str, float], allowance: float
+    stream: StreamDifference,
+    wrong: Sequence[str],
+    gaps: Mapping[str, float],
+    allowance: float,
+    where: tuple[Moment, str],
 ) -> Finding:
     guilty = wrong[0] if len(wrong) == 1 else "both"
     return Finding(
         verdict="structural",
         guilty=guilty,
-        moment=Moment(stream.prompt_id, stream.turn, 0, "accept"),
-        column="emitted_token_ids",
+        moment=where[0],
+        column=where[1],
         fused=stream.left,
         reference=stream.right,
         allowance=allowance,

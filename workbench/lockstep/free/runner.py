@@ -16,7 +16,7 @@ from workbench.judge.turn_state import TurnState
 from workbench.judge.verdict import Tally
 from workbench.lockstep.engine.checked_stages import CheckedStages, StageFailedError, result_sizes
 from workbench.lockstep.engine.failures import findings_of_failure, findings_of_windows
-from workbench.lockstep.engine.stage_inputs import changed_by_tensorize, expected_at_launches
+from workbench.lockstep.engine.stage_inputs import copied_by_tensorize, expected_at_launches, written_into
 from workbench.lockstep.engine.step import begin_turn, run_step
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
 from workbench.lockstep.engine.user_code import UserCode
@@ -133,10 +133,13 @@ class _FreeStages(CheckedStages):
         """Take over what the path's windows raised around a stage."""
         self.findings.extend(findings_of_windows(self.path, self.turn_state, stage))
 
+    def check_inputs(self, stage: str) -> None:
+        self.findings.extend(written_into(stage, self.turn_state.moment, self.results, self.sizes))
+
     def after_stage(self, stage: str, result: Any) -> None:
         super().after_stage(stage, result)
         self.take_windows(stage)
         if stage == "accept":
             self.require_followable()
         if stage != "prefill":
-            self._log.expect(expected_at_launches(stage, self.results), changed_by_tensorize(self.results))
+            self._log.expect(expected_at_launches(stage, self.results), copied_by_tensorize(self.results))

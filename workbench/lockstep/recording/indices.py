@@ -21,9 +21,11 @@ class IndexProbe:
         self._watch = Watch(self) if on else None
         self._sites: dict[tuple[str, int], dict[str, Any]] = {}
         self._paused = False
+        self._stage = ""
 
-    def around(self) -> AbstractContextManager[Any]:
-        """Return what a stage of the path runs in."""
+    def around(self, stage: str) -> AbstractContextManager[Any]:
+        """Return what a stage of the path runs in; its sites are named after it."""
+        self._stage = stage
         return self._watch or nullcontext()
 
     @contextmanager
@@ -42,6 +44,7 @@ class IndexProbe:
         """
         if self._paused:
             return
+        site = f"{site} in {self._stage}" if self._stage else site
         entry = {"site": site, "min": minimum, "max": maximum, "bound": bound}
         known = self._sites.setdefault((site, bound), entry)
         known["min"] = min(known["min"], minimum)

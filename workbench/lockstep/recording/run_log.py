@@ -21,7 +21,7 @@ from workbench.judge.cause_order import Turn
 from workbench.judge.log import FindingsLog, step_verdict
 from workbench.judge.share import Part, rules_and_stages
 from workbench.judge.verdict import Tally
-from workbench.lockstep.engine.stage_inputs import launched_differently
+from workbench.lockstep.engine.stage_inputs import Copied, launched_differently
 
 Row = dict[str, Any]
 
@@ -47,14 +47,14 @@ class RunLog(FindingsLog):
         self._steps: dict[str, Step] = {}
         self._rows: dict[str, Row] = {}
         self._expected: Row = {}
-        self._recopied: frozenset[str] = frozenset()
+        self._copied = Copied()
 
     def open_step(self, prompt_id: int, turn: int, step: int) -> None:
         """Open a row on every path; one that is open stays so."""
         if self._rows.get(self._watched) == {"prompt_id": prompt_id, "turn": turn, "step": step}:
             return
         self._stack = ExitStack()
-        self._expected, self._recopied = {}, frozenset()
+        self._expected, self._copied = {}, Copied()
         for name, trace in self._traces.items():
             self._steps[name] = self._stack.enter_context(
                 trace.step(prompt_id=prompt_id, turn=turn, step=step)
@@ -90,21 +90,21 @@ class RunLog(FindingsLog):
             return ()
         left_out = None if path == self._watched else fed.LIVE
         found = self._findings(self._checker.step(path, row, left_out=left_out))
-        return found if path != self._watched else self._as_tensorizes(found, row)
+        return found if path != self._watched else self._as_its_makers(found, row)
 
     def skip_row(self, path: str) -> None:
         """Leave a row unchecked; the next one has no previous row to be compared with."""
         self._checker.forget(path)
 
-    def expect(self, columns: Mapping[str, Any], recopied: frozenset[str]) -> None:
+    def expect(self, columns: Mapping[str, Any], copied: Copied) -> None:
         """Set what later launches of this step must be given, because a stage returned it.
 
         Args:
             columns: What they must be given.
-            recopied: Columns of the draft that tensorize copied as something else.
+            copied: Columns of the draft that tensorize copied wrongly, and those it copied rightly.
         """
         self._expected.update(columns)
-        self._recopied = recopied
+        self._copied = copied
 
     def check_before(self, stage: str, columns: Mapping[str, Any]) -> tuple[Finding, ...]:
         """Check the inputs of a launch of the path under test, with the step's row so far.
@@ -129,30 +129,36 @@ class RunLog(FindingsLog):
         )
 
     def _before(self, stage: str, row: Mapping[str, Any]) -> tuple[Finding, ...]:
-        return self._as_tensorizes(self._findings(self._checker.check_before(self._watched, stage, row)), row)
+        return self._as_its_makers(self._findings(self._checker.check_before(self._watched, stage, row)), row)
 
     @staticmethod
     def _findings(outcomes: Iterable[Outcome]) -> tuple[Finding, ...]:
         return tuple(finding for each in outcomes if isinstance(each, Violated) for finding in each.findings)
 
-    def _as_tensorizes(self, found: Iterable[Finding], row: Mapping[str, Any]) -> tuple[Finding, ...]:
-        """Charge tensorize with what it made: laws of earlier stages on values that it copied as others.
+    def _as_its_makers(self, found: Iterable[Finding], row: Mapping[str, Any]) -> tuple[Finding, ...]:
+        """Charge each law to the stage that broke it.
 
-        So are laws of the mask where attention is given the mask that tensorize built.
+        Tensorize: laws of earlier stages on values that it copied as others, and laws of the mask where
+        attention is given the mask that tensorize built. Draft: laws of the tree that was copied rightly.
         """
         built, given = self._expected.get("visible"), row.get("visible")
         as_built = built is not None and given is not None and np.array_equal(built, given)
         return tuple(
-            replace(finding, moment=replace(finding.moment, stage="tensorize"))
-            if self._is_tensorizes(finding, mask_as_built=as_built)
-            else finding
-            for finding in found
+            replace(each, moment=replace(each.moment, stage=self._maker(each, mask_as_built=as_built)))
+            for each in found
         )
 
-    def _is_tensorizes(self, finding: Finding, *, mask_as_built: bool) -> bool:
-        if finding.moment.stage in {"prefill", "draft"}:
-            return not self._recopied.isdisjoint(BY_ID[finding.rule].arguments)
-        return mask_as_built and finding.column == "visible" and finding.moment.stage == "verify"
+    def _maker(self, finding: Finding, *, mask_as_built: bool) -> str:
+        stage = finding.moment.stage
+        recopied = not self._copied.changed.isdisjoint(BY_ID[finding.rule].arguments)
+        if stage in {"prefill", "draft"}:
+            return "tensorize" if recopied else stage
+        node = finding.moment.node
+        is_drafted = stage == "tensorize" and node is not None and node < self._copied.num_nodes
+        if is_drafted and finding.rule.startswith("TREE") and finding.column in self._copied.kept:
+            return stage if recopied else "draft"
+        is_masks = mask_as_built and finding.column == "visible" and stage == "verify"
+        return "tensorize" if is_masks else stage
 
     def finish(self) -> None:
         """Run the rules that need the whole run; their findings are added."""

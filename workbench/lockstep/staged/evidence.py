@@ -120,6 +120,7 @@ class Evidence:
             is_greedy=self.runner.settings.is_greedy,
             draws=self.results.draws.get("prefill"),
             num_draws=num_draws,
+            absent=self.runner.absent,
         )
 
     def _root(self, prefilled: Prefilled) -> tuple[int, int]:
@@ -141,6 +142,7 @@ class Evidence:
             kv_lengths=results.drafter_lengths,
             draws=results.draws.get("draft"),
             num_draws=self.runner.num_draft_draws(results.drafted, reference.scores),
+            absent=self.runner.absent,
         )
         truth = reference.drafts or reference.scores
         if not truth:
@@ -195,6 +197,7 @@ class Evidence:
             kv=self._cached(judged(results.node_kv, lambda rows: rows.kv, 3)),
             rows_before=results.rows_before,
             rows_after=results.rows_verified,
+            absent=self.runner.absent,
         )
 
     def _cached(self, kv: RowTruth) -> RowTruth:

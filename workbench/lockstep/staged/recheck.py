@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -18,6 +18,9 @@ from workbench.judge.triangle import triangle
 from workbench.lockstep.engine.under_test import PathUnderTest
 from workbench.lockstep.staged.repeats import Passes, Repeats
 from workbench.lockstep.tensors.host import host_floats
+
+ROWS: Final = frozenset({"verify.kv", "verify.features"})
+"""Rows behind logits: where they are compared and right, the cache is not at fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,8 @@ class Recheck:
             findings = before_blame(findings, repeat.findings)
             disputed = first.column == "logits" and first.moment.node is not None and truth is not None
             if disputed and not repeat.findings:
-                sentence = self._triangle(self.repeats, first, truth)
+                rows_agree = set(judgement.checked) - {f"verify.{each.column}" for each in findings} >= ROWS
+                sentence = self._triangle(self.repeats, first, truth, rows_agree=rows_agree)
                 message = f"{first.message}; {sentence}" if sentence else first.message
                 findings = tuple(
                     replace(each, message=message) if each is first else each for each in findings
@@ -61,7 +65,7 @@ class Recheck:
             not_checked=judgement.not_checked + repeat.not_checked,
         )
 
-    def _triangle(self, repeats: Repeats, first: Finding, truth: Any) -> str:
+    def _triangle(self, repeats: Repeats, first: Finding, truth: Any, *, rows_agree: bool) -> str:
         tensorized, verified = repeats.results.tensorized, repeats.results.verified
         under_test = repeats.before
         if tensorized is None or verified is None or first.moment.node is None:
@@ -82,6 +86,7 @@ class Recheck:
             reprefill=reprefill,
             truth=host_floats(truth)[first.moment.node],
             allowance=first.allowance or 0.0,
+            rows_agree=rows_agree,
         )[1]
 
     def _row_alone(self, under_test: PathUnderTest, tokens: Sequence[int]) -> Any:

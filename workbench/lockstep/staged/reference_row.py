@@ -34,7 +34,7 @@ def record_reference(
     if reference.tensorized is not None:
         columns |= row_columns(reference.tensorized)
         columns |= _reference_draft(reference, reference.tensorized)
-    if reference.verified:
+    if reference.verified and reference.tensorized is not None:
         columns |= _reference_verify(reference, results, settings)
     log.record("reference", columns | _reference_accept(reference, results))
 

@@ -13,7 +13,7 @@ from tracing.recorder import OnError, RunWriter, Trace
 from tracing.stages import DecodePath
 from workbench.judge.verdict import Tally
 from workbench.lockstep.engine.checked_stages import StageFailedError
-from workbench.lockstep.engine.stage_inputs import changed_by_tensorize, expected_at_launches
+from workbench.lockstep.engine.stage_inputs import copied_by_tensorize, expected_at_launches
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import StepResults
 from workbench.lockstep.engine.user_code import UserCode
@@ -102,7 +102,7 @@ class StagedRun(TurnsRunner):
         self.sampled_out += not self._options.samples(turn_state.step)
 
         def after_stage(stage: str) -> None:
-            self.log.expect(expected_at_launches(stage, results), changed_by_tensorize(results))
+            self.log.expect(expected_at_launches(stage, results), copied_by_tensorize(results))
             self.judge.after_stage(stage, turn_state, results)
 
         try:

@@ -123,6 +123,13 @@ class ReferenceRunner:
         return NEVER_RECORDED | unprobed
 
     @property
+    def absent(self) -> frozenset[str]:
+        """Quantities that no path has with the pair's drafter: features without taps, candidates, a cache."""
+        pair = self.truth.pair
+        features = frozenset[str]() if pair.feature_width else frozenset({"features"})
+        return features if drafter_of(pair).searches else features | {"beam_flat_ids", "kv"}
+
+    @property
     def unable(self) -> str:
         """Why the numbers of this path cannot be followed; empty where they can."""
         dtype = self.model_facts.cache_dtype
