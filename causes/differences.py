@@ -106,7 +106,8 @@ def _drafted(right: Drafted, wrong: Drafted, rows: tuple[Rows, Rows], _: Any) ->
         yield "root", 0
     yield from _cache("drafter", rows)
     if right.levels is None or wrong.levels is None or right.flat_ids is None or wrong.flat_ids is None:
-        yield from _arrays(right, wrong, ("token_ids", "parents", "logprobs"))
+        found = [*_arrays(right, wrong, ("token_ids", "parents", "logprobs"))]
+        yield from sorted(found, key=lambda each: (each[1] is None, each[1]))[:1]
         return
     yield from _scores(right, wrong)
     if not np.array_equal(right.flat_ids, wrong.flat_ids):
@@ -140,7 +141,18 @@ def _scores(right: Drafted, wrong: Drafted) -> Changes:
             yield "levels", None
         first_flat += theirs.scores.size
     if changed:
-        yield "scores", min((node_of[flat] for flat in changed if flat in node_of), default=None)
+        below = {flat for flat in node_of if not set(changed).isdisjoint(_line_of(wrong, flat))}
+        yield "scores", min((node_of[flat] for flat in below), default=None)
+
+
+def _line_of(drafted: Drafted, flat: int) -> list[int]:
+    """Return a candidate and those above it, by flat number."""
+    line, levels = [flat], drafted.levels or ()
+    width = levels[0].scores.shape[-1]
+    while line[-1] >= width:
+        level = 1 + (line[-1] - width) // width**2
+        line.append(int(levels[level].beam_flat_ids[(line[-1] - width) % width**2 // width]))
+    return line
 
 
 def _tensorized(right: Tensorized, wrong: Tensorized, _: Any, __: Any) -> Changes:

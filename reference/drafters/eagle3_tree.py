@@ -71,7 +71,7 @@ def begin(
 
 
 @dataclass(frozen=True, slots=True)
-class Beams:
+class NextBeams:
     """The rows of the next level before they are run, B of them.
 
     Attributes:
@@ -86,11 +86,11 @@ class Beams:
     visible: Tensor
 
 
-def beams(rows: TreeRows, parent_beams: IntArray, token_ids: IntArray) -> Beams:
+def beams(rows: TreeRows, parent_beams: IntArray, token_ids: IntArray) -> NextBeams:
     """One row per beam, one position after its parent; it sees what its parent sees, and itself."""
     parents = torch.as_tensor(parent_beams, device=rows.models.device)
     itself = torch.eye(len(parents), dtype=torch.bool, device=rows.models.device)
-    return Beams(
+    return NextBeams(
         token_ids=rows.models.tokens(token_ids),
         inputs=rows.hidden[parents],
         position_ids=rows.position_ids[-len(rows.hidden) :][parents] + 1,
@@ -103,7 +103,7 @@ def expand(rows: TreeRows, parent_beams: IntArray, token_ids: IntArray) -> TreeR
     return append(rows, beams(rows, parent_beams, token_ids))
 
 
-def append(rows: TreeRows, made: Beams) -> TreeRows:
+def append(rows: TreeRows, made: NextBeams) -> TreeRows:
     """Run the rows of the next level."""
     tokens, inputs = made.token_ids, made.inputs
     if not rows.reuses_kv:

@@ -110,8 +110,11 @@ def test_the_truth_may_be_unknown_there() -> None:
 
 def test_the_first_row_that_a_hypothesis_changes() -> None:
     truth = np.arange(12.0).reshape(4, 3)
-    assert first_changed(truth, truth) is None
-    assert first_changed(truth * (1 + 1e-7), truth) is None
+    assert first_changed(truth, truth, truth) is None
     changed = truth.copy()
-    changed[2, 1] += 1
-    assert first_changed(changed, truth) == 2
+    changed[1:, 1] += 1
+    assert first_changed(truth * (1 + 1e-7), truth, changed) is None
+    assert first_changed(changed, truth, changed) == 1
+    value = truth.copy()
+    value[3, 1] += 1
+    assert first_changed(changed, truth, value) == 3, "where the path is right the hypothesis does not hold"

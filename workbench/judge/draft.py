@@ -69,7 +69,7 @@ def _judge_proposal(notes: Notes, evidence: DraftEvidence) -> None:
     rule, why = "JUDGE-DRAFT-PROPOSAL", "what the reference's drafter proposes after the same tokens"
     for column in ("token_ids", "parents"):
         came, law = np.asarray(getattr(drafted, column)), np.asarray(getattr(expected, column))
-        judge_list(notes, rule, column, came, law, path="fused", message=why)
+        judge_list(notes, rule, column, came, law, path="fused", message=why, node_at=lambda node: node)
         notes.check(f"proposed_{column}")
 
 

@@ -65,10 +65,11 @@ def closest(wrong: Wrong, hypotheses: Iterable[Hypothesis]) -> Hypothesis | None
     return named
 
 
-def first_changed(predicted: Floats, truth: Floats) -> int | None:
-    """Return the first row, of `[R, W]`, in which a hypothesis gives other values than the truth."""
+def first_changed(predicted: Floats, truth: Floats, value: Floats) -> int | None:
+    """Return the first row, of `[R, W]`, that a hypothesis changes and in which it is nearer to the value."""
     with np.errstate(invalid="ignore"):
         differs = ~(largest(predicted - truth) <= SAME * np.maximum(largest(truth), SAME))
+        differs &= ~(root_mean_square(value - truth) <= root_mean_square(value - predicted))
     rows = np.flatnonzero(differs)
     return int(rows[0]) if rows.size else None
 

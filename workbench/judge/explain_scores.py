@@ -24,7 +24,7 @@ SAME: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Search:
+class ScoredSearch:
     """The path's search, and the true rows along it.
 
     Attributes:
@@ -104,7 +104,7 @@ class Search:
 
 
 def score_hypotheses(
-    search: Search,
+    search: ScoredSearch,
     levels: Iterator[tuple[str, tuple[Array, ...]]],
     maps: Iterator[tuple[str, dict[int, list[int]]]],
 ) -> Iterator[Hypothesis]:
@@ -135,7 +135,7 @@ def score_hypotheses(
             yield Hypothesis(clause, search.summed(search.own(rows)))
 
 
-def _warmer(search: Search, own: Sequence[Floats]) -> Iterator[Hypothesis]:
+def _warmer(search: ScoredSearch, own: Sequence[Floats]) -> Iterator[Hypothesis]:
     """The law of another temperature, told by how the root's first candidates differ; or no law at all."""
     mine, true = np.asarray(search.levels[0].scores[0], np.float64), own[0][0]
     spread = true[0] - true[-1]
@@ -147,7 +147,7 @@ def _warmer(search: Search, own: Sequence[Floats]) -> Iterator[Hypothesis]:
         yield Hypothesis(f"the score at temperature {1 / slope:.3g}", search.summed(search.own(rows)))
 
 
-def _not_normalised(search: Search, own: Sequence[Floats]) -> Iterator[Hypothesis]:
+def _not_normalised(search: ScoredSearch, own: Sequence[Floats]) -> Iterator[Hypothesis]:
     """Rows that differ from the truth by a constant each, that of the root's included: logits."""
     offsets = [
         (mine - true).mean(axis=1, keepdims=True) for mine, true in zip(search.added(), own, strict=True)

@@ -8,7 +8,7 @@ from typing import Any
 from tracing.moment import Moment
 from tracing.path_reader import PathReader
 from tracing.reader import Run
-from workbench.judge.recorded.context import load_warnings
+from workbench.judge.recorded.load_warnings import load_warnings
 from workbench.view.safe_text import safe_text
 
 PROVEN_AT_ONCE = 8

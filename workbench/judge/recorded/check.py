@@ -22,8 +22,9 @@ from tracing.recording_plan import RecordingPlan, plan_of
 from workbench.judge import fed
 from workbench.judge.recorded.blocks import Block, blocks, rebuilt_in
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
-from workbench.judge.recorded.context import context_of_path, load_warnings
+from workbench.judge.recorded.context import context_of_path
 from workbench.judge.recorded.flat import flat_columns
+from workbench.judge.recorded.load_warnings import load_warnings
 from workbench.judge.recorded.pairs import Compared, compare_paths
 from workbench.judge.recorded.state import state_of
 from workbench.judge.recorded.whole import WholeSteps, left_out_by, lost_steps, not_whole

@@ -65,7 +65,7 @@ class CheckedRun:
         paths: The paths, as far as they can be read.
         compared: What comparing both paths of a staged run gave; None where that was not done.
         not_whole: Why the run may not be all that was to be recorded, one clause each.
-        warnings: What was doubtful about its checkpoints when they were loaded, one sentence each.
+        warnings: What was doubtful when its models were loaded, which no check of the run decides.
     """
 
     folder: Path

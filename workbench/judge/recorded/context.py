@@ -83,18 +83,6 @@ def _of_requests(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {"request_offsets": offsets} if offsets else {}
 
 
-def load_warnings(manifest: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what was doubtful about the checkpoints of a run when they were loaded, one sentence each.
-
-    Raises:
-        TraceError: The models of the manifest are no table.
-    """
-    checks = table(table(manifest, "models"), "load_report").get("checks")
-    listed = checks if isinstance(checks, list) else []
-    doubtful = [each for each in listed if isinstance(each, Mapping) and each.get("status") == "warning"]
-    return tuple(f"{each.get('sentence')} [{each.get('id')}]" for each in doubtful)
-
-
 def _of_models(manifest: Mapping[str, Any]) -> dict[str, Any]:
     report = table(table(manifest, "models"), "load_report")
     return {"eos_token_ids": report.get("eos_token_ids")}

@@ -14,7 +14,7 @@ from tracing.stages import Tensorized
 from workbench.judge.cause_order import cause_key
 from workbench.judge.evidence import RowTruth, StepEvidence
 from workbench.judge.explain import Hypothesis, Wrong, closest, first_changed
-from workbench.judge.explain_scores import Search, score_hypotheses
+from workbench.judge.explain_scores import ScoredSearch, score_hypotheses
 from workbench.judge.measured import GroupRows, as_groups, measure
 from workbench.judge.step import StepJudgement
 from workbench.lockstep.engine.turn_state import FedTurnState
@@ -107,14 +107,14 @@ class Explainer:
             return ""
         rows = tuple(level.truth for level in draft.levels)
         ids = {int(target): [number] for number, target in enumerate(self.runner.target_from_draft)}
-        along = Search(tuple(search.levels), rows, ids)
+        along = ScoredSearch(tuple(search.levels), rows, ids)
         hypotheses = score_hypotheses(along, levels_otherwise(fed, search.levels), target_maps(fed))
         wrong = along.wrong(draft.levels, self.evidence.dtype)
         named = closest(wrong, hypotheses)
         if named is None:
             return ""
         nodes = np.asarray(search.flat_ids, dtype=np.int64)
-        first = first_changed(named.values[nodes], wrong.truth[nodes])
+        first = first_changed(named.values[nodes], wrong.truth[nodes], wrong.value[nodes])
         return named.clause + ("" if first is None else _from(first + 1))
 
     def _drafter_kv(self) -> str:
@@ -192,8 +192,10 @@ def _first_node(predicted: Any, quantity: RowTruth) -> str:
     """Say which node a hypothesis changes first, where rows are nodes."""
     if quantity.rows is None or quantity.truth is None:
         return ""
-    by_group, truth = (as_groups(np.asarray(each, dtype=np.float64)) for each in (predicted, quantity.truth))
-    rows = [first_changed(mine, true) for mine, true in zip(by_group, truth, strict=True)]
+    every = (
+        as_groups(np.asarray(each, dtype=np.float64)) for each in (predicted, quantity.truth, quantity.fused)
+    )
+    rows = [first_changed(*group) for group in zip(*every, strict=True)]
     first = min((row for row in rows if row is not None), default=None)
     return "" if first is None else _from(int(quantity.rows[first]))
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from reference.drafters import eagle3_network, eagle3_tree
-from reference.drafters.eagle3_tree import Beams, TreeRows
+from reference.drafters.eagle3_tree import NextBeams, TreeRows
 from reference.model import ReferenceModels
 from reference.search import DraftContext, follow
 from tracing.settings import DecodeSettings
@@ -46,8 +46,8 @@ class Above:
         return (self.num_rows - self.committed) // max(len(self.rows.hidden), 1)
 
 
-Changed = Callable[[Beams, Above], Beams]
-"""Beams as they should be, and what is above them, to beams with one mistake."""
+Changed = Callable[[NextBeams, Above], NextBeams]
+"""NextBeams as they should be, and what is above them, to beams with one mistake."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,34 +154,34 @@ def _aside(shift: int) -> str:
     return "one position further on" if shift > 0 else "one position further back"
 
 
-def _shifted(beams: Beams, above: Above, shift: int) -> Beams:
+def _shifted(beams: NextBeams, above: Above, shift: int) -> NextBeams:
     """Shift the first level; those after it go on from there."""
     return replace(beams, position_ids=beams.position_ids + (shift if above.level == 0 else 0))
 
 
-def _at(beams: Beams, above: Above, more: Any) -> Beams:
+def _at(beams: NextBeams, above: Above, more: Any) -> NextBeams:
     """Place every level by itself: all at the first one's position, and `more` on from there."""
     return replace(beams, position_ids=torch.full_like(beams.position_ids, above.committed) + more)
 
 
-def _seeing(beams: Beams, start: int, stop: int, seen: bool) -> Beams:
+def _seeing(beams: NextBeams, start: int, stop: int, seen: bool) -> NextBeams:
     visible = beams.visible.clone()
     visible[:, start:stop] = seen
     return replace(beams, visible=visible)
 
 
-def _fed_draft_ids(beams: Beams, above: Above) -> Beams:
+def _fed_draft_ids(beams: NextBeams, above: Above) -> NextBeams:
     target_ids = above.rows.models.target_from_draft.tolist()
     draft_ids = {int(target): number for number, target in enumerate(target_ids)}
     ids = [draft_ids.get(int(token), int(token)) for token in beams.token_ids]
     return replace(beams, token_ids=beams.token_ids.new_tensor(ids))
 
 
-def _continuing(beams: Beams, hidden: torch.Tensor) -> Beams:
+def _continuing(beams: NextBeams, hidden: torch.Tensor) -> NextBeams:
     return replace(beams, inputs=hidden.expand_as(beams.inputs))
 
 
-def _of_the_rank(beams: Beams, above: Above) -> Beams:
+def _of_the_rank(beams: NextBeams, above: Above) -> NextBeams:
     hidden = above.rows.hidden
     return replace(beams, inputs=hidden[torch.arange(len(beams.token_ids)) % len(hidden)])
 
