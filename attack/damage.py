@@ -37,6 +37,11 @@ class Bench:
             health = health_of(folder / name)
             assert health is not None
             self.health[name], self.content[name] = health, content_of(folder / name)
+        self.wholes = (self.content["a-8"], content_of(folder / "b-8"))
+
+    def belongs(self, found: Content) -> bool:
+        """Whether all that is read is of one run: a folder with the manifest of the other one is that run."""
+        return any(is_part(found, whole) for whole in self.wholes)
 
     def copy(self, name: str, target: Path) -> Path:
         """Copy one of the runs."""
@@ -84,7 +89,7 @@ def mutate(index: int, seed: int, folder: Path) -> Outcome:
         said.append(f"{way.__name__} {way(run, runs, chance)}")
     sentence = f"{base}: {', '.join(said)}"
     _judge(outcome, runs, base, run, sentence, may_be_harmless=True)
-    _repair(outcome, runs, base, run, sentence)
+    _repair(outcome, runs, run, sentence)
     _command(outcome, [*chance.choice(COMMANDS), str(run)], sentence)
     return outcome
 
@@ -103,19 +108,27 @@ def _judge(
         outcome.say("internal", f"{sentence}: {type(problem).__name__}: {problem}")
         return
     before = runs.content[base]
-    if not is_part(found, runs.content["a-8"] if base != "a-closed" else before):
+    if not runs.belongs(found):
         outcome.say("unnoticed", f"{sentence}: reads what was never recorded there")
-    elif not noticed and not (may_be_harmless and (found == before or _is_earlier(base, found, before))):
+    elif not noticed and not (
+        may_be_harmless and (found == before or _is_of_another_kill(base, found, before))
+    ):
         outcome.say("unnoticed", sentence)
 
 
-def _is_earlier(base: str, found: Content, before: Content) -> bool:
-    """Whether a killed run reads as if it was killed earlier: a tail cut between records does not show."""
-    ordered = (name for name in found if name != "tokens")
-    return base != "a-closed" and all(before[name][: len(found[name])] == found[name] for name in ordered)
+def _is_of_another_kill(base: str, found: Content, before: Content) -> bool:
+    """Whether a killed run reads as if it was killed earlier, or at another moment for its findings.
+
+    A tail that is cut between two records does not show, nor does a newer file of findings.
+    """
+    ordered = [name for name in found if name != "tokens"]
+    is_earlier = [before[name][: len(found[name])] == found[name] for name in ordered if name != "findings"]
+    most = min(len(found["findings"]), len(before["findings"]))
+    is_same = found["findings"][:most] == before["findings"][:most]
+    return base != "a-closed" and all(is_earlier) and is_same
 
 
-def _repair(outcome: Outcome, runs: Bench, base: str, run: Path, sentence: str) -> None:
+def _repair(outcome: Outcome, runs: Bench, run: Path, sentence: str) -> None:
     try:
         repair_run(run, run.with_name("repaired"))
         found = content_of(run.with_name("repaired"))
@@ -124,7 +137,7 @@ def _repair(outcome: Outcome, runs: Bench, base: str, run: Path, sentence: str) 
     except Exception as problem:  # noqa: BLE001 what is counted as exit code 70
         outcome.say("internal", f"repair: {sentence}: {type(problem).__name__}: {problem}")
         return
-    if not is_part(found, runs.content["a-8" if base != "a-closed" else base]):
+    if not runs.belongs(found):
         outcome.say("unnoticed", f"{sentence}: repaired with what was never recorded there")
 
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tracing import journal_frames
 from tracing.errors import TraceError
-from tracing.files import open_regular
+from tracing.files import is_being_written, open_regular
 from tracing.ipc_message import CorruptFrameError
 from tracing.scanning import read_at, scan
 
@@ -120,14 +120,18 @@ def strangers(
 ) -> dict[str, str]:
     """Return sentences about streams and journals of traces that no manifest lists, by file name.
 
-    A writer creates the files of a path before it lists them, so a running run may have one, still empty.
+    A writer creates the files of a path before it lists them: a living one may have come further than the
+    manifest that was read, a killed one leaves them empty.
     """
     found: dict[str, str] = {}
     for path in (*folder.glob("*.arrows"), *folder.glob("*.journal")):
         if path.stem in path_names or path.name == "vocabulary.arrows":
             continue
         facts = head_facts(path)
-        if facts is None or (is_running and not own.of_path(path.stem).foreign(facts) and _is_new(path)):
+        if facts is None:
+            continue
+        is_own = is_running and not own.of_path(path.stem).foreign(facts)
+        if is_own and (is_being_written(folder) or _is_new(path)):
             continue
         found[path.name] = f"is not listed in the manifest; it {_says(facts, own)}"
     return dict(sorted(found.items()))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
 from tracing.errors import TraceError
-from tracing.files import read_regular
+from tracing.files import is_being_written, read_regular
 from tracing.identity import Identity
 from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError
 from tracing.journal import InProgressStep, JournalContent, read_journal
@@ -23,6 +23,9 @@ from tracing.sealed import SealedBatch, shares_of
 from tracing.stream_reader import DisprovedError, StreamReader
 
 __all__ = ["InProgressStep", "PathReader"]
+
+_TRIES: Final = 8
+"""Readings of a journal and its stream that are still being written, until one pair fits."""
 
 
 class PathReader:
@@ -247,6 +250,11 @@ class PathReader:
         """Line the journal's rows up after the sealed ones and note what does not fit."""
         self._cached, self._rows_by_key = None, None
         unfit = misfit(self.journal, self.stream)
+        tries = _TRIES if unfit and is_being_written(self._journal_path.parent) else 0
+        while unfit and tries:  # a living writer may have sealed twice between the two readings
+            self.journal, tries = self._read_journal(), tries - 1
+            self.stream.refresh()
+            unfit = misfit(self.journal, self.stream)
         if unfit:
             self.journal = JournalContent(problem=CorruptFrameError(unfit))
         first = self._num_sealed()

@@ -166,6 +166,7 @@ def test_every_rule_of_a_step_has_a_case() -> None:
         "JUDGE-CACHE",
         "JUDGE-REPEAT",
         "JUDGE-STALE",
+        "JUDGE-LEANING",
         "JUDGE-DRAW",
     )
     elsewhere = {rule for rule in RULES if rule.startswith((*of_runs, "JUDGE-DRAFT-DRAWN"))}

@@ -264,3 +264,31 @@ def check_vocabulary(live: Path) -> None:
         for token in row["token_ids"].tolist()
     }
     assert used <= set(open_run(live).vocabulary)
+
+
+def test_a_reader_of_a_living_run_sees_no_damage(tmp_path: Path) -> None:
+    """Whatever the writer does between the readings of two files: seals, begins a path, adds findings."""
+    problems: list[str] = []
+    live = tmp_path / "run"
+    with RunWriter(live, token_bytes=lambda token_id: b"%d" % token_id) as run:
+        traces = [run.path("fused")]
+
+        def work() -> None:
+            for step in range(250):
+                if step % 50 == 25:
+                    traces.append(run.path(f"path{step}"))
+                small_step(traces[-1], step)
+                traces[-1].seal()
+                run.add_finding(FINDING)
+
+        thread = threading.Thread(target=work)
+        thread.start()
+        opened = open_run(live)
+        while thread.is_alive():
+            for reader in (open_run(live), opened):
+                problems += reader.problems
+                problems += [each for name in reader.path_names for each in reader.path(name).problems]
+            opened.refresh()
+        thread.join()
+    assert problems == []
+    assert verify_run(live).state == "complete"

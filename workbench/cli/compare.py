@@ -59,7 +59,7 @@ def compare_runs(folders: tuple[str, ...], output_format: str) -> int:
 
 
 def _align(left: Run, right: Run) -> Alignment:
-    paths = [run.path(run.path_names[0]) for run in (left, right)]
+    paths = [run.path((*run.path_names, "fused")[0]) for run in (left, right)]
     absent = [_absent(path.entry) for path in paths]
     bits = left.manifest.get("versions") == right.manifest.get("versions")
     columns = default_columns(bits=bits, lacks=absent[0] | absent[1])

@@ -9,8 +9,12 @@ from invariants.catalogue import CATALOGUE
 from tracing.reader import Run
 
 FED: Final = "its values were fed by the other path (staged lockstep)"
+SEARCHED: Final[Mapping[str, str]] = {
+    "DRAFT006": "its scores are its own and did not rank the candidates of the search that it was fed"
+}
 LIVE: Final[Mapping[str, str]] = {
-    "ROW003": "a path that is fed values leaves out acceptance where a near tie makes it another's"
+    **SEARCHED,
+    "ROW003": "a path that is fed values leaves out acceptance where a near tie makes it another's",
 }
 """Rules left out of a live run, by id, and why; the run itself skips steps that were fed wrong values."""
 
@@ -44,10 +48,11 @@ def recorded() -> Mapping[str, str]:
     Those that need several steps, and those over its own choices together with an acceptance that followed
     the other path's choices (which legally differ in a near tie).
     """
-    return {
+    own = {
         rule.id: FED
         for rule in CATALOGUE
         if rule.scope == "run"
         or any(name.startswith(("previous_", "first_")) for name in rule.inputs)
         or (rule.stage in {"accept", "commit"} and "target_token_ids" in rule.arguments)
     }
+    return own | dict(SEARCHED)

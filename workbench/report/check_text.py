@@ -30,6 +30,8 @@ def _run(run: CheckedRun, *, name_run: bool) -> Iterator[str]:
         yield f"{where}{following}"
     remark = f" ({run.remark})" if run.remark else ""
     yield f"verdict     {run.verdict}{remark}"
+    for warning in run.warnings:
+        yield f"warning     {safe_text(warning)}"
     for problem in run.problems:
         yield f"trace       {safe_text(problem)}"
     for path in run.paths:

@@ -38,6 +38,7 @@ def run_as_json(run: CheckedRun) -> dict[str, Any]:
         "state": run.state,
         "status": run.status,
         "problems": list(run.problems),
+        "warnings": list(run.warnings),
         "steps": run.num_steps,
         "invariants": run.invariants,
         "findings": [finding.as_json() for finding in run.findings],

@@ -24,6 +24,7 @@ from workbench.judge.recorded.blocks import Block, blocks, rebuilt_in
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
 from workbench.judge.recorded.context import context_of_path
 from workbench.judge.recorded.flat import flat_columns
+from workbench.judge.recorded.load_warnings import load_warnings
 from workbench.judge.recorded.pairs import Compared, compare_paths
 from workbench.judge.recorded.state import state_of
 from workbench.judge.recorded.whole import WholeSteps, left_out_by, lost_steps, not_whole
@@ -154,6 +155,7 @@ def check_run(
         paths=paths,
         compared=compared,
         not_whole=not_whole(run, state),
+        warnings=load_warnings(run.manifest),
     )
 
 

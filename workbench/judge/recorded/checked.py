@@ -65,6 +65,7 @@ class CheckedRun:
         paths: The paths, as far as they can be read.
         compared: What comparing both paths of a staged run gave; None where that was not done.
         not_whole: Why the run may not be all that was to be recorded, one clause each.
+        warnings: What was doubtful when its models were loaded, which no check of the run decides.
     """
 
     folder: Path
@@ -75,6 +76,7 @@ class CheckedRun:
     paths: tuple[CheckedPath, ...] = field(default=())
     compared: Compared | None = None
     not_whole: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     @property
     def findings(self) -> tuple[Finding, ...]:
