@@ -6,9 +6,14 @@ from dataclasses import dataclass
 def sentence_of(problem: BaseException) -> str:
     """Return the text of any exception, in one that can be written as UTF-8; never raises."""
     try:
-        return str(problem).encode("utf-8", "backslashreplace").decode()
+        return as_utf8(str(problem))
     except BaseException:  # noqa: BLE001 an exception of the host may fail in its own `__str__`, in any way
         return "(its text cannot be read)"
+
+
+def as_utf8(text: str) -> str:
+    """Return text that can be written as UTF-8: lone surrogates, as in names of files, are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class SpecwbError(Exception):

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 
-from tracing.errors import EnvironmentProblemError, TraceError
+from tracing.errors import EnvironmentProblemError, TraceError, as_utf8
 from tracing.files import environment_problem
 from tracing.finding import Finding
 from tracing.path_reader import PathReader
 from tracing.reader import open_run
 from tracing.schema import arrow_schema
+
+ROW_GROUP_STEPS: Final = 8192
+ROW_GROUP_BYTES: Final = 64 << 20
 
 
 def export_parquet(folder: str | Path, out: str | Path) -> list[Path]:
@@ -48,9 +52,9 @@ def export_parquet(folder: str | Path, out: str | Path) -> list[Path]:
             written.append(out / f"{name}.parquet")
             with pq.ParquetWriter(written[-1], schema, compression="zstd") as writer:
                 count = 0
-                for batch in run.path(name).batches():
-                    writer.write_batch(batch.cast(schema))
-                    count += batch.num_rows
+                for table in _row_groups(run.path(name).batches(), schema):
+                    writer.write_table(table, row_group_size=table.num_rows)
+                    count += table.num_rows
             missing += _missing(run.path(name), count)
         if run.findings:
             written.append(out / "findings.parquet")
@@ -61,6 +65,19 @@ def export_parquet(folder: str | Path, out: str | Path) -> list[Path]:
     if missing:
         raise TraceError(f"{folder} is damaged, {out} holds what could be read: {'; '.join(missing)}")
     return written
+
+
+def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Yield rows in large pieces: Parquet keeps facts about each piece until the file is closed."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch.cast(schema))
+        rows, size = sum(each.num_rows for each in waiting), sum(each.nbytes for each in waiting)
+        if rows >= ROW_GROUP_STEPS or size >= ROW_GROUP_BYTES:
+            yield pa.Table.from_batches(waiting, schema)
+            waiting = []
+    if waiting:
+        yield pa.Table.from_batches(waiting, schema)
 
 
 def _missing(path: PathReader, count: int) -> list[str]:
@@ -77,4 +94,5 @@ def _finding_row(finding: Finding) -> dict[str, Any]:
     row = finding.as_json()
     mixed = ("fused", "reference", "allowance", "gap")
     row["frames"] = "; ".join(finding.frames) or None
+    row |= {key: as_utf8(value) for key, value in row.items() if isinstance(value, str)}
     return row | {key: None if row[key] is None else str(row[key]) for key in mixed}

@@ -26,6 +26,8 @@ JSON_KEYS: Final = (
 """Keys of a finding as JSON, in the order of the file; the moment is written flat. `frames` comes last, where
 there are some."""
 
+NOT_FINITE: Final = ("nan", "inf", "-inf")
+"""Texts of numbers that JSON has no form for."""
 IDENTITY: Final = (
     *("rule", "column", "prompt_id", "turn", "step", "stage", "node"),
     *("path", "guilty", "fused", "reference"),
@@ -89,7 +91,10 @@ class Finding:
         prompt_id, turn, step, stage = (data[key] for key in ("prompt_id", "turn", "step", "stage"))
         where = Moment(prompt_id, turn, step, stage, data.get("node"))
         values = {each.name: data[each.name] for each in fields(cls) if each.name in data}
-        return cls(moment=where, **values | {"frames": tuple(data.get("frames", ()))})
+        measured = {
+            name: float(values[name]) for name in ("allowance", "gap") if values.get(name) in NOT_FINITE
+        }
+        return cls(moment=where, **values | measured | {"frames": tuple(data.get("frames", ()))})
 
 
 def identity(finding: Finding) -> tuple[Any, ...]:
@@ -108,4 +113,6 @@ def has_error(findings: Iterable[Finding]) -> bool:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        return f"an integer of {value.bit_length()} bits"
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from tracing.errors import TraceError
 from tracing.files import AppendFile, read_regular
-from tracing.finding import Finding
+from tracing.finding import NOT_FINITE, Finding
 from tracing.identity import Identity
 from tracing.ipc_message import CorruptFrameError, TornFrameError
 
@@ -22,6 +22,8 @@ MAX_LINE_BYTES: Final = 1 << 20
 ANY: Final = Identity()
 
 _TAIL: Final = re.compile(rb',"crc32":"([0-9a-f]{8})"}\Z')
+_UNBOUNDED: Final = (None, *NOT_FINITE)
+"""What stands for a gap or an allowance that is no finite number."""
 _NUMBERS: Final = ("prompt_id", "turn", "step")
 
 
@@ -117,7 +119,7 @@ def decode_finding(line: bytes, own: Identity = ANY, after: str | None = None) -
         raise CorruptFrameError("checksum of the line does not match")
     try:
         data = json.loads(line)
-        if not all(type(data[name]) is int for name in _NUMBERS):
+        if not all(_is_place(data[name]) for name in _NUMBERS):
             raise CorruptFrameError("prompt_id, turn and step should be integers")
         own.require({"run": data.get("run")})
         if after is not None and data.get("after", after) != after:
@@ -138,15 +140,26 @@ def _crc_of(line: bytes) -> str:
 def _has_types(data: Mapping[str, Any]) -> bool:
     """Whether the values are of types that a report can print; keys may be left out."""
     texts = ("verdict", "guilty", "stage", "column", "rule", "message", "severity", "path")
-    numbers = ("fused", "reference", "allowance", "gap")
+    values = ("fused", "reference")
     return (
         all(type(data.get(name, "")) is str for name in texts)
-        and all(type(data.get(name)) in {int, float, str, type(None)} for name in numbers)
-        and type(data.get("node")) in {int, type(None)}
+        and all(type(data.get(name)) in {str, type(None)} or _is_number(data[name]) for name in values)
+        and all(data.get(name) in _UNBOUNDED or _is_number(data[name]) for name in ("allowance", "gap"))
+        and (data.get("node") is None or _is_place(data["node"]))
         and type(data.get("consequence", False)) is bool
         and type(data.get("frames", [])) is list
         and all(type(frame) is str for frame in data.get("frames", ()))
     )
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number, and fits 64 bits where it is whole."""
+    return type(value) is float or (type(value) is int and -(2**63) <= value < 2**64)
+
+
+def _is_place(value: Any) -> bool:
+    """Whether a value can number a prompt, a turn, a step or a node, as the columns of a row do."""
+    return type(value) is int and -(2**31) <= value < 2**31
 
 
 def read_findings(data: bytes, own: Identity = ANY) -> tuple[list[Finding], TraceError | None]:

@@ -15,6 +15,7 @@ from tracing.bulk import BULK_FOLDER, check_bulk, checked_bulk_path
 from tracing.errors import TraceError
 from tracing.files import LOCK_NAME
 from tracing.findings_log import FINDINGS_NAME, check_findings
+from tracing.identity import named_runs
 from tracing.ipc_message import CorruptFrameError, TornFrameError
 from tracing.manifest import MANIFEST_NAME
 from tracing.path_reader import InProgressStep, PathReader
@@ -80,7 +81,8 @@ def verify_run(folder: str | Path) -> RunHealth:
         TraceError: The folder is no run, or of a newer major version.
     """
     folder = Path(folder)
-    if not (folder / MANIFEST_NAME).exists() and (folder / LOCK_NAME).exists():
+    has_nothing = not (folder / MANIFEST_NAME).exists() and not named_runs(folder)
+    if has_nothing and (folder / LOCK_NAME).exists():
         nothing = FileHealth(MANIFEST_NAME, "truncated", "the writer ended before it recorded anything")
         return RunHealth(folder, "truncated", "", None, (nothing,))
     run = open_run(folder)

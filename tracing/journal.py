@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tracing import journal_frames
-from tracing.errors import TraceError
+from tracing.errors import TraceError, as_utf8
 from tracing.files import AppendFile, environment_problem, sync_folder
 from tracing.ipc_message import CorruptFrameError, TornFrameError
 from tracing.journal_frames import Entry, Record
@@ -152,11 +152,7 @@ def _apply(content: JournalContent, entry: Entry) -> None:
     """
     try:
         if entry.kind == journal_frames.HEAD:
-            content.head = {key: entry.facts[key] for key in ("rows", "batches", "bytes", "crc32", "run")}
-            content.head["path"] = entry.facts.get("path")
-            if not all(type(content.head[key]) is int for key in ("rows", "batches", "bytes")):
-                raise ValueError("counts should be integers")
-            content.lost = gaps_of(entry.facts.get("lost", []))
+            content.head, content.lost = _head_of(entry), gaps_of(entry.facts.get("lost", []))
         elif entry.kind == journal_frames.LOST:
             content.lost |= gaps_of(entry.facts["gaps"])
         elif entry.kind == journal_frames.TOKENS:
@@ -169,6 +165,17 @@ def _apply(content: JournalContent, entry: Entry) -> None:
         raise CorruptFrameError("a record lacks what its kind must have") from None
 
 
+def _head_of(entry: Entry) -> dict[str, Any]:
+    head = {key: entry.facts[key] for key in ("rows", "batches", "bytes", "crc32", "run")}
+    if not all(_is_count(head[key]) for key in ("rows", "batches", "bytes")):
+        raise ValueError("counts should be integers")
+    return {**head, "path": entry.facts.get("path")}
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < 1 << 53
+
+
 def gaps_of(described: Any) -> dict[int, int]:
     """Return how many steps were lost before which row.
 
@@ -176,7 +183,7 @@ def gaps_of(described: Any) -> dict[int, int]:
         ValueError, TypeError: They are none.
     """
     gaps = [(row, count) for row, count in described]
-    if not all(type(each) is int and 0 <= each < 1 << 53 for gap in gaps for each in gap):
+    if not all(_is_count(each) for gap in gaps for each in gap):
         raise ValueError("lost steps should be counted")
     return dict(gaps)
 
@@ -193,9 +200,11 @@ def _apply_step(content: JournalContent, entry: Entry) -> None:
     before = content.open_steps.get(uid)
     columns = {**(before.columns if before else {}), **entry.columns}
     if entry.kind == journal_frames.STAGE:
-        where = Moment(prompt_id, turn, step, str(entry.facts["stage"]))
+        where = Moment(prompt_id, turn, step, as_utf8(str(entry.facts["stage"])))
         content.open_steps[uid] = InProgressStep(where, columns, entry.inputs)
         return
     content.open_steps.pop(uid, None)
     row = {**columns, "prompt_id": prompt_id, "turn": turn, "step": step}
-    content.rows.setdefault(int(entry.facts["row"]), row)  # an interrupted writer may have written it twice
+    if not _is_count(entry.facts["row"]):
+        raise ValueError("a row should be numbered")
+    content.rows.setdefault(entry.facts["row"], row)  # an interrupted writer may have written it twice

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple, cast
 import numpy as np
 
 from tracing.columns import COLUMN_BY_NAME, Column
-from tracing.errors import TraceError
+from tracing.errors import TraceError, as_utf8
 from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError, TornFrameError
 from tracing.older import current_word
 from tracing.schema import NUMPY_DTYPES
@@ -212,8 +212,8 @@ class _Arrays:
         self.at += num_bytes
 
     def take(self, dtype: np.dtype[Any], size: int) -> Any:
-        if size < 0:
-            raise ValueError("negative size")
+        if type(size) is not int or not 0 <= size <= len(self.data):
+            raise ValueError("an array leads outside its record")
         array = np.frombuffer(self.data, dtype, size, self.at) if size else np.empty(0, dtype)
         self.at += array.nbytes
         return array.copy()
@@ -239,6 +239,8 @@ def _value(column: Column, described: Any, arrays: _Arrays) -> Value:
     if not column.is_list:
         return _scalar(column, described)
     size, has_missing, shape, _ = described
+    if not all(type(each) is int and each >= 0 for each in shape) or math.prod(shape) != size:
+        raise ValueError(f"{column.name} has another shape than size")
     values = arrays.take(NUMPY_DTYPES[column.kind], size)
     missing = arrays.take(np.dtype(np.bool_), size) if has_missing else None
     return Cells(values, missing, tuple(shape))
@@ -249,5 +251,5 @@ def _scalar(column: Column, described: Any) -> Value:
     if type(described) is not wanted or (type(described) is int and not fits(column.kind, described)):
         raise ValueError(f"{column.name} is no {column.kind}")
     if isinstance(described, str):
-        return current_word(column.name, described)
+        return current_word(column.name, as_utf8(described))
     return cast("Value", described)  # checked above

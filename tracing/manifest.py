@@ -133,13 +133,23 @@ def checked_manifest(manifest: Any, path: Path) -> dict[str, Any]:
         manifest.get("status") in STATUSES
         and isinstance(paths, dict)
         and all(PATH_NAME.match(name) for name in paths)
-        and all(isinstance(entry, dict) and _are_names(entry.get("lacks", [])) for entry in paths.values())
+        and all(map(_is_entry, paths.values()))
         and isinstance(bulk, list)
         and all(isinstance(entry, dict) for entry in bulk)
     )
     if not whole:
         raise CorruptFrameError(f"{path} lacks status, paths or bulk, or holds another type there")
     return manifest
+
+
+def _is_entry(entry: Any) -> bool:
+    """Whether a path's entry has what readers rely on."""
+    return (
+        isinstance(entry, dict)
+        and _are_names(entry.get("lacks", []))
+        and isinstance(entry.get("level", ""), str)
+        and isinstance(entry.get("info") or {}, dict)
+    )
 
 
 def _are_names(names: Any) -> bool:

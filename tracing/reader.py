@@ -14,6 +14,7 @@ from tracing.identity import (
     ForeignFileError,
     head_facts,
     identity_of,
+    named_runs,
     owner_without_manifest,
     rightful_owner,
     strangers,
@@ -38,7 +39,7 @@ class Run:
 
     Attributes:
         folder: The run folder.
-        manifest: What the run is; empty where the manifest is damaged.
+        manifest: What the run is; empty where the manifest is damaged, or missing beside files of a run.
         findings: Findings up to the first damaged line.
         own: What every file must say of itself to belong to the run.
         problems: Sentences about damaged files other than the paths' own.
@@ -147,7 +148,11 @@ class Run:
             return read_manifest(self.folder)
         except (TornFrameError, CorruptFrameError) as problem:
             self.problems.append(str(problem))
-            return {}
+        except TraceError:
+            if (self.folder / MANIFEST_NAME).exists() or not named_runs(self.folder):
+                raise
+            self.problems.append(f"{self.folder / MANIFEST_NAME} is missing")
+        return {}
 
     def _read_findings(self) -> list[Finding]:
         path = self.folder / FINDINGS_NAME

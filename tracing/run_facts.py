@@ -99,10 +99,7 @@ class ModelFacts:
     ) -> ModelFacts:
         """Return what the checkpoint says of windows, and all else as the path under test states it.
 
-        Args:
-            pair: The checkpoint.
-            path: What the path states.
-            drafter_window: What the settings ask for; the narrower of this and the checkpoint's holds.
+        Of the drafter's window in the checkpoint and `drafter_window` of the settings the narrower holds.
         """
         windows = pair.teacher.windows
         limits = [each for each in (drafter_window, getattr(pair.drafter, "window", 0)) if each]
@@ -164,8 +161,7 @@ class RequestLimits:
     ignore_eos: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("max_new_tokens", "max_model_len"):
-            value = getattr(self, name)
+        for name, value in (("max_new_tokens", self.max_new_tokens), ("max_model_len", self.max_model_len)):
             _require(value is None or value >= 1, name, "at least 1", value)
 
 

@@ -15,6 +15,7 @@ from tracing.errors import SpecwbError, TraceError, UsageError
 from tracing.files import FolderLock, sync_folder
 from tracing.finding import Finding
 from tracing.findings_log import FindingsWriter
+from tracing.identity import heads
 from tracing.manifest import (
     MANIFEST_NAME,
     OWNED_BY_WRITER,
@@ -81,6 +82,11 @@ class RunWriter:
         try:
             if (self.folder / MANIFEST_NAME).exists():
                 raise TraceError(f"{self.folder} already holds a run; choose another folder")
+            for file, _ in heads(self.folder):
+                raise TraceError(
+                    f"{self.folder} holds {file.name} of a run without a manifest; choose another folder, "
+                    "specwb trace repair reads this one"
+                )
             self.run_id = uuid.uuid4().hex
             self._manifest = fresh_manifest({**(manifest or {}), "run_id": self.run_id})
             self._manifest["vocabulary"] = None if token_bytes is None else {}
@@ -132,7 +138,7 @@ class RunWriter:
             UsageError: The name is taken or cannot be a file name.
             UnknownColumnError: `lacks` names a column that does not exist.
         """
-        lacking = lacking_columns(lacks)
+        entry = {"level": level, "lacks": lacking_columns(lacks), "info": dict(info or {})}
         if not self._process.is_this():
             raise UsageError("this process was forked from the one that records; open a run of its own in it")
         with self._guard:
@@ -142,7 +148,7 @@ class RunWriter:
                 self.folder, name, self.run_id, self._vocabulary, self._codec, flush=self._flush
             )
             self._paths[name] = writer
-            self._manifest["paths"][name] = {"level": level, "lacks": lacking, "info": dict(info or {})}
+            self._manifest["paths"][name] = entry
             self._write_manifest()
         return writer
 

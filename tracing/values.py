@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracing.columns import Column
-from tracing.errors import ShapeMismatchError
+from tracing.errors import ShapeMismatchError, as_utf8
 from tracing.hostarray import host_array
 from tracing.schema import NUMPY_DTYPES, SITE_FIELDS
 
@@ -223,7 +223,7 @@ def sites_of(rows: Iterable[Any]) -> tuple[tuple[str, int, int, int], ...]:
     Raises:
         TypeError, ValueError, OverflowError: A row is of another length, or not text and three int64.
     """
-    sites = tuple((str(site), int(low), int(high), int(bound)) for site, low, high, bound in rows)
+    sites = tuple((as_utf8(str(site)), int(low), int(high), int(bound)) for site, low, high, bound in rows)
     if not all(fits("int64", number) for site in sites for number in site[1:]):
         raise ValueError("a site is out of range")
     return sites

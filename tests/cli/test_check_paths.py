@@ -226,3 +226,41 @@ def test_every_format_tells_it(specwb: Specwb, tmp_path: Path) -> None:
     results = json.loads(sarif.render_checks([run]))["runs"][0]["results"]
     assert [each["ruleId"] for each in results] == ["JUDGE-PATHS-COLUMN"]
     assert specwb("replay", folder).exit_code == 1
+
+
+def unscored(row: Row) -> None:
+    """The score of a token that the draft vocabulary does not have."""
+    row["draft_logprobs"] = row["draft_logprobs"].copy()
+    row["draft_logprobs"][2] = -np.inf
+
+
+def leaking(row: Row) -> None:
+    row["visible"] = row["visible"].copy()
+    row["visible"][1, 2] = True
+
+
+@pytest.mark.parametrize(("change", "guilty"), [(unscored, "unknown"), (leaking, "reference")])
+def test_a_fed_path_is_blamed_for_what_follows_from_its_food_alone(
+    tmp_path: Path, change: Callable[[Row], None], guilty: str
+) -> None:
+    """A lost draft map on the path under test shows in the reference's scores: two rows cannot tell whose."""
+    checked = check_run(spoiled(tmp_path / "run", change, path="reference"))
+    of_rules = [each for each in checked.findings if each.path == "reference"]
+    assert of_rules
+    assert {each.guilty for each in of_rules} == {guilty}
+    assert checked.exit_code == 1
+
+
+def test_what_both_rows_break_is_the_fault_of_the_path_under_test(tmp_path: Path) -> None:
+    first = spoiled(tmp_path / "first", unscored, path="reference")
+
+    def in_step(name: str, row: Row) -> Row:
+        if (name, row["step"]) == ("fused", STEP):
+            unscored(row)
+        return row
+
+    checked = check_run(rewrite(first, tmp_path / "run", in_step))
+    by_path = {
+        each.path: (each.guilty, each.consequence) for each in checked.findings if each.rule == "DRAFT001"
+    }
+    assert by_path == {"fused": ("fused", False), "reference": ("fused", True)}

@@ -158,7 +158,7 @@ def test_a_missing_inner_node_is_a_wrong_selection_with_orphans() -> None:
 
 
 def test_every_rule_of_a_step_has_a_case() -> None:
-    """Rules about two runs, repeats, draws and about what stages do to each other have tests of their own."""
+    """Rules about two runs, repeats, draws, static trees and what stages do to others are tested alone."""
     of_runs = (
         "JUDGE-ALIGN",
         "JUDGE-PATHS",
@@ -166,9 +166,11 @@ def test_every_rule_of_a_step_has_a_case() -> None:
         "JUDGE-CACHE",
         "JUDGE-REPEAT",
         "JUDGE-STALE",
+        "JUDGE-LEANING",
         "JUDGE-DRAW",
     )
-    elsewhere = {rule for rule in RULES if rule.startswith((*of_runs, "JUDGE-DRAFT-DRAWN"))}
+    of_drafts = ("JUDGE-DRAFT-DRAWN", "JUDGE-DRAFT-RANK", "JUDGE-DRAFT-TOPOLOGY")
+    elsewhere = {rule for rule in RULES if rule.startswith((*of_runs, *of_drafts))}
     assert {case[0] for case in CASES} == set(RULES) - elsewhere
 
 

@@ -87,6 +87,21 @@ def test_a_token_of_another_rank_is_found_though_its_score_is_its_own(tmp_path: 
     assert "of rank 1 in row 0; the static tree asks for rank 0" in outcome.first.message
 
 
+def test_another_tree_than_the_static_one_is_found(tmp_path: Path) -> None:
+    def moved(stages: Stages) -> Stages:
+        def draft(state: Any) -> Drafted:
+            assert stages.draft is not None
+            made = stages.draft(state)
+            parents = made.parents.copy()
+            parents[5] = 2
+            return replace(made, parents=parents, depths=None, logprobs=None)
+
+        return replace(stages, draft=draft)
+
+    outcome = run(tmp_path / "run", Setup(medusa_pair(), SETTINGS), fused=moved)
+    assert (outcome.first.rule, outcome.first.moment.node) == ("JUDGE-DRAFT-TOPOLOGY", 5)
+
+
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [

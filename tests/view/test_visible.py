@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from hypothesis import strategies as st
 
 from tests.view.columns import step_columns
 from tests.view.steps import step_view
+from tracing.run_facts import ModelFacts
+from tracing.spans import Reach
 from workbench.view.grid import DIFFERENT, LEAKED, MISSING, TRANSPOSED, grid_panel
 from workbench.view.lines import plain_text
 from workbench.view.step import ViewOptions
@@ -114,3 +117,28 @@ def test_differences_only_leaves_out_rows_that_are_right() -> None:
     lines = plain_text(visible_lines(step_view(visible=visible), ViewOptions(differences_only=True)))
     rows = [line for line in lines.splitlines() if line.startswith(("!", " ")) and "prefix" not in line]
     assert sum(line.startswith("!") for line in rows) == 1
+
+
+def windowed(window: int, **changes: Any) -> dict[str, Any]:
+    """A step under a window that is shorter than the tree is deep, as a layer shows it."""
+    columns = step_columns(0)
+    reach, positions = Reach(window), columns["committed_len"] + columns["depths"].astype(np.int64)
+    seen = np.where(columns["valid"], reach.num_prefix(positions, columns["committed_len"]), 0)
+    shown = {"visible": columns["visible"] & reach.reaches(positions, positions)}
+    return {**shown, "prefix_visible": seen.astype(np.int32), **changes}
+
+
+def test_a_lawful_window_is_as_it_should_be() -> None:
+    facts = {"model_facts": asdict(ModelFacts(windows=(2, 2)))}
+    step = replace(step_view(**windowed(2)), manifest=facts)
+    panel = grid_panel(step)
+    assert panel is not None
+    assert panel.wrong_cells() == []
+    assert not any(map(panel.prefix_is_wrong, range(len(panel.codes))))
+    other = grid_panel(replace(step, manifest={"model_facts": asdict(ModelFacts(windows=(3, 3)))}))
+    assert other is not None
+    assert other.prefix_is_wrong(0)
+    wider = replace(step_view(**windowed(3)), manifest=facts)
+    panel = grid_panel(wider)
+    assert panel is not None
+    assert panel.prefix_is_wrong(0)

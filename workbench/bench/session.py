@@ -72,6 +72,7 @@ class BenchSession:
         max_new_tokens: Per turn.
         models: Digests of what was loaded.
         device, dtype: As engines are made.
+        warnings: What is doubtful about the checkpoints, one sentence each.
     """
 
     pair: ModelPair
@@ -81,6 +82,7 @@ class BenchSession:
     max_new_tokens: int
     device: str
     dtype: str
+    warnings: tuple[str, ...] = ()
     models: Mapping[str, Any] = field(default_factory=dict)
 
     def engine(self, settings: DecodeSettings, eager: frozenset[str], **options: Any) -> Engine:
@@ -142,6 +144,7 @@ def open_session(request: BenchRequest) -> BenchSession:
             "teacher": loaded.digests.teacher_weights,
             "drafter": loaded.digests.drafter_weights,
         },
+        warnings=loaded.report.warnings,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import torch
 import xxhash
 
+from tracing.files import open_regular
 from workbench.checkpoints.files import weight_files
 
 SMALL_FILES: Final = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
@@ -36,8 +37,11 @@ class PairDigests:
 
 def file_digest(path: Path) -> str:
     """Return the sha256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with open_regular(path) as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def directory_digests(directory: Path, role: str) -> dict[str, str]:

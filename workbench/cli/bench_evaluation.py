@@ -48,7 +48,7 @@ def evaluate(
         _study(session, folder, choices, studies, options["study_turns"])
     kept = [folder.kept(name) for name in ("tree", "kernels", *STUDIES)]
     shown = [headline(folder.results, choices.as_text()), *(study for study in kept if study)]
-    return _finish(folder, shown, output_format)
+    return _finish(folder, shown, output_format, session.warnings)
 
 
 def _study(
@@ -101,9 +101,9 @@ def _measure(session: BenchSession, folder: ResultsFolder, choices: Choices, rep
             bar.update(1)
 
 
-def _finish(folder: ResultsFolder, studies: list[Study], output_format: str) -> int:
-    """Write results and print them; returns the exit code."""
-    results = results_json(folder.results, studies, folder.manifest)
+def _finish(folder: ResultsFolder, studies: list[Study], output_format: str, warnings: Sequence[str]) -> int:
+    """Write results and print them; returns the exit code: 1 texts that differ, 4 nothing to compare."""
+    results = results_json(folder.results, studies, folder.manifest) | {"load_warnings": list(warnings)}
     folder.write("results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     folder.write("turns.csv", turns_csv(folder.results))
     pictures = _write_page(folder, studies)
@@ -111,9 +111,13 @@ def _finish(folder: ResultsFolder, studies: list[Study], output_format: str) -> 
         click.echo(safe_json(results))
     else:
         say("\n".join(text_lines(studies)))
+        for warning in warnings:
+            say(f"warning     {warning}")
         say(f"results     {folder.folder}")
         say(f"pictures    {pictures}")
-    return 1 if any(study.num_refused for study in studies) else 0
+    if any(study.num_refused for study in studies):
+        return 1
+    return 0 if any(result.counts for result in folder.results) else 4
 
 
 def _write_page(folder: ResultsFolder, studies: Sequence[Study]) -> str:

@@ -21,6 +21,7 @@ from workbench.judge.share import Part
 from workbench.report.text import finding_line
 from workbench.view.safe_text import safe_json
 
+AFTER = "from there on only emitted tokens were compared"
 DIFFERENT, DAMAGED, INCONCLUSIVE = 1, 2, 4
 NEEDED = ("committed_len", "emitted_token_ids", "token_ids")
 """What places a difference, whether it is compared or not."""
@@ -59,7 +60,7 @@ def compare_runs(folders: tuple[str, ...], output_format: str) -> int:
 
 
 def _align(left: Run, right: Run) -> Alignment:
-    paths = [run.path(run.path_names[0]) for run in (left, right)]
+    paths = [run.path((*run.path_names, "fused")[0]) for run in (left, right)]
     absent = [_absent(path.entry) for path in paths]
     bits = left.manifest.get("versions") == right.manifest.get("versions")
     columns = default_columns(bits=bits, lacks=absent[0] | absent[1])
@@ -95,6 +96,7 @@ def _exit_code(alignment: Alignment, states: Sequence[State], parts: Sequence[st
 
 
 def _lines(alignment: Alignment, exit_code: int, parts: Sequence[str]) -> list[str]:
+    ties = alignment.num_ties > 0
     why = "; ".join(parts) if alignment.same else "nothing compared"
     verdict = {
         0: "the same",
@@ -105,6 +107,7 @@ def _lines(alignment: Alignment, exit_code: int, parts: Sequence[str]) -> list[s
     return [
         f"verdict     {verdict[exit_code]}",
         f"steps       {alignment.num_steps} equal; {alignment.num_turns_differing} turn(s) differ",
+        *([f"ties        {alignment.num_ties} turn(s) order equal draft scores in two ways; {AFTER}"] * ties),
         *(
             f"{'then' if number else 'first':<11} {finding_line(finding)}"
             for number, finding in enumerate(alignment.findings())
@@ -122,6 +125,7 @@ def _as_json(alignment: Alignment, exit_code: int) -> dict[str, Any]:
         "exit_code": exit_code,
         "same": exit_code == 0,
         "steps": alignment.num_steps,
+        "ties": alignment.num_ties,
         "turns_differing": alignment.num_turns_differing,
         "first_divergence": findings[0] if findings else None,
         "findings": findings,

@@ -26,6 +26,7 @@ from workbench.lockstep.session.request import pair_directories
 
 LONG: Final = 512
 PAGE: Final = 16
+WINDOW: Final = 6
 OFF_BY: Final = 0.1
 """Noise in a copy of the teacher that drafts, in standard deviations of each tensor."""
 STATIC_TREE: Final = "0 1 2 0.0 0.1 1.0 0.0.0 0.0.1 0.1.0"
@@ -47,6 +48,14 @@ def _long(setup: Setup) -> Setup:
     """The prompt again and again, to beyond 512 columns; two steps are enough."""
     prompt = (setup.prompt * LONG)[: LONG + 16]
     return _with_settings(replace(setup, prompt=prompt), max_new_tokens=4)
+
+
+def _windows(setup: Setup) -> Setup:
+    """The teacher's first layer has a window, the others have none; the drafter has a narrower one."""
+    teacher = replace(setup.pair.teacher, sliding_window=WINDOW, windowed_layers=(0,))
+    drafter = replace(setup.pair.drafter, window=WINDOW - 2)
+    prompt = (setup.prompt * 4 * WINDOW)[: 4 * WINDOW]
+    return replace(setup, pair=replace(setup.pair, teacher=teacher, drafter=drafter), prompt=prompt)
 
 
 def _eos(setup: Setup) -> Setup:
@@ -181,6 +190,7 @@ NEEDS: Final[Mapping[str, Need]] = {
     "draft_model": Need("a draft model, a copy of the teacher with noise", _draft_model),
     "lookup": Need("prompt lookup over a prompt that repeats itself", _lookup),
     "lookup_eos": Need("prompt lookup over a prompt with an end-of-sequence token", _lookup_eos),
+    "windows": Need("windows, of some of the teacher's layers and of the drafter", _windows),
     "ties": Need("two tokens with the same row in the teacher's head", _ties),
     "length": Need(
         "a commit by length was asked for", lambda setup: _with_settings(setup, commit_mode="length")

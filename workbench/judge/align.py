@@ -17,6 +17,8 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from workbench.judge.align_columns import AlignColumn, default_columns, first_difference, row_of
 from workbench.judge.align_cursor import Cursor
+from workbench.judge.align_ties import NEEDED as TIES_NEED
+from workbench.judge.align_ties import chosen_by_a_tie, same_but_for_ties
 from workbench.judge.places import axes_of, entry, named, node_at
 from workbench.judge.rules import finding_of
 
@@ -49,6 +51,8 @@ class Alignment:
 
     Attributes:
         num_steps: Steps compared column by column and found equal.
+        num_ties: Turns in which drafts dealt with equal scores in two ways; from that step on only what they
+            emit is compared.
         num_turns_differing: Turns with a difference.
         differences: The first difference of each such turn, in order, at most `MAX_TURNS_NAMED`; `fused` and
             `reference` are the left and the right value as text.
@@ -57,6 +61,7 @@ class Alignment:
     """
 
     num_steps: int = 0
+    num_ties: int = 0
     num_turns_differing: int = 0
     differences: list[Finding] = field(default_factory=list)
     streams: list[StreamDifference] = field(default_factory=list)
@@ -93,6 +98,9 @@ def align(
             _missing(ours, theirs, result)
             continue
         found = _first_in(ours, theirs, rows, compared, result)
+        if found is not None and _tied(ours, theirs, found[0], compared):
+            _take_tied(ours, theirs, found[0], result)
+            continue
         difference = None if found is None else _describe(ours, theirs, *found)
         same_rows = rows if found is None else found[0]
         result.num_steps += same_rows
@@ -105,6 +113,33 @@ def align(
         while not cursor.done:
             _one_sided(cursor, result, only_left=cursor is ours)
     return result
+
+
+def _tied(ours: Cursor, theirs: Cursor, row: int, columns: Sequence[AlignColumn]) -> bool:
+    """Whether a row differs only in how draft candidates of equal score were ordered or chosen."""
+    names = dict.fromkeys([*(column.name for column in columns), *TIES_NEED])
+    sides: list[dict[str, Any]] = []
+    for cursor in (ours, theirs):
+        stored = {name: cursor.column(name, row + 1) for name in names}
+        sides.append({name: row_of(each, row) for name, each in stored.items() if each is not None})
+    shared = [name for name in names if all(name in side for side in sides)]
+    left, right = ({name: side[name] for name in shared} for side in sides)
+    return same_but_for_ties(left, right) or chosen_by_a_tie(left, right)
+
+
+def _take_tied(ours: Cursor, theirs: Cursor, row: int, result: Alignment) -> None:
+    """Step over equal rows; of the turn from the tied one on, only what it emits is compared."""
+    result.num_ties += 1
+    prompt_id, turn, step = ours.keys(row + 1)[row].tolist()
+    result.num_steps += row
+    if row:
+        ours.advance(row)
+        theirs.advance(row)
+    left, right = ours.drain_turn(), theirs.drain_turn()
+    if left != right:
+        moment = Moment(prompt_id, turn, step, "draft")
+        finding = _finding("JUDGE-ALIGN-COLUMN", moment, "token_ids", ("one of equal scores", "another one"))
+        _note(result, finding, left, right)
 
 
 def _first_in(

@@ -19,8 +19,8 @@ from workbench.judge.draft_laws import (
 )
 from workbench.judge.draft_nodes import DraftNodes, has_samples, judge_drawn, judge_node_scores
 from workbench.judge.draft_scores import Scores, count_near_ties, judge_scores
-from workbench.judge.draft_static import judge_static
-from workbench.judge.evidence import Array, DraftEvidence, NodeTruth
+from workbench.judge.draft_static import judge_ranks, judge_topology
+from workbench.judge.evidence import DraftEvidence
 from workbench.judge.exact import judge_list, judge_num_draws
 from workbench.judge.notes import Notes
 from workbench.judge.rows import judge_rows
@@ -116,18 +116,16 @@ def _judge_nodes(notes: Notes, evidence: DraftEvidence, drafted: Drafted) -> Non
             notes.lacks("draft_logprobs", "the reference's drafter does not score drafts without a search")
         return
     nodes = DraftNodes.of(drafted.token_ids, drafted.parents, vocabulary)
-    if drafted.logprobs is None:
-        notes.lacks("draft_logprobs")
-    elif has_samples(notes, "draft_logprobs", truth.rows):
-        _judge_scored(notes, nodes, drafted.logprobs, truth)
+    if not judge_topology(notes, nodes, truth):
+        return  # scores and ranks follow from the tree
+    if has_samples(notes, "draft_logprobs", truth.rows):
+        judge_ranks(notes, nodes, truth)
+        if drafted.logprobs is None:
+            notes.lacks("draft_logprobs")
+        else:
+            judge_node_scores(notes, nodes, drafted.logprobs, truth)
     if truth.law is not None and not notes.has("JUDGE-DRAW-COUNT"):
         judge_drawn(notes, nodes, evidence.draws, truth)
-
-
-def _judge_scored(notes: Notes, nodes: DraftNodes, scores: Array, truth: NodeTruth) -> None:
-    """Judge topology and ranks of a static tree, then scores, which follow from the tree."""
-    if judge_static(notes, nodes, truth):
-        judge_node_scores(notes, nodes, scores, truth)
 
 
 def _scores(

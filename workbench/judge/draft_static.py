@@ -11,30 +11,29 @@ from workbench.judge.exact import judge_list
 from workbench.judge.notes import Notes, first_few
 
 
-def judge_static(notes: Notes, nodes: DraftNodes, truth: NodeTruth) -> bool:
-    """Judge parents and ranks, where the reference states them; return whether the tree is right."""
-    if truth.parents is not None:
-        came, law = nodes.parents, "the static tree's, the same at every step"
-        judge_list(
-            notes,
-            "JUDGE-DRAFT-TOPOLOGY",
-            "parents",
-            came,
-            truth.parents,
-            path="fused",
-            message=law,
-            node_at=lambda place: place,
-        )
-        notes.check("static_parents")
-        if not np.array_equal(came, truth.parents):
-            return False
-    if truth.ranks is not None and len(truth.ranks) == len(nodes.token_ids):
-        _judge_ranks(notes, nodes, truth, truth.ranks.tolist())
-    return True
+def judge_topology(notes: Notes, nodes: DraftNodes, truth: NodeTruth) -> bool:
+    """Judge the parents of a static tree, where the reference states them; return whether they are right."""
+    if truth.parents is None:
+        return True
+    judge_list(
+        notes,
+        "JUDGE-DRAFT-TOPOLOGY",
+        "parents",
+        nodes.parents,
+        truth.parents,
+        path="fused",
+        message="the static tree's, the same at every step",
+        node_at=lambda place: place,
+    )
+    notes.check("static_parents")
+    return np.array_equal(nodes.parents, truth.parents)
 
 
-def _judge_ranks(notes: Notes, nodes: DraftNodes, truth: NodeTruth, ranks: list[int]) -> None:
+def judge_ranks(notes: Notes, nodes: DraftNodes, truth: NodeTruth) -> None:
     """Hold each token's true score to that of its rank; both may be off by what rounding allows."""
+    if truth.ranks is None or len(truth.ranks) != len(nodes.token_ids):
+        return
+    ranks = truth.ranks.tolist()
     rows = truth.rows
     allowances = row_allowances(rows.truth, rows.samples, notes.dtype).largest
     best_first = -np.sort(-rows.truth, axis=1)

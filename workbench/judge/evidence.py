@@ -3,7 +3,7 @@
 Letters: N tree nodes with pads, n valid nodes, L committed tokens before the step, A accepted draft
 nodes, V teacher vocabulary, Vd draft vocabulary, H hidden width, D head dim, B beams, K candidates per
 beam, R rows of a quantity. `bfloat16` comes widened to float32; the tested path's dtype is given by name.
-A field that a path cannot provide is None: the judge lists it as not checked, it never counts as equal.
+A field that a path cannot provide is None: it is not checked, and never counts as equal.
 """
 
 from __future__ import annotations
@@ -20,24 +20,21 @@ from tracing.settings import DecodeSettings
 from tracing.stages import Accepted, BoolArray, Committed, Drafted, IntArray, Tensorized, Verified
 
 Array = NDArray[Any]
-"""Floats of any width: float32 or float64 (bfloat16 and float16 may come widened to float32)."""
+"""Floats of any width."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RowTruth:
     """One float quantity, row by row: the tested path's values, the truth, and what the dtype alone costs.
 
-    Shapes: `[R, W]` (logits, features; `[W]` means one row), or `[layers, 2, kv_heads, R, D]` for K and V.
-    All arrays have the same shape.
+    All arrays are `[R, W]` (logits, features; `[W]` is one row), or `[layers, 2, kv_heads, R, D]` (K and V).
 
     Attributes:
         fused: The tested path's values, or None where the path cannot give them.
         truth: The reference one precision above the path: float64 for float32, else float32 or wider.
-        samples: 1 to 3 results of the reference at the tested path's dtype with permuted reduction orders;
-            without one there is no allowance and the quantity is not checked.
+        samples: Results of the reference at the tested path's dtype, in other ways; without one, not checked.
         rows: int `[R]`, the node (or position) each row belongs to; None means `0 .. R-1`.
-        arbiter: Row number (as in `rows`) to the third, slower value of that row: `[W]`, or
-            `[layers, 2, kv_heads, D]`; the replay rung one precision above the path under test.
+        arbiter: Row (as in `rows`) to its value on the replay rung, `[W]` or `[layers, 2, kv_heads, D]`.
     """
 
     fused: Array | None = None
@@ -54,8 +51,7 @@ class PrefillEvidence:
     Attributes:
         prompt_token_ids: What both paths were given, `[L]`.
         is_greedy: False where a draw chose the root: the reference's, by the path's own logits, is the law.
-        draws: Uniforms that the fused prefill took.
-        num_draws: How many the reference took for the root.
+        draws, num_draws: Uniforms that the fused prefill took, and how many the reference took for the root.
         fused_context_token_ids: Prompt and root as the fused path has it, `[L + 1]`.
         reference_context_token_ids: The same of the reference path, `[L + 1]`.
         logits: The row that chose the root, `[V]` or `[1, V]`.

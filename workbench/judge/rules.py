@@ -39,6 +39,11 @@ RULES: Final[dict[str, JudgeRule]] = {
     "JUDGE-STALE": JudgeRule(
         "stale-inputs", "A stage works on the inputs of this call, not on what an earlier call left."
     ),
+    "JUDGE-LEANING": JudgeRule(
+        "leans-to-a-mistake",
+        "Over all rows of a run, errors in a half precision do not lean towards a standard mistake.",
+        "numeric",
+    ),
     "JUDGE-INPUT-WRITTEN": JudgeRule("input-written", "A stage does not write into what it was given."),
     "JUDGE-INPUT-LAUNCHED": JudgeRule(
         "other-input-launched", "A stage launches the values that the stage before it gave."

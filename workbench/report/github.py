@@ -24,6 +24,8 @@ def _run(run: CheckedRun) -> Iterator[str]:
     for problem in run.problems:
         level = "error" if run.is_damaged else "warning"
         yield _command(level, f"trace {run.state}", f"{folder}: {problem}")
+    for warning in run.warnings:
+        yield _command("warning", "checkpoint", f"{folder}: {warning}")
     level = "notice" if run.verdict == "ok" else "error"
     remark = f" ({run.remark})" if run.remark else ""
     yield _command(level, "specwb check", f"{folder}: {run.verdict}{remark}, {run.num_steps} steps")

@@ -39,7 +39,9 @@ def _trace_suite(run: CheckedRun) -> ET.Element:
     elif run.verdict == "inconclusive":
         ET.SubElement(case, "failure", message=safe_text(run.remark), type="inconclusive").text = problems
     else:
-        ET.SubElement(case, "system-out").text = safe_text(f"{run.verdict} ({run.remark})")
+        ET.SubElement(case, "system-out").text = "\n".join(
+            safe_line(line) for line in (f"{run.verdict} ({run.remark})", *run.warnings)
+        )
     return _counted(suite)
 
 

@@ -91,3 +91,5 @@ def _notifications(runs: Sequence[CheckedRun]) -> Iterator[dict[str, Any]]:
         for note in notes:
             level = "error" if run.is_damaged else "warning"
             yield {"level": level, "message": {"text": f"{run.folder}: {note}"}}
+        for warning in run.warnings:
+            yield {"level": "warning", "message": {"text": f"{run.folder}: {warning}"}}

@@ -59,12 +59,12 @@ def _info_lines(run: Run) -> Iterator[str]:
     for key in ("engine", "lockstep"):
         if facts[key]:
             yield f"{key:<11} {facts[key]}"
-    if facts["argv"]:
+    if isinstance(facts["argv"], list):
         yield f"command     {' '.join(str(word) for word in facts['argv'])}"
     for key in ("versions", "settings"):
         if facts[key]:
             yield f"{key:<11} {_pairs(facts[key])}"
-    yield from _models(facts["models"] or {})
+    yield from _models(facts["models"])
     for path in facts["paths"]:
         yield f"path        {path['path']}: {path['steps']} steps, level {path['level']}"
         yield f"  columns   {', '.join(path['columns']) or 'none'}"
@@ -76,11 +76,16 @@ def _info_lines(run: Run) -> Iterator[str]:
         yield f"problem     {problem}"
 
 
-def _pairs(table: Mapping[str, Any]) -> str:
+def _pairs(table: Any) -> str:
+    """Return a section of the manifest, which is whatever its writer gave."""
+    if not isinstance(table, Mapping):
+        return str(table)
     return ", ".join(f"{key} {value}" for key, value in table.items())
 
 
-def _models(models: Mapping[str, Any]) -> Iterator[str]:
+def _models(models: Any) -> Iterator[str]:
+    if not isinstance(models, Mapping):
+        models = {"models": models}
     for key, value in models.items():
         if isinstance(value, str):
             yield f"{key:<11} {value}"

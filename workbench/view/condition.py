@@ -8,6 +8,7 @@ from typing import Any
 from tracing.moment import Moment
 from tracing.path_reader import PathReader
 from tracing.reader import Run
+from workbench.judge.recorded.load_warnings import load_warnings
 from workbench.view.safe_text import safe_text
 
 PROVEN_AT_ONCE = 8
@@ -20,6 +21,7 @@ def problem_sentences(runs: Iterable[Run]) -> list[str]:
     for run in runs:
         sentences += _damage(run)
         sentences += _status_sentence(run)
+        sentences += load_warnings(run.manifest)
         if not run.path_names:
             sentences.append(f"{run.folder.name} has no path")
     return [safe_text(each) for each in sentences]

@@ -174,7 +174,7 @@ def _prefix(panel: GridPanel, query: int) -> list[Span]:
     spans = [
         Span(
             "  all" if prefix == whole else f"  {prefix} of {whole if whole is not None else '?'}",
-            "dim" if prefix == whole or query in panel.pads else "bad",
+            "dim" if query in panel.pads or not panel.prefix_is_off(query) else "bad",
         )
     ]
     if other:

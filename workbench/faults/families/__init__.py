@@ -28,6 +28,7 @@ from workbench.faults.families import (
     stale,
     tree,
     tree_values,
+    windows,
 )
 
 FAMILIES: Final[Mapping[str, tuple[ModuleType, ...]]] = {
@@ -39,7 +40,7 @@ FAMILIES: Final[Mapping[str, tuple[ModuleType, ...]]] = {
     "Prompt lookup": (lookup,),
     "Padding": (pads,),
     "Positions": (positions,),
-    "Who attends to whom": (masks,),
+    "Who attends to whom": (masks, windows),
     "Teacher features": (features,),
     "Inside an operator": (kernels,),
     "What an earlier call left, and chance": (stale,),

@@ -33,7 +33,7 @@ def on_rung(spoil: Spoil) -> Placement:
     "F-REF-01",
     "speculators#691",
     stage="verify",
-    noticed_by=("JUDGE-VERIFY-KV", "JUDGE-VERIFY-FEATURES", "JUDGE-VERIFY-LOGITS"),
+    noticed_by=("JUDGE-VERIFY-VISIBLE", "JUDGE-VERIFY-KV", "JUDGE-VERIFY-FEATURES", "JUDGE-VERIFY-LOGITS"),
     placed=on_rung,
 )
 def reference_sees_a_sibling(token_ids: Any, position_ids: Any, visible: Any) -> tuple[Any, Any, Any]:

@@ -144,6 +144,7 @@ def check_run(
         )
         for name in run.path_names
     )
+    paths = _with_blame(paths)
     compared = _compared(run, selection, max_per_rule, unread)
     state = state_of(run, unread)
     return CheckedRun(
@@ -156,6 +157,15 @@ def check_run(
         compared=compared,
         not_whole=not_whole(run, state),
         warnings=load_warnings(run.manifest),
+    )
+
+
+def _with_blame(paths: Sequence[CheckedPath]) -> tuple[CheckedPath, ...]:
+    """Blame by evidence for what is found on a path that was fed, which alone has no share."""
+    own = [finding for path in paths if path.share is not None for finding in path.findings]
+    return tuple(
+        replace(path, findings=fed.blamed(path.findings, own)) if path.share is None else path
+        for path in paths
     )
 
 

@@ -19,6 +19,12 @@ FROM_SETTINGS: Final = {
     "acceptance": "acceptance",
 }
 """Field of `RunContext` to the setting that it is."""
+LEAST: Final = {
+    **dict.fromkeys(("vocab_size", "max_new_tokens", "max_positions", "kv_capacity", "num_slots"), 1),
+    **dict.fromkeys(("block_size", "max_tree_nodes", "top_k"), 1),
+    **dict.fromkeys(("null_block", "max_tree_depth"), 0),
+}
+"""Number of `RunContext` to the least that it can be."""
 
 
 def read_context(manifest: Mapping[str, Any]) -> RunContext:
@@ -31,7 +37,7 @@ def read_context(manifest: Mapping[str, Any]) -> RunContext:
         manifest: As `tracing.reader.Run.manifest` gives it; may be empty.
 
     Raises:
-        TraceError: A fact is there and is not of its kind.
+        TraceError: A fact is there and is not of its kind, or is no size.
     """
     limits = {**table(manifest, "limits"), **_of_requests(manifest)}
     lawful = manifest.get("model_facts")
@@ -42,7 +48,16 @@ def read_context(manifest: Mapping[str, Any]) -> RunContext:
         limits.setdefault("records_stop_reason", not manifest)
     facts = {**_of_models(manifest), **_of_settings(table(manifest, "settings")), **limits}
     given = {name: value for name, value in facts.items() if value is not None}
-    return read_facts(RunContext, given, "limits")
+    context = read_facts(RunContext, given, "limits")
+    for name, least in LEAST.items():
+        value = getattr(context, name)
+        if value is not None and not least <= value < 1 << 40:
+            raise TraceError(f"limits of the manifest: {name} should be from {least} on, got {_short(value)}")
+    return context
+
+
+def _short(value: int) -> str:
+    return str(value) if abs(value) < 1 << 64 else f"an integer of {value.bit_length()} bits"
 
 
 def context_of_path(run: Run, name: str) -> RunContext:

@@ -239,7 +239,9 @@ def _far_scores(row: Row, other: Row, at: Site, share: float) -> Iterator[Findin
     if not np.shape(ours) == np.shape(theirs) == np.shape(valid):
         return
     allowed = share * np.maximum(1.0, np.abs(theirs))
-    wrong = np.flatnonzero(np.asarray(valid, dtype=np.bool_) & ~(np.abs(ours - theirs) <= allowed))
+    with np.errstate(invalid="ignore"):  # of equal infinities
+        near = (ours == theirs) | (np.abs(ours - theirs) <= allowed)
+    wrong = np.flatnonzero(np.asarray(valid, dtype=np.bool_) & ~near)
     if wrong.size:
         node = int(wrong[0])
         values = (float(ours[node]), float(theirs[node]), float(allowed[node]))

@@ -191,6 +191,12 @@ class TurnsRunner(ABC):
             Part(min(tally.num_judged, steps), steps), self._stages_judged(tally), rules if rules.of else None
         )
 
+    def unseen(self) -> dict[str, int]:
+        """Return what the path's stages launched without telling -> in how many steps."""
+        stages = [stage for stage in STAGES if self._under_test.provides(stage)]
+        steps = sum(turn_state.step for turn_state in self.finished)
+        return {f"{what}: {why}": steps for what, why in self._watch.unseen(stages).items()} if steps else {}
+
     def _stages_judged(self, tally: Tally) -> Part:
         """Return how many of the path's own stages were judged."""
         return tally.stages([stage for stage in STAGES if self._under_test.provides(stage)])

@@ -22,6 +22,7 @@ from workbench.lockstep.staged.arbiter import with_arbiter
 from workbench.lockstep.staged.cache_write_attribution import SUSPICIOUS, attribute_cache_write
 from workbench.lockstep.staged.evidence import Evidence, ReferenceStep, by_truth
 from workbench.lockstep.staged.explain import Explainer
+from workbench.lockstep.staged.leanings import Leanings
 from workbench.lockstep.staged.recheck import Recheck
 from workbench.lockstep.staged.repeats import Repeats
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
@@ -47,8 +48,9 @@ class StepJudge:
         self._dtype = dtype
         self._prompt: list[int] = []
         self._before: PathUnderTest | None = None
-        self._steps: deque[StepResults] = deque(maxlen=3)  # the last one is in progress
         self._judged_in_turn = 0
+        self._leanings = Leanings(runner, dtype)
+        self._steps: deque[StepResults] = deque(maxlen=3)  # the last one is in progress
         self.reference: ReferenceStep | None = None
 
     def after_prefill(self, prompt: list[int]) -> None:
@@ -156,6 +158,7 @@ class StepJudge:
 
             explainer = Explainer(self._runner, turn_state, results, evidence, tuple(self._steps)[:-1])
             return explainer.at(recheck.at(judgement, truth, passes))
+        judgement = joined(judgement, self._leanings.after(evidence, turn_state, results.tensorized))
         return self._repeated(judgement, turn_state, results)
 
     def _repeats(self, turn_state: FedTurnState, results: StepResults) -> Repeats | None:

@@ -133,12 +133,13 @@ def kv_otherwise(fed: FedDraft) -> Iterator[tuple[str, Array]]:
 def levels_otherwise(fed: FedDraft, levels: Sequence[DraftLevel]) -> Iterator[tuple[str, tuple[Array, ...]]]:
     """Yield what each level's log-probabilities would be, `[B, Vd]` a level, along the path's own beams."""
     for clause, other in fed_otherwise(fed):
-        yield clause, _followed(other, levels, lambda beams, _: beams)
+        yield clause, followed(other, levels, lambda beams, _: beams)
     for clause, changed in BEAMS:
-        yield f"its value when the beams {clause}", _followed(fed, levels, changed)
+        yield f"its value when the beams {clause}", followed(fed, levels, changed)
 
 
-def _followed(fed: FedDraft, levels: Sequence[DraftLevel], changed: Changed) -> tuple[Array, ...]:
+def followed(fed: FedDraft, levels: Sequence[DraftLevel], changed: Changed) -> tuple[Array, ...]:
+    """Return each level's log-probabilities, `[B, Vd]` a level, when its beams are changed."""
     context = DraftContext(fed.tokens, fed.root, fed.features)
     first = eagle3_tree.begin(fed.models, context, fed.settings, reuses_kv=True)
 

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+import torch
+
 from reference import accept as accept_stage
 from reference import cached
 from reference import tensorize as tensorize_stage
@@ -38,7 +40,7 @@ from tracing.stages import (
     Tensorized,
     Verified,
 )
-from workbench.lockstep.truth.ways import NUM_FURTHER, cache_rounding, is_unknown, ways_to_compute
+from workbench.lockstep.truth.ways import NUM_FURTHER, cache_rounding, ways_to_compute, why_unable
 
 ONE_ABOVE: Final = {"float32": "float64", "bfloat16": "float32", "float16": "float32"}
 """The precision of the truth for each precision of a path under test."""
@@ -75,6 +77,7 @@ class ReferenceRunner:
         truth_dtype: One precision above the path under test.
         models: The truth first, then samples at the tested path's dtype: natural order, then other ways.
         model_facts: What is lawful for the model and the path under test.
+        unable: Why the numbers of this path cannot be followed; empty where they can.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class ReferenceRunner:
     ) -> None:
         self.settings = settings
         self.model_facts = model_facts or ModelFacts.of_model(pair)
+        self.unable = why_unable(self.model_facts)
         self.stages = ReferenceStages(rung_named(rung))
         self.truth_dtype = ONE_ABOVE[path_dtype]
         shown = self.model_facts.shown_layer or 0
@@ -128,12 +132,6 @@ class ReferenceRunner:
         pair = self.truth.pair
         features = frozenset[str]() if pair.feature_width else frozenset({"features"})
         return features if drafter_of(pair).searches else features | {"beam_flat_ids", "kv"}
-
-    @property
-    def unable(self) -> str:
-        """Why the numbers of this path cannot be followed; empty where they can."""
-        dtype = self.model_facts.cache_dtype
-        return f"the cache is rounded to {dtype}, which is not known here" if is_unknown(dtype) else ""
 
     @property
     def is_chain(self) -> bool:
@@ -248,7 +246,7 @@ class ReferenceRunner:
             prefix_kv, node_kv = self._prefix_kv[number], self._node_kv[number]
             if node_kv is None:  # an unjudged step: the rows were never computed
                 added = cached.extend(models, prefix_kv, token_ids).kv
-                self._prefix_kv[number] = _joined(prefix_kv, added)
+                self._prefix_kv[number] = torch.cat([prefix_kv, added], dim=3)
             else:
                 self._prefix_kv[number] = cached.compact(prefix_kv, node_kv, nodes)
         self._node_kv = [None] * len(self.models)
@@ -298,9 +296,3 @@ class ReferenceRunner:
     ) -> DraftTruth:
         """A draft by the arbiter: each beam as its own causal sequence."""
         return REPLAY.replay_levels(self.truth, committed, root, features, self.settings, levels=levels)
-
-
-def _joined(prefix_kv: Any, added: Any) -> Any:
-    import torch
-
-    return torch.cat([prefix_kv, added], dim=3)

@@ -20,6 +20,12 @@ def is_unknown(cache_dtype: str) -> bool:
     return bool(cache_dtype) and cache_dtype not in ROUNDED
 
 
+def why_unable(facts: ModelFacts) -> str:
+    """Return why the numbers of a path with such a cache cannot be followed; empty where they can."""
+    dtype = facts.cache_dtype
+    return f"the cache is rounded to {dtype}, which is not known here" if is_unknown(dtype) else ""
+
+
 def cache_rounding(facts: ModelFacts) -> CacheRounding | None:
     """Return how the cache rounds; None where it does not, or in a way that is not known."""
     if not facts.cache_dtype or is_unknown(facts.cache_dtype):

@@ -1,0 +1,145 @@
+"""Small mistakes that hide in the rounding of a half precision: measured over all rows of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+
+from reference.drafters import drafter_of
+from tracing.stages import Tensorized
+from workbench.judge.evidence import DraftEvidence, RowTruth, StepEvidence
+from workbench.judge.explain_scores import ScoredSearch
+from workbench.judge.notes import Notes, StageJudgement
+from workbench.judge.paired import Paired
+from workbench.lockstep.engine.turn_state import FedTurnState
+from workbench.lockstep.tensors.host import host_floats
+from workbench.lockstep.truth.draft_what_if import BEAMS, FedDraft, fed_otherwise, followed
+from workbench.lockstep.truth.reference_runner import ReferenceRunner
+
+HALF: Final = ("bfloat16", "float16")
+WARMER: Final = 0.9
+"""The temperature of a law that is a little too sharp; less sure ones lean the other way."""
+MAX_STEPS: Final = 32
+"""Steps of a run that are measured: evidence comes early or not at all, and each costs some forwards."""
+LARGE: Final = "the taps"
+"""Mistakes that no rounding hides."""
+POSITIONS: Final = (("one position further on", 1), ("one position further back", -1))
+
+
+@dataclass(slots=True)
+class Leanings:
+    """Measures every judged step of a run, until a mistake is found.
+
+    Attributes:
+        runner: The reference.
+        dtype: Of the path under test.
+        draft, verify: What was measured.
+        steps: Steps measured.
+        is_over: A mistake was found, or enough was seen.
+    """
+
+    runner: ReferenceRunner
+    dtype: str
+    draft: Paired = field(default_factory=Paired)
+    verify: Paired = field(default_factory=Paired)
+    steps: int = 0
+    is_over: bool = False
+
+    def after(
+        self, evidence: StepEvidence, turn_state: FedTurnState, tensorized: Tensorized | None
+    ) -> StageJudgement:
+        """Measure one clean step; return the mistake that all steps so far show, if they do."""
+        if self.dtype not in HALF or self.is_over or self.steps >= MAX_STEPS:
+            return StageJudgement()
+        self.steps += 1
+        if evidence.draft is not None:
+            self._measure_draft(evidence.draft, turn_state)
+        if evidence.verify is not None and evidence.verify.logits is not None and tensorized is not None:
+            self._measure_verify(evidence.verify.logits, turn_state, tensorized)
+        for stage, paired, what, column in (
+            ("draft", self.draft, "the scores of candidates", "draft_logprobs"),
+            ("verify", self.verify, "logits", "logits"),
+        ):
+            made = paired.made()
+            if made is not None:
+                self.is_over = True
+                notes = Notes(evidence.moment, stage, self.dtype)
+                notes.finding("JUDGE-LEANING", column, made.sentence(what, self.dtype), gap=made.gap)
+                return notes.judgement()
+        return StageJudgement()
+
+    def _measure_draft(self, draft: DraftEvidence, turn_state: FedTurnState) -> None:
+        search = None if draft.fused is None else draft.fused.beam_search()
+        if search is None or not draft.levels or len(draft.levels) != len(search.levels):
+            return
+        ids = {int(target): [number] for number, target in enumerate(self.runner.target_from_draft)}
+        along = ScoredSearch(tuple(search.levels), tuple(level.truth for level in draft.levels), ids)
+        own = along.own(along.rows)
+        errors = [mine - true for mine, true in zip(along.added(), own, strict=True)]
+        samples = [
+            [one - true for one, true in zip(along.own(rows), own, strict=True)]
+            for rows in zip(*(level.samples for level in draft.levels), strict=False)
+        ]
+        for clause, rows in self._other_levels(draft, turn_state, search.levels):
+            if any(other.shape != row.shape for other, row in zip(rows, along.rows, strict=True)):
+                continue
+            for level, (other, true) in enumerate(zip(along.own(rows), own, strict=True)):
+                self.draft.add(clause, errors[level], [each[level] for each in samples], other - true)
+
+    def _other_levels(
+        self, draft: DraftEvidence, turn_state: FedTurnState, levels: Any
+    ) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        truth = [np.asarray(level.truth, np.float64) for level in draft.levels]
+        yield f"the law at temperature {WARMER}", tuple(log_softmax(rows / WARMER) for rows in truth)
+        yield f"the law at temperature {1 / WARMER:.2f}", tuple(log_softmax(rows * WARMER) for rows in truth)
+        tokens, root, features = turn_state.fed
+        if drafter_of(self.runner.truth.pair).searches and features is not None:
+            given = (tuple(map(int, tokens)), int(root), features)
+            fed = FedDraft(self.runner.truth, self.runner.settings, *given)
+            if fed.is_eagle3:
+                for clause, other in fed_otherwise(fed):
+                    if LARGE not in clause:
+                        yield clause, followed(other, levels, lambda beams, _: beams)
+                for clause, changed in BEAMS:
+                    yield f"its value when the beams {clause}", followed(fed, levels, changed)
+
+    def _measure_verify(self, logits: RowTruth, turn_state: FedTurnState, tree: Tensorized) -> None:
+        """Logits are compared up to a constant a row: what is added to all of them changes nothing."""
+        if logits.fused is None or logits.truth is None or logits.rows is None:
+            return
+        truth = centred(logits.truth)
+        error, samples = centred(logits.fused) - truth, [centred(each) - truth for each in logits.samples]
+        depths = np.asarray(tree.depths)[logits.rows]
+        for clause, other in self._other_logits(truth, logits.rows, turn_state, tree):
+            for depth in np.unique(depths):
+                here = depths == depth
+                self.verify.add(clause, error[here], [each[here] for each in samples], (other - truth)[here])
+
+    def _other_logits(
+        self, truth: Any, nodes: Any, turn_state: FedTurnState, tree: Tensorized
+    ) -> Iterator[tuple[str, Any]]:
+        yield f"the logits at temperature {WARMER}", truth / WARMER
+        yield f"the logits at temperature {1 / WARMER:.2f}", truth * WARMER
+        positions = np.asarray(tree.position_ids)
+        for clause, shift in POSITIONS:
+            moved = positions + shift * np.asarray(tree.valid)
+            if moved.min() >= 0:
+                rows = self.runner.stages.rung.verify(
+                    self.runner.truth, turn_state.committed, tree.token_ids, moved, tree.visible
+                )
+                yield f"their values {clause}", centred(host_floats(rows.logits)[nodes])
+
+
+def centred(rows: Any) -> Any:
+    """Return rows less their means, float64."""
+    wide = np.asarray(rows, np.float64)
+    return wide - wide.mean(axis=-1, keepdims=True)
+
+
+def log_softmax(rows: Any) -> Any:
+    """Return log-probabilities of rows of logits, float64."""
+    top = rows.max(axis=-1, keepdims=True)
+    return rows - top - np.log(np.exp(rows - top).sum(axis=-1, keepdims=True))
