@@ -1,4 +1,4 @@
-"""Where padding may be written to stands once, in the first KV group; live and recorded judges read it there."""
+"""Where padding may go stands once, in the first KV group; live and recorded judges read it there."""
 
 from __future__ import annotations
 
