@@ -116,12 +116,12 @@ def _losses(run: Run) -> Iterator[str]:
             yield f"{source}: it was {origin.status}"
         yield from (f"{source}: {line}" for line in origin.damage if not line.endswith(NOT_CLOSED))
         for path in origin.paths:
-            number = "an unknown number of" if path.lost is None else str(path.lost)
+            lost = "an unknown number of" if path.lost is None else str(path.lost)
             holes = ", ".join(":".join(map(str, place)) for place in path.holes[:MOST_HOLES])
             more = f" and {len(path.holes) - MOST_HOLES} more" if len(path.holes) > MOST_HOLES else ""
             if path.lost != 0 or holes:
                 before = f", before {holes}{more}" if holes else ""
-                yield f"{source}: {path.path}: {number} rows, {path.rows} came along{before}"
+                yield f"{source}: {path.path}: {lost} rows, {path.rows} came along{before}"
 
 
 def _pairs(table: Any) -> str:
