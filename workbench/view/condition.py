@@ -36,7 +36,7 @@ def problem_sentences(runs: Iterable[Run]) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class NoFindings:
     """What it means that a run holds no findings.
 
     Attributes:
@@ -48,12 +48,12 @@ class Judged:
     is_good: bool = False
 
 
-NOT_JUDGED: Final = Judged("no findings are recorded, and the run was perhaps never judged: K checks it")
+NOT_JUDGED: Final = NoFindings("no findings are recorded, and the run was perhaps never judged: K checks it")
 
 
 def nothing_found(
     manifest: Mapping[str, Any], *, being_written: bool = False, doubts: Sequence[str] = ()
-) -> Judged:
+) -> NoFindings:
     """Return what it means that a run holds no findings, by its manifest.
 
     Args:
@@ -62,20 +62,25 @@ def nothing_found(
         doubts: Why it is not all that was judged, as `doubts_of` gives them.
     """
     if being_written:
-        return Judged("nothing found so far")
+        return NoFindings("nothing found so far")
     verdict = manifest.get("verdict")
     if verdict is None:
         return NOT_JUDGED
     remark = safe_text(str(manifest.get("remark") or ""))
     if verdict not in NOTHING_WRONG:
-        return Judged(f"the run was judged {safe_text(str(verdict))}, and its findings are not recorded")
+        return NoFindings(f"the run was judged {safe_text(str(verdict))}, and its findings are not recorded")
     if verdict == "inconclusive" or doubts:
         why = safe_text("; ".join(doubts)) or remark or "too little of it was judged"
-        return Judged(f"no findings are recorded, but the run is inconclusive: {why}")
+        return NoFindings(f"no findings are recorded, but the run is inconclusive: {why}")
     rests = remark or "what it rests on is not recorded, K checks it"
     hidden = manifest.get("could_hide")
     could = f"; could hide: {safe_text(str(hidden))}" if hidden else ""
-    return Judged(f"nothing was found in this run: {verdict} ({rests}){could}", is_good=True)
+    return NoFindings(f"nothing was found in this run: {verdict} ({rests}){could}", is_good=True)
+
+
+def nothing_found_in(run: Run) -> NoFindings:
+    """Return what it means that a run holds no findings, by what it states and what of it is there."""
+    return nothing_found(run.manifest, being_written=bool(run.being_written), doubts=doubts_of(run))
 
 
 def doubts_of(run: Run) -> tuple[str, ...]:

@@ -18,14 +18,7 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.path_reader import InProgressStep
 from tracing.reader import Run, open_run
-from workbench.view.condition import (
-    Judged,
-    doubts_of,
-    nothing_found,
-    problem_sentences,
-    proof_sign,
-    prove_more,
-)
+from workbench.view.condition import NoFindings, nothing_found_in, problem_sentences, proof_sign, prove_more
 from workbench.view.run_findings import RunFindings
 from workbench.view.sources import Sides, Source, key_of, running_key
 from workbench.view.step import StepView
@@ -67,7 +60,7 @@ class RunView:
         self._findings = RunFindings(self._run, self._other)
         self._findings.count(self.labels)
         self._known_condition = self._condition()
-        self._checked: Judged | None = None
+        self._checked: NoFindings | None = None
 
     @property
     def findings(self) -> list[Finding]:
@@ -115,15 +108,12 @@ class RunView:
         with self.lock:
             return prove_more(self._runs)
 
-    def judged(self) -> Judged:
+    def judged(self) -> NoFindings:
         """Return what it means that a run holds no findings."""
         with self.lock:
-            if self._checked is not None:
-                return self._checked
-            being_written, doubts = bool(self._run.being_written), doubts_of(self._run)
-            return nothing_found(self._run.manifest, being_written=being_written, doubts=doubts)
+            return self._checked or nothing_found_in(self._run)
 
-    def set_checked(self, judged: Judged) -> None:
+    def set_checked(self, judged: NoFindings) -> None:
         """Keep what a check of the whole run says, until the run changes."""
         with self.lock:
             self._checked = judged

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tracing.distances import DEFAULT_EDGES
 from tracing.finding import Finding
 from tracing.moment import Moment
-from workbench.view.condition import NOT_JUDGED, Judged
+from workbench.view.condition import NOT_JUDGED, NoFindings
 from workbench.view.safe_text import safe_text
 from workbench.view.tokens import Tokens
 
@@ -131,7 +131,7 @@ class StepView:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     all_findings: Sequence[Finding] = ()
     owners: Sequence[str] = ()
-    judged: Judged = NOT_JUDGED
+    judged: NoFindings = NOT_JUDGED
 
     @property
     def sides(self) -> tuple[Side, ...]:

@@ -13,7 +13,7 @@ from workbench.judge.recorded.blocks import Block
 from workbench.judge.recorded.check import check_run
 from workbench.judge.recorded.context import context_of_path
 from workbench.judge.recorded.flat import flat_columns
-from workbench.view.condition import Judged
+from workbench.view.condition import NoFindings
 from workbench.view.run_view import RunView
 from workbench.view.safe_text import safe_text
 
@@ -52,7 +52,7 @@ def check_onwards(view: RunView, row: int, go_on: Callable[[int], bool]) -> tupl
     return None
 
 
-def check_whole(view: RunView) -> Judged:
+def check_whole(view: RunView) -> NoFindings:
     """Return what `specwb check` says of the whole run, and have the view state it from now on.
 
     Raises:
@@ -60,6 +60,6 @@ def check_whole(view: RunView) -> Judged:
     """
     checked = check_run(view.folder, max_per_rule=1)
     text = f"check of the whole run: {checked.verdict} ({checked.remark})"
-    judged = Judged(safe_text(text), is_good=checked.verdict == "ok")
+    judged = NoFindings(safe_text(text), is_good=checked.verdict == "ok")
     view.set_checked(judged)
     return judged
