@@ -112,11 +112,14 @@ def drafts_of_the_step_before(
 
     ## Limits
     Needs at least four draft nodes and scores that are not all alike: a drafter without scores
-    legitimately repeats itself.
+    legitimately repeats itself. So does one in half precision below the same root, where a text goes round in
+    circles: nothing is looked at where the root's token is that of the step before.
     """
     scores = draft_logprobs[1:]
     if len(scores) < 4 or len(set(scores.tolist())) < 2:
         raise NotApplicableError("fewer than four draft nodes, or no scores")
+    if token_ids[0] == previous_token_ids[0]:
+        raise NotApplicableError("the root is the same token as in the step before")
     same = (
         np.array_equal(token_ids[1:], previous_token_ids[1:])
         and np.array_equal(parents, previous_parents)
@@ -179,6 +182,8 @@ def _same_drafts_again(case: Case, _: Pick) -> Case:
     old = case.previous
     if old is None or np.count_nonzero(old["valid"]) < 5:
         raise NoPlaceError("no previous step with four drafts")
+    if old["token_ids"][0] == case.row["token_ids"][0]:
+        raise NoPlaceError("the root is the same token as in the step before")
     size = int(np.count_nonzero(old["valid"]))
     tree = Tree(
         parents=old["parents"][:size].tolist(),
