@@ -14,11 +14,9 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from causes.catalogue import MISTAKES
-from causes.measure import Seen, measure
+from causes.jobs import Job, one_thread, run
+from causes.measure import Seen
 from causes.table import DTYPES, render
-from workbench.faults.bench import tiny_bench
-
-Job = tuple[int, str]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -69,21 +67,11 @@ def _known(results: Path) -> dict[tuple[str, str], Seen]:
 
 def _measured(jobs: Sequence[Job], processes: int) -> Iterator[Seen]:
     if processes <= 1:
-        _one_thread()
-        yield from map(_measure, jobs)
+        one_thread()
+        yield from map(run, jobs)
         return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
-        yield from pool.map(_measure, jobs)
-
-
-def _one_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
-
-
-def _measure(job: Job) -> Seen:
-    return measure(MISTAKES[job[0]], tiny_bench(), job[1])
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=one_thread) as pool:
+        yield from pool.map(run, jobs)
 
 
 def _line(seen: Seen) -> str:

@@ -94,7 +94,10 @@ class Run:
         )
         self.problems += [f"{name}: {sentence}" for name, sentence in self.strangers.items()]
         words = head_facts(self.folder / VOCABULARY_NAME)
-        if words is not None and (foreign := self.own.foreign(words)):
+        foreign = "" if words is None else self.own.foreign(words)
+        if words is not None and words.get("path") and not foreign:
+            foreign = f"is a file of path {str(words['path'])[:64]!r}, no vocabulary"
+        if foreign:
             self.problems.append(f"{VOCABULARY_NAME}: {foreign}")
         self.findings: list[Finding] = self._read_findings()
         self._vocabulary: dict[int, bytes | None] | None = None
@@ -179,7 +182,8 @@ class Run:
             self.problems.append(f"{VOCABULARY_NAME}: {stream.problem}")
         for number in range(len(stream.batches)):
             batch = stream.read(number)
-            found.update(zip(*(column.to_pylist() for column in batch.columns), strict=True))
+            columns = (batch.column(name).to_pylist() for name in VOCABULARY_SCHEMA.names)
+            found.update(zip(*columns, strict=True))
         return found
 
 

@@ -245,9 +245,10 @@ class StreamReader:
             check_format(frame.facts.get("format"), self.path.name)
             self._own.require(frame.facts)
             self.columns = frames.decode_columns(data, self._expected)
-            if self._max_rows is not None and not self.columns.keys() >= set(KEY_COLUMNS):
+            needed = self._expected.names if self._max_rows is None else KEY_COLUMNS
+            if not self.columns.keys() >= set(needed):
                 self.columns = None
-                raise CorruptFrameError("its schema lacks prompt_id, turn or step")
+                raise CorruptFrameError(f"its schema lacks {', '.join(needed[:-1])} or {needed[-1]}")
             self.facts, self._schema_frame = frame.facts, data
         elif frame.facts.get("kind") == "batch":
             self._check_batch(frame)

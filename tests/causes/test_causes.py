@@ -79,6 +79,15 @@ def test_the_table_counts_what_changed_something_and_lists_what_was_missed() -> 
     ]
 
 
+def test_several_processes_measure_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ["partial/last-match-lost", "partial/root-emitted-again"]
+    for jobs in ("1", "2"):
+        results = str(tmp_path / jobs)
+        assert main(["--results", results, "--dtype", "float32", "--jobs", jobs, *names]) == 0
+    pages = capsys.readouterr().out.split("# What the first line says")
+    assert pages[1] == pages[2]
+
+
 def test_what_was_measured_before_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     results = tmp_path / "results.jsonl"
     command = ["--results", str(results), "--dtype", "float32", "partial/last-match-lost"]

@@ -86,6 +86,15 @@ def test_files_of_two_paths_that_changed_places_are_named(tmp_path: Path, closed
 
 
 @pytest.mark.parametrize("closed", [True, False])
+def test_a_stream_at_the_place_of_the_vocabulary_is_named(tmp_path: Path, closed: bool) -> None:
+    run = record(tmp_path / "run", closed=closed)
+    shutil.copyfile(run / "fused.arrows", run / "vocabulary.arrows")
+    assert state_of(verify_run(run), "vocabulary.arrows")[0] == "corrupt"
+    assert open_run(run).vocabulary.keys() <= set(range(512))
+    assert check_run(run).exit_code == 2
+
+
+@pytest.mark.parametrize("closed", [True, False])
 def test_a_manifest_of_another_run_is_the_file_that_does_not_belong(tmp_path: Path, closed: bool) -> None:
     run = record(tmp_path / "run", closed=closed)
     shutil.copyfile(record(tmp_path / "other", first=100) / "manifest.json", run / "manifest.json")

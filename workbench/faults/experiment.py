@@ -216,7 +216,7 @@ class SpoiledStep:
         """Keep columns until the step ends."""
         self._row.update(columns)
 
-    def about_to_run(self, stage: str, columns: Columns) -> None:
+    def about_to_run(self, stage: str, columns: Columns | None = None) -> None:
         """Journal nothing: the fault is in the row."""
 
     def __enter__(self) -> SpoiledStep:
