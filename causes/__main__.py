@@ -29,12 +29,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, help="write the page here instead of printing it")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--dtype", choices=DTYPES, action="append", help="of the path; both by default")
+    parser.add_argument("--held-out", action="store_true", help="only mistakes that are held out")
     parser.add_argument("--again", action="store_true", help="measure again what was measured before")
     options = parser.parse_args(argv)
     wanted = [
         (number, dtype)
         for dtype in options.dtype or DTYPES
         for number, each in enumerate(MISTAKES)
+        if each.held_out >= options.held_out
         if not options.names or {each.port, each.family, each.name, each.key}.intersection(options.names)
     ]
     known = {} if options.again else _known(options.results)

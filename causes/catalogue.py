@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from causes import fused, partial
+from causes import fused, held, partial
 from causes.level import accept, beams, cache, fed, kernels, layout, logits, masks, port, scores, tree
 from causes.mistake import Mistake
 
@@ -14,4 +14,5 @@ MISTAKES: Final[tuple[Mistake, ...]] = (
     *fused.MISTAKES,
     *partial.mistake.mistakes,
     *port.mistake.mistakes,
+    *held.MISTAKES,
 )

@@ -33,6 +33,7 @@ class Seen:
         rule, message, explanation: Of the first line.
         noticed, stage, node, path: Whether anything was found; whether the first line names the right stage,
             that and the right node, the right path.
+        held_out: As `Mistake`.
         num_findings: Errors in the run, of which `num_consequences` are marked as such.
     """
 
@@ -49,6 +50,7 @@ class Seen:
     stage: bool = False
     node: bool = False
     path: bool = False
+    held_out: bool = False
     num_findings: int = 0
     num_consequences: int = 0
 
@@ -83,7 +85,13 @@ def measure(mistake: Mistake, bench: Bench, dtype: str) -> Seen:
             dtype=setup.dtype,
         )
     errors = [finding for finding in staged.log.findings if finding.severity == "error"]
-    seen = Seen(key=mistake.key, family=mistake.family, dtype=dtype, changed=twins.found is not None)
+    seen = Seen(
+        key=mistake.key,
+        family=mistake.family,
+        dtype=dtype,
+        changed=twins.found is not None,
+        held_out=mistake.held_out,
+    )
     if twins.found is None:
         return replace(seen, noticed=bool(errors), message=errors[0].message if errors else "")
     found = twins.found

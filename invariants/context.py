@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tracing.models import ModelPair
 from tracing.run_facts import ModelFacts
@@ -79,4 +79,14 @@ class RunContext:
             asked_commit_mode=settings.commit_mode,
             acceptance=settings.acceptance,
             model_facts=model_facts,
-        )
+        ).with_null_block()
+
+    def with_null_block(self) -> RunContext:
+        """Return these facts with the null block of the model's first KV group, unless they have their own.
+
+        Its block size comes along: a block is one of the manager's, and its slots are neighbours.
+        """
+        groups = () if self.model_facts is None else self.model_facts.kv_groups
+        if self.null_block is not None or not groups or groups[0].null_block is None:
+            return self
+        return replace(self, null_block=groups[0].null_block, block_size=groups[0].manager_block_size)

@@ -79,6 +79,24 @@ def test_the_table_counts_what_changed_something_and_lists_what_was_missed() -> 
     ]
 
 
+def test_what_is_held_out_is_counted_by_itself_beside_its_first_measurement() -> None:
+    known = Seen(key="level/a", family="mask", dtype="float32", changed=True)
+    held = replace(known, key="level/b", held_out=True, noticed=True, stage=True, node=True, path=True)
+    page = render([known, held])
+    above, below = page.split("## Held out")
+    assert "| level | 1 | 0% |" in above
+    assert "| now | 1 | 100% | 100% | 100% | 100% |" in below
+    assert "| first | 112 | 99% |" in below
+    assert "## Held out" not in render([known])
+
+
+def test_mistakes_that_are_held_out_are_of_all_ports_and_nearly_all_families() -> None:
+    held = [each for each in MISTAKES if each.held_out]
+    assert {each.port for each in held} == {"fused", "partial", "level"}
+    assert len(held) > 100
+    assert len({each.family for each in held}) > 15
+
+
 def test_several_processes_measure_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ["partial/last-match-lost", "partial/root-emitted-again"]
     for jobs in ("1", "2"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from invariants.examples import CONTEXT, Before, StepRow, Tree, legal_step, next_before
-from tracing.recorder import RunWriter
+from tracing.recorder import Recorder, RunWriter
 
 SETTINGS = {"tree_nodes": 64, "depth": 7, "top_k": 3, "max_new_tokens": 64, "commit_mode": "fast_reorder"}
 LIMITS = {
@@ -66,13 +66,18 @@ def write_run(
     """Record legal steps as the path `fused`, each as `change` leaves it."""
     given = {"settings": SETTINGS, "limits": LIMITS} if manifest is None else manifest
     with RunWriter(folder, given) as writer:
-        trace = writer.path("fused", level=level)
-        for row in legal_rows(num_steps, num_nodes):
-            values = {name: value for name, value in change(dict(row)).items() if value is not None}
-            keys = {name: values.pop(name) for name in ("prompt_id", "turn", "step")}
-            with trace.step(**keys) as step:
-                step.record(**values)
+        rows = (change(dict(row)) for row in legal_rows(num_steps, num_nodes))
+        record(writer.path("fused", level=level), rows)
     return folder
+
+
+def record(trace: Recorder, rows: Iterable[StepRow]) -> None:
+    """Record steps, each with the columns that have a value."""
+    for row in rows:
+        values = {name: value for name, value in row.items() if value is not None}
+        keys = {name: values.pop(name) for name in ("prompt_id", "turn", "step")}
+        with trace.step(**keys) as step:
+            step.record(**values)
 
 
 def leak(row: StepRow) -> StepRow:

@@ -13,20 +13,12 @@ import pytest
 
 from invariants.examples import StepRow
 from tests.cli.conftest import Specwb
-from tests.cli.recorded import LIMITS, SETTINGS, legal_rows, write_run
-from tracing.recorder import Recorder, RunWriter, open_trace
+from tests.cli.recorded import LIMITS, SETTINGS, legal_rows, record, write_run
+from tracing.recorder import RunWriter, open_trace
 from tracing.recording_plan import RecordingPlan
 
 FACTS = {"settings": SETTINGS, "limits": LIMITS}
 FORMATS = ("text", "json", "junit", "sarif", "github")
-
-
-def record(trace: Recorder, rows: Iterable[StepRow], drop: str = "") -> None:
-    for row in rows:
-        values = {name: value for name, value in row.items() if value is not None and name != drop}
-        keys = {name: values.pop(name) for name in ("prompt_id", "turn", "step")}
-        with trace.step(**keys) as step:
-            step.record(**values)
 
 
 def stopped(

@@ -34,7 +34,7 @@ def test_a_noticed_fault_is_0(capsys: pytest.CaptureFixture[str]) -> None:
 def test_json_says_everything_of_the_first_notice(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["faults", "run", "F-POS-01", "--format", "json"]) == 0
     (sighting,) = json.loads(capsys.readouterr().out)
-    assert sighting["first"]["rule"] == "POS001"
+    assert sighting["first"]["rule"] == "JUDGE-TENSORIZE-POSITIONS"
     assert sighting["first"]["stage"] == sighting["stage"] == "tensorize"
     assert sighting["as_expected"]
 

@@ -22,6 +22,7 @@ from workbench.fused.tensorize import ancestor_table, tensorize
 NUM_ROWS, COMMITTED_LEN = 12, 7
 PAD_TOKEN = 5  # one that the teacher may well choose: a pad must still never be accepted
 ENGINE: Any = SimpleNamespace(
+    static_tree=None,
     settings=DecodeSettings(tree_nodes=NUM_ROWS, depth=5, top_k=4),
     pad_token_id=PAD_TOKEN,
     eos_token_ids=frozenset({9}),

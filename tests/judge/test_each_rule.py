@@ -98,7 +98,7 @@ CASES: list[tuple[str, Fault, str, int | None]] = [
     ("JUDGE-DRAFT-COPIES", both_trees("depths", 4, 3), "fused", 4),
     ("JUDGE-DRAFT-COPIES", both_trees("logprobs", 4, -9.0), "fused", 4),
     ("JUDGE-DRAFT-ROOT", both_trees("token_ids", 0, 8), "fused", 0),
-    ("JUDGE-DRAFT-PROPOSAL", other_proposal, "fused", None),
+    ("JUDGE-DRAFT-PROPOSAL", other_proposal, "fused", 5),
     ("JUDGE-TENSORIZE-TOKENS", at("tensorize.fused.token_ids", 3, 0), "fused", 3),
     ("JUDGE-TENSORIZE-PARENTS", at("tensorize.fused.parents", 9, 0), "fused", 9),
     ("JUDGE-TENSORIZE-DEPTHS", at("tensorize.fused.depths", 3, 5), "fused", 3),

@@ -34,5 +34,11 @@ def test_manifests_without_or_forged_are_silent(odd: dict[str, Any]) -> None:
     assert load_warnings(odd) == ()
 
 
+def test_warnings_of_the_run_follow() -> None:
+    told = {**manifest([DOUBT]), "warnings": ["of the run", 3]}
+    assert load_warnings(told) == ("a guess [drafter.aux_layers]", "of the run")
+    assert load_warnings({"warnings": "x"}) == ()
+
+
 def test_their_number_is_bounded() -> None:
     assert len(load_warnings(manifest([DOUBT] * 10_000))) == 40

@@ -53,9 +53,9 @@ def diff(teacher: Path, drafter: Path, cwd: Path, *more: str, prompt: str = "abc
 def test_a_kind_of_drafter_that_is_not_there_is_a_usage_error(
     teacher: Path, drafter: Path, tmp_path: Path
 ) -> None:
-    done = diff(teacher, drafter, tmp_path, "--proposer", "lookup")
+    done = diff(teacher, drafter, tmp_path, "--proposer", "nothing")
     assert done.returncode == 2
-    assert "proposer should be one of eagle3, got 'lookup'" in done.stderr
+    assert "'nothing' is not one of 'eagle3', 'medusa', 'lookup', 'draft_model'" in done.stderr
 
 
 def test_json_has_what_ci_reads(teacher: Path, drafter: Path, tmp_path: Path) -> None:

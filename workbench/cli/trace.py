@@ -15,7 +15,14 @@ from tracing.moment import Moment
 from tracing.reader import open_run
 from workbench.cli.decode_options import Function, format_option
 from workbench.cli.output import say
-from workbench.report.trace_text import health_as_json, health_lines, info_as_json, info_lines
+from workbench.report.trace_text import (
+    health_as_json,
+    health_lines,
+    info_as_json,
+    info_lines,
+    loss_as_json,
+    loss_lines,
+)
 from workbench.view.safe_text import safe_json
 
 
@@ -66,26 +73,33 @@ def info(run: str, output_format: str) -> int:
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...")
 @format_option
 def verify(runs: tuple[str, ...], output_format: str) -> int:
-    """Prove every byte: complete, truncated, torn or corrupt, and what can still be read.
+    """Prove every byte: complete, truncated, torn or corrupt, what can still be read, and what was lost.
 
     Exit codes: 0 complete, 1 something is missing or changed, 2 no run.
     """
-    found = [verify_run(run) for run in runs]
-    lines = [line for health in found for line in health_lines(health)]
-    _say([health_as_json(health) for health in found], lines, output_format)
-    return 0 if all(health.is_whole for health in found) else 1
+    found = [(verify_run(run), open_run(run)) for run in runs]
+    lines = [line for health, opened in found for line in (*health_lines(health), *loss_lines(opened))]
+    facts = [health_as_json(health) | loss_as_json(opened) for health, opened in found]
+    _say(facts, lines, output_format)
+    return 0 if all(health.is_whole for health, _ in found) else 1
 
 
 @command.command()
 @_new_run("repaired")
-def repair(run: str, target: Path) -> int:
+@format_option
+def repair(run: str, target: Path, output_format: str) -> int:
     """Write everything that is still readable as a closed run."""
     from tracing.copying import repair_run
 
     health = repair_run(run, target)
-    for line in health_lines(health):
-        say(line, err=True)
+    repaired = open_run(target)
     kept = ", ".join(f"{name} {count} steps" for name, count in health.num_steps.items()) or "no path"
+    if output_format == "json":
+        facts = {"run": str(target), "steps": dict(health.num_steps), "from": health_as_json(health)}
+        click.echo(safe_json(facts | loss_as_json(repaired), indent=1))
+        return 0
+    for line in (*health_lines(health), *loss_lines(repaired)):
+        say(line, err=True)
     say(f"{target}: {kept}")
     return 0
 

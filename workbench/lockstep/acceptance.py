@@ -18,7 +18,7 @@ def acceptance_warnings(folder: Path, path_name: str) -> tuple[str, ...]:
     """Return a sentence where a drafter is sure and wrong; none of a path that does not record its scores.
 
     Args:
-        folder: A closed run.
+        folder: A run, closed or still being written; every step that has ended is read.
         path_name: Of the path under test.
     """
     calibration = Calibration()

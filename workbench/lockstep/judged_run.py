@@ -45,13 +45,16 @@ def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummar
         RunWriter(request.out, _manifest(session, request), token_bytes=loaded.tokenizer.token_bytes) as run,
     ):
         summary = _run(session, request, run, tick)
+        seen = acceptance_warnings(run.folder, session.path.name) if loaded.report.acceptance_tells else ()
         run.update(
             verdict=summary.verdict,
             exit_code=summary.exit_code,
+            share=summary.share,
+            remark=summary.remark,
+            warnings=list(seen),
             coverage=dict(summary.coverage),
             could_hide=summary.hidden,
         )
-    seen = acceptance_warnings(run.folder, session.path.name) if loaded.report.acceptance_tells else ()
     return replace(summary, warnings=loaded.report.warnings + seen)
 
 

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from tracing.columns import COLUMN_BY_NAME
+from tracing.errors import TraceError
+from tracing.gaps import unrecorded_steps
 from tracing.integrity import RunHealth
+from tracing.origins import NOT_CLOSED, ORIGINS, How, origins_of
 from tracing.path_reader import PathReader
 from tracing.reader import Run
 from workbench.view.safe_text import safe_line
 
 MANIFEST_KEYS = ("format", "status", "run_id", "engine", "lockstep", "argv", "versions", "settings", "models")
+MOST_HOLES: Final = 4
+"""Places of lost rows that are named; a stream that is damaged everywhere has thousands."""
+_MADE_BY: Final[Mapping[How, str]] = {
+    "repair": "repaired from",
+    "slice": "cut from",
+    "migrate": "migrated from",
+    "merge": "merged from",
+}
 
 
 def info_as_json(run: Run) -> dict[str, Any]:
@@ -24,6 +35,7 @@ def info_as_json(run: Run) -> dict[str, Any]:
         "tokens": len(run.vocabulary),
         "bytes": sum(file.stat().st_size for file in run.folder.rglob("*") if file.is_file()),
         "paths": [_path(run.path(name)) for name in run.path_names],
+        **loss_as_json(run),
     }
 
 
@@ -74,6 +86,42 @@ def _info_lines(run: Run) -> Iterator[str]:
     yield f"tokens      {facts['tokens']} ids with their bytes"
     for problem in facts["problems"]:
         yield f"problem     {problem}"
+    yield from (f"lost        {line}" for line in facts["lost"])
+
+
+def loss_as_json(run: Run) -> dict[str, Any]:
+    """Return the runs that a run was made from, oldest first, and what was lost, one sentence each."""
+    return {"origins": run.manifest.get(ORIGINS) or [], "lost": list(_losses(run))}
+
+
+def loss_lines(run: Run) -> list[str]:
+    """Return what was lost as lines for a person; none of a run that has lost nothing."""
+    return [safe_line(f"  lost: {line}") for line in _losses(run)]
+
+
+def _losses(run: Run) -> Iterator[str]:
+    for name in run.path_names:
+        if number := sum(unrecorded_steps(run.path(name)).values()):
+            yield f"{name}: {number} rows were never recorded"
+    try:
+        origins = origins_of(run.manifest)
+    except TraceError as problem:
+        yield f"not known: {problem}"
+        return
+    for origin in origins:
+        source = f"{_MADE_BY[origin.how]} run {origin.run_id or 'of unknown id'}"
+        if not origin.was_closed:
+            yield f"{source}: it was never closed"
+        elif origin.status != "complete":
+            yield f"{source}: it was {origin.status}"
+        yield from (f"{source}: {line}" for line in origin.damage if not line.endswith(NOT_CLOSED))
+        for path in origin.paths:
+            lost = "an unknown number of" if path.lost is None else str(path.lost)
+            holes = ", ".join(":".join(map(str, place)) for place in path.holes[:MOST_HOLES])
+            more = f" and {len(path.holes) - MOST_HOLES} more" if len(path.holes) > MOST_HOLES else ""
+            if path.lost != 0 or holes:
+                before = f", before {holes}{more}" if holes else ""
+                yield f"{source}: {path.path}: {lost} rows, {path.rows} came along{before}"
 
 
 def _pairs(table: Any) -> str:

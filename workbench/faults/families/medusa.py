@@ -112,7 +112,7 @@ def cache_positions_from_depths(made: Tensorized, _: Scene) -> Any:
     "F-MEDUSA-09",
     "FasterDecoding/Medusa utils.py: pads wrap onto token 0",
     stage="accept",
-    noticed_by=("RUN-STAGE-RESULT", "JUDGE-ACCEPT-NODES", "JUDGE-ACCEPT-EMITTED", "JUDGE-ACCEPT-FINAL"),
+    noticed_by=("JUDGE-ACCEPT-NODES", "JUDGE-ACCEPT-EMITTED", "JUDGE-ACCEPT-FINAL"),
 )
 def pad_accepted_past_leaf(made: Accepted, scene: Scene) -> Accepted:
     """A pad behind a short path counts as accepted: a token 0, and the row before the tree once more."""

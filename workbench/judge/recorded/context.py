@@ -31,7 +31,7 @@ def read_context(manifest: Mapping[str, Any]) -> RunContext:
     """Return the facts that rules may ask for.
 
     They come from `limits` (names of `RunContext`), then `settings`, then the models' load report; what is
-    lawful for the model from `model_facts`.
+    lawful for the model from `model_facts`, its null block included where `limits` has none.
 
     Args:
         manifest: As `tracing.reader.Run.manifest` gives it; may be empty.
@@ -48,7 +48,7 @@ def read_context(manifest: Mapping[str, Any]) -> RunContext:
         limits.setdefault("records_stop_reason", not manifest)
     facts = {**_of_models(manifest), **_of_settings(table(manifest, "settings")), **limits}
     given = {name: value for name, value in facts.items() if value is not None}
-    context = read_facts(RunContext, given, "limits")
+    context = read_facts(RunContext, given, "limits").with_null_block()
     for name, least in LEAST.items():
         value = getattr(context, name)
         if value is not None and not least <= value < 1 << 40:
