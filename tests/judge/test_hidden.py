@@ -41,8 +41,9 @@ def test_a_run_says_what_could_have_hidden_and_advises_float32(
 
 
 def test_the_screen_says_it_beside_the_verdict() -> None:
-    told = nothing_found(
-        {"verdict": "ok", "could_hide": "gaps of verify logits 0.8 nat"}, being_written=False
+    hidden = "gaps of verify logits 0.8 nat"
+    told = nothing_found({"verdict": "ok", "remark": "rests on all", "could_hide": hidden}).text
+    assert (
+        told == "nothing was found in this run: ok (rests on all); could hide: gaps of verify logits 0.8 nat"
     )
-    assert told == "nothing was found in this run; could hide: gaps of verify logits 0.8 nat"
-    assert "hide" not in nothing_found({"verdict": "ok"}, being_written=False)
+    assert "hide" not in nothing_found({"verdict": "ok"}).text

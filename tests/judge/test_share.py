@@ -9,7 +9,8 @@ import pytest
 from invariants.outcome import Counts, Held, NotChecked
 from tracing.settings import DecodeSettings
 from workbench.judge.notes import Unchecked
-from workbench.judge.share import LEAST, Part, Share, rules_and_stages
+from workbench.judge.rules_share import rules_and_stages
+from workbench.judge.share import LEAST, Part, Share
 from workbench.judge.step import StepJudgement
 from workbench.judge.verdict import RunVerdict, Tally
 from workbench.lockstep.session.job import LockstepOptions

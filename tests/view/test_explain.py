@@ -101,8 +101,8 @@ def unjudged(folder: Path) -> tuple[RunView, tuple[int, int]]:
 
 def test_a_run_that_nobody_judged_does_not_pass_for_a_clean_one(tmp_path: Path) -> None:
     view, _ = unjudged(tmp_path / "run")
-    assert "K checks it" in view.judged()
-    assert "was found" in RunView(write_run(tmp_path / "judged", verdict="ok")).judged()
+    assert "K checks it" in view.judged().text
+    assert "was found" in RunView(write_run(tmp_path / "judged", verdict="ok")).judged().text
 
 
 def test_the_next_broken_step_is_found_without_recorded_findings(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from tests.view.traces import finding
 from tracing.moment import Moment
 from workbench.view import visible
 from workbench.view.acceptance import acceptance_lines, final_kind, visited_nodes
+from workbench.view.condition import nothing_found
 from workbench.view.findings import findings_lines
 from workbench.view.lines import LazyLines, plain_text, targets_of
 from workbench.view.logits import logit_rows, logits_lines
@@ -241,6 +242,7 @@ def test_sides_that_accepted_nothing_do_not_accept_the_same() -> None:
         (None, None, False, "no judge gave a verdict", "the run was perhaps never judged"),
         (None, "ok", False, "no judge gave a verdict", "nothing was found in this run"),
         (None, "inconclusive", False, "no judge gave a verdict", "the run is inconclusive"),
+        (None, "numeric", False, "no judge gave a verdict", "its findings are not recorded"),
         ("ok", None, True, "nothing was found in step", "nothing found so far"),
     ],
 )
@@ -248,7 +250,8 @@ def test_nothing_is_found_only_where_it_was_judged(
     step_verdict: str | None, run_verdict: str | None, being_written: bool, of_step: str, of_run: str
 ) -> None:
     step = step_view(step_verdict=step_verdict)
-    step = replace(step, manifest={"verdict": run_verdict}, being_written=being_written)
+    judged = nothing_found({"verdict": run_verdict}, being_written=being_written)
+    step = replace(step, judged=judged)
     first, second = shown("findings", step).splitlines()
     assert of_step in first
     assert of_run in second

@@ -15,8 +15,8 @@ from tracing.schema import columns_of_level
 from workbench.cli.output import say
 from workbench.judge.align import Alignment, align
 from workbench.judge.align_columns import default_columns
+from workbench.judge.recorded.missing import lost_steps, not_whole
 from workbench.judge.recorded.state import State, state_of
-from workbench.judge.recorded.whole import lost_steps, not_whole
 from workbench.judge.share import Part
 from workbench.report.text import finding_line
 from workbench.view.safe_text import safe_json

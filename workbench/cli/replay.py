@@ -21,6 +21,7 @@ from workbench.cli.replay_summary import facts_of, path_under_test_of, summary_o
 from workbench.judge.align import align
 from workbench.judge.recorded.check import check_run
 from workbench.judge.recorded.context import read_context
+from workbench.judge.recorded.missing import lost_findings, lost_steps
 from workbench.judge.recorded.rejudge import (
     Judge,
     Rejudged,
@@ -29,7 +30,6 @@ from workbench.judge.recorded.rejudge import (
     recorded_findings,
     rejudge,
 )
-from workbench.judge.recorded.whole import lost_findings, lost_steps
 from workbench.report.text import render_text
 from workbench.view.safe_text import safe_json
 

@@ -94,11 +94,15 @@ class Drawing:
         """Look for the next step that breaks a rule; a newer search ends it."""
 
         def job() -> None:
-            from workbench.view.violation import check_onwards  # all the rules, which a screen opens without
+            from workbench.view.violation import (  # a screen opens without all rules
+                check_onwards,
+                check_whole,
+            )
 
             hit = check_onwards(self.view, row, lambda _row: self.far.wanted("find"))
             if hit is None and self.far.wanted("find"):
-                self._give(lambda model: model.search_ended("a broken rule", None))
+                judged = check_whole(self.view)
+                self._give(lambda model: model.check_ended(judged))
             elif hit is not None:
                 at, number = hit
                 finding = self.view.findings[number]

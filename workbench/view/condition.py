@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
 
+from tracing.errors import TraceError
 from tracing.moment import Moment
+from tracing.origins import origins_of
 from tracing.path_reader import PathReader
 from tracing.reader import Run
 from workbench.judge.recorded.load_warnings import load_warnings
+from workbench.judge.recorded.missing import lost_steps, not_whole
+from workbench.judge.recorded.state import State
+from workbench.judge.share import Part
 from workbench.view.safe_text import safe_text
 
-PROVEN_AT_ONCE = 8
+NOTHING_WRONG: Final = ("ok", "near_tie", "inconclusive")
+"""Verdicts of a run without findings."""
+PROVEN_AT_ONCE: Final = 8
 """Batches that are proven while the lock is held: a few milliseconds."""
 
 
@@ -27,17 +35,68 @@ def problem_sentences(runs: Iterable[Run]) -> list[str]:
     return [safe_text(each) for each in sentences]
 
 
-def nothing_found(manifest: Mapping[str, Any], *, being_written: bool) -> str:
-    """Return what it means that a run holds no findings."""
+@dataclass(frozen=True, slots=True)
+class NoFindings:
+    """What it means that a run holds no findings.
+
+    Attributes:
+        text: One sentence, with the verdict and what it rests on, safe to show.
+        is_good: Somebody judged the run and found nothing.
+    """
+
+    text: str
+    is_good: bool = False
+
+
+NOT_JUDGED: Final = NoFindings("no findings are recorded, and the run was perhaps never judged: K checks it")
+
+
+def nothing_found(
+    manifest: Mapping[str, Any], *, being_written: bool = False, doubts: Sequence[str] = ()
+) -> NoFindings:
+    """Return what it means that a run holds no findings, by its manifest.
+
+    Args:
+        manifest: Of the run.
+        being_written: A living writer holds it.
+        doubts: Why it is not all that was judged, as `doubts_of` gives them.
+    """
     if being_written:
-        return "nothing found so far"
+        return NoFindings("nothing found so far")
     verdict = manifest.get("verdict")
     if verdict is None:
-        return "no findings are recorded, and the run was perhaps never judged: K checks it"
-    if verdict == "inconclusive":
-        return "no findings are recorded, but the run is inconclusive: too little of it was judged"
+        return NOT_JUDGED
+    remark = safe_text(str(manifest.get("remark") or ""))
+    if verdict not in NOTHING_WRONG:
+        return NoFindings(f"the run was judged {safe_text(str(verdict))}, and its findings are not recorded")
+    if verdict == "inconclusive" or doubts:
+        why = safe_text("; ".join(doubts)) or remark or "too little of it was judged"
+        return NoFindings(f"no findings are recorded, but the run is inconclusive: {why}")
+    rests = remark or "what it rests on is not recorded, K checks it"
     hidden = manifest.get("could_hide")
-    return "nothing was found in this run" + (f"; could hide: {safe_text(str(hidden))}" if hidden else "")
+    could = f"; could hide: {safe_text(str(hidden))}" if hidden else ""
+    return NoFindings(f"nothing was found in this run: {verdict} ({rests}){could}", is_good=True)
+
+
+def nothing_found_in(run: Run) -> NoFindings:
+    """Return what it means that a run holds no findings, by what it states and what of it is there."""
+    return nothing_found(run.manifest, being_written=bool(run.being_written), doubts=doubts_of(run))
+
+
+def doubts_of(run: Run) -> tuple[str, ...]:
+    """Return why a run is not all that its judge saw, as `specwb check` says it; no step is read."""
+    damaged = bool(_damage(run))
+    closed = not damaged and run.status not in {"", "running"}
+    try:
+        missing = list(not_whole(run, State("complete" if closed else "truncated", damaged, ())))
+        origins = origins_of(run.manifest)
+    except TraceError as problem:
+        return (str(problem),)
+    for path in _paths([run]):
+        steps = Part(path.num_steps, path.num_steps + lost_steps(origins, path))
+        if not steps.is_enough:
+            missing.append(f"only {steps} steps of {path.name} are there")
+    return tuple(missing)
 
 
 def nothing_found_in_step(moment: Moment, verdicts: Iterable[str | None]) -> str:

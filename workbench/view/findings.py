@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from tracing.finding import Finding
-from workbench.view.condition import nothing_found, nothing_found_in_step
+from workbench.view.condition import nothing_found_in_step
 from workbench.view.lines import Line, Lines, Role, Span, note
 from workbench.view.panel import Panel
 from workbench.view.rule_index import rule_index
@@ -60,7 +60,7 @@ def _elsewhere(step: StepView) -> list[Line]:
     """List the first findings of the run, to go to."""
     total = len(step.all_findings)
     if not total:
-        return [_nothing_in_run(step)]
+        return [note(step.judged.text, "good" if step.judged.is_good else "dim")]
     if total <= len(step.findings):
         return []
     lines = [note(f"in the whole run: {total} findings", "title")]
@@ -71,11 +71,6 @@ def _elsewhere(step: StepView) -> list[Line]:
     if total > MAX_LISTED:
         lines.append(note(f"  and {total - MAX_LISTED} more"))
     return lines
-
-
-def _nothing_in_run(step: StepView) -> Line:
-    is_good = step.manifest.get("verdict") in {"ok", "near_tie"} and not step.being_written
-    return note(nothing_found(step.manifest, being_written=step.being_written), "good" if is_good else "dim")
 
 
 def finding_row(number: int, finding: Finding, owner: str) -> Line:

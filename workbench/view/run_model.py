@@ -50,7 +50,7 @@ class RunModel(RunState):
         """Go to the first divergence."""
         number = self.order.first_divergence()
         if number is None:
-            self.notify(self.view.judged())
+            self.notify(self.view.judged().text)
         else:
             self._go_to_finding(number)
 

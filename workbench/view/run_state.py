@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from tracing.moment import Moment
+from workbench.view.condition import NoFindings
 from workbench.view.history import History, Location
 from workbench.view.look import Look, Sight
 from workbench.view.panel_layout import PanelLayout
@@ -132,6 +133,12 @@ class RunState:
             self.notify(f"{text!r} was not found from here on", "warning")
         else:
             self._go_to(hit.row, hit.panel, hit.target)
+
+    def check_ended(self, judged: NoFindings) -> None:
+        """Say that no step from here on breaks a rule, and what that makes of the whole run."""
+        self.notify(f"a broken rule was not found from here on; {judged.text}", "warning")
+        self._version += 1  # panels say it too
+        self._draw()
 
     def proof_went(self) -> None:
         """Show how much of the run is proven."""

@@ -39,7 +39,7 @@ def finding_line(state: RunState) -> Line:
         return (Span(f"! {len(here)} in this step: ", "bad"), rules, Span("; } goes there"))
     first = state.order.first_divergence()
     if first is None:
-        return note(state.view.judged())
+        return note(state.view.judged().text)
     place = Span(str(findings[first].moment), "accent")
     return (Span("nothing found in this step; ", "dim"), Span("! goes to the first: "), place)
 

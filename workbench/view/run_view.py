@@ -18,7 +18,7 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.path_reader import InProgressStep
 from tracing.reader import Run, open_run
-from workbench.view.condition import nothing_found, problem_sentences, proof_sign, prove_more
+from workbench.view.condition import NoFindings, nothing_found_in, problem_sentences, proof_sign, prove_more
 from workbench.view.run_findings import RunFindings
 from workbench.view.sources import Sides, Source, key_of, running_key
 from workbench.view.step import StepView
@@ -60,6 +60,7 @@ class RunView:
         self._findings = RunFindings(self._run, self._other)
         self._findings.count(self.labels)
         self._known_condition = self._condition()
+        self._checked: NoFindings | None = None
 
     @property
     def findings(self) -> list[Finding]:
@@ -107,9 +108,15 @@ class RunView:
         with self.lock:
             return prove_more(self._runs)
 
-    def judged(self) -> str:
+    def judged(self) -> NoFindings:
         """Return what it means that a run holds no findings."""
-        return nothing_found(self._run.manifest, being_written=bool(self._run.being_written))
+        with self.lock:
+            return self._checked or nothing_found_in(self._run)
+
+    def set_checked(self, judged: NoFindings) -> None:
+        """Keep what a check of the whole run says, until the run changes."""
+        with self.lock:
+            self._checked = judged
 
     def refresh(self) -> bool:
         """Read what was written since; return whether anything has changed since the last call."""
@@ -119,7 +126,10 @@ class RunView:
             self._sides.refresh()
             self._findings.count(self.labels)
             before, self._known_condition = self._known_condition, self._condition()
-            return before != self._known_condition
+            if before == self._known_condition:
+                return False
+            self._checked = None
+            return True
 
     def show_path(self, name: str) -> None:
         """Show a path first, of both runs where there are two.
@@ -220,7 +230,7 @@ class RunView:
                 self._run.manifest,
                 self.findings,
                 self._findings.owners,
-                bool(self._run.being_written),
+                self.judged(),
             )
 
     def tokens(self) -> Tokens:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tracing.distances import DEFAULT_EDGES
 from tracing.finding import Finding
 from tracing.moment import Moment
+from workbench.view.condition import NOT_JUDGED, NoFindings
 from workbench.view.safe_text import safe_text
 from workbench.view.tokens import Tokens
 
@@ -117,7 +118,7 @@ class StepView:
         manifest: Manifest of the run; empty where it is damaged.
         all_findings: Findings of the whole run.
         owners: Label of the side that each of those is about; empty for both.
-        being_written: A living writer holds the run.
+        judged: What it means where the run holds no findings.
     """
 
     moment: Moment
@@ -130,7 +131,7 @@ class StepView:
     manifest: Mapping[str, Any] = field(default_factory=dict)
     all_findings: Sequence[Finding] = ()
     owners: Sequence[str] = ()
-    being_written: bool = False
+    judged: NoFindings = NOT_JUDGED
 
     @property
     def sides(self) -> tuple[Side, ...]:

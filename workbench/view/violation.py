@@ -10,9 +10,12 @@ from invariants.selection import Selection
 from tracing.finding import has_error
 from workbench.judge import fed
 from workbench.judge.recorded.blocks import Block
+from workbench.judge.recorded.check import check_run
 from workbench.judge.recorded.context import context_of_path
 from workbench.judge.recorded.flat import flat_columns
+from workbench.view.condition import NoFindings
 from workbench.view.run_view import RunView
+from workbench.view.safe_text import safe_text
 
 CHUNK = 256
 
@@ -47,3 +50,16 @@ def check_onwards(view: RunView, row: int, go_on: Callable[[int], bool]) -> tupl
                 first = min(errors, key=lambda finding: finding.moment.stage_number)
                 return start + number, view.add_findings(found)[found.index(first)]
     return None
+
+
+def check_whole(view: RunView) -> NoFindings:
+    """Return what `specwb check` says of the whole run, and have the view state it from now on.
+
+    Raises:
+        TraceError: The run cannot be opened, or its manifest states what cannot be.
+    """
+    checked = check_run(view.folder, max_per_rule=1)
+    text = f"check of the whole run: {checked.verdict} ({checked.remark})"
+    judged = NoFindings(safe_text(text), is_good=checked.verdict == "ok")
+    view.set_checked(judged)
+    return judged

@@ -25,10 +25,12 @@ from workbench.judge.recorded.checked import CheckedPath, CheckedRun
 from workbench.judge.recorded.context import context_of_path
 from workbench.judge.recorded.flat import flat_columns
 from workbench.judge.recorded.load_warnings import load_warnings
+from workbench.judge.recorded.missing import lost_steps, not_whole
 from workbench.judge.recorded.pairs import Compared, compare_paths
 from workbench.judge.recorded.state import state_of
-from workbench.judge.recorded.whole import WholeSteps, left_out_by, lost_steps, not_whole
-from workbench.judge.share import Share, rules_and_stages
+from workbench.judge.recorded.whole import WholeSteps, left_out_by
+from workbench.judge.rules_share import rules_and_stages
+from workbench.judge.share import Share
 
 MAX_PER_RULE: Final = 100
 """Findings kept per rule and path; all are counted."""

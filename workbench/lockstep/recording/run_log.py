@@ -19,7 +19,8 @@ from tracing.recorder import RunWriter, Step, Trace
 from workbench.judge import fed
 from workbench.judge.cause_order import Turn
 from workbench.judge.log import FindingsLog, step_verdict
-from workbench.judge.share import Part, rules_and_stages
+from workbench.judge.rules_share import rules_and_stages
+from workbench.judge.share import Part
 from workbench.judge.verdict import Tally
 from workbench.lockstep.engine.stage_inputs import Copied, launched_differently
 
