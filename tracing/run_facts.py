@@ -66,8 +66,6 @@ class ModelFacts:
         cache_dtype: Dtype to which K and V are rounded in the cache, e.g. `float8_e4m3fn` or `int8`; empty
             where they stay as computed.
         cache_scale: What a stored number stands for; 0 is 1, and for `int8` a scale of each row's own.
-        features_by_token: The drafter reads rows of the teacher that follow from their token alone, as the
-            embedding does; so equal tokens have equal features.
         constrained_choice: A grammar or bias may change the teacher's choice.
         kv_groups: Groups of the KV cache, group 0 first; empty for a single one without blocks.
     """
@@ -80,7 +78,6 @@ class ModelFacts:
     rotary_offset: int = 0
     cache_dtype: str = ""
     cache_scale: float = 0.0
-    features_by_token: bool = False
     constrained_choice: bool = False
     kv_groups: tuple[KvGroup, ...] = ()
 
@@ -107,7 +104,6 @@ class ModelFacts:
             path or cls(),
             windows=windows if any(windows) else (),
             drafter_window=min(limits, default=0),
-            features_by_token=_features_by_token(pair, windows),
         )
 
     @property
@@ -132,14 +128,6 @@ class ModelFacts:
         if self.shown_layer is not None and self.shown_layer < len(spans):
             return (spans[self.shown_layer],)
         return tuple(dict.fromkeys(spans))
-
-
-def _features_by_token(pair: ModelPair, windows: tuple[int, ...]) -> bool:
-    """Return whether no tapped row is behind a layer that sees more than its own token."""
-    taps = pair.taps
-    behind = pair.teacher.num_layers if taps.final_hidden else max(taps.layers, default=0)
-    seen = windows or (0,) * pair.teacher.num_layers
-    return bool(taps.layers or taps.final_hidden) and all(window == 1 for window in seen[:behind])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

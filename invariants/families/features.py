@@ -8,41 +8,23 @@ import numpy as np
 
 from invariants.mutation import Case, Changes, Pick
 from invariants.prefilter import Flags, applicability, has_drafts, prefilter, twice
-from invariants.rule import (
-    BoolArray,
-    IntArray,
-    NotApplicableError,
-    Violation,
-    Violations,
-    draft_nodes,
-    invariant,
-)
-from tracing.run_facts import ModelFacts
+from invariants.rule import BoolArray, IntArray, Violation, Violations, draft_nodes, invariant
 
 
 def _repeated(
-    column: str, digests: IntArray, tokens: IntArray, places: IntArray, valid: BoolArray
+    column: str, digests: IntArray, valid: BoolArray, named: list[str], own: IntArray
 ) -> Violations:
-    """Yield nodes whose row equals that of an earlier node with another token or position."""
+    """Yield nodes whose row equals that of an earlier node with another `own`, `[N, ...]`, and its name."""
     first: dict[int, int] = {}
     for node in [0, *draft_nodes(valid)]:
         other = first.setdefault(int(digests[node]), node)
-        if (tokens[node], places[node]) != (tokens[other], places[other]):
-            message = (
-                f"nodes {other} and {node} have the same row, but token {tokens[other]} at {places[other]} "
-                f"and token {tokens[node]} at {places[node]}"
-            )
+        if np.any(own[node] != own[other]):
+            message = f"nodes {other} and {node} have the same row, but {named[other]} and {named[node]}"
             yield Violation(message, column, node, found=f"{int(digests[node]):016x}")
 
 
-def _require_context(model_facts: ModelFacts | None) -> None:
-    """Refuse features in which a node's position and context leave no trace.
-
-    Raises:
-        NotApplicableError: The drafter reads the embedding alone.
-    """
-    if model_facts is not None and model_facts.features_by_token:
-        raise NotApplicableError("the drafter reads the embedding alone: equal tokens have equal features")
+def _named(tokens: IntArray, places: IntArray) -> list[str]:
+    return [f"token {token} at {place}" for token, place in zip(tokens, places, strict=True)]
 
 
 @invariant("KV008", stage="verify", requires=("ROW001",))
@@ -68,7 +50,8 @@ def kv_row_repeated(
     ## Limits
     Tokens whose embeddings are identical, such as untrained reserved ids, legitimately have equal rows.
     """
-    yield from _repeated("kv_row_digests", kv_row_digests, token_ids, position_ids, valid)
+    own = np.stack([token_ids, position_ids], axis=1)
+    yield from _repeated("kv_row_digests", kv_row_digests, valid, _named(token_ids, position_ids), own)
 
 
 @invariant("FEAT001", stage="verify", requires=("ROW001",))
@@ -77,12 +60,11 @@ def feature_row_repeated(
     token_ids: IntArray,
     position_ids: IntArray,
     valid: BoolArray,
-    model_facts: ModelFacts | None = None,
 ) -> Violations:
-    """Two nodes with another token or position have the same teacher feature, to the bit.
+    """Two nodes with another token have the same teacher feature, to the bit.
 
     ## What it does
-    Looks for equal digests among valid nodes that differ in token or rotary position.
+    Looks for equal digests among valid nodes that differ in token.
 
     ## Why it matters
     The drafter is fed one row for many nodes, so its drafts are copies of each other; the output stays
@@ -97,11 +79,11 @@ def feature_row_repeated(
 
     ## Limits
     Tokens whose embeddings are identical, such as untrained reserved ids, legitimately have equal features.
-    Where a drafter taps nothing but the embedding (`features_by_token` of the model facts), nothing is looked
-    at.
+    So has one token at two positions where the text repeats itself as far back as attention reaches, or where
+    rounding hides what lies before; a row of another position of the same token is not seen here.
     """
-    _require_context(model_facts)
-    yield from _repeated("feature_row_digests", feature_row_digests, token_ids, position_ids, valid)
+    named = _named(token_ids, position_ids)
+    yield from _repeated("feature_row_digests", feature_row_digests, valid, named, token_ids)
 
 
 @invariant("FEAT002", stage="verify", requires=("FEAT001", "STEP001"))
@@ -115,32 +97,31 @@ def feature_row_stale(
     previous_token_ids: IntArray,
     previous_position_ids: IntArray,
     previous_valid: BoolArray,
-    model_facts: ModelFacts | None = None,
 ) -> Violations:
-    """A node has the teacher feature of a node of the step before that had another token or position.
+    """A node has the teacher feature of a node of the step before that had another token.
 
     ## What it does
-    Looks each digest up among those of the previous step's valid nodes.
+    Looks each digest up among those of the previous step's valid nodes, and compares the tokens.
 
     ## Why it matters
     Part of the feature buffer was not written in this step; the drafter continues from old features.
 
     ## Example
-    Node 7 has the digest that node 7 had one step ago, at an earlier position.
+    Node 7 has the digest that node 7 had one step ago, when it held another token.
 
     ## Seen in
     vllm-project/vllm-ascend#9436 (buffer filled with one rank's shard, the rest stale),
     sgl-project/sglang#15399 (output buffer left over from a graph replay).
 
     ## Limits
-    Looks one step back.
+    Looks one step back. One token has equal features at two positions where the text repeats itself, as in
+    FEAT001.
     """
-    _require_context(model_facts)
     before = _owners(previous_feature_row_digests, previous_token_ids, previous_position_ids, previous_valid)
     for node in valid.nonzero()[0].tolist():
         own = (int(token_ids[node]), int(position_ids[node]))
         old = before.get(int(feature_row_digests[node]), own)
-        if old != own:
+        if old[0] != own[0]:
             message = (
                 f"node {node} (token {own[0]} at {own[1]}) has the feature that token {old[0]} at {old[1]} "
                 "had one step before"
@@ -183,11 +164,9 @@ def _of_nodes(digests: IntArray, valid: BoolArray, start: int) -> IntArray:
 
 
 def _copied_row(case: Case, pick: Pick, column: str, places: list[int]) -> Case:
-    """Give a node the digest of another node that has another token or position."""
-    tokens, positions = case.row["token_ids"], case.row["position_ids"]
-    pairs = [
-        (a, b) for a in case.nodes for b in places if (tokens[a], positions[a]) != (tokens[b], positions[b])
-    ]
+    """Give a node the digest of another node that has another token."""
+    tokens = case.row["token_ids"]
+    pairs = [(a, b) for a in case.nodes for b in places if tokens[a] != tokens[b]]
     source, target = pick(pairs)
     return case.poked(column, target, case.row[column][source])
 

@@ -93,11 +93,10 @@ def drafts_of_the_step_before(
     previous_parents: IntArray,
     previous_draft_logprobs: FloatArray,
 ) -> Violations:
-    """The drafted tree is the previous step's, tokens and scores equal to the bit.
+    """The drafted tree is the previous step's, tokens and scores equal to the bit, under another root.
 
     ## What it does
-    Compares tokens (root excluded), parents and scores with those of the step before, which had another
-    context by at least one token.
+    Compares tokens, parents and scores with those of the step before, where the roots are two tokens.
 
     ## Why it matters
     The drafter's output was not written: a graph was replayed on old buffers, or a result was kept. The
@@ -112,13 +111,15 @@ def drafts_of_the_step_before(
 
     ## Limits
     Needs at least four draft nodes and scores that are not all alike: a drafter without scores
-    legitimately repeats itself.
+    legitimately repeats itself. So does any drafter after the same token, where the text repeats itself as
+    far back as the drafter looks.
     """
     scores = draft_logprobs[1:]
     if len(scores) < 4 or len(set(scores.tolist())) < 2:
         raise NotApplicableError("fewer than four draft nodes, or no scores")
     same = (
-        np.array_equal(token_ids[1:], previous_token_ids[1:])
+        token_ids[0] != previous_token_ids[0]
+        and np.array_equal(token_ids[1:], previous_token_ids[1:])
         and np.array_equal(parents, previous_parents)
         and np.array_equal(scores, previous_draft_logprobs[1:])
     )
@@ -164,6 +165,7 @@ def _drafted_before(
         (token_ids, previous_token_ids),
         (draft_logprobs, previous_draft_logprobs),
     )
+    same &= token_ids[:, 0] != previous_token_ids[:, 0]
     for now, before in pairs if same.any() else ():
         same &= (now[:, 1:] == before[:, 1:]).all(axis=1)
     return same
@@ -179,6 +181,8 @@ def _same_drafts_again(case: Case, _: Pick) -> Case:
     old = case.previous
     if old is None or np.count_nonzero(old["valid"]) < 5:
         raise NoPlaceError("no previous step with four drafts")
+    if case.row["token_ids"][0] == old["token_ids"][0]:
+        raise NoPlaceError("the root is that of the step before")
     size = int(np.count_nonzero(old["valid"]))
     tree = Tree(
         parents=old["parents"][:size].tolist(),
