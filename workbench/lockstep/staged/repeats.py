@@ -130,8 +130,13 @@ class Repeats:
 
     def _compared(self, stages: Sequence[str]) -> Iterator[StageJudgement]:
         """Yield what the repeat of each stage shows, up to the first that differs; all run on one copy."""
-        path = self._copy() if stages else self.before
-        again = self._empty()
+        if not stages:
+            return
+        path, again = self.before.snapshot(), self._empty()
+        if path is None:
+            missing = tuple(Unchecked(each, "repeat", "the state cannot be copied") for each in stages)
+            yield StageJudgement(not_checked=missing)
+            return
         for stage in stages:
             try:
                 self._call(path, stage, again)
