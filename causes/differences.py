@@ -106,7 +106,8 @@ def _drafted(right: Drafted, wrong: Drafted, rows: tuple[Rows, Rows], _: Any) ->
         yield "root", 0
     yield from _cache("drafter", rows)
     if right.levels is None or wrong.levels is None or right.flat_ids is None or wrong.flat_ids is None:
-        found = [*_arrays(right, wrong, ("token_ids", "parents", "logprobs"))]
+        found = [*_first("token_ids", _listed(right.token_ids, wrong.token_ids))]
+        found += _arrays(right, wrong, ("parents", "logprobs"))
         yield from sorted(found, key=lambda each: (each[1] is None, each[1]))[:1]
         return
     yield from _scores(right, wrong)
@@ -238,6 +239,12 @@ def _cache(name: str, rows: tuple[Rows, Rows]) -> Changes:
 def _arrays(right: Any, wrong: Any, names: tuple[str, ...]) -> Changes:
     for name in names:
         yield from _first(name, _nodes(getattr(right, name), getattr(wrong, name), None))
+
+
+def _listed(ours: Any, theirs: Any) -> list[int]:
+    """Return where two lists of tokens part, if they do; one may end there."""
+    place = _parting(ours.tolist(), theirs.tolist())
+    return [place] if place < max(len(ours), len(theirs)) else []
 
 
 def _first(name: str, nodes: list[int]) -> Changes:

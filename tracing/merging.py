@@ -12,7 +12,7 @@ from tracing.errors import TraceError, UsageError
 from tracing.manifest import OWNED_BY_WRITER, STATUSES
 from tracing.origins import ORIGINS, origin_of, with_origin
 from tracing.reader import Run
-from tracing.recording_plan import RecordingPlan, plan_of
+from tracing.recording_plan import UNDECLARED, RecordingPlan, plan_of
 from tracing.run_writer import RunWriter
 
 
@@ -37,7 +37,7 @@ def merge_runs(folders: Sequence[str | Path], out: str | Path) -> int:
     facts[ORIGINS] = [
         each for run, health in opened for each in with_origin(run, origin_of(run, health, "merge"))
     ]
-    facts |= plan.as_manifest() if plan != RecordingPlan() else {}
+    facts |= plan.as_manifest() if plan != UNDECLARED else {}
     names = list(dict.fromkeys(name for run in runs for name in run.path_names))
     orders = {name: _order([run for run in runs if name in run.path_names], name) for name in names}
     with RunWriter(out, facts, token_bytes=vocabulary.__getitem__ if vocabulary else None) as merged:

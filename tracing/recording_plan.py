@@ -1,7 +1,7 @@
 """What a recorder declares that it will record: the whole of which a verdict states its share.
 
-The section `recording` of `manifest.json`. Without it every step is declared, and of the columns those that
-any row of the path has.
+The section `recording` of `manifest.json`. Without it every step from the first recorded one of a turn is
+declared, and of the columns those that any row of the path has.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ class RecordingPlan:
 
     Attributes:
         every: Of each turn the steps 0, `every`, 2 `every` and so on.
-        requests: Of the requests every `requests`-th one, whole.
-        open_start: The first steps of a turn may be missing: a ring keeps the last ones.
+        open_start: The first steps of a turn may be missing, as in a ring that keeps the last ones; else they
+            count as lost.
         open_end: The run has no planned end: a server is stopped by a signal, and is judged up to its last
             whole step. None: only where no prompt is worked off, in a run that is not in lockstep.
         columns: Columns that steps have; those that no row has then count as lost. Empty: what is recorded.
@@ -37,7 +37,6 @@ class RecordingPlan:
     """
 
     every: int = 1
-    requests: int = 1
     open_start: bool = False
     open_end: bool | None = None
     columns: tuple[str, ...] = ()
@@ -45,7 +44,7 @@ class RecordingPlan:
     parts: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("every", "requests", "parts"):
+        for name in ("every", "parts"):
             if getattr(self, name) < 1:
                 raise UsageError(f"{name} should be at least 1, got {getattr(self, name)}")
         if not self.part or not all(0 <= part < self.parts for part in self.part):
@@ -58,6 +57,10 @@ class RecordingPlan:
         return {RECORDING: asdict(self)}
 
 
+UNDECLARED: Final = RecordingPlan(open_start=True)
+"""Plan of a run that states none."""
+
+
 def plan_of(manifest: Mapping[str, Any]) -> RecordingPlan:
     """Return the plan of a run; of a run in lockstep the end is planned unless it says otherwise.
 
@@ -65,7 +68,7 @@ def plan_of(manifest: Mapping[str, Any]) -> RecordingPlan:
         TraceError: The section is not of its kind.
     """
     section = manifest.get(RECORDING)
-    return RecordingPlan() if section is None else read_facts(RecordingPlan, section, RECORDING)
+    return UNDECLARED if section is None else read_facts(RecordingPlan, section, RECORDING)
 
 
 def has_open_end(manifest: Mapping[str, Any]) -> bool:

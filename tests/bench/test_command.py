@@ -111,6 +111,12 @@ def test_other_text_is_an_exit_code_of_one(
     assert "8 refused" in out
 
 
+def test_nothing_measured_is_an_exit_code_of_four(bench: Bench, tmp_path: Path) -> None:
+    """Turns that end with their first token have no step to compare."""
+    exit_code, _, err = bench(out=tmp_path / "run", **{"max-new-tokens": 1})
+    assert exit_code == 4, err
+
+
 def test_everything_left_to_measurement_and_every_study(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -222,6 +222,18 @@ def test_swapped_beams_beyond_the_allowance_are_findings() -> None:
     assert [each for each in judgement.near_ties if each.kind == "beam"] == []
 
 
+def test_of_wrong_beams_on_two_levels_the_first_level_is_named() -> None:
+    one = [[-1.0, -1.02, -9.0, -9.0], [-1.5, -9.0, -9.0, -9.0]]
+    evidence = small_draft([[ROOT_ROW], one, [[-1.0, -2.0, -9.0, -9.0]] * 2], [[ROOT_ROW], one, one], 3, 2)
+    levels = list(evidence.fused.levels)
+    levels[1] = replace(levels[1], beam_flat_ids=np.array([1, 0]))
+    levels[2] = replace(levels[2], beam_flat_ids=np.array([2, 4]))
+    judgement = drafted(replace(evidence, fused=replace(evidence.fused, levels=tuple(levels))))
+    beams = [each.message for each in judgement.findings if each.rule == "JUDGE-DRAFT-BEAMS"]
+    assert len(beams) == 1
+    assert beams[0].startswith("beam 0 of level 1 is candidate 1")
+
+
 def equal_scores() -> tuple[DraftEvidence, list[Any]]:
     """Candidates 1, 2 and 5 all score -1.5: 2 is a child of 0, and 5 one of 1, which costs nothing."""
     rows = [[-0.5, -1.5, -8.0, -8.0]]

@@ -14,7 +14,7 @@ from causes.twin import Twins
 from examples.level_port import LevelPort, path_of
 from workbench.faults.bench import tiny_bench
 from workbench.faults.experiment import Setup
-from workbench.judge.explain import Hypothesis, Wrong, closest, first_changed
+from workbench.judge.explain import FITTED, Hypothesis, Wrong, closest, first_changed, narrowed, rounded_to
 from workbench.lockstep.staged import explain
 
 BY_KEY = {each.key: each for each in MISTAKES}
@@ -46,6 +46,18 @@ NAMED = {
     "fused/taps-swapped": "made of the taps 1, 0, 2",
     "level/aux-layer-off-by-one": "what leaves the tapped layers",
     "level/choices-shifted": "the choice after the node before it",
+    # what is kept in a half precision, or summed by a share
+    "level/keys-kept-in-half-precision": "its value rounded to float16",
+    "level/key-heads-reversed": "its value with the heads in reverse order",
+    "level/tree-features-in-half-precision": "its value rounded to float16",
+    "level/logprobs-in-half-precision": "the sum of log-probabilities rounded to float16",
+    "level/logprobs-in-bfloat16": "the sum of log-probabilities rounded to bfloat16",
+    "level/scores-per-token": "the sum with 0.5 times the beam's own score",
+    "level/shares-of-the-best-alone": "the score normalised over the 4 best tokens alone",
+    "level/taps-interleaved": "made of interleaved taps",
+    # drafts without a search
+    "fused/head-logits-doubled": "the score at temperature 0.5; that is so from node 1 on",
+    "fused/scores-not-summed-down": "without its parent's score; that is so from node 4 on",
 }
 
 
@@ -102,6 +114,27 @@ def test_an_allowance_as_wide_as_the_error_names_nothing() -> None:
     """In half precision a hypothesis may fit only because anything does."""
     assert named(Hypothesis("guess", VALUE + 0.3), allowance=0.4) == ""
     assert named(Hypothesis("guess", VALUE + 0.05), allowance=0.4) == "guess"
+    fitted = Hypothesis("fitted", VALUE + 0.05, clearly=FITTED)
+    assert named(fitted, allowance=0.4) == ""
+    assert named(fitted._replace(values=VALUE), allowance=0.4) == "fitted"
+    assert named(fitted._replace(values=VALUE), Hypothesis("guess", VALUE + 0.05)) == "guess"
+
+
+def narrow(value: np.ndarray, truth: np.ndarray) -> list[str]:
+    allowances = np.full(len(value), 1e-9)
+    return [each.clause for each in narrowed(Wrong(value, truth, allowances, allowances))]
+
+
+def test_values_of_a_half_precision_next_to_the_truth_are_named_by_the_coarser_one() -> None:
+    truth = np.random.default_rng(3).normal(size=(4, 8)).astype(np.float32).astype(np.float64)
+    half = truth.astype(np.float16).astype(np.float64)
+    assert np.array_equal(rounded_to(truth, 13), half)
+    assert narrow(half, truth) == ["its value rounded to float16"]
+    assert narrow(rounded_to(truth, 16), truth) == ["its value rounded to bfloat16"]
+    assert narrow(truth, truth) == [], "all bits are used"
+    assert narrow(half + 1.0, truth) == [], "another value in few bits"
+    assert narrow(half[:1, :4], truth[:1, :4]) == [], "too few to tell"
+    assert narrow(half * np.nan, truth) == []
 
 
 def test_the_truth_may_be_unknown_there() -> None:

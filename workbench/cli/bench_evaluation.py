@@ -102,7 +102,7 @@ def _measure(session: BenchSession, folder: ResultsFolder, choices: Choices, rep
 
 
 def _finish(folder: ResultsFolder, studies: list[Study], output_format: str, warnings: Sequence[str]) -> int:
-    """Write results and print them; returns the exit code: 1 texts that differ, 4 nothing to compare."""
+    """Write results and print them; returns the exit code: 1 texts that differ, 4 no step to compare."""
     results = results_json(folder.results, studies, folder.manifest) | {"load_warnings": list(warnings)}
     folder.write("results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
     folder.write("turns.csv", turns_csv(folder.results))
@@ -117,7 +117,8 @@ def _finish(folder: ResultsFolder, studies: list[Study], output_format: str, war
         say(f"pictures    {pictures}")
     if any(study.num_refused for study in studies):
         return 1
-    return 0 if any(result.counts for result in folder.results) else 4
+    decoded = (result for result in folder.results if len(result.speculative.token_ids) > 1)
+    return 0 if any(result.counts for result in decoded) else 4  # a turn of one token has no step
 
 
 def _write_page(folder: ResultsFolder, studies: Sequence[Study]) -> str:

@@ -79,7 +79,10 @@ def chosen_rules(select: Sequence[str], ignore: Sequence[str], config: str | Non
     """
     selection = _from_file(config)
     if select:
-        selection = replace(selection, select=_words(select))
+        words = _words(select)
+        if not words:
+            raise UsageError("--select names no rule; leave it out for all, `specwb explain` lists them")
+        selection = replace(selection, select=words)
     selection = replace(selection, ignore=(*selection.ignore, *_words(ignore)))
     if not selection.rules():
         raise UsageError("--select and --ignore leave no rule; `specwb explain` lists them all")

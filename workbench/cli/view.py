@@ -19,6 +19,7 @@ from workbench.view.step import ViewOptions
 if TYPE_CHECKING:
     from workbench.view.lines import Line
     from workbench.view.run_view import RunView
+    from workbench.view.step import StepView
 
 _MOMENT: Final = re.compile(r"\d+(:\d+){0,2}(:[a-z]*(:\d+)?)?\Z")
 
@@ -135,10 +136,26 @@ def _moment_lines(view: RunView, wanted: Wanted) -> list[Line]:
     first = min(view.findings, key=lambda each: each.moment.place, default=None)
     at = wanted.moment or (first.moment if first is not None else None)
     step = view.step(view.row_of(at) if at is not None else 0)
+    if wanted.moment is not None:
+        _require_node(step, wanted.moment)
     drawn = ViewOptions(wanted.differences, wanted.width)
     names = wanted.panels
     whole = count_run(view) if not names or "distance" in names else None
     return list(page_lines(view, step, drawn, names, whole))
+
+
+def _require_node(step: StepView, moment: Moment) -> None:
+    """Refuse a node that no row of the step can be: neither a finding's nor one of prefix or tree.
+
+    Raises:
+        UsageError: There is no such node.
+    """
+    if moment.node is None or any(finding.moment == moment for _, finding in step.findings):
+        return
+    rows = [side.num_nodes + (side.committed_len or 0) for side in step.sides]
+    if any(rows) and moment.node >= max(rows) and moment.stage not in {"prefill", "draft"}:
+        nodes = max(side.num_nodes for side in step.sides)
+        raise UsageError(f"step {step.moment} has no node {moment.node}; it has {nodes}, numbered from 0")
 
 
 def _open_run(wanted: Wanted, *, lazily: bool = False) -> RunView:
@@ -165,8 +182,22 @@ def _open_screen(wanted: Wanted, *, follow: bool) -> int:
     with ThreadPoolExecutor(max_workers=1) as pool:
         view = pool.submit(_open_run, wanted, lazily=True)  # reads while the screen's library is imported
         app = _tui("app")
-    app.view_run(view.result(), wanted.moment, follow=follow)
+    opened = view.result()
+    if wanted.moment is not None and not follow:
+        _require_step(opened, wanted.moment)
+    app.view_run(opened, wanted.moment, follow=follow)
     return 0
+
+
+def _require_step(view: RunView, moment: Moment) -> None:
+    """Refuse a moment that a run does not have; one whose batch turns out to be damaged is not there."""
+    from tracing.stream_reader import DisprovedError
+
+    try:
+        view.row_of(moment)
+    except DisprovedError:
+        view.refresh()
+        view.row_of(moment)
 
 
 def _tui(module: str) -> Any:

@@ -123,6 +123,7 @@ def judge_beams(notes: Notes, drafted: BeamSearch, candidates: Candidates) -> No
     """Judge that each level's beams are the best candidates of the level before, by the path's own scores.
 
     Beams come best first and each once; the order among equal scores, and which of them are kept, is free.
+    The first level with a wrong beam is named, as those below it grow from there.
     """
     notes.check("beam_flat_ids")
     for number, level in enumerate(drafted.levels[1:], start=1):
@@ -143,6 +144,7 @@ def judge_beams(notes: Notes, drafted: BeamSearch, candidates: Candidates) -> No
                 message += f", expected {theirs} (score {score:.6g}) by the path's own scores"
             rule, node = "JUDGE-DRAFT-BEAMS", node_of(drafted, ours)
             notes.finding(rule, "beam_flat_ids", message, node=node, fused=ours, reference=theirs)
+            return
 
 
 def judge_selected(

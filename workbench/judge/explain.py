@@ -6,7 +6,7 @@ truth the closest one is named; where none fits, nothing is said.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -14,6 +14,16 @@ import numpy as np
 
 from workbench.judge.allowance import Floats, largest, root_mean_square
 from workbench.judge.evidence import Array
+
+CLEARLY: Final = 4.0
+"""The truth has to be this much farther away than what is named, so that a wide allowance names nothing."""
+FITTED: Final = 20.0
+"""The same for a prediction with as many free numbers as rows, which comes closer to anything."""
+
+NARROW: Final[tuple[tuple[str, int], ...]] = (("bfloat16", 16), ("float16", 13))
+"""Half precisions, and how many of the last bits of a float32 are zero in them; the coarser one first."""
+MIN_VALUES: Final = 8
+"""Values from which on it says something that all of them are in a half precision."""
 
 
 class Hypothesis(NamedTuple):
@@ -23,17 +33,17 @@ class Hypothesis(NamedTuple):
         clause: In words.
         values: What this gives where the path is wrong, `[R, W]`.
         everywhere: What it gives in all rows, in the form of the quantity; None where that is not known.
+        clearly: The truth has to be this much farther away than the prediction.
     """
 
     clause: str
     values: Floats
     everywhere: Array | None = None
+    clearly: float = CLEARLY
 
 
 SAME: Final = 1e-5
 """Share of a row's size below which two computations of it are the same."""
-CLEARLY: Final = 4.0
-"""The truth has to be this much farther away than what is named, so that a wide allowance names nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +64,13 @@ class Wrong:
 
 
 def closest(wrong: Wrong, hypotheses: Iterable[Hypothesis]) -> Hypothesis | None:
-    """Return the hypothesis that fits best, None where none does."""
-    named, best = None, np.inf
+    """Return the hypothesis that fits best, None where none does; a fitted one where no other does."""
+    named, best = None, (True, np.inf)
     for hypothesis in hypotheses:
         if hypothesis.values.shape != wrong.value.shape:
             continue
-        error = _fit(wrong, hypothesis.values)
-        if error < best:
+        error = hypothesis.clearly > CLEARLY, _fit(wrong, hypothesis.values, hypothesis.clearly)
+        if error < best and np.isfinite(error[1]):
             named, best = hypothesis, error
     return named
 
@@ -74,7 +84,7 @@ def first_changed(predicted: Floats, truth: Floats, value: Floats) -> int | None
     return int(rows[0]) if rows.size else None
 
 
-def _fit(wrong: Wrong, predicted: Floats) -> float:
+def _fit(wrong: Wrong, predicted: Floats, clearly: float) -> float:
     """Return how far a prediction is off, in shares of the allowances; infinity where it does not fit."""
     with np.errstate(invalid="ignore", over="ignore"):
         error = wrong.value - predicted
@@ -84,4 +94,25 @@ def _fit(wrong: Wrong, predicted: Floats) -> float:
         share = float(np.mean(largest(error)[inside] / wrong.allowance[inside]))
         from_truth = largest(wrong.value - wrong.truth)[inside] / wrong.allowance[inside]
     far = float(np.max(np.where(np.isnan(from_truth), np.inf, from_truth)))
-    return share if far >= CLEARLY * max(share, np.finfo(np.float64).tiny) else np.inf
+    return share if far >= clearly * max(share, np.finfo(np.float64).tiny) else np.inf
+
+
+def rounded_to(values: Array, dropped: int) -> Floats:
+    """Return float32 values rounded to the nearest with `dropped` fewer bits."""
+    bits = np.asarray(values, dtype=np.float32).view(np.uint32)
+    half = np.uint32((1 << (dropped - 1)) - 1) + ((bits >> np.uint32(dropped)) & np.uint32(1))
+    kept = (bits + half) & ~np.uint32((1 << dropped) - 1)
+    made: Floats = kept.view(np.float32).astype(np.float64)
+    return made
+
+
+def narrowed(wrong: Wrong) -> Iterator[Hypothesis]:
+    """Yield the path's own values where all are in a half precision, and the truth is next to them."""
+    if np.unique(wrong.value).size < MIN_VALUES or not np.isfinite(wrong.value).all():
+        return
+    for name, dropped in NARROW:
+        unit = 2.0 ** (dropped - 23) * np.maximum(np.abs(wrong.value), 2.0**-14)
+        near = np.abs(wrong.truth - wrong.value) <= unit
+        if near.all() and np.array_equal(rounded_to(wrong.value, dropped), wrong.value):
+            yield Hypothesis(f"its value rounded to {name}", wrong.value)
+            return

@@ -13,7 +13,7 @@ from workbench.judge.allowance import Floats
 from workbench.judge.draft_nodes import sum_rounding
 from workbench.judge.draft_scores import level_allowances
 from workbench.judge.evidence import Array, LevelTruth
-from workbench.judge.explain import Hypothesis, Wrong
+from workbench.judge.explain import FITTED, NARROW, Hypothesis, Wrong, rounded_to
 
 SLOPES: Final = (0.05, 20.0)
 """Temperatures between which one is looked for."""
@@ -21,6 +21,8 @@ MIN_WIDTH: Final = 3
 """Candidates per beam from which on a constant offset says something."""
 SAME: Final = 1e-3
 """An offset below this is none."""
+SHARE: Final = 0.02
+"""A share of a score as near to a whole number is that number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,13 +128,44 @@ def score_hypotheses(
     yield Hypothesis(
         "the sum with the score of the beam behind", search.summed(own, lambda scores: np.roll(scores, -1))
     )
+    yield from _shared(search, own)
     yield from _warmer(search, own)
+    yield from _of_rows(search)
     yield from _not_normalised(search, own)
     for clause, draft_ids in maps:
         yield Hypothesis(clause, search.summed(search.own(search.rows, draft_ids)))
     for clause, rows in levels:
         if all(each.shape == row.shape for each, row in zip(rows, search.rows, strict=True)):
             yield Hypothesis(clause, search.summed(search.own(rows)))
+
+
+def _shared(search: ScoredSearch, own: Sequence[Floats]) -> Iterator[Hypothesis]:
+    """The sum with a share of the beam's own score: the share is told by all levels below the first."""
+    scores = [np.asarray(level.scores, dtype=np.float64) for level in search.levels]
+    pairs = zip(search.before(scores)[1:], scores[1:], own[1:], strict=True)
+    both = [(np.broadcast_to(base[:, None], mine.shape), mine - added) for base, mine, added in pairs]
+    base, more = (np.concatenate([each[side].ravel() for each in both] or [np.zeros(0)]) for side in (0, 1))
+    known = np.isfinite(base) & np.isfinite(more)
+    size = float((base[known] ** 2).sum())
+    share = float((base[known] * more[known]).sum()) / size if size > 0 else 1.0
+    if abs(share - round(share)) > SHARE:  # whole ones have clauses of their own
+        clause = f"the sum with {share:.3g} times the beam's own score"
+        yield Hypothesis(clause, search.summed(own, lambda scores: scores * share))
+
+
+def _of_rows(search: ScoredSearch) -> Iterator[Hypothesis]:
+    """Rows that are normalised over too few tokens, or kept in a half precision."""
+    width, rows = search.levels[0].scores.shape[-1], [np.asarray(row, np.float64) for row in search.rows]
+    best = [np.sort(row, axis=1)[:, -width:] for row in rows]
+    among = [
+        row - np.log(np.exp(top).sum(axis=1, keepdims=True)) for row, top in zip(rows, best, strict=True)
+    ]
+    clause = f"the score normalised over the {width} best tokens alone"
+    yield Hypothesis(clause, search.summed(search.own(among)))
+    for name, dropped in NARROW:
+        rounded = [rounded_to(row, dropped) for row in rows]
+        clause = f"the sum of log-probabilities rounded to {name}"
+        yield Hypothesis(clause, search.summed(search.own(rounded)))
 
 
 def _warmer(search: ScoredSearch, own: Sequence[Floats]) -> Iterator[Hypothesis]:
@@ -143,7 +176,7 @@ def _warmer(search: ScoredSearch, own: Sequence[Floats]) -> Iterator[Hypothesis]
         return
     slope = (mine[0] - mine[-1]) / spread
     if SLOPES[0] < slope < SLOPES[1]:
-        rows = [_log_softmax(np.asarray(row, np.float64) * slope) for row in search.rows]
+        rows = [log_softmax(np.asarray(row, np.float64) * slope) for row in search.rows]
         yield Hypothesis(f"the score at temperature {1 / slope:.3g}", search.summed(search.own(rows)))
 
 
@@ -154,10 +187,12 @@ def _not_normalised(search: ScoredSearch, own: Sequence[Floats]) -> Iterator[Hyp
     ]
     if own[0].shape[-1] >= MIN_WIDTH and abs(float(offsets[0][0, 0])) > SAME:
         shifted = [true + offset for true, offset in zip(own, offsets, strict=True)]
-        yield Hypothesis("the logit itself: the row is not normalised", search.summed(shifted))
+        clause = "the logit itself: the row is not normalised"
+        yield Hypothesis(clause, search.summed(shifted), clearly=FITTED)
 
 
-def _log_softmax(rows: Floats) -> Floats:
+def log_softmax(rows: Floats) -> Floats:
+    """Return log-probabilities along the last axis."""
     top = rows.max(axis=-1, keepdims=True)
     result: Floats = rows - top - np.log(np.exp(rows - top).sum(axis=-1, keepdims=True))
     return result

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from invariants.catalogue import BY_ID
+from tracing.finding import Finding
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
 from workbench.judge.recorded.pairs import Compared
 from workbench.report.text import consequences_line, finding_line
 from workbench.view.safe_text import safe_line, safe_text
 
 MAX_REASONS = 8
+MAX_WARNINGS = 6
+"""Warnings of a rule that are listed one by one."""
 
 
 def render_checks(runs: Sequence[CheckedRun]) -> str:
@@ -21,10 +25,7 @@ def render_checks(runs: Sequence[CheckedRun]) -> str:
 
 def _run(run: CheckedRun, *, name_run: bool) -> Iterator[str]:
     where = f"{safe_text(str(run.folder))} " if name_run else ""
-    for finding in run.findings:
-        if not finding.consequence:
-            warning = " (warning)" if finding.severity == "warning" else ""
-            yield f"{where}{finding_line(finding)}{warning}"
+    yield from (f"{where}{line}" for line in _own_lines(run.findings))
     following = consequences_line(run.findings)
     if following:
         yield f"{where}{following}"
@@ -39,6 +40,22 @@ def _run(run: CheckedRun, *, name_run: bool) -> Iterator[str]:
     if run.compared is not None:
         yield f"compared    {comparison(run.compared)}"
     yield f"run         {safe_text(str(run.folder))} ({run.state}{_status(run)})"
+
+
+def _own_lines(findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield a line for each error that is no consequence, then the first warnings of each rule."""
+    own = [finding for finding in findings if not finding.consequence]
+    yield from (finding_line(finding) for finding in own if finding.severity != "warning")
+    seen: Counter[str] = Counter()
+    for finding in own:
+        if finding.severity == "warning":
+            seen[finding.rule] += 1
+            if seen[finding.rule] <= MAX_WARNINGS:
+                yield f"{finding_line(finding)} (warning)"
+    rest = {rule: count - MAX_WARNINGS for rule, count in seen.items() if count > MAX_WARNINGS}
+    if rest:
+        listed = ", ".join(f"{rule} {count}" for rule, count in rest.items())
+        yield f"and {_number(sum(rest.values()), 'more warning')}: {listed} (--format json lists them)"
 
 
 def _status(run: CheckedRun) -> str:

@@ -21,7 +21,7 @@ from invariants.rule import (
 from invariants.writes import Writes
 
 
-@invariant("KV013", stage="tensorize", requires=("KV010", "POS002"))
+@invariant("KV013", stage="tensorize", requires=("KV010", "KV011", "POS002"))
 def pad_written_elsewhere(
     slots: IntArray,
     cache_positions: IntArray,

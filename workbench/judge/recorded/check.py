@@ -18,7 +18,7 @@ from tracing.finding import Finding
 from tracing.origins import Origin, origins_of, stretches
 from tracing.path_reader import PathReader
 from tracing.reader import Run, open_run
-from tracing.recording_plan import RecordingPlan, plan_of
+from tracing.recording_plan import UNDECLARED, RecordingPlan, plan_of
 from workbench.judge import fed
 from workbench.judge.recorded.blocks import Block, blocks, rebuilt_in
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
@@ -58,7 +58,7 @@ class PathCheck:
         is_fed: bool = False,
         plan: RecordingPlan | None = None,
     ) -> None:
-        plan = plan or RecordingPlan()
+        plan = plan or UNDECLARED
         left_out = {**left_out_by(plan), **(fed.recorded() if is_fed else {})}
         self._left_out = {rule.id: left_out[rule.id] for rule in selection.rules() if rule.id in left_out}
         narrowed = replace(selection, ignore=(*selection.ignore, *self._left_out))

@@ -32,9 +32,9 @@ class WholeSteps:
 
     def __init__(self, plan: RecordingPlan) -> None:
         self.recorded: set[str] = set(plan.columns)
-        self._every = plan.every
+        self._every, self._open_start = plan.every, plan.open_start
         self._forms: Counter[frozenset[str]] = Counter()
-        self._turns: dict[tuple[int, int], tuple[int, int]] = {}
+        self._turns: dict[tuple[int, ...], tuple[int, int, int]] = {}  # first and last step, and how many
 
     def add(self, table: pa.Table) -> None:
         """Take in some steps."""
@@ -48,20 +48,27 @@ class WholeSteps:
             self._forms[_form(int(code))] += int(count)
         if "incomplete" in names:
             self._take_out_signals(table)
-        if self._every > 1:
+        if self._every > 1 or not self._open_start:
             self._count_turns(table)
 
     def part(self, lost: int) -> Part:
         """Return how many steps are whole, of those that were to be recorded.
 
         Args:
-            lost: Steps that are known to have been lost.
+            lost: Steps that are known to have been lost; a hole in the numbers is among them.
         """
         needed = self.recorded.intersection(EVERY_STEP)
         steps = {form: count for form, count in self._forms.items() if not _ended_at_root(form)}
         whole = sum(count for form, count in steps.items() if needed <= form and "incomplete" not in form)
-        left_out = sum(last // self._every + 1 - seen for last, seen in self._turns.values())
-        return Part(whole, sum(steps.values()) + lost + max(left_out, 0))
+        return Part(whole, sum(steps.values()) + max(lost, self._left_out()))
+
+    def _left_out(self) -> int:
+        """Return how many steps are missing, by the numbers of those that are there."""
+        missing = 0
+        for first, last, seen in self._turns.values():
+            start = first // self._every if self._open_start else 0
+            missing += max(last // self._every + 1 - start - seen, 0)
+        return missing
 
     def _take_out_signals(self, table: pa.Table) -> None:
         """Leave out steps that a signal cut: a run is judged up to its last whole step."""
@@ -71,10 +78,16 @@ class WholeSteps:
             self._forms[_form(code)] -= 1
 
     def _count_turns(self, table: pa.Table) -> None:
-        keys = np.stack([table.column(name).to_numpy() for name in KEY_COLUMNS], axis=1)
-        for prompt_id, turn, step in keys.tolist():
-            last, seen = self._turns.get((prompt_id, turn), (0, 0))
-            self._turns[prompt_id, turn] = max(last, step), seen + 1
+        prompts, turns, steps = (table.column(name).to_numpy() for name in KEY_COLUMNS)
+        keys, which = np.unique(np.stack([prompts, turns], axis=1), axis=0, return_inverse=True)
+        for number, key in enumerate(keys.tolist()):
+            of_turn = steps[which.reshape(-1) == number]
+            first, last, seen = self._turns.get(tuple(key), (int(of_turn[0]), 0, 0))
+            self._turns[tuple(key)] = (
+                min(first, int(of_turn.min())),
+                max(last, int(of_turn.max())),
+                seen + len(of_turn),
+            )
 
 
 def _nulls(table: pa.Table, name: str) -> NDArray[np.bool_]:

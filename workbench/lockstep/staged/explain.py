@@ -12,8 +12,10 @@ import numpy as np
 from tracing.finding import Finding
 from tracing.stages import Tensorized
 from workbench.judge.cause_order import cause_key
-from workbench.judge.evidence import RowTruth, StepEvidence
-from workbench.judge.explain import Hypothesis, Wrong, closest, first_changed
+from workbench.judge.draft_nodes import DraftNodes
+from workbench.judge.evidence import DraftEvidence, NodeTruth, RowTruth, StepEvidence
+from workbench.judge.explain import Hypothesis, Wrong, closest, first_changed, narrowed
+from workbench.judge.explain_nodes import node_hypotheses, node_scores
 from workbench.judge.explain_scores import ScoredSearch, score_hypotheses
 from workbench.judge.measured import GroupRows, as_groups, measure
 from workbench.judge.step import StepJudgement
@@ -28,6 +30,7 @@ SCORES: Final = frozenset({"JUDGE-DRAFT-SCORES", "JUDGE-DRAFT-VOCAB", "JUDGE-DRA
 ROWS: Final = frozenset({"kv", "features", "logits"})
 CHOICES: Final = frozenset({"JUDGE-VERIFY-ARGMAX", "JUDGE-VERIFY-CHOICE"})
 TAPS: Final = 3
+KV_AXES: Final = 5
 SAME: Final = 1e-4
 
 
@@ -103,6 +106,8 @@ class Explainer:
     def _scores(self) -> str:
         draft, fed = self.evidence.draft, self._fed()
         search = None if draft is None or draft.fused is None else draft.fused.beam_search()
+        if draft is not None and draft.nodes is not None:
+            return self._node_scores(draft, draft.nodes)
         if draft is None or fed is None or search is None or not draft.levels:
             return ""
         rows = tuple(level.truth for level in draft.levels)
@@ -115,6 +120,20 @@ class Explainer:
             return ""
         nodes = np.asarray(search.flat_ids, dtype=np.int64)
         first = first_changed(named.values[nodes], wrong.truth[nodes], wrong.value[nodes])
+        return named.clause + ("" if first is None else _from(first + 1))
+
+    def _node_scores(self, draft: DraftEvidence, truth: NodeTruth) -> str:
+        """The scores of a draft that shows no search."""
+        fused = draft.fused
+        if fused is None or fused.logprobs is None:
+            return ""
+        target_from_draft = np.asarray(self.runner.target_from_draft)
+        nodes = DraftNodes.of(np.asarray(fused.token_ids), np.asarray(fused.parents), target_from_draft)
+        wrong = node_scores(nodes, np.asarray(fused.logprobs), truth, self.evidence.dtype)
+        named = closest(wrong, node_hypotheses(nodes, wrong, truth))
+        if named is None:
+            return ""
+        first = first_changed(named.values, wrong.truth, wrong.value)
         return named.clause + ("" if first is None else _from(first + 1))
 
     def _drafter_kv(self) -> str:
@@ -162,26 +181,37 @@ class Explainer:
             return ""
         groups = _groups(quantity, self.evidence.dtype)
         failed = [group.failed for group in groups]
-        if not any(rows.any() for rows in failed):
+        wrong_groups = [number for number, rows in enumerate(failed) if rows.any()]
+        if not wrong_groups:
             return ""
-
-        def picked(values: Any) -> Any:
-            by_group = as_groups(np.asarray(values, dtype=np.float64))
-            return np.concatenate([rows[which] for rows, which in zip(by_group, failed, strict=True)])
-
-        largest, rms = (
-            np.concatenate([each[which] for each, which in zip(norm, failed, strict=True)])
-            for norm in ([g.allowance.largest for g in groups], [g.allowance.rms for g in groups])
-        )
-        value, truth = picked(quantity.fused), picked(quantity.truth)
-        wrong = Wrong(value, truth, largest, rms, spared=spared * len(groups))
-        tried = (
-            Hypothesis(clause, picked(values), values) for clause, values in made if _alike(values, quantity)
-        )
-        named = closest(wrong, chain(_scaled(wrong), tried))
+        tried = [each for each in made if _alike(each[1], quantity)]
+        named = self._fitting(quantity, groups, tried, spared)
+        if named is None and len(wrong_groups) > 1:  # later layers are wrong because the first one is
+            first = [group if n == wrong_groups[0] else None for n, group in enumerate(groups)]
+            named = self._fitting(quantity, first, tried, spared)
         if named is None:
             return ""
         return named.clause + ("" if named.everywhere is None else _first_node(named.everywhere, quantity))
+
+    @staticmethod
+    def _fitting(
+        quantity: RowTruth, judged: Sequence[GroupRows | None], tried: list[tuple[str, Any]], spared: int
+    ) -> Hypothesis | None:
+        """Return what fits the wrong rows of the groups that are given."""
+        groups = [(number, group) for number, group in enumerate(judged) if group is not None]
+
+        def picked(values: Any) -> Any:
+            by_group = as_groups(np.asarray(values, dtype=np.float64))
+            return np.concatenate([by_group[number][group.failed] for number, group in groups])
+
+        largest, rms = (
+            np.concatenate([getattr(group.allowance, norm)[group.failed] for _, group in groups])
+            for norm in ("largest", "rms")
+        )
+        value, truth = picked(quantity.fused), picked(quantity.truth)
+        wrong = Wrong(value, truth, largest, rms, spared=spared * len(groups))
+        others = (Hypothesis(clause, picked(values), values) for clause, values in tried)
+        return closest(wrong, chain(narrowed(wrong), _scaled(wrong), others))
 
 
 def _from(node: int) -> str:
@@ -216,10 +246,14 @@ def _groups(quantity: RowTruth, dtype: str) -> list[GroupRows]:
 
 
 def _of_itself(column: str, quantity: RowTruth) -> Iterator[tuple[str, Any]]:
-    """What the right features become with taps in another order."""
+    """What the right features become with taps in another order, and the right rows with their heads."""
     truth = np.asarray(quantity.truth, dtype=np.float64)
+    if column == "kv" and truth.ndim == KV_AXES:
+        yield "its value with the heads in reverse order", np.flip(truth, 2)
+        yield "its value with keys and values exchanged", np.flip(truth, 1)
     if column == "features" and truth.ndim == 2 and truth.shape[1] % TAPS == 0:
         taps = np.split(truth, TAPS, axis=1)
+        yield "made of interleaved taps", np.stack(taps, axis=-1).reshape(truth.shape)
         for order in product(range(TAPS), repeat=TAPS):
             if order != tuple(range(TAPS)):
                 told = ", ".join(map(str, order))
