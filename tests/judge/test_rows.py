@@ -94,7 +94,7 @@ def test_noise_as_large_as_the_row_is_another_row() -> None:
 def test_exactly_at_the_allowance_passes_and_just_beyond_fails() -> None:
     truth = np.full((1, 4), 8.0)
     sample = truth + np.array([[0.5, 0, 0, 0]])
-    allowance = 6 * 0.5 + 4 * 2.0**-20
+    allowance = 12 * 0.5 + 4 * 2.0**-20
     at, beyond = truth.copy(), truth.copy()
     at[0, 1] += allowance
     beyond[0, 1] = np.nextafter(truth[0, 1] + allowance, np.inf)

@@ -132,6 +132,7 @@ EXPLAIN: Final = frozenset(
         ),
         *(
             "JUDGE-DRAFT-VOCAB",
+            "JUDGE-LEANING",
             "JUDGE-ROW-MOVED",
             "JUDGE-INPUT-LAUNCHED",
             "JUDGE-STALE",
