@@ -21,7 +21,7 @@ Parts = dict[str, Any]
 """Attributes of the drafter's network."""
 TABLE_ROWS: Final = 512
 SCORES: Final = ("JUDGE-DRAFT-SCORES", "JUDGE-DRAFT-CANDIDATES", "JUDGE-ROW-MOVED")
-VOCABULARY: Final = ("JUDGE-DRAFT-VOCAB", "JUDGE-DRAFT-CANDIDATES")
+VOCABULARY: Final = ("JUDGE-DRAFT-VOCAB", "JUDGE-DRAFT-CANDIDATES", "JUDGE-DRAFT-SCORES")
 
 EXPAND: Final = on_function(eagle3, "_expand")
 
