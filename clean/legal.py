@@ -1,4 +1,4 @@
-"""Random legal steps under all rules, step by step and as batches."""
+"""Random legal steps under all rules, step by step."""
 
 from __future__ import annotations
 

@@ -25,6 +25,9 @@ from invariants.rule import (
 LOGPROB_SLACK: Final = 1e-5
 """A fused log-softmax rounds x - logsumexp(x) a few float32 ULP above zero when one token has it all."""
 
+LEAST_DRAFTS: Final = 4
+"""Fewer drafts, pads left out, may come out equal by chance."""
+
 
 @invariant("DRAFT001", stage="draft", requires=("ROW001",))
 def score_is_no_log_probability(draft_logprobs: FloatArray, valid: BoolArray) -> Violations:
@@ -88,6 +91,7 @@ def drafts_of_the_step_before(
     *,
     token_ids: IntArray,
     parents: IntArray,
+    valid: BoolArray,
     draft_logprobs: FloatArray,
     previous_token_ids: IntArray,
     previous_parents: IntArray,
@@ -114,14 +118,14 @@ def drafts_of_the_step_before(
     legitimately repeats itself. So does any drafter after the same token, where the text repeats itself as
     far back as the drafter looks.
     """
-    scores = draft_logprobs[1:]
-    if len(scores) < 4 or len(set(scores.tolist())) < 2:
+    scores = draft_logprobs[draft_nodes(valid)]
+    if len(scores) < LEAST_DRAFTS or not (scores != scores[0]).any():
         raise NotApplicableError("fewer than four draft nodes, or no scores")
     same = (
         token_ids[0] != previous_token_ids[0]
         and np.array_equal(token_ids[1:], previous_token_ids[1:])
         and np.array_equal(parents, previous_parents)
-        and np.array_equal(scores, previous_draft_logprobs[1:])
+        and np.array_equal(draft_logprobs[1:], previous_draft_logprobs[1:])
     )
     if same:
         message = f"all {len(scores)} drafts and their scores are those of the step before"
@@ -130,9 +134,6 @@ def drafts_of_the_step_before(
 
 CLAUSES: Final = (
     prefilter("DRAFT001")(lambda draft_logprobs: ~(np.abs(draft_logprobs[:, 0]) <= LOGPROB_SLACK)),
-    applicability("DRAFT005")(
-        lambda draft_logprobs: (draft_logprobs[:, 1:] != draft_logprobs[:, 1:2]).any(axis=1)
-    ),
     applicability("DRAFT002")(has_drafts),
 )
 
@@ -147,6 +148,13 @@ def _no_log_probability(draft_logprobs: FloatArray, valid: BoolArray) -> Flags:
 def _above_parent(draft_logprobs: FloatArray, parents_in_tree: IntArray, drafts: BoolArray) -> Flags:
     limit = np.take_along_axis(draft_logprobs, parents_in_tree, 1).astype(np.float64) + LOGPROB_SLACK
     return (drafts & ~(draft_logprobs <= limit)).any(axis=1)
+
+
+@applicability("DRAFT005")
+def _has_unlike_scores(draft_logprobs: FloatArray, drafts: BoolArray) -> Flags:
+    first = np.take_along_axis(draft_logprobs, drafts.argmax(axis=1)[:, None], 1)
+    unlike = (drafts & (draft_logprobs != first)).any(axis=1)
+    return unlike & (np.count_nonzero(drafts, axis=1) >= LEAST_DRAFTS)
 
 
 @prefilter("DRAFT005")
@@ -179,7 +187,7 @@ def _child_likelier(case: Case, pick: Pick) -> Case:
 
 def _same_drafts_again(case: Case, _: Pick) -> Case:
     old = case.previous
-    if old is None or np.count_nonzero(old["valid"]) < 5:
+    if old is None or np.count_nonzero(old["valid"]) <= LEAST_DRAFTS:
         raise NoPlaceError("no previous step with four drafts")
     if case.row["token_ids"][0] == old["token_ids"][0]:
         raise NoPlaceError("the root is that of the step before")
