@@ -14,18 +14,20 @@ from tracing.stages import DecodePath, Stages
 from workbench.faults.experiment import Setup
 
 
-def _build(setup: Setup) -> Port:
+def build(setup: Setup) -> Port:
+    """Return the port for a job."""
     port = Port(setup.pair.eos_token_ids)
     vars(port)["dtype"] = setup.dtype
     return port
 
 
-def _path_of(port: Any) -> DecodePath:
+def path_of(port: Any) -> DecodePath:
+    """Return the port as a path under test."""
     stages, info = Stages(accept=port.accept), {"device": "cpu", "dtype": port.dtype}
     return DecodePath(name="partial-port", stages=stages, begin=PortState, info=info)
 
 
-mistake = Family("partial", _build, _path_of)
+mistake = Family("partial", build, path_of)
 
 
 @mistake("accept")
@@ -181,7 +183,7 @@ def kept_rows_are_positions(port: Any) -> None:
 
 
 @mistake("accept")
-def longest_path_of_the_last_leaf(port: Any) -> None:
+def longestpath_of_the_last_leaf(port: Any) -> None:
     """Of paths of equal length the last is taken, and any child counts as a match of the deepest level."""
 
     def loose(right: Any, tree: Any, verified: Any) -> Any:

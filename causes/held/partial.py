@@ -9,23 +9,9 @@ import numpy as np
 
 from causes.level.port import bend
 from causes.mistake import Family
-from examples.partial_port import Port, PortState
-from tracing.stages import DecodePath, Stages
-from workbench.faults.experiment import Setup
+from causes.partial import build, path_of
 
-
-def _build(setup: Setup) -> Port:
-    port = Port(setup.pair.eos_token_ids)
-    vars(port)["dtype"] = setup.dtype
-    return port
-
-
-def _path_of(port: Any) -> DecodePath:
-    stages, info = Stages(accept=port.accept), {"device": "cpu", "dtype": port.dtype}
-    return DecodePath(name="partial-port", stages=stages, begin=PortState, info=info)
-
-
-mistake = Family("partial", _build, _path_of, held_out=True)
+mistake = Family("partial", build, path_of, held_out=True)
 
 
 @mistake("accept")

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from reference import search, teacher
+from reference import teacher
 from reference.arithmetic import at_least_float32
-from reference.drafters.seam import Proposal, ReferenceDrafter
+from reference.drafters.seam import ReferenceDrafter, by_search
 from reference.model import ReferenceModels
 from reference.search import DraftAttention, DraftContext, Search
 from reference.teacher import TeacherRows
 from reference.visible import causal
 from tracing.settings import DecodeSettings
-from tracing.stages import IntArray, StageWatch
+from tracing.stages import IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,21 +135,6 @@ def _run(
     return rows, rows.kv if past_kv is None else torch.cat([past_kv, rows.kv], dim=3)
 
 
-def _propose(
-    models: ReferenceModels, rung: str, context: DraftContext, settings: DecodeSettings, watch: StageWatch
-) -> Proposal:
-    rows = SEARCHES[rung].begin(models, context, settings)
-    drafted = search.grow(
-        rows,
-        SEARCHES[rung].expand,
-        target_from_draft=models.target_from_draft,
-        root=context.root,
-        settings=settings,
-        watch=watch,
-    )
-    return Proposal(replace(drafted, proposer="draft_model"), rows.committed_kv)
-
-
 def _logprobs(rows: TeacherRows) -> Tensor:
     return torch.log_softmax(rows.logits.to(at_least_float32(rows.logits.dtype)), dim=-1)
 
@@ -157,4 +142,6 @@ def _logprobs(rows: TeacherRows) -> Tensor:
 SEARCHES: Final[Mapping[str, Search[Any]]] = {
     rung: Search(partial(begin, rung=rung), expand) for rung in ("replay", "masked", "cached")
 }
-DRAFT_MODEL: Final = ReferenceDrafter(_propose, settings=("depth", "top_k"), searches=SEARCHES)
+DRAFT_MODEL: Final = ReferenceDrafter(
+    by_search(SEARCHES, "draft_model"), settings=("depth", "top_k"), searches=SEARCHES
+)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
 
 from reference.model import ReferenceModels
-from reference.search import DraftContext, Search
+from reference.search import DraftContext, Search, grow
 from tracing.settings import DecodeSettings
 from tracing.stages import Drafted, IntArray, StageWatch
 
@@ -58,6 +58,30 @@ Propose = Callable[[ReferenceModels, str, DraftContext, DecodeSettings, StageWat
 
 Score = Callable[[ReferenceModels, str, DraftContext, DecodeSettings, Drafted], DraftScore]
 """`(models, rung, context, settings, drafted)`; of the draft only tokens and tree are read."""
+
+
+def by_search(searches: Mapping[str, Search[Any]], proposer: str) -> Propose:
+    """Return how a drafter that scores candidates drafts freely: it grows a beam search on each rung."""
+
+    def propose(
+        models: ReferenceModels,
+        rung: str,
+        context: DraftContext,
+        settings: DecodeSettings,
+        watch: StageWatch,
+    ) -> Proposal:
+        rows = searches[rung].begin(models, context, settings)
+        drafted = grow(
+            rows,
+            searches[rung].expand,
+            target_from_draft=models.target_from_draft,
+            root=context.root,
+            settings=settings,
+            watch=watch,
+        )
+        return Proposal(replace(drafted, proposer=proposer), rows.committed_kv)
+
+    return propose
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ def site_seen_from(*files: str) -> str:
     for file in reversed(files):
         scope: dict[str, object] = {"inner": inner}
         exec(compile("def outer():\n\n    return inner()", file, "exec"), scope)
-        inner = scope["outer"]  # type: ignore[assignment]
+        inner = scope["outer"]  # type: ignore[assignment]  # what exec defined: a function like `inner`
     return inner()
 
 
