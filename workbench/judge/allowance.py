@@ -26,9 +26,9 @@ FACTOR: Final = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 """An honest kernel may be as far from the truth as the reference, in another direction, and as much again.
 
 In float32 as much again twice over. A few rows amplify their rounding, each way of summing another one, so
-that the largest of a dozen samples says little of the next; and a mistake is seldom below a thousand times
-the rounding. Measured on the shipped pair, clean runs over several prompts: twice the error of a dozen
-samples was reached (1.02) in float32, and 0.55 of it in half precisions, where samples round at random.
+that the largest of a dozen samples says little of the next. Measured on the shipped pair, clean runs over
+several prompts: twice the error of a dozen samples was reached (1.02) in float32, and 0.55 of it in half
+precisions, where samples round at random.
 """
 SPREAD: Final = 3.0
 """Rows of equal size differ in error; three medians cover them (measured, see above)."""
