@@ -19,6 +19,7 @@ COMMANDS: Final = {
         "Inject a named fault into a run; which check reports it first?",
     ),
     "bench": ("workbench.cli.bench", "Speculative against greedy decoding, and the paper's studies."),
+    "kernels": ("workbench.cli.kernels", "Try kernels for the operators: build, judge, measure."),
     "explain": ("workbench.cli.explain", "Print what a rule checks, why, and where it was seen."),
     "replay": ("workbench.cli.replay", "Judge a recorded run again, from disk, with or without models."),
     "trace": ("workbench.cli.trace", "Inspect and verify recorded runs; repair, merge, slice, export."),
