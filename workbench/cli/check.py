@@ -13,7 +13,10 @@ import click
 
 from invariants.selection import Selection, read_selection
 from tracing.errors import TraceError, UsageError
+from tracing.finding import Finding
+from workbench.cli.complete import complete_rules, complete_runs
 from workbench.cli.decode_options import choice_option, number_option
+from workbench.cli.output import detail, say
 from workbench.judge.recorded.check import MAX_PER_RULE, check_run
 from workbench.judge.recorded.checked import CheckedRun, worst
 
@@ -29,10 +32,18 @@ _WORDS: Final = "Rule ids, names or families, comma-separated, e.g. MASK,TREE001
 
 
 @click.command(name="check")
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_runs)
 @choice_option("--format", "output_format", values=list(FORMATS))
-@click.option("--select", multiple=True, metavar="RULES", help=f"Only these rules. {_WORDS}")
-@click.option("--ignore", multiple=True, metavar="RULES", help="Not these rules.")
+@click.option(
+    "--select",
+    multiple=True,
+    metavar="RULES",
+    shell_complete=complete_rules,
+    help=f"Only these rules. {_WORDS}",
+)
+@click.option(
+    "--ignore", multiple=True, metavar="RULES", shell_complete=complete_rules, help="Not these rules."
+)
 @click.option(
     "--config",
     metavar="FILE",
@@ -45,6 +56,7 @@ _WORDS: Final = "Rule ids, names or families, comma-separated, e.g. MASK,TREE001
     least=0,
     metavar="N",
 )
+@click.option("--statistics", is_flag=True, help="Count findings by rule instead of listing them (text).")
 def command(runs: tuple[str, ...], **options: Any) -> int:
     """Check every invariant at every recorded step.
 
@@ -55,8 +67,18 @@ def command(runs: tuple[str, ...], **options: Any) -> int:
     limit = options["max_per_rule"] or None
     checked = [_check(run, selection, limit, alone=len(runs) == 1) for run in runs]
     render = importlib.import_module(FORMATS[options["output_format"]]).render_checks
-    click.echo(render(checked).rstrip("\n"))
+    if options["output_format"] == "text":
+        say(render(checked, detail(), _context, statistics=options["statistics"]))
+    else:
+        click.echo(render(checked).rstrip("\n"))
     return worst(run.exit_code for run in checked)
+
+
+def _context(run: CheckedRun, finding: Finding) -> Sequence[str]:
+    """Return the cells around a finding, read again from its run."""
+    from workbench.view.context import context_of
+
+    return context_of(run.folder, finding)
 
 
 def _check(run: str, selection: Selection, limit: int | None, *, alone: bool) -> CheckedRun:
