@@ -11,7 +11,7 @@ import numpy as np
 
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath, NullWatch
-from workbench.bench.decoders import Decoder, Stopwatch
+from workbench.lockstep.choice.decoders import Decoder, Stopwatch
 from workbench.lockstep.engine.step import NullObserver, run_prefill, run_step
 from workbench.lockstep.engine.under_test import PathUnderTest
 

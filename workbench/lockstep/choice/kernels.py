@@ -9,8 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from tracing.settings import EAGER_OPERATORS
-from workbench.bench.decoders import Decoder
-from workbench.bench.tables import Study, Table
+from workbench.lockstep.choice.decoders import Decoder
 
 OPERATORS: Final = tuple(name for name in EAGER_OPERATORS if name != "scatter")
 """What can be switched with a contiguous cache; `scatter` belongs to a paged one."""
@@ -75,17 +74,3 @@ def choose_kernels(
         winner = 0
     times = {eager: (float(best[i, 0]), float(best[i, 1])) for i, eager in enumerate(tried)}
     return Kernels(tried[winner], times)
-
-
-def kernels_study(kernels: Kernels) -> Study:
-    """Return why these operators were chosen."""
-    rows = tuple(
-        (eager_name(eager), 1e3 * greedy, 1e3 * speculative)
-        for eager, (greedy, speculative) in kernels.token_seconds.items()
-    )
-    return Study(
-        name="kernels",
-        title="The chosen operators",
-        text=(f"Chosen: {eager_name(kernels.eager)}; both sides use the same.",),
-        tables=(Table("Time per token", ("operators", "greedy ms", "speculative ms"), rows),),
-    )

@@ -9,10 +9,9 @@ from typing import Any, Final
 import numpy as np
 
 from tracing.settings import DecodeSettings
-from workbench.bench.decoders import Decoder, Stopwatch
-from workbench.bench.tables import Plot, Series, Study, Table
-from workbench.bench.tree.acceptance import Acceptance, record_positions
-from workbench.bench.tree.costs import MakePath, StepCosts, measure_costs
+from workbench.lockstep.choice.acceptance import Acceptance, record_positions
+from workbench.lockstep.choice.costs import MakePath, StepCosts, measure_costs
+from workbench.lockstep.choice.decoders import Decoder, Stopwatch
 
 MAX_DEPTH: Final = 9
 TREE_NODES: Final = (3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
@@ -176,62 +175,3 @@ def finalists(predictions: Sequence[Prediction]) -> list[Prediction]:
     apart = [one for one in chains if abs(one.settings.depth - chains[0].settings.depth) == APART]
     runner_up = [one for one in predictions if one not in (*chosen, *apart)]
     return list(dict.fromkeys([*chosen, *chains[:1], *apart, *runner_up[:1]]))
-
-
-def tree_study(chosen: Chosen) -> Study:
-    """Return why a tree was chosen: its costs, the finalists."""
-    costs = chosen.costs
-    finals = tuple(
-        (
-            shape_name(one.settings),
-            one.num_accepted,
-            1e3 * one.step_seconds,
-            one.speedup,
-            1e3 * seconds,
-            costs.token / seconds,
-        )
-        for one, seconds in chosen.measured
-    )
-    verify = tuple((nodes, 1e3 * seconds, seconds / costs.token) for nodes, seconds in costs.verify.items())
-    draft = tuple((width, 1e3 * first, 1e3 * level) for width, (first, level) in costs.draft.items())
-    shapes = {f"top_k {width}": width for width in costs.draft}
-    return Study(
-        name="tree",
-        title="The chosen tree",
-        text=(
-            f"Chosen: {shape_name(chosen.settings)}: nodes/depth/top_k, depth is expansions after the first.",
-            f"A token of greedy decoding takes {1e3 * costs.token:.2f} ms.",
-            "Predicted: accepted + 1 tokens in the time of one draft and one verification.",
-            "The best trees of different width, some chains and the runner-up were then measured.",
-        ),
-        tables=(
-            Table(
-                "Finalists, fastest first",
-                ("tree", "accepted", "step ms", "speedup predicted", "token ms measured", "speedup measured"),
-                finals,
-                "prefill left out on both sides",
-            ),
-            Table("All of a step but the draft", ("nodes", "ms", "of a greedy token"), verify),
-            Table("Draft", ("top_k", "first level ms", "each further level ms"), draft),
-        ),
-        plots=(
-            Plot(
-                "line",
-                "Predicted speedup over tree nodes, best depth",
-                "tree nodes",
-                "speedup",
-                tuple(_best_by_nodes(name, width, chosen.predictions) for name, width in shapes.items()),
-                level=1.0,
-            ),
-        ),
-    )
-
-
-def _best_by_nodes(name: str, width: int, predictions: Sequence[Prediction]) -> Series:
-    best: dict[int, float] = {}
-    for one in predictions:
-        if one.settings.top_k == width:
-            nodes = one.settings.tree_nodes
-            best[nodes] = max(best.get(nodes, 0.0), one.speedup)
-    points = sorted(best.items())
-    return Series(name, tuple(nodes for nodes, _ in points), tuple(speedup for _, speedup in points))
