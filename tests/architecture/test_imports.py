@@ -64,7 +64,10 @@ BREACHES = {
         "import workbench.lockstep.staged.run",
     ),
     "the fused path knows only npu and tracing": ("workbench/fused/accept.py", "import reference.accept"),
-    "no torch in tracing, invariants, judge, view, report, weights": ("workbench/judge/rows.py", "import torch"),
+    "no torch in tracing, invariants, judge, view, report, weights": (
+        "workbench/judge/rows.py",
+        "import torch",
+    ),
     "only npu imports torch_npu": ("reference/accept.py", "import torch_npu"),
     "only tui imports textual": ("workbench/cli/diff.py", "import textual"),
     "only invariants.strategies imports hypothesis": ("tracing/moment.py", "import hypothesis"),
