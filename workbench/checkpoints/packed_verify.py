@@ -12,14 +12,14 @@ from tracing.errors import CheckpointError, UsageError
 from workbench.checkpoints.json_text import shown
 from workbench.checkpoints.packed_file import MAGIC, SUFFIX, PackedFile, mapped, open_packed
 from workbench.weights import container
-from workbench.weights.examine import Examination, examine
+from workbench.weights.examine import StreamExamination, examine
 from workbench.weights.floats import Bytes
 from workbench.weights.parameters import Parameters
 from workbench.weights.published import read_header
 
 
 @dataclass(slots=True)
-class Verified:
+class VerifiedWeights:
     """What verification found.
 
     Attributes:
@@ -62,7 +62,7 @@ class Verified:
         return lines
 
 
-def verify_any(source: Path, original: Path | None, parameters: Parameters | None) -> Verified:
+def verify_any(source: Path, original: Path | None, parameters: Parameters | None) -> VerifiedWeights:
     """Verify a packed file, a packed directory, one stream of ours or a published stream.
 
     Raises:
@@ -79,11 +79,11 @@ def verify_any(source: Path, original: Path | None, parameters: Parameters | Non
         return _published(source, data, original, parameters)
 
 
-def _directory(source: Path, original: Path | None) -> Verified:
+def _directory(source: Path, original: Path | None) -> VerifiedWeights:
     files = sorted(source.glob(f"*{SUFFIX}"))
     if not files:
         raise UsageError(f"{source} holds no {SUFFIX} file")
-    whole = Verified(str(source), "a model directory of packed files")
+    whole = VerifiedWeights(str(source), "a model directory of packed files")
     for path in files:
         own = verify_any(path, original and original / path.name.removesuffix(SUFFIX), None)
         whole.looked_at += [f"{path.name}: {item}" for item in own.looked_at]
@@ -91,8 +91,8 @@ def _directory(source: Path, original: Path | None) -> Verified:
     return whole
 
 
-def _file(source: Path, data: Bytes, original: Path | None) -> Verified:
-    result = Verified(str(source), "a packed file of weights")
+def _file(source: Path, data: Bytes, original: Path | None) -> VerifiedWeights:
+    result = VerifiedWeights(str(source), "a packed file of weights")
     try:
         packed = open_packed(data, str(source))
     except CheckpointError as error:
@@ -130,8 +130,8 @@ def _unlike(packed: PackedFile, known: Bytes, name: str) -> list[str]:
     ]
 
 
-def _stream(source: Path, data: Bytes, original: Path | None) -> Verified:
-    result = Verified(str(source), "a packed tensor")
+def _stream(source: Path, data: Bytes, original: Path | None) -> VerifiedWeights:
+    result = VerifiedWeights(str(source), "a packed tensor")
     try:
         stream = container.open_stream(data, str(source))
         words = container.read(stream, str(source))
@@ -147,14 +147,18 @@ def _stream(source: Path, data: Bytes, original: Path | None) -> Verified:
     return result
 
 
-def _published(source: Path, data: Bytes, original: Path | None, parameters: Parameters | None) -> Verified:
+def _published(
+    source: Path, data: Bytes, original: Path | None, parameters: Parameters | None
+) -> VerifiedWeights:
     stream = data.tobytes()
     try:
         found = _examined(stream, parameters, original)
     except UsageError as error:
         raise CheckpointError(f"{source}: {error}") from None
     header = found.header
-    result = Verified(str(source), f"a published ENEC stream of {header.layout.name}, without checksums")
+    result = VerifiedWeights(
+        str(source), f"a published ENEC stream of {header.layout.name}, without checksums"
+    )
     fits = ", ".join(f"n {n} m {m}" for n, m in found.fits) or "not read"
     result.looked_at.append(f"header, {header.num_blocks} blocks, masks and prefix table ({fits})")
     if original is not None:
@@ -163,7 +167,7 @@ def _published(source: Path, data: Bytes, original: Path | None, parameters: Par
     return result
 
 
-def _examined(stream: bytes, parameters: Parameters | None, original: Path | None) -> Examination:
+def _examined(stream: bytes, parameters: Parameters | None, original: Path | None) -> StreamExamination:
     if original is None:
         return examine(stream, parameters)
     with mapped(original) as known:

@@ -15,7 +15,7 @@ from workbench.weights.parameters import MAX_BITS, Parameters
 
 
 @dataclass(slots=True)
-class Examination:
+class StreamExamination:
     """What was found in a published stream.
 
     Attributes:
@@ -38,7 +38,7 @@ class Examination:
 
 def examine(
     stream: bytes, parameters: Parameters | None = None, original: Words | None = None
-) -> Examination:
+) -> StreamExamination:
     """Examine a stream.
 
     Args:
@@ -56,8 +56,8 @@ def examine(
             f"float32 in {units} units of 32 KiB, an odd number: the regions of the last block overlap and "
             "its elements are damaged, whatever decodes it"
         )
-        return Examination(header, [], [sentence])
-    found = Examination(header, fitting(stream, header))
+        return StreamExamination(header, [], [sentence])
+    found = StreamExamination(header, fitting(stream, header))
     if not found.fits:
         raise UsageError("masks and prefix table of the ENEC stream fit no n and m; it is damaged")
     if parameters is None and original is not None:

@@ -1,4 +1,4 @@
-"""Legal and broken calls of every operator, one file each.
+"""Legal and broken calls of every operator of the border, one file each.
 
 Files are found by themselves, by `LEGAL` (form to call) and `BROKEN` (rule to call). A new operator needs its
 file in `workbench/npu/operators` and one here.
@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Sequence
 from typing import Any
 
-from tests.npu_ops.cases.common import Call
+from workbench.kernels.calls.common import Call
 from workbench.npu.signature import Signature
 
 _MODULES = [importlib.import_module(f"{__name__}.{each.name}") for each in pkgutil.iter_modules(__path__)]

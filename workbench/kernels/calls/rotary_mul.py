@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tests.npu_ops.cases.common import Call, half
+from workbench.kernels.calls.common import Call, half
 
 ROTARY = "npu::npu_rotary_mul"
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
-from tests.npu_ops.cases.common import Call, half, ints
+from workbench.kernels.calls.common import Call, half, ints
 
 TOP = "npu::npu_top_k_top_p"
 
 
 def top(**changes: Any) -> dict[str, Any]:
+    """3 rows of 20 logits."""
     return {
         "logits": half(3, 20),
         "p": torch.tensor([0.5, 0.9, 1.0]).bfloat16(),

@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
-from tests.npu_ops.cases.common import Call, half
+from workbench.kernels.calls.common import Call, half
 
 SCATTER = "npu::npu_scatter_nd_update"
 
 
 def scatter(**changes: Any) -> dict[str, Any]:
+    """2 rows into 6 x 3 of them."""
     return {
         "input": half(6, 3, 4),
         "indices": torch.tensor([[0, 2], [5, 1]]),

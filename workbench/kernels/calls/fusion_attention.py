@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
-from tests.npu_ops.cases.common import Call, causal, half, one_hot_hidden
+from workbench.kernels.calls.common import Call, causal, half, one_hot_hidden
 
 FUSION = "npu::npu_fusion_attention"
 
 
 def fusion(**changes: Any) -> dict[str, Any]:
+    """BSND, B = 2, 4 queries over 8 keys, 4 heads over 2."""
     return {
         "query": half(2, 4, 4, 64),
         "key": half(2, 8, 2, 64),
@@ -23,6 +24,7 @@ def fusion(**changes: Any) -> dict[str, Any]:
 
 
 def fusion_packed(**changes: Any) -> dict[str, Any]:
+    """TND, requests of 2, 4 and no queries over 4, 6 and no keys."""
     return {
         "query": half(6, 4, 64),
         "key": half(10, 2, 64),

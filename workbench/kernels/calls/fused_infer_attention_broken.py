@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from tests.npu_ops.cases.common import Call, causal, half, ints, one_hot_hidden
-from tests.npu_ops.cases.fused_infer_attention import (
+from workbench.kernels.calls.common import Call, causal, half, ints, one_hot_hidden
+from workbench.kernels.calls.fused_infer_attention import (
     FIA,
     FIA_V2,
     compressed,
@@ -29,6 +29,7 @@ def meta_paged(blocks: int) -> dict[str, Any]:
 
 
 def wide_key() -> dict[str, Any]:
+    """`dense` with a key whose heads do not lie behind each other."""
     return dense(
         key=half(2, 8, 4, 64).float()[:, :, ::2].bfloat16().transpose(1, 2).contiguous().transpose(1, 2)
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from tests.npu_ops.cases.common import Call, causal, half
+from workbench.kernels.calls.common import Call, causal, half
 
 FIA = "npu::npu_fused_infer_attention_score"
 FIA_V2 = f"{FIA}_v2"

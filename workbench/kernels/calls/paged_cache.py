@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 
-from tests.npu_ops.cases.common import Call, half, ints
+from workbench.kernels.calls.common import Call, half, ints
 
 PA = "npu::npu_scatter_pa_kv_cache"
 ATB = "atb::_npu_reshape_and_cache"
 
 
 def pa_norm(**changes: Any) -> dict[str, Any]:
+    """3 tokens into 4 blocks of 8."""
     return {
         "key": half(3, 2, 16),
         "value": half(3, 2, 16),
@@ -24,10 +25,12 @@ def pa_norm(**changes: Any) -> dict[str, Any]:
 
 
 def pa_nz(**changes: Any) -> dict[str, Any]:
+    """`pa_norm` in the fractal form."""
     return pa_norm(key_cache=half(4, 2, 8, 16), value_cache=half(4, 2, 8, 16), cache_mode="PA_NZ") | changes
 
 
 def atb(**changes: Any) -> dict[str, Any]:
+    """`pa_norm` under the names of the ATB form, one token skipped."""
     call = pa_norm(slot_indices=torch.tensor([3, -1, 8], dtype=torch.int32)) | changes
     return {name: value for name, value in call.items() if name not in {"slot_mapping", "cache_mode"}}
 

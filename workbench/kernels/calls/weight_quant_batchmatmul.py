@@ -6,18 +6,20 @@ from typing import Any
 
 import torch
 
-from tests.npu_ops.cases.common import Call, half
+from workbench.kernels.calls.common import Call, half
 
 MATMUL = "npu::npu_weight_quant_batchmatmul"
 INT4 = "npu::npu_convert_weight_to_int4pack"
 
 
 def matmul(**changes: Any) -> dict[str, Any]:
+    """3 rows, K = 64, 16 columns of int8."""
     weight = torch.arange(64 * 16).remainder(15).sub(7).view(64, 16).to(torch.int8)
     return {"x": half(3, 64), "weight": weight, "antiquant_scale": half(16).abs()} | changes
 
 
 def int4(**changes: Any) -> dict[str, Any]:
+    """2 rows of 16 values."""
     return {"weight": torch.arange(32, dtype=torch.int32).view(2, 16).remainder(16).sub(8)} | changes
 
 

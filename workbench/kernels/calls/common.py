@@ -18,6 +18,7 @@ def half(*shape: int) -> torch.Tensor:
 
 
 def ints(*values: int) -> torch.Tensor:
+    """Return int32 numbers."""
     return torch.tensor(values, dtype=torch.int32)
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.npu_ops.cases.common import Call, aliased, half
+from workbench.kernels.calls.common import Call, aliased, half
 
 RMS = "npu::npu_rms_norm"
 ADD = "npu::npu_add_rms_norm"
 
 
 def rms(**changes: Any) -> dict[str, Any]:
+    """3 rows of 8."""
     return {"input": half(3, 8), "gamma": half(8)} | changes
 
 
 def add_rms(**changes: Any) -> dict[str, Any]:
+    """3 rows of 8 and 3 more."""
     return {"x1": half(3, 8), "x2": half(3, 8), "gamma": half(8)} | changes
 
 

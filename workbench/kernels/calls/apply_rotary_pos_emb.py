@@ -6,12 +6,13 @@ from typing import Any
 
 import torch
 
-from tests.npu_ops.cases.common import Call, aliased, half
+from workbench.kernels.calls.common import Call, aliased, half
 
 ROPE = "npu::npu_apply_rotary_pos_emb"
 
 
 def rope(**changes: Any) -> dict[str, Any]:
+    """BSND: 4 heads beside 2, D = 64."""
     table = torch.linspace(-1, 1, 2 * 5 * 64).view(2, 5, 1, 64).bfloat16()
     return {
         "query": half(2, 5, 4, 64),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.npu_ops.cases.common import Call, half
+from workbench.kernels.calls.common import Call, half
 
 SWIGLU = "npu::npu_swiglu"
 
 
 def swiglu(**changes: Any) -> dict[str, Any]:
+    """3 rows of 8."""
     return {"input": half(3, 8)} | changes
 
 
