@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.kernels.judge.own import Judged, Refusal, bits, judge
+from workbench.kernels.judge.own import JudgedOutputs, Refusal, bits, judge
 from workbench.kernels.judge.published import PublishedVerdict, verdict
-from workbench.kernels.kernel import Arguments, Case, Draw, Exact, Kernel, Order, clone, tensors_of
+from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial, clone, tensors_of
 from workbench.kernels.wire import Called
 
 ORDERS = (None, 1, 2)
@@ -87,7 +87,7 @@ class CaseResult:
     kernel: str
     case: str
     values: str
-    judged: Judged
+    judged: JudgedOutputs
     published: PublishedVerdict | None
     repeats: bool = True
 
@@ -97,7 +97,7 @@ class CaseResult:
         return not self.judged.refusals
 
 
-def judge_call(kernel: Kernel, case: Case, seed: int, called: Called) -> CaseResult:
+def judge_call(kernel: Kernel, case: Trial, seed: int, called: Called) -> CaseResult:
     """Judge what a candidate did with a case."""
     arguments = case.build(Draw(seed))
     expected = kernel.truth(arguments)
@@ -115,7 +115,7 @@ def judge_call(kernel: Kernel, case: Case, seed: int, called: Called) -> CaseRes
             for pair in called.aliases
         ),
     ]
-    whole = Judged((*judged.refusals, *memory), judged.num_elements, judged.num_open, judged.used)
+    whole = JudgedOutputs((*judged.refusals, *memory), judged.num_elements, judged.num_open, judged.used)
     public = published(kernel, arguments, expected, samples[0], came)
     return CaseResult(kernel.name, case.name, case.values, whole, public, called.repeats)
 

@@ -67,7 +67,7 @@ class Exact:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class Trial:
     """One call.
 
     Attributes:
@@ -152,7 +152,7 @@ class Kernel:
     rule: str
     truth: Truth
     reference: Reference
-    cases: tuple[Case, ...]
+    cases: tuple[Trial, ...]
     operator: str = ""
     operations: Callable[[Arguments], int] = field(default=lambda _: 0)
     writes: tuple[str, ...] = ()
@@ -160,7 +160,7 @@ class Kernel:
     own: Callable[..., Any] | None = None
     heavy: Callable[[Draw], Arguments] | None = None
 
-    def case(self, name: str) -> Case:
+    def case(self, name: str) -> Trial:
         """Return a case by name.
 
         Raises:

@@ -50,7 +50,7 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class JudgedOutputs:
     """What our judge says of one case.
 
     Attributes:
@@ -71,7 +71,7 @@ def judge(
     expected: Sequence[Exact],
     samples: Sequence[Sequence[Tensor]],
     came: Sequence[Any],
-) -> Judged:
+) -> JudgedOutputs:
     """Judge the outputs of one call.
 
     Args:
@@ -82,12 +82,12 @@ def judge(
     """
     if len(came) != len(expected):
         sentence = f"expected {len(expected)} outputs, came {len(came)}"
-        return Judged((Refusal("KERNEL-COUNT", sentence),), 0)
+        return JudgedOutputs((Refusal("KERNEL-COUNT", sentence),), 0)
     parts = [
         _output(name, exact, [sample[number] for sample in samples], output)
         for number, (name, exact, output) in enumerate(zip(names, expected, came, strict=False))
     ]
-    return Judged(
+    return JudgedOutputs(
         tuple(refusal for part in parts for refusal in part.refusals),
         sum(part.num_elements for part in parts),
         sum(part.num_open for part in parts),
@@ -95,10 +95,10 @@ def judge(
     )
 
 
-def _output(name: str, exact: Exact, samples: Sequence[Tensor], output: Any) -> Judged:
+def _output(name: str, exact: Exact, samples: Sequence[Tensor], output: Any) -> JudgedOutputs:
     form = next(_form(name, exact, output), None)
     if form is not None:
-        return Judged((form,), 0)
+        return JudgedOutputs((form,), 0)
     output = output.detach().cpu()
     free = torch.zeros_like(exact.value, dtype=torch.bool) if exact.free is None else exact.free
     if exact.bits:
@@ -125,7 +125,9 @@ def bits(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype is torch.bool else tensor.contiguous().view(integers[tensor.element_size()])
 
 
-def _floats(name: str, exact: Exact, samples: Sequence[Tensor], output: Tensor, free: Tensor) -> Judged:
+def _floats(
+    name: str, exact: Exact, samples: Sequence[Tensor], output: Tensor, free: Tensor
+) -> JudgedOutputs:
     value, dtype = exact.value, exact.dtype
     unit = units(exact)
     differs = torch.zeros_like(free)
@@ -151,7 +153,7 @@ def _floats(name: str, exact: Exact, samples: Sequence[Tensor], output: Tensor, 
         *_summary(name, "KERNEL-VALUE", wrong, free, output, value, used=used, allowed=allowed).refusals,
     ]
     most = float(used.max()) if used.numel() else 0.0
-    return Judged(tuple(found), int((~free).sum()), int(differs.sum()), most)
+    return JudgedOutputs(tuple(found), int((~free).sum()), int(differs.sum()), most)
 
 
 def units(exact: Exact) -> Tensor:
@@ -189,12 +191,12 @@ def _summary(  # noqa: PLR0917  # what is compared, in the order of the sentence
     *,
     used: Tensor | None = None,
     allowed: Tensor | None = None,
-) -> Judged:
+) -> JudgedOutputs:
     """Return at most one refusal: how many elements, and the worst or first of them."""
     count = int(wrong.sum())
     num_judged = int((~free).sum())
     if count == 0:
-        return Judged((), num_judged)
+        return JudgedOutputs((), num_judged)
     flat = int((torch.where(wrong, used, 0.0) if used is not None else wrong.int()).flatten().argmax())
     place = [int(one) for one in torch.unravel_index(torch.tensor(flat), wrong.shape)]
     wanted, got = value.flatten()[flat].item(), output.flatten()[flat].item()
@@ -204,4 +206,4 @@ def _summary(  # noqa: PLR0917  # what is compared, in the order of the sentence
         excess = float(used.flatten()[flat])
         sentence += f", allowed {float(allowed.flatten()[flat]):.3g} ({excess:.3g} of the allowance)"
     refusal = Refusal(rule, f"{sentence}; {count} of {num_judged} elements", name, excess)
-    return Judged((refusal,), num_judged)
+    return JudgedOutputs((refusal,), num_judged)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from workbench.kernels.kernel import Arguments, Exact, Kernel, Order
 from workbench.kernels.operators.attention_cases import fusion_cases, inference_cases, sink_cases
-from workbench.kernels.operators.attention_truth import Attended, attended, requests
+from workbench.kernels.operators.attention_truth import AttendedRows, attended, requests
 from workbench.kernels.operators.forms import legal_cases
 
 FIA = "npu::npu_fused_infer_attention_score"
@@ -33,7 +33,7 @@ def as_v1(arguments: Arguments) -> Arguments:
     return {V1_FROM_V2.get(name, name): value for name, value in arguments.items()}
 
 
-def answers(call: Arguments, dtype: torch.dtype, **options: Any) -> list[Attended]:
+def answers(call: Arguments, dtype: torch.dtype, **options: Any) -> list[AttendedRows]:
     """Return what every request of a call becomes."""
     heads = call["num_heads"]
     kv_heads = call.get("num_key_value_heads") or heads
@@ -52,7 +52,7 @@ def joined(call: Arguments, parts: list[Tensor]) -> Tensor:
     return rows.flatten(2) if layout == "BSH" else rows
 
 
-def log_sums(call: Arguments, found: list[Attended]) -> Tensor:
+def log_sums(call: Arguments, found: list[AttendedRows]) -> Tensor:
     """Return the log-sum-exp [B, N, S, 1] (packed [T, N, 1]), +inf where nothing is seen; (0,) if unasked."""
     if not call.get("softmax_lse_flag"):
         return torch.empty(0, dtype=found[0].out.dtype)
@@ -80,7 +80,7 @@ def inference_truth(arguments: Arguments) -> tuple[Exact, ...]:
     )
 
 
-def size_of(call: Arguments, found: list[Attended]) -> tuple[int, float]:
+def size_of(call: Arguments, found: list[AttendedRows]) -> tuple[int, float]:
     """Return how many roundings an output gathers, and the largest score.
 
     A score s is rounded by |s| units, and its weight by as much in proportion: as if the sum over the keys
@@ -101,7 +101,7 @@ def inference_reference(arguments: Arguments, order: Order) -> tuple[Tensor, ...
 
 def training_answers(
     arguments: Arguments, dtype: torch.dtype, **options: Any
-) -> tuple[Arguments, list[Attended]]:
+) -> tuple[Arguments, list[AttendedRows]]:
     """Return the call under the names of v1, and what its requests become."""
     call = as_v1(arguments)
     dim = call["query"].shape[-1]
@@ -120,7 +120,7 @@ def training_answers(
     return call, answers(call, dtype, **options)
 
 
-def statistics(call: Arguments, found: list[Attended]) -> tuple[Tensor, Tensor]:
+def statistics(call: Arguments, found: list[AttendedRows]) -> tuple[Tensor, Tensor]:
     """Return maxima and sums [B, N, S, 8] (packed [T, N, 8])."""
     if call["input_layout"] == "TND":
         both = [torch.cat([getattr(one, name) for one in found]) for name in ("top", "total")]

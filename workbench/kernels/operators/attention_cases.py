@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.kernels.kernel import Arguments, Case, Draw
+from workbench.kernels.kernel import Arguments, Draw, Trial
 from workbench.kernels.operators.forms import DTYPES, named
 
 DIM = 64
@@ -132,35 +132,35 @@ def peaked(draw: Draw, nodes: int, keys: int) -> Arguments:
     return call
 
 
-def inference_cases() -> Iterator[Case]:
+def inference_cases() -> Iterator[Trial]:
     """Yield the cases of v1."""
     for dtype in DTYPES:
         name = named(dtype)
-        yield Case(f"static-{name}", partial(tree, nodes=16, keys=144, dtype=dtype))
-        yield Case(f"pads-{name}", partial(tree, nodes=13, keys=80, dtype=dtype, pads=4), form="dynamic")
-        yield Case(f"paged-{name}", partial(paged, nodes=8, keys=200, dtype=dtype), "stale", "dynamic")
-        yield Case(f"decode-{name}", partial(decoding, keys=90, dtype=dtype), form="dynamic")
+        yield Trial(f"static-{name}", partial(tree, nodes=16, keys=144, dtype=dtype))
+        yield Trial(f"pads-{name}", partial(tree, nodes=13, keys=80, dtype=dtype, pads=4), form="dynamic")
+        yield Trial(f"paged-{name}", partial(paged, nodes=8, keys=200, dtype=dtype), "stale", "dynamic")
+        yield Trial(f"decode-{name}", partial(decoding, keys=90, dtype=dtype), form="dynamic")
     for keys in (511, 512, 513, 1025):
-        yield Case(f"tree-keys-{keys}", partial(tree, nodes=7, keys=keys), "keys512", "dynamic")
-        yield Case(f"decode-keys-{keys}", partial(decoding, keys=keys), "keys512", "dynamic")
-    yield Case("paged-keys-513", partial(paged, nodes=5, keys=513), "keys512", "dynamic")
+        yield Trial(f"tree-keys-{keys}", partial(tree, nodes=7, keys=keys), "keys512", "dynamic")
+        yield Trial(f"decode-keys-{keys}", partial(decoding, keys=keys), "keys512", "dynamic")
+    yield Trial("paged-keys-513", partial(paged, nodes=5, keys=513), "keys512", "dynamic")
     for nodes in (2, 15, 17, 33):
-        yield Case(f"nodes-{nodes}", partial(tree, nodes=nodes, keys=nodes + 31), "tile", "dynamic")
-    yield Case("paged-two", partial(paged, nodes=4, keys=130, batch=2), "stale", "dynamic")
-    yield Case("packed", partial(packed, queries=[3, 1, 5], keys=[20, 9, 5]), form="dynamic")
+        yield Trial(f"nodes-{nodes}", partial(tree, nodes=nodes, keys=nodes + 31), "tile", "dynamic")
+    yield Trial("paged-two", partial(paged, nodes=4, keys=130, batch=2), "stale", "dynamic")
+    yield Trial("packed", partial(packed, queries=[3, 1, 5], keys=[20, 9, 5]), form="dynamic")
     with_lse = partial(tree, nodes=6, keys=40, softmax_lse_flag=True)
-    yield Case("lse", with_lse, form="dynamic")
-    yield Case("stale", partial(stale_tree, nodes=6, keys=50, dead=14), "stale", "dynamic")
-    yield Case("ties", partial(repeating, nodes=6, keys=70), "ties", "dynamic")
-    yield Case("peaked", partial(peaked, nodes=6, keys=600), "large", "dynamic")
-    yield Case("steep", partial(decoding, keys=300, scale=12.0), "large", "dynamic")
+    yield Trial("lse", with_lse, form="dynamic")
+    yield Trial("stale", partial(stale_tree, nodes=6, keys=50, dead=14), "stale", "dynamic")
+    yield Trial("ties", partial(repeating, nodes=6, keys=70), "ties", "dynamic")
+    yield Trial("peaked", partial(peaked, nodes=6, keys=600), "large", "dynamic")
+    yield Trial("steep", partial(decoding, keys=300, scale=12.0), "large", "dynamic")
 
 
-def sink_cases() -> Iterator[Case]:
+def sink_cases() -> Iterator[Trial]:
     """Yield the cases of v2: packed rows with a sink."""
-    yield Case("static-bf16", partial(with_sink, dtype=torch.bfloat16))
+    yield Trial("static-bf16", partial(with_sink, dtype=torch.bfloat16))
     for keys in (511, 513):
-        yield Case(f"keys-{keys}", partial(with_sink, keys=keys, dtype=torch.bfloat16), "keys512", "dynamic")
+        yield Trial(f"keys-{keys}", partial(with_sink, keys=keys, dtype=torch.bfloat16), "keys512", "dynamic")
 
 
 def with_sink(draw: Draw, *, dtype: torch.dtype, keys: int = 40) -> Arguments:
@@ -186,12 +186,12 @@ def training(
     return made | ({"atten_mask": tree_blocked(draw, nodes, keys)} if masked else {})
 
 
-def fusion_cases() -> Iterator[Case]:
+def fusion_cases() -> Iterator[Trial]:
     """Yield the cases of the training operator."""
     for dtype in DTYPES:
-        yield Case(f"static-{named(dtype)}", partial(training, nodes=12, keys=76, dtype=dtype))
+        yield Trial(f"static-{named(dtype)}", partial(training, nodes=12, keys=76, dtype=dtype))
     for keys in (511, 513, 1025):
-        yield Case(f"keys-{keys}", partial(training, nodes=5, keys=keys), "keys512", "dynamic")
-    yield Case("without-mask", partial(training, nodes=9, keys=33, masked=False), form="dynamic")
+        yield Trial(f"keys-{keys}", partial(training, nodes=5, keys=keys), "keys512", "dynamic")
+    yield Trial("without-mask", partial(training, nodes=9, keys=33, masked=False), form="dynamic")
     for nodes in (2, 17):
-        yield Case(f"nodes-{nodes}", partial(training, nodes=nodes, keys=nodes + 8), "tile", "dynamic")
+        yield Trial(f"nodes-{nodes}", partial(training, nodes=nodes, keys=nodes + 8), "tile", "dynamic")

@@ -33,7 +33,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Attended:
+class AttendedRows:
     """What a request becomes, in the dtype that was asked for.
 
     Attributes:
@@ -56,7 +56,7 @@ def attended(
     *,
     rounded: torch.dtype | None = None,
     order: Any = None,
-) -> Attended:
+) -> AttendedRows:
     """Attend; a row without a visible key is 0.
 
     Args:
@@ -87,7 +87,7 @@ def attended(
     out = torch.einsum("snt,tnd->snd", share, value)
     spread = torch.einsum("snt,tnd->snd", share.square(), value.square()).sqrt()
     steep = scores.masked_fill(~scores.isfinite(), 0).abs().amax(-1) if count else torch.zeros_like(top)
-    return Attended(out, spread, base, total, steep)
+    return AttendedRows(out, spread, base, total, steep)
 
 
 def requests(arguments: Arguments, heads: int, kv_heads: int) -> Iterator[Request]:

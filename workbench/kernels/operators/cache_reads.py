@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from workbench.kernels.kernel import Arguments, Case, Draw, Exact, Kernel, Order, moved
+from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial, moved
 from workbench.kernels.operators.forms import poked
 
 
@@ -104,36 +104,36 @@ def poked_call(draw: Draw) -> Arguments:
     return call
 
 
-def gather_cases() -> Iterator[Case]:
+def gather_cases() -> Iterator[Trial]:
     """Yield the cases of the gather."""
     for dtype in (torch.bfloat16, torch.float32):
         build = partial(gather_call, length=200, count=24, dtype=dtype)
-        yield Case(f"static-{str(dtype).removeprefix('torch.')}", build)
+        yield Trial(f"static-{str(dtype).removeprefix('torch.')}", build)
     for length in (511, 512, 513, 1025):
-        yield Case(f"length-{length}", partial(gather_call, length=length, count=64), "keys512", "dynamic")
+        yield Trial(f"length-{length}", partial(gather_call, length=length, count=64), "keys512", "dynamic")
     for count in (1, 31, 33):
-        yield Case(f"rows-{count}", partial(gather_call, length=70, count=count), "tile", "dynamic")
-    yield Case("prefix", partial(prefix_call, length=40), form="dynamic")
-    yield Case("bits", poked_call, "nan", "dynamic")
-    yield Case("empty", partial(gather_call, length=8, count=0), "empty", "dynamic")
+        yield Trial(f"rows-{count}", partial(gather_call, length=70, count=count), "tile", "dynamic")
+    yield Trial("prefix", partial(prefix_call, length=40), form="dynamic")
+    yield Trial("bits", poked_call, "nan", "dynamic")
+    yield Trial("empty", partial(gather_call, length=8, count=0), "empty", "dynamic")
 
 
-def paged_cases() -> Iterator[Case]:
+def paged_cases() -> Iterator[Trial]:
     """Yield the cases of paged rows."""
-    yield Case("static", partial(paged_call, num_keys=100))
+    yield Trial("static", partial(paged_call, num_keys=100))
     for keys in (1, 15, 16, 17, 511, 512, 513):
-        yield Case(f"keys-{keys}", partial(paged_call, num_keys=keys), "keys512", "dynamic")
-    yield Case("blocks-of-128", partial(paged_call, num_keys=200, block_size=128), "stale", "dynamic")
-    yield Case("empty", partial(paged_call, num_keys=0), "empty", "dynamic")
+        yield Trial(f"keys-{keys}", partial(paged_call, num_keys=keys), "keys512", "dynamic")
+    yield Trial("blocks-of-128", partial(paged_call, num_keys=200, block_size=128), "stale", "dynamic")
+    yield Trial("empty", partial(paged_call, num_keys=0), "empty", "dynamic")
 
 
-def compact_cases() -> Iterator[Case]:
+def compact_cases() -> Iterator[Trial]:
     """Yield the cases of moving a path."""
-    yield Case("static", partial(compact_call, start=40, nodes=16, depth=4))
+    yield Trial("static", partial(compact_call, start=40, nodes=16, depth=4))
     for start, nodes, depth in ((0, 8, 3), (511, 33, 9), (512, 64, 7), (30, 2, 0)):
         build = partial(compact_call, start=start, nodes=nodes, depth=depth)
-        yield Case(f"start-{start}", build, "keys512" if start > 500 else "ordinary", "dynamic")
-    yield Case("overlapping", partial(overlapping_call, start=20, nodes=12), form="dynamic")
+        yield Trial(f"start-{start}", build, "keys512" if start > 500 else "ordinary", "dynamic")
+    yield Trial("overlapping", partial(overlapping_call, start=20, nodes=12), form="dynamic")
 
 
 def gather_reference(arguments: Arguments, _: Order) -> tuple[Tensor, ...]:

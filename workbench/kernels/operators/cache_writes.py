@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.kernels.kernel import Arguments, Case, Draw, Exact, Kernel, Order, moved
+from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial, moved
 from workbench.kernels.operators.forms import legal_cases, poked
 
 UNIT = 32
@@ -98,32 +98,32 @@ def with_values(call: Any) -> Any:
     return build
 
 
-def cases(call: Any) -> Iterator[Case]:
+def cases(call: Any) -> Iterator[Trial]:
     """Yield what both forms allow."""
-    yield Case("static", partial(call, tokens=60))
-    yield Case("static-fp16", partial(call, tokens=60, dtype=torch.float16))
-    yield Case("int8", partial(call, tokens=20, dtype=torch.int8), form="dynamic")
-    yield Case("in-order", partial(call, tokens=33, in_order=True), form="dynamic")
+    yield Trial("static", partial(call, tokens=60))
+    yield Trial("static-fp16", partial(call, tokens=60, dtype=torch.float16))
+    yield Trial("int8", partial(call, tokens=20, dtype=torch.int8), form="dynamic")
+    yield Trial("in-order", partial(call, tokens=33, in_order=True), form="dynamic")
     for tokens in (1, 15, 16, 17, 65):
-        yield Case(f"tokens-{tokens}", partial(call, tokens=tokens), "tile", "dynamic")
-    yield Case("blocks-of-128", partial(call, tokens=130, block_size=128), "tile", "dynamic")
-    yield Case("bits", with_values(call), "nan", "dynamic")
-    yield Case("empty", partial(call, tokens=0), "empty", "dynamic")
+        yield Trial(f"tokens-{tokens}", partial(call, tokens=tokens), "tile", "dynamic")
+    yield Trial("blocks-of-128", partial(call, tokens=130, block_size=128), "tile", "dynamic")
+    yield Trial("bits", with_values(call), "nan", "dynamic")
+    yield Trial("empty", partial(call, tokens=0), "empty", "dynamic")
 
 
-def pa_cases() -> Iterator[Case]:
+def pa_cases() -> Iterator[Trial]:
     """Yield the fractal form too."""
     yield from cases(pa_call)
     for dtype in (torch.bfloat16, torch.int8):
         build = partial(pa_call, tokens=37, mode="PA_NZ", dtype=dtype)
-        yield Case(f"fractal-{dtype.itemsize * 8}-bit", build, form="dynamic")
+        yield Trial(f"fractal-{dtype.itemsize * 8}-bit", build, form="dynamic")
     yield from legal_cases("npu::npu_scatter_pa_kv_cache")
 
 
-def atb_cases() -> Iterator[Case]:
+def atb_cases() -> Iterator[Trial]:
     """Yield skipped tokens too."""
     yield from cases(atb_call)
-    yield Case("skipped", partial(atb_call, tokens=21, skipped=5), form="dynamic")
+    yield Trial("skipped", partial(atb_call, tokens=21, skipped=5), form="dynamic")
     yield from legal_cases("atb::_npu_reshape_and_cache")
 
 
@@ -160,17 +160,17 @@ def nd_with_values(draw: Draw) -> Arguments:
     return call
 
 
-def nd_cases(operator: str) -> Iterator[Case]:
+def nd_cases(operator: str) -> Iterator[Trial]:
     """Yield the cases of either form."""
-    yield Case("static", partial(nd_call, rows=64, count=20))
-    yield Case("two-axes", partial(nd_call, rows=12, count=31, depth=2), form="dynamic")
+    yield Trial("static", partial(nd_call, rows=64, count=20))
+    yield Trial("two-axes", partial(nd_call, rows=12, count=31, depth=2), form="dynamic")
     for dtype in (torch.float32, torch.float16, torch.int64, torch.int8, torch.bool):
         build = partial(nd_call, rows=40, count=9, dtype=dtype)
-        yield Case(f"static-{str(dtype).removeprefix('torch.')}", build)
+        yield Trial(f"static-{str(dtype).removeprefix('torch.')}", build)
     for count in (1, 15, 16, 17, 513):
-        yield Case(f"rows-{count}", partial(nd_call, rows=520, count=count), "tile", "dynamic")
-    yield Case("bits", nd_with_values, "nan", "dynamic")
-    yield Case("empty", partial(nd_call, rows=4, count=0), "empty", "dynamic")
+        yield Trial(f"rows-{count}", partial(nd_call, rows=520, count=count), "tile", "dynamic")
+    yield Trial("bits", nd_with_values, "nan", "dynamic")
+    yield Trial("empty", partial(nd_call, rows=4, count=0), "empty", "dynamic")
     yield from legal_cases(operator)
 
 

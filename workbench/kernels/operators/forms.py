@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from workbench.kernels.calls import LEGAL
-from workbench.kernels.kernel import Case
+from workbench.kernels.kernel import Trial
 
 HALVES: Final = (torch.bfloat16, torch.float16)
 DTYPES: Final = (*HALVES, torch.float32)
@@ -20,11 +20,11 @@ def named(dtype: torch.dtype) -> str:
     return {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}[dtype]
 
 
-def legal_cases(operator: str) -> Iterator[Case]:
+def legal_cases(operator: str) -> Iterator[Trial]:
     """Yield the operator's legal calls of the contract tests as cases."""
     for form, (name, build) in LEGAL.items():
         if name == operator:
-            yield Case(f"legal-{form}", lambda _, build=build: build(), form="dynamic")  # type: ignore[misc]  # bound
+            yield Trial(f"legal-{form}", lambda _, build=build: build(), form="dynamic")  # type: ignore[misc]  # bound
 
 
 def every_second(tensor: Tensor) -> Tensor:

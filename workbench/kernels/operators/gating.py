@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.kernels.kernel import Arguments, Case, Draw, Exact, Kernel, Order, moved
+from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial, moved
 from workbench.kernels.operators.forms import DTYPES, legal_cases, named
 
 CLOSE = 2.0**-19
@@ -133,36 +133,36 @@ def finished_call(draw: Draw) -> Arguments:
     return gating_call(draw, 9, 24, 3) | {"finished": draw.integers(0, 2, 9).bool()}
 
 
-def cases() -> Iterator[Case]:
+def cases() -> Iterator[Trial]:
     """Yield the cases with groups."""
     grouped: dict[str, Any] = {"group_count": 8, "k_group": 3}
     for dtype in DTYPES:
         build = partial(gating_call, tokens=24, experts=64, k=6, dtype=dtype, **grouped)
-        yield Case(f"static-{named(dtype)}", build)
+        yield Trial(f"static-{named(dtype)}", build)
     for experts, groups in ((9, 3), (66, 6), (255, 5)):
         build = partial(gating_call, tokens=5, experts=experts, k=3, group_count=groups, k_group=2)
-        yield Case(f"experts-{experts}", build, "tile", "dynamic")
-    yield Case("one-group", partial(gating_call, tokens=6, experts=40, k=8, out_flag=True), form="dynamic")
+        yield Trial(f"experts-{experts}", build, "tile", "dynamic")
+    yield Trial("one-group", partial(gating_call, tokens=6, experts=40, k=8, out_flag=True), form="dynamic")
     sigmoid: dict[str, Any] = {"norm_type": 1, "routed_scaling_factor": 2.5}
     best_two = partial(gating_call, tokens=6, experts=64, k=6, group_select_mode=1, **grouped, **sigmoid)
-    yield Case("sigmoid-best-two", best_two, form="dynamic")
-    yield Case("bias", partial(biased_call, tokens=6, experts=64, k=4, **grouped), form="dynamic")
-    yield Case("ties", partial(tied_call, tokens=12, experts=64, k=6, **grouped), "ties", "dynamic")
-    yield Case("all-equal", lambda _: {"x": torch.zeros(3, 16), "k": 5}, "ties", "dynamic")
-    yield Case("large", lambda draw: {"x": draw.normal(4, 24, scale=30.0), "k": 2}, "large", "dynamic")
+    yield Trial("sigmoid-best-two", best_two, form="dynamic")
+    yield Trial("bias", partial(biased_call, tokens=6, experts=64, k=4, **grouped), form="dynamic")
+    yield Trial("ties", partial(tied_call, tokens=12, experts=64, k=6, **grouped), "ties", "dynamic")
+    yield Trial("all-equal", lambda _: {"x": torch.zeros(3, 16), "k": 5}, "ties", "dynamic")
+    yield Trial("large", lambda draw: {"x": draw.normal(4, 24, scale=30.0), "k": 2}, "large", "dynamic")
     yield from legal_cases("npu::npu_moe_gating_top_k")
 
 
-def softmax_cases() -> Iterator[Case]:
+def softmax_cases() -> Iterator[Trial]:
     """Yield the cases without groups."""
     for dtype in DTYPES:
-        yield Case(f"static-{named(dtype)}", partial(gating_call, tokens=24, experts=64, k=6, dtype=dtype))
+        yield Trial(f"static-{named(dtype)}", partial(gating_call, tokens=24, experts=64, k=6, dtype=dtype))
     for experts in (1, 31, 33, 257):
         build = partial(gating_call, tokens=7, experts=experts, k=1 if experts == 1 else 3)
-        yield Case(f"experts-{experts}", build, "tile", "dynamic")
-    yield Case("three-axes", lambda draw: {"x": draw.normal(2, 5, 24), "k": 4}, form="dynamic")
-    yield Case("finished", finished_call, form="dynamic")
-    yield Case("ties", partial(tied_call, tokens=12, experts=32, k=6), "ties", "dynamic")
+        yield Trial(f"experts-{experts}", build, "tile", "dynamic")
+    yield Trial("three-axes", lambda draw: {"x": draw.normal(2, 5, 24), "k": 4}, form="dynamic")
+    yield Trial("finished", finished_call, form="dynamic")
+    yield Trial("ties", partial(tied_call, tokens=12, experts=32, k=6), "ties", "dynamic")
     yield from legal_cases("npu::npu_moe_gating_top_k_softmax")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.kernels.kernel import Arguments, Case, Draw, Exact, Kernel, Order
+from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial
 from workbench.kernels.operators.forms import DTYPES, every_second, legal_cases, named, poked
 
 EPSILON = 1e-6
@@ -117,27 +117,27 @@ def strided(draw: Draw) -> Arguments:
     return call | {"input": every_second(call["input"])}
 
 
-def cases(call: Any, *, may_be_empty: bool = True) -> Iterator[Case]:
+def cases(call: Any, *, may_be_empty: bool = True) -> Iterator[Trial]:
     """Yield the cases of a norm whose first arguments are rows."""
     for dtype in DTYPES:
         name = named(dtype)
-        yield Case(f"static-{name}", shaped(call, 16, 256, dtype=dtype))
-        yield Case(f"long-{name}", shaped(call, 2, 5120, dtype=dtype), form="dynamic")
-        yield Case(f"small-{name}", shaped(call, 4, 64, dtype=dtype, scale=2.0**-9), form="dynamic")
+        yield Trial(f"static-{name}", shaped(call, 16, 256, dtype=dtype))
+        yield Trial(f"long-{name}", shaped(call, 2, 5120, dtype=dtype), form="dynamic")
+        yield Trial(f"small-{name}", shaped(call, 4, 64, dtype=dtype, scale=2.0**-9), form="dynamic")
     for width in (1, 63, 65, 257, 1023, 2049):
         build = shaped(call, 3, width, dtype=torch.float32)
-        yield Case(f"width-{width}", build, "tile", "dynamic")
+        yield Trial(f"width-{width}", build, "tile", "dynamic")
     for rows in (1, 7, 65):
         build = shaped(call, rows, 48, dtype=torch.bfloat16)
-        yield Case(f"rows-{rows}", build, "tile", "dynamic")
-    yield Case("nan", with_values(call, float("nan"), dtype=torch.float32), "nan", "dynamic")
+        yield Trial(f"rows-{rows}", build, "tile", "dynamic")
+    yield Trial("nan", with_values(call, float("nan"), dtype=torch.float32), "nan", "dynamic")
     infinities = with_values(call, float("inf"), float("-inf"), dtype=torch.bfloat16)
-    yield Case("inf", infinities, "inf", "dynamic")
-    yield Case("large-fp16", shaped(call, 4, 64, dtype=torch.float16, scale=4096.0), "large", "dynamic")
+    yield Trial("inf", infinities, "inf", "dynamic")
+    yield Trial("large-fp16", shaped(call, 4, 64, dtype=torch.float16, scale=4096.0), "large", "dynamic")
     denormal = shaped(call, 4, 64, dtype=torch.float16, scale=2.0**-22)
-    yield Case("denormal-fp16", denormal, "denormal", "dynamic")
+    yield Trial("denormal-fp16", denormal, "denormal", "dynamic")
     if may_be_empty:
-        yield Case("empty", shaped(call, 0, 64, dtype=torch.bfloat16), "empty", "dynamic")
+        yield Trial("empty", shaped(call, 0, 64, dtype=torch.bfloat16), "empty", "dynamic")
 
 
 def operations(arguments: Arguments) -> int:
@@ -155,7 +155,7 @@ rms_norm = Kernel(
     reference=rms_reference,
     cases=(
         *cases(rms_call),
-        Case("strided", strided, "strided", "dynamic"),
+        Trial("strided", strided, "strided", "dynamic"),
         *legal_cases("npu::npu_rms_norm"),
     ),
     operations=operations,

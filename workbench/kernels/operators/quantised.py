@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.kernels.kernel import Arguments, Case, Draw, Exact, Kernel, Order, moved
+from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial, moved
 from workbench.kernels.operators.forms import legal_cases, named
 
 
@@ -122,31 +122,31 @@ def with_values(value: float, **options: Any) -> Any:
     return build
 
 
-def cases() -> Iterator[Case]:
+def cases() -> Iterator[Trial]:
     """Yield the cases of the product."""
     for dtype in (torch.bfloat16, torch.float16, torch.float32):
-        yield Case(
+        yield Trial(
             f"static-{named(dtype)}", partial(call, rows=8, inner=256, columns=64, dtype=dtype, group=64)
         )
     for inner in (8, 64, 72, 520, 2048, 4104):
         build = partial(call, rows=2, inner=inner, columns=24, dtype=torch.float32)
-        yield Case(f"inner-{inner}", build, "tile", "dynamic")
+        yield Trial(f"inner-{inner}", build, "tile", "dynamic")
     for rows in (1, 15, 17, 33):
-        yield Case(
+        yield Trial(
             f"rows-{rows}", partial(call, rows=rows, inner=96, columns=40, group=32), "tile", "dynamic"
         )
     uneven = partial(call, rows=4, inner=168, columns=16, group=64, offset=True, dtype=torch.float16)
-    yield Case("last-group-short", uneven, "tile", "dynamic")
-    yield Case("transposed", partial(call, rows=4, inner=128, columns=24, transposed=True), form="dynamic")
-    yield Case("int8", partial(call, rows=4, inner=128, columns=24, int4=False, bias=True), form="dynamic")
-    yield Case(
+    yield Trial("last-group-short", uneven, "tile", "dynamic")
+    yield Trial("transposed", partial(call, rows=4, inner=128, columns=24, transposed=True), form="dynamic")
+    yield Trial("int8", partial(call, rows=4, inner=128, columns=24, int4=False, bias=True), form="dynamic")
+    yield Trial(
         "offset-and-bias",
         partial(call, rows=4, inner=128, columns=24, offset=True, bias=True),
         form="dynamic",
     )
-    yield Case("long", partial(call, rows=1, inner=16384, columns=8, group=128), form="dynamic")
-    yield Case("nan", with_values(float("nan")), "nan", "dynamic")
-    yield Case("inf", with_values(float("inf")), "inf", "dynamic")
+    yield Trial("long", partial(call, rows=1, inner=16384, columns=8, group=128), form="dynamic")
+    yield Trial("nan", with_values(float("nan")), "nan", "dynamic")
+    yield Trial("inf", with_values(float("inf")), "inf", "dynamic")
     yield from legal_cases("npu::npu_weight_quant_batchmatmul")
 
 
@@ -158,12 +158,12 @@ def pack_call(draw: Draw, *shape: int) -> Arguments:
     return {"weight": weight}
 
 
-def pack_cases() -> Iterator[Case]:
+def pack_cases() -> Iterator[Trial]:
     """Yield the cases of the packing."""
-    yield Case("static", lambda draw: pack_call(draw, 64, 128))
+    yield Trial("static", lambda draw: pack_call(draw, 64, 128))
     for columns in (8, 56, 264):
-        yield Case(f"columns-{columns}", lambda draw, n=columns: pack_call(draw, 3, n), "tile", "dynamic")  # type: ignore[misc]  # bound
-    yield Case("three-axes", lambda draw: pack_call(draw, 2, 5, 16), form="dynamic")
+        yield Trial(f"columns-{columns}", lambda draw, n=columns: pack_call(draw, 3, n), "tile", "dynamic")  # type: ignore[misc]  # bound
+    yield Trial("three-axes", lambda draw: pack_call(draw, 2, 5, 16), form="dynamic")
     yield from legal_cases("npu::npu_convert_weight_to_int4pack")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.kernels.kernel import Arguments, Case, Draw, Exact, Kernel, Order
+from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial
 from workbench.kernels.operators.forms import DTYPES, legal_cases, named, poked
 
 BASE = 10000.0
@@ -102,26 +102,26 @@ def with_values(call: Any, *values: float) -> Any:
     return build
 
 
-def shared_cases(call: Any) -> Iterator[Case]:
+def shared_cases(call: Any) -> Iterator[Trial]:
     """Yield the cases of either form."""
     for dtype in DTYPES:
-        yield Case(f"static-{named(dtype)}", shaped(call, 16, 4, 128, dtype=dtype))
+        yield Trial(f"static-{named(dtype)}", shaped(call, 16, 4, 128, dtype=dtype))
     for rows, heads in ((1, 1), (2, 9), (63, 3), (65, 2)):
         build = shaped(call, rows, heads, 64, dtype=torch.float32)
-        yield Case(f"rows-{rows}-heads-{heads}", build, "tile", "dynamic")
-    yield Case("nan", with_values(call, float("nan")), "nan", "dynamic")
-    yield Case("inf", with_values(call, float("inf")), "inf", "dynamic")
+        yield Trial(f"rows-{rows}-heads-{heads}", build, "tile", "dynamic")
+    yield Trial("nan", with_values(call, float("nan")), "nan", "dynamic")
+    yield Trial("inf", with_values(call, float("inf")), "inf", "dynamic")
 
 
-def rare_cases() -> Iterator[Case]:
+def rare_cases() -> Iterator[Trial]:
     """Yield what only the free form allows: other head dims, pairs, nothing, float32 tables."""
     for dim in (2, 30, 66, 256):
         build = shaped(mul_call, 4, 2, dim, dtype=torch.bfloat16)
-        yield Case(f"dim-{dim}", build, "tile", "dynamic")
+        yield Trial(f"dim-{dim}", build, "tile", "dynamic")
     for dtype in DTYPES:
         build = shaped(mul_call, 5, 3, 64, dtype=dtype, mode="interleave")
-        yield Case(f"interleave-{named(dtype)}", build, form="dynamic")
-    yield Case("empty", shaped(mul_call, 0, 2, 64, dtype=torch.float32), "empty", "dynamic")
+        yield Trial(f"interleave-{named(dtype)}", build, form="dynamic")
+    yield Trial("empty", shaped(mul_call, 0, 2, 64, dtype=torch.float32), "empty", "dynamic")
 
 
 rotary_mul = Kernel(

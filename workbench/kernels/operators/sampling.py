@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from workbench.kernels.kernel import Arguments, Case, Draw, Exact, Kernel, Order, moved
+from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial, moved
 from workbench.kernels.operators.forms import DTYPES, legal_cases, named
 
 CLOSE = 2.0**-16
@@ -72,15 +72,15 @@ def whole_call(draw: Draw) -> Arguments:
     }
 
 
-def cases() -> Iterator[Case]:
+def cases() -> Iterator[Trial]:
     """Yield the cases."""
     for dtype in DTYPES:
-        yield Case(f"static-{named(dtype)}", partial(call, rows=6, size=512, dtype=dtype))
+        yield Trial(f"static-{named(dtype)}", partial(call, rows=6, size=512, dtype=dtype))
     for size in (1, 63, 65, 1025):
-        yield Case(f"size-{size}", partial(call, rows=3, size=size), "tile", "dynamic")
-    yield Case("ties", partial(tied_call, rows=8, size=40), "ties", "dynamic")
-    yield Case("whole", whole_call, form="dynamic")
-    yield Case("steep", partial(call, rows=4, size=64, scale=40.0), "large", "dynamic")
+        yield Trial(f"size-{size}", partial(call, rows=3, size=size), "tile", "dynamic")
+    yield Trial("ties", partial(tied_call, rows=8, size=40), "ties", "dynamic")
+    yield Trial("whole", whole_call, form="dynamic")
+    yield Trial("steep", partial(call, rows=4, size=64, scale=40.0), "large", "dynamic")
     yield from legal_cases("npu::npu_top_k_top_p")
 
 

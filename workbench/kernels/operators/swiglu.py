@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workbench.kernels.kernel import Arguments, Case, Draw, Exact, Kernel, Order
+from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial
 from workbench.kernels.operators.forms import DTYPES, legal_cases, named, poked
 
 
@@ -42,21 +42,21 @@ def with_values(*values: float, dtype: torch.dtype) -> Any:
     return lambda draw: {"input": poked(draw.normal(5, 96, dtype=dtype), *values)}
 
 
-def cases() -> Iterator[Case]:
+def cases() -> Iterator[Trial]:
     """Yield the cases."""
     for dtype in DTYPES:
         name = named(dtype)
-        yield Case(f"static-{name}", shaped(16, 512, dtype=dtype))
-        yield Case(f"wide-{name}", shaped(2, 4096, dtype=dtype, scale=3.0), form="dynamic")
-        yield Case(f"steep-{name}", shaped(6, 128, dtype=dtype, scale=60.0), "large", "dynamic")
+        yield Trial(f"static-{name}", shaped(16, 512, dtype=dtype))
+        yield Trial(f"wide-{name}", shaped(2, 4096, dtype=dtype, scale=3.0), form="dynamic")
+        yield Trial(f"steep-{name}", shaped(6, 128, dtype=dtype, scale=60.0), "large", "dynamic")
     for width in (2, 62, 66, 258, 2050):
-        yield Case(f"width-{width}", shaped(3, width, dtype=torch.float32), "tile", "dynamic")
-    yield Case("first-axis", shaped(6, 40, dtype=torch.float32, dim=0), form="dynamic")
-    yield Case("middle-axis", shaped(2, 6, 24, dtype=torch.bfloat16, dim=1), form="dynamic")
-    yield Case("nan", with_values(float("nan"), dtype=torch.bfloat16), "nan", "dynamic")
-    yield Case("inf", with_values(float("inf"), float("-inf"), dtype=torch.float32), "inf", "dynamic")
-    yield Case("denormal-fp16", shaped(4, 64, dtype=torch.float16, scale=2.0**-20), "denormal", "dynamic")
-    yield Case("overflow-fp16", shaped(4, 64, dtype=torch.float16, scale=400.0), "large", "dynamic")
+        yield Trial(f"width-{width}", shaped(3, width, dtype=torch.float32), "tile", "dynamic")
+    yield Trial("first-axis", shaped(6, 40, dtype=torch.float32, dim=0), form="dynamic")
+    yield Trial("middle-axis", shaped(2, 6, 24, dtype=torch.bfloat16, dim=1), form="dynamic")
+    yield Trial("nan", with_values(float("nan"), dtype=torch.bfloat16), "nan", "dynamic")
+    yield Trial("inf", with_values(float("inf"), float("-inf"), dtype=torch.float32), "inf", "dynamic")
+    yield Trial("denormal-fp16", shaped(4, 64, dtype=torch.float16, scale=2.0**-20), "denormal", "dynamic")
+    yield Trial("overflow-fp16", shaped(4, 64, dtype=torch.float16, scale=400.0), "large", "dynamic")
     yield from legal_cases("npu::npu_swiglu")
 
 
