@@ -34,6 +34,16 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "specwb replay runs/monday --model shipped --step 0:0:12",
         "specwb replay runs/monday --model shipped --step 0:0:12 --continue",
     ),
+    "weights pack": (
+        "specwb weights pack TEACHER_DIR PACKED_DIR",
+        "specwb weights pack layer.bin layer.enec --dtype bfloat16 --parameters 122,6,3",
+    ),
+    "weights unpack": ("specwb weights unpack PACKED_DIR TEACHER_DIR",),
+    "weights verify": (
+        "specwb weights verify PACKED_DIR",
+        "specwb weights verify layer.enec --parameters 122,6,3 --original layer.bin",
+    ),
+    "weights stat": ("specwb weights stat model.safetensors --time",),
     "trace info": ("specwb trace info runs/monday",),
     "trace verify": ("specwb trace verify runs/monday runs/tuesday",),
     "trace repair": ("specwb trace repair runs/crashed", "specwb trace repair runs/crashed --out runs/whole"),

@@ -47,8 +47,8 @@ def framed(command: click.Command, words: str) -> click.Command:
 
 def _epilog(help_text: str, words: str) -> str:
     codes = "" if "Exit codes" in help_text else f"{EXIT_CODES}\n\n"
-    lines = "\n".join(f"  {line}" for line in EXAMPLES[words])
-    return f"{codes}\b\nExamples:\n{lines}"
+    lines = "\n".join(f"  {line}" for line in EXAMPLES.get(words, ()))
+    return f"{codes}\b\nExamples:\n{lines}" if lines else codes
 
 
 def _verbosity(short: str, long: str) -> click.Option:
