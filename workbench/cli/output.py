@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from workbench.report.text import Detail
 from workbench.view.safe_text import safe_lines
+
+if TYPE_CHECKING:
+    from workbench.report.text import Detail
 
 QUIETER, LOUDER = -1, 1
 _VERBOSITY: Final = "specwb.verbosity"
