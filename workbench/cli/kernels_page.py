@@ -126,8 +126,9 @@ def speed_studies(reports: Sequence[KernelReport]) -> list[Study]:
     )
     limits = timed[0].timing
     note = (
-        f"Measured limits: {limits['bandwidth'] / 1e9:.1f} GB/s copied, {limits['arithmetic'] / 1e9:.1f} Gop/s "
-        "in a matrix product. Bytes and operations are the least that a call needs."
+        f"Measured limits: {limits['bandwidth'] / 1e9:.1f} GB/s copied, "
+        f"{limits['arithmetic'] / 1e9:.1f} Gop/s in a matrix product. "
+        "Bytes and operations are the least that a call needs."
     )
     roof = Plot(
         "scatter",

@@ -90,7 +90,7 @@ def heads_by_remainder(**call: Any) -> Any:
 def first_table_for_all(**call: Any) -> Any:
     """Every request of a batch reads the blocks of the first."""
     table = call.get("block_table")
-    if table is None or len(table) == 1:
+    if table is None or len(table) == 1 or int(table[0].min()) < 0:  # the operator's own check would stop it
         return sound(FIA)(**call)
     return sound(FIA)(**call | {"block_table": table[:1].expand_as(table).contiguous()})
 

@@ -1,6 +1,6 @@
 """Run one case of a task folder inside the candidate's process: its reference, its judge, the candidate.
 
-Modules that a task imports and this machine lacks (the device's, the benchmark's framework, the binding of the
+Modules that a task imports and this machine lacks (the device's, the framework, the binding of the
 candidate) get stand-ins; `kernel_gen_ops.NAME` is the candidate whatever the name.
 """
 
