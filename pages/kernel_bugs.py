@@ -18,8 +18,8 @@ Written by `make pages`. Each kernel has one mistake; `specwb kernels run --cand
 *Ours* is the number of cases that our judge refuses, and the first of them with its rule. The public rule is
 NPUKernelBench's for such an operator ([how](kernels.md)); it is asked on the cases in which it accepts the
 sound kernel. *On its own kind* are those of random values in the shape that a kernel is built for: what the
-public benchmark would run. A bug is *passed* there when no such case refuses it. The public rules cannot judge
-some outputs at all, such as logits of minus infinity: *no case*.
+public benchmark would run. A bug is *passed* there when no such case refuses it. The public rules cannot
+judge some outputs at all, such as logits of minus infinity: *no case*.
 """
 
 
@@ -37,8 +37,8 @@ def _lines() -> Iterator[str]:
     yield from (line for line, _, _ in rows)
     passed, passed_own = sum(one for _, one, _ in rows), sum(one for _, _, one in rows)
     yield (
-        f"\nOf {len(rows)} bugs our judge refuses {len(rows)}. The public rules pass {passed} on all of these "
-        f"cases, and {passed_own} on cases of their own kind."
+        f"\nOf {len(rows)} bugs our judge refuses {len(rows)}. The public rules pass {passed} on all of "
+        f"these cases, and {passed_own} on cases of their own kind."
     )
     yield "\n## Sound kernels\n"
     yield "Cases of the border's own kernels that the public rule refuses, or that it cannot judge.\n"

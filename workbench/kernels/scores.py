@@ -1,4 +1,4 @@
-"""Scores as the public benchmark publishes them, and ours beside them."""
+"""KernelScores as the public benchmark publishes them, and ours beside them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ WEIGHTS: Final = {1: 0.2, 2: 0.3, 3: 0.5}
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """Scores from 0 to 100, of operators, levels and all.
+class KernelScores:
+    """KernelScores from 0 to 100, of operators, levels and all.
 
     Attributes:
         by_kernel: Share of cases passed.
@@ -38,7 +38,7 @@ class Scores:
         }
 
 
-def scores(reports: Sequence[KernelReport], *, published: bool) -> Scores:
+def scores(reports: Sequence[KernelReport], *, published: bool) -> KernelScores:
     """Score operators by cases passed; one that does not build has none.
 
     Args:
@@ -56,7 +56,7 @@ def scores(reports: Sequence[KernelReport], *, published: bool) -> Scores:
     by_level = {level: fmean(levels[level]) for level in sorted(levels)}
     weight = sum(WEIGHTS[level] for level in by_level)
     final = sum(WEIGHTS[level] * score for level, score in by_level.items()) / weight if weight else 0.0
-    return Scores(by_kernel, by_level, final)
+    return KernelScores(by_kernel, by_level, final)
 
 
 def pass_at_k(num_samples: int, num_passed: int, k: int) -> float:

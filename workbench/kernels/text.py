@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from workbench.kernels.call import CaseResult
 from workbench.kernels.reports import Gate, KernelReport
-from workbench.kernels.scores import Scores, sampled, scores
+from workbench.kernels.scores import KernelScores, sampled, scores
 from workbench.view.safe_text import safe_text
 
 SHOWN: Final = 6
@@ -80,7 +80,7 @@ def _verdict(result: CaseResult) -> str:
     return "passes it" if result.published.passed else "refuses it"
 
 
-def _score(score: Scores) -> str:
+def _score(score: KernelScores) -> str:
     levels = ", ".join(f"level {level} {value:.1f}" for level, value in score.by_level.items())
     return f"{score.final:.1f} ({levels})"
 
