@@ -21,6 +21,7 @@ from workbench.judge.verdict import RunVerdict, Tally
 from workbench.lockstep.acceptance import acceptance_warnings
 from workbench.lockstep.engine.interrupts import interrupts_watched
 from workbench.lockstep.free.run import FreeRun
+from workbench.lockstep.quality import quality_of
 from workbench.lockstep.session.request import DiffRequest, Session
 from workbench.lockstep.session.turns import Tick, TurnsRunner
 from workbench.lockstep.staged.run import judge_turns
@@ -109,7 +110,18 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
         "backend": dict(request.backend),
     }
     verdict = tally.verdict(decoded.share(tally))
-    return _summary(decoded, verdict, session.loaded.tokenizer.decode, run.folder, manifest)
+    summary = _summary(decoded, verdict, session.loaded.tokenizer.decode, run.folder, manifest)
+    return replace(summary, quality=_quality(session, request, decoded, run))
+
+
+def _quality(session: Session, request: DiffRequest, decoded: TurnsRunner, run: RunWriter) -> str:
+    """Return what the unquantised teacher says of the text; empty where it is the one that decoded."""
+    unquantised = session.loaded.unquantised
+    if unquantised is None:
+        return ""
+    quality = quality_of(unquantised, decoded.finished, request.reference_device)
+    run.update(quality=quality.as_json())
+    return quality.sentence()
 
 
 def _summary(
@@ -178,6 +190,7 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
             "teacher": request.model or "tiny-pangu",
             "drafter": request.draft or "tiny-pangu",
             "proposer": loaded.pair.proposer,
+            "weights": loaded.weights,
             "digests": loaded.digests.as_json(),
             "load_report": loaded.report.as_json(),
         },

@@ -13,6 +13,7 @@ from tracing.run_facts import ModelFacts
 from tracing.settings import DecodeSettings, Device, RungName
 from tracing.stages import DecodePath
 from workbench.checkpoints.load import LoadedPair, load_pair, needs_drafter
+from workbench.checkpoints.quantised import AS_IS
 from workbench.checkpoints.shipped import shipped_pair_dirs
 from workbench.fused.path import make_path
 from workbench.lockstep.engine.user_code import UserCode
@@ -38,7 +39,7 @@ class DiffRequest:
         eager: Fused operators to run eagerly.
         device, dtype: Of the fused path.
         rung, reference_device: Of the reference.
-        chat, trust_remote_code: As the command's options.
+        chat, trust_remote_code, weights: As the command's options.
         stage_timeout: Seconds that a stage of the path under test may take, or None.
         distance_edges: Lower edges of the buckets in which attention distances will be shown.
     """
@@ -58,6 +59,7 @@ class DiffRequest:
     reference_device: str = "cpu"
     chat: bool = False
     trust_remote_code: bool = False
+    weights: str = AS_IS
     distance_edges: tuple[int, ...] = DEFAULT_EDGES
     stage_timeout: float | None = None
 
@@ -97,6 +99,7 @@ def open_session(request: DiffRequest) -> Session:
         *pair_directories(request.model, request.draft, request.proposer),
         proposer=request.proposer,
         trust_remote_code=request.trust_remote_code,
+        weights=request.weights,
     )
     turns = plan_turns(prompts, loaded.tokenizer, loaded.pair, request.options.settings, chat=request.chat)
     user_code = UserCode(request.stage_timeout)
