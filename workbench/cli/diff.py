@@ -18,6 +18,7 @@ from tracing.settings import RUNGS
 from workbench.cli.decode_options import (
     choice_option,
     decode_options,
+    drafts_by_kind,
     eager_operators,
     edges_option,
     format_option,
@@ -117,7 +118,8 @@ def command(**options: Any) -> int:
         if options["out"] is None:
             request = replace(request, out=fresh_folder())
         if options["load_report"]:
-            say("\n".join(session.loaded.report.lines()), err=True)
+            for loaded in session.every_pair:
+                say("\n".join(loaded.report.lines()), err=True)
         summary = run(session, request, options["npu_mode"])
     if options["output_format"] == "json":
         click.echo(safe_json(summary.as_json()))
@@ -191,6 +193,7 @@ def _request(backend: Backend, options: dict[str, Any]) -> DiffRequest:
         eager=eager_operators(options["eager"]),
         rung=options["reference"],
         distance_edges=options["distance_edges"] or DEFAULT_EDGES,
+        **drafts_by_kind(options),
         **{name: options[name] for name in _SAME_NAME},
     )
 
@@ -198,7 +201,6 @@ def _request(backend: Backend, options: dict[str, Any]) -> DiffRequest:
 _SAME_NAME = (
     "stage_timeout",
     "model",
-    "draft",
     "proposer",
     "fused",
     "device",
