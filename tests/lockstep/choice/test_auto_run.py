@@ -14,8 +14,8 @@ from tracing.settings import DecodeSettings
 from workbench.cli.run import run_command
 from workbench.judge.recorded.check import check_run
 from workbench.lockstep.choice.decide import decide
-from workbench.lockstep.choice.facts import RequestFacts
-from workbench.lockstep.choice.measured import Measured, StepCounts
+from workbench.lockstep.choice.facts import PromptFacts
+from workbench.lockstep.choice.measured import Measurements, StepCounts
 from workbench.lockstep.choice.policy_file import read_policy
 from workbench.view.lines import plain_text
 from workbench.view.run_view import RunView
@@ -32,7 +32,11 @@ POLICY = {
     },
     "rules": [
         {"name": "repeats itself", "when": {"overlap": [0.5, None]}, "among": ["lookup"]},
-        {"name": "is sure", "when": {"entropy": [None, 1000.0], "prompt_tokens": [40, None]}, "among": ["chain"]},
+        {
+            "name": "is sure",
+            "when": {"entropy": [None, 1000.0], "prompt_tokens": [40, None]},
+            "among": ["chain"],
+        },
         {"name": "otherwise", "among": ["tree", "heads"]},
     ],
 }
@@ -92,10 +96,10 @@ def test_nothing_is_found_and_a_later_check_agrees(run: Path) -> None:
 def test_a_decision_follows_from_what_the_manifest_holds(run: Path, made: Any) -> None:
     folder, _ = made
     held = open_run(run).manifest["choices"]
-    measured = Measured.from_json(held["measured"], "the manifest")
+    measured = Measurements.from_json(held["measured"], "the manifest")
     settings = {name: DecodeSettings(**each) for name, each in held["settings"].items()}
     for request in held["requests"]:
-        facts = RequestFacts(**request["facts"])
+        facts = PromptFacts(**request["facts"])
         again = decide(read_policy(folder / "policy.json"), measured, settings, facts, held["left_out"])
         assert again.as_json() == {name: request[name] for name in again.as_json()}
         rows = [

@@ -12,8 +12,8 @@ from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
 from workbench.lockstep.choice.costs import StepCosts
 from workbench.lockstep.choice.decide import Decision, decide, fitted
-from workbench.lockstep.choice.facts import RequestFacts
-from workbench.lockstep.choice.measured import SHARED_STEPS, ChoiceCosts, Measured, StepCounts
+from workbench.lockstep.choice.facts import PromptFacts
+from workbench.lockstep.choice.measured import SHARED_STEPS, ChoiceCosts, Measurements, StepCounts
 from workbench.lockstep.choice.policy import Policy, PolicyChoice, PolicyRule
 
 RULES = (
@@ -38,8 +38,8 @@ def costs(draft: float, prompt_token: float = 0.0) -> ChoiceCosts:
     return ChoiceCosts(StepCosts(0.010, REST, {0: (draft, 0.0)}), prompt_token)
 
 
-def measured(**counts: dict[str, StepCounts]) -> Measured:
-    return Measured({"lookup": costs(0.0), "tree": costs(0.008, 0.0001)}, dict(counts))
+def measured(**counts: dict[str, StepCounts]) -> Measurements:
+    return Measurements({"lookup": costs(0.0), "tree": costs(0.008, 0.0001)}, dict(counts))
 
 
 PLAIN = measured(
@@ -48,20 +48,20 @@ PLAIN = measured(
 )
 
 
-def chosen(facts: RequestFacts, known: Measured = PLAIN, **changes: Any) -> Decision:
+def chosen(facts: PromptFacts, known: Measurements = PLAIN, **changes: Any) -> Decision:
     return decide(replace(POLICY, **changes), known, SETTINGS, facts, {"gone": "no heads"})
 
 
 def test_what_accepts_more_under_the_rule_that_holds_is_taken() -> None:
-    assert chosen(RequestFacts(100, overlap=0.8)).choice == "lookup"
-    assert chosen(RequestFacts(100, overlap=0.1)).choice == "tree"
-    assert chosen(RequestFacts(3)).rule == "short"
+    assert chosen(PromptFacts(100, overlap=0.8)).choice == "lookup"
+    assert chosen(PromptFacts(100, overlap=0.1)).choice == "tree"
+    assert chosen(PromptFacts(3)).rule == "short"
 
 
 def test_a_decision_follows_from_its_inputs_and_tells_them() -> None:
-    facts = RequestFacts(100, overlap=0.8)
+    facts = PromptFacts(100, overlap=0.8)
     first = chosen(facts)
-    again = chosen(facts, Measured.from_json(json.loads(json.dumps(PLAIN.as_json())), "here"))
+    again = chosen(facts, Measurements.from_json(json.loads(json.dumps(PLAIN.as_json())), "here"))
     assert again == first
     assert first.reasons[0] == "rule 'repeats': overlap 0.8 is in 0.5 to any"
     assert first.reasons[1].startswith("lookup: 2.")
@@ -70,8 +70,8 @@ def test_a_decision_follows_from_its_inputs_and_tells_them() -> None:
 
 def test_a_lookup_that_finds_nothing_costs_one_row() -> None:
     """A step of 5 rows is 12 ms, of the root alone 10 ms: what is paid depends on how often it finds."""
-    often = chosen(RequestFacts(9), measured(lookup={"rest": StepCounts(100, 0, 0)})).forecasts
-    never = chosen(RequestFacts(9), measured(lookup={"rest": StepCounts(100, 0, 100)})).forecasts
+    often = chosen(PromptFacts(9), measured(lookup={"rest": StepCounts(100, 0, 0)})).forecasts
+    never = chosen(PromptFacts(9), measured(lookup={"rest": StepCounts(100, 0, 100)})).forecasts
     step = {
         name: {each.choice: each.step_seconds for each in made} for name, made in (("o", often), ("n", never))
     }
@@ -81,22 +81,22 @@ def test_a_lookup_that_finds_nothing_costs_one_row() -> None:
 
 def test_a_long_prompt_makes_a_drafter_that_reads_it_dear() -> None:
     known = measured(lookup={"rest": StepCounts(90, 18, 0)}, tree={"rest": StepCounts(90, 180, 0)})
-    assert chosen(RequestFacts(100), known).choice == "tree"
-    assert chosen(RequestFacts(2000), known).choice == "lookup"
+    assert chosen(PromptFacts(100), known).choice == "tree"
+    assert chosen(PromptFacts(2000), known).choice == "lookup"
 
 
 def test_equals_are_taken_in_the_order_of_the_policy() -> None:
-    known = Measured({"lookup": costs(0.0), "tree": costs(0.0)})
+    known = Measurements({"lookup": costs(0.0), "tree": costs(0.0)})
     same = {name: DecodeSettings(tree_nodes=5) for name in SETTINGS}
     for order in (("lookup", "tree"), ("tree", "lookup")):
         policy = replace(POLICY, choices={name: CHOICES[name] for name in order})
-        assert decide(policy, known, same, RequestFacts(9), {}).choice == order[0]
+        assert decide(policy, known, same, PromptFacts(9), {}).choice == order[0]
 
 
 def test_a_rule_that_leaves_no_choice_says_why() -> None:
     rules = (PolicyRule("rest", among=("gone",)),)
     with pytest.raises(UsageError, match=r"'rest' .* leaves no choice \(gone: no heads\)"):
-        chosen(RequestFacts(9), rules=rules)
+        chosen(PromptFacts(9), rules=rules)
 
 
 def test_few_steps_lean_on_those_under_all_rules() -> None:
@@ -110,9 +110,9 @@ def test_few_steps_lean_on_those_under_all_rules() -> None:
 
 def test_what_was_expected_counts_until_something_is_measured() -> None:
     choices = {**CHOICES, "tree": replace(CHOICES["tree"], accepted=9.0)}
-    assert chosen(RequestFacts(9), measured(), choices=choices).choice == "tree"
+    assert chosen(PromptFacts(9), measured(), choices=choices).choice == "tree"
     known = measured(tree={"rest": StepCounts(1, 0, 0)}, lookup={"rest": StepCounts(1, 0, 0)})
-    assert chosen(RequestFacts(9), known, choices=choices).choice == "lookup"
+    assert chosen(PromptFacts(9), known, choices=choices).choice == "lookup"
 
 
 @pytest.mark.parametrize(
@@ -146,12 +146,15 @@ def test_only_captured_numbers_of_rows_are_planned(
         {**PLAIN.as_json(), "costs": {"lookup": {}}},
         {**PLAIN.as_json(), "counts": {"lookup": {"rest": {"steps": -1, "accepted": 0, "alone": 0}}}},
         {**PLAIN.as_json(), "counts": {"lookup": {"rest": {"steps": 1, "accepted": 0, "spare": 0}}}},
-        {"format": "specwb-measured-1", "costs": {"a": {"token": 1, "prompt_token": 0, "verify": {}, "draft": {}}}},
+        {
+            "format": "specwb-measured-1",
+            "costs": {"a": {"token": 1, "prompt_token": 0, "verify": {}, "draft": {}}},
+        },
     ],
 )
 def test_measured_costs_of_another_kind_are_refused(held: Any) -> None:
     with pytest.raises(UsageError, match="here holds no measured costs"):
-        Measured.from_json(held, "here")
+        Measurements.from_json(held, "here")
 
 
 def test_what_is_learned_is_not_written_into_what_was_measured() -> None:

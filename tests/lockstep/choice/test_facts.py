@@ -13,7 +13,7 @@ from workbench.lockstep.choice.facts import (
     EntropyProbe,
     LabelProbe,
     Probes,
-    RequestFacts,
+    PromptFacts,
     entropy_of,
     overlap_of,
     softmax,
@@ -66,7 +66,7 @@ def test_the_entropy_probe_asks_about_the_end_alone() -> None:
     stub = Stub(np.zeros(4))
     facts = Probes(3, (EntropyProbe(stub, 2),)).look([5, 6, 7, 8])
     assert stub.asked == [[7, 8]]
-    assert facts == RequestFacts(4, 0.0, entropy=pytest.approx(np.log(4)))
+    assert facts == PromptFacts(4, 0.0, entropy=pytest.approx(np.log(4)))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
-from workbench.lockstep.choice.facts import RequestFacts
+from workbench.lockstep.choice.facts import PromptFacts
 from workbench.lockstep.choice.policy_file import read_policy
 
 GOOD: dict[str, Any] = {
@@ -66,14 +66,14 @@ def test_the_shipped_one_is_read_and_says_that_it_is_ours() -> None:
 @pytest.mark.parametrize(
     ("facts", "rule"),
     [
-        (RequestFacts(10, label="code"), "code"),
-        (RequestFacts(10, label="chat"), "rest"),
-        (RequestFacts(10), "rest"),
-        (RequestFacts(100), "long"),
-        (RequestFacts(500, label="code"), "code"),
+        (PromptFacts(10, label="code"), "code"),
+        (PromptFacts(10, label="chat"), "rest"),
+        (PromptFacts(10), "rest"),
+        (PromptFacts(100), "long"),
+        (PromptFacts(500, label="code"), "code"),
     ],
 )
-def test_the_first_rule_that_holds_decides(tmp_path: Path, facts: RequestFacts, rule: str) -> None:
+def test_the_first_rule_that_holds_decides(tmp_path: Path, facts: PromptFacts, rule: str) -> None:
     assert read_policy(written(tmp_path, GOOD)).rule_for(facts).name == rule
 
 
@@ -81,9 +81,9 @@ def test_a_fact_that_nobody_knows_meets_no_condition(tmp_path: Path) -> None:
     held = {**GOOD, "rules": [{"name": "sure", "when": {"entropy": [None, None]}}, {"name": "rest"}]}
     policy = read_policy(written(tmp_path, held))
     assert policy.asks_entropy
-    assert policy.rule_for(RequestFacts(3)).name == "rest"
-    assert policy.rule_for(RequestFacts(3, entropy=2.0)).name == "sure"
-    assert policy.rule_for(RequestFacts(3, entropy=float("nan"))).name == "sure"
+    assert policy.rule_for(PromptFacts(3)).name == "rest"
+    assert policy.rule_for(PromptFacts(3, entropy=2.0)).name == "sure"
+    assert policy.rule_for(PromptFacts(3, entropy=float("nan"))).name == "sure"
 
 
 BAD: list[tuple[tuple[Any, ...], Any, str]] = [

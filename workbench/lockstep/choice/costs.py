@@ -26,7 +26,7 @@ QUIET: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class StepCosts:
-    """Measured times in seconds.
+    """Measurements times in seconds.
 
     Attributes:
         token: One token of teacher-only greedy decoding.

@@ -8,8 +8,8 @@ from typing import Any
 
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
-from workbench.lockstep.choice.facts import RequestFacts
-from workbench.lockstep.choice.measured import Measured
+from workbench.lockstep.choice.facts import PromptFacts
+from workbench.lockstep.choice.measured import Measurements
 from workbench.lockstep.choice.policy import Policy, PolicyChoice
 
 
@@ -44,7 +44,7 @@ class Decision:
 
     choice: str
     rule: str
-    facts: RequestFacts
+    facts: PromptFacts
     forecasts: tuple[Forecast, ...]
     reasons: tuple[str, ...]
 
@@ -61,9 +61,9 @@ class Decision:
 
 def decide(
     policy: Policy,
-    measured: Measured,
+    measured: Measurements,
     settings: Mapping[str, DecodeSettings],
-    facts: RequestFacts,
+    facts: PromptFacts,
     left_out: Mapping[str, str],
 ) -> Decision:
     """Return the choice for a request.
@@ -101,7 +101,7 @@ def decide(
 
 
 def _forecast(
-    choice: PolicyChoice, measured: Measured, settings: DecodeSettings, rule: str, facts: RequestFacts
+    choice: PolicyChoice, measured: Measurements, settings: DecodeSettings, rule: str, facts: PromptFacts
 ) -> Forecast:
     """Return what a choice promises; of equals the first in the policy is taken, as sorting is stable."""
     costs = measured.costs[choice.name]

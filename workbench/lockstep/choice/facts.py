@@ -17,7 +17,7 @@ FirstLogits = Callable[[Sequence[int]], FloatArray]
 
 
 @dataclass(frozen=True, slots=True)
-class RequestFacts:
+class PromptFacts:
     """Facts of one request; None where nobody looked.
 
     Attributes:
@@ -42,7 +42,7 @@ class RequestFacts:
 class Probe(Protocol):
     """Looks at a request. Whatever is asked of it may be called once a request, before it is decoded."""
 
-    def look(self, prompt_token_ids: Sequence[int], facts: RequestFacts) -> RequestFacts:
+    def look(self, prompt_token_ids: Sequence[int], facts: PromptFacts) -> PromptFacts:
         """Return the facts with those that this probe adds."""
         ...
 
@@ -59,7 +59,7 @@ class EntropyProbe:
     first_logits: FirstLogits
     last_tokens: int
 
-    def look(self, prompt_token_ids: Sequence[int], facts: RequestFacts) -> RequestFacts:
+    def look(self, prompt_token_ids: Sequence[int], facts: PromptFacts) -> PromptFacts:
         """Add `entropy`."""
         law = softmax(self.first_logits(prompt_token_ids[-self.last_tokens :]))
         return _with(facts, entropy=entropy_of(law))
@@ -84,7 +84,7 @@ class LabelProbe:
     gate: float
     last_tokens: int
 
-    def look(self, prompt_token_ids: Sequence[int], facts: RequestFacts) -> RequestFacts:
+    def look(self, prompt_token_ids: Sequence[int], facts: PromptFacts) -> PromptFacts:
         """Add `label` and `label_entropy`."""
         asked = [*self.before, *prompt_token_ids[-self.last_tokens :], *self.after]
         logits = self.first_logits(asked)
@@ -108,11 +108,11 @@ class Probes:
     ngram: int = 3
     more: tuple[Probe, ...] = ()
 
-    def count(self, prompt_token_ids: Sequence[int]) -> RequestFacts:
+    def count(self, prompt_token_ids: Sequence[int]) -> PromptFacts:
         """Return what the prompt itself says."""
-        return RequestFacts(len(prompt_token_ids), overlap_of(prompt_token_ids, self.ngram))
+        return PromptFacts(len(prompt_token_ids), overlap_of(prompt_token_ids, self.ngram))
 
-    def look(self, prompt_token_ids: Sequence[int], facts: RequestFacts | None = None) -> RequestFacts:
+    def look(self, prompt_token_ids: Sequence[int], facts: PromptFacts | None = None) -> PromptFacts:
         """Return what all of them say."""
         facts = facts or self.count(prompt_token_ids)
         for probe in self.more:
@@ -152,5 +152,5 @@ def entropy_of(law: FloatArray) -> float:
     return float(-(some * np.log(some)).sum()) if np.isfinite(law).all() else float("nan")
 
 
-def _with(facts: RequestFacts, **more: Any) -> RequestFacts:
-    return RequestFacts(**{**asdict(facts), **more})
+def _with(facts: PromptFacts, **more: Any) -> PromptFacts:
+    return PromptFacts(**{**asdict(facts), **more})

@@ -63,7 +63,7 @@ class ChoiceCosts:
 
 
 @dataclass(slots=True)
-class Measured:
+class Measurements:
     """All that is measured; grows with what requests accept.
 
     Attributes:
@@ -95,7 +95,7 @@ class Measured:
         alone = (own.alone + SHARED_STEPS * every.alone / every.steps) / weight
         return accepted, alone, own.steps
 
-    def copy(self) -> Measured:
+    def copy(self) -> Measurements:
         """Return a copy that grows by itself."""
         return replace(self, counts={choice: dict(rules) for choice, rules in self.counts.items()})
 
@@ -114,7 +114,7 @@ class Measured:
         }
 
     @classmethod
-    def from_json(cls, held: Any, where: str) -> Measured:
+    def from_json(cls, held: Any, where: str) -> Measurements:
         """Return what `as_json` gave.
 
         Raises:
@@ -123,9 +123,7 @@ class Measured:
         try:
             if held["format"] != FORMAT:
                 raise KeyError("format")
-            costs = {
-                str(name): ChoiceCosts.from_json(each) for name, each in held["costs"].items()
-            }
+            costs = {str(name): ChoiceCosts.from_json(each) for name, each in held["costs"].items()}
             counts = {
                 str(choice): {str(rule): StepCounts(**each) for rule, each in rules.items()}
                 for choice, rules in held["counts"].items()

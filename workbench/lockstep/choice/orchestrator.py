@@ -14,7 +14,7 @@ from tracing.settings import DecodeSettings
 from workbench.lockstep.choice.decide import Decision, decide
 from workbench.lockstep.choice.decoders import Stopwatch
 from workbench.lockstep.choice.facts import Probes
-from workbench.lockstep.choice.measured import Measured, StepCounts
+from workbench.lockstep.choice.measured import Measurements, StepCounts
 from workbench.lockstep.choice.policy import Policy
 from workbench.lockstep.choice.trials import Contender
 
@@ -51,7 +51,7 @@ PUBLISHED_REQUEST: Final = 1200.0
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class RequestChoice:
     """One request's choice.
 
     Attributes:
@@ -79,7 +79,7 @@ class Orchestrator:
     """
 
     policy: Policy
-    measured: Measured
+    measured: Measurements
     contenders: Mapping[str, Contender]
     probes: Probes
     left_out: Mapping[str, str]
@@ -90,7 +90,7 @@ class Orchestrator:
         """Settings of each contender."""
         return {name: each.settings for name, each in self.contenders.items()}
 
-    def choose(self, prompt_token_ids: Sequence[int]) -> Chosen:
+    def choose(self, prompt_token_ids: Sequence[int]) -> RequestChoice:
         """Return what decodes a prompt.
 
         Raises:
@@ -105,9 +105,9 @@ class Orchestrator:
         decision = decide(self.policy, self.measured, self.settings, facts, self.left_out)
         decided = read()
         overhead = Overhead(1e3 * (counted - start), 1e3 * (looked - counted), 1e3 * (decided - looked))
-        return Chosen(self.contenders[decision.choice], decision, overhead)
+        return RequestChoice(self.contenders[decision.choice], decision, overhead)
 
-    def took(self, chosen: Chosen, counts: StepCounts) -> None:
+    def took(self, chosen: RequestChoice, counts: StepCounts) -> None:
         """Learn from the steps of a request that is decoded."""
         self.measured.take(chosen.decision.choice, chosen.decision.rule, counts)
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from tracing.settings import DRAFT_SETTINGS, LOOKUP_SETTINGS, USUAL_TREE_NODES, DecodeSettings
 from tracing.static_tree import static_tree
-from workbench.lockstep.choice.facts import RequestFacts
+from workbench.lockstep.choice.facts import PromptFacts
 
 MAIN: Final = "main"
 """The teacher of the command line."""
@@ -72,7 +72,7 @@ class PolicyRule:
     labels: tuple[str, ...] = ()
     among: tuple[str, ...] | None = None
 
-    def holds(self, facts: RequestFacts) -> bool:
+    def holds(self, facts: PromptFacts) -> bool:
         """Return whether every condition holds; a fact that nobody knows meets none."""
         if self.labels and facts.label not in self.labels:
             return False
@@ -82,7 +82,7 @@ class PolicyRule:
                 return False
         return True
 
-    def why(self, facts: RequestFacts) -> str:
+    def why(self, facts: PromptFacts) -> str:
         """Return as a sentence what a rule that holds rests on."""
         met = [f"class {facts.label}"] if self.labels else []
         for name, (least, most) in self.ranges.items():
@@ -135,7 +135,7 @@ class Policy:
         """Whether a rule needs the entropy of the first token, which costs a forward."""
         return any("entropy" in rule.ranges for rule in self.rules)
 
-    def rule_for(self, facts: RequestFacts) -> PolicyRule:
+    def rule_for(self, facts: PromptFacts) -> PolicyRule:
         """Return the first rule that holds."""
         return next(rule for rule in self.rules if rule.holds(facts))
 

@@ -12,7 +12,7 @@ from tracing.stages import DecodePath, NullWatch
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.choice.costs import StepCosts, quiet
 from workbench.lockstep.choice.decoders import Decoder, Stopwatch, collector_paused, loaded_set_aside
-from workbench.lockstep.choice.measured import ChoiceCosts, Measured, StepCounts
+from workbench.lockstep.choice.measured import ChoiceCosts, Measurements, StepCounts
 from workbench.lockstep.engine.step import NullObserver, begin_turn, steps_of_turn
 from workbench.lockstep.engine.under_test import PathUnderTest
 
@@ -58,7 +58,7 @@ def measure(
     *,
     num_tokens: int,
     rounds: int = 1,
-) -> Measured:
+) -> Measurements:
     """Let every contender decode every prompt, in turns, so that a slow moment hits all alike.
 
     Args:
@@ -70,7 +70,7 @@ def measure(
         num_tokens: Of each text.
         rounds: How often; of repeated times a low quantile is taken, and steps count once.
     """
-    measured = Measured({})
+    measured = Measurements({})
     rest: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     token: dict[str, list[float]] = defaultdict(list)
     times = {each.name: _Times() for each in contenders}

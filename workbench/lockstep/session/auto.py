@@ -19,7 +19,7 @@ from workbench.fused.path import make_engine
 from workbench.lockstep.choice.decoders import Decoder, Stopwatch
 from workbench.lockstep.choice.facts import EntropyProbe, FirstLogits, Probe, Probes
 from workbench.lockstep.choice.forward import first_logits, label_probe
-from workbench.lockstep.choice.measured import Measured
+from workbench.lockstep.choice.measured import Measurements
 from workbench.lockstep.choice.orchestrator import Orchestrator
 from workbench.lockstep.choice.policy import MAIN, Policy
 from workbench.lockstep.choice.trials import measure
@@ -112,7 +112,7 @@ def open_auto(
     stopwatch: Stopwatch,
     prompts: Sequence[Sequence[int]],
     *,
-    kept: Measured | None = None,
+    kept: Measurements | None = None,
     greedy: Mapping[str, Decoder] | None = None,
     num_tokens: int = TRIAL_TOKENS,
     rounds: int = 1,
@@ -171,7 +171,7 @@ def trial_prompts(encode: Callable[[str], list[int]], room: int) -> list[list[in
     return [*cut, half + half[1:]]
 
 
-def read_measured(path: Path) -> Measured:
+def read_measured(path: Path) -> Measurements:
     """Read an earlier measurement: a run or results folder that holds one, or its manifest.
 
     Raises:
@@ -186,4 +186,4 @@ def read_measured(path: Path) -> Measured:
     except CheckpointError as problem:
         raise UsageError(str(problem)) from None
     choices = held.get("choices")
-    return Measured.from_json(choices.get("measured") if isinstance(choices, dict) else held, str(file))
+    return Measurements.from_json(choices.get("measured") if isinstance(choices, dict) else held, str(file))

@@ -14,7 +14,7 @@ from tracing.recorder import RunWriter
 from tracing.stages import DecodePath
 from workbench.judge.verdict import Tally
 from workbench.lockstep.choice.measured import StepCounts
-from workbench.lockstep.choice.orchestrator import Chosen, Orchestrator, Overhead
+from workbench.lockstep.choice.orchestrator import Orchestrator, Overhead, RequestChoice
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import PathUnderTest
 from workbench.lockstep.engine.user_code import UserCode
@@ -100,7 +100,7 @@ class OrchestratedRun(StagedRun):
         accepted = turn_state.num_accepted
         self._orchestrator.took(chosen, StepCounts(len(accepted), sum(accepted), turn_state.num_alone))
 
-    def _take(self, chosen: Chosen) -> None:
+    def _take(self, chosen: RequestChoice) -> None:
         """Let the chosen path, its reference and its limits stand in for those before."""
         contender, choice = chosen.contender, self._choices[chosen.contender.name]
         if contender.name != self._taken:
@@ -123,7 +123,7 @@ class OrchestratedRun(StagedRun):
         tape = self._under_test.draws
         return PathUnderTest(path, None, self._watch.indices.around, tape, self._code)
 
-    def _note(self, turn_state: FedTurnState, chosen: Chosen, overhead: Overhead) -> None:
+    def _note(self, turn_state: FedTurnState, chosen: RequestChoice, overhead: Overhead) -> None:
         self.requests.append(
             {
                 "prompt_id": turn_state.prompt_id,
