@@ -32,6 +32,7 @@ from workbench.lockstep.choice.decoders import (
     speculative_decoder,
     stopwatch_for,
 )
+from workbench.lockstep.session.contenders import SharedWeights
 from workbench.lockstep.session.prompts import Prompt
 from workbench.lockstep.session.request import pair_directories
 from workbench.lockstep.session.turns import plan_turns
@@ -148,9 +149,10 @@ def open_session(request: BenchRequest) -> BenchSession:
     )
     plans = _plans(prompts, loaded, request)
     engine = make_engine(loaded.pair, DecodeSettings(), device=request.device, dtype=request.dtype)
+    shared = SharedWeights(request.device, request.dtype)
     return BenchSession(
-        pair=_placed(loaded.pair, engine),
-        unquantised=None if loaded.unquantised is None else _placed(loaded.unquantised, engine),
+        pair=shared.of(loaded.pair),
+        unquantised=loaded.unquantised and shared.of(loaded.unquantised),
         tokenizer=loaded.tokenizer,
         prompts=prompts,
         plans=plans,
@@ -230,20 +232,6 @@ def _plans(prompts: Sequence[SuitePrompt], loaded: LoadedPair, request: BenchReq
         context = plan.context(longest.get(plan.prompt_id, []))
         longest[plan.prompt_id] = [*context, *[0] * request.max_new_tokens]
     return plans
-
-
-def _placed(pair: ModelPair, engine: Engine) -> ModelPair:
-    """Return the pair with its weights on the device in the dtype, so that engines need not copy them."""
-
-    def place(weights: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            name: tensor.to(engine.device, engine.dtype if tensor.is_floating_point() else tensor.dtype)
-            for name, tensor in weights.items()
-        }
-
-    return replace(
-        pair, teacher_weights=place(pair.teacher_weights), drafter_weights=place(pair.drafter_weights)
-    )
 
 
 def _processor() -> str:

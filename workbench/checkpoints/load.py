@@ -15,7 +15,12 @@ from workbench.checkpoints.draft_model import load_draft_model
 from workbench.checkpoints.eagle3 import load_eagle3
 from workbench.checkpoints.files import require_directory
 from workbench.checkpoints.loaded_drafter import DrafterPart, LoadDrafter
-from workbench.checkpoints.loaded_teacher import load_teacher, teacher_checks, teacher_report
+from workbench.checkpoints.loaded_teacher import (
+    LoadedTeacher,
+    load_teacher,
+    teacher_checks,
+    teacher_report,
+)
 from workbench.checkpoints.medusa import load_medusa
 from workbench.checkpoints.quantised import AS_IS, parse_weights, quantised_teacher
 from workbench.checkpoints.report import LoadReport
@@ -91,6 +96,34 @@ def load_pair(
     if draft_path is not None:
         require_directory(draft_path, "drafter")
     teacher = load_teacher(teacher_path, trust_remote_code=trust_remote_code)
+    loaded = pair_with(teacher, teacher_path, draft_path, proposer)
+    if wanted is None:
+        return loaded
+    config, rounded = quantised_teacher(teacher.config, loaded.pair.teacher_weights, wanted)
+    return replace(
+        loaded,
+        pair=replace(loaded.pair, teacher=config, teacher_weights=rounded),
+        digests=replace(loaded.digests, teacher_weights=weights_digest(rounded)),
+        weights=weights,
+        unquantised=loaded.pair,
+    )
+
+
+def pair_with(
+    teacher: LoadedTeacher, teacher_path: Path, draft_path: Path | None, proposer: str
+) -> LoadedPair:
+    """Load a drafter for a teacher that is loaded; several pairs of one teacher share its weights.
+
+    Args:
+        teacher: Out of `teacher_path`.
+        teacher_path: Its directory.
+        draft_path: As `load_pair`.
+        proposer: As `load_pair`.
+
+    Raises:
+        As `load_pair`.
+    """
+    draft_path = _draft_path(draft_path, proposer)
     load = LOADERS[proposer]
     drafter = DrafterPart() if load is None or draft_path is None else load(draft_path, teacher)
     pair = ModelPair(
@@ -117,18 +150,13 @@ def load_pair(
         ),
     )
     report.raise_if_failed()
-    plain = pair
-    if wanted is not None:
-        config, rounded = quantised_teacher(pair.teacher, pair.teacher_weights, wanted)
-        pair = replace(pair, teacher=config, teacher_weights=rounded)
     digests = PairDigests(
         files=directory_digests(teacher_path, "teacher")
         | ({} if draft_path is None else directory_digests(draft_path, "drafter")),
         teacher_weights=weights_digest(pair.teacher_weights),
         drafter_weights=weights_digest(pair.drafter_weights),
     )
-    unquantised = None if wanted is None else plain
-    return LoadedPair(pair, teacher.tokenizer, report, digests, weights, unquantised)
+    return LoadedPair(pair, teacher.tokenizer, report, digests)
 
 
 def _draft_path(draft_dir: Path | str | None, proposer: str) -> Path | None:

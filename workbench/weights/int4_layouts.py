@@ -49,7 +49,7 @@ class Shipped:
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class Int4Layout:
     """How one layout packs.
 
     Attributes:
@@ -91,22 +91,22 @@ def _by_row_zero(zero: Unsigned) -> Words32:
     return _along_first(np.pad(zero.T, ((0, missing), (0, 0))))
 
 
-LAYOUTS: Final[Mapping[str, Layout]] = {
-    "compressed-tensors": Layout(
+LAYOUTS: Final[Mapping[str, Int4Layout]] = {
+    "compressed-tensors": Int4Layout(
         lambda numbers: pack(np.ascontiguousarray(numbers.T)),
         lambda words: nibbles(words).T,
         _by_row_zero,
         lambda words, columns: _from_first(words)[:columns].T,
         scale_by_row=True,
     ),
-    "gptq": Layout(
+    "gptq": Int4Layout(
         _along_first,
         _from_first,
         lambda zero: pack((zero - np.uint8(1)) & np.uint8(0xF)),
         lambda words, _: nibbles(words) + np.uint8(1),
     ),
-    "awq": Layout(_awq, _from_awq, _awq, lambda words, _: _from_awq(words)),
-    "npu": Layout(
+    "awq": Int4Layout(_awq, _from_awq, _awq, lambda words, _: _from_awq(words)),
+    "npu": Int4Layout(
         lambda numbers: pack(numbers.astype(np.int8) - np.int8(BIAS)),
         lambda words: nibbles(words) ^ np.uint8(BIAS),
         _awq,
