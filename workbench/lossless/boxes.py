@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.lossless.expressions import FloatArray, Uncertain
+from workbench.lossless.draw import FloatArray
+from workbench.lossless.expressions import Uncertain
 
 MAX_UNDECIDED: Final = 12_000
 """Boxes that may be undecided at once; beyond it, points do better."""

@@ -8,7 +8,8 @@ from fractions import Fraction
 
 from workbench.lossless import cones
 from workbench.lossless.boxes import Boxes, divided
-from workbench.lossless.expressions import Compound, Draw, Term, Uncertain
+from workbench.lossless.draw import Draw
+from workbench.lossless.expressions import Compound, Term, Uncertain
 from workbench.lossless.forks import Forks, Option
 from workbench.lossless.law import Number
 

@@ -10,25 +10,22 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, product
 from typing import Any, Final
 
 import numpy as np
 
-from workbench.lossless.expressions import FloatArray
+from workbench.lossless.draw import FloatArray
 from workbench.lossless.law import Number
+from workbench.lossless.races import HALVINGS, Evaluate, RefutedError, at_points, foretold, model_at, outcomes
 
-Evaluate = Callable[[FloatArray], list[Any]]
-"""From points, `[points, coordinates]`, to the result of each."""
 BASES: Final = 12
 GRID: Final = 17
-HALVINGS: Final = 40
 MAX_CUTS: Final = 12
 MAX_CELLS: Final = 4096
 TESTS: Final = 96
-FAR: Final = 1e12
 SAMPLE_DOUBT: Final = 1e-6
 """Probability that the stated error of a sampled law is too small."""
 
@@ -77,17 +74,13 @@ class OpenedLaw:
     evaluations: int = 0
 
 
-class _Refuted(Exception):  # noqa: N818  not an error: the assumption does not hold
-    """The function does not do what the assumptions say."""
-
-
 def opened(evaluate: Evaluate, coordinates: Coordinates, samples: int) -> OpenedLaw:
     """Return the law of a function; `samples` is the size of a sample if it has to come to that."""
     counted = _Counted(evaluate)
     try:
         cuts = _all_cuts(counted, coordinates)
         law = _law_of_cells(counted, coordinates, cuts)
-    except _Refuted:
+    except RefutedError:
         return replace(_sampled(counted, coordinates, samples), evaluations=counted.calls)
     width = sum(map(len, cuts.values())) * 2.0**-HALVINGS
     return OpenedLaw(law, width + len(coordinates.races) * 1e-9, evaluations=counted.calls)
@@ -106,7 +99,7 @@ class _Change:
 
     def at(self, values: Sequence[float]) -> FloatArray:
         """Return points of the line."""
-        return _at(self.base, self.coordinate, values)
+        return at_points(self.base, self.coordinate, values)
 
 
 class _Counted:
@@ -139,14 +132,8 @@ def _cuts_along(evaluate: _Counted, bases: FloatArray, coordinate: int) -> list[
             if left != right and not _is_explained(evaluate, change, cuts):
                 cuts += _bisected(evaluate, change)
             if len(cuts) > MAX_CUTS:
-                raise _Refuted
+                raise RefutedError
     return cuts
-
-
-def _at(base: FloatArray, coordinate: int, values: Sequence[float]) -> FloatArray:
-    points = np.repeat(base[None], len(values), axis=0)
-    points[:, coordinate] = values
-    return points
 
 
 def _is_explained(evaluate: _Counted, change: _Change, cuts: list[float]) -> bool:
@@ -176,17 +163,17 @@ def _law_of_cells(
 ) -> dict[Any, Number]:
     axes = {i: list(_cells([0.0, *_merged(places), 1.0])) for i, places in cuts.items()}
     if math.prod(len(axis) for axis in axes.values()) > MAX_CELLS:
-        raise _Refuted
+        raise RefutedError
     base = coordinates.random_points(1, 2)[0]
     law: dict[Any, Number] = {}
-    models: dict[tuple[int, ...], _Race | Any] = {}
+    models: dict[tuple[int, ...], Any] = {}
     for cell in product(*(range(len(axis)) for axis in axes.values())):
         point, weight = base.copy(), 1.0
         for (i, axis), at in zip(axes.items(), cell, strict=True):
             point[i] = axis[at][0]
             weight *= axis[at][1]
-        models[cell] = _model(evaluate, point, coordinates.races)
-        for result, share in _outcomes(models[cell]):
+        models[cell] = model_at(evaluate, point, coordinates.races)
+        for result, share in outcomes(models[cell]):
             law[result] = law.get(result, 0.0) + weight * share
     _test(evaluate, coordinates, cuts, models)
     return law
@@ -202,95 +189,6 @@ def _cells(ends: list[float]) -> Iterator[tuple[float, float]]:
         yield (low + high) / 2, high - low
 
 
-@dataclass(frozen=True)
-class _Race:
-    """What a race decides: for each of its coordinates its weight and what follows if it wins."""
-
-    coordinates: tuple[int, ...]
-    weights: tuple[float, ...]
-    follows: tuple[Any, ...]
-
-
-def _model(evaluate: _Counted, point: FloatArray, races: tuple[tuple[int, ...], ...]) -> Any:
-    """Return the result at a point, or the race that decides it."""
-    if not races:
-        return _Result(evaluate(point[None])[0])
-    first, *others = races
-    rest = tuple(others)
-    winners = np.repeat(point[None], len(first), axis=0)
-    for row, coordinate in enumerate(first):
-        winners[row, first] = FAR
-        winners[row, coordinate] = 1.0
-    follows = tuple(_model(evaluate, winner, rest) for winner in winners)
-    if all(each == follows[0] for each in follows):
-        return follows[0]
-    weights = _weights(evaluate, winners, first, [evaluate(winner[None])[0] for winner in winners])
-    return _Race(first, weights, follows)
-
-
-@dataclass(frozen=True)
-class _Result:
-    value: Any
-
-
-def _weights(
-    evaluate: _Counted, winners: FloatArray, race: tuple[int, ...], results: list[Any]
-) -> tuple[float, ...]:
-    """Return weights of a race by bisecting the ratio at which the winner changes, pair by pair."""
-    logs: dict[int, float] = {0: 0.0}
-    left = set(range(1, len(race)))
-    while left:
-        pair = next(
-            ((i, j) for i in logs for j in left if results[i] != results[j] and math.isfinite(logs[i])), None
-        )
-        if pair is None:
-            raise _Refuted
-        known, new = pair
-        ratio = _log_ratio(evaluate, winners[known], race[new], results[known], results[new])
-        if ratio == math.inf:  # the known one never wins against it: it has no weight itself
-            logs = {new: 0.0, **dict.fromkeys(logs, -math.inf)}
-        else:
-            logs[new] = logs[known] + ratio
-        left.discard(new)
-    weights = [math.exp(logs[i]) for i in range(len(race))]
-    return tuple(weight / sum(weights) for weight in weights)
-
-
-def _log_ratio(evaluate: _Counted, point: FloatArray, coordinate: int, known: Any, new: Any) -> float:
-    """Return the logarithm of the draw at which a new coordinate stops to win against one that is at 1."""
-    low, high = -25.0, 25.0
-    at_low, at_high = evaluate(_at(point, coordinate, [math.exp(low), math.exp(high)]))
-    if at_low == known:
-        return -math.inf
-    if at_high == new:
-        return math.inf
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        (seen,) = evaluate(_at(point, coordinate, [math.exp(middle)]))
-        if seen not in (known, new):
-            raise _Refuted
-        low, high = (middle, high) if seen == new else (low, middle)
-    return (low + high) / 2
-
-
-def _outcomes(model: Any) -> Iterator[tuple[Any, float]]:
-    if isinstance(model, _Race):
-        for weight, follows in zip(model.weights, model.follows, strict=True):
-            for result, share in _outcomes(follows):
-                yield result, weight * share
-    else:
-        yield model.value, 1.0
-
-
-def _foretold(model: Any, point: FloatArray) -> Any:
-    while isinstance(model, _Race):
-        times = [
-            point[i] / w if w else math.inf for i, w in zip(model.coordinates, model.weights, strict=True)
-        ]
-        model = model.follows[times.index(min(times))]
-    return model.value
-
-
 def _test(
     evaluate: _Counted,
     coordinates: Coordinates,
@@ -301,8 +199,8 @@ def _test(
     points = coordinates.random_points(TESTS, 3)
     for point, result in zip(points, evaluate(points), strict=True):
         cell = tuple(int(np.searchsorted(_merged(places), point[i])) for i, places in cuts.items())
-        if _foretold(models[cell], point) != result:
-            raise _Refuted
+        if foretold(models[cell], point) != result:
+            raise RefutedError
 
 
 def _sampled(evaluate: _Counted, coordinates: Coordinates, samples: int) -> OpenedLaw:

@@ -15,7 +15,8 @@ from unittest.mock import patch
 import numpy as np
 
 from tracing.errors import UsageError
-from workbench.lossless.expressions import Uncertain, as_number
+from workbench.lossless.draw import as_number
+from workbench.lossless.expressions import Uncertain
 from workbench.lossless.forks import Forks
 from workbench.lossless.law import Number
 
@@ -275,7 +276,7 @@ def modules_fork(generator: ForkingGenerator, plain: ForkingRandom) -> Iterator[
         stack.enter_context(patch.object(math, "log", log))
         stack.enter_context(patch.object(math, "exp", exp))
         if "torch" in sys.modules:
-            from workbench.lossless.torch_draws import torch_forks
+            from workbench.lossless.torch_random import torch_forks
 
             stack.enter_context(torch_forks(generator))
         yield

@@ -1,4 +1,4 @@
-"""Torch's random functions fork, and tensors of draws can be computed with, for as long as a mode is on.
+"""Tensors of draws, and computing with them.
 
 A tensor of draws holds its numbers as an array of objects beside a tensor of NaN. Moving, comparing and
 computing elementwise is followed; anything else gives up, and the verifier gets plain numbers.
@@ -7,19 +7,16 @@ computing elementwise is followed; anything else gives up, and the verifier gets
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
 import torch
 from torch._C import DisableTorchFunctionSubclass
-from torch.overrides import TorchFunctionMode
 
 from workbench.lossless.expressions import Uncertain
 from workbench.lossless.forks import OpaqueDrawError
-from workbench.lossless.sources import ForkingChance, ForkingGenerator
 
 ELEMENTWISE: Final[Mapping[str, Callable[..., Any]]] = {
     **{
@@ -163,41 +160,14 @@ def _extreme(
     return torch.from_numpy(np.expand_dims(found, dim) if keepdim else found)
 
 
-class _Forking(TorchFunctionMode):
-    """Answers calls of torch's random functions, and of any function on a tensor of draws."""
-
-    def __init__(self, generator: ForkingGenerator) -> None:
-        super().__init__()
-        self._generator = generator
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        options = dict(kwargs or {})
-        name = getattr(function, "__name__", "")
-        if name in RANDOM:
-            return RANDOM[name](self._generator.chance, *args, **options)
-        if any(isinstance(each, (DrawTensor, Uncertain)) for each in _flat((args, tuple(options.values())))):
-            return _followed(function, name, args, options)
-        return function(*args, **options)
-
-
-def _flat(values: Any) -> Iterator[Any]:
-    for each in values:
-        if isinstance(each, (list, tuple)):
-            yield from _flat(each)
-        else:
-            yield each
-
-
-def _followed(function: Any, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+def followed(function: Any, name: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
     """Do to the elements of a tensor of draws what a function of torch does."""
     plain = name.strip("_")
     if plain in REFLECTED:
         plain, args = REFLECTED[plain], args[::-1]
     if plain in ELEMENTWISE:
         result = _elementwise(ELEMENTWISE[plain], *args)
-        return _become(args[0], result) if name.endswith("_") and not name.endswith("__") else result
+        return become(args[0], result) if name.endswith("_") and not name.endswith("__") else result
     special = SPECIAL.get(plain if plain in ("argmax", "argmin") else name)
     if special is not None:
         return special(*args, **options)
@@ -251,12 +221,12 @@ def _set(tensor: Any, key: Any, value: Any) -> None:
     if not isinstance(tensor, DrawTensor):  # a plain tensor becomes one of draws
         if not tensor.dtype.is_floating_point:
             raise OpaqueDrawError
-        _become(tensor, _elements(tensor))
+        become(tensor, _elements(tensor))
     places = key.numpy() if isinstance(key, torch.Tensor) else key
     tensor.draws[places] = _elements(value)
 
 
-def _become(tensor: Any, values: Any) -> Any:
+def become(tensor: Any, values: Any) -> Any:
     """Let a tensor hold these elements from now on, in place."""
     elements = _elements(values) if isinstance(values, torch.Tensor) else values
     if isinstance(tensor, DrawTensor):
@@ -276,87 +246,6 @@ def _become(tensor: Any, values: Any) -> Any:
     return tensor
 
 
-def _shape(size: tuple[Any, ...], options: dict[str, Any]) -> tuple[int, ...]:
-    given = options.get("size", size[0] if len(size) == 1 and not isinstance(size[0], int) else size)
-    return tuple(int(each) for each in given)
-
-
-BITS: Final = {torch.float32: 24, torch.float16: 11, torch.bfloat16: 8}
-
-
-def _uniform(chance: ForkingChance, dtype: Any) -> Callable[[], Any]:
-    return lambda: chance.uniform_draw(BITS.get(dtype, 53))
-
-
-def _rand(chance: ForkingChance, *size: Any, **options: Any) -> Any:
-    dtype = options.get("dtype") or torch.get_default_dtype()
-    return as_tensor(chance.filled(_shape(size, options), _uniform(chance, dtype)), dtype)
-
-
-def _rand_like(chance: ForkingChance, tensor: Any, **options: Any) -> Any:
-    return as_tensor(
-        chance.filled(tuple(tensor.shape), _uniform(chance, options.get("dtype") or tensor.dtype)),
-        options.get("dtype") or tensor.dtype,
-    )
-
-
-def _uniform_(chance: ForkingChance, tensor: Any, low: float = 0.0, high: float = 1.0, **_: Any) -> Any:
-    draw = _uniform(chance, tensor.dtype)
-    return _become(tensor, chance.filled(tuple(tensor.shape), lambda: low + (high - low) * draw()))
-
-
-def _exponential_(chance: ForkingChance, tensor: Any, lambd: float = 1.0, **_: Any) -> Any:
-    return _become(tensor, chance.exponential_rows(tuple(tensor.shape)) / lambd)
-
-
-def _multinomial(
-    chance: ForkingChance,
-    probs: Any,
-    num_samples: int,
-    replacement: bool = False,
-    **_: Any,
-) -> Any:
-    rows = [[float(each) for each in row] for row in probs.reshape(-1, probs.shape[-1]).tolist()]
-    drawn: list[list[int]] = []
-    for weights in rows:
-        found: list[int] = []
-        for _unused in range(num_samples):
-            found.append(chance.index(weights, "multinomial"))
-            if not replacement:
-                weights[found[-1]] = 0.0
-        drawn.append(found)
-    return torch.tensor(drawn).reshape(*probs.shape[:-1], num_samples)
-
-
-def _bernoulli(chance: ForkingChance, probs: Any, **_: Any) -> Any:
-    flat = [1.0 - chance.index([float(p), 1 - float(p)], "bernoulli") for p in probs.reshape(-1).tolist()]
-    return torch.tensor(flat, dtype=probs.dtype).reshape(probs.shape)
-
-
-def _randint(chance: ForkingChance, *args: Any, **options: Any) -> Any:
-    numbers = [each for each in args if isinstance(each, int)]
-    low, high = (0, numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])
-    shape = options.get("size") or next(each for each in args if not isinstance(each, int))
-    found = chance.filled(tuple(shape), lambda: low + chance.index([1] * (high - low), "randint"))
-    return torch.tensor(np.asarray(found, dtype=np.int64))
-
-
-def _randperm(chance: ForkingChance, n: int, **_: Any) -> Any:
-    return torch.tensor(chance.order(n))
-
-
-RANDOM: Final[Mapping[str, Callable[..., Any]]] = {
-    "rand": _rand,
-    "rand_like": _rand_like,
-    "uniform_": _uniform_,
-    "exponential_": _exponential_,
-    "multinomial": _multinomial,
-    "bernoulli": _bernoulli,
-    "randint": _randint,
-    "randperm": _randperm,
-}
-
-
 SPECIAL: Final[Mapping[str, Callable[..., Any]]] = {
     "__setitem__": _set,
     "__getitem__": _picked,
@@ -369,10 +258,3 @@ SPECIAL: Final[Mapping[str, Callable[..., Any]]] = {
     **dict.fromkeys(SAME, _same),
 }
 """Functions that are more than moving or computing elementwise."""
-
-
-@contextmanager
-def torch_forks(generator: ForkingGenerator) -> Iterator[None]:
-    """Let torch's random functions fork, for as long as this lasts."""
-    with _Forking(generator):
-        yield
