@@ -205,17 +205,17 @@ def bonus_from_the_draft(tree: DraftTree, chance: Chance) -> list[int]:
 def block_by_products(tree: DraftTree, chance: Chance) -> list[int]:
     """Accept to the last position where the product of min(1, p/q) exceeds that of all draws so far."""
     path: TokenPath = ()
-    ratio: Any = Fraction(1)
+    product: Any = Fraction(1)
     draws: Any = 1
     positions: list[tuple[TokenPath, Any]] = [((), Fraction(1))]
     kept = 0
     while tree.children(path):
         law, draft, token = tree.target(path), tree.draft(path), tree.children(path)[0]
-        ratio *= min(ratio(law, draft, token), 1)
+        product *= min(ratio(law, draft, token), 1)
         draws = chance.random() * draws
         path = (*path, token)
-        positions.append((path, ratio))
-        if draws < ratio:
+        positions.append((path, product))
+        if draws < product:
             kept = len(positions) - 1
     path, weight = positions[kept]
     law = tree.target(path)
