@@ -13,8 +13,9 @@ from workbench.lossless.drafting import DraftTree, LaidOut, laid_out
 from workbench.lossless.forks import Budget, Forks, OpaqueDrawError, enumerate_runs
 from workbench.lossless.law import Number
 from workbench.lossless.opening import Coordinates, OpenedLaw, opened
+from workbench.lossless.patched import modules_fork
 from workbench.lossless.problem import Problem
-from workbench.lossless.sources import ForkingChance, ForkingGenerator, ForkingRandom, modules_fork
+from workbench.lossless.sources import ForkingChance, ForkingGenerator, ForkingRandom
 from workbench.lossless.tape import Tape, TapeChance
 from workbench.lossless.verifier import Emitted, Numbers, Raised, Verifier, call, values_of
 
