@@ -16,7 +16,7 @@ from workbench.lossless.forks import NotRepeatableError
 from workbench.lossless.judge import JudgeSettings, ProblemVerdict, judged, overall, rule_verdict
 from workbench.lossless.mistakes import MISTAKES
 from workbench.lossless.problem import DRAFTS, Drafts, Problem, read_problems
-from workbench.lossless.rules import RULES, Rule
+from workbench.lossless.rules import RULES, AcceptanceRule
 from workbench.lossless.standard import standard_problems
 from workbench.lossless.verifier import Numbers, Verifier, load_verifier
 from workbench.view.safe_text import safe_json
@@ -116,7 +116,7 @@ def _settings(options: dict[str, Any]) -> JudgeSettings:
     )
 
 
-def _rule(name: str) -> Rule:
+def _rule(name: str) -> AcceptanceRule:
     every = {**RULES, **MISTAKES}
     if name not in every:
         raise UsageError(f"no rule {name!r}; known are {', '.join(every)}")
@@ -127,14 +127,16 @@ def _verifier(name: str, options: dict[str, Any]) -> Verifier:
     return load_verifier(name, arrays=options["arrays"], is_batched=options["is_batched"])
 
 
-def _usual_drafts(subject: Rule | Verifier) -> Drafts:
-    if isinstance(subject, Rule):
+def _usual_drafts(subject: AcceptanceRule | Verifier) -> Drafts:
+    if isinstance(subject, AcceptanceRule):
         return subject.drafts[0]
     return "sampled" if subject.takes_draft_law else "fixed"
 
 
-def _problems(subject: Rule | Verifier, drafts: Drafts, options: dict[str, Any]) -> tuple[Problem, ...]:
-    if isinstance(subject, Rule) and drafts not in subject.drafts:
+def _problems(
+    subject: AcceptanceRule | Verifier, drafts: Drafts, options: dict[str, Any]
+) -> tuple[Problem, ...]:
+    if isinstance(subject, AcceptanceRule) and drafts not in subject.drafts:
         raise UsageError(f"{subject.name} is a rule for {', '.join(subject.drafts)} drafts, not {drafts}")
     if options["problem_file"]:
         given = read_problems(Path(options["problem_file"]), options["drafts"], options["width"])
@@ -151,20 +153,20 @@ def _problems(subject: Rule | Verifier, drafts: Drafts, options: dict[str, Any])
     )
 
 
-def _is_for_chains(subject: Rule | Verifier) -> bool:
-    return subject.is_for_chains if isinstance(subject, Rule) else subject.takes_chains
+def _is_for_chains(subject: AcceptanceRule | Verifier) -> bool:
+    return subject.is_for_chains if isinstance(subject, AcceptanceRule) else subject.takes_chains
 
 
-def _judged(subject: Rule | Verifier, problem: Problem, settings: JudgeSettings) -> ProblemVerdict:
+def _judged(subject: AcceptanceRule | Verifier, problem: Problem, settings: JudgeSettings) -> ProblemVerdict:
     return (
         rule_verdict(subject, problem, settings)
-        if isinstance(subject, Rule)
+        if isinstance(subject, AcceptanceRule)
         else judged(subject, problem, settings)
     )
 
 
 def _smallest(
-    subject: Rule | Verifier,
+    subject: AcceptanceRule | Verifier,
     drafts: Drafts,
     found: list[ProblemVerdict],
     settings: JudgeSettings,

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from workbench.lossless import cones
 from workbench.lossless.boxes import Boxes, divided
-from workbench.lossless.draw import Draw
+from workbench.lossless.draw import UniformDraw
 from workbench.lossless.expressions import Compound, Term, Uncertain
 from workbench.lossless.forks import Forks, Option
 from workbench.lossless.law import Number
@@ -41,7 +41,7 @@ class Comparisons:
 
     def fresh(self, bits: int = 53) -> Term:
         """Return a new uniform draw, of this many bits in floating point."""
-        return Term(Draw(self, self.forks.number_of_draw(), bits=bits))
+        return Term(UniformDraw(self, self.forks.number_of_draw(), bits=bits))
 
     def compare(self, one: Uncertain, other: Uncertain | Number, *, is_less: bool, is_strict: bool) -> bool:
         """Return whether `one < other` (or `>`, or equal where it is not strict)."""
@@ -106,7 +106,9 @@ class Comparisons:
             return _power_of_e(-seen), not grows
         return _power_of_e(-_power_of_e(-seen)), grows
 
-    def _ratio(self, one: tuple[Draw, Fraction, bool], other: tuple[Draw, Fraction, bool]) -> bool | None:
+    def _ratio(
+        self, one: tuple[UniformDraw, Fraction, bool], other: tuple[UniformDraw, Fraction, bool]
+    ) -> bool | None:
         """Decide `one < other` of two exponential draws times numbers; None where that is not exact."""
         (left, left_scale, is_inverse), (right, right_scale, _) = one, other
         joints = [draw.joint for draw in (left, right)]
@@ -169,7 +171,7 @@ class Comparisons:
         return taken == 0
 
     def _region(
-        self, columns: tuple[int, ...], members: list[Draw], facts: tuple[tuple[Uncertain, bool], ...]
+        self, columns: tuple[int, ...], members: list[UniformDraw], facts: tuple[tuple[Uncertain, bool], ...]
     ) -> tuple[Boxes, float]:
         """Return what is known of these draws as boxes, and the share that getting there left undecided."""
         joints = {id(draw.joint): draw.joint for draw in members if draw.joint is not None}
@@ -189,15 +191,15 @@ class Comparisons:
         return region, lost
 
     def _gathered(
-        self, involved: tuple[Draw, ...]
+        self, involved: tuple[UniformDraw, ...]
     ) -> tuple[
         tuple[int, ...],
         list[tuple[tuple[int, ...], list[cones.Simplex] | None]],
         tuple[tuple[Uncertain, bool], ...],
-        list[Draw],
+        list[UniformDraw],
     ]:
         """Return all draws that these are known together with: numbers, parts, facts, draws."""
-        members: dict[int, Draw] = {}
+        members: dict[int, UniformDraw] = {}
         parts: list[tuple[tuple[int, ...], list[cones.Simplex] | None]] = []
         facts: list[tuple[Uncertain, bool]] = []
         seen: set[int] = set()
@@ -214,19 +216,19 @@ class Comparisons:
         columns = tuple(sorted(members))
         return columns, parts, tuple(facts), [members[number] for number in columns]
 
-    _members: dict[int, list[Draw]]
+    _members: dict[int, list[UniformDraw]]
 
     def restart(self) -> None:
         """Forget the draws of the last run."""
         self._members = {}
 
-    def _know(self, joint: Joint, members: list[Draw]) -> None:
+    def _know(self, joint: Joint, members: list[UniformDraw]) -> None:
         self._members[id(joint)] = members
         for draw in members:
             draw.joint = joint
 
 
-def _rate(value: Uncertain | Number) -> tuple[Draw, Fraction, bool] | None:
+def _rate(value: Uncertain | Number) -> tuple[UniformDraw, Fraction, bool] | None:
     """Return draw, scale and whether inverse, if a value orders like `scale * exponential` or its inverse."""
     if not isinstance(value, Term) or value.scale == 0:
         return None
@@ -237,7 +239,9 @@ def _rate(value: Uncertain | Number) -> tuple[Draw, Fraction, bool] | None:
     return None
 
 
-def _difference(one: tuple[Draw, Fraction, bool], other: tuple[Draw, Fraction, bool]) -> Compound:
+def _difference(
+    one: tuple[UniformDraw, Fraction, bool], other: tuple[UniformDraw, Fraction, bool]
+) -> Compound:
     """Return a value with the sign of `one - other`."""
     left = Term(one[0], "exponential", one[1], is_inverse=one[2])
     right = Term(other[0], "exponential", -other[1], is_inverse=other[2])

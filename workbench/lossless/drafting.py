@@ -12,7 +12,7 @@ from workbench.lossless.forks import Forks
 from workbench.lossless.problem import Problem, TokenLaw, TokenPath, law_after
 
 
-class DraftTree:
+class DraftedTree:
     """A tree of drafts; children of a node are drawn when they are first asked for."""
 
     def __init__(self, problem: Problem, forks: Forks) -> None:
@@ -31,7 +31,7 @@ class DraftTree:
         return self._drawn[path]
 
     def fresh_children(self, path: TokenPath) -> tuple[int, ...]:
-        """Draw children; every node of a tree that is laid out draws its own."""
+        """UniformDraw children; every node of a tree that is laid out draws its own."""
         weights = list(self.draft(path))
         drawn: list[int] = []
         for _ in range(self.problem.width):
@@ -66,7 +66,7 @@ class LaidOut:
     paths: tuple[TokenPath, ...]
 
 
-def laid_out(tree: DraftTree) -> LaidOut:
+def laid_out(tree: DraftedTree) -> LaidOut:
     """Return a whole tree, drawing what has to be drawn."""
     tokens, parents = [0], [0]
     paths: list[TokenPath] = [()]

@@ -26,7 +26,7 @@ class Comparing(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class Draw:
+class UniformDraw:
     """A uniform draw and what is known of it in this run.
 
     Attributes:

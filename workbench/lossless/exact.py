@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from workbench.lossless.compare import Comparisons
-from workbench.lossless.drafting import DraftTree
+from workbench.lossless.drafting import DraftedTree
 from workbench.lossless.forks import Budget, Enumeration, Forks, enumerate_runs
 from workbench.lossless.problem import Problem
 from workbench.lossless.rules import RuleFunction
@@ -19,6 +19,6 @@ def law_of_rule(function: RuleFunction, problem: Problem, budget: Budget | None 
         comparisons = comparisons or Comparisons(forks)
         comparisons.restart()
         chance = ForkingGenerator(ForkingChance(forks, comparisons.fresh))
-        return tuple(int(token) for token in function(DraftTree(problem, forks), chance))
+        return tuple(int(token) for token in function(DraftedTree(problem, forks), chance))
 
     return enumerate_runs(run, budget or Budget())

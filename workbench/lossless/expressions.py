@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from workbench.lossless.draw import Draw, FloatArray, View, as_number
+from workbench.lossless.draw import FloatArray, UniformDraw, View, as_number
 from workbench.lossless.forks import OpaqueDrawError
 from workbench.lossless.law import Number
 
@@ -111,7 +111,7 @@ class Uncertain:
         """Return e to this power."""
         return Compound("exp", (self,))
 
-    def draws(self) -> tuple[Draw, ...]:
+    def draws(self) -> tuple[UniformDraw, ...]:
         """Return the draws that it depends on, in order."""
         raise NotImplementedError
 
@@ -132,7 +132,7 @@ class Uncertain:
 class Term(Uncertain):
     """`offset + scale * view of a draw`, or `offset + scale / view`."""
 
-    draw: Draw
+    draw: UniformDraw
     view: View = "uniform"
     scale: Number = Fraction(1)
     offset: Number = Fraction(0)
@@ -174,7 +174,7 @@ class Term(Uncertain):
             return Term(self.draw, "exponential", factor, is_inverse=self.scale > 0)
         return Compound("exp", (self,))
 
-    def draws(self) -> tuple[Draw, ...]:
+    def draws(self) -> tuple[UniformDraw, ...]:
         """Return its one draw."""
         return (self.draw,)
 
@@ -200,7 +200,7 @@ class Compound(Uncertain):
     function: Literal["add", "mul", "reciprocal", "log", "exp"]
     parts: tuple[Any, ...]
 
-    def draws(self) -> tuple[Draw, ...]:
+    def draws(self) -> tuple[UniformDraw, ...]:
         """Return the draws of its parts."""
         found = {
             draw.index: draw for part in self.parts if isinstance(part, Uncertain) for draw in part.draws()

@@ -27,8 +27,8 @@ from workbench.lossless.law import (
 )
 from workbench.lossless.mistakes import MISTAKES
 from workbench.lossless.problem import Problem, TokenPath
-from workbench.lossless.rules import Rule
-from workbench.lossless.trial import Trial, tried
+from workbench.lossless.rules import AcceptanceRule
+from workbench.lossless.trial import VerifierTrial, tried
 from workbench.lossless.verifier import Malformed, Numbers, Raised, Verifier
 
 LosslessVerdict = Literal["lossless", "lossless within E", "not lossless", "inconclusive"]
@@ -89,7 +89,7 @@ class ProblemVerdict:
     verdict: LosslessVerdict
     total_variation: Number
     error: float
-    trial: Trial = field(repr=False)
+    trial: VerifierTrial = field(repr=False)
     worst: WorstPrefix | None = None
     draws: float | None = None
     failures: tuple[tuple[str, float], ...] = ()
@@ -115,16 +115,16 @@ def judged(verifier: Verifier, problem: Problem, settings: JudgeSettings) -> Pro
     return verdict_of(trial, problem, settings, rows=2 if verifier.is_batched else 1, name=verifier.name)
 
 
-def rule_verdict(rule: Rule, problem: Problem, settings: JudgeSettings) -> ProblemVerdict:
+def rule_verdict(rule: AcceptanceRule, problem: Problem, settings: JudgeSettings) -> ProblemVerdict:
     """Judge one of our own rules, or a known mistake, on a problem."""
     found = law_of_rule(rule.function, problem, Budget(settings.runs, settings.seconds))
     how: Any = "integrated" if found.error else "exact"
-    trial = Trial(dict(found.law), dict(found.edges), found.error, how, "fraction", found.runs)
+    trial = VerifierTrial(dict(found.law), dict(found.edges), found.error, how, "fraction", found.runs)
     return verdict_of(trial, problem, settings, rows=1, name=rule.name)
 
 
 def verdict_of(
-    trial: Trial, problem: Problem, settings: JudgeSettings, *, rows: int, name: str
+    trial: VerifierTrial, problem: Problem, settings: JudgeSettings, *, rows: int, name: str
 ) -> ProblemVerdict:
     """Compare what a verifier did with the target law."""
     emitted: dict[Any, Number] = {key: weight for key, weight in trial.law.items() if isinstance(key, tuple)}
@@ -172,7 +172,7 @@ def _kind(numbers: Numbers) -> str:
 
 
 def _verdict(
-    gap: Number, error: float, trial: Trial, settings: JudgeSettings, *, has_failed: bool
+    gap: Number, error: float, trial: VerifierTrial, settings: JudgeSettings, *, has_failed: bool
 ) -> LosslessVerdict:
     if has_failed or gap > error:
         return "not lossless"
@@ -181,7 +181,7 @@ def _verdict(
     return "lossless within E" if error <= settings.within else "inconclusive"
 
 
-def _failures(trial: Trial) -> tuple[tuple[str, float], ...]:
+def _failures(trial: VerifierTrial) -> tuple[tuple[str, float], ...]:
     words: list[tuple[str, float]] = []
     for key, weight in trial.law.items():
         if isinstance(key, Raised):
@@ -215,7 +215,7 @@ def _marginal(law: dict[Any, Number]) -> EmissionLaw:
     return one
 
 
-def _impossible(trial: Trial, problem: Problem, rows: int) -> dict[TokenPath, Number]:
+def _impossible(trial: VerifierTrial, problem: Problem, rows: int) -> dict[TokenPath, Number]:
     """Return what is emitted at an edge and has no probability under the target law, with its own."""
     found: dict[TokenPath, Number] = {}
     for key, weight in trial.edges.items():
@@ -261,7 +261,7 @@ class _Key:
 @cache
 def _mistake_law(name: str, key: _Key) -> tuple[EmissionLaw, float, bool]:
     enumerated = law_of_rule(MISTAKES[name].function, key.problem, Budget(MISTAKE_RUNS, 10.0))
-    trial = Trial(
+    trial = VerifierTrial(
         dict(enumerated.law), dict(enumerated.edges), enumerated.error, "exact", "fraction", enumerated.runs
     )
     zero_mass = sum(_impossible(trial, key.problem, 1).values(), Fraction(0))

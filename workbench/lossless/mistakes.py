@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from workbench.lossless.problem import DRAFTS
 from workbench.lossless.rules import (
-    Rule,
+    AcceptanceRule,
     RuleFunction,
     Weights,
     multi_step,
@@ -49,13 +49,13 @@ def _variant(
 
 def _mistake(
     name: str, function: RuleFunction, drafts: Any, summary: str, source: str = "", *, chains: bool = False
-) -> Rule:
-    return Rule(name, function, drafts, summary, is_for_chains=chains, source=source)
+) -> AcceptanceRule:
+    return AcceptanceRule(name, function, drafts, summary, is_for_chains=chains, source=source)
 
 
 _WITH_LAW: Final = ("sampled",)
 
-MISTAKES: Final[Mapping[str, Rule]] = {
+MISTAKES: Final[Mapping[str, AcceptanceRule]] = {
     each.name: each
     for each in (
         _mistake("ratio-on-fixed-drafts", recursive_rejection, ("top",),

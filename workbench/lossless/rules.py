@@ -10,17 +10,17 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
 
-from workbench.lossless.drafting import DraftTree
+from workbench.lossless.drafting import DraftedTree
 from workbench.lossless.problem import Drafts, TokenPath
 
 Weights = Sequence[Any]
 Chance = Any
 """A `numpy.random.Generator`, or what looks like one."""
-RuleFunction = Callable[[DraftTree, Chance], list[int]]
+RuleFunction = Callable[[DraftedTree, Chance], list[int]]
 
 
 @dataclass(frozen=True)
-class Rule:
+class AcceptanceRule:
     """An acceptance rule.
 
     Attributes:
@@ -70,7 +70,7 @@ def residual_or(weights: Weights, instead: Weights) -> Weights:
 
 
 def walked(
-    tree: DraftTree, chance: Chance, level: Callable[[TokenPath], tuple[int | None, Weights]]
+    tree: DraftedTree, chance: Chance, level: Callable[[TokenPath], tuple[int | None, Weights]]
 ) -> list[int]:
     """Go down a tree as long as a level accepts, then draw the last token from what it leaves."""
     path: TokenPath = ()
@@ -82,7 +82,7 @@ def walked(
     return [*path, sampled_from(tree.target(path), chance)]
 
 
-def zero_and_renormalise(tree: DraftTree, chance: Chance) -> list[int]:
+def zero_and_renormalise(tree: DraftedTree, chance: Chance) -> list[int]:
     """EAGLE's posterior: a child passes with its residual probability, else it is zeroed, the rest grows."""
 
     def level(path: TokenPath) -> tuple[int | None, Weights]:
@@ -96,8 +96,8 @@ def zero_and_renormalise(tree: DraftTree, chance: Chance) -> list[int]:
     return walked(tree, chance, level)
 
 
-def follow_the_target(tree: DraftTree, chance: Chance) -> list[int]:
-    """Draw from the target at each node and follow the tree while the draw is a child."""
+def follow_the_target(tree: DraftedTree, chance: Chance) -> list[int]:
+    """UniformDraw from the target at each node and follow the tree while the draw is a child."""
     path: TokenPath = ()
     while True:
         token = sampled_from(tree.target(path), chance)
@@ -106,7 +106,7 @@ def follow_the_target(tree: DraftTree, chance: Chance) -> list[int]:
         path = (*path, token)
 
 
-def multi_step(tree: DraftTree, chance: Chance) -> list[int]:
+def multi_step(tree: DraftedTree, chance: Chance) -> list[int]:
     """SpecInfer: independent children, each passes with min(1, p/q); residual max(p - q, 0), q stays."""
 
     def level(path: TokenPath) -> tuple[int | None, Weights]:
@@ -120,7 +120,7 @@ def multi_step(tree: DraftTree, chance: Chance) -> list[int]:
     return walked(tree, chance, level)
 
 
-def recursive_rejection(tree: DraftTree, chance: Chance) -> list[int]:
+def recursive_rejection(tree: DraftedTree, chance: Chance) -> list[int]:
     """Children without replacement: as multi-step, with the law that each child was really drawn from."""
 
     def level(path: TokenPath) -> tuple[int | None, Weights]:
@@ -136,7 +136,7 @@ def recursive_rejection(tree: DraftTree, chance: Chance) -> list[int]:
     return walked(tree, chance, level)
 
 
-def block_verification(tree: DraftTree, chance: Chance) -> list[int]:
+def block_verification(tree: DraftedTree, chance: Chance) -> list[int]:
     """Accept the longest prefix of a chain whose block condition holds; the residual is of the joint law."""
     path: TokenPath = ()
     kept: TokenPath = ()
@@ -163,21 +163,21 @@ def block_verification(tree: DraftTree, chance: Chance) -> list[int]:
     return [*kept, sampled_from(residual_or(joint, law), chance)]
 
 
-RULES: Final[Mapping[str, Rule]] = {
+RULES: Final[Mapping[str, AcceptanceRule]] = {
     rule.name: rule
     for rule in (
-        Rule("eagle", zero_and_renormalise, ("fixed", "top", "sampled", "distinct"),
+        AcceptanceRule("eagle", zero_and_renormalise, ("fixed", "top", "sampled", "distinct"),
              "draft law taken as 1, zero and renormalise", is_lossless=True,
              source="EAGLE evaluate_posterior"),
-        Rule("target-match", follow_the_target, ("fixed", "top", "sampled", "distinct"),
+        AcceptanceRule("target-match", follow_the_target, ("fixed", "top", "sampled", "distinct"),
              "draw from the target, follow the tree while it has the draw", is_lossless=True),
-        Rule("specinfer", multi_step, ("sampled",),
+        AcceptanceRule("specinfer", multi_step, ("sampled",),
              "min(1, p/q), residual max(p - q, 0), children independent",
              is_lossless=True, source="SpecInfer 2305.09781"),
-        Rule("recursive-rejection", recursive_rejection, ("distinct",),
+        AcceptanceRule("recursive-rejection", recursive_rejection, ("distinct",),
              "children without replacement, conditional draft laws", is_lossless=True,
              source="RSD 2402.14160, EAGLE-1"),
-        Rule("block", block_verification, ("sampled",), "longest prefix under the block condition",
+        AcceptanceRule("block", block_verification, ("sampled",), "longest prefix under the block condition",
              is_lossless=True, is_for_chains=True, source="2403.10444"),
     )
 }  # fmt: skip

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any, Final, Literal
 
 from workbench.lossless.compare import Comparisons
-from workbench.lossless.drafting import DraftTree, LaidOut, laid_out
+from workbench.lossless.drafting import DraftedTree, LaidOut, laid_out
 from workbench.lossless.forks import Budget, Forks, OpaqueDrawError, enumerate_runs
 from workbench.lossless.law import Number
 from workbench.lossless.opening import Coordinates, OpenedLaw, opened
@@ -27,7 +27,7 @@ SCOUTS: Final = 8
 
 
 @dataclass
-class Trial:
+class VerifierTrial:
     """What a verifier does on a problem.
 
     Attributes:
@@ -50,7 +50,7 @@ class Trial:
 
 def tried(
     verifier: Verifier, problem: Problem, numbers: Numbers | None, budget: Budget, samples: int
-) -> Trial:
+) -> VerifierTrial:
     """Return the law of a verifier on a problem.
 
     Args:
@@ -79,7 +79,7 @@ def tried(
     return trial if trial is not None and _raised(blunt) >= _raised(trial) else blunt
 
 
-def _raised(trial: Trial) -> Number:
+def _raised(trial: VerifierTrial) -> Number:
     """Probability of an exception."""
     return sum((weight for key, weight in trial.law.items() if isinstance(key, Raised)), Fraction(0))
 
@@ -96,9 +96,9 @@ class _Subject:
 
     def _trees(self, forks: Forks) -> tuple[LaidOut, ...]:
         rows = BATCH_ROWS if self._verifier.is_batched else 1
-        return tuple(laid_out(DraftTree(self._problem, forks)) for _ in range(rows))
+        return tuple(laid_out(DraftedTree(self._problem, forks)) for _ in range(rows))
 
-    def followed(self, numbers: Numbers, budget: Budget) -> Trial:
+    def followed(self, numbers: Numbers, budget: Budget) -> VerifierTrial:
         """Enumerate all decisions.
 
         Raises:
@@ -114,7 +114,7 @@ class _Subject:
 
         found = enumerate_runs(run, budget)
         how: How = "integrated" if state[0].is_integrated else "exact"
-        return Trial(found.law, found.edges, found.error, how, numbers, found.runs)
+        return VerifierTrial(found.law, found.edges, found.error, how, numbers, found.runs)
 
     def _called(self, chance: ForkingChance, trees: tuple[LaidOut, ...], numbers: Numbers) -> Emitted:
         self.generator.chance = self.plain.chance = chance
@@ -144,11 +144,11 @@ class _Subject:
             for name, value in asked.items()
         }
 
-    def opened(self, numbers: Numbers, budget: Budget, samples: int) -> Trial:
+    def opened(self, numbers: Numbers, budget: Budget, samples: int) -> VerifierTrial:
         """Give the verifier plain numbers, for every tree of drafts that can come."""
         limits = Budget(budget.runs, budget.seconds)
         drafted = enumerate_runs(lambda forks: _Trees(self._trees(forks)), limits)
-        trial = Trial({}, {}, drafted.error, "opened", numbers, 0)
+        trial = VerifierTrial({}, {}, drafted.error, "opened", numbers, 0)
         for trees, weight in drafted.law.items():
             found = self._opened_on(trees.rows, numbers, samples)
             trial.runs += found.evaluations

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any, Final
 
-from workbench.lossless.drafting import DraftTree
+from workbench.lossless.drafting import DraftedTree
 from workbench.lossless.problem import TokenPath
 from workbench.lossless.rules import (
     Chance,
@@ -25,7 +25,7 @@ BFLOAT16_BITS: Final = 8
 Step = tuple[bool, Weights]
 
 
-def _leaves(tree: DraftTree, path: TokenPath = ()) -> Iterator[TokenPath]:
+def _leaves(tree: DraftedTree, path: TokenPath = ()) -> Iterator[TokenPath]:
     children = tree.children(path)
     if not children and path:
         yield path
@@ -37,7 +37,7 @@ def _likeliest(law: Weights) -> int:
     return max(range(len(law)), key=lambda token: law[token])
 
 
-def resample_full_target(tree: DraftTree, chance: Chance) -> list[int]:
+def resample_full_target(tree: DraftedTree, chance: Chance) -> list[int]:
     """Accept with the target probability, on rejection draw from the whole target law."""
 
     def level(path: TokenPath) -> tuple[int | None, Weights]:
@@ -50,8 +50,8 @@ def resample_full_target(tree: DraftTree, chance: Chance) -> list[int]:
     return walked(tree, chance, level)
 
 
-def medusa_nucleus(tree: DraftTree, chance: Chance) -> list[int]:
-    """Draw a token for every row and depth, take the longest match, go on with the whole law."""
+def medusa_nucleus(tree: DraftedTree, chance: Chance) -> list[int]:
+    """UniformDraw a token for every row and depth, take the longest match, go on with the whole law."""
     best: TokenPath = ()
     for leaf in list(_leaves(tree)):
         drawn = [sampled_from(tree.target(leaf[:depth]), chance) for depth in range(len(leaf))]
@@ -60,7 +60,7 @@ def medusa_nucleus(tree: DraftTree, chance: Chance) -> list[int]:
     return [*best, sampled_from(tree.target(best), chance)]
 
 
-def medusa_typical(tree: DraftTree, _: Chance, *, threshold: float, alpha: float) -> list[int]:
+def medusa_typical(tree: DraftedTree, _: Chance, *, threshold: float, alpha: float) -> list[int]:
     """Accept what is typical under the target law, and take its most likely token after that."""
 
     def typical(path: TokenPath, token: int) -> bool:
@@ -78,13 +78,13 @@ def medusa_typical(tree: DraftTree, _: Chance, *, threshold: float, alpha: float
     return [*best, _likeliest(tree.target(best))]
 
 
-def original_draft_law(tree: DraftTree, chance: Chance) -> list[int]:
+def original_draft_law(tree: DraftedTree, chance: Chance) -> list[int]:
     """Children without replacement, verified as if each had been drawn from the whole draft law."""
     return multi_step(tree, chance)
 
 
 def one_child_step(
-    tree: DraftTree,
+    tree: DraftedTree,
     chance: Chance,
     *,
     passes: Callable[[Weights, Weights, int], Any],
@@ -114,7 +114,7 @@ def usual_residual(law: Weights, draft: Weights, _: int) -> Weights:
     return positive_part(law, draft)
 
 
-def accept_everything(tree: DraftTree, chance: Chance) -> list[int]:
+def accept_everything(tree: DraftedTree, chance: Chance) -> list[int]:
     """Accept every first draft, as a draw that is always 0 does; zero mass too."""
     path: TokenPath = ()
     while tree.children(path):
@@ -122,7 +122,7 @@ def accept_everything(tree: DraftTree, chance: Chance) -> list[int]:
     return [*path, sampled_from(tree.target(path), chance)]
 
 
-def first_at_coin_zero(tree: DraftTree, chance: Chance) -> list[int]:
+def first_at_coin_zero(tree: DraftedTree, chance: Chance) -> list[int]:
     """EAGLE's posterior with `<=`: a single-precision draw of exactly 0 accepts a token of probability 0."""
 
     def level(path: TokenPath) -> tuple[int | None, Weights]:
@@ -136,7 +136,7 @@ def first_at_coin_zero(tree: DraftTree, chance: Chance) -> list[int]:
     return walked(tree, chance, level)
 
 
-def greedy_verification(tree: DraftTree, _: Chance) -> list[int]:
+def greedy_verification(tree: DraftedTree, _: Chance) -> list[int]:
     """Take the most likely token although the request samples."""
     path: TokenPath = ()
     while True:
@@ -146,7 +146,7 @@ def greedy_verification(tree: DraftTree, _: Chance) -> list[int]:
         path = (*path, token)
 
 
-def one_draw_for_all(tree: DraftTree, chance: Chance) -> list[int]:
+def one_draw_for_all(tree: DraftedTree, chance: Chance) -> list[int]:
     """Compare every draft with the same draw."""
     coin = chance.random()
 
@@ -161,8 +161,8 @@ def one_draw_for_all(tree: DraftTree, chance: Chance) -> list[int]:
     return walked(tree, chance, level)
 
 
-def residual_of_the_row_before(tree: DraftTree, chance: Chance) -> list[int]:
-    """Draw the replacement from the residual of the position before, or of the first one at the first."""
+def residual_of_the_row_before(tree: DraftedTree, chance: Chance) -> list[int]:
+    """UniformDraw the replacement from the residual of the position before, or of the first one at the first."""
     before: list[TokenPath] = [()]
 
     def level(path: TokenPath) -> tuple[int | None, Weights]:
@@ -177,7 +177,7 @@ def residual_of_the_row_before(tree: DraftTree, chance: Chance) -> list[int]:
     return walked(tree, chance, level)
 
 
-def bonus_from_the_residual(tree: DraftTree, chance: Chance) -> list[int]:
+def bonus_from_the_residual(tree: DraftedTree, chance: Chance) -> list[int]:
     """After full acceptance draw the last token from the residual of the last accepted position."""
     path: TokenPath = ()
     left: Weights = tree.target(())
@@ -190,7 +190,7 @@ def bonus_from_the_residual(tree: DraftTree, chance: Chance) -> list[int]:
     return [*path, sampled_from(left, chance)]
 
 
-def bonus_from_the_draft(tree: DraftTree, chance: Chance) -> list[int]:
+def bonus_from_the_draft(tree: DraftedTree, chance: Chance) -> list[int]:
     """After full acceptance draw the last token from the law of the position before."""
     path: TokenPath = ()
     last = path
@@ -202,7 +202,7 @@ def bonus_from_the_draft(tree: DraftTree, chance: Chance) -> list[int]:
     return [*path, sampled_from(tree.target(last), chance)]
 
 
-def block_by_products(tree: DraftTree, chance: Chance) -> list[int]:
+def block_by_products(tree: DraftedTree, chance: Chance) -> list[int]:
     """Accept to the last position where the product of min(1, p/q) exceeds that of all draws so far."""
     path: TokenPath = ()
     product: Any = Fraction(1)
@@ -234,7 +234,7 @@ def _bfloat16(value: Fraction) -> Fraction:
     return round(value / unit) * unit
 
 
-def low_precision(tree: DraftTree, chance: Chance) -> list[int]:
+def low_precision(tree: DraftedTree, chance: Chance) -> list[int]:
     """Verify with a draft law in bfloat16, though the drafts were drawn from the full one."""
 
     def level(path: TokenPath) -> tuple[int | None, Weights]:
@@ -248,7 +248,7 @@ def low_precision(tree: DraftTree, chance: Chance) -> list[int]:
     return walked(tree, chance, level)
 
 
-def duplicates_dropped(tree: DraftTree, chance: Chance) -> list[int]:
+def duplicates_dropped(tree: DraftedTree, chance: Chance) -> list[int]:
     """Independent children, of which a repeated one is not tried again."""
 
     def level(path: TokenPath) -> tuple[int | None, Weights]:
