@@ -31,7 +31,7 @@ class DraftedTree:
         return self._drawn[path]
 
     def fresh_children(self, path: TokenPath) -> tuple[int, ...]:
-        """UniformDraw children; every node of a tree that is laid out draws its own."""
+        """Draw children; every node of a tree that is laid out draws its own."""
         weights = list(self.draft(path))
         drawn: list[int] = []
         for _ in range(self.problem.width):

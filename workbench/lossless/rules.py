@@ -97,7 +97,7 @@ def zero_and_renormalise(tree: DraftedTree, chance: Chance) -> list[int]:
 
 
 def follow_the_target(tree: DraftedTree, chance: Chance) -> list[int]:
-    """UniformDraw from the target at each node and follow the tree while the draw is a child."""
+    """Draw from the target at each node and follow the tree while the draw is a child."""
     path: TokenPath = ()
     while True:
         token = sampled_from(tree.target(path), chance)

@@ -51,7 +51,7 @@ def resample_full_target(tree: DraftedTree, chance: Chance) -> list[int]:
 
 
 def medusa_nucleus(tree: DraftedTree, chance: Chance) -> list[int]:
-    """UniformDraw a token for every row and depth, take the longest match, go on with the whole law."""
+    """Draw a token for every row and depth, take the longest match, go on with the whole law."""
     best: TokenPath = ()
     for leaf in list(_leaves(tree)):
         drawn = [sampled_from(tree.target(leaf[:depth]), chance) for depth in range(len(leaf))]
@@ -162,7 +162,7 @@ def one_draw_for_all(tree: DraftedTree, chance: Chance) -> list[int]:
 
 
 def residual_of_the_row_before(tree: DraftedTree, chance: Chance) -> list[int]:
-    """UniformDraw the replacement from the residual of the position before, or of the first one at the first."""
+    """Draw the replacement from the residual of the position before, or of the first one at the first."""
     before: list[TokenPath] = [()]
 
     def level(path: TokenPath) -> tuple[int | None, Weights]:
