@@ -22,7 +22,7 @@ OFFSET = 7
 
 
 def turning(kind: type, by: int) -> Any:
-    """Let a network of the path rotate each row so much further; a tree's positions have the offset already."""
+    """Let a network rotate each row so much further; positions of a tree have the offset already."""
 
     @contextmanager
     def patched() -> Iterator[None]:

@@ -97,7 +97,7 @@ class ReferenceRunner:
         self.stages = ReferenceStages(rung_named(rung))
         self.truth_dtype = ONE_ABOVE[path_dtype]
         shown, offset = self.model_facts.shown_layer or 0, self.model_facts.rotary_offset
-        lawful = {"shown_layer": shown, "rotary_offset": offset}
+        lawful: dict[str, Any] = {"shown_layer": shown, "rotary_offset": offset}
         natural = ReferenceModels(pair, path_dtype, device, **lawful)
         cache = cache_rounding(self.model_facts)
         ways = ways_to_compute(num_samples + NUM_FURTHER, path_dtype, cache)
