@@ -39,7 +39,7 @@ def write_run(folder: Path, *, closed: bool) -> Path:
 
 @pytest.mark.parametrize("closed", [True, False])
 def test_every_flipped_bit_is_noticed(tmp_path: Path, closed: bool) -> None:
-    """One bit of every seventh byte of small files, of every 97th of the others; the attack on files flips more."""
+    """One bit of every seventh byte of small files, of every 97th of the others; `make attack` flips more."""
     folder = write_run(tmp_path, closed=closed)
     before = verify_run(folder)
     assert before.state == ("complete" if closed else "truncated")
