@@ -135,8 +135,7 @@ class ReferenceRunner:
     @property
     def is_chain(self) -> bool:
         """Whether no tree of the drafter can branch, so that nothing can exercise a tree mask."""
-        drafter = drafter_of(self.truth.pair)
-        return drafter.is_chain or (bool(drafter.searches) and self.settings.top_k == 1)
+        return drafter_of(self.truth.pair).never_branches(self.settings)
 
     @property
     def truth(self) -> ReferenceModels:
