@@ -31,6 +31,7 @@ from workbench.lockstep.choice.decoders import (
     speculative_decoder,
     stopwatch_for,
 )
+from workbench.lockstep.session.contenders import SharedWeights
 from workbench.lockstep.session.prompts import Prompt
 from workbench.lockstep.session.request import pair_directories
 from workbench.lockstep.session.turns import plan_turns
@@ -139,7 +140,7 @@ def open_session(request: BenchRequest) -> BenchSession:
     plans = _plans(prompts, loaded, request)
     engine = make_engine(loaded.pair, DecodeSettings(), device=request.device, dtype=request.dtype)
     return BenchSession(
-        pair=_placed(loaded.pair, engine),
+        pair=SharedWeights(request.device, request.dtype).of(loaded.pair),
         tokenizer=loaded.tokenizer,
         prompts=prompts,
         plans=plans,
@@ -219,17 +220,6 @@ def _plans(prompts: Sequence[SuitePrompt], loaded: LoadedPair, request: BenchReq
         context = plan.context(longest.get(plan.prompt_id, []))
         longest[plan.prompt_id] = [*context, *[0] * request.max_new_tokens]
     return plans
-
-
-def _placed(pair: ModelPair, engine: Engine) -> ModelPair:
-    """Return the pair with its weights on the device in the dtype, so that engines need not copy them."""
-
-    def place(weights: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: tensor.to(device=engine.device, dtype=engine.dtype) for name, tensor in weights.items()}
-
-    return replace(
-        pair, teacher_weights=place(pair.teacher_weights), drafter_weights=place(pair.drafter_weights)
-    )
 
 
 def _processor() -> str:
