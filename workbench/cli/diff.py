@@ -19,6 +19,7 @@ from workbench.cli.complete import complete_runs
 from workbench.cli.decode_options import (
     choice_option,
     decode_options,
+    drafts_by_kind,
     eager_operators,
     edges_option,
     format_option,
@@ -118,7 +119,8 @@ def command(**options: Any) -> int:
         if options["out"] is None:
             request = replace(request, out=fresh_folder())
         if options["load_report"]:
-            say("\n".join(session.loaded.report.lines()), err=True)
+            for loaded in session.every_pair:
+                say("\n".join(loaded.report.lines()), err=True)
         summary = run(session, request, options["npu_mode"])
     if options["output_format"] == "json":
         click.echo(safe_json(summary.as_json()))
@@ -192,6 +194,7 @@ def _request(backend: Backend, options: dict[str, Any]) -> DiffRequest:
         eager=eager_operators(options["eager"]),
         rung=options["reference"],
         distance_edges=options["distance_edges"] or DEFAULT_EDGES,
+        **drafts_by_kind(options),
         **{name: options[name] for name in _SAME_NAME},
     )
 
@@ -199,7 +202,6 @@ def _request(backend: Backend, options: dict[str, Any]) -> DiffRequest:
 _SAME_NAME = (
     "stage_timeout",
     "model",
-    "draft",
     "proposer",
     "fused",
     "device",
@@ -207,6 +209,7 @@ _SAME_NAME = (
     "reference_device",
     "chat",
     "trust_remote_code",
+    "weights",
 )
 
 

@@ -45,15 +45,32 @@ def _lines(summary: RunSummary, detail: Detail, context: Sequence[str]) -> Itera
         yield f"warning     {safe_text(warning)}"
     yield from found
     yield f"steps       {summary.steps}{_unjudged(summary)}, {_emitted(summary)}, {_acceptance(summary)}"
+    yield from _choices(summary)
     yield f"near ties   {summary.near_ties}"
     yield from _invariants(summary, detail)
     if summary.hidden:
         yield f"could hide  {summary.hidden}"
     yield f"coverage    {_coverage(summary)}"
+    if summary.quality:
+        yield f"quality     {summary.quality}"
     yield from _text(summary)
     if summary.run:
         yield f"run         {safe_text(str(summary.run))}"
         yield f"next        {_next_command(summary)}"
+
+
+def _choices(summary: RunSummary) -> Iterator[str]:
+    """Say what was chosen for the first turns, and by which rule; count them where there are more."""
+    for each in summary.choices[:MAX_LISTED]:
+        reason = safe_text(str(next(iter(each["reasons"]), "")))
+        speeds = [f"{safe_text(name)} {rate:.3g}" for name, rate in each["tokens_per_second"].items()]
+        yield (
+            f"chosen      {each['prompt_id']}:{each['turn']} {safe_text(str(each['choice']))} ({reason}; "
+            f"tokens/s expected: {', '.join(speeds)})"
+        )
+    if len(summary.choices) > MAX_LISTED:
+        counts = Counter(safe_text(str(each["choice"])) for each in summary.choices)
+        yield f"            in all {', '.join(f'{name} {count}' for name, count in counts.most_common())}"
 
 
 def explained(finding: Finding) -> str:
