@@ -64,7 +64,6 @@ def list_kernels(names: tuple[str, ...], output_format: str) -> int:
 @click.option("--at-least", default=0.0, help="Speed-up over plain torch that is asked for.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep what came, for kernels judge.")
 @choice_option("--format", "output_format", values=("text", "json", "html"))
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the report here.")
 def run(names: tuple[str, ...], candidates: tuple[str, ...], **options: Any) -> int:
     """Send candidates through the gates; without one, the border's own.
 
@@ -83,7 +82,6 @@ def run(names: tuple[str, ...], candidates: tuple[str, ...], **options: Any) -> 
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("names", nargs=-1, metavar="[OPERATOR...]")
 @choice_option("--format", "output_format", values=("text", "json", "html"))
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write the report here.")
 def judge(folder: Path, names: tuple[str, ...], **options: Any) -> int:
     """Judge what `kernels run --keep` kept, on this machine or another; runs no candidate."""
     _bootstrap("auto")
@@ -167,21 +165,14 @@ def _run_task(candidates: Sequence[str], options: dict[str, Any]) -> int:
 def _print(reports: Sequence[KernelReport], options: dict[str, Any]) -> None:
     from workbench.kernels.text import as_json, report_lines
 
-    output_format, out = options["output_format"], options["out"]
-    if output_format == "html":
+    if options["output_format"] == "html":
         from workbench.cli.kernels_page import kernels_page
 
-        text = kernels_page(reports)
-    elif output_format == "json":
-        text = safe_json(as_json(reports), indent=1) + "\n"
+        click.echo(kernels_page(reports))
+    elif options["output_format"] == "json":
+        click.echo(safe_json(as_json(reports), indent=1))
     else:
-        text = "\n".join(report_lines(reports)) + "\n"
-    if out is not None:
-        out.write_text(text, encoding="utf-8")
-    elif output_format == "text":
-        say(text)
-    else:
-        click.echo(text)
+        say("\n".join(report_lines(reports)))
 
 
 def _as_json(kernel: Kernel) -> dict[str, Any]:
