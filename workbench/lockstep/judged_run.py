@@ -66,7 +66,6 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
         path_dtype=session.dtype,
         rung=request.rung,
         device=request.reference_device,
-        num_samples=options.num_samples,
         model_facts=session.model_facts(options.settings),
     )
     tally = Tally(chain=runner.is_chain)
