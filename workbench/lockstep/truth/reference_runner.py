@@ -98,8 +98,7 @@ class ReferenceRunner:
         lawful: dict[str, Any] = {"shown_layer": shown, "rotary_offset": offset}
         natural = ReferenceModels(pair, path_dtype, device, **lawful)
         cache = cache_rounding(self.model_facts)
-            pair, self.truth_dtype, device, Arithmetic(cache=cache), path_dtype, **lawful
-        )
+        truth = ReferenceModels(pair, self.truth_dtype, device, Arithmetic(cache=cache), path_dtype, **lawful)
         self._samples = tuple(
             natural.computing(way) for way in ways_to_compute(max(*DRAWN, num_samples), path_dtype, cache)
         )
