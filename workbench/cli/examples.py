@@ -32,7 +32,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "kernels run": (
         "specwb kernels run",
         "specwb kernels run npu_swiglu --candidate my_kernels:swiglu",
-        "specwb kernels run npu_swiglu --candidate swiglu.cpp:swiglu --format html --output-file kernels.html",
+        "specwb kernels run npu_swiglu --candidate swiglu.cpp:swiglu --format html --output-file page.html",
     ),
     "kernels judge": ("specwb kernels judge results",),
     "explain": ("specwb explain MASK001", "specwb explain KV"),
