@@ -209,6 +209,7 @@ _SAME_NAME = (
     "reference_device",
     "chat",
     "trust_remote_code",
+    "weights",
 )
 
 
