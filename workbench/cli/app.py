@@ -20,6 +20,7 @@ COMMANDS: Final = {
         "workbench.cli.faults",
         "Inject a named fault into a run; which check reports it first?",
     ),
+    "lossless": ("workbench.cli.lossless", "Is a verifier lossless? Its exact law, or an engine's samples."),
     "bench": ("workbench.cli.bench", "Speculative against greedy decoding, and the paper's studies."),
     "explain": ("workbench.cli.explain", "Print what a rule checks, why, and where it was seen."),
     "replay": ("workbench.cli.replay", "Judge a recorded run again, from disk, with or without models."),

@@ -136,7 +136,7 @@ def _write_page(folder: ResultsFolder, studies: Sequence[Study]) -> str:
 def _request(options: Mapping[str, Any]) -> BenchRequest:
     same = (
         *("suite", "repetitions", "max_new_tokens", "model", "draft", "proposer"),
-        *("device", "dtype", "chat", "trust_remote_code"),
+        *("device", "dtype", "chat", "trust_remote_code", "weights"),
     )
     given: dict[str, Any] = {name: options[name] for name in same}
     given |= {name: Path(options[name]) for name in ("humaneval", "mt_bench") if options[name]}

@@ -96,6 +96,14 @@ pair_options: Final = option_set(
     ),
     click.option("--chat", is_flag=True, help="Use the tokenizer's chat template."),
     click.option("--trust-remote-code", is_flag=True, help="Allow code that a checkpoint brings."),
+    click.option(
+        "--weights",
+        metavar="as-is|w4a16[:LAYOUT[:GROUP]]",
+        default="as-is",
+        show_default=True,
+        help="The teacher's linear weights: as they are, or rounded to int4 as a public layout ships it "
+        "(compressed-tensors, gptq, awq, npu); see docs/weights.md.",
+    ),
     choice_option("--device", values=DEVICES),
     choice_option(
         "--dtype", values=DTYPES, text="Of the fused path; auto is float32 on a CPU, else bfloat16."

@@ -212,6 +212,7 @@ _SAME_NAME = (
     "reference_device",
     "chat",
     "trust_remote_code",
+    "weights",
 )
 
 
