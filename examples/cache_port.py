@@ -72,21 +72,22 @@ class CachePort:
     def _build(self, dtype: torch.dtype) -> Any:
         """Fill a model with the pair's weights, which come by their canonical names."""
         teacher = self.pair.teacher
-        config = LlamaConfig(
-            vocab_size=teacher.vocab_size,
-            hidden_size=teacher.hidden_size,
-            intermediate_size=teacher.intermediate_size,
-            num_hidden_layers=teacher.num_layers,
-            num_attention_heads=teacher.num_heads,
-            num_key_value_heads=teacher.num_kv_heads,
-            head_dim=teacher.head_dim,
-            rms_norm_eps=teacher.rms_norm_eps,
-            max_position_embeddings=teacher.max_position_embeddings,
-            rope_parameters={"rope_type": "default", "rope_theta": teacher.rope.theta},
-            attention_bias=teacher.qkv_bias,
-            attn_implementation="eager",
-        )
-        model = LlamaForCausalLM(config).to(dtype).eval()
+        options: dict[str, Any] = {
+            "vocab_size": teacher.vocab_size,
+            "hidden_size": teacher.hidden_size,
+            "intermediate_size": teacher.intermediate_size,
+            "num_hidden_layers": teacher.num_layers,
+            "num_attention_heads": teacher.num_heads,
+            "num_key_value_heads": teacher.num_kv_heads,
+            "head_dim": teacher.head_dim,
+            "rms_norm_eps": teacher.rms_norm_eps,
+            "max_position_embeddings": teacher.max_position_embeddings,
+            "rope_parameters": {"rope_type": "default", "rope_theta": teacher.rope.theta},
+            "attention_bias": teacher.qkv_bias,
+            "attn_implementation": "eager",
+        }
+        model: Any = LlamaForCausalLM(LlamaConfig(**options))
+        model.to(dtype).eval()
         model.load_state_dict(dict(self.pair.teacher_weights))
         return model
 

@@ -1,4 +1,4 @@
-"""The skeleton of `new-path` runs as it is; `diff --fault` and `faults run --keep` make broken runs to look at."""
+"""The skeleton of `new-path` runs as it is; planted faults make broken runs to look at."""
 
 from __future__ import annotations
 

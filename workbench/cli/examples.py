@@ -56,6 +56,11 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "trace slice": ("specwb trace slice runs/monday --first 0:0:3 --last 0:0:9",),
     "trace export": ("specwb trace export runs/monday --parquet",),
     "trace migrate": ("specwb trace migrate runs/old",),
+    "lossless": (
+        "specwb lossless my_engine.sampling:verify",
+        "specwb lossless --rule block",
+        "specwb lossless --list",
+    ),
     "new-path": ("specwb new-path my_port",),
     "completion": (
         'eval "$(specwb completion bash)"',

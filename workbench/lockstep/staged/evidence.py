@@ -106,6 +106,7 @@ class Evidence:
             dtype=dtype,
             missing=filled | self.reference.missing,
             block_size=self.runner.settings.block_size,
+            walked=own.get("accept") or self._walked(),
             **own,
         )
 
@@ -230,6 +231,13 @@ class Evidence:
             is_greedy=self.runner.settings.is_greedy,
             draws=results.draws.get("accept"),
         )
+
+    def _walked(self) -> AcceptEvidence | None:
+        """Acceptance where the reference did it: tree and choices are there all the same."""
+        results = self.results
+        if results.tensorized is None or results.verified is None or results.accepted is None:
+            return None
+        return replace(self, reference=replace(self.reference, accepted=results.accepted)).accept()
 
     def commit(self) -> CommitEvidence:
         """Commit: digests of the tested path's own cache rows before, in the branch and after."""
