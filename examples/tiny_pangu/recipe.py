@@ -59,6 +59,12 @@ class Recipe:
         drafter_rounds: Phases of each round; a round begins with a fresh optimizer and schedule.
         rollout_steps: Draft steps simulated in training (training-time test).
         rollout_decay: Loss weight of each further draft step.
+        lesson_width: The teacher's best tokens that are kept after each token of generated text.
+        medusa_stride: Step between the rows of a Medusa batch that are learnt from: neighbours are alike.
+        medusa_decay: Loss weight of each further Medusa head.
+        draft_model: Size of the smaller language model that drafts.
+        draft_model_generated_share: Part of its batch that is generated text, learnt from the teacher's
+            distributions; the rest is corpus, learnt as it is written.
     """
 
     shape: TeacherShape = TeacherShape()
@@ -81,6 +87,20 @@ class Recipe:
     hard_share: float = 0.5
     rollout_steps: int = 6
     rollout_decay: float = 0.8
+    lesson_width: int = 16
+    medusa_num_heads: int = 5
+    medusa_vocab_size: int = 2048
+    medusa_phases: tuple[Phase, ...] = (Phase(2000, 16, 256), Phase(150, 4, 1024))
+    medusa_stride: int = 4
+    medusa_lr: float = 1e-3
+    medusa_decay: float = 0.8
+    draft_model: TeacherShape = TeacherShape(
+        hidden_size=192, num_layers=2, num_heads=3, num_kv_heads=1, intermediate_size=384
+    )
+    draft_model_phases: tuple[Phase, ...] = (Phase(800, 6, 256), Phase(50, 2, 1024))
+    draft_model_adam_lr: float = 3e-3
+    draft_model_muon_lr: float = 0.02
+    draft_model_generated_share: float = 2 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +153,20 @@ class Workspace:
         """Drafter weights, float32, with `d2t`."""
         return self.directory / "drafter.pt"
 
+    def lessons(self, num_tokens: int) -> Path:
+        """What the frozen teacher says about its own text of so many tokens a row."""
+        return self.directory / f"lessons_{num_tokens}.pt"
+
+    @property
+    def medusa(self) -> Path:
+        """Medusa heads, float32, with their token map."""
+        return self.directory / "medusa.pt"
+
+    @property
+    def draft_model(self) -> Path:
+        """Weights of the draft model, float32."""
+        return self.directory / "draft_model.pt"
+
     @property
     def exported(self) -> Path:
         """The pair in the formats that are shipped."""
@@ -147,3 +181,8 @@ class Workspace:
     def measured(self) -> Path:
         """Acceptance on held-out prompts."""
         return self.directory / "measured.json"
+
+    @property
+    def measured_further(self) -> Path:
+        """Acceptance of Medusa heads and draft model."""
+        return self.directory / "measured_further.json"

@@ -17,6 +17,7 @@ import torch
 from tracing.manifest import fresh_manifest
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
+from tracing.static_tree import static_tree
 from workbench.bench.decoders import Decoder, Stopwatch, greedy_decoder, speculative_decoder, stopwatch_for
 from workbench.bench.equality import NearTieJudge
 from workbench.bench.measure import TurnPlan
@@ -30,6 +31,8 @@ from workbench.lockstep.session.request import pair_directories
 from workbench.lockstep.session.turns import plan_turns
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
+TRIAL_TREE: Final = DecodeSettings(tree_nodes=8, depth=4, top_k=2)
+TRIAL_PATHS: Final = "0 1 0.0 0.0.0"
 MAX_DEPTH: Final = 16
 """Expansions of the deepest tree that a study tries; every turn leaves room for it."""
 
@@ -42,8 +45,9 @@ class BenchRequest:
         suite: One of the shipped suites.
         humaneval, mt_bench: Published files to use in its place.
         num_turns: An evenly spread part of the suite; None is all of it.
-        model, draft: Checkpoint directories; None is the shipped pair.
-        proposer: Kind of the drafter.
+        model: Checkpoint directory of the teacher; None is the shipped one.
+        proposers: Kinds of drafters, measured side by side.
+        drafts: Checkpoint directory of each kind; one that is not there is the shipped one.
     """
 
     suite: str = "full"
@@ -53,8 +57,8 @@ class BenchRequest:
     repetitions: int = 3
     max_new_tokens: int = 128
     model: str | None = None
-    draft: str | None = None
-    proposer: str = "eagle3"
+    proposers: tuple[str, ...] = ("eagle3",)
+    drafts: Mapping[str, str] = field(default_factory=dict)
     device: str = "auto"
     dtype: str = "auto"
     chat: bool = False
@@ -63,7 +67,7 @@ class BenchRequest:
 
 @dataclass(frozen=True)
 class BenchSession:
-    """Everything loaded, nothing decoded yet.
+    """Teacher and one drafter loaded, nothing decoded yet.
 
     Attributes:
         pair: Plain data; weights already on the device in the engine's dtype, so that engines share them.
@@ -84,6 +88,17 @@ class BenchSession:
     dtype: str
     warnings: tuple[str, ...] = ()
     models: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def proposer(self) -> str:
+        """Kind of the drafter."""
+        return self.pair.proposer
+
+    @property
+    def max_top_k(self) -> int:
+        """Most beams of a search: a drafter has no more tokens to choose from."""
+        kept = self.pair.target_from_draft
+        return self.pair.teacher.vocab_size if kept is None else len(kept)
 
     def engine(self, settings: DecodeSettings, eager: frozenset[str], **options: Any) -> Engine:
         """Build an engine over the shared weights."""
@@ -121,22 +136,36 @@ class BenchSession:
         return speculative_decoder(path_over(engine), engine.eos_token_ids, self.stopwatch)
 
 
-def open_session(request: BenchRequest) -> BenchSession:
-    """Load the pair, put its weights in place, and plan the turns.
+def open_sessions(request: BenchRequest) -> dict[str, BenchSession]:
+    """Load teacher and drafters, put their weights in place, and plan the turns, the same for each drafter.
 
     Raises:
         SpecwbError: Anything that the user can mend.
     """
     prompts = spread_over(_prompts(request), request.num_turns)
-    directories = pair_directories(request.model, request.draft, request.proposer)
-    loaded = load_pair(*directories, proposer=request.proposer, trust_remote_code=request.trust_remote_code)
-    plans = _plans(prompts, loaded, request)
-    engine = make_engine(loaded.pair, DecodeSettings(), device=request.device, dtype=request.dtype)
+    sessions: dict[str, BenchSession] = {}
+    for proposer in request.proposers:
+        shared = next(iter(sessions.values()), None)
+        sessions[proposer] = _open(request, proposer, prompts, shared)
+    return sessions
+
+
+def _open(
+    request: BenchRequest, proposer: str, prompts: Sequence[SuitePrompt], shared: BenchSession | None
+) -> BenchSession:
+    """Load one pair; with `shared`, the teacher's weights are those of that session."""
+    directories = pair_directories(request.model, request.drafts.get(proposer), proposer)
+    loaded = load_pair(*directories, proposer=proposer, trust_remote_code=request.trust_remote_code)
+    device, dtype = (request.device, request.dtype) if shared is None else (shared.device, shared.dtype)
+    engine = make_engine(loaded.pair, trial_settings(proposer), device=device, dtype=dtype)
+    pair = _placed(loaded.pair, engine)
+    if shared is not None:
+        pair = replace(pair, teacher_weights=shared.pair.teacher_weights)
     return BenchSession(
-        pair=_placed(loaded.pair, engine),
+        pair=pair,
         tokenizer=loaded.tokenizer,
         prompts=prompts,
-        plans=plans,
+        plans=_plans(prompts, loaded, request) if shared is None else shared.plans,
         max_new_tokens=request.max_new_tokens,
         device=str(engine.device),
         dtype=str(engine.dtype).removeprefix("torch."),
@@ -148,12 +177,14 @@ def open_session(request: BenchRequest) -> BenchSession:
     )
 
 
-def identity(request: BenchRequest, session: BenchSession, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what decides a benchmark, as plain data; `asked` adds tree and operators as asked for."""
+def identity(
+    request: BenchRequest, sessions: Mapping[str, BenchSession], asked: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what decides a benchmark, as plain data; `asked` adds settings and operators as asked for."""
+    session = next(iter(sessions.values()))
     turns = json.dumps([prompt.turns for prompt in session.prompts]).encode()
     return {
-        "models": dict(session.models),
-        "proposer": session.pair.proposer,
+        "models": {proposer: dict(each.models) for proposer, each in sessions.items()},
         "suite": {
             **describe(session.prompts, _suite_name(request)),
             "sha256": hashlib.sha256(turns).hexdigest(),
@@ -182,11 +213,21 @@ def about(backend: Mapping[str, Any]) -> dict[str, Any]:
         },
         "method": {
             "clock": "perf_counter around a whole generation call, prefill included, device synchronised",
-            "garbage": "collected before each call, collector paused during it, on both sides",
-            "order": "who goes first alternates by turn and repetition",
+            "garbage": "collected before each call, collector paused during it, on all sides",
+            "order": "who goes first rotates by turn and repetition",
             "percentiles": "linear interpolation between the two nearest values",
         },
     }
+
+
+def trial_settings(proposer: str) -> DecodeSettings:
+    """Return small settings with which any drafter of a kind runs."""
+    return static_settings(TRIAL_PATHS, TRIAL_TREE) if proposer == "medusa" else TRIAL_TREE
+
+
+def static_settings(tree: str, base: DecodeSettings) -> DecodeSettings:
+    """Return settings for a static tree, by name or written out."""
+    return replace(base, static_tree=tree, tree_nodes=1 + len(static_tree(tree)))
 
 
 def _prompts(request: BenchRequest) -> list[SuitePrompt]:

@@ -6,20 +6,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-
 from tracing.settings import DecodeSettings
 from workbench.bench.decoders import Decoder, Stopwatch
 from workbench.bench.tables import Plot, Series, Study, Table
 from workbench.bench.tree.acceptance import Acceptance, record_positions
 from workbench.bench.tree.costs import MakePath, StepCosts, measure_costs
+from workbench.bench.tree.run_off import run_off
 
 MAX_DEPTH: Final = 9
 TREE_NODES: Final = (3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
 NUM_FINALISTS: Final = 4
 MAX_TOKENS: Final = 128
 """Calibration texts are as long as the measured ones, up to this: long texts loop, and loops accept more."""
-RUN_OFF_ROUNDS: Final = 2
 APART: Final = 2
 """Levels by which the second chain of the run-off differs from the first."""
 
@@ -119,22 +117,9 @@ class TreeChooser:
         return Chosen(measured[0][0].settings, tuple(predictions), tuple(measured), costs)
 
     def _run_off(self, entrants: Sequence[Prediction]) -> list[tuple[Prediction, float]]:
-        """Decode the calibration prompts with each entrant in turn; the least time per token wins.
-
-        Of the rounds the fastest counts: disturbance only ever adds to a time.
-        """
-        decoders = [self.decoder(one.settings) for one in entrants]
-        times = np.zeros((len(entrants), RUN_OFF_ROUNDS, len(self.prompts)))
-        for turn in range(RUN_OFF_ROUNDS):
-            for number, prompt in enumerate(self.prompts):
-                order = np.roll(np.arange(len(entrants)), turn + number)
-                for entrant in order:
-                    decoded = decoders[entrant](prompt, self.num_tokens)
-                    times[entrant, turn, number] = decoded.seconds_per_token or np.inf
-        seconds = times.min(axis=1).mean(axis=1)
-        return [
-            (entrants[entrant], float(seconds[entrant])) for entrant in np.argsort(seconds, kind="stable")
-        ]
+        named = {shape_name(one.settings): one for one in entrants}
+        decoders = {name: self.decoder(one.settings) for name, one in named.items()}
+        return [(named[name], seconds) for name, seconds in run_off(decoders, self.prompts, self.num_tokens)]
 
 
 def shape_name(settings: DecodeSettings) -> str:
@@ -178,7 +163,7 @@ def finalists(predictions: Sequence[Prediction]) -> list[Prediction]:
     return list(dict.fromkeys([*chosen, *chains[:1], *apart, *runner_up[:1]]))
 
 
-def tree_study(chosen: Chosen) -> Study:
+def tree_study(chosen: Chosen, name: str = "tree") -> Study:
     """Return why a tree was chosen: its costs, the finalists."""
     costs = chosen.costs
     finals = tuple(
@@ -196,7 +181,7 @@ def tree_study(chosen: Chosen) -> Study:
     draft = tuple((width, 1e3 * first, 1e3 * level) for width, (first, level) in costs.draft.items())
     shapes = {f"top_k {width}": width for width in costs.draft}
     return Study(
-        name="tree",
+        name=name,
         title="The chosen tree",
         text=(
             f"Chosen: {shape_name(chosen.settings)}: nodes/depth/top_k, depth is expansions after the first.",
