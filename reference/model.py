@@ -31,6 +31,7 @@ class ReferenceModels:
         teacher_weights, drafter_weights: Canonical names to converted tensors.
         target_from_draft: int64 `[Vd]`, on the device; the identity where the pair has no map.
         shown_layer: Layer whose mask results show.
+        rotary_offset: Added to each rotary position, of teacher and drafter.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class ReferenceModels:
         rounded_to: str | None = None,
         *,
         shown_layer: int = 0,
+        rotary_offset: int = 0,
     ) -> None:
         """Convert the weights.
 
@@ -52,6 +54,7 @@ class ReferenceModels:
             arithmetic: Order of sums; natural by default.
             rounded_to: Round weights to this dtype first: the weights that a path of that dtype holds.
             shown_layer: Layer whose mask results show.
+            rotary_offset: Added to each rotary position.
 
         Raises:
             UsageError: An unknown dtype.
@@ -65,6 +68,7 @@ class ReferenceModels:
         self.teacher = pair.teacher
         self.drafter = pair.drafter
         self.shown_layer = shown_layer
+        self.rotary_offset = rotary_offset
         self.dtype = torch_dtype(dtype)
         self.device = torch.device(device)
         self.arithmetic = arithmetic or Arithmetic()

@@ -22,6 +22,8 @@ from tracing.static_tree import WIDTH, static_tree
 from workbench.checkpoints.load import load_pair
 from workbench.checkpoints.shipped import held_out_prompts
 
+EVERY: Final = 2
+"""Step between the held-out prompts that are measured; half of them are code, half prose."""
 STATIC_TREE: Final = DecodeSettings().static_tree
 SETTINGS: Final = {
     "medusa": DecodeSettings(tree_nodes=1 + len(static_tree(STATIC_TREE)), static_tree=STATIC_TREE),
@@ -73,24 +75,24 @@ def groups(results: Sequence[Measured]) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def measure_further(recipe: Recipe, workspace: Workspace) -> None:
-    """Measure both and write `measured_further.json`."""
-    prompts = [Prompt(each.id, each.kind, each.source, each.text) for each in held_out_prompts()]
-    data: dict[str, Any] = {}
-    texts: list[tuple[list[int], int]] = []
-    for proposer, settings in SETTINGS.items():
-        loaded = load_pair(workspace.exported / "teacher", workspace.exported / proposer, proposer=proposer)
-        path = make_path(loaded.pair, settings, dtype="float32", rung="cached")
-        results = measure_prompts(path, loaded.tokenizer, prompts, settings.max_new_tokens)
-        data[proposer] = groups(results)
-        if proposer == "medusa":
-            for prompt, result in zip(prompts, results, strict=True):
-                token_ids = loaded.tokenizer.encode(prompt.text)
-                texts.append(([*token_ids, *result.token_ids], len(token_ids) - 1))
-    ranks = _ranks(recipe, workspace, texts)
-    data["medusa"]["heads"] = by_head(ranks)
-    data["medusa"]["num_rows"] = len(ranks)
-    workspace.measured_further.write_text(json.dumps(data, indent=1), encoding="utf-8")
+def measure_further(recipe: Recipe, workspace: Workspace, proposer: str) -> None:
+    """Measure one of `SETTINGS` and write what was found."""
+    settings = SETTINGS[proposer]
+    held_out = held_out_prompts()[::EVERY]
+    prompts = [Prompt(each.id, each.kind, each.source, each.text) for each in held_out]
+    loaded = load_pair(workspace.exported / "teacher", workspace.exported / proposer, proposer=proposer)
+    path = make_path(loaded.pair, settings, dtype="float32", rung="cached")
+    results = measure_prompts(path, loaded.tokenizer, prompts, settings.max_new_tokens)
+    data = groups(results)
+    if proposer == "medusa":
+        encoded = [loaded.tokenizer.encode(prompt.text) for prompt in prompts]
+        texts = [
+            ([*token_ids, *result.token_ids], len(token_ids) - 1)
+            for token_ids, result in zip(encoded, results, strict=True)
+        ]
+        ranks = _ranks(recipe, workspace, texts)
+        data |= {"heads": by_head(ranks), "num_rows": len(ranks)}
+    workspace.measured_further(proposer).write_text(json.dumps(data, indent=1), encoding="utf-8")
 
 
 def _ranks(recipe: Recipe, workspace: Workspace, texts: Sequence[tuple[list[int], int]]) -> NDArray[np.int64]:

@@ -87,7 +87,7 @@ def model_card(recipe: Recipe, workspace: Workspace) -> str:
 
 def further_card(recipe: Recipe, workspace: Workspace, proposer: str) -> str:
     """Return the text of the card of one of `FURTHER`."""
-    measured = json.loads(workspace.measured_further.read_text(encoding="utf-8"))[proposer]
+    measured = json.loads(workspace.measured_further(proposer).read_text(encoding="utf-8"))
     names = {"all": "all", "code": "code", "prose": "prose", "not_repetitive": "not repetitive, of these"}
     rows = "".join(_row(name, measured[key]) for key, name in names.items())
     shared = {
@@ -120,7 +120,7 @@ def further_card(recipe: Recipe, workspace: Workspace, proposer: str) -> str:
         num_heads=shape.num_heads,
         num_kv_heads=shape.num_kv_heads,
         intermediate_size=shape.intermediate_size,
-        steps=_phases(recipe.draft_model_phases),
+        steps="; again ".join(_phases(phases) for phases in recipe.draft_model_rounds),
         generated_share=recipe.draft_model_generated_share,
     )
 

@@ -56,7 +56,7 @@ class Recipe:
         forced_len: Tokens of a new document start that follow a generated end of document.
         generated_share: Part of a drafter batch that is generated text.
         hard_share: Weight of the teacher's argmax in the drafter's target; the rest is its softmax.
-        drafter_rounds: Phases of each round; a round begins with a fresh optimizer and schedule.
+        drafter_rounds, draft_model_rounds: Phases of each round; a round begins with a fresh optimizer and schedule.
         rollout_steps: Draft steps simulated in training (training-time test).
         rollout_decay: Loss weight of each further draft step.
         lesson_width: The teacher's best tokens that are kept after each token of generated text.
@@ -97,7 +97,10 @@ class Recipe:
     draft_model: TeacherShape = TeacherShape(
         hidden_size=192, num_layers=2, num_heads=3, num_kv_heads=1, intermediate_size=384
     )
-    draft_model_phases: tuple[Phase, ...] = (Phase(800, 6, 256), Phase(50, 2, 1024))
+    draft_model_rounds: tuple[tuple[Phase, ...], ...] = (
+        (Phase(800, 6, 256), Phase(50, 2, 1024)),
+        (Phase(900, 6, 256), Phase(50, 2, 1024)),
+    )
     draft_model_adam_lr: float = 3e-3
     draft_model_muon_lr: float = 0.02
     draft_model_generated_share: float = 2 / 3
@@ -162,6 +165,10 @@ class Workspace:
         """Medusa heads, float32, with their token map."""
         return self.directory / "medusa.pt"
 
+    def draft_model_round(self, number: int) -> Path:
+        """Weights of the draft model after one round of training."""
+        return self.directory / f"draft_model.round{number}.pt"
+
     @property
     def draft_model(self) -> Path:
         """Weights of the draft model, float32."""
@@ -182,7 +189,6 @@ class Workspace:
         """Acceptance on held-out prompts."""
         return self.directory / "measured.json"
 
-    @property
-    def measured_further(self) -> Path:
-        """Acceptance of Medusa heads and draft model."""
-        return self.directory / "measured_further.json"
+    def measured_further(self, proposer: str) -> Path:
+        """Acceptance of the Medusa heads or of the draft model."""
+        return self.directory / f"measured_{proposer}.json"

@@ -66,8 +66,12 @@ def _export_further(recipe: Recipe, workspace: Workspace, _compiled: bool) -> No
     export_further(recipe, workspace)
 
 
-def _measure_further(recipe: Recipe, workspace: Workspace, _compiled: bool) -> None:
-    measure_further(recipe, workspace)
+def _measure_medusa(recipe: Recipe, workspace: Workspace, _compiled: bool) -> None:
+    measure_further(recipe, workspace, "medusa")
+
+
+def _measure_draft_model(recipe: Recipe, workspace: Workspace, _compiled: bool) -> None:
+    measure_further(recipe, workspace, "draft_model")
 
 
 def _further_cards(recipe: Recipe, workspace: Workspace, _compiled: bool) -> None:
@@ -93,7 +97,12 @@ FURTHER = (
     Stage("medusa", lambda workspace: workspace.medusa, _medusa),
     Stage("draft-model", lambda workspace: workspace.draft_model, _draft_model),
     Stage("export-further", lambda workspace: workspace.exported / "draft_model" / WEIGHTS, _export_further),
-    Stage("measure-further", lambda workspace: workspace.measured_further, _measure_further),
+    Stage("measure-medusa", lambda workspace: workspace.measured_further("medusa"), _measure_medusa),
+    Stage(
+        "measure-draft-model",
+        lambda workspace: workspace.measured_further("draft_model"),
+        _measure_draft_model,
+    ),
     Stage("cards", lambda workspace: workspace.exported / "draft_model" / "README.md", _further_cards),
 )
 """Medusa heads and a draft model, once there is a teacher that is exported, and text of it."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -44,22 +43,21 @@ def distillation_loss(
 
 @dataclass
 class DraftModelTrainer:
-    """What stays the same over all steps; `latest` is where weights are kept meanwhile."""
+    """What stays the same over all rounds."""
 
     recipe: Recipe
     lessons: Mapping[int, Lessons]
     corpus: Tensor
     student: Teacher
-    latest: Path
     compiled: bool
 
     def __post_init__(self) -> None:
         self.loss = torch.compile(distillation_loss, dynamic=False) if self.compiled else distillation_loss
 
-    def run(self) -> list[float]:
-        """Train all steps; return every loss."""
-        recipe, phases = self.recipe, schedule(self.recipe.draft_model_phases)
-        generator = torch.Generator().manual_seed(recipe.seed + 13)
+    def run_round(self, number: int) -> list[float]:
+        """Train one round, with a fresh optimizer and its own random numbers; return every loss."""
+        recipe, phases = self.recipe, schedule(self.recipe.draft_model_rounds[number])
+        generator = torch.Generator().manual_seed(recipe.seed + 13 + number)
         optimizer = Optimizer(
             self.student,
             is_block_matrix,
@@ -79,8 +77,7 @@ class DraftModelTrainer:
                 recent = sum(losses[-50:]) / len(losses[-50:])
                 top = share / (1 - 0.97 ** (step + 1))
                 spent = f"{time.monotonic() - begun:.0f} s"
-                print(f"draft model {step} loss {recent:.3f} top-1 {top:.3f} {spent}", flush=True)
-                torch.save(self.student.state_dict(), self.latest)
+                print(f"draft model {number}:{step} loss {recent:.3f} top-1 {top:.3f} {spent}", flush=True)
         return losses
 
     def _loss(self, phase: Phase, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -93,12 +90,22 @@ class DraftModelTrainer:
 
 
 def train_draft_model(recipe: Recipe, workspace: Workspace, *, compiled: bool = True) -> list[float]:
-    """Train the draft model of a frozen teacher, save it, and return the loss of every step."""
+    """Train the draft model of a frozen teacher round by round; a round whose file is there is read.
+
+    Returns:
+        The loss of every step that was run.
+    """
     torch.manual_seed(recipe.seed + 3)
     student, corpus = Teacher(recipe.draft_model), read_stream(workspace.train_tokens)
-    lengths = [phase.num_tokens for phase in recipe.draft_model_phases]
+    lengths = {phase.num_tokens for phases in recipe.draft_model_rounds for phase in phases}
     lessons = {num_tokens: read_lessons(workspace, num_tokens) for num_tokens in lengths}
-    latest = workspace.draft_model.with_suffix(".latest.pt")
-    losses = DraftModelTrainer(recipe, lessons, corpus, student, latest, compiled).run()
+    trainer, losses = DraftModelTrainer(recipe, lessons, corpus, student, compiled), []
+    for number in range(len(recipe.draft_model_rounds)):
+        done = workspace.draft_model_round(number)
+        if done.exists():
+            student.load_state_dict(torch.load(done, weights_only=True))
+        else:
+            losses += trainer.run_round(number)
+            torch.save(student.state_dict(), done)
     torch.save(student.state_dict(), workspace.draft_model)
     return losses

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.bench.decoders import Decoded
 from workbench.bench.equality import first_difference
 from workbench.bench.measure import InterleavedBench, TurnPlan
 from workbench.bench.suite import SuitePrompt
 from workbench.bench.turn import Match, TurnResult
+from workbench.lockstep.choice.decoders import Decoded
 
 
 @dataclass

@@ -11,8 +11,9 @@ from tracing.errors import UsageError
 from tracing.stages import DecodePath, IntArray, NullWatch
 from tracing.static_tree import WIDTH, read_choices, static_tree
 from workbench.bench.choices import choices_file
-from workbench.bench.session import static_settings
-from workbench.bench.tree.heads import (
+from workbench.faults.bench import Setup, tiny_bench
+from workbench.fused.path import make_path
+from workbench.lockstep.choice.heads import (
     accepted,
     accuracies,
     fan,
@@ -21,8 +22,7 @@ from workbench.bench.tree.heads import (
     record_ranks,
     written,
 )
-from workbench.faults.bench import Setup, tiny_bench
-from workbench.fused.path import make_path
+from workbench.lockstep.choice.static import static_settings
 from workbench.lockstep.engine.step import run_prefill, run_step
 from workbench.lockstep.engine.under_test import PathUnderTest
 

@@ -9,17 +9,18 @@ from typing import Any, Final
 
 from tracing.settings import DecodeSettings
 from tracing.static_tree import named_trees, static_tree
-from workbench.bench.decoders import Decoder
-from workbench.bench.kernels import choose_kernels, eager_name, kernels_study
-from workbench.bench.session import TRIAL_TREE, BenchSession, static_settings, trial_settings
+from workbench.bench.chosen import kernels_study, lookup_study, static_study, tree_study
+from workbench.bench.session import TRIAL_TREE, BenchSession, trial_settings
 from workbench.bench.store import ResultsFolder
 from workbench.bench.suite import shipped_prompts
-from workbench.bench.tree.choose import TreeChooser, shape_name, tree_study
-from workbench.bench.tree.lookup import LookupChooser
-from workbench.bench.tree.static import StaticTreeChooser, static_study
 from workbench.checkpoints.shipped import held_out_prompts
 from workbench.fused.engine import Engine
 from workbench.fused.path import path_over
+from workbench.lockstep.choice.decoders import Decoder
+from workbench.lockstep.choice.kernels import choose_kernels, eager_name
+from workbench.lockstep.choice.lookup import LookupChooser
+from workbench.lockstep.choice.static import StaticTreeChooser, static_settings
+from workbench.lockstep.choice.tree import TreeChooser, shape_name
 
 CALIBRATION_TOKENS: Final = (96, 256, 512, 1024)
 """Lengths of the calibration contexts, as different as the suite's: a wide tree pays for a long one."""
@@ -197,8 +198,8 @@ def _lookup(setting: _Calibration, eager: frozenset[str]) -> Found:
         prompts=setting.prompts,
         max_new_tokens=session.max_new_tokens,
     )
-    settings, study = chooser.choose(study_name("lookup"))
-    setting.folder.keep(study)
+    settings, measured = chooser.choose()
+    setting.folder.keep(lookup_study(measured, study_name("lookup")))
     return settings, {}
 
 

@@ -31,6 +31,7 @@ COLUMNS: Final[Mapping[str, Callable[[TurnResult], Any]]] = {
     "speculative_first_token_seconds": attrgetter("speculative.first_token_seconds"),
     "speculative_tokens_per_second": attrgetter("speculative.tokens_per_second"),
     "speedup": attrgetter("speedup"),
+    "choice": attrgetter("speculative.choice"),
     "steps": lambda result: len(result.speculative.num_accepted),
     "mean_accepted": lambda result: plain(mean(result.speculative.uncut)),
     "distinct_4grams": lambda result: distinct_share(result.baseline.token_ids),

@@ -16,9 +16,7 @@ import torch
 
 from tracing.manifest import fresh_manifest
 from tracing.models import ModelPair
-from tracing.settings import DecodeSettings
-from tracing.static_tree import static_tree
-from workbench.bench.decoders import Decoder, Stopwatch, greedy_decoder, speculative_decoder, stopwatch_for
+from tracing.settings import PROPOSERS, DecodeSettings
 from workbench.bench.equality import NearTieJudge
 from workbench.bench.measure import TurnPlan
 from workbench.bench.published import humaneval_prompts, mt_bench_prompts
@@ -26,6 +24,15 @@ from workbench.bench.suite import SuitePrompt, describe, spread_over, suite_name
 from workbench.checkpoints.load import LoadedPair, load_pair
 from workbench.fused.engine import Engine
 from workbench.fused.path import make_engine, path_over
+from workbench.lockstep.choice.decoders import (
+    Decoder,
+    Stopwatch,
+    greedy_decoder,
+    speculative_decoder,
+    stopwatch_for,
+)
+from workbench.lockstep.choice.static import static_settings
+from workbench.lockstep.session.contenders import SharedWeights
 from workbench.lockstep.session.prompts import Prompt
 from workbench.lockstep.session.request import pair_directories
 from workbench.lockstep.session.turns import plan_turns
@@ -46,8 +53,10 @@ class BenchRequest:
         humaneval, mt_bench: Published files to use in its place.
         num_turns: An evenly spread part of the suite; None is all of it.
         model: Checkpoint directory of the teacher; None is the shipped one.
-        proposers: Kinds of drafters, measured side by side.
+        proposers: Kinds of drafters, measured side by side; `auto` chooses among those of its policy.
         drafts: Checkpoint directory of each kind; one that is not there is the shipped one.
+        policy: Table by which `auto` chooses; None is the shipped one.
+        measured: A run or file whose measured costs `auto` takes; None measures.
     """
 
     suite: str = "full"
@@ -59,10 +68,17 @@ class BenchRequest:
     model: str | None = None
     proposers: tuple[str, ...] = ("eagle3",)
     drafts: Mapping[str, str] = field(default_factory=dict)
+    policy: Path | None = None
+    measured: Path | None = None
     device: str = "auto"
     dtype: str = "auto"
     chat: bool = False
     trust_remote_code: bool = False
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Proposers that are kinds of drafters; with `auto` alone the first kind, to plan the turns."""
+        return tuple(name for name in self.proposers if name in PROPOSERS) or PROPOSERS[:1]
 
 
 @dataclass(frozen=True)
@@ -136,7 +152,7 @@ class BenchSession:
         return speculative_decoder(path_over(engine), engine.eos_token_ids, self.stopwatch)
 
 
-def open_sessions(request: BenchRequest) -> dict[str, BenchSession]:
+def open_sessions(request: BenchRequest, shared: SharedWeights) -> dict[str, BenchSession]:
     """Load teacher and drafters, put their weights in place, and plan the turns, the same for each drafter.
 
     Raises:
@@ -144,28 +160,31 @@ def open_sessions(request: BenchRequest) -> dict[str, BenchSession]:
     """
     prompts = spread_over(_prompts(request), request.num_turns)
     sessions: dict[str, BenchSession] = {}
-    for proposer in request.proposers:
-        shared = next(iter(sessions.values()), None)
-        sessions[proposer] = _open(request, proposer, prompts, shared)
+    for proposer in request.kinds:
+        first = next(iter(sessions.values()), None)
+        sessions[proposer] = _open(request, proposer, prompts, shared, first)
     return sessions
 
 
 def _open(
-    request: BenchRequest, proposer: str, prompts: Sequence[SuitePrompt], shared: BenchSession | None
+    request: BenchRequest,
+    proposer: str,
+    prompts: Sequence[SuitePrompt],
+    shared: SharedWeights,
+    first: BenchSession | None,
 ) -> BenchSession:
-    """Load one pair; with `shared`, the teacher's weights are those of that session."""
+    """Load one pair; turns and the teacher's weights are those of the first session, where there is one."""
     directories = pair_directories(request.model, request.drafts.get(proposer), proposer)
     loaded = load_pair(*directories, proposer=proposer, trust_remote_code=request.trust_remote_code)
-    device, dtype = (request.device, request.dtype) if shared is None else (shared.device, shared.dtype)
-    engine = make_engine(loaded.pair, trial_settings(proposer), device=device, dtype=dtype)
-    pair = _placed(loaded.pair, engine)
-    if shared is not None:
-        pair = replace(pair, teacher_weights=shared.pair.teacher_weights)
+    pair = shared.of(loaded.pair)
+    if first is not None:
+        pair = replace(pair, teacher_weights=first.pair.teacher_weights)
+    engine = make_engine(pair, trial_settings(proposer), device=request.device, dtype=request.dtype)
     return BenchSession(
         pair=pair,
         tokenizer=loaded.tokenizer,
         prompts=prompts,
-        plans=_plans(prompts, loaded, request) if shared is None else shared.plans,
+        plans=_plans(prompts, loaded, request) if first is None else first.plans,
         max_new_tokens=request.max_new_tokens,
         device=str(engine.device),
         dtype=str(engine.dtype).removeprefix("torch."),
@@ -184,6 +203,8 @@ def identity(
     session = next(iter(sessions.values()))
     turns = json.dumps([prompt.turns for prompt in session.prompts]).encode()
     return {
+        "proposers": list(request.proposers),
+        "policy": None if request.policy is None else str(request.policy),
         "models": {proposer: dict(each.models) for proposer, each in sessions.items()},
         "suite": {
             **describe(session.prompts, _suite_name(request)),
@@ -225,11 +246,6 @@ def trial_settings(proposer: str) -> DecodeSettings:
     return static_settings(TRIAL_PATHS, TRIAL_TREE) if proposer == "medusa" else TRIAL_TREE
 
 
-def static_settings(tree: str, base: DecodeSettings) -> DecodeSettings:
-    """Return settings for a static tree, by name or written out."""
-    return replace(base, static_tree=tree, tree_nodes=1 + len(static_tree(tree)))
-
-
 def _prompts(request: BenchRequest) -> list[SuitePrompt]:
     if request.humaneval is None and request.mt_bench is None:
         return suite_named(request.suite)
@@ -254,17 +270,6 @@ def _plans(prompts: Sequence[SuitePrompt], loaded: LoadedPair, request: BenchReq
         context = plan.context(longest.get(plan.prompt_id, []))
         longest[plan.prompt_id] = [*context, *[0] * request.max_new_tokens]
     return plans
-
-
-def _placed(pair: ModelPair, engine: Engine) -> ModelPair:
-    """Return the pair with its weights on the device in the dtype, so that engines need not copy them."""
-
-    def place(weights: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: tensor.to(device=engine.device, dtype=engine.dtype) for name, tensor in weights.items()}
-
-    return replace(
-        pair, teacher_weights=place(pair.teacher_weights), drafter_weights=place(pair.drafter_weights)
-    )
 
 
 def _processor() -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from workbench.bench.decoders import Decoded
+from workbench.lockstep.choice.decoders import Decoded
 
 MatchKind = Literal["equal", "near_tie", "different"]
 """The same text; a different one that rounding explains; a different one, whose speed does not count."""
@@ -132,6 +132,7 @@ def _proposer_json(result: TurnResult) -> dict[str, Any]:
     same = result.baseline.token_ids == result.speculative.token_ids
     return _side_json(result.speculative) | {
         "num_accepted": list(result.speculative.num_accepted),
+        "choice": result.speculative.choice,
         "match": result.match.kind,
         "position": result.match.position,
         "why": result.match.why,
@@ -149,4 +150,9 @@ def _side_json(decoded: Decoded) -> dict[str, Any]:
 
 def _side_from_json(side: dict[str, Any], token_ids: tuple[int, ...]) -> Decoded:
     times = {name: side[name] for name in ("seconds", "first_token_seconds")}
-    return Decoded(token_ids=token_ids, num_accepted=tuple(side["num_accepted"]), **times)
+    return Decoded(
+        token_ids=token_ids,
+        num_accepted=tuple(side["num_accepted"]),
+        choice=side.get("choice"),
+        **times,
+    )

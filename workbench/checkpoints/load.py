@@ -15,7 +15,12 @@ from workbench.checkpoints.draft_model import load_draft_model
 from workbench.checkpoints.eagle3 import load_eagle3
 from workbench.checkpoints.files import require_directory
 from workbench.checkpoints.loaded_drafter import DrafterPart, LoadDrafter
-from workbench.checkpoints.loaded_teacher import load_teacher, teacher_checks, teacher_report
+from workbench.checkpoints.loaded_teacher import (
+    LoadedTeacher,
+    load_teacher,
+    teacher_checks,
+    teacher_report,
+)
 from workbench.checkpoints.medusa import load_medusa
 from workbench.checkpoints.report import LoadReport
 from workbench.checkpoints.tokenizer import DirectoryTokenizer
@@ -75,7 +80,26 @@ def load_pair(
     require_directory(teacher_path, "teacher")
     if draft_path is not None:
         require_directory(draft_path, "drafter")
-    teacher = load_teacher(teacher_path, trust_remote_code=trust_remote_code)
+    return pair_with(
+        load_teacher(teacher_path, trust_remote_code=trust_remote_code), teacher_path, draft_path, proposer
+    )
+
+
+def pair_with(
+    teacher: LoadedTeacher, teacher_path: Path, draft_path: Path | None, proposer: str
+) -> LoadedPair:
+    """Load a drafter for a teacher that is loaded; several pairs of one teacher share its weights.
+
+    Args:
+        teacher: Out of `teacher_path`.
+        teacher_path: Its directory.
+        draft_path: As `load_pair`.
+        proposer: As `load_pair`.
+
+    Raises:
+        As `load_pair`.
+    """
+    draft_path = _draft_path(draft_path, proposer)
     load = LOADERS[proposer]
     drafter = DrafterPart() if load is None or draft_path is None else load(draft_path, teacher)
     pair = ModelPair(

@@ -11,6 +11,7 @@ from tracing.settings import PROPOSERS
 from workbench.bench.studies import STUDIES
 from workbench.bench.suite import SUITES
 from workbench.cli.decode_options import (
+    auto_options,
     choice_option,
     format_option,
     model_option,
@@ -34,8 +35,9 @@ _evaluation_options: Final = option_set(
         "proposers",
         metavar="KIND[,KIND]",
         multiple=True,
-        help=f"Kinds of drafters side by side: {', '.join(PROPOSERS)}, or all; default {PROPOSERS[0]}.",
+        help=f"Side by side: {', '.join(PROPOSERS)}, auto, or all; default {PROPOSERS[0]}.",
     ),
+    auto_options,
     click.option(
         "--tree",
         metavar="auto|NODES/DEPTH/TOP_K",

@@ -13,18 +13,17 @@ from typing import Any
 import click
 
 from workbench.bench.choices import Asked, Choices, make_choices, study_name
-from workbench.bench.decoders import Decoder, loaded_set_aside
 from workbench.bench.headline import headline
-from workbench.bench.kernels import eager_name
 from workbench.bench.measure import InterleavedBench, cases_of, run_turns
 from workbench.bench.outputs import results_json, turns_csv
-from workbench.bench.proposers import proposers_study
+from workbench.bench.proposers import AUTO, proposers_study
 from workbench.bench.session import BenchRequest, BenchSession, about, identity, open_sessions
 from workbench.bench.store import ResultsFolder
 from workbench.bench.studies import STUDIES, subject
 from workbench.bench.summary import by_proposer
 from workbench.bench.tables import Study, text_lines
 from workbench.cli.bench_words import (
+    parse_auto,
     parse_drafts,
     parse_eager,
     parse_proposers,
@@ -32,12 +31,15 @@ from workbench.cli.bench_words import (
     parse_tree,
 )
 from workbench.cli.fresh_folder import fresh_folder
-from workbench.cli.output import say
+from workbench.cli.output import hides_progress, say
+from workbench.lockstep.choice.decoders import Decoder, loaded_set_aside
+from workbench.lockstep.choice.kernels import eager_name
+from workbench.lockstep.session.contenders import SharedWeights
 from workbench.view.safe_text import safe_json
 
 
 @dataclass(frozen=True, slots=True)
-class Sides:
+class MeasuredSides:
     """All that decodes.
 
     Attributes:
@@ -70,36 +72,42 @@ def evaluate(
     tree, eager = parse_tree(options["tree"]), parse_eager(options["eager"])
     studies = parse_studies(options["studies"], proposers)
     request = _request(options, proposers)
-    sessions = open_sessions(request)
+    sessions = open_sessions(request, SharedWeights(request.device, request.dtype))
     asked = {name: options[name] for name in ("tree", "static_tree", "eager")}
     folder = ResultsFolder(
         out or fresh_folder(prefix="bench-"), identity(request, sessions, asked), about(backend)
     )
     with loaded_set_aside():
-        bench = _made(sessions, folder, Asked(tree, options["static_tree"], eager))
+        bench = _made(request, sessions, folder, Asked(tree, options["static_tree"], eager))
         _measure(bench, folder, request.repetitions)
         _study(bench, folder, studies, options["study_turns"])
     warnings = dict.fromkeys(each for session in sessions.values() for each in session.warnings)
     return _finish(folder, _shown(bench, folder), output_format, tuple(warnings))
 
 
-def _made(sessions: Mapping[str, BenchSession], folder: ResultsFolder, asked: Asked) -> Sides:
+def _made(
+    request: BenchRequest, sessions: Mapping[str, BenchSession], folder: ResultsFolder, asked: Asked
+) -> MeasuredSides:
     """Choose settings and operators, and build all that decodes."""
     choices = {name: make_choices(session, folder, asked, _say) for name, session in sessions.items()}
     first = next(iter(sessions))
     engine = sessions[first].engine(choices[first].settings, choices[first].greedy_eager)
-    return Sides(
-        sessions,
-        choices,
-        sessions[first].greedy(engine),
-        {
-            name: session.speculative(session.engine(choices[name].settings, choices[name].eager))
-            for name, session in sessions.items()
-        },
-    )
+    baseline = sessions[first].greedy(engine)
+    proposers = {
+        name: session.speculative(session.engine(choices[name].settings, choices[name].eager))
+        for name, session in sessions.items()
+        if name in request.proposers
+    }
+    if AUTO in request.proposers:
+        from workbench.bench.auto import auto_decoder
+
+        proposers[AUTO] = auto_decoder(
+            request, sessions[first], choices, folder, baseline=baseline, progress=_say
+        )
+    return MeasuredSides(sessions, choices, baseline, proposers)
 
 
-def _measure(bench: Sides, folder: ResultsFolder, repetitions: int) -> None:
+def _measure(bench: MeasuredSides, folder: ResultsFolder, repetitions: int) -> None:
     """Measure every turn that the folder does not hold yet."""
     session = bench.first
     interleaved = InterleavedBench(bench.baseline, bench.proposers, session.compare, session.max_new_tokens)
@@ -111,7 +119,7 @@ def _measure(bench: Sides, folder: ResultsFolder, repetitions: int) -> None:
         label="turns",
         file=sys.stderr,
         show_eta=True,
-        hidden=not sys.stderr.isatty(),
+        hidden=hides_progress(),
     ) as bar:
         bar.update(done)
         for results in run_turns(interleaved, session.plans, repetitions, done=tuple(folder.results)):
@@ -119,7 +127,7 @@ def _measure(bench: Sides, folder: ResultsFolder, repetitions: int) -> None:
             bar.update(1)
 
 
-def _study(bench: Sides, folder: ResultsFolder, names: Sequence[str], num_cases: int) -> None:
+def _study(bench: MeasuredSides, folder: ResultsFolder, names: Sequence[str], num_cases: int) -> None:
     """Make every study that was asked for and that the folder does not hold yet."""
     wanted = [name for name in names if folder.kept(name) is None]
     if not wanted:
@@ -136,7 +144,8 @@ def _study(bench: Sides, folder: ResultsFolder, names: Sequence[str], num_cases:
         _say(STUDIES[name])
         proposer = subject(name, bench.proposers)
         assert proposer is not None  # others are refused when the words are read
-        session, choices = bench.sessions[proposer], bench.choices[proposer]
+        subject_of = proposer if proposer in bench.sessions else next(iter(bench.sessions))
+        session, choices = bench.sessions[subject_of], bench.choices[subject_of]
         lab = Lab(
             session=session,
             choices=choices,
@@ -153,7 +162,7 @@ def _study(bench: Sides, folder: ResultsFolder, names: Sequence[str], num_cases:
         folder.keep(study.measure(lab))
 
 
-def _shown(bench: Sides, folder: ResultsFolder) -> list[Study]:
+def _shown(bench: MeasuredSides, folder: ResultsFolder) -> list[Study]:
     """Return all studies, the main measurement first."""
     words = {name: choices.as_text() for name, choices in bench.choices.items()}
     groups = by_proposer(folder.results)
@@ -210,6 +219,7 @@ def _request(options: Mapping[str, Any], proposers: tuple[str, ...]) -> BenchReq
         num_turns=options["turns"],
         proposers=proposers,
         drafts=parse_drafts(options["drafts"], proposers),
+        **parse_auto(options, proposers),
         **given,
     )
 

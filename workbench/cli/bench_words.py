@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from tracing.distances import MAX_DIGITS
 from tracing.errors import UsageError
 from tracing.settings import PROPOSERS, DecodeSettings
-from workbench.bench.kernels import OPERATORS
 from workbench.bench.studies import NEEDS, STUDIES, subject
-from workbench.cli.decode_options import eager_operators
+from workbench.cli.decode_options import AUTO, eager_operators
+from workbench.lockstep.choice.kernels import OPERATORS
 
 
 def parse_proposers(words: Sequence[str]) -> tuple[str, ...]:
-    """Read `--proposer`, in the order of `PROPOSERS`; without a word the first of them.
+    """Read `--proposer`, in the order of `PROPOSERS`, `auto` last; without a word the first of them.
 
     Raises:
         UsageError: No such kind.
     """
-    names = _listed(words)
+    names, kinds = _listed(words), (*PROPOSERS, AUTO)
     if "all" in names:
-        return PROPOSERS
-    unknown = sorted(names.difference(PROPOSERS))
+        return kinds
+    unknown = sorted(names.difference(kinds))
     if unknown:
-        raise UsageError(f"--proposer should name {', '.join(PROPOSERS)} or all, got {unknown[0]!r}")
-    return tuple(name for name in PROPOSERS if name in names) or PROPOSERS[:1]
+        raise UsageError(f"--proposer should name {', '.join(kinds)} or all, got {unknown[0]!r}")
+    return tuple(name for name in kinds if name in names) or kinds[:1]
 
 
 def parse_drafts(words: Sequence[str], proposers: Sequence[str]) -> dict[str, str]:
@@ -34,18 +36,41 @@ def parse_drafts(words: Sequence[str], proposers: Sequence[str]) -> dict[str, st
         UsageError: A directory of no kind, where there are several, or of a kind that is not measured.
     """
     drafts: dict[str, str] = {}
-    for word in words:
+    for word in _directories(words):
         kind, equals, directory = word.partition("=")
         if not equals or kind not in PROPOSERS:
-            if len(proposers) > 1:
+            if len(proposers) > 1 or AUTO in proposers:
                 raise UsageError(f"--draft should be KIND=DIR with several proposers, got {word!r}")
             kind, directory = proposers[0], word
-        if kind not in proposers:
+        if kind not in proposers and AUTO not in proposers:
             raise UsageError(f"--draft names {kind}, which --proposer does not")
         if kind in drafts:
             raise UsageError(f"--draft names a directory for {kind} twice")
         drafts[kind] = directory
     return drafts
+
+
+def _directories(words: Sequence[str]) -> list[str]:
+    """Return the words, a list of `KIND=DIR,KIND=DIR` apart."""
+    apart: list[str] = []
+    for word in words:
+        parts = word.split(",")
+        all_named = all(part.partition("=")[0].strip() in PROPOSERS for part in parts)
+        apart += [part.strip() for part in parts] if all_named else [word]
+    return apart
+
+
+def parse_auto(options: Mapping[str, Any], proposers: Sequence[str]) -> dict[str, Any]:
+    """Read `--policy` and `--measured`, which `auto` alone has.
+
+    Raises:
+        UsageError: They are given without it.
+    """
+    given = {name: options[name] for name in ("policy", "measured")}
+    for name, word in given.items():
+        if word is not None and AUTO not in proposers:
+            raise UsageError(f"--{name} goes with --proposer auto")
+    return {name: None if word is None else Path(word) for name, word in given.items()}
 
 
 def parse_tree(text: str) -> DecodeSettings | None:

@@ -16,10 +16,10 @@ from tracing.settings import PROPOSERS
 from workbench.cli.output import say
 from workbench.cli.replay_options import ReplayOptions
 from workbench.cli.replay_summary import facts_of, path_under_test_of, settings_of
+from workbench.cli.summaries import say_summary
 from workbench.judge.recorded.context import read_context
 from workbench.judge.recorded.rejudge import Judge, StepRange
 from workbench.judge.turn_state import recorded_turns
-from workbench.report.text import render_text
 from workbench.view.safe_text import safe_json
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
     if wanted.output_format == "json":
         click.echo(safe_json(summary.as_json() | {"continued_from": label, "recorded_root": root}))
     else:
-        say(render_text(summary))
+        say_summary(summary)
     return summary.exit_code
 
 

@@ -34,6 +34,7 @@ class RunSummary:
         could_hide: The same as plain data, by `stage.quantity`.
         manifest: Facts about models, backend, devices and settings.
         share: What the verdict rests on, as plain data; None where that is not known.
+        choices: What was chosen for each turn and why, as plain data; empty where nothing was to choose.
     """
 
     verdict: str
@@ -55,6 +56,7 @@ class RunSummary:
     warnings: tuple[str, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=dict)
     share: Mapping[str, Any] | None = None
+    choices: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def mean_accepted(self) -> float | None:
@@ -90,4 +92,5 @@ class RunSummary:
             "coverage": dict(self.coverage),
             "not_exercised": [name for name, count in self.coverage.items() if count == 0],
             "manifest": dict(self.manifest),
+            **({"choices": [dict(each) for each in self.choices]} if self.choices else {}),
         }

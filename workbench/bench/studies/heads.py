@@ -9,12 +9,12 @@ import numpy as np
 
 from tracing.settings import DecodeSettings
 from tracing.static_tree import WIDTH
-from workbench.bench.session import static_settings
 from workbench.bench.stats import mean
 from workbench.bench.studies.lab import Lab
 from workbench.bench.tables import Plot, Series, Study, Table
-from workbench.bench.tree.heads import accepted, accuracies, fan, grow, record_ranks, written
 from workbench.fused.path import path_over
+from workbench.lockstep.choice.heads import accepted, accuracies, fan, grow, record_ranks, written
+from workbench.lockstep.choice.static import static_settings
 
 PUBLISHED: Final = {
     1: (0.419, 0.276, 0.210, 0.174, 0.155),

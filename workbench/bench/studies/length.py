@@ -13,12 +13,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 from tracing.errors import UsageError
-from workbench.bench.decoders import Decoded, Decoder
 from workbench.bench.stats import mean, ratio
 from workbench.bench.studies.lab import Lab, Measured, refused
 from workbench.bench.suite import SuitePrompt, shipped_prompts
 from workbench.bench.tables import Plot, Series, Study, Table
 from workbench.bench.turn import BenchCase
+from workbench.lockstep.choice.decoders import Decoded, Decoder
 from workbench.lockstep.session.turns import TurnTokenizer
 
 SWEEP_LENGTHS: Final = (128, 256, 512, 768, 1024, 1536, 1920)

@@ -9,11 +9,11 @@ import numpy as np
 from tracing.settings import DecodeSettings
 from tracing.static_tree import RankPath, named_trees, static_tree
 from workbench.bench.choices import CHOICES_FILE, calibration_prompts, choices_file
-from workbench.bench.session import static_settings
 from workbench.bench.stats import mean
 from workbench.bench.studies.lab import COLUMNS, Lab, Measured, cells, refused
 from workbench.bench.tables import Plot, Series, Study, Table
-from workbench.bench.tree.heads import (
+from workbench.fused.path import path_over
+from workbench.lockstep.choice.heads import (
     accepted,
     accuracies,
     fan,
@@ -22,8 +22,7 @@ from workbench.bench.tree.heads import (
     record_ranks,
     written,
 )
-from workbench.bench.tree.static import PUBLISHED
-from workbench.fused.path import path_over
+from workbench.lockstep.choice.static import PUBLISHED, static_settings
 
 SIZES: Final = (4, 8, 16, 32, 64)
 """Nodes, the root included."""
