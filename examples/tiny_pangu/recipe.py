@@ -56,7 +56,8 @@ class Recipe:
         forced_len: Tokens of a new document start that follow a generated end of document.
         generated_share: Part of a drafter batch that is generated text.
         hard_share: Weight of the teacher's argmax in the drafter's target; the rest is its softmax.
-        drafter_rounds, draft_model_rounds: Phases of each round; a round begins with a fresh optimizer and schedule.
+        drafter_rounds, draft_model_rounds: Phases of each round; a round begins with a fresh optimizer and
+            schedule.
         rollout_steps: Draft steps simulated in training (training-time test).
         rollout_decay: Loss weight of each further draft step.
         lesson_width: The teacher's best tokens that are kept after each token of generated text.
