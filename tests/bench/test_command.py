@@ -76,25 +76,41 @@ def test_it_prints_table_one_and_leaves_everything_in_its_folder(
     assert [len(line["token_ids"]) for line in lines] == [6] * 8
 
 
+POLICY = {
+    "format": "specwb-policy-1",
+    "choices": {
+        "lookup": {"proposer": "lookup", "tree_nodes": 4},
+        "searched": {"proposer": "eagle3", "tree": "auto"},
+    },
+    "rules": [{"name": "always"}],
+}
+
+
 def test_proposers_side_by_side_are_told_apart_in_every_table(
     bench: Bench, files: dict[str, Path], tmp_path: Path
 ) -> None:
     """A draft model that is the teacher itself is always right; what is looked up is seldom there."""
-    folder = tmp_path / "run"
+    folder, policy = tmp_path / "run", tmp_path / "policy.json"
+    policy.write_text(json.dumps(POLICY))
     given = {"repetitions": 1, "study": "accept-pos", "tree": "4/2/1", "draft": f"eagle3={files['draft']}"}
-    words = ("--proposer", "eagle3,lookup,draft_model", "--draft", f"draft_model={files['model']}")
+    words = ("--proposer", "eagle3,lookup,draft_model,auto", "--draft", f"draft_model={files['model']}")
+    words += ("--policy", str(policy))
     exit_code, out, err = bench(*words, "--format", "json", out=folder, **given)
     assert exit_code == 0, err
     results = json.loads(out)
     names = [study["name"] for study in results["studies"]]
     assert names == [
-        *("proposers", "headline-eagle3", "headline-lookup", "headline-draft-model", "accept-pos")
+        *("proposers", "headline-eagle3", "headline-lookup", "headline-draft-model", "headline-auto"),
+        "accept-pos",
     ]
     accepted = {name: one["num_accepted"]["mean"] for name, one in results["summaries"].items()}
     assert accepted["draft_model"] == 3
     assert accepted["draft_model"] > max(accepted["eagle3"], accepted["lookup"])
     lines = [json.loads(line) for line in (folder / "turns.jsonl").read_text().splitlines()]
-    assert [len(line["proposers"]) for line in lines] == [3] * 4
+    assert [len(line["proposers"]) for line in lines] == [4] * 4
+    assert {line["proposers"]["auto"]["choice"] for line in lines} <= POLICY["choices"].keys()
+    assert all(line["proposers"]["lookup"]["choice"] is None for line in lines)
+    assert any("auto reaches" in sentence for sentence in results["studies"][0]["text"])
     assert [line["first"] for line in lines] == ["baseline", "eagle3", "lookup", "draft_model"]
     exit_code, again, _ = bench(*words, "--format", "json", out=folder, **given)
     assert (exit_code, json.loads(again)["studies"]) == (0, results["studies"])
