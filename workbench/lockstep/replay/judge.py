@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invariants.constraint import ALTERED
+from reference.model import ReferenceModels
 from tracing.errors import UsageError
 from tracing.stages import Accepted, Tensorized
 from workbench.judge.evidence import RowTruth, StepEvidence, VerifyEvidence, VerifySide
@@ -49,21 +50,29 @@ class ModelJudge:
         if self.runner.unable:
             return _without(judge_step(replace(evidence, prefill=None)), self.runner.unable)
         try:
-            return self._judge(evidence, row, state)
+            models = self.runner.models
+            judgement = self._judge(evidence, row, state, models)
+            while judgement.suspects and (more := self.runner.more(len(models) - 1)):
+                models += more
+                judgement = self._judge(evidence, row, state, models)
         except UsageError as problem:
             return _without(judge_step(evidence), str(problem))
+        return judgement
 
-    def _judge(self, evidence: StepEvidence, row: Row, state: TurnState) -> StepJudgement:
-        rows = self.runner.prefill(state.committed)
+    def _judge(
+        self, evidence: StepEvidence, row: Row, state: TurnState, models: Sequence[ReferenceModels]
+    ) -> StepJudgement:
+        rows = self.runner.prefill(state.committed, models)
         if evidence.prefill is not None:
             evidence = replace(evidence, prefill=self._prefill(evidence, rows))
         scores = None
         if evidence.verify is not None:
             tree = tensorized_of(row)
-            evidence = replace(evidence, verify=self._verify(evidence.verify, row, state.committed, tree))
+            verify = self._verify(evidence.verify, row, state.committed, tree, models)
+            evidence = replace(evidence, verify=verify)
             evidence = self._accept(evidence, tree)
             if self.has_drafter and row.get("draft_logprobs") is not None:
-                fed = Fed(state.committed, state.root, [one.features for one in rows])
+                fed = Fed(state.committed, state.root, models, [one.features for one in rows])
                 scores = judge_scores(self.runner, evidence, tree, row["draft_logprobs"], fed)
         judgement = judge_step(evidence)
         return judgement if scores is None else _joined(judgement, scores)
@@ -83,9 +92,14 @@ class ModelJudge:
         return replace(part, reference_context_token_ids=np.array([*prompt, root], dtype=np.int64))
 
     def _verify(
-        self, part: VerifyEvidence, row: Row, committed: Sequence[int], tree: Tensorized
+        self,
+        part: VerifyEvidence,
+        row: Row,
+        committed: Sequence[int],
+        tree: Tensorized,
+        models: Sequence[ReferenceModels],
     ) -> VerifyEvidence:
-        reference = self.runner.verify(committed, tree)
+        reference = self.runner.verify(committed, tree, models)
         nodes = np.flatnonzero(tree.valid)
         truth, *samples = (host_floats(one.logits)[nodes] for one in reference)
         return replace(
