@@ -30,6 +30,8 @@ LIGHT = {
     "workbench.cli.check": set(HEAVY),
     "workbench.cli.explain": set(HEAVY),
     "workbench.cli.trace": set(HEAVY),
+    "workbench.cli.weights": set(HEAVY),
+    "workbench.checkpoints.packed_stat": set(HEAVY),
     "workbench.npu.bootstrap": set(HEAVY),
 }
 """Module -> packages that importing it must not load."""
@@ -62,7 +64,10 @@ BREACHES = {
         "import workbench.lockstep.staged.run",
     ),
     "the fused path knows only npu and tracing": ("workbench/fused/accept.py", "import reference.accept"),
-    "no torch in tracing, invariants, judge, view, report": ("workbench/judge/rows.py", "import torch"),
+    "no torch in tracing, invariants, judge, view, report, weights": (
+        "workbench/judge/rows.py",
+        "import torch",
+    ),
     "only npu imports torch_npu": ("reference/accept.py", "import torch_npu"),
     "only tui imports textual": ("workbench/cli/diff.py", "import textual"),
     "only invariants.strategies imports hypothesis": ("tracing/moment.py", "import hypothesis"),

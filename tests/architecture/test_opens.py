@@ -17,6 +17,7 @@ ROOMS = (
     "workbench/view",
     "workbench/report",
     "workbench/checkpoints",
+    "workbench/weights",
 )
 REASONS = {
     "tracing/files.py": "is that function, and the writers beside it",
@@ -26,6 +27,7 @@ REASONS = {
     "workbench/view/rule_index.py": "reads a file of the package",
     "workbench/view/run_state.py": "opens a panel, no file",
     "workbench/checkpoints/shipped.py": "reads files of the package",
+    "workbench/checkpoints/packed_file.py": "writes a new file, whose header is known last",
     "workbench/checkpoints/template_child.py": "reads its own memory from /proc",
 }
 """Modules that may open files themselves, each with the reason."""

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from workbench.bench.decoders import Decoded
 from workbench.bench.equality import first_difference
 from workbench.bench.measure import PairedBench, TurnPlan
 from workbench.bench.suite import SuitePrompt
 from workbench.bench.turn import Match
+from workbench.lockstep.choice.decoders import Decoded
 
 
 @dataclass

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 from tests.cli.pair_dirs import write_pair
-from workbench.bench import choices, kernels
-from workbench.bench.decoders import Decoded
+from workbench.bench import choices
 from workbench.bench.studies import STUDIES
-from workbench.bench.tree import costs
 from workbench.checkpoints.tokenizer import load_tokenizer
 from workbench.cli.run import run_command
+from workbench.lockstep.choice import costs, kernels
+from workbench.lockstep.choice.decoders import Decoded
 
 Bench = Callable[..., tuple[int, str, str]]
 

@@ -11,12 +11,12 @@ import torch
 from tests.pairs import tiny_pair
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
-from workbench.bench.decoders import Stopwatch, greedy_decoder, speculative_decoder
 from workbench.bench.equality import NearTieJudge, first_difference
-from workbench.bench.kernels import OPERATORS, choose_kernels, options
 from workbench.bench.studies.stages import StageClock
 from workbench.bench.studies.vocab import HEAD, count_tokens, cut_vocabulary
 from workbench.fused.path import make_engine, path_over
+from workbench.lockstep.choice.decoders import Stopwatch, greedy_decoder, speculative_decoder
+from workbench.lockstep.choice.kernels import OPERATORS, choose_kernels, options
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 EAGER = frozenset(OPERATORS)

@@ -9,13 +9,13 @@ from dataclasses import asdict
 import pytest
 
 from tests.bench.made import made_bench, plans
-from workbench.bench.decoders import Decoded
 from workbench.bench.measure import run_turns
 from workbench.bench.stats import Distribution, Spread, distinct_share, plain
 from workbench.bench.studies.accept_pos import accept_positions
 from workbench.bench.studies.length import break_even
 from workbench.bench.summary import summarize
 from workbench.bench.turn import BenchCase, Match, TurnResult
+from workbench.lockstep.choice.decoders import Decoded
 
 
 def test_percentiles_interpolate_linearly() -> None:

@@ -12,11 +12,12 @@ from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
 from tracing.stages import NullWatch
 from workbench.bench.choices import with_tree
-from workbench.bench.decoders import Decoded, Decoder, Stopwatch, greedy_decoder
-from workbench.bench.tree.acceptance import Acceptance, record_positions, true_path_ranks
-from workbench.bench.tree.choose import TreeChooser, candidates, finalists, predict, tree_study
-from workbench.bench.tree.costs import StepCosts
+from workbench.bench.chosen import tree_study
 from workbench.fused.path import make_engine, make_path, path_over
+from workbench.lockstep.choice.acceptance import Acceptance, record_positions, true_path_ranks
+from workbench.lockstep.choice.costs import StepCosts
+from workbench.lockstep.choice.decoders import Decoded, Decoder, Stopwatch, greedy_decoder
+from workbench.lockstep.choice.tree import TreeChooser, candidates, finalists, predict
 from workbench.lockstep.engine.step import run_prefill, run_step
 from workbench.lockstep.engine.under_test import PathUnderTest
 

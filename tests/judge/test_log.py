@@ -204,3 +204,19 @@ def test_the_first_finding_of_a_turn_is_always_independent(places: list[tuple[in
     for step, stage in ordered:
         logged.add([finding(step=step, stage=stage)])
     assert [each.consequence for each in logged.findings] == [place != ordered[0] for place in ordered]
+
+
+def test_a_cause_that_is_found_later_comes_first_and_marks_the_rest() -> None:
+    """Free lockstep looks for the origin of its first error once it has one."""
+    written: list[Finding] = []
+    logged = FindingsLog(Tally(), written.append)
+    late = finding(stage="verify", step=1, verdict="structural")
+    logged.add([late])
+    cause = finding(stage="prefill", step=0, verdict="numeric")
+    logged.found_before(cause)
+    assert logged.findings == [cause, replace(late, consequence=True)]
+    assert written == [late, cause]
+    told = logged.tally.verdict()
+    assert (told.first_divergence, told.num_findings, told.num_consequences) == (cause, 1, 1)
+    logged.found_before(cause)
+    assert len(logged.findings) == 2

@@ -32,6 +32,7 @@ NAMED = {
     "level/beams-one-position-on": "when the beams are one position further on",
     "level/drafter-rows-from-one": "its value one position further on",
     "level/hidden-of-the-first-beam": "continue from the first beam's hidden row",
+    "fused/drafter-window-ignored": "its value without the drafter's window; that is so from node 3 on",
     # sums and laws
     "level/temperature-nine-tenths": "the score at temperature 0.9",
     "level/scores-not-cumulative": "the sum without the beam's own score",

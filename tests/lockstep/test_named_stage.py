@@ -21,36 +21,43 @@ from workbench.judge.recorded.check import check_run
 from workbench.judge.verdict import Tally
 from workbench.lockstep.free.run import FreeRun
 from workbench.lockstep.session.turns import Turn
+from workbench.lockstep.traced_back import TraceBack
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 FREE = {
     "root-from-another-row": ("prefill", 0),
+    "gate-and-up-exchanged": ("prefill", None),
     "wrong-parent": ("draft", 2),
     "latest-candidates-selected": ("draft", 1),
+    "prefix-overwritten-between-steps": ("draft", None),
     "parent-renamed": ("tensorize", 2),
-    "gate-and-up-exchanged": ("verify", 2),
     "tree-rewritten-by-verify": ("verify", 1),
+    "feature-not-finite": ("verify", 2),
     "bonus-from-the-last-row": ("accept", 6),
+    "tree-rows-written-by-accept": ("accept", 1),
+    "length-before-misreported": ("commit", None),
 }
 """Fault to the stage and the node that free lockstep names."""
 
 
 def free_findings(folder: Path, name: str) -> list[Finding]:
     setup, placement = tiny_bench().setup("plain"), BY_NAME[name].place()
-    settings: dict[str, Any] = {"settings": setup.settings, "context": setup.context, "dtype": setup.dtype}
+    shared: dict[str, Any] = {"settings": setup.settings, "context": setup.context, "dtype": setup.dtype}
     turn = Turn(0, 0, lambda before: [*before, *setup.prompt])
     with placement.around():
         runner = ReferenceRunner(setup.pair, setup.settings, path_dtype=setup.dtype, rung=setup.rung)
         reference = make_reference(setup.pair, setup.settings, dtype=runner.truth_dtype, rung=setup.rung)
         with RunWriter(folder, {"lockstep": "free"}) as writer:
-            free = FreeRun(writer=writer, tally=Tally(), runner=runner, **settings)
-            done = free.run(faulty_path(setup, placement), reference, [turn], lambda _: None)
+            path = faulty_path(setup, placement)
+            free = FreeRun(writer=writer, tally=Tally(), runner=runner, **shared)
+            done = free.run(path, reference, [turn], lambda _: None)
+            TraceBack(path, runner, **shared).after(done, [turn])
     return [finding for finding in done.log.findings if finding.severity == "error"]
 
 
 @pytest.mark.parametrize("name", FREE)
 def test_free_lockstep_names_the_stage(tmp_path: Path, name: str) -> None:
-    """Texts that part are otherwise all booked on accept of step 0, and trees on tensorize."""
+    """A text, a digest or a rule shows a mistake stages later; the turn is decoded again for it."""
     first = free_findings(tmp_path / "run", name)[0]
     assert (first.moment.stage, first.moment.node) == FREE[name]
     assert first.guilty == "fused"

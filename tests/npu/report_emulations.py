@@ -12,7 +12,7 @@ BACKEND = bootstrap()  # before torch, or an installed torch_npu is loaded witho
 
 import torch  # noqa: E402
 
-from tests.npu_ops.cases import sample  # noqa: E402
+from workbench.kernels.calls import sample  # noqa: E402
 from workbench.npu import dispatch, doctor  # noqa: E402
 from workbench.npu.backends import register, registered_schema  # noqa: E402
 from workbench.npu.operators import OPERATORS  # noqa: E402

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.npu_ops.cases import sample
 from tracing.errors import EnvironmentProblemError, UsageError
+from workbench.kernels.calls import sample
 from workbench.npu import backends, dispatch
 from workbench.npu.backends import register, registered_schema
 from workbench.npu.operators import OPERATORS

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from tests.npu_ops.cases import LEGAL
-from tests.npu_ops.cases.fused_infer_attention import FIA, FIA_V2, dense
 from tracing.errors import ContractError, UsageError
+from workbench.kernels.calls import LEGAL
+from workbench.kernels.calls.fused_infer_attention import FIA, FIA_V2, dense
 from workbench.npu.contract import ContractRule, NotModelledError, need
 from workbench.npu.definition import Operator, operator
 from workbench.npu.operators import OPERATORS

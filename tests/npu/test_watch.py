@@ -10,11 +10,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.npu_ops.cases import sample
-from tests.npu_ops.cases.fused_infer_attention import masked
 from tracing.errors import ContractError
 from tracing.moment import Moment
 from workbench import npu
+from workbench.kernels.calls import sample
+from workbench.kernels.calls.fused_infer_attention import masked
 from workbench.npu import operators
 from workbench.npu.backends import register
 from workbench.npu.indexing import INDEXED_OPERATORS

@@ -33,7 +33,7 @@ def npu_gather_sparse_index(input: Tensor, index: Tensor) -> Tensor:
 CASES = """
 import torch
 
-from tests.npu_ops.cases.common import half
+from workbench.kernels.calls.common import half
 
 TOY = "npu::npu_gather_sparse_index"
 
@@ -54,7 +54,7 @@ from workbench.npu.backends import register, registered_schema
 register()
 
 import torch
-from tests.npu_ops.cases import BROKEN, LEGAL, sample
+from workbench.kernels.calls import BROKEN, LEGAL, sample
 from tracing.errors import ContractError
 from workbench import npu
 from workbench.npu.operators import OPERATORS, RULES
@@ -80,12 +80,12 @@ print(json.dumps({
 
 
 def test_a_new_operator_is_one_file_and_its_test(tmp_path: Path) -> None:
-    for package in ("tracing", "workbench/npu", "tests/npu_ops/cases"):
+    for package in ("tracing", "workbench/npu", "workbench/kernels/calls"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for package in ("workbench", "tests", "tests/npu_ops"):
+    for package in ("workbench", "workbench/kernels"):
         (tmp_path / package / "__init__.py").touch()
     (tmp_path / "workbench/npu/operators/toy.py").write_text(OPERATOR, encoding="utf-8")
-    (tmp_path / "tests/npu_ops/cases/toy.py").write_text(CASES, encoding="utf-8")
+    (tmp_path / "workbench/kernels/calls/toy.py").write_text(CASES, encoding="utf-8")
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "SPECWB_NPU_BACKEND": "schemas"}
     command = [sys.executable, "-c", PROGRAM]
     done = subprocess.run(

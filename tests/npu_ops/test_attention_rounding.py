@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.npu_ops.cases.common import causal
-from tests.npu_ops.cases.fused_infer_attention import FIA, decode, masked, paged
+from workbench.kernels.calls.common import causal
+from workbench.kernels.calls.fused_infer_attention import FIA, decode, masked, paged
 from workbench.npu.emulation.attention import half_away
 from workbench.npu.modes import use_capabilities, use_mode
 from workbench.npu.operators import OPERATORS

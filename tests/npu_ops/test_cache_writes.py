@@ -10,8 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.npu_ops.cases.paged_cache import atb, pa_norm, pa_nz
-from tests.npu_ops.cases.scatter_nd_update import scatter
+from workbench.kernels.calls.paged_cache import atb, pa_norm, pa_nz
+from workbench.kernels.calls.scatter_nd_update import scatter
 from workbench.npu.modes import use_mode
 from workbench.npu.operators.paged_cache import npu_reshape_and_cache, npu_scatter_pa_kv_cache
 from workbench.npu.operators.scatter_nd_update import npu_scatter_nd_update, npu_scatter_nd_update_

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import torch
 
-from tests.npu_ops.cases import BROKEN, LEGAL
-from tests.npu_ops.cases.common import causal, half
-from tests.npu_ops.cases.fused_infer_attention import (
+from tracing.errors import ContractError, UsageError
+from workbench.kernels.calls import BROKEN, LEGAL
+from workbench.kernels.calls.common import causal, half
+from workbench.kernels.calls.fused_infer_attention import (
     FIA,
     FIA_V2,
     compressed,
@@ -24,8 +25,7 @@ from tests.npu_ops.cases.fused_infer_attention import (
     packed_v2,
     paged,
 )
-from tests.npu_ops.cases.fused_infer_attention_broken import TREE_BROKEN
-from tracing.errors import ContractError, UsageError
+from workbench.kernels.calls.fused_infer_attention_broken import TREE_BROKEN
 from workbench.npu.contract import NotModelledError
 from workbench.npu.modes import Mode, has_capability, is_hardware, use_capabilities, use_mode
 from workbench.npu.operators import OPERATORS, RULES

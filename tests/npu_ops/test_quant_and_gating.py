@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tests.npu_ops.cases.moe_gating import gating
 from tests.npu_ops.numbers import DTYPES, assert_rounded, numbers
 from tests.npu_ops.truth import UNIT
+from workbench.kernels.calls.moe_gating import gating
 from workbench.npu.modes import use_mode
 from workbench.npu.operators.moe_gating import npu_moe_gating_top_k, npu_moe_gating_top_k_softmax
 from workbench.npu.operators.sampling import npu_top_k_top_p

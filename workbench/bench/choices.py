@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from tracing.settings import DecodeSettings
-from workbench.bench.decoders import Decoder
-from workbench.bench.kernels import choose_kernels, eager_name, kernels_study
+from workbench.bench.chosen import kernels_study, tree_study
 from workbench.bench.session import BenchSession
 from workbench.bench.store import ResultsFolder
 from workbench.bench.suite import shipped_prompts
-from workbench.bench.tree.choose import TreeChooser, shape_name, tree_study
 from workbench.checkpoints.shipped import held_out_prompts
 from workbench.fused.engine import Engine
 from workbench.fused.path import path_over
+from workbench.lockstep.choice.decoders import Decoder
+from workbench.lockstep.choice.kernels import choose_kernels, eager_name
+from workbench.lockstep.choice.tree import TreeChooser, shape_name
 
 TRIAL_TREE: Final = DecodeSettings(tree_nodes=8, depth=4, top_k=2)
 CALIBRATION_TOKENS: Final = (96, 256, 512, 1024)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from tracing.errors import UsageError
-from workbench.bench.decoders import Decoder
 from workbench.bench.equality import Compare
 from workbench.bench.suite import SuitePrompt
 from workbench.bench.turn import BenchCase, TurnResult
+from workbench.lockstep.choice.decoders import Decoder
 
 
 @dataclass(frozen=True, slots=True)

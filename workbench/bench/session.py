@@ -17,7 +17,6 @@ import torch
 from tracing.manifest import fresh_manifest
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
-from workbench.bench.decoders import Decoder, Stopwatch, greedy_decoder, speculative_decoder, stopwatch_for
 from workbench.bench.equality import NearTieJudge
 from workbench.bench.measure import TurnPlan
 from workbench.bench.published import humaneval_prompts, mt_bench_prompts
@@ -25,6 +24,13 @@ from workbench.bench.suite import SuitePrompt, describe, spread_over, suite_name
 from workbench.checkpoints.load import LoadedPair, load_pair
 from workbench.fused.engine import Engine
 from workbench.fused.path import make_engine, path_over
+from workbench.lockstep.choice.decoders import (
+    Decoder,
+    Stopwatch,
+    greedy_decoder,
+    speculative_decoder,
+    stopwatch_for,
+)
 from workbench.lockstep.session.prompts import Prompt
 from workbench.lockstep.session.request import pair_directories
 from workbench.lockstep.session.turns import plan_turns

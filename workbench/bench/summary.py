@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workbench.bench.decoders import Decoded
 from workbench.bench.stats import Distribution, Spread, distinct_share, mean, ratio
 from workbench.bench.turn import TurnResult
+from workbench.lockstep.choice.decoders import Decoded
 
 REPETITIVE_BELOW = 0.5
 """An output with a smaller share of distinct 4-grams loops, and loops are easy to draft."""

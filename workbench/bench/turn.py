@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from workbench.bench.decoders import Decoded
+from workbench.lockstep.choice.decoders import Decoded
 
 MatchKind = Literal["equal", "near_tie", "different"]
 """The same text; a different one that rounding explains; a different one, whose speed does not count."""

@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from tracing.errors import CheckpointError, ModelMissingError
 from tracing.files import open_regular
 from workbench.checkpoints.json_text import MAX_BYTES, parse_object, shown
+from workbench.checkpoints.packed_file import SUFFIX, mapped, open_packed
 from workbench.checkpoints.pickled import guarded, read_pickled
-from workbench.checkpoints.safetensors_header import LENGTH_BYTES, check_header, header_length
+from workbench.checkpoints.safetensors_header import LENGTH_BYTES, StoredTensor, check_header, header_length
 
 SINGLE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
@@ -22,6 +23,12 @@ PICKLED_INDEX: Final = "pytorch_model.bin.index.json"
 MEDUSA: Final = ("medusa_lm_head.safetensors", "medusa_lm_head.pt")
 """Names that trainers of Medusa heads give to the one file of weights."""
 MAX_INDEX: Final = 64 << 20
+_DTYPES: Final[Mapping[str, torch.dtype]] = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+    "BOOL": torch.bool, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+}  # fmt: skip
+"""What a packed file may hold, by safetensors' names."""
 MAX_NAME: Final = 200
 
 
@@ -78,13 +85,16 @@ def _is_there(path: Path) -> bool:
 def weight_files(directory: Path) -> list[Path]:
     """Return the weight shards of a model directory, safetensors before pickled ones.
 
+    A shard that is there in packed form alone is named so.
+
     Raises:
         ModelMissingError: No weights, or an index that names a shard which is not there.
         CheckpointError: The index names anything but files beside it.
     """
     for single, index in ((SINGLE, INDEX), (PICKLED, PICKLED_INDEX)):
-        if _is_there(directory / single):
-            return [directory / single]
+        for path in (directory / single, _packed(directory / single)):
+            if _is_there(path):
+                return [path]
         if _is_there(directory / index):
             return sorted(_shards(directory / index))
     for name in MEDUSA:
@@ -107,12 +117,20 @@ def _shards(index: Path) -> dict[Path, set[str]]:
             )
         shards.setdefault(index.parent / name, set()).add(tensor)
     kind = Path(index.name.removesuffix(".index.json")).suffix
-    for shard in shards:
+    found: dict[Path, set[str]] = {}
+    for shard, tensors in shards.items():
         if shard.suffix != kind:
             raise CheckpointError(f"{index} names {shown(shard.name)}; expected {kind} files")
-        if not _is_there(shard):
+        there = next((path for path in (shard, _packed(shard)) if _is_there(path)), None)
+        if there is None:
             raise ModelMissingError(f"{shard.name} is missing in {index.parent}; {index.name} names it")
-    return shards
+        found[there] = tensors
+    return found
+
+
+def _packed(path: Path) -> Path:
+    """Return where the packed form of a shard would be."""
+    return path.with_name(path.name + SUFFIX)
 
 
 def read_weights(directory: Path) -> dict[str, torch.Tensor]:
@@ -124,8 +142,9 @@ def read_weights(directory: Path) -> dict[str, torch.Tensor]:
     """
     weights: dict[str, torch.Tensor] = {}
     files = weight_files(directory)
-    index = directory / (INDEX if files[0].suffix == ".safetensors" else PICKLED_INDEX)
-    promised = {} if files[0].name in {SINGLE, PICKLED, *MEDUSA} else _shards(index)
+    first = files[0].name.removesuffix(SUFFIX)
+    index = directory / (INDEX if first.endswith(".safetensors") else PICKLED_INDEX)
+    promised = {} if first in {SINGLE, PICKLED, *MEDUSA} else _shards(index)
     for path in files:
         shard = _read_shard(path)
         absent = sorted(promised.get(path, set()) - shard.keys())
@@ -144,6 +163,8 @@ def read_weights(directory: Path) -> dict[str, torch.Tensor]:
 
 
 def _read_shard(path: Path) -> Mapping[str, torch.Tensor]:
+    if path.suffix == SUFFIX:
+        return _read_packed(path)
     try:
         with open_regular(path) as stream:
             if path.suffix != ".safetensors":
@@ -154,3 +175,26 @@ def _read_shard(path: Path) -> Mapping[str, torch.Tensor]:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from None
     return guarded(f"{path} is not a readable safetensors file", lambda: load_file(path))
+
+
+def _read_packed(path: Path) -> dict[str, torch.Tensor]:
+    """Return the tensors of a packed file, with the bits of the original."""
+    with mapped(path) as data:
+        packed = open_packed(data, str(path))
+        weights = {}
+        for place, tensor in enumerate(packed.tensors):
+            weights[tensor.name] = torch.empty(tensor.shape, dtype=_dtype(tensor))
+            target = weights[tensor.name].view(-1).view(torch.uint8).numpy()
+            target[:] = packed.bytes_of(place)
+        return weights
+
+
+def _dtype(tensor: StoredTensor) -> torch.dtype:
+    """Return torch's dtype.
+
+    Raises:
+        CheckpointError: One that is not held in whole bytes, or unknown to torch.
+    """
+    if tensor.dtype not in _DTYPES:
+        raise CheckpointError(f"{shown(tensor.name)} has dtype {tensor.dtype}; expected {', '.join(_DTYPES)}")
+    return _DTYPES[tensor.dtype]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any, Final, TypeGuard
 
 from tracing.errors import CheckpointError
@@ -15,6 +16,22 @@ BITS: Final = {
     "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
     "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6,
 }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class StoredTensor:
+    """One tensor of a safetensors file.
+
+    Attributes:
+        first, last: First byte of its data and the byte after the last, counted behind the header.
+        name, dtype, shape: As in the file.
+    """
+
+    first: int
+    last: int
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
 
 
 def header_length(start: bytes, file_bytes: int, name: str) -> int:
@@ -36,8 +53,10 @@ def header_length(start: bytes, file_bytes: int, name: str) -> int:
     return length
 
 
-def check_header(header: bytes, file_bytes: int, name: str) -> None:
-    """Check that every tensor lies where its dtype and shape say, one after the other, to the file's end.
+def check_header(header: bytes, file_bytes: int, name: str) -> list[StoredTensor]:
+    """Return the tensors in the order of their data.
+
+    Every tensor lies where its dtype and shape say, one after the other, to the file's end.
 
     Args:
         header: The JSON text after the first eight bytes.
@@ -51,22 +70,27 @@ def check_header(header: bytes, file_bytes: int, name: str) -> None:
     metadata = entries.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
         raise CheckpointError(f"{name}: __metadata__ should map names to text")
-    spans = sorted(_span(entry, shown(tensor), name) for tensor, entry in entries.items())
+    tensors = sorted(_tensor(entry, tensor, name) for tensor, entry in entries.items())
     end = 0
-    for first, last, tensor in spans:
-        if first != end:
-            what = "overlaps the tensor before it" if first < end else "leaves a hole before it"
-            raise CheckpointError(f"{name}: {tensor} {what} (bytes {first:,} to {last:,}, {end:,} expected)")
-        end = last
+    for tensor in tensors:
+        if tensor.first != end:
+            what = "overlaps the tensor before it" if tensor.first < end else "leaves a hole before it"
+            raise CheckpointError(
+                f"{name}: {shown(tensor.name)} {what} (bytes {tensor.first:,} to {tensor.last:,}, "
+                f"{end:,} expected)"
+            )
+        end = tensor.last
     data_bytes = file_bytes - LENGTH_BYTES - len(header)
     if end != data_bytes:
         raise CheckpointError(
             f"{name} is cut off or has a tail: its tensors take {end:,} bytes, {data_bytes:,} are there"
         )
+    return tensors
 
 
-def _span(entry: Any, tensor: str, name: str) -> tuple[int, int, str]:
-    """Return (first byte, byte after the last, tensor) of one tensor's data."""
+def _tensor(entry: Any, own_name: str, name: str) -> StoredTensor:
+    """Return one tensor of the header."""
+    tensor = shown(own_name)
     if not isinstance(entry, dict):
         raise CheckpointError(
             f"{name}: {tensor} should have dtype, shape and data_offsets, got {shown(entry)}"
@@ -86,7 +110,7 @@ def _span(entry: Any, tensor: str, name: str) -> tuple[int, int, str]:
             f"{name}: {tensor} of dtype {dtype} and shape {shown(shape)} takes {shown(bits // 8)} bytes, "
             f"but its data_offsets span {offsets[1] - offsets[0]:,}"
         )
-    return offsets[0], offsets[1], tensor
+    return StoredTensor(offsets[0], offsets[1], own_name, dtype, tuple(shape))
 
 
 def _counts(value: object) -> TypeGuard[list[int]]:

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "bench": ("workbench.cli.bench", "Speculative against greedy decoding, and the paper's studies."),
     "explain": ("workbench.cli.explain", "Print what a rule checks, why, and where it was seen."),
     "replay": ("workbench.cli.replay", "Judge a recorded run again, from disk, with or without models."),
+    "weights": ("workbench.cli.weights", "Pack weights without loss; verify and measure packed ones."),
     "trace": ("workbench.cli.trace", "Inspect and verify recorded runs; repair, merge, slice, export."),
 }
 """Command name -> module with a click command `command`, and its one-line help."""

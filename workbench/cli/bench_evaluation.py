@@ -15,9 +15,7 @@ from tracing.distances import MAX_DIGITS
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
 from workbench.bench.choices import Choices, make_choices
-from workbench.bench.decoders import loaded_set_aside
 from workbench.bench.headline import headline
-from workbench.bench.kernels import OPERATORS
 from workbench.bench.measure import PairedBench, cases_of, run_turns
 from workbench.bench.outputs import results_json, turns_csv
 from workbench.bench.session import BenchRequest, BenchSession, about, identity, open_session
@@ -27,6 +25,8 @@ from workbench.bench.tables import Study, text_lines
 from workbench.cli.decode_options import eager_operators
 from workbench.cli.fresh_folder import fresh_folder
 from workbench.cli.output import say
+from workbench.lockstep.choice.decoders import loaded_set_aside
+from workbench.lockstep.choice.kernels import OPERATORS
 from workbench.view.safe_text import safe_json
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,8 @@ from typing import Any, Final
 import click
 
 from invariants.selection import Selection, read_selection
-from tracing.errors import TraceError, UsageError
+from tracing.errors import CheckpointError, TraceError, UsageError
+from workbench.checkpoints.json_text import MAX_BYTES, parse_object
 from workbench.cli.decode_options import choice_option, number_option
 from workbench.judge.recorded.check import MAX_PER_RULE, check_run
 from workbench.judge.recorded.checked import CheckedRun, worst
@@ -38,6 +39,11 @@ _WORDS: Final = "Rule ids, names or families, comma-separated, e.g. MASK,TREE001
     metavar="FILE",
     help="pyproject.toml whose [tool.specwb] holds; default the nearest one upwards.",
 )
+@click.option(
+    "--facts",
+    metavar="FILE",
+    help="JSON with what is lawful and not in the recording: tables model_facts, limits, requests.",
+)
 @number_option(
     "--max-per-rule",
     MAX_PER_RULE,
@@ -53,16 +59,36 @@ def command(runs: tuple[str, ...], **options: Any) -> int:
     """
     selection = chosen_rules(options["select"], options["ignore"], options["config"])
     limit = options["max_per_rule"] or None
-    checked = [_check(run, selection, limit, alone=len(runs) == 1) for run in runs]
+    stated = _facts(options["facts"])
+    checked = [_check(run, selection, limit, stated, alone=len(runs) == 1) for run in runs]
     render = importlib.import_module(FORMATS[options["output_format"]]).render_checks
     click.echo(render(checked).rstrip("\n"))
     return worst(run.exit_code for run in checked)
 
 
-def _check(run: str, selection: Selection, limit: int | None, *, alone: bool) -> CheckedRun:
+def _facts(file: str | None) -> dict[str, Any]:
+    """Return the facts of a file, empty without one.
+
+    Raises:
+        UsageError: The file cannot be read, or is no JSON object.
+    """
+    if file is None:
+        return {}
+    try:
+        with Path(file).open("rb") as opened:
+            return parse_object(opened.read(MAX_BYTES + 1), file)
+    except OSError as error:
+        raise UsageError(f"cannot read {file}: {error.strerror or error}") from None
+    except CheckpointError as error:
+        raise UsageError(str(error)) from None
+
+
+def _check(
+    run: str, selection: Selection, limit: int | None, stated: Mapping[str, Any], *, alone: bool
+) -> CheckedRun:
     """Check one run; among several, a folder that is no run does not stop the others."""
     try:
-        return check_run(run, selection, max_per_rule=limit)
+        return check_run(run, selection, max_per_rule=limit, stated=stated)
     except TraceError as problem:
         if alone:
             raise

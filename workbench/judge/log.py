@@ -59,6 +59,16 @@ class FindingsLog:
         self.findings.extend(other.findings)
         self._known |= other._known
 
+    def found_before(self, cause: Finding) -> None:
+        """Take in what was found after the others and lies before them, and mark what it may have caused."""
+        known = tuple(self.findings)
+        for new in self._unknown([cause]):
+            self._causes = Causes()
+            self.findings[:] = [self._causes.marked(each) for each in (new, *known)]
+            if self._write is not None:
+                self._write(new)
+            self.tally.recount(self.findings)
+
     def resync(self, turn: Turn | None = None) -> None:
         """A turn, or all, was rebuilt from its ids: what is found from here on is independent."""
         self._causes.forget(turn)

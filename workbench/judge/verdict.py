@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -112,6 +112,12 @@ class Tally:
             self._stage = stage
             if self._first is None:
                 self._first = finding
+
+    def recount(self, findings: Iterable[Finding]) -> None:
+        """Count all findings anew, because an earlier one is known now."""
+        self._verdicts, self._classes = Counter(), set()
+        self._consequences, self._first, self._stage = 0, None, ()
+        self.add_findings(tuple(findings))
 
     def add_near_ties(self, near_ties: tuple[NearTie, ...]) -> None:
         """Add proven near ties; their coverage counters come with the step."""

@@ -24,6 +24,7 @@ from workbench.lockstep.free.run import FreeRun
 from workbench.lockstep.session.request import DiffRequest, Session
 from workbench.lockstep.session.turns import Tick, TurnsRunner
 from workbench.lockstep.staged.run import judge_turns
+from workbench.lockstep.traced_back import TraceBack
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 from workbench.report.summary import RunSummary
 
@@ -81,9 +82,11 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
             dtype=runner.truth_dtype,
             rung=request.rung,
         )
-        shared |= {"settings": options.settings, "watch_indices": options.watch_indices}
-        free = FreeRun(runner=runner, user_code=session.user_code, **shared)
-        decoded = free.run(session.path, reference, session.turns, tick)
+        asked: dict[str, Any] = {"settings": options.settings, "runner": runner}
+        asked |= {"user_code": session.user_code}
+        free_run = FreeRun(**asked, **shared, watch_indices=options.watch_indices)
+        decoded = free = free_run.run(session.path, reference, session.turns, tick)
+        TraceBack(session.path, context=context, dtype=session.dtype, **asked).after(free, session.turns)
     else:
         decoded = judge_turns(
             session.path,

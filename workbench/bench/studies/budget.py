@@ -8,7 +8,7 @@ from typing import Final
 from tracing.settings import DecodeSettings
 from workbench.bench.studies.lab import COLUMNS, Lab, Measured, cells, refused, speed_plot
 from workbench.bench.tables import Plot, Study, Table
-from workbench.bench.tree.choose import shape_name
+from workbench.lockstep.choice.tree import shape_name
 
 NODES: Final = (16, 32, 64, 128, 256)
 MAX_DEPTHS: Final = (4, 8, 10, 12, 16)

@@ -13,10 +13,10 @@ from tracing.settings import DecodeSettings
 from workbench.bench.choices import with_tree
 from workbench.bench.studies.lab import Lab
 from workbench.bench.tables import Plot, Series, Study, Table
-from workbench.bench.tree.choose import shape_name
 from workbench.bench.turn import BenchCase
 from workbench.fused.path import path_over
 from workbench.judge.turn_state import TurnState
+from workbench.lockstep.choice.tree import shape_name
 from workbench.lockstep.engine.step import begin_turn, steps_of_turn
 from workbench.lockstep.engine.under_test import PathUnderTest
 from workbench.lockstep.recording.offsets import OffsetProbe

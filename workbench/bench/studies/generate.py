@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import torch
 
-from workbench.bench.decoders import Decoded, Decoder, collector_paused
 from workbench.bench.session import BenchSession
 from workbench.bench.studies.lab import Lab, refused, speed_table
 from workbench.bench.tables import Plot, Series, Study
 from workbench.fused.teacher_config import build_config, build_empty_model
+from workbench.lockstep.choice.decoders import Decoded, Decoder, collector_paused
 
 LOOKUP_TOKENS: Final = 10
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from tracing.settings import DecodeSettings
 from workbench.bench.choices import Choices, with_tree
-from workbench.bench.decoders import Decoded, Decoder
 from workbench.bench.equality import Compare
 from workbench.bench.session import BenchSession
 from workbench.bench.stats import Distribution, mean, ratio
 from workbench.bench.tables import Cell, Plot, Series, Table
 from workbench.bench.turn import BenchCase, TurnResult
 from workbench.fused.engine import Engine
+from workbench.lockstep.choice.decoders import Decoded, Decoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from workbench.bench.kernels import OPERATORS, eager_name
 from workbench.bench.stats import mean, ratio
 from workbench.bench.studies.lab import Lab, Measured, refused, side_by_side
 from workbench.bench.tables import Cell, Plot, Series, Study, Table
+from workbench.lockstep.choice.kernels import OPERATORS, eager_name
 
 OTHER_DTYPE: Final = {"float32": "bfloat16", "bfloat16": "float16"}
 

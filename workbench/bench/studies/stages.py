@@ -7,12 +7,12 @@ from typing import Any
 
 from tracing.moment import STAGES
 from tracing.stages import DecodePath
-from workbench.bench.decoders import Decoded, Stopwatch, speculative_decoder
 from workbench.bench.stats import Distribution, mean, ratio
 from workbench.bench.studies.lab import Lab
 from workbench.bench.tables import Plot, Series, Study, Table
 from workbench.bench.turn import BenchCase
 from workbench.fused.path import path_over
+from workbench.lockstep.choice.decoders import Decoded, Stopwatch, speculative_decoder
 from workbench.lockstep.engine.step import NullObserver
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from tracing.settings import DecodeSettings
 from workbench.bench.studies.lab import Lab, Measured, refused, speed_table
 from workbench.bench.tables import Plot, Series, Study
-from workbench.bench.tree.choose import shape_name
+from workbench.lockstep.choice.tree import shape_name
 
 CHAINS: Final = (2, 3, 4, 5, 6, 7, 8, 10)
 TREES: Final = (

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import Any, Final
 
 from invariants.batched import BatchChecker
 from invariants.catalogue import CATALOGUE
@@ -28,12 +29,15 @@ from workbench.judge.recorded.load_warnings import load_warnings
 from workbench.judge.recorded.missing import lost_steps, not_whole
 from workbench.judge.recorded.pairs import Compared, compare_paths
 from workbench.judge.recorded.state import state_of
+from workbench.judge.recorded.stated import with_stated
 from workbench.judge.recorded.whole import WholeSteps, left_out_by
 from workbench.judge.rules_share import rules_and_stages
 from workbench.judge.share import Share
 
 MAX_PER_RULE: Final = 100
 """Findings kept per rule and path; all are counted."""
+GIVEN: Final = "{} was given for this check and is not in the recording"
+AS_GIVEN: Final = "; so it was given to attention: whether tensorize or verify built it is not recorded"
 
 
 class PathCheck:
@@ -105,12 +109,23 @@ class PathCheck:
                 room = (
                     len(outcome.findings) if self._limit is None else self._limit - self._kept[outcome.rule]
                 )
-                self._findings.extend(outcome.findings[: max(room, 0)])
+                self._findings.extend(map(_unbuilt, outcome.findings[: max(room, 0)]))
                 self._kept[outcome.rule] += len(outcome.findings)
 
 
+def _unbuilt(finding: Finding) -> Finding:
+    """Say of a mask that was recorded as attention got it that its maker is not known."""
+    if finding.column != "visible" or finding.moment.stage != "verify":
+        return finding
+    return replace(finding, message=finding.message + AS_GIVEN)
+
+
 def check_run(
-    folder: str | Path, selection: Selection | None = None, *, max_per_rule: int | None = MAX_PER_RULE
+    folder: str | Path,
+    selection: Selection | None = None,
+    *,
+    max_per_rule: int | None = MAX_PER_RULE,
+    stated: Mapping[str, Any] = MappingProxyType({}),
 ) -> CheckedRun:
     """Check a recorded run, whole or damaged; damage is reported and the rest is checked.
 
@@ -120,12 +135,14 @@ def check_run(
         folder: The run folder.
         selection: Which rules; all when None.
         max_per_rule: Findings kept per rule and path; None keeps all.
+        stated: Lawful facts that the manifest may lack, as sections of one.
 
     Raises:
         TraceError: The folder is no run, is of a newer version, or its manifest states impossible limits.
-        UsageError: The selection names no rule.
+        UsageError: The selection names no rule, or a stated fact contradicts the manifest.
     """
     run = open_run(folder)
+    run.manifest, added = with_stated(run.manifest, stated)
     selection = selection or Selection()
     plan, origins = plan_of(run.manifest), origins_of(run.manifest)
     selection.rules()
@@ -158,7 +175,7 @@ def check_run(
         paths=paths,
         compared=compared,
         not_whole=not_whole(run, state),
-        warnings=load_warnings(run.manifest),
+        warnings=(*load_warnings(run.manifest), *map(GIVEN.format, added)),
     )
 
 

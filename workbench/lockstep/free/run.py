@@ -36,6 +36,7 @@ from workbench.lockstep.truth.reference_runner import ReferenceRunner
 from workbench.lockstep.truth.ties import token_gaps
 
 RULE = "JUDGE-ALIGN-STREAM"
+CHOICE = "target_token_ids"
 MAY_DIFFER = frozenset(
     {"commit_mode", "commit_fallback", "draft_top1_offsets", "launch_refused", "incomplete"}
 )
@@ -143,7 +144,7 @@ def _emitted_at(rows: Iterable[Mapping[str, Any]], stream: StreamDifference) -> 
             and 0 <= node < len(choices)
             and choices[node] == emitted[index]
         ):
-            return at.at("verify", node), "target_token_ids"
+            return at.at("verify", node), CHOICE
         return at.at("accept", node), "emitted_token_ids"
     return last.at("accept"), "emitted_token_ids"
 
@@ -156,6 +157,7 @@ def _finding(
     where: tuple[Moment, str],
 ) -> Finding:
     guilty = wrong[0] if len(wrong) == 1 else "both"
+    chosen = ": this row is wrong, or rows that earlier stages cached" if where[1] == CHOICE else ""
     return Finding(
         verdict="structural",
         guilty=guilty,
@@ -168,7 +170,7 @@ def _finding(
         rule=RULE,
         message=(
             f"after the same {stream.position} tokens the paths emit {stream.left} and {stream.right}; "
-            "rounding does not explain it"
+            f"rounding does not explain it{chosen}"
         ),
     )
 

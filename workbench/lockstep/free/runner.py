@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from invariants.catalogue import BY_ID
 from tracing.errors import EnvironmentProblemError, UsageError
 from tracing.finding import Finding
 from tracing.models import ModelPair
@@ -106,12 +108,32 @@ class FreeRunner(TurnsRunner):
         if results.committed is not None:  # here the path's own count is what is checked
             columns["committed_len"] = results.committed.committed_len
         self.log.record(self._name, columns | dict(self.indices.take()))
-        found = [*stages.findings, *self._watch.take_findings(), *self.log.check_row(self._name)]
+        checked = self.log.check_row(self._name)
+        if _told_by_commit_alone(turn_state, results):
+            checked = tuple(map(_as_commits, checked))
+        found = [*stages.findings, *self._watch.take_findings(), *checked]
         found = list(self.log.add(found))
         self.log.close_step(found)
         assert results.tensorized is not None
         assert results.accepted is not None
         turn_state.take_step(results.tensorized, results.accepted)
+
+
+def _told_by_commit_alone(turn_state: TurnState, results: StepResults) -> bool:
+    """Whether commit told another length than that at which the tree was placed, which is the right one."""
+    committed, tensorized, right = results.committed, results.tensorized, len(turn_state.committed)
+    if committed is None or tensorized is None or committed.committed_len == right:
+        return False
+    return bool(tensorized.position_ids[0] == right)
+
+
+def _as_commits(finding: Finding) -> Finding:
+    """Charge commit with what hangs on the length."""
+    rule = BY_ID.get(finding.rule)
+    if rule is None or "committed_len" not in rule.arguments:
+        return finding
+    follows = finding.consequence or not finding.column.startswith("committed_len")
+    return replace(finding, moment=finding.moment.at("commit"), consequence=follows)
 
 
 class _FreeStages(CheckedStages):

@@ -15,6 +15,7 @@ from reference.drafters import eagle3_network, eagle3_tree
 from reference.drafters.eagle3_tree import NextBeams, TreeRows
 from reference.model import ReferenceModels
 from reference.search import DraftContext, follow
+from reference.visible import narrower
 from tracing.settings import DecodeSettings
 from tracing.stages import DraftLevel
 from workbench.judge.evidence import Array
@@ -133,15 +134,38 @@ def kv_otherwise(fed: FedDraft) -> Iterator[tuple[str, Array]]:
 def levels_otherwise(fed: FedDraft, levels: Sequence[DraftLevel]) -> Iterator[tuple[str, tuple[Array, ...]]]:
     """Yield what each level's log-probabilities would be, `[B, Vd]` a level, along the path's own beams."""
     for clause, other in fed_otherwise(fed):
-        yield clause, followed(other, levels, lambda beams, _: beams)
+        yield clause, followed(other, levels)
     for clause, changed in BEAMS:
         yield f"its value when the beams {clause}", followed(fed, levels, changed)
+    for clause, window in _other_windows(fed):
+        models = copy.copy(fed.models)
+        models.drafter = replace(models.drafter, window=window)
+        everywhere = replace(fed, models=models, settings=replace(fed.settings, window=0))
+        yield f"its value {clause}", followed(everywhere, levels)
+        yield f"its value when the beams are computed {clause}", followed(fed, levels, window=window)
 
 
-def followed(fed: FedDraft, levels: Sequence[DraftLevel], changed: Changed) -> tuple[Array, ...]:
-    """Return each level's log-probabilities, `[B, Vd]` a level, when its beams are changed."""
+def _other_windows(fed: FedDraft) -> Iterator[tuple[str, int]]:
+    """Yield widths that a window may have by mistake, 0 for none."""
+    window = narrower(fed.settings.window, fed.models.drafter.window)
+    if window:
+        yield "without the drafter's window", 0
+        yield "with a window that is one wider", window + 1
+        yield "with a window that is one narrower", max(window - 1, 1)
+        if of_teacher := max(fed.models.teacher.windows):
+            yield "with the teacher's window", of_teacher
+
+
+def followed(
+    fed: FedDraft,
+    levels: Sequence[DraftLevel],
+    changed: Changed = lambda beams, _: beams,
+    window: int | None = None,
+) -> tuple[Array, ...]:
+    """Return each level's log-probabilities, `[B, Vd]` a level, when beams or their window are changed."""
     context = DraftContext(fed.tokens, fed.root, fed.features)
     first = eagle3_tree.begin(fed.models, context, fed.settings, reuses_kv=True)
+    first = first if window is None else replace(first, window=window)
 
     def expand(rows: TreeRows, parents: Any, token_ids: Any) -> TreeRows:
         beams = eagle3_tree.beams(rows, parents, token_ids)
