@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reference.sampling.questions import Outcome, Question, Rule, Tree, answered
+from reference.sampling.questions import LawTree, Question, Rule, RuleOutcome, answered
 from reference.sampling.warp import Law, law_of
 from tracing.draws import Draws
 from tracing.errors import UsageError
@@ -49,7 +49,7 @@ class RuleChooser:
 
 
 def choice_of(
-    outcome: Outcome, taken: list[float], tree: Tensorized, laws: Tree, settings: DecodeSettings
+    outcome: RuleOutcome, taken: list[float], tree: Tensorized, laws: LawTree, settings: DecodeSettings
 ) -> Choice:
     """Return an outcome as a chooser gives it."""
     return Choice(
@@ -73,7 +73,7 @@ def sampler_columns(settings: DecodeSettings) -> SamplerGiven:
 
 def tree_of(
     tree: Tensorized, logits: NDArray[Any], settings: DecodeSettings, warp: Warp | None = None
-) -> Tree:
+) -> LawTree:
     """Return a tree with the laws that its logits `[N, V]` have.
 
     Raises:
@@ -91,7 +91,7 @@ def tree_of(
         return np.asarray(drafted[node], dtype=np.float64)
 
     make = warp or (lambda row: law_of(row, settings))
-    return Tree(
+    return LawTree(
         token_ids=[int(token_id) for token_id in tree.token_ids],
         children=children,
         target=cache(lambda node: make(logits[node])),
@@ -100,7 +100,7 @@ def tree_of(
     )
 
 
-def _target_probs(tree: Tensorized, laws: Tree) -> FloatArray:
+def _target_probs(tree: Tensorized, laws: LawTree) -> FloatArray:
     probs = np.zeros(len(tree.token_ids), dtype=np.float32)
     probs[0] = 1.0
     for node in range(1, len(probs)):

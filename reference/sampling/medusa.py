@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from reference.sampling.questions import YES, Asking, Outcome, Question, Tree, yes_or_no
+from reference.sampling.questions import YES, Asking, LawTree, Question, RuleOutcome, yes_or_no
 
 THRESHOLD: Final = 0.09
 """Typical acceptance: the most that a token's probability has to exceed."""
@@ -14,7 +14,7 @@ ALPHA: Final = 0.3
 """Typical acceptance: what exp(-entropy) is multiplied by."""
 
 
-def leaf_paths(tree: Tree) -> list[list[int]]:
+def leaf_paths(tree: LawTree) -> list[list[int]]:
     """Return the path to each leaf, without the root, leaves ascending."""
     paths: list[list[int]] = []
 
@@ -28,7 +28,7 @@ def leaf_paths(tree: Tree) -> list[list[int]]:
     return sorted(paths, key=lambda path: path[-1])
 
 
-def typical(tree: Tree, threshold: float = THRESHOLD, alpha: float = ALPHA) -> Asking:
+def typical(tree: LawTree, threshold: float = THRESHOLD, alpha: float = ALPHA) -> Asking:
     """Accept what is likely enough for the entropy of its place; the longest run, the likeliest of equals.
 
     Nothing is drawn: the final token is the teacher's best.
@@ -60,10 +60,10 @@ def typical(tree: Tree, threshold: float = THRESHOLD, alpha: float = ALPHA) -> A
         chosen = equals[best]
     last = chosen[-1] if chosen else 0
     token_id = yield Question(tree.rows(last), last, is_drawn=False, what="final")
-    return Outcome((0, *chosen), token_id)
+    return RuleOutcome((0, *chosen), token_id)
 
 
-def nucleus(tree: Tree) -> Asking:
+def nucleus(tree: LawTree) -> Asking:
     """Draw a token for every place of every row; a row is accepted while they are its own.
 
     The first of the longest runs wins, and the final token is drawn anew from the whole law.
@@ -80,4 +80,4 @@ def nucleus(tree: Tree) -> Asking:
             longest = run
     last = longest[-1] if longest else 0
     token_id = yield Question(tree.target(last), last, what="final")
-    return Outcome((0, *longest), token_id)
+    return RuleOutcome((0, *longest), token_id)

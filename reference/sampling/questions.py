@@ -55,7 +55,7 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RuleOutcome:
     """What a rule ended with.
 
     Attributes:
@@ -69,11 +69,11 @@ class Outcome:
     is_recovered: bool = False
 
 
-Asking = Generator[Question, int, Outcome]
+Asking = Generator[Question, int, RuleOutcome]
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class LawTree:
     """A verified tree with its laws.
 
     Attributes:
@@ -95,17 +95,17 @@ class Tree:
         return self.children.get(node, ())
 
 
-Rule = Callable[[Tree], Asking]
+Rule = Callable[[LawTree], Asking]
 
 
-def answered(asking: Asking, answer: Callable[[Question], int]) -> Outcome:
+def answered(asking: Asking, answer: Callable[[Question], int]) -> RuleOutcome:
     """Run a rule to its end."""
     try:
         question = next(asking)
         while True:
             question = asking.send(answer(question))
     except StopIteration as ended:
-        outcome: Outcome = ended.value
+        outcome: RuleOutcome = ended.value
         return outcome
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from reference.sampling.questions import Outcome, Question, Rule, Tree, answered
+from reference.sampling.questions import LawTree, Question, Rule, RuleOutcome, answered
 from reference.sampling.warp import Law, law_of
 from tracing.settings import DecodeSettings
 
@@ -53,7 +53,7 @@ class Tie:
 class Followed:
     """An outcome with the number of draws that it takes, and the near ties on the way."""
 
-    outcome: Outcome
+    outcome: RuleOutcome
     num_draws: int
     ties: tuple[Tie, ...] = ()
 
@@ -100,7 +100,7 @@ class _Asked:
 
 
 def outcomes(
-    rule: Rule, exact: Tree, samples: Sequence[Tree], draw: Draw, wanted: Collection[int] = ()
+    rule: Rule, exact: LawTree, samples: Sequence[LawTree], draw: Draw, wanted: Collection[int] = ()
 ) -> Iterator[Followed]:
     """Yield the outcome of the draws, then those that near ties lead to, fewest near ties first.
 
@@ -125,7 +125,7 @@ def outcomes(
 
 
 def _follow(
-    rule: Rule, exact: Tree, samples: Sequence[Tree], draw: Draw, forced: Sequence[int]
+    rule: Rule, exact: LawTree, samples: Sequence[LawTree], draw: Draw, forced: Sequence[int]
 ) -> tuple[list[_Asked], Followed]:
     """Run a rule under all laws with the same answers: the forced ones, then those of the draws."""
     asked: list[_Asked] = []

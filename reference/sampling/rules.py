@@ -8,10 +8,10 @@ from typing import Final
 import numpy as np
 
 from reference.sampling.medusa import nucleus, typical
-from reference.sampling.questions import YES, Asking, Law, Outcome, Question, Rule, Tree, yes_or_no
+from reference.sampling.questions import YES, Asking, Law, LawTree, Question, Rule, RuleOutcome, yes_or_no
 
 
-def eagle(tree: Tree) -> Asking:
+def eagle(tree: LawTree) -> Asking:
     """EAGLE's posterior: each child with the teacher's law; a rejected one is zeroed, the rest renormalised.
 
     Exact for any tree that does not depend on the draws of acceptance. Of equal children the first counts.
@@ -28,25 +28,25 @@ def eagle(tree: Tree) -> Asking:
             law = without(law, token_id)
         if accepted is None:
             token_id = yield Question(law, path[-1], what="final")
-            return Outcome(tuple(path), token_id, is_recovered=bool(children))
+            return RuleOutcome(tuple(path), token_id, is_recovered=bool(children))
         path.append(accepted)
 
 
-def match(tree: Tree) -> Asking:
+def match(tree: LawTree) -> Asking:
     """Draw from the teacher's law at each node, and follow the tree while a child holds the token."""
     path = [0]
     while True:
         token_id = yield Question(tree.target(path[-1]), path[-1], what="final")
         same = [child for child in tree.below(path[-1]) if tree.token_ids[child] == token_id]
         if not same:
-            return Outcome(tuple(path), token_id)
+            return RuleOutcome(tuple(path), token_id)
         path.append(same[0])
 
 
 def _residual_rule(next_draft: Callable[[Law, int], Law]) -> Rule:
     """Children drawn from the draft's law, accepted with min(1, p/q), residual max(p - q, 0)."""
 
-    def asking(tree: Tree) -> Asking:
+    def asking(tree: LawTree) -> Asking:
         path = [0]
         while True:
             law, accepted = tree.target(path[-1]), None
@@ -60,13 +60,13 @@ def _residual_rule(next_draft: Callable[[Law, int], Law]) -> Rule:
                 law, draft = residual(law, draft), next_draft(draft, token_id)
             if accepted is None:
                 token_id = yield Question(law, path[-1], what="final")
-                return Outcome(tuple(path), token_id, is_recovered=bool(len(children)))
+                return RuleOutcome(tuple(path), token_id, is_recovered=bool(len(children)))
             path.append(accepted)
 
     return asking
 
 
-def block(tree: Tree) -> Asking:
+def block(tree: LawTree) -> Asking:
     """Block verification of a chain (Sun et al., 2403.10444): one decision a place, the last yes counts."""
     chain = [0]
     while tree.below(chain[-1]):
@@ -87,7 +87,7 @@ def block(tree: Tree) -> Asking:
     if is_recovered:
         law = residual(weights[accepted] * law, tree.draft(node), otherwise=law)
     token_id = yield Question(law, node, what="final")
-    return Outcome(tuple(chain[: accepted + 1]), token_id, is_recovered)
+    return RuleOutcome(tuple(chain[: accepted + 1]), token_id, is_recovered)
 
 
 def without(law: Law, token_id: int) -> Law:
@@ -105,7 +105,7 @@ def residual(law: Law, draft: Law, otherwise: Law | None = None) -> Law:
     return rest / total if total > 0 else (law if otherwise is None else otherwise)
 
 
-def _distinct(tree: Tree, node: int) -> Iterator[int]:
+def _distinct(tree: LawTree, node: int) -> Iterator[int]:
     seen = set()
     for child in tree.below(node):
         if tree.token_ids[child] not in seen:

@@ -66,7 +66,7 @@ class Sampled:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class Decided:
     """What a rule ended with: the path with its root, the token after it, and whether that was recovered."""
 
     path: list[int]
@@ -74,7 +74,7 @@ class Ended:
     is_recovered: bool = False
 
 
-class TreeChooser(ABC):
+class SamplingRule(ABC):
     """A rule over a tree; see `tracing.sampling.Chooser`."""
 
     def __init__(self, settings: DecodeSettings, draws: Draws) -> None:
@@ -105,7 +105,7 @@ class TreeChooser(ABC):
         )
 
     @abstractmethod
-    def decide(self, sampled: Sampled) -> Ended:
+    def decide(self, sampled: Sampled) -> Decided:
         """Return how the rule ends."""
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 import torch
 
-from workbench.fused.sampling.base import Ended, Sampled, TreeChooser
+from workbench.fused.sampling.base import Decided, Sampled, SamplingRule
 
 THRESHOLD: Final = 0.09
 ALPHA: Final = 0.3
@@ -23,10 +23,10 @@ def rows_of(sampled: Sampled) -> list[list[int]]:
     return [path for node, path in path_of.items() if path and node not in inner]
 
 
-class TypicalAcceptance(TreeChooser):
+class TypicalAcceptance(SamplingRule):
     """Accepts what exceeds a threshold that falls with the entropy; no draw at all."""
 
-    def decide(self, sampled: Sampled) -> Ended:
+    def decide(self, sampled: Sampled) -> Decided:
         """Return the longest row of typical tokens, the likeliest of equals; then the teacher's best."""
         law = sampled.law.double()
         entropy = -(law * (law + 1e-5).log()).sum(dim=-1)
@@ -44,13 +44,13 @@ class TypicalAcceptance(TreeChooser):
             if one and (one > length or (one == length and score > likelihood)):
                 length, likelihood, best = one, score, nodes
         path = [0, *best]
-        return Ended(path, int(sampled.logits[path[-1]].argmax()))
+        return Decided(path, int(sampled.logits[path[-1]].argmax()))
 
 
-class NucleusRows(TreeChooser):
+class NucleusRows(SamplingRule):
     """Draws for every place of every row until one differs; the final token is drawn anew."""
 
-    def decide(self, sampled: Sampled) -> Ended:
+    def decide(self, sampled: Sampled) -> Decided:
         """Return the first of the longest rows that drew themselves."""
         best: list[int] = []
         for row in rows_of(sampled):
@@ -62,4 +62,4 @@ class NucleusRows(TreeChooser):
             if length > len(best):
                 best = row[:length]
         path = [0, *best]
-        return Ended(path, sampled.token(sampled.law[path[-1]]))
+        return Decided(path, sampled.token(sampled.law[path[-1]]))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from workbench.fused.sampling.base import Ended, Sampled, TreeChooser, first_of_each
+from workbench.fused.sampling.base import Decided, Sampled, SamplingRule, first_of_each
 
 
-class EaglePosterior(TreeChooser):
+class EaglePosterior(SamplingRule):
     """Each child with what is left of the teacher's law: p / (1 - what was rejected)."""
 
-    def decide(self, sampled: Sampled) -> Ended:
+    def decide(self, sampled: Sampled) -> Decided:
         """Walk down; rejected tokens are left out of the law that the final token is drawn from."""
         tree, path = sampled.tree, [0]
         while True:
@@ -26,18 +26,18 @@ class EaglePosterior(TreeChooser):
                 rest = law.clone()
                 rest[tried] = 0
                 token_id = sampled.token(rest if float(rest.sum()) > 0 else law)
-                return Ended(path, token_id, is_recovered=bool(tried))
+                return Decided(path, token_id, is_recovered=bool(tried))
 
 
-class SamplerMatch(TreeChooser):
+class SamplerMatch(SamplingRule):
     """One draw a token from the teacher's law; drafts are accepted where they foretold it."""
 
-    def decide(self, sampled: Sampled) -> Ended:
+    def decide(self, sampled: Sampled) -> Decided:
         """Walk down while a child has the drawn token."""
         tree, path = sampled.tree, [0]
         while True:
             token_id = sampled.token(sampled.law[path[-1]])
             same = [child for child in sampled.children(path[-1]) if tree.token_ids[child] == token_id]
             if not same:
-                return Ended(path, token_id)
+                return Decided(path, token_id)
             path.append(same[0])

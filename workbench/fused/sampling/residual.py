@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from workbench.fused.sampling.base import Ended, Sampled, TreeChooser
+from workbench.fused.sampling.base import Decided, Sampled, SamplingRule
 
 
-class WithReplacement(TreeChooser):
+class WithReplacement(SamplingRule):
     """Rejection sampling on chains, SpecInfer's multi-step sampling on trees of independent draws."""
 
-    def decide(self, sampled: Sampled) -> Ended:
+    def decide(self, sampled: Sampled) -> Decided:
         """Walk down; a rejected child takes its law out of what is left."""
         tree, path = sampled.tree, [0]
         while True:
@@ -25,7 +25,7 @@ class WithReplacement(TreeChooser):
                 rest = positive(rest - draft, otherwise=rest)
                 draft = self.next_draft(draft, token_id)
             else:
-                return Ended(path, sampled.token(rest), is_recovered=bool(children))
+                return Decided(path, sampled.token(rest), is_recovered=bool(children))
 
     def next_draft(self, draft: Tensor, token_id: int) -> Tensor:  # noqa: ARG002  for those that differ in it
         """Return the law that the next child was drawn from, given that this one was drawn before."""
@@ -42,10 +42,10 @@ class WithoutReplacement(WithReplacement):
         return positive(rest, otherwise=draft)
 
 
-class BlockVerification(TreeChooser):
+class BlockVerification(SamplingRule):
     """A chain as a whole: the last place that its own draw accepts, whatever those before it say."""
 
-    def decide(self, sampled: Sampled) -> Ended:
+    def decide(self, sampled: Sampled) -> Decided:
         """Take one draw a place, then the final token from what the accepted weight leaves."""
         chain, tree = [0], sampled.tree
         while below := sampled.children(chain[-1]):
@@ -60,10 +60,10 @@ class BlockVerification(TreeChooser):
                 accepted = place
         last = chain[accepted]
         if accepted == len(chain) - 1:
-            return Ended(chain, sampled.token(rows[last]))
+            return Decided(chain, sampled.token(rows[last]))
         rest = weights[accepted] * rows[last] - sampled.draft_law(last).double()
         token_id = sampled.token(positive(rest, otherwise=rows[last]))
-        return Ended(chain[: accepted + 1], token_id, is_recovered=True)
+        return Decided(chain[: accepted + 1], token_id, is_recovered=True)
 
     @staticmethod
     def _chance(sampled: Sampled, rows: Tensor, chain: list[int], place: int, weight: float) -> float:

@@ -12,7 +12,7 @@ from reference.sampling.rules import RULES
 from tracing.settings import DRAWN_DRAFTS, DecodeSettings
 from tracing.stages import Tensorized
 from workbench.judge.evidence import AcceptEvidence, PrefillEvidence
-from workbench.lockstep.truth.sampled import Turn, verified_outcome, verified_root
+from workbench.lockstep.truth.sampled import TurnEnd, verified_outcome, verified_root
 
 Row = Mapping[str, Any]
 
@@ -60,7 +60,7 @@ def sampled_accept(
     if settings.acceptance in DRAWN_DRAFTS:  # the laws of drafts are not in the trace
         return replace(part, reference=None)
     taken = np.asarray(draws, dtype=np.float64)[row.get("context_token_ids") is not None :]
-    turn = Turn(part.remaining, part.eos_token_ids)
+    turn = TurnEnd(part.remaining, part.eos_token_ids)
     law = verified_outcome(settings, tree, turn, taken.tolist(), part.fused, own=None, true=logits)
     # Probabilities and settings follow from the trace alone, and rules look at them.
     accepted = replace(law.accepted, target_probs=None)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from reference.accept import accept
 from reference.sampling import chooser_for
 from reference.sampling.chooser import choice_of, host, tree_of
-from reference.sampling.questions import Asking, Outcome, Question, Rule, Tree
+from reference.sampling.questions import Asking, LawTree, Question, Rule, RuleOutcome
 from reference.sampling.recorded import Followed, outcomes, roundings
 from reference.sampling.rules import RULES
 from reference.sampling.warp import Law, law_of
@@ -49,7 +49,7 @@ class RootTruth:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class TurnEnd:
     """What cuts a path: tokens that may still be emitted, and those that end a turn."""
 
     remaining: int
@@ -95,7 +95,9 @@ def accept_by(
     settings, eos_token_ids = runner.settings, runner.truth.pair.eos_token_ids
     if settings.acceptance in RULES:
         rows = {"own": verified.logits, "true": true_logits}
-        return verified_outcome(settings, tensorized, Turn(remaining, eos_token_ids), draws, recorded, **rows)
+        return verified_outcome(
+            settings, tensorized, TurnEnd(remaining, eos_token_ids), draws, recorded, **rows
+        )
     tape = DrawTape.recorded(draws, seed=0)
     chooser = chooser_for(settings, tape)
     given = (tensorized, verified.target_token_ids, remaining, eos_token_ids)
@@ -108,7 +110,7 @@ def accept_by(
 def verified_outcome(
     settings: DecodeSettings,
     tree: Tensorized,
-    turn: Turn,
+    turn: TurnEnd,
     draws: Sequence[float],
     recorded: Accepted | None,
     *,
@@ -159,12 +161,12 @@ def verified_root(
         samples: Of true logits, each `[V]`; none for the path's own, whose law alone is rounded.
     """
 
-    def rule(tree: Tree) -> Asking:
+    def rule(tree: LawTree) -> Asking:
         token_id = yield Question(tree.target(0), 0, what="final")
-        return Outcome((0,), token_id)
+        return RuleOutcome((0,), token_id)
 
-    def made(law: Law) -> Tree:
-        return Tree([0], {}, lambda _: law, lambda _: law, lambda _: law)
+    def made(law: Law) -> LawTree:
+        return LawTree([0], {}, lambda _: law, lambda _: law, lambda _: law)
 
     row, draw = host(logits), _numbered(DrawTape.recorded(draws, seed=0))
     laws = [way(row) for way in roundings(settings)] + [law_of(host(each), settings) for each in samples]
@@ -185,11 +187,11 @@ class _Cut:
 
     settings: DecodeSettings
     tree: Tensorized
-    turn: Turn
+    turn: TurnEnd
     tape: DrawTape
 
     def judged(
-        self, rule: Rule, logits: NDArray[Any], samples: Sequence[Tree], recorded: Accepted | None
+        self, rule: Rule, logits: NDArray[Any], samples: Sequence[LawTree], recorded: Accepted | None
     ) -> SampledTruth:
         """Return the outcome that is the recorded one, with its near ties, or else that of the draws."""
         laws = tree_of(self.tree, logits, self.settings)
@@ -204,7 +206,7 @@ class _Cut:
         assert found is not None
         return SampledTruth(found)
 
-    def _accepted(self, followed: Followed, laws: Tree) -> Accepted:
+    def _accepted(self, followed: Followed, laws: LawTree) -> Accepted:
         taken = [_numbered(self.tape)(number) for number in range(followed.num_draws)]
         choice: Choice = choice_of(followed.outcome, taken, self.tree, laws, self.settings)
         choices: IntArray = np.zeros(len(self.tree.token_ids), dtype=np.int64)  # a choice needs none
@@ -212,7 +214,7 @@ class _Cut:
 
 
 def _nearest(
-    recorded: Accepted | None, exact: FloatArray | None, samples: Sequence[Tree], tree: Tensorized
+    recorded: Accepted | None, exact: FloatArray | None, samples: Sequence[LawTree], tree: Tensorized
 ) -> FloatArray | None:
     """Return the exact probabilities; at the border of top-p that of the sample next to the recorded one."""
     came = None if recorded is None else recorded.target_probs
