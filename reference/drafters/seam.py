@@ -107,3 +107,7 @@ class ReferenceDrafter:
     searches: Mapping[str, Search[Any]] = field(default_factory=dict)
     is_exact: bool = False
     is_chain: bool = False
+
+    def never_branches(self, settings: DecodeSettings) -> bool:
+        """Return whether no tree of it can branch under these settings."""
+        return self.is_chain or (bool(self.searches) and settings.top_k == 1)

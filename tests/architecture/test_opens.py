@@ -22,6 +22,7 @@ ROOMS = (
 REASONS = {
     "tracing/files.py": "is that function, and the writers beside it",
     "tracing/bulk.py": "maps a tensor that has just been proven",
+    "tracing/export.py": "writes a new file",
     "tracing/run_writer.py": "copies a bulk tensor that has just been proven",
     "tracing/static_tree.py": "reads a file of the package",
     "workbench/view/rule_index.py": "reads a file of the package",

@@ -33,7 +33,7 @@ def test_verify_tells_states_apart(specwb: Specwb, tmp_path: Path) -> None:
     data[1000] ^= 4
     stream.write_bytes(bytes(data))
     broken = specwb("trace", "verify", run, "--format", "json")
-    assert broken.exit_code == 1
+    assert broken.exit_code == specwb("check", run).exit_code == 2
     assert json.loads(broken.out)[0]["state"] == "corrupt"
 
 
@@ -84,7 +84,25 @@ def test_export_opens_elsewhere(specwb: Specwb, tmp_path: Path) -> None:
     answer = specwb("trace", "export", run, "--parquet", tmp_path / "tables")
     assert answer.out.split() == [str(tmp_path / "tables" / "fused.parquet")]
     assert pq.read_table(tmp_path / "tables" / "fused.parquet").num_rows == 6
-    assert "--parquet" in specwb("trace", "export", run).err
+    again = specwb("trace", "export", run, "--parquet", tmp_path / "tables")
+    assert again.exit_code == 2
+    assert "is there already, and is not overwritten" in again.err
+
+
+def test_export_as_json_lines(specwb: Specwb, tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run", 3)
+    files = json.loads(specwb("trace", "export", run, tmp_path / "out", "--jsonl", "--format", "json").out)[
+        "files"
+    ]
+    rows = [json.loads(line) for line in Path(files[0]).read_text().splitlines()]
+    assert [(row["prompt_id"], row["turn"], row["step"]) for row in rows] == [(0, 0, 0), (0, 0, 1), (0, 0, 2)]
+    assert json.loads((tmp_path / "out" / "manifest.json").read_text())["settings"]["top_k"] == 3
+
+
+def test_a_run_that_was_never_closed_is_not_damaged(specwb: Specwb, tmp_path: Path) -> None:
+    """One exit code for one state: check and verify agree."""
+    run = Path(__file__).parents[2] / "traces" / "truncated"
+    assert specwb("trace", "verify", run).exit_code == specwb("check", run).exit_code == 4
 
 
 def test_migrate_of_the_current_format_writes_nothing(specwb: Specwb, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tracing import frames
 from tracing.errors import EnvironmentProblemError, SpecwbError
-from tracing.export import export_parquet
+from tracing.export import export_run
 from tracing.files import AppendFile, read_regular
 from tracing.integrity import verify_run
 from tracing.reader import open_run
@@ -120,4 +120,4 @@ def test_an_export_of_a_damaged_run_says_how_much_of_it_there_is(
 
 def test_a_run_that_is_only_unfinished_is_exported(small_run: Path, tmp_path: Path) -> None:
     shutil.copytree(small_run, tmp_path / "copy")
-    assert len(export_parquet(tmp_path / "copy", tmp_path / "out")) == 2
+    assert len(export_run(tmp_path / "copy", tmp_path / "out")) == 2

@@ -11,7 +11,7 @@ import pytest
 from tests.tracing.conftest import record_step
 from tracing.copying import migrate_run, repair_run, slice_run
 from tracing.errors import TraceError, UsageError
-from tracing.export import export_parquet
+from tracing.export import export_run
 from tracing.finding import Finding
 from tracing.integrity import verify_run
 from tracing.merging import merge_runs
@@ -146,13 +146,13 @@ def test_what_cannot_be_merged_is_refused_with_the_reason(tmp_path: Path) -> Non
 def test_an_export_opens_as_parquet_with_the_same_rows(small_run: Path, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
-    written = export_parquet(small_run, tmp_path / "parquet")
+    written = export_run(small_run, tmp_path / "parquet")
     assert [path.name for path in written] == ["fused.parquet", "reference.parquet"]
     original = open_run(small_run).path("fused").columns()
     exported = pq.read_table(written[0])
     assert exported.to_pylist() == original.to_pylist()
     rank = write_rank(tmp_path / "rank", [0, 1])
-    findings = pq.read_table(export_parquet(rank, tmp_path / "other")[-1])
+    findings = pq.read_table(export_run(rank, tmp_path / "other")[-1])
     assert findings.column("fused").to_pylist() == ["nan", "nan"]
 
 

@@ -22,6 +22,7 @@ from workbench.bench.measure import TurnPlan
 from workbench.bench.published import humaneval_prompts, mt_bench_prompts
 from workbench.bench.suite import SuitePrompt, describe, spread_over, suite_named
 from workbench.checkpoints.load import LoadedPair, load_pair
+from workbench.checkpoints.quantised import AS_IS
 from workbench.fused.engine import Engine
 from workbench.fused.path import make_engine, path_over
 from workbench.lockstep.choice.decoders import (
@@ -31,6 +32,7 @@ from workbench.lockstep.choice.decoders import (
     speculative_decoder,
     stopwatch_for,
 )
+from workbench.lockstep.session.contenders import SharedWeights
 from workbench.lockstep.session.prompts import Prompt
 from workbench.lockstep.session.request import pair_directories
 from workbench.lockstep.session.turns import plan_turns
@@ -50,6 +52,7 @@ class BenchRequest:
         num_turns: An evenly spread part of the suite; None is all of it.
         model, draft: Checkpoint directories; None is the shipped pair.
         proposer: Kind of the drafter.
+        weights: How the teacher's weights are wanted.
     """
 
     suite: str = "full"
@@ -65,6 +68,7 @@ class BenchRequest:
     dtype: str = "auto"
     chat: bool = False
     trust_remote_code: bool = False
+    weights: str = AS_IS
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class BenchSession:
         tokenizer: Of the teacher.
         prompts, plans: What to decode.
         max_new_tokens: Per turn.
+        unquantised: The pair before its teacher was rounded to int4; None where it was not.
         models: Digests of what was loaded.
         device, dtype: As engines are made.
         warnings: What is doubtful about the checkpoints, one sentence each.
@@ -89,6 +94,7 @@ class BenchSession:
     device: str
     dtype: str
     warnings: tuple[str, ...] = ()
+    unquantised: ModelPair | None = None
     models: Mapping[str, Any] = field(default_factory=dict)
 
     def engine(self, settings: DecodeSettings, eager: frozenset[str], **options: Any) -> Engine:
@@ -135,11 +141,18 @@ def open_session(request: BenchRequest) -> BenchSession:
     """
     prompts = spread_over(_prompts(request), request.num_turns)
     directories = pair_directories(request.model, request.draft, request.proposer)
-    loaded = load_pair(*directories, proposer=request.proposer, trust_remote_code=request.trust_remote_code)
+    loaded = load_pair(
+        *directories,
+        proposer=request.proposer,
+        trust_remote_code=request.trust_remote_code,
+        weights=request.weights,
+    )
     plans = _plans(prompts, loaded, request)
     engine = make_engine(loaded.pair, DecodeSettings(), device=request.device, dtype=request.dtype)
+    shared = SharedWeights(request.device, request.dtype)
     return BenchSession(
-        pair=_placed(loaded.pair, engine),
+        pair=shared.of(loaded.pair),
+        unquantised=loaded.unquantised and shared.of(loaded.unquantised),
         tokenizer=loaded.tokenizer,
         prompts=prompts,
         plans=plans,
@@ -219,17 +232,6 @@ def _plans(prompts: Sequence[SuitePrompt], loaded: LoadedPair, request: BenchReq
         context = plan.context(longest.get(plan.prompt_id, []))
         longest[plan.prompt_id] = [*context, *[0] * request.max_new_tokens]
     return plans
-
-
-def _placed(pair: ModelPair, engine: Engine) -> ModelPair:
-    """Return the pair with its weights on the device in the dtype, so that engines need not copy them."""
-
-    def place(weights: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: tensor.to(device=engine.device, dtype=engine.dtype) for name, tensor in weights.items()}
-
-    return replace(
-        pair, teacher_weights=place(pair.teacher_weights), drafter_weights=place(pair.drafter_weights)
-    )
 
 
 def _processor() -> str:

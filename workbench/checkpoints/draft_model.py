@@ -27,7 +27,7 @@ def load_draft_model(directory: Path, teacher: LoadedTeacher) -> DrafterPart:
         config=model.config,
         weights=model.matched.weights,
         report=teacher_report(directory, model),
-        checks=(*own, _rows(model, teacher), _vocabulary(model, teacher)),
+        checks=(*own, _rows(model, teacher), same_vocabulary(model, teacher)),
     )
 
 
@@ -40,7 +40,7 @@ def _rows(model: LoadedTeacher, teacher: LoadedTeacher) -> Check:
     )
 
 
-def _vocabulary(model: LoadedTeacher, teacher: LoadedTeacher) -> Check:
+def same_vocabulary(model: LoadedTeacher, teacher: LoadedTeacher) -> Check:
     """Compare the tokens of every id; an id that means another text is never accepted but by chance."""
     count = max(model.tokenizer.vocab_size, teacher.tokenizer.vocab_size)
     unlike = [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 from typing import Final
 
 import click
 
 from tracing.version import VERSION
+from workbench.cli.frame import framed
 
 COMMANDS: Final = {
     "diff": ("workbench.cli.diff", "Decode on both paths in lockstep and show the first wrong thing."),
@@ -18,11 +20,13 @@ COMMANDS: Final = {
         "workbench.cli.faults",
         "Inject a named fault into a run; which check reports it first?",
     ),
+    "lossless": ("workbench.cli.lossless", "Is a verifier lossless? Its exact law, or an engine's samples."),
     "bench": ("workbench.cli.bench", "Speculative against greedy decoding, and the paper's studies."),
     "explain": ("workbench.cli.explain", "Print what a rule checks, why, and where it was seen."),
     "replay": ("workbench.cli.replay", "Judge a recorded run again, from disk, with or without models."),
     "weights": ("workbench.cli.weights", "Pack weights without loss; verify and measure packed ones."),
     "trace": ("workbench.cli.trace", "Inspect and verify recorded runs; repair, merge, slice, export."),
+    "completion": ("workbench.cli.completion", "Print a script that makes a shell complete what is typed."),
 }
 """Command name -> module with a click command `command`, and its one-line help."""
 
@@ -34,13 +38,24 @@ class LazyGroup(click.Group):
         """Return the commands in the order of `COMMANDS`."""
         return list(COMMANDS)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that the first word names; a word that names none gets the nearest ones."""
+        word = args[0] if args else ""
+        if args and word not in COMMANDS and not word.startswith("-"):
+            near = difflib.get_close_matches(word, COMMANDS, n=2)
+            hint = f" Did you mean {' or '.join(near)}?" if near else ""
+            ctx.fail(f"No such command {word!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
     def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import one command, or return None when there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
         module, _ = COMMANDS[cmd_name]
         command: click.Command = importlib.import_module(module).command
-        return command
+        return framed(command, cmd_name)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands from the table, importing none of them."""
@@ -53,6 +68,7 @@ def build_app() -> click.Group:
     return LazyGroup(
         "specwb",
         help="Debugging and verification workbench for tree speculative decoding on Ascend NPUs.",
+        context_settings={"help_option_names": ["-h", "--help"]},
         params=[
             click.Option(
                 ["--version"],

@@ -24,7 +24,7 @@ from workbench.bench.studies import STUDIES
 from workbench.bench.tables import Study, text_lines
 from workbench.cli.decode_options import eager_operators
 from workbench.cli.fresh_folder import fresh_folder
-from workbench.cli.output import say
+from workbench.cli.output import hides_progress, say
 from workbench.lockstep.choice.decoders import loaded_set_aside
 from workbench.lockstep.choice.kernels import OPERATORS
 from workbench.view.safe_text import safe_json
@@ -93,7 +93,7 @@ def _measure(session: BenchSession, folder: ResultsFolder, choices: Choices, rep
         label="turns",
         file=sys.stderr,
         show_eta=True,
-        hidden=not sys.stderr.isatty(),
+        hidden=hides_progress(),
     ) as bar:
         bar.update(len(folder.results))
         for result in run_turns(bench, session.plans, repetitions, done=tuple(folder.results)):
@@ -136,7 +136,7 @@ def _write_page(folder: ResultsFolder, studies: Sequence[Study]) -> str:
 def _request(options: Mapping[str, Any]) -> BenchRequest:
     same = (
         *("suite", "repetitions", "max_new_tokens", "model", "draft", "proposer"),
-        *("device", "dtype", "chat", "trust_remote_code"),
+        *("device", "dtype", "chat", "trust_remote_code", "weights"),
     )
     given: dict[str, Any] = {name: options[name] for name in same}
     given |= {name: Path(options[name]) for name in ("humaneval", "mt_bench") if options[name]}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 import click
@@ -72,12 +73,39 @@ recorded_proposer_option: Final = click.option(
     "--proposer", type=click.Choice(PROPOSERS), help=f"{PROPOSER_HELP} Default that of the recording."
 )
 
+AUTO: Final = "auto"
 pair_options: Final = option_set(
     click.option("--model", metavar="DIR", help="Teacher checkpoint; default the shipped pair."),
-    click.option("--draft", metavar="DIR", help="Drafter checkpoint; default the shipped pair."),
-    proposer_option,
+    click.option(
+        "--draft",
+        metavar="DIR|KIND=DIR,...",
+        help="Drafter checkpoint; default the shipped pair. With --proposer auto one for each kind.",
+    ),
+    choice_option(
+        "--proposer",
+        values=(*PROPOSERS, AUTO),
+        text=f"{PROPOSER_HELP} auto chooses one for each request, by --policy.",
+    ),
+    click.option(
+        "--policy",
+        metavar="FILE",
+        help="Table that auto chooses by; default ours.",
+    ),
+    click.option(
+        "--measured",
+        metavar="RUN|FILE",
+        help="Measured costs that auto takes; default it measures.",
+    ),
     click.option("--chat", is_flag=True, help="Use the tokenizer's chat template."),
     click.option("--trust-remote-code", is_flag=True, help="Allow code that a checkpoint brings."),
+    click.option(
+        "--weights",
+        metavar="as-is|w4a16[:LAYOUT[:GROUP]]",
+        default="as-is",
+        show_default=True,
+        help="The teacher's linear weights: as they are, or rounded to int4 as a public layout ships it "
+        "(compressed-tensors, gptq, awq, npu); see docs/weights.md.",
+    ),
     choice_option("--device", values=DEVICES),
     choice_option(
         "--dtype", values=DTYPES, text="Of the fused path; auto is float32 on a CPU, else bfloat16."
@@ -177,6 +205,40 @@ def eager_operators(text: str) -> frozenset[str]:
     if unknown:
         raise UsageError(f"--eager should name {', '.join(EAGER_OPERATORS)} or all, got {unknown[0]!r}")
     return frozenset(names)
+
+
+def drafts_by_kind(options: dict[str, Any]) -> dict[str, Any]:
+    """Read `--draft`, `--policy` and `--measured` as `--proposer` has them.
+
+    Returns:
+        `draft`, `drafts`, `policy` and `measured`.
+
+    Raises:
+        UsageError: An option that the proposer does not have, or no `KIND=DIR`.
+    """
+    draft, policy, measured = options["draft"], options["policy"], options["measured"]
+    if options["proposer"] != AUTO:
+        for name, given in (("--policy", policy), ("--measured", measured)):
+            if given is not None:
+                raise UsageError(f"{name} goes with --proposer auto")
+        return {"draft": draft, "drafts": {}, "policy": None, "measured": None}
+    drafts: dict[str, str] = {}
+    for part in (draft or "").split(",") if draft else ():
+        kind, equals, directory = part.strip().partition("=")
+        if not equals or not directory or kind not in PROPOSERS or kind in drafts:
+            raise UsageError(
+                f"--draft with --proposer auto should be KIND=DIR[,KIND=DIR], each kind of "
+                f"{', '.join(PROPOSERS)} once, got {part.strip()!r}"
+            )
+        drafts[kind] = directory
+    if drafts and options["model"] is None:
+        raise UsageError("--model and --draft go together: a drafter is trained for one teacher")
+    return {
+        "draft": None,
+        "drafts": drafts,
+        "policy": None if policy is None else Path(policy),
+        "measured": None if measured is None else Path(measured),
+    }
 
 
 def step_range(text: str) -> tuple[int, int | None] | None:

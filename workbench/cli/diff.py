@@ -15,9 +15,11 @@ import click
 from tracing.distances import DEFAULT_EDGES
 from tracing.errors import UsageError
 from tracing.settings import RUNGS
+from workbench.cli.complete import complete_runs
 from workbench.cli.decode_options import (
     choice_option,
     decode_options,
+    drafts_by_kind,
     eager_operators,
     edges_option,
     format_option,
@@ -26,10 +28,10 @@ from workbench.cli.decode_options import (
     step_range,
 )
 from workbench.cli.fresh_folder import fresh_folder
-from workbench.cli.output import say
+from workbench.cli.output import hides_progress, say
 from workbench.cli.stdout_for_data import stdout_for_data
+from workbench.cli.summaries import say_summary
 from workbench.lockstep.session.job import MODES, ON_DIVERGENCE, ON_VIOLATION, LockstepOptions
-from workbench.report.text import render_text
 from workbench.view.safe_text import safe_json
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ def _limit(_context: click.Context, _option: click.Parameter, seconds: float | N
 
 
 @click.command(name="diff")
-@click.argument("runs", nargs=-1, metavar="[RUN_A RUN_B]")
+@click.argument("runs", nargs=-1, metavar="[RUN_A RUN_B]", shell_complete=complete_runs)
 @click.option("--prompt", "prompt_file", metavar="FILE|-", help="Text, or .jsonl with turns.")
 @decode_options
 @click.option("--out", metavar="FOLDER", help="Folder of the trace; default runs/TIME.")
@@ -117,12 +119,13 @@ def command(**options: Any) -> int:
         if options["out"] is None:
             request = replace(request, out=fresh_folder())
         if options["load_report"]:
-            say("\n".join(session.loaded.report.lines()), err=True)
+            for loaded in session.every_pair:
+                say("\n".join(loaded.report.lines()), err=True)
         summary = run(session, request, options["npu_mode"])
     if options["output_format"] == "json":
         click.echo(safe_json(summary.as_json()))
     else:
-        say(render_text(summary))
+        say_summary(summary)
     return summary.exit_code
 
 
@@ -160,7 +163,7 @@ def _run(session: Session, request: DiffRequest, npu_mode: str, *, quiet: bool =
             label="tokens",
             file=sys.stderr,
             show_eta=True,
-            hidden=quiet or not sys.stderr.isatty(),
+            hidden=quiet or hides_progress(),
         ) as bar,
     ):
         return run_session(session, request, bar.update)
@@ -192,6 +195,7 @@ def _request(backend: Backend, options: dict[str, Any]) -> DiffRequest:
         eager=eager_operators(options["eager"]),
         rung=options["reference"],
         distance_edges=options["distance_edges"] or DEFAULT_EDGES,
+        **drafts_by_kind(options),
         **{name: options[name] for name in _SAME_NAME},
     )
 
@@ -199,7 +203,6 @@ def _request(backend: Backend, options: dict[str, Any]) -> DiffRequest:
 _SAME_NAME = (
     "stage_timeout",
     "model",
-    "draft",
     "proposer",
     "fused",
     "device",
@@ -207,6 +210,7 @@ _SAME_NAME = (
     "reference_device",
     "chat",
     "trust_remote_code",
+    "weights",
 )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 
 from tracing.errors import UsageError
+from workbench.cli.complete import complete_rules
 from workbench.cli.decode_options import format_option
 from workbench.view.rule_index import RuleEntry, rule_index
 
@@ -17,7 +18,7 @@ OPERATOR_PREFIX: Final = "NPU"
 
 
 @click.command(name="explain")
-@click.argument("rule", required=False)
+@click.argument("rule", required=False, shell_complete=complete_rules)
 @format_option
 def command(rule: str | None, output_format: str) -> int:
     """Explain a rule by id or name; without one, list all rules.

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from workbench.cli.complete import complete_faults
 from workbench.cli.decode_options import choice_option, format_option, proposer_option
-from workbench.cli.output import say
+from workbench.cli.output import hides_progress, say
 from workbench.view.safe_text import safe_json, safe_text
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def command() -> None:
 
 
 @command.command(name="list")
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_faults)
 @format_option
 def list_faults(names: tuple[str, ...], output_format: str) -> int:
     """List faults: all, or those of these names, ids or families."""
@@ -42,7 +43,7 @@ def list_faults(names: tuple[str, ...], output_format: str) -> int:
 
 
 @command.command(name="run")
-@click.argument("names", nargs=-1, metavar="[NAME...]")
+@click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_faults)
 @click.option("--shipped", is_flag=True, help="On the shipped pair instead of the tiny one; takes minutes.")
 @proposer_option
 @choice_option("--format", "output_format", values=("text", "json", "markdown"))
@@ -86,7 +87,7 @@ def _run(faults: Sequence[Fault], bench: Bench) -> list[Sighting]:
         length=len(faults),
         label="faults",
         file=sys.stderr,
-        hidden=not sys.stderr.isatty(),
+        hidden=hides_progress(),
     ) as bar:
         return list(bar)
 

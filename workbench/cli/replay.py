@@ -13,11 +13,13 @@ from tracing.finding import Finding
 from tracing.origins import origins_of
 from tracing.reader import Run, open_run
 from tracing.settings import RUNGS
+from workbench.cli.complete import complete_runs
 from workbench.cli.decode_options import choice_option, format_option, recorded_proposer_option
 from workbench.cli.output import say
 from workbench.cli.replay_models import continue_run, fact_lines, with_models
 from workbench.cli.replay_options import ReplayOptions, parse_part
 from workbench.cli.replay_summary import facts_of, path_under_test_of, summary_of
+from workbench.cli.summaries import say_summary
 from workbench.judge.align import align
 from workbench.judge.recorded.check import check_run
 from workbench.judge.recorded.context import read_context
@@ -30,12 +32,11 @@ from workbench.judge.recorded.rejudge import (
     recorded_findings,
     rejudge,
 )
-from workbench.report.text import render_text
 from workbench.view.safe_text import safe_json
 
 
 @click.command(name="replay")
-@click.argument("run")
+@click.argument("run", shell_complete=complete_runs)
 @click.option("--step", "step", metavar="MOMENT|A:B", help="One step, as 0:1:12, or steps A:B of each turn.")
 @click.option("--path", "path_name", metavar="NAME", help="Path to judge; default fused, else the first.")
 @click.option("--model", metavar="DIR", help="Teacher: judge with the models. `shipped` is the shipped pair.")
@@ -108,7 +109,7 @@ def _report(
             say(f"trace       {problem}", err=True)
         for line in fact_lines(facts) if facts else ():
             say(line, err=True)
-        say(render_text(summary))
+        say_summary(summary)
     return summary.exit_code
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tracing.errors import UsageError
-from tracing.integrity import verify_run
+from tracing.integrity import RunHealth, verify_run
 from tracing.moment import Moment
-from tracing.reader import open_run
+from tracing.reader import Run, open_run
+from workbench.cli.complete import complete_runs
 from workbench.cli.decode_options import Function, format_option
 from workbench.cli.output import say
+from workbench.judge.recorded.checked import worst
+from workbench.judge.recorded.state import state_of
 from workbench.report.trace_text import (
     health_as_json,
     health_lines,
@@ -23,7 +26,11 @@ from workbench.report.trace_text import (
     loss_as_json,
     loss_lines,
 )
+from workbench.view.counted import counted
 from workbench.view.safe_text import safe_json
+
+if TYPE_CHECKING:
+    from tracing.export import Kind
 
 
 @click.group(name="trace")
@@ -35,7 +42,7 @@ def _new_run(name: str) -> Callable[[Function], Function]:
     """Give a command the run and a new folder, by argument or `--out`; default the run's name and `-NAME`."""
 
     def decorate(function: Function) -> Function:
-        @click.argument("run")
+        @click.argument("run", shell_complete=complete_runs)
         @click.argument("folder", required=False, metavar="[FOLDER]")
         @click.option("--out", metavar="FOLDER", help=f"Default RUN-{name}.")
         @functools.wraps(function)
@@ -60,7 +67,7 @@ def _say(data: Any, lines: list[str], output_format: str) -> None:
 
 
 @command.command()
-@click.argument("run")
+@click.argument("run", shell_complete=complete_runs)
 @format_option
 def info(run: str, output_format: str) -> int:
     """Print what a run is: format, engine, models, settings, paths, columns, findings."""
@@ -70,18 +77,25 @@ def info(run: str, output_format: str) -> int:
 
 
 @command.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_runs)
 @format_option
 def verify(runs: tuple[str, ...], output_format: str) -> int:
     """Prove every byte: complete, truncated, torn or corrupt, what can still be read, and what was lost.
 
-    Exit codes: 0 complete, 1 something is missing or changed, 2 no run.
+    Exit codes: 0 complete, 2 damaged or no run, 4 never closed, what is there is as it was written.
     """
     found = [(verify_run(run), open_run(run)) for run in runs]
     lines = [line for health, opened in found for line in (*health_lines(health), *loss_lines(opened))]
     facts = [health_as_json(health) | loss_as_json(opened) for health, opened in found]
     _say(facts, lines, output_format)
-    return 0 if all(health.is_whole for health, _ in found) else 1
+    return worst(_exit_code(health, opened) for health, opened in found)
+
+
+def _exit_code(health: RunHealth, opened: Run) -> int:
+    """Return that of `specwb check` for a run whose rules all hold."""
+    if state_of(opened).is_damaged:
+        return 2
+    return 0 if health.is_whole else 4
 
 
 @command.command()
@@ -92,10 +106,10 @@ def repair(run: str, target: Path, output_format: str) -> int:
     from tracing.copying import repair_run
 
     health = repair_run(run, target)
-    repaired = open_run(target)
-    kept = ", ".join(f"{name} {count} steps" for name, count in health.num_steps.items()) or "no path"
+    repaired, steps = open_run(target), health.num_steps
+    kept = ", ".join(f"{name} {counted(count, 'step')}" for name, count in steps.items()) or "no path"
     if output_format == "json":
-        facts = {"run": str(target), "steps": dict(health.num_steps), "from": health_as_json(health)}
+        facts = {"run": str(target), "steps": dict(steps), "from": health_as_json(health)}
         click.echo(safe_json(facts | loss_as_json(repaired), indent=1))
         return 0
     for line in (*health_lines(health), *loss_lines(repaired)):
@@ -105,13 +119,17 @@ def repair(run: str, target: Path, output_format: str) -> int:
 
 
 @command.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete_runs)
 @click.option("--out", required=True, metavar="FOLDER", help="The new run.")
-def merge(runs: tuple[str, ...], out: str) -> int:
+@format_option
+def merge(runs: tuple[str, ...], out: str, output_format: str) -> int:
     """Join runs of several ranks or processes into one, sorted by prompt, turn and step."""
     from tracing.merging import merge_runs
 
-    say(f"{out}: {merge_runs(runs, out)} steps of {len(runs)} runs")
+    steps = merge_runs(runs, out)
+    _say(
+        {"run": out, "steps": steps}, [f"{out}: {counted(steps, 'step')} of {len(runs)} runs"], output_format
+    )
     return 0
 
 
@@ -119,35 +137,38 @@ def merge(runs: tuple[str, ...], out: str) -> int:
 @_new_run("slice")
 @click.option("--first", required=True, metavar="MOMENT", help="First step, e.g. 0:0:3.")
 @click.option("--last", metavar="MOMENT", help="Last step, included; default the first.")
-def slice_command(run: str, target: Path, first: str, last: str | None) -> int:
+@format_option
+def slice_command(run: str, target: Path, first: str, last: str | None, output_format: str) -> int:
     """Write some steps as a run of their own, e.g. to attach to an issue."""
     from tracing.copying import slice_run
 
-    num_steps = slice_run(run, target, Moment.parse(first), Moment.parse(last or first))
-    say(f"{target}: {num_steps} rows")
+    rows = slice_run(run, target, Moment.parse(first), Moment.parse(last or first))
+    _say({"run": str(target), "rows": rows}, [f"{target}: {counted(rows, 'row')}"], output_format)
     return 0
 
 
 @command.command()
-@_new_run("parquet")
-@click.option("--parquet", is_flag=True, help="As Parquet files, for pandas, Polars or DuckDB.")
-def export(run: str, target: Path, parquet: bool) -> int:
-    """Write a run for other tools."""
-    from tracing.export import export_parquet
+@_new_run("export")
+@click.option("--parquet", "kind", flag_value="parquet", default=True, help="Parquet; this is the default.")
+@click.option("--jsonl", "kind", flag_value="jsonl", help="A JSON object a row.")
+@format_option
+def export(run: str, target: Path, kind: Kind, output_format: str) -> int:
+    """Write a run for other tools: a file a path, one of the findings. Nothing is overwritten."""
+    from tracing.export import export_run
 
-    if not parquet:
-        raise UsageError("export needs a format; give --parquet")
-    for file in export_parquet(run, target):
-        say(str(file))
+    files = [str(file) for file in export_run(run, target, kind)]
+    _say({"files": files}, files, output_format)
     return 0
 
 
 @command.command()
 @_new_run("migrated")
-def migrate(run: str, target: Path) -> int:
+@format_option
+def migrate(run: str, target: Path, output_format: str) -> int:
     """Write a run of an older format in the current one."""
     from tracing.copying import migrate_run
 
     done = migrate_run(run, target)
-    say(f"{target}: migrated" if done else f"{run} already has the current format; nothing was written")
+    line = f"{target}: migrated" if done else f"{run} already has the current format; nothing was written"
+    _say({"run": str(target) if done else None}, [line], output_format)
     return 0

@@ -12,6 +12,7 @@ import click
 
 from tracing.errors import EnvironmentProblemError, UsageError
 from tracing.moment import Moment
+from workbench.cli.complete import complete_runs
 from workbench.cli.decode_options import edges_option
 from workbench.view.panels import PANEL_BY_NAME
 from workbench.view.step import ViewOptions
@@ -53,7 +54,7 @@ class Wanted:
 
 
 @click.command(name="view")
-@click.argument("places", nargs=-1, metavar="[RUN] [OTHER_RUN] [MOMENT]")
+@click.argument("places", nargs=-1, metavar="[RUN] [OTHER_RUN] [MOMENT]", shell_complete=complete_runs)
 @click.option("--follow", is_flag=True, help="Follow a run that is being written.")
 @click.option("--text", "as_text", is_flag=True, help="Print the moment to stdout.")
 @click.option("--svg", metavar="FILE", help="Write the moment as an SVG picture.")

@@ -30,6 +30,7 @@ class TurnState:
         context: Prompt and first root, to be recorded with the next step; None in between.
         stop_reason: None until a token ends the turn.
         num_accepted: A of every uncut step.
+        num_alone: How many uncut steps had a draft of the root alone; of a turn that is being decoded.
     """
 
     prompt_id: int
@@ -44,6 +45,7 @@ class TurnState:
     context: Any = None
     stop_reason: str | None = None
     num_accepted: list[int] = field(default_factory=list)
+    num_alone: int = 0
 
     @property
     def moment(self) -> Moment:
@@ -96,6 +98,7 @@ class TurnState:
     def take_step(self, tensorized: Tensorized, accepted: Accepted) -> None:
         """Advance by what a finished step accepted."""
         nodes = committed_nodes(accepted)
+        self.num_alone += accepted.stop_reason is None and int(tensorized.valid.sum()) == 1
         self._advance(
             tensorized.token_ids[nodes].tolist(),
             accepted.emitted_token_ids.tolist(),

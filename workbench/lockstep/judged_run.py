@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ from reference.drafters import drafter_of
 from reference.path import make_path as make_reference
 from tracing.distances import MANIFEST_KEY
 from tracing.finding import Finding
+from tracing.models import ModelPair
 from tracing.moment import Moment
 from tracing.recorder import RunWriter
+from tracing.run_facts import ModelFacts
+from tracing.settings import DecodeSettings
 from workbench.checkpoints.digests import weights_digest
 from workbench.checkpoints.load import LoadedPair
 from workbench.judge.hidden import sentence
@@ -21,8 +25,12 @@ from workbench.judge.verdict import RunVerdict, Tally
 from workbench.lockstep.acceptance import acceptance_warnings
 from workbench.lockstep.engine.interrupts import interrupts_watched
 from workbench.lockstep.free.run import FreeRun
-from workbench.lockstep.session.request import DiffRequest, Session
+from workbench.lockstep.quality import quality_of
+from workbench.lockstep.session.auto import AutoSession
+from workbench.lockstep.session.contexts import context_of, facts_of, loosest
+from workbench.lockstep.session.request import AUTO, DiffRequest, Session
 from workbench.lockstep.session.turns import Tick, TurnsRunner
+from workbench.lockstep.staged.orchestrated import JudgedChoice, judge_requests
 from workbench.lockstep.staged.run import judge_turns
 from workbench.lockstep.traced_back import TraceBack
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
@@ -56,20 +64,14 @@ def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummar
             coverage=dict(summary.coverage),
             could_hide=summary.hidden,
         )
-    return replace(summary, warnings=loaded.report.warnings + seen)
+    return replace(summary, warnings=session.warnings + seen)
 
 
 def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> RunSummary:
+    if session.auto is not None:
+        return _run_auto(session, session.auto, request, run, tick)
     pair, options = session.loaded.pair, request.options
-    runner = ReferenceRunner(
-        pair,
-        options.settings,
-        path_dtype=session.dtype,
-        rung=request.rung,
-        device=request.reference_device,
-        num_samples=options.num_samples,
-        model_facts=session.model_facts(options.settings),
-    )
+    runner = _runner(session, request, pair, options.settings, session.model_facts(options.settings))
     tally = Tally(chain=runner.is_chain)
     context = _context(session, request)
     shared: dict[str, Any] = {"writer": run, "context": context, "tally": tally, "dtype": session.dtype}
@@ -98,18 +100,95 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
             user_code=session.user_code,
             **shared,
         )
+    return _summed_up(decoded, tally, session, request, run=run, reference=runner.info)
+
+
+def _runner(
+    session: Session, request: DiffRequest, pair: ModelPair, settings: DecodeSettings, facts: ModelFacts
+) -> ReferenceRunner:
+    return ReferenceRunner(
+        pair,
+        settings,
+        path_dtype=session.dtype,
+        rung=request.rung,
+        device=request.reference_device,
+        num_samples=request.options.num_samples,
+        model_facts=facts,
+    )
+
+
+def _run_auto(
+    session: Session, auto: AutoSession, request: DiffRequest, run: RunWriter, tick: Tick
+) -> RunSummary:
+    """Decode with the choice of each request; rules that hold for one tree are bound to its request."""
+    contenders = auto.lineup.contenders
+    pairs = {name: loaded.pair for name, loaded in auto.lineup.pairs.items()}
+    choices = {
+        name: JudgedChoice(
+            pairs[name],
+            context_of(pairs[name], each.path, each.settings),
+            partial(
+                _runner,
+                session,
+                request,
+                pairs[name],
+                each.settings,
+                facts_of(pairs[name], each.path, each.settings),
+            ),
+        )
+        for name, each in contenders.items()
+    }
+    tally = Tally(
+        chain=all(drafter_of(pairs[name]).never_branches(each.settings) for name, each in contenders.items())
+    )
+    decoded = judge_requests(
+        auto,
+        request.options,
+        session.turns,
+        choices=choices,
+        writer=run,
+        context=_context(session, request),
+        tally=tally,
+        dtype=session.dtype,
+        user_code=session.user_code,
+        tick=tick,
+    )
+    summary = _summed_up(decoded, tally, session, request, run=run, reference=decoded.reference_info)
+    return replace(summary, choices=tuple(decoded.requests))
+
+
+def _summed_up(
+    decoded: TurnsRunner,
+    tally: Tally,
+    session: Session,
+    request: DiffRequest,
+    *,
+    run: RunWriter,
+    reference: Mapping[str, Any],
+) -> RunSummary:
     if not_inspected := decoded.indices.not_inspected():
         run.update(index_watch_blind=dict(not_inspected))
-    if not _weights_unchanged(session.loaded):
+    if not all(_weights_unchanged(each) for each in session.every_pair):
         decoded.log.add([WEIGHTS_CHANGED])
     manifest = {
         "dtype": session.dtype,
         "path": dict(session.path.info),
-        "reference": runner.info,
+        "reference": dict(reference),
         "backend": dict(request.backend),
     }
     verdict = tally.verdict(decoded.share(tally))
-    return _summary(decoded, verdict, session.loaded.tokenizer.decode, run.folder, manifest)
+    summary = _summary(decoded, verdict, session.loaded.tokenizer.decode, run.folder, manifest)
+    return replace(summary, quality=_quality(session, request, decoded, run))
+
+
+def _quality(session: Session, request: DiffRequest, decoded: TurnsRunner, run: RunWriter) -> str:
+    """Return what the unquantised teacher says of the text; empty where it is the one that decoded."""
+    unquantised = session.loaded.unquantised
+    if unquantised is None:
+        return ""
+    quality = quality_of(unquantised, decoded.finished, request.reference_device)
+    run.update(quality=quality.as_json())
+    return quality.sentence()
 
 
 def _summary(
@@ -152,14 +231,15 @@ def _summary(
 
 
 def _context(session: Session, request: DiffRequest) -> RunContext:
-    pair = session.loaded.pair
-    return RunContext.from_settings(
-        request.options.settings,
-        pair,
-        kv_capacity=session.path.info.get("kv_capacity"),
-        num_slots=session.path.info.get("num_slots"),
-        reads=drafter_of(pair).settings,
-        model_facts=session.model_facts(request.options.settings),
+    """Return the limits of every request of the run."""
+    if session.auto is None:
+        return context_of(session.loaded.pair, session.path, request.options.settings)
+    lineup = session.auto.lineup
+    return loosest(
+        [
+            context_of(lineup.pairs[name].pair, each.path, each.settings)
+            for name, each in lineup.contenders.items()
+        ]
     )
 
 
@@ -177,11 +257,12 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
         "models": {
             "teacher": request.model or "tiny-pangu",
             "drafter": request.draft or "tiny-pangu",
-            "proposer": loaded.pair.proposer,
+            "proposer": loaded.pair.proposer if session.auto is None else AUTO,
+            "weights": loaded.weights,
             "digests": loaded.digests.as_json(),
             "load_report": loaded.report.as_json(),
         },
-        "settings": options.settings.as_read(drafter_of(loaded.pair).settings),
+        "settings": options.settings.as_read(session.reads),
         "options": {
             name: getattr(options, name) for name in options.__dataclass_fields__ if name != "settings"
         },

@@ -11,6 +11,7 @@ from workbench.view.safe_text import safe_text
 from workbench.view.step import Side, StepView, ViewOptions
 
 BAR: Final = 18
+MAX_REASONS: Final = 8
 _TROUBLE: Final = ("launch_refused", "incomplete")
 _FACTS: Final = ("proposer", "kernel", "commit_mode", "commit_fallback", "step_verdict")
 _SAID: Final = frozenset((*_TROUBLE, *_FACTS))
@@ -18,7 +19,7 @@ _SAID: Final = frozenset((*_TROUBLE, *_FACTS))
 
 def stages_lines(step: StepView, _options: ViewOptions) -> Lines:
     """Draw times, kernel, refusals and index sites of each side."""
-    lines: list[Line] = []
+    lines: list[Line] = _choice(step)
     for side in step.sides:
         if side.absent:
             lines.append(note(side.why_not("times"), "warn"))
@@ -29,6 +30,25 @@ def stages_lines(step: StepView, _options: ViewOptions) -> Lines:
         lines += _facts(side)
         lines += _sites(side)
     return lines
+
+
+def _choice(step: StepView) -> list[Line]:
+    """Draw what was chosen for the turn, and why, where its run chose."""
+    held = step.manifest.get("choices")
+    requests = held.get("requests") if isinstance(held, dict) else None
+    if not isinstance(requests, list):
+        return []
+    where = (step.moment.prompt_id, step.moment.turn)
+    for each in requests:
+        if isinstance(each, dict) and (each.get("prompt_id"), each.get("turn")) == where:
+            reasons = each.get("reasons")
+            said = reasons if isinstance(reasons, list) else []
+            title = (
+                Span("chosen for this turn: ", "title"),
+                Span(safe_text(str(each.get("choice"))), "accent"),
+            )
+            return [title, *(note(f"  {safe_text(str(reason))}") for reason in said[:MAX_REASONS])]
+    return [note("chosen for this turn: not recorded", "warn")]
 
 
 def duration(nanoseconds: int) -> str:

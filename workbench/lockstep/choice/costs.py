@@ -26,25 +26,37 @@ QUIET: Final = 0.2
 
 @dataclass(frozen=True, slots=True)
 class StepCosts:
-    """Measured times in seconds.
+    """Measurements times in seconds.
 
     Attributes:
         token: One token of teacher-only greedy decoding.
-        verify: Nodes N to everything in a step but the draft: tensorize, verify, accept, commit.
+        verify: Rows N to everything in a step but the draft: tensorize, verify, accept, commit.
         draft: Beams K to `(first, level)`: feeding the committed rows with the first level, and each further
-            level.
+            level. K is 0 where the draft was measured with its own shape alone.
     """
 
     token: float
     verify: dict[int, float]
     draft: dict[int, tuple[float, float]]
 
-    def step(self, settings: DecodeSettings) -> float:
-        """Return what a step with these settings should take; nodes in between are interpolated."""
-        first, level = self.draft[settings.top_k]
-        nodes = sorted(self.verify)
-        rest = float(np.interp(settings.tree_nodes, nodes, [self.verify[n] for n in nodes]))
+    def step(self, settings: DecodeSettings, alone: float = 0.0) -> float:
+        """Return what a step with these settings should take; rows in between are interpolated.
+
+        Args:
+            settings: Of the draft.
+            alone: Share of the steps whose draft is the root alone, in one row.
+        """
+        first, level = self.draft[0 if 0 in self.draft else settings.top_k]
+        rest = (1.0 - alone) * self._rest(settings.tree_nodes) + alone * self._rest(1)
         return first + settings.depth * level + rest
+
+    def _rest(self, rows: int) -> float:
+        measured = sorted(self.verify)
+        return float(np.interp(rows, measured, [self.verify[each] for each in measured]))
+
+    def speedup(self, settings: DecodeSettings, accepted: float, alone: float = 0.0) -> float:
+        """Return tokens per second over those of greedy decoding, prefill left out."""
+        return (accepted + 1) * self.token / self.step(settings, alone)
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data, in milliseconds."""
@@ -87,13 +99,14 @@ def measure_costs(
                 if settings in wide:
                     verify[settings.tree_nodes].append(rest)
     return StepCosts(
-        token=_quiet(token),
-        verify={nodes: _quiet(times) for nodes, times in verify.items()},
+        token=quiet(token),
+        verify={nodes: quiet(times) for nodes, times in verify.items()},
         draft={width: _line(width, draft) for width in widths},
     )
 
 
-def _quiet(times: Sequence[float]) -> float:
+def quiet(times: Sequence[float]) -> float:
+    """Return the time that is taken for repeated ones."""
     return float(np.quantile(times, QUIET))
 
 
@@ -107,7 +120,7 @@ def _depth_for(nodes: int, top_k: int) -> int:
 
 def _line(width: int, draft: dict[tuple[int, int], list[float]]) -> tuple[float, float]:
     """Return first and level of a width from its shallow and its deep times."""
-    shallow, deep = (_quiet(draft[width, depth]) for depth in DEPTHS)
+    shallow, deep = (quiet(draft[width, depth]) for depth in DEPTHS)
     level = max(0.0, (deep - shallow) / (DEPTHS[1] - DEPTHS[0]))
     return max(0.0, shallow - DEPTHS[0] * level), level
 

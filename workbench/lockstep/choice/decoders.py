@@ -73,9 +73,10 @@ class Stopwatch:
 
 
 def stopwatch_for(device: Any) -> Stopwatch:
-    """Return a stopwatch for a torch device."""
+    """Return a stopwatch for a torch device, or for its name."""
     import torch
 
+    device = torch.device(device)
     module = getattr(torch, device.type, None)
     synchronize = getattr(module, "synchronize", None)
     return Stopwatch() if device.type == "cpu" or synchronize is None else Stopwatch(synchronize=synchronize)

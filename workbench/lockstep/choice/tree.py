@@ -157,8 +157,9 @@ def predict(costs: StepCosts, acceptance: Acceptance) -> list[Prediction]:
     predictions = []
     for settings in candidates(sorted(costs.draft)):
         accepted = acceptance.accepted(settings.tree_nodes, settings.depth, settings.top_k)
-        seconds = costs.step(settings)
-        predictions.append(Prediction(settings, accepted, seconds, (accepted + 1) * costs.token / seconds))
+        predictions.append(
+            Prediction(settings, accepted, costs.step(settings), costs.speedup(settings, accepted))
+        )
     return sorted(predictions, key=lambda one: -one.speedup)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from invariants.catalogue import BY_ID
+from invariants.context import RunContext
 from invariants.outcome import Outcome, Violated
 from invariants.run import Checker
 from tracing.columns import COLUMN_BY_NAME
@@ -49,6 +50,10 @@ class RunLog(FindingsLog):
         self._rows: dict[str, Row] = {}
         self._expected: Row = {}
         self._copied = Copied()
+
+    def limit(self, context: RunContext) -> None:
+        """Let the rules ask for these facts from now on: a request may be decoded by another drafter."""
+        self._checker.context = context
 
     def open_step(self, prompt_id: int, turn: int, step: int) -> None:
         """Open a row on every path; one that is open stays so."""

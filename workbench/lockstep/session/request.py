@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from reference.drafters import drafter_of
 from tracing.distances import DEFAULT_EDGES
 from tracing.errors import UsageError
+from tracing.models import ModelPair
 from tracing.run_facts import ModelFacts
 from tracing.settings import DecodeSettings, Device, RungName
 from tracing.stages import DecodePath
 from workbench.checkpoints.load import LoadedPair, load_pair, needs_drafter
+from workbench.checkpoints.quantised import AS_IS
 from workbench.checkpoints.shipped import shipped_pair_dirs
 from workbench.fused.path import make_path
+from workbench.lockstep.choice.decoders import stopwatch_for
+from workbench.lockstep.choice.policy import MAIN
+from workbench.lockstep.choice.policy_file import read_policy
 from workbench.lockstep.engine.user_code import UserCode
+from workbench.lockstep.session.auto import AutoSession, open_auto, probes_for, read_measured, trial_prompts
+from workbench.lockstep.session.contenders import PolicyModels, SharedWeights, open_lineup
+from workbench.lockstep.session.contexts import facts_of
 from workbench.lockstep.session.job import LockstepOptions
 from workbench.lockstep.session.ports import build_port
-from workbench.lockstep.session.prompts import read_prompts
+from workbench.lockstep.session.prompts import Prompt, read_prompts
 from workbench.lockstep.session.turns import Turn, plan_turns
 from workbench.lockstep.truth.reference_runner import ONE_ABOVE
+
+AUTO: Final = "auto"
+"""In place of a kind of drafter: one is chosen for each request."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +45,15 @@ class DiffRequest:
         options: How to watch and judge.
         backend: What `workbench.npu.bootstrap` chose, as plain data.
         model, draft: Checkpoint directories; None is the shipped pair.
-        proposer: Kind of the drafter.
+        proposer: Kind of the drafter; `auto` chooses one for each request.
+        drafts: Under `auto`, kind of drafter to its directory, in place of `draft`.
+        policy: Under `auto`, the table to choose by; None is the shipped one.
+        measured: Under `auto`, a run or file whose measured costs are taken; None measures.
         fused: `module:factory` of a user's own path; None is ours.
         eager: Fused operators to run eagerly.
         device, dtype: Of the fused path.
         rung, reference_device: Of the reference.
-        chat, trust_remote_code: As the command's options.
+        chat, trust_remote_code, weights: As the command's options.
         stage_timeout: Seconds that a stage of the path under test may take, or None.
         distance_edges: Lower edges of the buckets in which attention distances will be shown.
     """
@@ -50,6 +65,9 @@ class DiffRequest:
     model: str | None = None
     draft: str | None = None
     proposer: str = "eagle3"
+    drafts: Mapping[str, str] = field(default_factory=dict)
+    policy: Path | None = None
+    measured: Path | None = None
     fused: str | None = None
     eager: frozenset[str] = frozenset()
     device: Device = "auto"
@@ -58,6 +76,7 @@ class DiffRequest:
     reference_device: str = "cpu"
     chat: bool = False
     trust_remote_code: bool = False
+    weights: str = AS_IS
     distance_edges: tuple[int, ...] = DEFAULT_EDGES
     stage_timeout: float | None = None
 
@@ -72,6 +91,7 @@ class Session:
         turns: What to decode.
         dtype: The tested path's dtype by name.
         user_code: Calls the code of the path.
+        auto: What chooses for each request; `loaded` and `path` are then those of its first choice.
     """
 
     loaded: LoadedPair
@@ -79,11 +99,26 @@ class Session:
     turns: tuple[Turn, ...]
     dtype: str
     user_code: UserCode = field(default_factory=UserCode)
+    auto: AutoSession | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is doubtful about the checkpoints."""
+        return self.loaded.report.warnings if self.auto is None else self.auto.warnings
 
     def model_facts(self, settings: DecodeSettings) -> ModelFacts:
         """What is lawful for the model and the path under test."""
-        pair, stated = self.loaded.pair, self.path.model_facts
-        return ModelFacts.of_model(pair, stated, drafter_window=settings.window)
+        return facts_of(self.loaded.pair, self.path, settings)
+
+    @property
+    def every_pair(self) -> tuple[LoadedPair, ...]:
+        """All models."""
+        return (self.loaded,) if self.auto is None else tuple(self.auto.lineup.pairs.values())
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """Settings of drafting that hold for the whole run; those of a choice stand beside it."""
+        return drafter_of(self.loaded.pair).settings if self.auto is None else ()
 
 
 def open_session(request: DiffRequest) -> Session:
@@ -93,16 +128,61 @@ def open_session(request: DiffRequest) -> Session:
         SpecwbError: Anything that the user can mend: prompt, checkpoint, device, factory.
     """
     prompts = read_prompts(request.prompt_file)
+    if request.proposer == AUTO:
+        return _open_auto(request, prompts)
     loaded = load_pair(
         *pair_directories(request.model, request.draft, request.proposer),
         proposer=request.proposer,
         trust_remote_code=request.trust_remote_code,
+        weights=request.weights,
     )
     turns = plan_turns(prompts, loaded.tokenizer, loaded.pair, request.options.settings, chat=request.chat)
     user_code = UserCode(request.stage_timeout)
-    path = _build_path(request, loaded, user_code)
+    path = _path_over(request, loaded.pair, request.options.settings, user_code)
     _require_chooser(request, path)
     return Session(loaded, path, turns, _dtype_of(path, request.dtype), user_code)
+
+
+def _open_auto(request: DiffRequest, prompts: Sequence[Prompt]) -> Session:
+    """Load and measure all choices of a policy.
+
+    Raises:
+        SpecwbError: Anything that the user can mend.
+    """
+    settings = request.options.settings
+    if request.options.mode == "free":
+        raise UsageError(
+            "--proposer auto is judged staged, request by request; free lockstep takes one proposer"
+        )
+    if request.weights != AS_IS:
+        raise UsageError(
+            "--proposer auto takes the weights of its policy's teachers as they are; name a proposer"
+        )
+    policy, user_code = read_policy(request.policy), UserCode(request.stage_timeout)
+    models = PolicyModels(
+        model=request.model, drafts=request.drafts, trust_remote_code=request.trust_remote_code
+    )
+    shared = SharedWeights(request.device, request.dtype)
+
+    def build(pair: ModelPair, own: DecodeSettings) -> DecodePath:
+        return _path_over(request, pair if request.fused else shared.of(pair), own, user_code)
+
+    lineup = open_lineup(policy, models, settings, build)
+    first = next(iter(lineup.contenders))
+    path, loaded = lineup.contenders[first].path, lineup.pairs[first]
+    for contender in lineup.contenders.values():
+        _require_chooser(request, contender.path)
+    dtype, tokenizer = _dtype_of(path, request.dtype), lineup.teachers[MAIN].tokenizer
+    auto = open_auto(
+        policy,
+        lineup,
+        probes_for(policy, lineup, device=request.device, dtype=request.dtype),
+        stopwatch_for(str(path.info.get("device", "cpu"))),
+        trial_prompts(tokenizer.encode, loaded.pair.teacher.max_position_embeddings // 2),
+        kept=None if request.measured is None else read_measured(request.measured),
+    )
+    turns = plan_turns(prompts, tokenizer, *auto.hardest, chat=request.chat)
+    return Session(loaded, path, turns, dtype, user_code, auto)
 
 
 def _require_chooser(request: DiffRequest, path: DecodePath) -> None:
@@ -137,15 +217,12 @@ def pair_directories(
     return model, draft
 
 
-def _build_path(request: DiffRequest, loaded: LoadedPair, user_code: UserCode) -> DecodePath:
-    settings = request.options.settings
+def _path_over(
+    request: DiffRequest, pair: ModelPair, settings: DecodeSettings, user_code: UserCode
+) -> DecodePath:
     if request.fused is None:
-        return make_path(
-            loaded.pair, settings, device=request.device, dtype=request.dtype, eager=request.eager
-        )
-    return build_port(
-        request.fused, loaded.pair, settings, user_code, device=request.device, dtype=request.dtype
-    )
+        return make_path(pair, settings, device=request.device, dtype=request.dtype, eager=request.eager)
+    return build_port(request.fused, pair, settings, user_code, device=request.device, dtype=request.dtype)
 
 
 def _dtype_of(path: DecodePath, asked: str) -> str:

@@ -93,14 +93,13 @@ class ReferenceRunner:
         self.unable = why_unable(self.model_facts)
         self.stages = ReferenceStages(rung_named(rung))
         self.truth_dtype = ONE_ABOVE[path_dtype]
-        shown = self.model_facts.shown_layer or 0
-        natural = ReferenceModels(pair, path_dtype, device, shown_layer=shown)
+        shown, offset = self.model_facts.shown_layer or 0, self.model_facts.rotary_offset
+        lawful: dict[str, Any] = {"shown_layer": shown, "rotary_offset": offset}
+        natural = ReferenceModels(pair, path_dtype, device, **lawful)
         cache = cache_rounding(self.model_facts)
         ways = ways_to_compute(num_samples + NUM_FURTHER, path_dtype, cache)
         self.models = (
-            ReferenceModels(
-                pair, self.truth_dtype, device, Arithmetic(cache=cache), path_dtype, shown_layer=shown
-            ),
+            ReferenceModels(pair, self.truth_dtype, device, Arithmetic(cache=cache), path_dtype, **lawful),
             *(natural.computing(way) for way in ways[:num_samples]),
         )
         self._further = tuple(natural.computing(way) for way in ways[num_samples:])
@@ -133,8 +132,7 @@ class ReferenceRunner:
     @property
     def is_chain(self) -> bool:
         """Whether no tree of the drafter can branch, so that nothing can exercise a tree mask."""
-        drafter = drafter_of(self.truth.pair)
-        return drafter.is_chain or (bool(drafter.searches) and self.settings.top_k == 1)
+        return drafter_of(self.truth.pair).never_branches(self.settings)
 
     @property
     def truth(self) -> ReferenceModels:
@@ -259,7 +257,7 @@ class ReferenceRunner:
         return replay.verify(self.truth, committed, *tree, nodes=nodes)
 
     def _tree(self, tensorized: Tensorized) -> tuple[IntArray, IntArray, BoolArray]:
-        """What verify takes of a tree; positions count from 0 here, whatever the path adds to them."""
+        """What verify takes of a tree; positions count from 0 here, the models add the offset."""
         positions = tensorized.position_ids - self.model_facts.rotary_offset
         return tensorized.token_ids, positions, tensorized.visible
 

@@ -1,0 +1,59 @@
+"""Lines to type, by command; `--help` prints them, and a test parses each."""
+
+from __future__ import annotations
+
+from typing import Final
+
+EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
+    "diff": (
+        "specwb diff --prompt file.txt",
+        "specwb diff --prompt file.txt --fused my_engine.specwb:factory --dtype bfloat16",
+        "specwb diff runs/monday runs/tuesday",
+    ),
+    "check": (
+        "specwb check runs/monday",
+        "specwb check --select MASK,KV005 --statistics runs/monday runs/tuesday",
+        "specwb check --format sarif --output-file specwb.sarif runs/monday",
+    ),
+    "view": (
+        "specwb view runs/monday",
+        "specwb view runs/monday 0:1:12:verify:7 --text --panel visible",
+        "specwb view --follow runs/monday",
+    ),
+    "doctor": ("specwb doctor", "specwb doctor --model TEACHER_DIR --draft EAGLE3_DIR"),
+    "faults list": ("specwb faults list", "specwb faults list mask rotary"),
+    "faults run": ("specwb faults run mask", "specwb faults run --shipped --format markdown --out matrix.md"),
+    "bench": (
+        "specwb bench --turns 24",
+        "specwb bench --turns 24 --study all --out bench-monday",
+        "specwb bench --humaneval HumanEval.jsonl.gz --tree 60/7/10",
+    ),
+    "explain": ("specwb explain MASK001", "specwb explain KV"),
+    "replay": (
+        "specwb replay runs/monday",
+        "specwb replay runs/monday --model shipped --step 0:0:12",
+        "specwb replay runs/monday --model shipped --step 0:0:12 --continue",
+    ),
+    "weights pack": (
+        "specwb weights pack TEACHER_DIR PACKED_DIR",
+        "specwb weights pack layer.bin layer.enec --dtype bfloat16 --parameters 122,6,3",
+    ),
+    "weights unpack": ("specwb weights unpack PACKED_DIR TEACHER_DIR",),
+    "weights verify": (
+        "specwb weights verify PACKED_DIR",
+        "specwb weights verify layer.enec --parameters 122,6,3 --original layer.bin",
+    ),
+    "weights stat": ("specwb weights stat model.safetensors --time",),
+    "trace info": ("specwb trace info runs/monday",),
+    "trace verify": ("specwb trace verify runs/monday runs/tuesday",),
+    "trace repair": ("specwb trace repair runs/crashed", "specwb trace repair runs/crashed --out runs/whole"),
+    "trace merge": ("specwb trace merge runs/rank0 runs/rank1 --out runs/both",),
+    "trace slice": ("specwb trace slice runs/monday --first 0:0:3 --last 0:0:9",),
+    "trace export": ("specwb trace export runs/monday --parquet",),
+    "trace migrate": ("specwb trace migrate runs/old",),
+    "completion": (
+        'eval "$(specwb completion bash)"',
+        "specwb completion fish > ~/.config/fish/completions/specwb.fish",
+    ),
+}
+"""Words of a command -> lines of a shell."""
