@@ -33,7 +33,7 @@ EagerOperator = Literal["attention", "norm", "rotary", "swiglu", "scatter"]
 StopReason = Literal["eos", "length", "stop_token", "stop_string"]
 RowKind = Literal["prefill_chunk", "preempted", "recompute", "withdrawn"]
 LookupRule = Literal["transformers", "vllm"]
-RungName = Literal["masked", "cached", "replay"]
+RungName = Literal["cached", "masked", "replay"]
 BackendName = Literal["auto", "device", "wheel", "schemas"]
 
 PROPOSERS: Final[tuple[str, ...]] = get_args(Proposer)

@@ -112,7 +112,6 @@ def _runner(
         path_dtype=session.dtype,
         rung=request.rung,
         device=request.reference_device,
-        num_samples=request.options.num_samples,
         model_facts=facts,
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invariants.constraint import ALTERED
+from reference.model import ReferenceModels
 from reference.teacher import TeacherRows
 from tracing.errors import UsageError
 from tracing.stages import Accepted, Tensorized
@@ -51,22 +52,35 @@ class ModelJudge:
         if self.runner.unable:
             return _without(judge_step(replace(evidence, prefill=None)), self.runner.unable)
         try:
-            return self._judge(evidence, row, state)
+            models = self.runner.models
+            judgement = self._judge(evidence, row, state, models)
+            while self._may_clear(judgement) and (more := self.runner.more(len(models) - 1)):
+                models += more
+                judgement = self._judge(evidence, row, state, models)
         except UsageError as problem:
             return _without(judge_step(evidence), str(problem))
+        return judgement
 
-    def _judge(self, evidence: StepEvidence, row: Row, state: TurnState) -> StepJudgement:
-        rows = self.runner.prefill(state.committed)
+    def _may_clear(self, judgement: StepJudgement) -> bool:
+        """Whether more samples may: here a sampled acceptance too is judged by the true logits."""
+        is_sampled = not self.runner.settings.is_greedy
+        drawn = is_sampled and any(finding.moment.stage == "accept" for finding in judgement.findings)
+        return drawn or bool(judgement.suspects)
+
+    def _judge(
+        self, evidence: StepEvidence, row: Row, state: TurnState, models: Sequence[ReferenceModels]
+    ) -> StepJudgement:
+        rows = self.runner.prefill(state.committed, models)
         if evidence.prefill is not None:
             evidence = replace(evidence, prefill=self._prefill(evidence, row, rows))
         scores = None
         if evidence.verify is not None:
             tree = tensorized_of(row)
-            nodes = self.runner.verify(state.committed, tree)
+            nodes = self.runner.verify(state.committed, tree, models)
             evidence = replace(evidence, verify=self._verify(evidence.verify, row, nodes, tree))
             evidence = self._accept(evidence, row, tree, [each.logits for each in nodes])
             if self.has_drafter and row.get("draft_logprobs") is not None:
-                fed = Fed(state.committed, state.root, [one.features for one in rows])
+                fed = Fed(state.committed, state.root, models, [one.features for one in rows])
                 scores = judge_scores(self.runner, evidence, tree, row["draft_logprobs"], fed)
         judgement = judge_step(evidence)
         return judgement if scores is None else _joined(judgement, scores)

@@ -72,7 +72,7 @@ class DiffRequest:
     eager: frozenset[str] = frozenset()
     device: Device = "auto"
     dtype: str = "auto"
-    rung: RungName = "masked"
+    rung: RungName = "cached"
     reference_device: str = "cpu"
     chat: bool = False
     trust_remote_code: bool = False

@@ -73,6 +73,11 @@ class ReferenceStep:
     sampled: SampledTruth | None = None
     missing: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def num_results(self) -> int:
+        """How many times the truth and samples ran, over all stages."""
+        return sum(map(len, (self.prefill, self.drafts, self.scores, self.verified)))
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:

@@ -8,7 +8,6 @@ import numpy as np
 
 from reference.teacher import TeacherRows
 from tracing.stages import Accepted, Committed, DecodePath, Drafted, Prefilled, Stages, Tensorized, Verified
-from workbench.judge.turn_state import committed_nodes
 from workbench.lockstep.engine.step import run_step
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
@@ -38,10 +37,8 @@ class ReferenceFill:
         """Do nothing."""
 
     def after_stage(self, stage: str, result: Any) -> None:
-        """Keep a result; after commit the reference keeps its rows of the accepted nodes."""
+        """Keep a result."""
         self.results.keep(stage, result)
-        if stage == "commit":
-            commit_rows(self.runner, self.results)
 
     def fill(self, stage: str, arguments: tuple[Any, ...], error: Exception | None) -> Any:
         """Return the reference's result of a stage that is not there.
@@ -107,11 +104,3 @@ def run_reference_step(runner: ReferenceRunner, turn_state: FedTurnState, commit
     fill = ReferenceFill(runner, turn_state, results)
     run_step(PathUnderTest(LACKING, None), turn_state.remaining, fill)
     return results
-
-
-def commit_rows(runner: ReferenceRunner, results: StepResults) -> None:
-    """Let the reference keep its rows of the nodes that a step commits, whoever accepted them."""
-    assert results.tensorized is not None
-    assert results.accepted is not None
-    nodes = np.array(committed_nodes(results.accepted), dtype=np.int64)
-    runner.commit(nodes, results.tensorized.token_ids[nodes].tolist())
