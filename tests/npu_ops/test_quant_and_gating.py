@@ -80,7 +80,7 @@ def test_weight_quant_matmul(dtype: torch.dtype, granularity: str, weight_form: 
 
 
 def test_words_in_tiles_are_packed_and_multiplied_as_others() -> None:
-    """FRACTAL_NZ: the tag follows the packing, the memory holds the recorded tiles, the product is the same."""
+    """FRACTAL_NZ: packing keeps the tag, the memory holds the recorded tiles, the product is the same."""
     data = json.loads((Path(__file__).parents[1] / "data" / "w4a16.json").read_text())
     cast = OPERATORS["npu::npu_format_cast"]
     for case in data["nz"]:

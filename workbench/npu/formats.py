@@ -1,7 +1,7 @@
 """Private formats of the device, as a tag on a tensor's memory: values and shape stay those of the tensor.
 
-On the device a cast to FRACTAL_NZ moves the values in memory and leaves the logical tensor as it was. Here they
-stay where they are; the tag says how they would lie there, and follows views, which share the memory.
+On the device a cast to FRACTAL_NZ moves the values in memory and leaves the logical tensor as it was. Here
+they stay where they are; the tag says how they would lie there, and follows views, which share the memory.
 """
 
 from __future__ import annotations
