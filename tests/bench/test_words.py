@@ -43,6 +43,9 @@ def test_all_studies_are_those_that_can_be_made() -> None:
 
 
 def test_a_policy_goes_with_auto() -> None:
-    assert parse_auto({"policy": "p", "measured": None}, ("auto",)) == {"policy": Path("p"), "measured": None}
+    given = {"policy": "p", "measured": None, "weights": "as-is"}
+    assert parse_auto(given, ("auto",)) == {"policy": Path("p"), "measured": None}
     with pytest.raises(UsageError, match="--policy goes with"):
-        parse_auto({"policy": "p", "measured": None}, ("eagle3",))
+        parse_auto(given, ("eagle3",))
+    with pytest.raises(UsageError, match="weights of its policy's teachers as they are"):
+        parse_auto({**given, "weights": "w4a16"}, ("auto",))

@@ -22,6 +22,7 @@ from workbench.bench.measure import TurnPlan
 from workbench.bench.published import humaneval_prompts, mt_bench_prompts
 from workbench.bench.suite import SuitePrompt, describe, spread_over, suite_named
 from workbench.checkpoints.load import LoadedPair, load_pair
+from workbench.checkpoints.quantised import AS_IS
 from workbench.fused.engine import Engine
 from workbench.fused.path import make_engine, path_over
 from workbench.lockstep.choice.decoders import (
@@ -57,6 +58,7 @@ class BenchRequest:
         drafts: Checkpoint directory of each kind; one that is not there is the shipped one.
         policy: Table by which `auto` chooses; None is the shipped one.
         measured: A run or file whose measured costs `auto` takes; None measures.
+        weights: How the teacher's weights are wanted.
     """
 
     suite: str = "full"
@@ -74,6 +76,7 @@ class BenchRequest:
     dtype: str = "auto"
     chat: bool = False
     trust_remote_code: bool = False
+    weights: str = AS_IS
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -90,6 +93,7 @@ class BenchSession:
         tokenizer: Of the teacher.
         prompts, plans: What to decode.
         max_new_tokens: Per turn.
+        unquantised: The pair before its teacher was rounded to int4; None where it was not.
         models: Digests of what was loaded.
         device, dtype: As engines are made.
         warnings: What is doubtful about the checkpoints, one sentence each.
@@ -103,6 +107,7 @@ class BenchSession:
     device: str
     dtype: str
     warnings: tuple[str, ...] = ()
+    unquantised: ModelPair | None = None
     models: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -175,13 +180,19 @@ def _open(
 ) -> BenchSession:
     """Load one pair; turns and the teacher's weights are those of the first session, where there is one."""
     directories = pair_directories(request.model, request.drafts.get(proposer), proposer)
-    loaded = load_pair(*directories, proposer=proposer, trust_remote_code=request.trust_remote_code)
+    loaded = load_pair(
+        *directories,
+        proposer=proposer,
+        trust_remote_code=request.trust_remote_code,
+        weights=request.weights,
+    )
     pair = shared.of(loaded.pair)
     if first is not None:
         pair = replace(pair, teacher_weights=first.pair.teacher_weights)
     engine = make_engine(pair, trial_settings(proposer), device=request.device, dtype=request.dtype)
     return BenchSession(
         pair=pair,
+        unquantised=loaded.unquantised and shared.of(loaded.unquantised),
         tokenizer=loaded.tokenizer,
         prompts=prompts,
         plans=_plans(prompts, loaded, request) if first is None else first.plans,

@@ -211,7 +211,7 @@ def _write_page(folder: ResultsFolder, studies: Sequence[Study]) -> str:
 def _request(options: Mapping[str, Any], proposers: tuple[str, ...]) -> BenchRequest:
     same = (
         *("suite", "repetitions", "max_new_tokens", "model"),
-        *("device", "dtype", "chat", "trust_remote_code"),
+        *("device", "dtype", "chat", "trust_remote_code", "weights"),
     )
     given: dict[str, Any] = {name: options[name] for name in same}
     given |= {name: Path(options[name]) for name in ("humaneval", "mt_bench") if options[name]}

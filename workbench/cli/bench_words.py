@@ -61,11 +61,15 @@ def _directories(words: Sequence[str]) -> list[str]:
 
 
 def parse_auto(options: Mapping[str, Any], proposers: Sequence[str]) -> dict[str, Any]:
-    """Read `--policy` and `--measured`, which `auto` alone has.
+    """Read `--policy` and `--measured`, which `auto` alone has; it takes weights as they are.
 
     Raises:
-        UsageError: They are given without it.
+        UsageError: They are given without it, or other weights with it.
     """
+    from workbench.checkpoints.quantised import AS_IS
+
+    if AUTO in proposers and options["weights"] != AS_IS:
+        raise UsageError("--proposer auto takes the weights of its policy's teachers as they are")
     given = {name: options[name] for name in ("policy", "measured")}
     for name, word in given.items():
         if word is not None and AUTO not in proposers:

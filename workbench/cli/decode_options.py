@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -12,6 +12,7 @@ import click
 from tracing.distances import MAX_DIGITS, parse_edges
 from tracing.errors import UsageError
 from tracing.settings import (
+    ACCEPTANCES,
     COMMIT_MODES,
     DEVICES,
     DTYPES,
@@ -19,6 +20,7 @@ from tracing.settings import (
     KV_LAYOUTS,
     LOOKUP_RULES,
     PROPOSERS,
+    SAMPLING_SETTINGS,
     USUAL_TREE_NODES,
     BackendName,
     DecodeSettings,
@@ -85,6 +87,14 @@ auto_options: Final = option_set(
 placement_options: Final = option_set(
     click.option("--chat", is_flag=True, help="Use the tokenizer's chat template."),
     click.option("--trust-remote-code", is_flag=True, help="Allow code that a checkpoint brings."),
+    click.option(
+        "--weights",
+        metavar="as-is|w4a16[:LAYOUT[:GROUP]]",
+        default="as-is",
+        show_default=True,
+        help="The teacher's linear weights: as they are, or rounded to int4 as a public layout ships it "
+        "(compressed-tensors, gptq, awq, npu); see docs/weights.md.",
+    ),
     choice_option("--device", values=DEVICES),
     choice_option(
         "--dtype", values=DTYPES, text="Of the fused path; auto is float32 on a CPU, else bfloat16."
@@ -136,8 +146,29 @@ _TREE_NODES_HELP: Final = "Nodes of the tree, the root included; default {}, of 
     ", ".join(f"{number} ({proposer})" for proposer, number in USUAL_TREE_NODES.items())
 )
 
+sampling_options: Final = option_set(
+    click.option(
+        "--acceptance",
+        type=click.Choice(ACCEPTANCES),
+        help="Rule by which tokens are chosen; default greedy, or eagle where a temperature is given.",
+    ),
+    click.option(
+        "--temperature", type=float, metavar="T", help="Sample at this temperature; 0 is greedy. Default 1."
+    ),
+    click.option(
+        "--sampling-top-k",
+        type=click.IntRange(min=0),
+        metavar="K",
+        help="Sample from the K likeliest tokens; default all.",
+    ),
+    click.option("--top-p", type=float, metavar="P", help="Sample from the likeliest tokens that make up P."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of the draws."),
+)
+"""How tokens are chosen."""
+
 decode_options: Final = option_set(
     pair_options,
+    sampling_options,
     click.option("--fused", metavar="MODULE:FACTORY", help="Your own path instead of ours."),
     click.option(
         "--eager",
@@ -252,11 +283,32 @@ def settings_from(options: dict[str, Any]) -> DecodeSettings:
     given = {
         field.name: options[field.name]
         for field in fields(DecodeSettings)
-        if options.get(field.name) is not None
+        if options.get(field.name) is not None and field.name not in ("acceptance", *SAMPLING_SETTINGS)
     }
     proposer = options.get("proposer", PROPOSERS[0])
     if proposer == "medusa":
         given.setdefault("tree_nodes", 1 + len(static_tree(given["static_tree"])))
     elif proposer in USUAL_TREE_NODES:
         given.setdefault("tree_nodes", USUAL_TREE_NODES[proposer])
-    return DecodeSettings(**given)
+    return DecodeSettings(**(given | sampling_from(options)))
+
+
+def sampling_from(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Read how tokens are chosen, as settings.
+
+    Raises:
+        UsageError: Greedy, and a setting that only sampling reads; or sampling at temperature 0.
+    """
+    given = {name: options[name] for name in SAMPLING_SETTINGS if options.get(name) is not None}
+    acceptance = options.get("acceptance")
+    if given.get("temperature") == 0:
+        if acceptance not in (None, "greedy"):
+            raise UsageError(f"--temperature 0 is greedy; --acceptance {acceptance} needs one above 0")
+        acceptance = "greedy"
+        given.pop("temperature")
+    if acceptance is None:
+        acceptance = "eagle" if given else "greedy"
+    if acceptance == "greedy" and given:
+        name = next(iter(given)).replace("_", "-")
+        raise UsageError(f"--{name} is for sampling; leave it out, or give a --temperature above 0")
+    return {"acceptance": acceptance, **given}
