@@ -15,6 +15,7 @@ STUDIES: Final = {
     "stages": "time per stage, measured apart",
     "length": "context lengths 128 to 1,024 and the break-even point",
     "tree-auto": "the chosen tree against fixed ones",
+    "w4a16": "a teacher in int4 against its own weights, and the product by shape",
     "generate": "transformers.generate, greedy and with prompt lookup",
 }
 """Name on the command line, also of the module (`-` for `_`), to what it is."""
