@@ -33,6 +33,15 @@ NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "medusa-tree": ("medusa",),
 }
 """Studies of some kinds of drafters alone."""
+OF_INT4: Final = ("w4a16",)
+"""Studies of a teacher in int4 alone."""
+OF_PLAIN: Final = ("generate",)
+"""Studies that a teacher in int4 cannot have: the library's own model takes plain weights."""
+
+
+def fits_weights(study: str, *, in_int4: bool) -> bool:
+    """Return whether a study can be made of a teacher with such weights."""
+    return study not in (OF_PLAIN if in_int4 else OF_INT4)
 
 
 def subject(study: str, proposers: Mapping[str, object]) -> str | None:

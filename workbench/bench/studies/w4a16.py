@@ -29,19 +29,13 @@ ROUNDS: Final = 9
 
 def measure(lab: Lab) -> Study:
     """Compare the texts of both teachers, then time the product."""
-    text = [
+    text = (
         "Quality is what int4 costs: the text of the teacher in int4 against that of its own weights.",
         "A difference is no mistake of a kernel; mistakes are what specwb diff looks for.",
         "The product on a CPU: every step runs after the other, with float32 sums by torch.",
         "It says nothing about vector and matrix cores that work at once, their number, or a device's cache.",
-    ]
-    tables = [_products()]
-    quality = _quality(lab)
-    if quality is None:
-        text.append("This teacher is not in int4: give --weights w4a16 for its quality.")
-    else:
-        tables.insert(0, quality)
-    product = tables[-1]
+    )
+    product = _products()
     names = tuple(str(row[0]) for row in product.rows)
     plots = tuple(
         Series(name, names, tuple(row[product.columns.index(column)] for row in product.rows))
@@ -50,17 +44,17 @@ def measure(lab: Lab) -> Study:
     return Study(
         name="w4a16",
         title="Weights in int4",
-        text=tuple(text),
-        tables=tuple(tables),
+        text=text,
+        tables=(*_quality(lab), product),
         plots=(Plot("bar", "int4 over half by shape", "K x N", "speedup", plots, level=1.0),),
     )
 
 
-def _quality(lab: Lab) -> Table | None:
-    """Decode every context with both teachers; None where there is only one."""
+def _quality(lab: Lab) -> tuple[Table, ...]:
+    """Decode every context with both teachers; nothing where there is only one."""
     session = lab.session
     if session.unquantised is None:
-        return None
+        return ()
     own = session.engine(lab.engine.settings, lab.choices.eager, pair=session.unquantised)
     int4, plain = session.speculative(lab.engine), session.speculative(own)
     pairs = [
@@ -79,7 +73,8 @@ def _quality(lab: Lab) -> Table | None:
         if pairs
         else "no context"
     )
-    return Table("Quality", ("teacher", "accept_L mean", "accept_L p90", "tokens"), tuple(rows), note)
+    columns = ("teacher", "accept_L mean", "accept_L p90", "tokens")
+    return (Table("Quality", columns, tuple(rows), note),)
 
 
 def _acceptance(decoded: Sequence[Decoded]) -> tuple[Cell, ...]:
@@ -103,7 +98,7 @@ def _products() -> Table:
     rows = tuple(_product(inner, width) for inner, width in SHAPES)
     note = (
         f"M = {ROWS}, groups of {GROUP}, {PARTS} parts; processor time, medians of {ROUNDS} interleaved "
-        "rounds. The model is speed-up by bytes alone: below 1, as the weight in half is written and read again."
+        "rounds. The model is speed-up by bytes alone: below 1, as the weight in half is written and re-read."
     )
     return Table("Product by shape", columns, rows, note)
 
