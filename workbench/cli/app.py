@@ -22,6 +22,7 @@ COMMANDS: Final = {
     ),
     "lossless": ("workbench.cli.lossless", "Is a verifier lossless? Its exact law, or an engine's samples."),
     "bench": ("workbench.cli.bench", "Speculative against greedy decoding, and the paper's studies."),
+    "kernels": ("workbench.cli.kernels", "Try kernels for the operators: build, judge, measure."),
     "explain": ("workbench.cli.explain", "Print what a rule checks, why, and where it was seen."),
     "replay": ("workbench.cli.replay", "Judge a recorded run again, from disk, with or without models."),
     "weights": ("workbench.cli.weights", "Pack weights without loss; verify and measure packed ones."),

@@ -211,7 +211,7 @@ def pair_directories(
     if not needs_drafter(proposer):
         return model or shipped_pair_dirs()[0], None
     if model is None and draft is None:
-        return shipped_pair_dirs()
+        return shipped_pair_dirs(proposer)
     if model is None or draft is None:
         raise UsageError("--model and --draft go together: a drafter is trained for one teacher")
     return model, draft

@@ -26,6 +26,7 @@ from workbench.lockstep.staged.leanings import SAMPLES, Leanings
 from workbench.lockstep.staged.recheck import Recheck
 from workbench.lockstep.staged.repeats import Repeats
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
+from workbench.lockstep.truth.sampled import accept_by
 
 
 class StepJudge:
@@ -101,11 +102,14 @@ class StepJudge:
         elif stage == "verify" and results.tensorized is not None:
             reference.verified = self._runner.verify(turn_state.committed, results.tensorized)
         elif stage == "accept" and results.tensorized is not None and results.verified is not None:
-            reference.accepted = self._runner.accept(
+            reference.sampled = accept_by(
+                self._runner,
                 results.tensorized,
                 results.verified,
                 turn_state.remaining,
                 results.draws.get("accept", ()),
+                recorded=results.accepted if results.own("accept") else None,
+                true_logits=[rows.logits for rows in reference.verified],
             )
 
     def _follow_draft(self, reference: ReferenceStep, turn_state: FedTurnState, drafted: Drafted) -> None:
