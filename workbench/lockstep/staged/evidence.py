@@ -78,6 +78,11 @@ class ReferenceStep:
         """How many times the truth and samples ran, over all stages."""
         return sum(map(len, (self.prefill, self.drafts, self.scores, self.verified)))
 
+    @property
+    def fewest(self) -> int:
+        """Samples that draft and verify have at least."""
+        return min((len(each) - 1 for each in (self.drafts, self.scores, self.verified) if each), default=0)
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
