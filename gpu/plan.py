@@ -38,7 +38,7 @@ class Step:
 
 
 def steps(faults: tuple[str, ...] = FAULTS) -> Iterator[Step]:
-    """Yield the steps: decodes in both layouts and three dtypes, the operators' gates, faults, planted bugs."""
+    """Yield the steps: decodes in all dtypes and layouts, operators, faults, planted bugs."""
     on_device = ("--device", "cuda")
     for dtype in DTYPES:
         for layout in LAYOUTS:

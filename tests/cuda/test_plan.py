@@ -1,4 +1,4 @@
-"""The check that waits for a CUDA device: its commands exist, its record is kept, read and believed no further."""
+"""The check on a CUDA device: its commands exist; its record is kept, read, and believed no further."""
 
 from __future__ import annotations
 

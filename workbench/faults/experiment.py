@@ -124,7 +124,8 @@ def run_lockstep(
             device=setup.reference_device,
             model_facts=setup.model_facts,
         )
-        placement.runner(runner)
+        if placement.runner is not None:
+            placement.runner(runner)
         tally = Tally(chain=runner.is_chain)
         options = LockstepOptions(settings=setup.settings, on_violation=on_violation)
         with RunWriter(folder, _manifest(setup, path, manifest), token_bytes=setup.token_bytes) as writer:
