@@ -18,6 +18,11 @@ from workbench.npu.doctor import examine
 from workbench.npu.verified import cuda_evidence, cuda_record
 
 
+def context(command: click.Command) -> click.Context:
+    """As the application makes it: a command keeps the help option of the first context that asks."""
+    return click.Context(command, help_option_names=["-h", "--help"])
+
+
 def test_every_command_of_the_plan_parses_and_runs_on_the_device() -> None:
     names = [step.name for step in steps()]
     assert {f"diff {dtype} {layout}" for dtype in DTYPES for layout in LAYOUTS} <= set(names)
@@ -26,10 +31,10 @@ def test_every_command_of_the_plan_parses_and_runs_on_the_device() -> None:
         command: click.Command = build_app()
         words = list(step.words)
         while isinstance(command, click.Group):
-            below = command.get_command(click.Context(command), words.pop(0))
+            below = command.get_command(context(command), words.pop(0))
             assert below is not None
             command = below
-        values, _, _ = command.make_parser(click.Context(command)).parse_args(words)
+        values, _, _ = command.make_parser(context(command)).parse_args(words)
         assert values["device"] == "cuda"
 
 
