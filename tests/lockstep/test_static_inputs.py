@@ -16,7 +16,7 @@ from tests.lockstep.test_medusa import SETTINGS, medusa_pair
 from tracing.moment import Moment
 from tracing.stages import DecodePath, Tensorized
 from workbench.lockstep.engine.static_inputs import StaticInputs
-from workbench.npu.launches import LaunchArgument, Layout
+from workbench.npu.launches import LaunchArgument, MemoryLayout
 
 ALL_EAGER = frozenset({"attention", "norm", "rotary", "swiglu", "scatter"})
 AT = Moment(0, 0, 0, "verify")
@@ -98,7 +98,7 @@ def given(held: Mapping[str, torch.Tensor], **other: torch.Tensor) -> list[Launc
     """What two layers' operators were given."""
     names = {"atten_mask": "blocked", "slot_mapping": "slots", "indices": "token_ids"}
     return [
-        LaunchArgument("operator", argument, name, Layout.of(other.get(name, held[name])))
+        LaunchArgument("operator", argument, name, MemoryLayout.of(other.get(name, held[name])))
         for argument, name in names.items()
         for _ in range(2)
     ]

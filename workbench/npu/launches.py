@@ -23,7 +23,7 @@ _TOKENS: Final = "embedding"
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class MemoryLayout:
     """Where a tensor lies and how.
 
     Attributes:
@@ -39,7 +39,7 @@ class Layout:
     dtype: str
 
     @classmethod
-    def of(cls, tensor: torch.Tensor) -> Layout:
+    def of(cls, tensor: torch.Tensor) -> MemoryLayout:
         """Read a tensor's layout; its values are not read."""
         shape, strides = tuple(tensor.shape), tuple(tensor.stride())
         return cls(tensor.data_ptr(), shape, strides, str(tensor.dtype).removeprefix("torch."))
@@ -64,7 +64,7 @@ class LaunchArgument:
     operator: str
     argument: str
     name: str
-    layout: Layout
+    layout: MemoryLayout
 
     @property
     def is_template(self) -> bool:
@@ -111,4 +111,4 @@ class LaunchWatch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch'
             tensor = given.get(argument)
             if isinstance(tensor, torch.Tensor) and not tensor.is_meta:
                 operator = func.overloadpacket.__name__
-                self.seen.append(LaunchArgument(operator, argument, name, Layout.of(tensor)))
+                self.seen.append(LaunchArgument(operator, argument, name, MemoryLayout.of(tensor)))

@@ -19,7 +19,9 @@ static_fault: Final = partial(fault, stage="verify", need="medusa")
 REFRESH: Final = on_function(verify, "refresh")
 
 
-@static_fault("F-STATIC-01", "va#7549", noticed_by=("NPU-STATIC-ADDRESS",), placed=before("verify"))
+@static_fault(
+    "F-STATIC-01", "va#6491", "va#4221", noticed_by=("NPU-STATIC-ADDRESS",), placed=before("verify")
+)
 def mask_allocated_at_each_step(arguments: tuple[Tensorized], scene: Scene) -> tuple[Tensorized]:
     """The mask of each step is a new tensor; a captured graph goes on reading the first one."""
     inputs = scene.state.inputs
@@ -60,7 +62,12 @@ def mask_of_the_first_step(
             inputs.blocked[window].copy_(mask)
 
 
-@static_fault("F-STATIC-04", "va#12148", noticed_by=("NPU-STATIC-FORM",), placed=before("verify"))
+@static_fault(
+    "F-STATIC-04",
+    "arXiv 2603.03383: data paths are fixed when a graph is compiled",
+    noticed_by=("NPU-STATIC-FORM",),
+    placed=before("verify"),
+)
 def mask_of_another_form(arguments: tuple[Tensorized], scene: Scene) -> tuple[Tensorized]:
     """From the second step on the mask is one column wider than at capture."""
     inputs = scene.state.inputs
@@ -73,7 +80,7 @@ def mask_of_another_form(arguments: tuple[Tensorized], scene: Scene) -> tuple[Te
 
 @static_fault(
     "F-STATIC-05",
-    "va#7549",
+    "va#6491",
     noticed_by=("NPU-STATIC-OPERATOR",),
     placed=within("verify", "npu_fused_infer_attention_score"),
 )

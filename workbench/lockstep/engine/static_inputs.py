@@ -18,7 +18,7 @@ import torch
 from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.stages import BoolArray, Tensorized
-from workbench.npu.launches import LaunchArgument, LaunchWatch, Layout
+from workbench.npu.launches import LaunchArgument, LaunchWatch, MemoryLayout
 
 ADDRESS: Final = "NPU-STATIC-ADDRESS"
 FORM: Final = "NPU-STATIC-FORM"
@@ -44,7 +44,7 @@ class StaticInputs:
     findings: list[Finding] = field(default_factory=list)
     num_launches: int = 0
     launches: Sequence[LaunchArgument] = ()
-    _first: dict[str, Layout] = field(default_factory=dict)
+    _first: dict[str, MemoryLayout] = field(default_factory=dict)
     _before: dict[str, Any] = field(default_factory=dict)
     _reported: set[tuple[str, str]] = field(default_factory=set)
 
@@ -59,16 +59,16 @@ class StaticInputs:
         """Compare the inputs of the launch that just ran."""
         self.num_launches += 1
         for name, tensor in inputs.items():
-            self._layout(name, Layout.of(tensor), at)
+            self._layout(name, MemoryLayout.of(tensor), at)
             self._contents(name, tensor.detach().cpu().numpy(), step, at)
-        self._operators({name: Layout.of(tensor) for name, tensor in inputs.items()}, at)
+        self._operators({name: MemoryLayout.of(tensor) for name, tensor in inputs.items()}, at)
 
     def take(self) -> tuple[Finding, ...]:
         """Return and forget what was found."""
         found, self.findings = tuple(self.findings), []
         return found
 
-    def _layout(self, name: str, now: Layout, at: Moment) -> None:
+    def _layout(self, name: str, now: MemoryLayout, at: Moment) -> None:
         first = self._first.setdefault(name, now)
         if now.form != first.form:
             self._report(FORM, name, at, now.form, first.form, "has another form than at the first launch")
@@ -76,7 +76,7 @@ class StaticInputs:
             came, was = hex(now.address), hex(first.address)
             self._report(ADDRESS, name, at, came, was, "lies elsewhere than at the first launch")
 
-    def _operators(self, declared: Mapping[str, Layout], at: Moment) -> None:
+    def _operators(self, declared: Mapping[str, MemoryLayout], at: Moment) -> None:
         """Compare with what operators were given; slots of rows copied in the same stage are lawful."""
         for name in dict.fromkeys(each.name for each in self.launches):
             places = {layout.address for own, layout in declared.items() if own.partition("_w")[0] == name}
