@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from reference.arithmetic import Arithmetic
+from reference.quantised import with_plain_weights
 from tracing.errors import CheckpointError, UsageError
 from tracing.models import ModelPair
 
@@ -31,6 +32,7 @@ class ReferenceModels:
         teacher_weights, drafter_weights: Canonical names to converted tensors.
         target_from_draft: int64 `[Vd]`, on the device; the identity where the pair has no map.
         shown_layer: Layer whose mask results show.
+        rotary_offset: Added to each rotary position, of teacher and drafter.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class ReferenceModels:
         rounded_to: str | None = None,
         *,
         shown_layer: int = 0,
+        rotary_offset: int = 0,
     ) -> None:
         """Convert the weights.
 
@@ -52,6 +55,7 @@ class ReferenceModels:
             arithmetic: Order of sums; natural by default.
             rounded_to: Round weights to this dtype first: the weights that a path of that dtype holds.
             shown_layer: Layer whose mask results show.
+            rotary_offset: Added to each rotary position.
 
         Raises:
             UsageError: An unknown dtype.
@@ -65,11 +69,13 @@ class ReferenceModels:
         self.teacher = pair.teacher
         self.drafter = pair.drafter
         self.shown_layer = shown_layer
+        self.rotary_offset = rotary_offset
         self.dtype = torch_dtype(dtype)
         self.device = torch.device(device)
         self.arithmetic = arithmetic or Arithmetic()
         first = torch_dtype(rounded_to) if rounded_to is not None else None
-        self.teacher_weights = _converted(pair.teacher_weights, first, self.dtype, self.device)
+        plain = with_plain_weights(pair.teacher_weights, pair.teacher.quantisation, first or self.dtype)
+        self.teacher_weights = _converted(plain, first, self.dtype, self.device)
         self.drafter_weights = _converted(pair.drafter_weights, first, self.dtype, self.device)
         self.target_from_draft = _vocabulary_map(pair).to(self.device, torch.int64, copy=True)
 

@@ -56,14 +56,15 @@ def forward(
     Args:
         models: Weights and arithmetic.
         token_ids: int64 `[R]`, in range.
-        position_ids: Rotary positions, int64 `[R]`.
+        position_ids: Positions from 0, int64 `[R]`; rotary ones lie the models' offset further on.
         visible: bool `[R, S + R]`, True attends; each layer leaves of it what its window reaches.
         past_kv: Of S earlier rows, `[layers, 2, kv_heads, S, D]`, or None.
         past_positions: Of those rows, int64 `[S]`; 0 to S - 1 by default.
         num_logits: Logits of the last so many rows; all by default.
     """
     config, weights, arithmetic = models.teacher, models.teacher_weights, models.arithmetic
-    turns = rotation(config.rope, config.head_dim, position_ids, config.max_position_embeddings, models.dtype)
+    rotary = position_ids + models.rotary_offset
+    turns = rotation(config.rope, config.head_dim, rotary, config.max_position_embeddings, models.dtype)
     if past_positions is None:
         past_positions = torch.arange(0 if past_kv is None else past_kv.shape[3], device=models.device)
     key_positions = torch.cat([past_positions, position_ids])

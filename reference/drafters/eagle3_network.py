@@ -62,12 +62,13 @@ def forward(
         models: Weights and arithmetic.
         token_ids: Target token of each row, int64 `[R]`: the one *after* the row's feature.
         inputs: Feature of each row, `[R, hidden]`: fused teacher features, or the drafter's own `hidden`.
-        position_ids: Rotary positions, int64 `[R]`; the row of (feature j, token j + 1) has position j.
+        position_ids: Positions from 0, int64 `[R]`; the row of (feature j, token j + 1) has position j.
+            Rotary ones lie the models' offset further on.
         visible: bool `[Q, S + R]`, True attends; a window is already in it.
         past_kv: Of S earlier rows, `[1, 2, kv_heads, S, D]`, or None.
     """
     config, weights, arithmetic = models.drafter, models.drafter_weights, models.arithmetic
-    num_asking = visible.shape[0]
+    num_asking, rotary = visible.shape[0], position_ids + models.rotary_offset
 
     def norm(x: Tensor, name: str) -> Tensor:
         return rms_norm(x, weights[f"{name}.weight"], config.rms_norm_eps, arithmetic)
@@ -79,9 +80,7 @@ def forward(
         weights=weights,
         prefix="midlayer.self_attn",
         config=config,
-        turns=rotation(
-            config.rope, config.head_dim, position_ids, config.max_position_embeddings, models.dtype
-        ),
+        turns=rotation(config.rope, config.head_dim, rotary, config.max_position_embeddings, models.dtype),
         visible=visible,
         past=None if past_kv is None else past_kv[0],
         arithmetic=arithmetic,

@@ -32,6 +32,8 @@ LIGHT = {
     "workbench.cli.trace": set(HEAVY),
     "workbench.cli.weights": set(HEAVY),
     "workbench.checkpoints.packed_stat": set(HEAVY),
+    "workbench.cli.lossless": set(HEAVY) | {"pyarrow"},
+    "workbench.lossless.trial": set(HEAVY) | {"pyarrow"},
     "workbench.npu.bootstrap": set(HEAVY),
 }
 """Module -> packages that importing it must not load."""
@@ -70,7 +72,10 @@ BREACHES = {
     ),
     "only npu imports torch_npu": ("reference/accept.py", "import torch_npu"),
     "only tui imports textual": ("workbench/cli/diff.py", "import textual"),
-    "only invariants.strategies imports hypothesis": ("tracing/moment.py", "import hypothesis"),
+    "only invariants.strategies and lossless.smallest import hypothesis": (
+        "tracing/moment.py",
+        "import hypothesis",
+    ),
 }
 """Import contract -> a file and the import that breaks it."""
 

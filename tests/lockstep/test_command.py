@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ import pytest
 
 from tests.checkpoints import synthetic
 from tracing.reader import open_run
+from workbench.cli.run import run_command
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = ["--tree-nodes", "12", "--depth", "3", "--top-k", "4", "--max-new-tokens", "12"]
@@ -30,12 +34,34 @@ def drafter(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthetic.official(tmp_path_factory.mktemp("drafter") / "d")
 
 
-def specwb(*arguments: str, cwd: Path, text: str | None = None) -> subprocess.CompletedProcess[str]:
+@dataclass(frozen=True)
+class Done:
+    """What a command did."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def specwb(*arguments: str, cwd: Path, text: str | None = None) -> Done:
+    """Run a command in this process, from another folder, with what it reads and prints."""
+    out, err = io.StringIO(), io.StringIO()
+    path, stdin = list(sys.path), sys.stdin
+    sys.stdin = io.TextIOWrapper(io.BytesIO((text or "").encode()), "utf-8")
+    try:
+        with contextlib.chdir(cwd), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = run_command(arguments)
+    finally:
+        sys.stdin, sys.path[:] = stdin, path
+        sys.modules.pop("port", None)
+    return Done(code, out.getvalue(), err.getvalue())
+
+
+def in_a_process(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     return subprocess.run(
         [sys.executable, str(ROOT / "specwb.py"), *arguments],
         cwd=cwd,
-        input=text,
         env=environment,
         capture_output=True,
         text=True,
@@ -44,10 +70,12 @@ def specwb(*arguments: str, cwd: Path, text: str | None = None) -> subprocess.Co
     )
 
 
-def diff(teacher: Path, drafter: Path, cwd: Path, *more: str, prompt: str = "abc def") -> Any:
+def diff(
+    teacher: Path, drafter: Path, cwd: Path, *more: str, prompt: str = "abc def", run: Any = specwb
+) -> Any:
     (cwd / "prompt.txt").write_text(prompt)
     models = ["--model", str(teacher), "--draft", str(drafter)]
-    return specwb("diff", "--prompt", "prompt.txt", *models, *SHAPE, *more, cwd=cwd)
+    return run("diff", "--prompt", "prompt.txt", *models, *SHAPE, *more, cwd=cwd)
 
 
 def test_a_kind_of_drafter_that_is_not_there_is_a_usage_error(
@@ -60,7 +88,7 @@ def test_a_kind_of_drafter_that_is_not_there_is_a_usage_error(
 
 def test_json_has_what_ci_reads(teacher: Path, drafter: Path, tmp_path: Path) -> None:
     edges = ["--distance-edges", "0,8,64"]
-    done = diff(teacher, drafter, tmp_path, "--format", "json", "--out", "run", *edges)
+    done = diff(teacher, drafter, tmp_path, "--format", "json", "--out", "run", *edges, run=in_a_process)
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["verdict"] == "ok"

@@ -39,7 +39,7 @@ def write_run(folder: Path, *, closed: bool) -> Path:
 
 @pytest.mark.parametrize("closed", [True, False])
 def test_every_flipped_bit_is_noticed(tmp_path: Path, closed: bool) -> None:
-    """One bit of every third byte of small files, of every 41st of the others: two thousand flips in all."""
+    """One bit of every seventh byte of small files, of every 97th of the others; `make attack` flips more."""
     folder = write_run(tmp_path, closed=closed)
     before = verify_run(folder)
     assert before.state == ("complete" if closed else "truncated")
@@ -50,14 +50,14 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path, closed: bool) -> None:
     num_flips = 0
     for path in files:
         whole = path.read_bytes()
-        for position in range(0, len(whole), 3 if len(whole) < 1500 else 41):
+        for position in range(0, len(whole), 7 if len(whole) < 1500 else 97):
             changed = bytearray(whole)
             changed[position] ^= 1 << (position % 8)
             path.write_bytes(changed)
             num_flips += 1
             assert noticed(folder, before.state), f"bit {position % 8} of byte {position} of {path.name}"
         path.write_bytes(whole)
-    assert num_flips > 800
+    assert num_flips > 350
     assert verify_run(folder) == before
 
 

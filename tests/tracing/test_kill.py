@@ -19,7 +19,7 @@ from tracing.moment import Moment
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
 
-NUM_KILLS = 200
+NUM_KILLS = 80
 SEAL_EVERY = 6
 STAGE, FINISHED, FINDING = 1, 2, 3
 MESSAGE = struct.Struct("<BI")

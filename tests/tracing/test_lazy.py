@@ -160,7 +160,7 @@ def test_any_flipped_bit_comes_to_the_same_as_when_all_is_proven_at_once(
 
 def flips(folder: Path) -> Iterator[tuple[Path, int]]:
     for path in sorted(folder.glob("fused.*")):
-        yield from ((path, position) for position in range(0, path.stat().st_size, 67))
+        yield from ((path, position) for position in range(0, path.stat().st_size, 149))
 
 
 def test_another_run_s_file_is_not_taken_for_this_one_s(run: Path, tmp_path: Path) -> None:

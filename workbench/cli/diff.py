@@ -185,6 +185,7 @@ def _request(backend: Backend, options: dict[str, Any]) -> DiffRequest:
             judge_every=options["judge_every"],
             watch_indices=options["watch_indices"],
             repeat=options["repeat"],
+            seed=options["seed"],
         ),
         backend={
             **backend.as_json(),
@@ -209,6 +210,7 @@ _SAME_NAME = (
     "reference_device",
     "chat",
     "trust_remote_code",
+    "weights",
 )
 
 

@@ -28,6 +28,13 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "specwb bench --turns 24 --study all --out bench-monday",
         "specwb bench --humaneval HumanEval.jsonl.gz --tree 60/7/10",
     ),
+    "kernels list": ("specwb kernels list", "specwb kernels list npu_rms_norm --format json"),
+    "kernels run": (
+        "specwb kernels run",
+        "specwb kernels run npu_swiglu --candidate my_kernels:swiglu",
+        "specwb kernels run npu_swiglu --candidate swiglu.cpp:swiglu --format html --output-file page.html",
+    ),
+    "kernels judge": ("specwb kernels judge results",),
     "explain": ("specwb explain MASK001", "specwb explain KV"),
     "replay": (
         "specwb replay runs/monday",

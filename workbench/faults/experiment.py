@@ -14,7 +14,7 @@ from tracing.finding import Finding
 from tracing.models import ModelPair
 from tracing.recorder import RunWriter, Trace
 from tracing.run_facts import ModelFacts
-from tracing.settings import DecodeSettings
+from tracing.settings import RUNGS, DecodeSettings
 from tracing.stages import DecodePath, NullWatch
 from workbench.faults.placement import Columns, Placement
 from workbench.fused.path import make_path
@@ -51,7 +51,7 @@ class Setup:
     prompt: tuple[int, ...]
     settings: DecodeSettings
     dtype: str = "float32"
-    rung: str = "masked"
+    rung: str = RUNGS[0]
     token_bytes: Any = None
     stated: ModelFacts = OURS
 

@@ -16,6 +16,7 @@ from workbench.fused.cache.pages import Pages
 from workbench.fused.cache.rows import RowCache
 from workbench.fused.linear import Linear, fits_twice
 from workbench.fused.operators import Operators
+from workbench.fused.quantised import put_in_place
 from workbench.fused.teacher_config import build_config, build_empty_model
 from workbench.fused.teacher_modules import ATTENTION, install
 
@@ -128,6 +129,8 @@ def _load(
     """Return the model over `weights`; tensors already in place are shared, never copied or written."""
     hf_config = build_config(config)
     model = build_empty_model(hf_config, ATTENTION, dtype)
+    if config.quantisation is not None:
+        weights = put_in_place(model, weights, config.quantisation, device)
     placed = {key: tensor.detach().to(device=device, dtype=dtype) for key, tensor in weights.items()}
     try:
         model.load_state_dict(placed, strict=True, assign=True)

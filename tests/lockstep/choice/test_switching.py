@@ -13,7 +13,7 @@ from reference.model import ReferenceModels
 from tests.greedy import greedy_decode
 from tests.lockstep.choice.contenders import contenders, other_teacher, pair_of
 from tracing.stages import NullWatch
-from workbench.bench.chosen import ledger_study
+from workbench.bench.ledger import ledger_study
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.choice.costs import StepCosts
 from workbench.lockstep.choice.decoders import Stopwatch, speculative_decoder

@@ -186,9 +186,13 @@ class SharedWeights:
 
     def _place(self, weights: Mapping[str, Any]) -> dict[str, Any]:
         if id(weights) not in self._placed:  # kept beside its copy: another could get its id
-            copy = {name: each.to(device=self._device, dtype=self._dtype) for name, each in weights.items()}
+            copy = {name: self._moved(each) for name, each in weights.items()}
             self._placed[id(weights)] = weights, copy
         return self._placed[id(weights)][1]
+
+    def _moved(self, tensor: Any) -> Any:
+        """Return a tensor in place; words of int4 stay words."""
+        return tensor.to(self._device, self._dtype if tensor.is_floating_point() else tensor.dtype)
 
 
 def require_one_vocabulary(name: str, model: LoadedTeacher, teacher: LoadedTeacher) -> None:
@@ -203,9 +207,7 @@ def require_one_vocabulary(name: str, model: LoadedTeacher, teacher: LoadedTeach
 
 
 def _shipped(proposer: str) -> Path:
-    if proposer != "eagle3":
-        raise LeftOutError(f"no {proposer} drafter ships with the package")
     try:
-        return shipped_pair_dirs()[1]
+        return shipped_pair_dirs(proposer)[1]
     except ModelMissingError as missing:
         raise LeftOutError(str(missing)) from None

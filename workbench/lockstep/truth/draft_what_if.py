@@ -195,6 +195,16 @@ def _seeing(beams: NextBeams, start: int, stop: int, seen: bool) -> NextBeams:
     return replace(beams, visible=visible)
 
 
+def _in_their_place(beams: NextBeams, above: Above) -> NextBeams:
+    """Show each beam the rows of its own rank in place of those above it."""
+    visible, rank = beams.visible.clone(), torch.eye(len(beams.inputs), dtype=torch.bool)
+    drafted = above.num_rows - above.committed
+    if drafted % len(rank) == 0:
+        shown = rank.repeat(1, drafted // len(rank)).to(visible.device)
+        visible[:, above.committed : above.num_rows] = shown
+    return replace(beams, visible=visible)
+
+
 def _fed_draft_ids(beams: NextBeams, above: Above) -> NextBeams:
     target_ids = above.rows.models.target_from_draft.tolist()
     draft_ids = {int(target): number for number, target in enumerate(target_ids)}
@@ -237,6 +247,7 @@ BEAMS: Final[tuple[tuple[str, Changed], ...]] = (
         "do not see the beams above them",
         lambda beams, above: _seeing(beams, above.committed, above.num_rows, False),
     ),
+    ("see the rows of their own rank, not of the beams above them", _in_their_place),
     ("are fed ids of the draft vocabulary", _fed_draft_ids),
 )
 """Mistakes in the rows of a level: a clause, and what it does to them."""
