@@ -133,7 +133,9 @@ def test_an_orchestrated_decoder_gives_the_teachers_text_and_pays_for_choosing()
         parts = each.overhead.as_json().values()
         assert all(part > 0 for part in parts)
         assert 1e-3 * sum(parts) < each.seconds  # choosing is part of the request
-    study = ledger_study(routed, {name: contenders()[name].proposer for name in names})
+    study = ledger_study(
+        [each.as_json() for each in routed], {name: contenders()[name].proposer for name in names}
+    )
     ledger = {row[0]: row for row in study.tables[0].rows}
     assert ledger["prefill"][3:] == (11.8, pytest.approx(100 * 11.8 / 1200))
     assert ledger["all"][3] == pytest.approx(17.4)

@@ -134,11 +134,21 @@ class Routed:
         decision: What was chosen.
         overhead: What choosing cost.
         seconds: Of the request, choosing included.
+        max_new_tokens: That it was allowed.
     """
 
     decision: Decision
     overhead: Overhead
     seconds: float
+    max_new_tokens: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            **self.decision.as_json(),
+            "overhead_ms": self.overhead.as_json(),
+            "seconds": self.seconds,
+        }
 
 
 def orchestrated_decoder(
@@ -164,7 +174,8 @@ def orchestrated_decoder(
             decoded = decode_turn(running, state, prompt, contender.eos_token_ids, stopwatch, start=start)
         accepted = state.num_accepted
         orchestrator.took(chosen, StepCounts(len(accepted), sum(accepted), state.num_alone))
-        note(Routed(chosen.decision, replace(chosen.overhead, switch=switch), decoded.seconds))
-        return decoded
+        overhead = replace(chosen.overhead, switch=switch)
+        note(Routed(chosen.decision, overhead, decoded.seconds, max_new_tokens))
+        return replace(decoded, choice=chosen.decision.choice)
 
     return decode
