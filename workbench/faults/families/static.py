@@ -34,7 +34,7 @@ def mask_allocated_at_each_step(arguments: tuple[Tensorized], scene: Scene) -> t
 
 
 @static_fault("F-STATIC-02", "va#9290", noticed_by=("NPU-STATIC-CONTENTS",), placed=REFRESH)
-def positions_of_the_step_before(
+def static_positions_of_the_step_before(
     original: Function, inputs: Any, tree: Tensorized, blocked: Any, pages: Any
 ) -> None:
     """All inputs are refreshed but the positions, which the graph replays as they were."""
@@ -51,7 +51,7 @@ def positions_of_the_step_before(
     noticed_by=("NPU-STATIC-CONTENTS", "JUDGE-VERIFY-PREFIX", "JUDGE-VERIFY-VISIBLE", "MASK009"),
     placed=REFRESH,
 )
-def mask_of_the_first_step(
+def mask_kept_from_the_capture(
     original: Function, inputs: Any, tree: Tensorized, blocked: Any, pages: Any
 ) -> None:
     """The mask is filled in when the graph is captured and never again: later rows are not in it."""
