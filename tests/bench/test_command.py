@@ -193,6 +193,8 @@ def test_everything_left_to_measurement_and_every_study(
         ({"proposer": "eagle3,mtp"}, "got 'mtp'"),
         ({"proposer": "eagle3,lookup"}, "--draft should be KIND=DIR with several proposers"),
         ({"study": "medusa-tree"}, "--study medusa-tree needs --proposer medusa"),
+        ({"study": "w4a16"}, "--study w4a16 needs --weights w4a16"),
+        ({"study": "generate", "weights": "w4a16"}, "--study generate needs --weights as-is"),
         ({"proposer": "lookup", "draft": "eagle3=x"}, "--draft names eagle3, which --proposer does not"),
         ({"humaneval": "missing.jsonl"}, "cannot read missing.jsonl"),
         ({"max-new-tokens": 4000}, "shorten the prompt or --max-new-tokens"),

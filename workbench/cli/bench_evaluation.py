@@ -70,7 +70,7 @@ def evaluate(
     """Run the evaluation; returns the exit code."""
     proposers = parse_proposers(options["proposers"])
     tree, eager = parse_tree(options["tree"]), parse_eager(options["eager"])
-    studies = parse_studies(options["studies"], proposers)
+    studies = parse_studies(options["studies"], proposers, options["weights"])
     request = _request(options, proposers)
     sessions = open_sessions(request, SharedWeights(request.device, request.dtype))
     asked = {name: options[name] for name in ("tree", "static_tree", "eager")}
