@@ -24,6 +24,7 @@ pages: $(VENV)/.test
 	$(BIN)/python -m pages.invariants docs/invariants
 	$(BIN)/python -m pages.rules docs/rules.md
 	$(BIN)/python -m pages.checkpoint_keys docs/checkpoint-keys.md
+	$(BIN)/python -m pages.kernel_bugs docs/kernel-bugs.md
 
 # All costs, or some: make costs ONLY="check disk"
 costs: $(VENV)/.test

@@ -99,9 +99,12 @@ _JUDGES: Final[dict[str, Callable[[Notes, Any], None]]] = {
 
 def _mark_emitted(evidence: StepEvidence, near_tie: NearTie) -> NearTie:
     """Set `emitted` where the different choice decided an emitted token: the root, or after a path node."""
-    if near_tie.kind == "root":
+    if near_tie.kind in ("root", "acceptance") or (
+        near_tie.kind == "draw" and near_tie.moment.stage != "draft"
+    ):
         return replace(near_tie, emitted=True)
-    if near_tie.kind != "choice" or evidence.accept is None or evidence.accept.fused is None:
+    accept = evidence.accept
+    if near_tie.kind != "choice" or accept is None or accept.fused is None or not accept.is_greedy:
         return near_tie
-    path = {0, *evidence.accept.fused.accepted_nodes.tolist()}
+    path = {0, *accept.fused.accepted_nodes.tolist()}
     return replace(near_tie, emitted=near_tie.moment.node in path)

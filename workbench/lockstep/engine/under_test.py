@@ -51,6 +51,7 @@ class StepResults:
         filled_by_reference: Stages whose result came from the reference because the path has no such stage.
         eager: The same step on the reference's values alone, when a launch of the path was refused.
         draws: Stage to the uniforms that it took, in order; empty in greedy decoding.
+        seed, draw_position: Of the draws, and the place of the step's first among them; None: not of a seed.
         inputs: Stage to the very object that later stages of the path get: what the path gave, or what the
             reference gave in its place. The fields above hold copies that the path cannot write into.
     """
@@ -75,6 +76,8 @@ class StepResults:
     filled_by_reference: set[str] = field(default_factory=set)
     eager: StepResults | None = None
     draws: dict[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    draw_position: int | None = None
     inputs: dict[str, Any] = field(default_factory=dict)
 
     def own(self, stage: str) -> bool:

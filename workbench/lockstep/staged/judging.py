@@ -22,10 +22,11 @@ from workbench.lockstep.staged.arbiter import with_arbiter
 from workbench.lockstep.staged.cache_write_attribution import SUSPICIOUS, attribute_cache_write
 from workbench.lockstep.staged.evidence import Evidence, ReferenceStep, by_truth
 from workbench.lockstep.staged.explain import Explainer
-from workbench.lockstep.staged.leanings import Leanings
+from workbench.lockstep.staged.leanings import SAMPLES, Leanings
 from workbench.lockstep.staged.recheck import Recheck
 from workbench.lockstep.staged.repeats import Repeats
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
+from workbench.lockstep.truth.sampled import accept_by
 
 
 class StepJudge:
@@ -101,11 +102,14 @@ class StepJudge:
         elif stage == "verify" and results.tensorized is not None:
             reference.verified = self._runner.verify(turn_state.committed, results.tensorized)
         elif stage == "accept" and results.tensorized is not None and results.verified is not None:
-            reference.accepted = self._runner.accept(
+            reference.sampled = accept_by(
+                self._runner,
                 results.tensorized,
                 results.verified,
                 turn_state.remaining,
                 results.draws.get("accept", ()),
+                recorded=results.accepted if results.own("accept") else None,
+                true_logits=[rows.logits for rows in reference.verified],
             )
 
     def _follow_draft(self, reference: ReferenceStep, turn_state: FedTurnState, drafted: Drafted) -> None:
@@ -158,6 +162,10 @@ class StepJudge:
 
             explainer = Explainer(self._runner, turn_state, results, evidence, tuple(self._steps)[:-1])
             return explainer.at(recheck.at(judgement, truth, passes))
+        if self._leanings.is_open:
+            stages = {"draft", "verify"}
+            while reference.fewest < SAMPLES and self._sample_further(stages, turn_state, results, reference):
+                evidence = gathered.of_step(self._dtype)
         judgement = joined(judgement, self._leanings.after(evidence, turn_state, results.tensorized))
         return self._repeated(judgement, turn_state, results)
 

@@ -13,6 +13,7 @@ from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
 from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
+from workbench.lockstep.truth.sampled import accept_by, choose_root
 
 LACKING = DecodePath(name="none", stages=Stages(), begin=lambda watch: watch)
 """A path without a stage: a step of it is wholly the reference's."""
@@ -53,7 +54,7 @@ class ReferenceFill:
 
     def _prefill(self, prompt: list[int]) -> Prefilled:
         rows = self.runner.prefill(prompt)[0]
-        root = self.runner.choose_root(rows.logits[-1], ())[0]
+        root = choose_root(self.runner, rows.logits[-1], ()).token_id
         context = np.array([*prompt, root], dtype=np.int64)
         return Prefilled(context_token_ids=context, logits=rows.logits[-1], features=rows.features)
 
@@ -74,7 +75,7 @@ class ReferenceFill:
         tensorized, verified = self.results.tensorized, self.results.verified
         assert tensorized is not None
         assert verified is not None
-        return self.runner.accept(tensorized, verified, self.turn_state.remaining, ())
+        return accept_by(self.runner, tensorized, verified, self.turn_state.remaining, ()).accepted
 
     def _commit(self) -> Committed:
         assert self.results.accepted is not None

@@ -18,11 +18,9 @@ from reference.drafters.seam import DraftScore
 from reference.kept import kept_rung
 from reference.model import ReferenceModels
 from reference.rungs import CACHED, REPLAY, Rung, rung_named
-from reference.sampling import chooser_for
 from reference.search import DraftTruth
 from reference.teacher import TeacherRows
 from reference.tensorize import rows_for
-from tracing.draws import DrawTape
 from tracing.models import ModelPair
 from tracing.moment import STAGES
 from tracing.run_facts import ModelFacts
@@ -35,7 +33,6 @@ from tracing.stages import (
     IntArray,
     StageWatch,
     Tensorized,
-    Verified,
 )
 from workbench.lockstep.truth.ways import DRAWN, cache_rounding, ways_to_compute, why_unable
 
@@ -210,25 +207,6 @@ class ReferenceRunner:
         rows = rows_for(drafted, self.settings.tree_nodes) if num_rows is None else num_rows
         made = self.stages.tensorize(drafted, committed_len, rows)
         return replace(made, position_ids=made.position_ids + self.model_facts.rotary_offset)
-
-    def choose_root(self, logits: Any, draws: Sequence[float]) -> tuple[int, int]:
-        """The first root of a turn from logits `[V]`, and its number of draws: the path's, or fresh ones."""
-        tape = DrawTape.recorded(draws, seed=0)
-        chooser = chooser_for(self.settings, tape)
-        root = int(logits.argmax()) if chooser is None else chooser.root(logits)
-        return root, tape.num_used
-
-    def accept(
-        self, tensorized: Tensorized, verified: Verified, remaining: int, draws: Sequence[float]
-    ) -> Accepted:
-        """The accepted path over the path's own logits; given the draws of the path, or fresh ones."""
-        tape = DrawTape.recorded(draws, seed=0)
-        chooser = chooser_for(self.settings, tape)
-        given = (tensorized, verified.target_token_ids, remaining, self.truth.pair.eos_token_ids)
-        if chooser is None:
-            return self.stages.accept(*given)
-        accepted = self.stages.accept(*given, chooser.accept(tensorized, verified))
-        return replace(accepted, draws=tape.used_since(0))
 
     def verify(
         self, committed: Sequence[int], tensorized: Tensorized, models: Models | None = None
