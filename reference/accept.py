@@ -43,13 +43,17 @@ def accept(
     emitted = [int(tensorized.token_ids[node]) for node in path[1:]] + [final_token_id]
     emitted, stop_reason = cut(emitted, remaining, eos_token_ids)
     kept = path[: len(emitted)]
+    chosen = Choice(np.array(path), final_token_id) if choice is None else choice
     return Accepted(
         accepted_nodes=np.array(kept[1:], dtype=np.int64),
         final_token_id=emitted[-1],
         emitted_token_ids=np.array(emitted, dtype=np.int64),
         path_indices=tensorized.cache_positions[kept],
         stop_reason=stop_reason,
-        draws=None if choice is None else choice.draws,
+        draws=chosen.draws,
+        recovered_token_id=chosen.recovered_token_id,
+        target_probs=chosen.target_probs,
+        **chosen.given,
     )
 
 

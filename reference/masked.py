@@ -1,10 +1,11 @@
-"""Rung 2: the whole tree in one forward with a dense `visible`, no cache. The rung that judges by default."""
+"""Rung 2: the whole tree in one forward with a dense `visible`, no cache."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from reference import teacher
@@ -46,13 +47,24 @@ def verify_with_prefix(
     token_ids: IntArray,
     position_ids: IntArray,
     visible: BoolArray,
+    *,
+    past_kv: Tensor | None = None,
 ) -> TeacherRows:
-    """As `verify`, but features and keys and values of all L + N rows; logits of the N nodes."""
+    """As `verify`, but features and keys and values of all rows that run; logits of the N nodes.
+
+    All L + N rows run, or those behind `past_kv`, the keys and values of the first S <= L tokens.
+    """
     committed = models.tokens(committed_token_ids)
+    num_past = 0 if past_kv is None else past_kv.shape[3]
     num_committed, num_nodes = len(committed), len(token_ids)
     node_positions, nodes_see = tree_rows(position_ids, visible, num_committed, models.device)
-    positions = torch.cat([torch.arange(num_committed, device=models.device), node_positions])
-    prefix_sees = functional.pad(causal(num_committed, None, models.device), (0, num_nodes))
-    all_visible = torch.cat([prefix_sees, nodes_see])
-    all_tokens = torch.cat([committed, models.tokens(token_ids)])
-    return teacher.forward(models, all_tokens, positions, all_visible, num_logits=num_nodes)
+    prefix_positions = torch.arange(num_past, num_committed, device=models.device)
+    prefix_sees = functional.pad(causal(num_committed, None, models.device)[num_past:], (0, num_nodes))
+    return teacher.forward(
+        models,
+        torch.cat([committed[num_past:], models.tokens(token_ids)]),
+        torch.cat([prefix_positions, node_positions]),
+        torch.cat([prefix_sees, nodes_see]),
+        past_kv=past_kv,
+        num_logits=num_nodes,
+    )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from reference.arithmetic import Arithmetic
+from reference.quantised import with_plain_weights
 from tracing.errors import CheckpointError, UsageError
 from tracing.models import ModelPair
 
@@ -73,7 +74,8 @@ class ReferenceModels:
         self.device = torch.device(device)
         self.arithmetic = arithmetic or Arithmetic()
         first = torch_dtype(rounded_to) if rounded_to is not None else None
-        self.teacher_weights = _converted(pair.teacher_weights, first, self.dtype, self.device)
+        plain = with_plain_weights(pair.teacher_weights, pair.teacher.quantisation, first or self.dtype)
+        self.teacher_weights = _converted(plain, first, self.dtype, self.device)
         self.drafter_weights = _converted(pair.drafter_weights, first, self.dtype, self.device)
         self.target_from_draft = _vocabulary_map(pair).to(self.device, torch.int64, copy=True)
 

@@ -26,11 +26,12 @@ class Rung:
     Attributes:
         name: `replay`, `masked` or `cached`.
         verify: `(models, committed_token_ids, token_ids, position_ids, visible)`; rows of the N nodes.
+        prefill: `(models, token_ids)`; rows of a sequence, logits of the last.
     """
 
     name: str
     verify: Callable[[ReferenceModels, Iterable[int], IntArray, IntArray, BoolArray], TeacherRows]
-    prefill = staticmethod(prefill)
+    prefill: Callable[[ReferenceModels, Iterable[int]], TeacherRows] = prefill
 
     def draft(
         self,

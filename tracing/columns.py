@@ -197,6 +197,8 @@ COLUMNS: Final[tuple[Column, ...]] = (
     Column("emitted_logprobs", "float32", ("A+1",), "accept",
            "log-probability of each emitted token", "nat"),
     Column("draws", "float64", _ANY, "accept", "recorded uniforms in the order of their use"),
+    Column("draw_position", "int64", None, "accept",
+           "place of the first draw of the step among those of row_seed", "draws"),
     Column("draft_probs", "float32", _N, "draft",
            "draft law of the node's token given its parent, warped; root 1, pads 0"),
     Column("target_probs", "float32", _N, "accept",

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracing.errors import UsageError
+from tracing.philox import GENERATORS
+
+BLOCK: Final = 64
+"""Fresh draws that are made at a time."""
 
 
 class Draws(Protocol):
@@ -22,29 +26,38 @@ class Draws(Protocol):
 
 @dataclass(slots=True)
 class DrawTape:
-    """Uniforms in order of use: the recorded ones first, then fresh ones from a generator, if there is one.
+    """Uniforms in order of use: the recorded ones first, then those of a seed, if there is one.
 
     Attributes:
-        values: All uniforms known so far, each in `[0, 1)`.
+        values: The uniforms known so far, each in `[0, 1)`; fresh ones are known a few ahead.
         num_used: How many of them were taken.
-        generator: Source of fresh ones; None replays a recording and nothing else.
+        seed: Of fresh ones; None replays a recording and nothing else.
+        generator: Which draws of the seed, see `tracing.philox.GENERATORS`.
+        num_recorded: How many of the first are no draws of the seed.
     """
 
     values: list[float] = field(default_factory=list)
     num_used: int = 0
-    generator: np.random.Generator | None = None
+    seed: int | None = None
+    generator: str = "philox"
+    num_recorded: int = 0
 
     @classmethod
-    def seeded(cls, seed: int) -> DrawTape:
-        """Return an empty tape that draws from a counter-based generator (Philox)."""
-        return cls(generator=np.random.Generator(np.random.Philox(seed)))
+    def seeded(cls, seed: int, generator: str = "philox") -> DrawTape:
+        """Return an empty tape whose draws follow from the seed and their places."""
+        return cls(seed=seed, generator=generator)
 
     @classmethod
     def recorded(cls, values: Sequence[float], seed: int | None = None) -> DrawTape:
         """Return a tape that gives these and then ends, or with a seed continues with fresh ones."""
-        tape = cls() if seed is None else cls.seeded(seed)
-        tape.values = [float(value) for value in values]
-        return tape
+        known = [float(value) for value in values]
+        return cls(values=known, seed=seed, num_recorded=len(known))
+
+    @property
+    def position(self) -> int | None:
+        """Place of the next draw among those of the seed; None where it is not one of them."""
+        fresh = self.num_used - self.num_recorded
+        return None if self.seed is None or fresh < 0 else fresh
 
     def take(self) -> float:
         """Return the next uniform, float64 in `[0, 1)`.
@@ -53,9 +66,10 @@ class DrawTape:
             UsageError: The recording has ended: whoever asks takes more draws than were recorded.
         """
         if self.num_used == len(self.values):
-            if self.generator is None:
+            if self.seed is None:
                 raise UsageError(f"draw {self.num_used} was asked for, only {len(self.values)} are recorded")
-            self.values.append(float(self.generator.random()))
+            places = np.arange(BLOCK, dtype=np.int64) + (self.num_used - self.num_recorded)
+            self.values += GENERATORS[self.generator](self.seed, places).tolist()
         self.num_used += 1
         return self.values[self.num_used - 1]
 

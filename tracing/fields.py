@@ -12,14 +12,21 @@ from typing import Any, Final, Literal
 
 from tracing.columns import COLUMN_BY_NAME, Column
 
-Kind = Literal["int", "bool", "float", "double", "masked", "tensor", "levels", "number", "truth", "text"]
+Kind = Literal[
+    "int", "bool", "float", "double", "masked", "tensor", "levels", "number", "real", "truth", "text"
+]
 """What a value is: host arrays, a tensor of the path's own, levels of a beam search, or a scalar."""
 Place = Literal["both", "row", "launch"]
 """Where a field is recorded: in the row of the step, with the launch of a later stage, or both."""
 
 _KEY: Final = "trace"
 _OF_ARRAY: Final[Mapping[str, Kind]] = {"float32": "float", "float64": "double", "bool": "bool"}
-_OF_SCALAR: Final[Mapping[str, Kind]] = {"bool": "truth", "string": "text", "dictionary": "text"}
+_OF_SCALAR: Final[Mapping[str, Kind]] = {
+    "bool": "truth",
+    "float32": "real",
+    "string": "text",
+    "dictionary": "text",
+}
 
 
 @dataclass(frozen=True, slots=True)

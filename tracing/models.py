@@ -26,6 +26,19 @@ class RopeConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class Quantisation:
+    """How linear layers are stored in int4: `KEY.packed`, `KEY.scale`, `KEY.offset` in place of `KEY.weight`.
+
+    Attributes:
+        layout: Who ships it so: `compressed-tensors`, `gptq`, `awq` or `npu`; see docs/weights.md.
+        group_size: Numbers along the summed axis that share a scale, 0 for all of them.
+    """
+
+    layout: str
+    group_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TeacherConfig:
     """A pre-norm decoder-only teacher: RMSNorm, GQA, RoPE, SwiGLU (Llama, Qwen2, Qwen3, Mistral, Pangu).
 
@@ -36,6 +49,7 @@ class TeacherConfig:
         sliding_window: Attention window in tokens, None for full attention.
         windowed_layers: Layers that have the window; None for all of them.
         hf_config: The whole config.json, for a path that builds a transformers model from it.
+        quantisation: How the layers' linear weights are stored, None for plain ones.
     """
 
     model_type: str
@@ -57,6 +71,7 @@ class TeacherConfig:
     sliding_window: int | None = None
     windowed_layers: tuple[int, ...] | None = None
     hf_config: Mapping[str, Any] = field(default_factory=dict)
+    quantisation: Quantisation | None = None
 
     @property
     def windows(self) -> tuple[int, ...]:
@@ -179,7 +194,9 @@ TEACHER_KEYS: Final = (
     "model.norm.weight",
     "lm_head.weight",
 )
-"""Canonical teacher keys; `lm_head.weight` is always present (the embedding itself when tied)."""
+"""Canonical teacher keys; `lm_head.weight` is always present (the embedding itself when tied).
+
+A quantised layer has, as shipped, `.packed` (int32 words), `.scale`, perhaps `.offset`, and no `.weight`."""
 
 DRAFTER_KEYS: Final = (
     "embed_tokens.weight",

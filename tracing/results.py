@@ -174,6 +174,10 @@ class Accepted:
         stop_reason: None, `eos` or `length`; a cut token becomes the final one and A shrinks.
         draws: Uniforms that accept took, in order of use, float64 `[D]`; None where nothing was drawn. A
             recorded step has those of its prefill and draft before them.
+        recovered_token_id: The final token, before any cut, where it was drawn from what a rejection left.
+        target_probs: The teacher's law, after warping, of each node's token given its parent, float32 `[N]`;
+            1 for the root, 0 for pads. None in greedy decoding.
+        row_temperature, row_top_k, row_top_p: What the sampler was given; None in greedy decoding.
     """
 
     accepted_nodes: IntArray = field(metadata=recorded())
@@ -182,6 +186,11 @@ class Accepted:
     path_indices: IntArray = field(metadata=recorded())
     stop_reason: str | None = field(default=None, metadata=recorded())
     draws: DrawArray | None = field(default=None, metadata=recorded())
+    recovered_token_id: int | None = field(default=None, metadata=recorded())
+    target_probs: FloatArray | None = field(default=None, metadata=recorded())
+    row_temperature: float | None = field(default=None, metadata=recorded())
+    row_top_k: int | None = field(default=None, metadata=recorded())
+    row_top_p: float | None = field(default=None, metadata=recorded())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ The allowed values are `Literal` types: validated here and by whoever builds a p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Set
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal, get_args
@@ -12,7 +13,17 @@ from typing import Any, Final, Literal, get_args
 from tracing.errors import UsageError
 
 Proposer = Literal["eagle3", "medusa", "lookup", "draft_model"]
-Acceptance = Literal["greedy"]
+Acceptance = Literal[
+    "greedy",
+    "eagle",
+    "match",
+    "rejection",
+    "specinfer",
+    "rsd",
+    "block",
+    "medusa_typical",
+    "medusa_nucleus",
+]
 CommitMode = Literal["fast_reorder", "full_reorder", "length"]
 KvLayout = Literal["contiguous", "paged"]
 Replication = Literal["incremental", "deepcopy"]
@@ -22,13 +33,19 @@ EagerOperator = Literal["attention", "norm", "rotary", "swiglu", "scatter"]
 StopReason = Literal["eos", "length", "stop_token", "stop_string"]
 RowKind = Literal["prefill_chunk", "preempted", "recompute", "withdrawn"]
 LookupRule = Literal["transformers", "vllm"]
-RungName = Literal["masked", "cached", "replay"]
+RungName = Literal["cached", "masked", "replay"]
 BackendName = Literal["auto", "device", "wheel", "schemas"]
 
 PROPOSERS: Final[tuple[str, ...]] = get_args(Proposer)
 """Kinds of drafters, as the trace and the command line name them."""
 ACCEPTANCES: Final[tuple[str, ...]] = get_args(Acceptance)
 """Rules by which tokens are chosen; all but `greedy` need draws."""
+DRAWN_DRAFTS: Final = ("rejection", "specinfer", "rsd", "block")
+"""Rules that are exact only for drafts drawn from the drafter's law, which they are given."""
+NOT_LOSSLESS: Final = ("medusa_typical", "medusa_nucleus")
+"""Rules that change the law of the emitted tokens, as their authors say."""
+CHAINS: Final = ("rejection", "block")
+"""Rules for drafts without branches."""
 COMMIT_MODES: Final[tuple[str, ...]] = get_args(CommitMode)
 KV_LAYOUTS: Final[tuple[str, ...]] = get_args(KvLayout)
 REPLICATIONS: Final[tuple[str, ...]] = get_args(Replication)
@@ -43,6 +60,8 @@ STOP_WORDS: Final = ("stop_token", "stop_string")
 """Stop reasons that the engine alone knows, from the stop tokens and texts of the request."""
 ROW_KINDS: Final[tuple[str, ...]] = get_args(RowKind)
 """Rows that are no steps."""
+AS_IS: Final = "as-is"
+"""Weights of a teacher as its checkpoint holds them; `workbench.checkpoints.quantised` reads other words."""
 LOOKUP_RULES: Final[tuple[str, ...]] = get_args(LookupRule)
 """Whose prompt lookup: see `DecodeSettings.lookup_rule`."""
 RUNGS: Final[tuple[str, ...]] = get_args(RungName)
@@ -57,6 +76,8 @@ SEARCH_SETTINGS: Final = ("depth", "top_k", "window")
 """Settings of a beam search."""
 LOOKUP_SETTINGS: Final = ("lookup_rule", "lookup_min", "lookup_max")
 """Settings of prompt lookup."""
+SAMPLING_SETTINGS: Final = ("temperature", "sampling_top_k", "top_p")
+"""Settings that only a rule that samples reads."""
 DRAFT_SETTINGS: Final = (*SEARCH_SETTINGS, *LOOKUP_SETTINGS, "static_tree")
 """Settings that not every drafter reads; all read `tree_nodes`."""
 
@@ -93,6 +114,7 @@ _LEAST: Final = {
     "max_new_tokens": 1,
     "lookup_min": 1,
     "lookup_max": 1,
+    "sampling_top_k": 0,
 }
 
 
@@ -115,6 +137,9 @@ class DecodeSettings:
         lookup_min, lookup_max: Shortest and longest n-gram; `transformers` reads the longest alone.
         static_tree: Tree of the Medusa heads, by name or as paths (`tracing.static_tree`).
         acceptance: Rule by which roots and accepted paths are chosen, out of `ACCEPTANCES`.
+        temperature: What logits are divided by before a softmax, above 0; not read by `greedy`.
+        sampling_top_k: Tokens that may be sampled, 0 for all; more where the last one's logit has equals.
+        top_p: The most likely tokens that together have this probability may be sampled, above 0 up to 1.
 
     Raises:
         UsageError: A value that is not allowed.
@@ -134,6 +159,9 @@ class DecodeSettings:
     lookup_max: int = 2
     static_tree: str = "mc_sim_7b_63"
     acceptance: str = "greedy"
+    temperature: float = 1.0
+    sampling_top_k: int = 0
+    top_p: float = 1.0
 
     @property
     def is_greedy(self) -> bool:
@@ -145,8 +173,10 @@ class DecodeSettings:
         return self.depth + 1 if "depth" in reads else self.tree_nodes - 1
 
     def as_read(self, reads: Collection[str]) -> dict[str, Any]:
-        """Return all settings by name, those of drafting only where a drafter reads them."""
+        """Return all settings by name, those of drafting and sampling only where something reads them."""
         unread = set(DRAFT_SETTINGS).difference(reads)
+        if self.is_greedy:
+            unread.update(SAMPLING_SETTINGS)
         return {name: value for name, value in asdict(self).items() if name not in unread}
 
     def __post_init__(self) -> None:
@@ -158,6 +188,12 @@ class DecodeSettings:
         for name, low in _LEAST.items():
             if getattr(self, name) < low:
                 raise UsageError(f"{name} should be at least {low}, got {getattr(self, name)}")
+        if not 0 < self.temperature < math.inf:
+            raise UsageError(
+                f"temperature should be above 0 where tokens are sampled, got {self.temperature}"
+            )
+        if not 0 < self.top_p <= 1:
+            raise UsageError(f"top_p should be above 0 and up to 1, got {self.top_p}")
         require_one_of("lookup_rule", self.lookup_rule, LOOKUP_RULES)
         require_one_of("acceptance", self.acceptance, ACCEPTANCES)
         require_one_of("commit_mode", self.commit_mode, COMMIT_MODES)

@@ -31,6 +31,12 @@ ARRAYS: Final[Mapping[str, tuple[str, type]]] = {
     "masked": ("iu", np.int32),
 }
 """Kind of an array to the dtype kinds that are taken, and the dtype that it becomes."""
+SCALARS: Final[Mapping[str, tuple[str, str]]] = {
+    "number": ("iu", "one integer"),
+    "real": ("iuf", "one number"),
+    "truth": ("b", "True or False"),
+}
+"""Kind of a scalar to the dtype kinds that are taken, and what it is called."""
 MAX_ENTRIES: Final = 1 << 24
 """Entries of an array whose shape the run does not know before; it is copied."""
 FREE: Final = "A*"
@@ -155,7 +161,7 @@ def _scalar(form: FieldForm, value: Any) -> Any:
         array = host_array(value if hasattr(value, "__array__") else np.asarray(value), name)
     except ShapeMismatchError as problem:
         raise InvalidStageResultError(name, "one number", _name(value)) from problem
-    allowed, expected = ("b", "True or False") if kind == "truth" else ("iu", "one integer")
+    allowed, expected = SCALARS[kind]
     if array.size != 1 or array.dtype.kind not in allowed:
         raise InvalidStageResultError(
             name, expected, f"{_name(value)} of {array.dtype}, shape {list(array.shape)}"

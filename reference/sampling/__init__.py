@@ -1,15 +1,20 @@
-"""Acceptance rules of the reference that choose by chance: one file a rule, one line in this registry."""
+"""Acceptance rules of the reference that choose by chance: each a generator of questions, in one registry."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
+from reference.sampling.chooser import RuleChooser
+from reference.sampling.rules import RULES
 from tracing.draws import Draws
 from tracing.sampling import Chooser
 from tracing.settings import DecodeSettings
 
-CHOOSERS: Final[Mapping[str, Callable[[DecodeSettings, Draws], Chooser]]] = {}
+CHOOSERS: Final[Mapping[str, Callable[[DecodeSettings, Draws], Chooser]]] = {
+    **{name: partial(RuleChooser, rule) for name, rule in RULES.items()},
+}
 """Acceptance rule to its chooser; `greedy` needs none."""
 
 

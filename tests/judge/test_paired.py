@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workbench.judge.paired import LEANS, Paired
+from workbench.judge.paired import LAW_LEANS, LEANS, Paired
 
 WIDTH = 40
 ROWS = 6
@@ -58,6 +58,30 @@ def test_rounding_is_never_named(shared: float, more: float) -> None:
 def test_another_share_of_a_mistake_is_another_mistake(made: float) -> None:
     found = measured(0, made=made).made()
     assert found is None or found.clause == "its opposite"
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_groups_that_say_little_do_not_spoil_a_case(seed: int) -> None:
+    """With one stake for all, many groups in which rounding hides the mistake outweigh forty clear ones."""
+    random, paired = np.random.default_rng(seed), Paired()
+    for number in range(240):
+        added = random.normal(size=(ROWS, WIDTH)) * (1.0 if number % 6 == 0 else 0.002)
+        noise = 0.3 * random.normal(size=(4, ROWS, WIDTH))
+        paired.add("a mistake", added + noise[0], list(noise[1:]), added)
+        paired.add("none", noise[0], list(noise[1:]), added)
+    made = paired.made()
+    assert made is not None
+    assert made.clause == "a mistake"
+
+
+def test_a_law_that_is_half_as_far_off_is_named_where_it_may_be() -> None:
+    for leans, named in ((LAW_LEANS, True), (LEANS, False)):
+        random, paired = np.random.default_rng(1), Paired()
+        for _ in range(80):
+            added = random.normal(size=(ROWS, WIDTH))
+            noise = 0.1 * random.normal(size=(2, ROWS, WIDTH))
+            paired.add("the law", 0.45 * added + noise[0], [noise[1]], added, leans)
+        assert (paired.made() is not None) == named
 
 
 def test_few_rows_prove_nothing() -> None:

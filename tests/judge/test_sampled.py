@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.judge.support import judged, sound_step
 from tracing.stages import Accepted
+from workbench.judge.draw_ties import DrawTie
 from workbench.judge.evidence import AcceptEvidence, StepEvidence
+from workbench.judge.step import judge_step
 
 
 def sampled(step: StepEvidence) -> AcceptEvidence:
@@ -51,3 +54,51 @@ def test_without_the_reference_nothing_is_checked() -> None:
     judgement = judged(replace(sampled(step), reference=None))
     assert not judgement.checked
     assert judgement.not_checked[0].quantity == "*"
+
+
+PROBS = np.array([1.0, 0.25, 1e-3, *[0.5] * 7, 0.0, 0.0], dtype=np.float32)
+REPORTED = {
+    "row_temperature": 0.7,
+    "row_top_k": 20,
+    "row_top_p": 0.9,
+    "target_probs": PROBS,
+    "recovered_token_id": 7,
+}
+
+
+def reporting(**ours: Any) -> AcceptEvidence:
+    """A sampler that reports what it was given and what it made of it; the reference reports the same."""
+    evidence = sampled(sound_step())
+    assert evidence.reference is not None
+    assert evidence.fused is not None
+    theirs = replace(evidence.reference, **REPORTED)
+    return replace(evidence, reference=theirs, fused=replace(evidence.fused, **(REPORTED | ours)))
+
+
+@pytest.mark.parametrize(
+    ("rule", "ours"),
+    [
+        ("JUDGE-ACCEPT-SAMPLER", {"row_temperature": 1.0}),
+        ("JUDGE-ACCEPT-SAMPLER", {"row_top_k": 0}),
+        ("JUDGE-ACCEPT-SAMPLER", {"row_top_p": 1.0}),
+        ("JUDGE-ACCEPT-PROBS", {"target_probs": PROBS * np.float32(1 + 2**-9)}),
+        ("JUDGE-ACCEPT-PROBS", {"target_probs": np.roll(PROBS, 1)}),
+        ("JUDGE-ACCEPT-RECOVERED", {"recovered_token_id": 8}),
+    ],
+)
+def test_what_a_sampler_reports_is_judged(rule: str, ours: dict[str, Any]) -> None:
+    assert {finding.rule for finding in judged(reporting(**ours)).findings} == {rule}
+
+
+def test_rounding_and_what_is_not_reported_are_no_findings() -> None:
+    rounded = PROBS * np.float32(1 + 2**-18)
+    rounded[10:] = 9.0  # pads
+    for ours in ({}, {"target_probs": rounded}, dict.fromkeys(REPORTED)):
+        assert not judged(reporting(**ours)).findings
+
+
+def test_a_tie_of_draws_is_counted_and_was_emitted() -> None:
+    ties = (DrawTie(0, 5, 6, 1e-9, 1e-7, is_token=True), DrawTie(2, 0, 1, 1e-9, 1e-7, is_token=False))
+    evidence = replace(sampled(sound_step()), draw_ties=ties)
+    judgement = judge_step(replace(sound_step(), accept=evidence, commit=None))
+    assert [(tie.kind, tie.emitted) for tie in judgement.near_ties] == [("draw", True), ("acceptance", True)]

@@ -13,7 +13,7 @@ from reference.drafters import drafter_of
 from tests.pairs import tiny_pair
 from tracing.models import ModelPair
 from tracing.recorder import RunWriter
-from tracing.settings import DecodeSettings
+from tracing.settings import RUNGS, DecodeSettings
 from tracing.stages import DecodePath, Stages
 from workbench.fused.path import make_path
 from workbench.judge.verdict import RunVerdict, Tally
@@ -48,7 +48,7 @@ class Setup:
     settings: DecodeSettings = SMALL
     options: dict[str, Any] = field(default_factory=dict)
     dtype: str = "float32"
-    rung: str = "masked"
+    rung: str = RUNGS[0]
     prompt: tuple[int, ...] = (1, 2, 3, 4, 5)
     eager: frozenset[str] = frozenset()
 

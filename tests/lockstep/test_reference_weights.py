@@ -18,7 +18,7 @@ from workbench.lockstep.truth.reference_runner import ReferenceRunner
 @pytest.mark.parametrize("side", ["teacher_weights", "drafter_weights"])
 def test_writing_into_the_pair_changes_no_result(path_dtype: str, side: str) -> None:
     pair = tiny_pair(3, head_dim=16)
-    runner = ReferenceRunner(pair, SMALL, path_dtype=path_dtype, num_samples=2)
+    runner = ReferenceRunner(pair, SMALL, path_dtype=path_dtype, rung="masked", num_samples=2)
     prompt = [1, 2, 3, 4]
 
     def results() -> list[torch.Tensor]:
@@ -30,7 +30,7 @@ def test_writing_into_the_pair_changes_no_result(path_dtype: str, side: str) -> 
     for weight in getattr(pair, side).values():
         weight.mul_(1.5)
     assert all(torch.equal(one, other) for one, other in zip(before, results(), strict=True))
-    fresh = ReferenceRunner(pair, SMALL, path_dtype=path_dtype, num_samples=2)
+    fresh = ReferenceRunner(pair, SMALL, path_dtype=path_dtype, rung="masked", num_samples=2)
     rows = fresh.prefill(prompt)
     changed = fresh.free_draft(prompt, 5, rows[0].features).logprobs
     assert not torch.equal(before[-1], torch.from_numpy(changed)), "the weights were not really written to"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from tracing.errors import UsageError
 from tracing.models import ModelPair
+from tracing.settings import AS_IS
 from workbench.checkpoints import checks
 from workbench.checkpoints.digests import PairDigests, directory_digests, weights_digest
 from workbench.checkpoints.draft_model import load_draft_model
@@ -22,6 +23,7 @@ from workbench.checkpoints.loaded_teacher import (
     teacher_report,
 )
 from workbench.checkpoints.medusa import load_medusa
+from workbench.checkpoints.quantised import parse_weights, quantised_teacher
 from workbench.checkpoints.report import LoadReport
 from workbench.checkpoints.tokenizer import DirectoryTokenizer
 
@@ -36,12 +38,23 @@ LOADERS: Final[Mapping[str, LoadDrafter | None]] = {
 
 @dataclass(frozen=True, slots=True)
 class LoadedPair:
-    """What crosses from checkpoints to the rest of the workbench."""
+    """What crosses from checkpoints to the rest of the workbench.
+
+    Attributes:
+        pair: Plain data.
+        tokenizer: Of the teacher.
+        report: What was found in the files.
+        digests: Of the files, and of the pair's weights.
+        weights: How the teacher's weights were asked for, see `quantised.parse_weights`.
+        unquantised: The pair before its teacher was rounded; None where it was not.
+    """
 
     pair: ModelPair
     tokenizer: DirectoryTokenizer
     report: LoadReport
     digests: PairDigests
+    weights: str = AS_IS
+    unquantised: ModelPair | None = None
 
 
 def needs_drafter(proposer: str) -> bool:
@@ -61,6 +74,7 @@ def load_pair(
     *,
     proposer: str = "eagle3",
     trust_remote_code: bool = False,
+    weights: str = AS_IS,
 ) -> LoadedPair:
     """Load a pair; nothing is unpickled beyond plain tensors, no remote code runs unless asked.
 
@@ -69,19 +83,30 @@ def load_pair(
         draft_dir: A drafter of the kind `proposer`; None for a kind that has no checkpoint.
         proposer: Kind of the drafter, out of `LOADERS`.
         trust_remote_code: Let the teacher's own Python code read its configuration and tokenizer.
+        weights: How the teacher's weights are wanted: `as-is`, or rounded to int4.
 
     Raises:
         UsageError: An unknown kind, or a directory too few.
         ModelMissingError: A directory or file is missing (exit code 3).
         CheckpointError: Something is broken or inconsistent; names file, key or tensor (exit code 2).
     """
+    wanted = parse_weights(weights)
     teacher_path = Path(teacher_dir)
     draft_path = _draft_path(draft_dir, proposer)
     require_directory(teacher_path, "teacher")
     if draft_path is not None:
         require_directory(draft_path, "drafter")
-    return pair_with(
-        load_teacher(teacher_path, trust_remote_code=trust_remote_code), teacher_path, draft_path, proposer
+    teacher = load_teacher(teacher_path, trust_remote_code=trust_remote_code)
+    loaded = pair_with(teacher, teacher_path, draft_path, proposer)
+    if wanted is None:
+        return loaded
+    config, rounded = quantised_teacher(teacher.config, loaded.pair.teacher_weights, wanted)
+    return replace(
+        loaded,
+        pair=replace(loaded.pair, teacher=config, teacher_weights=rounded),
+        digests=replace(loaded.digests, teacher_weights=weights_digest(rounded)),
+        weights=weights,
+        unquantised=loaded.pair,
     )
 
 

@@ -22,10 +22,12 @@ COMMANDS: Final = {
     ),
     "lossless": ("workbench.cli.lossless", "Is a verifier lossless? Its exact law, or an engine's samples."),
     "bench": ("workbench.cli.bench", "Speculative against greedy decoding, and the paper's studies."),
+    "kernels": ("workbench.cli.kernels", "Try kernels for the operators: build, judge, measure."),
     "explain": ("workbench.cli.explain", "Print what a rule checks, why, and where it was seen."),
     "replay": ("workbench.cli.replay", "Judge a recorded run again, from disk, with or without models."),
     "weights": ("workbench.cli.weights", "Pack weights without loss; verify and measure packed ones."),
     "trace": ("workbench.cli.trace", "Inspect and verify recorded runs; repair, merge, slice, export."),
+    "new-path": ("workbench.cli.new_path", "Write the skeleton of a path under test, with its test."),
     "completion": ("workbench.cli.completion", "Print a script that makes a shell complete what is typed."),
 }
 """Command name -> module with a click command `command`, and its one-line help."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -12,6 +12,7 @@ import click
 from tracing.distances import MAX_DIGITS, parse_edges
 from tracing.errors import UsageError
 from tracing.settings import (
+    ACCEPTANCES,
     COMMIT_MODES,
     DEVICES,
     DTYPES,
@@ -19,11 +20,12 @@ from tracing.settings import (
     KV_LAYOUTS,
     LOOKUP_RULES,
     PROPOSERS,
+    SAMPLING_SETTINGS,
     USUAL_TREE_NODES,
     BackendName,
     DecodeSettings,
 )
-from tracing.static_tree import named_trees, static_tree
+from tracing.static_tree import named_trees, read_choices, static_tree
 from workbench.npu.modes import Mode
 
 _DEFAULTS = DecodeSettings()
@@ -71,45 +73,102 @@ recorded_proposer_option: Final = click.option(
     "--proposer", type=click.Choice(PROPOSERS), help=f"{PROPOSER_HELP} Default that of the recording."
 )
 
+model_option: Final = click.option(
+    "--model", metavar="DIR", help="Teacher checkpoint; default the shipped pair."
+)
 AUTO: Final = "auto"
-pair_options: Final = option_set(
-    click.option("--model", metavar="DIR", help="Teacher checkpoint; default the shipped pair."),
+auto_options: Final = option_set(
+    click.option("--policy", metavar="FILE", help="Table that auto chooses by; default ours."),
     click.option(
-        "--draft",
-        metavar="DIR|KIND=DIR,...",
-        help="Drafter checkpoint; default the shipped pair. With --proposer auto one for each kind.",
+        "--measured", metavar="RUN|FILE", help="Measured costs that auto takes; default it measures."
     ),
-    choice_option(
-        "--proposer",
-        values=(*PROPOSERS, AUTO),
-        text=f"{PROPOSER_HELP} auto chooses one for each request, by --policy.",
-    ),
-    click.option(
-        "--policy",
-        metavar="FILE",
-        help="Table that auto chooses by; default ours.",
-    ),
-    click.option(
-        "--measured",
-        metavar="RUN|FILE",
-        help="Measured costs that auto takes; default it measures.",
-    ),
+)
+"""Of commands that may choose for each request who drafts."""
+placement_options: Final = option_set(
     click.option("--chat", is_flag=True, help="Use the tokenizer's chat template."),
     click.option("--trust-remote-code", is_flag=True, help="Allow code that a checkpoint brings."),
+    click.option(
+        "--weights",
+        metavar="as-is|w4a16[:LAYOUT[:GROUP]]",
+        default="as-is",
+        show_default=True,
+        help="The teacher's linear weights: as they are, or rounded to int4 as a public layout ships it "
+        "(compressed-tensors, gptq, awq, npu); see docs/weights.md.",
+    ),
     choice_option("--device", values=DEVICES),
     choice_option(
         "--dtype", values=DTYPES, text="Of the fused path; auto is float32 on a CPU, else bfloat16."
     ),
     backend_option,
 )
-"""Which models, where, and on which backend; of every command that runs them."""
+"""Where models run, and how they are read."""
+pair_options: Final = option_set(
+    model_option,
+    click.option(
+        "--draft",
+        metavar="DIR|KIND=DIR,...",
+        help="Drafter checkpoint; default the shipped one. With --proposer auto one for each kind.",
+    ),
+    choice_option(
+        "--proposer",
+        values=(*PROPOSERS, AUTO),
+        text=f"{PROPOSER_HELP} auto chooses one for each request, by --policy.",
+    ),
+    auto_options,
+    placement_options,
+)
+"""Which models, where, and on which backend; of every command that runs a pair."""
+
+
+def _static_tree(_context: click.Context, _option: click.Parameter, typed: str | None) -> str | None:
+    """Read `--static-tree`: a name or paths as they are, a file of choices as paths."""
+    return read_choices(Path(typed)) if typed and Path(typed).is_file() else typed
+
+
+static_tree_text: Final = (
+    f"{', '.join(named_trees())}, paths of ranks like '0 1 0.0 0.1', or a file of choices"
+)
+
+
+def static_tree_option(default: str | None, help_text: str) -> Decorator:
+    """Return the option of a static tree."""
+    return click.option(
+        "--static-tree",
+        default=default,
+        show_default=default is not None,
+        callback=_static_tree,
+        metavar="NAME|PATHS|FILE",
+        help=f"{help_text}: {static_tree_text}.",
+    )
+
 
 _TREE_NODES_HELP: Final = "Nodes of the tree, the root included; default {}, of medusa its tree's.".format(
     ", ".join(f"{number} ({proposer})" for proposer, number in USUAL_TREE_NODES.items())
 )
 
+sampling_options: Final = option_set(
+    click.option(
+        "--acceptance",
+        type=click.Choice(ACCEPTANCES),
+        help="Rule by which tokens are chosen; default greedy, or eagle where a temperature is given.",
+    ),
+    click.option(
+        "--temperature", type=float, metavar="T", help="Sample at this temperature; 0 is greedy. Default 1."
+    ),
+    click.option(
+        "--sampling-top-k",
+        type=click.IntRange(min=0),
+        metavar="K",
+        help="Sample from the K likeliest tokens; default all.",
+    ),
+    click.option("--top-p", type=float, metavar="P", help="Sample from the likeliest tokens that make up P."),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of the draws."),
+)
+"""How tokens are chosen."""
+
 decode_options: Final = option_set(
     pair_options,
+    sampling_options,
     click.option("--fused", metavar="MODULE:FACTORY", help="Your own path instead of ours."),
     click.option(
         "--eager",
@@ -128,13 +187,7 @@ decode_options: Final = option_set(
     choice_option("--lookup-rule", values=LOOKUP_RULES, text="Whose prompt lookup."),
     number_option("--lookup-min", _DEFAULTS.lookup_min, "Shortest n-gram of vLLM's lookup."),
     number_option("--lookup-max", _DEFAULTS.lookup_max, "Longest n-gram looked up."),
-    click.option(
-        "--static-tree",
-        default=_DEFAULTS.static_tree,
-        show_default=True,
-        metavar="NAME|PATHS",
-        help=f"Tree of Medusa heads: {', '.join(named_trees())}, or paths of ranks like '0 1 0.0 0.1'.",
-    ),
+    static_tree_option(_DEFAULTS.static_tree, "Tree of Medusa heads"),
     number_option("--max-new-tokens", _DEFAULTS.max_new_tokens),
     choice_option("--commit-mode", values=COMMIT_MODES),
     choice_option(
@@ -230,11 +283,32 @@ def settings_from(options: dict[str, Any]) -> DecodeSettings:
     given = {
         field.name: options[field.name]
         for field in fields(DecodeSettings)
-        if options.get(field.name) is not None
+        if options.get(field.name) is not None and field.name not in ("acceptance", *SAMPLING_SETTINGS)
     }
     proposer = options.get("proposer", PROPOSERS[0])
     if proposer == "medusa":
         given.setdefault("tree_nodes", 1 + len(static_tree(given["static_tree"])))
     elif proposer in USUAL_TREE_NODES:
         given.setdefault("tree_nodes", USUAL_TREE_NODES[proposer])
-    return DecodeSettings(**given)
+    return DecodeSettings(**(given | sampling_from(options)))
+
+
+def sampling_from(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Read how tokens are chosen, as settings.
+
+    Raises:
+        UsageError: Greedy, and a setting that only sampling reads; or sampling at temperature 0.
+    """
+    given = {name: options[name] for name in SAMPLING_SETTINGS if options.get(name) is not None}
+    acceptance = options.get("acceptance")
+    if given.get("temperature") == 0:
+        if acceptance not in (None, "greedy"):
+            raise UsageError(f"--temperature 0 is greedy; --acceptance {acceptance} needs one above 0")
+        acceptance = "greedy"
+        given.pop("temperature")
+    if acceptance is None:
+        acceptance = "eagle" if given else "greedy"
+    if acceptance == "greedy" and given:
+        name = next(iter(given)).replace("_", "-")
+        raise UsageError(f"--{name} is for sampling; leave it out, or give a --temperature above 0")
+    return {"acceptance": acceptance, **given}

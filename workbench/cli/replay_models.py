@@ -47,7 +47,8 @@ def with_models(run: Run, wanted: ReplayOptions) -> tuple[Judge, Mapping[str, An
 
     proposer = proposer_of(run, wanted)
     model, draft = _folders(wanted, proposer)
-    loaded = _load(model, draft, proposer, trust_remote_code=wanted.trust_remote_code)
+    options: dict[str, Any] = {"trust_remote_code": wanted.trust_remote_code, "weights": weights_of(run)}
+    loaded = _load(model, draft, proposer, **options)
     has_drafter = draft is not None or not needs_drafter(proposer)
     settings = settings_of(run)
     runner = ReferenceRunner(
@@ -69,6 +70,11 @@ def proposer_of(run: Run, wanted: ReplayOptions) -> str:
     return wanted.proposer or str(table(run.manifest, "models").get("proposer") or PROPOSERS[0])
 
 
+def weights_of(run: Run) -> str:
+    """Return how the teacher's weights of the recording were asked for."""
+    return str(table(run.manifest, "models").get("weights") or "as-is")
+
+
 def _folders(wanted: ReplayOptions, proposer: str) -> tuple[str, str | None]:
     """Return the folders of teacher and drafter; without a drafter, drafts are not judged."""
     from workbench.checkpoints.load import needs_drafter
@@ -77,27 +83,26 @@ def _folders(wanted: ReplayOptions, proposer: str) -> tuple[str, str | None]:
     model, draft = wanted.model, wanted.draft
     if wanted.continues:
         model = model or SHIPPED
+    has_drafter = needs_drafter(proposer)
     if SHIPPED in {model, draft}:
-        teacher_dir, draft_dir = map(str, shipped_pair_dirs())
+        teacher_dir, draft_dir = map(str, shipped_pair_dirs(proposer if has_drafter else "eagle3"))
         model = teacher_dir if model in {SHIPPED, None} else model
         draft = draft_dir if draft in {SHIPPED, None} else draft
-    if not needs_drafter(proposer):
+    if not has_drafter:
         draft = None
     if model is None:
         raise UsageError("--draft needs its teacher; give --model DIR too")
     return model, draft
 
 
-def _load(
-    model: str, draft: str | None, proposer: str, *, trust_remote_code: bool
-) -> LoadedPair | TeacherOnly:
+def _load(model: str, draft: str | None, proposer: str, **options: Any) -> LoadedPair | TeacherOnly:
     from workbench.checkpoints.load import load_pair, needs_drafter
 
     if draft is None and needs_drafter(proposer):
         from workbench.lockstep.replay.teacher import load_teacher_only
 
-        return load_teacher_only(model, trust_remote_code=trust_remote_code)
-    return load_pair(model, draft, proposer=proposer, trust_remote_code=trust_remote_code)
+        return load_teacher_only(model, **options)
+    return load_pair(model, draft, proposer=proposer, **options)
 
 
 def _facts(run: Run, loaded: LoadedPair | TeacherOnly, *, has_drafter: bool) -> dict[str, Any]:
@@ -156,7 +161,8 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
     model, draft = _folders(wanted, proposer)
     if draft is None and needs_drafter(proposer):
         raise UsageError("--continue decodes, so it needs a drafter; give --draft DIR too")
-    loaded = load_pair(model, draft, proposer=proposer, trust_remote_code=wanted.trust_remote_code)
+    options: dict[str, Any] = {"trust_remote_code": wanted.trust_remote_code, "weights": weights_of(run)}
+    loaded = load_pair(model, draft, proposer=proposer, **options)
     label = f"{run.folder}@{':'.join(map(str, place))}"
     request = DiffRequest(
         prompt_file=label,

@@ -16,6 +16,7 @@ from tracing.errors import UsageError
 from tracing.models import MedusaConfig
 from tracing.settings import DecodeSettings
 from workbench.checkpoints.load import load_pair
+from workbench.checkpoints.quantised import parse_weights, quantised_teacher
 from workbench.checkpoints.shipped import shipped_pair_dirs, shipped_prompt
 from workbench.faults.experiment import FreeDecode, Setup, run_free
 from workbench.faults.exported import export_tiny
@@ -147,6 +148,14 @@ def _lookup_eos(setup: Setup) -> Setup:
     raise UsageError("the clean run looks nothing up but what it emitted, so that no token can end the text")
 
 
+def _int4(setup: Setup, weights: str) -> Setup:
+    """The teacher's linear layers are rounded to int4, in groups where a layer is wide enough."""
+    quantisation = parse_weights(weights)
+    assert quantisation is not None
+    teacher, rounded = quantised_teacher(setup.pair.teacher, setup.pair.teacher_weights, quantisation)
+    return replace(setup, pair=replace(setup.pair, teacher=teacher, teacher_weights=rounded))
+
+
 def accepted_token(setup: Setup) -> int:
     """Return a token that a clean run accepts from a draft, the first of its kind in the text."""
     clean = run_free(setup, Placement())
@@ -191,6 +200,8 @@ NEEDS: Final[Mapping[str, Need]] = {
     "lookup": Need("prompt lookup over a prompt that repeats itself", _lookup),
     "lookup_eos": Need("prompt lookup over a prompt with an end-of-sequence token", _lookup_eos),
     "windows": Need("windows, of some of the teacher's layers and of the drafter", _windows),
+    "w4a16": Need("a teacher in int4 as GPTQ ships it", lambda setup: _int4(setup, "w4a16:gptq:32")),
+    "w4a16_awq": Need("a teacher in int4 as AWQ ships it", lambda setup: _int4(setup, "w4a16:awq:32")),
     "ties": Need("two tokens with the same row in the teacher's head", _ties),
     "length": Need(
         "a commit by length was asked for", lambda setup: _with_settings(setup, commit_mode="length")
@@ -221,6 +232,10 @@ class Bench:
         self._plain = plain
         self._setups: dict[str, Setup] = {}
         self._clean: dict[str, FreeDecode] = {}
+
+    def on(self, device: str) -> Bench:
+        """Return the same bench with the path under test on another device."""
+        return Bench(self.name, self.about, lambda: replace(self._plain(), device=device), self.export)
 
     def setup(self, need: str) -> Setup:
         """Return the job that has what a fault needs, a key of `NEEDS`."""

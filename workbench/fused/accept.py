@@ -40,6 +40,9 @@ def accept(
         path_indices=tree.cache_positions[path],
         stop_reason=stop_reason,
         draws=choice.draws,
+        recovered_token_id=choice.recovered_token_id,
+        target_probs=choice.target_probs,
+        **choice.given,
     )
 
 

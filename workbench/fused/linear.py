@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from workbench.fused.quantised import QuantisedLinear, QuantisedProduct
+
 _MOST_PACKED_BYTES: Final = 2**31
 """A model whose weights are larger is not stored a second time."""
 _PACKED_DTYPES: Final = (torch.float32, torch.bfloat16)
@@ -45,13 +47,16 @@ class Linear:
         return functional.linear(rows, self._weight, self._bias)
 
 
-def joined(parts: Sequence[Any], *, pack: bool) -> Linear:
+def joined(parts: Sequence[Any], *, pack: bool) -> Linear | QuantisedProduct:
     """Return one product for several over the same rows, their outputs behind each other.
 
     Args:
-        parts: `torch.nn.Linear` modules, all or none of them with a bias.
+        parts: `torch.nn.Linear` modules, all or none of them with a bias; or all of them quantised.
         pack: As `Linear`.
     """
+    quantised = [part for part in parts if isinstance(part, QuantisedLinear)]
+    if quantised:
+        return QuantisedProduct(quantised)
     biases = [part.bias for part in parts]
     bias = None if biases[0] is None else torch.cat(biases)
     return Linear(torch.cat([part.weight for part in parts]), bias, pack=pack)

@@ -10,7 +10,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterf
 
 from workbench.fused.attention import AttentionCall, attend
 from workbench.fused.cache.rows import RowCache
-from workbench.fused.linear import Linear, joined
+from workbench.fused.linear import joined
 from workbench.fused.operators import Operators
 
 ATTENTION: Final = "specwb_npu_fused_infer_attention"
@@ -59,7 +59,7 @@ class TreeAttention(nn.Module):
     def __init__(self, source: Any, operators: Operators, *, pack: bool) -> None:
         super().__init__()
         self.project = joined([source.q_proj, source.k_proj, source.v_proj], pack=pack)
-        self.output = Linear(source.o_proj.weight, source.o_proj.bias, pack=pack)
+        self.output = joined([source.o_proj], pack=pack)
         self.q_norm, self.k_norm = (
             RmsNorm(getattr(source, name), operators) if hasattr(source, name) else None
             for name in ("q_norm", "k_norm")
@@ -113,7 +113,7 @@ class GatedMlp(nn.Module):
     def __init__(self, source: Any, operators: Operators, *, pack: bool) -> None:
         super().__init__()
         self.gate_and_up = joined([source.gate_proj, source.up_proj], pack=pack)
-        self.down = Linear(source.down_proj.weight, source.down_proj.bias, pack=pack)
+        self.down = joined([source.down_proj], pack=pack)
         self.operators = operators
 
     def forward(self, hidden_states: Tensor) -> Tensor:

@@ -10,9 +10,11 @@ import numpy as np
 from tracing.settings import STOP_WORDS
 from tracing.stages import Accepted, IntArray
 from workbench.judge.ancestry import accepted_walk
+from workbench.judge.draw_ties import note_draw_ties
 from workbench.judge.evidence import AcceptEvidence
 from workbench.judge.exact import judge_list, judge_num_draws
 from workbench.judge.notes import Notes
+from workbench.judge.sampler import judge_sampler
 
 
 def judge_accept(notes: Notes, evidence: AcceptEvidence) -> None:
@@ -28,6 +30,8 @@ def judge_accept(notes: Notes, evidence: AcceptEvidence) -> None:
             _judge_path(notes, evidence, accepted, expected, path)
     if evidence.reference is not None and evidence.reference.draws is not None:
         judge_num_draws(notes, evidence.draws, len(evidence.reference.draws))
+    note_draw_ties(notes, evidence.draw_ties)
+    judge_sampler(notes, evidence)
 
 
 def expected_accepted(evidence: AcceptEvidence) -> IntArray:

@@ -43,8 +43,9 @@ LONG_KV: Final = 512
 def count_step(evidence: StepEvidence, near_ties: tuple[NearTie, ...] = ()) -> Counter[str]:
     """Return the counters of one judged step."""
     count: Counter[str] = Counter(steps=1, later_turns=int(evidence.moment.turn > 0))
-    if evidence.accept is not None:
-        count.update(_count_tree(evidence.accept))
+    walked = evidence.accept or evidence.walked
+    if walked is not None:
+        count.update(_count_tree(walked))
     if evidence.commit is not None:
         count.update(_count_commit(evidence.commit, evidence.block_size))
     for near_tie in near_ties:
@@ -60,18 +61,20 @@ def not_exercised(counts: Mapping[str, int]) -> tuple[str, ...]:
 def _count_tree(accept: AcceptEvidence) -> Counter[str]:
     parents, valid = accept.tree.parents, accept.tree.valid
     children = Counter(int(parents[node]) for node in range(1, len(parents)) if valid[node])
-    walk = accepted_walk(accept.tree, accept.target_token_ids)
     stop = None if accept.fused is None else accept.fused.stop_reason
+    walk = accepted_walk(accept.tree, accept.target_token_ids)
+    if not accept.is_greedy and accept.fused is not None:  # where a cut path led is not recorded
+        walk = [int(node) for node in accept.fused.accepted_nodes]
     num_accepted = len(walk) if accept.fused is None else len(accept.fused.accepted_nodes)
     return Counter(
-        rejections=int(children[walk[-1] if walk else 0] > 0),
+        rejections=int((accept.is_greedy or stop is None) and children[walk[-1] if walk else 0] > 0),
         acceptances=int(num_accepted >= 1),
         long_acceptances=int(num_accepted >= 2),
         branches=int(max(children.values(), default=0) >= 2),
         pads=int(not valid.all()),
         eos=int(stop == "eos"),
         length_limit=int(stop == "length"),
-        cut_steps=int(num_accepted < len(walk)),
+        cut_steps=int(num_accepted < len(walk) if accept.is_greedy else stop is not None),
         long_kv=int(accept.committed_len + len(parents) > LONG_KV),
     )
 

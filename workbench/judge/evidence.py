@@ -18,6 +18,7 @@ from tracing.moment import Moment
 from tracing.run_facts import ModelFacts
 from tracing.settings import DecodeSettings
 from tracing.stages import Accepted, BoolArray, Committed, Drafted, IntArray, Tensorized, Verified
+from workbench.judge.draw_ties import DrawTie
 
 Array = NDArray[Any]
 """Floats of any width."""
@@ -52,8 +53,8 @@ class PrefillEvidence:
         prompt_token_ids: What both paths were given, `[L]`.
         is_greedy: False where a draw chose the root: the reference's, by the path's own logits, is the law.
         draws, num_draws: Uniforms that the fused prefill took, and how many the reference took for the root.
-        fused_context_token_ids: Prompt and root as the fused path has it, `[L + 1]`.
-        reference_context_token_ids: The same of the reference path, `[L + 1]`.
+        draw_ties: The sampled root, where only rounding explains it.
+        fused_context_token_ids, reference_context_token_ids: Prompt and root as each path has it, `[L + 1]`.
         logits: The row that chose the root, `[V]` or `[1, V]`.
         features: Tapped teacher features, `[L, 3H]`, low to high.
         kv: Committed K and V of the main cache, `[layers, 2, kv_heads, L, D]`, K after rotary.
@@ -64,6 +65,7 @@ class PrefillEvidence:
     is_greedy: bool = True
     draws: Array | None = None
     num_draws: int = 0
+    draw_ties: tuple[DrawTie, ...] = ()
     fused_context_token_ids: IntArray | None = None
     reference_context_token_ids: IntArray | None = None
     logits: RowTruth | None = None
@@ -118,12 +120,10 @@ class DraftEvidence:
         proposal: The reference's own draft, where tokens alone decide it and a path has to draft the same.
         levels: The reference's log-probabilities, one per level of `fused`; empty: scores not checked.
         nodes: The same of a draft that shows no search; None: scores not checked.
-        draws: Uniforms that the path's draft took; None in greedy decoding.
-        num_draws: How many the reference takes for this draft; None where it cannot be known.
+        draws, num_draws: Uniforms that the draft took, and how many the reference takes; None: not known.
         kv: Drafter K and V of the rows this draft computed from teacher features,
             `[layers, 2, kv_heads, R, D]`; `rows` names their positions.
-        committed_len: L; None: lengths not checked.
-        kv_lengths: Length of each layer of the drafter's cache after the draft, or None.
+        committed_len, kv_lengths: L, and the length of each layer of the drafter's cache after the draft.
         absent: Quantities that no path of this run has, as its drafter has none: they are not looked for.
     """
 
@@ -147,11 +147,9 @@ class TensorizeEvidence:
     """The static arrays of the step; all exact.
 
     Attributes:
-        committed_len: L.
-        num_nodes: N, the padded size both paths were asked for.
+        committed_len, num_nodes: L, and N, the padded size both paths were asked for.
         vocab_size: V, for pads' token ids; None: only negative ids are refused.
-        drafted: The fused draft that was fed to both paths, n <= N nodes; None: tokens and parents have
-            no source to be compared with and only the derived arrays are judged.
+        drafted: The fused draft that was fed to both paths; None: only the derived arrays are judged.
         fused, reference: What each path built.
         rotary_offset: What may be added to every position, or None where that is not known.
     """
@@ -235,6 +233,7 @@ class AcceptEvidence:
         is_greedy: False where draws decide: `reference` is then the law, over the same logits and draws.
         draws: Uniforms that the fused accept took; compared in number with those of `reference`.
         records_stop_reason: False where the recording gives no stop reason at all; none is then missing.
+        draw_ties: Decisions of the fused path that only rounding explains; `reference` then follows them.
         fused, reference: What each path accepted.
     """
 
@@ -246,6 +245,7 @@ class AcceptEvidence:
     is_greedy: bool = True
     draws: Array | None = None
     records_stop_reason: bool = True
+    draw_ties: tuple[DrawTie, ...] = ()
     fused: Accepted | None = None
     reference: Accepted | None = None
 
@@ -286,6 +286,7 @@ class StepEvidence:
         prefill: Only on a turn's first step; None elsewhere is no omission.
         missing: Stage to the reason why it, or the reference's part of it, is not there, for the report.
         block_size: Tokens per cache block, to count steps that cross a block boundary.
+        walked: Acceptance as it went, whoever accepted; what a step exercised is counted by it.
     """
 
     moment: Moment
@@ -298,3 +299,4 @@ class StepEvidence:
     commit: CommitEvidence | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     block_size: int = 128
+    walked: AcceptEvidence | None = None

@@ -3,13 +3,15 @@
 In a half precision one row may be off by far more than a small mistake makes, yet rounding does not lean the
 way of that mistake row after row. For each group of rows the *lean* is measured: `b = <e, d> / <d, d>`, where
 `e` is the path's error and `d` what the mistake would add to the truth; the mistake itself has lean 1, no
-error has 0. The reference at the path's own dtype is measured beside it, one of its samples a group in turn.
+error has 0. The reference at the path's own dtype is measured beside it: the mean of its samples.
 
-A group votes for the mistake when the path leans by more than `MARGIN` further than the sample does. If the
-path is only another arithmetic, its lean beyond the sample's is as often below the margin as above it, or
+A group votes for the mistake when the path leans by more than `MARGIN` further than the samples do. If the
+path is only another arithmetic, its lean beyond the samples' is as often below the margin as above it, or
 more often. The bets of Ville's inequality make votes evidence: every vote for it multiplies the wealth by
-`1 + STAKE`, every other one by `1 - STAKE`, and the probability that the wealth ever reaches `1 / RATE` is at
-most `RATE`, whenever one looks. `RATE` is shared by all mistakes that are tried.
+`1 + stake`, every other one by `1 - stake`, and the probability that the wealth ever reaches `1 / RATE` is at
+most `RATE`, whenever one looks. `RATE` is shared by all mistakes that are tried. The stake of a group is set
+by what its samples alone show: little where rounding leans about as far as the mistake, so that such groups
+neither make nor spoil a case (by the rule of Kelly; of groups that all say little no sum says much).
 
 Rows of one prefix share its rounding, so that groups are not free of each other; this is what the margin is
 for, and why the whole run must lean by nearly the mistake itself (`LEANS`), its samples by nearly nothing.
@@ -32,7 +34,10 @@ LEANS: Final = (0.6, 1.5)
 """Lean of a whole run between which it is the mistake's own; twice it is another mistake."""
 SAMPLES_LEAN: Final = 0.2
 """Lean beyond which the samples show that rounding alone looks like the mistake."""
+LAW_LEANS: Final = (0.35, 3.0)
+"""The same of a law that is too sharp or too flat: half of it, or twice as much, is no other mistake."""
 STAKE: Final = 0.8
+"""The most that is ever staked."""
 RATE: Final = 1e-6
 """Probability, per run, that a sound path is accused."""
 
@@ -43,6 +48,7 @@ class Leaning:
 
     Attributes:
         clause: What the values would be.
+        leans: Lean of a whole run between which the mistake is named.
         groups: Groups seen.
         rows: Rows in them.
         size: Sum of `<d, d>`.
@@ -53,6 +59,7 @@ class Leaning:
     """
 
     clause: str
+    leans: tuple[float, float] = LEANS
     groups: int = 0
     rows: int = 0
     size: float = 0.0
@@ -74,8 +81,8 @@ class Leaning:
             return
         along = [float((each * added).sum()) for each in samples]
         own = float((error * added).sum())
-        other = along[self.groups % len(along)]
-        self.wealth += math.log1p(STAKE if own - other > MARGIN * size else -STAKE)
+        stake = _stake(np.array(along) / size, np.array([(each * each).mean() for each in samples]) / size)
+        self.wealth += math.log1p(stake if own - sum(along) / len(along) > MARGIN * size else -stake)
         so_far = self.samples or [0.0] * len(along)
         self.samples = [one + more for one, more in zip(so_far, along, strict=False)]
         self.groups, self.rows = self.groups + 1, self.rows + len(added)
@@ -100,7 +107,7 @@ class Leaning:
     def is_made(self, num_tried: int) -> bool:
         """Return whether the path makes the mistake, of `num_tried` that are tried."""
         enough = self.wealth >= math.log(num_tried / RATE)
-        return enough and LEANS[0] <= self.lean <= LEANS[1] and self.lean_of_samples <= SAMPLES_LEAN
+        return enough and self.leans[0] <= self.lean <= self.leans[1] and self.lean_of_samples <= SAMPLES_LEAN
 
     def sentence(self, what: str, dtype: str) -> str:
         """Say how the path leans."""
@@ -110,6 +117,21 @@ class Leaning:
             f"off by {self.gap:.2g}, which rounding may do to one row, but to all in less than one of "
             f"{1 / RATE:.0e} runs"
         )
+
+
+def _stake(leans: Floats, if_free: Floats) -> float:
+    """Return what to stake on a group.
+
+    Args:
+        leans: Of its samples, `[S]`.
+        if_free: Mean square of each sample's errors over `<d, d>`: the square of its lean if errors were free
+            of each other.
+    """
+    spread = math.sqrt(max(float((leans * leans).mean()), float(if_free.mean())) * (1 + 1 / len(leans)))
+    if spread <= 0:
+        return STAKE
+    share_of_votes = 0.5 * (1 + math.erf((1 - MARGIN) / spread / math.sqrt(2)))
+    return min(STAKE, 2 * share_of_votes - 1)
 
 
 @dataclass(slots=True)
@@ -122,9 +144,16 @@ class Paired:
 
     by_clause: dict[str, Leaning] = field(default_factory=dict)
 
-    def add(self, clause: str, error: Any, samples: Sequence[Any], added: Any) -> None:
+    def add(
+        self,
+        clause: str,
+        error: Any,
+        samples: Sequence[Any],
+        added: Any,
+        leans: tuple[float, float] = LEANS,
+    ) -> None:
         """Measure one group of rows along one mistake, see `Leaning.add`."""
-        leaning = self.by_clause.setdefault(clause, Leaning(clause))
+        leaning = self.by_clause.setdefault(clause, Leaning(clause, leans))
         wide = [np.asarray(each, np.float64) for each in samples]
         leaning.add(np.asarray(error, np.float64), wide, np.asarray(added, np.float64))
 

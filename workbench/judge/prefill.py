@@ -8,6 +8,7 @@ import numpy as np
 
 from tracing.stages import IntArray
 from workbench.judge.choices import ROOT, judge_choices
+from workbench.judge.draw_ties import note_draw_ties
 from workbench.judge.evidence import PrefillEvidence, RowTruth
 from workbench.judge.exact import judge_list, judge_num_draws
 from workbench.judge.measured import Judged
@@ -28,6 +29,7 @@ def judge_prefill(notes: Notes, evidence: PrefillEvidence) -> None:
     theirs = _root(evidence.reference_context_token_ids, prompt)
     if not evidence.is_greedy:
         judge_num_draws(notes, evidence.draws, evidence.num_draws)
+        note_draw_ties(notes, evidence.draw_ties)
         _judge_sampled_root(notes, ours, theirs)
         return
     only = np.zeros(1, dtype=np.int64)

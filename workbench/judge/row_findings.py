@@ -18,6 +18,8 @@ MAX_ROWS_NAMED: Final = 8
 """Rows named one by one per quantity; the last one counts the rest."""
 UNRELATED: Final = 0.5
 """An error of half the row's own size is no rounding but another row, position or tap."""
+OVERFLOWS: Final = "the reference itself overflows at this dtype"
+"""Why rows without a finite sample are not judged."""
 MIN_WIDTH: Final = 8
 """Rows narrower than this are never called unrelated."""
 
@@ -38,7 +40,7 @@ def write_rows(
     wrong = np.array([group.failed | ~group.finite for group in judged.groups])
     unjudged = np.array([group.finite & np.isnan(group.allowance.largest) for group in judged.groups])
     if unjudged.any():
-        notes.skip(column, f"{int(unjudged.sum())} row(s) where the reference itself overflows at this dtype")
+        notes.skip(column, f"{int(unjudged.sum())} row(s) where {OVERFLOWS}")
     wrong_rows = np.flatnonzero(wrong.any(axis=0))
     limit = MAX_ROWS_NAMED if named else 1
     for row, tail in first_few(wrong_rows.tolist(), limit, f"of {judged.rows.size} rows"):

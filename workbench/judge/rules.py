@@ -143,6 +143,17 @@ RULES: Final[dict[str, JudgeRule]] = {
     "JUDGE-ACCEPT-PATH": JudgeRule(
         "wrong-path", "Kept positions are L (root) and L + node per accepted node."
     ),
+    "JUDGE-ACCEPT-SAMPLER": JudgeRule(
+        "wrong-sampler-settings", "A sampler is given the temperature, top-k and top-p of the settings."
+    ),
+    "JUDGE-ACCEPT-PROBS": JudgeRule(
+        "wrong-probability",
+        "The probability of a drafted token is that of its parent's logits, warped in float32 at least.",
+        "numeric",
+    ),
+    "JUDGE-ACCEPT-RECOVERED": JudgeRule(
+        "wrong-recovered", "A recovered token is the one that its draw gives from what a rejection left."
+    ),
     # commit
     "JUDGE-COMMIT-PREFIX": JudgeRule("prefix-changed", "Committed rows 0..L-1 keep their bits."),
     "JUDGE-COMMIT-ROWS": JudgeRule(

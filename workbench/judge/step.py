@@ -16,8 +16,12 @@ from workbench.judge.draft import judge_draft
 from workbench.judge.evidence import StepEvidence
 from workbench.judge.notes import NearTie, Notes, StageJudgement
 from workbench.judge.prefill import judge_prefill
+from workbench.judge.row_findings import OVERFLOWS
 from workbench.judge.tensorize import judge_tensorize
 from workbench.judge.verify import judge_verify
+
+SAMPLED: Final = frozenset({"prefill", "draft", "verify"})
+"""Stages whose rows are judged by samples of the reference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,13 @@ class StepJudgement(StageJudgement):
     """
 
     coverage: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def suspects(self) -> frozenset[str]:
+        """Stages that more samples may clear: something was found, or a sample overflowed."""
+        found = {finding.moment.stage for finding in self.findings}
+        overflowed = {each.stage for each in self.not_checked if each.reason.endswith(OVERFLOWS)}
+        return SAMPLED & (found | overflowed)
 
 
 def judge_step(evidence: StepEvidence) -> StepJudgement:
@@ -88,9 +99,12 @@ _JUDGES: Final[dict[str, Callable[[Notes, Any], None]]] = {
 
 def _mark_emitted(evidence: StepEvidence, near_tie: NearTie) -> NearTie:
     """Set `emitted` where the different choice decided an emitted token: the root, or after a path node."""
-    if near_tie.kind == "root":
+    if near_tie.kind in ("root", "acceptance") or (
+        near_tie.kind == "draw" and near_tie.moment.stage != "draft"
+    ):
         return replace(near_tie, emitted=True)
-    if near_tie.kind != "choice" or evidence.accept is None or evidence.accept.fused is None:
+    accept = evidence.accept
+    if near_tie.kind != "choice" or accept is None or accept.fused is None or not accept.is_greedy:
         return near_tie
-    path = {0, *evidence.accept.fused.accepted_nodes.tolist()}
+    path = {0, *accept.fused.accepted_nodes.tolist()}
     return replace(near_tie, emitted=near_tie.moment.node in path)

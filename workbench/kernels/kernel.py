@@ -114,16 +114,23 @@ Reference = Callable[[Arguments, "Order"], tuple[Tensor, ...]]
 
 
 class Order:
-    """An order of summation: places of an axis, as they come or shuffled."""
+    """An order of summation: places of an axis, as they come or shuffled.
 
-    def __init__(self, seed: int | None = None) -> None:
+    Args:
+        seed: Of the order; None is as they come.
+        device: Where the places are wanted.
+    """
+
+    def __init__(self, seed: int | None = None, device: str = "cpu") -> None:
         self._seed = seed
+        self._device = device
 
     def of(self, size: int) -> Tensor:
         """Return int64 [size]; the same for every axis of a size."""
         if self._seed is None:
-            return torch.arange(size)
-        return torch.randperm(size, generator=torch.Generator().manual_seed(self._seed + size))
+            return torch.arange(size, device=self._device)
+        generator = torch.Generator().manual_seed(self._seed + size)
+        return torch.randperm(size, generator=generator).to(self._device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from workbench.judge.verdict import RunVerdict, Tally
 from workbench.lockstep.acceptance import acceptance_warnings
 from workbench.lockstep.engine.interrupts import interrupts_watched
 from workbench.lockstep.free.run import FreeRun
+from workbench.lockstep.quality import quality_of
 from workbench.lockstep.session.auto import AutoSession
 from workbench.lockstep.session.contexts import context_of, facts_of, loosest
 from workbench.lockstep.session.request import AUTO, DiffRequest, Session
@@ -53,7 +54,7 @@ def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummar
         RunWriter(request.out, _manifest(session, request), token_bytes=loaded.tokenizer.token_bytes) as run,
     ):
         summary = _run(session, request, run, tick)
-        seen = acceptance_warnings(run.folder, session.path.name) if loaded.report.acceptance_tells else ()
+        seen = acceptance_warnings(run.folder) if loaded.report.acceptance_tells else ()
         run.update(
             verdict=summary.verdict,
             exit_code=summary.exit_code,
@@ -111,7 +112,6 @@ def _runner(
         path_dtype=session.dtype,
         rung=request.rung,
         device=request.reference_device,
-        num_samples=request.options.num_samples,
         model_facts=facts,
     )
 
@@ -176,7 +176,18 @@ def _summed_up(
         "backend": dict(request.backend),
     }
     verdict = tally.verdict(decoded.share(tally))
-    return _summary(decoded, verdict, session.loaded.tokenizer.decode, run.folder, manifest)
+    summary = _summary(decoded, verdict, session.loaded.tokenizer.decode, run.folder, manifest)
+    return replace(summary, quality=_quality(session, request, decoded, run))
+
+
+def _quality(session: Session, request: DiffRequest, decoded: TurnsRunner, run: RunWriter) -> str:
+    """Return what the unquantised teacher says of the text; empty where it is the one that decoded."""
+    unquantised = session.loaded.unquantised
+    if unquantised is None:
+        return ""
+    quality = quality_of(unquantised, decoded.finished, request.reference_device)
+    run.update(quality=quality.as_json())
+    return quality.sentence()
 
 
 def _summary(
@@ -246,6 +257,7 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
             "teacher": request.model or "tiny-pangu",
             "drafter": request.draft or "tiny-pangu",
             "proposer": loaded.pair.proposer if session.auto is None else AUTO,
+            "weights": loaded.weights,
             "digests": loaded.digests.as_json(),
             "load_report": loaded.report.as_json(),
         },

@@ -46,6 +46,12 @@ def npu_swiglu(gate_and_up: Tensor, dim: int = -1) -> Tensor:
     return activated
 
 
+def npu_weight_quant_batchmatmul(rows: Tensor, weight: Tensor, scale: Tensor, **options: Any) -> Tensor:
+    """Call the product with quantised weights; int4 weights are words along their contiguous axis."""
+    product: Tensor = operator("npu_weight_quant_batchmatmul")(rows, weight, scale, **options)
+    return product
+
+
 def npu_scatter_pa_kv_cache(
     key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slot_mapping: Tensor, **options: Any
 ) -> None:

@@ -32,6 +32,7 @@ class RunSummary:
         run: The folder of the trace.
         hidden: How large a mistake could have been without a finding, in a sentence; may be empty.
         could_hide: The same as plain data, by `stage.quantity`.
+        quality: Of a teacher in int4: what its unquantised weights say of the text, in a sentence; or empty.
         manifest: Facts about models, backend, devices and settings.
         share: What the verdict rests on, as plain data; None where that is not known.
         choices: What was chosen for each turn and why, as plain data; empty where nothing was to choose.
@@ -54,6 +55,7 @@ class RunSummary:
     hidden: str = ""
     could_hide: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    quality: str = ""
     manifest: Mapping[str, Any] = field(default_factory=dict)
     share: Mapping[str, Any] | None = None
     choices: tuple[Mapping[str, Any], ...] = ()
@@ -89,6 +91,7 @@ class RunSummary:
             "invariants": dict(self.invariants),
             "not_checked": dict(self.not_checked),
             "could_hide": dict(self.could_hide),
+            "quality": self.quality or None,
             "coverage": dict(self.coverage),
             "not_exercised": [name for name, count in self.coverage.items() if count == 0],
             "manifest": dict(self.manifest),

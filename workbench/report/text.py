@@ -51,6 +51,8 @@ def _lines(summary: RunSummary, detail: Detail, context: Sequence[str]) -> Itera
     if summary.hidden:
         yield f"could hide  {summary.hidden}"
     yield f"coverage    {_coverage(summary)}"
+    if summary.quality:
+        yield f"quality     {summary.quality}"
     yield from _text(summary)
     if summary.run:
         yield f"run         {safe_text(str(summary.run))}"

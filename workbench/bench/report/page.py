@@ -54,17 +54,17 @@ draw();
 """
 
 
-def page(studies: Sequence[Study], manifest: Mapping[str, Any]) -> str:
-    """Return the whole page."""
-    return "\n".join(_lines(studies, manifest)) + "\n"
+def page(studies: Sequence[Study], manifest: Mapping[str, Any], *, title: str = "specwb bench") -> str:
+    """Return the whole page; a manifest without the fields of a benchmark says what it has in `about`."""
+    return "\n".join(_lines(studies, manifest, title)) + "\n"
 
 
-def _lines(studies: Sequence[Study], manifest: Mapping[str, Any]) -> Iterator[str]:
+def _lines(studies: Sequence[Study], manifest: Mapping[str, Any], title: str) -> Iterator[str]:
     yield '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
     yield '<meta name="viewport" content="width=device-width, initial-scale=1">'
-    yield f"<title>specwb bench</title><style>{STYLE}</style>"
+    yield f"<title>{escape(title)}</title><style>{STYLE}</style>"
     yield f"<script>{get_plotlyjs()}</script></head><body>"
-    yield "<h1>specwb bench</h1>"
+    yield f"<h1>{escape(title)}</h1>"
     yield f'<p class="note">{escape(_machine(manifest))}</p>'
     links = (f'<a href="#{escape(study.name)}">{escape(study.title)}</a>' for study in studies)
     yield f"<nav>{' '.join(links)}</nav>"
@@ -99,6 +99,8 @@ def _table(table: Table) -> Iterator[str]:
 
 
 def _machine(manifest: Mapping[str, Any]) -> str:
+    if "about" in manifest:
+        return str(manifest["about"])
     machine, identity = manifest.get("machine", {}), manifest.get("identity", {})
     versions = manifest.get("versions", {})
     suite = identity.get("suite", {})

@@ -55,7 +55,7 @@ def joined(call: Arguments, parts: list[Tensor]) -> Tensor:
 def log_sums(call: Arguments, found: list[AttendedRows]) -> Tensor:
     """Return the log-sum-exp [B, N, S, 1] (packed [T, N, 1]), +inf where nothing is seen; (0,) if unasked."""
     if not call.get("softmax_lse_flag"):
-        return torch.empty(0, dtype=found[0].out.dtype)
+        return found[0].out.new_empty(0)
     rows = [(one.top + one.total.log()).masked_fill(one.total == 0, math.inf) for one in found]
     if call["input_layout"] == "TND":
         return torch.cat(rows)[..., None]

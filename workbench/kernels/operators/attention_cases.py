@@ -125,11 +125,11 @@ def repeating(draw: Draw, nodes: int, keys: int) -> Arguments:
     return call
 
 
-def peaked(draw: Draw, nodes: int, keys: int) -> Arguments:
+def peaked(nodes: int, keys: int, dtype: torch.dtype, draw: Draw) -> Arguments:
     """Return scores that rise with the place, so that the maximum moves from tile to tile."""
-    call = tree(draw, nodes, keys)
-    call["key"] = call["key"] * torch.linspace(0.1, 6.0, keys)[None, :, None, None]
-    return call
+    call = tree(draw, nodes, keys, dtype=dtype)
+    rising = torch.linspace(0.1, 6.0, keys)[None, :, None, None]
+    return call | {"key": (call["key"].float() * rising).to(dtype)}
 
 
 def inference_cases() -> Iterator[Trial]:
@@ -152,7 +152,8 @@ def inference_cases() -> Iterator[Trial]:
     yield Trial("lse", with_lse, form="dynamic")
     yield Trial("stale", partial(stale_tree, nodes=6, keys=50, dead=14), "stale", "dynamic")
     yield Trial("ties", partial(repeating, nodes=6, keys=70), "ties", "dynamic")
-    yield Trial("peaked", partial(peaked, nodes=6, keys=600), "large", "dynamic")
+    for dtype in (torch.float16, torch.float32):
+        yield Trial(f"peaked-{named(dtype)}", partial(peaked, 6, 600, dtype), "large", "dynamic")
     yield Trial("steep", partial(decoding, keys=300, scale=12.0), "large", "dynamic")
 
 

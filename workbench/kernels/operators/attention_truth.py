@@ -67,7 +67,7 @@ def attended(
         order: Places of the keys, in which they are summed up.
     """
     count = len(request.key)
-    places = torch.arange(count) if order is None else order.of(count)
+    places = torch.arange(count, device=request.key.device) if order is None else order.of(count)
     group = request.query.shape[1] // request.key.shape[1]
     key, value = (rows[places].to(dtype).repeat_interleave(group, 1) for rows in (request.key, request.value))
     scores = torch.einsum("snd,tnd->snt", request.query.to(dtype), key) * scale
@@ -76,7 +76,7 @@ def attended(
     # What nobody sees may hold anything, NaN too.
     value = value.masked_fill(hidden.all(0)[:, None, None], 0)
     sink = None if request.sink is None else request.sink.to(dtype).expand(len(scores), -1)
-    top = scores.amax(-1) if count else torch.full(scores.shape[:2], -math.inf, dtype=dtype)
+    top = scores.amax(-1) if count else scores.new_full(scores.shape[:2], -math.inf)
     if sink is not None:
         top = torch.maximum(top, sink)
     base = top.masked_fill(top == -math.inf, 0)
@@ -134,7 +134,7 @@ def visible(arguments: Arguments, number: int, rows: int, keys: int) -> Tensor:
     """Return bool [S, S_kv]: what the mask and the sparse mode leave in."""
     mask: Tensor | None = arguments.get("atten_mask")
     mode = arguments.get("sparse_mode", 0)
-    seen = torch.ones(rows, keys, dtype=torch.bool)
+    seen = torch.ones(rows, keys, dtype=torch.bool, device=arguments["query"].device)
     if mode == 3:
         return seen.tril(keys - rows)
     if mode == 2:

@@ -36,10 +36,8 @@ def grouped_scores(scores: Tensor, k_group: int, groups: int, mode: int) -> Tens
     table = scores.view(len(scores), groups, -1)
     strength = table.sort(-1, descending=True).values[..., : 1 + mode].sum(-1)
     kept = strength.sort(dim=-1, descending=True, stable=True).indices[:, :k_group]
-    result = torch.full_like(table, -math.inf)
-    for row, chosen in enumerate(kept.tolist()):
-        result[row, chosen] = table[row, chosen]
-    return result.view_as(scores)
+    is_kept = (kept[..., None] == torch.arange(groups, device=scores.device)).any(-2)
+    return torch.where(is_kept[..., None], table, -math.inf).view_as(scores)
 
 
 def gating(arguments: Arguments, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -53,7 +51,7 @@ def gating(arguments: Arguments, dtype: torch.dtype) -> tuple[Tensor, Tensor, Te
     if groups > 1:
         mode = arguments.get("group_select_mode", 0)
         selected = grouped_scores(selected, arguments.get("k_group", 1), groups, mode)
-    keys = x if bias is None else torch.arange(x.shape[1]).expand_as(x)
+    keys = x if bias is None else torch.arange(x.shape[1], device=x.device).expand_as(x)
     experts, is_open = ranked(selected, keys, arguments["k"])
     weights = scores.gather(-1, experts)
     if sigmoid:
@@ -90,7 +88,8 @@ def softmax_gating(arguments: Arguments, dtype: torch.dtype) -> tuple[Tensor, Te
         experts = torch.where(finished[..., None], x.shape[-1], experts)
         is_open = is_open & ~finished[..., None]
     rows = math.prod(x.shape[:-1])
-    numbers = torch.tensor([[choice * rows + row for choice in range(k)] for row in range(rows)])
+    listed = [[choice * rows + row for choice in range(k)] for row in range(rows)]
+    numbers = torch.tensor(listed, device=x.device)
     return weights, experts, is_open, numbers.view(experts.shape).int()
 
 

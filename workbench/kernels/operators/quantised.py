@@ -27,7 +27,7 @@ def whole_numbers(weight: Tensor) -> Tensor:
 def by_row(table: Tensor, group: int, rows: int) -> Tensor:
     """Return a scale or offset that broadcasts over [K, N]."""
     table = table.reshape(-1, table.shape[-1])
-    return table[torch.arange(rows) // group] if group else table
+    return table[torch.arange(rows, device=table.device) // group] if group else table
 
 
 def dequantised(arguments: Arguments, dtype: torch.dtype) -> Tensor:

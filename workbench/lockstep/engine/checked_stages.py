@@ -78,8 +78,15 @@ class CheckedStages:
             self._announce(stage)
         if stage == "verify":
             self.results.rows_before = self.path.main_rows()
-        self._first_draw = 0 if self.path.draws is None else self.path.draws.num_used
+        self._mark_draws()
         self._start = time.perf_counter_ns()
+
+    def _mark_draws(self) -> None:
+        """Note where the stage's draws begin, and the step's."""
+        tape, results = self.path.draws, self.results
+        self._first_draw = 0 if tape is None else tape.num_used
+        if tape is not None and not results.draws:
+            results.seed, results.draw_position = tape.seed, tape.position
 
     def after_stage(self, stage: str, result: Any) -> None:
         """Keep a copy of a result and read the cache rows that its stage wrote.
@@ -98,6 +105,8 @@ class CheckedStages:
             raise self.invalid(stage, invalid) from invalid
         except UserCodeError as error:
             raise StageFailedError(stage, findings_of_failure(self.turn_state, stage, error)) from error
+        if stage == "verify":
+            self.path.look_at_static_inputs(self.results.tensorized, self.turn_state.moment.at(stage))
         self.read_caches(stage)
 
     def _copied(self, stage: str, result: Any) -> Any:

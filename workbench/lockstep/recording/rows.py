@@ -60,9 +60,14 @@ def ended_at_root(turn_state: TurnState) -> Columns:
 
 
 def draw_columns(results: StepResults) -> Columns:
-    """Return all uniforms of a step, in order of use; nothing in greedy decoding."""
+    """Return all uniforms of a step, in order of use, and where they are from; nothing in greedy decoding."""
     taken = [results.draws[stage] for stage in ("prefill", "draft", "accept") if stage in results.draws]
-    return {"draws": np.concatenate(taken)} if taken else {}
+    if not taken:
+        return {}
+    columns: Columns = {"draws": np.concatenate(taken)}
+    if results.draw_position is not None:
+        columns |= {"row_seed": results.seed, "draw_position": results.draw_position}
+    return columns
 
 
 def feature_columns(features: Any) -> Columns:

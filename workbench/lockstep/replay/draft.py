@@ -31,16 +31,22 @@ class Fed:
     Attributes:
         committed: Token ids whose K and V are committed.
         root: The last emitted token.
-        features: Teacher features of the committed rows, per model of the runner, each model's own.
+        models: The truth first, then samples.
+        features: Teacher features of the committed rows, per model, each model's own.
     """
 
     committed: Sequence[int]
     root: int
+    models: Sequence[ReferenceModels]
     features: Sequence[Any]
 
 
 def judge_scores(
-    runner: ReferenceRunner, evidence: StepEvidence, tree: Tensorized, recorded: NDArray[Any], fed: Fed
+    runner: ReferenceRunner,
+    evidence: StepEvidence,
+    tree: Tensorized,
+    recorded: NDArray[Any],
+    fed: Fed,
 ) -> StageJudgement:
     """Judge the recorded scores of the valid nodes.
 
@@ -54,8 +60,8 @@ def judge_scores(
     notes = Notes(evidence.moment, "draft", evidence.dtype)
     token_ids, parents = tree.token_ids[tree.valid], tree.parents[tree.valid]
     walked = [
-        _walk(runner, models, Drafted(token_ids=token_ids, parents=parents), features, fed)
-        for models, features in zip(runner.models, fed.features, strict=True)
+        _walk(runner, each, Drafted(token_ids=token_ids, parents=parents), features, fed)
+        for each, features in zip(fed.models, fed.features, strict=True)
     ]
     rows = [each[0] for each in walked if each is not None]
     if walked[0] is not None and len(rows) > 1 and len(token_ids) > 1:

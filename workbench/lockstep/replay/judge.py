@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invariants.constraint import ALTERED
+from reference.model import ReferenceModels
+from reference.teacher import TeacherRows
 from tracing.errors import UsageError
 from tracing.stages import Accepted, Tensorized
 from workbench.judge.evidence import RowTruth, StepEvidence, VerifyEvidence, VerifySide
@@ -19,6 +21,7 @@ from workbench.judge.recorded.rejudge import NO_REFERENCE
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.replay.draft import Fed, judge_scores
+from workbench.lockstep.replay.sampled import sampled_accept, sampled_root
 from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.reference_fill import verified_of
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
@@ -49,29 +52,45 @@ class ModelJudge:
         if self.runner.unable:
             return _without(judge_step(replace(evidence, prefill=None)), self.runner.unable)
         try:
-            return self._judge(evidence, row, state)
+            models = self.runner.models
+            judgement = self._judge(evidence, row, state, models)
+            while self._may_clear(judgement) and (more := self.runner.more(len(models) - 1)):
+                models += more
+                judgement = self._judge(evidence, row, state, models)
         except UsageError as problem:
             return _without(judge_step(evidence), str(problem))
+        return judgement
 
-    def _judge(self, evidence: StepEvidence, row: Row, state: TurnState) -> StepJudgement:
-        rows = self.runner.prefill(state.committed)
+    def _may_clear(self, judgement: StepJudgement) -> bool:
+        """Whether more samples may: here a sampled acceptance too is judged by the true logits."""
+        is_sampled = not self.runner.settings.is_greedy
+        drawn = is_sampled and any(finding.moment.stage == "accept" for finding in judgement.findings)
+        return drawn or bool(judgement.suspects)
+
+    def _judge(
+        self, evidence: StepEvidence, row: Row, state: TurnState, models: Sequence[ReferenceModels]
+    ) -> StepJudgement:
+        rows = self.runner.prefill(state.committed, models)
         if evidence.prefill is not None:
-            evidence = replace(evidence, prefill=self._prefill(evidence, rows))
+            evidence = replace(evidence, prefill=self._prefill(evidence, row, rows))
         scores = None
         if evidence.verify is not None:
             tree = tensorized_of(row)
-            evidence = replace(evidence, verify=self._verify(evidence.verify, row, state.committed, tree))
-            evidence = self._accept(evidence, tree)
+            nodes = self.runner.verify(state.committed, tree, models)
+            evidence = replace(evidence, verify=self._verify(evidence.verify, row, nodes, tree))
+            evidence = self._accept(evidence, row, tree, [each.logits for each in nodes])
             if self.has_drafter and row.get("draft_logprobs") is not None:
-                fed = Fed(state.committed, state.root, [one.features for one in rows])
+                fed = Fed(state.committed, state.root, models, [one.features for one in rows])
                 scores = judge_scores(self.runner, evidence, tree, row["draft_logprobs"], fed)
         judgement = judge_step(evidence)
         return judgement if scores is None else _joined(judgement, scores)
 
-    def _prefill(self, evidence: StepEvidence, rows: Sequence[Any]) -> Any:
+    def _prefill(self, evidence: StepEvidence, row: Row, rows: Sequence[Any]) -> Any:
         """Set the reference's root, where rounding cannot explain the difference."""
         part = evidence.prefill
         assert part is not None
+        if not part.is_greedy:
+            return sampled_root(part, self.runner.settings, row, [one.logits[-1] for one in rows])
         truth, *samples = (host_floats(one.logits[-1]).astype(np.float64) for one in rows)
         context = part.fused_context_token_ids
         root, recorded = int(truth.argmax()), -1 if context is None else int(context[-1])
@@ -83,9 +102,8 @@ class ModelJudge:
         return replace(part, reference_context_token_ids=np.array([*prompt, root], dtype=np.int64))
 
     def _verify(
-        self, part: VerifyEvidence, row: Row, committed: Sequence[int], tree: Tensorized
+        self, part: VerifyEvidence, row: Row, reference: Sequence[TeacherRows], tree: Tensorized
     ) -> VerifyEvidence:
-        reference = self.runner.verify(committed, tree)
         nodes = np.flatnonzero(tree.valid)
         truth, *samples = (host_floats(one.logits)[nodes] for one in reference)
         return replace(
@@ -100,10 +118,15 @@ class ModelJudge:
             ),
         )
 
-    def _accept(self, evidence: StepEvidence, tree: Tensorized) -> StepEvidence:
+    def _accept(
+        self, evidence: StepEvidence, row: Row, tree: Tensorized, logits: Sequence[Any]
+    ) -> StepEvidence:
         part = evidence.accept
         if part is None:
             return evidence
+        if not part.is_greedy:
+            part = replace(part, eos_token_ids=self.eos_token_ids)
+            return replace(evidence, accept=sampled_accept(part, self.runner.settings, row, tree, logits))
         accepted: Accepted = self.runner.stages.accept(
             tree, part.target_token_ids, part.remaining, self.eos_token_ids
         )

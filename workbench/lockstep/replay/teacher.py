@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tracing.models import ModelPair
+from tracing.settings import AS_IS
 from workbench.checkpoints.digests import PairDigests, directory_digests, weights_digest
 from workbench.checkpoints.files import require_directory
 from workbench.checkpoints.loaded_teacher import load_teacher
+from workbench.checkpoints.quantised import parse_weights, quantised_teacher
 
 
 class TeacherOnly(NamedTuple):
@@ -18,8 +20,12 @@ class TeacherOnly(NamedTuple):
     digests: PairDigests
 
 
-def load_teacher_only(teacher_dir: Path | str, *, trust_remote_code: bool = False) -> TeacherOnly:
+def load_teacher_only(
+    teacher_dir: Path | str, *, trust_remote_code: bool = False, weights: str = AS_IS
+) -> TeacherOnly:
     """Load a teacher; `trust_remote_code` lets its own Python code read its configuration.
+
+    `weights` says how its weights are wanted, as for `load_pair`.
 
     Raises:
         ModelMissingError: The directory or a file is missing.
@@ -28,7 +34,10 @@ def load_teacher_only(teacher_dir: Path | str, *, trust_remote_code: bool = Fals
     directory = Path(teacher_dir)
     require_directory(directory, "teacher")
     loaded = load_teacher(directory, trust_remote_code=trust_remote_code)
-    weights = loaded.matched.weights
-    pair = ModelPair(teacher=loaded.config, teacher_weights=weights, eos_token_ids=loaded.eos.effective)
-    digests = PairDigests(directory_digests(directory, "teacher"), weights_digest(weights), "")
+    config, own = loaded.config, loaded.matched.weights
+    quantisation = parse_weights(weights)
+    if quantisation is not None:
+        config, own = quantised_teacher(config, own, quantisation)
+    pair = ModelPair(teacher=config, teacher_weights=own, eos_token_ids=loaded.eos.effective)
+    digests = PairDigests(directory_digests(directory, "teacher"), weights_digest(own), "")
     return TeacherOnly(pair, digests)

@@ -19,7 +19,7 @@ from workbench.checkpoints.loaded_teacher import LoadedTeacher, load_teacher
 from workbench.checkpoints.shipped import shipped_pair_dirs
 from workbench.fused.fitting import choose_device, choose_dtype
 from workbench.lockstep.choice.decide import fitted
-from workbench.lockstep.choice.policy import MAIN, Policy, PolicyChoice
+from workbench.lockstep.choice.policy import MAIN, SHAPE, Policy, PolicyChoice
 from workbench.lockstep.choice.trials import Contender
 
 BuildPath = Callable[[ModelPair, DecodeSettings], DecodePath]
@@ -96,7 +96,7 @@ def open_lineup(
         models: Where the models are.
         base: Settings that are not of a draft.
         build: Makes a path; of a pair whose teacher's weights are shared with the others'.
-        trees: Tree that was chosen by measurement, by kind of drafter.
+        trees: Draft settings that were chosen by measurement, by kind of drafter.
 
     Raises:
         SpecwbError: A checkpoint that was given is broken, or no choice is left.
@@ -140,9 +140,9 @@ def _settings(
     if not choice.auto_tree:
         return settings
     if choice.proposer not in trees:
-        raise LeftOutError("no tree was measured; specwb bench measures one")
-    tree = trees[choice.proposer]
-    return replace(settings, tree_nodes=tree.tree_nodes, depth=tree.depth, top_k=tree.top_k)
+        raise LeftOutError("no draft settings were measured; specwb bench measures them")
+    measured = trees[choice.proposer]
+    return replace(settings, **{name: getattr(measured, name) for name in SHAPE})
 
 
 def _contender(
@@ -186,9 +186,13 @@ class SharedWeights:
 
     def _place(self, weights: Mapping[str, Any]) -> dict[str, Any]:
         if id(weights) not in self._placed:  # kept beside its copy: another could get its id
-            copy = {name: each.to(device=self._device, dtype=self._dtype) for name, each in weights.items()}
+            copy = {name: self._moved(each) for name, each in weights.items()}
             self._placed[id(weights)] = weights, copy
         return self._placed[id(weights)][1]
+
+    def _moved(self, tensor: Any) -> Any:
+        """Return a tensor in place; words of int4 stay words."""
+        return tensor.to(self._device, self._dtype if tensor.is_floating_point() else tensor.dtype)
 
 
 def require_one_vocabulary(name: str, model: LoadedTeacher, teacher: LoadedTeacher) -> None:
@@ -203,9 +207,7 @@ def require_one_vocabulary(name: str, model: LoadedTeacher, teacher: LoadedTeach
 
 
 def _shipped(proposer: str) -> Path:
-    if proposer != "eagle3":
-        raise LeftOutError(f"no {proposer} drafter ships with the package")
     try:
-        return shipped_pair_dirs()[1]
+        return shipped_pair_dirs(proposer)[1]
     except ModelMissingError as missing:
         raise LeftOutError(str(missing)) from None

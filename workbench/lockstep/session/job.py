@@ -30,7 +30,6 @@ class LockstepOptions:
         watch_indices: Record which index values the path used, place by place; slower.
         seed: Of the draws, where tokens are sampled.
         repeat: Repeat prefill and one clean step a turn and compare the bits.
-        num_samples: Reference runs at the tested path's dtype per stage, for the allowance.
     """
 
     settings: DecodeSettings
@@ -39,7 +38,6 @@ class LockstepOptions:
     on_violation: OnViolation = "stop"
     steps: tuple[int, int | None] = (0, None)
     judge_every: int = 1
-    num_samples: int = 3
     watch_indices: bool = False
     repeat: bool = True
     seed: int = 0

@@ -12,7 +12,7 @@ from tracing.distances import DEFAULT_EDGES
 from tracing.errors import UsageError
 from tracing.models import ModelPair
 from tracing.run_facts import ModelFacts
-from tracing.settings import DecodeSettings, Device, RungName
+from tracing.settings import AS_IS, DecodeSettings, Device, RungName
 from tracing.stages import DecodePath
 from workbench.checkpoints.load import LoadedPair, load_pair, needs_drafter
 from workbench.checkpoints.shipped import shipped_pair_dirs
@@ -52,7 +52,7 @@ class DiffRequest:
         eager: Fused operators to run eagerly.
         device, dtype: Of the fused path.
         rung, reference_device: Of the reference.
-        chat, trust_remote_code: As the command's options.
+        chat, trust_remote_code, weights: As the command's options.
         stage_timeout: Seconds that a stage of the path under test may take, or None.
         distance_edges: Lower edges of the buckets in which attention distances will be shown.
     """
@@ -71,10 +71,11 @@ class DiffRequest:
     eager: frozenset[str] = frozenset()
     device: Device = "auto"
     dtype: str = "auto"
-    rung: RungName = "masked"
+    rung: RungName = "cached"
     reference_device: str = "cpu"
     chat: bool = False
     trust_remote_code: bool = False
+    weights: str = AS_IS
     distance_edges: tuple[int, ...] = DEFAULT_EDGES
     stage_timeout: float | None = None
 
@@ -132,6 +133,7 @@ def open_session(request: DiffRequest) -> Session:
         *pair_directories(request.model, request.draft, request.proposer),
         proposer=request.proposer,
         trust_remote_code=request.trust_remote_code,
+        weights=request.weights,
     )
     turns = plan_turns(prompts, loaded.tokenizer, loaded.pair, request.options.settings, chat=request.chat)
     user_code = UserCode(request.stage_timeout)
@@ -150,6 +152,10 @@ def _open_auto(request: DiffRequest, prompts: Sequence[Prompt]) -> Session:
     if request.options.mode == "free":
         raise UsageError(
             "--proposer auto is judged staged, request by request; free lockstep takes one proposer"
+        )
+    if request.weights != AS_IS:
+        raise UsageError(
+            "--proposer auto takes the weights of its policy's teachers as they are; name a proposer"
         )
     policy, user_code = read_policy(request.policy), UserCode(request.stage_timeout)
     models = PolicyModels(
@@ -204,7 +210,7 @@ def pair_directories(
     if not needs_drafter(proposer):
         return model or shipped_pair_dirs()[0], None
     if model is None and draft is None:
-        return shipped_pair_dirs()
+        return shipped_pair_dirs(proposer)
     if model is None or draft is None:
         raise UsageError("--model and --draft go together: a drafter is trained for one teacher")
     return model, draft

@@ -17,7 +17,7 @@ from workbench.lockstep.engine.stage_inputs import written_into
 from workbench.lockstep.engine.step import run_prefill, run_step
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
-from workbench.lockstep.truth.reference_fill import ReferenceFill, commit_rows, run_reference_step
+from workbench.lockstep.truth.reference_fill import ReferenceFill, run_reference_step
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 AfterStage = Callable[[str], None]
@@ -111,7 +111,6 @@ class _JudgedStages(CheckedStages):
         self._driver.take_windows(self.turn_state, stage)
         if stage == "commit":
             self.require_followable()  # it was judged as what it is; it can only not be taken any further
-            commit_rows(self._driver.runner, self.results)
         self._follow(stage)
 
     def check_inputs(self, stage: str) -> None:

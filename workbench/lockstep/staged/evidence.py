@@ -33,14 +33,14 @@ from workbench.lockstep.engine.under_test import StepResults
 from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.reference_fill import verified_of
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
+from workbench.lockstep.truth.sampled import RootTruth, SampledTruth, choose_root
 
 
 def row_truth(fused: Any, reference: Sequence[Any], rows: IntArray | None = None) -> RowTruth:
     """Return one quantity; `reference` holds the truth first, then the samples."""
     truth, *samples = (host_floats(value) for value in reference)
-    return RowTruth(
-        fused=None if fused is None else host_floats(fused), truth=truth, samples=tuple(samples), rows=rows
-    )
+    own = None if fused is None else host_floats(fused)
+    return RowTruth(fused=own, truth=truth, samples=tuple(samples), rows=rows)
 
 
 def feature_truth(fused: Any, reference: Sequence[Any]) -> RowTruth | None:
@@ -58,7 +58,7 @@ class ReferenceStep:
         scores: Its scores of a draft that shows no search: the truth first, then the samples.
         drafted: The path's beams and nodes with the reference's own scores; None if they make no sense.
         offsets: Its draft attention offsets over nodes, masked int `[N, H]`, or None.
-        tensorized, accepted: Its arrays and its path.
+        tensorized, sampled: Its arrays and its path; that follows the tested path where rounding allows it.
         missing: Stage to the reason why it refused the stage's values.
     """
 
@@ -70,8 +70,18 @@ class ReferenceStep:
     offsets: Any = None
     tensorized: Tensorized | None = None
     verified: tuple[TeacherRows, ...] = ()
-    accepted: Accepted | None = None
+    sampled: SampledTruth | None = None
     missing: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def num_results(self) -> int:
+        """How many times the truth and samples ran, over all stages."""
+        return sum(map(len, (self.prefill, self.drafts, self.scores, self.verified)))
+
+    @property
+    def fewest(self) -> int:
+        """Samples that draft and verify have at least."""
+        return min((len(each) - 1 for each in (self.drafts, self.scores, self.verified) if each), default=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +111,7 @@ class Evidence:
             dtype=dtype,
             missing=filled | self.reference.missing,
             block_size=self.runner.settings.block_size,
+            walked=self._walked() if "accept" in self.results.done() else None,
             **own,
         )
 
@@ -109,25 +120,27 @@ class Evidence:
         prefilled, rows = self.results.prefilled, self.reference.prefill
         if prefilled is None or not rows:
             return None
-        root, num_draws = self._root(prefilled)
+        root = self._root(prefilled)
         return PrefillEvidence(
             prompt_token_ids=np.asarray(self.prompt, dtype=np.int64),
             fused_context_token_ids=prefilled.context_token_ids,
-            reference_context_token_ids=np.array([*self.prompt, root], dtype=np.int64),
+            reference_context_token_ids=np.array([*self.prompt, root.token_id], dtype=np.int64),
             logits=row_truth(prefilled.logits, [each.logits[-1] for each in rows]),
             features=feature_truth(prefilled.features, [each.features for each in rows]),
             kv=self._cached(row_truth(self.results.prefill_kv, [each.kv for each in rows])),
             is_greedy=self.runner.settings.is_greedy,
             draws=self.results.draws.get("prefill"),
-            num_draws=num_draws,
+            num_draws=root.num_draws,
+            draw_ties=root.ties,
             absent=self.runner.absent,
         )
 
-    def _root(self, prefilled: Prefilled) -> tuple[int, int]:
-        """The root, and its draws: by the truth's logits, or sampled by the path's own logits and draws."""
+    def _root(self, prefilled: Prefilled) -> RootTruth:
+        """The root and its draws: by the truth's logits, or sampled by the path's own logits and draws."""
         if self.runner.settings.is_greedy:
-            return int(host_floats(self.reference.prefill[0].logits)[-1].argmax()), 0
-        return self.runner.choose_root(prefilled.logits, self.results.draws.get("prefill", ()))
+            return RootTruth(int(host_floats(self.reference.prefill[0].logits)[-1].argmax()))
+        draws, recorded = self.results.draws.get("prefill", ()), int(prefilled.context_token_ids[-1])
+        return choose_root(self.runner, prefilled.logits, draws, recorded)
 
     def draft(self) -> DraftEvidence:
         """Draft: the tested path's tree, and the true score of each of its beams, or of each node."""
@@ -144,8 +157,7 @@ class Evidence:
             num_draws=self.runner.num_draft_draws(results.drafted, reference.scores),
             absent=self.runner.absent,
         )
-        truth = reference.drafts or reference.scores
-        if not truth:
+        if not (truth := reference.drafts or reference.scores):
             return evidence
         own_kv = [one.committed_kv for one in truth if one.committed_kv is not None]
         return replace(
@@ -209,11 +221,14 @@ class Evidence:
 
     def accept(self) -> AcceptEvidence | None:
         """Accept: the tested path's tree and choices, and what each side accepted."""
+        law = self.reference.sampled
+        return None if law is None else replace(self._walked(law.accepted), draw_ties=law.ties)
+
+    def _walked(self, reference: Accepted | None = None) -> AcceptEvidence:
+        """Acceptance as it went, by whomever; beside the reference's where that is given."""
         results, tensorized, verified = self.results, self.results.tensorized, self.results.verified
         assert tensorized is not None
         assert verified is not None
-        if self.reference.accepted is None:
-            return None
         return AcceptEvidence(
             committed_len=results.committed_len,
             tree=tensorized,
@@ -221,7 +236,7 @@ class Evidence:
             remaining=self.turn_state.remaining,
             eos_token_ids=self.runner.truth.pair.eos_token_ids,
             fused=results.accepted,
-            reference=self.reference.accepted,
+            reference=reference,
             is_greedy=self.runner.settings.is_greedy,
             draws=results.draws.get("accept"),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable
 from dataclasses import replace
 
 from tracing.errors import UsageError
@@ -22,10 +22,11 @@ from workbench.lockstep.staged.arbiter import with_arbiter
 from workbench.lockstep.staged.cache_write_attribution import SUSPICIOUS, attribute_cache_write
 from workbench.lockstep.staged.evidence import Evidence, ReferenceStep, by_truth
 from workbench.lockstep.staged.explain import Explainer
-from workbench.lockstep.staged.leanings import Leanings
+from workbench.lockstep.staged.leanings import SAMPLES, Leanings
 from workbench.lockstep.staged.recheck import Recheck
 from workbench.lockstep.staged.repeats import Repeats
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
+from workbench.lockstep.truth.sampled import accept_by
 
 
 class StepJudge:
@@ -101,11 +102,14 @@ class StepJudge:
         elif stage == "verify" and results.tensorized is not None:
             reference.verified = self._runner.verify(turn_state.committed, results.tensorized)
         elif stage == "accept" and results.tensorized is not None and results.verified is not None:
-            reference.accepted = self._runner.accept(
+            reference.sampled = accept_by(
+                self._runner,
                 results.tensorized,
                 results.verified,
                 turn_state.remaining,
                 results.draws.get("accept", ()),
+                recorded=results.accepted if results.own("accept") else None,
+                true_logits=[rows.logits for rows in reference.verified],
             )
 
     def _follow_draft(self, reference: ReferenceStep, turn_state: FedTurnState, drafted: Drafted) -> None:
@@ -115,7 +119,7 @@ class StepJudge:
         if search is None:
             reference.scores = self._runner.score(*turn_state.fed, drafted)
         else:
-            reference.drafts = self._runner.draft(*turn_state.fed, search.levels, probe)
+            reference.drafts = self._runner.draft(*turn_state.fed, search.levels, watch=probe)
         if truth := reference.drafts or reference.scores:
             reference.drafted = by_truth(drafted, truth[0], self._runner.target_from_draft)
         if search is not None and reference.drafts:
@@ -144,7 +148,7 @@ class StepJudge:
         gathered = Evidence(self._runner, self._prompt, turn_state, results, reference)
         evidence = gathered.of_step(self._dtype)
         judgement = judge_step(evidence)
-        if self._sample_further(judgement.findings, turn_state, results, reference):
+        while self._sample_further(judgement.suspects, turn_state, results, reference):
             evidence = gathered.of_step(self._dtype)
             judgement = judge_step(evidence)
         if has_error(judgement.findings):
@@ -158,6 +162,10 @@ class StepJudge:
 
             explainer = Explainer(self._runner, turn_state, results, evidence, tuple(self._steps)[:-1])
             return explainer.at(recheck.at(judgement, truth, passes))
+        if self._leanings.is_open:
+            stages = {"draft", "verify"}
+            while reference.fewest < SAMPLES and self._sample_further(stages, turn_state, results, reference):
+                evidence = gathered.of_step(self._dtype)
         judgement = joined(judgement, self._leanings.after(evidence, turn_state, results.tensorized))
         return self._repeated(judgement, turn_state, results)
 
@@ -197,23 +205,30 @@ class StepJudge:
 
     def _sample_further(
         self,
-        findings: Sequence[Finding],
+        stages: Container[str],
         turn_state: FedTurnState,
         results: StepResults,
         reference: ReferenceStep,
     ) -> bool:
-        """Draw more samples for the stages under suspicion; the path's own error plays no part in them."""
-        stages = {finding.moment.stage for finding in findings} & {"prefill", "draft", "verify"}
-        if "prefill" in stages and reference.prefill:
-            reference.prefill += self._runner.further_prefill(self._prompt)
+        """Draw more samples for these stages, and tell whether there were any.
+
+        The path's own error plays no part in them.
+        """
+        runner = self._runner
         search = None if results.drafted is None else results.drafted.beam_search()
+        before = reference.num_results
+        if "prefill" in stages and reference.prefill:
+            reference.prefill += runner.prefill(self._prompt, runner.more(len(reference.prefill) - 1))
         if "draft" in stages and reference.drafts and search is not None:
-            reference.drafts += self._runner.further_drafts(*turn_state.fed, search.levels)
+            more = runner.more(len(reference.drafts) - 1)
+            reference.drafts += runner.draft(*turn_state.fed, search.levels, more)
         if "draft" in stages and reference.scores and results.drafted is not None:
-            reference.scores += self._runner.score(*turn_state.fed, results.drafted, further=True)
+            more = runner.more(len(reference.scores) - 1)
+            reference.scores += runner.score(*turn_state.fed, results.drafted, more)
         if "verify" in stages and reference.verified and results.tensorized is not None:
-            reference.verified += self._runner.further_nodes(turn_state.committed, results.tensorized)
-        return bool(stages)
+            more = runner.more(len(reference.verified) - 1)
+            reference.verified += runner.verify(turn_state.committed, results.tensorized, more)
+        return reference.num_results > before
 
 
 def invalid(turn_state: FedTurnState, results: StepResults, error: Exception) -> StepJudgement:

@@ -13,17 +13,20 @@ from tracing.stages import Tensorized
 from workbench.judge.evidence import DraftEvidence, RowTruth, StepEvidence
 from workbench.judge.explain_scores import ScoredSearch
 from workbench.judge.notes import Notes, StageJudgement
-from workbench.judge.paired import Paired
+from workbench.judge.paired import LAW_LEANS, LEANS, Paired
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.tensors.host import host_floats
-from workbench.lockstep.truth.draft_what_if import BEAMS, FedDraft, fed_otherwise, followed
+from workbench.lockstep.truth.draft_what_if import BEAMS, FedDraft, begun, fed_otherwise, followed
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 HALF: Final = ("bfloat16", "float16")
 WARMER: Final = 0.9
 """The temperature of a law that is a little too sharp; less sure ones lean the other way."""
+LAW: Final = "at temperature"
 MAX_STEPS: Final = 32
 """Steps of a run that are measured: evidence comes early or not at all, and each costs some forwards."""
+SAMPLES: Final = 3
+"""Samples whose errors are set against the path's."""
 LARGE: Final = "the taps"
 """Mistakes that no rounding hides."""
 POSITIONS: Final = (("one position further on", 1), ("one position further back", -1))
@@ -48,11 +51,16 @@ class Leanings:
     steps: int = 0
     is_over: bool = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the next clean step is measured; it needs `SAMPLES` samples."""
+        return self.dtype in HALF and not self.is_over and self.steps < MAX_STEPS
+
     def after(
         self, evidence: StepEvidence, turn_state: FedTurnState, tensorized: Tensorized | None
     ) -> StageJudgement:
         """Measure one clean step; return the mistake that all steps so far show, if they do."""
-        if self.dtype not in HALF or self.is_over or self.steps >= MAX_STEPS:
+        if not self.is_open:
             return StageJudgement()
         self.steps += 1
         if evidence.draft is not None:
@@ -87,14 +95,15 @@ class Leanings:
             if any(other.shape != row.shape for other, row in zip(rows, along.rows, strict=True)):
                 continue
             for level, (other, true) in enumerate(zip(along.own(rows), own, strict=True)):
-                self.draft.add(clause, errors[level], [each[level] for each in samples], other - true)
+                seen = [each[level] for each in samples]
+                self.draft.add(clause, errors[level], seen, other - true, leans_of(clause))
 
     def _other_levels(
         self, draft: DraftEvidence, turn_state: FedTurnState, levels: Any
     ) -> Iterator[tuple[str, tuple[Any, ...]]]:
         truth = [np.asarray(level.truth, np.float64) for level in draft.levels]
-        yield f"the law at temperature {WARMER}", tuple(log_softmax(rows / WARMER) for rows in truth)
-        yield f"the law at temperature {1 / WARMER:.2f}", tuple(log_softmax(rows * WARMER) for rows in truth)
+        yield f"the law {LAW} {WARMER}", tuple(log_softmax(rows / WARMER) for rows in truth)
+        yield f"the law {LAW} {1 / WARMER:.2f}", tuple(log_softmax(rows * WARMER) for rows in truth)
         tokens, root, features = turn_state.fed
         if drafter_of(self.runner.truth.pair).searches and features is not None:
             given = (tuple(map(int, tokens)), int(root), features)
@@ -102,9 +111,10 @@ class Leanings:
             if fed.is_eagle3:
                 for clause, other in fed_otherwise(fed):
                     if LARGE not in clause:
-                        yield clause, followed(other, levels, lambda beams, _: beams)
+                        yield clause, followed(other, levels)
+                first = begun(fed)
                 for clause, changed in BEAMS:
-                    yield f"its value when the beams {clause}", followed(fed, levels, changed)
+                    yield f"its value when the beams {clause}", followed(fed, levels, changed, first)
 
     def _measure_verify(self, logits: RowTruth, turn_state: FedTurnState, tree: Tensorized) -> None:
         """Logits are compared up to a constant a row: what is added to all of them changes nothing."""
@@ -116,13 +126,14 @@ class Leanings:
         for clause, other in self._other_logits(truth, logits.rows, turn_state, tree):
             for depth in np.unique(depths):
                 here = depths == depth
-                self.verify.add(clause, error[here], [each[here] for each in samples], (other - truth)[here])
+                seen, added = [each[here] for each in samples], (other - truth)[here]
+                self.verify.add(clause, error[here], seen, added, leans_of(clause))
 
     def _other_logits(
         self, truth: Any, nodes: Any, turn_state: FedTurnState, tree: Tensorized
     ) -> Iterator[tuple[str, Any]]:
-        yield f"the logits at temperature {WARMER}", truth / WARMER
-        yield f"the logits at temperature {1 / WARMER:.2f}", truth * WARMER
+        yield f"the logits {LAW} {WARMER}", truth / WARMER
+        yield f"the logits {LAW} {1 / WARMER:.2f}", truth * WARMER
         positions = np.asarray(tree.position_ids)
         for clause, shift in POSITIONS:
             moved = positions + shift * np.asarray(tree.valid)
@@ -131,6 +142,11 @@ class Leanings:
                     self.runner.truth, turn_state.committed, tree.token_ids, moved, tree.visible
                 )
                 yield f"their values {clause}", centred(host_floats(rows.logits)[nodes])
+
+
+def leans_of(clause: str) -> tuple[float, float]:
+    """Return between which leans a mistake is named."""
+    return LAW_LEANS if LAW in clause else LEANS
 
 
 def centred(rows: Any) -> Any:

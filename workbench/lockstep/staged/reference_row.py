@@ -41,16 +41,17 @@ def record_reference(
 
 def _reference_accept(reference: ReferenceStep, results: StepResults) -> Columns:
     """The path over the path's choices; left out where a near tie makes them differ from the row's own."""
-    if reference.accepted is None or results.verified is None or results.tensorized is None:
+    if reference.sampled is None or results.verified is None or results.tensorized is None:
         return {}
-    columns: Columns = {"committed_len_after": results.committed_len + len(reference.accepted.path_indices)}
+    accepted = reference.sampled.accepted
+    columns: Columns = {"committed_len_after": results.committed_len + len(accepted.path_indices)}
     if reference.verified:
         own = as_recorded(host_floats(reference.verified[0].logits)).argmax(-1)
         valid, chosen = results.tensorized.valid, results.verified.target_token_ids
         # A tested path's arrays may have any length; then it is a finding, and nothing here to compare.
         if chosen.shape != valid.shape or not np.array_equal(own[valid], chosen[valid]):
             return columns
-    return columns | row_columns(reference.accepted) | draw_columns(results)
+    return columns | row_columns(accepted) | draw_columns(results)
 
 
 def _reference_draft(reference: ReferenceStep, tensorized: Tensorized) -> Columns:

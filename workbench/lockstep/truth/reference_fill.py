@@ -8,12 +8,12 @@ import numpy as np
 
 from reference.teacher import TeacherRows
 from tracing.stages import Accepted, Committed, DecodePath, Drafted, Prefilled, Stages, Tensorized, Verified
-from workbench.judge.turn_state import committed_nodes
 from workbench.lockstep.engine.step import run_step
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
 from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
+from workbench.lockstep.truth.sampled import accept_by, choose_root
 
 LACKING = DecodePath(name="none", stages=Stages(), begin=lambda watch: watch)
 """A path without a stage: a step of it is wholly the reference's."""
@@ -37,10 +37,8 @@ class ReferenceFill:
         """Do nothing."""
 
     def after_stage(self, stage: str, result: Any) -> None:
-        """Keep a result; after commit the reference keeps its rows of the accepted nodes."""
+        """Keep a result."""
         self.results.keep(stage, result)
-        if stage == "commit":
-            commit_rows(self.runner, self.results)
 
     def fill(self, stage: str, arguments: tuple[Any, ...], error: Exception | None) -> Any:
         """Return the reference's result of a stage that is not there.
@@ -56,7 +54,7 @@ class ReferenceFill:
 
     def _prefill(self, prompt: list[int]) -> Prefilled:
         rows = self.runner.prefill(prompt)[0]
-        root = self.runner.choose_root(rows.logits[-1], ())[0]
+        root = choose_root(self.runner, rows.logits[-1], ()).token_id
         context = np.array([*prompt, root], dtype=np.int64)
         return Prefilled(context_token_ids=context, logits=rows.logits[-1], features=rows.features)
 
@@ -77,7 +75,7 @@ class ReferenceFill:
         tensorized, verified = self.results.tensorized, self.results.verified
         assert tensorized is not None
         assert verified is not None
-        return self.runner.accept(tensorized, verified, self.turn_state.remaining, ())
+        return accept_by(self.runner, tensorized, verified, self.turn_state.remaining, ()).accepted
 
     def _commit(self) -> Committed:
         assert self.results.accepted is not None
@@ -106,11 +104,3 @@ def run_reference_step(runner: ReferenceRunner, turn_state: FedTurnState, commit
     fill = ReferenceFill(runner, turn_state, results)
     run_step(PathUnderTest(LACKING, None), turn_state.remaining, fill)
     return results
-
-
-def commit_rows(runner: ReferenceRunner, results: StepResults) -> None:
-    """Let the reference keep its rows of the nodes that a step commits, whoever accepted them."""
-    assert results.tensorized is not None
-    assert results.accepted is not None
-    nodes = np.array(committed_nodes(results.accepted), dtype=np.int64)
-    runner.commit(nodes, results.tensorized.token_ids[nodes].tolist())

@@ -1,7 +1,7 @@
 """The reference of a run: the truth one precision above it, and samples at its own precision.
 
-Values are fed, state never: every call takes what the path produced before. The only thing kept between
-calls is the reference's own rows of committed tokens, and only on the `cached` rung.
+Values are fed, state never: every call takes what the path produced before. On the `cached` rung rows of
+tokens that were committed before are kept, which saves time and decides nothing.
 """
 
 from __future__ import annotations
@@ -10,38 +10,33 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import torch
-
 from reference import accept as accept_stage
-from reference import cached
 from reference import tensorize as tensorize_stage
 from reference.arithmetic import Arithmetic
 from reference.drafters import drafter_of
 from reference.drafters.seam import DraftScore
+from reference.kept import kept_rung
 from reference.model import ReferenceModels
 from reference.rungs import CACHED, REPLAY, Rung, rung_named
-from reference.sampling import chooser_for
 from reference.search import DraftTruth
 from reference.teacher import TeacherRows
 from reference.tensorize import rows_for
-from tracing.draws import DrawTape
 from tracing.models import ModelPair
 from tracing.moment import STAGES
 from tracing.run_facts import ModelFacts
-from tracing.settings import DecodeSettings
+from tracing.settings import RUNGS, DecodeSettings
 from tracing.stages import (
     Accepted,
     BoolArray,
     Drafted,
     DraftLevel,
     IntArray,
-    NullWatch,
     StageWatch,
     Tensorized,
-    Verified,
 )
-from workbench.lockstep.truth.ways import NUM_FURTHER, cache_rounding, ways_to_compute, why_unable
+from workbench.lockstep.truth.ways import DRAWN, cache_rounding, ways_to_compute, why_unable
 
+Models = Sequence[ReferenceModels]
 ONE_ABOVE: Final = {"float32": "float64", "bfloat16": "float32", "float16": "float32"}
 """The precision of the truth for each precision of a path under test."""
 NEVER_RECORDED: Final = frozenset(
@@ -75,7 +70,7 @@ class ReferenceRunner:
     Attributes:
         stages: What it runs.
         truth_dtype: One precision above the path under test.
-        models: The truth first, then samples at the tested path's dtype: natural order, then other ways.
+        models: The truth first, then the samples that are drawn at once, at the tested path's dtype.
         model_facts: What is lawful for the model and the path under test.
         unable: Why the numbers of this path cannot be followed; empty where they can.
     """
@@ -86,28 +81,25 @@ class ReferenceRunner:
         settings: DecodeSettings,
         *,
         path_dtype: str,
-        rung: str = "masked",
+        rung: str = RUNGS[0],
         device: str = "cpu",
-        num_samples: int = 3,
+        num_samples: int = DRAWN[0],
         model_facts: ModelFacts | None = None,
     ) -> None:
         self.settings = settings
         self.model_facts = model_facts or ModelFacts.of_model(pair)
         self.unable = why_unable(self.model_facts)
-        self.stages = ReferenceStages(rung_named(rung))
+        self.stages = ReferenceStages(kept_rung() if rung == CACHED.name else rung_named(rung))
         self.truth_dtype = ONE_ABOVE[path_dtype]
         shown, offset = self.model_facts.shown_layer or 0, self.model_facts.rotary_offset
         lawful: dict[str, Any] = {"shown_layer": shown, "rotary_offset": offset}
         natural = ReferenceModels(pair, path_dtype, device, **lawful)
         cache = cache_rounding(self.model_facts)
-        ways = ways_to_compute(num_samples + NUM_FURTHER, path_dtype, cache)
-        self.models = (
-            ReferenceModels(pair, self.truth_dtype, device, Arithmetic(cache=cache), path_dtype, **lawful),
-            *(natural.computing(way) for way in ways[:num_samples]),
+        truth = ReferenceModels(pair, self.truth_dtype, device, Arithmetic(cache=cache), path_dtype, **lawful)
+        self._samples = tuple(
+            natural.computing(way) for way in ways_to_compute(max(*DRAWN, num_samples), path_dtype, cache)
         )
-        self._further = tuple(natural.computing(way) for way in ways[num_samples:])
-        self._prefix_kv: list[Any] = [None] * len(self.models)
-        self._node_kv: list[Any] = [None] * len(self.models)
+        self.models = (truth, *self._samples[:num_samples])
 
     @property
     def info(self) -> dict[str, Any]:
@@ -116,6 +108,7 @@ class ReferenceRunner:
             "rung": self.stages.rung.name,
             "dtype": self.truth_dtype,
             "samples": len(self.models) - 1,
+            "samples_at_most": len(self._samples),
             "device": str(self.truth.device),
         }
 
@@ -148,12 +141,17 @@ class ReferenceRunner:
         ids: IntArray = self.truth.target_from_draft.cpu().numpy()
         return ids
 
-    def prefill(self, prompt_token_ids: Sequence[int]) -> tuple[TeacherRows, ...]:
-        """Rows of the prompt, logits of the last; forgets the rows of an earlier context."""
-        rows = tuple(self.stages.rung.prefill(models, prompt_token_ids) for models in self.models)
-        if self.stages.rung.name == CACHED.name:
-            self._prefix_kv = [one.kv for one in rows]
-        return rows
+    def more(self, drawn: int) -> tuple[ReferenceModels, ...]:
+        """The samples to draw next where `drawn` of them do not explain a row; none after the last."""
+        wanted = next((number for number in DRAWN if number > drawn), drawn)
+        return self._samples[drawn:wanted]
+
+    def prefill(
+        self, prompt_token_ids: Sequence[int], models: Models | None = None
+    ) -> tuple[TeacherRows, ...]:
+        """Rows of the prompt by the truth and the first samples, or by `models`; logits of the last row."""
+        every = self.models if models is None else models
+        return tuple(self.stages.rung.prefill(each, prompt_token_ids) for each in every)
 
     def draft(
         self,
@@ -161,26 +159,31 @@ class ReferenceRunner:
         root: int,
         features: Any,
         levels: Sequence[DraftLevel],
-        watch: StageWatch,
+        models: Models | None = None,
+        *,
+        watch: StageWatch | None = None,
     ) -> tuple[DraftTruth, ...]:
-        """True scores of every beam of the path's search; `watch` gets the truth's attention."""
+        """True scores of every beam of the path's search; `watch` gets the attention of the first model."""
         if self.stages.rung.search(self.truth) is None:
             return ()
-        watches = (watch, *[NullWatch()] * (len(self.models) - 1))
+        fed = (committed, root, features, self.settings)
         return tuple(
-            self.stages.rung.replay_levels(
-                models, committed, root, features, self.settings, levels=levels, watch=one
-            )
-            for models, one in zip(self.models, watches, strict=True)
+            self.stages.rung.replay_levels(each, *fed, levels=levels, watch=None if number else watch)
+            for number, each in enumerate(self.models if models is None else models)
         )
 
     def score(
-        self, committed: Sequence[int], root: int, features: Any, drafted: Drafted, *, further: bool = False
+        self,
+        committed: Sequence[int],
+        root: int,
+        features: Any,
+        drafted: Drafted,
+        models: Models | None = None,
     ) -> tuple[DraftScore, ...]:
-        """The path's nodes by each model, or by further samples; empty where the drafter has no scores."""
+        """The path's nodes by each model; empty where the drafter has no scores."""
         fed = (committed, root, features, self.settings)
-        every = self._further if further else self.models
-        made = (self.stages.rung.score(models, *fed, drafted=drafted) for models in every)
+        every = self.models if models is None else models
+        made = (self.stages.rung.score(each, *fed, drafted=drafted) for each in every)
         return tuple(each for each in made if each is not None)
 
     def free_draft(self, committed: Sequence[int], root: int, features: Any) -> Drafted:
@@ -205,65 +208,13 @@ class ReferenceRunner:
         made = self.stages.tensorize(drafted, committed_len, rows)
         return replace(made, position_ids=made.position_ids + self.model_facts.rotary_offset)
 
-    def choose_root(self, logits: Any, draws: Sequence[float]) -> tuple[int, int]:
-        """The first root of a turn from logits `[V]`, and its number of draws: the path's, or fresh ones."""
-        tape = DrawTape.recorded(draws, seed=0)
-        chooser = chooser_for(self.settings, tape)
-        root = int(logits.argmax()) if chooser is None else chooser.root(logits)
-        return root, tape.num_used
-
-    def accept(
-        self, tensorized: Tensorized, verified: Verified, remaining: int, draws: Sequence[float]
-    ) -> Accepted:
-        """The accepted path over the path's own logits; given the draws of the path, or fresh ones."""
-        tape = DrawTape.recorded(draws, seed=0)
-        chooser = chooser_for(self.settings, tape)
-        given = (tensorized, verified.target_token_ids, remaining, self.truth.pair.eos_token_ids)
-        if chooser is None:
-            return self.stages.accept(*given)
-        accepted = self.stages.accept(*given, chooser.accept(tensorized, verified))
-        return replace(accepted, draws=tape.used_since(0))
-
-    def verify(self, committed: Sequence[int], tensorized: Tensorized) -> tuple[TeacherRows, ...]:
+    def verify(
+        self, committed: Sequence[int], tensorized: Tensorized, models: Models | None = None
+    ) -> tuple[TeacherRows, ...]:
         """Rows of the N nodes."""
         tree = self._tree(tensorized)
-        if self._prefix_kv[0] is None:
-            return tuple(self.stages.rung.verify(models, committed, *tree) for models in self.models)
-        rows = tuple(
-            cached.verify(models, committed, *tree, prefix_kv=prefix_kv)
-            for models, prefix_kv in zip(self.models, self._prefix_kv, strict=True)
-        )
-        self._node_kv = [one.kv for one in rows]
-        return rows
-
-    def commit(self, nodes: IntArray, token_ids: Sequence[int]) -> None:
-        """Keep the rows of the root and the accepted nodes, on the `cached` rung."""
-        if self._prefix_kv[0] is None:
-            return
-        for number, models in enumerate(self.models):
-            prefix_kv, node_kv = self._prefix_kv[number], self._node_kv[number]
-            if node_kv is None:  # an unjudged step: the rows were never computed
-                added = cached.extend(models, prefix_kv, token_ids).kv
-                self._prefix_kv[number] = torch.cat([prefix_kv, added], dim=3)
-            else:
-                self._prefix_kv[number] = cached.compact(prefix_kv, node_kv, nodes)
-        self._node_kv = [None] * len(self.models)
-
-    def further_prefill(self, prompt_token_ids: Sequence[int]) -> tuple[TeacherRows, ...]:
-        """More samples of prefill, for a row that the first ones do not explain."""
-        return tuple(self.stages.rung.prefill(models, prompt_token_ids) for models in self._further)
-
-    def further_drafts(
-        self, committed: Sequence[int], root: int, features: Any, levels: Sequence[DraftLevel]
-    ) -> tuple[DraftTruth, ...]:
-        """More samples of a draft."""
-        fed = (committed, root, features, self.settings)
-        return tuple(self.stages.rung.replay_levels(models, *fed, levels=levels) for models in self._further)
-
-    def further_nodes(self, committed: Sequence[int], tensorized: Tensorized) -> tuple[TeacherRows, ...]:
-        """More samples of verify."""
-        tree = self._tree(tensorized)
-        return tuple(self.stages.rung.verify(models, committed, *tree) for models in self._further)
+        every = self.models if models is None else models
+        return tuple(self.stages.rung.verify(each, committed, *tree) for each in every)
 
     def replayed_prefill(self, prompt_token_ids: Sequence[int]) -> TeacherRows:
         """Prefill by the arbiter."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reference.teacher import TeacherRows
 from workbench.judge.allowance import row_allowances
 from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
@@ -37,8 +38,20 @@ def token_gaps(
         token_ids: The tokens; None where a text ends.
         dtype: The dtype of who chose them.
     """
-    truth, *samples = (host_floats(rows.logits)[-1] for rows in runner.prefill(prefix))
-    rows = row_allowances(truth[None], tuple(one[None] for one in samples), dtype)
+    rows = runner.prefill(prefix)
+    measured = _gaps(rows, token_ids, dtype)
+    while any(measured.allowance < gap < math.inf for gap in measured.gaps):
+        more = runner.more(len(rows) - 1)
+        if not more:
+            break
+        rows += runner.prefill(prefix, more)
+        measured = _gaps(rows, token_ids, dtype)
+    return measured
+
+
+def _gaps(rows: Sequence[TeacherRows], token_ids: Sequence[int | None], dtype: str) -> TokenGaps:
+    truth, *samples = (host_floats(each.logits)[-1] for each in rows)
+    allowances = row_allowances(truth[None], tuple(one[None] for one in samples), dtype)
     best = float(np.max(truth))
     gaps = tuple(math.inf if token is None else best - float(truth[token]) for token in token_ids)
-    return TokenGaps(gaps, 2 * float(rows.largest[0]))
+    return TokenGaps(gaps, 2 * float(allowances.largest[0]))

@@ -10,9 +10,10 @@ from reference.stored import CacheRounding
 from tracing.run_facts import ModelFacts
 from workbench.judge.rounded_cache import ROUNDED
 
-NUM_FURTHER: Final = 9
-"""Samples drawn in addition before a row is called wrong. Now and then one computation amplifies its rounding
-forty times on one row, where three others do not (measured on the shipped pair); among a dozen one does."""
+DRAWN: Final = (1, 3, 12)
+"""Samples that are drawn at once, then while a row is not explained, and before it is called wrong. More
+samples only ever allow more. Now and then one computation amplifies its rounding forty times on one row,
+where three others do not (measured on the shipped pair); among a dozen one does."""
 
 
 def is_unknown(cache_dtype: str) -> bool:

@@ -1,0 +1,158 @@
+"""Run one case of a task folder inside the candidate's process: its reference, its judge, the candidate.
+
+Modules that a task imports and this machine lacks (the device's, the framework, the binding of the
+candidate) get stand-ins; `kernel_gen_ops.NAME` is the candidate whatever the name.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import sys
+import types
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from workbench.kernels.call import same_bits
+from workbench.kernels.judge.published import MAX_ABS_ERROR, MAX_REL_ERROR, RULES
+from workbench.kernels.process.timing import paired
+from workbench.kernels.wire import Called, write
+
+
+def run_case(request: Mapping[str, Any], candidate: Callable[..., Any] | None) -> dict[str, Any]:
+    """Run one case.
+
+    Args:
+        request: `validation`, `row`, `seed`, `device`, `file`, and `seconds` of timing (0 for none).
+        candidate: What `kernel_gen_ops` gives; None runs the task's reference in its place.
+
+    Returns:
+        `published`: the task's own verdict; `terms`: length of the longest axis; `timing`.
+    """
+    install(candidate)
+    folder, row, device = Path(request["validation"]), dict(request["row"]), request["device"]
+    row = {name: math.nan if value is None else value for name, value in row.items()}
+    module = load(folder / "module.py")
+    prepare = module if hasattr(module, "get_init_inputs") else load(folder / "prepare_inputs.py")
+    torch.manual_seed(request["seed"])
+    init, inputs = prepare.get_init_inputs(row, device=device), prepare.get_inputs(row, device=device)
+    with torch.no_grad():
+        host = move(init, "cpu"), move(inputs, "cpu")
+        reference = listed(module.Model(*host[0]).cpu()(*move(host[1], "cpu")))
+        truth = exact(module, *host)
+        new = (module.ModelNew if candidate else module.Model)(*move(init, device)).to(device)
+        given = move(inputs, device)
+        came = move(new(*given), "cpu")
+        changed = [
+            f"input {n}"
+            for n, pair in enumerate(zip(flat(given), flat(inputs), strict=True))
+            if not same(*pair)
+        ]
+        public = judged(prepare, row, reference, came)
+        write(Path(request["file"]), Called((*listed(came), *reference, *truth), changed=tuple(changed)))
+        timing = {}
+        if request["seconds"]:
+            sides = (lambda: new(*given), lambda: module.Model(*host[0])(*host[1]))
+            timing = paired(sides, device, request["seconds"])
+    sizes = [size for tensor in flat(host[1]) for size in tensor.shape]
+    return {
+        "outputs": len(listed(came)),
+        "expected": len(reference),
+        "published": public,
+        "terms": max(sizes, default=1),
+        "timing": timing,
+    }
+
+
+def install(candidate: Callable[..., Any] | None) -> None:
+    """Put stand-ins where a task's imports would fail."""
+    ops = types.ModuleType("kernel_gen_ops")
+    ops.__getattr__ = lambda _: candidate  # type: ignore[method-assign]  # a module's own hook
+    utils = types.ModuleType("framework.utils")
+    utils.check_precision = check_precision  # type: ignore[attr-defined]  # what tasks import from it
+    modules = {"kernel_gen_ops": ops, "framework": types.ModuleType("framework"), "framework.utils": utils}
+    if sys.modules.get("torch_npu") is None:
+        contrib = types.ModuleType("torch_npu.contrib")
+        contrib.transfer_to_npu = None  # type: ignore[attr-defined]  # imported for its effect alone
+        modules |= {"torch_npu": types.ModuleType("torch_npu"), "torch_npu.contrib": contrib}
+    for name, module in modules.items():
+        module.__path__ = []
+        sys.modules[name] = module
+
+
+def check_precision(
+    outputs: Any, outputs_new: Any, max_abs_error: float = MAX_ABS_ERROR, max_rel_error: float = MAX_REL_ERROR
+) -> tuple[int, Tensor, Tensor]:
+    """Judge as the benchmark's function of that name does."""
+    rule: Any = RULES["default"]
+    passed, absolute, relative = rule.func(
+        outputs, outputs_new, {}, absolute=max_abs_error, relative=max_rel_error
+    )
+    return int(passed), absolute, relative
+
+
+def load(file: Path) -> Any:
+    """Import a file of a task."""
+    spec = importlib.util.spec_from_file_location(f"task_{file.stem}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def move(value: Any, place: str | torch.dtype) -> Any:
+    """Return a copy of nested values with tensors on a device, or floats in a dtype."""
+    if isinstance(value, Tensor):
+        if isinstance(place, torch.dtype):
+            return value.to(place) if value.is_floating_point() else value.clone()
+        return value.to(place, copy=True)
+    if isinstance(value, torch.nn.Module):
+        return value.to(place)
+    if isinstance(value, (list, tuple)):
+        return type(value)(move(one, place) for one in value)
+    if isinstance(value, dict):
+        return {name: move(one, place) for name, one in value.items()}
+    return value
+
+
+def flat(value: Any) -> list[Tensor]:
+    """Return the tensors of nested values in order."""
+    if isinstance(value, Tensor):
+        return [value]
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    return [tensor for part in parts for tensor in flat(part)]
+
+
+def same(one: Tensor, two: Tensor) -> bool:
+    """Whether two tensors are equal bit by bit, wherever they are."""
+    return same_bits(one.cpu(), two.cpu())
+
+
+def listed(outputs: Any) -> list[Any]:
+    """Return outputs as a list."""
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+
+
+def exact(module: Any, init: Any, inputs: Any) -> list[Any]:
+    """Return the reference's outputs in float64; none where it cannot be run so."""
+    try:
+        model = module.Model(*move(init, torch.float64)).double()
+        return listed(model(*move(inputs, torch.float64)))
+    except Exception:  # noqa: BLE001  # a reference may be written for its own dtype
+        return []
+
+
+def judged(prepare: Any, row: Mapping[str, Any], reference: list[Any], came: Any) -> dict[str, Any]:
+    """Return the verdict of the task's own judge, or of the default one."""
+    expected = reference if isinstance(came, list) or len(reference) > 1 else reference[0]
+    try:
+        check = getattr(prepare, "custom_check_precision", None)
+        passed = check(row, expected, came)[0] if check else check_precision(expected, came)[0]
+        return {"passed": bool(passed), "raises": ""}
+    except Exception as error:  # noqa: BLE001  # the benchmark counts it as failed
+        return {"passed": False, "raises": type(error).__name__}
