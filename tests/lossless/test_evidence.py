@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from workbench.lossless.evidence import Alarm, Evidence, PromptEvidence
+from workbench.lossless.evidence import Alarm, LawEvidence, PromptEvidence
 from workbench.lossless.exact import law_of_rule
 from workbench.lossless.judge import JudgeSettings, rule_verdict
 from workbench.lossless.law import EmissionLaw, completed, divergence, target_law
@@ -82,7 +82,7 @@ Stream = Sequence[tuple[str, TokenPath, str]]
 
 
 def first_alarm(target: EmissionLaw, known: dict[str, EmissionLaw], draws: Stream) -> Alarm | None:
-    evidence = Evidence({"p": PromptEvidence(target, known, list(known))}, list(known), ALPHA)
+    evidence = LawEvidence({"p": PromptEvidence(target, known, list(known))}, list(known), ALPHA)
     return evidence.extend(draws)
 
 
@@ -142,7 +142,7 @@ def test_prompts_multiply_and_dependent_groups_average() -> None:
 
     def value(draws: Stream, prompts: Sequence[str]) -> float:
         made = {prompt: PromptEvidence(target, {names[0]: law}, names) for prompt in prompts}
-        evidence = Evidence(made, names, 1e-300)
+        evidence = LawEvidence(made, names, 1e-300)
         evidence.extend(draws)
         return evidence.log_value
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from tracing.errors import UsageError
 from workbench.lossless.evidence import (
     Alarm,
-    Evidence,
+    LawEvidence,
     PromptEvidence,
     draws_for_known,
     smallest_visible,
@@ -141,7 +141,7 @@ def judged_samples(
     known = {problem.name: _known_laws(problem, targets[problem.name]) for problem in problems}
     names = sorted({name for laws in known.values() for name in laws})
     prompts = {name: PromptEvidence(targets[name], known[name], names) for name in targets}
-    evidence = Evidence(prompts, names, alpha)
+    evidence = LawEvidence(prompts, names, alpha)
     drawn: dict[str, int] = defaultdict(int)
     iterator = iter(samples)
     while block := list(islice(iterator, BLOCK)):

@@ -90,7 +90,7 @@ class Alarm:
     part: str | None
 
 
-class Evidence:
+class LawEvidence:
     """Evidence of several prompts, multiplied, and of groups that depend on one another, averaged.
 
     Attributes:

@@ -51,7 +51,7 @@ class _Pairs:
 
 
 class TwoSampleEvidence:
-    """Evidence of several prompts and groups, as `Evidence` has it, from pairs of draws.
+    """Evidence of several prompts and groups, as `LawEvidence` has it, from pairs of draws.
 
     Attributes:
         num_draws: Pairs so far.
