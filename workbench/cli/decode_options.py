@@ -29,6 +29,8 @@ from tracing.static_tree import named_trees, static_tree
 from workbench.npu.modes import Mode
 
 _DEFAULTS = DecodeSettings()
+MOST_LOGITS: Final = 64
+"""Logits per node that are recorded for top-k."""
 Function = Callable[..., Any]
 Decorator = Callable[[Function], Function]
 OutputFormat = Literal["text", "json"]
@@ -134,7 +136,12 @@ sampling_options: Final = option_set(
         help="Sample from the K likeliest tokens; default all.",
     ),
     click.option("--top-p", type=float, metavar="P", help="Sample from the likeliest tokens that make up P."),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of the draws."),
+    click.option("--seed", type=click.IntRange(-(2**63), 2**63 - 1), default=0, help="Of the draws."),
+    click.option(
+        "--edge-draws",
+        is_flag=True,
+        help="Draw 0 and almost 1 now and then, where rules fail.",
+    ),
 )
 """How tokens are chosen."""
 
@@ -289,4 +296,6 @@ def sampling_from(options: Mapping[str, Any]) -> dict[str, Any]:
     if acceptance == "greedy" and given:
         name = next(iter(given)).replace("_", "-")
         raise UsageError(f"--{name} is for sampling; leave it out, or give a --temperature above 0")
-    return {"acceptance": acceptance, **given}
+    known = given.get("sampling_top_k", 0)  # one logit more than are sampled shows the whole law
+    more = {"top_logits": known + 1} if _DEFAULTS.top_logits <= known <= MOST_LOGITS else {}
+    return {"acceptance": acceptance, **given, **more}

@@ -11,7 +11,7 @@ import numpy as np
 from reference.drafters.seam import DraftScore
 from reference.search import DraftTruth
 from reference.teacher import TeacherRows
-from tracing.stages import Drafted, DraftLevel, IntArray, Prefilled, Tensorized
+from tracing.stages import Drafted, DraftLevel, IntArray, Tensorized
 from workbench.judge.draft_nodes import DraftNodes
 from workbench.judge.evidence import (
     AcceptEvidence,
@@ -33,7 +33,7 @@ from workbench.lockstep.engine.under_test import StepResults
 from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.reference_fill import verified_of
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
-from workbench.lockstep.truth.sampled import RootTruth, SampledTruth, choose_root
+from workbench.lockstep.truth.sampled import SampledTruth, root_of
 
 
 def row_truth(fused: Any, reference: Sequence[Any], rows: IntArray | None = None) -> RowTruth:
@@ -114,7 +114,7 @@ class Evidence:
         prefilled, rows = self.results.prefilled, self.reference.prefill
         if prefilled is None or not rows:
             return None
-        root = self._root(prefilled)
+        root = root_of(self.runner, prefilled, rows[0].logits[-1], self.results.draws.get("prefill", ()))
         return PrefillEvidence(
             prompt_token_ids=np.asarray(self.prompt, dtype=np.int64),
             fused_context_token_ids=prefilled.context_token_ids,
@@ -128,13 +128,6 @@ class Evidence:
             draw_ties=root.ties,
             absent=self.runner.absent,
         )
-
-    def _root(self, prefilled: Prefilled) -> RootTruth:
-        """The root and its draws: by the truth's logits, or sampled by the path's own logits and draws."""
-        if self.runner.settings.is_greedy:
-            return RootTruth(int(host_floats(self.reference.prefill[0].logits)[-1].argmax()))
-        draws, recorded = self.results.draws.get("prefill", ()), int(prefilled.context_token_ids[-1])
-        return choose_root(self.runner, prefilled.logits, draws, recorded)
 
     def draft(self) -> DraftEvidence:
         """Draft: the tested path's tree, and the true score of each of its beams, or of each node."""
