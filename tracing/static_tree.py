@@ -6,14 +6,19 @@ import json
 import re
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
 from tracing.errors import UsageError
+from tracing.files import open_regular
 
 WIDTH: Final = 10
 """Candidates per head; a rank is below it."""
 
-Path = tuple[int, ...]
+MAX_CHOICES: Final = 100_000
+"""Longest file of choices, in characters."""
+
+RankPath = tuple[int, ...]
 _PATH: Final = re.compile(r"\d{1,3}(\.\d{1,3})*\Z")
 
 
@@ -25,7 +30,7 @@ def named_trees() -> dict[str, str]:
     return trees
 
 
-def static_tree(text: str) -> tuple[Path, ...]:
+def static_tree(text: str) -> tuple[RankPath, ...]:
     """Return the paths of a tree below the root, shorter ones first, then by ranks.
 
     A path is the rank that each head's token has, from the root down: `0.2` is the third best token of the
@@ -47,13 +52,44 @@ def static_tree(text: str) -> tuple[Path, ...]:
     return tuple(paths)
 
 
-def require_tree(paths: list[Path]) -> None:
+def read_choices(path: Path) -> str:
+    """Read a file of choices: lists of ranks in JSON, as Medusa's code has them, or paths as text.
+
+    Returns:
+        The tree as `static_tree` takes it.
+
+    Raises:
+        UsageError: It cannot be read, is larger than a tree can be, or holds neither.
+    """
+    try:
+        with open_regular(path) as file:
+            text = file.read(MAX_CHOICES + 1).decode("utf-8")
+    except (OSError, UnicodeDecodeError) as problem:
+        raise UsageError(f"cannot read the static tree {path}: {problem}") from None
+    if len(text) > MAX_CHOICES:
+        raise UsageError(f"{path} holds more than {MAX_CHOICES} characters; no static tree is as large")
+    if not text.lstrip().startswith("["):
+        return " ".join(text.split())
+    try:
+        choices = json.loads(text)
+    except (ValueError, RecursionError):
+        choices = None
+    if not isinstance(choices, list) or not all(map(_is_ranks, choices)):
+        raise UsageError(f"{path} should hold lists of ranks, e.g. [[0], [1], [0, 0]]")
+    return " ".join(".".join(map(str, choice)) for choice in choices)
+
+
+def _is_ranks(choice: object) -> bool:
+    return isinstance(choice, list) and bool(choice) and all(type(rank) is int for rank in choice)
+
+
+def require_tree(paths: list[RankPath]) -> None:
     """Refuse paths that are no tree.
 
     Raises:
         UsageError: Names the first path that is wrong.
     """
-    seen: set[Path] = set()
+    seen: set[RankPath] = set()
     for path in paths:
         shown = ".".join(map(str, path))
         if path in seen:
@@ -66,7 +102,7 @@ def require_tree(paths: list[Path]) -> None:
         seen.add(path)
 
 
-def require_heads(paths: tuple[Path, ...], num_heads: int) -> None:
+def require_heads(paths: tuple[RankPath, ...], num_heads: int) -> None:
     """Refuse a tree that is deeper than there are heads.
 
     Raises:

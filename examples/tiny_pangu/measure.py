@@ -34,7 +34,7 @@ class Measured:
         num_accepted: Accepted draft nodes of every uncut step.
         distinct: Share of distinct 4-grams in the output.
         stop_reason: `eos` or `length`.
-        text: The output.
+        text, token_ids: The output.
     """
 
     id: str
@@ -44,6 +44,7 @@ class Measured:
     distinct: float
     stop_reason: str
     text: str
+    token_ids: tuple[int, ...] = ()
 
     @property
     def mean_accepted(self) -> float:
@@ -87,7 +88,9 @@ def measure_prompts(
         emitted, counts, stop = decode(path, tokenizer.encode(prompt.text), max_new_tokens)
         text = tokenizer.decode(emitted)
         share = distinct_share(emitted)
-        results.append(Measured(prompt.id, prompt.kind, prompt.source, counts, share, stop, text))
+        results.append(
+            Measured(prompt.id, prompt.kind, prompt.source, counts, share, stop, text, tuple(emitted))
+        )
         spent = f"{time.monotonic() - begun:.0f} s"
         print(
             f"{prompt.id} accepted {results[-1].mean_accepted:.2f} distinct {share:.2f} {spent}", flush=True

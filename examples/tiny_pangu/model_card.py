@@ -10,6 +10,10 @@ from typing import Any, Final
 from examples.tiny_pangu.recipe import Phase, Recipe, Workspace
 
 TEMPLATE: Final = Path(__file__).with_name("model_card.md")
+MEDUSA_TEMPLATE: Final = TEMPLATE.with_name("medusa_card.md")
+DRAFT_MODEL_TEMPLATE: Final = TEMPLATE.with_name("draft_model_card.md")
+FURTHER: Final = ("medusa", "draft_model")
+"""Drafters with a card of their own."""
 
 
 def _phases(phases: tuple[Phase, ...]) -> str:
@@ -24,8 +28,12 @@ def _row(name: str, part: dict[str, Any]) -> str:
     return f"| {name} | {' | '.join(values)} |\n"
 
 
-def _digests(directory: Path) -> str:
-    files = sorted(path for path in directory.rglob("*") if path.is_file() and path.suffix != ".md")
+def _digests(directory: Path, *, without: tuple[str, ...] = ()) -> str:
+    files = sorted(
+        path
+        for path in directory.rglob("*")
+        if path.is_file() and path.suffix != ".md" and path.parent.name not in without
+    )
     lines = [
         f"* `{path.relative_to(directory)}`: `{hashlib.sha256(path.read_bytes()).hexdigest()}`"
         for path in files
@@ -73,8 +81,59 @@ def model_card(recipe: Recipe, workspace: Workspace) -> str:
         rows="".join(_row(name, measured[key]) for key, name in names.items()),
         num_looping=num_prompts - measured["not_repetitive"]["num_prompts"],
         held_out_loss=measured["held_out_loss"],
-        digests=_digests(workspace.exported),
+        digests=_digests(workspace.exported, without=FURTHER),
     )
+
+
+def further_card(recipe: Recipe, workspace: Workspace, proposer: str) -> str:
+    """Return the text of the card of one of `FURTHER`."""
+    measured = json.loads(workspace.measured_further(proposer).read_text(encoding="utf-8"))
+    names = {"all": "all", "code": "code", "prose": "prose", "not_repetitive": "not repetitive, of these"}
+    rows = "".join(_row(name, measured[key]) for key, name in names.items())
+    shared = {
+        "rows": rows,
+        "num_prompts": measured["all"]["num_prompts"],
+        "digests": _digests(workspace.exported / proposer),
+        "size": _size(workspace.exported / proposer),
+    }
+    if proposer == "medusa":
+        return MEDUSA_TEMPLATE.read_text(encoding="utf-8").format(
+            **shared,
+            num_heads=recipe.medusa_num_heads,
+            hidden_size=recipe.shape.hidden_size,
+            vocab_size=recipe.medusa_vocab_size,
+            full_vocab_size=recipe.shape.vocab_size,
+            decay=recipe.medusa_decay,
+            lr=recipe.medusa_lr,
+            steps=_phases(recipe.medusa_phases),
+            num_rows=measured["num_rows"],
+            heads="".join(
+                f"| {number} | {number + 2} | {head['top1']:.1%} | {head['top10']:.1%} |\n"
+                for number, head in enumerate(measured["heads"])
+            ),
+        )
+    shape = recipe.draft_model
+    return DRAFT_MODEL_TEMPLATE.read_text(encoding="utf-8").format(
+        **shared,
+        num_layers=shape.num_layers,
+        hidden_size=shape.hidden_size,
+        num_heads=shape.num_heads,
+        num_kv_heads=shape.num_kv_heads,
+        intermediate_size=shape.intermediate_size,
+        steps="; again ".join(_phases(phases) for phases in recipe.draft_model_rounds),
+        generated_share=recipe.draft_model_generated_share,
+    )
+
+
+def _size(directory: Path) -> str:
+    return f"{sum(path.stat().st_size for path in directory.iterdir() if path.is_file()) / 1e6:.2f} MB"
+
+
+def write_further_cards(recipe: Recipe, workspace: Workspace) -> None:
+    """Write `README.md` into the folder of each of `FURTHER`."""
+    for proposer in FURTHER:
+        text = further_card(recipe, workspace, proposer)
+        (workspace.exported / proposer / "README.md").write_text(text, encoding="utf-8")
 
 
 def write_model_card(recipe: Recipe, workspace: Workspace) -> None:

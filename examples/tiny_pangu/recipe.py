@@ -56,9 +56,16 @@ class Recipe:
         forced_len: Tokens of a new document start that follow a generated end of document.
         generated_share: Part of a drafter batch that is generated text.
         hard_share: Weight of the teacher's argmax in the drafter's target; the rest is its softmax.
-        drafter_rounds: Phases of each round; a round begins with a fresh optimizer and schedule.
+        drafter_rounds, draft_model_rounds: Phases of each round; a round begins with a fresh optimizer and
+            schedule.
         rollout_steps: Draft steps simulated in training (training-time test).
         rollout_decay: Loss weight of each further draft step.
+        lesson_width: The teacher's best tokens that are kept after each token of generated text.
+        medusa_stride: Step between the rows of a Medusa batch that are learnt from: neighbours are alike.
+        medusa_decay: Loss weight of each further Medusa head.
+        draft_model: Size of the smaller language model that drafts.
+        draft_model_generated_share: Part of its batch that is generated text, learnt from the teacher's
+            distributions; the rest is corpus, learnt as it is written.
     """
 
     shape: TeacherShape = TeacherShape()
@@ -81,6 +88,23 @@ class Recipe:
     hard_share: float = 0.5
     rollout_steps: int = 6
     rollout_decay: float = 0.8
+    lesson_width: int = 16
+    medusa_num_heads: int = 5
+    medusa_vocab_size: int = 2048
+    medusa_phases: tuple[Phase, ...] = (Phase(2000, 16, 256), Phase(150, 4, 1024))
+    medusa_stride: int = 4
+    medusa_lr: float = 1e-3
+    medusa_decay: float = 0.8
+    draft_model: TeacherShape = TeacherShape(
+        hidden_size=192, num_layers=2, num_heads=3, num_kv_heads=1, intermediate_size=384
+    )
+    draft_model_rounds: tuple[tuple[Phase, ...], ...] = (
+        (Phase(800, 6, 256), Phase(50, 2, 1024)),
+        (Phase(900, 6, 256), Phase(50, 2, 1024)),
+    )
+    draft_model_adam_lr: float = 3e-3
+    draft_model_muon_lr: float = 0.02
+    draft_model_generated_share: float = 2 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +157,24 @@ class Workspace:
         """Drafter weights, float32, with `d2t`."""
         return self.directory / "drafter.pt"
 
+    def lessons(self, num_tokens: int) -> Path:
+        """What the frozen teacher says about its own text of so many tokens a row."""
+        return self.directory / f"lessons_{num_tokens}.pt"
+
+    @property
+    def medusa(self) -> Path:
+        """Medusa heads, float32, with their token map."""
+        return self.directory / "medusa.pt"
+
+    def draft_model_round(self, number: int) -> Path:
+        """Weights of the draft model after one round of training."""
+        return self.directory / f"draft_model.round{number}.pt"
+
+    @property
+    def draft_model(self) -> Path:
+        """Weights of the draft model, float32."""
+        return self.directory / "draft_model.pt"
+
     @property
     def exported(self) -> Path:
         """The pair in the formats that are shipped."""
@@ -147,3 +189,7 @@ class Workspace:
     def measured(self) -> Path:
         """Acceptance on held-out prompts."""
         return self.directory / "measured.json"
+
+    def measured_further(self, proposer: str) -> Path:
+        """Acceptance of the Medusa heads or of the draft model."""
+        return self.directory / f"measured_{proposer}.json"

@@ -26,7 +26,7 @@ NUM_LONG: Final = 8
 CODE_TOKENS: Final = (20, 1500)
 FIRST_TURN_TOKENS: Final = (20, 1000)
 SECOND_TURN_TOKENS: Final = (20, 300)
-LONG_TOKENS: Final = 1040
+LONG_TOKENS: Final = 1960
 MIN_CHAT_TOKENS: Final = 60
 """A chat needs this much text behind its start: two turns with something in them."""
 

@@ -91,6 +91,11 @@ class Teacher(nn.Module):
 
     def forward(self, token_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Return logits `[B, T, V]` and tapped features `[B, T, 3 * hidden]`."""
+        final, features = self.features(token_ids)
+        return nn.functional.linear(final, self.embed_tokens.weight), features
+
+    def features(self, token_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what leaves the final norm `[B, T, hidden]`, and tapped features `[B, T, 3 * hidden]`."""
         num_tokens = token_ids.shape[1]
         cos, sin, bias = self.cos[:num_tokens], self.sin[:num_tokens], self.bias[:num_tokens, :num_tokens]
         stream, taps = self.embed_tokens(token_ids).float(), []
@@ -98,7 +103,7 @@ class Teacher(nn.Module):
             if number in self.shape.aux_layers:
                 taps.append(stream)
             stream = layer(stream, cos, sin, bias)
-        return nn.functional.linear(self.norm(stream), self.embed_tokens.weight), torch.cat(taps, -1)
+        return self.norm(stream), torch.cat(taps, -1)
 
 
 def load_teacher(shape: TeacherShape, state: Mapping[str, Tensor]) -> Teacher:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from workbench.bench.equality import first_difference
-from workbench.bench.measure import PairedBench, TurnPlan
+from workbench.bench.measure import InterleavedBench, TurnPlan
 from workbench.bench.suite import SuitePrompt
-from workbench.bench.turn import Match
+from workbench.bench.turn import Match, TurnResult
 from workbench.lockstep.choice.decoders import Decoded
 
 
@@ -42,14 +42,26 @@ def exact(_: Sequence[int], baseline: Sequence[int], other: Sequence[int]) -> Ma
     return Match("equal") if position is None else Match("different", position, "made to differ")
 
 
-def made_bench(baseline: float = 0.010, speculative: float = 0.004, **options: Any) -> PairedBench:
+def made_bench(baseline: float = 0.010, speculative: float = 0.004, **options: Any) -> InterleavedBench:
     log: list[str] = []
-    return PairedBench(
+    return InterleavedBench(
         MadeDecoder("baseline", baseline, log),
-        MadeDecoder("speculative", speculative, log, **options),
+        {"eagle3": MadeDecoder("speculative", speculative, log, **options)},
         exact,
         max_new_tokens=5,
     )
+
+
+def flat(turns: Iterable[list[TurnResult]]) -> list[TurnResult]:
+    """Results of all turns."""
+    return [result for turn in turns for result in turn]
+
+
+def several(**token_seconds: float) -> InterleavedBench:
+    """Several proposers that need so many seconds per token, against 0.010."""
+    log: list[str] = []
+    proposers = {name: MadeDecoder(name, seconds, log) for name, seconds in token_seconds.items()}
+    return InterleavedBench(MadeDecoder("baseline", 0.010, log), proposers, exact, max_new_tokens=5)
 
 
 def plans(*lengths: int, turns: int = 1) -> list[TurnPlan]:

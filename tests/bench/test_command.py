@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.pair_dirs import write_pair
 from workbench.bench import choices
-from workbench.bench.studies import STUDIES
+from workbench.bench.studies import NEEDS, STUDIES, length
 from workbench.checkpoints.tokenizer import load_tokenizer
 from workbench.cli.run import run_command
 from workbench.lockstep.choice import costs, kernels
@@ -76,6 +76,46 @@ def test_it_prints_table_one_and_leaves_everything_in_its_folder(
     assert [len(line["token_ids"]) for line in lines] == [6] * 8
 
 
+POLICY = {
+    "format": "specwb-policy-1",
+    "choices": {
+        "lookup": {"proposer": "lookup", "tree_nodes": 4},
+        "searched": {"proposer": "eagle3", "tree": "auto"},
+    },
+    "rules": [{"name": "always"}],
+}
+
+
+def test_proposers_side_by_side_are_told_apart_in_every_table(
+    bench: Bench, files: dict[str, Path], tmp_path: Path
+) -> None:
+    """A draft model that is the teacher itself is always right; what is looked up is seldom there."""
+    folder, policy = tmp_path / "run", tmp_path / "policy.json"
+    policy.write_text(json.dumps(POLICY))
+    given = {"repetitions": 1, "study": "accept-pos", "tree": "4/2/1", "draft": f"eagle3={files['draft']}"}
+    words = ("--proposer", "eagle3,lookup,draft_model,auto", "--draft", f"draft_model={files['model']}")
+    words += ("--policy", str(policy))
+    exit_code, out, err = bench(*words, "--format", "json", out=folder, **given)
+    assert exit_code == 0, err
+    results = json.loads(out)
+    names = [study["name"] for study in results["studies"]]
+    assert names == [
+        *("proposers", "headline-eagle3", "headline-lookup", "headline-draft-model", "headline-auto"),
+        "accept-pos",
+    ]
+    accepted = {name: one["num_accepted"]["mean"] for name, one in results["summaries"].items()}
+    assert accepted["draft_model"] == 3
+    assert accepted["draft_model"] > max(accepted["eagle3"], accepted["lookup"])
+    lines = [json.loads(line) for line in (folder / "turns.jsonl").read_text().splitlines()]
+    assert [len(line["proposers"]) for line in lines] == [4] * 4
+    assert {line["proposers"]["auto"]["choice"] for line in lines} <= POLICY["choices"].keys()
+    assert all(line["proposers"]["lookup"]["choice"] is None for line in lines)
+    assert any("auto reaches" in sentence for sentence in results["studies"][0]["text"])
+    assert [line["first"] for line in lines] == ["baseline", "eagle3", "lookup", "draft_model"]
+    exit_code, again, _ = bench(*words, "--format", "json", out=folder, **given)
+    assert (exit_code, json.loads(again)["studies"]) == (0, results["studies"])
+
+
 def test_a_second_run_measures_nothing_again_and_says_the_same(bench: Bench, tmp_path: Path) -> None:
     _, first, _ = bench(out=tmp_path / "run")
     before = (tmp_path / "run" / "turns.jsonl").read_bytes()
@@ -124,6 +164,7 @@ def test_everything_left_to_measurement_and_every_study(
     monkeypatch.setattr(choices, "CALIBRATION_TOKENS", (16,))
     monkeypatch.setattr(costs, "ROUNDS", 1)
     monkeypatch.setattr(kernels, "TOKENS", 4)
+    monkeypatch.setattr(length, "BEYOND", (560,))
     out_folder = tmp_path / "run"
     options = {"tree": "auto", "eager": "auto", "repetitions": 1, "study": "all", "study-turns": 1}
     exit_code, out, err = bench("--format", "json", out=out_folder, **options)
@@ -136,7 +177,7 @@ def test_everything_left_to_measurement_and_every_study(
         *("vocab", "stages", "length", "tree-auto", "generate"),
     }
     assert all(study["tables"] for study in results["studies"] if study["name"] != "length")
-    assert results["manifest"]["tree"]["tree"] in results["studies"][0]["text"][0]
+    assert results["manifest"]["drafts"]["eagle3"]["tree"] in results["studies"][0]["text"][0]
     exit_code, again, err = bench("--format", "json", out=out_folder, **options)
     assert (exit_code, json.loads(again)["studies"]) == (0, results["studies"])
     assert "measuring" not in err
@@ -148,6 +189,12 @@ def test_everything_left_to_measurement_and_every_study(
         ({"tree": "60/7"}, "NODES/DEPTH/TOP_K"),
         ({"study": "budget,nothing"}, "got 'nothing'"),
         ({"eager": "norms"}, "got 'norms'"),
+        ({"proposer": "eagle3,mtp"}, "got 'mtp'"),
+        ({"proposer": "eagle3,lookup"}, "--draft should be KIND=DIR with several proposers"),
+        ({"study": "medusa-tree"}, "--study medusa-tree needs --proposer medusa"),
+        ({"study": "w4a16"}, "--study w4a16 needs --weights w4a16"),
+        ({"study": "generate", "weights": "w4a16"}, "--study generate needs --weights as-is"),
+        ({"proposer": "lookup", "draft": "eagle3=x"}, "--draft names eagle3, which --proposer does not"),
         ({"humaneval": "missing.jsonl"}, "cannot read missing.jsonl"),
         ({"max-new-tokens": 4000}, "shorten the prompt or --max-new-tokens"),
     ],
@@ -161,5 +208,6 @@ def test_bad_words_are_told(bench: Bench, tmp_path: Path, given: dict[str, objec
 
 
 def test_every_study_of_the_command_line_has_its_module() -> None:
+    assert NEEDS.keys() <= STUDIES.keys()
     for name in STUDIES:
         assert callable(import_module(f"workbench.bench.studies.{name.replace('-', '_')}").measure)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.bench.made import exact, made_bench, plans
+from tests.bench.made import exact, flat, made_bench, plans, several
 from tracing.errors import UsageError
 from workbench.bench.headline import headline
 from workbench.bench.measure import cases_of, run_turns
@@ -15,11 +15,11 @@ from workbench.bench.outputs import COLUMNS, turns_csv
 from workbench.bench.store import ResultsFolder
 from workbench.bench.studies.lab import side_by_side
 from workbench.bench.summary import summarize
-from workbench.bench.turn import TurnResult
+from workbench.bench.turn import TurnResult, turn_json
 
 
 def measured(repetitions: int = 2, **options: object) -> list[TurnResult]:
-    return list(run_turns(made_bench(**options), plans(4, 6, 9), repetitions))
+    return flat(run_turns(made_bench(**options), plans(4, 6, 9), repetitions))
 
 
 def test_a_slow_baseline_and_a_slow_drafter_show_in_their_own_columns() -> None:
@@ -42,8 +42,8 @@ def test_time_per_token_leaves_the_first_one_out() -> None:
 
 def test_who_goes_first_alternates_and_both_sides_lead_equally_often() -> None:
     bench = made_bench()
-    results = list(run_turns(bench, plans(4, 6), 2))
-    assert [result.first for result in results] == ["baseline", "speculative", "speculative", "baseline"]
+    results = flat(run_turns(bench, plans(4, 6), 2))
+    assert [result.first for result in results] == ["baseline", "eagle3", "eagle3", "baseline"]
     log = bench.baseline.log
     order = [name for first in "bssb" for name in ("bs" if first == "b" else "sb")]
     assert [name[0] for name in log] == order
@@ -60,7 +60,7 @@ def test_other_text_is_refused_and_counts_for_no_speed() -> None:
 
 
 def test_a_later_turn_holds_the_teachers_answer() -> None:
-    results = list(run_turns(made_bench(), plans(4, turns=2), 1))
+    results = flat(run_turns(made_bench(), plans(4, turns=2), 1))
     assert [result.num_prompt_tokens for result in results] == [4, 4 + 5 + 2]
     answers = {(r.case.prompt_id, r.case.turn): r.baseline.token_ids for r in results}
     again = cases_of(plans(4, turns=2), lambda prompt_id, turn: answers.get((prompt_id, turn)))
@@ -74,20 +74,21 @@ def test_contexts_of_unanswered_turns_are_left_out() -> None:
 @pytest.mark.parametrize("stop_after", [0, 1, 3, 7])
 def test_a_run_that_was_interrupted_ends_like_one_in_one_go(tmp_path: Path, stop_after: int) -> None:
     todo = plans(4, 6, turns=2)
-    whole = [result.as_json() for result in run_turns(made_bench(), todo, 2)]
+    bench = several(eagle3=0.004, medusa=0.005)
+    whole = [turn_json(results) for results in run_turns(bench, todo, 2)]
     folder = ResultsFolder(tmp_path / "run", {"suite": "made"}, {})
-    for number, result in enumerate(run_turns(made_bench(), todo, 2)):
+    for number, results in enumerate(run_turns(bench, todo, 2)):
         if number == stop_after:
             break
-        folder.add(result)
+        folder.add(results)
     with (tmp_path / "run" / "turns.jsonl").open("a") as file:
         file.write('{"prompt_id": 1, "tu')  # the process died while it wrote
     again = ResultsFolder(tmp_path / "run", {"suite": "made"}, {})
-    assert len(again.results) == stop_after
-    for result in run_turns(made_bench(), todo, 2, done=tuple(again.results)):
-        again.add(result)
+    assert len(again.results) == 2 * stop_after
+    for results in run_turns(bench, todo, 2, done=tuple(again.results)):
+        again.add(results)
     kept = ResultsFolder(tmp_path / "run", {"suite": "made"}, {}).results
-    assert [result.as_json() for result in kept] == whole
+    assert [turn_json(pair) for pair in zip(kept[::2], kept[1::2], strict=True)] == whole
 
 
 def test_results_of_another_benchmark_do_not_mix(tmp_path: Path) -> None:
@@ -101,7 +102,7 @@ def test_results_of_another_benchmark_do_not_mix(tmp_path: Path) -> None:
 
 
 def test_a_context_that_changed_is_not_gone_on_with() -> None:
-    done = list(run_turns(made_bench(), plans(4), 1))
+    done = flat(run_turns(made_bench(), plans(4), 1))
     with pytest.raises(UsageError, match="4 tokens of context and now has 5"):
         list(run_turns(made_bench(), plans(5), 1, done=done))
 
@@ -123,7 +124,7 @@ def test_the_csv_has_one_line_per_measured_turn() -> None:
 def test_side_by_side_takes_turns_and_refuses_other_text() -> None:
     bench, slips = made_bench(), made_bench(slip_at=1)
     cases = cases_of(plans(4, 6, 9), lambda *_: None)
-    entries = {"good": bench.speculative, "slips": slips.speculative}
+    entries = {"good": bench.proposers["eagle3"], "slips": slips.proposers["eagle3"]}
     good, bad = side_by_side(bench.baseline, entries, cases, max_new_tokens=5, compare=exact)
     assert good.speedup == pytest.approx(2.5)
     assert (good.num_refused, bad.num_refused) == (0, 3)

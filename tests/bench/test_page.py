@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.bench.made import made_bench, plans
+from tests.bench.made import flat, made_bench, plans
 from workbench.bench.headline import PAPER, headline
 from workbench.bench.measure import run_turns
 from workbench.bench.report.page import page
@@ -71,7 +71,7 @@ def test_a_study_survives_the_disk() -> None:
 
 
 def test_table_one_stands_beside_the_papers() -> None:
-    study = headline(list(run_turns(made_bench(num_accepted=(2, 3, 0)), plans(4, 6), 1)), {"tree": "8/4/2"})
+    study = headline(flat(run_turns(made_bench(num_accepted=(2, 3, 0)), plans(4, 6), 1)), {"tree": "8/4/2"})
     rows = {row[0]: row[1:] for row in study.tables[0].rows}
     assert rows["speedup"][0] == pytest.approx(2.5)
     assert rows["accept_L"][0] == 2.5

@@ -8,13 +8,13 @@ from dataclasses import asdict
 
 import pytest
 
-from tests.bench.made import made_bench, plans
+from tests.bench.made import plans, several
 from workbench.bench.measure import run_turns
 from workbench.bench.stats import Distribution, Spread, distinct_share, plain
 from workbench.bench.studies.accept_pos import accept_positions
 from workbench.bench.studies.length import break_even
 from workbench.bench.summary import summarize
-from workbench.bench.turn import BenchCase, Match, TurnResult
+from workbench.bench.turn import BenchCase, Match, TurnResult, turn_from_json, turn_json
 from workbench.lockstep.choice.decoders import Decoded
 
 
@@ -33,6 +33,7 @@ def test_nothing_is_no_number_and_still_json() -> None:
 def result(number: int, baseline: float, speculative: float, repetition: int = 0) -> TurnResult:
     """A turn of ten tokens with the given times."""
     return TurnResult(
+        proposer="eagle3",
         case=BenchCase(number, 0, "made", "code", ()),
         num_prompt_tokens=4,
         repetition=repetition,
@@ -93,7 +94,11 @@ def test_a_loop_has_few_distinct_grams() -> None:
 
 
 def test_a_turn_survives_the_disk() -> None:
-    for one in (*run_turns(made_bench(slip_at=3), plans(4), 1), result(0, 1.0, 0.5)):
-        again = TurnResult.from_json(json.loads(json.dumps(one.as_json())))
-        assert again.as_json() == one.as_json()
-        assert (again.baseline, again.speculative, again.match) == (one.baseline, one.speculative, one.match)
+    bench = several(eagle3=0.004, lookup=0.005)
+    bench.proposers["lookup"].slip_at = 3
+    for turn in (*run_turns(bench, plans(4), 1), [result(0, 1.0, 0.5)]):
+        again = turn_from_json(json.loads(json.dumps(turn_json(turn))))
+        assert turn_json(again) == turn_json(turn)
+        for one, other in zip(again, turn, strict=True):
+            assert (one.baseline, one.speculative) == (other.baseline, other.speculative)
+            assert (one.match, one.proposer) == (other.match, other.proposer)

@@ -5,7 +5,9 @@ Which bugs these catch: the wrong nibble order, a subtracted offset, a tie broke
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,12 +17,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tests.npu_ops.numbers import DTYPES, assert_rounded, numbers
+from tests.npu_ops.numbers import numbers as numbers_of
 from tests.npu_ops.truth import UNIT
 from workbench.kernels.calls.moe_gating import gating
+from workbench.npu.formats import FRACTAL_NZ, ND, format_of
 from workbench.npu.modes import use_mode
+from workbench.npu.operators import OPERATORS
 from workbench.npu.operators.moe_gating import npu_moe_gating_top_k, npu_moe_gating_top_k_softmax
 from workbench.npu.operators.sampling import npu_top_k_top_p
 from workbench.npu.operators.weight_quant_batchmatmul import (
+    memory_words,
     npu_convert_weight_to_int4pack,
     npu_weight_quant_batchmatmul,
 )
@@ -71,6 +77,51 @@ def test_weight_quant_matmul(dtype: torch.dtype, granularity: str, weight_form: 
     # the other way by one unit, so a thousandth of the sum of magnitudes is granted for those
     sizes = x.double().abs() @ plain.abs()
     assert bool((error <= UNIT[dtype] * 1.01 * exact.abs() + (2.0**-18 + UNIT[dtype] / 16) * sizes).all())
+
+
+def test_words_in_tiles_are_packed_and_multiplied_as_others() -> None:
+    """FRACTAL_NZ: packing keeps the tag, the memory holds the recorded tiles, the product is the same."""
+    data = json.loads((Path(__file__).parents[1] / "data" / "w4a16.json").read_text())
+    cast = OPERATORS["npu::npu_format_cast"]
+    for case in data["nz"]:
+        numbers = torch.tensor(case["w"], dtype=torch.int32)
+        packed = npu_convert_weight_to_int4pack(cast(numbers, FRACTAL_NZ))
+        assert (format_of(packed), format_of(packed.t()), format_of(packed.clone())) == (
+            FRACTAL_NZ,
+            FRACTAL_NZ,
+            ND,
+        )
+        assert memory_words(packed).tolist() == case["nz_flat"]
+        plain = npu_convert_weight_to_int4pack(numbers)
+        assert torch.equal(packed, plain)
+        assert torch.equal(memory_words(plain), plain.view(-1))
+    weight = torch.arange(128 * 64, dtype=torch.int32).remainder(16).sub(8).view(128, 64)
+    x, scale = numbers_of(3, 128), numbers_of(2, 64).abs()
+    products = [
+        npu_weight_quant_batchmatmul(x, npu_convert_weight_to_int4pack(each), scale, antiquant_group_size=64)
+        for each in (weight, cast(weight, FRACTAL_NZ))
+    ]
+    assert torch.equal(*products)
+    with use_mode("hardware"):  # the device drops what does not fit
+        assert torch.equal(
+            npu_convert_weight_to_int4pack(torch.full((1, 8), 23, dtype=torch.int32)),
+            npu_convert_weight_to_int4pack(torch.full((1, 8), 7, dtype=torch.int32)),
+        )
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_products_are_the_recorded_ones(number: int) -> None:
+    """Exact products of recorded int4 weights; one rounding to float16, float32 sums."""
+    data = json.loads((Path(__file__).parents[1] / "data" / "w4a16.json").read_text())
+    case = data["matmul"][number]
+    weight = npu_convert_weight_to_int4pack(torch.tensor(case["w"], dtype=torch.int32))
+    offset = None if case["offset"] is None else torch.tensor(case["offset"]).half()
+    out = npu_weight_quant_batchmatmul(
+        torch.tensor(case["x"]).half(), weight, torch.tensor(case["scale"]).half(), offset,
+        antiquant_group_size=case["group_size"],
+    )  # fmt: skip
+    exact = torch.tensor(case["y_float64"], dtype=torch.float64)
+    assert_rounded(out, exact)
 
 
 def naive_gating(x: Tensor, k: int, options: dict[str, Any]) -> tuple[list[list[int]], Tensor]:

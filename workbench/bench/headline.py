@@ -28,12 +28,14 @@ PAPER: Final[dict[str, tuple[float, float, float, float]]] = {
 LENGTH_EDGES: Final = (0, 64, 128, 256, 512, 1024, 1 << 30)
 
 
-def headline(results: Sequence[TurnResult], chosen: Mapping[str, str]) -> Study:
-    """Return the headline study of finished turns."""
+def headline(
+    results: Sequence[TurnResult], chosen: Mapping[str, str], *, proposer: str | None = None
+) -> Study:
+    """Return the headline study of finished turns of one proposer, named where there are several."""
     summary = summarize(results)
     return Study(
-        name="headline",
-        title="Speed against teacher-only greedy decoding",
+        name="headline" if proposer is None else f"headline-{proposer.replace('_', '-')}",
+        title="Speed against teacher-only greedy decoding" if proposer is None else f"Speed: {proposer}",
         text=tuple(_text(summary, chosen)),
         tables=(table_one(summary), _more(summary), _parts(results), _repetitions(results)),
         plots=_plots(results) if summary.num_turns else (),
@@ -47,7 +49,8 @@ def _text(summary: Summary, chosen: Mapping[str, str]) -> list[str]:
         (
             f"{summary.num_turns} turns, {summary.num_repetitions} repetition"
             f"{'' if summary.num_repetitions == 1 else 's'}; "
-            f"tree {chosen.get('tree', '?')} (nodes/depth/top_k), operators {chosen.get('eager', '?')}."
+            f"tree {chosen.get('tree', '?')} (nodes/depth/top_k), operators {chosen.get('eager', '?')}, "
+            f"teacher-only {chosen.get('greedy', '?')}."
         ),
         (
             f"Mean speedup {ratio.value:.3f} as ratio of mean tokens/s (the paper's; {ratio.low:.3f} to "

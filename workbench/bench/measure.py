@@ -1,14 +1,15 @@
-"""Two decoders measured turn by turn; the one that goes first alternates, so that disturbance cancels."""
+"""Decoders measured turn by turn; the one that goes first rotates, so that disturbance cancels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tracing.errors import UsageError
 from workbench.bench.equality import Compare
 from workbench.bench.suite import SuitePrompt
-from workbench.bench.turn import BenchCase, TurnResult
+from workbench.bench.turn import BASELINE, BenchCase, TurnResult
 from workbench.lockstep.choice.decoders import Decoder
 
 
@@ -33,41 +34,53 @@ class TurnPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class PairedBench:
-    """Two decoders and the comparison of their texts.
+class InterleavedBench:
+    """Teacher-only decoding, proposers, and the comparison of their texts with it.
 
     Attributes:
-        baseline, speculative: What is measured.
+        baseline: Teacher-only decoding.
+        proposers: Speculative decoding, by who drafts.
         compare: Compares two texts.
         max_new_tokens: Per turn.
     """
 
     baseline: Decoder
-    speculative: Decoder
+    proposers: Mapping[str, Decoder]
     compare: Compare
     max_new_tokens: int
 
+    @property
+    def sides(self) -> dict[str, Decoder]:
+        """All that decode, by name."""
+        return {BASELINE: self.baseline, **self.proposers}
+
     def warm_up(self, prompts: Sequence[Sequence[int]], max_new_tokens: int = 16) -> None:
-        """Let both sides decode contexts untimed: memory, code paths, caches."""
+        """Let all sides decode contexts untimed: memory, code paths, caches."""
         for prompt in prompts:
-            for decoder in (self.baseline, self.speculative):
+            for decoder in self.sides.values():
                 decoder(prompt, max_new_tokens)
 
-    def measure(self, case: BenchCase, repetition: int, *, baseline_first: bool) -> TurnResult:
-        """Decode one context on both sides."""
-        sides = {"baseline": self.baseline, "speculative": self.speculative}
-        order = list(sides) if baseline_first else list(reversed(sides))
+    def measure(self, case: BenchCase, repetition: int, first: int) -> list[TurnResult]:
+        """Decode one context on all sides, beginning with number `first`; a result per proposer."""
+        sides = self.sides
+        names = list(sides)
+        start = first % len(names)
+        order = [*names[start:], *names[:start]]
         decoded = {name: sides[name](case.token_ids, self.max_new_tokens) for name in order}
-        baseline, speculative = decoded["baseline"], decoded["speculative"]
-        return TurnResult(
-            case=case,
-            num_prompt_tokens=len(case.token_ids),
-            repetition=repetition,
-            first=order[0],
-            baseline=baseline,
-            speculative=speculative,
-            match=self.compare(case.token_ids, baseline.token_ids, speculative.token_ids),
-        )
+        baseline = decoded[BASELINE]
+        return [
+            TurnResult(
+                proposer=name,
+                case=case,
+                num_prompt_tokens=len(case.token_ids),
+                repetition=repetition,
+                first=order[0],
+                baseline=baseline,
+                speculative=decoded[name],
+                match=self.compare(case.token_ids, baseline.token_ids, decoded[name].token_ids),
+            )
+            for name in self.proposers
+        ]
 
 
 def cases_of(
@@ -88,30 +101,31 @@ def cases_of(
 
 
 def run_turns(
-    bench: PairedBench,
+    bench: InterleavedBench,
     plans: Sequence[TurnPlan],
     repetitions: int,
     *,
     done: Collection[TurnResult] = (),
-) -> Iterator[TurnResult]:
-    """Measure every turn that is not done yet, repetition by repetition.
+) -> Iterator[list[TurnResult]]:
+    """Measure every turn that is not done yet, repetition by repetition; yields a result per proposer.
 
     A later turn's context holds the teacher's own answers to the earlier ones. Which one goes first follows
     from turn and repetition, so a continued run measures what an uninterrupted one would.
     """
-    known = {result.key: result for result in done}
+    known: dict[tuple[int, int, int], list[TurnResult]] = defaultdict(list)
+    for result in done:
+        known[result.key].append(result)
     for repetition in range(repetitions):
         before: dict[int, list[int]] = {}
         for number, plan in enumerate(plans):
             context = plan.context(before.get(plan.prompt_id, []))
-            result = known.get((plan.prompt_id, plan.turn, repetition))
-            if result is None:
-                baseline_first = (number + repetition) % 2 == 0
-                result = bench.measure(plan.case(context), repetition, baseline_first=baseline_first)
-                yield result
-            elif result.num_prompt_tokens != len(context):
+            results = known.get((plan.prompt_id, plan.turn, repetition))
+            if results is None:
+                results = bench.measure(plan.case(context), repetition, number + repetition)
+                yield results
+            elif results[0].num_prompt_tokens != len(context):
                 raise UsageError(
-                    f"{plan.prompt.id} turn {plan.turn} was measured with {result.num_prompt_tokens} tokens "
-                    f"of context and now has {len(context)}; give another --out folder"
+                    f"{plan.prompt.id} turn {plan.turn} was measured with {results[0].num_prompt_tokens} "
+                    f"tokens of context and now has {len(context)}; give another --out folder"
                 )
-            before[plan.prompt_id] = [*context, *result.baseline.token_ids]
+            before[plan.prompt_id] = [*context, *results[0].baseline.token_ids]

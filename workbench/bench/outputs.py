@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from workbench.bench.stats import distinct_share, mean, plain
-from workbench.bench.summary import summarize
+from workbench.bench.summary import by_proposer, summarize
 from workbench.bench.tables import Study
 from workbench.bench.turn import TurnResult
 
@@ -18,6 +18,7 @@ COLUMNS: Final[Mapping[str, Callable[[TurnResult], Any]]] = {
     "prompt_id": attrgetter("case.prompt_id"),
     "turn": attrgetter("case.turn"),
     "repetition": attrgetter("repetition"),
+    "proposer": attrgetter("proposer"),
     "name": attrgetter("case.name"),
     "kind": attrgetter("case.kind"),
     "prompt_tokens": attrgetter("num_prompt_tokens"),
@@ -30,6 +31,7 @@ COLUMNS: Final[Mapping[str, Callable[[TurnResult], Any]]] = {
     "speculative_first_token_seconds": attrgetter("speculative.first_token_seconds"),
     "speculative_tokens_per_second": attrgetter("speculative.tokens_per_second"),
     "speedup": attrgetter("speedup"),
+    "choice": attrgetter("speculative.choice"),
     "steps": lambda result: len(result.speculative.num_accepted),
     "mean_accepted": lambda result: plain(mean(result.speculative.uncut)),
     "distinct_4grams": lambda result: distinct_share(result.baseline.token_ids),
@@ -45,7 +47,7 @@ def results_json(
     """Return everything but the turns themselves as plain data."""
     return {
         "manifest": dict(manifest),
-        "summary": plain(asdict(summarize(results))),
+        "summaries": {name: plain(asdict(summarize(part))) for name, part in by_proposer(results).items()},
         "studies": [study.as_json() for study in studies],
     }
 

@@ -16,13 +16,12 @@ import torch
 
 from tracing.manifest import fresh_manifest
 from tracing.models import ModelPair
-from tracing.settings import DecodeSettings
+from tracing.settings import AS_IS, PROPOSERS, DecodeSettings
 from workbench.bench.equality import NearTieJudge
 from workbench.bench.measure import TurnPlan
 from workbench.bench.published import humaneval_prompts, mt_bench_prompts
 from workbench.bench.suite import SuitePrompt, describe, spread_over, suite_named
 from workbench.checkpoints.load import LoadedPair, load_pair
-from workbench.checkpoints.quantised import AS_IS
 from workbench.fused.engine import Engine
 from workbench.fused.path import make_engine, path_over
 from workbench.lockstep.choice.decoders import (
@@ -32,12 +31,15 @@ from workbench.lockstep.choice.decoders import (
     speculative_decoder,
     stopwatch_for,
 )
+from workbench.lockstep.choice.static import static_settings
 from workbench.lockstep.session.contenders import SharedWeights
 from workbench.lockstep.session.prompts import Prompt
 from workbench.lockstep.session.request import pair_directories
 from workbench.lockstep.session.turns import plan_turns
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
+TRIAL_TREE: Final = DecodeSettings(tree_nodes=8, depth=4, top_k=2)
+TRIAL_PATHS: Final = "0 1 0.0 0.0.0"
 MAX_DEPTH: Final = 16
 """Expansions of the deepest tree that a study tries; every turn leaves room for it."""
 
@@ -50,8 +52,11 @@ class BenchRequest:
         suite: One of the shipped suites.
         humaneval, mt_bench: Published files to use in its place.
         num_turns: An evenly spread part of the suite; None is all of it.
-        model, draft: Checkpoint directories; None is the shipped pair.
-        proposer: Kind of the drafter.
+        model: Checkpoint directory of the teacher; None is the shipped one.
+        proposers: Kinds of drafters, measured side by side; `auto` chooses among those of its policy.
+        drafts: Checkpoint directory of each kind; one that is not there is the shipped one.
+        policy: Table by which `auto` chooses; None is the shipped one.
+        measured: A run or file whose measured costs `auto` takes; None measures.
         weights: How the teacher's weights are wanted.
     """
 
@@ -62,18 +67,25 @@ class BenchRequest:
     repetitions: int = 3
     max_new_tokens: int = 128
     model: str | None = None
-    draft: str | None = None
-    proposer: str = "eagle3"
+    proposers: tuple[str, ...] = ("eagle3",)
+    drafts: Mapping[str, str] = field(default_factory=dict)
+    policy: Path | None = None
+    measured: Path | None = None
     device: str = "auto"
     dtype: str = "auto"
     chat: bool = False
     trust_remote_code: bool = False
     weights: str = AS_IS
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Proposers that are kinds of drafters; with `auto` alone the first kind, to plan the turns."""
+        return tuple(name for name in self.proposers if name in PROPOSERS) or PROPOSERS[:1]
+
 
 @dataclass(frozen=True)
 class BenchSession:
-    """Everything loaded, nothing decoded yet.
+    """Teacher and one drafter loaded, nothing decoded yet.
 
     Attributes:
         pair: Plain data; weights already on the device in the engine's dtype, so that engines share them.
@@ -96,6 +108,17 @@ class BenchSession:
     warnings: tuple[str, ...] = ()
     unquantised: ModelPair | None = None
     models: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def proposer(self) -> str:
+        """Kind of the drafter."""
+        return self.pair.proposer
+
+    @property
+    def max_top_k(self) -> int:
+        """Most beams of a search: a drafter has no more tokens to choose from."""
+        kept = self.pair.target_from_draft
+        return self.pair.teacher.vocab_size if kept is None else len(kept)
 
     def engine(self, settings: DecodeSettings, eager: frozenset[str], **options: Any) -> Engine:
         """Build an engine over the shared weights."""
@@ -133,29 +156,45 @@ class BenchSession:
         return speculative_decoder(path_over(engine), engine.eos_token_ids, self.stopwatch)
 
 
-def open_session(request: BenchRequest) -> BenchSession:
-    """Load the pair, put its weights in place, and plan the turns.
+def open_sessions(request: BenchRequest, shared: SharedWeights) -> dict[str, BenchSession]:
+    """Load teacher and drafters, put their weights in place, and plan the turns, the same for each drafter.
 
     Raises:
         SpecwbError: Anything that the user can mend.
     """
     prompts = spread_over(_prompts(request), request.num_turns)
-    directories = pair_directories(request.model, request.draft, request.proposer)
+    sessions: dict[str, BenchSession] = {}
+    for proposer in request.kinds:
+        first = next(iter(sessions.values()), None)
+        sessions[proposer] = _open(request, proposer, prompts, shared, first)
+    return sessions
+
+
+def _open(
+    request: BenchRequest,
+    proposer: str,
+    prompts: Sequence[SuitePrompt],
+    shared: SharedWeights,
+    first: BenchSession | None,
+) -> BenchSession:
+    """Load one pair; turns and the teacher's weights are those of the first session, where there is one."""
+    directories = pair_directories(request.model, request.drafts.get(proposer), proposer)
     loaded = load_pair(
         *directories,
-        proposer=request.proposer,
+        proposer=proposer,
         trust_remote_code=request.trust_remote_code,
         weights=request.weights,
     )
-    plans = _plans(prompts, loaded, request)
-    engine = make_engine(loaded.pair, DecodeSettings(), device=request.device, dtype=request.dtype)
-    shared = SharedWeights(request.device, request.dtype)
+    pair = shared.of(loaded.pair)
+    if first is not None:
+        pair = replace(pair, teacher_weights=first.pair.teacher_weights)
+    engine = make_engine(pair, trial_settings(proposer), device=request.device, dtype=request.dtype)
     return BenchSession(
-        pair=shared.of(loaded.pair),
+        pair=pair,
         unquantised=loaded.unquantised and shared.of(loaded.unquantised),
         tokenizer=loaded.tokenizer,
         prompts=prompts,
-        plans=plans,
+        plans=_plans(prompts, loaded, request) if first is None else first.plans,
         max_new_tokens=request.max_new_tokens,
         device=str(engine.device),
         dtype=str(engine.dtype).removeprefix("torch."),
@@ -167,12 +206,16 @@ def open_session(request: BenchRequest) -> BenchSession:
     )
 
 
-def identity(request: BenchRequest, session: BenchSession, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what decides a benchmark, as plain data; `asked` adds tree and operators as asked for."""
+def identity(
+    request: BenchRequest, sessions: Mapping[str, BenchSession], asked: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what decides a benchmark, as plain data; `asked` adds settings and operators as asked for."""
+    session = next(iter(sessions.values()))
     turns = json.dumps([prompt.turns for prompt in session.prompts]).encode()
     return {
-        "models": dict(session.models),
-        "proposer": session.pair.proposer,
+        "proposers": list(request.proposers),
+        "policy": None if request.policy is None else str(request.policy),
+        "models": {proposer: dict(each.models) for proposer, each in sessions.items()},
         "suite": {
             **describe(session.prompts, _suite_name(request)),
             "sha256": hashlib.sha256(turns).hexdigest(),
@@ -201,11 +244,16 @@ def about(backend: Mapping[str, Any]) -> dict[str, Any]:
         },
         "method": {
             "clock": "perf_counter around a whole generation call, prefill included, device synchronised",
-            "garbage": "collected before each call, collector paused during it, on both sides",
-            "order": "who goes first alternates by turn and repetition",
+            "garbage": "collected before each call, collector paused during it, on all sides",
+            "order": "who goes first rotates by turn and repetition",
             "percentiles": "linear interpolation between the two nearest values",
         },
     }
+
+
+def trial_settings(proposer: str) -> DecodeSettings:
+    """Return small settings with which any drafter of a kind runs."""
+    return static_settings(TRIAL_PATHS, TRIAL_TREE) if proposer == "medusa" else TRIAL_TREE
 
 
 def _prompts(request: BenchRequest) -> list[SuitePrompt]:

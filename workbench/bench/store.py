@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from tracing.errors import EnvironmentProblemError, UsageError
 from tracing.files import replace_file
 from workbench.bench.tables import Study
-from workbench.bench.turn import TurnResult
+from workbench.bench.turn import TurnResult, turn_from_json, turn_json
 
 MANIFEST: Final = "manifest.json"
 TURNS: Final = "turns.jsonl"
 STUDIES: Final = "studies"
-FORMAT: Final = "specwb-bench-1"
+FORMAT: Final = "specwb-bench-2"
 ANOTHER: Final = "give another --out folder"
 
 
@@ -25,7 +25,7 @@ class ResultsFolder:
     Attributes:
         folder: The folder.
         manifest: What was measured, where and with what.
-        results: Turns that are finished, in the order in which they were.
+        results: Turns that are finished, in the order in which they were; one result per proposer each.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], about: Mapping[str, Any]) -> None:
@@ -77,11 +77,11 @@ class ResultsFolder:
         except (ValueError, KeyError, TypeError):
             raise UsageError(f"{path} holds no study; delete it to measure again") from None
 
-    def add(self, result: TurnResult) -> None:
-        """Append a finished turn."""
+    def add(self, results: Sequence[TurnResult]) -> None:
+        """Append a finished turn, a result per proposer."""
         with (self.folder / TURNS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(result.as_json(), allow_nan=False) + "\n")
-        self.results.append(result)
+            file.write(json.dumps(turn_json(results), allow_nan=False) + "\n")
+        self.results += results
 
     def write(self, name: str, text: str) -> None:
         """Replace a file of the folder."""
@@ -113,8 +113,9 @@ class ResultsFolder:
         if torn:
             replace_file(path, whole + newline)
         try:
-            return [TurnResult.from_json(json.loads(line)) for line in whole.splitlines()]
-        except (ValueError, KeyError, TypeError):
+            lines = map(json.loads, whole.splitlines())
+            return [result for line in lines for result in turn_from_json(line)]
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise UsageError(
                 f"{path} holds a line that is no finished turn; give another --out folder"
             ) from None

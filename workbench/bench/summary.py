@@ -80,6 +80,14 @@ def summarize(results: Sequence[TurnResult]) -> Summary:
     )
 
 
+def by_proposer(results: Sequence[TurnResult]) -> dict[str, list[TurnResult]]:
+    """Return the results of each proposer."""
+    groups: dict[str, list[TurnResult]] = defaultdict(list)
+    for result in results:
+        groups[result.proposer].append(result)
+    return dict(groups)
+
+
 def by_turn(results: Sequence[TurnResult]) -> list[list[TurnResult]]:
     """Return the repetitions of each turn."""
     groups: dict[tuple[int, int], list[TurnResult]] = defaultdict(list)

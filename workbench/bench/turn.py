@@ -1,14 +1,19 @@
-"""One turn decoded by both sides: what was measured, as a value and as one line of JSON."""
+"""One turn decoded by all sides: what was measured, as values and as one line of JSON."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from workbench.lockstep.choice.decoders import Decoded
 
 MatchKind = Literal["equal", "near_tie", "different"]
 """The same text; a different one that rounding explains; a different one, whose speed does not count."""
+
+
+BASELINE: Final = "baseline"
+"""The name of teacher-only decoding among the sides."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +50,17 @@ class Match:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TurnResult:
-    """Both sides of one turn.
+    """Teacher-only decoding and one proposer on one turn; those of one turn share the baseline.
 
     Attributes:
+        proposer: Who drafted.
         case: What was decoded; without its token ids when read back from disk.
         num_prompt_tokens: Length of the context.
         repetition: From 0.
-        first: Which side went first, `baseline` or `speculative`.
+        first: Which side went first: `BASELINE` or a proposer.
     """
+
+    proposer: str
 
     case: BenchCase
     num_prompt_tokens: int
@@ -77,45 +85,59 @@ class TurnResult:
         """Tokens per second, speculative over baseline."""
         return self.speculative.tokens_per_second / self.baseline.tokens_per_second
 
-    def as_json(self) -> dict[str, Any]:
-        """Return plain data; the speculative text only where it differs."""
-        same = self.baseline.token_ids == self.speculative.token_ids
-        return {
-            "prompt_id": self.case.prompt_id,
-            "turn": self.case.turn,
-            "repetition": self.repetition,
-            "name": self.case.name,
-            "kind": self.case.kind,
-            "prompt_tokens": self.num_prompt_tokens,
-            "first": self.first,
-            "match": self.match.kind,
-            "position": self.match.position,
-            "why": self.match.why,
-            "baseline": _side_json(self.baseline),
-            "speculative": _side_json(self.speculative)
-            | {"num_accepted": list(self.speculative.num_accepted)},
-            "token_ids": list(self.baseline.token_ids),
-            "speculative_token_ids": None if same else list(self.speculative.token_ids),
-        }
 
-    @classmethod
-    def from_json(cls, line: dict[str, Any]) -> TurnResult:
-        """Read what `as_json` wrote.
+def turn_json(results: Sequence[TurnResult]) -> dict[str, Any]:
+    """Return the sides of one turn as plain data; a proposer's text only where it differs."""
+    one = results[0]
+    return {
+        "prompt_id": one.case.prompt_id,
+        "turn": one.case.turn,
+        "repetition": one.repetition,
+        "name": one.case.name,
+        "kind": one.case.kind,
+        "prompt_tokens": one.num_prompt_tokens,
+        "first": one.first,
+        "token_ids": list(one.baseline.token_ids),
+        "baseline": _side_json(one.baseline),
+        "proposers": {result.proposer: _proposer_json(result) for result in results},
+    }
 
-        Raises:
-            KeyError, TypeError, ValueError: Something else was written there.
-        """
-        token_ids = tuple(line["token_ids"])
-        other = line["speculative_token_ids"]
-        return cls(
+
+def turn_from_json(line: dict[str, Any]) -> list[TurnResult]:
+    """Read what `turn_json` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: Something else was written there.
+    """
+    token_ids = tuple(line["token_ids"])
+    baseline = _side_from_json(line["baseline"] | {"num_accepted": ()}, token_ids)
+    return [
+        TurnResult(
+            proposer=proposer,
             case=BenchCase(line["prompt_id"], line["turn"], line["name"], line["kind"], ()),
             num_prompt_tokens=line["prompt_tokens"],
             repetition=line["repetition"],
             first=line["first"],
-            baseline=_side_from_json(line["baseline"] | {"num_accepted": ()}, token_ids),
-            speculative=_side_from_json(line["speculative"], token_ids if other is None else tuple(other)),
-            match=Match(line["match"], line["position"], line["why"]),
+            baseline=baseline,
+            speculative=_side_from_json(
+                side, token_ids if side["token_ids"] is None else tuple(side["token_ids"])
+            ),
+            match=Match(side["match"], side["position"], side["why"]),
         )
+        for proposer, side in line["proposers"].items()
+    ]
+
+
+def _proposer_json(result: TurnResult) -> dict[str, Any]:
+    same = result.baseline.token_ids == result.speculative.token_ids
+    return _side_json(result.speculative) | {
+        "num_accepted": list(result.speculative.num_accepted),
+        "choice": result.speculative.choice,
+        "match": result.match.kind,
+        "position": result.match.position,
+        "why": result.match.why,
+        "token_ids": None if same else list(result.speculative.token_ids),
+    }
 
 
 def _side_json(decoded: Decoded) -> dict[str, Any]:
@@ -128,4 +150,9 @@ def _side_json(decoded: Decoded) -> dict[str, Any]:
 
 def _side_from_json(side: dict[str, Any], token_ids: tuple[int, ...]) -> Decoded:
     times = {name: side[name] for name in ("seconds", "first_token_seconds")}
-    return Decoded(token_ids=token_ids, num_accepted=tuple(side["num_accepted"]), **times)
+    return Decoded(
+        token_ids=token_ids,
+        num_accepted=tuple(side["num_accepted"]),
+        choice=side.get("choice"),
+        **times,
+    )

@@ -1,7 +1,7 @@
 """Write a trained pair in the formats that real models use.
 
 The teacher becomes a Hugging Face checkpoint with the openPangu-Embedded configuration keys, the drafter
-an official EAGLE-3 checkpoint. Both are 16-bit safetensors.
+an official EAGLE-3 checkpoint, Medusa heads one that vLLM reads. All are 16-bit safetensors.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from tracing.models import DrafterConfig, TeacherConfig
+from tracing.models import DrafterConfig, MedusaConfig, TeacherConfig
 from workbench.checkpoints.aux_ids import default_aux_layers
 from workbench.checkpoints.files import SINGLE
 
@@ -113,6 +113,38 @@ def export_drafter(
     _write_json(directory / "config.json", eagle3_config(config, special, "float16"))
     kept = {name: tensor for name, tensor in weights.items() if name != "embed_tokens.weight"}
     _write_weights(directory / SINGLE, kept, maps)
+
+
+def export_medusa(
+    directory: Path,
+    config: MedusaConfig,
+    weights: Mapping[str, torch.Tensor],
+    token_map: torch.Tensor,
+    vocab_size: int,
+) -> None:
+    """Write vLLM's layout: canonical names, biases told of, a reduced vocabulary with its `token_map`.
+
+    Args:
+        directory: Where to.
+        config: Sizes.
+        weights: `blocks.{h}.layers.{l}.weight|bias` and `lm_heads.{h}.weight`.
+        token_map: Target ids of the reduced vocabulary, int64 `[Vd]`.
+        vocab_size: Of the teacher.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    written = {
+        "architectures": ["MedusaModel"],
+        "model_type": "medusa",
+        "hidden_size": config.hidden_size,
+        "num_heads": config.num_heads,
+        "num_hidden_layers": config.num_layers,
+        "vocab_size": vocab_size,
+        "truncated_vocab_size": config.draft_vocab_size,
+        "medusa_fc_bias": True,
+        "torch_dtype": "float16",
+    }
+    _write_json(directory / "config.json", written)
+    _write_weights(directory / SINGLE, weights, {"token_map": token_map})
 
 
 def export_tokenizer(directory: Path, tokenizer_json: str, special: Mapping[str, str], max_len: int) -> None:

@@ -18,6 +18,7 @@ from workbench.checkpoints.packed_file import (
 from workbench.weights import container, published
 from workbench.weights.choice import choose
 from workbench.weights.floats import FloatFormat
+from workbench.weights.native import decoder_for
 from workbench.weights.parameters import Parameters
 
 SAFETENSORS = ".safetensors"
@@ -101,7 +102,8 @@ def unpack_file(source: Path, target: Path) -> None:
         if start == MAGIC:
             write_original(open_packed(data, str(source)), target)
         elif start.startswith(container.MAGIC):
-            words = container.read(container.open_stream(data, str(source)), str(source))
+            stream = container.open_stream(data, str(source))
+            words = container.read(stream, str(source), decode=decoder_for(data.size))
             replace_file(target, words.tobytes())
         else:
             raise CheckpointError(

@@ -35,7 +35,7 @@ from workbench.weights import container
 from workbench.weights.choice import choose
 from workbench.weights.container import DecodeBlocks
 from workbench.weights.floats import BFLOAT16, FLOAT16, FLOAT32, Bytes, FloatFormat
-from workbench.weights.grouped import decode_blocks
+from workbench.weights.native import decoder_for
 
 SUFFIX: Final = ".enec"
 MAGIC: Final = b"SPECWBW1"
@@ -58,6 +58,7 @@ class PackedFile:
         kinds, checks: Of each tensor.
         parts: The bytes of each tensor, as stored.
         original_bytes: Of the original.
+        decode: Decodes blocks.
     """
 
     name: str
@@ -67,6 +68,7 @@ class PackedFile:
     checks: list[int]
     parts: list[Bytes]
     original_bytes: int
+    decode: DecodeBlocks
 
     def stream(self, place: int) -> container.Stream:
         """Return the stream of a packed tensor.
@@ -88,7 +90,7 @@ class PackedFile:
             )
         return stream
 
-    def bytes_of(self, place: int, decode: DecodeBlocks = decode_blocks) -> Bytes:
+    def bytes_of(self, place: int) -> Bytes:
         """Return the original bytes of a tensor, uint8, writable.
 
         Raises:
@@ -97,9 +99,8 @@ class PackedFile:
         if self.kinds[place] == PACKED:
             stream = self.stream(place)
             try:
-                return container.read(
-                    stream, f"{self.name}: {shown(self.tensors[place].name)}", decode=decode
-                ).view(np.uint8)
+                name = f"{self.name}: {shown(self.tensors[place].name)}"
+                return container.read(stream, name, decode=self.decode).view(np.uint8)
             except UsageError as error:
                 raise CheckpointError(str(error)) from None
         if zlib.crc32(self.parts[place].data) != self.checks[place]:
@@ -224,10 +225,11 @@ def open_packed(data: Bytes, name: str) -> PackedFile:
     for tensor, kind, part in zip(tensors, kinds, parts, strict=True):
         if kind > PACKED or (kind == STORED and part.size != tensor.last - tensor.first):
             raise CheckpointError(f"{name} is damaged: {shown(tensor.name)} has {part.size:,} bytes")
-    return PackedFile(name, head, tensors, kinds, table["check"].tolist(), parts, original_bytes)
+    checks = table["check"].tolist()
+    return PackedFile(name, head, tensors, kinds, checks, parts, original_bytes, decoder_for(data.size))
 
 
-def write_original(packed: PackedFile, target: Path, decode: DecodeBlocks = decode_blocks) -> None:
+def write_original(packed: PackedFile, target: Path) -> None:
     """Write the safetensors file that was packed.
 
     Raises:
@@ -239,7 +241,7 @@ def write_original(packed: PackedFile, target: Path, decode: DecodeBlocks = deco
         with fresh.open("wb") as out:
             out.write(packed.head)
             for place in range(len(packed.tensors)):
-                out.write(packed.bytes_of(place, decode).data)
+                out.write(packed.bytes_of(place).data)
         fresh.replace(target)
     except OSError as problem:
         raise environment_problem(target, problem) from None

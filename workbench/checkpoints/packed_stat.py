@@ -14,8 +14,11 @@ from workbench.checkpoints.json_text import shown
 from workbench.checkpoints.packed_file import FLOATS, MAGIC, mapped, open_packed, safetensors_parts
 from workbench.weights import container
 from workbench.weights.choice import bounds, choose
+from workbench.weights.container import DecodeBlocks
 from workbench.weights.floats import FloatFormat, Words
+from workbench.weights.grouped import decode_blocks
 from workbench.weights.measure import Speed, rivals, timed
+from workbench.weights.native import compiled
 from workbench.weights.parameters import Parameters
 
 TIMED_BYTES: Final = 8 << 20
@@ -57,6 +60,7 @@ class Stat:
         other_bytes: Bytes of tensors that are stored as they are.
         speeds: Codecs on the same bytes, ours first; empty unless asked for.
         timed_bytes: How many bytes these had.
+        skipped: What was not timed, and why; may be empty.
     """
 
     source: str
@@ -64,6 +68,7 @@ class Stat:
     other_bytes: int = 0
     speeds: list[Speed] = field(default_factory=list)
     timed_bytes: int = 0
+    skipped: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data."""
@@ -105,6 +110,8 @@ class Stat:
                 f"{speed.codec:<12} ratio {speed.ratio:5.3f}, encodes {encode} MB/s, decodes "
                 f"{speed.decode:6.0f} MB/s, of processor time, on {self.timed_bytes:,} bytes"
             )
+        if self.skipped:
+            yield self.skipped
 
 
 def stat_any(source: Path, layout: FloatFormat | None, *, is_timed: bool) -> Stat:
@@ -173,12 +180,16 @@ def _time(result: Stat, chosen: list[tuple[Words, FloatFormat, Parameters]]) -> 
     part = words.reshape(-1)[: TIMED_BYTES // layout.num_bytes]
     coded = container.write(part, layout, parameters)
     result.timed_bytes = part.nbytes
-    result.speeds.append(
-        Speed(
-            "enec numpy",
-            part.nbytes / len(coded),
-            timed(lambda: container.write(part, layout, parameters), part.nbytes, 2),
-            timed(lambda: container.read(container.open_stream(coded)), part.nbytes),
-        )
-    )
+    encode = timed(lambda: container.write(part, layout, parameters), part.nbytes, 2)
+    ratio = part.nbytes / len(coded)
+
+    def decode(blocks: DecodeBlocks) -> float:
+        return timed(lambda: container.read(container.open_stream(coded), decode=blocks), part.nbytes)
+
+    result.speeds.append(Speed("enec numpy", ratio, encode, decode(decode_blocks)))
+    native, why = compiled()
+    if native is None:
+        result.skipped = f"the compiled decoder was not timed: {why}"
+    else:
+        result.speeds.append(Speed("enec C++", ratio, None, decode(native)))
     result.speeds += rivals(part.tobytes())

@@ -1,4 +1,4 @@
-"""The pair and the prompts that ship with the package."""
+"""The teacher, its drafters and the prompts that ship with the package."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Final
 from tracing.errors import ModelMissingError
 
 PACKAGE: Final = "workbench.checkpoints"
+DRAFTERS: Final = {"eagle3": "drafter", "medusa": "medusa", "draft_model": "draft_model"}
+"""Kind of drafter to its folder beside the shipped teacher."""
 PROMPTS: Final = ("code.txt", "prose.txt", "long.txt", "two_turns.jsonl")
 
 
@@ -40,13 +42,13 @@ def _data(*parts: str) -> Path:
     return path
 
 
-def shipped_pair_dirs() -> tuple[Path, Path]:
-    """Return the directories of the shipped teacher and drafter.
+def shipped_pair_dirs(proposer: str = "eagle3") -> tuple[Path, Path]:
+    """Return the directories of the shipped teacher and of its drafter of a kind, out of `DRAFTERS`.
 
     Raises:
         ModelMissingError: The package data is not there.
     """
-    return _data("tiny_pangu", "teacher"), _data("tiny_pangu", "drafter")
+    return _data("tiny_pangu", "teacher"), _data("tiny_pangu", DRAFTERS[proposer])
 
 
 def shipped_prompt(name: str) -> Path:

@@ -7,9 +7,19 @@ from typing import Any, Final
 
 import click
 
+from tracing.settings import PROPOSERS
 from workbench.bench.studies import STUDIES
 from workbench.bench.suite import SUITES
-from workbench.cli.decode_options import choice_option, format_option, number_option, option_set, pair_options
+from workbench.cli.decode_options import (
+    auto_options,
+    choice_option,
+    format_option,
+    model_option,
+    number_option,
+    option_set,
+    placement_options,
+    static_tree_option,
+)
 
 _evaluation_options: Final = option_set(
     choice_option(
@@ -21,12 +31,21 @@ _evaluation_options: Final = option_set(
     number_option("--repetitions", 3),
     number_option("--max-new-tokens", 128),
     click.option(
+        "--proposer",
+        "proposers",
+        metavar="KIND[,KIND]",
+        multiple=True,
+        help=f"Side by side: {', '.join(PROPOSERS)}, auto, or all; default {PROPOSERS[0]}.",
+    ),
+    auto_options,
+    click.option(
         "--tree",
         metavar="auto|NODES/DEPTH/TOP_K",
         default="auto",
         show_default=True,
         help="auto chooses by a short measurement; e.g. 60/7/10 is what diff uses.",
     ),
+    static_tree_option(None, "Tree of Medusa heads in place of one chosen by measurement"),
     click.option(
         "--eager",
         metavar="auto|OPERATORS",
@@ -44,7 +63,15 @@ _evaluation_options: Final = option_set(
     number_option(
         "--study-turns", 12, "Turns that each study decodes; a study that the folder holds is not repeated."
     ),
-    pair_options,
+    model_option,
+    click.option(
+        "--draft",
+        "drafts",
+        metavar="[KIND=]DIR",
+        multiple=True,
+        help="Drafter checkpoint; with several proposers the kind it is of; default the shipped ones.",
+    ),
+    placement_options,
     click.option("--out", metavar="FOLDER", help="Results folder; one of the same options is continued."),
 )
 
@@ -55,14 +82,14 @@ _evaluation_options: Final = option_set(
 def command(*, output_format: str, **options: Any) -> int:
     """Speculative against teacher-only greedy decoding, and the paper's studies.
 
-    The same teacher, engine, kernels and stop rules on both sides, turn by turn; every text is compared. A
-    results folder that exists already is continued.
+    The same teacher, engine and stop rules on all sides, turn by turn; every text is compared. A results
+    folder that exists already is continued.
 
     Exit codes: 0 all texts are the teacher's own, 1 one is not, 2 usage, 3 environment, 130 interrupted.
     """
     from workbench.npu.bootstrap import bootstrap
 
-    backend = bootstrap(options["npu_backend"])
+    backend = bootstrap(options["npu_backend"], passive=False)
     from workbench.cli.bench_evaluation import evaluate
 
     out = options.pop("out")

@@ -5,55 +5,129 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
 
-from tracing.distances import MAX_DIGITS
-from tracing.errors import UsageError
-from tracing.settings import DecodeSettings
-from workbench.bench.choices import Choices, make_choices
+from workbench.bench.choices import Asked, Choices, make_choices, study_name
 from workbench.bench.headline import headline
-from workbench.bench.measure import PairedBench, cases_of, run_turns
+from workbench.bench.measure import InterleavedBench, cases_of, run_turns
 from workbench.bench.outputs import results_json, turns_csv
-from workbench.bench.session import BenchRequest, BenchSession, about, identity, open_session
+from workbench.bench.proposers import AUTO, proposers_study
+from workbench.bench.session import BenchRequest, BenchSession, about, identity, open_sessions
 from workbench.bench.store import ResultsFolder
-from workbench.bench.studies import STUDIES
+from workbench.bench.studies import STUDIES, subject
+from workbench.bench.summary import by_proposer
 from workbench.bench.tables import Study, text_lines
-from workbench.cli.decode_options import eager_operators
+from workbench.cli.bench_words import (
+    parse_auto,
+    parse_drafts,
+    parse_eager,
+    parse_proposers,
+    parse_studies,
+    parse_tree,
+)
 from workbench.cli.fresh_folder import fresh_folder
 from workbench.cli.output import hides_progress, say
-from workbench.lockstep.choice.decoders import loaded_set_aside
-from workbench.lockstep.choice.kernels import OPERATORS
+from workbench.lockstep.choice.decoders import Decoder, loaded_set_aside
+from workbench.lockstep.choice.kernels import eager_name
+from workbench.lockstep.session.contenders import SharedWeights
 from workbench.view.safe_text import safe_json
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredSides:
+    """All that decodes.
+
+    Attributes:
+        sessions, choices: By proposer.
+        baseline: Teacher-only decoding.
+        proposers: Speculative decoding, by proposer.
+    """
+
+    sessions: Mapping[str, BenchSession]
+    choices: Mapping[str, Choices]
+    baseline: Decoder
+    proposers: Mapping[str, Decoder]
+
+    @property
+    def first(self) -> BenchSession:
+        """The first session; prompts and plans are the same in all."""
+        return next(iter(self.sessions.values()))
+
+    @property
+    def greedy_name(self) -> str:
+        """Operators of teacher-only decoding in words."""
+        return eager_name(next(iter(self.choices.values())).greedy_eager)
 
 
 def evaluate(
     out: Path | None, backend: Mapping[str, Any], output_format: str, options: Mapping[str, Any]
 ) -> int:
     """Run the evaluation; returns the exit code."""
-    tree, studies = parse_tree(options["tree"]), parse_studies(options["studies"])
-    eager = _eager(options["eager"])
-    request = _request(options)
-    session = open_session(request)
-    asked = {"tree": options["tree"], "eager": options["eager"]}
+    proposers = parse_proposers(options["proposers"])
+    tree, eager = parse_tree(options["tree"]), parse_eager(options["eager"])
+    studies = parse_studies(options["studies"], proposers, options["weights"])
+    request = _request(options, proposers)
+    sessions = open_sessions(request, SharedWeights(request.device, request.dtype))
+    asked = {name: options[name] for name in ("tree", "static_tree", "eager")}
     folder = ResultsFolder(
-        out or fresh_folder(prefix="bench-"), identity(request, session, asked), about(backend)
+        out or fresh_folder(prefix="bench-"), identity(request, sessions, asked), about(backend)
     )
     with loaded_set_aside():
-        choices = make_choices(session, folder, tree, eager, _say)
-        _measure(session, folder, choices, request.repetitions)
-        _study(session, folder, choices, studies, options["study_turns"])
-    kept = [folder.kept(name) for name in ("tree", "kernels", *STUDIES)]
-    shown = [headline(folder.results, choices.as_text()), *(study for study in kept if study)]
-    return _finish(folder, shown, output_format, session.warnings)
+        bench = _made(request, sessions, folder, Asked(tree, options["static_tree"], eager))
+        _measure(bench, folder, request.repetitions)
+        _study(bench, folder, studies, options["study_turns"])
+    warnings = dict.fromkeys(each for session in sessions.values() for each in session.warnings)
+    return _finish(folder, _shown(bench, folder), output_format, tuple(warnings))
 
 
-def _study(
-    session: BenchSession, folder: ResultsFolder, choices: Choices, names: Sequence[str], num_cases: int
-) -> None:
+def _made(
+    request: BenchRequest, sessions: Mapping[str, BenchSession], folder: ResultsFolder, asked: Asked
+) -> MeasuredSides:
+    """Choose settings and operators, and build all that decodes."""
+    choices = {name: make_choices(session, folder, asked, _say) for name, session in sessions.items()}
+    first = next(iter(sessions))
+    engine = sessions[first].engine(choices[first].settings, choices[first].greedy_eager)
+    baseline = sessions[first].greedy(engine)
+    proposers = {
+        name: session.speculative(session.engine(choices[name].settings, choices[name].eager))
+        for name, session in sessions.items()
+        if name in request.proposers
+    }
+    if AUTO in request.proposers:
+        from workbench.bench.auto import auto_decoder
+
+        proposers[AUTO] = auto_decoder(
+            request, sessions[first], choices, folder, baseline=baseline, progress=_say
+        )
+    return MeasuredSides(sessions, choices, baseline, proposers)
+
+
+def _measure(bench: MeasuredSides, folder: ResultsFolder, repetitions: int) -> None:
+    """Measure every turn that the folder does not hold yet."""
+    session = bench.first
+    interleaved = InterleavedBench(bench.baseline, bench.proposers, session.compare, session.max_new_tokens)
+    done = len(folder.results) // len(bench.proposers)
+    if len(session.plans) * repetitions > done:
+        interleaved.warm_up([session.plans[0].context([])] * 2)
+    with click.progressbar(
+        length=len(session.plans) * repetitions,
+        label="turns",
+        file=sys.stderr,
+        show_eta=True,
+        hidden=hides_progress(),
+    ) as bar:
+        bar.update(done)
+        for results in run_turns(interleaved, session.plans, repetitions, done=tuple(folder.results)):
+            folder.add(results)
+            bar.update(1)
+
+
+def _study(bench: MeasuredSides, folder: ResultsFolder, names: Sequence[str], num_cases: int) -> None:
     """Make every study that was asked for and that the folder does not hold yet."""
     wanted = [name for name in names if folder.kept(name) is None]
     if not wanted:
@@ -65,40 +139,41 @@ def _study(
         for result in folder.results
         if result.repetition == 0
     }
-    lab = Lab(
-        session=session,
-        choices=choices,
-        engine=session.engine(choices.settings, choices.eager),
-        all_cases=cases_of(session.plans, lambda prompt_id, turn: answers.get((prompt_id, turn))),
-        num_cases=num_cases,
-        results=folder.results,
-    )
+    all_cases = cases_of(bench.first.plans, lambda prompt_id, turn: answers.get((prompt_id, turn)))
     for name in wanted:
         _say(STUDIES[name])
+        proposer = subject(name, bench.proposers)
+        assert proposer is not None  # others are refused when the words are read
+        subject_of = proposer if proposer in bench.sessions else next(iter(bench.sessions))
+        session, choices = bench.sessions[subject_of], bench.choices[subject_of]
+        lab = Lab(
+            session=session,
+            choices=choices,
+            engine=session.engine(choices.settings, choices.eager),
+            baseline=bench.baseline,
+            all_cases=all_cases,
+            num_cases=num_cases,
+            results=folder.results,
+            proposers=bench.proposers,
+            contenders={each: (bench.sessions[each], bench.choices[each]) for each in bench.sessions},
+            write=folder.write,
+        )
         study = import_module(f"workbench.bench.studies.{name.replace('-', '_')}")
         folder.keep(study.measure(lab))
 
 
-def _measure(session: BenchSession, folder: ResultsFolder, choices: Choices, repetitions: int) -> None:
-    """Measure every turn that the folder does not hold yet."""
-    engine = session.engine(choices.settings, choices.eager)
-    bench = PairedBench(
-        session.greedy(engine), session.speculative(engine), session.compare, session.max_new_tokens
-    )
-    left = len(session.plans) * repetitions - len(folder.results)
-    if left > 0:
-        bench.warm_up([session.plans[0].context([])] * 2)
-    with click.progressbar(
-        length=len(session.plans) * repetitions,
-        label="turns",
-        file=sys.stderr,
-        show_eta=True,
-        hidden=hides_progress(),
-    ) as bar:
-        bar.update(len(folder.results))
-        for result in run_turns(bench, session.plans, repetitions, done=tuple(folder.results)):
-            folder.add(result)
-            bar.update(1)
+def _shown(bench: MeasuredSides, folder: ResultsFolder) -> list[Study]:
+    """Return all studies, the main measurement first."""
+    words = {name: choices.as_text() for name, choices in bench.choices.items()}
+    groups = by_proposer(folder.results)
+    shown = []
+    if len(bench.proposers) > 1:
+        shown.append(proposers_study(folder.results, words, bench.greedy_name))
+    for name in bench.proposers:
+        named = name if len(bench.proposers) > 1 else None
+        shown.append(headline(groups.get(name, []), words.get(name, {}), proposer=named))
+    kept = [folder.kept(name) for name in (*map(study_name, bench.sessions), "kernels", *STUDIES)]
+    return [*shown, *(study for study in kept if study)]
 
 
 def _finish(folder: ResultsFolder, studies: list[Study], output_format: str, warnings: Sequence[str]) -> int:
@@ -133,52 +208,21 @@ def _write_page(folder: ResultsFolder, studies: Sequence[Study]) -> str:
     return str(folder.folder / "report.html")
 
 
-def _request(options: Mapping[str, Any]) -> BenchRequest:
+def _request(options: Mapping[str, Any], proposers: tuple[str, ...]) -> BenchRequest:
     same = (
-        *("suite", "repetitions", "max_new_tokens", "model", "draft", "proposer"),
+        *("suite", "repetitions", "max_new_tokens", "model"),
         *("device", "dtype", "chat", "trust_remote_code", "weights"),
     )
     given: dict[str, Any] = {name: options[name] for name in same}
     given |= {name: Path(options[name]) for name in ("humaneval", "mt_bench") if options[name]}
-    return BenchRequest(num_turns=options["turns"], **given)
-
-
-def _eager(text: str) -> frozenset[str] | None:
-    """Read `--eager`; None is auto."""
-    if text == "auto":
-        return None
-    return frozenset() if text == "none" else eager_operators(text) & frozenset(OPERATORS)
+    return BenchRequest(
+        num_turns=options["turns"],
+        proposers=proposers,
+        drafts=parse_drafts(options["drafts"], proposers),
+        **parse_auto(options, proposers),
+        **given,
+    )
 
 
 def _say(sentence: str) -> None:
     say(f"measuring: {sentence} ...", err=True)
-
-
-def parse_tree(text: str) -> DecodeSettings | None:
-    """Read `--tree`; None is auto.
-
-    Raises:
-        UsageError: Neither.
-    """
-    if text == "auto":
-        return None
-    parts = text.split("/")
-    if len(parts) != 3 or not all(part.isdecimal() and len(part) < MAX_DIGITS for part in parts):
-        raise UsageError(f"--tree should be auto or NODES/DEPTH/TOP_K, e.g. 60/7/10, got {text!r}")
-    nodes, depth, top_k = map(int, parts)
-    return DecodeSettings(tree_nodes=nodes, depth=depth, top_k=top_k)
-
-
-def parse_studies(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Read `--study`, in the order of `STUDIES`.
-
-    Raises:
-        UsageError: No such study.
-    """
-    names = {name.strip() for word in words for name in word.split(",") if name.strip()}
-    if "all" in names:
-        return tuple(STUDIES)
-    unknown = sorted(names - STUDIES.keys())
-    if unknown:
-        raise UsageError(f"--study should name {', '.join(STUDIES)} or all, got {unknown[0]!r}")
-    return tuple(name for name in STUDIES if name in names)

@@ -25,7 +25,7 @@ from tracing.settings import (
     BackendName,
     DecodeSettings,
 )
-from tracing.static_tree import named_trees, static_tree
+from tracing.static_tree import named_trees, read_choices, static_tree
 from workbench.npu.modes import Mode
 
 _DEFAULTS = DecodeSettings()
@@ -75,29 +75,18 @@ recorded_proposer_option: Final = click.option(
     "--proposer", type=click.Choice(PROPOSERS), help=f"{PROPOSER_HELP} Default that of the recording."
 )
 
+model_option: Final = click.option(
+    "--model", metavar="DIR", help="Teacher checkpoint; default the shipped pair."
+)
 AUTO: Final = "auto"
-pair_options: Final = option_set(
-    click.option("--model", metavar="DIR", help="Teacher checkpoint; default the shipped pair."),
+auto_options: Final = option_set(
+    click.option("--policy", metavar="FILE", help="Table that auto chooses by; default ours."),
     click.option(
-        "--draft",
-        metavar="DIR|KIND=DIR,...",
-        help="Drafter checkpoint; default the shipped pair. With --proposer auto one for each kind.",
+        "--measured", metavar="RUN|FILE", help="Measured costs that auto takes; default it measures."
     ),
-    choice_option(
-        "--proposer",
-        values=(*PROPOSERS, AUTO),
-        text=f"{PROPOSER_HELP} auto chooses one for each request, by --policy.",
-    ),
-    click.option(
-        "--policy",
-        metavar="FILE",
-        help="Table that auto chooses by; default ours.",
-    ),
-    click.option(
-        "--measured",
-        metavar="RUN|FILE",
-        help="Measured costs that auto takes; default it measures.",
-    ),
+)
+"""Of commands that may choose for each request who drafts."""
+placement_options: Final = option_set(
     click.option("--chat", is_flag=True, help="Use the tokenizer's chat template."),
     click.option("--trust-remote-code", is_flag=True, help="Allow code that a checkpoint brings."),
     click.option(
@@ -114,7 +103,46 @@ pair_options: Final = option_set(
     ),
     backend_option,
 )
-"""Which models, where, and on which backend; of every command that runs them."""
+"""Where models run, and how they are read."""
+pair_options: Final = option_set(
+    model_option,
+    click.option(
+        "--draft",
+        metavar="DIR|KIND=DIR,...",
+        help="Drafter checkpoint; default the shipped one. With --proposer auto one for each kind.",
+    ),
+    choice_option(
+        "--proposer",
+        values=(*PROPOSERS, AUTO),
+        text=f"{PROPOSER_HELP} auto chooses one for each request, by --policy.",
+    ),
+    auto_options,
+    placement_options,
+)
+"""Which models, where, and on which backend; of every command that runs a pair."""
+
+
+def _static_tree(_context: click.Context, _option: click.Parameter, typed: str | None) -> str | None:
+    """Read `--static-tree`: a name or paths as they are, a file of choices as paths."""
+    return read_choices(Path(typed)) if typed and Path(typed).is_file() else typed
+
+
+static_tree_text: Final = (
+    f"{', '.join(named_trees())}, paths of ranks like '0 1 0.0 0.1', or a file of choices"
+)
+
+
+def static_tree_option(default: str | None, help_text: str) -> Decorator:
+    """Return the option of a static tree."""
+    return click.option(
+        "--static-tree",
+        default=default,
+        show_default=default is not None,
+        callback=_static_tree,
+        metavar="NAME|PATHS|FILE",
+        help=f"{help_text}: {static_tree_text}.",
+    )
+
 
 _TREE_NODES_HELP: Final = "Nodes of the tree, the root included; default {}, of medusa its tree's.".format(
     ", ".join(f"{number} ({proposer})" for proposer, number in USUAL_TREE_NODES.items())
@@ -166,13 +194,7 @@ decode_options: Final = option_set(
     choice_option("--lookup-rule", values=LOOKUP_RULES, text="Whose prompt lookup."),
     number_option("--lookup-min", _DEFAULTS.lookup_min, "Shortest n-gram of vLLM's lookup."),
     number_option("--lookup-max", _DEFAULTS.lookup_max, "Longest n-gram looked up."),
-    click.option(
-        "--static-tree",
-        default=_DEFAULTS.static_tree,
-        show_default=True,
-        metavar="NAME|PATHS",
-        help=f"Tree of Medusa heads: {', '.join(named_trees())}, or paths of ranks like '0 1 0.0 0.1'.",
-    ),
+    static_tree_option(_DEFAULTS.static_tree, "Tree of Medusa heads"),
     number_option("--max-new-tokens", _DEFAULTS.max_new_tokens),
     choice_option("--commit-mode", values=COMMIT_MODES),
     choice_option(

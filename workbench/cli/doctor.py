@@ -50,9 +50,10 @@ def _load_report(model: str | None, draft: str | None, proposer: str) -> list[st
     except ImportError as error:
         return [f"not read: {error.name} is not installed; pip install 'specwb[decode]'"]
     try:
-        teacher_dir, draft_dir = (model, draft) if model and draft else shipped_pair_dirs()
-        drafter = (draft or draft_dir) if needs_drafter(proposer) else None
-        return load_pair(model or teacher_dir, drafter, proposer=proposer).report.lines()
+        has_drafter = needs_drafter(proposer)
+        shipped = shipped_pair_dirs(proposer if has_drafter else "eagle3")
+        drafter = (draft or shipped[1]) if has_drafter else None
+        return load_pair(model or shipped[0], drafter, proposer=proposer).report.lines()
     except SpecwbError as error:
         return [f"not read: {error}"]
 

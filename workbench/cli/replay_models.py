@@ -83,11 +83,12 @@ def _folders(wanted: ReplayOptions, proposer: str) -> tuple[str, str | None]:
     model, draft = wanted.model, wanted.draft
     if wanted.continues:
         model = model or SHIPPED
+    has_drafter = needs_drafter(proposer)
     if SHIPPED in {model, draft}:
-        teacher_dir, draft_dir = map(str, shipped_pair_dirs())
+        teacher_dir, draft_dir = map(str, shipped_pair_dirs(proposer if has_drafter else "eagle3"))
         model = teacher_dir if model in {SHIPPED, None} else model
         draft = draft_dir if draft in {SHIPPED, None} else draft
-    if not needs_drafter(proposer):
+    if not has_drafter:
         draft = None
     if model is None:
         raise UsageError("--draft needs its teacher; give --model DIR too")

@@ -116,7 +116,8 @@ def run_lockstep(
         runner = ReferenceRunner(
             setup.pair, setup.settings, path_dtype=setup.dtype, rung=setup.rung, model_facts=setup.model_facts
         )
-        placement.runner(runner)
+        if placement.runner is not None:
+            placement.runner(runner)
         tally = Tally(chain=runner.is_chain)
         options = LockstepOptions(settings=setup.settings, on_violation=on_violation)
         with RunWriter(folder, _manifest(setup, path, manifest), token_bytes=setup.token_bytes) as writer:

@@ -37,7 +37,7 @@ class Placement:
 
     path: Callable[[DecodePath], DecodePath] = lambda path: path
     around: Callable[[], AbstractContextManager[None]] = nullcontext
-    runner: Callable[[ReferenceRunner], None] = lambda _: None
+    runner: Callable[[ReferenceRunner], None] | None = None
     rows: Callable[[str, Columns], Columns | None] | None = None
     files: Callable[[Path, Path], None] | None = None
 

@@ -34,7 +34,7 @@ AT_ONCE: Final = 16
 _HEADER: Final = struct.Struct("<4sBBBBBxxxQQIII")
 TABLE: Final = np.dtype([("bytes", "<u4"), ("check", "<u4"), ("kind", "<u4")])
 Table = NDArray[Any]
-DecodeBlocks = Callable[[list[Bytes], int, FloatFormat, Parameters], Words | None]
+DecodeBlocks = Callable[[list[Bytes], Words, FloatFormat, Parameters], bool]
 """As `grouped.decode_blocks`."""
 
 
@@ -148,21 +148,22 @@ def _check_table(stream: Stream, name: str) -> None:
     table = stream.table
     if int(stream.starts[-1]) != stream.data.size or bool((table["kind"] > GROUPED).any()):
         raise UsageError(f"{name} is damaged: its table does not fit its blocks")
-    for block in range(len(table)):
-        elements = stream.elements(block)
-        raw = elements * stream.layout.num_bytes
-        least = (
-            raw
-            if table["kind"][block] == RAW
-            else block_shape(elements, stream.layout, stream.parameters).fixed
-        )
-        if not least <= int(table["bytes"][block]) <= raw:
-            raise UsageError(f"{name} is damaged: block {block} has {int(table['bytes'][block]):,} bytes")
+    if not len(table):
+        return
+    elements = np.full(len(table), BLOCK)
+    elements[-1] = stream.elements(len(table) - 1)
+    raw = elements * stream.layout.num_bytes
+    fixed = [block_shape(int(count), stream.layout, stream.parameters).fixed for count in elements[[0, -1]]]
+    least = np.where(table["kind"] == RAW, raw, np.where(elements == BLOCK, fixed[0], fixed[1]))
+    wrong = np.flatnonzero((table["bytes"] < least) | (table["bytes"] > raw))
+    if wrong.size:
+        block = int(wrong[0])
+        raise UsageError(f"{name} is damaged: block {block} has {int(table['bytes'][block]):,} bytes")
 
 
 def damaged_blocks(stream: Stream) -> list[int]:
     """Return the blocks whose bytes do not have their checksum."""
-    starts, view = stream.starts, stream.data.data
+    starts, view = stream.starts.tolist(), stream.data.data
     checks = stream.table["check"].tolist()
     return [
         block for block, check in enumerate(checks)
@@ -188,18 +189,16 @@ def read(stream: Stream, name: str = "the stream", *, decode: DecodeBlocks = dec
             f"({len(damaged)} in all); make the packed file again from the original"
         )
     out = np.empty(stream.num_elements, stream.layout.word)
-    starts = stream.starts
+    starts, kinds = stream.starts.tolist(), stream.table["kind"].tolist()
     for first, last in _runs(stream):
         part = stream.data[starts[first] : starts[last]]
         target = out[first * BLOCK : min(last * BLOCK, stream.num_elements)]
-        if stream.table["kind"][first] == RAW:
+        if kinds[first] == RAW:
             target.view(np.uint8)[:] = part
             continue
         blocks = [stream.data[start:end] for start, end in pairwise(starts[first : last + 1])]
-        decoded = decode(blocks, stream.elements(first), stream.layout, stream.parameters)
-        if decoded is None:
+        if not decode(blocks, target.reshape(last - first, -1), stream.layout, stream.parameters):
             raise UsageError(f"{name} is damaged: a block of {first} to {last - 1} disagrees with its mask")
-        target[:] = decoded.reshape(-1)
     return out
 
 

@@ -81,33 +81,33 @@ def encode_block(words: Words, layout: FloatFormat, parameters: Parameters) -> b
     return b"".join(part.tobytes() for part in parts)
 
 
-def decode_blocks(
-    blocks: Sequence[Bytes], num_elements: int, layout: FloatFormat, parameters: Parameters
-) -> Words | None:
+def decode_blocks(blocks: Sequence[Bytes], out: Words, layout: FloatFormat, parameters: Parameters) -> bool:
     """Decode blocks of one size.
 
     Args:
         blocks: The bytes of each.
-        num_elements: Of each, without pads.
+        out: Where their elements go, `[blocks, elements]`, contiguous.
         layout: Dtype.
         parameters: Of the whole tensor.
 
     Returns:
-        `[blocks, num_elements]`; None where a block has another size than its mask asks for.
+        Whether it could; False where a block has another size than its mask asks for.
     """
+    num_elements = out.shape[1]
     shape = block_shape(num_elements, layout, parameters)
     if any(block.size < shape.fixed for block in blocks):
-        return None
+        return False
     fixed = np.stack([block[: shape.fixed] for block in blocks])
     low_end = shape.raw + shape.low
     mask = np.unpackbits(fixed[:, low_end:], axis=-1, bitorder="little").view(np.bool_)
     numbers = unpack(fixed[:, shape.raw : low_end], parameters.low_bits, shape.num_elements)
     for block, own, chosen in zip(blocks, numbers, map(np.flatnonzero, mask), strict=True):
         if block.size != shape.fixed + shape.high(chosen.size):
-            return None
+            return False
         _add_high(own.reshape(GROUP, -1), block[shape.fixed :], chosen, parameters)
     words = join(_raw_parts(fixed, shape, layout), parameters.exponents(numbers), layout)
-    return words[:, :num_elements]
+    out[:] = words[:, :num_elements]
+    return True
 
 
 def _add_high(numbers: Bytes, packed: Bytes, chosen: NDArray[np.intp], parameters: Parameters) -> None:

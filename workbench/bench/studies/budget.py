@@ -30,7 +30,7 @@ def shapes(max_top_k: int) -> dict[str, list[DecodeSettings]]:
 
 def measure(lab: Lab) -> Study:
     """Measure all sweeps side by side."""
-    sweeps = shapes(len(lab.session.pair.target_from_draft))
+    sweeps = shapes(lab.session.max_top_k)
     sweeps["chosen"] = [lab.choices.settings]
     entries = {shape_name(one): lab.speculative(one) for sweep in sweeps.values() for one in sweep}
     measured = lab.side_by_side(entries)

@@ -24,7 +24,7 @@ def measure(lab: Lab) -> Study:
         "transformers, greedy": library_decoder(lab.session, model),
         "transformers, prompt lookup": library_decoder(lab.session, model, lookup=LOOKUP_TOKENS),
     }
-    measured = lab.side_by_side({"specwb, greedy": lab.greedy, **entries})
+    measured = lab.side_by_side({"specwb, greedy": lab.baseline, **entries})
     names = tuple(one.name for one in measured)
     return Study(
         name="generate",

@@ -22,21 +22,29 @@ class Lab:
     """The setting of a study.
 
     Attributes:
-        session: The pair.
-        choices: Tree and operators of the main measurement.
+        session: Teacher and drafter.
+        choices: Settings and operators of the main measurement.
         engine: With these.
+        baseline: Teacher-only decoding of the main measurement.
         all_cases: Every context of the suite whose earlier turns are answered.
         num_cases: How many of them a study decodes.
-        results: The main measurement.
+        results: The main measurement, all proposers.
+        proposers: All who draft, as in the main measurement, this one included.
+        contenders: Session and choices of those of them that have one drafter.
+        write: Writes a file of the results folder.
         tick: Called after each context.
     """
 
     session: BenchSession
     choices: Choices
     engine: Engine
+    baseline: Decoder
     all_cases: Sequence[BenchCase]
     num_cases: int
     results: Sequence[TurnResult]
+    proposers: Mapping[str, Decoder] = field(default_factory=dict)
+    contenders: Mapping[str, tuple[BenchSession, Choices]] = field(default_factory=dict)
+    write: Callable[[str, str], Any] = field(default=lambda _name, _text: None)
     tick: Callable[[], Any] = field(default=lambda: None)
 
     def cases(self, *, at_least: int = 0) -> list[BenchCase]:
@@ -45,20 +53,18 @@ class Lab:
         count = min(self.num_cases, len(usable))
         return [usable[(2 * i + 1) * len(usable) // (2 * count)] for i in range(count)]
 
-    @property
-    def greedy(self) -> Decoder:
-        """Teacher-only decoding on the chosen engine."""
-        return self.session.greedy(self.engine)
-
     def side_by_side(
-        self, entries: Mapping[str, Decoder], cases: Sequence[BenchCase] | None = None
+        self,
+        entries: Mapping[str, Decoder],
+        cases: Sequence[BenchCase] | None = None,
+        max_new_tokens: int | None = None,
     ) -> list[Measured]:
-        """Compare decoders with teacher-only decoding on the chosen engine."""
+        """Compare decoders with teacher-only decoding."""
         return side_by_side(
-            self.greedy,
+            self.baseline,
             entries,
             self.cases() if cases is None else cases,
-            max_new_tokens=self.session.max_new_tokens,
+            max_new_tokens=max_new_tokens or self.session.max_new_tokens,
             compare=self.session.compare,
             tick=self.tick,
         )

@@ -27,7 +27,7 @@ def fixed_trees(max_top_k: int) -> list[DecodeSettings]:
 
 def measure(lab: Lab) -> Study:
     """Measure the chosen tree and all fixed ones side by side."""
-    fixed = fixed_trees(len(lab.session.pair.target_from_draft))
+    fixed = fixed_trees(lab.session.max_top_k)
     chosen = shape_name(lab.choices.settings)
     shapes = {shape_name(one): one for one in (*fixed, lab.choices.settings)}
     measured = lab.side_by_side({name: lab.speculative(one) for name, one in shapes.items()})

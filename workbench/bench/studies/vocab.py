@@ -50,7 +50,9 @@ def measure(lab: Lab) -> Study:
     counts += count_tokens(
         result.baseline.token_ids
         for result in lab.results
-        if result.repetition == 0 and result.case.prompt_id not in used
+        if result.proposer == session.proposer
+        and result.repetition == 0
+        and result.case.prompt_id not in used
     )
     full = len(session.pair.target_from_draft)
     sizes = sorted({max(lab.choices.settings.top_k, round(full * share)) for share in SHARES}, reverse=True)

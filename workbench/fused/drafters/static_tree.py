@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracing.stages import BoolArray, IntArray
-from tracing.static_tree import WIDTH, Path
+from tracing.static_tree import WIDTH, RankPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class StaticTree:
         return len(self.parents)
 
     @classmethod
-    def of(cls, paths: tuple[Path, ...]) -> StaticTree:
+    def of(cls, paths: tuple[RankPath, ...]) -> StaticTree:
         """Make the tables of paths in order (`tracing.static_tree.static_tree`)."""
         node_of = {(): 0} | {path: node for node, path in enumerate(paths, start=1)}
         num_nodes = len(node_of)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from workbench.kernels.calls.common import Call, half
+from workbench.npu.formats import FRACTAL_NZ, tagged
 
 MATMUL = "npu::npu_weight_quant_batchmatmul"
 INT4 = "npu::npu_convert_weight_to_int4pack"
@@ -23,8 +24,17 @@ def int4(**changes: Any) -> dict[str, Any]:
     return {"weight": torch.arange(32, dtype=torch.int32).view(2, 16).remainder(16).sub(8)} | changes
 
 
+def nz(**changes: Any) -> dict[str, Any]:
+    """3 rows, K = 128, 64 columns of int4 words in FRACTAL_NZ, groups of 64."""
+    words = tagged(torch.arange(128 * 8, dtype=torch.int32).view(128, 8) * 0x01234567, FRACTAL_NZ)
+    scale = half(2, 64).abs()
+    given = {"x": half(3, 128), "weight": words, "antiquant_scale": scale, "antiquant_group_size": 64}
+    return given | changes
+
+
 LEGAL: dict[str, Call] = {
     "matmul": (MATMUL, matmul),
+    "matmul_nz": (MATMUL, nz),
     "int4": (INT4, int4),
 }
 
@@ -46,6 +56,18 @@ BROKEN: dict[str, Call] = {
     "NPU-WQ-BIAS-DTYPE": (MATMUL, lambda: matmul(bias=half(16))),
     "NPU-WQ-BIAS-SHAPE": (MATMUL, lambda: matmul(bias=half(8).float())),
     "NPU-WQ-INNER-PRECISE": (MATMUL, lambda: matmul(inner_precise=2)),
+    "NPU-WQ-NZ-GROUP": (MATMUL, lambda: nz(antiquant_group_size=32, antiquant_scale=half(4, 64).abs())),
+    "NPU-WQ-NZ-SHAPE": (
+        MATMUL,
+        lambda: nz(
+            weight=tagged(torch.zeros(128, 4, dtype=torch.int32), FRACTAL_NZ),
+            antiquant_scale=half(2, 32).abs(),
+        ),
+    ),
+    "NPU-WQ-NZ-TRANSPOSED": (
+        MATMUL,
+        lambda: nz(antiquant_group_size=0, antiquant_scale=half(64).abs()),
+    ),
     "NPU-INT4-DTYPE": (INT4, lambda: int4(weight=int4()["weight"].to(torch.int8))),
     "NPU-INT4-RANK": (INT4, lambda: int4(weight=torch.zeros(16, dtype=torch.int32))),
     "NPU-INT4-CONTIGUOUS": (INT4, lambda: int4(weight=torch.zeros(16, 8, dtype=torch.int32).t())),

@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from tracing.errors import EnvironmentProblemError, UsageError
 from workbench.kernels.kernel import Kernel
-from workbench.kernels.process.native import SUFFIXES, BuildError, build, load
+from workbench.kernels.process.native import BuildError, build, load
+from workbench.weights.compile_gate import SUFFIXES
 
 OWN: Final = "own"
 PLANTED: Final = "planted"

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import inspect
-import os
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -16,18 +11,11 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from tracing.errors import EnvironmentProblemError
 from workbench.kernels.kernel import Kernel
 from workbench.kernels.wire import DTYPES
 from workbench.npu.signature import Signature
-from workbench.npu.stub.build import cache_folder
+from workbench.weights import compile_gate
 
-SUFFIXES: Final = {
-    ".c": ("CC", "cc", "gcc", "clang"),
-    **dict.fromkeys((".cc", ".cpp", ".cxx"), ("CXX", "c++", "g++", "clang++")),
-}
-"""Source suffix to the variable and the names of its compilers."""
-FLAGS: Final = ("-O3", "-march=native", "-shared", "-fPIC")
 MAX_RANK: Final = 8
 _CODES: Final = {dtype: code for code, dtype in enumerate(DTYPES.values())}
 
@@ -46,22 +34,6 @@ class _CTensor(ctypes.Structure):
     )
 
 
-def compiler_of(source: Path) -> str:
-    """Return the compiler for a source file.
-
-    Raises:
-        EnvironmentProblemError: There is none on PATH.
-    """
-    variable, *names = SUFFIXES[source.suffix]
-    for name in (os.environ.get(variable, ""), *names):
-        path = shutil.which(name) if name else None
-        if path is not None:
-            return path
-    raise EnvironmentProblemError(
-        f"{source.name} needs a compiler, and none of {', '.join(names)} is on PATH"
-    )
-
-
 def build(source: Path, *, seconds: float) -> Path:
     """Compile a source into a library in the user's cache; the same source and compiler are built once.
 
@@ -69,30 +41,10 @@ def build(source: Path, *, seconds: float) -> Path:
         BuildError: It does not compile within the time.
         EnvironmentProblemError: No compiler.
     """
-    compiler = compiler_of(source)
-    header = Path(__file__).parents[1]
-    key = hashlib.sha256(
-        b"\0".join([source.read_bytes(), compiler.encode(), " ".join(FLAGS).encode()])
-    ).hexdigest()
-    folder = cache_folder() / "kernels"
-    folder.mkdir(parents=True, exist_ok=True)
-    library = folder / f"{source.stem}-{key[:16]}.so"
-    if library.exists():
-        return library
-    with tempfile.TemporaryDirectory(dir=folder) as work:
-        made = Path(work) / "made.so"
-        command = [compiler, *FLAGS, f"-I{header}", "-o", str(made), str(source)]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, errors="replace", check=False, timeout=seconds
-            )
-        except subprocess.TimeoutExpired:
-            raise BuildError(f"{source.name} did not compile within {seconds:g} s") from None
-        if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines()
-            raise BuildError(f"{source.name} does not compile: {lines[0] if lines else 'no message'}")
-        made.replace(library)
-    return library
+    try:
+        return compile_gate.build(source, seconds=seconds, include=Path(__file__).parents[1])
+    except compile_gate.CompileError as error:
+        raise BuildError(str(error)) from None
 
 
 def load(library: Path, name: str) -> Callable[[Kernel], Callable[..., Any]]:

@@ -94,7 +94,7 @@ def measure_costs(
     for _ in range(ROUNDS):
         token += _token_times(greedy, prompt)
         for settings in (*wide, *narrow):
-            for drafting, rest in _steps(make_path(settings), prompt, stopwatch):
+            for drafting, rest in step_times(make_path(settings), prompt, stopwatch):
                 draft[settings.top_k, settings.depth].append(drafting)
                 if settings in wide:
                     verify[settings.tree_nodes].append(rest)
@@ -130,8 +130,8 @@ def _token_times(greedy: Decoder, prompt: Sequence[int]) -> list[float]:
     return [] if seconds is None else [seconds]
 
 
-def _steps(path: DecodePath, prompt: Sequence[int], stopwatch: Stopwatch) -> list[tuple[float, float]]:
-    """Return times of some steps: the draft, and everything else."""
+def step_times(path: DecodePath, prompt: Sequence[int], stopwatch: Stopwatch) -> list[tuple[float, float]]:
+    """Return times of some steps in seconds: of the draft, and of everything else."""
     running = PathUnderTest.begin(path, NullWatch())
     run_prefill(running, prompt)
     drafted = _Drafted(stopwatch)

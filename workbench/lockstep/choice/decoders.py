@@ -26,12 +26,14 @@ class Decoded:
         seconds: Wall time of the whole call, prefill included, device synchronised at both ends.
         first_token_seconds: Until the first token was known on the host.
         num_accepted: Accepted draft tokens of each step; empty without speculation.
+        choice: What was chosen for this call, where something chooses.
     """
 
     token_ids: tuple[int, ...]
     seconds: float
     first_token_seconds: float
     num_accepted: tuple[int, ...] = ()
+    choice: str | None = None
 
     @property
     def tokens_per_second(self) -> float:

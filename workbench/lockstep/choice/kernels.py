@@ -16,7 +16,7 @@ OPERATORS: Final = tuple(name for name in EAGER_OPERATORS if name != "scatter")
 ROUNDS: Final = 3
 TOKENS: Final = 24
 MARGIN: Final = 1.03
-"""Another choice must be faster than all fused by this factor: the path exists for its operators."""
+"""Another choice must be faster by this factor than all fused, and teacher-only than what is chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,17 +24,25 @@ class Kernels:
     """The chosen operators and why.
 
     Attributes:
-        eager: Operators to run as plain torch.
+        eager: Operators to run as plain torch: both ways of decoding together are fastest with these.
         token_seconds: Eager operators to seconds per token, greedy and speculative.
     """
 
     eager: frozenset[str]
     token_seconds: dict[frozenset[str], tuple[float, float]]
 
+    @property
+    def greedy_eager(self) -> frozenset[str]:
+        """The same for teacher-only decoding alone: a baseline is the fastest there is, or `eager`."""
+        fastest = min(self.token_seconds, key=lambda eager: self.token_seconds[eager][0])
+        gain = self.token_seconds[self.eager][0] / self.token_seconds[fastest][0]
+        return fastest if gain > MARGIN else self.eager
+
     def as_json(self) -> dict[str, Any]:
         """Return plain data for the manifest."""
         return {
             "eager": sorted(self.eager),
+            "greedy_eager": sorted(self.greedy_eager),
             "token_ms": {
                 eager_name(eager): {"greedy": 1e3 * greedy, "speculative": 1e3 * speculative}
                 for eager, (greedy, speculative) in self.token_seconds.items()

@@ -6,19 +6,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-
 from tracing.settings import DecodeSettings
 from workbench.lockstep.choice.acceptance import Acceptance, record_positions
 from workbench.lockstep.choice.costs import MakePath, StepCosts, measure_costs
 from workbench.lockstep.choice.decoders import Decoder, Stopwatch
+from workbench.lockstep.choice.run_off import run_off
 
 MAX_DEPTH: Final = 9
 TREE_NODES: Final = (3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
 NUM_FINALISTS: Final = 4
 MAX_TOKENS: Final = 128
 """Calibration texts are as long as the measured ones, up to this: long texts loop, and loops accept more."""
-RUN_OFF_ROUNDS: Final = 2
 APART: Final = 2
 """Levels by which the second chain of the run-off differs from the first."""
 
@@ -118,22 +116,9 @@ class TreeChooser:
         return Chosen(measured[0][0].settings, tuple(predictions), tuple(measured), costs)
 
     def _run_off(self, entrants: Sequence[Prediction]) -> list[tuple[Prediction, float]]:
-        """Decode the calibration prompts with each entrant in turn; the least time per token wins.
-
-        Of the rounds the fastest counts: disturbance only ever adds to a time.
-        """
-        decoders = [self.decoder(one.settings) for one in entrants]
-        times = np.zeros((len(entrants), RUN_OFF_ROUNDS, len(self.prompts)))
-        for turn in range(RUN_OFF_ROUNDS):
-            for number, prompt in enumerate(self.prompts):
-                order = np.roll(np.arange(len(entrants)), turn + number)
-                for entrant in order:
-                    decoded = decoders[entrant](prompt, self.num_tokens)
-                    times[entrant, turn, number] = decoded.seconds_per_token or np.inf
-        seconds = times.min(axis=1).mean(axis=1)
-        return [
-            (entrants[entrant], float(seconds[entrant])) for entrant in np.argsort(seconds, kind="stable")
-        ]
+        named = {shape_name(one.settings): one for one in entrants}
+        decoders = {name: self.decoder(one.settings) for name, one in named.items()}
+        return [(named[name], seconds) for name, seconds in run_off(decoders, self.prompts, self.num_tokens)]
 
 
 def shape_name(settings: DecodeSettings) -> str:

@@ -12,10 +12,9 @@ from tracing.distances import DEFAULT_EDGES
 from tracing.errors import UsageError
 from tracing.models import ModelPair
 from tracing.run_facts import ModelFacts
-from tracing.settings import DecodeSettings, Device, RungName
+from tracing.settings import AS_IS, DecodeSettings, Device, RungName
 from tracing.stages import DecodePath
 from workbench.checkpoints.load import LoadedPair, load_pair, needs_drafter
-from workbench.checkpoints.quantised import AS_IS
 from workbench.checkpoints.shipped import shipped_pair_dirs
 from workbench.fused.path import make_path
 from workbench.lockstep.choice.decoders import stopwatch_for
@@ -211,7 +210,7 @@ def pair_directories(
     if not needs_drafter(proposer):
         return model or shipped_pair_dirs()[0], None
     if model is None and draft is None:
-        return shipped_pair_dirs()
+        return shipped_pair_dirs(proposer)
     if model is None or draft is None:
         raise UsageError("--model and --draft go together: a drafter is trained for one teacher")
     return model, draft

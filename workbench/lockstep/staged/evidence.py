@@ -11,8 +11,7 @@ import numpy as np
 from reference.drafters.seam import DraftScore
 from reference.search import DraftTruth
 from reference.teacher import TeacherRows
-from tracing.stages import Drafted, DraftLevel, IntArray, Tensorized
-from workbench.judge.draft_nodes import DraftNodes
+from tracing.stages import Accepted, Drafted, IntArray, Tensorized
 from workbench.judge.evidence import (
     AcceptEvidence,
     CommitEvidence,
@@ -78,6 +77,11 @@ class ReferenceStep:
         """How many times the truth and samples ran, over all stages."""
         return sum(map(len, (self.prefill, self.drafts, self.scores, self.verified)))
 
+    @property
+    def fewest(self) -> int:
+        """Samples that draft and verify have at least."""
+        return min((len(each) - 1 for each in (self.drafts, self.scores, self.verified) if each), default=0)
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -106,6 +110,7 @@ class Evidence:
             dtype=dtype,
             missing=filled | self.reference.missing,
             block_size=self.runner.settings.block_size,
+            walked=self._walked() if "accept" in self.results.done() else None,
             **own,
         )
 
@@ -208,11 +213,14 @@ class Evidence:
 
     def accept(self) -> AcceptEvidence | None:
         """Accept: the tested path's tree and choices, and what each side accepted."""
+        law = self.reference.sampled
+        return None if law is None else replace(self._walked(law.accepted), draw_ties=law.ties)
+
+    def _walked(self, reference: Accepted | None = None) -> AcceptEvidence:
+        """Acceptance as it went, by whomever; beside the reference's where that is given."""
         results, tensorized, verified = self.results, self.results.tensorized, self.results.verified
         assert tensorized is not None
         assert verified is not None
-        if (law := self.reference.sampled) is None:
-            return None
         return AcceptEvidence(
             committed_len=results.committed_len,
             tree=tensorized,
@@ -220,10 +228,9 @@ class Evidence:
             remaining=self.turn_state.remaining,
             eos_token_ids=self.runner.truth.pair.eos_token_ids,
             fused=results.accepted,
-            reference=law.accepted,
+            reference=reference,
             is_greedy=self.runner.settings.is_greedy,
             draws=results.draws.get("accept"),
-            draw_ties=law.ties,
         )
 
     def commit(self) -> CommitEvidence:
@@ -262,37 +269,3 @@ def level_truth(reference: Sequence[Any]) -> LevelTruth:
     """Return rows over the draft vocabulary; `reference` holds the truth first, then the samples."""
     truth, *samples = map(host_floats, reference)
     return LevelTruth(truth=truth, samples=tuple(samples))
-
-
-def by_truth(drafted: Drafted, truth: DraftTruth | DraftScore, target_from_draft: IntArray) -> Drafted | None:
-    """Return the path's beams and nodes with the reference's own scores; None where they make no sense."""
-    if isinstance(truth, DraftScore):
-        rows = host_floats(truth.logprobs)
-        nodes = DraftNodes.of(drafted.token_ids, drafted.parents, target_from_draft)
-        return replace(drafted, logprobs=nodes.cumulative(rows, truth.row_of).astype(np.float32))
-    levels = _rescored(drafted.levels or (), truth, target_from_draft)
-    scores = np.concatenate([level.scores.ravel() for level in levels])
-    flat_ids = drafted.flat_ids
-    if flat_ids is None or np.any((flat_ids < 0) | (flat_ids >= len(scores))):
-        return None
-    return replace(
-        drafted, logprobs=np.concatenate([np.zeros(1, np.float32), scores[flat_ids]]), levels=levels
-    )
-
-
-def _rescored(
-    levels: Sequence[DraftLevel], truth: DraftTruth, target_from_draft: Any
-) -> tuple[DraftLevel, ...]:
-    """Return the path's levels with the reference's scores; minus infinity off the draft vocabulary."""
-    draft_from_target = {int(target): draft for draft, target in enumerate(target_from_draft)}
-    rescored_levels = []
-    for level, true in zip(levels, truth.levels, strict=True):
-        rows = true.row_logprobs.float().cpu().numpy()
-        columns = np.vectorize(lambda token: draft_from_target.get(int(token), len(target_from_draft)))(
-            level.token_ids
-        )
-        padded = np.concatenate([rows, np.full((len(rows), 1), -np.inf, np.float32)], axis=1)
-        beams = true.beam_logprob.float().cpu().numpy()[:, None]
-        scores = (beams + np.take_along_axis(padded, columns, axis=1)).astype(np.float32)
-        rescored_levels.append(replace(level, scores=scores))
-    return tuple(rescored_levels)

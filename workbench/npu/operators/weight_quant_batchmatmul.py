@@ -10,6 +10,8 @@ from torch import Tensor
 
 from workbench.npu.contract import ContractRule, in_range, is_half_or_relaxed, need, shown
 from workbench.npu.definition import not_modelled, operator
+from workbench.npu.formats import FRACTAL_NZ, format_of, tagged
+from workbench.weights.int4 import PER_WORD, pack, to_fractal
 
 MATMUL: Final = "npu_weight_quant_batchmatmul"
 PACK: Final = "npu_convert_weight_to_int4pack"
@@ -20,8 +22,7 @@ _pack: Final = partial(
 COVERS: Final = "int8 and int4 weights with float scales and float outputs"
 LARGEST: Final = 65535
 """Largest K and N."""
-NIBBLES: Final = 8
-"""int4 values in an int32."""
+NZ_GROUPS: Final = (64, 128)
 
 X_DTYPE = _rule("NPU-WQ-X-DTYPE", "x", "float16 or bfloat16 (float32 only off the device)")
 X_RANK = _rule("NPU-WQ-X-RANK", "x", "2 axes (M, K)")
@@ -46,11 +47,21 @@ GROUP = _rule("NPU-WQ-GROUP", "antiquant_group_size", "0, or a multiple of 32 fr
 BIAS_DTYPE = _rule("NPU-WQ-BIAS-DTYPE", "bias", "float16 beside float16, float32 beside bfloat16")
 BIAS_SHAPE = _rule("NPU-WQ-BIAS-SHAPE", "bias", "contiguous (N,) or (1, N)")
 INNER = _rule("NPU-WQ-INNER-PRECISE", "inner_precise", "0 or 1")
+_nz: Final = partial(_rule, source="aclnnWeightQuantBatchMatmulV2 page, FRACTAL_NZ")
+NZ_GROUP = _nz(
+    "NPU-WQ-NZ-GROUP", "antiquant_group_size", "64 or 128 for int4 words in FRACTAL_NZ, or 0 without groups"
+)
+NZ_SHAPE = _nz("NPU-WQ-NZ-SHAPE", "weight", "K divisible by the group and N by 64 in FRACTAL_NZ with groups")
+NZ_TRANSPOSED = _nz(
+    "NPU-WQ-NZ-TRANSPOSED", "weight", "not transposed with groups, transposed with a scale for each column"
+)
 PACK_DTYPE = _pack("NPU-INT4-DTYPE", "weight", "int32")
 PACK_RANK = _pack("NPU-INT4-RANK", "weight", "2 or 3 axes")
 PACK_CONTIGUOUS = _pack("NPU-INT4-CONTIGUOUS", "weight", "a contiguous tensor")
 PACK_MULTIPLE = _pack("NPU-INT4-MULTIPLE", "weight", "a last axis divisible by 8")
-PACK_RANGE = _pack("NPU-INT4-RANGE", "weight", "values from -8 to 7", device="not documented beyond int4")
+PACK_RANGE = _pack(
+    "NPU-INT4-RANGE", "weight", "values from -8 to 7", device="drops all but the lowest four bits", runs=True
+)
 
 
 def check(
@@ -90,6 +101,18 @@ def check(
         held = tuple(bias.shape) in {(columns,), (1, columns)} and bias.is_contiguous()
         need(held, BIAS_SHAPE, bias)
     need(inner_precise in {0, 1}, INNER, inner_precise)
+    if weight.dtype is torch.int32 and format_of(weight) == FRACTAL_NZ:
+        check_nz(weight, antiquant_scale, group, inner, columns)
+
+
+def check_nz(weight: Tensor, scale: Tensor, group: int, inner: int, columns: int) -> None:
+    """Check what holds for int4 words in FRACTAL_NZ alone."""
+    need(group == 0 or group in NZ_GROUPS, NZ_GROUP, group)
+    fits = group == 0 or (inner % group == 0 and columns % 64 == 0)
+    need(fits, NZ_SHAPE, f"K = {inner}, N = {columns}, group {group}")
+    by_column = scale.numel() > 1
+    plain = weight.is_contiguous()
+    need(plain if group else not plain or not by_column, NZ_TRANSPOSED, f"strided {weight.stride()}")
 
 
 def logical_shape(weight: Tensor) -> tuple[int, int]:
@@ -97,7 +120,7 @@ def logical_shape(weight: Tensor) -> tuple[int, int]:
     rows, columns = weight.shape
     if weight.dtype is not torch.int32:
         return rows, columns
-    return (rows, columns * NIBBLES) if weight.is_contiguous() else (rows * NIBBLES, columns)
+    return (rows, columns * PER_WORD) if weight.is_contiguous() else (rows * PER_WORD, columns)
 
 
 def check_pack(weight: Tensor) -> None:
@@ -105,7 +128,7 @@ def check_pack(weight: Tensor) -> None:
     need(weight.dtype is torch.int32, PACK_DTYPE, weight.dtype)
     need(weight.dim() in {2, 3}, PACK_RANK, weight)
     need(weight.is_contiguous(), PACK_CONTIGUOUS, f"strided {weight.stride()}")
-    need(weight.shape[-1] % NIBBLES == 0, PACK_MULTIPLE, weight)
+    need(weight.shape[-1] % PER_WORD == 0, PACK_MULTIPLE, weight)
     need(in_range(weight, -8, 8), PACK_RANGE, "a value outside")
 
 
@@ -148,11 +171,22 @@ def npu_convert_weight_to_int4pack(weight: Tensor) -> Tensor:
         weight: int32 [..., M], values -8..7, M divisible by 8.
 
     Returns:
-        int32 [..., M / 8].
+        int32 [..., M / 8], in the format of the weight; see `memory_words`.
     """
-    groups = weight.view(*weight.shape[:-1], weight.shape[-1] // NIBBLES, NIBBLES)
-    nibbles = (groups.long() & 0xF) << shifts(weight.device)
-    return nibbles.sum(-1).to(torch.uint32).view(torch.int32)
+    words = torch.from_numpy(pack(weight.detach().cpu().numpy())).to(weight.device)
+    return tagged(words, format_of(weight))
+
+
+def memory_words(packed: Tensor) -> Tensor:
+    """Return packed words as they lie in the device's memory, int32 [words].
+
+    In FRACTAL_NZ they lie in tiles of 16 rows and 8 words, filled with zeros; for three axes one matrix after
+    the other.
+    """
+    if format_of(packed) != FRACTAL_NZ:
+        return packed.reshape(-1)
+    matrices = packed.detach().cpu().reshape(-1, *packed.shape[-2:]).numpy()
+    return torch.cat([torch.from_numpy(to_fractal(matrix)).reshape(-1) for matrix in matrices])
 
 
 def unpack_int4(packed: Tensor) -> Tensor:
@@ -163,7 +197,7 @@ def unpack_int4(packed: Tensor) -> Tensor:
 
 def shifts(device: torch.device) -> Tensor:
     """Return the bit position of each nibble, int64 [8]."""
-    return torch.arange(NIBBLES, device=device) * 4
+    return torch.arange(PER_WORD, device=device) * 4
 
 
 def plain_weight(weight: Tensor) -> Tensor:

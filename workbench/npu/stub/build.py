@@ -18,6 +18,7 @@ from typing import Final
 
 from tracing.errors import EnvironmentProblemError
 from workbench.npu.stub.symbols import MissingSymbols, missing_symbols
+from workbench.weights.compile_gate import cache_folder
 
 ANSWERS_SOURCE: Final = Path(__file__).with_name("answers.c")
 ANSWERED: Final = frozenset(
@@ -27,12 +28,6 @@ ANSWERED: Final = frozenset(
 
 MAIN_LIBRARY: Final = "libascendcl.so"
 NO_CONTEXT: Final = 107002
-
-
-def cache_folder() -> Path:
-    """Return the folder of this user's cache that specwb may fill."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "specwb"
 
 
 def find_compiler() -> str:
