@@ -18,7 +18,7 @@ ROUNDING: Final = 2.0**-12
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class RowSampling:
     """How the request of a row chooses, as far as it is known; None where not.
 
     Attributes:
@@ -47,7 +47,7 @@ def chosen_by(
     row_temperature: float | None = None,
     row_top_k: int | None = None,
     row_top_p: float | None = None,
-) -> Chosen:
+) -> RowSampling:
     """Return how the request of a row chooses."""
     known = request_sampling or {}
     stated: SamplingSettings | None = known.get(request_id or "", known.get(""))
@@ -61,10 +61,10 @@ def chosen_by(
             for name, value in zip(names, given, strict=True)
         ]
     temperature, top_k, top_p = given
-    return Chosen(stated, acceptance, temperature, None if top_k is None else int(top_k), top_p)
+    return RowSampling(stated, acceptance, temperature, None if top_k is None else int(top_k), top_p)
 
 
-def require_sampled(chosen: Chosen) -> None:
+def require_sampled(chosen: RowSampling) -> None:
     """Leave a law of sampling alone where tokens are chosen greedily.
 
     Raises:
@@ -98,7 +98,7 @@ class KnownLaw:
         return replace(self, probabilities=np.where(np.isin(self.ids, tokens), 0.0, self.probabilities))
 
 
-def known_law(ids: IntArray, logits: FloatArray, chosen: Chosen) -> KnownLaw | None:
+def known_law(ids: IntArray, logits: FloatArray, chosen: RowSampling) -> KnownLaw | None:
     """Return the law of a row from its best logits; None where more tokens may come than are recorded.
 
     With top-k below the number of recorded logits, and no equal of the k-th one beyond them, they are all.

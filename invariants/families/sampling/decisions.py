@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from invariants.laws import ROUNDING, Chosen, chosen_by, require_sampled
+from invariants.laws import ROUNDING, RowSampling, chosen_by, require_sampled
 from invariants.mutation import Case, Changes, Pick
 from invariants.rule import (
     BoolArray,
@@ -124,7 +124,7 @@ def decision_against_its_draw(
 
 
 def _decisions(
-    chosen: Chosen,
+    chosen: RowSampling,
     tried: Sequence[tuple[int, list[int]]],
     accepted: Sequence[int],
     target_probs: FloatArray,
@@ -149,7 +149,7 @@ def _decisions(
 
 
 def _first_draw(
-    chosen: Chosen, draws: FloatArray, num_decided: int, num_drafts: int, *, is_first: bool
+    chosen: RowSampling, draws: FloatArray, num_decided: int, num_drafts: int, *, is_first: bool
 ) -> int | None:
     """Return the number of acceptance's first draw; None where draws are those of nodes.
 

@@ -8,7 +8,15 @@ from typing import Any, Final
 import numpy as np
 
 from invariants.families.sampling.decisions import tried_children
-from invariants.laws import ROUNDING, Chosen, KnownLaw, chosen_by, known_law, require_sampled, rounding_of
+from invariants.laws import (
+    ROUNDING,
+    KnownLaw,
+    RowSampling,
+    chosen_by,
+    known_law,
+    require_sampled,
+    rounding_of,
+)
 from invariants.mutation import Case, Changes, NoPlaceError, Pick
 from invariants.prefilter import Flags, prefilter
 from invariants.rule import (
@@ -37,7 +45,7 @@ DRAWN_FROM_ALL: Final = ("match", "rejection", "specinfer", "rsd", "block")
 
 def _laws(
     ids: IntArray, logits: FloatArray, nodes: list[int], acceptance: str, given: Mapping[str, Any]
-) -> tuple[Chosen, dict[int, KnownLaw]]:
+) -> tuple[RowSampling, dict[int, KnownLaw]]:
     """Return the known laws of some nodes.
 
     Raises:
@@ -217,7 +225,7 @@ def sampled(case: Case, acceptance: str = "match") -> Case:
     row = case.uncut.row
     stated = SamplingSettings(temperature=2.0, top_k=2, acceptance=acceptance)  # type: ignore[arg-type]  # a rule's name
     made = case.in_run(acceptance=acceptance, request_sampling={"": stated})
-    chosen = Chosen(None, acceptance, 2.0, 2, 1.0)
+    chosen = RowSampling(None, acceptance, 2.0, 2, 1.0)
     laws = [
         known_law(*pair, chosen) for pair in zip(row["target_top_ids"], row["target_top_logits"], strict=True)
     ]
