@@ -173,6 +173,10 @@ def _shown(bench: MeasuredSides, folder: ResultsFolder) -> list[Study]:
         named = name if len(bench.proposers) > 1 else None
         shown.append(headline(groups.get(name, []), words.get(name, {}), proposer=named))
     kept = [folder.kept(name) for name in (*map(study_name, bench.sessions), "kernels", *STUDIES)]
+    if AUTO in bench.proposers:
+        from workbench.bench.auto import auto_study
+
+        kept = [auto_study(folder), *kept]
     return [*shown, *(study for study in kept if study)]
 
 
