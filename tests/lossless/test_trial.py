@@ -101,7 +101,7 @@ def test_no_source_of_chance_stays_patched() -> None:
 
 
 def test_the_block_rule_restated_is_named() -> None:
-    """Catches products of draws that nobody integrates; the pure torch form has the law of the known mistake."""
+    """Catches products of draws that nobody integrates; its law is that of the known mistake."""
     from workbench.lossless.samplers.ascend import block_restated
 
     found = judged(as_verifier(block_restated, "block"), problem("chain2_v3"), QUICK)

@@ -1,8 +1,7 @@
 """The rejection samplers of vLLM-Ascend as verify functions: its torch forms, and one rule restated.
 
-`specwb lossless workbench.lossless.samplers.ascend:block_restated` needs torch alone. It says the opt-in block
-rule in our own words: accept up to the last position where the product of min(1, p/q) is at least that of the
-uniforms.
+`specwb lossless workbench.lossless.samplers.ascend:block_restated` needs torch alone. It is the opt-in block rule
+in our own words: accept up to the last position where the product of min(1, p/q) is at least that of the draws.
 """
 
 from __future__ import annotations
