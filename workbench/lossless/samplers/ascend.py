@@ -1,7 +1,8 @@
 """The rejection samplers of vLLM-Ascend as verify functions: its torch forms, and one rule restated.
 
-`specwb lossless workbench.lossless.samplers.ascend:block_restated` needs torch alone. It is the opt-in block rule
-in our own words: accept up to the last position where the product of min(1, p/q) is at least that of the draws.
+`specwb lossless workbench.lossless.samplers.ascend:block_restated` needs torch alone. It is the opt-in block
+rule in our own words: accept up to the last position where the product of min(1, p/q) is at least that of the
+draws.
 """
 
 from __future__ import annotations
@@ -53,7 +54,8 @@ def _verified(
 
     count, vocab = len(draft_token_ids), target_probs.shape[1]
     ends, drafts = torch.tensor([count]), draft_token_ids.to(torch.int64)
-    target = target_probs[:count].contiguous()
+    target = target_probs[:count].to(torch.float32).contiguous()
+    draft_probs = None if draft_probs is None else draft_probs.to(torch.float32)
     race = torch.empty(1, vocab, dtype=target.dtype)
     race.exponential_()
     recovered = torch.empty_like(drafts)
@@ -71,7 +73,7 @@ def _verified(
     recover(recovered, ends, drafts, draft_probs, target, race, vocab, IS_NGRAM=is_lookup)
     emitted = torch.full((1, count + 1), -1, dtype=torch.int64)
     bonus = torch.multinomial(target_probs[-1], 1)
-    coins, greedy = torch.rand(count, dtype=torch.float32), torch.tensor([False])
+    coins, greedy = torch.rand(count, dtype=torch.float64), torch.tensor([False])
     accept(
         emitted,
         ends,
