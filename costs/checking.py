@@ -15,8 +15,8 @@ LONG_REPETITIONS: Final = 3
 SHORT: Final = 10_000
 LONG: Final = 100_000
 GOALS: Final = {
-    "check.start": Goal(0.4),
-    "check.rate": Goal(20_000, at_least=True),
+    "check.start": Goal(0.2),
+    "check.rate": Goal(60_000, at_least=True),
     "check.memory": Goal(1.1),
 }
 

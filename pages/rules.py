@@ -22,6 +22,11 @@ _WATCHED: Final = (
     "Seen by `specwb diff --watch-indices`; the message says what the device does, with its source."
 )
 
+_STATIC: Final = (
+    "For a path that declares `static_inputs`; looked at after each launch of verify. A captured graph "
+    "replays what lies at the addresses of its capture."
+)
+
 KINDS: Final[dict[RuleKind, str]] = {
     "invariant": "Invariants ([with their pages](invariants/README.md))",
     "comparison": "Comparisons of two paths",
@@ -86,6 +91,31 @@ GUARDS: Final = (
         "guard",
         "An index operator was given a value at or past its bound.",
         _WATCHED,
+    ),
+    *(
+        RuleEntry(rule, name, "guard", text, _STATIC)
+        for rule, name, text in (
+            (
+                "NPU-STATIC-ADDRESS",
+                "static-input-moved",
+                "An input of verify that was declared static lies elsewhere than at the first launch.",
+            ),
+            (
+                "NPU-STATIC-FORM",
+                "static-input-reshaped",
+                "An input of verify that was declared static has another shape, strides or dtype.",
+            ),
+            (
+                "NPU-STATIC-OPERATOR",
+                "static-input-not-what-the-operator-got",
+                "An operator was given another tensor than the declared input.",
+            ),
+            (
+                "NPU-STATIC-CONTENTS",
+                "static-input-not-refreshed",
+                "An input of verify that was declared static does not hold the step that is launched.",
+            ),
+        )
     ),
 )
 """Rules of checks in the code that refuse to go on; each is named where it is raised."""

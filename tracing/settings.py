@@ -60,6 +60,8 @@ STOP_WORDS: Final = ("stop_token", "stop_string")
 """Stop reasons that the engine alone knows, from the stop tokens and texts of the request."""
 ROW_KINDS: Final[tuple[str, ...]] = get_args(RowKind)
 """Rows that are no steps."""
+AS_IS: Final = "as-is"
+"""Weights of a teacher as its checkpoint holds them; `workbench.checkpoints.quantised` reads other words."""
 LOOKUP_RULES: Final[tuple[str, ...]] = get_args(LookupRule)
 """Whose prompt lookup: see `DecodeSettings.lookup_rule`."""
 RUNGS: Final[tuple[str, ...]] = get_args(RungName)

@@ -46,6 +46,7 @@ __all__ = [
     "StageWatch",
     "Stages",
     "State",
+    "StaticWindow",
     "Tensorized",
     "Verified",
 ]
@@ -120,6 +121,7 @@ class Stages:
 
 KvRows = Callable[[State, str, IntArray], Tensor | None]
 KvLengths = Callable[[State, str], tuple[int, ...] | None]
+StaticWindow = Callable[[State], Mapping[str, Tensor]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,6 +142,11 @@ class DecodePath:
         kv_lengths: `(state, cache)`: length of each layer, or None.
         snapshot: Copies a state (caches, not weights), so that a stage can be repeated on the copy; None
             means that nondeterminism of this path is not checked.
+        static_inputs: `(state)` gives the inputs of verify that a captured graph reads, as they lie in memory
+            after a launch: `token_ids`, `position_ids`, `slots`, `block_table`, and the mask as `blocked`:
+            True is left out, the tree's columns from L on (`blocked_wW` of layers with a window W). The path
+            so declares that each keeps address, shape and strides, and holds its step at every launch. None:
+            it declares nothing.
         lacks: Trace columns that this path can never have.
         info: Plain data for the manifest: backend, dtype, device, switches.
         model_facts: What is lawful for this path although it would be a fault elsewhere, e.g. the dtype to
@@ -153,6 +160,7 @@ class DecodePath:
     kv_rows: KvRows | None = None
     kv_lengths: KvLengths | None = None
     snapshot: Callable[[State], State] | None = None
+    static_inputs: StaticWindow | None = None
     lacks: frozenset[str] = frozenset()
     info: Mapping[str, Any] = field(default_factory=dict)
     model_facts: ModelFacts | None = None

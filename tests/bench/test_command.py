@@ -101,8 +101,9 @@ def test_proposers_side_by_side_are_told_apart_in_every_table(
     names = [study["name"] for study in results["studies"]]
     assert names == [
         *("proposers", "headline-eagle3", "headline-lookup", "headline-draft-model", "headline-auto"),
-        "accept-pos",
+        *("auto", "accept-pos"),
     ]
+    assert results["studies"][5]["text"][0].startswith("4 requests; choosing took ")
     accepted = {name: one["num_accepted"]["mean"] for name, one in results["summaries"].items()}
     assert accepted["draft_model"] == 3
     assert accepted["draft_model"] > max(accepted["eagle3"], accepted["lookup"])
@@ -174,7 +175,7 @@ def test_everything_left_to_measurement_and_every_study(
     assert names[:3] == ["headline", "tree", "kernels"]
     assert set(names[3:]) == {
         *("accept-pos", "budget", "window", "distance", "modes", "commit"),
-        *("vocab", "stages", "length", "tree-auto", "generate"),
+        *("vocab", "stages", "length", "tree-auto", "generate", "enec"),
     }
     assert all(study["tables"] for study in results["studies"] if study["name"] != "length")
     assert results["manifest"]["drafts"]["eagle3"]["tree"] in results["studies"][0]["text"][0]
@@ -192,6 +193,8 @@ def test_everything_left_to_measurement_and_every_study(
         ({"proposer": "eagle3,mtp"}, "got 'mtp'"),
         ({"proposer": "eagle3,lookup"}, "--draft should be KIND=DIR with several proposers"),
         ({"study": "medusa-tree"}, "--study medusa-tree needs --proposer medusa"),
+        ({"study": "w4a16"}, "--study w4a16 needs --weights w4a16"),
+        ({"study": "generate", "weights": "w4a16"}, "--study generate needs --weights as-is"),
         ({"proposer": "lookup", "draft": "eagle3=x"}, "--draft names eagle3, which --proposer does not"),
         ({"humaneval": "missing.jsonl"}, "cannot read missing.jsonl"),
         ({"max-new-tokens": 4000}, "shorten the prompt or --max-new-tokens"),

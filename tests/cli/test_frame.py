@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,12 +50,28 @@ def test_help_says_exit_codes_and_examples(specwb: Specwb, words: str) -> None:
     assert all(option in answer.out for option in ("-q, --quiet", "-v, --verbose", "--output-file FILE"))
 
 
-@pytest.mark.parametrize("line", [line for lines in EXAMPLES.values() for line in lines])
+def _in_guides() -> list[str]:
+    """Lines of README and docs that call specwb, in blocks of a shell, without their comments."""
+    found: dict[str, None] = {}
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        blocks = re.findall(r"```(?:bash|sh|console)?\n(.*?)```", page.read_text("utf-8"), re.DOTALL)
+        lines = "\n".join(map(textwrap.dedent, blocks)).replace("\\\n", " ").splitlines()
+        found |= dict.fromkeys(
+            line.partition(" #")[0].strip() for line in lines if line.startswith("specwb ")
+        )
+    return list(found)
+
+
+def test_the_guides_have_lines_to_try() -> None:
+    assert len(_in_guides()) > 10
+
+
+@pytest.mark.parametrize("line", [*(line for lines in EXAMPLES.values() for line in lines), *_in_guides()])
 def test_examples_parse(line: str) -> None:
     """Each names options that there are; what they do is tested elsewhere."""
     _, *words = shlex.split(line.removeprefix('eval "$(').removesuffix(')"').partition(" >")[0])
     context, command = click.Context(APP), APP
-    while isinstance(command, click.Group):
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         below = command.get_command(context, words.pop(0))
         assert below is not None, line
         command = below

@@ -95,3 +95,21 @@ def test_the_committed_page_is_about_this_catalogue() -> None:
     page = (Path(__file__).parents[2] / "docs" / "kill-matrix.md").read_text(encoding="utf-8")
     listed = re.findall(r"^\| (F-[A-Z]+-\d\d) \*\*([a-z0-9-]+)\*\*", page, re.MULTILINE)
     assert sorted(listed) == sorted((fault.id, fault.name) for fault in CATALOGUE)
+
+
+HAZARDS = {
+    "an additive mask is inverted as if it were boolean": ("F-MASK-01", "F-MASK-13"),
+    "a boolean mask is added to the scores": ("F-MASK-10",),
+    "a list made by repetition shares one module": ("F-MEDUSA-01",),
+    "cache positions from the tree's rotary positions": ("F-MEDUSA-08",),
+    "another length falls back to causal": ("F-MEDUSA-07",),
+    "five heads whatever the file has": ("F-MEDUSA-11",),
+    "a mask of the tree alone ignores the prefix": ("F-MEDUSA-10",),
+}
+"""What a public port of Medusa to an NPU does or may do, and where the catalogue has it."""
+
+
+@pytest.mark.parametrize("hazard", HAZARDS)
+def test_each_hazard_of_the_public_medusa_port_is_a_fault(hazard: str) -> None:
+    known = {fault.id for fault in CATALOGUE}
+    assert known.issuperset(HAZARDS[hazard])

@@ -14,7 +14,7 @@ CLEAN = Path(__file__).parents[2] / "traces" / "clean"
 
 
 def test_a_clean_run_of_a_trained_drafter_is_silent() -> None:
-    assert acceptance_warnings(CLEAN, "fused") == ()
+    assert acceptance_warnings(CLEAN) == ()
 
 
 def test_the_same_drafts_never_accepted_are_suspected(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,5 +34,5 @@ def test_the_same_drafts_never_accepted_are_suspected(monkeypatch: pytest.Monkey
             return many
 
     monkeypatch.setattr(acceptance, "open_run", Recorded)
-    (sentence,) = acceptance_warnings(CLEAN, "fused")
+    (sentence,) = acceptance_warnings(CLEAN)
     assert ", 0 were seen" in sentence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,28 +19,32 @@ from tracing.errors import UsageError
 from tracing.models import MedusaConfig, ModelPair
 from tracing.reader import open_run
 from tracing.settings import DecodeSettings
-from tracing.stages import Drafted, Stages
+from tracing.stages import Drafted, NullWatch, Stages
 from workbench.fused.path import make_path
+from workbench.lockstep.engine.step import run_prefill, run_step
+from workbench.lockstep.engine.under_test import PathUnderTest
+from workbench.npu import dispatch
+from workbench.npu.operators.fused_infer_attention.masks import DECODE_ROWS
 
 TREE = "0 1 2 0.0 0.1 1.0 0.0.0"
 SETTINGS = replace(SMALL, static_tree=TREE, tree_nodes=8, block_size=16)
 
 
-def medusa_pair(*, rows: int = 64, shared: bool = False) -> ModelPair:
-    """Three heads of two blocks over a tiny teacher, over all tokens or over the last `rows`, in reverse."""
+def medusa_pair(*, rows: int = 64, shared: bool = False, heads: int = 3) -> ModelPair:
+    """Heads of two blocks over a tiny teacher, over all tokens or over the last `rows`, in reverse."""
     pair = tiny_pair(3, head_dim=16)
     hidden, vocab = pair.teacher.hidden_size, pair.teacher.vocab_size
     torch.manual_seed(1)
     kept = torch.arange(vocab - 1, vocab - 1 - rows, -1)
     head = pair.teacher_weights["lm_head.weight"][kept]
     weights = {"lm_head.weight": head} if shared else {}
-    for number in range(3):
+    for number in range(heads):
         for layer in range(2):
             weights[f"blocks.{number}.layers.{layer}.weight"] = torch.randn(hidden, hidden) * 0.1
             weights[f"blocks.{number}.layers.{layer}.bias"] = torch.randn(hidden) * 0.1
         if not shared:
             weights[f"lm_heads.{number}.weight"] = head + 0.1 * torch.randn(rows, hidden)
-    config = MedusaConfig(hidden, 3, 2, rows, shared_head=shared, logit_scale=0.5)
+    config = MedusaConfig(hidden, heads, 2, rows, shared_head=shared, logit_scale=0.5)
     return replace(pair, drafter=config, drafter_weights=weights, target_from_draft=kept, proposer="medusa")
 
 
@@ -112,3 +117,28 @@ def test_another_tree_than_the_static_one_is_found(tmp_path: Path) -> None:
 def test_settings_that_do_not_fit_are_refused(settings: DecodeSettings, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         make_path(medusa_pair(), settings, device="cpu")
+
+
+@pytest.mark.parametrize(("tree", "rows"), [("pangu_stage2", 57), ("pangu_5heads_top10", 65)])
+def test_published_trees_of_more_rows_than_a_round_of_decoding_take_the_prompts_path(
+    tree: str, rows: int
+) -> None:
+    """Sixteen rows are all that decoding takes: these are launched with a full mask and no sparse mode."""
+    pair = medusa_pair(heads=5)
+    settings = replace(SETTINGS, static_tree=tree, tree_nodes=rows, kv_layout="contiguous")
+    calls: list[dict[str, Any]] = []
+
+    def noted(operator: Any, *states: Any, **options: Any) -> Any:
+        calls.append({"rows": states[0].shape[1], **options})
+        return operator(*states, **options)
+
+    path = PathUnderTest.begin(make_path(pair, settings, device="cpu"), NullWatch())
+    run_prefill(path, [1, 2, 3, 4, 5])
+    with dispatch.wrapped("npu_fused_infer_attention_score", lambda operator: partial(noted, operator)):
+        run_step(path, 16)
+    assert {each["rows"] for each in calls} == {rows}
+    assert rows > DECODE_ROWS
+    for each in calls:
+        assert each["sparse_mode"] == 0
+        assert each["atten_mask"].shape[-2] == rows
+        assert each["atten_mask"].dtype is torch.bool

@@ -13,7 +13,8 @@ import pytest
 
 from tracing.errors import EnvironmentProblemError
 from workbench.npu.schemas import PINNED_VERSION
-from workbench.npu.stub.build import cache_folder, find_compiler
+from workbench.npu.stub.build import find_compiler
+from workbench.weights.compile_gate import cache_folder
 
 ROOT = Path(__file__).parents[2]
 Runner = Callable[..., subprocess.CompletedProcess[str]]

@@ -43,6 +43,24 @@ def use_backends(monkeypatch: pytest.MonkeyPatch, **backends: Callable[[str], Ba
     monkeypatch.setattr(boot, "_BACKENDS", backends)
 
 
+@pytest.mark.parametrize(
+    ("environment", "passive", "policy"),
+    [({}, True, "passive"), ({}, False, None), ({"OMP_WAIT_POLICY": "active"}, True, "active")],
+)
+def test_threads_wait_asleep_unless_the_user_or_a_benchmark_says_otherwise(
+    environment: dict[str, str],
+    passive: bool,
+    policy: str | None,
+    fresh_process: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(boot, "_BACKENDS", {"schemas": opened("schemas")})
+    monkeypatch.setattr(os, "environ", environment)
+    bootstrap(passive=passive)
+    assert environment.get("OMP_WAIT_POLICY") == policy
+    assert environment.get("KMP_BLOCKTIME") == ("0" if policy == "passive" else None)
+
+
 @pytest.mark.usefixtures("fresh_process")
 class TestChoice:
     def test_the_first_available_backend_is_used(self, monkeypatch: pytest.MonkeyPatch) -> None:

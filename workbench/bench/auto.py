@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from tracing.errors import UsageError
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
-from tracing.stages import DecodePath, NullWatch
+from tracing.stages import DecodePath
 from workbench.bench.choices import Choices, Progress, calibration_prompts
+from workbench.bench.ledger import ledger_study
 from workbench.bench.session import BenchRequest, BenchSession
 from workbench.bench.store import ResultsFolder
+from workbench.bench.tables import Study
 from workbench.fused.path import make_engine, path_over
-from workbench.judge.turn_state import TurnState
-from workbench.lockstep.choice.decoders import Decoded, Decoder, collector_paused
-from workbench.lockstep.choice.measured import StepCounts
-from workbench.lockstep.choice.orchestrator import Orchestrator
+from workbench.lockstep.choice.decoders import Decoder
+from workbench.lockstep.choice.orchestrator import Routed, orchestrated_decoder
 from workbench.lockstep.choice.policy import MAIN
 from workbench.lockstep.choice.policy_file import read_policy
-from workbench.lockstep.engine.step import begin_turn, steps_of_turn
-from workbench.lockstep.engine.under_test import PathUnderTest
 from workbench.lockstep.session.auto import open_auto, probes_for, read_measured
 from workbench.lockstep.session.contenders import PolicyModels, SharedWeights, open_lineup
 
 KEPT: Final = "choices"
 """Manifest entry of policy and measurements, as in a run of `specwb diff`."""
-SEARCHES: Final = ("eagle3", "draft_model")
 
 
 def auto_decoder(
@@ -67,7 +66,7 @@ def auto_decoder(
         PolicyModels(model=request.model, drafts=request.drafts, trust_remote_code=request.trust_remote_code),
         replace(DecodeSettings(), max_new_tokens=request.max_new_tokens),
         build,
-        {name: choices[name].settings for name in SEARCHES if name in choices},
+        {name: each.settings for name, each in choices.items()},
     )
     earlier = folder.folder if KEPT in folder.manifest else request.measured
     auto = open_auto(
@@ -83,36 +82,34 @@ def auto_decoder(
     )
     if KEPT not in folder.manifest:
         folder.choose(KEPT, auto.orchestrator.about())
-    return orchestrated(auto.orchestrator)
+    return orchestrated_decoder(auto.orchestrator, RequestLog(folder, request.max_new_tokens).add)
 
 
-def orchestrated(orchestrator: Orchestrator) -> Decoder:
-    """Return a decoder that chooses for each call, and learns from its steps after the clock has stopped."""
-    stopwatch = orchestrator.stopwatch
+class RequestLog:
+    """What was chosen for each measured request: a line of JSON each, beside the turns."""
 
-    def decode(prompt: Sequence[int], max_new_tokens: int) -> Decoded:
-        turn_state = TurnState(0, 0, max_new_tokens)
-        with collector_paused():
-            start = stopwatch.read()
-            chosen = orchestrator.choose(prompt)
-            contender = chosen.contender
-            running = PathUnderTest.begin(contender.path, NullWatch())
-            begin_turn(running, turn_state, prompt, contender.eos_token_ids)
-            first = stopwatch.read()
-            steps = [
-                (len(step.accepted.accepted_nodes), len(step.drafted.token_ids) == 1)
-                for step in steps_of_turn(running, turn_state)
-            ]
-            stop = stopwatch.read()
-        whole = steps[:-1]  # the last one is cut
-        alone = sum(is_alone for _, is_alone in whole)
-        orchestrator.took(chosen, StepCounts(len(whole), sum(accepted for accepted, _ in whole), alone))
-        return Decoded(
-            token_ids=tuple(turn_state.emitted),
-            seconds=stop - start,
-            first_token_seconds=first - start,
-            num_accepted=tuple(accepted for accepted, _ in steps),
-            choice=chosen.decision.choice,
-        )
+    def __init__(self, folder: ResultsFolder, max_new_tokens: int) -> None:
+        self._path = folder.folder / "requests.jsonl"
+        self._max_new_tokens = max_new_tokens
 
-    return decode
+    def add(self, routed: Routed) -> None:
+        """Append a request; one of another length is no measured one."""
+        if routed.max_new_tokens == self._max_new_tokens:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(routed.as_json(), allow_nan=False) + "\n")
+
+    def study(self, proposers: Mapping[str, str]) -> Study | None:
+        """Return what choosing cost, None where nothing was chosen; a line that was cut is left out."""
+        if not self._path.exists():
+            return None
+        whole = self._path.read_bytes().rpartition(b"\n")[0].splitlines()
+        try:
+            return ledger_study([json.loads(line) for line in whole], proposers) if whole else None
+        except (ValueError, KeyError, TypeError):
+            raise UsageError(f"{self._path} holds a line that is no request; give another --out") from None
+
+
+def auto_study(folder: ResultsFolder) -> Study | None:
+    """Return what choosing cost in the requests of a results folder."""
+    held = folder.manifest.get(KEPT)
+    return None if held is None else RequestLog(folder, 0).study(held["proposers"])

@@ -16,13 +16,12 @@ import torch
 
 from tracing.manifest import fresh_manifest
 from tracing.models import ModelPair
-from tracing.settings import PROPOSERS, DecodeSettings
+from tracing.settings import AS_IS, PROPOSERS, DecodeSettings
 from workbench.bench.equality import NearTieJudge
 from workbench.bench.measure import TurnPlan
 from workbench.bench.published import humaneval_prompts, mt_bench_prompts
 from workbench.bench.suite import SuitePrompt, describe, spread_over, suite_named
 from workbench.checkpoints.load import LoadedPair, load_pair
-from workbench.checkpoints.quantised import AS_IS
 from workbench.fused.engine import Engine
 from workbench.fused.path import make_engine, path_over
 from workbench.lockstep.choice.decoders import (

@@ -9,6 +9,7 @@ from typing import Final
 
 from tracing.errors import UsageError
 from tracing.models import ModelPair
+from tracing.settings import AS_IS
 from workbench.checkpoints import checks
 from workbench.checkpoints.digests import PairDigests, directory_digests, weights_digest
 from workbench.checkpoints.draft_model import load_draft_model
@@ -22,7 +23,7 @@ from workbench.checkpoints.loaded_teacher import (
     teacher_report,
 )
 from workbench.checkpoints.medusa import load_medusa
-from workbench.checkpoints.quantised import AS_IS, parse_weights, quantised_teacher
+from workbench.checkpoints.quantised import parse_weights, quantised_teacher
 from workbench.checkpoints.report import LoadReport
 from workbench.checkpoints.tokenizer import DirectoryTokenizer
 
@@ -128,7 +129,7 @@ def pair_with(
     drafter = DrafterPart() if load is None or draft_path is None else load(draft_path, teacher)
     pair = ModelPair(
         teacher=teacher.config,
-        teacher_weights=teacher.matched.weights,
+        teacher_weights=teacher.crossing,
         drafter=drafter.config,
         drafter_weights=drafter.weights,
         target_from_draft=drafter.target_from_draft,

@@ -10,10 +10,10 @@ import torch
 
 from tracing.errors import UsageError
 from tracing.models import Quantisation, TeacherConfig
+from tracing.settings import AS_IS
 from workbench.weights.int4 import PER_WORD
 from workbench.weights.int4_layouts import LAYOUTS, Shipped, quantise, ship
 
-AS_IS: Final = "as-is"
 W4A16: Final = "w4a16"
 GROUP_SIZE: Final = 64
 LAYERS: Final = tuple(

@@ -89,7 +89,7 @@ def command(*, output_format: str, **options: Any) -> int:
     """
     from workbench.npu.bootstrap import bootstrap
 
-    backend = bootstrap(options["npu_backend"])
+    backend = bootstrap(options["npu_backend"], passive=False)
     from workbench.cli.bench_evaluation import evaluate
 
     out = options.pop("out")

@@ -70,7 +70,7 @@ def evaluate(
     """Run the evaluation; returns the exit code."""
     proposers = parse_proposers(options["proposers"])
     tree, eager = parse_tree(options["tree"]), parse_eager(options["eager"])
-    studies = parse_studies(options["studies"], proposers)
+    studies = parse_studies(options["studies"], proposers, options["weights"])
     request = _request(options, proposers)
     sessions = open_sessions(request, SharedWeights(request.device, request.dtype))
     asked = {name: options[name] for name in ("tree", "static_tree", "eager")}
@@ -173,6 +173,10 @@ def _shown(bench: MeasuredSides, folder: ResultsFolder) -> list[Study]:
         named = name if len(bench.proposers) > 1 else None
         shown.append(headline(groups.get(name, []), words.get(name, {}), proposer=named))
     kept = [folder.kept(name) for name in (*map(study_name, bench.sessions), "kernels", *STUDIES)]
+    if AUTO in bench.proposers:
+        from workbench.bench.auto import auto_study
+
+        kept = [auto_study(folder), *kept]
     return [*shown, *(study for study in kept if study)]
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from tracing.distances import MAX_DIGITS
 from tracing.errors import UsageError
-from tracing.settings import PROPOSERS, DecodeSettings
-from workbench.bench.studies import NEEDS, STUDIES, subject
+from tracing.settings import AS_IS, PROPOSERS, DecodeSettings
+from workbench.bench.studies import NEEDS, STUDIES, fits_weights, subject
 from workbench.cli.decode_options import AUTO, eager_operators
 from workbench.lockstep.choice.kernels import OPERATORS
 
@@ -66,8 +66,6 @@ def parse_auto(options: Mapping[str, Any], proposers: Sequence[str]) -> dict[str
     Raises:
         UsageError: They are given without it, or other weights with it.
     """
-    from workbench.checkpoints.quantised import AS_IS
-
     if AUTO in proposers and options["weights"] != AS_IS:
         raise UsageError("--proposer auto takes the weights of its policy's teachers as they are")
     given = {name: options[name] for name in ("policy", "measured")}
@@ -103,21 +101,27 @@ def parse_eager(text: str) -> frozenset[str] | None:
     return frozenset() if text == "none" else eager_operators(text) & frozenset(OPERATORS)
 
 
-def parse_studies(words: Sequence[str], proposers: Sequence[str]) -> tuple[str, ...]:
-    """Read `--study`, in the order of `STUDIES`; `all` are those that can be made of the proposers.
+def parse_studies(words: Sequence[str], proposers: Sequence[str], weights: str = AS_IS) -> tuple[str, ...]:
+    """Read `--study`, in the order of `STUDIES`; `all` are those that can be made of drafters and weights.
 
     Raises:
-        UsageError: No such study, or one of another kind of drafter.
+        UsageError: No such study, or one of another kind of drafter or of other weights.
     """
     names, measured = _listed(words), dict.fromkeys(proposers)
     if "all" in names:
-        return tuple(name for name in STUDIES if subject(name, measured) is not None)
+        return tuple(
+            name
+            for name in STUDIES
+            if subject(name, measured) is not None and fits_weights(name, in_int4=weights != AS_IS)
+        )
     unknown = sorted(names - STUDIES.keys())
     if unknown:
         raise UsageError(f"--study should name {', '.join(STUDIES)} or all, got {unknown[0]!r}")
     for name in sorted(names):
         if subject(name, measured) is None:
             raise UsageError(f"--study {name} needs --proposer {' or '.join(NEEDS[name])}")
+        if not fits_weights(name, in_int4=weights != AS_IS):
+            raise UsageError(f"--study {name} needs --weights {'w4a16' if weights == AS_IS else AS_IS}")
     return tuple(name for name in STUDIES if name in names)
 
 

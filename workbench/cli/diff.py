@@ -29,6 +29,7 @@ from workbench.cli.decode_options import (
 )
 from workbench.cli.fresh_folder import fresh_folder
 from workbench.cli.output import hides_progress, say
+from workbench.cli.planted import fault_option, planted
 from workbench.cli.stdout_for_data import stdout_for_data
 from workbench.cli.summaries import say_summary
 from workbench.lockstep.session.job import MODES, ON_DIVERGENCE, ON_VIOLATION, LockstepOptions
@@ -93,6 +94,7 @@ def _limit(_context: click.Context, _option: click.Parameter, seconds: float | N
     "your path runs in a thread of its own.",
 )
 @edges_option
+@fault_option
 @click.option("--load-report", is_flag=True, help="Print what the checkpoints hold, to stderr.")
 @click.option("--tui", is_flag=True, help="Follow the run on the screen while it is made.")
 @format_option
@@ -121,7 +123,8 @@ def command(**options: Any) -> int:
         if options["load_report"]:
             for loaded in session.every_pair:
                 say("\n".join(loaded.report.lines()), err=True)
-        summary = run(session, request, options["npu_mode"])
+        with planted(session, options["fault_name"], options["fused"]) as under_test:
+            summary = run(under_test, request, options["npu_mode"])
     if options["output_format"] == "json":
         click.echo(safe_json(summary.as_json()))
     else:

@@ -8,6 +8,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "diff": (
         "specwb diff --prompt file.txt",
         "specwb diff --prompt file.txt --fused my_engine.specwb:factory --dtype bfloat16",
+        "specwb diff --prompt file.txt --fault sibling-leak",
         "specwb diff runs/monday runs/tuesday",
     ),
     "check": (
@@ -22,7 +23,11 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "doctor": ("specwb doctor", "specwb doctor --model TEACHER_DIR --draft EAGLE3_DIR"),
     "faults list": ("specwb faults list", "specwb faults list mask rotary"),
-    "faults run": ("specwb faults run mask", "specwb faults run --shipped --format markdown --out matrix.md"),
+    "faults run": (
+        "specwb faults run mask",
+        "specwb faults run mask --keep runs/faults",
+        "specwb faults run --shipped --format markdown --out matrix.md",
+    ),
     "bench": (
         "specwb bench --turns 24",
         "specwb bench --turns 24 --study all --out bench-monday",
@@ -59,6 +64,12 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "trace slice": ("specwb trace slice runs/monday --first 0:0:3 --last 0:0:9",),
     "trace export": ("specwb trace export runs/monday --parquet",),
     "trace migrate": ("specwb trace migrate runs/old",),
+    "lossless": (
+        "specwb lossless my_engine.sampling:verify",
+        "specwb lossless --rule block",
+        "specwb lossless --list",
+    ),
+    "new-path": ("specwb new-path my_port",),
     "completion": (
         'eval "$(specwb completion bash)"',
         "specwb completion fish > ~/.config/fish/completions/specwb.fish",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tracing.settings import DEVICES
 from workbench.cli.complete import complete_faults
 from workbench.cli.decode_options import choice_option, format_option, proposer_option
 from workbench.cli.output import hides_progress, say
@@ -46,16 +47,34 @@ def list_faults(names: tuple[str, ...], output_format: str) -> int:
 @click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_faults)
 @click.option("--shipped", is_flag=True, help="On the shipped pair instead of the tiny one; takes minutes.")
 @proposer_option
+@choice_option("--device", values=DEVICES, text="Of the path under test; auto is the host.")
 @choice_option("--format", "output_format", values=("text", "json", "markdown"))
 @click.option("--out", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write here.")
-def run(names: tuple[str, ...], *, shipped: bool, proposer: str, output_format: str, out: Path | None) -> int:
+@click.option(
+    "--keep",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Keep each recorded run below this folder, by the fault's id.",
+)
+def run(
+    names: tuple[str, ...],
+    *,
+    shipped: bool,
+    proposer: str,
+    device: str,
+    output_format: str,
+    out: Path | None,
+    keep: Path | None,
+) -> int:
     """Run faults: all, or those of these names, ids or families.
 
     Exit codes: 0 every fault was noticed as named, 1 some were not, 2 usage, 3 environment.
     """
     faults = _chosen(names)
     bench = _bench(shipped=shipped, proposer=proposer)
-    sightings = _run(faults, bench)
+    if device != "auto":
+        bench = bench.on(device)
+    sightings = _run(faults, bench, keep)
     text = _render(sightings, bench, output_format)
     if out is None:
         say(text)
@@ -79,11 +98,11 @@ def _bench(*, shipped: bool, proposer: str) -> Bench:
     return shipped_bench(proposer) if shipped else tiny_bench(proposer)
 
 
-def _run(faults: Sequence[Fault], bench: Bench) -> list[Sighting]:
+def _run(faults: Sequence[Fault], bench: Bench, keep: Path | None) -> list[Sighting]:
     from workbench.faults.run import run_faults
 
     with click.progressbar(
-        run_faults(faults, bench),
+        run_faults(faults, bench, keep),
         length=len(faults),
         label="faults",
         file=sys.stderr,

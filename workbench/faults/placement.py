@@ -37,7 +37,7 @@ class Placement:
 
     path: Callable[[DecodePath], DecodePath] = lambda path: path
     around: Callable[[], AbstractContextManager[None]] = nullcontext
-    runner: Callable[[ReferenceRunner], None] = lambda _: None
+    runner: Callable[[ReferenceRunner], None] | None = None
     rows: Callable[[str, Columns], Columns | None] | None = None
     files: Callable[[Path, Path], None] | None = None
 
@@ -120,6 +120,7 @@ def _spoiled(path: DecodePath, first: Mapping[str, Change], then: Mapping[str, C
 def _on_remembering(made: DecodePath, path: DecodePath) -> DecodePath:
     """Let windows, copies and beginnings of `path` work on states with a memory."""
     begin, rows, lengths, snapshot = path.begin, path.kv_rows, path.kv_lengths, path.snapshot
+    static = path.static_inputs
 
     def begin_remembering(watch: StageWatch, *chooser: Any) -> Remembering:
         return Remembering(begin(watch, *chooser))
@@ -134,6 +135,7 @@ def _on_remembering(made: DecodePath, path: DecodePath) -> DecodePath:
         kv_rows=rows and (lambda state, cache, positions: rows(state.inner, cache, positions)),
         kv_lengths=lengths and (lambda state, cache: lengths(state.inner, cache)),
         snapshot=snapshot and copied,
+        static_inputs=static and (lambda state: static(state.inner)),
     )
 
 

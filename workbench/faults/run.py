@@ -10,6 +10,8 @@ from shutil import copytree
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
+from tracing.errors import UsageError
+from tracing.files import environment_problem
 from tracing.finding import Finding
 from workbench.checkpoints.report import Check
 from workbench.faults.bench import Bench
@@ -102,12 +104,36 @@ class Sighting:
         }
 
 
-def run_faults(faults: Iterable[Fault], bench: Bench) -> Iterator[Sighting]:
-    """Run each fault on its own; nothing of one run is left for the next."""
+def run_faults(faults: Iterable[Fault], bench: Bench, keep: Path | None = None) -> Iterator[Sighting]:
+    """Run each fault on its own; nothing of one run is left for the next.
+
+    Args:
+        faults: The faults.
+        bench: What they run on.
+        keep: Where each recorded run is kept, in a folder of the fault's id; None keeps none.
+
+    Raises:
+        UsageError: A run would be kept where something is.
+        EnvironmentProblemError: It cannot be kept there.
+    """
     for fault in faults:
         with TemporaryDirectory(prefix="specwb-") as folder:
-            yield run_fault(fault, bench, Path(folder))
+            sighting = run_fault(fault, bench, Path(folder))
+            if keep is not None:
+                _keep(Path(folder) / "run", keep / fault.id)
+            yield sighting
         gc.collect()  # a path's models refer to themselves: without this, those of many runs pile up
+
+
+def _keep(run: Path, target: Path) -> None:
+    if not run.is_dir():  # a fault in the files may not load at all
+        return
+    if target.exists():
+        raise UsageError(f"{target} is there already, and is not overwritten; choose another folder")
+    try:
+        copytree(run, target)
+    except OSError as problem:
+        raise environment_problem(target, problem) from None
 
 
 def run_fault(fault: Fault, bench: Bench, folder: Path) -> Sighting:

@@ -19,6 +19,7 @@ from workbench.fused.cache.rows import RowCache
 from workbench.fused.drafters.seam import Drafter
 from workbench.fused.drafters.static_tree import StaticTree
 from workbench.fused.state import FusedState
+from workbench.fused.step_inputs import StepInputs
 from workbench.fused.switches import Switches
 from workbench.fused.teacher import Teacher
 
@@ -56,7 +57,20 @@ class Engine:
 
     def begin(self, watch: StageWatch, chooser: Chooser | None = None) -> FusedState:
         """Return a fresh state that reports to `watch`; greedy without a chooser."""
-        return FusedState(watch, self.new_caches(), self.drafter.begin(), chooser)
+        return FusedState(watch, self.new_caches(), self.drafter.begin(), chooser, self._step_inputs())
+
+    def _step_inputs(self) -> StepInputs | None:
+        """Return buffers for a drafter whose trees are all alike, None for others."""
+        if self.static_tree is None:
+            return None
+        num_rows, paged = self.settings.tree_nodes, self.settings.kv_layout == "paged"
+        return StepInputs.of(
+            num_rows,
+            self.max_positions + num_rows,
+            self.teacher.windows,
+            self.settings.block_size if paged else 0,
+            self.device,
+        )
 
     def new_caches(self) -> CacheManager:
         """Return empty teacher caches."""

@@ -15,6 +15,7 @@ from tracing.stages import IntArray, NullWatch, StageWatch
 from workbench.fused.cache.manager import CacheManager
 from workbench.fused.cache.rows import RowCache
 from workbench.fused.drafters.seam import Memory
+from workbench.fused.step_inputs import StepInputs
 
 
 @dataclass(slots=True)
@@ -26,12 +27,14 @@ class FusedState:
         caches: Teacher caches, committed and branches.
         memory: The drafter's own, see `workbench.fused.drafters.seam.Memory`.
         chooser: Picks roots and accepted paths; None is greedy.
+        inputs: Of verify, at fixed places; None where trees differ from step to step.
     """
 
     watch: StageWatch
     caches: CacheManager
     memory: Memory
     chooser: Chooser | None = None
+    inputs: StepInputs | None = None
 
     @property
     def committed_len(self) -> int:
@@ -50,6 +53,11 @@ def snapshot(state: FusedState) -> FusedState:
     with torch.inference_mode(mode=False):
         memo[id(state.memory)] = state.memory.snapshot()
         return copy.deepcopy(state, memo)
+
+
+def static_inputs(state: FusedState) -> dict[str, Tensor]:
+    """Return the inputs of verify at fixed places; see `tracing.stages.DecodePath`."""
+    return {} if state.inputs is None else state.inputs.by_name()
 
 
 def kv_rows(state: FusedState, cache: str, positions: IntArray) -> Tensor | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -72,7 +72,7 @@ class Teacher:
         call: AttentionCall,
         *,
         blocked: Mapping[int, Tensor] | None = None,
-        slots: Tensor | None = None,
+        pages: Pages | None = None,
         last_only: bool = False,
     ) -> TeacherOutput:
         """Run R rows; their keys and values are appended to `cache`.
@@ -84,10 +84,10 @@ class Teacher:
             call: How attention runs; learns what it was given.
             blocked: Masks by the window of a layer, each bool `[1, 1, R, width]`, True is left out,
                 `cache.mask_width(R)` wide; a layer whose window has none is run as `call.causal` says.
-            slots: Where a paged cache is written, int64 `[R]`; its own next slots when None.
+            pages: How a paged cache is reached; by its own table and next slots when None.
             last_only: Logits of the last row only.
         """
-        call.pages = _pages(cache, len(token_ids), slots)
+        call.pages = cache.pages(len(token_ids)) if pages is None else pages
         base: Any = self._model.model
         hidden = base.embed_tokens(token_ids[None])
         tables = tuple(table.unsqueeze(2) for table in base.rotary_emb(hidden, position_ids[None]))
@@ -121,12 +121,6 @@ class Teacher:
             self._tapped[layer] = arguments[0]
 
         return keep
-
-
-def _pages(cache: RowCache, num_rows: int, slots: Tensor | None) -> Pages | None:
-    """Return how this forward reaches a paged cache, None for an unpaged one."""
-    pages = cache.pages(num_rows)
-    return pages if pages is None or slots is None else replace(pages, slots=slots)
 
 
 def _load(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -9,9 +12,12 @@ from torch import Tensor
 from tracing.codec import launch_columns
 from tracing.stages import Tensorized, Verified
 from workbench.fused.attention import AttentionCall
+from workbench.fused.cache.pages import Pages
+from workbench.fused.cache.rows import RowCache
 from workbench.fused.engine import Engine
 from workbench.fused.masks import blocked_from_visible, padded_to, within_window
 from workbench.fused.state import FusedState
+from workbench.fused.step_inputs import refresh
 
 
 @torch.inference_mode()
@@ -25,20 +31,8 @@ def verify(engine: Engine, state: FusedState, tree: Tensorized) -> Verified:
     state.watch.about_to_run("verify", {"committed_len": committed_len} | launch_columns(tree))
     branch = state.caches.replicate()[0]
     call = engine.attention_call(tree=True)
-    width = branch.mask_width(len(tree.token_ids))
-    rows = engine.teacher.forward(
-        engine.to_device(tree.token_ids),
-        engine.to_device(tree.position_ids),
-        branch,
-        call,
-        blocked={
-            window: blocked_from_visible(
-                padded_to(packed_visible(engine, tree, committed_len, window), width)
-            )
-            for window in dict.fromkeys(engine.teacher.windows)
-        },
-        slots=None if tree.slots is None else engine.to_device(tree.slots),
-    )
+    token_ids, position_ids, blocked, pages = _launch_inputs(engine, state, branch, tree)
+    rows = engine.teacher.forward(token_ids, position_ids, branch, call, blocked=blocked, pages=pages)
     received = read_back(call, len(tree.token_ids)).cpu().numpy()
     tree_end = committed_len + len(tree.token_ids)
     return Verified(
@@ -50,6 +44,28 @@ def verify(engine: Engine, state: FusedState, tree: Tensorized) -> Verified:
         features=rows.features,
         kernel=call.kernel,
     )
+
+
+def _launch_inputs(
+    engine: Engine, state: FusedState, branch: RowCache, tree: Tensorized
+) -> tuple[Tensor, Tensor, Mapping[int, Tensor], Pages | None]:
+    """Return token ids, positions, masks and pages of a launch, at fixed places where trees are alike."""
+    width = branch.mask_width(len(tree.token_ids))
+    blocked = {
+        window: blocked_from_visible(
+            padded_to(packed_visible(engine, tree, state.committed_len, window), width)
+        )
+        for window in dict.fromkeys(engine.teacher.windows)
+    }
+    pages, fixed = branch.pages(len(tree.token_ids)), state.inputs
+    if fixed is not None and fixed.fits(tree, width):
+        refresh(fixed, tree, blocked, pages)
+        if pages is not None and fixed.slots is not None and fixed.block_table is not None:
+            pages = replace(pages, slots=fixed.slots, block_table=fixed.block_table)
+        return fixed.token_ids, fixed.position_ids, fixed.blocked, pages
+    if pages is not None and tree.slots is not None:
+        pages = replace(pages, slots=engine.to_device(tree.slots))
+    return engine.to_device(tree.token_ids), engine.to_device(tree.position_ids), blocked, pages
 
 
 def packed_visible(engine: Engine, tree: Tensorized, committed_len: int, window: int) -> Tensor:

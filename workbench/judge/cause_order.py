@@ -36,7 +36,7 @@ def _quantity(name: str, keys: str, needs: str | None = None) -> Quantity:
 _GIVEN: Final = _quantity(
     "given",
     "JUDGE-INPUT-LAUNCHED JUDGE-INPUT-WRITTEN JUDGE-STALE JUDGE-CACHE-WRITTEN JUDGE-SHAPE STEP001 STEP003 "
-    "STEP004",
+    "STEP004 NPU-STATIC-ADDRESS NPU-STATIC-FORM NPU-STATIC-OPERATOR NPU-STATIC-CONTENTS",
     "",
 )
 """What a stage was given, or should have left alone."""

@@ -43,8 +43,9 @@ LONG_KV: Final = 512
 def count_step(evidence: StepEvidence, near_ties: tuple[NearTie, ...] = ()) -> Counter[str]:
     """Return the counters of one judged step."""
     count: Counter[str] = Counter(steps=1, later_turns=int(evidence.moment.turn > 0))
-    if evidence.accept is not None:
-        count.update(_count_tree(evidence.accept))
+    walked = evidence.accept or evidence.walked
+    if walked is not None:
+        count.update(_count_tree(walked))
     if evidence.commit is not None:
         count.update(_count_commit(evidence.commit, evidence.block_size))
     for near_tie in near_ties:

@@ -286,6 +286,7 @@ class StepEvidence:
         prefill: Only on a turn's first step; None elsewhere is no omission.
         missing: Stage to the reason why it, or the reference's part of it, is not there, for the report.
         block_size: Tokens per cache block, to count steps that cross a block boundary.
+        walked: Acceptance as it went, whoever accepted; what a step exercised is counted by it.
     """
 
     moment: Moment
@@ -298,3 +299,4 @@ class StepEvidence:
     commit: CommitEvidence | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     block_size: int = 128
+    walked: AcceptEvidence | None = None

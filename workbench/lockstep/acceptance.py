@@ -11,18 +11,19 @@ from workbench.judge.calibration import Calibration, DraftTree
 
 MAX_STEPS: Final = 2000
 """Enough to tell a drafter that is wrong; a long run costs no more."""
+UNDER_TEST: Final = "fused"
+"""What lockstep records the path under test as, whatever its own name."""
 NEEDED: Final = ("token_ids", "parents", "valid", "draft_logprobs", "accepted_nodes")
 
 
-def acceptance_warnings(folder: Path, path_name: str) -> tuple[str, ...]:
+def acceptance_warnings(folder: Path) -> tuple[str, ...]:
     """Return a sentence where a drafter is sure and wrong; none of a path that does not record its scores.
 
     Args:
         folder: A run, closed or still being written; every step that has ended is read.
-        path_name: Of the path under test.
     """
     calibration = Calibration()
-    for row in islice(open_run(folder).path(path_name), MAX_STEPS):
+    for row in islice(open_run(folder).path(UNDER_TEST), MAX_STEPS):
         if any(row[name] is None for name in NEEDED):
             continue
         size = int(row["valid"].sum())

@@ -54,7 +54,7 @@ def run_session(session: Session, request: DiffRequest, tick: Tick) -> RunSummar
         RunWriter(request.out, _manifest(session, request), token_bytes=loaded.tokenizer.token_bytes) as run,
     ):
         summary = _run(session, request, run, tick)
-        seen = acceptance_warnings(run.folder, session.path.name) if loaded.report.acceptance_tells else ()
+        seen = acceptance_warnings(run.folder) if loaded.report.acceptance_tells else ()
         run.update(
             verdict=summary.verdict,
             exit_code=summary.exit_code,

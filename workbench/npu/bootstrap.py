@@ -28,6 +28,9 @@ OLD_VARIABLE: Final = "SPECWB_NPU_WAY"
 """Earlier name of the variable, still read."""
 _AUTOLOAD: Final = "TORCH_DEVICE_BACKEND_AUTOLOAD"
 _ASCEND_HOME: Final = "ASCEND_HOME_PATH"
+_PASSIVE: Final = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
+"""Threads that wait for work sleep. By default they spin, and on a machine that does anything else a judged
+step then takes several times the processor (measured on two cores)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +64,13 @@ def current() -> Backend | None:
     return _chosen[0] if _chosen else None
 
 
-def bootstrap(backend: str = "auto") -> Backend:
+def bootstrap(backend: str = "auto", *, passive: bool = True) -> Backend:
     """Choose a backend; later calls return the same one.
 
     Args:
         backend: `auto`, `device`, `wheel` or `schemas`; `auto` defers to the variable `SPECWB_NPU_BACKEND`.
+        passive: Threads of torch wait asleep, unless the user's environment says how they wait. Read once,
+            when torch is loaded; a benchmark leaves it as it is.
 
     Raises:
         UsageError: No such backend.
@@ -75,6 +80,8 @@ def bootstrap(backend: str = "auto") -> Backend:
     chosen = current()
     if chosen is None:
         _refuse_broken_torch()
+        if passive and not any(variable in os.environ for variable in _PASSIVE):
+            os.environ.update(_PASSIVE)
         chosen = _automatic() if asked == "auto" else _BACKENDS[asked]("forced")
         _chosen.append(chosen)
     elif asked not in {"auto", chosen.name}:

@@ -86,14 +86,14 @@ class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's hook
             return
         name = _plain_name(func)
         if name in INDEXED_OPERATORS:
-            for index, bound in index_reads(name, _signature(func).bind(args, kwargs)):
+            for index, bound in index_reads(name, signature_of(func).bind(args, kwargs)):
                 self._inspect_index(name, index, bound)
 
     def _inspect_operator(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         name = func.overloadpacket.__name__
         chosen = current()
         backend = chosen.name if chosen else "the process itself"
-        self.seen.kernel(name, kernel_text(name, _signature(func).bind(args, kwargs), backend))
+        self.seen.kernel(name, kernel_text(name, signature_of(func).bind(args, kwargs), backend))
         operator = operators.OPERATORS.get(func.name())
         if operator is None:
             self.seen.unchecked.add(func.name())
@@ -119,7 +119,8 @@ def _plain_name(func: Any) -> str:
 
 
 @cache
-def _signature(func: Any) -> Signature:
+def signature_of(func: Any) -> Signature:
+    """Return the arguments of an overload as torch dispatches it."""
     return Signature(func._schema)  # noqa: SLF001  # torch has no public way to the argument names
 
 

@@ -13,8 +13,14 @@ from reference.model import ReferenceModels
 from tests.greedy import greedy_decode
 from tests.lockstep.choice.contenders import contenders, other_teacher, pair_of
 from tracing.stages import NullWatch
+from workbench.bench.ledger import ledger_study
 from workbench.judge.turn_state import TurnState
+from workbench.lockstep.choice.costs import StepCosts
 from workbench.lockstep.choice.decoders import Stopwatch, speculative_decoder
+from workbench.lockstep.choice.facts import Probes
+from workbench.lockstep.choice.measured import ChoiceCosts, Measurements
+from workbench.lockstep.choice.orchestrator import Orchestrator, Routed, orchestrated_decoder
+from workbench.lockstep.choice.policy import Policy, PolicyChoice, PolicyRule
 from workbench.lockstep.choice.trials import measure
 from workbench.lockstep.engine.step import begin_turn, steps_of_turn
 from workbench.lockstep.engine.under_test import PathUnderTest
@@ -94,3 +100,43 @@ def test_steps_are_counted_once_and_the_last_one_is_left_out(name: str) -> None:
     counts = made.counts[name]["rest"]
     assert counts.steps == len(decoded.uncut)
     assert counts.accepted == sum(decoded.uncut)
+
+
+def test_an_orchestrated_decoder_gives_the_teachers_text_and_pays_for_choosing() -> None:
+    """Two kinds of requests, one rule each: each is decoded by its choice, and what it accepts is learned."""
+    now = iter(range(1 << 30))
+    clock = Stopwatch(now=lambda: float(next(now)))
+    names = ("lookup", "tree")
+    policy = Policy(
+        {name: PolicyChoice(name, contenders()[name].proposer) for name in names},
+        (
+            PolicyRule("repeats", {"overlap": (0.2, None)}, among=("lookup",)),
+            PolicyRule("rest", among=("tree",)),
+        ),
+    )
+    costs = ChoiceCosts(StepCosts(1.0, {1: 1.0}, {0: (1.0, 0.0)}), 0.0)
+    orchestrator = Orchestrator(
+        policy=policy,
+        measured=Measurements(dict.fromkeys(names, costs)),
+        contenders={name: contenders()[name] for name in names},
+        probes=Probes(),
+        left_out={},
+        stopwatch=clock,
+    )
+    routed: list[Routed] = []
+    decode = orchestrated_decoder(orchestrator, routed.append)
+    for prompt in (PROMPT, (7, 7, 7, 7, 7)):
+        assert list(decode(prompt, 6).token_ids) == own_text("tree", prompt, 6)
+    assert [each.decision.choice for each in routed] == ["tree", "lookup"]
+    assert set(orchestrator.measured.counts) == set(names)
+    for each in routed:
+        parts = each.overhead.as_json().values()
+        assert all(part > 0 for part in parts)
+        assert 1e-3 * sum(parts) < each.seconds  # choosing is part of the request
+    study = ledger_study(
+        [each.as_json() for each in routed], {name: contenders()[name].proposer for name in names}
+    )
+    ledger = {row[0]: row for row in study.tables[0].rows}
+    assert ledger["prefill"][3:] == (11.8, pytest.approx(100 * 11.8 / 1200))
+    assert ledger["all"][3] == pytest.approx(17.4)
+    assert sum(float(str(row[3])) for row in study.tables[1].rows) == 2

@@ -18,6 +18,8 @@ STUDIES: Final = {
     "heads": "Medusa heads one by one: accuracy, accepted length",
     "medusa-tree": "static trees grown from measured accuracies; writes the fastest as a file of choices",
     "tree-auto": "the chosen tree against fixed ones",
+    "enec": "lossless weights: ratio and throughput beside their bounds, zstd and lz4",
+    "w4a16": "a teacher in int4 against its own weights, and the product by shape",
     "generate": "transformers.generate, greedy and with prompt lookup",
 }
 """Name on the command line, also of the module (`-` for `_`), to what it is."""
@@ -32,6 +34,15 @@ NEEDS: Final[Mapping[str, tuple[str, ...]]] = {
     "medusa-tree": ("medusa",),
 }
 """Studies of some kinds of drafters alone."""
+OF_INT4: Final = ("w4a16",)
+"""Studies of a teacher in int4 alone."""
+OF_PLAIN: Final = ("generate",)
+"""Studies that a teacher in int4 cannot have: the library's own model takes plain weights."""
+
+
+def fits_weights(study: str, *, in_int4: bool) -> bool:
+    """Return whether a study can be made of a teacher with such weights."""
+    return study not in (OF_PLAIN if in_int4 else OF_INT4)
 
 
 def subject(study: str, proposers: Mapping[str, object]) -> str | None:

@@ -134,3 +134,10 @@ def prefix_left_out_of_the_mask(visible: torch.Tensor) -> torch.Tensor:
     hidden = visible.clone()
     hidden[:, : visible.shape[1] - visible.shape[0]] = False
     return hidden
+
+
+@HEADS("F-MEDUSA-11", "OpenPangu modeling: five heads whatever the file has", placed=on_heads)
+def head_that_the_file_lacks(drafter: Any) -> dict[str, Any]:
+    """More heads are made than the file has: the last one keeps the blocks of zeros that it was made with."""
+    untrained = tuple(torch.zeros_like for _ in drafter.blocks[-1])
+    return {"blocks": (*drafter.blocks[:-1], untrained)}

@@ -244,6 +244,16 @@ TREE_BROKEN: dict[str, Call] = {
             atten_mask=causal(4, 4)[None].repeat(2, 1, 1), sparse_mode=9, actual_seq_lengths_kv=[8, 3]
         ),
     ),
+    "NPU-FIA-TREE-ROWS": (
+        FIA,
+        lambda: dense(
+            query=half(2, 17, 4, 64),
+            key=half(2, 20, 2, 64),
+            value=half(2, 20, 2, 64),
+            atten_mask=causal(17, 17)[None].repeat(2, 1, 1),
+            sparse_mode=9,
+        ),
+    ),
 }
 """Rules of sparse mode 9, reachable with the capability `tree_mask_gqa` only."""
 

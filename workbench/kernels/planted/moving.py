@@ -11,6 +11,7 @@ from workbench.kernels.planted.bug import plant, sound
 
 PA, ATB = "npu_scatter_pa_kv_cache", "_npu_reshape_and_cache"
 SCATTER, SCATTER_IN_PLACE = "npu_scatter_nd_update", "npu_scatter_nd_update_"
+CAST = "npu_format_cast"
 GATHER, PAGED, COMPACT = "kv_gather", "kv_paged_rows", "kv_compact"
 TILE = 16
 
@@ -127,3 +128,17 @@ def compact_from_behind(memory: Tensor, path: Tensor, start: int) -> None:
 def compact_first_eight(memory: Tensor, path: Tensor, start: int) -> None:
     """A path longer than 8 is moved as far as 8."""
     sound(COMPACT)(memory, path[:8], start)
+
+
+@plant(CAST, "tile")
+def cast_loses_the_last_rows(**call: Any) -> Any:
+    """Rows behind the last full tile of 16 come back as zeros."""
+    made: Tensor = sound(CAST)(**call)
+    made[len(made) - len(made) % TILE :] = 0
+    return made
+
+
+@plant(CAST, "memory")
+def cast_returns_its_input(**call: Any) -> Any:
+    """The input itself is returned, and tagged."""
+    return call["input"]

@@ -136,20 +136,36 @@ def speculative_decoder(
     """Return speculative decoding on a path with all its stages; `observer` follows those of each call."""
 
     def decode(prompt: Sequence[int], max_new_tokens: int) -> Decoded:
-        turn_state = TurnState(0, 0, max_new_tokens)
         with collector_paused():
             start = stopwatch.read()
             running = PathUnderTest.begin(path, NullWatch())
-            begin_turn(running, turn_state, prompt, eos_token_ids, observer)
-            first = stopwatch.read()
-            steps = steps_of_turn(running, turn_state, observer)
-            num_accepted = [len(step.accepted.accepted_nodes) for step in steps]
-            stop = stopwatch.read()
-        return Decoded(
-            token_ids=tuple(turn_state.emitted),
-            seconds=stop - start,
-            first_token_seconds=first - start,
-            num_accepted=tuple(num_accepted),
-        )
+            state = TurnState(0, 0, max_new_tokens)
+            return decode_turn(
+                running, state, prompt, eos_token_ids, stopwatch, start=start, observer=observer
+            )
 
     return decode
+
+
+def decode_turn(
+    running: PathUnderTest,
+    turn_state: TurnState,
+    prompt: Sequence[int],
+    eos_token_ids: frozenset[int],
+    stopwatch: Stopwatch,
+    *,
+    start: float,
+    observer: StageObserver = NULL_OBSERVER,
+) -> Decoded:
+    """Decode a request on a path with a fresh state; its time counts from `start`."""
+    begin_turn(running, turn_state, prompt, eos_token_ids, observer)
+    first = stopwatch.read()
+    num_accepted = [
+        len(step.accepted.accepted_nodes) for step in steps_of_turn(running, turn_state, observer)
+    ]
+    return Decoded(
+        token_ids=tuple(turn_state.emitted),
+        seconds=stopwatch.read() - start,
+        first_token_seconds=first - start,
+        num_accepted=tuple(num_accepted),
+    )

@@ -6,17 +6,20 @@ of a drafter that did not draft hold none of its rows, and no rule here catches 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
 
 from tracing.settings import DecodeSettings
+from tracing.stages import NullWatch
+from workbench.judge.turn_state import TurnState
 from workbench.lockstep.choice.decide import Decision, decide
-from workbench.lockstep.choice.decoders import Stopwatch
+from workbench.lockstep.choice.decoders import Decoded, Decoder, Stopwatch, collector_paused, decode_turn
 from workbench.lockstep.choice.facts import Probes
 from workbench.lockstep.choice.measured import Measurements, StepCounts
 from workbench.lockstep.choice.policy import Policy
 from workbench.lockstep.choice.trials import Contender
+from workbench.lockstep.engine.under_test import PathUnderTest
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,3 +124,58 @@ class Orchestrator:
             "proposers": {name: each.proposer for name, each in self.contenders.items()},
             "teachers": {name: each.teacher for name, each in self.contenders.items()},
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """A request that was chosen for and decoded.
+
+    Attributes:
+        decision: What was chosen.
+        overhead: What choosing cost.
+        seconds: Of the request, choosing included.
+        max_new_tokens: That it was allowed.
+    """
+
+    decision: Decision
+    overhead: Overhead
+    seconds: float
+    max_new_tokens: int
+
+    def as_json(self) -> dict[str, Any]:
+        """Return plain data."""
+        return {
+            **self.decision.as_json(),
+            "overhead_ms": self.overhead.as_json(),
+            "seconds": self.seconds,
+        }
+
+
+def orchestrated_decoder(
+    orchestrator: Orchestrator, note: Callable[[Routed], object] = lambda _: None
+) -> Decoder:
+    """Return decoding with a choice for each request; choosing is part of the request's time.
+
+    Args:
+        orchestrator: Chooses, and learns from what was accepted.
+        note: Called after each request.
+    """
+    stopwatch = orchestrator.stopwatch
+
+    def decode(prompt: Sequence[int], max_new_tokens: int) -> Decoded:
+        state = TurnState(0, 0, max_new_tokens)
+        with collector_paused():
+            start = stopwatch.read()
+            chosen = orchestrator.choose(prompt)
+            routed = stopwatch.read()
+            contender = chosen.contender
+            running = PathUnderTest.begin(contender.path, NullWatch())
+            switch = 1e3 * (stopwatch.read() - routed)
+            decoded = decode_turn(running, state, prompt, contender.eos_token_ids, stopwatch, start=start)
+        accepted = state.num_accepted
+        orchestrator.took(chosen, StepCounts(len(accepted), sum(accepted), state.num_alone))
+        overhead = replace(chosen.overhead, switch=switch)
+        note(Routed(chosen.decision, overhead, decoded.seconds, max_new_tokens))
+        return replace(decoded, choice=chosen.decision.choice)
+
+    return decode

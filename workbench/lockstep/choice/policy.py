@@ -30,7 +30,7 @@ class PolicyChoice:
         teacher: `main`, or a name of `Policy.teachers`.
         draft: The drafter's directory; None is that of the command line.
         shape: Settings of the draft; those that are left out are the usual ones of the kind.
-        auto_tree: Whether the tree is the one that `--tree auto` chose.
+        auto_tree: Whether the settings of the draft are those that `specwb bench` chose by measurement.
         accepted: Tokens that a step is expected to accept as long as nothing was measured.
     """
 

@@ -113,8 +113,8 @@ class _Reader:
             auto_tree="tree" in given,
             accepted=number(given["accepted"], f"{place}.accepted") if "accepted" in given else None,
         )
-        if choice.auto_tree and (shape or choice.proposer not in {"eagle3", "draft_model"}):
-            raise UsageError(f"{place}.tree is auto, which is for a beam search and takes no other setting")
+        if choice.auto_tree and shape:
+            raise UsageError(f"{place}.tree is auto, which takes no other setting of the draft")
         try:
             choice.settings(DecodeSettings())
         except UsageError as problem:

@@ -105,6 +105,8 @@ class CheckedStages:
             raise self.invalid(stage, invalid) from invalid
         except UserCodeError as error:
             raise StageFailedError(stage, findings_of_failure(self.turn_state, stage, error)) from error
+        if stage == "verify":
+            self.path.look_at_static_inputs(self.results.tensorized, self.turn_state.moment.at(stage))
         self.read_caches(stage)
 
     def _copied(self, stage: str, result: Any) -> Any:

@@ -46,9 +46,10 @@ def findings_of_failure(turn_state: TurnState, stage: str, error: Exception) -> 
 
 
 def findings_of_windows(path: PathUnderTest, turn_state: TurnState, stage: str) -> tuple[Finding, ...]:
-    """Return the findings of windows that failed around a stage, and are closed now."""
+    """Return what windows showed around a stage: those that failed, closed now, and static inputs."""
     failures = path.take_failures()
-    return tuple(each for failure in failures for each in findings_of_failure(turn_state, stage, failure))
+    failed = (each for failure in failures for each in findings_of_failure(turn_state, stage, failure))
+    return (*failed, *(() if path.static is None else path.static.take()))
 
 
 def _finding_of_code(at: Moment, stage: str, raised: UserCodeError) -> Finding:

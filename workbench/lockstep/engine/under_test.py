@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracing.draws import DrawTape
+from tracing.moment import Moment
 from tracing.results import RESULT_OF_STAGE
 from tracing.stage_validation import InvalidStageResultError
 from tracing.stages import (
@@ -23,6 +24,7 @@ from tracing.stages import (
     Tensorized,
     Verified,
 )
+from workbench.lockstep.engine.static_inputs import StaticInputs, checked_inputs
 from workbench.lockstep.engine.user_code import UserCode, UserCodeError
 from workbench.lockstep.tensors.digests import kv_row_digests
 from workbench.lockstep.tensors.windows import checked_lengths, checked_rows
@@ -108,6 +110,8 @@ class PathUnderTest:
         user_code: Calls the code of the path.
         failures: What its windows raised, not yet taken.
         closed: Windows that are not asked any more.
+        static: Follows the inputs of verify that the path declares to be static; None where it declares none,
+            or nobody looks.
     """
 
     path: DecodePath
@@ -117,6 +121,7 @@ class PathUnderTest:
     user_code: UserCode = field(default_factory=UserCode)
     failures: list[UserCodeError | InvalidStageResultError] = field(default_factory=list)
     closed: set[str] = field(default_factory=set)
+    static: StaticInputs | None = None
 
     @classmethod
     def begin(
@@ -164,10 +169,24 @@ class PathUnderTest:
         return self.user_code.run(stage, self._inside, stage, function, *arguments)
 
     def _inside(self, stage: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        if self.around is None:
+        with ExitStack() as stack:
+            if self.around is not None:
+                stack.enter_context(self.around(stage))
+            if self.static is not None and stage == "verify":
+                stack.enter_context(self.static.watched())
             return function(self.state, *arguments)
-        with self.around(stage):
-            return function(self.state, *arguments)
+
+    def follow_static_inputs(self) -> None:
+        """Look at the declared inputs of verify from now on."""
+        self.static = StaticInputs() if self.path.static_inputs is not None else None
+
+    def look_at_static_inputs(self, step: Tensorized | None, at: Moment) -> None:
+        """Compare the inputs of the verify launch that just ran with the declaration."""
+        if self.static is None or step is None:
+            return
+        inputs = self._window("static_inputs", checked_inputs)
+        if inputs:
+            self.static.look(inputs, step, at)
 
     def main_rows(self) -> Digests | None:
         """Digest the committed cache, row by row."""

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tracing.models import ModelPair
+from tracing.settings import AS_IS
 from workbench.checkpoints.digests import PairDigests, directory_digests, weights_digest
 from workbench.checkpoints.files import require_directory
 from workbench.checkpoints.loaded_teacher import load_teacher
-from workbench.checkpoints.quantised import AS_IS, parse_weights, quantised_teacher
+from workbench.checkpoints.quantised import parse_weights, quantised_teacher
 
 
 class TeacherOnly(NamedTuple):
@@ -33,7 +34,7 @@ def load_teacher_only(
     directory = Path(teacher_dir)
     require_directory(directory, "teacher")
     loaded = load_teacher(directory, trust_remote_code=trust_remote_code)
-    config, own = loaded.config, loaded.matched.weights
+    config, own = loaded.config, loaded.crossing
     quantisation = parse_weights(weights)
     if quantisation is not None:
         config, own = quantised_teacher(config, own, quantisation)

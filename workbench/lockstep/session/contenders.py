@@ -19,7 +19,7 @@ from workbench.checkpoints.loaded_teacher import LoadedTeacher, load_teacher
 from workbench.checkpoints.shipped import shipped_pair_dirs
 from workbench.fused.fitting import choose_device, choose_dtype
 from workbench.lockstep.choice.decide import fitted
-from workbench.lockstep.choice.policy import MAIN, Policy, PolicyChoice
+from workbench.lockstep.choice.policy import MAIN, SHAPE, Policy, PolicyChoice
 from workbench.lockstep.choice.trials import Contender
 
 BuildPath = Callable[[ModelPair, DecodeSettings], DecodePath]
@@ -96,7 +96,7 @@ def open_lineup(
         models: Where the models are.
         base: Settings that are not of a draft.
         build: Makes a path; of a pair whose teacher's weights are shared with the others'.
-        trees: Tree that was chosen by measurement, by kind of drafter.
+        trees: Draft settings that were chosen by measurement, by kind of drafter.
 
     Raises:
         SpecwbError: A checkpoint that was given is broken, or no choice is left.
@@ -140,9 +140,9 @@ def _settings(
     if not choice.auto_tree:
         return settings
     if choice.proposer not in trees:
-        raise LeftOutError("no tree was measured; specwb bench measures one")
-    tree = trees[choice.proposer]
-    return replace(settings, tree_nodes=tree.tree_nodes, depth=tree.depth, top_k=tree.top_k)
+        raise LeftOutError("no draft settings were measured; specwb bench measures them")
+    measured = trees[choice.proposer]
+    return replace(settings, **{name: getattr(measured, name) for name in SHAPE})
 
 
 def _contender(

@@ -12,10 +12,9 @@ from tracing.distances import DEFAULT_EDGES
 from tracing.errors import UsageError
 from tracing.models import ModelPair
 from tracing.run_facts import ModelFacts
-from tracing.settings import DecodeSettings, Device, RungName
+from tracing.settings import AS_IS, DecodeSettings, Device, RungName
 from tracing.stages import DecodePath
 from workbench.checkpoints.load import LoadedPair, load_pair, needs_drafter
-from workbench.checkpoints.quantised import AS_IS
 from workbench.checkpoints.shipped import shipped_pair_dirs
 from workbench.fused.path import make_path
 from workbench.lockstep.choice.decoders import stopwatch_for

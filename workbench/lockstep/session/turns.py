@@ -164,6 +164,7 @@ class TurnsRunner(ABC):
         watch.outside = user_code.outside
         tape = DrawTape.seeded(seed)
         self._under_test = PathUnderTest(path, None, watch.indices.around, tape, user_code)
+        self._under_test.follow_static_inputs()
         self.log = log
         self.indices = watch.indices
         self.finished: list[FedTurnState] = []

@@ -11,7 +11,7 @@ import numpy as np
 from reference.drafters.seam import DraftScore
 from reference.search import DraftTruth
 from reference.teacher import TeacherRows
-from tracing.stages import Drafted, DraftLevel, IntArray, Prefilled, Tensorized
+from tracing.stages import Accepted, Drafted, DraftLevel, IntArray, Prefilled, Tensorized
 from workbench.judge.draft_nodes import DraftNodes
 from workbench.judge.evidence import (
     AcceptEvidence,
@@ -78,6 +78,11 @@ class ReferenceStep:
         """How many times the truth and samples ran, over all stages."""
         return sum(map(len, (self.prefill, self.drafts, self.scores, self.verified)))
 
+    @property
+    def fewest(self) -> int:
+        """Samples that draft and verify have at least."""
+        return min((len(each) - 1 for each in (self.drafts, self.scores, self.verified) if each), default=0)
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -106,6 +111,7 @@ class Evidence:
             dtype=dtype,
             missing=filled | self.reference.missing,
             block_size=self.runner.settings.block_size,
+            walked=self._walked() if "accept" in self.results.done() else None,
             **own,
         )
 
@@ -215,11 +221,14 @@ class Evidence:
 
     def accept(self) -> AcceptEvidence | None:
         """Accept: the tested path's tree and choices, and what each side accepted."""
+        law = self.reference.sampled
+        return None if law is None else replace(self._walked(law.accepted), draw_ties=law.ties)
+
+    def _walked(self, reference: Accepted | None = None) -> AcceptEvidence:
+        """Acceptance as it went, by whomever; beside the reference's where that is given."""
         results, tensorized, verified = self.results, self.results.tensorized, self.results.verified
         assert tensorized is not None
         assert verified is not None
-        if (law := self.reference.sampled) is None:
-            return None
         return AcceptEvidence(
             committed_len=results.committed_len,
             tree=tensorized,
@@ -227,10 +236,9 @@ class Evidence:
             remaining=self.turn_state.remaining,
             eos_token_ids=self.runner.truth.pair.eos_token_ids,
             fused=results.accepted,
-            reference=law.accepted,
+            reference=reference,
             is_greedy=self.runner.settings.is_greedy,
             draws=results.draws.get("accept"),
-            draw_ties=law.ties,
         )
 
     def commit(self) -> CommitEvidence:

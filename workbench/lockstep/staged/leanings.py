@@ -16,7 +16,7 @@ from workbench.judge.notes import Notes, StageJudgement
 from workbench.judge.paired import LAW_LEANS, LEANS, Paired
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.tensors.host import host_floats
-from workbench.lockstep.truth.draft_what_if import BEAMS, FedDraft, fed_otherwise, followed
+from workbench.lockstep.truth.draft_what_if import BEAMS, FedDraft, begun, fed_otherwise, followed
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 HALF: Final = ("bfloat16", "float16")
@@ -25,6 +25,8 @@ WARMER: Final = 0.9
 LAW: Final = "at temperature"
 MAX_STEPS: Final = 32
 """Steps of a run that are measured: evidence comes early or not at all, and each costs some forwards."""
+SAMPLES: Final = 3
+"""Samples whose errors are set against the path's."""
 LARGE: Final = "the taps"
 """Mistakes that no rounding hides."""
 POSITIONS: Final = (("one position further on", 1), ("one position further back", -1))
@@ -49,11 +51,16 @@ class Leanings:
     steps: int = 0
     is_over: bool = False
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the next clean step is measured; it needs `SAMPLES` samples."""
+        return self.dtype in HALF and not self.is_over and self.steps < MAX_STEPS
+
     def after(
         self, evidence: StepEvidence, turn_state: FedTurnState, tensorized: Tensorized | None
     ) -> StageJudgement:
         """Measure one clean step; return the mistake that all steps so far show, if they do."""
-        if self.dtype not in HALF or self.is_over or self.steps >= MAX_STEPS:
+        if not self.is_open:
             return StageJudgement()
         self.steps += 1
         if evidence.draft is not None:
@@ -105,8 +112,9 @@ class Leanings:
                 for clause, other in fed_otherwise(fed):
                     if LARGE not in clause:
                         yield clause, followed(other, levels)
+                first = begun(fed)
                 for clause, changed in BEAMS:
-                    yield f"its value when the beams {clause}", followed(fed, levels, changed)
+                    yield f"its value when the beams {clause}", followed(fed, levels, changed, first)
 
     def _measure_verify(self, logits: RowTruth, turn_state: FedTurnState, tree: Tensorized) -> None:
         """Logits are compared up to a constant a row: what is added to all of them changes nothing."""

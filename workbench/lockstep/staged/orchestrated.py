@@ -121,7 +121,9 @@ class OrchestratedRun(StagedRun):
 
     def _new_path(self, path: DecodePath) -> PathUnderTest:
         tape = self._under_test.draws
-        return PathUnderTest(path, None, self._watch.indices.around, tape, self._code)
+        made = PathUnderTest(path, None, self._watch.indices.around, tape, self._code)
+        made.follow_static_inputs()
+        return made
 
     def _note(self, turn_state: FedTurnState, chosen: RequestChoice, overhead: Overhead) -> None:
         self.requests.append(

@@ -135,14 +135,18 @@ def levels_otherwise(fed: FedDraft, levels: Sequence[DraftLevel]) -> Iterator[tu
     """Yield what each level's log-probabilities would be, `[B, Vd]` a level, along the path's own beams."""
     for clause, other in fed_otherwise(fed):
         yield clause, followed(other, levels)
+    first = begun(fed)
     for clause, changed in BEAMS:
-        yield f"its value when the beams {clause}", followed(fed, levels, changed)
+        yield f"its value when the beams {clause}", followed(fed, levels, changed, first)
     for clause, window in _other_windows(fed):
         models = copy.copy(fed.models)
         models.drafter = replace(models.drafter, window=window)
         everywhere = replace(fed, models=models, settings=replace(fed.settings, window=0))
         yield f"its value {clause}", followed(everywhere, levels)
-        yield f"its value when the beams are computed {clause}", followed(fed, levels, window=window)
+        yield (
+            f"its value when the beams are computed {clause}",
+            followed(fed, levels, first=replace(first, window=window)),
+        )
 
 
 def _other_windows(fed: FedDraft) -> Iterator[tuple[str, int]]:
@@ -156,16 +160,20 @@ def _other_windows(fed: FedDraft) -> Iterator[tuple[str, int]]:
             yield "with the teacher's window", of_teacher
 
 
+def begun(fed: FedDraft) -> TreeRows:
+    """Return the committed rows, which the beams follow."""
+    context = DraftContext(fed.tokens, fed.root, fed.features)
+    return eagle3_tree.begin(fed.models, context, fed.settings, reuses_kv=True)
+
+
 def followed(
     fed: FedDraft,
     levels: Sequence[DraftLevel],
     changed: Changed = lambda beams, _: beams,
-    window: int | None = None,
+    first: TreeRows | None = None,
 ) -> tuple[Array, ...]:
-    """Return each level's log-probabilities, `[B, Vd]` a level, when beams or their window are changed."""
-    context = DraftContext(fed.tokens, fed.root, fed.features)
-    first = eagle3_tree.begin(fed.models, context, fed.settings, reuses_kv=True)
-    first = first if window is None else replace(first, window=window)
+    """Return each level's log-probabilities, `[B, Vd]` a level, when beams or the rows before are changed."""
+    first = begun(fed) if first is None else first
 
     def expand(rows: TreeRows, parents: Any, token_ids: Any) -> TreeRows:
         beams = eagle3_tree.beams(rows, parents, token_ids)

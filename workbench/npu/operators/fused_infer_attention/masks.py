@@ -69,6 +69,15 @@ TREE_SHAPE = rule(
 TREE_LENGTHS = rule(
     "NPU-FIA-TREE-LENGTHS", "atten_mask", "no more queries than keys per request with sparse mode 9", HOST
 )
+DECODE_ROWS: Final = 16
+"""Query rows of a request that one round of decoding takes: the root and 15 drafts."""
+TREE_ROWS = rule(
+    "NPU-FIA-TREE-ROWS",
+    "query",
+    f"at most {DECODE_ROWS} query rows per request with sparse mode 9 (larger trees: mode 0 or 1, full mask)",
+    f"{PAGE}_v2, which names up to 15 drafts; guide of vllm-ascend: 16 query tokens a round of decoding",
+    device="not documented: refused, or rows behind the sixteenth are wrong",
+)
 DECODE = rule(
     "NPU-FIA-MASK-DECODE",
     "atten_mask",
@@ -152,6 +161,7 @@ def check_tree(call: FiaCall, mask: Tensor) -> None:
     """Check a mask of sparse mode 9."""
     pairs = list(zip(call.query_lens, call.kv_lens, strict=True))
     need(all(queries <= keys or keys == 0 for queries, keys in pairs), TREE_LENGTHS, pairs)
+    need(max(call.query_lens, default=0) <= DECODE_ROWS, TREE_ROWS, max(call.query_lens, default=0))
     rows = call.query_axes.length
     expected: tuple[int, ...] = (call.num_requests, rows, rows)
     if call.is_packed:

@@ -1,0 +1,67 @@
+"""`specwb diff --fault NAME`: a named fault in our own path, to see how the workbench shows a broken run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import click
+
+from tracing.errors import UsageError
+from workbench.cli.complete import complete_faults
+from workbench.cli.output import say
+
+if TYPE_CHECKING:
+    from workbench.faults.fault import Fault
+    from workbench.faults.placement import Placement
+    from workbench.lockstep.session.request import Session
+
+fault_option = click.option(
+    "--fault",
+    "fault_name",
+    metavar="NAME",
+    shell_complete=complete_faults,
+    help="Plant a named fault in our path and see what is said of it; `specwb faults list` shows them.",
+)
+
+
+@contextmanager
+def planted(session: Session, name: str | None, fused: str | None) -> Iterator[Session]:
+    """Enter a session whose path has a fault; the same session without a name.
+
+    Raises:
+        UsageError: No single fault has that name, the path is not ours, or the fault is not in a path.
+    """
+    if name is None:
+        yield session
+        return
+    if fused is not None:
+        raise UsageError("--fault plants a fault in our own path; leave --fused out")
+    fault = _fault(name)
+    placement = _placement_in_path(fault)
+    say(f"planted {fault.id} {fault.name}: {fault.about}", err=True)
+    if fault.need != "plain":
+        say(f"it needs a run of its own kind ({fault.need}) and may not show in this one", err=True)
+    with placement.around():
+        yield replace(session, path=placement.path(session.path))
+
+
+def _fault(name: str) -> Fault:
+    from workbench.faults.catalogue import chosen
+
+    faults = chosen([name])
+    if len(faults) != 1:
+        raise UsageError(f"--fault takes one fault, {name!r} is a family of {len(faults)}")
+    return faults[0]
+
+
+def _placement_in_path(fault: Fault) -> Placement:
+    placement = fault.place()
+    if placement.rows or placement.files or placement.runner:
+        raise UsageError(
+            f"{fault.name} is not in the path under test but in a file, a recorded row or the reference; "
+            f"specwb faults run {fault.name} --keep FOLDER shows it"
+        )
+    return placement
