@@ -57,7 +57,7 @@ Propose = Callable[[ReferenceModels, str, DraftContext, DecodeSettings, StageWat
 
 
 Score = Callable[[ReferenceModels, str, DraftContext, DecodeSettings, Drafted], DraftScore | None]
-"""`(models, rung, context, settings, drafted)`, of which tokens and tree are read; None where there are none."""
+"""`(models, rung, context, settings, drafted)`, of which tokens and tree are read; None for no scores."""
 
 
 def by_search(searches: Mapping[str, Search[Any]], proposer: str) -> Propose:

@@ -67,8 +67,8 @@ def duplicate_sibling(
     two draft ids to one target id does the same (verl-SpeCo#67 is such a map).
 
     ## Limits
-    Tokens are compared as recorded, after the map to the teacher's vocabulary. Not for `specinfer`, whose drafts
-    are independent draws: an equal one is tried again.
+    Tokens are compared as recorded, after the map to the teacher's vocabulary. Not for `specinfer`, whose
+    drafts are independent draws: an equal one is tried again.
     """
     if acceptance == "specinfer":
         raise NotApplicableError("siblings are independent draws and may be equal")
