@@ -91,7 +91,7 @@ def test_what_is_shipped_crosses(layout: str, tmp_path: Path) -> None:
         ("gptq", {"desc_act": True}, "desc_act is True"),
         ("gptq", {"checkpoint_format": "gptq_v2"}, "stored less one"),
         ("gptq", {"group_size": "x"}, "group_size is 'x'"),
-        ("gptq", {"group_size": 16}, "groups of 16"),
+        ("awq", {"group_size": 16}, "groups of 16"),
         ("gptq", {"quant_method": "fp8"}, "quant_method is 'fp8'"),
         ("awq", {"version": "gemv"}, "version is 'gemv'"),
         ("awq", {"quant_method": "gptq"}, "has shape"),
