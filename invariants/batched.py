@@ -148,7 +148,11 @@ class _Past:
 
     def first_known(self) -> BoolArray:
         """Return whether the first step of each step's turn was seen, `[S]`."""
-        known = {opening: first() is not None for opening, (first, _) in self._known.items()}
+        # A row of a batch is known without being unpacked.
+        known = {
+            opening: isinstance(first, partial) or first() is not None
+            for opening, (first, _) in self._known.items()
+        }
         found: BoolArray = self._is_first[self._opening].copy()
         for opening in np.unique(self._opening[~found]).tolist():
             found[self._opening == opening] = known[opening]

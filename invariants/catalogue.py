@@ -10,6 +10,7 @@ from invariants.families.acceptance import path, stops, tokens
 from invariants.families.cache import commit, digests, ownership, slots
 from invariants.families.drafter import beams, distances, scores
 from invariants.families.mask import cells, outside, patterns
+from invariants.families.sampling import decisions, draws, recovered, settings, support
 from invariants.families.tree import order, padding, shape
 from invariants.mutation import Mutation
 from invariants.prefilter import Applicability, Clause
@@ -26,6 +27,10 @@ FAMILIES: Final[dict[str, tuple[str, tuple[ModuleType, ...]]]] = {
     "LOGIT": ("the teacher's logits", (logits,)),
     "FEAT": ("teacher features", (features,)),
     "ACC": ("acceptance and stops", (path, tokens, stops)),
+    "SAMP": (
+        "sampling: draws, decisions, support, settings",
+        (draws, settings, decisions, recovered, support),
+    ),
     "KV": ("cache: lengths, paths, digests, slots", (commit, digests, slots, ownership)),
     "DRAFT": ("the drafter", (scores, beams, distances)),
     "STEP": ("from step to step", (steps,)),

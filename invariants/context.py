@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from tracing.models import ModelPair
-from tracing.run_facts import ModelFacts
+from tracing.run_facts import ModelFacts, SamplingSettings
 from tracing.settings import SEARCH_SETTINGS, DecodeSettings
 
 
@@ -30,6 +30,7 @@ class RunContext:
         acceptance: Rule of acceptance; laws of greedy acceptance apply to `greedy` only.
         model_facts: What is lawful for the model and the engine: windows, rotary offset, rounded cache.
         request_offsets: Rotary offsets of requests that have one of their own, by request id.
+        request_sampling: How requests choose, by request id; the empty id for all others.
         records_stop_reason: False where the engine gives no reason at the end of a turn, or may not.
     """
 
@@ -48,6 +49,7 @@ class RunContext:
     acceptance: str = "greedy"
     model_facts: ModelFacts | None = None
     request_offsets: Mapping[str, int] = field(default_factory=dict)
+    request_sampling: Mapping[str, SamplingSettings] = field(default_factory=dict)
     records_stop_reason: bool = True
 
     @classmethod

@@ -103,7 +103,7 @@ class KeptRows:
     ) -> Any:
         """Return the first rows of a search; the drafter's rows of unchanged tokens and features are kept."""
         tokens = (*(int(token_id) for token_id in context.token_ids), int(context.root))
-        features = torch.as_tensor(context.features)
+        features = torch.as_tensor(context.features).to(models.device)
         kept = self.drafter.get(models)
         if kept is not None:
             # Row j follows from tokens up to j + 1 and features up to j; the last one always runs.

@@ -79,10 +79,19 @@ class ReferenceModels:
         self.drafter_weights = _converted(pair.drafter_weights, first, self.dtype, self.device)
         self.target_from_draft = _vocabulary_map(pair).to(self.device, torch.int64, copy=True)
 
-    def computing(self, arithmetic: Arithmetic) -> ReferenceModels:
-        """Return the same weights, shared, computed with in another way."""
+    def computing(self, arithmetic: Arithmetic, wide: ReferenceModels | None = None) -> ReferenceModels:
+        """Return the same weights, shared, computed with in another way.
+
+        Args:
+            arithmetic: How.
+            wide: Holds the same weights in the wider dtype in which this way computes, so that they need not
+                be widened at each use. Embeddings keep their dtype: it is that of the rows.
+        """
         other = copy.copy(self)
         other.arithmetic = arithmetic
+        if wide is not None:
+            other.teacher_weights = _widened(self.teacher_weights, wide.teacher_weights)
+            other.drafter_weights = _widened(self.drafter_weights, wide.drafter_weights)
         return other
 
     def tokens(self, token_ids: Iterable[int]) -> Tensor:
@@ -123,6 +132,11 @@ class _NamedWeights(dict[str, Tensor]):
 
     def __missing__(self, name: str) -> Tensor:
         raise CheckpointError(f"the model pair should hold the tensor {name}, which its config asks for")
+
+
+def _widened(own: Mapping[str, Tensor], wide: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    kept = {name: tensor for name, tensor in own.items() if name.endswith("embed_tokens.weight")}
+    return _NamedWeights({**wide, **kept})
 
 
 def _converted(

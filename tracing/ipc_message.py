@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+
 from tracing.errors import TraceError
 
 SCHEMA: Final = 1
@@ -129,15 +131,18 @@ def unpacked_bytes(data: memoryview, message: Message) -> int:
     if message.kind == DICTIONARY:
         batch = _follow(head, _field(head, batch, 1))
     packed = bool(_field(head, batch, 3))
-    total, last = 0, len(body) - _LENGTH.size
-    for offset, length in _pairs(head, batch, BUFFERS):
-        claimed = 0
-        if length and packed:
-            if not 0 <= offset <= last:
-                raise CorruptFrameError("an offset leads outside its message")
-            claimed = _LENGTH.unpack_from(body, offset)[0]
-        total += max(length, claimed, 0)
-    return total
+    offsets, lengths = np.frombuffer(_vector(head, batch, BUFFERS), "<i8").reshape(-1, 2).T
+    if packed:
+        filled = lengths != 0
+        starts = offsets[filled]
+        if ((starts < 0) | (starts > len(body) - _LENGTH.size)).any():
+            raise CorruptFrameError("an offset leads outside its message")
+        places = starts[:, None] + np.arange(_LENGTH.size)
+        claimed = np.frombuffer(body, np.uint8)[places].view("<i8").ravel()
+        lengths = lengths.copy()
+        lengths[filled] = np.maximum(lengths[filled], claimed)
+    # One that claims more than a frame may hold is too much by itself, and no sum of the others overflows.
+    return int(np.clip(lengths, 0, MAX_FRAME_BYTES + 1).sum())
 
 
 def stored_parts(data: memoryview, message: Message) -> tuple[list[tuple[int, int]], list[bytes]]:
@@ -161,18 +166,23 @@ NODES, BUFFERS = 1, 2
 
 
 def _pairs(head: memoryview, batch: int, field: int) -> Iterator[tuple[int, int]]:
+    return struct.iter_unpack("<qq", _vector(head, batch, field))
+
+
+def _vector(head: memoryview, batch: int, field: int) -> memoryview:
+    """Return the bytes of a vector of two int64."""
     vector = _follow(head, _field(head, batch, field))
     count = _number("<I", head, vector) if vector else 0
     if vector + 4 + count * 16 > len(head):
         raise CorruptFrameError(f"batch claims {count} {'buffers' if field == BUFFERS else 'columns'}")
-    return struct.iter_unpack("<qq", head[vector + 4 : vector + 4 + 16 * count])
+    return head[vector + 4 : vector + 4 + 16 * count]
 
 
 def _number(layout: str, data: memoryview, at: int) -> int:
-    form = _FORMS[layout]
-    if at < 0 or at + form.size > len(data):
-        raise CorruptFrameError("an offset leads outside its message")
-    number: int = form.unpack_from(data, at)[0]
+    try:
+        number: int = _FORMS[layout].unpack_from(data, at if at >= 0 else len(data))[0]
+    except struct.error:
+        raise CorruptFrameError("an offset leads outside its message") from None
     return number
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final, Literal, TypeVar
 
 from tracing.errors import TraceError, UsageError
 from tracing.models import ModelPair
+from tracing.philox import GENERATOR_NAMES
 from tracing.settings import ACCEPTANCES, Acceptance, require_one_of
 from tracing.spans import FULL, Reach
 
@@ -164,6 +165,8 @@ class SamplingSettings:
         min_p: Share of the largest probability that a token needs, 0 for none.
         seed: Of the request, or None.
         acceptance: Rule by which drafted tokens are accepted.
+        generator: What the draws of the seed are, out of `tracing.philox.GENERATORS`; empty: not known.
+        draw_order: Recorded draws come in the order of their `use`, or one a `node`, at the node's number.
     """
 
     temperature: float = 0.0
@@ -172,9 +175,13 @@ class SamplingSettings:
     min_p: float = 0.0
     seed: int | None = None
     acceptance: Acceptance = "greedy"
+    generator: str = ""
+    draw_order: Literal["use", "node"] = "use"
 
     def __post_init__(self) -> None:
         require_one_of("acceptance", self.acceptance, ACCEPTANCES)
+        require_one_of("generator", self.generator, ("", *GENERATOR_NAMES))
+        require_one_of("draw_order", self.draw_order, ("use", "node"))
         _require(self.temperature >= 0, "temperature", "at least 0", self.temperature)
         _require(self.top_k >= 0, "top_k", "at least 0", self.top_k)
         _require(0 < self.top_p <= 1, "top_p", "above 0 and up to 1", self.top_p)

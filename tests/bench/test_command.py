@@ -175,7 +175,7 @@ def test_everything_left_to_measurement_and_every_study(
     assert names[:3] == ["headline", "tree", "kernels"]
     assert set(names[3:]) == {
         *("accept-pos", "budget", "window", "distance", "modes", "commit"),
-        *("vocab", "stages", "length", "tree-auto", "generate"),
+        *("vocab", "stages", "length", "tree-auto", "generate", "enec"),
     }
     assert all(study["tables"] for study in results["studies"] if study["name"] != "length")
     assert results["manifest"]["drafts"]["eagle3"]["tree"] in results["studies"][0]["text"][0]

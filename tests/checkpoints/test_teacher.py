@@ -154,7 +154,7 @@ class _Touch:
         ({"num_key_value_heads": 3}, "not a multiple of"),
         ({"model_type": "gpt2"}, "model_type should be one of .* got 'gpt2'"),
         ({"hidden_act": "gelu"}, "hidden_act is 'gelu', which means another activation"),
-        ({"quantization_config": {"bits": 4}}, "only unquantised ones"),
+        ({"quantization_config": {"bits": 4}}, "quant_method is None; gptq, awq"),
         ({"num_hidden_layers": 9}, r"model.layers.8.input_layernorm.weight is missing \(and 8 more\)"),
         ({"intermediate_size": 25}, r"mlp.gate_proj.weight has shape \[24, 16\]"),
         ({"eos_token_id": 300}, "token ids below 300"),

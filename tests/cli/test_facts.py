@@ -67,3 +67,12 @@ def test_who_built_a_recorded_mask_is_not_told(specwb: Specwb, tmp_path: Path) -
         record(writer.path("fused"), [row | {"visible": visible}])
     line = next(each for each in specwb("check", tmp_path / "run").out.splitlines() if "MASK001" in each)
     assert "whether tensorize or verify built it is not recorded" in line
+
+
+def test_who_wrote_into_a_recorded_cache_is_not_told(specwb: Specwb, tmp_path: Path) -> None:
+    """Its digests are from before verify and after commit."""
+    row = pads_at(0)
+    with RunWriter(tmp_path / "run", {"settings": SETTINGS}) as writer:
+        record(writer.path("fused"), [row | {"kv_digest_after": np.uint64(int(row["kv_digest_after"]) ^ 1)}])
+    line = next(each for each in specwb("check", tmp_path / "run").out.splitlines() if "KV005" in each)
+    assert "or verify or accept wrote there: no digest was recorded between them" in line

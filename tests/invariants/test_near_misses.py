@@ -14,6 +14,7 @@ from invariants.inputs import Row
 from invariants.mutation import Case, permuted
 from invariants.outcome import Violated
 from invariants.run import Checker
+from tests.invariants import sampled_cases
 from tests.invariants.helpers import held, violated
 from tracing.digest import chain
 from tracing.run_facts import ModelFacts
@@ -110,6 +111,7 @@ def cut_at(reason: str) -> Case:
 
 
 NEAR_MISSES: dict[str, Callable[[], Case]] = {
+    **sampled_cases.NEAR_MISSES,
     "ROW001": lambda: case(Tree([0], [7], [61])),
     "ROW002": lambda: case().edited(incomplete=None),
     "ROW003": lambda: second(BRANCHY).edited(feature_row_digests=None, kernel=None),  # now and then is fine

@@ -8,7 +8,9 @@ import pytest
 
 from invariants.examples import CONTEXT, Before, Tree, legal_step
 from invariants.mutation import Case
-from tests.invariants.helpers import violated
+from tests.invariants.helpers import held, violated
+from tests.invariants.sampled_cases import NEAR_MISSES, other_engines
+from tracing.run_facts import SamplingSettings
 
 ROW = legal_step(Tree([0, 0, 0, 1, 1, 3], [7, 5, 6, 8, 9, 11], [5, 8, 3, 61, 4, 9], num_pads=2), Before())
 BROKEN = {
@@ -24,3 +26,18 @@ def test_a_law_of_greedy_acceptance_is_not_held_against_draws(rule: str) -> None
     assert rule in violated(Case(row, CONTEXT, None, row))
     sampled = replace(CONTEXT, acceptance="follow")
     assert rule not in violated(Case(row, sampled, None, row))
+
+
+@pytest.mark.parametrize("name", other_engines())
+def test_no_form_of_another_engine_is_held_against_it(name: str) -> None:
+    found = [rule for rule in violated(other_engines()[name]) if rule.startswith("SAMP")]
+    assert not found
+
+
+def test_what_settings_of_the_manifest_say_counts_where_the_row_says_nothing() -> None:
+    wrong = NEAR_MISSES["SAMP008"]().in_run(request_sampling={})
+    assert "SAMP008" not in [*held(wrong), *violated(wrong)]
+    stated = SamplingSettings(temperature=2.0, top_k=2, acceptance="match")
+    assert "SAMP008" in held(wrong.in_run(request_sampling={"": stated}))
+    other = replace(stated, temperature=1.0)
+    assert "SAMP008" in violated(wrong.in_run(request_sampling={"": other}))

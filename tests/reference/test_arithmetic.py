@@ -7,8 +7,10 @@ import torch
 
 from reference.arithmetic import Arithmetic, spacing
 from reference.model import ReferenceModels
+from reference.rungs import CACHED
 from reference.teacher import prefill
 from tests.pairs import tiny_pair
+from tracing.settings import DecodeSettings
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -55,3 +57,17 @@ def test_in_bfloat16_the_order_of_sums_says_little_and_dithering_much() -> None:
     dithered = [error(Arithmetic(seed, rounds_once=True, dithers=True)) for seed in range(1, 9)]
     assert len(set(dithered)) > 2
     assert max(dithered) > error(Arithmetic(rounds_once=True))
+
+
+@pytest.mark.parametrize("dithers", [False, True])
+def test_weights_widened_once_give_the_same_bits(dithers: bool) -> None:
+    pair = tiny_pair(1, "qwen3", qkv_bias=True, drafter_qk_norm=True, dtype=torch.bfloat16)
+    own, wide = ReferenceModels(pair, "bfloat16"), ReferenceModels(pair, "float32", rounded_to="bfloat16")
+    way = Arithmetic(seed=1, rounds_once=True, dithers=dithers)
+    one, other = own.computing(way), own.computing(way, wide)
+    rows = [CACHED.prefill(models, [1, 2, 3, 4]) for models in (one, other)]
+    for name in ("logits", "features", "kv"):
+        assert torch.equal(getattr(rows[0], name), getattr(rows[1], name))
+    settings = DecodeSettings(tree_nodes=6, depth=2, top_k=2)
+    drafts = [CACHED.draft(models, [1, 2, 3, 4], 5, rows[0].features, settings) for models in (one, other)]
+    assert drafts[0].logprobs.tolist() == drafts[1].logprobs.tolist()

@@ -160,14 +160,16 @@ def numbers(folder: Path, count: int = 20000) -> Path:
 
 def test_bare_numbers_become_one_stream_of_either_layout(tmp_path: Path, run: Run) -> None:
     plain = numbers(tmp_path)
+    stream = back = tmp_path
     for given in ((), ("--parameters", "122,6,3")):
-        stream, back = tmp_path / "stream", tmp_path / "back"
+        stream, back = tmp_path / f"stream{len(given)}", tmp_path / f"back{len(given)}"
         assert run("pack", plain, stream, "--dtype", "bfloat16", *given)[0] == 0
         assert run("unpack", stream, back, *given)[0] == 0
         assert back.read_bytes() == plain.read_bytes()
         assert run("verify", stream, "--original", plain, *given)[0] == 0
     assert run("verify", stream)[0] == 4
-    assert run("unpack", stream, back)[0] == 2
+    assert run("unpack", stream, tmp_path / "other")[0] == 2
+    assert run("unpack", stream, back, "--parameters", "122,6,3")[0] == 2  # there already
     code, out, _ = run("stat", plain, "--dtype", "bfloat16", "--format", "json")
     stat = json.loads(out)
     assert code == 0

@@ -116,7 +116,11 @@ _BLOCK_LABELS: Final = _words(
     "moe_layer_freq n_group topk_group topk_method scoring_func routed_scaling_factor aux_loss_alpha "
     "seq_aux ep_size attn_implementation"
 )
-TEACHER: Final = KeyTable(_BLOCK_READ | {"mlp_bias"}, _BLOCK_FIXED, _BLOCK_LABELS)
+TEACHER: Final = KeyTable(
+    _BLOCK_READ | {"mlp_bias", "quantization_config"},
+    {key: fixed for key, fixed in _BLOCK_FIXED.items() if key != "quantization_config"},
+    _BLOCK_LABELS,
+)
 
 _TAPS: Final = Fixed((3,), "another number of tapped teacher layers; the drafters here have three")
 _EAGLE_READ: Final = _words(

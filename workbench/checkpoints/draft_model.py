@@ -24,7 +24,7 @@ def load_draft_model(directory: Path, teacher: LoadedTeacher) -> DrafterPart:
     model = load_teacher(directory)
     own = [replace(check, id=check.id.replace("teacher", "drafter")) for check in teacher_checks(model)]
     return DrafterPart(
-        config=model.config,
+        config=replace(model.config, quantisation=None),  # int4 is multiplied out
         weights=model.matched.weights,
         report=teacher_report(directory, model),
         checks=(*own, _rows(model, teacher), same_vocabulary(model, teacher)),

@@ -129,7 +129,7 @@ def pair_with(
     drafter = DrafterPart() if load is None or draft_path is None else load(draft_path, teacher)
     pair = ModelPair(
         teacher=teacher.config,
-        teacher_weights=teacher.matched.weights,
+        teacher_weights=teacher.crossing,
         drafter=drafter.config,
         drafter_weights=drafter.weights,
         target_from_draft=drafter.target_from_draft,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+
+import torch
 
 from tracing.errors import CheckpointError
 from tracing.models import RopeConfig, TeacherConfig
 from workbench.checkpoints import checks, suspicions
 from workbench.checkpoints.config_keys import TEACHER, audit
 from workbench.checkpoints.files import optional_json, read_json, read_weights
+from workbench.checkpoints.quantised_files import crossing_weights, file_quantisation, read_quantised
 from workbench.checkpoints.report import Check, ModelReport
 from workbench.checkpoints.rope import unknown_rope_keys, uses_sections
 from workbench.checkpoints.shapes import Matched
@@ -24,10 +27,19 @@ EMBEDDING: Final = "model.embed_tokens.weight"
 
 @dataclass(frozen=True, slots=True)
 class LoadedTeacher:
-    """A teacher as plain data, with its config.json as it is."""
+    """A teacher as plain data, with its config.json as it is.
+
+    Attributes:
+        config: As the paths read it.
+        matched: Weights under canonical names; int4 ones multiplied out, for checks.
+        crossing: Weights that cross to the paths; int4 ones as shipped.
+        tokenizer, eos: See there.
+        raw_config: config.json.
+    """
 
     config: TeacherConfig
     matched: Matched
+    crossing: Mapping[str, torch.Tensor]
     tokenizer: DirectoryTokenizer
     eos: EosIds
     raw_config: Mapping[str, Any]
@@ -52,8 +64,12 @@ def load_teacher(directory: Path, *, trust_remote_code: bool = False) -> LoadedT
     tokenizer = load_tokenizer(directory, trust_remote_code=trust_remote_code)
     generation = optional_json(directory / "generation_config.json")
     eos = read_eos(raw_config, generation, tokenizer.eos_token_id, config.vocab_size)
-    matched = teacher_weights(config, read_weights(directory))
-    return LoadedTeacher(config, matched, tokenizer, eos, raw_config)
+    config = replace(config, quantisation=file_quantisation(raw_config))
+    raw: Mapping[str, torch.Tensor] = read_weights(directory)
+    quantised = None if config.quantisation is None else read_quantised(config, raw)
+    matched = teacher_weights(config, raw if quantised is None else quantised.plain)
+    crossing = crossing_weights(matched.weights, quantised)
+    return LoadedTeacher(config, matched, crossing, tokenizer, eos, raw_config)
 
 
 def _remote_config(directory: Path) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def pack_directory(source: Path, target: Path) -> None:
     """Pack every safetensors file of a model directory; the other files are copied.
 
     Raises:
-        UsageError: The target exists, or there is nothing to pack.
+        UsageError: There is nothing to pack.
         CheckpointError: A file is no safetensors file.
         EnvironmentProblemError: The target cannot be written.
     """
@@ -40,8 +40,6 @@ def _convert(source: Path, target: Path, suffix: str) -> None:
     files = sorted(path for path in source.iterdir() if path.is_file())
     if not any(path.suffix == suffix for path in files):
         raise UsageError(f"{source} holds no {suffix} file; give a model directory")
-    if target.exists():
-        raise UsageError(f"{target} is there already; give a new directory")
     try:
         target.mkdir(parents=True)
         for path in files:
@@ -73,7 +71,7 @@ def unpack_any(source: Path, target: Path, parameters: Parameters | None) -> Non
     """Unpack a directory, a packed file, one stream of ours or, with parameters, a published stream.
 
     Raises:
-        UsageError: The target exists, or a published stream without its parameters.
+        UsageError: A published stream that other parameters wrote.
         CheckpointError: Damaged, or none of these.
     """
     if source.is_dir():

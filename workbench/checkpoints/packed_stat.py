@@ -178,18 +178,22 @@ def _tensors(source: Path, layout: FloatFormat | None) -> Iterator[tuple[str, Wo
 def _time(result: Stat, chosen: list[tuple[Words, FloatFormat, Parameters]]) -> None:
     words, layout, parameters = chosen[0]
     part = words.reshape(-1)[: TIMED_BYTES // layout.num_bytes]
-    coded = container.write(part, layout, parameters)
     result.timed_bytes = part.nbytes
-    encode = timed(lambda: container.write(part, layout, parameters), part.nbytes, 2)
-    ratio = part.nbytes / len(coded)
+    result.speeds, result.skipped = speeds(part, layout, parameters)
+
+
+def speeds(words: Words, layout: FloatFormat, parameters: Parameters) -> tuple[list[Speed], str]:
+    """Return ratio and throughput of our container, zstd and lz4 on some elements, and what was skipped."""
+    coded = container.write(words, layout, parameters)
+    encode = timed(lambda: container.write(words, layout, parameters), words.nbytes, 2)
+    ratio = words.nbytes / len(coded)
 
     def decode(blocks: DecodeBlocks) -> float:
-        return timed(lambda: container.read(container.open_stream(coded), decode=blocks), part.nbytes)
+        return timed(lambda: container.read(container.open_stream(coded), decode=blocks), words.nbytes)
 
-    result.speeds.append(Speed("enec numpy", ratio, encode, decode(decode_blocks)))
+    found = [Speed("enec numpy", ratio, encode, decode(decode_blocks))]
     native, why = compiled()
-    if native is None:
-        result.skipped = f"the compiled decoder was not timed: {why}"
-    else:
-        result.speeds.append(Speed("enec C++", ratio, None, decode(native)))
-    result.speeds += rivals(part.tobytes())
+    if native is not None:
+        found.append(Speed("enec C++", ratio, None, decode(native)))
+    skipped = "" if native is not None else f"the compiled decoder was not timed: {why}"
+    return [*found, *rivals(words.tobytes())], skipped

@@ -72,6 +72,7 @@ def teacher_config(config: Mapping[str, Any]) -> TeacherConfig:
 def _crossing(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the part of config.json that a path may build a model from: what was read and checked here."""
     left_out = {"rope_scaling", "rope_parameters"} if uses_sections(config) else set()
+    left_out |= {"quantization_config"}  # says how layers are stored, and is read as `quantisation`
     kept = (TEACHER.read - left_out) | ACTIVATIONS
     return {key: value for key, value in config.items() if key in kept}
 

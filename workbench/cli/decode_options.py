@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -12,7 +12,6 @@ import click
 from tracing.distances import MAX_DIGITS, parse_edges
 from tracing.errors import UsageError
 from tracing.settings import (
-    ACCEPTANCES,
     COMMIT_MODES,
     DEVICES,
     DTYPES,
@@ -26,6 +25,7 @@ from tracing.settings import (
     DecodeSettings,
 )
 from tracing.static_tree import named_trees, read_choices, static_tree
+from workbench.cli.sampling_options import sampling_from, sampling_options
 from workbench.npu.modes import Mode
 
 _DEFAULTS = DecodeSettings()
@@ -145,26 +145,6 @@ def static_tree_option(default: str | None, help_text: str) -> Decorator:
 _TREE_NODES_HELP: Final = "Nodes of the tree, the root included; default {}, of medusa its tree's.".format(
     ", ".join(f"{number} ({proposer})" for proposer, number in USUAL_TREE_NODES.items())
 )
-
-sampling_options: Final = option_set(
-    click.option(
-        "--acceptance",
-        type=click.Choice(ACCEPTANCES),
-        help="Rule by which tokens are chosen; default greedy, or eagle where a temperature is given.",
-    ),
-    click.option(
-        "--temperature", type=float, metavar="T", help="Sample at this temperature; 0 is greedy. Default 1."
-    ),
-    click.option(
-        "--sampling-top-k",
-        type=click.IntRange(min=0),
-        metavar="K",
-        help="Sample from the K likeliest tokens; default all.",
-    ),
-    click.option("--top-p", type=float, metavar="P", help="Sample from the likeliest tokens that make up P."),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of the draws."),
-)
-"""How tokens are chosen."""
 
 decode_options: Final = option_set(
     pair_options,
@@ -301,24 +281,3 @@ def settings_from(options: dict[str, Any]) -> DecodeSettings:
     elif proposer in USUAL_TREE_NODES:
         given.setdefault("tree_nodes", USUAL_TREE_NODES[proposer])
     return DecodeSettings(**(given | sampling_from(options)))
-
-
-def sampling_from(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Read how tokens are chosen, as settings.
-
-    Raises:
-        UsageError: Greedy, and a setting that only sampling reads; or sampling at temperature 0.
-    """
-    given = {name: options[name] for name in SAMPLING_SETTINGS if options.get(name) is not None}
-    acceptance = options.get("acceptance")
-    if given.get("temperature") == 0:
-        if acceptance not in (None, "greedy"):
-            raise UsageError(f"--temperature 0 is greedy; --acceptance {acceptance} needs one above 0")
-        acceptance = "greedy"
-        given.pop("temperature")
-    if acceptance is None:
-        acceptance = "eagle" if given else "greedy"
-    if acceptance == "greedy" and given:
-        name = next(iter(given)).replace("_", "-")
-        raise UsageError(f"--{name} is for sampling; leave it out, or give a --temperature above 0")
-    return {"acceptance": acceptance, **given}

@@ -189,6 +189,7 @@ def _request(backend: Backend, options: dict[str, Any]) -> DiffRequest:
             watch_indices=options["watch_indices"],
             repeat=options["repeat"],
             seed=options["seed"],
+            generator="philox_edges" if options["edge_draws"] else "philox",
         ),
         backend={
             **backend.as_json(),

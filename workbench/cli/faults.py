@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tracing.settings import DEVICES
 from workbench.cli.complete import complete_faults
 from workbench.cli.decode_options import choice_option, format_option, proposer_option
 from workbench.cli.output import hides_progress, say
@@ -46,6 +47,7 @@ def list_faults(names: tuple[str, ...], output_format: str) -> int:
 @click.argument("names", nargs=-1, metavar="[NAME...]", shell_complete=complete_faults)
 @click.option("--shipped", is_flag=True, help="On the shipped pair instead of the tiny one; takes minutes.")
 @proposer_option
+@choice_option("--device", values=DEVICES, text="Of the path under test; auto is the host.")
 @choice_option("--format", "output_format", values=("text", "json", "markdown"))
 @click.option("--out", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path), help="Write here.")
 @click.option(
@@ -59,6 +61,7 @@ def run(
     *,
     shipped: bool,
     proposer: str,
+    device: str,
     output_format: str,
     out: Path | None,
     keep: Path | None,
@@ -69,6 +72,8 @@ def run(
     """
     faults = _chosen(names)
     bench = _bench(shipped=shipped, proposer=proposer)
+    if device != "auto":
+        bench = bench.on(device)
     sightings = _run(faults, bench, keep)
     text = _render(sightings, bench, output_format)
     if out is None:

@@ -40,6 +40,7 @@ def pack(source: str, target: str, dtype: str | None, parameters: str | None) ->
     from workbench.checkpoints.packed_directory import pack_directory, pack_numbers
     from workbench.checkpoints.packed_file import write_packed
 
+    _require_new(target)
     if dtype is not None:
         pack_numbers(Path(source), Path(target), _layout(dtype), _parameters(parameters))
     elif parameters is not None:
@@ -65,6 +66,7 @@ def unpack(source: str, target: str, dtype: str | None, parameters: str | None) 
 
     if dtype is not None:
         raise UsageError("a packed file states its dtype; leave --dtype out")
+    _require_new(target)
     unpack_any(Path(source), Path(target), _parameters(parameters))
     say(f"{source} unpacked as {target}", err=True)
     return 0
@@ -99,6 +101,11 @@ def stat(source: str, dtype: str | None, *, is_timed: bool, output_format: str) 
     result = stat_any(Path(source), None if dtype is None else _layout(dtype), is_timed=is_timed)
     _print(result.as_json(), result.lines(), output_format)
     return 0
+
+
+def _require_new(target: str) -> None:
+    if Path(target).exists():
+        raise UsageError(f"{target} is there already; give a new name")
 
 
 def _layout(dtype: str) -> FloatFormat:

@@ -233,6 +233,10 @@ class Bench:
         self._setups: dict[str, Setup] = {}
         self._clean: dict[str, FreeDecode] = {}
 
+    def on(self, device: str) -> Bench:
+        """Return the same bench with the path under test on another device."""
+        return Bench(self.name, self.about, lambda: replace(self._plain(), device=device), self.export)
+
     def setup(self, need: str) -> Setup:
         """Return the job that has what a fault needs, a key of `NEEDS`."""
         if need not in self._setups:

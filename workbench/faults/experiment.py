@@ -41,7 +41,8 @@ class Setup:
         pair: Both models.
         prompt: Token ids.
         settings: Tree shape, length and commit mode.
-        dtype: Of the path under test.
+        dtype, device: Of the path under test.
+        reference_device: Of the reference.
         rung: Of the reference.
         token_bytes: Raw bytes of a token id, for the trace's vocabulary.
         stated: What the path under test states of itself; ours shows its first layer.
@@ -51,6 +52,8 @@ class Setup:
     prompt: tuple[int, ...]
     settings: DecodeSettings
     dtype: str = "float32"
+    device: str = "cpu"
+    reference_device: str = "cpu"
     rung: str = RUNGS[0]
     token_bytes: Any = None
     stated: ModelFacts = OURS
@@ -114,7 +117,12 @@ def run_lockstep(
     with placement.around():
         path = faulty_path(setup, placement)
         runner = ReferenceRunner(
-            setup.pair, setup.settings, path_dtype=setup.dtype, rung=setup.rung, model_facts=setup.model_facts
+            setup.pair,
+            setup.settings,
+            path_dtype=setup.dtype,
+            rung=setup.rung,
+            device=setup.reference_device,
+            model_facts=setup.model_facts,
         )
         if placement.runner is not None:
             placement.runner(runner)
@@ -155,7 +163,7 @@ def run_free(setup: Setup, placement: Placement) -> FreeDecode:
 
 def faulty_path(setup: Setup, placement: Placement) -> DecodePath:
     """Return our fused path with a fault in place."""
-    return placement.path(make_path(setup.pair, setup.settings, device="cpu", dtype=setup.dtype))
+    return placement.path(make_path(setup.pair, setup.settings, device=setup.device, dtype=setup.dtype))
 
 
 def _decode(under_test: PathUnderTest, turn_state: TurnState, setup: Setup) -> frozenset[int]:

@@ -169,8 +169,7 @@ class VerifySide:
 
     Attributes:
         visible: Tree block read back from what the attention call was given, bool `[N, N]`.
-        prefix_visible: Committed columns visible to each node, `[N]`.
-        other_visible: Visible columns outside prefix and tree, `[N]`.
+        prefix_visible, other_visible: Visible committed columns, and those outside prefix and tree, `[N]`.
         target_token_ids: Greedy choice after each node, `[N]`.
     """
 
@@ -193,8 +192,7 @@ class VerifyEvidence:
         committed_len: L.
         valid: Which rows are nodes, `[N]`; only these are judged.
         built_visible: `visible` as tensorize built it (fused path), `[N, N]`.
-        depths: Distance of each node's position from L, as the forward was given it, `[N]`, or None.
-        model_facts: What the layer that is shown lets a node see; None where not known.
+        depths, model_facts: Each position less L, `[N]`, and what the shown layer lets a node see, or None.
         constrained: Nodes whose choice may be another than the best of the logits, `[N]`; None: no node's.
         fused, reference: Exact results of each path.
         logits: `[N, V]` (or fewer rows, named by `rows`).

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from invariants.context import RunContext
 from reference.drafters import drafter_of
@@ -28,6 +28,7 @@ from workbench.lockstep.free.run import FreeRun
 from workbench.lockstep.quality import quality_of
 from workbench.lockstep.session.auto import AutoSession
 from workbench.lockstep.session.contexts import context_of, facts_of, loosest
+from workbench.lockstep.session.job import LockstepOptions
 from workbench.lockstep.session.request import AUTO, DiffRequest, Session
 from workbench.lockstep.session.turns import Tick, TurnsRunner
 from workbench.lockstep.staged.orchestrated import JudgedChoice, judge_requests
@@ -230,15 +231,23 @@ def _summary(
 
 def _context(session: Session, request: DiffRequest) -> RunContext:
     """Return the limits of every request of the run."""
+    sampling = request.options.sampling
+    chosen = {} if sampling is None else {"": sampling}
     if session.auto is None:
-        return context_of(session.loaded.pair, session.path, request.options.settings)
+        only = context_of(session.loaded.pair, session.path, request.options.settings)
+        return replace(only, request_sampling=chosen)
     lineup = session.auto.lineup
-    return loosest(
-        [
-            context_of(lineup.pairs[name].pair, each.path, each.settings)
-            for name, each in lineup.contenders.items()
-        ]
-    )
+    every = [
+        context_of(lineup.pairs[name].pair, each.path, each.settings)
+        for name, each in lineup.contenders.items()
+    ]
+    return replace(loosest(every), request_sampling=chosen)
+
+
+def requests_of(options: LockstepOptions) -> dict[str, Any]:
+    """Return the section of the manifest that says how a run samples; nothing where it is greedy."""
+    sampling = options.sampling
+    return {} if sampling is None else {"requests": {"": {"sampling": asdict(sampling)}}}
 
 
 def _weights_unchanged(loaded: LoadedPair) -> bool:
@@ -266,14 +275,19 @@ def _manifest(session: Session, request: DiffRequest) -> dict[str, Any]:
         },
         "limits": limits_of(_context(session, request)),
         "model_facts": asdict(session.model_facts(options.settings)),
+        **requests_of(options),
         "reference": {"rung": request.rung, "device": request.reference_device},
         "prompt_file": request.prompt_file,
         MANIFEST_KEY: list(request.distance_edges),
     }
 
 
+OF_REQUESTS: Final = frozenset({"model_facts", "request_offsets", "request_sampling"})
+"""Facts that the manifest holds elsewhere than in its limits."""
+
+
 def limits_of(context: RunContext) -> dict[str, Any]:
     """Return the facts that the rules used, as plain data: the trace is checked later by the same ones."""
     known = {name: value for name, value in asdict(context).items() if value is not None}
-    known = {name: value for name, value in known.items() if name not in {"model_facts", "request_offsets"}}
+    known = {name: value for name, value in known.items() if name not in OF_REQUESTS}
     return {name: sorted(value) if isinstance(value, frozenset) else value for name, value in known.items()}

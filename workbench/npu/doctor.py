@@ -17,6 +17,7 @@ from workbench.npu.probes.run import ProbeResult, probe
 from workbench.npu.schemas import PINNED_VERSION, pinned_schemas
 from workbench.npu.shadowing import Shadow, shadows
 from workbench.npu.stub.build import find_compiler
+from workbench.npu.verified import cuda_evidence, cuda_record
 
 __all__ = ["Examination", "ProbeResult", "Statement", "examine", "probe", "versions"]
 
@@ -141,12 +142,23 @@ def _statements(backend: Backend | None, drifted: tuple[str, ...]) -> tuple[Stat
             False,
             "run doctor --probe" if on_device else f"{no_device}; {len(CONTRADICTIONS)} questions stay open",
         ),
+        Statement("both paths and the operators agree on a CUDA device", *_cuda_evidence()),
         Statement(
             "speed means anything",
             on_device,
             "kernels run on the device" if on_device else f"{no_device}; times are the host's",
         ),
     )
+
+
+def _cuda_evidence() -> tuple[bool, str]:
+    """Return what `make test-cuda` kept, held against this machine."""
+    try:
+        import torch
+    except ImportError:
+        return cuda_evidence(cuda_record(), "", None)
+    here = torch.cuda.get_device_name(0) if torch.cuda.is_available() else ""
+    return cuda_evidence(cuda_record(), here, str(torch.__version__))
 
 
 def _contract_evidence(backend: Backend | None) -> str:

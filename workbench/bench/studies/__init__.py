@@ -18,6 +18,7 @@ STUDIES: Final = {
     "heads": "Medusa heads one by one: accuracy, accepted length",
     "medusa-tree": "static trees grown from measured accuracies; writes the fastest as a file of choices",
     "tree-auto": "the chosen tree against fixed ones",
+    "enec": "lossless weights: ratio and throughput beside their bounds, zstd and lz4",
     "w4a16": "a teacher in int4 against its own weights, and the product by shape",
     "generate": "transformers.generate, greedy and with prompt lookup",
 }

@@ -81,7 +81,8 @@ position_fault: Final = partial(fault, stage="draft", noticed_by=("JUDGE-DRAFT-K
 def drafter_rows_by_beam_place(original: Expand, drafter: Any, memory: Any, turn: Any, beams: Any) -> Any:
     """A beam attends to the rows of the beams in its own place, not to those of its parents."""
     num_beams = len(beams.token_ids)
-    in_place = torch.eye(num_beams, dtype=torch.bool).repeat(1, beams.expansion)
+    place = beams.tree_visible.device
+    in_place = torch.eye(num_beams, dtype=torch.bool, device=place).repeat(1, beams.expansion)
     return original(drafter, memory, turn, replace(beams, tree_visible=in_place))
 
 

@@ -37,7 +37,12 @@ from workbench.judge.share import Share
 MAX_PER_RULE: Final = 100
 """Findings kept per rule and path; all are counted."""
 GIVEN: Final = "{} was given for this check and is not in the recording"
-AS_GIVEN: Final = "; so it was given to attention: whether tensorize or verify built it is not recorded"
+AS_GIVEN: Final = "so it was given to attention: whether tensorize or verify built it is not recorded"
+BETWEEN: Final = {
+    "KV004": "draft, tensorize or another owner may have written there: no digest was recorded between them",
+    "KV005": "commit moved other rows, or verify or accept wrote there: no digest was recorded between them",
+}
+"""What a recording cannot tell of who wrote into a cache, by rule."""
 
 
 class PathCheck:
@@ -109,15 +114,16 @@ class PathCheck:
                 room = (
                     len(outcome.findings) if self._limit is None else self._limit - self._kept[outcome.rule]
                 )
-                self._findings.extend(map(_unbuilt, outcome.findings[: max(room, 0)]))
+                self._findings.extend(map(_as_recorded, outcome.findings[: max(room, 0)]))
                 self._kept[outcome.rule] += len(outcome.findings)
 
 
-def _unbuilt(finding: Finding) -> Finding:
-    """Say of a mask that was recorded as attention got it that its maker is not known."""
-    if finding.column != "visible" or finding.moment.stage != "verify":
-        return finding
-    return replace(finding, message=finding.message + AS_GIVEN)
+def _as_recorded(finding: Finding) -> Finding:
+    """Say of a mask or a cache that its maker is not known, where the recording does not have it."""
+    unknown = BETWEEN.get(finding.rule, "")
+    if finding.column == "visible" and finding.moment.stage == "verify":
+        unknown = AS_GIVEN
+    return replace(finding, message=f"{finding.message}; {unknown}") if unknown else finding
 
 
 def check_run(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from invariants.context import RunContext
@@ -89,13 +89,14 @@ def _of_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_requests(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the rotary offsets of requests that have one of their own."""
-    offsets = {
-        name: facts.rotary_offset
-        for name in table(manifest, "requests")
-        if (facts := request_facts_of(manifest, name)) is not None and facts.rotary_offset is not None
-    }
-    return {"request_offsets": offsets} if offsets else {}
+    """Return the rotary offsets of requests that have one of their own, and how requests choose."""
+    requests = table(manifest, "requests")
+    every = {name: facts for name in requests if (facts := request_facts_of(manifest, name)) is not None}
+    offsets = {name: each.rotary_offset for name, each in every.items() if each.rotary_offset is not None}
+    stated = [name for name, raw in requests.items() if isinstance(raw, Mapping) and raw.get("sampling")]
+    sampling = {name: asdict(every[name].sampling) for name in stated}
+    of_requests = {"request_offsets": offsets, "request_sampling": sampling}
+    return {name: values for name, values in of_requests.items() if values}
 
 
 def _of_models(manifest: Mapping[str, Any]) -> dict[str, Any]:

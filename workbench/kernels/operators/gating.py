@@ -36,10 +36,8 @@ def grouped_scores(scores: Tensor, k_group: int, groups: int, mode: int) -> Tens
     table = scores.view(len(scores), groups, -1)
     strength = table.sort(-1, descending=True).values[..., : 1 + mode].sum(-1)
     kept = strength.sort(dim=-1, descending=True, stable=True).indices[:, :k_group]
-    result = torch.full_like(table, -math.inf)
-    for row, chosen in enumerate(kept.tolist()):
-        result[row, chosen] = table[row, chosen]
-    return result.view_as(scores)
+    is_kept = (kept[..., None] == torch.arange(groups, device=scores.device)).any(-2)
+    return torch.where(is_kept[..., None], table, -math.inf).view_as(scores)
 
 
 def gating(arguments: Arguments, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -102,7 +102,9 @@ class FreeRun:
         lacks = frozenset(
             column for entry in recorded.manifest["paths"].values() for column in entry["lacks"]
         )
-        columns = default_columns(bits=False, lacks=lacks | MAY_DIFFER)
+        facts = self.context.model_facts
+        offset = {"position_ids"} if facts is not None and facts.rotary_offset else set()
+        columns = default_columns(bits=False, lacks=lacks | MAY_DIFFER | offset)
         return align(recorded.path("fused").batches(), recorded.path("reference").batches(), columns)
 
     def _settled(self, stream: StreamDifference, fused: TurnState) -> tuple[Finding, ...]:

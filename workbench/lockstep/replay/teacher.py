@@ -34,7 +34,7 @@ def load_teacher_only(
     directory = Path(teacher_dir)
     require_directory(directory, "teacher")
     loaded = load_teacher(directory, trust_remote_code=trust_remote_code)
-    config, own = loaded.config, loaded.matched.weights
+    config, own = loaded.config, loaded.crossing
     quantisation = parse_weights(weights)
     if quantisation is not None:
         config, own = quantised_teacher(config, own, quantisation)

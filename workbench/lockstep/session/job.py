@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Final, Literal, cast, get_args
 
-from tracing.settings import DecodeSettings
+from tracing.run_facts import SamplingSettings
+from tracing.settings import ACCEPTANCES, Acceptance, DecodeSettings
 
 Mode = Literal["staged", "free"]
 OnDivergence = Literal["stop", "resync"]
@@ -28,7 +29,7 @@ class LockstepOptions:
         steps: Half-open range of step numbers to judge; the others are decoded and counted as unjudged.
         judge_every: Judge every K-th step only.
         watch_indices: Record which index values the path used, place by place; slower.
-        seed: Of the draws, where tokens are sampled.
+        seed, generator: Of the draws, where tokens are sampled.
         repeat: Repeat prefill and one clean step a turn and compare the bits.
     """
 
@@ -41,6 +42,22 @@ class LockstepOptions:
     watch_indices: bool = False
     repeat: bool = True
     seed: int = 0
+    generator: str = "philox"
+
+    @property
+    def sampling(self) -> SamplingSettings | None:
+        """How every request of the run chooses; None where it is greedy."""
+        settings = self.settings
+        if settings.is_greedy or settings.acceptance not in ACCEPTANCES:
+            return None
+        return SamplingSettings(
+            temperature=settings.temperature,
+            top_k=settings.sampling_top_k,
+            top_p=settings.top_p,
+            seed=self.seed,
+            acceptance=cast("Acceptance", settings.acceptance),
+            generator=self.generator,
+        )
 
     def samples(self, step: int) -> bool:
         """Return whether this step is one of every K that are spread over the whole turn."""

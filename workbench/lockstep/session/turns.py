@@ -156,13 +156,13 @@ class TurnsRunner(ABC):
         watch: LiveWatch,
         *,
         user_code: UserCode | None = None,
-        seed: int = 0,
+        tape: DrawTape | None = None,
     ) -> None:
         self._settings = settings
         self._watch = watch
         user_code = user_code or UserCode()
         watch.outside = user_code.outside
-        tape = DrawTape.seeded(seed)
+        tape = tape or DrawTape.seeded(0)
         self._under_test = PathUnderTest(path, None, watch.indices.around, tape, user_code)
         self._under_test.follow_static_inputs()
         self.log = log

@@ -11,8 +11,7 @@ import numpy as np
 from reference.drafters.seam import DraftScore
 from reference.search import DraftTruth
 from reference.teacher import TeacherRows
-from tracing.stages import Accepted, Drafted, DraftLevel, IntArray, Prefilled, Tensorized
-from workbench.judge.draft_nodes import DraftNodes
+from tracing.stages import Accepted, Drafted, IntArray, Tensorized
 from workbench.judge.evidence import (
     AcceptEvidence,
     CommitEvidence,
@@ -33,7 +32,7 @@ from workbench.lockstep.engine.under_test import StepResults
 from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.reference_fill import verified_of
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
-from workbench.lockstep.truth.sampled import RootTruth, SampledTruth, choose_root
+from workbench.lockstep.truth.sampled import SampledTruth, root_of
 
 
 def row_truth(fused: Any, reference: Sequence[Any], rows: IntArray | None = None) -> RowTruth:
@@ -120,7 +119,7 @@ class Evidence:
         prefilled, rows = self.results.prefilled, self.reference.prefill
         if prefilled is None or not rows:
             return None
-        root = self._root(prefilled)
+        root = root_of(self.runner, prefilled, rows[0].logits[-1], self.results.draws.get("prefill", ()))
         return PrefillEvidence(
             prompt_token_ids=np.asarray(self.prompt, dtype=np.int64),
             fused_context_token_ids=prefilled.context_token_ids,
@@ -134,13 +133,6 @@ class Evidence:
             draw_ties=root.ties,
             absent=self.runner.absent,
         )
-
-    def _root(self, prefilled: Prefilled) -> RootTruth:
-        """The root and its draws: by the truth's logits, or sampled by the path's own logits and draws."""
-        if self.runner.settings.is_greedy:
-            return RootTruth(int(host_floats(self.reference.prefill[0].logits)[-1].argmax()))
-        draws, recorded = self.results.draws.get("prefill", ()), int(prefilled.context_token_ids[-1])
-        return choose_root(self.runner, prefilled.logits, draws, recorded)
 
     def draft(self) -> DraftEvidence:
         """Draft: the tested path's tree, and the true score of each of its beams, or of each node."""
@@ -277,37 +269,3 @@ def level_truth(reference: Sequence[Any]) -> LevelTruth:
     """Return rows over the draft vocabulary; `reference` holds the truth first, then the samples."""
     truth, *samples = map(host_floats, reference)
     return LevelTruth(truth=truth, samples=tuple(samples))
-
-
-def by_truth(drafted: Drafted, truth: DraftTruth | DraftScore, target_from_draft: IntArray) -> Drafted | None:
-    """Return the path's beams and nodes with the reference's own scores; None where they make no sense."""
-    if isinstance(truth, DraftScore):
-        rows = host_floats(truth.logprobs)
-        nodes = DraftNodes.of(drafted.token_ids, drafted.parents, target_from_draft)
-        return replace(drafted, logprobs=nodes.cumulative(rows, truth.row_of).astype(np.float32))
-    levels = _rescored(drafted.levels or (), truth, target_from_draft)
-    scores = np.concatenate([level.scores.ravel() for level in levels])
-    flat_ids = drafted.flat_ids
-    if flat_ids is None or np.any((flat_ids < 0) | (flat_ids >= len(scores))):
-        return None
-    return replace(
-        drafted, logprobs=np.concatenate([np.zeros(1, np.float32), scores[flat_ids]]), levels=levels
-    )
-
-
-def _rescored(
-    levels: Sequence[DraftLevel], truth: DraftTruth, target_from_draft: Any
-) -> tuple[DraftLevel, ...]:
-    """Return the path's levels with the reference's scores; minus infinity off the draft vocabulary."""
-    draft_from_target = {int(target): draft for draft, target in enumerate(target_from_draft)}
-    rescored_levels = []
-    for level, true in zip(levels, truth.levels, strict=True):
-        rows = true.row_logprobs.float().cpu().numpy()
-        columns = np.vectorize(lambda token: draft_from_target.get(int(token), len(target_from_draft)))(
-            level.token_ids
-        )
-        padded = np.concatenate([rows, np.full((len(rows), 1), -np.inf, np.float32)], axis=1)
-        beams = true.beam_logprob.float().cpu().numpy()[:, None]
-        scores = (beams + np.take_along_axis(padded, columns, axis=1)).astype(np.float32)
-        rescored_levels.append(replace(level, scores=scores))
-    return tuple(rescored_levels)

@@ -20,11 +20,12 @@ from workbench.lockstep.recording.offsets import OffsetProbe
 from workbench.lockstep.session.job import LockstepOptions
 from workbench.lockstep.staged.arbiter import with_arbiter
 from workbench.lockstep.staged.cache_write_attribution import SUSPICIOUS, attribute_cache_write
-from workbench.lockstep.staged.evidence import Evidence, ReferenceStep, by_truth
+from workbench.lockstep.staged.evidence import Evidence, ReferenceStep
 from workbench.lockstep.staged.explain import Explainer
 from workbench.lockstep.staged.leanings import SAMPLES, Leanings
 from workbench.lockstep.staged.recheck import Recheck
 from workbench.lockstep.staged.repeats import Repeats
+from workbench.lockstep.staged.rescored import by_truth
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 from workbench.lockstep.truth.sampled import accept_by
 

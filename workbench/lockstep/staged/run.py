@@ -7,6 +7,7 @@ from typing import Any
 
 from invariants.context import RunContext
 from invariants.run import Checker
+from tracing.draws import DrawTape
 from tracing.finding import Finding, has_error
 from tracing.models import ModelPair
 from tracing.recorder import OnError, RunWriter, Trace
@@ -52,7 +53,8 @@ class StagedRun(TurnsRunner):
             refuse=options.on_violation != "launch",
             watch_indices=options.watch_indices,
         )
-        super().__init__(path, options.settings, log, watch, user_code=user_code, seed=options.seed)
+        tape = DrawTape.seeded(options.seed, options.generator)
+        super().__init__(path, options.settings, log, watch, user_code=user_code, tape=tape)
         self._eos = pair.eos_token_ids
         self._options = options
         eager = options.on_violation == "eager"

@@ -97,7 +97,8 @@ class ReferenceRunner:
         cache = cache_rounding(self.model_facts)
         truth = ReferenceModels(pair, self.truth_dtype, device, Arithmetic(cache=cache), path_dtype, **lawful)
         self._samples = tuple(
-            natural.computing(way) for way in ways_to_compute(max(*DRAWN, num_samples), path_dtype, cache)
+            natural.computing(way, truth if way.rounds_once else None)  # then the truth is in float32
+            for way in ways_to_compute(max(*DRAWN, num_samples), path_dtype, cache)
         )
         self.models = (truth, *self._samples[:num_samples])
 

@@ -19,7 +19,7 @@ from reference.sampling.warp import Law, law_of
 from tracing.draws import DrawTape
 from tracing.sampling import Choice
 from tracing.settings import DecodeSettings
-from tracing.stages import Accepted, FloatArray, IntArray, Tensorized, Verified
+from tracing.stages import Accepted, FloatArray, IntArray, Prefilled, Tensorized, Verified
 from workbench.judge.draw_ties import DrawTie
 
 if TYPE_CHECKING:
@@ -69,6 +69,15 @@ def choose_root(
     chooser = chooser_for(runner.settings, tape)
     root = int(logits.argmax()) if chooser is None else chooser.root(logits)
     return RootTruth(root, tape.num_used)
+
+
+def root_of(
+    runner: ReferenceRunner, prefilled: Prefilled, true_logits: Any, draws: Sequence[float]
+) -> RootTruth:
+    """Return the root by the true logits `[V]`, or where it is sampled by the path's own and its draws."""
+    if runner.settings.is_greedy:
+        return RootTruth(int(host(true_logits).argmax()))
+    return choose_root(runner, prefilled.logits, draws, int(prefilled.context_token_ids[-1]))
 
 
 def accept_by(

@@ -1,0 +1,1 @@
+"""Rules about sampled runs: draws, decisions, support, settings of requests."""
