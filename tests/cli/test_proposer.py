@@ -13,7 +13,7 @@ from workbench.cli.run import run_command
 COMMANDS = (["bench"], ["diff"], ["doctor"], ["faults", "run"], ["replay", "RUN"])
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda words: " ".join(words))
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_a_kind_that_is_none_is_a_usage_error(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command([*command, "--proposer", "oracle"]) == 2
     assert "--proposer" in capsys.readouterr().err
