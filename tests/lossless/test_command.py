@@ -66,7 +66,6 @@ def test_the_text_says_what_a_reader_needs(capsys: pytest.CaptureFixture[str]) -
         (["tests.lossless.verifiers"], "a verifier is package.module:function"),
         (["tests.lossless.verifiers:nothing"], "has no function 'nothing'"),
         (["tests.lossless.verifiers:strange_parameter"], "which nobody can fill"),
-        (["tests.lossless.verifiers:not_repeatable"], "not repeatable"),
         (["tests.lossless.verifiers:out_of_vocabulary"], "never emits tokens"),
         (["--rule", "nothing"], "no rule 'nothing'"),
         (["--rule", "eagle", "--alpha", "2"], "--alpha lies between"),
@@ -77,6 +76,11 @@ def test_the_text_says_what_a_reader_needs(capsys: pytest.CaptureFixture[str]) -
 def test_bad_input_is_exit_code_2(capsys: pytest.CaptureFixture[str], argv: list[str], sentence: str) -> None:
     assert run_command(["lossless", *argv]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_what_is_not_repeatable_has_no_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["lossless", "tests.lossless.verifiers:not_repeatable"]) == 4
+    assert "not repeatable" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -99,3 +103,76 @@ def test_bad_problems_are_named(
     file.write_text(data)
     assert run_command(["lossless", "--rule", "eagle", "--problem", str(file)]) == 2
     assert sentence in capsys.readouterr().err
+
+
+LAWS = {
+    "problems": [
+        {
+            "name": name, "depth": 1, "drafts": "sampled", "draft": {"": ["1/4", "3/4"]},
+            "target": {"": ["1/2", "1/2"], "0": ["1/4", "3/4"], "1": ["3/4", "1/4"]},
+        }
+        for name in ("a", "b")
+    ]
+}  # fmt: skip
+
+
+def samples_file(tmp_path: Path, name: str, bias: float) -> str:
+    """Samples of two prompts whose first token is 0 with a probability off by `bias`."""
+    import numpy as np
+
+    chance = np.random.Generator(np.random.Philox(len(name)))
+    file = tmp_path / name
+    with file.open("w") as lines:
+        for i in range(3000):
+            first = int(chance.random() >= 0.5 + bias)
+            second = int(chance.random() >= (0.75 if first else 0.25))
+            lines.write(
+                json.dumps({"prompt": "ab"[i % 2], "tokens": [first, second, 7], "group": f"day {i % 3}"})
+                + "\n"
+            )
+    return str(file)
+
+
+def test_samples_are_judged_against_laws_and_against_plain_decoding(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    laws = tmp_path / "laws.json"
+    laws.write_text(json.dumps(LAWS))
+    clean, off = samples_file(tmp_path, "clean.jsonl", 0.0), samples_file(tmp_path, "biased.jsonl", 0.15)
+    black_box = ("--problem", str(laws), "--least", "0.1", "--black-box")
+    code, found = as_json(capsys, *black_box, clean)
+    assert (code, found["verdict"], found["draws"]) == (0, "nothing seen", 3000)
+    assert 0.05 < found["smallest_visible_total_variation"] < 0.1
+    code, found = as_json(capsys, *black_box, off)
+    assert (code, found["verdict"], found["alarm_draw"]) == (1, "not lossless", found["draws"])
+    assert found["draws"] < 1500
+    code, found = as_json(capsys, *black_box, off, "--baseline", clean)
+    assert (code, found["verdict"], found["pairs"]) == (1, "not lossless", True)
+    code, found = as_json(capsys, *black_box, clean, "--max-draws", "50")
+    assert (code, found["verdict"]) == (4, "inconclusive")
+    code, found = as_json(capsys, *black_box, off, "--dependent")
+    assert code == 1
+    assert run_command(["lossless", *black_box, clean]) == 0
+    assert "would have been seen, whatever the mistake" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("{", "line 1 is not JSON"),
+        ('{"prompt": "a"}', "a sample is"),
+        ('{"prompt": "c", "tokens": [0, 0]}', "has no laws"),
+        ('{"prompt": "a", "tokens": [0]}', "the test looks at 2"),
+        ('{"prompt": "a", "tokens": ["x", 1]}', "a list of ids"),
+    ],
+)
+def test_bad_samples_are_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, line: str, sentence: str
+) -> None:
+    laws, file = tmp_path / "laws.json", tmp_path / "samples.jsonl"
+    laws.write_text(json.dumps(LAWS))
+    file.write_text(line + "\n")
+    assert run_command(["lossless", "--problem", str(laws), "--black-box", str(file)]) == 2
+    assert sentence in capsys.readouterr().err
+    assert run_command(["lossless", "--black-box", str(file)]) == 2
+    assert "needs --problem FILE" in capsys.readouterr().err

@@ -98,3 +98,13 @@ def test_no_source_of_chance_stays_patched() -> None:
     assert before == (random.random, np.random.rand, np.random.default_rng)
     assert type(torch.rand(2)) is torch.Tensor
     assert 0 <= random.random() < 1
+
+
+def test_the_block_rule_restated_is_named() -> None:
+    """Catches products of draws that nobody integrates; its law is that of the known mistake."""
+    from workbench.lossless.samplers.ascend import block_restated
+
+    found = judged(as_verifier(block_restated, "block"), problem("chain2_v3"), QUICK)
+    assert (found.verdict, found.trial.how) == ("not lossless", "integrated")
+    assert found.same_as == ("block-by-products",)
+    assert 0.2 < found.total_variation < 0.24

@@ -10,9 +10,10 @@ import click
 
 from tracing.errors import UsageError
 from workbench.cli.decode_options import choice_option, format_option, number_option
+from workbench.cli.lossless_samples import EXIT_OF as SAMPLES_EXIT_OF
+from workbench.cli.lossless_samples import report_as_json, report_lines, tested_samples
 from workbench.cli.lossless_text import as_json, lines_of, listing
 from workbench.cli.output import say
-from workbench.lossless.forks import NotRepeatableError
 from workbench.lossless.judge import JudgeSettings, ProblemVerdict, judged, overall, rule_verdict
 from workbench.lossless.mistakes import MISTAKES
 from workbench.lossless.problem import DRAFTS, Drafts, Problem, read_problems
@@ -65,6 +66,14 @@ SHRINK_SAMPLES: Final = 2_000
 )
 @click.option("--alpha", default=1e-3, show_default=True, help="Level of the statistical test.")
 @click.option(
+    "--greedy", "is_greedy", is_flag=True, help="Target laws as at temperature 0: certain of one token."
+)
+@click.option("--black-box", metavar="SAMPLES", help="A .jsonl of samples, or module:function to draw from.")
+@click.option("--baseline", metavar="SAMPLES", help="The same without speculation, in place of target laws.")
+@number_option("--max-draws", 100_000, "Samples at most.")
+@click.option("--dependent", "is_dependent", is_flag=True, help="Groups of samples depend on one another.")
+@click.option("--least", default=0.05, show_default=True, help="Total variation that may go unseen.")
+@click.option(
     "--shrink/--no-shrink",
     "is_shrinking",
     default=True,
@@ -80,27 +89,40 @@ def command(
     draft_token_ids, target_probs, draft_probs, vocab_size, and chance as rng, random, generator, uniforms,
     final_uniform or exponentials; it returns the emitted token ids. docs/lossless.md has examples.
 
-    Exit codes: 0 lossless (exactly, or within a stated E), 1 not lossless, 2 bad input, 4 inconclusive.
+    Exit codes: 0 lossless (exactly, or within a stated E), 1 not lossless, 2 bad input, 4 inconclusive
+    or not repeatable.
     """
     if is_listing:
         say("\n".join(listing()))
         return 0
+    if options["black_box"]:
+        return _black_box(verifier or rule, output_format, options)
     if (verifier is None) == (rule is None):
         raise UsageError("name one verifier, package.module:function, or one --rule; --list shows the rules")
     settings = _settings(options)
     subject = _rule(rule) if rule else _verifier(verifier or "", options)
     drafts = options["drafts"] or _usual_drafts(subject)
     problems = _problems(subject, drafts, options)
-    try:
-        found = [_judged(subject, problem, settings) for problem in problems]
-    except NotRepeatableError as error:
-        raise UsageError(str(error)) from None
+    if options["is_greedy"]:
+        problems = tuple(problem.at_temperature_0() for problem in problems)
+    found = [_judged(subject, problem, settings) for problem in problems]
     smallest = _smallest(subject, drafts, found, settings, is_shrinking=options["is_shrinking"])
     if output_format == "json":
         click.echo(safe_json(as_json(subject.name, found, smallest)))
     else:
         say("\n".join(lines_of(subject.name, found, smallest)))
     return EXIT_OF[overall(found)]
+
+
+def _black_box(other: str | None, output_format: str, options: dict[str, Any]) -> int:
+    if other is not None:
+        raise UsageError(f"--black-box judges samples; {other} is judged without it")
+    report = tested_samples(options)
+    if output_format == "json":
+        click.echo(safe_json(report_as_json(options["black_box"], report)))
+    else:
+        say("\n".join(report_lines(options["black_box"], report)))
+    return SAMPLES_EXIT_OF[report.verdict]
 
 
 def _settings(options: dict[str, Any]) -> JudgeSettings:

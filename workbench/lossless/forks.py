@@ -16,7 +16,9 @@ REPEATED_RUNS: Final = 4
 
 
 class NotRepeatableError(UsageError):
-    """The function under test does not do the same thing twice at the same decisions."""
+    """The function under test does not do the same twice at the same decisions: it has no law to judge."""
+
+    exit_code = 4
 
 
 class OpaqueDrawError(BaseException):

@@ -18,14 +18,19 @@ from typing import Any, Final
 import numpy as np
 
 from workbench.lossless.draw import FloatArray
+from workbench.lossless.forks import NotRepeatableError
 from workbench.lossless.law import Number
 from workbench.lossless.races import HALVINGS, Evaluate, RefutedError, at_points, foretold, model_at, outcomes
 
 BASES: Final = 12
 GRID: Final = 17
 MAX_CUTS: Final = 12
-MAX_CELLS: Final = 4096
+MAX_CELLS: Final = 1024
+MAX_ROUNDS: Final = 6
+POINTS_A_CELL: Final = 2
 TESTS: Final = 96
+REPEATED: Final = 32
+"""Points at which the function is called twice."""
 SAMPLE_DOUBT: Final = 1e-6
 """Probability that the stated error of a sampled law is too small."""
 
@@ -75,8 +80,18 @@ class OpenedLaw:
 
 
 def opened(evaluate: Evaluate, coordinates: Coordinates, samples: int) -> OpenedLaw:
-    """Return the law of a function; `samples` is the size of a sample if it has to come to that."""
+    """Return the law of a function; `samples` is the size of a sample if it has to come to that.
+
+    Raises:
+        NotRepeatableError: It returns other results for the same points.
+    """
     counted = _Counted(evaluate)
+    again = coordinates.random_points(REPEATED, 5)
+    if counted(again) != counted(again):
+        raise NotRepeatableError(
+            "the verifier is not repeatable: two results at the same draws; it has a source of chance, or "
+            "memory, that was not given to it here"
+        )
     try:
         cuts = _all_cuts(counted, coordinates)
         law = _law_of_cells(counted, coordinates, cuts)
@@ -113,12 +128,37 @@ class _Counted:
 
 
 def _all_cuts(evaluate: _Counted, coordinates: Coordinates) -> dict[int, list[float]]:
-    """Return where the result changes along each uniform coordinate."""
+    """Return where the result changes along each uniform coordinate.
+
+    Lines are drawn through random points, then through every cell that the places found so far make, until no
+    cell shows another place: what matters only after others have fallen in some way is found so.
+    """
+    cuts: dict[int, list[float]] = {i: [] for i in coordinates.uniforms}
     bases = coordinates.random_points(BASES, 1)
-    return {i: sorted(_cuts_along(evaluate, bases, i)) for i in coordinates.uniforms}
+    for number in range(MAX_ROUNDS):
+        before = sum(map(len, cuts.values()))
+        cuts = {i: sorted(known + _cuts_along(evaluate, bases, i, known)) for i, known in cuts.items()}
+        if number and sum(map(len, cuts.values())) == before:
+            break
+        bases = _cell_points(coordinates, cuts, number)
+    return cuts
 
 
-def _cuts_along(evaluate: _Counted, bases: FloatArray, coordinate: int) -> list[float]:
+def _cell_points(coordinates: Coordinates, cuts: dict[int, list[float]], seed: int) -> FloatArray:
+    """Return points in every cell, with race draws at random."""
+    axes = [[middle for middle, _ in _cells([0.0, *_merged(places), 1.0])] for places in cuts.values()]
+    cells = list(product(*axes))
+    if len(cells) > MAX_CELLS:
+        raise RefutedError
+    points = coordinates.random_points(len(cells) * POINTS_A_CELL, 10 + seed)
+    points[:, list(cuts)] = np.repeat(np.array(cells), POINTS_A_CELL, axis=0)
+    return points
+
+
+def _cuts_along(
+    evaluate: _Counted, bases: FloatArray, coordinate: int, known: Sequence[float]
+) -> list[float]:
+    """Return places on lines along a coordinate through some points that are not known yet."""
     grid = np.linspace(0, 1, GRID, endpoint=False) + 0.5 / GRID
     grid = np.concatenate([[2.0**-HALVINGS], grid, [1 - 2.0**-HALVINGS]])
     points = np.repeat(bases, len(grid), axis=0)
@@ -129,9 +169,9 @@ def _cuts_along(evaluate: _Counted, bases: FloatArray, coordinate: int) -> list[
         line = results[row * len(grid) : (row + 1) * len(grid)]
         for (low, high), (left, right) in zip(pairwise(grid), pairwise(line), strict=True):
             change = _Change(base, coordinate, float(low), float(high), left, right)
-            if left != right and not _is_explained(evaluate, change, cuts):
+            if left != right and not _is_explained(evaluate, change, [*known, *cuts]):
                 cuts += _bisected(evaluate, change)
-            if len(cuts) > MAX_CUTS:
+            if len(known) + len(cuts) > MAX_CUTS:
                 raise RefutedError
     return cuts
 

@@ -62,6 +62,14 @@ class Problem:
         """Whether the verifier is told the draft law."""
         return self.drafts != "fixed"
 
+    def at_temperature_0(self) -> Problem:
+        """Return the problem with target laws that are certain of their most likely token."""
+        target = {
+            path: tuple(Fraction(int(token == law.index(max(law)))) for token in range(len(law)))
+            for path, law in self.target.items()
+        }
+        return replace(self, target=target)
+
     def drawn(self, drafts: Drafts, width: int = 1) -> Problem:
         """Return the same laws with drafts that come about in another way."""
         return replace(self, drafts=drafts, width=width, name=f"{self.name}_{drafts}{width}")

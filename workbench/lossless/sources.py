@@ -14,9 +14,10 @@ import numpy as np
 from tracing.errors import UsageError
 from workbench.lossless.draw import as_number
 from workbench.lossless.expressions import Uncertain
-from workbench.lossless.forks import Forks
+from workbench.lossless.forks import Forks, OpaqueDrawError
 from workbench.lossless.law import Number
 
+MAX_INTEGERS: Final = 1024
 MAX_SHUFFLED: Final = 6
 """Items whose orders are enumerated; 720 of them."""
 
@@ -50,6 +51,16 @@ class ForkingChance:
     def index(self, weights: Any, what: str) -> int:
         """Return an index drawn with these weights."""
         return self.forks.choose(weights_of(weights), what)
+
+    def integer(self, count: int) -> int:
+        """Return a whole number below `count`.
+
+        Raises:
+            OpaqueDrawError: There are so many that it is hardly a choice but the seed of another source.
+        """
+        if count > MAX_INTEGERS:
+            raise OpaqueDrawError
+        return self.forks.choose([Fraction(1)] * count, "integer")
 
     def filled(self, size: Any, make: Callable[[], Any]) -> Any:
         """Return one draw, or an array of them: `size` is None, a number or a shape."""
@@ -125,7 +136,7 @@ class ForkingGenerator:
         """Return whole numbers from `low`, below `high`."""
         first, last = (0, low) if high is None else (low, high)
         count = int(last) - int(first) + int(endpoint)
-        return self.chance.filled(size, lambda: int(first) + self.chance.index([1] * count, "integer"))
+        return self.chance.filled(size, lambda: int(first) + self.chance.integer(count))
 
     def choice(self, a: Any, size: Any = None, replace: bool = True, p: Any = None) -> Any:
         """Return elements drawn with probabilities `p`."""
@@ -194,7 +205,7 @@ class ForkingRandom(random.Random):
     def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
         """Return a number of the range."""
         every = range(start) if stop is None else range(start, stop, step)
-        return every[self.chance.index([1] * len(every), "randrange")]
+        return every[self.chance.integer(len(every))]
 
     def randint(self, a: int, b: int) -> int:
         """Return a whole number from a to b."""

@@ -64,6 +64,10 @@ class TapeChance(ForkingChance):
                 return index
         return max(i for i, weight in enumerate(numbers) if weight)
 
+    def integer(self, count: int) -> int:
+        """Return a whole number, of one uniform coordinate."""
+        return int(self._tape.uniform() * count)
+
     def order(self, size: int) -> tuple[int, ...]:
         """Return a random order, by sorting as many coordinates."""
         return tuple(int(i) for i in np.argsort([self._tape.uniform() for _ in range(size)]))

@@ -76,7 +76,7 @@ def _randint(chance: ForkingChance, *args: Any, **options: Any) -> Any:
     numbers = [each for each in args if isinstance(each, int)]
     low, high = (0, numbers[0]) if len(numbers) == 1 else (numbers[0], numbers[1])
     shape = options.get("size") or next(each for each in args if not isinstance(each, int))
-    found = chance.filled(tuple(shape), lambda: low + chance.index([1] * (high - low), "randint"))
+    found = chance.filled(tuple(shape), lambda: low + chance.integer(high - low))
     return torch.tensor(np.asarray(found, dtype=np.int64))
 
 

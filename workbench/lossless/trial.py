@@ -68,6 +68,7 @@ def tried(
     if verifier.uses_torch:  # or its random functions would not fork yet
         import torch  # noqa: F401 for its effect
     subject = _Subject(verifier, problem)
+    subject.warm_up(forms[-1])
     with modules_fork(subject.generator, subject.plain):
         trial = None
         for form in forms:
@@ -97,6 +98,11 @@ class _Subject:
     def _trees(self, forks: Forks) -> tuple[LaidOut, ...]:
         rows = BATCH_ROWS if self._verifier.is_batched else 1
         return tuple(laid_out(DraftedTree(self._problem, forks)) for _ in range(rows))
+
+    def warm_up(self, numbers: Numbers) -> None:
+        """Call the verifier once with plain numbers, nothing patched, for what it imports or builds once."""
+        tape = Tape()
+        self._called(TapeChance(tape), self._trees(Forks()), numbers)
 
     def followed(self, numbers: Numbers, budget: Budget) -> VerifierTrial:
         """Enumerate all decisions.
