@@ -25,6 +25,7 @@ SLICE = (
     *("level/map-left-out", "level/one-parent-its-sibling", "level/root-column-missing"),
     *("level/two-rows-exchanged", "level/rows-not-gathered", "level/scores-not-cumulative"),
     *("level/positions-of-the-step-before", "level/kernel-drops-one-ancestor"),
+    *("level/last-node-a-pad", "level/tree-parents-of-the-node-before"),
     *("fused/mask-transposed", "fused/prefix-written-by-accept", "fused/taps-swapped"),
 )
 BY_KEY = {each.key: each for each in MISTAKES}

@@ -151,6 +151,7 @@ class Kernel:
         also_returns: Further outputs at the end that nothing is promised of.
         own: The border's implementation, where `operator` is empty.
         heavy: Makes the call that is timed; None is the first case.
+        moves: Bytes that a call must read and write; None is every input and output once.
     """
 
     name: str
@@ -166,6 +167,7 @@ class Kernel:
     also_returns: int = 0
     own: Callable[..., Any] | None = None
     heavy: Callable[[Draw], Arguments] | None = None
+    moves: Callable[[Arguments], tuple[int, int]] | None = None
 
     def case(self, name: str) -> Trial:
         """Return a case by name.
@@ -200,10 +202,17 @@ def _clone(tensor: Tensor, device: str | torch.device) -> Tensor:
     return view
 
 
+def num_bytes(*tensors: Tensor) -> int:
+    """Return the bytes of tensors."""
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
 def traffic(kernel: Kernel, arguments: Arguments, outputs: Sequence[Exact]) -> Traffic:
-    """Return what a call must at least read and write: every input and output once."""
+    """Return what a call must at least read and write."""
     given = tensors_of(arguments)
-    read = sum(tensor.numel() * tensor.element_size() for tensor in given.values())
+    read = num_bytes(*given.values())
     written = sum(one.value.numel() * one.dtype.itemsize for one in outputs)
+    if kernel.moves is not None:
+        read, written = kernel.moves(arguments)
     floats = [tensor.dtype for tensor in given.values() if tensor.dtype.is_floating_point]
     return Traffic(read, written, kernel.operations(arguments), floats[0] if floats else torch.float32)

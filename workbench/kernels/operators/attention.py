@@ -10,7 +10,13 @@ import torch
 from torch import Tensor
 
 from workbench.kernels.kernel import Arguments, Exact, Kernel, Order
-from workbench.kernels.operators.attention_cases import fusion_cases, inference_cases, sink_cases
+from workbench.kernels.operators.attention_cases import (
+    fusion_cases,
+    inference_cases,
+    sink_cases,
+    training,
+    tree,
+)
 from workbench.kernels.operators.attention_truth import AttendedRows, attended, requests
 from workbench.kernels.operators.forms import legal_cases
 
@@ -176,6 +182,7 @@ fused_inference = _attend(
     about="attention of a tree or of decoding rows over a contiguous, paged or packed cache",
     truth=inference_truth,
     reference=inference_reference,
+    heavy=partial(tree, nodes=32, keys=1024, dtype=torch.bfloat16),
     cases=(*inference_cases(), *legal_cases(FIA)),
 )
 fused_inference_v2 = _attend(
@@ -193,5 +200,6 @@ fusion_attention = _attend(
     truth=training_truth,
     reference=training_reference,
     also_returns=4,
+    heavy=partial(training, nodes=32, keys=1024, dtype=torch.bfloat16),
     cases=(*fusion_cases(), *legal_cases(FUSION)),
 )

@@ -11,7 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial, moved
+from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial, moved, num_bytes
 from workbench.kernels.operators.forms import poked
 
 
@@ -153,6 +153,25 @@ def compact_reference(arguments: Arguments, _: Order) -> tuple[Tensor, ...]:
     return (memory,)
 
 
+def gather_moves(arguments: Arguments) -> tuple[int, int]:
+    """Return bytes of the rows and of their places, and of the copy."""
+    memory, places = arguments["memory"], arguments["places"]
+    rows = len(places) * num_bytes(memory[:, :1])
+    return rows + num_bytes(places), rows
+
+
+def paged_moves(arguments: Arguments) -> tuple[int, int]:
+    """Return bytes of the rows and of the table, and of the copy."""
+    rows = arguments["num_keys"] * num_bytes(arguments["blocks"][:1, :1])
+    return rows + num_bytes(arguments["block_table"]), rows
+
+
+def compact_moves(arguments: Arguments) -> tuple[int, int]:
+    """Return bytes of the path's rows and of the path, and of the rows again."""
+    rows = len(arguments["path"]) * num_bytes(arguments["memory"][:, :1])
+    return rows + num_bytes(arguments["path"]), rows
+
+
 _read = partial(Kernel, level=1, rule="default")
 kv_gather = _read(
     name="kv_gather",
@@ -160,6 +179,8 @@ kv_gather = _read(
     truth=gather_truth,
     reference=gather_reference,
     own=gather_rows,
+    moves=gather_moves,
+    heavy=partial(gather_call, length=16384, count=8192),
     cases=tuple(gather_cases()),
 )
 kv_paged_rows = _read(
@@ -168,6 +189,8 @@ kv_paged_rows = _read(
     truth=paged_truth,
     reference=paged_reference,
     own=paged_rows,
+    moves=paged_moves,
+    heavy=partial(paged_call, num_keys=16384, block_size=128),
     cases=tuple(paged_cases()),
 )
 kv_compact = _read(
@@ -176,6 +199,7 @@ kv_compact = _read(
     truth=compact_truth,
     reference=compact_reference,
     own=compact_rows,
+    moves=compact_moves,
     writes=("memory",),
     cases=tuple(compact_cases()),
 )

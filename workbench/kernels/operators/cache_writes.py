@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial, moved
+from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial, moved, num_bytes
 from workbench.kernels.operators.forms import legal_cases, poked
 
 UNIT = 32
@@ -32,28 +32,47 @@ def written(tokens: Tensor, cache: Tensor, slots: Tensor, mode: str) -> Tensor:
     return result
 
 
-def caches_after(arguments: Arguments, mode: str, slots: str) -> tuple[Tensor, Tensor]:
-    """Return key and value cache."""
-    key, value = (
+def caches_after(arguments: Arguments, mode: str, slots: str) -> tuple[Tensor, ...]:
+    """Return key and value cache, token by token."""
+    return tuple(
         written(arguments[name], arguments[f"{name}_cache"], arguments[slots], mode)
         for name in ("key", "value")
     )
-    return key, value
+
+
+def plain_caches(arguments: Arguments, mode: str, slots: str) -> tuple[Tensor, ...]:
+    """Return key and value cache, written by one index."""
+    result = []
+    for name in ("key", "value"):
+        cache = arguments[f"{name}_cache"].clone()
+        rows = slot_rows(cache, mode)
+        kept = arguments[slots] >= 0
+        place = arguments[slots][kept].long()
+        size = rows.shape[1]
+        rows[place // size, place % size] = arguments[name][kept].reshape(-1, *rows.shape[2:])
+        result.append(cache)
+    return tuple(result)
+
+
+def pa_truth(arguments: Arguments) -> tuple[Exact, ...]:
+    """Return the caches."""
+    mode = arguments.get("cache_mode", "PA_NZ")
+    return tuple(map(moved, caches_after(arguments, mode, "slot_mapping")))
+
+
+def atb_truth(arguments: Arguments) -> tuple[Exact, ...]:
+    """Return the caches."""
+    return tuple(map(moved, caches_after(arguments, "Norm", "slot_indices")))
 
 
 def pa_reference(arguments: Arguments, _: Order) -> tuple[Tensor, ...]:
     """Return the caches."""
-    return caches_after(arguments, arguments.get("cache_mode", "PA_NZ"), "slot_mapping")
+    return plain_caches(arguments, arguments.get("cache_mode", "PA_NZ"), "slot_mapping")
 
 
 def atb_reference(arguments: Arguments, _: Order) -> tuple[Tensor, ...]:
     """Return the caches."""
-    return caches_after(arguments, "Norm", "slot_indices")
-
-
-def exactly(reference: Any) -> Any:
-    """Return the truth of an operator that moves bits: what the reference makes."""
-    return lambda arguments: tuple(moved(one) for one in reference(arguments, Order()))
+    return plain_caches(arguments, "Norm", "slot_indices")
 
 
 def pa_call(
@@ -174,30 +193,55 @@ def nd_cases(operator: str) -> Iterator[Trial]:
     yield from legal_cases(operator)
 
 
+def token_moves(arguments: Arguments) -> tuple[int, int]:
+    """Return bytes of the tokens and their slots, and of the tokens again."""
+    tokens = num_bytes(arguments["key"], arguments["value"])
+    slots = arguments["slot_mapping"] if "slot_mapping" in arguments else arguments["slot_indices"]
+    return tokens + num_bytes(slots), tokens
+
+
+def update_moves(arguments: Arguments) -> tuple[int, int]:
+    """Return bytes of the updates and their places, and of the updates again."""
+    updates = num_bytes(arguments["updates"])
+    return updates + num_bytes(arguments["indices"]), updates
+
+
 _write = partial(Kernel, level=1, rule="default")
 scatter_pa = _write(
     name="npu_scatter_pa_kv_cache",
     operator="npu::npu_scatter_pa_kv_cache",
     about="token t of key and value into slot t of a paged cache",
-    truth=exactly(pa_reference),
+    truth=pa_truth,
     reference=pa_reference,
     writes=("key_cache", "value_cache"),
+    moves=token_moves,
+    heavy=partial(pa_call, tokens=4096, block_size=128),
     cases=tuple(pa_cases()),
 )
 reshape_and_cache = _write(
     name="_npu_reshape_and_cache",
     operator="atb::_npu_reshape_and_cache",
     about="the same; negative slots are skipped",
-    truth=exactly(atb_reference),
+    truth=atb_truth,
     reference=atb_reference,
     writes=("key_cache", "value_cache"),
+    moves=token_moves,
+    heavy=partial(atb_call, tokens=4096, block_size=128),
     cases=tuple(atb_cases()),
 )
 
 
 def nd_reference(arguments: Arguments, _: Order) -> tuple[Tensor, ...]:
+    """Return the updated copy, written by one index."""
+    result, depth = arguments["input"].clone(), arguments["indices"].shape[-1]
+    places = tuple(arguments["indices"].reshape(-1, depth).long().unbind(-1))
+    result[places] = arguments["updates"].reshape(-1, *result.shape[depth:])
+    return (result,)
+
+
+def nd_truth(arguments: Arguments) -> tuple[Exact, ...]:
     """Return the updated copy."""
-    return (nd_written(arguments),)
+    return (moved(nd_written(arguments)),)
 
 
 def nd_in_place_truth(arguments: Arguments) -> tuple[Exact, ...]:
@@ -209,7 +253,7 @@ scatter_nd = _write(
     name="npu_scatter_nd_update",
     operator="npu::npu_scatter_nd_update",
     about="a copy with rows replaced by index",
-    truth=exactly(nd_reference),
+    truth=nd_truth,
     reference=nd_reference,
     cases=tuple(nd_cases("npu::npu_scatter_nd_update")),
 )
@@ -218,7 +262,8 @@ scatter_nd_in_place = _write(
     operator="npu::npu_scatter_nd_update_",
     about="the same in place",
     truth=nd_in_place_truth,
-    reference=lambda arguments, _: (nd_written(arguments),) * 2,
+    reference=lambda arguments, order: nd_reference(arguments, order) * 2,
     writes=("input",),
+    moves=update_moves,
     cases=tuple(nd_cases("npu::npu_scatter_nd_update_")),
 )

@@ -174,6 +174,7 @@ moe_gating = _route(
     about="experts of each token, whole groups first",
     truth=truth,
     reference=reference,
+    heavy=partial(gating_call, tokens=512, experts=64, k=8, group_count=8, k_group=4),
     cases=tuple(cases()),
 )
 moe_gating_softmax = _route(
@@ -182,5 +183,6 @@ moe_gating_softmax = _route(
     about="the k largest of a softmax, with row numbers",
     truth=softmax_truth,
     reference=softmax_reference,
+    heavy=partial(gating_call, tokens=512, experts=64, k=8),
     cases=tuple(softmax_cases()),
 )

@@ -159,8 +159,10 @@ rms_norm = Kernel(
         *legal_cases("npu::npu_rms_norm"),
     ),
     operations=operations,
+    heavy=shaped(rms_call, 256, 4096, dtype=torch.bfloat16),
 )
-_add = partial(Kernel, level=2, rule="norm_family", operations=operations)
+_heavy = shaped(add_call, 256, 4096, dtype=torch.bfloat16)
+_add = partial(Kernel, level=2, rule="norm_family", operations=operations, heavy=_heavy)
 add_rms_norm = _add(
     name="npu_add_rms_norm",
     operator="npu::npu_add_rms_norm",

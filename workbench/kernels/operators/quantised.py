@@ -181,6 +181,7 @@ weight_quant_matmul = Kernel(
     rule="basic_matmul",
     truth=truth,
     reference=reference,
+    heavy=partial(call, rows=16, inner=2048, columns=2048, group=128),
     cases=tuple(cases()),
     operations=operations,
 )

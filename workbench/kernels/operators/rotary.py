@@ -132,6 +132,7 @@ rotary_mul = Kernel(
     rule="norm_family",
     truth=mul_truth,
     reference=mul_reference,
+    heavy=shaped(mul_call, 256, 16, 128, dtype=torch.bfloat16),
     cases=(*shared_cases(mul_call), *rare_cases(), *legal_cases("npu::npu_rotary_mul")),
     operations=lambda arguments: 3 * int(arguments["input"].numel()),
 )
@@ -144,6 +145,7 @@ apply_rotary = Kernel(
     truth=rope_truth,
     reference=rope_reference,
     writes=("query", "key"),
+    heavy=shaped(rope_call, 256, 16, 128, dtype=torch.bfloat16),
     cases=(*shared_cases(rope_call), *legal_cases("npu::npu_apply_rotary_pos_emb")),
     operations=lambda arguments: 3 * int(arguments["query"].numel() + arguments["key"].numel()),
 )

@@ -92,6 +92,7 @@ top_k_top_p = Kernel(
     rule="default",
     truth=truth,
     reference=reference,
+    heavy=partial(call, rows=16, size=8192),
     cases=tuple(cases()),
     operations=lambda arguments: 8 * int(arguments["logits"].numel()),
 )

@@ -69,5 +69,6 @@ swiglu = Kernel(
     truth=truth,
     reference=reference,
     cases=tuple(cases()),
+    heavy=shaped(256, 8192, dtype=torch.bfloat16),
     operations=lambda arguments: 5 * int(arguments["input"].numel()) // 2,
 )

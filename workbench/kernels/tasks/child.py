@@ -42,26 +42,25 @@ def run_case(request: Mapping[str, Any], candidate: Callable[..., Any] | None) -
     init, inputs = prepare.get_init_inputs(row, device=device), prepare.get_inputs(row, device=device)
     with torch.no_grad():
         host = move(init, "cpu"), move(inputs, "cpu")
-        reference = listed(module.Model(*host[0]).cpu()(*move(host[1], "cpu")))
+        for_reference = move(host[1], "cpu")
+        reference = listed(module.Model(*host[0]).cpu()(*for_reference))
         truth = exact(module, *host)
         new = (module.ModelNew if candidate else module.Model)(*move(init, device)).to(device)
         given = move(inputs, device)
         came = move(new(*given), "cpu")
-        changed = [
-            f"input {n}"
-            for n, pair in enumerate(zip(flat(given), flat(inputs), strict=True))
-            if not same(*pair)
-        ]
+        written = changed(for_reference, host[1])  # what the task itself writes in place
+        added = tuple(f"input {number}" for number in sorted(changed(given, inputs) - written))
         public = judged(prepare, row, reference, came)
-        write(Path(request["file"]), Called((*listed(came), *reference, *truth), changed=tuple(changed)))
+        parts = [parted(each) for each in (listed(came), reference, truth)]
+        write(Path(request["file"]), Called(tuple(one for part in parts for one in part), changed=added))
         timing = {}
         if request["seconds"]:
             sides = (lambda: new(*given), lambda: module.Model(*host[0])(*host[1]))
             timing = paired(sides, device, request["seconds"])
     sizes = [size for tensor in flat(host[1]) for size in tensor.shape]
     return {
-        "outputs": len(listed(came)),
-        "expected": len(reference),
+        "outputs": len(parts[0]),
+        "expected": len(parts[1]),
         "published": public,
         "terms": max(sizes, default=1),
         "timing": timing,
@@ -128,9 +127,23 @@ def flat(value: Any) -> list[Tensor]:
     return [tensor for part in parts for tensor in flat(part)]
 
 
-def same(one: Tensor, two: Tensor) -> bool:
-    """Whether two tensors are equal bit by bit, wherever they are."""
-    return same_bits(one.cpu(), two.cpu())
+def changed(after: Any, before: Any) -> set[int]:
+    """Return which of the tensors of nested values have other bits than before, wherever they are."""
+    pairs = enumerate(zip(flat(after), flat(before), strict=True))
+    return {number for number, (one, two) in pairs if not same_bits(_real(one.cpu()), _real(two.cpu()))}
+
+
+def _real(tensor: Tensor) -> Tensor:
+    return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+
+
+def parted(outputs: list[Any]) -> list[Any]:
+    """Return outputs with complex ones as real part and imaginary part."""
+    result = []
+    for one in outputs:
+        is_complex = isinstance(one, Tensor) and one.is_complex()
+        result += [one.real.contiguous(), one.imag.contiguous()] if is_complex else [one]
+    return result
 
 
 def listed(outputs: Any) -> list[Any]:

@@ -41,6 +41,8 @@ COPIED: Final = {
     if form.column is not None and form.name in {each.name for each in forms_of(Drafted)}
 }
 """Columns of the draft that a trace has as tensorize copied them, and the field of both results."""
+AXES: Final = {form.column.name: form.axes for form in forms_of(Drafted) if form.column is not None}
+"""Axes of what a draft gives, by column; a column that has any length counts drafted nodes there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +140,8 @@ def launched_differently(
     for name, before in expected.items():
         if before is None or columns.get(name) is None:
             continue
-        each = _difference(name, _comparable(name, before), _comparable(name, columns[name]), valid)
+        axes = AXES.get(name) if "N" not in axes_of(name) else None
+        each = _difference(name, _comparable(name, before), _comparable(name, columns[name]), valid, axes)
         if each is not None:
             what = f"{stage} is about to launch {each} as {each.after}"
             found.append(_finding(LAUNCHED, stage, at, each, f"{what}, and was given {each.before}"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
@@ -145,23 +145,31 @@ class RunLog(FindingsLog):
         """Charge each law to the stage that broke it.
 
         Tensorize: laws of earlier stages on values that it copied as others, and laws of the mask where
-        attention is given the mask that tensorize built. Draft: laws of the tree that was copied rightly.
+        attention is given the mask that tensorize built. Draft: laws of the tree that was copied rightly, of
+        nodes that are not laid out as pads.
         """
+        valid = row.get("valid")
+        pads = frozenset(() if valid is None else np.flatnonzero(~np.asarray(valid, bool)).tolist())
         built, given = self._expected.get("visible"), row.get("visible")
         as_built = built is not None and given is not None and np.array_equal(built, given)
         return tuple(
-            replace(each, moment=replace(each.moment, stage=self._maker(each, mask_as_built=as_built)))
+            replace(each, moment=replace(each.moment, stage=self._maker(each, pads, mask_as_built=as_built)))
             for each in found
         )
 
-    def _maker(self, finding: Finding, *, mask_as_built: bool) -> str:
+    def _maker(self, finding: Finding, pads: Container[int], *, mask_as_built: bool) -> str:
         stage = finding.moment.stage
         recopied = not self._copied.changed.isdisjoint(BY_ID[finding.rule].arguments)
         if stage in {"prefill", "draft"}:
             return "tensorize" if recopied else stage
         node = finding.moment.node
-        is_drafted = stage == "tensorize" and node is not None and node < self._copied.num_nodes
-        if is_drafted and finding.rule.startswith("TREE") and finding.column in self._copied.kept:
+        is_drafted = node is not None and node < self._copied.num_nodes and node not in pads
+        if (
+            stage == "tensorize"
+            and is_drafted
+            and finding.rule.startswith("TREE")
+            and finding.column in self._copied.kept
+        ):
             return stage if recopied else "draft"
         is_masks = mask_as_built and finding.column == "visible" and stage == "verify"
         return "tensorize" if is_masks else stage
