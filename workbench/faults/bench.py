@@ -106,11 +106,17 @@ def _medusa(setup: Setup) -> Setup:
     return _with_settings(replace(setup, pair=pair), tree_nodes=10, static_tree=STATIC_TREE)
 
 
-def _draft_model(setup: Setup) -> Setup:
+def _drawn(setup: Setup) -> Setup:
+    """A draft model, far from the teacher, that draws chains for a rule that accepts with p over q."""
+    drafting = _draft_model(setup, off_by=5 * OFF_BY)
+    return _with_settings(drafting, acceptance="rejection", temperature=0.7, depth=2, max_new_tokens=24)
+
+
+def _draft_model(setup: Setup, off_by: float = OFF_BY) -> Setup:
     """The drafter gives way to a copy of the teacher that is a little off."""
     random = torch.Generator().manual_seed(5)
     weights = {
-        name: tensor + OFF_BY * tensor.float().std() * torch.randn(tensor.shape, generator=random).to(tensor)
+        name: tensor + off_by * tensor.float().std() * torch.randn(tensor.shape, generator=random).to(tensor)
         for name, tensor in setup.pair.teacher_weights.items()
         if tensor.numel() > 1
     }
@@ -203,6 +209,11 @@ NEEDS: Final[Mapping[str, Need]] = {
     "w4a16": Need("a teacher in int4 as GPTQ ships it", lambda setup: _int4(setup, "w4a16:gptq:32")),
     "w4a16_awq": Need("a teacher in int4 as AWQ ships it", lambda setup: _int4(setup, "w4a16:awq:32")),
     "ties": Need("two tokens with the same row in the teacher's head", _ties),
+    "sampled": Need(
+        "sampling by EAGLE's posterior, with draws at the edges",
+        lambda setup: _with_settings(setup, temperature=1.5, sampling_top_k=3, acceptance="eagle"),
+    ),
+    "drawn": Need("chains drawn from a draft model's law", _drawn),
     "length": Need(
         "a commit by length was asked for", lambda setup: _with_settings(setup, commit_mode="length")
     ),
