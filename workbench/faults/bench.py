@@ -18,6 +18,7 @@ from tracing.settings import DecodeSettings
 from workbench.checkpoints.load import load_pair
 from workbench.checkpoints.quantised import parse_weights, quantised_teacher
 from workbench.checkpoints.shipped import shipped_pair_dirs, shipped_prompt
+from workbench.faults.draft_setups import OFF_BY, drafting_model, drawing
 from workbench.faults.experiment import FreeDecode, Setup, run_free
 from workbench.faults.exported import export_tiny
 from workbench.faults.placement import Placement
@@ -28,8 +29,6 @@ from workbench.lockstep.session.request import pair_directories
 LONG: Final = 512
 PAGE: Final = 16
 WINDOW: Final = 6
-OFF_BY: Final = 0.1
-"""Noise in a copy of the teacher that drafts, in standard deviations of each tensor."""
 STATIC_TREE: Final = "0 1 2 0.0 0.1 1.0 0.0.0 0.0.1 0.1.0"
 LOOKED_UP: Final = 32
 """Prompt tokens that are repeated for prompt lookup."""
@@ -106,30 +105,6 @@ def _medusa(setup: Setup) -> Setup:
     return _with_settings(replace(setup, pair=pair), tree_nodes=10, static_tree=STATIC_TREE)
 
 
-def _drawn(setup: Setup) -> Setup:
-    """A draft model, far from the teacher, that draws chains for a rule that accepts with p over q."""
-    drafting = _draft_model(setup, off_by=5 * OFF_BY)
-    return _with_settings(drafting, acceptance="rejection", temperature=0.7, depth=2, max_new_tokens=24)
-
-
-def _draft_model(setup: Setup, off_by: float = OFF_BY) -> Setup:
-    """The drafter gives way to a copy of the teacher that is a little off."""
-    random = torch.Generator().manual_seed(5)
-    weights = {
-        name: tensor + off_by * tensor.float().std() * torch.randn(tensor.shape, generator=random).to(tensor)
-        for name, tensor in setup.pair.teacher_weights.items()
-        if tensor.numel() > 1
-    }
-    pair = replace(
-        setup.pair,
-        drafter=setup.pair.teacher,
-        drafter_weights=weights,
-        target_from_draft=None,
-        proposer="draft_model",
-    )
-    return _with_settings(replace(setup, pair=pair), tree_nodes=10, depth=3, top_k=3)
-
-
 def _lookup(setup: Setup) -> Setup:
     """The drafter gives way to prompt lookup; the prompt holds its own continuation, and places alike."""
     prompt, emitted = setup.prompt[:LOOKED_UP], run_free(setup, Placement()).emitted
@@ -202,7 +177,7 @@ NEEDS: Final[Mapping[str, Need]] = {
         lambda setup: replace(_long(setup), dtype="bfloat16"),
     ),
     "medusa": Need("three Medusa heads on a static tree", _medusa),
-    "draft_model": Need("a draft model, a copy of the teacher with noise", _draft_model),
+    "draft_model": Need("a draft model, a copy of the teacher with noise", drafting_model),
     "lookup": Need("prompt lookup over a prompt that repeats itself", _lookup),
     "lookup_eos": Need("prompt lookup over a prompt with an end-of-sequence token", _lookup_eos),
     "windows": Need("windows, of some of the teacher's layers and of the drafter", _windows),
@@ -213,7 +188,7 @@ NEEDS: Final[Mapping[str, Need]] = {
         "sampling by EAGLE's posterior, with draws at the edges",
         lambda setup: _with_settings(setup, temperature=1.5, sampling_top_k=3, acceptance="eagle"),
     ),
-    "drawn": Need("chains drawn from a draft model's law", _drawn),
+    "drawn": Need("chains drawn from a draft model's law", drawing),
     "length": Need(
         "a commit by length was asked for", lambda setup: _with_settings(setup, commit_mode="length")
     ),
