@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install -q -c constraints.txt
 
-.PHONY: demo test test-cuda lint costs pages attack cause-table clean-runs
+.PHONY: demo test test-cuda lint costs pages attack cause-table clean-runs clean-shipped
 
 demo: $(VENV)/.demo
 	$(BIN)/specwb diff --prompt workbench/checkpoints/prompts/code.txt
@@ -41,6 +41,10 @@ cause-table: $(VENV)/.test
 # Random legal steps and clean runs, none of which may give a finding: make clean-runs RUNS=100 JOBS=2
 clean-runs: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m clean --jobs $(or $(JOBS),1) --runs $(or $(RUNS),1000)
+
+# Every shipped drafter on every shipped prompt, float32 and bfloat16, contiguous and paged: no finding
+clean-shipped: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m clean --jobs $(or $(JOBS),1) --shipped
 
 # Attacks on files, writers and readers; hours at the full scale: make attack SCALE=0.01 ONLY="kills flips"
 SCALE ?= 1

@@ -1,4 +1,4 @@
-"""`python -m clean`: random legal steps and clean runs; prints a table, and every finding with its seed."""
+"""`python -m clean`: random legal steps and clean runs, or all that ships; prints a table and findings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--runs", type=int, default=1_000, help="clean runs, recorded and checked")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--shipped", action="store_true", help="shipped drafters on shipped prompts instead")
+    parser.add_argument("--max-new-tokens", type=int, default=24, help="of each turn of --shipped")
     options = parser.parse_args(argv)
+    if options.shipped:
+        return _shipped(options.jobs, options.max_new_tokens)
     seeds = range(options.first_seed, options.first_seed + options.runs)
     with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
         chunks = [min(CHUNK, options.steps - done) for done in range(0, options.steps, CHUNK)]
@@ -36,6 +40,20 @@ def main(argv: Sequence[str]) -> int:
     for alarm in alarms:
         print(alarm, file=sys.stderr)
     return 1 if alarms else 0
+
+
+def _shipped(processes: int, max_new_tokens: int) -> int:
+    """Run every drafter that ships on every prompt that ships; 1 where something was found."""
+    from clean.shipped import shipped_jobs, shipped_run
+
+    num_alarms = 0
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for seen in pool.map(shipped_run, shipped_jobs(max_new_tokens)):
+            num_alarms += len(seen.alarms)
+            print(f"{seen.about}: {seen.num_steps} steps, {len(seen.alarms)} findings", flush=True)
+            for alarm in seen.alarms:
+                print(alarm, file=sys.stderr)
+    return 1 if num_alarms else 0
 
 
 def _table(num_legal: int, runs: Sequence[Seen], num_alarms: int) -> list[str]:

@@ -98,10 +98,7 @@ class Recipe:
     draft_model: TeacherShape = TeacherShape(
         hidden_size=192, num_layers=2, num_heads=3, num_kv_heads=1, intermediate_size=384
     )
-    draft_model_rounds: tuple[tuple[Phase, ...], ...] = (
-        (Phase(800, 6, 256), Phase(50, 2, 1024)),
-        (Phase(900, 6, 256), Phase(50, 2, 1024)),
-    )
+    draft_model_rounds: tuple[tuple[Phase, ...], ...] = ((Phase(800, 6, 256), Phase(50, 2, 1024)),)
     draft_model_adam_lr: float = 3e-3
     draft_model_muon_lr: float = 0.02
     draft_model_generated_share: float = 2 / 3

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from reference import teacher
 from reference.arithmetic import at_least_float32
+from reference.drafters.drawn import drawn_by
 from reference.drafters.seam import ReferenceDrafter, by_search
 from reference.model import ReferenceModels
 from reference.search import DraftAttention, DraftContext, Search
@@ -143,5 +144,8 @@ SEARCHES: Final[Mapping[str, Search[Any]]] = {
     rung: Search(partial(begin, rung=rung), expand) for rung in ("replay", "masked", "cached")
 }
 DRAFT_MODEL: Final = ReferenceDrafter(
-    by_search(SEARCHES, "draft_model"), settings=("depth", "top_k"), searches=SEARCHES
+    by_search(SEARCHES, "draft_model"),
+    score=drawn_by(SEARCHES),
+    settings=("depth", "top_k"),
+    searches=SEARCHES,
 )

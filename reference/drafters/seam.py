@@ -56,8 +56,8 @@ Propose = Callable[[ReferenceModels, str, DraftContext, DecodeSettings, StageWat
 """`(models, rung, context, settings, watch)`; the watch is called at each attention of the drafter."""
 
 
-Score = Callable[[ReferenceModels, str, DraftContext, DecodeSettings, Drafted], DraftScore]
-"""`(models, rung, context, settings, drafted)`; of the draft only tokens and tree are read."""
+Score = Callable[[ReferenceModels, str, DraftContext, DecodeSettings, Drafted], DraftScore | None]
+"""`(models, rung, context, settings, drafted)`, of which tokens and tree are read; None for no scores."""
 
 
 def by_search(searches: Mapping[str, Search[Any]], proposer: str) -> Propose:

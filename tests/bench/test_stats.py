@@ -12,7 +12,7 @@ from tests.bench.made import plans, several
 from workbench.bench.measure import run_turns
 from workbench.bench.stats import Distribution, Spread, distinct_share, plain
 from workbench.bench.studies.accept_pos import accept_positions
-from workbench.bench.studies.length import break_even
+from workbench.bench.studies.length import break_even, time_ratio
 from workbench.bench.summary import summarize
 from workbench.bench.turn import BenchCase, Match, TurnResult, turn_from_json, turn_json
 from workbench.lockstep.choice.decoders import Decoded
@@ -85,6 +85,15 @@ def test_break_even_lies_where_the_curve_crosses_one() -> None:
     assert break_even([128, 256], [1.5, 1.2]) is None
     assert break_even([128, 256], [0.5, 0.9]) is None
     assert break_even([128, 256], [0.5, 1.0]) == pytest.approx(256)
+
+
+def test_the_time_ratio_is_a_step_over_a_token_without_prefill() -> None:
+    base = Decoded(token_ids=tuple(range(11)), seconds=3.0, first_token_seconds=1.0)
+    one = Decoded(
+        token_ids=tuple(range(11)), seconds=2.5, first_token_seconds=1.0, num_accepted=(3, 3, 1, 0, 0)
+    )
+    assert time_ratio(one, base) == pytest.approx(0.3 / 0.2)
+    assert time_ratio(base, base) is None
 
 
 def test_a_loop_has_few_distinct_grams() -> None:

@@ -10,9 +10,16 @@ import pytest
 import torch
 
 from workbench.checkpoints.load import LoadedPair, load_pair
-from workbench.checkpoints.shipped import PROMPTS, held_out_prompts, shipped_pair_dirs, shipped_prompt
+from workbench.checkpoints.shipped import (
+    DRAFTERS,
+    PROMPTS,
+    held_out_prompts,
+    shipped_pair_dirs,
+    shipped_prompt,
+)
+from workbench.lockstep.session.request import pair_directories
 
-MAX_BYTES = 32_000_000
+MAX_BYTES = 50_000_000
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +43,35 @@ def test_it_is_small_and_the_card_names_every_file() -> None:
     assert sum(path.stat().st_size for path in files) < MAX_BYTES
     card = (directory / "README.md").read_text(encoding="utf-8")
     for path in files:
+        own = path.parent / "README.md"
+        text = own.read_text(encoding="utf-8") if own.exists() else card
         if path.name != "README.md":
-            assert hashlib.sha256(path.read_bytes()).hexdigest() in card, path
+            assert hashlib.sha256(path.read_bytes()).hexdigest() in text, path
     assert "PSF" in card
+
+
+@pytest.mark.parametrize(("proposer", "most"), [("medusa", 6_000_000), ("draft_model", 3_000_000)])
+def test_the_further_drafters_load_without_a_warning_and_are_small(
+    shipped: LoadedPair, proposer: str, most: int
+) -> None:
+    teacher, drafter = shipped_pair_dirs(proposer)
+    loaded = load_pair(teacher, drafter, proposer=proposer)
+    assert loaded.report.status == "ok"
+    assert loaded.digests.teacher_weights == shipped.digests.teacher_weights
+    assert sum(path.stat().st_size for path in drafter.iterdir() if path.suffix != ".md") < most
+
+
+@pytest.mark.parametrize("proposer", DRAFTERS)
+def test_without_directories_each_kind_is_the_shipped_one(proposer: str) -> None:
+    assert pair_directories(None, None, proposer) == shipped_pair_dirs(proposer)
+    assert shipped_pair_dirs(proposer)[1].name == DRAFTERS[proposer]
+
+
+def test_five_heads_over_the_most_frequent_tokens() -> None:
+    pair = load_pair(*shipped_pair_dirs("medusa"), proposer="medusa").pair
+    assert (pair.drafter.num_heads, pair.drafter.draft_vocab_size) == (5, 2048)
+    assert pair.target_from_draft is not None
+    assert (pair.target_from_draft.diff() > 0).all()
 
 
 KNOWN_GOOD = {

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from clean.shipped import ShippedJob, shipped_jobs, shipped_run
+from tracing.settings import PROPOSERS
 from workbench.checkpoints.load import load_pair
 from workbench.checkpoints.shipped import PROMPTS, shipped_pair_dirs, shipped_prompt
 from workbench.faults.bench import NEEDS, tiny_bench
@@ -76,6 +78,22 @@ def test_what_a_fault_needs_is_no_fault_itself(tmp_path: Path, need: str) -> Non
     """Long, padded, tied, ended: each special run is silent without a fault in it."""
     outcome = run_lockstep(tiny_bench().setup(need), Placement(), tmp_path / "run")
     assert outcome.findings == ()
+
+
+@pytest.mark.parametrize("proposer", [kind for kind in PROPOSERS if kind != "eagle3"])
+@pytest.mark.parametrize(
+    ("prompt", "dtype", "layout"), [("prose.txt", "float32", "paged"), ("code.txt", "bfloat16", "contiguous")]
+)
+def test_every_shipped_drafter_is_silent(proposer: str, prompt: str, dtype: str, layout: str) -> None:
+    """Two of all combinations; `make clean-shipped` runs the others."""
+    seen = shipped_run(ShippedJob(proposer, prompt, dtype, layout, 4))
+    assert seen.alarms == ()
+    assert seen.num_steps > 0
+
+
+def test_all_that_ships_is_combined() -> None:
+    jobs = shipped_jobs(24)
+    assert len({job.about for job in jobs}) == len(jobs) == len(PROPOSERS) * len(PROMPTS) * 2 * 2
 
 
 @pytest.mark.parametrize(("number", "prompt"), list(enumerate(PROMPTS)), ids=PROMPTS)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.lockstep.runs import SMALL, Outcome, Setup, run
+from tests.lockstep.test_draft_model import drafting_pair
 from tracing.reader import open_run
 from workbench.fused.sampling import law as law_module
 
@@ -78,3 +79,38 @@ def test_a_temperature_that_is_not_the_settings_is_a_finding(
         lambda logits, settings: sound(logits * torch.tensor(1.1), settings),
     )
     assert decode(tmp_path).first.rule == "JUDGE-ACCEPT-PROBS"
+
+
+@pytest.mark.parametrize(
+    ("acceptance", "dtype", "rung"),
+    [
+        ("rejection", "float32", "cached"),
+        ("specinfer", "bfloat16", "masked"),
+        ("rsd", "float32", "masked"),
+        ("block", "float32", "replay"),
+    ],
+)
+def test_a_clean_run_over_drawn_drafts(tmp_path: Path, acceptance: str, dtype: str, rung: str) -> None:
+    setup = {"pair": drafting_pair(), "dtype": dtype, "rung": rung}
+    outcome = decode(tmp_path, settings={"acceptance": acceptance, "temperature": 1.5, "depth": 2}, **setup)
+    assert not outcome.log.findings
+    assert outcome.verdict.checked["draft.drawn_tokens"]
+    rows = list(open_run(tmp_path).path("fused"))
+    assert all(row["draft_probs"][0] == 1 for row in rows)
+    width = 1 if acceptance in {"rejection", "block"} else SMALL.top_k
+    assert max(np.count_nonzero((row["parents"] == 0) & row["valid"]) - 1 for row in rows) == width
+
+
+def test_a_law_that_is_not_the_drafts_is_a_finding(tmp_path: Path) -> None:
+    """Drafted at one temperature, accepted as if at another."""
+
+    def sharper(stages: Any) -> Any:
+        def draft(state: Any) -> Any:
+            made = stages.draft(state)
+            law = made.draft_law**2
+            return replace(made, draft_probs=made.draft_probs**2, draft_law=law / law.sum(-1, keepdim=True))
+
+        return replace(stages, draft=draft)
+
+    outcome = decode(tmp_path, sharper, settings={"acceptance": "rejection"}, pair=drafting_pair())
+    assert outcome.first.rule == "JUDGE-DRAFT-LAW"

@@ -31,6 +31,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "bench": (
         "specwb bench --turns 24",
         "specwb bench --turns 24 --study all --out bench-monday",
+        "specwb bench --proposer eagle3,medusa,lookup,draft_model,auto --turns 24",
         "specwb bench --humaneval HumanEval.jsonl.gz --tree 60/7/10",
     ),
     "kernels list": ("specwb kernels list", "specwb kernels list npu_rms_norm --format json"),

@@ -12,6 +12,7 @@ root-mean-square: the second sees a wrong row that one huge element hides.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -78,6 +79,13 @@ def ulp(magnitude: Floats, dtype: str) -> Floats:
     _, exponent = np.frexp(magnitude)  # magnitude = mantissa * 2**exponent, mantissa in [0.5, 1)
     size = np.where(magnitude > 0, np.ldexp(EPSILON[dtype], exponent - 1), 0.0)
     return np.asarray(np.maximum(size, SMALLEST[dtype]), dtype=np.float64)
+
+
+def ulp_of(magnitude: float, dtype: str) -> float:
+    """Return one unit in the last place of `dtype` at one magnitude; as `ulp`, without an array's cost."""
+    check_dtype(dtype)
+    size = math.ldexp(EPSILON[dtype], math.frexp(magnitude)[1] - 1) if magnitude > 0 else 0.0
+    return max(size, SMALLEST[dtype])
 
 
 def row_allowances(truth: NDArray[Any], samples: tuple[NDArray[Any], ...], dtype: str) -> RowAllowances:

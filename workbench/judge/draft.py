@@ -20,6 +20,7 @@ from workbench.judge.draft_laws import (
 from workbench.judge.draft_nodes import DraftNodes, has_samples, judge_drawn, judge_node_scores
 from workbench.judge.draft_scores import Scores, count_near_ties, judge_scores
 from workbench.judge.draft_static import judge_ranks, judge_topology
+from workbench.judge.drawn_drafts import judge_draft_probs
 from workbench.judge.evidence import DraftEvidence
 from workbench.judge.exact import judge_list, judge_num_draws
 from workbench.judge.notes import Notes
@@ -126,6 +127,8 @@ def _judge_nodes(notes: Notes, evidence: DraftEvidence, drafted: Drafted) -> Non
             judge_node_scores(notes, nodes, drafted.logprobs, truth)
     if truth.law is not None and not notes.has("JUDGE-DRAW-COUNT"):
         judge_drawn(notes, nodes, evidence.draws, truth)
+    if truth.law is not None:
+        judge_draft_probs(notes, nodes, drafted.draft_probs, truth.law)
 
 
 def _scores(

@@ -41,6 +41,11 @@ ROOT = np.iinfo(np.int64).max
 
 def best(scores: NDArray[np.float64], flat_ids: IntArray, num_best: int) -> IntArray:
     """Return the flat numbers of the best scores, best first, ties to the lower number."""
+    if len(scores) > 4 * num_best:  # sort those that may be among them: none is worse than the last of these
+        last = -np.partition(-scores, num_best - 1)[num_best - 1]
+        if last > -np.inf:
+            among = scores >= last
+            scores, flat_ids = scores[among], flat_ids[among]
     order = np.lexsort((flat_ids, -scores))
     return np.asarray(flat_ids[order][:num_best])
 

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 
 from tracing.stages import IntArray
-from workbench.judge.allowance import FLOOR_ULPS, row_allowances, ulp
+from workbench.judge.allowance import FLOOR_ULPS, row_allowances, ulp_of
 from workbench.judge.blame import guilty
 from workbench.judge.evidence import Array, LevelTruth, NodeTruth
 from workbench.judge.notes import Notes, first_few
@@ -128,7 +128,7 @@ def sum_rounding(score: float, term: float, dtype: str) -> float:
         term: The log-probability that was added.
         dtype: Of the path under test.
     """
-    rounded = FLOOR_ULPS["float32"] * float(ulp(np.array(abs(score)), "float32"))
+    rounded = FLOOR_ULPS["float32"] * ulp_of(abs(score), "float32")
     return rounded + (term_rounding(score, dtype) + term_rounding(term, dtype)) / 2
 
 
@@ -137,7 +137,7 @@ def term_rounding(term: float, dtype: str) -> float:
 
     Allowances of rows do not hold it: the reference's log-probabilities stay in float32.
     """
-    return 0.0 if dtype == "float32" else float(ulp(np.array(abs(term)), dtype))
+    return 0.0 if dtype == "float32" else ulp_of(abs(term), dtype)
 
 
 def judge_drawn(notes: Notes, nodes: DraftNodes, draws: Array | None, truth: NodeTruth) -> None:

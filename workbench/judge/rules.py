@@ -143,6 +143,9 @@ RULES: Final[dict[str, JudgeRule]] = {
     "JUDGE-ACCEPT-PATH": JudgeRule(
         "wrong-path", "Kept positions are L (root) and L + node per accepted node."
     ),
+    "JUDGE-DRAFT-LAW": JudgeRule(
+        "wrong-draft-law", "A drafter gives the law that it has drawn its tokens from.", "numeric"
+    ),
     "JUDGE-ACCEPT-SAMPLER": JudgeRule(
         "wrong-sampler-settings", "A sampler is given the temperature, top-k and top-p of the settings."
     ),

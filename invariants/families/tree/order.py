@@ -9,7 +9,15 @@ import numpy as np
 from invariants.batch.flat import Ragged
 from invariants.mutation import Case, Changes, Pick, permuted
 from invariants.prefilter import Flags, applicability, entries_at, has_drafts, prefilter, twice
-from invariants.rule import BoolArray, IntArray, Violation, Violations, draft_nodes, invariant
+from invariants.rule import (
+    BoolArray,
+    IntArray,
+    NotApplicableError,
+    Violation,
+    Violations,
+    draft_nodes,
+    invariant,
+)
 
 
 @invariant("TREE006", stage="tensorize", severity="warning", requires=("TREE002", "TREE003"))
@@ -39,7 +47,9 @@ def parent_after_child(parents: IntArray, valid: BoolArray) -> Violations:
 
 
 @invariant("TREE007", stage="tensorize", requires=("TREE002", "TREE003"))
-def duplicate_sibling(parents: IntArray, token_ids: IntArray, valid: BoolArray) -> Violations:
+def duplicate_sibling(
+    parents: IntArray, token_ids: IntArray, valid: BoolArray, acceptance: str = "greedy"
+) -> Violations:
     """Two children of one node carry the same token.
 
     ## What it does
@@ -57,8 +67,11 @@ def duplicate_sibling(parents: IntArray, token_ids: IntArray, valid: BoolArray) 
     two draft ids to one target id does the same (verl-SpeCo#67 is such a map).
 
     ## Limits
-    Tokens are compared as recorded, after the map to the teacher's vocabulary.
+    Tokens are compared as recorded, after the map to the teacher's vocabulary. Not for `specinfer`, whose
+    drafts are independent draws: an equal one is tried again.
     """
+    if acceptance == "specinfer":
+        raise NotApplicableError("siblings are independent draws and may be equal")
     first_child: dict[tuple[int, int], int] = {}
     for node in draft_nodes(valid):
         key = (int(parents[node]), int(token_ids[node]))

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from tracing.models import Taps
+from tracing.settings import DRAWN_DRAFTS
 from tracing.stages import Drafted
 from workbench.fused.attention import AttentionCall
 from workbench.fused.cache.contiguous import ContiguousCache
 from workbench.fused.drafters import search
+from workbench.fused.drafters.drawn import grow_drawn
 from workbench.fused.drafters.seam import (
     CommittedRows,
     DrafterKind,
@@ -78,16 +80,15 @@ class DraftModel:
     def draft(self, memory: Memory, turn: DraftTurn) -> Drafted:
         """Return the tree under the root; the cache then holds the committed rows."""
         own = cast("ModelMemory", memory)
-        root_row = _feed(self, own)
-        levels = search.grow(
-            root_row,
-            partial(_expand, self, own, turn.committed_len),
-            self.target_from_draft,
-            turn.settings,
-        )
+        root_row, root = _feed(self, own), own.tokens.token_ids[-1]
+        expand, settings = partial(_expand, self, own, turn.committed_len), turn.settings
+        if turn.draws is not None and settings.acceptance in DRAWN_DRAFTS:
+            drafted = grow_drawn(root_row, expand, settings, turn.draws, root)
+        else:
+            levels = search.grow(root_row, expand, self.target_from_draft, settings)
+            drafted = search.select(levels, root, settings.tree_nodes, proposer="draft_model")
         own.cache.truncate(turn.committed_len)
-        root = own.tokens.token_ids[-1]
-        return search.select(levels, root, turn.settings.tree_nodes, proposer="draft_model")
+        return drafted
 
 
 def _feed(drafter: DraftModel, memory: ModelMemory) -> ProposingRows:

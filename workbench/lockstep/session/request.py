@@ -12,7 +12,7 @@ from tracing.distances import DEFAULT_EDGES
 from tracing.errors import UsageError
 from tracing.models import ModelPair
 from tracing.run_facts import ModelFacts
-from tracing.settings import AS_IS, DecodeSettings, Device, RungName
+from tracing.settings import AS_IS, DRAWN_DRAFTS, DecodeSettings, Device, RungName
 from tracing.stages import DecodePath
 from workbench.checkpoints.load import LoadedPair, load_pair, needs_drafter
 from workbench.checkpoints.shipped import shipped_pair_dirs
@@ -195,6 +195,11 @@ def _require_chooser(request: DiffRequest, path: DecodePath) -> None:
         return
     if request.options.mode == "free":
         raise UsageError("--lockstep free compares greedy streams; sampled ones are compared staged")
+    if settings.acceptance in DRAWN_DRAFTS and request.fused is None and request.proposer != "draft_model":
+        raise UsageError(
+            f"--acceptance {settings.acceptance} needs drafts drawn from their law, as --proposer "
+            f"draft_model draws them; {request.proposer} searches, which eagle and match accept exactly"
+        )
     if path.chooser is None and path.stages.accept is not None:
         raise UsageError(f"{path.name} declares no chooser, so it cannot accept by {settings.acceptance}")
 
