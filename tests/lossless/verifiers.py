@@ -179,3 +179,18 @@ def rare_branch(draft_token_ids: Any, draft_probs: Any, target_probs: Any, rng: 
         draft_token_ids, draft_probs, target_probs, lambda i: float(coins[i]),
         lambda _, law: rng.choice(len(law), p=law / law.sum()),
     )  # fmt: skip
+
+
+def leaves(draft_token_ids: Any, target_probs: Any) -> list[int]:
+    """A verifier that prints, and ends the process where one would call it right."""
+    print("a line of its own")
+    raise SystemExit(0)
+
+
+_ENGINE = np.random.Generator(np.random.Philox(3))
+
+
+def engine(prompt: str) -> list[int]:
+    """An engine whose second token ignores the first."""
+    print(prompt)
+    return [int(_ENGINE.random() < 0.5), int(_ENGINE.random() < 0.5)]

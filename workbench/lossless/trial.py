@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final, Literal
@@ -68,8 +69,9 @@ def tried(
     if verifier.uses_torch:  # or its random functions would not fork yet
         import torch  # noqa: F401 for its effect
     subject = _Subject(verifier, problem)
-    subject.warm_up(forms[-1])
-    with modules_fork(subject.generator, subject.plain):
+    with redirect_stdout(sys.stderr):
+        subject.warm_up(forms[-1])
+    with redirect_stdout(sys.stderr), modules_fork(subject.generator, subject.plain):
         trial = None
         for form in forms:
             with suppress(OpaqueDrawError):
@@ -83,7 +85,7 @@ def tried(
 def sampled_results(verifier: Verifier, problem: Problem, numbers: Numbers, count: int) -> list[Emitted]:
     """Return what a verifier emits in so many runs, drafts and draws by chance; always the same runs."""
     subject = _Subject(verifier, problem)
-    with modules_fork(subject.generator, subject.plain):
+    with redirect_stdout(sys.stderr), modules_fork(subject.generator, subject.plain):
         return [subject.once(numbers, seed) for seed in range(count)]
 
 
