@@ -12,6 +12,7 @@ from invariants.context import RunContext
 from invariants.thresholds import Thresholds
 from invariants.writes import Writes
 from tracing.columns import NULL_ENTRIES
+from tracing.proposers import why_undrafted
 
 Row = Mapping[str, Any]
 """One step: column name to value; lists as arrays, `visible` as `[N, N]`, absent or null as None."""
@@ -69,7 +70,7 @@ class Inputs:
                 return f"column {name.removeprefix(prefix)} of the {where} was not recorded"
         if self.row.get(name) is not None:
             return f"column {name} has entries that could not be recorded"
-        return f"column {name} was not recorded"
+        return why_undrafted(self.row.get("proposer"), name) or f"column {name} was not recorded"
 
 
 def _value(row: Row, name: str) -> Any:

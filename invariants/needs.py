@@ -38,9 +38,9 @@ def columns_read() -> tuple[str, ...]:
     """Return every column that a rule reads, in the order of the trace.
 
     No argument names `launch_refused`, but a rule asks whether it is recorded, nor `batch_row`, by which
-    statistics are kept.
+    statistics are kept, nor `proposer`, which tells why a draft has no search.
     """
-    unnamed = {*KEY_COLUMNS, "launch_refused", "batch_row"}
+    unnamed = {*KEY_COLUMNS, "launch_refused", "batch_row", "proposer"}
     read = {_column(name) for rule in CATALOGUE for name in rule.arguments} | unnamed
     return tuple(name for name in COLUMN_BY_NAME if name in read)
 

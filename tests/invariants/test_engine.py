@@ -30,6 +30,21 @@ def test_a_missing_column_is_named() -> None:
     assert outcomes(bare)["POS001"] == Held("POS001")
 
 
+@pytest.mark.parametrize(
+    ("proposer", "rule", "told"),
+    [
+        ("medusa", "DRAFT003", "medusa drafts a static tree, which has no beam_flat_ids"),
+        ("lookup", "DRAFT001", "lookup drafts a chain that was looked up, which has no draft_logprobs"),
+        ("medusa", "DRAFT001", "column draft_logprobs was not recorded"),
+        ("eagle3", "DRAFT003", "column beam_flat_ids was not recorded"),
+        ("an engine's own", "DRAFT003", "column beam_flat_ids was not recorded"),
+    ],
+)
+def test_a_rule_of_a_beam_search_says_what_was_drafted_instead(proposer: str, rule: str, told: str) -> None:
+    bare = CASE.edited(proposer=proposer, beam_flat_ids=None, draft_logprobs=None)
+    assert reason(bare, rule) == told
+
+
 def test_a_row_that_is_no_step_is_neither_judged_nor_remembered() -> None:
     def violated_rules(rows: list[StepRow]) -> list[str]:
         checker = Checker(CONTEXT)

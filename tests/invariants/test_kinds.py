@@ -50,6 +50,8 @@ def _changes(row: StepRow) -> dict[str, Any]:
         "by length": {"commit_mode": "length", "commit_fallback": "asked to"},
         "wholly reordered": {"commit_mode": "full_reorder", "commit_fallback": "asked to"},
         "because of length": {"stop_reason": "length"},
+        "searched, not shown": {"beam_flat_ids": None},
+        "a static tree": {"beam_flat_ids": None, "proposer": "medusa"},
     }
 
 

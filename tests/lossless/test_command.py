@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from workbench.cli.run import run_command
+from workbench.lossless import smallest as smallest_module
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,8 +30,11 @@ def test_a_right_verifier(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"fixed"} == {each["drafts"] for each in found["problems"]}
 
 
-def test_a_wrong_rule_is_named_and_shrunk(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_wrong_rule_is_named_and_shrunk(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The smallest problem is read back and shows the same."""
+    monkeypatch.setattr(smallest_module, "MAX_EXAMPLES", 60)
     code, found = as_json(capsys, "--rule", "original-draft-law")
     assert (code, found["verdict"]) == (1, "not lossless")
     guilty = [each for each in found["problems"] if each["verdict"] == "not lossless"]
@@ -67,6 +71,7 @@ def test_the_text_says_what_a_reader_needs(capsys: pytest.CaptureFixture[str]) -
         (["tests.lossless.verifiers:nothing"], "has no function 'nothing'"),
         (["tests.lossless.verifiers:strange_parameter"], "which nobody can fill"),
         (["tests.lossless.verifiers:out_of_vocabulary"], "never emits tokens"),
+        (["tests.lossless.verifiers:leaves"], "raised SystemExit"),
         (["--rule", "nothing"], "no rule 'nothing'"),
         (["--rule", "eagle", "--alpha", "2"], "--alpha lies between"),
         (["--rule", "block", "--drafts", "top"], "a rule for sampled drafts"),
@@ -152,6 +157,8 @@ def test_samples_are_judged_against_laws_and_against_plain_decoding(
     assert (code, found["verdict"]) == (4, "inconclusive")
     code, found = as_json(capsys, *black_box, off, "--dependent")
     assert code == 1
+    code, found = as_json(capsys, *black_box, "tests.lossless.verifiers:engine")
+    assert (code, found["draws"] < 500) == (1, True)  # what it prints is no part of the JSON
     assert run_command(["lossless", *black_box, clean]) == 0
     assert "would have been seen, whatever the mistake" in capsys.readouterr().out
 

@@ -112,7 +112,7 @@ def test_samples_show_a_planted_mistake_in_time(name: str) -> None:
     unknown = 1.0
     for _ in range(60):
         unknown = (math.log(1 / ALPHA) + (cells - 1) / 2 * math.log(max(unknown, 1.0))) / nats
-    seeds = SEEDS if unknown < 1500 else 5
+    seeds = SEEDS if unknown < 1000 else 5
     for bets, limit in ((known, known_limit), ({}, 1.5 * unknown)):
         if limit > 1e5:  # below what can be seen
             continue

@@ -12,7 +12,7 @@ from tests.lossless import verifiers
 from tracing.errors import UsageError
 from workbench.lossless.forks import NotRepeatableError
 from workbench.lossless.judge import JudgeSettings, ProblemVerdict, judged
-from workbench.lossless.problem import Drafts, Problem
+from workbench.lossless.problem import Drafts, Problem, problem_from
 from workbench.lossless.standard import standard_problems
 from workbench.lossless.verifier import as_verifier
 
@@ -52,7 +52,7 @@ def test_right_verifiers_are_lossless_whatever_their_source(function: str, how: 
 
 
 def test_what_cannot_be_opened_is_sampled_and_says_how_far() -> None:
-    found = verdict("opaque_product", problem("chain2_v3"))
+    found = verdict("opaque_product", problem("chain2_v3", "top"))
     assert found.trial.how == "sampled"
     assert 0.01 < found.error < 0.2
     assert found.verdict == ("not lossless" if found.total_variation > found.error else "inconclusive")
@@ -108,3 +108,16 @@ def test_the_block_rule_restated_is_named() -> None:
     assert (found.verdict, found.trial.how) == ("not lossless", "integrated")
     assert found.same_as == ("block-by-products",)
     assert 0.2 < found.total_variation < 0.24
+
+
+def test_an_opened_law_accuses_and_clears_rightly() -> None:
+    """Catches places that only a few of the other draws show: they once made a right sampler look wrong."""
+    wrong = verdict("opaque_and_wrong", problem("chain1_v3"))
+    assert (wrong.verdict, wrong.trial.how) == ("not lossless", "opened")
+    assert wrong.same_as == ("residual-full-target",)
+    law = {"": ["1/64", "63/64"], "0": ["1/64", "63/64"], "1": ["63/64", "1/64"]}
+    after = {path: ["1/2", "1/2"] for path in ("0,0", "0,1", "1,0", "1,1")}
+    draft = {path: ["63/64", "1/64"] for path in ("", "0", "1")}
+    narrow = problem_from({"depth": 2, "target": law | after, "draft": draft}, "sampled")
+    found = judged(as_verifier(verifiers.rare_branch, "rare"), narrow, QUICK)
+    assert (found.verdict, found.trial.how) == ("lossless within E", "opened")

@@ -160,3 +160,37 @@ def out_of_vocabulary(draft_token_ids: Any, target_probs: Any) -> list[int]:
 
 def strange_parameter(temperature: float) -> list[int]:
     return [int(temperature)]
+
+
+def opaque_and_wrong(draft_token_ids: Any, draft_probs: Any, target_probs: Any, rng: Any) -> list[int]:
+    """As `opaque`, with the whole target law where the residual belongs."""
+    coins = np.asarray(rng.random(len(draft_token_ids)), dtype=np.float64)
+    race = np.asarray(rng.exponential(size=target_probs.shape[1]), dtype=np.float64)
+    return _chain(
+        draft_token_ids, draft_probs, target_probs, lambda i: float(coins[i]),
+        lambda i, _: np.argmax(target_probs[i] / race),
+    )  # fmt: skip
+
+
+def rare_branch(draft_token_ids: Any, draft_probs: Any, target_probs: Any, rng: Any) -> list[int]:
+    """A right one whose second coin matters only after the first fell in a narrow place."""
+    coins = np.asarray(rng.random(len(draft_token_ids)), dtype=np.float64)
+    return _chain(
+        draft_token_ids, draft_probs, target_probs, lambda i: float(coins[i]),
+        lambda _, law: rng.choice(len(law), p=law / law.sum()),
+    )  # fmt: skip
+
+
+def leaves(draft_token_ids: Any, target_probs: Any) -> list[int]:
+    """A verifier that prints, and ends the process where one would call it right."""
+    print("a line of its own")
+    raise SystemExit(0)
+
+
+_ENGINE = np.random.Generator(np.random.Philox(3))
+
+
+def engine(prompt: str) -> list[int]:
+    """An engine whose second token ignores the first."""
+    print(prompt)
+    return [int(_ENGINE.random() < 0.5), int(_ENGINE.random() < 0.5)]

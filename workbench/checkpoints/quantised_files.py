@@ -26,7 +26,7 @@ KEY: Final = "quantization_config"
 
 
 @dataclass(frozen=True, slots=True)
-class FileNames:
+class PartNames:
     """How a layout names the parts of a layer in a file.
 
     Attributes:
@@ -40,13 +40,13 @@ class FileNames:
     others: tuple[str, ...] = ()
 
 
-NAMES: Final[Mapping[str, FileNames]] = {
-    "gptq": FileNames("qweight", "scales", "qzeros", ("g_idx",)),
-    "awq": FileNames("qweight", "scales", "qzeros"),
-    "compressed-tensors": FileNames(
+NAMES: Final[Mapping[str, PartNames]] = {
+    "gptq": PartNames("qweight", "scales", "qzeros", ("g_idx",)),
+    "awq": PartNames("qweight", "scales", "qzeros"),
+    "compressed-tensors": PartNames(
         "weight_packed", "weight_scale", "weight_zero_point", ("weight_shape", "weight_g_idx")
     ),
-    "npu": FileNames("weight", "weight_scale", "weight_offset"),
+    "npu": PartNames("weight", "weight_scale", "weight_offset"),
 }
 METHODS: Final = {
     "gptq": "gptq",

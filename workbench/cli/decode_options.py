@@ -209,6 +209,24 @@ def eager_operators(text: str) -> frozenset[str]:
     return frozenset(names)
 
 
+def parse_kinds(draft: str | None) -> dict[str, str]:
+    """Read `KIND=DIR,KIND=DIR`.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    drafts: dict[str, str] = {}
+    for part in (draft or "").split(",") if draft else ():
+        kind, equals, directory = part.strip().partition("=")
+        if not equals or not directory or kind not in PROPOSERS or kind in drafts:
+            raise UsageError(
+                f"--draft with --proposer auto should be KIND=DIR[,KIND=DIR], each kind of "
+                f"{', '.join(PROPOSERS)} once, got {part.strip()!r}"
+            )
+        drafts[kind] = directory
+    return drafts
+
+
 def drafts_by_kind(options: dict[str, Any]) -> dict[str, Any]:
     """Read `--draft`, `--policy` and `--measured` as `--proposer` has them.
 
@@ -224,15 +242,7 @@ def drafts_by_kind(options: dict[str, Any]) -> dict[str, Any]:
             if given is not None:
                 raise UsageError(f"{name} goes with --proposer auto")
         return {"draft": draft, "drafts": {}, "policy": None, "measured": None}
-    drafts: dict[str, str] = {}
-    for part in (draft or "").split(",") if draft else ():
-        kind, equals, directory = part.strip().partition("=")
-        if not equals or not directory or kind not in PROPOSERS or kind in drafts:
-            raise UsageError(
-                f"--draft with --proposer auto should be KIND=DIR[,KIND=DIR], each kind of "
-                f"{', '.join(PROPOSERS)} once, got {part.strip()!r}"
-            )
-        drafts[kind] = directory
+    drafts = parse_kinds(draft)
     if drafts and options["model"] is None:
         raise UsageError("--model and --draft go together: a drafter is trained for one teacher")
     return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,9 +12,10 @@ from tracing.errors import TraceError, UsageError
 from tracing.reader import Run
 from tracing.run_facts import ModelFacts, model_facts_of, table
 from tracing.settings import PROPOSERS
+from workbench.cli.decode_options import AUTO
 from workbench.cli.output import say
-from workbench.cli.replay_options import ReplayOptions
-from workbench.cli.replay_summary import facts_of, path_under_test_of, settings_of
+from workbench.cli.replay_options import SHIPPED, ReplayOptions
+from workbench.cli.replay_summary import facts_of, path_under_test_of, settings_of, versions
 from workbench.cli.summaries import say_summary
 from workbench.judge.recorded.context import read_context
 from workbench.judge.recorded.rejudge import Judge, StepRange
@@ -25,8 +25,6 @@ from workbench.view.safe_text import safe_json
 if TYPE_CHECKING:
     from workbench.checkpoints.load import LoadedPair
     from workbench.lockstep.replay.teacher import TeacherOnly
-
-SHIPPED = "shipped"
 
 
 def with_models(run: Run, wanted: ReplayOptions) -> tuple[Judge, Mapping[str, Any]]:
@@ -46,6 +44,10 @@ def with_models(run: Run, wanted: ReplayOptions) -> tuple[Judge, Mapping[str, An
     from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
     proposer = proposer_of(run, wanted)
+    if proposer == AUTO:
+        from workbench.cli.replay_auto import with_choices
+
+        return with_choices(run, wanted)
     model, draft = _folders(wanted, proposer)
     options: dict[str, Any] = {"trust_remote_code": wanted.trust_remote_code, "weights": weights_of(run)}
     loaded = _load(model, draft, proposer, **options)
@@ -117,15 +119,6 @@ def matches(run: Run, digests: Mapping[str, Any], has_drafter: bool) -> dict[str
     return {name: None if recorded.get(name) is None else recorded[name] == digests[name] for name in names}
 
 
-def versions(run: Run) -> dict[str, dict[str, Any]]:
-    """Return what was recorded and what runs now, for every version that the manifest names."""
-    from tracing.manifest import fresh_manifest
-
-    now = {**fresh_manifest({})["versions"], "python": platform.python_version()}
-    recorded = table(run.manifest, "versions")
-    return {name: {"recorded": recorded[name], "now": now.get(name)} for name in recorded}
-
-
 def fact_lines(facts: Mapping[str, Any]) -> list[str]:
     """Return for a person whether models and versions are those of the recording."""
     words = {True: "those of the recording", False: "NOT those of the recording", None: "not known"}
@@ -157,7 +150,12 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
     from workbench.lockstep.session.job import LockstepOptions
     from workbench.lockstep.session.request import DiffRequest
 
-    proposer = proposer_of(run, wanted)
+    proposer, settings = proposer_of(run, wanted), settings_of(run)
+    if proposer == AUTO:
+        from workbench.cli.replay_auto import chosen_at
+
+        wanted, settings = chosen_at(run, wanted, place)
+        proposer = proposer_of(run, wanted)
     model, draft = _folders(wanted, proposer)
     if draft is None and needs_drafter(proposer):
         raise UsageError("--continue decodes, so it needs a drafter; give --draft DIR too")
@@ -167,7 +165,7 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
     request = DiffRequest(
         prompt_file=label,
         out=wanted.out or run.folder.with_name(f"{run.folder.resolve().name}-continued"),
-        options=LockstepOptions(settings=replace(settings_of(run), max_new_tokens=remaining)),
+        options=LockstepOptions(settings=replace(settings, max_new_tokens=remaining)),
         backend=backend.as_json(),
         dtype=facts_of(run, under_test).dtype,
         rung=wanted.reference,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from tracing.errors import UsageError
 from tracing.moment import Moment
 from tracing.settings import RungName
 from workbench.cli.decode_options import OutputFormat, step_range
 from workbench.judge.recorded.rejudge import StepRange
+
+SHIPPED: Final = "shipped"
+"""In place of a directory: the shipped one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
@@ -118,3 +119,12 @@ def _text(run: Run, tokens: list[int]) -> str:
     known = run.vocabulary
     raw = b"".join(known.get(token) or b"" for token in tokens)
     return raw.decode("utf-8", errors="replace")
+
+
+def versions(run: Run) -> dict[str, dict[str, Any]]:
+    """Return what was recorded and what runs now, for every version that the manifest names."""
+    from tracing.manifest import fresh_manifest
+
+    now = {**fresh_manifest({})["versions"], "python": platform.python_version()}
+    recorded = table(run.manifest, "versions")
+    return {name: {"recorded": recorded[name], "now": now.get(name)} for name in recorded}

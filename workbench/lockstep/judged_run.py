@@ -135,12 +135,11 @@ def _run_auto(
                 each.settings,
                 facts_of(pairs[name], each.path, each.settings),
             ),
+            is_chain=drafter_of(pairs[name]).never_branches(each.settings),
         )
         for name, each in contenders.items()
     }
-    tally = Tally(
-        chain=all(drafter_of(pairs[name]).never_branches(each.settings) for name, each in contenders.items())
-    )
+    tally = Tally()
     decoded = judge_requests(
         auto,
         request.options,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
+import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from tracing.errors import UsageError
+from tracing.errors import UsageError, sentence_of
 from workbench.lossless.evidence import (
     Alarm,
     LawEvidence,
@@ -26,6 +27,7 @@ from workbench.lossless.law import EmissionLaw, completed, divergence, target_la
 from workbench.lossless.mistakes import MISTAKES
 from workbench.lossless.problem import Problem, TokenPath
 from workbench.lossless.two_sample import TwoSampleEvidence
+from workbench.lossless.verifier import load_function
 
 Sample = tuple[str, TokenPath, str]
 """Prompt, tokens, group."""
@@ -115,13 +117,13 @@ def _cut(name: str, tokens: Any, where: str, lengths: Mapping[str, int], group: 
 
 
 def _called(source: str, lengths: Mapping[str, int]) -> Iterator[Sample]:
-    module, _, attribute = source.partition(":")
-    try:
-        engine: Callable[[str], Any] = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UsageError(f"{source} is no .jsonl file and no package.module:function ({error})") from None
+    engine = load_function(source)
     for name in cycle(lengths):
-        result = engine(name)
+        with redirect_stdout(sys.stderr):
+            try:
+                result = engine(name)
+            except (Exception, SystemExit) as error:
+                raise UsageError(f"{source} raised {type(error).__name__}: {sentence_of(error)}") from error
         yield _cut(name, result.tolist() if hasattr(result, "tolist") else result, source, lengths, "")
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
+import numpy as np
+
 from workbench.lossless.problem import Problem, TokenPath, law_after
 
 Number = Fraction | float
@@ -31,6 +33,14 @@ def _grown(path: TokenPath, problem: Problem) -> Iterator[tuple[TokenPath, Fract
         if share:
             for longer, rest in _grown((*path, token), problem):
                 yield longer, share * rest
+
+
+def grown_at_random(path: TokenPath, problem: Problem, chance: np.random.Generator) -> TokenPath:
+    """Return what was emitted and target draws after it, `depth + 1` tokens."""
+    while len(path) <= problem.depth:
+        law = law_after(problem.target, path, problem)
+        path = (*path, int(chance.choice(len(law), p=[float(each) for each in law])))
+    return path
 
 
 def target_law(problem: Problem) -> EmissionLaw:

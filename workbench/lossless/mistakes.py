@@ -86,7 +86,7 @@ MISTAKES: Final[Mapping[str, AcceptanceRule]] = {
                  "the bonus token comes from a residual", "eagle#47, eagle#50", chains=True),
         _mistake("bonus-from-the-row-before", bonus_from_the_draft, _WITH_LAW,
                  "the bonus token comes from the law of the row before", "sgl#26866", chains=True),
-        _mistake("block-by-products", block_by_products, _WITH_LAW,
+        _mistake("block-by-products", block_by_products, ("sampled", "fixed"),
                  "products of draws where block verification has one draw each", "va#7807", chains=True),
         _mistake("draft-law-in-bfloat16", low_precision, _WITH_LAW,
                  "drafts drawn in one precision and verified in another", "DeepSpec#31"),

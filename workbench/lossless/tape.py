@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +46,18 @@ class Tape:
             value = -math.log1p(-value) if is_exponential else value
         self.values.append(value)
         return value
+
+
+class TapeForks(Forks):
+    """Decisions that a tape makes, one after another, instead of all ways in which they can fall."""
+
+    def __init__(self, chance: ForkingChance) -> None:
+        super().__init__()
+        self._chance = chance
+
+    def choose(self, weights: Sequence[Number], label: str) -> int:
+        """Return an index drawn with these weights."""
+        return self._chance.index(weights, label)
 
 
 class TapeChance(ForkingChance):

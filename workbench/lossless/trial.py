@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final, Literal
@@ -16,7 +17,7 @@ from workbench.lossless.opening import Coordinates, OpenedLaw, opened
 from workbench.lossless.patched import modules_fork
 from workbench.lossless.problem import Problem
 from workbench.lossless.sources import ForkingChance, ForkingGenerator, ForkingRandom
-from workbench.lossless.tape import Tape, TapeChance
+from workbench.lossless.tape import Tape, TapeChance, TapeForks
 from workbench.lossless.verifier import Emitted, Numbers, Raised, Verifier, call, values_of
 
 How = Literal["exact", "integrated", "opened", "sampled"]
@@ -68,8 +69,9 @@ def tried(
     if verifier.uses_torch:  # or its random functions would not fork yet
         import torch  # noqa: F401 for its effect
     subject = _Subject(verifier, problem)
-    subject.warm_up(forms[-1])
-    with modules_fork(subject.generator, subject.plain):
+    with redirect_stdout(sys.stderr):
+        subject.warm_up(forms[-1])
+    with redirect_stdout(sys.stderr), modules_fork(subject.generator, subject.plain):
         trial = None
         for form in forms:
             with suppress(OpaqueDrawError):
@@ -78,6 +80,13 @@ def tried(
                     return trial
         blunt = subject.opened(forms[-1], budget, samples)
     return trial if trial is not None and _raised(blunt) >= _raised(trial) else blunt
+
+
+def sampled_results(verifier: Verifier, problem: Problem, numbers: Numbers, count: int) -> list[Emitted]:
+    """Return what a verifier emits in so many runs, drafts and draws by chance; always the same runs."""
+    subject = _Subject(verifier, problem)
+    with redirect_stdout(sys.stderr), modules_fork(subject.generator, subject.plain):
+        return [subject.once(numbers, seed) for seed in range(count)]
 
 
 def _raised(trial: VerifierTrial) -> Number:
@@ -121,6 +130,11 @@ class _Subject:
         found = enumerate_runs(run, budget)
         how: How = "integrated" if state[0].is_integrated else "exact"
         return VerifierTrial(found.law, found.edges, found.error, how, numbers, found.runs)
+
+    def once(self, numbers: Numbers, seed: int) -> Emitted:
+        """Run once, with a tree and draws of a tape."""
+        chance = TapeChance(Tape(seed=seed))
+        return self._called(chance, self._trees(TapeForks(chance)), numbers)
 
     def _called(self, chance: ForkingChance, trees: tuple[LaidOut, ...], numbers: Numbers) -> Emitted:
         self.generator.chance = self.plain.chance = chance

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -73,10 +74,20 @@ class Verifier:
 
 
 def load_verifier(name: str, *, arrays: str = "auto", is_batched: bool = False) -> Verifier:
-    """Import `package.module:function`, with the current folder first on the path as `python -m` has it.
+    """Import a verify function by name.
 
     Raises:
         UsageError: There is no such function, or it has a parameter that nobody can fill.
+        EnvironmentProblemError: Its module could not be imported.
+    """
+    return as_verifier(load_function(name), name, arrays=arrays, is_batched=is_batched)
+
+
+def load_function(name: str) -> Callable[..., Any]:
+    """Import `package.module:function`, with the current folder first on the path as `python -m` has it.
+
+    Raises:
+        UsageError: There is no such function.
         EnvironmentProblemError: Its module could not be imported.
     """
     module_name, _, attribute = name.partition(":")
@@ -86,21 +97,22 @@ def load_verifier(name: str, *, arrays: str = "auto", is_batched: bool = False) 
     if folder not in sys.path:
         sys.path.insert(0, folder)
     try:
-        module: Any = importlib.import_module(module_name)
+        with redirect_stdout(sys.stderr):
+            function: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == module_name.partition(".")[0]:
             raise UsageError(f"there is no module {module_name!r}, looked for from {folder}") from None
         raise EnvironmentProblemError(f"{module_name} needs {error.name}, which is not installed") from None
-    except Exception as error:  # noqa: BLE001  whatever a module of the user raises
+    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever a module of the user raises
         raise EnvironmentProblemError(
             f"{module_name} cannot be imported: {type(error).__name__}: {sentence_of(error)}"
         ) from None
-    function = module
     for part in attribute.split("."):
         function = getattr(function, part, None)
     if not callable(function):
         raise UsageError(f"{module_name} has no function {attribute!r}")
-    return as_verifier(function, name, arrays=arrays, is_batched=is_batched)
+    called: Callable[..., Any] = function
+    return called
 
 
 def as_verifier(
@@ -204,9 +216,7 @@ def call(verifier: Verifier, values: dict[str, Any], vocab: int, longest: int) -
             if verifier.is_batched
             else [tokens_of(plain, vocab, longest)]
         )
-    except RecursionError as error:
-        return Raised("RecursionError", sentence_of(error)[:MAX_SENTENCE])
-    except Exception as error:  # noqa: BLE001  whatever code under test raises is a result here
+    except (Exception, SystemExit) as error:  # noqa: BLE001  whatever code under test raises is a result here
         return Raised(type(error).__name__, " ".join(sentence_of(error).split())[:MAX_SENTENCE])
     bad = next((row for row in rows if isinstance(row, Malformed)), None)
     if bad is not None:

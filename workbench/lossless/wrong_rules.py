@@ -210,7 +210,7 @@ def block_by_products(tree: DraftedTree, chance: Chance) -> list[int]:
     positions: list[tuple[TokenPath, Any]] = [((), Fraction(1))]
     kept = 0
     while tree.children(path):
-        law, draft, token = tree.target(path), tree.draft(path), tree.children(path)[0]
+        law, draft, token = tree.target(path), _law_of_draft(tree, path), tree.children(path)[0]
         product *= min(ratio(law, draft, token), 1)
         draws = chance.random() * draws
         path = (*path, token)
@@ -221,8 +221,16 @@ def block_by_products(tree: DraftedTree, chance: Chance) -> list[int]:
     law = tree.target(path)
     if not tree.children(path):
         return [*path, sampled_from(law, chance)]
-    joint = positive_part([weight * each for each in law], tree.draft(path))
+    joint = positive_part([weight * each for each in law], _law_of_draft(tree, path))
     return [*path, sampled_from(residual_or(joint, law), chance)]
+
+
+def _law_of_draft(tree: DraftedTree, path: TokenPath) -> Weights:
+    """Return the draft law that a verifier knows: certain of the draft where drafts have none."""
+    law = tree.target(path)
+    if tree.problem.gives_draft_law:
+        return tree.draft(path)
+    return [Fraction(int(token == tree.children(path)[0])) for token in range(len(law))]
 
 
 def _bfloat16(value: Fraction) -> Fraction:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tracing.distances import DEFAULT_EDGES
 from tracing.finding import Finding
 from tracing.moment import Moment
+from tracing.proposers import why_undrafted
 from workbench.view.condition import NOT_JUDGED, NoFindings
 from workbench.view.safe_text import safe_text
 from workbench.view.tokens import Tokens
@@ -100,7 +101,8 @@ class Side:
                 return f"{self.label}: no {what} in this step ({safe_text(str(self.row[reason]))})"
         if self.running:
             return f"{self.label}: no {what} yet; {self.running} was running when the trace ends"
-        return f"{self.label}: {what} was not recorded in this step"
+        undrafted = why_undrafted(self.row.get("proposer"), *names)
+        return f"{self.label}: {undrafted or f'{what} was not recorded in this step'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,11 +178,11 @@ def _best_low_bits(
 ) -> tuple[int, float]:
     """Return m with the smallest expected bits of an exponent, and these bits."""
     best, smallest = 1, math.inf
-    shares = counts[present] / counts.sum()
+    shares = counts[present].astype(np.float32) / np.float32(counts.sum())  # as the published tool sums them
     numbers = (base - present) % (1 << num_bits)
     for low_bits in range(1, num_bits):
         bits = expected_bits(num_bits, low_bits, float(shares[numbers < (1 << low_bits)].sum()))
-        if bits < smallest - 1e-6:
+        if bits < smallest:
             best, smallest = low_bits, bits
         elif stops_rising:
             break

@@ -95,6 +95,9 @@ def attention_to_what_is_not_there(
 
 
 CLAUSES: Final = (
+    applicability("DRAFT001", "DRAFT002", "DRAFT003", "DRAFT004", "DRAFT005", "DRAFT006")(
+        lambda proposer: proposer  # a chain or a static tree has no search to check, and says so
+    ),
     prefilter("DRAFT003")(lambda beam_flat_ids, top_k: beam_flat_ids.lengths % top_k != 0),
     applicability("DRAFT003", "DRAFT006")(lambda beam_flat_ids: beam_flat_ids.lengths > 0),
     applicability("DRAFT004", "DRAFT006")(

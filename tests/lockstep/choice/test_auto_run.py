@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cli.pair_dirs import write_pair
+from tracing.errors import TraceError
 from tracing.reader import open_run
 from tracing.settings import DecodeSettings
 from workbench.cli.run import run_command
@@ -17,6 +18,7 @@ from workbench.lockstep.choice.decide import decide
 from workbench.lockstep.choice.facts import PromptFacts
 from workbench.lockstep.choice.measured import Measurements, StepCounts
 from workbench.lockstep.choice.policy_file import read_policy
+from workbench.lockstep.replay.choices import recorded_choices
 from workbench.view.lines import plain_text
 from workbench.view.run_view import RunView
 from workbench.view.stages import stages_lines
@@ -79,9 +81,20 @@ def test_each_turn_is_decoded_by_what_the_table_says(run: Path) -> None:
     rows = {(row["prompt_id"], row["turn"]): len(row["token_ids"]) for row in opened.path("fused")}
     assert (rows[0, 0], rows[0, 1]) == (8, 4)
     assert opened.manifest["choices"]["left_out"] == {
-        "heads": "no checkpoint of a medusa drafter was given",
+        "heads": "no checkpoint of kind medusa was given",
     }
     assert opened.manifest["models"]["proposer"] == "auto"
+
+
+def test_a_run_that_drafted_chains_alone_owes_no_branch(made: Any, capsys: Any) -> None:
+    folder, argv = made
+    (folder / "short.txt").write_text("ab" * 12)
+    argv = [*argv, "--prompt", str(folder / "short.txt"), "--out", str(folder / "chain")]
+    capsys.readouterr()
+    run_command([*argv, "--measured", str(folder / "run")])
+    said = json.loads(capsys.readouterr().out)
+    assert [each["choice"] for each in said["choices"]] == ["lookup"]
+    assert "no branches" not in said["remark"]
 
 
 def test_nothing_is_found_and_a_later_check_agrees(run: Path) -> None:
@@ -122,12 +135,64 @@ def test_a_measurement_that_is_kept_gives_the_same_choices(run: Path, made: Any)
     assert first["measured"] == second["measured"]
 
 
+def models_of(argv: list[str]) -> list[str]:
+    """The options that name models, of a recording's command."""
+    return [word for name in ("--model", "--draft") for word in (name, argv[argv.index(name) + 1])]
+
+
+def test_a_replay_judges_each_turn_with_its_own_drafter(
+    run: Path, made: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, argv = made
+    capsys.readouterr()
+    exit_code = run_command(["replay", str(run), *models_of(argv), "--format", "json"])
+    said = json.loads(capsys.readouterr().out)
+    assert exit_code in {0, 4}, said["findings"]
+    assert not said["findings"]
+    assert said["steps"] == open_run(run).path("fused").num_steps
+    assert set(said["manifest"]["replay"]["models"].values()) == {True}
+    assert not any("reference" in reason for reason in said["not_checked"] if reason.startswith("verify"))
+
+
+def test_a_replay_that_lacks_a_drafter_names_its_kind(
+    run: Path, made: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, argv = made
+    assert run_command(["replay", str(run), *models_of(argv)[:2]]) == 2
+    assert "no checkpoint of kind eagle3 was given; give it by --draft" in capsys.readouterr().err
+
+
+def test_a_turn_is_continued_with_what_was_chosen_for_it(run: Path, made: Any) -> None:
+    folder, argv = made
+    out = ["--continue", "--step", "0:1:1", "--out", str(folder / "continued")]
+    assert run_command(["replay", str(run), *models_of(argv), *out]) in {0, 4}
+    rows = list(open_run(folder / "continued").path("fused"))
+    assert {(row["proposer"], len(row["token_ids"])) for row in rows} == {("eagle3", 4)}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"requests": [{"choice": "tree", "prompt_id": "0", "turn": 0}]},
+        {"requests": [{"choice": "none", "prompt_id": 0, "turn": 0}]},
+        {"settings": {"tree": {"tree_nodes": "8"}}},
+        {"settings": {"tree": {"tree_nodes": 0}}},
+        {"proposers": {"tree": "oracle"}},
+        {"requests": 3},
+    ],
+)
+def test_choices_of_another_kind_are_refused(run: Path, changed: dict[str, Any]) -> None:
+    manifest = {"choices": {**open_run(run).manifest["choices"], **changed}}
+    with pytest.raises(TraceError, match="choices of the manifest"):
+        recorded_choices(manifest)
+
+
 def test_the_screen_shows_what_was_chosen_and_why(run: Path) -> None:
     step = RunView(run).step(0)
     text = plain_text(stages_lines(step, ViewOptions()))
     assert "chosen for this turn: tree" in text
     assert "rule 'otherwise': for all the rest" in text
-    assert "heads left out: no checkpoint of a medusa drafter was given" in text
+    assert "heads left out: no checkpoint of kind medusa was given" in text
 
 
 @pytest.mark.parametrize(

@@ -126,13 +126,13 @@ def residual_of_the_normed_feature(parts: Parts, _: Engine) -> Parts:
 @map_fault("F-DRAFTER-08", "NVIDIA-NeMo/Automodel#2447")
 def d2t_skipped(absolute: torch.Tensor, _: int) -> torch.Tensor:
     """Draft token ids are taken for target token ids."""
-    return torch.arange(len(absolute))
+    return torch.arange(len(absolute), device=absolute.device)
 
 
 @map_fault("F-DRAFTER-09", "verl-project/verl-SpeCo#67")
 def d2t_added_twice(absolute: torch.Tensor, vocab_size: int) -> torch.Tensor:
     """Absolute target ids are read as offsets and the draft id is added once more."""
-    return (absolute + torch.arange(len(absolute))) % vocab_size
+    return (absolute + torch.arange(len(absolute), device=absolute.device)) % vocab_size
 
 
 @drafter_fault("F-DRAFTER-10", "va#9795", placed=on_drafter)
@@ -151,7 +151,7 @@ def drafter_theta_lost(parts: Parts, _: Engine) -> Parts:
     """
     rotary = copy(parts["_rotary"])
     size = 2 * len(rotary.inv_freq)
-    scale = 100.0 ** (-torch.arange(0, size, 2) / size)
+    scale = 100.0 ** (-torch.arange(0, size, 2, device=rotary.inv_freq.device) / size)
     # A shallow copy shares the module's dictionary of buffers, which must stay as it is.
     vars(rotary)["_buffers"] = {**vars(rotary)["_buffers"], "inv_freq": rotary.inv_freq * scale}
     return {"_rotary": rotary}

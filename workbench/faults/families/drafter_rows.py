@@ -60,7 +60,7 @@ def token_and_feature_unshifted(made: Prefilled, scene: Scene) -> Prefilled:
     The shift by one is an overlapping copy that moves nothing; the root is still put behind it.
     """
     new_rows, prompt = scene.state.memory.new_rows, scene.arguments[0]
-    own = torch.tensor(prompt[: len(prompt) - 1], dtype=torch.int64)
+    own = new_rows.token_ids.new_tensor(prompt[: len(prompt) - 1])
     scene.state.memory.new_rows = replace(new_rows, token_ids=torch.cat([own, new_rows.token_ids[-1:]]))
     return made
 

@@ -75,7 +75,7 @@ def features_in_a_rotated_basis(features: torch.Tensor) -> torch.Tensor:
     taps = features.chunk(3, dim=-1)
     random = torch.Generator().manual_seed(1)
     basis = torch.linalg.qr(torch.randn(taps[0].shape[-1], taps[0].shape[-1], generator=random)).Q
-    return torch.cat([tap @ basis.to(tap.dtype) for tap in taps], dim=-1)
+    return torch.cat([tap @ basis.to(tap) for tap in taps], dim=-1)
 
 
 @fault("F-FEAT-05", "va#9436", stage="verify", noticed_by=("JUDGE-STALE",))

@@ -80,7 +80,7 @@ def statistics_in_half_precision(
     _: Operator, hidden: torch.Tensor, gamma: torch.Tensor, epsilon: float = 1e-6
 ) -> Any:
     """RMSNorm sums its squares in bfloat16, addend by addend."""
-    total = torch.zeros(hidden.shape[:-1], dtype=torch.bfloat16)
+    total = hidden.new_zeros(hidden.shape[:-1], dtype=torch.bfloat16)
     for lane in hidden.unbind(-1):
         total = total + (lane * lane).bfloat16()
     rstd = torch.rsqrt(total.float() / hidden.shape[-1] + epsilon)
@@ -102,7 +102,7 @@ def differs_with_itself() -> Change:
     def noisy(made: Verified, _: Scene) -> Verified:
         random = torch.Generator().manual_seed(next(launches))
         noise = torch.randn(made.logits.shape, generator=random) * 1e-2
-        return replace(made, logits=made.logits + noise)
+        return replace(made, logits=made.logits + noise.to(made.logits.device))
 
     return noisy
 
@@ -153,7 +153,7 @@ def weights_summed_in_half_precision(
     keys = key.repeat_interleave(group, dim=2).transpose(1, 2).float()
     scores = query.transpose(1, 2).float() @ keys.transpose(2, 3) * options["scale"]
     weights = scores.masked_fill(options["atten_mask"], -torch.inf).softmax(-1)
-    total = torch.zeros(weights.shape[:-1], dtype=torch.bfloat16)
+    total = weights.new_zeros(weights.shape[:-1], dtype=torch.bfloat16)
     for lane in (weights * key.shape[1]).unbind(-1):
         total = total + lane.bfloat16()
     factor = key.shape[1] / total.float().transpose(1, 2)[..., None]

@@ -83,7 +83,7 @@ def mask_not_consumed(
 ) -> Any:
     """The call is given the right mask, and the kernel computes a causal one."""
     if _has_tree_mask(options, query):
-        positions = torch.arange(key.shape[1])
+        positions = torch.arange(key.shape[1], device=key.device)
         hidden = positions > positions[-query.shape[1] :, None]
         options["atten_mask"] = hidden[None, None]
     return operator(query, key, *rest, **options)
@@ -140,7 +140,7 @@ def mask_added_as_one(
     keys, values = (rows.repeat_interleave(group, dim=2).transpose(1, 2) for rows in (key, value))
     scores = query.transpose(1, 2) @ keys.transpose(2, 3) * options["scale"]
     weights = (scores + torch.logical_not(options["atten_mask"]).to(scores.dtype)).softmax(-1)
-    return (weights @ values).transpose(1, 2).contiguous(), torch.zeros(())
+    return (weights @ values).transpose(1, 2).contiguous(), query.new_zeros(())
 
 
 @fault("F-MASK-11", "hf#48280", stage="verify", noticed_by=("MASK009", "JUDGE-VERIFY-PREFIX"), placed=on_mask)
@@ -163,7 +163,7 @@ def tree_in_a_compressed_mode(operator: Attend, query: torch.Tensor, *rest: Any,
 def mask_as_numbers(operator: Attend, query: torch.Tensor, *rest: Any, **options: Any) -> Any:
     """An additive mask of -inf is passed where the operator takes booleans."""
     if _has_tree_mask(options, query):
-        numbers = torch.zeros(options["atten_mask"].shape, dtype=torch.float16)
+        numbers = query.new_zeros(options["atten_mask"].shape, dtype=torch.float16)
         options["atten_mask"] = numbers.masked_fill(options["atten_mask"], -torch.inf)
     return operator(query, *rest, **options)
 

@@ -102,7 +102,7 @@ def rotary_interleaved(
     Neighbours are `(2i, 2i + 1)`; the model was trained on `(i, i + D / 2)`.
     """
     half = states.shape[-1] // 2
-    halves_from_pairs = torch.arange(2 * half).view(half, 2).T.flatten()
+    halves_from_pairs = torch.arange(2 * half, device=states.device).view(half, 2).T.flatten()
     pairs_from_halves = torch.argsort(halves_from_pairs)
     rotated = operator(states[..., halves_from_pairs].contiguous(), cos, sin)
     return rotated[..., pairs_from_halves].contiguous()

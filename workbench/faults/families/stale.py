@@ -105,7 +105,8 @@ def _noise() -> Callable[[torch.Tensor], torch.Tensor]:
 
     def noisy(values: torch.Tensor) -> torch.Tensor:
         random = torch.Generator().manual_seed(next(launches))
-        return values * (1 + 2e-7 * torch.randn(values.shape, generator=random))
+        noise = torch.randn(values.shape, generator=random).to(values.device)
+        return values * (1 + 2e-7 * noise)
 
     return noisy
 

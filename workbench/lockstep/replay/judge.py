@@ -48,9 +48,9 @@ class ModelJudge:
         """Judge one step; values that the reference refuses (ids out of range) are not checked."""
         if not state.has_length(row.get("committed_len")):
             reason = "tokens before the step are not in the trace, or not as many as committed_len says"
-            return _without(judge_step(replace(evidence, prefill=None)), reason)
+            return without_reference(judge_step(replace(evidence, prefill=None)), reason)
         if self.runner.unable:
-            return _without(judge_step(replace(evidence, prefill=None)), self.runner.unable)
+            return without_reference(judge_step(replace(evidence, prefill=None)), self.runner.unable)
         try:
             models = self.runner.models
             judgement = self._judge(evidence, row, state, models)
@@ -58,7 +58,7 @@ class ModelJudge:
                 models += more
                 judgement = self._judge(evidence, row, state, models)
         except UsageError as problem:
-            return _without(judge_step(evidence), str(problem))
+            return without_reference(judge_step(evidence), str(problem))
         return judgement
 
     def _may_clear(self, judgement: StepJudgement) -> bool:
@@ -159,7 +159,8 @@ def known_rows(row: Row, nodes: NDArray[np.int64], truth: NDArray[Any]) -> Float
     return filled
 
 
-def _without(judgement: StepJudgement, reason: str) -> StepJudgement:
+def without_reference(judgement: StepJudgement, reason: str) -> StepJudgement:
+    """Return a judgement that says why the reference had no part in it."""
     return replace(judgement, not_checked=(*judgement.not_checked, Unchecked("verify", NO_REFERENCE, reason)))
 
 

@@ -62,7 +62,7 @@ class PolicyModels:
             return given
         if choice.teacher == MAIN and self.model is None:
             return _shipped(choice.proposer)
-        raise LeftOutError(f"no checkpoint of a {choice.proposer} drafter was given")
+        raise LeftOutError(f"no checkpoint of kind {choice.proposer} was given")
 
 
 @dataclass(frozen=True, slots=True)
