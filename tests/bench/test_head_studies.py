@@ -1,4 +1,4 @@
-"""The studies of Medusa heads on a tiny pair: what their tables hold, and a file of choices that is a tree."""
+"""The studies of Medusa heads on a tiny pair: what their tables hold, and choices that are a tree."""
 
 from __future__ import annotations
 
