@@ -16,7 +16,7 @@ GeneratorName = Literal["philox", "philox_edges", "triton"]
 GENERATOR_NAMES: Final[tuple[str, ...]] = get_args(GeneratorName)
 LARGEST_UNIFORM: Final = 1 - 2.0**-53
 """The largest float64 below 1."""
-EDGE_EVERY: Final = 16
+EDGE_EVERY: Final = 8
 """`philox_edges`: one draw in so many is 0, and one the largest."""
 _LOW: Final = np.uint64(0xFFFFFFFF)
 _SHIFT: Final = np.uint64(32)

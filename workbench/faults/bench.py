@@ -18,6 +18,7 @@ from tracing.settings import DecodeSettings
 from workbench.checkpoints.load import load_pair
 from workbench.checkpoints.quantised import parse_weights, quantised_teacher
 from workbench.checkpoints.shipped import shipped_pair_dirs, shipped_prompt
+from workbench.faults.draft_setups import OFF_BY, drafting_model, drawing
 from workbench.faults.experiment import FreeDecode, Setup, run_free
 from workbench.faults.exported import export_tiny
 from workbench.faults.placement import Placement
@@ -28,8 +29,6 @@ from workbench.lockstep.session.request import pair_directories
 LONG: Final = 512
 PAGE: Final = 16
 WINDOW: Final = 6
-OFF_BY: Final = 0.1
-"""Noise in a copy of the teacher that drafts, in standard deviations of each tensor."""
 STATIC_TREE: Final = "0 1 2 0.0 0.1 1.0 0.0.0 0.0.1 0.1.0"
 LOOKED_UP: Final = 32
 """Prompt tokens that are repeated for prompt lookup."""
@@ -106,24 +105,6 @@ def _medusa(setup: Setup) -> Setup:
     return _with_settings(replace(setup, pair=pair), tree_nodes=10, static_tree=STATIC_TREE)
 
 
-def _draft_model(setup: Setup) -> Setup:
-    """The drafter gives way to a copy of the teacher that is a little off."""
-    random = torch.Generator().manual_seed(5)
-    weights = {
-        name: tensor + OFF_BY * tensor.float().std() * torch.randn(tensor.shape, generator=random).to(tensor)
-        for name, tensor in setup.pair.teacher_weights.items()
-        if tensor.numel() > 1
-    }
-    pair = replace(
-        setup.pair,
-        drafter=setup.pair.teacher,
-        drafter_weights=weights,
-        target_from_draft=None,
-        proposer="draft_model",
-    )
-    return _with_settings(replace(setup, pair=pair), tree_nodes=10, depth=3, top_k=3)
-
-
 def _lookup(setup: Setup) -> Setup:
     """The drafter gives way to prompt lookup; the prompt holds its own continuation, and places alike."""
     prompt, emitted = setup.prompt[:LOOKED_UP], run_free(setup, Placement()).emitted
@@ -196,13 +177,18 @@ NEEDS: Final[Mapping[str, Need]] = {
         lambda setup: replace(_long(setup), dtype="bfloat16"),
     ),
     "medusa": Need("three Medusa heads on a static tree", _medusa),
-    "draft_model": Need("a draft model, a copy of the teacher with noise", _draft_model),
+    "draft_model": Need("a draft model, a copy of the teacher with noise", drafting_model),
     "lookup": Need("prompt lookup over a prompt that repeats itself", _lookup),
     "lookup_eos": Need("prompt lookup over a prompt with an end-of-sequence token", _lookup_eos),
     "windows": Need("windows, of some of the teacher's layers and of the drafter", _windows),
     "w4a16": Need("a teacher in int4 as GPTQ ships it", lambda setup: _int4(setup, "w4a16:gptq:32")),
     "w4a16_awq": Need("a teacher in int4 as AWQ ships it", lambda setup: _int4(setup, "w4a16:awq:32")),
     "ties": Need("two tokens with the same row in the teacher's head", _ties),
+    "sampled": Need(
+        "sampling by EAGLE's posterior, with draws at the edges",
+        lambda setup: _with_settings(setup, temperature=1.5, sampling_top_k=3, acceptance="eagle"),
+    ),
+    "drawn": Need("chains drawn from a draft model's law", drawing),
     "length": Need(
         "a commit by length was asked for", lambda setup: _with_settings(setup, commit_mode="length")
     ),

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from invariants.context import RunContext
 from reference.drafters import drafter_of
+from tracing.draws import DrawTape
 from tracing.finding import Finding
 from tracing.models import ModelPair
 from tracing.recorder import RunWriter, Trace
@@ -127,7 +128,9 @@ def run_lockstep(
         if placement.runner is not None:
             placement.runner(runner)
         tally = Tally(chain=runner.is_chain)
-        options = LockstepOptions(settings=setup.settings, on_violation=on_violation)
+        options = LockstepOptions(
+            settings=setup.settings, on_violation=on_violation, generator="philox_edges"
+        )
         with RunWriter(folder, _manifest(setup, path, manifest), token_bytes=setup.token_bytes) as writer:
             staged = judge_turns(
                 replace(path, info=_info(path)),
@@ -153,7 +156,9 @@ def run_free(setup: Setup, placement: Placement) -> FreeDecode:
     turn_state = TurnState(0, 0, setup.settings.max_new_tokens)
     error, first_tree = "", frozenset[int]()
     with placement.around(), use_mode("hardware"):
-        under_test = PathUnderTest.begin(faulty_path(setup, placement), NullWatch())
+        under_test = PathUnderTest.begin(
+            faulty_path(setup, placement), NullWatch(), draws=DrawTape.seeded(0, "philox_edges")
+        )
         try:
             first_tree = _decode(under_test, turn_state, setup)
         except Exception as problem:  # noqa: BLE001  a faulty path may raise anything; it is reported

@@ -96,6 +96,7 @@ FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
     ),
     "accept": (
         _GIVEN,
+        _quantity("law", "row_temperature row_top_k row_top_p target_probs"),
         _quantity("draws", "draws"),
         _quantity("accepted", "accepted_nodes"),
         _quantity("final", "final_token_id"),
