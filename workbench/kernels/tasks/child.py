@@ -141,13 +141,19 @@ def changed(after: Any, before: Any) -> set[int]:
 
 
 def _real(tensor: Tensor) -> Tensor:
+    if tensor.is_sparse:
+        tensor = tensor.coalesce().values()
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
 def parted(outputs: list[Any]) -> list[Any]:
-    """Return outputs with complex ones as real part and imaginary part."""
+    """Return outputs with complex ones as real and imaginary part, sparse ones as indices and values."""
     result = []
     for one in outputs:
+        if isinstance(one, Tensor) and one.is_sparse:
+            whole = one.coalesce()
+            result += [whole.indices(), whole.values()]
+            continue
         is_complex = isinstance(one, Tensor) and one.is_complex()
         result += [one.real.contiguous(), one.imag.contiguous()] if is_complex else [one]
     return result
