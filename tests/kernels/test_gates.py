@@ -125,6 +125,12 @@ def test_every_operator_has_a_planted_bug_and_every_one_is_refused() -> None:
         planted("rms")
 
 
+def test_the_table_of_planted_bugs_is_written_and_none_passes() -> None:
+    table = (Path(__file__).parents[2] / "docs/kernel-bugs.md").read_text(encoding="utf-8")
+    assert [name for name in PLANTED_BUGS if f"| `{name}`:" not in table] == []
+    assert f"Of {len(PLANTED_BUGS)} bugs our judge refuses {len(PLANTED_BUGS)}." in table
+
+
 def test_scores_are_the_published_ones() -> None:
     assert pass_at_k(10, 3, 1) == pytest.approx(0.3)
     assert pass_at_k(10, 3, 8) == 1.0

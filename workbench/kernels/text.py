@@ -42,7 +42,7 @@ def _marks(report: KernelReport) -> str:
 def _tail(report: KernelReport) -> str:
     """What the last gate that was reached says."""
     gates = (report.performance, report.correctness, report.build)
-    last: Gate = next((gate for gate in gates if gate.status != "not run"), report.build)
+    last: Gate = next((gate for gate in gates if gate.status != "not run" or gate.message), report.build)
     parts = [report.correctness.message] if last is report.performance else []
     parts.append(last.message)
     if report.timing:

@@ -142,7 +142,7 @@ def choices_of_the_step_before(made: Verified, scene: Scene) -> Verified:
 def highest_of_equal_choices(made: Verified, _: Scene) -> Verified:
     """Of two equal logits the higher token id is chosen."""
     flipped = made.logits.flip(-1).argmax(-1)
-    return replace(made, target_token_ids=(made.logits.shape[-1] - 1 - flipped).numpy())
+    return replace(made, target_token_ids=(made.logits.shape[-1] - 1 - flipped).cpu().numpy())
 
 
 @fault("F-ACC-12", "va#4932", stage="verify", noticed_by=("JUDGE-ROW-MOVED",))

@@ -71,6 +71,8 @@ def judge(
     expected: Sequence[Exact],
     samples: Sequence[Sequence[Tensor]],
     came: Sequence[Any],
+    *,
+    most: float = MOST,
 ) -> JudgedOutputs:
     """Judge the outputs of one call.
 
@@ -79,12 +81,13 @@ def judge(
         expected: What each should be.
         samples: The reference's outputs, one sequence for each order of summation.
         came: The candidate's.
+        most: Units that the reference may excuse; without a limit where nothing is known of its sums.
     """
     if len(came) != len(expected):
         sentence = f"expected {len(expected)} outputs, came {len(came)}"
         return JudgedOutputs((Refusal("KERNEL-COUNT", sentence),), 0)
     parts = [
-        _output(name, exact, [sample[number] for sample in samples], output)
+        _output(name, exact, [sample[number] for sample in samples], output, most)
         for number, (name, exact, output) in enumerate(zip(names, expected, came, strict=False))
     ]
     return JudgedOutputs(
@@ -95,7 +98,7 @@ def judge(
     )
 
 
-def _output(name: str, exact: Exact, samples: Sequence[Tensor], output: Any) -> JudgedOutputs:
+def _output(name: str, exact: Exact, samples: Sequence[Tensor], output: Any, most: float) -> JudgedOutputs:
     form = next(_form(name, exact, output), None)
     if form is not None:
         return JudgedOutputs((form,), 0)
@@ -104,7 +107,7 @@ def _output(name: str, exact: Exact, samples: Sequence[Tensor], output: Any) -> 
     if exact.bits:
         wrong = (bits(output) != bits(exact.value)) & ~free
         return _summary(name, "KERNEL-EXACT", wrong, free, output, exact.value)
-    return _floats(name, exact, samples, output, free)
+    return _floats(name, exact, samples, output, free=free, most=most)
 
 
 def _form(name: str, exact: Exact, output: Any) -> Iterator[Refusal]:
@@ -126,7 +129,7 @@ def bits(tensor: Tensor) -> Tensor:
 
 
 def _floats(
-    name: str, exact: Exact, samples: Sequence[Tensor], output: Tensor, free: Tensor
+    name: str, exact: Exact, samples: Sequence[Tensor], output: Tensor, *, free: Tensor, most: float
 ) -> JudgedOutputs:
     value, dtype = exact.value, exact.dtype
     unit = units(exact)
@@ -137,7 +140,7 @@ def _floats(
         off = (reference - value).abs() / unit
         differs |= (kind(reference) != kind(value)) & ~(_near_top(value, dtype) & reference.isinf())
         own = torch.maximum(own, off[off.isfinite()].max()) if off.isfinite().any() else own
-    allowed = FACTOR.get(dtype, 4.0) * own.clamp(max=MOST) * unit
+    allowed = FACTOR.get(dtype, 4.0) * own.clamp(max=most) * unit
     got = output.double()
     overflow = (
         got.isinf() & value.isfinite() & _near_top(value, dtype, allowed) & (got.sign() == value.sign())

@@ -12,15 +12,18 @@ import sys
 import types
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+from tracing.errors import sentence_of
 from workbench.kernels.call import same_bits
 from workbench.kernels.judge.published import MAX_ABS_ERROR, MAX_REL_ERROR, RULES
 from workbench.kernels.process.timing import paired
 from workbench.kernels.wire import Called, write
+
+MAX_SENTENCE: Final = 400
 
 
 def run_case(request: Mapping[str, Any], candidate: Callable[..., Any] | None) -> dict[str, Any]:
@@ -31,30 +34,34 @@ def run_case(request: Mapping[str, Any], candidate: Callable[..., Any] | None) -
         candidate: What `kernel_gen_ops` gives; None runs the task's reference in its place.
 
     Returns:
-        `published`: the task's own verdict; `terms`: length of the longest axis; `timing`.
+        `published`: the task's own verdict; `terms`: length of the longest axis; `timing`. Or `unrunnable`:
+        why the task itself cannot run here.
     """
     install(candidate)
     folder, row, device = Path(request["validation"]), dict(request["row"]), request["device"]
     row = {name: math.nan if value is None else value for name, value in row.items()}
-    module = load(folder / "module.py")
-    prepare = module if hasattr(module, "get_init_inputs") else load(folder / "prepare_inputs.py")
-    torch.manual_seed(request["seed"])
-    init, inputs = prepare.get_init_inputs(row, device=device), prepare.get_inputs(row, device=device)
-    with torch.no_grad():
+    try:
+        module = load(folder / "module.py")
+        prepare = module if hasattr(module, "get_init_inputs") else load(folder / "prepare_inputs.py")
+        torch.manual_seed(request["seed"])
+        init, inputs = prepare.get_init_inputs(row, device=device), prepare.get_inputs(row, device=device)
         host = move(init, "cpu"), move(inputs, "cpu")
         for_reference = move(host[1], "cpu")
         reference = listed(module.Model(*host[0]).cpu()(*for_reference))
-        truth = exact(module, *host)
-        new = (module.ModelNew if candidate else module.Model)(*move(init, device)).to(device)
-        given = move(inputs, device)
-        came = move(new(*given), "cpu")
-        written = changed(for_reference, host[1])  # what the task itself writes in place
-        added = tuple(f"input {number}" for number in sorted(changed(given, inputs) - written))
-        public = judged(prepare, row, reference, came)
-        parts = [parted(each) for each in (listed(came), reference, truth)]
-        write(Path(request["file"]), Called(tuple(one for part in parts for one in part), changed=added))
-        timing = {}
-        if request["seconds"]:
+    except Exception as error:  # noqa: BLE001  # the task's own files, before any candidate
+        return {"unrunnable": f"{type(error).__name__}: {sentence_of(error)}"[:MAX_SENTENCE]}
+    truth = exact(module, *host)
+    new = (module.ModelNew if candidate else module.Model)(*move(init, device)).to(device)
+    given = move(inputs, device)
+    came = move(new(*given), "cpu")
+    written = changed(for_reference, host[1])  # what the task itself writes in place
+    added = tuple(f"input {number}" for number in sorted(changed(given, inputs) - written))
+    public = judged(prepare, row, reference, came)
+    parts = [parted(each) for each in (listed(came), reference, truth)]
+    write(Path(request["file"]), Called(tuple(one for part in parts for one in part), changed=added))
+    timing = {}
+    if request["seconds"]:
+        with torch.no_grad():
             sides = (lambda: new(*given), lambda: module.Model(*host[0])(*host[1]))
             timing = paired(sides, device, request["seconds"])
     sizes = [size for tensor in flat(host[1]) for size in tensor.shape]

@@ -52,6 +52,7 @@ def run_task(folder: Path, candidate: str, options: GateOptions) -> KernelReport
             if build.status != "passed":
                 return replace(report, build=build)
         results: list[CaseResult] = []
+        unrunnable: list[str] = []
         timing: dict[str, Any] = {}
         for row in rows:
             seconds = options.measure_s if row is rows[0] else 0.0
@@ -61,13 +62,16 @@ def run_task(folder: Path, candidate: str, options: GateOptions) -> KernelReport
             except GoneError as gone:
                 results.append(_failed(task, row, gone.rule, str(gone)))
                 break
+            if "unrunnable" in answer:
+                unrunnable.append(f"case {row['case_id']}: {answer['unrunnable']}")
+                continue
             if "raised" in answer:
                 sentence = f"{answer['raised']}: {answer['sentence']}"
                 results.append(_failed(task, row, "KERNEL-RAISED", sentence))
                 continue
             timing = timing or answer["timing"]
             results.append(_result(task, row, answer, read(Path(request["file"]))))
-    return _summed(report, results, len(rows), timing)
+    return _summed(report, results, unrunnable, timing)
 
 
 def _build(worker: Worker, candidate: str, options: GateOptions) -> Gate:
@@ -111,7 +115,7 @@ def _result(task: Task, row: Mapping[str, Any], answer: Mapping[str, Any], calle
         _exact(one, truth[n] if n < len(truth) else one, answer["terms"]) for n, one in enumerate(reference)
     ]
     names = [f"output {number}" for number in range(len(reference))]
-    judged = judge(names, expected, [reference], came)
+    judged = judge(names, expected, [reference], came, most=math.inf)
     changed = [
         Refusal("KERNEL-INPUT", f"{name}: written to, and the task's reference does not", name)
         for name in called.changed
@@ -140,16 +144,21 @@ def _failed(task: Task, row: Mapping[str, Any], rule: str, sentence: str) -> Cas
 
 
 def _summed(
-    report: KernelReport, results: list[CaseResult], asked: int, timing: Mapping[str, Any]
+    report: KernelReport, results: list[CaseResult], unrunnable: list[str], timing: Mapping[str, Any]
 ) -> KernelReport:
+    """Return the report of all cases; some of which the task itself may not be able to run here."""
     wrong = [result for result in results if not result.passed]
+    left_out = f"{len(unrunnable)} cases cannot be run here: {unrunnable[0]}" if unrunnable else ""
     if wrong:
         first = wrong[0]
         sentence = (
-            f"{len(wrong)} of {asked} cases: {first.judged.refusals[0].rule} in {first.case}: "
+            f"{len(wrong)} of {len(results)} cases: {first.judged.refusals[0].rule} in {first.case}: "
             f"{first.judged.refusals[0].message}"
         )
-        return replace(report, results=tuple(results), correctness=Gate("refused", sentence))
+        sentences = "; ".join(filter(None, (sentence, left_out)))
+        return replace(report, results=tuple(results), correctness=Gate("refused", sentences))
+    if unrunnable:
+        return replace(report, results=tuple(results), correctness=Gate("not run", left_out))
     done = replace(report, results=tuple(results), correctness=Gate("passed", f"{len(results)} cases"))
     if not timing:
         return done
