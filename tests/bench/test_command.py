@@ -174,6 +174,7 @@ def test_everything_left_to_measurement_and_every_study(
     names = [study["name"] for study in results["studies"]]
     assert names[:3] == ["headline", "tree", "kernels"]
     assert set(names[3:]) == {
+        "temperature",
         *("accept-pos", "budget", "window", "distance", "modes", "commit"),
         *("vocab", "stages", "length", "tree-auto", "generate", "enec"),
     }

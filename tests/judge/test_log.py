@@ -18,6 +18,7 @@ from workbench.judge.log import FindingsLog, step_verdict
 from workbench.judge.rules import RULES
 from workbench.judge.step import StepJudgement
 from workbench.judge.verdict import Tally
+from workbench.view.rule_index import rule_index
 
 
 def log() -> FindingsLog:
@@ -175,6 +176,7 @@ def test_every_rule_and_column_of_a_finding_has_its_place_in_a_flow() -> None:
     assert {key for key in every if key.isupper()} <= {
         *RULES,
         *BY_ID,
+        *rule_index(),
         "RUN-STAGE-RAISED",
         "RUN-STAGE-TIMEOUT",
     }

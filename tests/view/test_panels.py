@@ -261,3 +261,10 @@ def test_a_single_root_is_a_tree() -> None:
     step = step_view(num_nodes=1)
     for panel in PANELS:
         assert shown(panel.name, step)
+
+
+def test_acceptance_shows_the_draws_of_a_sampled_step() -> None:
+    drawn = step_view(draws=np.full(9, 0.25), row_seed=7, draw_position=3)
+    assert "9 draws of seed 7 from place 3: 0.250000" in plain_text(acceptance_lines(drawn, PLAIN))
+    assert "and 1 more" in plain_text(acceptance_lines(drawn, PLAIN))
+    assert "draws" not in plain_text(acceptance_lines(step_view(), PLAIN))

@@ -34,7 +34,24 @@ def acceptance_lines(step: StepView, options: ViewOptions) -> Lines:
         lines += missing_lines(side, "accepted_nodes", "emitted_token_ids")
         lines += [_step_line(side, number, step.tokens) for number in range(len(visited_nodes(side)))]
         lines += _end_lines(side, step.tokens)
+        lines += _draw_lines(side)
     return lines
+
+
+MOST_DRAWS: Final = 8
+"""Draws that a line shows."""
+
+
+def _draw_lines(side: Side) -> Lines:
+    """Draw the uniforms of a sampled step, with their seed and place where they have one."""
+    draws = side.values("draws")
+    if not draws:
+        return []
+    shown = " ".join(f"{float(draw):.6f}" for draw in draws[:MOST_DRAWS])
+    more = f" and {len(draws) - MOST_DRAWS} more" if len(draws) > MOST_DRAWS else ""
+    seed, place = side.get("row_seed"), side.get("draw_position")
+    where = "" if seed is None or place is None else f" of seed {seed} from place {place}"
+    return [note(f"{len(draws)} draws{where}: {shown}{more}")]
 
 
 def _facts(side: Side) -> list[object]:
