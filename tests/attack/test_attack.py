@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import multiprocessing
 import os
 import sys
 from pathlib import Path
@@ -100,11 +101,18 @@ def broken(index: int, seed: int, folder: Path) -> Outcome:
     raise KeyError(index, seed, folder)
 
 
-def test_memory_and_errors_are_counted(tmp_path: Path) -> None:
+def counted(folder: Path) -> tuple[int, int, int, bool]:
     tally = Tally()
     for case in (greedy, broken):
-        attack(Part("own", 1, 1, case, ""), 1, 0, tmp_path, tally)
-    assert (tally.tried, tally.over_memory, tally.internal, tally.is_clean) == (2, 1, 1, False)
+        attack(Part("own", 1, 1, case, ""), 1, 0, folder, tally)
+    return tally.tried, tally.over_memory, tally.internal, tally.is_clean
+
+
+@forks
+def test_memory_and_errors_are_counted(tmp_path: Path) -> None:
+    """In a process of its own: this one may have taken more before, and a peak never falls."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply(counted, (tmp_path,)) == (2, 1, 1, False)
 
 
 def test_a_run_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

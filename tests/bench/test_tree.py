@@ -145,5 +145,5 @@ def test_the_run_off_overrules_the_prediction(pair: ModelPair) -> None:
     ).choose()
     assert chosen.settings.top_k == 10
     assert chosen.costs.verify.keys() >= {2, 64}
-    study = tree_study(chosen)
+    study = tree_study(chosen, "tree")
     assert f"Chosen: {chosen.settings.tree_nodes}/{chosen.settings.depth}/10" in study.text[0]

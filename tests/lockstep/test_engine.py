@@ -124,7 +124,7 @@ def one_by_one(*, stops: bool) -> PathUnderTest:
         return Prefilled(context_token_ids=np.array([*prompt, 9]), logits=None, features=None)
 
     def tensorize(state: Any, drafted: Any) -> Any:
-        return type("Tree", (), {"token_ids": np.array([9])})
+        return type("Tree", (), {"token_ids": np.array([9]), "valid": np.array([True])})
 
     return named_path(prefill=prefill, tensorize=tensorize, accept=accept)
 

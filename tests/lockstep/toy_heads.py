@@ -117,7 +117,8 @@ def sampled(root: int, rows: Tensor, draws: Draws) -> Drafted:
 
 def _rows(models: Any, context: Any) -> Tensor:
     hidden = hidden_of(models.floats(context.features), models.drafter_weights["head.0"], context.root)
-    logits = [models.drafter_weights[f"head.{number}"] @ hidden for number in range(2)]
+    heads = [models.drafter_weights[f"head.{number}"].to(hidden) for number in range(2)]  # may be wider
+    logits = [head @ hidden for head in heads]
     return torch.stack(logits).log_softmax(-1)
 
 

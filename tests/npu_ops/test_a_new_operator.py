@@ -80,7 +80,7 @@ print(json.dumps({
 
 
 def test_a_new_operator_is_one_file_and_its_test(tmp_path: Path) -> None:
-    for package in ("tracing", "workbench/npu", "workbench/kernels/calls"):
+    for package in ("tracing", "workbench/npu", "workbench/weights", "workbench/kernels/calls"):
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
     for package in ("workbench", "workbench/kernels"):
         (tmp_path / package / "__init__.py").touch()

@@ -28,6 +28,8 @@ GOLDEN = Path(__file__).with_name("golden")
 VERSIONS = ["1.0", "1.1"]
 NUM_STEPS = 3
 SIZES = {"N": 5, "G": 2, "B": 3, "R": 3, "M": 2, "E": 2, "X": 4, "A+1": 3, "*": 4}
+LATER = {"draw_position"}
+"""Columns that format 1.1 gained after its golden runs were written; they read as null."""
 FINDING = Finding(
     "numeric", "fused", Moment(0, 0, 1, "verify", 2), "logits", allowance=0.5, gap=2.0, message="far"
 )
@@ -38,6 +40,7 @@ def golden_columns(step: int, version: str) -> dict[str, Any]:
     columns = columns_of_1_0(step)
     names = list(COLUMN_BY_NAME)
     added = names[names.index("row_kind") + 1 : names.index("expert_loads") + 1]
+    added = [name for name in added if name not in LATER]
     return columns if version == "1.0" else columns | {name: counted(name, step) for name in added}
 
 
