@@ -52,11 +52,13 @@ attack: $(VENV)/.test
 	$(BIN)/python -m attack $(ONLY) --scale $(SCALE)
 
 $(VENV)/.demo: pyproject.toml constraints.txt
+	@echo "making $(VENV) and installing torch, transformers, pyarrow and textual into it; this takes some minutes, once"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -e '.[all]'
 	touch $@
 
 $(VENV)/.test: pyproject.toml constraints.txt
+	@echo "installing what the tests need into $(VENV) as well; this takes some minutes, once"
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) -e '.[all,dev]'
 	touch $@
