@@ -36,7 +36,7 @@ class Attention(nn.Module):
         scores = (query @ key.transpose(-1, -2)).float() * (shape.head_dim**-0.5) + bias
         mixed = scores.softmax(-1).to(value.dtype) @ value
         merged = mixed.transpose(1, 2).reshape(*normed.shape[:2], -1)
-        return self.o_proj(merged).float()  # type: ignore[no-any-return]
+        return self.o_proj(merged).float()  # type: ignore[no-any-return]  # torch: Any
 
 
 class Block(nn.Module):
@@ -52,7 +52,7 @@ class Block(nn.Module):
     def forward(self, stream: Tensor, cos: Tensor, sin: Tensor, bias: Tensor) -> Tensor:
         """Add attention, then the MLP, to the residual stream."""
         stream = stream + self.self_attn(self.input_layernorm(stream), cos, sin, bias)
-        return stream + self.mlp(self.post_attention_layernorm(stream))  # type: ignore[no-any-return]
+        return stream + self.mlp(self.post_attention_layernorm(stream))  # type: ignore[no-any-return]  # torch: Any
 
 
 class Teacher(nn.Module):

@@ -38,7 +38,7 @@ class MedusaHead(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return logits `[B, T, Vd]` of final hidden states `[B, T, hidden]`."""
-        return self.last(hidden + nn.functional.silu(self.block(hidden)).float())  # type: ignore[no-any-return]
+        return self.last(hidden + nn.functional.silu(self.block(hidden)).float())  # type: ignore[no-any-return]  # torch: Any
 
 
 class MedusaHeads(nn.Module):

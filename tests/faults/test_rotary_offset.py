@@ -33,11 +33,11 @@ def turning(kind: type, by: int) -> Any:
             is_tree = kind is Teacher and len(positions) > 1 and not named.get("last_only")
             return honest(self, tokens, *before, positions + (0 if is_tree else by), cache, call, **named)
 
-        kind.forward = forward  # type: ignore[attr-defined]
+        kind.forward = forward  # type: ignore[attr-defined]  # likewise
         try:
             yield
         finally:
-            kind.forward = honest  # type: ignore[attr-defined]
+            kind.forward = honest  # type: ignore[attr-defined]  # likewise
 
     return patched
 

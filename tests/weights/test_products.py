@@ -39,7 +39,7 @@ def recorded(inner: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torc
     weight = random.randint(-8, 8, (inner, 16))
     scale = (np.abs(random.standard_normal((inner // 128, 16))) * 0.01 + 0.002).astype(np.float16)
     plain = (weight * np.repeat(scale, 128, 0).astype(np.float64)).astype(np.float16)
-    return tuple(torch.from_numpy(each) for each in (x, pack(weight), scale, plain))  # type: ignore[return-value]
+    return tuple(torch.from_numpy(each) for each in (x, pack(weight), scale, plain))  # type: ignore[return-value]  # four
 
 
 @pytest.mark.parametrize("case", DATA["splitk"], ids=lambda case: str(case["k"]))

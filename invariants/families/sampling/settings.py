@@ -135,7 +135,7 @@ def _seed_given(row_seed: Any) -> Flags:  # noqa: ARG001  likewise
 
 
 @prefilter("SAMP004", "SAMP005", "SAMP006", "SAMP007", "SAMP009")
-def _in_a_sampling_run(accepted_nodes: Any, acceptance: str = "greedy") -> Flags:  # noqa: ARG001
+def _in_a_sampling_run(accepted_nodes: Any, acceptance: str = "greedy") -> Flags:  # noqa: ARG001  any step
     return acceptance != "greedy"
 
 

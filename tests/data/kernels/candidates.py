@@ -10,12 +10,12 @@ import time
 import torch
 
 
-def swiglu(input, dim=-1):  # noqa: A002
+def swiglu(input, dim=-1):  # noqa: A002  the operator's own name
     gate, up = input.chunk(2, dim)
     return torch.nn.functional.silu(gate) * up
 
 
-def odd(input, dim=-1):  # noqa: A002
+def odd(input, dim=-1):  # noqa: A002  the operator's own name
     width = input.shape[-1]
     if width == 2:
         raise KeyError("no such tile")

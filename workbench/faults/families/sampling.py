@@ -115,7 +115,7 @@ def drafted_at_another_temperature(original: Function, logits: Any, settings: An
     placed=on_function(drawn, "token_of"),
     need="drawn",
 )
-def drafted_greedily_accepted_with_p_over_q(_: Function, draw: float, law: Any) -> int:  # noqa: ARG001
+def drafted_greedily_accepted_with_p_over_q(_: Function, draw: float, law: Any) -> int:  # noqa: ARG001  not needed
     """Drafts are the drafter's best tokens, and are accepted as if they had been drawn."""
     return int(law.argmax())
 
@@ -128,6 +128,6 @@ def drafted_greedily_accepted_with_p_over_q(_: Function, draw: float, law: Any) 
     placed=on_function(residual, "positive"),
     need="drawn",
 )
-def whole_law_in_place_of_the_residual(_: Function, rest: Any, otherwise: Any) -> Any:  # noqa: ARG001
+def whole_law_in_place_of_the_residual(_: Function, rest: Any, otherwise: Any) -> Any:  # noqa: ARG001  not needed
     """After a rejection the token comes from p, not from what p has beyond q."""
     return otherwise

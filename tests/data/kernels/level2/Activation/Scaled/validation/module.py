@@ -4,9 +4,9 @@ from typing import List  # noqa: F401, UP035  # as its tasks do
 
 import kernel_gen_ops
 import torch
-import torch_npu  # noqa: F401
+import torch_npu  # noqa: F401  as its tasks do
 from torch import nn
-from torch_npu.contrib import transfer_to_npu  # noqa: F401
+from torch_npu.contrib import transfer_to_npu  # noqa: F401  as its tasks do
 
 
 class Model(nn.Module):
