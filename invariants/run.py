@@ -227,6 +227,18 @@ class Checker:
             "not_checked": sum(counts.not_checked for counts in every),
         }
 
+    def unseen(self) -> dict[str, int]:
+        """Return the rules that never looked, by path and reason, and how often they did not."""
+        rules: dict[tuple[str, str], list[str]] = {}
+        for path, by_rule in self.counts.items():
+            for rule_id, counts in by_rule.items():
+                if counts.not_checked and not counts.looked:
+                    rules.setdefault((path, counts.main_reason), []).append(rule_id)
+        return {
+            f"{path} {', '.join(ids)}: {reason}": sum(self.counts[path][each].not_checked for each in ids)
+            for (path, reason), ids in rules.items()
+        }
+
     def _evaluation(
         self,
         path: str,

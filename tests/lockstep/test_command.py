@@ -143,6 +143,14 @@ def test_a_port_with_one_stage(teacher: Path, drafter: Path, tmp_path: Path) -> 
     assert "not checked: commit, draft, prefill, tensorize, verify" in done.stdout
 
 
+def test_what_no_rule_looked_at_is_said_on_request(teacher: Path, drafter: Path, tmp_path: Path) -> None:
+    """Every outcome that is counted as not checked has its reason, rule by rule."""
+    done = diff(teacher, drafter, tmp_path, "-v")
+    assert done.returncode == 0, done.stderr
+    assert "not checked fused IDX001, IDX002: column index_sites was not recorded (" in done.stdout
+    assert "-v says why" not in done.stdout
+
+
 def test_turns_from_jsonl(teacher: Path, drafter: Path, tmp_path: Path) -> None:
     line = json.dumps({"prompt": "abc", "turns": [" def"]})
     models = ["--model", str(teacher), "--draft", str(drafter)]

@@ -219,7 +219,8 @@ def _summary(
             f"{missing.stage}.{missing.quantity}: {missing.reason}": count
             for missing, count in verdict.not_checked.items()
         }
-        | decoded.unseen(),
+        | decoded.unseen()
+        | decoded.log.unseen_rules(),
         coverage=verdict.coverage,
         hidden=sentence(verdict.hidden, str(manifest["dtype"])),
         could_hide={quantity: each.as_json() for quantity, each in verdict.hidden.items()},

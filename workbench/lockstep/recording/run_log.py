@@ -205,3 +205,7 @@ class RunLog(FindingsLog):
     def invariant_counts(self) -> dict[str, int]:
         """Count outcomes over all rules, steps and paths."""
         return self._checker.totals()
+
+    def unseen_rules(self) -> dict[str, int]:
+        """Return the rules that never looked, by path and reason, and how often they did not."""
+        return self._checker.unseen()
