@@ -89,14 +89,18 @@ class Teacher:
         """
         call.pages = cache.pages(len(token_ids)) if pages is None else pages
         base: Any = self._model.model
-        hidden = base.embed_tokens(token_ids[None])
+        hidden = embedded = base.embed_tokens(token_ids[None])
         tables = tuple(table.unsqueeze(2) for table in base.rotary_emb(hidden, position_ids[None]))
         masks = blocked or {}
         for layer, window in zip(base.layers, self.windows, strict=True):
             hidden = layer(hidden, tables, masks.get(window), cache, call)
         final = base.norm(hidden)
         logits = self._head(final[:, -1:] if last_only else final)
-        return TeacherOutput(logits[0], self._features(final)[0])
+        features = self._features(final)
+        if call.seen is not None:
+            call.seen(token_ids=token_ids, position_ids=position_ids, embedding=embedded)
+            call.seen(final_norm=final, features=features, logits=logits)
+        return TeacherOutput(logits[0], features[0])
 
     def _features(self, final: Tensor) -> Tensor:
         """Return the tapped rows of the forward that just ran, `[1, R, F]`; `final` left the last norm."""
