@@ -10,6 +10,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterf
 
 from workbench.fused.attention import AttentionCall, attend
 from workbench.fused.cache.rows import RowCache
+from workbench.fused.experts import ExpertsMlp, ExpertWeights
+from workbench.fused.gated_mlp import GatedMlp
 from workbench.fused.linear import joined
 from workbench.fused.operators import Operators
 
@@ -107,20 +109,6 @@ class TreeAttention(nn.Module):
         return torch.cat([self.q_norm(query.contiguous()), self.k_norm(key.contiguous())], dim=2)
 
 
-class GatedMlp(nn.Module):
-    """Gate and up in one product, then SwiGLU through the operator."""
-
-    def __init__(self, source: Any, operators: Operators, *, pack: bool) -> None:
-        super().__init__()
-        self.gate_and_up = joined([source.gate_proj, source.up_proj], pack=pack)
-        self.down = joined([source.down_proj], pack=pack)
-        self.operators = operators
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Return `down(silu(gate(x)) * up(x))`."""
-        return self.down(self.operators.swiglu(self.gate_and_up(hidden_states)))
-
-
 class DecoderLayer(nn.Module):
     """A pre-norm decoder layer over the weights of a transformers one."""
 
@@ -129,7 +117,8 @@ class DecoderLayer(nn.Module):
         self.input_layernorm = RmsNorm(source.input_layernorm, operators)
         self.self_attn = TreeAttention(source.self_attn, operators, pack=pack)
         self.post_attention_layernorm = RmsNorm(source.post_attention_layernorm, operators)
-        self.mlp = GatedMlp(source.mlp, operators, pack=pack)
+        kind = ExpertsMlp if isinstance(source.mlp, ExpertWeights) else GatedMlp
+        self.mlp = kind(source.mlp, operators, pack=pack)
 
     def forward(
         self,
