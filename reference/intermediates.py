@@ -16,6 +16,7 @@ from torch import Tensor
 
 from reference.arithmetic import Arithmetic, Weights, linear, rms_norm
 from reference.attention import attention
+from reference.experts import mlp
 from reference.model import ReferenceModels
 from reference.rope import rotate, rotation
 from reference.visible import near
@@ -216,15 +217,27 @@ class _Layer:
         project = _linear(models, weights, f"{prefix}.self_attn.o_proj")
         norm = _norm(models, weights, f"{prefix}.post_attention_layernorm", self.config)
         at = self._at
+        experts = getattr(self.config, "experts", None)
+        if experts is None:
+            inside = self._gated_mlp()
+        else:
+            chosen = (weights, f"{prefix}.mlp", experts, models.arithmetic)
+            inside = {at("mlp_output"): Node((at("mlp_norm"),), lambda x: mlp(x, *chosen))}
         return {
             at("attention_output"): Node((at("attention"),), lambda x: project(x.flatten(1))),
             at("attended"): Node((entering, at("attention_output")), _added),
             at("mlp_norm"): Node((at("attended"),), norm),
-            at("gate"): Node((at("mlp_norm"),), _linear(models, weights, f"{prefix}.mlp.gate_proj")),
-            at("up"): Node((at("mlp_norm"),), _linear(models, weights, f"{prefix}.mlp.up_proj")),
-            at("activated"): Node((at("gate"), at("up")), partial(_gated, models.arithmetic)),
-            at("mlp_output"): Node((at("activated"),), _linear(models, weights, f"{prefix}.mlp.down_proj")),
+            **inside,
             at("output"): Node((at("attended"), at("mlp_output")), _added),
+        }
+
+    def _gated_mlp(self) -> dict[str, Node]:
+        models, weights, prefix, at = self.models, self.weights, f"{self.prefix}.mlp", self._at
+        return {
+            at("gate"): Node((at("mlp_norm"),), _linear(models, weights, f"{prefix}.gate_proj")),
+            at("up"): Node((at("mlp_norm"),), _linear(models, weights, f"{prefix}.up_proj")),
+            at("activated"): Node((at("gate"), at("up")), partial(_gated, models.arithmetic)),
+            at("mlp_output"): Node((at("activated"),), _linear(models, weights, f"{prefix}.down_proj")),
         }
 
     def _at(self, name: str) -> str:

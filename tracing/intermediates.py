@@ -6,9 +6,10 @@ name that is given again begins the next forward of its network. Nothing is kept
 nothing has to be given. `tracing.module_hooks` gives them for `torch.nn` modules by name.
 
 Names are `teacher.SITE.NAME` and `drafter.SITE.NAME`. The site is `layers.I`, `midlayer` for the one layer of
-an EAGLE-3 drafter, `heads.I` for Medusa, and none for what is outside of layers: `teacher.layers.3.attention`,
-`teacher.logits`. Rows come first. A leading axis of 1 is dropped, and heads may be flat: `[1, R, H * D]` is
-`[R, H, D]`. Where only the last rows are computed, as logits of a prefill, only those are given.
+an EAGLE-3 drafter, `heads.I` for Medusa, and none for what is outside of layers, e.g.
+`teacher.layers.3.attention`, `teacher.logits`. Rows come first. A leading axis of 1 is dropped, and heads may
+be flat: `[1, R, H * D]` is `[R, H, D]`. Where only the last rows are computed, as logits of a prefill, only
+those are given.
 
 R rows run; Q of them, the last ones, ask; S earlier rows are in the cache.
 """
@@ -77,7 +78,7 @@ LAYER: Final = _listed(
     ("gate", "linear", "Q I", "gate projection"),
     ("up", "linear", "Q I", "up projection"),
     ("activated", "swiglu", "Q I", "silu(gate) * up"),
-    ("mlp_output", "linear", "Q hidden", "after the down projection"),
+    ("mlp_output", "linear", "Q hidden", "after the down projection; of experts, their weighted sum"),
     ("output", "add", "Q hidden", "residual stream behind the layer"),
 )
 """A decoder layer, in the order of its data flow."""

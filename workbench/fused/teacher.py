@@ -14,6 +14,7 @@ from tracing.models import Taps, TeacherConfig
 from workbench.fused.attention import AttentionCall
 from workbench.fused.cache.pages import Pages
 from workbench.fused.cache.rows import RowCache
+from workbench.fused.experts import place_experts
 from workbench.fused.linear import Linear, fits_twice
 from workbench.fused.operators import Operators
 from workbench.fused.quantised import put_in_place
@@ -133,6 +134,8 @@ def _load(
     """Return the model over `weights`; tensors already in place are shared, never copied or written."""
     hf_config = build_config(config)
     model = build_empty_model(hf_config, ATTENTION, dtype)
+    if config.experts is not None:
+        place_experts(model, config.experts, dtype)
     if config.quantisation is not None:
         weights = put_in_place(model, weights, config.quantisation, device)
     placed = {key: tensor.detach().to(device=device, dtype=dtype) for key, tensor in weights.items()}

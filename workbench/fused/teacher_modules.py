@@ -10,9 +10,11 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterf
 
 from workbench.fused.attention import AttentionCall, attend
 from workbench.fused.cache.rows import RowCache
+from workbench.fused.experts import ExpertsMlp, ExpertWeights
+from workbench.fused.gated_mlp import GatedMlp
 from workbench.fused.linear import joined
 from workbench.fused.operators import Operators
-from workbench.fused.seen import Seen, tell_heads, tell_mlp
+from workbench.fused.seen import tell_heads
 
 ATTENTION: Final = "specwb_npu_fused_infer_attention"
 """Name under which the attention function is registered with transformers."""
@@ -114,25 +116,6 @@ class TreeAttention(nn.Module):
         return torch.cat([self.q_norm(query.contiguous()), self.k_norm(key.contiguous())], dim=2)
 
 
-class GatedMlp(nn.Module):
-    """Gate and up in one product, then SwiGLU through the operator."""
-
-    def __init__(self, source: Any, operators: Operators, *, pack: bool) -> None:
-        super().__init__()
-        self.gate_and_up = joined([source.gate_proj, source.up_proj], pack=pack)
-        self.down = joined([source.down_proj], pack=pack)
-        self.operators = operators
-
-    def forward(self, hidden_states: Tensor, seen: Seen | None = None) -> Tensor:
-        """Return `down(silu(gate(x)) * up(x))`; tells its tensors where `seen` is given."""
-        both = self.gate_and_up(hidden_states)
-        activated = self.operators.swiglu(both)
-        output = self.down(activated)
-        if seen is not None:
-            tell_mlp(seen, hidden_states, both, activated, output)
-        return output
-
-
 class DecoderLayer(nn.Module):
     """A pre-norm decoder layer over the weights of a transformers one."""
 
@@ -141,7 +124,8 @@ class DecoderLayer(nn.Module):
         self.input_layernorm = RmsNorm(source.input_layernorm, operators)
         self.self_attn = TreeAttention(source.self_attn, operators, pack=pack)
         self.post_attention_layernorm = RmsNorm(source.post_attention_layernorm, operators)
-        self.mlp = GatedMlp(source.mlp, operators, pack=pack)
+        kind = ExpertsMlp if isinstance(source.mlp, ExpertWeights) else GatedMlp
+        self.mlp = kind(source.mlp, operators, pack=pack)
 
     def forward(
         self,
