@@ -252,8 +252,8 @@ class _Layer:
 
 
 def _mixed(arithmetic: Arithmetic, query: Tensor, keys: Tensor, values: Tensor, visible: Tensor) -> Tensor:
-    parts = (side.transpose(0, 1) for side in (query[-len(visible) :], keys, values))
-    return attention(*parts, visible, arithmetic).transpose(0, 1)
+    query, keys, values = (side.transpose(0, 1) for side in (query[-len(visible) :], keys, values))
+    return attention(query, keys, values, visible, arithmetic).transpose(0, 1)
 
 
 def _added(first: Tensor, second: Tensor) -> Tensor:

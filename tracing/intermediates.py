@@ -116,7 +116,7 @@ _NAME: Final = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TensorPlace:
     """A named tensor of a network.
 
     Attributes:
@@ -137,18 +137,18 @@ class Place:
         return int(self.site.rpartition(".")[2]) if "." in self.site else 0
 
 
-def place_of(name: str) -> Place:
+def place_of(name: str) -> TensorPlace:
     """Return what a full name stands for.
 
     Raises:
         UsageError: It is in no list.
     """
-    found = _NAME.match(name) if isinstance(name, str) else None
+    found = _NAME.match(str(name))
     if found is not None:
         network, site, own = found[1], found[2] or "", found[3]
         for tensor in _SITES[site.partition(".")[0]]:
             if tensor.name == own:
-                return Place(network, site, tensor)
+                return TensorPlace(network, site, tensor)
     raise UsageError(
         f"an intermediate should be named as tracing.intermediates lists them, e.g. "
         f"teacher.layers.0.attention, got {name!r:.80}"
