@@ -33,8 +33,8 @@ def command(file: str, *, output_format: str, **options: Any) -> int:
     FILE holds a JSON object a line: prompt_token_ids (or prompt as text) and output_token_ids; optional are
     id, accepted (drafts of each step), finish_reason, max_new_tokens, ignore_eos, stop_token_ids.
 
-    Exit codes: 0 all texts are the teacher's (or proven near ties), 1 findings, 2 bad input, 3 models missing,
-    4 inconclusive.
+    Exit codes: 0 all texts are the teacher's (or proven near ties), 1 findings, 2 bad input, 3 models
+    missing, 4 inconclusive.
     """
     from workbench.npu.bootstrap import bootstrap
 

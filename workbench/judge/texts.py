@@ -13,7 +13,7 @@ from workbench.judge.rules import RULES
 from workbench.judge.verdict import EXIT_CODES
 
 FINISH_REASONS: Final = ("stop", "length", "stop_string", "abort")
-"""Why an engine ended a text: an end token (in the text or left out of it), the limit, a string, a failure."""
+"""Why an engine ended a text: an end token (in the text or left out), the limit, a string, a failure."""
 MAX_LISTED: Final = 1000
 """Findings and near ties that are listed; all are counted."""
 
@@ -81,7 +81,7 @@ class JudgedText:
     """What was found in one text.
 
     Attributes:
-        num_tokens: Tokens that were judged.
+        num_tokens: Choices that were judged: tokens, and an end that the teacher had to choose.
         findings: First by position.
         near_ties: Proven ones.
         not_checked: What could not be judged of it.
@@ -132,7 +132,7 @@ def fits(record: TextRecord, ends: Collection[int]) -> bool:
     is_cut = is_full or record.finish_reason is not None
     is_cut = is_cut or bool(length and record.output_token_ids[-1] in ends)
     most = counts[-1] if counts and is_cut else 0
-    return any(0 <= extra + prefill <= most for prefill in (0, 1)) or extra == -1
+    return any(0 <= extra + prefill <= most for prefill in (0, 1))
 
 
 def place_in_steps(record: TextRecord, position: int) -> str:
@@ -156,7 +156,7 @@ def place_in_steps(record: TextRecord, position: int) -> str:
 
 
 def end_to_judge(record: TextRecord, eos_token_ids: Collection[int]) -> str:
-    """Return how the end is judged: `known` is lawful or found already, `choice` by the teacher, else why not."""
+    """Return how the end is judged: `known` needs no teacher, `choice` is the teacher's, else why not."""
     output, limit = record.output_token_ids, record.max_new_tokens
     if output and output[-1] in record.ends(eos_token_ids):
         return "known"

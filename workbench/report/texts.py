@@ -22,7 +22,8 @@ def text_lines(tally: TextsTally, facts: Mapping[str, Any]) -> Iterator[str]:
     if tally.num_findings > MAX_SHOWN:
         yield f"            and {tally.num_findings - MAX_SHOWN} more findings; --format json lists them"
     right = tally.num_texts - tally.num_wrong
-    yield f"texts       {counted(tally.num_texts, 'text')}, {right} without a finding, {tally.num_tokens:,} tokens"
+    texts = counted(tally.num_texts, "text")
+    yield f"texts       {texts}, {right} without a finding, {tally.num_tokens:,} choices judged"
     yield f"near ties   {tally.num_near_ties}"
     for tie in tally.near_ties[:MAX_SHOWN]:
         yield (

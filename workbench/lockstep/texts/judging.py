@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from reference import teacher
 from reference.model import ReferenceModels
 from tracing.errors import UsageError
+from tracing.finding import Finding
 from workbench.judge.allowance import row_allowances
 from workbench.judge.texts import (
     UNJUDGED,
@@ -25,17 +26,19 @@ from workbench.judge.texts import (
 )
 from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
+from workbench.view.counted import counted
 
 MAX_BYTES: Final = 128 << 20
 """Of logits and attention of the rows that run at once, and of the rows that are kept to be compared."""
 MAX_REPEATED: Final = 32
+UNSURE: Final = "the teacher's own rows are not finite, or two ways to compute them disagree"
 Floats = NDArray[np.float64]
 
 
 def logits_of(
     models: ReferenceModels, tokens: Sequence[int], first: int, last: int
 ) -> Iterator[tuple[int, Floats]]:
-    """Yield logits of the rows `first` to `last` of a sequence, each row once, as (number of the first, [n, V])."""
+    """Yield logits of the rows `first` to `last`, each row once, as (number of the first, `[n, V]`)."""
     config = models.teacher
     size = 8 * (config.vocab_size + 4 * config.num_heads * (last + 1) + 4 * config.intermediate_size)
     at_once, past = max(8, MAX_BYTES // size), None
@@ -116,7 +119,7 @@ class TextJudge:
         ties: list[TextTie] = []
         seen = self._walk(record, tokens, ends, findings, ties)
         if seen < inside:
-            not_checked += [UNJUDGED, "the teacher's own logits are not finite"]
+            not_checked += [UNJUDGED, UNSURE]
         findings.sort(key=lambda finding: finding.moment.step)
         return JudgedText(seen, tuple(findings), tuple(ties), tuple(not_checked))
 
@@ -129,10 +132,10 @@ class TextJudge:
         record: TextRecord,
         tokens: tuple[int, ...],
         ends: tuple[int, ...],
-        findings: list[Any],
+        findings: list[Finding],
         ties: list[TextTie],
     ) -> int:
-        """Go from one batch of suspects to the next, up to the first wrong token; return how many were judged."""
+        """Go from suspect to suspect up to the first wrong token; return how many choices were judged."""
         first = len(record.prompt_token_ids) - 1
         begin, judged = first, 0
         last = len(tokens) - (1 if ends else 2)
@@ -144,14 +147,17 @@ class TextJudge:
                 place = suspect.row - first
                 if not suspect.gap <= allowance:
                     others = later + len(suspects) - number - 1
-                    findings.append(self._finding(record, tokens, suspect, allowance, others))
-                    return min(judged, len(tokens) - first - 1)
+                    found = self._finding(record, tokens, suspect, allowance, others)
+                    if found is None:
+                        return place
+                    findings.append(found)
+                    return judged
                 token = suspect.token_ids[0]
                 ties.append(TextTie(record.number, place, token, suspect.best, suspect.gap, allowance))
             if not later:
                 break
             begin = suspects[-1].row + 1
-        return min(judged, len(tokens) - first - 1)
+        return judged
 
     def _suspects(
         self, tokens: tuple[int, ...], begin: int, last: int, ends: tuple[int, ...]
@@ -161,10 +167,9 @@ class TextJudge:
         kept: list[_Suspect] = []
         more, judged = 0, 0
         for start, rows in logits_of(self.runner.truth, tokens, begin, last):
-            finite = np.isfinite(rows).all(axis=-1)
             bests = rows.argmax(axis=-1)
             for row, best in enumerate(bests.tolist()):
-                if not finite[row]:
+                if not np.isfinite(rows[row]).all():
                     return kept, more, judged
                 judged += 1
                 given = ends if start + row + 1 == len(tokens) else (tokens[start + row + 1],)
@@ -184,8 +189,7 @@ class TextJudge:
         samples: list[Floats] = []
         drawn: Sequence[ReferenceModels] = self.runner.models[1:]
         while True:
-            for models in drawn:
-                samples.append(_rows_at(models, tokens, rows))
+            samples += [_rows_at(models, tokens, rows) for models in drawn]
             largest = 2 * row_allowances(truth, tuple(samples), self.dtype).largest
             if all(each.gap <= limit for each, limit in zip(suspects, largest, strict=True)):
                 break
@@ -196,13 +200,14 @@ class TextJudge:
 
     def _finding(
         self, record: TextRecord, tokens: tuple[int, ...], suspect: _Suspect, allowance: float, others: int
-    ) -> Any:
-        """Return the finding of a wrong token, confirmed by a forward of its prefix alone."""
+    ) -> Finding | None:
+        """Return the finding of a wrong token; None where a forward of its prefix alone disagrees."""
         place, at_end = suspect.row + 1 - len(record.prompt_token_ids), suspect.row + 1 == len(tokens)
         prefix = tokens[: suspect.row + 1]
         alone = host_floats(self.runner.replayed_prefill(prefix).logits)[-1].astype(np.float64)
         gap = float(alone.max() - alone[list(suspect.token_ids)].max())
-        guilty = "fused" if gap > allowance else "unknown"
+        if not gap > allowance:  # also where no sample was finite
+            return None
         token = suspect.token_ids[0]
         rank = int((suspect.truth > suspect.truth[token]).sum()) + 1
         what = f"token {place} is {token}{self.shown(token)}, rank {rank}"
@@ -210,11 +215,11 @@ class TextJudge:
             what = f"the text ends after {place} tokens"
         better = f"{suspect.best}{self.shown(suspect.best)} is better by {suspect.gap:.3g}"
         message = f"{what}; {better}, rounding allows {allowance:.3g}"
-        message += f"; {others} later tokens are no true choice either" if others else ""
+        message += f"; so are {counted(others, 'later token')}" if others else ""
         hints = [place_in_steps(record, place)] if not at_end else []
         hints += [] if at_end else [self._mistake(tokens, suspect)]
         rule = "JUDGE-TEXT-END" if at_end else "JUDGE-TEXT-TOKEN"
-        found = record.finding(
+        return record.finding(
             rule,
             place,
             message,
@@ -224,9 +229,6 @@ class TextJudge:
             allowance=allowance,
             explanation="; ".join(filter(None, hints)),
         )
-        from dataclasses import replace
-
-        return replace(found, guilty=guilty)
 
     def _mistake(self, tokens: tuple[int, ...], suspect: _Suspect) -> str:
         """Return which standard mistake gives this token, or nothing."""
