@@ -151,4 +151,5 @@ PANEL: Final = Panel(
     distance_lines,
     columns=frozenset({"draft_top1_offsets"}),
     stage="draft",
+    short="dist",
 )
