@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workbench.view.chart import bar, beside, block, percent, shade, widest
 from workbench.view.distance_table import DASH, Counts, DistanceTable, bucket_labels
@@ -40,8 +41,11 @@ def distance_lines(step: StepView, options: ViewOptions) -> Lines:
             return [*_side_lines(step.left, first, f"{both}, step {step.moment}", options.width)]
         half = (options.width - 3) // 2
         if half >= widest(table_lines(first, "", MIN_CELL * len(first.edges) + LABEL + SCALE)):
-            blocks = [_side_or_reason(step, *each, half) for each in zip(step.sides, tables, strict=True)]
-            return beside(*blocks)
+            left, right = (
+                _side_or_reason(step, side, table, half)
+                for side, table in zip(step.sides, tables, strict=True)
+            )
+            return beside(left, right)
     lines: list[Line] = []
     for side, table in zip(step.sides, tables, strict=True):
         lines += [note("")] if lines else []
@@ -74,7 +78,7 @@ def _unexpanded(side: Side, width: int) -> list[Line]:
     offsets = side.grid("draft_top1_offsets")
     if offsets is None:
         return []
-    hidden = np.ma.getmaskarray(offsets).all(axis=1)
+    hidden: NDArray[np.bool_] = np.asarray(np.ma.getmaskarray(offsets).all(axis=1))
     nodes = [node for node in np.flatnonzero(hidden).tolist() if node not in side.pads]
     if not nodes:
         return []
