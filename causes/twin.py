@@ -80,7 +80,7 @@ class Twins:
         """Return the wrong path, watched."""
         wrong = self.wrong
         rows, lengths, snapshot = wrong.kv_rows, wrong.kv_lengths, wrong.snapshot
-        static = wrong.static_inputs
+        static, window = wrong.static_inputs, wrong.intermediates
         stages = {name: self._watched(name) for name in STAGES if getattr(wrong.stages, name) is not None}
         return replace(
             wrong,
@@ -90,6 +90,7 @@ class Twins:
             kv_lengths=lengths and (lambda state, cache: lengths(state.inner, cache)),
             snapshot=snapshot and (lambda state: Watched(snapshot(state.inner))),
             static_inputs=static and (lambda state: static(state.inner)),
+            intermediates=window and (lambda state, give: window(state.inner, give)),
         )
 
     def _begin(self, watch: StageWatch) -> Watched:

@@ -6,7 +6,14 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from workbench.checkpoints.config_keys import DRAFTER, EAGLE_BLOCK, SPECULATORS, TEACHER, KeyTable
+from workbench.checkpoints.config_keys import (
+    DRAFTER,
+    EAGLE_BLOCK,
+    MOE_TEACHER,
+    SPECULATORS,
+    TEACHER,
+    KeyTable,
+)
 from workbench.checkpoints.suspicions import BLIND
 
 INTRO = """# Keys of config.json
@@ -35,7 +42,8 @@ def page() -> str:
 def _lines() -> Iterator[str]:
     yield INTRO
     tables = {
-        "teacher": TEACHER, "drafter": DRAFTER, "speculators": SPECULATORS, "eagle_config": EAGLE_BLOCK,
+        "teacher": TEACHER, "teacher with experts": MOE_TEACHER, "drafter": DRAFTER,
+        "speculators": SPECULATORS, "eagle_config": EAGLE_BLOCK,
     }  # fmt: skip
     yield "| object | read |\n| --- | --- |"
     for name, table in tables.items():

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from reference.arithmetic import linear, rms_norm
-from reference.attention import attend, gated_mlp
+from reference.attention import attend
+from reference.experts import mlp
 from reference.model import ReferenceModels
 from reference.rope import rotation
 from reference.visible import causal, near
@@ -90,7 +91,7 @@ def forward(
         normed = rms_norm(
             x, weights[f"{name}.post_attention_layernorm.weight"], config.rms_norm_eps, arithmetic
         )
-        x = x + gated_mlp(normed, weights, f"{name}.mlp", arithmetic)
+        x = x + mlp(normed, weights, f"{name}.mlp", config.experts, arithmetic)
     entering.append(x)
     asked = x if num_logits is None else x[x.shape[0] - num_logits :]
     last = rms_norm(asked, weights["model.norm.weight"], config.rms_norm_eps, arithmetic)

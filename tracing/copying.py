@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from tracing.errors import SpecwbError, TraceError, UsageError
 from tracing.integrity import RunHealth, verify_run
@@ -22,6 +23,8 @@ from tracing.run_writer import RunWriter
 from tracing.schema import FORMAT_VERSION
 
 Key = tuple[int, int, int]
+Order = NDArray[np.int64]
+"""Rows of several paths, `[S, 2]`: number of the path, row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +107,15 @@ def whole_run(folder: str | Path) -> tuple[Run, RunHealth]:
 
 
 def rebatched(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Yield the same rows in batches of 64, the last one shorter; memory stays flat."""
+    """Yield the same rows in batches of at most 64: full ones as they are, pieces joined; memory is flat."""
     waiting: list[pa.RecordBatch] = []
     num_rows = 0
     for batch in batches:
+        if batch.num_rows == MAX_BATCH_STEPS:
+            yield from _joined(waiting)
+            waiting, num_rows = [], 0
+            yield batch
+            continue
         waiting.append(batch)
         num_rows += batch.num_rows
         if num_rows >= MAX_BATCH_STEPS:
@@ -171,19 +179,29 @@ def write_path(copy: RunWriter, paths: Sequence[PathReader], batches: Iterable[p
         writer.append_batch(batch)
 
 
-def _rows_in(path: PathReader, part: KeyRange) -> list[tuple[int, int]]:
-    keys = enumerate(path.keys().tolist())
-    return [(0, row) for row, key in keys if part.low <= tuple(key) <= part.high]
+def _rows_in(path: PathReader, part: KeyRange) -> Order:
+    keys = path.keys()
+    rows = np.flatnonzero(
+        ~_before(keys, part.low) & ~_before(np.negative(keys), tuple(-each for each in part.high))
+    )
+    return np.stack([np.zeros_like(rows), rows], axis=1)
 
 
-def in_order(paths: Sequence[PathReader], order: Sequence[tuple[int, int]]) -> Iterator[pa.RecordBatch]:
+def _before(keys: NDArray[Any], key: Sequence[int]) -> NDArray[np.bool_]:
+    """Return which keys `[S, 3]` come before one, in the order of tuples, `[S]`."""
+    found, equal = np.zeros(len(keys), np.bool_), np.ones(len(keys), np.bool_)
+    for place, value in enumerate(key):
+        found |= equal & (keys[:, place] < value)
+        equal &= keys[:, place] == value
+    return found
+
+
+def in_order(paths: Sequence[PathReader], order: Order) -> Iterator[pa.RecordBatch]:
     """Yield rows in the given order of (path, row), neighbours in one piece."""
-    start = 0
-    for at in range(1, len(order) + 1):
-        number, row = order[at - 1]
-        if at == len(order) or order[at] != (number, row + 1):
-            yield from paths[number].batches(None, order[start][1], row + 1)
-            start = at
+    goes_on = (np.diff(order, axis=0) == (0, 1)).all(axis=1)
+    for piece in np.split(order, np.flatnonzero(~goes_on) + 1):
+        if len(piece):
+            yield from paths[piece[0, 0]].batches(None, int(piece[0, 1]), int(piece[-1, 1]) + 1)
 
 
 def closed_status(run: Run) -> str:

@@ -129,14 +129,15 @@ _WRITERS: Final[dict[Kind, Callable[[Path, pa.Schema, Iterable[pa.Table]], int]]
 def _row_groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
     """Yield rows in large pieces: Parquet keeps facts about each piece until the file is closed."""
     waiting: list[pa.RecordBatch] = []
+    rows = size = 0
     for batch in batches:
-        waiting.append(batch.cast(schema))
-        rows, size = sum(each.num_rows for each in waiting), sum(each.nbytes for each in waiting)
+        waiting.append(batch)
+        rows, size = rows + batch.num_rows, size + batch.nbytes
         if rows >= ROW_GROUP_STEPS or size >= ROW_GROUP_BYTES:
-            yield pa.Table.from_batches(waiting, schema)
-            waiting = []
+            yield pa.Table.from_batches(waiting).cast(schema)
+            waiting, rows, size = [], 0, 0
     if waiting:
-        yield pa.Table.from_batches(waiting, schema)
+        yield pa.Table.from_batches(waiting).cast(schema)
 
 
 def _missing(path: PathReader, count: int) -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tracing.copying import closed_status, in_order, whole_run, write_path
+import numpy as np
+
+from tracing.copying import Order, closed_status, in_order, whole_run, write_path
 from tracing.errors import TraceError, UsageError
 from tracing.manifest import OWNED_BY_WRITER, STATUSES
 from tracing.origins import ORIGINS, origin_of, with_origin
@@ -87,22 +88,25 @@ def _joined_vocabulary(runs: list[Run]) -> dict[int, bytes | None]:
     return joined
 
 
-def _order(runs: list[Run], name: str) -> list[tuple[int, int]]:
+def _order(runs: list[Run], name: str) -> Order:
     """Return (run, row) of every step of a path in the order of its keys."""
-    keyed = [
-        (tuple(key), number, row)
-        for number, run in enumerate(runs)
-        for row, key in enumerate(run.path(name).keys().tolist())
-    ]
-    keyed.sort()
-    for before, after in itertools.pairwise(keyed):
-        if before[0] == after[0]:
-            prompt_id, turn, step = after[0]
-            raise TraceError(
-                f"step {prompt_id}:{turn}:{step} of path {name} is in {runs[before[1]].folder} "
-                f"and in {runs[after[1]].folder}; give each rank its own prompt ids"
-            )
-    return [(number, row) for _, number, row in keyed]
+    keys = [run.path(name).keys() for run in runs]
+    places = np.concatenate(
+        [
+            np.stack([np.full(len(each), number), np.arange(len(each))], axis=1)
+            for number, each in enumerate(keys)
+        ]
+    )
+    every = np.concatenate(keys)
+    order = np.lexsort((places[:, 1], places[:, 0], *every.T[::-1]))
+    every, places = every[order], places[order]
+    for at in np.flatnonzero((every[1:] == every[:-1]).all(axis=1))[:1]:
+        first, second = (runs[number].folder for number in places[at : at + 2, 0])
+        raise TraceError(
+            f"step {':'.join(map(str, every[at]))} of path {name} is in {first} "
+            f"and in {second}; give each rank its own prompt ids"
+        )
+    return places
 
 
 def _adopt_bulk(merged: RunWriter, runs: list[Run]) -> None:

@@ -39,6 +39,32 @@ class Quantisation:
 
 
 @dataclass(frozen=True, slots=True)
+class Experts:
+    """Experts in the place of every layer's MLP, in groups of equal size; each token gets one of each group.
+
+    The scores of a token are the softmax over all experts. The best of a group, of equals the first, works on
+    the token; its score times the router's scale of that expert weighs what it gives, without renormalising.
+    What the shared expert gives is added.
+
+    Attributes:
+        num_experts: Experts of a layer, without the shared one.
+        num_groups: Groups, and so experts per token.
+        width: Inner size of an expert.
+        shared_width: Inner size of the shared expert.
+    """
+
+    num_experts: int
+    num_groups: int
+    width: int
+    shared_width: int
+
+    @property
+    def group_size(self) -> int:
+        """Experts of a group."""
+        return self.num_experts // self.num_groups
+
+
+@dataclass(frozen=True, slots=True)
 class TeacherConfig:
     """A pre-norm decoder-only teacher: RMSNorm, GQA, RoPE, SwiGLU (Llama, Qwen2, Qwen3, Mistral, Pangu).
 
@@ -50,6 +76,7 @@ class TeacherConfig:
         windowed_layers: Layers that have the window; None for all of them.
         hf_config: The whole config.json, for a path that builds a transformers model from it.
         quantisation: How the layers' linear weights are stored, None for plain ones.
+        experts: What every layer has in place of the MLP, None for a dense model.
     """
 
     model_type: str
@@ -72,6 +99,7 @@ class TeacherConfig:
     windowed_layers: tuple[int, ...] | None = None
     hf_config: Mapping[str, Any] = field(default_factory=dict)
     quantisation: Quantisation | None = None
+    experts: Experts | None = None
 
     @property
     def windows(self) -> tuple[int, ...]:
@@ -191,6 +219,10 @@ TEACHER_KEYS: Final = (
     "model.layers.{i}.self_attn.{q,k}_norm.weight",
     "model.layers.{i}.post_attention_layernorm.weight",
     "model.layers.{i}.mlp.{gate,up,down}_proj.{weight,bias}",
+    "model.layers.{i}.mlp.gate.weight",
+    "model.layers.{i}.mlp.router_scale",
+    "model.layers.{i}.mlp.experts.{e}.{gate,up,down}_proj.weight",
+    "model.layers.{i}.mlp.shared_expert.{gate,up,down}_proj.weight",
     "model.norm.weight",
     "lm_head.weight",
 )

@@ -48,7 +48,7 @@ class RunWriter:
         folder: A folder that holds no run; it is created.
         manifest: Plain data that adds to the manifest: `models`, `settings`, `seeds`, `lockstep`, `engine`.
         token_bytes: Gives the raw bytes of a token id; fills `vocabulary.arrows`.
-        codec: Compression of sealed batches, `zstd` or `lz4`.
+        codec: Compression of sealed batches: `lz4`, several times as fast, or `zstd`, a fourth smaller.
         durability: What a step that has ended survives. `process`: the death of the process at any moment,
             as every record is handed to the operating system at once; sealed batches (64 steps) and the
             manifest wait for the disk. `power`: the loss of power too, as every record waits for the disk,
@@ -66,7 +66,7 @@ class RunWriter:
         manifest: Mapping[str, Any] | None = None,
         *,
         token_bytes: TokenBytes | None = None,
-        codec: str = "zstd",
+        codec: str = "lz4",
         durability: Durability = "process",
     ) -> None:
         require_one_of("codec", codec, CODECS)

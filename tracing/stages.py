@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from tracing.draws import Draws
+from tracing.intermediates import IntermediatesWindow
 from tracing.models import ModelPair, Tensor
 from tracing.results import (
     Accepted,
@@ -147,6 +148,9 @@ class DecodePath:
             True is left out, the tree's columns from L on (`blocked_wW` of layers with a window W). The path
             so declares that each keeps address, shape and strides, and holds its step at every launch. None:
             it declares nothing.
+        intermediates: `(state, give)` returns a context manager; while it is entered, the stages of this path
+            give the tensors of their networks by name, see `tracing.intermediates`. None: a finding is told
+            to its stage, and not to its operator.
         lacks: Trace columns that this path can never have.
         info: Plain data for the manifest: backend, dtype, device, switches.
         model_facts: What is lawful for this path although it would be a fault elsewhere, e.g. the dtype to
@@ -161,6 +165,7 @@ class DecodePath:
     kv_lengths: KvLengths | None = None
     snapshot: Callable[[State], State] | None = None
     static_inputs: StaticWindow | None = None
+    intermediates: IntermediatesWindow | None = None
     lacks: frozenset[str] = frozenset()
     info: Mapping[str, Any] = field(default_factory=dict)
     model_facts: ModelFacts | None = None

@@ -50,7 +50,7 @@ class StreamFile:
         path: Path,
         schema: pa.Schema,
         facts: dict[str, Any],
-        codec: str = "zstd",
+        codec: str = "lz4",
         *,
         flush: bool = False,
     ) -> None:
@@ -63,11 +63,12 @@ class StreamFile:
         if flush:
             sync_folder(path.parent)
 
-    def append(self, batch: pa.RecordBatch, **more: bool) -> None:
+    def append(self, batch: pa.RecordBatch, *, wait: bool = True, **more: bool) -> None:
         """Write one batch and wait until it is on the disk.
 
         Args:
             batch: In the file's schema.
+            wait: False leaves the waiting to a later batch, or to `close`.
             more: Further facts for its metadata.
 
         Raises:
@@ -84,6 +85,8 @@ class StreamFile:
             **more,
         }
         self._write(batch, facts, Sealed(sealed.rows + batch.num_rows, sealed.batches + 1, 0, ""))
+        if not wait:
+            return
         try:
             self._file.sync()
         except EnvironmentProblemError:  # what it did not take may be gone: write it again the next time

@@ -63,7 +63,7 @@ class PathWriter:
         name: str,
         run_id: str,
         vocabulary: VocabularyWriter | None = None,
-        codec: str = "zstd",
+        codec: str = "lz4",
         *,
         flush: bool = False,
     ) -> None:
@@ -235,13 +235,15 @@ class PathWriter:
     def append_batch(self, batch: pa.RecordBatch) -> None:
         """Seal rows that are Arrow already (merge, slice, repair); they must be in this format's schema.
 
+        Their original lies on a disk, so only `close` waits for this one.
+
         Raises:
             TraceError: There are pending rows, or too many in the batch.
         """
         if self._backlog.unsealed(self._stream.sealed.rows) or batch.num_rows > MAX_BATCH_STEPS:
             raise TraceError(f"a batch of at most {MAX_BATCH_STEPS} rows should follow sealed rows")
         self._num_incomplete += batch.num_rows - batch.column("incomplete").null_count
-        self._stream.append(batch, unjournaled=True)
+        self._stream.append(batch, wait=False, unjournaled=True)
 
     def close(self) -> dict[str, Any]:
         """Seal the rest, write the end record and return counts and checksum for the manifest.

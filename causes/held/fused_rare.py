@@ -54,7 +54,7 @@ def scores_not_summed_down(port: Port) -> None:
 def beams_of_the_model_one_early(port: Port) -> None:
     def early(right: Any, drafter: Any, memory: Any, *rows: Any, **more: Any) -> Any:
         tokens, places, seen = rows
-        return right(drafter, memory, tokens, places if more else places - 1, seen, **more)
+        return right(drafter, memory, tokens, places if "last_only" in more else places - 1, seen, **more)
 
     port.bend(draft_model, "_run", early)
 

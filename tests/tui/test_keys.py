@@ -112,8 +112,9 @@ def test_the_key_does_it(outcomes: list[Shown], number: int) -> None:
 
 @pytest.mark.parametrize("which", [0, 1], ids=["letter", "number"])
 def test_letter_and_number_open_the_panel(faulty: Path, which: int) -> None:
-    keys = [binding.key.split(",")[which] for binding in PANEL_KEYS]
-    for shown, panel in zip(play_each(faulty, [[key] for key in keys]), PANELS, strict=True):
+    keys = [binding.key.split(",") for binding in PANEL_KEYS]
+    opened = [(each[which], panel) for each, panel in zip(keys, PANELS, strict=True) if which < len(each)]
+    for shown, (_, panel) in zip(play_each(faulty, [[key] for key, _ in opened]), opened, strict=True):
         assert shown.panel == panel.name
         assert f"─ {panel.name} ─" in shown.text
 

@@ -32,6 +32,11 @@ def teacher_parameters(config: TeacherConfig, weights: Mapping[str, torch.Tensor
     attention += config.qk_norm * 2 * config.head_dim
     mlp = 3 * hidden * config.intermediate_size
     mlp += config.mlp_bias * (2 * config.intermediate_size + hidden)
+    if (experts := config.experts) is not None:
+        mlp = (
+            experts.num_experts * (hidden + 1 + 3 * hidden * experts.width)
+            + 3 * hidden * experts.shared_width
+        )
     embeddings = config.vocab_size * hidden * (1 if config.tie_word_embeddings else 2)
     expected = embeddings + config.num_layers * (attention + mlp + 2 * hidden) + hidden
     found = count_elements(weights.values())

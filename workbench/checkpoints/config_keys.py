@@ -122,6 +122,29 @@ TEACHER: Final = KeyTable(
     _BLOCK_LABELS,
 )
 
+_MOE_READ: Final = _words(
+    "num_experts num_experts_per_tok moe_intermediate_size shared_expert_intermediate_size"
+)
+_EVERY_LAYER: Final = "layers without experts"
+MOE_TEACHER: Final = KeyTable(
+    TEACHER.read | _MOE_READ,
+    {
+        **TEACHER.fixed,
+        "norm_topk_prob": Fixed((False,), "weights of the chosen experts divided by their sum"),
+        "routed_scaling_factor": Fixed((1, 1.0), "a scale on what the experts give"),
+        "scoring_func": Fixed(("softmax",), "another score of experts"),
+        "topk_method": Fixed((), "another choice of experts"),
+        "topk_group": Fixed((), "a choice of groups"),
+        "n_group": Fixed((), "groups that are not one per chosen expert"),
+        "mlp_only_layers": Fixed((), _EVERY_LAYER),
+        "first_k_dense_replace": Fixed((0,), _EVERY_LAYER),
+        "decoder_sparse_step": Fixed((1,), _EVERY_LAYER),
+        "moe_layer_freq": Fixed((1,), _EVERY_LAYER),
+    },
+    TEACHER.labels,
+)
+"""Of a teacher with experts in groups."""
+
 _TAPS: Final = Fixed((3,), "another number of tapped teacher layers; the drafters here have three")
 _EAGLE_READ: Final = _words(
     "eagle_aux_hidden_state_layer_ids aux_hidden_state_layer_ids norm_before_residual norm_before_fc fc_norm "

@@ -13,13 +13,13 @@ import torch
 from tracing.errors import CheckpointError
 from tracing.models import RopeConfig, TeacherConfig
 from workbench.checkpoints import checks, suspicions
-from workbench.checkpoints.config_keys import TEACHER, audit
+from workbench.checkpoints.config_keys import audit
 from workbench.checkpoints.files import optional_json, read_json, read_weights
 from workbench.checkpoints.quantised_files import crossing_weights, file_quantisation, read_quantised
 from workbench.checkpoints.report import Check, ModelReport
 from workbench.checkpoints.rope import unknown_rope_keys, uses_sections
 from workbench.checkpoints.shapes import Matched
-from workbench.checkpoints.teacher import EosIds, read_eos, teacher_config, teacher_weights
+from workbench.checkpoints.teacher import EosIds, read_eos, table_of, teacher_config, teacher_weights
 from workbench.checkpoints.tokenizer import DirectoryTokenizer, load_tokenizer
 
 EMBEDDING: Final = "model.embed_tokens.weight"
@@ -47,7 +47,7 @@ class LoadedTeacher:
     @property
     def unknown_keys(self) -> tuple[str, ...]:
         """Keys of config.json that no table knows."""
-        return audit(self.raw_config, TEACHER) + unknown_rope_keys(self.raw_config)
+        return audit(self.raw_config, table_of(self.raw_config)) + unknown_rope_keys(self.raw_config)
 
 
 def load_teacher(directory: Path, *, trust_remote_code: bool = False) -> LoadedTeacher:

@@ -47,6 +47,19 @@ def _mlp(prefix: str, hidden: int, inner: int, *, bias: bool) -> Shapes:
     return shapes
 
 
+def _teacher_mlp(prefix: str, config: TeacherConfig) -> Shapes:
+    hidden, experts = config.hidden_size, config.experts
+    if experts is None:
+        return _mlp(prefix, hidden, config.intermediate_size, bias=config.mlp_bias)
+    shapes: Shapes = {
+        f"{prefix}.gate.weight": (experts.num_experts, hidden),
+        f"{prefix}.router_scale": (1, experts.num_experts),
+    }
+    for number in range(experts.num_experts):
+        shapes |= _mlp(f"{prefix}.experts.{number}", hidden, experts.width, bias=False)
+    return shapes | _mlp(f"{prefix}.shared_expert", hidden, experts.shared_width, bias=False)
+
+
 def teacher_shapes(config: TeacherConfig) -> Shapes:
     """Return every tensor under `TEACHER_KEYS`; `lm_head.weight` is listed even when tied."""
     hidden = config.hidden_size
@@ -64,7 +77,7 @@ def teacher_shapes(config: TeacherConfig) -> Shapes:
             qk_norm=config.qk_norm,
         )
         shapes[f"{prefix}.post_attention_layernorm.weight"] = (hidden,)
-        shapes |= _mlp(f"{prefix}.mlp", hidden, config.intermediate_size, bias=config.mlp_bias)
+        shapes |= _teacher_mlp(f"{prefix}.mlp", config)
     shapes["model.norm.weight"] = (hidden,)
     shapes["lm_head.weight"] = (config.vocab_size, hidden)
     return shapes

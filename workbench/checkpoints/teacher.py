@@ -14,14 +14,16 @@ import torch
 
 from tracing.errors import CheckpointError
 from tracing.models import TeacherConfig
-from workbench.checkpoints.config_keys import TEACHER, audit
+from workbench.checkpoints.config_keys import MOE_TEACHER, TEACHER, KeyTable, audit
 from workbench.checkpoints.config_values import flag, head_layout, names, real, whole
+from workbench.checkpoints.experts import experts_of
 from workbench.checkpoints.json_text import shown
 from workbench.checkpoints.rope import rope_from_config, uses_sections
 from workbench.checkpoints.shapes import Matched, match, teacher_shapes
 
 PANGU: Final = "PanguEmbedded"
-KNOWN_TYPES: Final = ("llama", "mistral", "qwen2", "qwen3", PANGU)
+PANGU_MOE: Final = "PanguProMoE"
+KNOWN_TYPES: Final = ("llama", "mistral", "qwen2", "qwen3", PANGU, PANGU_MOE)
 IGNORED_SUFFIX: Final = "rotary_emb.inv_freq"
 """A buffer that older files store; it is recomputed from the rotary parameters."""
 
@@ -41,16 +43,19 @@ def teacher_config(config: Mapping[str, Any]) -> TeacherConfig:
         CheckpointError: An unknown architecture, a quantised checkpoint, or a value that cannot be.
     """
     model_type = model_type_of(config)
-    audit(config, TEACHER)
+    audit(config, table_of(config))
     num_heads, num_kv_heads, head_dim = head_layout(config, QWEN3_HEAD_DIM if model_type == "qwen3" else None)
     qkv_bias, o_bias, mlp_bias = _biases(model_type, config)
     num_layers = whole(config, "num_hidden_layers", most=MAX_LAYERS)
     window, layers = _windows(model_type, config, num_layers)
+    experts = experts_of(config) if model_type == PANGU_MOE else None
     return TeacherConfig(
         model_type=model_type,
         vocab_size=whole(config, "vocab_size"),
         hidden_size=whole(config, "hidden_size"),
-        intermediate_size=whole(config, "intermediate_size"),
+        intermediate_size=whole(
+            config, "intermediate_size", None if experts is None else experts.shared_width
+        ),
         num_layers=num_layers,
         num_heads=num_heads,
         num_kv_heads=num_kv_heads,
@@ -66,7 +71,13 @@ def teacher_config(config: Mapping[str, Any]) -> TeacherConfig:
         sliding_window=window,
         windowed_layers=layers,
         hf_config=_crossing(config),
+        experts=experts,
     )
+
+
+def table_of(config: Mapping[str, Any]) -> KeyTable:
+    """Return the keys of a teacher's config.json."""
+    return MOE_TEACHER if model_type_of(config) == PANGU_MOE else TEACHER
 
 
 def _crossing(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,8 +94,11 @@ def model_type_of(config: Mapping[str, Any]) -> str:
     Raises:
         CheckpointError: A type that no supported block covers.
     """
-    if config.get("model_type") == PANGU or "PanguEmbeddedForCausalLM" in names(config, "architectures"):
+    classes = names(config, "architectures")
+    if config.get("model_type") == PANGU or "PanguEmbeddedForCausalLM" in classes:
         return PANGU
+    if config.get("model_type") == PANGU_MOE or "PanguProMoEForCausalLM" in classes:
+        return PANGU_MOE
     model_type = config.get("model_type")
     if model_type not in KNOWN_TYPES:
         remote = "; it brings its own code (auto_map), which is not run" if "auto_map" in config else ""
@@ -97,7 +111,7 @@ def model_type_of(config: Mapping[str, Any]) -> str:
 
 def _biases(model_type: str, config: Mapping[str, Any]) -> tuple[bool, bool, bool]:
     """Return whether q, k and v, whether o, and whether the MLP have biases."""
-    if model_type == PANGU:
+    if model_type in (PANGU, PANGU_MOE):
         attention = flag(config, "attention_bias", flag(config, "bias", True))
         return attention, attention, False
     if model_type == "qwen2":

@@ -21,6 +21,7 @@ COMMANDS: Final = {
         "Inject a named fault into a run; which check reports it first?",
     ),
     "lossless": ("workbench.cli.lossless", "Is a verifier lossless? Its exact law, or an engine's samples."),
+    "texts": ("workbench.cli.texts", "Judge token ids of a closed engine against the teacher."),
     "bench": ("workbench.cli.bench", "Speculative against greedy decoding, and the paper's studies."),
     "kernels": ("workbench.cli.kernels", "Try kernels for the operators: build, judge, measure."),
     "explain": ("workbench.cli.explain", "Print what a rule checks, why, and where it was seen."),

@@ -69,6 +69,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "specwb lossless --rule block",
         "specwb lossless --list",
     ),
+    "texts": ("specwb texts texts.jsonl", "specwb texts texts.jsonl --dtype bfloat16 --format junit"),
     "new-path": ("specwb new-path my_port",),
     "completion": (
         'eval "$(specwb completion bash)"',

@@ -120,7 +120,7 @@ def _spoiled(path: DecodePath, first: Mapping[str, Change], then: Mapping[str, C
 def _on_remembering(made: DecodePath, path: DecodePath) -> DecodePath:
     """Let windows, copies and beginnings of `path` work on states with a memory."""
     begin, rows, lengths, snapshot = path.begin, path.kv_rows, path.kv_lengths, path.snapshot
-    static = path.static_inputs
+    static, window = path.static_inputs, path.intermediates
 
     def begin_remembering(watch: StageWatch, *chooser: Any) -> Remembering:
         return Remembering(begin(watch, *chooser))
@@ -136,6 +136,7 @@ def _on_remembering(made: DecodePath, path: DecodePath) -> DecodePath:
         kv_lengths=lengths and (lambda state, cache: lengths(state.inner, cache)),
         snapshot=snapshot and copied,
         static_inputs=static and (lambda state: static(state.inner)),
+        intermediates=window and (lambda state, give: window(state.inner, give)),
     )
 
 

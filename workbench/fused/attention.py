@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from workbench.fused.cache.pages import Pages
 from workbench.fused.masks import blocked_from_visible, causal_template, causal_visible
+from workbench.fused.seen import Seen
 from workbench.npu import dispatch
 
 OPERATOR: Final = "npu_fused_infer_attention_score"
@@ -26,12 +27,14 @@ class AttentionCall:
         pages: Where keys and values lie; None when they come in order.
         given: The mask object of the first layer (later ones with its window get the same), or None.
         num_keys: Key rows of the first layer.
+        seen: Where the tensors of the forward are told, or None.
         kernel: How the first layer ran: operator, layout, sparse mode, mask dtype and shape, backend.
     """
 
     fused: bool
     causal: bool = False
     pages: Pages | None = None
+    seen: Seen | None = None
     given: Tensor | None = field(default=None, repr=False)
     num_keys: int = 0
     kernel: str = ""
@@ -43,6 +46,23 @@ class AttentionCall:
         if not self.kernel:
             self.given, self.num_keys = given, num_keys
             self.kernel = dispatch.kernel_text(name, options)
+
+    def tell(self, seen: Seen, query: Tensor, keys: Tensor, values: Tensor, blocked: Tensor | None) -> None:
+        """Tell what the attention of one layer was given.
+
+        Args:
+            seen: Of the layer.
+            query: After rotary, `[1, R, H, D]`.
+            keys: As `attend` is given them.
+            values: As `attend` is given them.
+            blocked: As `attend` is given it.
+        """
+        if self.pages is not None:
+            keys, values = (self.pages.in_order(blocks, query.shape[3]) for blocks in (keys, values))
+        num_keys = keys.shape[2]
+        visible = None if blocked is None else torch.logical_not(blocked[0, 0, :, :num_keys].bool())
+        rows = {"keys": keys[0].transpose(0, 1), "values": values[0].transpose(0, 1)}
+        seen(query=query, **rows, visible=visible)
 
     def additive(self, blocked: Tensor, dtype: torch.dtype) -> Tensor:
         """Return `blocked` as numbers to add to scores, made at the first layer and kept for the others."""

@@ -8,6 +8,7 @@ from tracing.errors import UsageError
 from tracing.stages import Drafted
 from workbench.fused.drafters.seam import DraftTurn
 from workbench.fused.engine import Engine
+from workbench.fused.seen import seen_of
 from workbench.fused.state import FusedState
 
 
@@ -21,5 +22,11 @@ def draft(engine: Engine, state: FusedState) -> Drafted:
     if not state.committed_len:
         raise UsageError("draft needs a context, call prefill first")
     state.watch.about_to_run("draft", {"committed_len": state.committed_len})
-    turn = DraftTurn(state.watch, state.committed_len, engine.settings, state.draws)
+    turn = DraftTurn(
+        state.watch,
+        state.committed_len,
+        engine.settings,
+        state.draws,
+        seen_of(state.give, "drafter"),
+    )
     return engine.drafter.draft(state.memory, turn)

@@ -18,6 +18,7 @@ from workbench.fused.cache.pages import BlockTable
 from workbench.fused.cache.rows import RowCache
 from workbench.fused.drafters.seam import Drafter
 from workbench.fused.drafters.static_tree import StaticTree
+from workbench.fused.seen import Seen
 from workbench.fused.state import FusedState
 from workbench.fused.step_inputs import StepInputs
 from workbench.fused.switches import Switches
@@ -83,9 +84,11 @@ class Engine:
         write = write_eager if "scatter" in self.switches.eager else write_fused
         return PagedCache(num_layers, BlockTable(self.settings.block_size), write, self.device)
 
-    def attention_call(self, *, tree: bool = False, causal: bool = False) -> AttentionCall:
+    def attention_call(
+        self, *, tree: bool = False, causal: bool = False, seen: Seen | None = None
+    ) -> AttentionCall:
         """Return how a forward runs its attention under the switches."""
-        return AttentionCall(fused=self.switches.fused_attention(tree=tree), causal=causal)
+        return AttentionCall(fused=self.switches.fused_attention(tree=tree), causal=causal, seen=seen)
 
     def to_device(self, array: IntArray) -> Tensor:
         """Return host integers as int64 on the device."""

@@ -27,6 +27,7 @@ from workbench.fused.fitting import BLOCK_SIZES, choose_device, choose_dtype, fi
 from workbench.fused.operators import Operators
 from workbench.fused.prefill import prefill
 from workbench.fused.sampling import CHOOSERS
+from workbench.fused.seen import intermediates
 from workbench.fused.state import kv_lengths, kv_rows, snapshot, static_inputs
 from workbench.fused.switches import read_switches
 from workbench.fused.teacher import Teacher
@@ -131,6 +132,7 @@ def path_over(engine: Engine) -> DecodePath:
         kv_lengths=kv_lengths,
         snapshot=snapshot,
         static_inputs=None if engine.static_tree is None else static_inputs,
+        intermediates=intermediates,
         lacks=frozenset() if paged else frozenset({"slots"}),
         info={**_info(engine), **_capacity(engine)},
         model_facts=ModelFacts(shown_layer=0),

@@ -13,6 +13,7 @@ from workbench.fused.cache.rows import RowCache
 from workbench.fused.drafters.seam import CommittedRows
 from workbench.fused.engine import Engine
 from workbench.fused.masks import blocked_from_visible, causal_visible, padded_to
+from workbench.fused.seen import Seen, seen_of
 from workbench.fused.state import FusedState
 from workbench.fused.teacher import TeacherOutput
 
@@ -28,7 +29,7 @@ def prefill(engine: Engine, state: FusedState, prompt_token_ids: Sequence[int]) 
     state.watch.about_to_run("prefill", {"context_token_ids": prompt})
     state.caches = engine.new_caches()
     state.memory = engine.drafter.begin()
-    rows = feed_context(engine, state.caches.main_cache, prompt)
+    rows = feed_context(engine, state.caches.main_cache, prompt, seen_of(state.give, "teacher"))
     logits = rows.logits[-1]
     root = int(logits.argmax()) if state.chooser is None else state.chooser.root(logits)
     context = np.append(prompt, root)
@@ -40,13 +41,16 @@ def prefill(engine: Engine, state: FusedState, prompt_token_ids: Sequence[int]) 
     )
 
 
-def feed_context(engine: Engine, cache: RowCache, token_ids: IntArray) -> TeacherOutput:
+def feed_context(
+    engine: Engine, cache: RowCache, token_ids: IntArray, seen: Seen | None = None
+) -> TeacherOutput:
     """Run the teacher over a whole context, or one more token; logits are of the last row.
 
     Args:
         engine: Of the path.
         cache: Takes the rows; empty for a context.
         token_ids: int64 `[R]`.
+        seen: Where the tensors of the forward are told, or None.
     """
     start, num_rows = int(cache.get_seq_length()), len(token_ids)
     total, width = start + num_rows, cache.mask_width(num_rows)
@@ -59,7 +63,7 @@ def feed_context(engine: Engine, cache: RowCache, token_ids: IntArray) -> Teache
         engine.to_device(token_ids),
         torch.arange(start, total, device=engine.device),
         cache,
-        engine.attention_call(causal=start == 0),
+        engine.attention_call(causal=start == 0, seen=seen),
         blocked=blocked,
         last_only=True,
     )

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tracing.draws import Draws
+from tracing.intermediates import Give
 from tracing.sampling import Chooser
 from tracing.stages import IntArray, NullWatch, StageWatch
 from workbench.fused.cache.manager import CacheManager
@@ -28,6 +29,7 @@ class FusedState:
         memory: The drafter's own, see `workbench.fused.drafters.seam.Memory`.
         chooser: Picks roots and accepted paths; None is greedy.
         inputs: Of verify, at fixed places; None where trees differ from step to step.
+        give: Takes the tensors of the forwards by name while somebody asks; see `workbench.fused.seen`.
     """
 
     watch: StageWatch
@@ -35,6 +37,7 @@ class FusedState:
     memory: Memory
     chooser: Chooser | None = None
     inputs: StepInputs | None = None
+    give: Give | None = None
 
     @property
     def committed_len(self) -> int:
@@ -49,7 +52,7 @@ class FusedState:
 
 def snapshot(state: FusedState) -> FusedState:
     """Copy a state, memory and all; the copy reports to a null watch."""
-    memo: dict[int, Any] = {id(state.watch): NullWatch()}
+    memo: dict[int, Any] = {id(state.watch): NullWatch(), id(state.give): None}
     with torch.inference_mode(mode=False):
         memo[id(state.memory)] = state.memory.snapshot()
         return copy.deepcopy(state, memo)

@@ -14,6 +14,7 @@ from tracing.models import Taps, TeacherConfig
 from workbench.fused.attention import AttentionCall
 from workbench.fused.cache.pages import Pages
 from workbench.fused.cache.rows import RowCache
+from workbench.fused.experts import place_experts
 from workbench.fused.linear import Linear, fits_twice
 from workbench.fused.operators import Operators
 from workbench.fused.quantised import put_in_place
@@ -89,14 +90,18 @@ class Teacher:
         """
         call.pages = cache.pages(len(token_ids)) if pages is None else pages
         base: Any = self._model.model
-        hidden = base.embed_tokens(token_ids[None])
+        hidden = embedded = base.embed_tokens(token_ids[None])
         tables = tuple(table.unsqueeze(2) for table in base.rotary_emb(hidden, position_ids[None]))
         masks = blocked or {}
         for layer, window in zip(base.layers, self.windows, strict=True):
             hidden = layer(hidden, tables, masks.get(window), cache, call)
         final = base.norm(hidden)
         logits = self._head(final[:, -1:] if last_only else final)
-        return TeacherOutput(logits[0], self._features(final)[0])
+        features = self._features(final)
+        if call.seen is not None:
+            call.seen(token_ids=token_ids, position_ids=position_ids, embedding=embedded)
+            call.seen(final_norm=final, features=features, logits=logits)
+        return TeacherOutput(logits[0], features[0])
 
     def _features(self, final: Tensor) -> Tensor:
         """Return the tapped rows of the forward that just ran, `[1, R, F]`; `final` left the last norm."""
@@ -129,6 +134,8 @@ def _load(
     """Return the model over `weights`; tensors already in place are shared, never copied or written."""
     hf_config = build_config(config)
     model = build_empty_model(hf_config, ATTENTION, dtype)
+    if config.experts is not None:
+        place_experts(model, config.experts, dtype)
     if config.quantisation is not None:
         weights = put_in_place(model, weights, config.quantisation, device)
     placed = {key: tensor.detach().to(device=device, dtype=dtype) for key, tensor in weights.items()}

@@ -19,6 +19,7 @@ HF_MODEL_TYPES: Final[Mapping[str, str]] = {
     "qwen3": "qwen3",
     "mistral": "mistral",
     "PanguEmbedded": "llama",  # Llama blocks with biases on q, k, v and o
+    "PanguProMoE": "llama",  # the same around experts, which are ours
 }
 """Our model types and the transformers architecture that computes them."""
 

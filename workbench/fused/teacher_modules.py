@@ -10,8 +10,11 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterf
 
 from workbench.fused.attention import AttentionCall, attend
 from workbench.fused.cache.rows import RowCache
+from workbench.fused.experts import ExpertsMlp, ExpertWeights
+from workbench.fused.gated_mlp import GatedMlp
 from workbench.fused.linear import joined
 from workbench.fused.operators import Operators
+from workbench.fused.seen import tell_heads
 
 ATTENTION: Final = "specwb_npu_fused_infer_attention"
 """Name under which the attention function is registered with transformers."""
@@ -81,7 +84,8 @@ class TreeAttention(nn.Module):
     ) -> Tensor:
         """Return attention output `[1, R, hidden]`; keys and values are appended to the cache."""
         heads = self.project(hidden_states).view(*hidden_states.shape[:-1], -1, self.head_dim)
-        rotated = self.operators.rotary(self._normed(heads[:, :, : self.num_rotated]), *rotary_tables)
+        normed = self._normed(heads[:, :, : self.num_rotated])
+        rotated = self.operators.rotary(normed, *rotary_tables)
         keys, values = cache.update(
             rotated[:, :, self.num_heads :].transpose(1, 2),
             heads[:, :, self.num_rotated :].transpose(1, 2),
@@ -97,6 +101,11 @@ class TreeAttention(nn.Module):
             scaling=self.scaling,
             attention_call=call,
         )
+        if call.seen is not None:
+            seen = call.seen.at(f"layers.{self.layer_idx}")
+            tell_heads(seen, heads, None if self.q_norm is None else normed, self.num_heads, self.num_rotated)
+            call.tell(seen, rotated[:, :, : self.num_heads], keys, values, blocked)
+            seen(key=rotated[:, :, self.num_heads :], attention=output)
         return self.output(output.flatten(2))
 
     def _normed(self, rotated: Tensor) -> Tensor:
@@ -107,20 +116,6 @@ class TreeAttention(nn.Module):
         return torch.cat([self.q_norm(query.contiguous()), self.k_norm(key.contiguous())], dim=2)
 
 
-class GatedMlp(nn.Module):
-    """Gate and up in one product, then SwiGLU through the operator."""
-
-    def __init__(self, source: Any, operators: Operators, *, pack: bool) -> None:
-        super().__init__()
-        self.gate_and_up = joined([source.gate_proj, source.up_proj], pack=pack)
-        self.down = joined([source.down_proj], pack=pack)
-        self.operators = operators
-
-    def forward(self, hidden_states: Tensor) -> Tensor:
-        """Return `down(silu(gate(x)) * up(x))`."""
-        return self.down(self.operators.swiglu(self.gate_and_up(hidden_states)))
-
-
 class DecoderLayer(nn.Module):
     """A pre-norm decoder layer over the weights of a transformers one."""
 
@@ -129,7 +124,8 @@ class DecoderLayer(nn.Module):
         self.input_layernorm = RmsNorm(source.input_layernorm, operators)
         self.self_attn = TreeAttention(source.self_attn, operators, pack=pack)
         self.post_attention_layernorm = RmsNorm(source.post_attention_layernorm, operators)
-        self.mlp = GatedMlp(source.mlp, operators, pack=pack)
+        kind = ExpertsMlp if isinstance(source.mlp, ExpertWeights) else GatedMlp
+        self.mlp = kind(source.mlp, operators, pack=pack)
 
     def forward(
         self,
@@ -149,8 +145,12 @@ class DecoderLayer(nn.Module):
             call: How attention runs.
         """
         normed = self.input_layernorm(hidden_states)
-        after = hidden_states + self.self_attn(normed, rotary_tables, blocked, cache, call)
-        moved: Tensor = after + self.mlp(self.post_attention_layernorm(after))
+        attended = self.self_attn(normed, rotary_tables, blocked, cache, call)
+        after = hidden_states + attended
+        seen = None if call.seen is None else call.seen.at(f"layers.{self.self_attn.layer_idx}")
+        moved: Tensor = after + self.mlp(self.post_attention_layernorm(after), seen)
+        if seen is not None:
+            seen(input_norm=normed, attention_output=attended, attended=after, output=moved)
         return moved
 
 

@@ -16,6 +16,7 @@ from workbench.fused.cache.pages import Pages
 from workbench.fused.cache.rows import RowCache
 from workbench.fused.engine import Engine
 from workbench.fused.masks import blocked_from_visible, padded_to, within_window
+from workbench.fused.seen import seen_of
 from workbench.fused.state import FusedState
 from workbench.fused.step_inputs import refresh
 
@@ -30,7 +31,7 @@ def verify(engine: Engine, state: FusedState, tree: Tensorized) -> Verified:
     committed_len = state.committed_len
     state.watch.about_to_run("verify", {"committed_len": committed_len} | launch_columns(tree))
     branch = state.caches.replicate()[0]
-    call = engine.attention_call(tree=True)
+    call = engine.attention_call(tree=True, seen=seen_of(state.give, "teacher"))
     token_ids, position_ids, blocked, pages = _launch_inputs(engine, state, branch, tree)
     rows = engine.teacher.forward(token_ids, position_ids, branch, call, blocked=blocked, pages=pages)
     received = read_back(call, len(tree.token_ids)).cpu().numpy()

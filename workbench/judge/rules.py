@@ -52,6 +52,16 @@ RULES: Final[dict[str, JudgeRule]] = {
         "cache-written", "Draft, tensorize and accept leave the teacher's caches as they are."
     ),
     "JUDGE-DRAW-COUNT": JudgeRule("wrong-number-of-draws", "A stage takes as many draws as its rule needs."),
+    # texts of an engine that shows nothing else
+    "JUDGE-TEXT-TOKEN": JudgeRule(
+        "text-not-greedy", "Each token of a text is the true choice after those before, or a proven near tie."
+    ),
+    "JUDGE-TEXT-END": JudgeRule(
+        "text-ends-elsewhere", "A text ends at its end token or its limit, neither before nor after."
+    ),
+    "JUDGE-TEXT-ACCEPTED": JudgeRule(
+        "text-length-not-accepted", "Accepted counts of its steps add up to the length of a text."
+    ),
     # prefill
     "JUDGE-PREFILL-CONTEXT": JudgeRule("context-changed", "The context is the prompt followed by one root."),
     "JUDGE-PREFILL-KV": JudgeRule("prefix-kv-off", "Prefix K and V rows are within rounding.", "numeric"),

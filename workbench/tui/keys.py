@@ -46,9 +46,12 @@ MOVES: Final = (
     _do("L", "forward", "Forward"),
 )
 
+LAST_DIGIT: Final = 9
+"""The first panels have a digit too."""
+
 PANEL_KEYS: Final = tuple(
     _do(
-        f"{panel.key},{number}",
+        f"{panel.key},{number}" if number <= LAST_DIGIT else panel.key,
         f"panel('{panel.name}')",
         f"Panel {panel.name}: {panel.purpose}",
         label=panel.key,

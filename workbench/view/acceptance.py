@@ -128,4 +128,5 @@ PANEL: Final = Panel(
     columns=frozenset({"accepted_nodes", "final_token_id", "emitted_token_ids", "stop_reason"}),
     stage="accept",
     stages=("accept",),
+    short="accept",
 )

@@ -134,4 +134,6 @@ def _wrapped(text: str, width: int) -> list[Line]:
     return lines
 
 
-PANEL: Final = Panel("findings", "f", "what was found in this step, and what the rule says", findings_lines)
+PANEL: Final = Panel(
+    "findings", "f", "what was found in this step, and what the rule says", findings_lines, short="find"
+)

@@ -11,6 +11,11 @@ from workbench.view.step import Side, StepView, ViewOptions
 from workbench.view.targets import NodeTarget, Target
 
 
+def always(_step: StepView) -> bool:
+    """Say that every run has what a panel shows."""
+    return True
+
+
 def node_target(finding: Finding, _step: StepView) -> Target | None:
     """Return the node that a finding names, None where it names none."""
     return None if finding.moment.node is None else NodeTarget(finding.moment.node)
@@ -36,6 +41,9 @@ class Panel:
         stages: Stages whose moments open it.
         legend: Signs that it draws, with their meanings.
         point: Gives what a finding points to in it.
+        short: Its name where there is little room, at most six letters; empty for the name itself.
+        shown_for: Whether a step has what it shows; its tab stays away from runs that never have. Its key
+            opens it all the same.
     """
 
     name: str
@@ -47,3 +55,5 @@ class Panel:
     stages: tuple[str, ...] = ()
     legend: tuple[tuple[str, str], ...] = ()
     point: Callable[[Finding, StepView], Target | None] = node_target
+    short: str = ""
+    shown_for: Callable[[StepView], bool] = always

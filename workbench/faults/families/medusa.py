@@ -75,9 +75,9 @@ def rank_aliases_next_head(tree: Any) -> dict[str, Any]:
 
 
 @medusa_fault("F-MEDUSA-05", "static buffers of a graph", stage="draft", noticed_by=RANKS, placed=CANDIDATES)
-def candidates_of_the_step_before(original: Function, drafter: Any, hidden: Any) -> Any:
+def candidates_of_the_step_before(original: Function, drafter: Any, hidden: Any, seen: Any) -> Any:
     """The graph replays the hidden row that was copied in for an earlier step."""
-    return original(drafter, hidden.roll(1, dims=-1))
+    return original(drafter, hidden.roll(1, dims=-1), seen)
 
 
 @medusa_fault("F-MEDUSA-06", "candidates by path, not by node", stage="draft", noticed_by=TOPOLOGY)

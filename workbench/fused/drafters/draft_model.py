@@ -28,6 +28,7 @@ from workbench.fused.drafters.seam import (
 )
 from workbench.fused.drafters.search import Beams
 from workbench.fused.masks import blocked_from_visible, causal_visible, padded_to, within_window
+from workbench.fused.seen import Seen
 from workbench.fused.switches import Switches
 from workbench.fused.teacher import Teacher
 
@@ -80,8 +81,8 @@ class DraftModel:
     def draft(self, memory: Memory, turn: DraftTurn) -> Drafted:
         """Return the tree under the root; the cache then holds the committed rows."""
         own = cast("ModelMemory", memory)
-        root_row, root = _feed(self, own), own.tokens.token_ids[-1]
-        expand, settings = partial(_expand, self, own, turn.committed_len), turn.settings
+        root_row, root = _feed(self, own, turn.seen), own.tokens.token_ids[-1]
+        expand, settings = partial(_expand, self, own, turn), turn.settings
         if turn.draws is not None and settings.acceptance in DRAWN_DRAFTS:
             drafted = grow_drawn(root_row, expand, settings, turn.draws, root)
         else:
@@ -91,7 +92,7 @@ class DraftModel:
         return drafted
 
 
-def _feed(drafter: DraftModel, memory: ModelMemory) -> ProposingRows:
+def _feed(drafter: DraftModel, memory: ModelMemory, seen: Seen | None) -> ProposingRows:
     """Run the tokens without a row, the root last."""
     known, token_ids, device = memory.cache.get_seq_length(), memory.tokens.token_ids, drafter.device
     total = len(token_ids)
@@ -101,14 +102,15 @@ def _feed(drafter: DraftModel, memory: ModelMemory) -> ProposingRows:
         if known or (window and total > window)
     }
     tokens = torch.tensor(token_ids[known:], device=device)
-    return _run(drafter, memory, tokens, torch.arange(known, total, device=device), visible, last_only=True)
+    positions = torch.arange(known, total, device=device)
+    return _run(drafter, memory, tokens, positions, visible, last_only=True, seen=seen)
 
 
 def _expand(
-    drafter: DraftModel, memory: ModelMemory, committed_len: int, beams: Beams
+    drafter: DraftModel, memory: ModelMemory, turn: DraftTurn, beams: Beams
 ) -> tuple[ProposingRows, Tensor]:
     """Run one row per beam; returns them and the drafted rows each beam sees, its own included."""
-    num_beams, first, device = len(beams.token_ids), committed_len + 1, drafter.device
+    num_beams, first, device = len(beams.token_ids), turn.committed_len + 1, drafter.device
     own = torch.eye(num_beams, dtype=torch.bool, device=device)
     tree_visible = torch.cat([beams.tree_visible, own], dim=1)
     positions = torch.full((num_beams,), first + beams.expansion, device=device)
@@ -118,7 +120,7 @@ def _expand(
     for window in dict.fromkeys(drafter.model.windows):
         visible[window] = within_window(positions, key_positions, window)
         visible[window][:, first:] &= tree_visible
-    return _run(drafter, memory, beams.token_ids, positions, visible), tree_visible
+    return _run(drafter, memory, beams.token_ids, positions, visible, seen=turn.seen), tree_visible
 
 
 def _run(
@@ -129,10 +131,11 @@ def _run(
     visible: Mapping[int, Tensor],
     *,
     last_only: bool = False,
+    seen: Seen | None = None,
 ) -> ProposingRows:
     """Run rows under `visible`, by the window of a layer; without one they are a whole sequence."""
     width = memory.cache.mask_width(len(token_ids))
-    call = AttentionCall(fused=drafter.switches.fused_attention(tree=False), causal=True)
+    call = AttentionCall(fused=drafter.switches.fused_attention(tree=False), causal=True, seen=seen)
     blocked = {window: blocked_from_visible(padded_to(seen, width)) for window, seen in visible.items()}
     out = drafter.model.forward(
         token_ids, positions, memory.cache, call, blocked=blocked, last_only=last_only

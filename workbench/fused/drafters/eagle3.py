@@ -91,9 +91,10 @@ class Eagle3Drafter:
         own.cache.truncate(turn.committed_len)
         return search.select(levels, int(new.token_ids[-1]), turn.settings.tree_nodes, proposer="eagle3")
 
-    def call(self, *, causal: bool = False) -> AttentionCall:
+    def call(self, turn: DraftTurn, *, causal: bool = False) -> AttentionCall:
         """Return how a forward runs its attention under the switches."""
-        return AttentionCall(fused=self.switches.fused_attention(tree=False), causal=causal)
+        fused = self.switches.fused_attention(tree=False)
+        return AttentionCall(fused=fused, causal=causal, seen=turn.seen)
 
 
 def _feed_committed(drafter: Eagle3Drafter, memory: Eagle3Memory, new: NewRows, turn: DraftTurn) -> DraftRows:
@@ -106,10 +107,10 @@ def _feed_committed(drafter: Eagle3Drafter, memory: Eagle3Memory, new: NewRows, 
     visible = causal_visible(num_rows, total, window, drafter.device) if not in_window else None
     rows = drafter.network.forward(
         new.token_ids,
-        drafter.network.fuse(new.features),
+        drafter.network.fuse(new.features, turn.seen),
         positions[total - num_rows :],
         memory.cache,
-        drafter.call(causal=in_window),
+        drafter.call(turn, causal=in_window),
         blocked=None if visible is None else blocked_from_visible(visible),
         last_only=True,
     )
@@ -144,7 +145,7 @@ def _expand(
         beams.hidden,
         positions,
         memory.cache,
-        drafter.call(),
+        drafter.call(turn),
         blocked=blocked_from_visible(visible),
     )
     turn.watch.saw_draft_attention(

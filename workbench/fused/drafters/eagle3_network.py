@@ -17,6 +17,7 @@ from workbench.fused.attention import AttentionCall, attend
 from workbench.fused.cache.contiguous import ContiguousCache
 from workbench.fused.linear import Linear, fits_twice
 from workbench.fused.operators import Operators
+from workbench.fused.seen import Seen, tell_heads, tell_mlp
 
 _JOINED: Final = {
     "qkv": tuple(f"midlayer.self_attn.{name}_proj" for name in "qkv"),
@@ -72,14 +73,18 @@ class Eagle3Network:
         self._operators = operators
         self._rotary = _rotary_tables(config, config.rope).to(device)
 
-    def fuse(self, features: Tensor) -> Tensor:
+    def fuse(self, features: Tensor, seen: Seen | None = None) -> Tensor:
         """Return `[R, H]` from tapped teacher features `[R, 3 * H_target]`."""
+        if seen is not None:
+            seen(features=features)
         if self._config.fc_norm:
             taps = features.chunk(3, dim=-1)
             normed = [self._norm(rows.contiguous(), f"fc_norm.{tap}.weight") for tap, rows in enumerate(taps)]
             features = torch.cat(normed, dim=-1)
         if self._config.norm_before_fc:
             features = self._norm(features, "input_norm.weight")
+        if seen is not None and (self._config.fc_norm or self._config.norm_before_fc):
+            seen(features_norm=features)
         return self._products["fc"](features)
 
     def forward(
@@ -104,37 +109,53 @@ class Eagle3Network:
             blocked: bool `[1, 1, R, S]`, True is left out; None with `call.causal`.
             last_only: `hidden` and `logits` of the last row only.
         """
-        residual, joined = self._inputs(token_ids, hidden)
-        query, keys, values = self._project(joined, position_ids, cache)
-        attended = attend(query, keys, values, blocked, call, scale=self._config.head_dim**-0.5)[0].flatten(1)
+        seen, layer = call.seen, None if call.seen is None else call.seen.at("midlayer")
+        if seen is not None:
+            seen(token_ids=token_ids, position_ids=position_ids, hidden_in=hidden)
+        residual, joined = self._inputs(token_ids, hidden, seen)
+        query, keys, values = self._project(joined, position_ids, cache, layer)
+        mixed = attend(query, keys, values, blocked, call, scale=self._config.head_dim**-0.5)
+        if layer is not None:
+            call.tell(layer, query.transpose(1, 2), keys, values, blocked)
+            layer(key=keys[:, :, -len(position_ids) :].transpose(1, 2), attention=mixed)
+        attended = mixed[0].flatten(1)
         if last_only:
             residual, attended = residual[-1:], attended[-1:]
-        after = residual + self._products["midlayer.self_attn.o_proj"](attended)
-        out = after + self._mlp(self._norm(after, "midlayer.post_attention_layernorm.weight"))
+        projected = self._products["midlayer.self_attn.o_proj"](attended)
+        after = residual + projected
+        out = after + self._mlp(self._norm(after, "midlayer.post_attention_layernorm.weight"), layer)
         normed = self._norm(out, "norm.weight")
         logits = self._products["lm_head"](normed)
-        return DraftRows(normed if self._config.norm_output else out, logits, query[0], keys[0])
+        handed_on = normed if self._config.norm_output else out
+        if seen is not None and layer is not None:
+            layer(attention_output=projected, attended=after, output=out)
+            seen(final_norm=normed, hidden_out=handed_on, logits=logits)
+        return DraftRows(handed_on, logits, query[0], keys[0])
 
-    def _inputs(self, token_ids: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def _inputs(self, token_ids: Tensor, hidden: Tensor, seen: Seen | None) -> tuple[Tensor, Tensor]:
         """Return the residual `[R, H]` and normed embedding, then normed feature, `[R, 2 * H]`."""
-        embedded = self._norm(
-            functional.embedding(token_ids, self._weights["embed_tokens.weight"]),
-            "midlayer.input_layernorm.weight",
-        )
+        embedding = functional.embedding(token_ids, self._weights["embed_tokens.weight"])
+        embedded = self._norm(embedding, "midlayer.input_layernorm.weight")
         normed = self._norm(hidden, "midlayer.hidden_norm.weight")
+        if seen is not None:
+            seen(embedding=embedding, embedding_norm=embedded, hidden_norm=normed)
         residual = normed if self._config.norm_before_residual else hidden
         return residual, torch.cat([embedded, normed], dim=-1)
 
     def _project(
-        self, joined: Tensor, position_ids: Tensor, cache: ContiguousCache
+        self, joined: Tensor, position_ids: Tensor, cache: ContiguousCache, seen: Seen | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return the query `[1, H, R, D]` and all cached keys and values `[1, H_kv, S, D]`."""
         tables = (table.unsqueeze(2) for table in self._rotary(joined, position_ids[None]))
         num_rows, config = len(position_ids), self._config
         heads = self._products["qkv"](joined).view(1, num_rows, -1, config.head_dim)
         num_rotated = config.num_heads + config.num_kv_heads
-        rotated = self._operators.rotary(self._normed_heads(heads[:, :, :num_rotated]), *tables)
+        normed = self._normed_heads(heads[:, :, :num_rotated])
+        rotated = self._operators.rotary(normed, *tables)
         key, value = rotated[:, :, config.num_heads :], heads[:, :, num_rotated:]
+        if seen is not None:
+            seen(input_norm=joined)
+            tell_heads(seen, heads, normed if config.qk_norm else None, config.num_heads, num_rotated)
         keys, values = cache.update(key.transpose(1, 2), value.transpose(1, 2), 0)
         return rotated[:, :, : config.num_heads].transpose(1, 2), keys, values
 
@@ -151,9 +172,13 @@ class Eagle3Network:
             dim=2,
         )
 
-    def _mlp(self, hidden: Tensor) -> Tensor:
-        activated = self._operators.swiglu(self._products["gate_and_up"](hidden))
-        return self._products["midlayer.mlp.down_proj"](activated)
+    def _mlp(self, hidden: Tensor, seen: Seen | None) -> Tensor:
+        both = self._products["gate_and_up"](hidden)
+        activated = self._operators.swiglu(both)
+        down: Tensor = self._products["midlayer.mlp.down_proj"](activated)
+        if seen is not None:
+            tell_mlp(seen, hidden, both, activated, down)
+        return down
 
     def _product(self, names: Sequence[str]) -> Linear:
         """Return one product of the named weights, their outputs behind each other."""

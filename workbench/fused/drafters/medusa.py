@@ -18,6 +18,7 @@ from workbench.fused.drafters.seam import CommittedRows, DrafterKind, DrafterPar
 from workbench.fused.drafters.search import stable_top_k
 from workbench.fused.drafters.static_tree import StaticTree
 from workbench.fused.linear import Linear, fits_twice
+from workbench.fused.seen import Seen
 
 
 @dataclass(slots=True)
@@ -64,11 +65,11 @@ class MedusaDrafter:
         own = cast("LastRow", memory)
         own.hidden, own.root = rows.features[-1:], int(rows.next_token_ids[-1])
 
-    def draft(self, memory: Memory, turn: DraftTurn) -> Drafted:  # noqa: ARG002  the tree is set at build
+    def draft(self, memory: Memory, turn: DraftTurn) -> Drafted:
         """Return the static tree with the heads' best tokens."""
         own = cast("LastRow", memory)
         assert own.hidden is not None, "the draft stage asks for a context first"
-        scores, tokens = candidates(self, own.hidden)
+        scores, tokens = candidates(self, own.hidden, turn.seen)
         places = self.tree.candidates
         token_ids = np.concatenate([[own.root], tokens.cpu().numpy().ravel()])[places]
         gained = np.concatenate([np.zeros(1, np.float32), scores.cpu().numpy().ravel()])[places]
@@ -81,19 +82,24 @@ class MedusaDrafter:
         )
 
 
-def candidates(drafter: MedusaDrafter, hidden: Tensor) -> tuple[Tensor, Tensor]:
+def candidates(drafter: MedusaDrafter, hidden: Tensor, seen: Seen | None = None) -> tuple[Tensor, Tensor]:
     """Return the best tokens of each head, best first: log-probabilities and target ids, `[heads, WIDTH]`.
 
     Args:
         drafter: Its heads.
         hidden: `[1, H]`.
+        seen: Where the tensors of the heads are told, or None.
     """
     rows = []
-    for blocks, head in zip(drafter.blocks, drafter.heads, strict=True):
+    for number, (blocks, head) in enumerate(zip(drafter.blocks, drafter.heads, strict=True)):
         x = hidden
         for block in blocks:
             x = x + functional.silu(block(x))
         rows.append(head(x))
+        if seen is not None:
+            seen.at(f"heads.{number}")(output=x, logits=rows[-1])
+    if seen is not None:
+        seen(features=hidden)
     logits = torch.cat(rows).float() * drafter.logit_scale
     scores, draft_ids = stable_top_k(logits.log_softmax(dim=-1), WIDTH)
     return scores, drafter.target_from_draft[draft_ids]

@@ -20,6 +20,7 @@ from tracing.settings import DecodeSettings
 from tracing.stages import Drafted, IntArray, StageWatch
 from workbench.fused.cache.rows import RowCache
 from workbench.fused.operators import Operators
+from workbench.fused.seen import Seen
 from workbench.fused.switches import Switches
 
 
@@ -47,12 +48,14 @@ class DraftTurn:
         committed_len: L, the position of the root.
         settings: Of the run; a drafter reads those that its kind declares.
         draws: Source of uniforms for a drafter that samples; None in greedy decoding.
+        seen: Where the tensors of its forwards are told, or None.
     """
 
     watch: StageWatch
     committed_len: int
     settings: DecodeSettings
     draws: Draws | None = None
+    seen: Seen | None = None
 
 
 class Memory(Protocol):

@@ -99,7 +99,7 @@ def checked_path(name: str, path: object) -> DecodePath:
 
 def _members(path: DecodePath) -> list[tuple[str, str, bool]]:
     """Return each member of a path: its name, what it should be, and whether it is."""
-    optional = ("chooser", "kv_rows", "kv_lengths", "snapshot", "static_inputs")
+    optional = ("chooser", "kv_rows", "kv_lengths", "snapshot", "static_inputs", "intermediates")
     own = [getattr(path.stages, stage, 0) for stage in STAGES]
     return [
         ("name", "text", isinstance(path.name, str)),

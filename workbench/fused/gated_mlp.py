@@ -1,0 +1,30 @@
+"""SwiGLU between two products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from workbench.fused.linear import joined
+from workbench.fused.operators import Operators
+from workbench.fused.seen import Seen, tell_mlp
+
+
+class GatedMlp(nn.Module):
+    """Gate and up in one product, then SwiGLU through the operator."""
+
+    def __init__(self, source: Any, operators: Operators, *, pack: bool) -> None:
+        super().__init__()
+        self.gate_and_up = joined([source.gate_proj, source.up_proj], pack=pack)
+        self.down = joined([source.down_proj], pack=pack)
+        self.operators = operators
+
+    def forward(self, hidden_states: Tensor, seen: Seen | None = None) -> Tensor:
+        """Return `down(silu(gate(x)) * up(x))`; its tensors are told where `seen` is given."""
+        both = self.gate_and_up(hidden_states)
+        activated = self.operators.swiglu(both)
+        output = self.down(activated)
+        if seen is not None:
+            tell_mlp(seen, hidden_states, both, activated, output)
+        return output

@@ -1,0 +1,1 @@
+"""Texts of closed engines against the teacher."""
