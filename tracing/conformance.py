@@ -84,9 +84,9 @@ def check_recorder(drive: Drive, rules: Mapping[str, Iterable[str]] | None = Non
     Returns:
         What was found; nothing is raised for a recorder that does not conform.
     """
-    steps = known_steps()
-    import tempfile
+    import tempfile  # costs every start some milliseconds
 
+    steps = known_steps()
     with tempfile.TemporaryDirectory(prefix="specwb-conformance-") as folder:
         rows, wrong = _drive_all(drive, steps, Path(folder) / "honest")
         recorded, differing = _compare(steps, rows)

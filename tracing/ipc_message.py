@@ -148,17 +148,17 @@ def unpacked_bytes(data: memoryview, message: Message) -> int:
 
 @dataclass(frozen=True, slots=True)
 class StoredParts:
-    """A batch's columns as they are stored.
+    """A batch's columns as they are stored, buffer behind buffer.
 
     Attributes:
         nodes: Length and null count of each node, two int64 each.
-        lengths: Length of each buffer, an int64 each.
+        layout: Length of each buffer and the gap behind it, two int64 each.
         starts, stops: Where each buffer lies in the body.
         body: The body.
     """
 
     nodes: bytes
-    lengths: bytes
+    layout: bytes
     starts: list[int]
     stops: list[int]
     body: bytes
@@ -172,26 +172,30 @@ class StoredParts:
         """Return what is stored of neighbouring nodes and buffers; at least one of each is asked for."""
         return (
             self.nodes[_PAIR * nodes.start : _PAIR * nodes.stop],
-            self.lengths[_LENGTH.size * buffers.start : _LENGTH.size * buffers.stop],
+            self.layout[_PAIR * buffers.start : _PAIR * buffers.stop - _LENGTH.size],
             self.body[self.starts[buffers.start] : self.stops[buffers.stop - 1]],
         )
 
 
-def stored_parts(data: bytes, message: Message) -> StoredParts:
-    """Return a batch's columns as they are stored.
+def stored_parts(data: bytes, message: Message) -> StoredParts | None:
+    """Return a batch's columns as they are stored; None where buffers are not one behind the other.
 
     Raises:
-        CorruptFrameError: An offset leads outside the message, or buffers are not one behind the other.
+        CorruptFrameError: An offset leads outside the message.
     """
     head = memoryview(data)[message.head_at : message.body_at]
     offsets, lengths = np.frombuffer(_vector(head, message.header, BUFFERS), "<i8").reshape(-1, 2).T
     body = data[message.body_at : message.stop]
     inside = (offsets >= 0) & (lengths >= 0) & (offsets <= len(body)) & (lengths <= len(body) - offsets)
+    if not inside.all():
+        raise CorruptFrameError("a buffer lies outside its message")
     stops = offsets + lengths
-    if not inside.all() or (offsets[1:] < stops[:-1]).any():
-        raise CorruptFrameError("a buffer lies outside its message, or over another one")
+    gaps = np.append(offsets[1:], len(body)) - stops
+    if (gaps < 0).any():
+        return None
     nodes = bytes(_vector(head, message.header, NODES))
-    return StoredParts(nodes, lengths.tobytes(), offsets.tolist(), stops.tolist(), body)
+    layout = np.stack([lengths, gaps], axis=1).tobytes()
+    return StoredParts(nodes, layout, offsets.tolist(), stops.tolist(), body)
 
 
 NODES, BUFFERS = 1, 2

@@ -60,21 +60,24 @@ class SealedBatch:
         return self._unpacked[name]
 
     def stored(self, name: str) -> tuple[bytes, ...] | None:
-        """Return the parts of a column as it lies in the file, None where the file lacks it.
+        """Return the parts of a column as it lies in the file.
+
+        None where the file lacks it, or stores the parts of its columns in an order that writers do not use.
 
         Columns of two batches that are stored alike hold the same; those that are not may still do so.
 
         Raises:
             CorruptFrameError: An offset leads outside the batch.
         """
-        if name not in self._shares:
+        parts = self._parts
+        if parts is None or name not in self._shares:
             return None
         nodes, buffers = self._shares[name]
-        num_nodes, num_buffers = self._parts.size
+        num_nodes, num_buffers = parts.size
         if nodes.stop > num_nodes or buffers.stop > num_buffers:
             raise CorruptFrameError(f"batch {self._number} lacks buffers of {name}")
         words = self._dictionaries if COLUMN_BY_NAME[name].kind == "dictionary" else b""
-        return words, *self._parts.of(nodes, buffers)
+        return words, *parts.of(nodes, buffers)
 
     @cached_property
     def _data(self) -> bytes:
@@ -85,7 +88,7 @@ class SealedBatch:
         return list(ipc_message.messages(memoryview(self._data)))
 
     @cached_property
-    def _parts(self) -> ipc_message.StoredParts:
+    def _parts(self) -> ipc_message.StoredParts | None:
         return ipc_message.stored_parts(self._data, self._messages[-1])
 
     @property
