@@ -47,6 +47,8 @@ FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
     "prefill": (
         _GIVEN,
         _quantity("context", "JUDGE-PREFILL-CONTEXT STEP005"),
+        _quantity("router", "router_logits"),
+        _quantity("experts", "expert_ids expert_loads"),
         _quantity("kv", "kv kv_digest_before"),
         _quantity("features", "features feature_row_digests"),
         _quantity("logits", "logits"),
@@ -88,6 +90,8 @@ FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
         _quantity("sites", "index_sites"),
         _quantity("visible", "visible prefix_visible other_visible"),
         _quantity("committed", "JUDGE-COMMIT-PREFIX kv_digest_before"),
+        _quantity("router", "router_logits"),
+        _quantity("experts", "expert_ids expert_loads"),
         _quantity("kv", "kv kv_row_digests"),
         _quantity("features", "features feature_row_digests"),
         _quantity("logits", "logits target_top_logits target_top_ids"),
