@@ -209,6 +209,11 @@ COLUMNS: Final[tuple[Column, ...]] = (
            "experts chosen per layer and node", "expert", level="full"),
     Column("expert_loads", "int32", ("M", "X"), "verify",
            "tokens of the launch that each expert got", "tokens", level="full"),
+    Column("table_block_ids", "int32", ("G", "B"), "tensorize",
+           "the worker's block table as given to the kernel, up to kv_len", "kernel block", level="digest",
+           compared=False),
+    Column("block_copies", "int32", _ANY, "any",
+           "copies on write before the launch: group, source, target of each", "block", compared=False),
 )
 # fmt: on
 """All columns in file order; add nullable ones freely, each with its stage."""
