@@ -64,7 +64,7 @@ class Evaluation:
         return Violated(rule.id, tuple(self.finding(rule, violation) for violation in violations))
 
     def finding(self, rule: Rule, violation: Violation) -> Finding:
-        """Return a violation with its coordinates; on the reference path the value found is the reference's."""
+        """Add coordinates to a violation; on the reference path the value found is the reference's."""
         on_reference = self.path == "reference"
         place = violation.place
         if place is None:

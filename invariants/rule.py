@@ -1,9 +1,9 @@
 """A rule: a function whose argument names are trace columns, with an id, a name and fixed documentation.
 
 Arguments may also be `previous_<column>` (the step before, same turn), `first_<column>` (the turn's first
-step), a field of `RunContext`, `thresholds`, or, for run rules, `statistics`. A rule over a whole launch of an
-engine has the one argument `launched`, and states the columns that it reads. An argument with a default is
-optional; every other one must be there, else the rule is not checked.
+step), a field of `RunContext`, `thresholds`, or, for run rules, `statistics`. A rule over a whole launch of
+an engine has the one argument `launched`, and states the columns that it reads. An argument with a default
+is optional; every other one must be there, else the rule is not checked.
 """
 
 from __future__ import annotations

@@ -174,7 +174,9 @@ class Follower:
                     self.chains[chain] = None
                 life.filled[group] += 1
             logical = life.filled[group]
-            if logical < len(table) and view.last_writer((memory, group), int(table[logical])) == life.number:
+            if logical >= len(table) or life.end is None or life.end >= (logical + 1) * size:
+                continue  # full of tokens that are not known, or how full is not known
+            if view.last_writer((memory, group), int(table[logical])) == life.number:
                 blocks.contents[int(table[logical])] = Content(None, None, life.number)
 
     def _bound(self) -> None:

@@ -56,6 +56,8 @@ class LaunchRow:
         live, valid = np.ones(size or 0, dtype=np.bool_), _array(row, "valid")
         if valid is not None and len(valid) == size:
             live = valid.astype(np.bool_)
+        if start is None and positions is not None and len(positions):
+            start = int(positions.min())
         fits = [each is not None and len(each) == len(live) for each in (positions, tokens)]
         return cls(
             row=row,

@@ -116,15 +116,21 @@ class LaunchView:
     def span(self, each: RowInLaunch, group: int) -> tuple[int, int]:
         """Return the logical blocks, half open, of which a row may read keys: its length and its window."""
         size, row = self.size(group), each.row
-        first = row.start if row.start is not None else 0
-        end = row.number("kv_len")
-        if end is None:
-            end = 0 if row.positions is None or not len(row.positions) else int(row.positions.max()) + 1
         facts, low = self.group(group), 0
         if facts is not None and facts.window:
+            if row.start is None:
+                return 0, 0  # where its window begins is not known
+            first = row.start
             chunked = facts.kind == "chunked"
             low = first - first % facts.window if chunked else first - facts.window + 1
-        return max(low, 0) // size, -(-end // size)
+        return max(low, 0) // size, -(-self.length(each) // size)
+
+    def length(self, each: RowInLaunch) -> int:
+        """Return how many rows of its request a row may attend to: as the kernel got it, else its own end."""
+        stated, positions = each.row.number("kv_len"), each.row.positions
+        if stated is not None:
+            return stated
+        return 0 if positions is None or not len(positions) else int(positions.max()) + 1
 
     def named(self, life: int) -> str:
         """Return the request and last place of a life, for a message."""

@@ -7,49 +7,12 @@ with the EAGLE drop, copy on write of partial hits, preemption, asynchronous fin
 from __future__ import annotations
 
 import random
-from collections import OrderedDict
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from invariants.context import RunContext
-from tracing.run_facts import KvGroup, ModelFacts
-
-SIZE, NUM_DRAFTS, LIMIT, WINDOW = 4, 3, 40, 10
-Row = dict[str, Any]
-GROUPS = tuple(
-    KvGroup(
-        layers=(layer,),
-        kind="sliding_window" if layer else "full",
-        window=WINDOW if layer else 0,
-        manager_block_size=SIZE,
-        kernel_block_size=SIZE // 2,
-        null_block=0,
-    )
-    for layer in range(2)
-)
-CONTEXT = RunContext(block_size=SIZE, model_facts=ModelFacts(kv_groups=GROUPS))
-
-
-@dataclass
-class Request:
-    """A request; `told` are the blocks that its rows have appended so far, by group."""
-
-    name: str
-    prompt_id: int
-    tokens: list[int]
-    end: int
-    num_prompt: int
-    epoch: int = 0
-    computed: int = 0
-    step: int = 0
-    is_zombie: bool = False
-    begins: bool = True
-    cached: int = 0
-    tables: list[list[int]] = field(default_factory=lambda: [[], []])
-    told: list[int] = field(default_factory=lambda: [0, 0])
-    copies: list[int] = field(default_factory=list)
+from tests.invariants.toy_pool import Pool
+from tests.invariants.toy_rows import LIMIT, NUM_DRAFTS, SIZE, WINDOW, Request, Row, padding_row, row_of
 
 
 class ToyEngine:
@@ -59,10 +22,7 @@ class ToyEngine:
         self, seed: int, *, num_blocks: int = 40, asynchronous: bool = False, mistake: str = ""
     ) -> None:
         self.random, self.asynchronous, self.mistake = random.Random(seed), asynchronous, mistake
-        self.free: OrderedDict[int, None] = OrderedDict((block, None) for block in range(1, num_blocks))
-        self.held: dict[int, int] = {}
-        self.cache: dict[tuple[int, tuple[int, ...]], int] = {}
-        self.key_of: dict[int, tuple[int, tuple[int, ...]]] = {}
+        self.pool = Pool(num_blocks, is_generous=mistake == "given-twice")
         self.running: list[Request] = []
         self.waiting: list[Request] = []
         self.number = self.made = 0
@@ -75,27 +35,10 @@ class ToyEngine:
         """Return the rows of so many launches."""
         return [rows for _ in range(count) if (rows := self._launch())]
 
-    def _take(self) -> int | None:
-        if not self.free:
-            return None
-        block, _ = self.free.popitem(last=False)
-        key = self.key_of.pop(block, None)
-        if key is not None and self.cache.get(key) == block:
-            del self.cache[key]
-        self.held[block] = 1
-        return block
-
-    def _drop(self, block: int) -> None:
-        if not block:
-            return
-        self.held[block] -= 1
-        if not self.held[block]:
-            self.free[block] = None
-
     def _grow(self, request: Request, length: int) -> bool:
         for table in request.tables:
             while len(table) * SIZE < length:
-                block = self._take()
+                block = self.pool.take()
                 if block is None:
                     return False
                 table.append(block)
@@ -104,7 +47,7 @@ class ToyEngine:
     def _release(self, request: Request) -> None:
         for table in request.tables:
             for block in reversed(table):
-                self._drop(block)
+                self.pool.drop(block)
         request.tables, request.told = [[], []], [0, 0]
 
     def _slide(self, request: Request) -> None:
@@ -112,7 +55,7 @@ class ToyEngine:
         for logical in range(max(request.computed - WINDOW + 1, 0) // SIZE):
             if logical < len(table) and table[logical]:
                 self.seen["window"] += 1
-                self._drop(table[logical])
+                self.pool.drop(table[logical])
                 table[logical] = 0
 
     def _remember(self, request: Request, length: int) -> None:
@@ -120,29 +63,29 @@ class ToyEngine:
             for logical in range(min(length, len(request.tokens)) // SIZE):
                 key = (group, tuple(request.tokens[: (logical + 1) * SIZE]))
                 block = table[logical]
-                if block and key not in self.cache and block not in self.key_of:
-                    self.cache[key], self.key_of[block] = block, key
+                if block and key not in self.pool.cache and block not in self.pool.key_of:
+                    self.pool.cache[key], self.pool.key_of[block] = block, key
                     self.fresh.add(block)
 
     def _match(self, request: Request) -> None:
         tokens, matched = request.tokens, 0
         if self.mistake == "hit-beyond":
-            self.cache |= {
+            self.pool.cache |= {
                 (g, (*tokens[: len(k) - 1], tokens[len(k) - 1])): b
-                for (g, k), b in self.cache.items()
+                for (g, k), b in self.pool.cache.items()
                 if len(k) <= len(tokens) and k[:SIZE] == tuple(tokens[:SIZE])
             }
         while (matched + 1) * SIZE < len(tokens) and all(
-            (group, tuple(tokens[: (matched + 1) * SIZE])) in self.cache for group in range(2)
+            (group, tuple(tokens[: (matched + 1) * SIZE])) in self.pool.cache for group in range(2)
         ):
             matched += 1
         if self.mistake != "drop-skipped":
             matched = max(matched - 1, 0)
         for group, table in enumerate(request.tables):
             for logical in range(matched):
-                block = self.cache[(group, tuple(tokens[: (logical + 1) * SIZE]))]
-                self.held[block] = self.held.get(block, 0) + 1 if block not in self.free else 1
-                self.free.pop(block, None)
+                block = self.pool.cache[(group, tuple(tokens[: (logical + 1) * SIZE]))]
+                self.pool.held[block] = self.pool.held.get(block, 0) + 1 if block not in self.pool.free else 1
+                self.pool.free.pop(block, None)
                 table.append(block)
                 self.seen["hit"] += 1
                 self.seen["same_step"] += block in self.fresh
@@ -158,7 +101,7 @@ class ToyEngine:
             source = next(
                 (
                     b
-                    for (g, k), b in self.cache.items()
+                    for (g, k), b in self.pool.cache.items()
                     if g == group
                     and len(k) == len(half) + SIZE // 2
                     and k[: len(half)] == half
@@ -166,7 +109,7 @@ class ToyEngine:
                 ),
                 None,
             )
-            block = None if source is None else self._take()
+            block = None if source is None else self.pool.take()
             if block is None or source is None:
                 return
             request.tables[group].append(block)
@@ -187,7 +130,7 @@ class ToyEngine:
                 )
                 self.waiting.append(new)
                 self.made += 1
-        while self.waiting and len(self.running) < 4 and len(self.free) > 6:
+        while self.waiting and len(self.running) < 4 and len(self.pool.free) > 6:
             request = self.waiting.pop(0)
             self._match(request)
             request.begins = True
@@ -207,7 +150,18 @@ class ToyEngine:
         self.fresh = set()
         rows: list[Row] = []
         zombies = [each for each in self.running if each.is_zombie]
-        budget = 14
+        budget = self._go_on(14, rows)
+        self._begin(budget, rows)
+        if not self.asynchronous:
+            zombies = [each for each in self.running if each.is_zombie]
+        for request in zombies:
+            self.running.remove(request)
+            self._release(request)
+        for request in self.running:
+            self._slide(request)
+        return [*rows, padding_row(self.number, 3, self.number % 2 - 1)] if rows else rows
+
+    def _go_on(self, budget: int, rows: list[Row]) -> int:
         for request in list(self.running):
             if request not in self.running:
                 continue
@@ -221,6 +175,9 @@ class ToyEngine:
                 continue
             budget -= size
             self._run(request, size, needed, rows)
+        return budget
+
+    def _begin(self, budget: int, rows: list[Row]) -> None:
         before = list(self.running)
         self._admit()
         for request in [each for each in self.running if each not in before]:
@@ -229,14 +186,6 @@ class ToyEngine:
                 continue
             budget -= size
             self._run(request, size, len(request.tokens) - request.computed, rows)
-        if not self.asynchronous:
-            zombies = [each for each in self.running if each.is_zombie]
-        for request in zombies:
-            self.running.remove(request)
-            self._release(request)
-        for request in self.running:
-            self._slide(request)
-        return rows
 
     def _run(self, request: Request, size: int, needed: int, rows: list[Row]) -> None:
         start, again = request.computed, len(request.tokens) > request.num_prompt
@@ -287,67 +236,7 @@ class ToyEngine:
             row["stop_reason"] = "length"
             request.is_zombie = True
 
-    def _row(
-        self,
-        request: Request,
-        kind: str | None,
-        start: int,
-        size: int,
-        *,
-        slots: bool = True,
-        fed: Any = None,
-    ) -> Row:
-        appended = [table[told:] for table, told in zip(request.tables, request.told, strict=True)]
-        request.told = [len(table) for table in request.tables]
-        most = max(map(len, appended), default=0)
-        positions = np.arange(start, start + size)
-        row: Row = {
-            "prompt_id": request.prompt_id,
-            "turn": 0,
-            "step": request.step,
-            "row_kind": kind,
-            "dp_rank": 0,
-            "launch": self.number,
-            "request_id": request.name,
-            "request_epoch": request.epoch,
-            "committed_len": start,
-            "query_len": size,
-            "proposer": "eagle3",
-        }
-        if not slots:
-            return row
-        over = positions >= request.end + 1
-        self.seen["limit"] += int(over.any())
-        places = [
-            np.array([t[p // SIZE] for p in positions]) * SIZE + positions % SIZE for t in request.tables
-        ]
-        every = np.where(over, -1, np.stack(places))
-        if fed is None:
-            fed = [*request.tokens, 99, 99][start : start + size]
-        row |= {
-            "token_ids": np.array(fed),
-            "valid": np.ones(size, bool),
-            "cache_positions": positions,
-            "kv_len": start + size,
-            "kv_len_host": start + size,
-            "slots": every[0],
-            "group_slots": every,
-            "block_ids": np.array([each + [-1] * (most - len(each)) for each in appended]).reshape(-1),
-            "table_block_ids": self._kernel_table(request, start + size),
-            "num_tokens_padded": 16,
-        }
-        if request.begins:
-            row |= {"num_cached": request.cached, "context_token_ids": np.array(request.tokens)}
-            request.begins = False
-        if request.copies:
-            row["block_copies"] = np.array(request.copies)
-            request.copies = []
+    def _row(self, request: Request, kind: str | None, start: int, size: int, **more: Any) -> Row:
+        row = row_of(request, self.number, kind, start, size, **more)
+        self.seen["limit"] += int((row.get("slots", np.zeros(0)) < 0).any())
         return row
-
-    def _kernel_table(self, request: Request, length: int) -> Any:
-        """The worker's table in blocks of the kernel; what it frees stays, and lookahead is cut."""
-        tables = [
-            [2 * block + half for block in table for half in range(2)][: -(-length // (SIZE // 2))]
-            for table in request.tables
-        ]
-        return np.array(tables).reshape(-1)

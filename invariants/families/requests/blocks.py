@@ -191,7 +191,7 @@ def _other_blocks(launched: LaunchView, each: RowInLaunch, group: int, theirs: n
     first, stop = launched.span(each, group)
     for logical in range(first, min(stop, len(table))):
         kernel = np.arange(logical * ratio, (logical + 1) * ratio)
-        kernel = kernel[kernel * (size // ratio) < (each.row.number("kv_len") or stop * size)]
+        kernel = kernel[kernel * (size // ratio) < launched.length(each)]
         if kernel.size and kernel[-1] >= len(theirs):
             message, found = f"its table in the worker ends before token {logical * size}", -1
         else:

@@ -21,8 +21,10 @@ from tracing.rows import row_of_batch
 
 OF_ENGINES: Final = ("launch", "kv_len")
 """Columns one of which a path has that is an engine's."""
-ROWS, KEPT: Final = 64, 512
-"""Rows that are unpacked together, and how often, where a trace is not in the order of its launches."""
+ROWS: Final = 64
+"""Rows that are unpacked together where a trace is not in the order of its launches."""
+KEPT: Final = 512
+"""So many such pieces are kept."""
 LOST: Final = "rows of the path are lost, so what its requests hold is not known"
 SKIPPED: Final = "of each turn only some steps are recorded, as declared"
 Row = dict[str, Any]
