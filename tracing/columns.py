@@ -205,15 +205,15 @@ COLUMNS: Final[tuple[Column, ...]] = (
            "teacher's law of the node's token given its parent, warped; root 1, pads 0"),
     Column("recovered_token_id", "int32", None, "accept",
            "token drawn from the residual law after a rejection", "token id"),
-    Column("expert_ids", "int32", ("M", "N", "E"), "verify",
-           "experts chosen per layer and node", "expert", level="full"),
-    Column("expert_loads", "int32", ("M", "X"), "verify",
-           "tokens of the launch that each expert got", "tokens", level="full"),
-    Column("table_block_ids", "int32", ("G", "B"), "tensorize",
+    Column("table_block_ids", "int32", ("G", "*"), "tensorize",
            "the worker's block table as given to the kernel, up to kv_len", "kernel block", level="digest",
            compared=False),
     Column("block_copies", "int32", _ANY, "any",
            "copies on write before the launch: group, source, target of each", "block", compared=False),
+    Column("expert_ids", "int32", ("M", "N", "E"), "verify",
+           "experts chosen per layer and node", "expert", level="full"),
+    Column("expert_loads", "int32", ("M", "X"), "verify",
+           "tokens of the launch that each expert got", "tokens", level="full"),
 )
 # fmt: on
 """All columns in file order; add nullable ones freely, each with its stage."""

@@ -20,7 +20,6 @@ from tracing.spans import FULL, Reach
 
 KvKind = Literal["full", "sliding_window", "chunked", "latent", "state"]
 HostLength = Literal["exact", "bound"]
-LogprobsMode = Literal["", "raw_logprobs", "processed_logprobs", "raw_logits", "processed_logits"]
 Facts = TypeVar("Facts")
 
 
@@ -71,8 +70,7 @@ class ModelFacts:
         cache_scale: What a stored number stands for; 0 is 1, and for `int8` a scale of each row's own.
         constrained_choice: A grammar or bias may change the teacher's choice.
         kv_groups: Groups of the KV cache, group 0 first; empty for a single one without blocks.
-        host_lengths: By a word of the column `kernel`, the empty word for all others: whether the operator
-            reads the host's KV length as the exact one or as an upper bound.
+        host_lengths: How the operator reads the host's KV length, by a word of `kernel` (empty: all others).
     """
 
     windows: tuple[int, ...] = ()

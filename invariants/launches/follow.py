@@ -10,9 +10,10 @@ import numpy as np
 
 from invariants.context import RunContext
 from invariants.launches.blocks import Blocks, Content
-from invariants.launches.lives import Life, Tokens
+from invariants.launches.lives import KnownTokens, Life
 from invariants.launches.rows import LaunchRow, Memory
 from invariants.launches.view import LaunchView, Place, RowInLaunch
+from invariants.rule import IntArray
 
 MAX_LIVES: Final = 4096
 """Requests that are remembered; the ones longest without a launch are forgotten first."""
@@ -98,9 +99,9 @@ class Follower:
         cached = row.number("num_cached")
         again = cached is not None and row.number("request_epoch") is None and life and not life.is_new
         if life is None or life.epoch != row.epoch or again:
-            tokens = Tokens() if life is None else life.tokens
+            tokens = KnownTokens() if life is None else life.tokens
             whole = cached is not None or row.start == 0
-            empty = [np.zeros(0, dtype=np.int64)] * max(len(self.groups), 1)
+            empty: list[IntArray] = [np.zeros(0, dtype=np.int64)] * max(len(self.groups), 1)
             life = Life(self._num_lives, row.request, row.epoch, empty if whole else None, tokens)
             life.cached, life.end = cached, cached
             life.filled = [0] * len(empty)
@@ -205,7 +206,7 @@ def _by_request(row: LaunchRow) -> tuple[str, int]:
     return row.request, -1 if row.start is None else row.start
 
 
-def _take_tokens(tokens: Tokens, row: LaunchRow) -> int | None:
+def _take_tokens(tokens: KnownTokens, row: LaunchRow) -> int | None:
     """Take over what a row says of its request's tokens; return where it contradicts what is known."""
     context = row.array("context_token_ids")
     wrong = None if context is None else tokens.put(0, context.tolist())

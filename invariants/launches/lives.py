@@ -12,7 +12,7 @@ from invariants.rule import IntArray
 
 
 @dataclass(slots=True)
-class Tokens:
+class KnownTokens:
     """Tokens of a request by position, and hashes of its full blocks.
 
     Attributes:
@@ -82,7 +82,7 @@ class Life:
     request: str
     epoch: int
     tables: list[IntArray] | None
-    tokens: Tokens
+    tokens: KnownTokens
     is_new: bool = True
     cached: int | None = None
     end: int | None = None

@@ -80,7 +80,7 @@ def row_of(
     places = [np.array([t[p // SIZE] for p in positions]) * SIZE + positions % SIZE for t in request.tables]
     every = np.where(over, -1, np.stack(places))
     if fed is None:
-        fed = [*request.tokens, 99, 99][start : start + size]
+        fed = [*request.tokens, *[99] * size][start : start + size]
     row |= {
         "token_ids": np.array(fed),
         "valid": np.ones(size, bool),
