@@ -1,4 +1,4 @@
-"""Writes the lines around the panels: status, notes, tabs, the finding that was gone to, what the cursor is on."""
+"""Writes the lines around the panels: status, notes, tabs, the finding gone to, what the cursor is on."""
 
 from __future__ import annotations
 
