@@ -15,9 +15,7 @@ from workbench.campaign.cover import rows_of
 from workbench.campaign.plan import CASES_NAME, PlanRequest, make_plan, read_plan, write_plan
 
 AXES = st.lists(st.integers(1, 4), min_size=0, max_size=5).map(
-    lambda sizes: {
-        f"axis{number}": [str(value) for value in range(size)] for number, size in enumerate(sizes)
-    }
+    lambda sizes: {f"axis{axis}": [str(value) for value in range(size)] for axis, size in enumerate(sizes)}
 )
 
 
@@ -51,16 +49,8 @@ def test_values_come_to_settings() -> None:
     assert options_of({"proposer": "medusa", "static_tree": "0 1 0.0"}, 9).settings.tree_nodes == 4
 
 
-WRONG = [
-    "tree",
-    "tree=",
-    "tree=1/2",
-    "dtype=int8",
-    "size=3",
-    "dtype=float32,float32",
-    "block_size=x",
-    "eager=x",
-]
+TWICE = "dtype=float32,float32"
+WRONG = ["tree", "tree=", "tree=1/2", "dtype=int8", "size=3", TWICE, "block_size=x", "eager=x"]
 
 
 @pytest.mark.parametrize("text", WRONG)

@@ -48,7 +48,6 @@ def test_a_driver_that_died_goes_on_where_it_was(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, "w0-before")
     for case in plan.cases[:5]:
         ledger.add(outcome_of(case))
-    ledger.close()
     path = tmp_path / RESULTS / "w0-before.jsonl"
     path.write_bytes(path.read_bytes()[:-9])  # the last line was cut
     assert finished(tmp_path) == {0, 1, 2, 3}

@@ -100,6 +100,18 @@ AXES: Final[Mapping[str, Read]] = {
 OF_RUN: Final = ("proposer", "dtype", "weights", "rung", "eager")
 
 
+def _read(axis: str, text: str) -> Mapping[str, Any]:
+    """Return what a value changes.
+
+    Raises:
+        UsageError: It cannot be.
+    """
+    try:
+        return AXES[axis](text)
+    except ValueError:
+        raise UsageError(f"axis {axis} cannot be {text!r}: a number is expected") from None
+
+
 def parse_axes(text: str) -> dict[str, list[str]]:
     """Read `tree=24/4/6,12/3/4,dtype=float32`: a word with `=` begins an axis, the others are its values.
 
@@ -118,7 +130,7 @@ def parse_axes(text: str) -> dict[str, list[str]]:
                 f"--over should be AXIS=VALUE,VALUE,AXIS=VALUE with each value once, got {word!r}"
             )
         if word:
-            AXES[name](value)
+            _read(name, value)
             axes[name].append(value)
     return axes
 
@@ -132,10 +144,7 @@ def options_of(over: Mapping[str, str], max_new_tokens: int) -> RunOptions:
     changed: dict[str, Any] = {"max_new_tokens": max_new_tokens}
     for name, value in over.items():
         require_one_of("an axis", name, tuple(AXES))
-        try:
-            changed |= AXES[name](value)
-        except ValueError:
-            raise UsageError(f"axis {name} cannot be {value!r}: a number is expected") from None
+        changed |= _read(name, value)
     of_run = {name: changed.pop(name) for name in OF_RUN if name in changed}
     proposer = of_run.get("proposer", PROPOSERS[0])
     if proposer == "medusa":

@@ -20,34 +20,35 @@ RESULTS: Final = "results"
 
 
 class Ledger:
-    """One worker's ledger, open for appending."""
+    """One worker's ledger."""
 
     def __init__(self, folder: Path, worker: str) -> None:
-        """Open it; a line that was cut is ended, so that the next one stands alone.
+        """Make room for it below a campaign's folder.
 
         Raises:
             EnvironmentProblemError: The disk refuses.
         """
-        path = folder / RESULTS / f"{worker}.jsonl"
+        self._path = folder / RESULTS / f"{worker}.jsonl"
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("ab")
-            if path.stat().st_size and path.read_bytes()[-1:] != b"\n":
-                self._file.write(b"\n")
+            self._path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as problem:
-            raise EnvironmentProblemError(f"cannot write {path}: {problem.strerror}") from None
+            raise EnvironmentProblemError(f"cannot write {self._path}: {problem.strerror}") from None
 
     def add(self, outcome: Mapping[str, Any]) -> None:
-        """Append an outcome; when this returns it survives the death of this process and of the machine."""
-        text = json.dumps(outcome, separators=(",", ":"), allow_nan=False)
-        crc = zlib.crc32(text.encode())
-        self._file.write(f"{crc:08x} {text}\n".encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        """Append an outcome; when this returns it survives the death of this process and of the machine.
 
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        Raises:
+            EnvironmentProblemError: The disk refuses.
+        """
+        text = json.dumps(outcome, separators=(",", ":"), allow_nan=False)
+        line = f"{zlib.crc32(text.encode()):08x} {text}\n"
+        try:
+            with self._path.open("ab") as file:
+                file.write(line.encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as problem:
+            raise EnvironmentProblemError(f"cannot write {self._path}: {problem.strerror}") from None
 
 
 def outcomes(folder: Path) -> Iterator[dict[str, Any]]:

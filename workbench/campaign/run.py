@@ -89,7 +89,6 @@ def run_plan(
             driver.add(outcome)
         tell(outcome)
         count += 1
-    driver.close()
     return count
 
 
