@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from workbench.campaign.case import Case
+from workbench.campaign.case import PlannedCase
 from workbench.campaign.ledger import Ledger
 from workbench.campaign.worker import WorkerJob
 
@@ -17,7 +17,7 @@ COVERAGE = {"steps": 2, "rejections": 1, "acceptances": 2, "branches": 2, "pads"
 FACTORY = "tests.campaign.fakes:make"
 
 
-def outcome_of(case: Case, worker: str = "w0", **more: Any) -> dict[str, Any]:
+def outcome_of(case: PlannedCase, worker: str = "w0", **more: Any) -> dict[str, Any]:
     """The outcome of a case in which all holds, or whose planted fault is found."""
     finding = {
         "verdict": "structural",
@@ -68,7 +68,7 @@ class FakeWorker:
     def __post_init__(self) -> None:
         self._ledger = Ledger(Path(self.job.folder), f"{self.job.name}-{os.getpid()}-{time.time_ns()}")
 
-    def run(self, case: Case) -> dict[str, Any]:
+    def run(self, case: PlannedCase) -> dict[str, Any]:
         for word in ("once", "always"):
             mark = Path(self.job.folder) / f"kill-{word}-{case.number}"
             if mark.exists():

@@ -16,13 +16,15 @@ from workbench.cli.run import run_command
 OVER = "tree=8/2/3,6/1/2,kv_layout=contiguous,paged"
 
 
+def write_prompts(path: Path, *texts: str) -> None:
+    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("campaign")
     teacher, drafter = write_pair(made)
-    (made / "prompts.jsonl").write_text(
-        "".join(json.dumps({"prompt": text}) + "\n" for text in ("ab", "c" * 99))
-    )
+    write_prompts(made / "prompts.jsonl", "ab", "c" * 99)
     argv = ["campaign", "plan", str(made / "prompts.jsonl"), "--over", OVER, "--fault", "sibling-leak"]
     argv += ["--model", str(teacher), "--draft", str(drafter), "--max-new-tokens", "5", "--cases", "6"]
     assert run_command([*argv, "--out", str(made / "nightly")]) == 0
@@ -50,11 +52,7 @@ def test_traces_of_findings_are_kept_and_can_be_opened(folder: Path, capsys: Any
     for group in merged(folder, capsys)["groups"]:
         run = open_run(folder / group["run"])
         assert run.findings[0].moment.prompt_id == group["example"]
-    clean = [
-        each
-        for each in outcomes(folder)
-        if not each["fault"] and not each["canary"] and each["exit_code"] == 0
-    ]
+    clean = [each for each in outcomes(folder) if each["exit_code"] == 0 and not each["canary"]]
     assert all(each["run"] is None for each in clean)
 
 
@@ -66,18 +64,9 @@ def test_a_second_run_has_nothing_to_do(folder: Path) -> None:
 
 def test_a_case_that_cannot_run_ends_nothing_but_itself(folder: Path, tmp_path: Path, capsys: Any) -> None:
     about = json.loads((folder / "plan.json").read_text())["about"]
-    (tmp_path / "long.jsonl").write_text(
-        json.dumps({"prompt": "a"}) + "\n" + json.dumps({"prompt": "x" * 900}) + "\n"
-    )
-    argv = [
-        "campaign",
-        "plan",
-        str(tmp_path / "long.jsonl"),
-        "--over",
-        "tree=6/1/2",
-        "--out",
-        str(tmp_path / "p"),
-    ]
+    prompts, out = tmp_path / "long.jsonl", tmp_path / "p"
+    write_prompts(prompts, "a", "x" * 900)
+    argv = ["campaign", "plan", str(prompts), "--over", "tree=6/1/2", "--out", str(out)]
     run_command([*argv, "--model", about["model"], "--draft", about["draft"], "--max-new-tokens", "3"])
     run_command(["campaign", "run", str(tmp_path / "p"), "--on", "shard=0/1"])
     told = merged(tmp_path / "p", capsys)

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from typing import Any
 
 from tests.campaign.fakes import COVERAGE, outcome_of
-from workbench.campaign.case import Case
+from workbench.campaign.case import PlannedCase
 from workbench.campaign.compared import Verdicts, compare
 from workbench.campaign.merged import Merged, merge
 from workbench.campaign.plan import Plan, PlanRequest, make_plan
@@ -22,7 +22,7 @@ def merged_with(plan: Plan = PLAN, only: int | None = None, **changed: Any) -> M
     return merge(plan, told)
 
 
-def faulty() -> Case:
+def faulty() -> PlannedCase:
     request = PlanRequest(suite="code", faults=("leak",), clean=False, cases=1, canaries=0)
     return make_plan(request).cases[0]
 

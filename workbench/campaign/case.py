@@ -12,7 +12,7 @@ from tracing.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class PlannedCase:
     """One case; it holds all that a worker needs besides the models.
 
     Attributes:
@@ -49,7 +49,7 @@ class Case:
         return {"id": self.id, **asdict(self)}
 
     @classmethod
-    def from_json(cls, held: Any, where: str) -> Case:
+    def from_json(cls, held: Any, where: str) -> PlannedCase:
         """Return the case that `as_json` gave.
 
         Raises:

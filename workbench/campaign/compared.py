@@ -11,7 +11,7 @@ from workbench.campaign.merged import Cause, Merged
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class CampaignDifference:
     """What differs.
 
     Attributes:
@@ -71,7 +71,7 @@ class Verdicts:
         return {case for case, found in self.of.items() if len(set(found)) > 1}
 
 
-def compare(one: Merged, ones: Verdicts, other: Merged, others: Verdicts) -> Difference:
+def compare(one: Merged, ones: Verdicts, other: Merged, others: Verdicts) -> CampaignDifference:
     """Return what the second campaign has that the first has not, and the reverse."""
     shared = ones.of.keys() & others.of.keys()
     changed = {
@@ -79,7 +79,7 @@ def compare(one: Merged, ones: Verdicts, other: Merged, others: Verdicts) -> Dif
         for case in sorted(shared)
         if ones.of[case][0] != others.of[case][0]
     }
-    return Difference(
+    return CampaignDifference(
         new=tuple(sorted(other.groups.keys() - one.groups.keys())),
         gone=tuple(sorted(one.groups.keys() - other.groups.keys())),
         changed=changed,

@@ -17,9 +17,9 @@ class Machines:
     """Workers, and the digests of their canaries.
 
     Attributes:
-        cases: Worker to how many cases it finished.
-        seconds: Worker to the time they took.
-        hosts: Worker to its host.
+        cases: CampaignWorker to how many cases it finished.
+        seconds: CampaignWorker to the time they took.
+        hosts: CampaignWorker to its host.
     """
 
     cases: Counter[str] = field(default_factory=Counter)

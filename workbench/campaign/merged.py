@@ -21,7 +21,7 @@ Cause = tuple[str, str, str, str, str]
 
 
 @dataclass(slots=True)
-class Group:
+class CauseGroup:
     """Findings of one cause.
 
     Attributes:
@@ -81,7 +81,7 @@ class Merged:
 
     plan: Plan
     verdicts: Counter[str] = field(default_factory=Counter)
-    groups: dict[Cause, Group] = field(default_factory=dict)
+    groups: dict[Cause, CauseGroup] = field(default_factory=dict)
     missed: list[int] = field(default_factory=list)
     noticed: int = 0
     steps: int = 0
@@ -113,7 +113,7 @@ class Merged:
         self._count(outcome)
         if outcome["findings"]:
             cause = cause_of(outcome["findings"][0])
-            self.groups.setdefault(cause, Group(cause)).add(outcome)
+            self.groups.setdefault(cause, CauseGroup(cause)).add(outcome)
 
     @property
     def missing(self) -> list[int]:

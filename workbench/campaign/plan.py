@@ -11,7 +11,7 @@ from typing import Any, Final
 from tracing.errors import EnvironmentProblemError, UsageError
 from tracing.files import replace_file
 from workbench.campaign.axes import options_of, parse_axes
-from workbench.campaign.case import Case
+from workbench.campaign.case import PlannedCase
 from workbench.campaign.cover import rows_of
 from workbench.campaign.suites import PlannedPrompt, prompts_of
 
@@ -66,10 +66,10 @@ class Plan:
 
     about: Mapping[str, Any]
     axes: Mapping[str, Sequence[str]]
-    cases: tuple[Case, ...]
+    cases: tuple[PlannedCase, ...]
 
     @property
-    def canaries(self) -> tuple[Case, ...]:
+    def canaries(self) -> tuple[PlannedCase, ...]:
         """The cases that every worker runs."""
         return tuple(case for case in self.cases if case.canary)
 
@@ -92,7 +92,7 @@ def make_plan(request: PlanRequest) -> Plan:
     pairs = _pairs(prompts, rows, request)
     canaries = _canaries(pairs, request.canaries)
     cases = tuple(
-        Case(
+        PlannedCase(
             number=number,
             name=prompt.name,
             turns=prompt.turns,
@@ -162,7 +162,8 @@ def read_plan(folder: Path) -> Plan:
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise UsageError(f"{folder} holds no plan of format {FORMAT}; make it again")
     read = tuple(
-        Case.from_json(case, f"{folder / CASES_NAME} line {number}") for number, case in enumerate(cases, 1)
+        PlannedCase.from_json(case, f"{folder / CASES_NAME} line {number}")
+        for number, case in enumerate(cases, 1)
     )
     if [case.number for case in read] != list(range(len(read))):
         raise UsageError(f"{folder / CASES_NAME} lacks cases, or holds one twice; make the plan again")

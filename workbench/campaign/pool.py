@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Final, Protocol
 
 from tracing.errors import SpecwbError
-from workbench.campaign.case import Case
+from workbench.campaign.case import PlannedCase
 from workbench.campaign.told import deaths_of, label_of, runs_of
 from workbench.campaign.worker import WorkerJob, worker_from
 
@@ -24,7 +24,7 @@ MOST_ATTEMPTS: Final = 2
 class Pool(Protocol):
     """Runs cases on workers; see `LocalPool` and `ray_pool.RayPool`."""
 
-    def run(self, cases: Sequence[Case], canaries: Sequence[Case]) -> Iterator[dict[str, Any]]:
+    def run(self, cases: Sequence[PlannedCase], canaries: Sequence[PlannedCase]) -> Iterator[dict[str, Any]]:
         """Yield the outcome of each case as it is finished, and of each canary once a worker."""
         ...
 
@@ -36,8 +36,8 @@ class _Slot:
     job: WorkerJob
     process: BaseProcess
     connection: Connection
-    canaries: list[Case]
-    case: Case | None = None
+    canaries: list[PlannedCase]
+    case: PlannedCase | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class LocalPool:
     factory: str
     attempts: Counter[str] = field(default_factory=Counter)
 
-    def run(self, cases: Sequence[Case], canaries: Sequence[Case]) -> Iterator[dict[str, Any]]:
+    def run(self, cases: Sequence[PlannedCase], canaries: Sequence[PlannedCase]) -> Iterator[dict[str, Any]]:
         """Yield outcomes; see `Pool`."""
         waiting = list(reversed(cases))
         self.attempts.clear()
@@ -76,7 +76,7 @@ class LocalPool:
             for slot in slots:
                 _ended(slot)
 
-    def _started(self, name: str, canaries: list[Case]) -> _Slot:
+    def _started(self, name: str, canaries: list[PlannedCase]) -> _Slot:
         job = replace(self.job, name=name)
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
@@ -85,7 +85,9 @@ class LocalPool:
         theirs.close()
         return _Slot(job, process, ours, canaries)
 
-    def _replaced(self, slot: _Slot, case: Case, waiting: list[Case]) -> Iterator[dict[str, Any]]:
+    def _replaced(
+        self, slot: _Slot, case: PlannedCase, waiting: list[PlannedCase]
+    ) -> Iterator[dict[str, Any]]:
         """Start another process in the place of one that died; its case runs again, or is lost."""
         _ended(slot)
         fresh = self._started(slot.job.name, slot.canaries)
@@ -98,7 +100,7 @@ class LocalPool:
             yield lost_case(case, slot.job)
 
 
-def lost_case(case: Case, job: WorkerJob) -> dict[str, Any]:
+def lost_case(case: PlannedCase, job: WorkerJob) -> dict[str, Any]:
     """Return the outcome of a case whose worker died each time, with what its journals tell."""
     return {
         "number": case.number,
@@ -115,7 +117,7 @@ def lost_case(case: Case, job: WorkerJob) -> dict[str, Any]:
     }
 
 
-def _give(slot: _Slot, waiting: list[Case]) -> None:
+def _give(slot: _Slot, waiting: list[PlannedCase]) -> None:
     """Hand the next case to a worker: its canaries first, then whatever waits."""
     source = slot.canaries or waiting
     slot.case = source.pop() if source else None
@@ -161,7 +163,7 @@ def _serve(connection: Connection, factory: str, job: WorkerJob) -> None:
         return
     while True:
         try:
-            case: Case = connection.recv()
+            case: PlannedCase = connection.recv()
         except EOFError:
             return
         connection.send(worker.run(case))

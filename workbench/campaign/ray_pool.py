@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tracing.errors import EnvironmentProblemError
-from workbench.campaign.case import Case
+from workbench.campaign.case import PlannedCase
 from workbench.campaign.pool import MOST_ATTEMPTS, lost_case
 from workbench.campaign.worker import WorkerJob, worker_from
 
@@ -28,7 +28,7 @@ class RayPool:
     workers: int | None
     factory: str
 
-    def run(self, cases: Sequence[Case], canaries: Sequence[Case]) -> Iterator[dict[str, Any]]:
+    def run(self, cases: Sequence[PlannedCase], canaries: Sequence[PlannedCase]) -> Iterator[dict[str, Any]]:
         """Yield outcomes; see `pool.Pool`."""
         ray = _ray()
         mine = not ray.is_initialized()
@@ -41,7 +41,7 @@ class RayPool:
                 ray.shutdown()
 
     def _outcomes(
-        self, ray: Any, cases: Sequence[Case], canaries: Sequence[Case]
+        self, ray: Any, cases: Sequence[PlannedCase], canaries: Sequence[PlannedCase]
     ) -> Iterator[dict[str, Any]]:
         wants, count = _resources(ray.cluster_resources(), self.workers)
         actor = ray.remote(**wants, max_restarts=-1, max_task_retries=MOST_ATTEMPTS - 1)(_Actor)
@@ -49,7 +49,7 @@ class RayPool:
         actors = [actor.remote(self.factory, job) for job in jobs]
         own = [list(canaries) for _ in actors]
         waiting = list(reversed(cases))
-        pending: dict[Any, tuple[int, Case]] = {}
+        pending: dict[Any, tuple[int, PlannedCase]] = {}
 
         def give(number: int) -> None:
             source = own[number] or waiting
@@ -80,7 +80,7 @@ class _Actor:
     def __init__(self, factory: str, job: WorkerJob) -> None:
         self._worker = worker_from(factory, job)
 
-    def run(self, case: Case) -> dict[str, Any]:
+    def run(self, case: PlannedCase) -> dict[str, Any]:
         """Run a case."""
         return self._worker.run(case)
 

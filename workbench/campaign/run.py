@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tracing.errors import UsageError
-from workbench.campaign.case import Case
+from workbench.campaign.case import PlannedCase
 from workbench.campaign.ledger import Ledger, finished
 from workbench.campaign.plan import Plan
 from workbench.campaign.pool import LocalPool, Pool
@@ -93,7 +93,7 @@ def run_plan(
 
 
 def _run_here(
-    cases: Sequence[Case], job: WorkerJob, tell: Callable[[dict[str, Any]], object], factory: str
+    cases: Sequence[PlannedCase], job: WorkerJob, tell: Callable[[dict[str, Any]], object], factory: str
 ) -> int:
     """Run cases in this process, one after the other."""
     worker = worker_from(factory, job)

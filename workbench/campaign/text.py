@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from tracing.finding import Finding
-from workbench.campaign.case import Case
-from workbench.campaign.merged import Group, Merged
+from workbench.campaign.case import PlannedCase
+from workbench.campaign.merged import CauseGroup, Merged
 from workbench.report.text import finding_line
 from workbench.view.counted import counted
 from workbench.view.safe_text import safe_line, safe_text
@@ -117,19 +117,19 @@ def junit_of(merged: Merged) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
-def _values(case: Case) -> str:
+def _values(case: PlannedCase) -> str:
     return " ".join(f"{axis}={value}" for axis, value in case.over.items())
 
 
-def _by_size(merged: Merged) -> list[Group]:
+def _by_size(merged: Merged) -> list[CauseGroup]:
     return sorted(merged.groups.values(), key=lambda group: (-len(group.cases), group.cases[0]))
 
 
-def _told(group: Group) -> str:
+def _told(group: CauseGroup) -> str:
     return finding_line(Finding.from_json(group.first))
 
 
-def _group_lines(merged: Merged, group: Group) -> Iterator[str]:
+def _group_lines(merged: Merged, group: CauseGroup) -> Iterator[str]:
     share = len(group.cases) / max(1, len(merged.plan.cases))
     only = group.only_where(merged.plan.axes).items()
     where = "; ".join(f"{axis}={','.join(values)}" for axis, values in only)
@@ -143,7 +143,7 @@ def _group_lines(merged: Merged, group: Group) -> Iterator[str]:
     yield f"            {', '.join(filter(None, parts))}"
 
 
-def _group_json(merged: Merged, group: Group) -> dict[str, Any]:
+def _group_json(merged: Merged, group: CauseGroup) -> dict[str, Any]:
     return {
         "cause": list(group.cause),
         "cases": group.cases,

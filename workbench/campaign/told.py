@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from tracing.errors import SpecwbError
 from tracing.reader import open_run
-from workbench.campaign.case import Case
+from workbench.campaign.case import PlannedCase
 from workbench.judge.share import Part
 from workbench.report.summary import RunSummary
 
@@ -24,7 +24,7 @@ def runs_of(folder: str) -> Path:
     return Path(folder) / RUNS
 
 
-def label_of(case: Case, worker: str) -> str:
+def label_of(case: PlannedCase, worker: str) -> str:
     """Return the name of a case's traces without the number of the attempt; of a canary, one per worker."""
     return f"{case.number:06d}-{worker}" if case.canary else f"{case.number:06d}"
 

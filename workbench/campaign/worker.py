@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 from tracing.errors import SpecwbError
 from tracing.settings import Device, RungName
 from workbench.campaign.axes import RunOptions, options_of
-from workbench.campaign.case import Case
+from workbench.campaign.case import PlannedCase
 from workbench.campaign.ledger import Ledger
 from workbench.campaign.planted import planted
 from workbench.campaign.told import RUNS, deaths_of, digest_of, label_of, runs_of, summarised
@@ -56,29 +56,29 @@ class WorkerJob:
     threads: int | None = None
 
 
-class Worker(Protocol):
+class CampaignWorker(Protocol):
     """Runs cases."""
 
-    def run(self, case: Case) -> dict[str, Any]:
+    def run(self, case: PlannedCase) -> dict[str, Any]:
         """Run a case, write its outcome into the ledger and return it."""
         ...
 
 
-def make_worker(job: WorkerJob) -> Worker:
+def make_worker(job: WorkerJob) -> CampaignWorker:
     """Return the usual worker."""
     return CaseRunner(job)
 
 
-def worker_from(factory: str, job: WorkerJob) -> Worker:
+def worker_from(factory: str, job: WorkerJob) -> CampaignWorker:
     """Return the worker that `module:function` makes."""
     module, _, name = factory.partition(":")
-    worker: Worker = getattr(importlib.import_module(module), name)(job)
+    worker: CampaignWorker = getattr(importlib.import_module(module), name)(job)
     return worker
 
 
 @dataclass(slots=True)
 class CaseRunner:
-    """The usual worker; see `Worker`."""
+    """The usual worker; see `CampaignWorker`."""
 
     job: WorkerJob
     _pairs: dict[tuple[str, str], LoadedPair] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class CaseRunner:
         own = f"{self.job.name}-{platform.node()}-{os.getpid()}-{time.time_ns()}"
         self._ledger = Ledger(Path(self.job.folder), own)
 
-    def run(self, case: Case) -> dict[str, Any]:
+    def run(self, case: PlannedCase) -> dict[str, Any]:
         """Run a case, write its outcome into the ledger and return it."""
         runs, label = runs_of(self.job.folder), label_of(case, self.job.name)
         before = deaths_of(runs, label)
@@ -130,7 +130,7 @@ class CaseRunner:
         self._ledger.add(outcome)
         return outcome
 
-    def _told(self, case: Case, folder: Path) -> dict[str, Any]:
+    def _told(self, case: PlannedCase, folder: Path) -> dict[str, Any]:
         """Judge a case; what cannot be run is told, and ends nothing but this case."""
         try:
             summary = self._judged(case, folder)
@@ -142,7 +142,7 @@ class CaseRunner:
         told["run"] = self._keep(case, folder, told)
         return told
 
-    def _judged(self, case: Case, folder: Path) -> RunSummary:
+    def _judged(self, case: PlannedCase, folder: Path) -> RunSummary:
         from workbench.lockstep.judged_run import run_session
         from workbench.lockstep.session.prompts import Prompt
         from workbench.lockstep.session.request import session_over
@@ -156,7 +156,7 @@ class CaseRunner:
         with planted(session, case.fault) as under_test:
             return run_session(under_test, request, lambda _: None)
 
-    def _request(self, case: Case, options: RunOptions, folder: Path) -> DiffRequest:
+    def _request(self, case: PlannedCase, options: RunOptions, folder: Path) -> DiffRequest:
         from workbench.lockstep.session.job import LockstepOptions
         from workbench.lockstep.session.request import DiffRequest
 
@@ -186,7 +186,7 @@ class CaseRunner:
             self._pairs[key] = load_pair(*directories, proposer=options.proposer, weights=options.weights)
         return self._pairs[key]
 
-    def _keep(self, case: Case, folder: Path, told: Mapping[str, Any]) -> str | None:
+    def _keep(self, case: PlannedCase, folder: Path, told: Mapping[str, Any]) -> str | None:
         """Keep or delete a trace; return its name in the campaign's folder where it is kept."""
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
         sampled = self.job.keep_every > 0 and case.number % self.job.keep_every == 0
