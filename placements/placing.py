@@ -207,5 +207,8 @@ def drafter_places(pair: ModelPair, forward: int) -> list[Place]:
     ]
 
 
-def _at(stage: str, site: str, name: str, operator: str, call: int, *part: int, forward: int = 0) -> Place:
-    return Place(stage, f"{site}.{name}", operator, call, *part, forward=forward)
+def _at(stage: str, site: str, name: str, operator: str, *numbers: int, forward: int = 0) -> Place:
+    """Return a place; `numbers` are the call, and first and width of a part of its output."""
+    call, *part = numbers
+    first, width = part or (0, None)
+    return Place(stage, f"{site}.{name}", operator, call, first or 0, width, forward)

@@ -72,7 +72,7 @@ class Culprit:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class TensorRows:
     """A tensor and what it ought to be, rows first.
 
     Attributes:
@@ -110,7 +110,7 @@ def is_wrong(measured: GroupRows) -> BoolArray:
     return wrong
 
 
-def culprit_of(rows: Rows, dtype: str, **about: Any) -> Culprit:
+def culprit_of(rows: TensorRows, dtype: str, **about: Any) -> Culprit:
     """Say what is wrong with a tensor of which a row is.
 
     Args:
@@ -161,7 +161,7 @@ def _elements(measured: GroupRows, error: NDArray[Any], wrong: BoolArray) -> tup
     return tuple(np.flatnonzero(touched).tolist())
 
 
-def exact_culprit(rows: Rows, **about: Any) -> Culprit | None:
+def exact_culprit(rows: TensorRows, **about: Any) -> Culprit | None:
     """Compare values that no rounding touches; None where they are equal."""
     width = rows.own[0].size if rows.own.ndim > 1 else 1
     own, truth = rows.own.reshape(-1, width), rows.truth.reshape(-1, width)

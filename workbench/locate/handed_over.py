@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reference.search import first_flat_id
-from workbench.locate.culprit import Culprit, Rows, culprit_of, is_wrong
+from workbench.locate.culprit import Culprit, TensorRows, culprit_of, is_wrong
 from workbench.locate.forwards import Forward
 from workbench.locate.opening import true_past
-from workbench.locate.scene import Scene
+from workbench.locate.scene import StageRerun
 from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
@@ -23,7 +23,7 @@ SEARCH = "search"
 
 
 def handed_over(
-    scene: Scene, forwards: Sequence[Forward], runner: ReferenceRunner, dtype: str
+    scene: StageRerun, forwards: Sequence[Forward], runner: ReferenceRunner, dtype: str
 ) -> Iterator[Culprit]:
     """Yield what left a stage otherwise than its networks gave it."""
     if scene.stage == "draft":
@@ -51,7 +51,7 @@ def handed_over(
             yield culprit_of(rows, dtype, operator=operator, forward=forward.number, counted=forward.rows)
 
 
-def _against_own(forward: Forward, name: str, handed: Tensor) -> Rows:
+def _against_own(forward: Forward, name: str, handed: Tensor) -> TensorRows:
     """Return what was handed on beside what was computed; of the longer side the last rows."""
     own = forward.own[name]
     handed = handed.reshape(-1, *own.shape[1:])
@@ -60,11 +60,11 @@ def _against_own(forward: Forward, name: str, handed: Tensor) -> Rows:
     judged = judged[-count:]
     numbers = (np.arange(forward.num_rows, dtype=np.int64) + forward.first_row)[-count:][judged]
     made = host_floats(own)[-count:][judged]
-    return Rows(name, host_floats(handed)[-count:][judged], made, (made,), numbers)
+    return TensorRows(name, host_floats(handed)[-count:][judged], made, (made,), numbers)
 
 
 def cache_before(
-    scene: Scene, forwards: Sequence[Forward], runner: ReferenceRunner, dtype: str
+    scene: StageRerun, forwards: Sequence[Forward], runner: ReferenceRunner, dtype: str
 ) -> Iterator[Culprit]:
     """Yield cache rows that were wrong before the stage began."""
     if scene.past is None or not forwards or not forwards[0].num_past:
@@ -75,12 +75,12 @@ def cache_before(
     drawn: Sequence[Any] = runner.models[1:]
     samples: list[dict[str, Tensor]] = []
     waiting = [name for name in shown if name in truth]
-    found: dict[str, Rows] = {}
+    found: dict[str, TensorRows] = {}
     while waiting and drawn:
         samples += [true_past(scene, runner, each, forward.num_past) for each in drawn]
         numbers = np.arange(forward.num_past, dtype=np.int64)
         found = {
-            name: Rows(
+            name: TensorRows(
                 name.replace(".past_", "."),
                 host_floats(shown[name]),
                 host_floats(truth[name]),
@@ -96,7 +96,7 @@ def cache_before(
 
 
 def _scores(
-    scene: Scene, forwards: Sequence[Forward], runner: ReferenceRunner, dtype: str
+    scene: StageRerun, forwards: Sequence[Forward], runner: ReferenceRunner, dtype: str
 ) -> Iterator[Culprit]:
     """Scores of a beam search against the logits that it was made of."""
     drafted = scene.results.drafted
@@ -120,7 +120,7 @@ def _scores(
         )
         own = np.asarray(level.scores, np.float64)
         numbers = np.arange(len(own), dtype=np.int64)
-        rows = Rows("drafter.logits", own, truth, (sample,), numbers)
+        rows = TensorRows("drafter.logits", own, truth, (sample,), numbers)
         if is_wrong(rows.measured(dtype)).any():
             yield culprit_of(rows, dtype, operator=SEARCH, forward=forward.number, counted="beam")
 

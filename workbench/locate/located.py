@@ -10,7 +10,7 @@ from tracing.moment import Moment
 from workbench.locate.culprit import Culprit
 from workbench.locate.handed_over import cache_before, handed_over
 from workbench.locate.opening import opened
-from workbench.locate.scene import Scene, Subject, scene_at
+from workbench.locate.scene import StageRerun, Subject, scene_at
 from workbench.locate.walk import Growth, walk
 
 NETWORKED = ("prefill", "draft", "verify")
@@ -84,7 +84,7 @@ def locate(subject: Subject, finding: Finding) -> Located:
     return judged(subject, scene_at(subject, moment), moment)
 
 
-def judged(subject: Subject, scene: Scene, moment: Moment) -> Located:
+def judged(subject: Subject, scene: StageRerun, moment: Moment) -> Located:
     """Judge the tensors of a stage that ran again."""
     runner, dtype = subject.runner, subject.dtype
     stage = opened(scene, runner)

@@ -18,7 +18,7 @@ from tracing.models import DrafterConfig, MedusaConfig
 from tracing.stages import BoolArray, DraftLevel, IntArray
 from workbench.locate.capture import Given
 from workbench.locate.forwards import Forward, Past, fitted, no_rows, past_rows, sites_of
-from workbench.locate.scene import Scene
+from workbench.locate.scene import StageRerun
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 _TREE: Final = "drafter.tree"
@@ -50,7 +50,7 @@ class Opened:
     unopened: list[str] = field(default_factory=list)
 
 
-def opened(scene: Scene, runner: ReferenceRunner) -> Opened:
+def opened(scene: StageRerun, runner: ReferenceRunner) -> Opened:
     """Return the forwards of a stage that has a network."""
     network = "drafter" if scene.stage == "draft" else "teacher"
     found = Opened()
@@ -101,7 +101,7 @@ def _forward(models: ReferenceModels, bare: Forward, given: Given) -> Forward:
 
 
 def _prefilled(
-    scene: Scene, runner: ReferenceRunner, given: Given, before: Sequence[Forward]
+    scene: StageRerun, runner: ReferenceRunner, given: Given, before: Sequence[Forward]
 ) -> _Place | str:
     """A context, whole or in pieces behind each other."""
     prompt, offset = scene.prompt, runner.model_facts.rotary_offset
@@ -120,7 +120,9 @@ def _prefilled(
     return _Place(rows="position", inputs=inputs, past=past, first_row=start, num_past=start)
 
 
-def _verified(scene: Scene, runner: ReferenceRunner, given: Given, before: Sequence[Forward]) -> _Place | str:
+def _verified(
+    scene: StageRerun, runner: ReferenceRunner, given: Given, before: Sequence[Forward]
+) -> _Place | str:
     """The nodes of a tree behind the committed rows."""
     tree, num_past = scene.results.tensorized, scene.results.committed_len
     rows = _num_rows(given, "teacher", runner.truth.teacher.hidden_size)
@@ -140,7 +142,9 @@ def _verified(scene: Scene, runner: ReferenceRunner, given: Given, before: Seque
     )
 
 
-def _drafted(scene: Scene, runner: ReferenceRunner, given: Given, before: Sequence[Forward]) -> _Place | str:
+def _drafted(
+    scene: StageRerun, runner: ReferenceRunner, given: Given, before: Sequence[Forward]
+) -> _Place | str:
     """The committed rows, then a row per beam, level by level."""
     config: Any = runner.truth.drafter
     features = scene.turn_state.features
@@ -170,7 +174,9 @@ def _drafted(scene: Scene, runner: ReferenceRunner, given: Given, before: Sequen
     return _Place(rows="position", inputs=inputs, past=past, first_row=start, num_past=start)
 
 
-def _level(scene: Scene, runner: ReferenceRunner, given: Given, before: Sequence[Forward]) -> _Place | str:
+def _level(
+    scene: StageRerun, runner: ReferenceRunner, given: Given, before: Sequence[Forward]
+) -> _Place | str:
     """One row per beam of a level, behind those of the levels before."""
     drafted, number, first = scene.results.drafted, len(before), before[0]
     total = first.num_past + first.num_rows
@@ -239,11 +245,11 @@ def _past_of(before: Sequence[Forward], models: ReferenceModels, network: str) -
     return before[-1].behind if before else lambda _: no_rows(models, network)
 
 
-def _shown_rows(scene: Scene) -> int:
+def _shown_rows(scene: StageRerun) -> int:
     return 0 if scene.past is None else int(scene.past.shape[3])
 
 
-def _shown_past(scene: Scene, runner: ReferenceRunner, num_rows: int | None = None) -> Past:
+def _shown_past(scene: StageRerun, runner: ReferenceRunner, num_rows: int | None = None) -> Past:
     """Return the path's own cache rows where it shows them, else those that each model computes."""
     network = "drafter" if scene.stage == "draft" else "teacher"
     sites = sites_of(runner.truth, network)
@@ -257,7 +263,7 @@ def _shown_past(scene: Scene, runner: ReferenceRunner, num_rows: int | None = No
 
 
 def true_past(
-    scene: Scene, runner: ReferenceRunner, models: ReferenceModels, num_rows: int
+    scene: StageRerun, runner: ReferenceRunner, models: ReferenceModels, num_rows: int
 ) -> dict[str, Tensor]:
     """Return the cache rows in front of a stage as a model computes them; none where it cannot."""
     turn_state = scene.turn_state

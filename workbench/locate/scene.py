@@ -48,7 +48,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
+class StageRerun:
     """A stage that ran again.
 
     Attributes:
@@ -71,7 +71,7 @@ class Scene:
     failed: tuple[Finding, ...] = ()
 
 
-def scene_at(subject: Subject, moment: Moment, wanted: Wanted = lambda _: True) -> Scene:
+def scene_at(subject: Subject, moment: Moment, wanted: Wanted = lambda _: True) -> StageRerun:
     """Decode again up to a moment and keep what its stage gives of its networks.
 
     Args:
@@ -106,7 +106,7 @@ class _Take:
         self._path.start(NullWatch())
         self._driver = Driver(self._path, subject.runner, announce=self._announce)
 
-    def turn(self, turn_state: FedTurnState, prompt: list[int], *, is_here: bool) -> Scene | None:
+    def turn(self, turn_state: FedTurnState, prompt: list[int], *, is_here: bool) -> StageRerun | None:
         """Decode a turn; return the scene if it lies in it."""
         stage = self._moment.stage
         self._prompt = prompt
@@ -139,9 +139,9 @@ class _Take:
 
     def _scene(
         self, turn_state: FedTurnState, results: StepResults, failed: tuple[Finding, ...] = ()
-    ) -> Scene:
+    ) -> StageRerun:
         stage, prompt = self._moment.stage, self._prompt
-        return Scene(stage, prompt, turn_state, results, self._capture, self._past, failed)
+        return StageRerun(stage, prompt, turn_state, results, self._capture, self._past, failed)
 
     def _is_it(self, stage: str) -> bool:
         return self._armed and stage == self._moment.stage

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from reference.model import ReferenceModels
 from tracing.intermediates import place_of
-from workbench.locate.culprit import Culprit, Rows, culprit_of, exact_culprit, is_wrong
+from workbench.locate.culprit import Culprit, TensorRows, culprit_of, exact_culprit, is_wrong
 from workbench.locate.forwards import Forward
 from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
@@ -111,7 +111,7 @@ class _Walk:
         waiting = [name for name in names if name not in exact]
         samples: list[dict[str, Tensor]] = []
         drawn: Sequence[ReferenceModels] = models[1:]
-        rows: dict[str, Rows] = {}
+        rows: dict[str, TensorRows] = {}
         while waiting and drawn:
             samples += [forward.alone(each, waiting) for each in drawn]
             rows = {
@@ -139,14 +139,14 @@ class _Walk:
             )
         return float(np.max(np.where(np.isnan(ratios), np.inf, ratios), initial=0.0))
 
-    def _rows(self, name: str, own: Tensor, truth: Tensor, samples: Sequence[Tensor]) -> Rows:
+    def _rows(self, name: str, own: Tensor, truth: Tensor, samples: Sequence[Tensor]) -> TensorRows:
         """Return the rows that mean something; of the longer side the last ones."""
         numbers, judged = _numbered(self.forward, name, len(own))
 
         def rows(tensor: Tensor) -> NDArray[Any]:
             return host_floats(tensor[-len(own) :])[judged]
 
-        return Rows(name, rows(own), rows(truth), tuple(map(rows, samples)), numbers[judged])
+        return TensorRows(name, rows(own), rows(truth), tuple(map(rows, samples)), numbers[judged])
 
     def _about(self, name: str, operator: str = "") -> dict[str, Any]:
         return {
