@@ -153,6 +153,8 @@ def watched(run: Callable[[], Result], folder: Path) -> Result:
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="specwb-run") as pool:
         future = pool.submit(run)
         follow(folder, alive=lambda: not future.done())
+        if not future.done():
+            say(f"the run goes on in {folder}; its result follows when it is done, ctrl+c ends it", err=True)
         return future.result()
 
 
