@@ -15,6 +15,7 @@ from workbench.tui.reader import Reader
 from workbench.view.lines import Lines, note
 from workbench.view.look import Sight
 from workbench.view.panels import PANEL_BY_NAME, panel_for
+from workbench.view.rows_with_findings import rows_with_findings
 from workbench.view.run_distance import RunDistance
 from workbench.view.run_model import RunModel
 from workbench.view.run_view import RunView
@@ -78,6 +79,19 @@ class Drawing:
     def refresh(self) -> None:
         """Read what was written since."""
         self.near.submit("refresh", lambda: self._post_growth(self.view.refresh))
+
+    def list_findings(self) -> None:
+        """Find the rows of all findings."""
+
+        def job() -> None:
+            try:
+                rows = rows_with_findings(self.view)
+            except DisprovedError:  # rows are numbered anew; what grows asks again
+                self.refresh()
+                rows = rows_with_findings(self.view)
+            self._give(lambda model: model.findings_listed(rows))
+
+        self.near.submit("findings", job)
 
     def find(self, text: str, row: int, node: int | None, direction: int) -> None:
         """Look for something; a newer search ends an older one."""
