@@ -4,13 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install -q -c constraints.txt
 
-.PHONY: demo test test-cuda test-engines lint costs pages attack cause-table clean-runs clean-shipped locate-table
+.PHONY: demo test test-campaign test-cuda test-engines lint costs pages attack cause-table clean-runs clean-shipped placements
 
 demo: $(VENV)/.demo
 	$(BIN)/specwb diff --prompt workbench/checkpoints/prompts/code.txt
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q -n 2
+
+# A thousand cases, some with faults, on two Ray workers; workers and the driver are killed; half an hour
+test-campaign: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m attack.campaign $(or $(FOLDER),campaign-test)
 
 # On a machine with a CUDA device, in under 8 minutes; doctor says what was verified. Skips without one.
 test-cuda: $(VENV)/.test
@@ -44,8 +48,8 @@ cause-table: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m causes --jobs $(or $(JOBS),1) --out docs/cause-table.md $(ONLY)
 
 # Errors in single operators, each located from the first finding of its run; some 20 minutes.
-locate-table: $(VENV)/.test
-	OMP_NUM_THREADS=1 $(BIN)/python -m placements --out docs/locate-table.md
+placements: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m placements --out docs/placements.md
 
 # Random legal steps and clean runs, none of which may give a finding: make clean-runs RUNS=100 JOBS=2
 clean-runs: $(VENV)/.test

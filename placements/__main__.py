@@ -1,4 +1,4 @@
-"""`python -m placements`: plant each error, locate it, and print the table; `make locate-table`."""
+"""`python -m placements`: plant each error, locate it, and print the table; `make placements`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from workbench.npu.bootstrap import bootstrap
 
 ABOUT: Final = """# Where errors are located
 
-One error at a time in what one operator of our path gives at one call (`make locate-table`): every
+One error at a time in what one operator of our path gives at one call (`make placements`): every
 operator, layer and forward of prefill, draft and verify of a tiny pair whose teacher has four layers; row,
 head and element follow from a seed. The path decodes in lockstep, and the first finding is located.
 

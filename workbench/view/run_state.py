@@ -18,6 +18,7 @@ from workbench.view.panel_layout import PanelLayout
 from workbench.view.panels import panel_for, panel_of_stage, target_of
 from workbench.view.run_effects import Effects, Notification, RunJobs, Severity
 from workbench.view.run_findings import FindingOrder
+from workbench.view.run_strip import Strip
 from workbench.view.run_view import RunView
 from workbench.view.search import Hit
 from workbench.view.step import StepView
@@ -51,6 +52,7 @@ class RunState:
         query: Last search, empty before the first.
         target, linked: What the cursor of the active panel is on; what is selected elsewhere.
         known_panels: Panels that had something to show in a step that was read.
+        strip: Accepted length, verdict and time of the steps, as far as read.
     """
 
     def __init__(self, view: RunView, jobs: RunJobs, *, follow: bool = False) -> None:
@@ -68,6 +70,7 @@ class RunState:
         self.target: Target | None = None
         self.linked: Target | None = None
         self.known_panels: frozenset[str] = frozenset()
+        self.strip = Strip()
         self._jobs = jobs
         self._effects = Effects()
         self._history = History()
@@ -161,6 +164,16 @@ class RunState:
         elif fresh and self.row not in rows:
             self._go_to(next((row for row in rows if row > self.row), rows[-1]))
         self._effects.rows = self._effects.status = True
+
+    def strip_read(self, strip: Strip) -> None:
+        """Take over what was read of the whole run."""
+        self.strip = strip
+        self._effects.status = True
+
+    def go_to_row(self, row: int) -> None:
+        """Go to a row that was chosen on the strip."""
+        self.following = False
+        self._go_to(row)
 
     def proof_went(self) -> None:
         """Show how much of the run is proven."""

@@ -2,28 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
+from workbench.tui.styles import styled
+from workbench.tui.widgets.strip_view import StripView
 from workbench.tui.widgets.tab_bar import TabBar
-from workbench.view.lines import Line, Role
 from workbench.view.run_model import RunModel
 from workbench.view.run_status import cursor_line, finding_line, status_text
 from workbench.view.tabs import panels_with_findings, tabs
-
-STYLES: Final[dict[Role, str]] = {
-    "plain": "",
-    "title": "bold",
-    "dim": "$text-muted",
-    "good": "$text-success",
-    "bad": "bold $text-error",
-    "warn": "$text-warning",
-    "accent": "$text-accent",
-}
-"""Roles in the theme's colours."""
 
 
 def say_status(screen: Screen[None], model: RunModel) -> None:
@@ -54,9 +42,10 @@ def say_problems(screen: Screen[None], model: RunModel) -> None:
     line.update("note: " + "; ".join(problems))
 
 
-def styled(line: Line) -> Content:
-    """Return a line as content; markup in it stays text."""
-    return Content.assemble(*((span.text, STYLES[span.role]) for span in line))
+def say_strip(screen: Screen[None], model: RunModel) -> None:
+    """Draw the strip of the whole run."""
+    size, most = screen.size, model.view.most_accepted
+    screen.query_one(StripView).show(model.strip, model.row, most, size.height)
 
 
 def _say(screen: Screen[None], line: str, text: Content) -> None:

@@ -16,13 +16,14 @@ from tracing.moment import Moment
 from workbench.tui.drawing import Drawing
 from workbench.tui.keys import RUN_KEYS
 from workbench.tui.messages import ModelCall, RunGrew, StepDrawn, TargetSelected, TimelineRead
-from workbench.tui.screens.around import say_cursor, say_problems, say_status, say_tabs
+from workbench.tui.screens.around import say_cursor, say_problems, say_status, say_strip, say_tabs
 from workbench.tui.screens.help import HelpScreen
 from workbench.tui.screens.jumps import JumpScreen
 from workbench.tui.screens.prompt import PromptScreen
 from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.line_view import LineView
 from workbench.tui.widgets.panel_view import PanelView
+from workbench.tui.widgets.strip_view import StripView
 from workbench.tui.widgets.tab_bar import TabBar
 from workbench.tui.widgets.timeline_view import BLOCK, TimelineView
 from workbench.view.history import Location
@@ -60,6 +61,7 @@ class RunScreen(Screen[None]):
         """Lay out status, time line, panels and footer."""
         yield Static(id="status", markup=False)
         yield Static(id="problem", markup=False)
+        yield StripView()
         yield TabBar()
         with Horizontal(id="body"):
             yield TimelineView(id="timeline")
@@ -104,9 +106,10 @@ class RunScreen(Screen[None]):
             self.set_interval(FOLLOW_SECONDS, self.drawing.refresh)
 
     def read_on(self) -> None:
-        """Read the keys of all steps, which finding a moment needs, and prove the rest of the files."""
+        """Read the keys of all steps, which finding a moment needs, prove the rest, and read the strip."""
         self.drawing.index()
         self.drawing.prove()
+        self.drawing.count_strip()
 
     def on_unmount(self) -> None:
         """Stop reading."""
@@ -257,6 +260,7 @@ class RunScreen(Screen[None]):
     def _say_status(self) -> None:
         """Write the lines around the panels."""
         say_status(self, self.model)
+        say_strip(self, self.model)
         self._say_cursor()
 
     def _say_cursor(self) -> None:
