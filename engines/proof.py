@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from engines.installed import recording
 from engines.pair import convert_pair
 from engines.scenarios import ENVIRONMENT, MAX_TOKENS, PROMPTS, Job
 from workbench.checkpoints.shipped import shipped_pair_dirs
@@ -60,7 +61,7 @@ def run(job: Job, python: Path, folder: Path, options: dict[str, Any]) -> Texts:
     facts = {"options": options, "runs": job.runs, "prompts": PROMPTS, "max_tokens": MAX_TOKENS}
     file.write_text(json.dumps(facts))
     command = [str(python), str(Path(__file__).with_name("inside.py")), str(file)]
-    surroundings = {**os.environ, **ENVIRONMENT}
+    surroundings = {**os.environ, **ENVIRONMENT, **recording(folder, folder / job.name)}
     try:
         done = subprocess.run(
             command, env=surroundings, capture_output=True, text=True, timeout=JOB_SECONDS, check=False
