@@ -9,7 +9,7 @@ from typing import Any, Final
 from workbench.adapters.vllm import runner_v1, runner_v2
 from workbench.adapters.vllm.patches import parameters_of
 from workbench.adapters.vllm.scheduler import hook_scheduler
-from workbench.adapters.vllm.session import Session
+from workbench.adapters.vllm.session import EngineSession
 
 Signatures = dict[str, tuple[str, ...]]
 SCHEDULER: Final[tuple[str, str, Signatures]] = (
@@ -64,13 +64,13 @@ class UnsupportedEngineError(Exception):
     """The engine's methods are not those that the hooks know; the message names the first difference."""
 
 
-def install(folder: str, level: str) -> Session:
+def install(folder: str, level: str) -> EngineSession:
     """Hook the engine of this process.
 
     Raises:
         UnsupportedEngineError: A method has other parameters than the hooks expect.
     """
-    session = Session(folder, level)
+    session = EngineSession(folder, level)
     scheduler = checked(*SCHEDULER)
     first = checked(*RUNNER_V1)
     second = _second_runner()
@@ -111,7 +111,7 @@ def _second_runner() -> type | None:
         return None
 
 
-def _hook_when_made(kind: type, session: Session) -> None:
+def _hook_when_made(kind: type, session: EngineSession) -> None:
     """Hook the class of each runner as it is made: engines for other devices override these methods."""
     from workbench.adapters.vllm.patches import wrap
 

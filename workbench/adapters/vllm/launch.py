@@ -107,7 +107,7 @@ class Launch:
 
 
 @dataclass(slots=True)
-class Ended:
+class RequestEnd:
     """How a launch ended for one request.
 
     Attributes:

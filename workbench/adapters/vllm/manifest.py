@@ -6,13 +6,13 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from tracing.run_facts import KvGroup, ModelFacts
-from workbench.adapters.vllm.session import Session
+from workbench.adapters.vllm.session import EngineSession
 
 PROPOSERS: Final = {"ngram": "lookup", "ngram_gpu": "lookup"}
 """Words of vLLM for a proposer that has another here."""
 
 
-def begin(session: Session, runner: Any) -> None:
+def begin(session: EngineSession, runner: Any) -> None:
     """Open the run of the engine that a runner belongs to.
 
     Raises:

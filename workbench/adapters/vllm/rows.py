@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.adapters.vllm.launch import Ended, Planned
+from workbench.adapters.vllm.launch import RequestEnd, Planned
 
 Columns = dict[str, Any]
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class SeenRequest:
     """What the worker's hooks saw of one request in one launch; all on the host.
 
     Attributes:
@@ -67,7 +67,7 @@ class Scored:
         return replace(self, choices_known=is_known)
 
 
-def rows_of(plan: Planned, seen: Seen, scored: Scored | None, ended: Ended) -> Iterator[Columns]:
+def rows_of(plan: Planned, seen: SeenRequest, scored: Scored | None, ended: RequestEnd) -> Iterator[Columns]:
     """Yield the rows of one request in one launch: its context rows first, then its step.
 
     A launch in which a preempted request resumes has both; the last chunk of a first prefill has no step.
@@ -80,7 +80,7 @@ def rows_of(plan: Planned, seen: Seen, scored: Scored | None, ended: Ended) -> I
     if num_context:
         kind = "recompute" if plan.epoch else "prefill_chunk"
         yield {**context_row(seen, num_context, kind), **blocks}
-        blocks = {}
+        blocks = {"request_epoch": plan.epoch}
     if num_nodes:
         step = step_row(seen, num_context)
         if ended.is_withdrawn:
@@ -89,7 +89,7 @@ def rows_of(plan: Planned, seen: Seen, scored: Scored | None, ended: Ended) -> I
         yield {**step, **blocks, **_scores(scored, num_nodes), **outcome(step["committed_len"], ended)}
 
 
-def context_row(seen: Seen, num_rows: int, kind: str) -> Columns:
+def context_row(seen: SeenRequest, num_rows: int, kind: str) -> Columns:
     """Return the row of context tokens that a launch computes."""
     return {
         **_common(seen, slice(0, num_rows)),
@@ -100,7 +100,7 @@ def context_row(seen: Seen, num_rows: int, kind: str) -> Columns:
     }
 
 
-def step_row(seen: Seen, first: int) -> Columns:
+def step_row(seen: SeenRequest, first: int) -> Columns:
     """Return the row of a step whose chain begins at query row `first`."""
     rows = slice(first, len(seen.token_ids))
     num_nodes, length = len(seen.token_ids) - first, seen.committed + first
@@ -123,7 +123,7 @@ def step_row(seen: Seen, first: int) -> Columns:
     return columns
 
 
-def _common(seen: Seen, rows: slice) -> Columns:
+def _common(seen: SeenRequest, rows: slice) -> Columns:
     slots = [np.asarray(group[rows], dtype=np.int64) for group in seen.slots]
     columns = {
         **seen.launch,
@@ -187,7 +187,7 @@ def _scores(scored: Scored | None, num_nodes: int) -> Columns:
     return columns
 
 
-def outcome(length: int, ended: Ended) -> Columns:
+def outcome(length: int, ended: RequestEnd) -> Columns:
     """Return the columns of acceptance and commit as the engine did them, and what the user got of it."""
     if not ended.sampled:
         return {"incomplete": "the engine's result has no tokens for this request"}

@@ -8,7 +8,7 @@ from workbench.adapters.vllm.copies import HostCopy
 from workbench.adapters.vllm.launch import Forward, Logits
 from workbench.adapters.vllm.manifest import begin
 from workbench.adapters.vllm.patches import argument, wrap
-from workbench.adapters.vllm.session import NUMBER, Session
+from workbench.adapters.vllm.session import NUMBER, EngineSession
 
 TOP_LOGITS: Final = 8
 _CURRENT: Final = "_specwb_current"
@@ -16,7 +16,7 @@ _SAMPLING: Final = "_specwb_sampling"
 _PROPOSED: Final = "_specwb_proposed"
 
 
-def hook_runner(kind: type, session: Session) -> None:
+def hook_runner(kind: type, session: EngineSession) -> None:
     """Wrap the methods of a runner class."""
 
     def before_execute(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -44,7 +44,7 @@ def hook_runner(kind: type, session: Session) -> None:
     wrap(kind, "propose_draft_token_ids", after=after_propose)
 
 
-def hook_sampling(kind: type, session: Session) -> None:
+def hook_sampling(kind: type, session: EngineSession) -> None:
     """Wrap the methods of a runner class that sample."""
 
     def before_tokens(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

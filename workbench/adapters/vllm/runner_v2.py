@@ -9,13 +9,13 @@ from workbench.adapters.vllm.launch import Forward, Logits
 from workbench.adapters.vllm.manifest import begin
 from workbench.adapters.vllm.patches import argument, wrap
 from workbench.adapters.vllm.runner_v1 import TOP_LOGITS
-from workbench.adapters.vllm.session import NUMBER, Session
+from workbench.adapters.vllm.session import NUMBER, EngineSession
 
 _CURRENT: Final = "_specwb_current"
 _BATCHES: Final = "_specwb_batches"
 
 
-def hook_runner(kind: type, session: Session) -> None:
+def hook_runner(kind: type, session: EngineSession) -> None:
     """Wrap the methods of a runner class."""
 
     def before_execute(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -48,7 +48,7 @@ def hook_runner(kind: type, session: Session) -> None:
     wrap(kind, "sample", before_sample)
 
 
-def hook_sampler(kind: type, session: Session) -> None:
+def hook_sampler(kind: type, session: EngineSession) -> None:
     """Wrap a sampler class, whose call gets `(logits, input_batch, ...)` after the grammar's mask."""
 
     def before_call(sampler: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracing.run_facts import RequestFacts, RequestLimits, SamplingSettings
-from workbench.adapters.vllm.launch import Ended, Planned
+from workbench.adapters.vllm.launch import RequestEnd, Planned
 from workbench.adapters.vllm.patches import argument, wrap
-from workbench.adapters.vllm.session import NUMBER, Session
+from workbench.adapters.vllm.session import NUMBER, EngineSession
 
 
-def hook_scheduler(kind: type, session: Session) -> None:
+def hook_scheduler(kind: type, session: EngineSession) -> None:
     """Wrap the methods of a scheduler class."""
 
     def after_schedule(scheduler: Any, _: Any, output: Any, __: Any, ___: Any) -> None:
@@ -47,7 +47,7 @@ def hook_scheduler(kind: type, session: Session) -> None:
     wrap(kind, "update_from_output", before=before_update, after=after_update)
 
 
-def plans_of(scheduler: Any, output: Any, session: Session) -> dict[str, Planned]:
+def plans_of(scheduler: Any, output: Any, session: EngineSession) -> dict[str, Planned]:
     """Return what a scheduler output plans for each of its requests."""
     blocks: dict[str, tuple[Any, bool, int]] = {
         new.req_id: (new.block_ids, True, int(new.num_computed_tokens)) for new in output.scheduled_new_reqs
@@ -95,7 +95,7 @@ def _before(request: Any, sampled: tuple[int, ...], next_step: int) -> _Before |
     return _Before(request, sampled, () if next_step else tuple(request.all_token_ids))
 
 
-def ends_of(seen: dict[str, _Before | None], result: Any) -> dict[str, Ended]:
+def ends_of(seen: dict[str, _Before | None], result: Any) -> dict[str, RequestEnd]:
     """Return how a launch ended for each request that still lived."""
     outputs = {each.request_id: each for group in result.values() for each in group.outputs}
     ends = {}
@@ -104,7 +104,7 @@ def ends_of(seen: dict[str, _Before | None], result: Any) -> dict[str, Ended]:
             continue
         given = outputs.get(request_id)
         is_alone = int(before.request.num_in_flight_tokens) == 0
-        ends[request_id] = Ended(
+        ends[request_id] = RequestEnd(
             sampled=before.sampled,
             emitted=() if given is None else tuple(int(token) for token in given.new_token_ids),
             stop_reason=stop_reason_of(given),

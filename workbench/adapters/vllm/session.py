@@ -13,7 +13,7 @@ from tracing.columns import COLUMN_BY_NAME
 from tracing.run_facts import RequestFacts
 from tracing.run_writer import RunWriter
 from tracing.step_recorder import Trace
-from workbench.adapters.vllm.launch import Ended, Forward, Launch, Logits, Planned
+from workbench.adapters.vllm.launch import RequestEnd, Forward, Launch, Logits, Planned
 from workbench.adapters.vllm.rows import Columns, rows_of
 from workbench.adapters.vllm.split import scored_of, seen_of
 
@@ -24,7 +24,7 @@ _log = logging.getLogger("specwb.vllm")
 
 
 @dataclass(slots=True)
-class Life:
+class RequestLife:
     """What is remembered of a request.
 
     Attributes:
@@ -43,7 +43,7 @@ class Life:
     last_launch: int | None = None
 
 
-class Session:
+class EngineSession:
     """Joins what the hooks of scheduler and worker see, launch by launch, and writes it.
 
     Args:
@@ -56,7 +56,7 @@ class Session:
         self._lock = threading.RLock()
         self._run: RunWriter | None = None
         self._trace: Trace | None = None
-        self._lives: dict[str, Life] = {}
+        self._lives: dict[str, RequestLife] = {}
         self._facts: dict[str, Any] = {}
         self._open: dict[int, Launch] = {}
         self._next_number = 0
@@ -92,10 +92,10 @@ class Session:
         """Return whether a request lives already."""
         return request_id in self._lives
 
-    def live(self, request_id: str) -> Life:
+    def live(self, request_id: str) -> RequestLife:
         """Return what is remembered of a request, from now on if it is new."""
         if request_id not in self._lives:
-            self._lives[request_id] = Life(self._num_prompts)
+            self._lives[request_id] = RequestLife(self._num_prompts)
             self._num_prompts += 1
         return self._lives[request_id]
 
@@ -137,7 +137,7 @@ class Session:
         self._write(life, {"row_kind": "preempted", "launch": life.last_launch, "request_id": request_id,
                            "request_epoch": epoch, **self._ranks})  # fmt: skip
 
-    def ended(self, number: int, results: Mapping[str, Ended]) -> None:
+    def ended(self, number: int, results: Mapping[str, RequestEnd]) -> None:
         """Write the rows of a launch."""
         with self._lock:
             launch = self._open.pop(number, None)
@@ -148,7 +148,7 @@ class Session:
             launch.forward, launch.logits
         )  # fmt: skip
         for request_id, plan in launch.planned.items():
-            life, result = self.live(request_id), results.get(request_id, Ended(is_withdrawn=True))
+            life, result = self.live(request_id), results.get(request_id, RequestEnd(is_withdrawn=True))
             common = {"launch": number, "request_id": request_id, **self._ranks}
             if request_id not in seen:
                 lost = {"incomplete": "no hook of the worker saw this launch", "request_epoch": plan.epoch}
@@ -162,7 +162,7 @@ class Session:
             if result.stop_reason is not None or result.is_withdrawn:
                 self._lives.pop(request_id, None)
 
-    def _write(self, life: Life, row: Columns) -> None:
+    def _write(self, life: RequestLife, row: Columns) -> None:
         if self._trace is None:
             return
         if row.get("row_kind") is None:

@@ -8,10 +8,10 @@ import numpy as np
 
 from workbench.adapters.vllm.copies import as_array
 from workbench.adapters.vllm.launch import Forward, Logits
-from workbench.adapters.vllm.rows import Array, Columns, Scored, Seen
+from workbench.adapters.vllm.rows import Array, Columns, Scored, SeenRequest
 
 
-def seen_of(forward: Forward) -> dict[str, Seen]:
+def seen_of(forward: Forward) -> dict[str, SeenRequest]:
     """Return what the hooks of the forward saw, by request."""
     starts, kv_lens = as_array(forward.query_starts), as_array(forward.kv_lens)
     committed = as_array(forward.committed)
@@ -27,7 +27,7 @@ def seen_of(forward: Forward) -> dict[str, Seen]:
         rows, kv_len = slice(int(starts[row]), int(starts[row + 1])), int(kv_lens[row])
         sizes = zip(tables, forward.block_sizes, strict=True)
         used = tuple(table[row, : -(-max(kv_len, 0) // size)] for table, size in sizes)
-        found[request_id] = Seen(
+        found[request_id] = SeenRequest(
             batch_row=row,
             kv_len=kv_len,
             kv_len_host=None if host is None else int(host[row]),
