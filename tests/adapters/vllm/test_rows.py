@@ -8,7 +8,7 @@ import pytest
 
 from tracing.columns import COLUMN_BY_NAME
 from tracing.recorder import open_trace
-from workbench.adapters.vllm.launch import RequestEnd, Planned
+from workbench.adapters.vllm.launch import Planned, RequestEnd
 from workbench.adapters.vllm.rows import Scored, SeenRequest, logical_places, rows_of
 from workbench.judge.recorded.check import check_run
 

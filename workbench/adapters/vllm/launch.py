@@ -32,7 +32,7 @@ class Planned:
 
 
 @dataclass(slots=True)
-class Forward:
+class LaunchInputs:
     """What the attention of a launch was given.
 
     Attributes:
@@ -102,7 +102,7 @@ class Launch:
 
     number: int
     planned: dict[str, Planned]
-    forward: Forward | None = None
+    forward: LaunchInputs | None = None
     logits: Logits | None = None
 
 

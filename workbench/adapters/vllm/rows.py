@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.adapters.vllm.launch import RequestEnd, Planned
+from workbench.adapters.vllm.launch import Planned, RequestEnd
 
 Columns = dict[str, Any]
 Array = NDArray[Any]

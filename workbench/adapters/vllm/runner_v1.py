@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from workbench.adapters.vllm.copies import HostCopy
-from workbench.adapters.vllm.launch import Forward, Logits
+from workbench.adapters.vllm.launch import LaunchInputs, Logits
 from workbench.adapters.vllm.manifest import begin
 from workbench.adapters.vllm.patches import argument, wrap
 from workbench.adapters.vllm.session import NUMBER, EngineSession
@@ -71,7 +71,7 @@ def _rows(copy: HostCopy, num_rows: int) -> list[tuple[HostCopy, int]]:
     return [(copy, row) for row in range(num_rows)]
 
 
-def forward_of(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Forward:
+def forward_of(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LaunchInputs:
     """Return copies of what the attention of this launch is given, in the engine's forward context.
 
     Raises:
@@ -87,7 +87,7 @@ def forward_of(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Fo
              for group in groups]  # fmt: skip
     meta = metas[0]
     num_requests = runner.input_batch.num_reqs
-    return Forward(
+    return LaunchInputs(
         request_ids=tuple(runner.input_batch.req_ids),
         query_starts=HostCopy(meta.query_start_loc),
         kv_lens=HostCopy(meta.seq_lens),

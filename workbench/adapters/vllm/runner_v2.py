@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from workbench.adapters.vllm.copies import HostCopy
-from workbench.adapters.vllm.launch import Forward, Logits
+from workbench.adapters.vllm.launch import LaunchInputs, Logits
 from workbench.adapters.vllm.manifest import begin
 from workbench.adapters.vllm.patches import argument, wrap
 from workbench.adapters.vllm.runner_v1 import TOP_LOGITS
@@ -60,9 +60,9 @@ def hook_sampler(kind: type, session: EngineSession) -> None:
     wrap(kind, "__call__", before_call)
 
 
-def forward_of(runner: Any, batch: Any, tables: Any, slots: Any) -> Forward:
+def forward_of(runner: Any, batch: Any, tables: Any, slots: Any) -> LaunchInputs:
     """Return copies of what the attention of this launch is given; the next launch overwrites its views."""
-    return Forward(
+    return LaunchInputs(
         request_ids=tuple(batch.req_ids),
         query_starts=HostCopy(batch.query_start_loc),
         kv_lens=HostCopy(batch.seq_lens),

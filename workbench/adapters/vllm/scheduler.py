@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracing.run_facts import RequestFacts, RequestLimits, SamplingSettings
-from workbench.adapters.vllm.launch import RequestEnd, Planned
+from workbench.adapters.vllm.launch import Planned, RequestEnd
 from workbench.adapters.vllm.patches import argument, wrap
 from workbench.adapters.vllm.session import NUMBER, EngineSession
 

@@ -13,7 +13,7 @@ from tracing.columns import COLUMN_BY_NAME
 from tracing.run_facts import RequestFacts
 from tracing.run_writer import RunWriter
 from tracing.step_recorder import Trace
-from workbench.adapters.vllm.launch import RequestEnd, Forward, Launch, Logits, Planned
+from workbench.adapters.vllm.launch import Launch, LaunchInputs, Logits, Planned, RequestEnd
 from workbench.adapters.vllm.rows import Columns, rows_of
 from workbench.adapters.vllm.split import scored_of, seen_of
 
@@ -119,7 +119,7 @@ class EngineSession:
                 life.has_root = life.has_root or not plan.is_chunk
             return number
 
-    def forward(self, number: int, seen: Forward) -> None:
+    def forward(self, number: int, seen: LaunchInputs) -> None:
         """Take what the attention of a launch was given."""
         launch = self._open.get(number)
         if launch is not None and launch.forward is None:

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from workbench.adapters.vllm.copies import as_array
-from workbench.adapters.vllm.launch import Forward, Logits
+from workbench.adapters.vllm.launch import LaunchInputs, Logits
 from workbench.adapters.vllm.rows import Array, Columns, Scored, SeenRequest
 
 
-def seen_of(forward: Forward) -> dict[str, SeenRequest]:
+def seen_of(forward: LaunchInputs) -> dict[str, SeenRequest]:
     """Return what the hooks of the forward saw, by request."""
     starts, kv_lens = as_array(forward.query_starts), as_array(forward.kv_lens)
     committed = as_array(forward.committed)
@@ -53,7 +53,7 @@ def _tokens(proposed: Any) -> Array | None:
     return np.asarray(proposed, dtype=np.int64)
 
 
-def scored_of(forward: Forward, logits: Logits) -> dict[str, Scored]:
+def scored_of(forward: LaunchInputs, logits: Logits) -> dict[str, Scored]:
     """Return what the sampler was given, by request."""
     ends = np.cumsum(as_array(logits.num_rows))
     ids, values = as_array(logits.top_ids), as_array(logits.top_logits)
