@@ -215,7 +215,7 @@ def test_the_strip_shows_the_run_and_a_click_goes_to_a_step(faulty: Path) -> Non
             await settle(app, pilot)
             run_screen(app).read_on()
             await settle(app, pilot)
-            await pilot.click("#strip", offset=(LABEL + 5 * 4, 0))
+            await pilot.click("#strip", offset=(LABEL + 5 * 3 + 1, 0))
             await settle(app, pilot)
             return str(run_screen(app).model.step.moment)
 

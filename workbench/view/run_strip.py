@@ -25,7 +25,7 @@ _VERDICTS: Final = ("", "near_tie", "inconclusive", "nondeterministic", "numeric
 """From harmless to worst; whatever else a verdict is, is harmless."""
 _SIGNS: Final = (" ", "~", "?", "N", "n", "S")
 _FOUND: Final = "!"
-LABEL: Final = 16
+LABEL: Final = 19
 MAX_CELLS_A_STEP: Final = 4
 
 
@@ -128,7 +128,7 @@ def _mean(values: Values, start: int, stop: int) -> float:
 
 
 def _line(name: str, scale: str, cells: Sequence[tuple[str, Role]]) -> Line:
-    label = f" {name:<8}{scale:>6}"[: LABEL - 1].ljust(LABEL)
+    label = f" {name:<8} {scale:>8}"[: LABEL - 1].ljust(LABEL)
     return (Span(label, "dim"), *(Span(text, role) for text, role in cells))
 
 
