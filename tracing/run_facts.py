@@ -20,6 +20,7 @@ from tracing.spans import FULL, Reach
 
 KvKind = Literal["full", "sliding_window", "chunked", "latent", "state"]
 HostLength = Literal["exact", "bound"]
+LogprobsMode = Literal["", "raw_logprobs", "processed_logprobs", "raw_logits", "processed_logits"]
 Facts = TypeVar("Facts")
 
 
@@ -146,6 +147,7 @@ class RequestLimits:
         stop_token_ids: Tokens that end it, besides the model's own.
         stop_strings: Texts that end it.
         ignore_eos: The model's own end-of-sequence tokens do not end it.
+        min_new_tokens: Tokens that it must emit before any token ends it.
     """
 
     max_new_tokens: int | None = None
@@ -153,8 +155,10 @@ class RequestLimits:
     stop_token_ids: tuple[int, ...] = ()
     stop_strings: tuple[str, ...] = ()
     ignore_eos: bool = False
+    min_new_tokens: int = 0
 
     def __post_init__(self) -> None:
+        _require(self.min_new_tokens >= 0, "min_new_tokens", "at least 0", self.min_new_tokens)
         for name, value in (("max_new_tokens", self.max_new_tokens), ("max_model_len", self.max_model_len)):
             _require(value is None or value >= 1, name, "at least 1", value)
 
@@ -172,6 +176,8 @@ class SamplingSettings:
         acceptance: Rule by which drafted tokens are accepted.
         generator: What the draws of the seed are, out of `tracing.philox.GENERATORS`; empty: not known.
         draw_order: Recorded draws come in the order of their `use`, or one a `node`, at the node's number.
+        logprobs_mode: What `emitted_logprobs` are: of the model's logits (raw), or of those that the sampler
+            chose from (processed), or the logits themselves; empty: not known.
     """
 
     temperature: float = 0.0
@@ -182,8 +188,10 @@ class SamplingSettings:
     acceptance: Acceptance = "greedy"
     generator: str = ""
     draw_order: Literal["use", "node"] = "use"
+    logprobs_mode: LogprobsMode = ""
 
     def __post_init__(self) -> None:
+        require_one_of("logprobs_mode", self.logprobs_mode, typing.get_args(LogprobsMode))
         require_one_of("acceptance", self.acceptance, ACCEPTANCES)
         require_one_of("generator", self.generator, ("", *GENERATOR_NAMES))
         require_one_of("draw_order", self.draw_order, ("use", "node"))
@@ -206,6 +214,14 @@ class RequestFacts:
     limits: RequestLimits = field(default_factory=RequestLimits)
     sampling: SamplingSettings = field(default_factory=SamplingSettings)
     rotary_offset: int | None = None
+
+
+def limits_of(
+    request_limits: Mapping[str, RequestLimits] | None, request_id: str | None
+) -> RequestLimits | None:
+    """Return the limits of a request: by its id, else those of every request; None where not known."""
+    known = request_limits or {}
+    return known.get(request_id or "", known.get(""))
 
 
 def model_facts_of(manifest: Mapping[str, Any]) -> ModelFacts | None:

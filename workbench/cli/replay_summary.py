@@ -50,6 +50,7 @@ def facts_of(run: Run, under_test: str) -> RecordedFacts:
         model_facts=context.model_facts,
         request_offsets=context.request_offsets,
         records_stop_reason=context.records_stop_reason,
+        request_limits=context.request_limits,
     )
 
 
