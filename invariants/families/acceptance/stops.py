@@ -10,7 +10,7 @@ import numpy as np
 from invariants.batch.flat import Ragged
 from invariants.ends import ends_of, last_emitted
 from invariants.mutation import Case, Changes, NoPlaceError, Pick
-from invariants.prefilter import Flags, applicability, prefilter
+from invariants.prefilter import Flags, prefilter
 from invariants.rule import IntArray, NotApplicableError, Violation, Violations, invariant, listed
 from tracing.run_facts import RequestLimits
 from tracing.settings import STOP_REASONS
@@ -156,9 +156,6 @@ def token_limit_overrun(
 
 CLAUSES: Final = (
     prefilter("ACC006", "ACC007", "ACC008", "STEP004")(lambda request_limits: len(request_limits) > 0),
-    applicability("ACC008")(
-        lambda committed_len, max_new_tokens=None: committed_len * 0 + (max_new_tokens is None)
-    ),
     prefilter("ACC007")(
         lambda final_token_id, eos_token_ids, stop_reason=None: (
             np.isin(final_token_id, sorted(eos_token_ids)) & (stop_reason is None)
