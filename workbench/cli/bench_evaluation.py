@@ -106,9 +106,12 @@ def _beside(
         return
     _say("opening " + ", ".join(f"{peer.name} ({', '.join(peer.modes)})" for peer in peers))
     session = next(iter(sessions.values()))
+    teacher, drafter, draft_model = directories(request.model, request.drafts)
     pair = PeerPair(
         folder=folder.folder / "peers",
-        **directories(request.model, request.drafts),
+        teacher=teacher,
+        drafter=drafter,
+        draft_model=draft_model,
         eos_token_ids=sorted(session.pair.eos_token_ids),
         dtype=session.dtype,
         threads=torch.get_num_threads(),

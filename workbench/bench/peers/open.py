@@ -89,19 +89,14 @@ class PeerPair:
     max_len: int
 
 
-def directories(model: str | None, drafts: Mapping[str, str]) -> dict[str, Path | None]:
+def directories(model: str | None, drafts: Mapping[str, str]) -> tuple[Path, Path | None, Path | None]:
     """Return teacher, drafter and draft model: those that were named, or of the shipped teacher."""
-    given = {
-        "teacher": model,
-        "drafter": drafts.get("eagle3"),
-        "draft_model": drafts.get("draft_model"),
-    }
-    if model is None:
-        own = {"drafter": shipped_pair_dirs()[1], "draft_model": shipped_pair_dirs("draft_model")[1]}
-        given = {"teacher": str(shipped_pair_dirs()[0])} | {
-            name: given[name] or str(own[name]) for name in own
-        }
-    return {name: None if each is None else Path(each) for name, each in given.items()}
+    names = (drafts.get("eagle3"), drafts.get("draft_model"))
+    drafter, draft_model = (None if name is None else Path(name) for name in names)
+    if model is not None:
+        return Path(model), drafter, draft_model
+    teacher, own = shipped_pair_dirs()
+    return teacher, drafter or own, draft_model or shipped_pair_dirs("draft_model")[1]
 
 
 @contextlib.contextmanager
@@ -167,7 +162,7 @@ def _converted(source: Path, target: Path) -> Path:
 
 
 def _converted_drafter(source: Path, target: Path, teacher: Path) -> Path:
-    """Copy an EAGLE-3 drafter under the name by which engines know it, with the teacher's embedding if it has none."""
+    """Copy an EAGLE-3 drafter under the name that engines know, with the teacher's embedding if it has none."""
     from safetensors.torch import load_file, save_file
 
     _copy(source, target)

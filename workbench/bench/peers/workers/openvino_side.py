@@ -86,7 +86,7 @@ def _exported(source: str, target: Path, asked: Mapping[str, Any]) -> str:
 def _register_drafter() -> None:
     """Let the exporter take its own class of EAGLE-3 drafters without a copy of its file as remote code."""
     from optimum.exporters.openvino import model_patcher
-    from transformers.models.auto import auto_factory
+    from transformers.models.auto import auto_factory as factory
 
     sys.modules[DYNAMIC] = model_patcher
     for name in DRAFT_CLASSES:
@@ -95,6 +95,7 @@ def _register_drafter() -> None:
     def own(reference: str, *_: Any, **__: Any) -> Any:
         return getattr(model_patcher, reference.rpartition(".")[2])
 
+    auto_factory: Any = factory
     auto_factory.get_class_from_dynamic_module = own
 
 
