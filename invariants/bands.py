@@ -49,6 +49,8 @@ class Axis:
             seen: Steps seen before these.
             places: Prompt, turn and step, `[S, 3]`.
         """
+        while self._num_bins_with(values) > MAX_BINS:
+            self._halve()
         numbers, begins, owner = np.unique(values // self.width, return_index=True, return_inverse=True)
         sums = np.zeros((len(numbers), NUM_DEPTHS * 2), dtype=np.int64)
         np.add.at(sums, owner.ravel(), tried.reshape(len(tried), -1))
@@ -56,8 +58,10 @@ class Axis:
             if number >= 0:
                 prompt, turn, step = places[begin].tolist()
                 self._put(number, tuple(added), (seen + begin, (prompt, turn, step)))
-        while len(self.counts) > MAX_BINS:
-            self._halve()
+
+    def _num_bins_with(self, values: IntArray) -> int:
+        numbers = np.unique(values[values >= 0] // self.width)
+        return len(self.counts.keys() | set(numbers.tolist()))
 
     def _put(self, number: int, added: tuple[int, ...], first: tuple[int, Place]) -> None:
         known = self.counts.get(number, (0,) * len(added))

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,6 +84,8 @@ def check_recorder(drive: Drive, rules: Mapping[str, Iterable[str]] | None = Non
     Returns:
         What was found; nothing is raised for a recorder that does not conform.
     """
+    import tempfile  # costs every start some milliseconds
+
     steps = known_steps()
     with tempfile.TemporaryDirectory(prefix="specwb-conformance-") as folder:
         rows, wrong = _drive_all(drive, steps, Path(folder) / "honest")

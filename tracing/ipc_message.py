@@ -28,6 +28,7 @@ MAX_FRAME_BYTES: Final = 1 << 28
 _CONTINUATION: Final = 0xFFFFFFFF
 _FORMS: Final = {layout: struct.Struct(layout) for layout in ("<H", "<I", "<i", "<q")}
 _LENGTH: Final = _FORMS["<q"]
+_PAIR: Final = 16
 
 
 class TornFrameError(TraceError):
@@ -145,28 +146,60 @@ def unpacked_bytes(data: memoryview, message: Message) -> int:
     return int(np.clip(lengths, 0, MAX_FRAME_BYTES + 1).sum())
 
 
-def stored_parts(data: memoryview, message: Message) -> tuple[list[tuple[int, int]], list[bytes]]:
-    """Return a batch's columns as they are stored: length and null count of each node, and its buffers.
+@dataclass(frozen=True, slots=True)
+class StoredParts:
+    """A batch's columns as they are stored, buffer behind buffer.
+
+    Attributes:
+        nodes: Length and null count of each node, two int64 each.
+        layout: Length of each buffer and the gap behind it, two int64 each.
+        starts, stops: Where each buffer lies in the body.
+        body: The body.
+    """
+
+    nodes: bytes
+    layout: bytes
+    starts: list[int]
+    stops: list[int]
+    body: bytes
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Numbers of nodes and of buffers."""
+        return len(self.nodes) // _PAIR, len(self.starts)
+
+    def of(self, nodes: range, buffers: range) -> tuple[bytes, bytes, bytes]:
+        """Return what is stored of neighbouring nodes and buffers; at least one of each is asked for."""
+        return (
+            self.nodes[_PAIR * nodes.start : _PAIR * nodes.stop],
+            self.layout[_PAIR * buffers.start : _PAIR * buffers.stop - _LENGTH.size],
+            self.body[self.starts[buffers.start] : self.stops[buffers.stop - 1]],
+        )
+
+
+def stored_parts(data: bytes, message: Message) -> StoredParts | None:
+    """Return a batch's columns as they are stored; None where buffers are not one behind the other.
 
     Raises:
         CorruptFrameError: An offset leads outside the message.
     """
-    head, body = data[message.head_at : message.body_at], data[message.body_at : message.stop]
-    nodes = list(_pairs(head, message.header, NODES))
-    buffers: list[bytes] = []
-    for offset, length in _pairs(head, message.header, BUFFERS):
-        if not 0 <= offset <= offset + length <= len(body):
-            raise CorruptFrameError("a buffer lies outside its message")
-        buffers.append(bytes(body[offset : offset + length]))
-    return nodes, buffers
+    head = memoryview(data)[message.head_at : message.body_at]
+    offsets, lengths = np.frombuffer(_vector(head, message.header, BUFFERS), "<i8").reshape(-1, 2).T
+    body = data[message.body_at : message.stop]
+    inside = (offsets >= 0) & (lengths >= 0) & (offsets <= len(body)) & (lengths <= len(body) - offsets)
+    if not inside.all():
+        raise CorruptFrameError("a buffer lies outside its message")
+    stops = offsets + lengths
+    gaps = np.append(offsets[1:], len(body)) - stops
+    if (gaps < 0).any():
+        return None
+    nodes = bytes(_vector(head, message.header, NODES))
+    layout = np.stack([lengths, gaps], axis=1).tobytes()
+    return StoredParts(nodes, layout, offsets.tolist(), stops.tolist(), body)
 
 
 NODES, BUFFERS = 1, 2
 """Fields of a `RecordBatch` table that are vectors of two int64: (length, null count), (offset, length)."""
-
-
-def _pairs(head: memoryview, batch: int, field: int) -> Iterator[tuple[int, int]]:
-    return struct.iter_unpack("<qq", _vector(head, batch, field))
 
 
 def _vector(head: memoryview, batch: int, field: int) -> memoryview:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 import re
 import sys
 import zlib
@@ -64,7 +63,7 @@ def _versions() -> dict[str, str]:
         specwb = "source"
     return {
         "specwb": specwb,
-        "python": platform.python_version(),
+        "python": sys.version.partition(" ")[0],
         "numpy": np.__version__,
         "pyarrow": pa.__version__,
     }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
-import uuid
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -87,7 +87,7 @@ class RunWriter:
                     f"{self.folder} holds {file.name} of a run without a manifest; choose another folder, "
                     "specwb trace repair reads this one"
                 )
-            self.run_id = uuid.uuid4().hex
+            self.run_id = os.urandom(16).hex()
             self._manifest = fresh_manifest({**(manifest or {}), "run_id": self.run_id})
             self._manifest["vocabulary"] = None if token_bytes is None else {}
             self._manifest["durability"] = durability

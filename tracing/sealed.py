@@ -59,23 +59,25 @@ class SealedBatch:
             self._unpacked[name] = pa.nulls(num_rows, arrow_type(COLUMN_BY_NAME[name]))
         return self._unpacked[name]
 
-    def stored(self, name: str) -> tuple[object, ...] | None:
-        """Return the parts of a column as it lies in the file, None where the file lacks it.
+    def stored(self, name: str) -> tuple[bytes, ...] | None:
+        """Return the parts of a column as it lies in the file.
+
+        None where the file lacks it, or stores the parts of its columns in an order that writers do not use.
 
         Columns of two batches that are stored alike hold the same; those that are not may still do so.
 
         Raises:
             CorruptFrameError: An offset leads outside the batch.
         """
-        if name not in self._shares:
+        parts = self._parts
+        if parts is None or name not in self._shares:
             return None
-        nodes, buffers = self._parts
-        column_nodes, column_buffers = self._shares[name]
-        if column_nodes.stop > len(nodes) or column_buffers.stop > len(buffers):
+        nodes, buffers = self._shares[name]
+        num_nodes, num_buffers = parts.size
+        if nodes.stop > num_nodes or buffers.stop > num_buffers:
             raise CorruptFrameError(f"batch {self._number} lacks buffers of {name}")
         words = self._dictionaries if COLUMN_BY_NAME[name].kind == "dictionary" else b""
-        own = slice(column_nodes.start, column_nodes.stop), slice(column_buffers.start, column_buffers.stop)
-        return words, *nodes[own[0]], *buffers[own[1]]
+        return words, *parts.of(nodes, buffers)
 
     @cached_property
     def _data(self) -> bytes:
@@ -86,8 +88,8 @@ class SealedBatch:
         return list(ipc_message.messages(memoryview(self._data)))
 
     @cached_property
-    def _parts(self) -> tuple[list[tuple[int, int]], list[bytes]]:
-        return ipc_message.stored_parts(memoryview(self._data), self._messages[-1])
+    def _parts(self) -> ipc_message.StoredParts | None:
+        return ipc_message.stored_parts(self._data, self._messages[-1])
 
     @property
     def _dictionaries(self) -> bytes:

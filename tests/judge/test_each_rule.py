@@ -158,7 +158,7 @@ def test_a_missing_inner_node_is_a_wrong_selection_with_orphans() -> None:
 
 
 def test_every_rule_of_a_step_has_a_case() -> None:
-    """Rules about two runs, repeats, draws, static trees and what stages do to others are tested alone."""
+    """Rules of two runs, texts, repeats, draws, static trees, what stages do to others: tested alone."""
     of_runs = (
         "JUDGE-ALIGN",
         "JUDGE-PATHS",
@@ -168,6 +168,7 @@ def test_every_rule_of_a_step_has_a_case() -> None:
         "JUDGE-STALE",
         "JUDGE-LEANING",
         "JUDGE-DRAW",
+        "JUDGE-TEXT",
     )
     of_drafts = ("JUDGE-DRAFT-DRAWN", "JUDGE-DRAFT-RANK", "JUDGE-DRAFT-TOPOLOGY", "JUDGE-DRAFT-LAW")
     of_samplers = ("JUDGE-ACCEPT-SAMPLER", "JUDGE-ACCEPT-PROBS", "JUDGE-ACCEPT-RECOVERED")

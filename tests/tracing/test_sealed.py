@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pytest
 
 from invariants.examples import Before, Tree, legal_step
+from tracing import ipc_message
 from tracing.columns import COLUMN_BY_NAME, COLUMNS
 from tracing.reader import open_run
 from tracing.recorder import open_trace
@@ -68,6 +70,45 @@ def test_what_is_unpacked_is_what_was_recorded(tmp_path: Path) -> None:
         cell = batch[name][0].as_py()
         assert (cell is None) == (ROW.get(name) is None), name
     assert batch["parents"][0].as_py() == ROW["parents"].tolist()
+
+
+def moved(batch: SealedBatch, change: Callable[[Any], None]) -> ipc_message.StoredParts | None:
+    """Return a batch's parts, read after a change to the offsets and lengths of its buffers, `[B, 2]`."""
+    data = bytearray(batch._data)
+    message = batch._messages[-1]
+    head = memoryview(data)[message.head_at : message.body_at]
+    pairs = np.frombuffer(ipc_message._vector(head, message.header, ipc_message.BUFFERS), "<i8")
+    change(pairs.reshape(-1, 2))
+    return ipc_message.stored_parts(bytes(data), message)
+
+
+def test_the_same_bytes_divided_otherwise_are_stored_unlike(tmp_path: Path) -> None:
+    batch = recorded(tmp_path / "run", [ROW])
+    column = batch._shares["token_ids"]  # its own validity, offsets, and those of its numbers
+
+    def shift(pairs: Any) -> None:
+        pairs[column[1].start + 1, 0] += 1  # into the gap, which pads the offsets to whole words
+
+    honest, shifted = moved(batch, lambda pairs: None), moved(batch, shift)
+    assert honest is not None
+    assert shifted is not None
+    assert honest.of(*column)[2] == shifted.of(*column)[2]
+    assert honest.of(*column) != shifted.of(*column)
+
+
+def test_buffers_in_another_order_are_unpacked_and_one_outside_is_refused(tmp_path: Path) -> None:
+    batch = recorded(tmp_path / "run", [ROW])
+
+    def swap(pairs: Any) -> None:
+        filled = np.flatnonzero(pairs[:, 1])[:2]
+        pairs[filled] = pairs[filled[::-1]].copy()
+
+    def outside(pairs: Any) -> None:
+        pairs[-1] = (1 << 62, 1 << 62)
+
+    assert moved(batch, swap) is None
+    with pytest.raises(ipc_message.CorruptFrameError, match="outside"):
+        moved(batch, outside)
 
 
 def test_a_column_behind_an_unknown_type_is_left_out_not_guessed() -> None:

@@ -31,7 +31,7 @@ def test_a_moment_is_printed_with_every_panel(tmp_path: Path, capsys: pytest.Cap
     ):
         assert f"── {panel} ─" in text
     assert f"node {query} sees node {key}" in text
-    assert "over the run, 3 rows" in text
+    assert "over the run, 3 steps" in text
 
 
 def test_without_a_moment_the_first_finding_is_printed(

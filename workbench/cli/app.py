@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "replay": ("workbench.cli.replay", "Judge a recorded run again, from disk, with or without models."),
     "weights": ("workbench.cli.weights", "Pack weights without loss; verify and measure packed ones."),
     "trace": ("workbench.cli.trace", "Inspect and verify recorded runs; repair, merge, slice, export."),
+    "campaign": ("workbench.cli.campaign", "Many cases on many workers, merged into one verdict."),
     "new-path": ("workbench.cli.new_path", "Write the skeleton of a path under test, with its test."),
     "completion": ("workbench.cli.completion", "Print a script that makes a shell complete what is typed."),
 }

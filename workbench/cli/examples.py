@@ -75,5 +75,18 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         'eval "$(specwb completion bash)"',
         "specwb completion fish > ~/.config/fish/completions/specwb.fish",
     ),
+    "campaign plan": (
+        "specwb campaign plan code --over tree=24/4/6,12/3/4,dtype=float32,bfloat16 --out nightly",
+        "specwb campaign plan synthetic:1000:16,64,256 --over kv_layout=contiguous,paged --out nightly",
+    ),
+    "campaign run": (
+        "specwb campaign run nightly --workers 2 --threads 1",
+        "specwb campaign run nightly --on ray=auto",
+        "specwb campaign run nightly --on shard=3/8",
+    ),
+    "campaign merge": (
+        "specwb campaign merge nightly",
+        "specwb campaign merge nightly last-night --format json",
+    ),
 }
 """Words of a command -> lines of a shell."""

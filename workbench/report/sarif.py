@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 from tracing.finding import Finding
 from tracing.version import VERSION
@@ -72,6 +71,8 @@ def _location(run: CheckedRun, finding: Finding) -> dict[str, Any]:
 
 def _uri(path: Path) -> str:
     """A relative path stays relative, so that a viewer finds it below the checkout's root."""
+    from urllib.parse import quote  # costs every report some milliseconds
+
     return path.as_uri() if path.is_absolute() else quote(path.as_posix())
 
 

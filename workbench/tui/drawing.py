@@ -13,7 +13,7 @@ from tracing.stream_reader import DisprovedError
 from workbench.tui.messages import ModelCall, RunGrew, StepDrawn, TimelineRead
 from workbench.tui.reader import Reader
 from workbench.view.lines import Lines, note
-from workbench.view.look import Look, Sight
+from workbench.view.look import Sight
 from workbench.view.panels import PANEL_BY_NAME, panel_for
 from workbench.view.run_distance import RunDistance
 from workbench.view.run_model import RunModel
@@ -169,15 +169,16 @@ class Drawing:
             self.refresh()  # as in `_failed`
             return
         shown = sight.look.applied(step)
-        drawn = {name: self._panel(name, shown, sight.look) for name in panels if self.near.wanted("step")}
+        drawn = {name: self._panel(name, shown, sight) for name in panels if self.near.wanted("step")}
         if self.near.wanted("step"):
             self._post(StepDrawn(sight, step, drawn))
 
-    def _panel(self, name: str, step: StepView, look: Look) -> Lines:
-        lines = PANEL_BY_NAME[name].draw(step, look.options)
+    def _panel(self, name: str, step: StepView, sight: Sight) -> Lines:
+        options = sight.look.options
+        lines = PANEL_BY_NAME[name].draw(step, options)
         if name != "distance" or self._count is None:
             return lines
-        return self._count.around(lines)
+        return self._count.around(lines, sight.row, options.width)
 
     def _asked(self, question: Callable[[], int]) -> int:
         """Return an answer; where a batch turns out to be damaged, the answer that the rest gives.

@@ -1,128 +1,116 @@
-"""How far back the drafter looks: distances to the most attended key, in buckets, by head and by depth."""
+"""How far back the drafter looks: distances to the most attended key, in buckets, by head and by depth.
+
+Each row of buckets is a picture of its own: its largest share is drawn at full height (or length), and the
+end of the row says how much that is. A share of nothing is a dot.
+"""
 
 from __future__ import annotations
 
-import itertools
+import textwrap
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tracing.distances import DEFAULT_EDGES
+from workbench.view.chart import bar, beside, block, percent, shade, widest
+from workbench.view.distance_table import DASH, Counts, DistanceTable, bucket_labels
 from workbench.view.lines import Line, Lines, Role, Span, note
 from workbench.view.panel import Panel
-from workbench.view.step import StepView, ViewOptions
+from workbench.view.step import Side, StepView, ViewOptions
 
-Counts = NDArray[np.int64]
 LABEL: Final = 9
-MIN_CELL: Final = 6
-BLOCKS: Final = " ▁▂▃▄▅▆▇█"
+SHORT_LABEL: Final = 5
+SCALE: Final = 9
+"""Cells of the end of a row that says how much its largest share is."""
+MIN_CELL, MAX_CELL = 5, 15
+WITH_LENGTH: Final = 9
+"""Cells of a bucket from which on its share is a length; below it is a height."""
+HEAT_CELL: Final = 5
+HALF: Final = 0.5
 
 
-def bucket_names(edges: Sequence[int]) -> tuple[str, ...]:
-    """Return `0`, `1`, `2_3`, ..., `256_plus` for lower edges 0, 1, 2, 4, ..., 256."""
-    names = [str(low) if high == low + 1 else f"{low}_{high - 1}" for low, high in itertools.pairwise(edges)]
-    return (*names, f"{edges[-1]}_plus")
-
-
-@dataclass(slots=True)
-class DistanceTable:
-    """Counted distances; grows step by step.
-
-    Attributes:
-        edges: Lower edges of the buckets, ascending.
-        by_head: int64 `[H, buckets]`.
-        by_depth: int64 `[depths, buckets]`, by depth of the node whose expansion was probed.
-        num_steps: Steps counted.
-        outside: Distances below the first edge; they are in no bucket.
-    """
-
-    edges: tuple[int, ...] = DEFAULT_EDGES
-    by_head: Counts = field(default_factory=lambda: np.zeros((0, 0), np.int64))
-    by_depth: Counts = field(default_factory=lambda: np.zeros((0, 0), np.int64))
-    num_steps: int = 0
-    outside: int = 0
-
-    def add(self, offsets: NDArray[Any], depths: NDArray[Any] | None) -> None:
-        """Count one step.
-
-        Args:
-            offsets: Distances `[N, H]`, masked where a node was never expanded.
-            depths: Depth of each node `[N]`, or None where not recorded.
-        """
-        known = ~np.ma.getmaskarray(offsets)
-        heads = np.broadcast_to(np.arange(offsets.shape[1]), offsets.shape)
-        per_node = np.full(len(offsets), -1)
-        if depths is not None and len(depths) == len(offsets):
-            per_node = np.ma.filled(depths, -1)
-        levels = np.broadcast_to(per_node[:, None], offsets.shape)
-        self.add_flat(np.ma.getdata(offsets)[known], heads[known], levels[known])
-        self.num_steps += 1
-
-    def add_flat(self, offsets: NDArray[Any], heads: NDArray[Any], depths: NDArray[Any]) -> None:
-        """Count distances one by one, `[M]` each; a depth below 0 is not recorded."""
-        low = offsets < self.edges[0]
-        self.outside += int(low.sum())
-        buckets = np.searchsorted(np.asarray(self.edges), offsets, side="right") - 1
-        self.by_head = self._count(self.by_head, heads[~low], buckets[~low])
-        deep = ~low & (depths >= 0)
-        self.by_depth = self._count(self.by_depth, depths[deep], buckets[deep])
-
-    def _count(self, table: Counts, rows: NDArray[Any], buckets: NDArray[Any]) -> Counts:
-        """Return the table with the pairs added, taller where a row is new."""
-        num_buckets = len(self.edges)
-        height = max(len(table), int(rows.max(initial=-1)) + 1)
-        if height > 4096:  # a damaged depth must not ask for memory
-            return table
-        flat = np.bincount(rows * num_buckets + buckets, minlength=height * num_buckets)
-        grown = flat.reshape(height, num_buckets).astype(np.int64)
-        if table.size:
-            grown[: len(table)] += table
-        return grown
-
-    @property
-    def total(self) -> int:
-        """Distances counted."""
-        return int(self.by_head.sum())
-
-    @property
-    def far_share(self) -> float | None:
-        """Share of the open last bucket, None where nothing was counted."""
-        return float(self.by_head[:, -1].sum() / self.total) if self.total else None
-
-
-def distance_lines(step: StepView, _options: ViewOptions) -> Lines:
-    """Draw the buckets of the step, and of the run where they have been counted."""
+def distance_lines(step: StepView, options: ViewOptions) -> Lines:
+    """Draw the buckets of the step, one picture where both sides have the same."""
+    tables = [_table_of(side, step) for side in step.sides]
+    first = tables[0]
+    if len(tables) == 2 and first is not None and tables[1] is not None:
+        if np.array_equal(first.counts, tables[1].counts) and first.outside == tables[1].outside:
+            both = f"{step.sides[0].label} and {step.sides[1].label} alike"
+            return [*_side_lines(step.left, first, f"{both}, step {step.moment}", options.width)]
+        half = (options.width - 3) // 2
+        if half >= widest(table_lines(first, "", MIN_CELL * len(first.edges) + LABEL + SCALE)):
+            left, right = (
+                _side_or_reason(step, side, table, half)
+                for side, table in zip(step.sides, tables, strict=True)
+            )
+            return beside(left, right)
     lines: list[Line] = []
-    for side in step.sides:
-        offsets, table = side.grid("draft_top1_offsets"), DistanceTable(step.edges)
-        if offsets is None:
-            lines.append(note(side.why_not("draft_top1_offsets"), "warn"))
-        else:
-            table.add(offsets, side.get("depths"))
-            lines += table_lines(table, f"{side.label}, step {step.moment}")
+    for side, table in zip(step.sides, tables, strict=True):
+        lines += [note("")] if lines else []
+        lines += _side_or_reason(step, side, table, options.width)
     return lines
 
 
-def table_lines(table: DistanceTable, title: str) -> list[Line]:
-    """Draw one table: the share of the far bucket first, then a row per head and per depth."""
-    names = bucket_names(table.edges)
+def _table_of(side: Side, step: StepView) -> DistanceTable | None:
+    """Return the counted distances of a side, None where it has none."""
+    offsets = side.grid("draft_top1_offsets")
+    if offsets is None:
+        return None
+    table = DistanceTable(step.edges)
+    table.add(offsets, side.get("depths"))
+    return table
+
+
+def _side_or_reason(step: StepView, side: Side, table: DistanceTable | None, width: int) -> list[Line]:
+    if table is None:
+        return [note(side.why_not("draft_top1_offsets"), "warn")]
+    return _side_lines(side, table, f"{side.label}, step {step.moment}", width)
+
+
+def _side_lines(side: Side, table: DistanceTable, title: str, width: int) -> list[Line]:
+    return [*table_lines(table, title, width), *_unexpanded(side, width)]
+
+
+def _unexpanded(side: Side, width: int) -> list[Line]:
+    """Say which nodes were never expanded, so that no row counts them."""
+    offsets = side.grid("draft_top1_offsets")
+    if offsets is None:
+        return []
+    hidden: NDArray[np.bool_] = np.asarray(np.ma.getmaskarray(offsets).all(axis=1))
+    nodes = [node for node in np.flatnonzero(hidden).tolist() if node not in side.pads]
+    if not nodes:
+        return []
+    num_valid = len(hidden) - len(side.pads)
+    depths = Counter(side.at("depths", node) for node in nodes)
+    where = ", ".join(
+        f"{count} of depth {depth}" for depth, count in sorted(depths.items(), key=str) if depth is not None
+    )
+    text = f"never expanded, and counted in no row: {len(nodes)} of {num_valid} nodes"
+    return [note(each) for each in textwrap.wrap(f"{text} ({where})" if where else text, width)]
+
+
+def table_lines(table: DistanceTable, title: str, width: int) -> list[Line]:
+    """Draw one table: the share of the far bucket, a row per head and per depth, and heads by depths.
+
+    Args:
+        table: What was counted.
+        title: Of what.
+        width: Cells that a line may take.
+    """
     far = table.far_share
     if far is None:
         return [(Span(title, "title"), Span("  no node was expanded", "dim"))]
-    widths = [max(MIN_CELL, len(name) + 1) for name in names]
-    far_role: Role = "warn" if far >= 0.5 else "accent"
-    lines: list[Line] = [
-        (Span(f"{names[-1]} {far:.1%}", far_role), Span(f"  of {table.total} distances, {title}", "title")),
-        note(" " * LABEL + "".join(name.rjust(width) for name, width in zip(names, widths, strict=True))),
-        _share_line("all", table.by_head.sum(axis=0), widths),
-    ]
-    lines += [_share_line(f"head {head}", row, widths) for head, row in enumerate(table.by_head) if row.any()]
-    lines += [
-        _share_line(f"depth {depth}", row, widths) for depth, row in enumerate(table.by_depth) if row.any()
-    ]
+    labels = bucket_labels(table.edges)
+    role: Role = "warn" if far >= HALF else "accent"
+    head: Line = (
+        Span(f"{labels[-1]} {far:.1%}", role),
+        Span(f"  of {table.total} distances, {title}", "title"),
+    )
+    rows, heat = _rows(table, labels, width), _heat(table, labels[-1])
+    fits = heat and widest(rows) + 3 + widest(heat) <= width
+    lines = [head, *(beside(rows, heat) if fits else [*rows, note(""), *heat] if heat else rows)]
     if table.outside:
         lines.append(
             note(f"  {table.outside} distances are below {table.edges[0]}: a key after its query", "bad")
@@ -130,18 +118,68 @@ def table_lines(table: DistanceTable, title: str) -> list[Line]:
     return lines
 
 
-def _share_line(label: str, counts: Counts, widths: Sequence[int]) -> Line:
-    total = int(counts.sum())
-    cells = (_share(count / total, width) for count, width in zip(counts.tolist(), widths, strict=True))
-    return (Span(f"{label:<{LABEL}}", "plain"), Span("".join(cells), "plain"))
+def _rows(table: DistanceTable, labels: Sequence[str], width: int) -> list[Line]:
+    """Draw a row of buckets for all, for each head and for each depth, as wide as there is room."""
+    short = width < LABEL + SCALE + MIN_CELL * len(labels)
+    stem = SHORT_LABEL if short else LABEL
+    cell = min(MAX_CELL, max(MIN_CELL, (width - stem - (0 if short else SCALE)) // len(labels)))
+    names = ("h", "d") if short else ("head ", "depth ")
+    lines = _labels(labels, stem, cell, short=short)
+    rows = [("all", table.by_head.sum(axis=0))]
+    rows += [(f"{names[0]}{head}", row) for head, row in enumerate(table.by_head) if row.any()]
+    rows += [(f"{names[1]}{depth}", row) for depth, row in enumerate(table.by_depth) if row.any()]
+    return [*lines, *(_row(label.ljust(stem), row, cell, short=short) for label, row in rows)]
 
 
-def _share(share: float, width: int) -> str:
-    """Return a block whose height is the share, and the share, e.g. `▄ 48%`."""
+def _labels(labels: Sequence[str], stem: int, cell: int, *, short: bool) -> list[Line]:
+    """Return the head of the rows; labels that are too long for one line take two."""
+    scale = "" if short else "  full is"
+    if max(len(label) for label in labels) < cell:
+        return [note(" " * stem + "".join(label.rjust(cell) for label in labels) + scale)]
+    parts = [label.partition(DASH) for label in labels]
+    upper = "".join(low.rjust(cell) for low, _, _ in parts)
+    lower = "".join(f"{dash}{high}".rjust(cell) for _, dash, high in parts)
+    return [note(" " * stem + upper), note("%".ljust(stem) + lower + scale)]
+
+
+def _row(label: str, counts: Counts, cell: int, *, short: bool) -> Line:
+    shares = (counts / counts.sum()).tolist()
+    full = max(shares)
+    spans = [Span(label)]
+    for share in shares:
+        drawn, number = _cell(share, full, cell)
+        spans += [Span(drawn, "accent"), Span(number, "plain" if share else "dim")]
+    return (*spans, Span("" if short else f"  █ {full:4.0%}", "dim"))
+
+
+def _cell(share: float, full: float, cell: int) -> tuple[str, str]:
+    """Return the picture of a share, scaled to the largest of its row, and its number."""
     if not share:
-        return "·".rjust(width)
-    block = BLOCKS[max(1, round(share * (len(BLOCKS) - 1)))]
-    return f"{block}{share:>4.0%}".rjust(width)
+        return "", "·".rjust(cell)
+    if cell >= WITH_LENGTH:
+        return f" {bar(share / full, cell - 5)}", f"{percent(share):>3}%"
+    return block(share / full).rjust(cell - 3), f"{percent(share):>3}"
+
+
+def _heat(table: DistanceTable, name: str) -> list[Line]:
+    """Draw the share of the far bucket by head and depth: the darker the more, with its number."""
+    shares = table.far_by_head_and_depth
+    heads = [head for head in range(len(shares)) if not np.isnan(shares[head]).all()]
+    if not heads:
+        return []
+    depths = range(shares.shape[1])
+    lines: list[Line] = [
+        note(f"{name} by head and depth, %: ░ to 25 ▒ 50 ▓ 75 █ 100"),
+        note("depth".ljust(LABEL) + "".join(str(depth).rjust(HEAT_CELL) for depth in depths)),
+    ]
+    for head in heads:
+        spans = [Span(f"head {head}".ljust(LABEL))]
+        for share in shares[head].tolist():
+            known = not np.isnan(share)
+            spans.append(Span(f" {shade(share)}" if known else "", "accent"))
+            spans.append(Span(f"{percent(share):>3}" if known else "·".rjust(HEAT_CELL)))
+        lines.append(tuple(spans))
+    return lines
 
 
 PANEL: Final = Panel(
@@ -151,5 +189,10 @@ PANEL: Final = Panel(
     distance_lines,
     columns=frozenset({"draft_top1_offsets"}),
     stage="draft",
+    legend=(
+        ("▃ 38", "38 %, as high as it is beside the largest share of its row"),
+        ("█  62%", "at the end of a row: a bar of full height is 62 %"),
+        ("·", "none"),
+    ),
     short="dist",
 )

@@ -45,4 +45,6 @@ def page_lines(
             Span("─" * max(0, options.width - len(panel.name) - 4), "dim"),
         )
         lines = panel.draw(step, options)
-        yield from run_distances.around(lines) if run_distances and panel.name == "distance" else lines
+        if run_distances and panel.name == "distance":
+            lines = run_distances.around(lines, view.row_of(step.moment), options.width)
+        yield from lines

@@ -136,7 +136,9 @@ def _not_the_expanded(
     if not absent.shape[2]:
         return False
     has = ~absent[:, :, 0]
-    found = (absent[:, :, 1:] == has[:, :, None]).any(axis=(1, 2)) | ~has[:, 0]
+    found = ~has[:, 0]
+    for head in range(1, absent.shape[2]):  # numpy is slow along a last axis of a few heads
+        found |= (absent[:, :, head] == has).any(axis=1)
     num_numbers = top_k + (int(beam_flat_ids.lengths.max()) // top_k + 1) * top_k**2
     if num_numbers * size > MAX_NUMBERS:
         return True
@@ -155,7 +157,7 @@ def _not_the_expanded(
         numbers[step, node] = number
         inside = number < num_numbers
         expanded[step, node] = inside & (place[step, np.where(inside, number, 0)] >= 0)
-    return (found | (expanded != has).any(axis=1)) & ~absent.all(axis=(1, 2))
+    return (found | (expanded != has).any(axis=1)) & ~absent.reshape(size, -1).all(axis=1)
 
 
 def _ranks(

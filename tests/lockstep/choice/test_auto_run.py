@@ -16,6 +16,7 @@ from workbench.cli.run import run_command
 from workbench.judge.recorded.check import check_run
 from workbench.lockstep.choice.decide import decide
 from workbench.lockstep.choice.facts import PromptFacts
+from workbench.lockstep.choice.hindsight import looked_up
 from workbench.lockstep.choice.measured import Measurements, StepCounts
 from workbench.lockstep.choice.policy_file import read_policy
 from workbench.lockstep.replay.choices import recorded_choices
@@ -115,15 +116,17 @@ def test_a_decision_follows_from_what_the_manifest_holds(run: Path, made: Any) -
         facts = PromptFacts(**request["facts"])
         again = decide(read_policy(folder / "policy.json"), measured, settings, facts, held["left_out"])
         assert again.as_json() == {name: request[name] for name in again.as_json()}
-        rows = [
-            row
-            for row in open_run(run).path("fused")
-            if (row["prompt_id"], row["turn"]) == (request["prompt_id"], request["turn"])
-            and row["stop_reason"] is None
-        ]
-        accepted = sum(len(row["accepted_nodes"]) for row in rows)
-        alone = sum(int(row["valid"].sum()) == 1 for row in rows)
-        measured.take(again.choice, again.rule, StepCounts(len(rows), accepted, alone))
+        turn = (request["prompt_id"], request["turn"])
+        rows = [row for row in open_run(run).path("fused") if (row["prompt_id"], row["turn"]) == turn]
+        uncut = [row for row in rows if row["stop_reason"] is None]
+        accepted = sum(len(row["accepted_nodes"]) for row in uncut)
+        alone = sum(int(row["valid"].sum()) == 1 for row in uncut)
+        measured.take(again.choice, again.rule, StepCounts(len(uncut), accepted, alone))
+        if again.choice != "lookup":
+            *prompt, root = rows[0]["context_token_ids"].tolist()
+            text = [root, *(token for row in rows for token in row["emitted_token_ids"].tolist())]
+            would = looked_up(prompt, text, settings["lookup"], 1 << 30, frozenset())
+            measured.take("lookup", again.rule, would)
 
 
 def test_a_measurement_that_is_kept_gives_the_same_choices(run: Path, made: Any) -> None:

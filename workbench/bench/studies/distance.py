@@ -20,7 +20,7 @@ from workbench.lockstep.choice.tree import shape_name
 from workbench.lockstep.engine.step import begin_turn, steps_of_turn
 from workbench.lockstep.engine.under_test import PathUnderTest
 from workbench.lockstep.recording.offsets import OffsetProbe
-from workbench.view.distance import DistanceTable, bucket_names
+from workbench.view.distance_table import DistanceTable, bucket_names
 
 Rows = dict[str, NDArray[np.int64]]
 """Name of a line to its counts by bucket."""

@@ -16,6 +16,7 @@ from workbench.judge.turn_state import TurnState
 from workbench.lockstep.choice.decide import Decision, decide
 from workbench.lockstep.choice.decoders import Decoded, Decoder, Stopwatch, collector_paused, decode_turn
 from workbench.lockstep.choice.facts import Probes
+from workbench.lockstep.choice.hindsight import lookups_in_hindsight
 from workbench.lockstep.choice.measured import Measurements, StepCounts
 from workbench.lockstep.choice.policy import Policy
 from workbench.lockstep.choice.trials import Contender
@@ -110,9 +111,15 @@ class Orchestrator:
         overhead = Overhead(1e3 * (counted - start), 1e3 * (looked - counted), 1e3 * (decided - looked))
         return RequestChoice(self.contenders[decision.choice], decision, overhead)
 
-    def took(self, chosen: RequestChoice, counts: StepCounts) -> None:
-        """Learn from the steps of a request that is decoded."""
-        self.measured.take(chosen.decision.choice, chosen.decision.rule, counts)
+    def took(self, chosen: RequestChoice, turn: TurnState) -> None:
+        """Learn from a request that is decoded: its steps, and what lookups would have made of its text."""
+        rule, accepted = chosen.decision.rule, turn.num_accepted
+        self.measured.take(
+            chosen.decision.choice, rule, StepCounts(len(accepted), sum(accepted), turn.num_alone)
+        )
+        would = lookups_in_hindsight(self.contenders, chosen.contender, turn.prompt, turn.emitted)
+        for name, counts in would.items():
+            self.measured.take(name, rule, counts)
 
     def about(self) -> dict[str, Any]:
         """Return policy, measurements and what is left out, as they are now, as plain data."""
@@ -172,8 +179,7 @@ def orchestrated_decoder(
             running = PathUnderTest.begin(contender.path, NullWatch())
             switch = 1e3 * (stopwatch.read() - routed)
             decoded = decode_turn(running, state, prompt, contender.eos_token_ids, stopwatch, start=start)
-        accepted = state.num_accepted
-        orchestrator.took(chosen, StepCounts(len(accepted), sum(accepted), state.num_alone))
+        orchestrator.took(chosen, state)
         overhead = replace(chosen.overhead, switch=switch)
         note(Routed(chosen.decision, overhead, decoded.seconds, max_new_tokens))
         return replace(decoded, choice=chosen.decision.choice)

@@ -29,7 +29,7 @@ class Contender:
         proposer: Kind of its drafter.
         path: Decodes with it.
         settings: Of the path.
-        eos_token_ids: Of the teacher.
+        eos_token_ids, max_positions: Of the teacher.
     """
 
     name: str
@@ -38,6 +38,7 @@ class Contender:
     path: DecodePath
     settings: DecodeSettings
     eos_token_ids: frozenset[int] = frozenset()
+    max_positions: int = 1 << 30
 
 
 @dataclass(slots=True)

@@ -160,7 +160,8 @@ def _contender(
         raise UsageError(
             f"--proposer auto measures whole steps; {path.name} lacks {', '.join(missing)}, name a proposer"
         )
-    return Contender(choice.name, choice.teacher, choice.proposer, path, settings, pair.eos_token_ids)
+    limit = pair.teacher.max_position_embeddings
+    return Contender(choice.name, choice.teacher, choice.proposer, path, settings, pair.eos_token_ids, limit)
 
 
 class SharedWeights:

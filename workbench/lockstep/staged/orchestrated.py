@@ -13,7 +13,6 @@ from tracing.models import ModelPair
 from tracing.recorder import RunWriter
 from tracing.stages import DecodePath
 from workbench.judge.verdict import Tally
-from workbench.lockstep.choice.measured import StepCounts
 from workbench.lockstep.choice.orchestrator import Orchestrator, Overhead, RequestChoice
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import PathUnderTest
@@ -97,8 +96,7 @@ class OrchestratedRun(StagedRun):
         if not begun:
             return
         super()._turn(turn_state, prompt, tick)
-        accepted = turn_state.num_accepted
-        self._orchestrator.took(chosen, StepCounts(len(accepted), sum(accepted), turn_state.num_alone))
+        self._orchestrator.took(chosen, turn_state)
 
     def _take(self, chosen: RequestChoice) -> None:
         """Let the chosen path, its reference and its limits stand in for those before."""
