@@ -4,13 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install -q -c constraints.txt
 
-.PHONY: demo test test-cuda test-engines lint costs pages attack cause-table clean-runs clean-shipped
+.PHONY: demo test test-campaign test-cuda test-engines lint costs pages attack cause-table clean-runs clean-shipped
 
 demo: $(VENV)/.demo
 	$(BIN)/specwb diff --prompt workbench/checkpoints/prompts/code.txt
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q -n 2
+
+# A thousand cases, some with faults, on two Ray workers; workers and the driver are killed; half an hour
+test-campaign: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m attack.campaign $(or $(FOLDER),campaign-test)
 
 # On a machine with a CUDA device, in under 8 minutes; doctor says what was verified. Skips without one.
 test-cuda: $(VENV)/.test

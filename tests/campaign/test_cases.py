@@ -43,7 +43,7 @@ def test_every_case_is_judged_and_the_fault_is_found(folder: Path, capsys: Any) 
     told = merged(folder, capsys)
     assert told["missing"] == []
     assert told["problems"] == {}
-    assert told["faults"] == {"noticed": 3, "missed": []}
+    assert told["faults"] == {"noticed": 3, "missed": [], "never_noticed": []}
     assert {group["faults"][0] for group in told["groups"]} == {"sibling-leak"}
     assert set(told["verdicts"]) <= {"ok", "inconclusive"}
 

@@ -55,8 +55,17 @@ def test_a_fault_that_nobody_notices_is_a_finding_of_the_campaign() -> None:
     plan = make_plan(PlanRequest(suite="code", faults=("fault-a",), cases=4))
     merged = merge(plan, [outcome_of(case, num_findings=0, findings=[]) for case in plan.cases])
     assert merged.missed == [1, 3]
+    assert merged.never_noticed == ["fault-a"]
     assert (merged.verdict, merged.exit_code) == ("structural", 1)
     assert any(line.startswith("missed      case 1") for line in lines_of(merged))
+    one = [outcome_of(case, **({} if case.number == 1 else {"num_findings": 0})) for case in plan.cases]
+    assert merge(plan, one).verdict == "ok"  # it showed somewhere
+
+
+def test_the_order_of_outcomes_makes_no_difference() -> None:
+    plan = make_plan(PlanRequest(suite="code", faults=("fault-a", "fault-b"), cases=9))
+    told = [outcome_of(case) for case in plan.cases]
+    assert as_json(merge(plan, told)) == as_json(merge(plan, reversed(told)))
 
 
 def test_a_finding_says_where_alone_it_is_seen() -> None:

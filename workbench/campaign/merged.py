@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import insort
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,8 +38,8 @@ class CauseGroup:
     example: Mapping[str, Any] = field(default_factory=dict)
 
     def add(self, outcome: Mapping[str, Any]) -> None:
-        """Take in a case."""
-        self.cases.append(outcome["number"])
+        """Take in a case; in which order cases come makes no difference."""
+        insort(self.cases, outcome["number"])
         for axis, value in axes_of(outcome).items():
             self.values[axis].add(value)
         if not self.example or _size(outcome) < _size(self.example):
@@ -67,8 +68,9 @@ class Merged:
         plan: What was to be run.
         verdicts: Verdict to number of cases, those with a planted fault apart.
         groups: By cause.
-        missed: Cases whose planted fault was not noticed.
-        noticed: How many planted faults were.
+        missed: Cases whose planted fault was not noticed; it may not have shown in so few steps.
+        noticed: In how many cases a planted fault was.
+        faults: Planted fault to whether any case noticed it.
         steps, unjudged, near_ties, emitted: Sums over all cases.
         coverage: Counter to its sum.
         accepted: Axis and value to sum and number of accepted drafts a step, cases without a fault.
@@ -84,6 +86,7 @@ class Merged:
     groups: dict[Cause, CauseGroup] = field(default_factory=dict)
     missed: list[int] = field(default_factory=list)
     noticed: int = 0
+    faults: dict[str, bool] = field(default_factory=dict)
     steps: int = 0
     unjudged: int = 0
     near_ties: int = 0
@@ -121,6 +124,11 @@ class Merged:
         return [case.number for case in self.plan.cases if case.number not in self._seen]
 
     @property
+    def never_noticed(self) -> list[str]:
+        """Planted faults that no case noticed: the checks are blind to them, which is a finding."""
+        return sorted(name for name, noticed in self.faults.items() if not noticed)
+
+    @property
     def lacking(self) -> list[str]:
         """What must happen somewhere in a campaign for an `ok`, and happened in no case."""
         return [name for name in REQUIRED if not self.coverage[name]]
@@ -132,11 +140,14 @@ class Merged:
 
     @property
     def verdict(self) -> str:
-        """The worst verdict of a case without a planted fault; `inconclusive` where cases are missing."""
+        """The worst verdict of a case without a planted fault; `inconclusive` where cases are missing.
+
+        A fault that was planted and noticed nowhere is as bad as a finding.
+        """
         for verdict in WORST_FIRST:
             if self.verdicts[verdict]:
                 return verdict
-        if self.missed:
+        if self.never_noticed:
             return "structural"
         if self.machines.odd:
             return "numeric"
@@ -157,14 +168,16 @@ class Merged:
         self.emitted += outcome["emitted"]
         self.coverage.update(outcome["coverage"])
         if outcome["fault"]:
+            self.faults.setdefault(outcome["fault"], False)
             if outcome["num_findings"]:
+                self.faults[outcome["fault"]] = True
                 self.noticed += 1
             else:
-                self.missed.append(outcome["number"])
+                insort(self.missed, outcome["number"])
             return
         self.verdicts[outcome["verdict"]] += 1
         if outcome["verdict"] == "inconclusive" and not outcome.get("is_enough"):
-            self.too_little.append(outcome["number"])
+            insort(self.too_little, outcome["number"])
         counts = outcome["num_accepted"]
         for key in axes_of(outcome).items():
             total, steps = self.accepted.get(key, (0, 0))

@@ -28,7 +28,8 @@ def lines_of(merged: Merged) -> list[str]:
         f"near ties   {merged.near_ties}",
     ]
     if any(case.fault for case in plan.cases):
-        lines.append(f"faults      {merged.noticed} planted and noticed, {len(merged.missed)} missed")
+        lines.append(f"faults      noticed in {merged.noticed} cases, not in {len(merged.missed)}")
+        lines += [f"blind       to {name}: no case noticed it" for name in merged.never_noticed]
     lines += [f"missed      {line}" for line in _listed(merged, merged.missed)]
     for group in _by_size(merged)[:MOST]:
         lines += _group_lines(merged, group)
@@ -67,7 +68,11 @@ def as_json(merged: Merged) -> dict[str, Any]:
         "too_little": merged.too_little,
         "lacking": merged.lacking,
         "never_exercised": merged.never_exercised,
-        "faults": {"noticed": merged.noticed, "missed": merged.missed},
+        "faults": {
+            "noticed": merged.noticed,
+            "missed": merged.missed,
+            "never_noticed": merged.never_noticed,
+        },
         "groups": [_group_json(merged, group) for group in _by_size(merged)],
         "accepted": [
             {"axis": axis, "value": value, "accepted": accepted, "steps": steps}

@@ -13,6 +13,10 @@ from workbench.cli.frame import framed
 
 COMMANDS: Final = {
     "diff": ("workbench.cli.diff", "Decode on both paths in lockstep and show the first wrong thing."),
+    "locate": (
+        "workbench.cli.locate",
+        "Open the first wrong stage: which layer, operator, row and element?",
+    ),
     "check": ("workbench.cli.check", "Check every invariant at every recorded step; needs no models."),
     "view": ("workbench.cli.view", "Browse a recorded run step by step, or print one moment of it."),
     "doctor": ("workbench.cli.doctor", "Print what this machine has and what is verified on it."),

@@ -11,6 +11,10 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "specwb diff --prompt file.txt --fault sibling-leak",
         "specwb diff runs/monday runs/tuesday",
     ),
+    "locate": (
+        "specwb locate --prompt file.txt --fused my_engine.specwb:factory",
+        "specwb locate --prompt file.txt --fault next-kv-head --max-new-tokens 8",
+    ),
     "check": (
         "specwb check runs/monday",
         "specwb check --select MASK,KV005 --statistics runs/monday runs/tuesday",
