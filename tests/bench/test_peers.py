@@ -25,6 +25,7 @@ from workbench.lockstep.replay.teacher import load_teacher_only
 ASKED = {"threads": 1}
 COUNTS_UP = f"""
 import sys; sys.path.insert(0, {str(WORKERS)!r})
+from types import SimpleNamespace
 from wire import serve
 def open_engine(asked):
     print("chatter on stdout")
@@ -33,7 +34,7 @@ def open_engine(asked):
         if n > 100: raise ValueError("too many")
         return [prompt[-1] + 1 + i for i in range(n)]
     return generate, {{"threads": asked["threads"]}}
-serve(open_engine)
+serve(SimpleNamespace(open_engine=open_engine, PACKAGES=("numpy",)))
 """
 
 
@@ -54,12 +55,12 @@ def test_words() -> None:
 
 def test_it_answers_whatever_the_engine_prints(tmp_path: Path) -> None:
     peer = _peer(tmp_path, COUNTS_UP)
-    assert peer.settings == {"threads": 1}
+    assert peer.settings["threads"] == 1
+    assert set(peer.settings["versions"]) == {"python", "numpy"}
     decoded = peer([4, 5], 3)
     assert decoded.token_ids == (6, 7, 8)
     assert decoded.seconds > 0
-    assert decoded.first_token_seconds is None
-    assert decoded.seconds_per_token is None
+    assert decoded.processor_seconds is not None
     with pytest.raises(EnvironmentProblemError, match="ValueError: too many"):
         peer([4], 101)
     assert peer([4], 1).token_ids == (5,)
@@ -93,7 +94,8 @@ def test_one_that_does_not_open(
         {},
         {"output_token_ids": ["1"], "seconds": 1.0},
         {"output_token_ids": [1]},
-        {"output_token_ids": [1], "seconds": 0},
+        {"output_token_ids": [1], "seconds": 0.0, "first_token_seconds": 0.1, "processor_seconds": 0.1},
+        {"output_token_ids": [1], "seconds": 0.5, "first_token_seconds": True, "processor_seconds": 0.1},
     ],
 )
 def test_answers_that_are_none(tmp_path: Path, answer: dict[str, object]) -> None:
@@ -110,15 +112,13 @@ def test_the_table() -> None:
     bench = several(**{"eagle3": 0.005, "openvino:tree": 0.002, "vllm:greedy": 0.02})
     bench.proposers["vllm:greedy"].slip_at = 2  # type: ignore[attr-defined]  # a made decoder
     results = flat(list(run_turns(bench, plans(4, 6), repetitions=2, done=())))
-    study = peers_study(
-        results, {"openvino:tree": {"threads": 2, "versions": {"x": "1"}}, "vllm:greedy": {}}, 2
-    )
+    study = peers_study(results, {"openvino:tree": {"threads": 2, "versions": {"x": "1"}}, "vllm:greedy": {}})
     rows = {row[0]: row for row in study.tables[0].rows}
     assert rows["specwb:greedy"][2:3] == pytest.approx((100.0,))
-    assert rows["specwb:eagle3"][6] == pytest.approx(2.0)
-    assert rows["openvino:tree"][5] == pytest.approx(250.0)
-    assert rows["openvino:tree"][7:] == (4, 0, 0)
-    assert (rows["vllm:greedy"][1], rows["vllm:greedy"][9], study.num_refused) == (0, 4, 4)
+    assert rows["specwb:eagle3"][5] == pytest.approx(2.0)
+    assert rows["openvino:tree"][6] == pytest.approx(500.0)
+    assert rows["openvino:tree"][7:] == (pytest.approx(250.0), 4, 0, 0)
+    assert (rows["vllm:greedy"][1], rows["vllm:greedy"][10], study.num_refused) == (0, 4, 4)
     assert any("openvino:tree: x 1, threads 2" in line for line in study.text)
 
 

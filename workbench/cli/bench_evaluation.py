@@ -207,7 +207,7 @@ def _shown(bench: MeasuredSides, folder: ResultsFolder) -> list[Study]:
     stated = folder.manifest.get(STATED, {})
     own = [name for name in bench.proposers if name not in stated]
     if stated and folder.results:
-        shown.append(peers_study(folder.results, stated, torch.get_num_threads()))
+        shown.append(peers_study(folder.results, stated))
     if len(own) > 1:
         results = [result for result in folder.results if result.proposer in own]
         shown.append(proposers_study(results, words, bench.greedy_name))

@@ -115,7 +115,7 @@ def opened_peers(peers: Sequence[Peer], pair: PeerPair) -> Iterator[dict[str, Pe
                     continue  # a mode without its checkpoint is left out
                 name = f"{peer.name}:{mode}"
                 log = pair.folder / f"{peer.name}-{mode}.log"
-                command = (peer.python, str(WORKERS / f"{peer.name}_side.py"))
+                command = (peer.python, str(WORKERS / "wire.py"), f"{peer.name}_side")
                 running[name] = PeerProcess(name, command, {**asked, "mode": mode}, log)
         yield running
     finally:
@@ -162,7 +162,7 @@ def _converted(source: Path, target: Path) -> Path:
 
 
 def _converted_drafter(source: Path, target: Path, teacher: Path) -> Path:
-    """Copy an EAGLE-3 drafter under the name that engines know, with the teacher's embedding if it has none."""
+    """Copy an EAGLE-3 drafter under the name that engines know; the teacher's embedding if it has none."""
     from safetensors.torch import load_file, save_file
 
     _copy(source, target)

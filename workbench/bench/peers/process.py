@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import signal
@@ -20,6 +21,7 @@ OPEN_SECONDS: Final = 300.0
 ANSWER_SECONDS: Final = 120.0
 MAX_ANSWER: Final = 4 << 20
 LAST_WORDS: Final = 300
+TIMES: Final = ("seconds", "first_token_seconds", "processor_seconds")
 
 
 class PeerProcess:
@@ -78,12 +80,19 @@ class PeerProcess:
         """
         asked = {"prompt_token_ids": list(prompt), "max_new_tokens": max_new_tokens}
         answer = self._ask(asked, ANSWER_SECONDS)
-        token_ids, seconds = answer.get("output_token_ids"), answer.get("seconds")
+        token_ids = answer.get("output_token_ids")
         if not isinstance(token_ids, list) or not all(type(token) is int for token in token_ids):
             raise EnvironmentProblemError(f"{self.name} answered something else than token ids")
-        if not isinstance(seconds, float) or not seconds > 0:
-            raise EnvironmentProblemError(f"{self.name} answered no time")
-        return Decoded(token_ids=tuple(token_ids), seconds=seconds, first_token_seconds=None)
+        times = [answer.get(name) for name in TIMES]
+        if not all(isinstance(each, float) and 0 < each < math.inf for each in times):
+            raise EnvironmentProblemError(f"{self.name} answered no times")
+        seconds, first, processor_seconds = (float(str(each)) for each in times)
+        return Decoded(
+            token_ids=tuple(token_ids),
+            seconds=seconds,
+            first_token_seconds=first if first < seconds else None,  # two calls: noise can slow the shorter
+            processor_seconds=processor_seconds,
+        )
 
     def close(self) -> None:
         """End it and all that it started."""

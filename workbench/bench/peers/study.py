@@ -1,8 +1,8 @@
-"""Engines side by side: tokens a second, and for each core, whose text is the teacher's."""
+"""Engines side by side: tokens a second, and a core second, and whose text is the teacher's."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -11,41 +11,36 @@ from workbench.bench.stats import mean
 from workbench.bench.summary import by_proposer, by_turn
 from workbench.bench.tables import Cell, Plot, Series, Study, Table
 from workbench.bench.turn import TurnResult
+from workbench.lockstep.choice.decoders import Decoded
 
 OURS: Final = "specwb"
 COLUMNS: Final = (
-    *("engine", "turns", "tok/s", "p25", "p75", "tok/s a core", "over our greedy"),
-    *("equal", "near ties", "refused"),
+    *("engine", "turns", "tok/s", "p25", "p75", "over our greedy", "tok/s behind the first"),
+    *("tok per core second", "equal", "near ties", "refused"),
 )
 
 
-def peers_study(
-    results: Sequence[TurnResult], settings: Mapping[str, Mapping[str, Any]], threads: int
-) -> Study:
+def peers_study(results: Sequence[TurnResult], settings: Mapping[str, Mapping[str, Any]]) -> Study:
     """Return the study of all engines.
 
     Args:
         results: Of finished turns.
         settings: Of each peer, as it stated them.
-        threads: Of ours.
     """
     groups = by_proposer(results)
     first = next(iter(groups.values()))
-    base = [
-        float(np.median([result.baseline.tokens_per_second for result in turn])) for turn in by_turn(first)
-    ]
-    own = mean(base)
-    rows = [_row(f"{OURS}:greedy", base, threads, own, ["equal"] * len(first))]
+    greedy = [[result.baseline for result in turn] for turn in by_turn(first)]
+    base = _over(greedy, lambda decoded: decoded.tokens_per_second)
+    rows = [_row(f"{OURS}:greedy", greedy, base, ["equal"] * len(first))]
     for name, group in groups.items():
-        shown = name if ":" in name else f"{OURS}:{name}"
         counted = by_turn([result for result in group if result.counts])
-        speeds = [
-            float(np.median([result.speculative.tokens_per_second for result in turn])) for turn in counted
-        ]
-        cores = settings.get(name, {}).get("threads", threads)
-        kinds = [result.match.kind for result in group]
-        rows.append(_row(shown, speeds, cores if type(cores) is int else threads, own, kinds))
-    note = "mean over turns of the median of repetitions; a turn with another text counts for no speed"
+        decoded = [[result.speculative for result in turn] for turn in counted]
+        shown = name if ":" in name else f"{OURS}:{name}"
+        rows.append(_row(shown, decoded, base, [result.match.kind for result in group]))
+    note = (
+        "mean over turns of the median of repetitions; a turn with another text counts for no speed; "
+        "core seconds are those of all threads of a side's process"
+    )
     return Study(
         name="peers",
         title="Engines side by side",
@@ -61,12 +56,30 @@ def peers_study(
 
 
 def _row(
-    name: str, speeds: Sequence[float], cores: int, own: float, kinds: Sequence[str]
+    name: str, turns: Sequence[Sequence[Decoded]], base: Sequence[float], kinds: Sequence[str]
 ) -> tuple[Cell, ...]:
+    speeds = _over(turns, lambda decoded: decoded.tokens_per_second)
+    later = _over(turns, lambda decoded: _inverse(decoded.seconds_per_token))
+    worked = _over(turns, _tokens_per_core_second)
     low, high = map(float, np.percentile(speeds, (25, 75))) if speeds else (None, None)
-    speed = mean(speeds)
     texts = tuple(kinds.count(kind) for kind in ("equal", "near_tie", "different"))
-    return (name, len(speeds), speed, low, high, speed / max(cores, 1), speed / own, *texts)
+    speed = mean(speeds)
+    return (name, len(speeds), speed, low, high, speed / mean(base), mean(later), mean(worked), *texts)
+
+
+def _over(turns: Sequence[Sequence[Decoded]], value: Callable[[Decoded], float | None]) -> list[float]:
+    """Return the median of each turn's repetitions, of turns that have one."""
+    known = [[number for number in map(value, turn) if number is not None] for turn in turns]
+    return [float(np.median(numbers)) for numbers in known if numbers]
+
+
+def _tokens_per_core_second(decoded: Decoded) -> float | None:
+    worked = decoded.processor_seconds
+    return len(decoded.token_ids) / worked if worked else None
+
+
+def _inverse(seconds: float | None) -> float | None:
+    return 1.0 / seconds if seconds else None
 
 
 def _bars(rows: Sequence[tuple[Cell, ...]]) -> Series:

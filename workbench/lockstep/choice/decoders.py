@@ -27,6 +27,7 @@ class Decoded:
         first_token_seconds: Until the first token was known on the host; None where that is not known.
         num_accepted: Accepted draft tokens of each step; empty without speculation.
         choice: What was chosen for this call, where something chooses.
+        processor_seconds: Of all threads during the call, where they were counted.
     """
 
     token_ids: tuple[int, ...]
@@ -34,6 +35,7 @@ class Decoded:
     first_token_seconds: float | None
     num_accepted: tuple[int, ...] = ()
     choice: str | None = None
+    processor_seconds: float | None = None
 
     @property
     def tokens_per_second(self) -> float:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from wire import Opened, serve, versions
+if TYPE_CHECKING:
+    from workbench.bench.peers.workers.wire import Opened
+
+PACKAGES: Final = ("openvino", "openvino-genai", "optimum-intel")
 
 TREE = {"num_assistant_tokens": 12, "tree_depth": 4, "branching_factor": 4}
 DRAFT_CLASSES = ("LlamaEagle3Model", "LlamaEagle3ForCausalLM")
@@ -60,7 +63,7 @@ def open_engine(asked: Mapping[str, Any]) -> Opened:
         **precise,
         **drafts,
     }
-    return generate, {**settings, "versions": versions("openvino", "openvino-genai", "optimum-intel")}
+    return generate, settings
 
 
 def _exported(source: str, target: Path, asked: Mapping[str, Any]) -> str:
@@ -97,7 +100,3 @@ def _register_drafter() -> None:
 
     auto_factory: Any = factory
     auto_factory.get_class_from_dynamic_module = own
-
-
-if __name__ == "__main__":
-    serve(open_engine)

