@@ -91,6 +91,10 @@ class RunModel(RunState):
         """Find the next one, or the one before."""
         self._find(self.query, direction, node_of(self.target))
 
+    def kin(self, node: int | None) -> frozenset[int]:
+        """Return the ancestors of a node of the step as it is looked at."""
+        return frozenset() if self.step is None else self.look.applied(self.step).ancestors(node)
+
     def jumps(self) -> list[Location]:
         """Return where the user has been, the latest first."""
         return self._history.places()

@@ -30,6 +30,7 @@ from workbench.view.history import Location
 from workbench.view.panel_layout import FIRST_PANELS
 from workbench.view.run_model import RunModel
 from workbench.view.run_view import RunView
+from workbench.view.targets import node_of
 
 FOLLOW_SECONDS: Final = 0.5
 READ_ON_AFTER: Final = 0.5
@@ -159,6 +160,9 @@ class RunScreen(Screen[None]):
         for slot in self.shown_slots:
             if slot.panel != message.panel:
                 slot.link(message.target)
+        kin = self.model.kin(node_of(message.target))
+        for slot in self.shown_slots:
+            slot.set_kin(kin)
         self._say_cursor()
 
     @on(RunGrew)
