@@ -85,6 +85,7 @@ CLAUSES: Final = (
     prefilter("ACC005")(
         lambda emitted_token_ids, accepted_nodes: emitted_token_ids.lengths != accepted_nodes.lengths + 1
     ),
+    prefilter("ACC005")(lambda discarded_token_ids: discarded_token_ids.lengths > 0),
 )
 
 
@@ -138,4 +139,7 @@ MUTATIONS: Final[Changes] = {
         "emitted_token_ids", pick(range(len(case.accepted) + 1)), case.other_token(-1)
     ),
     "ACC005 emitted-doubled": _emitted_doubled,
+    "ACC005 emitted-and-discarded": lambda case, _: case.edited(
+        discarded_token_ids=np.array([case.row["final_token_id"]], np.int32)
+    ),
 }

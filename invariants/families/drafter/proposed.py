@@ -94,7 +94,7 @@ def rejected_count_of_another_step(
     ## Limits
     A step after a preemption is left out: its rows are computed again.
     """
-    if request_epoch != previous_request_epoch:
+    if (request_epoch or 0) != (previous_request_epoch or 0):
         raise NotApplicableError("the request was preempted since the step before")
     rejected = int(previous_valid.sum()) - 1 - len(previous_accepted_nodes)
     if num_rejected_before != rejected:
@@ -113,7 +113,7 @@ CLAUSES: Final = (
     ),
     applicability("STEP006")(
         lambda num_rejected_before, request_epoch=None, previous_request_epoch=None: (
-            num_rejected_before * 0 + _differ(request_epoch, previous_request_epoch)
+            num_rejected_before * 0 + (_or_zero(request_epoch) != _or_zero(previous_request_epoch))
         )
     ),
     prefilter("STEP006")(
@@ -124,11 +124,8 @@ CLAUSES: Final = (
 )
 
 
-def _differ(one: IntArray | None, other: IntArray | None) -> IntArray | int:
-    if one is None or other is None:
-        return int(one is not other)
-    differ: IntArray = (one != other).astype(np.int64)
-    return differ
+def _or_zero(epoch: IntArray | None) -> IntArray | int:
+    return 0 if epoch is None else epoch
 
 
 @prefilter("DRAFT007")
