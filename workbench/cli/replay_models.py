@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracing.errors import TraceError, UsageError
+from tracing.manifest_facts import table
 from tracing.reader import Run
-from tracing.run_facts import ModelFacts, model_facts_of, table
+from tracing.run_facts import ModelFacts, model_facts_of
 from tracing.settings import PROPOSERS
 from workbench.cli.decode_options import AUTO
 from workbench.cli.output import say

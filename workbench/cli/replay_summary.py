@@ -8,8 +8,8 @@ from dataclasses import fields
 from typing import Any
 
 from tracing.errors import TraceError
+from tracing.manifest_facts import table
 from tracing.reader import Run
-from tracing.run_facts import table
 from tracing.settings import DecodeSettings
 from workbench.judge.allowance import EPSILON
 from workbench.judge.fed import pair_of

@@ -85,7 +85,6 @@ CLAUSES: Final = (
     prefilter("ACC005")(
         lambda emitted_token_ids, accepted_nodes: emitted_token_ids.lengths != accepted_nodes.lengths + 1
     ),
-    prefilter("ACC005")(lambda discarded_token_ids: discarded_token_ids.lengths > 0),
 )
 
 

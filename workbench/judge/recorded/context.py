@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from invariants.context import RunContext
 from tracing.errors import TraceError
+from tracing.manifest_facts import read_facts, table
 from tracing.reader import Run
-from tracing.run_facts import read_facts, request_facts_of, table
+from tracing.run_facts import request_facts_of
 
 FROM_SETTINGS: Final = {
     "max_new_tokens": "max_new_tokens",

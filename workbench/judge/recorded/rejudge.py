@@ -10,10 +10,10 @@ import numpy as np
 
 from invariants.catalogue import BY_ID
 from tracing.finding import Finding
+from tracing.manifest_facts import table
 from tracing.moment import Moment
 from tracing.path_reader import PathReader
 from tracing.reader import Run
-from tracing.run_facts import table
 from workbench.judge.evidence import StepEvidence
 from workbench.judge.log import FindingsLog
 from workbench.judge.notes import NearTie
