@@ -20,10 +20,6 @@ def test_a_fault_is_located(specwb: Specwb, recorded: Recorded, tmp_path: Path) 
     assert "located     attention of the teacher, layers 0, 1, 2, 3, 4, 5" in answer.out
     assert "and         swiglu of the teacher, layers 0, 1, 2, 3, 4, 5" in answer.out
     assert "teacher.layers.0.attention: every position" in answer.out
-    assert (
-        "2 operators are wrong: only together, eager, do they mend the run: attention with swiglu"
-        in answer.out
-    )
     clean = specwb(*common, "--format", "json", "--out", tmp_path / "clean")
     assert clean.exit_code == 0, clean.err
     assert json.loads(clean.out)["located"] is None
