@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install -q -c constraints.txt
 
-.PHONY: demo test test-campaign test-cuda test-engines lint costs pages attack cause-table clean-runs clean-shipped
+.PHONY: demo test test-campaign test-cuda test-engines lint costs pages screens attack cause-table clean-runs clean-shipped placements
 
 demo: $(VENV)/.demo
 	$(BIN)/specwb diff --prompt workbench/checkpoints/prompts/code.txt
@@ -39,6 +39,11 @@ pages: $(VENV)/.test
 	$(BIN)/python -m pages.checkpoint_keys docs/checkpoint-keys.md
 	$(BIN)/python -m pages.kernel_bugs docs/kernel-bugs.md
 
+# Pictures and the recording of the screen, for README and documentation
+screens: $(VENV)/.test
+	$(BIN)/python -m pages.screenshots traces docs/screens
+	$(BIN)/python -m pages.cast docs/screens/first-fault.cast
+
 # All costs, or some: make costs ONLY="check disk"
 costs: $(VENV)/.test
 	$(BIN)/python -m costs $(ONLY)
@@ -46,6 +51,10 @@ costs: $(VENV)/.test
 # What the first line says of single mistakes in three ports; what was measured before is kept.
 cause-table: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m causes --jobs $(or $(JOBS),1) --out docs/cause-table.md $(ONLY)
+
+# Errors in single operators, each located from the first finding of its run; some 20 minutes.
+placements: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m placements --out docs/placements.md
 
 # Random legal steps and clean runs, none of which may give a finding: make clean-runs RUNS=100 JOBS=2
 clean-runs: $(VENV)/.test

@@ -8,8 +8,8 @@ from dataclasses import fields
 from typing import Any
 
 from tracing.errors import TraceError
+from tracing.manifest_facts import table
 from tracing.reader import Run
-from tracing.run_facts import table
 from tracing.settings import DecodeSettings
 from workbench.judge.allowance import EPSILON
 from workbench.judge.fed import pair_of
@@ -50,6 +50,7 @@ def facts_of(run: Run, under_test: str) -> RecordedFacts:
         model_facts=context.model_facts,
         request_offsets=context.request_offsets,
         records_stop_reason=context.records_stop_reason,
+        request_limits=context.request_limits,
     )
 
 
@@ -93,6 +94,7 @@ def summary_of(run: Run, checked: CheckedRun, rejudged: Rejudged, facts: Mapping
         emitted_text=tuple(text for tokens in emitted if (text := _text(run, tokens))),
         num_accepted=tuple(number for state in rejudged.turns for number in state.num_accepted),
         near_ties=verdict.near_ties,
+        routing_near_ties=verdict.routing_near_ties,
         warnings=checked.warnings,
         findings=rejudged.findings,
         invariants=checked.invariants,

@@ -49,6 +49,8 @@ FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
         _quantity("context", "JUDGE-PREFILL-CONTEXT STEP005"),
         _quantity("cached", "num_cached", "given"),
         _quantity("fed", "committed_len token_ids", "given"),
+        _quantity("router", "router_logits"),
+        _quantity("experts", "expert_ids expert_loads"),
         _quantity("kv", "kv kv_digest_before"),
         _quantity("features", "features feature_row_digests"),
         _quantity("logits", "logits"),
@@ -58,6 +60,7 @@ FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
     "draft": (
         _GIVEN,
         _quantity("root", "JUDGE-DRAFT-ROOT STEP002 STEP005"),
+        _quantity("rejected", "num_rejected_before", "given"),
         _quantity("stale", "DRAFT005"),
         _quantity("places", "num_cached draft_slots draft_position_ids", ""),
         _quantity("kv", "kv"),
@@ -93,6 +96,8 @@ FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
         _quantity("lengths", "kv_len kv_len_host", "given"),
         _quantity("visible", "visible prefix_visible other_visible"),
         _quantity("committed", "JUDGE-COMMIT-PREFIX kv_digest_before"),
+        _quantity("router", "router_logits"),
+        _quantity("experts", "expert_ids expert_loads"),
         _quantity("kv", "kv kv_row_digests"),
         _quantity("features", "features feature_row_digests"),
         _quantity("logits", "logits target_top_logits target_top_ids"),
@@ -106,6 +111,7 @@ FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
         _quantity("accepted", "accepted_nodes"),
         _quantity("final", "final_token_id"),
         _quantity("emitted", "emitted_token_ids"),
+        _quantity("logprobs", "emitted_logprobs"),
         _quantity("stop", "stop_reason"),
         _quantity("longest", "ACC003"),  # a path may be short because the turn stops
         _quantity("path", "path_indices", "accepted given"),
