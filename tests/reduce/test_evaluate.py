@@ -12,19 +12,19 @@ import pytest
 from tests.reduce.dying import FINDING, serve
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
-from workbench.reduce.case import Case
+from workbench.reduce.case import RunCase
 from workbench.reduce.evaluate import Evaluator, TimeIsUpError
 from workbench.reduce.kept import Outcomes, begin
-from workbench.reduce.outcome import Outcome, Same, Trial
+from workbench.reduce.outcome import CaseOutcome, CaseTrial, Same
 from workbench.reduce.search import MOST_TRIALS, observe
-from workbench.reduce.source import Source
+from workbench.reduce.source import RunSource
 from workbench.reduce.workers import DIED, Workers
 
 TARGET = Same("RULE", "verify", "fused")
-BASE = Case(turns=((1, 2, 3),), settings=DecodeSettings())
+BASE = RunCase(turns=((1, 2, 3),), settings=DecodeSettings())
 
 
-def case(number: int) -> Case:
+def case(number: int) -> RunCase:
     return replace(BASE, seed=number)
 
 
@@ -34,17 +34,17 @@ class Backwards:
     def __init__(self, keeping: set[int], capacity: int = 3) -> None:
         self.keeping, self.capacity = keeping, capacity
         self.begun: list[int] = []
-        self.waiting: list[tuple[str, Trial]] = []
+        self.waiting: list[tuple[str, CaseTrial]] = []
 
-    def submit(self, key: str, trial: Trial) -> None:
+    def submit(self, key: str, trial: CaseTrial) -> None:
         assert len(self.waiting) < self.capacity
         self.begun.append(trial.case.seed)
         self.waiting.append((key, trial))
 
-    def wait(self, seconds: float | None) -> list[tuple[str, Outcome]]:
+    def wait(self, seconds: float | None) -> list[tuple[str, CaseOutcome]]:
         key, trial = self.waiting.pop()
         kept = trial.case.seed in self.keeping
-        return [(key, Outcome(finding=FINDING if kept else None))]
+        return [(key, CaseOutcome(finding=FINDING if kept else None))]
 
 
 def evaluator(runner: Any, **more: Any) -> Evaluator:
@@ -69,9 +69,13 @@ def test_what_is_known_is_not_run_again() -> None:
 
 def test_another_finding_is_not_the_finding_and_a_case_that_our_path_fails_is_not_taken() -> None:
     other = {**FINDING, "stage": "draft"}
-    outcomes = [Outcome(finding=other), Outcome(finding=FINDING, control="ours too"), Outcome(problem="no")]
+    outcomes = [
+        CaseOutcome(finding=other),
+        CaseOutcome(finding=FINDING, control="ours too"),
+        CaseOutcome(problem="no"),
+    ]
     assert not any(outcome.keeps(TARGET) for outcome in outcomes)
-    assert Outcome(finding=FINDING).keeps(TARGET)
+    assert CaseOutcome(finding=FINDING).keeps(TARGET)
 
 
 def test_the_time_limit_ends_a_search() -> None:
@@ -82,9 +86,9 @@ def test_the_time_limit_ends_a_search() -> None:
 class Sometimes(Backwards):
     """Shows the finding in every third run."""
 
-    def wait(self, seconds: float | None) -> list[tuple[str, Outcome]]:
+    def wait(self, seconds: float | None) -> list[tuple[str, CaseOutcome]]:
         key, _ = self.waiting.pop()
-        return [(key, Outcome(finding=FINDING if len(self.begun) % 3 == 0 else None))]
+        return [(key, CaseOutcome(finding=FINDING if len(self.begun) % 3 == 0 else None))]
 
 
 def test_a_finding_that_comes_and_goes_gets_as_many_trials_as_it_needs() -> None:
@@ -103,8 +107,8 @@ def test_a_clean_run_is_nothing_to_reduce() -> None:
 def test_outcomes_survive_a_line_that_was_cut(tmp_path: Path) -> None:
     asked = {"source": {}, "cases": [BASE.as_json()]}
     outcomes = begin(tmp_path / "out", asked)
-    outcomes.add("a", Outcome(finding=FINDING, emitted=((1, 2),), num_accepted=((1,),), committed_len=3))
-    outcomes.add("b", Outcome(problem="no"))
+    outcomes.add("a", CaseOutcome(finding=FINDING, emitted=((1, 2),), num_accepted=((1,),), committed_len=3))
+    outcomes.add("b", CaseOutcome(problem="no"))
     file = tmp_path / "out" / "outcomes.jsonl"
     file.write_text(file.read_text() + '{"case": "c", "find')
     again = begin(tmp_path / "out", asked)
@@ -124,14 +128,14 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_a_case_goes_through_json_unchanged() -> None:
     made = replace(BASE, eager=("norm",), cut=replace(BASE.cut, vocab=(1, 2, 3), hidden=16, seed=1))
     made = replace(made, cut=replace(made.cut, teacher=replace(made.cut.teacher, layers=(0, 3))))
-    assert Case.from_json(made.as_json(), "here") == made
+    assert RunCase.from_json(made.as_json(), "here") == made
     assert made.key != BASE.key
     with pytest.raises(UsageError, match="here should hold"):
-        Case.from_json({"turns": 3}, "here")
+        RunCase.from_json({"turns": 3}, "here")
 
 
 def test_a_path_that_ends_its_process_costs_one_case() -> None:
-    with Workers(Source(), 1, serve) as workers:
+    with Workers(RunSource(), 1, serve) as workers:
         asked = evaluator(workers)
         assert asked.first([case(0), case(1), case(2)]) == 2
     died = asked.outcomes.get(case(1).key)

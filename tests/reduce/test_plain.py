@@ -18,8 +18,8 @@ from tracing.moment import STAGES, Moment
 from workbench.faults.bench import tiny_bench
 from workbench.faults.experiment import Setup
 from workbench.faults.tiny import token_bytes
-from workbench.reduce.case import Case
-from workbench.reduce.evidence import Evidence, evidence_of
+from workbench.reduce.case import RunCase
+from workbench.reduce.evidence import StageEvidence, evidence_of
 from workbench.reduce.folder import for_script
 from workbench.reduce.models import read_pair, write_pair
 from workbench.reduce.plain import comparing, models
@@ -35,13 +35,13 @@ def small(need: str) -> Setup:
 
 
 @cache
-def shown(stage: str, need: str, dtype: str = "float32") -> tuple[Evidence, dict[str, Any]]:
+def shown(stage: str, need: str, dtype: str = "float32") -> tuple[StageEvidence, dict[str, Any]]:
     setup = replace(small(need), dtype=dtype)
     subject = subject_of(setup)
     step = 0 if stage == "prefill" else 1
     finding = Finding("numeric", "fused", Moment(0, 0, step, stage), "any", rule="RULE", message="wrong")
     evidence = evidence_of(subject, finding)
-    case = Case(turns=(setup.prompt,), settings=setup.settings, dtype=dtype)
+    case = RunCase(turns=(setup.prompt,), settings=setup.settings, dtype=dtype)
     return evidence, for_script(subject, case, finding, evidence)
 
 

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 
 from tracing.reader import open_run
 from workbench.cli.app import build_app
-from workbench.reduce.case import Case
+from workbench.reduce.case import RunCase
 from workbench.reduce.run import Reduced, Wishes, reduce_cases
-from workbench.reduce.source import Opened, Source, bench_case, opened
+from workbench.reduce.source import OpenedSource, RunSource, bench_case, opened
 
 FAULT = "next-kv-head"
 ALONE = Wishes(workers=0)
@@ -27,14 +27,14 @@ class Made:
     """A reduction with what it was made from."""
 
     reduced: Reduced
-    opened: Opened
-    case: Case
+    opened: OpenedSource
+    case: RunCase
     told: list[str]
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    source = Source(bench="tiny", fault=FAULT)
+    source = RunSource(bench="tiny", fault=FAULT)
     models, told = opened(source), list[str]()
     case = bench_case(source)
     case = replace(case, settings=replace(case.settings, max_new_tokens=4))

@@ -29,9 +29,9 @@ from workbench.cli.stdout_for_data import stdout_for_data
 from workbench.view.safe_text import safe_json
 
 if TYPE_CHECKING:
-    from workbench.reduce.case import Case
+    from workbench.reduce.case import RunCase
     from workbench.reduce.run import Reduced
-    from workbench.reduce.source import Opened, Source
+    from workbench.reduce.source import OpenedSource, RunSource
 
 FOUND: Final = 1
 SHOWN: Final = ("tokens", "nodes", "depth", "layers", "heads", "hidden", "vocab", "bytes")
@@ -99,13 +99,13 @@ def _require_one(options: dict[str, Any]) -> None:
         raise UsageError("--fault plants a fault in our own path; leave --fused out")
 
 
-def _from_prompt(options: dict[str, Any]) -> tuple[Opened, Sequence[Case]]:
+def _from_prompt(options: dict[str, Any]) -> tuple[OpenedSource, Sequence[RunCase]]:
     from workbench.reduce.asked import cases_of_prompts
-    from workbench.reduce.case import Case
+    from workbench.reduce.case import RunCase
     from workbench.reduce.source import opened
 
     models = opened(_source(options, {name: options[name] for name in _MODELS}))
-    like = Case(
+    like = RunCase(
         turns=(),
         settings=settings_from(options),
         dtype=options["dtype"],
@@ -116,7 +116,7 @@ def _from_prompt(options: dict[str, Any]) -> tuple[Opened, Sequence[Case]]:
     return models, cases_of_prompts(models, options["prompt_file"], like, chat=options["chat"])
 
 
-def _from_run(options: dict[str, Any]) -> tuple[Opened, Sequence[Case]]:
+def _from_run(options: dict[str, Any]) -> tuple[OpenedSource, Sequence[RunCase]]:
     from tracing.reader import open_run
     from workbench.cli.replay_summary import facts_of, path_under_test_of, settings_of
     from workbench.reduce.asked import case_of_run, models_of_run
@@ -133,14 +133,14 @@ def _from_run(options: dict[str, Any]) -> tuple[Opened, Sequence[Case]]:
 _MODELS: Final = ("model", "draft", "proposer", "weights")
 
 
-def _source(options: dict[str, Any], models: dict[str, Any]) -> Source:
+def _source(options: dict[str, Any], models: dict[str, Any]) -> RunSource:
     from workbench.campaign.planted import placed
-    from workbench.reduce.source import Source
+    from workbench.reduce.source import RunSource
 
     fault = options["fault_name"] or ""
     if fault:
         placed(fault)  # refuses a name of none, and what is not in a path
-    return Source(
+    return RunSource(
         **models,
         trust_remote_code=options["trust_remote_code"],
         fused=options["fused"],
@@ -153,7 +153,7 @@ def _source(options: dict[str, Any], models: dict[str, Any]) -> Source:
     )
 
 
-def _reduced(opened: Opened, cases: Sequence[Case], options: dict[str, Any]) -> Reduced:
+def _reduced(opened: OpenedSource, cases: Sequence[RunCase], options: dict[str, Any]) -> Reduced:
     from workbench.reduce.run import Wishes, reduce_cases
 
     folder = Path(options["out"]) if options["out"] else fresh_folder(prefix="reduced-")
@@ -161,7 +161,7 @@ def _reduced(opened: Opened, cases: Sequence[Case], options: dict[str, Any]) -> 
     return reduce_cases(opened, cases, folder, wishes, _tell)
 
 
-def _tell(axis: str, case: Case) -> None:
+def _tell(axis: str, case: RunCase) -> None:
     tree = case.settings
     size = f"{case.num_tokens} tokens, {tree.tree_nodes} nodes, {tree.max_new_tokens} new tokens"
     say(f"smaller     {axis}: {size}", err=True)

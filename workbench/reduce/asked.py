@@ -8,19 +8,19 @@ from typing import Any
 
 from tracing.errors import UsageError
 from tracing.finding import has_error
+from tracing.manifest_facts import table
 from tracing.reader import Run
-from tracing.run_facts import table
 from tracing.settings import DecodeSettings
 from workbench.lockstep.session.prompts import read_prompts
 from workbench.lockstep.session.turns import plan_turns
-from workbench.reduce.case import Case
-from workbench.reduce.source import Opened
+from workbench.reduce.case import RunCase
+from workbench.reduce.source import OpenedSource
 
 SHIPPED = "tiny-pangu"
 """Name of the shipped models in a manifest."""
 
 
-def cases_of_prompts(opened: Opened, prompt_file: str, like: Case, *, chat: bool) -> list[Case]:
+def cases_of_prompts(opened: OpenedSource, prompt_file: str, like: RunCase, *, chat: bool) -> list[RunCase]:
     """Return a case for each prompt of a file.
 
     Args:
@@ -40,7 +40,7 @@ def cases_of_prompts(opened: Opened, prompt_file: str, like: Case, *, chat: bool
     ]
 
 
-def case_of_run(run: Run, settings: DecodeSettings, dtype: str) -> Case:
+def case_of_run(run: Run, settings: DecodeSettings, dtype: str) -> RunCase:
     """Return the case of a recorded run: the turn of its first finding, all before it as prompt.
 
     Args:
@@ -57,7 +57,7 @@ def case_of_run(run: Run, settings: DecodeSettings, dtype: str) -> Case:
     where = findings[0].moment
     prompt = _prompt(run, where.prompt_id, where.turn)
     stated = table(run.manifest, "options")
-    return Case(
+    return RunCase(
         turns=(prompt,),
         settings=settings,
         dtype=dtype,
@@ -86,7 +86,7 @@ def _switches(run: Run) -> Sequence[str]:
 
 
 def models_of_run(run: Run) -> dict[str, Any]:
-    """Return the models of a recorded run, by the names of `Source`; None for the shipped ones."""
+    """Return the models of a recorded run, by the names of `RunSource`; None for the shipped ones."""
     models = table(run.manifest, "models")
     named = {
         name: None if models.get(own) in (None, SHIPPED) else str(models[own])

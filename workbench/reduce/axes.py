@@ -10,11 +10,11 @@ from reference.drafters import drafter_of
 from tracing.models import ModelPair
 from tracing.settings import DecodeSettings
 from tracing.static_tree import static_tree
-from workbench.reduce.case import Case
+from workbench.reduce.case import RunCase
 from workbench.reduce.delta import smallest_list, smallest_number
-from workbench.reduce.outcome import Outcome
+from workbench.reduce.outcome import CaseOutcome
 
-Ask = Callable[[Sequence[Case]], int | None]
+Ask = Callable[[Sequence[RunCase]], int | None]
 """Returns the place of the first case that keeps the finding."""
 
 
@@ -26,46 +26,48 @@ class Room:
         pair: The whole pair.
         ask: Which of several cases keeps the finding first.
         outcome: What a case showed that was run.
-        is_ours: Whether the path under test is ours, so that operators can be made eager.
+        can_be_eager: Whether operators of the path under test can.
     """
 
     pair: ModelPair
     ask: Ask
-    outcome: Callable[[Case], Outcome | None]
-    is_ours: bool = True
+    outcome: Callable[[RunCase], CaseOutcome | None]
+    can_be_eager: bool = True
 
-    def best(self, case: Case, candidates: Sequence[Case]) -> Case:
+    def best(self, case: RunCase, candidates: Sequence[RunCase]) -> RunCase:
         """Return the first candidate that keeps the finding, else the case."""
         found = self.ask(candidates) if candidates else None
         return case if found is None else candidates[found]
 
-    def number(self, case: Case, current: int, made: Callable[[int], Case], **bounds: int) -> Case:
+    def number(self, case: RunCase, current: int, made: Callable[[int], RunCase], **bounds: int) -> RunCase:
         """Return the case with a number as small as keeps the finding."""
         smallest = smallest_number(
             current, lambda numbers: self.ask([made(each) for each in numbers]), **bounds
         )
         return case if smallest == current else made(smallest)
 
-    def part(self, case: Case, items: tuple[Any, ...], made: Callable[[tuple[Any, ...]], Case]) -> Case:
+    def part(
+        self, case: RunCase, items: tuple[Any, ...], made: Callable[[tuple[Any, ...]], RunCase]
+    ) -> RunCase:
         """Return the case with as few items as keep the finding."""
         smallest = smallest_list(items, lambda parts: self.ask([made(each) for each in parts]))
         return case if len(smallest) == len(items) else made(smallest)
 
 
-Axis = Callable[[Case, Room], Case]
+Axis = Callable[[RunCase, Room], RunCase]
 
 
-def with_settings(case: Case, **changes: Any) -> Case:
+def with_settings(case: RunCase, **changes: Any) -> RunCase:
     """Return a case with other settings."""
     return replace(case, settings=replace(case.settings, **changes))
 
 
-def unrepeated(case: Case, room: Room) -> Case:
+def unrepeated(case: RunCase, room: Room) -> RunCase:
     """Leave the bit-by-bit repetition out."""
     return room.best(case, [replace(case, repeat=False)] if case.repeat else [])
 
 
-def later_start(case: Case, room: Room) -> Case:
+def later_start(case: RunCase, room: Room) -> RunCase:
     """Begin right before the step of the finding, with what was committed until then as the prompt."""
     outcome = room.outcome(case)
     if outcome is None or outcome.finding is None:
@@ -95,7 +97,7 @@ def _backwards(step: int) -> Iterator[int]:
     yield step
 
 
-def fewer_tokens(case: Case, room: Room) -> Case:
+def fewer_tokens(case: RunCase, room: Room) -> RunCase:
     """Leave turns and tokens of the prompt out, the first ones first."""
     if len(case.turns) > 1:
         case = room.part(case, case.turns, lambda turns: replace(case, turns=turns))
@@ -104,8 +106,8 @@ def fewer_tokens(case: Case, room: Room) -> Case:
     return case
 
 
-def _fewer_of_turn(case: Case, room: Room, number: int) -> Case:
-    def made(kept: tuple[int, ...]) -> Case:
+def _fewer_of_turn(case: RunCase, room: Room, number: int) -> RunCase:
+    def made(kept: tuple[int, ...]) -> RunCase:
         return replace(case, turns=(*case.turns[:number], kept, *case.turns[number + 1 :]))
 
     tokens = case.turns[number]
@@ -114,14 +116,14 @@ def _fewer_of_turn(case: Case, room: Room, number: int) -> Case:
     return made(kept)
 
 
-def fewer_steps(case: Case, room: Room) -> Case:
+def fewer_steps(case: RunCase, room: Room) -> RunCase:
     """Emit fewer tokens."""
     return room.number(
         case, case.settings.max_new_tokens, lambda count: with_settings(case, max_new_tokens=count)
     )
 
 
-def smaller_tree(case: Case, room: Room) -> Case:
+def smaller_tree(case: RunCase, room: Room) -> RunCase:
     """Leave nodes, levels and candidates out."""
     reads = drafter_of(room.pair).settings
     if "static_tree" in reads:
@@ -138,8 +140,8 @@ def smaller_tree(case: Case, room: Room) -> Case:
     return case
 
 
-def _smaller_static_tree(case: Case, room: Room) -> Case:
-    def made(paths: tuple[tuple[int, ...], ...]) -> Case:
+def _smaller_static_tree(case: RunCase, room: Room) -> RunCase:
+    def made(paths: tuple[tuple[int, ...], ...]) -> RunCase:
         closed = [path for path in paths if all(path[:end] in paths for end in range(1, len(path)))]
         text = " ".join(".".join(map(str, path)) for path in closed) or "0"
         return with_settings(case, static_tree=text, tree_nodes=1 + len(closed or [0]))
@@ -147,7 +149,7 @@ def _smaller_static_tree(case: Case, room: Room) -> Case:
     return room.part(case, tuple(static_tree(case.settings.static_tree)), made)
 
 
-def plainer_options(case: Case, room: Room) -> Case:
+def plainer_options(case: RunCase, room: Room) -> RunCase:
     """Set options back to what they usually are, one after the other."""
     usual = DecodeSettings()
     for names in _OPTIONS:
@@ -156,7 +158,7 @@ def plainer_options(case: Case, room: Room) -> Case:
             case = room.best(case, [with_settings(case, **changes)])
     if case.dtype not in ("auto", "float32"):
         case = room.best(case, [replace(case, dtype="float32")])
-    if room.is_ours:
+    if room.can_be_eager:
         case = _eager(case, room)
     return case
 
@@ -173,7 +175,7 @@ _OPTIONS: Final = (
 )
 
 
-def _eager(case: Case, room: Room) -> Case:
+def _eager(case: RunCase, room: Room) -> RunCase:
     """Run as many operators eagerly as keep the finding: what is left fused is what it takes."""
     from tracing.settings import EAGER_OPERATORS
 

@@ -51,7 +51,7 @@ class ModelCut:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
+class RunCase:
     """One run; token ids are those of the whole vocabulary, also where it is cut.
 
     Attributes:
@@ -89,7 +89,7 @@ class Case:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, held: Any, where: str) -> Case:
+    def from_json(cls, held: Any, where: str) -> RunCase:
         """Return the case that `as_json` gave.
 
         Raises:

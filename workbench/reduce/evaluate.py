@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from workbench.reduce.case import Case
+from workbench.reduce.case import RunCase
 from workbench.reduce.kept import Outcomes
-from workbench.reduce.outcome import Outcome, Same, Trial
+from workbench.reduce.outcome import CaseOutcome, CaseTrial, Same
 
-Tell = Callable[[Case, Outcome], object]
+Tell = Callable[[RunCase, CaseOutcome], object]
 
 
 class TimeIsUpError(Exception):
@@ -26,11 +26,11 @@ class Runner(Protocol):
         """Trials that can run at once."""
         ...
 
-    def submit(self, key: str, trial: Trial) -> None:
+    def submit(self, key: str, trial: CaseTrial) -> None:
         """Begin a trial; fewer than `capacity` are running."""
         ...
 
-    def wait(self, seconds: float | None) -> list[tuple[str, Outcome]]:
+    def wait(self, seconds: float | None) -> list[tuple[str, CaseOutcome]]:
         """Return what has ended, at least one unless the time is up."""
         ...
 
@@ -58,9 +58,9 @@ class Evaluator:
     deadline: float | None = None
     tell: Tell = lambda _case, _outcome: None
     num_run: int = 0
-    _running: dict[str, Case] = field(default_factory=dict)
+    _running: dict[str, RunCase] = field(default_factory=dict)
 
-    def first(self, cases: Sequence[Case]) -> int | None:
+    def first(self, cases: Sequence[RunCase]) -> int | None:
         """Return the place of the first case that keeps the finding; None where none does.
 
         Raises:
@@ -100,12 +100,12 @@ class Evaluator:
     def _has_room(self) -> bool:
         return len(self._running) < self.runner.capacity
 
-    def _submit(self, key: str, case: Case) -> None:
+    def _submit(self, key: str, case: RunCase) -> None:
         if self.deadline is not None and time.monotonic() > self.deadline:
             raise TimeIsUpError
         if key not in self._running:
             self._running[key] = case
-            self.runner.submit(key, Trial(case, self.target, self.most_trials, self.control))
+            self.runner.submit(key, CaseTrial(case, self.target, self.most_trials, self.control))
 
     def _collect(self) -> None:
         left = None if self.deadline is None else max(self.deadline - time.monotonic(), 0.0)
@@ -124,16 +124,16 @@ class Here:
 
     capacity = 1
 
-    def __init__(self, run: Callable[[Trial], Outcome]) -> None:
+    def __init__(self, run: Callable[[CaseTrial], CaseOutcome]) -> None:
         """Take what runs a trial."""
         self._run = run
-        self._ended: list[tuple[str, Outcome]] = []
+        self._ended: list[tuple[str, CaseOutcome]] = []
 
-    def submit(self, key: str, trial: Trial) -> None:
+    def submit(self, key: str, trial: CaseTrial) -> None:
         """Run a trial to its end."""
         self._ended.append((key, self._run(trial)))
 
-    def wait(self, _seconds: float | None) -> list[tuple[str, Outcome]]:
+    def wait(self, _seconds: float | None) -> list[tuple[str, CaseOutcome]]:
         """Return what has ended."""
         ended, self._ended = self._ended, []
         return ended

@@ -29,7 +29,7 @@ COMPUTED: Final = frozenset({"visible", "keys", "values"})
 
 
 @dataclass(slots=True)
-class Evidence:
+class StageEvidence:
     """Tensors of the failing stage.
 
     Attributes:
@@ -46,7 +46,7 @@ class Evidence:
     missing: str = ""
 
 
-def evidence_of(subject: Subject, finding: Finding) -> Evidence:
+def evidence_of(subject: Subject, finding: Finding) -> StageEvidence:
     """Run the stage of a finding again and keep its tensors.
 
     Args:
@@ -55,12 +55,12 @@ def evidence_of(subject: Subject, finding: Finding) -> Evidence:
     """
     moment = finding.moment
     if not moment.stage:
-        return Evidence(missing="the finding is about no single stage")
+        return StageEvidence(missing="the finding is about no single stage")
     try:
         scene = scene_at(subject, moment)
     except UsageError as problem:
-        return Evidence(missing=str(problem))
-    evidence = Evidence(_inputs(scene), _found(scene))
+        return StageEvidence(missing=str(problem))
+    evidence = StageEvidence(_inputs(scene), _found(scene))
     if moment.stage in NETWORKED and subject.path.intermediates and not finding.rule.startswith("NPU-"):
         try:
             evidence.located = judged(subject, scene, moment)
@@ -122,7 +122,7 @@ def _host(value: Any) -> Tensor:
     return torch.as_tensor(value).detach().cpu().contiguous().clone()
 
 
-def _open_operator(evidence: Evidence, scene: StageRerun, subject: Subject) -> None:
+def _open_operator(evidence: StageEvidence, scene: StageRerun, subject: Subject) -> None:
     """Keep inputs and result of the first tensor that its operator, alone, makes otherwise."""
     assert evidence.located is not None
     forwards = opened_stage(scene, subject.runner).forwards

@@ -16,12 +16,12 @@ from tracing.errors import EnvironmentProblemError, UsageError
 from tracing.finding import Finding
 from tracing.static_tree import static_tree
 from workbench.locate.scene import Subject
-from workbench.reduce.case import Case, ModelCut
-from workbench.reduce.evidence import Evidence, evidence_of
+from workbench.reduce.case import ModelCut, RunCase
+from workbench.reduce.evidence import StageEvidence, evidence_of
 from workbench.reduce.models import FOLDER, write_pair
 from workbench.reduce.running import recorded, subject_of, token_bytes_of
 from workbench.reduce.script import script_of
-from workbench.reduce.source import Opened
+from workbench.reduce.source import OpenedSource
 
 TRACE: Final = "trace"
 STAGE: Final = "stage.safetensors"
@@ -42,11 +42,11 @@ class Written:
 
     folder: Path
     finding: Finding
-    evidence: Evidence
+    evidence: StageEvidence
     num_bytes: int
 
 
-def write_case(opened: Opened, case: Case, folder: Path, tries: int = 1) -> Written:
+def write_case(opened: OpenedSource, case: RunCase, folder: Path, tries: int = 1) -> Written:
     """Run a reduced case once more, recorded, and write everything that its reader needs.
 
     Args:
@@ -90,7 +90,7 @@ def write_case(opened: Opened, case: Case, folder: Path, tries: int = 1) -> Writ
     return Written(folder, finding, evidence, weights_bytes(folder))
 
 
-def renumbered(opened: Opened, case: Case) -> Case:
+def renumbered(opened: OpenedSource, case: RunCase) -> RunCase:
     """Return a case in the numbers of the models that are left, which are then whole."""
     turns = tuple(tuple(turn) for turn in opened.renumbered(case))
     return replace(case, turns=turns, cut=ModelCut())
@@ -101,7 +101,7 @@ def weights_bytes(folder: Path) -> int:
     return sum(file.stat().st_size for file in (folder / FOLDER).glob("*.safetensors"))
 
 
-def for_script(subject: Subject, case: Case, finding: Finding, evidence: Evidence) -> dict[str, Any]:
+def for_script(subject: Subject, case: RunCase, finding: Finding, evidence: StageEvidence) -> dict[str, Any]:
     """Return what the script reads of the case."""
     pair, settings = subject.pair, case.settings
     window = narrower(settings.window, getattr(pair.drafter, "window", 0) or 0)

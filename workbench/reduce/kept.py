@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tracing.errors import EnvironmentProblemError, UsageError
-from workbench.reduce.outcome import Outcome
+from workbench.reduce.outcome import CaseOutcome
 
 OUTCOMES: Final = "outcomes.jsonl"
 BEGUN: Final = "begun.json"
@@ -22,7 +22,7 @@ class Outcomes:
     """
 
     def __init__(self, file: Path | None = None) -> None:
-        self._known: dict[str, Outcome] = {}
+        self._known: dict[str, CaseOutcome] = {}
         self._file = file
         if file is not None and file.exists():
             for line in file.read_text(encoding="utf-8").splitlines():
@@ -31,11 +31,11 @@ class Outcomes:
     def __len__(self) -> int:
         return len(self._known)
 
-    def get(self, key: str) -> Outcome | None:
+    def get(self, key: str) -> CaseOutcome | None:
         """Return what a case showed, None if it was not run."""
         return self._known.get(key)
 
-    def add(self, key: str, outcome: Outcome) -> None:
+    def add(self, key: str, outcome: CaseOutcome) -> None:
         """Keep an outcome.
 
         Raises:
@@ -56,7 +56,7 @@ class Outcomes:
         try:
             held = json.loads(line)
             key = held.pop("case")
-            self._known[str(key)] = Outcome.from_json(held)
+            self._known[str(key)] = CaseOutcome.from_json(held)
         except (ValueError, KeyError, TypeError, AttributeError):
             return
 

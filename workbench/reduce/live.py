@@ -10,11 +10,11 @@ from workbench.npu.bootstrap import bootstrap
 
 bootstrap("auto")
 
-from workbench.reduce.case import Case  # noqa: E402  torch is imported behind the bootstrap
+from workbench.reduce.case import RunCase  # noqa: E402  torch is imported behind the bootstrap
 from workbench.reduce.evidence import evidence_of  # noqa: E402
 from workbench.reduce.kept import read_object  # noqa: E402
 from workbench.reduce.running import subject_of  # noqa: E402
-from workbench.reduce.source import Source, opened  # noqa: E402
+from workbench.reduce.source import RunSource, opened  # noqa: E402
 
 
 def found_again(folder: Path) -> dict[str, Any]:
@@ -28,8 +28,8 @@ def found_again(folder: Path) -> dict[str, Any]:
     """
     file = folder / "case.json"
     held = read_object(file)
-    source = Source(**{**held["source"], "folder": str(folder), "bench": ""})
-    case = Case.from_json(held["case"], str(file))
+    source = RunSource(**{**held["source"], "folder": str(folder), "bench": ""})
+    case = RunCase.from_json(held["case"], str(file))
     with subject_of(opened(source), case) as subject:
         evidence = evidence_of(subject, Finding.from_json(held["script"]["finding"]))
     return evidence.found

@@ -11,7 +11,7 @@ import torch
 from tracing.models import DrafterConfig, TeacherConfig
 from tracing.settings import DecodeSettings
 from workbench.reduce.axes import Room
-from workbench.reduce.case import Case, NetworkCut
+from workbench.reduce.case import NetworkCut, RunCase
 from workbench.reduce.slices import cut_hidden
 
 Network = Literal["teacher", "drafter"]
@@ -21,12 +21,12 @@ LANES: Final = 16
 SEEDS: Final = (0, 1, 2)
 
 
-def leap(case: Case, room: Room) -> Case:
+def leap(case: RunCase, room: Room) -> RunCase:
     """Take the smallest of a few cases that are small in all respects, and so cheap to run."""
     return room.best(case, [each for each in _small(case, room) if each != case])
 
 
-def _small(case: Case, room: Room) -> Iterator[Case]:
+def _small(case: RunCase, room: Room) -> Iterator[RunCase]:
     settings, turns = case.settings, case.turns
     for layers in _few_layers(room):
         for count, tree in ((2, (4, 1, 2)), (4, (8, 2, 3)), (16, (8, 2, 3))):
@@ -52,14 +52,14 @@ def _small_tree(settings: DecodeSettings, nodes: int, depth: int, top_k: int) ->
     )
 
 
-def fewer_layers(case: Case, room: Room) -> Case:
+def fewer_layers(case: RunCase, room: Room) -> RunCase:
     """Leave layers out."""
     for network in NETWORKS:
         case = _fewer_layers(case, room, network)
     return case
 
 
-def _fewer_layers(case: Case, room: Room, network: Network) -> Case:
+def _fewer_layers(case: RunCase, room: Room, network: Network) -> RunCase:
     config: Any = getattr(room.pair, network)
     if not isinstance(config, TeacherConfig):
         return case
@@ -67,7 +67,7 @@ def _fewer_layers(case: Case, room: Room, network: Network) -> Case:
     return room.part(case, layers, lambda kept: _with(case, network, layers=kept))
 
 
-def other_weights(case: Case, room: Room) -> Case:
+def other_weights(case: RunCase, room: Room) -> RunCase:
     """Draw the weights at random; before that, take quantised ones for the numbers that they stand for."""
     if room.pair.teacher.quantisation is not None and not case.cut.plain:
         case = room.best(case, [replace(case, cut=replace(case.cut, plain=True))])
@@ -78,7 +78,7 @@ def other_weights(case: Case, room: Room) -> Case:
     return room.best(case, [replace(case, cut=replace(case.cut, seed=seed)) for seed in SEEDS])
 
 
-def fewer_words(case: Case, room: Room) -> Case:
+def fewer_words(case: RunCase, room: Room) -> RunCase:
     """Leave token ids out that nothing needs."""
     words = case.cut.vocab or tuple(range(room.pair.teacher.vocab_size))
     outcome = room.outcome(case)
@@ -87,7 +87,7 @@ def fewer_words(case: Case, room: Room) -> Case:
     prompt = {0, *(token for turn in case.turns for token in turn)}
     order = [*sorted(prompt), *sorted(needed - prompt), *_others(room, needed, words)]
 
-    def made(count: int) -> Case:
+    def made(count: int) -> RunCase:
         return replace(case, cut=replace(case.cut, vocab=tuple(sorted(order[:count]))))
 
     least = -(-(len(prompt) + 2 * case.settings.top_k) // LANES) * LANES
@@ -108,7 +108,7 @@ def _others(room: Room, needed: set[int], words: tuple[int, ...]) -> list[int]:
     return [*woven, *first[shorter:], *second[shorter:]]
 
 
-def narrower(case: Case, room: Room) -> Case:
+def narrower(case: RunCase, room: Room) -> RunCase:
     """Leave lanes of the residual stream and of the MLPs out."""
     if not _can_slice(case, room):
         return case
@@ -126,7 +126,7 @@ def narrower(case: Case, room: Room) -> Case:
     return case
 
 
-def _narrower_mlp(case: Case, room: Room, network: Network) -> Case:
+def _narrower_mlp(case: RunCase, room: Room, network: Network) -> RunCase:
     config: Any = getattr(room.pair, network)
     if not isinstance(config, (TeacherConfig, DrafterConfig)) or getattr(config, "experts", None):
         return case
@@ -135,7 +135,7 @@ def _narrower_mlp(case: Case, room: Room, network: Network) -> Case:
     return room.number(case, width, lambda size: _with(case, network, width=size), **bounds)
 
 
-def fewer_heads(case: Case, room: Room) -> Case:
+def fewer_heads(case: RunCase, room: Room) -> RunCase:
     """Leave key heads with their groups out, then query heads of each group."""
     if not _can_slice(case, room):
         return case
@@ -144,7 +144,7 @@ def fewer_heads(case: Case, room: Room) -> Case:
     return case
 
 
-def _fewer_heads(case: Case, room: Room, network: Network) -> Case:
+def _fewer_heads(case: RunCase, room: Room, network: Network) -> RunCase:
     config: Any = getattr(room.pair, network)
     if not isinstance(config, (TeacherConfig, DrafterConfig)):
         return case
@@ -155,11 +155,11 @@ def _fewer_heads(case: Case, room: Room, network: Network) -> Case:
     return room.number(fewer, group, lambda count: _with(fewer, network, group=count))
 
 
-def _can_slice(case: Case, room: Room) -> bool:
+def _can_slice(case: RunCase, room: Room) -> bool:
     """Whether rows and columns are numbers of their own; words of int4 hold several."""
     return room.pair.teacher.quantisation is None or case.cut.plain
 
 
-def _with(case: Case, network: Network, **changes: Any) -> Case:
+def _with(case: RunCase, network: Network, **changes: Any) -> RunCase:
     own = replace(getattr(case.cut, network), **changes)
     return replace(case, cut=replace(case.cut, **{network: own}))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from workbench.reduce.case import Case
+from workbench.reduce.case import RunCase
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Same:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class CaseOutcome:
     """What a run of a case showed.
 
     Attributes:
@@ -62,14 +62,14 @@ class Outcome:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, held: Mapping[str, Any]) -> Outcome:
+    def from_json(cls, held: Mapping[str, Any]) -> CaseOutcome:
         """Return the outcome that `as_json` gave."""
         turns = {name: tuple(map(tuple, held[name])) for name in ("emitted", "num_accepted")}
         return cls(**{**held, **turns})
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class CaseTrial:
     """What a worker is asked.
 
     Attributes:
@@ -79,7 +79,7 @@ class Trial:
         control: Run our own path on a case that keeps the finding.
     """
 
-    case: Case
+    case: RunCase
     target: Same | None = None
     most: int = 1
     control: bool = True

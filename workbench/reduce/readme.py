@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from workbench.locate.text import located_lines
-from workbench.reduce.case import Case
-from workbench.reduce.evidence import Evidence
+from workbench.reduce.case import RunCase
+from workbench.reduce.evidence import StageEvidence
 from workbench.reduce.search import Observed
 from workbench.reduce.sizes import Sizes
 from workbench.view.safe_text import safe_text
@@ -53,11 +53,11 @@ class Told:
     """
 
     finding: Mapping[str, Any]
-    case: Case
+    case: RunCase
     observed: Observed
     before: Sizes
     after: Sizes
-    evidence: Evidence
+    evidence: StageEvidence
     texts: Mapping[int, str]
     versions: Mapping[str, str]
     subject: str

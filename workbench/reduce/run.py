@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from tracing.errors import UsageError
-from workbench.reduce.case import Case
+from workbench.lockstep.session.ports import load_factory, takes_eager
+from workbench.reduce.case import RunCase
 from workbench.reduce.evaluate import Evaluator, Here, Runner
 from workbench.reduce.folder import renumbered, write_case
 from workbench.reduce.kept import begin
@@ -20,7 +21,7 @@ from workbench.reduce.models import FOLDER
 from workbench.reduce.readme import Told, readme_of, versions
 from workbench.reduce.search import Observed, observe, reduced
 from workbench.reduce.sizes import Sizes, sizes_of
-from workbench.reduce.source import Opened
+from workbench.reduce.source import OpenedSource
 from workbench.reduce.trial import run_trial
 from workbench.reduce.workers import Workers
 
@@ -86,11 +87,11 @@ class Reduced:
 
 
 def reduce_cases(
-    opened: Opened,
-    cases: Sequence[Case],
+    opened: OpenedSource,
+    cases: Sequence[RunCase],
     folder: Path,
     wishes: Wishes,
-    tell: Callable[[str, Case], object] = lambda _axis, _case: None,
+    tell: Callable[[str, RunCase], object] = lambda _axis, _case: None,
 ) -> Reduced:
     """Make the first case that finds something smaller, and write what is left.
 
@@ -114,8 +115,8 @@ def reduce_cases(
         evaluator = Evaluator(
             runner, outcomes, observed.target, observed.most_trials, not observed.control, deadline
         )
-        is_ours = opened.source.fused is None
-        found = reduced(case, evaluator, opened.pair, is_ours=is_ours, tell=tell)
+        fuses = _can_be_eager(opened.source.fused)
+        found = reduced(case, evaluator, opened.pair, can_be_eager=fuses, tell=tell)
     last = outcomes.get(found.after.key)
     sizes = (
         sizes_of(case, opened.pair, observed.outcome),
@@ -153,13 +154,20 @@ def reduce_cases(
     return result
 
 
-def _runner(opened: Opened, wishes: Wishes) -> AbstractContextManager[Runner]:
+def _can_be_eager(fused: str | None) -> bool:
+    """Whether operators of the path under test can be made eager."""
+    return fused is None or takes_eager(load_factory(fused))
+
+
+def _runner(opened: OpenedSource, wishes: Wishes) -> AbstractContextManager[Runner]:
     if wishes.workers:
         return Workers(opened.source, wishes.workers)
     return nullcontext(Here(partial(run_trial, opened)))
 
 
-def _first_failing(runner: Runner, outcomes: Any, cases: Sequence[Case], tries: int) -> tuple[Case, Observed]:
+def _first_failing(
+    runner: Runner, outcomes: Any, cases: Sequence[RunCase], tries: int
+) -> tuple[RunCase, Observed]:
     for number, case in enumerate(cases):
         try:
             return case, observe(runner, outcomes, case, tries)
@@ -169,7 +177,7 @@ def _first_failing(runner: Runner, outcomes: Any, cases: Sequence[Case], tries: 
     raise UsageError("there is no prompt to reduce")
 
 
-def _subject(opened: Opened) -> str:
+def _subject(opened: OpenedSource) -> str:
     source = opened.source
     if source.fused is not None:
         return source.fused

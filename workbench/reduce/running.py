@@ -23,12 +23,12 @@ from workbench.lockstep.staged.run import StagedRun, judge_turns
 from workbench.lockstep.truth.reference_runner import ONE_ABOVE, ReferenceRunner
 from workbench.npu.capability import allowed_features, this_platform
 from workbench.npu.modes import use_capabilities, use_mode
-from workbench.reduce.case import Case
-from workbench.reduce.source import Opened, rung_of
+from workbench.reduce.case import RunCase
+from workbench.reduce.source import OpenedSource, rung_of
 
 
 @contextmanager
-def subject_of(opened: Opened, case: Case, *, control: bool = False) -> Iterator[Subject]:
+def subject_of(opened: OpenedSource, case: RunCase, *, control: bool = False) -> Iterator[Subject]:
     """Enter with the path under test, built over what is left of the models.
 
     Args:
@@ -68,7 +68,7 @@ def subject_of(opened: Opened, case: Case, *, control: bool = False) -> Iterator
         yield Subject(path, runner, pair, turns, options, dtype, user_code)
 
 
-def recorded(opened: Opened, case: Case, subject: Subject, folder: Path) -> StagedRun:
+def recorded(opened: OpenedSource, case: RunCase, subject: Subject, folder: Path) -> StagedRun:
     """Decode a case in staged lockstep and record it in a folder that is made.
 
     Raises:
@@ -97,12 +97,12 @@ def recorded(opened: Opened, case: Case, subject: Subject, folder: Path) -> Stag
     return staged
 
 
-def token_bytes_of(opened: Opened, case: Case) -> Any:
+def token_bytes_of(opened: OpenedSource, case: RunCase) -> Any:
     """Return what gives the bytes of a token in the numbers of a case's vocabulary."""
     return lambda token: opened.token_bytes(opened.original(case, [token])[0])
 
 
-def _require_room(pair: Any, case: Case) -> None:
+def _require_room(pair: Any, case: RunCase) -> None:
     """Refuse a case that is longer than the models.
 
     Raises:
@@ -117,7 +117,7 @@ def _require_room(pair: Any, case: Case) -> None:
         raise UsageError(f"it needs {needed} positions and the teacher has {most}")
 
 
-def _manifest(opened: Opened, subject: Subject, context: RunContext) -> dict[str, Any]:
+def _manifest(opened: OpenedSource, subject: Subject, context: RunContext) -> dict[str, Any]:
     pair, path, settings = subject.pair, subject.path, subject.options.settings
     return {
         "lockstep": "staged",

@@ -11,10 +11,10 @@ from tracing.errors import UsageError
 from tracing.models import ModelPair
 from workbench.reduce import axes, model_axes
 from workbench.reduce.axes import Axis, Room
-from workbench.reduce.case import Case
+from workbench.reduce.case import RunCase
 from workbench.reduce.evaluate import Evaluator, Runner, TimeIsUpError
 from workbench.reduce.kept import Outcomes
-from workbench.reduce.outcome import Outcome, Same, Trial
+from workbench.reduce.outcome import CaseOutcome, CaseTrial, Same
 
 AXES: Final[Mapping[str, Axis]] = {
     "start": axes.later_start,
@@ -56,10 +56,10 @@ class Observed:
     rate: float
     most_trials: int
     control: str
-    outcome: Outcome
+    outcome: CaseOutcome
 
 
-def observe(runner: Runner, outcomes: Outcomes, case: Case, tries: int) -> Observed:
+def observe(runner: Runner, outcomes: Outcomes, case: RunCase, tries: int) -> Observed:
     """Run the whole case, and again: what does it find, and each time?
 
     Args:
@@ -71,9 +71,9 @@ def observe(runner: Runner, outcomes: Outcomes, case: Case, tries: int) -> Obser
     Raises:
         UsageError: It finds nothing, or cannot be run.
     """
-    first, count = Outcome(), 0
+    first, count = CaseOutcome(), 0
     while first.same is None and count < tries:
-        first = _run(runner, outcomes, f"{case.key}-first-{count}", Trial(case))
+        first = _run(runner, outcomes, f"{case.key}-first-{count}", CaseTrial(case))
         count += 1
         if first.problem:
             raise UsageError(f"the run cannot be made: {first.problem}")
@@ -82,22 +82,22 @@ def observe(runner: Runner, outcomes: Outcomes, case: Case, tries: int) -> Obser
             f"nothing to reduce: {count} run{'s' if count > 1 else ''} found nothing; give the prompt and "
             "options of a run with a finding"
         )
-    again = _run(runner, outcomes, case.key, Trial(case, first.same))
+    again = _run(runner, outcomes, case.key, CaseTrial(case, first.same))
     hits, runs = 1 + (again.same == first.same), count + 1
     for number in range(CONFIRMING if hits < runs else 0):
-        more = _run(runner, outcomes, f"{case.key}-more-{number}", Trial(case, first.same, control=False))
+        more = _run(runner, outcomes, f"{case.key}-more-{number}", CaseTrial(case, first.same, control=False))
         hits, runs = hits + (more.same == first.same), runs + 1
     rate = hits / runs
     trials = 1 if rate == 1 else min(math.ceil(math.log(MISSED) / math.log1p(-rate)), MOST_TRIALS)
     return Observed(first.same, rate, trials, again.control, first)
 
 
-def _run(runner: Runner, outcomes: Outcomes, key: str, trial: Trial) -> Outcome:
+def _run(runner: Runner, outcomes: Outcomes, key: str, trial: CaseTrial) -> CaseOutcome:
     known = outcomes.get(key)
     if known is not None:
         return known
     runner.submit(key, trial)
-    ended: Sequence[tuple[str, Outcome]] = ()
+    ended: Sequence[tuple[str, CaseOutcome]] = ()
     while not ended:
         ended = runner.wait(None)
     outcomes.add(key, ended[0][1])
@@ -114,19 +114,19 @@ class Reduction:
         whole: False where the time was up.
     """
 
-    before: Case
-    after: Case
-    told: list[tuple[str, Case]] = field(default_factory=list)
+    before: RunCase
+    after: RunCase
+    told: list[tuple[str, RunCase]] = field(default_factory=list)
     whole: bool = True
 
 
 def reduced(
-    case: Case,
+    case: RunCase,
     evaluator: Evaluator,
     pair: ModelPair,
     *,
-    is_ours: bool,
-    tell: Callable[[str, Case], object] = lambda _axis, _case: None,
+    can_be_eager: bool,
+    tell: Callable[[str, RunCase], object] = lambda _axis, _case: None,
 ) -> Reduction:
     """Make a case smaller while it keeps its finding.
 
@@ -134,12 +134,12 @@ def reduced(
         case: The whole case, whose outcome the evaluator knows.
         evaluator: Runs cases.
         pair: The whole pair.
-        is_ours: Whether operators of the path can be made eager.
+        can_be_eager: Whether operators of the path can.
         tell: Called with each smaller case.
     """
     reduction = Reduction(case, case)
 
-    def ask(cases: Sequence[Case]) -> int | None:
+    def ask(cases: Sequence[RunCase]) -> int | None:
         found = evaluator.first(cases)
         if found is not None:
             reduction.after = cases[found]
@@ -147,7 +147,7 @@ def reduced(
             tell(name, cases[found])
         return found
 
-    room = Room(pair, ask, lambda one: evaluator.outcomes.get(one.key), is_ours)
+    room = Room(pair, ask, lambda one: evaluator.outcomes.get(one.key), can_be_eager)
     try:
         for number in range(MOST_PASSES):
             before = reduction.after

@@ -9,8 +9,8 @@ import torch
 
 from reference.drafters import drafter_of
 from tracing.models import ModelPair
-from workbench.reduce.case import Case
-from workbench.reduce.outcome import Outcome
+from workbench.reduce.case import RunCase
+from workbench.reduce.outcome import CaseOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Sizes:
         return asdict(self)
 
 
-def sizes_of(case: Case, pair: ModelPair, outcome: Outcome | None) -> Sizes:
+def sizes_of(case: RunCase, pair: ModelPair, outcome: CaseOutcome | None) -> Sizes:
     """Return the sizes of a case.
 
     Args:

@@ -12,7 +12,7 @@ from tracing.errors import UsageError
 from tracing.models import ModelPair
 from tracing.settings import RungName
 from tracing.stages import DecodePath
-from workbench.reduce.case import Case
+from workbench.reduce.case import RunCase
 
 if TYPE_CHECKING:
     from workbench.lockstep.engine.user_code import UserCode
@@ -22,7 +22,7 @@ KEPT_PAIRS: Final = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class RunSource:
     """What is under test, on which models.
 
     Attributes:
@@ -63,7 +63,7 @@ class Source:
         return self.fused is None and not self.fault
 
 
-class Opened:
+class OpenedSource:
     """The models of a source, loaded, and its paths, built when asked for.
 
     Attributes:
@@ -76,7 +76,7 @@ class Opened:
 
     def __init__(
         self,
-        source: Source,
+        source: RunSource,
         pair: ModelPair,
         token_bytes: Callable[[int], bytes],
         tokenizer: Any = None,
@@ -89,7 +89,7 @@ class Opened:
 
     @contextmanager
     def path(
-        self, case: Case, user_code: UserCode | None = None, *, control: bool = False
+        self, case: RunCase, user_code: UserCode | None = None, *, control: bool = False
     ) -> Iterator[DecodePath]:
         """Enter with a fresh path under test over the pair of a case.
 
@@ -107,13 +107,17 @@ class Opened:
         from workbench.lockstep.session.ports import build_port
 
         source, pair = self.source, self.cut(case.cut)
-        options: dict[str, Any] = {"device": source.device, "dtype": case.dtype}
+        options: dict[str, Any] = {
+            "device": source.device,
+            "dtype": case.dtype,
+            "eager": frozenset(case.eager),
+        }
         if source.fused is not None and not control:
             yield build_port(source.fused, pair, case.settings, user_code or UserCode(), **options)
             return
 
         def made() -> DecodePath:
-            return make_path(pair, case.settings, eager=frozenset(case.eager), **options)
+            return make_path(pair, case.settings, **options)
 
         if control or not source.fault:
             yield made()
@@ -122,7 +126,7 @@ class Opened:
         with placement.around():
             yield placement.path(made())
 
-    def renumbered(self, case: Case) -> list[list[int]]:
+    def renumbered(self, case: RunCase) -> list[list[int]]:
         """Return the tokens of a case's turns in the numbers of its cut vocabulary.
 
         Raises:
@@ -137,13 +141,13 @@ class Opened:
             raise ValueError(f"token {missing[0]} of the prompt is not left in the vocabulary")
         return [[places[token] for token in turn] for turn in case.turns]
 
-    def original(self, case: Case, token_ids: list[int]) -> list[int]:
+    def original(self, case: RunCase, token_ids: list[int]) -> list[int]:
         """Return tokens of a run of a case in the numbers of the whole vocabulary."""
         vocab = case.cut.vocab
         return token_ids if vocab is None else [vocab[token] for token in token_ids]
 
 
-def opened(source: Source) -> Opened:
+def opened(source: RunSource) -> OpenedSource:
     """Load models; operators must be bootstrapped.
 
     Raises:
@@ -151,11 +155,11 @@ def opened(source: Source) -> Opened:
     """
     if source.bench:
         setup = _bench(source)
-        return Opened(source, setup.pair, setup.token_bytes)
+        return OpenedSource(source, setup.pair, setup.token_bytes)
     if source.folder:
         from workbench.reduce.models import read_pair
 
-        return Opened(source, *read_pair(source.folder))
+        return OpenedSource(source, *read_pair(source.folder))
     from workbench.checkpoints.load import load_pair
     from workbench.lockstep.session.request import pair_directories
 
@@ -165,16 +169,18 @@ def opened(source: Source) -> Opened:
         trust_remote_code=source.trust_remote_code,
         weights=source.weights,
     )
-    return Opened(source, loaded.pair, loaded.tokenizer.token_bytes, loaded.tokenizer)
+    return OpenedSource(source, loaded.pair, loaded.tokenizer.token_bytes, loaded.tokenizer)
 
 
-def bench_case(source: Source) -> Case:
+def bench_case(source: RunSource) -> RunCase:
     """Return the run that a bench gives a fault of this need."""
     setup = _bench(source)
-    return Case(turns=(setup.prompt,), settings=setup.settings, dtype=setup.dtype, generator="philox_edges")
+    return RunCase(
+        turns=(setup.prompt,), settings=setup.settings, dtype=setup.dtype, generator="philox_edges"
+    )
 
 
-def _bench(source: Source) -> Any:
+def _bench(source: RunSource) -> Any:
     from workbench.faults.bench import NEEDS, shipped_bench, tiny_bench
 
     benches = {"tiny": tiny_bench, "shipped": shipped_bench}
@@ -183,6 +189,6 @@ def _bench(source: Source) -> Any:
     return benches[source.bench](source.proposer).setup(source.need)
 
 
-def rung_of(source: Source) -> RungName:
+def rung_of(source: RunSource) -> RungName:
     """Return the rung of the reference."""
     return cast("RungName", source.rung)

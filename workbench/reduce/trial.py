@@ -8,18 +8,18 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from tracing.errors import SpecwbError
-from workbench.reduce.case import Case
-from workbench.reduce.outcome import Outcome, Trial
+from workbench.reduce.case import RunCase
+from workbench.reduce.outcome import CaseOutcome, CaseTrial
 from workbench.reduce.running import recorded, subject_of
-from workbench.reduce.source import Opened
+from workbench.reduce.source import OpenedSource
 
 if TYPE_CHECKING:
     from workbench.lockstep.staged.run import StagedRun
 
 
-def run_trial(opened: Opened, trial: Trial) -> Outcome:
+def run_trial(opened: OpenedSource, trial: CaseTrial) -> CaseOutcome:
     """Run a case until it shows the finding, then our own path on it; nothing is kept on the disk."""
-    start, outcome, number = time.perf_counter(), Outcome(), 0
+    start, outcome, number = time.perf_counter(), CaseOutcome(), 0
     for number in range(1, trial.most + 1):  # noqa: B007  counts the runs
         outcome = _outcome(opened, trial.case)
         if trial.target is None or outcome.problem or outcome.same == trial.target:
@@ -29,26 +29,26 @@ def run_trial(opened: Opened, trial: Trial) -> Outcome:
         found = _outcome(opened, trial.case, control=True)
         control = found.problem or (str(found.finding["message"]) if found.finding else "")
     told = {**_plain(outcome), "control": control, "trials": number, "seconds": time.perf_counter() - start}
-    return Outcome(**told)
+    return CaseOutcome(**told)
 
 
-def _plain(outcome: Outcome) -> dict[str, Any]:
-    return {name: getattr(outcome, name) for name in Outcome.__dataclass_fields__}
+def _plain(outcome: CaseOutcome) -> dict[str, Any]:
+    return {name: getattr(outcome, name) for name in CaseOutcome.__dataclass_fields__}
 
 
-def _outcome(opened: Opened, case: Case, *, control: bool = False) -> Outcome:
+def _outcome(opened: OpenedSource, case: RunCase, *, control: bool = False) -> CaseOutcome:
     """Judge a case; what cannot be run keeps no finding."""
     with TemporaryDirectory(prefix="specwb-reduce-") as folder:
         try:
             with subject_of(opened, case, control=control) as subject:
                 staged = recorded(opened, case, subject, Path(folder) / "run")
         except (SpecwbError, ValueError) as problem:
-            return Outcome(problem=f"{type(problem).__name__}: {problem}")
+            return CaseOutcome(problem=f"{type(problem).__name__}: {problem}")
     first = next((each for each in staged.log.findings if each.severity == "error"), None)
     turns = staged.finished
     emitted = tuple(tuple(opened.original(case, turn.emitted)) for turn in turns)
     accepted = tuple(tuple(turn.num_accepted) for turn in turns)
-    return Outcome(
+    return CaseOutcome(
         finding=None if first is None else first.as_json(),
         emitted=emitted,
         num_accepted=accepted,

@@ -12,10 +12,10 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 
 from tracing.errors import SpecwbError
-from workbench.reduce.outcome import Outcome, Trial
-from workbench.reduce.source import Source
+from workbench.reduce.outcome import CaseOutcome, CaseTrial
+from workbench.reduce.source import RunSource
 
-Serve = Callable[[Connection, Source], None]
+Serve = Callable[[Connection, RunSource], None]
 DIED = "the process of the path under test died"
 GRACE_S = 5.0
 
@@ -30,7 +30,7 @@ class _Worker:
 class Workers:
     """Processes that have loaded the models; started when they are needed."""
 
-    def __init__(self, source: Source, count: int, serve: Serve | None = None) -> None:
+    def __init__(self, source: RunSource, count: int, serve: Serve | None = None) -> None:
         """Start none yet.
 
         Args:
@@ -57,7 +57,7 @@ class Workers:
                 worker.process.kill()
                 worker.process.join()
 
-    def submit(self, key: str, trial: Trial) -> None:
+    def submit(self, key: str, trial: CaseTrial) -> None:
         """Hand a trial to a worker that has none."""
         worker = next((each for each in self._workers if each.key is None), None)
         if worker is None:
@@ -67,24 +67,24 @@ class Workers:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # read as the end of its pipe
             worker.connection.send(trial)
 
-    def wait(self, seconds: float | None) -> list[tuple[str, Outcome]]:
+    def wait(self, seconds: float | None) -> list[tuple[str, CaseOutcome]]:
         """Return what has ended; a worker that died has ended with that.
 
         Raises:
             SpecwbError: No worker can start: the models, the device or the disk.
         """
         busy = {each.connection: each for each in self._workers if each.key is not None}
-        ended: list[tuple[str, Outcome]] = []
+        ended: list[tuple[str, CaseOutcome]] = []
         for ready in wait(list(busy), seconds):
             worker = busy[ready]  # type: ignore[index]  # only connections were waited for
             key, worker.key = worker.key, None
             assert key is not None
             try:
-                told: Outcome | SpecwbError = worker.connection.recv()
+                told: CaseOutcome | SpecwbError = worker.connection.recv()
             except (EOFError, ConnectionResetError):
                 self._workers.remove(worker)
                 worker.process.join(GRACE_S)
-                told = Outcome(problem=f"{DIED} (exit code {worker.process.exitcode})")
+                told = CaseOutcome(problem=f"{DIED} (exit code {worker.process.exitcode})")
             if isinstance(told, SpecwbError):
                 raise told
             ended.append((key, told))
@@ -99,7 +99,7 @@ class Workers:
         return _Worker(process, ours)
 
 
-def serve_trials(connection: Connection, source: Source) -> None:
+def serve_trials(connection: Connection, source: RunSource) -> None:
     """Run trials until the other end of the pipe is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver is interrupted, and ends its workers
     from workbench.npu.bootstrap import bootstrap
@@ -118,7 +118,7 @@ def serve_trials(connection: Connection, source: Source) -> None:
         return
     while True:
         try:
-            trial: Trial = connection.recv()
+            trial: CaseTrial = connection.recv()
         except EOFError:
             return
         connection.send(run_trial(models, trial))
