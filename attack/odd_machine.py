@@ -79,7 +79,7 @@ def main(argv: Sequence[str]) -> int:
     write_plan(plan, options.folder)
     from ray.cluster_utils import Cluster
 
-    cluster = Cluster()
+    cluster: Any = Cluster()
     for number in range(options.nodes):
         variables = {VARIABLE: options.operator} if number == options.nodes - 1 else {}
         cluster.add_node(num_cpus=1, env_vars={"OMP_NUM_THREADS": "1", **variables})

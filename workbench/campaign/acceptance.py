@@ -36,7 +36,7 @@ Alike = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Alarm:
+class CampaignAlarm:
     """A warning over many cases.
 
     Attributes:
@@ -146,13 +146,13 @@ class CampaignAcceptance:
         }
         self.by_alike.setdefault(alike, AlikeCases()).add(_facts_from(told), numbers)
 
-    def alarms(self) -> Iterator[Alarm]:
+    def alarms(self) -> Iterator[CampaignAlarm]:
         """Yield what is seen over cases that draft alike."""
         for alike, cases in sorted(self.by_alike.items()):
             cases.settle()
             for outcome in over_statistics(cases.statistics):
                 if isinstance(outcome, Violated):
-                    yield Alarm(outcome.rule, alike, outcome.findings[0].message)
+                    yield CampaignAlarm(outcome.rule, alike, outcome.findings[0].message)
             for name, axis in cases.axes.items():
                 for found in single(name, axis, Thresholds()):
                     depth = (
@@ -162,6 +162,6 @@ class CampaignAcceptance:
                     )
                     took = f"{found.passed} of {found.tried} times"
                     where = f"{name}={self.axes[name][found.low]}"
-                    yield Alarm(
+                    yield CampaignAlarm(
                         ALONG, alike, f"at {where}, {depth} is accepted {took}, elsewhere {found.rest:.0%}"
                     )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from tracing.finding import Finding
-from workbench.campaign.acceptance import Alarm, Alike
+from workbench.campaign.acceptance import Alike, CampaignAlarm
 from workbench.campaign.case import PlannedCase
 from workbench.campaign.merged import CauseGroup, Merged
 from workbench.report.text import finding_line
@@ -55,7 +55,7 @@ def lines_of(merged: Merged) -> list[str]:
     return lines
 
 
-def _alarm_line(alarm: Alarm) -> str:
+def _alarm_line(alarm: CampaignAlarm) -> str:
     return f"warning     {alarm.rule} over all cases{_where(alarm.alike)}: {alarm.message}"
 
 
