@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from tracing.errors import UsageError
+from tracing.files import open_regular, replace_file
 from tracing.moment import Moment
 
 NAME: Final = "chain.json"
@@ -36,15 +37,13 @@ class Link:
 def write_chain(folder: Path, links: Sequence[Link]) -> None:
     """Keep the way beside a trace, in place of one that was there."""
     text = json.dumps([link.as_json() for link in links], indent=1)
-    temporary = folder / f"{NAME}.part"
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(folder / NAME)
+    replace_file(folder / NAME, f"{text}\n".encode())
 
 
 def read_chain(folder: Path) -> tuple[Link, ...]:
     """Return the way that was kept; empty where there is none that can be read."""
     try:
-        with (folder / NAME).open("rb") as file:
+        with open_regular(folder / NAME) as file:
             data = json.loads(file.read(MAX_BYTES))
         return tuple(Link(Moment.parse(each["moment"]), str(each["text"])) for each in data[:MAX_LINKS])
     except (OSError, ValueError, TypeError, KeyError, AttributeError, UsageError, RecursionError):
