@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tracing.moment import Moment
+from workbench.view.safe_text import safe_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,22 @@ class FindingTarget:
     number: int
 
 
-Target = NodeTarget | CellTarget | PositionTarget | SlotTarget | FindingTarget
+@dataclass(frozen=True, slots=True)
+class MomentTarget:
+    """Another moment of the run."""
+
+    moment: Moment
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTarget:
+    """A line of source code; the file as recorded."""
+
+    file: str
+    line: int
+
+
+Target = NodeTarget | CellTarget | PositionTarget | SlotTarget | FindingTarget | MomentTarget | SourceTarget
 
 
 def node_of(target: Target | None) -> int | None:
@@ -65,5 +81,7 @@ def text_of(target: Target) -> str:
             return f"position {position}"
         case SlotTarget(slot):
             return f"slot {slot}"
-        case FindingTarget(moment):
+        case FindingTarget(moment) | MomentTarget(moment):
             return str(moment)
+        case SourceTarget(file, line):
+            return f"{safe_text(file)}:{line}"
