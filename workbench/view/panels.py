@@ -10,6 +10,7 @@ from workbench.view import (
     cache,
     chain,
     distance,
+    experts,
     findings,
     logits,
     stages,
@@ -38,6 +39,7 @@ PANELS: Final[tuple[Panel, ...]] = (
     cache.PANEL,
     chain.PANEL,
     distance.PANEL,
+    experts.PANEL,
     stages.PANEL,
     Panel("rules", "i", "what the invariants say of this step, judged now", _rules_lines),
 )
