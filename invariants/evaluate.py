@@ -61,10 +61,10 @@ class Evaluation:
             return NotChecked(rule.id, str(error), vacuous=True)
         if not violations:
             return Held(rule.id)
-        return Violated(rule.id, tuple(self._finding(rule, violation) for violation in violations))
+        return Violated(rule.id, tuple(self.finding(rule, violation) for violation in violations))
 
-    def _finding(self, rule: Rule, violation: Violation) -> Finding:
-        """Add coordinates; on the reference path the value found is the reference's."""
+    def finding(self, rule: Rule, violation: Violation) -> Finding:
+        """Add coordinates to a violation; on the reference path the value found is the reference's."""
         on_reference = self.path == "reference"
         place = violation.place
         if place is None:

@@ -26,7 +26,7 @@ def columns_needed(rule: Rule) -> tuple[str, ...]:
     waiting, seen = [rule], {rule.id}
     while waiting:
         one = waiting.pop()
-        needed |= {_column(name) for name in one.inputs}
+        needed |= {_column(name) for name in (*one.inputs, *one.reads)}
         fresh = set(one.requires) - seen
         waiting += [BY_ID[rule_id] for rule_id in fresh]
         seen |= fresh

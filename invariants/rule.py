@@ -1,8 +1,9 @@
 """A rule: a function whose argument names are trace columns, with an id, a name and fixed documentation.
 
 Arguments may also be `previous_<column>` (the step before, same turn), `first_<column>` (the turn's first
-step), a field of `RunContext`, `thresholds`, or, for run rules, `statistics`. An argument with a default is
-optional; every other one must be there, else the rule is not checked.
+step), a field of `RunContext`, `thresholds`, or, for run rules, `statistics`. A rule over a whole launch of
+an engine has the one argument `launched`, and states the columns that it reads. An argument with a default
+is optional; every other one must be there, else the rule is not checked.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.floating[Any]]
 Value = int | float | str | None
-Scope = Literal["step", "turn", "run"]
+Scope = Literal["step", "turn", "launch", "run"]
 Severity = Literal["error", "warning"]
 
+LAUNCHED: Final = "launched"
+"""Argument of a rule over launches: the launch, as `invariants.launches.view.LaunchView`."""
 HEADINGS: Final = ("What it does", "Why it matters", "Example", "Seen in", "Limits")
 """Headings of every rule's docstring, in this order."""
 
@@ -65,11 +68,13 @@ class Rule:
         id: Family letters and three digits; never reused, never given another meaning.
         name: The defect, in kebab-case.
         stage: Stage that produced what the rule reads (`tracing.moment.STAGES`).
-        scope: `step` reads one row, `turn` also earlier rows of the turn, `run` statistics at the end.
+        scope: `step` reads one row, `turn` also earlier rows of the turn, `launch` the rows of one launch of
+            an engine and the blocks before it, `run` statistics at the end.
         severity: `error`, or `warning` for an alarm that legal runs may raise.
         requires: Rules that must hold first; otherwise this one is not checked.
         inputs: Required argument names.
         optional: Argument names that may be None.
+        reads: Columns that a rule over launches needs.
         check: The law itself.
         documentation: Docstring, under `HEADINGS`.
     """
@@ -84,6 +89,7 @@ class Rule:
     optional: tuple[str, ...]
     check: Callable[..., Iterable[Violation]] = field(repr=False)
     documentation: str = field(repr=False)
+    reads: tuple[str, ...] = ()
 
     @property
     def family(self) -> str:
@@ -103,6 +109,7 @@ def invariant(
     severity: Severity = "error",
     requires: tuple[str, ...] = (),
     optional: tuple[str, ...] = (),
+    reads: tuple[str, ...] = (),
 ) -> Callable[[Callable[..., Iterable[Violation]]], Rule]:
     """Turn a function named after the defect into a `Rule`; `catalogue.py` collects those of its modules.
 
@@ -114,6 +121,7 @@ def invariant(
         severity: How bad a violation is.
         requires: Rules that must hold first.
         optional: Argument names that may be None, in addition to those with a default; passed by `**`.
+        reads: Columns without which a rule over launches has nothing to look at.
     """
 
     def make(check: Callable[..., Iterable[Violation]]) -> Rule:
@@ -124,16 +132,23 @@ def invariant(
             id=rule_id,
             name=check.__name__.replace("_", "-"),
             stage=stage,
-            scope="run" if "statistics" in inputs else "turn" if looks_back else "step",
+            scope=_scope(inputs, looks_back=looks_back),
             severity=severity,
             requires=requires,
             inputs=inputs,
             optional=(*optional_inputs, *optional),
             check=check,
             documentation=inspect.cleandoc(check.__doc__ or ""),
+            reads=reads,
         )
 
     return make
+
+
+def _scope(inputs: tuple[str, ...], *, looks_back: bool) -> Scope:
+    if LAUNCHED in inputs:
+        return "launch"
+    return "run" if "statistics" in inputs else "turn" if looks_back else "step"
 
 
 def argument_names(check: Callable[..., Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -124,7 +124,7 @@ class Checker:
         self.selection = selection or Selection()
         self.counts: dict[str, dict[str, Counts]] = {}
         rules = self.selection.rules()
-        self._step_rules = tuple(rule for rule in rules if rule.scope != "run")
+        self._step_rules = tuple(rule for rule in rules if rule.scope in ("step", "turn"))
         self._run_rules = tuple(rule for rule in rules if rule.scope == "run")
         self._memories: dict[str, PathMemory] = {}
 

@@ -44,7 +44,7 @@ def facts(rule: Rule) -> tuple[str, ...]:
     """Return what a rule reads, where it runs and what it catches, a line of Markdown each."""
     found = [
         f"* **Stage:** {rule.stage} · **scope:** {rule.scope} · **severity:** {rule.severity}",
-        f"* **Reads:** {_code(rule.inputs)}",
+        f"* **Reads:** {_code(rule.reads or rule.inputs)}",
     ]
     if rule.optional:
         found.append(f"* **Reads if there:** {_optional(rule)}")

@@ -12,14 +12,11 @@ from typing import Final
 
 from workbench.tui.app import ViewApp
 from workbench.tui.export import without_fonts
-from workbench.tui.screens.run import RunScreen
+from workbench.tui.picture import at_rest
 from workbench.view.panels import PANEL_BY_NAME
 from workbench.view.run_view import RunView
 
 SMALL, LARGE = (100, 26), (170, 44)
-SECONDS: Final = 0.5
-"""Time that a picture is given to be drawn; a picture is looked at before it is kept."""
-
 RUNS: Final = {
     "findings": "sibling-leak",
     "tree": "wrong-parent",
@@ -35,15 +32,17 @@ async def take(run: Path, panel: str, file: Path) -> None:
     """Save a picture of one panel, or of the whole screen where `panel` is empty."""
     app = ViewApp(RunView(run))
     async with app.run_test(size=SMALL if panel else LARGE) as pilot:
-        await pilot.pause(SECONDS)
-        screen = app.screen
-        if isinstance(screen, RunScreen):
+        screen = await at_rest(app)
+        if screen is not None:
+            screen.read_on()
+            await at_rest(app)
             if screen.model.view.findings:
                 screen.action_do("first_finding")
-            await pilot.pause(SECONDS)
+            await at_rest(app)
             if panel and screen.active_slot.panel != panel:
                 screen.action_do("panel", (panel,))
-        await pilot.pause(SECONDS)
+        await at_rest(app)
+        await pilot.pause()
         picture = app.export_screenshot(title=f"specwb view {run.name}")
     file.write_text(without_fonts(picture), encoding="utf-8")
 

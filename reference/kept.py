@@ -24,6 +24,10 @@ from tracing.stages import BoolArray, IntArray
 
 MAX_MODELS: Final = 4
 """Models whose rows are kept: the truth and the samples that are drawn most."""
+MAX_CONTEXTS: Final = 64
+"""Contexts whose rows are kept of a model, so that requests of a batch may take turns."""
+MAX_BYTES: Final = 1 << 28
+"""Keys and values that are kept of a model; the last context always is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +47,14 @@ class _Rows:
 
 @dataclass(frozen=True, slots=True)
 class KeptRows:
-    """Rows of the last context, by model.
+    """Rows of the last contexts, by model; the one used last stands last.
 
     Attributes:
         teacher, drafter: Of the teacher and of the pair's drafter.
     """
 
-    teacher: dict[ReferenceModels, _Rows] = field(default_factory=dict)
-    drafter: dict[ReferenceModels, _Rows] = field(default_factory=dict)
+    teacher: dict[ReferenceModels, list[_Rows]] = field(default_factory=dict)
+    drafter: dict[ReferenceModels, list[_Rows]] = field(default_factory=dict)
 
     def prefill(self, models: ReferenceModels, token_ids: Iterable[int]) -> TeacherRows:
         """Return the rows of a sequence, logits of the last row."""
@@ -104,7 +108,7 @@ class KeptRows:
         """Return the first rows of a search; the drafter's rows of unchanged tokens and features are kept."""
         tokens = (*(int(token_id) for token_id in context.token_ids), int(context.root))
         features = torch.as_tensor(context.features).to(models.device)
-        kept = self.drafter.get(models)
+        kept = _nearest(self.drafter.get(models, ()), tokens)
         if kept is not None:
             # Row j follows from tokens up to j + 1 and features up to j; the last one always runs.
             length = min(_common(kept.token_ids, tokens) - 1, len(tokens) - 2)
@@ -117,7 +121,7 @@ class KeptRows:
 
     def _past(self, models: ReferenceModels, tokens: Sequence[int], at_most: int) -> _Rows | None:
         """Return kept rows that these tokens begin with."""
-        kept = self.teacher.get(models)
+        kept = _nearest(self.teacher.get(models, ()), tokens)
         length = 0 if kept is None else min(_common(kept.token_ids, tokens), at_most)
         if kept is None or not length:
             return None
@@ -148,10 +152,28 @@ def kept_rung() -> KeptRung:
     return KeptRung("cached", kept.verify, kept.prefill, kept)
 
 
-def _keep(rows_of: dict[ReferenceModels, _Rows], models: ReferenceModels, rows: _Rows) -> None:
-    """Keep finite rows: where a tree has none, 0 times a value that is not finite spoils those before it."""
-    if (models in rows_of or len(rows_of) < MAX_MODELS) and bool(torch.isfinite(rows.kv).all()):
-        rows_of[models] = rows
+def _nearest(contexts: Sequence[_Rows], tokens: Sequence[int]) -> _Rows | None:
+    """Return the context that begins with most of these tokens; of equals the one used last."""
+    return max(reversed(contexts), key=lambda one: _common(one.token_ids, tokens), default=None)
+
+
+def _keep(rows_of: dict[ReferenceModels, list[_Rows]], models: ReferenceModels, rows: _Rows) -> None:
+    """Keep finite rows: where a tree has none, 0 times a value that is not finite spoils those before it.
+
+    A context that the new one goes on from is no longer needed.
+    """
+    if not (models in rows_of or len(rows_of) < MAX_MODELS) or not bool(torch.isfinite(rows.kv).all()):
+        return
+    length = len(rows.token_ids)
+    kept = [
+        each
+        for each in rows_of.get(models, ())
+        if len(each.token_ids) > length or each.token_ids != rows.token_ids[: len(each.token_ids)]
+    ]
+    kept.append(rows)
+    while len(kept) > 1 and (len(kept) > MAX_CONTEXTS or sum(each.kv.nbytes for each in kept) > MAX_BYTES):
+        kept.pop(0)
+    rows_of[models] = kept
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:

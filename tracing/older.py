@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 
@@ -10,6 +10,17 @@ from tracing.schema import arrow_type, column_named
 
 CURRENT_WORDS: Final = {"proposer": {"pld": "lookup"}}
 """Column to what a word of an older format is read as."""
+
+
+ADDED: Final = ("requests", "model_facts")
+"""Sections of a manifest that format 1.1 gave a meaning; before, a writer might name his own data so."""
+
+
+def in_current_sections(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Return the manifest with a writer's own data of format 1.0 under names that mean nothing now."""
+    if manifest.get("format") != "1.0":
+        return manifest
+    return {f"own_{name}" if name in ADDED else name: value for name, value in manifest.items()}
 
 
 def current_word(column: str, word: str) -> str:

@@ -22,6 +22,7 @@ from tracing.identity import (
 from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError, TornFrameError
 from tracing.manifest import MANIFEST_NAME, read_manifest
 from tracing.moment import Moment
+from tracing.older import in_current_sections
 from tracing.path_reader import InProgressStep, PathReader
 from tracing.stream_reader import StreamReader
 from tracing.vocabulary import VOCABULARY_NAME, VOCABULARY_SCHEMA
@@ -145,7 +146,7 @@ class Run:
 
     def _read_manifest(self) -> dict[str, Any]:
         try:
-            return read_manifest(self.folder)
+            return in_current_sections(read_manifest(self.folder))
         except (TornFrameError, CorruptFrameError) as problem:
             self.problems.append(str(problem))
         except TraceError:

@@ -19,6 +19,7 @@ from tracing.settings import ACCEPTANCES, Acceptance, require_one_of
 from tracing.spans import FULL, Reach
 
 KvKind = Literal["full", "sliding_window", "chunked", "latent", "state"]
+HostLength = Literal["exact", "bound"]
 Facts = TypeVar("Facts")
 
 
@@ -69,6 +70,7 @@ class ModelFacts:
         cache_scale: What a stored number stands for; 0 is 1, and for `int8` a scale of each row's own.
         constrained_choice: A grammar or bias may change the teacher's choice.
         kv_groups: Groups of the KV cache, group 0 first; empty for a single one without blocks.
+        host_lengths: How the operator reads the host's KV length, by a word of `kernel` (empty: all others).
     """
 
     windows: tuple[int, ...] = ()
@@ -81,9 +83,12 @@ class ModelFacts:
     cache_scale: float = 0.0
     constrained_choice: bool = False
     kv_groups: tuple[KvGroup, ...] = ()
+    host_lengths: Mapping[str, HostLength] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _require(all(window >= 0 for window in self.windows), "windows", "at least 0", self.windows)
+        for how in self.host_lengths.values():
+            require_one_of("host_lengths", how, typing.get_args(HostLength))
         for name in ("num_sinks", "drafter_window", "cache_scale"):
             _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
         layers = len(self.windows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,3 +35,19 @@ def test_what_the_run_raised_comes_back(screen: list[bool], tmp_path: Path) -> N
     with pytest.raises(ValueError, match="broken"):
         watched(broken, tmp_path)
     assert len(screen) == 1
+
+
+def test_leaving_the_screen_says_that_the_run_goes_on(
+    screen: list[bool], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = threading.Event()
+
+    def slow() -> int:
+        left.wait(5)
+        return 7
+
+    timer = threading.Timer(0.2, left.set)
+    timer.start()
+    assert watched(slow, tmp_path) == 7
+    assert screen == [True]
+    assert f"the run goes on in {tmp_path}" in capsys.readouterr().err

@@ -55,6 +55,32 @@ def test_with_models_numbers_are_judged(
     assert {name for _, name in rules_at(summary)} == ({rule} if rule else set())
 
 
+def test_a_draft_without_scores_is_judged_by_the_order_of_its_tokens(
+    specwb: Specwb, recorded: Recorded, tmp_path: Path
+) -> None:
+    def other_leaf(row: Row) -> Row:
+        leaf = int(np.flatnonzero(row["valid"])[-1])
+        tokens = row["token_ids"].copy()
+        tokens[leaf] = next(token for token in range(3, 60) if token not in tokens)
+        return row | {"token_ids": tokens}
+
+    def without(row: Row) -> Row:
+        return row | {"draft_logprobs": None}
+
+    command = ("--step", f"0:0:{STEP}", "--format", "json")
+    for number, change in enumerate((without, lambda row: other_leaf(without(row)))):
+        run = rewrite(recorded.run, tmp_path / str(number), at(STEP, change))
+        found = rules_at(replayed(specwb("replay", run, *recorded.models, *command)))
+        assert ((STEP, "JUDGE-DRAFT-CANDIDATES") in found) == bool(number), found
+    drawn = rewrite(
+        recorded.run,
+        tmp_path / "drawn",
+        at(STEP, lambda row: other_leaf(without(row)) | {"proposer": "medusa"}),
+    )
+    found = rules_at(replayed(specwb("replay", drawn, *recorded.models, *command)))
+    assert (STEP, "JUDGE-DRAFT-CANDIDATES") not in found
+
+
 def test_with_models_a_wrong_choice_is_found(specwb: Specwb, recorded: Recorded, tmp_path: Path) -> None:
     """Choice and logits of a leaf agree with each other, and with nothing the model says."""
 

@@ -14,8 +14,9 @@ from invariants import families
 from invariants.catalogue import BY_ID, CATALOGUE, FAMILIES
 from invariants.context import RunContext
 from invariants.families.record import EVERY_STEP
+from invariants.launches.rows import READ
 from invariants.needs import columns_read
-from invariants.rule import HEADINGS, Rule
+from invariants.rule import HEADINGS, LAUNCHED, Rule
 from pages import invariants as docs
 from tracing.columns import COLUMN_BY_NAME
 from tracing.moment import STAGES
@@ -26,6 +27,7 @@ BESIDE_COLUMNS = {
     "thresholds",
     "statistics",
     "recorded",
+    LAUNCHED,
     *(each.name for each in fields(RunContext)),
 }
 
@@ -70,6 +72,8 @@ def test_documentation_has_every_heading_in_order(rule: Rule) -> None:
 
 @every_rule
 def test_arguments_are_columns_or_facts_of_the_run(rule: Rule) -> None:
+    assert set(rule.reads) <= set(READ)
+    assert bool(rule.reads) == (LAUNCHED in rule.arguments)
     for name in rule.arguments:
         column = name.removeprefix("previous_").removeprefix("first_")
         assert column in COLUMN_BY_NAME or column in BESIDE_COLUMNS, name
@@ -79,7 +83,7 @@ def test_arguments_are_columns_or_facts_of_the_run(rule: Rule) -> None:
 def test_scope_is_what_the_arguments_say(rule: Rule) -> None:
     looks_back = any(name.startswith(("previous_", "first_")) for name in rule.arguments)
     expected = "run" if "statistics" in rule.arguments else "turn" if looks_back else "step"
-    assert rule.scope == expected
+    assert rule.scope == ("launch" if LAUNCHED in rule.arguments else expected)
     assert rule.stage in STAGES
     assert rule.severity in ("error", "warning")
 

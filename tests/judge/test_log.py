@@ -170,7 +170,7 @@ def test_every_rule_and_column_of_a_finding_has_its_place_in_a_flow() -> None:
     """A rule of a stage is known there by its id or by the columns that it reads."""
     known = {stage: set().union(*(each.keys for each in flow)) for stage, flow in FLOW.items()}
     rules = [rule for rule in CATALOGUE if rule.scope != "run" and rule.family != "ROW"]
-    unknown = [rule.id for rule in rules if not known[rule.stage] & {rule.id, *rule.arguments}]
+    unknown = [rule.id for rule in rules if not known[rule.stage] & {rule.id, *rule.arguments, *rule.reads}]
     assert unknown == []
     every = set().union(*known.values())
     assert {key for key in every if key.isupper()} <= {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -77,13 +78,43 @@ def test_only_new_rows_run(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows == [20, 6, 9, 6]
 
 
+def test_only_new_rows_run_where_requests_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, forward = list[int](), teacher.forward
+
+    def counted(models: Any, token_ids: Any, *given: Any, **named: Any) -> Any:
+        rows.append(len(token_ids))
+        return forward(models, token_ids, *given, **named)
+
+    monkeypatch.setattr(teacher, "forward", counted)
+    models, kept = ReferenceModels(tiny_pair(1), "float64"), kept_rung()
+    texts = [[*range(20)], [*range(8), *range(30, 40)], [*range(8)]]
+    for length in range(10, 18):
+        for text in texts:
+            same(kept.prefill(models, text[:length]), MASKED.prefill(models, text[:length]))
+            assert rows.pop() == len(text[:length])  # of the rung that keeps nothing
+    assert rows == [10, 2, 1, *[1] * 21]
+    assert isinstance(kept, KeptRung)
+    assert len(kept.kept.teacher[models]) == 3
+
+
+def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    models, kept = ReferenceModels(tiny_pair(1), "float64"), KeptRows()
+    for first in range(3):
+        kept.prefill(models, [first, 2, 3])
+    monkeypatch.setattr("reference.kept.MAX_CONTEXTS", 2)
+    kept.prefill(models, [9, 2, 3])
+    assert [each.token_ids[0] for each in kept.teacher[models]] == [2, 9]
+    monkeypatch.setattr("reference.kept.MAX_BYTES", 1)
+    kept.prefill(models, [2, 2, 3, 4])
+    assert [each.token_ids for each in kept.teacher[models]] == [(2, 2, 3, 4)]
+
+
 def test_a_kept_row_that_is_wrong_would_be_seen() -> None:
     """The comparison above can fail: rows of another context are not these rows."""
     models, kept = ReferenceModels(tiny_pair(1), "float64"), KeptRows()
     kept.prefill(models, [1, 2, 3])
-    kept.teacher[models] = type(kept.teacher[models])(
-        (1, 2, 4), kept.teacher[models].features, kept.teacher[models].kv
-    )
+    (rows,) = kept.teacher[models]
+    kept.teacher[models] = [replace(rows, token_ids=(1, 2, 4))]
     off = kept.prefill(models, [1, 2, 4, 5]).logits - MASKED.prefill(models, [1, 2, 4, 5]).logits
     assert off.abs().max() > 1e-3
 

@@ -21,7 +21,7 @@ OPENING = legal_step(Tree([0, 0, 1], [5, 6, 7], [6, 7, 8], 1), Before())
 ROW = legal_step(Tree([0, 0, 1], [8, 9, 10], [9, 10, 2], 1), next_before(OPENING, Before()))
 for _each in (OPENING, ROW):
     _each["rotary_position_ids"] = _each["position_ids"][None]  # of engines with several rotary rows
-OF_STEPS = [rule for rule in CATALOGUE if rule.scope != "run" and columns_needed(rule)]
+OF_STEPS = [rule for rule in CATALOGUE if rule.scope in ("step", "turn") and columns_needed(rule)]
 
 
 def test_the_page_is_current() -> None:

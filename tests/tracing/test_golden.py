@@ -18,17 +18,19 @@ from tracing.columns import COLUMN_BY_NAME, COLUMNS
 from tracing.copying import migrate_run
 from tracing.finding import Finding
 from tracing.integrity import verify_run
+from tracing.manifest import read_manifest, write_manifest
 from tracing.moment import Moment
 from tracing.origins import origins_of
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
+from tracing.run_facts import request_facts_of
 from tracing.schema import FORMAT_VERSION
 
 GOLDEN = Path(__file__).with_name("golden")
 VERSIONS = ["1.0", "1.1"]
 NUM_STEPS = 3
 SIZES = {"N": 5, "G": 2, "B": 3, "R": 3, "M": 2, "E": 2, "X": 4, "A+1": 3, "*": 4}
-LATER = {"draw_position"}
+LATER = {"draw_position", "table_block_ids", "block_copies"}
 """Columns that format 1.1 gained after its golden runs were written; they read as null."""
 FINDING = Finding(
     "numeric", "fused", Moment(0, 0, 1, "verify", 2), "logits", allowance=0.5, gap=2.0, message="far"
@@ -192,3 +194,13 @@ def test_a_run_of_the_first_format_is_lifted_to_the_current_one(tmp_path: Path) 
 
 if __name__ == "__main__":
     write_golden(Path(sys.argv[1]))
+
+
+def test_data_of_a_writer_of_format_1_0_is_not_read_as_a_section_of_1_1(tmp_path: Path) -> None:
+    """An engine's recorder named its request ids `requests`, which since 1.1 holds limits."""
+    manifest = read_manifest(GOLDEN / "1.0" / "closed")
+    shutil.copytree(GOLDEN / "1.0" / "closed", tmp_path / "run")
+    write_manifest(tmp_path / "run", manifest | {"requests": {"0": "0-978c"}})
+    run = open_run(tmp_path / "run")
+    assert request_facts_of(run.manifest, "0") is None
+    assert run.manifest["own_requests"] == {"0": "0-978c"}

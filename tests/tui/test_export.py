@@ -21,6 +21,18 @@ def test_svg_and_html_hold_the_wrong_cell(tmp_path: Path) -> None:
     sentence = f"node {query} sees node {key}, no ancestor of it"
     assert sentence in picture
     assert sentence in html.read_text(encoding="utf-8")
+    for shown in ("steps", "tree", "acceptance", "findings"):
+        assert shown in picture, "the four panels of a screen"
+    assert str(tmp_path) not in picture + html.read_text(encoding="utf-8")
+
+
+def test_a_panel_is_printed_alone(tmp_path: Path) -> None:
+    folder, svg = write_run(tmp_path / "run"), tmp_path / "moment.svg"
+    assert run_command(["view", str(folder), "0:0:1", "--svg", str(svg), "--panel", "tree"]) == 0
+    picture = "".join(ET.parse(svg).getroot().itertext())
+    assert "tree" in picture
+    assert "acceptance" not in picture
+    assert str(tmp_path) not in picture
 
 
 def test_a_token_that_is_markup_stays_text(tmp_path: Path) -> None:

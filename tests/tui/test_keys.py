@@ -64,6 +64,14 @@ MOVES: list[tuple[str, list[str], Check]] = [
     ("backspace", ["backspace"], lambda shown: "nothing further back" in shown.said),
     ("L", [RIGHT, "backspace", "L"], lambda shown: shown.moment == "0:0:5"),
     ("L", ["L"], lambda shown: "nothing further forward" in shown.said),
+    ("J", ["J"], lambda shown: "nowhere to go back to" in shown.said),
+    ("J", [RIGHT, "H", "J"], lambda shown: "0:0:5        visible     visible[" in shown.text),
+    (
+        "J",
+        [RIGHT, "H", "J", "enter"],
+        lambda shown: (shown.moment, shown.target) == ("0:0:5", CellTarget(*CELL)),
+    ),
+    ("J", [RIGHT, "J", "escape"], lambda shown: shown.moment == "0:0:5"),
 ]
 
 SWITCHES: list[tuple[str, list[str], Check]] = [
@@ -74,6 +82,12 @@ SWITCHES: list[tuple[str, list[str], Check]] = [
     ("v", ["v", "o"], lambda shown: "| reference" not in shown.text),
     ("d", ["d"], lambda shown: "no node differs" in shown.text),
     ("d", ["d", "d"], lambda shown: "no node differs" not in shown.text),
+    ("d", [RIGHT, "d"], lambda shown: shown.target == CellTarget(*CELL)),
+    ("d", ["t", "j", "j", "j", "d", "d"], lambda shown: shown.target == NodeTarget(4)),
+    ("S", ["S"], lambda shown: (shown.moment, "0:0:4" in shown.text) == ("0:0:5", False)),
+    ("S", ["S", "S"], lambda shown: "0:0:4" in shown.text),
+    ("S", ["S", "right_square_bracket"], lambda shown: shown.moment == "0:1:5"),
+    ("S", ["S", "k", "left_square_bracket"], lambda shown: shown.moment == "0:0:5"),
     ("z", ["z"], lambda shown: "steps" not in shown.text),
     ("z", ["z", "z"], lambda shown: "steps" in shown.text),
     ("y", [RIGHT, "y"], lambda shown: shown.clipboard == f"0:0:5:verify:{CELL[0]}"),

@@ -120,3 +120,16 @@ def test_of_two_runs_the_first_difference_is_found_by_the_screen_itself(tmp_path
     shown = play(RunView(left, right), ["exclamation_mark"])
     assert (shown.moment, shown.panel) == ("0:0:2", "acceptance")
     assert "a | b" in shown.text
+
+
+def test_following_rests_on_the_newest_finished_step(tmp_path: Path) -> None:
+    with RunWriter(tmp_path / "run") as run:
+        trace = run.path("fused")
+        for number in range(2):
+            with trace.step(step=number) as recorded:
+                recorded.record(**step_columns(number))
+        with trace.step(step=2) as recorded:
+            recorded.record(token_ids=[1, 2], parents=[0, 0])
+            recorded.about_to_run("verify")
+            shown = play(tmp_path / "run", follow=True, ask=lambda screen: screen.model.num_rows)
+    assert (shown.moment, shown.asked) == ("0:0:1", 3)

@@ -21,6 +21,7 @@ from workbench.tui.widgets.timeline_view import TimelineView
 from workbench.view.history import History, Location
 from workbench.view.lines import Role
 from workbench.view.run_findings import FindingOrder
+from workbench.view.run_strip import LABEL
 from workbench.view.run_view import RunView
 from workbench.view.targets import CellTarget, NodeTarget, PositionTarget, SlotTarget
 
@@ -205,3 +206,17 @@ def test_every_role_can_be_read_and_muted_text_is_muted(clean: Path, keys: list[
     measured = play(clean, keys, ask=contrasts).asked
     assert min(measured.values()) > 1.5, measured
     assert measured["dim"] < measured["plain"], measured
+
+
+def test_the_strip_shows_the_run_and_a_click_goes_to_a_step(faulty: Path) -> None:
+    async def run() -> str:
+        app = ViewApp(RunView(faulty))
+        async with app.run_test(size=(80, 24)) as pilot:
+            await settle(app, pilot)
+            run_screen(app).read_on()
+            await settle(app, pilot)
+            await pilot.click("#strip", offset=(LABEL + 5 * 3 + 1, 0))
+            await settle(app, pilot)
+            return str(run_screen(app).model.step.moment)
+
+    assert asyncio.run(run()) == "0:0:5"

@@ -42,6 +42,9 @@ class Asked:
     def check(self, row: int) -> None:
         self.others.append(("check", row))
 
+    def list_findings(self) -> None:
+        self.others.append(("findings",))
+
     def count_distances(self) -> None:
         self.others.append(("distances",))
 
@@ -223,7 +226,7 @@ def test_the_active_slot_survives_a_smaller_screen(run: Path) -> None:
 def test_a_followed_run_begins_at_its_end_until_a_key_moves(run: Path) -> None:
     model, asked = opened(run, follow=True)
     assert (model.row, model.following) == (5, True)
-    assert status_text(model).endswith("following")
+    assert "  following  " in status_text(model)
     model.choose_row(2)
     asked.draw(model)
     assert not model.following

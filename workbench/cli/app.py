@@ -13,6 +13,10 @@ from workbench.cli.frame import framed
 
 COMMANDS: Final = {
     "diff": ("workbench.cli.diff", "Decode on both paths in lockstep and show the first wrong thing."),
+    "locate": (
+        "workbench.cli.locate",
+        "Open the first wrong stage: which layer, operator, row and element?",
+    ),
     "check": ("workbench.cli.check", "Check every invariant at every recorded step; needs no models."),
     "view": ("workbench.cli.view", "Browse a recorded run step by step, or print one moment of it."),
     "doctor": ("workbench.cli.doctor", "Print what this machine has and what is verified on it."),
@@ -28,6 +32,7 @@ COMMANDS: Final = {
     "replay": ("workbench.cli.replay", "Judge a recorded run again, from disk, with or without models."),
     "weights": ("workbench.cli.weights", "Pack weights without loss; verify and measure packed ones."),
     "trace": ("workbench.cli.trace", "Inspect and verify recorded runs; repair, merge, slice, export."),
+    "campaign": ("workbench.cli.campaign", "Many cases on many workers, merged into one verdict."),
     "new-path": ("workbench.cli.new_path", "Write the skeleton of a path under test, with its test."),
     "completion": ("workbench.cli.completion", "Print a script that makes a shell complete what is typed."),
 }

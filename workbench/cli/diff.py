@@ -44,7 +44,12 @@ Result = TypeVar("Result")
 MAX_TIMEOUT_S = 1e6
 
 
-def _limit(_context: click.Context, _option: click.Parameter, seconds: float | None) -> float | None:
+def timeout_limit(_context: click.Context, _option: click.Parameter, seconds: float | None) -> float | None:
+    """Read `--stage-timeout`.
+
+    Raises:
+        UsageError: No time.
+    """
     if seconds is not None and not 0 < seconds <= MAX_TIMEOUT_S:  # NaN is neither
         raise UsageError(f"--stage-timeout should be seconds above 0, up to {MAX_TIMEOUT_S:g}, got {seconds}")
     return seconds
@@ -88,7 +93,7 @@ def _limit(_context: click.Context, _option: click.Parameter, seconds: float | N
 @click.option(
     "--stage-timeout",
     type=float,
-    callback=_limit,
+    callback=timeout_limit,
     metavar="SECONDS",
     help="A stage of the path that takes longer is a finding, and ends the run. Default no limit; with one, "
     "your path runs in a thread of its own.",
@@ -114,7 +119,7 @@ def command(**options: Any) -> int:
     backend = bootstrap(options["npu_backend"])
     from workbench.lockstep.session.request import open_session
 
-    request = _request(backend, options)
+    request = request_of(backend, options)
     run = _run_on_screen if options["tui"] else _run
     with nullcontext() if options["tui"] else stdout_for_data():
         session = open_session(request)
@@ -148,6 +153,8 @@ def watched(run: Callable[[], Result], folder: Path) -> Result:
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="specwb-run") as pool:
         future = pool.submit(run)
         follow(folder, alive=lambda: not future.done())
+        if not future.done():
+            say(f"the run goes on in {folder}; its result follows when it is done, ctrl+c ends it", err=True)
         return future.result()
 
 
@@ -172,7 +179,8 @@ def _run(session: Session, request: DiffRequest, npu_mode: str, *, quiet: bool =
         return run_session(session, request, bar.update)
 
 
-def _request(backend: Backend, options: dict[str, Any]) -> DiffRequest:
+def request_of(backend: Backend, options: dict[str, Any]) -> DiffRequest:
+    """Return what the options of a command ask for."""
     from workbench.lockstep.session.request import DiffRequest
     from workbench.npu.capability import allowed_features, this_platform
 

@@ -11,6 +11,10 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "specwb diff --prompt file.txt --fault sibling-leak",
         "specwb diff runs/monday runs/tuesday",
     ),
+    "locate": (
+        "specwb locate --prompt file.txt --fused my_engine.specwb:factory",
+        "specwb locate --prompt file.txt --fault next-kv-head --max-new-tokens 8",
+    ),
     "check": (
         "specwb check runs/monday",
         "specwb check --select MASK,KV005 --statistics runs/monday runs/tuesday",
@@ -74,6 +78,19 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "completion": (
         'eval "$(specwb completion bash)"',
         "specwb completion fish > ~/.config/fish/completions/specwb.fish",
+    ),
+    "campaign plan": (
+        "specwb campaign plan code --over tree=24/4/6,12/3/4,dtype=float32,bfloat16 --out nightly",
+        "specwb campaign plan synthetic:1000:16,64,256 --over kv_layout=contiguous,paged --out nightly",
+    ),
+    "campaign run": (
+        "specwb campaign run nightly --workers 2 --threads 1",
+        "specwb campaign run nightly --on ray=auto",
+        "specwb campaign run nightly --on shard=3/8",
+    ),
+    "campaign merge": (
+        "specwb campaign merge nightly",
+        "specwb campaign merge nightly last-night --format json",
     ),
 }
 """Words of a command -> lines of a shell."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,37 @@ fault_option = click.option(
     shell_complete=complete_faults,
     help="Plant a named fault in our path and see what is said of it; `specwb faults list` shows them.",
 )
+
+
+faults_option = click.option(
+    "--fault",
+    "fault_names",
+    metavar="NAME",
+    multiple=True,
+    shell_complete=complete_faults,
+    help="Plant a named fault in our path; may be given more than once.",
+)
+
+
+@contextmanager
+def planted_all(session: Session, names: Sequence[str], fused: str | None) -> Iterator[Session]:
+    """Enter a session whose path has all of these faults.
+
+    Raises:
+        UsageError: As `planted`, or two of them wrap stages.
+    """
+    with ExitStack() as stack:
+        for name in names:
+            session = _with_another(stack, session, name, fused)
+        yield session
+
+
+def _with_another(stack: ExitStack, session: Session, name: str, fused: str | None) -> Session:
+    try:
+        return stack.enter_context(planted(session, name, fused))
+    except AttributeError:  # the one before hides the fixed parts of the path
+        message = f"{name} cannot be planted on top of another fault in a stage; put it first, or alone"
+        raise UsageError(message) from None
 
 
 @contextmanager

@@ -63,7 +63,9 @@ def with_models(run: Run, wanted: ReplayOptions) -> tuple[Judge, Mapping[str, An
             loaded.pair, model_facts_of(run.manifest), drafter_window=settings.window
         ),
     )
-    judge = ModelJudge(runner, loaded.pair.eos_token_ids, has_drafter)
+    judge = ModelJudge(
+        runner, loaded.pair.eos_token_ids, has_drafter, read_context(run.manifest).max_positions
+    )
     return judge, _facts(run, loaded, has_drafter=has_drafter)
 
 

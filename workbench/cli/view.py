@@ -57,14 +57,14 @@ class Wanted:
 @click.argument("places", nargs=-1, metavar="[RUN] [OTHER_RUN] [MOMENT]", shell_complete=complete_runs)
 @click.option("--follow", is_flag=True, help="Follow a run that is being written.")
 @click.option("--text", "as_text", is_flag=True, help="Print the moment to stdout.")
-@click.option("--svg", metavar="FILE", help="Write the moment as an SVG picture.")
-@click.option("--html", metavar="FILE", help="Write the moment as an HTML page.")
+@click.option("--svg", metavar="FILE", help="Write the screen as an SVG picture.")
+@click.option("--html", metavar="FILE", help="Write the screen as an HTML page.")
 @click.option(
     "--panel",
     "panels",
     multiple=True,
     type=click.Choice(list(PANEL_BY_NAME)),
-    help="Print only this panel; may be given again.",
+    help="Print this panel alone and whole; may be given again.",
 )
 @click.option(
     "--differences", is_flag=True, help="Leave out what is as it should be and alike on both sides."
@@ -114,16 +114,35 @@ def _print_moment(wanted: Wanted) -> int:
     if wanted.run is None:
         raise UsageError("view --text, --svg and --html need a run, and a moment of it")
     view = _open_run(wanted)
-    lines = _moment_lines(view, wanted)
+    if (wanted.svg or wanted.html) and not wanted.panels:
+        _save_screen(view, wanted)
+    lines = _moment_lines(view, wanted) if wanted.as_text or wanted.panels else []
     if wanted.as_text:
         click.echo(plain_text(lines), nl=False)
-    if wanted.svg or wanted.html:
+    if (wanted.svg or wanted.html) and wanted.panels:
         export = _tui("export")
         if wanted.svg:
-            export.save_svg(lines, Path(wanted.svg), f"specwb view {wanted.run} {wanted.moment or ''}")
+            export.save_svg(
+                lines, Path(wanted.svg), f"specwb view {wanted.run.resolve().name} {wanted.moment or ''}"
+            )
         if wanted.html:
             export.save_html(lines, Path(wanted.html))
     return 0
+
+
+def _save_screen(view: RunView, wanted: Wanted) -> None:
+    """Write one screen, as `specwb view` shows it."""
+    view.compare()
+    if wanted.moment is not None:
+        _require_node(view.step(view.row_of(wanted.moment)), wanted.moment)
+    _tui("picture").save_screen(
+        view,
+        wanted.moment,
+        svg=Path(wanted.svg) if wanted.svg else None,
+        html=Path(wanted.html) if wanted.html else None,
+        differences=wanted.differences,
+        columns=None if wanted.width == ViewOptions().width else wanted.width,
+    )
 
 
 def _moment_lines(view: RunView, wanted: Wanted) -> list[Line]:

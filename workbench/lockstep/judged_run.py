@@ -72,7 +72,7 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
     if session.auto is not None:
         return _run_auto(session, session.auto, request, run, tick)
     pair, options = session.loaded.pair, request.options
-    runner = _runner(session, request, pair, options.settings, session.model_facts(options.settings))
+    runner = runner_of(session, request, pair, options.settings, session.model_facts(options.settings))
     tally = Tally(chain=runner.is_chain)
     context = _context(session, request)
     shared: dict[str, Any] = {"writer": run, "context": context, "tally": tally, "dtype": session.dtype}
@@ -104,9 +104,10 @@ def _run(session: Session, request: DiffRequest, run: RunWriter, tick: Tick) -> 
     return _summed_up(decoded, tally, session, request, run=run, reference=runner.info)
 
 
-def _runner(
+def runner_of(
     session: Session, request: DiffRequest, pair: ModelPair, settings: DecodeSettings, facts: ModelFacts
 ) -> ReferenceRunner:
+    """Return the reference of a run with this pair and these settings."""
     return ReferenceRunner(
         pair,
         settings,
@@ -128,7 +129,7 @@ def _run_auto(
             pairs[name],
             context_of(pairs[name], each.path, each.settings),
             partial(
-                _runner,
+                runner_of,
                 session,
                 request,
                 pairs[name],

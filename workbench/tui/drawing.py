@@ -15,8 +15,10 @@ from workbench.tui.reader import Reader
 from workbench.view.lines import Lines, note
 from workbench.view.look import Sight
 from workbench.view.panels import PANEL_BY_NAME, panel_for
+from workbench.view.rows_with_findings import rows_with_findings
 from workbench.view.run_distance import RunDistance
 from workbench.view.run_model import RunModel
+from workbench.view.run_strip import StripCount
 from workbench.view.run_view import RunView
 from workbench.view.safe_text import safe_text
 from workbench.view.search import Place, find, parse_query
@@ -25,6 +27,8 @@ from workbench.view.targets import FindingTarget, Target
 
 STRETCHES_PER_NEWS = 32
 """Ranges of rows that are counted, or of batches that are proven, between two updates of the screen."""
+STRIP_NEWS = 64 * 1024
+"""Rows of the strip between two updates of it."""
 
 
 class Drawing:
@@ -41,6 +45,7 @@ class Drawing:
         self._post = post
         self._count: RunDistance | None = None
         self._stretches = 0
+        self._strip = StripCount(view)
 
     @property
     def idle(self) -> bool:
@@ -78,6 +83,19 @@ class Drawing:
     def refresh(self) -> None:
         """Read what was written since."""
         self.near.submit("refresh", lambda: self._post_growth(self.view.refresh))
+
+    def list_findings(self) -> None:
+        """Find the rows of all findings."""
+
+        def job() -> None:
+            try:
+                rows = rows_with_findings(self.view)
+            except DisprovedError:  # rows are numbered anew; what grows asks again
+                self.refresh()
+                rows = rows_with_findings(self.view)
+            self._give(lambda model: model.findings_listed(rows))
+
+        self.near.submit("findings", job)
 
     def find(self, text: str, row: int, node: int | None, direction: int) -> None:
         """Look for something; a newer search ends an older one."""
@@ -130,6 +148,18 @@ class Drawing:
             self._count = RunDistance(self.view)
         if not self._count.complete or self._count.total < self.view.num_finished:
             self._submit_stretches("distances", self._count.count_more, RunModel.distances_counted)
+
+    def count_strip(self) -> None:
+        """Read the strip of the whole run, a range of rows at a time, with searches in between."""
+
+        def more() -> bool:
+            done = self._strip.count_more()
+            if done or self._strip.counted % STRIP_NEWS == 0:
+                strip = self._strip.strip()
+                self._give(lambda model: model.strip_read(strip))
+            return done
+
+        self._submit_stretches("strip", more)
 
     def _submit_stretches(
         self, kind: str, more: Callable[[], bool], news: Callable[[RunModel], object] = lambda _: None

@@ -35,7 +35,7 @@ def save_svg(lines: Sequence[Line], path: Path, title: str) -> None:
     Raises:
         EnvironmentProblemError: The file cannot be written.
     """
-    _write(path, without_fonts(_recorded(lines).export_svg(title=safe_text(title))))
+    save_console_svg(_recorded(lines), path, title)
 
 
 def save_html(lines: Sequence[Line], path: Path) -> None:
@@ -44,7 +44,25 @@ def save_html(lines: Sequence[Line], path: Path) -> None:
     Raises:
         EnvironmentProblemError: The file cannot be written.
     """
-    _write(path, _recorded(lines).export_html(inline_styles=True))
+    save_console_html(_recorded(lines), path)
+
+
+def save_console_svg(console: Console, path: Path, title: str) -> None:
+    """Write what a console recorded as an SVG picture of a terminal.
+
+    Raises:
+        EnvironmentProblemError: The file cannot be written.
+    """
+    _write(path, without_fonts(console.export_svg(title=safe_text(title), clear=False)))
+
+
+def save_console_html(console: Console, path: Path) -> None:
+    """Write what a console recorded as an HTML page.
+
+    Raises:
+        EnvironmentProblemError: The file cannot be written.
+    """
+    _write(path, console.export_html(inline_styles=True, clear=False))
 
 
 def without_fonts(svg: str) -> str:

@@ -38,12 +38,14 @@ MOVES: Final = (
     _do("left_parenthesis", "move('turn', -1)", "Previous turn", label="("),
     _do("greater_than_sign", "move('prompt', 1)", "Next prompt", label=">"),
     _do("less_than_sign", "move('prompt', -1)", "Previous prompt", label="<"),
+    _do("S", "only_findings_or_all", "List only the steps with findings, or all"),
     _key("colon,ctrl+g", "go_to", "Go to a moment", "go to", label=":"),
     _key("slash", "find", "Find a token, node N, pos N, slot N, id N, or a rule", "find", label="/"),
     _key("n", "find_again(1)", "Find the next"),
     _key("N", "find_again(-1)", "Find the one before"),
     _do("backspace,H", "back", "Back"),
     _do("L", "forward", "Forward"),
+    _key("J", "jumps", "Places that you were at, to go back to"),
 )
 
 LAST_DIGIT: Final = 9

@@ -12,11 +12,16 @@ MAX_LOCATIONS: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A row that the user was at, the panel that had the attention, and what was selected in it."""
+    """A row that the user was at, the panel that had the attention, and what was selected in it.
+
+    Attributes:
+        moment: Its step as text, empty where it was not read yet.
+    """
 
     row: int
     panel: str = ""
     target: Target | None = None
+    moment: str = ""
 
 
 @dataclass(slots=True)
@@ -46,3 +51,7 @@ class History:
             return None
         self.behind.append(here)
         return self.ahead.pop()
+
+    def places(self) -> list[Location]:
+        """Return where the user has been, the latest first, each place once."""
+        return list(dict.fromkeys(reversed([*self.behind, *reversed(self.ahead)])))

@@ -30,7 +30,7 @@ def page_lines(
     """
     wanted = set(names)
     moment = "" if step is None else f" {step.moment}  {' | '.join(side.label for side in step.sides)}"
-    yield (Span(safe_text(str(view.folder)), "title"), Span(moment, "accent"))
+    yield (Span(safe_text(view.folder.resolve().name), "title"), Span(moment, "accent"))
     for problem in view.problems():
         yield note(f"note: {problem}", "warn")
     if step is None:

@@ -25,7 +25,7 @@ class RuleEntry:
         name: Name of the defect; the operator that an operator rule is about.
         kind: Who judges by it: the invariants, a comparison of two paths, a guard, or an operator's contract.
         stage: Stage that produced what it reads, or `any`.
-        scope: `step`, `turn` or `run`.
+        scope: `step`, `turn`, `launch` or `run`.
         severity: `error` or `warning`.
         summary: One line.
         facts: Lines on what it reads and where it runs, Markdown.

@@ -31,6 +31,9 @@ class RunJobs(Protocol):
     def check(self, row: int) -> None:
         """Find the next step that breaks a rule; `row_found` or `search_ended` takes the outcome."""
 
+    def list_findings(self) -> None:
+        """Find the rows of all findings; `findings_listed` takes them."""
+
     def count_distances(self) -> None:
         """Count the run's distances; `distances_counted` is called as the count grows."""
 

@@ -5,11 +5,13 @@ A screen calls the methods, does what `take_effects` gives, and paints.
 
 from __future__ import annotations
 
+import bisect
 from dataclasses import replace
 
 from tracing.errors import UsageError
 from tracing.moment import Moment
 from workbench.view.history import Location
+from workbench.view.look import Look
 from workbench.view.panels import PANEL_BY_NAME, panel_for
 from workbench.view.run_state import RunState
 from workbench.view.safe_text import safe_text
@@ -32,7 +34,7 @@ class RunModel(RunState):
         """Move by a step, turn or prompt."""
         self.following, self.found_number = False, None
         if unit == "step":
-            self._go_to(min(max(self.row + direction, 0), max(0, self.num_rows - 1)), remember=False)
+            self._go_to(self._listed_next(direction), remember=False)
         else:
             self._jobs.move(self.row, unit, direction)
 
@@ -89,6 +91,10 @@ class RunModel(RunState):
         """Find the next one, or the one before."""
         self._find(self.query, direction, node_of(self.target))
 
+    def jumps(self) -> list[Location]:
+        """Return where the user has been, the latest first."""
+        return self._history.places()
+
     def follow_target(self, target: Target) -> None:
         """Go where a value leads: a finding to its cell, a node to its position, a position to its writer."""
         match target:
@@ -112,6 +118,18 @@ class RunModel(RunState):
             case SlotTarget(slot):
                 self._find(f"slot {slot}", -1, None)
 
+    def only_findings_or_all(self) -> None:
+        """List only the steps with findings, or all steps again."""
+        if self.only_findings:
+            self.only_findings = False
+            self._take_rows()
+        else:
+            self._jobs.list_findings()
+
+    def jump(self, place: Location) -> None:
+        """Go to a place of the list of those that the user was at."""
+        self._go_to(place.row, place.panel, place.target)
+
     def back(self) -> None:
         """Go back to where the user was."""
         self._return_to(self._history.back(self._here()), "nothing further back")
@@ -122,20 +140,17 @@ class RunModel(RunState):
 
     def swap(self) -> None:
         """Exchange the sides."""
-        self.look = replace(self.look, swapped=not self.look.swapped)
-        self._draw()
+        self._look_anew(replace(self.look, swapped=not self.look.swapped))
 
     def one_side(self) -> None:
         """Show one side or both."""
-        self.look = replace(self.look, one_side=not self.look.one_side)
-        self._draw()
+        self._look_anew(replace(self.look, one_side=not self.look.one_side))
 
     def differences(self) -> None:
         """Show everything, or only what differs."""
         options = self.look.options
         options = replace(options, differences_only=not options.differences_only)
-        self.look = replace(self.look, options=options)
-        self._draw()
+        self._look_anew(replace(self.look, options=options))
 
     def zoom(self) -> None:
         """Make the active panel as large as the screen, or small again."""
@@ -164,7 +179,7 @@ class RunModel(RunState):
             return
         self.following = not self.following
         if self.following:
-            self._go_to(self.num_rows - 1)
+            self._show_last()
         self._effects.status = True
 
     def next_path(self) -> None:
@@ -176,6 +191,20 @@ class RunModel(RunState):
         self._take_rows()
         if self.step is not None:
             self._jobs.locate(self.step.moment)
+        self._draw()
+
+    def _listed_next(self, steps: int) -> int:
+        """Return the row that is so many listed ones after the shown one, or the first or last listed."""
+        rows = self.listed
+        place = (
+            bisect.bisect_right(rows, self.row) - 1 if steps > 0 else bisect.bisect_left(rows, self.row)
+        ) + steps
+        return rows[min(max(place, 0), len(rows) - 1)] if rows else 0
+
+    def _look_anew(self, look: Look) -> None:
+        """Look in another way at the same thing: what is under the cursor, or was when it was last there."""
+        self._looked_at = self.target or self._looked_at
+        self.look, self._wanted = look, (self.layout.active_slot.panel, self._looked_at)
         self._draw()
 
     def _find(self, text: str, direction: int, node: int | None) -> None:

@@ -6,7 +6,7 @@ What is read in the background comes back through `row_found`, `step_drawn`, `se
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -18,9 +18,11 @@ from workbench.view.panel_layout import PanelLayout
 from workbench.view.panels import panel_for, panel_of_stage, target_of
 from workbench.view.run_effects import Effects, Notification, RunJobs, Severity
 from workbench.view.run_findings import FindingOrder
+from workbench.view.run_strip import Strip
 from workbench.view.run_view import RunView
 from workbench.view.search import Hit
 from workbench.view.step import StepView
+from workbench.view.tabs import panels_shown_for
 from workbench.view.targets import FindingTarget, NodeTarget, Target
 
 MIN_WIDTH: Final = 40
@@ -39,6 +41,8 @@ class RunState:
         layout: Which panels are shown.
         row: Row of the time line that is shown or being read.
         num_rows: Rows of the time line.
+        listed: Those of them that the list of steps shows.
+        only_findings: These are the ones with findings.
         step: The step that was read last, None before the first.
         arrived: That step is the one of `row`.
         look: How it is looked at.
@@ -47,11 +51,15 @@ class RunState:
         order: Findings in the order of the run.
         query: Last search, empty before the first.
         target, linked: What the cursor of the active panel is on; what is selected elsewhere.
+        known_panels: Panels that had something to show in a step that was read.
+        strip: Accepted length, verdict and time of the steps, as far as read.
     """
 
     def __init__(self, view: RunView, jobs: RunJobs, *, follow: bool = False) -> None:
         self.view, self.layout = view, PanelLayout()
         self.row = self.num_rows = 0
+        self.listed: Sequence[int] = range(0)
+        self.only_findings = False
         self.step: StepView | None = None
         self.arrived = False
         self.look = Look()
@@ -61,10 +69,13 @@ class RunState:
         self.query = ""
         self.target: Target | None = None
         self.linked: Target | None = None
+        self.known_panels: frozenset[str] = frozenset()
+        self.strip = Strip()
         self._jobs = jobs
         self._effects = Effects()
         self._history = History()
         self._wanted: tuple[str, Target | None] | None = None  # panel, and what to select in it once drawn
+        self._looked_at: Target | None = None  # what the cursor was on when the look changed
         self._version = 0  # counts what was read of the run beyond the step
         self._has_size = False
 
@@ -97,6 +108,7 @@ class RunState:
         """Show a row that was chosen on the time line."""
         self.following = False
         self.row, self.arrived, self.found_number, self._wanted = row, False, None, None
+        self._looked_at = None
         self._draw()
 
     def row_found(self, row: int, panel: str, target: Target | None) -> None:
@@ -110,6 +122,8 @@ class RunState:
         if sight.row != self.row:
             return ()
         self.step, self.arrived = step, True
+        if step is not None:
+            self.known_panels |= panels_shown_for(step)
         return self.layout.drawn(sight, frozenset(panels))
 
     def settle(self) -> tuple[int, Target | None] | None:
@@ -139,6 +153,27 @@ class RunState:
         self.notify(f"a broken rule was not found from here on; {judged.text}", "warning")
         self._version += 1  # panels say it too
         self._draw()
+
+    def findings_listed(self, rows: Sequence[int]) -> None:
+        """List the rows that have findings; where there are none, all of them."""
+        fresh = not self.only_findings
+        self.only_findings = bool(rows)
+        self.listed = rows or range(self.num_rows)
+        if not rows:
+            self.notify("no step of this run has a finding")
+        elif fresh and self.row not in rows:
+            self._go_to(next((row for row in rows if row > self.row), rows[-1]))
+        self._effects.rows = self._effects.status = True
+
+    def strip_read(self, strip: Strip) -> None:
+        """Take over what was read of the whole run."""
+        self.strip = strip
+        self._effects.status = True
+
+    def go_to_row(self, row: int) -> None:
+        """Go to a row that was chosen on the strip."""
+        self.following = False
+        self._go_to(row)
 
     def proof_went(self) -> None:
         """Show how much of the run is proven."""
@@ -188,7 +223,7 @@ class RunState:
             self._history.leave(self._here())
         if row != self.row and not isinstance(target, FindingTarget):
             self.found_number = None
-        self.row, self.arrived = max(0, row), False
+        self.row, self.arrived, self._looked_at = max(0, row), False, None
         self._effects.scroll = True
         if panel:
             self._open(panel)
@@ -203,10 +238,12 @@ class RunState:
         self._jobs.locate(finding.moment, panel_for(finding.column), target)
 
     def _show_last(self) -> None:
-        self._go_to(self.num_rows - 1, remember=False)
+        """Show the newest finished step; the one that is running has little to show yet."""
+        self._go_to((self.view.num_finished or self.num_rows) - 1, remember=False)
 
     def _here(self) -> Location:
-        return Location(self.row, self.layout.active_slot.panel, self.target)
+        moment = str(self.step.moment) if self.step is not None and self.arrived else ""
+        return Location(self.row, self.layout.active_slot.panel, self.target, moment)
 
     def _open(self, panel: str) -> None:
         """Make a panel the active one, and give it the focus."""
@@ -230,4 +267,8 @@ class RunState:
 
     def _take_rows(self) -> None:
         self.num_rows = self.view.num_rows
+        if self.only_findings:
+            self._jobs.list_findings()
+        else:
+            self.listed = range(self.num_rows)
         self._effects.rows = self._effects.status = True

@@ -18,13 +18,19 @@ def status_text(state: RunState) -> str:
         safe_text(view.folder.name),
         moment,
         f"{state.row + 1 if view.num_rows else 0} of {view.num_rows}",
+        *_switched_on(state),
         view.proof(),
         " | ".join(shown[:2]) or "no path",
         f"{len(view.findings)} findings",
     ]
-    parts += ["differences only"] if look.options.differences_only else []
-    parts += ["following" if state.following else "paused"] if state.live else []
     return "  ".join(parts)
+
+
+def _switched_on(state: RunState) -> list[str]:
+    """Return what is switched on, in words short enough to stand before the rest."""
+    words = ["following" if state.following else "paused"] if state.live else []
+    words += ["differences only"] if state.look.options.differences_only else []
+    return words + (["steps with findings"] if state.only_findings else [])
 
 
 def finding_line(state: RunState) -> Line:

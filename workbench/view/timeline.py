@@ -31,8 +31,11 @@ COLUMNS: Final = (
     *(f"{stage}_ns" for stage in STAGES),
 )
 BAR: Final = 6
-WITH_TIME: Final = 32
-"""Cells from which on the time is shown."""
+WITH_TIME: Final = 16
+"""Cells of the time and of how a step ended."""
+WITH_BAR_FROM: Final = 100
+WITH_TIME_FROM: Final = 150
+"""Columns of the screen from which on there is room for the bar and the time of each step."""
 _MARKS: Final = frozenset({"", "refused", "part", *STOP_REASONS})
 _LETTERS: Final = {
     "near_tie": "~",
@@ -97,9 +100,38 @@ def _num_findings(key: Key, findings_of: FindingsOf) -> tuple[int, int]:
     return consequences.count(False), consequences.count(True)
 
 
-def timeline_line(row: TimelineRow, most_accepted: int, width: int = 40) -> Line:
-    """Return a step as one line: place, bar, acceptance, verdict, findings, mark, and time where it fits."""
-    place = ":".join(str(part) for part in row.key)
+@dataclass(frozen=True, slots=True)
+class ListColumns:
+    """What a list of steps shows of each.
+
+    Attributes:
+        place: Cells of the longest place, e.g. 7 for `0:1:234`.
+        bar: A bar of what was accepted.
+        time: The time, and how the step ended.
+    """
+
+    place: int = 5
+    bar: bool = True
+    time: bool = True
+
+    @property
+    def width(self) -> int:
+        """Cells of a line."""
+        return self.place + 1 + (BAR if self.bar else 0) + 4 + 4 + (WITH_TIME if self.time else 0)
+
+    @classmethod
+    def for_screen(cls, columns: int, place: int) -> ListColumns:
+        """Return what there is room for beside the panels on a screen of so many columns."""
+        return cls(place, bar=columns >= WITH_BAR_FROM, time=columns >= WITH_TIME_FROM)
+
+
+def place_text(key: Key) -> str:
+    """Return prompt, turn and step as a moment begins."""
+    return ":".join(str(part) for part in key)
+
+
+def timeline_line(row: TimelineRow, most_accepted: int, columns: ListColumns) -> Line:
+    """Return a step as one line: place, acceptance, verdict, findings, and more where it fits."""
     filled = round(BAR * (row.num_accepted or 0) / max(1, most_accepted))
     accepted = "-" if row.num_accepted is None else str(row.num_accepted)
     role: Role = (
@@ -115,12 +147,12 @@ def timeline_line(row: TimelineRow, most_accepted: int, width: int = 40) -> Line
     letter = _LETTERS.get(row.verdict) or _UNFINISHED.get(row.mark, " ")
     time = "" if row.nanoseconds is None else duration(row.nanoseconds)
     return (
-        Span(f"{place:<10}", "plain"),
-        Span("▮" * min(filled, BAR) + "·" * (BAR - filled), "accent"),
+        Span(f"{place_text(row.key):<{columns.place}} ", "plain"),
+        Span("▮" * min(filled, BAR) + "·" * (BAR - filled) if columns.bar else "", "accent"),
         Span(f"{accepted:>3} ", "plain"),
         Span(f"{letter}{found:<3}", role),
-        Span(f" {time:>7}" if width >= WITH_TIME else "", "dim"),
-        Span(f" {row.mark}" if row.mark and width >= WITH_TIME else "", "warn"),
+        Span(f" {time:>7}" if columns.time else "", "dim"),
+        Span(f" {row.mark}" if row.mark and columns.time else "", "warn"),
     )
 
 

@@ -25,6 +25,7 @@ from workbench.judge.recorded.blocks import Block, blocks, rebuilt_in
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
 from workbench.judge.recorded.context import context_of_path
 from workbench.judge.recorded.flat import flat_columns
+from workbench.judge.recorded.launches import LOST, SKIPPED, CheckedLaunches, check_launches
 from workbench.judge.recorded.load_warnings import load_warnings
 from workbench.judge.recorded.missing import lost_steps, not_whole
 from workbench.judge.recorded.pairs import Compared, compare_paths
@@ -78,6 +79,7 @@ class PathCheck:
         self._findings: list[Finding] = []
         self._rebuilt: list[tuple[int, int, int]] = []
         self._is_fed = is_fed
+        self._context, self._narrowed, self._plan = context, narrowed, plan
         self._whole = WholeSteps(plan)
 
     def forget(self) -> None:
@@ -91,10 +93,16 @@ class PathCheck:
         for _, outcomes in self._checker.batch(self._name, flat_columns(block.table), block.row):
             self._keep(outcomes)
 
-    def checked(self, path: PathReader, lost: int = 0) -> CheckedPath:
+    def launches(self, path: PathReader, *, is_lost: bool) -> CheckedLaunches:
+        """Check the launches of the path, its rows that are no steps included, unless some are lost."""
+        reason = LOST if is_lost else SKIPPED if self._plan.every > 1 else ""
+        return check_launches(path, self._context, self._narrowed, reason=reason)
+
+    def checked(self, path: PathReader, lost: int, launches: CheckedLaunches) -> CheckedPath:
         """Run the rules that need the whole run, and return the counts of all; `lost` steps are not there."""
+        self._keep(launches.outcomes)
         self._keep(self._checker.finish())
-        counts = dict(self._checker.counts.get(self._name, {}))
+        counts = {**self._checker.counts.get(self._name, {}), **launches.counts}
         for rule_id, reason in self._left_out.items():
             counts[rule_id] = Counts(not_checked=path.num_steps, reasons=Counter({reason: path.num_steps}))
         rules, stages = rules_and_stages(counts, self._whole.recorded, self._left_out)
@@ -215,4 +223,6 @@ def _check_path(
                 check.block(block)
         except TraceError as problem:
             unread.append(f"{path.stream.path.name}: {problem}")
-    return check.checked(path, lost_steps(origins, path))
+    lost = lost_steps(origins, path)
+    is_lost = bool(lost or unread or path.problems)
+    return check.checked(path, lost, check.launches(path, is_lost=is_lost))

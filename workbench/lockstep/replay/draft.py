@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 
 from reference.model import ReferenceModels
 from reference.search import DraftContext
+from tracing.settings import DRAWN_DRAFTS
 from tracing.stages import Drafted, IntArray, Tensorized
 from workbench.judge.draft_nodes import DraftNodes, judge_node_scores
+from workbench.judge.draft_order import judge_node_order
 from workbench.judge.evidence import NodeTruth, StepEvidence
 from workbench.judge.notes import Notes, StageJudgement
 from workbench.lockstep.staged.evidence import level_truth
@@ -33,28 +36,42 @@ class Fed:
         root: The last emitted token.
         models: The truth first, then samples.
         features: Teacher features of the committed rows, per model, each model's own.
+        max_positions: Positions that the engine has, or None where not known.
     """
 
     committed: Sequence[int]
     root: int
     models: Sequence[ReferenceModels]
     features: Sequence[Any]
+    max_positions: int | None = None
+
+    @property
+    def num_in_reach(self) -> int:
+        """Nodes of a chain before the last position; engines draft nothing of use beyond it."""
+        return sys.maxsize if self.max_positions is None else self.max_positions - len(self.committed)
+
+
+def _is_ordered(runner: ReferenceRunner, parents: NDArray[Any]) -> bool:
+    """Whether tokens under a node are the best of its row: not drawn, no static tree of chosen ranks."""
+    if runner.settings.acceptance in DRAWN_DRAFTS:
+        return False
+    return runner.stages.rung.search(runner.truth) is not None or len(set(parents[1:])) == len(parents) - 1
 
 
 def judge_scores(
     runner: ReferenceRunner,
     evidence: StepEvidence,
     tree: Tensorized,
-    recorded: NDArray[Any],
+    recorded: NDArray[Any] | None,
     fed: Fed,
 ) -> StageJudgement:
-    """Judge the recorded scores of the valid nodes.
+    """Judge the recorded scores of the valid nodes; without scores, that they are the best of their rows.
 
     Args:
         runner: The reference.
         evidence: Of the step; its moment and dtype.
         tree: The recorded tree.
-        recorded: `draft_logprobs`, cumulative, `[N]`.
+        recorded: `draft_logprobs`, cumulative, `[N]`; None where the path gave none.
         fed: Inputs of the drafter.
     """
     notes = Notes(evidence.moment, "draft", evidence.dtype)
@@ -67,7 +84,10 @@ def judge_scores(
     if walked[0] is not None and len(rows) > 1 and len(token_ids) > 1:
         nodes = DraftNodes.of(token_ids, parents, runner.target_from_draft)
         truth = NodeTruth(rows=level_truth(rows), row_of=walked[0][1])
-        judge_node_scores(notes, nodes, np.asarray(recorded)[tree.valid], truth)
+        if recorded is not None:
+            judge_node_scores(notes, nodes, np.asarray(recorded)[tree.valid], truth)
+        elif _is_ordered(runner, parents):
+            judge_node_order(notes, nodes, truth, fed.num_in_reach)
     notes.skip("candidates", UNSELECTED)
     return notes.judgement()
 

@@ -38,11 +38,13 @@ class ModelJudge:
         runner: The reference, one precision above the recorded path and at its own.
         eos_token_ids: Tokens that end a turn.
         has_drafter: Whether drafts can be judged.
+        max_positions: Positions that the path has, or None where not known.
     """
 
     runner: ReferenceRunner
     eos_token_ids: frozenset[int]
     has_drafter: bool = True
+    max_positions: int | None = None
 
     def __call__(self, evidence: StepEvidence, row: Row, _: Row | None, state: TurnState) -> StepJudgement:
         """Judge one step; values that the reference refuses (ids out of range) are not checked."""
@@ -79,9 +81,13 @@ class ModelJudge:
             nodes = self.runner.verify(state.committed, tree, models)
             evidence = replace(evidence, verify=self._verify(evidence.verify, row, nodes, tree))
             evidence = self._accept(evidence, row, tree, [each.logits for each in nodes])
-            if self.has_drafter and row.get("draft_logprobs") is not None:
-                fed = Fed(state.committed, state.root, models, [one.features for one in rows])
-                scores = judge_scores(self.runner, evidence, tree, row["draft_logprobs"], fed)
+            recorded = row.get("draft_logprobs")
+            if self.has_drafter and (
+                recorded is not None or _is_chosen(row, self.runner.truth.pair.proposer)
+            ):
+                features = [one.features for one in rows]
+                fed = Fed(state.committed, state.root, models, features, self.max_positions)
+                scores = judge_scores(self.runner, evidence, tree, recorded, fed)
         judgement = judge_step(evidence)
         return judgement if scores is None else _joined(judgement, scores)
 
@@ -159,6 +165,13 @@ def known_rows(row: Row, nodes: NDArray[np.int64], truth: NDArray[Any]) -> Float
     return filled
 
 
+def _is_chosen(row: Row, proposer: str) -> bool:
+    """Whether a draft without scores was chosen by this kind of drafter, as far as is known."""
+    temperature = row.get("row_temperature")
+    is_drawn = row.get("draft_probs") is not None or (temperature is not None and temperature > 0)
+    return not is_drawn and row.get("proposer") in (None, proposer)
+
+
 def without_reference(judgement: StepJudgement, reason: str) -> StepJudgement:
     """Return a judgement that says why the reference had no part in it."""
     return replace(judgement, not_checked=(*judgement.not_checked, Unchecked("verify", NO_REFERENCE, reason)))
@@ -169,6 +182,7 @@ def _joined(judgement: StepJudgement, scores: Any) -> StepJudgement:
     return replace(
         judgement,
         findings=(*scores.findings, *judgement.findings),
+        near_ties=(*scores.near_ties, *judgement.near_ties),
         checked=(*judgement.checked, *scores.checked),
         not_checked=(*not_checked, *scores.not_checked),
     )

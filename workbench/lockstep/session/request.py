@@ -135,6 +135,15 @@ def open_session(request: DiffRequest) -> Session:
         trust_remote_code=request.trust_remote_code,
         weights=request.weights,
     )
+    return session_over(loaded, request, prompts)
+
+
+def session_over(loaded: LoadedPair, request: DiffRequest, prompts: Sequence[Prompt]) -> Session:
+    """Build the path under test over a pair that is loaded already, and plan the turns of prompts.
+
+    Raises:
+        SpecwbError: Anything that the user can mend.
+    """
     turns = plan_turns(prompts, loaded.tokenizer, loaded.pair, request.options.settings, chat=request.chat)
     user_code = UserCode(request.stage_timeout)
     path = _path_over(request, loaded.pair, request.options.settings, user_code)

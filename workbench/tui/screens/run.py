@@ -9,7 +9,6 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container, Horizontal
-from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
@@ -17,36 +16,24 @@ from tracing.moment import Moment
 from workbench.tui.drawing import Drawing
 from workbench.tui.keys import RUN_KEYS
 from workbench.tui.messages import ModelCall, RunGrew, StepDrawn, TargetSelected, TimelineRead
+from workbench.tui.screens.around import say_cursor, say_problems, say_status, say_strip, say_tabs
 from workbench.tui.screens.help import HelpScreen
+from workbench.tui.screens.jumps import JumpScreen
 from workbench.tui.screens.prompt import PromptScreen
 from workbench.tui.widgets.key_bar import KeyBar
 from workbench.tui.widgets.line_view import LineView
 from workbench.tui.widgets.panel_view import PanelView
+from workbench.tui.widgets.strip_view import StripView
+from workbench.tui.widgets.tab_bar import TabBar
 from workbench.tui.widgets.timeline_view import BLOCK, TimelineView
-from workbench.view.lines import Line, Role
+from workbench.view.history import Location
 from workbench.view.panel_layout import FIRST_PANELS
 from workbench.view.run_model import RunModel
-from workbench.view.run_status import cursor_line, finding_line, status_text
 from workbench.view.run_view import RunView
-
-NARROW: Final = 100
-"""Columns below which the time line is narrower."""
 
 FOLLOW_SECONDS: Final = 0.5
 READ_ON_AFTER: Final = 0.5
 """Seconds after which the rest of the files is read ahead of need: the first step is drawn first."""
-
-
-STYLES: Final[dict[Role, str]] = {
-    "plain": "",
-    "title": "bold",
-    "dim": "$text-muted",
-    "good": "$text-success",
-    "bad": "bold $text-error",
-    "warn": "$text-warning",
-    "accent": "$text-accent",
-}
-"""Roles in the theme's colours."""
 
 
 class RunScreen(Screen[None]):
@@ -74,6 +61,8 @@ class RunScreen(Screen[None]):
         """Lay out status, time line, panels and footer."""
         yield Static(id="status", markup=False)
         yield Static(id="problem", markup=False)
+        yield StripView()
+        yield TabBar()
         with Horizontal(id="body"):
             yield TimelineView(id="timeline")
             with Container(id="panels"):
@@ -109,7 +98,7 @@ class RunScreen(Screen[None]):
         self.timeline.focus()
         self.model.start(self._begin)
         self._apply()
-        self._show_problems()
+        say_problems(self, self.model)
         self.set_timer(READ_ON_AFTER, self.read_on)
         if self.model.view.other_folder is not None:
             self.drawing.compare()
@@ -117,9 +106,10 @@ class RunScreen(Screen[None]):
             self.set_interval(FOLLOW_SECONDS, self.drawing.refresh)
 
     def read_on(self) -> None:
-        """Read the keys of all steps, which finding a moment needs, and prove the rest of the files."""
+        """Read the keys of all steps, which finding a moment needs, prove the rest, and read the strip."""
         self.drawing.index()
         self.drawing.prove()
+        self.drawing.count_strip()
 
     def on_unmount(self) -> None:
         """Stop reading."""
@@ -127,13 +117,14 @@ class RunScreen(Screen[None]):
 
     def on_resize(self, event: events.Resize) -> None:
         """Show as many panels as there is room for."""
-        self.set_class(event.size.width < NARROW, "narrow")
+        self.timeline.fit(event.size.width)
         self._do(lambda model: model.resize(event.size.width, event.size.height))
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Note which panel has the focus."""
         if isinstance(event.widget, PanelView):
             self.model.layout.active = self.slots.index(event.widget)
+            self._say_tabs()
 
     @on(TimelineView.BlocksWanted)
     def _read_blocks(self, message: TimelineView.BlocksWanted) -> None:
@@ -161,6 +152,7 @@ class RunScreen(Screen[None]):
         if selection is not None and slots[selection[0]].select(selection[1]):
             slots[selection[0]].cursor_moved()
         self._say_status()
+        self._say_tabs()
 
     @on(TargetSelected)
     def _link(self, message: TargetSelected) -> None:
@@ -172,7 +164,7 @@ class RunScreen(Screen[None]):
     @on(RunGrew)
     def _take_more(self) -> None:
         self._do(RunModel.run_grew)
-        self._show_problems()
+        say_problems(self, self.model)
         self.read_on()
 
     def action_do(self, name: str, arguments: tuple[object, ...] = ()) -> None:
@@ -193,6 +185,19 @@ class RunScreen(Screen[None]):
             self._do(lambda model: model.find_again(direction))
         else:
             self.action_find()
+
+    def action_jumps(self) -> None:
+        """List the places that the user was at, and go to one."""
+        places = self.model.jumps()
+        if not places:
+            self._do(lambda model: model.notify("nowhere to go back to yet"))
+            return
+
+        def take(place: Location | None) -> None:
+            if place is not None:
+                self._do(lambda model: model.jump(place))
+
+        self.app.push_screen(JumpScreen(places), take)
 
     def action_theme(self) -> None:
         """Light or dark."""
@@ -230,7 +235,8 @@ class RunScreen(Screen[None]):
         """Do what the model asks for, and show its panels."""
         effects, layout = self.model.take_effects(), self.model.layout
         if effects.rows:
-            self.timeline.set_rows(self.model.num_rows, self.model.view.most_accepted)
+            self.timeline.set_rows(self.model.listed, self.model.view.most_accepted)
+            self.timeline.border_title = "findings" if self.model.only_findings else "steps"
         if effects.scroll:
             self.timeline.put(self.model.row)
         self.set_class(layout.zoomed, "zoomed")
@@ -245,33 +251,21 @@ class RunScreen(Screen[None]):
             self.app.copy_to_clipboard(effects.clipboard)
         if effects.status:
             self._say_status()
+        self._say_tabs()
+        if effects.notifications:
+            self.app.clear_notifications()  # the newest says what holds now
         for each in effects.notifications:
             self.notify(each.text, severity=each.severity, timeout=each.seconds, markup=False)
 
     def _say_status(self) -> None:
-        """Write the line at the top."""
-        self._say("#status", Content(status_text(self.model)))
+        """Write the lines around the panels."""
+        say_status(self, self.model)
+        say_strip(self, self.model)
         self._say_cursor()
 
     def _say_cursor(self) -> None:
-        """Write the finding that was gone to, and under it what the cursor is on."""
         self._sync()
-        self._say("#finding", _styled(finding_line(self.model)))
-        self._say("#detail", _styled(cursor_line(self.model)))
+        say_cursor(self, self.model)
 
-    def _say(self, line: str, text: Content) -> None:
-        """Write a line, if it is not written there already."""
-        widget = self.query_one(line, Static)
-        if widget.content != text:
-            widget.update(text, layout=False)
-
-    def _show_problems(self) -> None:
-        problems = self.model.view.problems()
-        line = self.query_one("#problem", Static)
-        line.set_class(bool(problems), "shown")
-        line.update("note: " + "; ".join(problems))
-
-
-def _styled(line: Line) -> Content:
-    """Return a line as content; markup in it stays text."""
-    return Content.assemble(*((span.text, STYLES[span.role]) for span in line))
+    def _say_tabs(self) -> None:
+        say_tabs(self, self.model)

@@ -1,0 +1,28 @@
+"""Runs one job inside the engine's environment: `inside.py JOB.json`, texts as JSON on the last line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import vllm
+
+
+def run_job(job: dict[str, Any]) -> dict[str, list[list[int]]]:
+    """Start the engine and return the token ids of every request, run by run."""
+    engine = vllm.LLM(**job["options"])
+    texts = {}
+    for name, temperatures in job["runs"].items():
+        asked = [
+            vllm.SamplingParams(temperature=temperature, max_tokens=limit, ignore_eos=True)
+            for temperature, limit in zip(temperatures, job["max_tokens"], strict=True)
+        ]
+        outputs = engine.generate(job["prompts"], asked, use_tqdm=False)
+        texts[name] = [list(output.outputs[0].token_ids) for output in outputs]
+    return texts
+
+
+if __name__ == "__main__":
+    print(json.dumps(run_job(json.loads(Path(sys.argv[1]).read_text()))))

@@ -1,0 +1,37 @@
+"""The shipped pair as an engine loads it: weights as they are, another config.json."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def llama_teacher(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return config.json of an openPangu-Embedded teacher as Llama with a bias on its attention."""
+    kept = {key: value for key, value in config.items() if key not in {"bias", "auto_map"}}
+    return {
+        **kept,
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "attention_bias": bool(config.get("bias", False)),
+    }
+
+
+def llama_drafter(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return config.json of an EAGLE-3 drafter under the architecture by which vLLM knows it."""
+    return {**config, "architectures": ["LlamaForCausalLMEagle3"], "model_type": "llama"}
+
+
+def convert_pair(teacher: Path, drafter: Path, folder: Path) -> tuple[Path, Path]:
+    """Copy both checkpoints into `folder`, config.json changed; return where they lie."""
+    places = []
+    for name, source, change in (("teacher", teacher, llama_teacher), ("drafter", drafter, llama_drafter)):
+        place = folder / name
+        shutil.copytree(source, place, dirs_exist_ok=True)
+        config = json.loads((place / "config.json").read_text())
+        (place / "config.json").write_text(json.dumps(change(config), indent=1))
+        places.append(place)
+    return places[0], places[1]

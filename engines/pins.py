@@ -1,0 +1,28 @@
+"""What each engine's environment holds: every package by its exact version."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from engines.environment import Pins, python_of
+
+OWN_PYTHON: Final = "SPECWB_{name}_PYTHON"
+"""Variable that names the interpreter of an environment that is there already."""
+
+
+def pinned(name: str) -> Pins:
+    """Return the pins that lie beside this file as `<name>.txt`, one `package==version` a line."""
+    lines = Path(__file__).with_name(f"{name}.txt").read_text().splitlines()
+    return Pins(name, (("--no-deps", *(line for line in lines if line.strip() and line[0] != "#")),))
+
+
+def engine_python(name: str) -> Path:
+    """Return the interpreter that runs an engine: the user's own, or that of an environment by its pins.
+
+    Raises:
+        NotInstallableError: The environment cannot be had on this machine.
+    """
+    own = os.environ.get(OWN_PYTHON.format(name=name.replace("-", "_").upper()))
+    return Path(own) if own else python_of(pinned(name))

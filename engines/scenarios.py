@@ -1,0 +1,77 @@
+"""What a real engine is asked to do: one engine a job, several runs in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+ENVIRONMENT: Final[Mapping[str, str]] = {
+    "HF_HUB_OFFLINE": "1",
+    "OMP_NUM_THREADS": "1",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+"""An engine in one process on a busy CPU."""
+COMMON: Final[Mapping[str, Any]] = {
+    "dtype": "float32",
+    "enforce_eager": True,
+    "max_model_len": 256,
+    "max_num_seqs": 4,
+    "block_size": 32,
+    "max_num_batched_tokens": 64,
+    "seed": 0,
+}
+"""Four of six requests at a time, prompts in chunks of 64 tokens."""
+SHARED: Final = "def merge(left, right):\n    result = []\n    while left and right:\n"
+PROMPTS: Final = (
+    SHARED + "        if left[0] < right[0]:\n            result.append(left.pop(0))\n",
+    SHARED + "        smaller = left if left[0] <= right[0] else right\n        result.append(",
+    "def f(x):\n    return",
+    "class Stack:\n    def __init__(self):\n        self.items = []\n\n    def push(self, item):\n",
+    SHARED + "        pass\n",
+    "import os\nfor i in range(3):\n    print(i)\n",
+)
+MAX_TOKENS: Final = (40, 60, 80, 50, 33, 70)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """An engine that is started once.
+
+    Attributes:
+        name: For the report and the folders of its runs.
+        proposer: Method of its `speculative_config`; empty: plain decoding.
+        drafter: Kind of the shipped checkpoint that it loads, or empty.
+        options: Arguments of the engine besides `COMMON`.
+        runs: Temperature of each request, run by run.
+    """
+
+    name: str
+    proposer: str = ""
+    drafter: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    runs: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: {"greedy": (0.0,) * len(PROMPTS)})
+
+    def engine_options(self, teacher: str, drafter: str) -> dict[str, Any]:
+        """Return the arguments of `vllm.LLM`."""
+        speculative: dict[str, Any] = {"method": self.proposer, "num_speculative_tokens": 4}
+        if self.proposer == "ngram":
+            speculative |= {"prompt_lookup_max": 3, "prompt_lookup_min": 1}
+        if self.drafter:
+            speculative["model"] = drafter
+        more = {"speculative_config": speculative} if self.proposer else {}
+        return {"model": teacher, **COMMON, **self.options, **more}
+
+
+PREEMPTED: Final = {"num_gpu_blocks_override": 9}
+"""Too few blocks for four requests: some are preempted and computed again."""
+JOBS: Final = (
+    Job(name="plain"),
+    Job(name="ngram", proposer="ngram"),
+    Job(name="eagle3", proposer="eagle3", drafter="eagle3"),
+    Job(name="eagle3-preempted", proposer="eagle3", drafter="eagle3", options=PREEMPTED),
+)

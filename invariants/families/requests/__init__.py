@@ -1,0 +1,1 @@
+"""Rules across the requests of a batch, launch by launch."""

@@ -1,0 +1,1 @@
+"""What the launches of an engine do to shared blocks, launch after launch, for the rules across requests."""

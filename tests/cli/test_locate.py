@@ -1,0 +1,36 @@
+"""`specwb locate`: what it prints and returns."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Specwb
+from tests.cli.replaying import Recorded
+
+
+def test_a_fault_is_located(specwb: Specwb, recorded: Recorded, tmp_path: Path) -> None:
+    models = recorded.models
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("hello there")
+    common = ("locate", "--prompt", prompt, *models, "--max-new-tokens", 4, "--tree-nodes", 8, "--top-k", 3)
+    faults = ("--fault", "next-kv-head", "--fault", "gate-and-up-exchanged")
+    answer = specwb(*common, *faults, "--out", tmp_path / "run")
+    assert answer.exit_code == 1, answer.err
+    assert "located     attention of the teacher, layers 0, 1, 2, 3, 4, 5" in answer.out
+    assert "and         swiglu of the teacher, layers 0, 1, 2, 3, 4, 5" in answer.out
+    assert "teacher.layers.0.attention: every position" in answer.out
+    clean = specwb(*common, "--format", "json", "--out", tmp_path / "clean")
+    assert clean.exit_code == 0, clean.err
+    assert json.loads(clean.out)["located"] is None
+
+
+def test_two_faults_in_stages_are_refused(specwb: Specwb, recorded: Recorded, tmp_path: Path) -> None:
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("hello there")
+    faults = ("--fault", "stale-drafter-cache", "--fault", "drafter-cache-too-long")
+    answer = specwb("locate", "--prompt", prompt, *recorded.models, *faults, "--out", tmp_path / "run")
+    assert answer.exit_code == 2
+    assert "on top of another fault" in answer.err
+    automatic = specwb("locate", "--prompt", prompt, "--proposer", "auto")
+    assert automatic.exit_code == 2

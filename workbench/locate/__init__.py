@@ -1,0 +1,1 @@
+"""From the first wrong stage to the operator in it: every named tensor against its own inputs."""
