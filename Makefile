@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install -q -c constraints.txt
 
-.PHONY: demo test test-campaign test-cuda test-engines lint costs pages attack cause-table clean-runs clean-shipped
+.PHONY: demo test test-campaign test-cuda test-engines lint costs pages attack cause-table clean-runs clean-shipped placements
 
 demo: $(VENV)/.demo
 	$(BIN)/specwb diff --prompt workbench/checkpoints/prompts/code.txt
@@ -46,6 +46,10 @@ costs: $(VENV)/.test
 # What the first line says of single mistakes in three ports; what was measured before is kept.
 cause-table: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m causes --jobs $(or $(JOBS),1) --out docs/cause-table.md $(ONLY)
+
+# Errors in single operators, each located from the first finding of its run; some 20 minutes.
+placements: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m placements --out docs/placements.md
 
 # Random legal steps and clean runs, none of which may give a finding: make clean-runs RUNS=100 JOBS=2
 clean-runs: $(VENV)/.test

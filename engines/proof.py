@@ -1,4 +1,4 @@
-"""Runs jobs one after the other and says of each whether its text is that of plain greedy decoding."""
+"""Runs jobs one after the other and says of each whether its text and recording are as they should be."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from engines.installed import recording
 from engines.pair import convert_pair
 from engines.scenarios import ENVIRONMENT, MAX_TOKENS, PROMPTS, Job
 from workbench.checkpoints.shipped import shipped_pair_dirs
+from workbench.judge.recorded.check import check_run
 
 JOB_SECONDS: Final = 600
 Texts = dict[str, list[list[int]]]
@@ -38,11 +40,10 @@ def proven(jobs: Iterable[Job], python: Path, folder: Path) -> bool:
             print(f"failed   {job.name}: {problem}", flush=True)
             continue
         plain = texts["greedy"] if plain is None else plain
-        wrong = greedy_differences(job, texts, plain)
+        wrong = [*greedy_differences(job, texts, plain), *recorded_findings(folder / job.name)]
         passed = passed and not wrong
-        print(
-            f"{'failed' if wrong else 'passed':<8} {job.name}: {'; '.join(wrong) or 'text equal'}", flush=True
-        )
+        outcome = "failed  " if wrong else "passed  "
+        print(f"{outcome} {job.name}: {'; '.join(wrong) or 'text equal, check ok'}", flush=True)
     return passed
 
 
@@ -60,7 +61,7 @@ def run(job: Job, python: Path, folder: Path, options: dict[str, Any]) -> Texts:
     facts = {"options": options, "runs": job.runs, "prompts": PROMPTS, "max_tokens": MAX_TOKENS}
     file.write_text(json.dumps(facts))
     command = [str(python), str(Path(__file__).with_name("inside.py")), str(file)]
-    surroundings = {**os.environ, **ENVIRONMENT}
+    surroundings = {**os.environ, **ENVIRONMENT, **recording(folder, folder / job.name)}
     try:
         done = subprocess.run(
             command, env=surroundings, capture_output=True, text=True, timeout=JOB_SECONDS, check=False
@@ -71,6 +72,13 @@ def run(job: Job, python: Path, folder: Path, options: dict[str, Any]) -> Texts:
         raise EngineFailedError(f"exit {done.returncode}: {(done.stderr.splitlines() or ['no output'])[-1]}")
     texts: Texts = json.loads(done.stdout.splitlines()[-1])
     return texts
+
+
+def recorded_findings(run_folder: Path) -> list[str]:
+    """Return what the recording of a job was found guilty of, and whether it is a recording of all of it."""
+    checked = check_run(run_folder)
+    found = [f"{each.rule} at {each.moment}: {each.message}" for each in checked.findings]
+    return found if checked.verdict == "ok" or found else [f"the run is {checked.verdict}"]
 
 
 def greedy_differences(job: Job, texts: Texts, plain: list[list[int]]) -> list[str]:

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import DynamicCache, LlamaConfig, LlamaForCausalLM
 
 from tracing.models import ModelPair
+from tracing.module_hooks import hooked
 from tracing.settings import DecodeSettings
 from tracing.stages import (
     Accepted,
@@ -57,6 +58,7 @@ def factory(pair: ModelPair, _settings: DecodeSettings, *, device: str, dtype: s
         kv_rows=port.kv_rows,
         kv_lengths=port.kv_lengths,
         snapshot=port.snapshot,
+        intermediates=lambda _, give: hooked(port.model, give),
         lacks=frozenset({"slots", "draft_top1_offsets"}),
         info={"device": device, "dtype": port.dtype_name},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -32,6 +33,7 @@ def verify(
     visible: BoolArray,
     *,
     prefix_kv: Tensor | None = None,
+    chosen: Tensor | None = None,
 ) -> TeacherRows:
     """Run the teacher over the tree only; every node sees the cached prefix and `visible`.
 
@@ -42,13 +44,29 @@ def verify(
         position_ids: Of the nodes, `[N]`.
         visible: bool `[N, N]`, the tree block; pads see the prefix only, and no node sees them.
         prefix_kv: Keys and values of the committed tokens, `[layers, 2, kv_heads, L, D]`.
+        chosen: Experts that have to work, `[layers, L + N, num_groups]`, as `reference.teacher.forward`.
 
     Returns:
-        Rows of the N nodes; `visible` `[N, L + N]`.
+        Rows of the N nodes; `visible` `[N, L + N]`; routing of L + N rows, of N where `prefix_kv` is given.
     """
-    past_kv = prefill(models, committed_token_ids).kv if prefix_kv is None else prefix_kv
+    num_nodes, past_kv, before = len(token_ids), prefix_kv, None
+    if past_kv is None:
+        prefix = prefill(
+            models, committed_token_ids, chosen=None if chosen is None else chosen[:, :-num_nodes]
+        )
+        past_kv, before = prefix.kv, prefix.routing
     positions, all_visible = tree_rows(position_ids, visible, past_kv.shape[3], models.device)
-    return teacher.forward(models, models.tokens(token_ids), positions, all_visible, past_kv=past_kv)
+    rows = teacher.forward(
+        models,
+        models.tokens(token_ids),
+        positions,
+        all_visible,
+        past_kv=past_kv,
+        chosen=None if chosen is None else chosen[:, -num_nodes:],
+    )
+    if before is None or rows.routing is None:
+        return rows
+    return replace(rows, routing=before.followed_by(rows.routing))
 
 
 def compact(prefix_kv: Tensor, node_kv: Tensor, nodes: IntArray) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from reference import masked, teacher
+from reference.experts import Routing
 from reference.model import ReferenceModels
 from reference.rungs import Rung
 from reference.search import DraftContext, Search
@@ -38,11 +39,25 @@ class _Rows:
         token_ids: Tokens that they follow from.
         features: Of the teacher's rows, or what the drafter's were made from, `[S, F]`.
         kv: Keys and values, `[layers, 2, kv_heads, S, D]`.
+        routing: Of the teacher's rows, None without experts.
+        chosen: Experts that had to work on them, `[layers, S, num_groups]`; None where the router chose.
     """
 
     token_ids: tuple[int, ...]
     features: Tensor
     kv: Tensor
+    routing: Routing | None = None
+    chosen: Tensor | None = None
+
+    def rows(self, length: int) -> _Rows:
+        """Return the first rows."""
+        return _Rows(
+            self.token_ids[:length],
+            self.features[:length],
+            self.kv[:, :, :, :length],
+            None if self.routing is None else self.routing.rows(0, length),
+            None if self.chosen is None else self.chosen[:, :length],
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +71,12 @@ class KeptRows:
     teacher: dict[ReferenceModels, list[_Rows]] = field(default_factory=dict)
     drafter: dict[ReferenceModels, list[_Rows]] = field(default_factory=dict)
 
-    def prefill(self, models: ReferenceModels, token_ids: Iterable[int]) -> TeacherRows:
+    def prefill(
+        self, models: ReferenceModels, token_ids: Iterable[int], *, chosen: Tensor | None = None
+    ) -> TeacherRows:
         """Return the rows of a sequence, logits of the last row."""
         tokens = tuple(int(token_id) for token_id in token_ids)
-        past = self._past(models, tokens, len(tokens) - 1)
+        past = self._past(models, tokens, len(tokens) - 1, chosen)
         num_past = 0 if past is None else len(past.token_ids)
         visible = causal(len(tokens), None, models.device)
         rows = teacher.forward(
@@ -69,6 +86,7 @@ class KeptRows:
             visible[num_past:],
             past_kv=None if past is None else past.kv,
             num_logits=1,
+            chosen=None if chosen is None else chosen[:, num_past:],
         )
         if past is not None:
             window = models.teacher.windows[models.shown_layer]
@@ -77,8 +95,9 @@ class KeptRows:
                 torch.cat([past.features, rows.features]),
                 torch.cat([past.kv, rows.kv], dim=3),
                 causal(len(tokens), window, models.device),
+                _joined(past.routing, rows.routing),
             )
-        _keep(self.teacher, models, _Rows(tokens, rows.features, rows.kv))
+        _keep(self.teacher, models, _Rows(tokens, rows.features, rows.kv, rows.routing, chosen))
         return rows
 
     def verify(
@@ -88,19 +107,28 @@ class KeptRows:
         token_ids: IntArray,
         position_ids: IntArray,
         visible: BoolArray,
+        *,
+        chosen: Tensor | None = None,
     ) -> TeacherRows:
         """Return rows of the N nodes, as `reference.masked.verify`; tokens not seen before run with them."""
         committed = tuple(int(token_id) for token_id in committed_token_ids)
-        past = self._past(models, committed, len(committed))
+        past = self._past(models, committed, len(committed), chosen)
         past_kv = None if past is None else past.kv
-        rows = masked.verify_with_prefix(models, committed, token_ids, position_ids, visible, past_kv=past_kv)
+        rows = masked.verify_with_prefix(
+            models, committed, token_ids, position_ids, visible, past_kv=past_kv, chosen=chosen
+        )
+        routing = _joined(None if past is None else past.routing, rows.routing)
         new = rows.features.shape[0] - len(token_ids)
         if new:
             features, kv = rows.features[:new], rows.kv[:, :, :, :new]
             if past is not None:
                 features, kv = torch.cat([past.features, features]), torch.cat([past.kv, kv], dim=3)
-            _keep(self.teacher, models, _Rows(committed, features, kv))
-        return TeacherRows(rows.logits, rows.features[new:], rows.kv[:, :, :, new:], rows.visible[new:])
+            before = None if routing is None else routing.rows(0, len(committed))
+            forced = None if chosen is None else chosen[:, : len(committed)]
+            _keep(self.teacher, models, _Rows(committed, features, kv, before, forced))
+        return TeacherRows(
+            rows.logits, rows.features[new:], rows.kv[:, :, :, new:], rows.visible[new:], routing
+        )
 
     def begin(
         self, search: Search[Any], models: ReferenceModels, context: DraftContext, settings: DecodeSettings
@@ -119,13 +147,16 @@ class KeptRows:
         _keep(self.drafter, models, _Rows(tokens, features, rows.committed_kv))
         return rows
 
-    def _past(self, models: ReferenceModels, tokens: Sequence[int], at_most: int) -> _Rows | None:
-        """Return kept rows that these tokens begin with."""
+    def _past(
+        self, models: ReferenceModels, tokens: Sequence[int], at_most: int, chosen: Tensor | None
+    ) -> _Rows | None:
+        """Return kept rows that these tokens begin with, made with the same experts."""
         kept = _nearest(self.teacher.get(models, ()), tokens)
-        length = 0 if kept is None else min(_common(kept.token_ids, tokens), at_most)
-        if kept is None or not length:
+        if kept is None:
             return None
-        return _Rows(kept.token_ids[:length], kept.features[:length], kept.kv[:, :, :, :length])
+        length = min(_common(kept.token_ids, tokens), at_most)
+        length = min(length, _chosen_alike(kept.chosen, chosen, length))
+        return kept.rows(length) if length else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +205,18 @@ def _keep(rows_of: dict[ReferenceModels, list[_Rows]], models: ReferenceModels, 
     while len(kept) > 1 and (len(kept) > MAX_CONTEXTS or sum(each.kv.nbytes for each in kept) > MAX_BYTES):
         kept.pop(0)
     rows_of[models] = kept
+
+
+def _joined(before: Routing | None, after: Routing | None) -> Routing | None:
+    return after if before is None or after is None else before.followed_by(after)
+
+
+def _chosen_alike(one: Tensor | None, other: Tensor | None, at_most: int) -> int:
+    """Return how many rows two choices of experts begin with alike; None is the routers' own."""
+    if one is None or other is None:
+        return at_most if one is other else 0
+    differs = (one[:, :at_most] != other[:, :at_most]).any(dim=-1).any(dim=0).nonzero()
+    return int(differs[0]) if len(differs) else at_most
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ def verify(
     token_ids: IntArray,
     position_ids: IntArray,
     visible: BoolArray,
+    *,
+    chosen: Tensor | None = None,
 ) -> TeacherRows:
     """Run the teacher over committed tokens and tree at once; every node sees the prefix and `visible`.
 
@@ -30,14 +33,18 @@ def verify(
         token_ids: Of the nodes, `[N]`.
         position_ids: Of the nodes, `[N]`.
         visible: bool `[N, N]`, the tree block; pads see the prefix only, and no node sees them.
+        chosen: Experts that have to work, `[layers, L + N, num_groups]`, as `reference.teacher.forward`.
 
     Returns:
         Rows of the N nodes; `visible` `[N, L + N]`.
     """
-    rows = verify_with_prefix(models, committed_token_ids, token_ids, position_ids, visible)
+    rows = verify_with_prefix(models, committed_token_ids, token_ids, position_ids, visible, chosen=chosen)
     num_nodes = len(token_ids)
-    return TeacherRows(
-        rows.logits, rows.features[-num_nodes:], rows.kv[:, :, :, -num_nodes:], rows.visible[-num_nodes:]
+    return replace(
+        rows,
+        features=rows.features[-num_nodes:],
+        kv=rows.kv[:, :, :, -num_nodes:],
+        visible=rows.visible[-num_nodes:],
     )
 
 
@@ -49,6 +56,7 @@ def verify_with_prefix(
     visible: BoolArray,
     *,
     past_kv: Tensor | None = None,
+    chosen: Tensor | None = None,
 ) -> TeacherRows:
     """As `verify`, but features and keys and values of all rows that run; logits of the N nodes.
 
@@ -67,4 +75,5 @@ def verify_with_prefix(
         torch.cat([prefix_sees, nodes_see]),
         past_kv=past_kv,
         num_logits=num_nodes,
+        chosen=None if chosen is None else chosen[:, num_past:],
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from reference.search import DraftContext, DraftTruth, Search
 from reference.teacher import TeacherRows, prefill
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings, require_one_of
-from tracing.stages import BoolArray, Drafted, DraftLevel, IntArray, NullWatch, StageWatch
+from tracing.stages import Drafted, DraftLevel, NullWatch, StageWatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +26,13 @@ class Rung:
     Attributes:
         name: `replay`, `masked` or `cached`.
         verify: `(models, committed_token_ids, token_ids, position_ids, visible)`; rows of the N nodes.
-        prefill: `(models, token_ids)`; rows of a sequence, logits of the last.
+        prefill: `(models, token_ids)`; rows of a sequence, logits of the last. Both take `chosen`, experts
+            that have to work on each row of the sequence.
     """
 
     name: str
-    verify: Callable[[ReferenceModels, Iterable[int], IntArray, IntArray, BoolArray], TeacherRows]
-    prefill: Callable[[ReferenceModels, Iterable[int]], TeacherRows] = prefill
+    verify: Callable[..., TeacherRows]
+    prefill: Callable[..., TeacherRows] = prefill
 
     def draft(
         self,

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from reference.arithmetic import linear, rms_norm
-from reference.attention import attend
-from reference.experts import mlp
+from reference.attention import attend, gated_mlp
+from reference.experts import Routing, experts_mlp
 from reference.model import ReferenceModels
 from reference.rope import rotation
 from reference.visible import causal, near
@@ -25,20 +25,27 @@ class TeacherRows:
         features: Tapped rows side by side, `[R, F]`; F is 0 without taps.
         kv: Keys after rotary and values, `[layers, 2, kv_heads, R, D]`.
         visible: What the attention of the layer that is shown was given, bool `[R, S + R]`.
+        routing: Of the rows that ran, and in `verify` of the committed ones too; None without experts.
     """
 
     logits: Tensor
     features: Tensor
     kv: Tensor
     visible: Tensor
+    routing: Routing | None = None
 
 
-def prefill(models: ReferenceModels, token_ids: Iterable[int]) -> TeacherRows:
-    """Run the teacher over a sequence from its start; logits of the last row only, `[1, V]`."""
+def prefill(
+    models: ReferenceModels, token_ids: Iterable[int], *, chosen: Tensor | None = None
+) -> TeacherRows:
+    """Run the teacher over a sequence from its start; logits of the last row only, `[1, V]`.
+
+    `chosen` is as `forward` takes it, of all rows.
+    """
     tokens = models.tokens(token_ids)
     positions = torch.arange(len(tokens), device=models.device)
     visible = causal(len(tokens), None, models.device)
-    return forward(models, tokens, positions, visible, num_logits=1)
+    return forward(models, tokens, positions, visible, num_logits=1, chosen=chosen)
 
 
 @torch.no_grad()
@@ -51,6 +58,7 @@ def forward(
     past_kv: Tensor | None = None,
     past_positions: Tensor | None = None,
     num_logits: int | None = None,
+    chosen: Tensor | None = None,
 ) -> TeacherRows:
     """Run every block over R new rows.
 
@@ -62,6 +70,8 @@ def forward(
         past_kv: Of S earlier rows, `[layers, 2, kv_heads, S, D]`, or None.
         past_positions: Of those rows, int64 `[S]`; 0 to S - 1 by default.
         num_logits: Logits of the last so many rows; all by default.
+        chosen: Experts that have to work on each row, one per group, int64 `[layers, R, num_groups]`; -1
+            leaves a choice to the router.
     """
     config, weights, arithmetic = models.teacher, models.teacher_weights, models.arithmetic
     rotary = position_ids + models.rotary_offset
@@ -73,6 +83,7 @@ def forward(
     x = weights["model.embed_tokens.weight"][token_ids]
     entering: list[Tensor] = []
     rows_kv: list[Tensor] = []
+    routed: list[tuple[Tensor, Tensor]] = []
     for layer in range(config.num_layers):
         entering.append(x)
         name = f"model.layers.{layer}"
@@ -91,7 +102,15 @@ def forward(
         normed = rms_norm(
             x, weights[f"{name}.post_attention_layernorm.weight"], config.rms_norm_eps, arithmetic
         )
-        x = x + mlp(normed, weights, f"{name}.mlp", config.experts, arithmetic)
+        if config.experts is None:
+            x = x + gated_mlp(normed, weights, f"{name}.mlp", arithmetic)
+            continue
+        forced = None if chosen is None else chosen[layer]
+        moved, of_layer = experts_mlp(
+            normed, weights, f"{name}.mlp", config.experts, arithmetic, chosen=forced
+        )
+        x = x + moved
+        routed.append(of_layer)
     entering.append(x)
     asked = x if num_logits is None else x[x.shape[0] - num_logits :]
     last = rms_norm(asked, weights["model.norm.weight"], config.rms_norm_eps, arithmetic)
@@ -104,4 +123,5 @@ def forward(
         features=torch.cat(tapped, dim=-1) if tapped else x[:, :0],
         kv=torch.stack(rows_kv),
         visible=seen[config.windows[models.shown_layer]],
+        routing=Routing.of_layers(routed),
     )

@@ -31,11 +31,14 @@ class Prefilled:
         logits: Teacher's logits after the last prompt token (the row that chose the root), `[V]`.
         features: Tapped teacher features of every prompt row, `[L, F]`; may be None where F is 0: the
             drafter has no taps.
+        expert_ids: Experts that worked on each prompt row, in any order, `[layers, L, E]`; None where the
+            model has none or the path does not give them.
     """
 
     context_token_ids: IntArray = field(metadata=recorded())
     logits: Tensor = field(metadata=unrecorded("tensor", "V"))
     features: Tensor = field(metadata=unrecorded("tensor", "L", "F"))
+    expert_ids: IntArray | None = field(default=None, metadata=unrecorded("int", "M", "L", "E"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +154,10 @@ class Verified:
         target_token_ids: Greedy choice after each node, ties to the lower id, `[N]`.
         features: Tapped teacher features, `[N, F]`; may be None where F is 0.
         kernel: Operator, layout, sparse mode, mask dtype and shape, backend; one short line.
+        expert_ids: Experts that worked on each node, in any order, `[layers, N, E]`; None where the model has
+            none or the path does not give them: what a router's near tie may have changed is then not judged.
+        expert_loads: Rows of the launch that each expert got, `[layers, experts]`, or None.
+        router_logits: Of each layer's router, over all experts, `[layers, N, experts]`, or None.
     """
 
     visible: BoolArray = field(metadata=recorded())
@@ -160,6 +167,9 @@ class Verified:
     target_token_ids: IntArray = field(metadata=recorded())
     features: Tensor = field(metadata=unrecorded("tensor", "N", "F"))
     kernel: str = field(default="", metadata=recorded())
+    expert_ids: IntArray | None = field(default=None, metadata=recorded())
+    expert_loads: IntArray | None = field(default=None, metadata=recorded())
+    router_logits: Tensor | None = field(default=None, metadata=unrecorded("tensor", "M", "N", "X"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ def acceptance_exactly_zero(statistics: RunStatistics, thresholds: Thresholds) -
     """No draft was accepted in the whole run.
 
     ## What it does
-    Speaks when at least `min_steps` uncut steps accepted nothing at all.
+    Speaks when at least `min_steps` uncut steps that had a draft accepted nothing at all.
 
     ## Why it matters
     Even a poor drafter hits now and then. Exactly zero is a map, a weight or an index that is wrong, not a
@@ -52,6 +52,7 @@ def acceptance_exactly_zero(statistics: RunStatistics, thresholds: Thresholds) -
     A drafter of another model, or a very hard text, can legitimately do this.
     """
     _enough(statistics.num_steps, thresholds.min_steps, "uncut steps")
+    _enough(statistics.could_pass[1], thresholds.min_steps, "uncut steps with a draft")
     if statistics.num_accepted == 0:
         message = f"nothing was accepted in {statistics.num_steps} steps"
         yield Violation(message, "accepted_nodes", found=0)

@@ -28,9 +28,11 @@ class MadeDecoder:
         text = [prompt[-1] + 1 + i for i in range(max_new_tokens)]
         if self.slip_at is not None:
             text[self.slip_at] += 1000
+        seconds = self.token_seconds * max_new_tokens
         return Decoded(
             token_ids=tuple(text),
-            seconds=self.token_seconds * max_new_tokens,
+            seconds=seconds,
+            processor_seconds=2 * seconds,
             first_token_seconds=self.token_seconds,
             num_accepted=self.num_accepted,
         )

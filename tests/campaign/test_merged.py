@@ -9,7 +9,9 @@ from tests.campaign.fakes import COVERAGE, outcome_of
 from workbench.campaign.case import PlannedCase
 from workbench.campaign.compared import Verdicts, compare
 from workbench.campaign.merged import Merged, merge
+from workbench.campaign.page import page_of
 from workbench.campaign.plan import Plan, PlanRequest, make_plan
+from workbench.campaign.sarif import sarif_of
 from workbench.campaign.text import as_json, junit_of, lines_of
 
 PLAN = make_plan(PlanRequest(suite="code", over="dtype=float32,bfloat16", cases=8, canaries=2))
@@ -76,6 +78,27 @@ def test_a_finding_says_where_alone_it_is_seen() -> None:
     assert any("only where dtype=bfloat16" in line for line in lines_of(merged))
     suite = ET.fromstring(junit_of(merged))[0]
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("8", "1", "0")
+
+
+def test_a_cause_is_a_result_of_sarif_and_a_planted_one_is_none() -> None:
+    merged = merged_with(only=1, verdict="numeric", exit_code=1, findings=FOUND, num_findings=1, run="runs/1")
+    (result,) = sarif_of(merged)["runs"][0]["results"]
+    assert (result["ruleId"], result["properties"]["cases"]) == ("MASK001", [1])
+    plan = make_plan(PlanRequest(suite="code", faults=("fault-a",), cases=4))
+    assert sarif_of(merge(plan, map(outcome_of, plan.cases)))["runs"][0]["results"] == []
+
+
+def test_the_page_has_a_map_for_every_two_axes() -> None:
+    plan = make_plan(
+        PlanRequest(suite="code", over="tree=8/2/3,6/1/2,dtype=float32,bfloat16", faults=("<b>",), cases=9)
+    )
+    merged = merge(plan, map(outcome_of, plan.cases))
+    assert merged.cells["tree", "8/2/3", "dtype", "float32"][0] == sum(
+        case.over == {"tree": "8/2/3", "dtype": "float32"} for case in plan.cases
+    )
+    made = page_of(merged)
+    assert made.count("Share of cases with a finding") == 3  # the fault is an axis
+    assert "<b>" not in made.partition("<body>")[2].partition("<script>")[0]
 
 
 def test_what_one_case_does_not_exercise_another_may() -> None:

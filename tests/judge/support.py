@@ -17,13 +17,13 @@ from workbench.judge.evidence import (
     DraftEvidence,
     LevelTruth,
     PrefillEvidence,
-    RowTruth,
     StepEvidence,
     TensorizeEvidence,
     VerifyEvidence,
     VerifySide,
 )
 from workbench.judge.notes import StageJudgement
+from workbench.judge.row_truth import RowTruth
 from workbench.judge.step import judge_stage
 
 SETTINGS = DecodeSettings(tree_nodes=10, depth=2, top_k=3)

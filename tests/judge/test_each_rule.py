@@ -169,6 +169,8 @@ def test_every_rule_of_a_step_has_a_case() -> None:
         "JUDGE-LEANING",
         "JUDGE-DRAW",
         "JUDGE-TEXT",
+        "JUDGE-ROUTER",
+        "JUDGE-EXPERTS",
     )
     of_drafts = ("JUDGE-DRAFT-DRAWN", "JUDGE-DRAFT-RANK", "JUDGE-DRAFT-TOPOLOGY", "JUDGE-DRAFT-LAW")
     of_samplers = ("JUDGE-ACCEPT-SAMPLER", "JUDGE-ACCEPT-PROBS", "JUDGE-ACCEPT-RECOVERED")

@@ -25,12 +25,12 @@ from workbench.judge.evidence import (
     DraftEvidence,
     LevelTruth,
     PrefillEvidence,
-    RowTruth,
     StepEvidence,
     VerifyEvidence,
     VerifySide,
 )
 from workbench.judge.notes import StageJudgement
+from workbench.judge.row_truth import RowTruth
 from workbench.judge.step import judge_step
 
 BUDGET = 12 * 0.5 + 4 * 2.0**-20

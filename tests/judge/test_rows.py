@@ -14,8 +14,8 @@ from tests.judge.support import ROUNDING, changed, quantity, rounded
 from tracing.errors import UsageError
 from tracing.moment import Moment
 from workbench.judge.allowance import EPSILON
-from workbench.judge.evidence import RowTruth
 from workbench.judge.notes import Notes
+from workbench.judge.row_truth import RowTruth
 from workbench.judge.rows import judge_rows
 
 NUM_ROWS, WIDTH = 12, 32
@@ -219,7 +219,12 @@ def test_a_reference_that_does_not_fit_together_is_an_error_of_ours() -> None:
         judged(replace(rows, rows=np.array([1, 2])))
     with pytest.raises(UsageError, match=r"\[layers, 2, kv_heads, R, D\]"):
         judged(
-            replace(rows, fused=np.ones((1, 3, 2)), truth=np.ones((1, 3, 2)), samples=(np.ones((1, 3, 2)),))
+            replace(
+                rows,
+                fused=np.ones((1, 1, 3, 2)),
+                truth=np.ones((1, 1, 3, 2)),
+                samples=(np.ones((1, 1, 3, 2)),),
+            )
         )
 
 

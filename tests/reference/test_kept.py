@@ -15,6 +15,7 @@ from reference import masked, teacher
 from reference.kept import KeptRows, KeptRung, kept_rung
 from reference.model import ReferenceModels
 from reference.rungs import MASKED, REPLAY
+from tests.expert_pairs import expert_pair
 from tests.pairs import tiny_pair
 from tests.reference.trees import random_tree
 from tracing.models import ModelPair
@@ -141,3 +142,21 @@ def test_models_beyond_the_first_few_are_not_kept() -> None:
         kept.prefill(ReferenceModels(tiny_pair(seed), "float64"), [1, 2, 3])
     assert len(kept.kept.teacher) == 4
     assert REPLAY.search(ReferenceModels(tiny_pair(1))) is not None
+
+
+def test_rows_made_with_other_experts_are_not_used_again() -> None:
+    """A row that ran on chosen experts differs; kept, it would spoil what follows for all others."""
+    models = ReferenceModels(expert_pair())
+    tokens, rung = (1, 2, 3, 4, 5), kept_rung()
+    own = MASKED.prefill(models, tokens)
+    assert own.routing is not None
+    forced = own.routing.expert_ids.clone()
+    forced[0, 2, 0] = (forced[0, 2, 0] + 1) % 4
+    wanted = MASKED.prefill(models, tokens, chosen=forced)
+    assert not torch.equal(wanted.kv, own.kv)
+    for chosen, expected in ((None, own), (forced, wanted), (forced, wanted), (None, own)):
+        made = rung.prefill(models, tokens, chosen=chosen)
+        torch.testing.assert_close(made.kv, expected.kv)
+        assert made.routing is not None
+        assert expected.routing is not None
+        assert torch.equal(made.routing.expert_ids, expected.routing.expert_ids)

@@ -33,7 +33,7 @@ def assert_same(given: Any, back: Any) -> None:
         assert given == back
 
 
-STAY_FLAT = {"block_ids", "expert_ids", "expert_loads"}
+STAY_FLAT = {"block_ids", "table_block_ids", "expert_ids", "expert_loads"}
 """Columns with two axes whose sizes N does not tell."""
 
 

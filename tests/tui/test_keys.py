@@ -94,6 +94,7 @@ SWITCHES: list[tuple[str, list[str], Check]] = [
     ("K", [RIGHT, "K"], lambda shown: (shown.moment, shown.panel) == ("0:0:6", "tree")),
     ("Y", [RIGHT, "Y"], lambda shown: shown.clipboard == f"visible[{CELL[0]}, {CELL[1]}]"),
     ("Y", ["s", "Y"], lambda shown: "no value under the cursor" in shown.said),
+    ("e", [RIGHT, "e"], lambda shown: "no finding here names a line of code" in shown.said),
     ("F", ["F"], lambda shown: "--follow" in shown.said),
     ("T", ["T"], lambda shown: not shown.asked),
     ("T", ["T", "T"], lambda shown: shown.asked),

@@ -16,6 +16,7 @@ from tracing.run_facts import ModelFacts
 from tracing.spans import Reach
 from workbench.view.grid import DIFFERENT, LEAKED, MISSING, TRANSPOSED, grid_panel
 from workbench.view.lines import plain_text
+from workbench.view.minimap import QUADRANTS
 from workbench.view.step import ViewOptions
 from workbench.view.visible import visible_lines
 
@@ -142,3 +143,30 @@ def test_a_lawful_window_is_as_it_should_be() -> None:
     panel = grid_panel(wider)
     assert panel is not None
     assert panel.prefix_is_wrong(0)
+
+
+def test_a_grid_too_wide_for_its_panel_is_drawn_in_small_too() -> None:
+    """Every cell has its quarter, and the character of the wrong one is its letter."""
+    narrow = ViewOptions(width=20)
+    assert "in small" not in text()
+    visible = step_columns(0)["visible"].copy()
+    lines = plain_text(visible_lines(step_view(), narrow)).splitlines()
+    start = next(number for number, line in enumerate(lines) if "in small" in line) + 1
+    for query in range(len(visible)):
+        row = lines[start + query // 2][7:].ljust(len(visible))
+        for key in range(len(visible)):
+            bit = 1 << (2 * (query % 2) + key % 2)
+            assert bool(QUADRANTS.index(row[key // 2]) & bit) == bool(visible[query, key])
+    visible[9, 2] = not visible[9, 2]
+    wrong = plain_text(visible_lines(step_view(visible=visible), narrow)).splitlines()
+    start = next(number for number, line in enumerate(wrong) if "in small" in line) + 1
+    assert wrong[start + 4][7 + 1] in "LH"
+
+
+def test_ancestors_end_where_parents_are_broken() -> None:
+    step = step_view()
+    parents = step.left.parents
+    node = max(range(10), key=lambda each: len(step.ancestors(each)))
+    assert {0, parents[node]} <= step.ancestors(node)
+    assert node not in step.ancestors(node)
+    assert step.ancestors(None) == step.ancestors(99) == frozenset()

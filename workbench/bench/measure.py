@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tracing.errors import UsageError
 from workbench.bench.equality import Compare
 from workbench.bench.suite import SuitePrompt
 from workbench.bench.turn import BASELINE, BenchCase, TurnResult
-from workbench.lockstep.choice.decoders import Decoder
+from workbench.lockstep.choice.decoders import Decoded, Decoder
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class InterleavedBench:
         names = list(sides)
         start = first % len(names)
         order = [*names[start:], *names[:start]]
-        decoded = {name: sides[name](case.token_ids, self.max_new_tokens) for name in order}
+        decoded = {name: _counted(sides[name], case.token_ids, self.max_new_tokens) for name in order}
         baseline = decoded[BASELINE]
         return [
             TurnResult(
@@ -81,6 +82,15 @@ class InterleavedBench:
             )
             for name in self.proposers
         ]
+
+
+def _counted(decode: Decoder, prompt: Sequence[int], max_new_tokens: int) -> Decoded:
+    """Decode, and count what our own process worked where the decoder does not say."""
+    worked = time.process_time()
+    decoded = decode(prompt, max_new_tokens)
+    if decoded.processor_seconds is not None:
+        return decoded
+    return replace(decoded, processor_seconds=time.process_time() - worked)
 
 
 def cases_of(

@@ -64,7 +64,7 @@ class Plot:
     """A picture to draw.
 
     Attributes:
-        kind: `line`, `bar`, `stack`, `histogram` or `scatter`.
+        kind: `line`, `bar`, `stack`, `histogram`, `scatter`, or `heat`, whose series are its rows.
         title, x_label, y_label: Its words.
         series: What is drawn.
         level: A horizontal line to compare with, e.g. 1 for no speed-up.

@@ -145,6 +145,7 @@ def _side_json(decoded: Decoded) -> dict[str, Any]:
         "tokens": len(decoded.token_ids),
         "seconds": decoded.seconds,
         "first_token_seconds": decoded.first_token_seconds,
+        "processor_seconds": decoded.processor_seconds,
     }
 
 
@@ -154,5 +155,6 @@ def _side_from_json(side: dict[str, Any], token_ids: tuple[int, ...]) -> Decoded
         token_ids=token_ids,
         num_accepted=tuple(side["num_accepted"]),
         choice=side.get("choice"),
+        processor_seconds=side.get("processor_seconds"),
         **times,
     )

@@ -58,14 +58,15 @@ def outcomes(folder: Path) -> Iterator[dict[str, Any]]:
     """
     seen: set[tuple[Any, ...]] = set()
     for path in sorted((folder / RESULTS).glob("*.jsonl")):
-        for line in path.read_bytes().splitlines():
-            outcome = _whole(line)
-            if outcome is None:
-                continue
-            key = (outcome["number"], outcome["worker"] if outcome["canary"] else "")
-            if key not in seen:
-                seen.add(key)
-                yield outcome
+        with path.open("rb") as lines:
+            for line in lines:
+                outcome = _whole(line.rstrip(b"\n"))
+                if outcome is None:
+                    continue
+                key = (outcome["number"], outcome["worker"] if outcome["canary"] else "")
+                if key not in seen:
+                    seen.add(key)
+                    yield outcome
 
 
 def finished(folder: Path) -> set[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from bisect import insort
 from collections import Counter, defaultdict
@@ -29,21 +30,29 @@ class CauseGroup:
         cause: Rule, stage, column, who is blamed, and the explanation with its numbers left out.
         cases: Numbers of the cases whose first finding it is, in order.
         values: Axis to the values under which it was seen.
+        clean: How many of its cases have no planted fault.
         example: Outcome of the smallest case: the fewest steps, then the lowest number.
     """
 
     cause: Cause
     cases: list[int] = field(default_factory=list)
     values: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    clean: int = 0
     example: Mapping[str, Any] = field(default_factory=dict)
 
     def add(self, outcome: Mapping[str, Any]) -> None:
         """Take in a case; in which order cases come makes no difference."""
         insort(self.cases, outcome["number"])
+        self.clean += not outcome["fault"]
         for axis, value in axes_of(outcome).items():
             self.values[axis].add(value)
         if not self.example or _size(outcome) < _size(self.example):
             self.example = outcome
+
+    @property
+    def faults(self) -> set[str]:
+        """Faults that were planted in its cases."""
+        return self.values.get("fault", set())
 
     @property
     def first(self) -> Mapping[str, Any]:
@@ -68,6 +77,7 @@ class Merged:
         plan: What was to be run.
         verdicts: Verdict to number of cases, those with a planted fault apart.
         groups: By cause.
+        cells: Two axes and their values to how many cases there were, and how many had findings.
         missed: Cases whose planted fault was not noticed; it may not have shown in so few steps.
         noticed: In how many cases a planted fault was.
         faults: Planted fault to whether any case noticed it.
@@ -84,6 +94,7 @@ class Merged:
     plan: Plan
     verdicts: Counter[str] = field(default_factory=Counter)
     groups: dict[Cause, CauseGroup] = field(default_factory=dict)
+    cells: dict[tuple[str, str, str, str], tuple[int, int]] = field(default_factory=dict)
     missed: list[int] = field(default_factory=list)
     noticed: int = 0
     faults: dict[str, bool] = field(default_factory=dict)
@@ -167,6 +178,9 @@ class Merged:
         self.near_ties += outcome["near_ties"]
         self.emitted += outcome["emitted"]
         self.coverage.update(outcome["coverage"])
+        for (one, a), (other, b) in itertools.combinations(axes_of(outcome).items(), 2):
+            cases, found = self.cells.get((one, a, other, b), (0, 0))
+            self.cells[one, a, other, b] = cases + 1, found + (outcome["num_findings"] > 0)
         if outcome["fault"]:
             self.faults.setdefault(outcome["fault"], False)
             if outcome["num_findings"]:

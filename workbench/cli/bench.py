@@ -39,6 +39,13 @@ _evaluation_options: Final = option_set(
     ),
     auto_options,
     click.option(
+        "--peers",
+        metavar="NAME=PYTHON[,...]",
+        multiple=True,
+        help="Other engines in the same run, each by the Python of its environment: transformers, vllm, "
+        "openvino; NAME:MODE=PYTHON runs one way of decoding. See docs/peers.md.",
+    ),
+    click.option(
         "--tree",
         metavar="auto|NODES/DEPTH/TOP_K",
         default="auto",

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
 from workbench.bench.choices import Asked, Choices, make_choices, study_name
 from workbench.bench.headline import headline
 from workbench.bench.measure import InterleavedBench, cases_of, run_turns
 from workbench.bench.outputs import results_json, turns_csv
+from workbench.bench.peers.open import STATED, Peer, PeerPair, directories, opened_peers, parse_peers
+from workbench.bench.peers.process import PeerProcess
+from workbench.bench.peers.study import peers_study
 from workbench.bench.proposers import AUTO, proposers_study
 from workbench.bench.session import BenchRequest, BenchSession, about, identity, open_sessions
 from workbench.bench.store import ResultsFolder
@@ -73,16 +78,48 @@ def evaluate(
     studies = parse_studies(options["studies"], proposers, options["weights"])
     request = _request(options, proposers)
     sessions = open_sessions(request, SharedWeights(request.device, request.dtype))
+    peers = parse_peers(options["peers"])
     asked = {name: options[name] for name in ("tree", "static_tree", "eager")}
+    asked |= {"peers": {peer.name: [peer.python, *peer.modes] for peer in peers}} if peers else {}
     folder = ResultsFolder(
         out or fresh_folder(prefix="bench-"), identity(request, sessions, asked), about(backend)
     )
-    with loaded_set_aside():
+    with _beside(peers, sessions, request, folder) as running, loaded_set_aside():
         bench = _made(request, sessions, folder, Asked(tree, options["static_tree"], eager))
+        bench = replace(bench, proposers={**bench.proposers, **running})
         _measure(bench, folder, request.repetitions)
         _study(bench, folder, studies, options["study_turns"])
     warnings = dict.fromkeys(each for session in sessions.values() for each in session.warnings)
     return _finish(folder, _shown(bench, folder), output_format, tuple(warnings))
+
+
+@contextmanager
+def _beside(
+    peers: Sequence[Peer],
+    sessions: Mapping[str, BenchSession],
+    request: BenchRequest,
+    folder: ResultsFolder,
+) -> Iterator[Mapping[str, PeerProcess]]:
+    """Open the peers over the same pair, and keep what they state of themselves."""
+    if not peers:
+        yield {}
+        return
+    _say("opening " + ", ".join(f"{peer.name} ({', '.join(peer.modes)})" for peer in peers))
+    session = next(iter(sessions.values()))
+    teacher, drafter, draft_model = directories(request.model, request.drafts)
+    pair = PeerPair(
+        folder=folder.folder / "peers",
+        teacher=teacher,
+        drafter=drafter,
+        draft_model=draft_model,
+        eos_token_ids=sorted(session.pair.eos_token_ids),
+        dtype=session.dtype,
+        threads=torch.get_num_threads(),
+        max_len=session.pair.teacher.max_position_embeddings,
+    )
+    with opened_peers(peers, pair) as running:
+        folder.choose(STATED, {name: dict(each.settings) for name, each in running.items()})
+        yield running
 
 
 def _made(
@@ -167,10 +204,15 @@ def _shown(bench: MeasuredSides, folder: ResultsFolder) -> list[Study]:
     words = {name: choices.as_text() for name, choices in bench.choices.items()}
     groups = by_proposer(folder.results)
     shown = []
-    if len(bench.proposers) > 1:
-        shown.append(proposers_study(folder.results, words, bench.greedy_name))
-    for name in bench.proposers:
-        named = name if len(bench.proposers) > 1 else None
+    stated = folder.manifest.get(STATED, {})
+    own = [name for name in bench.proposers if name not in stated]
+    if stated and folder.results:
+        shown.append(peers_study(folder.results, stated))
+    if len(own) > 1:
+        results = [result for result in folder.results if result.proposer in own]
+        shown.append(proposers_study(results, words, bench.greedy_name))
+    for name in own:
+        named = name if len(own) > 1 else None
         shown.append(headline(groups.get(name, []), words.get(name, {}), proposer=named))
     kept = [folder.kept(name) for name in (*map(study_name, bench.sessions), "kernels", *STUDIES)]
     if AUTO in bench.proposers:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tracing.errors import UsageError
 from tracing.settings import DEVICES
 from workbench.cli.decode_options import choice_option, format_option
 from workbench.cli.output import hides_progress, say
@@ -120,7 +121,7 @@ def _job(folder: Path, about: Any, shard: int, options: dict[str, Any]) -> Worke
 @click.argument(
     "before", required=False, metavar="[BEFORE]", type=click.Path(file_okay=False, path_type=Path)
 )
-@choice_option("--format", "output_format", values=("text", "json", "junit"))
+@choice_option("--format", "output_format", values=("text", "json", "junit", "sarif", "html"))
 def merge(folder: Path, before: Path | None, output_format: str) -> int:
     """Merge the outcomes of a campaign into one verdict; with BEFORE, say what is new, gone and flaky."""
     merged = _merged(folder)
@@ -132,6 +133,8 @@ def merge(folder: Path, before: Path | None, output_format: str) -> int:
     difference = compare(
         _merged(before), Verdicts.read(outcomes(before)), merged, Verdicts.read(outcomes(folder))
     )
+    if output_format not in {"text", "json"}:
+        raise UsageError("two campaigns side by side are told as text or json")
     if output_format == "json":
         click.echo(safe_json(difference.as_json()))
     else:
@@ -154,6 +157,14 @@ def _say_merged(merged: Merged, output_format: str) -> int:
         click.echo(safe_json(as_json(merged)))
     elif output_format == "junit":
         click.echo(junit_of(merged), nl=False)
+    elif output_format == "sarif":
+        from workbench.campaign.sarif import sarif_of
+
+        click.echo(safe_json(sarif_of(merged), indent=1))
+    elif output_format == "html":
+        from workbench.campaign.page import page_of
+
+        click.echo(page_of(merged), nl=False)
     else:
         say("\n".join(lines_of(merged)))
     return merged.exit_code

@@ -93,6 +93,7 @@ def summary_of(run: Run, checked: CheckedRun, rejudged: Rejudged, facts: Mapping
         emitted_text=tuple(text for tokens in emitted if (text := _text(run, tokens))),
         num_accepted=tuple(number for state in rejudged.turns for number in state.num_accepted),
         near_ties=verdict.near_ties,
+        routing_near_ties=verdict.routing_near_ties,
         warnings=checked.warnings,
         findings=rejudged.findings,
         invariants=checked.invariants,

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workbench.fused.cache.pages import Pages
+from workbench.fused.experts import LayerRouting
 from workbench.fused.masks import blocked_from_visible, causal_template, causal_visible
 from workbench.fused.seen import Seen
 from workbench.npu import dispatch
@@ -28,6 +29,7 @@ class AttentionCall:
         given: The mask object of the first layer (later ones with its window get the same), or None.
         num_keys: Key rows of the first layer.
         seen: Where the tensors of the forward are told, or None.
+        routing: Which experts worked, layer by layer; empty for a model without.
         kernel: How the first layer ran: operator, layout, sparse mode, mask dtype and shape, backend.
     """
 
@@ -35,6 +37,7 @@ class AttentionCall:
     causal: bool = False
     pages: Pages | None = None
     seen: Seen | None = None
+    routing: list[LayerRouting] = field(default_factory=list, repr=False)
     given: Tensor | None = field(default=None, repr=False)
     num_keys: int = 0
     kernel: str = ""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +14,26 @@ from workbench.fused.gated_mlp import GatedMlp
 from workbench.fused.linear import Linear
 from workbench.fused.operators import Operators
 from workbench.fused.seen import Seen
+
+
+class LayerRouting(NamedTuple):
+    """Logits of a layer's router, `[R, experts]`, and the experts that work, int64 `[R, num_groups]`."""
+
+    logits: Tensor
+    expert_ids: Tensor
+
+
+def routing_results(layers: Sequence[LayerRouting]) -> dict[str, Any]:
+    """Return what results of prefill and verify say of experts, by field; nothing without any."""
+    if not layers:
+        return {}
+    ids = torch.stack([layer.expert_ids for layer in layers]).cpu().numpy()
+    num_experts = layers[0].logits.shape[-1]
+    return {
+        "expert_ids": ids,
+        "expert_loads": np.stack([np.bincount(each.ravel(), minlength=num_experts) for each in ids]),
+        "router_logits": torch.stack([layer.logits for layer in layers]),
+    }
 
 
 class _GatedWeights(nn.Module):
@@ -57,13 +79,18 @@ class ExpertsMlp(nn.Module):
         self.experts = [GatedMlp(each, operators, pack=pack) for each in source.experts]
         self.shared = GatedMlp(source.shared_expert, operators, pack=pack)
 
-    def forward(self, hidden_states: Tensor, seen: Seen | None = None) -> Tensor:
+    def forward(self, hidden_states: Tensor, seen: Seen | None, routing: list[LayerRouting]) -> Tensor:
         """Return the weighted sum of the chosen experts, and the shared one, `[1, R, hidden]`.
 
-        What enters and leaves is told where `seen` is given.
+        Args:
+            hidden_states: Normed rows, `[1, R, hidden]`.
+            seen: Where what enters and leaves is told, or None.
+            routing: Takes the router's logits and the experts that work.
         """
         rows = hidden_states.flatten(0, 1)
-        ids, weights = routed(self.gate(rows), self.router_scale, self.num_groups)
+        logits = self.gate(rows)
+        ids, weights = routed(logits, self.router_scale, self.num_groups)
+        routing.append(LayerRouting(logits, ids))
         order = ids.flatten().argsort(stable=True)
         counts = torch.bincount(ids.flatten(), minlength=len(self.experts)).tolist()
         sources = order // self.num_groups

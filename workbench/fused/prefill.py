@@ -12,6 +12,7 @@ from tracing.stages import IntArray, Prefilled
 from workbench.fused.cache.rows import RowCache
 from workbench.fused.drafters.seam import CommittedRows
 from workbench.fused.engine import Engine
+from workbench.fused.experts import routing_results
 from workbench.fused.masks import blocked_from_visible, causal_visible, padded_to
 from workbench.fused.seen import Seen, seen_of
 from workbench.fused.state import FusedState
@@ -38,6 +39,7 @@ def prefill(engine: Engine, state: FusedState, prompt_token_ids: Sequence[int]) 
         context_token_ids=context,
         logits=logits,
         features=rows.features,
+        expert_ids=routing_results(rows.routing).get("expert_ids"),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from tracing.models import Taps, TeacherConfig
 from workbench.fused.attention import AttentionCall
 from workbench.fused.cache.pages import Pages
 from workbench.fused.cache.rows import RowCache
-from workbench.fused.experts import place_experts
+from workbench.fused.experts import LayerRouting, place_experts
 from workbench.fused.linear import Linear, fits_twice
 from workbench.fused.operators import Operators
 from workbench.fused.quantised import put_in_place
@@ -29,10 +29,12 @@ class TeacherOutput:
     Attributes:
         logits: `[R, V]`, or the last row only, `[1, V]`.
         features: Tapped rows side by side, `[R, F]`; F is 0 without taps.
+        routing: Which experts worked, layer by layer; empty for a model without.
     """
 
     logits: Tensor
     features: Tensor
+    routing: Sequence[LayerRouting] = ()
 
 
 class Teacher:
@@ -101,7 +103,7 @@ class Teacher:
         if call.seen is not None:
             call.seen(token_ids=token_ids, position_ids=position_ids, embedding=embedded)
             call.seen(final_norm=final, features=features, logits=logits)
-        return TeacherOutput(logits[0], features[0])
+        return TeacherOutput(logits[0], features[0], tuple(call.routing))
 
     def _features(self, final: Tensor) -> Tensor:
         """Return the tapped rows of the forward that just ran, `[1, R, F]`; `final` left the last norm."""

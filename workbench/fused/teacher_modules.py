@@ -148,7 +148,11 @@ class DecoderLayer(nn.Module):
         attended = self.self_attn(normed, rotary_tables, blocked, cache, call)
         after = hidden_states + attended
         seen = None if call.seen is None else call.seen.at(f"layers.{self.self_attn.layer_idx}")
-        moved: Tensor = after + self.mlp(self.post_attention_layernorm(after), seen)
+        inner = self.post_attention_layernorm(after)
+        if isinstance(self.mlp, ExpertsMlp):
+            moved: Tensor = after + self.mlp(inner, seen, call.routing)
+        else:
+            moved = after + self.mlp(inner, seen)
         if seen is not None:
             seen(input_norm=normed, attention_output=attended, attended=after, output=moved)
         return moved

@@ -15,6 +15,7 @@ from workbench.fused.attention import AttentionCall
 from workbench.fused.cache.pages import Pages
 from workbench.fused.cache.rows import RowCache
 from workbench.fused.engine import Engine
+from workbench.fused.experts import routing_results
 from workbench.fused.masks import blocked_from_visible, padded_to, within_window
 from workbench.fused.seen import seen_of
 from workbench.fused.state import FusedState
@@ -44,6 +45,7 @@ def verify(engine: Engine, state: FusedState, tree: Tensorized) -> Verified:
         target_token_ids=rows.logits.argmax(dim=-1).cpu().numpy(),
         features=rows.features,
         kernel=call.kernel,
+        **routing_results(rows.routing),
     )
 
 

@@ -19,30 +19,10 @@ from tracing.run_facts import ModelFacts
 from tracing.settings import DecodeSettings
 from tracing.stages import Accepted, BoolArray, Committed, Drafted, IntArray, Tensorized, Verified
 from workbench.judge.draw_ties import DrawTie
+from workbench.judge.row_truth import RoutingTruth, RowTruth
 
 Array = NDArray[Any]
 """Floats of any width."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RowTruth:
-    """One float quantity, row by row: the tested path's values, the truth, and what the dtype alone costs.
-
-    All arrays are `[R, W]` (logits, features; `[W]` is one row), or `[layers, 2, kv_heads, R, D]` (K and V).
-
-    Attributes:
-        fused: The tested path's values, or None where the path cannot give them.
-        truth: The reference one precision above the path: float64 for float32, else float32 or wider.
-        samples: Results of the reference at the tested path's dtype, in other ways; without one, not checked.
-        rows: int `[R]`, the node (or position) each row belongs to; None means `0 .. R-1`.
-        arbiter: Row (as in `rows`) to its value on the replay rung, `[W]` or `[layers, 2, kv_heads, D]`.
-    """
-
-    fused: Array | None = None
-    truth: Array | None = None
-    samples: tuple[Array, ...] = ()
-    rows: IntArray | None = None
-    arbiter: Mapping[int, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +38,7 @@ class PrefillEvidence:
         logits: The row that chose the root, `[V]` or `[1, V]`.
         features: Tapped teacher features, `[L, 3H]`, low to high.
         kv: Committed K and V of the main cache, `[layers, 2, kv_heads, L, D]`, K after rotary.
+        routing: Which experts worked on each position; None for a model without.
         absent: Quantities that no path of this run has, as its drafter has none: they are not looked for.
     """
 
@@ -71,6 +52,7 @@ class PrefillEvidence:
     logits: RowTruth | None = None
     features: RowTruth | None = None
     kv: RowTruth | None = None
+    routing: RoutingTruth | None = None
     absent: frozenset[str] = frozenset()
 
 
@@ -198,6 +180,7 @@ class VerifyEvidence:
         logits: `[N, V]` (or fewer rows, named by `rows`).
         features: `[N, 3H]`.
         kv: Post-rotary K and V of each node, `[layers, 2, kv_heads, N, D]`; `rows` are node numbers.
+        routing: Which experts worked on each node; None for a model without.
         rows_before, rows_after: Digests of the main cache's rows before and after the forward, `[L]`.
         absent: Quantities that no path of this run has, as its drafter has none: they are not looked for.
     """
@@ -213,6 +196,7 @@ class VerifyEvidence:
     logits: RowTruth | None = None
     features: RowTruth | None = None
     kv: RowTruth | None = None
+    routing: RoutingTruth | None = None
     rows_before: Array | None = None
     rows_after: Array | None = None
     absent: frozenset[str] = frozenset()

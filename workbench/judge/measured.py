@@ -52,25 +52,30 @@ class GroupRows:
 
 
 def as_groups(array: NDArray[Any]) -> NDArray[Any]:
-    """Return `[G, R, W]`: G = layers x 2 for K and V, 1 otherwise.
+    """Return `[G, R, W]`: G = layers x 2 for K and V, layers for routers, 1 otherwise.
 
     Raises:
-        UsageError: Not `[W]`, `[R, W]` or `[layers, 2, kv_heads, R, D]`.
+        UsageError: Not `[W]`, `[R, W]`, `[layers, R, W]` or `[layers, 2, kv_heads, R, D]`.
     """
     if array.ndim == 1:
         return array.reshape(1, 1, -1)
     if array.ndim == 2:
         return array[None]
+    if array.ndim == 3:
+        return array
     if array.ndim == 5:
         layers, two, heads, rows, width = array.shape
         return array.transpose(0, 1, 3, 2, 4).reshape(layers * two, rows, heads * width)
     raise UsageError(
-        f"rows to judge should be [W], [R, W] or [layers, 2, kv_heads, R, D], got shape {list(array.shape)}"
+        "rows to judge should be [W], [R, W], [layers, R, W] or [layers, 2, kv_heads, R, D], "
+        f"got shape {list(array.shape)}"
     )
 
 
 def group_label(quantity: NDArray[Any], group: int) -> str:
-    """Return which layer's K or V a group is, or an empty string."""
+    """Return which layer's router, K or V a group is, or an empty string."""
+    if quantity.ndim == 3:
+        return f"router of layer {group}"
     if quantity.ndim != 5:
         return ""
     return f"{'KV'[group % 2]} of layer {group // 2}"

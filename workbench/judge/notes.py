@@ -23,8 +23,9 @@ class NearTie:
 
     Attributes:
         moment: Where, with stage and node.
-        kind: `choice`, `root`, `candidate`, `beam` or `node`.
-        fused, reference: The two token ids (choice, root, candidate) or flat candidate numbers (beam, node).
+        kind: `choice`, `root`, `candidate`, `beam`, `node` or `expert`.
+        fused, reference: The two token ids (choice, root, candidate), flat candidate numbers (beam, node) or
+            experts.
         gap: True score of the reference's choice minus that of the fused one.
         allowance: What the gap may be: twice the row's allowance, or the sum of both allowances.
         emitted: True when the fused choice became an emitted token.

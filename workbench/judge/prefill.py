@@ -9,10 +9,12 @@ import numpy as np
 from tracing.stages import IntArray
 from workbench.judge.choices import ROOT, judge_choices
 from workbench.judge.draw_ties import note_draw_ties
-from workbench.judge.evidence import PrefillEvidence, RowTruth
+from workbench.judge.evidence import PrefillEvidence
 from workbench.judge.exact import judge_list, judge_num_draws
+from workbench.judge.experts import behind_open, judge_experts
 from workbench.judge.measured import Judged
 from workbench.judge.notes import Notes
+from workbench.judge.row_truth import RowTruth
 from workbench.judge.rows import judge_rows
 
 
@@ -21,7 +23,13 @@ def judge_prefill(notes: Notes, evidence: PrefillEvidence) -> None:
     prompt = np.asarray(evidence.prompt_token_ids)
     _judge_context(notes, prompt, evidence.fused_context_token_ids, "fused")
     _judge_context(notes, prompt, evidence.reference_context_token_ids, "reference")
-    judge_rows(notes, "JUDGE-PREFILL-KV", "kv", evidence.kv)
+    open_layer = judge_experts(notes, evidence.routing, named=False)
+    kv, why = behind_open(notes, open_layer, evidence.kv)
+    judge_rows(notes, "JUDGE-PREFILL-KV", "kv", kv)
+    if why:
+        for quantity in ("features", "logits", "root"):
+            notes.skip(quantity, why)
+        return
     if "features" not in evidence.absent:
         judge_rows(notes, "JUDGE-PREFILL-FEATURES", "features", evidence.features)
     logits = judge_rows(notes, "JUDGE-PREFILL-LOGITS", "logits", _with_positions(evidence))

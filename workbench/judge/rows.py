@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from tracing.errors import UsageError
 from workbench.judge.allowance import largest
-from workbench.judge.evidence import RowTruth
 from workbench.judge.measured import Judged, as_groups, group_label, measure
 from workbench.judge.notes import Notes
 from workbench.judge.row_findings import write_rows
+from workbench.judge.row_truth import RowTruth
 
 
 def judge_rows(

@@ -62,6 +62,13 @@ RULES: Final[dict[str, JudgeRule]] = {
     "JUDGE-TEXT-ACCEPTED": JudgeRule(
         "text-length-not-accepted", "Accepted counts of its steps add up to the length of a text."
     ),
+    # prefill and verify
+    "JUDGE-ROUTER": JudgeRule(
+        "router-logits-off", "Logits of the routers, over all experts, are within rounding.", "numeric"
+    ),
+    "JUDGE-EXPERTS": JudgeRule(
+        "wrong-expert", "Of each group the expert with the best true score works, or one in a near tie."
+    ),
     # prefill
     "JUDGE-PREFILL-CONTEXT": JudgeRule("context-changed", "The context is the prompt followed by one root."),
     "JUDGE-PREFILL-KV": JudgeRule("prefix-kv-off", "Prefix K and V rows are within rounding.", "numeric"),

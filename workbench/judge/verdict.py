@@ -9,9 +9,10 @@ from typing import Final
 
 from tracing.finding import Finding
 from workbench.judge.coverage import COUNTERS, REQUIRED, not_exercised
+from workbench.judge.experts import OTHERS
 from workbench.judge.hidden import Hidden, joined
 from workbench.judge.notes import NearTie, Unchecked
-from workbench.judge.share import Part, Share
+from workbench.judge.share import LEAST, Part, Share
 from workbench.judge.step import StepJudgement
 
 WORST_FIRST: Final = ("structural", "nondeterministic", "numeric")
@@ -38,6 +39,7 @@ class RunVerdict:
         first_divergence: The first independent finding, or None.
         num_findings, num_consequences: Independent errors; later ones they may have caused.
         near_ties: All proven near ties.
+        routing_near_ties: Those among them that are choices of experts.
         coverage: Every counter of `coverage.COUNTERS`, zeros included.
         not_exercised: Names of the counters that are zero.
         checked: `stage.quantity` to the number of steps in which it was compared.
@@ -53,6 +55,7 @@ class RunVerdict:
     num_findings: int
     num_consequences: int
     near_ties: int
+    routing_near_ties: int
     coverage: dict[str, int]
     not_exercised: tuple[str, ...]
     checked: dict[str, int]
@@ -82,6 +85,7 @@ class Tally:
     _verdicts: Counter[str] = field(default_factory=Counter)
     _consequences: int = 0
     _near_ties: int = 0
+    _routing: int = 0
     _emitted: int = 0
     _first: Finding | None = None
     _classes: set[str] = field(default_factory=set)
@@ -122,6 +126,7 @@ class Tally:
     def add_near_ties(self, near_ties: tuple[NearTie, ...]) -> None:
         """Add proven near ties; their coverage counters come with the step."""
         self._near_ties += len(near_ties)
+        self._routing += sum(near_tie.kind == "expert" for near_tie in near_ties)
         self._emitted += sum(near_tie.emitted for near_tie in near_ties)
 
     def verdict(self, share: Share | None = None) -> RunVerdict:
@@ -135,6 +140,7 @@ class Tally:
             num_findings=sum(self._verdicts.values()),
             num_consequences=self._consequences,
             near_ties=self._near_ties,
+            routing_near_ties=self._routing,
             coverage={name: self._coverage[name] for name in COUNTERS},
             not_exercised=not_exercised(self._coverage),
             checked=dict(self._checked),
@@ -186,5 +192,12 @@ class Tally:
             return "no step was judged"
         if not self._checked:
             return "nothing was checked"
+        unknown = sum(
+            count
+            for each, count in self._not_checked.items()
+            if (each.stage, each.quantity) == ("verify", "target_token_ids") and OTHERS in each.reason
+        )
+        if unknown > (1 - LEAST) * self.num_judged:
+            return f"in {unknown} of {self.num_judged} steps {OTHERS}: the path does not give its own"
         required = [name for name in REQUIRED if not (self.chain and name == "branches")]
         return ", ".join(f"no {name}" for name in required if not self._coverage[name])

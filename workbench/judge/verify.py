@@ -14,6 +14,7 @@ from workbench.judge.choices import VERIFY, judge_choices
 from workbench.judge.commit import judge_prefix
 from workbench.judge.evidence import VerifyEvidence, VerifySide
 from workbench.judge.exact import judge_exact, judge_visible, same_shape
+from workbench.judge.experts import behind_open, judge_experts
 from workbench.judge.notes import Notes
 from workbench.judge.rows import judge_rows
 
@@ -27,7 +28,13 @@ def judge_verify(notes: Notes, evidence: VerifyEvidence) -> None:
         if side is not None:
             _judge_given(notes, evidence, side, path)
     _judge_committed(notes, evidence)
-    judge_rows(notes, "JUDGE-VERIFY-KV", "kv", evidence.kv, valid=valid)
+    open_layer = judge_experts(notes, evidence.routing, named=True)
+    kv, why = behind_open(notes, open_layer, evidence.kv)
+    judge_rows(notes, "JUDGE-VERIFY-KV", "kv", kv, valid=valid)
+    if why:
+        for quantity in ("features", "logits", "target_token_ids"):
+            notes.skip(quantity, why)
+        return
     if "features" not in evidence.absent:
         judge_rows(notes, "JUDGE-VERIFY-FEATURES", "features", evidence.features, valid=valid)
     logits = judge_rows(notes, "JUDGE-VERIFY-LOGITS", "logits", evidence.logits, valid=valid)

@@ -214,6 +214,7 @@ def _summary(
         emitted_text=tuple(decode(turn) for turn in emitted),
         num_accepted=tuple(number for turn_state in decoded.finished for number in turn_state.num_accepted),
         near_ties=verdict.near_ties,
+        routing_near_ties=verdict.routing_near_ties,
         findings=tuple(decoded.log.findings),
         invariants=decoded.log.invariant_counts(),
         not_checked={

@@ -26,7 +26,7 @@ def sarif_log(runs: Sequence[CheckedRun]) -> dict[str, Any]:
     used = dict.fromkeys(rule_id for run in runs for path in run.paths for rule_id in path.counts)
     compared = PAIRED if any(run.compared for run in runs) else ()
     index_of = {rule_id: index for index, rule_id in enumerate([*used, *compared])}
-    rules = [_rule(rule_index()[rule_id]) for rule_id in index_of]
+    rules = [sarif_rule(rule_index()[rule_id]) for rule_id in index_of]
     driver = {"name": "specwb", "version": VERSION, "rules": rules}
     log_run = {
         "tool": {"driver": driver},
@@ -37,7 +37,8 @@ def sarif_log(runs: Sequence[CheckedRun]) -> dict[str, Any]:
     return {"$schema": SCHEMA, "version": "2.1.0", "runs": [log_run]}
 
 
-def _rule(rule: RuleEntry) -> dict[str, Any]:
+def sarif_rule(rule: RuleEntry) -> dict[str, Any]:
+    """Return a rule as the driver of a log describes it."""
     return {
         "id": rule.id,
         "name": "".join(word.capitalize() for word in rule.name.split("-")),

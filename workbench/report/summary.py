@@ -24,6 +24,7 @@ class RunSummary:
         emitted_text: The same as text.
         num_accepted: A of every uncut fused step.
         near_ties: Proven near ties.
+        routing_near_ties: Those among them that are choices of experts.
         findings: All findings, in order.
         invariants: Outcomes counted: `held`, `violated`, `not_checked`.
         not_checked: What was not looked at, and why -> how often.
@@ -52,6 +53,7 @@ class RunSummary:
     emitted_text: tuple[str, ...] = ()
     remark: str = ""
     unjudged_steps: int = 0
+    routing_near_ties: int = 0
     hidden: str = ""
     could_hide: Mapping[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
@@ -85,6 +87,7 @@ class RunSummary:
             "emitted_text": list(self.emitted_text),
             "mean_accepted": self.mean_accepted,
             "near_ties": self.near_ties,
+            "routing_near_ties": self.routing_near_ties,
             "run": str(self.run) if self.run else None,
             "first_divergence": first.as_json() if first else None,
             "findings": [finding.as_json() for finding in self.findings],

@@ -46,7 +46,8 @@ def _lines(summary: RunSummary, detail: Detail, context: Sequence[str]) -> Itera
     yield from found
     yield f"steps       {summary.steps}{_unjudged(summary)}, {_emitted(summary)}, {_acceptance(summary)}"
     yield from _choices(summary)
-    yield f"near ties   {summary.near_ties}"
+    of_experts = f", {summary.routing_near_ties} of them in routing" if summary.routing_near_ties else ""
+    yield f"near ties   {summary.near_ties}{of_experts}"
     yield from _invariants(summary, detail)
     if summary.hidden:
         yield f"could hide  {summary.hidden}"

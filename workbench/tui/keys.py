@@ -69,6 +69,7 @@ SWITCHES: Final = (
     _do("z", "zoom", "Make the panel large, or small again"),
     _do("y", "copy_moment", "Copy the moment"),
     _do("Y", "copy_value", "Copy the value under the cursor"),
+    _do("e", "edit", "Open the line of code that a finding names in your editor (VISUAL or EDITOR)"),
     _do("F", "follow_run", "Follow the run that is being written, or pause"),
     _key("T", "theme", "Light or dark"),
     _key("question_mark,f1", "help", "Keys", "keys", label="?"),

@@ -8,8 +8,18 @@ from invariants.ancestry import path_to_root
 from tracing.finding import Finding
 from workbench.judge import places
 from workbench.view.lines import Line, Role, Span, note
+from workbench.view.source_frames import innermost
 from workbench.view.step import Side, StepView
-from workbench.view.targets import CellTarget, FindingTarget, NodeTarget, PositionTarget, SlotTarget, Target
+from workbench.view.targets import (
+    CellTarget,
+    FindingTarget,
+    NodeTarget,
+    PositionTarget,
+    SlotTarget,
+    SourceTarget,
+    Target,
+    text_of,
+)
 
 MAX_PATH = 6
 """Nodes of a path that are named."""
@@ -27,9 +37,20 @@ def explain(step: StepView, target: Target | None) -> Line:
         case SlotTarget(slot):
             return note(f"slot {slot}: enter looks for who wrote it before this step", "plain")
         case FindingTarget():
-            finding = step.all_findings[target.number] if target.number < len(step.all_findings) else None
-            return note("" if finding is None else f"enter shows what it is about: {finding.column}", "plain")
-    return note("")
+            return _finding(
+                step.all_findings[target.number] if target.number < len(step.all_findings) else None
+            )
+    return note(
+        f"e opens {text_of(target)} in your editor" if isinstance(target, SourceTarget) else "", "plain"
+    )
+
+
+def _finding(finding: Finding | None) -> Line:
+    if finding is None:
+        return note("")
+    place = innermost(finding)
+    source = "" if place is None else f"e opens {text_of(place)} in your editor"
+    return note(source or f"enter shows what it is about: {finding.column}", "plain")
 
 
 def both_values(finding: Finding) -> Line:

@@ -13,11 +13,14 @@ from workbench.view.lines import Line, Lines, Role, Span, note
 from workbench.view.panel import Panel
 from workbench.view.rule_index import rule_index
 from workbench.view.safe_text import safe_text
+from workbench.view.source_frames import frame_lines
 from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import FindingTarget
 
 MAX_TEXT: Final = 4000
 MAX_LISTED: Final = 200
+STEM: Final = 14
+"""Cells before a value."""
 
 
 def findings_lines(step: StepView, options: ViewOptions) -> Lines:
@@ -107,15 +110,14 @@ def _detail(finding: Finding, width: int) -> list[Line]:
         ("gap", finding.gap),
         ("allowance", finding.allowance),
         ("path", finding.path),
-        *(("in", frame) for frame in finding.frames),
     ]
     lines: list[Line] = []
     for name, value in facts:
         if value is not None and value != "":
-            shown = textwrap.wrap(safe_text(str(value))[:MAX_TEXT], max(20, width - 14)) or [""]
+            shown = textwrap.wrap(safe_text(str(value))[:MAX_TEXT], max(20, width - STEM)) or [""]
             lines.append((Span(f"    {name:<10}", "dim"), Span(shown[0])))
-            lines += [note(" " * 14 + more, "plain") for more in shown[1:]]
-    return lines
+            lines += [note(" " * STEM + more, "plain") for more in shown[1:]]
+    return [*lines, *frame_lines(finding, STEM)]
 
 
 def _wrapped(text: str, width: int) -> list[Line]:

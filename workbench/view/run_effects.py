@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from tracing.moment import Moment
 from workbench.view.look import Sight
-from workbench.view.targets import Target
+from workbench.view.targets import SourceTarget, Target
 
 Severity = Literal["information", "warning", "error"]
 
@@ -57,6 +57,7 @@ class Effects:
         rows: Read the rows of the time line again.
         status: Write the status line again.
         clipboard: Text to copy, empty for none.
+        edit: Place in source code to open in the user's editor, None for none.
         notifications: Messages to pop up.
     """
 
@@ -65,4 +66,5 @@ class Effects:
     rows: bool = False
     status: bool = False
     clipboard: str = ""
+    edit: SourceTarget | None = None
     notifications: list[Notification] = field(default_factory=list)

@@ -15,12 +15,14 @@ from workbench.view.look import Look
 from workbench.view.panels import PANEL_BY_NAME, panel_for
 from workbench.view.run_state import RunState
 from workbench.view.safe_text import safe_text
+from workbench.view.source_frames import place_to_edit
 from workbench.view.targets import (
     CellTarget,
     FindingTarget,
     NodeTarget,
     PositionTarget,
     SlotTarget,
+    SourceTarget,
     Target,
     node_of,
     text_of,
@@ -91,6 +93,10 @@ class RunModel(RunState):
         """Find the next one, or the one before."""
         self._find(self.query, direction, node_of(self.target))
 
+    def kin(self, node: int | None) -> frozenset[int]:
+        """Return the ancestors of a node of the step as it is looked at."""
+        return frozenset() if self.step is None else self.look.applied(self.step).ancestors(node)
+
     def jumps(self) -> list[Location]:
         """Return where the user has been, the latest first."""
         return self._history.places()
@@ -115,6 +121,8 @@ class RunModel(RunState):
                     self._go_to(self.row, "tree", NodeTarget(places.index(position)))
                 else:
                     self.notify(f"no node of this step has position {position}")
+            case SourceTarget():
+                self._effects.edit = target
             case SlotTarget(slot):
                 self._find(f"slot {slot}", -1, None)
 
@@ -171,6 +179,14 @@ class RunModel(RunState):
             self.notify("there is no value under the cursor to copy")
         else:
             self._copy(text_of(self.target))
+
+    def edit(self) -> None:
+        """Open the line of code under the cursor in the user's editor, or the one that the finding names."""
+        number = self.found_number
+        gone_to = None if number is None else FindingTarget(self.view.findings[number].moment, number)
+        self._effects.edit = place_to_edit(self.step, self.view.findings, self.target, gone_to)
+        if self._effects.edit is None:
+            self.notify("no finding here names a line of code; those of code that raised or hung do")
 
     def follow_run(self) -> None:
         """Follow the run or pause."""

@@ -152,6 +152,14 @@ class StepView:
         """Return the label of the side that a finding is about; empty for both."""
         return self.owners[number] if number < len(self.owners) else ""
 
+    def ancestors(self, node: int | None) -> frozenset[int]:
+        """Return the ancestors of a node by the left side's parents; broken parents end the walk."""
+        parents, found = self.left.parents, set[int]()
+        while node is not None and 0 < node < len(parents) and parents[node] not in found:
+            node = parents[node]
+            found.add(node)
+        return frozenset(found)
+
     def own_findings(self) -> tuple[Finding, ...]:
         """Return the step's findings that are about the left side, or about both."""
         return tuple(

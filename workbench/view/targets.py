@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tracing.moment import Moment
+from workbench.view.safe_text import safe_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,15 @@ class FindingTarget:
     number: int
 
 
-Target = NodeTarget | CellTarget | PositionTarget | SlotTarget | FindingTarget
+@dataclass(frozen=True, slots=True)
+class SourceTarget:
+    """A line of source code; the file as recorded."""
+
+    file: str
+    line: int
+
+
+Target = NodeTarget | CellTarget | PositionTarget | SlotTarget | FindingTarget | SourceTarget
 
 
 def node_of(target: Target | None) -> int | None:
@@ -67,3 +76,5 @@ def text_of(target: Target) -> str:
             return f"slot {slot}"
         case FindingTarget(moment):
             return str(moment)
+        case SourceTarget(file, line):
+            return f"{safe_text(file)}:{line}"

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from tracing.finding import Finding
+from workbench.view.chart import bar
 from workbench.view.grid import (
     CORRECTLY_VISIBLE,
     DIFFERENT,
@@ -19,6 +20,7 @@ from workbench.view.grid import (
     grid_panel,
 )
 from workbench.view.lines import LazyLines, Line, Lines, Role, Span, line_text, note
+from workbench.view.minimap import minimap_lines
 from workbench.view.panel import Panel, missing_lines, node_target
 from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import CellTarget, NodeTarget, Target, node_of
@@ -27,6 +29,11 @@ from workbench.view.width import cell_width
 MAX_NAMED: Final = 6
 STEM: Final = 7
 """Cells before the grid: mark, number of the query, a space."""
+
+BAR: Final = 4
+"""Cells of the bar of how much of the prefix a query sees."""
+TAIL: Final = 2 + BAR + 5
+"""Cells after the grid that are always there."""
 
 _ROLES: dict[int, Role] = {
     0: "dim",
@@ -44,6 +51,8 @@ def visible_lines(step: StepView, options: ViewOptions) -> Lines:
     if panel is None:
         return [*missing_lines(step.left, "visible"), *_shape_note(step)]
     head = [*_summary(panel, step), *_wrong_cells(panel)]
+    if STEM + len(panel.codes) + TAIL > options.width and not options.differences_only:
+        head += minimap_lines(panel)
     queries = list(range(len(panel.codes)))
     if options.differences_only:
         queries = [
@@ -171,11 +180,13 @@ def _prefix(panel: GridPanel, query: int) -> list[Span]:
     whole = panel.side.committed_len
     if prefix is None:
         return [Span("  not recorded", "dim")]
+    drawn = Span(f"  {bar(min(1.0, prefix / whole), BAR)}" if whole else "", "dim")
     spans = [
+        drawn,
         Span(
             "  all" if prefix == whole else f"  {prefix} of {whole if whole is not None else '?'}",
             "dim" if query in panel.pads or not panel.prefix_is_off(query) else "bad",
-        )
+        ),
     ]
     if other:
         spans.append(Span(f"  + {other} outside", "bad"))

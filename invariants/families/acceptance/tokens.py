@@ -46,12 +46,17 @@ def final_token_from_another_row(
 
 @invariant("ACC005", stage="accept", requires=("ACC001", "ROW001"))
 def emitted_is_not_path_plus_final(
-    accepted_nodes: IntArray, token_ids: IntArray, final_token_id: int, emitted_token_ids: IntArray
+    accepted_nodes: IntArray,
+    token_ids: IntArray,
+    final_token_id: int,
+    emitted_token_ids: IntArray,
+    discarded_token_ids: IntArray | None = None,
 ) -> Violations:
     """The emitted tokens are not the accepted tokens followed by the final one.
 
     ## What it does
-    Compares `emitted_token_ids` with the tokens of `accepted_nodes` and then `final_token_id`.
+    Compares `emitted_token_ids`, followed by `discarded_token_ids` where an engine threw away the tail of a
+    step that it had committed, with the tokens of `accepted_nodes` and then `final_token_id`.
 
     ## Why it matters
     The user gets a doubled, lost or swapped token while the cache holds the right ones, and from then on
@@ -67,9 +72,11 @@ def emitted_is_not_path_plus_final(
     None.
     """
     expected = [int(token_ids[node]) for node in accepted_nodes.tolist()] + [int(final_token_id)]
-    found = emitted_token_ids.tolist()
+    emitted = emitted_token_ids.tolist()
+    found = emitted if discarded_token_ids is None else [*emitted, *discarded_token_ids.tolist()]
     if found != expected:
-        message = f"emitted {listed(found)}; accepted path and final token are {listed(expected)}"
+        verb = "emitted" if found == emitted else f"emitted {len(emitted)} of"
+        message = f"{verb} {listed(found)}; accepted path and final token are {listed(expected)}"
         yield Violation(message, "emitted_token_ids", found=listed(found), expected=listed(expected))
 
 
@@ -77,6 +84,7 @@ CLAUSES: Final = (
     prefilter("ACC005")(
         lambda emitted_token_ids, accepted_nodes: emitted_token_ids.lengths != accepted_nodes.lengths + 1
     ),
+    prefilter("ACC005")(lambda discarded_token_ids: discarded_token_ids.lengths > 0),
 )
 
 
@@ -118,4 +126,7 @@ MUTATIONS: Final[Changes] = {
         "emitted_token_ids", pick(range(len(case.accepted) + 1)), case.other_token(-1)
     ),
     "ACC005 emitted-doubled": _emitted_doubled,
+    "ACC005 emitted-and-discarded": lambda case, _: case.edited(
+        discarded_token_ids=np.array([case.row["final_token_id"]], np.int32)
+    ),
 }

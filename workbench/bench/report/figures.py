@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import Any, Final
 
@@ -19,8 +20,11 @@ def figure(plot: Plot) -> Any:
     """Return a plotly figure."""
     drawn = go.Figure()
     count = len(plot.series)
-    for number, series in enumerate(plot.series):
-        drawn.add_trace(_trace(plot.kind, series, _colour(plot.kind, number, count)))
+    if plot.kind == "heat":
+        drawn.add_trace(_heat(plot.series))
+    else:
+        for number, series in enumerate(plot.series):
+            drawn.add_trace(_trace(plot.kind, series, _colour(plot.kind, number, count)))
     drawn.update_layout(
         title={"text": escape(plot.title), "font": {"size": 15}},
         xaxis={"title": escape(plot.x_label), "automargin": True},
@@ -31,10 +35,12 @@ def figure(plot: Plot) -> Any:
         template="none",
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        showlegend=count > 1,
+        showlegend=count > 1 and plot.kind != "heat",
     )
-    if plot.kind in {"bar", "stack"}:
+    if plot.kind in {"bar", "stack", "heat"}:
         drawn.update_xaxes(type="category")
+    if plot.kind == "heat":
+        drawn.update_yaxes(type="category", autorange="reversed")
     if plot.level is not None:
         drawn.add_hline(y=plot.level, line_dash="dash", line_color="#888888", line_width=1)
     return drawn
@@ -45,6 +51,18 @@ def _colour(kind: str, number: int, count: int) -> str:
     if kind == "stack":
         return str(sample_colorscale("Viridis", [(number + 0.5) / count])[0])
     return str(COLOURS[number % len(COLOURS)])
+
+
+def _heat(rows: Sequence[Series]) -> Any:
+    """Return a map whose rows are the series; the numbers stand in its cells."""
+    return go.Heatmap(
+        x=[escape(str(x)) for x in rows[0].x],
+        y=[escape(row.name) for row in rows],
+        z=[row.y for row in rows],
+        texttemplate="%{z:.2g}",
+        colorscale="Viridis",
+        zmin=0,
+    )
 
 
 def _trace(kind: str, series: Series, colour: str) -> Any:

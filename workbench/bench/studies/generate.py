@@ -81,6 +81,6 @@ def library_decoder(session: BenchSession, model: Any, lookup: int | None = None
             )
             new = output[0, len(prompt) :].tolist()
             stop = session.stopwatch.read()
-        return Decoded(token_ids=tuple(new), seconds=stop - start, first_token_seconds=float("nan"))
+        return Decoded(token_ids=tuple(new), seconds=stop - start, first_token_seconds=None)
 
     return decode

@@ -49,7 +49,7 @@ def time_ratio(one: Decoded, base: Decoded) -> float | None:
     token = base.seconds_per_token
     if token is None or not one.num_accepted:
         return None
-    return (one.seconds - one.first_token_seconds) / len(one.num_accepted) / token
+    return (one.seconds - (one.first_token_seconds or 0.0)) / len(one.num_accepted) / token
 
 
 def measure(lab: Lab) -> Study:
@@ -152,7 +152,7 @@ def _table(found: Mapping[int, Sequence[Measured]]) -> Table:
             length,
             one.name,
             len(one.decoded),
-            1e3 * mean(each.first_token_seconds for each in one.decoded),
+            1e3 * mean(each.first_token_seconds or 0.0 for each in one.decoded),
             one.tokens_per_second,
             one.speedup,
             _ratio_of(one),

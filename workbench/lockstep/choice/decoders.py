@@ -24,16 +24,18 @@ class Decoded:
     Attributes:
         token_ids: Everything emitted, the first token included.
         seconds: Wall time of the whole call, prefill included, device synchronised at both ends.
-        first_token_seconds: Until the first token was known on the host.
+        first_token_seconds: Until the first token was known on the host; None where that is not known.
         num_accepted: Accepted draft tokens of each step; empty without speculation.
         choice: What was chosen for this call, where something chooses.
+        processor_seconds: Of all threads during the call, where they were counted.
     """
 
     token_ids: tuple[int, ...]
     seconds: float
-    first_token_seconds: float
+    first_token_seconds: float | None
     num_accepted: tuple[int, ...] = ()
     choice: str | None = None
+    processor_seconds: float | None = None
 
     @property
     def tokens_per_second(self) -> float:
@@ -44,7 +46,8 @@ class Decoded:
     def seconds_per_token(self) -> float | None:
         """Time per token behind the first, None where there is only one."""
         num_later = len(self.token_ids) - 1
-        return (self.seconds - self.first_token_seconds) / num_later if num_later else None
+        first = self.first_token_seconds
+        return (self.seconds - first) / num_later if num_later and first is not None else None
 
     @property
     def uncut(self) -> tuple[int, ...]:

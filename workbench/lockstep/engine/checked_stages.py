@@ -173,9 +173,13 @@ def num_rows(tree_nodes: int, results: StepResults, built: Any) -> int:
 
 
 def result_sizes(pair: ModelPair, settings: DecodeSettings) -> dict[str, int]:
-    """Return the dimensions of stage results that hold in every step: N, V and F."""
-    return {
+    """Return the dimensions of stage results that hold in every step: N, V and F; of experts M, E and X."""
+    sizes = {
         "N": settings.tree_nodes,
         "V": pair.teacher.vocab_size,
         "F": pair.feature_width,
     }
+    experts = pair.teacher.experts
+    if experts is not None:
+        sizes |= {"M": pair.teacher.num_layers, "E": experts.num_groups, "X": experts.num_experts}
+    return sizes

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
-from tracing.stages import Accepted, Verified
+from tracing.stages import Accepted, IntArray, Verified
 from workbench.judge.turn_state import TurnState, committed_nodes
 
 
@@ -17,9 +18,12 @@ class FedTurnState(TurnState):
 
     Attributes:
         features: Tapped teacher features of the committed rows, `[L, 3 * H_target]`, the tested path's own.
+        expert_ids: Experts that worked on the committed rows, the tested path's own, `[layers, L, E]`; -1 in
+            rows that it gave none for; None where it gave none at prefill.
     """
 
     features: Any = None
+    expert_ids: IntArray | None = None
 
     @property
     def fed(self) -> tuple[list[int], int, Any]:
@@ -30,6 +34,12 @@ class FedTurnState(TurnState):
         """Append the features of the rows that a step commits."""
         rows = _on_host(verified.features)[committed_nodes(accepted)]
         self.features = torch.cat([_on_host(self.features), rows])
+        if self.expert_ids is not None:
+            nodes, (layers, _, per_row) = committed_nodes(accepted), self.expert_ids.shape
+            ids = np.full((layers, len(nodes), per_row), -1, dtype=np.int64)
+            if verified.expert_ids is not None:
+                ids = np.asarray(verified.expert_ids)[:, nodes]
+            self.expert_ids = np.concatenate([self.expert_ids, ids], axis=1)
 
 
 def _on_host(features: Any) -> torch.Tensor:

@@ -14,10 +14,11 @@ from reference.model import ReferenceModels
 from reference.teacher import TeacherRows
 from tracing.errors import UsageError
 from tracing.stages import Accepted, Tensorized
-from workbench.judge.evidence import RowTruth, StepEvidence, VerifyEvidence, VerifySide
+from workbench.judge.evidence import StepEvidence, VerifyEvidence, VerifySide
 from workbench.judge.notes import Unchecked
 from workbench.judge.recorded.evidence import tensorized_of
 from workbench.judge.recorded.rejudge import NO_REFERENCE
+from workbench.judge.row_truth import RowTruth
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.replay.draft import Fed, judge_scores

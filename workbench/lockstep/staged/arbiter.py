@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from reference.teacher import TeacherRows
 from tracing.finding import Finding
-from workbench.judge.evidence import DraftEvidence, PrefillEvidence, RowTruth, StepEvidence, VerifyEvidence
+from workbench.judge.evidence import DraftEvidence, PrefillEvidence, StepEvidence, VerifyEvidence
+from workbench.judge.row_truth import RowTruth
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import StepResults
 from workbench.lockstep.tensors.host import host_floats
@@ -21,18 +22,33 @@ Rows = Mapping[int, NDArray[Any]]
 Teacher = TypeVar("Teacher", PrefillEvidence, VerifyEvidence)
 
 
+@dataclass(frozen=True, slots=True)
+class Arbiter:
+    """Who gives the third value.
+
+    Attributes:
+        runner: The reference.
+        prefill_experts, verify_experts: Experts that worked in the truth, or None.
+    """
+
+    runner: ReferenceRunner
+    prefill_experts: Any = None
+    verify_experts: Any = None
+
+
 def with_arbiter(
     evidence: StepEvidence,
     findings: Sequence[Finding],
-    runner: ReferenceRunner,
+    arbiter: Arbiter,
     turn_state: FedTurnState,
     results: StepResults,
 ) -> StepEvidence:
     """Return the evidence with the arbiter's rows for the stages and nodes that these findings name."""
-    stages = {finding.moment.stage for finding in findings}
+    runner, stages = arbiter.runner, {finding.moment.stage for finding in findings}
     if "prefill" in stages and evidence.prefill is not None:
-        rows = runner.replayed_prefill(evidence.prefill.prompt_token_ids.tolist())
-        logits, positions = {0: host_floats(rows.logits)[-1]}, range(len(evidence.prefill.prompt_token_ids))
+        prompt = evidence.prefill.prompt_token_ids.tolist()
+        rows = runner.replayed_prefill(prompt, chosen=arbiter.prefill_experts)
+        logits, positions = {0: host_floats(rows.logits)[-1]}, range(len(prompt))
         evidence = replace(evidence, prefill=_teacher(evidence.prefill, rows, logits, positions))
     if "draft" in stages and evidence.draft is not None:
         evidence = replace(evidence, draft=_draft(evidence.draft, runner, turn_state, results))
@@ -40,7 +56,9 @@ def with_arbiter(
         nodes = {each.moment.node for each in findings if each.moment.stage == "verify"}
         judged = [node for node in np.flatnonzero(results.tensorized.valid).tolist() if node in nodes]
         if judged:
-            rows = runner.replayed_nodes(turn_state.committed, results.tensorized, judged)
+            rows = runner.replayed_nodes(
+                turn_state.committed, results.tensorized, judged, chosen=arbiter.verify_experts
+            )
             logits = _rows_of(host_floats(rows.logits), judged, 0)
             evidence = replace(evidence, verify=_teacher(evidence.verify, rows, logits, judged))
     return evidence

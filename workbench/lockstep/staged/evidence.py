@@ -19,16 +19,17 @@ from workbench.judge.evidence import (
     LevelTruth,
     NodeTruth,
     PrefillEvidence,
-    RowTruth,
     StepEvidence,
     TensorizeEvidence,
     VerifyEvidence,
     VerifySide,
 )
 from workbench.judge.rounded_cache import beyond_rounding
+from workbench.judge.row_truth import RowTruth
 from workbench.lockstep.engine.checked_stages import num_rows
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import StepResults
+from workbench.lockstep.staged.routing import RoutingEvidence
 from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.reference_fill import verified_of
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
@@ -127,6 +128,7 @@ class Evidence:
             logits=row_truth(prefilled.logits, [each.logits[-1] for each in rows]),
             features=feature_truth(prefilled.features, [each.features for each in rows]),
             kv=self._cached(row_truth(self.results.prefill_kv, [each.kv for each in rows])),
+            routing=RoutingEvidence(self.runner.experts, rows).of_prompt(prefilled.expert_ids),
             is_greedy=self.runner.settings.is_greedy,
             draws=self.results.draws.get("prefill"),
             num_draws=root.num_draws,
@@ -199,6 +201,9 @@ class Evidence:
             logits=judged(verified.logits, lambda rows: rows.logits, 0),
             features=judged(verified.features, lambda rows: rows.features, 0) if has_features else None,
             kv=self._cached(judged(results.node_kv, lambda rows: rows.kv, 3)),
+            routing=RoutingEvidence(self.runner.experts, reference).of_nodes(
+                nodes, verified, self.turn_state.expert_ids, results.committed_len
+            ),
             rows_before=results.rows_before,
             rows_after=results.rows_verified,
             absent=self.runner.absent,

@@ -13,21 +13,23 @@ from tracing.finding import Finding
 from tracing.stages import Tensorized
 from workbench.judge.cause_order import cause_key
 from workbench.judge.draft_nodes import DraftNodes
-from workbench.judge.evidence import DraftEvidence, NodeTruth, RowTruth, StepEvidence
+from workbench.judge.evidence import DraftEvidence, NodeTruth, StepEvidence
 from workbench.judge.explain import Hypothesis, Wrong, closest, first_changed, narrowed
 from workbench.judge.explain_nodes import node_hypotheses, node_scores
 from workbench.judge.explain_scores import ScoredSearch, score_hypotheses
 from workbench.judge.measured import GroupRows, as_groups, measure
+from workbench.judge.row_truth import RowTruth
 from workbench.judge.step import StepJudgement
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import StepResults
+from workbench.lockstep.staged.routing import quantity_of, values_of
 from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.draft_what_if import FedDraft, kv_otherwise, levels_otherwise, target_maps
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 from workbench.lockstep.truth.verify_what_if import FedTree, prefill_otherwise, rows_otherwise
 
 SCORES: Final = frozenset({"JUDGE-DRAFT-SCORES", "JUDGE-DRAFT-VOCAB", "JUDGE-DRAFT-CANDIDATES"})
-ROWS: Final = frozenset({"kv", "features", "logits"})
+ROWS: Final = frozenset({"kv", "features", "logits", "router_logits"})
 CHOICES: Final = frozenset({"JUDGE-VERIFY-ARGMAX", "JUDGE-VERIFY-CHOICE"})
 TAPS: Final = 3
 KV_AXES: Final = 5
@@ -145,8 +147,7 @@ class Explainer:
     def _teacher_rows(self, first: Finding) -> str:
         is_prefill = first.moment.stage == "prefill"
         part = self.evidence.prefill if is_prefill else self.evidence.verify
-        quantity: RowTruth | None = getattr(part, first.column, None)
-        if part is None or quantity is None:
+        if part is None or (quantity := quantity_of(part, first.column)) is None:
             return ""
         return self._rows(quantity, self._quantities(first, quantity))
 
@@ -167,8 +168,9 @@ class Explainer:
         else:
             return
         for clause, rows in made:
-            values = host_floats(getattr(rows, first.column))
-            axis = 3 if first.column == "kv" else 0
+            values, axis = values_of(rows, first.column)
+            if first.column == "router_logits" and self.results.tensorized is not None:
+                values = values[:, -len(self.results.tensorized.valid) :]  # committed rows come first
             yield clause, values if nodes is None else np.take(values, nodes, axis)
         yield from _of_itself(first.column, quantity)
 

@@ -18,7 +18,7 @@ from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
 from workbench.lockstep.recording.offsets import OffsetProbe
 from workbench.lockstep.session.job import LockstepOptions
-from workbench.lockstep.staged.arbiter import with_arbiter
+from workbench.lockstep.staged.arbiter import Arbiter, with_arbiter
 from workbench.lockstep.staged.cache_write_attribution import SUSPICIOUS, attribute_cache_write
 from workbench.lockstep.staged.evidence import Evidence, ReferenceStep
 from workbench.lockstep.staged.explain import Explainer
@@ -26,6 +26,7 @@ from workbench.lockstep.staged.leanings import SAMPLES, Leanings
 from workbench.lockstep.staged.recheck import Recheck
 from workbench.lockstep.staged.repeats import Repeats
 from workbench.lockstep.staged.rescored import by_truth
+from workbench.lockstep.truth.chosen_experts import chosen_of, chosen_of_step, worked
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 from workbench.lockstep.truth.sampled import accept_by
 
@@ -55,14 +56,18 @@ class StepJudge:
         self._steps: deque[StepResults] = deque(maxlen=3)  # the last one is in progress
         self.reference: ReferenceStep | None = None
 
-    def after_prefill(self, prompt: list[int]) -> None:
+    def after_prefill(self, prompt: list[int], turn_state: FedTurnState) -> None:
         """Ask the reference about the prompt; it is judged with the step that follows."""
         self._steps.clear()
         unable = self._runner.unable
         if unable:
             self.reference = ReferenceStep(missing=dict.fromkeys(("prefill", "draft", "verify"), unable))
         else:
-            self.reference = ReferenceStep(prefill=self._runner.prefill(prompt))
+            self.reference = ReferenceStep(
+                prefill=self._runner.prefill(
+                    prompt, chosen=chosen_of(turn_state.expert_ids, self._runner.experts)
+                )
+            )
         self._prompt = prompt
         self._judged_in_turn = 0
 
@@ -101,7 +106,10 @@ class StepJudge:
             rows = num_rows(self._options.settings.tree_nodes, results, results.tensorized)
             reference.tensorized = self._runner.tensorize(results.drafted, results.committed_len, rows)
         elif stage == "verify" and results.tensorized is not None:
-            reference.verified = self._runner.verify(turn_state.committed, results.tensorized)
+            chosen = chosen_of_step(
+                turn_state, len(results.tensorized.token_ids), results.verified, self._runner.truth.teacher
+            )
+            reference.verified = self._runner.verify(turn_state.committed, results.tensorized, chosen=chosen)
         elif stage == "accept" and results.tensorized is not None and results.verified is not None:
             reference.sampled = accept_by(
                 self._runner,
@@ -153,7 +161,8 @@ class StepJudge:
             evidence = gathered.of_step(self._dtype)
             judgement = judge_step(evidence)
         if has_error(judgement.findings):
-            evidence = with_arbiter(evidence, judgement.findings, self._runner, turn_state, results)
+            arbiter = Arbiter(self._runner, worked(reference.prefill), worked(reference.verified))
+            evidence = with_arbiter(evidence, judgement.findings, arbiter, turn_state, results)
             judgement = judge_step(evidence)
             truth = reference.verified[0].logits if reference.verified else None
             recheck = Recheck(self._repeats(turn_state, results))
@@ -219,7 +228,8 @@ class StepJudge:
         search = None if results.drafted is None else results.drafted.beam_search()
         before = reference.num_results
         if "prefill" in stages and reference.prefill:
-            reference.prefill += runner.prefill(self._prompt, runner.more(len(reference.prefill) - 1))
+            more = runner.more(len(reference.prefill) - 1)
+            reference.prefill += runner.prefill(self._prompt, more, chosen=worked(reference.prefill))
         if "draft" in stages and reference.drafts and search is not None:
             more = runner.more(len(reference.drafts) - 1)
             reference.drafts += runner.draft(*turn_state.fed, search.levels, more)
@@ -228,7 +238,8 @@ class StepJudge:
             reference.scores += runner.score(*turn_state.fed, results.drafted, more)
         if "verify" in stages and reference.verified and results.tensorized is not None:
             more = runner.more(len(reference.verified) - 1)
-            reference.verified += runner.verify(turn_state.committed, results.tensorized, more)
+            alike = {"chosen": worked(reference.verified)}
+            reference.verified += runner.verify(turn_state.committed, results.tensorized, more, **alike)
         return reference.num_results > before
 
 

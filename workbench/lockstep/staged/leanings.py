@@ -10,10 +10,11 @@ import numpy as np
 
 from reference.drafters import drafter_of
 from tracing.stages import Tensorized
-from workbench.judge.evidence import DraftEvidence, RowTruth, StepEvidence
+from workbench.judge.evidence import DraftEvidence, StepEvidence
 from workbench.judge.explain_scores import ScoredSearch
 from workbench.judge.notes import Notes, StageJudgement
 from workbench.judge.paired import LAW_LEANS, LEANS, Paired
+from workbench.judge.row_truth import RowTruth
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.draft_what_if import BEAMS, FedDraft, begun, fed_otherwise, followed

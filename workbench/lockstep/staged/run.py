@@ -86,8 +86,8 @@ class StagedRun(TurnsRunner):
             self._fail(turn_state, results, failure)
             return None
         turn_state.enter(prompt, prefilled.context_token_ids)
-        turn_state.features = prefilled.features
-        self.judge.after_prefill(prompt)
+        turn_state.features, turn_state.expert_ids = prefilled.features, prefilled.expert_ids
+        self.judge.after_prefill(prompt, turn_state)
         return results
 
     def _settle_without_step(self, turn_state: FedTurnState, results: StepResults) -> None:

@@ -12,6 +12,7 @@ from workbench.lockstep.engine.step import run_step
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
 from workbench.lockstep.tensors.host import host_floats
+from workbench.lockstep.truth.chosen_experts import chosen_of_step
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 from workbench.lockstep.truth.sampled import accept_by, choose_root
 
@@ -56,7 +57,10 @@ class ReferenceFill:
         rows = self.runner.prefill(prompt)[0]
         root = choose_root(self.runner, rows.logits[-1], ()).token_id
         context = np.array([*prompt, root], dtype=np.int64)
-        return Prefilled(context_token_ids=context, logits=rows.logits[-1], features=rows.features)
+        ids = None if rows.routing is None else rows.routing.expert_ids.cpu().numpy()
+        return Prefilled(
+            context_token_ids=context, logits=rows.logits[-1], features=rows.features, expert_ids=ids
+        )
 
     def _draft(self) -> Drafted:
         return self.runner.free_draft(*self.turn_state.fed)
@@ -68,7 +72,8 @@ class ReferenceFill:
     def _verify(self) -> Verified:
         tensorized = self.results.tensorized
         assert tensorized is not None
-        rows = self.runner.verify(self.turn_state.committed, tensorized)[0]
+        chosen = chosen_of_step(self.turn_state, len(tensorized.token_ids), None, self.runner.truth.teacher)
+        rows = self.runner.verify(self.turn_state.committed, tensorized, chosen=chosen)[0]
         return verified_of(rows, tensorized, self.results.committed_len)
 
     def _accept(self) -> Accepted:
@@ -87,6 +92,7 @@ class ReferenceFill:
 def verified_of(rows: TeacherRows, tensorized: Tensorized, committed_len: int) -> Verified:
     """Return the reference's rows of the N nodes of a tree as a result of verify; pads show nothing."""
     visible = rows.visible.cpu().numpy() & tensorized.valid[:, None]
+    nodes = None if rows.routing is None else rows.routing.rows(-len(tensorized.valid))
     return Verified(
         visible=visible[:, committed_len:],
         prefix_visible=visible[:, :committed_len].sum(axis=1, dtype=np.int64),
@@ -95,6 +101,7 @@ def verified_of(rows: TeacherRows, tensorized: Tensorized, committed_len: int) -
         target_token_ids=host_floats(rows.logits).argmax(-1),
         features=rows.features,
         kernel="reference",
+        expert_ids=None if nodes is None else nodes.own_ids().cpu().numpy(),
     )
 
 

@@ -21,7 +21,7 @@ from reference.rungs import CACHED, REPLAY, Rung, rung_named
 from reference.search import DraftTruth
 from reference.teacher import TeacherRows
 from reference.tensorize import rows_for
-from tracing.models import ModelPair
+from tracing.models import Experts, ModelPair
 from tracing.moment import STAGES
 from tracing.run_facts import ModelFacts
 from tracing.settings import RUNGS, DecodeSettings
@@ -34,6 +34,7 @@ from tracing.stages import (
     StageWatch,
     Tensorized,
 )
+from workbench.lockstep.truth.chosen_experts import forced, run_alike
 from workbench.lockstep.truth.ways import DRAWN, cache_rounding, ways_to_compute, why_unable
 
 Models = Sequence[ReferenceModels]
@@ -132,6 +133,11 @@ class ReferenceRunner:
         return drafter_of(self.truth.pair).never_branches(self.settings)
 
     @property
+    def experts(self) -> Experts | None:
+        """Experts of the teacher's layers, None where it has none."""
+        return self.truth.teacher.experts
+
+    @property
     def truth(self) -> ReferenceModels:
         """The models of the truth."""
         return self.models[0]
@@ -148,11 +154,15 @@ class ReferenceRunner:
         return self._samples[drawn:wanted]
 
     def prefill(
-        self, prompt_token_ids: Sequence[int], models: Models | None = None
+        self, prompt_token_ids: Sequence[int], models: Models | None = None, *, chosen: Any = None
     ) -> tuple[TeacherRows, ...]:
-        """Rows of the prompt by the truth and the first samples, or by `models`; logits of the last row."""
+        """Rows of the prompt by the truth and the first samples, or by `models`; logits of the last row.
+
+        The experts `chosen` work, `[layers, L, num_groups]`; those of the first model in all.
+        """
         every = self.models if models is None else models
-        return tuple(self.stages.rung.prefill(each, prompt_token_ids) for each in every)
+        prefill = self.stages.rung.prefill
+        return run_alike(lambda each, **experts: prefill(each, prompt_token_ids, **experts), every, chosen)
 
     def draft(
         self,
@@ -210,25 +220,30 @@ class ReferenceRunner:
         return replace(made, position_ids=made.position_ids + self.model_facts.rotary_offset)
 
     def verify(
-        self, committed: Sequence[int], tensorized: Tensorized, models: Models | None = None
+        self,
+        committed: Sequence[int],
+        tensorized: Tensorized,
+        models: Models | None = None,
+        *,
+        chosen: Any = None,
     ) -> tuple[TeacherRows, ...]:
-        """Rows of the N nodes."""
-        tree = self._tree(tensorized)
+        """Rows of the N nodes; the experts `chosen` work, `[layers, L + N, num_groups]`."""
+        tree, verify = self._tree(tensorized), self.stages.rung.verify
         every = self.models if models is None else models
-        return tuple(self.stages.rung.verify(each, committed, *tree) for each in every)
+        return run_alike(lambda each, **experts: verify(each, committed, *tree, **experts), every, chosen)
 
-    def replayed_prefill(self, prompt_token_ids: Sequence[int]) -> TeacherRows:
+    def replayed_prefill(self, prompt_token_ids: Sequence[int], *, chosen: Any = None) -> TeacherRows:
         """Prefill by the arbiter."""
-        return REPLAY.prefill(self.truth, prompt_token_ids)
+        return REPLAY.prefill(self.truth, prompt_token_ids, **forced(chosen))
 
     def replayed_nodes(
-        self, committed: Sequence[int], tensorized: Tensorized, nodes: Iterable[int]
+        self, committed: Sequence[int], tensorized: Tensorized, nodes: Iterable[int], *, chosen: Any = None
     ) -> TeacherRows:
         """Some nodes by the arbiter: each node's path as an ordinary causal sequence."""
         from reference import replay
 
         tree = self._tree(tensorized)
-        return replay.verify(self.truth, committed, *tree, nodes=nodes)
+        return replay.verify(self.truth, committed, *tree, nodes=nodes, **forced(chosen))
 
     def _tree(self, tensorized: Tensorized) -> tuple[IntArray, IntArray, BoolArray]:
         """What verify takes of a tree; positions count from 0 here, the models add the offset."""

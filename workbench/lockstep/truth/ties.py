@@ -11,6 +11,7 @@ import numpy as np
 from reference.teacher import TeacherRows
 from workbench.judge.allowance import row_allowances
 from workbench.lockstep.tensors.host import host_floats
+from workbench.lockstep.truth.chosen_experts import worked
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 
@@ -44,7 +45,7 @@ def token_gaps(
         more = runner.more(len(rows) - 1)
         if not more:
             break
-        rows += runner.prefill(prefix, more)
+        rows += runner.prefill(prefix, more, chosen=worked(rows))
         measured = _gaps(rows, token_ids, dtype)
     return measured
 

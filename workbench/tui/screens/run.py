@@ -14,6 +14,7 @@ from textual.widgets import Static
 
 from tracing.moment import Moment
 from workbench.tui.drawing import Drawing
+from workbench.tui.editor import edit
 from workbench.tui.keys import RUN_KEYS
 from workbench.tui.messages import ModelCall, RunGrew, StepDrawn, TargetSelected, TimelineRead
 from workbench.tui.screens.around import say_cursor, say_problems, say_status, say_strip, say_tabs
@@ -28,8 +29,10 @@ from workbench.tui.widgets.tab_bar import TabBar
 from workbench.tui.widgets.timeline_view import BLOCK, TimelineView
 from workbench.view.history import Location
 from workbench.view.panel_layout import FIRST_PANELS
+from workbench.view.run_effects import Effects
 from workbench.view.run_model import RunModel
 from workbench.view.run_view import RunView
+from workbench.view.targets import node_of
 
 FOLLOW_SECONDS: Final = 0.5
 READ_ON_AFTER: Final = 0.5
@@ -159,6 +162,9 @@ class RunScreen(Screen[None]):
         for slot in self.shown_slots:
             if slot.panel != message.panel:
                 slot.link(message.target)
+        kin = self.model.kin(node_of(message.target))
+        for slot in self.shown_slots:
+            slot.set_kin(kin)
         self._say_cursor()
 
     @on(RunGrew)
@@ -247,11 +253,19 @@ class RunScreen(Screen[None]):
         panels.set_class(len(layout.visible) == 4, "four")
         if effects.focus:
             self.active_slot.focus()
-        if effects.clipboard:
-            self.app.copy_to_clipboard(effects.clipboard)
         if effects.status:
             self._say_status()
         self._say_tabs()
+        self._reach_out(effects)
+
+    def _reach_out(self, effects: Effects) -> None:
+        """Do what the model asks for beyond the panels: clipboard, editor, messages."""
+        if effects.clipboard:
+            self.app.copy_to_clipboard(effects.clipboard)
+        if effects.edit is not None:
+            problem = edit(self.app, effects.edit, self.model.view.folder)
+            if problem:
+                self.notify(problem, severity="warning", markup=False)
         if effects.notifications:
             self.app.clear_notifications()  # the newest says what holds now
         for each in effects.notifications:

@@ -39,7 +39,7 @@ class LineView(ScrollView, can_focus=True):
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
-        f"line--{name}" for name in (*get_args(Role), "cursor", "linked")
+        f"line--{name}" for name in (*get_args(Role), "cursor", "linked", "kin")
     }
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j,down", "down(1)", "Down", show=False, id="line.down"),
@@ -82,6 +82,10 @@ class LineView(ScrollView, can_focus=True):
 
     def is_linked(self, _line: Line) -> bool:
         """Say whether a line shows what is selected elsewhere."""
+        return False
+
+    def is_kin(self, _line: Line) -> bool:
+        """Say whether a line is about an ancestor of what is selected."""
         return False
 
     def cursor_cells(self, line: Line) -> tuple[int, int]:
@@ -135,6 +139,8 @@ class LineView(ScrollView, can_focus=True):
         )
         if self.is_linked(line):
             strip = strip.apply_style(self.get_component_rich_style("line--linked", partial=True))
+        elif self.is_kin(line):
+            strip = strip.apply_style(self.get_component_rich_style("line--kin", partial=True))
         if number == self.cursor:
             strip = self._with_cursor(strip, line)
         left = self.scroll_offset.x

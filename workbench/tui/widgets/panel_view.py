@@ -9,7 +9,7 @@ from textual.binding import Binding, BindingType
 from workbench.tui.messages import ModelCall, TargetSelected
 from workbench.tui.widgets.line_view import SIDEWAYS, LineView, width_of
 from workbench.view.lines import LazyLines, Line, Lines, targets_of, wrong_starts
-from workbench.view.targets import Target, node_of
+from workbench.view.targets import NodeTarget, Target, node_of
 
 
 class PanelView(LineView):
@@ -18,6 +18,7 @@ class PanelView(LineView):
     Attributes:
         panel: The panel whose lines it shows.
         linked: What is selected in another panel.
+        kin: Ancestors of the node that is selected here or there.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -32,6 +33,7 @@ class PanelView(LineView):
         super().__init__(**options)
         self.panel = panel
         self.linked: Target | None = None
+        self.kin: frozenset[int] = frozenset()
         self._cell = 0  # where the cursor would be if the line were long enough
 
     @property
@@ -79,6 +81,17 @@ class PanelView(LineView):
         """Say whether a line is about the node that is selected elsewhere."""
         node = node_of(self.linked)
         return node is not None and any(node_of(each) == node for _, _, each in targets_of(line))
+
+    def set_kin(self, kin: frozenset[int]) -> None:
+        """Highlight the lines of some nodes."""
+        if kin != self.kin:
+            self.kin = kin
+            self.refresh()
+
+    def is_kin(self, line: Line) -> bool:
+        """Say whether a line begins with an ancestor of the node that is selected."""
+        first = next((each for _, _, each in targets_of(line)), None) if self.kin else None
+        return isinstance(first, NodeTarget) and first.node in self.kin
 
     def cursor_cells(self, line: Line) -> tuple[int, int]:
         """Return the cells of what the cursor is on, or of the whole line."""

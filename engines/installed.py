@@ -1,0 +1,32 @@
+"""This checkout as an engine's environment sees an installed specwb, without changing that environment."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parent.parent
+
+
+def recording(folder: Path, run: Path) -> dict[str, str]:
+    """Return the environment variables under which an engine finds the plugin and records to `run`.
+
+    Args:
+        folder: Gets the metadata of a distribution with this project's entry points.
+        run: Folder of the run.
+    """
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    metadata = folder / "installed" / "specwb-0.dist-info"
+    metadata.mkdir(parents=True, exist_ok=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: specwb\nVersion: 0\n")
+    lines = [
+        f"[{group}]\n" + "".join(f"{name} = {value}\n" for name, value in points.items())
+        for group, points in project["entry-points"].items()
+    ]
+    (metadata / "entry_points.txt").write_text("\n".join(lines))
+    return {
+        "PYTHONPATH": f"{metadata.parent}:{ROOT}",
+        "SPECWB_TRACE": str(run),
+        "SPECWB_TRACE_LEVEL": "digest",
+    }

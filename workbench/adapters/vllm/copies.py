@@ -1,0 +1,65 @@
+"""Copies of an engine's tensors to the host that never wait for the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class HostCopy:
+    """A tensor as it is at this point of the engine's stream.
+
+    On a device it is cloned there, as the engine overwrites its buffers with the next launch, and brought to
+    pinned memory on a side stream; only `array` waits, and is called when the engine has its own results.
+
+    Args:
+        tensor: Any device.
+    """
+
+    __slots__ = ("_event", "_host", "_source")
+
+    def __init__(self, tensor: Any) -> None:
+        source = tensor.detach()
+        self._event: Any = None
+        self._source = source.clone()
+        if source.device.type == "cpu":
+            self._host = self._source
+            return
+        import torch
+
+        device = torch.get_device_module(source.device)
+        ready = device.Event()
+        ready.record()
+        side = _side_stream(device, source.device)
+        self._host = torch.empty(source.shape, dtype=source.dtype, device="cpu", pin_memory=True)
+        with device.stream(side):
+            side.wait_event(ready)
+            self._host.copy_(self._source, non_blocking=True)
+            self._event = device.Event()
+            self._event.record(side)
+
+    def array(self) -> NDArray[Any]:
+        """Return the values; waits for their copy alone."""
+        if self._event is not None:
+            self._event.synchronize()
+            self._event = None
+        self._source = None
+        values: NDArray[Any] = self._host.numpy()
+        return values
+
+
+_side_streams: dict[str, Any] = {}
+
+
+def _side_stream(device: Any, where: Any) -> Any:
+    key = str(where)
+    if key not in _side_streams:
+        _side_streams[key] = device.Stream(where)
+    return _side_streams[key]
+
+
+def as_array(value: Any) -> NDArray[Any]:
+    """Return a copy of what is on the host already."""
+    return np.array(value.array() if isinstance(value, HostCopy) else value)

@@ -1,0 +1,96 @@
+"""What the manifest says of an engine: versions, limits, models, groups of its cache."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Final
+
+from tracing.run_facts import KvGroup, ModelFacts
+from workbench.adapters.vllm.session import EngineSession
+
+PROPOSERS: Final = {"ngram": "lookup", "ngram_gpu": "lookup"}
+"""Words of vLLM for a proposer that has another here."""
+
+
+def begin(session: EngineSession, runner: Any) -> None:
+    """Open the run of the engine that a runner belongs to.
+
+    Raises:
+        NotImplementedError: Its workers are processes of their own.
+        SpecwbError: The folder of the run cannot be taken.
+    """
+    size = int(runner.vllm_config.parallel_config.world_size)
+    if size > 1:
+        raise NotImplementedError(
+            f"an engine with {size} workers is not recorded, only one with a single worker"
+        )
+    session.begin(manifest_of(runner), ranks_of(runner), proposer_of(runner))
+
+
+def manifest_of(runner: Any) -> dict[str, Any]:
+    """Return the facts of the engine that a runner belongs to."""
+    import vllm
+
+    model, cache, spec = runner.model_config, runner.vllm_config.cache_config, runner.speculative_config
+    drafts = 0 if spec is None else int(spec.num_speculative_tokens)
+    eos = model.hf_config.eos_token_id
+    block_size = int(cache.block_size)
+    draft_model = getattr(getattr(spec, "draft_model_config", None), "model", None)
+    return {
+        "engine": f"vllm {vllm.__version__} {type(runner).__module__}.{type(runner).__name__}",
+        "limits": {
+            "vocab_size": int(model.get_vocab_size()),
+            "max_positions": int(model.max_model_len),
+            "eos_token_ids": sorted({eos} if isinstance(eos, int) else set(eos or ())),
+            "num_slots": int(runner.kv_cache_config.num_blocks) * block_size,
+            "block_size": block_size,
+            "max_tree_nodes": 1 + drafts,
+            "max_tree_depth": drafts,
+        },
+        "models": {"teacher": str(model.model), "drafter": None if draft_model is None else str(draft_model)},
+        "model_facts": asdict(ModelFacts(kv_groups=tuple(_groups(runner)))),
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
+
+
+def _groups(runner: Any) -> list[KvGroup]:
+    numbers: dict[str, int] = {}
+    for group in runner.kv_cache_config.kv_cache_groups:
+        for name in group.layer_names:
+            numbers[name] = len(numbers)
+    tables = getattr(getattr(runner, "input_batch", None), "block_table", None)
+    found = []
+    for index, group in enumerate(runner.kv_cache_config.kv_cache_groups):
+        spec = group.kv_cache_spec
+        size = int(spec.block_size)
+        kernel = size if tables is None else int(tables.block_tables[index].block_size)
+        window = getattr(spec, "sliding_window", None) or 0
+        found.append(
+            KvGroup(
+                layers=tuple(numbers[name] for name in group.layer_names),
+                kind="sliding_window" if window else "full",
+                window=int(window),
+                manager_block_size=size,
+                kernel_block_size=kernel,
+                null_block=0,
+            )
+        )
+    return found
+
+
+def proposer_of(runner: Any) -> str | None:
+    """Return who drafts, in the trace's word; None where nobody does."""
+    spec = runner.speculative_config
+    return None if spec is None else PROPOSERS.get(spec.method, str(spec.method))
+
+
+def ranks_of(runner: Any) -> dict[str, Any]:
+    """Return the ranks of this process and who drafts, as columns of every row."""
+    parallel = runner.vllm_config.parallel_config
+    columns: dict[str, Any] = {
+        "dp_rank": int(parallel.data_parallel_rank),
+        "tp_rank": 0,
+        "pp_rank": 0,
+        "cp_rank": 0,
+    }
+    return columns

@@ -1,0 +1,127 @@
+"""Hooks of the first model runner (`vllm.v1.worker.gpu_model_runner`) and of runners that derive from it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from workbench.adapters.vllm.copies import HostCopy
+from workbench.adapters.vllm.launch import LaunchInputs, Logits
+from workbench.adapters.vllm.manifest import begin
+from workbench.adapters.vllm.patches import argument, wrap
+from workbench.adapters.vllm.session import NUMBER, EngineSession
+
+TOP_LOGITS: Final = 8
+_CURRENT: Final = "_specwb_current"
+_SAMPLING: Final = "_specwb_sampling"
+_PROPOSED: Final = "_specwb_proposed"
+
+
+def hook_runner(kind: type, session: EngineSession) -> None:
+    """Wrap the methods of a runner class."""
+
+    def before_execute(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        output = argument(args, kwargs, 0, "scheduler_output")
+        number = getattr(output, NUMBER, None)
+        setattr(runner, _CURRENT, number)
+        if number is not None and not session.has_begun:
+            begin(session, runner)
+
+    def before_forward(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        number = getattr(runner, _CURRENT, None)
+        if number is not None:
+            session.forward(number, forward_of(runner, args, kwargs))
+
+    def after_execute(runner: Any, *_: Any) -> None:
+        setattr(runner, _CURRENT, None)
+
+    def after_propose(runner: Any, _: Any, drafts: Any, *__: Any) -> None:
+        names = tuple(runner.input_batch.req_ids)
+        rows = drafts if isinstance(drafts, list) else _rows(HostCopy(drafts), len(names))
+        setattr(runner, _PROPOSED, dict(zip(names, rows, strict=False)))
+
+    wrap(kind, "execute_model", before_execute, after_execute)
+    wrap(kind, "_model_forward", before_forward)
+    wrap(kind, "propose_draft_token_ids", after=after_propose)
+
+
+def hook_sampling(kind: type, session: EngineSession) -> None:
+    """Wrap the methods of a runner class that sample."""
+
+    def before_tokens(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        state = runner.execute_model_state
+        number = None if state is None else getattr(state.scheduler_output, NUMBER, None)
+        masked = argument(args, kwargs, 0, "grammar_output") is not None
+        setattr(runner, _SAMPLING, None if number is None else (number, masked))
+
+    def before_sample(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        sampling = getattr(runner, _SAMPLING, None)
+        logits = argument(args, kwargs, 0, "logits")
+        if sampling is not None and logits is not None:
+            drafts = argument(args, kwargs, 1, "spec_decode_metadata")
+            session.logits(sampling[0], logits_of(runner, logits, drafts, is_masked=sampling[1]))
+
+    def after_tokens(runner: Any, *_: Any) -> None:
+        setattr(runner, _SAMPLING, None)
+
+    wrap(kind, "sample_tokens", before_tokens, after_tokens)
+    wrap(kind, "_sample", before_sample)
+
+
+def _rows(copy: HostCopy, num_rows: int) -> list[tuple[HostCopy, int]]:
+    return [(copy, row) for row in range(num_rows)]
+
+
+def forward_of(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LaunchInputs:
+    """Return copies of what the attention of this launch is given, in the engine's forward context.
+
+    Raises:
+        NotImplementedError: The batch is split into micro-batches.
+    """
+    from vllm.forward_context import get_forward_context
+
+    context = get_forward_context()
+    if not isinstance(context.attn_metadata, dict):
+        raise NotImplementedError("micro-batches are not recorded")
+    groups = runner.kv_cache_config.kv_cache_groups
+    metas = [next(context.attn_metadata[name] for name in group.layer_names if name in context.attn_metadata)
+             for group in groups]  # fmt: skip
+    meta = metas[0]
+    num_requests = runner.input_batch.num_reqs
+    return LaunchInputs(
+        request_ids=tuple(runner.input_batch.req_ids),
+        query_starts=HostCopy(meta.query_start_loc),
+        kv_lens=HostCopy(meta.seq_lens),
+        kv_lens_host=runner.optimistic_seq_lens_cpu[:num_requests].numpy().copy(),
+        committed=HostCopy(runner.num_computed_tokens[:num_requests])
+        if runner.use_async_scheduling
+        else runner.input_batch.num_computed_tokens_cpu[:num_requests].copy(),
+        token_ids=HostCopy(argument(args, kwargs, 0, "input_ids")),
+        position_ids=HostCopy(argument(args, kwargs, 1, "positions")),
+        tables=tuple(
+            HostCopy(_first(each, "block_table", "block_table_tensor", "block_tables")) for each in metas
+        ),
+        slots=tuple(HostCopy(each.slot_mapping) for each in metas),
+        block_sizes=tuple(int(table.block_size) for table in runner.input_batch.block_table.block_tables),
+        kernel=type(meta).__name__.removesuffix("Metadata"),
+        is_causal=bool(getattr(meta, "causal", True)),
+        num_tokens_padded=int(argument(args, kwargs, 1, "positions").shape[-1]),
+        num_reqs_padded=num_requests,
+        proposed=getattr(runner, _PROPOSED, {}),
+    )
+
+
+def _first(meta: Any, *names: str) -> Any:
+    return next(getattr(meta, name) for name in names if getattr(meta, name, None) is not None)
+
+
+def logits_of(runner: Any, logits: Any, drafts: Any, *, is_masked: bool) -> Logits:
+    """Return the best logits of each row and the sampling values of each request."""
+    best = logits.float().topk(min(TOP_LOGITS, logits.shape[-1]), dim=-1)
+    num_requests = runner.input_batch.num_reqs
+    counts = [1] * num_requests if drafts is None else [1 + count for count in drafts.num_draft_tokens]
+    sampling = runner.input_batch.sampling_metadata
+    copies = {
+        name: None if getattr(sampling, name) is None else HostCopy(getattr(sampling, name)[:num_requests])
+        for name in ("temperature", "top_k", "top_p")
+    }
+    return Logits(counts, HostCopy(best.indices), HostCopy(best.values), is_masked=is_masked, **copies)
