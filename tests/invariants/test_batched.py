@@ -64,8 +64,8 @@ def test_batches_say_what_the_loop_says(rows: list[Row], size: int, stretched: b
     """Catches, where gaps between steps of one form are filled, what is taken from a step filled in."""
     loop = Checker(CONTEXT)
     expected = {number: loop.step("fused", row) for number, row in enumerate(rows)}
-    always = {"MIN_SHARE": 0, "MIN_STRETCH": 1} if stretched else {}
-    with patch.multiple(group, **always):
+    share, stretch = (0, 1) if stretched else (group.MIN_SHARE, group.MIN_STRETCH)
+    with patch.multiple(group, MIN_SHARE=share, MIN_STRETCH=stretch):
         checker, said = check_in_batches(rows, 4 * size if stretched else size)
     assert said == {number: outcomes for number, outcomes in expected.items() if condemned(outcomes)}
     assert checker.counts == loop.counts
