@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install -q -c constraints.txt
 
-.PHONY: demo test test-campaign test-cuda test-engines lint costs pages attack cause-table clean-runs clean-shipped placements
+.PHONY: demo test test-campaign test-cuda test-engines lint costs pages screens attack cause-table clean-runs clean-shipped placements
 
 demo: $(VENV)/.demo
 	$(BIN)/specwb diff --prompt workbench/checkpoints/prompts/code.txt
@@ -38,6 +38,11 @@ pages: $(VENV)/.test
 	$(BIN)/python -m pages.rules docs/rules.md
 	$(BIN)/python -m pages.checkpoint_keys docs/checkpoint-keys.md
 	$(BIN)/python -m pages.kernel_bugs docs/kernel-bugs.md
+
+# Pictures and the recording of the screen, for README and documentation
+screens: $(VENV)/.test
+	$(BIN)/python -m pages.screenshots traces docs/screens
+	$(BIN)/python -m pages.cast docs/screens/first-fault.cast
 
 # All costs, or some: make costs ONLY="check disk"
 costs: $(VENV)/.test

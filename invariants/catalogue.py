@@ -8,10 +8,10 @@ from typing import Final, TypeVar
 from invariants.families import alarms, collapses, features, indices, logits, positions, record, steps
 from invariants.families.acceptance import path, stops, tokens
 from invariants.families.cache import commit, digests, ownership, slots
-from invariants.families.drafter import beams, distances, scores
+from invariants.families.drafter import beams, distances, proposed, scores
 from invariants.families.mask import cells, outside, patterns
 from invariants.families.requests import blocks, cached, lengths
-from invariants.families.sampling import decisions, draws, recovered, settings, support
+from invariants.families.sampling import decisions, draws, logprobs, recovered, settings, support
 from invariants.families.tree import order, padding, shape
 from invariants.mutation import Mutation
 from invariants.prefilter import Applicability, Clause
@@ -30,10 +30,10 @@ FAMILIES: Final[dict[str, tuple[str, tuple[ModuleType, ...]]]] = {
     "ACC": ("acceptance and stops", (path, tokens, stops)),
     "SAMP": (
         "sampling: draws, decisions, support, settings",
-        (draws, settings, decisions, recovered, support),
+        (draws, settings, decisions, recovered, support, logprobs),
     ),
     "KV": ("cache: lengths, paths, digests, slots", (commit, digests, slots, ownership)),
-    "DRAFT": ("the drafter", (scores, beams, distances)),
+    "DRAFT": ("the drafter", (scores, beams, distances, proposed)),
     "REQ": ("requests of a batch: blocks, cached prefixes, lengths", (blocks, cached, lengths)),
     "STEP": ("from step to step", (steps,)),
     "STAT": ("alarms over a run", (alarms, collapses)),

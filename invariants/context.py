@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from tracing.models import ModelPair
-from tracing.run_facts import ModelFacts, SamplingSettings
+from tracing.run_facts import ModelFacts, RequestLimits, SamplingSettings
 from tracing.settings import SEARCH_SETTINGS, DecodeSettings
 
 
@@ -31,6 +31,7 @@ class RunContext:
         model_facts: What is lawful for the model and the engine: windows, rotary offset, rounded cache.
         request_offsets: Rotary offsets of requests that have one of their own, by request id.
         request_sampling: How requests choose, by request id; the empty id for all others.
+        request_limits: Where requests end, likewise.
         records_stop_reason: False where the engine gives no reason at the end of a turn, or may not.
     """
 
@@ -50,6 +51,7 @@ class RunContext:
     model_facts: ModelFacts | None = None
     request_offsets: Mapping[str, int] = field(default_factory=dict)
     request_sampling: Mapping[str, SamplingSettings] = field(default_factory=dict)
+    request_limits: Mapping[str, RequestLimits] = field(default_factory=dict)
     records_stop_reason: bool = True
 
     @classmethod

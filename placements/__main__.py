@@ -17,9 +17,11 @@ One error at a time in what one operator of our path gives at one call (`make pl
 operator, layer and forward of prefill, draft and verify of a tiny pair whose teacher has four layers; row,
 head and element follow from a seed. The path decodes in lockstep, and the first finding is located.
 
-*Named exactly*: the tensor with the error is named, and no other; of two errors both. *Placed exactly*: so
-are its row, head and element. Errors that lockstep did not notice have no finding to locate. *Noise* is one
-unit in the last place here and there: named exactly means that nothing is accused.
+*Named exactly*: the tensor with the error is named, and no other; of two errors both. So layer and operator
+are right. *Placed exactly*: so are its row, head and element. Errors that lockstep *missed* have no finding
+to start from: they change nothing beyond what rounding allows (a query that sees one key alone, a row that
+nobody reads, a small part of a sum in bfloat16); their stage was opened nevertheless (*then named*). *Noise*
+is one unit in the last place here and there: named exactly means that nothing is accused.
 """
 MOST: Final = 20
 """Errors that are listed one by one."""
@@ -47,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _listed(outcomes: Sequence[Outcome]) -> list[str]:
-    missed = [each for each in outcomes if each.is_noticed and not each.is_placed]
+    missed = [each for each in outcomes if not each.is_placed]
     return [f"* {_missed(each)}" for each in missed[:MOST]]
 
 
@@ -56,10 +58,8 @@ def _missed(outcome: Outcome) -> str:
     planted = ", ".join(
         f"{place.name} {place.forward} ({place.stage}, row {place.row})" for place in case.places
     )
-    if not outcome.is_noticed:
-        return f"{case.dtype} {case.kind}: {planted}: not noticed"
     what = "not quite at its place" if outcome.is_named else f"named {', '.join(outcome.named)}"
-    return f"{case.dtype} {case.kind}: {planted}: {what}"
+    return f"{case.dtype} {case.kind}: {planted}: {'' if outcome.is_noticed else 'not noticed, '}{what}"
 
 
 if __name__ == "__main__":

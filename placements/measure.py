@@ -51,7 +51,7 @@ class Outcome:
 
     Attributes:
         case: What was planted.
-        is_noticed: Whether lockstep found anything.
+        is_noticed: Whether lockstep found anything; where not, the stage was opened anyway.
         is_named: Exactly the tensors with an error are named, so layer and operator are right.
         is_placed: Their row, and head or element where the error has one, are right too.
         named: What was named.
@@ -59,9 +59,9 @@ class Outcome:
 
     case: Case
     is_noticed: bool
-    is_named: bool = False
-    is_placed: bool = False
-    named: tuple[str, ...] = ()
+    is_named: bool
+    is_placed: bool
+    named: tuple[str, ...]
 
 
 @cache
@@ -121,15 +121,20 @@ def measure(case: Case) -> Outcome:
     with TemporaryDirectory(prefix="specwb-") as folder:
         findings = run_lockstep(setup, placement, Path(folder) / "run").findings
     first = next((finding for finding in findings if finding.severity == "error"), None)
+    subject = _subject(setup, placement)
     if first is None:
-        return Outcome(case, is_noticed=False)
-    located = locate(_subject(setup, placement), first)
+        moment = Moment(0, 0, 0, case.places[0].stage)
+        return _outcome(case, judged(subject, scene_at(subject, moment), moment), is_noticed=False)
+    return _outcome(case, locate(subject, first), is_noticed=True)
+
+
+def _outcome(case: Case, located: Located, *, is_noticed: bool) -> Outcome:
     wanted = {(place.name, place.forward): place for place in case.places}
     is_named = {(each.name, each.forward) for each in located.culprits} == set(wanted)
     is_placed = is_named and all(
-        _is_there(each, wanted[each.name, each.forward], first.moment) for each in located.culprits
+        _is_there(each, wanted[each.name, each.forward], located.moment) for each in located.culprits
     )
-    return Outcome(case, True, is_named, is_placed, _named(located))
+    return Outcome(case, is_noticed, is_named, is_placed, _named(located))
 
 
 def _named(located: Located) -> tuple[str, ...]:
@@ -163,15 +168,32 @@ def _subject(setup: Setup, placement: Placement) -> Subject:
 
 
 def table(outcomes: Sequence[Outcome]) -> list[str]:
-    """Return the page's table: counts by precision and kind."""
+    """Return the page's table: counts by precision and kind, and their sum."""
     lines = [
-        "| precision | error | planted | noticed | named exactly | placed exactly |",
-        "|---|---|---|---|---|---|",
+        "| precision | error | planted | noticed | named exactly | placed exactly | missed | then named |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for dtype in DTYPES:
         for kind in ("row", "head", "element", "pair", "noise"):
             own = [each for each in outcomes if each.case.dtype == dtype and each.case.kind == kind]
-            noticed = [each for each in own if each.is_noticed]
-            named, there = sum(each.is_named for each in noticed), sum(each.is_placed for each in noticed)
-            lines.append(f"| {dtype} | {kind} | {len(own)} | {len(noticed)} | {named} | {there} |")
-    return lines
+            lines.append(_row_of(dtype, kind, own))
+    faulty = [each for each in outcomes if each.case.kind != "noise"]
+    return [*lines, _row_of("both", "all but noise", faulty)]
+
+
+def _row_of(dtype: str, kind: str, own: Sequence[Outcome]) -> str:
+    noticed = [each for each in own if each.is_noticed]
+    others = [each for each in own if not each.is_noticed]
+    cells = (
+        len(own),
+        len(noticed),
+        _share(noticed, sum(each.is_named for each in noticed)),
+        _share(noticed, sum(each.is_placed for each in noticed)),
+        len(others),
+        _share(others, sum(each.is_named for each in others)),
+    )
+    return f"| {dtype} | {kind} | {' | '.join(map(str, cells))} |"
+
+
+def _share(every: Sequence[Outcome], number: int) -> str:
+    return f"{number} ({number / len(every):.1%})" if every else "-"

@@ -14,9 +14,9 @@ from tracing.errors import TraceError
 from tracing.gaps import gaps, unrecorded_steps
 from tracing.integrity import RunHealth
 from tracing.manifest import MANIFEST_NAME
+from tracing.manifest_facts import read_facts
 from tracing.path_reader import PathReader
 from tracing.reader import Run
-from tracing.run_facts import read_facts
 
 ORIGINS: Final = "origins"
 """Key of the manifest."""

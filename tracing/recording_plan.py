@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from tracing.errors import UsageError
-from tracing.run_facts import read_facts
+from tracing.manifest_facts import read_facts
 from tracing.schema import column_named
 
 RECORDING: Final = "recording"

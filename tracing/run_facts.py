@@ -6,13 +6,13 @@ the empty id to those of every other request; `model_facts` holds `ModelFacts`. 
 
 from __future__ import annotations
 
-import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, Final, Literal, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
-from tracing.errors import TraceError, UsageError
+from tracing.errors import UsageError
+from tracing.manifest_facts import read_facts, table
 from tracing.models import ModelPair
 from tracing.philox import GENERATOR_NAMES
 from tracing.settings import ACCEPTANCES, Acceptance, require_one_of
@@ -20,7 +20,7 @@ from tracing.spans import FULL, Reach
 
 KvKind = Literal["full", "sliding_window", "chunked", "latent", "state"]
 HostLength = Literal["exact", "bound"]
-Facts = TypeVar("Facts")
+LogprobsMode = Literal["", "raw_logprobs", "processed_logprobs", "raw_logits", "processed_logits"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +146,7 @@ class RequestLimits:
         stop_token_ids: Tokens that end it, besides the model's own.
         stop_strings: Texts that end it.
         ignore_eos: The model's own end-of-sequence tokens do not end it.
+        min_new_tokens: Tokens that it must emit before any token ends it.
     """
 
     max_new_tokens: int | None = None
@@ -153,8 +154,10 @@ class RequestLimits:
     stop_token_ids: tuple[int, ...] = ()
     stop_strings: tuple[str, ...] = ()
     ignore_eos: bool = False
+    min_new_tokens: int = 0
 
     def __post_init__(self) -> None:
+        _require(self.min_new_tokens >= 0, "min_new_tokens", "at least 0", self.min_new_tokens)
         for name, value in (("max_new_tokens", self.max_new_tokens), ("max_model_len", self.max_model_len)):
             _require(value is None or value >= 1, name, "at least 1", value)
 
@@ -172,6 +175,8 @@ class SamplingSettings:
         acceptance: Rule by which drafted tokens are accepted.
         generator: What the draws of the seed are, out of `tracing.philox.GENERATORS`; empty: not known.
         draw_order: Recorded draws come in the order of their `use`, or one a `node`, at the node's number.
+        logprobs_mode: What `emitted_logprobs` are: of the model's logits (raw), or of those that the sampler
+            chose from (processed), or the logits themselves; empty: not known.
     """
 
     temperature: float = 0.0
@@ -182,8 +187,10 @@ class SamplingSettings:
     acceptance: Acceptance = "greedy"
     generator: str = ""
     draw_order: Literal["use", "node"] = "use"
+    logprobs_mode: LogprobsMode = ""
 
     def __post_init__(self) -> None:
+        require_one_of("logprobs_mode", self.logprobs_mode, typing.get_args(LogprobsMode))
         require_one_of("acceptance", self.acceptance, ACCEPTANCES)
         require_one_of("generator", self.generator, ("", *GENERATOR_NAMES))
         require_one_of("draw_order", self.draw_order, ("use", "node"))
@@ -208,6 +215,14 @@ class RequestFacts:
     rotary_offset: int | None = None
 
 
+def limits_of(
+    request_limits: Mapping[str, RequestLimits] | None, request_id: str | None
+) -> RequestLimits | None:
+    """Return the limits of a request: by its id, else those of every request; None where not known."""
+    known = request_limits or {}
+    return known.get(request_id or "", known.get(""))
+
+
 def model_facts_of(manifest: Mapping[str, Any]) -> ModelFacts | None:
     """Return the facts of the model; None where the manifest has none.
 
@@ -227,72 +242,6 @@ def request_facts_of(manifest: Mapping[str, Any], request_id: str = "") -> Reque
     section = table(manifest, "requests")
     found = section.get(request_id, section.get(""))
     return None if found is None else read_facts(RequestFacts, found, f"requests.{request_id or 'all'}")
-
-
-def table(mapping: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    """Return a part of a manifest that should be a table; empty where it is not there.
-
-    Raises:
-        TraceError: It is something else.
-    """
-    value = mapping.get(key) or {}
-    if not isinstance(value, Mapping):
-        raise _wrong(key, "a table", value)
-    return value
-
-
-def read_facts(kind: type[Facts], data: Any, where: str) -> Facts:
-    """Return plain data of a manifest as a dataclass, every field checked.
-
-    Raises:
-        TraceError: A fact is there and is not of its kind.
-    """
-    if not isinstance(data, Mapping):
-        raise _wrong(where, "a table", data)
-    hints = typing.get_type_hints(kind)
-    names = [each.name for each in fields(kind)]  # type: ignore[arg-type]  # only dataclasses are read
-    unknown = sorted(set(data) - set(names))
-    if unknown:
-        raise TraceError(f"{where} of the manifest should name {', '.join(names)}, got {unknown[0]!r}")
-    values = {name: _value(hints[name], data[name], f"{where}.{name}") for name in names if name in data}
-    try:
-        return kind(**values)
-    except (UsageError, TypeError) as problem:
-        raise TraceError(f"{where} of the manifest: {problem}") from None
-
-
-_PLAIN: Final[Mapping[type, str]] = {
-    int: "a whole number",
-    float: "a number",
-    str: "text",
-    bool: "true or false",
-}
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is types.UnionType:  # T | None
-        return None if value is None else _value(arguments[0], value, where)
-    if origin in {tuple, frozenset}:
-        if not isinstance(value, (list, tuple)):
-            raise _wrong(where, "a list", value)
-        return origin(_value(arguments[0], each, where) for each in value)
-    if origin is Mapping:
-        if not isinstance(value, Mapping):
-            raise _wrong(where, "a table", value)
-        return {str(key): _value(arguments[1], each, f"{where}.{key}") for key, each in value.items()}
-    if is_dataclass(hint):
-        return read_facts(hint, value, where)  # type: ignore[arg-type]  # a class, not an instance
-    kind = str if origin is Literal else hint
-    if kind is float and type(value) is int:
-        return float(value)
-    if type(value) is not kind:
-        raise _wrong(where, _PLAIN[kind], value)
-    return value
-
-
-def _wrong(where: str, expected: str, value: Any) -> TraceError:
-    return TraceError(f"{where} of the manifest should be {expected}, got {str(value)[:40]!r}")
 
 
 def _require(holds: bool, name: str, expected: str, value: Any) -> None:

@@ -177,5 +177,10 @@ class PathFactory(Protocol):
     def __call__(
         self, pair: ModelPair, settings: DecodeSettings, /, *, device: str, dtype: str
     ) -> DecodePath:
-        """Build a path over the given weights; the weights are never changed."""
+        """Build a path over the given weights; the weights are never changed.
+
+        A factory may take `eager`, the names of operators to run as plain torch (`EAGER_OPERATORS` of
+        `tracing.settings`); what it does not have it may leave out. Then `--eager` works for it, and
+        `specwb locate --swap`.
+        """
         ...

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 
+from invariants.ends import ends_of
 from invariants.mutation import Case, Changes, NoPlaceError, Pick
 from invariants.prefilter import prefilter
 from invariants.rule import IntArray, NotApplicableError, Violation, Violations, invariant
+from tracing.run_facts import RequestLimits
 
 
 @invariant("STEP001", stage="draft")
@@ -96,11 +99,13 @@ def step_after_stop(
     previous_final_token_id: int,
     previous_stop_reason: str | None = None,
     eos_token_ids: frozenset[int] | None = None,
+    request_limits: Mapping[str, RequestLimits] | None = None,
+    request_id: str | None = None,
 ) -> Violations:
     """The turn continues after a step that ended it.
 
     ## What it does
-    Looks at the step before: a stop reason, or an end-of-sequence token as its final one.
+    Looks at the step before: a stop reason, or a token that ends the request as its final one.
 
     ## Why it matters
     Everything from here on is unwanted text, and it is committed to the cache of the next turn.
@@ -114,12 +119,13 @@ def step_after_stop(
     ## Limits
     Without a stop reason it needs to know the end-of-sequence tokens.
     """
+    ends = ends_of(eos_token_ids, request_limits, request_id)
     if previous_stop_reason is not None:
         message = f"the turn continues after it stopped ({previous_stop_reason})"
         yield Violation(message, "step", found=previous_stop_reason)
-    elif eos_token_ids is None:
+    elif ends.eos is None:
         raise NotApplicableError("no stop reason, and the end-of-sequence tokens are not known")
-    elif previous_final_token_id in eos_token_ids:
+    elif previous_final_token_id in ends.all:
         message = f"the turn continues after token {previous_final_token_id}, which ends it"
         yield Violation(message, "step", found=int(previous_final_token_id))
 

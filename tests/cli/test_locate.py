@@ -25,6 +25,41 @@ def test_a_fault_is_located(specwb: Specwb, recorded: Recorded, tmp_path: Path) 
     assert json.loads(clean.out)["located"] is None
 
 
+def test_swapping_names_no_operator_where_a_stage_is_wrong(
+    specwb: Specwb, recorded: Recorded, tmp_path: Path
+) -> None:
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("hello there")
+    common = (
+        "locate",
+        "--prompt",
+        prompt,
+        *recorded.models,
+        "--max-new-tokens",
+        2,
+        "--fault",
+        "sibling-leak",
+    )
+    answer = specwb(*common, "--swap", "--format", "json", "--out", tmp_path / "run")
+    assert answer.exit_code == 1, answer.err
+    found = json.loads(answer.out)
+    assert {row["name"] for row in found["swap"]["rows"]} >= {"everything", "attention", "prefill", "draft"}
+    assert found["swap"]["mending"] == []
+    assert "share" in found["swap"]["conclusion"]
+    assert found["ways"] is None
+
+
+def test_a_port_that_takes_no_eager_is_not_swapped(
+    specwb: Specwb, recorded: Recorded, tmp_path: Path
+) -> None:
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("hello there")
+    port = ("--fused", "examples.cache_port:factory", "--eager", "norm")
+    answer = specwb("locate", "--prompt", prompt, *recorded.models, *port)
+    assert answer.exit_code == 2
+    assert "takes no keyword argument eager" in answer.err
+
+
 def test_two_faults_in_stages_are_refused(specwb: Specwb, recorded: Recorded, tmp_path: Path) -> None:
     prompt = tmp_path / "prompt.txt"
     prompt.write_text("hello there")

@@ -41,7 +41,7 @@ FEW = (
     *("accepted_nodes", "final_token_id", "emitted_token_ids", "path_indices", "committed_len_after"),
 )
 """What an engine records that copies no more than its step tensors."""
-ALWAYS = frozenset((*KEY_COLUMNS, "stop_reason", "commit_fallback", "incomplete"))
+ALWAYS = frozenset((*KEY_COLUMNS, "stop_reason", "commit_fallback", "incomplete", "discarded_token_ids"))
 """Columns whose null is an answer, which a form that left them out would change."""
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from invariants.examples import CONTEXT, Before, Tree, legal_step
-from invariants.families.sampling import decisions, draws, support
+from invariants.families.sampling import decisions, draws, logprobs, support
 from invariants.mutation import Case
 from tracing.philox import LARGEST_UNIFORM
 from tracing.run_facts import SamplingSettings
@@ -56,6 +56,12 @@ def probabilities_in_float32() -> Case:
     return made.edited(target_probs=made.row["target_probs"] * np.float32(1 + 2.0**-20), draws=None)
 
 
+def logprobs_in_bfloat16() -> Case:
+    """Rounded to eight bits."""
+    made = logprobs.with_logprobs(step())
+    return made.edited(emitted_logprobs=made.row["emitted_logprobs"] * np.float32(1 - 2.0**-8))
+
+
 NEAR_MISSES: dict[str, Callable[[], Case]] = {
     "SAMP001": lambda: step().edited(draws=np.array([0.0, LARGEST_UNIFORM])).in_run(acceptance="match"),
     "SAMP002": lambda: draws.seeded(step(), seed=-5, position=2**40),
@@ -66,6 +72,7 @@ NEAR_MISSES: dict[str, Callable[[], Case]] = {
     "SAMP007": lambda: support.sampled(step()),
     "SAMP008": probabilities_in_float32,
     "SAMP009": lambda: support.sampled(step()),
+    "SAMP010": logprobs_in_bfloat16,
 }
 
 

@@ -41,6 +41,8 @@ TREES = (
 def _changes(row: StepRow) -> dict[str, Any]:
     """Values of columns, all of the same form, by which the step stays legal."""
     hidden = np.ma.array(row["draft_top1_offsets"], mask=True)
+    drafts = row["token_ids"][1:][row["valid"][1:]]
+    rejected = int(OPENING["valid"].sum()) - 1 - len(OPENING["accepted_nodes"])
     return {
         "as it is": {},
         "no scores": {"draft_logprobs": np.zeros(6, np.float32)},
@@ -51,6 +53,11 @@ def _changes(row: StepRow) -> dict[str, Any]:
         "wholly reordered": {"commit_mode": "full_reorder", "commit_fallback": "asked to"},
         "because of length": {"stop_reason": "length"},
         "searched, not shown": {"beam_flat_ids": None},
+        "as proposed": {"proposed_token_ids": drafts},
+        "nothing proposed": {"proposed_token_ids": drafts[:0]},
+        "placeholders": {"proposed_token_ids": np.full(3, -1)},
+        "rejections counted": {"num_rejected_before": rejected, "request_epoch": 0},
+        "preempted since": {"num_rejected_before": rejected, "request_epoch": 1},
         "a static tree": {"beam_flat_ids": None, "proposer": "medusa"},
     }
 

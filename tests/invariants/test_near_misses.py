@@ -181,6 +181,8 @@ NEAR_MISSES: dict[str, Callable[[], Case]] = {
     "DRAFT004": lambda: case().poked("draft_top1_offsets", (0, 0), 10),
     "DRAFT005": lambda: second(BRANCHY),  # the same drafts, with scores of their own
     "DRAFT006": lambda: case().poked("draft_logprobs", 2, case().row["draft_logprobs"][1]),  # a tie
+    "DRAFT007": lambda: case(CHAIN).edited(proposed_token_ids=np.array([5, 6, 8, 40])),  # one not scheduled
+    "STEP006": lambda: second(CHAIN).edited(num_rejected_before=len(case().drafts) - len(case().accepted)),
     "STEP001": lambda: second(CHAIN),
     "STEP002": lambda: second(CHAIN),
     "STEP003": lambda: second(CHAIN),

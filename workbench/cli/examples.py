@@ -14,6 +14,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "locate": (
         "specwb locate --prompt file.txt --fused my_engine.specwb:factory",
         "specwb locate --prompt file.txt --fault next-kv-head --max-new-tokens 8",
+        "specwb locate --prompt file.txt --fused my_engine.specwb:factory --swap",
     ),
     "check": (
         "specwb check runs/monday",

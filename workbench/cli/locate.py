@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,13 +14,17 @@ from tracing.settings import RUNGS
 from workbench.cli.decode_options import AUTO, choice_option, decode_options, format_option
 from workbench.cli.diff import request_of, timeout_limit
 from workbench.cli.fresh_folder import fresh_folder
-from workbench.cli.output import detail, say
-from workbench.cli.planted import faults_option, planted_all
+from workbench.cli.output import detail, hides_progress, say
+from workbench.cli.planted import PlantAll, faults_option, planted_all
 from workbench.cli.stdout_for_data import stdout_for_data
 from workbench.view.safe_text import safe_json
 
 if TYPE_CHECKING:
+    from tracing.finding import Finding
+    from tracing.stages import DecodePath
     from workbench.locate.located import Located
+    from workbench.locate.scene import Subject
+    from workbench.locate.swapping import SwapReport
     from workbench.lockstep.session.request import DiffRequest, Session
     from workbench.report.summary import RunSummary
 
@@ -45,6 +49,12 @@ STAGED: Final = {
 @click.option("--repeat/--no-repeat", default=True, help="As diff.")
 @click.option("--stage-timeout", type=float, callback=timeout_limit, metavar="SECONDS", help="As diff.")
 @faults_option
+@click.option(
+    "--swap",
+    "swaps",
+    is_flag=True,
+    help="Swap fused operators for eager ones and back, alone and together: which of them mend the run.",
+)
 @format_option
 def command(**options: Any) -> int:
     """Decode in lockstep up to the first finding, then open its stage down to the tensor that is wrong.
@@ -67,13 +77,22 @@ def command(**options: Any) -> int:
         session = open_session(request)
         if options["out"] is None:
             request = replace(request, out=fresh_folder())
-        with planted_all(session, options["fault_names"], options["fused"]) as under_test:
-            summary, located = _run(under_test, request, options["npu_mode"])
-    _report(summary, located, options["output_format"])
-    return summary.exit_code
+        with planted_all(options["fault_names"], options["fused"]) as plant:
+            found = _run(session, request, plant, options["npu_mode"], swaps=options["swaps"])
+    _report(found, options["output_format"])
+    return found.summary.exit_code
 
 
-def _run(session: Session, request: DiffRequest, npu_mode: str) -> tuple[RunSummary, Located | None]:
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the command reports; None where nothing was found, or was not asked for."""
+
+    summary: RunSummary
+    located: Located | None = None
+    swap: SwapReport | None = None
+
+
+def _run(session: Session, request: DiffRequest, plant: PlantAll, npu_mode: str, *, swaps: bool) -> _Found:
     from workbench.locate.located import locate
     from workbench.locate.scene import Subject
     from workbench.lockstep.judged_run import run_session, runner_of
@@ -82,12 +101,13 @@ def _run(session: Session, request: DiffRequest, npu_mode: str) -> tuple[RunSumm
 
     settings = request.options.settings
     with use_mode(npu_mode), use_capabilities(allowed_features(this_platform())):
-        summary = run_session(session, request, lambda _: None)
+        under_test = replace(session, path=plant(session.path))
+        summary = run_session(under_test, request, lambda _: None)
         first = summary.first_divergence
         if first is None:
-            return summary, None
+            return _Found(summary)
         subject = Subject(
-            path=session.path,
+            path=under_test.path,
             runner=runner_of(session, request, session.loaded.pair, settings, session.model_facts(settings)),
             pair=session.loaded.pair,
             turns=session.turns,
@@ -95,18 +115,53 @@ def _run(session: Session, request: DiffRequest, npu_mode: str) -> tuple[RunSumm
             dtype=session.dtype,
             user_code=session.user_code,
         )
-        return summary, locate(subject, first)
+        swapped = _swapped(subject, session, request, plant, first) if swaps else None
+        return _Found(summary, locate(subject, first), swapped)
 
 
-def _report(summary: RunSummary, located: Located | None, output_format: str) -> None:
+def _swapped(
+    subject: Subject, session: Session, request: DiffRequest, plant: PlantAll, first: Finding
+) -> SwapReport:
+    from workbench.locate.swapping import swap
+    from workbench.locate.variants import Variants
+    from workbench.lockstep.session.contenders import SharedWeights
+    from workbench.lockstep.session.contexts import context_of
+    from workbench.lockstep.session.ports import load_factory, takes_eager
+    from workbench.lockstep.session.request import path_of
+
+    settings, pair = request.options.settings, session.loaded.pair
+    shared = pair if request.fused else SharedWeights(request.device, request.dtype).of(pair)
+
+    def make(operators: frozenset[str]) -> DecodePath:
+        asked = replace(request, eager=request.eager | operators)
+        return plant(path_of(asked, shared, settings, session.user_code))
+
+    def told(text: str) -> None:
+        if not hides_progress():
+            say(text, err=True)
+
+    can_swap = request.fused is None or takes_eager(load_factory(request.fused))
+    variants = Variants(make, by_stage=request.fused is None) if can_swap else None
+    return swap(subject, variants, context_of(pair, subject.path, settings), first, told)
+
+
+def _report(found: _Found, output_format: str) -> None:
+    located, swap = found.located, found.swap
     if output_format == "json":
-        run = {"run": summary.as_json(), "located": None if located is None else located.as_json()}
+        run = {
+            "run": found.summary.as_json(),
+            "located": None if located is None else located.as_json(),
+            **({} if swap is None else swap.as_json()),
+        }
         click.echo(safe_json(run))
         return
+    from workbench.locate.swap_text import swap_lines
     from workbench.locate.text import located_lines
     from workbench.report.text import render_text
 
-    lines: Sequence[str] = () if located is None else located_lines(located, full=detail() == "full")
+    lines = [] if located is None else located_lines(located, full=detail() == "full")
+    lines += [] if swap is None else swap_lines(swap.swapped, swap.ways)
+    summary = found.summary
     say("\n".join([render_text(summary, "short").rstrip("\n"), *lines, *_where(summary.run)]))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from workbench.cli.complete import complete_faults
 from workbench.cli.output import say
 
 if TYPE_CHECKING:
+    from tracing.stages import DecodePath
     from workbench.faults.fault import Fault
     from workbench.faults.placement import Placement
     from workbench.lockstep.session.request import Session
@@ -37,25 +38,33 @@ faults_option = click.option(
 )
 
 
+PlantAll = Callable[["DecodePath"], "DecodePath"]
+
+
 @contextmanager
-def planted_all(session: Session, names: Sequence[str], fused: str | None) -> Iterator[Session]:
-    """Enter a session whose path has all of these faults.
+def planted_all(names: Sequence[str], fused: str | None) -> Iterator[PlantAll]:
+    """Enter what puts all of these faults into any path of ours; may be called for several paths.
 
     Raises:
         UsageError: As `planted`, or two of them wrap stages.
     """
+    placements = [(name, _placement(name, fused)) for name in names]
+
+    def plant(path: DecodePath) -> DecodePath:
+        for name, placement in placements:
+            try:
+                path = placement.path(path)
+            except AttributeError:  # the one before hides the fixed parts of the path
+                message = (
+                    f"{name} cannot be planted on top of another fault in a stage; put it first, or alone"
+                )
+                raise UsageError(message) from None
+        return path
+
     with ExitStack() as stack:
-        for name in names:
-            session = _with_another(stack, session, name, fused)
-        yield session
-
-
-def _with_another(stack: ExitStack, session: Session, name: str, fused: str | None) -> Session:
-    try:
-        return stack.enter_context(planted(session, name, fused))
-    except AttributeError:  # the one before hides the fixed parts of the path
-        message = f"{name} cannot be planted on top of another fault in a stage; put it first, or alone"
-        raise UsageError(message) from None
+        for _, placement in placements:
+            stack.enter_context(placement.around())
+        yield plant
 
 
 @contextmanager
@@ -68,6 +77,12 @@ def planted(session: Session, name: str | None, fused: str | None) -> Iterator[S
     if name is None:
         yield session
         return
+    placement = _placement(name, fused)
+    with placement.around():
+        yield replace(session, path=placement.path(session.path))
+
+
+def _placement(name: str, fused: str | None) -> Placement:
     if fused is not None:
         raise UsageError("--fault plants a fault in our own path; leave --fused out")
     fault = _fault(name)
@@ -75,8 +90,7 @@ def planted(session: Session, name: str | None, fused: str | None) -> Iterator[S
     say(f"planted {fault.id} {fault.name}: {fault.about}", err=True)
     if fault.need != "plain":
         say(f"it needs a run of its own kind ({fault.need}) and may not show in this one", err=True)
-    with placement.around():
-        yield replace(session, path=placement.path(session.path))
+    return placement
 
 
 def _fault(name: str) -> Fault:

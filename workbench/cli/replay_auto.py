@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tracing.errors import TraceError, UsageError
+from tracing.manifest_facts import table
 from tracing.reader import Run
-from tracing.run_facts import ModelFacts, model_facts_of, table
+from tracing.run_facts import ModelFacts, model_facts_of
 from tracing.settings import DecodeSettings
 from workbench.cli.decode_options import parse_kinds
 from workbench.cli.replay_options import SHIPPED, ReplayOptions

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracing.errors import TraceError, UsageError
+from tracing.manifest_facts import table
 from tracing.reader import Run
-from tracing.run_facts import ModelFacts, model_facts_of, table
+from tracing.run_facts import ModelFacts, model_facts_of
 from tracing.settings import PROPOSERS
 from workbench.cli.decode_options import AUTO
 from workbench.cli.output import say
@@ -63,9 +64,9 @@ def with_models(run: Run, wanted: ReplayOptions) -> tuple[Judge, Mapping[str, An
             loaded.pair, model_facts_of(run.manifest), drafter_window=settings.window
         ),
     )
-    judge = ModelJudge(
-        runner, loaded.pair.eos_token_ids, has_drafter, read_context(run.manifest).max_positions
-    )
+    context = read_context(run.manifest)
+    limits = context.max_positions, context.request_limits
+    judge = ModelJudge(runner, loaded.pair.eos_token_ids, has_drafter, *limits)
     return judge, _facts(run, loaded, has_drafter=has_drafter)
 
 
@@ -189,7 +190,9 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
 def _state_at(run: Run, under_test: str, part: StepRange) -> tuple[list[int], int, int]:
     """Return committed tokens, root and tokens left before a step."""
     assert part.only is not None
-    for row, state in recorded_turns(run.path(under_test), read_context(run.manifest).max_new_tokens):
+    context = read_context(run.manifest)
+    limits = context.max_new_tokens, context.request_limits
+    for row, state in recorded_turns(run.path(under_test), *limits):
         if part.holds(state.moment.place):
             if not state.has_length(row.get("committed_len")):
                 raise TraceError(f"the tokens before {':'.join(map(str, part.only))} are not in the trace")

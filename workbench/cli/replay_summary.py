@@ -8,8 +8,8 @@ from dataclasses import fields
 from typing import Any
 
 from tracing.errors import TraceError
+from tracing.manifest_facts import table
 from tracing.reader import Run
-from tracing.run_facts import table
 from tracing.settings import DecodeSettings
 from workbench.judge.allowance import EPSILON
 from workbench.judge.fed import pair_of
@@ -50,6 +50,7 @@ def facts_of(run: Run, under_test: str) -> RecordedFacts:
         model_facts=context.model_facts,
         request_offsets=context.request_offsets,
         records_stop_reason=context.records_stop_reason,
+        request_limits=context.request_limits,
     )
 
 

@@ -60,6 +60,7 @@ FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
     "draft": (
         _GIVEN,
         _quantity("root", "JUDGE-DRAFT-ROOT STEP002 STEP005"),
+        _quantity("rejected", "num_rejected_before", "given"),
         _quantity("stale", "DRAFT005"),
         _quantity("places", "num_cached draft_slots draft_position_ids", ""),
         _quantity("kv", "kv"),
@@ -110,6 +111,7 @@ FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
         _quantity("accepted", "accepted_nodes"),
         _quantity("final", "final_token_id"),
         _quantity("emitted", "emitted_token_ids"),
+        _quantity("logprobs", "emitted_logprobs"),
         _quantity("stop", "stop_reason"),
         _quantity("longest", "ACC003"),  # a path may be short because the turn stops
         _quantity("path", "path_indices", "accepted given"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tracing.moment import Moment
+from tracing.run_facts import RequestLimits, limits_of
 from tracing.stages import Accepted, IntArray, Tensorized
 
 Row = Mapping[str, Any]
@@ -111,7 +112,8 @@ class TurnState:
         emitted = row.get("emitted_token_ids")
         if emitted is not None and len(emitted):
             tokens = [int(token) for token in emitted]
-            self._advance([self.root, *tokens[:-1]], tokens, tokens[-1], row.get("stop_reason"))
+            whole = tokens + discarded_of(row)
+            self._advance([self.root, *whole[:-1]], tokens, whole[-1], row.get("stop_reason"))
         elif row.get("token_ids") is not None:
             self.is_known = False
 
@@ -129,19 +131,33 @@ def committed_nodes(accepted: Accepted) -> list[int]:
     return [0, *accepted.accepted_nodes.tolist()]
 
 
-def recorded_turns(rows: Iterable[Row], max_new_tokens: int | None) -> Iterator[tuple[Row, TurnState]]:
-    """Yield each recorded step with the state of its turn before it.
+def discarded_of(row: Row) -> list[int]:
+    """Return the tokens that a recorded step committed and never emitted."""
+    discarded = row.get("discarded_token_ids")
+    return [] if discarded is None else [int(token) for token in discarded]
+
+
+def recorded_turns(
+    rows: Iterable[Row],
+    max_new_tokens: int | None,
+    request_limits: Mapping[str, RequestLimits] | None = None,
+) -> Iterator[tuple[Row, TurnState]]:
+    """Yield each recorded step with the state of its turn before it; requests of a batch may take turns.
 
     Args:
         rows: The steps of one path in order.
         max_new_tokens: Tokens that a turn may emit, or None where not known.
+        request_limits: Those of requests, by request id.
     """
     turns: dict[tuple[int, int], TurnState] = {}
     for row in rows:
         prompt_id, turn, step = Moment.of_row(row).place
-        state = turns.setdefault(
-            (prompt_id, turn), TurnState(prompt_id, turn, max_new_tokens, is_known=False)
-        )
+        state = turns.get((prompt_id, turn))
+        if state is None:
+            limits = limits_of(request_limits, row.get("request_id"))
+            own = None if limits is None else limits.max_new_tokens
+            state = TurnState(prompt_id, turn, own or max_new_tokens, is_known=False)
+            turns[prompt_id, turn] = state
         context = row.get("context_token_ids")
         if context is not None and len(context):
             tokens = [int(token) for token in context]

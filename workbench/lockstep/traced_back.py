@@ -7,26 +7,19 @@ stages or steps later. Staged lockstep looks at each stage. It is worth its time
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from invariants.context import RunContext
-from invariants.run import Checker
 from tracing.finding import Finding
-from tracing.recorder import RunWriter
 from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath
 from workbench.judge.cause_order import cause_key
-from workbench.judge.verdict import Tally
+from workbench.lockstep.decoded_again import found_again
 from workbench.lockstep.engine.user_code import UserCode
 from workbench.lockstep.free.runner import FreeRunner
-from workbench.lockstep.recording.run_log import RunLog
 from workbench.lockstep.session.job import LockstepOptions
 from workbench.lockstep.session.turns import Turn
-from workbench.lockstep.staged.run import StagedRun
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 NUM_STEPS: Final = 16
@@ -34,10 +27,6 @@ NUM_STEPS: Final = 16
 OF_THE_CALL: Final = "RUN-"
 """Rules of how a call ended: they name the stage that was called."""
 HOW: Final = "; seen when the turn was decoded again in staged lockstep"
-
-
-class _EnoughError(Exception):
-    """The step of the finding has been judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,23 +76,13 @@ class TraceBack:
         self, turns: Sequence[Turn], steps: tuple[int, int], turn: tuple[int, int]
     ) -> Sequence[Finding]:
         """Decode turns up to the last of these steps of a turn; return what was found."""
-        options, stop = LockstepOptions(settings=self.settings, steps=steps), (*turn, steps[1])
-        with TemporaryDirectory(prefix="specwb-") as folder, RunWriter(Path(folder) / "run", {}) as writer:
-            traces = (
-                writer.path("fused", lacks=self.path.lacks, info=dict(self.path.info), on_error="warn"),
-                writer.path("reference", lacks=self.runner.lacks, info=self.runner.info),
-            )
-            log = RunLog(writer, {trace.name: trace for trace in traces}, Checker(self.context), Tally())
-            pair = self.runner.truth.pair
-            again = StagedRun(
-                self.path, self.runner, pair, options, log, dtype=self.dtype, user_code=self.user_code
-            )
-
-            def tick(_: int) -> None:
-                if again.finished[-1].moment.place >= stop:
-                    raise _EnoughError
-
-            with suppress(_EnoughError):
-                again.run(turns, tick)
-            log.abandon_step()
-            return tuple(log.findings)
+        return found_again(
+            self.path,
+            self.runner,
+            LockstepOptions(settings=self.settings, steps=steps),
+            turns,
+            context=self.context,
+            dtype=self.dtype,
+            last=(*turn, steps[1] - 1),
+            user_code=self.user_code,
+        )

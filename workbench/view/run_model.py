@@ -19,6 +19,7 @@ from workbench.view.source_frames import place_to_edit
 from workbench.view.targets import (
     CellTarget,
     FindingTarget,
+    MomentTarget,
     NodeTarget,
     PositionTarget,
     SlotTarget,
@@ -121,6 +122,8 @@ class RunModel(RunState):
                     self._go_to(self.row, "tree", NodeTarget(places.index(position)))
                 else:
                     self.notify(f"no node of this step has position {position}")
+            case MomentTarget(moment):
+                self.locate(moment)
             case SourceTarget():
                 self._effects.edit = target
             case SlotTarget(slot):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.path_reader import InProgressStep
 from tracing.reader import Run, open_run
+from workbench.judge.cache_history import CacheHistory
+from workbench.view.chain_file import read_chain
 from workbench.view.condition import NoFindings, nothing_found_in, problem_sentences, proof_sign, prove_more
 from workbench.view.run_findings import RunFindings
 from workbench.view.sources import Sides, Source, key_of, running_key
@@ -231,7 +234,13 @@ class RunView:
                 self.findings,
                 self._findings.owners,
                 self.judged(),
+                partial(self._history, row, key),
+                read_chain(self.folder),
             )
+
+    def _history(self, row: int, key: Key) -> CacheHistory:
+        with self.lock:
+            return self._sources[0].history(row, key)
 
     def tokens(self) -> Tokens:
         """Return the texts of the token ids."""

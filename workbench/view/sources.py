@@ -10,11 +10,14 @@ from tracing.ipc_message import CorruptFrameError
 from tracing.path_reader import InProgressStep, PathReader
 from tracing.reader import Run
 from tracing.stream_reader import DisprovedError
+from workbench.judge.cache_history import COLUMNS, CacheHistory, cache_history
 from workbench.view.key_index import KeyIndex
 from workbench.view.safe_text import safe_text
 from workbench.view.step import Side
 from workbench.view.timeline import Key
 
+MAX_STEPS: Final = 4096
+"""Steps of a turn that are followed to see who wrote what."""
 PREFERRED: Final = ("fused", "reference")
 """Paths that are shown first where a run has them."""
 
@@ -56,6 +59,14 @@ class Source:
     def has_key(self, row: int, key: Key) -> bool:
         """Say whether a finished step has a key."""
         return 0 <= row < self.path.num_steps and key_of(self.path.step(row)) == key
+
+    def history(self, row: int, key: Key) -> CacheHistory:
+        """Return who wrote the rows of the committed cache, from the turn's steps up to a row."""
+        first = max(0, row - min(key[2], MAX_STEPS))
+        while first < row and not self.has_key(first, (key[0], key[1], key[2] - row + first)):
+            first += 1  # steps are missing
+        table = self.path.columns(COLUMNS, first, min(row + 1, self.path.num_steps))
+        return cache_history(table.to_pylist())
 
     def _finished_side(self, row: int) -> Side:
         return Side(self.label, self.path.step(row), lacks=self._lacks())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,6 +14,8 @@ from tracing.distances import DEFAULT_EDGES
 from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.proposers import why_undrafted
+from workbench.judge.cache_history import CacheHistory
+from workbench.view.chain_file import Link
 from workbench.view.condition import NOT_JUDGED, NoFindings
 from workbench.view.safe_text import safe_text
 from workbench.view.tokens import Tokens
@@ -121,6 +123,8 @@ class StepView:
         all_findings: Findings of the whole run.
         owners: Label of the side that each of those is about; empty for both.
         judged: What it means where the run holds no findings.
+        history: Who wrote the rows of the left side's committed cache, up to this step of its turn.
+        located: The way from a symptom to its writer, where `specwb locate` found one in this run.
     """
 
     moment: Moment
@@ -134,6 +138,8 @@ class StepView:
     all_findings: Sequence[Finding] = ()
     owners: Sequence[str] = ()
     judged: NoFindings = NOT_JUDGED
+    history: Callable[[], CacheHistory] = field(default=CacheHistory, compare=False)
+    located: tuple[Link, ...] = ()
 
     @property
     def sides(self) -> tuple[Side, ...]:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import numpy as np
 
 from invariants.batch.flat import Ragged
+from invariants.ends import ends_of, last_emitted
 from invariants.mutation import Case, Changes, NoPlaceError, Pick
 from invariants.prefilter import Flags, prefilter
 from invariants.rule import IntArray, NotApplicableError, Violation, Violations, invariant, listed
+from tracing.run_facts import RequestLimits
 from tracing.settings import STOP_REASONS
 
 
 @invariant("ACC006", stage="accept")
-def token_after_eos(emitted_token_ids: IntArray, eos_token_ids: frozenset[int]) -> Violations:
-    """An end-of-sequence token is emitted, and more tokens after it.
+def token_after_eos(
+    emitted_token_ids: IntArray,
+    eos_token_ids: frozenset[int] | None = None,
+    request_limits: Mapping[str, RequestLimits] | None = None,
+    request_id: str | None = None,
+) -> Violations:
+    """A token that ends the turn is emitted, and more tokens after it.
 
     ## What it does
-    Looks for an end-of-sequence token before the last place of `emitted_token_ids`.
+    Looks for an end-of-sequence token, or a stop token of the request (`requests` in the manifest), before
+    the last place of `emitted_token_ids`.
 
     ## Why it matters
     The user reads text past the end, and counters of tokens and of acceptance are too high.
@@ -31,12 +40,13 @@ def token_after_eos(emitted_token_ids: IntArray, eos_token_ids: frozenset[int]) 
     end).
 
     ## Limits
-    Stop words of more than one token are not known here.
+    Stop strings are not known here. A request with a minimum of tokens is left alone.
     """
-    if not eos_token_ids:
-        raise NotApplicableError("the model has no end-of-sequence token")
+    ends = ends_of(eos_token_ids, request_limits, request_id)
+    if not ends.all:
+        raise NotApplicableError("no token is known to end the request")
     for place, token in enumerate(emitted_token_ids.tolist()[:-1]):
-        if token in eos_token_ids:
+        if token in ends.all:
             after = emitted_token_ids.tolist()[place + 1 :]
             message = f"token {token} ends the turn, but {listed(after)} are emitted after it"
             yield Violation(message, "emitted_token_ids", found=listed(after), expected="")
@@ -45,16 +55,23 @@ def token_after_eos(emitted_token_ids: IntArray, eos_token_ids: frozenset[int]) 
 
 @invariant("ACC007", stage="accept")
 def stop_reason_disagrees(
+    *,
     final_token_id: int,
     eos_token_ids: frozenset[int],
     stop_reason: str | None = None,
     records_stop_reason: bool = True,
+    emitted_token_ids: IntArray | None = None,
+    discarded_token_ids: IntArray | None = None,
+    request_limits: Mapping[str, RequestLimits] | None = None,
+    request_id: str | None = None,
 ) -> Violations:
-    """A final end-of-sequence token does not stop the turn, or the stop reason is another than it says.
+    """A token that ends the turn does not stop it, or the stop reason is another than it says.
 
     ## What it does
-    Checks that a final end-of-sequence token comes with a stop reason, that `eos` comes with such a token,
-    and that the reason is `eos`, `length`, `stop_token` or `stop_string`.
+    Checks that an end-of-sequence token, or a stop token of the request, as the last one that is emitted
+    comes with a stop reason; that `eos` comes with such a token and `stop_token` with one of the request's;
+    and that the reason is `eos`, `length`, `stop_token` or `stop_string`. Where a tail was thrown away
+    (`discarded_token_ids`), the last token is the last one that the user got.
 
     ## Why it matters
     Decoding runs on past its end until the token limit, or ends in the middle of a sentence.
@@ -67,20 +84,26 @@ def stop_reason_disagrees(
     stop word cancel each other).
 
     ## Limits
-    Stop tokens and stop strings of a request are the engine's own word; any final token may come with them.
-    An engine that records no stop reason in a whole run may have none to give: its absence is not checked.
+    Where a request's stop tokens are not in the manifest, any final token may come with `stop_token`; with
+    `stop_string` it always may. A request with a minimum of tokens is left alone. An engine that records no
+    stop reason in a whole run may have none to give: its absence is not checked.
     """
-    ends = final_token_id in eos_token_ids
-    if stop_reason is None and not ends:
+    ends = ends_of(eos_token_ids, request_limits, request_id)
+    last = last_emitted(final_token_id, emitted_token_ids, discarded_token_ids)
+    if stop_reason is None and last not in ends.all:
         return
     if stop_reason is None and not records_stop_reason:
         raise NotApplicableError("no step of the run records a stop reason")
     if stop_reason is None:
-        message = f"the final token {final_token_id} ends the turn, but no stop reason is recorded"
-        yield Violation(message, "stop_reason", found="", expected="eos")
-    elif stop_reason == "eos" and not ends:
-        message = f"the step stopped at eos, but its final token {final_token_id} is none"
+        message = f"the final token {last} ends the turn, but no stop reason is recorded"
+        expected = "eos" if last in (ends.eos or ()) else "stop_token"
+        yield Violation(message, "stop_reason", found="", expected=expected)
+    elif stop_reason == "eos" and last not in eos_token_ids:
+        message = f"the step stopped at eos, but its final token {last} is none"
         yield Violation(message, "stop_reason", found="eos", expected="")
+    elif stop_reason == "stop_token" and ends.stop_tokens and last not in ends.all | eos_token_ids:
+        message = f"the step stopped at a stop token, but its final token {last} is none of the request's"
+        yield Violation(message, "stop_reason", found="stop_token", expected="")
     elif stop_reason not in STOP_REASONS:
         message = f"stop reason {stop_reason!r} is not one of {', '.join(STOP_REASONS)}"
         yield Violation(message, "stop_reason", found=stop_reason)
@@ -88,13 +111,20 @@ def stop_reason_disagrees(
 
 @invariant("ACC008", stage="accept")
 def token_limit_overrun(
-    emitted_token_ids: IntArray, committed_len: int, first_committed_len: int, max_new_tokens: int
+    *,
+    emitted_token_ids: IntArray,
+    committed_len: int,
+    first_committed_len: int,
+    max_new_tokens: int | None = None,
+    request_limits: Mapping[str, RequestLimits] | None = None,
+    request_id: str | None = None,
 ) -> Violations:
     """The turn has emitted more tokens than it may.
 
     ## What it does
     Counts the tokens of the turn so far: the first root, one per committed row since, and this step's;
-    compares with `max_new_tokens`.
+    compares with `max_new_tokens` of the request, else of the run, and, prompt included, with the request's
+    `max_model_len`.
 
     ## Why it matters
     Speculation emits several tokens at once, so a limit that is only tested between steps is overrun by up to
@@ -110,16 +140,22 @@ def token_limit_overrun(
     ## Limits
     Needs the turn's first step, to know where the prompt ended.
     """
+    limits = ends_of(None, request_limits, request_id).limits
+    most = limits.max_new_tokens if limits and limits.max_new_tokens else max_new_tokens
+    if limits and limits.max_model_len:
+        room = limits.max_model_len - first_committed_len
+        most = room if most is None else min(most, room)
+    if most is None:
+        raise NotApplicableError("how much the request may emit is not known")
     emitted_before = committed_len - first_committed_len + 1
     total = emitted_before + len(emitted_token_ids)
-    if total > max_new_tokens:
-        message = (
-            f"the turn has emitted {total} tokens, {emitted_before} before this step; it may {max_new_tokens}"
-        )
-        yield Violation(message, "emitted_token_ids", found=total, expected=max_new_tokens)
+    if total > most:
+        message = f"the turn has emitted {total} tokens, {emitted_before} before this step; it may {most}"
+        yield Violation(message, "emitted_token_ids", found=total, expected=most)
 
 
 CLAUSES: Final = (
+    prefilter("ACC006", "ACC007", "ACC008", "STEP004")(lambda request_limits: len(request_limits) > 0),
     prefilter("ACC007")(
         lambda final_token_id, eos_token_ids, stop_reason=None: (
             np.isin(final_token_id, sorted(eos_token_ids)) & (stop_reason is None)
@@ -155,7 +191,48 @@ def _eos_inside(case: Case, pick: Pick) -> Case:
     return case.chose(case.row["parents"][node], eos)
 
 
+def _limited(case: Case, **limits: Any) -> Case:
+    """Return the case as a request of its own limits among others."""
+    others = {"": RequestLimits(max_new_tokens=10_000), "r": RequestLimits(**limits)}
+    return case.edited(request_id="r").in_run(request_limits=others)
+
+
+def _stop_token_inside(case: Case, pick: Pick) -> Case:
+    token = int(case.row["emitted_token_ids"][pick(range(len(case.accepted)))])
+    if token in (case.row["emitted_token_ids"][-1], case.row["token_ids"][0]):
+        raise NoPlaceError("the token comes again")
+    return _limited(case, stop_token_ids=(token,))
+
+
+def _stop_token_ignored(case: Case, _: Pick) -> Case:
+    emitted = case.uncut.row["emitted_token_ids"].tolist()
+    if emitted[-1] in (*emitted[:-1], case.row["token_ids"][0]):
+        raise NoPlaceError("the last token came before")
+    return _limited(case, stop_token_ids=(emitted[-1],))
+
+
+def _tail_without_reason(case: Case, _: Pick) -> Case:
+    """The user's last token is a stop token, the tail is thrown away, and the reason is missing."""
+    emitted = case.uncut.where(len(case.accepted), "nothing accepted").row["emitted_token_ids"]
+    if emitted[-2] in (*emitted[:-2], case.row["token_ids"][0]):
+        raise NoPlaceError("the stop token came before")
+    cut = case.edited(emitted_token_ids=emitted[:-1], discarded_token_ids=emitted[-1:], emitted_logprobs=None)
+    return cut.in_run(eos_token_ids=frozenset({int(emitted[-2])}))
+
+
 MUTATIONS: Final[Changes] = {
+    "ACC006 stop-token-inside": _stop_token_inside,
+    "ACC007 stop-token-ignored": _stop_token_ignored,
+    "ACC007 stopped-at-no-stop-token": lambda case, _: _limited(
+        case.uncut, stop_token_ids=(case.other_token(-1),)
+    ).edited(stop_reason="stop_token"),
+    "ACC007 tail-discarded-without-reason": _tail_without_reason,
+    "ACC008 limit-of-the-request-overrun": lambda case, _: _limited(
+        case, max_new_tokens=case.row["committed_len_after"] - case.before.prompt_len
+    ),
+    "ACC008 model-length-overrun": lambda case, _: _limited(
+        case, max_model_len=case.row["committed_len_after"]
+    ),
     "ACC006 eos-inside": _eos_inside,
     "ACC007 eos-ignored": lambda case, _: case.where(
         case.row["stop_reason"] == "eos"

@@ -55,8 +55,8 @@ def emitted_is_not_path_plus_final(
     """The emitted tokens are not the accepted tokens followed by the final one.
 
     ## What it does
-    Compares `emitted_token_ids`, followed by `discarded_token_ids` where an engine threw away the tail of a
-    step that it had committed, with the tokens of `accepted_nodes` and then `final_token_id`.
+    Compares `emitted_token_ids`, and after them `discarded_token_ids` (committed, never emitted), with the
+    tokens of `accepted_nodes` and then `final_token_id`.
 
     ## Why it matters
     The user gets a doubled, lost or swapped token while the cache holds the right ones, and from then on
@@ -72,19 +72,19 @@ def emitted_is_not_path_plus_final(
     None.
     """
     expected = [int(token_ids[node]) for node in accepted_nodes.tolist()] + [int(final_token_id)]
-    emitted = emitted_token_ids.tolist()
-    found = emitted if discarded_token_ids is None else [*emitted, *discarded_token_ids.tolist()]
+    thrown = [] if discarded_token_ids is None else discarded_token_ids.tolist()
+    found = emitted_token_ids.tolist() + thrown
     if found != expected:
-        verb = "emitted" if found == emitted else f"emitted {len(emitted)} of"
-        message = f"{verb} {listed(found)}; accepted path and final token are {listed(expected)}"
+        what = "emitted and then discarded" if thrown else "emitted"
+        message = f"{what} {listed(found)}; accepted path and final token are {listed(expected)}"
         yield Violation(message, "emitted_token_ids", found=listed(found), expected=listed(expected))
 
 
 CLAUSES: Final = (
+    prefilter("ACC005", "ACC006", "ACC007")(lambda discarded_token_ids: discarded_token_ids.lengths > 0),
     prefilter("ACC005")(
         lambda emitted_token_ids, accepted_nodes: emitted_token_ids.lengths != accepted_nodes.lengths + 1
     ),
-    prefilter("ACC005")(lambda discarded_token_ids: discarded_token_ids.lengths > 0),
 )
 
 
@@ -120,7 +120,19 @@ def _emitted_doubled(case: Case, _: Pick) -> Case:
     return case.edited(emitted_token_ids=np.append(case.row["emitted_token_ids"], np.int32(final)))
 
 
+def _tail_discarded(case: Case, *more: int) -> Case:
+    """Return the case with the last emitted token thrown away by the engine, and more that nobody chose."""
+    emitted = case.where(len(case.accepted), "nothing accepted").uncut.row["emitted_token_ids"]
+    tail = np.array([emitted[-1], *more], dtype=np.int32)
+    cut = case.edited(emitted_token_ids=emitted[:-1], discarded_token_ids=tail, stop_reason="length")
+    return cut.edited(emitted_logprobs=None)
+
+
 MUTATIONS: Final[Changes] = {
+    "ACC005 discarded-more-than-committed": lambda case, _: _tail_discarded(case, 1),
+    "ACC005 whole-path-emitted-and-a-tail": lambda case, _: case.uncut.edited(
+        discarded_token_ids=case.row["emitted_token_ids"][-1:]
+    ),
     "ACC004 final-from-elsewhere": _final_from_elsewhere,
     "ACC005 emitted-swapped": lambda case, pick: case.poked(
         "emitted_token_ids", pick(range(len(case.accepted) + 1)), case.other_token(-1)

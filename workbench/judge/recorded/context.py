@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from invariants.context import RunContext
 from tracing.errors import TraceError
+from tracing.manifest_facts import read_facts, table
 from tracing.reader import Run
-from tracing.run_facts import read_facts, request_facts_of, table
+from tracing.run_facts import request_facts_of
 
 FROM_SETTINGS: Final = {
     "max_new_tokens": "max_new_tokens",
@@ -89,13 +90,14 @@ def _of_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _of_requests(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the rotary offsets of requests that have one of their own, and how requests choose."""
+    """Return rotary offsets of requests that have their own, how requests choose and where they end."""
     requests = table(manifest, "requests")
     every = {name: facts for name in requests if (facts := request_facts_of(manifest, name)) is not None}
     offsets = {name: each.rotary_offset for name, each in every.items() if each.rotary_offset is not None}
-    stated = [name for name, raw in requests.items() if isinstance(raw, Mapping) and raw.get("sampling")]
-    sampling = {name: asdict(every[name].sampling) for name in stated}
-    of_requests = {"request_offsets": offsets, "request_sampling": sampling}
+    of_requests: dict[str, Any] = {"request_offsets": offsets}
+    for part in ("sampling", "limits"):
+        stated = [name for name, raw in requests.items() if isinstance(raw, Mapping) and raw.get(part)]
+        of_requests[f"request_{part}"] = {name: asdict(getattr(every[name], part)) for name in stated}
     return {name: values for name, values in of_requests.items() if values}
 
 

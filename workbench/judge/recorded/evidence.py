@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +14,7 @@ from invariants.rotary import declared_offset
 from invariants.rule import NotApplicableError
 from tracing.codec import required_columns, result_of_row
 from tracing.moment import Moment
-from tracing.run_facts import ModelFacts
+from tracing.run_facts import ModelFacts, RequestLimits, limits_of
 from tracing.stages import Accepted, BoolArray, Committed, Tensorized, Verified
 from workbench.judge.evidence import (
     AcceptEvidence,
@@ -25,7 +25,7 @@ from workbench.judge.evidence import (
     VerifyEvidence,
     VerifySide,
 )
-from workbench.judge.turn_state import TurnState
+from workbench.judge.turn_state import TurnState, discarded_of
 
 Row = Mapping[str, Any]
 TREE: Final = required_columns(Tensorized)
@@ -47,6 +47,7 @@ class RecordedFacts:
         model_facts: What is lawful for the model, or None where not known.
         request_offsets: Rotary offsets of requests that have one of their own, by request id.
         records_stop_reason: False where no step of the run gives a stop reason.
+        request_limits: Where requests end, by request id.
     """
 
     dtype: str = "float32"
@@ -58,6 +59,7 @@ class RecordedFacts:
     model_facts: ModelFacts | None = None
     request_offsets: Mapping[str, int] = field(default_factory=dict)
     records_stop_reason: bool = True
+    request_limits: Mapping[str, RequestLimits] = field(default_factory=dict)
 
 
 def recorded_evidence(row: Row, other: Row | None, state: TurnState, facts: RecordedFacts) -> StepEvidence:
@@ -186,14 +188,16 @@ def verify_side(row: Row) -> VerifySide:
 def _accept(
     row: Row, other: Row | None, tree: Tensorized, state: TurnState, facts: RecordedFacts
 ) -> AcceptEvidence:
-    accepted = result_of_row(Accepted, row)
+    accepted = with_tail(result_of_row(Accepted, row), row)
     theirs = None if other is None or lacking(other, ACCEPT) else result_of_row(Accepted, other)
     return AcceptEvidence(
         committed_len=int(row["committed_len"]),
         tree=tree,
         target_token_ids=np.asarray(row["target_token_ids"], dtype=np.int64),
-        remaining=_remaining(accepted.stop_reason, len(accepted.emitted_token_ids), state),
-        eos_token_ids=_eos(accepted.stop_reason, accepted.final_token_id, facts),
+        remaining=_remaining(accepted, row, state),
+        eos_token_ids=ends_of_row(
+            row, _eos(accepted.stop_reason, accepted.final_token_id, facts), facts.request_limits
+        ),
         is_greedy=facts.is_greedy,
         records_stop_reason=facts.records_stop_reason,
         fused=accepted,
@@ -201,11 +205,30 @@ def _accept(
     )
 
 
-def _remaining(stop_reason: str | None, num_emitted: int, state: TurnState) -> int:
+def with_tail(accepted: Accepted, row: Row) -> Accepted:
+    """Return what a step committed: with the tail that an engine threw away after it, and so not cut."""
+    discarded = discarded_of(row)
+    if not discarded:
+        return accepted
+    emitted = np.append(accepted.emitted_token_ids, discarded)
+    return replace(accepted, emitted_token_ids=emitted, stop_reason=None)
+
+
+def ends_of_row(
+    row: Row, eos_token_ids: frozenset[int], request_limits: Mapping[str, RequestLimits]
+) -> frozenset[int]:
+    """Return the model's tokens at which a step may be cut; none where its tail was thrown away instead."""
+    limits = limits_of(request_limits, row.get("request_id"))
+    is_whole = bool(discarded_of(row)) or (limits is not None and limits.ignore_eos)
+    return frozenset() if is_whole else eos_token_ids
+
+
+def _remaining(accepted: Accepted, row: Row, state: TurnState) -> int:
     """Return the tokens left; where the limit is not known, the row's own stop reason decides."""
-    if state.is_bounded:
+    num_emitted = len(accepted.emitted_token_ids)
+    if state.is_bounded and not discarded_of(row):
         return state.remaining
-    return num_emitted if stop_reason == "length" else num_emitted + 1
+    return num_emitted if accepted.stop_reason == "length" else num_emitted + 1
 
 
 def _eos(stop_reason: str | None, final_token_id: int, facts: RecordedFacts) -> frozenset[int]:

@@ -17,10 +17,11 @@ from invariants.constraint import ALTERED
 from tracing.columns import COLUMN_BY_NAME
 from tracing.errors import TraceError
 from tracing.finding import Finding
+from tracing.manifest_facts import table
 from tracing.moment import Moment
 from tracing.path_reader import PathReader
 from tracing.reader import Run
-from tracing.run_facts import ModelFacts, model_facts_of, table
+from tracing.run_facts import ModelFacts, model_facts_of
 from workbench.judge import fed
 from workbench.judge.places import axes_of, entry, named, node_at
 from workbench.judge.rules import finding_of

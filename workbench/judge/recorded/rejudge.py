@@ -10,10 +10,10 @@ import numpy as np
 
 from invariants.catalogue import BY_ID
 from tracing.finding import Finding
+from tracing.manifest_facts import table
 from tracing.moment import Moment
 from tracing.path_reader import PathReader
 from tracing.reader import Run
-from tracing.run_facts import table
 from workbench.judge.evidence import StepEvidence
 from workbench.judge.log import FindingsLog
 from workbench.judge.notes import NearTie
@@ -113,11 +113,11 @@ def rejudge(
     turns: dict[tuple[int, int], TurnState] = {}
     num_steps = num_left_out = num_compared = num_without_tree = 0
     branched = False
-    for row, state in recorded_turns(path, max_new_tokens):
+    for row, state in recorded_turns(path, max_new_tokens, facts.request_limits):
         place = state.moment.place
         turns[place[:2]] = state
         if row.get("context_token_ids") is not None:
-            log.resync()  # prefilled: a turn begins, or its caches were rebuilt
+            log.resync(place[:2])  # prefilled: its turn begins, or its caches were rebuilt
         if not part.holds(place):
             num_left_out += 1
             continue

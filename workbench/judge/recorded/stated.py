@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from tracing.errors import UsageError
-from tracing.run_facts import table
+from tracing.manifest_facts import table
 
 SECTIONS: Final = ("limits", "model_facts", "requests")
 """Sections of a manifest that hold facts."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from tracing.errors import SpecwbError, TraceError
-from tracing.run_facts import table
+from tracing.manifest_facts import table
 from tracing.settings import PROPOSERS, DecodeSettings
 from workbench.judge.evidence import StepEvidence
 from workbench.judge.step import StepJudgement, judge_step

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,10 +13,11 @@ from invariants.constraint import ALTERED
 from reference.model import ReferenceModels
 from reference.teacher import TeacherRows
 from tracing.errors import UsageError
+from tracing.run_facts import RequestLimits
 from tracing.stages import Accepted, Tensorized
 from workbench.judge.evidence import StepEvidence, VerifyEvidence, VerifySide
 from workbench.judge.notes import Unchecked
-from workbench.judge.recorded.evidence import tensorized_of
+from workbench.judge.recorded.evidence import ends_of_row, tensorized_of
 from workbench.judge.recorded.rejudge import NO_REFERENCE
 from workbench.judge.row_truth import RowTruth
 from workbench.judge.step import StepJudgement, judge_step
@@ -40,12 +41,14 @@ class ModelJudge:
         eos_token_ids: Tokens that end a turn.
         has_drafter: Whether drafts can be judged.
         max_positions: Positions that the path has, or None where not known.
+        request_limits: Where requests end, by request id.
     """
 
     runner: ReferenceRunner
     eos_token_ids: frozenset[int]
     has_drafter: bool = True
     max_positions: int | None = None
+    request_limits: Mapping[str, RequestLimits] = field(default_factory=dict)
 
     def __call__(self, evidence: StepEvidence, row: Row, _: Row | None, state: TurnState) -> StepJudgement:
         """Judge one step; values that the reference refuses (ids out of range) are not checked."""
@@ -131,13 +134,12 @@ class ModelJudge:
         part = evidence.accept
         if part is None:
             return evidence
+        part = replace(part, eos_token_ids=ends_of_row(row, self.eos_token_ids, self.request_limits))
         if not part.is_greedy:
-            part = replace(part, eos_token_ids=self.eos_token_ids)
             return replace(evidence, accept=sampled_accept(part, self.runner.settings, row, tree, logits))
-        accepted: Accepted = self.runner.stages.accept(
-            tree, part.target_token_ids, part.remaining, self.eos_token_ids
-        )
-        return replace(evidence, accept=replace(part, eos_token_ids=self.eos_token_ids, reference=accepted))
+        given = part.target_token_ids, part.remaining, part.eos_token_ids
+        accepted: Accepted = self.runner.stages.accept(tree, *given)
+        return replace(evidence, accept=replace(part, reference=accepted))
 
 
 def known_rows(row: Row, nodes: NDArray[np.int64], truth: NDArray[Any]) -> Floats | None:

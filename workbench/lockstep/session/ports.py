@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Set
 from functools import partial
 from typing import Any, Final, cast
 
@@ -38,16 +39,39 @@ WHY: Final = {
 
 
 def build_port(
-    name: str, pair: ModelPair, settings: DecodeSettings, user_code: UserCode, *, device: str, dtype: str
+    name: str,
+    pair: ModelPair,
+    settings: DecodeSettings,
+    user_code: UserCode,
+    *,
+    device: str,
+    dtype: str,
+    eager: Set[str] = frozenset(),
 ) -> DecodePath:
     """Build a user's path by its `package.module:factory` name.
 
+    Args:
+        name: Of the factory.
+        pair: Both models.
+        settings: How to decode.
+        user_code: Calls the factory.
+        device: Of the path, as dtype.
+        dtype: As asked for.
+        eager: Operators to run eagerly, passed on to a factory that takes `eager`.
+
     Raises:
-        SpecwbError: There is no such factory, it raised, or it made no path that can be judged.
+        SpecwbError: There is no such factory, it raised, or it made no path that can be judged; or operators
+            are to be eager and it takes no `eager`.
     """
     try:
         factory = user_code.build(name, load_factory, name)
-        made = user_code.build(name, partial(factory, pair, settings, device=device, dtype=dtype))
+        more: dict[str, Any] = {"eager": frozenset(eager)} if eager else {}
+        if more and not takes_eager(factory):
+            raise UsageError(
+                f"--fused {name} takes no keyword argument eager, so no operator of it can be made eager"
+            )
+        build = partial(cast("Callable[..., object]", factory), pair, settings, device=device, dtype=dtype)
+        made = user_code.build(name, partial(build, **more))
         return user_code.build(name, checked_path, name, made)
     except UserCodeError as error:
         if isinstance(error.__cause__, SpecwbError):
@@ -76,6 +100,15 @@ def load_factory(name: str) -> PathFactory:
     if not callable(factory):
         raise UsageError(f"--fused {name}: {module_name} has no callable {attribute}")
     return cast("PathFactory", factory)
+
+
+def takes_eager(factory: Callable[..., Any]) -> bool:
+    """Return whether a factory takes the operators to run eagerly, as keyword argument `eager`."""
+    try:
+        parameters = inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        return False
+    return "eager" in parameters
 
 
 def checked_path(name: str, path: object) -> DecodePath:

@@ -146,7 +146,7 @@ def session_over(loaded: LoadedPair, request: DiffRequest, prompts: Sequence[Pro
     """
     turns = plan_turns(prompts, loaded.tokenizer, loaded.pair, request.options.settings, chat=request.chat)
     user_code = UserCode(request.stage_timeout)
-    path = _path_over(request, loaded.pair, request.options.settings, user_code)
+    path = path_of(request, loaded.pair, request.options.settings, user_code)
     _require_chooser(request, path)
     return Session(loaded, path, turns, _dtype_of(path, request.dtype), user_code)
 
@@ -173,7 +173,7 @@ def _open_auto(request: DiffRequest, prompts: Sequence[Prompt]) -> Session:
     shared = SharedWeights(request.device, request.dtype)
 
     def build(pair: ModelPair, own: DecodeSettings) -> DecodePath:
-        return _path_over(request, pair if request.fused else shared.of(pair), own, user_code)
+        return path_of(request, pair if request.fused else shared.of(pair), own, user_code)
 
     lineup = open_lineup(policy, models, settings, build)
     first = next(iter(lineup.contenders))
@@ -230,12 +230,25 @@ def pair_directories(
     return model, draft
 
 
-def _path_over(
+def path_of(
     request: DiffRequest, pair: ModelPair, settings: DecodeSettings, user_code: UserCode
 ) -> DecodePath:
+    """Build the path under test.
+
+    Raises:
+        SpecwbError: Anything that the user can mend.
+    """
     if request.fused is None:
         return make_path(pair, settings, device=request.device, dtype=request.dtype, eager=request.eager)
-    return build_port(request.fused, pair, settings, user_code, device=request.device, dtype=request.dtype)
+    return build_port(
+        request.fused,
+        pair,
+        settings,
+        user_code,
+        device=request.device,
+        dtype=request.dtype,
+        eager=request.eager,
+    )
 
 
 def _dtype_of(path: DecodePath, asked: str) -> str:
