@@ -120,7 +120,7 @@ def test_the_folder_has_a_trace_and_a_readme(made: Made) -> None:
     assert run.findings[0].rule == "JUDGE-PREFILL-KV"
     text = (made.reduced.folder / "README.md").read_text()
     assert "| prompt, tokens | 5 | 1 |" in text
-    assert "specwb's own path without the fault is clean" in text
+    assert "On the same case specwb's own path without the fault is clean" in text
     assert "attention of the teacher" in text
     assert str(made.reduced.folder) not in text
 

@@ -20,10 +20,10 @@ def render(sightings: Sequence[Sighting], bench: Bench, beside: Sequence[Measure
     notes = [line for each in beside for line in ("", each.about)]
     heading = ["", f"## On the {bench.name} pair", "", bench.about, "", summary(sightings)]
     lines = [*_head(sightings), *notes, *heading]
-    for heading, faults in BY_HEADING.items():
+    for name, faults in BY_HEADING.items():
         of_family = [sighting for sighting in sightings if sighting.fault.family == faults[0].family]
         if of_family:
-            lines += ["", f"### {heading}", "", *_table(of_family, beside)]
+            lines += ["", f"### {name}", "", *_table(of_family, beside)]
     return "\n".join(lines) + "\n"
 
 
