@@ -70,7 +70,7 @@ def run(job: Job, python: Path, folder: Path, options: dict[str, Any]) -> Texts:
         raise EngineFailedError(str(problem)) from problem
     if done.returncode:
         raise EngineFailedError(f"exit {done.returncode}: {(done.stderr.splitlines() or ['no output'])[-1]}")
-    texts: Texts = json.loads(done.stdout.splitlines()[-1])
+    texts: Texts = json.loads(next(line for line in reversed(done.stdout.splitlines()) if line[:1] == "{"))
     return texts
 
 

@@ -87,14 +87,13 @@ def logits_of(sampler: Any, logits: Any, batch: Any) -> Logits:
 
     best = logits.float().topk(min(TOP_LOGITS, logits.shape[-1]), dim=-1)
     states = sampler.sampling_states
-    values = {
-        name: HostCopy(getattr(states, name).gpu[batch.idx_mapping])
-        for name in ("temperature", "top_k", "top_p")
-    }
+    names = ("temperature", "top_k", "top_p")
+    values = {name: getattr(states, name).gpu[batch.idx_mapping] for name in names}
+    values["top_k"] = values["top_k"] % logits.shape[-1]  # all of the vocabulary: no top-k
     return Logits(
         np.diff(batch.cu_num_logits_np),
         HostCopy(best.indices),
         HostCopy(best.values),
         is_masked=bool(batch.specwb_is_masked),
-        **values,
+        **{name: HostCopy(each) for name, each in values.items()},
     )
