@@ -1,4 +1,4 @@
-"""Bins and ticks that fit the number and the kind of the values: few values are points, counts have whole ticks."""
+"""Bins and ticks that fit the values: few values are points, counts have whole ticks."""
 
 from __future__ import annotations
 
