@@ -87,7 +87,7 @@ def trace_back(subject: Subject, symptom: Link, before: Recorded | None = None) 
     if not writes:
         shown = watch.shows_rows
         cache = CLEAN if shown else f"{subject.path.name} shows no rows of its cache (kv_rows)"
-        return _of_this_step(subject, scene, symptom, at, cache, *same)
+        return _of_this_step(subject, scene, symptom, at, *same, cache)
     position, write = min(writes, key=lambda each: (order_of(each[1].at), each[0]))
     reads = Link(at, f"verify reads {counted(len(wrong), 'wrong row')} of the cache: {_numbers(wrong)}")
     link, located = _writer(subject, watch, position, write)
