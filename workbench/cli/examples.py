@@ -67,6 +67,10 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "specwb weights verify PACKED_DIR",
         "specwb weights verify layer.enec --parameters 122,6,3 --original layer.bin",
     ),
+    "weights experts": (
+        "specwb weights experts MOE_DIR",
+        "specwb weights experts MOE_DIR --experts 64 --groups 8",
+    ),
     "weights stat": ("specwb weights stat model.safetensors --time",),
     "trace info": ("specwb trace info runs/monday",),
     "trace verify": ("specwb trace verify runs/monday runs/tuesday",),

@@ -240,10 +240,8 @@ class RunView:
     def tokens(self) -> Tokens:
         """Return the texts of the token ids."""
         with self.lock:
-            texts = dict(self._run.vocabulary)
-            if self._other is not None:
-                texts = {**self._other.vocabulary, **texts}
-            return Tokens(texts)
+            other = {} if self._other is None else self._other.vocabulary
+            return Tokens({**other, **self._run.vocabulary})
 
     def row_of(self, moment: Moment) -> int:
         """Return the row of a moment.
