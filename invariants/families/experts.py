@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import numpy as np
 
+from invariants.batch.flat import Ragged
 from invariants.mutation import Case, Changes, Pick
 from invariants.prefilter import Flags, prefilter
 from invariants.rule import BoolArray, IntArray, NotApplicableError, Violation, Violations, invariant
@@ -65,8 +67,7 @@ def expert_not_one_per_group(
     if ids is None:
         raise NotApplicableError("experts are not one for each node and group")
     size = facts.num_experts // facts.expert_groups
-    wrong = (np.sort(ids, axis=-1) // size != np.arange(facts.expert_groups)).any(axis=-1) & valid
-    for layer, node in np.argwhere(wrong)[:LIMIT].tolist():
+    for layer, node in np.argwhere(_misplaced(ids, valid, facts))[:LIMIT].tolist():
         came = sorted(ids[layer, node].tolist())
         message = f"node {node} has experts {came} in layer {layer}, not one of each group of {size}"
         yield Violation(message, "expert_ids", node, found=str(came))
@@ -96,9 +97,8 @@ def expert_load_below_its_nodes(
     """
     facts = _facts(model_facts)
     ids, loads = _of_step(expert_ids, expert_loads, valid, facts)
-    for layer, (chosen, got) in enumerate(zip(ids[:, valid], loads, strict=True)):
-        known = chosen[(chosen >= 0) & (chosen < facts.num_experts)]
-        counts = np.bincount(known, minlength=facts.num_experts)
+    every = _counts(ids[:, valid], facts.num_experts)
+    for layer, (counts, got) in enumerate(zip(every, loads, strict=True)):
         for expert in np.flatnonzero(counts > got)[:1].tolist():
             message = (
                 f"expert {expert} of layer {layer} got {got[expert]} rows, {counts[expert]} nodes have it"
@@ -130,7 +130,7 @@ def expert_rows_lost(
     """
     facts = _facts(model_facts)
     _, loads = _of_step(expert_ids, expert_loads, valid, facts)
-    sums = loads.reshape(len(loads), facts.expert_groups or 1, -1).sum(axis=-1)
+    sums = _sums(loads, facts)
     values, counts = np.unique(sums, return_counts=True)
     usual = int(values[counts.argmax()])
     for layer, group in np.argwhere(sums != usual)[:1].tolist():
@@ -139,16 +139,57 @@ def expert_rows_lost(
         yield Violation(message, "expert_loads", found=int(sums[layer, group]), expected=usual)
 
 
+def _by_step(column: Ragged) -> Iterator[IntArray]:
+    for start, length in zip(column.starts.tolist(), column.lengths.tolist(), strict=True):
+        yield column.values[start : start + length]
+
+
+def _misplaced(ids: Ids, valid: BoolArray, facts: ModelFacts) -> BoolArray:
+    """Return which nodes lack an expert of a group or have two, `[M, N]`."""
+    size = facts.num_experts // facts.expert_groups
+    wrong: BoolArray = (np.sort(ids, axis=-1) // size != np.arange(facts.expert_groups)).any(axis=-1)
+    return wrong & valid
+
+
 @prefilter("MOE001")
-def _any_ids(expert_ids: Any, model_facts: Any = None) -> Flags:
-    """Every step with experts is looked at: a law over lists of any length is as slow as the loop."""
-    return expert_ids is not None and model_facts is not None
+def _any_misplaced(expert_ids: Ragged, valid: BoolArray, model_facts: ModelFacts) -> Flags:
+    if not model_facts.expert_groups or not model_facts.num_experts:
+        return False
+    found = np.zeros(len(valid), dtype=np.bool_)
+    for step, flat in enumerate(_by_step(expert_ids)):
+        ids = ids_by_layer(flat, valid.shape[1], model_facts.expert_groups)
+        found[step] = ids is None or _misplaced(ids, valid[step], model_facts).any()
+    return found
 
 
 @prefilter("MOE002", "MOE003")
-def _any_loads(expert_ids: Any, expert_loads: Any, model_facts: Any = None) -> Flags:
-    """As `_any_ids`."""
-    return expert_ids is not None and expert_loads is not None and model_facts is not None
+def _any_load_off(
+    expert_ids: Ragged, expert_loads: Ragged, valid: BoolArray, model_facts: ModelFacts
+) -> Flags:
+    if not model_facts.num_experts:
+        return False
+    found = np.zeros(len(valid), dtype=np.bool_)
+    for step, (flat, given) in enumerate(zip(_by_step(expert_ids), _by_step(expert_loads), strict=True)):
+        try:
+            ids, loads = _of_step(flat, given, valid[step], model_facts)
+        except NotApplicableError:
+            found[step] = True  # the loop says why nothing can be compared
+            continue
+        below = (_counts(ids[:, valid[step]], model_facts.num_experts) > loads).any()
+        found[step] = below or len(np.unique(_sums(loads, model_facts))) > 1
+    return found
+
+
+def _counts(ids: Ids, num_experts: int) -> Ids:
+    """Return how many rows of `[M, R, E]` have each expert, `[M, X]`."""
+    known = [layer[(layer >= 0) & (layer < num_experts)] for layer in ids]
+    return np.stack([np.bincount(layer, minlength=num_experts) for layer in known])
+
+
+def _sums(loads: Ids, facts: ModelFacts) -> Ids:
+    """Return the rows of each layer and group, `[M, G]`."""
+    sums: Ids = loads.reshape(len(loads), facts.expert_groups or 1, -1).sum(axis=-1)
+    return sums
 
 
 def _another_of_its_group(case: Case, pick: Pick) -> Case:
