@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install -q -c constraints.txt
 
-.PHONY: demo test test-campaign test-cuda test-engines lint costs pages screens attack cause-table clean-runs clean-shipped placements located
+.PHONY: demo test test-campaign test-cuda test-engines lint costs pages screens attack cause-table clean-runs clean-shipped placements reductions located
 
 demo: $(VENV)/.demo
 	$(BIN)/specwb diff --prompt workbench/checkpoints/prompts/code.txt
@@ -59,6 +59,9 @@ placements: $(VENV)/.test
 # What each fault of the catalogue is located to: a column of the kill matrix.
 located: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m placements --faults docs/located.json
+
+reductions: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m reductions --missing
 
 # Random legal steps and clean runs, none of which may give a finding: make clean-runs RUNS=100 JOBS=2
 clean-runs: $(VENV)/.test

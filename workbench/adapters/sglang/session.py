@@ -22,7 +22,7 @@ _log = logging.getLogger("specwb.sglang")
 
 
 @dataclass(slots=True)
-class Life:
+class RequestTurns:
     """What is remembered of a request.
 
     Attributes:
@@ -44,7 +44,7 @@ class Life:
 
 
 @dataclass(frozen=True, slots=True)
-class Launched:
+class BoundLaunch:
     """A launch that is bound to its result.
 
     Attributes:
@@ -59,7 +59,7 @@ class Launched:
 
 
 @dataclass(frozen=True, slots=True)
-class Before:
+class RequestBefore:
     """A request before the scheduler takes the results of a launch.
 
     Attributes:
@@ -86,7 +86,7 @@ class SglangSession:
         self._launches = itertools.count()
         self._run: RunWriter | None = None
         self._trace: Trace | None = None
-        self._lives: dict[str, Life] = {}
+        self._lives: dict[str, RequestTurns] = {}
         self._facts: dict[str, Any] = {}
         self._given_up = False
 
@@ -139,7 +139,7 @@ class SglangSession:
                 raise
         if self._trace is not None:
             epochs = [int(each.retraction_count) for each in batch.reqs]
-            setattr(result, BOUND, Launched(next(self._launches), epochs, captured))
+            setattr(result, BOUND, BoundLaunch(next(self._launches), epochs, captured))
 
     def _begin(self, scheduler: Any, batch: Any) -> None:
         manifest = manifest_of(scheduler, batch)
@@ -151,7 +151,7 @@ class SglangSession:
         atexit.register(self.close)
         _log.warning("specwb records this engine to %s", self._folder)
 
-    def _write_launch(self, launched: Launched, batch: Any, before: list[Before]) -> None:
+    def _write_launch(self, launched: BoundLaunch, batch: Any, before: list[RequestBefore]) -> None:
         verified = launched.captured.on_host()
         for row, (request, was) in enumerate(zip(batch.reqs, before, strict=True)):
             life = self._life(request)
@@ -177,13 +177,13 @@ class SglangSession:
             if request.finished():
                 self._lives.pop(request.rid, None)
 
-    def _life(self, request: Any) -> Life:
+    def _life(self, request: Any) -> RequestTurns:
         if request.rid not in self._lives:
             self._facts[request.rid] = asdict(facts_of(request))
-            self._lives[request.rid] = Life(len(self._facts) - 1)
+            self._lives[request.rid] = RequestTurns(len(self._facts) - 1)
         return self._lives[request.rid]
 
-    def _write(self, life: Life, columns: Columns) -> None:
+    def _write(self, life: RequestTurns, columns: Columns) -> None:
         if self._trace is not None:
             with self._trace.step(prompt_id=life.prompt_id, turn=life.turn, step=life.next_step) as step:
                 step.record(**columns)
@@ -205,9 +205,9 @@ def _captured(copies: Any, verify_input: Any, batch: Any, grammar_mask: Any) -> 
     )
 
 
-def _before(batch: Any) -> list[Before]:
+def _before(batch: Any) -> list[RequestBefore]:
     return [
-        Before(
+        RequestBefore(
             text=[*map(int, request.origin_input_ids), *map(int, request.output_ids)],
             num_output=len(request.output_ids),
             is_over=bool(request.finished() or request.is_retracted),
