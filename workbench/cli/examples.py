@@ -16,6 +16,11 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "specwb locate --prompt file.txt --fault next-kv-head --max-new-tokens 8",
         "specwb locate --prompt file.txt --fused my_engine.specwb:factory --swap",
     ),
+    "reduce": (
+        "specwb reduce --prompt file.txt --fused my_engine.specwb:factory -o reduced",
+        "specwb reduce runs/monday --fused my_engine.specwb:factory --time-limit 300 -o reduced",
+        "specwb reduce --prompt file.txt --fault next-kv-head --max-new-tokens 8 -o reduced",
+    ),
     "check": (
         "specwb check runs/monday",
         "specwb check --select MASK,KV005 --statistics runs/monday runs/tuesday",
