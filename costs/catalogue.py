@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from costs import checking, comparing, demo, disk, durability, recording, screen
+from costs import campaigning, checking, comparing, demo, disk, durability, recording, screen
 from costs.row import Cost, Row
 from costs.workshop import Workshop
 from tracing.errors import EnvironmentProblemError, UsageError
@@ -18,6 +18,7 @@ COSTS: Final[tuple[Cost, ...]] = (
     *checking.COSTS,
     *comparing.COSTS,
     *screen.COSTS,
+    *campaigning.COSTS,
 )
 """In the order of the table."""
 
