@@ -15,6 +15,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "specwb locate --prompt file.txt --fused my_engine.specwb:factory",
         "specwb locate --prompt file.txt --fault next-kv-head --max-new-tokens 8",
         "specwb locate --prompt file.txt --fused my_engine.specwb:factory --swap",
+        "specwb locate runs/monday --at 0:0:45",
     ),
     "reduce": (
         "specwb reduce --prompt file.txt --fused my_engine.specwb:factory -o reduced",
@@ -65,6 +66,10 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "weights verify": (
         "specwb weights verify PACKED_DIR",
         "specwb weights verify layer.enec --parameters 122,6,3 --original layer.bin",
+    ),
+    "weights experts": (
+        "specwb weights experts MOE_DIR",
+        "specwb weights experts MOE_DIR --experts 64 --groups 8",
     ),
     "weights stat": ("specwb weights stat model.safetensors --time",),
     "trace info": ("specwb trace info runs/monday",),
