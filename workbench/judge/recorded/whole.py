@@ -14,9 +14,10 @@ from invariants.families.record import EVERY_STEP
 from tracing.arrow_values import null_mask
 from tracing.columns import KEY_COLUMNS
 from tracing.recording_plan import RecordingPlan
-from tracing.step_recorder import SIGNALS
 from workbench.judge.share import Part
 
+SIGNALS: Final = ("KeyboardInterrupt", "SystemExit")
+"""Exceptions by which a signal ends a host; a row that one passed through says so in `incomplete`."""
 _READ: Final = (*EVERY_STEP, "incomplete", "stop_reason", "token_ids")
 
 
