@@ -44,9 +44,9 @@ screens: $(VENV)/.test
 	$(BIN)/python -m pages.screenshots traces docs/screens
 	$(BIN)/python -m pages.cast docs/screens/first-fault.cast
 
-# All costs, or some: make costs ONLY="check disk"
+# All costs, or some: make costs ONLY="check disk"; takes long and 12 GB of temporary files (docs/costs.md).
 costs: $(VENV)/.test
-	$(BIN)/python -m costs $(ONLY)
+	$(BIN)/python -m costs $(ONLY) --page costs.html
 
 # What the first line says of single mistakes in three ports; what was measured before is kept.
 cause-table: $(VENV)/.test
