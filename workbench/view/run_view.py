@@ -19,7 +19,6 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.path_reader import InProgressStep
 from tracing.reader import Run, open_run
-from workbench.judge.cache_history import CacheHistory
 from workbench.view.chain_file import read_chain
 from workbench.view.condition import NoFindings, nothing_found_in, problem_sentences, proof_sign, prove_more
 from workbench.view.fed import with_fed
@@ -236,13 +235,9 @@ class RunView:
                 self.findings,
                 self._findings.owners,
                 self.judged(),
-                partial(self._history, row, key),
+                partial(self._sources[0].history, row, key, self.lock),
                 read_chain(self.folder),
             )
-
-    def _history(self, row: int, key: Key) -> CacheHistory:
-        with self.lock:
-            return self._sources[0].history(row, key)
 
     def tokens(self) -> Tokens:
         """Return the texts of the token ids."""
