@@ -106,7 +106,7 @@ def _lines(told: Told) -> Iterator[str]:
     yield "* `models/`: the weights that are left, and their configuration"
     yield "* `case.json`: tokens, settings, finding"
     yield "* `trace/`: the recorded run of both paths"
-    yield "* `outcomes.jsonl`, `begun.json`: of the search, with the whole prompt; not needed to see the failure"
+    yield "* `outcomes.jsonl`, `begun.json`: of the search, with the whole prompt; leave them out"
     yield from ("", "## Versions", "")
     yield ", ".join(f"{name} {version}" for name, version in told.versions.items())
 
