@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tracing.finding import Finding
-from workbench.view import acceptance, cache, distance, findings, logits, stages, tree, visible
+from workbench.view import acceptance, batch, cache, distance, findings, logits, stages, tree, visible
 from workbench.view.lines import Lines
 from workbench.view.panel import Panel
 from workbench.view.step import StepView, ViewOptions
@@ -28,6 +28,7 @@ PANELS: Final[tuple[Panel, ...]] = (
     cache.PANEL,
     distance.PANEL,
     stages.PANEL,
+    batch.PANEL,
     Panel("rules", "i", "what the invariants say of this step, judged now", _rules_lines),
 )
 

@@ -23,6 +23,7 @@ from workbench.view.targets import (
     PositionTarget,
     SlotTarget,
     SourceTarget,
+    StepTarget,
     Target,
     node_of,
     text_of,
@@ -121,6 +122,8 @@ class RunModel(RunState):
                     self._go_to(self.row, "tree", NodeTarget(places.index(position)))
                 else:
                     self.notify(f"no node of this step has position {position}")
+            case StepTarget(moment):
+                self.locate(moment)
             case SourceTarget():
                 self._effects.edit = target
             case SlotTarget(slot):

@@ -19,6 +19,7 @@ from tracing.moment import Moment
 from tracing.path_reader import InProgressStep
 from tracing.reader import Run, open_run
 from workbench.view.condition import NoFindings, nothing_found_in, problem_sentences, proof_sign, prove_more
+from workbench.view.launch_index import Launches
 from workbench.view.run_findings import RunFindings
 from workbench.view.sources import Sides, Source, key_of, running_key
 from workbench.view.step import StepView
@@ -61,6 +62,7 @@ class RunView:
         self._findings.count(self.labels)
         self._known_condition = self._condition()
         self._checked: NoFindings | None = None
+        self._launches = Launches()
 
     @property
     def findings(self) -> list[Finding]:
@@ -231,6 +233,7 @@ class RunView:
                 self.findings,
                 self._findings.owners,
                 self.judged(),
+                self._launches.of(self._run, self._sources[0].path.name, key),
             )
 
     def tokens(self) -> Tokens:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.proposers import why_undrafted
 from workbench.view.condition import NOT_JUDGED, NoFindings
+from workbench.view.launch_shown import LaunchShown
 from workbench.view.safe_text import safe_text
 from workbench.view.tokens import Tokens
 
@@ -105,6 +106,11 @@ class Side:
         return f"{self.label}: {undrafted or f'{what} was not recorded in this step'}"
 
 
+def no_launch() -> LaunchShown | None:
+    """Return the launch of a step of which none is known."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class StepView:
     """Everything that the panels of one step draw from.
@@ -121,6 +127,7 @@ class StepView:
         all_findings: Findings of the whole run.
         owners: Label of the side that each of those is about; empty for both.
         judged: What it means where the run holds no findings.
+        batch: Reads the launch that the left side's step belongs to, None where none is recorded.
     """
 
     moment: Moment
@@ -134,6 +141,7 @@ class StepView:
     all_findings: Sequence[Finding] = ()
     owners: Sequence[str] = ()
     judged: NoFindings = NOT_JUDGED
+    batch: Callable[[], LaunchShown | None] = no_launch
 
     @property
     def sides(self) -> tuple[Side, ...]:
@@ -142,7 +150,11 @@ class StepView:
 
     def swapped(self) -> StepView:
         """Return the same with the sides exchanged."""
-        return self if self.right is None else replace(self, left=self.right, right=self.left, previous=None)
+        return (
+            self
+            if self.right is None
+            else replace(self, left=self.right, right=self.left, previous=None, batch=no_launch)
+        )
 
     def only_left(self) -> StepView:
         """Return the left side alone."""

@@ -46,6 +46,13 @@ class FindingTarget:
 
 
 @dataclass(frozen=True, slots=True)
+class StepTarget:
+    """Another step of the run."""
+
+    moment: Moment
+
+
+@dataclass(frozen=True, slots=True)
 class SourceTarget:
     """A line of source code; the file as recorded."""
 
@@ -53,7 +60,7 @@ class SourceTarget:
     line: int
 
 
-Target = NodeTarget | CellTarget | PositionTarget | SlotTarget | FindingTarget | SourceTarget
+Target = NodeTarget | CellTarget | PositionTarget | SlotTarget | FindingTarget | StepTarget | SourceTarget
 
 
 def node_of(target: Target | None) -> int | None:
@@ -74,7 +81,7 @@ def text_of(target: Target) -> str:
             return f"position {position}"
         case SlotTarget(slot):
             return f"slot {slot}"
-        case FindingTarget(moment):
+        case FindingTarget(moment) | StepTarget(moment):
             return str(moment)
         case SourceTarget(file, line):
             return f"{safe_text(file)}:{line}"
