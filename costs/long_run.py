@@ -45,6 +45,7 @@ def write_long_run(
     num_nodes: int = NUM_NODES,
     last_token: int | None = None,
     for_screen: bool = False,
+    digests: bool = True,
 ) -> Path:
     """Write a run: one turn of 64 steps after another, each with a prompt number of its own.
 
@@ -56,6 +57,7 @@ def write_long_run(
         num_nodes: N of every step.
         last_token: Final token of the last step, to make a run that differs in its last step only.
         for_screen: With all that the screen shows: two paths, a vocabulary, findings, 32 heads.
+        digests: With the columns of level digest.
 
     Raises:
         TraceError: The folder holds a run.
@@ -66,7 +68,8 @@ def write_long_run(
     with RunWriter(folder, manifest, token_bytes=_token_bytes if for_screen else None) as run:
         for name in ("fused", "reference") if for_screen else ("fused",):
             writer = run.path_writer(name, level="full")
-            for batch in _batches(_turn(num_nodes, 32 if for_screen else 4), num_steps, last_token):
+            turn = _turn(num_nodes, 32 if for_screen else 4, digests=digests)
+            for batch in _batches(turn, num_steps, last_token):
                 writer.append_batch(batch)
         if for_screen:
             run.add_tokens({token_id: _token_bytes(token_id) for token_id in range(VOCAB_SIZE)})
@@ -99,10 +102,12 @@ def _finding(prompt_id: int) -> Finding:
 
 
 @cache
-def _turn(num_nodes: int, num_heads: int) -> pa.RecordBatch:
+def _turn(num_nodes: int, num_heads: int, *, digests: bool) -> pa.RecordBatch:
     """Return the 64 steps of one turn as Arrow."""
     rows = legal_rows(MAX_BATCH_STEPS, num_nodes=num_nodes, num_heads=num_heads)
-    return batch_of_rows([as_values(row) for row in rows])
+    left_out = {name for name, column in COLUMN_BY_NAME.items() if column.level == "digest" and not digests}
+    kept = [{name: value for name, value in row.items() if name not in left_out} for row in rows]
+    return batch_of_rows([as_values(row) for row in kept])
 
 
 def as_values(row: StepRow) -> dict[str, Any]:

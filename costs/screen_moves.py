@@ -107,5 +107,5 @@ def _distances(terminal: Terminal, num_steps: int) -> float:
     begun = time.perf_counter()
     terminal.send(key.encode())
     terminal.send(b"z")
-    terminal.until(f"{num_steps} rows".encode())
+    terminal.until(f"over {num_steps} steps".encode())
     return time.perf_counter() - begun

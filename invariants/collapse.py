@@ -66,7 +66,7 @@ def explained(bands: Bands, thresholds: Thresholds) -> tuple[Collapse, ...]:
     for name in Bands.__dataclass_fields__:
         axis: Axis = getattr(bands, name)
         if name in UNORDERED:
-            found.append(_single(name, axis, thresholds))
+            found.append(single(name, axis, thresholds))
     for name in Bands.__dataclass_fields__:
         axis = getattr(bands, name)
         if name != "batch_row":
@@ -86,7 +86,7 @@ def _table(axis: Axis) -> tuple[list[int], Floats]:
     )
 
 
-def _single(name: str, axis: Axis, thresholds: Thresholds) -> tuple[Collapse, ...]:
+def single(name: str, axis: Axis, thresholds: Thresholds) -> tuple[Collapse, ...]:
     """Return the bins that collapsed, each by itself; the others are the rest."""
     numbers, counts = _table(axis)
     if len(numbers) < 2:

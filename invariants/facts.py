@@ -132,13 +132,15 @@ def promises(
         nodes: The path's nodes, root first, step after step, `[P]`.
         owner: The step of each, `[P]`.
     """
-    children = live[owner] & (parents[owner] == nodes[:, None])
+    of_path, child = np.nonzero(live[owner] & (parents[owner] == nodes[:, None]))
+    of_step, num_nodes = owner[of_path], len(nodes)
     with np.errstate(over="ignore", invalid="ignore"):
-        after = scores[owner].astype(np.float64) - scores[owner, nodes].astype(np.float64)[:, None]
-        chances = np.where(children, np.exp(np.where(children, after, -np.inf)), 0.0)
-        known = children.any(axis=1) & np.where(children, np.isfinite(after) & (after <= 0), True).all(axis=1)
-        known &= np.where(children, after < 0, False).any(axis=1)
-        total = np.where(known, np.minimum(chances.sum(axis=1), 1.0), 0.0)
+        after = scores[of_step, child].astype(np.float64) - scores[of_step, nodes[of_path]].astype(np.float64)
+        chances = np.exp(after)
+        known = np.bincount(of_path[after < 0], minlength=num_nodes) > 0
+        known[of_path[~(np.isfinite(after) & (after <= 0))]] = False
+        sums = np.bincount(of_path, weights=chances, minlength=num_nodes)
+        total = np.where(known, np.minimum(sums, 1.0), 0.0)
     went_on = np.append(owner[1:] == owner[:-1], False)
     size = len(scores)
     weights = (known, np.rint(total * 1e6), known & went_on)

@@ -60,6 +60,16 @@ def check_step(
     return Checker(context, selection).judge(path, row, previous, first, between)[0]
 
 
+def over_statistics(
+    statistics: RunStatistics, *, context: RunContext | None = None, selection: Selection | None = None
+) -> tuple[Outcome, ...]:
+    """Return the outcome of every selected rule over a whole run, for sums that come from several runs."""
+    selection = selection or Selection()
+    inputs = Inputs({}, None, None, context or RunContext(), selection.thresholds, statistics)
+    evaluation = Evaluation(inputs, "fused", BY_ID)
+    return tuple(evaluation.outcome(rule) for rule in selection.rules() if rule.scope == "run")
+
+
 @dataclass(slots=True)
 class PathMemory:
     """What is remembered of one path.

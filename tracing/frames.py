@@ -41,6 +41,17 @@ class Frame:
     facts: dict[str, Any]
 
 
+@dataclass(slots=True)
+class Dictionaries:
+    """The dictionary messages that a batch began with; most begin with the same.
+
+    Attributes:
+        last: Their bytes, and how many bytes they unpack to.
+    """
+
+    last: tuple[bytes, int] = (b"", 0)
+
+
 def encode_schema(schema: pa.Schema, facts: dict[str, Any]) -> bytes:
     """Return the schema message as a stamped frame; `facts` are in the schema's metadata."""
     frame = bytearray(schema.with_metadata(_metadata(facts)).serialize())
@@ -142,16 +153,26 @@ def decode_columns(frame: bytes, expected: pa.Schema) -> dict[str, int]:
     return numbers
 
 
-def decode_batch(schema_frame: bytes, frame: bytes, columns: list[int], num_rows: int) -> pa.RecordBatch:
+def decode_batch(
+    schema_frame: bytes, frame: bytes, columns: list[int], num_rows: int, known: Dictionaries | None = None
+) -> pa.RecordBatch:
     """Return the batch of a proven frame, with only the columns of these numbers unpacked.
+
+    Args:
+        schema_frame: The first frame of the file.
+        frame: The batch and its dictionaries.
+        columns: Numbers of columns in the schema.
+        num_rows: Rows that it should have.
+        known: What the batch before it began with; replaced by what this one begins with.
 
     Raises:
         CorruptFrameError: It has not this number of rows, unpacks to too much, or Arrow does not accept it.
     """
-    _bound(memoryview(frame), num_rows)
+    _bound(frame, num_rows, known or Dictionaries())
     options = pa.ipc.IpcReadOptions(included_fields=columns, use_threads=False)
     try:
-        with pa.ipc.open_stream(pa.py_buffer(schema_frame + frame), options=options) as reader:
+        source = pa.py_buffer(schema_frame + frame)
+        with pa.ipc.open_stream(source, options=options, memory_pool=pa.system_memory_pool()) as reader:
             batch = reader.read_next_batch()
         batch.validate(full=True)
     except (pa.ArrowException, OSError, StopIteration, ValueError) as problem:
@@ -209,14 +230,20 @@ def _facts(data: memoryview, start: int, message: Message, at: int) -> dict[str,
     return facts
 
 
-def _bound(frame: memoryview, num_rows: int) -> None:
+def _bound(frame: bytes, num_rows: int, known: Dictionaries) -> None:
     """Refuse a frame whose buffers claim to unpack to more than a frame may hold."""
-    total = 0
-    for message in ipc_message.messages(frame):
-        if message.kind == ipc_message.BATCH and ipc_message.num_rows(frame, message) != num_rows:
-            raise CorruptFrameError("batch does not have the number of rows in its metadata")
+    view, start, total = memoryview(frame), 0, 0
+    last, unpacked = known.last
+    if frame.startswith(last):
+        start, total = len(last), unpacked
+    for message in ipc_message.messages(view, start):
+        if message.kind == ipc_message.BATCH:
+            if ipc_message.num_rows(view, message) != num_rows:
+                raise CorruptFrameError("batch does not have the number of rows in its metadata")
+            if message.start > start or start == 0:
+                known.last = frame[: message.start], total
         if message.kind != ipc_message.SCHEMA:
-            total += ipc_message.unpacked_bytes(frame, message)
+            total += ipc_message.unpacked_bytes(view, message)
         if total > MAX_FRAME_BYTES:
             raise CorruptFrameError(
                 f"batch claims to unpack to {total} bytes, at most {MAX_FRAME_BYTES} are read"

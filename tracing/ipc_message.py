@@ -100,9 +100,8 @@ def read_message(data: memoryview, start: int, num_bytes: int | None = None) -> 
     return Message(head[kind_at] if kind_at else 0, start, head_at, body_at, body_at + body_bytes, header)
 
 
-def messages(data: memoryview) -> Iterator[Message]:
+def messages(data: memoryview, start: int = 0) -> Iterator[Message]:
     """Yield the messages one after another, to the end of the bytes or the end-of-stream mark."""
-    start = 0
     while start < len(data) and (message := read_message(data, start)) is not None:
         yield message
         start = message.stop

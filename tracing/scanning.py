@@ -31,7 +31,7 @@ def batch_head(file: Any, start: int, size: int) -> Frame | None:
     return Frame(start, start + frame.stop, frame.facts)
 
 
-def scan(file: Any, start: int) -> tuple[Frame | None, bytes]:
+def scan(file: Any, start: int) -> tuple[Frame | None, bytes | memoryview]:
     """Scan the frame at `start` in a window that grows as far as the bytes and the bound allow."""
     window = _WINDOW
     while True:
@@ -47,7 +47,7 @@ def scan(file: Any, start: int) -> tuple[Frame | None, bytes]:
             raise _moved(problem, start) from None
         if frame is None:
             return None, b""
-        return Frame(start, start + frame.stop, frame.facts), data[: frame.stop]
+        return Frame(start, start + frame.stop, frame.facts), memoryview(data)[: frame.stop]
 
 
 def _moved(problem: CorruptFrameError, start: int) -> CorruptFrameError:

@@ -83,6 +83,7 @@ class StreamReader:
         self.num_bytes = 0
         self.last_crc = ""
         self._schema_frame = b""
+        self._dictionaries = frames.Dictionaries()
         self._first_rows: list[int] = []
         self._num_rows = 0
         self.num_stored = 0
@@ -188,7 +189,8 @@ class StreamReader:
         """
         columns = self.columns or {}
         wanted = [columns[name] for name in (columns if names is None else names)]
-        batch = frames.decode_batch(self._schema_frame, data, wanted, self.batches[number].facts["num_rows"])
+        num_rows = self.batches[number].facts["num_rows"]
+        batch = frames.decode_batch(self._schema_frame, data, wanted, num_rows, self._dictionaries)
         for name in ("token_id", *KEY_COLUMNS):
             if name in batch.schema.names and batch.column(name).null_count:
                 raise CorruptFrameError(f"batch {number} has rows without {name}")
@@ -240,16 +242,16 @@ class StreamReader:
         self._take(file, frame, data)
         return True
 
-    def _take(self, file: Any, frame: Frame, data: bytes) -> None:
+    def _take(self, file: Any, frame: Frame, data: bytes | memoryview) -> None:
         if self.columns is None:
             check_format(frame.facts.get("format"), self.path.name)
             self._own.require(frame.facts)
-            self.columns = frames.decode_columns(data, self._expected)
+            self.columns = frames.decode_columns(bytes(data), self._expected)
             needed = self._expected.names if self._max_rows is None else KEY_COLUMNS
             if not self.columns.keys() >= set(needed):
                 self.columns = None
                 raise CorruptFrameError(f"its schema lacks {', '.join(needed[:-1])} or {needed[-1]}")
-            self.facts, self._schema_frame = frame.facts, data
+            self.facts, self._schema_frame = frame.facts, bytes(data)
         elif frame.facts.get("kind") == "batch":
             self._check_batch(frame)
             self._first_rows.append(self._num_rows)

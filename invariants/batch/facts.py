@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Final
 
 import numpy as np
 
 from invariants.batch.flat import Ragged
-from invariants.batch.steps import Batch, Group
+from invariants.batch.group import Group, groups
+from invariants.batch.steps import Batch
 from invariants.facts import PLACES, Facts, promises
 from invariants.rule import BoolArray, IntArray
 
@@ -24,10 +26,12 @@ def batch_facts(batch: Batch, left_out: BoolArray) -> tuple[Facts, BoolArray]:
     """
     known = np.zeros(batch.num_steps, dtype=np.bool_)
     facts = Facts.zeros(batch.num_steps)
-    for group in batch.groups(left_out):
+    for group in groups(batch, left_out):
         if group.has(*NEEDED):
-            known[group.rows] = True
-            facts.put(group.rows, _group_facts(group))
+            group.put(known, True)
+            found = _group_facts(group)
+            for each in fields(found):
+                group.put(getattr(facts, each.name), getattr(found, each.name))
     return facts, known
 
 

@@ -11,7 +11,9 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from invariants.batch.steps import Batch, numbered
+from invariants.batch.forms import numbered
+from invariants.batch.group import groups
+from invariants.batch.steps import Batch
 from invariants.catalogue import APPLICABILITY
 from invariants.rule import BoolArray, IntArray
 
@@ -29,11 +31,11 @@ def kinds(batch: Batch, left_out: BoolArray, texts: dict[str, int]) -> tuple[Int
         texts: Numbers that stand for texts in kinds, from 1; new texts are added. Keep it between batches.
     """
     found = np.zeros((batch.num_steps, len(CLAUSES) + 1), dtype=np.int64)
-    for group in batch.groups(left_out):
+    for group in groups(batch, left_out):
         for place, clause in enumerate(CLAUSES):
             arguments = group.arguments(clause)
             if arguments is not None:
-                found[group.rows, place] = _numbers(clause.check(**arguments), texts)
+                group.put(found[:, place], _numbers(clause.check(**arguments), texts))
     forms, form_of = batch.forms
     found[:, -1] = forms
     numbers, rows = numbered(found)
@@ -41,8 +43,10 @@ def kinds(batch: Batch, left_out: BoolArray, texts: dict[str, int]) -> tuple[Int
     return np.where(left_out, -1, numbers), names
 
 
-def _numbers(values: NDArray[Any], texts: dict[str, int]) -> NDArray[Any] | list[int]:
+def _numbers(values: NDArray[Any], texts: dict[str, int]) -> NDArray[Any] | list[int] | int:
     """Return numbers as they are, and a number for each text."""
     if values.dtype != object:
         return values
+    if (values == values[0]).all():
+        return texts.setdefault(values[0], len(texts) + 1)
     return [texts.setdefault(text, len(texts) + 1) for text in values.tolist()]

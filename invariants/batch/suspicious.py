@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from invariants.batch.steps import Batch, Group
+from invariants.batch.group import Group, groups
+from invariants.batch.steps import Batch
 from invariants.catalogue import CLAUSES
 from invariants.rule import BoolArray
 
@@ -19,8 +20,8 @@ def suspicious_steps(batch: Batch) -> BoolArray:
     suspicious |= _past_elsewhere(batch)
     left_out = suspicious.copy()
     with np.errstate(over="ignore", invalid="ignore"):
-        for group in batch.groups(left_out):
-            suspicious[group.rows] = flagged(group)
+        for group in groups(batch, left_out):
+            group.put(suspicious, flagged(group))
     return suspicious
 
 

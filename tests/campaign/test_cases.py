@@ -1,9 +1,14 @@
-"""A real campaign on a tiny pair, in this process: judged, merged, a planted fault found, a bad case told."""
+"""Real campaigns on a tiny pair: forty cases on Ray and a killed worker, a bad case told, an odd machine."""
 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import time
+from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -11,6 +16,10 @@ import pytest
 from tests.cli.pair_dirs import write_pair
 from tracing.reader import open_run
 from workbench.campaign.ledger import outcomes
+from workbench.campaign.merged import merge
+from workbench.campaign.plan import PlanRequest, make_plan, read_plan
+from workbench.campaign.run import Where, run_plan
+from workbench.campaign.worker import OURS, WorkerJob
 from workbench.cli.run import run_command
 
 OVER = "tree=8/2/3,6/1/2,kv_layout=contiguous,paged"
@@ -22,14 +31,26 @@ def write_prompts(path: Path, *texts: str) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty cases, a planted fault in most, on two workers, one of which is killed."""
     made = tmp_path_factory.mktemp("campaign")
     teacher, drafter = write_pair(made)
     write_prompts(made / "prompts.jsonl", "ab", "c" * 99)
     argv = ["campaign", "plan", str(made / "prompts.jsonl"), "--over", OVER, "--fault", "sibling-leak"]
-    argv += ["--model", str(teacher), "--draft", str(drafter), "--max-new-tokens", "5", "--cases", "6"]
+    argv += ["--fault", "next-kv-head", "--fault", "scale-left-at-one", "--max-new-tokens", "5"]
+    argv += ["--model", str(teacher), "--draft", str(drafter), "--cases", "40"]
     assert run_command([*argv, "--out", str(made / "nightly")]) == 0
-    run_command(["campaign", "run", str(made / "nightly"), "--on", "shard=0/1"])
+    killer = Thread(target=kill_a_worker, args=(made / "nightly",), daemon=True)
+    killer.start()
+    run_command(["campaign", "run", str(made / "nightly"), "--on", "ray", "--workers", "2", "--threads", "1"])
+    killer.join(timeout=1)
     return made / "nightly"
+
+
+def kill_a_worker(folder: Path) -> None:
+    """Kill the first worker that has finished a case."""
+    while not (ledgers := [path for path in folder.glob("results/w*.jsonl") if path.stat().st_size]):
+        time.sleep(0.05)
+    os.kill(int(ledgers[0].stem.split("-")[-2]), signal.SIGKILL)
 
 
 def merged(folder: Path, capsys: Any) -> dict[str, Any]:
@@ -39,13 +60,39 @@ def merged(folder: Path, capsys: Any) -> dict[str, Any]:
     return told
 
 
-def test_every_case_is_judged_and_the_fault_is_found(folder: Path, capsys: Any) -> None:
+def test_every_case_is_judged_once_and_the_faults_are_found(folder: Path, capsys: Any) -> None:
     told = merged(folder, capsys)
-    assert told["missing"] == []
-    assert told["problems"] == {}
-    assert told["faults"] == {"noticed": 3, "missed": [], "never_noticed": []}
-    assert {group["faults"][0] for group in told["groups"]} == {"sibling-leak"}
+    assert (told["missing"], told["problems"]) == ([], {})
+    numbers = [each["number"] for each in outcomes(folder) if not each["canary"]]
+    assert sorted(numbers) == sorted(set(numbers))
+    assert (
+        len(list(folder.glob("results/w*.jsonl"))) == 3
+    )  # two workers, and the one in the place of the killed
+    assert told["faults"]["never_noticed"] == []
+    assert {name for group in told["groups"] for name in group["faults"]} == {
+        *("sibling-leak", "next-kv-head", "scale-left-at-one")
+    }
     assert set(told["verdicts"]) <= {"ok", "inconclusive"}
+    assert told["by_depth"]
+
+
+def test_a_machine_whose_operator_is_an_ulp_off_is_named(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    """No case notices the last bit of a norm; the canaries do."""
+    about = read_plan(folder).about
+    request = PlanRequest(
+        suite="code", cases=1, model=about["model"], draft=about["draft"], max_new_tokens=3, over="tree=6/1/2"
+    )
+    plan = make_plan(replace(request, suite=about["suite"]))
+    for name in ("one", "other", "third"):
+        job = WorkerJob(
+            folder=str(tmp_path), name=name, model=request.model, draft=request.draft, max_new_tokens=3
+        )
+        factory = "attack.odd_machine:make_biased" if name == "other" else OURS
+        run_plan(plan, job, Where("shard"), lambda _: None, factory)
+    told = merge(plan, outcomes(tmp_path))
+    assert told.machines.odd == {"other": [0]}
+    assert told.verdict == "numeric"
+    assert {outcome["num_findings"] for outcome in outcomes(tmp_path)} == {0}
 
 
 def test_traces_of_findings_are_kept_and_can_be_opened(folder: Path, capsys: Any) -> None:

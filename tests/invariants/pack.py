@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from invariants.batch.flat import Flat
-from invariants.batch.steps import COLUMNS
+from invariants.batch.forms import COLUMNS
 from invariants.inputs import Row
 from tracing.columns import COLUMN_BY_NAME
 

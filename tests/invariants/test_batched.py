@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from unittest.mock import patch
 
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from invariants.batch import group
 from invariants.batched import BatchChecker
 from invariants.examples import CONTEXT, Before, Tree, legal_step
 from invariants.inputs import Row
@@ -55,12 +57,16 @@ def interleaved(draw: st.DrawFn) -> list[Row]:
 @given(
     st.one_of(legal_runs(max_turns=3, max_steps=6), interleaved(), scrambled_runs(), hostile_rows()),
     st.integers(1, 9),
+    st.booleans(),
 )
-@settings(max_examples=60)
-def test_batches_say_what_the_loop_says(rows: list[Row], size: int) -> None:
+@settings(max_examples=80)
+def test_batches_say_what_the_loop_says(rows: list[Row], size: int, stretched: bool) -> None:
+    """Catches, where gaps between steps of one form are filled, what is taken from a step filled in."""
     loop = Checker(CONTEXT)
     expected = {number: loop.step("fused", row) for number, row in enumerate(rows)}
-    checker, said = check_in_batches(rows, size)
+    share, stretch = (0, 1) if stretched else (group.MIN_SHARE, group.MIN_STRETCH)
+    with patch.multiple(group, MIN_SHARE=share, MIN_STRETCH=stretch):
+        checker, said = check_in_batches(rows, 4 * size if stretched else size)
     assert said == {number: outcomes for number, outcomes in expected.items() if condemned(outcomes)}
     assert checker.counts == loop.counts
     assert checker.finish() == loop.finish()

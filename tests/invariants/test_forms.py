@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from invariants.batch.group import groups
 from invariants.batch.steps import Batch
 from invariants.catalogue import CATALOGUE, CLAUSES, MUTATIONS
 from invariants.mutation import Mutation
@@ -45,7 +46,7 @@ def flagging(spoilt: Spoilt) -> frozenset[Clause]:
     batch = Batch(pack(spoilt.rows), spoilt.case.context)
     if batch.misshapen().any() or spoilt.case.row.get("parents") is None:
         return frozenset()  # the loop is asked without looking
-    (group,) = batch.groups(np.arange(batch.num_steps) < batch.num_steps - 1)
+    (group,) = groups(batch, np.arange(batch.num_steps) < batch.num_steps - 1)
     found = {clause: group.arguments(clause) for clause in CLAUSES}
     return frozenset(
         clause

@@ -46,5 +46,5 @@ def test_a_temperature_of_nine_tenths_in_verify(tmp_path: Path) -> None:
 
 def test_float32_needs_no_leaning(tmp_path: Path) -> None:
     outcome = run(tmp_path / "run", replace(LONG, dtype="float32"))
-    assert outcome.staged.judge._leanings.steps == 0
+    assert outcome.staged.judge.leanings.steps == 0
     assert leans(outcome) == []

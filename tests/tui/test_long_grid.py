@@ -67,7 +67,7 @@ def test_w_goes_from_one_wrong_cell_to_the_next(tmp_path: Path) -> None:
 
 
 def test_a_line_that_is_cut_says_so(wide: Path) -> None:
-    shown = play(wide, ["m"])
+    shown = play(wide, ["m", "G"])
     assert panel_lines(shown.text)[-1].rstrip("│ ").endswith("»")
     scrolled = play(wide, ["m", "G", *["l"] * 62])
     assert "«" in panel_lines(scrolled.text)[-1]

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 from textual.app import SystemCommand
 from textual.color import Color
@@ -13,6 +14,7 @@ from textual.color import Color
 from tests.tui.conftest import CELL
 from tests.tui.driving import play, play_each, run_screen, settle
 from tests.view.traces import finding, write_run
+from tracing.recorder import RunWriter
 from workbench.tui.app import ViewApp
 from workbench.tui.keys import RUN_KEYS
 from workbench.tui.screens.run import RunScreen
@@ -220,3 +222,36 @@ def test_the_strip_shows_the_run_and_a_click_goes_to_a_step(faulty: Path) -> Non
             return str(run_screen(app).model.step.moment)
 
     assert asyncio.run(run()) == "0:0:5"
+
+
+def test_the_tab_of_the_open_panel_is_the_marked_one(faulty: Path) -> None:
+    """Two rows of tabs with the same words and another mark are not the same."""
+
+    def marked(screen: RunScreen) -> str:
+        row = screen.query_one("#tabs").content
+        return "".join(row.plain[each.start : each.end] for each in row.spans if each.style == "reverse")
+
+    assert play(faulty, ["t"], ask=marked).asked.strip() == "tree"
+    assert play(faulty, ["a"], ask=marked).asked.strip() == "accept"
+    assert play(faulty, ["a", "c"], ask=marked).asked.strip() == "cache"
+
+
+def test_a_line_far_away_is_shown_with_its_surroundings(tmp_path: Path) -> None:
+    """The wrong cell of a large grid is not at the edge of its panel."""
+    visible = np.tril(np.ones((60, 60), np.bool_))
+    wide = {"visible": visible, "parents": np.maximum(np.arange(60) - 1, 0)}
+
+    def around(screen: RunScreen) -> tuple[int, int]:
+        slot = screen.active_slot
+        place = slot.cursor - slot.scroll_offset.y
+        return place, slot.scrollable_content_region.height
+
+    with RunWriter(tmp_path / "run") as run:
+        trace = run.path("fused")
+        with trace.step(step=0) as step:
+            step.record(**wide)
+        run.add_finding(finding(0, node=30))
+    place, height = play(tmp_path / "run", ["exclamation_mark"], ask=around).asked
+    assert height // 3 < place < height - height // 3
+    opened = play(tmp_path / "run", ["m"])
+    assert "in small" in opened.text

@@ -20,7 +20,7 @@ from workbench.view.lines import line_text, plain_text, targets_of
 from workbench.view.page import page_lines
 from workbench.view.run_view import RunView
 from workbench.view.step import StepView, ViewOptions
-from workbench.view.targets import StepTarget
+from workbench.view.targets import MomentTarget
 
 KEYS = ("prompt_id", "turn", "step")
 
@@ -156,9 +156,9 @@ def test_a_request_leads_to_its_own_step(run: Path) -> None:
     targets = [
         target for line in batch_lines(step, PLAIN) for _, _, target in targets_of(line) if target is not None
     ]
-    assert StepTarget(step.moment) in targets
+    assert MomentTarget(step.moment) in targets
     assert len(targets) >= 2
-    assert all(isinstance(each, StepTarget) for each in targets)
+    assert all(isinstance(each, MomentTarget) for each in targets)
 
 
 def test_a_page_has_the_panel_where_there_is_an_engine(run: Path) -> None:

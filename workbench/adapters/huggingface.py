@@ -1,7 +1,10 @@
-"""Records Hugging Face `generate` with prompt lookup or an assistant model: each step is a chain tree.
+"""Records Hugging Face's assisted `generate`, whoever drafts: each step is a chain tree.
 
 with record_generate(model, "runs/hf"):
     model.generate(**inputs, prompt_lookup_num_tokens=4)
+
+Generators of candidates that are known by name are in `huggingface_facts.PROPOSERS`; another one is recorded
+under the name of its class. A `generate` without one (greedy, sampling, beams) has no steps to record.
 
 In this engine the last token of `input_ids` is not in the cache when a step begins: it is our root, and the
 first root of a prompt is the prompt's last token. Nothing is changed in what `generate` computes.
@@ -9,16 +12,22 @@ first root of a prompt is the prompt's last token. Nothing is changed in what `g
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
+from tracing.errors import EnvironmentProblemError, UsageError
 from tracing.recorder import RunWriter, Trace
-from workbench.adapters.huggingface_step import HookedLayer, accept_columns, chain_columns, seen_columns
-from workbench.adapters.verify_rows import logit_columns
-
-PROPOSERS: Final = {"PromptLookupCandidateGenerator": "lookup", "AssistedCandidateGenerator": "draft_model"}
+from workbench.adapters.huggingface_facts import FACTORY_ARGUMENTS, describe, first_window, proposer_of
+from workbench.adapters.huggingface_step import (
+    HookedLayer,
+    accept_columns,
+    chain_columns,
+    score_columns,
+    seen_columns,
+)
 
 
 @contextmanager
@@ -40,8 +49,10 @@ def record_generate(
         with_digest: Put the digest of the weights into the manifest, so that a replay can prove its models.
 
     Raises:
+        EnvironmentProblemError: This version of `transformers` makes its generators of candidates elsewhere.
         TraceError: The folder holds a run.
     """
+    _require_hook(model)
     with ExitStack() as stack:
         run = stack.enter_context(RunWriter(folder, describe(model, with_digest=with_digest)))
         trace = run.path(
@@ -50,7 +61,7 @@ def record_generate(
             on_error="warn" if on_error == "warn" else "raise",
             info={"dtype": str(model.dtype).removeprefix("torch."), "device": str(model.device)},
         )
-        layer = stack.enter_context(HookedLayer(model))
+        layer = stack.enter_context(HookedLayer(model, first_window(model)))
         recording = _Recording(model, run, trace, layer, top_logits)
         original = model._get_candidate_generator  # noqa: SLF001  the one place where all drafters are made
         model._get_candidate_generator = recording.wrapped(original)  # noqa: SLF001
@@ -61,24 +72,17 @@ def record_generate(
             recording.end_step()
 
 
-def describe(model: Any, *, with_digest: bool = False) -> dict[str, Any]:
-    """Return what the manifest states of engine and model; the limits of a call are added by the call."""
-    import transformers
+def _require_hook(model: Any) -> None:
+    factory = getattr(model, "_get_candidate_generator", None)
+    missing = FACTORY_ARGUMENTS - set(inspect.signature(factory).parameters) if callable(factory) else None
+    if missing is None or missing:
+        import transformers
 
-    facts: dict[str, Any] = {
-        "first_root": "prompt",
-        "engine": f"transformers {transformers.__version__}",
-        "models": {"teacher": str(model.config._name_or_path or type(model).__name__)},  # noqa: SLF001
-        "limits": {
-            "vocab_size": int(model.config.get_text_config().vocab_size),
-            "max_positions": int(model.config.get_text_config().max_position_embeddings),
-        },
-    }
-    if with_digest:
-        from workbench.checkpoints.digests import weights_digest
-
-        facts["models"]["digests"] = {"teacher_weights": weights_digest(model.state_dict())}
-    return facts
+        lacks = "" if missing is None else f" that takes {', '.join(sorted(missing))}"
+        raise EnvironmentProblemError(
+            f"generate of transformers {transformers.__version__} cannot be recorded: {type(model).__name__} "
+            f"has no _get_candidate_generator{lacks}; versions that are known: docs/recorders.md"
+        )
 
 
 class _Recording:
@@ -97,6 +101,8 @@ class _Recording:
         self._candidates: Any = None
         self._config: Any = None
         self._eos: list[int] = []
+        self._proposer = ""
+        self._is_processed = False
 
     def wrapped(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """Return the factory of candidate generators, whose products show what they do."""
@@ -106,12 +112,14 @@ class _Recording:
             self.end_step()
             self._prompt_id, self._next_step = self._prompt_id + 1, 0
             self._config = kwargs["generation_config"]
+            self._is_processed = len(kwargs["logits_processor"]) > 0
+            self._proposer = proposer_of(generator)
             self._say_limits(int(kwargs["input_ids"].shape[1]))
             inner_get, inner_update = generator.get_candidates, generator.update_candidate_strategy
 
             def get_candidates(input_ids: Any, *more: Any, **named: Any) -> Any:
                 found = inner_get(input_ids, *more, **named)
-                self._safely(self._begin, input_ids, found[0], type(generator).__name__)
+                self._safely(self._begin, input_ids, found[0])
                 return found
 
             def update_candidate_strategy(input_ids: Any, scores: Any, num_matches: int) -> Any:
@@ -142,8 +150,12 @@ class _Recording:
         known = limits if self._prompt_id == 0 else {**limits, "max_new_tokens": None}
         self._run.update(limits=known)
 
-    def _begin(self, input_ids: Any, candidates: Any, generator: str) -> None:
+    def _begin(self, input_ids: Any, candidates: Any) -> None:
         self.end_step()
+        if candidates.shape[0] != 1:
+            raise UsageError(
+                f"{self._proposer} drafts {candidates.shape[0]} rows; only a chain can be recorded"
+            )
         context = input_ids[0].tolist()
         self._step = self._stack.enter_context(
             self._trace.step(prompt_id=self._prompt_id, turn=0, step=self._next_step)
@@ -152,19 +164,20 @@ class _Recording:
         columns = chain_columns(context, self._candidates)
         if self._next_step == 0:
             columns["context_token_ids"] = context
-        self._step.record(proposer=PROPOSERS.get(generator, generator), **columns)
+        self._step.record(proposer=self._proposer, **columns)
         self._step.about_to_run("verify")
         self._layer.forget()
 
     def _finish(self, input_ids: Any, scores: Any, num_matches: int) -> None:
-        """Record what verify gave and what was kept; a sampled choice is not recorded."""
+        """Record what verify gave and what was kept; a choice that is not the best of the scores is not."""
         step, tokens = self._step, input_ids[0].tolist()
         if step is None:
             return
         committed_len = len(tokens) - num_matches - 2
         step.record(**seen_columns(self._layer, committed_len, len(self._candidates) + 1))
-        if not self._config.do_sample:
-            step.record(**logit_columns(scores[0], self._top_logits))
+        step.record(
+            **score_columns(scores[0], self._config, self._top_logits, is_processed=self._is_processed)
+        )
         step.record(kernel=f"transformers {self._model.config._attn_implementation}")  # noqa: SLF001
         is_full = len(tokens) >= int(self._config.max_length)
         step.record(**accept_columns(tokens, num_matches, self._eos, is_full=is_full))

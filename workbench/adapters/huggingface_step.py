@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from workbench.adapters.verify_rows import logit_columns
+
 Columns = dict[str, Any]
 
 
@@ -57,18 +59,38 @@ def accept_columns(
     }
 
 
+def score_columns(scores: Any, config: Any, top_logits: int, *, is_processed: bool) -> Columns:
+    """Return the scores of a step's rows, and the choice where it is the best of them.
+
+    Args:
+        scores: `[N, V]`, after the processors.
+        config: Of the generation. Drawn tokens, and those of a mixture with the assistant's law, are no best.
+        top_logits: K to keep.
+        is_processed: Whether there are processors. Then scores that were drawn from are not recorded.
+    """
+    if config.do_sample and is_processed:
+        return {}
+    columns = logit_columns(scores, top_logits)
+    if config.do_sample or getattr(config, "assistant_ensemble_weight", None) is not None:
+        del columns["target_token_ids"]
+    return {**columns, "logits_kind": "processed" if is_processed else "raw"}
+
+
 class HookedLayer:
     """Keeps what the first decoder layer was last given: positions and the mask of its attention.
 
     Attributes:
         position_ids: int `[rows]`, or None where the layer does not get them.
         visible: bool `[rows, columns]`, True attends, or None where that is not known.
+        window: Tokens that the layer lets a query see, 0 for all.
     """
 
-    def __init__(self, model: Any) -> None:
-        layers = getattr(getattr(model, "model", None), "layers", None)
+    def __init__(self, model: Any, window: int = 0) -> None:
+        decoder = model.get_decoder() if hasattr(model, "get_decoder") else None
+        layers = getattr(decoder, "layers", None)
         self._layer = layers[0] if layers is not None and len(layers) else None
         self._handle: Any = None
+        self.window = window
         self.position_ids: NDArray[Any] | None = None
         self.visible: NDArray[np.bool_] | None = None
 
@@ -118,10 +140,14 @@ def seen_columns(layer: HookedLayer, committed_len: int, num_nodes: int) -> Colu
     columns: Columns = {}
     if layer.position_ids is not None and len(layer.position_ids) >= num_nodes:
         columns["position_ids"] = layer.position_ids[-num_nodes:]
-    if layer.visible is not None and layer.visible.shape[1] >= committed_len + num_nodes:
-        rows = layer.visible[-num_nodes:]
-        end = committed_len + num_nodes
-        columns["visible"] = rows[:, committed_len:end]
-        columns["prefix_visible"] = rows[:, :committed_len].sum(axis=1)
+    if layer.visible is None:
+        return columns
+    rows, num_keys = layer.visible[-num_nodes:], layer.visible.shape[1]
+    dropped = max(committed_len + num_nodes - num_keys, 0)
+    start = committed_len - dropped
+    if start >= 0 and (not dropped or layer.window):  # a cache with a window keeps the last keys only
+        end = start + num_nodes
+        columns["visible"] = rows[:, start:end]
+        columns["prefix_visible"] = rows[:, :start].sum(axis=1)
         columns["other_visible"] = rows[:, end:].sum(axis=1)
     return columns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ class PlannedCase:
         fault: Name of a fault that is planted, or empty.
         seed: Of the draws where tokens are sampled.
         canary: Whether every worker runs it, so that their numbers can be compared.
-        needs: What a worker must have: `device`, `memory_mb`, `extra`.
+        needs: What a worker must have: `device`, `memory_mb` (0 where nobody said), `extra` to install.
     """
 
     number: int
@@ -75,3 +75,15 @@ class PlannedCase:
             and all(isinstance(text, str) for text in texts)
             and (self.cut is None or (type(self.cut) is int and self.cut > 0))
         )
+
+
+def needs_of(cases: Sequence[PlannedCase]) -> dict[str, Any]:
+    """Return what a worker must have that may get any of these cases."""
+    every = [case.needs for case in cases]
+    devices = {str(needs.get("device", "auto")) for needs in every} - {"auto"}
+    if len(devices) > 1:
+        raise UsageError(
+            f"the cases need {' and '.join(sorted(devices))}; a campaign runs on one kind of device"
+        )
+    memory = max((int(needs.get("memory_mb") or 0) for needs in every), default=0)
+    return {"device": next(iter(devices), "auto"), "memory_mb": memory}

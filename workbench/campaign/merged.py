@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from workbench.campaign.acceptance import CampaignAcceptance
+from workbench.campaign.leaning import CampaignLeanings
 from workbench.campaign.machines import Machines
 from workbench.campaign.plan import Plan
 from workbench.judge.coverage import REQUIRED
@@ -89,6 +91,8 @@ class Merged:
         problems: Cases that were lost or not run, with why.
         deaths: Cases that were tried again, and what the journal of the dead worker says.
         machines: What workers have in common, and who differs.
+        acceptance: Statistics over the cases that draft alike.
+        leanings: Small mistakes in a half precision, over all cases.
     """
 
     plan: Plan
@@ -108,7 +112,13 @@ class Merged:
     problems: dict[int, str] = field(default_factory=dict)
     deaths: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     machines: Machines = field(default_factory=Machines)
+    acceptance: CampaignAcceptance = field(init=False)
+    leanings: CampaignLeanings = field(default_factory=CampaignLeanings)
     _seen: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        """Know the axes."""
+        self.acceptance = CampaignAcceptance(self.plan.axes)
 
     def add(self, outcome: Mapping[str, Any]) -> None:
         """Take in an outcome; a canary counts as a case once, whoever ran it."""
@@ -125,6 +135,8 @@ class Merged:
             self.problems[number] = str(outcome.get("problem", ""))
             return
         self._count(outcome)
+        self.acceptance.add(outcome)
+        self.leanings.add(outcome)
         if outcome["findings"]:
             cause = cause_of(outcome["findings"][0])
             self.groups.setdefault(cause, CauseGroup(cause)).add(outcome)
@@ -160,7 +172,7 @@ class Merged:
                 return verdict
         if self.never_noticed:
             return "structural"
-        if self.machines.odd:
+        if self.machines.odd or any(self.leanings.made()):
             return "numeric"
         if self.missing or self.problems or self.too_little or self.lacking:
             return "inconclusive"

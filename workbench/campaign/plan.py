@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,7 +36,7 @@ class PlanRequest:
         model, draft: Checkpoint directories; None is the shipped pair.
         max_new_tokens: Of every turn, where no axis says.
         device: Where the path under test runs.
-        needs: What every case needs of a worker.
+        memory_mb: Memory that a worker needs; 0 where nobody said.
     """
 
     suite: str
@@ -51,7 +51,7 @@ class PlanRequest:
     draft: str | None = None
     max_new_tokens: int = 32
     device: str = "auto"
-    needs: Mapping[str, Any] = field(default_factory=dict)
+    memory_mb: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,8 @@ def make_plan(request: PlanRequest) -> Plan:
         options_of(_options(row), request.max_new_tokens)
     pairs = _pairs(prompts, rows, request)
     canaries = _canaries(pairs, request.canaries)
+    extra = "npu" if request.device == "npu" else ""
+    needs = {"device": request.device, "memory_mb": request.memory_mb, "extra": extra}
     cases = tuple(
         PlannedCase(
             number=number,
@@ -101,7 +103,7 @@ def make_plan(request: PlanRequest) -> Plan:
             fault=row.get("fault", ""),
             seed=request.seed + number,
             canary=number in canaries,
-            needs=request.needs,
+            needs=needs,
         )
         for number, (prompt, row) in enumerate(pairs)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import os
 import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,8 +13,8 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Final, Protocol
 
-from tracing.errors import SpecwbError
-from workbench.campaign.case import PlannedCase
+from tracing.errors import EnvironmentProblemError, SpecwbError
+from workbench.campaign.case import PlannedCase, needs_of
 from workbench.campaign.told import deaths_of, label_of, runs_of
 from workbench.campaign.worker import WorkerJob, worker_from
 
@@ -57,6 +58,7 @@ class LocalPool:
 
     def run(self, cases: Sequence[PlannedCase], canaries: Sequence[PlannedCase]) -> Iterator[dict[str, Any]]:
         """Yield outcomes; see `Pool`."""
+        _require_memory(needs_of([*cases, *canaries])["memory_mb"], self.workers)
         waiting = list(reversed(cases))
         self.attempts.clear()
         slots = [self._started(f"w{number}", list(canaries)) for number in range(self.workers)]
@@ -98,6 +100,20 @@ class LocalPool:
             (slot.canaries if case.canary else waiting).append(case)
         else:
             yield lost_case(case, slot.job)
+
+
+def _require_memory(memory_mb: int, workers: int) -> None:
+    """Refuse to start workers that this machine cannot hold.
+
+    Raises:
+        EnvironmentProblemError: They need more than there is.
+    """
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+    if memory_mb * workers > there:
+        raise EnvironmentProblemError(
+            f"{workers} workers of {memory_mb} MB need more than the {there} MB of this machine; "
+            f"it can hold {there // memory_mb}"
+        )
 
 
 def lost_case(case: PlannedCase, job: WorkerJob) -> dict[str, Any]:

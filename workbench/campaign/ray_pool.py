@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from tracing.errors import EnvironmentProblemError
-from workbench.campaign.case import PlannedCase
+from workbench.campaign.case import PlannedCase, needs_of
 from workbench.campaign.pool import MOST_ATTEMPTS, lost_case
 from workbench.campaign.worker import WorkerJob, worker_from
+
+DEVICES: Final = {"npu": "NPU", "cuda": "GPU", "cpu": "CPU"}
+"""Device of a plan to the resource of a cluster; `auto` takes what is there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,7 @@ class RayPool:
     def _outcomes(
         self, ray: Any, cases: Sequence[PlannedCase], canaries: Sequence[PlannedCase]
     ) -> Iterator[dict[str, Any]]:
-        wants, count = _resources(ray.cluster_resources(), self.workers)
+        wants, count = _resources(ray.cluster_resources(), self.workers, needs_of([*cases, *canaries]))
         actor = ray.remote(**wants, max_restarts=-1, max_task_retries=MOST_ATTEMPTS - 1)(_Actor)
         jobs = [replace(self.job, name=f"w{number}") for number in range(count)]
         actors = [actor.remote(self.factory, job) for job in jobs]
@@ -85,13 +88,33 @@ class _Actor:
         return self._worker.run(case)
 
 
-def _resources(cluster: dict[str, float], workers: int | None) -> tuple[dict[str, Any], int]:
-    """Return what an actor takes and how many there are: a device each, or a processor."""
-    if cluster.get("NPU", 0) >= 1:
-        return {"resources": {"NPU": 1}}, workers or int(cluster["NPU"])
-    if cluster.get("GPU", 0) >= 1:
-        return {"num_gpus": 1}, workers or int(cluster["GPU"])
-    return {"num_cpus": 1}, workers or max(1, int(cluster.get("CPU", 1)))
+def _resources(
+    cluster: Mapping[str, float], workers: int | None, needs: Mapping[str, Any]
+) -> tuple[dict[str, Any], int]:
+    """Return what an actor takes and how many there are: a device each, or a processor.
+
+    Raises:
+        EnvironmentProblemError: The cluster has no such device, or not so much memory.
+    """
+    device = needs.get("device", "auto")
+    name = DEVICES.get(device) or next((each for each in ("NPU", "GPU") if cluster.get(each, 0) >= 1), "CPU")
+    there = cluster.get(name, 0)
+    if there < 1:
+        raise EnvironmentProblemError(
+            f"the plan needs {name} and the cluster has none; start its nodes with ray start, and for an NPU "
+            """--resources '{"NPU": 8}'"""
+        )
+    wants: dict[str, Any] = {"CPU": {"num_cpus": 1}, "GPU": {"num_gpus": 1}}.get(
+        name, {"resources": {name: 1}}
+    )
+    count = workers or int(there)
+    if memory := int(needs.get("memory_mb") or 0) << 20:
+        most = int(cluster.get("memory", 0) // memory)
+        if most < 1:
+            there_mb = int(cluster.get("memory", 0)) >> 20
+            raise EnvironmentProblemError(f"a worker needs {memory >> 20} MB, the cluster has {there_mb} MB")
+        wants, count = {**wants, "memory": memory}, min(count, most)
+    return wants, count
 
 
 def _ray() -> Any:

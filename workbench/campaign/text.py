@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from tracing.finding import Finding
+from workbench.campaign.acceptance import Alike, CampaignAlarm
 from workbench.campaign.case import PlannedCase
 from workbench.campaign.merged import CauseGroup, Merged
 from workbench.report.text import finding_line
@@ -35,6 +36,8 @@ def lines_of(merged: Merged) -> list[str]:
         lines += _group_lines(merged, group)
     if len(merged.groups) > MOST:
         lines.append(f"            {len(merged.groups) - MOST} more causes")
+    lines += [f"leaning     {told}" for told in merged.leanings.made()]
+    lines += [_alarm_line(alarm) for alarm in merged.acceptance.alarms()]
     lines += [f"not run     case {number}: {why}" for number, why in list(merged.problems.items())[:MOST]]
     lines += [f"too little  was judged of {line}" for line in _listed(merged, merged.too_little)]
     if merged.lacking:
@@ -46,7 +49,19 @@ def lines_of(merged: Merged) -> list[str]:
     for (axis, value), (accepted, steps) in sorted(merged.accepted.items()):
         if steps:
             lines.append(f"accepted    {accepted / steps:.2f} a step where {axis}={value} ({steps} steps)")
+    for alike, together in sorted(merged.acceptance.by_alike.items()):
+        shares = ", ".join(f"{passed / could:.0%} of {could}" for could, passed in together.by_depth())
+        lines.append(f"by depth    {shares or 'no drafts'}{_where(alike)}")
     return lines
+
+
+def _alarm_line(alarm: CampaignAlarm) -> str:
+    return f"warning     {alarm.rule} over all cases{_where(alarm.alike)}: {alarm.message}"
+
+
+def _where(alike: Alike) -> str:
+    told = ", ".join(f"{axis}={value}" for axis, value in alike)
+    return f" where {told}" if told else ""
 
 
 def as_json(merged: Merged) -> dict[str, Any]:
@@ -78,6 +93,16 @@ def as_json(merged: Merged) -> dict[str, Any]:
             {"axis": axis, "value": value, "accepted": accepted, "steps": steps}
             for (axis, value), (accepted, steps) in sorted(merged.accepted.items())
         ],
+        "by_depth": [
+            {"where": dict(alike), "could": could, "passed": passed, "depth": depth}
+            for alike, together in sorted(merged.acceptance.by_alike.items())
+            for depth, (could, passed) in enumerate(together.by_depth(), 1)
+        ],
+        "warnings": [
+            {"rule": alarm.rule, "where": dict(alarm.alike), "message": alarm.message}
+            for alarm in merged.acceptance.alarms()
+        ],
+        "leanings": list(merged.leanings.made()),
         "workers": {
             name: {
                 "cases": count,

@@ -46,6 +46,7 @@ def summarised(summary: RunSummary) -> dict[str, Any]:
         "not_checked": len(summary.not_checked),
         "is_enough": _is_enough(summary.share),
         "num_findings": len(errors),
+        "leanings": dict(summary.leanings),
         "findings": [finding.as_json() for finding in errors[:MOST_FINDINGS]],
     }
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from tracing.errors import SpecwbError
 from tracing.settings import Device, RungName
+from workbench.campaign.acceptance import facts_told
 from workbench.campaign.axes import RunOptions, options_of
 from workbench.campaign.case import PlannedCase
 from workbench.campaign.ledger import Ledger
@@ -137,6 +138,8 @@ class CaseRunner:
         except SpecwbError as problem:
             return {"verdict": "not run", "exit_code": problem.exit_code, "problem": str(problem)}
         told = summarised(summary)
+        if not told["num_findings"] and not case.fault:
+            told["facts"] = facts_told(folder)
         if case.canary:
             told["digest"] = digest_of(folder)
         told["run"] = self._keep(case, folder, told)

@@ -17,6 +17,7 @@ COMMANDS: Final = {
         "workbench.cli.locate",
         "Open the first wrong stage: which layer, operator, row and element?",
     ),
+    "reduce": ("workbench.cli.reduce", "Make a failing run smaller, down to a folder for an issue."),
     "check": ("workbench.cli.check", "Check every invariant at every recorded step; needs no models."),
     "view": ("workbench.cli.view", "Browse a recorded run step by step, or print one moment of it."),
     "doctor": ("workbench.cli.doctor", "Print what this machine has and what is verified on it."),

@@ -42,6 +42,7 @@ def command() -> None:
 @click.option("--draft", metavar="DIR", help="Drafter checkpoint.")
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=32, show_default=True)
 @choice_option("--device", values=DEVICES, text="Of the path under test.")
+@click.option("--memory-mb", type=click.IntRange(min=0), default=0, metavar="MB", help="A worker needs it.")
 @format_option
 def plan(suite: str, out: Path, output_format: str, **options: Any) -> int:
     """Write a plan of independent cases over the prompts of a suite.

@@ -16,6 +16,11 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "specwb locate --prompt file.txt --fault next-kv-head --max-new-tokens 8",
         "specwb locate --prompt file.txt --fused my_engine.specwb:factory --swap",
     ),
+    "reduce": (
+        "specwb reduce --prompt file.txt --fused my_engine.specwb:factory -o reduced",
+        "specwb reduce runs/monday --fused my_engine.specwb:factory --time-limit 300 -o reduced",
+        "specwb reduce --prompt file.txt --fault next-kv-head --max-new-tokens 8 -o reduced",
+    ),
     "check": (
         "specwb check runs/monday",
         "specwb check --select MASK,KV005 --statistics runs/monday runs/tuesday",
@@ -60,6 +65,10 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "weights verify": (
         "specwb weights verify PACKED_DIR",
         "specwb weights verify layer.enec --parameters 122,6,3 --original layer.bin",
+    ),
+    "weights experts": (
+        "specwb weights experts MOE_DIR",
+        "specwb weights experts MOE_DIR --experts 64 --groups 8",
     ),
     "weights stat": ("specwb weights stat model.safetensors --time",),
     "trace info": ("specwb trace info runs/monday",),

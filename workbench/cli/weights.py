@@ -103,6 +103,34 @@ def stat(source: str, dtype: str | None, *, is_timed: bool, output_format: str) 
     return 0
 
 
+@command.command()
+@click.argument("target")
+@click.option("--model", metavar="DIR", help="A dense teacher; the shipped one where none is given.")
+@click.option("--experts", default=16, show_default=True, type=click.IntRange(1, 4096), help="Of a layer.")
+@click.option(
+    "--groups", default=4, show_default=True, type=click.IntRange(1), help="One expert of each works."
+)
+@click.option("--width", default=32, show_default=True, type=click.IntRange(1, 65536), help="Of an expert.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Of what is random.")
+def experts(target: str, *, model: str | None, experts: int, groups: int, width: int, seed: int) -> int:
+    """Write a teacher with experts in groups (PanguProMoEForCausalLM) to TARGET, out of a dense one.
+
+    Its MLPs become the shared experts; routers, scales and the other experts are random. A drafter of the
+    dense teacher goes on working: it tries a path with such a teacher where there is no trained one.
+    """
+    from tracing.models import Experts
+    from workbench.checkpoints.shipped import shipped_pair_dirs
+    from workbench.checkpoints.upcycled import write_with_experts
+
+    if experts % groups:
+        raise UsageError(f"--experts should be a multiple of --groups, got {experts} and {groups}")
+    _require_new(target)
+    source = shipped_pair_dirs()[0] if model is None else Path(model)
+    write_with_experts(source, Path(target), Experts(experts, groups, width, 1), seed)
+    say(f"{source} with {experts} experts in {groups} groups written as {target}", err=True)
+    return 0
+
+
 def _require_new(target: str) -> None:
     if Path(target).exists():
         raise UsageError(f"{target} is there already; give a new name")

@@ -1,4 +1,4 @@
-"""Experts in groups: rows are sorted by expert, each expert multiplies its rows at once."""
+"""Experts in groups: rows are sorted by expert and multiplied by groups, through the device's operators."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from tracing.models import Experts
 from workbench.fused.gated_mlp import GatedMlp
 from workbench.fused.linear import Linear
 from workbench.fused.operators import Operators
+from workbench.fused.quantised import QuantisedLinear
 from workbench.fused.seen import Seen
+from workbench.npu import dispatch
+from workbench.npu.grouped_choice import grouped_choice as routed
 
 
 class LayerRouting(NamedTuple):
@@ -68,6 +71,33 @@ def place_experts(model: nn.Module, experts: Experts, dtype: torch.dtype) -> Non
             layer.mlp = ExpertWeights(layer.mlp.gate_proj.in_features, experts, dtype)
 
 
+class _Grouped:
+    """Experts whose products go through the device's product by groups."""
+
+    def __init__(self, experts: Sequence[Any], operators: Operators) -> None:
+        both = [torch.cat((each.gate_proj.weight, each.up_proj.weight)) for each in experts]
+        self._gate_and_up = torch.stack(both).detach().transpose(1, 2)
+        self._down = torch.stack([each.down_proj.weight for each in experts]).detach().transpose(1, 2)
+        self._operators = operators
+
+    def __call__(self, rows: Tensor, counts: Tensor) -> Tensor:
+        """Return what each expert gives for its rows, `[R * num_groups, hidden]`."""
+        both = dispatch.npu_grouped_matmul(rows, self._gate_and_up, counts)
+        return dispatch.npu_grouped_matmul(self._operators.swiglu(both), self._down, counts)
+
+
+class _OneByOne:
+    """Experts in int4, each through the product with quantised weights."""
+
+    def __init__(self, experts: Sequence[Any], operators: Operators) -> None:
+        self._experts = [GatedMlp(each, operators, pack=False) for each in experts]
+
+    def __call__(self, rows: Tensor, counts: Tensor) -> Tensor:
+        """Return what each expert gives for its rows, `[R * num_groups, hidden]`."""
+        parts = zip(self._experts, torch.split(rows, counts.tolist()), strict=True)
+        return torch.cat([expert(part) for expert, part in parts if len(part)])
+
+
 class ExpertsMlp(nn.Module):
     """Router, the chosen experts of each row, and the shared expert."""
 
@@ -76,7 +106,9 @@ class ExpertsMlp(nn.Module):
         self.gate = Linear(source.gate.weight, pack=pack)
         self.router_scale: Tensor = source.router_scale.detach()[0]
         self.num_groups: int = source.num_groups
-        self.experts = [GatedMlp(each, operators, pack=pack) for each in source.experts]
+        self.num_experts = len(source.experts)
+        is_int4 = isinstance(source.experts[0].gate_proj, QuantisedLinear)
+        self.experts = (_OneByOne if is_int4 else _Grouped)(source.experts, operators)
         self.shared = GatedMlp(source.shared_expert, operators, pack=pack)
 
     def forward(self, hidden_states: Tensor, seen: Seen | None, routing: list[LayerRouting]) -> Tensor:
@@ -91,29 +123,11 @@ class ExpertsMlp(nn.Module):
         logits = self.gate(rows)
         ids, weights = routed(logits, self.router_scale, self.num_groups)
         routing.append(LayerRouting(logits, ids))
-        order = ids.flatten().argsort(stable=True)
-        counts = torch.bincount(ids.flatten(), minlength=len(self.experts)).tolist()
-        sources = order // self.num_groups
-        parts = torch.split(rows[sources], counts)
-        own = [expert(part[None])[0] for expert, part in zip(self.experts, parts, strict=True) if len(part)]
-        weighed = torch.cat(own).float() * weights.flatten()[order, None]
-        summed = torch.zeros_like(rows, dtype=torch.float32).index_add_(0, sources, weighed)
-        moved: Tensor = summed.to(rows.dtype).view_as(hidden_states) + self.shared(hidden_states)
+        chosen = ids.int()
+        sorted_rows, places, counts = dispatch.npu_moe_init_routing_v2(rows, chosen, self.num_experts)
+        own = self.experts(sorted_rows, counts)
+        summed = dispatch.npu_moe_finalize_routing(own, weights.to(own.dtype), places, chosen)
+        moved: Tensor = summed.view_as(hidden_states) + self.shared(hidden_states)
         if seen is not None:
             seen(mlp_norm=hidden_states, mlp_output=moved)
         return moved
-
-
-def routed(logits: Tensor, router_scale: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
-    """Return the best expert of each group and what weighs it, int64 and float32 `[R, num_groups]`.
-
-    Args:
-        logits: Of the router, `[R, experts]`.
-        router_scale: Factor on each expert's score, `[experts]`.
-        num_groups: Groups of equal size; of equal scores in one the first is taken.
-    """
-    scores = torch.softmax(logits.float(), dim=-1)
-    best = scores.view(len(scores), num_groups, -1).max(dim=-1)
-    size = scores.shape[-1] // num_groups
-    ids = best.indices + torch.arange(num_groups, device=scores.device) * size
-    return ids, best.values * router_scale.float()[ids]

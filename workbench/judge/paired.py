@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -88,6 +88,15 @@ class Leaning:
         self.groups, self.rows = self.groups + 1, self.rows + len(added)
         self.values += added.size
         self.size, self.path = self.size + size, self.path + own
+
+    def join(self, other: Leaning) -> None:
+        """Take in the same mistake of another, independent run: evidence multiplies, so logarithms add up."""
+        self.wealth += other.wealth
+        so_far = self.samples or [0.0] * len(other.samples)
+        self.samples = [one + more for one, more in zip(so_far, other.samples, strict=False)]
+        self.groups, self.rows = self.groups + other.groups, self.rows + other.rows
+        self.values += other.values
+        self.size, self.path = self.size + other.size, self.path + other.path
 
     @property
     def lean(self) -> float:
@@ -156,6 +165,21 @@ class Paired:
         leaning = self.by_clause.setdefault(clause, Leaning(clause, leans))
         wide = [np.asarray(each, np.float64) for each in samples]
         leaning.add(np.asarray(error, np.float64), wide, np.asarray(added, np.float64))
+
+    def join(self, other: Paired) -> None:
+        """Take in what another, independent run measured."""
+        for clause, leaning in other.by_clause.items():
+            self.by_clause.setdefault(clause, Leaning(clause, leaning.leans)).join(leaning)
+
+    def as_json(self) -> list[dict[str, Any]]:
+        """Return what was measured, as plain data."""
+        return [asdict(each) for each in self.by_clause.values()]
+
+    @classmethod
+    def from_json(cls, held: list[dict[str, Any]]) -> Paired:
+        """Return what `as_json` gave."""
+        every = [Leaning(**{**each, "leans": tuple(each["leans"])}) for each in held]
+        return cls({each.clause: each for each in every})
 
     def made(self) -> Leaning | None:
         """Return the mistake that the path makes: of several the one whose lean is closest to 1."""

@@ -32,7 +32,8 @@ def call(kernel: Kernel, candidate: Callable[..., Any], arguments: Arguments, de
     outputs = _outputs(kernel, candidate(**given))
     after = {name: given[name] for name in kernel.writes}
     others = {name: tensor for name, tensor in tensors_of(given).items() if name not in kernel.writes}
-    changed = tuple(name for name, tensor in others.items() if not same_bits(tensor.cpu(), arguments[name]))
+    before = tensors_of(arguments)
+    changed = tuple(name for name, tensor in others.items() if not same_bits(tensor.cpu(), before[name]))
     kept = tuple(one.detach().cpu() if isinstance(one, Tensor) else one for one in outputs)
     shared = _aliases(kernel, outputs, given)
     again = clone(arguments, device)
@@ -133,7 +134,11 @@ def published(
     terms = max((one.terms for one in expected), default=1)
     parameters = {"dtype": str(dtype).removeprefix("torch."), "k": terms}
     single = kernel.rule == "basic_matmul"
-    promised = [at for at, one in enumerate(expected) if one.free is None or not bool(one.free.all())]
+    promised = [
+        at
+        for at, one in enumerate(expected)
+        if one.free is None or not one.free.numel() or not one.free.all()
+    ]
     kept = [[outputs[at] for at in promised if at < len(outputs)] for outputs in (reference, came)]
     try:
         wanted, got = (kept[0][0], kept[1][0]) if single else kept

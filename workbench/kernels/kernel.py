@@ -179,16 +179,25 @@ class Kernel:
 
 
 def tensors_of(arguments: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the arguments that are tensors."""
-    return {name: value for name, value in arguments.items() if isinstance(value, Tensor)}
+    """Return the arguments that are tensors, and those in lists of them as `name[0]`."""
+    named: dict[str, Tensor] = {}
+    for name, value in arguments.items():
+        if isinstance(value, Tensor):
+            named[name] = value
+        elif isinstance(value, (list, tuple)):
+            named |= {f"{name}[{at}]": one for at, one in enumerate(value) if isinstance(one, Tensor)}
+    return named
 
 
 def clone(arguments: Mapping[str, Any], device: str | torch.device = "cpu") -> Arguments:
     """Return the arguments with tensors of their own, strides kept, on a device."""
-    return {
-        name: _clone(value, device) if isinstance(value, Tensor) else value
-        for name, value in arguments.items()
-    }
+    return {name: _cloned(value, device) for name, value in arguments.items()}
+
+
+def _cloned(value: Any, device: str | torch.device) -> Any:
+    if isinstance(value, list):
+        return [_cloned(one, device) for one in value]
+    return _clone(value, device) if isinstance(value, Tensor) else value
 
 
 def _clone(tensor: Tensor, device: str | torch.device) -> Tensor:

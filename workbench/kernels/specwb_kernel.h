@@ -3,8 +3,8 @@
      int NAME(const specwb_tensor *inputs, int32_t num_inputs, const double *numbers, int32_t num_numbers,
               specwb_tensor *outputs, int32_t num_outputs);
 
-   and returns 0. Inputs are the operator's tensors and lists of integers in the order of its schema, data NULL
-   where one is not given; those that are written in place are written where they are. Numbers are its
+   and returns 0. Inputs are the operator's tensors (those of a list beside each other) and lists of
+   integers in the order of its schema, data NULL where one is not given; those that are written in place are written where they are. Numbers are its
    integers, floats and bools in that order; text arguments are not passed. Outputs are contiguous and have the
    expected shapes and dtypes. */
 #ifndef SPECWB_KERNEL_H

@@ -68,6 +68,7 @@ class StageRerun:
     results: StepResults
     capture: Capture
     past: Any = None
+    left: Any = None
     failed: tuple[Finding, ...] = ()
 
 
@@ -141,17 +142,21 @@ class _Take:
         self, turn_state: FedTurnState, results: StepResults, failed: tuple[Finding, ...] = ()
     ) -> StageRerun:
         stage, prompt = self._moment.stage, self._prompt
-        return StageRerun(stage, prompt, turn_state, results, self._capture, self._past, failed)
+        left = self._rows("main") if stage == "commit" else None
+        return StageRerun(stage, prompt, turn_state, results, self._capture, self._past, left, failed)
 
     def _is_it(self, stage: str) -> bool:
         return self._armed and stage == self._moment.stage
 
     def _announce(self, stage: str) -> None:
         """Read the cache rows that the stage begins with."""
-        cache = {"verify": "main", "draft": "drafter"}.get(stage)
+        cache = {"verify": "main", "draft": "drafter", "commit": "branch"}.get(stage)
         if cache is not None and self._is_it(stage):
-            lengths = self._path.lengths(cache)
-            self._past = self._path.rows(cache, range(min(lengths))) if lengths else None
+            self._past = self._rows(cache)
+
+    def _rows(self, cache: str) -> Any:
+        lengths = self._path.lengths(cache)
+        return self._path.rows(cache, range(min(lengths))) if lengths else None
 
     def _around(self, stage: str) -> AbstractContextManager[Any]:
         window = self._subject.path.intermediates

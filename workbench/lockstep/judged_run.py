@@ -229,6 +229,7 @@ def _summary(
         share=None if verdict.share is None else verdict.share.as_json(),
         run=run,
         manifest=manifest,
+        leanings=decoded.leanings(),
     )
 
 

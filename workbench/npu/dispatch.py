@@ -52,6 +52,33 @@ def npu_weight_quant_batchmatmul(rows: Tensor, weight: Tensor, scale: Tensor, **
     return product
 
 
+def npu_moe_init_routing_v2(
+    rows: Tensor, expert_ids: Tensor, num_experts: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Call the sorting of rows by expert: `(rows, their places by row and choice, int64 counts)`."""
+    sorted_rows, places, counts, _ = operator("npu_moe_init_routing_v2")(
+        rows, expert_ids, active_num=expert_ids.numel(), expert_num=num_experts, expert_tokens_num_type=1,
+        expert_tokens_num_flag=True, active_expert_range=[0, num_experts], row_idx_type=0,
+    )  # fmt: skip
+    return sorted_rows, places, counts
+
+
+def npu_grouped_matmul(rows: Tensor, weights: Tensor, counts: Tensor) -> Tensor:
+    """Call the product of each group of rows with its own matrix of `[E, K, N]`."""
+    (product,) = operator("npu_grouped_matmul")(
+        [rows], [weights], group_list=counts, split_item=2, group_type=0, group_list_type=1
+    )
+    return product  # type: ignore[no-any-return]  # of a list without a type
+
+
+def npu_moe_finalize_routing(given: Tensor, weights: Tensor, places: Tensor, expert_ids: Tensor) -> Tensor:
+    """Call the weighted sum of what experts gave; places are by row and choice."""
+    summed: Tensor = operator("npu_moe_finalize_routing")(
+        given, None, None, None, weights, places, expert_ids, drop_pad_mode=2
+    )
+    return summed
+
+
 def npu_scatter_pa_kv_cache(
     key: Tensor, value: Tensor, key_cache: Tensor, value_cache: Tensor, slot_mapping: Tensor, **options: Any
 ) -> None:

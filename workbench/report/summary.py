@@ -36,6 +36,7 @@ class RunSummary:
         quality: Of a teacher in int4: what its unquantised weights say of the text, in a sentence; or empty.
         manifest: Facts about models, backend, devices and settings.
         share: What the verdict rests on, as plain data; None where that is not known.
+        leanings: What `judge.paired` measured, by stage; empty in float32.
         choices: What was chosen for each turn and why, as plain data; empty where nothing was to choose.
     """
 
@@ -60,6 +61,7 @@ class RunSummary:
     quality: str = ""
     manifest: Mapping[str, Any] = field(default_factory=dict)
     share: Mapping[str, Any] | None = None
+    leanings: Mapping[str, Any] = field(default_factory=dict)
     choices: tuple[Mapping[str, Any], ...] = ()
 
     @property

@@ -14,7 +14,7 @@ from workbench.view.lines import Line, Lines, Role, Span, note
 from workbench.view.panel import Panel
 from workbench.view.safe_text import safe_text
 from workbench.view.step import StepView, ViewOptions
-from workbench.view.targets import StepTarget, Target
+from workbench.view.targets import MomentTarget, Target
 from workbench.view.width import cell_width
 
 NAME: Final = 18
@@ -62,7 +62,7 @@ def _request_lines(request: RequestOfLaunch, here: Moment) -> Iterator[Line]:
         moment = Moment(row["prompt_id"], row["turn"], row["step"])
         is_step = row.get("row_kind") is None
         is_here = is_step and moment.place == here.place
-        target: Target | None = StepTarget(moment) if is_step else None
+        target: Target | None = MomentTarget(moment) if is_step else None
         kind = "step" if is_step else str(row["row_kind"])
         counts = f"{_num_rows(row):>4} {_shown(row.get('committed_len')):>5} {_shown(row.get('kv_len')):>5}"
         yield (

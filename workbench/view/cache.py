@@ -91,9 +91,9 @@ def cache_lines(step: StepView, options: ViewOptions) -> Lines:
     if options.differences_only:
         rows = [row for row in rows if row.wrong or row.differs or row.found]
     if rows:
-        lines.append(note("   place  before the commit   after, by path_indices"))
+        lines.append(note("  place  before the commit after, by path_indices"))
     if not options.differences_only and side.committed_len:
-        lines.append(note(f"  0..{side.committed_len - 1}  prefix, {_kept(side)}"))
+        lines.append(note(f" 0..{side.committed_len - 1}  prefix, {_kept(side)}"))
     for row in rows:
         lines.append(_row_line(row, step.tokens, node_at))
         if row.differs and step.right is not None:
@@ -168,11 +168,11 @@ def _row_line(row: CacheRow, tokens: Tokens, node_at: dict[int, int]) -> Line:
     mark = "!" if wrong else "≠" if row.differs else " "
     spans = [
         Span(mark, "bad" if wrong else "warn"),
-        Span(f"{row.position:>6}  ", "plain", PositionTarget(row.position)),
+        Span(f"{row.position:>5}  ", "plain", PositionTarget(row.position)),
     ]
-    before = "" if row.node is None else f"node {row.node} {tokens.text(row.token_id, 12)}"
+    before = "" if row.node is None else f"node {row.node} {tokens.text(row.token_id, 10)}"
     target = None if row.node is None else NodeTarget(row.node)
-    spans.append(Span(fitted(before, 19), "plain", target))
+    spans.append(Span(fitted(before, 17), "plain", target))
     if row.slot is not None:
         spans.append(Span(fitted(f" slot {row.slot}", 12), "dim", SlotTarget(row.slot)))
     if row.kept_from is None:

@@ -21,10 +21,11 @@ from workbench.view.panel import Panel
 from workbench.view.step import Side, StepView, ViewOptions
 
 LABEL: Final = 9
-SHORT_LABEL: Final = 5
+SHORT_LABEL: Final = 4
 SCALE: Final = 9
 """Cells of the end of a row that says how much its largest share is."""
-MIN_CELL, MAX_CELL = 5, 15
+MIN_CELL, ROOMY_CELL, MAX_CELL = 4, 5, 15
+"""Cells of a bucket: at the least, with room for long labels, at the most."""
 WITH_LENGTH: Final = 9
 """Cells of a bucket from which on its share is a length; below it is a height."""
 HEAT_CELL: Final = 5
@@ -40,7 +41,7 @@ def distance_lines(step: StepView, options: ViewOptions) -> Lines:
             both = f"{step.sides[0].label} and {step.sides[1].label} alike"
             return [*_side_lines(step.left, first, f"{both}, step {step.moment}", options.width)]
         half = (options.width - 3) // 2
-        if half >= widest(table_lines(first, "", MIN_CELL * len(first.edges) + LABEL + SCALE)):
+        if half >= widest(table_lines(first, "", ROOMY_CELL * len(first.edges) + LABEL + SCALE)):
             left, right = (
                 _side_or_reason(step, side, table, half)
                 for side, table in zip(step.sides, tables, strict=True)
@@ -104,13 +105,13 @@ def table_lines(table: DistanceTable, title: str, width: int) -> list[Line]:
         return [(Span(title, "title"), Span("  no node was expanded", "dim"))]
     labels = bucket_labels(table.edges)
     role: Role = "warn" if far >= HALF else "accent"
-    head: Line = (
-        Span(f"{labels[-1]} {far:.1%}", role),
-        Span(f"  of {table.total} distances, {title}", "title"),
-    )
+    share, counted = Span(f"{labels[-1]} {far:.1%}", role), f"  of {table.total} distances, "
+    head: list[Line] = [(share, Span(counted + title, "title"))]
+    if widest(head) > width:
+        head = [(share, Span(counted, "title")), note(f"  {title}", "title")]
     rows, heat = _rows(table, labels, width), _heat(table, labels[-1])
     fits = heat and widest(rows) + 3 + widest(heat) <= width
-    lines = [head, *(beside(rows, heat) if fits else [*rows, note(""), *heat] if heat else rows)]
+    lines = [*head, *(beside(rows, heat) if fits else [*rows, note(""), *heat] if heat else rows)]
     if table.outside:
         lines.append(
             note(f"  {table.outside} distances are below {table.edges[0]}: a key after its query", "bad")
@@ -120,7 +121,7 @@ def table_lines(table: DistanceTable, title: str, width: int) -> list[Line]:
 
 def _rows(table: DistanceTable, labels: Sequence[str], width: int) -> list[Line]:
     """Draw a row of buckets for all, for each head and for each depth, as wide as there is room."""
-    short = width < LABEL + SCALE + MIN_CELL * len(labels)
+    short = width < LABEL + SCALE + ROOMY_CELL * len(labels)
     stem = SHORT_LABEL if short else LABEL
     cell = min(MAX_CELL, max(MIN_CELL, (width - stem - (0 if short else SCALE)) // len(labels)))
     names = ("h", "d") if short else ("head ", "depth ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -131,15 +131,3 @@ class LaunchIndex:
             tuple(each for each in row["block_ids"] or () if each is not None),
         )
         self._lives.setdefault(name_of(row), []).append(happening)
-
-
-class Launches:
-    """The index of each path that is shown, opened when its first batch is."""
-
-    def __init__(self) -> None:
-        self._indices: dict[str, LaunchIndex] = {}
-
-    def of(self, run: Run, path_name: str, key: Key) -> Callable[[], LaunchShown | None]:
-        """Return what reads the launch of a step of the run."""
-        index = self._indices.setdefault(path_name, LaunchIndex(run.folder, path_name))
-        return lambda: index.shown(key, run.manifest)

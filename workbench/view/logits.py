@@ -14,7 +14,8 @@ from workbench.view.tokens import Tokens
 from workbench.view.width import fitted
 
 Entry = tuple[int, float]
-CELL = 20
+CELL, MIN_CELL, STEM = 20, 18, 6
+"""Cells of a token with its logit, where there is room and at the least; cells before the first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +75,16 @@ def logits_lines(step: StepView, options: ViewOptions) -> Lines:
     for side in step.sides:
         lines += missing_lines(side, "target_top_ids", "target_top_logits")
     rows = logit_rows(step)
+    cell = min(CELL, max(MIN_CELL, (options.width - STEM) // len(step.sides)))
     found = step.finding_nodes()
     if options.differences_only:
         rows = [row for row in rows if row.differs or row.not_finite or row.node in found]
         if not rows:
             lines.append(note("no choice differs"))
     if rows and any(any(row.sides) for row in rows):
-        lines.append((Span("      " + "".join(fitted(side.label, CELL) for side in step.sides), "title"),))
+        lines.append((Span(" " * STEM + "".join(fitted(side.label, cell) for side in step.sides), "title"),))
     for row in rows:
-        lines.extend(_row_lines(row, step, row.node in found))
+        lines.extend(_row_lines(row, step, cell, found=row.node in found))
     return lines
 
 
@@ -94,7 +96,7 @@ def _entries(side: Side, node: int) -> tuple[Entry, ...]:
     return tuple((token_id, logit) for token_id, logit in pairs if token_id is not None and logit is not None)
 
 
-def _row_lines(row: LogitRow, step: StepView, found: bool) -> list[Line]:
+def _row_lines(row: LogitRow, step: StepView, cell: int, *, found: bool) -> list[Line]:
     target = NodeTarget(row.node)
     mark = "!" if found or row.not_finite else "≠" if row.differs else " "
     head = [
@@ -108,7 +110,7 @@ def _row_lines(row: LogitRow, step: StepView, found: bool) -> list[Line]:
     lines.extend(_choice_lines(row, step.sides, step.tokens))
     for rank in range(max((len(each) for each in row.sides), default=0)):
         cells = [
-            _cell(each, rank, choice, step.tokens)
+            _cell(each, rank, choice, step.tokens, cell)
             for each, choice in zip(row.sides, row.choices, strict=True)
         ]
         lines.append((Span(f"{rank + 1:>5} ", "dim", target), *cells))
@@ -131,12 +133,12 @@ def _choice_lines(row: LogitRow, sides: tuple[Side, ...], tokens: Tokens) -> lis
     return lines
 
 
-def _cell(entries: tuple[Entry, ...], rank: int, choice: int | None, tokens: Tokens) -> Span:
+def _cell(entries: tuple[Entry, ...], rank: int, choice: int | None, tokens: Tokens, cell: int) -> Span:
     if rank >= len(entries):
-        return Span(" " * CELL)
+        return Span(" " * cell)
     token_id, logit = entries[rank]
     chosen = ">" if token_id == choice else " "
-    text = fitted(f"{chosen}{fitted(tokens.text(token_id, 9), 9)} {logit:8.3f}", CELL)
+    text = fitted(f"{chosen}{fitted(tokens.text(token_id, cell - 11), cell - 11)} {logit:8.3f}", cell)
     return Span(text, "good" if token_id == choice else "plain" if math.isfinite(logit) else "bad")
 
 

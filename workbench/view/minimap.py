@@ -9,7 +9,7 @@ import numpy as np
 
 from workbench.view.grid import CORRECTLY_VISIBLE, DIFFERENT, GLYPHS, LEAKED, MISSING, Codes, GridPanel
 from workbench.view.lines import Line, Role, Span
-from workbench.view.targets import CellTarget
+from workbench.view.targets import CellTarget, NodeTarget
 
 QUADRANTS: Final = " ▘▝▀▖▌▞▛▗▚▐▜▄▙▟█"
 """By bits: upper left 1, upper right 2, lower left 4, lower right 8."""
@@ -26,7 +26,7 @@ def minimap_lines(panel: GridPanel) -> list[Line]:
     scale = "" if each == 1 else f", {each} by {each} cells a quarter"
     lines: list[Line] = [(Span(f"  the whole grid in small{scale}", "dim"),)]
     for top in range(0, len(codes), step):
-        spans: list[Span] = [Span(f"{top:>6} ", "dim")]
+        spans: list[Span] = [Span(f"{top:>6} ", "dim", NodeTarget(top))]
         for left in range(0, len(codes), step):
             block = codes[top : top + step, left : left + step]
             spans.append(_wrong(block, top, left) or Span(QUADRANTS[_bits(block, each)]))

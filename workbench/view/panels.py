@@ -5,7 +5,18 @@ from __future__ import annotations
 from typing import Final
 
 from tracing.finding import Finding
-from workbench.view import acceptance, batch, cache, distance, findings, logits, stages, tree, visible
+from workbench.view import (
+    acceptance,
+    batch,
+    cache,
+    chain,
+    distance,
+    findings,
+    logits,
+    stages,
+    tree,
+    visible,
+)
 from workbench.view.lines import Lines
 from workbench.view.panel import Panel
 from workbench.view.step import StepView, ViewOptions
@@ -26,6 +37,7 @@ PANELS: Final[tuple[Panel, ...]] = (
     logits.PANEL,
     acceptance.PANEL,
     cache.PANEL,
+    chain.PANEL,
     distance.PANEL,
     stages.PANEL,
     batch.PANEL,

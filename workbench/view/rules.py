@@ -45,7 +45,7 @@ def rules_lines(step: StepView, options: ViewOptions) -> Lines:
     lines: list[Line] = [
         (
             Span(f"{step.left.label}: "),
-            Span(f"{len(violated)} violations", "bad" if violated else "good"),
+            Span(f"{len(violated)} violation{'s' * (len(violated) != 1)}", "bad" if violated else "good"),
             Span(f", {len(held)} rules held, {sum(map(len, reasons.values()))} not checked"),
         )
     ]

@@ -19,11 +19,11 @@ from workbench.view.source_frames import place_to_edit
 from workbench.view.targets import (
     CellTarget,
     FindingTarget,
+    MomentTarget,
     NodeTarget,
     PositionTarget,
     SlotTarget,
     SourceTarget,
-    StepTarget,
     Target,
     node_of,
     text_of,
@@ -122,7 +122,7 @@ class RunModel(RunState):
                     self._go_to(self.row, "tree", NodeTarget(places.index(position)))
                 else:
                     self.notify(f"no node of this step has position {position}")
-            case StepTarget(moment):
+            case MomentTarget(moment):
                 self.locate(moment)
             case SourceTarget():
                 self._effects.edit = target

@@ -6,7 +6,8 @@ Safe to call from several threads; each call holds the lock only while it reads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.path_reader import InProgressStep
 from tracing.reader import Run, open_run
+from workbench.judge.cache_history import CacheHistory
+from workbench.view.chain_file import read_chain
 from workbench.view.condition import NoFindings, nothing_found_in, problem_sentences, proof_sign, prove_more
-from workbench.view.launch_index import Launches
 from workbench.view.run_findings import RunFindings
-from workbench.view.sources import Sides, Source, key_of, running_key
+from workbench.view.sources import Sides, Source, each_locked, key_of, running_key
 from workbench.view.step import StepView
 from workbench.view.timeline import COLUMNS, Key, TimelineRow, timeline_rows, unfinished_row
 from workbench.view.tokens import Tokens
@@ -62,7 +64,6 @@ class RunView:
         self._findings.count(self.labels)
         self._known_condition = self._condition()
         self._checked: NoFindings | None = None
-        self._launches = Launches()
 
     @property
     def findings(self) -> list[Finding]:
@@ -165,7 +166,7 @@ class RunView:
             return False
         from workbench.judge.align import STREAM_RULE, align  # slow to import, and seldom asked
 
-        left, right, *_ = (self._each_locked(source.path.batches()) for source in self._sources)
+        left, right, *_ = (each_locked(self.lock, each.path.batches()) for each in self._sources)
         found = align(left, right).findings()
         # A difference of token streams has no step: one of steps in the same turn leads there instead.
         with_step = {each.moment.place[:2] for each in found if each.rule != STREAM_RULE}
@@ -173,15 +174,6 @@ class RunView:
         with self.lock:
             self._findings.set_differences(kept, self.labels)
         return bool(found)
-
-    def _each_locked(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Read batch by batch; other threads may read, and prove, in between."""
-        while True:
-            with self.lock:
-                batch = next(batches, None)
-            if batch is None:
-                return
-            yield batch
 
     @property
     def _sources(self) -> list[Source]:
@@ -233,8 +225,14 @@ class RunView:
                 self.findings,
                 self._findings.owners,
                 self.judged(),
-                self._launches.of(self._run, self._sources[0].path.name, key),
+                partial(self._history, row, key),
+                read_chain(self.folder),
+                partial(self._sources[0].launch, key, self._run.manifest),
             )
+
+    def _history(self, row: int, key: Key) -> CacheHistory:
+        with self.lock:
+            return self._sources[0].history(row, key)
 
     def tokens(self) -> Tokens:
         """Return the texts of the token ids."""

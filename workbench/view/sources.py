@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, TypeVar
 
 from tracing.errors import UsageError
 from tracing.ipc_message import CorruptFrameError
 from tracing.path_reader import InProgressStep, PathReader
 from tracing.reader import Run
 from tracing.stream_reader import DisprovedError
+from workbench.judge.cache_history import COLUMNS, CacheHistory, cache_history
 from workbench.view.key_index import KeyIndex
+from workbench.view.launch_index import LaunchIndex
+from workbench.view.launch_shown import LaunchShown
 from workbench.view.safe_text import safe_text
 from workbench.view.step import Side
 from workbench.view.timeline import Key
 
+Batch = TypeVar("Batch")
+MAX_STEPS: Final = 4096
+"""Steps of a turn that are followed to see who wrote what."""
 PREFERRED: Final = ("fused", "reference")
 """Paths that are shown first where a run has them."""
 
@@ -26,6 +33,7 @@ class Source:
         self.label = safe_text(label)
         self.path = path
         self.index = KeyIndex(path)
+        self._launches = LaunchIndex(path.stream.path.parent, path.name)
 
     @property
     def running(self) -> list[InProgressStep]:
@@ -57,6 +65,18 @@ class Source:
         """Say whether a finished step has a key."""
         return 0 <= row < self.path.num_steps and key_of(self.path.step(row)) == key
 
+    def history(self, row: int, key: Key) -> CacheHistory:
+        """Return who wrote the rows of the committed cache, from the turn's steps up to a row."""
+        first = max(0, row - min(key[2], MAX_STEPS))
+        while first < row and not self.has_key(first, (key[0], key[1], key[2] - row + first)):
+            first += 1  # steps are missing
+        table = self.path.columns(COLUMNS, first, min(row + 1, self.path.num_steps))
+        return cache_history(table.to_pylist())
+
+    def launch(self, key: Key, manifest: Mapping[str, Any]) -> LaunchShown | None:
+        """Return the engine's launch of a step, None where none is recorded; needs no lock."""
+        return self._launches.shown(key, manifest)
+
     def _finished_side(self, row: int) -> Side:
         return Side(self.label, self.path.step(row), lacks=self._lacks())
 
@@ -71,6 +91,16 @@ class Source:
     def _lacks(self) -> frozenset[str]:
         lacks = self.path.entry.get("lacks")
         return frozenset(str(name) for name in lacks) if isinstance(lacks, list) else frozenset()
+
+
+def each_locked(lock: AbstractContextManager[Any], batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Read batch by batch; other threads may read, and prove, in between."""
+    while True:
+        with lock:
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def key_of(row: Mapping[str, Any]) -> Key:

@@ -14,6 +14,8 @@ from tracing.distances import DEFAULT_EDGES
 from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.proposers import why_undrafted
+from workbench.judge.cache_history import CacheHistory
+from workbench.view.chain_file import Link
 from workbench.view.condition import NOT_JUDGED, NoFindings
 from workbench.view.launch_shown import LaunchShown
 from workbench.view.safe_text import safe_text
@@ -127,6 +129,8 @@ class StepView:
         all_findings: Findings of the whole run.
         owners: Label of the side that each of those is about; empty for both.
         judged: What it means where the run holds no findings.
+        history: Who wrote the rows of the left side's committed cache, up to this step of its turn.
+        located: The way from a symptom to its writer, where `specwb locate` found one in this run.
         batch: Reads the launch that the left side's step belongs to, None where none is recorded.
     """
 
@@ -141,7 +145,9 @@ class StepView:
     all_findings: Sequence[Finding] = ()
     owners: Sequence[str] = ()
     judged: NoFindings = NOT_JUDGED
-    batch: Callable[[], LaunchShown | None] = no_launch
+    history: Callable[[], CacheHistory] = field(default=CacheHistory, compare=False)
+    located: tuple[Link, ...] = ()
+    batch: Callable[[], LaunchShown | None] = field(default=no_launch, compare=False)
 
     @property
     def sides(self) -> tuple[Side, ...]:

@@ -46,8 +46,8 @@ class FindingTarget:
 
 
 @dataclass(frozen=True, slots=True)
-class StepTarget:
-    """Another step of the run."""
+class MomentTarget:
+    """Another moment of the run."""
 
     moment: Moment
 
@@ -60,7 +60,7 @@ class SourceTarget:
     line: int
 
 
-Target = NodeTarget | CellTarget | PositionTarget | SlotTarget | FindingTarget | StepTarget | SourceTarget
+Target = NodeTarget | CellTarget | PositionTarget | SlotTarget | FindingTarget | MomentTarget | SourceTarget
 
 
 def node_of(target: Target | None) -> int | None:
@@ -81,7 +81,7 @@ def text_of(target: Target) -> str:
             return f"position {position}"
         case SlotTarget(slot):
             return f"slot {slot}"
-        case FindingTarget(moment) | StepTarget(moment):
+        case FindingTarget(moment) | MomentTarget(moment):
             return str(moment)
         case SourceTarget(file, line):
             return f"{safe_text(file)}:{line}"

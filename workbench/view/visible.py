@@ -7,7 +7,6 @@ from typing import Final
 import numpy as np
 
 from tracing.finding import Finding
-from workbench.view.chart import bar
 from workbench.view.grid import (
     CORRECTLY_VISIBLE,
     DIFFERENT,
@@ -32,7 +31,7 @@ STEM: Final = 7
 
 BAR: Final = 4
 """Cells of the bar of how much of the prefix a query sees."""
-TAIL: Final = 2 + BAR + 5
+TAIL: Final = 2 + BAR + 4
 """Cells after the grid that are always there."""
 
 _ROLES: dict[int, Role] = {
@@ -51,6 +50,7 @@ def visible_lines(step: StepView, options: ViewOptions) -> Lines:
     if panel is None:
         return [*missing_lines(step.left, "visible"), *_shape_note(step)]
     head = [*_summary(panel, step), *_wrong_cells(panel)]
+    small = len(head) + 1  # the first line of the grid in small, where there is one
     if STEM + len(panel.codes) + TAIL > options.width and not options.differences_only:
         head += minimap_lines(panel)
     queries = list(range(len(panel.codes)))
@@ -72,6 +72,8 @@ def visible_lines(step: StepView, options: ViewOptions) -> Lines:
 
     def find(target: Target) -> int | None:
         query = node_of(target)
+        if target == NodeTarget(0) and before > small:
+            return small  # who opens the panel, and means nothing in it, sees the whole first
         return start + queries.index(query) if query in queries else None
 
     return LazyLines(start + len(queries), make, find, width=width, sticky=range(before, start), stem=STEM)
@@ -175,16 +177,21 @@ def _tail(panel: GridPanel, query: int) -> Line:
     return (*_prefix(panel, query), *((Span("  pad", "dim"),) if query in panel.pads else ()))
 
 
+def _thin_bar(share: float) -> str:
+    halves = max(round(2 * BAR * share), int(share > 0))
+    return ("━" * (halves // 2) + "╸" * (halves % 2)).ljust(BAR)
+
+
 def _prefix(panel: GridPanel, query: int) -> list[Span]:
     prefix, other = (panel.side.at(name, query) for name in ("prefix_visible", "other_visible"))
     whole = panel.side.committed_len
     if prefix is None:
         return [Span("  not recorded", "dim")]
-    drawn = Span(f"  {bar(min(1.0, prefix / whole), BAR)}" if whole else "", "dim")
+    drawn = Span(f"  {_thin_bar(min(1.0, prefix / whole))}" if whole else "", "dim")
     spans = [
         drawn,
         Span(
-            "  all" if prefix == whole else f"  {prefix} of {whole if whole is not None else '?'}",
+            " all" if prefix == whole else f" {prefix} of {whole if whole is not None else '?'}",
             "dim" if query in panel.pads or not panel.prefix_is_off(query) else "bad",
         ),
     ]

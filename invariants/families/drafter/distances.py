@@ -143,20 +143,20 @@ def _not_the_expanded(
     if num_numbers * size > MAX_NUMBERS:
         return True
     rank = _ranks(parents_in_tree, draft_logprobs, drafts, top_k, found)
-    place = np.full((size, num_numbers), -1, dtype=np.int32)
+    place = np.full((size, num_numbers + 1), -1, dtype=np.int32)  # the last one is of all numbers beyond
     place[beam_flat_ids.owner, np.clip(beam_flat_ids.values, 0, num_numbers - 1)] = beam_flat_ids.place
-    numbers, expanded = np.full(drafts.shape, -1, dtype=np.int64), np.zeros_like(drafts)
-    expanded[:, 0] = True
+    beam_of = np.full(drafts.shape, -1, dtype=np.int32)  # entries by their place in all steps, from here on
+    above = parents_in_tree + np.arange(size)[:, None] * drafts.shape[1]
     for level in range(int(depths.max(initial=0))):
-        step, node = np.nonzero(drafts & (depths == level + 1))
-        number = rank[step, node]
+        nodes = np.flatnonzero(drafts & (depths == level + 1))
+        step, number = nodes // drafts.shape[1], rank.take(nodes)
         if level:
-            beam = place[step, np.clip(numbers[step, parents_in_tree[step, node]], 0, num_numbers - 1)]
+            beam = beam_of.take(above.take(nodes))
             found[step[beam < 0]] = True
-            number = top_k + (level - 1) * top_k**2 + beam % top_k * top_k + number
-        numbers[step, node] = number
-        inside = number < num_numbers
-        expanded[step, node] = inside & (place[step, np.where(inside, number, 0)] >= 0)
+            number += top_k + (level - 1) * top_k**2 + beam % top_k * top_k
+        beam_of.put(nodes, place.take(step * (num_numbers + 1) + np.minimum(number, num_numbers)))
+    expanded = beam_of >= 0
+    expanded[:, 0] = True
     return (found | (expanded != has).any(axis=1)) & ~absent.reshape(size, -1).all(axis=1)
 
 

@@ -12,6 +12,7 @@ from invariants.needs import columns_read
 from tracing.arrow_values import null_mask, values_of
 from tracing.path_reader import PathReader
 from tracing.rows import row_of_batch
+from workbench.judge.recorded.launches import OF_ENGINES
 
 BLOCK_STEPS: Final = 4096
 """Steps judged together; memory does not grow with the length of the run."""
@@ -36,6 +37,11 @@ class Block:
         self._starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
         self._rows: dict[int, Row] = {}
 
+    def has(self, name: str) -> bool:
+        """Return whether any step has a value in this column."""
+        column = self.table.column(name)
+        return bool(column.null_count < len(column))
+
     def row(self, number: int) -> Row:
         """Return one step as rules want it; the last few stay unpacked, as neighbours are asked for."""
         if number not in self._rows:
@@ -47,9 +53,9 @@ class Block:
 
 
 def blocks(path: PathReader, start: int, stop: int) -> Iterator[Block]:
-    """Yield the readable steps `start:stop` of a path, with the columns that rules read."""
+    """Yield the readable steps `start:stop` of a path, with the columns that rules read and `OF_ENGINES`."""
     waiting: list[pa.RecordBatch] = []
-    for batch in path.batches(columns_read(), start, stop):
+    for batch in path.batches((*columns_read(), *OF_ENGINES), start, stop):
         waiting.append(batch)
         if sum(each.num_rows for each in waiting) >= BLOCK_STEPS:
             yield Block(waiting)

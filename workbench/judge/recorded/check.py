@@ -25,7 +25,7 @@ from workbench.judge.recorded.blocks import Block, blocks, rebuilt_in
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
 from workbench.judge.recorded.context import context_of_path
 from workbench.judge.recorded.flat import flat_columns
-from workbench.judge.recorded.launches import LOST, SKIPPED, CheckedLaunches, check_launches
+from workbench.judge.recorded.launches import LOST, OF_ENGINES, SKIPPED, CheckedLaunches, check_launches
 from workbench.judge.recorded.load_warnings import load_warnings
 from workbench.judge.recorded.missing import lost_steps, not_whole
 from workbench.judge.recorded.pairs import Compared, compare_paths
@@ -82,6 +82,7 @@ class PathCheck:
         self._is_fed = is_fed
         self._context, self._narrowed, self._plan = context, narrowed, plan
         self._whole = WholeSteps(plan)
+        self._of_engine = False
 
     def forget(self) -> None:
         """Let the next step begin anew: what stood before it is lost."""
@@ -91,13 +92,14 @@ class PathCheck:
         """Check some steps."""
         self._rebuilt += rebuilt_in(block.table)
         self._whole.add(block.table)
+        self._of_engine |= any(block.has(name) for name in OF_ENGINES)
         for _, outcomes in self._checker.batch(self._name, flat_columns(block.table), block.row):
             self._keep(outcomes)
 
     def launches(self, path: PathReader, *, is_lost: bool) -> CheckedLaunches:
         """Check the launches of the path, its rows that are no steps included, unless some are lost."""
         reason = LOST if is_lost else SKIPPED if self._plan.every > 1 else ""
-        return check_launches(path, self._context, self._narrowed, reason=reason)
+        return check_launches(path, self._context, self._narrowed, of_engine=self._of_engine, reason=reason)
 
     def checked(self, path: PathReader, lost: int, launches: CheckedLaunches) -> CheckedPath:
         """Run the rules that need the whole run, and return the counts of all; `lost` steps are not there."""

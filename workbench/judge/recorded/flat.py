@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from invariants.batch.flat import Flat
-from invariants.batch.steps import COLUMNS
+from invariants.batch.forms import COLUMNS
 from tracing.arrow_values import null_mask, values_of
 
 SITES: Final = "index_sites"
@@ -29,7 +29,7 @@ def flat_columns(table: pa.Table) -> dict[str, Flat]:
 
 
 def _one_chunk(column: pa.ChunkedArray) -> Any:
-    joined = column.combine_chunks()
+    joined = column.combine_chunks(pa.system_memory_pool())
     return joined.chunk(0) if isinstance(joined, pa.ChunkedArray) else joined
 
 
@@ -47,6 +47,10 @@ def _flat(array: Any, field: str) -> Flat:
 
 def _values(array: Any) -> Any:
     """Return values as numpy has them; null is 0, False or None."""
-    if pa.types.is_string(array.type) or pa.types.is_dictionary(array.type):
+    if pa.types.is_dictionary(array.type):
+        words = np.array([*array.dictionary.to_pylist(), None], dtype=object)
+        codes, missing = values_of(array.indices), null_mask(array)
+        return words[codes if missing is None else np.where(missing, len(words) - 1, codes)]
+    if pa.types.is_string(array.type):
         return np.array(array.to_pylist(), dtype=object)
     return values_of(array)

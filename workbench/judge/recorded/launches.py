@@ -44,7 +44,7 @@ class CheckedLaunches:
 
 
 def check_launches(
-    path: PathReader, context: RunContext, selection: Selection, *, reason: str = ""
+    path: PathReader, context: RunContext, selection: Selection, *, of_engine: bool, reason: str = ""
 ) -> CheckedLaunches:
     """Check the launches of a path.
 
@@ -52,26 +52,19 @@ def check_launches(
         path: Its steps.
         context: Facts of the run.
         selection: Which rules.
+        of_engine: Whether a step of it has one of `OF_ENGINES`; without, nothing is looked at.
         reason: Why nothing is to be looked at, or empty.
 
     Raises:
         TraceError: A batch cannot be unpacked.
     """
     checker = LaunchChecker(path.name, context, selection)
-    missing = _missing(path)
+    missing = "" if of_engine else OF_ENGINES[0]
     if missing or reason:
         return CheckedLaunches(_not_checked(selection, path.num_steps, reason, missing))
     every = open_run(path.stream.path.parent, every_row=True).path(path.name)
     outcomes = [each for rows in by_launch(_in_order(every)) for each in checker.launch(rows)]
     return CheckedLaunches(checker.counts, tuple(outcomes))
-
-
-def _missing(path: PathReader) -> str:
-    """Return a column without which nothing is looked at, or empty where the path is an engine's."""
-    for batch in path.batches(OF_ENGINES):
-        if any(batch.column(name).null_count < len(batch) for name in OF_ENGINES):
-            return ""
-    return OF_ENGINES[0]
 
 
 def _not_checked(selection: Selection, num_steps: int, reason: str, missing: str) -> dict[str, Counts]:

@@ -99,6 +99,8 @@ def _passed(kernel: Kernel, arguments: Mapping[str, Any]) -> tuple[list[Tensor |
             numbers.append(float(value))
         elif isinstance(value, Tensor) or value is None:
             inputs.append(value)
+        elif isinstance(value, (list, tuple)) and any(isinstance(one, Tensor) for one in value):
+            inputs += value
         elif isinstance(value, (list, tuple)):
             inputs.append(torch.tensor(value, dtype=torch.int64))
     return inputs, numbers

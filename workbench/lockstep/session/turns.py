@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from reference.drafters import drafter_of
 from tracing.draws import DrawTape
@@ -191,6 +191,10 @@ class TurnsRunner(ABC):
         return Share(
             Part(min(tally.num_judged, steps), steps), self._stages_judged(tally), rules if rules.of else None
         )
+
+    def leanings(self) -> dict[str, Any]:
+        """Return how far the run leans towards small mistakes, by stage; nothing if not measured."""
+        return {}
 
     def unseen(self) -> dict[str, int]:
         """Return what the path's stages launched without telling -> in how many steps."""

@@ -36,6 +36,7 @@ class StepJudge:
 
     Attributes:
         reference: What the reference made of the step in progress; None when the step is not judged.
+        leanings: Small mistakes, measured over the run.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class StepJudge:
         self._prompt: list[int] = []
         self._before: PathUnderTest | None = None
         self._judged_in_turn = 0
-        self._leanings = Leanings(runner, dtype)
+        self.leanings = Leanings(runner, dtype)
         self._steps: deque[StepResults] = deque(maxlen=3)  # the last one is in progress
         self.reference: ReferenceStep | None = None
 
@@ -172,11 +173,11 @@ class StepJudge:
 
             explainer = Explainer(self._runner, turn_state, results, evidence, tuple(self._steps)[:-1])
             return explainer.at(recheck.at(judgement, truth, passes))
-        if self._leanings.is_open:
+        if self.leanings.is_open:
             stages = {"draft", "verify"}
             while reference.fewest < SAMPLES and self._sample_further(stages, turn_state, results, reference):
                 evidence = gathered.of_step(self._dtype)
-        judgement = joined(judgement, self._leanings.after(evidence, turn_state, results.tensorized))
+        judgement = joined(judgement, self.leanings.after(evidence, turn_state, results.tensorized))
         return self._repeated(judgement, turn_state, results)
 
     def _repeats(self, turn_state: FedTurnState, results: StepResults) -> Repeats | None:

@@ -30,6 +30,8 @@ SAMPLES: Final = 3
 """Samples whose errors are set against the path's."""
 LARGE: Final = "the taps"
 """Mistakes that no rounding hides."""
+MEASURED: Final = {"draft": ("the scores of candidates", "draft_logprobs"), "verify": ("logits", "logits")}
+"""Stage to what is measured there: in words, and its column."""
 POSITIONS: Final = (("one position further on", 1), ("one position further back", -1))
 
 
@@ -68,17 +70,19 @@ class Leanings:
             self._measure_draft(evidence.draft, turn_state)
         if evidence.verify is not None and evidence.verify.logits is not None and tensorized is not None:
             self._measure_verify(evidence.verify.logits, turn_state, tensorized)
-        for stage, paired, what, column in (
-            ("draft", self.draft, "the scores of candidates", "draft_logprobs"),
-            ("verify", self.verify, "logits", "logits"),
-        ):
-            made = paired.made()
+        for stage, (what, column) in MEASURED.items():
+            made = getattr(self, stage).made()
             if made is not None:
                 self.is_over = True
                 notes = Notes(evidence.moment, stage, self.dtype)
                 notes.finding("JUDGE-LEANING", column, made.sentence(what, self.dtype), gap=made.gap)
                 return notes.judgement()
         return StageJudgement()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what was measured, as plain data; nothing where nothing was."""
+        stages = {"draft": self.draft, "verify": self.verify}
+        return {stage: each.as_json() for stage, each in stages.items() if each.by_clause}
 
     def _measure_draft(self, draft: DraftEvidence, turn_state: FedTurnState) -> None:
         search = None if draft.fused is None else draft.fused.beam_search()

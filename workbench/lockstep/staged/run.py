@@ -61,6 +61,10 @@ class StagedRun(TurnsRunner):
         self._driver = Driver(self._under_test, runner, eager=eager, announce=log.announce)
         self.judge = StepJudge(runner, options, self._under_test, dtype)
 
+    def leanings(self) -> dict[str, Any]:
+        """Return what the judge measured over all steps."""
+        return self.judge.leanings.as_json()
+
     def _turn(self, turn_state: FedTurnState, prompt: list[int], tick: Tick) -> None:
         """Prefill, then step until the turn stops or the run does."""
         results = self._prefill(turn_state, prompt)

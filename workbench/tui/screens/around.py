@@ -6,7 +6,7 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widgets import Static
 
-from workbench.tui.styles import styled
+from workbench.tui.styles import styled, write
 from workbench.tui.widgets.strip_view import StripView
 from workbench.tui.widgets.tab_bar import TabBar
 from workbench.view.run_model import RunModel
@@ -49,7 +49,4 @@ def say_strip(screen: Screen[None], model: RunModel) -> None:
 
 
 def _say(screen: Screen[None], line: str, text: Content) -> None:
-    """Write a line, if it is not written there already."""
-    widget = screen.query_one(line, Static)
-    if widget.content != text:
-        widget.update(text, layout=False)
+    write(screen.query_one(line, Static), text)

@@ -235,7 +235,7 @@ class RunScreen(Screen[None]):
     def _sync(self) -> None:
         """Tell the model what the cursor is on."""
         slot = self.active_slot
-        self.model.cursor(slot.target, slot.linked, slot.size.width - 2)
+        self.model.cursor(slot.target, slot.linked, slot.size.width - 1)
 
     def _apply(self) -> None:
         """Do what the model asks for, and show its panels."""

@@ -118,13 +118,14 @@ class LineView(ScrollView, can_focus=True):
 
     def show_line(self, number: int) -> None:
         """Scroll a line into sight."""
-        self.scroll_to_region(self._under_sticky(number, 0, 1), animate=False, x_axis=False, force=True)
+        shown = self._amid(number, self._under_sticky(number, 0, 1))
+        self.scroll_to_region(shown, animate=False, x_axis=False, force=True)
 
     def show_cells(self, number: int, start: int, width: int) -> None:
         """Scroll some cells of a line into sight."""
         left = max(0, start - 1)  # the marks of a cut line must not cover the cells
         cells = self._under_sticky(number, left, start - left + width + 1)
-        self.scroll_to_region(cells, animate=False, force=True)
+        self.scroll_to_region(self._amid(number, cells), animate=False, force=True)
 
     def render_line(self, y: int) -> Strip:
         """Draw one line of the window."""
@@ -177,6 +178,15 @@ class LineView(ScrollView, can_focus=True):
         above = len(self.sticky) if number >= self.sticky.stop else 0
         before = min(self.stem, start)
         return Region(start - before, number - above, width + before, 1 + above)
+
+    def _amid(self, number: int, region: Region) -> Region:
+        """Return a region with lines around it, where a line far away is gone to."""
+        top, height = self.scroll_offset.y, self.scrollable_content_region.height
+        if top - 1 <= number <= top + height:
+            return region
+        around = max(0, height - region.height) // 2
+        above = min(around, max(0, region.y))
+        return Region(region.x, region.y - above, region.width, region.height + above + around)
 
     def _with_cursor(self, strip: Strip, line: Line) -> Strip:
         start, stop = self.cursor_cells(line)

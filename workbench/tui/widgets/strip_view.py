@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from workbench.tui.messages import ModelCall
-from workbench.tui.styles import styled
+from workbench.tui.styles import styled, write
 from workbench.view.run_strip import LABEL, Strip, strip_lines
 
 TALL: Final = 30
@@ -35,8 +35,7 @@ class StripView(Static):
             first, last = LABEL + here[0], LABEL + here[-1] + 1
             lines = [line.stylize("reverse", first, last) for line in lines]
         text = Content("\n").join(lines)
-        if text != self.content:
-            self.update(text, layout=False)
+        write(self, text)
 
     def on_click(self, event: events.Click) -> None:
         """Go to the step under the mouse."""

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from textual.content import Content
 from textual.widgets import Static
 
+from workbench.tui.styles import write
 from workbench.view.tabs import Tab
 
 
@@ -25,8 +26,7 @@ class TabBar(Static):
             seen: Panels that are on the screen.
         """
         text = Content(" ") + Content(" ").join(_tab(each, active, seen) for each in tabs)
-        if text != self.content:
-            self.update(text, layout=False)
+        write(self, text)
 
 
 def _tab(tab: Tab, active: str, seen: frozenset[str]) -> Content:
