@@ -7,11 +7,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import vllm
-
 
 def run_job(job: dict[str, Any]) -> dict[str, list[list[int]]]:
     """Start the engine and return the token ids of every request, run by run."""
+    from engines import prepared
+    from engines.faults import drafts, inputs
+
+    for word in job["prepared"]:
+        next(getattr(each, word) for each in (prepared, inputs, drafts) if hasattr(each, word))()
+    import vllm
+
     engine = vllm.LLM(**job["options"])
     texts = {}
     for name, temperatures in job["runs"].items():

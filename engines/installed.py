@@ -28,5 +28,7 @@ def recording(folder: Path, run: Path) -> dict[str, str]:
     return {
         "PYTHONPATH": f"{metadata.parent}:{ROOT}",
         "SPECWB_TRACE": str(run),
+        "SPECWB_TRACE_BUDGET": "1",
         "SPECWB_TRACE_LEVEL": "digest",
+        "SPECWB_TRACE_MODE": "full",
     }

@@ -11,30 +11,29 @@ from pathlib import Path
 from typing import Any, Final
 
 from engines.installed import recording
-from engines.pair import convert_pair
 from engines.scenarios import ENVIRONMENT, MAX_TOKENS, PROMPTS, Job
-from workbench.checkpoints.shipped import shipped_pair_dirs
+from workbench.adapters.vllm.join import join
 from workbench.judge.recorded.check import check_run
 
 JOB_SECONDS: Final = 600
 Texts = dict[str, list[list[int]]]
 
 
-def proven(jobs: Iterable[Job], python: Path, folder: Path) -> bool:
+def proven(jobs: Iterable[Job], python: Path, folder: Path, pair: tuple[Path, Path]) -> bool:
     """Run the jobs, print a line for each, and return whether all were as expected.
 
     Args:
         jobs: The first is plain decoding.
         python: Interpreter of the engine's environment.
-        folder: An empty one, for the pair and the runs.
+        folder: An empty one, for the runs.
+        pair: Teacher and drafter as the engine loads them.
     """
-    teacher, drafter = convert_pair(*shipped_pair_dirs(), folder / "pair")
     plain: list[list[int]] | None = None
     passed = True
     for job in jobs:
         print(f"{job.name} ...", file=sys.stderr, flush=True)
         try:
-            texts = run(job, python, folder, job.engine_options(str(teacher), str(drafter)))
+            texts = run(job, python, folder, job.engine_options(*map(str, pair)))
         except EngineFailedError as problem:
             passed = False
             print(f"failed   {job.name}: {problem}", flush=True)
@@ -58,10 +57,11 @@ def run(job: Job, python: Path, folder: Path, options: dict[str, Any]) -> Texts:
         EngineFailedError: It ended with an error or took too long.
     """
     file = folder / f"{job.name}.json"
-    facts = {"options": options, "runs": job.runs, "prompts": PROMPTS, "max_tokens": MAX_TOKENS}
+    facts = {"options": options, "runs": job.runs, "prompts": PROMPTS, "max_tokens": MAX_TOKENS,
+             "prepared": job.prepared}  # fmt: skip
     file.write_text(json.dumps(facts))
     command = [str(python), str(Path(__file__).with_name("inside.py")), str(file)]
-    surroundings = {**os.environ, **ENVIRONMENT, **recording(folder, folder / job.name)}
+    surroundings = {**os.environ, **ENVIRONMENT, **job.environment, **recording(folder, folder / job.name)}
     try:
         done = subprocess.run(
             command, env=surroundings, capture_output=True, text=True, timeout=JOB_SECONDS, check=False
@@ -70,12 +70,13 @@ def run(job: Job, python: Path, folder: Path, options: dict[str, Any]) -> Texts:
         raise EngineFailedError(str(problem)) from problem
     if done.returncode:
         raise EngineFailedError(f"exit {done.returncode}: {(done.stderr.splitlines() or ['no output'])[-1]}")
-    texts: Texts = json.loads(done.stdout.splitlines()[-1])
+    texts: Texts = json.loads(next(line for line in reversed(done.stdout.splitlines()) if line[:1] == "{"))
     return texts
 
 
 def recorded_findings(run_folder: Path) -> list[str]:
     """Return what the recording of a job was found guilty of, and whether it is a recording of all of it."""
+    join(run_folder)
     checked = check_run(run_folder)
     found = [f"{each.rule} at {each.moment}: {each.message}" for each in checked.findings]
     return found if checked.verdict == "ok" or found else [f"the run is {checked.verdict}"]

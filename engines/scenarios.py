@@ -48,6 +48,8 @@ class Job:
         drafter: Kind of the shipped checkpoint that it loads, or empty.
         options: Arguments of the engine besides `COMMON`.
         runs: Temperature of each request, run by run.
+        prepared: What is done to the engine before it starts, by a word of `engines.prepared`.
+        environment: Variables besides `ENVIRONMENT`.
     """
 
     name: str
@@ -55,6 +57,8 @@ class Job:
     drafter: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     runs: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: {"greedy": (0.0,) * len(PROMPTS)})
+    prepared: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def engine_options(self, teacher: str, drafter: str) -> dict[str, Any]:
         """Return the arguments of `vllm.LLM`."""
@@ -67,11 +71,34 @@ class Job:
         return {"model": teacher, **COMMON, **self.options, **more}
 
 
+GREEDY: Final = (0.0,) * len(PROMPTS)
+MIXED: Final = (0.0, 0.8, 0.0, 1.0, 0.0, 0.0)
 PREEMPTED: Final = {"num_gpu_blocks_override": 9}
 """Too few blocks for four requests: some are preempted and computed again."""
+SECOND: Final[Mapping[str, Any]] = {
+    "prepared": ("second_runner",),
+    "environment": {"TRITON_INTERPRET": "1", "VLLM_USE_V2_MODEL_RUNNER": "1"},
+}
+"""Model runner V2, whose kernels Triton's interpreter runs on a CPU."""
+PROCESSES: Final[Mapping[str, Any]] = {"environment": {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}}
+"""Front end, engine core and workers are processes of their own, as under `vllm serve`."""
+EAGLE: Final[Mapping[str, Any]] = {"proposer": "eagle3", "drafter": "eagle3"}
 JOBS: Final = (
     Job(name="plain"),
-    Job(name="ngram", proposer="ngram"),
-    Job(name="eagle3", proposer="eagle3", drafter="eagle3"),
-    Job(name="eagle3-preempted", proposer="eagle3", drafter="eagle3", options=PREEMPTED),
+    Job(name="ngram", proposer="ngram", runs={"greedy": GREEDY, "again": GREEDY}),
+    Job(name="eagle3", **EAGLE, runs={"greedy": GREEDY, "again": GREEDY}),
+    Job(name="eagle3-preempted", **EAGLE, options=PREEMPTED),
+    Job(name="eagle3-async", **EAGLE, prepared=("asynchronous",), options=PREEMPTED),
+    Job(name="eagle3-mixed", **EAGLE, prepared=("expanded_in_place",), runs={"mixed": MIXED}),
+    Job(name="second", **EAGLE, **SECOND),
+    Job(name="second-preempted", **EAGLE, **SECOND, options=PREEMPTED),
+    Job(
+        name="second-async",
+        **EAGLE,
+        prepared=("second_runner", "asynchronous"),
+        environment=SECOND["environment"],
+        options=PREEMPTED,
+    ),
+    Job(name="processes", **EAGLE, **PROCESSES),
+    Job(name="tensor-parallel", **EAGLE, **PROCESSES, options={"tensor_parallel_size": 2}),
 )

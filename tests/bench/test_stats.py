@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from dataclasses import asdict
 
 import pytest
 
 from tests.bench.made import plans, several
 from workbench.bench.measure import run_turns
-from workbench.bench.stats import Distribution, Spread, distinct_share, plain
+from workbench.bench.stats import Distribution, Spread, distinct_share, interval_of_mean, plain
 from workbench.bench.studies.accept_pos import accept_positions
 from workbench.bench.studies.length import break_even, time_ratio
 from workbench.bench.summary import summarize
@@ -111,3 +112,12 @@ def test_a_turn_survives_the_disk() -> None:
         for one, other in zip(again, turn, strict=True):
             assert (one.baseline, one.speculative) == (other.baseline, other.speculative)
             assert (one.match, one.proposer) == (other.match, other.proposer)
+
+
+def test_the_interval_of_a_mean_is_students() -> None:
+    assert interval_of_mean([2.0]) is None
+    low, high = interval_of_mean([1.0, 2.0]) or (0, 0)
+    assert (low, high) == pytest.approx((1.5 - 12.706 * 0.5, 1.5 + 12.706 * 0.5))
+    many = [float(each % 2) for each in range(31)]
+    reach = 2.0423 * statistics.stdev(many) / math.sqrt(31)  # t at 30 degrees of freedom
+    assert interval_of_mean(many) == pytest.approx((15 / 31 - reach, 15 / 31 + reach), abs=1e-4)

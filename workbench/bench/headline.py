@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from workbench.bench.stats import Distribution
+from workbench.bench.stats import Distribution, Spread
 from workbench.bench.summary import (
     Summary,
     by_repetition,
@@ -53,10 +53,10 @@ def _text(summary: Summary, chosen: Mapping[str, str]) -> list[str]:
             f"teacher-only {chosen.get('greedy', '?')}."
         ),
         (
-            f"Mean speedup {ratio.value:.3f} as ratio of mean tokens/s (the paper's; {ratio.low:.3f} to "
-            f"{ratio.high:.3f} over repetitions), {mean.value:.3f} as mean of the turns' ratios "
-            f"({mean.low:.3f} to {mean.high:.3f})."
+            f"Mean speedup {ratio.value:.3f} as ratio of mean tokens/s (the paper's{_over(ratio, '; ')}), "
+            f"{mean.value:.3f} as mean of the turns' ratios{_over(mean, ' (')}{')' * (mean.num > 1)}."
         ),
+        _over_turns(summary),
         (
             f"Texts: {summary.num_refused} refused (not the teacher's own), "
             f"{summary.num_near_ties} near ties, the rest equal token by token."
@@ -65,6 +65,26 @@ def _text(summary: Summary, chosen: Mapping[str, str]) -> list[str]:
     if summary.num_refused:
         lines.append("Refused turns count for nothing above; see `why` in turns.csv.")
     return lines
+
+
+def _over(spread: Spread, before: str) -> str:
+    """Say how far repetitions lie apart, where there are several."""
+    return f"{before}{spread.low:.3f} to {spread.high:.3f} over repetitions" if spread.num > 1 else ""
+
+
+def _over_turns(summary: Summary) -> str:
+    """Say how much the mean says of other turns."""
+    if summary.over_turns is None:
+        return (
+            "One turn says nothing of others: the mean has no interval."
+            if summary.num_turns
+            else "No turn counts."
+        )
+    low, high = summary.over_turns
+    return (
+        f"With {summary.num_turns} turns the mean of ratios is known to {low:.3f} to {high:.3f} "
+        "(95 %, Student's t over turns)."
+    )
 
 
 def table_one(summary: Summary) -> Table:

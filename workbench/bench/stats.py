@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -55,6 +55,26 @@ class Spread:
         if not values:
             return cls(math.nan, math.nan, math.nan, 0)
         return cls(float(np.median(values)), min(values), max(values), len(values))
+
+
+_T_95: Final = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
+"""Student's t at 95 %, two-sided, by degrees of freedom from 1 on."""
+_Z_95: Final = 1.95996
+
+
+def interval_of_mean(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the interval of 95 % of a mean by Student's t; None for fewer than two values.
+
+    The values are taken as drawn independently from one distribution, roughly normal.
+    """
+    if len(values) < 2:
+        return None
+    freedom = len(values) - 1
+    series = 1 + (_Z_95**2 + 1) / (4 * freedom) + (5 * _Z_95**4 + 16 * _Z_95**2 + 3) / (96 * freedom**2)
+    t = _T_95[freedom - 1] if freedom <= len(_T_95) else _Z_95 * series
+    reach = t * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    centre = float(np.mean(values))
+    return centre - reach, centre + reach
 
 
 def ratio(top: float, bottom: float) -> float:

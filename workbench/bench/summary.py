@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workbench.bench.stats import Distribution, Spread, distinct_share, mean, ratio
+from workbench.bench.stats import Distribution, Spread, distinct_share, interval_of_mean, mean, ratio
 from workbench.bench.turn import TurnResult
 from workbench.lockstep.choice.decoders import Decoded
 
@@ -38,6 +38,8 @@ class Summary:
         ratio_of_means: Mean tokens per second of one side over that of the other (the paper's), over
             repetitions.
         mean_of_ratios: Mean of the turns' own speed-ups, over repetitions.
+        over_turns: Interval of 95 % of the mean of the turns' median speed-ups, were other turns taken; None
+            for one turn.
         num_accepted: Accepted draft tokens over all steps of the first repetition but the last of each turn.
         steps, new_tokens, prompt_tokens: Per turn.
     """
@@ -51,6 +53,7 @@ class Summary:
     speedup: Distribution
     ratio_of_means: Spread
     mean_of_ratios: Spread
+    over_turns: tuple[float, float] | None
     num_accepted: Distribution
     steps: Distribution
     new_tokens: Distribution
@@ -73,6 +76,7 @@ def summarize(results: Sequence[TurnResult]) -> Summary:
         speedup=Distribution.of(turn_speedups(turns)),
         ratio_of_means=Spread.of([_ratio_of_means(group) for group in repetitions]),
         mean_of_ratios=Spread.of([mean(result.speedup for result in group) for group in repetitions]),
+        over_turns=interval_of_mean(turn_speedups(turns)),
         num_accepted=Distribution.of(a for result in once for a in result.speculative.uncut),
         steps=Distribution.of(len(result.speculative.num_accepted) for result in once),
         new_tokens=Distribution.of(len(result.baseline.token_ids) for result in once),

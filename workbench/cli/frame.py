@@ -13,7 +13,7 @@ import click
 
 from tracing.errors import EnvironmentProblemError, UsageError
 from workbench.cli.examples import EXAMPLES
-from workbench.cli.output import LOUDER, QUIETER, change_verbosity
+from workbench.cli.output import LOUDER, QUIETER, change_verbosity, say
 
 EXIT_CODES: Final = (
     "Exit codes: 0 all held, 1 findings, 2 usage or unreadable input, 3 environment (device, model, extra, "
@@ -40,7 +40,7 @@ def framed(command: click.Command, words: str) -> click.Command:
     if command.callback is None or any(each.name == "output_file" for each in command.params):
         return command
     command.params += [_verbosity("-q", "--quiet"), _verbosity("-v", "--verbose"), _output_file()]
-    command.callback = _into_file(command.callback)
+    command.callback = _into_file(_with_joined_runs(command.callback))
     command.epilog = _epilog(command.help or "", words)
     return command
 
@@ -80,6 +80,24 @@ def _into_file(callback: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, output_file: Path | None, **options: Any) -> Any:
         with contextlib.nullcontext() if output_file is None else _replaced(output_file):
             return callback(*args, **options)
+
+    return run
+
+
+def _with_joined_runs(callback: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the callback, which finds the files of an engine's processes joined to a run."""
+
+    @functools.wraps(callback)
+    def run(*args: Any, **options: Any) -> Any:
+        for name in ("run", "runs"):
+            given = options.get(name) or ()
+            for folder in (given,) if isinstance(given, str) else given:
+                if (Path(folder) / "parts").is_dir():
+                    from workbench.adapters.vllm.join import has_parts, join
+
+                    if has_parts(folder) and join(folder):
+                        say(f"{folder}: joined from the files of an engine's processes", err=True)
+        return callback(*args, **options)
 
     return run
 

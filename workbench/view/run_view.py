@@ -19,7 +19,6 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.path_reader import InProgressStep
 from tracing.reader import Run, open_run
-from workbench.judge.cache_history import CacheHistory
 from workbench.view.chain_file import read_chain
 from workbench.view.condition import NoFindings, nothing_found_in, problem_sentences, proof_sign, prove_more
 from workbench.view.run_findings import RunFindings
@@ -225,22 +224,16 @@ class RunView:
                 self.findings,
                 self._findings.owners,
                 self.judged(),
-                partial(self._history, row, key),
+                partial(self._sources[0].history, row, key, self.lock),
                 read_chain(self.folder),
                 partial(self._sources[0].launch, key, self._run.manifest),
             )
 
-    def _history(self, row: int, key: Key) -> CacheHistory:
-        with self.lock:
-            return self._sources[0].history(row, key)
-
     def tokens(self) -> Tokens:
         """Return the texts of the token ids."""
         with self.lock:
-            texts = dict(self._run.vocabulary)
-            if self._other is not None:
-                texts = {**self._other.vocabulary, **texts}
-            return Tokens(texts)
+            other = {} if self._other is None else self._other.vocabulary
+            return Tokens({**other, **self._run.vocabulary})
 
     def row_of(self, moment: Moment) -> int:
         """Return the row of a moment.

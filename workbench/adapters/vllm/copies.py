@@ -40,6 +40,11 @@ class HostCopy:
             self._event = device.Event()
             self._event.record(side)
 
+    @property
+    def is_there(self) -> bool:
+        """Whether `array` would not wait."""
+        return self._event is None or bool(self._event.query())
+
     def array(self) -> NDArray[Any]:
         """Return the values; waits for their copy alone."""
         if self._event is not None:

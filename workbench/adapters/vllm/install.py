@@ -7,9 +7,11 @@ import logging
 from typing import Any, Final
 
 from workbench.adapters.vllm import runner_v1, runner_v2
+from workbench.adapters.vllm.core import CoreRecorder
 from workbench.adapters.vllm.patches import parameters_of
 from workbench.adapters.vllm.scheduler import hook_scheduler
-from workbench.adapters.vllm.session import EngineSession
+from workbench.adapters.vllm.settings import RecorderSettings
+from workbench.adapters.vllm.worker import WorkerRecorder
 
 Signatures = dict[str, tuple[str, ...]]
 SCHEDULER: Final[tuple[str, str, Signatures]] = (
@@ -64,23 +66,22 @@ class UnsupportedEngineError(Exception):
     """The engine's methods are not those that the hooks know; the message names the first difference."""
 
 
-def install(folder: str, level: str) -> EngineSession:
+def install(settings: RecorderSettings) -> None:
     """Hook the engine of this process.
 
     Raises:
         UnsupportedEngineError: A method has other parameters than the hooks expect.
     """
-    session = EngineSession(folder, level)
+    core, worker = CoreRecorder(settings), WorkerRecorder(settings)
     scheduler = checked(*SCHEDULER)
     first = checked(*RUNNER_V1)
     second = _second_runner()
-    hook_scheduler(scheduler, session)
-    _hook_when_made(first, session)
+    hook_scheduler(scheduler, core)
+    _hook_when_made(first, worker)
     if second is not None:
-        runner_v2.hook_runner(second, session)
+        runner_v2.hook_runner(second, worker)
         for module, name in SAMPLERS_V2:
-            runner_v2.hook_sampler(getattr(importlib.import_module(module), name), session)
-    return session
+            runner_v2.hook_sampler(getattr(importlib.import_module(module), name), worker)
 
 
 def checked(module: str, name: str, signatures: Signatures) -> type:
@@ -111,12 +112,12 @@ def _second_runner() -> type | None:
         return None
 
 
-def _hook_when_made(kind: type, session: EngineSession) -> None:
+def _hook_when_made(kind: type, worker: WorkerRecorder) -> None:
     """Hook the class of each runner as it is made: engines for other devices override these methods."""
     from workbench.adapters.vllm.patches import wrap
 
     def after_init(runner: Any, *_: Any) -> None:
-        runner_v1.hook_runner(type(runner), session)
-        runner_v1.hook_sampling(type(runner), session)
+        runner_v1.hook_runner(type(runner), worker)
+        runner_v1.hook_sampling(type(runner), worker)
 
     wrap(kind, "__init__", after=after_init)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from workbench.adapters.vllm.copies import HostCopy
+
+Kept = HostCopy | NDArray[np.generic]
+"""On its way to the host, or there already."""
 
 
 @dataclass(slots=True)
@@ -53,14 +59,14 @@ class LaunchInputs:
     """
 
     request_ids: tuple[str, ...]
-    query_starts: HostCopy
-    kv_lens: HostCopy
+    query_starts: Kept
+    kv_lens: Kept
     kv_lens_host: Any
     committed: Any
-    token_ids: HostCopy
-    position_ids: HostCopy
-    tables: tuple[HostCopy, ...]
-    slots: tuple[HostCopy, ...]
+    token_ids: Kept
+    position_ids: Kept
+    tables: tuple[Kept, ...]
+    slots: tuple[Kept, ...]
     block_sizes: tuple[int, ...]
     kernel: str
     is_causal: bool = True
@@ -82,28 +88,12 @@ class Logits:
     """
 
     num_rows: Any
-    top_ids: HostCopy
-    top_logits: HostCopy
+    top_ids: Kept
+    top_logits: Kept
     is_masked: bool = False
-    temperature: HostCopy | None = None
-    top_k: HostCopy | None = None
-    top_p: HostCopy | None = None
-
-
-@dataclass(slots=True)
-class Launch:
-    """One launch that has been scheduled and not yet ended.
-
-    Attributes:
-        number: Ascending.
-        planned: The scheduler's half, by request.
-        forward, logits: The worker's half; None where no hook saw it.
-    """
-
-    number: int
-    planned: dict[str, Planned]
-    forward: LaunchInputs | None = None
-    logits: Logits | None = None
+    temperature: Kept | None = None
+    top_k: Kept | None = None
+    top_p: Kept | None = None
 
 
 @dataclass(slots=True)

@@ -6,25 +6,24 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from tracing.run_facts import KvGroup, ModelFacts
-from workbench.adapters.vllm.session import EngineSession
+from workbench.adapters.vllm.worker import WorkerRecorder
 
 PROPOSERS: Final = {"ngram": "lookup", "ngram_gpu": "lookup"}
 """Words of vLLM for a proposer that has another here."""
 
 
-def begin(session: EngineSession, runner: Any) -> None:
-    """Open the run of the engine that a runner belongs to.
+def begin(worker: WorkerRecorder, runner: Any) -> None:
+    """Open the file of a worker.
 
     Raises:
-        NotImplementedError: Its workers are processes of their own.
-        SpecwbError: The folder of the run cannot be taken.
+        NotImplementedError: Its model is split over pipeline stages or contexts.
     """
-    size = int(runner.vllm_config.parallel_config.world_size)
-    if size > 1:
-        raise NotImplementedError(
-            f"an engine with {size} workers is not recorded, only one with a single worker"
-        )
-    session.begin(manifest_of(runner), ranks_of(runner), proposer_of(runner))
+    parallel = runner.vllm_config.parallel_config
+    for name in ("pipeline_parallel_size", "decode_context_parallel_size"):
+        size = int(getattr(parallel, name, 1))
+        if size > 1:
+            raise NotImplementedError(f"an engine with {name} {size} is not recorded")
+    worker.begin(manifest_of(runner), ranks_of(runner), proposer_of(runner))
 
 
 def manifest_of(runner: Any) -> dict[str, Any]:
@@ -84,13 +83,14 @@ def proposer_of(runner: Any) -> str | None:
     return None if spec is None else PROPOSERS.get(spec.method, str(spec.method))
 
 
-def ranks_of(runner: Any) -> dict[str, Any]:
-    """Return the ranks of this process and who drafts, as columns of every row."""
+def ranks_of(runner: Any) -> dict[str, int]:
+    """Return the ranks of this process, as columns of every row."""
+    from vllm.distributed import get_tensor_model_parallel_rank
+
     parallel = runner.vllm_config.parallel_config
-    columns: dict[str, Any] = {
+    return {
         "dp_rank": int(parallel.data_parallel_rank),
-        "tp_rank": 0,
+        "tp_rank": int(get_tensor_model_parallel_rank()),
         "pp_rank": 0,
         "cp_rank": 0,
     }
-    return columns

@@ -8,8 +8,6 @@ from typing import Final
 
 VARIABLE: Final = "SPECWB_TRACE"
 """Names the folder of the run; unset or empty: nothing happens."""
-LEVEL: Final = "SPECWB_TRACE_LEVEL"
-"""`basic` (the default), `digest` or `full`."""
 
 _log = logging.getLogger("specwb.vllm")
 
@@ -21,7 +19,12 @@ def register() -> None:
         return
     try:
         from workbench.adapters.vllm.install import install
+        from workbench.adapters.vllm.join import require_new
+        from workbench.adapters.vllm.settings import settings_of
 
-        install(folder, os.environ.get(LEVEL) or "basic")
+        settings = settings_of()
+        require_new(settings)
+        install(settings)
+        _log.warning("specwb records this engine to %s (%s)", folder, settings.mode)
     except Exception as problem:  # noqa: BLE001 whatever fails here must not stop the engine
         _log.warning("nothing is recorded: %s: %s", type(problem).__name__, problem)

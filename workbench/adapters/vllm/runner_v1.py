@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 from workbench.adapters.vllm.copies import HostCopy
+from workbench.adapters.vllm.core import NUMBER
 from workbench.adapters.vllm.launch import LaunchInputs, Logits
 from workbench.adapters.vllm.manifest import begin
 from workbench.adapters.vllm.patches import argument, wrap
-from workbench.adapters.vllm.session import NUMBER, EngineSession
+from workbench.adapters.vllm.worker import WorkerRecorder
 
 TOP_LOGITS: Final = 8
 _CURRENT: Final = "_specwb_current"
@@ -16,20 +17,21 @@ _SAMPLING: Final = "_specwb_sampling"
 _PROPOSED: Final = "_specwb_proposed"
 
 
-def hook_runner(kind: type, session: EngineSession) -> None:
+def hook_runner(kind: type, worker: WorkerRecorder) -> None:
     """Wrap the methods of a runner class."""
 
     def before_execute(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         output = argument(args, kwargs, 0, "scheduler_output")
         number = getattr(output, NUMBER, None)
         setattr(runner, _CURRENT, number)
-        if number is not None and not session.has_begun:
-            begin(session, runner)
+        if number is not None and not worker.has_begun:
+            begin(worker, runner)
+        worker.flush(but=number)
 
     def before_forward(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         number = getattr(runner, _CURRENT, None)
         if number is not None:
-            session.forward(number, forward_of(runner, args, kwargs))
+            worker.forward(number, forward_of(runner, args, kwargs))
 
     def after_execute(runner: Any, *_: Any) -> None:
         setattr(runner, _CURRENT, None)
@@ -44,7 +46,7 @@ def hook_runner(kind: type, session: EngineSession) -> None:
     wrap(kind, "propose_draft_token_ids", after=after_propose)
 
 
-def hook_sampling(kind: type, session: EngineSession) -> None:
+def hook_sampling(kind: type, worker: WorkerRecorder) -> None:
     """Wrap the methods of a runner class that sample."""
 
     def before_tokens(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -58,7 +60,7 @@ def hook_sampling(kind: type, session: EngineSession) -> None:
         logits = argument(args, kwargs, 0, "logits")
         if sampling is not None and logits is not None:
             drafts = argument(args, kwargs, 1, "spec_decode_metadata")
-            session.logits(sampling[0], logits_of(runner, logits, drafts, is_masked=sampling[1]))
+            worker.logits(sampling[0], logits_of(runner, logits, drafts, is_masked=sampling[1]))
 
     def after_tokens(runner: Any, *_: Any) -> None:
         setattr(runner, _SAMPLING, None)

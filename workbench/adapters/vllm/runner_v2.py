@@ -5,25 +5,27 @@ from __future__ import annotations
 from typing import Any, Final
 
 from workbench.adapters.vllm.copies import HostCopy
+from workbench.adapters.vllm.core import NUMBER
 from workbench.adapters.vllm.launch import LaunchInputs, Logits
 from workbench.adapters.vllm.manifest import begin
 from workbench.adapters.vllm.patches import argument, wrap
 from workbench.adapters.vllm.runner_v1 import TOP_LOGITS
-from workbench.adapters.vllm.session import NUMBER, EngineSession
+from workbench.adapters.vllm.worker import WorkerRecorder
 
 _CURRENT: Final = "_specwb_current"
 _BATCHES: Final = "_specwb_batches"
 
 
-def hook_runner(kind: type, session: EngineSession) -> None:
+def hook_runner(kind: type, worker: WorkerRecorder) -> None:
     """Wrap the methods of a runner class."""
 
     def before_execute(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         output = argument(args, kwargs, 0, "scheduler_output")
         number = None if argument(args, kwargs, 2, "dummy_run") else getattr(output, NUMBER, None)
         setattr(runner, _CURRENT, number)
-        if number is not None and not session.has_begun:
-            begin(session, runner)
+        if number is not None and not worker.has_begun:
+            begin(worker, runner)
+        worker.flush(but=number)
 
     def after_execute(runner: Any, *_: Any) -> None:
         setattr(runner, _CURRENT, None)
@@ -34,7 +36,7 @@ def hook_runner(kind: type, session: EngineSession) -> None:
             batch = argument(args, kwargs, 0, "input_batch")
             open_batches = runner.__dict__.setdefault(_BATCHES, {})
             open_batches[id(batch)] = (batch, number)
-            session.forward(number, forward_of(runner, batch, *result))
+            worker.forward(number, forward_of(runner, batch, *result))
 
     def before_sample(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         batch = argument(args, kwargs, 1, "input_batch")
@@ -48,14 +50,14 @@ def hook_runner(kind: type, session: EngineSession) -> None:
     wrap(kind, "sample", before_sample)
 
 
-def hook_sampler(kind: type, session: EngineSession) -> None:
+def hook_sampler(kind: type, worker: WorkerRecorder) -> None:
     """Wrap a sampler class, whose call gets `(logits, input_batch, ...)` after the grammar's mask."""
 
     def before_call(sampler: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         logits, batch = argument(args, kwargs, 0, "logits"), argument(args, kwargs, 1, "input_batch")
         number = getattr(batch, NUMBER, None)
         if number is not None:
-            session.logits(number, logits_of(getattr(sampler, "sampler", sampler), logits, batch))
+            worker.logits(number, logits_of(getattr(sampler, "sampler", sampler), logits, batch))
 
     wrap(kind, "__call__", before_call)
 
@@ -85,14 +87,13 @@ def logits_of(sampler: Any, logits: Any, batch: Any) -> Logits:
 
     best = logits.float().topk(min(TOP_LOGITS, logits.shape[-1]), dim=-1)
     states = sampler.sampling_states
-    values = {
-        name: HostCopy(getattr(states, name).gpu[batch.idx_mapping])
-        for name in ("temperature", "top_k", "top_p")
-    }
+    names = ("temperature", "top_k", "top_p")
+    values = {name: getattr(states, name).gpu[batch.idx_mapping] for name in names}
+    values["top_k"] = values["top_k"] % logits.shape[-1]  # all of the vocabulary: no top-k
     return Logits(
         np.diff(batch.cu_num_logits_np),
         HostCopy(best.indices),
         HostCopy(best.values),
         is_masked=bool(batch.specwb_is_masked),
-        **values,
+        **{name: HostCopy(each) for name, each in values.items()},
     )

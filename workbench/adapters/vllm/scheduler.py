@@ -6,48 +6,59 @@ from dataclasses import dataclass
 from typing import Any
 
 from tracing.run_facts import RequestFacts, RequestLimits, SamplingSettings
+from workbench.adapters.vllm.core import NUMBER, CoreRecorder
 from workbench.adapters.vllm.launch import Planned, RequestEnd
 from workbench.adapters.vllm.patches import argument, wrap
-from workbench.adapters.vllm.session import NUMBER, EngineSession
 
 
-def hook_scheduler(kind: type, session: EngineSession) -> None:
+def hook_scheduler(kind: type, core: CoreRecorder) -> None:
     """Wrap the methods of a scheduler class."""
 
     def after_schedule(scheduler: Any, _: Any, output: Any, __: Any, ___: Any) -> None:
         if output.num_scheduled_tokens:
+            config = scheduler.vllm_config
+            core.begin(
+                dp_rank=int(config.parallel_config.data_parallel_rank),
+                num_workers=int(config.parallel_config.world_size),
+                vocab_size=int(config.model_config.get_vocab_size()),
+            )
             for request_id in output.num_scheduled_tokens:
                 request = scheduler.requests[request_id]
-                if not session.knows(request_id):
+                if not core.knows(request_id):
                     params = request.sampling_params
-                    session.admit(request_id, facts_of(request), is_plain=params is None or is_plain(params))
-            setattr(output, NUMBER, session.scheduled(plans_of(scheduler, output, session)))
+                    core.admit(request_id, facts_of(request), is_plain=params is None or is_plain(params))
+            core.scheduled(output, plans_of(scheduler, output, core))
 
     def before_preempt(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         request = argument(args, kwargs, 0, "request")
-        session.preempted(request.request_id, int(request.num_preemptions))
+        core.preempted(request.request_id, int(request.num_preemptions))
 
     def before_update(scheduler: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output = argument(args, kwargs, 0, "scheduler_output")
         result = argument(args, kwargs, 1, "model_runner_output")
+        number = getattr(output, NUMBER, -1)
         return {
             each: _before(
-                scheduler.requests.get(each), sampled_of(result, each), session.live(each).next_step
+                scheduler.requests.get(each), sampled_of(result, each), core.is_first_step(number, each)
             )
             for each in output.num_scheduled_tokens
+            if core.knows(each) and core.live(each).is_recorded
         }
 
-    def after_update(_: Any, seen: Any, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def after_update(
+        scheduler: Any, seen: Any, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
         number = getattr(argument(args, kwargs, 0, "scheduler_output"), NUMBER, None)
         if number is not None and seen is not None:
-            session.ended(number, ends_of(seen, result))
+            is_exact = not scheduler.vllm_config.scheduler_config.async_scheduling
+            core.ended(number, ends_of(seen, result, is_exact=is_exact))
 
     wrap(kind, "schedule", after=after_schedule)
     wrap(kind, "_preempt_request", before=before_preempt)
     wrap(kind, "update_from_output", before=before_update, after=after_update)
 
 
-def plans_of(scheduler: Any, output: Any, session: EngineSession) -> dict[str, Planned]:
+def plans_of(scheduler: Any, output: Any, core: CoreRecorder) -> dict[str, Planned]:
     """Return what a scheduler output plans for each of its requests."""
     blocks: dict[str, tuple[Any, bool, int]] = {
         new.req_id: (new.block_ids, True, int(new.num_computed_tokens)) for new in output.scheduled_new_reqs
@@ -63,7 +74,7 @@ def plans_of(scheduler: Any, output: Any, session: EngineSession) -> dict[str, P
         plans[request_id] = Planned(
             epoch=int(request.num_preemptions),
             is_chunk=bool(request.is_prefill_chunk),
-            is_decode=session.live(request_id).has_root,
+            is_decode=core.live(request_id).has_root,
             num_drafts=len(output.scheduled_spec_decode_tokens.get(request_id, ())),
             blocks=None if ids is None else tuple(list(group) for group in ids),
             is_whole=is_whole,
@@ -89,26 +100,31 @@ def sampled_of(runner_output: Any, request_id: str) -> tuple[int, ...]:
     return tuple(int(token) for token in runner_output.sampled_token_ids[row])
 
 
-def _before(request: Any, sampled: tuple[int, ...], next_step: int) -> _Before | None:
+def _before(request: Any, sampled: tuple[int, ...], is_first: bool) -> _Before | None:
     if request is None or request.is_finished():
         return None
-    return _Before(request, sampled, () if next_step else tuple(request.all_token_ids))
+    return _Before(request, sampled, tuple(request.all_token_ids) if is_first else ())
 
 
-def ends_of(seen: dict[str, _Before | None], result: Any) -> dict[str, RequestEnd]:
-    """Return how a launch ended for each request that still lived."""
+def ends_of(seen: dict[str, _Before | None], result: Any, *, is_exact: bool) -> dict[str, RequestEnd]:
+    """Return how a launch ended for each request that still lived.
+
+    Args:
+        seen: Requests before the scheduler took the results in.
+        result: What it returned.
+        is_exact: Its counts are those of this launch; with launches in flight they run ahead.
+    """
     outputs = {each.request_id: each for group in result.values() for each in group.outputs}
     ends = {}
     for request_id, before in seen.items():
         if before is None:
             continue
         given = outputs.get(request_id)
-        is_alone = int(before.request.num_in_flight_tokens) == 0
         ends[request_id] = RequestEnd(
             sampled=before.sampled,
             emitted=() if given is None else tuple(int(token) for token in given.new_token_ids),
             stop_reason=stop_reason_of(given),
-            committed_after=int(before.request.num_computed_tokens) if is_alone else None,
+            committed_after=int(before.request.num_computed_tokens) if is_exact else None,
             context=before.context,
         )
     return ends

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from html import escape
 from typing import Any, Final
 
 import plotly.graph_objects as go
 from plotly.colors import qualitative, sample_colorscale
 
+from workbench.bench.report.bins import bins_of, is_few, numbers, ticks
 from workbench.bench.tables import Plot, Series
 
 COLOURS: Final = qualitative.D3
@@ -17,7 +19,9 @@ HEIGHT: Final = 380
 
 
 def figure(plot: Plot) -> Any:
-    """Return a plotly figure."""
+    """Return a plotly figure; a histogram of few values shows each of them as a point."""
+    if plot.kind == "histogram" and is_few(plot):
+        plot = _as_points(plot)
     drawn = go.Figure()
     count = len(plot.series)
     if plot.kind == "heat":
@@ -37,6 +41,7 @@ def figure(plot: Plot) -> Any:
         plot_bgcolor="rgba(0,0,0,0)",
         showlegend=count > 1 and plot.kind != "heat",
     )
+    _set_ticks(drawn, plot)
     if plot.kind in {"bar", "stack", "heat"}:
         drawn.update_xaxes(type="category")
     if plot.kind == "heat":
@@ -44,6 +49,26 @@ def figure(plot: Plot) -> Any:
     if plot.level is not None:
         drawn.add_hline(y=plot.level, line_dash="dash", line_color="#888888", line_width=1)
     return drawn
+
+
+def _as_points(plot: Plot) -> Plot:
+    """Return a histogram's values as points, a line of them for each series."""
+    series = tuple(Series(each.name, each.x, (each.name,) * len(each.x)) for each in plot.series)
+    return replace(plot, kind="points", y_label=f"one point for each of the {plot.y_label}", series=series)
+
+
+def _set_ticks(drawn: Any, plot: Plot) -> None:
+    """Set the ticks of numbers, and the bins of a histogram, whose width is said."""
+    x = [value for series in plot.series for value in numbers(series.x)]
+    if plot.kind in {"line", "scatter", "points"}:
+        drawn.update_xaxes(**ticks(x))
+    if plot.kind in {"line", "scatter", "bar", "stack"}:
+        drawn.update_yaxes(**ticks([value for series in plot.series for value in numbers(series.y)]))
+    bins = bins_of(plot) if plot.kind == "histogram" else None
+    if bins is not None:
+        drawn.update_traces(xbins={"start": bins.start, "size": bins.width}, autobinx=False)
+        drawn.update_xaxes(title=f"{escape(plot.x_label)}, in bins of {bins.width:g}", **ticks(x))
+        drawn.update_yaxes(**ticks([0, bins.most]))
 
 
 def _colour(kind: str, number: int, count: int) -> str:
@@ -76,8 +101,9 @@ def _trace(kind: str, series: Series, colour: str) -> Any:
 _TRACES: Final[dict[str, tuple[Any, dict[str, Any]]]] = {
     "line": (go.Scatter, {"mode": "lines+markers"}),
     "scatter": (go.Scatter, {"mode": "markers", "opacity": 0.7}),
+    "points": (go.Scatter, {"mode": "markers", "opacity": 0.7}),
     "bar": (go.Bar, {}),
     "stack": (go.Bar, {}),
-    "histogram": (go.Histogram, {"nbinsx": 30, "opacity": 0.65}),
+    "histogram": (go.Histogram, {"opacity": 0.65}),
 }
 """What draws each kind of plot, and how it looks."""

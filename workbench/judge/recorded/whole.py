@@ -44,6 +44,8 @@ class WholeSteps:
         for bit, name in enumerate(_READ):
             if name in names:
                 codes |= (~_nulls(table, name)).astype(np.int64) << bit
+            if name == "target_token_ids":
+                codes |= _drawn(table).astype(np.int64) << bit
         for code, count in zip(*np.unique(codes, return_counts=True), strict=True):
             self._forms[_form(int(code))] += int(count)
         if "incomplete" in names:
@@ -93,6 +95,15 @@ class WholeSteps:
 def _nulls(table: pa.Table, name: str) -> NDArray[np.bool_]:
     masks = ((null_mask(chunk), len(chunk)) for chunk in table.column(name).chunks)
     return np.concatenate([np.zeros(length, np.bool_) if mask is None else mask for mask, length in masks])
+
+
+def _drawn(table: pa.Table) -> NDArray[np.bool_]:
+    """Return which steps were sampled: no one token is the choice after a node, so none is missing there."""
+    if "row_temperature" not in table.schema.names:
+        return np.zeros(table.num_rows, np.bool_)
+    temperatures = table.column("row_temperature").fill_null(0.0).to_numpy()
+    drawn: NDArray[np.bool_] = temperatures > 0
+    return drawn
 
 
 def _has(table: pa.Table, name: str, row: int) -> bool:

@@ -1,0 +1,1 @@
+"""Mistakes that are planted in vLLM; each is a function without arguments."""

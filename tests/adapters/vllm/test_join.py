@@ -1,0 +1,231 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from tracing.errors import TraceError, UsageError
+from tracing.reader import open_run
+from tracing.run_facts import RequestFacts
+from workbench.adapters.vllm.core import NUMBER, CoreRecorder
+from workbench.adapters.vllm.join import join, require_new
+from workbench.adapters.vllm.launch import LaunchInputs, Logits, Planned, RequestEnd
+from workbench.adapters.vllm.settings import PARTS, RecorderSettings
+from workbench.adapters.vllm.worker import WorkerRecorder
+from workbench.cli.app import build_app
+from workbench.judge.recorded.check import check_run
+
+VOCABULARY = 50
+BLOCK = 32
+MANIFEST = {
+    "limits": {"vocab_size": VOCABULARY, "block_size": BLOCK, "num_slots": 320, "eos_token_ids": [49],
+               "max_tree_nodes": 1, "max_tree_depth": 0},
+    "engine": "fake",
+}  # fmt: skip
+NAMES = ("first", "second")
+PROMPT = 4
+
+
+class FakeEngine:
+    """Decodes a few tokens of two requests at a time without drafts, and calls the recorders as hooks do."""
+
+    def __init__(
+        self, settings: RecorderSettings, *, num_workers: int = 1, ranks: Iterable[int] = (0,)
+    ) -> None:
+        self.core = CoreRecorder(settings)
+        self.core.begin(dp_rank=0, num_workers=num_workers, vocab_size=VOCABULARY)
+        self.workers = []
+        for rank in ranks:
+            worker = WorkerRecorder(settings)
+            worker.begin(MANIFEST, {"dp_rank": 0, "tp_rank": rank, "pp_rank": 0, "cp_rank": 0}, None)
+            self.workers.append(worker)
+        for name in NAMES:
+            self.core.admit(name, RequestFacts(), is_plain=True)
+        self.length = PROMPT
+
+    def run(self, num_launches: int) -> FakeEngine:
+        for number in range(num_launches):
+            self.launch(is_first=number == 0, is_last=number == num_launches - 1)
+        return self
+
+    def launch(self, *, is_first: bool, is_last: bool) -> None:
+        blocks = {name: ([2 + row],) for row, name in enumerate(NAMES)}
+        plans = {
+            name: Planned(epoch=0, is_chunk=False, is_decode=not is_first, num_drafts=0, is_whole=is_first,
+                          blocks=blocks[name] if is_first else None, num_cached=0 if is_first else None)
+            for name in NAMES
+        }  # fmt: skip
+        output = SimpleNamespace()
+        self.core.scheduled(output, plans)
+        number, width = getattr(output, NUMBER), self.length if is_first else 1
+        start = 0 if is_first else self.length - 1
+        for worker in self.workers:
+            worker.forward(number, inputs(start, width))
+            best = np.tile(np.array([7, 8], np.int64), (2, 1))
+            worker.logits(number, Logits(np.ones(2, np.int32), best, np.array([[2.0, 1.0]] * 2, np.float32)))
+            worker.flush()
+        ends = {}
+        for name in NAMES:
+            context = (3,) * (self.length - 1) + (7,) if self.core.is_first_step(number, name) else ()
+            ends[name] = RequestEnd(
+                (7,), (7,), "length" if is_last else None, committed_after=start + width, context=context
+            )
+        self.core.ended(number, ends)
+        self.length += 1
+
+    def close(self) -> None:
+        parts: list[Any] = [self.core, *self.workers]
+        for each in parts:
+            each._part.close()
+
+
+def inputs(start: int, width: int) -> LaunchInputs:
+    places = start + np.arange(width)
+    return LaunchInputs(
+        request_ids=NAMES,
+        query_starts=np.array([0, width, 2 * width]),
+        kv_lens=np.full(2, start + width),
+        kv_lens_host=np.full(2, start + width),
+        committed=np.full(2, start),
+        token_ids=np.where(np.tile(places, 2) < PROMPT, 3, 7),
+        position_ids=np.tile(places, 2),
+        tables=(np.array([[2, 0], [3, 0]]),),
+        slots=(np.concatenate([2 * BLOCK + places, 3 * BLOCK + places]),),
+        block_sizes=(BLOCK,),
+        kernel="fake",
+    )
+
+
+def settings(folder: Path, **changes: Any) -> RecorderSettings:
+    return RecorderSettings(**{"folder": folder, "run": "a", "level": "digest", "budget": 1.0, **changes})
+
+
+def recorded(folder: Path, **changes: Any) -> Path:
+    FakeEngine(settings(folder, **changes)).run(4).close()
+    return folder
+
+
+def rows(folder: Path, path: str = "fused") -> list[dict[str, Any]]:
+    return list(open_run(folder, every_row=True).path(path))
+
+
+@pytest.mark.parametrize("mode", ["ring", "full"])
+def test_launches_come_back_as_rows_of_their_requests(mode: str, tmp_path: Path) -> None:
+    folder = recorded(tmp_path / "run", mode=mode)
+    assert join(folder)
+    assert not join(folder)
+    found = rows(folder)
+    assert [(row["launch"], row["request_id"], row["row_kind"], row["step"]) for row in found[:6]] == [
+        (0, "first", "prefill_chunk", 0), (0, "second", "prefill_chunk", 0),
+        (1, "first", None, 0), (1, "second", None, 0), (2, "first", None, 1), (2, "second", None, 1),
+    ]  # fmt: skip
+    assert found[-1]["stop_reason"] == "length"
+    assert found[2]["context_token_ids"].tolist() == [3, 3, 3, 3, 7]
+    assert open_run(folder).manifest["recording_cost"]
+    assert check_run(folder).verdict == "ok"
+
+
+def test_check_joins_by_itself(tmp_path: Path) -> None:
+    folder = recorded(tmp_path / "run")
+    done = CliRunner().invoke(build_app(), ["trace", "info", str(folder)])
+    assert done.exit_code == 0, done.output
+    assert (folder / "manifest.json").exists()
+
+
+def test_a_worker_whose_file_is_missing_is_not_guessed(tmp_path: Path) -> None:
+    folder = recorded(tmp_path / "run")
+    next((folder / PARTS).glob("worker*")).unlink()
+    join(folder)
+    steps = list(open_run(folder).path("fused"))
+    assert steps
+    assert all("no worker" in row["incomplete"] and row["kv_len"] is None for row in steps)
+    assert check_run(folder).verdict != "ok"
+
+
+def test_without_the_core_nothing_is_joined(tmp_path: Path) -> None:
+    folder = recorded(tmp_path / "run")
+    next((folder / PARTS).glob("core*")).unlink()
+    with pytest.raises(TraceError, match="engine core's file is missing"):
+        join(folder)
+
+
+def test_each_rank_has_a_path_and_a_missing_one_is_counted(tmp_path: Path) -> None:
+    whole, half = tmp_path / "whole", tmp_path / "half"
+    FakeEngine(settings(whole), num_workers=2, ranks=(0, 1)).run(3).close()
+    FakeEngine(settings(half), num_workers=2).run(3).close()
+    join(whole)
+    join(half)
+    assert open_run(whole).path_names == ("fused", "fused-tp1")
+    assert {row["tp_rank"] for row in rows(whole, "fused-tp1")} == {1}
+    assert open_run(half).manifest["recording"]["parts"] == 2
+    assert check_run(half).verdict == "inconclusive"
+
+
+def test_a_ring_keeps_the_last_launches_and_says_that_the_first_are_gone(tmp_path: Path) -> None:
+    engine = FakeEngine(settings(tmp_path / "run", mode="ring", max_bytes=6_000))
+    engine.run(40)
+    assert not list((tmp_path / "run" / PARTS).iterdir())
+    engine.close()
+    assert all(each.stat().st_size < 9_000 for each in (tmp_path / "run" / PARTS).iterdir())
+    join(tmp_path / "run")
+    found = rows(tmp_path / "run")
+    assert found[-1]["launch"] == 39
+    assert found[0]["launch"] > 0
+    assert open_run(tmp_path / "run").manifest["recording"]["open_start"]
+    assert min(row["step"] for row in found if row["row_kind"] is None) >= 1
+
+
+def test_a_full_file_ends_at_its_limit(tmp_path: Path) -> None:
+    engine = FakeEngine(settings(tmp_path / "run", max_bytes=20_000))
+    engine.run(200)
+    engine.core.admit("late", RequestFacts(), is_plain=True)
+    assert engine.core.num_left_out["limit"] == 1
+    engine.close()
+    assert all(each.stat().st_size <= 20_000 + 4096 for each in (tmp_path / "run" / PARTS).iterdir())
+
+
+def test_tokens_without_content_are_equal_where_they_were_and_no_others(tmp_path: Path) -> None:
+    folder = recorded(tmp_path / "run", key=99)
+    join(folder)
+    steps = list(open_run(folder).path("fused"))
+    plain = recorded(tmp_path / "plain")
+    join(plain)
+    covered = {(row["request_id"], row["step"]): int(row["final_token_id"]) for row in steps}
+    assert len(set(covered.values())) == 1
+    assert set(covered.values()) != {7}
+    assert open_run(folder).manifest["limits"]["eos_token_ids"] != [49]
+    assert {f.rule for f in check_run(folder).findings} == {f.rule for f in check_run(plain).findings}
+
+
+def test_requests_are_sampled_whole(tmp_path: Path) -> None:
+    engine = FakeEngine(settings(tmp_path / "run", sample=0.0))
+    engine.run(3).close()
+    join(tmp_path / "run")
+    assert rows(tmp_path / "run") == []
+    assert next(iter(open_run(tmp_path / "run").manifest["left_out"].values()))["sample"] == 2
+
+
+def test_damage_is_named_and_a_cut_end_is_lawful(tmp_path: Path) -> None:
+    folder = recorded(tmp_path / "run")
+    core = next((folder / PARTS).glob("core*"))
+    data = core.read_bytes()
+    core.write_bytes(data[:-10])
+    join(folder)
+    assert open_run(folder).status == "interrupted"
+    core.write_bytes(data[:400] + b"?" + data[401:])
+    with pytest.raises(TraceError, match=r"core.* at byte"):
+        join(folder)
+    done = CliRunner().invoke(build_app(), ["check", str(folder)])
+    assert isinstance(done.exception, TraceError)
+
+
+def test_a_folder_that_holds_another_run_is_refused(tmp_path: Path) -> None:
+    recorded(tmp_path / "run")
+    require_new(settings(tmp_path / "run"))
+    with pytest.raises(UsageError, match="holds a run already"):
+        require_new(settings(tmp_path / "run", run="b"))

@@ -1,0 +1,153 @@
+"""The file of one process: bounded in bytes, in memory until it is asked for (`ring`) or at once (`full`)."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, BinaryIO, Final
+
+from workbench.adapters.vllm.frames import BEGIN, CLOSED, encoded
+from workbench.adapters.vllm.settings import PARTS, RecorderSettings
+
+SUFFIX: Final = ".part"
+DUMP_SIGNAL: Final = signal.SIGUSR2
+_KEPT_FACTS: Final = 4096
+_log = logging.getLogger("specwb.vllm")
+_open: list[PartFile] = []
+
+
+class PartFile:
+    """Records of one role of one process.
+
+    Args:
+        settings: Of the run.
+        name: Role and ranks, a part of the file's name.
+        begin: Facts of the first record.
+        closing: Called before the file ends: writes what is under way, and returns facts of the last record.
+
+    Attributes:
+        num_lost: Records that the limit or the disk refused.
+        is_full: The limit is reached.
+    """
+
+    def __init__(
+        self,
+        settings: RecorderSettings,
+        name: str,
+        begin: dict[str, Any],
+        closing: Callable[[], dict[str, Any]] = dict,
+    ) -> None:
+        folder = settings.folder / PARTS
+        folder.mkdir(parents=True, exist_ok=True)
+        self.num_lost, self.is_full = 0, False
+        self._is_ring, self._limit = settings.mode == "ring", settings.max_bytes
+        self._path = folder / f"{name}-{settings.run}-{os.getpid()}{SUFFIX}"
+        self._process, self._guard = os.getpid(), threading.RLock()
+        self._ring: deque[tuple[bytes, bool]] = deque()
+        self._facts: deque[bytes] = deque(maxlen=_KEPT_FACTS)
+        self._size, self._lost_start = 0, False
+        self._closing = closing
+        self._file: BinaryIO | None = None
+        head = {**begin, "run": settings.run, "mode": settings.mode, "pid": os.getpid(), "name": name}
+        self._begin = encoded(BEGIN, head)
+        if not self._is_ring:
+            self._file = self._path.open("xb", buffering=0)
+            self._file.write(self._begin)
+        atexit.register(self.close)
+        _open.append(self)
+        _listen()
+
+    def append(self, record: bytes, *, is_fact: bool = False) -> None:
+        """Take a record; a fact is kept in the ring longer than launches are."""
+        with self._guard:
+            if os.getpid() != self._process:
+                return
+            if self._is_ring:
+                self._keep(record, is_fact=is_fact)
+            elif self._file is not None:
+                self._write(record)
+
+    def _keep(self, record: bytes, *, is_fact: bool) -> None:
+        if len(record) > self._limit:
+            self.num_lost += 1
+            return
+        self._ring.append((record, is_fact))
+        self._size += len(record)
+        while self._size > self._limit:
+            oldest, was_fact = self._ring.popleft()
+            self._size -= len(oldest)
+            self._lost_start = True
+            if was_fact:
+                self._facts.append(oldest)
+
+    def _write(self, record: bytes) -> None:
+        if self.is_full or self._size + len(record) > self._limit or self._file is None:
+            if not self.is_full:
+                _log.warning("%s has reached its limit of %d bytes", self._path, self._limit)
+            self.is_full = True
+            self.num_lost += 1
+            return
+        try:
+            self._file.write(record)
+            self._size += len(record)
+        except OSError as problem:
+            _log.warning("%s cannot be written: %s", self._path, problem)
+            self.is_full = True
+            self.num_lost += 1
+
+    def dump(self, why: str, facts: dict[str, Any] | None = None) -> None:
+        """Write the ring as it is; a later call replaces it."""
+        with self._guard:
+            if not self._is_ring or os.getpid() != self._process:
+                return
+            last = {**(facts or {}), "why": why, "open_start": self._lost_start, "num_lost": self.num_lost}
+            records = [each for each, _ in self._ring]
+            fresh = self._path.with_suffix(".fresh")
+            try:
+                fresh.write_bytes(b"".join((self._begin, *self._facts, *records, encoded(CLOSED, last))))
+                fresh.replace(self._path)
+            except OSError as problem:
+                _log.warning("%s cannot be written: %s", self._path, problem)
+
+    def close(self) -> None:
+        """Write what is under way, then the end."""
+        with self._guard:
+            if os.getpid() != self._process or self not in _open:
+                return
+            _open.remove(self)
+            facts = self._closing()
+            self.dump("the process ended", facts)
+            if self._file is not None:
+                self.is_full, self._limit = False, self._limit + (1 << 12)
+                self._write(encoded(CLOSED, {**facts, "why": "the process ended", "num_lost": self.num_lost}))
+                self._file.close()
+                self._file = None
+
+
+def dump_all(why: str) -> None:
+    """Write the rings of this process."""
+    for part in tuple(_open):
+        part.dump(why)
+
+
+def _listen() -> None:
+    """Write the rings on a signal, and then do what the engine does on it."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    before = signal.getsignal(DUMP_SIGNAL)
+    if getattr(before, "specwb", False):
+        return
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        threading.Thread(target=dump_all, args=(f"signal {number}",), daemon=True).start()
+        if callable(before):
+            before(number, frame)
+
+    on_signal.specwb = True  # type: ignore[attr-defined]  # marks a function
+    signal.signal(DUMP_SIGNAL, on_signal)
