@@ -24,7 +24,7 @@ NO_OPERATOR: Final = frozenset({"input", "cache", "hand-over", "search", "copy",
 ARRAYS: Final = (
     *("token_ids", "parents", "depths", "valid", "position_ids", "cache_positions", "visible", "logprobs"),
 )
-PATH: Final = ("accepted_nodes", "final_token_id", "emitted_token_ids", "path_indices")
+PATH: Final = ("accepted_nodes", "final_token_id", "emitted_token_ids", "path_indices", "target_probs")
 COMPUTED: Final = frozenset({"visible", "keys", "values"})
 """Inputs that follow exactly from others, where the path does not give them."""
 
@@ -85,6 +85,8 @@ def _inputs(scene: StageRerun) -> dict[str, Tensor]:
         given |= _fields(results.tensorized, ("token_ids", "parents", "valid", "position_ids", "visible"))
     if scene.stage == "accept" and results.verified is not None:
         given |= {"target_token_ids": results.verified.target_token_ids, "remaining": turn.remaining}
+        if results.accepted is not None and results.accepted.target_probs is not None:
+            given["logits"] = results.verified.logits
     if scene.stage == "commit" and results.accepted is not None:
         given |= {"path_indices": results.accepted.path_indices, "cached": scene.past}
 
