@@ -68,9 +68,7 @@ def judge_logprobs(
         return
     if len(recorded) != len(emitted):
         message = f"{len(recorded)} log-probabilities were returned for {len(emitted)} emitted tokens"
-        notes.finding(
-            "JUDGE-ACCEPT-LOGPROBS", COLUMN, message, fused=len(recorded), reference=len(emitted)
-        )
+        notes.finding("JUDGE-ACCEPT-LOGPROBS", COLUMN, message, fused=len(recorded), reference=len(emitted))
 
 
 def value_of(row: NDArray[np.float64], token: int, mode: str) -> float:
