@@ -22,6 +22,7 @@ from tracing.models import Experts, ModelPair
 from tracing.reader import open_run
 from tracing.settings import RUNGS
 from tracing.stages import Stages
+from workbench.checkpoints.quantised import parse_weights, quantised_teacher
 from workbench.fused import experts as fused_experts
 
 CASES = json.loads(Path(__file__).parents[1].joinpath("data/moge.json").read_text())["pangu_cases"]
@@ -47,6 +48,19 @@ def test_routing_is_that_of_the_public_code(case: dict[str, Any]) -> None:
 def test_both_paths_agree(tmp_path: Path, dtype: str, layout: Any) -> None:
     settings = replace(SMALL, kv_layout=layout)
     outcome = run(tmp_path / "run", Setup(expert_pair(), settings, dtype=dtype))
+    assert outcome.verdict.verdict == "ok", outcome.first
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_experts_in_int4_agree_too(tmp_path: Path, dtype: str) -> None:
+    pair, wanted = expert_pair(), parse_weights("w4a16:gptq:32")
+    assert wanted is not None
+    teacher, weights = quantised_teacher(pair.teacher, pair.teacher_weights, wanted)
+    assert "model.layers.1.mlp.experts.3.up_proj.packed" in weights
+    assert "model.layers.1.mlp.shared_expert.down_proj.packed" in weights
+    assert "model.layers.1.mlp.gate.weight" in weights  # a router is not rounded
+    rounded = replace(pair, teacher=teacher, teacher_weights=weights)
+    outcome = run(tmp_path / "run", Setup(rounded, replace(SMALL, max_new_tokens=6), dtype=dtype))
     assert outcome.verdict.verdict == "ok", outcome.first
 
 
