@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install -q -c constraints.txt
 
-.PHONY: demo test test-campaign test-cuda test-engines lint costs pages screens attack cause-table clean-runs clean-shipped placements reductions
+.PHONY: demo test test-campaign test-cuda test-engines lint costs pages screens attack cause-table clean-runs clean-shipped placements reductions located
 
 demo: $(VENV)/.demo
 	$(BIN)/specwb diff --prompt workbench/checkpoints/prompts/code.txt
@@ -55,6 +55,10 @@ cause-table: $(VENV)/.test
 # Errors in single operators, each located from the first finding of its run; some 20 minutes.
 placements: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m placements --out docs/placements.md
+
+# What each fault of the catalogue is located to: a column of the kill matrix.
+located: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m placements --faults docs/located.json
 
 reductions: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m reductions --missing

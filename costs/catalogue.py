@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from costs import checking, comparing, decoding, demo, disk, durability, maintenance, recording, screen
+from costs import (
+    campaigning,
+    checking,
+    comparing,
+    decoding,
+    demo,
+    disk,
+    durability,
+    maintenance,
+    recording,
+    screen,
+)
 from costs.row import Cost, Row
 from costs.workshop import Workshop
 from tracing.errors import EnvironmentProblemError, UsageError
@@ -20,6 +31,7 @@ COSTS: Final[tuple[Cost, ...]] = (
     *comparing.COSTS,
     *maintenance.COSTS,
     *screen.COSTS,
+    *campaigning.COSTS,
 )
 """In the order of the table."""
 

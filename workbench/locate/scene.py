@@ -14,7 +14,7 @@ from tracing.finding import Finding
 from tracing.models import ModelPair
 from tracing.moment import Moment
 from tracing.stages import DecodePath, NullWatch
-from workbench.locate.capture import Capture, Wanted
+from workbench.locate.capture import MOST_BYTES, Capture, Wanted
 from workbench.lockstep.engine.checked_stages import StageFailedError
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
@@ -37,6 +37,7 @@ class Subject:
         options: How it is decoded; greedy, or sampled with this seed.
         dtype: Of the path, by name.
         user_code: Calls the code of the path.
+        most_bytes: Of tensors that are kept at once.
     """
 
     path: DecodePath
@@ -46,6 +47,7 @@ class Subject:
     options: LockstepOptions
     dtype: str
     user_code: UserCode = field(default_factory=UserCode)
+    most_bytes: int = MOST_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class _Take:
         options = subject.options
         tape = DrawTape.seeded(options.seed, options.generator)
         self._subject, self._moment = subject, moment
-        self._capture = Capture(wanted)
+        self._capture = Capture(wanted, subject.most_bytes)
         self._after_stage, self._armed = after_stage, False
         self._past: Any = None
         self._prompt: list[int] = []
