@@ -19,6 +19,11 @@ from workbench.locate.located import Located, locate
 from workbench.locate.text import headlines
 
 COLUMN: Final = "located to"
+ABOUT: Final = (
+    "*Located to* is what `specwb locate` names from the first finding on the tiny pair (`make located`): "
+    "operators with their layers; *the finding itself* where the stage runs no network; *not its networks* "
+    "where all their tensors are right and what the stage makes of them is not."
+)
 MOST: Final = 3
 """Operators that a cell names."""
 
@@ -26,7 +31,8 @@ MOST: Final = 3
 def write_located(target: Path) -> None:
     """Write the column of the kill matrix: name of a fault to what it was located to."""
     cells = dict(_cells(tiny_bench()))
-    text = json.dumps({"column": COLUMN, "faults": cells}, indent=1, ensure_ascii=False)
+    column = {"column": COLUMN, "about": ABOUT, "faults": cells}
+    text = json.dumps(column, indent=1, ensure_ascii=False)
     target.write_text(text + "\n", encoding="utf-8")
 
 

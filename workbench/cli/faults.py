@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from tracing.settings import DEVICES
+from workbench.cli.common_options import choice_option
 from workbench.cli.complete import complete_faults
-from workbench.cli.decode_options import choice_option, format_option, proposer_option
+from workbench.cli.decode_options import format_option, proposer_option
 from workbench.cli.output import hides_progress, say
 from workbench.view.safe_text import safe_json, safe_text
 

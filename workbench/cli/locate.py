@@ -11,8 +11,9 @@ import click
 
 from tracing.errors import UsageError
 from tracing.settings import RUNGS
+from workbench.cli.common_options import choice_option
 from workbench.cli.complete import complete_runs
-from workbench.cli.decode_options import AUTO, choice_option, decode_options, format_option
+from workbench.cli.decode_options import AUTO, decode_options, format_option
 from workbench.cli.diff import request_of, timeout_limit
 from workbench.cli.fresh_folder import fresh_folder
 from workbench.cli.locate_run import STAGED, locate_run

@@ -24,7 +24,7 @@ NO_OPERATOR: Final = frozenset({"input", "cache", "hand-over", "search", "copy",
 ARRAYS: Final = (
     *("token_ids", "parents", "depths", "valid", "position_ids", "cache_positions", "visible", "logprobs"),
 )
-PATH: Final = ("accepted_nodes", "final_token_id", "emitted_token_ids", "path_indices")
+PATH: Final = ("accepted_nodes", "final_token_id", "emitted_token_ids", "path_indices", "target_probs")
 COMPUTED: Final = frozenset({"visible", "keys", "values"})
 """Inputs that follow exactly from others, where the path does not give them."""
 
@@ -36,7 +36,7 @@ class StageEvidence:
     Attributes:
         inputs, found: By name; `operator.N` are the inputs of the operator, in the order of its arguments.
         operator: Full name of its tensor, and of its inputs; None where no operator was located.
-        located: What `specwb locate` says; None for a stage without a network.
+        located: What `specwb locate` says; None for a stage of which no tensor could be judged.
         missing: Why there are none, or empty.
     """
 
@@ -64,8 +64,10 @@ def evidence_of(subject: Subject, finding: Finding) -> StageEvidence:
     evidence = StageEvidence(_inputs(scene), _found(scene))
     if moment.stage in NETWORKED and subject.path.intermediates and not finding.rule.startswith("NPU-"):
         try:
-            evidence.located = judged(subject, scene, moment)
-            _open_operator(evidence, scene, subject)
+            located = judged(subject, scene, moment)
+            if located.num_judged or located.culprits:
+                evidence.located = located
+                _open_operator(evidence, located, scene, subject)
         except (SpecwbError, RuntimeError, ValueError) as problem:  # the stage itself is shown all the same
             evidence.operator, evidence.missing = None, f"the stage could not be opened: {problem}"
     return evidence
@@ -85,6 +87,8 @@ def _inputs(scene: StageRerun) -> dict[str, Tensor]:
         given |= _fields(results.tensorized, ("token_ids", "parents", "valid", "position_ids", "visible"))
     if scene.stage == "accept" and results.verified is not None:
         given |= {"target_token_ids": results.verified.target_token_ids, "remaining": turn.remaining}
+        if results.accepted is not None and results.accepted.target_probs is not None:
+            given["logits"] = results.verified.logits
     if scene.stage == "commit" and results.accepted is not None:
         given |= {"path_indices": results.accepted.path_indices, "cached": scene.past}
 
@@ -133,11 +137,10 @@ def _host(value: Any) -> Tensor:
     return torch.as_tensor(value).detach().cpu().contiguous().clone()
 
 
-def _open_operator(evidence: StageEvidence, scene: StageRerun, subject: Subject) -> None:
+def _open_operator(evidence: StageEvidence, located: Located, scene: StageRerun, subject: Subject) -> None:
     """Keep inputs and result of the first tensor that its operator, alone, makes otherwise."""
-    assert evidence.located is not None
     forwards = opened_stage(scene, subject.runner).forwards
-    for culprit in evidence.located.culprits:
+    for culprit in located.culprits:
         forward = next((each for each in forwards if _is_of(culprit, each)), None)
         if forward is None or culprit.operator in NO_OPERATOR:
             continue

@@ -6,7 +6,7 @@ Safe to call from several threads; each call holds the lock only while it reads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from tracing.path_reader import InProgressStep
 from tracing.reader import Run, open_run
 from workbench.view.chain_file import read_chain
 from workbench.view.condition import NoFindings, nothing_found_in, problem_sentences, proof_sign, prove_more
+from workbench.view.fed import with_fed
 from workbench.view.run_findings import RunFindings
-from workbench.view.sources import Sides, Source, key_of, running_key
+from workbench.view.sources import Sides, Source, each_locked, key_of, running_key
 from workbench.view.step import StepView
 from workbench.view.timeline import COLUMNS, Key, TimelineRow, timeline_rows, unfinished_row
 from workbench.view.tokens import Tokens
@@ -165,7 +166,7 @@ class RunView:
             return False
         from workbench.judge.align import STREAM_RULE, align  # slow to import, and seldom asked
 
-        left, right, *_ = (self._each_locked(source.path.batches()) for source in self._sources)
+        left, right, *_ = (each_locked(self.lock, each.path.batches()) for each in self._sources)
         found = align(left, right).findings()
         # A difference of token streams has no step: one of steps in the same turn leads there instead.
         with_step = {each.moment.place[:2] for each in found if each.rule != STREAM_RULE}
@@ -173,15 +174,6 @@ class RunView:
         with self.lock:
             self._findings.set_differences(kept, self.labels)
         return bool(found)
-
-    def _each_locked(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Read batch by batch; other threads may read, and prove, in between."""
-        while True:
-            with self.lock:
-                batch = next(batches, None)
-            if batch is None:
-                return
-            yield batch
 
     @property
     def _sources(self) -> list[Source]:
@@ -202,11 +194,11 @@ class RunView:
         with self.lock:
             if not self._sources:
                 return []
-            num_finished, of_step = self.num_finished, self._findings.of_step
+            num_finished, found = self.num_finished, self._findings.of_step
             table = self._sources[0].path.columns(COLUMNS, min(start, num_finished), min(stop, num_finished))
             running = self._running()[max(0, start - num_finished) : max(0, stop - num_finished)]
-            return timeline_rows(table, of_step) + [
-                unfinished_row(running_key(step), of_step) for step in running
+            return timeline_rows(table, found) + [
+                unfinished_row(running_key(step), found) for step in running
             ]
 
     def step(self, row: int) -> StepView:
@@ -220,11 +212,12 @@ class RunView:
                 raise TraceError(f"{self.folder.name} has no step in row {row}; it has {self.num_rows}")
             left = self._sources[0].at_row(row)
             key = key_of(left.row)
-            sides = [left, *(source.at_key(key, row) for source in self._sources[1:2])]
+            others = [source.at_key(key, row) for source in self._sources[1:2]]
+            left = with_fed(left, others if self._other is None else [], self._run.manifest)
             return StepView(
                 Moment(*key),
                 left,
-                sides[1] if len(sides) > 1 else None,
+                others[0] if others else None,
                 self.tokens(),
                 self._findings.of_step(key),
                 self.edges,
@@ -235,13 +228,13 @@ class RunView:
                 self.judged(),
                 partial(self._sources[0].history, row, key, self.lock),
                 read_chain(self.folder),
+                partial(self._sources[0].launch, key, self._run.manifest),
             )
 
     def tokens(self) -> Tokens:
         """Return the texts of the token ids."""
         with self.lock:
-            other = {} if self._other is None else self._other.vocabulary
-            return Tokens({**other, **self._run.vocabulary})
+            return Tokens({**(self._other.vocabulary if self._other else {}), **self._run.vocabulary})
 
     def row_of(self, moment: Moment) -> int:
         """Return the row of a moment.

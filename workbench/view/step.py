@@ -17,6 +17,7 @@ from tracing.proposers import why_undrafted
 from workbench.judge.cache_history import CacheHistory
 from workbench.view.chain_file import Link
 from workbench.view.condition import NOT_JUDGED, NoFindings
+from workbench.view.launch_shown import LaunchShown
 from workbench.view.safe_text import safe_text
 from workbench.view.tokens import Tokens
 
@@ -31,6 +32,7 @@ class Side:
         absent: Why there is no row; empty where there is one.
         lacks: Columns that this path can never have.
         running: Stage that an unfinished step was in; empty for a finished one.
+        fed: Columns of stages that the path does not have, as the reference gave them to its other stages.
     """
 
     label: str
@@ -38,24 +40,26 @@ class Side:
     absent: str = ""
     lacks: frozenset[str] = frozenset()
     running: str = ""
+    fed: Mapping[str, Any] = field(default_factory=dict)
 
     def get(self, name: str) -> Any:
-        """Return a column as recorded, None where it is not."""
-        return self.row.get(name)
+        """Return a column as recorded, or as the path was fed it; None where it is neither."""
+        value = self.row.get(name)
+        return self.fed.get(name) if value is None else value
 
     def values(self, name: str) -> list[Any] | None:
         """Return a column of one axis as a list, None for elements that are null; None where not recorded."""
-        value = self.row.get(name)
+        value = self.get(name)
         return value.tolist() if isinstance(value, np.ndarray) else None
 
     def grid(self, name: str) -> NDArray[Any] | None:
         """Return a column of two axes, None where not recorded or not two-dimensional."""
-        value = self.row.get(name)
+        value = self.get(name)
         return value if isinstance(value, np.ndarray) and value.ndim == 2 else None
 
     def at(self, name: str, number: int | None) -> Any:
         """Return an element of a column, None where it is null or there is none."""
-        value = self.row.get(name)
+        value = self.get(name)
         if number is None or not isinstance(value, np.ndarray) or not 0 <= number < len(value):
             return None
         return value[number].tolist()
@@ -80,7 +84,7 @@ class Side:
     def num_nodes(self) -> int:
         """N, from any column that has it; 0 where none is recorded."""
         for name in ("parents", "token_ids", "valid", "depths", "target_token_ids", "visible"):
-            value = self.row.get(name)
+            value = self.get(name)
             if isinstance(value, np.ndarray):
                 return len(value)
         return 0
@@ -88,7 +92,7 @@ class Side:
     @property
     def committed_len(self) -> int | None:
         """L, None where not recorded."""
-        value = self.row.get("committed_len")
+        value = self.get("committed_len")
         return int(value) if value is not None else None
 
     def why_not(self, *names: str) -> str:
@@ -104,7 +108,13 @@ class Side:
         if self.running:
             return f"{self.label}: no {what} yet; {self.running} was running when the trace ends"
         undrafted = why_undrafted(self.row.get("proposer"), *names)
-        return f"{self.label}: {undrafted or f'{what} was not recorded in this step'}"
+        verb = "was" if len(names) == 1 else "were"
+        return f"{self.label}: {undrafted or f'{what} {verb} not recorded in this step'}"
+
+
+def no_launch() -> LaunchShown | None:
+    """Return the launch of a step of which none is known."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +135,7 @@ class StepView:
         judged: What it means where the run holds no findings.
         history: Who wrote the rows of the left side's committed cache, up to this step of its turn.
         located: The way from a symptom to its writer, where `specwb locate` found one in this run.
+        batch: Reads the launch that the left side's step belongs to, None where none is recorded.
     """
 
     moment: Moment
@@ -140,6 +151,7 @@ class StepView:
     judged: NoFindings = NOT_JUDGED
     history: Callable[[], CacheHistory] = field(default=CacheHistory, compare=False)
     located: tuple[Link, ...] = ()
+    batch: Callable[[], LaunchShown | None] = field(default=no_launch, compare=False)
 
     @property
     def sides(self) -> tuple[Side, ...]:
@@ -148,7 +160,11 @@ class StepView:
 
     def swapped(self) -> StepView:
         """Return the same with the sides exchanged."""
-        return self if self.right is None else replace(self, left=self.right, right=self.left, previous=None)
+        return (
+            self
+            if self.right is None
+            else replace(self, left=self.right, right=self.left, previous=None, batch=no_launch)
+        )
 
     def only_left(self) -> StepView:
         """Return the left side alone."""
