@@ -78,8 +78,8 @@ def _take_biases(model: Any, folder: str, dtype: Any) -> int:
     for file in sorted(Path(folder).glob("*.safetensors")):
         for name, tensor in load_file(file).items():
             owner, _, last = name.rpartition(".")
-            linear = modules.get(owner)
-            if last == "bias" and isinstance(linear, torch.nn.Linear) and linear.bias is None:
+            linear: Any = modules.get(owner)
+            if last == "bias" and linear is not None and getattr(linear, "bias", 0) is None:
                 linear.bias = torch.nn.Parameter(tensor.to(dtype), requires_grad=False)
                 found += 1
     return found
