@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install -q -c constraints.txt
 
-.PHONY: demo test test-campaign test-cuda test-engines lint costs pages screens attack cause-table clean-runs clean-shipped placements
+.PHONY: demo test test-campaign test-cuda test-engines lint costs pages screens attack cause-table clean-runs clean-shipped placements reductions located
 
 demo: $(VENV)/.demo
 	$(BIN)/specwb diff --prompt workbench/checkpoints/prompts/code.txt
@@ -44,9 +44,9 @@ screens: $(VENV)/.test
 	$(BIN)/python -m pages.screenshots traces docs/screens
 	$(BIN)/python -m pages.cast docs/screens/first-fault.cast
 
-# All costs, or some: make costs ONLY="check disk"
+# All costs, or some: make costs ONLY="check disk"; takes long and 12 GB of temporary files (docs/costs.md).
 costs: $(VENV)/.test
-	$(BIN)/python -m costs $(ONLY)
+	$(BIN)/python -m costs $(ONLY) --page costs.html
 
 # What the first line says of single mistakes in three ports; what was measured before is kept.
 cause-table: $(VENV)/.test
@@ -55,6 +55,13 @@ cause-table: $(VENV)/.test
 # Errors in single operators, each located from the first finding of its run; some 20 minutes.
 placements: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m placements --out docs/placements.md
+
+# What each fault of the catalogue is located to: a column of the kill matrix.
+located: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m placements --faults docs/located.json
+
+reductions: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m reductions --missing
 
 # Random legal steps and clean runs, none of which may give a finding: make clean-runs RUNS=100 JOBS=2
 clean-runs: $(VENV)/.test

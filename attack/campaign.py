@@ -42,12 +42,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--faults", nargs="*", default=None, help="names; default twenty of the catalogue")
     parser.add_argument("--on", default="ray")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--tiny", action="store_true", help="a tiny random pair in place of the shipped one")
     options = parser.parse_args(argv)
     names = options.faults if options.faults is not None else planted_faults(20)
+    pair = tiny_pair(options.folder / "pair") if options.tiny else []
     for name in ("killed", "serial"):
         plan = ["plan", "synthetic:1000:8,24,64", "--over", OVER, "--cases", str(options.cases)]
         plan += [word for fault in names for word in ("--fault", fault)]
-        specwb(*plan, "--max-new-tokens", "5", "--out", str(options.folder / name))
+        specwb(*plan, *pair, "--max-new-tokens", "5", "--out", str(options.folder / name))
     killed = run_and_kill(options.folder / "killed", options.on, options.kills, random.Random(options.seed))
     specwb("run", str(options.folder / "serial"), "--on", "shard=0/1", "--threads", "1")
     merged = [report(options.folder / name) for name in ("killed", "serial")]
@@ -57,6 +59,8 @@ def main(argv: Sequence[str]) -> int:
     first = merged[0]
     print(f"{options.cases} cases, {len(names)} faults: {told}")
     print(f"verdict {first['verdict']}, missing {first['missing']}, faults {first['faults']}")
+    mixed = [group["cause"][0] for group in first["groups"] if len(group["faults"]) > 1]
+    print(f"causes that several faults have: {', '.join(mixed) or 'none'}")
     print(f"{len(first['groups'])} causes; the serial run differs in: {', '.join(differing) or 'nothing'}")
     return 1 if differing or merged[0]["missing"] else 0
 
@@ -74,6 +78,15 @@ def planted_faults(count: int) -> list[str]:
         if fault.need == "plain" and not (placement.rows or placement.files or placement.runner):
             able.append(fault.name)
     return able[:: max(1, len(able) // count)][:count]
+
+
+def tiny_pair(folder: Path) -> list[str]:
+    """Write a tiny random pair; return the options that name it."""
+    from tests.cli.pair_dirs import write_pair
+
+    folder.mkdir(parents=True)
+    teacher, drafter = write_pair(folder)
+    return ["--model", str(teacher), "--draft", str(drafter)]
 
 
 def run_and_kill(folder: Path, on: str, kills: int, draws: random.Random) -> int:

@@ -5,19 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from costs import checking, comparing, demo, disk, durability, recording, screen
+from costs import (
+    campaigning,
+    checking,
+    comparing,
+    decoding,
+    demo,
+    disk,
+    durability,
+    maintenance,
+    recording,
+    screen,
+)
 from costs.row import Cost, Row
 from costs.workshop import Workshop
 from tracing.errors import EnvironmentProblemError, UsageError
 
 COSTS: Final[tuple[Cost, ...]] = (
+    *decoding.COSTS,
     *recording.COSTS,
     *demo.COSTS,
     *disk.COSTS,
     *durability.COSTS,
     *checking.COSTS,
     *comparing.COSTS,
+    *maintenance.COSTS,
     *screen.COSTS,
+    *campaigning.COSTS,
 )
 """In the order of the table."""
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
+from costs.workshop import NUM_NODES
 from invariants.context import RunContext
 from invariants.examples import Before, StepRow, Tree, legal_step, next_before, searched
 from tracing.columns import COLUMN_BY_NAME
@@ -21,7 +22,6 @@ from tracing.recorder import RunWriter
 from tracing.rows import batch_of_rows
 from tracing.values import convert
 
-NUM_NODES: Final = 60
 NUM_TOP: Final = 8
 VOCAB_SIZE: Final = 32_000
 MAX_DEPTH: Final = 8

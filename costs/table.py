@@ -35,16 +35,16 @@ def exit_code(rows: Sequence[Row]) -> int:
 
 def _cells(row: Row) -> tuple[str, ...]:
     unit = f" {row.unit}" if row.unit else ""
-    value = "-" if row.value is None else f"{_number(row.value)}{unit}"
-    spread = "" if row.spread is None else f"{_number(row.spread[0])} .. {_number(row.spread[1])}"
+    value = "-" if row.value is None else f"{number(row.value)}{unit}"
+    spread = "" if row.spread is None else f"{number(row.spread[0])} .. {number(row.spread[1])}"
     goal = ""
     if row.goal is not None:
-        goal = f"{'>=' if row.goal.at_least else '<='} {_number(row.goal.limit)}{unit}"
+        goal = f"{'>=' if row.goal.at_least else '<='} {number(row.goal.limit)}{unit}"
     held = {True: "yes", False: "NO", None: ""}[row.held]
     return row.name, value, spread, goal, held, row.how
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """Return four significant digits, thousands apart, never an exponent."""
     if abs(value) >= 1000:
         return f"{value:,.0f}"

@@ -7,6 +7,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any, Final
+
+NUM_NODES: Final = 60
+"""Nodes of a step where nothing else is said: the default tree of `specwb diff`."""
 
 
 class Workshop:
@@ -30,15 +34,30 @@ class Workshop:
             self._made[name] = path
         return self._made[name]
 
-    def long_run(self, num_steps: int, *, for_screen: bool = False) -> Path:
-        """Return a run of so many legal 60-node steps; see `write_long_run`."""
-        from costs.long_run import write_long_run
+    def long_run(
+        self,
+        num_steps: int,
+        *,
+        num_nodes: int = NUM_NODES,
+        last_token: int | None = None,
+        for_screen: bool = False,
+        digests: bool = True,
+    ) -> Path:
+        """Return a run of so many legal steps; see `write_long_run`."""
+        options: dict[str, Any] = {
+            "num_nodes": num_nodes,
+            "last_token": last_token,
+            "for_screen": for_screen,
+            "digests": digests,
+        }
 
         def make(path: Path) -> None:
-            self.say(f"writing a run of {num_steps} steps")
-            write_long_run(path, num_steps, for_screen=for_screen)
+            from costs.long_run import write_long_run
 
-        return self.once(f"run-{num_steps}{'-for-screen' if for_screen else ''}", make)
+            self.say(f"writing a run of {num_steps} steps of {num_nodes} nodes")
+            write_long_run(path, num_steps, **options)
+
+        return self.once(f"run-{num_steps}-{'-'.join(map(str, options.values()))}", make)
 
     def __enter__(self) -> Workshop:
         return self

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from tracing.models import ModelPair
 from tracing.run_facts import ModelFacts, RequestLimits, SamplingSettings
 from tracing.settings import SEARCH_SETTINGS, DecodeSettings
+
+if TYPE_CHECKING:
+    from tracing.models import ModelPair
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from placements.catalogue import write_located
 from placements.measure import Outcome, cases, measure, table
 from workbench.npu.bootstrap import bootstrap
 
@@ -32,9 +33,13 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m placements", description="Are single errors located?")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=int, default=1, help="take every K-th case")
+    parser.add_argument("--faults", type=Path, help="locate the faults of the catalogue; write a column here")
     parser.add_argument("--out", type=Path, help="write the page here instead of printing it")
     options = parser.parse_args(argv)
     bootstrap("auto")
+    if options.faults is not None:
+        write_located(options.faults)
+        return 0
     outcomes: list[Outcome] = []
     for case in list(cases(options.seed))[:: options.every]:
         outcomes.append(measure(case))

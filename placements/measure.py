@@ -115,13 +115,13 @@ def measure(case: Case) -> Outcome:
     setup, placement = setup_of(case.dtype), placed(*case.places)
     if case.kind == "noise":
         moment = Moment(0, 0, 0, case.places[0].stage)
-        subject = _subject(setup, placement)
+        subject = subject_of(setup, placement)
         located = judged(subject, scene_at(subject, moment), moment)
         return Outcome(case, True, not located.culprits, not located.culprits, _named(located))
     with TemporaryDirectory(prefix="specwb-") as folder:
         findings = run_lockstep(setup, placement, Path(folder) / "run").findings
     first = next((finding for finding in findings if finding.severity == "error"), None)
-    subject = _subject(setup, placement)
+    subject = subject_of(setup, placement)
     if first is None:
         moment = Moment(0, 0, 0, case.places[0].stage)
         return _outcome(case, judged(subject, scene_at(subject, moment), moment), is_noticed=False)
@@ -129,12 +129,17 @@ def measure(case: Case) -> Outcome:
 
 
 def _outcome(case: Case, located: Located, *, is_noticed: bool) -> Outcome:
-    wanted = {(place.name, place.forward): place for place in case.places}
+    return Outcome(case, is_noticed, *compared(located, case.places), _named(located))
+
+
+def compared(located: Located, places: Sequence[Place]) -> tuple[bool, bool]:
+    """Return whether exactly these tensors are named, and whether their places in them are right."""
+    wanted = {(place.name, place.forward): place for place in places}
     is_named = {(each.name, each.forward) for each in located.culprits} == set(wanted)
     is_placed = is_named and all(
         _is_there(each, wanted[each.name, each.forward], located.moment) for each in located.culprits
     )
-    return Outcome(case, is_noticed, is_named, is_placed, _named(located))
+    return is_named, is_placed
 
 
 def _named(located: Located) -> tuple[str, ...]:
@@ -155,7 +160,8 @@ def _is_there(culprit: Culprit, place: Place, moment: Moment) -> bool:
     return all(right)
 
 
-def _subject(setup: Setup, placement: Placement) -> Subject:
+def subject_of(setup: Setup, placement: Placement) -> Subject:
+    """Return the path of a job with errors in it, ready to be looked into."""
     facts = setup.model_facts
     return Subject(
         faulty_path(setup, placement),

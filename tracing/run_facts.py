@@ -9,14 +9,16 @@ from __future__ import annotations
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tracing.errors import UsageError
 from tracing.manifest_facts import read_facts, table
-from tracing.models import ModelPair
 from tracing.philox import GENERATOR_NAMES
 from tracing.settings import ACCEPTANCES, Acceptance, require_one_of
 from tracing.spans import FULL, Reach
+
+if TYPE_CHECKING:
+    from tracing.models import ModelPair
 
 KvKind = Literal["full", "sliding_window", "chunked", "latent", "state"]
 HostLength = Literal["exact", "bound"]

@@ -27,9 +27,6 @@ OnError = Literal["raise", "warn"]
 ON_ERROR: Final[tuple[str, ...]] = get_args(OnError)
 MAX_STEP_BYTES: Final = 64 << 20
 
-SIGNALS: Final = ("KeyboardInterrupt", "SystemExit")
-"""Exceptions by which a signal ends a host; a row that one passed through says so in `incomplete`."""
-
 _log = logging.getLogger("specwb.trace")
 
 

@@ -103,6 +103,12 @@ def test_traces_of_findings_are_kept_and_can_be_opened(folder: Path, capsys: Any
     assert all(each["run"] is None for each in clean)
 
 
+def test_view_prints_a_campaign(folder: Path, capsys: Any) -> None:
+    assert run_command(["view", str(folder), "--text"]) == 0
+    assert "cause " in capsys.readouterr().out
+    assert run_command(["view", str(folder), "--svg", str(folder / "x.svg")]) == 2
+
+
 def test_a_second_run_has_nothing_to_do(folder: Path) -> None:
     before = sorted((folder / "results").iterdir())
     run_command(["campaign", "run", str(folder)])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from invariants.batch import steps as groups
+from invariants.batch import group as groups
 from invariants.examples import StepRow
 from tests.cli.conftest import Specwb
 from tests.cli.recorded import leak, write_run

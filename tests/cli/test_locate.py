@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.cli.conftest import Specwb
 from tests.cli.replaying import Recorded
@@ -58,6 +62,48 @@ def test_a_port_that_takes_no_eager_is_not_swapped(
     answer = specwb("locate", "--prompt", prompt, *recorded.models, *port)
     assert answer.exit_code == 2
     assert "takes no keyword argument eager" in answer.err
+
+
+def test_a_recorded_run_without_a_wrong_token_has_no_symptom(specwb: Specwb, recorded: Recorded) -> None:
+    answer = specwb("locate", recorded.run, *recorded.models, "--format", "json")
+    assert answer.exit_code == 0, answer.err
+    assert json.loads(answer.out) == {
+        "symptom": None,
+        "traced": None,
+        "digests": {"changes": [], "not_known": ""},
+    }
+
+
+def test_a_step_of_a_recorded_run_is_traced_by_its_digests_alone(
+    specwb: Specwb, recorded: Recorded, tmp_path: Path
+) -> None:
+    copy = tmp_path / "run"
+    shutil.copytree(recorded.run, copy)
+    answer = specwb("locate", copy, "--at", "0:0:1", "--no-rerun")
+    assert answer.exit_code == 1, answer.err
+    assert "every committed row is the one that was written for it" in answer.out
+    shown = specwb("view", copy, "0:0:1", "--text", "--panel", "chain")
+    assert "asked for; no finding is recorded there" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("typed", "words"),
+    [
+        ((), "give a recorded RUN, or --prompt"),
+        (("RUN", "--prompt", "x.txt"), "not both"),
+        (("RUN", "--tree-nodes", 4), "--tree-nodes is for a run that is made now"),
+        (("RUN", "--swap"), "--swap is for a run that is made now"),
+        (("RUN", "--at", "0:0:9:nowhere"), "stages are"),
+        (("RUN", "--at", "0:0:999"), "has no step 0:0:999"),
+        (("--prompt", "x.txt", "--at", "0"), "in a recorded RUN"),
+    ],
+)
+def test_what_cannot_be_located(
+    specwb: Specwb, recorded: Recorded, typed: tuple[Any, ...], words: str
+) -> None:
+    answer = specwb("locate", *(recorded.run if each == "RUN" else each for each in typed))
+    assert answer.exit_code == 2
+    assert words in answer.err
 
 
 def test_two_faults_in_stages_are_refused(specwb: Specwb, recorded: Recorded, tmp_path: Path) -> None:

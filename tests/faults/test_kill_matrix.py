@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tracing.errors import UsageError
 from tracing.stages import Tensorized
 from workbench.faults.bench import tiny_bench
+from workbench.faults.beside import read_column
 from workbench.faults.catalogue import BY_NAME, CATALOGUE
 from workbench.faults.fault import Fault
 from workbench.faults.matrix import render
@@ -81,3 +83,12 @@ def test_the_page_says_who_noticed_and_who_did_not(tmp_path: Path) -> None:
     assert "| JUDGE-TENSORIZE-VISIBLE | 0:0:0:tensorize:3 |" in page
     assert "| ✗ |" in page
     assert "https://github.com/PaddlePaddle/FastDeploy/issues/3514" in page
+    file = tmp_path / "column.json"
+    file.write_text('{"column": "reduced to", "about": "What is left.", "faults": {"sibling-leak": "1 | 2"}}')
+    wider = render([noticed, unnoticed], BENCH, [read_column(file)])
+    assert "What is left.\n\n## On" in wider
+    assert "| seen in | reduced to |" in wider
+    assert "| 1 \\| 2 |" in wider
+    file.write_text('{"column": "reduced to", "about": "", "faults": {"sibling-leak": 3}}')
+    with pytest.raises(UsageError, match="should be text"):
+        read_column(file)

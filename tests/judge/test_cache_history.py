@@ -71,7 +71,9 @@ def test_a_row_moved_from_another_node() -> None:
         "node 3 of step 2",
         "node 2 of step 2",
     )
-    assert history.changes_before(history.changes[0].at) == []
+    moment = history.changes[0].at
+    assert history.changes_before(moment) == history.changes
+    assert history.changes_before(moment.at("verify")) == history.changes_before(moment.at("")) == []
 
 
 def test_a_row_left_from_an_earlier_step() -> None:

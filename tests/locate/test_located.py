@@ -16,7 +16,7 @@ from tracing.moment import Moment
 from workbench.faults.catalogue import chosen
 from workbench.faults.tiny import tiny_pair
 from workbench.fused.path import make_path
-from workbench.locate.located import locate
+from workbench.locate.located import in_pieces, locate
 from workbench.locate.text import located_lines
 
 PAIR = tiny_pair()
@@ -186,3 +186,24 @@ def test_a_shape_that_no_tensor_has_is_named(cut: bool) -> None:
     assert "teacher.nonsense" in text
     assert ("where [5, 32] belongs" in text) is not cut
     assert ("3 of 5 rows of the context were told" in text) is cut
+
+
+@pytest.mark.parametrize("most_bytes", [0, 4_000, 20_000])
+def test_a_stage_that_is_too_large_to_keep_is_narrowed_to_its_layers(most_bytes: int) -> None:
+    """What leaves each layer is judged first, and only wrong layers are opened."""
+    place = replace(teacher_places(setup_of().pair, "verify")[13 + 11], row=3)
+    assert place.name == "teacher.layers.1.activated"
+    subject = replace(subject_of(setup_of(), placed(place)), most_bytes=most_bytes)
+    located = in_pieces(subject, Moment(0, 0, 0, "verify"))
+    assert [each.name for each in located.culprits] == [place.name]
+    assert located.culprits[0].extent.rows == (3,)
+    assert located.culprits[0].between == ()
+    assert any("right on what enters it" in each for each in located.unopened)
+
+
+def test_where_no_layer_is_wrong_as_a_whole_all_are_opened_in_pieces() -> None:
+    located = in_pieces(replace(subject_of(setup_of()), most_bytes=0), Moment(0, 0, 0, "verify"))
+    whole = looked_into(subject_of(setup_of()), "verify")
+    assert located.culprits == ()
+    assert located.num_judged >= whole.num_judged
+    assert "right" in located.conclusion

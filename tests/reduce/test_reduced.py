@@ -12,8 +12,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from tracing.errors import UsageError
 from tracing.reader import open_run
 from workbench.cli.app import build_app
+from workbench.cli.replay_summary import settings_of
+from workbench.reduce.asked import case_of_run, models_of_run
 from workbench.reduce.case import RunCase
 from workbench.reduce.run import Reduced, Wishes, reduce_cases
 from workbench.reduce.source import OpenedSource, RunSource, bench_case, opened
@@ -120,9 +123,26 @@ def test_the_folder_has_a_trace_and_a_readme(made: Made) -> None:
     assert run.findings[0].rule == "JUDGE-PREFILL-KV"
     text = (made.reduced.folder / "README.md").read_text()
     assert "| prompt, tokens | 5 | 1 |" in text
-    assert "specwb's own path without the fault is clean" in text
+    assert "On the same case specwb's own path without the fault is clean" in text
     assert "attention of the teacher" in text
     assert str(made.reduced.folder) not in text
+
+
+def test_a_recorded_run_gives_its_case(made: Made) -> None:
+    run = open_run(made.reduced.folder / "trace")
+    case = case_of_run(run, settings_of(run), "float32")
+    held = json.loads((made.reduced.folder / "case.json").read_text())["case"]
+    assert [list(turn) for turn in case.turns] == held["turns"]
+    assert sorted(case.eager) == sorted(held["eager"])
+    assert case.settings.tree_nodes == 2
+    assert models_of_run(run) == {"model": None, "draft": None, "proposer": "eagle3", "weights": "as-is"}
+
+
+def test_a_run_without_findings_is_nothing_to_reduce(made: Made) -> None:
+    run = open_run(made.reduced.folder / "trace")
+    run.findings.clear()
+    with pytest.raises(UsageError, match="nothing to reduce"):
+        case_of_run(run, settings_of(run), "float32")
 
 
 def test_time_that_is_up_leaves_what_was_reached(made: Made, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_what_locate_found_is_drawn_first_and_made_safe(tmp_path: Path) -> None:
     step = replace(step_view(), located=read_chain(tmp_path))
     first, second, *_ = plain_text(chain_lines(step, PLAIN)).splitlines()[1:]
     assert "0:0:9  the token is wrong" in first
-    assert second.startswith("! ← 0:0:2:verify:3")
+    assert second.startswith("!  ← 0:0:2:verify:3")
     assert "\x1b" not in second
     assert PANEL.shown_for(step)
 

@@ -10,7 +10,8 @@ import click
 
 from tracing.errors import UsageError
 from tracing.settings import DEVICES
-from workbench.cli.decode_options import choice_option, format_option
+from workbench.cli.common_options import choice_option
+from workbench.cli.decode_options import format_option
 from workbench.cli.output import hides_progress, say
 from workbench.view.counted import counted
 from workbench.view.safe_text import safe_json

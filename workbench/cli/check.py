@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,8 @@ from invariants.selection import Selection, read_selection
 from tracing.errors import CheckpointError, TraceError, UsageError
 from tracing.finding import Finding
 from workbench.checkpoints.json_text import MAX_BYTES, parse_object
+from workbench.cli.common_options import choice_option, number_option
 from workbench.cli.complete import complete_rules, complete_runs
-from workbench.cli.decode_options import choice_option, number_option
 from workbench.cli.output import detail, say
 from workbench.judge.recorded.check import MAX_PER_RULE, check_run
 from workbench.judge.recorded.checked import CheckedRun, worst
@@ -145,6 +144,8 @@ def _from_file(config: str | None) -> Selection:
     path = Path(config) if config else _nearest(Path.cwd())
     if path is None:
         return Selection()
+    import tomllib
+
     try:
         table = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError) as error:

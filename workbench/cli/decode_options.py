@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final, Literal, get_args
@@ -25,12 +24,11 @@ from tracing.settings import (
     DecodeSettings,
 )
 from tracing.static_tree import named_trees, read_choices, static_tree
+from workbench.cli.common_options import Decorator, Function, choice_option, number_option
 from workbench.cli.sampling_options import sampling_from, sampling_options
 from workbench.npu.modes import Mode
 
 _DEFAULTS = DecodeSettings()
-Function = Callable[..., Any]
-Decorator = Callable[[Function], Function]
 OutputFormat = Literal["text", "json"]
 
 
@@ -43,19 +41,6 @@ def option_set(*options: Decorator) -> Decorator:
         return function
 
     return decorate
-
-
-def choice_option(*names: str, values: Sequence[str], text: str | None = None) -> Decorator:
-    """Return an option of a few values, the first of which is the default."""
-    return click.option(*names, type=click.Choice(values), default=values[0], show_default=True, help=text)
-
-
-def number_option(
-    name: str, default: int | None, text: str | None = None, *, least: int = 1, metavar: str | None = None
-) -> Decorator:
-    """Return an option of a whole number from `least` on."""
-    number = click.IntRange(min=least)
-    return click.option(name, type=number, default=default, show_default=True, metavar=metavar, help=text)
 
 
 backend_option: Final = choice_option(

@@ -15,15 +15,14 @@ import click
 from tracing.distances import DEFAULT_EDGES
 from tracing.errors import UsageError
 from tracing.settings import RUNGS
+from workbench.cli.common_options import choice_option, number_option
 from workbench.cli.complete import complete_runs
 from workbench.cli.decode_options import (
-    choice_option,
     decode_options,
     drafts_by_kind,
     eager_operators,
     edges_option,
     format_option,
-    number_option,
     settings_from,
     step_range,
 )

@@ -15,6 +15,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "specwb locate --prompt file.txt --fused my_engine.specwb:factory",
         "specwb locate --prompt file.txt --fault next-kv-head --max-new-tokens 8",
         "specwb locate --prompt file.txt --fused my_engine.specwb:factory --swap",
+        "specwb locate runs/monday --at 0:0:45",
     ),
     "reduce": (
         "specwb reduce --prompt file.txt --fused my_engine.specwb:factory -o reduced",

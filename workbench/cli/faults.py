@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from tracing.settings import DEVICES
+from workbench.cli.common_options import choice_option
 from workbench.cli.complete import complete_faults
-from workbench.cli.decode_options import choice_option, format_option, proposer_option
+from workbench.cli.decode_options import format_option, proposer_option
 from workbench.cli.output import hides_progress, say
 from workbench.view.safe_text import safe_json, safe_text
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workbench.faults.bench import Bench
+    from workbench.faults.beside import MeasuredColumn
     from workbench.faults.fault import Fault
     from workbench.faults.run import Sighting
 
@@ -56,6 +58,13 @@ def list_faults(names: tuple[str, ...], output_format: str) -> int:
     type=click.Path(file_okay=False, path_type=Path),
     help="Keep each recorded run below this folder, by the fault's id.",
 )
+@click.option(
+    "--beside",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="With markdown: a column that was measured elsewhere, e.g. by `make reductions`; may be repeated.",
+)
 def run(
     names: tuple[str, ...],
     *,
@@ -65,17 +74,19 @@ def run(
     output_format: str,
     out: Path | None,
     keep: Path | None,
+    beside: tuple[Path, ...],
 ) -> int:
     """Run faults: all, or those of these names, ids or families.
 
     Exit codes: 0 every fault was noticed as named, 1 some were not, 2 usage, 3 environment.
     """
+    columns = _columns(beside, output_format)
     faults = _chosen(names)
     bench = _bench(shipped=shipped, proposer=proposer)
     if device != "auto":
         bench = bench.on(device)
     sightings = _run(faults, bench, keep)
-    text = _render(sightings, bench, output_format)
+    text = _render(sightings, bench, output_format, columns)
     if out is None:
         say(text)
     else:
@@ -111,13 +122,24 @@ def _run(faults: Sequence[Fault], bench: Bench, keep: Path | None) -> list[Sight
         return list(bar)
 
 
-def _render(sightings: Sequence[Sighting], bench: Bench, output_format: str) -> str:
+def _columns(files: Sequence[Path], output_format: str) -> Sequence[MeasuredColumn]:
+    from tracing.errors import UsageError
+    from workbench.faults.beside import read_column
+
+    if files and output_format != "markdown":
+        raise UsageError("--beside adds columns to the page of --format markdown")
+    return [read_column(file) for file in files]
+
+
+def _render(
+    sightings: Sequence[Sighting], bench: Bench, output_format: str, columns: Sequence[MeasuredColumn]
+) -> str:
     from workbench.faults.matrix import render, summary
 
     if output_format == "json":
         return json.dumps([sighting.as_json() for sighting in sightings], indent=1) + "\n"
     if output_format == "markdown":
-        return render(sightings, bench)
+        return render(sightings, bench, columns)
     return "\n".join([*(_line(sighting) for sighting in sightings), summary(sightings)]) + "\n"
 
 

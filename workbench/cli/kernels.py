@@ -9,7 +9,8 @@ import click
 
 from tracing.errors import UsageError
 from tracing.settings import DEVICES
-from workbench.cli.decode_options import backend_option, choice_option, format_option, number_option
+from workbench.cli.common_options import choice_option, number_option
+from workbench.cli.decode_options import backend_option, format_option
 from workbench.cli.output import say
 from workbench.view.safe_text import safe_json, safe_text
 

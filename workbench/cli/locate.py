@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tracing.errors import UsageError
 from tracing.settings import RUNGS
-from workbench.cli.decode_options import AUTO, choice_option, decode_options, format_option
+from workbench.cli.common_options import choice_option
+from workbench.cli.complete import complete_runs
+from workbench.cli.decode_options import AUTO, decode_options, format_option
 from workbench.cli.diff import request_of, timeout_limit
 from workbench.cli.fresh_folder import fresh_folder
+from workbench.cli.locate_run import STAGED, locate_run
 from workbench.cli.output import detail, hides_progress, say
 from workbench.cli.planted import PlantAll, faults_option, planted_all
 from workbench.cli.stdout_for_data import stdout_for_data
@@ -28,20 +31,18 @@ if TYPE_CHECKING:
     from workbench.lockstep.session.request import DiffRequest, Session
     from workbench.report.summary import RunSummary
 
-STAGED: Final = {
-    "lockstep": "staged",
-    "on_divergence": "stop",
-    "on_violation": "stop",
-    "steps": ":",
-    "judge_every": 1,
-    "watch_indices": False,
-    "distance_edges": None,
-}
-"""Options of diff that this command does not have."""
-
 
 @click.command(name="locate")
-@click.option("--prompt", "prompt_file", metavar="FILE|-", required=True, help="Text, or .jsonl with turns.")
+@click.argument("run", required=False, shell_complete=complete_runs)
+@click.option("--prompt", "prompt_file", metavar="FILE|-", help="Text, or .jsonl with turns.")
+@click.option(
+    "--at",
+    metavar="MOMENT",
+    help="What is wrong in RUN, e.g. 0:0:45; default the first wrong token or error.",
+)
+@click.option(
+    "--rerun/--no-rerun", default=True, help="Decode RUN again with its path, or read its digests alone."
+)
 @decode_options
 @click.option("--out", metavar="FOLDER", help="Folder of the trace; default runs/TIME.")
 @choice_option("--reference", values=RUNGS, text="Rung of the reference.")
@@ -57,14 +58,28 @@ STAGED: Final = {
 )
 @format_option
 def command(**options: Any) -> int:
-    """Decode in lockstep up to the first finding, then open its stage down to the tensor that is wrong.
+    """Open the first wrong stage down to the tensor, or trace a wrong token of RUN back to who caused it.
 
+    With --prompt it decodes in lockstep up to the first finding, and opens its stage.
     Each tensor that the path gives of its networks (`DecodePath.intermediates`) is compared with what its own
     operator makes of the tensors that the path gave before it, so that what was wrong already accuses nobody
     further on, and two faults are found as two.
 
+    With RUN it takes the first token that the teacher does not choose, else the first error, decodes again up
+    to there, and goes back to the step and stage that wrote the cache row which made it wrong.
+
     Exit codes: 0 all held, 1 findings, 2 usage or unreadable input, 3 environment, 4 inconclusive.
     """
+    if options["run"] is not None:
+        if options["prompt_file"] is not None:
+            raise UsageError("give a recorded RUN or --prompt FILE, not both")
+        return locate_run(options["run"], options["at"], options)
+    if options["prompt_file"] is None:
+        raise UsageError("give a recorded RUN, or --prompt FILE to decode now")
+    if options["at"] is not None:
+        raise UsageError(
+            "--at says what is wrong in a recorded RUN; with --prompt the first finding is taken"
+        )
     if options["proposer"] == AUTO:
         raise UsageError("locate takes one proposer; name the one whose run shows the finding")
     from workbench.npu.bootstrap import bootstrap

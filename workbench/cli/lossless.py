@@ -9,7 +9,8 @@ from typing import Any, Final, get_args
 import click
 
 from tracing.errors import UsageError
-from workbench.cli.decode_options import choice_option, format_option, number_option
+from workbench.cli.common_options import choice_option, number_option
+from workbench.cli.decode_options import format_option
 from workbench.cli.lossless_samples import EXIT_OF as SAMPLES_EXIT_OF
 from workbench.cli.lossless_samples import report_as_json, report_lines, tested_samples
 from workbench.cli.lossless_text import as_json, lines_of, listing

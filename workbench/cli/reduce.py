@@ -10,15 +10,14 @@ import click
 
 from tracing.errors import UsageError
 from tracing.settings import RUNGS
+from workbench.cli.common_options import choice_option, number_option
 from workbench.cli.complete import complete_runs
 from workbench.cli.decode_options import (
     AUTO,
-    choice_option,
     decode_options,
     eager_operators,
     edges_option,
     format_option,
-    number_option,
     settings_from,
 )
 from workbench.cli.diff import timeout_limit

@@ -13,8 +13,9 @@ from tracing.finding import Finding
 from tracing.origins import origins_of
 from tracing.reader import Run, open_run
 from tracing.settings import RUNGS
+from workbench.cli.common_options import choice_option
 from workbench.cli.complete import complete_runs
-from workbench.cli.decode_options import choice_option, format_option, recorded_proposer_option
+from workbench.cli.decode_options import format_option, recorded_proposer_option
 from workbench.cli.output import say
 from workbench.cli.replay_models import continue_run, fact_lines, with_models
 from workbench.cli.replay_options import ReplayOptions, parse_part

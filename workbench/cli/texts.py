@@ -10,7 +10,8 @@ import click
 
 from tracing.errors import UsageError
 from tracing.settings import DecodeSettings
-from workbench.cli.decode_options import choice_option, model_option
+from workbench.cli.common_options import choice_option
+from workbench.cli.decode_options import model_option
 from workbench.cli.output import say
 from workbench.judge.texts import TextsTally
 

@@ -13,8 +13,9 @@ from tracing.errors import UsageError
 from tracing.integrity import RunHealth, verify_run
 from tracing.moment import Moment
 from tracing.reader import Run, open_run
+from workbench.cli.common_options import Function
 from workbench.cli.complete import complete_runs
-from workbench.cli.decode_options import Function, format_option
+from workbench.cli.decode_options import format_option
 from workbench.cli.output import say
 from workbench.judge.recorded.checked import worst
 from workbench.judge.recorded.state import state_of

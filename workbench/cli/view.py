@@ -14,6 +14,7 @@ from tracing.errors import EnvironmentProblemError, UsageError
 from tracing.moment import Moment
 from workbench.cli.complete import complete_runs
 from workbench.cli.decode_options import edges_option
+from workbench.cli.output import say
 from workbench.view.panels import PANEL_BY_NAME
 from workbench.view.step import ViewOptions
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from workbench.view.run_view import RunView
     from workbench.view.step import StepView
 
+PLAN_NAME: Final = "plan.json"
+"""File of a campaign's folder by which it is known."""
 _MOMENT: Final = re.compile(r"\d+(:\d+){0,2}(:[a-z]*(:\d+)?)?\Z")
 
 
@@ -78,12 +81,30 @@ def command(
     """Browse a recorded run step by step, both sides at once; with two runs, compare them.
 
     MOMENT is prompt:turn:step:stage:node, as findings print it; later parts may be left out. Without a run,
-    choose one from runs/ and traces/.
+    choose one from runs/ and traces/. A campaign's folder opens with its causes, axes and cases.
     """
     wanted = replace(parse_places(places), edges=distance_edges, **options)
+    if wanted.run is not None and (wanted.run / PLAN_NAME).is_file():
+        return _campaign(wanted)
     if wanted.as_text or wanted.svg or wanted.html:
         return _print_moment(wanted)
     return _open_screen(wanted, follow=follow)
+
+
+def _campaign(wanted: Wanted) -> int:
+    """Browse a campaign, or print what it adds up to."""
+    assert wanted.run is not None  # the caller has looked
+    if wanted.svg or wanted.html or wanted.other or wanted.moment or wanted.panels:
+        raise UsageError(f"{wanted.run} is a campaign: view it alone, or specwb campaign merge --format html")
+    if wanted.as_text:
+        from workbench.campaign.browse import BrowsedCampaign
+        from workbench.campaign.text import lines_of
+
+        say("\n".join(lines_of(BrowsedCampaign.read(wanted.run).merged)))
+        return 0
+    _require_terminal()
+    _tui("campaign").view_campaign(wanted.run)
+    return 0
 
 
 def parse_places(places: tuple[str, ...]) -> Wanted:
@@ -189,8 +210,7 @@ def _open_run(wanted: Wanted, *, lazily: bool = False) -> RunView:
 
 
 def _open_screen(wanted: Wanted, *, follow: bool) -> int:
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise EnvironmentProblemError("view needs a terminal; without one use --text, --svg or --html")
+    _require_terminal()
     if wanted.run is None:
         _tui("app").pick_and_view()
         return 0
@@ -207,6 +227,11 @@ def _open_screen(wanted: Wanted, *, follow: bool) -> int:
         _require_step(opened, wanted.moment)
     app.view_run(opened, wanted.moment, follow=follow)
     return 0
+
+
+def _require_terminal() -> None:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise EnvironmentProblemError("view needs a terminal; without one use --text, --svg or --html")
 
 
 def _require_step(view: RunView, moment: Moment) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from workbench.faults.bench import NEEDS, Bench
+from workbench.faults.beside import MeasuredColumn
 from workbench.faults.catalogue import BY_HEADING
 from workbench.faults.fault import link
 from workbench.faults.run import Sighting
@@ -14,13 +15,15 @@ MAX_OTHERS: Final = 4
 COLUMNS: Final = ("fault", "placed", "noticed first by", "at", "then", "text", "accepted", "seen in")
 
 
-def render(sightings: Sequence[Sighting], bench: Bench) -> str:
-    """Return the page of what was seen on a bench."""
-    lines = [*_head(sightings), "", f"## On the {bench.name} pair", "", bench.about, "", summary(sightings)]
-    for heading, faults in BY_HEADING.items():
+def render(sightings: Sequence[Sighting], bench: Bench, beside: Sequence[MeasuredColumn] = ()) -> str:
+    """Return the page of what was seen on a bench, with columns that were measured elsewhere."""
+    notes = [line for each in beside for line in ("", each.about)]
+    heading = ["", f"## On the {bench.name} pair", "", bench.about, "", summary(sightings)]
+    lines = [*_head(sightings), *notes, *heading]
+    for name, faults in BY_HEADING.items():
         of_family = [sighting for sighting in sightings if sighting.fault.family == faults[0].family]
         if of_family:
-            lines += ["", f"### {heading}", "", *_table(of_family)]
+            lines += ["", f"### {name}", "", *_table(of_family, beside)]
     return "\n".join(lines) + "\n"
 
 
@@ -53,11 +56,16 @@ def _head(sightings: Sequence[Sighting]) -> list[str]:
     ]
 
 
-def _table(sightings: Iterable[Sighting]) -> list[str]:
+def _table(sightings: Iterable[Sighting], beside: Sequence[MeasuredColumn]) -> list[str]:
+    columns = [*COLUMNS, *(each.name for each in beside)]
+    rows = (
+        [*_row(sighting), *(each.cells.get(sighting.fault.name, "") for each in beside)]
+        for sighting in sightings
+    )
     return [
-        f"| {' | '.join(COLUMNS)} |",
-        "|" + " --- |" * len(COLUMNS),
-        *(f"| {' | '.join(_cell(cell) for cell in _row(sighting))} |" for sighting in sightings),
+        f"| {' | '.join(columns)} |",
+        "|" + " --- |" * len(columns),
+        *(f"| {' | '.join(map(_cell, row))} |" for row in rows),
     ]
 
 

@@ -99,8 +99,9 @@ class CacheHistory:
     not_known: str = ""
 
     def changes_before(self, moment: Moment) -> list[RowChange]:
-        """Return the changes that the verify of a step can have read."""
-        return [each for each in self.changes if each.at.step < moment.step or each.at.stage == "verify"]
+        """Return the changes up to a stage of a step; those that verify reads where it names no stage."""
+        last = (moment.step, (moment if moment.stage else moment.at("verify")).stage_number)
+        return [each for each in self.changes if (each.at.step, each.at.stage_number) <= last]
 
 
 def cache_history(rows: Iterable[Mapping[str, Any]]) -> CacheHistory:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from tracing.finding import Finding
 from tracing.moment import Moment
+from workbench.locate.capture import leaves_layer, site_of
 from workbench.locate.culprit import Culprit
 from workbench.locate.handed_over import cache_before, handed_over
 from workbench.locate.opening import opened
@@ -81,7 +84,45 @@ def locate(subject: Subject, finding: Finding) -> Located:
         operator = finding.message.partition(":")[0]
         conclusion = f"a call broke the contract of its operator and was refused: {operator}"
         return Located(moment, conclusion=conclusion)
-    return judged(subject, scene_at(subject, moment), moment)
+    return in_pieces(subject, moment)
+
+
+def in_pieces(subject: Subject, moment: Moment) -> Located:
+    """Judge the tensors of a stage: all at once, or, where they are too many to keep, in layers.
+
+    Then what leaves each layer is judged on what enters it, and the layers that are wrong are opened. Where
+    none is wrong as a whole, all are opened, as many at once as can be kept.
+    """
+    scene = scene_at(subject, moment)
+    located, closed = judged(subject, scene, moment), sorted(scene.capture.left_out)
+    if not closed:
+        return located
+    suspects = [site for site in closed if any(site_of(each.name) == site for each in located.culprits)]
+    culprits: list[Culprit] = [each for each in located.culprits if site_of(each.name) not in suspects]
+    num_judged, unopened, waiting = located.num_judged, list(located.unopened), suspects or closed
+    at_once = max(1, len(waiting))
+    while waiting:
+        some = frozenset(waiting[:at_once])
+        roomy = subject if at_once > 1 else replace(subject, most_bytes=sys.maxsize)  # one layer is opened
+        scene = scene_at(roomy, moment, partial(_is_inside, some))
+        if scene.capture.left_out and at_once > 1:
+            at_once //= 2
+            continue
+        opened_now = judged(subject, scene, moment)
+        culprits += [each for each in opened_now.culprits if site_of(each.name) in some]
+        unopened += [each for each in opened_now.unopened if each not in unopened]
+        num_judged, waiting = num_judged + opened_now.num_judged, waiting[at_once:]
+    if suspects:
+        unopened.append(
+            f"{len(closed) - len(suspects)} layers as a whole only: each is right on what enters it"
+        )
+    found = replace(located, culprits=tuple(culprits), num_judged=num_judged, unopened=tuple(unopened))
+    return replace(found, conclusion="") if culprits else _without(found)
+
+
+def _is_inside(sites: frozenset[str], name: str) -> bool:
+    """Whether a tensor is wanted when these layers are opened."""
+    return leaves_layer(name) or site_of(name) in sites
 
 
 def judged(subject: Subject, scene: StageRerun, moment: Moment) -> Located:

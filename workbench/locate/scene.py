@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from tracing.draws import DrawTape
@@ -13,7 +14,7 @@ from tracing.finding import Finding
 from tracing.models import ModelPair
 from tracing.moment import Moment
 from tracing.stages import DecodePath, NullWatch
-from workbench.locate.capture import Capture, Wanted
+from workbench.locate.capture import MOST_BYTES, Capture, Wanted
 from workbench.lockstep.engine.checked_stages import StageFailedError
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import PathUnderTest, StepResults
@@ -36,6 +37,7 @@ class Subject:
         options: How it is decoded; greedy, or sampled with this seed.
         dtype: Of the path, by name.
         user_code: Calls the code of the path.
+        most_bytes: Of tensors that are kept at once.
     """
 
     path: DecodePath
@@ -45,6 +47,7 @@ class Subject:
     options: LockstepOptions
     dtype: str
     user_code: UserCode = field(default_factory=UserCode)
+    most_bytes: int = MOST_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +75,28 @@ class StageRerun:
     failed: tuple[Finding, ...] = ()
 
 
-def scene_at(subject: Subject, moment: Moment, wanted: Wanted = lambda _: True) -> StageRerun:
+AfterStage = Callable[[FedTurnState, StepResults, str, PathUnderTest], None]
+"""`(turn, results, stage, path)`, after each stage of each step."""
+
+
+def scene_at(
+    subject: Subject,
+    moment: Moment,
+    wanted: Wanted = lambda _: True,
+    after_stage: AfterStage = lambda *_: None,
+) -> StageRerun:
     """Decode again up to a moment and keep what its stage gives of its networks.
 
     Args:
         subject: The path under test.
         moment: Prompt, turn, step and stage.
         wanted: Names of the tensors to keep.
+        after_stage: Called on the way, up to the end of the moment's step.
 
     Raises:
         UsageError: The decode does not come to that moment.
     """
-    take = _Take(subject, moment, wanted)
+    take = _Take(subject, moment, wanted, after_stage)
     limit = subject.options.settings.max_new_tokens
     turns = with_prompts(subject.turns, lambda prompt_id, turn: FedTurnState(prompt_id, turn, limit))
     for turn_state, prompt in turns:
@@ -95,12 +108,12 @@ def scene_at(subject: Subject, moment: Moment, wanted: Wanted = lambda _: True) 
 
 
 class _Take:
-    def __init__(self, subject: Subject, moment: Moment, wanted: Wanted) -> None:
+    def __init__(self, subject: Subject, moment: Moment, wanted: Wanted, after_stage: AfterStage) -> None:
         options = subject.options
         tape = DrawTape.seeded(options.seed, options.generator)
         self._subject, self._moment = subject, moment
-        self._capture = Capture(wanted)
-        self._armed = False
+        self._capture = Capture(wanted, subject.most_bytes)
+        self._after_stage, self._armed = after_stage, False
         self._past: Any = None
         self._prompt: list[int] = []
         self._path = PathUnderTest(subject.path, None, self._around, tape, subject.user_code)
@@ -117,6 +130,7 @@ class _Take:
             prefilled = self._driver.prefill(turn_state, results, prompt)
         except StageFailedError as failure:
             return self._scene(turn_state, results, failure.findings)
+        self._after_stage(turn_state, results, "prefill", self._path)
         if self._armed:
             return self._scene(turn_state, results)
         turn_state.enter(prompt, prefilled.context_token_ids)
@@ -125,7 +139,7 @@ class _Take:
         while not turn_state.ended:
             self._armed = is_here and turn_state.step == self._moment.step
             try:
-                self._driver.step(turn_state, results, lambda _: None)
+                self._driver.step(turn_state, results, partial(self._after, turn_state, results))
             except StageFailedError as failure:
                 return self._scene(turn_state, results, failure.findings)
             if self._armed:
@@ -137,6 +151,9 @@ class _Take:
             turn_state.take_step(results.tensorized, results.accepted)
             results = StepResults(committed_len=len(turn_state.committed))
         return None
+
+    def _after(self, turn_state: FedTurnState, results: StepResults, stage: str) -> None:
+        self._after_stage(turn_state, results, stage, self._path)
 
     def _scene(
         self, turn_state: FedTurnState, results: StepResults, failed: tuple[Finding, ...] = ()

@@ -50,6 +50,11 @@ def by_operator(culprits: Sequence[Culprit]) -> list[list[Culprit]]:
     return list(groups.values())
 
 
+def headlines(culprits: Sequence[Culprit]) -> list[str]:
+    """Return one line for each operator, in order of the data flow."""
+    return [_headline(group) for group in by_operator(culprits)]
+
+
 def _headline(group: Sequence[Culprit]) -> str:
     first = group[0]
     network, layers = (

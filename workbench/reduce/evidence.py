@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tracing.errors import SpecwbError, UsageError
 from tracing.finding import Finding
+from tracing.stages import Drafted
 from workbench.locate.culprit import Culprit
 from workbench.locate.forwards import Forward
 from workbench.locate.located import NETWORKED, Located, judged
@@ -23,7 +24,7 @@ NO_OPERATOR: Final = frozenset({"input", "cache", "hand-over", "search", "copy",
 ARRAYS: Final = (
     *("token_ids", "parents", "depths", "valid", "position_ids", "cache_positions", "visible", "logprobs"),
 )
-PATH: Final = ("accepted_nodes", "final_token_id", "emitted_token_ids", "path_indices")
+PATH: Final = ("accepted_nodes", "final_token_id", "emitted_token_ids", "path_indices", "target_probs")
 COMPUTED: Final = frozenset({"visible", "keys", "values"})
 """Inputs that follow exactly from others, where the path does not give them."""
 
@@ -84,6 +85,8 @@ def _inputs(scene: StageRerun) -> dict[str, Tensor]:
         given |= _fields(results.tensorized, ("token_ids", "parents", "valid", "position_ids", "visible"))
     if scene.stage == "accept" and results.verified is not None:
         given |= {"target_token_ids": results.verified.target_token_ids, "remaining": turn.remaining}
+        if results.accepted is not None and results.accepted.target_probs is not None:
+            given["logits"] = results.verified.logits
     if scene.stage == "commit" and results.accepted is not None:
         given |= {"path_indices": results.accepted.path_indices, "cached": scene.past}
 
@@ -99,7 +102,7 @@ def _found(scene: StageRerun) -> dict[str, Tensor]:
         found["root"] = int(results.prefilled.context_token_ids[-1])
         found["logits"] = torch.as_tensor(results.prefilled.logits).reshape(1, -1)
     elif scene.stage == "draft" and results.drafted is not None:
-        found = _fields(results.drafted, ("token_ids", "parents", "logprobs"))
+        found = _drafted(results.drafted)
     elif scene.stage == "tensorize" and results.tensorized is not None:
         found = _fields(results.tensorized, ARRAYS)
     elif scene.stage == "verify" and results.verified is not None:
@@ -110,6 +113,16 @@ def _found(scene: StageRerun) -> dict[str, Tensor]:
     elif scene.stage == "commit":
         found = {"kv": scene.left}
     return {name: _host(value) for name, value in found.items() if value is not None}
+
+
+def _drafted(drafted: Drafted) -> dict[str, Any]:
+    """Return a draft, and all candidates of its search where it tells them."""
+    found = _fields(drafted, ("token_ids", "parents", "logprobs"))
+    if drafted.levels:
+        for name, own in (("token_ids", "token_ids"), ("logprobs", "scores")):
+            parts = [np.asarray(getattr(level, own)).reshape(-1) for level in drafted.levels]
+            found[f"candidate_{name}"] = np.concatenate(parts)
+    return found
 
 
 def _fields(result: Any, names: tuple[str, ...]) -> dict[str, Any]:

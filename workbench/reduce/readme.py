@@ -46,6 +46,7 @@ class Told:
         texts: Token id to its text.
         versions: Package to version.
         subject: What is under test, in words.
+        without: What our own path lacks of it, in words.
         num_run: Cases that were run.
         whole: Whether the search came to its end.
         is_random: Whether the weights are drawn.
@@ -61,6 +62,7 @@ class Told:
     texts: Mapping[int, str]
     versions: Mapping[str, str]
     subject: str
+    without: str
     num_run: int
     whole: bool
     is_random: bool
@@ -146,7 +148,7 @@ def _remarks(told: Told) -> Iterator[str]:
     else:
         yield "The weights are slices of the real ones: with random ones the finding does not show."
     if told.is_controlled:
-        yield "On the same case, specwb's own path without the fault is clean."
+        yield f"On the same case specwb's own path{told.without} is clean."
     elif told.observed.control:
         yield f"specwb's own path also fails on the whole case: {_text(told.observed.control)}."
     if told.observed.rate < 1:

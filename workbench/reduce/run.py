@@ -133,6 +133,7 @@ def reduce_cases(
         texts=_texts(folder),
         versions=versions(),
         subject=_subject(opened),
+        without=" without the fault" if opened.source.fault else "",
         num_run=len(outcomes),
         whole=found.whole,
         is_random=found.after.cut.seed is not None,

@@ -36,6 +36,7 @@ class ViewApp(App[None]):
         view: The run; None for the picker.
         moment: Where to begin.
         follow: Follow a run that is being written.
+        first: A screen to begin with in place of the run's or the picker.
     """
 
     CSS_PATH = "styles.tcss"
@@ -43,15 +44,22 @@ class ViewApp(App[None]):
     ENABLE_COMMAND_PALETTE = True
 
     def __init__(
-        self, view: RunView | None = None, moment: Moment | None = None, *, follow: bool = False
+        self,
+        view: RunView | None = None,
+        moment: Moment | None = None,
+        *,
+        follow: bool = False,
+        first: Screen[None] | None = None,
     ) -> None:
         super().__init__()
-        self._view, self._moment, self._follow = view, moment, follow
+        self._view, self._moment, self._follow, self._first = view, moment, follow, first
         self.animation_level = "none"
 
     def on_mount(self) -> None:
-        """Open the run or the picker."""
-        if self._view is None:
+        """Open the first screen, the run or the picker."""
+        if self._first is not None:
+            self.push_screen(self._first, self._leave)
+        elif self._view is None:
             self.push_screen(PickerScreen(list_runs()), self._open)
         else:
             self.push_screen(RunScreen(self._view, self._moment, follow=self._follow), self._leave)

@@ -35,7 +35,7 @@ def _located(step: StepView) -> Iterator[Line]:
     for number, link in enumerate(links):
         is_last = number == len(links) - 1
         yield (
-            Span("!" if is_last else " ", "bad"),
+            Span("! " if is_last else "  ", "bad"),
             Span(" " * min(number, 12) + ("" if number == 0 else "← "), "dim"),
             Span(str(link.moment), "accent", MomentTarget(link.moment)),
             Span(f"  {safe_text(link.text)}", "bad" if is_last else "plain"),

@@ -22,9 +22,15 @@ def node_target(finding: Finding, _step: StepView) -> Target | None:
 
 
 def missing_lines(side: Side, *names: str) -> list[Line]:
-    """Return a line on the columns that a side does not have, none where it has all."""
+    """Return lines on the columns that a side does not have, or has from the reference."""
     absent = [name for name in names if side.get(name) is None]
-    return [note(side.why_not(*absent), "warn")] if absent else []
+    fed = [name for name in names if name in side.fed]
+    lines = [note(side.why_not(*absent), "warn")] if absent else []
+    if fed:
+        lines.append(
+            note(f"{side.label} has no {' and '.join(fed)} of its own; it was given the reference's")
+        )
+    return lines
 
 
 @dataclass(frozen=True, slots=True)

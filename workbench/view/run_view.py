@@ -19,9 +19,9 @@ from tracing.finding import Finding
 from tracing.moment import Moment
 from tracing.path_reader import InProgressStep
 from tracing.reader import Run, open_run
-from workbench.judge.cache_history import CacheHistory
 from workbench.view.chain_file import read_chain
 from workbench.view.condition import NoFindings, nothing_found_in, problem_sentences, proof_sign, prove_more
+from workbench.view.fed import with_fed
 from workbench.view.run_findings import RunFindings
 from workbench.view.sources import Sides, Source, key_of, running_key
 from workbench.view.step import StepView
@@ -203,11 +203,11 @@ class RunView:
         with self.lock:
             if not self._sources:
                 return []
-            num_finished, of_step = self.num_finished, self._findings.of_step
+            num_finished, found = self.num_finished, self._findings.of_step
             table = self._sources[0].path.columns(COLUMNS, min(start, num_finished), min(stop, num_finished))
             running = self._running()[max(0, start - num_finished) : max(0, stop - num_finished)]
-            return timeline_rows(table, of_step) + [
-                unfinished_row(running_key(step), of_step) for step in running
+            return timeline_rows(table, found) + [
+                unfinished_row(running_key(step), found) for step in running
             ]
 
     def step(self, row: int) -> StepView:
@@ -221,11 +221,12 @@ class RunView:
                 raise TraceError(f"{self.folder.name} has no step in row {row}; it has {self.num_rows}")
             left = self._sources[0].at_row(row)
             key = key_of(left.row)
-            sides = [left, *(source.at_key(key, row) for source in self._sources[1:2])]
+            others = [source.at_key(key, row) for source in self._sources[1:2]]
+            left = with_fed(left, others if self._other is None else [], self._run.manifest)
             return StepView(
                 Moment(*key),
                 left,
-                sides[1] if len(sides) > 1 else None,
+                others[0] if others else None,
                 self.tokens(),
                 self._findings.of_step(key),
                 self.edges,
@@ -234,19 +235,14 @@ class RunView:
                 self.findings,
                 self._findings.owners,
                 self.judged(),
-                partial(self._history, row, key),
+                partial(self._sources[0].history, row, key, self.lock),
                 read_chain(self.folder),
             )
-
-    def _history(self, row: int, key: Key) -> CacheHistory:
-        with self.lock:
-            return self._sources[0].history(row, key)
 
     def tokens(self) -> Tokens:
         """Return the texts of the token ids."""
         with self.lock:
-            other = {} if self._other is None else self._other.vocabulary
-            return Tokens({**other, **self._run.vocabulary})
+            return Tokens({**(self._other.vocabulary if self._other else {}), **self._run.vocabulary})
 
     def row_of(self, moment: Moment) -> int:
         """Return the row of a moment.

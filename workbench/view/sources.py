@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 from tracing.errors import UsageError
@@ -60,12 +61,19 @@ class Source:
         """Say whether a finished step has a key."""
         return 0 <= row < self.path.num_steps and key_of(self.path.step(row)) == key
 
-    def history(self, row: int, key: Key) -> CacheHistory:
-        """Return who wrote the rows of the committed cache, from the turn's steps up to a row."""
-        first = max(0, row - min(key[2], MAX_STEPS))
-        while first < row and not self.has_key(first, (key[0], key[1], key[2] - row + first)):
-            first += 1  # steps are missing
-        table = self.path.columns(COLUMNS, first, min(row + 1, self.path.num_steps))
+    def history(self, row: int, key: Key, lock: AbstractContextManager[Any]) -> CacheHistory:
+        """Return who wrote the rows of the committed cache, from the turn's steps up to a row.
+
+        Args:
+            row: Of a step.
+            key: Of that step.
+            lock: Held while the files are read.
+        """
+        with lock:
+            first = max(0, row - min(key[2], MAX_STEPS))
+            while first < row and not self.has_key(first, (key[0], key[1], key[2] - row + first)):
+                first += 1  # steps are missing
+            table = self.path.columns(COLUMNS, first, min(row + 1, self.path.num_steps))
         return cache_history(table.to_pylist())
 
     def _finished_side(self, row: int) -> Side:

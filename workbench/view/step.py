@@ -31,6 +31,7 @@ class Side:
         absent: Why there is no row; empty where there is one.
         lacks: Columns that this path can never have.
         running: Stage that an unfinished step was in; empty for a finished one.
+        fed: Columns of stages that the path does not have, as the reference gave them to its other stages.
     """
 
     label: str
@@ -38,24 +39,26 @@ class Side:
     absent: str = ""
     lacks: frozenset[str] = frozenset()
     running: str = ""
+    fed: Mapping[str, Any] = field(default_factory=dict)
 
     def get(self, name: str) -> Any:
-        """Return a column as recorded, None where it is not."""
-        return self.row.get(name)
+        """Return a column as recorded, or as the path was fed it; None where it is neither."""
+        value = self.row.get(name)
+        return self.fed.get(name) if value is None else value
 
     def values(self, name: str) -> list[Any] | None:
         """Return a column of one axis as a list, None for elements that are null; None where not recorded."""
-        value = self.row.get(name)
+        value = self.get(name)
         return value.tolist() if isinstance(value, np.ndarray) else None
 
     def grid(self, name: str) -> NDArray[Any] | None:
         """Return a column of two axes, None where not recorded or not two-dimensional."""
-        value = self.row.get(name)
+        value = self.get(name)
         return value if isinstance(value, np.ndarray) and value.ndim == 2 else None
 
     def at(self, name: str, number: int | None) -> Any:
         """Return an element of a column, None where it is null or there is none."""
-        value = self.row.get(name)
+        value = self.get(name)
         if number is None or not isinstance(value, np.ndarray) or not 0 <= number < len(value):
             return None
         return value[number].tolist()
@@ -80,7 +83,7 @@ class Side:
     def num_nodes(self) -> int:
         """N, from any column that has it; 0 where none is recorded."""
         for name in ("parents", "token_ids", "valid", "depths", "target_token_ids", "visible"):
-            value = self.row.get(name)
+            value = self.get(name)
             if isinstance(value, np.ndarray):
                 return len(value)
         return 0
@@ -88,7 +91,7 @@ class Side:
     @property
     def committed_len(self) -> int | None:
         """L, None where not recorded."""
-        value = self.row.get("committed_len")
+        value = self.get("committed_len")
         return int(value) if value is not None else None
 
     def why_not(self, *names: str) -> str:
@@ -104,7 +107,8 @@ class Side:
         if self.running:
             return f"{self.label}: no {what} yet; {self.running} was running when the trace ends"
         undrafted = why_undrafted(self.row.get("proposer"), *names)
-        return f"{self.label}: {undrafted or f'{what} was not recorded in this step'}"
+        verb = "was" if len(names) == 1 else "were"
+        return f"{self.label}: {undrafted or f'{what} {verb} not recorded in this step'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from invariants.catalogue import CATALOGUE
 from invariants.families.record import EVERY_STEP
-from tracing.arrow_values import null_mask
+from tracing.arrow_values import null_mask, values_of
 from tracing.columns import KEY_COLUMNS
 from tracing.recording_plan import RecordingPlan
-from tracing.step_recorder import SIGNALS
 from workbench.judge.share import Part
 
+SIGNALS: Final = ("KeyboardInterrupt", "SystemExit")
+"""Exceptions by which a signal ends a host; a row that one passed through says so in `incomplete`."""
 _READ: Final = (*EVERY_STEP, "incomplete", "stop_reason", "token_ids")
 
 
@@ -101,9 +102,7 @@ def _drawn(table: pa.Table) -> NDArray[np.bool_]:
     """Return which steps were sampled: no one token is the choice after a node, so none is missing there."""
     if "row_temperature" not in table.schema.names:
         return np.zeros(table.num_rows, np.bool_)
-    temperatures = table.column("row_temperature").fill_null(0.0).to_numpy()
-    drawn: NDArray[np.bool_] = temperatures > 0
-    return drawn
+    return np.concatenate([values_of(chunk) > 0 for chunk in table.column("row_temperature").chunks])
 
 
 def _has(table: pa.Table, name: str, row: int) -> bool:

@@ -77,7 +77,7 @@ class CheckedStages:
         if self.path.provides(stage):
             self._announce(stage)
         if stage == "verify":
-            self.results.rows_before = self.path.main_rows()
+            self.results.rows_before = self.path.main_rows(self.results.committed_len)
         self._mark_draws()
         self._start = time.perf_counter_ns()
 
@@ -143,7 +143,7 @@ class CheckedStages:
             results.node_kv = self.path.rows("branch", tree)
             results.branch_rows = None if results.node_kv is None else kv_row_digests(results.node_kv)
         elif stage == "commit":
-            results.rows_after = self.path.main_rows()
+            results.rows_after = self.path.main_rows(results.kept_len)
 
     def require_followable(self) -> None:
         """Refuse accepted nodes that the tree does not have: a negative one would be taken from the end.

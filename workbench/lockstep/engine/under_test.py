@@ -86,6 +86,11 @@ class StepResults:
         """Return whether the result of a stage, if there is one, is the path's own."""
         return stage not in self.filled_by_reference
 
+    @property
+    def kept_len(self) -> int:
+        """Committed rows after the step, as the accepted path says."""
+        return self.committed_len + (0 if self.accepted is None else len(self.accepted.path_indices))
+
     def keep(self, stage: str, result: Any) -> None:
         """Set the result of a stage."""
         setattr(self, RESULT_FIELDS[stage], result)
@@ -188,12 +193,16 @@ class PathUnderTest:
         if inputs:
             self.static.look(inputs, step, at)
 
-    def main_rows(self) -> Digests | None:
-        """Digest the committed cache, row by row."""
+    def main_rows(self, expected: int = 0) -> Digests | None:
+        """Digest the committed cache, row by row.
+
+        Args:
+            expected: Rows that should be there, read where a path that commits does not say how many it has.
+        """
         lengths = self.lengths("main")
-        if not lengths:
-            return None
-        rows = self.rows("main", range(min(lengths)))
+        if lengths is None and self.provides("commit"):
+            lengths = (expected,)
+        rows = self.rows("main", range(min(lengths))) if lengths else None
         return None if rows is None else kv_row_digests(rows)
 
     def rows(self, cache: str, positions: Sequence[int] | range) -> Any:

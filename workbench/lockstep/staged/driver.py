@@ -139,6 +139,6 @@ class _JudgedStages(CheckedStages):
                 results.drafter_lengths = path.lengths("drafter")
         elif results.own(stage):
             if stage == "verify":
-                results.rows_verified = path.main_rows()
+                results.rows_verified = path.main_rows(results.committed_len)
             elif stage == "commit":
                 results.lengths_after = path.lengths("main")

@@ -188,7 +188,7 @@ class Repeats:
             again.branch_rows = None if again.node_kv is None else kv_row_digests(again.node_kv)
             again.tensorized = tensorized
         elif stage == "commit":
-            again.rows_after = path.main_rows()
+            again.rows_after = path.main_rows(self.results.kept_len)
 
 
 def values(stage: str, results: StepResults) -> dict[str, Any]:

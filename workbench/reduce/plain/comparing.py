@@ -48,6 +48,11 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name[len(prefix) :]: each for name, each in tensors.items() if name.startswith(prefix)}
 
 
+def rows_first(name: str, tensor: Tensor) -> Tensor:
+    """Return keys and values, `[layers, 2, H_kv, R, D]`, with their rows first; other tensors as they are."""
+    return tensor.movedim(-2, 0) if name.startswith("kv") else tensor
+
+
 def compare(name: str, found: Tensor, exact: Tensor, rounded: Tensor) -> bool:
     """Print how far apart two tensors are; return whether it is more than rounding explains.
 
@@ -64,7 +69,10 @@ def compare(name: str, found: Tensor, exact: Tensor, rounded: Tensor) -> bool:
         return False
     if not exact.is_floating_point():
         return _compare_exactly(name, found, exact)
-    own, truth, near = (each.double().reshape(len(found), -1) for each in (found, exact, rounded))
+    own, truth, near = (
+        rows_first(name, each.double()).flatten(1) if each.ndim > 1 else each.double()[:, None]
+        for each in (found, exact, rounded)
+    )
     error = (own - truth).abs().nan_to_num(nan=float("inf")).amax(dim=1)
     tick = torch.finfo(found.dtype).eps * truth.abs().amax(dim=1)
     allowed = ROUNDINGS * torch.maximum((near - truth).abs().amax(), tick)

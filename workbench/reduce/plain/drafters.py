@@ -73,13 +73,11 @@ def after_model(committed: list[int], root: int, weights: Weights, config: Confi
     return after
 
 
-def search(
-    after: After, target_ids: list[int], depth: int, top_k: int, nodes: int
-) -> list[tuple[Path, float]]:
+def search(after: After, target_ids: list[int], depth: int, top_k: int) -> list[tuple[Path, float]]:
     """Grow a tree: the best `top_k` tokens of each beam, the best `top_k` of these are the next beams.
 
     Returns:
-        The best `nodes` of all candidates in order of their number: path below the root, log-probability.
+        All candidates in order of their number: path below the root, log-probability.
     """
     beams: list[tuple[Path, float]] = [((), 0.0)]
     everything: list[tuple[Path, float]] = []
@@ -91,17 +89,20 @@ def search(
             level += [((*path, target_ids[draft]), score + float(logprobs[draft])) for draft in order]
         beams = sorted(level, key=lambda candidate: -candidate[1])[:top_k]
         everything += level
+    return everything
+
+
+def as_tree(root: int, everything: list[tuple[Path, float]], nodes: int) -> dict[str, Tensor]:
+    """Return all candidates, and the best `nodes` of them as a tree: in order, the root first."""
     ranked = sorted(range(len(everything)), key=lambda number: -everything[number][1])
-    return [everything[number] for number in sorted(ranked[:nodes])]
-
-
-def as_tree(root: int, found: list[tuple[Path, float]]) -> dict[str, Tensor]:
-    """Return tokens, parents and log-probabilities of the nodes, the root first."""
+    found = [everything[number] for number in sorted(ranked[:nodes])]
     place = {(): 0} | {path: number for number, (path, _) in enumerate(found, start=1)}
     return {
         "token_ids": torch.tensor([root, *(path[-1] for path, _ in found)]),
         "parents": torch.tensor([0, *(place[path[:-1]] for path, _ in found)]),
         "logprobs": torch.tensor([0.0, *(score for _, score in found)], dtype=torch.float64),
+        "candidate_token_ids": torch.tensor([path[-1] for path, _ in everything]),
+        "candidate_logprobs": torch.tensor([score for _, score in everything], dtype=torch.float64),
     }
 
 

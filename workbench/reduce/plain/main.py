@@ -19,7 +19,8 @@ def live_found() -> dict[str, Tensor]:
     try:
         from workbench.reduce.live import found_again
     except ImportError as missing:
-        sys.exit(f"--live needs specwb and the path under test on the import path: {missing}")
+        print(f"--live needs specwb and the path under test on the import path: {missing}", file=sys.stderr)
+        sys.exit(3)
     tensors: dict[str, Tensor] = found_again(HERE)
     return tensors
 

@@ -34,4 +34,4 @@ def expected(
         after = after_eagle3(committed, root, features, weights, config)
     else:
         after = after_model(committed, root, weights, config)
-    return as_tree(root, search(after, target_ids, settings["depth"], settings["top_k"], nodes))
+    return as_tree(root, search(after, target_ids, settings["depth"], settings["top_k"]), nodes)

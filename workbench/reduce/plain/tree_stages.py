@@ -64,6 +64,35 @@ def accept(
     }
 
 
+def law_of(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
+    """Return the law that a token is sampled from, `[V]`: temperature, then top-k, then top-p.
+
+    Top-k keeps equals of the k-th; top-p keeps a token while the more likely ones stay below it.
+    """
+    scaled = logits / temperature
+    if 0 < top_k < len(scaled):
+        scaled = scaled.masked_fill(scaled < scaled.sort().values[-top_k], float("-inf"))
+    law = scaled.softmax(dim=-1)
+    if top_p < 1:
+        ordered, order = torch.sort(law, descending=True, stable=True)
+        law = torch.zeros_like(law)
+        kept = ordered.cumsum(dim=0) - ordered < top_p
+        law[order[kept]] = ordered[kept]
+    return law / law.sum()
+
+
+def target_probs(
+    token_ids: list[int], parents: list[int], valid: list[bool], logits: Tensor, told: dict[str, float]
+) -> Tensor:
+    """Return the probability of each node's token after its parent, `[N]`; 1 for the root, 0 for pads."""
+    asked = told["temperature"], int(told["sampling_top_k"]), told["top_p"]
+    probs = [1.0]
+    for node in range(1, len(parents)):
+        law = law_of(logits[parents[node]], *asked)
+        probs.append(float(law[token_ids[node]]) if valid[node] else 0.0)
+    return torch.tensor(probs, dtype=logits.dtype)
+
+
 def commit(cached: Tensor, committed_len: int, path_indices: list[int]) -> Tensor:
     """Return the rows that are kept: those before the tree, then the path's."""
     return torch.cat([cached[..., :committed_len, :], cached[..., path_indices, :]], dim=-2)

@@ -61,6 +61,12 @@ class LineView(ScrollView, can_focus=True):
         if lines:
             self.resize_content(width_of(lines))
 
+    def show_lines(self, lines: Lines, title: str) -> None:
+        """Take over other lines; the cursor goes to the first one."""
+        self._lines, self.border_title, self.cursor = lines, title, 0
+        self.resize_content(width_of(lines))
+        self.refresh()
+
     @property
     def num_lines(self) -> int:
         """How many lines there are."""

@@ -1,0 +1,1 @@
+"""How small single faults of our path become: a column of the kill matrix (`make reductions`)."""
