@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from invariants.context import RunContext
+from invariants.laws import acceptance_of
 from invariants.thresholds import Thresholds
 from invariants.writes import Writes
 from tracing.columns import NULL_ENTRIES
@@ -47,6 +48,9 @@ class Inputs:
 
     def get(self, name: str) -> Any:
         """Return the value of an argument by its name, or None."""
+        if name == "acceptance":
+            of_row = self.row.get("request_id"), self.row.get("row_temperature")
+            return acceptance_of(self.context.acceptance, self.context.request_sampling, *of_row)
         if name in CONTEXT_NAMES:
             return getattr(self.context, name)
         if name in ("thresholds", "statistics", "written_between"):

@@ -39,6 +39,35 @@ class RowSampling:
         return self.temperature == 0
 
 
+SAMPLED: Final = "sampled"
+"""Stands for the rule of a request that samples, where the rule is not stated."""
+
+
+def sampling_of(
+    request_sampling: Mapping[str, SamplingSettings] | None, request_id: str | None
+) -> SamplingSettings | None:
+    """Return how a request chooses: by its id, else as every request does; None where not stated."""
+    known = request_sampling or {}
+    return known.get(request_id or "", known.get(""))
+
+
+def acceptance_of(
+    acceptance: str,
+    request_sampling: Mapping[str, SamplingSettings] | None,
+    request_id: str | None,
+    row_temperature: float | None,
+) -> str:
+    """Return the rule of a row's request: one that samples among greedy ones has a rule of its own."""
+    if acceptance != "greedy":
+        return acceptance
+    stated = sampling_of(request_sampling, request_id)
+    if stated is None:
+        return SAMPLED if row_temperature else acceptance
+    if not stated.temperature:
+        return acceptance
+    return SAMPLED if stated.acceptance == "greedy" else stated.acceptance
+
+
 def chosen_by(
     request_sampling: Mapping[str, Any] | None,
     request_id: str | None,
@@ -49,8 +78,7 @@ def chosen_by(
     row_top_p: float | None = None,
 ) -> RowSampling:
     """Return how the request of a row chooses."""
-    known = request_sampling or {}
-    stated: SamplingSettings | None = known.get(request_id or "", known.get(""))
+    stated = sampling_of(request_sampling, request_id)
     if stated is not None and stated.temperature > 0 and stated.acceptance != "greedy":
         acceptance = stated.acceptance
     given = [row_temperature, row_top_k, row_top_p]

@@ -130,6 +130,14 @@ class KeptRows:
             rows.logits, rows.features[new:], rows.kv[:, :, :, new:], rows.visible[new:], routing
         )
 
+    def features(self, models: ReferenceModels, token_ids: Sequence[int]) -> Tensor:
+        """Return the features of a sequence; nothing runs where all of its rows are kept."""
+        tokens = tuple(int(token_id) for token_id in token_ids)
+        past = self._past(models, tokens, len(tokens), None)
+        if past is None or len(past.token_ids) < len(tokens):
+            return self.prefill(models, tokens).features
+        return past.features
+
     def begin(
         self, search: Search[Any], models: ReferenceModels, context: DraftContext, settings: DecodeSettings
     ) -> Any:
@@ -168,6 +176,10 @@ class KeptRung(Rung):
     """
 
     kept: KeptRows = field(default_factory=KeptRows)
+
+    def features(self, models: ReferenceModels, token_ids: Sequence[int]) -> Tensor:
+        """Return the tapped features of a sequence, those of kept rows where there are."""
+        return self.kept.features(models, token_ids)
 
     def search(self, models: ReferenceModels) -> Search[Any] | None:
         """Return the beam search of the pair's drafter, which begins with kept rows; None without one."""

@@ -64,6 +64,10 @@ class Rung:
         context = DraftContext(committed_token_ids, root, features)
         return None if score is None else score(models, self.name, context, settings, drafted)
 
+    def features(self, models: ReferenceModels, token_ids: Sequence[int]) -> Tensor:
+        """Return the tapped features of a sequence, `[S, F]`."""
+        return self.prefill(models, token_ids).features
+
     def search(self, models: ReferenceModels) -> Search[Any] | None:
         """Return the beam search of the pair's drafter, None if it does not search."""
         return drafter_of(models.pair).searches.get(self.name)

@@ -23,8 +23,8 @@ JSON_KEYS: Final = (
     *("verdict", "guilty", "prompt_id", "turn", "step", "stage", "column", "node", "fused", "reference"),
     *("allowance", "gap", "rule", "message", "severity", "consequence", "path", "explanation"),
 )
-"""Keys of a finding as JSON, in the order of the file; the moment is written flat. `frames` comes last, where
-there are some."""
+"""Keys of a finding as JSON, in the order of the file; the moment is written flat. `request` and `frames`
+come last, where there are some."""
 
 NOT_FINITE: Final = ("nan", "inf", "-inf")
 """Texts of numbers that JSON has no form for."""
@@ -56,6 +56,7 @@ class Finding:
         explanation: What the wrong value is instead, where one standard mistake gives it; or empty.
         frames: Places in the code under test where it came about, the innermost last, each as
             `file:line in function: code`; empty where no exception or hang is meant.
+        request: The engine's name of the request that it is about, or empty.
     """
 
     verdict: str
@@ -73,11 +74,14 @@ class Finding:
     path: str = ""
     explanation: str = ""
     frames: tuple[str, ...] = ()
+    request: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data for `findings.jsonl`; NaN and Inf become text, as JSON has neither."""
         values = asdict(self) | asdict(self.moment)
         plain = {key: _plain(values[key]) for key in JSON_KEYS}
+        if self.request:
+            plain["request"] = self.request
         return plain | {"frames": list(self.frames)} if self.frames else plain
 
     @classmethod

@@ -71,6 +71,7 @@ class ModelFacts:
             where they stay as computed.
         cache_scale: What a stored number stands for; 0 is 1, and for `int8` a scale of each row's own.
         constrained_choice: A grammar or bias may change the teacher's choice.
+        routing_by_batch: Which experts work on a row depends on the other rows of the launch too.
         kv_groups: Groups of the KV cache, group 0 first; empty for a single one without blocks.
         host_lengths: How the operator reads the host's KV length, by a word of `kernel` (empty: all others).
     """
@@ -84,6 +85,7 @@ class ModelFacts:
     cache_dtype: str = ""
     cache_scale: float = 0.0
     constrained_choice: bool = False
+    routing_by_batch: bool = False
     kv_groups: tuple[KvGroup, ...] = ()
     host_lengths: Mapping[str, HostLength] = field(default_factory=dict)
 

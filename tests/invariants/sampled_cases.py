@@ -76,6 +76,15 @@ NEAR_MISSES: dict[str, Callable[[], Case]] = {
 }
 
 
+def sampled_among_greedy() -> Case:
+    """Its final token is no greedy choice, in a run whose other requests are greedy."""
+    case = step().uncut
+    token = case.other_token(case.row["final_token_id"])
+    made = case.poked("emitted_token_ids", -1, token).edited(final_token_id=token)
+    requests = {"g": SamplingSettings(), "s": SamplingSettings(temperature=0.8, acceptance="rejection")}
+    return made.edited(request_id="s", row_temperature=0.8).in_run(request_sampling=requests)
+
+
 def other_engines() -> dict[str, Case]:
     """Legal forms of other engines: their order of draws, fewer columns, no settings at all."""
     by_node = decisions.sampled(step(), "rejection")
@@ -90,5 +99,7 @@ def other_engines() -> dict[str, Case]:
         "uniforms of drafts alone": by_node.edited(draws=np.full(len(by_node.drafts), 0.5)),
         "few columns": by_node.edited(**dict.fromkeys(few)),
         "no facts of requests": decisions.sampled(step()).in_run(request_sampling={}),
+        "a request that samples among greedy ones": sampled_among_greedy(),
+        "a row that samples, nothing stated": sampled_among_greedy().in_run(request_sampling={}),
         "a cut step": decisions.sampled(step()).edited(stop_reason="length"),
     }

@@ -9,7 +9,7 @@ import pytest
 from invariants.examples import CONTEXT, Before, Tree, legal_step
 from invariants.mutation import Case
 from tests.invariants.helpers import held, violated
-from tests.invariants.sampled_cases import NEAR_MISSES, other_engines
+from tests.invariants.sampled_cases import NEAR_MISSES, other_engines, sampled_among_greedy
 from tracing.run_facts import SamplingSettings
 
 ROW = legal_step(Tree([0, 0, 0, 1, 1, 3], [7, 5, 6, 8, 9, 11], [5, 8, 3, 61, 4, 9], num_pads=2), Before())
@@ -30,8 +30,16 @@ def test_a_law_of_greedy_acceptance_is_not_held_against_draws(rule: str) -> None
 
 @pytest.mark.parametrize("name", other_engines())
 def test_no_form_of_another_engine_is_held_against_it(name: str) -> None:
-    found = [rule for rule in violated(other_engines()[name]) if rule.startswith("SAMP")]
+    found = [rule for rule in violated(other_engines()[name]) if rule.startswith(("SAMP", "ACC"))]
     assert not found
+
+
+def test_a_greedy_request_beside_a_sampled_one_is_held_to_the_choices() -> None:
+    case = sampled_among_greedy()
+    greedy = case.edited(request_id="g", row_temperature=0.0)
+    assert violated(greedy) == ["ACC004"]
+    wrongly_sampled = case.edited(request_id="g")
+    assert violated(wrongly_sampled) == ["ACC004", "SAMP003"]
 
 
 def test_what_settings_of_the_manifest_say_counts_where_the_row_says_nothing() -> None:

@@ -173,7 +173,12 @@ def test_every_rule_of_a_step_has_a_case() -> None:
         "JUDGE-EXPERTS",
     )
     of_drafts = ("JUDGE-DRAFT-DRAWN", "JUDGE-DRAFT-RANK", "JUDGE-DRAFT-TOPOLOGY", "JUDGE-DRAFT-LAW")
-    of_samplers = ("JUDGE-ACCEPT-SAMPLER", "JUDGE-ACCEPT-PROBS", "JUDGE-ACCEPT-RECOVERED")
+    of_samplers = (
+        "JUDGE-ACCEPT-SAMPLER",
+        "JUDGE-ACCEPT-PROBS",
+        "JUDGE-ACCEPT-RECOVERED",
+        "JUDGE-ACCEPT-LOGPROBS",
+    )
     elsewhere = {rule for rule in RULES if rule.startswith((*of_runs, *of_drafts, *of_samplers))}
     assert {case[0] for case in CASES} == set(RULES) - elsewhere
 

@@ -65,8 +65,14 @@ def with_models(run: Run, wanted: ReplayOptions) -> tuple[Judge, Mapping[str, An
         ),
     )
     context = read_context(run.manifest)
-    limits = context.max_positions, context.request_limits
-    judge = ModelJudge(runner, loaded.pair.eos_token_ids, has_drafter, *limits)
+    judge = ModelJudge(
+        runner,
+        loaded.pair.eos_token_ids,
+        has_drafter,
+        context.max_positions,
+        request_limits=context.request_limits,
+        request_sampling=context.request_sampling,
+    )
     return judge, _facts(run, loaded, has_drafter=has_drafter)
 
 

@@ -51,6 +51,7 @@ def facts_of(run: Run, under_test: str) -> RecordedFacts:
         request_offsets=context.request_offsets,
         records_stop_reason=context.records_stop_reason,
         request_limits=context.request_limits,
+        request_sampling=context.request_sampling,
     )
 
 

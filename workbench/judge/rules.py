@@ -171,6 +171,9 @@ RULES: Final[dict[str, JudgeRule]] = {
         "The probability of a drafted token is that of its parent's logits, warped in float32 at least.",
         "numeric",
     ),
+    "JUDGE-ACCEPT-LOGPROBS": JudgeRule(
+        "wrong-logprob", "A returned log-probability is that of its token in its own row.", "numeric"
+    ),
     "JUDGE-ACCEPT-RECOVERED": JudgeRule(
         "wrong-recovered", "A recovered token is the one that its draw gives from what a rejection left."
     ),

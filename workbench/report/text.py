@@ -83,8 +83,9 @@ def finding_line(finding: Finding) -> str:
     """One greppable line per finding."""
     name = f" {finding.path}" if finding.path else ""
     consequence = " (consequence)" if finding.consequence else ""
+    request = f" request={finding.request}" if finding.request else ""
     return safe_text(
-        f"{finding.moment} {finding.rule} {finding.verdict}{name} guilty={finding.guilty}: "
+        f"{finding.moment} {finding.rule} {finding.verdict}{name} guilty={finding.guilty}{request}: "
         f"{finding.message}{explained(finding)}{consequence}"
     )
 

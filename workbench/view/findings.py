@@ -104,6 +104,7 @@ def _detail(finding: Finding, width: int) -> list[Line]:
         ("what", finding.message),
         ("instead", finding.explanation),
         ("verdict", f"{finding.verdict}, guilty {finding.guilty}"),
+        ("request", finding.request),
         ("column", finding.column),
         ("fused", finding.fused),
         ("expected", finding.reference),

@@ -37,7 +37,7 @@ def page_lines(
         yield note("no step was recorded", "warn")
         return
     for panel in PANELS:
-        if wanted and panel.name not in wanted:
+        if panel.name not in wanted if wanted else not panel.shown_for(step):
             continue
         yield note("")
         yield (

@@ -7,6 +7,7 @@ from typing import Final
 from tracing.finding import Finding
 from workbench.view import (
     acceptance,
+    batch,
     cache,
     chain,
     distance,
@@ -39,6 +40,7 @@ PANELS: Final[tuple[Panel, ...]] = (
     chain.PANEL,
     distance.PANEL,
     stages.PANEL,
+    batch.PANEL,
     Panel("rules", "i", "what the invariants say of this step, judged now", _rules_lines),
 )
 

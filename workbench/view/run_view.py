@@ -6,7 +6,7 @@ Safe to call from several threads; each call holds the lock only while it reads.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from workbench.view.chain_file import read_chain
 from workbench.view.condition import NoFindings, nothing_found_in, problem_sentences, proof_sign, prove_more
 from workbench.view.fed import with_fed
 from workbench.view.run_findings import RunFindings
-from workbench.view.sources import Sides, Source, key_of, running_key
+from workbench.view.sources import Sides, Source, each_locked, key_of, running_key
 from workbench.view.step import StepView
 from workbench.view.timeline import COLUMNS, Key, TimelineRow, timeline_rows, unfinished_row
 from workbench.view.tokens import Tokens
@@ -166,7 +166,7 @@ class RunView:
             return False
         from workbench.judge.align import STREAM_RULE, align  # slow to import, and seldom asked
 
-        left, right, *_ = (self._each_locked(source.path.batches()) for source in self._sources)
+        left, right, *_ = (each_locked(self.lock, each.path.batches()) for each in self._sources)
         found = align(left, right).findings()
         # A difference of token streams has no step: one of steps in the same turn leads there instead.
         with_step = {each.moment.place[:2] for each in found if each.rule != STREAM_RULE}
@@ -174,15 +174,6 @@ class RunView:
         with self.lock:
             self._findings.set_differences(kept, self.labels)
         return bool(found)
-
-    def _each_locked(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Read batch by batch; other threads may read, and prove, in between."""
-        while True:
-            with self.lock:
-                batch = next(batches, None)
-            if batch is None:
-                return
-            yield batch
 
     @property
     def _sources(self) -> list[Source]:
@@ -237,6 +228,7 @@ class RunView:
                 self.judged(),
                 partial(self._sources[0].history, row, key, self.lock),
                 read_chain(self.folder),
+                partial(self._sources[0].launch, key, self._run.manifest),
             )
 
     def tokens(self) -> Tokens:

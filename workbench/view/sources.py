@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from tracing.errors import UsageError
 from tracing.ipc_message import CorruptFrameError
@@ -13,10 +13,13 @@ from tracing.reader import Run
 from tracing.stream_reader import DisprovedError
 from workbench.judge.cache_history import COLUMNS, CacheHistory, cache_history
 from workbench.view.key_index import KeyIndex
+from workbench.view.launch_index import LaunchIndex
+from workbench.view.launch_shown import LaunchShown
 from workbench.view.safe_text import safe_text
 from workbench.view.step import Side
 from workbench.view.timeline import Key
 
+Batch = TypeVar("Batch")
 MAX_STEPS: Final = 4096
 """Steps of a turn that are followed to see who wrote what."""
 PREFERRED: Final = ("fused", "reference")
@@ -30,6 +33,7 @@ class Source:
         self.label = safe_text(label)
         self.path = path
         self.index = KeyIndex(path)
+        self._launches = LaunchIndex(path.stream.path.parent, path.name)
 
     @property
     def running(self) -> list[InProgressStep]:
@@ -76,6 +80,10 @@ class Source:
             table = self.path.columns(COLUMNS, first, min(row + 1, self.path.num_steps))
         return cache_history(table.to_pylist())
 
+    def launch(self, key: Key, manifest: Mapping[str, Any]) -> LaunchShown | None:
+        """Return the engine's launch of a step, None where none is recorded; needs no lock."""
+        return self._launches.shown(key, manifest)
+
     def _finished_side(self, row: int) -> Side:
         return Side(self.label, self.path.step(row), lacks=self._lacks())
 
@@ -90,6 +98,16 @@ class Source:
     def _lacks(self) -> frozenset[str]:
         lacks = self.path.entry.get("lacks")
         return frozenset(str(name) for name in lacks) if isinstance(lacks, list) else frozenset()
+
+
+def each_locked(lock: AbstractContextManager[Any], batches: Iterator[Batch]) -> Iterator[Batch]:
+    """Read batch by batch; other threads may read, and prove, in between."""
+    while True:
+        with lock:
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def key_of(row: Mapping[str, Any]) -> Key:

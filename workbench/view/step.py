@@ -17,6 +17,7 @@ from tracing.proposers import why_undrafted
 from workbench.judge.cache_history import CacheHistory
 from workbench.view.chain_file import Link
 from workbench.view.condition import NOT_JUDGED, NoFindings
+from workbench.view.launch_shown import LaunchShown
 from workbench.view.safe_text import safe_text
 from workbench.view.tokens import Tokens
 
@@ -111,6 +112,11 @@ class Side:
         return f"{self.label}: {undrafted or f'{what} {verb} not recorded in this step'}"
 
 
+def no_launch() -> LaunchShown | None:
+    """Return the launch of a step of which none is known."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class StepView:
     """Everything that the panels of one step draw from.
@@ -129,6 +135,7 @@ class StepView:
         judged: What it means where the run holds no findings.
         history: Who wrote the rows of the left side's committed cache, up to this step of its turn.
         located: The way from a symptom to its writer, where `specwb locate` found one in this run.
+        batch: Reads the launch that the left side's step belongs to, None where none is recorded.
     """
 
     moment: Moment
@@ -144,6 +151,7 @@ class StepView:
     judged: NoFindings = NOT_JUDGED
     history: Callable[[], CacheHistory] = field(default=CacheHistory, compare=False)
     located: tuple[Link, ...] = ()
+    batch: Callable[[], LaunchShown | None] = field(default=no_launch, compare=False)
 
     @property
     def sides(self) -> tuple[Side, ...]:
@@ -152,7 +160,11 @@ class StepView:
 
     def swapped(self) -> StepView:
         """Return the same with the sides exchanged."""
-        return self if self.right is None else replace(self, left=self.right, right=self.left, previous=None)
+        return (
+            self
+            if self.right is None
+            else replace(self, left=self.right, right=self.left, previous=None, batch=no_launch)
+        )
 
     def only_left(self) -> StepView:
         """Return the left side alone."""

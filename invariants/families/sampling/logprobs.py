@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
 
+from invariants.laws import sampling_of
 from invariants.mutation import Case, Changes, NoPlaceError, Pick
 from invariants.prefilter import Flags, prefilter
 from invariants.rule import FloatArray, IntArray, NotApplicableError, Violation, Violations, invariant
@@ -69,7 +70,8 @@ def logprob_of_another_token(
             message, "emitted_logprobs", found=len(emitted_logprobs), expected=len(emitted_token_ids)
         )
         return
-    mode = _mode_of(given.get("request_sampling"), given.get("request_id"))
+    stated = sampling_of(given.get("request_sampling"), given.get("request_id"))
+    mode = "" if stated is None else stated.logprobs_mode
     path = [0, *accepted_nodes.tolist()]
     for place, (node, token) in enumerate(zip(path, emitted_token_ids.tolist(), strict=False)):
         value = float(emitted_logprobs[place])
@@ -115,12 +117,6 @@ def bounds(token: int, ids: IntArray, logits: FloatArray, *, vocab_size: int | N
     others = math.inf if vocab_size is None else max(vocab_size - len(row), 0)
     rest = -math.inf if not others or row[-1] == -math.inf else math.log(others) + float(row[-1])
     return low - float(np.logaddexp(listed, rest)), high - listed
-
-
-def _mode_of(request_sampling: Mapping[str, SamplingSettings] | None, request_id: str | None) -> str:
-    known = request_sampling or {}
-    stated = known.get(request_id or "", known.get(""))
-    return "" if stated is None else stated.logprobs_mode
 
 
 def _whose(

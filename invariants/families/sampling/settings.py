@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from invariants.laws import chosen_by
+from invariants.laws import chosen_by, sampling_of
 from invariants.mutation import Case, Changes, Pick
 from invariants.prefilter import Flags, prefilter
 from invariants.rule import IntArray, NotApplicableError, Violation, Violations, invariant
@@ -38,7 +38,7 @@ def settings_of_another_request(
     ## Limits
     Compares what is recorded, as float32. A top-k of 0, of -1 or of the whole vocabulary is none.
     """
-    stated = request_sampling.get(request_id or "", request_sampling.get(""))
+    stated = sampling_of(request_sampling, request_id)
     if stated is None:
         raise NotApplicableError("no sampling settings are stated for the request")
     asked = {
@@ -135,8 +135,12 @@ def _seed_given(row_seed: Any) -> Flags:  # noqa: ARG001  likewise
 
 
 @prefilter("SAMP004", "SAMP005", "SAMP006", "SAMP007", "SAMP009")
-def _in_a_sampling_run(accepted_nodes: Any, acceptance: str = "greedy") -> Flags:  # noqa: ARG001  any step
-    return acceptance != "greedy"
+def _where_some_sample(
+    accepted_nodes: Any,  # noqa: ARG001  any step
+    acceptance: str = "greedy",
+    request_sampling: Mapping[str, SamplingSettings] | None = None,
+) -> Flags:
+    return acceptance != "greedy" or any(each.temperature > 0 for each in (request_sampling or {}).values())
 
 
 def _of_two_requests(case: Case, **row: Any) -> Case:

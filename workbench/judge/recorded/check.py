@@ -29,6 +29,7 @@ from workbench.judge.recorded.launches import LOST, OF_ENGINES, SKIPPED, Checked
 from workbench.judge.recorded.load_warnings import load_warnings
 from workbench.judge.recorded.missing import lost_steps, not_whole
 from workbench.judge.recorded.pairs import Compared, compare_paths
+from workbench.judge.recorded.requests import named
 from workbench.judge.recorded.state import state_of
 from workbench.judge.recorded.stated import with_stated
 from workbench.judge.recorded.whole import WholeSteps, left_out_by
@@ -179,7 +180,7 @@ def check_run(
         )
         for name in run.path_names
     )
-    paths = _with_blame(paths)
+    paths = _with_blame([replace(each, findings=named(each.findings, run, each.name)) for each in paths])
     compared = _compared(run, selection, max_per_rule, unread)
     state = state_of(run, unread)
     return CheckedRun(

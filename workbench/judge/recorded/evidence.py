@@ -10,11 +10,12 @@ import numpy as np
 
 from invariants.ancestry import ancestor_or_self, path_to_root
 from invariants.constraint import ALTERED, CONSTRAINT, may_be_constrained, unconstrained
+from invariants.laws import sampling_of
 from invariants.rotary import declared_offset
 from invariants.rule import NotApplicableError
 from tracing.codec import required_columns, result_of_row
 from tracing.moment import Moment
-from tracing.run_facts import ModelFacts, RequestLimits, limits_of
+from tracing.run_facts import ModelFacts, RequestLimits, SamplingSettings, limits_of
 from tracing.stages import Accepted, BoolArray, Committed, Tensorized, Verified
 from workbench.judge.evidence import (
     AcceptEvidence,
@@ -48,6 +49,7 @@ class RecordedFacts:
         request_offsets: Rotary offsets of requests that have one of their own, by request id.
         records_stop_reason: False where no step of the run gives a stop reason.
         request_limits: Where requests end, by request id.
+        request_sampling: How requests choose, likewise.
     """
 
     dtype: str = "float32"
@@ -60,6 +62,14 @@ class RecordedFacts:
     request_offsets: Mapping[str, int] = field(default_factory=dict)
     records_stop_reason: bool = True
     request_limits: Mapping[str, RequestLimits] = field(default_factory=dict)
+    request_sampling: Mapping[str, SamplingSettings] = field(default_factory=dict)
+
+    def is_greedy_at(self, row: Row) -> bool:
+        """Whether the request of a row chooses greedily; the run says it where its request does not."""
+        stated = sampling_of(self.request_sampling, row.get("request_id"))
+        if stated is not None:
+            return stated.temperature == 0
+        return self.is_greedy and not row.get("row_temperature")
 
 
 def recorded_evidence(row: Row, other: Row | None, state: TurnState, facts: RecordedFacts) -> StepEvidence:
@@ -124,7 +134,7 @@ def _prefill(row: Row, other: Row | None, facts: RecordedFacts) -> PrefillEviden
     theirs = None if other is None else other.get("context_token_ids")
     return PrefillEvidence(
         prompt_token_ids=context[:-1],
-        is_greedy=facts.is_greedy,
+        is_greedy=facts.is_greedy_at(row),
         fused_context_token_ids=context,
         reference_context_token_ids=None if theirs is None else np.asarray(theirs, dtype=np.int64),
     )
@@ -198,7 +208,7 @@ def _accept(
         eos_token_ids=ends_of_row(
             row, _eos(accepted.stop_reason, accepted.final_token_id, facts), facts.request_limits
         ),
-        is_greedy=facts.is_greedy,
+        is_greedy=facts.is_greedy_at(row),
         records_stop_reason=facts.records_stop_reason,
         fused=accepted,
         reference=theirs,

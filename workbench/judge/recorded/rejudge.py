@@ -19,6 +19,7 @@ from workbench.judge.log import FindingsLog
 from workbench.judge.notes import NearTie
 from workbench.judge.recorded.evidence import RecordedFacts, recorded_evidence
 from workbench.judge.recorded.pairs import same_step
+from workbench.judge.recorded.requests import named
 from workbench.judge.share import Part, Share
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.judge.turn_state import TurnState, recorded_turns
@@ -136,7 +137,7 @@ def rejudge(
     steps = Part(num_compared, num_steps + num_left_out + num_without_tree + lost)
     return Rejudged(
         verdict=log.tally.verdict(Share(steps, log.tally.stages(), unknown=unknown)),
-        findings=tuple(log.findings),
+        findings=named(log.findings, run, under_test),
         turns=tuple(turns.values()),
         num_steps=num_steps,
         num_left_out=num_left_out,

@@ -10,13 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invariants.constraint import ALTERED
+from invariants.laws import sampling_of
 from reference.model import ReferenceModels
 from reference.teacher import TeacherRows
 from tracing.errors import UsageError
-from tracing.run_facts import RequestLimits
+from tracing.finding import has_error
+from tracing.run_facts import RequestLimits, SamplingSettings
 from tracing.stages import Accepted, Tensorized
 from workbench.judge.evidence import StepEvidence, VerifyEvidence, VerifySide
-from workbench.judge.notes import Unchecked
+from workbench.judge.logprobs import judge_logprobs
+from workbench.judge.notes import Notes, StageJudgement, Unchecked
 from workbench.judge.recorded.evidence import ends_of_row, tensorized_of
 from workbench.judge.recorded.rejudge import NO_REFERENCE
 from workbench.judge.row_truth import RowTruth
@@ -29,6 +32,7 @@ from workbench.lockstep.truth.reference_fill import verified_of
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 Row = Mapping[str, Any]
+BY_BATCH = "which experts work on a row depends on the other requests of its launch"
 Floats = NDArray[np.float64]
 
 
@@ -42,6 +46,7 @@ class ModelJudge:
         has_drafter: Whether drafts can be judged.
         max_positions: Positions that the path has, or None where not known.
         request_limits: Where requests end, by request id.
+        request_sampling: How requests choose, likewise.
     """
 
     runner: ReferenceRunner
@@ -49,22 +54,35 @@ class ModelJudge:
     has_drafter: bool = True
     max_positions: int | None = None
     request_limits: Mapping[str, RequestLimits] = field(default_factory=dict)
+    request_sampling: Mapping[str, SamplingSettings] = field(default_factory=dict)
+    _faulty: set[tuple[int, int]] = field(default_factory=set)
 
     def __call__(self, evidence: StepEvidence, row: Row, _: Row | None, state: TurnState) -> StepJudgement:
         """Judge one step; values that the reference refuses (ids out of range) are not checked."""
         if not state.has_length(row.get("committed_len")):
             reason = "tokens before the step are not in the trace, or not as many as committed_len says"
             return without_reference(judge_step(replace(evidence, prefill=None)), reason)
-        if self.runner.unable:
-            return without_reference(judge_step(replace(evidence, prefill=None)), self.runner.unable)
+        unable = self.runner.unable or (BY_BATCH if self.runner.model_facts.routing_by_batch else "")
+        if unable:
+            return without_reference(judge_step(replace(evidence, prefill=None)), unable)
+        turn = evidence.moment.place[:2]
+        if row.get("context_token_ids") is not None:
+            self._faulty.discard(turn)
         try:
             models = self.runner.models
             judgement = self._judge(evidence, row, state, models)
-            while self._may_clear(judgement) and (more := self.runner.more(len(models) - 1)):
+            # What follows an error of its turn accuses nobody: one sample is enough to say so.
+            while (
+                turn not in self._faulty
+                and self._may_clear(judgement)
+                and (more := self.runner.more(len(models) - 1))
+            ):
                 models += more
                 judgement = self._judge(evidence, row, state, models)
         except UsageError as problem:
             return without_reference(judge_step(evidence), str(problem))
+        if has_error(judgement.findings):
+            self._faulty.add(turn)
         return judgement
 
     def _may_clear(self, judgement: StepJudgement) -> bool:
@@ -76,24 +94,40 @@ class ModelJudge:
     def _judge(
         self, evidence: StepEvidence, row: Row, state: TurnState, models: Sequence[ReferenceModels]
     ) -> StepJudgement:
-        rows = self.runner.prefill(state.committed, models)
         if evidence.prefill is not None:
+            rows = self.runner.prefill(state.committed, models)
             evidence = replace(evidence, prefill=self._prefill(evidence, row, rows))
-        scores = None
+        scores = logprobs = None
         if evidence.verify is not None:
             tree = tensorized_of(row)
             nodes = self.runner.verify(state.committed, tree, models)
             evidence = replace(evidence, verify=self._verify(evidence.verify, row, nodes, tree))
             evidence = self._accept(evidence, row, tree, [each.logits for each in nodes])
+            logprobs = self._logprobs(evidence, row, [each.logits for each in nodes])
             recorded = row.get("draft_logprobs")
             if self.has_drafter and (
                 recorded is not None or _is_chosen(row, self.runner.truth.pair.proposer)
             ):
-                features = [one.features for one in rows]
+                features = self.runner.features(state.committed, models)
                 fed = Fed(state.committed, state.root, models, features, self.max_positions)
                 scores = judge_scores(self.runner, evidence, tree, recorded, fed)
         judgement = judge_step(evidence)
-        return judgement if scores is None else _joined(judgement, scores)
+        for stage, part in (("draft", scores), ("", logprobs)):
+            judgement = judgement if part is None else _joined(judgement, part, stage)
+        return judgement
+
+    def _logprobs(self, evidence: StepEvidence, row: Row, logits: Sequence[Any]) -> StageJudgement | None:
+        """Judge the log-probabilities that were returned with the text; None where none were."""
+        recorded, part = row.get("emitted_logprobs"), evidence.accept
+        if recorded is None or part is None or part.fused is None or row.get("logits_kind") == "masked":
+            return None
+        notes = Notes(evidence.moment, "accept", evidence.dtype)
+        stated = sampling_of(self.request_sampling, row.get("request_id"))
+        path, emitted = [0, *part.fused.accepted_nodes.tolist()], row["emitted_token_ids"].tolist()
+        mode = "" if stated is None else stated.logprobs_mode
+        every = [host_floats(each) for each in logits]
+        judge_logprobs(notes, recorded, path=path, emitted=emitted, mode=mode, logits=every)
+        return notes.judgement()
 
     def _prefill(self, evidence: StepEvidence, row: Row, rows: Sequence[Any]) -> Any:
         """Set the reference's root, where rounding cannot explain the difference."""
@@ -180,8 +214,9 @@ def without_reference(judgement: StepJudgement, reason: str) -> StepJudgement:
     return replace(judgement, not_checked=(*judgement.not_checked, Unchecked("verify", NO_REFERENCE, reason)))
 
 
-def _joined(judgement: StepJudgement, scores: Any) -> StepJudgement:
-    not_checked = tuple(each for each in judgement.not_checked if each.stage != "draft")
+def _joined(judgement: StepJudgement, scores: StageJudgement, instead: str) -> StepJudgement:
+    """Add what was judged apart; what `instead` names was not checked by its stage for that reason."""
+    not_checked = tuple(each for each in judgement.not_checked if each.stage != instead)
     return replace(
         judgement,
         findings=(*scores.findings, *judgement.findings),

@@ -164,6 +164,12 @@ class ReferenceRunner:
         prefill = self.stages.rung.prefill
         return run_alike(lambda each, **experts: prefill(each, prompt_token_ids, **experts), every, chosen)
 
+    def features(self, committed: Sequence[int], models: Models) -> tuple[Any, ...]:
+        """Tapped features of the committed rows by each model, `[L, F]`."""
+        if self.truth.teacher.experts is not None:
+            return tuple(each.features for each in self.prefill(committed, models))
+        return tuple(self.stages.rung.features(each, committed) for each in models)
+
     def draft(
         self,
         committed: Sequence[int],
