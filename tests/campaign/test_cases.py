@@ -128,6 +128,16 @@ def test_a_case_that_cannot_run_ends_nothing_but_itself(folder: Path, tmp_path: 
     assert told["exit_code"] == 4
 
 
+def test_a_long_text_is_cut_before_it_is_found_too_long(folder: Path, tmp_path: Path, capsys: Any) -> None:
+    about = read_plan(folder).about
+    argv = ["campaign", "plan", "synthetic:2:64", "--over", "tree=6/1/2", "--out", str(tmp_path / "p")]
+    run_command([*argv, "--model", about["model"], "--draft", about["draft"], "--max-new-tokens", "3"])
+    run_command(["campaign", "run", str(tmp_path / "p"), "--on", "shard=0/1"])
+    told = merged(tmp_path / "p", capsys)
+    assert told["problems"] == {}
+    assert {each["verdict"] for each in outcomes(tmp_path / "p")} <= {"ok", "inconclusive"}
+
+
 def test_a_fault_that_is_in_no_path_is_refused(tmp_path: Path) -> None:
     argv = ["campaign", "plan", "code", "--out", str(tmp_path / "p"), "--fault"]
     assert run_command([*argv, "positions-from-one"]) == 2

@@ -18,6 +18,7 @@ from workbench.cli.app import build_app
 from workbench.cli.replay_summary import settings_of
 from workbench.reduce.asked import case_of_run, models_of_run
 from workbench.reduce.case import RunCase
+from workbench.reduce.folder import shared
 from workbench.reduce.run import Reduced, Wishes, reduce_cases
 from workbench.reduce.source import OpenedSource, RunSource, bench_case, opened
 
@@ -143,6 +144,11 @@ def test_a_run_without_findings_is_nothing_to_reduce(made: Made) -> None:
     run.findings.clear()
     with pytest.raises(UsageError, match="nothing to reduce"):
         case_of_run(run, settings_of(run), "float32")
+
+
+def test_what_is_shared_names_no_place_of_this_machine() -> None:
+    told = shared(RunSource(model="/home/me/models/secret", draft="/home/me/drafts", fused="mine:factory"))
+    assert (told["model"], told["draft"], told["fused"]) == (None, None, "mine:factory")
 
 
 def test_time_that_is_up_leaves_what_was_reached(made: Made, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
@@ -152,10 +152,7 @@ class CaseRunner:
 
         options = options_of(case.over, self.job.max_new_tokens)
         request = self._request(case, options, folder)
-        session = session_over(self._pair(options), request, [Prompt(case.number, case.turns)])
-        if case.cut is not None:
-            turns = tuple(replace(turn, context=_cut(turn.context, case.cut)) for turn in session.turns)
-            session = replace(session, turns=turns)
+        session = session_over(self._pair(options), request, [Prompt(case.number, case.turns, case.cut)])
         with planted(session, case.fault) as under_test:
             return run_session(under_test, request, lambda _: None)
 
@@ -199,7 +196,3 @@ class CaseRunner:
             return None
         self._kept += size
         return f"{RUNS}/{folder.name}"
-
-
-def _cut(context: Callable[[Sequence[int]], list[int]], tokens: int) -> Callable[[Sequence[int]], list[int]]:
-    return lambda before: context(before)[: len(before) + tokens]

@@ -36,7 +36,7 @@ class StageEvidence:
     Attributes:
         inputs, found: By name; `operator.N` are the inputs of the operator, in the order of its arguments.
         operator: Full name of its tensor, and of its inputs; None where no operator was located.
-        located: What `specwb locate` says; None for a stage without a network.
+        located: What `specwb locate` says; None for a stage of which no tensor could be judged.
         missing: Why there are none, or empty.
     """
 
@@ -64,8 +64,10 @@ def evidence_of(subject: Subject, finding: Finding) -> StageEvidence:
     evidence = StageEvidence(_inputs(scene), _found(scene))
     if moment.stage in NETWORKED and subject.path.intermediates and not finding.rule.startswith("NPU-"):
         try:
-            evidence.located = judged(subject, scene, moment)
-            _open_operator(evidence, scene, subject)
+            located = judged(subject, scene, moment)
+            if located.num_judged or located.culprits:
+                evidence.located = located
+                _open_operator(evidence, located, scene, subject)
         except (SpecwbError, RuntimeError, ValueError) as problem:  # the stage itself is shown all the same
             evidence.operator, evidence.missing = None, f"the stage could not be opened: {problem}"
     return evidence
@@ -135,11 +137,10 @@ def _host(value: Any) -> Tensor:
     return torch.as_tensor(value).detach().cpu().contiguous().clone()
 
 
-def _open_operator(evidence: StageEvidence, scene: StageRerun, subject: Subject) -> None:
+def _open_operator(evidence: StageEvidence, located: Located, scene: StageRerun, subject: Subject) -> None:
     """Keep inputs and result of the first tensor that its operator, alone, makes otherwise."""
-    assert evidence.located is not None
     forwards = opened_stage(scene, subject.runner).forwards
-    for culprit in evidence.located.culprits:
+    for culprit in located.culprits:
         forward = next((each for each in forwards if _is_of(culprit, each)), None)
         if forward is None or culprit.operator in NO_OPERATOR:
             continue

@@ -21,7 +21,7 @@ from workbench.reduce.evidence import StageEvidence, evidence_of
 from workbench.reduce.models import FOLDER, write_pair
 from workbench.reduce.running import recorded, subject_of, token_bytes_of
 from workbench.reduce.script import script_of
-from workbench.reduce.source import OpenedSource
+from workbench.reduce.source import OpenedSource, RunSource
 
 TRACE: Final = "trace"
 STAGE: Final = "stage.safetensors"
@@ -80,7 +80,7 @@ def write_case(opened: OpenedSource, case: RunCase, folder: Path, tries: int = 1
         tensors = {f"inputs.{name}": each for name, each in evidence.inputs.items()}
         tensors |= {f"found.{name}": each for name, each in evidence.found.items()}
         save_file(tensors, str(folder / STAGE))
-        told = {"case": own.as_json(), "source": opened.source.as_json(), "script": script}
+        told = {"case": own.as_json(), "source": shared(opened.source), "script": script}
         (folder / CASE).write_text(json.dumps(told, indent=1), encoding="utf-8")
         title = f"{finding.rule} at {finding.moment.stage or 'no single stage'}, reduced."
         text = script_of(finding.moment.stage, title, has_operator=evidence.operator is not None)
@@ -88,6 +88,11 @@ def write_case(opened: OpenedSource, case: RunCase, folder: Path, tries: int = 1
     except OSError as problem:
         raise EnvironmentProblemError(f"cannot write {folder}: {problem.strerror or problem}") from None
     return Written(folder, finding, evidence, weights_bytes(folder))
+
+
+def shared(source: RunSource) -> dict[str, Any]:
+    """Return a source without what names places of this machine: the models are those of the folder."""
+    return replace(source, model=None, draft=None, bench="", need="plain", weights="as-is").as_json()
 
 
 def renumbered(opened: OpenedSource, case: RunCase) -> RunCase:

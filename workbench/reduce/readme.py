@@ -106,7 +106,7 @@ def _lines(told: Told) -> Iterator[str]:
     yield "* `models/`: the weights that are left, and their configuration"
     yield "* `case.json`: tokens, settings, finding"
     yield "* `trace/`: the recorded run of both paths"
-    yield "* `outcomes.jsonl`, `begun.json`: of the search; not needed to see the failure"
+    yield "* `outcomes.jsonl`, `begun.json`: of the search, with the whole prompt; leave them out"
     yield from ("", "## Versions", "")
     yield ", ".join(f"{name} {version}" for name, version in told.versions.items())
 
@@ -120,12 +120,18 @@ def _case(told: Told) -> Iterator[str]:
         yield f"* {name}: token ids {ids}{more}, as text `{shown}`"
     settings = told.case.settings
     yield (
-        f"* tree of {settings.tree_nodes} nodes, depth {settings.depth}, top-k {settings.top_k}; "
+        f"* tree of {settings.tree_nodes} nodes{_shape(told)}; "
         f"{settings.max_new_tokens} new tokens, {settings.acceptance} acceptance, "
         f"{settings.kv_layout} cache, commit by {settings.commit_mode}, dtype {told.case.dtype}"
     )
     if told.case.eager:
         yield f"* operators that run eagerly: {', '.join(told.case.eager)}"
+
+
+def _shape(told: Told) -> str:
+    """Return what a search is told; other drafters do not read it."""
+    settings = told.case.settings
+    return f", depth {settings.depth}, top-k {settings.top_k}" if told.after.top_k else ""
 
 
 def _table(before: Sizes, after: Sizes) -> Iterator[str]:

@@ -110,7 +110,7 @@ class Reduction:
 
     Attributes:
         before, after: The case as it was given, and the smallest one found.
-        told: Axis and number of tokens, nodes for each case on the way.
+        told: Axis and case of each step on the way.
         whole: False where the time was up.
     """
 

@@ -18,10 +18,12 @@ class Prompt:
     Attributes:
         prompt_id: Number from 0, in file order.
         texts: The first text, then each later user text; one turn each.
+        cut: So many tokens of the first text are decoded from; None for all.
     """
 
     prompt_id: int
     texts: tuple[str, ...]
+    cut: int | None = None
 
 
 def read_prompts(source: str) -> tuple[Prompt, ...]:

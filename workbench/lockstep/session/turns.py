@@ -94,8 +94,8 @@ def plan_turns(
     turns: list[Turn] = []
     for prompt in prompts:
         planned = [
-            Turn(prompt.prompt_id, number, _context(text, number, tokenizer, pair, settings, chat=chat))
-            for number, text in enumerate(prompt.texts)
+            Turn(prompt.prompt_id, number, _context(prompt, number, tokenizer, pair, settings, chat=chat))
+            for number in range(len(prompt.texts))
         ]
         planned[0].context([])  # refuses before anything is decoded
         turns.extend(planned)
@@ -103,7 +103,7 @@ def plan_turns(
 
 
 def _context(
-    text: str,
+    prompt: Prompt,
     number: int,
     tokenizer: TurnTokenizer,
     pair: ModelPair,
@@ -112,10 +112,12 @@ def _context(
     chat: bool,
 ) -> Callable[[Sequence[int]], list[int]]:
     """Return what makes the ids to prefill; the template of a later turn renders only that user turn."""
+    text = prompt.texts[number]
 
     def context(before: Sequence[int]) -> list[int]:
         rendered = tokenizer.apply_chat([{"role": "user", "content": text}]) if chat else text
-        token_ids = [*before, *tokenizer.encode(rendered, special_tokens=number == 0 and not chat)]
+        own = tokenizer.encode(rendered, special_tokens=number == 0 and not chat)
+        token_ids = [*before, *own[: prompt.cut if number == 0 else None]]
         _require_room(len(token_ids), pair, settings)
         return token_ids
 
