@@ -79,6 +79,26 @@ class SealedBatch:
         words = self._dictionaries if COLUMN_BY_NAME[name].kind == "dictionary" else b""
         return words, *parts.of(nodes, buffers)
 
+    def stored_together(self, names: Sequence[str]) -> tuple[Any, ...] | None:
+        """Return several columns as they lie in the file, neighbours in one piece; None as `stored`.
+
+        Two batches for which this is the same hold the same in all these columns. One that the file lacks is
+        null throughout and adds nothing but its absence.
+
+        Raises:
+            CorruptFrameError: An offset leads outside the batch.
+        """
+        present = tuple(name for name in names if name in (self._stream.columns or {}))
+        if self._parts is None or not all(name in self._shares for name in present):
+            return None
+        pieces = _neighbours([self._shares[name] for name in present])
+        num_nodes, num_buffers = self._parts.size
+        if any(nodes.stop > num_nodes or buffers.stop > num_buffers for nodes, buffers in pieces):
+            raise CorruptFrameError(f"batch {self._number} lacks buffers of its columns")
+        speaks = any(COLUMN_BY_NAME[name].kind == "dictionary" for name in present)
+        words = self._dictionaries if speaks else b""
+        return present, words, *(self._parts.of(nodes, buffers) for nodes, buffers in pieces)
+
     @cached_property
     def _data(self) -> bytes:
         return self._stream.stored(self._number)
@@ -99,6 +119,18 @@ class SealedBatch:
     def _unpack(self, names: Sequence[str]) -> None:
         batch = self._stream.unpack(self._number, self._data, names)
         self._unpacked |= dict(zip(batch.schema.names, batch.columns, strict=True))
+
+
+def _neighbours(shares: Sequence[tuple[range, range]]) -> list[tuple[range, range]]:
+    """Return shares in the order of the file, those that lie one behind the other as one."""
+    found: list[tuple[range, range]] = []
+    for nodes, buffers in sorted(shares, key=lambda share: share[0].start):
+        before = found[-1] if found else (range(-1), range(-1))
+        if (before[0].stop, before[1].stop) == (nodes.start, buffers.start):
+            found[-1] = range(before[0].start, nodes.stop), range(before[1].start, buffers.stop)
+        else:
+            found.append((nodes, buffers))
+    return found
 
 
 def shares_of(schema: pa.Schema) -> Shares:

@@ -55,6 +55,9 @@ def test_a_changed_column_is_stored_unlike_and_the_others_alike(name: str, tmp_p
     changed = recorded(tmp_path / "changed", [ROW, {**ROW, name: other(ROW[name])}])
     unlike = {each for each in NAMES if honest.stored(each) != changed.stored(each)}
     assert unlike == (WORDS if name in WORDS else {name})  # a batch has its words in one place
+    assert honest.stored_together(NAMES) != changed.stored_together(NAMES)
+    others = [each for each in reversed(NAMES) if each not in unlike]
+    assert honest.stored_together(others) == changed.stored_together(others) is not None
     assert not honest[name].equals(changed[name])
 
 
@@ -62,6 +65,7 @@ def test_a_changed_column_is_stored_unlike_and_the_others_alike(name: str, tmp_p
 def test_a_null_is_stored_unlike_a_value(name: str, tmp_path: Path) -> None:
     batches = [recorded(tmp_path / str(each), [ROW, {**ROW, name: each}]) for each in (None, ROW[name])]
     assert batches[0].stored(name) != batches[1].stored(name)
+    assert batches[0].stored_together(NAMES) != batches[1].stored_together(NAMES)
 
 
 def test_what_is_unpacked_is_what_was_recorded(tmp_path: Path) -> None:

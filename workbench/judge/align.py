@@ -146,6 +146,10 @@ def _first_in(
     ours: Cursor, theirs: Cursor, rows: int, columns: Sequence[AlignColumn], result: Alignment
 ) -> tuple[int, AlignColumn] | None:
     """Return the first differing row of the next rows and the first column that differs in it."""
+    names = [column.name for column in columns]
+    together = ours.stored_together(names, rows)
+    if together is not None and together == theirs.stored_together(names, rows):
+        return None
     found: tuple[int, AlignColumn] | None = None
     for column in columns:
         # A later column matters only where it differs in an earlier row.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -59,8 +59,14 @@ class Cursor:
 
         It is where the next rows are the whole batch and the batch has a `stored(name)`, as sealed ones have.
         """
-        whole = self._row == 0 and rows == len(self._keys)
-        return self._batch.stored(name) if whole and hasattr(self._batch, "stored") else None
+        return self._batch.stored(name) if self._is_whole(rows) else None
+
+    def stored_together(self, names: Sequence[str], rows: int) -> Any:
+        """Return columns of the whole batch as they are stored, in one; None as `stored`."""
+        return self._batch.stored_together(names) if self._is_whole(rows) else None
+
+    def _is_whole(self, rows: int) -> bool:
+        return self._row == 0 and rows == len(self._keys) and hasattr(self._batch, "stored")
 
     def advance(self, rows: int) -> None:
         """Step over rows of the current batch."""
