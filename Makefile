@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/pip install -q -c constraints.txt
+comma := ,
 
 .PHONY: demo test test-campaign test-cuda test-engines lint costs pages screens attack cause-table clean-runs clean-shipped placements reductions located
 
 demo: $(VENV)/.demo
+	@echo "decoding 128 tokens on both paths and judging every stage; under a minute"
 	$(BIN)/specwb diff --prompt workbench/checkpoints/prompts/code.txt
 
 test: $(VENV)/.test
@@ -76,14 +78,19 @@ SCALE ?= 1
 attack: $(VENV)/.test
 	$(BIN)/python -m attack $(ONLY) --scale $(SCALE)
 
+# Says what it does while it does it: torch alone takes minutes.
+define INSTALL
+	@echo "1 of 3  making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@echo "2 of 3  installing torch into it, by far the largest part; some minutes, once"
+	@$(PIP_INSTALL) torch
+	@echo "3 of 3  installing the project and $(1)"
+	@$(PIP_INSTALL) -e '.[$(2)]'
+	@touch $@
+endef
+
 $(VENV)/.demo: pyproject.toml constraints.txt
-	@echo "making $(VENV) and installing torch, transformers, pyarrow and textual into it; this takes some minutes, once"
-	$(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) -e '.[all]'
-	touch $@
+	$(call INSTALL,transformers$(comma) pyarrow$(comma) textual,all)
 
 $(VENV)/.test: pyproject.toml constraints.txt
-	@echo "installing what the tests need into $(VENV) as well; this takes some minutes, once"
-	$(PYTHON) -m venv $(VENV)
-	$(PIP_INSTALL) -e '.[all,dev]'
-	touch $@
+	$(call INSTALL,what the tests need,all$(comma)dev)

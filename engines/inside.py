@@ -18,13 +18,20 @@ def run_job(job: dict[str, Any]) -> dict[str, list[list[int]]]:
     import vllm
 
     engine = vllm.LLM(**job["options"])
+    encode = engine.get_tokenizer().encode
+    prefix = encode(job["prefix"])[: job["prefix_tokens"]]
+    bare = [encode(text, add_special_tokens=False) for _, text in job["prompts"]]
+    prompts = [
+        {"prompt_token_ids": [*(prefix if is_shared else prefix[:1]), *ids]}
+        for (is_shared, _), ids in zip(job["prompts"], bare, strict=True)
+    ]
     texts = {}
     for name, temperatures in job["runs"].items():
         asked = [
             vllm.SamplingParams(temperature=temperature, max_tokens=limit, ignore_eos=True)
             for temperature, limit in zip(temperatures, job["max_tokens"], strict=True)
         ]
-        outputs = engine.generate(job["prompts"], asked, use_tqdm=False)
+        outputs = engine.generate(prompts, asked, use_tqdm=False)
         texts[name] = [list(output.outputs[0].token_ids) for output in outputs]
     return texts
 

@@ -11,13 +11,11 @@ from typing import Any, Final
 
 from engines.faults.planting import PLANTED
 from engines.proof import EngineFailedError, run
-from engines.scenarios import EAGLE, GREEDY, MIXED, PREEMPTED, Job
+from engines.scenarios import EAGLE, MIXED, PREEMPTED, Job
 from tracing.finding import Finding
 from tracing.reader import open_run
 from workbench.adapters.vllm.join import join
 from workbench.judge.recorded.check import check_run
-
-TWICE: Final[Mapping[str, Any]] = {"runs": {"greedy": GREEDY, "again": GREEDY}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +43,10 @@ FAULTS: Final = (
     EngineFault(name="stale_drafts", rules=("DRAFT",)),
     EngineFault(name="never_accepting", rules=("ACC003", "STAT001")),
     EngineFault(name="seq_lens_one_short", rules=("REQ010",)),
-    EngineFault(name="cache_hit_beyond_the_prefix", rules=("REQ006",), job=TWICE),
-    EngineFault(name="eagle_block_not_dropped", rules=("REQ007",), job=TWICE),
+    EngineFault(
+        name="cache_hit_beyond_the_prefix", rules=("REQ006",), job={"proposer": "ngram", "drafter": ""}
+    ),
+    EngineFault(name="eagle_block_not_dropped", rules=("REQ007",)),
     EngineFault(
         name="host_length_not_corrected",
         blind="the CPU operator reads the device's lengths; a bound on the host is lawful there",
@@ -55,13 +55,10 @@ FAULTS: Final = (
     EngineFault(name="frozen_lengths", rules=("REQ010",)),
     EngineFault(
         name="features_one_row_late",
-        blind="the text stays right and drafts are still accepted; features are inside the model",
+        blind="the text stays right and drafts are still accepted; features are not seen",
     ),
     EngineFault(name="temperatures_of_neighbours", rules=("SAMP",), job={"runs": {"mixed": MIXED}}),
-    EngineFault(
-        name="draft_vocabulary_offset_lost",
-        blind="the text stays right and drafts are still accepted; the drafter's logits are not seen",
-    ),
+    EngineFault(name="draft_vocabulary_offset_lost", rules=("STAT001",)),
     EngineFault(name="resumed_one_late", rules=("REQ008",), job={"options": PREEMPTED}),
     EngineFault(name="engine-of-0.32.0", rules=("LOGIT002", "ACC"), job={"runs": {"mixed": MIXED}}),
 )

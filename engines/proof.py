@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from engines.installed import recording
-from engines.scenarios import ENVIRONMENT, MAX_TOKENS, PROMPTS, Job
+from engines.scenarios import ENVIRONMENT, MAX_TOKENS, PREFIX, PREFIX_TOKENS, PROMPTS, Job
 from workbench.adapters.vllm.join import join
 from workbench.judge.recorded.check import check_run
 
@@ -58,7 +58,7 @@ def run(job: Job, python: Path, folder: Path, options: dict[str, Any]) -> Texts:
     """
     file = folder / f"{job.name}.json"
     facts = {"options": options, "runs": job.runs, "prompts": PROMPTS, "max_tokens": MAX_TOKENS,
-             "prepared": job.prepared}  # fmt: skip
+             "prefix": PREFIX, "prefix_tokens": PREFIX_TOKENS, "prepared": job.prepared}  # fmt: skip
     file.write_text(json.dumps(facts))
     command = [str(python), str(Path(__file__).with_name("inside.py")), str(file)]
     surroundings = {**os.environ, **ENVIRONMENT, **job.environment, **recording(folder, folder / job.name)}

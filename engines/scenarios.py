@@ -26,15 +26,32 @@ COMMON: Final[Mapping[str, Any]] = {
     "seed": 0,
 }
 """Four of six requests at a time, prompts in chunks of 64 tokens."""
-SHARED: Final = "def merge(left, right):\n    result = []\n    while left and right:\n"
+PREFIX: Final = """import heapq
+from collections import deque
+
+
+class Graph:
+    def __init__(self, size):
+        self.size = size
+        self.edges = [[] for _ in range(size)]
+
+    def add_edge(self, start, end, weight=1):
+        self.edges[start].append((end, weight))
+        self.edges[end].append((start, weight))
+
+"""
+PREFIX_TOKENS: Final = 64
+"""Of these texts so many tokens are shared: two blocks of the cache, after which the texts differ."""
+TAIL: Final = "    def merge(self, left, right):\n        result = []\n        while left and right:\n"
 PROMPTS: Final = (
-    SHARED + "        if left[0] < right[0]:\n            result.append(left.pop(0))\n",
-    SHARED + "        smaller = left if left[0] <= right[0] else right\n        result.append(",
-    "def f(x):\n    return",
-    "class Stack:\n    def __init__(self):\n        self.items = []\n\n    def push(self, item):\n",
-    SHARED + "        pass\n",
-    "import os\nfor i in range(3):\n    print(i)\n",
+    (True, TAIL + "            if left[0] < right[0]:\n                result.append(left.pop(0))\n"),
+    (True, "        return self.size\n\n    def distance(self, start, end):\n"),
+    (False, "def f(x):\n    return"),
+    (False, "class Stack:\n    def __init__(self):\n        self.items = []\n\n    def push(self, item):\n"),
+    (True, "    # breadth first\n" + TAIL + "            smaller = left if left[0] <= right[0] else right\n"),
+    (False, "import os\nfor i in range(3):\n    print(i)\n"),
 )
+"""Whether a prompt begins with the prefix, and what follows."""
 MAX_TOKENS: Final = (40, 60, 80, 50, 33, 70)
 
 
@@ -73,7 +90,7 @@ class Job:
 
 GREEDY: Final = (0.0,) * len(PROMPTS)
 MIXED: Final = (0.0, 0.8, 0.0, 1.0, 0.0, 0.0)
-PREEMPTED: Final = {"num_gpu_blocks_override": 9}
+PREEMPTED: Final = {"num_gpu_blocks_override": 12}
 """Too few blocks for four requests: some are preempted and computed again."""
 SECOND: Final[Mapping[str, Any]] = {
     "prepared": ("second_runner",),

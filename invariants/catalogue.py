@@ -5,7 +5,17 @@ from __future__ import annotations
 from types import MappingProxyType, ModuleType
 from typing import Final, TypeVar
 
-from invariants.families import alarms, collapses, features, indices, logits, positions, record, steps
+from invariants.families import (
+    alarms,
+    collapses,
+    experts,
+    features,
+    indices,
+    logits,
+    positions,
+    record,
+    steps,
+)
 from invariants.families.acceptance import path, stops, tokens
 from invariants.families.cache import commit, digests, ownership, slots
 from invariants.families.drafter import beams, distances, proposed, scores
@@ -27,6 +37,7 @@ FAMILIES: Final[dict[str, tuple[str, tuple[ModuleType, ...]]]] = {
     "IDX": ("indices and token ids", (indices,)),
     "LOGIT": ("the teacher's logits", (logits,)),
     "FEAT": ("teacher features", (features,)),
+    "MOE": ("experts", (experts,)),
     "ACC": ("acceptance and stops", (path, tokens, stops)),
     "SAMP": (
         "sampling: draws, decisions, support, settings",

@@ -34,7 +34,7 @@ CONTEXT: Final = RunContext(
     max_tree_depth=8,
     top_k=TOP_K,
     asked_commit_mode="fast_reorder",
-    model_facts=ModelFacts(),
+    model_facts=ModelFacts(num_experts=6, expert_groups=2),
 )
 """Facts of the runs that this module builds."""
 NUM_LOGITS: Final = 4
@@ -217,7 +217,21 @@ def _seen_columns(row: StepRow, tree: Tree, before: Before) -> StepRow:
         "kv_digest_before": before.kv_digest,
         "index_sites": [{"site": "embedding", "min": 0, "max": 96, "bound": 97}],
         "kernel": "npu_fused_infer_attention_score",
+        **_experts(spoken),
     }
+
+
+def _experts(spoken: Sequence[int]) -> StepRow:
+    """Return the experts of two layers, one of each of two groups of three, and how many rows each got."""
+    ids = np.array(
+        [
+            [[3 * group + mixed(layer, code, group) % 3 for group in (0, 1)] for code in spoken]
+            for layer in (0, 1)
+        ],
+        dtype=np.int32,
+    )
+    loads = [np.bincount(layer.ravel(), minlength=6) for layer in ids]
+    return {"expert_ids": ids.ravel(), "expert_loads": np.concatenate(loads).astype(np.int32)}
 
 
 def _accept_columns(row: StepRow, before: Before, context: RunContext) -> StepRow:

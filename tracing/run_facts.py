@@ -74,6 +74,8 @@ class ModelFacts:
         routing_by_batch: Which experts work on a row depends on the other rows of the launch too.
         kv_groups: Groups of the KV cache, group 0 first; empty for a single one without blocks.
         host_lengths: How the operator reads the host's KV length, by a word of `kernel` (empty: all others).
+        num_experts: Experts of a layer, without shared ones; 0 for none, or where it is not known.
+        expert_groups: Groups of which each token gets one expert; 0 where experts are chosen otherwise.
     """
 
     windows: tuple[int, ...] = ()
@@ -88,13 +90,17 @@ class ModelFacts:
     routing_by_batch: bool = False
     kv_groups: tuple[KvGroup, ...] = ()
     host_lengths: Mapping[str, HostLength] = field(default_factory=dict)
+    num_experts: int = 0
+    expert_groups: int = 0
 
     def __post_init__(self) -> None:
         _require(all(window >= 0 for window in self.windows), "windows", "at least 0", self.windows)
         for how in self.host_lengths.values():
             require_one_of("host_lengths", how, typing.get_args(HostLength))
-        for name in ("num_sinks", "drafter_window", "cache_scale"):
+        for name in ("num_sinks", "drafter_window", "cache_scale", "num_experts", "expert_groups"):
             _require(getattr(self, name) >= 0, name, "at least 0", getattr(self, name))
+        whole = not self.expert_groups or self.num_experts % self.expert_groups == 0
+        _require(whole, "expert_groups", "a divisor of num_experts", self.expert_groups)
         layers = len(self.windows)
         if layers:
             for layer in (*self.chunked_layers, *(() if self.shown_layer is None else (self.shown_layer,))):
@@ -104,17 +110,16 @@ class ModelFacts:
     def of_model(
         cls, pair: ModelPair, path: ModelFacts | None = None, *, drafter_window: int = 0
     ) -> ModelFacts:
-        """Return what the checkpoint says of windows, and all else as the path under test states it.
+        """Return what the checkpoint says of windows and experts, and all else as the path states it.
 
         Of the drafter's window in the checkpoint and `drafter_window` of the settings the narrower holds.
         """
-        windows = pair.teacher.windows
+        windows, experts = pair.teacher.windows, pair.teacher.experts
         limits = [each for each in (drafter_window, getattr(pair.drafter, "window", 0)) if each]
-        return replace(
-            path or cls(),
-            windows=windows if any(windows) else (),
-            drafter_window=min(limits, default=0),
-        )
+        stated = path or cls()
+        if experts is not None:
+            stated = replace(stated, num_experts=experts.num_experts, expert_groups=experts.num_groups)
+        return replace(stated, windows=windows if any(windows) else (), drafter_window=min(limits, default=0))
 
     @property
     def spans(self) -> tuple[Reach, ...]:

@@ -14,13 +14,15 @@ from tests.bench.made import flat, plans, several
 from tests.cli.pair_dirs import write_pair
 from tests.lockstep.texts_made import greedy_text
 from tracing.errors import EnvironmentProblemError, UsageError
-from workbench.bench.measure import run_turns
+from workbench.bench.measure import cases_of, run_turns
 from workbench.bench.peers import process
 from workbench.bench.peers.open import WORKERS, Peer, PeerPair, opened_peers, parse_peers
 from workbench.bench.peers.process import PeerProcess
 from workbench.bench.peers.study import peers_study
+from workbench.bench.peers.texts import write_texts
 from workbench.bench.turn import turn_from_json, turn_json
 from workbench.lockstep.replay.teacher import load_teacher_only
+from workbench.lockstep.texts.lines import read_texts
 
 ASKED = {"threads": 1}
 COUNTS_UP = f"""
@@ -120,6 +122,19 @@ def test_the_table() -> None:
     assert rows["openvino:tree"][7:] == (pytest.approx(250.0), 4, 0, 0)
     assert (rows["vllm:greedy"][1], rows["vllm:greedy"][10], study.num_refused) == (0, 4, 4)
     assert any("openvino:tree: x 1, threads 2" in line for line in study.text)
+
+
+def test_texts_are_files_that_the_texts_command_reads(tmp_path: Path) -> None:
+    bench = several(**{"eagle3": 0.005, "vllm:greedy": 0.02})
+    results = flat(list(run_turns(bench, plans(4, 6), repetitions=1, done=())))
+    cases = cases_of(plans(4, 6), lambda *_: None)
+    write_texts(
+        results, cases, ["vllm:greedy"], 5, lambda name, text: (tmp_path / name).write_text(text) and None
+    )
+    assert [file.name for file in tmp_path.iterdir()] == ["texts-vllm-greedy.jsonl"]
+    read = list(read_texts(str(tmp_path / "texts-vllm-greedy.jsonl"), lambda _: [], pytest.fail))
+    assert [each.prompt_token_ids for each in read] == [case.token_ids for case in cases]
+    assert [each.output_token_ids for each in read] == [(4, 5, 6, 7, 8), (6, 7, 8, 9, 10)]
 
 
 def test_a_turn_without_time_to_first_token_is_kept() -> None:

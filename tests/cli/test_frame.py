@@ -50,6 +50,16 @@ def test_help_says_exit_codes_and_examples(specwb: Specwb, words: str) -> None:
     assert all(option in answer.out for option in ("-q, --quiet", "-v, --verbose", "--output-file FILE"))
 
 
+@pytest.mark.parametrize("words", sorted({words.rpartition(" ")[0] for words in LEAVES} - {""}))
+def test_the_help_of_a_group_has_them_too(specwb: Specwb, words: str) -> None:
+    """One line of each command below it."""
+    answer = specwb(*words.split(), "-h")
+    assert "Exit codes:" in answer.out
+    below = [lines[0] for each, lines in EXAMPLES.items() if each.startswith(f"{words} ")]
+    assert below
+    assert all(line in answer.out for line in below)
+
+
 def _in_guides() -> list[str]:
     """Lines of README and docs that call specwb, in blocks of a shell, without their comments."""
     found: dict[str, None] = {}

@@ -11,6 +11,7 @@ from tracing.models import Experts
 from tracing.moment import Moment
 from workbench.judge.experts import behind_open, judge_experts
 from workbench.judge.notes import Notes
+from workbench.judge.routing_hints import kept_by_vote
 from workbench.judge.row_truth import RoutingTruth, RowTruth
 
 EXPERTS = Experts(num_experts=6, num_groups=2, width=1, shared_width=1)
@@ -31,7 +32,7 @@ def routing(gap: float = 1.0, **changes: Any) -> RoutingTruth:
 
 def judged(given: RoutingTruth) -> tuple[Notes, int | None]:
     notes = Notes(Moment(0, 0, 0), "verify")
-    return notes, judge_experts(notes, given, named=True)
+    return notes, judge_experts(notes, given, None, named=True)
 
 
 def flipped() -> Any:
@@ -76,6 +77,30 @@ def test_experts_that_are_not_one_per_group_are_found(wrong: list[int]) -> None:
     assert "one of each of 2 groups" in finding.message
 
 
+def test_of_equal_own_logits_the_first_has_to_work() -> None:
+    notes, _ = judged(routing(gap=0.0, expert_ids=flipped()))
+    (finding,) = notes.findings
+    assert "of equal ones the first" in finding.message
+    assert not notes.near_ties
+
+
+@pytest.mark.parametrize(("ranks", "word"), [(2, "group")])
+def test_local_numbers_are_named(ranks: int, word: str) -> None:
+    notes, _ = judged(routing(expert_ids=BEST % (6 // ranks)))
+    assert notes.findings
+    assert all(f"numbered within their {word}" in finding.message for finding in notes.findings)
+
+
+def test_a_vote_of_the_batch_is_named() -> None:
+    scores = np.array([[3.0, 2, 1], [3, 1, 2], [1, 3, 2], [2, 1, 3], [3, 2, 1]])
+    kept = np.array([[0], [0], [2], [2], [0]])  # expert 1 is nobody's, though row 2 has it first
+    assert "vote of the batch" in kept_by_vote(scores, kept, Experts(3, 1, 1, 1))
+    lawful = np.array([[0], [0], [1], [2], [0]])
+    assert not kept_by_vote(scores, lawful, Experts(3, 1, 1, 1))
+    one_wrong = np.array([[0], [2], [1], [2], [0]])
+    assert not kept_by_vote(scores, one_wrong, Experts(3, 1, 1, 1))
+
+
 def test_a_wrong_router_is_found_and_what_it_chose_follows() -> None:
     right = routing(gap=4e-6, expert_ids=flipped())
     assert right.logits.fused is not None
@@ -107,3 +132,19 @@ def test_committed_rows_without_experts_open_too() -> None:
     tied = routing(gap=4e-6).logits
     _, is_open = judged(routing(others=tied))
     assert is_open == 0
+
+
+def test_what_wrong_rows_choose_follows_from_them() -> None:
+    values = np.zeros((2, 2, 1, 2, 4))
+    off = values.copy()
+    off[1, 0, 0, 1] = 1.0
+    kv = RowTruth(fused=off, truth=values, samples=(values + 1e-7,), rows=np.array([0, 2]))
+    ids = BEST.copy()
+    ids[1, 1] = [1, 4]
+    notes = Notes(Moment(0, 0, 0), "verify")
+    judge_experts(notes, routing(expert_ids=ids), kv, named=True)
+    assert not notes.findings
+    assert any("follow from rows that are wrong" in each.reason for each in notes.not_checked)
+    ids[0, 0, 0] = 2
+    judge_experts(notes, routing(expert_ids=ids), kv, named=True)
+    assert [finding.rule for finding in notes.findings] == ["JUDGE-EXPERTS"]

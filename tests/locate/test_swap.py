@@ -11,6 +11,7 @@ import pytest
 from tests.locate.subjects import setup_of, subject_of
 from tracing.finding import Finding
 from tracing.moment import Moment
+from tracing.stages import DecodePath, Stages
 from workbench.faults.placement import Placement, within
 from workbench.fused.path import make_path
 from workbench.locate.swap import Decode, Swapped, swapped
@@ -90,6 +91,21 @@ def test_a_run_that_holds_is_not_swapped() -> None:
     found = swapped(UNITS, _decode(lambda _: None))
     assert found.num_runs == 1
     assert found.conclusion == "the run held: nothing to mend"
+
+
+def test_a_port_is_swapped_as_a_whole() -> None:
+    made: list[frozenset[str]] = []
+    path = DecodePath(name="port", stages=Stages(), begin=lambda _: None)
+
+    def make(operators: frozenset[str]) -> DecodePath:
+        made.append(operators)
+        return replace(path, info={"eager": sorted(operators)})
+
+    variants = Variants(make, by_stage=False)
+    assert {each.stage for each in variants.units(frozenset())} == {""}
+    mixed = variants.path(frozenset({Unit("norm"), Unit("attention")}))
+    assert mixed.info["eager"] == ["attention", "norm"]
+    assert set(made) == {frozenset({"norm", "attention"})}
 
 
 def _scaled(operator: Callable[..., Any], *given: Any, **options: Any) -> Any:

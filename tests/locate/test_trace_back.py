@@ -147,9 +147,10 @@ def test_the_symptom_of_a_recording_is_the_first_token_that_is_wrong() -> None:
 
     scene_at(subject, Moment(0, 0, 7, "commit"), after_stage=record)
     turns = recorded(rows)
-    symptom = first_symptom(turns, (), TextJudge(subject.runner, "float32", frozenset()))
+    symptom, num_judged = first_symptom(turns, (), TextJudge(subject.runner, "float32", frozenset()))
     assert symptom is not None
     assert symptom.moment.stage == "verify"
+    assert num_judged > 0
     turn = turns[0, 0]
     before = Recorded(tuple(turn.committed[symptom.moment.step]), turn.digests[symptom.moment.step])
     traced = trace_back(subject_of(setup, fault.place()), symptom, before)
@@ -163,5 +164,5 @@ def test_the_symptom_of_a_recording_is_the_first_token_that_is_wrong() -> None:
 
 def test_without_a_wrong_token_the_first_error_is_the_symptom() -> None:
     finding = Finding("structural", "fused", Moment(0, 0, 2, "commit"), "kv", rule="KV005", message="moved")
-    assert first_symptom({}, [finding], None) == Link(finding.moment, "KV005 moved")
-    assert first_symptom({}, (), None) is None
+    assert first_symptom({}, [finding], None) == (Link(finding.moment, "KV005 moved"), 0)
+    assert first_symptom({}, (), None) == (None, 0)

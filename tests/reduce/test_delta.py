@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.reduce.delta import smallest_list, smallest_number
@@ -21,6 +21,7 @@ def first_of(
     return keeps
 
 
+@settings(max_examples=15)
 @given(st.sets(st.integers(0, 20), min_size=1, max_size=3), st.integers(21, 30))
 def test_what_is_needed_is_all_that_is_left(needed: set[int], size: int) -> None:
     asked: list[object] = []
@@ -29,6 +30,7 @@ def test_what_is_needed_is_all_that_is_left(needed: set[int], size: int) -> None
     assert len(asked) < size * size
 
 
+@settings(max_examples=15)
 @given(st.sets(st.integers(0, 19), min_size=2))
 def test_no_single_item_can_be_left_out(odd: set[int]) -> None:
     def holds(part: object) -> bool:

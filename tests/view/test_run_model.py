@@ -14,7 +14,15 @@ from workbench.view.run_model import RunModel
 from workbench.view.run_status import cursor_line, finding_line, status_text
 from workbench.view.run_view import RunView
 from workbench.view.search import Hit
-from workbench.view.targets import CellTarget, FindingTarget, NodeTarget, PositionTarget, SlotTarget, Target
+from workbench.view.targets import (
+    CellTarget,
+    FindingTarget,
+    MomentTarget,
+    NodeTarget,
+    PositionTarget,
+    SlotTarget,
+    Target,
+)
 
 SMALL, LARGE = (80, 24), (200, 50)
 
@@ -210,6 +218,14 @@ def test_a_moment_opens_the_panel_of_its_stage(run: Path) -> None:
     assert asked.others.pop()[2] == "visible"
     model.locate_text("nonsense")
     assert model.take_effects().notifications[0].severity == "error"
+
+
+def test_a_line_of_the_chain_leads_to_its_step(run: Path) -> None:
+    model, asked = opened(run)
+    model.panel("chain")
+    asked.draw(model)
+    model.follow_target(MomentTarget(Moment(0, 0, 2, "commit", 1)))
+    assert asked.others.pop() == ("locate", 2, "cache", NodeTarget(1))
 
 
 def test_the_active_slot_survives_a_smaller_screen(run: Path) -> None:

@@ -16,10 +16,8 @@ from workbench.weights.int4_layouts import LAYOUTS, Shipped, quantise, ship
 
 W4A16: Final = "w4a16"
 GROUP_SIZE: Final = 64
-LAYERS: Final = tuple(
-    [f"self_attn.{name}_proj" for name in "qkvo"] + [f"mlp.{name}_proj" for name in ("gate", "up", "down")]
-)
-"""The linear layers of a block; embedding, head and norms stay as they are."""
+LAYERS: Final = tuple(f".{name}_proj" for name in ("q", "k", "v", "o", "gate", "up", "down"))
+"""The linear layers of a block, those of experts among them; embedding, head, norms and routers stay."""
 WITH_ZERO: Final = ("gptq", "awq")
 """Layouts whose files always hold zero points."""
 SPELLING: Final = f"{AS_IS}, or {W4A16}[:LAYOUT[:GROUP]] with a layout out of {', '.join(LAYOUTS)}"

@@ -41,8 +41,8 @@ _evaluation_options: Final = option_set(
         "--peers",
         metavar="NAME=PYTHON[,...]",
         multiple=True,
-        help="Other engines in the same run, each by the Python of its environment: transformers, vllm, "
-        "openvino; NAME:MODE=PYTHON runs one way of decoding. See docs/peers.md.",
+        help="Other engines in the same run, each by the Python of its environment: transformers, eagle, "
+        "vllm, openvino; NAME:MODE=PYTHON runs one way of decoding. See docs/peers.md.",
     ),
     click.option(
         "--tree",

@@ -21,12 +21,14 @@ from workbench.bench.outputs import results_json, turns_csv
 from workbench.bench.peers.open import STATED, Peer, PeerPair, directories, opened_peers, parse_peers
 from workbench.bench.peers.process import PeerProcess
 from workbench.bench.peers.study import peers_study
+from workbench.bench.peers.texts import write_texts
 from workbench.bench.proposers import AUTO, proposers_study
 from workbench.bench.session import BenchRequest, BenchSession, about, identity, open_sessions
 from workbench.bench.store import ResultsFolder
 from workbench.bench.studies import STUDIES, subject
 from workbench.bench.summary import by_proposer
 from workbench.bench.tables import Study, text_lines
+from workbench.bench.turn import BenchCase
 from workbench.cli.bench_words import (
     parse_auto,
     parse_drafts,
@@ -88,6 +90,9 @@ def evaluate(
         bench = _made(request, sessions, folder, Asked(tree, options["static_tree"], eager))
         bench = replace(bench, proposers={**bench.proposers, **running})
         _measure(bench, folder, request.repetitions)
+        write_texts(
+            folder.results, _cases(bench, folder), list(running), bench.first.max_new_tokens, folder.write
+        )
         _study(bench, folder, studies, options["study_turns"])
     warnings = dict.fromkeys(each for session in sessions.values() for each in session.warnings)
     return _finish(folder, _shown(bench, folder), output_format, tuple(warnings))
@@ -171,12 +176,7 @@ def _study(bench: MeasuredSides, folder: ResultsFolder, names: Sequence[str], nu
         return
     from workbench.bench.studies.lab import Lab
 
-    answers = {
-        (result.case.prompt_id, result.case.turn): result.baseline.token_ids
-        for result in folder.results
-        if result.repetition == 0
-    }
-    all_cases = cases_of(bench.first.plans, lambda prompt_id, turn: answers.get((prompt_id, turn)))
+    all_cases = _cases(bench, folder)
     for name in wanted:
         _say(STUDIES[name])
         proposer = subject(name, bench.proposers)
@@ -197,6 +197,16 @@ def _study(bench: MeasuredSides, folder: ResultsFolder, names: Sequence[str], nu
         )
         study = import_module(f"workbench.bench.studies.{name.replace('-', '_')}")
         folder.keep(study.measure(lab))
+
+
+def _cases(bench: MeasuredSides, folder: ResultsFolder) -> list[BenchCase]:
+    """Return the contexts of all turns, with the teacher's own answers in them."""
+    answers = {
+        (result.case.prompt_id, result.case.turn): result.baseline.token_ids
+        for result in folder.results
+        if result.repetition == 0
+    }
+    return cases_of(bench.first.plans, lambda prompt_id, turn: answers.get((prompt_id, turn)))
 
 
 def _shown(bench: MeasuredSides, folder: ResultsFolder) -> list[Study]:

@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 @click.option("--model", metavar="DIR", help="Teacher whose load report to print; default the shipped pair.")
 @click.option("--draft", metavar="DIR", help="Drafter of that teacher.")
 @proposer_option
+@click.option("--engine", is_flag=True, help="Only whether this environment's vLLM can be recorded.")
 @format_option
-def command(npu_backend: str, *, with_probes: bool, output_format: str, **pair: Any) -> int:
+def command(npu_backend: str, *, with_probes: bool, engine: bool, output_format: str, **pair: Any) -> int:
     """Print what this machine has and what is verified on it.
 
-    Exit codes: 0 looked at everything that was asked, 3 no backend for the operators.
+    Exit codes: 0 looked at everything that was asked, 3 no backend for the operators, or with --engine no
+    engine that could be recorded.
     """
+    if engine:
+        return _engine(output_format)
     from workbench.npu.doctor import examine, probe
 
     examination = examine(npu_backend)
@@ -40,6 +44,18 @@ def command(npu_backend: str, *, with_probes: bool, output_format: str, **pair: 
     else:
         say("\n".join(_lines(examination, probes, report)))
     return 0 if examination.backend else 3
+
+
+def _engine(output_format: str) -> int:
+    """Print what is there to record the engine of this environment."""
+    from workbench.adapters.vllm.doctor import engine_statements
+
+    statements = engine_statements()
+    if output_format == "json":
+        click.echo(safe_json([dataclasses.asdict(each) for each in statements]))
+    else:
+        say("\n".join(f"{each.word:<9} {each.text}" for each in statements))
+    return 3 if any(each.word in {"missing", "differs"} for each in statements) else 0
 
 
 def _load_report(model: str | None, draft: str | None, proposer: str) -> list[str]:

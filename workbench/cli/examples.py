@@ -32,7 +32,11 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
         "specwb view runs/monday 0:1:12:verify:7 --text --panel visible",
         "specwb view --follow runs/monday",
     ),
-    "doctor": ("specwb doctor", "specwb doctor --model TEACHER_DIR --draft EAGLE3_DIR"),
+    "doctor": (
+        "specwb doctor",
+        "specwb doctor --model TEACHER_DIR --draft EAGLE3_DIR",
+        "specwb doctor --engine",
+    ),
     "faults list": ("specwb faults list", "specwb faults list mask rotary"),
     "faults run": (
         "specwb faults run mask",

@@ -36,6 +36,8 @@ def framed(command: click.Command, words: str) -> click.Command:
     if isinstance(command, click.Group):
         for name, below in command.commands.items():
             framed(below, f"{words} {name}")
+        if not command.epilog:
+            command.epilog = _epilog(command.help or "", words)
         return command
     if command.callback is None or any(each.name == "output_file" for each in command.params):
         return command
@@ -47,7 +49,10 @@ def framed(command: click.Command, words: str) -> click.Command:
 
 def _epilog(help_text: str, words: str) -> str:
     codes = "" if "Exit codes" in help_text else f"{EXIT_CODES}\n\n"
-    lines = "\n".join(f"  {line}" for line in EXAMPLES.get(words, ()))
+    own = EXAMPLES.get(words) or tuple(
+        lines[0] for below, lines in EXAMPLES.items() if below.startswith(f"{words} ") and lines
+    )
+    lines = "\n".join(f"  {line}" for line in own)
     return f"{codes}\b\nExamples:\n{lines}" if lines else codes
 
 

@@ -64,12 +64,15 @@ def list_kernels(names: tuple[str, ...], output_format: str) -> int:
 @click.option("--measure", default=1.0, show_default=True, help="Seconds of timing an operator; 0 for none.")
 @click.option("--at-least", default=0.0, help="Speed-up over plain torch that is asked for.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep what came, for kernels judge.")
+@click.option("--tables", is_flag=True, help="In HTML: int4 by shape, lossless weights, experts; a minute.")
 @choice_option("--format", "output_format", values=("text", "json", "html"))
 def run(names: tuple[str, ...], candidates: tuple[str, ...], **options: Any) -> int:
     """Send candidates through the gates; without one, the border's own.
 
     Exit codes: 0 every gate was passed, 1 a gate refused, 2 usage, 3 environment, 4 nothing to judge.
     """
+    if options["tables"] and options["output_format"] != "html":
+        raise UsageError("--tables are part of the page: give --format html too")
     if options["task"] is not None:
         return _run_task(candidates, options)
     reports = _run(names, candidates, options)
@@ -169,7 +172,7 @@ def _print(reports: Sequence[KernelReport], options: dict[str, Any]) -> None:
     if options["output_format"] == "html":
         from workbench.cli.kernels_page import kernels_page
 
-        click.echo(kernels_page(reports))
+        click.echo(kernels_page(reports, with_tables=options.get("tables", False)))
     elif options["output_format"] == "json":
         click.echo(safe_json(as_json(reports), indent=1))
     else:

@@ -14,8 +14,12 @@ from workbench.kernels.scores import scores
 from workbench.kernels.text import as_json
 
 
-def kernels_page(reports: Sequence[KernelReport]) -> str:
+def kernels_page(reports: Sequence[KernelReport], *, with_tables: bool = False) -> str:
     """Return the page.
+
+    Args:
+        reports: Of the gates.
+        with_tables: Measure what papers of such kernels have in their tables, too; about a minute.
 
     Raises:
         EnvironmentProblemError: The extra that draws it is not installed.
@@ -35,7 +39,20 @@ def kernels_page(reports: Sequence[KernelReport]) -> str:
         "emulation or of the candidate, and say nothing of an NPU."
     )
     studies = [gates_study(reports), cases_study(reports), *speed_studies(reports), scores_study(reports)]
+    if with_tables:
+        studies += _published_tables()
     return page(studies, {"about": about, **as_json(reports)}, title="specwb kernels")
+
+
+def _published_tables() -> list[Study]:
+    """Return int4 by shape, ratio and throughput of lossless weights, and the imbalance of experts."""
+    from workbench.bench.studies.enec import lossless_study
+    from workbench.bench.studies.experts import imbalance_study
+    from workbench.bench.studies.w4a16 import product_study
+    from workbench.checkpoints.files import read_weights
+    from workbench.checkpoints.shipped import shipped_pair_dirs
+
+    return [product_study(), lossless_study(read_weights(shipped_pair_dirs()[0])), imbalance_study()]
 
 
 def gates_study(reports: Sequence[KernelReport]) -> Study:
@@ -161,14 +178,40 @@ def _bytes(report: KernelReport) -> int:
 
 
 def scores_study(reports: Sequence[KernelReport]) -> Study:
-    """Return scores by our judge and by the published rules."""
+    """Return scores by our judge and by the published rules, and how many operators pass each gate."""
     rows: list[tuple[Cell, ...]] = []
+    passed: list[tuple[Cell, ...]] = []
     for candidate in dict.fromkeys(report.candidate for report in reports):
         own = [report for report in reports if report.candidate == candidate]
         for name, published in (("ours", False), ("published", True)):
             score = asdict(scores(own, published=published))
             levels = [score["by_level"].get(level) for level in (1, 2, 3)]
             rows.append((candidate, name, *levels, score["final"]))
+        passed += [_pass_rates(candidate, level, own) for level in (1, 2, 3)]
     columns = ("candidate", "judge", "level 1", "level 2", "level 3", "final")
     note = "Share of cases passed; levels weigh .2, .3 and .5, where a level is missing the others share it."
-    return Study(name="scores", title="Scores", tables=(Table("Scores of 100", columns, tuple(rows), note),))
+    rates = Table(
+        "Pass rates",
+        ("candidate", "level", "operators", "build", "correct by ours", "correct by the published rules"),
+        tuple(passed),
+        "An operator is correct where all of its cases are.",
+    )
+    return Study(
+        name="scores", title="Scores", tables=(Table("Scores of 100", columns, tuple(rows), note), rates)
+    )
+
+
+def _pass_rates(candidate: str, level: int, reports: Sequence[KernelReport]) -> tuple[Cell, ...]:
+    own = [report for report in reports if report.level == level]
+    judged = [report for report in own if report.results]
+    return (
+        candidate,
+        level,
+        len(own),
+        sum(report.build.status == "passed" for report in own),
+        sum(report.correctness.status == "passed" for report in own),
+        sum(
+            all(one.published is not None and one.published.passed for one in report.results)
+            for report in judged
+        ),
+    )

@@ -62,20 +62,24 @@ def locate_run(folder: str, asked: str | None, options: dict[str, Any]) -> int:
     run = open_run(folder)
     name = path_under_test_of(run, None)
     moment = None if asked is None else Moment.parse(asked)
-    symptom, traced = _without_the_path(run, moment), None
+    traced, num_judged = None, 0
     if options["rerun"]:
-        symptom, traced = _with_the_path(run, name, moment, options)
+        symptom, traced, num_judged = _with_the_path(run, name, moment, options)
+    else:
+        symptom = _without_the_path(run, moment)
     history = None if symptom is None else _history(run, name, symptom.moment)
     from workbench.locate.chain_text import chain_text, links_of
 
     if symptom is not None and history is not None:
         write_chain(run.folder, links_of(symptom, traced, history))
     if options["output_format"] == "json":
-        click.echo(safe_json(_as_json(symptom, traced, history)))
+        click.echo(safe_json(_as_json(symptom, traced, history) | {"judged_tokens": num_judged}))
     else:
-        lines = chain_text(symptom, traced, history, full=detail() == "full")
+        lines = chain_text(symptom, traced, history, num_judged=num_judged, full=detail() == "full")
         say("\n".join([*lines, f"run         {run.folder}  (specwb view, key C, follows the way)"]))
-    return 0 if symptom is None else 1
+    if symptom is not None:
+        return 1
+    return 0 if num_judged else 4  # nobody looked at its tokens
 
 
 def _refuse_what_the_run_states() -> None:
@@ -104,7 +108,7 @@ def _history(run: Run, name: str, moment: Moment) -> CacheHistory:
 
 def _with_the_path(
     run: Run, name: str, asked: Moment | None, options: Mapping[str, Any]
-) -> tuple[Link | None, TracedBack | None]:
+) -> tuple[Link | None, TracedBack | None, int]:
     from workbench.npu.bootstrap import bootstrap
 
     backend = bootstrap(options["npu_backend"])
@@ -122,20 +126,20 @@ def _with_the_path(
         use_capabilities(allowed_features(this_platform())),
     ):
         subject = _subject(session, request, plant)
-        symptom = _without_the_path(run, asked)
+        symptom, num_judged = _without_the_path(run, asked), 0
         if asked is None:
             is_greedy = request.options.settings.is_greedy
             judge = TextJudge(subject.runner, subject.dtype, subject.pair.eos_token_ids)
-            symptom = first_symptom(turns, run.findings, judge if is_greedy else None)
+            symptom, num_judged = first_symptom(turns, run.findings, judge if is_greedy else None)
         if symptom is None:
-            return None, None
+            return None, None, num_judged
         at = symptom.moment
         turn = turns.get(at.place[:2])
         if turn is None or (at.step and at.step not in turn.committed):
             raise UsageError(f"{run.folder} has no step {':'.join(map(str, at.place))} on path {name}")
         own = [each for each in subject.turns if (each.prompt_id, each.turn) <= at.place[:2]]
         before = Recorded(tuple(turn.committed.get(at.step, ())), turn.digests.get(at.step))
-        return symptom, trace_back(replace(subject, turns=own), symptom, before)
+        return symptom, trace_back(replace(subject, turns=own), symptom, before), num_judged
 
 
 def _opened(

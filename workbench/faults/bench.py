@@ -20,6 +20,7 @@ from workbench.checkpoints.quantised import parse_weights, quantised_teacher
 from workbench.checkpoints.shipped import shipped_pair_dirs, shipped_prompt
 from workbench.faults.draft_setups import OFF_BY, drafting_model, drawing
 from workbench.faults.experiment import FreeDecode, Setup, run_free
+from workbench.faults.expert_setups import experts_for_mlps, twin_experts
 from workbench.faults.exported import export_tiny
 from workbench.faults.placement import Placement
 from workbench.faults.tiny import tiny_pair, token_bytes
@@ -183,6 +184,8 @@ NEEDS: Final[Mapping[str, Need]] = {
     "windows": Need("windows, of some of the teacher's layers and of the drafter", _windows),
     "w4a16": Need("a teacher in int4 as GPTQ ships it", lambda setup: _int4(setup, "w4a16:gptq:32")),
     "w4a16_awq": Need("a teacher in int4 as AWQ ships it", lambda setup: _int4(setup, "w4a16:awq:32")),
+    "experts": Need("a teacher with experts in groups", experts_for_mlps),
+    "twin_experts": Need("experts that the router cannot tell from each other", twin_experts),
     "ties": Need("two tokens with the same row in the teacher's head", _ties),
     "sampled": Need(
         "sampling by EAGLE's posterior, with draws at the edges",

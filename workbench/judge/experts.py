@@ -18,12 +18,14 @@ from tracing.stages import IntArray
 from workbench.judge.allowance import row_allowances
 from workbench.judge.exact import same_shape
 from workbench.judge.notes import Notes, first_few
+from workbench.judge.routing_hints import kept_by_vote, numbered_within
 from workbench.judge.row_truth import RoutingTruth, RowTruth
 from workbench.judge.rows import judge_rows
 
 RULE: Final = "JUDGE-EXPERTS"
 OTHERS: Final = "other experts than the reference's may have worked"
 """Why what lies behind a near tie of a router is not compared."""
+CLEAR: Final = "no near tie is proven"
 LIMIT: Final = 8
 """Wrong choices named one by one."""
 
@@ -53,16 +55,61 @@ def lawful_experts(expert_ids: Any, experts: Experts) -> IntArray:
     return np.where(lawful, ids, -1)
 
 
-def judge_experts(notes: Notes, routing: RoutingTruth | None, *, named: bool) -> int | None:
+def judge_experts(
+    notes: Notes, routing: RoutingTruth | None, kv: RowTruth | None, *, named: bool
+) -> int | None:
     """Judge the experts of each row; return the first layer behind which nothing can be compared, or None.
+
+    What routers choose from rows that are wrong already follows from these: K and V of a layer come before
+    its router, and tell.
 
     Args:
         notes: Where to record.
         routing: Evidence; None for a model without experts.
+        kv: K and V of the same rows.
         named: Rows are nodes, and not positions.
     """
     if routing is None or routing.logits.truth is None or not routing.logits.samples:
         return None
+    right = _right_layers(notes, kv, len(routing.logits.truth))
+    if right:
+        _judge_layers(notes, _of_first_layers(routing, right), named=named)
+    if right < len(routing.logits.truth):
+        for quantity in ("router_logits", "expert_ids"):
+            notes.skip(quantity, f"from layer {right} on they follow from rows that are wrong")
+    return _first_open(notes.dtype, routing, _margins(routing.logits, routing.experts, notes.dtype))
+
+
+def _right_layers(notes: Notes, kv: RowTruth | None, num_layers: int) -> int:
+    """Return in how many of the first layers K and V are right; all where they are not known."""
+    if kv is None or kv.fused is None or kv.truth is None or kv.fused.shape != kv.truth.shape:
+        return num_layers
+    judged = judge_rows(Notes(notes.moment, notes.stage, notes.dtype), "JUDGE-VERIFY-KV", "kv", kv)
+    if judged is None:
+        return num_layers
+    wrong = [bool((group.failed | ~group.finite).any()) for group in judged.groups]
+    return wrong.index(True) // 2 if True in wrong else num_layers  # K and V of each layer
+
+
+def _of_first_layers(routing: RoutingTruth, count: int) -> RoutingTruth:
+    ids, truth = routing.expert_ids, routing.logits.truth
+    if ids is not None and truth is not None and len(ids) == len(truth):
+        ids = ids[:count]
+    return replace(routing, logits=first_layers(routing.logits, count), expert_ids=ids)
+
+
+def first_layers(rows: RowTruth, count: int) -> RowTruth:
+    """Return rows of the first layers only."""
+    return replace(
+        rows,
+        fused=None if rows.fused is None else rows.fused[:count],
+        truth=None if rows.truth is None else rows.truth[:count],
+        samples=tuple(each[:count] for each in rows.samples),
+        arbiter={row: value[:count] for row, value in rows.arbiter.items()},
+    )
+
+
+def _judge_layers(notes: Notes, routing: RoutingTruth, *, named: bool) -> None:
     logits = routing.logits
     if logits.fused is not None:
         last = 0 if logits.rows is None else int(logits.rows.max(initial=0))
@@ -74,7 +121,6 @@ def judge_experts(notes: Notes, routing: RoutingTruth | None, *, named: bool) ->
     elif same_shape(notes, "expert_ids", routing.expert_ids, margins.best.shape, "fused"):
         _judge_choices(notes, routing, routing.expert_ids, margins, named=named)
         notes.check("expert_ids")
-    return _first_open(notes.dtype, routing, margins)
 
 
 def behind_open(notes: Notes, layer: int | None, kv: RowTruth | None) -> tuple[RowTruth | None, str]:
@@ -85,15 +131,7 @@ def behind_open(notes: Notes, layer: int | None, kv: RowTruth | None) -> tuple[R
     notes.skip("kv", why)
     if kv is None or kv.truth is None:
         return kv, why
-    end = layer + 1
-    cut = replace(
-        kv,
-        fused=None if kv.fused is None else kv.fused[:end],
-        truth=kv.truth[:end],
-        samples=tuple(each[:end] for each in kv.samples),
-        arbiter={row: value[:end] for row, value in kv.arbiter.items()},
-    )
-    return cut, why
+    return first_layers(kv, layer + 1), why
 
 
 def _margins(logits: RowTruth, experts: Experts, dtype: str) -> _Margins:
@@ -119,6 +157,8 @@ def _judge_choices(
     places = np.arange(chosen.shape[1]) if rows is None else rows
     what = "node" if named else "position"
     malformed = np.argwhere((chosen < 0).any(axis=-1)).tolist()
+    at = tuple(np.array(malformed, dtype=np.int64).reshape(-1, 2).T)
+    hint = numbered_within(np.asarray(given)[at], margins.best[at], routing.experts) if malformed else ""
     for (layer, row), rest in first_few(malformed, LIMIT, "choices"):
         place = int(places[row])
         came = sorted(np.asarray(given[layer, row]).tolist())
@@ -126,7 +166,7 @@ def _judge_choices(
             RULE,
             "expert_ids",
             f"{what} {place} has experts {came} in layer {layer}, expected one of each of "
-            f"{routing.experts.num_groups} groups of {routing.experts.group_size}{rest}",
+            f"{routing.experts.num_groups} groups of {routing.experts.group_size}{hint}{rest}",
             node=place if named else None,
             fused=str(came),
         )
@@ -137,24 +177,47 @@ def _judge_choices(
         allowance = float(margins.allowance[layer, row])
         if np.isnan(allowance) or _router_failed(routing.logits, layer, row, allowance / 2):
             continue  # what a wrong router chooses follows from its logits, which have their own finding
-        if gap <= allowance:
+        aside = _aside(routing.logits, (layer, row, ours, best), notes.dtype)
+        if aside:
+            clear.append((layer, row, ours, best, gap, allowance, aside))
+        elif gap <= allowance:
             node = int(places[row]) if named else None
             notes.near_tie("expert", node=node, fused=ours, reference=best, gap=gap, allowance=allowance)
         else:
-            clear.append((layer, row, ours, best, gap, allowance))
-    for (layer, row, ours, best, gap, allowance), rest in first_few(clear, LIMIT, "choices"):
+            clear.append((layer, row, ours, best, gap, allowance, CLEAR))
+    votes = {layer: kept_by_vote(truth[layer], chosen[layer], routing.experts) for layer, *_ in clear}
+    for (layer, row, ours, best, gap, allowance, why), rest in first_few(clear, LIMIT, "choices"):
         place = int(places[row])
         notes.finding(
             RULE,
             "expert_ids",
             f"{what} {place} goes to expert {ours} in layer {layer}, but {best} is ahead by {gap:.3g} in the "
-            f"router's true logits: no near tie is proven{rest}",
+            f"router's true logits: {why}{votes[layer]}{rest}",
             node=place if named else None,
             fused=ours,
             reference=best,
             gap=gap,
             allowance=allowance,
         )
+
+
+def _aside(logits: RowTruth, choice: tuple[int, int, int, int], dtype: str) -> str:
+    """Say that the path's own logits are equal and another than the first works; "" if not.
+
+    Logits in half may be the rounded ones of those that were compared: they prove no tie.
+
+    Args:
+        logits: Of the routers.
+        choice: Layer, row, expert chosen, and the truly best one.
+        dtype: Of the path.
+    """
+    layer, row, ours, best = choice
+    if logits.fused is None:
+        return ""
+    own = logits.fused[layer, row]
+    if own[best] == own[ours] and best < ours and dtype == "float32":
+        return "its own are equal, and of equal ones the first has to work"
+    return ""
 
 
 def _router_failed(logits: RowTruth, layer: int, row: int, allowance: float) -> bool:

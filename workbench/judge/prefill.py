@@ -23,7 +23,7 @@ def judge_prefill(notes: Notes, evidence: PrefillEvidence) -> None:
     prompt = np.asarray(evidence.prompt_token_ids)
     _judge_context(notes, prompt, evidence.fused_context_token_ids, "fused")
     _judge_context(notes, prompt, evidence.reference_context_token_ids, "reference")
-    open_layer = judge_experts(notes, evidence.routing, named=False)
+    open_layer = judge_experts(notes, evidence.routing, evidence.kv, named=False)
     kv, why = behind_open(notes, open_layer, evidence.kv)
     judge_rows(notes, "JUDGE-PREFILL-KV", "kv", kv)
     if why:

@@ -28,7 +28,7 @@ def judge_verify(notes: Notes, evidence: VerifyEvidence) -> None:
         if side is not None:
             _judge_given(notes, evidence, side, path)
     _judge_committed(notes, evidence)
-    open_layer = judge_experts(notes, evidence.routing, named=True)
+    open_layer = judge_experts(notes, evidence.routing, evidence.kv, named=True)
     kv, why = behind_open(notes, open_layer, evidence.kv)
     judge_rows(notes, "JUDGE-VERIFY-KV", "kv", kv, valid=valid)
     if why:

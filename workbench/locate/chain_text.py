@@ -8,23 +8,32 @@ from workbench.judge.cache_history import CacheHistory
 from workbench.locate.text import located_lines
 from workbench.locate.trace_back import TracedBack
 from workbench.view.chain_file import Link
+from workbench.view.counted import counted
 
 MOST = 8
 
 
 def chain_text(
-    symptom: Link | None, traced: TracedBack | None, history: CacheHistory | None, *, full: bool = False
+    symptom: Link | None,
+    traced: TracedBack | None,
+    history: CacheHistory | None,
+    *,
+    num_judged: int = 0,
+    full: bool = False,
 ) -> list[str]:
     """Return the symptom, what digests alone tell, and what running the path again told."""
-    return list(_lines(symptom, traced, history, full=full))
+    if symptom is not None:
+        return list(_lines(symptom, traced, history, full=full))
+    if num_judged:
+        return [
+            f"symptom     none: no error is recorded, and {counted(num_judged, 'token')} are the teacher's"
+        ]
+    return ["symptom     none: no error is recorded; whether its tokens are the teacher's was not judged"]
 
 
 def _lines(
-    symptom: Link | None, traced: TracedBack | None, history: CacheHistory | None, *, full: bool
+    symptom: Link, traced: TracedBack | None, history: CacheHistory | None, *, full: bool
 ) -> Iterator[str]:
-    if symptom is None:
-        yield "symptom     none: no finding is recorded, and every judged token is the teacher's choice"
-        return
     yield f"symptom     {symptom.moment}  {symptom.text}"
     if history is not None:
         yield from _digests(symptom, history)

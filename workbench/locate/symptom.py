@@ -69,14 +69,15 @@ def recorded(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[int, int], Recorde
 
 def first_symptom(
     turns: Mapping[tuple[int, int], RecordedTurn], findings: Iterable[Finding], judge: TextJudge | None
-) -> Link | None:
-    """Return the first token that is not the teacher's choice, else the first error that was found.
+) -> tuple[Link | None, int]:
+    """Return the first token that the teacher does not choose, else the first error; how many were judged.
 
     Args:
         turns: Of the run.
         findings: Recorded ones.
         judge: Judges tokens; None where they cannot be judged.
     """
+    num_judged = 0
     for turn in turns.values() if judge is not None else ():
         assert judge is not None
         record = TextRecord(
@@ -85,10 +86,13 @@ def first_symptom(
             output_token_ids=tuple(turn.emitted),
             ignore_eos=True,
         )
-        found = [each for each in judge(record).findings if each.rule.startswith("JUDGE-TEXT")]
+        judged = judge(record)
+        num_judged += judged.num_tokens
+        found = [each for each in judged.findings if each.rule.startswith("JUDGE-TEXT")]
         if found:
             position = min(each.moment.step for each in found)
             first = next(each for each in found if each.moment.step == position)
-            return Link(turn.place_of(position), first.message)
+            return Link(turn.place_of(position), first.message), num_judged
     error = next((each for each in findings if each.severity == "error"), None)
-    return None if error is None else Link(error.moment, f"{error.rule} {error.message}".strip())
+    link = None if error is None else Link(error.moment, f"{error.rule} {error.message}".strip())
+    return link, num_judged

@@ -188,7 +188,9 @@ def _quality(session: Session, request: DiffRequest, decoded: TurnsRunner, run: 
         return ""
     quality = quality_of(unquantised, decoded.finished, request.reference_device)
     run.update(quality=quality.as_json())
-    return quality.sentence()
+    if unquantised.teacher.experts is None:
+        return quality.sentence()
+    return f"{quality.sentence()}; in int4 are attention, experts and shared experts, routers are not"
 
 
 def _summary(

@@ -14,6 +14,8 @@ from workbench.adapters.vllm import install, patches, plugin
 from workbench.adapters.vllm.copies import HostCopy
 from workbench.adapters.vllm.install import UnsupportedEngineError, checked
 from workbench.adapters.vllm.patches import wrap
+from workbench.adapters.vllm.settings import RecorderSettings
+from workbench.adapters.vllm.signatures import ASCEND_RUNNER, KNOWN, RUNNER_V1, HookedClass
 
 ROOT = Path(__file__).parents[3]
 
@@ -74,14 +76,21 @@ def test_a_method_with_other_parameters_is_refused_by_name(monkeypatch: pytest.M
     name = __name__
     monkeypatch.setitem(sys.modules, name, sys.modules.get(name) or type(sys)(name))
     monkeypatch.setattr(sys.modules[name], "Engine", Engine, raising=False)
-    fake = type(sys)("vllm")
-    fake.__version__ = "9.9"  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "vllm", fake)
-    assert checked(name, "Engine", {"work": ("self", "number", "times")}) is Engine
-    with pytest.raises(UnsupportedEngineError, match=r"vllm 9.9: Engine.work should take \(self, number\)"):
-        checked(name, "Engine", {"work": ("self", "number")})
+    assert checked(HookedClass(name, "Engine", {"work": ("self", "number", "times")})) is Engine
+    with pytest.raises(UnsupportedEngineError, match=r"Engine.work should take \(self, number\), it takes"):
+        checked(HookedClass(name, "Engine", {"work": ("self", "number")}))
+    assert checked(HookedClass(name, "Engine", {"work": ("self",)}), needed_only=True) is Engine
     with pytest.raises(UnsupportedEngineError, match="it is not there"):
-        checked(name, "Engine", {"rest": ("self",)})
+        checked(HookedClass(name, "Engine", {"rest": ("self",)}), needed_only=True)
+
+
+@pytest.mark.parametrize(("ascend", "vllm"), [("0.24.0", "0.24.0"), ("0.23.0", "0.32.0")])
+def test_pairs_that_are_not_known_are_refused_by_name(
+    ascend: str, vllm: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(install, "installed_version", {"vllm": vllm, "vllm-ascend": ascend}.__getitem__)
+    with pytest.raises(UnsupportedEngineError, match=f"vllm-ascend {ascend} on vllm {vllm} is not known"):
+        install.install(RecorderSettings(Path("nowhere"), "a"))
 
 
 def test_a_copy_is_what_the_tensor_was() -> None:
@@ -100,6 +109,10 @@ def test_what_fails_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.text.count("only once") == 1
 
 
-def test_signatures_name_every_hooked_method() -> None:
-    for _, _, table in (install.SCHEDULER, install.RUNNER_V1, install.RUNNER_V2):
-        assert all(parameters[0] == "self" for parameters in table.values())
+def test_signatures_begin_with_self_and_name_what_the_hooks_read() -> None:
+    for engine in KNOWN:
+        for each in engine.classes:
+            assert all(parameters[0] == "self" for parameters in each.methods.values())
+    for runner in (RUNNER_V1, ASCEND_RUNNER):
+        assert {"input_ids", "positions"} <= set(runner.methods["_model_forward"])
+        assert runner.methods["_sample"][1:] == ("logits", "spec_decode_metadata")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from workbench.adapters.vllm.patches import Meter
 
 
 class HostCopy:
@@ -21,9 +24,11 @@ class HostCopy:
     __slots__ = ("_event", "_host", "_source")
 
     def __init__(self, tensor: Any) -> None:
+        started = time.thread_time_ns()
         source = tensor.detach()
         self._event: Any = None
         self._source = source.clone()
+        Meter.device_nanoseconds += time.thread_time_ns() - started
         if source.device.type == "cpu":
             self._host = self._source
             return
@@ -53,6 +58,14 @@ class HostCopy:
         self._source = None
         values: NDArray[Any] = self._host.numpy()
         return values
+
+
+def best_of(logits: Any, number: int) -> tuple[HostCopy, HostCopy]:
+    """Return ids and values of the best logits of each row, taken on the device."""
+    started = time.thread_time_ns()
+    best = logits.float().topk(min(number, logits.shape[-1]), dim=-1)
+    Meter.device_nanoseconds += time.thread_time_ns() - started
+    return HostCopy(best.indices), HostCopy(best.values)
 
 
 _side_streams: dict[str, Any] = {}

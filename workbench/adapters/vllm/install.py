@@ -4,61 +4,30 @@ from __future__ import annotations
 
 import importlib
 import logging
+from importlib import metadata
 from typing import Any, Final
 
 from workbench.adapters.vllm import runner_v1, runner_v2
 from workbench.adapters.vllm.core import CoreRecorder
-from workbench.adapters.vllm.patches import parameters_of
+from workbench.adapters.vllm.patches import parameters_of, wrap
 from workbench.adapters.vllm.scheduler import hook_scheduler
 from workbench.adapters.vllm.settings import RecorderSettings
+from workbench.adapters.vllm.signatures import (
+    ASCEND_RUNNER,
+    KNOWN,
+    RUNNER_V1,
+    RUNNER_V2,
+    SCHEDULER,
+    HookedClass,
+    KnownEngine,
+    known_engine,
+)
 from workbench.adapters.vllm.worker import WorkerRecorder
 
-Signatures = dict[str, tuple[str, ...]]
-SCHEDULER: Final[tuple[str, str, Signatures]] = (
-    "vllm.v1.core.sched.scheduler",
-    "Scheduler",
-    {
-        "schedule": ("self", "throttle_prefills"),
-        "_preempt_request": ("self", "request", "timestamp", "drop_stale_output"),
-        "update_from_output": ("self", "scheduler_output", "model_runner_output"),
-    },
-)
-RUNNER_V1: Final[tuple[str, str, Signatures]] = (
-    "vllm.v1.worker.gpu_model_runner",
-    "GPUModelRunner",
-    {
-        "execute_model": ("self", "scheduler_output", "intermediate_tensors"),
-        "sample_tokens": ("self", "grammar_output"),
-        "_model_forward": (
-            "self", "input_ids", "positions", "intermediate_tensors", "inputs_embeds", "model_kwargs",
-        ),
-        "_sample": ("self", "logits", "spec_decode_metadata"),
-        "propose_draft_token_ids": (
-            "self", "scheduler_output", "sampled_token_ids", "sampling_metadata", "hidden_states",
-            "sample_hidden_states", "aux_hidden_states", "spec_decode_metadata", "common_attn_metadata",
-            "slot_mappings",
-        ),
-    },
-)  # fmt: skip
-RUNNER_V2: Final[tuple[str, str, Signatures]] = (
-    "vllm.v1.worker.gpu.model_runner",
-    "GPUModelRunner",
-    {
-        "execute_model": (
-            "self", "scheduler_output", "intermediate_tensors", "dummy_run", "skip_attn_for_dummy_run",
-            "is_profile", "context_len", "valid_dummy_state_slots", "randomize_inputs",
-        ),
-        "prepare_attn": ("self", "input_batch"),
-        "sample": ("self", "hidden_states", "input_batch", "grammar_output"),
-    },
-)  # fmt: skip
 SAMPLERS_V2: Final = (
     ("vllm.v1.worker.gpu.sample.sampler", "Sampler"),
     ("vllm.v1.worker.gpu.spec_decode.rejection_sampler", "RejectionSampler"),
 )
-VERSIONS: Final = ("0.32.0",)
-"""Versions of vLLM whose hooks have been seen to work."""
-
 _log = logging.getLogger("specwb.vllm")
 
 
@@ -73,51 +42,96 @@ def install(settings: RecorderSettings) -> None:
         UnsupportedEngineError: A method has other parameters than the hooks expect.
     """
     core, worker = CoreRecorder(settings), WorkerRecorder(settings)
-    scheduler = checked(*SCHEDULER)
-    first = checked(*RUNNER_V1)
-    second = _second_runner()
+    plugin = of_other_devices()
+    scheduler = checked(SCHEDULER, needed_only=plugin is not None)
+    first = checked(RUNNER_V1, needed_only=plugin is not None)
+    second = _second_runner() if plugin is None else None
     hook_scheduler(scheduler, core)
-    _hook_when_made(first, worker)
+    _hook_when_made(first, worker, ASCEND_RUNNER if plugin is not None else None)
     if second is not None:
         runner_v2.hook_runner(second, worker)
         for module, name in SAMPLERS_V2:
             runner_v2.hook_sampler(getattr(importlib.import_module(module), name), worker)
 
 
-def checked(module: str, name: str, signatures: Signatures) -> type:
+def of_other_devices() -> KnownEngine | None:
+    """Return the package that brings its own runner, where it is installed and its pair is known.
+
+    Raises:
+        UnsupportedEngineError: It is installed in a version, or on a vLLM, that is not known.
+    """
+    versions = {name: installed_version(name) for name in ("vllm", "vllm-ascend")}
+    found = versions["vllm-ascend"]
+    if not found:
+        return None
+    known = known_engine("vllm-ascend", found)
+    if known is None or known.on != versions["vllm"].partition("+")[0]:
+        pairs = ", ".join(f"{each.package} {each.version} on vllm {each.on}" for each in KNOWN if each.on)
+        raise UnsupportedEngineError(
+            f"vllm-ascend {found} on vllm {versions['vllm']} is not known; known pairs: {pairs}"
+        )
+    return known
+
+
+def installed_version(package: str) -> str:
+    """Return the version of an installed package, or empty."""
+    names = (package, f"{package}-cpu") if package == "vllm" else (package,)
+    for name in names:
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return ""
+
+
+def checked(what: HookedClass, *, needed_only: bool = False) -> type:
     """Return a class of the engine after comparing its methods with what the hooks expect.
+
+    Args:
+        what: The class.
+        needed_only: The methods have to be there; what they take is that of another version.
 
     Raises:
         UnsupportedEngineError: One differs.
     """
-    kind: type = getattr(importlib.import_module(module), name)
-    for method, expected in signatures.items():
-        found = parameters_of(kind, method)
-        if found != expected:
-            import vllm
-
-            raise UnsupportedEngineError(
-                f"vllm {vllm.__version__}: {name}.{method} should take ({', '.join(expected)}), "
-                f"it takes {'nothing: it is not there' if found is None else '(' + ', '.join(found) + ')'}; "
-                f"known versions: {', '.join(VERSIONS)}"
-            )
+    kind: type = getattr(importlib.import_module(what.module), what.name)
+    problem = difference(kind, what, needed_only=needed_only)
+    if problem:
+        raise UnsupportedEngineError(problem)
     return kind
+
+
+def difference(kind: type, what: HookedClass, *, needed_only: bool = False) -> str:
+    """Return a sentence on the first method of a class that is not as the hooks expect, or empty."""
+    for method, expected in what.methods.items():
+        found = parameters_of(kind, method)
+        if found is None or (found != expected and not needed_only):
+            takes = "nothing: it is not there" if found is None else f"({', '.join(found)})"
+            versions = ", ".join(f"{each.package} {each.version}" for each in KNOWN)
+            return (
+                f"{what.name}.{method} should take ({', '.join(expected)}), it takes {takes}; "
+                f"known versions: {versions}"
+            )
+    return ""
 
 
 def _second_runner() -> type | None:
     try:
-        return checked(*RUNNER_V2)
+        return checked(RUNNER_V2)
     except ImportError as problem:  # it needs Triton
         _log.info("the second runner cannot be imported here: %s", problem)
         return None
 
 
-def _hook_when_made(kind: type, worker: WorkerRecorder) -> None:
+def _hook_when_made(kind: type, worker: WorkerRecorder, own: HookedClass | None) -> None:
     """Hook the class of each runner as it is made: engines for other devices override these methods."""
-    from workbench.adapters.vllm.patches import wrap
 
     def after_init(runner: Any, *_: Any) -> None:
-        runner_v1.hook_runner(type(runner), worker)
-        runner_v1.hook_sampling(type(runner), worker)
+        made = type(runner)
+        problem = difference(made, own) if own is not None and made.__module__ == own.module else ""
+        if problem:
+            raise UnsupportedEngineError(problem)
+        runner_v1.hook_runner(made, worker)
+        runner_v1.hook_sampling(made, worker)
 
     wrap(kind, "__init__", after=after_init)

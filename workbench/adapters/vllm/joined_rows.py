@@ -120,9 +120,7 @@ class JoinedRows:
     def _write(self, at: int, life: JoinedLife, rows: list[Columns]) -> None:
         begin = self._workers[at].begin
         for row in rows:
-            common = {"request_id": life.request_id, **begin["ranks"]}
-            if row.get("row_kind") is None:
-                common["proposer"] = begin["proposer"]
+            common = {"request_id": life.request_id, "proposer": begin["proposer"], **begin["ranks"]}
             with self._traces[at].step(prompt_id=life.prompt_id, step=life.next_step or 0) as step:
                 known = {name: value for name, value in row.items() if name in COLUMN_BY_NAME}
                 step.record(**common, **known)

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any, Final
 
-from tracing.run_facts import KvGroup, ModelFacts
+from tracing.run_facts import HostLength, KvGroup, ModelFacts
 from workbench.adapters.vllm.worker import WorkerRecorder
 
 PROPOSERS: Final = {"ngram": "lookup", "ngram_gpu": "lookup"}
 """Words of vLLM for a proposer that has another here."""
+
+HOST_LENGTHS: Final[dict[str, HostLength]] = {"Ascend": "exact", "": "bound"}
+"""Who reads the host's lengths as they are, by kernel; for all others they are an upper bound."""
 
 
 def begin(worker: WorkerRecorder, runner: Any) -> None:
@@ -47,7 +50,7 @@ def manifest_of(runner: Any) -> dict[str, Any]:
             "max_tree_depth": drafts,
         },
         "models": {"teacher": str(model.model), "drafter": None if draft_model is None else str(draft_model)},
-        "model_facts": asdict(ModelFacts(kv_groups=tuple(_groups(runner)))),
+        "model_facts": asdict(ModelFacts(kv_groups=tuple(_groups(runner)), host_lengths=HOST_LENGTHS)),
         "dtype": str(model.dtype).removeprefix("torch."),
     }
 

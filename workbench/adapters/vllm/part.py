@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable
+from multiprocessing.util import Finalize
 from types import FrameType
 from typing import Any, BinaryIO, Final
 
@@ -59,7 +59,7 @@ class PartFile:
         if not self._is_ring:
             self._file = self._path.open("xb", buffering=0)
             self._file.write(self._begin)
-        atexit.register(self.close)
+        Finalize(None, self.close, exitpriority=100)  # children of multiprocessing never run atexit
         _open.append(self)
         _listen()
 

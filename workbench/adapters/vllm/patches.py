@@ -18,9 +18,11 @@ class Meter:
 
     Attributes:
         nanoseconds: Processor time of all hooks so far.
+        device_nanoseconds: Of that, what a device does beside the thread, and a CPU in it: clones and top-K.
     """
 
     nanoseconds = 0
+    device_nanoseconds = 0
 
 
 Before = Callable[..., Any]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from workbench.adapters.vllm.copies import HostCopy
+import numpy as np
+
+from workbench.adapters.vllm.copies import HostCopy, best_of
 from workbench.adapters.vllm.core import NUMBER
 from workbench.adapters.vllm.launch import LaunchInputs, Logits
 from workbench.adapters.vllm.manifest import begin
-from workbench.adapters.vllm.patches import argument, wrap
+from workbench.adapters.vllm.patches import argument, parameters_of, wrap
 from workbench.adapters.vllm.worker import WorkerRecorder
 
 TOP_LOGITS: Final = 8
@@ -28,10 +30,19 @@ def hook_runner(kind: type, worker: WorkerRecorder) -> None:
             begin(worker, runner)
         worker.flush(but=number)
 
+    places = {name: at for at, name in enumerate((parameters_of(kind, "_model_forward") or ())[1:])}
+
     def before_forward(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         number = getattr(runner, _CURRENT, None)
         if number is not None:
-            worker.forward(number, forward_of(runner, args, kwargs))
+            worker.forward(
+                number,
+                forward_of(
+                    runner,
+                    argument(args, kwargs, places["input_ids"], "input_ids"),
+                    argument(args, kwargs, places["positions"], "positions"),
+                ),
+            )
 
     def after_execute(runner: Any, *_: Any) -> None:
         setattr(runner, _CURRENT, None)
@@ -73,7 +84,7 @@ def _rows(copy: HostCopy, num_rows: int) -> list[tuple[HostCopy, int]]:
     return [(copy, row) for row in range(num_rows)]
 
 
-def forward_of(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> LaunchInputs:
+def forward_of(runner: Any, input_ids: Any, positions: Any) -> LaunchInputs:
     """Return copies of what the attention of this launch is given, in the engine's forward context.
 
     Raises:
@@ -93,12 +104,12 @@ def forward_of(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> La
         request_ids=tuple(runner.input_batch.req_ids),
         query_starts=HostCopy(meta.query_start_loc),
         kv_lens=HostCopy(meta.seq_lens),
-        kv_lens_host=runner.optimistic_seq_lens_cpu[:num_requests].numpy().copy(),
+        kv_lens_host=host_lengths(runner, meta, num_requests),
         committed=HostCopy(runner.num_computed_tokens[:num_requests])
         if runner.use_async_scheduling
         else runner.input_batch.num_computed_tokens_cpu[:num_requests].copy(),
-        token_ids=HostCopy(argument(args, kwargs, 0, "input_ids")),
-        position_ids=HostCopy(argument(args, kwargs, 1, "positions")),
+        token_ids=HostCopy(input_ids),
+        position_ids=HostCopy(positions),
         tables=tuple(
             HostCopy(_first(each, "block_table", "block_table_tensor", "block_tables")) for each in metas
         ),
@@ -106,10 +117,18 @@ def forward_of(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> La
         block_sizes=tuple(int(table.block_size) for table in runner.input_batch.block_table.block_tables),
         kernel=type(meta).__name__.removesuffix("Metadata"),
         is_causal=bool(getattr(meta, "causal", True)),
-        num_tokens_padded=int(argument(args, kwargs, 1, "positions").shape[-1]),
+        num_tokens_padded=int(positions.shape[-1]),
         num_reqs_padded=num_requests,
         proposed=getattr(runner, _PROPOSED, {}),
     )
+
+
+def host_lengths(runner: Any, meta: Any, num_requests: int) -> Any:
+    """Return the lengths that the operator reads on the host, else the host's mirror of the device's."""
+    given = getattr(meta, "seq_lens_list", None)
+    if given is not None:
+        return np.array(given[:num_requests], dtype=np.int64)
+    return runner.optimistic_seq_lens_cpu[:num_requests].numpy().copy()
 
 
 def _first(meta: Any, *names: str) -> Any:
@@ -118,7 +137,7 @@ def _first(meta: Any, *names: str) -> Any:
 
 def logits_of(runner: Any, logits: Any, drafts: Any, *, is_masked: bool) -> Logits:
     """Return the best logits of each row and the sampling values of each request."""
-    best = logits.float().topk(min(TOP_LOGITS, logits.shape[-1]), dim=-1)
+    ids, values = best_of(logits, TOP_LOGITS)
     num_requests = runner.input_batch.num_reqs
     counts = [1] * num_requests if drafts is None else [1 + count for count in drafts.num_draft_tokens]
     sampling = runner.input_batch.sampling_metadata
@@ -126,4 +145,4 @@ def logits_of(runner: Any, logits: Any, drafts: Any, *, is_masked: bool) -> Logi
         name: None if getattr(sampling, name) is None else HostCopy(getattr(sampling, name)[:num_requests])
         for name in ("temperature", "top_k", "top_p")
     }
-    return Logits(counts, HostCopy(best.indices), HostCopy(best.values), is_masked=is_masked, **copies)
+    return Logits(counts, ids, values, is_masked=is_masked, **copies)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from workbench.adapters.vllm.copies import HostCopy
+from workbench.adapters.vllm.copies import HostCopy, best_of
 from workbench.adapters.vllm.core import NUMBER
 from workbench.adapters.vllm.launch import LaunchInputs, Logits
 from workbench.adapters.vllm.manifest import begin
@@ -85,15 +85,15 @@ def logits_of(sampler: Any, logits: Any, batch: Any) -> Logits:
     """Return the best logits of each row and the sampling values of each request."""
     import numpy as np
 
-    best = logits.float().topk(min(TOP_LOGITS, logits.shape[-1]), dim=-1)
+    ids, values = best_of(logits, TOP_LOGITS)
     states = sampler.sampling_states
     names = ("temperature", "top_k", "top_p")
-    values = {name: getattr(states, name).gpu[batch.idx_mapping] for name in names}
-    values["top_k"] = values["top_k"] % logits.shape[-1]  # all of the vocabulary: no top-k
+    given = {name: getattr(states, name).gpu[batch.idx_mapping] for name in names}
+    given["top_k"] = given["top_k"] % logits.shape[-1]  # all of the vocabulary: no top-k
     return Logits(
         np.diff(batch.cu_num_logits_np),
-        HostCopy(best.indices),
-        HostCopy(best.values),
+        ids,
+        values,
         is_masked=bool(batch.specwb_is_masked),
-        **{name: HostCopy(each) for name, each in values.items()},
+        **{name: HostCopy(each) for name, each in given.items()},
     )

@@ -17,12 +17,18 @@ from workbench.checkpoints.shipped import shipped_pair_dirs
 WORKERS: Final = Path(__file__).parent / "workers"
 MODES: Final[Mapping[str, tuple[str, ...]]] = {
     "transformers": ("greedy", "lookup", "assisted"),
+    "eagle": ("greedy", "tree"),
     "vllm": ("greedy", "chain", "ngram"),
     "openvino": ("greedy", "lookup", "chain", "tree"),
 }
 """Peer to its ways of decoding."""
-NEEDS: Final = {"assisted": "draft_model", "chain": "drafter", "tree": "drafter"}
-"""Checkpoint besides the teacher that a way of decoding takes."""
+NEEDS: Final = {
+    "assisted": "draft_model",
+    "chain": "drafter",
+    "tree": "drafter",
+    "eagle:greedy": "drafter",
+}
+"""Checkpoint besides the teacher that a way of decoding takes, of every peer or of one."""
 STATED: Final = "peers"
 """Manifest entry of what each peer says of itself."""
 NUM_DRAFTS: Final = 5
@@ -111,9 +117,9 @@ def opened_peers(peers: Sequence[Peer], pair: PeerPair) -> Iterator[dict[str, Pe
     try:
         for peer in peers:
             for mode in peer.modes:
-                if asked[NEEDS.get(mode, "teacher")] is None:
-                    continue  # a mode without its checkpoint is left out
                 name = f"{peer.name}:{mode}"
+                if asked[NEEDS.get(name) or NEEDS.get(mode, "teacher")] is None:
+                    continue  # a mode without its checkpoint is left out
                 log = pair.folder / f"{peer.name}-{mode}.log"
                 command = (peer.python, str(WORKERS / "wire.py"), f"{peer.name}_side")
                 running[name] = PeerProcess(name, command, {**asked, "mode": mode}, log)

@@ -20,6 +20,7 @@ STUDIES: Final = {
     "tree-auto": "the chosen tree against fixed ones",
     "enec": "lossless weights: ratio and throughput beside their bounds, zstd and lz4",
     "w4a16": "a teacher in int4 against its own weights, and the product by shape",
+    "experts": "imbalance of experts: one of each group against the best of all",
     "temperature": "acceptance and speed greedy, and sampled at 0.6 and 1.0",
     "generate": "transformers.generate, greedy and with prompt lookup",
 }

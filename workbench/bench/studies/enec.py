@@ -21,11 +21,16 @@ COLUMNS: Final = ("dtype, codec", "ratio", "encodes MB/s", "decodes MB/s")
 
 def measure(lab: Lab) -> Study:
     """Pack the teacher's largest weights in each dtype."""
+    return lossless_study(lab.session.pair.teacher_weights)
+
+
+def lossless_study(weights: Mapping[str, Any]) -> Study:
+    """Pack the largest of some weights in each dtype."""
     rows: list[tuple[Cell, ...]] = []
     sizes: list[tuple[Cell, ...]] = []
     notes = set[str]()
-    for layout in _layouts(lab.session.pair.teacher_weights):
-        words = _words(lab.session.pair.teacher_weights, layout)
+    for layout in _layouts(weights):
+        words = _words(weights, layout)
         parameters = choose(words, layout)
         bound = bounds(words, layout, parameters)
         measured, skipped = speeds(words, layout, parameters)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
@@ -27,14 +28,24 @@ SHAPES: Final = ((512, 4096), (1024, 2048), (2048, 1024), (4096, 512), (8192, 25
 ROUNDS: Final = 9
 
 
+CANNOT_SAY: Final = (
+    "The product on a CPU: every step runs after the other, with float32 sums by torch.",
+    "It says nothing about vector and matrix cores that work at once, their number, or a device's cache.",
+)
+
+
 def measure(lab: Lab) -> Study:
     """Compare the texts of both teachers, then time the product."""
     text = (
         "Quality is what int4 costs: the text of the teacher in int4 against that of its own weights.",
         "A difference is no mistake of a kernel; mistakes are what specwb diff looks for.",
-        "The product on a CPU: every step runs after the other, with float32 sums by torch.",
-        "It says nothing about vector and matrix cores that work at once, their number, or a device's cache.",
     )
+    product = product_study()
+    return replace(product, text=(*text, *product.text), tables=(*_quality(lab), *product.tables))
+
+
+def product_study() -> Study:
+    """Time the product by shape, beside what bytes alone say."""
     product = _products()
     names = tuple(str(row[0]) for row in product.rows)
     plots = tuple(
@@ -44,8 +55,8 @@ def measure(lab: Lab) -> Study:
     return Study(
         name="w4a16",
         title="Weights in int4",
-        text=text,
-        tables=(*_quality(lab), product),
+        text=CANNOT_SAY,
+        tables=(product,),
         plots=(Plot("bar", "int4 over half by shape", "K x N", "speedup", plots, level=1.0),),
     )
 
