@@ -133,7 +133,8 @@ def judged(
     hits = [each for each in stated if not touched or places.get(_place(each)) in touched]
     first = ""
     if hits:
-        launch, request = places.get(_place(hits[0]), ("whole run", ""))
+        is_whole = hits[0].rule.startswith("STAT")
+        launch, request = ("whole run", "") if is_whole else places.get(_place(hits[0]), ("whole run", ""))
         first = (
             f"{hits[0].rule}, request {request}, launch {launch}" if request else f"{hits[0].rule}, whole run"
         )

@@ -22,10 +22,10 @@ COMMON: Final[Mapping[str, Any]] = {
     "max_model_len": 256,
     "max_num_seqs": 4,
     "block_size": 32,
-    "max_num_batched_tokens": 64,
+    "max_num_batched_tokens": 80,
     "seed": 0,
 }
-"""Four of six requests at a time, prompts in chunks of 64 tokens."""
+"""Four of six requests at a time, prompts in chunks of at most 80 tokens."""
 PREFIX: Final = """import heapq
 from collections import deque
 

@@ -13,6 +13,7 @@ from invariants.examples import CONTEXT, Before, Tree, legal_step, next_before
 from invariants.inputs import Row
 from invariants.mutation import Case, permuted
 from invariants.outcome import Violated
+from invariants.rule import IntArray
 from invariants.run import Checker
 from tests.invariants import sampled_cases
 from tests.invariants.helpers import held, violated
@@ -36,6 +37,25 @@ def second(tree: Tree, first: Tree = BRANCHY) -> Case:
     row = legal_step(first, START)
     rooted = replace(tree, token_ids=[row["final_token_id"], *tree.token_ids[1:]])
     return Case(legal_step(rooted, next_before(row, START)), CONTEXT, row, row)
+
+
+def experts(one: Case) -> IntArray:
+    """Experts by layer, node and group, `[M, N, P]`."""
+    facts = CONTEXT.model_facts
+    assert facts is not None
+    ids: IntArray = one.row["expert_ids"].reshape(-1, len(one.row["valid"]), facts.expert_groups)
+    return ids
+
+
+def beside_tokens(one: Case, *, last: bool) -> Case:
+    """The step in a launch with a token of another request; its experts differ from layer to layer or not."""
+    facts = CONTEXT.model_facts
+    assert facts is not None
+    size = facts.num_experts // facts.expert_groups
+    loads = one.row["expert_loads"].reshape(-1, facts.expert_groups, size).copy()
+    for layer, groups in enumerate(loads):
+        groups[:, (layer if last else 0) % size] += 1
+    return one.edited(expert_loads=loads.ravel())
 
 
 def beside(one: Case, slot: int) -> Case:
@@ -183,6 +203,9 @@ NEAR_MISSES: dict[str, Callable[[], Case]] = {
     "DRAFT006": lambda: case().poked("draft_logprobs", 2, case().row["draft_logprobs"][1]),  # a tie
     "DRAFT007": lambda: case(CHAIN).edited(proposed_token_ids=np.array([5, 6, 8, 40])),  # one not scheduled
     "STEP006": lambda: second(CHAIN).edited(num_rejected_before=len(case().drafts) - len(case().accepted)),
+    "MOE001": lambda: case().edited(expert_ids=experts(case())[..., ::-1].ravel()),  # in another order
+    "MOE002": lambda: beside_tokens(case(), last=False),
+    "MOE003": lambda: beside_tokens(case(), last=True),
     "STEP001": lambda: second(CHAIN),
     "STEP002": lambda: second(CHAIN),
     "STEP003": lambda: second(CHAIN),

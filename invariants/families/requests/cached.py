@@ -6,7 +6,7 @@ from invariants.launches.view import EAGLE_WORDS, LaunchView
 from invariants.rule import NotApplicableError, Violation, Violations, invariant
 
 
-@invariant("REQ006", stage="prefill", reads=("launch", "request_id", "block_ids", "num_cached", "slots"))
+@invariant("REQ006", stage="prefill", reads=("launch", "request_id", "slots"))
 def cached_prefix_of_other_tokens(launched: LaunchView) -> Violations:
     """A block that was found in the cache does not hold the request's own tokens.
 
@@ -47,9 +47,7 @@ def cached_prefix_of_other_tokens(launched: LaunchView) -> Violations:
         raise NotApplicableError("no block whose tokens are known was found in the cache")
 
 
-@invariant(
-    "REQ007", stage="draft", reads=("launch", "request_id", "block_ids", "num_cached", "slots", "proposer")
-)
+@invariant("REQ007", stage="draft", reads=("launch", "request_id", "slots", "proposer"))
 def cached_drafter_row_of_another_token(launched: LaunchView) -> Violations:
     """The last block found in the cache holds a drafter's row that was made with another next token.
 
