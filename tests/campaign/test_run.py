@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from workbench.campaign.merged import merge
 from workbench.campaign.plan import Plan, PlanRequest, make_plan
 from workbench.campaign.run import Where, parse_where, run_plan
 from workbench.campaign.worker import WorkerJob
+from workbench.cli.campaign import Progress
 
 
 def planned(cases: int = 12, canaries: int = 1) -> Plan:
@@ -54,6 +56,15 @@ def test_a_driver_that_died_goes_on_where_it_was(tmp_path: Path) -> None:
     told = run(tmp_path, plan, Where("local", workers=1))
     assert [outcome["number"] for outcome in told] == [0, *range(4, 12)]
     assert merge(plan, outcomes(tmp_path)).verdict == "ok"
+
+
+def test_the_bar_tells_findings_and_lost_cases() -> None:
+    progress = Progress(begun=time.monotonic() - 10)
+    for case in planned(4, canaries=0).cases:
+        progress.after(
+            outcome_of(case, num_findings=case.number % 2, verdict="lost" if case.number == 3 else "ok")
+        )
+    assert progress.told() == "0.40 cases/s, 2 with findings, 1 lost"
 
 
 def test_shards_are_disjoint_and_together_all(tmp_path: Path) -> None:

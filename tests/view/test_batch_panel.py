@@ -74,6 +74,15 @@ def test_requests_stand_with_their_rows_and_the_step_at_hand_is_marked() -> None
     assert lines[4].split() == ["padding", "28", "rows"]
 
 
+@pytest.mark.parametrize("width", [44, 54, 58])
+def test_with_little_room_the_outcome_of_a_row_is_not_what_is_cut(width: int) -> None:
+    chunk = step_row(0, 1, row_kind="prefill_chunk", query_len=30, committed_len=0, kv_len=30)
+    text = drawn(launch(request("1-9b675f09", step_row()), request("2-b87e31d8", chunk)), width)
+    assert "2 of 5" in text
+    assert "prefill" in text
+    assert all(len(line) <= width for line in text.splitlines())
+
+
 @pytest.mark.parametrize(("host", "sign"), [(46, ""), (48, "host 48"), (44, "host 44")])
 def test_a_length_of_the_host_is_shown_where_it_is_another(host: int, sign: str) -> None:
     text = drawn(launch(request("a", step_row(kv_len_host=host))))
@@ -95,6 +104,7 @@ def test_blocks_say_who_writes_and_who_shares_them() -> None:
     assert "b                  3*=! 9" in blocks
     assert "c                  5 20* not its own" in blocks
     assert "block 3: a, b" in blocks
+    assert "! written by several now" in " ".join(blocks.split())
 
 
 def test_lives_are_strips_over_launches_and_the_launch_at_hand_stays_in_sight() -> None:
@@ -103,7 +113,7 @@ def test_lives_are_strips_over_launches_and_the_launch_at_hand_stays_in_sight() 
     assert whole.splitlines()[-2:] == ["  a                  p204··3$", "  b                    p01"]
     cut = replace(launch(request("a", step_row(), life=long)), launch=(0, 60))
     strip = next(each for each in drawn(cut, 60).splitlines() if each.startswith("  a") and "555" in each)
-    assert "launches 41 to 78" in drawn(cut, 60)
+    assert "launches 36 to 84" in drawn(cut, 60)
     assert len(strip) <= 60
 
 

@@ -15,6 +15,7 @@ from workbench.judge.cache_history import cache_history
 from workbench.view.chain import PANEL, chain_lines
 from workbench.view.chain_file import MAX_LINKS, NAME, Link, read_chain, write_chain
 from workbench.view.lines import plain_text
+from workbench.view.step import ViewOptions
 from workbench.view.targets import MomentTarget
 
 
@@ -28,10 +29,11 @@ def test_the_writer_of_a_wrong_row_is_a_place_to_go_to() -> None:
         step_view(findings=(finding(3),)), moment=Moment(0, 0, 3), history=lambda: history, located=()
     )
     lines = chain_lines(step, PLAIN)
-    text = plain_text(lines)
-    assert f"0:0:2:commit  commit of step 2: position {PREFIX + 6} holds the row of node 2 of step 2" in text
+    text = " ".join(plain_text(lines).split())
+    assert f"0:0:2:commit commit of step 2: position {PREFIX + 6} holds the row of node 2 of step 2" in text
     targets = [span.target.moment for line in lines for span in line if isinstance(span.target, MomentTarget)]
     assert [str(each) for each in targets] == ["0:0:2:commit", "0:0:2:verify:2", "0:0:2:verify:3"]
+    assert max(len(line) for line in plain_text(chain_lines(step, ViewOptions(width=44))).splitlines()) <= 44
     earlier = replace(step, moment=Moment(0, 0, 1))
     assert "position" not in plain_text(chain_lines(earlier, PLAIN))
     itself = replace(step, moment=Moment(0, 0, 2))

@@ -57,6 +57,18 @@ def test_nodes_with_other_experts_on_the_other_side_are_marked() -> None:
     assert "2" in marked[0]
 
 
+def test_the_layers_that_differ_are_among_those_that_there_is_room_for() -> None:
+    ids = np.tile(np.array([[0, 5], [1, 4], [2, 3]], dtype=np.int32), (30, 1, 1))
+    other = ids.copy()
+    other[27, 1] = [0, 4]
+    step = step_view(
+        num_nodes=3, right={"expert_ids": other.ravel()}, expert_ids=ids.ravel(), valid=np.ones(3, bool)
+    )
+    text = shown("experts", replace(step, manifest={"model_facts": {"num_experts": 6, "expert_groups": 2}}))
+    assert "layer 27" in text
+    assert "more layers" in text
+
+
 @pytest.mark.parametrize(
     ("counts", "groups", "score"), [([2, 0, 1, 1], 2, 0.0), ([4, 0, 0, 0], 2, 2.0), ([1, 1, 1, 1], 4, 0.0)]
 )

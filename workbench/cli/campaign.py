@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,11 +97,40 @@ def run(folder: Path, *, on: str, workers: int | None, output_format: str, **opt
     planned = read_plan(folder)
     where = parse_where(on, workers)
     job = _job(folder, planned.about, where.index, options)
+    progress = Progress()
+    bar: Any
     with click.progressbar(
-        length=len(planned.cases), label="cases", file=sys.stderr, show_eta=True, hidden=hides_progress()
+        length=len(planned.cases),
+        label="cases",
+        file=sys.stderr,
+        hidden=hides_progress(),
+        item_show_func=lambda _: progress.told(),
     ) as bar:
-        run_plan(planned, job, where, lambda _: bar.update(1))
+        run_plan(planned, job, where, lambda outcome: bar.update(1, progress.after(outcome)))
     return _say_merged(_merged(folder), output_format)
+
+
+@dataclass(slots=True)
+class Progress:
+    """What stands behind the bar: how fast cases are finished, and how many had findings or were lost."""
+
+    begun: float = field(default_factory=time.monotonic)
+    cases: int = 0
+    found: int = 0
+    lost: int = 0
+
+    def after(self, outcome: Mapping[str, Any]) -> int:
+        """Count a case; return how many there were."""
+        self.cases += 1
+        self.found += bool(outcome.get("num_findings"))
+        self.lost += outcome["verdict"] == "lost"
+        return self.cases
+
+    def told(self) -> str:
+        """Return it as text."""
+        rate = self.cases / max(time.monotonic() - self.begun, 1e-9)
+        lost = f", {self.lost} lost" if self.lost else ""
+        return f"{rate:.2f} cases/s, {self.found} with findings{lost}"
 
 
 def _job(folder: Path, about: Any, shard: int, options: dict[str, Any]) -> WorkerJob:

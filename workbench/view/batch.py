@@ -16,9 +16,13 @@ from workbench.view.safe_text import safe_text
 from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import MomentTarget, Target
 from workbench.view.width import cell_width
+from workbench.view.wrapped import wrapped
 
 NAME: Final = 18
 """Cells of a request's name."""
+KIND, SHORT_KIND = len("prefill_chunk"), len("preempted")
+FULL: Final = 66
+"""Cells of a line of the table with every column."""
 SIGNS: Final = {"prefill_chunk": "p", "recompute": "r", "preempted": "x", "withdrawn": "w"}
 MANY: Final = "+"
 """More accepted nodes than a digit says."""
@@ -31,7 +35,7 @@ def batch_lines(step: StepView, options: ViewOptions) -> Lines:
         return [note("this step belongs to no recorded launch of an engine (column launch)")]
     return [
         *_title(shown),
-        *(line for each in shown.requests for line in _request_lines(each, step.moment)),
+        *_request_table(shown, step.moment, options.width),
         *(note(f"  padding  {_num_rows(row)} rows") for row in shown.padding),
         *_block_lines(shown, options),
         *_life_lines(shown, options),
@@ -54,21 +58,36 @@ def _title(shown: LaunchShown) -> Iterator[Line]:
         facts.append(safe_text(str(first["graph_mode"])))
     of_rank = f" of data-parallel rank {rank}" if rank > 0 else ""
     yield (Span(f"launch {number}{of_rank}", "title"), Span(f"  {', '.join(facts)}"))
-    yield note(f"  {'request':<{NAME}} {'row':>3}  {'kind':<13} {'rows':>4} {'from':>5} {'kv':>5}  accepted")
 
 
-def _request_lines(request: RequestOfLaunch, here: Moment) -> Iterator[Line]:
+def _request_table(shown: LaunchShown, here: Moment, width: int) -> Iterator[Line]:
+    """Draw a line per row of the launch; with little room without what the other columns tell too."""
+    name = NAME if width >= FULL else _name_width(shown)
+    kind = KIND if width >= FULL - NAME + name else SHORT_KIND
+    full = width >= FULL - NAME + name - KIND + kind
+    batch_row, start = (f" {'row':>3}", f" {'from':>5}") if full else ("", "")
+    yield note(f"  {'request':<{name}}{batch_row}  {'kind':<{kind}} {'rows':>4}{start} {'kv':>5}  accepted")
+    for each in shown.requests:
+        yield from _request_lines(each, here, name, kind, full=full)
+
+
+def _request_lines(
+    request: RequestOfLaunch, here: Moment, name: int, kind_width: int, *, full: bool
+) -> Iterator[Line]:
     for row in request.rows:
         moment = Moment(row["prompt_id"], row["turn"], row["step"])
         is_step = row.get("row_kind") is None
         is_here = is_step and moment.place == here.place
         target: Target | None = MomentTarget(moment) if is_step else None
         kind = "step" if is_step else str(row["row_kind"])
-        counts = f"{_num_rows(row):>4} {_shown(row.get('committed_len')):>5} {_shown(row.get('kv_len')):>5}"
+        kind = kind if len(kind) <= kind_width else kind.partition("_")[0]
+        start = f" {_shown(row.get('committed_len')):>5}" if full else ""
+        counts = f"{_num_rows(row):>4}{start} {_shown(row.get('kv_len')):>5}"
+        batch_row = f" {_shown(row.get('batch_row')):>3}" if full else ""
         yield (
             Span("> " if is_here else "  ", "accent"),
-            Span(f"{_short(request.name):<{NAME}}", "accent" if is_here else "plain", target),
-            Span(f" {_shown(row.get('batch_row')):>3}  {safe_text(kind):<13} {counts}  "),
+            Span(f"{_short(request.name):<{name}}", "accent" if is_here else "plain", target),
+            Span(f"{batch_row}  {safe_text(kind):<{kind_width}} {counts}  "),
             *_outcome(row),
         )
 
@@ -87,6 +106,7 @@ def _outcome(row: Row) -> Iterator[Span]:
 
 def _block_lines(shown: LaunchShown, options: ViewOptions) -> Iterator[Line]:
     """Say of each KV group who holds which block, which are written now, and which are held by several."""
+    name = NAME if options.width >= FULL else _name_width(shown)
     for group, size in enumerate(shown.block_sizes):
         null = shown.null_blocks[group] if group < len(shown.null_blocks) else None
         owners, writers = dict[int, list[str]](), dict[int, list[str]]()
@@ -100,13 +120,15 @@ def _block_lines(shown: LaunchShown, options: ViewOptions) -> Iterator[Line]:
         what = f"blocks of KV group {group}" if len(shown.block_sizes) > 1 else "blocks"
         of_size = f" of {size} tokens" if size else ""
         yield note("")
-        yield (Span(f"{what}{of_size}", "title"), Span("  * written now, = held by several", "dim"))
+        twice = any(len(names) > 1 for names in writers.values())
+        legend = "  * written now, = held by several" + (", ! written by several now" if twice else "")
+        yield from wrapped((Span(f"{what}{of_size}", "title"), Span(legend, "dim")), options.width, 2)
         for each in shown.requests:
             own = _held(each, group, null)
             cells = [_cell(block, each.name, owners, writers) for block in own]
             stray = [block for block, names in writers.items() if each.name in names and block not in own]
             cells += [(f"{block}* not its own", "bad") for block in stray]
-            yield from _cell_lines(f"  {_short(each.name):<{NAME}} ", cells, options.width)
+            yield from _cell_lines(f"  {_short(each.name):<{name}} ", cells, options.width)
         for block, names in owners.items():
             if len(names) > 1:
                 yield note(f"  block {block}: {', '.join(map(_short, names))}")
@@ -155,7 +177,8 @@ def _life_lines(shown: LaunchShown, options: ViewOptions) -> Iterator[Line]:
     lives = [each for each in shown.requests if each.life]
     if not lives:
         return
-    number, room = shown.launch[1], max(8, options.width - NAME - 4)
+    name = NAME if options.width >= FULL else _name_width(shown)
+    number, room = shown.launch[1], max(8, options.width - name - 4)
     first = min(each.life[0].launch for each in lives)
     last = max(each.life[-1].launch for each in lives)
     start = min(max(first, number - room // 2), max(first, last - room + 1))
@@ -167,7 +190,7 @@ def _life_lines(shown: LaunchShown, options: ViewOptions) -> Iterator[Line]:
         for one in each.life:
             cells[one.launch] = _sign(one, cells.get(one.launch, ""))
         end = each.life[-1].launch
-        line = [Span(f"  {_short(each.name):<{NAME}} ")]
+        line = [Span(f"  {_short(each.name):<{name}} ")]
         for launch in range(start, stop):
             known = each.life[0].launch <= launch <= end
             text = cells.get(launch, "·" if known else " ")
@@ -184,6 +207,11 @@ def _sign(one: Happening, before: str) -> str:
     if one.accepted is None:
         return "?"
     return str(one.accepted) if one.accepted < 10 else MANY
+
+
+def _name_width(shown: LaunchShown) -> int:
+    """Return the cells that the names of the launch take."""
+    return max([len("request"), *(cell_width(_short(each.name)) for each in shown.requests)])
 
 
 def _num_rows(row: Row) -> int:

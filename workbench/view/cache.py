@@ -91,7 +91,7 @@ def cache_lines(step: StepView, options: ViewOptions) -> Lines:
     if options.differences_only:
         rows = [row for row in rows if row.wrong or row.differs or row.found]
     if rows:
-        lines.append(note("  place  before the commit after, by path_indices"))
+        lines.append(note("  place  before the commit  ← after, by path"))
     if not options.differences_only and side.committed_len:
         lines.append(note(f" 0..{side.committed_len - 1}  prefix, {_kept(side)}"))
     for row in rows:

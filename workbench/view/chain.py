@@ -13,17 +13,21 @@ from workbench.view.panel import Panel
 from workbench.view.safe_text import safe_text
 from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import MomentTarget, NodeTarget
+from workbench.view.wrapped import wrapped
 
 OF_THE_CACHE: Final = frozenset(
     {"KV004", "KV005", "JUDGE-COMMIT-ROWS", "JUDGE-COMMIT-PREFIX", "JUDGE-CACHE-WRITTEN"}
 )
 """Rules whose findings are a reason to look here."""
 MAX_CHANGES: Final = 200
+INDENT: Final = 4
+"""Cells before what of a sentence does not fit on its line."""
 
 
-def chain_lines(step: StepView, _options: ViewOptions) -> Lines:
+def chain_lines(step: StepView, options: ViewOptions) -> Lines:
     """Draw the way from the step to the writers of what is wrong in its cache."""
-    return [*_located(step), *_symptom(step), *_cache(step)]
+    drawn = [*_located(step), *_symptom(step), *_cache(step)]
+    return [piece for line in drawn for piece in wrapped(line, options.width, INDENT)]
 
 
 def _located(step: StepView) -> Iterator[Line]:
@@ -71,8 +75,9 @@ def _cache(step: StepView) -> Iterator[Line]:
     if history.not_known:
         yield note(f"  {history.not_known}", "warn")
     elif not changes:
-        yield note("  every row is the one that was written for it, by the digests; whether it was")
-        yield note("  written right, specwb locate RUN tells: it runs the path again")
+        written = "  every row is the one that was written for it, by the digests"
+        tells = "; whether it was written right, specwb locate RUN tells: it runs the path again"
+        yield note(written + ("" if step.located else tells))
     own = [each for each in history.changes if each not in changes and each.at.step == step.moment.step]
     if own:
         yield note(f"  and its own commit leaves {counted(len(own), 'wrong row')}:")

@@ -19,6 +19,7 @@ from workbench.view.distance_table import DASH, Counts, DistanceTable, bucket_la
 from workbench.view.lines import Line, Lines, Role, Span, note
 from workbench.view.panel import Panel
 from workbench.view.step import Side, StepView, ViewOptions
+from workbench.view.wrapped import wrapped
 
 LABEL: Final = 9
 SHORT_LABEL: Final = 4
@@ -109,7 +110,7 @@ def table_lines(table: DistanceTable, title: str, width: int) -> list[Line]:
     head: list[Line] = [(share, Span(counted + title, "title"))]
     if widest(head) > width:
         head = [(share, Span(counted, "title")), note(f"  {title}", "title")]
-    rows, heat = _rows(table, labels, width), _heat(table, labels[-1])
+    rows, heat = _rows(table, labels, width), _heat(table, labels[-1], width)
     fits = heat and widest(rows) + 3 + widest(heat) <= width
     lines = [*head, *(beside(rows, heat) if fits else [*rows, note(""), *heat] if heat else rows)]
     if table.outside:
@@ -125,30 +126,31 @@ def _rows(table: DistanceTable, labels: Sequence[str], width: int) -> list[Line]
     stem = SHORT_LABEL if short else LABEL
     cell = min(MAX_CELL, max(MIN_CELL, (width - stem - (0 if short else SCALE)) // len(labels)))
     names = ("h", "d") if short else ("head ", "depth ")
-    lines = _labels(labels, stem, cell, short=short)
+    last = cell + int(cell == MIN_CELL and stem + cell * len(labels) < width)
+    lines = _labels(labels, stem, cell, last, short=short)
     rows = [("all", table.by_head.sum(axis=0))]
     rows += [(f"{names[0]}{head}", row) for head, row in enumerate(table.by_head) if row.any()]
     rows += [(f"{names[1]}{depth}", row) for depth, row in enumerate(table.by_depth) if row.any()]
-    return [*lines, *(_row(label.ljust(stem), row, cell, short=short) for label, row in rows)]
+    return [*lines, *(_row(label.ljust(stem), row, cell, last, short=short) for label, row in rows)]
 
 
-def _labels(labels: Sequence[str], stem: int, cell: int, *, short: bool) -> list[Line]:
+def _labels(labels: Sequence[str], stem: int, cell: int, last: int, *, short: bool) -> list[Line]:
     """Return the head of the rows; labels that are too long for one line take two."""
     scale = "" if short else "  full is"
     if max(len(label) for label in labels) < cell:
         return [note(" " * stem + "".join(label.rjust(cell) for label in labels) + scale)]
     parts = [label.partition(DASH) for label in labels]
-    upper = "".join(low.rjust(cell) for low, _, _ in parts)
+    upper = "".join(low.rjust(cell) for low, _, _ in parts[:-1]) + parts[-1][0].rjust(last)
     lower = "".join(f"{dash}{high}".rjust(cell) for _, dash, high in parts)
     return [note(" " * stem + upper), note("%".ljust(stem) + lower + scale)]
 
 
-def _row(label: str, counts: Counts, cell: int, *, short: bool) -> Line:
+def _row(label: str, counts: Counts, cell: int, last: int, *, short: bool) -> Line:
     shares = (counts / counts.sum()).tolist()
     full = max(shares)
     spans = [Span(label)]
-    for share in shares:
-        drawn, number = _cell(share, full, cell)
+    for place, share in enumerate(shares, 1):
+        drawn, number = _cell(share, full, last if place == len(shares) else cell)
         spans += [Span(drawn, "accent"), Span(number, "plain" if share else "dim")]
     return (*spans, Span("" if short else f"  █ {full:4.0%}", "dim"))
 
@@ -162,7 +164,7 @@ def _cell(share: float, full: float, cell: int) -> tuple[str, str]:
     return block(share / full).rjust(cell - 3), f"{percent(share):>3}"
 
 
-def _heat(table: DistanceTable, name: str) -> list[Line]:
+def _heat(table: DistanceTable, name: str, width: int) -> list[Line]:
     """Draw the share of the far bucket by head and depth: the darker the more, with its number."""
     shares = table.far_by_head_and_depth
     heads = [head for head in range(len(shares)) if not np.isnan(shares[head]).all()]
@@ -170,7 +172,7 @@ def _heat(table: DistanceTable, name: str) -> list[Line]:
         return []
     depths = range(shares.shape[1])
     lines: list[Line] = [
-        note(f"{name} by head and depth, %: ░ to 25 ▒ 50 ▓ 75 █ 100"),
+        *wrapped(note(f"{name} by head and depth, %: ░ to 25 ▒ 50 ▓ 75 █ 100"), width, 2),
         note("depth".ljust(LABEL) + "".join(str(depth).rjust(HEAT_CELL) for depth in depths)),
     ]
     for head in heads:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,10 +11,12 @@ import numpy as np
 from tracing.expert_columns import Ids, ids_by_layer, loads_by_layer
 from tracing.imbalance import imbalance
 from workbench.view.chart import block
+from workbench.view.counted import counted
 from workbench.view.lines import Line, Lines, Span, note
 from workbench.view.panel import Panel, missing_lines
 from workbench.view.step import Side, StepView, ViewOptions
 from workbench.view.targets import NodeTarget
+from workbench.view.wrapped import wrapped
 
 CELL: Final = 8
 """Cells of an expert and its load."""
@@ -87,7 +89,7 @@ def _loads(own: SideExperts, label: str, width: int) -> Iterator[Line]:
         parts = [] if score is None else [f"imbalance {score:.2f}"]
         parts.append(f"busiest {busiest}: {int(loads[busiest])} of {rows} rows")
         role: Any = "warn" if score else "plain"
-        yield (Span(f"layer {layer}  "), Span(", ".join(parts), role))
+        yield from wrapped((Span(f"layer {layer}  "), Span(", ".join(parts), role)), width, STEM)
         for group in range(own.num_groups):
             yield from _group(group, loads[group * size : (group + 1) * size], group * size, width)
 
@@ -110,15 +112,14 @@ def _nodes(step: StepView, own: SideExperts, other: Ids | None, options: ViewOpt
     ids = own.ids
     assert ids is not None
     side, digits = step.left, len(str(max(int(ids.max(initial=0)), 0)))
-    layer_width = ids.shape[2] * (digits + 1) + 2
-    shown = max(min(len(ids), (options.width - 2 * MAX_INDENT) // layer_width), 1)
+    layer_width = max(ids.shape[2] * (digits + 1), len("layer 10")) + 2
+    room = max(min(len(ids), (options.width - 2 * MAX_INDENT) // layer_width), 1)
     compared = other is not None and other.shape == ids.shape
+    shown = _layers_shown(ids, other if compared else None, side.pads, room)
     note_on = f"; ! where {step.right.label} has others" if compared and step.right is not None else ""
     yield note("")
-    yield note(f"experts of each node, by layer{note_on}", "title")
-    yield note(
-        "node".ljust(2 * MAX_INDENT) + "".join(f"layer {at}".ljust(layer_width) for at in range(shown))
-    )
+    yield from wrapped(note(f"experts of each node, by layer{note_on}", "title"), options.width, 2)
+    yield note("node".ljust(2 * MAX_INDENT) + "".join(f"layer {at}".ljust(layer_width) for at in shown))
     for node in range(ids.shape[1]):
         if node in side.pads:
             continue
@@ -128,13 +129,24 @@ def _nodes(step: StepView, own: SideExperts, other: Ids | None, options: ViewOpt
         indent = min(int(side.at("depths", node) or 0), MAX_INDENT)
         stem = f"{'!' if differs else ' '}{' ' * indent}{node}".ljust(2 * MAX_INDENT)
         spans = [Span(stem, "bad" if differs else "plain", NodeTarget(node))]
-        for layer in range(shown):
+        for layer in shown:
             text = " ".join(str(each).rjust(digits) for each in ids[layer, node].tolist())
             wrong = differs and not np.array_equal(np.sort(ids[layer, node]), np.sort(other[layer, node]))  # type: ignore[index]  # given where compared
             spans.append(Span(text.ljust(layer_width), "bad" if wrong else "plain"))
         yield tuple(spans)
-    if shown < len(ids):
-        yield note(f"and {len(ids) - shown} more layers; a wider terminal shows more")
+    if len(shown) < len(ids):
+        yield note(f"and {counted(len(ids) - len(shown), 'more layer')}; a wider terminal shows more")
+
+
+def _layers_shown(ids: Ids, other: Ids | None, pads: Container[int], room: int) -> list[int]:
+    """Return the layers that there is room for: those where the other side has others come first."""
+    differing: list[int] = []
+    if other is not None:
+        nodes = [node for node in range(ids.shape[1]) if node not in pads]
+        unequal = np.sort(ids[:, nodes], axis=2) != np.sort(other[:, nodes], axis=2)
+        differing = np.flatnonzero(unequal.any(axis=(1, 2))).tolist()
+    alike = [layer for layer in range(len(ids)) if layer not in differing]
+    return sorted([*differing, *alike][:room])
 
 
 def _shown_for(step: StepView) -> bool:

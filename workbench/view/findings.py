@@ -16,6 +16,7 @@ from workbench.view.safe_text import safe_text
 from workbench.view.source_frames import frame_lines
 from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import FindingTarget
+from workbench.view.wrapped import wrapped
 
 MAX_TEXT: Final = 4000
 MAX_LISTED: Final = 200
@@ -28,7 +29,7 @@ def findings_lines(step: StepView, options: ViewOptions) -> Lines:
     lines: list[Line] = []
     if not step.findings:
         verdicts = [side.get("step_verdict") for side in step.sides]
-        lines.append(note(nothing_found_in_step(step.moment, verdicts)))
+        lines += wrapped(note(nothing_found_in_step(step.moment, verdicts)), options.width, 0)
     causes = [each for each in step.findings if not each[1].consequence] or list(step.findings[:1])
     if len(step.findings) > 1:
         lines += [finding_row(number, finding, step.owner(number)) for number, finding in causes]
@@ -40,7 +41,7 @@ def findings_lines(step: StepView, options: ViewOptions) -> Lines:
             lines += rule_lines(finding.rule, options.width)
             explained.add(finding.rule)
         lines.append(note(""))
-    return [*lines, *_elsewhere(step)]
+    return [*lines, *_elsewhere(step, options.width)]
 
 
 def _consequences(findings: Sequence[tuple[int, Finding]]) -> list[Line]:
@@ -59,11 +60,11 @@ def _consequences(findings: Sequence[tuple[int, Finding]]) -> list[Line]:
     return [tuple(spans)]
 
 
-def _elsewhere(step: StepView) -> list[Line]:
+def _elsewhere(step: StepView, width: int) -> list[Line]:
     """List the first findings of the run, to go to."""
     total = len(step.all_findings)
     if not total:
-        return [note(step.judged.text, "good" if step.judged.is_good else "dim")]
+        return wrapped(note(step.judged.text, "good" if step.judged.is_good else "dim"), width, 2)
     if total <= len(step.findings):
         return []
     lines = [note(f"in the whole run: {total} findings", "title")]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from invariants.context import RunContext
 from invariants.outcome import Held, NotChecked, Outcome, Violated
@@ -16,6 +16,10 @@ from workbench.view.rule_index import rule_index
 from workbench.view.safe_text import safe_text
 from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import CellTarget, NodeTarget, Target
+from workbench.view.wrapped import wrapped
+
+INDENT: Final = 4
+"""Cells before what of a sentence does not fit on its line."""
 
 
 def rule_outcomes(step: StepView) -> tuple[list[Outcome], str]:
@@ -51,12 +55,13 @@ def rules_lines(step: StepView, options: ViewOptions) -> Lines:
     ]
     if problem:
         lines.append(note(f"limits of the run are not known: {problem}", "warn"))
-    lines += [_violation(finding) for finding in violated]
+    lines += [piece for each in violated for piece in wrapped(_violation(each), options.width, INDENT)]
     if options.differences_only:
         return lines
     for reason, ids in sorted(reasons.items(), key=lambda each: -len(each[1])):
         shown = ", ".join(ids[:4]) + (f" and {len(ids) - 4} more" if len(ids) > 4 else "")
-        lines.append((Span("? ", "warn"), Span(shown, "accent"), Span(f" {safe_text(reason)}", "dim")))
+        line = (Span("? ", "warn"), Span(shown, "accent"), Span(f" {safe_text(reason)}", "dim"))
+        lines += wrapped(line, options.width, INDENT)
     lines += [
         (Span("  held ", "good"), Span(rule, "accent"), Span(f" {_name(rule)}", "dim")) for rule in held
     ]
