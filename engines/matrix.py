@@ -57,7 +57,7 @@ FAULTS: Final = (
         name="features_one_row_late",
         blind="the text stays right and drafts are still accepted; features are not seen",
     ),
-    EngineFault(name="temperatures_of_neighbours", rules=("SAMP",), job={"runs": {"mixed": MIXED}}),
+    EngineFault(name="temperatures_of_neighbours", rules=("SAMP003",), job={"runs": {"mixed": MIXED}}),
     EngineFault(name="draft_vocabulary_offset_lost", rules=("STAT001",)),
     EngineFault(name="resumed_one_late", rules=("REQ008",), job={"options": PREEMPTED}),
     EngineFault(name="engine-of-0.32.0", rules=("LOGIT002", "ACC"), job={"runs": {"mixed": MIXED}}),

@@ -18,11 +18,16 @@ def pinned(name: str) -> Pins:
     return Pins(name, (("--no-deps", *(line for line in lines if line.strip() and line[0] != "#")),))
 
 
+def own_python(name: str) -> Path | None:
+    """Return the interpreter that the user names for an engine."""
+    own = os.environ.get(OWN_PYTHON.format(name=name.replace("-", "_").upper()))
+    return Path(own) if own else None
+
+
 def engine_python(name: str) -> Path:
     """Return the interpreter that runs an engine: the user's own, or that of an environment by its pins.
 
     Raises:
         NotInstallableError: The environment cannot be had on this machine.
     """
-    own = os.environ.get(OWN_PYTHON.format(name=name.replace("-", "_").upper()))
-    return Path(own) if own else python_of(pinned(name))
+    return own_python(name) or python_of(pinned(name))

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from engines.installed import recording
 from engines.scenarios import ENVIRONMENT, MAX_TOKENS, PREFIX, PREFIX_TOKENS, PROMPTS, Job
+from tracing.reader import open_run
 from workbench.adapters.vllm.join import join
 from workbench.judge.recorded.check import check_run
 
@@ -79,7 +80,9 @@ def recorded_findings(run_folder: Path) -> list[str]:
     join(run_folder)
     checked = check_run(run_folder)
     found = [f"{each.rule} at {each.moment}: {each.message}" for each in checked.findings]
-    return found if checked.verdict == "ok" or found else [f"the run is {checked.verdict}"]
+    status = open_run(run_folder).status
+    cut = [] if status == "complete" else [f"the recording is {status}"]
+    return [*cut, *found] if checked.verdict == "ok" or found else [*cut, f"the run is {checked.verdict}"]
 
 
 def greedy_differences(job: Job, texts: Texts, plain: list[list[int]]) -> list[str]:

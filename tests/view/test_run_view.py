@@ -125,7 +125,7 @@ def test_a_truncated_run_shows_what_is_proven(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     view = RunView(folder)
     assert 0 < view.num_rows < 200
-    assert "note: fused.arrows" in page(view)
+    assert "damaged: fused.arrows" in page(view)
 
 
 def test_a_manifest_of_noise_leaves_the_steps_readable(tmp_path: Path) -> None:

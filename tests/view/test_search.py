@@ -67,7 +67,7 @@ def test_runs_are_listed_from_their_manifests(tmp_path: Path) -> None:
     entries = {entry.folder.name: entry for entry in list_runs([tmp_path])}
     assert (entries["good"].num_steps, entries["good"].num_findings) == (2, 1)
     assert set(entries) == {"good", "bad"}
-    assert "1 findings" in plain_text([run_line(entries["good"])])
+    assert "1 finding " in plain_text([run_line(entries["good"])])
 
 
 def test_a_run_whose_writer_was_killed_is_not_listed_as_running(tmp_path: Path) -> None:

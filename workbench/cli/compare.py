@@ -19,6 +19,7 @@ from workbench.judge.recorded.missing import lost_steps, not_whole
 from workbench.judge.recorded.state import State, state_of
 from workbench.judge.share import Part
 from workbench.report.text import finding_line
+from workbench.view.counted import counted
 from workbench.view.safe_text import safe_json
 
 AFTER = "from there on only emitted tokens were compared"
@@ -39,7 +40,7 @@ def compare_runs(folders: tuple[str, ...], output_format: str) -> int:
         TraceError: A folder is no readable run.
     """
     if len(folders) != 2:
-        raise UsageError(f"give --prompt FILE, or two runs to compare; got {len(folders)} run(s)")
+        raise UsageError(f"give --prompt FILE, or two runs to compare; got {counted(len(folders), 'run')}")
     left, right = (open_run(folder) for folder in folders)
     alignment = _align(left, right)
     states = [state_of(run) for run in (left, right)]
@@ -104,10 +105,12 @@ def _lines(alignment: Alignment, exit_code: int, parts: Sequence[str]) -> list[s
         DAMAGED: "not known (a run is damaged; what could be read is below)",
         INCONCLUSIVE: f"inconclusive ({why})",
     }
+    differing = _turns(alignment.num_turns_differing, "differs", "differ")
+    tied = _turns(alignment.num_ties, "orders", "order")
     return [
         f"verdict     {verdict[exit_code]}",
-        f"steps       {alignment.num_steps} equal; {alignment.num_turns_differing} turn(s) differ",
-        *([f"ties        {alignment.num_ties} turn(s) order equal draft scores in two ways; {AFTER}"] * ties),
+        f"steps       {alignment.num_steps} equal; {differing}",
+        *([f"ties        {tied} equal draft scores in two ways; {AFTER}"] * ties),
         *(
             f"{'then' if number else 'first':<11} {finding_line(finding)}"
             for number, finding in enumerate(alignment.findings())
@@ -131,3 +134,7 @@ def _as_json(alignment: Alignment, exit_code: int) -> dict[str, Any]:
         "findings": findings,
         "not_compared": sorted(alignment.not_compared),
     }
+
+
+def _turns(count: int, singular: str, plural: str) -> str:
+    return f"{counted(count, 'turn')} {singular if count == 1 else plural}"

@@ -71,10 +71,14 @@ def _say(data: Any, lines: list[str], output_format: str) -> None:
 @click.argument("run", shell_complete=complete_runs)
 @format_option
 def info(run: str, output_format: str) -> int:
-    """Print what a run is: format, engine, models, settings, paths, columns, findings."""
+    """Print what a run is: format, engine, models, settings, paths, columns, findings.
+
+    Exit codes: 0 as it was written as far as it was read, 2 damaged or no run.
+    """
     opened = open_run(run)
-    _say(info_as_json(opened), info_lines(opened), output_format)
-    return 0
+    facts = info_as_json(opened)
+    _say(facts, info_lines(opened), output_format)
+    return 2 if facts["problems"] else 0
 
 
 @command.command()
@@ -128,9 +132,8 @@ def merge(runs: tuple[str, ...], out: str, output_format: str) -> int:
     from tracing.merging import merge_runs
 
     steps = merge_runs(runs, out)
-    _say(
-        {"run": out, "steps": steps}, [f"{out}: {counted(steps, 'step')} of {len(runs)} runs"], output_format
-    )
+    text = f"{out}: {counted(steps, 'step')} of {counted(len(runs), 'run')}"
+    _say({"run": out, "steps": steps}, [text], output_format)
     return 0
 
 

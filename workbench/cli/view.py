@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 PLAN_NAME: Final = "plan.json"
 """File of a campaign's folder by which it is known."""
+DAMAGED: Final = 2
+"""Exit code of a damaged run, as every command has it."""
 _MOMENT: Final = re.compile(r"\d+(:\d+){0,2}(:[a-z]*(:\d+)?)?\Z")
 
 
@@ -148,7 +150,7 @@ def _print_moment(wanted: Wanted) -> int:
             )
         if wanted.html:
             export.save_html(lines, Path(wanted.html))
-    return 0
+    return DAMAGED if view.proof() == "damaged" else 0
 
 
 def _save_screen(view: RunView, wanted: Wanted) -> None:

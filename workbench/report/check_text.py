@@ -80,7 +80,8 @@ def _summary(run: CheckedRun, detail: Detail) -> Iterator[str]:
         yield from _path(path, detail)
     if run.compared is not None:
         yield f"compared    {comparison(run.compared)}"
-    yield f"run         {safe_text(str(run.folder))} ({run.state}{_status(run)})"
+    damaged = "damaged, " if run.is_damaged else ""
+    yield f"run         {safe_text(str(run.folder))} ({damaged}{run.state}{_status(run)})"
 
 
 def _own_lines(run: CheckedRun, context: Context) -> Iterator[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from workbench.judge.recorded.checked import CheckedRun
+from workbench.view.counted import counted
 from workbench.view.rule_index import rule_title
 from workbench.view.safe_text import safe_text
 
@@ -28,7 +29,9 @@ def _run(run: CheckedRun) -> Iterator[str]:
         yield _command("warning", "checkpoint", f"{folder}: {warning}")
     level = "notice" if run.verdict == "ok" else "error"
     remark = f" ({run.remark})" if run.remark else ""
-    yield _command(level, "specwb check", f"{folder}: {run.verdict}{remark}, {run.num_steps} steps")
+    yield _command(
+        level, "specwb check", f"{folder}: {run.verdict}{remark}, {counted(run.num_steps, 'step')}"
+    )
 
 
 def _command(level: str, title: str, message: str) -> str:

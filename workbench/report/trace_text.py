@@ -12,6 +12,7 @@ from tracing.integrity import RunHealth
 from tracing.origins import NOT_CLOSED, ORIGINS, How, origins_of
 from tracing.path_reader import PathReader
 from tracing.reader import Run
+from workbench.view.counted import counted
 from workbench.view.safe_text import safe_line
 
 MANIFEST_KEYS = ("format", "status", "run_id", "engine", "lockstep", "argv", "versions", "settings", "models")
@@ -67,7 +68,9 @@ def info_lines(run: Run) -> list[str]:
 def _info_lines(run: Run) -> Iterator[str]:
     facts = info_as_json(run)
     status = facts["status"] or "status unknown"
-    yield f"run         {facts['run']} ({status}, format {facts['format']}, {facts['bytes']:,} bytes)"
+    damaged = ", damaged" if facts["problems"] else ""
+    form = f"format {facts['format']}, {facts['bytes']:,} bytes"
+    yield f"run         {facts['run']} ({status}{damaged}, {form})"
     for key in ("engine", "lockstep"):
         if facts[key]:
             yield f"{key:<11} {facts[key]}"
@@ -78,7 +81,7 @@ def _info_lines(run: Run) -> Iterator[str]:
             yield f"{key:<11} {_pairs(facts[key])}"
     yield from _models(facts["models"])
     for path in facts["paths"]:
-        yield f"path        {path['path']}: {path['steps']} steps, level {path['level']}"
+        yield f"path        {path['path']}: {counted(path['steps'], 'step')}, level {path['level']}"
         yield f"  columns   {', '.join(path['columns']) or 'none'}"
         for moment in path["in_progress"]:
             yield f"  unfinished {moment}"
@@ -169,7 +172,8 @@ def health_lines(health: RunHealth) -> list[str]:
 def _health_lines(health: RunHealth) -> Iterator[str]:
     status = f" ({health.status})" if health.status and health.status != health.state else ""
     writer = ", still being written" if health.being_written else ""
-    yield f"{health.folder}: {health.state}{status}{writer}"
+    state = f"damaged, {health.state}" if health.state in {"torn", "corrupt"} else health.state
+    yield f"{health.folder}: {state}{status}{writer}"
     for file in health.files:
         notes = "; ".join(note for note in (file.message, file.readable) if note)
         yield f"  {file.name:<20} {file.state}{f': {notes}' if notes else ''}"

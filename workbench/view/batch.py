@@ -36,7 +36,7 @@ def batch_lines(step: StepView, options: ViewOptions) -> Lines:
     return [
         *_title(shown),
         *_request_table(shown, step.moment, options.width),
-        *(note(f"  padding  {_num_rows(row)} rows") for row in shown.padding),
+        *(note(f"  padding  {counted(_num_rows(row), 'row')}") for row in shown.padding),
         *_block_lines(shown, options),
         *_life_lines(shown, options),
     ]

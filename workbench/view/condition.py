@@ -22,6 +22,9 @@ NOTHING_WRONG: Final = ("ok", "near_tie", "inconclusive")
 PROVEN_AT_ONCE: Final = 8
 """Batches that are proven while the lock is held: a few milliseconds."""
 
+DAMAGED: Final = "damaged"
+"""Sign of a run of which something is not there as it was written."""
+
 
 def problem_sentences(runs: Iterable[Run]) -> list[str]:
     """Return what is damaged or unfinished, as sentences that are safe to show."""
@@ -119,7 +122,7 @@ def proof_sign(runs: Iterable[Run]) -> str:
     left = sum(path.num_unproven for path in paths)
     if left:
         return f"{100 * (total - left) // total} % proven"
-    return "damaged" if any(_damage(run) for run in runs) else "proven"
+    return DAMAGED if any(_damage(run) for run in runs) else "proven"
 
 
 def prove_more(runs: Iterable[Run]) -> bool:

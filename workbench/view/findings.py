@@ -9,6 +9,7 @@ from typing import Final
 
 from tracing.finding import Finding
 from workbench.view.condition import nothing_found_in_step
+from workbench.view.counted import counted
 from workbench.view.lines import Line, Lines, Role, Span, note
 from workbench.view.panel import Panel
 from workbench.view.rule_index import rule_index
@@ -67,7 +68,7 @@ def _elsewhere(step: StepView, width: int) -> list[Line]:
         return wrapped(note(step.judged.text, "good" if step.judged.is_good else "dim"), width, 2)
     if total <= len(step.findings):
         return []
-    lines = [note(f"in the whole run: {total} findings", "title")]
+    lines = [note(f"in the whole run: {counted(total, 'finding')}", "title")]
     lines += [
         finding_row(number, finding, step.owner(number))
         for number, finding in enumerate(step.all_findings[:MAX_LISTED])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from workbench.view.condition import DAMAGED
 from workbench.view.lines import Line, Span, note
 from workbench.view.panels import PANELS
 from workbench.view.run_distance import RunDistance
@@ -31,8 +32,9 @@ def page_lines(
     wanted = set(names)
     moment = "" if step is None else f" {step.moment}  {' | '.join(side.label for side in step.sides)}"
     yield (Span(safe_text(view.folder.resolve().name), "title"), Span(moment, "accent"))
+    mark = DAMAGED if view.proof() == DAMAGED else "note"
     for problem in view.problems():
-        yield note(f"note: {problem}", "warn")
+        yield note(f"{mark}: {problem}", "warn")
     if step is None:
         yield note("no step was recorded", "warn")
         return

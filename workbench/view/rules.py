@@ -11,6 +11,7 @@ from invariants.run import check_step
 from tracing.errors import SpecwbError
 from tracing.finding import Finding
 from workbench.judge.recorded.context import read_context
+from workbench.view.counted import counted
 from workbench.view.lines import Line, Lines, Span, note
 from workbench.view.rule_index import rule_index
 from workbench.view.safe_text import safe_text
@@ -49,8 +50,8 @@ def rules_lines(step: StepView, options: ViewOptions) -> Lines:
     lines: list[Line] = [
         (
             Span(f"{step.left.label}: "),
-            Span(f"{len(violated)} violation{'s' * (len(violated) != 1)}", "bad" if violated else "good"),
-            Span(f", {len(held)} rules held, {sum(map(len, reasons.values()))} not checked"),
+            Span(counted(len(violated), "violation"), "bad" if violated else "good"),
+            Span(f", {counted(len(held), 'rule')} held, {sum(map(len, reasons.values()))} not checked"),
         )
     ]
     if problem:

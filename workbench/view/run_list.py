@@ -11,6 +11,7 @@ from typing import Any, Final
 from tracing.errors import TraceError
 from tracing.files import is_being_written
 from tracing.manifest import MANIFEST_NAME, read_manifest
+from workbench.view.counted import counted
 from workbench.view.lines import Line, Role, Span
 from workbench.view.safe_text import safe_text
 from workbench.view.width import fitted
@@ -52,7 +53,7 @@ def list_runs(folders: Iterable[Path] = USUAL_FOLDERS) -> list[RunEntry]:
 
 def run_line(entry: RunEntry) -> Line:
     """Return a run as one line."""
-    found = "" if entry.num_findings is None else f"{entry.num_findings} findings"
+    found = "" if entry.num_findings is None else counted(entry.num_findings, "finding")
     role: Role = "bad" if entry.num_findings else "dim"
     steps = "-" if entry.num_steps is None else str(entry.num_steps)
     return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from workbench.view.counted import counted
 from workbench.view.explain import both_values, explain
 from workbench.view.lines import Line, Span, note
 from workbench.view.run_state import RunState
@@ -21,7 +22,7 @@ def status_text(state: RunState) -> str:
         *_switched_on(state),
         view.proof(),
         " | ".join(shown[:2]) or "no path",
-        f"{len(view.findings)} findings",
+        counted(len(view.findings), "finding"),
     ]
     return "  ".join(parts)
 

@@ -15,6 +15,7 @@ from tracing.run_facts import RequestFacts
 from workbench.adapters.vllm.core import NUMBER, CoreRecorder
 from workbench.adapters.vllm.join import join, require_new
 from workbench.adapters.vllm.launch import LaunchInputs, Logits, Planned, RequestEnd
+from workbench.adapters.vllm.scheduler import hook_engine
 from workbench.adapters.vllm.settings import PARTS, RecorderSettings
 from workbench.adapters.vllm.worker import WorkerRecorder
 from workbench.cli.app import build_app
@@ -135,6 +136,35 @@ def test_check_joins_by_itself(tmp_path: Path) -> None:
     done = CliRunner().invoke(build_app(), ["trace", "info", str(folder)])
     assert done.exit_code == 0, done.output
     assert (folder / "manifest.json").exists()
+
+
+@pytest.mark.parametrize("mode", ["ring", "full"])
+def test_a_core_that_is_killed_after_its_shutdown_has_begun_has_ended_its_file(
+    mode: str, tmp_path: Path
+) -> None:
+    class Core:
+        ended = False
+
+        def shutdown(self) -> None:
+            self.ended = True
+
+    class CoreOfProcess(Core):
+        def shutdown(self) -> None:
+            super().shutdown()
+
+    engine = FakeEngine(settings(tmp_path / "run", mode=mode))
+    hook_engine(Core, engine.core)
+    engine.run(4)
+    assert not any(each.stat().st_size for each in (tmp_path / "run" / PARTS).glob("core*")) or mode == "full"
+    core = CoreOfProcess()
+    core.shutdown()
+    core.shutdown()
+    assert core.ended
+    parts: list[Any] = [*engine.workers]
+    parts[0]._part.close()
+    join(tmp_path / "run")
+    assert open_run(tmp_path / "run").status == "complete"
+    assert len({row["launch"] for row in rows(tmp_path / "run")}) == 4
 
 
 def test_a_worker_whose_file_is_missing_is_not_guessed(tmp_path: Path) -> None:

@@ -75,6 +75,11 @@ class CoreRecorder:
             self._part = PartFile(self._settings, f"core-dp{dp_rank}", facts, self._closing)
             self._cover = TokenCover(self._settings.key, vocab_size)
 
+    def close(self) -> None:
+        """End the file; what follows is not recorded."""
+        if self._part is not None:
+            self._part.close()
+
     def _closing(self) -> dict[str, Any]:
         return {"left_out": self.num_left_out, "cost": self.cost.facts()}
 

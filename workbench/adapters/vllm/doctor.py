@@ -11,7 +11,7 @@ from typing import Final
 from tracing.errors import SpecwbError
 from workbench.adapters.vllm.install import checked, installed_version, of_other_devices
 from workbench.adapters.vllm.settings import TRACE, settings_of
-from workbench.adapters.vllm.signatures import KNOWN, RUNNER_V1, RUNNER_V2, SCHEDULER
+from workbench.adapters.vllm.signatures import ENGINE_CORE, KNOWN, RUNNER_V1, RUNNER_V2, SCHEDULER
 
 GROUP: Final = "vllm.general_plugins"
 PLUGINS: Final = "VLLM_PLUGINS"
@@ -83,7 +83,7 @@ def _hooks() -> Iterator[EngineStatement]:
     except Exception as problem:  # noqa: BLE001 whatever the engine does when it is imported is reported
         yield EngineStatement("differs", str(problem))
         return
-    classes = (SCHEDULER, RUNNER_V1) if plugin is not None else (SCHEDULER, RUNNER_V1, RUNNER_V2)
+    classes = (SCHEDULER, ENGINE_CORE, RUNNER_V1, *(() if plugin is not None else (RUNNER_V2,)))
     for each in classes:
         try:
             checked(each, needed_only=plugin is not None)

@@ -10,10 +10,11 @@ from typing import Any, Final
 from workbench.adapters.vllm import runner_v1, runner_v2
 from workbench.adapters.vllm.core import CoreRecorder
 from workbench.adapters.vllm.patches import parameters_of, wrap
-from workbench.adapters.vllm.scheduler import hook_scheduler
+from workbench.adapters.vllm.scheduler import hook_engine, hook_scheduler
 from workbench.adapters.vllm.settings import RecorderSettings
 from workbench.adapters.vllm.signatures import (
     ASCEND_RUNNER,
+    ENGINE_CORE,
     KNOWN,
     RUNNER_V1,
     RUNNER_V2,
@@ -44,9 +45,11 @@ def install(settings: RecorderSettings) -> None:
     core, worker = CoreRecorder(settings), WorkerRecorder(settings)
     plugin = of_other_devices()
     scheduler = checked(SCHEDULER, needed_only=plugin is not None)
+    engine = checked(ENGINE_CORE, needed_only=plugin is not None)
     first = checked(RUNNER_V1, needed_only=plugin is not None)
     second = _second_runner() if plugin is None else None
     hook_scheduler(scheduler, core)
+    hook_engine(engine, core)
     _hook_when_made(first, worker, ASCEND_RUNNER if plugin is not None else None)
     if second is not None:
         runner_v2.hook_runner(second, worker)

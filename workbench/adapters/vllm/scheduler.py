@@ -58,6 +58,15 @@ def hook_scheduler(kind: type, core: CoreRecorder) -> None:
     wrap(kind, "update_from_output", before=before_update, after=after_update)
 
 
+def hook_engine(kind: type, core: CoreRecorder) -> None:
+    """Let the core's file end before the engine does: its parent waits some seconds, then kills it."""
+
+    def before_shutdown(*_: Any) -> None:
+        core.close()
+
+    wrap(kind, "shutdown", before=before_shutdown)
+
+
 def plans_of(scheduler: Any, output: Any, core: CoreRecorder) -> dict[str, Planned]:
     """Return what a scheduler output plans for each of its requests."""
     blocks: dict[str, tuple[Any, bool, int]] = {

@@ -1,8 +1,8 @@
 """A path under test: `specwb diff --prompt prompt.txt --fused port:factory`.
 
-`STAGES` names what is yours so far; the reference does the rest, and the report says so. Port one stage, add
-its name, run the command, and go on when it says ok. What a stage takes and returns stands in
-`tracing.stages` and `tracing.results`, with shapes.
+`STAGES` names what is yours so far; the reference does the rest, and the report says so. Port one stage
+(prefill, verify and commit together), add its name, run the command, and go on when it says ok. What a stage
+takes and returns stands in `tracing.stages` and `tracing.results`, with shapes.
 """
 
 from __future__ import annotations
@@ -87,7 +87,10 @@ class Port:
         raise NotImplementedError
 
     def verify(self, state: PortState, tree: Tensorized) -> Verified:
-        """Run the teacher over all rows at once; report the mask as the attention call was given it."""
+        """Run the teacher over all rows at once, row i into cache row L + i.
+
+        It attends to the L committed rows and to `tree.visible[i]`; report the mask as attention is given it.
+        """
         state.watch.about_to_run("verify", {"committed_len": len(state.tokens), "token_ids": tree.token_ids})
         raise NotImplementedError
 
@@ -108,7 +111,7 @@ class Port:
         )
 
     def commit(self, state: PortState, tree: Tensorized, verified: Verified, accepted: Accepted) -> Committed:
-        """Keep the accepted rows of the cache; the next root is `accepted.final_token_id`."""
+        """Keep the cache rows `accepted.path_indices`; the next root is `accepted.final_token_id`."""
         raise NotImplementedError
 
     def _chosen_children(self, tree: Tensorized, verified: Verified, node: int) -> list[int]:
@@ -127,5 +130,5 @@ class Port:
         raise NotImplementedError
 
     def kv_lengths(self, state: PortState, cache: str) -> tuple[int, ...]:
-        """Return the length of each layer of a cache."""
+        """Return the length of each layer of a cache: L of `main`, L + N of `branch` after verify."""
         raise NotImplementedError

@@ -128,7 +128,7 @@ class CheckedRun:
         if not self.is_damaged:
             return ""
         left = "only what is proven was checked" if self.paths else "nothing was checked"
-        return f"the trace is {self.state}, {left}"
+        return f"the trace is damaged ({self.state}), {left}"
 
     @property
     def remark(self) -> str:
