@@ -64,3 +64,13 @@ def test_runs_of_faults_are_kept(specwb: Specwb, tmp_path: Path) -> None:
     assert answer.exit_code == 0, answer.out
     assert specwb("trace", "verify", tmp_path / "kept" / "F-MASK-01").exit_code == 0
     assert specwb("faults", "run", "polarity-inverted", "--keep", tmp_path / "kept").exit_code == 2
+
+
+def test_a_port_is_not_accused_where_lookup_finds_nothing(specwb: Specwb, tmp_path: Path) -> None:
+    """The reference fills in a tree of the root alone; the port reads it as it is."""
+    prompt = tmp_path / "prompt.txt"
+    prompt.write_text("An unheard word: zyx")
+    options = ("--fused", "examples.partial_port:factory", "--proposer", "lookup", "--format", "json")
+    answer = specwb("diff", "--prompt", prompt, *options, "--out", tmp_path / "run", *FEW)
+    assert answer.exit_code in {0, 4}, answer.out
+    assert json.loads(answer.out)["findings"] == []

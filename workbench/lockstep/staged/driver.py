@@ -11,7 +11,7 @@ from tracing.errors import ContractError, LaunchRefusedError
 from tracing.finding import Finding
 from tracing.stages import Prefilled
 from workbench.judge.turn_state import TurnState
-from workbench.lockstep.engine.checked_stages import CheckedStages, result_sizes
+from workbench.lockstep.engine.checked_stages import CheckedStages, num_rows, result_sizes
 from workbench.lockstep.engine.failures import findings_of_failure, findings_of_windows
 from workbench.lockstep.engine.stage_inputs import written_into
 from workbench.lockstep.engine.step import run_prefill, run_step
@@ -107,6 +107,8 @@ class _JudgedStages(CheckedStages):
         else:
             self.results.inputs[stage] = result
             self.results.keep(stage, deepcopy(result))
+            if stage == "tensorize":  # a drafter without candidates gives a tree of the root alone
+                self.sizes["N"] = num_rows(self.sizes["N"], self.results, result)
         self._read_for_judge(stage)
         self._driver.take_windows(self.turn_state, stage)
         if stage == "commit":
