@@ -1,12 +1,14 @@
 """Pictures of every panel for the README, taken of the runs in `traces/`.
 
-`python -m pages.screenshots traces docs/screens` takes them again.
+`python -m pages.screenshots traces docs/screens` takes them again; `batch=RUN` and `experts=RUN`
+after that take those two of other runs: one of an engine with its launches, one of a teacher with experts.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -22,10 +24,13 @@ RUNS: Final = {
     "tree": "wrong-parent",
     "visible": "sibling-leak",
     "cache": "stale-row",
+    "chain": "stale-row",
     "rules": "position-off-by-one",
     "distance": "long",
 }
 """Panel -> run that it is shown of, at the run's first divergence; `clean` for the others."""
+NOT_OF_TRACES: Final = frozenset({"batch", "experts"})
+"""Panels of which no run in `traces/` has anything to show."""
 
 
 async def take(run: Path, panel: str, file: Path) -> None:
@@ -47,13 +52,16 @@ async def take(run: Path, panel: str, file: Path) -> None:
     file.write_text(without_fonts(picture), encoding="utf-8")
 
 
-async def take_all(traces: Path, folder: Path) -> None:
-    """Save a picture of every panel, and one of the whole screen."""
+async def take_all(traces: Path, folder: Path, others: Mapping[str, Path]) -> None:
+    """Save a picture of every panel that a run is there for, and one of the whole screen."""
     folder.mkdir(parents=True, exist_ok=True)
     await take(traces / "sibling-leak", "", folder / "whole.svg")
     for panel in PANEL_BY_NAME:
-        await take(traces / RUNS.get(panel, "clean"), panel, folder / f"{panel}.svg")
+        if panel in others or panel not in NOT_OF_TRACES:
+            run = others.get(panel, traces / RUNS.get(panel, "clean"))
+            await take(run, panel, folder / f"{panel}.svg")
 
 
 if __name__ == "__main__":
-    asyncio.run(take_all(Path(sys.argv[1]), Path(sys.argv[2])))
+    given = {panel: Path(run) for panel, _, run in (word.partition("=") for word in sys.argv[3:])}
+    asyncio.run(take_all(Path(sys.argv[1]), Path(sys.argv[2]), given))
