@@ -6,7 +6,10 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+DRAFT_MODEL: Final = "draft_model"
+"""Beside the pair: the teacher without its last layer."""
 
 
 def llama_teacher(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,7 +29,7 @@ def llama_drafter(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def convert_pair(teacher: Path, drafter: Path, folder: Path) -> tuple[Path, Path]:
-    """Copy both checkpoints into `folder`, config.json changed; return where they lie."""
+    """Write both checkpoints, config.json changed, and a draft model; return where the two lie."""
     places = []
     for name, source, change in (("teacher", teacher, llama_teacher), ("drafter", drafter, llama_drafter)):
         place = folder / name
@@ -34,4 +37,18 @@ def convert_pair(teacher: Path, drafter: Path, folder: Path) -> tuple[Path, Path
         config = json.loads((place / "config.json").read_text())
         (place / "config.json").write_text(json.dumps(change(config), indent=1))
         places.append(place)
+    shorten(places[0], folder / DRAFT_MODEL)
     return places[0], places[1]
+
+
+def shorten(teacher: Path, place: Path) -> None:
+    """Copy a teacher without its last layer: a draft model that is often right and not always."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(teacher, place, dirs_exist_ok=True)
+    config = json.loads((place / "config.json").read_text())
+    last = config["num_hidden_layers"] - 1
+    (place / "config.json").write_text(json.dumps({**config, "num_hidden_layers": last}, indent=1))
+    for file in place.glob("*.safetensors"):
+        kept = {name: each for name, each in load_file(file).items() if f".layers.{last}." not in name}
+        save_file(kept, file, metadata={"format": "pt"})

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
+
+from engines.pair import DRAFT_MODEL
 
 ENVIRONMENT: Final[Mapping[str, str]] = {
     "HF_HUB_OFFLINE": "1",
@@ -62,7 +65,7 @@ class Job:
     Attributes:
         name: For the report and the folders of its runs.
         proposer: Method of its `speculative_config`; empty: plain decoding.
-        drafter: Kind of the shipped checkpoint that it loads, or empty.
+        drafter: Kind of the checkpoint that it loads, shipped or `DRAFT_MODEL`, or empty.
         options: Arguments of the engine besides `COMMON`.
         runs: Temperature of each request, run by run.
         prepared: What is done to the engine before it starts, by a word of `engines.prepared`.
@@ -83,7 +86,8 @@ class Job:
         if self.proposer == "ngram":
             speculative |= {"prompt_lookup_max": 3, "prompt_lookup_min": 1}
         if self.drafter:
-            speculative["model"] = drafter
+            own = Path(teacher).with_name(DRAFT_MODEL)
+            speculative["model"] = str(own) if self.drafter == DRAFT_MODEL else drafter
         more = {"speculative_config": speculative} if self.proposer else {}
         return {"model": teacher, **COMMON, **self.options, **more}
 
@@ -104,6 +108,7 @@ JOBS: Final = (
     Job(name="plain"),
     Job(name="ngram", proposer="ngram", runs={"greedy": GREEDY, "again": GREEDY}),
     Job(name="eagle3", **EAGLE, runs={"greedy": GREEDY, "again": GREEDY}),
+    Job(name="draft-model", proposer="draft_model", drafter=DRAFT_MODEL),
     Job(name="eagle3-preempted", **EAGLE, options=PREEMPTED),
     Job(name="eagle3-async", **EAGLE, prepared=("asynchronous",), options=PREEMPTED),
     Job(name="eagle3-mixed", **EAGLE, prepared=("expanded_in_place",), runs={"mixed": MIXED}),

@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file
 
 from engines import environment
 from engines.environment import NotInstallableError, Pins, python_of
-from engines.pair import convert_pair
+from engines.pair import DRAFT_MODEL, convert_pair
 from engines.pins import pinned
 from engines.proof import greedy_differences
 from engines.scenarios import Job
@@ -38,6 +39,17 @@ def test_only_the_configuration_of_the_pair_changes(tmp_path: Path) -> None:
     teacher = json.loads((tmp_path / "teacher" / "config.json").read_text())
     assert teacher["architectures"] == ["LlamaForCausalLM"]
     assert teacher["attention_bias"] is True
+    options = Job(name="j", proposer="draft_model", drafter=DRAFT_MODEL).engine_options(
+        str(tmp_path / "teacher"), str(tmp_path / "drafter")
+    )
+    shorter = Path(options["speculative_config"]["model"])
+    config, kept, names = (
+        json.loads((shorter / "config.json").read_text()),
+        set(load_file(shorter / "model.safetensors")),
+        set(load_file(tmp_path / "teacher" / "model.safetensors")),
+    )
+    assert config["num_hidden_layers"] == teacher["num_hidden_layers"] - 1
+    assert {name.split(".")[2] for name in names - kept} == {str(config["num_hidden_layers"])}
 
 
 def test_every_package_of_an_engine_is_pinned() -> None:
