@@ -53,7 +53,7 @@ def specwb(*arguments: str, cwd: Path, text: str | None = None) -> Done:
             code = run_command(arguments)
     finally:
         sys.stdin, sys.path[:] = stdin, path
-        sys.modules.pop("port", None)
+        sys.modules.pop("own_port", None)
     return Done(code, out.getvalue(), err.getvalue())
 
 
@@ -122,7 +122,7 @@ def test_free_lockstep(teacher: Path, drafter: Path, tmp_path: Path) -> None:
 def test_free_lockstep_with_a_port_that_raises_is_a_finding(
     teacher: Path, drafter: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "port.py").write_text(
+    (tmp_path / "own_port.py").write_text(
         "from dataclasses import replace\n"
         "from workbench.fused.path import make_path\n"
         "def verify(state, tensorized):\n"
@@ -131,14 +131,14 @@ def test_free_lockstep_with_a_port_that_raises_is_a_finding(
         "    path = make_path(pair, settings, device=device, dtype=dtype)\n"
         "    return replace(path, stages=replace(path.stages, verify=verify))\n"
     )
-    done = diff(teacher, drafter, tmp_path, "--fused", "port:factory", "--lockstep", "free")
+    done = diff(teacher, drafter, tmp_path, "--fused", "own_port:factory", "--lockstep", "free")
     assert done.returncode == 1, done.stderr
     assert "507015" in done.stdout
 
 
 def test_a_port_with_one_stage(teacher: Path, drafter: Path, tmp_path: Path) -> None:
-    (tmp_path / "port.py").write_text((ROOT / "examples" / "partial_port.py").read_text())
-    done = diff(teacher, drafter, tmp_path, "--fused", "port:factory")
+    (tmp_path / "own_port.py").write_text((ROOT / "examples" / "partial_port.py").read_text())
+    done = diff(teacher, drafter, tmp_path, "--fused", "own_port:factory")
     assert done.returncode == 0, done.stderr
     assert "not checked: commit, draft, prefill, tensorize, verify" in done.stdout
 
