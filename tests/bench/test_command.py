@@ -176,7 +176,7 @@ def test_everything_left_to_measurement_and_every_study(
     assert set(names[3:]) == {
         "temperature",
         *("accept-pos", "budget", "window", "distance", "modes", "commit"),
-        *("vocab", "stages", "length", "tree-auto", "generate", "enec"),
+        *("vocab", "stages", "length", "tree-auto", "generate", "enec", "experts"),
     }
     assert all(study["tables"] for study in results["studies"] if study["name"] != "length")
     assert results["manifest"]["drafts"]["eagle3"]["tree"] in results["studies"][0]["text"][0]

@@ -95,8 +95,9 @@ def _with_joined_runs(callback: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(callback)
     def run(*args: Any, **options: Any) -> Any:
         for name in ("run", "runs"):
-            given = options.get(name) or ()
-            for folder in (given,) if isinstance(given, str) else given:
+            given = options.get(name)
+            folders = given if isinstance(given, tuple) else (given,)
+            for folder in (each for each in folders if isinstance(each, str | Path)):
                 if (Path(folder) / "parts").is_dir():
                     from workbench.adapters.vllm.join import has_parts, join
 

@@ -88,7 +88,7 @@ def first_symptom(
         )
         judged = judge(record)
         num_judged += judged.num_tokens
-        found = [each for each in judged.findings if each.rule.startswith("JUDGE-TEXT")]
+        found = [each for each in judged.findings if each.rule.startswith("JUDGE-TEXT-")]
         if found:
             position = min(each.moment.step for each in found)
             first = next(each for each in found if each.moment.step == position)

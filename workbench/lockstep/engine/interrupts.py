@@ -21,17 +21,19 @@ def interrupts_watched() -> Iterator[None]:
     thread has handlers; elsewhere this does nothing, and no interrupt arrives there either.
     """
     before = signal.getsignal(signal.SIGINT)
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
+    here = threading.current_thread() is threading.main_thread()
+    if not here or not (callable(before) or before is signal.SIG_IGN):
         yield
         return
 
     def handler(number: int, frame: FrameType | None) -> Any:
         _SEEN.set()
-        return before(number, frame)
+        return before(number, frame) if callable(before) else None
 
     _SEEN.clear()
     _WATCHED.set()
-    signal.signal(signal.SIGINT, handler)
+    if callable(before):  # ignored, as in the background of a script, it stays ignored
+        signal.signal(signal.SIGINT, handler)
     try:
         yield
     finally:
