@@ -47,7 +47,7 @@ FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
     "prefill": (
         _GIVEN,
         _quantity("context", "JUDGE-PREFILL-CONTEXT STEP005"),
-        _quantity("cached", "num_cached", "given"),
+        _quantity("cached", "num_cached REQ006", "given"),
         _quantity("fed", "committed_len token_ids", "given"),
         _quantity("router", "router_logits"),
         _quantity("experts", "expert_ids expert_loads"),
@@ -62,7 +62,7 @@ FLOW: Final[Mapping[str, tuple[Quantity, ...]]] = {
         _quantity("root", "JUDGE-DRAFT-ROOT STEP002 STEP005"),
         _quantity("rejected", "num_rejected_before", "given"),
         _quantity("stale", "DRAFT005"),
-        _quantity("places", "num_cached draft_slots draft_position_ids", ""),
+        _quantity("places", "num_cached REQ007 draft_slots draft_position_ids", ""),
         _quantity("kv", "kv"),
         _quantity("levels", "JUDGE-DRAFT-LEVELS DRAFT003"),
         _quantity("proposal", "JUDGE-DRAFT-PROPOSAL JUDGE-DRAW-COUNT JUDGE-DRAFT-DRAWN"),
