@@ -21,7 +21,8 @@ from workbench.reduce.source import RunSource, bench_case, opened
 
 ABOUT: Final = (
     "*Reduced to* is what `specwb reduce` leaves of the run while its first finding stays: tokens of the "
-    "prompt, nodes of the tree, bytes of the weights."
+    "prompt, nodes of the tree, bytes of the weights. Cells of 96 tokens are of the shipped pair, those of "
+    "fewer of the tiny one; an empty cell was not measured."
 )
 
 
