@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tracing.errors import TraceError
 
@@ -116,6 +117,17 @@ def num_rows(data: memoryview, message: Message) -> int:
     head = data[message.head_at : message.body_at]
     at = _field(head, message.header, 0)
     return _number("<q", head, at) if at else 0
+
+
+def null_counts(data: bytes, message: Message) -> NDArray[np.int64]:
+    """Return how many nulls each node of a batch message claims to have, `[nodes]`.
+
+    Raises:
+        CorruptFrameError: An offset leads outside the message.
+    """
+    head = memoryview(data)[message.head_at : message.body_at]
+    counts: NDArray[np.int64] = np.frombuffer(_vector(head, message.header, NODES), "<i8")[1::2]
+    return counts
 
 
 def unpacked_bytes(data: memoryview, message: Message) -> int:
