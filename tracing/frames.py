@@ -54,8 +54,8 @@ class Dictionaries:
 
 def encode_schema(schema: pa.Schema, facts: dict[str, Any]) -> bytes:
     """Return the schema message as a stamped frame; `facts` are in the schema's metadata."""
-    frame = bytearray(schema.with_metadata(_metadata(facts)).serialize())
-    _stamp(frame)
+    frame = bytearray(schema.with_metadata(metadata_of(facts)).serialize())
+    stamp(frame)
     return bytes(frame)
 
 
@@ -73,10 +73,10 @@ def encode_batch(batch: pa.RecordBatch, facts: dict[str, Any], codec: str) -> by
     writer = pa.ipc.new_stream(
         sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression=codec, use_threads=False)
     )
-    writer.write_batch(batch, custom_metadata=_metadata(facts))
+    writer.write_batch(batch, custom_metadata=metadata_of(facts))
     writer.close()
     frame = bytearray(memoryview(sink.getvalue())[batch.schema.serialize().size : -len(END_OF_STREAM)])
-    _stamp(frame)
+    stamp(frame)
     return bytes(frame)
 
 
@@ -204,12 +204,12 @@ def bounded(frame: bytes, num_rows: int, known: Dictionaries) -> Message:
     return found
 
 
-def _metadata(facts: dict[str, Any]) -> dict[bytes, bytes]:
+def metadata_of(facts: dict[str, Any]) -> dict[bytes, bytes]:
     """Return Arrow metadata that carries `facts` (flat) and a place for the CRC, which comes last."""
     return {METADATA_KEY: json.dumps({**facts, "crc32": _ZEROS.decode()}).encode()}
 
 
-def _stamp(frame: bytearray) -> None:
+def stamp(frame: bytearray) -> None:
     """Write a frame's own CRC-32 into its metadata, in place of the zeros."""
     view = memoryview(frame)
     at = _seal_position(view, _last_message(view))

@@ -56,6 +56,7 @@ class StreamReader:
         num_stored: Rows of all kinds in the readable batches.
         num_bytes: Bytes read so far.
         last_crc: Checksum of the last frame.
+        unpacker: Unpacks its batches.
         generation: Counts up whenever the rows are numbered anew.
     """
 
@@ -82,7 +83,7 @@ class StreamReader:
         self.problem: TraceError | None = None
         self.num_bytes = 0
         self.last_crc = ""
-        self._unpacker = Unpacker(b"", {})
+        self.unpacker = Unpacker(b"", {})
         self._first_rows: list[int] = []
         self._num_rows = 0
         self.num_stored = 0
@@ -200,7 +201,7 @@ class StreamReader:
             CorruptFrameError: Arrow does not accept it, or its length is not the recorded one.
         """
         num_rows = self.batches[number].facts["num_rows"]
-        batch = self._unpacker.unpack(data, num_rows, None if names is None else tuple(names), filled=filled)
+        batch = self.unpacker.unpack(data, num_rows, None if names is None else tuple(names), filled=filled)
         for name in ("token_id", *KEY_COLUMNS):
             if name in batch.schema.names and batch.column(name).null_count:
                 raise CorruptFrameError(f"batch {number} has rows without {name}")
@@ -213,17 +214,21 @@ class StreamReader:
     @property
     def schema(self) -> pa.Schema:
         """Schema of the file, columns that this version does not know included."""
-        return self._unpacker.schema
+        return self.unpacker.schema
 
     @property
     def shares(self) -> Shares:
         """Nodes and buffers of each column of the file."""
-        return self._unpacker.shares
+        return self.unpacker.shares
 
     @property
     def head_bytes(self) -> int:
         """Size of the schema frame; 0 while it is unreadable."""
-        return len(self._unpacker.schema_frame)
+        return len(self.unpacker.schema_frame)
+
+    def num_given(self, number: int) -> int:
+        """Return how many rows of a batch are given out."""
+        return int(self.batches[number].facts["num_rows"]) - len(self.left_out(number))
 
     def locate(self, row: int) -> tuple[int, int]:
         """Return the batch that holds a row, and the row within it."""
@@ -266,14 +271,14 @@ class StreamReader:
             if not self.columns.keys() >= set(needed):
                 self.columns = None
                 raise CorruptFrameError(f"its schema lacks {', '.join(needed[:-1])} or {needed[-1]}")
-            self.facts, self._unpacker = frame.facts, Unpacker(bytes(data), self.columns)
+            self.facts, self.unpacker = frame.facts, Unpacker(bytes(data), self.columns)
         elif frame.facts.get("kind") == "batch":
             before = None if self.bad else (len(self.batches), self.num_stored, self.last_crc)
             check_batch(frame, before, self._max_rows)
             self._first_rows.append(self._num_rows)
             self.batches.append(frame)
             self.num_stored += frame.facts["num_rows"]
-            self._num_rows += frame.facts["num_rows"] - len(self.left_out(len(self.batches) - 1))
+            self._num_rows += self.num_given(len(self.batches) - 1)
         else:
             self._take_end(file, frame)
         self.num_bytes, self.last_crc = frame.stop + (8 if self.end is not None else 0), frame.facts["crc32"]

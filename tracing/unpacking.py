@@ -66,6 +66,15 @@ class Unpacker:
             wanted = wanted[:1] if is_empty.all() else wanted[~is_empty]
         return frames.decode_batch(self.schema_frame, data, wanted.tolist())
 
+    def num_nulls(self, data: bytes, num_rows: int, name: str) -> int:
+        """Return how many rows of a batch have no value in a column that the file has.
+
+        Raises:
+            CorruptFrameError: An offset leads outside the frame.
+        """
+        message = frames.bounded(data, num_rows, self._dictionaries)
+        return int(ipc_message.null_counts(data, message)[self.shares[name][0].start])
+
     def _places_of(self, names: Names) -> Places:
         if names not in self._places:
             present = [each for each in (self._columns if names is None else names) if each in self._columns]
