@@ -22,7 +22,6 @@ from workbench.lossless.rules import (
 )
 
 BFLOAT16_BITS: Final = 8
-Step = tuple[bool, Weights]
 
 
 def _leaves(tree: DraftedTree, path: TokenPath = ()) -> Iterator[TokenPath]:
