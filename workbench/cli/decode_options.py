@@ -139,7 +139,7 @@ decode_options: Final = option_set(
         "--eager",
         metavar="OPERATORS",
         default="",
-        help=f"Fused operators to run eagerly: {','.join(EAGER_OPERATORS)} or all.",
+        help=f"Operators to run eagerly: {','.join(EAGER_OPERATORS)} or all; see docs/speed.md.",
     ),
     choice_option(
         "--npu-mode",

@@ -92,6 +92,11 @@ class CaseResult:
     published: PublishedVerdict | None
     repeats: bool = True
 
+    @classmethod
+    def failed(cls, kernel: str, case: str, values: str, rule: str, message: str) -> CaseResult:
+        """Return a case of which nothing came to be judged."""
+        return cls(kernel, case, values, JudgedOutputs((Refusal(rule, message),), 0), None)
+
     @property
     def passed(self) -> bool:
         """Whether our judge found nothing."""
