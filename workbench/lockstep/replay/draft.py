@@ -26,7 +26,7 @@ UNSELECTED = "scores of candidates that were not selected are not in the trace"
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class ScoredDraft:
     """What one model makes of a recorded draft.
 
     Attributes:
@@ -49,7 +49,7 @@ def judge_scores(
     runner: ReferenceRunner,
     evidence: StepEvidence,
     tree: Tensorized,
-    scored: Sequence[Scored | None],
+    scored: Sequence[ScoredDraft | None],
     *,
     recorded: NDArray[Any] | None,
     num_in_reach: int,
@@ -86,18 +86,20 @@ def drafted_of(tree: Tensorized) -> Drafted:
 
 def score_nodes(
     runner: ReferenceRunner, models: ReferenceModels, context: DraftContext, drafted: Drafted
-) -> Scored | None:
+) -> ScoredDraft | None:
     """Score the nodes of a draft after its context; None for a drafter that cannot."""
     search = runner.stages.rung.search(models)
     if search is None:
         fed = (context.token_ids, context.root, context.features, runner.settings)
         scored = runner.stages.rung.score(models, *fed, drafted=drafted)
-        return None if scored is None else Scored(host_floats(scored.logprobs), np.asarray(scored.row_of))
+        return (
+            None if scored is None else ScoredDraft(host_floats(scored.logprobs), np.asarray(scored.row_of))
+        )
     rows = search.begin(models, context, runner.settings)
     return expand_nodes(rows, search.expand, [drafted])[0]
 
 
-def expand_nodes(rows: Rows, expand: Callable[..., Any], drafts: Sequence[Drafted]) -> list[Scored]:
+def expand_nodes(rows: Rows, expand: Callable[..., Any], drafts: Sequence[Drafted]) -> list[ScoredDraft]:
     """Expand every node that has children, level by level, of all drafts at once.
 
     Args:
@@ -130,7 +132,7 @@ def expand_nodes(rows: Rows, expand: Callable[..., Any], drafts: Sequence[Drafte
     ]
 
 
-def _own_rows(logprobs: NDArray[Any], row_of: IntArray, is_own: NDArray[np.bool_]) -> Scored:
+def _own_rows(logprobs: NDArray[Any], row_of: IntArray, is_own: NDArray[np.bool_]) -> ScoredDraft:
     """Return the rows of one draft among those of all."""
     own = np.flatnonzero(is_own)
-    return Scored(logprobs[own], np.where(row_of >= 0, np.searchsorted(own, row_of), -1))
+    return ScoredDraft(logprobs[own], np.where(row_of >= 0, np.searchsorted(own, row_of), -1))

@@ -17,7 +17,7 @@ from tracing.errors import UsageError
 from tracing.stages import Drafted, Tensorized
 from workbench.judge.recorded.upcoming import Upcoming
 from workbench.judge.turn_state import TurnState
-from workbench.lockstep.replay.draft import Scored, drafted_of, expand_nodes, score_nodes
+from workbench.lockstep.replay.draft import ScoredDraft, drafted_of, expand_nodes, score_nodes
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 NODES_AT_ONCE: Final = 128
@@ -75,7 +75,7 @@ class _Stack:
 
     steps: Sequence[Asked]
     nodes: Mapping[Place, tuple[TeacherRows, ...]]
-    scored: dict[Place, tuple[Scored | None, ...]] = field(default_factory=dict)
+    scored: dict[Place, tuple[ScoredDraft | None, ...]] = field(default_factory=dict)
 
 
 class StackedReference:
@@ -110,7 +110,7 @@ class StackedReference:
         more = models[len(known) :]
         return (*known, *self.runner.verify(state.committed, tree, more)) if more else known
 
-    def scored(self, state: TurnState, tree: Tensorized, models: Models) -> tuple[Scored | None, ...]:
+    def scored(self, state: TurnState, tree: Tensorized, models: Models) -> tuple[ScoredDraft | None, ...]:
         """Return a step's draft scored by each model."""
         stack, place = self._stack_of(state.moment.place), state.moment.place
         if stack is not None and not stack.scored:
@@ -156,11 +156,11 @@ class StackedReference:
             steps, {each.place: of for each, of in zip(steps, zip(*rows, strict=True), strict=True)}
         )
 
-    def _scored(self, steps: Sequence[Asked]) -> dict[Place, tuple[Scored | None, ...]]:
+    def _scored(self, steps: Sequence[Asked]) -> dict[Place, tuple[ScoredDraft | None, ...]]:
         """Score the drafts of several steps at once; empty where the drafter cannot."""
         runner, last = self.runner, steps[-1]
         drafts: list[Drafted] = [drafted_of(each.tree) for each in steps]
-        every: list[list[Scored]] = []
+        every: list[list[ScoredDraft]] = []
         for models, features in zip(
             runner.models, runner.features(last.committed, runner.models), strict=True
         ):
