@@ -21,7 +21,7 @@ from workbench.lockstep.replay.draft import ScoredDraft, drafted_of, expand_node
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 NODES_AT_ONCE: Final = 128
-"""Nodes of one forward: beyond a hundred rows a product is hardly faster, and attention pays for each pair."""
+"""Nodes of one forward: beyond a hundred a product is hardly faster, and attention pays for each pair."""
 BYTES_AHEAD: Final = 1 << 27
 """Logits that are held at most, of steps that were run and not yet judged."""
 BYTES_OF_LOGIT: Final = 12
@@ -31,7 +31,7 @@ Models = Sequence[ReferenceModels]
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AskedStep:
     """What one step asks of the reference.
 
     Attributes:
@@ -47,7 +47,7 @@ class Asked:
     tree: Tensorized
 
     @classmethod
-    def of(cls, step: Upcoming) -> Asked | None:
+    def of(cls, step: Upcoming) -> AskedStep | None:
         """Return what a step asks; None where it asks nothing."""
         evidence, state = step.evidence, step.state
         if evidence is None or evidence.tensorize is None or evidence.verify is None:
@@ -57,7 +57,7 @@ class Asked:
         tree = evidence.tensorize.fused
         return None if tree is None else cls(state.moment.place, tuple(state.committed), state.root, tree)
 
-    def goes_on_in(self, other: Asked) -> bool:
+    def goes_on_in(self, other: AskedStep) -> bool:
         """Whether a later step has this one's tokens and root before it."""
         length = len(self.committed)
         return other.committed[: length + 1] == (*self.committed, self.root)
@@ -73,7 +73,7 @@ class _Stack:
         scored: Each step's draft by each model; empty while nobody asked.
     """
 
-    steps: Sequence[Asked]
+    steps: Sequence[AskedStep]
     nodes: Mapping[Place, tuple[TeacherRows, ...]]
     scored: dict[Place, tuple[ScoredDraft | None, ...]] = field(default_factory=dict)
 
@@ -87,7 +87,7 @@ class StackedReference:
 
     def __init__(self, runner: ReferenceRunner) -> None:
         self.runner = runner
-        self._waiting: dict[tuple[int, int], list[Asked]] = {}
+        self._waiting: dict[tuple[int, int], list[AskedStep]] = {}
         self._stacks: dict[Place, _Stack] = {}
 
     @property
@@ -99,7 +99,7 @@ class StackedReference:
     def expect(self, steps: Sequence[Upcoming]) -> None:
         """Take note of the steps that come next; those of before are forgotten."""
         self._waiting, self._stacks = {}, {}
-        for asked in map(Asked.of, steps) if self.runner.stacks else ():
+        for asked in map(AskedStep.of, steps) if self.runner.stacks else ():
             if asked is not None:
                 self._waiting.setdefault(asked.place[:2], []).append(asked)
 
@@ -143,7 +143,7 @@ class StackedReference:
                 self._waiting[place[:2]] = waiting[start + len(steps) :]
         return self._stacks.get(place)
 
-    def _run(self, steps: Sequence[Asked]) -> _Stack | None:
+    def _run(self, steps: Sequence[AskedStep]) -> _Stack | None:
         trees = [(len(each.committed), each.tree) for each in steps]
         try:
             every = self.runner.verify_stacked(steps[-1].committed, trees)
@@ -156,7 +156,7 @@ class StackedReference:
             steps, {each.place: of for each, of in zip(steps, zip(*rows, strict=True), strict=True)}
         )
 
-    def _scored(self, steps: Sequence[Asked]) -> dict[Place, tuple[ScoredDraft | None, ...]]:
+    def _scored(self, steps: Sequence[AskedStep]) -> dict[Place, tuple[ScoredDraft | None, ...]]:
         """Score the drafts of several steps at once; empty where the drafter cannot."""
         runner, last = self.runner, steps[-1]
         drafts: list[Drafted] = [drafted_of(each.tree) for each in steps]
@@ -174,7 +174,7 @@ class StackedReference:
         return {each.place: of for each, of in zip(steps, zip(*every, strict=True), strict=True)}
 
 
-def _run_together(waiting: Sequence[Asked]) -> Sequence[Asked]:
+def _run_together(waiting: Sequence[AskedStep]) -> Sequence[AskedStep]:
     """Return the first steps that go on from each other and are not too many nodes."""
     num_nodes, number = 0, 0
     for number, each in enumerate(waiting):
