@@ -13,18 +13,12 @@ from workbench.cli.frame import framed
 
 COMMANDS: Final = {
     "diff": ("workbench.cli.diff", "Decode on both paths in lockstep and show the first wrong thing."),
-    "locate": (
-        "workbench.cli.locate",
-        "Open the first wrong stage: which layer, operator, row and element?",
-    ),
+    "locate": ("workbench.cli.locate", "Open the first wrong stage: which layer, operator, row and element?"),
     "reduce": ("workbench.cli.reduce", "Make a failing run smaller, down to a folder for an issue."),
     "check": ("workbench.cli.check", "Check every invariant at every recorded step; needs no models."),
     "view": ("workbench.cli.view", "Browse a recorded run step by step, or print one moment of it."),
     "doctor": ("workbench.cli.doctor", "Print what this machine has and what is verified on it."),
-    "faults": (
-        "workbench.cli.faults",
-        "Inject a named fault into a run; which check reports it first?",
-    ),
+    "faults": ("workbench.cli.faults", "Inject a named fault into a run; which check reports it first?"),
     "lossless": ("workbench.cli.lossless", "Is a verifier lossless? Its exact law, or an engine's samples."),
     "texts": ("workbench.cli.texts", "Judge token ids of a closed engine against the teacher."),
     "bench": ("workbench.cli.bench", "Speculative against greedy decoding, and the paper's studies."),

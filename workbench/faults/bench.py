@@ -209,11 +209,7 @@ class Bench:
     """
 
     def __init__(
-        self,
-        name: str,
-        about: str,
-        plain: Callable[[], Setup],
-        export: Callable[[Path], tuple[Path, Path]],
+        self, name: str, about: str, plain: Callable[[], Setup], export: Callable[[Path], tuple[Path, Path]]
     ) -> None:
         self.name = name
         self.about = about
