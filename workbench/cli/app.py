@@ -29,7 +29,7 @@ COMMANDS: Final = {
     "trace": ("workbench.cli.trace", "Inspect and verify recorded runs; repair, merge, slice, export."),
     "campaign": ("workbench.cli.campaign", "Many cases on many workers, merged into one verdict."),
     "new-path": ("workbench.cli.new_path", "Write the skeleton of a path under test, with its test."),
-    "completion": ("workbench.cli.completion", "Print a script that makes a shell complete what is typed."),
+    "completion": ("workbench.cli.complete", "Print a script that makes a shell complete what is typed."),
 }
 """Command name -> module with a click command `command`, and its one-line help."""
 
