@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tracing.errors import UsageError
 from workbench.judge.allowance import Floats, RowAllowances, largest, root_mean_square, row_allowances
+from workbench.judge.typical import Typical, allowances_beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,15 @@ def group_label(quantity: NDArray[Any], group: int) -> str:
 
 
 def measure(
-    label: str, fused: NDArray[Any], truth: NDArray[Any], samples: tuple[NDArray[Any], ...], dtype: str
+    label: str,
+    fused: NDArray[Any],
+    truth: NDArray[Any],
+    samples: tuple[NDArray[Any], ...],
+    dtype: str,
+    *,
+    typical: Typical | None = None,
 ) -> GroupRows:
-    """Measure one group of rows, all arrays `[R, W]`."""
+    """Measure one group of rows, all arrays `[R, W]`; with `typical` errors `truth` is a sample."""
     fused = np.asarray(fused, dtype=np.float64)
     truth = np.asarray(truth, dtype=np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -95,7 +102,9 @@ def measure(
             truth=truth,
             error=largest(error),
             error_rms=root_mean_square(error),
-            allowance=row_allowances(truth, samples, dtype),
+            allowance=row_allowances(truth, samples, dtype)
+            if typical is None
+            else allowances_beside(truth, typical, dtype),
             fused_finite=np.isfinite(fused).all(axis=-1),
             truth_finite=np.isfinite(truth).all(axis=-1),
         )
