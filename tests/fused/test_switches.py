@@ -11,7 +11,7 @@ import torch
 
 from tests.fused.support import decode, fused_path, small_pair, start
 from tracing.errors import CheckpointError, EnvironmentProblemError, UsageError
-from tracing.settings import EAGER_OPERATORS, DecodeSettings
+from tracing.settings import FUSED_OPERATORS, DecodeSettings
 from workbench.fused.switches import read_switches
 from workbench.npu import dispatch
 
@@ -45,7 +45,7 @@ def count_calls(stack: ExitStack) -> dict[str, int]:
     return counts
 
 
-@pytest.mark.parametrize("eager", [*EAGER_OPERATORS, None])
+@pytest.mark.parametrize("eager", [*FUSED_OPERATORS, None])
 def test_each_operator_switches_alone(eager: str | None) -> None:
     """The named operator is never called and the others are; the logits stay within float32 rounding.
 
@@ -56,7 +56,7 @@ def test_each_operator_switches_alone(eager: str | None) -> None:
     with ExitStack() as stack:
         counts = count_calls(stack)
         switched = decode(fused_path(pair, PAGED, eager={eager} if eager else frozenset()), PROMPT, 16)
-    assert {short for short, count in counts.items() if count} == set(EAGER_OPERATORS) - {eager}
+    assert {short for short, count in counts.items() if count} == set(FUSED_OPERATORS) - {eager}
     assert switched.emitted == fused.emitted
     for ours, theirs in zip(switched.steps, fused.steps, strict=True):
         valid = theirs.tensorized.valid
@@ -91,15 +91,14 @@ def test_the_papers_variables(environment: dict[str, str], *, prefill: bool, tre
 def test_all_eager_needs_no_operator() -> None:
     with ExitStack() as stack:
         counts = count_calls(stack)
-        run = decode(fused_path(small_pair(5), PAGED, eager=frozenset(EAGER_OPERATORS)), PROMPT, 16)
+        run = decode(fused_path(small_pair(5), PAGED, eager=frozenset(FUSED_OPERATORS)), PROMPT, 16)
     assert not any(counts.values())
     assert run.emitted == decode(fused_path(small_pair(5)), PROMPT, 16).emitted
 
 
 def test_bad_switches_are_refused() -> None:
-    with pytest.raises(
-        UsageError, match="eager operators should be among attention, norm, rotary, swiglu, scatter, got gelu"
-    ):
+    known = "attention, norm, rotary, swiglu, scatter, linear"
+    with pytest.raises(UsageError, match=f"eager operators should be among {known}, got gelu"):
         read_switches({"gelu"}, {})
     with pytest.raises(UsageError, match="EA_FAST_CACHE_REORDER should be 1 or 0, got 'maybe'"):
         read_switches(set(), {"EA_FAST_CACHE_REORDER": "maybe"})

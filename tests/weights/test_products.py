@@ -17,7 +17,7 @@ import torch
 from workbench.kernels.call import call, judge_call
 from workbench.kernels.kernel import Draw
 from workbench.kernels.operators import KERNELS
-from workbench.kernels.w4a16 import QuantisedCall, data_parallel, product_traffic, split_k, sum_bound
+from workbench.kernels.w4a16 import QuantisedCall, data_parallel, product_traffic, split_k
 from workbench.weights.int4 import pack
 
 DATA = json.loads((Path(__file__).parents[1] / "data" / "w4a16.json").read_text())
@@ -40,6 +40,12 @@ def recorded(inner: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torc
     scale = (np.abs(random.standard_normal((inner // 128, 16))) * 0.01 + 0.002).astype(np.float16)
     plain = (weight * np.repeat(scale, 128, 0).astype(np.float64)).astype(np.float16)
     return tuple(torch.from_numpy(each) for each in (x, pack(weight), scale, plain))  # type: ignore[return-value]  # four
+
+
+def sum_bound(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """How far one float32 accumulator can be off: K u / (1 - K u) times the sum of magnitudes."""
+    share = x.shape[1] * 2.0**-24
+    return share / (1 - share) * (x.double().abs() @ weight.double().abs())
 
 
 @pytest.mark.parametrize("case", DATA["splitk"], ids=lambda case: str(case["k"]))

@@ -18,6 +18,8 @@ from workbench.fused.cache.pages import BlockTable
 from workbench.fused.cache.rows import RowCache
 from workbench.fused.drafters.seam import Drafter
 from workbench.fused.drafters.static_tree import StaticTree
+from workbench.fused.linear import Products
+from workbench.fused.originals import Originals
 from workbench.fused.seen import Seen
 from workbench.fused.state import FusedState
 from workbench.fused.step_inputs import StepInputs
@@ -36,6 +38,8 @@ class Engine:
         eos_token_ids: Tokens that end a turn.
         pad_token_id: Token of padded rows; any legal id, its row is cut off from everything.
         replication: How the committed cache is replicated, see `CacheManager`.
+        originals: The weights that it was built from.
+        products: How the products hold theirs.
     """
 
     teacher: Teacher
@@ -44,6 +48,8 @@ class Engine:
     switches: Switches
     device: torch.device
     dtype: torch.dtype
+    originals: Originals
+    products: Products
     vocab_size: int
     max_positions: int
     eos_token_ids: frozenset[int] = frozenset()
@@ -57,7 +63,12 @@ class Engine:
         return static
 
     def begin(self, watch: StageWatch, chooser: Chooser | None = None) -> FusedState:
-        """Return a fresh state that reports to `watch`; greedy without a chooser."""
+        """Return a fresh state that reports to `watch`; greedy without a chooser.
+
+        Raises:
+            UsageError: Weights were changed since the path was built.
+        """
+        self.originals.require_unchanged()
         return FusedState(watch, self.new_caches(), self.drafter.begin(), chooser, self._step_inputs())
 
     def _step_inputs(self) -> StepInputs | None:

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from tracing.models import Experts
 from workbench.fused.gated_mlp import GatedMlp
-from workbench.fused.linear import Linear
 from workbench.fused.operators import Operators
 from workbench.fused.quantised import QuantisedLinear
 from workbench.fused.seen import Seen
@@ -90,7 +89,7 @@ class _OneByOne:
     """Experts in int4, each through the product with quantised weights."""
 
     def __init__(self, experts: Sequence[Any], operators: Operators) -> None:
-        self._experts = [GatedMlp(each, operators, pack=False) for each in experts]
+        self._experts = [GatedMlp(each, operators) for each in experts]
 
     def __call__(self, rows: Tensor, counts: Tensor) -> Tensor:
         """Return what each expert gives for its rows, `[R * num_groups, hidden]`."""
@@ -101,15 +100,15 @@ class _OneByOne:
 class ExpertsMlp(nn.Module):
     """Router, the chosen experts of each row, and the shared expert."""
 
-    def __init__(self, source: Any, operators: Operators, *, pack: bool) -> None:
+    def __init__(self, source: Any, operators: Operators) -> None:
         super().__init__()
-        self.gate = Linear(source.gate.weight, pack=pack)
+        self.gate = operators.products.of(source.gate.weight)
         self.router_scale: Tensor = source.router_scale.detach()[0]
         self.num_groups: int = source.num_groups
         self.num_experts = len(source.experts)
         is_int4 = isinstance(source.experts[0].gate_proj, QuantisedLinear)
         self.experts = (_OneByOne if is_int4 else _Grouped)(source.experts, operators)
-        self.shared = GatedMlp(source.shared_expert, operators, pack=pack)
+        self.shared = GatedMlp(source.shared_expert, operators)
 
     def forward(self, hidden_states: Tensor, seen: Seen | None, routing: list[LayerRouting]) -> Tensor:
         """Return the weighted sum of the chosen experts, and the shared one, `[1, R, hidden]`.

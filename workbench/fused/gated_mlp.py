@@ -6,7 +6,6 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from workbench.fused.linear import joined
 from workbench.fused.operators import Operators
 from workbench.fused.seen import Seen, tell_mlp
 
@@ -14,10 +13,10 @@ from workbench.fused.seen import Seen, tell_mlp
 class GatedMlp(nn.Module):
     """Gate and up in one product, then SwiGLU through the operator."""
 
-    def __init__(self, source: Any, operators: Operators, *, pack: bool) -> None:
+    def __init__(self, source: Any, operators: Operators) -> None:
         super().__init__()
-        self.gate_and_up = joined([source.gate_proj, source.up_proj], pack=pack)
-        self.down = joined([source.down_proj], pack=pack)
+        self.gate_and_up = operators.products.joined([source.gate_proj, source.up_proj])
+        self.down = operators.products.joined([source.down_proj])
         self.operators = operators
 
     def forward(self, hidden_states: Tensor, seen: Seen | None = None) -> Tensor:

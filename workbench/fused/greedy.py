@@ -28,11 +28,13 @@ def decode_greedy(
         on_token: Called with each token as it is known, for timing.
 
     Raises:
-        UsageError: An empty context, a token id outside the vocabulary, or no token to emit.
+        UsageError: An empty context, a token id outside the vocabulary, no token to emit, or weights that
+            were changed since the path was built.
     """
     if max_new_tokens < 1:
         raise UsageError(f"max_new_tokens should be at least 1, got {max_new_tokens}")
     prompt = checked_context(prompt_token_ids, engine.vocab_size)
+    engine.originals.require_unchanged()
     cache = engine.new_caches().main_cache
     logits = feed_context(engine, cache, prompt).logits
     emitted: list[int] = []

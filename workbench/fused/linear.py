@@ -2,92 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import lru_cache
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from workbench.fused.packed import Product, blocked, half
 from workbench.fused.quantised import QuantisedLinear, QuantisedProduct
 
-_MOST_PACKED_BYTES: Final = 2**31
-"""A model whose weights are larger is not stored a second time."""
-_PACKED_DTYPES: Final = (torch.float32, torch.bfloat16)
+_MOST_BLOCKED_BYTES: Final = 2**31
+"""Weights of a path beyond it are not stored a second time at full size."""
 
 
 class Linear:
     """`rows @ weight.T + bias`.
 
-    On a CPU the weight is stored once more, in the blocked layout of the CPU's own library: as given, row by
-    row, the products of a small model took about twice as long, for one row as for eight.
+    Attributes:
+        storage: How the weight is held: `half`, `blocked`, or `plain`, as it was given.
     """
 
-    __slots__ = ("_bias", "_packed", "_weight")
+    __slots__ = ("_product", "storage")
 
-    def __init__(self, weight: Tensor, bias: Tensor | None = None, *, pack: bool = False) -> None:
-        """Hold a weight.
-
-        Args:
-            weight: `[out, in]`.
-            bias: `[out]`.
-            pack: Store it blocked, where this device and dtype allow it.
-        """
-        packs = pack and weight.device.type == "cpu" and can_pack(weight.dtype)
-        self._bias = bias
-        self._packed: Tensor | None = _packed(weight) if packs else None
-        self._weight: Tensor | None = None if packs else weight
+    def __init__(self, product: Product, storage: str) -> None:
+        self._product = product
+        self.storage = storage
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Return `[..., out]` of rows `[..., in]`."""
-        if self._packed is not None:
-            return _product(rows, self._packed, self._bias)
-        assert self._weight is not None
-        return functional.linear(rows, self._weight, self._bias)
+        return self._product(rows)
 
 
-def joined(parts: Sequence[Any], *, pack: bool) -> Linear | QuantisedProduct:
-    """Return one product for several over the same rows, their outputs behind each other.
+@dataclass(slots=True)
+class Products:
+    """Makes the products of a path.
 
-    Args:
-        parts: `torch.nn.Linear` modules, all or none of them with a bias; or all of them quantised.
-        pack: As `Linear`.
+    Attributes:
+        plain: Hold every weight as it is given.
+        stored: How many products hold their weight in which way, for the run's facts.
     """
-    quantised = [part for part in parts if isinstance(part, QuantisedLinear)]
-    if quantised:
-        return QuantisedProduct(quantised)
-    biases = [part.bias for part in parts]
-    bias = None if biases[0] is None else torch.cat(biases)
-    return Linear(torch.cat([part.weight for part in parts]), bias, pack=pack)
+
+    plain: bool = False
+    stored: Counter[str] = field(default_factory=Counter)
+    _blocked_bytes: int = 0
+
+    def of(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
+        """Return the product with a weight `[out, in]` and a bias `[out]`."""
+        made = None if self.plain else self._half(weight, bias) or self._blocked(weight, bias)
+        made = made or Linear(lambda rows: functional.linear(rows, weight, bias), "plain")
+        self.stored[made.storage] += 1
+        return made
+
+    def joined(self, parts: Sequence[Any]) -> Linear | QuantisedProduct:
+        """Return one product for several over the same rows, their outputs behind each other.
+
+        Args:
+            parts: `torch.nn.Linear` modules, all or none of them with a bias; or all of them quantised.
+        """
+        quantised = [part for part in parts if isinstance(part, QuantisedLinear)]
+        if quantised:
+            self.stored["int4"] += 1
+            return QuantisedProduct(quantised)
+        biases = [part.bias for part in parts if part.bias is not None]
+        return self.of(_cat([part.weight for part in parts]), _cat(biases) if biases else None)
+
+    @staticmethod
+    def _half(weight: Tensor, bias: Tensor | None) -> Linear | None:
+        product = half(weight, bias)
+        return None if product is None else Linear(product, "half")
+
+    def _blocked(self, weight: Tensor, bias: Tensor | None) -> Linear | None:
+        if self._blocked_bytes + weight.nbytes > _MOST_BLOCKED_BYTES:
+            return None
+        product = blocked(weight, bias)
+        if product is None:
+            return None
+        self._blocked_bytes += weight.nbytes
+        return Linear(product, "blocked")
 
 
-def fits_twice(weights: Iterable[Tensor]) -> bool:
-    """Return whether a model of these weights is small enough to be stored a second time."""
-    return sum(weight.nbytes for weight in weights) <= _MOST_PACKED_BYTES
-
-
-@lru_cache(maxsize=8)
-def can_pack(dtype: torch.dtype) -> bool:
-    """Return whether torch has the blocked product on this machine, and it computes what it should."""
-    if dtype not in _PACKED_DTYPES or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
-        return False
-    weight = torch.arange(24, dtype=dtype).view(4, 6) % 5  # small integers: exact in any dtype
-    rows = torch.arange(18, dtype=dtype).view(3, 6) % 7
-    try:
-        product = _product(rows, _packed(weight), None)
-    except (AttributeError, NotImplementedError, RuntimeError):
-        return False  # private to torch: a release without it is served by the plain product
-    return torch.equal(product, rows @ weight.t())
-
-
-def _packed(weight: Tensor) -> Tensor:
-    with torch.inference_mode(mode=False), torch.no_grad():
-        packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous())  # noqa: SLF001
-        return packed
-
-
-def _product(rows: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
-    """Call what torch's own compiler calls for frozen weights."""
-    product: Tensor = torch.ops.mkldnn._linear_pointwise(rows, packed, bias, "none", [], "")  # noqa: SLF001
-    return product
+def _cat(parts: Sequence[Tensor]) -> Tensor:
+    """Return tensors behind each other; one alone is itself, not a copy."""
+    return parts[0] if len(parts) == 1 else torch.cat([*parts])

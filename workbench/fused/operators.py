@@ -1,25 +1,28 @@
-"""Norm, rotary embedding and SwiGLU: fused by `workbench.npu.dispatch`, or eager, each switched alone."""
+"""What the layers of a path are made of: products, and pointwise operators, each fused or eager."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from workbench.fused.linear import Products
 from workbench.npu import dispatch
 
 
 @dataclass(frozen=True, slots=True)
 class Operators:
-    """The pointwise operators of one path.
+    """What the layers of one path are made of.
 
     Attributes:
         eager: Which of `norm`, `rotary`, `swiglu` run as plain torch.
+        products: Makes the products.
     """
 
     eager: frozenset[str] = frozenset()
+    products: Products = field(default_factory=Products)
 
     def rms_norm(self, hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
         """Return `hidden` over its root mean square times `weight`, along the last axis."""

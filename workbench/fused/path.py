@@ -24,7 +24,9 @@ from workbench.fused.drafters import drafter_kind
 from workbench.fused.drafters.seam import DrafterParts
 from workbench.fused.engine import Engine
 from workbench.fused.fitting import BLOCK_SIZES, choose_device, choose_dtype, fit_blocks, fit_switches
+from workbench.fused.linear import Products
 from workbench.fused.operators import Operators
+from workbench.fused.originals import Originals
 from workbench.fused.prefill import prefill
 from workbench.fused.sampling import CHOOSERS
 from workbench.fused.seen import intermediates
@@ -81,7 +83,8 @@ def make_engine(
         settings: Tree shape, commit mode and the like.
         device: `auto` is the NPU when there is one, else the CPU.
         dtype: `auto` is bfloat16 on an NPU, else float32; or `float32`, `bfloat16`, `float16`.
-        eager: Operators to run as plain torch: `attention`, `norm`, `rotary`, `swiglu`, `scatter`.
+        eager: Operators to run as plain torch: `attention`, `norm`, `rotary`, `swiglu`, `scatter`; with
+            `linear` products take their weights as they are given.
         replication: `incremental` or `deepcopy`, see `CacheManager`.
         pad_token_id: Token of padded rows.
         environment: Where the paper's variables are read from; the process's own when None.
@@ -94,7 +97,7 @@ def make_engine(
     number = choose_dtype(dtype, place)
     asked = read_switches(eager, os.environ if environment is None else environment)
     switches = fit_blocks(fit_switches(asked, pair, place, number), pair, settings)
-    operators = Operators(switches.eager)
+    operators = Operators(switches.eager, Products(plain="linear" in switches.eager))
     parts = DrafterParts(pair, settings, operators, switches, place, number)
     engine = Engine(
         teacher=Teacher(pair.teacher, pair.teacher_weights, pair.taps, operators, device=place, dtype=number),
@@ -108,6 +111,8 @@ def make_engine(
         eos_token_ids=pair.eos_token_ids,
         pad_token_id=pad_token_id,
         replication=replication,
+        products=operators.products,
+        originals=Originals.of(pair),
     )
     engine.new_caches()  # refuses an unknown `replication` at once
     return engine
@@ -178,6 +183,7 @@ def _info(engine: Engine) -> Mapping[str, Any]:
         "dtype": str(engine.dtype).removeprefix("torch."),
         "relaxed": "float32 is off the operators' contract; allowed off-device only" if relaxed else None,
         "switches": dict(engine.switches.as_json()),
+        "products": dict(engine.products.stored),
         "commit_mode": engine.settings.commit_mode,
         "replication": engine.replication,
     }

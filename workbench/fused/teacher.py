@@ -15,7 +15,6 @@ from workbench.fused.attention import AttentionCall
 from workbench.fused.cache.pages import Pages
 from workbench.fused.cache.rows import RowCache
 from workbench.fused.experts import LayerRouting, place_experts
-from workbench.fused.linear import Linear, fits_twice
 from workbench.fused.operators import Operators
 from workbench.fused.quantised import put_in_place
 from workbench.fused.teacher_config import build_config, build_empty_model
@@ -60,10 +59,10 @@ class Teacher:
         self._device = device
         self._taps = taps
         self._model: Any = _load(config, weights, device, dtype)
-        pack = fits_twice(self._model.parameters())
-        install(self._model, operators, pack=pack)
+        install(self._model, operators)
         head: Any = self._model.lm_head
-        self._head = Linear(head.weight, pack=pack)
+        self._head = operators.products.of(head.weight)
+        del self._model.lm_head  # its product holds it
         self._tapped: dict[int, Tensor] = {}
         self._tap(taps.layers)
 

@@ -12,7 +12,6 @@ from workbench.fused.attention import AttentionCall, attend
 from workbench.fused.cache.rows import RowCache
 from workbench.fused.experts import ExpertsMlp, ExpertWeights
 from workbench.fused.gated_mlp import GatedMlp
-from workbench.fused.linear import joined
 from workbench.fused.operators import Operators
 from workbench.fused.seen import tell_heads
 
@@ -59,10 +58,10 @@ class TreeAttention(nn.Module):
     operator.
     """
 
-    def __init__(self, source: Any, operators: Operators, *, pack: bool) -> None:
+    def __init__(self, source: Any, operators: Operators) -> None:
         super().__init__()
-        self.project = joined([source.q_proj, source.k_proj, source.v_proj], pack=pack)
-        self.output = joined([source.o_proj], pack=pack)
+        self.project = operators.products.joined([source.q_proj, source.k_proj, source.v_proj])
+        self.output = operators.products.joined([source.o_proj])
         self.q_norm, self.k_norm = (
             RmsNorm(getattr(source, name), operators) if hasattr(source, name) else None
             for name in ("q_norm", "k_norm")
@@ -119,13 +118,13 @@ class TreeAttention(nn.Module):
 class DecoderLayer(nn.Module):
     """A pre-norm decoder layer over the weights of a transformers one."""
 
-    def __init__(self, source: Any, operators: Operators, *, pack: bool) -> None:
+    def __init__(self, source: Any, operators: Operators) -> None:
         super().__init__()
         self.input_layernorm = RmsNorm(source.input_layernorm, operators)
-        self.self_attn = TreeAttention(source.self_attn, operators, pack=pack)
+        self.self_attn = TreeAttention(source.self_attn, operators)
         self.post_attention_layernorm = RmsNorm(source.post_attention_layernorm, operators)
         kind = ExpertsMlp if isinstance(source.mlp, ExpertWeights) else GatedMlp
-        self.mlp = kind(source.mlp, operators, pack=pack)
+        self.mlp = kind(source.mlp, operators)
 
     def forward(
         self,
@@ -158,9 +157,9 @@ class DecoderLayer(nn.Module):
         return moved
 
 
-def install(model: nn.Module, operators: Operators, *, pack: bool) -> None:
+def install(model: nn.Module, operators: Operators) -> None:
     """Put our layers and our last norm in the place of the library's."""
     base: Any = model.model
     for index, layer in enumerate(base.layers):
-        base.layers[index] = DecoderLayer(layer, operators, pack=pack)
+        base.layers[index] = DecoderLayer(layer, operators)
     base.norm = RmsNorm(base.norm, operators)

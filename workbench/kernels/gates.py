@@ -13,7 +13,6 @@ from tracing.errors import ContractError, EnvironmentProblemError, UsageError
 from workbench.kernels.call import CaseResult, judge_call
 from workbench.kernels.calls import BROKEN
 from workbench.kernels.calls.fused_infer_attention_broken import TREE_BROKEN
-from workbench.kernels.judge.own import JudgedOutputs, Refusal
 from workbench.kernels.kept import result_file
 from workbench.kernels.kernel import Kernel, Trial
 from workbench.kernels.process.candidates import OWN
@@ -33,12 +32,6 @@ def run_gates(
     note: Callable[[str], None] = lambda _: None,
 ) -> Iterator[KernelReport]:
     """Yield the report of each operator; one process runs them all until a candidate ends it.
-
-    Args:
-        kernels: Operators that the candidate stands for.
-        candidate: As `candidates.find` takes it.
-        options: How.
-        note: Is told what is under way.
 
     Raises:
         UsageError, EnvironmentProblemError: The candidate is not there, or what it needs is not.
@@ -88,24 +81,7 @@ class _Session:
 
     def _start(self) -> Gate:
         self._worker = Worker()
-        limits = self._options.limits
-        request = {
-            "do": "build",
-            "candidate": self._candidate,
-            "compiled": self._options.compiled,
-            "seconds": limits.build_s,
-            "memory_mib": limits.memory_mib if self._options.device == "cpu" else 0,
-        }
-        try:
-            answer = self._worker.ask(request, limits.build_s + 60.0)
-        except GoneError as gone:
-            return Gate("refused", f"{gone.rule}: {gone}")
-        if "problem" in answer:
-            problem = EnvironmentProblemError if answer["exit_code"] == 3 else UsageError
-            raise problem(str(answer["problem"]))
-        if "refused" in answer:
-            return Gate("refused", f"KERNEL-BUILD: {answer['refused']}")
-        return Gate("passed", self._candidate)
+        return built(self._worker, self._candidate, self._options)
 
     def _cases(self, kernel: Kernel) -> tuple[list[CaseResult], int, Gate | None]:
         """Return what was judged, how many cases were left out, and a build that failed only when called."""
@@ -131,28 +107,22 @@ class _Session:
             answer = self._worker.ask(request, self._options.limits.call_s)
         except GoneError as gone:
             self.end()
-            return _failed(kernel, case, gone.rule, str(gone))
+            return CaseResult.failed(kernel.name, case.name, case.values, gone.rule, str(gone))
         if "uncompiled" in answer:
             return Gate("refused", f"KERNEL-BUILD: {case.name}: {answer['sentence']}")
         if "raised" in answer:
             place = f" ({answer['frames'][-1]})" if answer["frames"] else ""
-            return _failed(kernel, case, "KERNEL-RAISED", f"{answer['raised']}: {answer['sentence']}{place}")
+            raised = f"{answer['raised']}: {answer['sentence']}{place}"
+            return CaseResult.failed(kernel.name, case.name, case.values, "KERNEL-RAISED", raised)
         return judge_call(kernel, case, seed, read(file))
 
     def _request(self, do: str, kernel: Kernel, seed: int) -> dict[str, Any]:
         return {"do": do, "kernel": kernel.name, "seed": seed, "device": self._options.device}
 
     def _correctness(self, kernel: Kernel, results: Sequence[CaseResult], not_run: int) -> Gate:
-        wrong = [result for result in results if not result.passed]
         broken = broken_calls(kernel) if self._candidate == OWN else (0, 0)
-        if wrong:
-            first = wrong[0]
-            more = f"; {not_run} cases not run" if not_run else ""
-            return Gate(
-                "refused",
-                f"{len(wrong)} of {len(results)} cases: {first.judged.refusals[0].rule} in {first.case}: "
-                f"{first.judged.refusals[0].message}{more}",
-            )
+        if wrong := refused_cases(results):
+            return Gate("refused", wrong + (f"; {not_run} cases not run" if not_run else ""))
         if broken[0] != broken[1]:
             return Gate("refused", f"KERNEL-CONTRACT: {broken[0]} of {broken[1]} broken calls are refused")
         if not any(result.judged.num_elements for result in results):
@@ -178,6 +148,41 @@ class _Session:
         return Gate("passed", said), answer
 
 
+def built(worker: Worker, candidate: str, options: GateOptions) -> Gate:
+    """Return the first gate: whether a process can load a candidate.
+
+    Raises:
+        UsageError, EnvironmentProblemError: The candidate is not there, or what it needs is not.
+    """
+    limits = options.limits
+    request = {
+        "do": "build",
+        "candidate": candidate,
+        "compiled": options.compiled,
+        "seconds": limits.build_s,
+        "memory_mib": limits.memory_mib if options.device == "cpu" else 0,
+    }
+    try:
+        answer = worker.ask(request, limits.build_s + 60.0)
+    except GoneError as gone:
+        return Gate("refused", f"{gone.rule}: {gone}")
+    if "problem" in answer:
+        problem = EnvironmentProblemError if answer["exit_code"] == 3 else UsageError
+        raise problem(str(answer["problem"]))
+    if "refused" in answer:
+        return Gate("refused", f"KERNEL-BUILD: {answer['refused']}")
+    return Gate("passed", candidate)
+
+
+def refused_cases(results: Sequence[CaseResult]) -> str:
+    """Return how many cases were refused, and the first refusal; empty where none was."""
+    wrong = [result for result in results if not result.passed]
+    if not wrong:
+        return ""
+    first = wrong[0].judged.refusals[0]
+    return f"{len(wrong)} of {len(results)} cases: {first.rule} in {wrong[0].case}: {first.message}"
+
+
 def broken_calls(kernel: Kernel) -> tuple[int, int]:
     """Return how many of the operator's broken calls its contract refuses by the right rule, of how many."""
     from workbench.npu.operators import OPERATORS
@@ -191,8 +196,3 @@ def broken_calls(kernel: Kernel) -> tuple[int, int]:
         except ContractError as error:
             refused += error.rule == rule
     return refused, len(calls)
-
-
-def _failed(kernel: Kernel, case: Trial, rule: str, sentence: str) -> CaseResult:
-    judged = JudgedOutputs((Refusal(rule, sentence),), 0)
-    return CaseResult(kernel.name, case.name, case.values, judged, None)

@@ -9,7 +9,6 @@ from typing import Any, Final
 
 from tracing.errors import UsageError
 from workbench.kernels.call import CaseResult, judge_call
-from workbench.kernels.judge.own import JudgedOutputs, Refusal
 from workbench.kernels.kernel import Kernel
 from workbench.kernels.operators import KERNELS
 from workbench.kernels.reports import Gate, GateOptions, KernelReport
@@ -92,12 +91,8 @@ def _results(folder: Path, kernel: Kernel, manifest: Mapping[str, Any]) -> list[
         if (file := result_file(folder, kernel.name, case.name, seed)).is_file()
     ]
     failed = [one for one in manifest["failed"] if one.get("operator") == kernel.name]
-    return found + [_failed(kernel, one) for one in failed]
-
-
-def _failed(kernel: Kernel, one: Mapping[str, str]) -> CaseResult:
-    refusal = Refusal(one.get("rule", ""), one.get("message", ""))
-    return CaseResult(kernel.name, one.get("case", ""), "ordinary", JudgedOutputs((refusal,), 0), None)
+    told = ([one.get(name, "") for name in ("case", "rule", "message")] for one in failed)
+    return found + [CaseResult.failed(kernel.name, case, "ordinary", *rest) for case, *rest in told]
 
 
 def _report(kernel: Kernel, candidate: str, results: Sequence[CaseResult]) -> KernelReport:

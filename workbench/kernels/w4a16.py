@@ -170,14 +170,3 @@ def product_traffic(rows: int, inner: int, columns: int, *, group: int, parts: i
         others=others,
         native=half + others,
     )
-
-
-def sum_bound(x: Tensor, weight: Tensor) -> Tensor:
-    """Return how far one float32 accumulator can be off: K u / (1 - K u) times the sum of magnitudes.
-
-    Args:
-        x: `[M, K]`.
-        weight: The weight multiplied out, `[K, N]`.
-    """
-    share = x.shape[1] * 2.0**-24
-    return share / (1 - share) * (x.double().abs() @ weight.double().abs())

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Final, NamedTuple
 
-from tracing.settings import EAGER_OPERATORS
+from tracing.settings import FUSED_OPERATORS
 from tracing.stages import DecodePath
 from workbench.npu import dispatch
 
@@ -73,10 +73,10 @@ class Variants:
     def units(self, called: frozenset[Unit]) -> tuple[Unit, ...]:
         """Return what can be swapped of the operators that a run called, in a fixed order."""
         if not self.by_stage:
-            return tuple(Unit(name) for name in EAGER_OPERATORS)
+            return tuple(Unit(name) for name in FUSED_OPERATORS)
         mixed = [
             Unit(name, stage)
-            for name in EAGER_OPERATORS
+            for name in FUSED_OPERATORS
             if name != "scatter"
             for stage in NETWORKED
             if Unit(name, stage) in called

@@ -138,9 +138,10 @@ def d2t_added_twice(absolute: torch.Tensor, vocab_size: int) -> torch.Tensor:
 @drafter_fault("F-DRAFTER-10", "va#9795", placed=on_drafter)
 def teachers_head_in_the_drafter(parts: Parts, engine: Engine) -> Parts:
     """The drafter's own head is replaced by the first rows of the teacher's."""
-    head: torch.Tensor = vars(engine.teacher)["_model"].lm_head.weight
-    first_rows = head[: len(parts["_weights"]["lm_head.weight"])]
-    return {"_products": parts["_products"] | {"lm_head": Linear(first_rows)}}
+    head: Linear = vars(engine.teacher)["_head"]
+    num_rows = len(parts["target_from_draft"])
+    first_rows = Linear(lambda rows: head(rows)[..., :num_rows], head.storage)
+    return {"_products": parts["_products"] | {"lm_head": first_rows}}
 
 
 @position_fault("F-DRAFTER-11", "speculators#574", "wejoncy/sfllm#32", placed=on_drafter)

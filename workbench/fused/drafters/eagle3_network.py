@@ -15,7 +15,7 @@ from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 from tracing.models import DrafterConfig, RopeConfig
 from workbench.fused.attention import AttentionCall, attend
 from workbench.fused.cache.contiguous import ContiguousCache
-from workbench.fused.linear import Linear, fits_twice
+from workbench.fused.linear import Linear
 from workbench.fused.operators import Operators
 from workbench.fused.seen import Seen, tell_heads, tell_mlp
 
@@ -65,12 +65,11 @@ class Eagle3Network:
         self._weights = {
             name: tensor.detach().to(device=device, dtype=dtype) for name, tensor in weights.items()
         }
-        self._pack = fits_twice(self._weights.values())
+        self._operators = operators
         self._products = {
             **{name: self._product(names) for name, names in _JOINED.items()},
             **{name: self._product([name]) for name in _SINGLE},
         }
-        self._operators = operators
         self._rotary = _rotary_tables(config, config.rope).to(device)
 
     def fuse(self, features: Tensor, seen: Seen | None = None) -> Tensor:
@@ -181,10 +180,10 @@ class Eagle3Network:
         return down
 
     def _product(self, names: Sequence[str]) -> Linear:
-        """Return one product of the named weights, their outputs behind each other."""
-        biases = [self._weights[f"{name}.bias"] for name in names if f"{name}.bias" in self._weights]
-        weight = torch.cat([self._weights[f"{name}.weight"] for name in names])
-        return Linear(weight, torch.cat(biases) if biases else None, pack=self._pack)
+        """Return one product of the named weights, which it then holds, their outputs behind each other."""
+        weights = [self._weights.pop(f"{name}.weight") for name in names]
+        biases = [self._weights.pop(f"{name}.bias") for name in names if f"{name}.bias" in self._weights]
+        return self._operators.products.of(torch.cat(weights), torch.cat(biases) if biases else None)
 
     def _norm(self, rows: Tensor, name: str) -> Tensor:
         return self._operators.rms_norm(rows, self._weights[name], self._config.rms_norm_eps)

@@ -17,7 +17,7 @@ from tracing.static_tree import WIDTH, require_heads, static_tree
 from workbench.fused.drafters.seam import CommittedRows, DrafterKind, DrafterParts, DraftTurn, Memory
 from workbench.fused.drafters.search import stable_top_k
 from workbench.fused.drafters.static_tree import StaticTree
-from workbench.fused.linear import Linear, fits_twice
+from workbench.fused.linear import Linear
 from workbench.fused.seen import Seen
 
 
@@ -128,10 +128,9 @@ def _build(parts: DrafterParts) -> MedusaDrafter:
         name: tensor.detach().to(device=parts.device, dtype=parts.dtype)
         for name, tensor in parts.pair.drafter_weights.items()
     }
-    pack = fits_twice(placed.values())
 
     def layer(name: str) -> Linear:
-        return Linear(placed[f"{name}.weight"], placed.get(f"{name}.bias"), pack=pack)
+        return parts.operators.products.of(placed[f"{name}.weight"], placed.get(f"{name}.bias"))
 
     names = range(config.num_heads)
     target = parts.pair.target_from_draft

@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
-Call = tuple[str, Callable[[], dict[str, Any]]]
-"""Qualified operator name, and what makes its arguments by name."""
+Build = Callable[[], dict[str, Any]]
+"""Makes the arguments of a call by name."""
+Call = tuple[str, Build]
+"""Qualified operator name, and what makes its arguments."""
+
+
+def calls_of(operator: str, builds: Mapping[str, Build]) -> dict[str, Call]:
+    """Return calls of one operator, by form or by the rule that they break."""
+    return {name: (operator, build) for name, build in builds.items()}
 
 
 def half(*shape: int) -> torch.Tensor:
     """Return reproducible bfloat16 numbers of about unit size."""
     generator = torch.Generator().manual_seed(sum(shape))
     return torch.randn(*shape, generator=generator).bfloat16()
+
+
+def kv(*shape: int) -> dict[str, torch.Tensor]:
+    """Return a key and a value of one shape."""
+    return {"key": half(*shape), "value": half(*shape)}
+
+
+def qkv(query: tuple[int, ...], key: tuple[int, ...]) -> dict[str, torch.Tensor]:
+    """Return a query beside a key and a value of one shape."""
+    return {"query": half(*query)} | kv(*key)
 
 
 def ints(*values: int) -> torch.Tensor:
@@ -34,7 +51,7 @@ def one_hot_hidden() -> torch.Tensor:
     return mask
 
 
-def aliased(make: Callable[..., dict[str, Any]], first: str, second: str) -> Callable[[], dict[str, Any]]:
+def aliased(make: Callable[..., dict[str, Any]], first: str, second: str) -> Build:
     """Return a call in which two arguments are one tensor."""
 
     def build() -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
-from workbench.kernels.calls.common import Call, causal, half
+from workbench.kernels.calls.common import Call, causal, half, kv, qkv
 
 FIA = "npu::npu_fused_infer_attention_score"
 FIA_V2 = f"{FIA}_v2"
@@ -15,9 +16,7 @@ FIA_V2 = f"{FIA}_v2"
 def dense(**changes: Any) -> dict[str, Any]:
     """BSND, B = 2, Q_S = 4, 8 keys, 4 heads over 2, D = 64."""
     return {
-        "query": half(2, 4, 4, 64),
-        "key": half(2, 8, 2, 64),
-        "value": half(2, 8, 2, 64),
+        **qkv((2, 4, 4, 64), (2, 8, 2, 64)),
         "num_heads": 4,
         "num_key_value_heads": 2,
         "scale": 0.125,
@@ -44,8 +43,7 @@ def paged(**changes: Any) -> dict[str, Any]:
     """`dense` queries over a cache of 4 blocks of 16 in the 3-axis form; 8 and 20 keys."""
     return (
         dense(
-            key=half(4, 16, 128),
-            value=half(4, 16, 128),
+            **kv(4, 16, 128),
             block_table=torch.tensor([[2, -1], [0, 3]], dtype=torch.int32),
             actual_seq_lengths_kv=[8, 20],
             block_size=16,
@@ -57,9 +55,7 @@ def paged(**changes: Any) -> dict[str, Any]:
 def packed(**changes: Any) -> dict[str, Any]:
     """TND, requests of 2 and 4 queries over 4 and 6 keys."""
     return {
-        "query": half(6, 4, 64),
-        "key": half(10, 2, 64),
-        "value": half(10, 2, 64),
+        **qkv((6, 4, 64), (10, 2, 64)),
         "num_heads": 4,
         "num_key_value_heads": 2,
         "scale": 0.125,
@@ -69,16 +65,24 @@ def packed(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
+V2_FROM_V1 = {
+    "actual_seq_lengths": "actual_seq_qlen",
+    "actual_seq_lengths_kv": "actual_seq_kvlen",
+    "num_heads": "num_query_heads",
+    "scale": "softmax_scale",
+    "softmax_lse_flag": "return_softmax_lse",
+}
+"""Names of the same arguments in v2."""
+
+
+def as_v2(call: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a call under the names of v2."""
+    return {V2_FROM_V1.get(name, name): value for name, value in call.items()}
+
+
 def packed_v2(**changes: Any) -> dict[str, Any]:
     """`packed` under the names of v2, with a sink."""
-    renamed = {
-        "actual_seq_lengths": "actual_seq_qlen",
-        "actual_seq_lengths_kv": "actual_seq_kvlen",
-        "num_heads": "num_query_heads",
-        "scale": "softmax_scale",
-    }
-    call = {renamed.get(name, name): value for name, value in packed().items()}
-    return call | {"learnable_sink": half(4)} | changes
+    return as_v2(packed()) | {"learnable_sink": half(4)} | changes
 
 
 def packed_paged(**changes: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from workbench.kernels.calls.common import Call, causal, half, one_hot_hidden
+from workbench.kernels.calls.common import Call, causal, half, one_hot_hidden, qkv
 
 FUSION = "npu::npu_fusion_attention"
 
@@ -14,9 +14,7 @@ FUSION = "npu::npu_fusion_attention"
 def fusion(**changes: Any) -> dict[str, Any]:
     """BSND, B = 2, 4 queries over 8 keys, 4 heads over 2."""
     return {
-        "query": half(2, 4, 4, 64),
-        "key": half(2, 8, 2, 64),
-        "value": half(2, 8, 2, 64),
+        **qkv((2, 4, 4, 64), (2, 8, 2, 64)),
         "head_num": 4,
         "input_layout": "BSND",
         "scale": 0.125,
@@ -26,9 +24,7 @@ def fusion(**changes: Any) -> dict[str, Any]:
 def fusion_packed(**changes: Any) -> dict[str, Any]:
     """TND, requests of 2, 4 and no queries over 4, 6 and no keys."""
     return {
-        "query": half(6, 4, 64),
-        "key": half(10, 2, 64),
-        "value": half(10, 2, 64),
+        **qkv((6, 4, 64), (10, 2, 64)),
         "head_num": 4,
         "input_layout": "TND",
         "scale": 0.125,

@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.kernels.kernel import Arguments, Exact, Kernel, Order
+from workbench.kernels.calls.fused_infer_attention import FIA, FIA_V2, V2_FROM_V1
+from workbench.kernels.calls.fusion_attention import FUSION
+from workbench.kernels.kernel import Arguments, Exact, Order
 from workbench.kernels.operators.attention_cases import (
     fusion_cases,
     inference_cases,
@@ -18,25 +20,16 @@ from workbench.kernels.operators.attention_cases import (
     tree,
 )
 from workbench.kernels.operators.attention_truth import AttendedRows, attended, requests
-from workbench.kernels.operators.forms import legal_cases
+from workbench.kernels.operators.forms import of_border
 
-FIA = "npu::npu_fused_infer_attention_score"
-FUSION = "npu::npu_fusion_attention"
-V1_FROM_V2 = {
-    "actual_seq_qlen": "actual_seq_lengths",
-    "actual_seq_kvlen": "actual_seq_lengths_kv",
-    "num_query_heads": "num_heads",
-    "softmax_scale": "scale",
-    "return_softmax_lse": "softmax_lse_flag",
-    "head_num": "num_heads",
-}
+V1_NAMES = {name: v1 for v1, name in V2_FROM_V1.items()} | {"head_num": "num_heads"}
 COPIES = 8
 """How often the training operator repeats the maximum and the sum of a row."""
 
 
 def as_v1(arguments: Arguments) -> Arguments:
     """Return arguments under the names of v1."""
-    return {V1_FROM_V2.get(name, name): value for name, value in arguments.items()}
+    return {V1_NAMES.get(name, name): value for name, value in arguments.items()}
 
 
 def answers(call: Arguments, dtype: torch.dtype, **options: Any) -> list[AttendedRows]:
@@ -110,14 +103,11 @@ def training_answers(
 ) -> tuple[Arguments, list[AttendedRows]]:
     """Return the call under the names of v1, and what its requests become."""
     call = as_v1(arguments)
-    dim = call["query"].shape[-1]
-    if call["input_layout"] == "BSH":
-        dim //= call["num_heads"]
-    call["num_key_value_heads"] = (
-        call["key"].shape[-1] // dim
-        if call["input_layout"] == "BSH"
-        else call["key"].shape[call["input_layout"].index("N")]
-    )
+    layout, key = call["input_layout"], call["key"]
+    if layout == "BSH":
+        call["num_key_value_heads"] = key.shape[-1] * call["num_heads"] // call["query"].shape[-1]
+    else:
+        call["num_key_value_heads"] = key.shape[layout.index("N")]
     for name in ("actual_seq_lengths", "actual_seq_lengths_kv"):
         totals = list(call.get(name) or [])
         while totals and totals[-1] == 0:  # requests at the end without rows are left out
@@ -128,12 +118,9 @@ def training_answers(
 
 def statistics(call: Arguments, found: list[AttendedRows]) -> tuple[Tensor, Tensor]:
     """Return maxima and sums [B, N, S, 8] (packed [T, N, 8])."""
-    if call["input_layout"] == "TND":
-        both = [torch.cat([getattr(one, name) for one in found]) for name in ("top", "total")]
-    else:
-        both = [
-            torch.stack([getattr(one, name) for one in found]).transpose(1, 2) for name in ("top", "total")
-        ]
+    parts = ([one.top for one in found], [one.total for one in found])
+    packed = call["input_layout"] == "TND"
+    both = (torch.cat(each) if packed else torch.stack(each).transpose(1, 2) for each in parts)
     top, total = (one[..., None].expand(*one.shape, COPIES).contiguous() for one in both)
     return top, total
 
@@ -175,31 +162,28 @@ def operations(arguments: Arguments) -> int:
     return 4 * int(query.numel()) * int(keys)
 
 
-_attend = partial(Kernel, level=3, rule="default", operations=operations)
+_attend = partial(of_border, level=3, rule="default", operations=operations)
 fused_inference = _attend(
-    name="npu_fused_infer_attention_score",
-    operator=FIA,
+    FIA,
     about="attention of a tree or of decoding rows over a contiguous, paged or packed cache",
     truth=inference_truth,
     reference=inference_reference,
     heavy=partial(tree, nodes=32, keys=1024, dtype=torch.bfloat16),
-    cases=(*inference_cases(), *legal_cases(FIA)),
+    cases=inference_cases(),
 )
 fused_inference_v2 = _attend(
-    name="npu_fused_infer_attention_score_v2",
-    operator=f"{FIA}_v2",
+    FIA_V2,
     about="the same with a learnable sink, under other names",
     truth=inference_truth,
     reference=inference_reference,
-    cases=(*sink_cases(), *legal_cases(f"{FIA}_v2")),
+    cases=sink_cases(),
 )
 fusion_attention = _attend(
-    name="npu_fusion_attention",
-    operator=FUSION,
+    FUSION,
     about="attention of the training operator, with maximum and sum of each row",
     truth=training_truth,
     reference=training_reference,
     also_returns=4,
     heavy=partial(training, nodes=32, keys=1024, dtype=torch.bfloat16),
-    cases=(*fusion_cases(), *legal_cases(FUSION)),
+    cases=fusion_cases(),
 )

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from workbench.kernels.calls.fused_infer_attention import as_v2
 from workbench.kernels.kernel import Arguments, Draw, Trial
 from workbench.kernels.operators.forms import DTYPES, named
 
@@ -167,14 +168,7 @@ def sink_cases() -> Iterator[Trial]:
 def with_sink(draw: Draw, *, dtype: torch.dtype, keys: int = 40) -> Arguments:
     """Return packed requests with one more logit for each head."""
     call = packed(draw, [4, 2], [keys, 17], dtype=dtype)
-    renamed = {
-        "actual_seq_lengths": "actual_seq_qlen",
-        "actual_seq_lengths_kv": "actual_seq_kvlen",
-        "num_heads": "num_query_heads",
-        "scale": "softmax_scale",
-    }
-    made = {renamed.get(name, name): value for name, value in call.items()}
-    return made | {"learnable_sink": draw.normal(call["num_heads"], dtype=dtype, scale=2.0)}
+    return as_v2(call) | {"learnable_sink": draw.normal(call["num_heads"], dtype=dtype, scale=2.0)}
 
 
 def training(

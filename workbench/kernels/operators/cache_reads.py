@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial, moved, num_bytes
-from workbench.kernels.operators.forms import poked
+from workbench.kernels.operators.forms import poking
 
 
 def gather_rows(memory: Tensor, places: Tensor) -> Tensor:
@@ -97,13 +97,6 @@ def overlapping_call(draw: Draw, start: int, nodes: int) -> Arguments:
     return call | {"path": torch.arange(start + 1, start + nodes)}
 
 
-def poked_call(draw: Draw) -> Arguments:
-    """Return rows that hold NaN, an infinity and -0."""
-    call = gather_call(draw, 33, 40)
-    poked(call["memory"], float("nan"), float("inf"), -0.0)
-    return call
-
-
 def gather_cases() -> Iterator[Trial]:
     """Yield the cases of the gather."""
     for dtype in (torch.bfloat16, torch.float32):
@@ -114,7 +107,8 @@ def gather_cases() -> Iterator[Trial]:
     for count in (1, 31, 33):
         yield Trial(f"rows-{count}", partial(gather_call, length=70, count=count), "tile", "dynamic")
     yield Trial("prefix", partial(prefix_call, length=40), form="dynamic")
-    yield Trial("bits", poked_call, "nan", "dynamic")
+    odd = poking(gather_call, "memory", float("nan"), float("inf"), -0.0, length=33, count=40)
+    yield Trial("bits", odd, "nan", "dynamic")
     yield Trial("empty", partial(gather_call, length=8, count=0), "empty", "dynamic")
 
 
@@ -134,16 +128,6 @@ def compact_cases() -> Iterator[Trial]:
         build = partial(compact_call, start=start, nodes=nodes, depth=depth)
         yield Trial(f"start-{start}", build, "keys512" if start > 500 else "ordinary", "dynamic")
     yield Trial("overlapping", partial(overlapping_call, start=20, nodes=12), form="dynamic")
-
-
-def gather_reference(arguments: Arguments, _: Order) -> tuple[Tensor, ...]:
-    """Return what the border's own makes."""
-    return (gather_rows(**arguments),)
-
-
-def paged_reference(arguments: Arguments, _: Order) -> tuple[Tensor, ...]:
-    """Return what the border's own makes."""
-    return (paged_rows(**arguments),)
 
 
 def compact_reference(arguments: Arguments, _: Order) -> tuple[Tensor, ...]:
@@ -177,7 +161,7 @@ kv_gather = _read(
     name="kv_gather",
     about="rows of a cache by position, as commit copies them",
     truth=gather_truth,
-    reference=gather_reference,
+    reference=lambda arguments, _: (gather_rows(**arguments),),
     own=gather_rows,
     moves=gather_moves,
     heavy=partial(gather_call, length=16384, count=8192),
@@ -187,7 +171,7 @@ kv_paged_rows = _read(
     name="kv_paged_rows",
     about="rows of a paged cache in order",
     truth=paged_truth,
-    reference=paged_reference,
+    reference=lambda arguments, _: (paged_rows(**arguments),),
     own=paged_rows,
     moves=paged_moves,
     heavy=partial(paged_call, num_keys=16384, block_size=128),

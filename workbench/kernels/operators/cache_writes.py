@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial, moved, num_bytes
-from workbench.kernels.operators.forms import legal_cases, poked
+from workbench.kernels.kernel import Arguments, Draw, Exact, Order, Trial, moved, num_bytes
+from workbench.kernels.operators.forms import of_border, poking
 
 UNIT = 32
 """Bytes of the last axis of a fractal cache."""
@@ -32,47 +32,31 @@ def written(tokens: Tensor, cache: Tensor, slots: Tensor, mode: str) -> Tensor:
     return result
 
 
-def caches_after(arguments: Arguments, mode: str, slots: str) -> tuple[Tensor, ...]:
+def slots_of(arguments: Arguments) -> tuple[Tensor, str]:
+    """Return the slot of each token, and the mode of the caches; the ATB form has other names and no mode."""
+    if "slot_indices" in arguments:
+        return arguments["slot_indices"], "Norm"
+    return arguments["slot_mapping"], arguments.get("cache_mode", "PA_NZ")
+
+
+def truth(arguments: Arguments) -> tuple[Exact, ...]:
     """Return key and value cache, token by token."""
-    return tuple(
-        written(arguments[name], arguments[f"{name}_cache"], arguments[slots], mode)
-        for name in ("key", "value")
-    )
+    slots, mode = slots_of(arguments)
+    caches = ((arguments[name], arguments[f"{name}_cache"]) for name in ("key", "value"))
+    return tuple(moved(written(tokens, cache, slots, mode)) for tokens, cache in caches)
 
 
-def plain_caches(arguments: Arguments, mode: str, slots: str) -> tuple[Tensor, ...]:
+def reference(arguments: Arguments, _: Order) -> tuple[Tensor, ...]:
     """Return key and value cache, written by one index."""
-    result = []
+    slots, mode = slots_of(arguments)
+    kept, result = slots >= 0, []
     for name in ("key", "value"):
         cache = arguments[f"{name}_cache"].clone()
-        rows = slot_rows(cache, mode)
-        kept = arguments[slots] >= 0
-        place = arguments[slots][kept].long()
+        rows, place = slot_rows(cache, mode), slots[kept].long()
         size = rows.shape[1]
         rows[place // size, place % size] = arguments[name][kept].reshape(-1, *rows.shape[2:])
         result.append(cache)
     return tuple(result)
-
-
-def pa_truth(arguments: Arguments) -> tuple[Exact, ...]:
-    """Return the caches."""
-    mode = arguments.get("cache_mode", "PA_NZ")
-    return tuple(map(moved, caches_after(arguments, mode, "slot_mapping")))
-
-
-def atb_truth(arguments: Arguments) -> tuple[Exact, ...]:
-    """Return the caches."""
-    return tuple(map(moved, caches_after(arguments, "Norm", "slot_indices")))
-
-
-def pa_reference(arguments: Arguments, _: Order) -> tuple[Tensor, ...]:
-    """Return the caches."""
-    return plain_caches(arguments, arguments.get("cache_mode", "PA_NZ"), "slot_mapping")
-
-
-def atb_reference(arguments: Arguments, _: Order) -> tuple[Tensor, ...]:
-    """Return the caches."""
-    return plain_caches(arguments, "Norm", "slot_indices")
 
 
 def pa_call(
@@ -106,17 +90,6 @@ def atb_call(draw: Draw, tokens: int, *, skipped: int = 0, **options: Any) -> Ar
     return call | {"slot_indices": slots}
 
 
-def with_values(call: Any) -> Any:
-    """Return what builds a call whose keys hold NaN, both infinities, -0 and a denormal."""
-
-    def build(draw: Draw) -> Arguments:
-        made: Arguments = call(draw, 9)
-        poked(made["key"], float("nan"), float("inf"), float("-inf"), -0.0, 2.0**-130)
-        return made
-
-    return build
-
-
 def cases(call: Any) -> Iterator[Trial]:
     """Yield what both forms allow."""
     yield Trial("static", partial(call, tokens=60))
@@ -126,7 +99,8 @@ def cases(call: Any) -> Iterator[Trial]:
     for tokens in (1, 15, 16, 17, 65):
         yield Trial(f"tokens-{tokens}", partial(call, tokens=tokens), "tile", "dynamic")
     yield Trial("blocks-of-128", partial(call, tokens=130, block_size=128), "tile", "dynamic")
-    yield Trial("bits", with_values(call), "nan", "dynamic")
+    odd = poking(call, "key", float("nan"), float("inf"), float("-inf"), -0.0, 2.0**-130, tokens=9)
+    yield Trial("bits", odd, "nan", "dynamic")
     yield Trial("empty", partial(call, tokens=0), "empty", "dynamic")
 
 
@@ -136,17 +110,15 @@ def pa_cases() -> Iterator[Trial]:
     for dtype in (torch.bfloat16, torch.int8):
         build = partial(pa_call, tokens=37, mode="PA_NZ", dtype=dtype)
         yield Trial(f"fractal-{dtype.itemsize * 8}-bit", build, form="dynamic")
-    yield from legal_cases("npu::npu_scatter_pa_kv_cache")
 
 
 def atb_cases() -> Iterator[Trial]:
     """Yield skipped tokens too."""
     yield from cases(atb_call)
     yield Trial("skipped", partial(atb_call, tokens=21, skipped=5), form="dynamic")
-    yield from legal_cases("atb::_npu_reshape_and_cache")
 
 
-def nd_written(arguments: Arguments) -> Tensor:
+def nd_truth(arguments: Arguments) -> tuple[Exact, ...]:
     """Return the input with each update at its place."""
     result: Tensor = arguments["input"].clone()
     indices, updates = arguments["indices"], arguments["updates"]
@@ -155,7 +127,7 @@ def nd_written(arguments: Arguments) -> Tensor:
     places = indices.reshape(-1, depth).tolist()
     for place, update in zip(places, updates.reshape(len(places), *rest), strict=True):
         result[tuple(place)] = update
-    return result
+    return (moved(result),)
 
 
 def nd_call(
@@ -172,14 +144,7 @@ def nd_call(
     }
 
 
-def nd_with_values(draw: Draw) -> Arguments:
-    """Return updates that hold NaN, an infinity and -0."""
-    call = nd_call(draw, 30, 7)
-    poked(call["updates"], float("nan"), float("inf"), -0.0)
-    return call
-
-
-def nd_cases(operator: str) -> Iterator[Trial]:
+def nd_cases() -> Iterator[Trial]:
     """Yield the cases of either form."""
     yield Trial("static", partial(nd_call, rows=64, count=20))
     yield Trial("two-axes", partial(nd_call, rows=12, count=31, depth=2), form="dynamic")
@@ -188,16 +153,15 @@ def nd_cases(operator: str) -> Iterator[Trial]:
         yield Trial(f"static-{str(dtype).removeprefix('torch.')}", build)
     for count in (1, 15, 16, 17, 513):
         yield Trial(f"rows-{count}", partial(nd_call, rows=520, count=count), "tile", "dynamic")
-    yield Trial("bits", nd_with_values, "nan", "dynamic")
+    odd = poking(nd_call, "updates", float("nan"), float("inf"), -0.0, rows=30, count=7)
+    yield Trial("bits", odd, "nan", "dynamic")
     yield Trial("empty", partial(nd_call, rows=4, count=0), "empty", "dynamic")
-    yield from legal_cases(operator)
 
 
 def token_moves(arguments: Arguments) -> tuple[int, int]:
     """Return bytes of the tokens and their slots, and of the tokens again."""
     tokens = num_bytes(arguments["key"], arguments["value"])
-    slots = arguments["slot_mapping"] if "slot_mapping" in arguments else arguments["slot_indices"]
-    return tokens + num_bytes(slots), tokens
+    return tokens + num_bytes(slots_of(arguments)[0]), tokens
 
 
 def update_moves(arguments: Arguments) -> tuple[int, int]:
@@ -206,28 +170,26 @@ def update_moves(arguments: Arguments) -> tuple[int, int]:
     return updates + num_bytes(arguments["indices"]), updates
 
 
-_write = partial(Kernel, level=1, rule="default")
+_write = partial(of_border, level=1, rule="default")
 scatter_pa = _write(
-    name="npu_scatter_pa_kv_cache",
-    operator="npu::npu_scatter_pa_kv_cache",
+    "npu::npu_scatter_pa_kv_cache",
     about="token t of key and value into slot t of a paged cache",
-    truth=pa_truth,
-    reference=pa_reference,
+    truth=truth,
+    reference=reference,
     writes=("key_cache", "value_cache"),
     moves=token_moves,
     heavy=partial(pa_call, tokens=4096, block_size=128),
-    cases=tuple(pa_cases()),
+    cases=pa_cases(),
 )
 reshape_and_cache = _write(
-    name="_npu_reshape_and_cache",
-    operator="atb::_npu_reshape_and_cache",
+    "atb::_npu_reshape_and_cache",
     about="the same; negative slots are skipped",
-    truth=atb_truth,
-    reference=atb_reference,
+    truth=truth,
+    reference=reference,
     writes=("key_cache", "value_cache"),
     moves=token_moves,
     heavy=partial(atb_call, tokens=4096, block_size=128),
-    cases=tuple(atb_cases()),
+    cases=atb_cases(),
 )
 
 
@@ -239,31 +201,24 @@ def nd_reference(arguments: Arguments, _: Order) -> tuple[Tensor, ...]:
     return (result,)
 
 
-def nd_truth(arguments: Arguments) -> tuple[Exact, ...]:
-    """Return the updated copy."""
-    return (moved(nd_written(arguments)),)
-
-
 def nd_in_place_truth(arguments: Arguments) -> tuple[Exact, ...]:
     """Return the result, as returned and as written."""
-    return (moved(nd_written(arguments)),) * 2
+    return nd_truth(arguments) * 2
 
 
 scatter_nd = _write(
-    name="npu_scatter_nd_update",
-    operator="npu::npu_scatter_nd_update",
+    "npu::npu_scatter_nd_update",
     about="a copy with rows replaced by index",
     truth=nd_truth,
     reference=nd_reference,
-    cases=tuple(nd_cases("npu::npu_scatter_nd_update")),
+    cases=nd_cases(),
 )
 scatter_nd_in_place = _write(
-    name="npu_scatter_nd_update_",
-    operator="npu::npu_scatter_nd_update_",
+    "npu::npu_scatter_nd_update_",
     about="the same in place",
     truth=nd_in_place_truth,
     reference=lambda arguments, order: nd_reference(arguments, order) * 2,
     writes=("input",),
     moves=update_moves,
-    cases=tuple(nd_cases("npu::npu_scatter_nd_update_")),
+    cases=nd_cases(),
 )

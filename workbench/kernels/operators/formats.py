@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial, moved
-from workbench.kernels.operators.forms import legal_cases, named
+from workbench.kernels.kernel import Arguments, Draw, Exact, Order, Trial, moved
+from workbench.kernels.operators.forms import named, of_border
 
 
 def truth(arguments: Arguments) -> tuple[Exact, ...]:
@@ -41,16 +41,14 @@ def cases() -> Iterator[Trial]:
             "dynamic",
         )
     yield Trial("back", lambda draw: cast(draw, 5, 9, dtype=torch.float16, acl_format=2), form="dynamic")
-    yield from legal_cases("npu::npu_format_cast")
 
 
-format_cast = Kernel(
-    name="npu_format_cast",
-    operator="npu::npu_format_cast",
+format_cast = of_border(
+    "npu::npu_format_cast",
     level=1,
     about="the same values in another order in memory",
     rule="default",
     truth=truth,
     reference=reference,
-    cases=tuple(cases()),
+    cases=cases(),
 )

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
 from workbench.kernels.calls import LEGAL
-from workbench.kernels.kernel import Trial
+from workbench.kernels.kernel import Arguments, Draw, Kernel, Trial
 
 HALVES: Final = (torch.bfloat16, torch.float16)
 DTYPES: Final = (*HALVES, torch.float32)
+Build = Callable[[Draw], Arguments]
 
 
 def named(dtype: torch.dtype) -> str:
@@ -25,6 +26,23 @@ def legal_cases(operator: str) -> Iterator[Trial]:
     for form, (name, build) in LEGAL.items():
         if name == operator:
             yield Trial(f"legal-{form}", lambda _, build=build: build(), form="dynamic")  # type: ignore[misc]  # bound
+
+
+def of_border(operator: str, *, cases: Iterable[Trial], **facts: Any) -> Kernel:
+    """Return the row of an operator of the border; its legal calls are cases too."""
+    name = operator.partition("::")[2]
+    return Kernel(name=name, operator=operator, cases=(*cases, *legal_cases(operator)), **facts)
+
+
+def poking(call: Callable[..., Arguments], name: str, *values: float, **options: Any) -> Build:
+    """Return what builds a call with values at places spread over one of its tensors."""
+
+    def build(draw: Draw) -> Arguments:
+        made = call(draw, **options)
+        poked(made[name], *values)
+        return made
+
+    return build
 
 
 def every_second(tensor: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial, moved
-from workbench.kernels.operators.forms import DTYPES, legal_cases, named
+from workbench.kernels.kernel import Arguments, Draw, Exact, Order, Trial, moved
+from workbench.kernels.operators.forms import DTYPES, named, of_border
 
 CLOSE = 2.0**-19
 """Relative gap of two scores of unequal logits below which float32 may order them either way."""
@@ -149,7 +149,6 @@ def cases() -> Iterator[Trial]:
     yield Trial("ties", partial(tied_call, tokens=12, experts=64, k=6, **grouped), "ties", "dynamic")
     yield Trial("all-equal", lambda _: {"x": torch.zeros(3, 16), "k": 5}, "ties", "dynamic")
     yield Trial("large", lambda draw: {"x": draw.normal(4, 24, scale=30.0), "k": 2}, "large", "dynamic")
-    yield from legal_cases("npu::npu_moe_gating_top_k")
 
 
 def softmax_cases() -> Iterator[Trial]:
@@ -162,27 +161,24 @@ def softmax_cases() -> Iterator[Trial]:
     yield Trial("three-axes", lambda draw: {"x": draw.normal(2, 5, 24), "k": 4}, form="dynamic")
     yield Trial("finished", finished_call, form="dynamic")
     yield Trial("ties", partial(tied_call, tokens=12, experts=32, k=6), "ties", "dynamic")
-    yield from legal_cases("npu::npu_moe_gating_top_k_softmax")
 
 
 _route = partial(
-    Kernel, level=3, rule="default", operations=lambda arguments: 6 * int(arguments["x"].numel())
+    of_border, level=3, rule="default", operations=lambda arguments: 6 * int(arguments["x"].numel())
 )
 moe_gating = _route(
-    name="npu_moe_gating_top_k",
-    operator="npu::npu_moe_gating_top_k",
+    "npu::npu_moe_gating_top_k",
     about="experts of each token, whole groups first",
     truth=truth,
     reference=reference,
     heavy=partial(gating_call, tokens=512, experts=64, k=8, group_count=8, k_group=4),
-    cases=tuple(cases()),
+    cases=cases(),
 )
 moe_gating_softmax = _route(
-    name="npu_moe_gating_top_k_softmax",
-    operator="npu::npu_moe_gating_top_k_softmax",
+    "npu::npu_moe_gating_top_k_softmax",
     about="the k largest of a softmax, with row numbers",
     truth=softmax_truth,
     reference=softmax_reference,
     heavy=partial(gating_call, tokens=512, experts=64, k=8),
-    cases=tuple(softmax_cases()),
+    cases=softmax_cases(),
 )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial, moved
-from workbench.kernels.operators.forms import DTYPES, legal_cases, named, poked
+from workbench.kernels.operators.forms import DTYPES, named, of_border, poked
 from workbench.kernels.operators.gating import CLOSE
 from workbench.npu.grouped_choice import grouped_choice
 
@@ -98,7 +98,6 @@ def cases() -> Iterator[Trial]:
     yield Trial("no-rows", partial(call, counts=(0, 0, 0), inner=64, columns=32), "empty", "dynamic")
     yield Trial("nan", partial(with_value, value=float("nan")), "nan", "dynamic")
     yield Trial("inf", partial(with_value, value=float("inf")), "inf", "dynamic")
-    yield from legal_cases("npu::npu_grouped_matmul")
 
 
 def chosen(arguments: Arguments, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
@@ -174,16 +173,15 @@ def choice_cases() -> Iterator[Trial]:
     yield Trial("no-rows", partial(choice_call, rows=0, experts=64, groups=8), "empty", "dynamic")
 
 
-grouped_matmul = Kernel(
-    name="npu_grouped_matmul",
-    operator="npu::npu_grouped_matmul",
+grouped_matmul = of_border(
+    "npu::npu_grouped_matmul",
     level=3,
     about="each group of rows times its own matrix",
     rule="basic_matmul",
     truth=truth,
     reference=reference,
     heavy=partial(call, counts=(16,) * 16, inner=1024, columns=512),
-    cases=tuple(cases()),
+    cases=cases(),
     operations=lambda arguments: 2 * int(arguments["x"][0].numel()) * int(arguments["weight"][0].shape[2]),
 )
 moge_choice = Kernel(

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial, moved
-from workbench.kernels.operators.forms import DTYPES, legal_cases, named, poked
+from workbench.kernels.kernel import Arguments, Draw, Exact, Order, Trial, moved
+from workbench.kernels.operators.forms import DTYPES, named, of_border, poking
 
 
 def sorted_places(arguments: Arguments) -> tuple[list[int], list[int]]:
@@ -103,18 +103,13 @@ def routing_cases() -> Iterator[Trial]:
     yield Trial("pairs", partial(local, expert_tokens_num_type=2), form="dynamic")
     yield Trial("one-expert", one_expert, "ties", "dynamic")
     yield Trial("no-rows", partial(routing_call, rows=0, width=32, choices=8, experts=64), "empty", "dynamic")
-    yield from legal_cases("npu::npu_moe_init_routing_v2")
 
 
 def joined(arguments: Arguments, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
     """Return what experts gave and its weights, terms in order `[T, K + skips, H]`, in a dtype."""
     scales, mode = arguments["scales"], arguments.get("drop_pad_mode", 0)
     rows, choices = scales.shape
-    given = (
-        arguments["expanded_permuted_rows"]
-        .reshape(-1, arguments["expanded_permuted_rows"].shape[-1])
-        .to(dtype)
-    )
+    given = arguments["expanded_permuted_rows"].flatten(0, -2).to(dtype)
     places, bias = arguments["expanded_src_to_dst_row"].long(), arguments["bias"]
     places = places.view(rows, choices) if mode in {2, 3} else places.view(choices, rows).t()
     own = given[places.clamp(min=0)]
@@ -175,13 +170,6 @@ def finalize_call(
     }
 
 
-def with_value(draw: Draw, value: float) -> Arguments:
-    """Return a call with a value in one row of one expert."""
-    made = finalize_call(draw, 6, 24, 4)
-    poked(made["expanded_permuted_rows"], value)
-    return made
-
-
 def finalize_cases() -> Iterator[Trial]:
     """Yield the cases of the sum."""
     for dtype in DTYPES:
@@ -197,32 +185,30 @@ def finalize_cases() -> Iterator[Trial]:
     both = partial(finalize_call, rows=5, width=48, choices=8, skips=2, bias=True, dtype=torch.float32)
     yield Trial("skips-and-bias", both, form="dynamic")
     yield Trial("one-choice", partial(finalize_call, rows=9, width=16, choices=1), form="dynamic")
-    yield Trial("nan", partial(with_value, value=float("nan")), "nan", "dynamic")
-    yield Trial("inf", partial(with_value, value=float("inf")), "inf", "dynamic")
-    yield from legal_cases("npu::npu_moe_finalize_routing")
+    odd = partial(poking, finalize_call, "expanded_permuted_rows", rows=6, width=24, choices=4)
+    yield Trial("nan", odd(float("nan")), "nan", "dynamic")
+    yield Trial("inf", odd(float("inf")), "inf", "dynamic")
 
 
-init_routing = Kernel(
-    name="npu_moe_init_routing_v2",
-    operator="npu::npu_moe_init_routing_v2",
+init_routing = of_border(
+    "npu::npu_moe_init_routing_v2",
     level=1,
     about="rows sorted by expert, with counts",
     rule="default",
     truth=routing_truth,
     reference=routing_reference,
     heavy=partial(routing_call, rows=256, width=1024, choices=8, experts=64),
-    cases=tuple(routing_cases()),
+    cases=routing_cases(),
     also_returns=1,
 )
-finalize_routing = Kernel(
-    name="npu_moe_finalize_routing",
-    operator="npu::npu_moe_finalize_routing",
+finalize_routing = of_border(
+    "npu::npu_moe_finalize_routing",
     level=2,
     about="what the experts of each row gave, weighed and added",
     rule="default",
     truth=finalize_truth,
     reference=finalize_reference,
     heavy=partial(finalize_call, rows=256, width=1024, choices=8),
-    cases=tuple(finalize_cases()),
+    cases=finalize_cases(),
     operations=lambda arguments: 2 * int(arguments["expanded_permuted_rows"].numel()),
 )

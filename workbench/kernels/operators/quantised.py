@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial, moved
-from workbench.kernels.operators.forms import legal_cases, named
+from workbench.kernels.kernel import Arguments, Draw, Exact, Order, Trial, moved
+from workbench.kernels.operators.forms import named, of_border
 
 
 def whole_numbers(weight: Tensor) -> Tensor:
@@ -147,7 +147,6 @@ def cases() -> Iterator[Trial]:
     yield Trial("long", partial(call, rows=1, inner=16384, columns=8, group=128), form="dynamic")
     yield Trial("nan", with_values(float("nan")), "nan", "dynamic")
     yield Trial("inf", with_values(float("inf")), "inf", "dynamic")
-    yield from legal_cases("npu::npu_weight_quant_batchmatmul")
 
 
 def pack_call(draw: Draw, *shape: int) -> Arguments:
@@ -164,7 +163,6 @@ def pack_cases() -> Iterator[Trial]:
     for columns in (8, 56, 264):
         yield Trial(f"columns-{columns}", lambda draw, n=columns: pack_call(draw, 3, n), "tile", "dynamic")  # type: ignore[misc]  # bound
     yield Trial("three-axes", lambda draw: pack_call(draw, 2, 5, 16), form="dynamic")
-    yield from legal_cases("npu::npu_convert_weight_to_int4pack")
 
 
 def operations(arguments: Arguments) -> int:
@@ -173,25 +171,23 @@ def operations(arguments: Arguments) -> int:
     return 2 * len(arguments["x"]) * int(weight.numel()) * (8 if weight.dtype is torch.int32 else 1)
 
 
-weight_quant_matmul = Kernel(
-    name="npu_weight_quant_batchmatmul",
-    operator="npu::npu_weight_quant_batchmatmul",
+weight_quant_matmul = of_border(
+    "npu::npu_weight_quant_batchmatmul",
     level=3,
     about="x @ ((weight + offset) * scale) + bias with int8 or int4 weights",
     rule="basic_matmul",
     truth=truth,
     reference=reference,
     heavy=partial(call, rows=16, inner=2048, columns=2048, group=128),
-    cases=tuple(cases()),
+    cases=cases(),
     operations=operations,
 )
-int4pack = Kernel(
-    name="npu_convert_weight_to_int4pack",
-    operator="npu::npu_convert_weight_to_int4pack",
+int4pack = of_border(
+    "npu::npu_convert_weight_to_int4pack",
     level=1,
     about="8 int4 values to an int32, the first in the lowest bits",
     rule="default",
     truth=pack_truth,
     reference=pack_reference,
-    cases=tuple(pack_cases()),
+    cases=pack_cases(),
 )

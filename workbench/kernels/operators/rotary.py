@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial
-from workbench.kernels.operators.forms import DTYPES, legal_cases, named, poked
+from workbench.kernels.kernel import Arguments, Draw, Exact, Order, Trial
+from workbench.kernels.operators.forms import DTYPES, named, of_border, poked
 
 BASE = 10000.0
 
@@ -86,17 +86,13 @@ def rope_call(draw: Draw, rows: int, heads: int, dim: int, *, dtype: torch.dtype
     return {"query": call["input"], "key": key, "cos": call["r1"], "sin": call["r2"]}
 
 
-def shaped(call: Any, rows: int, heads: int, dim: int, **options: Any) -> Any:
-    """Return what builds a call."""
-    return lambda draw: call(draw, rows, heads, dim, **options)
-
-
-def with_values(call: Any, *values: float) -> Any:
-    """Return what builds a call with values in its first tensor."""
+def shaped(call: Any, rows: int, heads: int, dim: int, *, odd: float | None = None, **options: Any) -> Any:
+    """Return what builds a call, with an odd value in its first tensor."""
 
     def build(draw: Draw) -> Arguments:
-        made: Arguments = call(draw, 3, 2, 64, dtype=torch.float32)
-        poked(next(iter(made.values())), *values)
+        made: Arguments = call(draw, rows, heads, dim, **options)
+        if odd is not None:
+            poked(next(iter(made.values())), odd)
         return made
 
     return build
@@ -109,8 +105,8 @@ def shared_cases(call: Any) -> Iterator[Trial]:
     for rows, heads in ((1, 1), (2, 9), (63, 3), (65, 2)):
         build = shaped(call, rows, heads, 64, dtype=torch.float32)
         yield Trial(f"rows-{rows}-heads-{heads}", build, "tile", "dynamic")
-    yield Trial("nan", with_values(call, float("nan")), "nan", "dynamic")
-    yield Trial("inf", with_values(call, float("inf")), "inf", "dynamic")
+    yield Trial("nan", shaped(call, 3, 2, 64, dtype=torch.float32, odd=float("nan")), "nan", "dynamic")
+    yield Trial("inf", shaped(call, 3, 2, 64, dtype=torch.float32, odd=float("inf")), "inf", "dynamic")
 
 
 def rare_cases() -> Iterator[Trial]:
@@ -124,21 +120,19 @@ def rare_cases() -> Iterator[Trial]:
     yield Trial("empty", shaped(mul_call, 0, 2, 64, dtype=torch.float32), "empty", "dynamic")
 
 
-rotary_mul = Kernel(
-    name="npu_rotary_mul",
-    operator="npu::npu_rotary_mul",
+rotary_mul = of_border(
+    "npu::npu_rotary_mul",
     level=2,
     about="x * cos + rotate(x) * sin, halves or pairs",
     rule="norm_family",
     truth=mul_truth,
     reference=mul_reference,
     heavy=shaped(mul_call, 256, 16, 128, dtype=torch.bfloat16),
-    cases=(*shared_cases(mul_call), *rare_cases(), *legal_cases("npu::npu_rotary_mul")),
+    cases=(*shared_cases(mul_call), *rare_cases()),
     operations=lambda arguments: 3 * int(arguments["input"].numel()),
 )
-apply_rotary = Kernel(
-    name="npu_apply_rotary_pos_emb",
-    operator="npu::npu_apply_rotary_pos_emb",
+apply_rotary = of_border(
+    "npu::npu_apply_rotary_pos_emb",
     level=2,
     about="the same for query and key, in place",
     rule="norm_family",
@@ -146,6 +140,6 @@ apply_rotary = Kernel(
     reference=rope_reference,
     writes=("query", "key"),
     heavy=shaped(rope_call, 256, 16, 128, dtype=torch.bfloat16),
-    cases=(*shared_cases(rope_call), *legal_cases("npu::npu_apply_rotary_pos_emb")),
+    cases=shared_cases(rope_call),
     operations=lambda arguments: 3 * int(arguments["query"].numel() + arguments["key"].numel()),
 )

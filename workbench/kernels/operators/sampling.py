@@ -9,8 +9,8 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial, moved
-from workbench.kernels.operators.forms import DTYPES, legal_cases, named
+from workbench.kernels.kernel import Arguments, Draw, Exact, Order, Trial, moved
+from workbench.kernels.operators.forms import DTYPES, named, of_border
 
 CLOSE = 2.0**-16
 """Mass within which float32 sums may fall on either side of the limit."""
@@ -81,18 +81,16 @@ def cases() -> Iterator[Trial]:
     yield Trial("ties", partial(tied_call, rows=8, size=40), "ties", "dynamic")
     yield Trial("whole", whole_call, form="dynamic")
     yield Trial("steep", partial(call, rows=4, size=64, scale=40.0), "large", "dynamic")
-    yield from legal_cases("npu::npu_top_k_top_p")
 
 
-top_k_top_p = Kernel(
-    name="npu_top_k_top_p",
-    operator="npu::npu_top_k_top_p",
+top_k_top_p = of_border(
+    "npu::npu_top_k_top_p",
     level=2,
     about="-inf outside the k largest that make up the top p",
     rule="default",
     truth=truth,
     reference=reference,
     heavy=partial(call, rows=16, size=8192),
-    cases=tuple(cases()),
+    cases=cases(),
     operations=lambda arguments: 8 * int(arguments["logits"].numel()),
 )

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from workbench.kernels.kernel import Arguments, Draw, Exact, Kernel, Order, Trial
-from workbench.kernels.operators.forms import DTYPES, legal_cases, named, poked
+from workbench.kernels.kernel import Arguments, Draw, Exact, Order, Trial
+from workbench.kernels.operators.forms import DTYPES, named, of_border, poked
 
 
 def truth(arguments: Arguments) -> tuple[Exact, ...]:
@@ -57,18 +57,16 @@ def cases() -> Iterator[Trial]:
     yield Trial("inf", with_values(float("inf"), float("-inf"), dtype=torch.float32), "inf", "dynamic")
     yield Trial("denormal-fp16", shaped(4, 64, dtype=torch.float16, scale=2.0**-20), "denormal", "dynamic")
     yield Trial("overflow-fp16", shaped(4, 64, dtype=torch.float16, scale=400.0), "large", "dynamic")
-    yield from legal_cases("npu::npu_swiglu")
 
 
-swiglu = Kernel(
-    name="npu_swiglu",
-    operator="npu::npu_swiglu",
+swiglu = of_border(
+    "npu::npu_swiglu",
     level=2,
     about="silu(first half) * second half",
     rule="swiglu",
     truth=truth,
     reference=reference,
-    cases=tuple(cases()),
+    cases=cases(),
     heavy=shaped(256, 8192, dtype=torch.bfloat16),
     operations=lambda arguments: 5 * int(arguments["input"].numel()) // 2,
 )

@@ -12,9 +12,10 @@ from typing import Any, Final
 import torch
 from torch import Tensor
 
-from tracing.errors import EnvironmentProblemError, UsageError
+from tracing.errors import UsageError
 from workbench.kernels.call import CaseResult
-from workbench.kernels.judge.own import JudgedOutputs, Refusal, judge
+from workbench.kernels.gates import built, refused_cases
+from workbench.kernels.judge.own import Refusal, judge
 from workbench.kernels.judge.published import PublishedVerdict
 from workbench.kernels.kernel import Exact
 from workbench.kernels.process.worker import GoneError, Worker
@@ -48,7 +49,7 @@ def run_task(folder: Path, candidate: str, options: GateOptions) -> KernelReport
     )
     with tempfile.TemporaryDirectory() as place, Worker() as worker:
         if candidate:
-            build = _build(worker, candidate, options)
+            build = built(worker, candidate, options)
             if build.status != "passed":
                 return replace(report, build=build)
         results: list[CaseResult] = []
@@ -60,37 +61,18 @@ def run_task(folder: Path, candidate: str, options: GateOptions) -> KernelReport
             try:
                 answer = worker.ask(request, options.limits.call_s + 4 * seconds)
             except GoneError as gone:
-                results.append(_failed(task, row, gone.rule, str(gone)))
+                results.append(CaseResult.failed(task.name, _named(row), "ordinary", gone.rule, str(gone)))
                 break
             if "unrunnable" in answer:
-                unrunnable.append(f"case {row['case_id']}: {answer['unrunnable']}")
+                unrunnable.append(f"{_named(row)}: {answer['unrunnable']}")
                 continue
             if "raised" in answer:
-                sentence = f"{answer['raised']}: {answer['sentence']}"
-                results.append(_failed(task, row, "KERNEL-RAISED", sentence))
+                told = ("KERNEL-RAISED", f"{answer['raised']}: {answer['sentence']}")
+                results.append(CaseResult.failed(task.name, _named(row), "ordinary", *told))
                 continue
             timing = timing or answer["timing"]
             results.append(_result(task, row, answer, read(Path(request["file"]))))
     return _summed(report, results, unrunnable, timing)
-
-
-def _build(worker: Worker, candidate: str, options: GateOptions) -> Gate:
-    request = {
-        "do": "build",
-        "candidate": candidate,
-        "compiled": options.compiled,
-        "seconds": options.limits.build_s,
-        "memory_mib": options.limits.memory_mib if options.device == "cpu" else 0,
-    }
-    try:
-        answer = worker.ask(request, options.limits.build_s + 60.0)
-    except GoneError as gone:
-        return Gate("refused", f"{gone.rule}: {gone}")
-    if "problem" in answer:
-        raise (EnvironmentProblemError if answer["exit_code"] == 3 else UsageError)(str(answer["problem"]))
-    if "refused" in answer:
-        return Gate("refused", f"KERNEL-BUILD: {answer['refused']}")
-    return Gate("passed", candidate)
 
 
 def _request(task: Task, row: Mapping[str, Any], options: GateOptions, file: Path) -> dict[str, Any]:
@@ -122,7 +104,11 @@ def _result(task: Task, row: Mapping[str, Any], answer: Mapping[str, Any], calle
     ]
     whole = replace(judged, refusals=(*judged.refusals, *changed))
     public = PublishedVerdict(answer["published"]["passed"], raises=answer["published"]["raises"])
-    return CaseResult(task.name, f"case {row['case_id']}", "ordinary", whole, public)
+    return CaseResult(task.name, _named(row), "ordinary", whole, public)
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    return f"case {row['case_id']}"
 
 
 def _exact(reference: Any, truth: Any, terms: int) -> Exact:
@@ -138,24 +124,14 @@ def _exact(reference: Any, truth: Any, terms: int) -> Exact:
     return Exact(value, reference.dtype, spread=spread, terms=terms)
 
 
-def _failed(task: Task, row: Mapping[str, Any], rule: str, sentence: str) -> CaseResult:
-    judged = JudgedOutputs((Refusal(rule, sentence),), 0)
-    return CaseResult(task.name, f"case {row['case_id']}", "ordinary", judged, None)
-
-
 def _summed(
     report: KernelReport, results: list[CaseResult], unrunnable: list[str], timing: Mapping[str, Any]
 ) -> KernelReport:
     """Return the report of all cases; some of which the task itself may not be able to run here."""
-    wrong = [result for result in results if not result.passed]
+    wrong = refused_cases(results)
     left_out = f"{len(unrunnable)} cases cannot be run here: {unrunnable[0]}" if unrunnable else ""
     if wrong:
-        first = wrong[0]
-        sentence = (
-            f"{len(wrong)} of {len(results)} cases: {first.judged.refusals[0].rule} in {first.case}: "
-            f"{first.judged.refusals[0].message}"
-        )
-        sentences = "; ".join(filter(None, (sentence, left_out)))
+        sentences = "; ".join(filter(None, (wrong, left_out)))
         return replace(report, results=tuple(results), correctness=Gate("refused", sentences))
     if unrunnable:
         return replace(report, results=tuple(results), correctness=Gate("not run", left_out))

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from tracing.settings import EAGER_OPERATORS
+from tracing.settings import FUSED_OPERATORS
 from workbench.lockstep.choice.decoders import Decoder
 
-OPERATORS: Final = tuple(name for name in EAGER_OPERATORS if name != "scatter")
+OPERATORS: Final = tuple(name for name in FUSED_OPERATORS if name != "scatter")
 """What can be switched with a contiguous cache; `scatter` belongs to a paged one."""
 ROUNDS: Final = 3
 TOKENS: Final = 24
