@@ -14,7 +14,9 @@ from tracing.stages import Stages, Verified
 from workbench.lockstep.staged import sample_first
 
 SETUP = Setup(
-    settings=DecodeSettings(tree_nodes=20, depth=2, top_k=8, max_new_tokens=12), options={"repeat": False}
+    settings=DecodeSettings(tree_nodes=20, depth=2, top_k=8, max_new_tokens=12),
+    options={"repeat": False},
+    prompt=tuple(range(1, 21)),
 )
 """More than 16 nodes, and some steps behind the first two."""
 
@@ -36,7 +38,9 @@ def test_a_clean_run_needs_the_truth_at_first(tmp_path: Path, monkeypatch: pytes
     first = outcome.staged.judge.sample_first
     assert outcome.first is None
     assert first.steps == steps - sum(step in sample_first.FIRST for step in range(steps)) > 0
-    assert {"draft.levels", "verify.kv", "verify.features", "verify.logits"} <= set(first.known)
+    assert set(first.known) == {
+        *("draft.kv", "draft.levels", "verify.kv", "verify.features", "verify.logits")
+    }
     by_truth(monkeypatch)
     assert run(tmp_path / "b", SETUP).staged.judge.sample_first.steps == 0
 

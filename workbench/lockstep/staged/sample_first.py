@@ -56,6 +56,8 @@ class SampleFirst:
             return {}
         if stage == "draft" and (results.drafted is None or results.drafted.beam_search() is None):
             return {}
+        if stage == "draft" and results.drafter_kv is not None and "draft.kv" not in self.known:
+            return {}  # too few rows until now
         return {name: each for name, each in self.known.items() if name.startswith(f"{stage}.")}
 
     @property
