@@ -28,6 +28,10 @@ LAW: Final = "at temperature"
 MAX_STEPS: Final = 32
 """Steps of a run that are measured: evidence comes early or not at all, and each costs some forwards. A
 mistake that the steps left could no longer show is not measured any further."""
+LARGE_MODEL: Final = 100_000_000
+"""Parameters of a teacher from which on only every `OF_LARGE`-th clean step is measured: one such step takes
+as long as seven others (a random teacher of 190 million, bfloat16, trees of 60 nodes)."""
+OF_LARGE: Final = 16
 SAMPLES: Final = 3
 """Samples whose errors are set against the path's."""
 LARGE: Final = "the taps"
@@ -45,27 +49,39 @@ class Leanings:
         runner: The reference.
         dtype: Of the path under test.
         draft, verify: What was measured.
+        seen: Clean steps so far.
         steps: Steps measured.
         is_over: A mistake was found, or none can be any more.
+        every: Every so many clean steps one is measured.
     """
 
     runner: ReferenceRunner
     dtype: str
     draft: Paired = field(default_factory=Paired)
     verify: Paired = field(default_factory=Paired)
+    seen: int = 0
     steps: int = 0
     is_over: bool = False
+    every: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Count the teacher's parameters."""
+        num_parameters = sum(weight.numel() for weight in self.runner.truth.teacher_weights.values())
+        self.every = OF_LARGE if num_parameters >= LARGE_MODEL else 1
 
     @property
     def is_open(self) -> bool:
         """Whether the next clean step is measured; it needs `SAMPLES` samples."""
-        return self.dtype in HALF and not self.is_over and self.steps < MAX_STEPS
+        is_due = self.seen % self.every == 0
+        return is_due and self.dtype in HALF and not self.is_over and self.steps < MAX_STEPS
 
     def after(
         self, evidence: StepEvidence, turn_state: FedTurnState, tensorized: Tensorized | None
     ) -> StageJudgement:
         """Measure one clean step; return the mistake that all steps so far show, if they do."""
-        if not self.is_open:
+        is_open = self.is_open
+        self.seen += 1
+        if not is_open:
             return StageJudgement()
         self.steps += 1
         if evidence.draft is not None:
