@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workbench.judge.measured import measure
+from workbench.judge.measured import GroupRows, measure_groups
 from workbench.judge.typical import (
     MIN_ROWS,
     Typical,
@@ -18,6 +20,13 @@ from workbench.judge.typical import (
 )
 
 ROWS = 24
+
+
+def measure(ours: Any, truth: Any, samples: tuple[Any, ...], dtype: str, **more: Any) -> GroupRows:
+    (group,) = measure_groups(
+        [""], ours[None], truth[None], tuple(each[None] for each in samples), dtype, **more
+    )
+    return group
 
 
 def rounded(random: np.random.Generator, truth: np.ndarray, spread: float) -> np.ndarray:
@@ -37,8 +46,8 @@ def test_what_a_sample_decides_the_truth_passes(seed: int, spread: float, dtype:
     sample = rounded(random, truth, spread)
     typical = typical_errors(truth[None], sample[None])
     ours = sample + 10.0 ** random.uniform(-9, -4) * random.standard_normal(truth.shape) * np.abs(truth)
-    beside = measure("", ours, sample, (), dtype, typical=typical)
-    with_truth = measure("", ours, truth, (sample,), dtype)
+    beside = measure(ours, sample, (), dtype, typical=typical)
+    with_truth = measure(ours, truth, (sample,), dtype)
     # The sizes of a sample's rows are those of the truth but for its rounding.
     clear = beside.error <= 0.999 * beside.allowance.largest
     clear &= beside.error_rms <= 0.999 * beside.allowance.rms
@@ -52,9 +61,9 @@ def test_a_row_that_is_off_by_more_is_not_decided() -> None:
     typical = typical_errors(truth[None], sample[None])
     ours = sample.copy()
     ours[5, 3] += 2e-5
-    beside = measure("", ours, sample, (), "float32", typical=typical)
+    beside = measure(ours, sample, (), "float32", typical=typical)
     assert np.flatnonzero(~beside.passed).tolist() == [5]
-    assert measure("", sample, sample, (), "float32", typical=typical).passed.all()
+    assert measure(sample, sample, (), "float32", typical=typical).passed.all()
 
 
 def test_a_row_that_is_not_finite_is_not_decided() -> None:
@@ -62,7 +71,7 @@ def test_a_row_that_is_not_finite_is_not_decided() -> None:
     ours = truth.copy()
     ours[3, 0] = np.nan
     typical = Typical(np.array([1e-6]), np.array([1e-6]))
-    assert np.flatnonzero(~measure("", ours, truth, (), "float32", typical=typical).passed).tolist() == [3]
+    assert np.flatnonzero(~measure(ours, truth, (), "float32", typical=typical).passed).tolist() == [3]
 
 
 def test_few_rows_have_no_typical_error() -> None:

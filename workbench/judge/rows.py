@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from tracing.errors import UsageError
 from workbench.judge.allowance import largest
-from workbench.judge.measured import Judged, as_groups, group_label, measure
+from workbench.judge.measured import Judged, as_groups, group_label, measure_groups
 from workbench.judge.notes import Notes
 from workbench.judge.row_findings import write_rows
 from workbench.judge.row_truth import RowTruth
@@ -98,15 +98,13 @@ def _measured(
         raise UsageError(f"rows should name {num_rows} rows, got {list(rows.shape)}")
     keep = np.ones(num_rows, dtype=bool) if valid is None else np.asarray(valid, dtype=bool)[rows]
     exact, samples = as_groups(truth), tuple(as_groups(sample) for sample in quantity.samples)
-    groups = tuple(
-        measure(
-            group_label(truth, number),
-            grouped[number][keep],
-            exact[number][keep],
-            tuple(sample[number][keep] for sample in samples),
-            dtype,
-            typical=None if quantity.typical is None else quantity.typical[number],
-        )
-        for number in range(grouped.shape[0] if keep.any() else 0)
+    labels = [group_label(truth, number) for number in range(grouped.shape[0] if keep.any() else 0)]
+    groups = measure_groups(
+        labels,
+        grouped[:, keep],
+        exact[:, keep],
+        tuple(sample[:, keep] for sample in samples),
+        dtype,
+        typical=quantity.typical,
     )
     return Judged(groups, rows[keep])

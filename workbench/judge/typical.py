@@ -56,10 +56,6 @@ class Typical:
             return self
         return Typical(np.minimum(self.largest, other.largest), np.minimum(self.rms, other.rms))
 
-    def __getitem__(self, group: int) -> Typical:
-        """Return those of one group."""
-        return Typical(self.largest[group : group + 1], self.rms[group : group + 1])
-
 
 def typical_errors(truth: NDArray[Any], sample: NDArray[Any]) -> Typical:
     """Measure a sample, both arrays `[G, R, W]`; NaN for a group of few rows, or that is not finite."""
@@ -80,13 +76,17 @@ def _medians(truth: NDArray[Any], sample: NDArray[Any]) -> tuple[float, float]:
 
 
 def allowances_beside(sample: NDArray[Any], typical: Typical, dtype: str) -> RowAllowances:
-    """Return how far from a sample each row `[R, W]` of a group is decided: `d` and a share of the floor."""
+    """Return how far from a sample each row is decided, `d` and a share of the floor.
+
+    Rows of G groups, `[G, R, W]`, or of one, `[R, W]`.
+    """
     rows, factor = np.asarray(sample, dtype=np.float64), FACTOR[dtype]
     magnitude = largest(rows)
     made = []
-    for norm, median in ((largest, typical.largest[0]), (root_mean_square, typical.rms[0])):
+    for norm, medians in ((largest, typical.largest), (root_mean_square, typical.rms)):
         size = norm(rows)
         floor = floor_of(size, magnitude, dtype)
+        median = medians if rows.ndim == 2 else medians[:, None]
         made.append((factor - 1) / factor * (factor * SPREAD * median * size + floor))
     return RowAllowances(largest=made[0], rms=made[1])
 

@@ -93,7 +93,7 @@ class SampleFirst:
         if "verify" in stages and verify is not None and (logits := verify.logits) is not None:
             if logits.truth is None or logits.typical is None:
                 return True
-            if not is_clear(logits.truth, logits.typical[0], evidence.dtype):
+            if not is_clear(logits.truth, logits.typical, evidence.dtype):
                 return True
         quantities = [] if verify is None else [verify.kv, verify.features]
         quantities += [] if evidence.draft is None else [evidence.draft.kv]
