@@ -66,8 +66,7 @@ mistake = Family("fused", _build, _path_of, held_out=True, around_of=_around_of)
 
 
 def _layers(port: Port) -> Any:
-    model: Any = vars(port.engine.teacher)["_model"]
-    return model.model.layers
+    return port.engine.teacher.layers
 
 
 def _network(port: Port) -> Any:
@@ -79,7 +78,7 @@ def _network(port: Port) -> Any:
 def key_heads_in_reverse(port: Port) -> None:
     port.bend(
         attention,
-        "_call",
+        "_launch",
         lambda right, query, key, value, scale, **more: right(query, key.flip(2), value, scale, **more),
     )
 
@@ -96,8 +95,8 @@ def another_eps_in_one_norm(port: Port) -> None:
 
 @mistake("features")
 def taps_from_the_last_to_the_first(port: Port) -> None:
-    def turned(right: Any, teacher: Any, final: Tensor) -> Tensor:
-        rows: Tensor = right(teacher, final)
+    def turned(right: Any, teacher: Any, entering: Any, final: Tensor) -> Tensor:
+        rows: Tensor = right(teacher, entering, final)
         return torch.cat(rows.chunk(3, dim=-1)[::-1], dim=-1)
 
     port.bend(Teacher, "_features", turned)
@@ -189,9 +188,13 @@ def drafter_turns_half_as_fast(port: Port) -> None:
 
 @mistake("rotary")
 def cosines_for_sines(port: Port) -> None:
-    attend = _layers(port)[0].self_attn
-    right = attend.forward
-    attend.forward = lambda hidden, tables, *rest: right(hidden, (tables[1], tables[0]), *rest)
+    layer = _layers(port)[0]
+    right = layer.self_attn
+
+    def turned(rows: Tensor, tables: Any, *rest: Any) -> Any:
+        return right(rows, (tables[1], tables[0]), *rest)
+
+    layer.self_attn = turned
 
 
 @mistake("features")
