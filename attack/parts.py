@@ -19,7 +19,6 @@ class Part:
     """One kind of attack.
 
     Attributes:
-        name: Of its row.
         count: Attacks at the full scale.
         chunk: Attacks that one process makes.
         case: `(index, seed, folder)` to what became of it; the folder is its own.

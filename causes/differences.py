@@ -26,7 +26,6 @@ class Difference:
     """What a mistake first changed.
 
     Attributes:
-        stage: Stage.
         quantity: What it is called.
         node: Node of the tree, or None where no single node is meant.
         row: Position of a committed row, where that is what changed.

@@ -33,7 +33,6 @@ class Seen:
         rule, message, explanation: Of the first line.
         noticed, stage, node, path: Whether anything was found; whether the first line names the right stage,
             that and the right node, the right path.
-        held_out: As `Mistake`.
         num_findings: Errors in the run, of which `num_consequences` are marked as such.
     """
 

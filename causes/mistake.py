@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from causes.twin import Around, Twins
@@ -45,7 +46,24 @@ class Mistake:
 
 
 Change = Callable[[Any], None]
-"""Changes a port's object in place: replaces one of its methods by a wrong one."""
+Wrong = Callable[..., Any]
+"""`(right function, *arguments)`."""
+
+
+def bend(port: Any, method: str, wrong: Wrong) -> None:
+    """Replace a method by `wrong(right method, *arguments)`."""
+    setattr(port, method, partial(wrong, getattr(port, method)))
+
+
+def bend_to_the_call_before(port: Any, method: str) -> None:
+    """Let a method give what it gave when it was called before."""
+    kept: list[Any] = []
+
+    def late(right: Any, *given: Any) -> Any:
+        kept.append(right(*given))
+        return kept[-2:][0]
+
+    bend(port, method, late)
 
 
 def _plain(_: Any) -> Around:
@@ -53,7 +71,7 @@ def _plain(_: Any) -> Around:
 
 
 class Family:
-    """Collects the mistakes of one family in one port.
+    """Collects the mistakes of one port.
 
     Args:
         port: Its name.
@@ -61,6 +79,7 @@ class Family:
         path_of: Makes a path of it.
         held_out: As `Mistake`.
         around_of: What is entered for each stage of the changed port; nothing by default.
+        bend: Replaces a function of the port: `(port, *place, wrong)`.
     """
 
     def __init__(
@@ -71,25 +90,43 @@ class Family:
         *,
         held_out: bool = False,
         around_of: Callable[[Any], Around] = _plain,
+        bend: Callable[..., None] = bend,
     ) -> None:
         self.port = port
         self.mistakes: list[Mistake] = []
-        self._build, self._path_of, self._held_out, self._around_of = build, path_of, held_out, around_of
+        self._build, self._path_of, self._held_out = build, path_of, held_out
+        self._around_of, self._bend = around_of, bend
 
     def __call__(self, family: str, need: str = "plain") -> Callable[[Change], Change]:
-        """Register a function that changes a port."""
+        """Register a function that changes a port; its name is the mistake's."""
 
         def register(change: Change) -> Change:
-            def plant(setup: Setup) -> Twins:
-                wrong = self._build(setup)
-                change(wrong)
-                return Twins(self._path_of(self._build(setup)), self._path_of(wrong), self._around_of(wrong))
-
-            name = getattr(change, "__name__", "").replace("_", "-")
-            made = Mistake(
-                port=self.port, name=name, family=family, plant=plant, need=need, held_out=self._held_out
-            )
-            self.mistakes.append(made)
+            self._add(family, getattr(change, "__name__", ""), change, need)
             return change
 
         return register
+
+    def bends(self, family: str, *place: Any, need: str = "plain") -> Callable[[Wrong], Wrong]:
+        """Register a function that takes the place of another; its name is the mistake's."""
+
+        def register(wrong: Wrong) -> Wrong:
+            self.add(family, getattr(wrong, "__name__", ""), *place, wrong, need=need)
+            return wrong
+
+        return register
+
+    def add(self, family: str, name: str, *place_and_wrong: Any, need: str = "plain") -> None:
+        """Add the mistake of another function in some place of the port."""
+        self._add(family, name, lambda port: self._bend(port, *place_and_wrong), need)
+
+    def _add(self, family: str, name: str, change: Change, need: str) -> None:
+        def plant(setup: Setup) -> Twins:
+            wrong = self._build(setup)
+            change(wrong)
+            return Twins(self._path_of(self._build(setup)), self._path_of(wrong), self._around_of(wrong))
+
+        key = name.replace("_", "-")
+        made = Mistake(
+            port=self.port, name=key, family=family, plant=plant, need=need, held_out=self._held_out
+        )
+        self.mistakes.append(made)

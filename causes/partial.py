@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from causes.level.port import bend
-from causes.mistake import Family
+from causes.mistake import Family, bend, bend_to_the_call_before
 from examples.partial_port import Port, PortState
 from tracing.stages import DecodePath, Stages
 from workbench.faults.experiment import Setup
@@ -30,92 +29,58 @@ def path_of(port: Any) -> DecodePath:
 mistake = Family("partial", build, path_of)
 
 
-@mistake("accept")
-def matched_with_the_own_row(port: Any) -> None:
-    def own(right: Any, tree: Any, verified: Any) -> Any:
-        made = tree.token_ids == verified.target_token_ids
-        made[0] = True
-        return made
-
-    bend(port, "_matches", own)
+@mistake.bends("accept", "_matches")
+def matched_with_the_own_row(right: Any, tree: Any, verified: Any) -> Any:
+    made = tree.token_ids == verified.target_token_ids
+    made[0] = True
+    return made
 
 
-@mistake("accept")
-def matched_with_the_row_before(port: Any) -> None:
-    def before(right: Any, tree: Any, verified: Any) -> Any:
-        made = tree.token_ids == np.roll(verified.target_token_ids, 1)
-        made[0] = True
-        return made
-
-    bend(port, "_matches", before)
+@mistake.bends("accept", "_matches")
+def matched_with_the_row_before(right: Any, tree: Any, verified: Any) -> Any:
+    made = tree.token_ids == np.roll(verified.target_token_ids, 1)
+    made[0] = True
+    return made
 
 
-@mistake("accept")
-def everything_matches(port: Any) -> None:
-    bend(port, "_matches", lambda right, *given: right(*given) | True)
+mistake.add("accept", "everything-matches", "_matches", lambda right, *given: right(*given) | True)
+mistake.add("accept", "nothing-matches", "_matches", lambda right, *given: np.arange(len(right(*given))) == 0)
+mistake.add(
+    "accept",
+    "first-draft-always-matches",
+    "_matches",
+    lambda right, *given: right(*given) | (np.arange(len(right(*given))) == 1),
+)
 
 
-@mistake("accept")
-def nothing_matches(port: Any) -> None:
-    bend(port, "_matches", lambda right, *given: np.arange(len(right(*given))) == 0)
-
-
-@mistake("accept")
-def first_draft_always_matches(port: Any) -> None:
-    bend(port, "_matches", lambda right, *given: right(*given) | (np.arange(len(right(*given))) == 1))
-
-
-@mistake("accept")
-def last_match_lost(port: Any) -> None:
-    def lost(right: Any, *given: Any) -> Any:
-        made = right(*given).copy()
-        made[np.flatnonzero(made)[-1] if made.sum() > 1 else 0] = made.sum() <= 1
-        return made
-
-    bend(port, "_matches", lost)
+@mistake.bends("accept", "_matches")
+def last_match_lost(right: Any, *given: Any) -> Any:
+    made = right(*given).copy()
+    made[np.flatnonzero(made)[-1] if made.sum() > 1 else 0] = made.sum() <= 1
+    return made
 
 
 @mistake("accept")
 def matches_of_the_step_before(port: Any) -> None:
-    kept: list[Any] = []
-
-    def late(right: Any, *given: Any) -> Any:
-        kept.append(right(*given))
-        return kept[-2] if len(kept) > 1 else kept[-1]
-
-    bend(port, "_matches", late)
+    bend_to_the_call_before(port, "_matches")
 
 
-@mistake("accept", need="eos")
-def no_cut_at_the_end(port: Any) -> None:
-    def uncut(right: Any, emitted: Any, remaining: int) -> Any:
-        return emitted[:remaining], "length" if len(emitted) >= remaining else None
-
-    bend(port, "_cut", uncut)
+@mistake.bends("accept", "_cut", need="eos")
+def no_cut_at_the_end(right: Any, emitted: Any, remaining: int) -> Any:
+    return emitted[:remaining], "length" if len(emitted) >= remaining else None
 
 
-@mistake("accept")
-def no_cut_at_the_limit(port: Any) -> None:
-    bend(port, "_cut", lambda right, emitted, remaining: right(emitted, remaining + 3))
-
-
-@mistake("accept")
-def cut_one_token_early(port: Any) -> None:
-    bend(
-        port,
-        "_cut",
-        lambda right, emitted, remaining: right(emitted[:-1] if len(emitted) > 1 else emitted, remaining),
-    )
-
-
-@mistake("accept")
-def limit_not_told(port: Any) -> None:
-    bend(port, "_cut", lambda right, *given: (right(*given)[0], None))
-
-
-@mistake("accept")
-def stop_told_at_each_step(port: Any) -> None:
-    bend(port, "_cut", lambda right, *given: (right(*given)[0], "eos"))
+mistake.add(
+    "accept", "no-cut-at-the-limit", "_cut", lambda right, emitted, remaining: right(emitted, remaining + 3)
+)
+mistake.add(
+    "accept",
+    "cut-one-token-early",
+    "_cut",
+    lambda right, emitted, remaining: right(emitted[:-1] if len(emitted) > 1 else emitted, remaining),
+)
+mistake.add("accept", "limit-not-told", "_cut", lambda right, *given: (right(*given)[0], None))
+mistake.add("accept", "stop-told-at-each-step", "_cut", lambda right, *given: (right(*given)[0], "eos"))
 
 
 def _changed(port: Any, **changes: Any) -> None:
@@ -182,11 +147,7 @@ def kept_rows_are_positions(port: Any) -> None:
     _changed(port, path_indices=positions)
 
 
-@mistake("accept")
-def longestpath_of_the_last_leaf(port: Any) -> None:
+@mistake.bends("accept", "_matches")
+def longestpath_of_the_last_leaf(right: Any, tree: Any, verified: Any) -> Any:
     """Of paths of equal length the last is taken, and any child counts as a match of the deepest level."""
-
-    def loose(right: Any, tree: Any, verified: Any) -> Any:
-        return right(tree, verified) | (tree.depths == 1) & (np.arange(len(tree.depths)) == 2)
-
-    bend(port, "_matches", loose)
+    return right(tree, verified) | (tree.depths == 1) & (np.arange(len(tree.depths)) == 2)

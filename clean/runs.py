@@ -17,7 +17,6 @@ class Seen:
     """What one clean run gave.
 
     Attributes:
-        about: What it was.
         num_steps: Steps recorded on the path under test.
         alarms: Findings of lockstep and of `check`; a clean run has none.
     """

@@ -25,10 +25,12 @@ class Pins:
     Attributes:
         name: Of the engine.
         steps: Arguments of `pip install`, one call after the other.
+        imports: What must be importable for the environment to count as installed.
     """
 
     name: str
     steps: tuple[tuple[str, ...], ...]
+    imports: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -41,7 +43,8 @@ def python_of(pins: Pins) -> Path:
     """Return the interpreter of an environment, installing it if it is not there.
 
     Raises:
-        NotInstallableError: pip failed or took too long; what it said last is in the message.
+        NotInstallableError: pip failed or took too long, or what it installed cannot be imported; what was
+            said last is in the message.
     """
     python = pins.folder / "bin" / "python"
     done = pins.folder / ".installed"
@@ -51,6 +54,8 @@ def python_of(pins: Pins) -> Path:
     _run(pins, [sys.executable, "-m", "venv", str(pins.folder)])
     for step in pins.steps:
         _run(pins, [str(python), "-m", "pip", "install", "-q", *step])
+    for module in pins.imports:
+        _run(pins, [str(python), "-c", f"import {module}"])
     done.touch()
     return python
 

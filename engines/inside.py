@@ -11,10 +11,11 @@ from typing import Any
 def run_job(job: dict[str, Any]) -> dict[str, list[list[int]]]:
     """Start the engine and return the token ids of every request, run by run."""
     from engines import prepared
-    from engines.faults import drafts, inputs
+    from engines.faults import drafts, inputs, second
 
+    rooms = (prepared, inputs, drafts, second)
     for word in job["prepared"]:
-        next(getattr(each, word) for each in (prepared, inputs, drafts) if hasattr(each, word))()
+        next(getattr(each, word) for each in rooms if hasattr(each, word))()
     import vllm
 
     engine = vllm.LLM(**job["options"])

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from engines.faults.planting import PLANTED
-from engines.proof import EngineFailedError, run
-from engines.scenarios import EAGLE, MIXED, PREEMPTED, Job
+from engines.pool import side_by_side
+from engines.proof import EngineFailedError, Texts, greedy_differences, run
+from engines.scenarios import EAGLE, MIXED, PREEMPTED, SECOND, Job
 from tracing.finding import Finding
 from tracing.reader import open_run
 from workbench.adapters.vllm.join import join
@@ -60,6 +60,11 @@ FAULTS: Final = (
     EngineFault(name="temperatures_of_neighbours", rules=("SAMP003",), job={"runs": {"mixed": MIXED}}),
     EngineFault(name="draft_vocabulary_offset_lost", rules=("STAT001",)),
     EngineFault(name="resumed_one_late", rules=("REQ008",), job={"options": PREEMPTED}),
+    EngineFault(name="second_positions_plus_one", rules=("POS001",), job=SECOND),
+    EngineFault(name="second_wrong_bonus_token", rules=("ACC004",), job=SECOND),
+    EngineFault(name="second_never_accepting", rules=("ACC003", "STAT001"), job=SECOND),
+    EngineFault(name="second_shared_block", rules=("REQ001", "REQ004"), job=SECOND),
+    EngineFault(name="second_seq_lens_one_short", rules=("REQ010",), job=SECOND),
     EngineFault(name="engine-of-0.32.0", rules=("LOGIT002", "ACC"), job={"runs": {"mixed": MIXED}}),
 )
 
@@ -87,31 +92,34 @@ def planted(
     faults: Iterable[EngineFault], python: Path, folder: Path, pair: tuple[Path, Path]
 ) -> list[PlantedOutcome]:
     """Plant each mistake in an engine of its own; a line for each goes to stdout."""
-    plain = run(Job(name="plain"), python, folder, Job(name="plain").engine_options(*map(str, pair)))
-    outcomes = []
-    for fault in faults:
-        print(f"{fault.name} ...", file=sys.stderr, flush=True)
-        job = Job(name=fault.name, **{**EAGLE, "prepared": (fault.name,), **fault.job})
-        if fault.name.startswith("engine"):
-            job = replace(job, prepared=())
-        log = folder / f"{fault.name}.planted"
-        job = replace(job, environment={**job.environment, PLANTED: str(log)})
+    places = [str(each) for each in pair]
+    plain = run(Job(name="plain"), python, folder, Job(name="plain").engine_options(*places))["greedy"]
+
+    def texts_of(fault: EngineFault) -> Texts | EngineFailedError:
+        job = _job(fault, folder)
         try:
-            texts = run(job, python, folder, job.engine_options(*map(str, pair)))
+            return run(job, python, folder, job.engine_options(*places))
         except EngineFailedError as problem:
-            print(f"failed   {fault.name}: {problem}", flush=True)
-            outcomes.append(PlantedOutcome(fault, False, {}, str(problem), False))
-            continue
-        equal = all(
-            ids == plain["greedy"][row]
-            for name, rows in texts.items()
-            for row, ids in enumerate(rows)
-            if job.runs[name][row] == 0
-        )
-        outcome = judged(fault, folder / fault.name, _log(log), is_text_equal=equal)
+            return problem
+
+    outcomes = []
+    for fault, texts in side_by_side(texts_of, faults):
+        if isinstance(texts, EngineFailedError):
+            outcome = PlantedOutcome(fault, False, {}, str(texts), False)
+        else:
+            equal = not greedy_differences(_job(fault, folder), texts, plain)
+            touched = _log(folder / f"{fault.name}.planted")
+            outcome = judged(fault, folder / fault.name, touched, is_text_equal=equal)
         print(f"{'passed  ' if outcome.is_expected else 'failed  '} {table_line(outcome)}", flush=True)
         outcomes.append(outcome)
     return outcomes
+
+
+def _job(fault: EngineFault, folder: Path) -> Job:
+    plants = () if fault.name.startswith("engine-") else (fault.name,)
+    job = Job(name=fault.name, **{**EAGLE, **fault.job})
+    log = {PLANTED: str(folder / f"{fault.name}.planted")}
+    return replace(job, prepared=(*job.prepared, *plants), environment={**job.environment, **log})
 
 
 def _log(file: Path) -> set[tuple[int, str]]:

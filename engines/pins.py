@@ -13,9 +13,14 @@ OWN_PYTHON: Final = "SPECWB_{name}_PYTHON"
 
 
 def pinned(name: str) -> Pins:
-    """Return the pins that lie beside this file as `<name>.txt`, one `package==version` a line."""
+    """Return the pins that lie beside this file as `<name>.txt`, one `package==version` a line.
+
+    Torch's own requirements are left to pip: builds for other machines have others.
+    """
     lines = Path(__file__).with_name(f"{name}.txt").read_text().splitlines()
-    return Pins(name, (("--no-deps", *(line for line in lines if line.strip() and line[0] != "#")),))
+    pins = tuple(line for line in lines if line.strip() and line[0] != "#")
+    torch = next(each for each in pins if each.startswith("torch=="))
+    return Pins(name, (("--no-deps", *pins), (torch,)), imports=("torch", "vllm"))
 
 
 def own_python(name: str) -> Path | None:

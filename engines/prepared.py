@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from typing import Any, Final
+
+EVERYWHERE: Final = "SPECWB_ENGINES_EVERYWHERE"
+"""Variable that names a function of this module; every process of an engine calls it as it loads plugins."""
+
+
+def everywhere() -> None:
+    """Call what the variable names, in whatever process this is."""
+    word = os.environ.get(EVERYWHERE, "")
+    if word:
+        globals()[word]()
 
 
 def second_runner() -> None:
@@ -48,3 +59,21 @@ def expanded_in_place() -> None:
         )
 
     rejection_sampler.expand_batch_to_tokens = expanded
+
+
+def one_rank_records() -> None:
+    """Hook the runner of the first rank alone; the other ranks run as if nothing were installed."""
+    from engines.faults.planting import replace_method
+    from workbench.adapters.vllm import runner_v1
+
+    def make(original: Any) -> Any:
+        def hooked(kind: type, worker: Any) -> None:
+            from vllm.distributed import get_tensor_model_parallel_rank
+
+            if get_tensor_model_parallel_rank() == 0:
+                original(kind, worker)
+
+        return hooked
+
+    replace_method(runner_v1, "hook_runner", make)
+    replace_method(runner_v1, "hook_sampling", make)

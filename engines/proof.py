@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
 from engines.installed import recording
+from engines.pool import side_by_side
 from engines.scenarios import ENVIRONMENT, MAX_TOKENS, PREFIX, PREFIX_TOKENS, PROMPTS, Job
 from tracing.reader import open_run
 from workbench.adapters.vllm.join import join
+from workbench.adapters.vllm.part import SUFFIX
+from workbench.adapters.vllm.settings import PARTS
 from workbench.judge.recorded.check import check_run
 
 JOB_SECONDS: Final = 600
 Texts = dict[str, list[list[int]]]
 
 
-def proven(jobs: Iterable[Job], python: Path, folder: Path, pair: tuple[Path, Path]) -> bool:
-    """Run the jobs, print a line for each, and return whether all were as expected.
+def proven(jobs: Iterable[Job], python: Path, folder: Path, pair: tuple[Path, Path]) -> list[str]:
+    """Run the jobs, print a line for each, and return the names of those that were not as expected.
 
     Args:
         jobs: The first is plain decoding.
@@ -29,22 +32,30 @@ def proven(jobs: Iterable[Job], python: Path, folder: Path, pair: tuple[Path, Pa
         folder: An empty one, for the runs.
         pair: Teacher and drafter as the engine loads them.
     """
-    plain: list[list[int]] | None = None
-    passed = True
-    for job in jobs:
-        print(f"{job.name} ...", file=sys.stderr, flush=True)
+
+    def outcome(job: Job) -> Texts | EngineFailedError:
         try:
-            texts = run(job, python, folder, job.engine_options(*map(str, pair)))
+            return run(job, python, folder, job.engine_options(*map(str, pair)))
         except EngineFailedError as problem:
-            passed = False
-            print(f"failed   {job.name}: {problem}", flush=True)
-            continue
-        plain = texts["greedy"] if plain is None else plain
-        wrong = [*greedy_differences(job, texts, plain), *recorded_findings(folder / job.name)]
-        passed = passed and not wrong
-        outcome = "failed  " if wrong else "passed  "
-        print(f"{outcome} {job.name}: {'; '.join(wrong) or 'text equal, check ok'}", flush=True)
-    return passed
+            return problem
+
+    plain: list[list[int]] | None = None
+    failed = []
+    for job, texts in side_by_side(outcome, jobs):
+        if isinstance(texts, EngineFailedError):
+            wrong = [str(texts)]
+        else:
+            plain = texts["greedy"] if plain is None else plain
+            wrong = [
+                *greedy_differences(job, texts, plain),
+                *recorded_findings(folder / job.name, job.verdict),
+            ]
+            wrong += unnoticed_loss(folder / job.name, job.loses) if job.loses else []
+        failed += [job.name] if wrong else []
+        lost = f", inconclusive without {job.loses}" if job.loses else ""
+        good = f"text equal, check {job.verdict}{lost}"
+        print(f"{'failed  ' if wrong else 'passed  '} {job.name}: {'; '.join(wrong) or good}", flush=True)
+    return failed
 
 
 class EngineFailedError(Exception):
@@ -75,14 +86,27 @@ def run(job: Job, python: Path, folder: Path, options: dict[str, Any]) -> Texts:
     return texts
 
 
-def recorded_findings(run_folder: Path) -> list[str]:
+def recorded_findings(run_folder: Path, verdict: str = "ok") -> list[str]:
     """Return what the recording of a job was found guilty of, and whether it is a recording of all of it."""
     join(run_folder)
     checked = check_run(run_folder)
     found = [f"{each.rule} at {each.moment}: {each.message}" for each in checked.findings]
     status = open_run(run_folder).status
     cut = [] if status == "complete" else [f"the recording is {status}"]
-    return [*cut, *found] if checked.verdict == "ok" or found else [*cut, f"the run is {checked.verdict}"]
+    other = [] if checked.verdict == verdict else [f"the run is {checked.verdict}, not {verdict}"]
+    return [*cut, *found, *(other if not found else [])]
+
+
+def unnoticed_loss(run_folder: Path, lost: str) -> list[str]:
+    """Return what is wrong with the verdict on a recording of which a process's file is taken away."""
+    copy = run_folder.with_name(f"{run_folder.name}-lost")
+    for file in sorted((run_folder / PARTS).glob(f"*{SUFFIX}")):
+        if not file.match(lost):
+            (copy / PARTS).mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, copy / PARTS)
+    if len(list((copy / PARTS).iterdir())) == len(list((run_folder / PARTS).glob(f"*{SUFFIX}"))):
+        return [f"there is no file {lost} to take away"]
+    return [f"without {lost}: {each}" for each in recorded_findings(copy, "inconclusive")]
 
 
 def greedy_differences(job: Job, texts: Texts, plain: list[list[int]]) -> list[str]:

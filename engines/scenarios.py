@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from engines.pair import DRAFT_MODEL
+from engines.pair import DRAFT_MODEL, MEDUSA
+from engines.prepared import EVERYWHERE
 
 ENVIRONMENT: Final[Mapping[str, str]] = {
     "HF_HUB_OFFLINE": "1",
@@ -65,11 +66,13 @@ class Job:
     Attributes:
         name: For the report and the folders of its runs.
         proposer: Method of its `speculative_config`; empty: plain decoding.
-        drafter: Kind of the checkpoint that it loads, shipped or `DRAFT_MODEL`, or empty.
+        drafter: Kind of the checkpoint that it loads, shipped, `DRAFT_MODEL` or `MEDUSA`, or empty.
         options: Arguments of the engine besides `COMMON`.
         runs: Temperature of each request, run by run.
         prepared: What is done to the engine before it starts, by a word of `engines.prepared`.
         environment: Variables besides `ENVIRONMENT`.
+        verdict: What `specwb check` should say of the recording.
+        loses: A file of the recording, as a pattern; without it the recording should be inconclusive.
     """
 
     name: str
@@ -79,6 +82,8 @@ class Job:
     runs: Mapping[str, tuple[float, ...]] = field(default_factory=lambda: {"greedy": (0.0,) * len(PROMPTS)})
     prepared: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    verdict: str = "ok"
+    loses: str = ""
 
     def engine_options(self, teacher: str, drafter: str) -> dict[str, Any]:
         """Return the arguments of `vllm.LLM`."""
@@ -86,8 +91,8 @@ class Job:
         if self.proposer == "ngram":
             speculative |= {"prompt_lookup_max": 3, "prompt_lookup_min": 1}
         if self.drafter:
-            own = Path(teacher).with_name(DRAFT_MODEL)
-            speculative["model"] = str(own) if self.drafter == DRAFT_MODEL else drafter
+            own = Path(teacher).with_name(self.drafter)
+            speculative["model"] = str(own) if self.drafter in (DRAFT_MODEL, MEDUSA) else drafter
         more = {"speculative_config": speculative} if self.proposer else {}
         return {"model": teacher, **COMMON, **self.options, **more}
 
@@ -104,16 +109,31 @@ SECOND: Final[Mapping[str, Any]] = {
 PROCESSES: Final[Mapping[str, Any]] = {"environment": {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}}
 """Front end, engine core and workers are processes of their own, as under `vllm serve`."""
 EAGLE: Final[Mapping[str, Any]] = {"proposer": "eagle3", "drafter": "eagle3"}
+MENDED: Final = "expanded_in_place"
+"""Without it every run that samples has a finding, since the CPU build loses sampling values."""
+TWO_RANKS: Final[Mapping[str, Any]] = {**PROCESSES, "options": {"tensor_parallel_size": 2}}
 JOBS: Final = (
     Job(name="plain"),
+    Job(name="tensor-parallel", **EAGLE, **TWO_RANKS, loses="worker-*tp1*"),
+    Job(
+        name="one-rank-records",
+        **EAGLE,
+        environment={**PROCESSES["environment"], EVERYWHERE: "one_rank_records"},
+        options=TWO_RANKS["options"],
+        verdict="inconclusive",
+    ),
+    Job(name="processes", **EAGLE, **PROCESSES),
     Job(name="ngram", proposer="ngram", runs={"greedy": GREEDY, "again": GREEDY}),
     Job(name="eagle3", **EAGLE, runs={"greedy": GREEDY, "again": GREEDY}),
     Job(name="draft-model", proposer="draft_model", drafter=DRAFT_MODEL),
+    Job(name="medusa", proposer="medusa", drafter=MEDUSA),
     Job(name="eagle3-preempted", **EAGLE, options=PREEMPTED),
     Job(name="eagle3-async", **EAGLE, prepared=("asynchronous",), options=PREEMPTED),
-    Job(name="eagle3-mixed", **EAGLE, prepared=("expanded_in_place",), runs={"mixed": MIXED}),
+    Job(name="eagle3-mixed", **EAGLE, prepared=(MENDED,), runs={"mixed": MIXED}),
+    Job(name="eagle3-mixed-async", **EAGLE, prepared=(MENDED, "asynchronous"), runs={"mixed": MIXED}),
     Job(name="second", **EAGLE, **SECOND),
     Job(name="second-preempted", **EAGLE, **SECOND, options=PREEMPTED),
+    Job(name="second-mixed", **EAGLE, **SECOND, runs={"mixed": MIXED}),
     Job(
         name="second-async",
         **EAGLE,
@@ -121,6 +141,12 @@ JOBS: Final = (
         environment=SECOND["environment"],
         options=PREEMPTED,
     ),
-    Job(name="processes", **EAGLE, **PROCESSES),
-    Job(name="tensor-parallel", **EAGLE, **PROCESSES, options={"tensor_parallel_size": 2}),
+    Job(
+        name="second-mixed-async",
+        **EAGLE,
+        prepared=("second_runner", "asynchronous"),
+        environment=SECOND["environment"],
+        runs={"mixed": MIXED},
+    ),
 )
+"""The first is plain decoding, whose text all others should have."""

@@ -50,7 +50,6 @@ class Outcome:
     """What was located.
 
     Attributes:
-        case: What was planted.
         is_noticed: Whether lockstep found anything; where not, the stage was opened anyway.
         is_named: Exactly the tensors with an error are named, so layer and operator are right.
         is_placed: Their row, and head or element where the error has one, are right too.

@@ -30,7 +30,6 @@ class Port:
     """The fused path as something to be changed.
 
     Attributes:
-        engine: Its models.
         replaced: Functions of its modules that others take the place of, while one of its stages runs.
     """
 
@@ -62,7 +61,7 @@ def _around_of(port: Any) -> Around:
     return around
 
 
-mistake = Family("fused", _build, _path_of, held_out=True, around_of=_around_of)
+mistake = Family("fused", _build, _path_of, held_out=True, around_of=_around_of, bend=Port.bend)
 
 
 def _layers(port: Port) -> Any:
@@ -74,13 +73,13 @@ def _network(port: Port) -> Any:
     return drafter.network
 
 
-@mistake("kernel")
-def key_heads_in_reverse(port: Port) -> None:
-    port.bend(
-        attention,
-        "_launch",
-        lambda right, query, key, value, scale, **more: right(query, key.flip(2), value, scale, **more),
-    )
+mistake.add(
+    "kernel",
+    "key-heads-in-reverse",
+    attention,
+    "_launch",
+    lambda right, query, key, value, scale, **more: right(query, key.flip(2), value, scale, **more),
+)
 
 
 @mistake("kernel")
@@ -93,13 +92,10 @@ def another_eps_in_one_norm(port: Port) -> None:
     _layers(port)[1].post_attention_layernorm.epsilon = 1e-2
 
 
-@mistake("features")
-def taps_from_the_last_to_the_first(port: Port) -> None:
-    def turned(right: Any, teacher: Any, entering: Any, final: Tensor) -> Tensor:
-        rows: Tensor = right(teacher, entering, final)
-        return torch.cat(rows.chunk(3, dim=-1)[::-1], dim=-1)
-
-    port.bend(Teacher, "_features", turned)
+@mistake.bends("features", Teacher, "_features")
+def taps_from_the_last_to_the_first(right: Any, teacher: Any, entering: Any, final: Tensor) -> Tensor:
+    rows: Tensor = right(teacher, entering, final)
+    return torch.cat(rows.chunk(3, dim=-1)[::-1], dim=-1)
 
 
 @mistake("d2t")
@@ -108,57 +104,56 @@ def map_moved_by_one_entry(port: Port) -> None:
     network.target_from_draft = network.target_from_draft.roll(1)
 
 
-@mistake("scores")
-def half_the_temperature(port: Port) -> None:
-    port.bend(search, "_candidates", lambda right, ids, logits, top_k: right(ids, logits * 2, top_k))
+mistake.add(
+    "scores",
+    "half-the-temperature",
+    search,
+    "_candidates",
+    lambda right, ids, logits, top_k: right(ids, logits * 2, top_k),
+)
 
 
-@mistake("tree")
-def best_beam_passed_over(port: Port) -> None:
-    def second(right: Any, scores: Tensor, k: int) -> Any:
-        if scores.shape != (1, k * k):
-            return right(scores, k)
-        values, places = right(scores, k + 1)
-        return values[:, 1:], places[:, 1:]
-
-    port.bend(search, "stable_top_k", second)
+@mistake.bends("tree", search, "stable_top_k")
+def best_beam_passed_over(right: Any, scores: Tensor, k: int) -> Any:
+    if scores.shape != (1, k * k):
+        return right(scores, k)
+    values, places = right(scores, k + 1)
+    return values[:, 1:], places[:, 1:]
 
 
-@mistake("tree")
-def nodes_not_put_in_order(port: Port) -> None:
-    def unsorted(right: Any, scores: Any, num_kept: int) -> Any:
-        return np.argsort(-scores, kind="stable")[:num_kept]
-
-    port.bend(search, "best_in_order", unsorted)
+@mistake.bends("tree", search, "best_in_order")
+def nodes_not_put_in_order(right: Any, scores: Any, num_kept: int) -> Any:
+    return np.argsort(-scores, kind="stable")[:num_kept]
 
 
-@mistake("tree")
-def depths_one_too_small(port: Port) -> None:
-    def lower(right: Any, levels: Any) -> Any:
-        below, parents, depths = right(levels)
-        return below, parents, depths - 1
-
-    port.bend(search, "_ancestry", lower)
+@mistake.bends("tree", search, "_ancestry")
+def depths_one_too_small(right: Any, levels: Any) -> Any:
+    below, parents, depths = right(levels)
+    return below, parents, depths - 1
 
 
-@mistake("mask")
-def table_of_two_generations(port: Port) -> None:
-    port.bend(tensorize, "ancestor_table", lambda right, parents, depth: right(parents, 1))
+mistake.add(
+    "mask",
+    "table-of-two-generations",
+    tensorize,
+    "ancestor_table",
+    lambda right, parents, depth: right(parents, 1),
+)
+mistake.add(
+    "mask",
+    "pads-see-the-root",
+    tensorize,
+    "visible_from_ancestors",
+    lambda right, table, valid: right(table, valid | True),
+    need="pads",
+)
 
 
-@mistake("mask", need="pads")
-def pads_see_the_root(port: Port) -> None:
-    port.bend(tensorize, "visible_from_ancestors", lambda right, table, valid: right(table, valid | True))
-
-
-@mistake("mask")
-def first_committed_row_hidden(port: Port) -> None:
-    def hidden(right: Any, *given: Any) -> Any:
-        made = right(*given).clone()
-        made[:, 0] = False
-        return made
-
-    port.bend(verify, "packed_visible", hidden)
+@mistake.bends("mask", verify, "packed_visible")
+def first_committed_row_hidden(right: Any, *given: Any) -> Any:
+    made = right(*given).clone()
+    made[:, 0] = False
+    return made
 
 
 @mistake("positions")
@@ -197,47 +192,40 @@ def cosines_for_sines(port: Port) -> None:
     layer.self_attn = turned
 
 
-@mistake("features")
-def followed_by_the_rows_in_reverse(port: Port) -> None:
-    def turned(right: Any, drafter: Any, memory: Any, rows: Any) -> None:
-        right(drafter, memory, type(rows)(rows.token_ids, rows.next_token_ids, rows.features.flip(0)))
-
-    port.bend(eagle3.Eagle3Drafter, "follow", turned)
+@mistake.bends("features", eagle3.Eagle3Drafter, "follow")
+def followed_by_the_rows_in_reverse(right: Any, drafter: Any, memory: Any, rows: Any) -> None:
+    right(drafter, memory, type(rows)(rows.token_ids, rows.next_token_ids, rows.features.flip(0)))
 
 
-@mistake("commit")
-def last_kept_row_twice(port: Port) -> None:
-    def twice(right: Any, own: Any, rows: Any, *given: Any, **named: Any) -> Any:
-        made = rows.copy()
-        if len(made) > 1:
-            made[-2] = made[-1]
-        return right(own, made, *given, **named)
-
-    port.bend(manager.CacheManager, "commit", twice)
+@mistake.bends("commit", manager.CacheManager, "commit")
+def last_kept_row_twice(right: Any, own: Any, rows: Any, *given: Any, **named: Any) -> Any:
+    made = rows.copy()
+    if len(made) > 1:
+        made[-2] = made[-1]
+    return right(own, made, *given, **named)
 
 
-@mistake("commit")
-def one_row_short(port: Port) -> None:
-    port.bend(
-        manager.CacheManager,
-        "commit",
-        lambda right, own, rows, *given, **named: right(own, rows[: max(len(rows) - 1, 1)], *given, **named),
-    )
+mistake.add(
+    "commit",
+    "one-row-short",
+    manager.CacheManager,
+    "commit",
+    lambda right, own, rows, *given, **named: right(own, rows[: max(len(rows) - 1, 1)], *given, **named),
+)
+mistake.add(
+    "cache",
+    "keys-and-values-exchanged-when-copied",
+    ContiguousLayer,
+    "select",
+    lambda right, own, index: right(own, index).flip(0),
+)
 
 
-@mistake("cache")
-def keys_and_values_exchanged_when_copied(port: Port) -> None:
-    port.bend(ContiguousLayer, "select", lambda right, own, index: right(own, index).flip(0))
-
-
-@mistake("accept")
-def one_node_further_than_matched(port: Port) -> None:
-    def further(right: Any, tree: Any, choices: Any) -> Any:
-        path = right(tree, choices)
-        below = np.flatnonzero((tree.parents == path[-1]) & tree.valid & (tree.depths > 0))
-        return np.append(path, below[:1])
-
-    port.bend(accept, "accepted_path", further)
+@mistake.bends("accept", accept, "accepted_path")
+def one_node_further_than_matched(right: Any, tree: Any, choices: Any) -> Any:
+    path = right(tree, choices)
+    below = np.flatnonzero((tree.parents == path[-1]) & tree.valid & (tree.depths > 0))
+    return np.append(path, below[:1])
 
 
 @mistake("accept", need="eos")
@@ -266,9 +254,6 @@ def mask_of_the_tree_before(port: Port) -> None:
     port.bend(verify, "packed_visible", stale)
 
 
-@mistake("features")
-def features_of_the_node_before(port: Port) -> None:
-    def before(right: Any, tokens: Any, emitted: Any, features: Tensor) -> Any:
-        return right(tokens, emitted, features.roll(1, 0))
-
-    port.bend(commit, "CommittedRows", before)
+@mistake.bends("features", commit, "CommittedRows")
+def features_of_the_node_before(right: Any, tokens: Any, emitted: Any, features: Tensor) -> Any:
+    return right(tokens, emitted, features.roll(1, 0))

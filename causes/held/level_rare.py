@@ -10,116 +10,92 @@ import torch
 from torch import Tensor
 
 from causes.held.level import mistake
-from causes.level.port import bend
+from causes.mistake import bend
 
 
-@mistake("logits")
-def one_logit_of_a_late_node(port: Any) -> None:
-    def late(right: Any, logits: Tensor) -> Any:
-        made = right(logits).clone()
-        made[-2, 5] += 6.0
-        return made
-
-    bend(port, "tree_logits", late)
+@mistake.bends("logits", "tree_logits")
+def one_logit_of_a_late_node(right: Any, logits: Tensor) -> Any:
+    made = right(logits).clone()
+    made[-2, 5] += 6.0
+    return made
 
 
-@mistake("cache")
-def verify_writes_into_the_committed_rows(port: Any) -> None:
-    def written(right: Any, state: Any, tree: Any) -> Any:
-        made = right(state, tree)
-        state.main[:, :, :, state.length - 1] = state.main[:, :, :, state.length]
-        return made
-
-    bend(port, "verify", written)
+@mistake.bends("cache", "verify")
+def verify_writes_into_the_committed_rows(right: Any, state: Any, tree: Any) -> Any:
+    made = right(state, tree)
+    state.main[:, :, :, state.length - 1] = state.main[:, :, :, state.length]
+    return made
 
 
-@mistake("cache")
-def draft_clears_a_committed_row(port: Any) -> None:
-    def cleared(right: Any, state: Any) -> Any:
-        state.main[0, 0, :, 1] = 0.0
-        return right(state)
-
-    bend(port, "draft", cleared)
+@mistake.bends("cache", "draft")
+def draft_clears_a_committed_row(right: Any, state: Any) -> Any:
+    state.main[0, 0, :, 1] = 0.0
+    return right(state)
 
 
-@mistake("cache")
-def tensorize_doubles_a_value(port: Any) -> None:
-    def doubled(right: Any, state: Any, drafted: Any) -> Any:
-        state.main[-1, 1, :, state.length - 1] *= 2
-        return right(state, drafted)
-
-    bend(port, "tensorize", doubled)
+@mistake.bends("cache", "tensorize")
+def tensorize_doubles_a_value(right: Any, state: Any, drafted: Any) -> Any:
+    state.main[-1, 1, :, state.length - 1] *= 2
+    return right(state, drafted)
 
 
-@mistake("form")
-def accept_changes_the_parents(port: Any) -> None:
-    def changed(right: Any, state: Any, tree: Any, *rest: Any) -> Any:
-        made = right(state, tree, *rest)
-        tree.parents[-1] = 0
-        return made
-
-    bend(port, "accept", changed)
+@mistake.bends("form", "accept")
+def accept_changes_the_parents(right: Any, state: Any, tree: Any, *rest: Any) -> Any:
+    made = right(state, tree, *rest)
+    tree.parents[-1] = 0
+    return made
 
 
-@mistake("form")
-def prefix_said_to_be_lost(port: Any) -> None:
-    bend(port, "commit", lambda right, *given: replace(right(*given), prefix_kept=False))
+mistake.add(
+    "form",
+    "prefix-said-to-be-lost",
+    "commit",
+    lambda right, *given: replace(right(*given), prefix_kept=False),
+)
+mistake.add("commit", "length-told-one-short", "reported_length", lambda _, state: state.length - 1)
+mistake.add(
+    "features",
+    "features-of-a-sibling-where-none-is-accepted",
+    "path_features",
+    lambda _, _state, verified, path: verified.features[path if len(path) > 1 else [1]],
+)
 
 
-@mistake("commit")
-def length_told_one_short(port: Any) -> None:
-    port.reported_length = lambda state: state.length - 1
+@mistake.bends("positions", "tree_positions")
+def deep_nodes_one_further_from_ten_on(right: Any, state: Any, depths: Any) -> Any:
+    return right(state, depths) + ((state.length > 10) & (depths == depths.max()))
 
 
-@mistake("features")
-def features_of_a_sibling_where_none_is_accepted(port: Any) -> None:
-    port.path_features = lambda _state, verified, path: verified.features[path if len(path) > 1 else [1]]
+@mistake.bends("positions", "run_teacher")
+def prompt_from_position_one(
+    right: Any, cache: Tensor, tokens: Tensor, positions: Tensor, bias: Tensor
+) -> Any:
+    return right(cache, tokens, positions + int(positions[0] == 0), bias)
 
 
-@mistake("positions")
-def deep_nodes_one_further_from_ten_on(port: Any) -> None:
-    def late(right: Any, state: Any, depths: Any) -> Any:
-        return right(state, depths) + ((state.length > 10) & (depths == depths.max()))
-
-    bend(port, "tree_positions", late)
-
-
-@mistake("positions")
-def prompt_from_position_one(port: Any) -> None:
-    def prompt(right: Any, cache: Tensor, tokens: Tensor, positions: Tensor, bias: Tensor) -> Any:
-        return right(cache, tokens, positions + int(positions[0] == 0), bias)
-
-    bend(port, "run_teacher", prompt)
+mistake.add(
+    "mask",
+    "ancestors-see-their-descendants",
+    "ancestors",
+    lambda right, *given: right(*given) | right(*given).T,
+)
 
 
-@mistake("mask")
-def ancestors_see_their_descendants(port: Any) -> None:
-    bend(port, "ancestors", lambda right, *given: right(*given) | right(*given).T)
+@mistake.bends("mask", "ancestors")
+def siblings_see_each_other(right: Any, parents: Tensor, valid: Tensor) -> Any:
+    alike = (parents[:, None] == parents[None, :]) & valid[:, None] & valid[None, :]
+    alike[0, :] = alike[:, 0] = False
+    return right(parents, valid) | alike
 
 
-@mistake("mask")
-def siblings_see_each_other(port: Any) -> None:
-    def siblings(right: Any, parents: Tensor, valid: Tensor) -> Any:
-        alike = (parents[:, None] == parents[None, :]) & valid[:, None] & valid[None, :]
-        alike[0, :] = alike[:, 0] = False
-        return right(parents, valid) | alike
-
-    bend(port, "ancestors", siblings)
-
-
-@mistake("tree")
-def beams_by_rounded_score(port: Any) -> None:
-    bend(port, "best_beams", lambda right, scores: right(scores.round()))
-
-
-@mistake("tokens")
-def beams_fed_in_reverse(port: Any) -> None:
-    bend(port, "beam_tokens", lambda right, tokens: right(tokens).flip(0))
-
-
-@mistake("tokens")
-def first_root_is_the_second_best(port: Any) -> None:
-    port.first_root = lambda logits: int(logits[-1].topk(2).indices[1])
+mistake.add("tree", "beams-by-rounded-score", "best_beams", lambda right, scores: right(scores.round()))
+mistake.add("tokens", "beams-fed-in-reverse", "beam_tokens", lambda right, tokens: right(tokens).flip(0))
+mistake.add(
+    "tokens",
+    "first-root-is-the-second-best",
+    "first_root",
+    lambda _, logits: int(logits[-1].topk(2).indices[1]),
+)
 
 
 @mistake("tokens")
@@ -131,60 +107,50 @@ def token_ids_clamped_in_the_tree(port: Any) -> None:
     bend(port, "run_teacher", clamped)
 
 
-@mistake("rotary")
-def angles_in_half_precision(port: Any) -> None:
-    def half(right: Any, *given: Any) -> Any:
-        return tuple(table.half().to(table.dtype) for table in right(*given))
-
-    bend(port, "angles", half)
+@mistake.bends("rotary", "angles")
+def angles_in_half_precision(right: Any, *given: Any) -> Any:
+    return tuple(table.half().to(table.dtype) for table in right(*given))
 
 
-@mistake("kernel")
-def drafter_mlp_left_out(port: Any) -> None:
-    bend(
-        port,
-        "gated",
-        lambda right, x, weights, name: right(x, weights, name) * (0.0 if name == "midlayer.mlp" else 1.0),
-    )
+mistake.add(
+    "kernel",
+    "drafter-mlp-left-out",
+    "gated",
+    lambda right, x, weights, name: right(x, weights, name) * (0.0 if name == "midlayer.mlp" else 1.0),
+)
 
 
-@mistake("kernel")
-def bias_of_the_values_left_out(port: Any) -> None:
-    def without(right: Any, x: Tensor, weights: Any, name: str) -> Any:
-        if not name.endswith("v_proj"):
-            return right(x, weights, name)
-        return right(x, {each: made for each, made in weights.items() if not each.endswith("bias")}, name)
-
-    bend(port, "linear", without)
+@mistake.bends("kernel", "linear")
+def bias_of_the_values_left_out(right: Any, x: Tensor, weights: Any, name: str) -> Any:
+    if not name.endswith("v_proj"):
+        return right(x, weights, name)
+    return right(x, {each: made for each, made in weights.items() if not each.endswith("bias")}, name)
 
 
-@mistake("features")
-def taps_interleaved(port: Any) -> None:
-    def mixed(right: Any, entering: Any) -> Any:
-        rows = right(entering)
-        return torch.stack(rows.chunk(3, dim=-1), dim=-1).flatten(1)
-
-    bend(port, "tapped", mixed)
+@mistake.bends("features", "tapped")
+def taps_interleaved(right: Any, entering: Any) -> Any:
+    rows = right(entering)
+    return torch.stack(rows.chunk(3, dim=-1), dim=-1).flatten(1)
 
 
-@mistake("features")
-def beams_continue_from_twice_the_hidden_row(port: Any) -> None:
-    bend(port, "beam_hidden", lambda right, *given: right(*given) * 2)
-
-
-@mistake("dtype")
-def logprobs_in_bfloat16(port: Any) -> None:
-    bend(port, "draft_logprobs", lambda right, last: right(last).bfloat16().float())
-
-
-@mistake("dtype")
-def tree_features_in_half_precision(port: Any) -> None:
-    bend(port, "tree_features", lambda right, rows: right(rows).half().to(rows.dtype))
-
-
-@mistake("scores")
-def probabilities_added_to_logprobs(port: Any) -> None:
-    bend(port, "beam_scores", lambda right, scores: right(scores).exp())
+mistake.add(
+    "features",
+    "beams-continue-from-twice-the-hidden-row",
+    "beam_hidden",
+    lambda right, *given: right(*given) * 2,
+)
+mistake.add(
+    "dtype", "logprobs-in-bfloat16", "draft_logprobs", lambda right, last: right(last).bfloat16().float()
+)
+mistake.add(
+    "dtype",
+    "tree-features-in-half-precision",
+    "tree_features",
+    lambda right, rows: right(rows).half().to(rows.dtype),
+)
+mistake.add(
+    "scores", "probabilities-added-to-logprobs", "beam_scores", lambda right, scores: right(scores).exp()
+)
 
 
 @mistake("accept")
@@ -202,10 +168,7 @@ def path_jumps_between_branches(port: Any) -> None:
     port.walk = walk
 
 
-@mistake("accept")
-def limit_reached_is_not_told(port: Any) -> None:
-    def cut(right: Any, emitted: list[int], remaining: int) -> Any:
-        made, reason = right(emitted, remaining)
-        return made, None if len(made) == remaining else reason
-
-    bend(port, "cut", cut)
+@mistake.bends("accept", "cut")
+def limit_reached_is_not_told(right: Any, emitted: list[int], remaining: int) -> Any:
+    made, reason = right(emitted, remaining)
+    return made, None if len(made) == remaining else reason

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from causes.held.level import mistake
-from causes.level.port import bend
+from causes.mistake import bend
 
 
 @mistake("tree")
@@ -27,67 +27,61 @@ def beam_by_remainder(port: Any) -> None:
     port.parent_beams = lambda kept: kept % port.settings.top_k
 
 
-@mistake("parents")
-def searched_from_the_right(port: Any) -> None:
-    def found(right: Any, chosen: Tensor, above: Tensor) -> Any:
-        made = right(chosen, above)
-        return torch.where(made > 0, (made + 1).clamp(max=len(chosen)), made)
-
-    bend(port, "node_parents", found)
+@mistake.bends("parents", "node_parents")
+def searched_from_the_right(right: Any, chosen: Tensor, above: Tensor) -> Any:
+    made = right(chosen, above)
+    return torch.where(made > 0, (made + 1).clamp(max=len(chosen)), made)
 
 
-@mistake("tree")
-def depths_from_nought(port: Any) -> None:
-    def lower(right: Any, *given: Any) -> Any:
-        made = right(*given)
-        return replace(made, depths=np.maximum(made.depths - 1, 0))
-
-    bend(port, "selected", lower)
+@mistake.bends("tree", "selected")
+def depths_from_nought(right: Any, *given: Any) -> Any:
+    made = right(*given)
+    return replace(made, depths=np.maximum(made.depths - 1, 0))
 
 
-@mistake("positions")
-def positions_end_at_depth_two(port: Any) -> None:
-    port.tree_positions = lambda state, depths: state.length + np.minimum(depths, 2)
+mistake.add(
+    "positions",
+    "positions-end-at-depth-two",
+    "tree_positions",
+    lambda _, state, depths: state.length + np.minimum(depths, 2),
+)
+mistake.add(
+    "positions",
+    "positions-wrap-at-sixteen",
+    "tree_positions",
+    lambda _, state, depths: (state.length + depths) % 16,
+)
 
 
-@mistake("positions")
-def positions_wrap_at_sixteen(port: Any) -> None:
-    port.tree_positions = lambda state, depths: (state.length + depths) % 16
+@mistake.bends("mask", "ancestors")
+def ancestors_up_to_the_parent(right: Any, parents: Tensor, valid: Tensor) -> Any:
+    made = right(parents, valid)
+    step = torch.eye(len(parents), dtype=torch.bool)
+    step[torch.arange(len(parents)), parents] = True
+    return made & step
 
 
-@mistake("mask")
-def ancestors_up_to_the_parent(port: Any) -> None:
-    def near(right: Any, parents: Tensor, valid: Tensor) -> Any:
-        made = right(parents, valid)
-        step = torch.eye(len(parents), dtype=torch.bool)
-        step[torch.arange(len(parents)), parents] = True
-        return made & step
-
-    bend(port, "ancestors", near)
+mistake.add(
+    "tokens",
+    "final-token-after-the-parent",
+    "final_token",
+    lambda _, choices, path: int(choices[path[-2:][0]]),
+)
 
 
-@mistake("tokens")
-def final_token_after_the_parent(port: Any) -> None:
-    port.final_token = lambda choices, path: int(choices[path[-2:][0]])
+@mistake.bends("accept", "cut", need="eos")
+def cut_before_the_end_token(right: Any, emitted: list[int], remaining: int) -> Any:
+    made, reason = right(emitted, remaining)
+    return (made[:-1] or made, reason) if reason == "eos" else (made, reason)
 
 
-@mistake("accept", need="eos")
-def cut_before_the_end_token(port: Any) -> None:
-    def cut(right: Any, emitted: list[int], remaining: int) -> Any:
-        made, reason = right(emitted, remaining)
-        return (made[:-1] or made, reason) if reason == "eos" else (made, reason)
-
-    bend(port, "cut", cut)
-
-
-@mistake("accept")
-def remaining_counts_the_root(port: Any) -> None:
-    bend(port, "cut", lambda right, emitted, remaining: right(emitted, max(remaining - 1, 1)))
-
-
-@mistake("tokens")
-def draft_below_the_last_committed(port: Any) -> None:
-    port.draft_root = lambda state: state.tokens[-1]
+mistake.add(
+    "accept",
+    "remaining-counts-the-root",
+    "cut",
+    lambda right, emitted, remaining: right(emitted, max(remaining - 1, 1)),
+)
+mistake.add("tokens", "draft-below-the-last-committed", "draft_root", lambda _, state: state.tokens[-1])
 
 
 @mistake("d2t")
@@ -95,18 +89,13 @@ def map_added_to_the_id(port: Any) -> None:
     bend(port, "target_ids", lambda right, ids: (right(ids) + ids) % port.pair.teacher.vocab_size)
 
 
-@mistake("d2t")
-def map_clamped(port: Any) -> None:
-    bend(port, "target_ids", lambda right, ids: right(ids).clamp(max=31))
+mistake.add("d2t", "map-clamped", "target_ids", lambda right, ids: right(ids).clamp(max=31))
 
 
-@mistake("tree")
-def one_node_too_few(port: Any) -> None:
-    def short(right: Any, scores: Tensor) -> Any:
-        made = right(scores)
-        return made[made != made[scores[made].argmin()]]
-
-    bend(port, "best_nodes", short)
+@mistake.bends("tree", "best_nodes")
+def one_node_too_few(right: Any, scores: Tensor) -> Any:
+    made = right(scores)
+    return made[made != made[scores[made].argmin()]]
 
 
 @mistake("accept", need="eos")
@@ -119,16 +108,16 @@ def end_token_seen_in_the_last_place_alone(port: Any) -> None:
     bend(port, "cut", cut)
 
 
-@mistake("accept")
-def compared_with_the_grandparents_choice(port: Any) -> None:
-    bend(port, "walk", lambda right, tree, choices: right(tree, choices[tree.parents]))
-
-
-@mistake("accept")
-def path_of_one_draft_at_most(port: Any) -> None:
-    bend(port, "walk", lambda right, *given: right(*given)[:2])
-
-
-@mistake("tokens")
-def next_root_is_the_first_emitted(port: Any) -> None:
-    port.next_root = lambda accepted: int(accepted.emitted_token_ids[0])
+mistake.add(
+    "accept",
+    "compared-with-the-grandparents-choice",
+    "walk",
+    lambda right, tree, choices: right(tree, choices[tree.parents]),
+)
+mistake.add("accept", "path-of-one-draft-at-most", "walk", lambda right, *given: right(*given)[:2])
+mistake.add(
+    "tokens",
+    "next-root-is-the-first-emitted",
+    "next_root",
+    lambda _, accepted: int(accepted.emitted_token_ids[0]),
+)

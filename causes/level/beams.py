@@ -7,37 +7,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from causes.level.port import bend, mistake
+from causes.level.port import mistake
+from causes.mistake import bend
 
-
-@mistake("positions")
-def beams_one_position_on(port: Any) -> None:
-    bend(port, "beam_positions", lambda right, *given: right(*given) + 1)
-
-
-@mistake("positions")
-def beams_at_the_first_position(port: Any) -> None:
-    port.beam_positions = lambda state, _level, count: torch.full((count,), state.length)
-
-
-@mistake("positions")
-def beams_positioned_by_rank(port: Any) -> None:
-    bend(port, "beam_positions", lambda right, *given: right(*given) + torch.arange(given[2]))
-
-
-@mistake("positions")
-def drafter_rows_from_one(port: Any) -> None:
-    bend(port, "drafter_positions", lambda right, *given: right(*given) + 1)
-
-
-@mistake("positions")
-def drafter_rows_from_zero_each_step(port: Any) -> None:
-    port.drafter_positions = lambda start, stop: torch.arange(stop - start)
-
-
-@mistake("mask")
-def beams_see_each_other(port: Any) -> None:
-    port.seen_by = lambda above, count: torch.cat([above, torch.ones(count, count, dtype=torch.bool)], dim=1)
+mistake.add("positions", "beams-one-position-on", "beam_positions", lambda right, *given: right(*given) + 1)
+mistake.add(
+    "positions",
+    "beams-at-the-first-position",
+    "beam_positions",
+    lambda _, state, _level, count: torch.full((count,), state.length),
+)
+mistake.add(
+    "positions",
+    "beams-positioned-by-rank",
+    "beam_positions",
+    lambda right, *given: right(*given) + torch.arange(given[2]),
+)
+mistake.add(
+    "positions", "drafter-rows-from-one", "drafter_positions", lambda right, *given: right(*given) + 1
+)
+mistake.add(
+    "positions",
+    "drafter-rows-from-zero-each-step",
+    "drafter_positions",
+    lambda _, start, stop: torch.arange(stop - start),
+)
+mistake.add(
+    "mask",
+    "beams-see-each-other",
+    "seen_by",
+    lambda _, above, count: torch.cat([above, torch.ones(count, count, dtype=torch.bool)], dim=1),
+)
 
 
 @mistake("mask")
@@ -54,14 +54,14 @@ def beam_rows_not_carried_over(port: Any) -> None:
     bend(port, "seen_by", by_rank)
 
 
-@mistake("mask")
-def beam_does_not_see_itself(port: Any) -> None:
-    def without(right: Any, above: Tensor, count: int) -> Any:
-        return torch.cat([above, torch.zeros(count, count, dtype=torch.bool)], dim=1)
-
-    bend(port, "seen_by", without)
+@mistake.bends("mask", "seen_by")
+def beam_does_not_see_itself(right: Any, above: Tensor, count: int) -> Any:
+    return torch.cat([above, torch.zeros(count, count, dtype=torch.bool)], dim=1)
 
 
-@mistake("mask")
-def beam_does_not_see_its_parent(port: Any) -> None:
-    bend(port, "seen_by", lambda right, above, count: right(torch.zeros_like(above), count))
+mistake.add(
+    "mask",
+    "beam-does-not-see-its-parent",
+    "seen_by",
+    lambda right, above, count: right(torch.zeros_like(above), count),
+)

@@ -6,17 +6,15 @@ from typing import Any
 
 from torch import Tensor
 
-from causes.level.port import added, bend, mistake
+from causes.level.port import added, mistake
+from causes.mistake import bend
 
 
-@mistake("cache")
-def drafter_length_one_short(port: Any) -> None:
-    def short(right: Any, state: Any) -> Any:
-        made = right(state)
-        state.drafted -= 1
-        return made
-
-    bend(port, "catch_up", short)
+@mistake.bends("cache", "catch_up")
+def drafter_length_one_short(right: Any, state: Any) -> Any:
+    made = right(state)
+    state.drafted -= 1
+    return made
 
 
 @mistake("cache")
@@ -39,72 +37,54 @@ def drafter_keeps_old_rows(port: Any) -> None:
     bend(port, "run_teacher", run)
 
 
-@mistake("cache")
-def rows_one_too_early(port: Any) -> None:
-    bend(port, "tree_rows", lambda right, *given: right(*given) - 1)
+mistake.add("cache", "rows-one-too-early", "tree_rows", lambda right, *given: right(*given) - 1)
+mistake.add("cache", "one-row-elsewhere", "tree_rows", lambda right, *given: added(right(*given), 6, 2))
+mistake.add("commit", "rows-not-gathered", "gather", lambda _, _cache, _length, _rows: None)
+mistake.add(
+    "commit",
+    "gathered-from-the-next-row",
+    "gather",
+    lambda right, cache, length, rows: right(cache, length, rows + 1),
+)
+mistake.add(
+    "commit",
+    "only-keys-gathered",
+    "gather",
+    lambda right, cache, length, rows: right(cache[:, :1], length, rows),
+)
+mistake.add(
+    "commit",
+    "only-the-first-layer-gathered",
+    "gather",
+    lambda right, cache, length, rows: right(cache[:1], length, rows),
+)
+mistake.add(
+    "commit",
+    "gathered-one-row-too-early",
+    "gather",
+    lambda right, cache, length, rows: right(cache, length - 1, rows),
+)
+mistake.add(
+    "commit",
+    "last-row-not-gathered",
+    "gather",
+    lambda right, cache, length, rows: right(cache, length, rows[:-1]),
+)
+mistake.add(
+    "commit", "length-without-the-root", "length_after", lambda _, length, path: length + len(path) - 1
+)
+mistake.add("commit", "one-rejected-row-kept", "length_after", lambda _, length, path: length + len(path) + 1)
+mistake.add("commit", "length-told-one-too-long", "reported_length", lambda right, state: right(state) + 1)
 
 
-@mistake("cache")
-def one_row_elsewhere(port: Any) -> None:
-    bend(port, "tree_rows", lambda right, *given: added(right(*given), 6, 2))
-
-
-@mistake("commit")
-def rows_not_gathered(port: Any) -> None:
-    port.gather = lambda _cache, _length, _rows: None
-
-
-@mistake("commit")
-def gathered_from_the_next_row(port: Any) -> None:
-    bend(port, "gather", lambda right, cache, length, rows: right(cache, length, rows + 1))
-
-
-@mistake("commit")
-def only_keys_gathered(port: Any) -> None:
-    bend(port, "gather", lambda right, cache, length, rows: right(cache[:, :1], length, rows))
-
-
-@mistake("commit")
-def only_the_first_layer_gathered(port: Any) -> None:
-    bend(port, "gather", lambda right, cache, length, rows: right(cache[:1], length, rows))
-
-
-@mistake("commit")
-def gathered_one_row_too_early(port: Any) -> None:
-    bend(port, "gather", lambda right, cache, length, rows: right(cache, length - 1, rows))
-
-
-@mistake("commit")
-def last_row_not_gathered(port: Any) -> None:
-    bend(port, "gather", lambda right, cache, length, rows: right(cache, length, rows[:-1]))
-
-
-@mistake("commit")
-def length_without_the_root(port: Any) -> None:
-    port.length_after = lambda length, path: length + len(path) - 1
-
-
-@mistake("commit")
-def one_rejected_row_kept(port: Any) -> None:
-    port.length_after = lambda length, path: length + len(path) + 1
-
-
-@mistake("commit")
-def length_told_one_too_long(port: Any) -> None:
-    bend(port, "reported_length", lambda right, state: right(state) + 1)
-
-
-@mistake("cache")
-def values_of_the_tree_not_written(port: Any) -> None:
-    def keys_only(right: Any, cache: Tensor, start: int, key: Tensor, value: Tensor) -> None:
-        right(
-            cache,
-            start,
-            key,
-            value if start == 0 or key.shape[1] < 8 else cache[1, :, start : start + key.shape[1]],
-        )
-
-    bend(port, "write", keys_only)
+@mistake.bends("cache", "write")
+def values_of_the_tree_not_written(right: Any, cache: Tensor, start: int, key: Tensor, value: Tensor) -> None:
+    right(
+        cache,
+        start,
+        key,
+        value if start == 0 or key.shape[1] < 8 else cache[1, :, start : start + key.shape[1]],
+    )
 
 
 @mistake("cache")

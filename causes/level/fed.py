@@ -8,12 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from causes.level.port import bend, in_row, mistake
+from causes.level.port import in_row, mistake
+from causes.mistake import bend, bend_to_the_call_before
 
-
-@mistake("d2t")
-def map_left_out(port: Any) -> None:
-    port.target_ids = lambda ids: ids
+mistake.add("d2t", "map-left-out", "target_ids", lambda _, ids: ids)
 
 
 @mistake("d2t")
@@ -39,26 +37,20 @@ def beams_fed_draft_ids(port: Any) -> None:
     port.beam_tokens = lambda tokens: torch.tensor([draft[int(each)] for each in tokens])
 
 
-@mistake("features")
-def features_of_the_row_before(port: Any) -> None:
-    bend(port, "drafter_features", lambda right, state: right(state).roll(1, 0))
+mistake.add(
+    "features", "features-of-the-row-before", "drafter_features", lambda right, state: right(state).roll(1, 0)
+)
 
 
-@mistake("features")
-def fc_order_reversed(port: Any) -> None:
-    def turned(right: Any, state: Any) -> Any:
-        return torch.cat(right(state).chunk(3, dim=-1)[::-1], dim=-1)
-
-    bend(port, "drafter_features", turned)
+@mistake.bends("features", "drafter_features")
+def fc_order_reversed(right: Any, state: Any) -> Any:
+    return torch.cat(right(state).chunk(3, dim=-1)[::-1], dim=-1)
 
 
-@mistake("features")
-def first_tap_twice(port: Any) -> None:
-    def doubled(right: Any, state: Any) -> Any:
-        low, middle, _ = right(state).chunk(3, dim=-1)
-        return torch.cat([low, middle, low], dim=-1)
-
-    bend(port, "drafter_features", doubled)
+@mistake.bends("features", "drafter_features")
+def first_tap_twice(right: Any, state: Any) -> Any:
+    low, middle, _ = right(state).chunk(3, dim=-1)
+    return torch.cat([low, middle, low], dim=-1)
 
 
 @mistake("features")
@@ -80,36 +72,39 @@ def last_tap_after_the_norm(port: Any) -> None:
     bend(port, "tapped", normed)
 
 
-@mistake("features")
-def features_of_the_first_rows(port: Any) -> None:
-    port.path_features = lambda _state, verified, path: verified.features[: len(path)]
-
-
-@mistake("features")
-def features_one_node_on(port: Any) -> None:
-    port.path_features = lambda _state, verified, path: verified.features[
+mistake.add(
+    "features",
+    "features-of-the-first-rows",
+    "path_features",
+    lambda _, _state, verified, path: verified.features[: len(path)],
+)
+mistake.add(
+    "features",
+    "features-one-node-on",
+    "path_features",
+    lambda _, _state, verified, path: verified.features[
         [min(node + 1, len(verified.features) - 1) for node in path]
-    ]
-
-
-@mistake("features")
-def root_features_for_all(port: Any) -> None:
-    port.path_features = lambda _state, verified, path: verified.features[[0] * len(path)]
-
-
-@mistake("features")
-def two_feature_rows_exchanged(port: Any) -> None:
-    bend(port, "tree_features", lambda right, rows: right(rows)[[0, 2, 1, *range(3, len(rows))]])
-
-
-@mistake("features")
-def feature_row_zero(port: Any) -> None:
-    bend(port, "tree_features", lambda right, rows: in_row(right(rows), 4, 0.0))
-
-
-@mistake("features")
-def feature_row_of_the_parent(port: Any) -> None:
-    bend(port, "tree_features", lambda right, rows: in_row(right(rows), 5, right(rows)[0]))
+    ],
+)
+mistake.add(
+    "features",
+    "root-features-for-all",
+    "path_features",
+    lambda _, _state, verified, path: verified.features[[0] * len(path)],
+)
+mistake.add(
+    "features",
+    "two-feature-rows-exchanged",
+    "tree_features",
+    lambda right, rows: right(rows)[[0, 2, 1, *range(3, len(rows))]],
+)
+mistake.add("features", "feature-row-zero", "tree_features", lambda right, rows: in_row(right(rows), 4, 0.0))
+mistake.add(
+    "features",
+    "feature-row-of-the-parent",
+    "tree_features",
+    lambda right, rows: in_row(right(rows), 5, right(rows)[0]),
+)
 
 
 @mistake("stale")
@@ -118,34 +113,38 @@ def features_of_the_step_before(port: Any) -> None:
 
     def late(right: Any, state: Any, verified: Any, path: Any) -> Any:
         kept.append(verified)
-        return right(state, kept[-2] if len(kept) > 1 else verified, path)
+        return right(state, kept[-2:][0], path)
 
     bend(port, "path_features", late)
 
 
-@mistake("tokens")
-def token_paired_with_its_own_feature(port: Any) -> None:
-    port.drafter_tokens = lambda state: state.tokens[state.drafted :]
-
-
-@mistake("tokens")
-def drafter_fed_the_root_twice(port: Any) -> None:
-    bend(port, "drafter_tokens", lambda right, state: [*right(state)[:-2], state.root, state.root])
-
-
-@mistake("tokens")
-def drafter_last_token_zero(port: Any) -> None:
-    bend(port, "drafter_tokens", lambda right, state: [*right(state)[:-1], 0])
-
-
-@mistake("drafter")
-def hidden_of_the_first_beam(port: Any) -> None:
-    port.beam_hidden = lambda hidden, parents: hidden[torch.zeros_like(parents)]
-
-
-@mistake("drafter")
-def hidden_of_the_rank(port: Any) -> None:
-    port.beam_hidden = lambda hidden, parents: hidden[torch.arange(len(parents)) % len(hidden)]
+mistake.add(
+    "tokens",
+    "token-paired-with-its-own-feature",
+    "drafter_tokens",
+    lambda _, state: state.tokens[state.drafted :],
+)
+mistake.add(
+    "tokens",
+    "drafter-fed-the-root-twice",
+    "drafter_tokens",
+    lambda right, state: [*right(state)[:-2], state.root, state.root],
+)
+mistake.add(
+    "tokens", "drafter-last-token-zero", "drafter_tokens", lambda right, state: [*right(state)[:-1], 0]
+)
+mistake.add(
+    "drafter",
+    "hidden-of-the-first-beam",
+    "beam_hidden",
+    lambda _, hidden, parents: hidden[torch.zeros_like(parents)],
+)
+mistake.add(
+    "drafter",
+    "hidden-of-the-rank",
+    "beam_hidden",
+    lambda _, hidden, parents: hidden[torch.arange(len(parents)) % len(hidden)],
+)
 
 
 @mistake("drafter")
@@ -160,33 +159,27 @@ def hidden_not_advanced(port: Any) -> None:
     bend(port, "beam_hidden", stuck)
 
 
-@mistake("drafter")
-def one_beam_fed_its_siblings_token(port: Any) -> None:
-    port.beam_tokens = lambda tokens: tokens[[0, 0, *range(2, len(tokens))]]
+mistake.add(
+    "drafter",
+    "one-beam-fed-its-siblings-token",
+    "beam_tokens",
+    lambda _, tokens: tokens[[0, 0, *range(2, len(tokens))]],
+)
 
 
 @mistake("tokens")
 def draft_under_the_root_before(port: Any) -> None:
-    kept: list[int] = []
-
-    def late(right: Any, state: Any) -> int:
-        kept.append(right(state))
-        return kept[-2] if len(kept) > 1 else kept[-1]
-
-    bend(port, "draft_root", late)
+    bend_to_the_call_before(port, "draft_root")
 
 
-@mistake("tokens")
-def next_root_the_last_draft(port: Any) -> None:
-    port.next_root = lambda accepted: int(accepted.emitted_token_ids[0])
+mistake.add(
+    "tokens", "next-root-the-last-draft", "next_root", lambda _, accepted: int(accepted.emitted_token_ids[0])
+)
 
 
-@mistake("tokens")
-def nodes_token_of_its_sibling(port: Any) -> None:
-    def changed(right: Any, *given: Any) -> Any:
-        made = right(*given)
-        tokens = made.token_ids.copy()
-        tokens[5] = tokens[6] if tokens[5] != tokens[6] else tokens[7]
-        return replace(made, token_ids=tokens)
-
-    bend(port, "selected", changed)
+@mistake.bends("tokens", "selected")
+def nodes_token_of_its_sibling(right: Any, *given: Any) -> Any:
+    made = right(*given)
+    tokens = made.token_ids.copy()
+    tokens[5] = tokens[6] if tokens[5] != tokens[6] else tokens[7]
+    return replace(made, token_ids=tokens)

@@ -8,36 +8,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from causes.level.port import bend, mistake
+from causes.level.port import mistake
 
 
-@mistake("rotary")
-def neighbours_rotated(port: Any) -> None:
-    def turned(right: Any, heads: Tensor, cos: Tensor, sin: Tensor) -> Any:
-        even, odd = heads[..., ::2], heads[..., 1::2]
-        return heads * cos + torch.stack([-odd, even], dim=-1).flatten(-2) * sin
-
-    bend(port, "rotate", turned)
+@mistake.bends("rotary", "rotate")
+def neighbours_rotated(right: Any, heads: Tensor, cos: Tensor, sin: Tensor) -> Any:
+    even, odd = heads[..., ::2], heads[..., 1::2]
+    return heads * cos + torch.stack([-odd, even], dim=-1).flatten(-2) * sin
 
 
-@mistake("rotary")
-def rotated_the_other_way(port: Any) -> None:
-    bend(port, "rotate", lambda right, heads, cos, sin: right(heads, cos, -sin))
-
-
-@mistake("rotary")
-def theta_of_another_model(port: Any) -> None:
-    bend(port, "angles", lambda right, positions, theta, width: right(positions, theta * 50, width))
-
-
-@mistake("rotary")
-def frequencies_over_twice_the_width(port: Any) -> None:
-    bend(port, "angles", lambda right, positions, theta, width: right(positions, theta**0.5, width))
-
-
-@mistake("rotary")
-def drafter_not_rotated(port: Any) -> None:
-    bend(port, "drafter_place", lambda right, *given: _unturned(right(*given)))
+mistake.add(
+    "rotary", "rotated-the-other-way", "rotate", lambda right, heads, cos, sin: right(heads, cos, -sin)
+)
+mistake.add(
+    "rotary",
+    "theta-of-another-model",
+    "angles",
+    lambda right, positions, theta, width: right(positions, theta * 50, width),
+)
+mistake.add(
+    "rotary",
+    "frequencies-over-twice-the-width",
+    "angles",
+    lambda right, positions, theta, width: right(positions, theta**0.5, width),
+)
+mistake.add("rotary", "drafter-not-rotated", "drafter_place", lambda right, *given: _unturned(right(*given)))
 
 
 def _unturned(place: Any) -> Any:
@@ -45,9 +40,7 @@ def _unturned(place: Any) -> Any:
     return replace(place, at=(torch.ones_like(cos), torch.zeros_like(sin)))
 
 
-@mistake("kernel")
-def scale_left_out(port: Any) -> None:
-    port.scale = lambda _query: 1.0
+mistake.add("kernel", "scale-left-out", "scale", lambda _, _query: 1.0)
 
 
 @mistake("kernel")
@@ -55,12 +48,9 @@ def scale_of_the_hidden_width(port: Any) -> None:
     port.scale = lambda _query: port.pair.teacher.hidden_size**-0.5
 
 
-@mistake("kernel")
-def wrong_kv_group(port: Any) -> None:
-    def mixed(right: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Any:
-        return right(query, key.flip(0), value.flip(0), bias)
-
-    bend(port, "attention", mixed)
+@mistake.bends("kernel", "attention")
+def wrong_kv_group(right: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Any:
+    return right(query, key.flip(0), value.flip(0), bias)
 
 
 @mistake("kernel")
@@ -71,9 +61,7 @@ def gate_and_up_exchanged(port: Any) -> None:
             weights[name], weights[other] = weights[other], weights[name]
 
 
-@mistake("kernel")
-def epsilon_too_large(port: Any) -> None:
-    bend(port, "norm", lambda right, x, weight, eps: right(x, weight, 0.1))
+mistake.add("kernel", "epsilon-too-large", "norm", lambda right, x, weight, eps: right(x, weight, 0.1))
 
 
 @mistake("kernel")
@@ -87,22 +75,16 @@ def output_bias_forgotten(port: Any) -> None:
     port.teacher = {name: each for name, each in port.teacher.items() if not name.endswith("o_proj.bias")}
 
 
-@mistake("dtype")
-def attention_in_bfloat16(port: Any) -> None:
-    def rounded(right: Any, *given: Tensor) -> Any:
-        return right(*(each.bfloat16().to(each.dtype) for each in given[:3]), given[3])
-
-    bend(port, "attention", rounded)
+@mistake.bends("dtype", "attention")
+def attention_in_bfloat16(right: Any, *given: Tensor) -> Any:
+    return right(*(each.bfloat16().to(each.dtype) for each in given[:3]), given[3])
 
 
-@mistake("dtype")
-def head_in_bfloat16(port: Any) -> None:
-    bend(port, "head", lambda right, last: right(last).bfloat16().to(last.dtype) * 1.001)
+mistake.add(
+    "dtype", "head-in-bfloat16", "head", lambda right, last: right(last).bfloat16().to(last.dtype) * 1.001
+)
 
 
-@mistake("dtype")
-def positions_in_bfloat16(port: Any) -> None:
-    def rounded(right: Any, positions: Tensor, theta: float, width: int) -> Any:
-        return right(positions.float().add(1000).bfloat16().float().sub(1000), theta, width)
-
-    bend(port, "angles", rounded)
+@mistake.bends("dtype", "angles")
+def positions_in_bfloat16(right: Any, positions: Tensor, theta: float, width: int) -> Any:
+    return right(positions.float().add(1000).bfloat16().float().sub(1000), theta, width)

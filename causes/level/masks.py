@@ -7,87 +7,67 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from causes.level.port import bend, mistake
+from causes.level.port import mistake
+from causes.mistake import bend
+
+mistake.add("mask", "polarity-inverted", "ancestors", lambda right, parents, valid: ~right(parents, valid))
+mistake.add(
+    "mask", "transposed", "ancestors", lambda right, parents, valid: right(parents, valid).T.contiguous()
+)
+mistake.add(
+    "mask",
+    "plainly-causal",
+    "ancestors",
+    lambda _, parents, valid: torch.ones(len(parents), len(parents), dtype=torch.bool).tril(),
+)
 
 
-@mistake("mask")
-def polarity_inverted(port: Any) -> None:
-    bend(port, "ancestors", lambda right, parents, valid: ~right(parents, valid))
+@mistake.bends("mask", "ancestors")
+def only_the_parent(right: Any, parents: Tensor, valid: Tensor) -> Any:
+    made = torch.eye(len(parents), dtype=torch.bool)
+    made[torch.arange(len(parents)), parents] = True
+    return made & right(parents, valid)
 
 
-@mistake("mask")
-def transposed(port: Any) -> None:
-    bend(port, "ancestors", lambda right, parents, valid: right(parents, valid).T.contiguous())
+@mistake.bends("mask", "ancestors")
+def root_column_missing(right: Any, parents: Tensor, valid: Tensor) -> Any:
+    made = right(parents, valid)
+    made[1:, 0] = False
+    return made
 
 
-@mistake("mask")
-def plainly_causal(port: Any) -> None:
-    port.ancestors = lambda parents, valid: torch.ones(len(parents), len(parents), dtype=torch.bool).tril()
+mistake.add(
+    "mask",
+    "self-missing",
+    "ancestors",
+    lambda right, parents, valid: right(parents, valid) & ~torch.eye(len(valid)).bool(),
+)
 
 
-@mistake("mask")
-def only_the_parent(port: Any) -> None:
-    def near(right: Any, parents: Tensor, valid: Tensor) -> Any:
-        made = torch.eye(len(parents), dtype=torch.bool)
-        made[torch.arange(len(parents)), parents] = True
-        return made & right(parents, valid)
-
-    bend(port, "ancestors", near)
+@mistake.bends("mask", "ancestors")
+def one_sibling_leaks(right: Any, parents: Tensor, valid: Tensor) -> Any:
+    made = right(parents, valid)
+    made[3, 2] = True
+    return made
 
 
-@mistake("mask")
-def root_column_missing(port: Any) -> None:
-    def without(right: Any, parents: Tensor, valid: Tensor) -> Any:
-        made = right(parents, valid)
-        made[1:, 0] = False
-        return made
-
-    bend(port, "ancestors", without)
+@mistake.bends("mask", "tree_bias")
+def inverted_at_the_call(right: Any, visible: Tensor) -> Any:
+    length = visible.shape[1] - visible.shape[0]
+    return right(torch.cat([visible[:, :length], ~visible[:, length:]], dim=1))
 
 
-@mistake("mask")
-def self_missing(port: Any) -> None:
-    bend(
-        port, "ancestors", lambda right, parents, valid: right(parents, valid) & ~torch.eye(len(valid)).bool()
-    )
+@mistake.bends("mask", "tree_bias")
+def causal_at_the_call(right: Any, visible: Tensor) -> Any:
+    length = visible.shape[1] - visible.shape[0]
+    return right(torch.ones_like(visible).tril(length))
 
 
-@mistake("mask")
-def one_sibling_leaks(port: Any) -> None:
-    def leaking(right: Any, parents: Tensor, valid: Tensor) -> Any:
-        made = right(parents, valid)
-        made[3, 2] = True
-        return made
-
-    bend(port, "ancestors", leaking)
-
-
-@mistake("mask")
-def inverted_at_the_call(port: Any) -> None:
-    def turned(right: Any, visible: Tensor) -> Any:
-        length = visible.shape[1] - visible.shape[0]
-        return right(torch.cat([visible[:, :length], ~visible[:, length:]], dim=1))
-
-    bend(port, "tree_bias", turned)
-
-
-@mistake("mask")
-def causal_at_the_call(port: Any) -> None:
-    def causal(right: Any, visible: Tensor) -> Any:
-        length = visible.shape[1] - visible.shape[0]
-        return right(torch.ones_like(visible).tril(length))
-
-    bend(port, "tree_bias", causal)
-
-
-@mistake("mask")
-def prefix_row_hidden(port: Any) -> None:
-    def hidden(right: Any, visible: Tensor) -> Any:
-        made = visible.clone()
-        made[4, 0] = False
-        return right(made)
-
-    bend(port, "tree_bias", hidden)
+@mistake.bends("mask", "tree_bias")
+def prefix_row_hidden(right: Any, visible: Tensor) -> Any:
+    made = visible.clone()
+    made[4, 0] = False
+    return right(made)
 
 
 @mistake("mask")

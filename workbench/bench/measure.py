@@ -19,8 +19,6 @@ class TurnPlan:
     """One turn of a suite.
 
     Attributes:
-        prompt_id, turn: Which turn.
-        prompt: The prompt it belongs to.
         context: Given everything before it in the prompt as token ids, the context to decode.
     """
 
@@ -41,7 +39,6 @@ class InterleavedBench:
     Attributes:
         baseline: Teacher-only decoding.
         proposers: Speculative decoding, by who drafts.
-        compare: Compares two texts.
         max_new_tokens: Per turn.
     """
 

@@ -23,13 +23,7 @@ Turn = tuple[int, int]
 def proposers_study(
     results: Sequence[TurnResult], chosen: Mapping[str, Mapping[str, str]], fastest: str
 ) -> Study:
-    """Return the study of several proposers.
-
-    Args:
-        results: Of finished turns, all proposers.
-        chosen: Settings of each proposer in words.
-        fastest: Operators of teacher-only decoding in words.
-    """
+    """Return the study of several proposers."""
     groups = by_proposer(results)
     kinds = sorted({result.case.kind for result in results})
     parts = {"all turns": groups} | {

@@ -23,7 +23,6 @@ class ResultsFolder:
     """The folder of a benchmark.
 
     Attributes:
-        folder: The folder.
         manifest: What was measured, where and with what.
         results: Turns that are finished, in the order in which they were; one result per proposer each.
     """

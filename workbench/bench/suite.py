@@ -20,7 +20,6 @@ class SuitePrompt:
     """One prompt.
 
     Attributes:
-        id: Its name in the suite.
         kind: `code`, `chat` or `length`.
         source: The file it comes from.
         turns: User texts, one per turn.

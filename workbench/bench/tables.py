@@ -17,7 +17,6 @@ class Table:
     """A table.
 
     Attributes:
-        title: One line.
         columns: Head of each column, units last.
         rows: Cells; None where there is no number.
         note: What to know when reading it.
@@ -48,7 +47,6 @@ class Series:
     """One line, set of bars or cloud of points.
 
     Attributes:
-        name: In the legend.
         x, y: Coordinates; a histogram has its values in `x` and no `y`.
         labels: Text of each point, or empty.
     """
@@ -65,8 +63,6 @@ class Plot:
 
     Attributes:
         kind: `line`, `bar`, `stack`, `histogram`, `scatter`, or `heat`, whose series are its rows.
-        title, x_label, y_label: Its words.
-        series: What is drawn.
         level: A horizontal line to compare with, e.g. 1 for no speed-up.
     """
 
@@ -83,10 +79,7 @@ class Study:
     """One study, measured.
 
     Attributes:
-        name: As on the command line.
-        title: As in the report.
         text: What was done and the result, sentence by sentence.
-        tables, plots: What there is to show.
         num_refused: Texts that were not the teacher's own and that no near tie explains.
     """
 

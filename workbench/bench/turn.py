@@ -21,10 +21,8 @@ class BenchCase:
     """A context to decode.
 
     Attributes:
-        prompt_id, turn: Which turn of the suite.
         name: Name of the prompt in its suite, e.g. `code-07` or `HumanEval/12`.
         kind: `code`, `chat`, `length` ...
-        token_ids: The context.
     """
 
     prompt_id: int
@@ -53,9 +51,7 @@ class TurnResult:
     """Teacher-only decoding and one proposer on one turn; those of one turn share the baseline.
 
     Attributes:
-        proposer: Who drafted.
         case: What was decoded; without its token ids when read back from disk.
-        num_prompt_tokens: Length of the context.
         repetition: From 0.
         first: Which side went first: `BASELINE` or a proposer.
     """

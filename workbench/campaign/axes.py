@@ -31,9 +31,7 @@ class RunOptions:
     """What the values of a case come to.
 
     Attributes:
-        settings: Of both paths.
         proposer, dtype, weights, rung: As in `specwb diff`.
-        eager: Operators that run eagerly.
     """
 
     settings: DecodeSettings

@@ -31,7 +31,6 @@ class BrowsedCase:
     """One case.
 
     Attributes:
-        case: As planned.
         verdict: Its own; `missing` where no outcome is there.
         run: Its trace below the campaign's folder; None where it was not kept.
         found: Its first finding; None for none.
@@ -66,9 +65,7 @@ class BrowsedCampaign:
     """A campaign that is looked at.
 
     Attributes:
-        folder: Its folder.
         merged: What its outcomes add up to.
-        cases: By number.
     """
 
     folder: Path

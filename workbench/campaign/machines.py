@@ -19,7 +19,6 @@ class Machines:
     Attributes:
         cases: CampaignWorker to how many cases it finished.
         seconds: CampaignWorker to the time they took.
-        hosts: CampaignWorker to its host.
     """
 
     cases: Counter[str] = field(default_factory=Counter)

@@ -76,7 +76,6 @@ class Merged:
     """What outcomes add up to; its size grows with causes and cases' numbers, not with steps.
 
     Attributes:
-        plan: What was to be run.
         verdicts: Verdict to number of cases, those with a planted fault apart.
         groups: By cause.
         cells: Two axes and their values to how many cases there were, and how many had findings.

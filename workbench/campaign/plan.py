@@ -35,7 +35,6 @@ class PlanRequest:
         canaries: So many of the cases without a fault are run by every worker.
         model, draft: Checkpoint directories; None is the shipped pair.
         max_new_tokens: Of every turn, where no axis says.
-        device: Where the path under test runs.
         memory_mb: Memory that a worker needs; 0 where nobody said.
     """
 

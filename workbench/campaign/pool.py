@@ -47,7 +47,6 @@ class LocalPool:
 
     Attributes:
         job: What each is started with but for its name.
-        workers: How many.
         factory: `module:function` that makes a worker in its process.
     """
 

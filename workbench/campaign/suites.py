@@ -21,7 +21,6 @@ class PlannedPrompt:
     """One prompt.
 
     Attributes:
-        name: Of the prompt in its suite.
         turns: User texts.
         cut: So many tokens of the first are decoded from; None for all.
     """

@@ -38,7 +38,6 @@ class WorkerJob:
         name: Of the worker, the same after it is replaced.
         model, draft: Checkpoint directories; None is the shipped pair.
         max_new_tokens: Of every turn, where no axis says.
-        device: Where the path under test runs.
         fused: `module:factory` of the path under test; None is ours.
         keep_every: A clean case keeps its trace if its number is a multiple; 0 keeps none.
         keep_bytes: A worker keeps no more than this of traces, those of findings included.

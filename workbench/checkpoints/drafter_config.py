@@ -42,13 +42,6 @@ def read_drafter_config(
 ) -> ReadDrafter:
     """Read config.json; what only the file can tell (biases, q and k norms) is told by its names.
 
-    Args:
-        config: The whole config.json.
-        layout: Of it.
-        named: Tensors under canonical names.
-        teacher: Whose drafter it is.
-        aux: The tapped layers.
-
     Raises:
         CheckpointError: A value that cannot be, or that is not supported.
     """

@@ -41,10 +41,8 @@ class LoadedPair:
     """What crosses from checkpoints to the rest of the workbench.
 
     Attributes:
-        pair: Plain data.
         tokenizer: Of the teacher.
         report: What was found in the files.
-        digests: Of the files, and of the pair's weights.
         weights: How the teacher's weights were asked for, see `quantised.parse_weights`.
         unquantised: The pair before its teacher was rounded; None where it was not.
     """
@@ -114,12 +112,6 @@ def pair_with(
     teacher: LoadedTeacher, teacher_path: Path, draft_path: Path | None, proposer: str
 ) -> LoadedPair:
     """Load a drafter for a teacher that is loaded; several pairs of one teacher share its weights.
-
-    Args:
-        teacher: Out of `teacher_path`.
-        teacher_path: Its directory.
-        draft_path: As `load_pair`.
-        proposer: As `load_pair`.
 
     Raises:
         As `load_pair`.

@@ -52,7 +52,6 @@ class PackedFile:
     """A packed file that is open; header and table are checked, tensors are not yet.
 
     Attributes:
-        name: What sentences call it.
         head: The header of the original, its eight bytes of length included.
         tensors: In the order of their data.
         kinds, checks: Of each tensor.

@@ -30,7 +30,6 @@ class TensorStat:
     """One tensor.
 
     Attributes:
-        name, dtype: As stored.
         parameters: Of its code.
         num_elements: Of the tensor.
         num_bytes, packed_bytes: Before and after.

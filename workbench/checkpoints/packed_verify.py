@@ -23,7 +23,6 @@ class VerifiedWeights:
     """What verification found.
 
     Attributes:
-        source: The file.
         kind: What it is.
         looked_at: What was looked at, in words.
         losses: What is lost or damaged.

@@ -24,7 +24,6 @@ class StoredTensor:
 
     Attributes:
         first, last: First byte of its data and the byte after the last, counted behind the header.
-        name, dtype, shape: As in the file.
     """
 
     first: int

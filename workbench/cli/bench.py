@@ -10,12 +10,11 @@ import click
 from tracing.settings import PROPOSERS
 from workbench.bench.studies import STUDIES
 from workbench.bench.suite import SUITES
-from workbench.cli.common_options import choice_option, number_option
+from workbench.cli.common_options import choice_option, number_option, option_set
 from workbench.cli.decode_options import (
     auto_options,
     format_option,
     model_option,
-    option_set,
     placement_options,
     static_tree_option,
 )

@@ -10,6 +10,7 @@ from tracing.distances import MAX_DIGITS
 from tracing.errors import UsageError
 from tracing.settings import AS_IS, PROPOSERS, DecodeSettings
 from workbench.bench.studies import NEEDS, STUDIES, fits_weights, subject
+from workbench.cli.common_options import comma_separated
 from workbench.cli.decode_options import AUTO, eager_operators
 from workbench.lockstep.choice.kernels import OPERATORS
 
@@ -20,7 +21,7 @@ def parse_proposers(words: Sequence[str]) -> tuple[str, ...]:
     Raises:
         UsageError: No such kind.
     """
-    names, kinds = _listed(words), (*PROPOSERS, AUTO)
+    names, kinds = set(comma_separated(words)), (*PROPOSERS, AUTO)
     if "all" in names:
         return kinds
     unknown = sorted(names.difference(kinds))
@@ -107,7 +108,7 @@ def parse_studies(words: Sequence[str], proposers: Sequence[str], weights: str =
     Raises:
         UsageError: No such study, or one of another kind of drafter or of other weights.
     """
-    names, measured = _listed(words), dict.fromkeys(proposers)
+    names, measured = set(comma_separated(words)), dict.fromkeys(proposers)
     if "all" in names:
         return tuple(
             name
@@ -123,7 +124,3 @@ def parse_studies(words: Sequence[str], proposers: Sequence[str], weights: str =
         if not fits_weights(name, in_int4=weights != AS_IS):
             raise UsageError(f"--study {name} needs --weights {'w4a16' if weights == AS_IS else AS_IS}")
     return tuple(name for name in STUDIES if name in names)
-
-
-def _listed(words: Sequence[str]) -> set[str]:
-    return {name.strip() for word in words for name in word.split(",") if name.strip()}

@@ -15,7 +15,7 @@ from tracing.errors import UsageError
 from tracing.settings import DEVICES
 from workbench.cli.common_options import choice_option
 from workbench.cli.decode_options import format_option
-from workbench.cli.output import hides_progress, say
+from workbench.cli.output import hides_progress, say, show
 from workbench.view.counted import counted
 from workbench.view.safe_text import safe_json
 
@@ -62,7 +62,7 @@ def plan(suite: str, out: Path, output_format: str, **options: Any) -> int:
     facts = {"plan": str(out), "cases": len(made.cases), "axes": dict(made.axes)}
     axes = ", ".join(f"{axis} ({len(values)})" for axis, values in made.axes.items())
     text = f"{out}: {counted(len(made.cases), 'case')}, axes {axes or 'none'}"
-    click.echo(safe_json(facts)) if output_format == "json" else say(text)
+    show(output_format, lambda: facts, lambda: [text])
     return 0
 
 
@@ -169,10 +169,7 @@ def merge(folder: Path, before: Path | None, output_format: str) -> int:
     )
     if output_format not in {"text", "json"}:
         raise UsageError("two campaigns side by side are told as text or json")
-    if output_format == "json":
-        click.echo(safe_json(difference.as_json()))
-    else:
-        say("\n".join(difference.lines()))
+    show(output_format, difference.as_json, difference.lines)
     return 1 if difference.new else 0
 
 

@@ -14,7 +14,7 @@ from invariants.selection import Selection, read_selection
 from tracing.errors import CheckpointError, TraceError, UsageError
 from tracing.finding import Finding
 from workbench.checkpoints.json_text import MAX_BYTES, parse_object
-from workbench.cli.common_options import choice_option, number_option
+from workbench.cli.common_options import choice_option, comma_separated, number_option
 from workbench.cli.complete import complete_rules, complete_runs
 from workbench.cli.output import detail, say
 from workbench.judge.recorded.check import MAX_PER_RULE, check_run
@@ -126,18 +126,14 @@ def chosen_rules(select: Sequence[str], ignore: Sequence[str], config: str | Non
     """
     selection = _from_file(config)
     if select:
-        words = _words(select)
+        words = tuple(comma_separated(select))
         if not words:
             raise UsageError("--select names no rule; leave it out for all, `specwb explain` lists them")
         selection = replace(selection, select=words)
-    selection = replace(selection, ignore=(*selection.ignore, *_words(ignore)))
+    selection = replace(selection, ignore=(*selection.ignore, *comma_separated(ignore)))
     if not selection.rules():
         raise UsageError("--select and --ignore leave no rule; `specwb explain` lists them all")
     return selection
-
-
-def _words(values: Sequence[str]) -> tuple[str, ...]:
-    return tuple(word.strip() for value in values for word in value.split(",") if word.strip())
 
 
 def _from_file(config: str | None) -> Selection:

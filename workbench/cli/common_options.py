@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import click
@@ -22,3 +22,19 @@ def number_option(
     """Return an option of a whole number from `least` on."""
     number = click.IntRange(min=least)
     return click.option(name, type=number, default=default, show_default=True, metavar=metavar, help=text)
+
+
+def option_set(*options: Decorator) -> Decorator:
+    """Return one decorator that adds several options, in order."""
+
+    def decorate(function: Function) -> Function:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def comma_separated(words: Iterable[str]) -> list[str]:
+    """Return the parts of comma-separated words, without spaces around them."""
+    return [part.strip() for word in words for part in word.split(",") if part.strip()]

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import click
-
 from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS, LEVELS
 from tracing.errors import UsageError
 from tracing.origins import origins_of
 from tracing.reader import Run, open_run
 from tracing.schema import columns_of_level
-from workbench.cli.output import say
+from workbench.cli.output import say, show
 from workbench.judge.align import Alignment, align
 from workbench.judge.align_columns import default_columns
 from workbench.judge.recorded.missing import lost_steps, not_whole
@@ -20,7 +18,6 @@ from workbench.judge.recorded.state import State, state_of
 from workbench.judge.share import Part
 from workbench.report.text import finding_line
 from workbench.view.counted import counted
-from workbench.view.safe_text import safe_json
 
 AFTER = "from there on only emitted tokens were compared"
 DIFFERENT, DAMAGED, INCONCLUSIVE = 1, 2, 4
@@ -53,10 +50,11 @@ def compare_runs(folders: tuple[str, ...], output_format: str) -> int:
     ]
     for problem in problems:
         say(f"trace       {problem}", err=True)
-    if output_format == "json":
-        click.echo(safe_json(_as_json(alignment, exit_code) | {"problems": problems, "parts": parts}))
-    else:
-        say("\n".join(_lines(alignment, exit_code, parts)))
+    show(
+        output_format,
+        lambda: _as_json(alignment, exit_code) | {"problems": problems, "parts": parts},
+        lambda: _lines(alignment, exit_code, parts),
+    )
     return exit_code
 
 

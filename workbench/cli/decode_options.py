@@ -18,29 +18,19 @@ from tracing.settings import (
     KV_LAYOUTS,
     LOOKUP_RULES,
     PROPOSERS,
+    RUNGS,
     SAMPLING_SETTINGS,
     USUAL_TREE_NODES,
     BackendName,
     DecodeSettings,
 )
 from tracing.static_tree import named_trees, read_choices, static_tree
-from workbench.cli.common_options import Decorator, Function, choice_option, number_option
+from workbench.cli.common_options import Decorator, choice_option, comma_separated, number_option, option_set
 from workbench.cli.sampling_options import sampling_from, sampling_options
 from workbench.npu.modes import Mode
 
 _DEFAULTS = DecodeSettings()
 OutputFormat = Literal["text", "json"]
-
-
-def option_set(*options: Decorator) -> Decorator:
-    """Return options as one decorator, in the order in which help lists them."""
-
-    def decorate(function: Function) -> Function:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
 
 
 backend_option: Final = choice_option(
@@ -164,6 +154,13 @@ decode_options: Final = option_set(
 )
 """The options that every decoding command takes."""
 
+prompt_option: Final = click.option(
+    "--prompt", "prompt_file", metavar="FILE|-", help="Text, or .jsonl with turns."
+)
+reference_options: Final = option_set(
+    choice_option("--reference", values=RUNGS, text="Rung of the reference."),
+    click.option("--reference-device", default="cpu", show_default=True, help="Where the reference runs."),
+)
 format_option: Final = choice_option("--format", "output_format", values=get_args(OutputFormat))
 
 
@@ -185,7 +182,7 @@ def eager_operators(text: str) -> frozenset[str]:
     Raises:
         UsageError: An operator that is not there.
     """
-    names = {name.strip() for name in text.split(",") if name.strip()}
+    names = set(comma_separated([text]))
     if "all" in names:
         return frozenset(EAGER_OPERATORS)
     unknown = sorted(names.difference(EAGER_OPERATORS))

@@ -14,7 +14,6 @@ import click
 
 from tracing.distances import DEFAULT_EDGES
 from tracing.errors import UsageError
-from tracing.settings import RUNGS
 from workbench.cli.common_options import choice_option, number_option
 from workbench.cli.complete import complete_runs
 from workbench.cli.decode_options import (
@@ -23,6 +22,8 @@ from workbench.cli.decode_options import (
     eager_operators,
     edges_option,
     format_option,
+    prompt_option,
+    reference_options,
     settings_from,
     step_range,
 )
@@ -30,9 +31,8 @@ from workbench.cli.fresh_folder import fresh_folder
 from workbench.cli.output import hides_progress, say
 from workbench.cli.planted import fault_option, planted
 from workbench.cli.stdout_for_data import stdout_for_data
-from workbench.cli.summaries import say_summary
+from workbench.cli.summaries import show_summary
 from workbench.lockstep.session.job import MODES, ON_DIVERGENCE, ON_VIOLATION, LockstepOptions
-from workbench.view.safe_text import safe_json
 
 if TYPE_CHECKING:
     from workbench.lockstep.session.request import DiffRequest, Session
@@ -56,11 +56,10 @@ def timeout_limit(_context: click.Context, _option: click.Parameter, seconds: fl
 
 @click.command(name="diff")
 @click.argument("runs", nargs=-1, metavar="[RUN_A RUN_B]", shell_complete=complete_runs)
-@click.option("--prompt", "prompt_file", metavar="FILE|-", help="Text, or .jsonl with turns.")
+@prompt_option
 @decode_options
 @click.option("--out", metavar="FOLDER", help="Folder of the trace; default runs/TIME.")
-@choice_option("--reference", values=RUNGS, text="Rung of the reference.")
-@click.option("--reference-device", default="cpu", show_default=True, help="Where the reference runs.")
+@reference_options
 @choice_option(
     "--lockstep",
     values=MODES,
@@ -129,10 +128,7 @@ def command(**options: Any) -> int:
                 say("\n".join(loaded.report.lines()), err=True)
         with planted(session, options["fault_name"], options["fused"]) as under_test:
             summary = run(under_test, request, options["npu_mode"])
-    if options["output_format"] == "json":
-        click.echo(safe_json(summary.as_json()))
-    else:
-        say_summary(summary)
+    show_summary(summary, options["output_format"])
     return summary.exit_code
 
 
@@ -160,13 +156,11 @@ def watched(run: Callable[[], Result], folder: Path) -> Result:
 def _run(session: Session, request: DiffRequest, npu_mode: str, *, quiet: bool = False) -> RunSummary:
     """Decode under a progress bar, which only a terminal sees; quiet while the screen has the terminal."""
     from workbench.lockstep.judged_run import run_session
-    from workbench.npu.capability import allowed_features, this_platform
-    from workbench.npu.modes import use_capabilities, use_mode
+    from workbench.npu.capability import as_here
 
     total = len(session.turns) * request.options.settings.max_new_tokens
     with (
-        use_mode(npu_mode),
-        use_capabilities(allowed_features(this_platform())),
+        as_here(npu_mode),
         click.progressbar(
             length=total,
             label="tokens",

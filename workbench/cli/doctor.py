@@ -10,7 +10,7 @@ import click
 
 from tracing.errors import SpecwbError
 from workbench.cli.decode_options import backend_option, format_option, proposer_option
-from workbench.cli.output import say
+from workbench.cli.output import say, show
 from workbench.view.safe_text import safe_json, safe_text
 
 if TYPE_CHECKING:
@@ -51,10 +51,11 @@ def _engine(output_format: str) -> int:
     from workbench.adapters.vllm.doctor import engine_statements
 
     statements = engine_statements()
-    if output_format == "json":
-        click.echo(safe_json([dataclasses.asdict(each) for each in statements]))
-    else:
-        say("\n".join(f"{each.word:<9} {each.text}" for each in statements))
+    show(
+        output_format,
+        lambda: [dataclasses.asdict(each) for each in statements],
+        lambda: (f"{each.word:<9} {each.text}" for each in statements),
+    )
     return 3 if any(each.word in {"missing", "differs"} for each in statements) else 0
 
 

@@ -20,10 +20,6 @@ EXIT_CODES: Final = (
     "disk), 4 inconclusive, 70 internal error, 130 interrupted."
 )
 """What a command's help ends with, unless it says what is special about its own."""
-_VERBOSITY: Final = {
-    "-q": (QUIETER, "Only what was found; no progress."),
-    "-v": (LOUDER, "Everything, nothing summed up."),
-}
 
 
 def framed(command: click.Command, words: str) -> click.Command:

@@ -14,10 +14,6 @@ PARENT = Path("runs")
 def fresh_folder(parent: Path = PARENT, prefix: str = "") -> Path:
     """Make a folder that was not there before; two runs never get the same one.
 
-    Args:
-        parent: Where it is made.
-        prefix: Of its name, before the time.
-
     Raises:
         EnvironmentProblemError: It cannot be made.
     """

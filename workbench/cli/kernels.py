@@ -11,7 +11,7 @@ from tracing.errors import UsageError
 from tracing.settings import DEVICES
 from workbench.cli.common_options import choice_option, number_option
 from workbench.cli.decode_options import backend_option, format_option
-from workbench.cli.output import say
+from workbench.cli.output import say, show
 from workbench.view.safe_text import safe_json, safe_text
 
 if TYPE_CHECKING:
@@ -173,10 +173,8 @@ def _print(reports: Sequence[KernelReport], options: dict[str, Any]) -> None:
         from workbench.cli.kernels_page import kernels_page
 
         click.echo(kernels_page(reports, with_tables=options.get("tables", False)))
-    elif options["output_format"] == "json":
-        click.echo(safe_json(as_json(reports), indent=1))
     else:
-        say("\n".join(report_lines(reports)))
+        show(options["output_format"], lambda: as_json(reports), lambda: report_lines(reports), indent=1)
 
 
 def _as_json(kernel: Kernel) -> dict[str, Any]:

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracing.errors import UsageError
-from tracing.settings import RUNGS
-from workbench.cli.common_options import choice_option
 from workbench.cli.complete import complete_runs
-from workbench.cli.decode_options import AUTO, decode_options, format_option
+from workbench.cli.decode_options import AUTO, decode_options, format_option, prompt_option, reference_options
 from workbench.cli.diff import request_of, timeout_limit
 from workbench.cli.fresh_folder import fresh_folder
-from workbench.cli.locate_run import STAGED, locate_run
+from workbench.cli.locate_run import STAGED, locate_run, subject_of
 from workbench.cli.output import detail, hides_progress, say
 from workbench.cli.planted import PlantAll, faults_option, planted_all
 from workbench.cli.stdout_for_data import stdout_for_data
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 
 @click.command(name="locate")
 @click.argument("run", required=False, shell_complete=complete_runs)
-@click.option("--prompt", "prompt_file", metavar="FILE|-", help="Text, or .jsonl with turns.")
+@prompt_option
 @click.option(
     "--at",
     metavar="MOMENT",
@@ -45,8 +43,7 @@ if TYPE_CHECKING:
 )
 @decode_options
 @click.option("--out", metavar="FOLDER", help="Folder of the trace; default runs/TIME.")
-@choice_option("--reference", values=RUNGS, text="Rung of the reference.")
-@click.option("--reference-device", default="cpu", show_default=True, help="Where the reference runs.")
+@reference_options
 @click.option("--repeat/--no-repeat", default=True, help="As diff.")
 @click.option("--stage-timeout", type=float, callback=timeout_limit, metavar="SECONDS", help="As diff.")
 @faults_option
@@ -109,27 +106,16 @@ class _Found:
 
 def _run(session: Session, request: DiffRequest, plant: PlantAll, npu_mode: str, *, swaps: bool) -> _Found:
     from workbench.locate.located import locate
-    from workbench.locate.scene import Subject
-    from workbench.lockstep.judged_run import run_session, runner_of
-    from workbench.npu.capability import allowed_features, this_platform
-    from workbench.npu.modes import use_capabilities, use_mode
+    from workbench.lockstep.judged_run import run_session
+    from workbench.npu.capability import as_here
 
-    settings = request.options.settings
-    with use_mode(npu_mode), use_capabilities(allowed_features(this_platform())):
+    with as_here(npu_mode):
         under_test = replace(session, path=plant(session.path))
         summary = run_session(under_test, request, lambda _: None)
         first = summary.first_divergence
         if first is None:
             return _Found(summary)
-        subject = Subject(
-            path=under_test.path,
-            runner=runner_of(session, request, session.loaded.pair, settings, session.model_facts(settings)),
-            pair=session.loaded.pair,
-            turns=session.turns,
-            options=request.options,
-            dtype=session.dtype,
-            user_code=session.user_code,
-        )
+        subject = subject_of(session, request, under_test.path)
         swapped = _swapped(subject, session, request, plant, first) if swaps else None
         return _Found(summary, locate(subject, first), swapped)
 

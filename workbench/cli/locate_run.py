@@ -16,7 +16,7 @@ from tracing.settings import PROPOSERS
 from workbench.cli.decode_options import AUTO
 from workbench.cli.diff import request_of
 from workbench.cli.output import detail, say
-from workbench.cli.planted import PlantAll, planted_all
+from workbench.cli.planted import planted_all
 from workbench.cli.replay_models import weights_of
 from workbench.cli.replay_summary import facts_of, path_under_test_of, settings_of
 from workbench.judge.cache_history import CacheHistory, cache_history
@@ -24,6 +24,7 @@ from workbench.view.chain_file import Link, write_chain
 from workbench.view.safe_text import safe_json
 
 if TYPE_CHECKING:
+    from tracing.stages import DecodePath
     from workbench.locate.scene import Subject
     from workbench.locate.symptom import RecordedTurn
     from workbench.locate.trace_back import TracedBack
@@ -115,17 +116,15 @@ def _with_the_path(
     from workbench.locate.symptom import first_symptom, recorded
     from workbench.locate.trace_back import Recorded, trace_back
     from workbench.lockstep.texts.judging import TextJudge
-    from workbench.npu.capability import allowed_features, this_platform
-    from workbench.npu.modes import use_capabilities, use_mode
+    from workbench.npu.capability import as_here
 
     turns = recorded(run.path(name))
     session, request = _opened(run, name, turns, backend, options)
     with (
         planted_all(options["fault_names"], options["fused"]) as plant,
-        use_mode(options["npu_mode"]),
-        use_capabilities(allowed_features(this_platform())),
+        as_here(options["npu_mode"]),
     ):
-        subject = _subject(session, request, plant)
+        subject = subject_of(session, request, plant(session.path))
         symptom, num_judged = _without_the_path(run, asked), 0
         if asked is None:
             is_greedy = request.options.settings.is_greedy
@@ -198,13 +197,14 @@ def _folder(recorded: object) -> str | None:
     return None if recorded in (None, SHIPPED_NAME) else str(recorded)
 
 
-def _subject(session: Session, request: DiffRequest, plant: PlantAll) -> Subject:
+def subject_of(session: Session, request: DiffRequest, path: DecodePath) -> Subject:
+    """Return a path, ours or one with faults planted, with all of a session that it takes to decode."""
     from workbench.locate.scene import Subject
     from workbench.lockstep.judged_run import runner_of
 
     pair, settings = session.loaded.pair, request.options.settings
     return Subject(
-        path=plant(session.path),
+        path=path,
         runner=runner_of(session, request, pair, settings, session.model_facts(settings)),
         pair=pair,
         turns=session.turns,

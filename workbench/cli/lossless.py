@@ -14,14 +14,13 @@ from workbench.cli.decode_options import format_option
 from workbench.cli.lossless_samples import EXIT_OF as SAMPLES_EXIT_OF
 from workbench.cli.lossless_samples import report_as_json, report_lines, tested_samples
 from workbench.cli.lossless_text import as_json, lines_of, listing
-from workbench.cli.output import say
+from workbench.cli.output import say, show
 from workbench.lossless.judge import JudgeSettings, ProblemVerdict, judged, overall, rule_verdict
 from workbench.lossless.mistakes import MISTAKES
 from workbench.lossless.problem import DRAFTS, Drafts, Problem, read_problems
 from workbench.lossless.rules import RULES, AcceptanceRule
 from workbench.lossless.standard import standard_problems
 from workbench.lossless.verifier import Numbers, Verifier, load_verifier
-from workbench.view.safe_text import safe_json
 
 EXIT_OF: Final = {"not lossless": 1, "inconclusive": 4, "lossless within E": 0, "lossless": 0}
 SHRINK_RUNS: Final = 5_000
@@ -108,10 +107,8 @@ def command(
         problems = tuple(problem.at_temperature_0() for problem in problems)
     found = [_judged(subject, problem, settings) for problem in problems]
     smallest = _smallest(subject, drafts, found, settings, is_shrinking=options["is_shrinking"])
-    if output_format == "json":
-        click.echo(safe_json(as_json(subject.name, found, smallest)))
-    else:
-        say("\n".join(lines_of(subject.name, found, smallest)))
+    told = (subject.name, found, smallest)
+    show(output_format, lambda: as_json(*told), lambda: lines_of(*told))
     return EXIT_OF[overall(found)]
 
 
@@ -119,10 +116,8 @@ def _black_box(other: str | None, output_format: str, options: dict[str, Any]) -
     if other is not None:
         raise UsageError(f"--black-box judges samples; {other} is judged without it")
     report = tested_samples(options)
-    if output_format == "json":
-        click.echo(safe_json(report_as_json(options["black_box"], report)))
-    else:
-        say("\n".join(report_lines(options["black_box"], report)))
+    told = (options["black_box"], report)
+    show(output_format, lambda: report_as_json(*told), lambda: report_lines(*told))
     return SAMPLES_EXIT_OF[report.verdict]
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from workbench.view.safe_text import safe_lines
+from workbench.view.safe_text import safe_json, safe_lines
 
 if TYPE_CHECKING:
     from workbench.report.text import Detail
@@ -34,6 +35,16 @@ def say(text: str, *, err: bool = False) -> None:
         return
     shown = safe_lines(text.rstrip("\n"))
     click.echo(coloured(shown) if _has_colour(err=err) else shown, err=err)
+
+
+def show(
+    output_format: str, data: Callable[[], Any], lines: Callable[[], Iterable[str]], indent: int | None = None
+) -> None:
+    """Print a result as JSON, or as lines; only what is printed is made."""
+    if output_format == "json":
+        click.echo(safe_json(data(), indent=indent))
+    else:
+        say("\n".join(lines()))
 
 
 def change_verbosity(by: int) -> None:

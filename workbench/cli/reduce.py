@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from tracing.errors import UsageError
-from tracing.settings import RUNGS
-from workbench.cli.common_options import choice_option, number_option
+from workbench.cli.common_options import number_option
 from workbench.cli.complete import complete_runs
 from workbench.cli.decode_options import (
     AUTO,
@@ -18,14 +17,15 @@ from workbench.cli.decode_options import (
     eager_operators,
     edges_option,
     format_option,
+    prompt_option,
+    reference_options,
     settings_from,
 )
 from workbench.cli.diff import timeout_limit
 from workbench.cli.fresh_folder import fresh_folder
-from workbench.cli.output import detail, is_quiet, say
+from workbench.cli.output import detail, is_quiet, say, show
 from workbench.cli.planted import fault_option
 from workbench.cli.stdout_for_data import stdout_for_data
-from workbench.view.safe_text import safe_json
 
 if TYPE_CHECKING:
     from workbench.reduce.case import RunCase
@@ -39,7 +39,7 @@ SHOWN: Final = ("tokens", "nodes", "depth", "layers", "heads", "hidden", "vocab"
 
 @click.command(name="reduce")
 @click.argument("run", required=False, metavar="[RUN]", shell_complete=complete_runs)
-@click.option("--prompt", "prompt_file", metavar="FILE|-", help="Text, or .jsonl with turns.")
+@prompt_option
 @decode_options
 @click.option(
     "-o",
@@ -47,8 +47,7 @@ SHOWN: Final = ("tokens", "nodes", "depth", "layers", "heads", "hidden", "vocab"
     metavar="FOLDER",
     help="What is left, and all outcomes; the same command takes it up. Default runs/reduced-TIME.",
 )
-@choice_option("--reference", values=RUNGS, text="Rung of the reference.")
-@click.option("--reference-device", default="cpu", show_default=True, help="Where the reference runs.")
+@reference_options
 @click.option("--stage-timeout", type=float, callback=timeout_limit, metavar="SECONDS", help="As diff.")
 @edges_option
 @fault_option
@@ -77,10 +76,7 @@ def command(**options: Any) -> int:
     with stdout_for_data():
         opened, cases = _from_run(options) if options["run"] else _from_prompt(options)
         reduced = _reduced(opened, cases, options)
-    if options["output_format"] == "json":
-        click.echo(safe_json(reduced.as_json()))
-    else:
-        say("\n".join(_lines(reduced)))
+    show(options["output_format"], reduced.as_json, lambda: _lines(reduced))
     return FOUND
 
 

@@ -20,7 +20,7 @@ from workbench.cli.output import say
 from workbench.cli.replay_models import continue_run, fact_lines, with_models
 from workbench.cli.replay_options import ReplayOptions, parse_part
 from workbench.cli.replay_summary import facts_of, path_under_test_of, summary_of
-from workbench.cli.summaries import say_summary
+from workbench.cli.summaries import show_summary
 from workbench.judge.align import align
 from workbench.judge.recorded.check import check_run
 from workbench.judge.recorded.context import read_context
@@ -33,7 +33,6 @@ from workbench.judge.recorded.rejudge import (
     recorded_findings,
     rejudge,
 )
-from workbench.view.safe_text import safe_json
 
 
 @click.command(name="replay")
@@ -103,14 +102,12 @@ def _report(
         judge = judge_recorded(wanted.tie_gap, wanted.logit_gap)
     rejudged = _rejudged(run, judge, wanted, known, checked.not_whole)
     summary = summary_of(run, checked, rejudged, facts or {"models": "not used"})
-    if wanted.output_format == "json":
-        click.echo(safe_json(summary.as_json()))
-    else:
+    if wanted.output_format == "text":
         for problem in checked.problems:
             say(f"trace       {problem}", err=True)
         for line in fact_lines(facts) if facts else ():
             say(line, err=True)
-        say_summary(summary)
+    show_summary(summary, wanted.output_format)
     return summary.exit_code
 
 

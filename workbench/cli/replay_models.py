@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from tracing.errors import TraceError, UsageError
 from tracing.manifest_facts import table
 from tracing.reader import Run
@@ -17,11 +15,10 @@ from workbench.cli.decode_options import AUTO
 from workbench.cli.output import say
 from workbench.cli.replay_options import SHIPPED, ReplayOptions
 from workbench.cli.replay_summary import facts_of, path_under_test_of, settings_of, versions
-from workbench.cli.summaries import say_summary
+from workbench.cli.summaries import show_summary
 from workbench.judge.recorded.context import read_context
 from workbench.judge.recorded.rejudge import Judge, StepRange
 from workbench.judge.turn_state import recorded_turns
-from workbench.view.safe_text import safe_json
 
 if TYPE_CHECKING:
     from workbench.checkpoints.load import LoadedPair
@@ -186,10 +183,7 @@ def continue_run(run: Run, wanted: ReplayOptions) -> int:
     first = summary.emitted_token_ids[0][0] if summary.emitted_token_ids else None
     if first != root:
         say(f"the recorded root is {root}, prefill of the same ids gives {first}", err=True)
-    if wanted.output_format == "json":
-        click.echo(safe_json(summary.as_json() | {"continued_from": label, "recorded_root": root}))
-    else:
-        say_summary(summary)
+    show_summary(summary, wanted.output_format, continued_from=label, recorded_root=root)
     return summary.exit_code
 
 

@@ -25,14 +25,9 @@ class ReplayOptions:
         path_name: Path to judge; None for `fused`, else the first.
         model, draft: Checkpoint folders or `shipped`; None for none.
         proposer: Kind of the drafter; None for that of the recording.
-        reference: Rung of the reference.
-        reference_device: Where the reference runs.
-        trust_remote_code: Run code that a checkpoint brings.
-        continues: Decode on from the step instead of judging.
         out: Folder of the continued run; None for the recorded run's name and `-continued`.
         tie_gap, logit_gap: Without models: allowed differences in logits; None for no bound.
         allowance_factor: Without models: factor on the allowances of recorded numeric findings.
-        output_format: `text` or `json`.
     """
 
     part: StepRange

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
 
 from tracing.errors import UsageError
 from tracing.settings import ACCEPTANCES, SAMPLING_SETTINGS, DecodeSettings
+from workbench.cli.common_options import option_set
 
 MOST_LOGITS: Final = 64
 """Logits per node that are recorded for top-k."""
-_OPTIONS: Final = (
+sampling_options: Final = option_set(
     click.option(
         "--acceptance",
         type=click.Choice(ACCEPTANCES),
@@ -35,13 +36,6 @@ _OPTIONS: Final = (
         help="Draw 0 and almost 1 now and then, where rules fail.",
     ),
 )
-
-
-def sampling_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options to a command."""
-    for option in reversed(_OPTIONS):
-        function = option(function)
-    return function
 
 
 def sampling_from(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from tracing.reader import Run, open_run
 from workbench.cli.common_options import Function
 from workbench.cli.complete import complete_runs
 from workbench.cli.decode_options import format_option
-from workbench.cli.output import say
+from workbench.cli.output import say, show
 from workbench.judge.recorded.checked import worst
 from workbench.judge.recorded.state import state_of
 from workbench.report.trace_text import (
@@ -60,13 +60,6 @@ def _new_run(name: str) -> Callable[[Function], Function]:
     return decorate
 
 
-def _say(data: Any, lines: list[str], output_format: str) -> None:
-    if output_format == "json":
-        click.echo(safe_json(data, indent=1))
-    else:
-        say("\n".join(lines))
-
-
 @command.command()
 @click.argument("run", shell_complete=complete_runs)
 @format_option
@@ -77,7 +70,7 @@ def info(run: str, output_format: str) -> int:
     """
     opened = open_run(run)
     facts = info_as_json(opened)
-    _say(facts, info_lines(opened), output_format)
+    show(output_format, lambda: facts, lambda: info_lines(opened), indent=1)
     return 2 if facts["problems"] else 0
 
 
@@ -92,7 +85,7 @@ def verify(runs: tuple[str, ...], output_format: str) -> int:
     found = [(verify_run(run), open_run(run)) for run in runs]
     lines = [line for health, opened in found for line in (*health_lines(health), *loss_lines(opened))]
     facts = [health_as_json(health) | loss_as_json(opened) for health, opened in found]
-    _say(facts, lines, output_format)
+    show(output_format, lambda: facts, lambda: lines, indent=1)
     return worst(_exit_code(health, opened) for health, opened in found)
 
 
@@ -133,7 +126,7 @@ def merge(runs: tuple[str, ...], out: str, output_format: str) -> int:
 
     steps = merge_runs(runs, out)
     text = f"{out}: {counted(steps, 'step')} of {counted(len(runs), 'run')}"
-    _say({"run": out, "steps": steps}, [text], output_format)
+    show(output_format, lambda: {"run": out, "steps": steps}, lambda: [text], indent=1)
     return 0
 
 
@@ -147,7 +140,8 @@ def slice_command(run: str, target: Path, first: str, last: str | None, output_f
     from tracing.copying import slice_run
 
     rows = slice_run(run, target, Moment.parse(first), Moment.parse(last or first))
-    _say({"run": str(target), "rows": rows}, [f"{target}: {counted(rows, 'row')}"], output_format)
+    facts, line = {"run": str(target), "rows": rows}, f"{target}: {counted(rows, 'row')}"
+    show(output_format, lambda: facts, lambda: [line], indent=1)
     return 0
 
 
@@ -161,7 +155,7 @@ def export(run: str, target: Path, kind: Kind, output_format: str) -> int:
     from tracing.export import export_run
 
     files = [str(file) for file in export_run(run, target, kind)]
-    _say({"files": files}, files, output_format)
+    show(output_format, lambda: {"files": files}, lambda: files, indent=1)
     return 0
 
 
@@ -174,5 +168,5 @@ def migrate(run: str, target: Path, output_format: str) -> int:
 
     done = migrate_run(run, target)
     line = f"{target}: migrated" if done else f"{run} already has the current format; nothing was written"
-    _say({"run": str(target) if done else None}, [line], output_format)
+    show(output_format, lambda: {"run": str(target) if done else None}, lambda: [line], indent=1)
     return 0

@@ -35,7 +35,6 @@ class Wanted:
     """What the arguments ask for.
 
     Attributes:
-        run: A run folder, or None for the picker.
         other: A second run to compare it with.
         moment: Where to begin.
         edges: Lower edges of the distance buckets, None for those that the run states.

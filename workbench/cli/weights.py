@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from tracing.errors import UsageError
-from workbench.cli.decode_options import format_option, option_set
-from workbench.cli.output import say
-from workbench.view.safe_text import safe_json
+from workbench.cli.common_options import option_set
+from workbench.cli.decode_options import format_option
+from workbench.cli.output import say, show
 
 if TYPE_CHECKING:
     from workbench.weights.floats import FloatFormat
@@ -85,7 +85,7 @@ def verify(source: str, original: str | None, parameters: str | None, output_for
     from workbench.checkpoints.packed_verify import verify_any
 
     result = verify_any(Path(source), None if original is None else Path(original), _parameters(parameters))
-    _print(result.as_json(), result.lines(), output_format)
+    show(output_format, result.as_json, result.lines, indent=1)
     return result.exit_code
 
 
@@ -99,7 +99,7 @@ def stat(source: str, dtype: str | None, *, is_timed: bool, output_format: str) 
     from workbench.checkpoints.packed_stat import stat_any
 
     result = stat_any(Path(source), None if dtype is None else _layout(dtype), is_timed=is_timed)
-    _print(result.as_json(), result.lines(), output_format)
+    show(output_format, result.as_json, result.lines, indent=1)
     return 0
 
 
@@ -146,10 +146,3 @@ def _parameters(text: str | None) -> Parameters | None:
     from workbench.weights.parameters import parse_parameters
 
     return None if text is None else parse_parameters(text)
-
-
-def _print(data: Any, lines: list[str], output_format: str) -> None:
-    if output_format == "json":
-        click.echo(safe_json(data, indent=1))
-    else:
-        say("\n".join(lines))

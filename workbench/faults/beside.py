@@ -15,7 +15,6 @@ class MeasuredColumn:
     """A column.
 
     Attributes:
-        name: Its heading.
         about: One sentence, which the page begins with.
         cells: Name of a fault to its text.
     """

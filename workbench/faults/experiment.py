@@ -39,12 +39,8 @@ class Setup:
     """One decoding job.
 
     Attributes:
-        pair: Both models.
-        prompt: Token ids.
         settings: Tree shape, length and commit mode.
         dtype, device: Of the path under test.
-        reference_device: Of the reference.
-        rung: Of the reference.
         token_bytes: Raw bytes of a token id, for the trace's vocabulary.
         stated: What the path under test states of itself; ours shows its first layer.
     """
@@ -76,7 +72,6 @@ class Outcome:
     """What lockstep found in a run.
 
     Attributes:
-        findings: Everything found, in order.
         emitted: Tokens of the turn, as far as it came.
     """
 

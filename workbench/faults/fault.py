@@ -82,17 +82,7 @@ def fault(
     need: str = "plain",
     guilty: str = "fused",
 ) -> Callable[[Spoil], Fault]:
-    """Turn a function that spoils into a `Fault`: its name is the defect, its docstring's summary the text.
-
-    Args:
-        fault_id: `F-FAMILY-NN`.
-        seen_in: See `Fault`, as the rest.
-        stage: The stage spoiled.
-        noticed_by: Who must notice it.
-        placed: Where the function acts; without it, on what `stage` returns.
-        need: What a run must have.
-        guilty: Which side is to be blamed.
-    """
+    """Turn a function that spoils into a `Fault`: its name is the defect, its docstring the text."""
 
     def make(spoil: Spoil) -> Fault:
         summary = (spoil.__doc__ or "").partition("\n\n")[0]

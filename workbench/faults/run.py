@@ -53,8 +53,6 @@ class Sighting:
     """What became of a fault.
 
     Attributes:
-        fault: The fault.
-        bench: Name of the bench.
         first: What was noticed first, or None.
         others: Further rules that fired, in order.
         text_equal: A user would have read the same tokens; None when there was nothing to read.

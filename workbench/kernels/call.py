@@ -20,14 +20,7 @@ ORDERS = (None, 1, 2)
 
 
 def call(kernel: Kernel, candidate: Callable[..., Any], arguments: Arguments, device: str = "cpu") -> Called:
-    """Call a candidate twice on copies of the arguments and note what it returns, writes and shares.
-
-    Args:
-        kernel: The operator.
-        candidate: Takes the arguments by their schema names.
-        arguments: On the host.
-        device: Where the call runs.
-    """
+    """Call a candidate twice on copies of the arguments and note what it returns, writes and shares."""
     given = clone(arguments, device)
     outputs = _outputs(kernel, candidate(**given))
     after = {name: given[name] for name in kernel.writes}
@@ -79,8 +72,6 @@ class CaseResult:
     """How one case ended.
 
     Attributes:
-        kernel, case, values: Which.
-        judged: Our verdict.
         published: That of the public benchmark's rule; None where nothing came to be judged.
         repeats: Whether a second call gave the same bits.
     """

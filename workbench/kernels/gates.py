@@ -33,12 +33,6 @@ def run_gates(
 ) -> Iterator[KernelReport]:
     """Yield the report of each operator; one process runs them all until a candidate ends it.
 
-    Args:
-        kernels: Operators that the candidate stands for.
-        candidate: As `candidates.find` takes it.
-        options: How.
-        note: Is told what is under way.
-
     Raises:
         UsageError, EnvironmentProblemError: The candidate is not there, or what it needs is not.
     """

@@ -71,9 +71,7 @@ class Trial:
     """One call.
 
     Attributes:
-        name: Of the case within its operator.
         build: Makes the arguments by their schema names.
-        values: What is special about it.
         form: `static`: the shape that a kernel may be built for; `dynamic`: another one.
     """
 
@@ -138,14 +136,11 @@ class Kernel:
     """An operator on trial.
 
     Attributes:
-        name: In tables and on the command line.
         operator: Qualified name at the border; empty for what no operator of the vendor's does.
         level: 1 to 3; see `LEVELS`.
-        about: One line.
         rule: The published rule by which the public benchmark would judge it.
         truth: The exact outputs, in float64; shares no code with the emulation.
         reference: The outputs as plain torch computes them in the dtype of the inputs, in a given order.
-        cases: Calls.
         operations: Floating-point operations of a call.
         writes: Arguments that are written in place; they are judged after the call, behind the outputs.
         also_returns: Further outputs at the end that nothing is promised of.

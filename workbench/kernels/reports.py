@@ -15,12 +15,7 @@ Status = Literal["passed", "refused", "not run"]
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """One gate of one operator.
-
-    Attributes:
-        status: How it ended.
-        message: One sentence.
-    """
+    """One gate of one operator."""
 
     status: Status
     message: str = ""
@@ -31,8 +26,6 @@ class KernelReport:
     """What the gates say of one operator and candidate.
 
     Attributes:
-        kernel: Name of the operator.
-        level: 1 to 3.
         candidate: As the user named it.
         build, correctness, performance: The gates.
         results: Every case that was judged.
@@ -59,11 +52,9 @@ class GateOptions:
     """How candidates are run.
 
     Attributes:
-        device: Where calls run.
         seeds: Of the inputs; every case is run with each.
         cases: Names of cases, all of them when empty.
         compiled: A backend of `torch.compile`, or empty.
-        limits: Of the candidate's process.
         measure_s: Seconds for the third gate of an operator; 0 leaves it out.
         least_speedup: Speed-up over plain torch that the third gate asks for; 0 asks for none.
         keep: Folder for the results, or None.

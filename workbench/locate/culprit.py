@@ -111,13 +111,7 @@ def is_wrong(measured: GroupRows) -> BoolArray:
 
 
 def culprit_of(rows: TensorRows, dtype: str, **about: Any) -> Culprit:
-    """Say what is wrong with a tensor of which a row is.
-
-    Args:
-        rows: Its rows.
-        dtype: Of the path.
-        about: Other attributes of the culprit.
-    """
+    """Say what is wrong with a tensor of which a row is."""
     has_heads = bool(HEADS & set(_place(rows.name).tensor.axes)) and rows.own.ndim == 3
     measured = rows.by_head(dtype) if has_heads else rows.measured(dtype)
     wrong = is_wrong(measured)

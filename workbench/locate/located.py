@@ -63,10 +63,6 @@ class Located:
 def locate(subject: Subject, finding: Finding) -> Located:
     """Walk from the stage of a finding to the tensors in it that are wrong.
 
-    Args:
-        subject: The path under test.
-        finding: The first of a staged run.
-
     Raises:
         UsageError: The path does not come to that moment again.
     """

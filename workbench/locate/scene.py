@@ -30,14 +30,8 @@ class Subject:
     """A path under test with all that it takes to decode.
 
     Attributes:
-        path: What is looked into.
-        runner: The reference.
-        pair: Both models.
-        turns: What is decoded.
         options: How it is decoded; greedy, or sampled with this seed.
-        dtype: Of the path, by name.
         user_code: Calls the code of the path.
-        most_bytes: Of tensors that are kept at once.
     """
 
     path: DecodePath
@@ -55,7 +49,6 @@ class StageRerun:
     """A stage that ran again.
 
     Attributes:
-        stage: Which stage.
         prompt: Token ids of the turn's prefill.
         turn_state: The turn, as it was before the step.
         results: What the step gave, as far as it came.

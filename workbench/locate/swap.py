@@ -112,10 +112,6 @@ def swapped(units: Sequence[Unit], decode: Decode) -> Swapped:
 
     A set mends a run if the whole run holds with it. Most runs go only to the step of the first error; where
     a set mends that and the run has another error later, all is done again up to there.
-
-    Args:
-        units: What can be swapped.
-        decode: Runs a variant.
     """
     runs = _Runs(tuple(units), decode)
     first = runs.verdict(frozenset())

@@ -44,11 +44,7 @@ class RecordedTurn:
 
 
 def recorded(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[int, int], RecordedTurn]:
-    """Return the turns of a path, by prompt and turn.
-
-    Args:
-        rows: Its steps in order.
-    """
+    """Return the turns of a path, by prompt and turn."""
     turns: dict[tuple[int, int], RecordedTurn] = {}
     for row, state in recorded_turns(rows, None):
         key = (state.prompt_id, state.turn)

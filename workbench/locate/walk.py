@@ -53,13 +53,7 @@ class Walked:
 
 
 def walk(forward: Forward, runner: ReferenceRunner, dtype: str) -> Walked:
-    """Judge all tensors of a forward.
-
-    Args:
-        forward: With what the path gave.
-        runner: The reference.
-        dtype: Of the path, by name.
-    """
+    """Judge all tensors of a forward."""
     return _Walk(forward, runner, dtype).run()
 
 

@@ -53,7 +53,6 @@ class Ways:
     """A row in all ways.
 
     Attributes:
-        moment: Of the row.
         ways: What was computed.
         meaning: Variant to one sentence.
     """

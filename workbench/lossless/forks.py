@@ -173,7 +173,6 @@ class Enumeration:
         law: Result to its probability.
         edges: Result to its probability in runs of which one draw is exactly 0, as floats can be.
         error: Bound on the total variation between `law` and the true one.
-        runs: Calls of the function.
     """
 
     law: dict[Any, Number] = field(default_factory=dict)

@@ -56,7 +56,6 @@ class JudgeSettings:
         numbers: Form of the probabilities that it gets; None tries fractions, then float64.
         runs: Calls of it for one problem.
         seconds: Time for one problem.
-        samples: Calls where its law has to be sampled.
         within: Greatest error at which `lossless within E` says something.
         alpha: Level of the statistical test that is spoken of.
         is_explaining: Whether to say what a wrong law is like.
@@ -76,8 +75,6 @@ class ProblemVerdict:
     """What was found on one problem.
 
     Attributes:
-        problem: The problem.
-        verdict: The verdict.
         total_variation: Distance of the law to the target law, to `depth + 1` tokens.
         error: E: bound on what numerical work and rounding add to it.
         trial: What the verifier did.

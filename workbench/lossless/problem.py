@@ -26,7 +26,6 @@ class Problem:
     """One step of speculative decoding on which a verifier's law can be computed.
 
     Attributes:
-        name: For messages.
         vocab: Tokens, V.
         depth: Levels of the tree; a step emits at most `depth + 1` tokens.
         target: Law after each path of at most `depth` tokens, after warping.

@@ -56,11 +56,7 @@ def model_at(evaluate: Evaluate, point: FloatArray, races: tuple[tuple[int, ...]
 
 @dataclass(frozen=True)
 class ResultModel:
-    """What a function returns, whatever the races.
-
-    Attributes:
-        value: It.
-    """
+    """What a function returns, whatever the races."""
 
     value: Any
 

@@ -5,7 +5,7 @@ Each is the obvious form of its rule. Given fractions and a forking source it ha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
@@ -106,16 +106,26 @@ def follow_the_target(tree: DraftedTree, chance: Chance) -> list[int]:
         path = (*path, token)
 
 
+def by_ratio(
+    law: Weights, draft: Weights, children: Iterable[int], draw: Callable[[], Any]
+) -> tuple[int | None, Weights]:
+    """Try independent children: each passes with min(1, p/q); residual max(p - q, 0), q stays.
+
+    Returns:
+        The child that passed, None for none; and the law, or what is left of it.
+    """
+    for token in children:
+        if draw() * draft[token] < law[token]:
+            return token, law
+        law = normalised(residual_or(positive_part(law, draft), law))
+    return None, law
+
+
 def multi_step(tree: DraftedTree, chance: Chance) -> list[int]:
-    """SpecInfer: independent children, each passes with min(1, p/q); residual max(p - q, 0), q stays."""
+    """SpecInfer: independent children by ratio."""
 
     def level(path: TokenPath) -> tuple[int | None, Weights]:
-        law, draft = list(tree.target(path)), tree.draft(path)
-        for token in tree.children(path):
-            if chance.random() * draft[token] < law[token]:
-                return token, law
-            law = normalised(residual_or(positive_part(law, draft), law))
-        return None, law
+        return by_ratio(tree.target(path), tree.draft(path), tree.children(path), chance.random)
 
     return walked(tree, chance, level)
 

@@ -49,8 +49,6 @@ class Verifier:
     """A function under test.
 
     Attributes:
-        name: How it was asked for.
-        function: The function.
         parameters: Names of what it takes.
         uses_torch: Whether it gets tensors.
         is_batched: Whether everything has a leading axis for rows of a batch.

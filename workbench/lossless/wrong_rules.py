@@ -12,7 +12,7 @@ from workbench.lossless.problem import TokenPath
 from workbench.lossless.rules import (
     Chance,
     Weights,
-    multi_step,
+    by_ratio,
     normalised,
     positive_part,
     residual_or,
@@ -22,7 +22,6 @@ from workbench.lossless.rules import (
 )
 
 BFLOAT16_BITS: Final = 8
-Step = tuple[bool, Weights]
 
 
 def _leaves(tree: DraftedTree, path: TokenPath = ()) -> Iterator[TokenPath]:
@@ -76,11 +75,6 @@ def medusa_typical(tree: DraftedTree, _: Chance, *, threshold: float, alpha: flo
         if length > len(best) or (length == len(best) > 0 and weight > likelihood):
             best, likelihood = leaf[:length], weight
     return [*best, _likeliest(tree.target(best))]
-
-
-def original_draft_law(tree: DraftedTree, chance: Chance) -> list[int]:
-    """Children without replacement, verified as if each had been drawn from the whole draft law."""
-    return multi_step(tree, chance)
 
 
 def one_child_step(
@@ -151,12 +145,7 @@ def one_draw_for_all(tree: DraftedTree, chance: Chance) -> list[int]:
     coin = chance.random()
 
     def level(path: TokenPath) -> tuple[int | None, Weights]:
-        law, draft = list(tree.target(path)), tree.draft(path)
-        for token in tree.children(path):
-            if coin < ratio(law, draft, token):
-                return token, law
-            law = normalised(residual_or(positive_part(law, draft), law))
-        return None, law
+        return by_ratio(tree.target(path), tree.draft(path), tree.children(path), lambda: coin)
 
     return walked(tree, chance, level)
 
@@ -246,12 +235,8 @@ def low_precision(tree: DraftedTree, chance: Chance) -> list[int]:
     """Verify with a draft law in bfloat16, though the drafts were drawn from the full one."""
 
     def level(path: TokenPath) -> tuple[int | None, Weights]:
-        law, draft = list(tree.target(path)), [_bfloat16(Fraction(each)) for each in tree.draft(path)]
-        for token in tree.children(path):
-            if chance.random() * draft[token] < law[token]:
-                return token, law
-            law = normalised(residual_or(positive_part(law, draft), law))
-        return None, law
+        rounded = [_bfloat16(Fraction(each)) for each in tree.draft(path)]
+        return by_ratio(tree.target(path), rounded, tree.children(path), chance.random)
 
     return walked(tree, chance, level)
 
@@ -260,11 +245,7 @@ def duplicates_dropped(tree: DraftedTree, chance: Chance) -> list[int]:
     """Independent children, of which a repeated one is not tried again."""
 
     def level(path: TokenPath) -> tuple[int | None, Weights]:
-        law, draft = list(tree.target(path)), tree.draft(path)
-        for token in dict.fromkeys(tree.children(path)):
-            if chance.random() * draft[token] < law[token]:
-                return token, law
-            law = normalised(residual_or(positive_part(law, draft), law))
-        return None, law
+        children = dict.fromkeys(tree.children(path))
+        return by_ratio(tree.target(path), tree.draft(path), children, chance.random)
 
     return walked(tree, chance, level)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 from workbench.npu.bootstrap import current
 from workbench.npu.machine import cann_version
-from workbench.npu.modes import CAPABILITIES
+from workbench.npu.modes import CAPABILITIES, Mode, use_capabilities, use_mode
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +105,14 @@ def _release(text: str | None) -> tuple[int, ...]:
     """Return the numbers of a release, `8.1.RC1` as (8, 1); unknown is below every release."""
     match = re.match(r"\d+(\.\d+)*", text or "")
     return tuple(int(part) for part in match.group().split(".")) if match else ()
+
+
+@contextmanager
+def as_here(mode: Mode | str) -> Iterator[None]:
+    """Run the body in a mode, with the contested features that this platform affirms.
+
+    Raises:
+        UsageError: for an unknown mode.
+    """
+    with use_mode(mode), use_capabilities(allowed_features(this_platform())):
+        yield

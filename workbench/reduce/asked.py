@@ -23,12 +23,6 @@ SHIPPED = "tiny-pangu"
 def cases_of_prompts(opened: OpenedSource, prompt_file: str, like: RunCase, *, chat: bool) -> list[RunCase]:
     """Return a case for each prompt of a file.
 
-    Args:
-        opened: The models, with their tokenizer.
-        prompt_file: As `specwb diff --prompt`.
-        like: Gives everything but the tokens.
-        chat: Use the chat template.
-
     Raises:
         UsageError: There is no prompt in it.
     """
@@ -42,11 +36,6 @@ def cases_of_prompts(opened: OpenedSource, prompt_file: str, like: RunCase, *, c
 
 def case_of_run(run: Run, settings: DecodeSettings, dtype: str) -> RunCase:
     """Return the case of a recorded run: the turn of its first finding, all before it as prompt.
-
-    Args:
-        run: Judged, with findings.
-        settings: As it recorded them.
-        dtype: Of the path under test.
 
     Raises:
         UsageError: It has no finding, or no longer holds the prompt.

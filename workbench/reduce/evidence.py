@@ -48,12 +48,7 @@ class StageEvidence:
 
 
 def evidence_of(subject: Subject, finding: Finding) -> StageEvidence:
-    """Run the stage of a finding again and keep its tensors.
-
-    Args:
-        subject: The path under test on the reduced case.
-        finding: The first of its run.
-    """
+    """Run the stage of a finding again and keep its tensors."""
     moment = finding.moment
     if not moment.stage:
         return StageEvidence(missing="the finding is about no single stage")

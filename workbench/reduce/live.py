@@ -20,9 +20,6 @@ from workbench.reduce.source import RunSource, opened  # noqa: E402
 def found_again(folder: Path) -> dict[str, Any]:
     """Return what the failing stage of a reduced case gives now, by name.
 
-    Args:
-        folder: Of the reduced case.
-
     Raises:
         SpecwbError: The folder is damaged, or the path cannot be built.
     """

@@ -73,7 +73,6 @@ class CaseTrial:
     """What a worker is asked.
 
     Attributes:
-        case: To run.
         target: The finding that should stay; None runs once and takes what comes.
         most: Runs until it shows.
         control: Run our own path on a case that keeps the finding.

@@ -48,7 +48,6 @@ class Reduced:
     """What a reduction came to.
 
     Attributes:
-        folder: Where it is.
         observed: What stayed.
         finding: The first of the reduced run, as JSON.
         before, after: Sizes.

@@ -21,8 +21,7 @@ from workbench.lockstep.session.job import LockstepOptions
 from workbench.lockstep.session.turns import Turn
 from workbench.lockstep.staged.run import StagedRun, judge_turns
 from workbench.lockstep.truth.reference_runner import ONE_ABOVE, ReferenceRunner
-from workbench.npu.capability import allowed_features, this_platform
-from workbench.npu.modes import use_capabilities, use_mode
+from workbench.npu.capability import as_here
 from workbench.reduce.case import RunCase
 from workbench.reduce.source import OpenedSource, rung_of
 
@@ -49,8 +48,7 @@ def subject_of(opened: OpenedSource, case: RunCase, *, control: bool = False) ->
     _require_room(pair, case)
     user_code = UserCode(source.stage_timeout)
     with ExitStack() as stack:
-        stack.enter_context(use_mode(source.npu_mode))
-        stack.enter_context(use_capabilities(allowed_features(this_platform())))
+        stack.enter_context(as_here(source.npu_mode))
         path = stack.enter_context(opened.path(case, user_code, control=control))
         named = str(path.info.get("dtype", case.dtype)).removeprefix("torch.")
         dtype = named if named in ONE_ABOVE else "float32"

@@ -48,13 +48,7 @@ class Sizes:
 
 
 def sizes_of(case: RunCase, pair: ModelPair, outcome: CaseOutcome | None) -> Sizes:
-    """Return the sizes of a case.
-
-    Args:
-        case: Its run.
-        pair: The models that are left of it.
-        outcome: What it showed, if it was run.
-    """
+    """Return the sizes of a case."""
     teacher, settings = pair.teacher, case.settings
     reads = drafter_of(pair).settings
     finding = None if outcome is None else outcome.finding

@@ -67,8 +67,6 @@ class OpenedSource:
     """The models of a source, loaded, and its paths, built when asked for.
 
     Attributes:
-        source: What was opened.
-        pair: The whole pair.
         token_bytes: Bytes of a token id of the whole vocabulary.
         tokenizer: None where the models have none.
         cut: `(cut)` returns the pair of which the rest is left out; a few are kept.

@@ -25,12 +25,7 @@ CELL: Final = 14
 
 
 def context_of(folder: Path, finding: Finding) -> list[str]:
-    """Return the cells around a finding of a recorded run; none where its step cannot be read.
-
-    Args:
-        folder: The run folder.
-        finding: What was found in it.
-    """
+    """Return the cells around a finding of a recorded run; none where its step cannot be read."""
     from workbench.view.run_view import RunView
 
     try:
@@ -44,10 +39,6 @@ def context_of(folder: Path, finding: Finding) -> list[str]:
 
 def context_lines(step: StepView, finding: Finding) -> list[str]:
     """Return the cells that a finding is about, with their neighbours; none where it names no node.
-
-    Args:
-        step: The step of the finding.
-        finding: What was found.
 
     Returns:
         Lines of plain text, safe for a terminal: a row of node numbers, a row for each column and side.

@@ -94,13 +94,7 @@ def _unexpanded(side: Side, width: int) -> list[Line]:
 
 
 def table_lines(table: DistanceTable, title: str, width: int) -> list[Line]:
-    """Draw one table: the share of the far bucket, a row per head and per depth, and heads by depths.
-
-    Args:
-        table: What was counted.
-        title: Of what.
-        width: Cells that a line may take.
-    """
+    """Draw one table: the share of the far bucket, a row per head and per depth, and heads by depths."""
     far = table.far_share
     if far is None:
         return [(Span(title, "title"), Span("  no node was expanded", "dim"))]

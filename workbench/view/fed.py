@@ -21,11 +21,6 @@ def with_fed(side: Side, others: list[Side], manifest: Mapping[str, Any]) -> Sid
     """Return a side of a staged run with the columns of the stages that the reference filled.
 
     A stage was filled where the side's finished row has none of its columns and the reference's has.
-
-    Args:
-        side: As recorded.
-        others: The run's other sides.
-        manifest: Of the run.
     """
     reference = next((other for other in others if other.label == "reference"), None)
     unfinished = side.running or side.absent or side.row.get("incomplete") or side.row.get("launch_refused")

@@ -29,12 +29,7 @@ NONE: Final = -1
 
 
 class LaunchIndex:
-    """Finds the rows of a launch, and those of a request; a reader of its own, safe to call from threads.
-
-    Args:
-        folder: Of the run.
-        path_name: Whose rows.
-    """
+    """Finds the rows of a launch, and those of a request; a reader of its own, safe to call from threads."""
 
     def __init__(self, folder: Path, path_name: str) -> None:
         self._folder, self._name = folder, path_name

@@ -57,13 +57,7 @@ class RunDistance:
         return self.counted >= self.total
 
     def around(self, step: Lines, row: int, width: int) -> list[Line]:
-        """Return the lines of a step with the run's far share over the steps before them, its table after.
-
-        Args:
-            step: The lines of the step.
-            row: Its row.
-            width: Cells that a line may take.
-        """
+        """Return the lines of a step with the run's far share over the steps before them, its table after."""
         rows = counted(self.counted, "step")
         part = rows if self.complete else f"{self.counted} of {self.total} steps so far"
         if self.table.far_share is None:

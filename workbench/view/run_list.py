@@ -25,7 +25,6 @@ class RunEntry:
     """One run to choose.
 
     Attributes:
-        folder: Where it is.
         status: `complete`, `running`, ...; `cut off` where a writer is gone without closing it, `damaged`
             where the manifest cannot be read.
         num_steps: Steps of its first path, None while it is being written.

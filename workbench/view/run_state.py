@@ -37,8 +37,6 @@ class RunState:
         follow: The run is being written; show its last step whenever one comes.
 
     Attributes:
-        view: The run.
-        layout: Which panels are shown.
         row: Row of the time line that is shown or being read.
         num_rows: Rows of the time line.
         listed: Those of them that the list of steps shows.

@@ -33,7 +33,6 @@ class Hit:
     """Where something was found.
 
     Attributes:
-        row: Row of the time line.
         target: What to select there.
         panel: Panel that shows it.
     """

@@ -122,10 +122,8 @@ class StepView:
     """Everything that the panels of one step draw from.
 
     Attributes:
-        moment: Which step.
         left: The side that is shown first.
         right: The side to compare it with, None for one side only.
-        tokens: Texts of token ids.
         findings: Findings of this step, each with its number in the run.
         edges: Lower edges of the distance buckets.
         previous: Columns of the left side's step before in the same turn, None where there is none.

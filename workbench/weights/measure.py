@@ -18,7 +18,6 @@ class Speed:
     """One codec on one piece of data.
 
     Attributes:
-        codec: Its name.
         ratio: Original bytes over coded bytes.
         encode, decode: Original megabytes a second of processor time, medians; encode is None where it was
             not timed.

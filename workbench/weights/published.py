@@ -40,7 +40,6 @@ class Header:
     """What a stream states of itself.
 
     Attributes:
-        layout: Dtype.
         num_blocks: Blocks of 16384 elements.
         original_bytes: Before padding.
         aligned_bytes: Padded to units of 32 KiB.

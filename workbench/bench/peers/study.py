@@ -21,12 +21,7 @@ COLUMNS: Final = (
 
 
 def peers_study(results: Sequence[TurnResult], settings: Mapping[str, Mapping[str, Any]]) -> Study:
-    """Return the study of all engines.
-
-    Args:
-        results: Of finished turns.
-        settings: Of each peer, as it stated them.
-    """
+    """Return the study of all engines."""
     groups = by_proposer(results)
     first = next(iter(groups.values()))
     greedy = [[result.baseline for result in turn] for turn in by_turn(first)]

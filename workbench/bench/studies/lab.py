@@ -22,9 +22,7 @@ class Lab:
     """The setting of a study.
 
     Attributes:
-        session: Teacher and drafter.
         choices: Settings and operators of the main measurement.
-        engine: With these.
         baseline: Teacher-only decoding of the main measurement.
         all_cases: Every context of the suite whose earlier turns are answered.
         num_cases: How many of them a study decodes.
@@ -79,7 +77,6 @@ class Measured:
     """One way of decoding, with the baseline of the same contexts.
 
     Attributes:
-        name: Its name in the table.
         baseline, decoded: One of each per context whose text equals the teacher's.
         num_refused: Contexts whose text does not.
     """

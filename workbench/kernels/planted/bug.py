@@ -20,8 +20,6 @@ class PlantedBug:
         name: On the command line, after `planted:`.
         kernel: Operator that it stands for.
         mistake: Kind.
-        about: One line.
-        function: The kernel.
     """
 
     name: str

@@ -20,9 +20,7 @@ class Task:
     """One task.
 
     Attributes:
-        name: Name of its folder.
         level: 1 to 3, of the folder above it; 2 where none says so.
-        validation: Folder of its files.
         rows: Parameters of each case by column, `case_id` among them.
     """
 

@@ -26,11 +26,7 @@ NO_TRACE: Final = "its trace was not kept; those of findings, canaries and every
 
 
 class CampaignScreen(Screen[None]):
-    """Shows a campaign.
-
-    Args:
-        campaign: What is shown.
-    """
+    """Shows a campaign."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Open", id="campaign.open"),

@@ -49,7 +49,6 @@ class RunScreen(Screen[None]):
 
     Attributes:
         drawing: Reads in the background.
-        model: What is shown.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = list(RUN_KEYS)
