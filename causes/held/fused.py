@@ -235,9 +235,9 @@ def no_token_ends_the_text(port: Port) -> None:
 
 @mistake("dtype")
 def mlp_in_half_precision(port: Port) -> None:
-    mlp = _layers(port)[0].mlp
-    right = mlp.forward
-    mlp.forward = lambda hidden: right(hidden.half().to(hidden.dtype)).half().to(hidden.dtype)
+    layer = _layers(port)[0]
+    right = layer.mlp
+    layer.mlp = lambda rows, *seen: right(rows.half().to(rows.dtype), *seen).half().to(rows.dtype)
 
 
 @mistake("stale")
