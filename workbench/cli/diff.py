@@ -28,6 +28,7 @@ from workbench.cli.decode_options import (
     step_range,
 )
 from workbench.cli.fresh_folder import fresh_folder
+from workbench.cli.heavy_imports import heavy_imports
 from workbench.cli.output import hides_progress, say
 from workbench.cli.planted import fault_option, planted
 from workbench.cli.stdout_for_data import stdout_for_data
@@ -112,8 +113,10 @@ def command(**options: Any) -> int:
         raise UsageError("give --prompt FILE, or two runs to compare, not both")
     from workbench.npu.bootstrap import bootstrap
 
-    backend = bootstrap(options["npu_backend"])
-    from workbench.lockstep.session.request import open_session
+    with heavy_imports():
+        backend = bootstrap(options["npu_backend"])
+        from workbench.lockstep import judged_run  # noqa: F401  all that a run needs
+        from workbench.lockstep.session.request import open_session
 
     request = request_of(backend, options)
     run = _run_on_screen if options["tui"] else _run
