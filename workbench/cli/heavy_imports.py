@@ -1,4 +1,4 @@
-"""Imports of large libraries: they make hardly any garbage, and each search for it walks all that is there."""
+"""Imports of large libraries make hardly any garbage, and each search for it walks all that is there."""
 
 from __future__ import annotations
 
