@@ -10,7 +10,7 @@ from costs.row import Cost, Goal, Row
 from costs.timing import middle, specwb
 from costs.workshop import Workshop
 
-NUM_TURNS: Final = 6
+NUM_TURNS: Final = 4
 REPETITIONS: Final = 3
 COLUMN: Final = {
     "engine.greedy": ("baseline_tokens_per_second", "tok/s"),

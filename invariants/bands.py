@@ -51,17 +51,22 @@ class Axis:
         """
         while self._num_bins_with(values) > MAX_BINS:
             self._halve()
-        numbers, begins, owner = np.unique(values // self.width, return_index=True, return_inverse=True)
-        sums = np.zeros((len(numbers), NUM_DEPTHS * 2), dtype=np.int64)
-        np.add.at(sums, owner.ravel(), tried.reshape(len(tried), -1))
-        for number, begin, added in zip(numbers.tolist(), begins.tolist(), sums.tolist(), strict=True):
+        numbers = values // self.width
+        order = np.argsort(numbers, kind="stable")
+        of_bins = np.flatnonzero(np.diff(numbers[order], prepend=numbers[order[:1]] - 1))
+        begins = order[of_bins]
+        sums = np.add.reduceat(tried.reshape(len(tried), -1)[order], of_bins, axis=0)
+        firsts = zip(begins.tolist(), places[begins].tolist(), strict=True)
+        for number, (begin, place), added in zip(
+            numbers[begins].tolist(), firsts, sums.tolist(), strict=True
+        ):
             if number >= 0:
-                prompt, turn, step = places[begin].tolist()
-                self._put(number, tuple(added), (seen + begin, (prompt, turn, step)))
+                self._put(number, tuple(added), (seen + begin, tuple(place)))
 
     def _num_bins_with(self, values: IntArray) -> int:
-        numbers = np.unique(values[values >= 0] // self.width)
-        return len(self.counts.keys() | set(numbers.tolist()))
+        numbers = np.sort(values // self.width)
+        found = numbers[np.flatnonzero(np.diff(numbers, prepend=-1))]
+        return len(self.counts.keys() | set(found[found >= 0].tolist()))
 
     def _put(self, number: int, added: tuple[int, ...], first: tuple[int, Place]) -> None:
         known = self.counts.get(number, (0,) * len(added))

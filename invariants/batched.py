@@ -25,7 +25,7 @@ from invariants.outcome import Outcome, Violated
 from invariants.rule import BoolArray, IntArray
 from invariants.run import Checker, Known, PathMemory, known
 from invariants.selection import Selection
-from invariants.writes import Turn, Writes, written
+from invariants.writes import Turn, Writes
 from tracing.columns import KEY_COLUMNS
 
 Outcomes = tuple[Outcome, ...]
@@ -138,9 +138,9 @@ class _Past:
         entries = slice(*slots.offsets[number : number + 2].tolist())
         if slots.missing is not None and slots.missing[entries].any():
             return None
-        place = ":".join(str(_item(self.batch.scalar(name), number) or 0) for name in KEY_COLUMNS)
+        at = tuple(_item(self.batch.scalar(name), number) for name in KEY_COLUMNS)
         rank = None if ranks is None or not ranks.present[number] else int(ranks.values[number])
-        return written(place, slots.values[entries], rank)
+        return Writes(at, slots.values[entries].copy(), rank)
 
     def _turn(self, number: int) -> Turn:
         prompts, turns = self.batch.scalar("prompt_id"), self.batch.scalar("turn")

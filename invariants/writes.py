@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from invariants.rule import IntArray
+from tracing.columns import KEY_COLUMNS
 
 MAX_LOGGED: Final = 128
 """Writes that are remembered; a request that was away for longer has no neighbours."""
@@ -20,14 +21,25 @@ class Writes:
     """Slots that one step of another request writes to.
 
     Attributes:
-        place: Prompt, turn and step as text.
-        slots: Each slot that is not negative, pads included.
+        at: Prompt, turn and step; None where one is not recorded.
+        of_nodes: The slot of each node, pads included.
         rank: Data-parallel rank whose cache it is, or None.
     """
 
-    place: str
-    slots: IntArray
+    at: tuple[int | None, ...]
+    of_nodes: IntArray
     rank: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Prompt, turn and step as text."""
+        return ":".join(str(each or 0) for each in self.at)
+
+    @property
+    def slots(self) -> IntArray:
+        """Each slot that is not negative, once, in order."""
+        distinct = np.unique(self.of_nodes)
+        return distinct[distinct >= 0].astype(np.int64)
 
 
 def writes_of(row: Mapping[str, Any]) -> Writes | None:
@@ -35,14 +47,8 @@ def writes_of(row: Mapping[str, Any]) -> Writes | None:
     slots, rank = row.get("slots"), row.get("dp_rank")
     if slots is None or np.ma.getmaskarray(slots).any():
         return None
-    place = ":".join(str(row.get(name) or 0) for name in ("prompt_id", "turn", "step"))
-    return written(place, np.ma.getdata(slots), None if rank is None else int(rank))
-
-
-def written(place: str, slots: Any, rank: int | None) -> Writes:
-    """Return the writes of a step with these slots."""
-    distinct = np.unique(slots)
-    return Writes(place, distinct[distinct >= 0].astype(np.int64), rank)
+    at = tuple(row.get(name) for name in KEY_COLUMNS)
+    return Writes(at, np.ma.getdata(slots), None if rank is None else int(rank))
 
 
 @dataclass(slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +21,10 @@ from tracing.path_reader import InProgressStep, PathReader
 from tracing.reader import Run, open_run
 from tracing.run_writer import RunWriter
 from tracing.schema import FORMAT_VERSION
+from tracing.stored import StoredBatch, pieces
 
 Key = tuple[int, int, int]
+Piece: TypeAlias = "StoredBatch | pa.RecordBatch"
 Order = NDArray[np.int64]
 """Rows of several paths, `[S, 2]`: number of the path, row."""
 
@@ -97,21 +99,21 @@ def whole_run(folder: str | Path) -> tuple[Run, RunHealth]:
     """Open a run from which others are made, with its health; a damaged one must be repaired first.
 
     Raises:
-        TraceError: It is damaged, or no run.
+        TraceError: It is damaged, or no run. Its batches are proven once more when they are read.
     """
     health = verify_run(folder)
     for file in health.files:
         if file.state in {"torn", "corrupt"}:
             raise TraceError(f"{folder} is damaged ({file.name}: {file.message}); repair it first")
-    return open_run(folder, every_row=True), health
+    return open_run(folder, lazily=True, every_row=True), health
 
 
-def rebatched(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def rebatched(batches: Iterable[Piece]) -> Iterator[Piece]:
     """Yield the same rows in batches of at most 64: full ones as they are, pieces joined; memory is flat."""
     waiting: list[pa.RecordBatch] = []
     num_rows = 0
     for batch in batches:
-        if batch.num_rows == MAX_BATCH_STEPS:
+        if isinstance(batch, StoredBatch) or batch.num_rows == MAX_BATCH_STEPS:
             yield from _joined(waiting)
             waiting, num_rows = [], 0
             yield batch
@@ -147,9 +149,8 @@ def _copy(
     ) as copy:
         for name in run.path_names:
             path = run.path(name)
-            write_path(
-                copy, [path], path.batches() if part is None else in_order([path], _rows_in(path, part))
-            )
+            rows = path.batches() if part is None else in_order([path], _rows_in(path, part))
+            write_path(copy, [path], rows)
         if vocabulary:
             copy.add_tokens(vocabulary)
         for finding in run.findings:
@@ -169,14 +170,17 @@ def _copy_bulk(run: Run, copy: RunWriter, part: KeyRange | None) -> None:
             continue
 
 
-def write_path(copy: RunWriter, paths: Sequence[PathReader], batches: Iterable[pa.RecordBatch]) -> None:
+def write_path(copy: RunWriter, paths: Sequence[PathReader], batches: Iterable[Piece]) -> None:
     """Write rows as the path that these paths, one of each run, have in common."""
     entry = paths[0].entry
     lacks = set(entry.get("lacks", ())).intersection(*(path.entry.get("lacks", ()) for path in paths))
     level, info = entry.get("level", "full"), entry.get("info")
     writer = copy.path_writer(paths[0].name, level=level, lacks=lacks, info=info)
     for batch in rebatched(batches):
-        writer.append_batch(batch)
+        if isinstance(batch, StoredBatch):
+            writer.append_stored(batch)
+        else:
+            writer.append_batch(batch)
 
 
 def _rows_in(path: PathReader, part: KeyRange) -> Order:
@@ -196,12 +200,12 @@ def _before(keys: NDArray[Any], key: Sequence[int]) -> NDArray[np.bool_]:
     return found
 
 
-def in_order(paths: Sequence[PathReader], order: Order) -> Iterator[pa.RecordBatch]:
-    """Yield rows in the given order of (path, row), neighbours in one piece."""
+def in_order(paths: Sequence[PathReader], order: Order) -> Iterator[Piece]:
+    """Yield rows of whole runs in the given order of (path, row), neighbours in one piece."""
     goes_on = (np.diff(order, axis=0) == (0, 1)).all(axis=1)
     for piece in np.split(order, np.flatnonzero(~goes_on) + 1):
         if len(piece):
-            yield from paths[piece[0, 0]].batches(None, int(piece[0, 1]), int(piece[-1, 1]) + 1)
+            yield from pieces(paths[piece[0, 0]], int(piece[0, 1]), int(piece[-1, 1]) + 1)
 
 
 def closed_status(run: Run) -> str:

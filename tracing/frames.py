@@ -54,8 +54,8 @@ class Dictionaries:
 
 def encode_schema(schema: pa.Schema, facts: dict[str, Any]) -> bytes:
     """Return the schema message as a stamped frame; `facts` are in the schema's metadata."""
-    frame = bytearray(schema.with_metadata(_metadata(facts)).serialize())
-    _stamp(frame)
+    frame = bytearray(schema.with_metadata(metadata_of(facts)).serialize())
+    stamp(frame)
     return bytes(frame)
 
 
@@ -73,10 +73,10 @@ def encode_batch(batch: pa.RecordBatch, facts: dict[str, Any], codec: str) -> by
     writer = pa.ipc.new_stream(
         sink, batch.schema, options=pa.ipc.IpcWriteOptions(compression=codec, use_threads=False)
     )
-    writer.write_batch(batch, custom_metadata=_metadata(facts))
+    writer.write_batch(batch, custom_metadata=metadata_of(facts))
     writer.close()
     frame = bytearray(memoryview(sink.getvalue())[batch.schema.serialize().size : -len(END_OF_STREAM)])
-    _stamp(frame)
+    stamp(frame)
     return bytes(frame)
 
 
@@ -153,22 +153,12 @@ def decode_columns(frame: bytes, expected: pa.Schema) -> dict[str, int]:
     return numbers
 
 
-def decode_batch(
-    schema_frame: bytes, frame: bytes, columns: list[int], num_rows: int, known: Dictionaries | None = None
-) -> pa.RecordBatch:
-    """Return the batch of a proven frame, with only the columns of these numbers unpacked.
-
-    Args:
-        schema_frame: The first frame of the file.
-        frame: The batch and its dictionaries.
-        columns: Numbers of columns in the schema.
-        num_rows: Rows that it should have.
-        known: What the batch before it began with; replaced by what this one begins with.
+def decode_batch(schema_frame: bytes, frame: bytes, columns: list[int]) -> pa.RecordBatch:
+    """Return the batch of a proven frame that is `bounded`, with only the columns of these numbers unpacked.
 
     Raises:
-        CorruptFrameError: It has not this number of rows, unpacks to too much, or Arrow does not accept it.
+        CorruptFrameError: Arrow does not accept it.
     """
-    _bound(frame, num_rows, known or Dictionaries())
     options = pa.ipc.IpcReadOptions(included_fields=columns, use_threads=False)
     try:
         source = pa.py_buffer(schema_frame + frame)
@@ -180,12 +170,46 @@ def decode_batch(
     return batch
 
 
-def _metadata(facts: dict[str, Any]) -> dict[bytes, bytes]:
+def bounded(frame: bytes, num_rows: int, known: Dictionaries) -> Message:
+    """Return the batch message of a frame, which unpacks to no more than a frame may hold.
+
+    Args:
+        frame: The batch and its dictionaries.
+        num_rows: Rows that it should have.
+        known: What the batch before it began with; replaced by what this one begins with.
+
+    Raises:
+        CorruptFrameError: It has another number of rows, unpacks to more, or holds no batch.
+    """
+    view, start, total = memoryview(frame), 0, 0
+    last, unpacked = known.last
+    if frame.startswith(last):
+        start, total = len(last), unpacked
+    found = None
+    for message in ipc_message.messages(view, start):
+        if message.kind == ipc_message.BATCH:
+            if ipc_message.num_rows(view, message) != num_rows:
+                raise CorruptFrameError("batch does not have the number of rows in its metadata")
+            if message.start > start or start == 0:
+                known.last = frame[: message.start], total
+            found = found or message
+        if message.kind != ipc_message.SCHEMA:
+            total += ipc_message.unpacked_bytes(view, message)
+        if total > MAX_FRAME_BYTES:
+            raise CorruptFrameError(
+                f"batch claims to unpack to {total} bytes, at most {MAX_FRAME_BYTES} are read"
+            )
+    if found is None:
+        raise CorruptFrameError("a frame without a batch")
+    return found
+
+
+def metadata_of(facts: dict[str, Any]) -> dict[bytes, bytes]:
     """Return Arrow metadata that carries `facts` (flat) and a place for the CRC, which comes last."""
     return {METADATA_KEY: json.dumps({**facts, "crc32": _ZEROS.decode()}).encode()}
 
 
-def _stamp(frame: bytearray) -> None:
+def stamp(frame: bytearray) -> None:
     """Write a frame's own CRC-32 into its metadata, in place of the zeros."""
     view = memoryview(frame)
     at = _seal_position(view, _last_message(view))
@@ -228,26 +252,6 @@ def _facts(data: memoryview, start: int, message: Message, at: int) -> dict[str,
     if not isinstance(facts, dict):
         raise CorruptFrameError(f"frame at byte {start} has no readable metadata")
     return facts
-
-
-def _bound(frame: bytes, num_rows: int, known: Dictionaries) -> None:
-    """Refuse a frame whose buffers claim to unpack to more than a frame may hold."""
-    view, start, total = memoryview(frame), 0, 0
-    last, unpacked = known.last
-    if frame.startswith(last):
-        start, total = len(last), unpacked
-    for message in ipc_message.messages(view, start):
-        if message.kind == ipc_message.BATCH:
-            if ipc_message.num_rows(view, message) != num_rows:
-                raise CorruptFrameError("batch does not have the number of rows in its metadata")
-            if message.start > start or start == 0:
-                known.last = frame[: message.start], total
-        if message.kind != ipc_message.SCHEMA:
-            total += ipc_message.unpacked_bytes(view, message)
-        if total > MAX_FRAME_BYTES:
-            raise CorruptFrameError(
-                f"batch claims to unpack to {total} bytes, at most {MAX_FRAME_BYTES} are read"
-            )
 
 
 def _first_line(problem: BaseException) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tracing.errors import TraceError
 
@@ -25,7 +26,7 @@ MAX_BATCH_STEPS: Final = 64
 MAX_FRAME_BYTES: Final = 1 << 28
 """Largest frame that is written or read, packed or unpacked: 256 MiB for at most 64 steps."""
 
-_CONTINUATION: Final = 0xFFFFFFFF
+CONTINUATION: Final = 0xFFFFFFFF
 _FORMS: Final = {layout: struct.Struct(layout) for layout in ("<H", "<I", "<i", "<q")}
 _LENGTH: Final = _FORMS["<q"]
 _PAIR: Final = 16
@@ -81,7 +82,7 @@ def read_message(data: memoryview, start: int, num_bytes: int | None = None) -> 
     if len(data) - start < 8:
         raise TornFrameError(f"ends inside the prefix of a message at byte {start}")
     continuation, head_bytes = struct.unpack_from("<II", data, start)
-    if continuation != _CONTINUATION or head_bytes % 8:
+    if continuation != CONTINUATION or head_bytes % 8:
         raise CorruptFrameError(f"no message starts at byte {start}")
     if head_bytes == 0:
         return None
@@ -118,6 +119,17 @@ def num_rows(data: memoryview, message: Message) -> int:
     return _number("<q", head, at) if at else 0
 
 
+def null_counts(data: bytes, message: Message) -> NDArray[np.int64]:
+    """Return how many nulls each node of a batch message claims to have, `[nodes]`.
+
+    Raises:
+        CorruptFrameError: An offset leads outside the message.
+    """
+    head = memoryview(data)[message.head_at : message.body_at]
+    counts: NDArray[np.int64] = np.frombuffer(_vector(head, message.header, NODES), "<i8")[1::2]
+    return counts
+
+
 def unpacked_bytes(data: memoryview, message: Message) -> int:
     """Return how many bytes the buffers of a batch or dictionary message unpack to.
 
@@ -143,6 +155,43 @@ def unpacked_bytes(data: memoryview, message: Message) -> int:
         lengths[filled] = np.maximum(lengths[filled], claimed)
     # One that claims more than a frame may hold is too much by itself, and no sum of the others overflows.
     return int(np.clip(lengths, 0, MAX_FRAME_BYTES + 1).sum())
+
+
+@dataclass(frozen=True, slots=True)
+class BatchHead:
+    """What the metadata of a batch message say of its body.
+
+    Attributes:
+        version: Of Arrow's metadata.
+        num_rows: Rows.
+        nodes, buffers: The vectors, 16 bytes an entry.
+        compression: Codec and method, None where buffers are stored as they are.
+    """
+
+    version: int
+    num_rows: int
+    nodes: bytes
+    buffers: bytes
+    compression: tuple[int, int] | None
+
+
+def batch_head(data: memoryview, message: Message) -> BatchHead:
+    """Return what the metadata of a batch message say.
+
+    Raises:
+        CorruptFrameError: An offset leads outside the message.
+    """
+    head = data[message.head_at : message.body_at]
+    version_at = _field(head, _number("<I", head, 0), 0)
+    packed = _follow(head, _field(head, message.header, 3))
+    codec, method = (_field(head, packed, number) if packed else 0 for number in (0, 1))
+    return BatchHead(
+        version=_number("<H", head, version_at) if version_at else 0,
+        num_rows=num_rows(data, message),
+        nodes=bytes(_vector(head, message.header, NODES)),
+        buffers=bytes(_vector(head, message.header, BUFFERS)),
+        compression=(head[codec] if codec else 0, head[method] if method else 0) if packed else None,
+    )
 
 
 @dataclass(frozen=True, slots=True)

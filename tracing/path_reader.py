@@ -18,8 +18,8 @@ from tracing.journal import InProgressStep, JournalContent, read_journal
 from tracing.journal_fit import misfit, missing_rows
 from tracing.moment import Moment
 from tracing.rows import batch_of_rows, row_of_batch, row_of_values
-from tracing.schema import arrow_schema, arrow_type, column_named
-from tracing.sealed import SealedBatch, shares_of
+from tracing.schema import arrow_schema, column_named, null_column
+from tracing.sealed import SealedBatch
 from tracing.stream_reader import DisprovedError, StreamReader
 
 __all__ = ["InProgressStep", "PathReader"]
@@ -144,7 +144,7 @@ class PathReader:
             UnknownColumnError: A name is not in the schema.
         """
         wanted = [column_named(name).name for name in names]
-        shares = shares_of(self.stream.schema) if self.stream.batches else {}
+        shares = self.stream.shares if self.stream.batches else {}
         for number in range(len(self.stream.batches)):
             if self.stream.left_out(number):
                 yield self._unpacked(number, wanted)
@@ -218,20 +218,15 @@ class PathReader:
 
     def _unpacked(self, number: int, names: list[str]) -> pa.RecordBatch:
         """Return the named columns of a sealed batch, null where the file does not have them."""
-        present = self.stream.columns or {}
         try:
-            batch = self.stream.read(number, [name for name in names if name in present])
+            batch = self.stream.read(number, names, filled=True)
         except DisprovedError:
             self._settle()
             raise
         if batch.schema.names == names:
             return batch.replace_schema_metadata(None)
-        arrays = [
-            batch.column(name)
-            if name in present
-            else pa.nulls(batch.num_rows, arrow_type(COLUMN_BY_NAME[name]))
-            for name in names
-        ]
+        found = dict(zip(batch.schema.names, batch.columns, strict=True))
+        arrays = [found[name] if name in found else null_column(name, batch.num_rows) for name in names]
         return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(names))
 
     def _read_journal(self) -> JournalContent:

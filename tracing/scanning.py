@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, Final
 
 from tracing import frames
@@ -56,3 +57,35 @@ def _moved(problem: CorruptFrameError, start: int) -> CorruptFrameError:
     if problem.resume_at is not None:
         moved.resume_at = start + problem.resume_at
     return moved
+
+
+def check_batch(frame: Frame, before: tuple[int, int, str] | None, max_rows: int | None) -> None:
+    """Check the facts of a batch.
+
+    Args:
+        frame: The batch.
+        before: Batches and rows before it, and the checksum of the frame before it; None after damage.
+        max_rows: Most rows that it may have; any number when None.
+
+    Raises:
+        CorruptFrameError: It has no counts, too many rows, or does not follow the frame before it.
+    """
+    facts = frame.facts
+    counts = [facts.get(key) for key in ("number", "first_row", "num_rows")]
+    if not all(type(count) is int and 0 <= count < 1 << 53 for count in counts):
+        raise CorruptFrameError(f"batch at byte {frame.start} has no counts")
+    if max_rows is not None and facts["num_rows"] > max_rows:
+        raise CorruptFrameError(
+            f"batch at byte {frame.start} claims {facts['num_rows']} rows, at most {max_rows} fit"
+        )
+    if not _are_rows(facts.get("others", []), facts["num_rows"]):
+        raise CorruptFrameError(f"batch at byte {frame.start} leaves out rows that it does not have")
+    if before is not None and before != (*counts[:2], facts.get("previous")):
+        raise CorruptFrameError(f"batch at byte {frame.start} does not follow the one before it")
+
+
+def _are_rows(rows: Any, num_rows: int) -> bool:
+    """Return whether this is an ascending list of rows of a batch."""
+    if not isinstance(rows, list) or not all(type(row) is int for row in rows):
+        return False
+    return all(low < high for low, high in pairwise([-1, *rows, num_rows]))

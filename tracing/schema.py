@@ -70,6 +70,12 @@ def _schema_of(names: tuple[str, ...]) -> pa.Schema:
     )
 
 
+@lru_cache(maxsize=512)
+def null_column(name: str, num_rows: int) -> pa.Array:
+    """Return a column of the trace that is null throughout."""
+    return pa.nulls(num_rows, arrow_type(COLUMN_BY_NAME[name]))
+
+
 def column_named(name: str) -> Column:
     """Return a column of the table.
 

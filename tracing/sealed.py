@@ -12,10 +12,8 @@ from tracing import ipc_message
 from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
 from tracing.ipc_message import CorruptFrameError
 from tracing.schema import arrow_type
+from tracing.shares import Shares
 from tracing.stream_reader import StreamReader
-
-Shares = dict[str, tuple[range, range]]
-"""Column name to the numbers of its nodes and of its buffers in a batch message."""
 
 
 class SealedBatch:
@@ -25,7 +23,7 @@ class SealedBatch:
         stream: The file.
         number: Of the batch.
         names: Columns that it answers for; one that the file lacks is null throughout.
-        shares: Of the file's schema, from `shares_of`.
+        shares: Of the file's schema.
     """
 
     def __init__(self, stream: StreamReader, number: int, names: Sequence[str], shares: Shares) -> None:
@@ -131,36 +129,3 @@ def _neighbours(shares: Sequence[tuple[range, range]]) -> list[tuple[range, rang
         else:
             found.append((nodes, buffers))
     return found
-
-
-def shares_of(schema: pa.Schema) -> Shares:
-    """Return which nodes and buffers of a batch message are each column's, in the order of Arrow's format.
-
-    Columns behind one of a type that this format does not use (a newer version's) are left out.
-    """
-    node = buffer = 0
-    shares: Shares = {}
-    for field in schema:
-        size = _size(field.type)
-        if size is None:
-            return shares
-        shares[field.name] = range(node, node + size[0]), range(buffer, buffer + size[1])
-        node, buffer = node + size[0], buffer + size[1]
-    return shares
-
-
-def _size(kind: pa.DataType) -> tuple[int, int] | None:
-    """Return the numbers of nodes and buffers of a type; every node has a buffer of its own for nulls."""
-    if pa.types.is_list(kind) or pa.types.is_struct(kind):
-        children = [_size(kind.field(number).type) for number in range(kind.num_fields)]
-        nodes, buffers = 1, 2 if pa.types.is_list(kind) else 1
-        for child in children:
-            if child is None:
-                return None
-            nodes, buffers = nodes + child[0], buffers + child[1]
-        return nodes, buffers
-    if pa.types.is_string(kind):
-        return 1, 3
-    if pa.types.is_primitive(kind) or pa.types.is_dictionary(kind):
-        return 1, 2
-    return None

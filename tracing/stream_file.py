@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow as pa
 from tracing import frames
 from tracing.errors import EnvironmentProblemError
 from tracing.files import AppendFile, sync_folder
+from tracing.restamping import restamped
 from tracing.schema import FORMAT_VERSION
 
 
@@ -76,15 +78,8 @@ class StreamFile:
         """
         sealed = self.sealed
         self._file.check_place()
-        facts = {
-            "kind": "batch",
-            "number": sealed.batches,
-            "first_row": sealed.rows,
-            "num_rows": batch.num_rows,
-            **_others(batch),
-            **more,
-        }
-        self._write(batch, facts, Sealed(sealed.rows + batch.num_rows, sealed.batches + 1, 0, ""))
+        facts = {**self._next_batch(batch.num_rows), **_others(batch), **more}
+        self._write(frames.encode_batch(batch, facts, self._codec), batch.num_rows, 1)
         if not wait:
             return
         try:
@@ -93,12 +88,34 @@ class StreamFile:
             self.sealed, self._file.size = sealed, sealed.bytes
             raise
 
+    def append_stored(self, frame: bytes, old: Mapping[str, Any], **more: bool) -> None:
+        """Write a proven batch of another file of the same schema as it is stored; `close` waits for it.
+
+        Args:
+            frame: The batch and its dictionaries.
+            old: Its facts there.
+            more: Further facts for its metadata.
+
+        Raises:
+            EnvironmentProblemError: The disk refused it; the file is as before.
+        """
+        self._file.check_place()
+        others = {"others": old["others"]} if "others" in old else {}
+        facts = {**self._next_batch(old["num_rows"]), **others, **more}
+        self._write(restamped(frame, facts), old["num_rows"], 1)
+
+    def _next_batch(self, num_rows: int) -> dict[str, Any]:
+        sealed = self.sealed
+        counts = {"number": sealed.batches, "first_row": sealed.rows, "num_rows": num_rows}
+        return {"kind": "batch", **counts, "previous": sealed.crc32}
+
     def close(self, **counts: Any) -> dict[str, Any]:
         """Write the end record (an empty batch with the counts) and the end mark; return the file's facts."""
         sealed = self.sealed
-        facts = {"kind": "end", "num_rows": sealed.rows, "num_batches": sealed.batches, **counts}
+        ends = {"kind": "end", "num_rows": sealed.rows, "num_batches": sealed.batches}
         empty = pa.RecordBatch.from_pylist([], schema=self._schema)
-        self._write(empty, facts, sealed, tail=frames.END_OF_STREAM)
+        facts = {**ends, **counts, "previous": sealed.crc32}
+        self._write(frames.encode_batch(empty, facts, self._codec), 0, 0, tail=frames.END_OF_STREAM)
         self._file.sync()
         self._file.close()
         return {**self.sealed.facts(), **counts}
@@ -107,11 +124,12 @@ class StreamFile:
         """Close the file without an end record."""
         self._file.close()
 
-    def _write(self, batch: pa.RecordBatch, facts: dict[str, Any], after: Sealed, tail: bytes = b"") -> None:
-        frame = frames.encode_batch(batch, {**facts, "previous": self.sealed.crc32}, self._codec)
-        self._file.size = self.sealed.bytes
+    def _write(self, frame: bytes, num_rows: int, num_batches: int, tail: bytes = b"") -> None:
+        sealed = self.sealed
+        self._file.size = sealed.bytes
         self._file.append(frame + tail)
-        self.sealed = Sealed(after.rows, after.batches, self._file.size, frames.crc_of(frame))
+        counts = sealed.rows + num_rows, sealed.batches + num_batches
+        self.sealed = Sealed(*counts, self._file.size, frames.crc_of(frame))
 
 
 def _others(batch: pa.RecordBatch) -> dict[str, list[int]]:

@@ -10,8 +10,6 @@ import bisect
 import heapq
 import os
 from collections.abc import Sequence
-from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +24,9 @@ from tracing.identity import Identity
 from tracing.ipc_message import MAX_BATCH_STEPS, CorruptFrameError, TornFrameError
 from tracing.manifest import check_format
 from tracing.older import in_current_words
-from tracing.scanning import batch_head, read_at, scan
+from tracing.scanning import batch_head, check_batch, read_at, scan
+from tracing.shares import Shares
+from tracing.unpacking import Unpacker
 
 
 class DisprovedError(CorruptFrameError):
@@ -56,6 +56,7 @@ class StreamReader:
         num_stored: Rows of all kinds in the readable batches.
         num_bytes: Bytes read so far.
         last_crc: Checksum of the last frame.
+        unpacker: Unpacks its batches.
         generation: Counts up whenever the rows are numbered anew.
     """
 
@@ -82,17 +83,20 @@ class StreamReader:
         self.problem: TraceError | None = None
         self.num_bytes = 0
         self.last_crc = ""
-        self._schema_frame = b""
-        self._dictionaries = frames.Dictionaries()
+        self.unpacker = Unpacker(b"", {})
         self._first_rows: list[int] = []
         self._num_rows = 0
         self.num_stored = 0
-        self.__dict__.pop("schema", None)
 
     @property
     def num_rows(self) -> int:
         """Readable rows."""
         return self._num_rows
+
+    @property
+    def has_other_rows(self) -> bool:
+        """Whether a batch has rows that are no steps."""
+        return any(frame.facts.get("others") for frame in self.batches)
 
     def left_out(self, number: int) -> list[int]:
         """Return which rows of a batch are not given out, because they are no steps."""
@@ -129,13 +133,20 @@ class StreamReader:
         except (TornFrameError, CorruptFrameError) as problem:
             self.problem = problem
 
-    def read(self, number: int, names: Sequence[str] | None = None) -> pa.RecordBatch:
+    def read(
+        self, number: int, names: Sequence[str] | None = None, *, filled: bool = False
+    ) -> pa.RecordBatch:
         """Return one proven batch with all known columns of the file, or those named, in file order.
+
+        Args:
+            number: Of the batch.
+            names: Columns; those that the file lacks are left out.
+            filled: Leave out columns that are null throughout; at least one column is there.
 
         Raises:
             CorruptFrameError: Arrow does not accept it, or its length is not the recorded one.
         """
-        return self.unpack(number, self.stored(number), names)
+        return self.unpack(number, self.stored(number), names, filled=filled)
 
     def stored(self, number: int) -> bytes:
         """Return one proven batch as it lies in the file, packed.
@@ -181,16 +192,16 @@ class StreamReader:
         self._begin()
         self._read_on()
 
-    def unpack(self, number: int, data: bytes, names: Sequence[str] | None = None) -> pa.RecordBatch:
+    def unpack(
+        self, number: int, data: bytes, names: Sequence[str] | None = None, *, filled: bool = False
+    ) -> pa.RecordBatch:
         """Return the columns of a batch that `stored` gave; as `read`.
 
         Raises:
             CorruptFrameError: Arrow does not accept it, or its length is not the recorded one.
         """
-        columns = self.columns or {}
-        wanted = [columns[name] for name in (columns if names is None else names)]
         num_rows = self.batches[number].facts["num_rows"]
-        batch = frames.decode_batch(self._schema_frame, data, wanted, num_rows, self._dictionaries)
+        batch = self.unpacker.unpack(data, num_rows, None if names is None else tuple(names), filled=filled)
         for name in ("token_id", *KEY_COLUMNS):
             if name in batch.schema.names and batch.column(name).null_count:
                 raise CorruptFrameError(f"batch {number} has rows without {name}")
@@ -200,15 +211,24 @@ class StreamReader:
             batch = batch.take(pa.array(steps, pa.int64()))
         return in_current_words(batch)
 
-    @cached_property
+    @property
     def schema(self) -> pa.Schema:
         """Schema of the file, columns that this version does not know included."""
-        return pa.ipc.read_schema(pa.py_buffer(self._schema_frame))
+        return self.unpacker.schema
+
+    @property
+    def shares(self) -> Shares:
+        """Nodes and buffers of each column of the file."""
+        return self.unpacker.shares
 
     @property
     def head_bytes(self) -> int:
         """Size of the schema frame; 0 while it is unreadable."""
-        return len(self._schema_frame)
+        return len(self.unpacker.schema_frame)
+
+    def num_given(self, number: int) -> int:
+        """Return how many rows of a batch are given out."""
+        return int(self.batches[number].facts["num_rows"]) - len(self.left_out(number))
 
     def locate(self, row: int) -> tuple[int, int]:
         """Return the batch that holds a row, and the row within it."""
@@ -251,32 +271,17 @@ class StreamReader:
             if not self.columns.keys() >= set(needed):
                 self.columns = None
                 raise CorruptFrameError(f"its schema lacks {', '.join(needed[:-1])} or {needed[-1]}")
-            self.facts, self._schema_frame = frame.facts, bytes(data)
+            self.facts, self.unpacker = frame.facts, Unpacker(bytes(data), self.columns)
         elif frame.facts.get("kind") == "batch":
-            self._check_batch(frame)
+            before = None if self.bad else (len(self.batches), self.num_stored, self.last_crc)
+            check_batch(frame, before, self._max_rows)
             self._first_rows.append(self._num_rows)
             self.batches.append(frame)
             self.num_stored += frame.facts["num_rows"]
-            self._num_rows += frame.facts["num_rows"] - len(self.left_out(len(self.batches) - 1))
+            self._num_rows += self.num_given(len(self.batches) - 1)
         else:
             self._take_end(file, frame)
         self.num_bytes, self.last_crc = frame.stop + (8 if self.end is not None else 0), frame.facts["crc32"]
-
-    def _check_batch(self, frame: Frame) -> None:
-        facts = frame.facts
-        counts = [facts.get(key) for key in ("number", "first_row", "num_rows")]
-        if not all(type(count) is int and 0 <= count < 1 << 53 for count in counts):
-            raise CorruptFrameError(f"batch at byte {frame.start} has no counts")
-        if self._max_rows is not None and facts["num_rows"] > self._max_rows:
-            raise CorruptFrameError(
-                f"batch at byte {frame.start} claims {facts['num_rows']} rows, at most {self._max_rows} fit"
-            )
-        if not _are_rows(facts.get("others", []), facts["num_rows"]):
-            raise CorruptFrameError(f"batch at byte {frame.start} leaves out rows that it does not have")
-        if self.bad:
-            return
-        if counts[:2] != [len(self.batches), self.num_stored] or facts.get("previous") != self.last_crc:
-            raise CorruptFrameError(f"batch at byte {frame.start} does not follow the one before it")
 
     def _take_end(self, file: Any, frame: Frame) -> None:
         facts = frame.facts
@@ -291,10 +296,3 @@ class StreamReader:
                 raise TornFrameError("ends inside the end-of-stream mark")
             raise CorruptFrameError("the end-of-stream mark is not what was written, or bytes follow it")
         self.end = facts
-
-
-def _are_rows(rows: Any, num_rows: int) -> bool:
-    """Return whether this is an ascending list of rows of a batch."""
-    if not isinstance(rows, list) or not all(type(row) is int for row in rows):
-        return False
-    return all(low < high for low, high in pairwise([-1, *rows, num_rows]))

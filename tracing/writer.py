@@ -18,6 +18,7 @@ from tracing.journal import Journal
 from tracing.process import Alone, InsideError, Process, Result
 from tracing.rows import batch_of_rows
 from tracing.schema import arrow_schema
+from tracing.stored import StoredBatch
 from tracing.stream_file import StreamFile
 from tracing.values import Value
 from tracing.vocabulary import VocabularyWriter, tokens_record
@@ -240,10 +241,23 @@ class PathWriter:
         Raises:
             TraceError: There are pending rows, or too many in the batch.
         """
-        if self._backlog.unsealed(self._stream.sealed.rows) or batch.num_rows > MAX_BATCH_STEPS:
-            raise TraceError(f"a batch of at most {MAX_BATCH_STEPS} rows should follow sealed rows")
+        self._require_sealed(batch.num_rows)
         self._num_incomplete += batch.num_rows - batch.column("incomplete").null_count
         self._stream.append(batch, wait=False, unjournaled=True)
+
+    def append_stored(self, batch: StoredBatch) -> None:
+        """Seal a proven batch of another run of this format as it is stored; else as `append_batch`.
+
+        Raises:
+            TraceError: As `append_batch`.
+        """
+        self._require_sealed(batch.num_rows)
+        self._num_incomplete += batch.num_incomplete
+        self._stream.append_stored(batch.frame, batch.facts, unjournaled=True)
+
+    def _require_sealed(self, num_rows: int) -> None:
+        if self._backlog.unsealed(self._stream.sealed.rows) or num_rows > MAX_BATCH_STEPS:
+            raise TraceError(f"a batch of at most {MAX_BATCH_STEPS} rows should follow sealed rows")
 
     def close(self) -> dict[str, Any]:
         """Seal the rest, write the end record and return counts and checksum for the manifest.

@@ -41,5 +41,6 @@ def flagged(group: Group) -> BoolArray:
         arguments = group.arguments(clause)
         if arguments is not None:
             found = clause.check(**arguments)
-            bad |= found.any(axis=1) if np.ndim(found) > 1 else found
+            if np.any(found):  # seldom, and a look at all is cheaper than one at each step
+                bad |= found.any(axis=1) if np.ndim(found) > 1 else found
     return bad

@@ -16,7 +16,8 @@ from tracing.columns import COLUMN_BY_NAME, COLUMNS
 from tracing.reader import open_run
 from tracing.recorder import open_trace
 from tracing.schema import arrow_schema
-from tracing.sealed import SealedBatch, shares_of
+from tracing.sealed import SealedBatch
+from tracing.shares import shares_of
 
 ROW = legal_step(Tree([0, 0, 1], [5, 6, 7], [6, 7, 8], 1), Before())
 NAMES = [column.name for column in COLUMNS]

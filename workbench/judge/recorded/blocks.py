@@ -17,6 +17,8 @@ from workbench.judge.recorded.launches import OF_ENGINES
 BLOCK_STEPS: Final = 4096
 """Steps judged together; memory does not grow with the length of the run."""
 KEPT_ROWS: Final = 4
+REQUEST: Final = "request_id"
+"""Column that names the request of an engine."""
 
 Row = dict[str, Any]
 
@@ -53,9 +55,9 @@ class Block:
 
 
 def blocks(path: PathReader, start: int, stop: int) -> Iterator[Block]:
-    """Yield the readable steps `start:stop` of a path, with the columns that rules read and `OF_ENGINES`."""
+    """Yield the readable steps `start:stop` of a path, with what rules read, `OF_ENGINES` and requests."""
     waiting: list[pa.RecordBatch] = []
-    for batch in path.batches((*columns_read(), *OF_ENGINES), start, stop):
+    for batch in path.batches(tuple(dict.fromkeys((*columns_read(), *OF_ENGINES, REQUEST))), start, stop):
         waiting.append(batch)
         if sum(each.num_rows for each in waiting) >= BLOCK_STEPS:
             yield Block(waiting)

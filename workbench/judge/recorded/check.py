@@ -21,7 +21,7 @@ from tracing.path_reader import PathReader
 from tracing.reader import Run, open_run
 from tracing.recording_plan import UNDECLARED, RecordingPlan, plan_of
 from workbench.judge import fed
-from workbench.judge.recorded.blocks import Block, blocks, rebuilt_in
+from workbench.judge.recorded.blocks import REQUEST, Block, blocks, rebuilt_in
 from workbench.judge.recorded.checked import CheckedPath, CheckedRun
 from workbench.judge.recorded.context import context_of_path
 from workbench.judge.recorded.flat import flat_columns
@@ -83,6 +83,7 @@ class PathCheck:
         self._context, self._narrowed, self._plan = context, narrowed, plan
         self._whole = WholeSteps(plan)
         self._of_engine = False
+        self._names_requests = False
 
     def forget(self) -> None:
         """Let the next step begin anew: what stood before it is lost."""
@@ -93,8 +94,13 @@ class PathCheck:
         self._rebuilt += rebuilt_in(block.table)
         self._whole.add(block.table)
         self._of_engine |= any(block.has(name) for name in OF_ENGINES)
+        self._names_requests |= block.has(REQUEST)
         for _, outcomes in self._checker.batch(self._name, flat_columns(block.table), block.row):
             self._keep(outcomes)
+
+    def may_name_requests(self, path: PathReader) -> bool:
+        """Return whether a row of the path may name a request of an engine: a step does, or none was seen."""
+        return self._names_requests or bool(path.journal.rows) or path.stream.has_other_rows
 
     def launches(self, path: PathReader, *, is_lost: bool) -> CheckedLaunches:
         """Check the launches of the path, its rows that are no steps included, unless some are lost."""
@@ -166,7 +172,8 @@ def check_run(
     unread: list[str] = []
     paths = tuple(
         _check_path(
-            run.path(name),
+            run,
+            name,
             PathCheck(
                 name,
                 context_of_path(run, name),
@@ -180,7 +187,7 @@ def check_run(
         )
         for name in run.path_names
     )
-    paths = _with_blame([replace(each, findings=named(each.findings, run, each.name)) for each in paths])
+    paths = _with_blame(paths)
     compared = _compared(run, selection, max_per_rule, unread)
     state = state_of(run, unread)
     return CheckedRun(
@@ -216,9 +223,10 @@ def _compared(run: Run, selection: Selection, limit: int | None, unread: list[st
 
 
 def _check_path(
-    path: PathReader, check: PathCheck, origins: Sequence[Origin], unread: list[str]
+    run: Run, name: str, check: PathCheck, origins: Sequence[Origin], unread: list[str]
 ) -> CheckedPath:
     """Check one path; a batch that cannot be unpacked ends its stretch and is reported in `unread`."""
+    path = run.path(name)
     for start, stop in stretches(path, origins):
         check.forget()
         try:
@@ -228,4 +236,6 @@ def _check_path(
             unread.append(f"{path.stream.path.name}: {problem}")
     lost = lost_steps(origins, path)
     is_lost = bool(lost or unread or path.problems)
-    return check.checked(path, lost, check.launches(path, is_lost=is_lost))
+    checked = check.checked(path, lost, check.launches(path, is_lost=is_lost))
+    found = named(checked.findings, run, name, recorded=check.may_name_requests(path))
+    return replace(checked, findings=found)
