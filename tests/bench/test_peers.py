@@ -150,7 +150,7 @@ def test_our_own_speeds_stand_beside_what_the_machine_allows() -> None:
 
 
 def test_limits_are_those_of_the_teachers_products() -> None:
-    pair = tiny_pair()
+    pair = tiny_pair(0)
     engine = make_engine(pair, DecodeSettings(tree_nodes=4, depth=1, top_k=2), device="cpu")
     measured = measure_limits(engine, 4)
     assert len(engine.teacher.products) == 4 * pair.teacher.num_layers + 1
