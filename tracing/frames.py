@@ -271,7 +271,7 @@ def _facts(data: memoryview, start: int, message: Message, at: int) -> dict[str,
     """Return a message's metadata up to its CRC, which is at `at`, and the CRC."""
     head = bytes(data[message.head_at : at + 8])
     try:
-        facts = json.loads(head[head.rfind(b"{") :] + b'"}')
+        facts = json.loads(f'{head[head.rfind(b"{") :].decode()}"}}')
     except ValueError:
         facts = None
     if not isinstance(facts, dict):

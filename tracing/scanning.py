@@ -119,7 +119,7 @@ def check_batch(frame: Frame, before: tuple[int, int, str] | None, max_rows: int
         raise CorruptFrameError(
             f"batch at byte {frame.start} claims {facts['num_rows']} rows, at most {max_rows} fit"
         )
-    if not _are_rows(facts.get("others", []), facts["num_rows"]):
+    if "others" in facts and not _are_rows(facts["others"], facts["num_rows"]):
         raise CorruptFrameError(f"batch at byte {frame.start} leaves out rows that it does not have")
     if before is not None and before != (*counts[:2], facts.get("previous")):
         raise CorruptFrameError(f"batch at byte {frame.start} does not follow the one before it")
