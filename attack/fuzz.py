@@ -112,14 +112,13 @@ def manifest(index: int, seed: int, folder: Path) -> Outcome:
         body = json.dumps(forged(json.loads(data), chance), indent=1).removesuffix("\n}").encode()
         changed = body + f',\n "crc32": "{zlib.crc32(body):08x}"\n}}\n'.encode()
     (folder / "manifest.json").write_bytes(changed)
-    try:
+
+    def read() -> None:
         read_manifest(folder)
         if is_damaged and changed != data:
             outcome.say("unnoticed", f"a damaged manifest, case {index}")
-    except SpecwbError:
-        pass
-    except Exception as problem:  # noqa: BLE001 what is counted as exit code 70
-        outcome.say("internal", f"manifest {index}: {type(problem).__name__}: {problem}")
+
+    attempt(outcome, read, f"manifest {index}")
     return outcome
 
 

@@ -106,13 +106,7 @@ def record(folder: Path, plan: Plan, tell: Callable[[bytes], object]) -> int:
         return sum(trace.num_lost for trace in traces)
 
 
-def _thread(
-    run: RunWriter,
-    trace: Trace,
-    number: int,
-    plan: Plan,
-    tell: Callable[[bytes], object],
-) -> None:
+def _thread(run: RunWriter, trace: Trace, number: int, plan: Plan, tell: Callable[[bytes], object]) -> None:
     chance = random.Random(plan.seed)
     for step in range(plan.steps):
         if number == 0 and plan.fork_every and step % plan.fork_every == plan.fork_every - 1:

@@ -14,8 +14,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from causes.catalogue import MISTAKES
-from causes.jobs import Job, one_thread, run
-from causes.measure import Seen
+from causes.measure import Job, Seen, one_thread, run
 from causes.table import DTYPES, render
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from causes.catalogue import MISTAKES
 from causes.differences import Difference
 from causes.mistake import Mistake
 from tracing.finding import Finding
 from tracing.recorder import RunWriter
-from workbench.faults.bench import Bench
+from workbench.faults.bench import Bench, tiny_bench
 from workbench.judge.verdict import Tally
 from workbench.lockstep.session.job import LockstepOptions
 from workbench.lockstep.session.turns import Turn
@@ -132,3 +133,19 @@ def _names_row(finding: Finding, found: Difference) -> bool:
 
 def _place(step: int, stage: str, node: int | None) -> str:
     return f"{step}:{stage}" + ("" if node is None else f":{node}")
+
+
+Job = tuple[int, str]
+"""Number of the mistake among `MISTAKES`, and the precision of the path."""
+
+
+def one_thread() -> None:
+    """Leave the other processors to the other processes."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def run(job: Job) -> Seen:
+    """Measure one mistake."""
+    return measure(MISTAKES[job[0]], tiny_bench(), job[1])

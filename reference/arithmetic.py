@@ -21,7 +21,7 @@ class Arithmetic:
     measures with it how far an honest implementation may be off.
 
     Attributes:
-        seed: Seeds a permutation of every summed axis; None sums in natural order.
+        seed: Seeds a permutation of every summed axis, or what is drawn; None sums in natural order.
         rounds_once: Every operator runs in float32 and rounds its result once, as fused kernels do; False
             rounds after each operation, as transformers' eager modules do.
         dithers: With `rounds_once`: round to a neighbour drawn by nearness instead of to the nearest
@@ -52,8 +52,11 @@ class Arithmetic:
         return (x + uniform * spacing(x, dtype)).to(dtype)
 
     def order(self, size: int, device: torch.device) -> Tensor | None:
-        """Return the order in which an axis is summed, int64 `[size]`; None is the natural order."""
-        if self.seed is None:
+        """Return the order in which an axis is summed, int64 `[size]`; None is the natural order.
+
+        Where results are rounded at random another order would change almost nothing more.
+        """
+        if self.seed is None or self.dithers:
             return None
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + size)
         return torch.randperm(size, generator=generator).to(device)

@@ -92,10 +92,13 @@ class Search(Generic[AnyRows]):
     Attributes:
         begin: `(models, context, settings)` returns the row that proposes below the root.
         expand: The rows of the next level.
+        begin_at: `(models, context, lengths, settings)` returns the rows that propose below the roots of
+            several steps of one context, each after its own length of it; None where it cannot.
     """
 
     begin: Callable[[ReferenceModels, DraftContext, DecodeSettings], AnyRows]
     expand: Expand[AnyRows]
+    begin_at: Callable[[ReferenceModels, DraftContext, Sequence[int], DecodeSettings], AnyRows] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,8 +65,7 @@ mistake = Family("fused", _build, _path_of, held_out=True, around_of=_around_of,
 
 
 def _layers(port: Port) -> Any:
-    model: Any = vars(port.engine.teacher)["_model"]
-    return model.model.layers
+    return port.engine.teacher.layers
 
 
 def _network(port: Port) -> Any:
@@ -78,7 +77,7 @@ mistake.add(
     "kernel",
     "key-heads-in-reverse",
     attention,
-    "_call",
+    "_launch",
     lambda right, query, key, value, scale, **more: right(query, key.flip(2), value, scale, **more),
 )
 
@@ -94,8 +93,8 @@ def another_eps_in_one_norm(port: Port) -> None:
 
 
 @mistake.bends("features", Teacher, "_features")
-def taps_from_the_last_to_the_first(right: Any, teacher: Any, final: Tensor) -> Tensor:
-    rows: Tensor = right(teacher, final)
+def taps_from_the_last_to_the_first(right: Any, teacher: Any, entering: Any, final: Tensor) -> Tensor:
+    rows: Tensor = right(teacher, entering, final)
     return torch.cat(rows.chunk(3, dim=-1)[::-1], dim=-1)
 
 
@@ -184,9 +183,13 @@ def drafter_turns_half_as_fast(port: Port) -> None:
 
 @mistake("rotary")
 def cosines_for_sines(port: Port) -> None:
-    attend = _layers(port)[0].self_attn
-    right = attend.forward
-    attend.forward = lambda hidden, tables, *rest: right(hidden, (tables[1], tables[0]), *rest)
+    layer = _layers(port)[0]
+    right = layer.self_attn
+
+    def turned(rows: Tensor, tables: Any, *rest: Any) -> Any:
+        return right(rows, (tables[1], tables[0]), *rest)
+
+    layer.self_attn = turned
 
 
 @mistake.bends("features", eagle3.Eagle3Drafter, "follow")
@@ -232,9 +235,9 @@ def no_token_ends_the_text(port: Port) -> None:
 
 @mistake("dtype")
 def mlp_in_half_precision(port: Port) -> None:
-    mlp = _layers(port)[0].mlp
-    right = mlp.forward
-    mlp.forward = lambda hidden: right(hidden.half().to(hidden.dtype)).half().to(hidden.dtype)
+    layer = _layers(port)[0]
+    right = layer.mlp
+    layer.mlp = lambda rows, *seen: right(rows.half().to(rows.dtype), *seen).half().to(rows.dtype)
 
 
 @mistake("stale")

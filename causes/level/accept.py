@@ -32,10 +32,7 @@ mistake.add(
     "accept",
     "end-of-sequence-ignored",
     "cut",
-    lambda _, emitted, remaining: (
-        emitted[:remaining],
-        "length" if len(emitted) >= remaining else None,
-    ),
+    lambda _, emitted, remaining: (emitted[:remaining], "length" if len(emitted) >= remaining else None),
     need="eos",
 )
 mistake.add(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from examples.tiny_pangu.recipe import Phase
 
 MOMENTUM = 0.95
 WEIGHT_DECAY = 0.01
@@ -95,3 +99,51 @@ class Optimizer:
         self.adam.step()
         self.muon.step(self.muon_lr * factor)
         self.module.zero_grad(set_to_none=True)
+
+
+def run_phases(
+    what: str,
+    phases: Sequence[Phase],
+    optimizer: Optimizer,
+    loss_of: Callable[[Phase], tuple[Tensor, Tensor | None]],
+    keep: Callable[[], object] = lambda: None,
+) -> list[float]:
+    """Take a step for each phase and return the losses; print them, and what is right, every 50 steps.
+
+    Args:
+        what: Is trained; the lines begin with it.
+        phases: One for each step.
+        optimizer: Of the module.
+        loss_of: Gives the loss of a new batch, and shares that are right, which are averaged; or None.
+        keep: Called whenever a line is printed.
+    """
+    losses, begun, shares = [], time.monotonic(), torch.zeros(1)
+    for step, phase in enumerate(phases):
+        loss, right = loss_of(phase)
+        torch.autograd.backward(loss)
+        optimizer.step(step, len(phases))
+        losses.append(loss.item())
+        if right is not None:
+            shares = 0.97 * shares + 0.03 * right.detach()
+        if step % 50 == 0 or step == len(phases) - 1:
+            recent = sum(losses[-50:]) / len(losses[-50:])
+            top = [round(float(share), 3) for share in shares / (1 - 0.97 ** (step + 1))]
+            told = "" if right is None else f" top-1 {top}"
+            print(f"{what}{step} loss {recent:.3f}{told} {time.monotonic() - begun:.0f} s", flush=True)
+            keep()
+    return losses
+
+
+def run_rounds(
+    module: nn.Module, done: Sequence[Path], run_round: Callable[[int], list[float]], whole: Path
+) -> list[float]:
+    """Train a module round after round, each kept in its file; a round that is there already is read."""
+    losses = []
+    for number, file in enumerate(done):
+        if file.exists():
+            module.load_state_dict(torch.load(file, weights_only=True))
+        else:
+            losses += run_round(number)
+            torch.save(module.state_dict(), file)
+    torch.save(module.state_dict(), whole)
+    return losses

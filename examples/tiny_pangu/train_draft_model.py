@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from examples.tiny_pangu.lessons import Lessons, read_lessons
-from examples.tiny_pangu.optimizer import Optimizer
+from examples.tiny_pangu.optimizer import Optimizer, run_phases, run_rounds
 from examples.tiny_pangu.recipe import Phase, Recipe, Workspace
 from examples.tiny_pangu.teacher_model import Teacher
 from examples.tiny_pangu.train_teacher import is_block_matrix, read_stream, schedule, windows
@@ -66,19 +66,8 @@ class DraftModelTrainer:
             warmup_steps=60,
             hold=0.3,
         )
-        losses, begun, share = [], time.monotonic(), 0.0
-        for step, phase in enumerate(phases):
-            loss, agreed = self._loss(phase, generator)
-            torch.autograd.backward(loss)
-            optimizer.step(step, len(phases))
-            losses.append(loss.item())
-            share = 0.97 * share + 0.03 * float(agreed)
-            if step % 50 == 0 or step == len(phases) - 1:
-                recent = sum(losses[-50:]) / len(losses[-50:])
-                top = share / (1 - 0.97 ** (step + 1))
-                spent = f"{time.monotonic() - begun:.0f} s"
-                print(f"draft model {number}:{step} loss {recent:.3f} top-1 {top:.3f} {spent}", flush=True)
-        return losses
+        loss = partial(self._loss, generator=generator)
+        return run_phases(f"draft model {number}:", phases, optimizer, loss)
 
     def _loss(self, phase: Phase, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         num_generated = round(phase.batch_size * self.recipe.draft_model_generated_share)
@@ -99,13 +88,6 @@ def train_draft_model(recipe: Recipe, workspace: Workspace, *, compiled: bool = 
     student, corpus = Teacher(recipe.draft_model), read_stream(workspace.train_tokens)
     lengths = {phase.num_tokens for phases in recipe.draft_model_rounds for phase in phases}
     lessons = {num_tokens: read_lessons(workspace, num_tokens) for num_tokens in lengths}
-    trainer, losses = DraftModelTrainer(recipe, lessons, corpus, student, compiled), []
-    for number in range(len(recipe.draft_model_rounds)):
-        done = workspace.draft_model_round(number)
-        if done.exists():
-            student.load_state_dict(torch.load(done, weights_only=True))
-        else:
-            losses += trainer.run_round(number)
-            torch.save(student.state_dict(), done)
-    torch.save(student.state_dict(), workspace.draft_model)
-    return losses
+    trainer = DraftModelTrainer(recipe, lessons, corpus, student, compiled)
+    done = [workspace.draft_model_round(number) for number in range(len(recipe.draft_model_rounds))]
+    return run_rounds(student, done, trainer.run_round, workspace.draft_model)

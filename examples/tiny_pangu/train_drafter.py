@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from examples.tiny_pangu.drafter_model import Drafter, Rollout, rollout_loss
-from examples.tiny_pangu.optimizer import Optimizer
+from examples.tiny_pangu.optimizer import Optimizer, run_phases, run_rounds
 from examples.tiny_pangu.recipe import Phase, Recipe, Workspace
 from examples.tiny_pangu.teacher_model import Teacher, load_teacher
 from examples.tiny_pangu.train_teacher import read_stream, schedule, windows
@@ -96,20 +95,11 @@ class Trainer:
             warmup_steps=40,
             hold=0.3,
         )
-        losses, begun = [], time.monotonic()
-        agreement = torch.zeros(recipe.rollout_steps)
-        for step, phase in enumerate(phases):
-            loss, agreed = self._loss(self.data.batch(phase, recipe.generated_share, generator))
-            torch.autograd.backward(loss)
-            optimizer.step(step, len(phases))
-            losses.append(loss.item())
-            agreement = 0.97 * agreement + 0.03 * agreed.detach()
-            if step % 50 == 0 or step == len(phases) - 1:
-                shown = [round(float(share), 3) for share in agreement / (1 - 0.97 ** (step + 1))]
-                recent = sum(losses[-50:]) / len(losses[-50:])
-                spent = f"{time.monotonic() - begun:.0f} s"
-                print(f"drafter {number}:{step} loss {recent:.3f} top-1 {shown} {spent}", flush=True)
-        return losses
+
+        def loss(phase: Phase) -> tuple[Tensor, Tensor]:
+            return self._loss(self.data.batch(phase, recipe.generated_share, generator))
+
+        return run_phases(f"drafter {number}:", phases, optimizer, loss)
 
     def _loss(self, token_ids: Tensor) -> tuple[Tensor, Tensor]:
         teacher, recipe = self.teacher, self.recipe
@@ -130,13 +120,6 @@ def train_drafter(recipe: Recipe, workspace: Workspace, *, compiled: bool = True
     data = read_data(workspace)
     kept = frequent_tokens(data, recipe.shape.vocab_size, recipe.draft_vocab_size)
     drafter = Drafter(recipe.shape, kept, teacher.embed_tokens.weight)
-    trainer, losses = Trainer(recipe, teacher, data, drafter, compiled), []
-    for number in range(len(recipe.drafter_rounds)):
-        done = workspace.drafter_round(number)
-        if done.exists():
-            drafter.load_state_dict(torch.load(done, weights_only=True))
-        else:
-            losses += trainer.run_round(number)
-            torch.save(drafter.state_dict(), done)
-    torch.save(drafter.state_dict(), workspace.drafter)
-    return losses
+    trainer = Trainer(recipe, teacher, data, drafter, compiled)
+    done = [workspace.drafter_round(number) for number in range(len(recipe.drafter_rounds))]
+    return run_rounds(drafter, done, trainer.run_round, workspace.drafter)

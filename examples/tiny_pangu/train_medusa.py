@@ -6,7 +6,6 @@ token t + k + 2: the teacher itself names t + 1.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from examples.tiny_pangu.lessons import Lessons, read_lessons
-from examples.tiny_pangu.optimizer import Optimizer
+from examples.tiny_pangu.optimizer import Optimizer, run_phases
 from examples.tiny_pangu.recipe import Phase, Recipe, Workspace
 from examples.tiny_pangu.teacher_model import load_teacher
 from examples.tiny_pangu.train_drafter import frequent_tokens, read_data
@@ -129,20 +128,13 @@ class MedusaTrainer:
             warmup_steps=40,
             hold=0.3,
         )
-        losses, begun, shares = [], time.monotonic(), torch.zeros(recipe.medusa_num_heads)
-        for step, phase in enumerate(phases):
-            loss, right = self._loss(phase, generator)
-            torch.autograd.backward(loss)
-            optimizer.step(step, len(phases))
-            losses.append(loss.item())
-            shares = 0.97 * shares + 0.03 * right.detach()
-            if step % 50 == 0 or step == len(phases) - 1:
-                shown = [round(float(share), 3) for share in shares / (1 - 0.97 ** (step + 1))]
-                recent = sum(losses[-50:]) / len(losses[-50:])
-                spent = f"{time.monotonic() - begun:.0f} s"
-                print(f"medusa {step} loss {recent:.3f} top-1 {shown} {spent}", flush=True)
-                torch.save(self.heads.named(), self.latest)
-        return losses
+        return run_phases(
+            "medusa ",
+            phases,
+            optimizer,
+            lambda phase: self._loss(phase, generator),
+            lambda: torch.save(self.heads.named(), self.latest),
+        )
 
     def _loss(self, phase: Phase, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         recipe, batch = self.recipe, self.lessons[phase.num_tokens].pick(phase, generator)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from examples.tiny_pangu.optimizer import Optimizer
+from examples.tiny_pangu.optimizer import Optimizer, run_phases
 from examples.tiny_pangu.recipe import Phase, Recipe, Workspace
 from examples.tiny_pangu.teacher_model import Teacher
 
@@ -71,15 +69,11 @@ def train_teacher(recipe: Recipe, workspace: Workspace, *, compiled: bool = True
         hold=0.4,
     )
     loss_of = torch.compile(teacher_loss, dynamic=False) if compiled else teacher_loss
-    phases, losses, begun = schedule(recipe.teacher_phases), [], time.monotonic()
-    for step, phase in enumerate(phases):
-        loss = loss_of(teacher, windows(train, phase, generator))
-        torch.autograd.backward(loss)
-        optimizer.step(step, len(phases))
-        losses.append(loss.item())
-        if step % 50 == 0 or step == len(phases) - 1:
-            recent = sum(losses[-50:]) / len(losses[-50:])
-            print(f"teacher {step} loss {recent:.3f} {time.monotonic() - begun:.0f} s", flush=True)
+
+    def loss(phase: Phase) -> tuple[Tensor, None]:
+        return loss_of(teacher, windows(train, phase, generator)), None
+
+    losses = run_phases("teacher ", schedule(recipe.teacher_phases), optimizer, loss)
     print(f"teacher held-out loss {held_out_loss(teacher, held):.4f} nats/token", flush=True)
     torch.save(teacher.state_dict(), workspace.teacher)
     return losses

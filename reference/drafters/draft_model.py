@@ -6,7 +6,7 @@ Row j is token j at position j; the root's row, the last of a context, proposes 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Final
@@ -77,6 +77,24 @@ def begin(
     return ModelRows(model, rung, tokens, positions, visible, ((),), _logprobs(rows), kv, kv[:, :, :, :-1])
 
 
+def begin_at(
+    models: ReferenceModels, context: DraftContext, lengths: Sequence[int], _settings: DecodeSettings
+) -> ModelRows:
+    """Run the context, and behind it the root of each step that begins after one of its first lengths."""
+    model = in_place_of_teacher(models)
+    every = model.tokens([*context.token_ids, context.root])
+    num_context, after = len(context.token_ids), torch.as_tensor(lengths, device=model.device)
+    before = torch.arange(num_context, device=model.device)
+    itself = torch.eye(len(lengths), dtype=torch.bool, device=model.device)
+    roots_see = torch.cat([before[None, :] < after[:, None], itself], dim=1)
+    context_sees = functional.pad(causal(num_context, None, model.device), (0, len(lengths)))
+    tokens, positions = torch.cat([every[:-1], every[after]]), torch.cat([before, after])
+    visible = torch.cat([context_sees, roots_see])
+    rows, kv = _run(model, tokens, positions, visible, context.past_kv, num_logits=len(lengths))
+    paths, own = tuple(() for _ in lengths), kv[:, :, :, :num_context]
+    return ModelRows(model, "cached", tokens, positions, visible, paths, _logprobs(rows), kv, own)
+
+
 def expand(rows: ModelRows, parent_beams: IntArray, token_ids: IntArray) -> ModelRows:
     """Append one row per beam, one position after its parent; it sees what its parent sees, and itself."""
     beams = list(zip(parent_beams.tolist(), token_ids.tolist(), strict=True))
@@ -141,7 +159,9 @@ def _logprobs(rows: TeacherRows) -> Tensor:
 
 
 SEARCHES: Final[Mapping[str, Search[Any]]] = {
-    rung: Search(partial(begin, rung=rung), expand) for rung in ("replay", "masked", "cached")
+    "replay": Search(partial(begin, rung="replay"), expand),
+    "masked": Search(partial(begin, rung="masked"), expand),
+    "cached": Search(partial(begin, rung="cached"), expand, begin_at),
 }
 DRAFT_MODEL: Final = ReferenceDrafter(
     by_search(SEARCHES, "draft_model"),

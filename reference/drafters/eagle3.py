@@ -14,7 +14,7 @@ from tracing.settings import SEARCH_SETTINGS
 SEARCHES: Final[Mapping[str, Search[Any]]] = {
     "replay": Search(eagle3_replay.begin, eagle3_replay.expand),
     "masked": Search(partial(eagle3_tree.begin, reuses_kv=False), eagle3_tree.expand),
-    "cached": Search(partial(eagle3_tree.begin, reuses_kv=True), eagle3_tree.expand),
+    "cached": Search(partial(eagle3_tree.begin, reuses_kv=True), eagle3_tree.expand, eagle3_tree.begin_at),
 }
 
 

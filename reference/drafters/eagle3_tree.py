@@ -6,6 +6,7 @@ keys and values of the rows before them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -66,6 +67,39 @@ def begin(
         inputs=fuse_features(models, models.floats(context.features)[num_past:]),
         position_ids=torch.arange(len(token_ids), device=models.device),
         visible=torch.ones(1, len(token_ids), dtype=torch.bool, device=models.device),
+        committed_kv=None,
+    )
+
+
+def begin_at(
+    models: ReferenceModels, context: DraftContext, lengths: Sequence[int], settings: DecodeSettings
+) -> TreeRows:
+    """Run the committed rows of a context, and the row that proposes after each of its first lengths.
+
+    A step that begins after L tokens has the rows 0 to L - 2 before it; row L - 1, which pairs feature L - 1
+    with token L, asks. The drafter has one block, so a row is the same to all that see it.
+
+    Args:
+        models: Weights and arithmetic.
+        context: The longest one.
+        lengths: Committed tokens before each step, 1 to L.
+        settings: Of the search.
+    """
+    num_past = 0 if context.past_kv is None else context.past_kv.shape[3]
+    num_before, device = len(context.token_ids) - 1, models.device
+    asking = torch.as_tensor([length - 1 for length in lengths], device=device)
+    before = torch.arange(num_before, device=device)
+    rows = torch.cat([before[num_past:], asking])
+    itself = torch.eye(len(lengths), dtype=torch.bool, device=device)
+    return _run(
+        models=models,
+        window=narrower(settings.window, models.drafter.window),
+        reuses_kv=True,
+        past_kv=context.past_kv,
+        token_ids=models.tokens([*context.token_ids, context.root])[rows + 1],
+        inputs=fuse_features(models, models.floats(context.features)[rows]),
+        position_ids=torch.cat([before, asking]),
+        visible=torch.cat([before[None, :] < asking[:, None], itself], dim=1),
         committed_kv=None,
     )
 

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from tracing.errors import UsageError
 from workbench.campaign.axes import options_of, parse_axes
-from workbench.campaign.cover import rows_of
-from workbench.campaign.plan import CASES_NAME, PlanRequest, make_plan, read_plan, write_plan
+from workbench.campaign.plan import CASES_NAME, PlanRequest, make_plan, read_plan, rows_of, write_plan
 
 AXES = st.lists(st.integers(1, 4), min_size=0, max_size=5).map(
     lambda sizes: {f"axis{axis}": [str(value) for value in range(size)] for axis, size in enumerate(sizes)}

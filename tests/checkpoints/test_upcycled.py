@@ -13,7 +13,7 @@ from tracing.errors import UsageError
 from tracing.models import Experts
 from workbench.checkpoints.load import load_pair
 from workbench.checkpoints.upcycled import with_experts, write_with_experts
-from workbench.faults.exported import export_tiny
+from workbench.faults.files import export_tiny
 
 EXPERTS = Experts(num_experts=6, num_groups=2, width=8, shared_width=1)
 

@@ -10,10 +10,9 @@ import pytest
 from tracing.errors import UsageError
 from tracing.stages import Tensorized
 from workbench.faults.bench import tiny_bench
-from workbench.faults.beside import read_column
 from workbench.faults.catalogue import BY_NAME, CATALOGUE
 from workbench.faults.fault import Fault
-from workbench.faults.matrix import render
+from workbench.faults.matrix import read_column, render
 from workbench.faults.placement import Placement, Scene, after
 from workbench.faults.run import Sighting, run_fault
 

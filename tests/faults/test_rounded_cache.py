@@ -17,7 +17,7 @@ from tracing.run_facts import ModelFacts
 from tracing.settings import DecodeSettings
 from workbench.faults.experiment import Setup, run_lockstep
 from workbench.faults.placement import Placement
-from workbench.fused.cache.contiguous import ContiguousLayer
+from workbench.fused.cache.contiguous import ContiguousCache
 from workbench.judge.recorded.check import check_run
 from workbench.judge.rounded_cache import beyond_rounding, half_step
 
@@ -32,17 +32,17 @@ def storing(dtype: str, scale: float = 0.0) -> Placement:
 
     @contextmanager
     def patched() -> Any:
-        honest = ContiguousLayer.update
+        honest = ContiguousCache.write
 
-        def update(self: Any, keys: Any, values: Any, *rest: Any, **named: Any) -> Any:
-            keys, values = (rounding.stored(rows[0])[None] for rows in (keys, values))
-            return honest(self, keys, values, *rest, **named)
+        def write(self: Any, layer_idx: int, *rows: Any) -> Any:
+            key, value = (rounding.stored(each.transpose(0, 1)).transpose(0, 1) for each in rows[:2])
+            return honest(self, layer_idx, key, value, *rows[2:])
 
-        ContiguousLayer.update = update  # type: ignore[method-assign]  # a cache of another kind
+        ContiguousCache.write = write  # type: ignore[method-assign]  # a cache of another kind
         try:
             yield
         finally:
-            ContiguousLayer.update = honest  # type: ignore[method-assign]  # the original again
+            ContiguousCache.write = honest  # type: ignore[method-assign]  # the original again
 
     return Placement(around=patched)
 

@@ -12,6 +12,7 @@ import torch
 from tests.lockstep.runs import Outcome, Setup, run
 from tests.pairs import tiny_pair
 from tracing.stages import Stages, Verified
+from workbench.lockstep.staged import leanings
 
 SETUP = Setup(pair=tiny_pair(3, head_dim=16), dtype="bfloat16", options={"repeat": False})
 LONG = replace(SETUP, settings=replace(SETUP.settings, max_new_tokens=48))
@@ -42,6 +43,16 @@ def test_a_temperature_of_nine_tenths_in_verify(tmp_path: Path) -> None:
     assert first is not None
     assert first.moment.stage == "verify"
     assert first.rule != "JUDGE-LEANING" or "temperature 0.9" in first.message
+
+
+def test_of_a_large_model_some_steps_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leanings, "LARGE_MODEL", 0)
+    monkeypatch.setattr(leanings, "OF_LARGE", 4)
+    outcome = run(tmp_path / "run", LONG)
+    measured = outcome.staged.judge.leanings
+    assert outcome.first is None
+    assert measured.seen == outcome.staged.finished[0].step > 4
+    assert measured.steps == -(-measured.seen // 4)
 
 
 def test_float32_needs_no_leaning(tmp_path: Path) -> None:

@@ -41,5 +41,20 @@ def test_launches_that_were_not_told_are_named(tmp_path: Path) -> None:
     assert (silent[1], other[1]) == (steps, steps)
 
 
+def test_a_silent_prefill_counts_once_a_turn(tmp_path: Path) -> None:
+    class Silent(Mumbling):
+        def about_to_run(self, stage: str, columns: Mapping[str, Any]) -> None:
+            if stage != "prefill":
+                self._watch.about_to_run(stage, columns)
+
+    def silent(path: DecodePath) -> DecodePath:
+        return replace(path, begin=lambda watch, *chooser: path.begin(Silent(watch), *chooser))
+
+    outcome = run(tmp_path / "run", path=silent)
+    ((what, times),) = outcome.staged.unseen().items()
+    assert what.startswith("prefill.inputs: about_to_run was never called")
+    assert times == 1 < outcome.staged.finished[0].step
+
+
 def test_a_path_that_tells_all_is_not_named(tmp_path: Path) -> None:
     assert run(tmp_path / "run").staged.unseen() == {}

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from workbench.lossless.evidence import Alarm, LawEvidence, PromptEvidence
-from workbench.lossless.exact import law_of_rule
 from workbench.lossless.judge import JudgeSettings, rule_verdict
 from workbench.lossless.law import EmissionLaw, completed, divergence, target_law
 from workbench.lossless.mistakes import MISTAKES
 from workbench.lossless.problem import Drafts, Problem, TokenPath
+from workbench.lossless.rules import law_of_rule
 from workbench.lossless.standard import standard_problems
 from workbench.lossless.two_sample import TwoSampleEvidence
 

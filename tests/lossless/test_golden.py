@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 
 from workbench.lossless import boxes
-from workbench.lossless.exact import law_of_rule
 from workbench.lossless.judge import JudgeSettings, rule_verdict
 from workbench.lossless.law import completed, target_law, total_variation
 from workbench.lossless.mistakes import MISTAKES
 from workbench.lossless.problem import Problem, as_path, problem_from
-from workbench.lossless.rules import RULES
+from workbench.lossless.rules import RULES, law_of_rule
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "data" / "sampling.json").read_text())
 EVERY = {**RULES, **MISTAKES}

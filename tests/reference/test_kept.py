@@ -102,10 +102,10 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     models, kept = ReferenceModels(tiny_pair(1), "float64"), KeptRows()
     for first in range(3):
         kept.prefill(models, [first, 2, 3])
-    monkeypatch.setattr("reference.kept.MAX_CONTEXTS", 2)
+    monkeypatch.setattr("reference.contexts.MAX_CONTEXTS", 2)
     kept.prefill(models, [9, 2, 3])
     assert [each.token_ids[0] for each in kept.teacher[models]] == [2, 9]
-    monkeypatch.setattr("reference.kept.MAX_BYTES", 1)
+    monkeypatch.setattr("reference.contexts.MAX_BYTES", 1)
     kept.prefill(models, [2, 2, 3, 4])
     assert [each.token_ids for each in kept.teacher[models]] == [(2, 2, 3, 4)]
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.campaign.fakes import outcome_of
 from tests.tui.conftest import CELL
-from workbench.campaign.browse import BrowsedCampaign, fitted
+from workbench.campaign.browse import BrowsedCampaign, padded
 from workbench.campaign.ledger import Ledger
 from workbench.campaign.plan import PlanRequest, make_plan, write_plan
 from workbench.tui.campaign import campaign_app
@@ -106,5 +106,5 @@ def test_a_plan_without_axes_and_outcomes_is_shown(tmp_path: Path) -> None:
 
 
 def test_texts_fit_their_cells() -> None:
-    assert [fitted(text, 6) for text in ("ab", "abcdef", "表表表表")] == ["ab    ", "abcd… ", "表表… "]
-    assert all(cell_width(fitted(text, 6)) == 6 for text in ("", "abcdefgh", "表表表表"))
+    assert [padded(text, 6) for text in ("ab", "abcdef", "表表表表")] == ["ab    ", "abcd… ", "表表… "]
+    assert all(cell_width(padded(text, 6)) == 6 for text in ("", "abcdefgh", "表表表表"))

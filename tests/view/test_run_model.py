@@ -9,11 +9,11 @@ import pytest
 
 from tests.view.traces import finding, leaked, write_run
 from tracing.moment import Moment
-from workbench.view.look import Sight
 from workbench.view.run_model import RunModel
 from workbench.view.run_status import cursor_line, finding_line, status_text
 from workbench.view.run_view import RunView
 from workbench.view.search import Hit
+from workbench.view.step import Sight
 from workbench.view.targets import (
     CellTarget,
     FindingTarget,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tracing.moment import Moment
-from workbench.view.lines import Span, line_text
+from workbench.view.lines import Span, line_text, wrapped
 from workbench.view.targets import MomentTarget
-from workbench.view.wrapped import wrapped
 
 HERE = MomentTarget(Moment(0, 0, 2))
 LINE = (

@@ -21,7 +21,7 @@ from tracing.settings import DecodeSettings
 from workbench.checkpoints.load import load_pair
 from workbench.checkpoints.quantised import quantised_teacher
 from workbench.checkpoints.quantised_files import NAMES
-from workbench.faults.exported import export_tiny
+from workbench.faults.files import export_tiny
 from workbench.fused.path import make_engine
 from workbench.weights.int4_layouts import LAYOUTS
 

@@ -49,7 +49,7 @@ def test_both_paths_hold_the_same_weights(layout: str, group: int, dtype: str) -
     engine = make_engine(pair, SETTINGS, device="cpu", dtype=dtype)
     model: ReferenceModels = ReferenceModels(pair, dtype)
     bias, weight = model.teacher_weights[f"{KEY}.bias"], model.teacher_weights[f"{KEY}.weight"]
-    layer = engine.teacher._model.model.layers[1].self_attn
+    layer = engine.teacher.layers[1].self_attn
     product = layer.output(torch.eye(weight.shape[1], dtype=engine.dtype))
     assert torch.equal(product, (weight.T.float() + bias.float()).to(engine.dtype))
     plain = tiny_pair().teacher_weights[f"{KEY}.weight"]

@@ -7,14 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from workbench.bench.stats import Distribution, Spread
-from workbench.bench.summary import (
-    Summary,
-    by_repetition,
-    by_turn,
-    is_repetitive,
-    summarize,
-    turn_speedups,
-)
+from workbench.bench.summary import Summary, by_repetition, by_turn, is_repetitive, summarize, turn_speedups
 from workbench.bench.tables import Cell, Plot, Series, Study, Table
 from workbench.bench.turn import TurnResult
 

@@ -108,11 +108,7 @@ def cases_of(
 
 
 def run_turns(
-    bench: InterleavedBench,
-    plans: Sequence[TurnPlan],
-    repetitions: int,
-    *,
-    done: Collection[TurnResult] = (),
+    bench: InterleavedBench, plans: Sequence[TurnPlan], repetitions: int, *, done: Collection[TurnResult] = ()
 ) -> Iterator[list[TurnResult]]:
     """Measure every turn that is not done yet, repetition by repetition; yields a result per proposer.
 

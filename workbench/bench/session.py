@@ -180,10 +180,7 @@ def _open(
     """Load one pair; turns and the teacher's weights are those of the first session, where there is one."""
     directories = pair_directories(request.model, request.drafts.get(proposer), proposer)
     loaded = load_pair(
-        *directories,
-        proposer=proposer,
-        trust_remote_code=request.trust_remote_code,
-        weights=request.weights,
+        *directories, proposer=proposer, trust_remote_code=request.trust_remote_code, weights=request.weights
     )
     pair = shared.of(loaded.pair)
     if first is not None:
@@ -198,10 +195,7 @@ def _open(
         max_new_tokens=request.max_new_tokens,
         device=str(engine.device),
         dtype=str(engine.dtype).removeprefix("torch."),
-        models={
-            "teacher": loaded.digests.teacher_weights,
-            "drafter": loaded.digests.drafter_weights,
-        },
+        models={"teacher": loaded.digests.teacher_weights, "drafter": loaded.digests.drafter_weights},
         warnings=loaded.report.warnings,
     )
 

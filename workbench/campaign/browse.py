@@ -17,7 +17,7 @@ from workbench.campaign.plan import read_plan
 from workbench.view.chart import bar, percent
 from workbench.view.counted import counted
 from workbench.view.lines import Line, Role, Span, note
-from workbench.view.width import cell_width
+from workbench.view.width import fitted
 
 CELL: Final = 12
 """Cells of the screen that a cell of a map takes."""
@@ -144,13 +144,13 @@ class BrowsedCampaign:
         head = f"{one} \\ {other}"
         lines: list[Line] = [
             (
-                Span(fitted(head, LABEL), "dim"),
-                *(Span(fitted(value or "none", CELL), "dim") for value in self._columns(pair)),
+                Span(padded(head, LABEL), "dim"),
+                *(Span(padded(value or "none", CELL), "dim") for value in self._columns(pair)),
             )
         ]
         for a in self.merged.plan.axes[one]:
             cells = [self._cell(pair, a, b) for b in self._columns(pair)]
-            lines.append((Span(fitted(a or "none", LABEL)), *cells))
+            lines.append((Span(padded(a or "none", LABEL)), *cells))
         return lines
 
     def _columns(self, pair: tuple[str, str]) -> Sequence[str]:
@@ -160,9 +160,9 @@ class BrowsedCampaign:
         members = self.in_cell(pair, a, b)
         judged = [case for case in members if case.verdict != "missing"]
         if not judged:
-            return Span(fitted("-", CELL), "dim")
+            return Span(padded("-", CELL), "dim")
         share = sum(case.found is not None for case in judged) / len(judged)
-        return Span(fitted(f"{bar(share, BAR):<{BAR}} {percent(share)}", CELL), "bad" if share else "good")
+        return Span(padded(f"{bar(share, BAR):<{BAR}} {percent(share)}", CELL), "bad" if share else "good")
 
     def in_cell(self, pair: tuple[str, str], a: str, b: str) -> list[BrowsedCase]:
         """Return the cases of a cell."""
@@ -192,8 +192,6 @@ class BrowsedCampaign:
         return [self.cases[each] for each in sorted(group.cases, key=lambda each: (each != smallest, each))]
 
 
-def fitted(text: str, width: int) -> str:
-    """Return a text cut or filled to a width, a blank after it."""
-    while cell_width(text) > width - 1:
-        text = text[:-2] + "…" if len(text) > 1 else ""
-    return text + " " * (width - cell_width(text))
+def padded(text: str, width: int) -> str:
+    """Return a text in a cell whose last place stays empty."""
+    return fitted(text, width - 1) + " "

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -20,6 +20,8 @@ from workbench.campaign.worker import WorkerJob, worker_from
 
 MOST_ATTEMPTS: Final = 2
 """A case whose worker died is tried once more."""
+GRACE_S: Final = 5.0
+"""Seconds that a process is given to end by itself."""
 
 
 class Pool(Protocol):
@@ -75,22 +77,19 @@ class LocalPool:
                     _give(slot, waiting)
         finally:
             for slot in slots:
-                _ended(slot)
+                slot.connection.close()
+                ended(slot.process)
 
     def _started(self, name: str, canaries: list[PlannedCase]) -> _Slot:
         job = replace(self.job, name=name)
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self.factory, job), daemon=True)
-        process.start()
-        theirs.close()
-        return _Slot(job, process, ours, canaries)
+        return _Slot(job, *spawned(_serve, self.factory, job), canaries)
 
     def _replaced(
         self, slot: _Slot, case: PlannedCase, waiting: list[PlannedCase]
     ) -> Iterator[dict[str, Any]]:
         """Start another process in the place of one that died; its case runs again, or is lost."""
-        _ended(slot)
+        slot.connection.close()
+        ended(slot.process)
         fresh = self._started(slot.job.name, slot.canaries)
         slot.process, slot.connection = fresh.process, fresh.connection
         label = label_of(case, slot.job.name)
@@ -149,12 +148,22 @@ def _ready(slots: Sequence[_Slot]) -> list[_Slot]:
     return [slot for connection, slot in busy.items() if connection in ready]
 
 
-def _ended(slot: _Slot) -> None:
-    slot.connection.close()
-    slot.process.join(timeout=5)
-    if slot.process.is_alive():
-        slot.process.kill()
-        slot.process.join()
+def spawned(serve: Callable[..., None], *given: Any) -> tuple[BaseProcess, Connection]:
+    """Start `serve(connection, *given)` in a process of its own; return it and our end of its pipe."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs, *given), daemon=True)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def ended(process: BaseProcess) -> None:
+    """Wait for the end of a process whose pipe is closed; kill one that takes longer."""
+    process.join(timeout=GRACE_S)
+    if process.is_alive():
+        process.kill()
+        process.join()
 
 
 def told_or_raised(message: dict[str, Any] | Exception) -> dict[str, Any]:

@@ -55,11 +55,7 @@ def parse_where(text: str, workers: int | None) -> Where:
 
 
 def run_plan(
-    plan: Plan,
-    job: WorkerJob,
-    where: Where,
-    tell: Callable[[dict[str, Any]], object],
-    factory: str = OURS,
+    plan: Plan, job: WorkerJob, where: Where, tell: Callable[[dict[str, Any]], object], factory: str = OURS
 ) -> int:
     """Run every case that is not finished; return how many were.
 

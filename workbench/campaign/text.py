@@ -83,11 +83,7 @@ def as_json(merged: Merged) -> dict[str, Any]:
         "too_little": merged.too_little,
         "lacking": merged.lacking,
         "never_exercised": merged.never_exercised,
-        "faults": {
-            "noticed": merged.noticed,
-            "missed": merged.missed,
-            "never_noticed": merged.never_noticed,
-        },
+        "faults": {"noticed": merged.noticed, "missed": merged.missed, "never_noticed": merged.never_noticed},
         "groups": [_group_json(merged, group) for group in _by_size(merged)],
         "accepted": [
             {"axis": axis, "value": value, "accepted": accepted, "steps": steps}
@@ -104,11 +100,7 @@ def as_json(merged: Merged) -> dict[str, Any]:
         ],
         "leanings": list(merged.leanings.made()),
         "workers": {
-            name: {
-                "cases": count,
-                "seconds": machines.seconds[name],
-                "host": machines.hosts[name],
-            }
+            name: {"cases": count, "seconds": machines.seconds[name], "host": machines.hosts[name]}
             for name, count in sorted(machines.cases.items())
         },
         "odd_workers": merged.machines.odd,

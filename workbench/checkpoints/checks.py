@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,10 @@ from workbench.checkpoints.teacher import EosIds
 def judged(check_id: str, *, good: bool, sentence: str, otherwise: str = "failed") -> Check:
     """Return a check that is ok, or `otherwise`."""
     return Check(check_id, "ok" if good else otherwise, sentence)
+
+
+doubted = partial(judged, otherwise="warning")
+"""A check that is only a warning where it is not good."""
 
 
 def teacher_parameters(config: TeacherConfig, weights: Mapping[str, torch.Tensor]) -> Check:
@@ -56,12 +61,11 @@ def drafter_parameters(
     """
     in_file = sum(tensor.numel() for name, tensor in raw.items() if name not in ("d2t", "t2d"))
     used = count_elements(weights.values()) - shared
-    return judged(
+    return doubted(
         "drafter.parameters",
         good=used == in_file,
         sentence=f"drafter uses {used:,} of the {in_file:,} elements in its file "
         f"(head {config.draft_vocab_size} x {config.hidden_size})",
-        otherwise="warning",
     )
 
 
@@ -79,13 +83,12 @@ def layer_order(weights: Mapping[str, torch.Tensor]) -> Check:
         for (first, one), (second, other) in itertools.pairwise(enumerate(queries))
         if torch.equal(one, other)
     ]
-    return judged(
+    return doubted(
         "teacher.layers_differ",
         good=not twins,
         sentence=f"neighbouring layers hold the same q_proj.weight: {twins[0]}"
         if twins
         else f"the {len(queries)} layers have different weights",
-        otherwise="warning",
     )
 
 
@@ -101,19 +104,18 @@ def aux_layers(config: DrafterConfig, aux: AuxLayers, num_teacher_layers: int) -
     expected = (2, num_teacher_layers // 2, num_teacher_layers - 3)
     distinct = len(set(config.aux_layers)) == len(config.aux_layers)
     doubt = f"; {aux.doubt}" if aux.doubt else ""
-    return judged(
+    return doubted(
         "drafter.aux_layers",
         good=not doubt and distinct,
         sentence=f"features enter layers {list(config.aux_layers)}{doubt}; the usual ones for "
         f"{num_teacher_layers} layers are {list(expected)}; all different: {distinct}",
-        otherwise="warning",
     )
 
 
 def config_doubts(role: str, doubts: tuple[str, ...]) -> Check:
     """Report the keys of config.json that were not taken at their word."""
     sentence = "; ".join(doubts) or "config.json is taken at its word"
-    return judged(f"{role}.config", good=not doubts, sentence=f"{role}: {sentence}", otherwise="warning")
+    return doubted(f"{role}.config", good=not doubts, sentence=f"{role}: {sentence}")
 
 
 def config_keys(role: str, unknown: tuple[str, ...]) -> Check:
@@ -122,9 +124,7 @@ def config_keys(role: str, unknown: tuple[str, ...]) -> Check:
     sentence = (
         f"keys not known and not read: {', '.join(unknown[:8])}{more}" if unknown else "every key is known"
     )
-    return judged(
-        f"{role}.config_keys", good=not unknown, sentence=f"{role}: {sentence}", otherwise="warning"
-    )
+    return doubted(f"{role}.config_keys", good=not unknown, sentence=f"{role}: {sentence}")
 
 
 def fc_width(weights: Mapping[str, torch.Tensor], teacher: TeacherConfig) -> Check:
@@ -161,18 +161,17 @@ def t2d_present(*, confirmed: bool, ambiguous: bool, convention: str) -> Check:
     if ambiguous:
         sentence += "; offsets and absolute ids were both possible"
     good = confirmed or convention == "identity"
-    return judged("drafter.t2d", good=good, sentence=sentence, otherwise="warning")
+    return doubted("drafter.t2d", good=good, sentence=sentence)
 
 
 def rope_pair(teacher: RopeConfig, drafter: RopeConfig) -> Check:
     """Compare rotary parameters: a drafter is trained with its own, but a dropped key shows here."""
     same = (teacher.theta, teacher.kind) == (drafter.theta, drafter.kind)
-    return judged(
+    return doubted(
         "pair.rope",
         good=same,
         sentence=f"rope of drafter: {drafter.kind}, theta {drafter.theta:g}; "
         f"of teacher: {teacher.kind}, theta {teacher.theta:g}",
-        otherwise="warning",
     )
 
 
@@ -203,11 +202,10 @@ def eos(ids: EosIds) -> Check:
     named = {name: values for name, values in where.items() if values}
     agree = all(set(values) <= ids.effective for values in named.values())
     sources = "; ".join(f"{name} {values}" for name, values in named.items()) or "named nowhere"
-    return judged(
+    return doubted(
         "pair.eos",
         good=agree and bool(ids.effective),
         sentence=f"end tokens in force {sorted(ids.effective)}: {sources}",
-        otherwise="warning",
     )
 
 
@@ -219,21 +217,19 @@ def embeddings(drafter: torch.Tensor, teacher: torch.Tensor, *, own: bool) -> Ch
     sentence = (
         "the drafter's embedding is " + ("identical to" if same else "different from") + " the teacher's"
     )
-    return judged("pair.embedding", good=same, sentence=sentence, otherwise="warning")
+    return doubted("pair.embedding", good=same, sentence=sentence)
 
 
 def unexpected(role: str, names: tuple[str, ...]) -> Check:
     """Report tensors that nothing asked for."""
     sentence = f"{names[0]} and {len(names) - 1} more are not used" if names else "every tensor is used"
-    return judged(f"{role}.unexpected", good=not names, sentence=f"{role}: {sentence}", otherwise="warning")
+    return doubted(f"{role}.unexpected", good=not names, sentence=f"{role}: {sentence}")
 
 
 def dtypes(role: str, weights: Mapping[str, torch.Tensor]) -> Check:
     """Report a mixture of dtypes: a path computes in one."""
     found = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()})
-    return judged(
-        f"{role}.dtypes", good=len(found) == 1, sentence=f"{role}: {', '.join(found)}", otherwise="warning"
-    )
+    return doubted(f"{role}.dtypes", good=len(found) == 1, sentence=f"{role}: {', '.join(found)}")
 
 
 def tokenizer_size(num_rows: int, vocab_size: int) -> Check:
@@ -249,10 +245,9 @@ def norm_flags(config: DrafterConfig, layout: str) -> Check:
     """Warn of `norm_output` in a layout whose older versions wrote it with another meaning."""
     doubtful = config.norm_output and layout == "specforge"
     note = "; older SpecForge versions wrote true for plain EAGLE-3 (un-normed)" if doubtful else ""
-    return judged(
+    return doubted(
         "drafter.norms",
         good=not doubtful,
         sentence=f"norm_output {config.norm_output}, norm_before_residual {config.norm_before_residual}, "
         f"fc_norm {config.fc_norm}, norm_before_fc {config.norm_before_fc}{note}",
-        otherwise="warning",
     )

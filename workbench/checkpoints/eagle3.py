@@ -106,9 +106,7 @@ def _checks(
             teacher.config.vocab_size,
         ),
         checks.t2d_present(
-            confirmed=vocabulary.confirmed,
-            ambiguous=vocabulary.ambiguous,
-            convention=vocabulary.convention,
+            confirmed=vocabulary.confirmed, ambiguous=vocabulary.ambiguous, convention=vocabulary.convention
         ),
         checks.norm_flags(config, drafter.layout),
         checks.rope_pair(teacher.config.rope, config.rope),

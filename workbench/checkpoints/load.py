@@ -16,12 +16,7 @@ from workbench.checkpoints.draft_model import load_draft_model
 from workbench.checkpoints.eagle3 import load_eagle3
 from workbench.checkpoints.files import require_directory
 from workbench.checkpoints.loaded_drafter import DrafterPart, LoadDrafter
-from workbench.checkpoints.loaded_teacher import (
-    LoadedTeacher,
-    load_teacher,
-    teacher_checks,
-    teacher_report,
-)
+from workbench.checkpoints.loaded_teacher import LoadedTeacher, load_teacher, teacher_checks, teacher_report
 from workbench.checkpoints.medusa import load_medusa
 from workbench.checkpoints.quantised import parse_weights, quantised_teacher
 from workbench.checkpoints.report import LoadReport

@@ -7,14 +7,7 @@ from pathlib import Path
 
 from tracing.errors import CheckpointError, UsageError
 from tracing.files import environment_problem, replace_file
-from workbench.checkpoints.packed_file import (
-    MAGIC,
-    SUFFIX,
-    mapped,
-    open_packed,
-    write_original,
-    write_packed,
-)
+from workbench.checkpoints.packed_file import MAGIC, SUFFIX, mapped, open_packed, write_original, write_packed
 from workbench.weights import container, published
 from workbench.weights.choice import choose
 from workbench.weights.floats import FloatFormat

@@ -25,12 +25,7 @@ from numpy.typing import NDArray
 from tracing.errors import CheckpointError, ModelMissingError, UsageError
 from tracing.files import environment_problem, open_regular
 from workbench.checkpoints.json_text import shown
-from workbench.checkpoints.safetensors_header import (
-    LENGTH_BYTES,
-    StoredTensor,
-    check_header,
-    header_length,
-)
+from workbench.checkpoints.safetensors_header import LENGTH_BYTES, StoredTensor, check_header, header_length
 from workbench.weights import container
 from workbench.weights.choice import choose
 from workbench.weights.container import DecodeBlocks

@@ -48,12 +48,7 @@ NAMES: Final[Mapping[str, PartNames]] = {
     ),
     "npu": PartNames("weight", "weight_scale", "weight_offset"),
 }
-METHODS: Final = {
-    "gptq": "gptq",
-    "awq": "awq",
-    "compressed-tensors": "compressed-tensors",
-    "npu-int4": "npu",
-}
+METHODS: Final = {"gptq": "gptq", "awq": "awq", "compressed-tensors": "compressed-tensors", "npu-int4": "npu"}
 """`quant_method` to layout."""
 
 

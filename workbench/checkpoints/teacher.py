@@ -13,10 +13,9 @@ from typing import Any, Final
 import torch
 
 from tracing.errors import CheckpointError
-from tracing.models import TeacherConfig
+from tracing.models import Experts, TeacherConfig
 from workbench.checkpoints.config_keys import MOE_TEACHER, TEACHER, KeyTable, audit
 from workbench.checkpoints.config_values import flag, head_layout, names, real, whole
-from workbench.checkpoints.experts import experts_of
 from workbench.checkpoints.json_text import shown
 from workbench.checkpoints.rope import rope_from_config, uses_sections
 from workbench.checkpoints.shapes import Matched, match, teacher_shapes
@@ -235,3 +234,28 @@ def _ids(value: object, file_name: str, vocab_size: int) -> frozenset[int]:
                 f"{file_name}: eos_token_id should be token ids below {vocab_size}, got {shown(value)}"
             )
     return frozenset(items)
+
+
+MOST: Final = 4096
+"""No layer has more experts."""
+
+
+def experts_of(config: Mapping[str, Any]) -> Experts:
+    """Return the experts of every layer; there are as many groups as experts per token.
+
+    Raises:
+        CheckpointError: A key is missing or no size, or the experts do not fall into that many groups.
+    """
+    num_experts = whole(config, "num_experts", most=MOST)
+    num_groups = whole(config, "num_experts_per_tok", most=MOST)
+    if num_experts % num_groups:
+        raise CheckpointError(
+            f"config.json: num_experts {num_experts} is not a multiple of num_experts_per_tok {num_groups}, "
+            "which is the number of groups"
+        )
+    return Experts(
+        num_experts=num_experts,
+        num_groups=num_groups,
+        width=whole(config, "moe_intermediate_size"),
+        shared_width=whole(config, "shared_expert_intermediate_size"),
+    )

@@ -13,18 +13,12 @@ from workbench.cli.frame import framed
 
 COMMANDS: Final = {
     "diff": ("workbench.cli.diff", "Decode on both paths in lockstep and show the first wrong thing."),
-    "locate": (
-        "workbench.cli.locate",
-        "Open the first wrong stage: which layer, operator, row and element?",
-    ),
+    "locate": ("workbench.cli.locate", "Open the first wrong stage: which layer, operator, row and element?"),
     "reduce": ("workbench.cli.reduce", "Make a failing run smaller, down to a folder for an issue."),
     "check": ("workbench.cli.check", "Check every invariant at every recorded step; needs no models."),
     "view": ("workbench.cli.view", "Browse a recorded run step by step, or print one moment of it."),
     "doctor": ("workbench.cli.doctor", "Print what this machine has and what is verified on it."),
-    "faults": (
-        "workbench.cli.faults",
-        "Inject a named fault into a run; which check reports it first?",
-    ),
+    "faults": ("workbench.cli.faults", "Inject a named fault into a run; which check reports it first?"),
     "lossless": ("workbench.cli.lossless", "Is a verifier lossless? Its exact law, or an engine's samples."),
     "texts": ("workbench.cli.texts", "Judge token ids of a closed engine against the teacher."),
     "bench": ("workbench.cli.bench", "Speculative against greedy decoding, and the paper's studies."),
@@ -35,7 +29,7 @@ COMMANDS: Final = {
     "trace": ("workbench.cli.trace", "Inspect and verify recorded runs; repair, merge, slice, export."),
     "campaign": ("workbench.cli.campaign", "Many cases on many workers, merged into one verdict."),
     "new-path": ("workbench.cli.new_path", "Write the skeleton of a path under test, with its test."),
-    "completion": ("workbench.cli.completion", "Print a script that makes a shell complete what is typed."),
+    "completion": ("workbench.cli.complete", "Print a script that makes a shell complete what is typed."),
 }
 """Command name -> module with a click command `command`, and its one-line help."""
 

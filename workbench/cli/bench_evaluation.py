@@ -100,10 +100,7 @@ def evaluate(
 
 @contextmanager
 def _beside(
-    peers: Sequence[Peer],
-    sessions: Mapping[str, BenchSession],
-    request: BenchRequest,
-    folder: ResultsFolder,
+    peers: Sequence[Peer], sessions: Mapping[str, BenchSession], request: BenchRequest, folder: ResultsFolder
 ) -> Iterator[Mapping[str, PeerProcess]]:
     """Open the peers over the same pair, and keep what they state of themselves."""
     if not peers:

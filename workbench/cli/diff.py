@@ -61,9 +61,7 @@ def timeout_limit(_context: click.Context, _option: click.Parameter, seconds: fl
 @click.option("--out", metavar="FOLDER", help="Folder of the trace; default runs/TIME.")
 @reference_options
 @choice_option(
-    "--lockstep",
-    values=MODES,
-    text="Feed values stage by stage, or let each path live on its own outputs.",
+    "--lockstep", values=MODES, text="Feed values stage by stage, or let each path live on its own outputs."
 )
 @choice_option(
     "--on-divergence",
@@ -162,11 +160,7 @@ def _run(session: Session, request: DiffRequest, npu_mode: str, *, quiet: bool =
     with (
         as_here(npu_mode),
         click.progressbar(
-            length=total,
-            label="tokens",
-            file=sys.stderr,
-            show_eta=True,
-            hidden=quiet or hides_progress(),
+            length=total, label="tokens", file=sys.stderr, show_eta=True, hidden=quiet or hides_progress()
         ) as bar,
     ):
         return run_session(session, request, bar.update)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from workbench.faults.bench import Bench
-    from workbench.faults.beside import MeasuredColumn
     from workbench.faults.fault import Fault
+    from workbench.faults.matrix import MeasuredColumn
     from workbench.faults.run import Sighting
 
 
@@ -124,7 +124,7 @@ def _run(faults: Sequence[Fault], bench: Bench, keep: Path | None) -> list[Sight
 
 def _columns(files: Sequence[Path], output_format: str) -> Sequence[MeasuredColumn]:
     from tracing.errors import UsageError
-    from workbench.faults.beside import read_column
+    from workbench.faults.matrix import read_column
 
     if files and output_format != "markdown":
         raise UsageError("--beside adds columns to the page of --format markdown")

@@ -120,10 +120,7 @@ def _with_the_path(
 
     turns = recorded(run.path(name))
     session, request = _opened(run, name, turns, backend, options)
-    with (
-        planted_all(options["fault_names"], options["fused"]) as plant,
-        as_here(options["npu_mode"]),
-    ):
+    with planted_all(options["fault_names"], options["fused"]) as plant, as_here(options["npu_mode"]):
         subject = subject_of(session, request, plant(session.path))
         symptom, num_judged = _without_the_path(run, asked), 0
         if asked is None:

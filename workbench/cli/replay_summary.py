@@ -80,10 +80,7 @@ def summary_of(run: Run, checked: CheckedRun, rejudged: Rejudged, facts: Mapping
     verdict = rejudged.verdict
     first = 1 if root_is_prompt(run) else 0
     emitted = [state.emitted[first:] for state in rejudged.turns if state.emitted]
-    remarks = [
-        verdict.remark,
-        checked.state_remark,
-    ]
+    remarks = [verdict.remark, checked.state_remark]
     exit_code = worst([verdict.exit_code, _of_trace(checked)])
     return RunSummary(
         verdict="inconclusive" if exit_code != verdict.exit_code == 0 else verdict.verdict,

@@ -30,11 +30,7 @@ sampling_options: Final = option_set(
     ),
     click.option("--top-p", type=float, metavar="P", help="Sample from the likeliest tokens that make up P."),
     click.option("--seed", type=click.IntRange(-(2**63), 2**63 - 1), default=0, help="Of the draws."),
-    click.option(
-        "--edge-draws",
-        is_flag=True,
-        help="Draw 0 and almost 1 now and then, where rules fail.",
-    ),
+    click.option("--edge-draws", is_flag=True, help="Draw 0 and almost 1 now and then, where rules fail."),
 )
 
 

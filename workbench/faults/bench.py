@@ -18,11 +18,10 @@ from tracing.settings import DecodeSettings
 from workbench.checkpoints.load import load_pair
 from workbench.checkpoints.quantised import parse_weights, quantised_teacher
 from workbench.checkpoints.shipped import shipped_pair_dirs, shipped_prompt
-from workbench.faults.draft_setups import OFF_BY, drafting_model, drawing
 from workbench.faults.experiment import FreeDecode, Setup, run_free
-from workbench.faults.expert_setups import experts_for_mlps, twin_experts
-from workbench.faults.exported import export_tiny
+from workbench.faults.files import export_tiny
 from workbench.faults.placement import Placement
+from workbench.faults.setups import OFF_BY, drafting_model, drawing, experts_for_mlps, twin_experts
 from workbench.faults.tiny import tiny_pair, token_bytes
 from workbench.fused.drafters.lookup import look_up
 from workbench.lockstep.session.request import pair_directories
@@ -209,11 +208,7 @@ class Bench:
     """
 
     def __init__(
-        self,
-        name: str,
-        about: str,
-        plain: Callable[[], Setup],
-        export: Callable[[Path], tuple[Path, Path]],
+        self, name: str, about: str, plain: Callable[[], Setup], export: Callable[[Path], tuple[Path, Path]]
     ) -> None:
         self.name = name
         self.about = about

@@ -15,9 +15,9 @@ from tracing.files import environment_problem
 from tracing.finding import Finding
 from workbench.checkpoints.report import Check
 from workbench.faults.bench import Bench
-from workbench.faults.common import load, worse
 from workbench.faults.experiment import FreeDecode, Setup, run_free, run_lockstep
 from workbench.faults.fault import Fault
+from workbench.faults.files import load, worse
 from workbench.faults.placement import Placement
 from workbench.judge.recorded.check import check_run
 

@@ -97,11 +97,10 @@ class _OneByOne:
         return torch.cat([expert(part) for expert, part in parts if len(part)])
 
 
-class ExpertsMlp(nn.Module):
+class ExpertsMlp:
     """Router, the chosen experts of each row, and the shared expert."""
 
     def __init__(self, source: Any, operators: Operators) -> None:
-        super().__init__()
         self.gate = operators.products.of(source.gate.weight)
         self.router_scale: Tensor = source.router_scale.detach()[0]
         self.num_groups: int = source.num_groups
@@ -110,7 +109,7 @@ class ExpertsMlp(nn.Module):
         self.experts = (_OneByOne if is_int4 else _Grouped)(source.experts, operators)
         self.shared = GatedMlp(source.shared_expert, operators)
 
-    def forward(self, hidden_states: Tensor, seen: Seen | None, routing: list[LayerRouting]) -> Tensor:
+    def __call__(self, hidden_states: Tensor, seen: Seen | None, routing: list[LayerRouting]) -> Tensor:
         """Return the weighted sum of the chosen experts, and the shared one, `[1, R, hidden]`.
 
         Args:

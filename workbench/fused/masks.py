@@ -44,13 +44,16 @@ def causal_visible(num_queries: int, num_keys: int, window: int, device: torch.d
 
 def padded_to(visible: Tensor, width: int) -> Tensor:
     """Return bool `[Q, width]`: `visible` and behind it columns without a key, which no query sees."""
-    return functional.pad(visible, (0, width - visible.shape[1]))
+    missing = width - visible.shape[1]
+    return functional.pad(visible, (0, missing)) if missing else visible
 
 
 def within_window(query_positions: Tensor, key_positions: Tensor, window: int) -> Tensor:
     """Return bool `[Q, KV]`: the key is less than `window` positions behind the query; 0 is no limit."""
-    distances = query_positions[:, None] - key_positions
-    return distances < window if window else torch.ones_like(distances, dtype=torch.bool)
+    if not window:
+        shape = (len(query_positions), len(key_positions))
+        return torch.ones(shape, dtype=torch.bool, device=key_positions.device)
+    return query_positions[:, None] - key_positions < window
 
 
 @lru_cache(maxsize=4)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from workbench.fused.linear import Products
+from workbench.fused.rotary import Tables
 from workbench.npu import dispatch
 
 
@@ -30,8 +32,12 @@ class Operators:
             return eager_rms_norm(hidden, weight, epsilon)
         return dispatch.npu_rms_norm(hidden, weight, epsilon)[0]
 
+    def rotary_tables(self, tables: Tables) -> Tables:
+        """Return cosines and sines as `rotary` takes them, once a forward."""
+        return signed_tables(*tables) if "rotary" in self.eager else tables
+
     def rotary(self, states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """Return `states` `[1, S, H, D]` rotated by tables `[1, S, 1, D]` (the exact BSND broadcast form)."""
+        """Return `states` `[1, S, H, D]` rotated by `rotary_tables` (the exact BSND broadcast form)."""
         if "rotary" in self.eager:
             return eager_rotary(states, cos, sin)
         return dispatch.npu_rotary_mul(states.contiguous(), cos, sin)
@@ -39,21 +45,36 @@ class Operators:
     def swiglu(self, gate_and_up: Tensor) -> Tensor:
         """Return `silu(gate) * up` of `[..., 2 * I]`, gate first."""
         if "swiglu" in self.eager:
-            gate, up = gate_and_up.chunk(2, dim=-1)
-            return functional.silu(gate) * up
+            gate, up = gate_and_up.tensor_split(2, dim=-1)
+            return functional.silu(gate).mul_(up)
         return dispatch.npu_swiglu(gate_and_up)
 
 
 def eager_rms_norm(hidden: Tensor, weight: Tensor, epsilon: float) -> Tensor:
     """RMSNorm as Llama defines it: float32 statistics, rounded before the weight is applied."""
-    if hidden.dtype is torch.float32:  # nothing is rounded in between: one call is the same
-        return functional.rms_norm(hidden, weight.shape, weight, epsilon)
+    if hidden.dtype is torch.float32:  # nothing is rounded in between
+        return (hidden * _inverse_deviation(hidden, epsilon)).mul_(weight)
     exact = hidden.float()
-    scaled = exact * torch.rsqrt(exact.square().mean(-1, keepdim=True) + epsilon)
-    return weight * scaled.to(hidden.dtype)
+    return weight * (exact * _inverse_deviation(exact, epsilon)).to(hidden.dtype)
 
 
-def eager_rotary(states: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def _inverse_deviation(hidden: Tensor, epsilon: float) -> Tensor:
+    size = torch.linalg.vector_norm(hidden, dim=-1, keepdim=True)
+    return torch.addcmul(_number(epsilon, hidden.device), size, size, value=1 / hidden.shape[-1]).rsqrt_()
+
+
+@lru_cache(maxsize=16)
+def _number(value: float, device: torch.device) -> Tensor:
+    with torch.inference_mode(mode=False):
+        return torch.tensor(value, device=device)
+
+
+def signed_tables(cos: Tensor, sin: Tensor) -> Tables:
+    """Return the tables with the sign of the first half's sines changed, for `eager_rotary`."""
+    first, second = sin.tensor_split(2, dim=-1)
+    return cos, torch.cat((-first, second), dim=-1)
+
+
+def eager_rotary(states: Tensor, cos: Tensor, signed_sin: Tensor) -> Tensor:
     """Rotate halves: `states * cos + (-second half, first half) * sin`."""
-    first, second = states.chunk(2, dim=-1)
-    return torch.addcmul(states * cos, torch.cat((-second, first), dim=-1), sin)
+    return torch.addcmul(states * cos, states.roll(cos.shape[-1] // 2, -1), signed_sin)

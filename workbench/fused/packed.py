@@ -63,7 +63,7 @@ def _half(weight: Tensor, bias: Tensor | None, shift: int) -> Product:
             for number, part in enumerate(_pieces(scaled))
         ]
     if shift == 0 and len(parts) == 1:
-        packed, multiply = parts[0], torch.ops.quantized.linear_dynamic_fp16
+        packed, multiply = parts[0], _multiply_half()
         return lambda rows: multiply(rows, packed)
 
     def product(rows: Tensor) -> Tensor:
@@ -75,9 +75,16 @@ def _half(weight: Tensor, bias: Tensor | None, shift: int) -> Product:
     return product
 
 
+def _multiply_half() -> Callable[[Tensor, object], Tensor]:
+    """Return the product; torch's own wrapper around it takes as long as the product of a small model."""
+    overload = torch.ops.quantized.linear_dynamic_fp16.default
+    found: Callable[[Tensor, object], Tensor] = getattr(overload, "_op", overload)
+    return found
+
+
 def _summed(rows: Tensor, parts: Sequence[object]) -> Tensor:
     """Return the sum of the products of pieces of rows, `_LONGEST` columns each."""
-    multiply = torch.ops.quantized.linear_dynamic_fp16
+    multiply = _multiply_half()
     pieces = zip(_pieces(rows), parts, strict=True)
     total: Tensor = multiply(*next(pieces))
     for piece, part in pieces:

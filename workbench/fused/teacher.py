@@ -1,4 +1,4 @@
-"""The teacher: a transformers model over the given weights, its layers replaced by ours."""
+"""The teacher: our layers over the weights that a transformers model has put in their places."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from tracing.errors import CheckpointError
 from tracing.models import Taps, TeacherConfig
@@ -17,8 +18,9 @@ from workbench.fused.cache.rows import RowCache
 from workbench.fused.experts import LayerRouting, place_experts
 from workbench.fused.operators import Operators
 from workbench.fused.quantised import put_in_place
+from workbench.fused.rotary import Rotary
 from workbench.fused.teacher_config import build_config, build_empty_model
-from workbench.fused.teacher_modules import ATTENTION, install
+from workbench.fused.teacher_modules import RmsNorm, take_layers
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,7 @@ class Teacher:
     Attributes:
         windows: Attention window of each layer in tokens, 0 for none.
         num_layers: Layers of the model, and of its cache.
+        layers: Of the model.
     """
 
     def __init__(
@@ -56,15 +59,19 @@ class Teacher:
     ) -> None:
         self.windows = config.windows
         self.num_layers = config.num_layers
-        self._device = device
         self._taps = taps
-        self._model: Any = _load(config, weights, device, dtype)
-        install(self._model, operators)
-        head: Any = self._model.lm_head
-        self._head = operators.products.of(head.weight)
-        del self._model.lm_head  # its product holds it
-        self._tapped: dict[int, Tensor] = {}
-        self._tap(taps.layers)
+        self._operators = operators
+        self._dtype = dtype
+        if not all(0 <= layer <= self.num_layers for layer in taps.layers):
+            raise CheckpointError(
+                f"tapped layers should be in 0 to {self.num_layers}, the drafter asks for {list(taps.layers)}"
+            )
+        model: Any = _load(config, weights, device, dtype)
+        self._embedding: Tensor = model.model.embed_tokens.weight.detach()
+        self._rotary = Rotary.of(model.model.rotary_emb, config.rope.kind)
+        self.layers = take_layers(model.model, operators)
+        self._norm = RmsNorm(model.model.norm, operators)
+        self._head = operators.products.of(model.lm_head.weight.detach())
 
     def forward(
         self,
@@ -90,43 +97,32 @@ class Teacher:
             last_only: Logits of the last row only.
         """
         call.pages = cache.pages(len(token_ids)) if pages is None else pages
-        base: Any = self._model.model
-        hidden = embedded = base.embed_tokens(token_ids[None])
-        tables = tuple(table.unsqueeze(2) for table in base.rotary_emb(hidden, position_ids[None]))
+        hidden = embedded = functional.embedding(token_ids[None], self._embedding)
+        tables = self._operators.rotary_tables(self._rotary.tables(position_ids, self._dtype))
         masks = blocked or {}
-        for layer, window in zip(base.layers, self.windows, strict=True):
+        entering: dict[int, Tensor] = {}
+        for number, (layer, window) in enumerate(zip(self.layers, self.windows, strict=True)):
+            entering[number] = hidden
             hidden = layer(hidden, tables, masks.get(window), cache, call)
-        final = base.norm(hidden)
+        entering[self.num_layers] = hidden
+        final = self._norm(hidden)
         logits = self._head(final[:, -1:] if last_only else final)
-        features = self._features(final)
+        features = self._features(entering, final)
         if call.seen is not None:
             call.seen(token_ids=token_ids, position_ids=position_ids, embedding=embedded)
             call.seen(final_norm=final, features=features, logits=logits)
         return TeacherOutput(logits[0], features[0], tuple(call.routing))
 
-    def _features(self, final: Tensor) -> Tensor:
-        """Return the tapped rows of the forward that just ran, `[1, R, F]`; `final` left the last norm."""
-        tapped = [self._tapped[layer] for layer in self._taps.layers]
+    def _features(self, entering: Mapping[int, Tensor], final: Tensor) -> Tensor:
+        """Return the tapped rows side by side, `[1, R, F]`.
+
+        Args:
+            entering: What entered each layer; at `num_layers` what entered the final norm.
+            final: What left it.
+        """
+        tapped = [entering[layer] for layer in self._taps.layers]
         tapped += [final] if self._taps.final_hidden else []
-        self._tapped.clear()
         return torch.cat(tapped, dim=-1) if tapped else final[..., :0]
-
-    def _tap(self, layers: tuple[int, ...]) -> None:
-        """Keep what enters each tapped layer; boundary `num_layers` is what enters the final norm."""
-        base: Any = self._model.model
-        boundaries = [*base.layers, base.norm]
-        if not all(0 <= layer < len(boundaries) for layer in layers):
-            raise CheckpointError(
-                f"tapped layers should be in 0 to {self.num_layers}, the drafter asks for {list(layers)}"
-            )
-        for layer in set(layers):
-            boundaries[layer].register_forward_pre_hook(self._keeper(layer))
-
-    def _keeper(self, layer: int) -> Any:
-        def keep(_: nn.Module, arguments: tuple[Any, ...]) -> None:
-            self._tapped[layer] = arguments[0]
-
-        return keep
 
 
 def _load(
@@ -134,7 +130,7 @@ def _load(
 ) -> nn.Module:
     """Return the model over `weights`; tensors already in place are shared, never copied or written."""
     hf_config = build_config(config)
-    model = build_empty_model(hf_config, ATTENTION, dtype)
+    model = build_empty_model(hf_config, "eager", dtype)
     if config.experts is not None:
         place_experts(model, config.experts, dtype)
     if config.quantisation is not None:

@@ -1,65 +1,45 @@
-"""Modules that replace a transformers decoder's own, over the same weights."""
+"""Layers in the place of a transformers decoder's own, over the same weights."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
+from torch import Tensor
 
 from workbench.fused.attention import AttentionCall, attend
 from workbench.fused.cache.rows import RowCache
 from workbench.fused.experts import ExpertsMlp, ExpertWeights
 from workbench.fused.gated_mlp import GatedMlp
 from workbench.fused.operators import Operators
+from workbench.fused.rotary import Tables
 from workbench.fused.seen import tell_heads
 
-ATTENTION: Final = "specwb_npu_fused_infer_attention"
-"""Name under which the attention function is registered with transformers."""
 
-
-def registered_attention(  # noqa: PLR0917  # the library's signature
-    module: nn.Module,  # noqa: ARG001
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float,
-    *,
-    attention_call: AttentionCall,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    """Attend as `attention_call` specifies; `attention_mask` is in the device's form, True is left out."""
-    return attend(query, key, value, attention_mask, attention_call, scale=scaling), None
-
-
-AttentionInterface.register(ATTENTION, registered_attention)
-
-
-class RmsNorm(nn.Module):
+class RmsNorm:
     """RMSNorm through the operator."""
 
+    __slots__ = ("_operators", "_weight", "epsilon")
+
     def __init__(self, source: Any, operators: Operators) -> None:
-        super().__init__()
-        self.weight: nn.Parameter = source.weight
+        self._weight: Tensor = source.weight.detach()
         self.epsilon: float = source.variance_epsilon
-        self.operators = operators
+        self._operators = operators
 
-    def forward(self, hidden_states: Tensor) -> Tensor:
+    def __call__(self, rows: Tensor) -> Tensor:
         """Return the normed rows."""
-        return self.operators.rms_norm(hidden_states, self.weight, self.epsilon)
+        return self._operators.rms_norm(rows, self._weight, self.epsilon)
 
 
-class TreeAttention(nn.Module):
+class TreeAttention:
     """Self-attention over the projections of a transformers attention module, q, k and v in one product.
 
     Queries and keys are rotated together and in BSND, where a short tree breaks no rule of the rotary
-    operator.
+    operator, and stay in this layout up to the output projection.
     """
 
     def __init__(self, source: Any, operators: Operators) -> None:
-        super().__init__()
         self.project = operators.products.joined([source.q_proj, source.k_proj, source.v_proj])
         self.output = operators.products.joined([source.o_proj])
         self.q_norm, self.k_norm = (
@@ -73,79 +53,57 @@ class TreeAttention(nn.Module):
         self.scaling: float = source.scaling
         self.operators = operators
 
-    def forward(
-        self,
-        hidden_states: Tensor,
-        rotary_tables: tuple[Tensor, Tensor],
-        blocked: Tensor | None,
-        cache: RowCache,
-        call: AttentionCall,
+    def __call__(
+        self, rows: Tensor, tables: Tables, blocked: Tensor | None, cache: RowCache, call: AttentionCall
     ) -> Tensor:
         """Return attention output `[1, R, hidden]`; keys and values are appended to the cache."""
-        heads = self.project(hidden_states).view(*hidden_states.shape[:-1], -1, self.head_dim)
-        normed = self._normed(heads[:, :, : self.num_rotated])
-        rotated = self.operators.rotary(normed, *rotary_tables)
-        keys, values = cache.update(
-            rotated[:, :, self.num_heads :].transpose(1, 2),
-            heads[:, :, self.num_rotated :].transpose(1, 2),
-            self.layer_idx,
-            call.pages,
-        )
-        output, _ = ALL_ATTENTION_FUNCTIONS[ATTENTION](
-            self,
-            rotated[:, :, : self.num_heads].transpose(1, 2),
-            keys,
-            values,
-            blocked,
-            scaling=self.scaling,
-            attention_call=call,
-        )
+        heads = self.project(rows).view(1, rows.shape[1], -1, self.head_dim)
+        to_rotate, values = heads.tensor_split((self.num_rotated,), dim=2)
+        normed = self._normed(to_rotate)
+        rotated = self.operators.rotary(normed, *tables)
+        query, key = rotated.tensor_split((self.num_heads,), dim=2)
+        keys, all_values = cache.write(self.layer_idx, key[0], values[0], call.pages)
+        output = attend(query, keys, all_values, blocked, call, scale=self.scaling)
         if call.seen is not None:
             seen = call.seen.at(f"layers.{self.layer_idx}")
             tell_heads(seen, heads, None if self.q_norm is None else normed, self.num_heads, self.num_rotated)
-            call.tell(seen, rotated[:, :, : self.num_heads], keys, values, blocked)
-            seen(key=rotated[:, :, self.num_heads :], attention=output)
+            call.tell(seen, query, keys, all_values, blocked)
+            seen(key=key, attention=output)
         return self.output(output.flatten(2))
 
     def _normed(self, rotated: Tensor) -> Tensor:
         """Return query and key heads, each normed where the architecture has it."""
         if self.q_norm is None or self.k_norm is None:
             return rotated
-        query, key = rotated[:, :, : self.num_heads], rotated[:, :, self.num_heads :]
+        query, key = rotated.tensor_split((self.num_heads,), dim=2)
         return torch.cat([self.q_norm(query.contiguous()), self.k_norm(key.contiguous())], dim=2)
 
 
-class DecoderLayer(nn.Module):
+class DecoderLayer:
     """A pre-norm decoder layer over the weights of a transformers one."""
 
     def __init__(self, source: Any, operators: Operators) -> None:
-        super().__init__()
         self.input_layernorm = RmsNorm(source.input_layernorm, operators)
         self.self_attn = TreeAttention(source.self_attn, operators)
         self.post_attention_layernorm = RmsNorm(source.post_attention_layernorm, operators)
         kind = ExpertsMlp if isinstance(source.mlp, ExpertWeights) else GatedMlp
         self.mlp = kind(source.mlp, operators)
 
-    def forward(
-        self,
-        hidden_states: Tensor,
-        rotary_tables: tuple[Tensor, Tensor],
-        blocked: Tensor | None,
-        cache: RowCache,
-        call: AttentionCall,
+    def __call__(
+        self, rows: Tensor, tables: Tables, blocked: Tensor | None, cache: RowCache, call: AttentionCall
     ) -> Tensor:
         """Return the residual stream behind this layer.
 
         Args:
-            hidden_states: The residual stream, `[1, R, hidden]`.
-            rotary_tables: Cosines and sines, `[1, R, 1, D]`.
+            rows: The residual stream, `[1, R, hidden]`.
+            tables: Cosines and sines, as the rotary operator takes them.
             blocked: As `Teacher.forward`.
             cache: Extended in place.
             call: How attention runs.
         """
-        normed = self.input_layernorm(hidden_states)
-        attended = self.self_attn(normed, rotary_tables, blocked, cache, call)
-        after = hidden_states + attended
+        normed = self.input_layernorm(rows)
+        attended = self.self_attn(normed, tables, blocked, cache, call)
+        after = rows + attended
         seen = None if call.seen is None else call.seen.at(f"layers.{self.self_attn.layer_idx}")
         inner = self.post_attention_layernorm(after)
         if isinstance(self.mlp, ExpertsMlp):
@@ -157,9 +115,10 @@ class DecoderLayer(nn.Module):
         return moved
 
 
-def install(model: nn.Module, operators: Operators) -> None:
-    """Put our layers and our last norm in the place of the library's."""
-    base: Any = model.model
+def take_layers(base: Any, operators: Operators) -> Sequence[DecoderLayer]:
+    """Return our layers over those of a model, which lets go of each as it is taken."""
+    layers = []
     for index, layer in enumerate(base.layers):
-        base.layers[index] = DecoderLayer(layer, operators)
-    base.norm = RmsNorm(base.norm, operators)
+        layers.append(DecoderLayer(layer, operators))
+        base.layers[index] = torch.nn.Identity()
+    return layers

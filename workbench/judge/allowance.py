@@ -117,7 +117,15 @@ def _pooled(errors: list[Floats], size: Floats, magnitude: Floats, dtype: str) -
     own = stacked.max(axis=0)
     usable = (own >= 0) & np.isfinite(size) & (size > 0)
     median = float(np.median(own[usable] / size[usable])) if usable.any() else 0.0
-    floor = FLOOR_ULPS[dtype] * ulp(np.where(np.isfinite(magnitude), magnitude, 0.0), dtype)
-    # A root-mean-square is never above the largest error, so its floor shrinks with the row's own size.
-    floor = floor * np.divide(size, magnitude, out=np.ones_like(size), where=magnitude > 0)
+    floor = floor_of(size, magnitude, dtype)
     return np.where(own >= 0, FACTOR[dtype] * np.maximum(own, SPREAD * median * size) + floor, np.nan)
+
+
+def floor_of(size: Floats, magnitude: Floats, dtype: str) -> Floats:
+    """Return what every row may be off by, `[R]`: a few units in the last place of its largest magnitude.
+
+    A root-mean-square is never above the largest error, so its floor shrinks with the row's own size.
+    """
+    floor = FLOOR_ULPS[dtype] * ulp(np.where(np.isfinite(magnitude), magnitude, 0.0), dtype)
+    share = np.divide(size, magnitude, out=np.ones_like(size), where=magnitude > 0)
+    return np.asarray(floor * share, dtype=np.float64)

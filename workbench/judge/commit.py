@@ -86,20 +86,31 @@ def _judge_moved(notes: Notes, evidence: CommitEvidence) -> None:
         return
     notes.check("kv_rows")
     branch, after = _rows_first(evidence.branch_rows), _rows_first(evidence.rows_after)
+    before = None if evidence.rows_before is None else _rows_first(evidence.rows_before)
     for place, position in enumerate(np.asarray(evidence.path_indices).tolist()):
         target, node = evidence.committed_len + place, position - evidence.committed_len
+        wanted = f"the bits of node {node}"
         if target >= len(after) or not 0 <= node < len(branch):
+            held = "nothing to compare"
             message = f"row {target} (node {node} of the path) is not there to be compared"
         elif _rows_equal(branch[node : node + 1], after[target : target + 1])[0]:
             continue
         else:
-            holder = np.flatnonzero(_rows_equal(branch, np.broadcast_to(after[target], branch.shape)))
-            held = (
-                f"those of node {holder[0]}" if holder.size else "of no node of this step (stale or altered)"
-            )
-            message = f"row {target} should hold the bits of node {node} and holds {held}"
+            held = _holder(after[target], branch, before)
+            message = f"row {target} should hold {wanted} and holds {held}"
         rule, column = "JUDGE-COMMIT-ROWS", "kv_row_digests"
-        notes.finding(rule, column, message, node=node, fused=target, reference=position)
+        notes.finding(rule, column, message, node=node, fused=held, reference=wanted)
+
+
+def _holder(row: NDArray[Any], branch: NDArray[Any], before: NDArray[Any] | None) -> str:
+    """Return whose bits a row has: another node's, those of another position, or nobody's."""
+    for rows, what in ((branch, "node"), (before, "committed row")):
+        if (
+            rows is not None
+            and (same := np.flatnonzero(_rows_equal(rows, np.broadcast_to(row, rows.shape)))).size
+        ):
+            return f"those of {what} {same[0]}"
+    return "those of no node of this step (stale or altered)"
 
 
 def _rows_first(array: NDArray[Any]) -> NDArray[Any]:

@@ -54,7 +54,7 @@ class DraftNodes:
 
 def has_samples(notes: Notes, quantity: str, *rows: LevelTruth) -> bool:
     """Return whether all rows have a sample and a truth above the path's dtype; record why not."""
-    reasons = [why_not(each.samples, each.truth, notes.dtype) for each in rows]
+    reasons = [why_not(each.samples, each.truth, notes.dtype) for each in rows if each.typical is None]
     if any(reasons):
         notes.skip(quantity, next(filter(None, reasons)))
     return not any(reasons)

@@ -17,6 +17,7 @@ from workbench.judge.draft_laws import ROOT, Candidates, best, level_range, node
 from workbench.judge.draft_nodes import MAX_NAMED, sum_rounding, term_rounding, write_score
 from workbench.judge.evidence import LevelTruth
 from workbench.judge.notes import Notes, first_few
+from workbench.judge.typical import allowances_beside, from_truth
 
 
 @dataclass(slots=True)
@@ -57,7 +58,11 @@ def level_allowances(levels: tuple[LevelTruth, ...], dtype: str) -> list[NDArray
     samples = tuple(
         np.concatenate([level.samples[number] for level in levels]) for number in range(num_samples)
     )
-    pooled = row_allowances(truth, samples, dtype).largest
+    typical = levels[0].typical
+    if typical is None:
+        pooled = row_allowances(truth, samples, dtype).largest
+    else:
+        pooled = allowances_beside(truth, typical, dtype).largest
     return np.split(pooled, np.cumsum([level.truth.shape[0] for level in levels])[:-1])
 
 
@@ -81,7 +86,8 @@ def judge_scores(scores: Scores, levels: tuple[LevelTruth, ...]) -> None:
             wrong += _judge_beam(scores, level, (flats[beam], beam, float(allowances[beam])))
             _judge_best_tokens(scores, level, (flats[beam], beam, float(allowances[beam])))
     scores.notes.check("draft_logprobs")
-    scores.notes.allow("draft_logprobs", scores.allowance, np.abs(scores.truth))
+    more = 1.0 if not levels or levels[0].typical is None else from_truth(scores.notes.dtype)
+    scores.notes.allow("draft_logprobs", scores.allowance * more, np.abs(scores.truth))
     _write_wrong(scores, wrong)
 
 

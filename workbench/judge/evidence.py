@@ -20,6 +20,7 @@ from tracing.settings import DecodeSettings
 from tracing.stages import Accepted, BoolArray, Committed, Drafted, IntArray, Tensorized, Verified
 from workbench.judge.draw_ties import DrawTie
 from workbench.judge.row_truth import RoutingTruth, RowTruth
+from workbench.judge.typical import Typical
 
 Array = NDArray[Any]
 """Floats of any width."""
@@ -64,11 +65,13 @@ class LevelTruth:
         truth: Log-softmax over the draft vocabulary, one row per fused beam, `[B, Vd]`, not cumulative.
         samples: The same at the path's dtype (log-softmax in float32), permuted orders, each `[B, Vd]`.
         arbiter: Beam number in this level to the row by drafter replay, `[Vd]`.
+        typical: As of `RowTruth`; one group.
     """
 
     truth: Array
     samples: tuple[Array, ...] = ()
     arbiter: Mapping[int, Array] = field(default_factory=dict)
+    typical: Typical | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

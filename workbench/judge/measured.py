@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from tracing.errors import UsageError
 from workbench.judge.allowance import Floats, RowAllowances, largest, root_mean_square, row_allowances
+from workbench.judge.typical import Typical, allowances_beside
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,20 +87,46 @@ def measure(
     label: str, fused: NDArray[Any], truth: NDArray[Any], samples: tuple[NDArray[Any], ...], dtype: str
 ) -> GroupRows:
     """Measure one group of rows, all arrays `[R, W]`."""
+    alone = (
+        np.asarray(fused)[None],
+        np.asarray(truth)[None],
+        tuple(np.asarray(each)[None] for each in samples),
+    )
+    return measure_groups([label], *alone, dtype)[0]
+
+
+def measure_groups(
+    labels: Sequence[str],
+    fused: NDArray[Any],
+    truth: NDArray[Any],
+    samples: tuple[NDArray[Any], ...],
+    dtype: str,
+    *,
+    typical: Typical | None = None,
+) -> tuple[GroupRows, ...]:
+    """Measure groups of rows, all arrays `[G, R, W]`; with `typical` errors `truth` is a sample."""
     fused = np.asarray(fused, dtype=np.float64)
     truth = np.asarray(truth, dtype=np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
         error = fused - truth
-        return GroupRows(
+        errors, errors_rms = largest(error), root_mean_square(error)
+    fused_finite, truth_finite = (np.isfinite(side).all(axis=-1) for side in (fused, truth))
+    beside = None if typical is None else allowances_beside(truth, typical, dtype)
+    return tuple(
+        GroupRows(
             label=label,
-            fused=fused,
-            truth=truth,
-            error=largest(error),
-            error_rms=root_mean_square(error),
-            allowance=row_allowances(truth, samples, dtype),
-            fused_finite=np.isfinite(fused).all(axis=-1),
-            truth_finite=np.isfinite(truth).all(axis=-1),
+            fused=fused[number],
+            truth=truth[number],
+            error=errors[number],
+            error_rms=errors_rms[number],
+            allowance=row_allowances(truth[number], tuple(sample[number] for sample in samples), dtype)
+            if beside is None
+            else RowAllowances(beside.largest[number], beside.rms[number]),
+            fused_finite=fused_finite[number],
+            truth_finite=truth_finite[number],
         )
+        for number, label in enumerate(labels)
+    )
 
 
 @dataclass(frozen=True, slots=True)

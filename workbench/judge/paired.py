@@ -118,6 +118,10 @@ class Leaning:
         enough = self.wealth >= math.log(num_tried / RATE)
         return enough and self.leans[0] <= self.lean <= self.leans[1] and self.lean_of_samples <= SAMPLES_LEAN
 
+    def can_be_made(self, num_tried: int, groups_left: int) -> bool:
+        """Return whether so many more groups could still make a case, if each of them voted for it."""
+        return self.wealth + groups_left * math.log1p(STAKE) >= math.log(num_tried / RATE)
+
     def sentence(self, what: str, dtype: str) -> str:
         """Say how the path leans."""
         return (
@@ -165,6 +169,11 @@ class Paired:
         leaning = self.by_clause.setdefault(clause, Leaning(clause, leans))
         wide = [np.asarray(each, np.float64) for each in samples]
         leaning.add(np.asarray(error, np.float64), wide, np.asarray(added, np.float64))
+
+    def is_open(self, clause: str, groups_left: int) -> bool:
+        """Return whether a mistake is worth measuring: it is new, or could still be named."""
+        leaning = self.by_clause.get(clause)
+        return leaning is None or leaning.can_be_made(len(self.by_clause), groups_left)
 
     def join(self, other: Paired) -> None:
         """Take in what another, independent run measured."""

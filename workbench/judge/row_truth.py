@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from tracing.models import Experts
 from tracing.stages import IntArray
+from workbench.judge.typical import Typical
 
 Array = NDArray[Any]
 """Floats of any width."""
@@ -28,6 +29,7 @@ class RowTruth:
         samples: Results of the reference at the tested path's dtype, in other ways; without one, not checked.
         rows: int `[R]`, the node (or position) each row belongs to; None means `0 .. R-1`.
         arbiter: Row (as in `rows`) to its value on the replay rung, `[W]` or `[layers, 2, kv_heads, D]`.
+        typical: Typical errors of a sample; `truth` is then the sample itself, and rows are held against it.
     """
 
     fused: Array | None = None
@@ -35,6 +37,7 @@ class RowTruth:
     samples: tuple[Array, ...] = ()
     rows: IntArray | None = None
     arbiter: Mapping[int, Array] = field(default_factory=dict)
+    typical: Typical | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

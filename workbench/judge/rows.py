@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from tracing.errors import UsageError
 from workbench.judge.allowance import largest
-from workbench.judge.measured import Judged, as_groups, group_label, measure
+from workbench.judge.measured import Judged, as_groups, group_label, measure_groups
 from workbench.judge.notes import Notes
 from workbench.judge.row_findings import write_rows
 from workbench.judge.row_truth import RowTruth
+from workbench.judge.typical import from_truth
 
 
 def judge_rows(
@@ -41,7 +42,7 @@ def judge_rows(
     if quantity.truth is None:
         notes.lacks(column, "the reference does not provide it")
         return None
-    reason = why_not(quantity.samples, quantity.truth, notes.dtype)
+    reason = why_not(quantity.samples, quantity.truth, notes.dtype) if quantity.typical is None else ""
     if reason:
         notes.skip(column, reason)
         return None
@@ -60,6 +61,8 @@ def judge_rows(
         return None
     notes.check(column)
     allowances = np.concatenate([group.allowance.largest for group in judged.groups])
+    if quantity.typical is not None:
+        allowances = allowances * from_truth(notes.dtype)
     notes.allow(column, allowances, np.concatenate([largest(group.truth) for group in judged.groups]))
     write_rows(notes, rule, column, judged, quantity.arbiter, named=valid is not None)
     return judged
@@ -95,14 +98,13 @@ def _measured(
         raise UsageError(f"rows should name {num_rows} rows, got {list(rows.shape)}")
     keep = np.ones(num_rows, dtype=bool) if valid is None else np.asarray(valid, dtype=bool)[rows]
     exact, samples = as_groups(truth), tuple(as_groups(sample) for sample in quantity.samples)
-    groups = tuple(
-        measure(
-            group_label(truth, number),
-            grouped[number][keep],
-            exact[number][keep],
-            tuple(sample[number][keep] for sample in samples),
-            dtype,
-        )
-        for number in range(grouped.shape[0] if keep.any() else 0)
+    labels = [group_label(truth, number) for number in range(grouped.shape[0] if keep.any() else 0)]
+    groups = measure_groups(
+        labels,
+        grouped[:, keep],
+        exact[:, keep],
+        tuple(sample[:, keep] for sample in samples),
+        dtype,
+        typical=quantity.typical,
     )
     return Judged(groups, rows[keep])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tracing.moment import Moment
@@ -72,6 +72,16 @@ class TurnState:
     def has_length(self, committed_len: int | None) -> bool:
         """Whether the tokens before the next step are known and as many as the step says."""
         return self.is_known and committed_len == len(self.committed)
+
+    def copied(self) -> TurnState:
+        """Return the turn as it is now; it changes no more."""
+        return replace(
+            self,
+            prompt=list(self.prompt),
+            committed=list(self.committed),
+            emitted=list(self.emitted),
+            num_accepted=list(self.num_accepted),
+        )
 
     def enter(self, prompt: Sequence[int], context: Sequence[int] | IntArray) -> None:
         """Take over a prefill.

@@ -14,18 +14,12 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from tracing.errors import UsageError, sentence_of
-from workbench.lossless.evidence import (
-    Alarm,
-    LawEvidence,
-    PromptEvidence,
-    draws_for_known,
-    smallest_visible,
-)
-from workbench.lossless.exact import law_of_rule
+from workbench.lossless.evidence import Alarm, LawEvidence, PromptEvidence, draws_for_known, smallest_visible
 from workbench.lossless.forks import Budget
 from workbench.lossless.law import EmissionLaw, completed, divergence, target_law
 from workbench.lossless.mistakes import MISTAKES
 from workbench.lossless.problem import Problem, TokenPath
+from workbench.lossless.rules import law_of_rule
 from workbench.lossless.two_sample import TwoSampleEvidence
 from workbench.lossless.verifier import load_function
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from tracing.errors import UsageError
 from workbench.lossless.evidence import LawEvidence, PromptEvidence
-from workbench.lossless.exact import law_of_rule
 from workbench.lossless.forks import Budget
 from workbench.lossless.law import (
     EmissionLaw,
@@ -29,7 +28,7 @@ from workbench.lossless.law import (
 )
 from workbench.lossless.mistakes import MISTAKES
 from workbench.lossless.problem import Problem, TokenPath
-from workbench.lossless.rules import AcceptanceRule
+from workbench.lossless.rules import AcceptanceRule, law_of_rule
 from workbench.lossless.trial import VerifierTrial, sampled_results, tried
 from workbench.lossless.verifier import Malformed, Numbers, Raised, Verifier
 

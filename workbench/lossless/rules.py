@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Final
 
+from workbench.lossless.compare import Comparisons
 from workbench.lossless.drafting import DraftedTree
-from workbench.lossless.problem import Drafts, TokenPath
+from workbench.lossless.forks import Budget, Enumeration, Forks, enumerate_runs
+from workbench.lossless.problem import Drafts, Problem, TokenPath
+from workbench.lossless.sources import ForkingChance, ForkingGenerator
 
 Weights = Sequence[Any]
 Chance = Any
@@ -192,3 +195,17 @@ RULES: Final[Mapping[str, AcceptanceRule]] = {
     )
 }  # fmt: skip
 """Rules that are proven lossless, by name. `chain rejection sampling` is `specinfer` on a chain."""
+
+
+def law_of_rule(function: RuleFunction, problem: Problem, budget: Budget | None = None) -> Enumeration:
+    """Return the law of what a rule emits on a problem; fractions where the rule computes in fractions."""
+    comparisons: Comparisons | None = None
+
+    def run(forks: Forks) -> tuple[int, ...]:
+        nonlocal comparisons
+        comparisons = comparisons or Comparisons(forks)
+        comparisons.restart()
+        chance = ForkingGenerator(ForkingChance(forks, comparisons.fresh))
+        return tuple(int(token) for token in function(DraftedTree(problem, forks), chance))
+
+    return enumerate_runs(run, budget or Budget())

@@ -49,11 +49,7 @@ def _exponential_(chance: ForkingChance, tensor: Any, lambd: float = 1.0, **_: A
 
 
 def _multinomial(
-    chance: ForkingChance,
-    probs: Any,
-    num_samples: int,
-    replacement: bool = False,
-    **_: Any,
+    chance: ForkingChance, probs: Any, num_samples: int, replacement: bool = False, **_: Any
 ) -> Any:
     rows = [[float(each) for each in row] for row in probs.reshape(-1, probs.shape[-1]).tolist()]
     drawn: list[list[int]] = []

@@ -129,10 +129,7 @@ def smaller_tree(case: RunCase, room: Room) -> RunCase:
     if "static_tree" in reads:
         return _smaller_static_tree(case, room)
     case = room.number(
-        case,
-        case.settings.tree_nodes,
-        lambda count: with_settings(case, tree_nodes=count),
-        least=2,
+        case, case.settings.tree_nodes, lambda count: with_settings(case, tree_nodes=count), least=2
     )
     if "depth" in reads:
         case = room.number(case, case.settings.depth, lambda depth: with_settings(case, depth=depth), least=0)

@@ -73,11 +73,7 @@ class OpenedSource:
     """
 
     def __init__(
-        self,
-        source: RunSource,
-        pair: ModelPair,
-        token_bytes: Callable[[int], bytes],
-        tokenizer: Any = None,
+        self, source: RunSource, pair: ModelPair, token_bytes: Callable[[int], bytes], tokenizer: Any = None
     ) -> None:
         """Keep what was loaded."""
         from workbench.reduce.slices import cut_pair

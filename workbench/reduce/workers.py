@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,12 +11,12 @@ from multiprocessing.process import BaseProcess
 from types import TracebackType
 
 from tracing.errors import SpecwbError
+from workbench.campaign.pool import GRACE_S, ended, spawned
 from workbench.reduce.outcome import CaseOutcome, CaseTrial
 from workbench.reduce.source import RunSource
 
 Serve = Callable[[Connection, RunSource], None]
 DIED = "the process of the path under test died"
-GRACE_S = 5.0
 
 
 @dataclass(slots=True)
@@ -52,16 +51,13 @@ class Workers:
             worker.connection.close()
             if worker.key is not None:
                 worker.process.kill()
-            worker.process.join(GRACE_S)
-            if worker.process.is_alive():
-                worker.process.kill()
-                worker.process.join()
+            ended(worker.process)
 
     def submit(self, key: str, trial: CaseTrial) -> None:
         """Hand a trial to a worker that has none."""
         worker = next((each for each in self._workers if each.key is None), None)
         if worker is None:
-            worker = self._started()
+            worker = _Worker(*spawned(self._serve, self._source))
             self._workers.append(worker)
         worker.key = key
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # read as the end of its pipe
@@ -89,14 +85,6 @@ class Workers:
                 raise told
             ended.append((key, told))
         return ended
-
-    def _started(self) -> _Worker:
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=self._serve, args=(theirs, self._source), daemon=True)
-        process.start()
-        theirs.close()
-        return _Worker(process, ours)
 
 
 def serve_trials(connection: Connection, source: RunSource) -> None:

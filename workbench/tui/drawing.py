@@ -13,16 +13,14 @@ from tracing.stream_reader import DisprovedError
 from workbench.tui.messages import ModelCall, RunGrew, StepDrawn, TimelineRead
 from workbench.tui.reader import Reader
 from workbench.view.lines import Lines, note
-from workbench.view.look import Sight
 from workbench.view.panels import PANEL_BY_NAME, panel_for
-from workbench.view.rows_with_findings import rows_with_findings
 from workbench.view.run_distance import RunDistance
 from workbench.view.run_model import RunModel
-from workbench.view.run_strip import StripCount
+from workbench.view.run_strip import StripCount, rows_with_findings
 from workbench.view.run_view import RunView
 from workbench.view.safe_text import safe_text
 from workbench.view.search import Place, find, parse_query
-from workbench.view.step import StepView
+from workbench.view.step import Sight, StepView
 from workbench.view.targets import FindingTarget, Target
 
 STRETCHES_PER_NEWS = 32

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from textual.message import Message
 
 from workbench.view.lines import Lines
-from workbench.view.look import Sight
 from workbench.view.run_model import RunModel
-from workbench.view.step import StepView
+from workbench.view.step import Sight, StepView
 from workbench.view.targets import Target
 from workbench.view.timeline import TimelineRow
 

@@ -10,13 +10,12 @@ import numpy as np
 from tracing.moment import Moment
 from workbench.view.counted import counted
 from workbench.view.launch_shown import Happening, LaunchShown, RequestOfLaunch, Row
-from workbench.view.lines import Line, Lines, Role, Span, note
+from workbench.view.lines import Line, Lines, Role, Span, note, wrapped
 from workbench.view.panel import Panel
 from workbench.view.safe_text import safe_text
 from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import MomentTarget, Target
 from workbench.view.width import cell_width
-from workbench.view.wrapped import wrapped
 
 NAME: Final = 18
 """Cells of a request's name."""

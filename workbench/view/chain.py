@@ -8,12 +8,11 @@ from typing import Final
 from tracing.moment import Moment
 from workbench.judge.cache_history import RowChange
 from workbench.view.counted import counted
-from workbench.view.lines import Line, Lines, Span, note
+from workbench.view.lines import Line, Lines, Span, note, wrapped
 from workbench.view.panel import Panel
 from workbench.view.safe_text import safe_text
 from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import MomentTarget, NodeTarget
-from workbench.view.wrapped import wrapped
 
 OF_THE_CACHE: Final = frozenset(
     {"KV004", "KV005", "JUDGE-COMMIT-ROWS", "JUDGE-COMMIT-PREFIX", "JUDGE-CACHE-WRITTEN"}

@@ -16,10 +16,9 @@ from numpy.typing import NDArray
 
 from workbench.view.chart import bar, beside, block, percent, shade, widest
 from workbench.view.distance_table import DASH, Counts, DistanceTable, bucket_labels
-from workbench.view.lines import Line, Lines, Role, Span, note
+from workbench.view.lines import Line, Lines, Role, Span, note, wrapped
 from workbench.view.panel import Panel
 from workbench.view.step import Side, StepView, ViewOptions
-from workbench.view.wrapped import wrapped
 
 LABEL: Final = 9
 SHORT_LABEL: Final = 4

@@ -12,11 +12,10 @@ from tracing.expert_columns import Ids, ids_by_layer, loads_by_layer
 from tracing.imbalance import imbalance
 from workbench.view.chart import block
 from workbench.view.counted import counted
-from workbench.view.lines import Line, Lines, Span, note
+from workbench.view.lines import Line, Lines, Span, note, wrapped
 from workbench.view.panel import Panel, missing_lines
 from workbench.view.step import Side, StepView, ViewOptions
 from workbench.view.targets import NodeTarget
-from workbench.view.wrapped import wrapped
 
 CELL: Final = 8
 """Cells of an expert and its load."""

@@ -10,14 +10,13 @@ from typing import Final
 from tracing.finding import Finding
 from workbench.view.condition import nothing_found_in_step
 from workbench.view.counted import counted
-from workbench.view.lines import Line, Lines, Role, Span, note
+from workbench.view.lines import Line, Lines, Role, Span, note, wrapped
 from workbench.view.panel import Panel
 from workbench.view.rule_index import rule_index
 from workbench.view.safe_text import safe_text
 from workbench.view.source_frames import frame_lines
 from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import FindingTarget
-from workbench.view.wrapped import wrapped
 
 MAX_TEXT: Final = 4000
 MAX_LISTED: Final = 200

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from workbench.view.look import Sight
+from workbench.view.step import Sight
 
 FIRST_PANELS: Final = ("tree", "visible", "acceptance", "findings")
 """What the four slots show at first; a small screen has room for the first one or two."""

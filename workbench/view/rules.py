@@ -12,12 +12,11 @@ from tracing.errors import SpecwbError
 from tracing.finding import Finding
 from workbench.judge.recorded.context import read_context
 from workbench.view.counted import counted
-from workbench.view.lines import Line, Lines, Span, note
+from workbench.view.lines import Line, Lines, Span, note, wrapped
 from workbench.view.rule_index import rule_index
 from workbench.view.safe_text import safe_text
 from workbench.view.step import StepView, ViewOptions
 from workbench.view.targets import CellTarget, NodeTarget, Target
-from workbench.view.wrapped import wrapped
 
 INDENT: Final = 4
 """Cells before what of a sentence does not fit on its line."""

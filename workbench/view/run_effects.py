@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from tracing.moment import Moment
-from workbench.view.look import Sight
+from workbench.view.step import Sight
 from workbench.view.targets import SourceTarget, Target
 
 Severity = Literal["information", "warning", "error"]

@@ -11,11 +11,11 @@ from dataclasses import replace
 from tracing.errors import UsageError
 from tracing.moment import Moment
 from workbench.view.history import Location
-from workbench.view.look import Look
 from workbench.view.panels import PANEL_BY_NAME, panel_for
 from workbench.view.run_state import RunState
 from workbench.view.safe_text import safe_text
 from workbench.view.source_frames import place_to_edit
+from workbench.view.step import Look
 from workbench.view.targets import (
     CellTarget,
     FindingTarget,

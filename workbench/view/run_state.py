@@ -13,7 +13,6 @@ from typing import Final
 from tracing.moment import Moment
 from workbench.view.condition import NoFindings
 from workbench.view.history import History, Location
-from workbench.view.look import Look, Sight
 from workbench.view.panel_layout import PanelLayout
 from workbench.view.panels import panel_for, panel_of_stage, target_of
 from workbench.view.run_effects import Effects, Notification, RunJobs, Severity
@@ -21,7 +20,7 @@ from workbench.view.run_findings import FindingOrder
 from workbench.view.run_strip import Strip
 from workbench.view.run_view import RunView
 from workbench.view.search import Hit
-from workbench.view.step import StepView
+from workbench.view.step import Look, Sight, StepView
 from workbench.view.tabs import panels_shown_for
 from workbench.view.targets import FindingTarget, NodeTarget, Target
 

@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tracing.moment import STAGES
+from tracing.errors import TraceError
+from tracing.moment import STAGES, Moment
+from tracing.stream_reader import DisprovedError
 from workbench.view.chart import Values, block
 from workbench.view.flat import list_lengths
 from workbench.view.lines import Line, Role, Span
-from workbench.view.rows_with_findings import rows_with_findings
 from workbench.view.run_view import RunView
 from workbench.view.stages import duration
 
@@ -142,3 +143,20 @@ def _values(table: pa.Table) -> tuple[Values, Values, Values]:
     times = np.sum([np.asarray(pc.fill_null(each, 0)) for each in stages], axis=0).astype(np.float64)
     times[~known] = np.nan
     return accepted, np.array(verdicts, np.float64), times
+
+
+def rows_with_findings(view: RunView) -> list[int]:
+    """Return the rows that have findings, in their order; a finding at a step that is not there has none.
+
+    Raises:
+        DisprovedError: A batch is not what was written; rows are numbered anew after `refresh`.
+    """
+    rows: set[int] = set()
+    for place in {finding.moment.place for finding in view.findings}:
+        try:
+            rows.add(view.row_of(Moment(*place)))
+        except DisprovedError:
+            raise
+        except TraceError:
+            continue
+    return sorted(rows)

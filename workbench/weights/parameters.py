@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -198,8 +197,3 @@ def expected_bits(num_bits: int, low_bits: int, low_share: float) -> float:
         low_share: Share of elements whose number fits the low bits.
     """
     return float(MASK_BITS + num_bits + (low_bits - num_bits) * low_share**GROUP)
-
-
-def as_mapping(parameters: Parameters) -> Mapping[str, int]:
-    """Return the parameters by the paper's letters."""
-    return {"b": parameters.base, "n": parameters.num_bits, "m": parameters.low_bits}

@@ -22,12 +22,7 @@ MODES: Final[Mapping[str, tuple[str, ...]]] = {
     "openvino": ("greedy", "lookup", "chain", "tree"),
 }
 """Peer to its ways of decoding."""
-NEEDS: Final = {
-    "assisted": "draft_model",
-    "chain": "drafter",
-    "tree": "drafter",
-    "eagle:greedy": "drafter",
-}
+NEEDS: Final = {"assisted": "draft_model", "chain": "drafter", "tree": "drafter", "eagle:greedy": "drafter"}
 """Checkpoint besides the teacher that a way of decoding takes, of every peer or of one."""
 STATED: Final = "peers"
 """Manifest entry of what each peer says of itself."""

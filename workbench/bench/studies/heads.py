@@ -16,10 +16,7 @@ from workbench.fused.path import path_over
 from workbench.lockstep.choice.heads import accepted, accuracies, fan, grow, record_ranks, written
 from workbench.lockstep.choice.static import static_settings
 
-PUBLISHED: Final = {
-    1: (0.419, 0.276, 0.210, 0.174, 0.155),
-    WIDTH: (0.649, 0.519, 0.440, 0.386, 0.352),
-}
+PUBLISHED: Final = {1: (0.419, 0.276, 0.210, 0.174, 0.155), WIDTH: (0.649, 0.519, 0.440, 0.386, 0.352)}
 """Shares of a head's best and ten best tokens that are right, in the search statistics of OpenPangu."""
 SIZES: Final = (16, 64)
 

@@ -42,12 +42,7 @@ def measure(lab: Lab) -> Study:
         tables=(speed_table("Temperatures", "temperature", measured),),
         plots=(
             speed_plot(
-                "bar",
-                "Speed and acceptance by temperature",
-                "temperature",
-                names,
-                measured,
-                accepted=True,
+                "bar", "Speed and acceptance by temperature", "temperature", names, measured, accepted=True
             ),
         ),
     )

@@ -150,12 +150,10 @@ def drafter_theta_lost(parts: Parts, _: Engine) -> Parts:
 
     The frequencies are then those of another theta, here a hundred times the right one.
     """
-    rotary = copy(parts["_rotary"])
+    rotary = parts["_rotary"]
     size = 2 * len(rotary.inv_freq)
     scale = 100.0 ** (-torch.arange(0, size, 2, device=rotary.inv_freq.device) / size)
-    # A shallow copy shares the module's dictionary of buffers, which must stay as it is.
-    vars(rotary)["_buffers"] = {**vars(rotary)["_buffers"], "inv_freq": rotary.inv_freq * scale}
-    return {"_rotary": rotary}
+    return {"_rotary": replace(rotary, inv_freq=rotary.inv_freq * scale)}
 
 
 @drafter_fault("F-DRAFTER-12", "lmdeploy#4517", "lmdeploy#4520", placed=once_per_run(EXPAND))

@@ -9,14 +9,7 @@ from typing import Any, Final
 
 import torch
 
-from tracing.stages import (
-    Committed,
-    Drafted,
-    Prefilled,
-    StageWatch,
-    Tensorized,
-    Verified,
-)
+from tracing.stages import Committed, Drafted, Prefilled, StageWatch, Tensorized, Verified
 from workbench.faults.fault import fault
 from workbench.faults.placement import Placement, Scene, after, before, on_path
 

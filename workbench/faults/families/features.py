@@ -35,19 +35,11 @@ def aux_layers_off_by_one(path: DecodePath) -> DecodePath:
 
     The last boundary has none after it and stays.
     """
-    teacher: dict[str, Any] = vars(engine_of(path).teacher)
-    base = teacher["_model"].model
-    boundaries = [*base.layers, base.norm]
-    for layer in set(teacher["_taps"].layers) - {len(boundaries) - 1}:
-        boundaries[layer + 1].register_forward_pre_hook(_keeper(teacher["_tapped"], layer))
+    teacher: Any = engine_of(path).teacher  # the models of a path are its own
+    taps = vars(teacher)["_taps"]
+    moved = tuple(min(layer + 1, teacher.num_layers) for layer in taps.layers)
+    vars(teacher)["_taps"] = replace(taps, layers=moved)
     return path
-
-
-def _keeper(tapped: dict[int, torch.Tensor], layer: int) -> Any:
-    def keep(_: Any, arguments: tuple[Any, ...]) -> None:
-        tapped[layer] = arguments[0]
-
-    return keep
 
 
 @fault("F-FEAT-02", "lightseekorg/tokenspeed#526", stage="verify", noticed_by=VERIFY)

@@ -50,6 +50,17 @@ def position_by_node_number(made: Tensorized, _: Scene) -> Tensorized:
     return replace(made, position_ids=made.cache_positions.copy())
 
 
+class RoundedPositions:
+    """Rotary tables of positions that went through bfloat16."""
+
+    def __init__(self, rotary: Any) -> None:
+        self._rotary = rotary
+
+    def tables(self, position_ids: torch.Tensor, dtype: torch.dtype) -> Any:
+        """Return the tables of the nearest positions that bfloat16 has."""
+        return self._rotary.tables(position_ids.bfloat16().long(), dtype)
+
+
 class StalePositions:
     """A teacher whose tree launches read the positions that the step before has left in the buffer."""
 
@@ -125,11 +136,6 @@ def position_changed_after_build(arguments: tuple[Tensorized], _: Scene) -> tupl
 )
 def rotary_angles_in_half_precision(path: DecodePath) -> DecodePath:
     """Positions are rounded to bfloat16 on their way to the table; beyond 256 they run together."""
-
-    def rounded(_: Any, arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        hidden, positions = (*arguments, options.get("position_ids"))[:2]
-        return (hidden, positions.bfloat16().long()), {}
-
-    base = vars(engine_of(path).teacher)["_model"].model  # the models of a path are its own
-    base.rotary_emb.register_forward_pre_hook(rounded, with_kwargs=True)
+    teacher = vars(engine_of(path).teacher)  # the models of a path are its own
+    teacher["_rotary"] = RoundedPositions(teacher["_rotary"])
     return path

@@ -30,13 +30,7 @@ def tree_of_other_parents(made: Tensorized, _: Scene) -> Tensorized:
     return replace(made, parents=parents, visible=visible)
 
 
-@fault(
-    "F-TREE-15",
-    "sgl#15399",
-    "va#10878",
-    stage="draft",
-    noticed_by=("JUDGE-STALE",),
-)
+@fault("F-TREE-15", "sgl#15399", "va#10878", stage="draft", noticed_by=("JUDGE-STALE",))
 def tree_of_the_step_before(made: Drafted, scene: Scene) -> Any:
     """A graph is replayed on old buffers: the tree of the step before, under the new root."""
     stale = scene.memory.setdefault("tree", made)

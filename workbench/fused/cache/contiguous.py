@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
+from workbench.fused.cache.pages import Pages
 from workbench.fused.cache.rows import RowCache, RowLayer
 
 _SPARE_ROWS: Final = 256
@@ -92,11 +93,27 @@ class ContiguousLayer(RowLayer):  # type: ignore[no-untyped-call]  # the library
         self.dtype, self.device, self.is_initialized = memory.dtype, memory.device, True
 
 
+class _Span(NamedTuple):
+    """Views of the rows that one forward appends, made for all layers at once.
+
+    Attributes:
+        start, stop: Which rows are appended.
+        new: Where keys and values go, `[R, H_kv, D]`, layer by layer, keys before values.
+        used: All rows up to `stop`, `[1, stop, H_kv, D]`, likewise.
+    """
+
+    start: int
+    stop: int
+    new: tuple[Tensor, ...]
+    used: tuple[Tensor, ...]
+
+
 class _Buffer:
     """One growing buffer for all layers, so that a path is moved in one go and not layer by layer."""
 
     def __init__(self, num_layers: int) -> None:
         self.memory: Tensor | None = None
+        self._span: _Span | None = None
         self.layers = [ContiguousLayer(self, index) for index in range(num_layers)]
 
     def grow(self, length: int, row: Tensor) -> None:
@@ -111,9 +128,19 @@ class _Buffer:
 
     def lie_in(self, memory: Tensor) -> None:
         """Take `[layers, 2, capacity, H_kv, D]` as the memory of all layers."""
-        self.memory = memory
+        self.memory, self._span = memory, None
         for layer in self.layers:
             layer.lie_in(memory)
+
+    def span(self, start: int, stop: int, row: Tensor) -> _Span:
+        """Return the views for rows start..stop-1, shaped like `row[0]`; made once a forward."""
+        if self.memory is None or self.memory.shape[2] < stop:
+            self.grow(stop, row)
+        assert self.memory is not None
+        if self._span is None or (self._span.start, self._span.stop) != (start, stop):
+            parts = self.memory.flatten(0, 1)
+            self._span = _Span(start, stop, parts[:, start:stop].unbind(0), parts[:, None, :stop].unbind(0))
+        return self._span
 
 
 class ContiguousCache(RowCache):
@@ -140,6 +167,22 @@ class ContiguousCache(RowCache):
     def sibling(self) -> Self:
         """Return an empty cache with as many layers."""
         return type(self)(len(self.layers))
+
+    def write(
+        self,
+        layer_idx: int,
+        key: Tensor,
+        value: Tensor,
+        pages: Pages | None = None,  # noqa: ARG002
+    ) -> tuple[Tensor, Tensor]:
+        """Append rows to one layer; see `RowCache`."""
+        layer = self._buffer.layers[layer_idx]
+        start = layer.get_seq_length()
+        span, place = self._buffer.span(start, start + len(key), key), 2 * layer_idx
+        span.new[place].copy_(key)
+        span.new[place + 1].copy_(value)
+        layer.truncate(span.stop)
+        return span.used[place], span.used[place + 1]
 
     def append(self, rows: Tensor) -> None:
         """Append rows `[layers, 2, R, H_kv, D]`."""

@@ -57,20 +57,19 @@ class PagedLayer(RowLayer):  # type: ignore[no-untyped-call]  # the library's ho
         return copied
 
     def update(
-        self,
-        key_states: Tensor,
-        value_states: Tensor,
-        pages: Pages | None = None,
-        *_: Any,
-        **__: Any,
+        self, key_states: Tensor, value_states: Tensor, pages: Pages | None = None, *_: Any, **__: Any
     ) -> tuple[Tensor, Tensor]:
-        """Write states `[1, H_kv, S, D]` at the slots of `pages`; return both as attention takes them.
+        """As `write`, of states `[1, H_kv, S, D]`."""
+        key, value = (states[0].transpose(0, 1) for states in (key_states, value_states))
+        return self.write(key, value, pages)
+
+    def write(self, key: Tensor, value: Tensor, pages: Pages | None) -> tuple[Tensor, Tensor]:
+        """Write rows `[R, H_kv, D]` at the slots of `pages`; return both as attention takes them.
 
         Returns:
             Two `[blocks, block_size, H_kv * D]`, all blocks.
         """
-        key, value = (states[0].transpose(0, 1).contiguous() for states in (key_states, value_states))
-        pool = self._append(key, value, None if pages is None else pages.slots)
+        pool = self._append(key.contiguous(), value.contiguous(), None if pages is None else pages.slots)
         return pool[0].flatten(2), pool[1].flatten(2)
 
     def append_rows(self, rows: Tensor) -> None:
@@ -136,6 +135,14 @@ class PagedCache(RowCache):
     def sibling(self) -> Self:
         """Return an empty cache with a pool of its own, in which every position has the same slot."""
         return type(self)(len(self.layers), self.table, self._write, self._device)
+
+    def write(
+        self, layer_idx: int, key: Tensor, value: Tensor, pages: Pages | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Write rows at the slots of `pages`, behind the rows in use without; see `RowCache`."""
+        layer = self.layers[layer_idx]
+        assert isinstance(layer, PagedLayer)
+        return layer.write(key, value, pages)
 
     def pages(self, num_rows: int) -> Pages:
         """Return the table and the slots of the next `num_rows` rows; the table has blocks for them."""

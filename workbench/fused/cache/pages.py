@@ -92,9 +92,9 @@ class Pages:
             head_dim: D.
 
         Returns:
-            `[1, H_kv, num_keys, D]`, a view of `[1, num_keys, H_kv, D]` memory.
+            `[1, num_keys, H_kv, D]`.
         """
         positions = torch.arange(self.num_keys, device=blocks.device)
         block_ids = self.block_table[0].long().index_select(0, positions // self.block_size)
         rows = blocks.flatten(0, 1).index_select(0, block_ids * self.block_size + positions % self.block_size)
-        return rows.view(1, self.num_keys, -1, head_dim).transpose(1, 2)
+        return rows.view(1, self.num_keys, -1, head_dim)

@@ -115,10 +115,20 @@ class RowCache(Cache):
         for layer in self.rows_by_layer:
             layer.truncate(length)
 
+    @abstractmethod
+    def write(
+        self, layer_idx: int, key: Tensor, value: Tensor, pages: Pages | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Append rows `[R, H_kv, D]` to one layer; return its keys and values as attention takes them.
+
+        Returns:
+            Two `[1, length, H_kv, D]`; of a paged cache all blocks, `[blocks, block_size, H_kv * D]`.
+        """
+
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **kwargs: Any
     ) -> tuple[Tensor, Tensor]:
-        """Append states `[1, H_kv, S, D]` to one layer; return keys and values as attention takes them."""
+        """Append states `[1, H_kv, S, D]` to one layer, as the library calls it."""
         return self.rows_by_layer[layer_idx].update(key_states, value_states, *args, **kwargs)
 
     def gather(self, positions: IntArray) -> Tensor:

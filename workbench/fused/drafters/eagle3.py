@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Final, cast
+from functools import lru_cache, partial
+from typing import Final, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -129,15 +129,12 @@ def _expand(
     drafter: Eagle3Drafter, memory: Eagle3Memory, turn: DraftTurn, beams: Beams
 ) -> tuple[DraftRows, Tensor]:
     """Run one row per beam; returns them and the drafted rows each beam sees, its own included."""
-    num_beams, committed_len, device = len(beams.token_ids), turn.committed_len, drafter.device
-    expansion = beams.expansion
-    own = torch.eye(num_beams, dtype=torch.bool, device=device)
-    tree_visible = torch.cat([beams.tree_visible, own], dim=1)
-    positions = torch.full((num_beams,), committed_len + expansion, device=device)
-    key_positions = torch.arange(committed_len + tree_visible.shape[1], device=device)
-    key_positions[committed_len:] = committed_len + torch.arange(
-        expansion + 1, device=device
-    ).repeat_interleave(num_beams)
+    committed_len, level = turn.committed_len, _level(len(beams.token_ids), beams.expansion, drafter.device)
+    tree_visible = torch.cat([beams.tree_visible, level.own], dim=1)
+    positions = level.rows + committed_len
+    key_positions = torch.cat(
+        [torch.arange(committed_len, device=drafter.device), level.keys + committed_len]
+    )
     visible = within_window(positions, key_positions, drafter.window)
     visible[:, committed_len:] &= tree_visible
     rows = drafter.network.forward(
@@ -157,6 +154,30 @@ def _expand(
         visible=visible,
     )
     return rows, tree_visible
+
+
+class _Level(NamedTuple):
+    """What the rows of a level have in common in every draft.
+
+    Attributes:
+        rows, keys: Distance of the level's rows, and of all rows drafted by then, from the root's position.
+        own: Each row sees itself, bool `[B, B]`.
+    """
+
+    rows: Tensor
+    keys: Tensor
+    own: Tensor
+
+
+@lru_cache(maxsize=64)
+def _level(num_beams: int, expansion: int, device: torch.device) -> _Level:
+    with torch.inference_mode(mode=False):
+        levels = torch.arange(expansion + 1, device=device)
+        return _Level(
+            torch.full((num_beams,), expansion, device=device),
+            levels.repeat_interleave(num_beams),
+            torch.eye(num_beams, dtype=torch.bool, device=device),
+        )
 
 
 def _build(parts: DrafterParts) -> Eagle3Drafter:

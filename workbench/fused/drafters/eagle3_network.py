@@ -17,6 +17,7 @@ from workbench.fused.attention import AttentionCall, attend
 from workbench.fused.cache.contiguous import ContiguousCache
 from workbench.fused.linear import Linear
 from workbench.fused.operators import Operators
+from workbench.fused.rotary import Rotary
 from workbench.fused.seen import Seen, tell_heads, tell_mlp
 
 _JOINED: Final = {
@@ -70,7 +71,7 @@ class Eagle3Network:
             **{name: self._product(names) for name, names in _JOINED.items()},
             **{name: self._product([name]) for name in _SINGLE},
         }
-        self._rotary = _rotary_tables(config, config.rope).to(device)
+        self._rotary = Rotary.of(_rotary_module(config, config.rope).to(device), config.rope.kind)
 
     def fuse(self, features: Tensor, seen: Seen | None = None) -> Tensor:
         """Return `[R, H]` from tapped teacher features `[R, 3 * H_target]`."""
@@ -115,8 +116,8 @@ class Eagle3Network:
         query, keys, values = self._project(joined, position_ids, cache, layer)
         mixed = attend(query, keys, values, blocked, call, scale=self._config.head_dim**-0.5)
         if layer is not None:
-            call.tell(layer, query.transpose(1, 2), keys, values, blocked)
-            layer(key=keys[:, :, -len(position_ids) :].transpose(1, 2), attention=mixed)
+            call.tell(layer, query, keys, values, blocked)
+            layer(key=keys[:, -len(position_ids) :], attention=mixed)
         attended = mixed[0].flatten(1)
         if last_only:
             residual, attended = residual[-1:], attended[-1:]
@@ -129,7 +130,7 @@ class Eagle3Network:
         if seen is not None and layer is not None:
             layer(attention_output=projected, attended=after, output=out)
             seen(final_norm=normed, hidden_out=handed_on, logits=logits)
-        return DraftRows(handed_on, logits, query[0], keys[0])
+        return DraftRows(handed_on, logits, query[0].transpose(0, 1), keys[0].transpose(0, 1))
 
     def _inputs(self, token_ids: Tensor, hidden: Tensor, seen: Seen | None) -> tuple[Tensor, Tensor]:
         """Return the residual `[R, H]` and normed embedding, then normed feature, `[R, 2 * H]`."""
@@ -144,19 +145,19 @@ class Eagle3Network:
     def _project(
         self, joined: Tensor, position_ids: Tensor, cache: ContiguousCache, seen: Seen | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the query `[1, H, R, D]` and all cached keys and values `[1, H_kv, S, D]`."""
-        tables = (table.unsqueeze(2) for table in self._rotary(joined, position_ids[None]))
+        """Return the query `[1, R, H, D]` and all cached keys and values `[1, S, H_kv, D]`."""
+        tables = self._operators.rotary_tables(self._rotary.tables(position_ids, joined.dtype))
         num_rows, config = len(position_ids), self._config
         heads = self._products["qkv"](joined).view(1, num_rows, -1, config.head_dim)
         num_rotated = config.num_heads + config.num_kv_heads
-        normed = self._normed_heads(heads[:, :, :num_rotated])
+        to_rotate, value = heads.tensor_split((num_rotated,), dim=2)
+        normed = self._normed_heads(to_rotate)
         rotated = self._operators.rotary(normed, *tables)
-        key, value = rotated[:, :, config.num_heads :], heads[:, :, num_rotated:]
+        query, key = rotated.tensor_split((config.num_heads,), dim=2)
         if seen is not None:
             seen(input_norm=joined)
             tell_heads(seen, heads, normed if config.qk_norm else None, config.num_heads, num_rotated)
-        keys, values = cache.update(key.transpose(1, 2), value.transpose(1, 2), 0)
-        return rotated[:, :, : config.num_heads].transpose(1, 2), keys, values
+        return query, *cache.write(0, key[0], value[0])
 
     def _normed_heads(self, rotated: Tensor) -> Tensor:
         """Return query and key heads `[1, R, H + H_kv, D]`, normed where the checkpoint has it."""
@@ -189,7 +190,7 @@ class Eagle3Network:
         return self._operators.rms_norm(rows, self._weights[name], self._config.rms_norm_eps)
 
 
-def _rotary_tables(config: DrafterConfig, rope: RopeConfig) -> LlamaRotaryEmbedding:
+def _rotary_module(config: DrafterConfig, rope: RopeConfig) -> LlamaRotaryEmbedding:
     return LlamaRotaryEmbedding(
         LlamaConfig(
             hidden_size=config.hidden_size,

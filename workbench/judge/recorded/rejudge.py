@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -20,19 +20,28 @@ from workbench.judge.notes import NearTie
 from workbench.judge.recorded.evidence import RecordedFacts, recorded_evidence
 from workbench.judge.recorded.pairs import same_step
 from workbench.judge.recorded.requests import named
+from workbench.judge.recorded.upcoming import Foresighted, Upcoming, told_ahead
 from workbench.judge.share import Part, Share
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.judge.turn_state import TurnState, recorded_turns
 from workbench.judge.verdict import RunVerdict, Tally
 
 Row = Mapping[str, Any]
-Judge = Callable[[StepEvidence, Row, "Row | None", TurnState], StepJudgement]
-"""Judges one step: its evidence, its row, the other path's row, and the state of the turn before it."""
 TAUTOLOGY: Final = "tensorize.visible"
 """Not really compared: the trace has `visible` as attention got it, which is verify's."""
 NOT_HELD: Final = "not in the trace"
 NO_REFERENCE: Final = "reference"
 """Quantity that is not checked where the reference cannot judge a step."""
+
+
+class Judge(Protocol):
+    """Judges one step; may be `Foresighted`."""
+
+    def __call__(
+        self, evidence: StepEvidence, row: Row, other: Row | None, state: TurnState, /
+    ) -> StepJudgement:
+        """Judge a step by its evidence, its row, the other path's row, and its turn before it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +123,26 @@ def rejudge(
     turns: dict[tuple[int, int], TurnState] = {}
     num_steps = num_left_out = num_compared = num_without_tree = 0
     branched = False
-    for row, state in recorded_turns(path, max_new_tokens, facts.request_limits):
-        place = state.moment.place
-        turns[place[:2]] = state
+
+    def upcoming() -> Iterator[Upcoming]:
+        for row, state in recorded_turns(path, max_new_tokens, facts.request_limits):
+            turns[state.prompt_id, state.turn] = state
+            if not part.holds(state.moment.place) or not _has_tree(row):
+                yield Upcoming(row, state)
+                continue
+            other = _judged_step(others, state.moment)
+            yield Upcoming(row, state, other, recorded_evidence(row, other, state, facts))
+
+    for step in told_ahead(upcoming(), judge) if isinstance(judge, Foresighted) else upcoming():
+        row, place = step.row, step.state.moment.place
         if row.get("context_token_ids") is not None:
             log.resync(place[:2])  # prefilled: its turn begins, or its caches were rebuilt
         if not part.holds(place):
             num_left_out += 1
             continue
         judgement = None
-        if row.get("token_ids") is not None or row.get("parents") is not None:
-            other = _judged_step(others, state.moment)
-            judgement = _of_a_trace(judge(recorded_evidence(row, other, state, facts), row, other, state))
+        if step.evidence is not None:
+            judgement = _of_a_trace(judge(step.evidence, row, step.other, step.state))
         log.add(waiting.pop(place, ()), judgement)
         num_steps += judgement is not None
         num_compared += judgement is not None and _is_compared(judgement)
@@ -143,6 +160,10 @@ def rejudge(
         num_left_out=num_left_out,
         num_compared=num_compared,
     )
+
+
+def _has_tree(row: Row) -> bool:
+    return row.get("token_ids") is not None or row.get("parents") is not None
 
 
 def _is_compared(judgement: StepJudgement) -> bool:

@@ -22,9 +22,7 @@ def rope(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-LEGAL: dict[str, Call] = {
-    "rope": (ROPE, rope),
-}
+LEGAL: dict[str, Call] = {"rope": (ROPE, rope)}
 
 BROKEN: dict[str, Call] = {
     "NPU-ROPE-DTYPE": (ROPE, lambda: rope(key=half(2, 5, 2, 64).half())),

@@ -33,10 +33,7 @@ def fusion_packed(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-LEGAL: dict[str, Call] = {
-    "fusion": (FUSION, fusion),
-    "fusion_packed": (FUSION, fusion_packed),
-}
+LEGAL: dict[str, Call] = {"fusion": (FUSION, fusion), "fusion_packed": (FUSION, fusion_packed)}
 
 BROKEN: dict[str, Call] = {
     "NPU-FA-DTYPE": (FUSION, lambda: fusion(value=half(2, 8, 2, 64).float())),

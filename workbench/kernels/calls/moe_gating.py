@@ -22,10 +22,7 @@ def gating_softmax(**changes: Any) -> dict[str, Any]:
     return {"x": half(5, 16), "k": 3} | changes
 
 
-LEGAL: dict[str, Call] = {
-    "gating": (GATING, gating),
-    "gating_softmax": (SOFTMAX, gating_softmax),
-}
+LEGAL: dict[str, Call] = {"gating": (GATING, gating), "gating_softmax": (SOFTMAX, gating_softmax)}
 
 BROKEN: dict[str, Call] = {
     "NPU-MOE-INPUT": (GATING, lambda: gating(x=half(1, 5, 16))),

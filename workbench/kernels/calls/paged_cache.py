@@ -35,11 +35,7 @@ def atb(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in call.items() if name not in {"slot_mapping", "cache_mode"}}
 
 
-LEGAL: dict[str, Call] = {
-    "pa_norm": (PA, pa_norm),
-    "pa_nz": (PA, pa_nz),
-    "atb": (ATB, atb),
-}
+LEGAL: dict[str, Call] = {"pa_norm": (PA, pa_norm), "pa_nz": (PA, pa_nz), "atb": (ATB, atb)}
 
 BROKEN: dict[str, Call] = {
     "NPU-PA-DTYPE": (PA, lambda: pa_norm(key_cache=half(4, 8, 2, 16).half())),

@@ -23,9 +23,7 @@ def bnsd_rotary() -> dict[str, Any]:
     return rotary(input=half(1, 32, 2, 64), r1=table, r2=table)
 
 
-LEGAL: dict[str, Call] = {
-    "rotary": (ROTARY, rotary),
-}
+LEGAL: dict[str, Call] = {"rotary": (ROTARY, rotary)}
 
 BROKEN: dict[str, Call] = {
     "NPU-ROTARY-DTYPE": (ROTARY, lambda: rotary(input=half(2, 5, 4, 64).double())),

@@ -20,9 +20,7 @@ def top(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-LEGAL: dict[str, Call] = {
-    "top": (TOP, top),
-}
+LEGAL: dict[str, Call] = {"top": (TOP, top)}
 
 BROKEN: dict[str, Call] = {
     "NPU-TOPKP-LOGITS": (TOP, lambda: top(logits=half(1, 3, 20))),

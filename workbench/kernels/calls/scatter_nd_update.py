@@ -26,10 +26,7 @@ def overlapping_scatter() -> dict[str, Any]:
     return {"input": target, "indices": torch.tensor([[5], [4]]), "updates": target[:2]}
 
 
-LEGAL: dict[str, Call] = {
-    "scatter": (SCATTER, scatter),
-    "scatter_": ("npu::npu_scatter_nd_update_", scatter),
-}
+LEGAL: dict[str, Call] = {"scatter": (SCATTER, scatter), "scatter_": ("npu::npu_scatter_nd_update_", scatter)}
 
 BROKEN: dict[str, Call] = {
     "NPU-SCATTER-DTYPE": (SCATTER, lambda: scatter(input=half(6, 3, 4).int(), updates=half(2, 4).int())),

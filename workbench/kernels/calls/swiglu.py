@@ -14,9 +14,7 @@ def swiglu(**changes: Any) -> dict[str, Any]:
     return {"input": half(3, 8)} | changes
 
 
-LEGAL: dict[str, Call] = {
-    "swiglu": (SWIGLU, swiglu),
-}
+LEGAL: dict[str, Call] = {"swiglu": (SWIGLU, swiglu)}
 
 BROKEN: dict[str, Call] = {
     "NPU-SWIGLU-DTYPE": (SWIGLU, lambda: swiglu(input=half(3, 8).double())),

@@ -32,11 +32,7 @@ def nz(**changes: Any) -> dict[str, Any]:
     return given | changes
 
 
-LEGAL: dict[str, Call] = {
-    "matmul": (MATMUL, matmul),
-    "matmul_nz": (MATMUL, nz),
-    "int4": (INT4, int4),
-}
+LEGAL: dict[str, Call] = {"matmul": (MATMUL, matmul), "matmul_nz": (MATMUL, nz), "int4": (INT4, int4)}
 
 BROKEN: dict[str, Call] = {
     "NPU-WQ-X-DTYPE": (MATMUL, lambda: matmul(x=half(3, 64).double(), antiquant_scale=half(16).double())),
@@ -64,10 +60,7 @@ BROKEN: dict[str, Call] = {
             antiquant_scale=half(2, 32).abs(),
         ),
     ),
-    "NPU-WQ-NZ-TRANSPOSED": (
-        MATMUL,
-        lambda: nz(antiquant_group_size=0, antiquant_scale=half(64).abs()),
-    ),
+    "NPU-WQ-NZ-TRANSPOSED": (MATMUL, lambda: nz(antiquant_group_size=0, antiquant_scale=half(64).abs())),
     "NPU-INT4-DTYPE": (INT4, lambda: int4(weight=int4()["weight"].to(torch.int8))),
     "NPU-INT4-RANK": (INT4, lambda: int4(weight=torch.zeros(16, dtype=torch.int32))),
     "NPU-INT4-CONTIGUOUS": (INT4, lambda: int4(weight=torch.zeros(16, 8, dtype=torch.int32).t())),

@@ -24,11 +24,7 @@ MAX_REL_ERROR: Final = 1e-3
 LONG_SUM: Final = 2048
 """Terms of a sum from which the matmul family allows more."""
 _TINY: Final = 1e-7
-_NORM: Final = {
-    "float16": 1 / 512,
-    "bfloat16": 1 / 256 + 1 / 16384,
-    "float32": 1 / 2048 + 1 / 16384,
-}
+_NORM: Final = {"float16": 1 / 512, "bfloat16": 1 / 256 + 1 / 16384, "float32": 1 / 2048 + 1 / 16384}
 _SHORT: Final = {"float16": 1 / 256, "bfloat16": 1 / 128, "float32": 1 / 2048}
 _LONG: Final = {"float16": 1 / 128, "bfloat16": 1 / 64, "float32": 1 / 512}
 

@@ -60,10 +60,7 @@ def compact_truth(arguments: Arguments) -> tuple[Exact, ...]:
 
 def gather_call(draw: Draw, length: int, count: int, *, dtype: torch.dtype = torch.bfloat16) -> Arguments:
     """Return a cache and places of it, in any order."""
-    return {
-        "memory": draw.normal(2, length, 2, 16, dtype=dtype),
-        "places": draw.integers(0, length, count),
-    }
+    return {"memory": draw.normal(2, length, 2, 16, dtype=dtype), "places": draw.integers(0, length, count)}
 
 
 def prefix_call(draw: Draw, length: int) -> Arguments:

@@ -21,10 +21,7 @@ def normed(total: Tensor, gamma: Tensor, epsilon: float, dtype: torch.dtype) -> 
     axes = tuple(range(-gamma.dim(), 0))
     rstd = (total.square().mean(axes, keepdim=True) + epsilon).rsqrt()
     terms = gamma.numel()
-    return (
-        Exact(total * rstd * gamma.double(), dtype, terms=terms),
-        Exact(rstd, torch.float32, terms=terms),
-    )
+    return (Exact(total * rstd * gamma.double(), dtype, terms=terms), Exact(rstd, torch.float32, terms=terms))
 
 
 def rms_truth(arguments: Arguments) -> tuple[Exact, ...]:

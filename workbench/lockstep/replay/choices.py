@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from tracing.errors import SpecwbError, TraceError
 from tracing.manifest_facts import table
 from tracing.settings import PROPOSERS, DecodeSettings
 from workbench.judge.evidence import StepEvidence
+from workbench.judge.recorded.upcoming import Upcoming
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.choice.policy import MAIN
@@ -79,6 +80,24 @@ class ChoiceJudge:
         self._choices = choices
         self._make = make
         self._made: tuple[RecordedChoice, ModelJudge] | None = None
+        self._upcoming: Sequence[Upcoming] = ()
+
+    @property
+    def nodes_ahead(self) -> int:
+        """Nodes of the steps that it wants to know of at a time."""
+        return 1 if self._made is None else self._made[1].nodes_ahead
+
+    def expect(self, steps: Sequence[Upcoming]) -> None:
+        """Take note of the steps that come next."""
+        self._upcoming = steps
+        if self._made is not None:
+            self._tell(*self._made)
+
+    def _tell(self, choice: RecordedChoice, judge: ModelJudge) -> None:
+        turns = self._choices
+        judge.expect(
+            [step for step in self._upcoming if turns.get((step.state.prompt_id, step.state.turn)) == choice]
+        )
 
     def __call__(
         self, evidence: StepEvidence, row: Row, previous: Row | None, state: TurnState
@@ -92,4 +111,5 @@ class ChoiceJudge:
             return without_reference(judge_step(replace(evidence, prefill=None)), why)
         if self._made is None or self._made[0] != choice:
             self._made = choice, self._make(choice)
+            self._tell(*self._made)
         return self._made[1](evidence, row, previous, state)

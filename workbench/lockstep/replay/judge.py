@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,11 +23,13 @@ from workbench.judge.logprobs import judge_logprobs
 from workbench.judge.notes import Notes, StageJudgement, Unchecked
 from workbench.judge.recorded.evidence import ends_of_row, tensorized_of
 from workbench.judge.recorded.rejudge import NO_REFERENCE
+from workbench.judge.recorded.upcoming import Upcoming
 from workbench.judge.row_truth import RowTruth
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.judge.turn_state import TurnState
-from workbench.lockstep.replay.draft import Fed, judge_scores
+from workbench.lockstep.replay.draft import judge_scores
 from workbench.lockstep.replay.sampled import sampled_accept, sampled_root
+from workbench.lockstep.replay.stacked import StackedReference
 from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.reference_fill import verified_of
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
@@ -56,6 +59,19 @@ class ModelJudge:
     request_limits: Mapping[str, RequestLimits] = field(default_factory=dict)
     request_sampling: Mapping[str, SamplingSettings] = field(default_factory=dict)
     _faulty: set[tuple[int, int]] = field(default_factory=set)
+    _stacked: StackedReference = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._stacked = StackedReference(self.runner)
+
+    @property
+    def nodes_ahead(self) -> int:
+        """Nodes of the steps that it wants to know of at a time."""
+        return self._stacked.nodes_ahead
+
+    def expect(self, steps: Sequence[Upcoming]) -> None:
+        """Take note of the steps that come next."""
+        self._stacked.expect(steps)
 
     def __call__(self, evidence: StepEvidence, row: Row, _: Row | None, state: TurnState) -> StepJudgement:
         """Judge one step; values that the reference refuses (ids out of range) are not checked."""
@@ -81,9 +97,14 @@ class ModelJudge:
                 judgement = self._judge(evidence, row, state, models)
         except UsageError as problem:
             return without_reference(judge_step(evidence), str(problem))
+        finally:
+            self._stacked.done_with(evidence.moment.place)
         if has_error(judgement.findings):
             self._faulty.add(turn)
         return judgement
+
+    def _num_in_reach(self, state: TurnState) -> int:
+        return sys.maxsize if self.max_positions is None else self.max_positions - len(state.committed)
 
     def _may_clear(self, judgement: StepJudgement) -> bool:
         """Whether more samples may: here a sampled acceptance too is judged by the true logits."""
@@ -100,7 +121,7 @@ class ModelJudge:
         scores = logprobs = None
         if evidence.verify is not None:
             tree = tensorized_of(row)
-            nodes = self.runner.verify(state.committed, tree, models)
+            nodes = self._stacked.verify(state, tree, models)
             evidence = replace(evidence, verify=self._verify(evidence.verify, row, nodes, tree))
             evidence = self._accept(evidence, row, tree, [each.logits for each in nodes])
             logprobs = self._logprobs(evidence, row, [each.logits for each in nodes])
@@ -108,9 +129,11 @@ class ModelJudge:
             if self.has_drafter and (
                 recorded is not None or _is_chosen(row, self.runner.truth.pair.proposer)
             ):
-                features = self.runner.features(state.committed, models)
-                fed = Fed(state.committed, state.root, models, features, self.max_positions)
-                scores = judge_scores(self.runner, evidence, tree, recorded, fed)
+                scored = self._stacked.scored(state, tree, models)
+                reach = self._num_in_reach(state)
+                scores = judge_scores(
+                    self.runner, evidence, tree, scored, recorded=recorded, num_in_reach=reach
+                )
         judgement = judge_step(evidence)
         for stage, part in (("draft", scores), ("", logprobs)):
             judgement = judgement if part is None else _joined(judgement, part, stage)

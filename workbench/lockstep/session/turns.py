@@ -199,10 +199,12 @@ class TurnsRunner(ABC):
         return {}
 
     def unseen(self) -> dict[str, int]:
-        """Return what the path's stages launched without telling -> in how many steps."""
+        """Return what the path's stages launched without telling -> in how many steps, prefill's in turns."""
         stages = [stage for stage in STAGES if self._under_test.provides(stage)]
         steps = sum(turn_state.step for turn_state in self.finished)
-        return {f"{what}: {why}": steps for what, why in self._watch.unseen(stages).items()} if steps else {}
+        times = dict.fromkeys(STAGES, steps) | {"prefill": len(self.finished)}
+        unseen = self._watch.unseen(stages).items() if steps else ()
+        return {f"{what}: {why}": times[what.partition(".")[0]] for what, why in unseen}
 
     def _stages_judged(self, tally: Tally) -> Part:
         """Return how many of the path's own stages were judged."""

@@ -26,10 +26,12 @@ from workbench.judge.evidence import (
 )
 from workbench.judge.rounded_cache import beyond_rounding
 from workbench.judge.row_truth import RowTruth
+from workbench.judge.typical import Typical
 from workbench.lockstep.engine.checked_stages import num_rows
 from workbench.lockstep.engine.turn_state import FedTurnState
 from workbench.lockstep.engine.under_test import StepResults
 from workbench.lockstep.staged.routing import RoutingEvidence
+from workbench.lockstep.staged.sample_first import LEVELS, LOGITS, beside_sample
 from workbench.lockstep.tensors.host import host_floats
 from workbench.lockstep.truth.reference_fill import verified_of
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
@@ -60,6 +62,7 @@ class ReferenceStep:
         offsets: Its draft attention offsets over nodes, masked int `[N, H]`, or None.
         tensorized, sampled: Its arrays and its path; that follows the tested path where rounding allows it.
         missing: Stage to the reason why it refused the stage's values.
+        typical: `stage.quantity` to typical errors, of stages whose only result is a sample.
     """
 
     prefill: tuple[TeacherRows, ...] = ()
@@ -72,6 +75,12 @@ class ReferenceStep:
     verified: tuple[TeacherRows, ...] = ()
     sampled: SampledTruth | None = None
     missing: dict[str, str] = field(default_factory=dict)
+    typical: dict[str, Typical] = field(default_factory=dict)
+
+    @property
+    def by_sample(self) -> frozenset[str]:
+        """Stages of which there is a sample alone."""
+        return frozenset(name.partition(".")[0] for name in self.typical)
 
     @property
     def num_results(self) -> int:
@@ -154,11 +163,13 @@ class Evidence:
         if not (truth := reference.drafts or reference.scores):
             return evidence
         own_kv = [one.committed_kv for one in truth if one.committed_kv is not None]
+        typical = self.reference.typical
+        kv = self._cached(row_truth(results.drafter_kv, own_kv)) if own_kv else None
         return replace(
             evidence,
             target_from_draft=self.runner.target_from_draft,
-            kv=self._cached(row_truth(results.drafter_kv, own_kv)) if own_kv else None,
-            **_draft_truth(truth),
+            kv=beside_sample(kv, typical.get("draft.kv")),
+            **_draft_truth(truth, typical.get(LEVELS)),
         )
 
     def tensorize(self) -> TensorizeEvidence:
@@ -183,6 +194,7 @@ class Evidence:
             return None
         nodes = np.flatnonzero(tensorized.valid)
         has_features = reference[0].features.shape[-1] > 0
+        typical = self.reference.typical
 
         def judged(fused: Any, of: Callable[[TeacherRows], Any], axis: int) -> RowTruth:
             picked = None if fused is None else np.take(host_floats(fused), nodes, axis)
@@ -198,9 +210,14 @@ class Evidence:
             constrained=np.full(len(tensorized.valid), self.runner.model_facts.constrained_choice),
             fused=VerifySide.of(verified),
             reference=VerifySide.of(verified_of(reference[0], tensorized, results.committed_len)),
-            logits=judged(verified.logits, lambda rows: rows.logits, 0),
-            features=judged(verified.features, lambda rows: rows.features, 0) if has_features else None,
-            kv=self._cached(judged(results.node_kv, lambda rows: rows.kv, 3)),
+            logits=beside_sample(judged(verified.logits, lambda rows: rows.logits, 0), typical.get(LOGITS)),
+            features=beside_sample(
+                judged(verified.features, lambda rows: rows.features, 0) if has_features else None,
+                typical.get("verify.features"),
+            ),
+            kv=beside_sample(
+                self._cached(judged(results.node_kv, lambda rows: rows.kv, 3)), typical.get("verify.kv")
+            ),
             routing=RoutingEvidence(self.runner.experts, reference).of_nodes(
                 nodes, verified, self.turn_state.expert_ids, results.committed_len
             ),
@@ -253,7 +270,9 @@ class Evidence:
         )
 
 
-def _draft_truth(reference: Sequence[DraftTruth] | Sequence[DraftScore]) -> dict[str, Any]:
+def _draft_truth(
+    reference: Sequence[DraftTruth] | Sequence[DraftScore], typical: Typical | None
+) -> dict[str, Any]:
     """Return the rows of a search, level by level, or those that proposed the nodes of another draft."""
     if isinstance(truth := reference[0], DraftScore):
         scores = [one for one in reference if isinstance(one, DraftScore)]
@@ -264,13 +283,13 @@ def _draft_truth(reference: Sequence[DraftTruth] | Sequence[DraftScore]) -> dict
         return {"nodes": NodeTruth(rows=rows, row_of=np.asarray(truth.row_of), law=law, **static)}
     searches = [one for one in reference if isinstance(one, DraftTruth)]
     levels = (
-        level_truth([one.levels[number].row_logprobs for one in searches])
+        level_truth([one.levels[number].row_logprobs for one in searches], typical)
         for number in range(len(truth.levels))
     )
     return {"levels": tuple(levels)}
 
 
-def level_truth(reference: Sequence[Any]) -> LevelTruth:
+def level_truth(reference: Sequence[Any], typical: Typical | None = None) -> LevelTruth:
     """Return rows over the draft vocabulary; `reference` holds the truth first, then the samples."""
     truth, *samples = map(host_floats, reference)
-    return LevelTruth(truth=truth, samples=tuple(samples))
+    return LevelTruth(truth=truth, samples=tuple(samples), typical=typical)

@@ -26,8 +26,9 @@ from workbench.lockstep.staged.leanings import SAMPLES, Leanings
 from workbench.lockstep.staged.recheck import Recheck
 from workbench.lockstep.staged.repeats import Repeats
 from workbench.lockstep.staged.rescored import by_truth
+from workbench.lockstep.staged.sample_first import SampleFirst
 from workbench.lockstep.truth.chosen_experts import chosen_of, chosen_of_step, worked
-from workbench.lockstep.truth.reference_runner import ReferenceRunner
+from workbench.lockstep.truth.reference_runner import Models, ReferenceRunner
 from workbench.lockstep.truth.sampled import accept_by
 
 
@@ -37,6 +38,7 @@ class StepJudge:
     Attributes:
         reference: What the reference made of the step in progress; None when the step is not judged.
         leanings: Small mistakes, measured over the run.
+        sample_first: Which steps were judged without a truth.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class StepJudge:
         self._before: PathUnderTest | None = None
         self._judged_in_turn = 0
         self.leanings = Leanings(runner, dtype)
+        self.sample_first = SampleFirst(runner)
         self._steps: deque[StepResults] = deque(maxlen=3)  # the last one is in progress
         self.reference: ReferenceStep | None = None
 
@@ -100,8 +103,11 @@ class StepJudge:
     ) -> None:
         if stage in reference.missing:
             return
+        typical = self.sample_first.typical(stage, turn_state.step, results)
+        reference.typical |= typical
+        models = self._runner.models[1:2] if typical else None
         if stage == "draft" and results.drafted is not None and "draft" not in results.filled_by_reference:
-            self._follow_draft(reference, turn_state, results.drafted)
+            self._follow_draft(reference, turn_state, results.drafted, models)
         elif stage == "tensorize" and results.drafted is not None:
             # The reference lays the tree out in as many rows as the path.
             rows = num_rows(self._options.settings.tree_nodes, results, results.tensorized)
@@ -110,7 +116,9 @@ class StepJudge:
             chosen = chosen_of_step(
                 turn_state, len(results.tensorized.token_ids), results.verified, self._runner.truth.teacher
             )
-            reference.verified = self._runner.verify(turn_state.committed, results.tensorized, chosen=chosen)
+            reference.verified = self._runner.verify(
+                turn_state.committed, results.tensorized, models, chosen=chosen
+            )
         elif stage == "accept" and results.tensorized is not None and results.verified is not None:
             reference.sampled = accept_by(
                 self._runner,
@@ -122,14 +130,20 @@ class StepJudge:
                 true_logits=[rows.logits for rows in reference.verified],
             )
 
-    def _follow_draft(self, reference: ReferenceStep, turn_state: FedTurnState, drafted: Drafted) -> None:
+    def _follow_draft(
+        self,
+        reference: ReferenceStep,
+        turn_state: FedTurnState,
+        drafted: Drafted,
+        models: Models | None = None,
+    ) -> None:
         search = drafted.beam_search()
         reference.proposal = self._runner.propose(*turn_state.fed)
         probe = OffsetProbe()
         if search is None:
-            reference.scores = self._runner.score(*turn_state.fed, drafted)
+            reference.scores = self._runner.score(*turn_state.fed, drafted, models)
         else:
-            reference.drafts = self._runner.draft(*turn_state.fed, search.levels, watch=probe)
+            reference.drafts = self._runner.draft(*turn_state.fed, search.levels, models, watch=probe)
         if truth := reference.drafts or reference.scores:
             reference.drafted = by_truth(drafted, truth[0], self._runner.target_from_draft)
         if search is not None and reference.drafts:
@@ -158,6 +172,14 @@ class StepJudge:
         gathered = Evidence(self._runner, self._prompt, turn_state, results, reference)
         evidence = gathered.of_step(self._dtype)
         judgement = judge_step(evidence)
+        if by_sample := reference.by_sample:
+            if self.sample_first.leaves_open(evidence, judgement, by_sample):
+                self._ask_truth(by_sample, turn_state, results, reference)
+                evidence = gathered.of_step(self._dtype)
+                judgement = judge_step(evidence)
+            else:
+                self.sample_first.steps += 1
+        self.sample_first.learn(evidence, judgement)
         while self._sample_further(judgement.suspects, turn_state, results, reference):
             evidence = gathered.of_step(self._dtype)
             judgement = judge_step(evidence)
@@ -179,6 +201,21 @@ class StepJudge:
                 evidence = gathered.of_step(self._dtype)
         judgement = joined(judgement, self.leanings.after(evidence, turn_state, results.tensorized))
         return self._repeated(judgement, turn_state, results)
+
+    def _ask_truth(
+        self,
+        stages: Container[str],
+        turn_state: FedTurnState,
+        results: StepResults,
+        reference: ReferenceStep,
+    ) -> None:
+        """Run stages of which there is a sample alone on the truth as well."""
+        reference.typical = {}
+        if "draft" in stages and results.drafted is not None:
+            self._follow_draft(reference, turn_state, results.drafted)
+        if "verify" in stages and results.tensorized is not None:
+            truth = self._runner.verify(turn_state.committed, results.tensorized, self._runner.models[:1])
+            reference.verified = truth + reference.verified
 
     def _repeats(self, turn_state: FedTurnState, results: StepResults) -> Repeats | None:
         if self._before is None:
@@ -208,7 +245,7 @@ class StepJudge:
         self, stage: str, turn_state: FedTurnState, others: StepResults, reference: ReferenceStep
     ) -> bool:
         """Return whether the judge finds nothing wrong with a stage of other results of the same step."""
-        given = replace(reference)
+        given = replace(reference, typical={})
         if stage == "draft" and others.drafted is not None:
             self._follow_draft(given, turn_state, others.drafted)
         evidence = Evidence(self._runner, self._prompt, turn_state, others, given).of_step(self._dtype)

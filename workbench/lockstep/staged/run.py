@@ -123,13 +123,13 @@ class StagedRun(TurnsRunner):
     def _settle(self, turn_state: FedTurnState, results: StepResults) -> tuple[Finding, ...]:
         """Record both rows, check and judge them."""
         self._record_fused(turn_state, results)
-        record_reference(self.log, turn_state, results, self.judge.reference, self._settings)
         if self._driver.refused is not None:
             refused = f"{self._driver.refused}: finished on the reference's values"
             self.log.record("fused", {"launch_refused": refused})
         findings = [*self._driver.take_findings(), *self._watch.take_findings()]
         findings += self.log.check_row("fused")
         judgement = self.judge.judge(turn_state, results)
+        record_reference(self.log, turn_state, results, self.judge.reference, self._settings)
         judged = judgement.findings if judgement else ()
         findings += self.judge.cause([*findings, *judged], turn_state, results)
         if has_error([*findings, *judged]):

@@ -15,10 +15,11 @@ from reference import tensorize as tensorize_stage
 from reference.arithmetic import Arithmetic
 from reference.drafters import drafter_of
 from reference.drafters.seam import DraftScore
-from reference.kept import kept_rung
+from reference.kept import KeptRung, kept_rung
 from reference.model import ReferenceModels
 from reference.rungs import CACHED, REPLAY, Rung, rung_named
 from reference.search import DraftTruth
+from reference.stacked import TreeAt
 from reference.teacher import TeacherRows
 from reference.tensorize import rows_for
 from tracing.models import Experts, ModelPair
@@ -237,6 +238,25 @@ class ReferenceRunner:
         tree, verify = self._tree(tensorized), self.stages.rung.verify
         every = self.models if models is None else models
         return run_alike(lambda each, **experts: verify(each, committed, *tree, **experts), every, chosen)
+
+    @property
+    def stacks(self) -> bool:
+        """Whether several trees of one context can run at once: not on other rungs, not with experts."""
+        rung = self.stages.rung
+        return isinstance(rung, KeptRung) and rung.stacks and self.truth.teacher.experts is None
+
+    def verify_stacked(
+        self, committed: Sequence[int], trees: Sequence[tuple[int, Tensorized]], models: Models | None = None
+    ) -> tuple[tuple[TeacherRows, ...] | None, ...]:
+        """Rows of several trees, each behind so many of the committed tokens, by each model.
+
+        Only where `stacks`; None for a model that gives values that are not finite.
+        """
+        rung = self.stages.rung
+        assert isinstance(rung, KeptRung)
+        placed = [TreeAt(length, *self._tree(tree)) for length, tree in trees]
+        every = self.models if models is None else models
+        return tuple(rung.kept.verify_stacked(each, committed, placed) for each in every)
 
     def replayed_prefill(self, prompt_token_ids: Sequence[int], *, chosen: Any = None) -> TeacherRows:
         """Prefill by the arbiter."""

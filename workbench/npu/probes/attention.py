@@ -49,10 +49,7 @@ def _call_attention_v2(arguments: Mapping[str, Any]) -> Any:
 @contradiction(
     _FIA,
     "What shape has the second output when the log-sum-exp is not asked for?",
-    {
-        "(1,)": _FIA_PAGE,
-        "(0,)": "torch_npu eager code and Meta function",
-    },
+    {"(1,)": _FIA_PAGE, "(0,)": "torch_npu eager code and Meta function"},
     followed="(0,)",
 )
 def lse_off_shape(device: str) -> str:
@@ -64,10 +61,7 @@ def lse_off_shape(device: str) -> str:
 @contradiction(
     _FIA,
     "In which order are the axes of an output in layout NBSD?",
-    {
-        "(B, N, S, D)": _FIA_PAGE,
-        "(N, B, S, D)": "torch_npu code and Meta function",
-    },
+    {"(B, N, S, D)": _FIA_PAGE, "(N, B, S, D)": "torch_npu code and Meta function"},
     followed="(N, B, S, D)",
 )
 def nbsd_output(device: str) -> str:
@@ -136,10 +130,7 @@ def mask_polarity(device: str) -> str:
 @contradiction(
     _FIA,
     "Is block_size 1024 allowed with head dim 128?",
-    {
-        "refused": f"{_FIA_PAGE} (limit 512)",
-        "accepted": "aclnn page and host check (1024)",
-    },
+    {"refused": f"{_FIA_PAGE} (limit 512)", "accepted": "aclnn page and host check (1024)"},
     followed="accepted",
 )
 def block_size_max(device: str) -> str:
@@ -165,10 +156,7 @@ def block_size_max(device: str) -> str:
 @contradiction(
     f"{_FIA}_v2",
     "May learnable_sink be float16?",
-    {
-        "refused": "host check",
-        "accepted": "aclnn page",
-    },
+    {"refused": "host check", "accepted": "aclnn page"},
     followed="refused",
 )
 def sink_dtype(device: str) -> str:
@@ -182,10 +170,7 @@ def sink_dtype(device: str) -> str:
 @contradiction(
     _FIA,
     "May more than 64 query heads share one KV head?",
-    {
-        "refused": _FIA_PAGE,
-        "accepted": "aclnnFusedInferAttentionScoreV4 page",
-    },
+    {"refused": _FIA_PAGE, "accepted": "aclnnFusedInferAttentionScoreV4 page"},
     followed="refused",
 )
 def gqa_ratio(device: str) -> str:
@@ -196,10 +181,7 @@ def gqa_ratio(device: str) -> str:
 @contradiction(
     _FIA,
     "Is a batch of 65536 allowed?",
-    {
-        "refused": "torch page of npu_incre_flash_attention (65535)",
-        "accepted": _FIA_PAGE,
-    },
+    {"refused": "torch page of npu_incre_flash_attention (65535)", "accepted": _FIA_PAGE},
     followed="accepted",
 )
 def batch_max(device: str) -> str:
@@ -214,10 +196,7 @@ def batch_max(device: str) -> str:
 @contradiction(
     _FIA,
     "Is the whole mask read when there is one query row and more than 512 columns?",
-    {
-        "mask obeyed": _FIA_PAGE,
-        "columns past 512 not masked": "vllm-ascend issue 15503, torch_npu 2.10",
-    },
+    {"mask obeyed": _FIA_PAGE, "columns past 512 not masked": "vllm-ascend issue 15503, torch_npu 2.10"},
     followed="mask obeyed",
 )
 def mask_q1(device: str) -> str:
@@ -238,10 +217,7 @@ def mask_q1(device: str) -> str:
 @contradiction(
     _FIA,
     "Does layout TND without a mask weigh columns by their scores?",
-    {
-        "by score": _FIA_PAGE,
-        "uniform average": "vllm-ascend issue 13699",
-    },
+    {"by score": _FIA_PAGE, "uniform average": "vllm-ascend issue 13699"},
     followed="by score",
 )
 def tnd_without_mask(device: str) -> str:

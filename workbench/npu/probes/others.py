@@ -11,10 +11,7 @@ from workbench.npu.dispatch import operator
 @contradiction(
     "npu_weight_quant_batchmatmul",
     "Must x be transposed for per-group int4 weights in format NZ?",
-    {
-        "only transposed": "torch page",
-        "only plain": "aclnn page",
-    },
+    {"only transposed": "torch page", "only plain": "aclnn page"},
     followed="only plain",
 )
 def w4_nz_transposed(device: str) -> str:
@@ -40,10 +37,7 @@ def w4_nz_transposed(device: str) -> str:
 @contradiction(
     "npu_moe_gating_top_k",
     "Is renorm 1 allowed with softmax?",
-    {
-        "refused": "torch page",
-        "accepted": "aclnn page",
-    },
+    {"refused": "torch page", "accepted": "aclnn page"},
     followed="refused",
 )
 def moe_renorm(device: str) -> str:
@@ -57,10 +51,7 @@ def moe_renorm(device: str) -> str:
 @contradiction(
     "npu_scatter_pa_kv_cache",
     "What happens to a row whose slot is -1?",
-    {
-        "refused": "torch page (range from 0)",
-        "row skipped": "kernel source",
-    },
+    {"refused": "torch page (range from 0)", "row skipped": "kernel source"},
     followed="refused",
 )
 def negative_slot(device: str) -> str:
@@ -82,10 +73,7 @@ def negative_slot(device: str) -> str:
 @contradiction(
     "npu_top_k_top_p",
     "May both p and k be left out, as the schema's defaults say?",
-    {
-        "accepted": "schema",
-        "refused": "torch page and Meta function",
-    },
+    {"accepted": "schema", "refused": "torch page and Meta function"},
     followed="refused",
 )
 def top_k_top_p_neither(device: str) -> str:

@@ -7,8 +7,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from workbench.tui.styles import styled, write
-from workbench.tui.widgets.strip_view import StripView
-from workbench.tui.widgets.tab_bar import TabBar
+from workbench.tui.widgets.bars import StripView, TabBar
 from workbench.view.run_model import RunModel
 from workbench.view.run_status import cursor_line, finding_line, status_text
 from workbench.view.tabs import panels_with_findings, tabs

@@ -21,11 +21,9 @@ from workbench.tui.screens.around import say_cursor, say_problems, say_status, s
 from workbench.tui.screens.help import HelpScreen
 from workbench.tui.screens.jumps import JumpScreen
 from workbench.tui.screens.prompt import PromptScreen
-from workbench.tui.widgets.key_bar import KeyBar
+from workbench.tui.widgets.bars import KeyBar, StripView, TabBar
 from workbench.tui.widgets.line_view import LineView
 from workbench.tui.widgets.panel_view import PanelView
-from workbench.tui.widgets.strip_view import StripView
-from workbench.tui.widgets.tab_bar import TabBar
 from workbench.tui.widgets.timeline_view import BLOCK, TimelineView
 from workbench.view.history import Location
 from workbench.view.panel_layout import FIRST_PANELS

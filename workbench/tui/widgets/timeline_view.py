@@ -25,7 +25,7 @@ class TimelineView(LineView):
     """Scrolls over any number of steps; keeps the last blocks that were looked at."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "open", "To the panels", show=False, id="timeline.open"),
+        Binding("enter", "open", "To the panels", show=False, id="timeline.open")
     ]
 
     class BlocksWanted(Message):

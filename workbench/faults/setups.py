@@ -1,4 +1,4 @@
-"""Jobs whose drafter is a draft model: one that searches, and one that draws."""
+"""Jobs of their own kind: a draft model that searches or draws, a teacher with experts in groups."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Final
 
 import torch
 
+from tracing.models import Experts
+from workbench.checkpoints.upcycled import with_experts
 from workbench.faults.experiment import Setup
 
 OFF_BY: Final = 0.1
@@ -37,3 +39,24 @@ def drafting_model(setup: Setup, off_by: float = OFF_BY) -> Setup:
     )
     settings = replace(setup.settings, tree_nodes=10, depth=3, top_k=3)
     return replace(setup, pair=pair, settings=settings)
+
+
+EXPERTS: Final = Experts(num_experts=16, num_groups=4, width=16, shared_width=1)
+
+
+def experts_for_mlps(setup: Setup) -> Setup:
+    """The teacher gets 16 experts in 4 groups; its MLPs become the shared ones."""
+    teacher, weights = with_experts(setup.pair.teacher, setup.pair.teacher_weights, EXPERTS, seed=11)
+    return replace(setup, pair=replace(setup.pair, teacher=teacher, teacher_weights=weights))
+
+
+def twin_experts(setup: Setup) -> Setup:
+    """As that, with a router that cannot tell the first two experts of each group apart."""
+    made = experts_for_mlps(setup)
+    weights = dict(made.pair.teacher_weights)
+    for layer in range(made.pair.teacher.num_layers):
+        name = f"model.layers.{layer}.mlp.gate.weight"
+        gate = weights[name].clone()
+        gate[1 :: EXPERTS.group_size] = gate[:: EXPERTS.group_size]
+        weights[name] = gate
+    return replace(made, pair=replace(made.pair, teacher_weights=weights))
