@@ -91,13 +91,13 @@ def read_message(data: memoryview, start: int, num_bytes: int | None = None) -> 
         raise TornFrameError(f"ends inside the metadata of the message at byte {start}")
     head = data[head_at:body_at]
     table = _number("<I", head, 0)
-    kind_at, length_at = _field(head, table, 1), _field(head, table, 3)
+    kind_at, header_at, length_at = _fields(head, table, 1, 2, 3)
     body_bytes = _number("<q", head, length_at) if length_at else 0
     if not 0 <= body_bytes <= MAX_FRAME_BYTES:
         raise CorruptFrameError(f"message at byte {start} claims a body of {body_bytes} bytes")
     if body_at + body_bytes > end:
         raise TornFrameError(f"ends inside the body of the message at byte {start}")
-    header = _follow(head, _field(head, table, 2))
+    header = _follow(head, header_at)
     return Message(head[kind_at] if kind_at else 0, start, head_at, body_at, body_at + body_bytes, header)
 
 
@@ -222,11 +222,16 @@ def _follow(head: memoryview, at: int) -> int:
 
 def _field(head: memoryview, table: int, number: int) -> int:
     """Return the position of a table's field, or 0 where it is absent."""
+    return _fields(head, table, number)[0]
+
+
+def _fields(head: memoryview, table: int, *numbers: int) -> list[int]:
+    """Return the positions of fields of a table, 0 where one is absent."""
     vtable = table - _number("<i", head, table)
-    slot = 4 + 2 * number
-    if slot >= _number("<H", head, vtable):
-        return 0
-    offset = _number("<H", head, vtable + slot)
-    if offset and table + offset >= len(head):
-        raise CorruptFrameError("a field lies outside its message")
-    return table + offset if offset else 0
+    size, places = _number("<H", head, vtable), []
+    for slot in (4 + 2 * number for number in numbers):
+        offset = _number("<H", head, vtable + slot) if slot < size else 0
+        if offset and table + offset >= len(head):
+            raise CorruptFrameError("a field lies outside its message")
+        places.append(table + offset if offset else 0)
+    return places
