@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -73,35 +74,35 @@ def prefix_row_hidden(right: Any, visible: Tensor) -> Any:
 @mistake("mask")
 def kernel_ignores_the_mask(port: Any) -> None:
     """What is read back is right; attention sees every row of the tree."""
-
-    def blind(right: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Any:
-        if len(bias) == port.settings.tree_nodes and bias.shape[1] > len(bias):
-            bias = bias.nan_to_num(neginf=0.0)
-        return right(query, key, value, bias)
-
-    bend(port, "attention", blind)
+    _bend_tree_bias(port, lambda bias, _: bias.nan_to_num_(neginf=0.0))
 
 
 @mistake("mask")
 def kernel_drops_one_ancestor(port: Any) -> None:
-    def short(right: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Any:
-        if len(bias) == port.settings.tree_nodes and bias.shape[1] > len(bias):
-            bias = bias.clone()
-            start = bias.shape[1] - len(bias)
-            deep = next(row for row in range(1, len(bias)) if int((bias[row, start:] == 0).sum()) > 2)
-            own = torch.nonzero(bias[deep, start:] == 0)[1, 0]
-            bias[deep, start + own] = -torch.inf
-        return right(query, key, value, bias)
+    def short(bias: Tensor, start: int) -> None:
+        deep = next(row for row in range(1, len(bias)) if int((bias[row, start:] == 0).sum()) > 2)
+        own = torch.nonzero(bias[deep, start:] == 0)[1, 0]
+        bias[deep, start + own] = -torch.inf
 
-    bend(port, "attention", short)
+    _bend_tree_bias(port, short)
 
 
 @mistake("mask")
 def kernel_hides_the_root(port: Any) -> None:
-    def short(right: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Any:
-        if len(bias) == port.settings.tree_nodes and bias.shape[1] > len(bias):
+    def short(bias: Tensor, start: int) -> None:
+        bias[1:, start] = -torch.inf
+
+    _bend_tree_bias(port, short)
+
+
+def _bend_tree_bias(port: Any, change: Callable[[Tensor, int], object]) -> None:
+    """Give attention over a tree behind a prefix a copy of its mask, altered by `change(bias, length)`."""
+
+    def bent(right: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Any:
+        start = bias.shape[1] - len(bias)
+        if len(bias) == port.settings.tree_nodes and start > 0:
             bias = bias.clone()
-            bias[1:, bias.shape[1] - len(bias)] = -torch.inf
+            change(bias, start)
         return right(query, key, value, bias)
 
-    bend(port, "attention", short)
+    bend(port, "attention", bent)

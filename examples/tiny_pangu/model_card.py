@@ -55,32 +55,18 @@ def model_card(recipe: Recipe, workspace: Workspace) -> str:
     }
     num_prompts = len(measured["prompts"])
     return TEMPLATE.read_text(encoding="utf-8").format(
-        num_layers=shape.num_layers,
-        hidden_size=shape.hidden_size,
-        num_heads=shape.num_heads,
-        num_kv_heads=shape.num_kv_heads,
-        vocab_size=shape.vocab_size,
-        draft_vocab_size=recipe.draft_vocab_size,
-        python=facts["python"],
-        train_files=facts["num_files"]["train"],
-        held_files=facts["num_files"]["held"],
-        train_tokens=facts["num_tokens"]["train"],
-        held_tokens=facts["num_tokens"]["held"],
-        seed=recipe.seed,
+        shape=shape,
+        recipe=recipe,
+        facts=facts,
+        measured=measured,
         teacher_steps=_phases(recipe.teacher_phases),
         drafter_steps="; again ".join(_phases(phases) for phases in recipe.drafter_rounds),
         generated=" and ".join(f"{p.steps * p.batch_size} x {p.num_tokens} tokens" for p in (short, long)),
-        greedy=recipe.greedy_share,
-        temperature=recipe.temperature,
-        rollout_steps=recipe.rollout_steps,
-        rollout_decay=recipe.rollout_decay,
-        generated_share=recipe.generated_share,
         aux_layers=", ".join(str(layer) for layer in shape.aux_layers),
         num_prompts=num_prompts,
         num_further=len(measured["further"]),
         rows="".join(_row(name, measured[key]) for key, name in names.items()),
         num_looping=num_prompts - measured["not_repetitive"]["num_prompts"],
-        held_out_loss=measured["held_out_loss"],
         digests=_digests(workspace.exported, without=FURTHER),
     )
 
@@ -92,36 +78,24 @@ def further_card(recipe: Recipe, workspace: Workspace, proposer: str) -> str:
     rows = "".join(_row(name, measured[key]) for key, name in names.items())
     shared = {
         "rows": rows,
-        "num_prompts": measured["all"]["num_prompts"],
+        "recipe": recipe,
+        "measured": measured,
         "digests": _digests(workspace.exported / proposer),
         "size": _size(workspace.exported / proposer),
     }
     if proposer == "medusa":
         return MEDUSA_TEMPLATE.read_text(encoding="utf-8").format(
             **shared,
-            num_heads=recipe.medusa_num_heads,
-            hidden_size=recipe.shape.hidden_size,
-            vocab_size=recipe.medusa_vocab_size,
-            full_vocab_size=recipe.shape.vocab_size,
-            decay=recipe.medusa_decay,
-            lr=recipe.medusa_lr,
             steps=_phases(recipe.medusa_phases),
-            num_rows=measured["num_rows"],
             heads="".join(
                 f"| {number} | {number + 2} | {head['top1']:.1%} | {head['top10']:.1%} |\n"
                 for number, head in enumerate(measured["heads"])
             ),
         )
-    shape = recipe.draft_model
     return DRAFT_MODEL_TEMPLATE.read_text(encoding="utf-8").format(
         **shared,
-        num_layers=shape.num_layers,
-        hidden_size=shape.hidden_size,
-        num_heads=shape.num_heads,
-        num_kv_heads=shape.num_kv_heads,
-        intermediate_size=shape.intermediate_size,
+        shape=recipe.draft_model,
         steps="; again ".join(_phases(phases) for phases in recipe.draft_model_rounds),
-        generated_share=recipe.draft_model_generated_share,
     )
 
 

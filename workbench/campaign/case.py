@@ -48,6 +48,18 @@ class PlannedCase:
         """Return plain data."""
         return {"id": self.id, **asdict(self)}
 
+    def outcome_by(self, worker: str) -> dict[str, Any]:
+        """Return the fields with which every outcome of the case begins."""
+        return {
+            "number": self.number,
+            "id": self.id,
+            "name": self.name,
+            "over": dict(self.over),
+            "fault": self.fault,
+            "canary": self.canary,
+            "worker": worker,
+        }
+
     @classmethod
     def from_json(cls, held: Any, where: str) -> PlannedCase:
         """Return the case that `as_json` gave.

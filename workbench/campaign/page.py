@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 
-from tracing.errors import EnvironmentProblemError
+from workbench.bench.report import page_of_studies
 from workbench.bench.tables import Plot, Series, Study, Table
 from workbench.campaign.merged import Merged
 from workbench.campaign.text import as_json, lines_of
@@ -17,12 +17,6 @@ def page_of(merged: Merged) -> str:
     Raises:
         EnvironmentProblemError: The extra that draws it is not installed.
     """
-    try:
-        from workbench.bench.report.page import page
-    except ImportError as missing:
-        raise EnvironmentProblemError(
-            f"{missing.name} is not installed; pip install 'specwb[bench]'"
-        ) from None
     studies = [
         Study(name="verdict", title="Verdict", text=tuple(lines_of(merged))),
         Study(name="causes", title="Causes", tables=(_causes(merged),)),
@@ -30,7 +24,9 @@ def page_of(merged: Merged) -> str:
         Study(name="accepted", title="Accepted drafts", tables=(_accepted(merged),)),
         Study(name="workers", title="Workers", tables=(_workers(merged),)),
     ]
-    return page(studies, {"about": f"verdict {merged.verdict}", **as_json(merged)}, title="specwb campaign")
+    return page_of_studies(
+        studies, {"about": f"verdict {merged.verdict}", **as_json(merged)}, title="specwb campaign"
+    )
 
 
 def _causes(merged: Merged) -> Table:

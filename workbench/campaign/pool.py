@@ -116,14 +116,7 @@ def _require_memory(memory_mb: int, workers: int) -> None:
 
 def lost_case(case: PlannedCase, job: WorkerJob) -> dict[str, Any]:
     """Return the outcome of a case whose worker died each time, with what its journals tell."""
-    return {
-        "number": case.number,
-        "id": case.id,
-        "name": case.name,
-        "over": dict(case.over),
-        "fault": case.fault,
-        "canary": case.canary,
-        "worker": job.name,
+    return case.outcome_by(job.name) | {
         "deaths": deaths_of(runs_of(job.folder), label_of(case, job.name)),
         "verdict": "lost",
         "exit_code": 3,

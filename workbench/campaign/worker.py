@@ -114,14 +114,7 @@ class CaseRunner:
         folder.parent.mkdir(parents=True, exist_ok=True)
         start = time.perf_counter()
         told = self._told(case, folder)
-        outcome = {
-            "number": case.number,
-            "id": case.id,
-            "name": case.name,
-            "over": dict(case.over),
-            "fault": case.fault,
-            "canary": case.canary,
-            "worker": self.job.name,
+        outcome = case.outcome_by(self.job.name) | {
             "environment": self._environment,
             "seconds": time.perf_counter() - start,
             "deaths": before,

@@ -48,9 +48,12 @@ def command(npu_backend: str, *, with_probes: bool, engine: bool, output_format:
 
 def _engine(output_format: str) -> int:
     """Print what is there to record the engine of this environment."""
+    from workbench.adapters.sglang.doctor import sglang_statements, sglang_version
     from workbench.adapters.vllm.doctor import engine_statements
+    from workbench.adapters.vllm.install import installed_version
 
-    statements = engine_statements()
+    is_sglang_alone = bool(sglang_version()) and not installed_version("vllm")
+    statements = (*(() if is_sglang_alone else engine_statements()), *sglang_statements())
     show(
         output_format,
         lambda: [dataclasses.asdict(each) for each in statements],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tracing.errors import EnvironmentProblemError
+from workbench.bench.report import page_of_studies
 from workbench.bench.tables import Cell, Plot, Series, Study, Table
 from workbench.kernels.reports import KernelReport
 from workbench.kernels.scores import scores
@@ -24,12 +24,6 @@ def kernels_page(reports: Sequence[KernelReport], *, with_tables: bool = False) 
     Raises:
         EnvironmentProblemError: The extra that draws it is not installed.
     """
-    try:
-        from workbench.bench.report.page import page
-    except ImportError as missing:
-        raise EnvironmentProblemError(
-            f"{missing.name} is not installed; pip install 'specwb[bench]'"
-        ) from None
     from workbench.npu.bootstrap import current
 
     backend = current()
@@ -41,7 +35,7 @@ def kernels_page(reports: Sequence[KernelReport], *, with_tables: bool = False) 
     studies = [gates_study(reports), cases_study(reports), *speed_studies(reports), scores_study(reports)]
     if with_tables:
         studies += _published_tables()
-    return page(studies, {"about": about, **as_json(reports)}, title="specwb kernels")
+    return page_of_studies(studies, {"about": about, **as_json(reports)}, title="specwb kernels")
 
 
 def _published_tables() -> list[Study]:

@@ -38,6 +38,7 @@ def with_models(run: Run, wanted: ReplayOptions) -> tuple[Judge, Mapping[str, An
 
     bootstrap("auto")
     from workbench.checkpoints.load import needs_drafter
+    from workbench.lockstep.replay.borders import ChunkBorders, chunked_lives
     from workbench.lockstep.replay.judge import ModelJudge
     from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
@@ -69,6 +70,7 @@ def with_models(run: Run, wanted: ReplayOptions) -> tuple[Judge, Mapping[str, An
         context.max_positions,
         request_limits=context.request_limits,
         request_sampling=context.request_sampling,
+        borders=ChunkBorders(chunked_lives(run, path_under_test_of(run, wanted.path_name))),
     )
     return judge, _facts(run, loaded, has_drafter=has_drafter)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.adapters.vllm.watched import Watched, watched
 from workbench.adapters.vllm import runner_v1
 from workbench.adapters.vllm.core import NUMBER
 from workbench.adapters.vllm.frames import SEEN, scanned
@@ -21,23 +22,6 @@ from workbench.adapters.vllm.worker import WorkerRecorder
 VOCABULARY = 50
 LENGTHS = (7, 9)
 """KV lengths of two requests after a launch of two rows each."""
-
-
-class Watched(torch.Tensor):
-    """A tensor that counts each time its values are read on the host."""
-
-    reads: list[str] = []  # noqa: RUF012 cleared by each test
-    _READERS = frozenset(("item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__", "cpu"))
-
-    @classmethod
-    def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.__name__ in cls._READERS:
-            cls.reads.append(func.__name__)
-        return super().__torch_function__(func, types, args, kwargs or {})
-
-
-def watched(values: Any) -> torch.Tensor:
-    return torch.as_tensor(values).as_subclass(Watched)
 
 
 @dataclass

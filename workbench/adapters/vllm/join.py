@@ -129,7 +129,8 @@ def _write(parts: list[OpenedPart], made: Path, sizes: dict[str, int]) -> None:
             num_prompts = rows.num_prompts
         costs = {each.path.name: each.closed.get("cost") for each in parts}
         left_out = {each.path.name: each.closed.get("left_out") for each in cores}
-        run.update(requests=requests, recording_cost=costs, left_out=left_out)
+        written = {each.path.name: each.closed.get("why") for each in parts}
+        run.update(requests=requests, recording_cost=costs, left_out=left_out, written_because=written)
         run.close("complete" if all(each.closed for each in parts) else "interrupted")
 
 

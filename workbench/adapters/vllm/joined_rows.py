@@ -9,7 +9,7 @@ from typing import Any
 from tracing.columns import COLUMN_BY_NAME
 from tracing.run_writer import RunWriter
 from tracing.step_recorder import Trace
-from workbench.adapters.vllm.core import planned_and_ended
+from workbench.adapters.vllm.ended import planned_and_ended
 from workbench.adapters.vllm.frames import ADMIT, ENDED, PREEMPTED, PartRecord
 from workbench.adapters.vllm.launch import Planned, RequestEnd
 from workbench.adapters.vllm.rows import Columns, Scored, SeenRequest, outcome, rows_of

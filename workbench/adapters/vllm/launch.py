@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.adapters.vllm.copies import HostCopy
+from workbench.adapters.vllm.copies import AnyCopy, as_array
 
-Kept = HostCopy | NDArray[np.generic]
+Kept = AnyCopy | NDArray[np.generic]
 """On its way to the host, or there already."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """Draft tokens as the drafter gave them.
+
+    Attributes:
+        names: Requests, in the order of the batch in which they were drafted, `[R]`.
+        tokens: `[R, drafts]`; or those of all requests one after the other.
+        counts: In the second case how many each request has, `[R]`.
+    """
+
+    names: tuple[str, ...]
+    tokens: Kept
+    counts: NDArray[np.generic] | None = None
+
+    @property
+    def by_name(self) -> dict[str, NDArray[Any]]:
+        """The tokens of each request."""
+        tokens = as_array(self.tokens)
+        rows = tokens if self.counts is None else np.split(tokens, np.cumsum(self.counts)[:-1])
+        return dict(zip(self.names, rows, strict=False))
 
 
 @dataclass(slots=True)
@@ -55,7 +77,7 @@ class LaunchInputs:
         is_causal: The kernel was told so.
         num_tokens_padded, num_reqs_padded: Sizes of the launch, padding included.
         graph_mode: In the engine's word, or empty.
-        proposed: Draft tokens of each request as the drafter gave them.
+        proposed: Draft tokens as the drafter gave them, or None.
     """
 
     request_ids: tuple[str, ...]
@@ -73,7 +95,7 @@ class LaunchInputs:
     num_tokens_padded: int | None = None
     num_reqs_padded: int | None = None
     graph_mode: str = ""
-    proposed: dict[str, Any] = field(default_factory=dict)
+    proposed: Proposed | None = None
 
 
 @dataclass(slots=True)

@@ -12,11 +12,14 @@ from multiprocessing.util import Finalize
 from types import FrameType
 from typing import Any, BinaryIO, Final
 
+from workbench.adapters.vllm.background import BACKGROUND
 from workbench.adapters.vllm.frames import BEGIN, CLOSED, encoded
 from workbench.adapters.vllm.settings import PARTS, RecorderSettings
 
 SUFFIX: Final = ".part"
 DUMP_SIGNAL: Final = signal.SIGUSR2
+AFTER_ALARM: Final = 32
+"""Records of a process that are kept after an alarm."""
 _KEPT_FACTS: Final = 4096
 _log = logging.getLogger("specwb.vllm")
 _open: list[PartFile] = []
@@ -47,6 +50,8 @@ class PartFile:
         folder.mkdir(parents=True, exist_ok=True)
         self.num_lost, self.is_full = 0, False
         self._is_ring, self._limit = settings.mode == "ring", settings.max_bytes
+        self._alarm = folder / f"alarm-{settings.run}"
+        self._num_left: int | None = None
         self._path = folder / f"{name}-{settings.run}-{os.getpid()}{SUFFIX}"
         self._process, self._guard = os.getpid(), threading.RLock()
         self._ring: deque[tuple[bytes, bool]] = deque()
@@ -63,15 +68,42 @@ class PartFile:
         _open.append(self)
         _listen()
 
-    def append(self, record: bytes, *, is_fact: bool = False) -> None:
-        """Take a record; a fact is kept in the ring longer than launches are."""
+    def append(self, make: Callable[[], bytes], *, is_fact: bool = False) -> None:
+        """Take a record, which `make` encodes beside the engine's thread; the ring keeps facts for longer."""
+        BACKGROUND.submit(lambda: self._take(make(), is_fact=is_fact))
+
+    def alarm(self, why: str) -> None:
+        """Let every process of the run write its ring soon, and stop there; a run's first alarm counts."""
+        if self._is_ring and not self._alarm.exists():
+            _log.warning("%s; the ring is written after %d more records", why, AFTER_ALARM)
+            try:
+                self._alarm.write_text(why)
+            except OSError as problem:
+                _log.warning("%s cannot be written: %s", self._alarm, problem)
+
+    def _take(self, record: bytes, *, is_fact: bool) -> None:
         with self._guard:
             if os.getpid() != self._process:
                 return
-            if self._is_ring:
-                self._keep(record, is_fact=is_fact)
-            elif self._file is not None:
+            if not self._is_ring:
                 self._write(record)
+            elif self._num_left == 0:
+                self.num_lost += 1
+            else:
+                self._keep(record, is_fact=is_fact)
+                self._count_down()
+
+    def _count_down(self) -> None:
+        """After an alarm some records more are kept, then the ring is written, and nothing replaces it."""
+        if self._num_left is None and self._alarm.exists():
+            self._num_left = AFTER_ALARM
+        elif self._num_left:
+            self._num_left -= 1
+            if not self._num_left:
+                self._dump(self._why(), {})
+
+    def _why(self) -> str:
+        return self._alarm.read_text() if self._is_ring and self._alarm.exists() else "the process ended"
 
     def _keep(self, record: bytes, *, is_fact: bool) -> None:
         if len(record) > self._limit:
@@ -101,28 +133,34 @@ class PartFile:
             self.is_full = True
             self.num_lost += 1
 
-    def dump(self, why: str, facts: dict[str, Any] | None = None) -> None:
+    def dump(self, why: str) -> None:
         """Write the ring as it is; a later call replaces it."""
+        BACKGROUND.drain()
         with self._guard:
-            if not self._is_ring or os.getpid() != self._process:
-                return
-            last = {**(facts or {}), "why": why, "open_start": self._lost_start, "num_lost": self.num_lost}
-            records = [each for each, _ in self._ring]
-            fresh = self._path.with_suffix(".fresh")
-            try:
-                fresh.write_bytes(b"".join((self._begin, *self._facts, *records, encoded(CLOSED, last))))
-                fresh.replace(self._path)
-            except OSError as problem:
-                _log.warning("%s cannot be written: %s", self._path, problem)
+            self._dump(why, {})
+
+    def _dump(self, why: str, facts: dict[str, Any]) -> None:
+        if not self._is_ring or os.getpid() != self._process:
+            return
+        last = {**facts, "why": why, "open_start": self._lost_start, "num_lost": self.num_lost}
+        records = [each for each, _ in self._ring]
+        fresh = self._path.with_suffix(".fresh")
+        try:
+            fresh.write_bytes(b"".join((self._begin, *self._facts, *records, encoded(CLOSED, last))))
+            fresh.replace(self._path)
+        except OSError as problem:
+            _log.warning("%s cannot be written: %s", self._path, problem)
 
     def close(self) -> None:
         """Write what is under way, then the end."""
+        if os.getpid() != self._process or self not in _open:
+            return
+        _open.remove(self)
+        facts = self._closing()
+        BACKGROUND.drain()
         with self._guard:
-            if os.getpid() != self._process or self not in _open:
-                return
-            _open.remove(self)
-            facts = self._closing()
-            self.dump("the process ended", facts)
+            if self._num_left != 0:
+                self._dump(self._why(), facts)
             if self._file is not None:
                 self.is_full, self._limit = False, self._limit + (1 << 12)
                 self._write(encoded(CLOSED, {**facts, "why": "the process ended", "num_lost": self.num_lost}))

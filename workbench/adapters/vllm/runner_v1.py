@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any, Final
 
 import numpy as np
 
-from workbench.adapters.vllm.copies import HostCopy, best_of
+from workbench.adapters.vllm.copies import HostCopy, best_of, copies_of
 from workbench.adapters.vllm.core import NUMBER
-from workbench.adapters.vllm.launch import LaunchInputs, Logits
+from workbench.adapters.vllm.launch import LaunchInputs, Logits, Proposed
 from workbench.adapters.vllm.manifest import begin
 from workbench.adapters.vllm.patches import argument, parameters_of, wrap
 from workbench.adapters.vllm.worker import WorkerRecorder
@@ -35,6 +36,7 @@ def hook_runner(kind: type, worker: WorkerRecorder) -> None:
     def before_forward(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         number = getattr(runner, _CURRENT, None)
         if number is not None:
+            setattr(runner, _CURRENT, None)  # what comes before the next launch is no part of one
             worker.forward(
                 number,
                 forward_of(
@@ -44,15 +46,10 @@ def hook_runner(kind: type, worker: WorkerRecorder) -> None:
                 ),
             )
 
-    def after_execute(runner: Any, *_: Any) -> None:
-        setattr(runner, _CURRENT, None)
-
     def after_propose(runner: Any, _: Any, drafts: Any, *__: Any) -> None:
-        names = tuple(runner.input_batch.req_ids)
-        rows = drafts if isinstance(drafts, list) else _rows(HostCopy(drafts), len(names))
-        setattr(runner, _PROPOSED, dict(zip(names, rows, strict=False)))
+        setattr(runner, _PROPOSED, proposed_of(tuple(runner.input_batch.req_ids), drafts))
 
-    wrap(kind, "execute_model", before_execute, after_execute)
+    wrap(kind, "execute_model", before_execute)
     wrap(kind, "_model_forward", before_forward)
     wrap(kind, "propose_draft_token_ids", after=after_propose)
 
@@ -69,19 +66,21 @@ def hook_sampling(kind: type, worker: WorkerRecorder) -> None:
     def before_sample(runner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         sampling = getattr(runner, _SAMPLING, None)
         logits = argument(args, kwargs, 0, "logits")
+        setattr(runner, _SAMPLING, None)
         if sampling is not None and logits is not None:
             drafts = argument(args, kwargs, 1, "spec_decode_metadata")
             worker.logits(sampling[0], logits_of(runner, logits, drafts, is_masked=sampling[1]))
 
-    def after_tokens(runner: Any, *_: Any) -> None:
-        setattr(runner, _SAMPLING, None)
-
-    wrap(kind, "sample_tokens", before_tokens, after_tokens)
+    wrap(kind, "sample_tokens", before_tokens)
     wrap(kind, "_sample", before_sample)
 
 
-def _rows(copy: HostCopy, num_rows: int) -> list[tuple[HostCopy, int]]:
-    return [(copy, row) for row in range(num_rows)]
+def proposed_of(names: tuple[str, ...], drafts: Any) -> Proposed:
+    """Return draft tokens, a tensor or lists, which the scheduler cuts in place later."""
+    if not isinstance(drafts, list):
+        return Proposed(names, HostCopy(drafts))
+    counts = np.array([len(each) for each in drafts], dtype=np.int32)
+    return Proposed(names, np.array(list(chain.from_iterable(drafts)), dtype=np.int64), counts)
 
 
 def forward_of(runner: Any, input_ids: Any, positions: Any) -> LaunchInputs:
@@ -100,26 +99,26 @@ def forward_of(runner: Any, input_ids: Any, positions: Any) -> LaunchInputs:
              for group in groups]  # fmt: skip
     meta = metas[0]
     num_requests = runner.input_batch.num_reqs
+    starts, lengths, ids, places = copies_of(meta.query_start_loc, meta.seq_lens, input_ids, positions)
+    names = ("block_table", "block_table_tensor", "block_tables")
     return LaunchInputs(
         request_ids=tuple(runner.input_batch.req_ids),
-        query_starts=HostCopy(meta.query_start_loc),
-        kv_lens=HostCopy(meta.seq_lens),
+        query_starts=starts,
+        kv_lens=lengths,
         kv_lens_host=host_lengths(runner, meta, num_requests),
         committed=HostCopy(runner.num_computed_tokens[:num_requests])
         if runner.use_async_scheduling
         else runner.input_batch.num_computed_tokens_cpu[:num_requests].copy(),
-        token_ids=HostCopy(input_ids),
-        position_ids=HostCopy(positions),
-        tables=tuple(
-            HostCopy(_first(each, "block_table", "block_table_tensor", "block_tables")) for each in metas
-        ),
-        slots=tuple(HostCopy(each.slot_mapping) for each in metas),
+        token_ids=ids,
+        position_ids=places,
+        tables=copies_of(*(_first(each, *names) for each in metas)),
+        slots=copies_of(*(each.slot_mapping for each in metas)),
         block_sizes=tuple(int(table.block_size) for table in runner.input_batch.block_table.block_tables),
         kernel=type(meta).__name__.removesuffix("Metadata"),
         is_causal=bool(getattr(meta, "causal", True)),
         num_tokens_padded=int(positions.shape[-1]),
         num_reqs_padded=num_requests,
-        proposed=getattr(runner, _PROPOSED, {}),
+        proposed=getattr(runner, _PROPOSED, None),
     )
 
 
@@ -141,8 +140,7 @@ def logits_of(runner: Any, logits: Any, drafts: Any, *, is_masked: bool) -> Logi
     num_requests = runner.input_batch.num_reqs
     counts = [1] * num_requests if drafts is None else [1 + count for count in drafts.num_draft_tokens]
     sampling = runner.input_batch.sampling_metadata
-    copies = {
-        name: None if getattr(sampling, name) is None else HostCopy(getattr(sampling, name)[:num_requests])
-        for name in ("temperature", "top_k", "top_p")
-    }
+    given = {"temperature": sampling.temperature, "top_k": sampling.top_k, "top_p": sampling.top_p}
+    there = {name: each[:num_requests] for name, each in given.items() if each is not None}
+    copies = dict(zip(there, copies_of(*there.values()), strict=True)) if there else {}
     return Logits(counts, ids, values, is_masked=is_masked, **copies)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from workbench.adapters.vllm.copies import HostCopy, best_of
+from workbench.adapters.vllm.copies import best_of, copies_of
 from workbench.adapters.vllm.core import NUMBER
 from workbench.adapters.vllm.launch import LaunchInputs, Logits
 from workbench.adapters.vllm.manifest import begin
@@ -64,16 +64,20 @@ def hook_sampler(kind: type, worker: WorkerRecorder) -> None:
 
 def forward_of(runner: Any, batch: Any, tables: Any, slots: Any) -> LaunchInputs:
     """Return copies of what the attention of this launch is given; the next launch overwrites its views."""
+    computed = runner.req_states.num_computed_tokens.gpu[batch.idx_mapping]
+    starts, lengths, committed, ids, places = copies_of(
+        batch.query_start_loc, batch.seq_lens, computed, batch.input_ids, batch.positions
+    )
     return LaunchInputs(
         request_ids=tuple(batch.req_ids),
-        query_starts=HostCopy(batch.query_start_loc),
-        kv_lens=HostCopy(batch.seq_lens),
+        query_starts=starts,
+        kv_lens=lengths,
         kv_lens_host=batch.seq_lens_cpu_upper_bound.numpy().copy(),
-        committed=HostCopy(runner.req_states.num_computed_tokens.gpu[batch.idx_mapping]),
-        token_ids=HostCopy(batch.input_ids),
-        position_ids=HostCopy(batch.positions),
-        tables=tuple(HostCopy(table) for table in tables),
-        slots=tuple(HostCopy(group) for group in slots),
+        committed=committed,
+        token_ids=ids,
+        position_ids=places,
+        tables=copies_of(*tables),
+        slots=copies_of(*slots),
         block_sizes=tuple(int(size) for size in runner.block_tables.block_sizes),
         kernel="InputBatch",
         num_tokens_padded=int(batch.num_tokens_after_padding),
@@ -95,5 +99,5 @@ def logits_of(sampler: Any, logits: Any, batch: Any) -> Logits:
         ids,
         values,
         is_masked=bool(batch.specwb_is_masked),
-        **{name: HostCopy(each) for name, each in given.items()},
+        **dict(zip(given, copies_of(*given.values()), strict=True)),
     )

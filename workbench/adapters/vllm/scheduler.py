@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tracing.run_facts import RequestFacts, RequestLimits, SamplingSettings
 from workbench.adapters.vllm.core import NUMBER, CoreRecorder
-from workbench.adapters.vllm.launch import Planned, RequestEnd
+from workbench.adapters.vllm.ended import Blocks, EndedLaunch, OpenLaunch, PlannedLaunch
 from workbench.adapters.vllm.patches import argument, wrap
 
 
@@ -16,18 +17,19 @@ def hook_scheduler(kind: type, core: CoreRecorder) -> None:
 
     def after_schedule(scheduler: Any, _: Any, output: Any, __: Any, ___: Any) -> None:
         if output.num_scheduled_tokens:
-            config = scheduler.vllm_config
-            core.begin(
-                dp_rank=int(config.parallel_config.data_parallel_rank),
-                num_workers=int(config.parallel_config.world_size),
-                vocab_size=int(config.model_config.get_vocab_size()),
-            )
+            if not core.has_begun:
+                config = scheduler.vllm_config
+                core.begin(
+                    dp_rank=int(config.parallel_config.data_parallel_rank),
+                    num_workers=int(config.parallel_config.world_size),
+                    vocab_size=int(config.model_config.get_vocab_size()),
+                )
             for request_id in output.num_scheduled_tokens:
-                request = scheduler.requests[request_id]
                 if not core.knows(request_id):
+                    request = scheduler.requests[request_id]
                     params = request.sampling_params
                     core.admit(request_id, facts_of(request), is_plain=params is None or is_plain(params))
-            core.scheduled(output, plans_of(scheduler, output, core))
+            core.scheduled(output, plan_of(scheduler, output))
 
     def before_preempt(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         request = argument(args, kwargs, 0, "request")
@@ -36,22 +38,16 @@ def hook_scheduler(kind: type, core: CoreRecorder) -> None:
     def before_update(scheduler: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         output = argument(args, kwargs, 0, "scheduler_output")
         result = argument(args, kwargs, 1, "model_runner_output")
-        number = getattr(output, NUMBER, -1)
-        return {
-            each: _before(
-                scheduler.requests.get(each), sampled_of(result, each), core.is_first_step(number, each)
-            )
-            for each in output.num_scheduled_tokens
-            if core.knows(each) and core.live(each).is_recorded
-        }
+        launch = core.open_launch(getattr(output, NUMBER, None))
+        return None if launch is None else seen_before(launch, scheduler.requests, result)
 
     def after_update(
         scheduler: Any, seen: Any, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        number = getattr(argument(args, kwargs, 0, "scheduler_output"), NUMBER, None)
-        if number is not None and seen is not None:
+        if seen is not None:
+            number = getattr(argument(args, kwargs, 0, "scheduler_output"), NUMBER)
             is_exact = not scheduler.vllm_config.scheduler_config.async_scheduling
-            core.ended(number, ends_of(seen, result, is_exact=is_exact))
+            core.ended(number, end_of(seen, result, is_exact=is_exact))
 
     wrap(kind, "schedule", after=after_schedule)
     wrap(kind, "_preempt_request", before=before_preempt)
@@ -67,56 +63,67 @@ def hook_engine(kind: type, core: CoreRecorder) -> None:
     wrap(kind, "shutdown", before=before_shutdown)
 
 
-def plans_of(scheduler: Any, output: Any, core: CoreRecorder) -> dict[str, Planned]:
-    """Return what a scheduler output plans for each of its requests."""
-    blocks: dict[str, tuple[Any, bool, int]] = {
-        new.req_id: (new.block_ids, True, int(new.num_computed_tokens)) for new in output.scheduled_new_reqs
+def plan_of(scheduler: Any, output: Any) -> PlannedLaunch:
+    """Return what a scheduler output plans for its requests."""
+    names = list(output.num_scheduled_tokens)
+    requests = [scheduler.requests[name] for name in names]
+    blocks: dict[str, Blocks] = {
+        new.req_id: (_groups(new.block_ids), True, int(new.num_computed_tokens))
+        for new in output.scheduled_new_reqs
     }
     cached = output.scheduled_cached_reqs
-    columns = zip(cached.req_ids, cached.new_block_ids, cached.num_computed_tokens, strict=True)
-    for request_id, new_blocks, computed in columns:
-        blocks[request_id] = (new_blocks, request_id in cached.resumed_req_ids, int(computed))
-    plans = {}
-    for request_id in output.num_scheduled_tokens:
-        request = scheduler.requests[request_id]
-        ids, is_whole, computed = blocks.get(request_id, (None, False, 0))
-        plans[request_id] = Planned(
-            epoch=int(request.num_preemptions),
-            is_chunk=bool(request.is_prefill_chunk),
-            is_decode=core.live(request_id).has_root,
-            num_drafts=len(output.scheduled_spec_decode_tokens.get(request_id, ())),
-            blocks=None if ids is None else tuple(list(group) for group in ids),
-            is_whole=is_whole,
-            num_cached=computed if is_whole else None,
-        )
-    return plans
+    for row, ids in enumerate(cached.new_block_ids):
+        if ids is not None or cached.req_ids[row] in cached.resumed_req_ids:
+            name = cached.req_ids[row]
+            is_whole = name in cached.resumed_req_ids
+            computed = int(cached.num_computed_tokens[row]) if is_whole else None
+            blocks[name] = (_groups(ids), is_whole, computed)
+    drafts = output.scheduled_spec_decode_tokens
+    return PlannedLaunch(
+        names,
+        [request.num_preemptions for request in requests],
+        [request.is_prefill_chunk for request in requests],
+        [len(drafts.get(name, ())) for name in names] if drafts else [0] * len(names),
+        blocks,
+    )
+
+
+def _groups(ids: Any) -> Any:
+    return None if ids is None else tuple(list(group) for group in ids)
 
 
 @dataclass(frozen=True, slots=True)
-class _Before:
-    """A live request and its results, before the scheduler cuts them at a stop."""
+class SeenBefore:
+    """Requests of a launch and their results, before the scheduler cuts them at a stop.
 
-    request: Any
-    sampled: tuple[int, ...]
-    context: tuple[int, ...]
+    Attributes:
+        names: `[R]`.
+        alive: Each request, or None where it has ended, `[R]`.
+        sampled: Tokens that the engine committed, `[R]` lists of them.
+        contexts: Token ids before a request's first step, by row.
+    """
 
-
-def sampled_of(runner_output: Any, request_id: str) -> tuple[int, ...]:
-    """Return the tokens that the engine committed for a request."""
-    row = runner_output.req_id_to_index.get(request_id)
-    if row is None or not runner_output.sampled_token_ids:
-        return ()
-    return tuple(int(token) for token in runner_output.sampled_token_ids[row])
-
-
-def _before(request: Any, sampled: tuple[int, ...], is_first: bool) -> _Before | None:
-    if request is None or request.is_finished():
-        return None
-    return _Before(request, sampled, tuple(request.all_token_ids) if is_first else ())
+    names: Sequence[str]
+    alive: list[Any]
+    sampled: list[list[int]]
+    contexts: dict[int, list[int]]
 
 
-def ends_of(seen: dict[str, _Before | None], result: Any, *, is_exact: bool) -> dict[str, RequestEnd]:
-    """Return how a launch ended for each request that still lived.
+def seen_before(launch: OpenLaunch, requests: Mapping[str, Any], runner_output: Any) -> SeenBefore:
+    """Return the requests of a launch as they are when its results come."""
+    names, places = launch.plan.names, runner_output.req_id_to_index
+    found = [requests.get(name) for name in names]
+    alive = [None if each is None or each.is_finished() else each for each in found]
+    given = runner_output.sampled_token_ids
+    rows = [places.get(name) for name in names] if given else []
+    sampled = [[] if row is None else list(given[row]) for row in rows] or [[] for _ in names]
+    first = [(row, alive[row]) for row in launch.first_steps()]
+    contexts = {row: list(request.all_token_ids) for row, request in first if request is not None}
+    return SeenBefore(names, alive, sampled, contexts)
+
+
+def end_of(seen: SeenBefore, result: Any, *, is_exact: bool) -> EndedLaunch:
+    """Return how a launch ended for its requests.
 
     Args:
         seen: Requests before the scheduler took the results in.
@@ -124,25 +131,28 @@ def ends_of(seen: dict[str, _Before | None], result: Any, *, is_exact: bool) -> 
         is_exact: Its counts are those of this launch; with launches in flight they run ahead.
     """
     outputs = {each.request_id: each for group in result.values() for each in group.outputs}
-    ends = {}
-    for request_id, before in seen.items():
-        if before is None:
-            continue
-        given = outputs.get(request_id)
-        ends[request_id] = RequestEnd(
-            sampled=before.sampled,
-            emitted=() if given is None else tuple(int(token) for token in given.new_token_ids),
-            stop_reason=stop_reason_of(given),
-            committed_after=int(before.request.num_computed_tokens) if is_exact else None,
-            context=before.context,
-        )
-    return ends
+    given = [outputs.get(name) for name in seen.names]
+    return EndedLaunch(
+        withdrawn=[request is None for request in seen.alive],
+        sampled=[
+            () if request is None else tokens
+            for request, tokens in zip(seen.alive, seen.sampled, strict=True)
+        ],
+        emitted=[() if each is None else list(each.new_token_ids) for each in given],
+        committed=[0 if request is None else request.num_computed_tokens for request in seen.alive]
+        if is_exact
+        else None,
+        contexts=seen.contexts,
+        stops={
+            row: stop_reason_of(each)
+            for row, each in enumerate(given)
+            if each is not None and each.finish_reason is not None and seen.alive[row] is not None
+        },
+    )
 
 
-def stop_reason_of(output: Any) -> str | None:
+def stop_reason_of(output: Any) -> str:
     """Return why a request ended, in the words of the trace; the engine's own word for other reasons."""
-    if output is None or output.finish_reason is None:
-        return None
     word = str(output.finish_reason)
     if word != "stop":
         return word

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from workbench.adapters.vllm.copies import as_array
 from workbench.adapters.vllm.launch import LaunchInputs, Logits
-from workbench.adapters.vllm.rows import Array, Columns, Scored, SeenRequest
+from workbench.adapters.vllm.rows import Columns, Scored, SeenRequest
 
 
 def seen_of(forward: LaunchInputs) -> dict[str, SeenRequest]:
@@ -22,6 +20,7 @@ def seen_of(forward: LaunchInputs) -> dict[str, SeenRequest]:
     launch: Columns = {"kernel": forward.kernel, "num_tokens_padded": forward.num_tokens_padded,
                        "num_reqs_padded": forward.num_reqs_padded,
                        "graph_mode": forward.graph_mode or None}  # fmt: skip
+    proposed = {} if forward.proposed is None else forward.proposed.by_name
     found = {}
     for row, request_id in enumerate(forward.request_ids):
         rows, kv_len = slice(int(starts[row]), int(starts[row + 1])), int(kv_lens[row])
@@ -39,18 +38,9 @@ def seen_of(forward: LaunchInputs) -> dict[str, SeenRequest]:
             block_sizes=forward.block_sizes,
             is_causal=forward.is_causal,
             launch=launch,
-            proposed=_tokens(forward.proposed.get(request_id)),
+            proposed=proposed.get(request_id),
         )
     return found
-
-
-def _tokens(proposed: Any) -> Array | None:
-    if proposed is None:
-        return None
-    if isinstance(proposed, tuple):
-        copy, row = proposed
-        return as_array(copy)[row]
-    return np.asarray(proposed, dtype=np.int64)
 
 
 def scored_of(forward: LaunchInputs, logits: Logits) -> dict[str, Scored]:

@@ -8,12 +8,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from workbench.adapters.vllm.alarms import alarm_in
 from workbench.adapters.vllm.content import TokenCover
 from workbench.adapters.vllm.copies import HostCopy, as_array
 from workbench.adapters.vllm.cost import HookCost
 from workbench.adapters.vllm.frames import SEEN, encoded
-from workbench.adapters.vllm.launch import LaunchInputs, Logits
-from workbench.adapters.vllm.part import PartFile, dump_all
+from workbench.adapters.vllm.launch import LaunchInputs, Logits, Proposed
+from workbench.adapters.vllm.part import PartFile
 from workbench.adapters.vllm.rows import Array
 from workbench.adapters.vllm.settings import RecorderSettings
 
@@ -101,16 +102,21 @@ class WorkerRecorder:
         inputs, logits = self._open.pop(number)
         if inputs is None or self._part is None:
             return
+        self.cost.add(len(inputs.request_ids))
+        at = time.time_ns()
+        self._part.append(lambda: self._record(number, inputs, logits, at))
+
+    def _record(self, number: int, inputs: LaunchInputs, logits: Logits | None, at: int) -> bytes:
         facts: dict[str, Any] = {name: getattr(inputs, name) for name in SCALARS}
-        facts |= {"launch": number, "request_ids": inputs.request_ids, "at": time.time_ns()}
+        facts |= {"launch": number, "request_ids": inputs.request_ids, "at": at}
         arrays = self._columns(inputs)
         if logits is not None:
             facts["is_masked"] = logits.is_masked
             arrays |= self._scores(logits)
-        self.cost.add(len(inputs.request_ids))
-        self._part.append(encoded(SEEN, facts, arrays))
-        if logits is not None and np.isnan(arrays["top_logits"]).any():
-            dump_all(f"launch {number} has logits that are no numbers")
+        found = alarm_in(facts, arrays)
+        if found and self._part is not None:
+            self._part.alarm(f"launch {number} has {found}")
+        return encoded(SEEN, facts, arrays)
 
     def _columns(self, inputs: LaunchInputs) -> dict[str, Array]:
         num_rows = len(inputs.request_ids)
@@ -132,14 +138,16 @@ class WorkerRecorder:
         return {**arrays, **self._proposed(inputs)}
 
     def _proposed(self, inputs: LaunchInputs) -> dict[str, Array]:
-        if not inputs.proposed:
+        if inputs.proposed is None:
             return {}
-        found = [_tokens(inputs.proposed.get(each)) for each in inputs.request_ids]
-        flat = [token for each in found for token in each or ()]
+        by_name = inputs.proposed.by_name
+        found = [by_name.get(each) for each in inputs.request_ids]
+        there = [each for each in found if each is not None]
         counts = [-1 if each is None else len(each) for each in found]
+        tokens = np.concatenate(there) if there else np.zeros(0, np.int64)
         return {
             "num_proposed": np.array(counts, dtype=np.int32),
-            "proposed": self._cover.ids(np.array(flat, dtype=np.int64)),
+            "proposed": self._cover.ids(tokens.astype(np.int64)),
         }
 
     def _scores(self, logits: Logits) -> dict[str, Array]:
@@ -153,19 +161,10 @@ class WorkerRecorder:
         return arrays | given
 
 
-def _tokens(proposed: Any) -> list[int] | None:
-    if isinstance(proposed, tuple):
-        copy, row = proposed
-        row_ids: list[int] = copy.array()[row].tolist()
-        return row_ids
-    return None if proposed is None else [int(each) for each in proposed]
-
-
 def _is_there(inputs: LaunchInputs, logits: Logits | None) -> bool:
     copies = [*inputs.tables, *inputs.slots, inputs.token_ids, inputs.position_ids, inputs.kv_lens]
     copies += [] if logits is None else [logits.top_ids, logits.top_logits]
-    proposed = next(iter(inputs.proposed.values()), None)
-    copies += [proposed[0]] if isinstance(proposed, tuple) else []
+    copies += [] if inputs.proposed is None else [inputs.proposed.tokens]
     return all(each.is_there for each in copies if isinstance(each, HostCopy))
 
 
@@ -174,13 +173,12 @@ def seen_and_scored(
 ) -> tuple[LaunchInputs, Logits | None]:
     """Read a record of a launch."""
     groups = range(len(facts["block_sizes"]))
-    proposed: dict[str, Any] = {}
+    proposed = None
     if "num_proposed" in arrays:
-        at = 0
-        for request_id, size in zip(facts["request_ids"], arrays["num_proposed"].tolist(), strict=True):
-            if size >= 0:
-                proposed[request_id] = arrays["proposed"][at : at + size]
-                at += size
+        sizes = arrays["num_proposed"]
+        names = zip(facts["request_ids"], sizes.tolist(), strict=True)
+        there = tuple(name for name, size in names if size >= 0)
+        proposed = Proposed(there, arrays["proposed"], sizes[sizes >= 0])
     inputs = LaunchInputs(
         **{name: facts[name] for name in SCALARS if name != "block_sizes"},
         **{name: arrays.get(name) for name in (*OF_ROWS, *OF_TOKENS)},  # type: ignore[arg-type]  # host arrays

@@ -27,6 +27,7 @@ from workbench.judge.recorded.upcoming import Upcoming
 from workbench.judge.row_truth import RowTruth
 from workbench.judge.step import StepJudgement, judge_step
 from workbench.judge.turn_state import TurnState
+from workbench.lockstep.replay.borders import ChunkBorders
 from workbench.lockstep.replay.draft import judge_scores
 from workbench.lockstep.replay.sampled import sampled_accept, sampled_root
 from workbench.lockstep.replay.stacked import StackedReference
@@ -50,6 +51,7 @@ class ModelJudge:
         max_positions: Positions that the path has, or None where not known.
         request_limits: Where requests end, by request id.
         request_sampling: How requests choose, likewise.
+        borders: Where prompts were cut into chunks.
     """
 
     runner: ReferenceRunner
@@ -58,6 +60,7 @@ class ModelJudge:
     max_positions: int | None = None
     request_limits: Mapping[str, RequestLimits] = field(default_factory=dict)
     request_sampling: Mapping[str, SamplingSettings] = field(default_factory=dict)
+    borders: ChunkBorders = field(default_factory=lambda: ChunkBorders({}))
     _faulty: set[tuple[int, int]] = field(default_factory=set)
     _stacked: StackedReference = field(init=False)
 
@@ -103,9 +106,6 @@ class ModelJudge:
             self._faulty.add(turn)
         return judgement
 
-    def _num_in_reach(self, state: TurnState) -> int:
-        return sys.maxsize if self.max_positions is None else self.max_positions - len(state.committed)
-
     def _may_clear(self, judgement: StepJudgement) -> bool:
         """Whether more samples may: here a sampled acceptance too is judged by the true logits."""
         is_sampled = not self.runner.settings.is_greedy
@@ -129,15 +129,31 @@ class ModelJudge:
             if self.has_drafter and (
                 recorded is not None or _is_chosen(row, self.runner.truth.pair.proposer)
             ):
-                scored = self._stacked.scored(state, tree, models)
-                reach = self._num_in_reach(state)
-                scores = judge_scores(
-                    self.runner, evidence, tree, scored, recorded=recorded, num_in_reach=reach
-                )
+                scores = self._draft(evidence, row, state, tree, models)
         judgement = judge_step(evidence)
         for stage, part in (("draft", scores), ("", logprobs)):
             judgement = judgement if part is None else _joined(judgement, part, stage)
         return judgement
+
+    def _draft(
+        self,
+        evidence: StepEvidence,
+        row: Row,
+        state: TurnState,
+        tree: Tensorized,
+        models: Sequence[ReferenceModels],
+    ) -> StageJudgement:
+        given: dict[str, Any] = {"recorded": row.get("draft_logprobs"), "num_in_reach": sys.maxsize}
+        if self.max_positions is not None:
+            given["num_in_reach"] = self.max_positions - len(state.committed)
+
+        def after(tokens: Sequence[int]) -> StageJudgement:
+            scored = self._stacked.scored_after(tokens, state, tree, models)
+            return judge_scores(self.runner, evidence, tree, scored, **given)
+
+        scored = self._stacked.scored(state, tree, models)
+        plain = judge_scores(self.runner, evidence, tree, scored, **given)
+        return self.borders.judged(plain, row, state, after)
 
     def _logprobs(self, evidence: StepEvidence, row: Row, logits: Sequence[Any]) -> StageJudgement | None:
         """Judge the log-probabilities that were returned with the text; None where none were."""

@@ -117,15 +117,21 @@ class StackedReference:
             stack.scored = self._scored(stack.steps)
         known = () if stack is None else stack.scored.get(place, ())
         more = models[len(known) :]
-        if not more:
-            return known
-        features, drafted = self.runner.features(state.committed, more), drafted_of(tree)
-        contexts = [DraftContext(state.committed, state.root, each) for each in features]
-        rest = (
-            score_nodes(self.runner, each, context, drafted)
-            for each, context in zip(more, contexts, strict=True)
+        return (*known, *self.scored_after(state.committed, state, tree, more)) if more else known
+
+    def scored_after(
+        self, tokens: Sequence[int], state: TurnState, tree: Tensorized, models: Models
+    ) -> tuple[ScoredDraft | None, ...]:
+        """Return a step's draft scored by each model, had the drafter been given other committed tokens.
+
+        Features stay those of the committed tokens.
+        """
+        features = self.runner.features(state.committed, models)
+        contexts = [DraftContext(tokens, state.root, each) for each in features]
+        return tuple(
+            score_nodes(self.runner, each, context, drafted_of(tree))
+            for each, context in zip(models, contexts, strict=True)
         )
-        return (*known, *rest)
 
     def done_with(self, place: Place) -> None:
         """Forget what was computed for a step."""
