@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,16 @@ def test_a_ring_is_written_by_every_process_some_records_after_an_alarm(is_odd: 
     assert whys == {said if is_odd else "the process ended"}
     last = max(row["launch"] for row in rows(tmp_path / "run"))
     assert (last < 2 * AFTER_ALARM) == is_odd
+
+
+@pytest.mark.parametrize("mode", ["ring", "full"])
+def test_workers_end_their_files_when_the_core_says_that_the_run_ends(mode: str, tmp_path: Path) -> None:
+    engine = FakeEngine(settings(tmp_path / "run", mode=mode)).run(3)
+    engine.core.close()
+    deadline = time.monotonic() + 20
+    while not list((tmp_path / "run" / PARTS).glob("ended-*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    join(tmp_path / "run")
+    assert open_run(tmp_path / "run").status == "complete"
+    assert {row["launch"] for row in rows(tmp_path / "run")} == {0, 1, 2}
+    assert not any(row["incomplete"] for row in rows(tmp_path / "run"))

@@ -50,7 +50,7 @@ class CoreRecorder:
         self._open: dict[int, OpenLaunch] = {}
         self._next_launch = 0
         self._acceptance = AcceptanceWatch()
-        self._num_admitted = 0
+        self._num_admitted = self._num_workers = 0
         self.num_left_out = {"sample": 0, "budget": 0, "limit": 0}
         self.cost = HookCost()
 
@@ -62,14 +62,15 @@ class CoreRecorder:
     def begin(self, *, dp_rank: int, num_workers: int, vocab_size: int) -> None:
         """Open the file of this process, once."""
         if self._part is None:
+            self._num_workers = num_workers
             facts = {"role": "core", "dp_rank": dp_rank, "num_workers": num_workers}
             self._part = PartFile(self._settings, f"core-dp{dp_rank}", facts, self._closing)
             self._cover = TokenCover(self._settings.key, vocab_size)
 
     def close(self) -> None:
-        """End the file; what follows is not recorded."""
+        """End the file, and those of the workers; what follows is not recorded."""
         if self._part is not None:
-            self._part.close()
+            self._part.end_run(self._num_workers)
 
     def _closing(self) -> dict[str, Any]:
         return {"left_out": self.num_left_out, "cost": self.cost.facts()}

@@ -6,18 +6,22 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from multiprocessing.util import Finalize
 from types import FrameType
 from typing import Any, BinaryIO, Final
 
-from workbench.adapters.vllm.background import BACKGROUND
+from workbench.adapters.vllm.background import BACKGROUND, IDLE
 from workbench.adapters.vllm.frames import BEGIN, CLOSED, encoded
 from workbench.adapters.vllm.settings import PARTS, RecorderSettings
 
 SUFFIX: Final = ".part"
 DUMP_SIGNAL: Final = signal.SIGUSR2
+WORKERS_SECONDS: Final = 2.0
+"""For so long an engine core that ends waits at most for the files of its workers."""
+ENDED_WORKER: Final = "ended-"
 AFTER_ALARM: Final = 32
 """Records of a process that are kept after an alarm."""
 _KEPT_FACTS: Final = 4096
@@ -52,6 +56,8 @@ class PartFile:
         self._is_ring, self._limit = settings.mode == "ring", settings.max_bytes
         self._alarm = folder / f"alarm-{settings.run}"
         self._num_left: int | None = None
+        rank = begin.get("dp_rank", begin.get("ranks", {}).get("dp_rank", 0))
+        self._end = folder / f"end-{settings.run}-dp{rank}"
         self._path = folder / f"{name}-{settings.run}-{os.getpid()}{SUFFIX}"
         self._process, self._guard = os.getpid(), threading.RLock()
         self._ring: deque[tuple[bytes, bool]] = deque()
@@ -66,6 +72,7 @@ class PartFile:
             self._file.write(self._begin)
         Finalize(None, self.close, exitpriority=100)  # children of multiprocessing never run atexit
         _open.append(self)
+        IDLE.append(self._close_at_end)
         _listen()
 
     def append(self, make: Callable[[], bytes], *, is_fact: bool = False) -> None:
@@ -151,11 +158,32 @@ class PartFile:
         except OSError as problem:
             _log.warning("%s cannot be written: %s", self._path, problem)
 
+    def end_run(self, num_workers: int) -> None:
+        """Let the workers of this engine core end their files before they are killed; waits a little."""
+        self.close()
+        try:
+            self._end.touch()
+        except OSError as problem:
+            _log.warning("%s cannot be written: %s", self._end, problem)
+            return
+        num_others = num_workers - len(_open)
+        deadline = time.monotonic() + WORKERS_SECONDS
+        while num_others > 0 and time.monotonic() < deadline:
+            if len(list(self._end.parent.glob(f"{ENDED_WORKER}*-{self._end.name}"))) >= num_others:
+                return
+            time.sleep(0.02)
+
+    def _close_at_end(self) -> None:
+        if self._end.exists():
+            self.close()
+            (self._end.parent / f"{ENDED_WORKER}{os.getpid()}-{self._end.name}").touch()
+
     def close(self) -> None:
         """Write what is under way, then the end."""
         if os.getpid() != self._process or self not in _open:
             return
         _open.remove(self)
+        IDLE.remove(self._close_at_end)
         facts = self._closing()
         BACKGROUND.drain()
         with self._guard:
