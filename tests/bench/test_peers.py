@@ -13,7 +13,10 @@ import pytest
 from tests.bench.made import flat, plans, several
 from tests.cli.pair_dirs import write_pair
 from tests.lockstep.texts_made import greedy_text
+from tests.pairs import tiny_pair
 from tracing.errors import EnvironmentProblemError, UsageError
+from tracing.settings import DecodeSettings
+from workbench.bench.limits import measure_limits
 from workbench.bench.measure import cases_of, run_turns
 from workbench.bench.peers import process
 from workbench.bench.peers.open import WORKERS, Peer, PeerPair, opened_peers, parse_peers
@@ -21,6 +24,7 @@ from workbench.bench.peers.process import PeerProcess
 from workbench.bench.peers.study import peers_study
 from workbench.bench.peers.texts import write_texts
 from workbench.bench.turn import turn_from_json, turn_json
+from workbench.fused.path import make_engine
 from workbench.lockstep.replay.teacher import load_teacher_only
 from workbench.lockstep.texts.lines import read_texts
 
@@ -122,6 +126,37 @@ def test_the_table() -> None:
     assert rows["openvino:tree"][7:] == (pytest.approx(250.0), 4, 0, 0)
     assert (rows["vllm:greedy"][1], rows["vllm:greedy"][10], study.num_refused) == (0, 4, 4)
     assert any("openvino:tree: x 1, threads 2" in line for line in study.text)
+
+
+def test_our_own_speeds_stand_beside_what_the_machine_allows() -> None:
+    """Weights of 2 MB at 1 GB/s take 2 ms, so that 500 tokens/s are the most; 5 ms for a tree's products."""
+    measured = {"weight_bytes": 2e6, "bytes_per_second": 1e9, "one_row_seconds": 4e-3, "tree_seconds": 5e-3}
+    results = flat(list(run_turns(several(eagle3=0.005), plans(4, 6), repetitions=2, done=())))
+    two_steps = [
+        replace(each, speculative=replace(each.speculative, num_accepted=(1, 1))) for each in results
+    ]
+    per_step = (len(results[0].speculative.token_ids) - 1) / 2
+    study = peers_study(two_steps, {}, measured | {"tree_nodes": 12.0})
+    by_limit = {row[:2]: row[2:4] for row in study.tables[1].rows}
+    assert by_limit == {
+        ("greedy", "weights read once"): pytest.approx((2.0, 500.0)),
+        ("greedy", "products alone, 1 row"): pytest.approx((4.0, 250.0)),
+        ("speculative", "weights read once"): pytest.approx((2.0, 500.0 * per_step)),
+        ("speculative", "products alone, 12 rows"): pytest.approx((5.0, 200.0 * per_step)),
+    }
+    speeds = {row[0]: row[4] for row in study.tables[1].rows}
+    assert speeds == {"greedy": pytest.approx(100.0), "speculative": pytest.approx(200.0)}
+    assert all(row[5] == pytest.approx(row[4] / row[3]) for row in study.tables[1].rows)
+
+
+def test_limits_are_those_of_the_teachers_products() -> None:
+    pair = tiny_pair(0)
+    engine = make_engine(pair, DecodeSettings(tree_nodes=4, depth=1, top_k=2), device="cpu")
+    measured = measure_limits(engine, 4)
+    assert len(engine.teacher.products) == 4 * pair.teacher.num_layers + 1
+    weights = [each for name, each in pair.teacher_weights.items() if each.dim() == 2 and "embed" not in name]
+    assert measured["weight_bytes"] == sum(each.nbytes for each in weights)
+    assert min(measured.values()) > 0
 
 
 def test_texts_are_files_that_the_texts_command_reads(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_a_large_model_is_not_stored_twice(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(linear, "_MOST_BLOCKED_BYTES", 100)
     products = Products()
     assert [products.of(normal(4, 6, seed=seed)).storage for seed in (0, 1)] == ["blocked", "plain"]
-    assert products.stored == {"blocked": 1, "plain": 1}
+    assert products.stored() == {"blocked": 1, "plain": 1}
 
 
 def test_a_plain_product_has_the_weight_itself() -> None:

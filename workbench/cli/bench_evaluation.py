@@ -16,6 +16,7 @@ import torch
 
 from workbench.bench.choices import Asked, Choices, make_choices, study_name
 from workbench.bench.headline import headline
+from workbench.bench.limits import LIMITS, measure_limits
 from workbench.bench.measure import InterleavedBench, cases_of, run_turns
 from workbench.bench.outputs import results_json, turns_csv
 from workbench.bench.peers.open import STATED, Peer, PeerPair, directories, opened_peers, parse_peers
@@ -132,6 +133,8 @@ def _made(
     first = next(iter(sessions))
     engine = sessions[first].engine(choices[first].settings, choices[first].greedy_eager)
     baseline = sessions[first].greedy(engine)
+    if STATED in folder.manifest and LIMITS not in folder.manifest:
+        folder.choose(LIMITS, measure_limits(engine, choices[first].settings.tree_nodes))
     proposers = {
         name: session.speculative(session.engine(choices[name].settings, choices[name].eager))
         for name, session in sessions.items()
@@ -214,7 +217,7 @@ def _shown(bench: MeasuredSides, folder: ResultsFolder) -> list[Study]:
     stated = folder.manifest.get(STATED, {})
     own = [name for name in bench.proposers if name not in stated]
     if stated and folder.results:
-        shown.append(peers_study(folder.results, stated))
+        shown.append(peers_study(folder.results, stated, folder.manifest.get(LIMITS)))
     if len(own) > 1:
         results = [result for result in folder.results if result.proposer in own]
         shown.append(proposers_study(results, words, bench.greedy_name))

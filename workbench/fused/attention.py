@@ -200,7 +200,7 @@ def _attend_eager(
     """Plain torch; a row with nothing visible is 0, as the operator repairs it."""
     num_queries, num_keys = query.shape[1], key.shape[1]
     whole = call.causal and blocked is None and num_queries == num_keys
-    if call.causal and not whole and blocked is None:
+    if call.causal and not whole and blocked is None and num_queries > 1:  # the last row sees all others
         blocked = call.causal_blocked(num_queries, num_keys, query.device)
     call.note(blocked, num_keys, "eager_attention", atten_mask=blocked)
     if query.device.type != "cpu":

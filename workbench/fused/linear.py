@@ -23,13 +23,17 @@ class Linear:
 
     Attributes:
         storage: How the weight is held: `half`, `blocked`, or `plain`, as it was given.
+        shape: Of the weight, `(out, in)`.
+        nbytes: What it takes in this storage.
     """
 
-    __slots__ = ("_product", "storage")
+    __slots__ = ("_product", "nbytes", "shape", "storage")
 
-    def __init__(self, product: Product, storage: str) -> None:
+    def __init__(self, product: Product, storage: str, weight: Tensor) -> None:
         self._product = product
         self.storage = storage
+        self.shape = tuple(weight.shape)
+        self.nbytes = weight.nbytes // 2 if storage == "half" else weight.nbytes
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Return `[..., out]` of rows `[..., in]`."""
@@ -42,18 +46,18 @@ class Products:
 
     Attributes:
         plain: Hold every weight as it is given.
-        stored: How many products hold their weight in which way, for the run's facts.
+        made: All of them, in order.
     """
 
     plain: bool = False
-    stored: Counter[str] = field(default_factory=Counter)
+    made: list[Linear | QuantisedProduct] = field(default_factory=list)
     _blocked_bytes: int = 0
 
     def of(self, weight: Tensor, bias: Tensor | None = None) -> Linear:
         """Return the product with a weight `[out, in]` and a bias `[out]`."""
         made = None if self.plain else self._half(weight, bias) or self._blocked(weight, bias)
-        made = made or Linear(lambda rows: functional.linear(rows, weight, bias), "plain")
-        self.stored[made.storage] += 1
+        made = made or Linear(lambda rows: functional.linear(rows, weight, bias), "plain", weight)
+        self.made.append(made)
         return made
 
     def joined(self, parts: Sequence[Any]) -> Linear | QuantisedProduct:
@@ -64,15 +68,19 @@ class Products:
         """
         quantised = [part for part in parts if isinstance(part, QuantisedLinear)]
         if quantised:
-            self.stored["int4"] += 1
-            return QuantisedProduct(quantised)
+            self.made.append(QuantisedProduct(quantised))
+            return self.made[-1]
         biases = [part.bias for part in parts if part.bias is not None]
         return self.of(_cat([part.weight for part in parts]), _cat(biases) if biases else None)
+
+    def stored(self) -> Counter[str]:
+        """Return how many products hold their weight in which way, for the run's facts."""
+        return Counter(each.storage for each in self.made)
 
     @staticmethod
     def _half(weight: Tensor, bias: Tensor | None) -> Linear | None:
         product = half(weight, bias)
-        return None if product is None else Linear(product, "half")
+        return None if product is None else Linear(product, "half", weight)
 
     def _blocked(self, weight: Tensor, bias: Tensor | None) -> Linear | None:
         if self._blocked_bytes + weight.nbytes > _MOST_BLOCKED_BYTES:
@@ -81,7 +89,7 @@ class Products:
         if product is None:
             return None
         self._blocked_bytes += weight.nbytes
-        return Linear(product, "blocked")
+        return Linear(product, "blocked", weight)
 
 
 def _cat(parts: Sequence[Tensor]) -> Tensor:

@@ -183,7 +183,7 @@ def _info(engine: Engine) -> Mapping[str, Any]:
         "dtype": str(engine.dtype).removeprefix("torch."),
         "relaxed": "float32 is off the operators' contract; allowed off-device only" if relaxed else None,
         "switches": dict(engine.switches.as_json()),
-        "products": dict(engine.products.stored),
+        "products": dict(engine.products.stored()),
         "commit_mode": engine.settings.commit_mode,
         "replication": engine.replication,
     }

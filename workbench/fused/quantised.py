@@ -42,9 +42,13 @@ class QuantisedLinear(nn.Module):
 
 
 class QuantisedProduct:
-    """`rows @ ((numbers + offset) * scale) + bias` in one call of the operator."""
+    """`rows @ ((numbers + offset) * scale) + bias` in one call of the operator.
 
-    __slots__ = ("_bias", "_group_size", "_offset", "_packed", "_scale")
+    Attributes:
+        storage, shape, nbytes: As of `workbench.fused.linear.Linear`.
+    """
+
+    __slots__ = ("_bias", "_group_size", "_offset", "_packed", "_scale", "nbytes", "shape", "storage")
 
     def __init__(self, parts: Sequence[QuantisedLinear]) -> None:
         """Hold one weight, or several over the same rows with their outputs behind each other."""
@@ -56,6 +60,9 @@ class QuantisedProduct:
         biases = [part.bias for part in parts if part.bias is not None]
         self._bias = _as_the_operator_takes(torch.cat(biases)) if biases else None
         self._group_size = first.group_size
+        self.storage = "int4"
+        self.shape = (self._scale.shape[1], first.in_features)
+        self.nbytes = self._packed.nbytes + self._scale.nbytes
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Return `[..., out]` of rows `[..., in]`."""

@@ -45,6 +45,7 @@ class Teacher:
         windows: Attention window of each layer in tokens, 0 for none.
         num_layers: Layers of the model, and of its cache.
         layers: Of the model.
+        products: Its products, in the order of a forward; products by group of experts are not among them.
     """
 
     def __init__(
@@ -69,9 +70,11 @@ class Teacher:
         model: Any = _load(config, weights, device, dtype)
         self._embedding: Tensor = model.model.embed_tokens.weight.detach()
         self._rotary = Rotary.of(model.model.rotary_emb, config.rope.kind)
+        num_before = len(operators.products.made)
         self.layers = take_layers(model.model, operators)
         self._norm = RmsNorm(model.model.norm, operators)
         self._head = operators.products.of(model.lm_head.weight.detach())
+        self.products = operators.products.made[num_before:]
 
     def forward(
         self,

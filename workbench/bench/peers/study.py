@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from workbench.bench.limits import limits_table
 from workbench.bench.stats import mean
 from workbench.bench.summary import by_proposer, by_turn
 from workbench.bench.tables import Cell, Plot, Series, Study, Table
@@ -20,8 +21,18 @@ COLUMNS: Final = (
 )
 
 
-def peers_study(results: Sequence[TurnResult], settings: Mapping[str, Mapping[str, Any]]) -> Study:
-    """Return the study of all engines."""
+def peers_study(
+    results: Sequence[TurnResult],
+    settings: Mapping[str, Mapping[str, Any]],
+    limits: Mapping[str, float] | None = None,
+) -> Study:
+    """Return the study of all engines.
+
+    Args:
+        results: Of finished turns.
+        settings: Of each peer, as it stated them.
+        limits: What the machine allows at most, as `measure_limits` gives it.
+    """
     groups = by_proposer(results)
     first = next(iter(groups.values()))
     greedy = [[result.baseline for result in turn] for turn in by_turn(first)]
@@ -44,10 +55,28 @@ def peers_study(results: Sequence[TurnResult], settings: Mapping[str, Mapping[st
             "Each peer runs in its own environment and times its own call; texts are compared with ours.",
             *(f"{name}: {_words(each)}" for name, each in settings.items()),
         ),
-        tables=(Table("Engines", COLUMNS, tuple(rows), note),),
+        tables=(Table("Engines", COLUMNS, tuple(rows), note), *_limits(results, limits)),
         plots=(Plot("bar", "Tokens a second", "", "tok/s", (_bars(rows),)),),
         num_refused=sum(not result.counts for result in results),
     )
+
+
+def _limits(results: Sequence[TurnResult], limits: Mapping[str, float] | None) -> tuple[Table, ...]:
+    """Return our own speeds beside the limits, those of the first proposer of ours."""
+    own = [result for result in results if result.counts and ":" not in result.proposer]
+    own = [result for result in own if result.proposer == own[0].proposer]
+    if limits is None or not own:
+        return ()
+
+    def speed(side: str) -> float:
+        turns = [[getattr(result, side) for result in turn] for turn in by_turn(own)]
+        return mean(_over(turns, lambda decoded: _inverse(decoded.seconds_per_token)))
+
+    decoded = [result.speculative for result in own]
+    num_steps = sum(len(each.num_accepted) for each in decoded)
+    per_step = sum(len(each.token_ids) - 1 for each in decoded) / num_steps if num_steps else 1.0
+    sides = {"greedy": (speed("baseline"), 1.0), "speculative": (speed("speculative"), per_step)}
+    return (limits_table(limits, sides),)
 
 
 def _row(

@@ -140,7 +140,7 @@ def teachers_head_in_the_drafter(parts: Parts, engine: Engine) -> Parts:
     """The drafter's own head is replaced by the first rows of the teacher's."""
     head: Linear = vars(engine.teacher)["_head"]
     num_rows = len(parts["target_from_draft"])
-    first_rows = Linear(lambda rows: head(rows)[..., :num_rows], head.storage)
+    first_rows = Linear(lambda rows: head(rows)[..., :num_rows], head.storage, torch.empty(head.shape))
     return {"_products": parts["_products"] | {"lm_head": first_rows}}
 
 

@@ -102,11 +102,11 @@ def grow(
             best_scores, best = stable_top_k(scores.view(1, -1), top_k)
             parent_beam = best[0] // top_k
             beams = Beams(
-                token_ids=token_ids.view(-1)[best[0]],
+                token_ids=token_ids.flatten().index_select(0, best[0]),
                 scores=best_scores[0],
                 flat_ids=top_k + expansion * top_k * top_k + best[0],
-                hidden=rows.hidden[parent_beam],
-                tree_visible=visible[parent_beam],
+                hidden=rows.hidden.index_select(0, parent_beam),
+                tree_visible=visible.index_select(0, parent_beam),
                 expansion=expansion + 1,
             )
     return tuple(levels)
@@ -115,7 +115,7 @@ def grow(
 def _candidates(target_from_draft: Tensor, logits: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
     """Return log-probabilities float32 `[B, K]` and target token ids `[B, K]`, best first."""
     scores, draft_ids = stable_top_k(logits.float().log_softmax(dim=-1), top_k)
-    return scores, target_from_draft[draft_ids]
+    return scores, target_from_draft.index_select(0, draft_ids.flatten()).view_as(draft_ids)
 
 
 def _level(beam_flat_ids: IntArray, token_ids: Tensor, scores: Tensor) -> DraftLevel:
