@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from workbench.adapters.vllm.alarms import WINDOW, AcceptanceWatch, alarm_in
 from workbench.adapters.vllm.background import BACKGROUND
 from workbench.adapters.vllm.join import join
 from workbench.adapters.vllm.part import AFTER_ALARM
+from workbench.adapters.vllm.scheduler import hook_front_end
 from workbench.adapters.vllm.settings import PARTS
 
 SEEN: dict[str, Any] = {
@@ -90,12 +91,20 @@ def test_a_ring_is_written_by_every_process_some_records_after_an_alarm(is_odd: 
 
 
 @pytest.mark.parametrize("mode", ["ring", "full"])
-def test_workers_end_their_files_when_the_core_says_that_the_run_ends(mode: str, tmp_path: Path) -> None:
-    engine = FakeEngine(settings(tmp_path / "run", mode=mode)).run(3)
-    engine.core.close()
-    deadline = time.monotonic() + 20
-    while not list((tmp_path / "run" / PARTS).glob("ended-*")) and time.monotonic() < deadline:
-        time.sleep(0.02)
+def test_files_end_when_the_front_end_is_about_to_kill(mode: str, tmp_path: Path) -> None:
+    class Client:
+        def shutdown(self, timeout: float | None = None) -> None: ...
+
+    asked = settings(tmp_path / "run", mode=mode)
+    engine = FakeEngine(asked).run(3)
+    for each in (engine.core, *engine.workers):
+        mark = each._part._mark  # type: ignore[attr-defined]  # it has begun
+        each._part._mark = mark.rename(mark.with_name(mark.name.replace(f"-{os.getpid()}-", "-1-")))  # type: ignore[attr-defined]  # as of another process
+    hook_front_end(Client, asked)
+    Client().shutdown(timeout=5.0)
+    assert list((tmp_path / "run" / PARTS).glob("open-*"))
+    Client().shutdown(timeout=0)
+    assert not list((tmp_path / "run" / PARTS).glob("open-*"))
     join(tmp_path / "run")
     assert open_run(tmp_path / "run").status == "complete"
     assert {row["launch"] for row in rows(tmp_path / "run")} == {0, 1, 2}

@@ -20,8 +20,7 @@ from workbench.adapters.vllm.settings import PARTS, RecorderSettings
 SUFFIX: Final = ".part"
 DUMP_SIGNAL: Final = signal.SIGUSR2
 WORKERS_SECONDS: Final = 2.0
-"""For so long an engine core that ends waits at most for the files of its workers."""
-ENDED_WORKER: Final = "ended-"
+"""For so long a process that ends others waits at most for their files."""
 AFTER_ALARM: Final = 32
 """Records of a process that are kept after an alarm."""
 _KEPT_FACTS: Final = 4096
@@ -57,7 +56,9 @@ class PartFile:
         self._alarm = folder / f"alarm-{settings.run}"
         self._num_left: int | None = None
         rank = begin.get("dp_rank", begin.get("ranks", {}).get("dp_rank", 0))
-        self._end = folder / f"end-{settings.run}-dp{rank}"
+        self._ends = [folder / f"end-{settings.run}{suffix}" for suffix in ("", f"-dp{rank}")]
+        self._mark = folder / f"open-{settings.run}-{os.getpid()}-{name}"
+        self._mark.touch()
         self._path = folder / f"{name}-{settings.run}-{os.getpid()}{SUFFIX}"
         self._process, self._guard = os.getpid(), threading.RLock()
         self._ring: deque[tuple[bytes, bool]] = deque()
@@ -158,25 +159,9 @@ class PartFile:
         except OSError as problem:
             _log.warning("%s cannot be written: %s", self._path, problem)
 
-    def end_run(self, num_workers: int) -> None:
-        """Let the workers of this engine core end their files before they are killed; waits a little."""
-        self.close()
-        try:
-            self._end.touch()
-        except OSError as problem:
-            _log.warning("%s cannot be written: %s", self._end, problem)
-            return
-        num_others = num_workers - len(_open)
-        deadline = time.monotonic() + WORKERS_SECONDS
-        while num_others > 0 and time.monotonic() < deadline:
-            if len(list(self._end.parent.glob(f"{ENDED_WORKER}*-{self._end.name}"))) >= num_others:
-                return
-            time.sleep(0.02)
-
     def _close_at_end(self) -> None:
-        if self._end.exists():
+        if any(each.exists() for each in self._ends):
             self.close()
-            (self._end.parent / f"{ENDED_WORKER}{os.getpid()}-{self._end.name}").touch()
 
     def close(self) -> None:
         """Write what is under way, then the end."""
@@ -194,6 +179,24 @@ class PartFile:
                 self._write(encoded(CLOSED, {**facts, "why": "the process ended", "num_lost": self.num_lost}))
                 self._file.close()
                 self._file = None
+        self._mark.unlink(missing_ok=True)
+
+
+def end_others(settings: RecorderSettings, which: str = "") -> None:
+    """Let other processes end their files before they are killed, and wait a little for it.
+
+    Args:
+        settings: Of the run.
+        which: Suffix of the ranks that end, as in `-dp0`, or empty: all.
+    """
+    folder = settings.folder / PARTS
+    if not folder.is_dir():
+        return
+    (folder / f"end-{settings.run}{which}").touch()
+    pattern, own = f"open-{settings.run}-*{which}-*", f"open-{settings.run}-{os.getpid()}-"
+    deadline = time.monotonic() + WORKERS_SECONDS
+    while any(not each.name.startswith(own) for each in folder.glob(pattern)) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def dump_all(why: str) -> None:
