@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,6 +14,8 @@ from invariants.bands import Bands
 from invariants.facts import Facts
 from invariants.rule import IntArray
 
+MAX_REQUESTS: Final = 1024
+"""Requests that are told apart in a block of the time series; others share their sums with one of them."""
 MAX_BLOCKS: Final = 64
 """Blocks of the time series; when full, neighbours are merged, so memory stays flat."""
 
@@ -72,6 +75,7 @@ class RunStatistics:
         num_identical: Those whose draft tokens were all the same.
         by_length: Accepted lengths by binary order of L.
         by_time: Accepted lengths in order of time, in at most `MAX_BLOCKS` blocks.
+        requests_by_time: By block of `by_time`, those of each request of a batch; empty where none is known.
         block_steps: Steps per full block of `by_time`.
         bands: Drafts tried and accepted by request, batch row, length, step and time.
         num_promises, promised, num_kept: Sums of the promises of drafters, see `Facts`.
@@ -87,6 +91,7 @@ class RunStatistics:
     num_identical: int = 0
     by_length: dict[int, Sample] = field(default_factory=dict)
     by_time: list[Sample] = field(default_factory=list)
+    requests_by_time: list[dict[int, Sample]] = field(default_factory=list)
     block_steps: int = 16
     bands: Bands = field(default_factory=Bands)
     num_promises: int = 0
@@ -124,7 +129,7 @@ class RunStatistics:
         self.num_drafted += int(np.count_nonzero(facts.drafted))
         self.num_identical += int(np.count_nonzero(facts.identical))
         self._add_lengths(facts)
-        self._add_times(accepted)
+        self._add_times(accepted, np.where(facts.batch_row >= 0, facts.prompt_id, -1))
 
     def _add_lengths(self, facts: Facts) -> None:
         """Put accepted lengths under the binary order of their prefix."""
@@ -132,7 +137,7 @@ class RunStatistics:
         for order in np.unique(orders).tolist():
             self.by_length.setdefault(order, Sample()).add(sample(facts.num_accepted[orders == order]))
 
-    def _add_times(self, accepted: IntArray) -> None:
+    def _add_times(self, accepted: IntArray, requests: IntArray) -> None:
         """Append accepted lengths to the time series, block by block."""
         start = 0
         while start < len(accepted):
@@ -140,16 +145,54 @@ class RunStatistics:
                 if len(self.by_time) == MAX_BLOCKS:
                     self._halve_time()
                 self.by_time.append(Sample())
+                self.requests_by_time.append({})
             room = self.block_steps - self.by_time[-1].count
-            self.by_time[-1].add(sample(accepted[start : start + room]))
+            part = accepted[start : start + room]
+            self.by_time[-1].add(sample(part))
+            for request in np.unique(requests[start : start + room]).tolist():
+                own = part[requests[start : start + room] == request]
+                if request >= 0:
+                    key = request % MAX_REQUESTS
+                    self.requests_by_time[-1].setdefault(key, Sample()).add(sample(own))
             start += room
 
     def _halve_time(self) -> None:
         """Merge neighbouring blocks of the time series."""
         for early, late in zip(self.by_time[::2], self.by_time[1::2], strict=True):
             early.add(late)
-        self.by_time = self.by_time[::2]
-        self.block_steps *= 2
+        self.by_time, self.block_steps = self.by_time[::2], 2 * self.block_steps
+        pairs = zip(self.requests_by_time[::2], self.requests_by_time[1::2], strict=True)
+        self.requests_by_time = [joined_samples(pair) for pair in pairs]
+
+
+def joined_samples(blocks: Iterable[Mapping[int, Sample]]) -> dict[int, Sample]:
+    """Return the sums of each request over several blocks."""
+    found: dict[int, Sample] = {}
+    for block in blocks:
+        for request, each in block.items():
+            found.setdefault(request, Sample()).add(each)
+    return found
+
+
+def fall_within(
+    early: Mapping[int, Sample], late: Mapping[int, Sample]
+) -> tuple[Sample, Sample, float, float]:
+    """Return how much of the mean requests lose that are in both parts, each against itself.
+
+    A request counts as often as in the part that has fewer of its steps.
+
+    Returns:
+        Steps of these requests early and late, the share that is lost, and by how many standard errors.
+    """
+    shared = sorted(early.keys() & late.keys())
+    weights = np.array([min(early[each].count, late[each].count) for each in shared], dtype=np.float64)
+    before, after = (np.array([part[each].mean for each in shared]) for part in (early, late))
+    errors = np.array([early[each].squared_error + late[each].squared_error for each in shared])
+    lost, error = float(weights @ (before - after)), math.sqrt(float(weights**2 @ errors))
+    mean = float(weights @ before)
+    sums = [joined_samples([{0: part[each]} for each in shared]).get(0, Sample()) for part in (early, late)]
+    deviations = lost / error if error else math.copysign(math.inf, lost) if lost else 0.0
+    return sums[0], sums[1], lost / mean if mean else 0.0, deviations
 
 
 def sample(accepted: IntArray) -> Sample:

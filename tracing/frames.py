@@ -42,6 +42,17 @@ class Frame:
 
 
 @dataclass(slots=True)
+class Opening:
+    """The dictionary messages that the frame before began with; most begin with the same.
+
+    Attributes:
+        data: Their bytes.
+    """
+
+    data: bytes = b""
+
+
+@dataclass(slots=True)
 class Dictionaries:
     """The dictionary messages that a batch began with; most begin with the same.
 
@@ -86,37 +97,49 @@ def crc_of(frame: bytes) -> str:
     return frame[at : at + 8].decode()
 
 
-def scan_frame(data: memoryview, start: int) -> Frame | None:
+def scan_frame(data: memoryview, start: int, opening: Opening | None = None) -> Frame | None:
     """Read and prove the frame at `start`; None at the end-of-stream mark.
+
+    Args:
+        data: The bytes.
+        start: Where in `data`.
+        opening: Of the frame before; becomes this one's.
 
     Raises:
         TornFrameError: The bytes end inside it.
         CorruptFrameError: A length or the checksum is wrong.
     """
-    message = _closing_message(data, start, len(data))
+    message = closing_message(data, start, len(data), opening or Opening())
     return None if message is None else Frame(start, message.stop, _proven_facts(data, start, message))
 
 
-def scan_head(data: memoryview, num_bytes: int) -> Frame | None:
+def scan_head(data: memoryview, num_bytes: int, opening: Opening) -> Frame | None:
     """Read, without proof, the metadata of a frame; None at the end-of-stream mark.
 
     Args:
-        data: The first bytes of the frame; the body of its batch may lie behind them.
+        data: The first bytes of the frame; the vectors and the body of its batch may lie behind them.
         num_bytes: How many bytes there are from its start to the end of the file.
+        opening: Of the frame before; becomes this one's.
 
     Raises:
         TornFrameError: The bytes, or those at hand, end inside its heads.
-        CorruptFrameError: A length is wrong.
+        CorruptFrameError: A length is wrong, or the facts lie behind the bytes at hand.
     """
-    message = _closing_message(data, 0, num_bytes)
+    message = closing_message(data, 0, num_bytes, opening)
     if message is None:
         return None
     return Frame(0, message.stop, _facts(data, 0, message, _seal_position(data, message)))
 
 
-def _closing_message(data: memoryview, start: int, num_bytes: int) -> Message | None:
-    """Return the last message of the frame at `start`, the one that carries its facts."""
-    position = start
+def closing_message(data: memoryview, start: int, num_bytes: int, opening: Opening) -> Message | None:
+    """Return the last message of the frame at `start`, the one that carries its facts.
+
+    Raises:
+        TornFrameError: The bytes end inside it.
+        CorruptFrameError: A length is wrong, or it is none of a frame.
+    """
+    known = len(opening.data)
+    position = start + known if data[start : start + known].tobytes() == opening.data else start
     while position - start <= MAX_FRAME_BYTES:
         message = ipc_message.read_message(data, position, num_bytes)
         if message is None:
@@ -124,6 +147,8 @@ def _closing_message(data: memoryview, start: int, num_bytes: int) -> Message | 
                 raise CorruptFrameError(f"end-of-stream mark inside the frame at byte {start}")
             return None
         if message.kind in {ipc_message.SCHEMA, ipc_message.BATCH}:
+            if position - start != known:
+                opening.data = data[start:position].tobytes()
             return message
         if message.kind != ipc_message.DICTIONARY:
             raise CorruptFrameError(f"unknown message kind {message.kind} at byte {position}")
@@ -246,7 +271,7 @@ def _facts(data: memoryview, start: int, message: Message, at: int) -> dict[str,
     """Return a message's metadata up to its CRC, which is at `at`, and the CRC."""
     head = bytes(data[message.head_at : at + 8])
     try:
-        facts = json.loads(head[head.rfind(b"{") :] + b'"}')
+        facts = json.loads(f'{head[head.rfind(b"{") :].decode()}"}}')
     except ValueError:
         facts = None
     if not isinstance(facts, dict):

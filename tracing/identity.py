@@ -12,7 +12,7 @@ from tracing import journal_frames
 from tracing.errors import TraceError
 from tracing.files import is_being_written, open_regular
 from tracing.ipc_message import CorruptFrameError
-from tracing.scanning import read_at, scan
+from tracing.scanning import Scanner, read_at
 
 _HEAD_BYTES: Final = 1 << 13
 """Holds the head record of a journal with ease."""
@@ -89,7 +89,7 @@ def head_facts(path: Path) -> dict[str, Any] | None:
     try:
         with open_regular(path) as file:
             if path.suffix == ".arrows":
-                frame, _ = scan(file, 0)
+                frame, _ = Scanner(file).scan(0)
                 return None if frame is None else frame.facts
             entry, _ = next(journal_frames.scan(memoryview(read_at(file, 0, _HEAD_BYTES))))
             return entry.facts if entry.kind == journal_frames.HEAD else None
@@ -141,7 +141,7 @@ def _is_new(path: Path) -> bool:
     """Whether a stream has no batch yet, or a journal no step."""
     with open_regular(path) as file:
         if path.suffix == ".arrows":
-            frame, _ = scan(file, 0)
+            frame, _ = Scanner(file).scan(0)
             return frame is not None and not read_at(file, frame.stop, 1)
         data = memoryview(file.read(_HEAD_BYTES))
     return next(journal_frames.scan(data))[1] == len(data)

@@ -29,7 +29,6 @@ MAX_FRAME_BYTES: Final = 1 << 28
 CONTINUATION: Final = 0xFFFFFFFF
 _FORMS: Final = {layout: struct.Struct(layout) for layout in ("<H", "<I", "<i", "<q")}
 _LENGTH: Final = _FORMS["<q"]
-_PAIR: Final = 16
 
 
 class TornFrameError(TraceError):
@@ -71,7 +70,7 @@ def read_message(data: memoryview, start: int, num_bytes: int | None = None) -> 
     """Locate the message at `start`; None at the end-of-stream mark.
 
     Args:
-        data: The bytes, or their beginning: a body may lie behind it.
+        data: The bytes, or their beginning: a body, and the end of the metadata, may lie behind it.
         start: Where in `data`.
         num_bytes: How many bytes there are, None when `data` is all of them.
 
@@ -87,17 +86,18 @@ def read_message(data: memoryview, start: int, num_bytes: int | None = None) -> 
     if head_bytes == 0:
         return None
     head_at, body_at = start + 8, start + 8 + head_bytes
-    if body_at > len(data):
+    end = len(data) if num_bytes is None else num_bytes
+    if body_at > end:
         raise TornFrameError(f"ends inside the metadata of the message at byte {start}")
     head = data[head_at:body_at]
     table = _number("<I", head, 0)
-    kind_at, length_at = _field(head, table, 1), _field(head, table, 3)
+    kind_at, header_at, length_at = _fields(head, table, 1, 2, 3)
     body_bytes = _number("<q", head, length_at) if length_at else 0
     if not 0 <= body_bytes <= MAX_FRAME_BYTES:
         raise CorruptFrameError(f"message at byte {start} claims a body of {body_bytes} bytes")
-    if body_at + body_bytes > (len(data) if num_bytes is None else num_bytes):
+    if body_at + body_bytes > end:
         raise TornFrameError(f"ends inside the body of the message at byte {start}")
-    header = _follow(head, _field(head, table, 2))
+    header = _follow(head, header_at)
     return Message(head[kind_at] if kind_at else 0, start, head_at, body_at, body_at + body_bytes, header)
 
 
@@ -126,7 +126,7 @@ def null_counts(data: bytes, message: Message) -> NDArray[np.int64]:
         CorruptFrameError: An offset leads outside the message.
     """
     head = memoryview(data)[message.head_at : message.body_at]
-    counts: NDArray[np.int64] = np.frombuffer(_vector(head, message.header, NODES), "<i8")[1::2]
+    counts: NDArray[np.int64] = np.frombuffer(vector_of(head, message.header, NODES), "<i8")[1::2]
     return counts
 
 
@@ -143,7 +143,7 @@ def unpacked_bytes(data: memoryview, message: Message) -> int:
     if message.kind == DICTIONARY:
         batch = _follow(head, _field(head, batch, 1))
     packed = bool(_field(head, batch, 3))
-    offsets, lengths = np.frombuffer(_vector(head, batch, BUFFERS), "<i8").reshape(-1, 2).T
+    offsets, lengths = np.frombuffer(vector_of(head, batch, BUFFERS), "<i8").reshape(-1, 2).T
     if packed:
         filled = lengths != 0
         starts = offsets[filled]
@@ -188,69 +188,17 @@ def batch_head(data: memoryview, message: Message) -> BatchHead:
     return BatchHead(
         version=_number("<H", head, version_at) if version_at else 0,
         num_rows=num_rows(data, message),
-        nodes=bytes(_vector(head, message.header, NODES)),
-        buffers=bytes(_vector(head, message.header, BUFFERS)),
+        nodes=bytes(vector_of(head, message.header, NODES)),
+        buffers=bytes(vector_of(head, message.header, BUFFERS)),
         compression=(head[codec] if codec else 0, head[method] if method else 0) if packed else None,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class StoredParts:
-    """A batch's columns as they are stored, buffer behind buffer.
-
-    Attributes:
-        nodes: Length and null count of each node, two int64 each.
-        layout: Length of each buffer and the gap behind it, two int64 each.
-        starts, stops: Where each buffer lies in the body.
-        body: The body.
-    """
-
-    nodes: bytes
-    layout: bytes
-    starts: list[int]
-    stops: list[int]
-    body: bytes
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Numbers of nodes and of buffers."""
-        return len(self.nodes) // _PAIR, len(self.starts)
-
-    def of(self, nodes: range, buffers: range) -> tuple[bytes, bytes, bytes]:
-        """Return what is stored of neighbouring nodes and buffers; at least one of each is asked for."""
-        return (
-            self.nodes[_PAIR * nodes.start : _PAIR * nodes.stop],
-            self.layout[_PAIR * buffers.start : _PAIR * buffers.stop - _LENGTH.size],
-            self.body[self.starts[buffers.start] : self.stops[buffers.stop - 1]],
-        )
-
-
-def stored_parts(data: bytes, message: Message) -> StoredParts | None:
-    """Return a batch's columns as they are stored; None where buffers are not one behind the other.
-
-    Raises:
-        CorruptFrameError: An offset leads outside the message.
-    """
-    head = memoryview(data)[message.head_at : message.body_at]
-    offsets, lengths = np.frombuffer(_vector(head, message.header, BUFFERS), "<i8").reshape(-1, 2).T
-    body = data[message.body_at : message.stop]
-    inside = (offsets >= 0) & (lengths >= 0) & (offsets <= len(body)) & (lengths <= len(body) - offsets)
-    if not inside.all():
-        raise CorruptFrameError("a buffer lies outside its message")
-    stops = offsets + lengths
-    gaps = np.append(offsets[1:], len(body)) - stops
-    if (gaps < 0).any():
-        return None
-    nodes = bytes(_vector(head, message.header, NODES))
-    layout = np.stack([lengths, gaps], axis=1).tobytes()
-    return StoredParts(nodes, layout, offsets.tolist(), stops.tolist(), body)
 
 
 NODES, BUFFERS = 1, 2
 """Fields of a `RecordBatch` table that are vectors of two int64: (length, null count), (offset, length)."""
 
 
-def _vector(head: memoryview, batch: int, field: int) -> memoryview:
+def vector_of(head: memoryview, batch: int, field: int) -> memoryview:
     """Return the bytes of a vector of two int64."""
     vector = _follow(head, _field(head, batch, field))
     count = _number("<I", head, vector) if vector else 0
@@ -274,11 +222,16 @@ def _follow(head: memoryview, at: int) -> int:
 
 def _field(head: memoryview, table: int, number: int) -> int:
     """Return the position of a table's field, or 0 where it is absent."""
+    return _fields(head, table, number)[0]
+
+
+def _fields(head: memoryview, table: int, *numbers: int) -> list[int]:
+    """Return the positions of fields of a table, 0 where one is absent."""
     vtable = table - _number("<i", head, table)
-    slot = 4 + 2 * number
-    if slot >= _number("<H", head, vtable):
-        return 0
-    offset = _number("<H", head, vtable + slot)
-    if offset and table + offset >= len(head):
-        raise CorruptFrameError("a field lies outside its message")
-    return table + offset if offset else 0
+    size, places = _number("<H", head, vtable), []
+    for slot in (4 + 2 * number for number in numbers):
+        offset = _number("<H", head, vtable + slot) if slot < size else 0
+        if offset and table + offset >= len(head):
+            raise CorruptFrameError("a field lies outside its message")
+        places.append(table + offset if offset else 0)
+    return places

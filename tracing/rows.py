@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from tracing.arrow_values import list_array, null_mask, values_of
 from tracing.columns import COLUMN_BY_NAME, COLUMNS, Column
-from tracing.schema import NUMPY_DTYPES, arrow_schema, arrow_type
+from tracing.schema import NUMPY_DTYPES, arrow_schema, arrow_type, null_column
 from tracing.values import Cells, Value, site_dicts
 
 Row = Mapping[str, Value]
@@ -22,7 +22,13 @@ def batch_of_rows(rows: Sequence[Row]) -> pa.RecordBatch:
     """Return one batch in the order of the rows; a column that a row lacks is null there."""
     if not rows:
         return _empty_batch()
-    arrays = [_array(column, [row.get(column.name) for row in rows]) for column in COLUMNS]
+    filled = {name for row in rows for name, value in row.items() if value is not None}
+    arrays = [
+        _array(column, [row.get(column.name) for row in rows])
+        if column.name in filled
+        else null_column(column.name, len(rows))
+        for column in COLUMNS
+    ]
     return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema())
 
 
@@ -34,8 +40,6 @@ def _empty_batch() -> pa.RecordBatch:
 
 
 def _array(column: Column, values: list[Value]) -> pa.Array:
-    if all(value is None for value in values):
-        return pa.nulls(len(values), arrow_type(column))
     if column.kind == "dictionary":
         return _dictionary_array(values)
     if column.kind == "sites":

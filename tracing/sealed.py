@@ -6,13 +6,11 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
-import pyarrow as pa
-
 from tracing import ipc_message
-from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
-from tracing.ipc_message import CorruptFrameError
-from tracing.schema import arrow_type
+from tracing.columns import KEY_COLUMNS
+from tracing.schema import null_column
 from tracing.shares import Shares
+from tracing.stored_parts import StoredParts, stored_parts
 from tracing.stream_reader import StreamReader
 
 
@@ -53,8 +51,7 @@ class SealedBatch:
         if name not in self._unpacked:
             self._unpack(KEY_COLUMNS if name in KEY_COLUMNS else self._rest)
         if name not in self._unpacked:
-            num_rows = self._stream.batches[self._number].facts["num_rows"]
-            self._unpacked[name] = pa.nulls(num_rows, arrow_type(COLUMN_BY_NAME[name]))
+            self._unpacked[name] = null_column(name, self.num_rows)
         return self._unpacked[name]
 
     def stored(self, name: str) -> tuple[bytes, ...] | None:
@@ -67,15 +64,7 @@ class SealedBatch:
         Raises:
             CorruptFrameError: An offset leads outside the batch.
         """
-        parts = self._parts
-        if parts is None or name not in self._shares:
-            return None
-        nodes, buffers = self._shares[name]
-        num_nodes, num_buffers = parts.size
-        if nodes.stop > num_nodes or buffers.stop > num_buffers:
-            raise CorruptFrameError(f"batch {self._number} lacks buffers of {name}")
-        words = self._dictionaries if COLUMN_BY_NAME[name].kind == "dictionary" else b""
-        return words, *parts.of(nodes, buffers)
+        return self.stored_together([name]) if name in (self._stream.columns or {}) else None
 
     def stored_together(self, names: Sequence[str]) -> tuple[Any, ...] | None:
         """Return several columns as they lie in the file, neighbours in one piece; None as `stored`.
@@ -84,48 +73,31 @@ class SealedBatch:
         null throughout and adds nothing but its absence.
 
         Raises:
-            CorruptFrameError: An offset leads outside the batch.
+            CorruptFrameError: An offset leads outside the batch, or it lacks buffers of its columns.
         """
-        present = tuple(name for name in names if name in (self._stream.columns or {}))
-        if self._parts is None or not all(name in self._shares for name in present):
+        known = self._stream.unpacker.places_of(tuple(names), self._shares)
+        if known is None or self._parts is None:
             return None
-        pieces = _neighbours([self._shares[name] for name in present])
-        num_nodes, num_buffers = self._parts.size
-        if any(nodes.stop > num_nodes or buffers.stop > num_buffers for nodes, buffers in pieces):
-            raise CorruptFrameError(f"batch {self._number} lacks buffers of its columns")
-        speaks = any(COLUMN_BY_NAME[name].kind == "dictionary" for name in present)
-        words = self._dictionaries if speaks else b""
-        return present, words, *(self._parts.of(nodes, buffers) for nodes, buffers in pieces)
+        words = self._data[: self._message.start] if known.speaks else b""  # what its codes mean
+        return known.present, words, *self._parts.of(known.places)
+
+    @property
+    def num_rows(self) -> int:
+        """Its rows."""
+        return int(self._stream.batches[self._number].facts["num_rows"])
 
     @cached_property
     def _data(self) -> bytes:
         return self._stream.stored(self._number)
 
     @cached_property
-    def _messages(self) -> list[ipc_message.Message]:
-        return list(ipc_message.messages(memoryview(self._data)))
+    def _message(self) -> ipc_message.Message:
+        return self._stream.unpacker.message_of(self._data)
 
     @cached_property
-    def _parts(self) -> ipc_message.StoredParts | None:
-        return ipc_message.stored_parts(self._data, self._messages[-1])
-
-    @property
-    def _dictionaries(self) -> bytes:
-        """The messages before the batch message: the words that its codes mean."""
-        return self._data[: self._messages[-1].start]
+    def _parts(self) -> StoredParts | None:
+        return stored_parts(self._data, self._message)
 
     def _unpack(self, names: Sequence[str]) -> None:
         batch = self._stream.unpack(self._number, self._data, names)
         self._unpacked |= dict(zip(batch.schema.names, batch.columns, strict=True))
-
-
-def _neighbours(shares: Sequence[tuple[range, range]]) -> list[tuple[range, range]]:
-    """Return shares in the order of the file, those that lie one behind the other as one."""
-    found: list[tuple[range, range]] = []
-    for nodes, buffers in sorted(shares, key=lambda share: share[0].start):
-        before = found[-1] if found else (range(-1), range(-1))
-        if (before[0].stop, before[1].stop) == (nodes.start, buffers.start):
-            found[-1] = range(before[0].start, nodes.stop), range(before[1].start, buffers.stop)
-        else:
-            found.append((nodes, buffers))
-    return found

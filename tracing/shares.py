@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 Shares = dict[str, tuple[range, range]]
@@ -39,3 +41,15 @@ def _size(kind: pa.DataType) -> tuple[int, int] | None:
     if pa.types.is_primitive(kind) or pa.types.is_dictionary(kind):
         return 1, 2
     return None
+
+
+def neighbours(shares: Sequence[tuple[range, range]]) -> list[tuple[range, range]]:
+    """Return shares in the order of the file, those that lie one behind the other as one."""
+    found: list[tuple[range, range]] = []
+    for nodes, buffers in sorted(shares, key=lambda share: share[0].start):
+        before = found[-1] if found else (range(-1), range(-1))
+        if (before[0].stop, before[1].stop) == (nodes.start, buffers.start):
+            found[-1] = range(before[0].start, nodes.stop), range(before[1].start, buffers.stop)
+        else:
+            found.append((nodes, buffers))
+    return found

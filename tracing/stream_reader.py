@@ -24,7 +24,7 @@ from tracing.identity import Identity
 from tracing.ipc_message import MAX_BATCH_STEPS, CorruptFrameError, TornFrameError
 from tracing.manifest import check_format
 from tracing.older import in_current_words
-from tracing.scanning import batch_head, check_batch, read_at, scan
+from tracing.scanning import Scanner, check_batch, read_at
 from tracing.shares import Shares
 from tracing.unpacking import Unpacker
 
@@ -84,6 +84,7 @@ class StreamReader:
         self.num_bytes = 0
         self.last_crc = ""
         self.unpacker = Unpacker(b"", {})
+        self._opening = frames.Opening()
         self._first_rows: list[int] = []
         self._num_rows = 0
         self.num_stored = 0
@@ -126,7 +127,8 @@ class StreamReader:
         try:
             with open_regular(self.path) as file:
                 size = os.fstat(file.fileno()).st_size
-                while self.end is None and self._next_frame(file, size):
+                scanner = Scanner(file, self._opening)
+                while self.end is None and self._next_frame(file, scanner, size):
                     pass
         except OSError as problem:
             self.problem = CorruptFrameError(f"cannot be read: {problem.strerror or problem}")
@@ -174,7 +176,7 @@ class StreamReader:
     def _prove(self, number: int, data: bytes) -> None:
         frame = self.batches[number]
         try:
-            proven = frames.scan_frame(memoryview(data), 0)
+            proven = frames.scan_frame(memoryview(data), 0, self._opening)
         except (TornFrameError, CorruptFrameError):
             proven = None
         if proven is None or (proven.stop, proven.facts) != (len(data), frame.facts):
@@ -235,7 +237,7 @@ class StreamReader:
         number = bisect.bisect_right(self._first_rows, row) - 1
         return number, row - self._first_rows[number]
 
-    def _next_frame(self, file: Any, size: int) -> bool:
+    def _next_frame(self, file: Any, scanner: Scanner, size: int) -> bool:
         """Take in one more frame; False at the end of the bytes, of which there were `size`."""
         start = self.num_bytes
         if size <= start:
@@ -243,13 +245,13 @@ class StreamReader:
                 raise TornFrameError("holds no schema")
             return False
         if self._lazily and self.columns is not None:
-            head = batch_head(file, start, size)
+            head = scanner.head(start, size)
             if head is not None:
                 self.unproven.add(len(self.batches))
                 self._take(file, head, b"")
                 return True
         try:
-            frame, data = scan(file, start)
+            frame, data = scanner.scan(start)
         except CorruptFrameError as problem:
             resume_at = problem.resume_at
             if resume_at is None or self.columns is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
@@ -11,13 +12,31 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from tracing import frames, ipc_message
-from tracing.shares import Shares, shares_of
+from tracing.columns import COLUMN_BY_NAME
+from tracing.ipc_message import CorruptFrameError, Message
+from tracing.shares import Shares, neighbours, shares_of
+from tracing.stored_parts import Places
 
 NO_NODE: Final = 1 << 40
 """The node of a column whose place in a batch is not known."""
 Names = tuple[str, ...] | None
-Places = tuple[NDArray[np.int64], NDArray[np.int64]]
+Numbers = tuple[NDArray[np.int64], NDArray[np.int64]]
 """Numbers of columns in the file, and of the first node of each in a batch message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Where some columns lie in each batch of a file.
+
+    Attributes:
+        present: Those of them that the file has.
+        speaks: One of them has words in dictionaries.
+        places: Their nodes and buffers.
+    """
+
+    present: tuple[str, ...]
+    speaks: bool
+    places: Places
 
 
 class Unpacker:
@@ -32,7 +51,9 @@ class Unpacker:
         self.schema_frame = schema_frame
         self._columns = columns
         self._dictionaries = frames.Dictionaries()
-        self._places: dict[Names, Places] = {}
+        self._opening = frames.Opening()
+        self._places: dict[Names, Numbers] = {}
+        self._known: dict[tuple[str, ...], Known | None] = {}
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -57,7 +78,7 @@ class Unpacker:
             CorruptFrameError: Arrow does not accept it, or its length is not the recorded one.
         """
         message = frames.bounded(data, num_rows, self._dictionaries)
-        wanted, nodes = self._places_of(names)
+        wanted, nodes = self._numbers_of(names)
         if filled and len(wanted):
             null = ipc_message.null_counts(data, message)
             known = nodes < len(null)
@@ -65,6 +86,33 @@ class Unpacker:
             is_empty[known] = null[nodes[known]] == num_rows
             wanted = wanted[:1] if is_empty.all() else wanted[~is_empty]
         return frames.decode_batch(self.schema_frame, data, wanted.tolist())
+
+    def message_of(self, data: bytes) -> Message:
+        """Return the batch message of a proven frame.
+
+        Raises:
+            CorruptFrameError: It holds none.
+        """
+        message = frames.closing_message(memoryview(data), 0, len(data), self._opening)
+        if message is None:
+            raise CorruptFrameError("a frame without a batch")
+        return message
+
+    def places_of(self, names: tuple[str, ...], shares: Shares) -> Known | None:
+        """Return where columns lie in each batch; None where that is not known.
+
+        Args:
+            names: The columns; those that the file lacks are left out.
+            shares: Of the file's schema.
+        """
+        if names not in self._known:
+            present = tuple(name for name in names if name in self._columns)
+            speaks = any(COLUMN_BY_NAME[name].kind == "dictionary" for name in present)
+            known = None
+            if all(name in shares for name in present):
+                known = Known(present, speaks, Places.of(neighbours([shares[name] for name in present])))
+            self._known[names] = known
+        return self._known[names]
 
     def num_nulls(self, data: bytes, num_rows: int, name: str) -> int:
         """Return how many rows of a batch have no value in a column that the file has.
@@ -75,7 +123,7 @@ class Unpacker:
         message = frames.bounded(data, num_rows, self._dictionaries)
         return int(ipc_message.null_counts(data, message)[self.shares[name][0].start])
 
-    def _places_of(self, names: Names) -> Places:
+    def _numbers_of(self, names: Names) -> Numbers:
         if names not in self._places:
             present = [each for each in (self._columns if names is None else names) if each in self._columns]
             nodes = [self.shares[each][0].start if each in self.shares else NO_NODE for each in present]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from invariants.rule import NotApplicableError, Violation, Violations, invariant
-from invariants.statistics import RunStatistics, Sample, fall
+from invariants.statistics import RunStatistics, Sample, fall, fall_within, joined_samples
 from invariants.thresholds import Thresholds
 
 COLLAPSES: Final = ("STAT009", "STAT010", "STAT011", "STAT012")
@@ -186,7 +186,9 @@ def acceptance_falls_with_time(statistics: RunStatistics, thresholds: Thresholds
 
     ## What it does
     Compares mean A of the first and the last quarter of the run's steps, by the same limits as STAT005. Waits
-    for STAT005 and STAT009 to STAT012, so that a fall which they explain is reported once.
+    for STAT005 and STAT009 to STAT012, so that a fall which they explain is reported once. Where several
+    requests run at once, those that accept little run longest and are what is left at the end: each request
+    of a batch is compared with itself, and what is in one of the quarters alone is not.
 
     ## Why it matters
     State is left behind: blocks that are published before they are written, buffers that age, counters that
@@ -203,6 +205,9 @@ def acceptance_falls_with_time(statistics: RunStatistics, thresholds: Thresholds
     Prompts in order of difficulty do this legitimately.
     """
     quarter = len(statistics.by_time) // 4
+    if len(statistics.bands.batch_row.counts) > 1:
+        yield from _fall_of_requests(statistics, thresholds, quarter)
+        return
     early, late = Sample(), Sample()
     for block in statistics.by_time[:quarter]:
         early.add(block)
@@ -210,6 +215,20 @@ def acceptance_falls_with_time(statistics: RunStatistics, thresholds: Thresholds
         late.add(block)
     _enough(min(early.count, late.count), thresholds.min_steps, "steps in a quarter of the run")
     yield from _fall(early, late, thresholds, ("in the first quarter", "in the last"))
+
+
+def _fall_of_requests(statistics: RunStatistics, thresholds: Thresholds, quarter: int) -> Violations:
+    """Yield a fall of the requests of a batch that are in both quarters of a run."""
+    blocks = statistics.requests_by_time
+    early, late = joined_samples(blocks[:quarter]), joined_samples(blocks[len(blocks) - quarter :])
+    before, after, share, deviations = fall_within(early, late)
+    _enough(min(before.count, after.count), thresholds.min_steps, "steps in a quarter of requests in both")
+    if share > thresholds.max_fall and deviations > thresholds.min_deviations:
+        message = (
+            f"mean accepted of the requests in both falls from {before.mean:.2f} in the first quarter to "
+            f"{after.mean:.2f} in the last"
+        )
+        yield Violation(message, "accepted_nodes", found=round(after.mean, 4), expected=round(before.mean, 4))
 
 
 @invariant("STAT007", stage="accept", severity="warning")

@@ -161,6 +161,42 @@ def test_memory_stays_flat_and_nothing_is_lost() -> None:
     assert sum(block.total for block in statistics.by_time) == statistics.num_accepted == 10000
 
 
+def batch(num_steps: Callable[[int], int], accepted: Callable[[int, int], int]) -> list[StepRow]:
+    """Eight requests, four of them at once; a row of the batch goes on with the next when one has ended."""
+    waiting, running, rows = list(range(8)), dict[int, tuple[int, int]](), list[StepRow]()
+    while waiting or running:
+        for row in range(4):
+            if row not in running and waiting:
+                running[row] = waiting.pop(0), 0
+            if row in running:
+                request, number = running[row]
+                made = step(accepted(request, number), second=number % 12 == 0)
+                rows.append({**made, "prompt_id": request, "batch_row": row})
+                running[row] = request, number + 1
+                if number + 1 == num_steps(request):
+                    del running[row]
+    return rows
+
+
+def test_requests_of_a_batch_that_accept_little_are_left_at_its_end() -> None:
+    """Each accepts as much at its end as at its beginning: no fall, though the last quarter accepts less."""
+    rows = batch(
+        lambda request: 120 if request in {2, 6} else 25, lambda request, n: n % 2 + (request % 4 != 2)
+    )
+    quarter = len(rows) // 4
+    means = [
+        np.mean([len(row["accepted_nodes"]) for row in part]) for part in (rows[:quarter], rows[-quarter:])
+    ]
+    assert means[1] < 0.5 * means[0]
+    assert "STAT006" not in alarms(rows)
+
+
+def test_requests_of_a_batch_that_fall_are_seen() -> None:
+    rows = batch(lambda _: 200, lambda _, number: (1 + number % 2) if number < 100 else int(number % 5 == 0))
+    half = [row for row in rows if row["prompt_id"] < 4]
+    assert "STAT006" in alarms(half)
+
+
 def test_a_fall_is_counted_in_standard_errors() -> None:
     early, late = Sample(100, 300, 1000), Sample(100, 100, 200)
     share, deviations = fall(early, late)

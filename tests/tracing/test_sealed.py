@@ -18,6 +18,7 @@ from tracing.recorder import open_trace
 from tracing.schema import arrow_schema
 from tracing.sealed import SealedBatch
 from tracing.shares import shares_of
+from tracing.stored_parts import Places, StoredParts, stored_parts
 
 ROW = legal_step(Tree([0, 0, 1], [5, 6, 7], [6, 7, 8], 1), Before())
 NAMES = [column.name for column in COLUMNS]
@@ -77,14 +78,14 @@ def test_what_is_unpacked_is_what_was_recorded(tmp_path: Path) -> None:
     assert batch["parents"][0].as_py() == ROW["parents"].tolist()
 
 
-def moved(batch: SealedBatch, change: Callable[[Any], None]) -> ipc_message.StoredParts | None:
+def moved(batch: SealedBatch, change: Callable[[Any], None]) -> StoredParts | None:
     """Return a batch's parts, read after a change to the offsets and lengths of its buffers, `[B, 2]`."""
     data = bytearray(batch._data)
-    message = batch._messages[-1]
+    message = batch._message
     head = memoryview(data)[message.head_at : message.body_at]
-    pairs = np.frombuffer(ipc_message._vector(head, message.header, ipc_message.BUFFERS), "<i8")
+    pairs = np.frombuffer(ipc_message.vector_of(head, message.header, ipc_message.BUFFERS), "<i8")
     change(pairs.reshape(-1, 2))
-    return ipc_message.stored_parts(bytes(data), message)
+    return stored_parts(bytes(data), message)
 
 
 def test_the_same_bytes_divided_otherwise_are_stored_unlike(tmp_path: Path) -> None:
@@ -97,8 +98,9 @@ def test_the_same_bytes_divided_otherwise_are_stored_unlike(tmp_path: Path) -> N
     honest, shifted = moved(batch, lambda pairs: None), moved(batch, shift)
     assert honest is not None
     assert shifted is not None
-    assert honest.of(*column)[2] == shifted.of(*column)[2]
-    assert honest.of(*column) != shifted.of(*column)
+    places = Places.of([column])
+    assert honest.of(places)[2:] == shifted.of(places)[2:]
+    assert honest.of(places) != shifted.of(places)
 
 
 def test_buffers_in_another_order_are_unpacked_and_one_outside_is_refused(tmp_path: Path) -> None:

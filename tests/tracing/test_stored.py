@@ -15,13 +15,14 @@ from tracing import frames
 from tracing.copying import slice_run
 from tracing.errors import TraceError
 from tracing.integrity import verify_run
-from tracing.ipc_message import CorruptFrameError, messages, stored_parts
+from tracing.ipc_message import CorruptFrameError, messages
 from tracing.merging import merge_runs
 from tracing.moment import Moment
 from tracing.reader import Run, open_run
 from tracing.recorder import RunWriter
 from tracing.restamping import restamped
 from tracing.stored import StoredBatch, pieces
+from tracing.stored_parts import stored_parts
 
 GOLDEN = Path(__file__).with_name("golden")
 NUM_STEPS = 200

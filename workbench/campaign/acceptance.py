@@ -104,6 +104,7 @@ class AlikeCases:
         self.statistics.add(joined)
         self.statistics.bands.time = Axis()
         self.statistics.by_time.clear()
+        self.statistics.requests_by_time.clear()
         whole = ~joined.cut
         kept = joined.only(whole)
         places = np.stack([kept.prompt_id, kept.turn, kept.step], axis=1)

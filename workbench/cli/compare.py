@@ -10,6 +10,7 @@ from tracing.errors import UsageError
 from tracing.origins import origins_of
 from tracing.reader import Run, open_run
 from tracing.schema import columns_of_level
+from tracing.stream_reader import DisprovedError
 from workbench.cli.output import say, show
 from workbench.judge.align import Alignment, align
 from workbench.judge.align_columns import default_columns
@@ -38,8 +39,13 @@ def compare_runs(folders: tuple[str, ...], output_format: str) -> int:
     """
     if len(folders) != 2:
         raise UsageError(f"give --prompt FILE, or two runs to compare; got {counted(len(folders), 'run')}")
-    left, right = (open_run(folder) for folder in folders)
-    alignment = _align(left, right)
+    try:
+        left, right = (open_run(folder, lazily=True) for folder in folders)
+        alignment = _align(left, right)
+        _prove_rest(left, right)
+    except DisprovedError:  # one is damaged: what is whole of it is known once all is proven
+        left, right = (open_run(folder) for folder in folders)
+        alignment = _align(left, right)
     states = [state_of(run) for run in (left, right)]
     parts = [why for run, state in zip((left, right), states, strict=True) for why in _why_part(run, state)]
     exit_code = _exit_code(alignment, states, parts)
@@ -56,6 +62,16 @@ def compare_runs(folders: tuple[str, ...], output_format: str) -> int:
         lambda: _lines(alignment, exit_code, parts),
     )
     return exit_code
+
+
+def _prove_rest(*runs: Run) -> None:
+    """Prove what the comparison did not read.
+
+    Raises:
+        DisprovedError: A batch is not what was written.
+    """
+    for path in (run.path(name) for run in runs for name in run.path_names):
+        path.prove_some(path.num_unproven)
 
 
 def _align(left: Run, right: Run) -> Alignment:

@@ -23,9 +23,9 @@ class Cursor:
     def __init__(self, batches: Iterable[Any], ahead: Cursor | None = None) -> None:
         self._batches = iter(batches)
         self._ahead = ahead
-        self._stored_keys: Any = None
         self._batch: Any = None
-        self._keys: IntArray = np.zeros((0, len(KEY_COLUMNS)), dtype=np.int64)
+        self._num_rows = 0
+        self._known_keys: IntArray | None = None
         self._row = 0
         self._load()
 
@@ -37,7 +37,7 @@ class Cursor:
     @property
     def available(self) -> int:
         """Rows left in the current batch."""
-        return len(self._keys) - self._row
+        return self._num_rows - self._row
 
     def keys(self, rows: int) -> IntArray:
         """Return prompt, turn and step of the next rows, `[rows, 3]`."""
@@ -61,17 +61,30 @@ class Cursor:
         """
         return self._batch.stored(name) if self._is_whole(rows) else None
 
+    def same_batch(self, other: Cursor, names: Sequence[str]) -> int:
+        """Return how many rows both have next that are stored alike in some columns; 0 where that is open.
+
+        Args:
+            other: The cursor beside this one.
+            names: The columns, keys included.
+        """
+        rows = self.available
+        if not rows or rows != other.available:
+            return 0
+        ours = self.stored_together(names, rows)
+        return rows if ours is not None and ours == other.stored_together(names, rows) else 0
+
     def stored_together(self, names: Sequence[str], rows: int) -> Any:
         """Return columns of the whole batch as they are stored, in one; None as `stored`."""
         return self._batch.stored_together(names) if self._is_whole(rows) else None
 
     def _is_whole(self, rows: int) -> bool:
-        return self._row == 0 and rows == len(self._keys) and hasattr(self._batch, "stored")
+        return self._row == 0 and rows == self._num_rows and hasattr(self._batch, "stored")
 
     def advance(self, rows: int) -> None:
         """Step over rows of the current batch."""
         self._row += rows
-        if self._row >= len(self._keys):
+        if self._row >= self._num_rows:
             self._load()
 
     def drain_turn(self) -> dict[int, int]:
@@ -86,25 +99,30 @@ class Cursor:
             self.advance(rows)
         return tokens
 
-    def _keys_of(self, batch: Any) -> IntArray:
-        """Return prompt, turn and step of each row of a batch, `[rows, 3]`."""
-        stored = [batch.stored(name) for name in KEY_COLUMNS] if hasattr(batch, "stored") else [None]
-        self._stored_keys = None if None in stored else stored
-        other = self._ahead
-        if other is not None and self._stored_keys is not None and other._stored_keys == stored:  # noqa: SLF001
-            return other._keys  # noqa: SLF001 of the same class
-        return np.stack([batch[name].to_numpy().astype(np.int64) for name in KEY_COLUMNS], axis=1)
+    @property
+    def _keys(self) -> IntArray:
+        """Prompt, turn and step of each row of the batch, `[rows, 3]`; unpacked when they are asked for."""
+        if self._known_keys is None:
+            stored, other = _stored_keys(self._batch), self._ahead
+            if other is not None and stored is not None and stored == _stored_keys(other._batch):  # noqa: SLF001
+                self._known_keys = other._keys  # noqa: SLF001 of the same class
+            else:
+                columns = [self._batch[name].to_numpy().astype(np.int64) for name in KEY_COLUMNS]
+                self._known_keys = np.stack(columns, axis=1)
+        return self._known_keys
 
     def _load(self) -> None:
-        self._row = 0
+        self._row, self._known_keys = 0, None
         for batch in self._batches:
-            keys = self._keys_of(batch)
-            if len(keys):
-                self._batch = batch
-                self._keys = keys
+            if batch.num_rows:
+                self._batch, self._num_rows = batch, batch.num_rows
                 return
-        self._batch, self._stored_keys = None, None
-        self._keys = np.zeros((0, len(KEY_COLUMNS)), dtype=np.int64)
+        self._batch, self._num_rows = None, 0
+        self._known_keys = np.zeros((0, len(KEY_COLUMNS)), dtype=np.int64)
+
+
+def _stored_keys(batch: Any) -> Any:
+    return batch.stored_together(KEY_COLUMNS) if hasattr(batch, "stored_together") else None
 
 
 def _emitted(lengths: Any, emitted: Any, contexts: Any) -> dict[int, int]:

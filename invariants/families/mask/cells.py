@@ -195,7 +195,7 @@ def beyond_window_visible(
         beyond = [key for key in path if visible[query, key] and not lawful[query, key]]
         if beyond:
             message = f"node {query} attends to its ancestors {listed(beyond)}, which the window hides"
-            yield Violation(message, "visible", query, found=listed(beyond), expected="")
+            yield Violation(message, "visible", query, found=listed(beyond), expected="none")
 
 
 @invariant("MASK011", stage="verify", requires=("ROW001", "MASK005"))
@@ -225,9 +225,11 @@ def pad_visible(valid: BoolArray, visible: BoolArray) -> Violations:
         if shown:
             message = f"{'node' if valid[node] else 'padding node'} {node} attends to {listed(shown)}, "
             message += "which is padding" if valid[node] else "should attend to nothing in the tree"
-            yield Violation(message, "visible", node, found=listed(shown), expected="")
+            yield Violation(message, "visible", node, found=listed(shown), expected="none")
 
 
+TOGETHER: Final = 64
+"""Steps whose masks are compared at a time: what is made of them stays in the processor's cache."""
 CLAUSES: Final = (
     applicability("MASK002")(lambda drafts, depths: (drafts & (depths > 1)).any(axis=1)),
     applicability("MASK001", "MASK002", "MASK004", "MASK012")(has_drafts),
@@ -242,13 +244,22 @@ def _not_the_closure(visible: BoolArray, parents_in_tree: IntArray, valid: BoolA
     Parents come before their children, or TREE006 flags the step, so where every row is right by its
     parent's, all are the path to the root.
     """
-    size, num_nodes = parents_in_tree.shape
-    above = (parents_in_tree + np.arange(size)[:, None] * num_nodes).reshape(-1)
+    parts = (slice(start, start + TOGETHER) for start in range(0, len(valid), TOGETHER))
+    return np.concatenate(
+        [_unlike_closure(visible[each], parents_in_tree[each], valid[each]) for each in parts]
+    )
+
+
+def _unlike_closure(visible: BoolArray, parents: IntArray, valid: BoolArray) -> BoolArray:
+    """Return which steps have a row that is none of a closure, `[G]`."""
+    size, num_nodes = parents.shape
+    above = (parents + np.arange(size)[:, None] * num_nodes).reshape(-1)
     expected: BoolArray = visible.reshape(size * num_nodes, num_nodes).take(above, axis=0)
     expected.reshape(size, num_nodes, num_nodes)[:, 0] = False
     expected.reshape(size, -1)[:, :: num_nodes + 1] = True
     expected[~valid.reshape(-1)] = False
-    return (visible != expected.reshape(visible.shape)).reshape(size, -1).any(axis=1)
+    found: BoolArray = (visible != expected.reshape(visible.shape)).reshape(size, -1).any(axis=1)
+    return found
 
 
 @prefilter("MASK012")
