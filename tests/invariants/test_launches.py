@@ -74,6 +74,23 @@ def test_lawful_launches_are_silent_in_any_order_of_rows_and_from_any_launch_on(
         assert not findings(mixed[int(dice.integers(5, 60)) :])
 
 
+def test_rejected_rows_that_are_written_nowhere_are_silent() -> None:
+    """Slot -1 on the last rows of a step, as engines give it to rejected and to over-limit ones."""
+    dice, num_gone = np.random.default_rng(5), 0
+    every = launches(2)
+    for row in (row for rows in every for row in rows if row.get("slots") is not None):
+        size = len(row["slots"])
+        if row.get("row_kind") is not None or size < 2:
+            continue
+        gone = np.arange(size) >= dice.integers(1, size)
+        num_gone += int(gone.sum())
+        for name in ("slots", "group_slots"):
+            if row.get(name) is not None:
+                row[name] = np.where(np.resize(gone, np.shape(row[name])), -1, row[name])
+    assert num_gone > 100
+    assert not findings(every)
+
+
 def test_ranks_have_memories_of_their_own() -> None:
     one, two = launches(1), launches(2)
     apart = [rows for pair in zip(one, ranked(two, dp_rank=1), strict=False) for rows in pair]

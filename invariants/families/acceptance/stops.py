@@ -49,7 +49,7 @@ def token_after_eos(
         if token in ends.all:
             after = emitted_token_ids.tolist()[place + 1 :]
             message = f"token {token} ends the turn, but {listed(after)} are emitted after it"
-            yield Violation(message, "emitted_token_ids", found=listed(after), expected="")
+            yield Violation(message, "emitted_token_ids", found=listed(after), expected="none")
             return
 
 
@@ -100,10 +100,10 @@ def stop_reason_disagrees(
         yield Violation(message, "stop_reason", found="", expected=expected)
     elif stop_reason == "eos" and last not in eos_token_ids:
         message = f"the step stopped at eos, but its final token {last} is none"
-        yield Violation(message, "stop_reason", found="eos", expected="")
+        yield Violation(message, "stop_reason", found="eos", expected="none")
     elif stop_reason == "stop_token" and ends.stop_tokens and last not in ends.all | eos_token_ids:
         message = f"the step stopped at a stop token, but its final token {last} is none of the request's"
-        yield Violation(message, "stop_reason", found="stop_token", expected="")
+        yield Violation(message, "stop_reason", found="stop_token", expected="none")
     elif stop_reason not in STOP_REASONS:
         message = f"stop reason {stop_reason!r} is not one of {', '.join(STOP_REASONS)}"
         yield Violation(message, "stop_reason", found=stop_reason)

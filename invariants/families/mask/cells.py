@@ -195,7 +195,7 @@ def beyond_window_visible(
         beyond = [key for key in path if visible[query, key] and not lawful[query, key]]
         if beyond:
             message = f"node {query} attends to its ancestors {listed(beyond)}, which the window hides"
-            yield Violation(message, "visible", query, found=listed(beyond), expected="")
+            yield Violation(message, "visible", query, found=listed(beyond), expected="none")
 
 
 @invariant("MASK011", stage="verify", requires=("ROW001", "MASK005"))
@@ -225,7 +225,7 @@ def pad_visible(valid: BoolArray, visible: BoolArray) -> Violations:
         if shown:
             message = f"{'node' if valid[node] else 'padding node'} {node} attends to {listed(shown)}, "
             message += "which is padding" if valid[node] else "should attend to nothing in the tree"
-            yield Violation(message, "visible", node, found=listed(shown), expected="")
+            yield Violation(message, "visible", node, found=listed(shown), expected="none")
 
 
 TOGETHER: Final = 64
