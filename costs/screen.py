@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
-from statistics import median
 from typing import Final
 
 from costs.row import Cost, Goal, Row
 from costs.screen_moves import ScreenTimes, measure_screen
+from costs.timing import middle
 from costs.workshop import Workshop
 
 NUM_STEPS: Final = 1_000_000
@@ -55,7 +55,9 @@ def _moves(size: str, moves: Mapping[str, list[float]]) -> Iterator[Row]:
     slowest = max((name for name, seconds in moves.items() if seconds), key=lambda name: max(moves[name]))
     how = f"{ABOUT}: the slowest of {len(every)} moves, {slowest}"
     yield _row(f"view.slowest_move_{size}", max(every), "s", how)
-    yield _row(f"view.median_move_{size}", median(every), "s", f"{ABOUT}: the median of {len(every)} moves")
+    value, spread = middle(every)
+    how = f"{ABOUT}: the median of {len(every)} moves"
+    yield _row(f"view.median_move_{size}", value, "s", how, spread)
 
 
 def _worst(
@@ -69,8 +71,10 @@ def _worst(
     return _row(name, value(times), unit, f"{ABOUT}, {how}; at {size}")
 
 
-def _row(name: str, value: float | None, unit: str, how: str) -> Row:
-    return Row(name=name, value=value, unit=unit, goal=GOALS[name], how=how)
+def _row(
+    name: str, value: float | None, unit: str, how: str, spread: tuple[float, float] | None = None
+) -> Row:
+    return Row(name=name, value=value, unit=unit, goal=GOALS[name], how=how, spread=spread)
 
 
 COSTS: Final = (Cost("view", dict(GOALS), _measure),)

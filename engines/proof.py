@@ -73,7 +73,7 @@ def run(job: Job, python: Path, folder: Path, options: dict[str, Any]) -> Texts:
              "prefix": PREFIX, "prefix_tokens": PREFIX_TOKENS, "prepared": job.prepared}  # fmt: skip
     file.write_text(json.dumps(facts))
     command = [str(python), str(Path(__file__).with_name("inside.py")), str(file)]
-    surroundings = {**os.environ, **ENVIRONMENT, **job.environment, **recording(folder, folder / job.name)}
+    surroundings = {**os.environ, **ENVIRONMENT, **recording(folder, folder / job.name), **job.environment}
     try:
         done = subprocess.run(
             command, env=surroundings, capture_output=True, text=True, timeout=JOB_SECONDS, check=False

@@ -123,6 +123,12 @@ JOBS: Final = (
         verdict="inconclusive",
     ),
     Job(name="processes", **EAGLE, **PROCESSES),
+    Job(
+        name="processes-ring",
+        **EAGLE,
+        environment={**PROCESSES["environment"], "SPECWB_TRACE_MODE": "ring"},
+        options={"distributed_executor_backend": "mp"},
+    ),
     Job(name="ngram", proposer="ngram", runs={"greedy": GREEDY, "again": GREEDY}),
     Job(name="eagle3", **EAGLE, runs={"greedy": GREEDY, "again": GREEDY}),
     Job(name="draft-model", proposer="draft_model", drafter=DRAFT_MODEL),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from workbench.adapters.vllm.alarms import WINDOW, AcceptanceWatch, alarm_in
 from workbench.adapters.vllm.background import BACKGROUND
 from workbench.adapters.vllm.join import join
 from workbench.adapters.vllm.part import AFTER_ALARM
+from workbench.adapters.vllm.scheduler import hook_front_end
 from workbench.adapters.vllm.settings import PARTS
 
 SEEN: dict[str, Any] = {
@@ -86,3 +88,24 @@ def test_a_ring_is_written_by_every_process_some_records_after_an_alarm(is_odd: 
     assert whys == {said if is_odd else "the process ended"}
     last = max(row["launch"] for row in rows(tmp_path / "run"))
     assert (last < 2 * AFTER_ALARM) == is_odd
+
+
+@pytest.mark.parametrize("mode", ["ring", "full"])
+def test_files_end_when_the_front_end_is_about_to_kill(mode: str, tmp_path: Path) -> None:
+    class Client:
+        def shutdown(self, timeout: float | None = None) -> None: ...
+
+    asked = settings(tmp_path / "run", mode=mode)
+    engine = FakeEngine(asked).run(3)
+    for each in (engine.core, *engine.workers):
+        mark = each._part._mark  # type: ignore[attr-defined]  # it has begun
+        each._part._mark = mark.rename(mark.with_name(mark.name.replace(f"-{os.getpid()}-", "-1-")))  # type: ignore[attr-defined]  # as of another process
+    hook_front_end(Client, asked)
+    Client().shutdown(timeout=5.0)
+    assert list((tmp_path / "run" / PARTS).glob("open-*"))
+    Client().shutdown(timeout=0)
+    assert not list((tmp_path / "run" / PARTS).glob("open-*"))
+    join(tmp_path / "run")
+    assert open_run(tmp_path / "run").status == "complete"
+    assert {row["launch"] for row in rows(tmp_path / "run")} == {0, 1, 2}
+    assert not any(row["incomplete"] for row in rows(tmp_path / "run"))

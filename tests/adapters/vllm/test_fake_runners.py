@@ -124,7 +124,7 @@ def test_hooks_on_fakes_with_the_signatures_of_vllm_ascend(
     launched(runner, 0)
     launched(runner, 1)
     worker._part.close()  # type: ignore[union-attr]  # it has begun
-    (file,) = (tmp_path / "run" / PARTS).iterdir()
+    (file,) = (tmp_path / "run" / PARTS).glob("*.part")
     records = [each for each, _ in scanned(memoryview(file.read_bytes()), "file") if each.kind == SEEN]
     first = records[0].arrays
     assert [each.facts["launch"] for each in records] == [0, 1]

@@ -93,7 +93,7 @@ def test_hooks_record_a_launch_as_it_was_before_its_buffers_are_used_again(
     launched(runner, 0)
     launched(runner, 1, grammar=object())
     worker._part.close()  # type: ignore[union-attr]  # it has begun
-    (file,) = (tmp_path / "run" / PARTS).iterdir()
+    (file,) = (tmp_path / "run" / PARTS).glob("*.part")
     first, second = (each for each, _ in scanned(memoryview(file.read_bytes()), "file") if each.kind == SEEN)
     assert (first.facts["is_masked"], second.facts["is_masked"]) == (False, True)
     assert first.arrays["slots_0"].tolist() == [9, 10, 19, 20]

@@ -12,6 +12,8 @@ from workbench.adapters.vllm.patches import quietly
 
 MAX_WAITING: Final = 16
 """Records that wait at most; where there are more the engine waits for them, so that memory stays bounded."""
+TICK: Final = 0.2
+"""Seconds without work after which the thread looks around."""
 PATIENCE: Final = 60.0
 """Seconds after which the thread is given up."""
 
@@ -41,10 +43,10 @@ class Background:
             self.drain()
 
     def drain(self) -> None:
-        """Wait until all that was submitted before is done; at once where the thread itself asks."""
-        if self._process != os.getpid() or threading.current_thread() is self._thread:
+        """Wait until all that was submitted before is done; the thread itself does it here and now."""
+        if self._process != os.getpid():
             return
-        if self._thread.is_alive():
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
             done = threading.Event()
             self._queue.put(done.set)
             done.wait(PATIENCE)
@@ -56,9 +58,19 @@ class Background:
             return
 
 
+IDLE: Final[list[Callable[[], Any]]] = []
+"""What the thread does again and again while there is nothing else."""
+
+
 def _work_on(queue: SimpleQueue[Callable[[], Any]]) -> None:
     while True:
-        quietly(queue.get())
+        try:
+            work = queue.get(timeout=TICK)
+        except Empty:
+            for each in tuple(IDLE):
+                quietly(each)
+        else:
+            quietly(work)
 
 
 BACKGROUND: Final = Background()

@@ -21,7 +21,7 @@ from workbench.adapters.vllm.ended import (
     ended_columns,
 )
 from workbench.adapters.vllm.frames import ADMIT, ENDED, PREEMPTED, encoded
-from workbench.adapters.vllm.part import PartFile
+from workbench.adapters.vllm.part import PartFile, end_others
 from workbench.adapters.vllm.settings import RecorderSettings
 
 NUMBER: Final = "specwb_launch"
@@ -50,7 +50,7 @@ class CoreRecorder:
         self._open: dict[int, OpenLaunch] = {}
         self._next_launch = 0
         self._acceptance = AcceptanceWatch()
-        self._num_admitted = 0
+        self._num_admitted = self._dp_rank = 0
         self.num_left_out = {"sample": 0, "budget": 0, "limit": 0}
         self.cost = HookCost()
 
@@ -62,14 +62,16 @@ class CoreRecorder:
     def begin(self, *, dp_rank: int, num_workers: int, vocab_size: int) -> None:
         """Open the file of this process, once."""
         if self._part is None:
+            self._dp_rank = dp_rank
             facts = {"role": "core", "dp_rank": dp_rank, "num_workers": num_workers}
             self._part = PartFile(self._settings, f"core-dp{dp_rank}", facts, self._closing)
             self._cover = TokenCover(self._settings.key, vocab_size)
 
     def close(self) -> None:
-        """End the file; what follows is not recorded."""
+        """End the file, and those of the workers; what follows is not recorded."""
         if self._part is not None:
             self._part.close()
+            end_others(self._settings, f"-dp{self._dp_rank}")
 
     def _closing(self) -> dict[str, Any]:
         return {"left_out": self.num_left_out, "cost": self.cost.facts()}

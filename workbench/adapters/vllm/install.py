@@ -10,11 +10,12 @@ from typing import Any, Final
 from workbench.adapters.vllm import runner_v1, runner_v2
 from workbench.adapters.vllm.core import CoreRecorder
 from workbench.adapters.vllm.patches import parameters_of, wrap
-from workbench.adapters.vllm.scheduler import hook_engine, hook_scheduler
+from workbench.adapters.vllm.scheduler import hook_engine, hook_front_end, hook_scheduler
 from workbench.adapters.vllm.settings import RecorderSettings
 from workbench.adapters.vllm.signatures import (
     ASCEND_RUNNER,
     ENGINE_CORE,
+    FRONT_END,
     KNOWN,
     RUNNER_V1,
     RUNNER_V2,
@@ -50,6 +51,8 @@ def install(settings: RecorderSettings) -> None:
     second = _second_runner() if plugin is None else None
     hook_scheduler(scheduler, core)
     hook_engine(engine, core)
+    if plugin is None:
+        hook_front_end(checked(FRONT_END), settings)
     _hook_when_made(first, worker, ASCEND_RUNNER if plugin is not None else None)
     if second is not None:
         runner_v2.hook_runner(second, worker)

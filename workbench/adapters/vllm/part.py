@@ -6,18 +6,21 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from multiprocessing.util import Finalize
 from types import FrameType
 from typing import Any, BinaryIO, Final
 
-from workbench.adapters.vllm.background import BACKGROUND
+from workbench.adapters.vllm.background import BACKGROUND, IDLE
 from workbench.adapters.vllm.frames import BEGIN, CLOSED, encoded
 from workbench.adapters.vllm.settings import PARTS, RecorderSettings
 
 SUFFIX: Final = ".part"
 DUMP_SIGNAL: Final = signal.SIGUSR2
+WORKERS_SECONDS: Final = 2.0
+"""For so long a process that ends others waits at most for their files."""
 AFTER_ALARM: Final = 32
 """Records of a process that are kept after an alarm."""
 _KEPT_FACTS: Final = 4096
@@ -52,6 +55,10 @@ class PartFile:
         self._is_ring, self._limit = settings.mode == "ring", settings.max_bytes
         self._alarm = folder / f"alarm-{settings.run}"
         self._num_left: int | None = None
+        rank = begin.get("dp_rank", begin.get("ranks", {}).get("dp_rank", 0))
+        self._ends = [folder / f"end-{settings.run}{suffix}" for suffix in ("", f"-dp{rank}")]
+        self._mark = folder / f"open-{settings.run}-{os.getpid()}-{name}"
+        self._mark.touch()
         self._path = folder / f"{name}-{settings.run}-{os.getpid()}{SUFFIX}"
         self._process, self._guard = os.getpid(), threading.RLock()
         self._ring: deque[tuple[bytes, bool]] = deque()
@@ -66,6 +73,7 @@ class PartFile:
             self._file.write(self._begin)
         Finalize(None, self.close, exitpriority=100)  # children of multiprocessing never run atexit
         _open.append(self)
+        IDLE.append(self._close_at_end)
         _listen()
 
     def append(self, make: Callable[[], bytes], *, is_fact: bool = False) -> None:
@@ -151,11 +159,16 @@ class PartFile:
         except OSError as problem:
             _log.warning("%s cannot be written: %s", self._path, problem)
 
+    def _close_at_end(self) -> None:
+        if any(each.exists() for each in self._ends):
+            self.close()
+
     def close(self) -> None:
         """Write what is under way, then the end."""
         if os.getpid() != self._process or self not in _open:
             return
         _open.remove(self)
+        IDLE.remove(self._close_at_end)
         facts = self._closing()
         BACKGROUND.drain()
         with self._guard:
@@ -166,6 +179,24 @@ class PartFile:
                 self._write(encoded(CLOSED, {**facts, "why": "the process ended", "num_lost": self.num_lost}))
                 self._file.close()
                 self._file = None
+        self._mark.unlink(missing_ok=True)
+
+
+def end_others(settings: RecorderSettings, which: str = "") -> None:
+    """Let other processes end their files before they are killed, and wait a little for it.
+
+    Args:
+        settings: Of the run.
+        which: Suffix of the ranks that end, as in `-dp0`, or empty: all.
+    """
+    folder = settings.folder / PARTS
+    if not folder.is_dir():
+        return
+    (folder / f"end-{settings.run}{which}").touch()
+    pattern, own = f"open-{settings.run}-*{which}-*", f"open-{settings.run}-{os.getpid()}-"
+    deadline = time.monotonic() + WORKERS_SECONDS
+    while any(not each.name.startswith(own) for each in folder.glob(pattern)) and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def dump_all(why: str) -> None:

@@ -9,7 +9,9 @@ from typing import Any
 from tracing.run_facts import RequestFacts, RequestLimits, SamplingSettings
 from workbench.adapters.vllm.core import NUMBER, CoreRecorder
 from workbench.adapters.vllm.ended import Blocks, EndedLaunch, OpenLaunch, PlannedLaunch
+from workbench.adapters.vllm.part import end_others
 from workbench.adapters.vllm.patches import argument, wrap
+from workbench.adapters.vllm.settings import RecorderSettings
 
 
 def hook_scheduler(kind: type, core: CoreRecorder) -> None:
@@ -59,6 +61,16 @@ def hook_engine(kind: type, core: CoreRecorder) -> None:
 
     def before_shutdown(*_: Any) -> None:
         core.close()
+
+    wrap(kind, "shutdown", before=before_shutdown)
+
+
+def hook_front_end(kind: type, settings: RecorderSettings) -> None:
+    """Let the files of all processes end before a front end that does not wait for requests kills them."""
+
+    def before_shutdown(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not argument(args, kwargs, 0, "timeout"):
+            end_others(settings)
 
     wrap(kind, "shutdown", before=before_shutdown)
 

@@ -52,6 +52,7 @@ SCHEDULER: Final = HookedClass(
     },
 )
 ENGINE_CORE: Final = HookedClass("vllm.v1.engine.core", "EngineCore", {"shutdown": ("self",)})
+FRONT_END: Final = HookedClass("vllm.v1.engine.core_client", "MPClient", {"shutdown": ("self", "timeout")})
 RUNNER_V1: Final = HookedClass(
     "vllm.v1.worker.gpu_model_runner",
     "GPUModelRunner",
@@ -101,7 +102,7 @@ ASCEND_RUNNER: Final = HookedClass(
 )  # fmt: skip
 KNOWN: Final = (
     KnownEngine(
-        "vllm", "0.32.0", "", (SCHEDULER, ENGINE_CORE, RUNNER_V1, RUNNER_V2),
+        "vllm", "0.32.0", "", (SCHEDULER, ENGINE_CORE, FRONT_END, RUNNER_V1, RUNNER_V2),
         "recorded on its CPU build, runner V1 and V2 (Triton's interpreter); a device has not been tried",
         is_proven=True,
     ),
