@@ -22,6 +22,8 @@ from workbench.adapters.vllm.worker import WorkerRecorder
 VOCABULARY = 50
 LENGTHS = (7, 9)
 """KV lengths of two requests after a launch of two rows each."""
+GIVEN = (7, 11)
+"""As the operator is given them: of the second request two tokens were rejected."""
 
 
 @dataclass
@@ -49,6 +51,7 @@ class NPUModelRunner:
         )  # fmt: skip
         self.use_async_scheduling = False
         self.optimistic_seq_lens_cpu = torch.tensor(LENGTHS)
+        self.seq_lens = watched([*LENGTHS, 0, 0])  # as many as the engine has room for
         self.execute_model_state: Any = None
 
     def execute_model(self, scheduler_output: Any, intermediate_tensors: Any = None) -> None:
@@ -84,7 +87,7 @@ NPUModelRunner.__module__ = ASCEND_RUNNER.module
 @pytest.fixture
 def hooked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, WorkerRecorder]:
     metadata = AscendMetadata(
-        watched(LENGTHS), list(LENGTHS), watched([0, 2, 4]), watched([[1, 2, 0], [3, 4, 5]]),
+        torch.tensor(GIVEN), list(GIVEN), watched([0, 2, 4]), watched([[1, 2, 0], [3, 4, 5]]),
         watched([9, 10, 19, 20]),
     )  # fmt: skip
 
@@ -129,7 +132,8 @@ def test_hooks_on_fakes_with_the_signatures_of_vllm_ascend(
     first = records[0].arrays
     assert [each.facts["launch"] for each in records] == [0, 1]
     assert records[0].facts["kernel"] == "Ascend"
-    assert first["kv_lens_host"].tolist() == list(LENGTHS)
+    assert first["kv_lens"].tolist() == list(LENGTHS)
+    assert first["kv_lens_host"].tolist() == list(GIVEN)
     assert first["token_ids"].tolist() == [1, 2, 3, 4]
     assert first["slots_0"].tolist() == [9, 10, 19, 20]
     assert first["top_ids"][:, 0].tolist() == [0, 1, 2, 3]

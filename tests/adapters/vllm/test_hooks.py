@@ -5,17 +5,24 @@ import sys
 import tomllib
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
+from invariants.context import RunContext
+from invariants.launches.checker import LaunchChecker
+from invariants.outcome import Violated
+from tracing.run_facts import ModelFacts
 from workbench.adapters.vllm import install, patches, plugin
 from workbench.adapters.vllm.copies import HostCopy
 from workbench.adapters.vllm.install import UnsupportedEngineError, checked
+from workbench.adapters.vllm.manifest import HOST_LENGTHS, NOT_SPLIT, begin
 from workbench.adapters.vllm.patches import wrap
 from workbench.adapters.vllm.settings import RecorderSettings
 from workbench.adapters.vllm.signatures import ASCEND_RUNNER, KNOWN, RUNNER_V1, HookedClass
+from workbench.adapters.vllm.worker import WorkerRecorder
 
 ROOT = Path(__file__).parents[3]
 
@@ -79,9 +86,12 @@ def test_a_method_with_other_parameters_is_refused_by_name(monkeypatch: pytest.M
     assert checked(HookedClass(name, "Engine", {"work": ("self", "number", "times")})) is Engine
     with pytest.raises(UnsupportedEngineError, match=r"Engine.work should take \(self, number\), it takes"):
         checked(HookedClass(name, "Engine", {"work": ("self", "number")}))
-    assert checked(HookedClass(name, "Engine", {"work": ("self",)}), needed_only=True) is Engine
     with pytest.raises(UnsupportedEngineError, match="it is not there"):
-        checked(HookedClass(name, "Engine", {"rest": ("self",)}), needed_only=True)
+        checked(HookedClass(name, "Engine", {"rest": ("self",)}))
+
+    own, other = Engine, type("Other", (Engine,), {"work": lambda self, *_: 0})
+    monkeypatch.setattr(sys.modules[name], "Engine", other)
+    assert checked(HookedClass(name, "Engine", {"work": ("self", "number", "times")})) is own
 
 
 @pytest.mark.parametrize(("ascend", "vllm"), [("0.24.0", "0.24.0"), ("0.23.0", "0.32.0")])
@@ -116,3 +126,28 @@ def test_signatures_begin_with_self_and_name_what_the_hooks_read() -> None:
     for runner in (RUNNER_V1, ASCEND_RUNNER):
         assert {"input_ids", "positions"} <= set(runner.methods["_model_forward"])
         assert runner.methods["_sample"][1:] == ("logits", "spec_decode_metadata")
+
+
+@pytest.mark.parametrize("name", NOT_SPLIT)
+def test_a_model_that_is_split_otherwise_than_by_heads_is_not_recorded(name: str) -> None:
+    sizes = SimpleNamespace(**{name: 2})
+    runner = SimpleNamespace(vllm_config=SimpleNamespace(parallel_config=sizes))
+    worker = WorkerRecorder(RecorderSettings(Path("nowhere"), "a"))
+    with pytest.raises(NotImplementedError, match=f"{name} 2 is not recorded"):
+        begin(worker, runner)
+    assert not worker.has_begun
+
+
+@pytest.mark.parametrize(
+    ("kernel", "is_exact"),
+    [("Ascend", True), ("AscendMLA", False), ("AscendSFA", False), ("CPUAttention", False)],
+)
+def test_the_host_s_lengths_are_exact_where_the_operator_reads_those_recorded(
+    kernel: str, *, is_exact: bool
+) -> None:
+    facts = ModelFacts(host_lengths=HOST_LENGTHS)
+    row = {"launch": 0, "request_id": "a", "kv_len": 7, "kernel": kernel}
+    checkers = [(LaunchChecker("fused", RunContext(model_facts=facts)), host) for host in (7, 9)]
+    said = [checker.launch([{**row, "kv_len_host": host}]) for checker, host in checkers]
+    found = [any(isinstance(one, Violated) and one.rule == "REQ011" for one in each) for each in said]
+    assert found == [False, is_exact]

@@ -11,7 +11,7 @@ from typing import Final
 from tracing.errors import SpecwbError
 from workbench.adapters.vllm.install import checked, installed_version, of_other_devices
 from workbench.adapters.vllm.settings import TRACE, settings_of
-from workbench.adapters.vllm.signatures import ENGINE_CORE, KNOWN, RUNNER_V1, RUNNER_V2, SCHEDULER
+from workbench.adapters.vllm.signatures import KNOWN
 
 GROUP: Final = "vllm.general_plugins"
 PLUGINS: Final = "VLLM_PLUGINS"
@@ -83,10 +83,9 @@ def _hooks() -> Iterator[EngineStatement]:
     except Exception as problem:  # noqa: BLE001 whatever the engine does when it is imported is reported
         yield EngineStatement("differs", str(problem))
         return
-    classes = (SCHEDULER, ENGINE_CORE, RUNNER_V1, *(() if plugin is not None else (RUNNER_V2,)))
-    for each in classes:
+    for each in (KNOWN[0] if plugin is None else plugin).classes:
         try:
-            checked(each, needed_only=plugin is not None)
+            checked(each)
         except ImportError as problem:
             yield EngineStatement("missing", f"{each.module} cannot be imported: {problem}")
         except Exception as problem:  # noqa: BLE001 as above

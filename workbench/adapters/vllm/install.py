@@ -13,13 +13,8 @@ from workbench.adapters.vllm.patches import parameters_of, wrap
 from workbench.adapters.vllm.scheduler import hook_engine, hook_front_end, hook_scheduler
 from workbench.adapters.vllm.settings import RecorderSettings
 from workbench.adapters.vllm.signatures import (
-    ASCEND_RUNNER,
-    ENGINE_CORE,
-    FRONT_END,
     KNOWN,
-    RUNNER_V1,
     RUNNER_V2,
-    SCHEDULER,
     HookedClass,
     KnownEngine,
     known_engine,
@@ -45,15 +40,13 @@ def install(settings: RecorderSettings) -> None:
     """
     core, worker = CoreRecorder(settings), WorkerRecorder(settings)
     plugin = of_other_devices()
-    scheduler = checked(SCHEDULER, needed_only=plugin is not None)
-    engine = checked(ENGINE_CORE, needed_only=plugin is not None)
-    first = checked(RUNNER_V1, needed_only=plugin is not None)
+    known = KNOWN[0] if plugin is None else plugin
+    scheduler, engine, front_end, first = (checked(each) for each in known.classes[:4])
     second = _second_runner() if plugin is None else None
     hook_scheduler(scheduler, core)
     hook_engine(engine, core)
-    if plugin is None:
-        hook_front_end(checked(FRONT_END), settings)
-    _hook_when_made(first, worker, ASCEND_RUNNER if plugin is not None else None)
+    hook_front_end(front_end, settings)
+    _hook_when_made(first, worker, None if plugin is None else plugin.classes[4])
     if second is not None:
         runner_v2.hook_runner(second, worker)
         for module, name in SAMPLERS_V2:
@@ -90,28 +83,29 @@ def installed_version(package: str) -> str:
     return ""
 
 
-def checked(what: HookedClass, *, needed_only: bool = False) -> type:
+def checked(what: HookedClass) -> type:
     """Return a class of the engine after comparing its methods with what the hooks expect.
 
-    Args:
-        what: The class.
-        needed_only: The methods have to be there; what they take is that of another version.
+    Where another package has put a class derived from it into its place, the engine's own is returned: every
+    scheduler or runner derives from that.
 
     Raises:
         UnsupportedEngineError: One differs.
     """
-    kind: type = getattr(importlib.import_module(what.module), what.name)
-    problem = difference(kind, what, needed_only=needed_only)
+    there: type = getattr(importlib.import_module(what.module), what.name)
+    own = (each for each in there.__mro__ if (each.__module__, each.__name__) == (what.module, what.name))
+    kind = next(own, there)
+    problem = difference(kind, what)
     if problem:
         raise UnsupportedEngineError(problem)
     return kind
 
 
-def difference(kind: type, what: HookedClass, *, needed_only: bool = False) -> str:
+def difference(kind: type, what: HookedClass) -> str:
     """Return a sentence on the first method of a class that is not as the hooks expect, or empty."""
     for method, expected in what.methods.items():
         found = parameters_of(kind, method)
-        if found is None or (found != expected and not needed_only):
+        if found != expected:
             takes = "nothing: it is not there" if found is None else f"({', '.join(found)})"
             versions = ", ".join(f"{each.package} {each.version}" for each in KNOWN)
             return (

@@ -11,8 +11,19 @@ from workbench.adapters.vllm.worker import WorkerRecorder
 PROPOSERS: Final = {"ngram": "lookup", "ngram_gpu": "lookup"}
 """Words of vLLM for a proposer that has another here."""
 
-HOST_LENGTHS: Final[dict[str, HostLength]] = {"Ascend": "exact", "": "bound"}
-"""Who reads the host's lengths as they are, by kernel; for all others they are an upper bound."""
+HOST_LENGTHS: Final[dict[str, HostLength]] = {
+    **dict.fromkeys(("AscendMLA", "AscendSFA", "AscendDSA"), "bound"),
+    "Ascend": "exact",
+    "": "bound",
+}
+"""Who reads the host's lengths as recorded, by kernel; for all others they are an upper bound.
+
+Latent and sparse attention on Ascend are given lists of their own, which are not recorded.
+"""
+NOT_SPLIT: Final = (
+    "pipeline_parallel_size", "decode_context_parallel_size", "prefill_context_parallel_size",
+)  # fmt: skip
+"""Sizes that have to be 1."""
 
 
 def begin(worker: WorkerRecorder, runner: Any) -> None:
@@ -22,7 +33,7 @@ def begin(worker: WorkerRecorder, runner: Any) -> None:
         NotImplementedError: Its model is split over pipeline stages or contexts.
     """
     parallel = runner.vllm_config.parallel_config
-    for name in ("pipeline_parallel_size", "decode_context_parallel_size"):
+    for name in NOT_SPLIT:
         size = int(getattr(parallel, name, 1))
         if size > 1:
             raise NotImplementedError(f"an engine with {name} {size} is not recorded")

@@ -99,7 +99,9 @@ def forward_of(runner: Any, input_ids: Any, positions: Any) -> LaunchInputs:
              for group in groups]  # fmt: skip
     meta = metas[0]
     num_requests = runner.input_batch.num_reqs
-    starts, lengths, ids, places = copies_of(meta.query_start_loc, meta.seq_lens, input_ids, positions)
+    starts, lengths, ids, places = copies_of(
+        meta.query_start_loc, device_lengths(runner, meta, num_requests), input_ids, positions
+    )
     names = ("block_table", "block_table_tensor", "block_tables")
     return LaunchInputs(
         request_ids=tuple(runner.input_batch.req_ids),
@@ -120,6 +122,11 @@ def forward_of(runner: Any, input_ids: Any, positions: Any) -> LaunchInputs:
         num_reqs_padded=num_requests,
         proposed=getattr(runner, _PROPOSED, None),
     )
+
+
+def device_lengths(runner: Any, meta: Any, num_requests: int) -> Any:
+    """Return the lengths on the device; an operator that reads the host's has these in its metadata too."""
+    return meta.seq_lens if getattr(meta, "seq_lens_list", None) is None else runner.seq_lens[:num_requests]
 
 
 def host_lengths(runner: Any, meta: Any, num_requests: int) -> Any:

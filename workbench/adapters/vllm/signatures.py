@@ -29,7 +29,7 @@ class KnownEngine:
     Attributes:
         package, version: As installed.
         on: The vLLM that it runs in, of another package; or empty.
-        classes: Hooked ones.
+        classes: Hooked ones: scheduler, engine core, front end, first runner, and one more runner.
         evidence: What has been seen of it, for `doctor`.
         is_proven: A real engine of this version has been recorded without a finding.
     """
@@ -50,6 +50,11 @@ SCHEDULER: Final = HookedClass(
         "_preempt_request": ("self", "request", "timestamp", "drop_stale_output"),
         "update_from_output": ("self", "scheduler_output", "model_runner_output"),
     },
+)
+SCHEDULER_OF_0_23: Final = HookedClass(
+    SCHEDULER.module,
+    SCHEDULER.name,
+    {**SCHEDULER.methods, "schedule": ("self",), "_preempt_request": ("self", "request", "timestamp")},
 )
 ENGINE_CORE: Final = HookedClass("vllm.v1.engine.core", "EngineCore", {"shutdown": ("self",)})
 FRONT_END: Final = HookedClass("vllm.v1.engine.core_client", "MPClient", {"shutdown": ("self", "timeout")})
@@ -107,9 +112,11 @@ KNOWN: Final = (
         is_proven=True,
     ),
     KnownEngine(
-        "vllm-ascend", "0.23.0", "0.23.0", (ASCEND_RUNNER,),
-        "signatures of tag v0.23.0, read on 2026-11-29; hooks run on fakes with these signatures; "
-        "no device, no graph and no scheduler of vLLM 0.23.0 has been tried",
+        "vllm-ascend", "0.23.0", "0.23.0",
+        (SCHEDULER_OF_0_23, ENGINE_CORE, FRONT_END, RUNNER_V1, ASCEND_RUNNER),
+        "signatures compared with the sources of both (vllm-ascend's tag v0.23.0) on 2026-11-29; hooks run "
+        "on fakes with these signatures; no device and no graph has been tried; its own schedulers (balance, "
+        "dynamic batch, profiling chunks, recompute) plan without vLLM's schedule and are not recorded",
         is_proven=False,
     ),
 )  # fmt: skip
