@@ -36,6 +36,7 @@ class KvGroup:
         manager_block_size, kernel_block_size: Tokens per block of the block manager and of the kernel.
         null_block: Block that holds nothing (padding is written there), or None.
         cp_interleave: Neighbouring tokens on one rank of context parallelism.
+        cp_size: Ranks of context parallelism that a request's tokens are spread over.
     """
 
     layers: tuple[int, ...]
@@ -45,10 +46,11 @@ class KvGroup:
     kernel_block_size: int
     null_block: int | None = None
     cp_interleave: int = 1
+    cp_size: int = 1
 
     def __post_init__(self) -> None:
         require_one_of("kind", self.kind, typing.get_args(KvKind))
-        for name in ("manager_block_size", "kernel_block_size", "cp_interleave"):
+        for name in ("manager_block_size", "kernel_block_size", "cp_interleave", "cp_size"):
             _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         _require(self.window >= 0, "window", "at least 0", self.window)
         whole = self.manager_block_size % self.kernel_block_size == 0

@@ -31,7 +31,6 @@ Device = Literal["auto", "cpu", "cuda", "npu"]
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 EagerOperator = Literal["attention", "norm", "rotary", "swiglu", "scatter", "linear"]
 StopReason = Literal["eos", "length", "stop_token", "stop_string"]
-RowKind = Literal["prefill_chunk", "preempted", "recompute", "withdrawn"]
 LookupRule = Literal["transformers", "vllm"]
 RungName = Literal["cached", "masked", "replay"]
 BackendName = Literal["auto", "device", "wheel", "schemas"]
@@ -42,8 +41,6 @@ ACCEPTANCES: Final[tuple[str, ...]] = get_args(Acceptance)
 """Rules by which tokens are chosen; all but `greedy` need draws."""
 DRAWN_DRAFTS: Final = ("rejection", "specinfer", "rsd", "block")
 """Rules that are exact only for drafts drawn from the drafter's law, which they are given."""
-NOT_LOSSLESS: Final = ("medusa_typical", "medusa_nucleus")
-"""Rules that change the law of the emitted tokens, as their authors say."""
 CHAINS: Final = ("rejection", "block")
 """Rules for drafts without branches."""
 COMMIT_MODES: Final[tuple[str, ...]] = get_args(CommitMode)
@@ -60,8 +57,6 @@ STOP_REASONS: Final[tuple[str, ...]] = get_args(StopReason)
 """Why a turn ends; each means that its last step was cut."""
 STOP_WORDS: Final = ("stop_token", "stop_string")
 """Stop reasons that the engine alone knows, from the stop tokens and texts of the request."""
-ROW_KINDS: Final[tuple[str, ...]] = get_args(RowKind)
-"""Rows that are no steps."""
 AS_IS: Final = "as-is"
 """Weights of a teacher as its checkpoint holds them; `workbench.checkpoints.quantised` reads other words."""
 LOOKUP_RULES: Final[tuple[str, ...]] = get_args(LookupRule)

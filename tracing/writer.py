@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import pyarrow as pa
 
@@ -22,8 +22,6 @@ from tracing.stored import StoredBatch
 from tracing.stream_file import StreamFile
 from tracing.values import Value
 from tracing.vocabulary import VocabularyWriter, tokens_record
-
-MAX_PENDING_BYTES: Final = 32 << 20
 
 
 @dataclass(slots=True)

@@ -33,6 +33,7 @@ class Follower:
         names: Request and last place of lives, by number.
         chains: Hashes of full blocks, in the order in which they were made.
         first_launch: The first number that was seen.
+        is_spread: Context parallelism spreads the tokens of requests over ranks, as stated or as rows say.
     """
 
     context: RunContext
@@ -41,6 +42,7 @@ class Follower:
     names: dict[int, tuple[str, tuple[int, int, int]]] = field(default_factory=dict)
     chains: dict[int, None] = field(default_factory=dict)
     first_launch: int | None = None
+    is_spread: bool = False
     _num_lives: int = 0
 
     @property
@@ -63,6 +65,8 @@ class Follower:
         number = parsed[0].launch if parsed else None
         if number is not None and self.first_launch is None:
             self.first_launch = number
+        stated = any(each.cp_size > 1 or each.cp_interleave > 1 for each in self.groups)
+        self.is_spread |= stated or any(each.number("cp_rank") for each in parsed)
         padding = [each for each in parsed if each.is_padding]
         mine = sorted((each for each in parsed if not each.is_padding), key=_by_request)
         view = LaunchView(
@@ -75,6 +79,7 @@ class Follower:
             names=self.names,
             from_start=self.first_launch is not None and self.first_launch <= 1,
             seen_chains=self.chains,
+            is_spread=self.is_spread,
         )
         for each in view.rows:
             self._write(view, each)

@@ -59,6 +59,7 @@ class LaunchView:
         names: Request and last place of the lives that are remembered, by number.
         from_start: No launch before the first one that was seen.
         seen_chains: Hashes of all full blocks so far.
+        is_spread: Context parallelism spreads the tokens of requests over ranks.
     """
 
     number: int | None
@@ -73,6 +74,7 @@ class LaunchView:
     copied: dict[Place, set[int]] = field(default_factory=dict)
     made: dict[tuple[Memory, int, int], Content] = field(default_factory=dict)
     seen_chains: Any = ()
+    is_spread: bool = False
 
     def having(self, *columns: str) -> list[RowInLaunch]:
         """Return the rows that have all columns."""
@@ -103,15 +105,14 @@ class LaunchView:
         for group, each in enumerate(slots):
             yield group, each[each >= 0]
 
-    def spread(self, each: RowInLaunch) -> None:
-        """Leave rows alone whose slots go by another rule than position and block.
+    def require_whole(self) -> None:
+        """Leave launches alone in which blocks, slots and lengths go by another rule than by position.
 
         Raises:
-            NotApplicableError: Context parallelism spreads the request's tokens over ranks.
+            NotApplicableError: Context parallelism spreads a request's tokens over ranks.
         """
-        facts = self.group(0)
-        if each.row.number("cp_rank") not in (None, 0) or (facts is not None and facts.cp_interleave > 1):
-            raise NotApplicableError("the request's tokens are spread over ranks")
+        if self.is_spread:
+            raise NotApplicableError("a request's tokens are spread over ranks")
 
     def span(self, each: RowInLaunch, group: int) -> tuple[int, int]:
         """Return the logical blocks, half open, of which a row may read keys: its length and its window."""

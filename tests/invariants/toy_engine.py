@@ -19,9 +19,16 @@ class ToyEngine:
     """Makes launches; `mistake` is one of the words that its methods ask for."""
 
     def __init__(
-        self, seed: int, *, num_blocks: int = 40, asynchronous: bool = False, mistake: str = ""
+        self,
+        seed: int,
+        *,
+        num_blocks: int = 40,
+        asynchronous: bool = False,
+        mistake: str = "",
+        size: int = SIZE,
     ) -> None:
         self.random, self.asynchronous, self.mistake = random.Random(seed), asynchronous, mistake
+        self.size, self.scale = size, max(size // SIZE, 1)
         self.pool = Pool(num_blocks, is_generous=mistake == "given-twice")
         self.running: list[Request] = []
         self.waiting: list[Request] = []
@@ -37,7 +44,7 @@ class ToyEngine:
 
     def _grow(self, request: Request, length: int) -> bool:
         for table in request.tables:
-            while len(table) * SIZE < length:
+            while len(table) * self.size < length:
                 block = self.pool.take()
                 if block is None:
                     return False
@@ -52,7 +59,7 @@ class ToyEngine:
 
     def _slide(self, request: Request) -> None:
         table = request.tables[1]
-        for logical in range(max(request.computed - WINDOW + 1, 0) // SIZE):
+        for logical in range(max(request.computed - WINDOW + 1, 0) // self.size):
             if logical < len(table) and table[logical]:
                 self.seen["window"] += 1
                 self.pool.drop(table[logical])
@@ -60,8 +67,8 @@ class ToyEngine:
 
     def _remember(self, request: Request, length: int) -> None:
         for group, table in enumerate(request.tables):
-            for logical in range(min(length, len(request.tokens)) // SIZE):
-                key = (group, tuple(request.tokens[: (logical + 1) * SIZE]))
+            for logical in range(min(length, len(request.tokens)) // self.size):
+                key = (group, tuple(request.tokens[: (logical + 1) * self.size]))
                 block = table[logical]
                 if block and key not in self.pool.cache and block not in self.pool.key_of:
                     self.pool.cache[key], self.pool.key_of[block] = block, key
@@ -73,37 +80,37 @@ class ToyEngine:
             self.pool.cache |= {
                 (g, (*tokens[: len(k) - 1], tokens[len(k) - 1])): b
                 for (g, k), b in self.pool.cache.items()
-                if len(k) <= len(tokens) and k[:SIZE] == tuple(tokens[:SIZE])
+                if len(k) <= len(tokens) and k[: self.size] == tuple(tokens[: self.size])
             }
-        while (matched + 1) * SIZE < len(tokens) and all(
-            (group, tuple(tokens[: (matched + 1) * SIZE])) in self.pool.cache for group in range(2)
+        while (matched + 1) * self.size < len(tokens) and all(
+            (group, tuple(tokens[: (matched + 1) * self.size])) in self.pool.cache for group in range(2)
         ):
             matched += 1
         if self.mistake != "drop-skipped":
             matched = max(matched - 1, 0)
         for group, table in enumerate(request.tables):
             for logical in range(matched):
-                block = self.pool.cache[(group, tuple(tokens[: (logical + 1) * SIZE]))]
+                block = self.pool.cache[(group, tuple(tokens[: (logical + 1) * self.size]))]
                 self.pool.held[block] = self.pool.held.get(block, 0) + 1 if block not in self.pool.free else 1
                 self.pool.free.pop(block, None)
                 table.append(block)
                 self.seen["hit"] += 1
                 self.seen["same_step"] += block in self.fresh
-        request.computed = matched * SIZE
-        if matched and self.random.random() < 0.3 and len(tokens) > (matched + 1) * SIZE:
+        request.computed = matched * self.size
+        if matched and self.random.random() < 0.3 and len(tokens) > (matched + 1) * self.size:
             self._copy(request, matched)
         request.cached = request.computed
 
     def _copy(self, request: Request, logical: int) -> None:
         """Find half a block more in the cache and copy it into a block of the request's own."""
-        half = tuple(request.tokens[: logical * SIZE + SIZE // 2])
+        half = tuple(request.tokens[: logical * self.size + self.size // 2])
         for group in range(2):
             source = next(
                 (
                     b
                     for (g, k), b in self.pool.cache.items()
                     if g == group
-                    and len(k) == len(half) + SIZE // 2
+                    and len(k) == len(half) + self.size // 2
                     and k[: len(half)] == half
                     and b not in self.fresh
                 ),
@@ -115,19 +122,17 @@ class ToyEngine:
             request.tables[group].append(block)
             request.copies += [group, source, block]
         self.seen["copy"] += 1
-        request.computed += SIZE // 2
+        request.computed += self.size // 2
 
     def _admit(self) -> None:
         if self.random.random() < 0.4 and len(self.waiting) + len(self.running) < 8:
             for _ in range(self.random.choice((1, 1, 2))):
-                stem = [7, 7, 7, 7, 7, 7, 7, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17][
-                    : self.random.randrange(5, 19)
-                ]
+                whole = [*[7] * (8 * self.scale), *range(8, 8 + 10 * self.scale)]
+                stem = whole[: self.random.randrange(5 * self.scale, 18 * self.scale + 1)]
                 tail = [self.random.randrange(50, 60) for _ in range(self.random.choice((0, 0, 3, 9)))]
                 size = self.random.choice((12, 20, LIMIT))
-                new = Request(
-                    f"r{self.made}", self.made, stem + tail, len(stem + tail) + size, len(stem + tail)
-                )
+                prompt, name = stem + tail, f"r{self.made}"
+                new = Request(name, self.made, prompt, len(prompt) + size, len(prompt), self.size)
                 self.waiting.append(new)
                 self.made += 1
         while self.waiting and len(self.running) < 4 and len(self.pool.free) > 6:
@@ -150,13 +155,16 @@ class ToyEngine:
         self.fresh = set()
         rows: list[Row] = []
         zombies = [each for each in self.running if each.is_zombie]
-        budget = self._go_on(14, rows)
+        budget = self._go_on(14 * self.scale, rows)
         self._begin(budget, rows)
         if not self.asynchronous:
             zombies = [each for each in self.running if each.is_zombie]
         for request in zombies:
-            self.running.remove(request)
-            self._release(request)
+            if request in self.running:
+                self.running.remove(request)
+                self._release(request)
+            else:  # preempted in this launch, and finished before
+                self.waiting.remove(request)
         for request in self.running:
             self._slide(request)
         return [*rows, padding_row(self.number, 3, self.number % 2 - 1)] if rows else rows
@@ -171,7 +179,7 @@ class ToyEngine:
                 continue
             while not self._grow(request, request.computed + size + 1) and self.running[-1] is not request:
                 self._preempt(rows)
-            if len(request.tables[1]) * SIZE < request.computed + size:
+            if len(request.tables[1]) * self.size < request.computed + size:
                 continue
             budget -= size
             self._run(request, size, needed, rows)
@@ -199,7 +207,7 @@ class ToyEngine:
         last_is_step = again and size == needed
         chunk = size - last_is_step
         self.seen["recompute" if again else "chunk"] += 1
-        if self.mistake == "resume-elsewhere" and request.begins and again and needed > SIZE:
+        if self.mistake == "resume-elsewhere" and request.begins and again and needed > self.size:
             start += 1
             chunk -= 1
         rows.append(self._row(request, "recompute" if again else "prefill_chunk", start, chunk))

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from tests.invariants.toy_rows import SIZE, Row
+from tests.invariants.toy_rows import SIZES, Row
 
 Change = Callable[[list[Row], Row], bool]
 """Spoils one row of a launch in place; False where it has no place for the mistake."""
@@ -50,7 +50,7 @@ def table_too_short(rows: list[Row], row: Row) -> bool:
 
 
 def slot_of_the_position_before(rows: list[Row], row: Row) -> bool:
-    if (row["group_slots"] < SIZE).any():
+    if (row["group_slots"] < max(SIZES)).any():
         return False
     row["group_slots"] = row["group_slots"] - 1
     return True
@@ -94,7 +94,7 @@ def host_and_device_past_the_blocks(rows: list[Row], row: Row) -> bool:
 
 def padding_written(rows: list[Row], row: Row) -> bool:
     padding = rows[-1]
-    padding["slots"] = np.full(3, 5 * SIZE)
+    padding["slots"] = np.full(3, 5 * max(SIZES))
     return True
 
 

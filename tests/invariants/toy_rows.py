@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,30 +11,67 @@ from invariants.context import RunContext
 from tracing.run_facts import KvGroup, ModelFacts
 
 SIZE, NUM_DRAFTS, LIMIT, WINDOW = 4, 3, 40, 10
+SIZES = (2, SIZE, 8, 16)
+"""Tokens of a block, in engines of their own."""
 Row = dict[str, Any]
-GROUPS = tuple(
-    KvGroup(
-        layers=(layer,),
-        kind="sliding_window" if layer else "full",
-        window=WINDOW if layer else 0,
-        manager_block_size=SIZE,
-        kernel_block_size=SIZE // 2,
-        null_block=0,
+
+
+def context_of(size: int) -> RunContext:
+    """Return the facts of an engine with blocks of so many tokens."""
+    return RunContext(block_size=size, model_facts=ModelFacts(kv_groups=groups_of(size)))
+
+
+def groups_of(size: int) -> tuple[KvGroup, ...]:
+    """Return the KV groups of an engine with blocks of so many tokens."""
+    return tuple(
+        KvGroup(
+            layers=(layer,),
+            kind="sliding_window" if layer else "full",
+            window=WINDOW if layer else 0,
+            manager_block_size=size,
+            kernel_block_size=size // 2,
+            null_block=0,
+        )
+        for layer in range(2)
     )
-    for layer in range(2)
-)
-CONTEXT = RunContext(block_size=SIZE, model_facts=ModelFacts(kv_groups=GROUPS))
+
+
+GROUPS, CONTEXT = groups_of(SIZE), context_of(SIZE)
+
+
+def spread_over(context: RunContext, ranks: int, interleave: int) -> RunContext:
+    """Return the facts of an engine whose tokens are spread over ranks of context parallelism."""
+    assert context.model_facts is not None
+    groups = tuple(
+        replace(each, cp_size=ranks, cp_interleave=interleave) for each in context.model_facts.kv_groups
+    )
+    return replace(context, model_facts=replace(context.model_facts, kv_groups=groups))
+
+
+def on_rank(row: Row, rank: int, ranks: int, interleave: int, size: int) -> Row:
+    """Return what one rank records of a row: blocks of `size` tokens on each rank, -1 for another one's."""
+    row = row | {"cp_rank": rank}
+    if row.get("slots") is None or row["request_id"] is None:
+        return row
+    every, whole = row["group_slots"], size * ranks
+    place = every % whole
+    own = place // (interleave * ranks) * interleave + place % interleave
+    is_own = (every >= 0) & (place // interleave % ranks == rank)
+    slots = np.where(is_own, every // whole * size + own, -1)
+    row |= {"group_slots": slots, "slots": slots[0], "table_block_ids": None}
+    return row | ({"draft_slots": slots[0]} if row.get("draft_slots") is not None else {})
 
 
 @dataclass
 class Request:
-    """A request; `told` are the blocks that its rows have appended so far, by group."""
+    """A request; `told` are the blocks that its rows have appended so far, by group, `size` tokens each."""
 
     name: str
     prompt_id: int
     tokens: list[int]
     end: int
     num_prompt: int
+    size: int = SIZE
     epoch: int = 0
     computed: int = 0
     step: int = 0
@@ -77,7 +114,8 @@ def row_of(
     if not slots:
         return row
     over = positions >= request.end + 1
-    places = [np.array([t[p // SIZE] for p in positions]) * SIZE + positions % SIZE for t in request.tables]
+    block, within = positions // request.size, positions % request.size
+    places = [np.array([table[at] for at in block]) * request.size + within for table in request.tables]
     every = np.where(over, -1, np.stack(places))
     if fed is None:
         fed = [*request.tokens, *[99] * size][start : start + size]
@@ -91,7 +129,7 @@ def row_of(
         "group_slots": every,
         "block_ids": np.array([each + [-1] * (most - len(each)) for each in appended]).reshape(-1),
         "table_block_ids": _kernel_table(request, start + size),
-        "num_tokens_padded": 16,
+        "num_tokens_padded": 16 * max(request.size // SIZE, 1),
     }
     if kind is None:
         row |= {"draft_slots": every[0], "draft_position_ids": np.where(over, 0, positions)}
@@ -107,7 +145,7 @@ def row_of(
 def _kernel_table(request: Request, length: int) -> Any:
     """The worker's table in blocks of the kernel; what it frees stays, and lookahead is cut."""
     tables = [
-        [2 * block + half for block in table for half in range(2)][: -(-length // (SIZE // 2))]
+        [2 * block + half for block in table for half in range(2)][: -(-length // (request.size // 2))]
         for table in request.tables
     ]
     return np.array(tables).reshape(-1)

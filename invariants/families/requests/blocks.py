@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -76,11 +76,19 @@ def block_of_another_read(launched: LaunchView) -> Violations:
     vllm-project/vllm (blocks of a prefix cache given out before they are computed), sgl-project/sglang#30578.
 
     ## Limits
-    Blocks that were used before are looked at by REQ003.
+    Blocks that were used before are looked at by REQ003. Requests that are spread over ranks are left out.
     """
+    yield from _of_each_group(launched, _foreign_reads)
+
+
+def _of_each_group(
+    launched: LaunchView, law: Callable[[LaunchView, RowInLaunch, int], Violations]
+) -> Violations:
+    """Apply a law to the blocks of each request in each KV group."""
+    launched.require_whole()
     for each in launched.having("block_ids"):
         for group in range(len(launched.sizes)):
-            yield from _foreign_reads(launched, each, group)
+            yield from law(launched, each, group)
 
 
 def _foreign_reads(launched: LaunchView, each: RowInLaunch, group: int) -> Violations:
@@ -124,11 +132,9 @@ def block_of_a_live_request_overwritten(launched: LaunchView) -> Violations:
 
     ## Limits
     Known when the overwritten request comes back; one that never does has lost nothing. A request that was
-    preempted begins a new life with other blocks.
+    preempted begins a new life with other blocks. Requests that are spread over ranks are left out.
     """
-    for each in launched.having("block_ids"):
-        for group in range(len(launched.sizes)):
-            yield from _lost_blocks(launched, each, group)
+    yield from _of_each_group(launched, _lost_blocks)
 
 
 def _lost_blocks(launched: LaunchView, each: RowInLaunch, group: int) -> Violations:
@@ -228,11 +234,12 @@ def slot_outside_its_blocks(launched: LaunchView) -> Violations:
     next launch has overwritten.
 
     ## Limits
-    A request whose beginning was not seen has no known blocks. Rows past a limit carry -1.
+    A request whose beginning was not seen has no known blocks. Rows past a limit carry -1. Requests that
+    context parallelism spreads over ranks are left out.
     """
+    launched.require_whole()
     looked = False
     for each in launched.having("slots"):
-        launched.spread(each)
         slots, positions = each.row.slots, each.row.positions
         if slots is None or positions is None or each.life.tables is None:
             continue

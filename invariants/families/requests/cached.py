@@ -26,8 +26,10 @@ def cached_prefix_of_other_tokens(launched: LaunchView) -> Violations:
     Prefix caches whose hash leaves something out (adapter, picture, salt), and blocks freed too early.
 
     ## Limits
-    Tokens are compared by hash, so their digests do as well.
+    Tokens are compared by hash, so their digests do as well. Requests that are spread over ranks are left
+    out.
     """
+    launched.require_whole()
     looked = False
     for each in launched.rows:
         for group, logical, block, held in each.life.pending:
@@ -67,8 +69,9 @@ def cached_drafter_row_of_another_token(launched: LaunchView) -> Violations:
 
     ## Limits
     Only in recordings from an engine's first launch on, and where no other request filled the next block with
-    this request's tokens.
+    this request's tokens. Requests that are spread over ranks are left out.
     """
+    launched.require_whole()
     looked = False
     for each in launched.rows:
         proposer = str(each.row.row.get("proposer") or "")

@@ -31,8 +31,10 @@ def length_is_not_rows_before_plus_query(launched: LaunchView) -> Violations:
     rejection.
 
     ## Limits
-    Rows whose results are thrown away are left out.
+    Rows whose results are thrown away are left out, and requests that are spread over ranks: the length on a
+    rank is its own share.
     """
+    launched.require_whole()
     looked = False
     for each in launched.having("committed_len", "query_len", "kv_len"):
         row = each.row
@@ -113,13 +115,14 @@ def length_beyond_its_blocks(launched: LaunchView) -> Violations:
     Block tables that are overrun at a block's border by lookahead tokens.
 
     ## Limits
-    A request whose beginning was not seen has no known blocks.
+    A request whose beginning was not seen has no known blocks. Requests that are spread over ranks are left
+    out.
     """
+    launched.require_whole()
     looked = False
     for each in launched.having("kv_len"):
         if each.life.tables is None:
             continue
-        launched.spread(each)
         for group, table in enumerate(each.life.tables):
             looked, size = True, launched.size(group)
             length = each.row.number("kv_len") or 0
@@ -199,13 +202,14 @@ def draft_slot_outside_its_blocks(launched: LaunchView) -> Violations:
     sgl-project/sglang#30578 (draft slots past a request's last block).
 
     ## Limits
-    Slots below 0 and positions of 0 are past a limit and left out.
+    Slots below 0 and positions of 0 are past a limit and left out, and so are requests that are spread over
+    ranks.
     """
+    launched.require_whole()
     looked = False
     for each in launched.having("draft_slots"):
         if each.life.tables is None:
             continue
-        launched.spread(each)
         looked = True
         yield from _stray_drafts(launched, each)
     if not looked:

@@ -52,11 +52,6 @@ class WorkerRecorder:
         """Whether the file is open."""
         return self._part is not None
 
-    @property
-    def has_tables(self) -> bool:
-        """Whether block tables are wanted."""
-        return self._settings.level != "basic"
-
     def begin(self, manifest: Mapping[str, Any], ranks: Mapping[str, int], proposer: str | None) -> None:
         """Open the file with the facts of the engine as this worker has them."""
         limits = dict(manifest["limits"])
