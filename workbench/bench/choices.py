@@ -99,7 +99,8 @@ class _Calibration:
 
 def make_choices(session: BenchSession, folder: ResultsFolder, asked: Asked, progress: Progress) -> Choices:
     """Return what was asked for, what the folder keeps, or else what is measured now."""
-    setting = _Calibration(session, folder, calibration_prompts(session), progress)
+    trial = replace(session, is_trial=True)
+    setting = _Calibration(trial, folder, calibration_prompts(session), progress)
     eager, greedy_eager = _kernels(setting, asked)
     settings = replace(_settings(setting, asked, eager), max_new_tokens=session.max_new_tokens)
     return Choices(settings, eager, greedy_eager, session.proposer)

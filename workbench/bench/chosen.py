@@ -54,7 +54,7 @@ def tree_study(chosen: Chosen, name: str) -> Study:
             f"Chosen: {shape_name(chosen.settings)}: nodes/depth/top_k, depth is expansions after the first.",
             f"A token of greedy decoding takes {1e3 * costs.token:.2f} ms.",
             "Predicted: accepted + 1 tokens in the time of one draft and one verification.",
-            "The best trees of different width, some chains and the runner-up were then measured.",
+            "The best trees of different width, some chains and trees of other sizes were then measured.",
         ),
         tables=(
             Table(

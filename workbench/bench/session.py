@@ -30,6 +30,7 @@ from workbench.lockstep.choice.decoders import (
     greedy_decoder,
     speculative_decoder,
     stopwatch_for,
+    trial_stopwatch,
 )
 from workbench.lockstep.choice.static import static_settings
 from workbench.lockstep.session.contenders import SharedWeights
@@ -96,6 +97,7 @@ class BenchSession:
         models: Digests of what was loaded.
         device, dtype: As engines are made.
         warnings: What is doubtful about the checkpoints, one sentence each.
+        is_trial: Times are only compared with each other, to choose by them.
     """
 
     pair: ModelPair
@@ -108,6 +110,7 @@ class BenchSession:
     warnings: tuple[str, ...] = ()
     unquantised: ModelPair | None = None
     models: Mapping[str, Any] = field(default_factory=dict)
+    is_trial: bool = False
 
     @property
     def proposer(self) -> str:
@@ -133,8 +136,9 @@ class BenchSession:
 
     @cached_property
     def stopwatch(self) -> Stopwatch:
-        """A stopwatch that waits for the device."""
-        return stopwatch_for(torch.device(self.device))
+        """A stopwatch that waits for the device; for choices the one that other programs disturb least."""
+        device = torch.device(self.device)
+        return trial_stopwatch(device) if self.is_trial else stopwatch_for(device)
 
     @cached_property
     def compare(self) -> NearTieJudge:

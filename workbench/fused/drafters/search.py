@@ -99,12 +99,13 @@ def grow(
         scores = log_probs + beams.scores[:, None]
         levels.append(_level(beams.flat_ids.cpu().numpy(), token_ids, scores))
         if expansion + 1 < settings.depth:
-            best_scores, best = stable_top_k(scores.view(1, -1), top_k)
-            parent_beam = best[0] // top_k
+            best_scores, best_of_level = stable_top_k(scores.view(1, -1), top_k)
+            best = best_of_level[0]
+            parent_beam = best // top_k
             beams = Beams(
-                token_ids=token_ids.flatten().index_select(0, best[0]),
+                token_ids=token_ids.view(-1).index_select(0, best),
                 scores=best_scores[0],
-                flat_ids=top_k + expansion * top_k * top_k + best[0],
+                flat_ids=best + (top_k + expansion * top_k * top_k),
                 hidden=rows.hidden.index_select(0, parent_beam),
                 tree_visible=visible.index_select(0, parent_beam),
                 expansion=expansion + 1,

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from workbench.lockstep.choice.decoders import Decoder
 
-ROUNDS: Final = 2
+STAY_WITHIN: Final = (0.10, 0.05, 0.03)
+"""After each round but the last: who is slower than the fastest by more than this share leaves."""
 
 
 def run_off(
@@ -17,14 +19,28 @@ def run_off(
 ) -> list[tuple[str, float]]:
     """Return each entrant with its seconds per token, fastest first.
 
-    Of the rounds the fastest counts: disturbance only ever adds to a time.
+    Of an entrant's rounds the fastest counts, prompt by prompt: disturbance only adds to one. Who stays has
+    more chances of a quiet round, and is ranked before all who left earlier.
     """
     names = list(entrants)
-    times = np.zeros((len(names), ROUNDS, len(prompts)))
-    for turn in range(ROUNDS):
+    times = np.full((len(names), len(prompts)), np.inf)
+    left_after = np.zeros(len(names))
+    staying = np.arange(len(names))
+    for turn in range(len(STAY_WITHIN) + 1):
+        left_after[staying] = turn
         for number, prompt in enumerate(prompts):
-            for entrant in np.roll(np.arange(len(names)), turn + number):
-                decoded = entrants[names[entrant]](prompt, num_tokens)
-                times[entrant, turn, number] = decoded.seconds_per_token or np.inf
-    seconds = times.min(axis=1).mean(axis=1)
-    return [(names[entrant], float(seconds[entrant])) for entrant in np.argsort(seconds, kind="stable")]
+            for entrant in np.roll(staying, turn + number):
+                seconds = entrants[names[entrant]](prompt, num_tokens).seconds_per_token
+                times[entrant, number] = min(times[entrant, number], seconds or np.inf)
+        if len(staying) == 1:
+            break
+        if turn < len(STAY_WITHIN):
+            staying = _near(staying, times.mean(axis=1), STAY_WITHIN[turn])
+    seconds = times.mean(axis=1)
+    return [(names[entrant], float(seconds[entrant])) for entrant in np.lexsort((seconds, -left_after))]
+
+
+def _near(staying: NDArray[np.int64], seconds: NDArray[np.float64], share: float) -> NDArray[np.int64]:
+    """Return who is slower than the fastest by no more than a share."""
+    near = seconds[staying] <= seconds[staying].min() * (1 + share)
+    return np.compress(near, staying)

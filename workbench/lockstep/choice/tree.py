@@ -18,7 +18,9 @@ NUM_FINALISTS: Final = 4
 MAX_TOKENS: Final = 128
 """Calibration texts are as long as the measured ones, up to this: long texts loop, and loops accept more."""
 APART: Final = 2
-"""Levels by which the second chain of the run-off differs from the first."""
+"""Levels by which the other chains of the run-off differ from the best."""
+NUM_SIZES: Final = 3
+"""Trees of other sizes in the run-off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,9 +151,9 @@ def predict(costs: StepCosts, acceptance: Acceptance) -> list[Prediction]:
 
 
 def finalists(predictions: Sequence[Prediction]) -> list[Prediction]:
-    """Return the best trees of different width, the best chain, chains around it, and the runner-up.
+    """Return the best trees of different width, the next of other sizes, the best chain and chains around it.
 
-    Neighbours of the best differ by less than the measurement's noise; the doubt is between kinds of trees.
+    The optimum is flat: what is predicted within a few hundredths of each other is left to the run-off.
     """
     best: dict[int, Prediction] = {}
     for one in predictions:
@@ -159,5 +161,8 @@ def finalists(predictions: Sequence[Prediction]) -> list[Prediction]:
     chosen = list(best.values())[:NUM_FINALISTS]
     chains = [one for one in predictions if one.settings.top_k == 1]
     apart = [one for one in chains if abs(one.settings.depth - chains[0].settings.depth) == APART]
-    runner_up = [one for one in predictions if one not in (*chosen, *apart)]
-    return list(dict.fromkeys([*chosen, *chains[:1], *apart, *runner_up[:1]]))
+    sizes: dict[tuple[int, int], Prediction] = {}
+    for one in predictions:
+        if one.settings.top_k > 1 and one not in chosen:
+            sizes.setdefault((one.settings.tree_nodes, one.settings.top_k), one)
+    return list(dict.fromkeys([*chosen, *chains[:1], *apart, *list(sizes.values())[:NUM_SIZES]]))
