@@ -160,6 +160,15 @@ def test_a_damaged_trace_fails(project: Path, tmp_path: Path) -> None:
     assert "torn" in done.stdout
 
 
+def test_the_plugin_is_inert_where_nobody_asks(project: Path) -> None:
+    """In an engine's environment it imports none of what the engine's own tests import, nor our packages."""
+    heavy = "{'numpy', 'pyarrow', 'torch', 'tracing', 'invariants', 'workbench', 'reference', 'vllm'}"
+    test = f"import sys\nSEEN = {heavy} & set(sys.modules)\n\ndef test_nothing():\n    assert not SEEN\n"
+    (project / "test_engine.py").write_text(test)
+    done = run_pytest(project, "test_engine.py", "-v")
+    assert outcome(done) == {"test_nothing": "PASSED"}, done.stdout
+
+
 def test_the_front_door_imports_nothing_of_ours(project: Path) -> None:
     """Loading the plugin takes none of our public names, and needs neither numpy nor pytest."""
     code = (

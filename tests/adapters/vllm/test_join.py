@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from tests.adapters.vllm.fake_engine import FakeEngine, recorded, rows, settings
 from tracing.errors import TraceError, UsageError
+from tracing.moment import STAGES
 from tracing.reader import open_run
 from tracing.run_facts import RequestFacts
 from workbench.adapters.vllm.background import BACKGROUND
@@ -31,6 +32,7 @@ def test_launches_come_back_as_rows_of_their_requests(mode: str, tmp_path: Path)
     assert found[-1]["stop_reason"] == "length"
     assert found[2]["context_token_ids"].tolist() == [3, 3, 3, 3, 7]
     assert open_run(folder).manifest["recording_cost"]
+    assert all(row.get(f"{stage}_ns") is None for row in found for stage in STAGES), "times from events alone"
     assert check_run(folder).verdict == "ok"
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tracing.recorder import RunWriter, Step, Trace
 from workbench.cli.plugin.items import ViolatedError, finding_lines, report
 from workbench.cli.plugin.run_check import Options, run_check
+
+if TYPE_CHECKING:
+    from tracing.recorder import RunWriter, Step, Trace
 
 
 class Recording:
@@ -34,6 +36,8 @@ class Recording:
 
     def step(self, *, step: int, prompt_id: int = 0, turn: int = 0) -> Step:
         """Return the context of one step, as `tracing.Recorder.step` does."""
+        from tracing.recorder import RunWriter
+
         if self._trace is None:
             self._run = RunWriter(self.folder, self.manifest)
             self._trace = self._run.path(self.path_name, level=self.level)
