@@ -1,4 +1,4 @@
-"""Command line: `train --out DIR`, `further --out DIR` for a teacher that is there, `suite` for prompts."""
+"""Commands: `train --out DIR`, `further --out DIR` for a teacher that is there; prompts: `suite`, `fresh`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer
 
+from examples.tiny_pangu.fresh import fresh_prompts, shipped_teacher
 from examples.tiny_pangu.frozen import adopt_teacher
 from examples.tiny_pangu.recipe import Recipe, Workspace
 from examples.tiny_pangu.stages import FURTHER, GENERATE, STAGES, run_stages
@@ -20,6 +21,11 @@ def main() -> None:
     options = _options()
     if options.command == "suite":
         write_suite(options.out, suite_prompts(Tokenizer.from_file(str(options.tokenizer))))
+        return
+    if options.command == "fresh":
+        torch.set_num_threads(1)
+        tokenizer = Tokenizer.from_file(str(shipped_pair_dirs()[0] / "tokenizer.json"))
+        write_suite(options.out, fresh_prompts(tokenizer, shipped_teacher()))
         return
     torch.set_num_threads(options.threads)
     recipe, workspace, compiled = Recipe(), Workspace(options.out), not options.eager
@@ -43,7 +49,9 @@ def _options() -> argparse.Namespace:
         command.add_argument("--eager", action="store_true", help="slower; bit-reproducible on one machine")
     suite = commands.add_parser("suite", help="the evaluation suite, from the held-out files")
     suite.add_argument("--tokenizer", type=Path, required=True, help="tokenizer.json of the pair")
-    suite.add_argument("--out", type=Path, required=True, help="the .jsonl file to write")
+    fresh = commands.add_parser("fresh", help="prompts whose continuation does not repeat itself")
+    for command in (suite, fresh):
+        command.add_argument("--out", type=Path, required=True, help="the .jsonl file to write")
     return parser.parse_args()
 
 

@@ -55,7 +55,7 @@ class _Head:
 def suite_prompts(tokenizer: Tokenizer) -> list[SuitePrompt]:
     """Return the whole suite in its fixed order."""
     files = held_out_files()
-    heads = list(_in_turn([list(_heads(file)) for file in files]))
+    heads = list(in_turn([list(_heads(file)) for file in files]))
     return [*_code(tokenizer, heads[:NUM_CODE]), *_chats(tokenizer, files), *_long(tokenizer, heads)]
 
 
@@ -65,7 +65,7 @@ def write_suite(path: Path, prompts: Iterable[SuitePrompt]) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def _in_turn(lists: Sequence[Sequence[Item]]) -> Iterator[Item]:
+def in_turn(lists: Sequence[Sequence[Item]]) -> Iterator[Item]:
     """Yield one of each list, then the next of each, so that no file dominates."""
     for row in zip_longest(*lists):
         yield from (item for item in row if item is not None)  # None fills up the shorter lists
@@ -128,7 +128,7 @@ def _last(tokenizer: Tokenizer, head: _Head, num_tokens: int) -> str:
 
 def _chats(tokenizer: Tokenizer, files: Sequence[SourceFile]) -> list[SuitePrompt]:
     """Return chats: a piece of a file, then the piece behind it."""
-    starts = list(_in_turn([_starts(tokenizer, file) for file in files if "encodings/" not in file.name]))
+    starts = list(in_turn([_starts(tokenizer, file) for file in files if "encodings/" not in file.name]))
     chosen = starts[:NUM_CHATS]
     rests = [_count(tokenizer, file.text[start:]) for file, start in chosen]
     first = _spread(FIRST_TURN_TOKENS, rests)

@@ -11,8 +11,9 @@ from typing import Any, Final
 
 from tracing.errors import ModelMissingError
 
-SUITES: Final = ("full", "code", "chat")
-"""Shipped suites: 80 code completions and 80 two-turn chats (240 turns), or only one kind."""
+SUITES: Final = ("full", "code", "chat", "fresh")
+"""Shipped suites: 80 code completions and 80 two-turn chats (240 turns), or one kind; `fresh`: prompts after
+which the shipped teacher does not repeat itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class SuitePrompt:
     """One prompt.
 
     Attributes:
-        kind: `code`, `chat` or `length`.
+        kind: `code`, `chat`, `length` or `fresh`.
         source: The file it comes from.
         turns: User texts, one per turn.
     """
@@ -37,7 +38,11 @@ def shipped_prompts() -> list[SuitePrompt]:
     Raises:
         ModelMissingError: The package was installed without its data.
     """
-    path = Path(str(files("workbench.bench").joinpath("suites", "heldout.jsonl")))
+    return _read("heldout.jsonl")
+
+
+def _read(name: str) -> list[SuitePrompt]:
+    path = Path(str(files("workbench.bench").joinpath("suites", name)))
     if not path.exists():
         raise ModelMissingError(f"{path} is missing; install the package again")
     return [
@@ -48,6 +53,8 @@ def shipped_prompts() -> list[SuitePrompt]:
 
 def suite_named(name: str) -> list[SuitePrompt]:
     """Return one of `SUITES`."""
+    if name == "fresh":
+        return _read("fresh.jsonl")
     kinds = ("code", "chat") if name == "full" else (name,)
     return [prompt for prompt in shipped_prompts() if prompt.kind in kinds]
 

@@ -21,7 +21,10 @@ from workbench.cli.decode_options import (
 
 _evaluation_options: Final = option_set(
     choice_option(
-        "--suite", values=SUITES, text="80 code completions and 80 two-turn chats (240 turns), or one kind."
+        "--suite",
+        values=SUITES,
+        text="80 code completions and 80 two-turn chats (240 turns), or one kind; fresh: prompts whose "
+        "continuation does not repeat itself.",
     ),
     click.option("--humaneval", metavar="FILE", help="HumanEval.jsonl or .jsonl.gz, in place of the suite."),
     click.option("--mt-bench", metavar="FILE", help="MT-Bench question.jsonl, in place of the suite."),
