@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -85,8 +85,9 @@ class Eagle3Drafter:
         new = own.new_rows
         assert new is not None, "the draft stage asks for a context first"
         root_row = _feed_committed(self, own, new, turn)
-        expand = partial(_expand, self, own, turn, _key_positions(turn, self.device))
-        levels = search.grow(root_row, expand, self.network.target_from_draft, turn.settings)
+        levels = search.grow(
+            root_row, partial(_expand, self, own, turn), self.network.target_from_draft, turn.settings
+        )
         own.cache.truncate(turn.committed_len)
         return search.select(levels, int(new.token_ids[-1]), turn.settings.tree_nodes, proposer="eagle3")
 
@@ -125,16 +126,15 @@ def _feed_committed(drafter: Eagle3Drafter, memory: Eagle3Memory, new: NewRows, 
 
 
 def _expand(
-    drafter: Eagle3Drafter, memory: Eagle3Memory, turn: DraftTurn, all_positions: Tensor, beams: Beams
+    drafter: Eagle3Drafter, memory: Eagle3Memory, turn: DraftTurn, beams: Beams
 ) -> tuple[DraftRows, Tensor]:
-    """Run one row per beam; returns them and the drafted rows each beam sees, its own included.
-
-    `all_positions` are those of all keys that the deepest level sees.
-    """
-    committed_len, num_beams = turn.committed_len, len(beams.token_ids)
-    tree_visible = torch.cat([beams.tree_visible, _own(num_beams, drafter.device)], dim=1)
-    key_positions = all_positions[: committed_len + tree_visible.shape[1]]
-    positions = key_positions[-num_beams:]
+    """Run one row per beam; returns them and the drafted rows each beam sees, its own included."""
+    committed_len, level = turn.committed_len, _level(len(beams.token_ids), beams.expansion, drafter.device)
+    tree_visible = torch.cat([beams.tree_visible, level.own], dim=1)
+    positions = level.rows + committed_len
+    key_positions = torch.cat(
+        [torch.arange(committed_len, device=drafter.device), level.keys + committed_len]
+    )
     visible = within_window(positions, key_positions, drafter.window)
     visible[:, committed_len:] &= tree_visible
     rows = drafter.network.forward(
@@ -156,19 +156,28 @@ def _expand(
     return rows, tree_visible
 
 
-def _key_positions(turn: DraftTurn, device: torch.device) -> Tensor:
-    """Return the positions of all rows of a draft, the committed ones first, level by level."""
-    depth, width = turn.settings.depth, turn.settings.top_k
-    positions = torch.arange(turn.committed_len + depth, device=device)
-    committed, levels = positions.tensor_split((turn.committed_len,))
-    return torch.cat([committed, levels.repeat_interleave(width)])
+class _Level(NamedTuple):
+    """What the rows of a level have in common in every draft.
+
+    Attributes:
+        rows, keys: Distance of the level's rows, and of all rows drafted by then, from the root's position.
+        own: Each row sees itself, bool `[B, B]`.
+    """
+
+    rows: Tensor
+    keys: Tensor
+    own: Tensor
 
 
 @lru_cache(maxsize=64)
-def _own(num_beams: int, device: torch.device) -> Tensor:
-    """Return that each row of a level sees itself, bool `[B, B]`."""
+def _level(num_beams: int, expansion: int, device: torch.device) -> _Level:
     with torch.inference_mode(mode=False):
-        return torch.eye(num_beams, dtype=torch.bool, device=device)
+        levels = torch.arange(expansion + 1, device=device)
+        return _Level(
+            torch.full((num_beams,), expansion, device=device),
+            levels.repeat_interleave(num_beams),
+            torch.eye(num_beams, dtype=torch.bool, device=device),
+        )
 
 
 def _build(parts: DrafterParts) -> Eagle3Drafter:
