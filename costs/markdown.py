@@ -70,7 +70,8 @@ def _line(runs: Sequence[Row]) -> str:
     values = [_value(row) for row in runs] + [""] * (NUM_RUNS - len(runs))
     verdicts = [row.held for row in runs if row.held is not None]
     held = "" if not verdicts else f"{sum(verdicts)} of {len(verdicts)}"
-    cells = [f"`{last.name}`", goal, *values, held, last.how.replace("|", "\\|")]
+    unit = f", {last.unit}" if last.unit else ""
+    cells = [f"`{last.name}`{unit}", goal, *values, held, last.how.replace("|", "\\|")]
     return f"| {' | '.join(cells)} |"
 
 

@@ -47,7 +47,7 @@ def test_the_last_three_measurements_of_a_row_stand_side_by_side() -> None:
     lines = as_markdown(runs, ["a.b", "a.never"]).splitlines()
     assert lines[0] == "* processor: P"
     assert "0.00 to 1.00" in lines[1]
-    assert lines[-1] == "| `a.b` | at most 3.0000 s | 1.0000 | 2.0000 | 4.0000 | 2 of 3 | h |"
+    assert lines[-1] == "| `a.b`, s | at most 3.0000 s | 1.0000 | 2.0000 | 4.0000 | 2 of 3 | h |"
     assert sum("a.b" in line for line in lines) == 1
 
 
@@ -76,6 +76,6 @@ def test_the_command_keeps_shows_and_writes(tmp_path: Path, capsys: pytest.Captu
     page.write_text(f"{BEGIN}\n{END}\n", encoding="utf-8")
     assert main(["--kept", file, "--markdown", str(page)]) == 0
     assert "disk.step" in capsys.readouterr().out
-    assert "| `disk.step` | at most 8.0000 KB | 7.5000 |" in page.read_text(encoding="utf-8")
+    assert "| `disk.step`, KB | at most 8.0000 KB | 7.5000 |" in page.read_text(encoding="utf-8")
     with pytest.raises(SystemExit):
         main(["--markdown", str(page)])
