@@ -17,6 +17,7 @@ from workbench.npu import dispatch
 
 OPERATOR: Final = "npu_fused_infer_attention_score"
 _FEW_QUERIES: Final = 128
+"""Most rows whose scores are written out; a prefill of more takes torch's own, which keeps none of them."""
 
 
 class Bias(NamedTuple):

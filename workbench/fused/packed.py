@@ -17,8 +17,6 @@ from torch import Tensor
 
 Product = Callable[[Tensor], Tensor]
 """Takes rows `[..., in]`, returns `[..., out]`."""
-Store = Callable[[Tensor, Tensor | None], Product | None]
-"""Takes a weight `[out, in]` and a bias `[out]` or None; returns None where it cannot store them exactly."""
 
 _BLOCKED_DTYPES: Final = (torch.float32, torch.bfloat16)
 _HIGHEST: Final = 15

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from invariants.launches.view import LaunchView, RowInLaunch
@@ -222,10 +222,10 @@ def _stray_drafts(launched: LaunchView, each: RowInLaunch) -> Violations:
     per_group = [
         {int(block): number for number, block in enumerate(table.tolist())} for table in each.life.tables
     ]
-    group = next(
-        (g for g in range(len(per_group)) if _all_inside(slots, per_group[g], launched.size(g))), None
-    )
     listing = [] if slots is None else slots.tolist()
+    group = next(
+        (g for g in range(len(per_group)) if _all_inside(listing, per_group[g], launched.size(g))), None
+    )
     if group is None:
         size = launched.size(0)
         row = next(i for i, slot in enumerate(listing) if slot >= 0 and slot // size not in per_group[0])
@@ -248,9 +248,8 @@ def _stray_drafts(launched: LaunchView, each: RowInLaunch) -> Violations:
         yield Violation(message, "draft_slots", wrong, found=listing[wrong], place=each.row.place)
 
 
-def _all_inside(slots: object, blocks: Mapping[int, int], size: int) -> bool:
-    listing = [] if slots is None else slots.tolist()  # type: ignore[attr-defined]  # an array
-    return all(slot < 0 or slot // size in blocks for slot in listing)
+def _all_inside(slots: Sequence[int], blocks: Mapping[int, int], size: int) -> bool:
+    return all(slot < 0 or slot // size in blocks for slot in slots)
 
 
 def _launch(launched: LaunchView) -> str:
