@@ -85,7 +85,7 @@ def has_pads(valid: BoolArray) -> Flags:
 
 def narrow(lengths: IntArray) -> IntArray:
     """Return numbers of tokens in half the bits, if with a number of nodes added they still fit there."""
-    fit = lengths.size and 0 <= lengths.min() and lengths.max() < 2**30
+    fit = lengths.size and lengths.min() >= 0 and lengths.max() < 2**30
     return lengths.astype(np.int32) if fit else lengths
 
 

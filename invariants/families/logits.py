@@ -209,7 +209,7 @@ def _first_is_best(logits: FloatArray) -> BoolArray:
     num_top = logits.shape[2]
     if num_top == 1:
         return np.ones(logits.shape[:2], dtype=np.bool_)
-    best: Any = logits[:, :, 0] > logits[:, :, 1]
+    best: BoolArray = logits[:, :, 0] > logits[:, :, 1]
     flat = logits.reshape(-1)
     falls: Any = flat[1:] <= flat[:-1]
     falls[num_top - 1 :: num_top] = True  # from one row to the next

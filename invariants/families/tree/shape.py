@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from invariants.ancestry import path_to_root
 from invariants.examples import Tree, legal_step
 from invariants.mutation import Case, Changes, Pick
