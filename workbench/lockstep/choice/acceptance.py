@@ -97,7 +97,7 @@ def replayed(position: Position, top_k: int) -> Replayed:
                 path.append(float(values[row, column]))
                 on_path = int(flat[row, column])
         scores.append(values.ravel())
-        best.append(float(values.max()))
+        best.append(float(values.max(initial=-np.inf)))
         everything = np.sort(np.concatenate(scores))
         found.append(len(everything) - np.searchsorted(everything, np.array(path, np.float32)))
         order = np.argsort(-values.ravel(), kind="stable")[:top_k]
