@@ -168,10 +168,18 @@ def stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """
     values, indices = scores.topk(min(k + 1, scores.shape[1]), dim=1)
     if not bool((values[:, 1:] < values[:, :-1]).all()):  # a tie, or a NaN, which `topk` takes for the best
-        ranked = torch.where(scores.isnan(), -torch.inf, scores)
-        indices = ranked.sort(dim=1, descending=True, stable=True).indices[:, :k]
+        indices = _ranked(torch.where(scores.isnan(), -torch.inf, scores), k)
         return scores.gather(1, indices), indices
     return values[:, :k], indices[:, :k]
+
+
+def _ranked(scores: Tensor, k: int) -> Tensor:
+    """Return the indices of the k best of each row, `[R, k]`; sorts what reaches the k-th score, not all."""
+    last = scores.topk(k, dim=1).values[:, -1:]
+    num_reaching = int((scores >= last).sum(dim=1).max())
+    reaching = scores.topk(num_reaching, dim=1).indices.sort(dim=1).values
+    order = scores.gather(1, reaching).sort(dim=1, descending=True, stable=True).indices[:, :k]
+    return reaching.gather(1, order)
 
 
 def best_in_order(scores: FloatArray, num_kept: int) -> IntArray:
