@@ -147,14 +147,11 @@ def select(levels: tuple[DraftLevel, ...], root_token_id: int, tree_nodes: int, 
 
 def _ancestry(levels: tuple[DraftLevel, ...]) -> tuple[BoolArray, IntArray, IntArray]:
     """Return, for every candidate: is its parent the root, else the parent's flat number; and its depth."""
-    top_k = levels[0].token_ids.size
+    sizes = [level.token_ids.size for level in levels]
     beams = np.concatenate([np.zeros(1, np.int64), *(level.beam_flat_ids for level in levels[1:])])
-    parent_flat_ids = np.repeat(beams, top_k)
-    below_root = np.arange(parent_flat_ids.size) < top_k
-    depths = np.concatenate(
-        [np.full(level.token_ids.size, depth) for depth, level in enumerate(levels, start=1)]
-    )
-    return below_root, parent_flat_ids, depths
+    parent_flat_ids = np.repeat(beams, sizes[0])
+    below_root = np.arange(parent_flat_ids.size) < sizes[0]
+    return below_root, parent_flat_ids, np.repeat(np.arange(1, len(levels) + 1), sizes)
 
 
 def stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
