@@ -2,6 +2,7 @@
 
 The tree follows the official EAGLE-3 algorithm: `top_k` candidates per beam, the best `top_k` of a level by
 cumulative log-probability become beams, `depth` expansions, then the best of all candidates in flat order.
+Ours is that the search may end before: at a level whose best beam is less likely than `stop_below`.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def grow(
         root_row: The one row that proposes below the root.
         expand: Runs the rows of a level.
         target_from_draft: int64 `[Vd]` on the device.
-        settings: `top_k` and `depth`.
+        settings: `top_k`, `depth` and `stop_below`.
     """
     top_k, device = settings.top_k, target_from_draft.device
     scores, token_ids = _candidates(target_from_draft, root_row.logits, top_k)
@@ -94,6 +95,8 @@ def grow(
         tree_visible=torch.zeros((top_k, 0), dtype=torch.bool, device=device),
     )
     for expansion in range(settings.depth):
+        if ended(beams.scores, settings):
+            break
         rows, visible = expand(beams)
         log_probs, token_ids = _candidates(target_from_draft, rows.logits, top_k)
         scores = log_probs + beams.scores[:, None]
@@ -111,6 +114,11 @@ def grow(
                 expansion=expansion + 1,
             )
     return tuple(levels)
+
+
+def ended(scores: Tensor, settings: DecodeSettings) -> bool:
+    """Return whether a search ends before it expands beams with these scores, best first."""
+    return bool(settings.stop_below) and float(scores[0]) < settings.stop_score
 
 
 def _candidates(target_from_draft: Tensor, logits: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
