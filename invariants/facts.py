@@ -74,13 +74,13 @@ def facts_of(row: Row) -> Facts:
     Args:
         row: Needs accepted_nodes, parents, depths, valid, token_ids, committed_len.
     """
-    children: dict[int, list[int]] = {}
+    below: dict[int, list[int]] = {}
     for node in range(1, len(row["parents"])):
         if row["valid"][node]:
-            children.setdefault(int(row["parents"][node]), []).append(node)
+            below.setdefault(int(row["parents"][node]), []).append(node)
     accepted = [int(node) for node in row["accepted_nodes"]]
-    families = [children[int(row["parents"][node])] for node in accepted]
-    nodes = [node for family in children.values() for node in family]
+    families = [below[int(row["parents"][node])] for node in accepted]
+    nodes = [node for family in below.values() for node in family]
     tokens = {int(row["token_ids"][node]) for node in nodes}
     deepest = max((int(row["depths"][node]) for node in nodes), default=0)
     drafted = len(nodes) >= 3 and deepest >= 2
@@ -91,7 +91,7 @@ def facts_of(row: Row) -> Facts:
         num_accepted=np.array([len(accepted)]),
         deepest=np.array([deepest]),
         committed_len=np.array([int(row["committed_len"])]),
-        could_go_on=np.array([(accepted[-1] if accepted else 0) in children]),
+        could_go_on=np.array([(accepted[-1] if accepted else 0) in below]),
         num_contested=np.array([len(contested)]),
         num_branch_wins=np.array([sum(node != family[0] for node, family in contested)]),
         drafted=np.array([drafted]),
@@ -114,11 +114,31 @@ def promise_of(row: Row, path: list[int]) -> tuple[IntArray, IntArray, IntArray]
     live[0] = False
     nodes = np.array(path, dtype=np.int64)
     owner = np.zeros(len(nodes), dtype=np.int64)
-    return promises(np.asarray(scores)[None], parents[None], live[None], nodes, owner)
+    above = np.clip(parents, 0, len(parents) - 1)[None]
+    return promises(np.asarray(scores)[None], nodes, owner, children(above, live[None], nodes, owner))
+
+
+def children(above: IntArray, live: BoolArray, nodes: IntArray, owner: IntArray) -> tuple[IntArray, IntArray]:
+    """Return the children of the nodes of some paths, step after step: whose they are, and their numbers.
+
+    Args:
+        above: Place of each node's parent among the nodes of all steps, `[G, N]`.
+        live: Valid nodes but the root, `[G, N]`.
+        nodes: The paths' nodes, root first, step after step, no node twice, `[P]`.
+        owner: The step of each, `[P]`.
+
+    Returns:
+        The place of the parent in `nodes`, and the child, `[children]` each.
+    """
+    place = np.full(above.size, -1, dtype=np.int32)
+    place[owner * above.shape[1] + nodes] = np.arange(len(nodes))
+    of_path = place.take(above.reshape(-1))
+    found = np.flatnonzero((of_path >= 0) & live.reshape(-1))
+    return of_path.take(found), found % above.shape[1]
 
 
 def promises(
-    scores: FloatArray, parents: IntArray, live: BoolArray, nodes: IntArray, owner: IntArray
+    scores: FloatArray, nodes: IntArray, owner: IntArray, below: tuple[IntArray, IntArray]
 ) -> tuple[IntArray, IntArray, IntArray]:
     """Return what the drafter promises along the accepted paths of G steps: counts, millionths, kept, `[G]`.
 
@@ -127,12 +147,11 @@ def promises(
 
     Args:
         scores: Cumulative log-probabilities, `[G, N]`.
-        parents: `[G, N]`.
-        live: Valid nodes but the root, `[G, N]`.
         nodes: The path's nodes, root first, step after step, `[P]`.
         owner: The step of each, `[P]`.
+        below: Their `children`.
     """
-    of_path, child = np.nonzero(live[owner] & (parents[owner] == nodes[:, None]))
+    of_path, child = below
     of_step, num_nodes = owner[of_path], len(nodes)
     with np.errstate(over="ignore", invalid="ignore"):
         after = scores[of_step, child].astype(np.float64) - scores[of_step, nodes[of_path]].astype(np.float64)

@@ -6,8 +6,11 @@ may have nothing to look at.
 
 Argument names are those of rules and name the columns of all G steps: `[G]` for a scalar, `[G, N, ...]`
 for a column with a row per node, `Ragged` for any other list. There are also `drafts` (`[G, N]`, valid nodes
-but the root) and `parents_in_tree` (`[G, N]`, parents forced into range). A clause is left out where an
-argument is missing.
+but the root), `parents_in_tree` (`[G, N]`, parents forced into range) and `above` (`[G, N]`, their places
+among the nodes of all steps). A clause is left out where an argument is missing.
+
+Hardly any step is flagged, and a look at all of them is cheaper than one at each: clauses return flags of
+nodes as they are, or go into detail only where one is set.
 """
 
 from __future__ import annotations
@@ -65,14 +68,25 @@ def applicability(*rules: str) -> Callable[[Callable[..., Any]], Applicability]:
     return lambda check: Applicability(rules, *argument_names(check), check)
 
 
-def has_drafts(valid: BoolArray) -> Flags:
+def by_step(flags: Flags) -> Flags:
+    """Return the flags of nodes, `[G, N]`, as those of their steps, `[G]`; those of steps as they are."""
+    return flags.any(axis=1) if np.ndim(flags) > 1 else flags
+
+
+def has_drafts(drafts: BoolArray) -> Flags:
     """Return whether a step has more nodes than the root, `[G]`: the counterpart of `rule.draft_nodes`."""
-    return np.count_nonzero(valid, axis=1) > 1
+    return drafts.any(axis=1)
 
 
 def has_pads(valid: BoolArray) -> Flags:
     """Return whether a step has padding, `[G]`."""
     return ~valid.all(axis=1)
+
+
+def narrow(lengths: IntArray) -> IntArray:
+    """Return numbers of tokens in half the bits, if with a number of nodes added they still fit there."""
+    fit = lengths.size and lengths.min() >= 0 and lengths.max() < 2**30
+    return lengths.astype(np.int32) if fit else lengths
 
 
 def outside(values: NDArray[Any], start: Any, stop: Any) -> Any:

@@ -75,8 +75,9 @@ class ReferenceModels:
         self.arithmetic = arithmetic or Arithmetic()
         first = torch_dtype(rounded_to) if rounded_to is not None else None
         plain = with_plain_weights(pair.teacher_weights, pair.teacher.quantisation, first or self.dtype)
-        self.teacher_weights = _converted(plain, first, self.dtype, self.device)
-        self.drafter_weights = _converted(pair.drafter_weights, first, self.dtype, self.device)
+        convert = _Conversion(first, self.dtype, self.device)
+        self.teacher_weights = convert.all(plain)
+        self.drafter_weights = convert.all(pair.drafter_weights)
         self.target_from_draft = _vocabulary_map(pair).to(self.device, torch.int64, copy=True)
 
     def computing(self, arithmetic: Arithmetic, wide: ReferenceModels | None = None) -> ReferenceModels:
@@ -139,13 +140,22 @@ def _widened(own: Mapping[str, Tensor], wide: Mapping[str, Tensor]) -> dict[str,
     return _NamedWeights({**wide, **kept})
 
 
-def _converted(
-    weights: Mapping[str, Any], first: torch.dtype | None, dtype: torch.dtype, device: torch.device
-) -> dict[str, Tensor]:
-    """Convert and always copy: a path that writes into the given weights must not change what judges it."""
-    return _NamedWeights(
-        {
-            name: tensor.detach().to(first or tensor.dtype).to(device, dtype, copy=True)
-            for name, tensor in weights.items()
-        }
-    )
+class _Conversion:
+    """Converts and always copies: a path that writes into the given weights must not change what judges it.
+
+    What is given under several names, as a tied head or a drafter's embedding is, is copied once. The given
+    tensors are held meanwhile, so that no other takes the id of one.
+    """
+
+    def __init__(self, first: torch.dtype | None, dtype: torch.dtype, device: torch.device) -> None:
+        self._first, self._dtype, self._device = first, dtype, device
+        self._made: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def all(self, weights: Mapping[str, Any]) -> dict[str, Tensor]:
+        return _NamedWeights({name: self._one(tensor) for name, tensor in weights.items()})
+
+    def _one(self, tensor: Tensor) -> Tensor:
+        if id(tensor) not in self._made:
+            rounded = tensor.detach().to(self._first or tensor.dtype)
+            self._made[id(tensor)] = (tensor, rounded.to(self._device, self._dtype, copy=True))
+        return self._made[id(tensor)][1]

@@ -10,7 +10,7 @@ import numpy as np
 from invariants.batch.flat import Ragged
 from invariants.batch.group import Group, groups
 from invariants.batch.steps import Batch
-from invariants.facts import PLACES, Facts, promises
+from invariants.facts import PLACES, Facts, children, promises
 from invariants.rule import BoolArray, IntArray
 
 NEEDED: Final = ("accepted_nodes", "parents", "depths", "valid", "token_ids", "committed_len")
@@ -37,27 +37,25 @@ def batch_facts(batch: Batch, left_out: BoolArray) -> tuple[Facts, BoolArray]:
 
 def _group_facts(group: Group) -> Facts:
     """Return the facts of the steps of a group, whose trees and paths are sound."""
-    parents, tokens, accepted = group["parents"], group["token_ids"], group["accepted_nodes"]
-    live = group["drafts"]
+    tokens, accepted, live = group["token_ids"], group["accepted_nodes"], group["drafts"]
     num_drafts = np.count_nonzero(live, axis=1)
     deepest = np.where(live, group["depths"], 0).max(axis=1)
     drafted = (num_drafts >= 3) & (deepest >= 2)
     token = tokens[np.arange(group.size), live.argmax(axis=1)]
-    last = accepted.last(0)
-    promised = _promises(group, accepted, live)
-    contested, wins = _contests(group, accepted, live)
+    paths = _Paths(group, accepted, live)
+    contested, wins = paths.contests()
     return Facts(
         cut=np.full(group.size, group.has("stop_reason")),
         num_accepted=accepted.lengths,
         deepest=deepest.astype(np.int64),
         committed_len=group["committed_len"],
-        could_go_on=(live & (parents == last[:, None])).any(axis=1),
-        num_contested=np.bincount(accepted.owner, weights=contested, minlength=group.size).astype(np.int64),
-        num_branch_wins=np.bincount(accepted.owner, weights=wins, minlength=group.size).astype(np.int64),
+        could_go_on=paths.num_children[paths.last] > 0,
+        num_contested=contested,
+        num_branch_wins=wins,
         drafted=drafted,
-        identical=drafted & (~live | (tokens == token[:, None])).all(axis=1),
+        identical=drafted & ~(live & (tokens != token[:, None])).any(axis=1),
         **{name: _place(group, name) for name in PLACES},
-        **dict(zip(("num_promises", "promised", "num_kept"), promised, strict=True)),
+        **dict(zip(("num_promises", "promised", "num_kept"), paths.promises(group), strict=True)),
     )
 
 
@@ -66,24 +64,42 @@ def _place(group: Group, name: str) -> IntArray:
     return np.full(group.size, -1, dtype=np.int64) if found is None else np.asarray(found, dtype=np.int64)
 
 
-def _promises(group: Group, accepted: Ragged, live: BoolArray) -> tuple[IntArray, IntArray, IntArray]:
-    """Return the promises of each step; none where scores are not recorded."""
-    scores = group.get("draft_logprobs")
-    if scores is None:
-        return (np.zeros(group.size, np.int64),) * 3
-    lengths = accepted.lengths + 1
-    owner = np.repeat(np.arange(group.size), lengths)
-    nodes = np.zeros(len(owner), dtype=np.int64)
-    is_root = np.zeros(len(owner), dtype=np.bool_)
-    is_root[np.cumsum(lengths) - lengths] = True
-    nodes[~is_root] = accepted.values
-    return promises(scores, group["parents"], live, nodes, owner)
+class _Paths:
+    """The accepted paths of a group, root first, step after step, and the children of their nodes.
 
+    Attributes:
+        nodes: Their nodes, `[P]`.
+        owner: The step of each, `[P]`.
+        last: Places of the last nodes of the paths, `[G]`.
+        num_children: Of each node, `[P]`.
+    """
 
-def _contests(group: Group, accepted: Ragged, live: BoolArray) -> tuple[BoolArray, BoolArray]:
-    """Return for each accepted node whether it has siblings, and whether it is not the first of them."""
-    step, node = accepted.owner, accepted.values.astype(np.int64)
-    parent = group["parents"][step, node]
-    family = live[step] & (group["parents"][step] == parent[:, None])
-    contested = np.count_nonzero(family, axis=1) > 1
-    return contested, contested & (family.argmax(axis=1) != node)
+    def __init__(self, group: Group, accepted: Ragged, live: BoolArray) -> None:
+        lengths = accepted.lengths + 1
+        self._size = group.size
+        self.owner = np.repeat(np.arange(group.size), lengths)
+        self.last: IntArray = np.cumsum(lengths) - 1
+        self._is_root = np.zeros(len(self.owner), dtype=np.bool_)
+        self._is_root[self.last - accepted.lengths] = True
+        self.nodes = np.zeros(len(self.owner), dtype=np.int64)
+        self.nodes[~self._is_root] = accepted.values
+        self._below = children(group["above"], live, self.nodes, self.owner)
+        self.num_children: IntArray = np.bincount(self._below[0], minlength=len(self.nodes))
+
+    def contests(self) -> tuple[IntArray, IntArray]:
+        """Return how many accepted nodes have siblings, and how many are not the first of them, `[G]`."""
+        of_path, child = self._below
+        first = np.zeros_like(self.nodes)
+        first[of_path[::-1]] = child[::-1]
+        place = np.flatnonzero(~self._is_root)
+        place = place[self.num_children[place - 1] > 1]
+        wins = place[first[place - 1] != self.nodes[place]]
+        contested, won = (np.bincount(self.owner[each], minlength=self._size) for each in (place, wins))
+        return contested, won
+
+    def promises(self, group: Group) -> tuple[IntArray, IntArray, IntArray]:
+        """Return the promises of each step; none where scores are not recorded."""
+        scores = group.get("draft_logprobs")
+        if scores is None:
+            return (np.zeros(group.size, np.int64),) * 3
+        return promises(scores, self.nodes, self.owner, self._below)

@@ -106,10 +106,15 @@ class Group:
 
     def arguments(self, clause: Clause) -> dict[str, Any] | None:
         """Return the arguments of a clause by name; None when one is not there."""
-        found = {name: self.get(name) for name in clause.inputs}
-        if any(value is None for value in found.values()):
-            return None
-        return found | {name: self.get(name) for name in clause.optional}
+        found: dict[str, Any] = {}
+        for name in clause.inputs:
+            value = self.get(name)
+            if value is None:
+                return None
+            found[name] = value
+        for name in clause.optional:
+            found[name] = self.get(name)
+        return found
 
     def get(self, name: str) -> Any:
         """Return the value of an argument name of `invariants.prefilter`; None when it is not there."""
@@ -184,8 +189,15 @@ def _in_tree(parents: IntArray) -> IntArray:
     return np.clip(parents, 0, parents.shape[1] - 1).astype(np.int64)
 
 
+def _above(parents_in_tree: IntArray) -> IntArray:
+    """Return the place of each node's parent among the nodes of all steps, `[G, N]`."""
+    size, num_nodes = parents_in_tree.shape
+    return parents_in_tree + np.arange(0, size * num_nodes, num_nodes)[:, None]
+
+
 DERIVED: Final[dict[str, tuple[str, Callable[[Any], Any]]]] = {
     "drafts": ("valid", _drafts),
     "parents_in_tree": ("parents", _in_tree),
+    "above": ("parents_in_tree", _above),
 }
 """Arguments of clauses that are made of one column, by name."""

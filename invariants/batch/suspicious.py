@@ -7,6 +7,7 @@ import numpy as np
 from invariants.batch.group import Group, groups
 from invariants.batch.steps import Batch
 from invariants.catalogue import CLAUSES
+from invariants.prefilter import by_step
 from invariants.rule import BoolArray
 
 
@@ -41,6 +42,6 @@ def flagged(group: Group) -> BoolArray:
         arguments = group.arguments(clause)
         if arguments is not None:
             found = clause.check(**arguments)
-            if np.any(found):  # seldom, and a look at all is cheaper than one at each step
-                bad |= found.any(axis=1) if np.ndim(found) > 1 else found
+            if found.any() if isinstance(found, np.ndarray) else found:
+                bad |= by_step(found)  # seldom, and a look at all is cheaper than one at each step
     return bad

@@ -9,7 +9,7 @@ import numpy as np
 
 from invariants.constraint import ALTERED, CONSTRAINT, may_be_constrained, unconstrained
 from invariants.mutation import Case, Changes, NoPlaceError, Pick
-from invariants.prefilter import Flags, applicability, prefilter
+from invariants.prefilter import Flags, applicability, by_step, prefilter
 from invariants.rule import (
     BoolArray,
     FloatArray,
@@ -191,11 +191,12 @@ def _not_the_best(
     """Take the first token where its logit is above all others; compare the other rows as the law does."""
     if target_top_ids.shape != target_top_logits.shape or not target_top_ids.shape[2]:
         return np.zeros(len(valid), dtype=np.bool_)
-    alone = valid.copy()
-    for rank in range(1, target_top_logits.shape[2]):
-        alone &= target_top_logits[:, :, 0] > target_top_logits[:, :, rank]
-    found = (alone & (target_token_ids != target_top_ids[:, :, 0])).any(axis=1)
-    step, node = np.nonzero(valid & ~alone)
+    alone = valid & _first_is_best(target_top_logits)
+    unlike = alone & (target_token_ids != target_top_ids[:, :, 0])
+    found = by_step(unlike) if unlike.any() else np.zeros(len(valid), dtype=np.bool_)
+    step, node = np.divmod(np.flatnonzero(valid & ~alone), valid.shape[1])
+    if not len(step):
+        return found
     logits, tokens = target_top_logits[step, node], target_top_ids[step, node]
     best = logits == logits.max(axis=1, keepdims=True)
     expected = np.where(best, tokens, np.iinfo(np.int64).max).min(axis=1)
@@ -203,12 +204,32 @@ def _not_the_best(
     return found
 
 
+def _first_is_best(logits: FloatArray) -> BoolArray:
+    """Return where the first logit is above all others, `[G, N]`; rows that fall all the way are usual."""
+    num_top = logits.shape[2]
+    if num_top == 1:
+        return np.ones(logits.shape[:2], dtype=np.bool_)
+    best: BoolArray = logits[:, :, 0] > logits[:, :, 1]
+    flat = logits.reshape(-1)
+    falls: Any = flat[1:] <= flat[:-1]
+    falls[num_top - 1 :: num_top] = True  # from one row to the next
+    if not falls.all():
+        for rank in range(2, num_top):
+            best &= logits[:, :, 0] > logits[:, :, rank]
+    return best
+
+
 @prefilter("LOGIT003")
 def _all_alike(target_top_logits: FloatArray, valid: BoolArray) -> Flags:
     if not target_top_logits.shape[2]:
         return np.zeros(len(valid), dtype=np.bool_)
     firsts = target_top_logits[:, :, 0]
-    return ((firsts == firsts[:, :1]) | ~valid).all(axis=1) & (np.count_nonzero(valid, axis=1) > 2)
+    found = ((firsts[:, :2] == firsts[:, :1]) | ~valid[:, :2]).all(axis=1)
+    if found.any():
+        shown, some = firsts[found], valid[found]
+        alike = ((shown == shown[:, :1]) | ~some).all(axis=1)
+        found[found] = alike & (np.count_nonzero(some, axis=1) > 2)
+    return found
 
 
 @applicability("LOGIT003")

@@ -9,7 +9,7 @@ import numpy as np
 
 from invariants.batch.flat import Ragged
 from invariants.mutation import Case, Changes, Pick
-from invariants.prefilter import Flags, outside, prefilter
+from invariants.prefilter import Flags, narrow, outside, prefilter
 from invariants.rotary import declared_offset, lawful_offset
 from invariants.rule import BoolArray, IntArray, Violation, Violations, invariant, listed
 from tracing.run_facts import ModelFacts
@@ -238,9 +238,11 @@ def _not_at_depth(
     model_facts: ModelFacts | None = None,
 ) -> Flags:
     """Flag steps that are neither all at L + depth nor all off by what the model declares."""
-    off = position_ids - committed_len[:, None] - depths
+    off = valid & (position_ids != narrow(committed_len)[:, None] + depths)
     lawful = 0 if model_facts is None else model_facts.rotary_offset
-    return (valid & (off != 0)).any(axis=1) & (valid & (off != lawful)).any(axis=1)
+    if not lawful or not off.any():
+        return off
+    return off.any(axis=1) & (valid & (position_ids - committed_len[:, None] - depths != lawful)).any(axis=1)
 
 
 @prefilter("POS005")
@@ -254,8 +256,8 @@ def _rotary_not_at_depth(
 
 @prefilter("POS002")
 def _not_packed(cache_positions: IntArray, committed_len: IntArray) -> Flags:
-    packed = committed_len[:, None] + np.arange(cache_positions.shape[1])
-    return (cache_positions != packed).any(axis=1)
+    length = narrow(committed_len)
+    return cache_positions != length[:, None] + np.arange(cache_positions.shape[1], dtype=length.dtype)
 
 
 def _shifted(case: Case, by: int, column: str) -> Case:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +12,9 @@ import torch
 
 from tests.fused.support import decode, fused_path, small_pair
 from tracing.models import RopeConfig, TeacherConfig
+from workbench.fused.rotary import Rotary
 from workbench.fused.teacher_config import build_config, build_empty_model
+from workbench.fused.teacher_weights import empty_teacher
 
 PANGU_7B: dict[str, Any] = {
     "architectures": ["PanguEmbeddedForCausalLM"],
@@ -105,3 +109,33 @@ def test_features_are_the_residual_stream_that_enters_the_tapped_layers() -> Non
     expected = torch.cat([seen[layer][0] for layer in (1, 2, 4)], dim=-1)
     features = decode(fused_path(pair), prompt, 1).prefilled.features
     torch.testing.assert_close(features, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("model_type", ["llama", "qwen2", "qwen3", "mistral", "PanguEmbedded"])
+def test_weights_have_the_places_of_the_librarys_model(model_type: str) -> None:
+    teacher = small_pair(5, model_type).teacher
+    library = build_empty_model(build_config(teacher), "eager", torch.bfloat16)
+    expected = {name: (each.shape, each.dtype, each.is_meta) for name, each in library.state_dict().items()}
+    made = empty_teacher(teacher, torch.bfloat16).state_dict()
+    assert {name: (each.shape, each.dtype, each.is_meta) for name, each in made.items()} == expected
+
+
+@pytest.mark.parametrize("theta", [10000.0, 16000000.0])
+def test_plain_frequencies_are_the_librarys_to_the_bit(theta: float) -> None:
+    teacher = replace(small_pair(5, head_dim=16).teacher, rope=RopeConfig(theta=theta))
+    place = torch.device("cpu")
+    library = Rotary.of(build_config(teacher), "default", place)
+    assert torch.equal(Rotary.plain(theta, 16, place).inv_freq, library.inv_freq)
+
+
+def test_a_teacher_is_built_without_the_librarys_models() -> None:
+    """Importing them takes longer than a short run decodes."""
+    code = (
+        "import sys\n"
+        "from tests.pairs import tiny_pair\n"
+        "from tracing.settings import DecodeSettings\n"
+        "from workbench.fused.path import make_path\n"
+        "make_path(tiny_pair(5, head_dim=16), DecodeSettings(), device='cpu')\n"
+        "sys.exit('transformers.modeling_utils' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

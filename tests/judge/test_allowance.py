@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tracing.errors import UsageError
-from workbench.judge.allowance import FLOOR_ULPS, row_allowances, ulp
+from workbench.judge.allowance import FLOOR_ULPS, largest, norms_of, root_mean_square, row_allowances, ulp
 
 
 @given(st.floats(2.0**-120, 2.0**120))
@@ -98,3 +98,17 @@ def test_a_row_of_zeros_has_the_smallest_budget() -> None:
 def test_an_unknown_dtype_is_refused() -> None:
     with pytest.raises(UsageError, match="float32, bfloat16, float16, got 'int8'"):
         row_allowances(np.ones((1, 1)), (), "int8")
+
+
+@pytest.mark.parametrize("shape", [(3, 40_000), (1, 7), (2, 5, 33)])
+def test_norms_a_few_rows_at_a_time_are_those_of_all_at_once(shape: tuple[int, ...]) -> None:
+    """To the bit, in any width, with rows that are not finite in between."""
+    random = np.random.default_rng(3)
+    truth = random.standard_normal(shape)
+    rows = (truth + 1e-3 * random.standard_normal(shape)).astype(np.float32)
+    rows[..., -1, 0] = np.inf
+    error = rows.astype(np.float64) - truth
+    made = norms_of(rows, truth)
+    assert np.array_equal(made.largest, largest(error))
+    assert np.array_equal(made.rms, root_mean_square(error))
+    assert np.array_equal(norms_of(rows).largest, largest(rows))

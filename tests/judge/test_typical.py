@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workbench.judge.allowance import norms_of
 from workbench.judge.measured import GroupRows, measure_groups
 from workbench.judge.typical import (
     MIN_ROWS,
@@ -99,5 +100,5 @@ def test_a_choice_is_clear_where_no_other_token_comes_near(lead: float, clear: b
     logits[7, 4] = 10.0 - lead
     typical = Typical(np.array([1e-6]), np.array([1e-6]))
     assert is_clear(logits, typical, "float32") is clear
-    allowed = allowances_beside(logits, typical, "float32").largest * from_truth("float32")
+    allowed = allowances_beside(norms_of(logits), typical, "float32").largest * from_truth("float32")
     assert bool(lead > 2 * allowed[7]) is clear

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from reference.arithmetic import Arithmetic, spacing
+from reference.arithmetic import LARGE, Arithmetic, linear, spacing
 from reference.model import ReferenceModels
 from reference.rungs import CACHED
 from reference.teacher import prefill
@@ -71,3 +73,29 @@ def test_weights_widened_once_give_the_same_bits(dithers: bool) -> None:
     settings = DecodeSettings(tree_nodes=6, depth=2, top_k=2)
     drafts = [CACHED.draft(models, [1, 2, 3, 4], 5, rows[0].features, settings) for models in (one, other)]
     assert drafts[0].logprobs.tolist() == drafts[1].logprobs.tolist()
+
+
+@pytest.mark.parametrize("shape", [(60, 384), (1, 384), (2, 5, 384)])
+def test_a_large_float32_product_is_as_exact_as_a_small_one(shape: tuple[int, ...]) -> None:
+    """Which library multiplies is decided by size alone; both are within float32's rounding."""
+    random = torch.Generator().manual_seed(2)
+    x, weight = torch.randn(*shape, generator=random), torch.randn(200, 384, generator=random)
+    assert weight.numel() >= LARGE
+    product = linear(x, {"a.weight": weight}, "a", Arithmetic())
+    exact = x.double() @ weight.double().T
+    assert product.shape == exact.shape
+    assert float((product.double() - exact).abs().max()) < 384 * 2.0**-24 * float(exact.abs().max())
+
+
+def test_what_a_pair_gives_under_two_names_is_converted_once() -> None:
+    """A tied head and a drafter without an embedding of its own would cost a large teacher gigabytes."""
+    pair = tiny_pair(3, head_dim=16)
+    tied = pair.teacher_weights["model.embed_tokens.weight"]
+    teacher = {**pair.teacher_weights, "lm_head.weight": tied}
+    drafter = {**pair.drafter_weights, "embed_tokens.weight": tied}
+    models = ReferenceModels(replace(pair, teacher_weights=teacher, drafter_weights=drafter), "float64")
+    made = models.teacher_weights["model.embed_tokens.weight"]
+    assert models.teacher_weights["lm_head.weight"] is made
+    assert models.drafter_weights["embed_tokens.weight"] is made
+    assert torch.equal(made, tied.double())
+    assert made.data_ptr() != tied.data_ptr()

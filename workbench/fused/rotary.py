@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
 
+PLAIN: Final = "default"
+"""Kind of a `RopeConfig` whose frequencies nothing scales."""
 Tables = tuple[Tensor, Tensor]
 """Cosines and sines, each `[1, R, 1, D]`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rotary:
-    """Frequencies of a model, as its transformers module works them out from the configuration.
+    """Frequencies of a model; scaled ones as transformers works them out from the configuration.
 
     Attributes:
         inv_freq: float32 `[D / 2]`.
@@ -28,8 +30,16 @@ class Rotary:
     module: Callable[..., tuple[Tensor, Tensor]] | None = None
 
     @classmethod
-    def of(cls, module: Any, kind: str) -> Rotary:
-        """Take a module's frequencies; `kind` as in `RopeConfig`."""
+    def plain(cls, theta: float, head_dim: int, device: torch.device) -> Rotary:
+        """Return frequencies that nothing scales."""
+        return cls((1.0 / theta ** (torch.arange(0, head_dim, 2).float() / head_dim)).to(device))
+
+    @classmethod
+    def of(cls, hf_config: Any, kind: str, device: torch.device) -> Rotary:
+        """Return the library's frequencies for its own configuration; `kind` as in `RopeConfig`."""
+        from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
+
+        module: Any = LlamaRotaryEmbedding(config=hf_config).to(device)
         asked = module if kind == "dynamic" else None
         return cls(module.inv_freq, float(module.attention_scaling), asked)
 

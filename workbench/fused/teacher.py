@@ -1,4 +1,4 @@
-"""The teacher: our layers over the weights that a transformers model has put in their places."""
+"""The teacher: our layers over weights that were put in their places by the names of a checkpoint."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from tracing.errors import CheckpointError
@@ -18,9 +18,10 @@ from workbench.fused.cache.rows import RowCache
 from workbench.fused.experts import LayerRouting, place_experts
 from workbench.fused.operators import Operators
 from workbench.fused.quantised import put_in_place
-from workbench.fused.rotary import Rotary
-from workbench.fused.teacher_config import build_config, build_empty_model
+from workbench.fused.rotary import PLAIN, Rotary
+from workbench.fused.teacher_config import build_config, own_theta, require_known
 from workbench.fused.teacher_modules import RmsNorm, take_layers
+from workbench.fused.teacher_weights import TeacherWeights, empty_teacher
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class Teacher:
             )
         model: Any = _load(config, weights, device, dtype)
         self._embedding: Tensor = model.model.embed_tokens.weight.detach()
-        self._rotary = Rotary.of(model.model.rotary_emb, config.rope.kind)
+        self._rotary = _rotary(config, device)
         num_before = len(operators.products.made)
         self.layers = take_layers(model.model, operators)
         self._norm = RmsNorm(model.model.norm, operators)
@@ -128,12 +129,18 @@ class Teacher:
         return torch.cat(tapped, dim=-1) if tapped else final[..., :0]
 
 
+def _rotary(config: TeacherConfig, device: torch.device) -> Rotary:
+    if config.rope.kind == PLAIN:
+        return Rotary.plain(own_theta(config), config.head_dim, device)
+    return Rotary.of(build_config(config), config.rope.kind, device)
+
+
 def _load(
     config: TeacherConfig, weights: Mapping[str, Tensor], device: torch.device, dtype: torch.dtype
-) -> nn.Module:
-    """Return the model over `weights`; tensors already in place are shared, never copied or written."""
-    hf_config = build_config(config)
-    model = build_empty_model(hf_config, "eager", dtype)
+) -> TeacherWeights:
+    """Return the places with `weights` in them; tensors already there are shared, never copied or written."""
+    require_known(config)
+    model = empty_teacher(config, dtype)
     if config.experts is not None:
         place_experts(model, config.experts, dtype)
     if config.quantisation is not None:
@@ -144,6 +151,4 @@ def _load(
     except RuntimeError as problem:
         problems = " ".join(str(problem).split())[:300]
         raise CheckpointError(f"teacher weights do not fit their configuration: {problems}") from problem
-    base: Any = model.model
-    base.rotary_emb = type(base.rotary_emb)(config=hf_config).to(device)  # its table was built without memory
     return model.requires_grad_(requires_grad=False)

@@ -1,17 +1,18 @@
-"""From the plain teacher configuration to a transformers model without weights."""
+"""From the plain teacher configuration to the one of transformers, and to its model without weights."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
-from transformers.configuration_utils import PretrainedConfig
 
 from tracing.errors import CheckpointError
 from tracing.models import TeacherConfig
+
+if TYPE_CHECKING:
+    from transformers.configuration_utils import PretrainedConfig
 
 HF_MODEL_TYPES: Final[Mapping[str, str]] = {
     "llama": "llama",
@@ -31,16 +32,36 @@ _NOT_ARCHITECTURE: Final = frozenset(
 _ROPE_KEYS: Final = frozenset({"rope_parameters", "rope_scaling", "rope_theta"})
 
 
+def require_known(teacher: TeacherConfig) -> None:
+    """Refuse an architecture that the fused path does not have.
+
+    Raises:
+        CheckpointError: It is none of `HF_MODEL_TYPES`.
+    """
+    if teacher.model_type not in HF_MODEL_TYPES:
+        raise CheckpointError(
+            f"the fused path has teachers of type {', '.join(HF_MODEL_TYPES)}, got {teacher.model_type!r}"
+        )
+
+
+def own_theta(teacher: TeacherConfig) -> float:
+    """Return the base of the rotary frequencies by the checkpoint's own keys, ours where it has none."""
+    own = teacher.hf_config
+    for holder in (own.get("rope_parameters"), own.get("rope_scaling"), own):
+        if isinstance(holder, Mapping) and holder.get("rope_theta") is not None:
+            return float(holder["rope_theta"])
+    return teacher.rope.theta
+
+
 def build_config(teacher: TeacherConfig) -> PretrainedConfig:
     """Return the transformers configuration: the checkpoint's own keys over our normalised ones.
 
     Raises:
         CheckpointError: An architecture that the fused path does not have.
     """
-    if teacher.model_type not in HF_MODEL_TYPES:
-        raise CheckpointError(
-            f"the fused path has teachers of type {', '.join(HF_MODEL_TYPES)}, got {teacher.model_type!r}"
-        )
+    from transformers import AutoConfig
+
+    require_known(teacher)
     own = {key: value for key, value in teacher.hf_config.items() if key not in _NOT_ARCHITECTURE}
     keys = _normalised_keys(teacher)
     if _ROPE_KEYS & own.keys():
@@ -50,7 +71,9 @@ def build_config(teacher: TeacherConfig) -> PretrainedConfig:
 
 
 def build_empty_model(config: PretrainedConfig, attention: str, dtype: torch.dtype) -> nn.Module:
-    """Return the model on the meta device: no memory, no weights."""
+    """Return the library's model on the meta device: no memory, no weights."""
+    from transformers import AutoModelForCausalLM
+
     with torch.device("meta"):
         model: nn.Module = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
             config, attn_implementation=attention, dtype=dtype

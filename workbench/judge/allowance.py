@@ -13,6 +13,7 @@ root-mean-square: the second sees a wrong row that one huge element hides.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,6 +40,8 @@ SMALLEST: Final = {"float32": 2.0**-149, "bfloat16": 2.0**-133, "float16": 2.0**
 """Smallest positive number of each dtype, the unit in the last place near zero."""
 FLOOR_ULPS: Final = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 """Half types round every result, so their samples are never exact by much; float32 may be."""
+_BLOCK: Final = 2**16
+"""Numbers that are measured at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,43 @@ def check_dtype(dtype: str) -> None:
         UsageError: Not float32, bfloat16 or float16.
     """
     require_one_of("dtype of the judged path", dtype, EPSILON)
+
+
+@dataclass(frozen=True, slots=True)
+class Norms:
+    """Both norms of rows, float64; not finite where a number of the row is not.
+
+    Attributes:
+        largest: Largest magnitude of each row.
+        rms: Its root-mean-square.
+    """
+
+    largest: Floats
+    rms: Floats
+
+    def of(self, group: int) -> Norms:
+        """Return those of one of several groups."""
+        return Norms(self.largest[group], self.rms[group])
+
+
+def norms_of(rows: NDArray[Any], less: NDArray[Any] | None = None) -> Norms:
+    """Return `largest` and `root_mean_square` of rows `[..., W]`, or of what they are more than others.
+
+    In float64, a few rows at a time: what is in between stays in the processor's cache.
+    """
+    width = rows.shape[-1]
+    flat = rows.reshape(-1, width)
+    others = None if less is None else less.reshape(-1, width)
+    made = np.empty((2, len(flat)))
+    at_once = max(1, _BLOCK // max(width, 1))
+    with np.errstate(invalid="ignore", over="ignore"):
+        for start in range(0, len(flat), at_once):
+            block = slice(start, start + at_once)
+            wide = np.asarray(flat[block], dtype=np.float64)
+            if others is not None:
+                wide = wide - others[block]
+            made[0, block], made[1, block] = largest(wide), root_mean_square(wide)
+    return Norms(*made.reshape(2, *rows.shape[:-1]))
 
 
 def largest(rows: NDArray[Any]) -> Floats:
@@ -96,19 +136,20 @@ def row_allowances(truth: NDArray[Any], samples: tuple[NDArray[Any], ...], dtype
         samples: The reference at the tested path's dtype, each `[R, W]`.
         dtype: The tested path's dtype.
     """
+    return allowances_of(norms_of(truth), [norms_of(sample, truth) for sample in samples], dtype)
+
+
+def allowances_of(truth: Norms, errors: Sequence[Norms], dtype: str) -> RowAllowances:
+    """Return what each row of one group may be off by, by the norms of the truth and the samples' errors."""
     check_dtype(dtype)
-    exact = np.asarray(truth, dtype=np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
-        errors = [np.asarray(sample, dtype=np.float64) - exact for sample in samples]
         return RowAllowances(
-            largest=_pooled([largest(error) for error in errors], largest(exact), largest(exact), dtype),
-            rms=_pooled(
-                [root_mean_square(error) for error in errors], root_mean_square(exact), largest(exact), dtype
-            ),
+            largest=_pooled([each.largest for each in errors], truth.largest, truth.largest, dtype),
+            rms=_pooled([each.rms for each in errors], truth.rms, truth.largest, dtype),
         )
 
 
-def _pooled(errors: list[Floats], size: Floats, magnitude: Floats, dtype: str) -> Floats:
+def _pooled(errors: Sequence[Floats], size: Floats, magnitude: Floats, dtype: str) -> Floats:
     """Return `FACTOR x max(own error, 3 x median relative error x size) + floor`, all `[R]`."""
     if not errors:
         return np.full(size.shape, np.nan)

@@ -101,15 +101,15 @@ class _Chooser:
 
 def _judge_row(chooser: _Chooser, group: GroupRows, row: int, theirs: int | None) -> None:
     ours = chooser.choice
-    own = _judge_argmax(chooser, group.fused[row], ours, "fused")
+    own = _judge_argmax(chooser, group.fused_row(row), ours, "fused")
     if theirs is not None:
-        _judge_argmax(chooser, group.truth[row], theirs, "reference")
+        _judge_argmax(chooser, group.truth_row(row), theirs, "reference")
     if not own or not group.finite[row]:
         return
     best = int(np.argmax(group.truth[row]))
     if ours == best or group.failed[row]:
         return  # a failed row has its own finding; what it chose follows from it and is never a near tie
-    gap = float(group.truth[row, best] - group.truth[row, ours])
+    gap = float(group.truth[row, best]) - float(group.truth[row, ours])
     allowance = 2 * float(group.allowance.largest[row])
     if gap <= allowance:
         kind = chooser.rules.kind

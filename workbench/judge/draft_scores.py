@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tracing.errors import UsageError
 from tracing.stages import BeamSearch, IntArray
-from workbench.judge.allowance import row_allowances
+from workbench.judge.allowance import norms_of, row_allowances
 from workbench.judge.blame import guilty
 from workbench.judge.draft_laws import ROOT, Candidates, best, level_range, node_of, swapped
 from workbench.judge.draft_nodes import MAX_NAMED, sum_rounding, term_rounding, write_score
@@ -62,7 +62,7 @@ def level_allowances(levels: tuple[LevelTruth, ...], dtype: str) -> list[NDArray
     if typical is None:
         pooled = row_allowances(truth, samples, dtype).largest
     else:
-        pooled = allowances_beside(truth, typical, dtype).largest
+        pooled = allowances_beside(norms_of(truth), typical, dtype).largest
     return np.split(pooled, np.cumsum([level.truth.shape[0] for level in levels])[:-1])
 
 

@@ -10,7 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracing.errors import UsageError
-from workbench.judge.allowance import Floats, RowAllowances, largest, root_mean_square, row_allowances
+from workbench.judge.allowance import (
+    Floats,
+    Norms,
+    RowAllowances,
+    allowances_of,
+    norms_of,
+)
 from workbench.judge.typical import Typical, allowances_beside
 
 
@@ -20,20 +26,30 @@ class GroupRows:
 
     Attributes:
         label: E.g. `K of layer 3`, or empty.
-        fused, truth: float64 `[R, W]`.
+        fused, truth: As given, `[R, W]`.
         error, error_rms: Errors in both norms.
+        size: Norms of the truth.
         allowance: Allowances in both norms; NaN where no sample was finite.
         fused_finite, truth_finite: Whether each row is finite.
     """
 
     label: str
-    fused: Floats
-    truth: Floats
+    fused: NDArray[Any]
+    truth: NDArray[Any]
     error: Floats
     error_rms: Floats
+    size: Norms
     allowance: RowAllowances
     fused_finite: NDArray[np.bool_]
     truth_finite: NDArray[np.bool_]
+
+    def fused_row(self, row: int) -> Floats:
+        """One row of the path's, float64 `[W]`."""
+        return np.asarray(self.fused[row], dtype=np.float64)
+
+    def truth_row(self, row: int) -> Floats:
+        """One row of the truth, float64 `[W]`."""
+        return np.asarray(self.truth[row], dtype=np.float64)
 
     @property
     def finite(self) -> NDArray[np.bool_]:
@@ -86,10 +102,10 @@ def group_label(quantity: NDArray[Any], group: int) -> str:
 def measure(
     label: str, fused: NDArray[Any], truth: NDArray[Any], samples: tuple[NDArray[Any], ...], dtype: str
 ) -> GroupRows:
-    """Measure one group of rows, all arrays `[R, W]`."""
+    """Measure one group of rows, all arrays `[R, W]`; those of the result are float64."""
     alone = (
-        np.asarray(fused)[None],
-        np.asarray(truth)[None],
+        np.asarray(fused, dtype=np.float64)[None],
+        np.asarray(truth, dtype=np.float64)[None],
         tuple(np.asarray(each)[None] for each in samples),
     )
     return measure_groups([label], *alone, dtype)[0]
@@ -105,25 +121,23 @@ def measure_groups(
     typical: Typical | None = None,
 ) -> tuple[GroupRows, ...]:
     """Measure groups of rows, all arrays `[G, R, W]`; with `typical` errors `truth` is a sample."""
-    fused = np.asarray(fused, dtype=np.float64)
-    truth = np.asarray(truth, dtype=np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):
-        error = fused - truth
-        errors, errors_rms = largest(error), root_mean_square(error)
-    fused_finite, truth_finite = (np.isfinite(side).all(axis=-1) for side in (fused, truth))
-    beside = None if typical is None else allowances_beside(truth, typical, dtype)
+    size, error = norms_of(truth), norms_of(fused, truth)
+    fused_finite = np.isfinite(norms_of(fused).largest)
+    of_samples = [norms_of(sample, truth) for sample in samples] if typical is None else []
+    beside = None if typical is None else allowances_beside(size, typical, dtype)
     return tuple(
         GroupRows(
             label=label,
             fused=fused[number],
             truth=truth[number],
-            error=errors[number],
-            error_rms=errors_rms[number],
-            allowance=row_allowances(truth[number], tuple(sample[number] for sample in samples), dtype)
+            error=error.largest[number],
+            error_rms=error.rms[number],
+            size=size.of(number),
+            allowance=allowances_of(size.of(number), [each.of(number) for each in of_samples], dtype)
             if beside is None
             else RowAllowances(beside.largest[number], beside.rms[number]),
             fused_finite=fused_finite[number],
-            truth_finite=truth_finite[number],
+            truth_finite=np.isfinite(size.largest[number]),
         )
         for number, label in enumerate(labels)
     )

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from workbench.judge.allowance import largest, root_mean_square
+from workbench.judge.allowance import norms_of
 from workbench.judge.blame import guilty
 from workbench.judge.measured import GroupRows, Judged
 from workbench.judge.notes import Notes, first_few
@@ -100,9 +100,9 @@ def _arbiter_group(third: NDArray[Any] | None, number: int) -> NDArray[Any] | No
 
 def _write_nonfinite(wrong: _WrongRow) -> None:
     group, row = wrong.group, wrong.row
-    bad, who = group.fused[row], "fused" if group.truth_finite[row] else "both"
+    bad, who = group.fused_row(row), "fused" if group.truth_finite[row] else "both"
     if group.fused_finite[row]:
-        bad, who = group.truth[row], "reference"
+        bad, who = group.truth_row(row), "reference"
     message = (
         f"{wrong}: {int((~np.isfinite(bad)).sum())} of {bad.size} values NaN or Inf, {who} path{wrong.tail}"
     )
@@ -112,7 +112,7 @@ def _write_nonfinite(wrong: _WrongRow) -> None:
 def _write_far(wrong: _WrongRow, third: NDArray[Any] | None) -> None:
     """Write that a row is beyond its allowance, or is another row."""
     group, row = wrong.group, wrong.row
-    worst = int(np.argmax(np.abs(group.fused[row] - group.truth[row])))
+    worst = int(np.argmax(np.abs(group.fused_row(row) - group.truth_row(row))))
     allowance, allowance_rms = float(group.allowance.largest[row]), float(group.allowance.rms[row])
     other = _whose_row(group, row)
     sentence, unrelated = _how_far(group, row)
@@ -122,7 +122,7 @@ def _write_far(wrong: _WrongRow, third: NDArray[Any] | None) -> None:
         wrong.rule if other is None else "JUDGE-ROW-MOVED",
         wrong.column,
         f"{wrong} {sentence}{wrong.tail}",
-        guilty=guilty(group.fused[row], group.truth[row], third, allowance, allowance_rms),
+        guilty=guilty(group.fused_row(row), group.truth_row(row), third, allowance, allowance_rms),
         node=wrong.node,
         fused=float(group.fused[row, worst]),
         reference=float(group.truth[row, worst]),
@@ -134,9 +134,9 @@ def _write_far(wrong: _WrongRow, third: NDArray[Any] | None) -> None:
 
 def _whose_row(group: GroupRows, row: int) -> int | None:
     """Return another row whose truth this row matches within that row's allowances, or None."""
-    error = group.fused[row] - group.truth
+    error = norms_of(group.truth, np.broadcast_to(group.fused_row(row), group.truth.shape))
     with np.errstate(invalid="ignore"):
-        match = (largest(error) <= group.allowance.largest) & (root_mean_square(error) <= group.allowance.rms)
+        match = (error.largest <= group.allowance.largest) & (error.rms <= group.allowance.rms)
     match[row] = False
     return int(np.flatnonzero(match)[0]) if match.any() else None
 
@@ -147,7 +147,7 @@ def _how_far(group: GroupRows, row: int) -> tuple[str, bool]:
     if error <= allowance:
         error, allowance = group.error_rms[row], group.allowance.rms[row]
         norm = "is off (root-mean-square) by"
-    size = float(root_mean_square(group.truth[row]))
+    size = float(group.size.rms[row])
     share = float(group.error_rms[row]) / size if size > 0 else np.inf
     unrelated = share >= UNRELATED and group.truth.shape[1] >= MIN_WIDTH
     sentence = f"{norm} {error:.3g} where rounding allows {allowance:.3g} ({error / allowance:.3g} times)"

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tracing.errors import UsageError
-from workbench.judge.allowance import largest
 from workbench.judge.measured import Judged, as_groups, group_label, measure_groups
 from workbench.judge.notes import Notes
 from workbench.judge.row_findings import write_rows
@@ -63,7 +62,7 @@ def judge_rows(
     allowances = np.concatenate([group.allowance.largest for group in judged.groups])
     if quantity.typical is not None:
         allowances = allowances * from_truth(notes.dtype)
-    notes.allow(column, allowances, np.concatenate([largest(group.truth) for group in judged.groups]))
+    notes.allow(column, allowances, np.concatenate([group.size.largest for group in judged.groups]))
     write_rows(notes, rule, column, judged, quantity.arbiter, named=valid is not None)
     return judged
 
@@ -99,12 +98,8 @@ def _measured(
     keep = np.ones(num_rows, dtype=bool) if valid is None else np.asarray(valid, dtype=bool)[rows]
     exact, samples = as_groups(truth), tuple(as_groups(sample) for sample in quantity.samples)
     labels = [group_label(truth, number) for number in range(grouped.shape[0] if keep.any() else 0)]
-    groups = measure_groups(
-        labels,
-        grouped[:, keep],
-        exact[:, keep],
-        tuple(sample[:, keep] for sample in samples),
-        dtype,
-        typical=quantity.typical,
-    )
+    if not keep.all():
+        grouped, exact = grouped[:, keep], exact[:, keep]
+        samples = tuple(sample[:, keep] for sample in samples)
+    groups = measure_groups(labels, grouped, exact, samples, dtype, typical=quantity.typical)
     return Judged(groups, rows[keep])

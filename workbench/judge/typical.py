@@ -23,10 +23,10 @@ from workbench.judge.allowance import (
     FACTOR,
     SPREAD,
     Floats,
+    Norms,
     RowAllowances,
     floor_of,
-    largest,
-    root_mean_square,
+    norms_of,
 )
 
 MIN_ROWS: Final = 16
@@ -64,29 +64,28 @@ def typical_errors(truth: NDArray[Any], sample: NDArray[Any]) -> Typical:
 
 
 def _medians(truth: NDArray[Any], sample: NDArray[Any]) -> tuple[float, float]:
-    exact, other = np.asarray(truth, dtype=np.float64), np.asarray(sample, dtype=np.float64)
-    if len(exact) < MIN_ROWS or not (np.isfinite(exact).all() and np.isfinite(other).all()):
+    if len(truth) < MIN_ROWS:
         return np.nan, np.nan
-    found = []
-    for norm in (largest, root_mean_square):
-        size = norm(exact)
-        relative = norm(other - exact)[size > 0] / size[size > 0]
-        found.append(float(np.median(relative)) if relative.size else 0.0)
-    return found[0], found[1]
+    sizes, errors = norms_of(truth), norms_of(sample, truth)
+    if not (np.isfinite(sizes.largest).all() and np.isfinite(errors.largest).all()):
+        return np.nan, np.nan
+    return _median(sizes.largest, errors.largest), _median(sizes.rms, errors.rms)
 
 
-def allowances_beside(sample: NDArray[Any], typical: Typical, dtype: str) -> RowAllowances:
+def _median(size: Floats, error: Floats) -> float:
+    relative = error[size > 0] / size[size > 0]
+    return float(np.median(relative)) if relative.size else 0.0
+
+
+def allowances_beside(sample: Norms, typical: Typical, dtype: str) -> RowAllowances:
     """Return how far from a sample each row is decided, `d` and a share of the floor.
 
-    Rows of G groups, `[G, R, W]`, or of one, `[R, W]`.
+    Norms of rows of G groups, `[G, R]`, or of one, `[R]`.
     """
-    rows, factor = np.asarray(sample, dtype=np.float64), FACTOR[dtype]
-    magnitude = largest(rows)
-    made = []
-    for norm, medians in ((largest, typical.largest), (root_mean_square, typical.rms)):
-        size = norm(rows)
-        floor = floor_of(size, magnitude, dtype)
-        median = medians if rows.ndim == 2 else medians[:, None]
+    factor, made = FACTOR[dtype], []
+    for size, medians in ((sample.largest, typical.largest), (sample.rms, typical.rms)):
+        floor = floor_of(size, sample.largest, dtype)
+        median = medians if size.ndim == 1 else medians[:, None]
         made.append((factor - 1) / factor * (factor * SPREAD * median * size + floor))
     return RowAllowances(largest=made[0], rms=made[1])
 
@@ -102,5 +101,5 @@ def is_clear(logits: NDArray[Any], typical: Typical, dtype: str) -> bool:
     if rows.shape[-1] < 2:
         return True
     best = np.partition(rows, -2, axis=-1)[:, -2:].astype(np.float64)
-    allowance = allowances_beside(rows, typical, dtype).largest * from_truth(dtype)
+    allowance = allowances_beside(norms_of(rows), typical, dtype).largest * from_truth(dtype)
     return bool(np.all(best[:, 1] - best[:, 0] > 2 * allowance))

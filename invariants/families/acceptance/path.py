@@ -182,10 +182,12 @@ def _child_with_the_choice(
     drafts: BoolArray,
     stop_reason: Any = None,
 ) -> Flags:
+    if stop_reason is not None:
+        return False
     last = accepted_nodes.last(0)
     choice = entries_at(target_token_ids, np.arange(len(last)), last)
-    below = drafts & (parents == last[:, None]) & (token_ids == choice[:, None])
-    return below.any(axis=1) & (stop_reason is None)
+    has_choice = drafts & (token_ids == choice[:, None])
+    return has_choice & (parents == last[:, None]) if has_choice.any() else has_choice
 
 
 def _accepting(case: Case, *nodes: int) -> Case:

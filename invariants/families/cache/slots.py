@@ -149,7 +149,10 @@ CLAUSES: Final = (
 
 @prefilter("KV010")
 def _same_slot_twice(slots: IntArray) -> Flags:
-    found: Any = ~(slots[:, 1:] > slots[:, :-1]).all(axis=1)
+    rises: Any = slots[:, 1:] > slots[:, :-1]
+    if rises.all():
+        return False
+    found: Any = ~rises.all(axis=1)
     unordered = slots[found]
     found[found] = twice(np.where(unordered < 0, -1 - np.arange(slots.shape[1]), unordered))
     return found
@@ -165,9 +168,17 @@ def _in_two_blocks(slots: IntArray, cache_positions: IntArray, valid: BoolArray,
 
 @prefilter("KV012")
 def _over_committed(slots: IntArray, previous_slots: IntArray, previous_accepted_nodes: Ragged) -> Flags:
+    """Compare them only where the slots of this step reach down to those that were kept."""
     kept, found = previous_accepted_nodes.lengths + 1, np.zeros(len(slots), dtype=np.bool_)
-    for place in range(min(int(kept.max()), previous_slots.shape[1])):
-        found |= (place < kept) & (slots == previous_slots[:, place : place + 1]).any(axis=1)
+    most = min(int(kept.max()), previous_slots.shape[1])
+    last = np.where(np.arange(most) < kept[:, None], previous_slots[:, :most], slots.min()).max(axis=1)
+    near: Any = slots.min(axis=1) <= last
+    if near.any():
+        kept, now, before = kept[near], slots[near], previous_slots[near]
+        hit = np.zeros(len(now), dtype=np.bool_)
+        for place in range(most):
+            hit |= (place < kept) & (now == before[:, place : place + 1]).any(axis=1)
+        found[near] = hit
     return found
 
 

@@ -132,14 +132,16 @@ def _beyond_context(
     committed_len: IntArray,
     model_facts: ModelFacts | None = None,
 ) -> Flags:
-    size, _, num_heads = draft_top1_offsets.shape
-    offsets = np.ma.getdata(draft_top1_offsets).reshape(size, -1)
-    limit = np.repeat(committed_len[:, None] + depths, num_heads, axis=1)
+    """Look at the entries that are there, which are those of the few nodes that were expanded."""
+    size, num_nodes, num_heads = draft_top1_offsets.shape
+    there = np.flatnonzero(~np.ma.getmaskarray(draft_top1_offsets))
+    offsets, node = np.ma.getdata(draft_top1_offsets).take(there), there // max(num_heads, 1)
+    limit = committed_len.take(node // num_nodes) + depths.take(node)
     if model_facts is not None and model_facts.drafter_window:
         limit = np.minimum(limit, model_facts.drafter_window - 1)
-    return (outside(offsets, 0, limit + 1) & ~np.ma.getmaskarray(draft_top1_offsets).reshape(size, -1)).any(
-        axis=1
-    )
+    found = np.zeros(size, dtype=np.bool_)
+    found[node[outside(offsets, 0, limit + 1)] // num_nodes] = True
+    return found
 
 
 MUTATIONS: Final[Changes] = {

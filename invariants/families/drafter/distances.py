@@ -125,6 +125,7 @@ def _not_the_expanded(
     draft_top1_offsets: Any,
     draft_logprobs: FloatArray,
     parents_in_tree: IntArray,
+    above: IntArray,
     depths: IntArray,
     drafts: BoolArray,
     beam_flat_ids: Ragged,
@@ -132,32 +133,41 @@ def _not_the_expanded(
 ) -> Flags:
     """Number nodes by their place among siblings that stand together, best first; flag all other trees."""
     absent: Any = np.ma.getmaskarray(draft_top1_offsets)
-    size = len(drafts)
-    if not absent.shape[2]:
+    size, num_heads = len(drafts), absent.shape[2]
+    if not num_heads or not beam_flat_ids.lengths.any():
         return False
     has = ~absent[:, :, 0]
-    found = ~has[:, 0]
-    for head in range(1, absent.shape[2]):  # numpy is slow along a last axis of a few heads
-        found |= (absent[:, :, head] == has).any(axis=1)
+    found = ~has[:, 0] | _uneven(absent)
     num_numbers = top_k + (int(beam_flat_ids.lengths.max()) // top_k + 1) * top_k**2
     if num_numbers * size > MAX_NUMBERS:
         return True
     rank = _ranks(parents_in_tree, draft_logprobs, drafts, top_k, found)
-    place = np.full((size, num_numbers + 1), -1, dtype=np.int32)  # the last one is of all numbers beyond
-    place[beam_flat_ids.owner, np.clip(beam_flat_ids.values, 0, num_numbers - 1)] = beam_flat_ids.place
-    beam_of = np.full(drafts.shape, -1, dtype=np.int32)  # entries by their place in all steps, from here on
-    above = parents_in_tree + np.arange(size)[:, None] * drafts.shape[1]
+    beam = np.full((size, num_numbers + 1), -1, dtype=np.int16)  # the last one is of all numbers beyond
+    numbers = np.clip(beam_flat_ids.values, 0, num_numbers - 1)
+    beam[beam_flat_ids.owner, numbers] = beam_flat_ids.place % top_k
+    beam_of = np.full(drafts.shape, -1, dtype=np.int16)  # entries by their place in all steps, from here on
     for level in range(int(depths.max(initial=0))):
         nodes = np.flatnonzero(drafts & (depths == level + 1))
         step, number = nodes // drafts.shape[1], rank.take(nodes)
         if level:
-            beam = beam_of.take(above.take(nodes))
-            found[step[beam < 0]] = True
-            number += top_k + (level - 1) * top_k**2 + beam % top_k * top_k
-        beam_of.put(nodes, place.take(step * (num_numbers + 1) + np.minimum(number, num_numbers)))
+            of_parent = beam_of.take(above.take(nodes))
+            found[step[of_parent < 0]] = True
+            number += top_k + (level - 1) * top_k**2 + of_parent.astype(np.int64) * top_k
+        beam_of.put(nodes, beam.take(step * (num_numbers + 1) + np.minimum(number, num_numbers)))
     expanded = beam_of >= 0
     expanded[:, 0] = True
     return (found | (expanded != has).any(axis=1)) & ~absent.reshape(size, -1).all(axis=1)
+
+
+def _uneven(absent: BoolArray) -> BoolArray:
+    """Return which steps have a node with a distance for some of its heads only, `[G]`."""
+    flat, num_heads = absent.reshape(-1), absent.shape[2]
+    changes: Any = flat[1:] != flat[:-1]
+    changes[num_heads - 1 :: num_heads] = False  # from one node to the next
+    found = np.zeros(len(absent), dtype=np.bool_)
+    if changes.any():
+        found[np.flatnonzero(changes) // (flat.size // len(absent))] = True
+    return found
 
 
 def _ranks(

@@ -141,13 +141,16 @@ CLAUSES: Final = (
 @prefilter("DRAFT001")
 def _no_log_probability(draft_logprobs: FloatArray, valid: BoolArray) -> Flags:
     legal = np.isfinite(draft_logprobs) & (draft_logprobs <= LOGPROB_SLACK)
-    return (valid & ~legal).any(axis=1)
+    return valid & ~legal
 
 
 @prefilter("DRAFT002")
-def _above_parent(draft_logprobs: FloatArray, parents_in_tree: IntArray, drafts: BoolArray) -> Flags:
-    limit = np.take_along_axis(draft_logprobs, parents_in_tree, 1).astype(np.float64) + LOGPROB_SLACK
-    return (drafts & ~(draft_logprobs <= limit)).any(axis=1)
+def _above_parent(draft_logprobs: FloatArray, above: IntArray, drafts: BoolArray) -> Flags:
+    limit = draft_logprobs.take(above)
+    found: BoolArray = drafts & ~(draft_logprobs <= limit)
+    if found.any():
+        found &= ~(draft_logprobs <= limit.astype(np.float64) + LOGPROB_SLACK)
+    return found
 
 
 @applicability("DRAFT005")

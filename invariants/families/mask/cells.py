@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -238,27 +238,23 @@ CLAUSES: Final = (
 
 
 @prefilter("MASK001", "MASK002", "MASK003", "MASK004", "MASK005", "MASK006", "MASK007", "MASK008", "MASK011")
-def _not_the_closure(visible: BoolArray, parents_in_tree: IntArray, valid: BoolArray) -> Flags:
+def _not_the_closure(visible: BoolArray, above: IntArray, valid: BoolArray) -> Flags:
     """Compare each row with its parent's row and the node itself; pads see nothing, the root itself alone.
 
     Parents come before their children, or TREE006 flags the step, so where every row is right by its
     parent's, all are the path to the root.
     """
-    parts = (slice(start, start + TOGETHER) for start in range(0, len(valid), TOGETHER))
-    return np.concatenate(
-        [_unlike_closure(visible[each], parents_in_tree[each], valid[each]) for each in parts]
-    )
-
-
-def _unlike_closure(visible: BoolArray, parents: IntArray, valid: BoolArray) -> BoolArray:
-    """Return which steps have a row that is none of a closure, `[G]`."""
-    size, num_nodes = parents.shape
-    above = (parents + np.arange(size)[:, None] * num_nodes).reshape(-1)
-    expected: BoolArray = visible.reshape(size * num_nodes, num_nodes).take(above, axis=0)
-    expected.reshape(size, num_nodes, num_nodes)[:, 0] = False
-    expected.reshape(size, -1)[:, :: num_nodes + 1] = True
-    expected[~valid.reshape(-1)] = False
-    found: BoolArray = (visible != expected.reshape(visible.shape)).reshape(size, -1).any(axis=1)
+    num_nodes, parents, pads = valid.shape[1], above.reshape(-1), ~valid.reshape(-1)
+    rows, found = visible.reshape(len(parents), num_nodes), np.zeros(len(valid), dtype=np.bool_)
+    for start in range(0, len(rows), TOGETHER * num_nodes):
+        some = slice(start, start + TOGETHER * num_nodes)
+        expected: BoolArray = rows.take(parents[some], axis=0)
+        expected[::num_nodes] = False
+        expected.reshape(-1, num_nodes**2)[:, :: num_nodes + 1] = True
+        expected[np.flatnonzero(pads[some])] = False
+        unlike: Any = rows[some] != expected
+        if unlike.any():
+            found[(start + np.flatnonzero(unlike.any(axis=1))) // num_nodes] = True
     return found
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from invariants.ancestry import path_to_root
 from invariants.examples import Tree, legal_step
 from invariants.mutation import Case, Changes, Pick
@@ -164,9 +162,7 @@ def root_is_not_a_root(parents: IntArray, depths: IntArray, valid: BoolArray) ->
 CLAUSES: Final = (
     prefilter("TREE001")(lambda parents, parents_in_tree: parents != parents_in_tree),
     prefilter("TREE002", "TREE004")(
-        lambda parents_in_tree, depths, drafts: (
-            drafts & (depths - np.take_along_axis(depths, parents_in_tree, 1) != 1)
-        )
+        lambda above, depths, drafts: drafts & (depths - depths.take(above) != 1)
     ),
     prefilter("TREE005")(lambda parents: parents[:, 0] != 0),
     prefilter("TREE002", "TREE005")(lambda depths: depths[:, 0] != 0),

@@ -9,15 +9,13 @@ from typing import Final
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import LlamaConfig
-from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 from tracing.models import DrafterConfig, RopeConfig
 from workbench.fused.attention import AttentionCall, attend
 from workbench.fused.cache.contiguous import ContiguousCache
 from workbench.fused.linear import Linear
 from workbench.fused.operators import Operators
-from workbench.fused.rotary import Rotary
+from workbench.fused.rotary import PLAIN, Rotary
 from workbench.fused.seen import Seen, tell_heads, tell_mlp
 
 _JOINED: Final = {
@@ -71,7 +69,7 @@ class Eagle3Network:
             **{name: self._product(names) for name, names in _JOINED.items()},
             **{name: self._product([name]) for name in _SINGLE},
         }
-        self._rotary = Rotary.of(_rotary_module(config, config.rope).to(device), config.rope.kind)
+        self._rotary = _rotary(config, config.rope, device)
 
     def fuse(self, features: Tensor, seen: Seen | None = None) -> Tensor:
         """Return `[R, H]` from tapped teacher features `[R, 3 * H_target]`."""
@@ -190,13 +188,16 @@ class Eagle3Network:
         return self._operators.rms_norm(rows, self._weights[name], self._config.rms_norm_eps)
 
 
-def _rotary_module(config: DrafterConfig, rope: RopeConfig) -> LlamaRotaryEmbedding:
-    return LlamaRotaryEmbedding(
-        LlamaConfig(
-            hidden_size=config.hidden_size,
-            num_attention_heads=config.num_heads,
-            head_dim=config.head_dim,
-            max_position_embeddings=config.max_position_embeddings,
-            rope_parameters={"rope_type": rope.kind, "rope_theta": rope.theta, **rope.parameters},
-        )
+def _rotary(config: DrafterConfig, rope: RopeConfig, device: torch.device) -> Rotary:
+    if rope.kind == PLAIN:
+        return Rotary.plain(rope.theta, config.head_dim, device)
+    from transformers import LlamaConfig
+
+    hf_config = LlamaConfig(
+        hidden_size=config.hidden_size,
+        num_attention_heads=config.num_heads,
+        head_dim=config.head_dim,
+        max_position_embeddings=config.max_position_embeddings,
+        rope_parameters={"rope_type": rope.kind, "rope_theta": rope.theta, **rope.parameters},
     )
+    return Rotary.of(hf_config, rope.kind, device)

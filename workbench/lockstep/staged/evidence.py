@@ -196,10 +196,14 @@ class Evidence:
         has_features = reference[0].features.shape[-1] > 0
         typical = self.reference.typical
 
+        def picked(value: Any, axis: int) -> Any:
+            rows = host_floats(value)
+            whole = rows.shape[axis] == len(tensorized.valid) == len(nodes)
+            return rows if whole else np.take(rows, nodes, axis)
+
         def judged(fused: Any, of: Callable[[TeacherRows], Any], axis: int) -> RowTruth:
-            picked = None if fused is None else np.take(host_floats(fused), nodes, axis)
-            truth = [np.take(host_floats(of(rows)), nodes, axis) for rows in reference]
-            return row_truth(picked, truth, nodes)
+            own = None if fused is None else picked(fused, axis)
+            return row_truth(own, [picked(of(rows), axis) for rows in reference], nodes)
 
         return VerifyEvidence(
             committed_len=results.committed_len,
