@@ -9,7 +9,7 @@ from tracing.process import Alone, Result
 
 
 class Apart:
-    """Does work on a thread that lives as long as it; an interpreter that ends waits for it."""
+    """Does work on a thread that lives as long as the work; an interpreter that ends waits for it."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
@@ -52,12 +52,14 @@ class Apart:
             thread.join()
 
     def between(self, alone: Alone, work: Callable[[], Result]) -> Result:
-        """Return what `work` returns, done alone and while nothing is going on here."""
-        while True:
+        """Return what `work` returns, done alone and while nothing is going on here.
+
+        Raises:
+            InsideError: This thread is already inside; it could wait for ever.
+        """
+        while not (done := alone.run(lambda: () if self._is_busy else (work(),))):
             self.wait()
-            done = alone.run(lambda: () if self._is_busy else (work(),))
-            if done:
-                return done[0]
+        return done[0]
 
     def instead(self, work: Callable[[], None]) -> None:
         """Do work here instead; what failed before is forgotten when this does not."""
@@ -67,6 +69,7 @@ class Apart:
 
     def raise_problem(self) -> None:
         """Raise what the last work raised, once."""
-        problem, self._problem = self._problem, None
-        if problem is not None:
+        problem = self._problem
+        if problem is not None:  # set by the thread once, so that nothing is overwritten here
+            self._problem = None
             raise problem

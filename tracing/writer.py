@@ -84,14 +84,15 @@ class PathWriter:
         Raises:
             TraceError: The path is closed.
         """
-        return self._counted(lambda: self._begin(at)) if self._process.is_this() else None
+        if not self._process.is_this():
+            return None
+        return self._counted(partial(self._alone.run, partial(self._begin, at)))
 
     def _begin(self, at: tuple[int, int, int]) -> OpenStep:
         if self._closed:
             raise TraceError(f"path {self.name} is closed; open a new run to record more")
-        step = OpenStep(self._next_uid, at)
+        step = self._open[self._next_uid] = OpenStep(self._next_uid, at)
         self._next_uid += 1
-        self._open[step.uid] = step
         return step
 
     def stage(
@@ -129,18 +130,18 @@ class PathWriter:
             num_bytes: About what the row takes in memory.
 
         Raises:
-            EnvironmentProblemError: The disk refused it, or a batch; the row is kept to be written when there
-                is room or, with many kept already, counted as lost.
+            EnvironmentProblemError: The disk refused it, or a batch: written later or, with many kept, lost.
         """
         if self._process.is_this():
+            alone = self._alone.run
             if self._backlog.is_full:
-                self._sealing.wait()
-            self._counted(lambda: self._finish(step, columns, row, num_bytes))
+                alone = partial(self._sealing.between, self._alone)
+            self._counted(partial(alone, partial(self._finish, step, columns, row, num_bytes)))
             self._sealing.raise_problem()
 
     def _counted(self, work: Callable[[], Result]) -> Result:
         try:
-            return self._alone.run(work)
+            return work()
         except InsideError:
             self.count_refused()
             raise

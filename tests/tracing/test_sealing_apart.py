@@ -11,6 +11,7 @@ import pytest
 
 from tracing.errors import EnvironmentProblemError
 from tracing.integrity import verify_run
+from tracing.process import InsideError
 from tracing.reader import open_run
 from tracing.recorder import RunWriter
 from tracing.stream_file import StreamFile
@@ -94,12 +95,30 @@ def test_a_batch_that_the_disk_refuses_is_told_at_the_next_step_and_written_late
     gate.opened.set()
     with RunWriter(tmp_path / "run") as run:
         trace = run.path("fused")
-        for step in range(64):
-            record(trace, step)
-        trace._writer._sealing.wait()
-        with pytest.raises(EnvironmentProblemError, match="no space left"):
-            record(trace, 64)
-        for step in range(65, 200):
+        with pytest.raises(EnvironmentProblemError, match="no space left"):  # noqa: PT012 at once or a step later
+            for step in range(65):
+                last = step
+                record(trace, step)
+                if step == 63:
+                    trace._writer._sealing.wait()
+        assert last >= 63
+        for step in range(last + 1, 200):
             record(trace, step)
     assert rows(tmp_path / "run") == [(step, step, [step, 1]) for step in range(200)]
+    assert verify_run(tmp_path / "run").is_whole
+
+
+def test_a_call_from_inside_another_one_does_not_wait_for_the_thread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal handler that seals in the middle of a write would wait for a thread that waits for it."""
+    gate = Gate(monkeypatch)
+    with RunWriter(tmp_path / "run") as run:
+        trace = run.path("fused")
+        for step in range(64):
+            record(trace, step)
+        assert gate.reached.wait(30)
+        with pytest.raises(InsideError):
+            trace._writer._alone.run(trace.seal)
+        gate.opened.set()
     assert verify_run(tmp_path / "run").is_whole
