@@ -15,6 +15,8 @@ TREES: Final = (
     *((6, 3, 2), (8, 4, 2), (8, 6, 2), (12, 6, 2), (8, 4, 4), (12, 5, 3), (16, 4, 4), (16, 5, 4), (16, 7, 4)),
     *((20, 7, 4), (24, 6, 4), (32, 6, 4), (32, 7, 6), (64, 6, 8), (60, 7, 10)),
 )
+BOUNDED: Final = ((8, 6, 2, 0.15), (10, 8, 2, 0.15), (12, 9, 2, 0.15), (10, 8, 1, 0.15))
+"""Trees whose search may end early."""
 LIMIT: Final = 0.95
 
 
@@ -22,7 +24,12 @@ def fixed_trees(max_top_k: int) -> list[DecodeSettings]:
     """Return the fixed settings of the sweep."""
     chains = [DecodeSettings(tree_nodes=d + 1, depth=d - 1, top_k=1) for d in CHAINS]
     trees = [DecodeSettings(tree_nodes=n, depth=d, top_k=k) for n, d, k in TREES if k <= max_top_k]
-    return [*chains, *trees]
+    bounded = [
+        DecodeSettings(tree_nodes=n, depth=d, top_k=k, stop_below=bound)
+        for n, d, k, bound in BOUNDED
+        if k <= max_top_k
+    ]
+    return [*chains, *trees, *bounded]
 
 
 def measure(lab: Lab) -> Study:
