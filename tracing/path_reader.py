@@ -124,11 +124,7 @@ class PathReader:
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows `start:stop` batch by batch, at most 64 at a time; memory stays flat.
 
-        Args:
-            names: Columns, all when None.
-            start: The first row.
-            stop: The row after the last one, None for the end.
-            filled: Leave out columns of sealed batches that are null throughout; at least one is there.
+        With `filled`, columns of sealed batches that are null throughout are left out, all but one.
 
         Raises:
             UnknownColumnError: A name is not in the schema.
