@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
+from invariants.batch.flat import Flat
 from invariants.needs import columns_read
-from tracing.arrow_values import null_mask, values_of
+from tracing.columns import KEY_COLUMNS
 from tracing.path_reader import PathReader
 from tracing.rows import row_of_batch, with_columns
 from workbench.judge.recorded.launches import OF_ENGINES
@@ -76,14 +77,11 @@ def _of_one_schema(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
     return [with_columns(batch, names) for batch in batches]
 
 
-def rebuilt_in(table: pa.Table) -> Iterator[tuple[int, int, int]]:
+def rebuilt_in(columns: Mapping[str, Flat]) -> Iterator[tuple[int, int, int]]:
     """Yield prompt, turn and step of those steps of a turn that begin with a prefill, the first left out."""
-    names = ("prompt_id", "turn", "step", "context_token_ids")
-    if not set(names) <= set(table.schema.names):
+    if not {"context_token_ids", *KEY_COLUMNS} <= columns.keys():
         return
-    for batch in table.select(names).to_batches():
-        nulls = null_mask(batch.column(3))
-        prompts, turns, steps = (values_of(batch.column(number)) for number in range(3))
-        prefilled = np.ones(len(steps), dtype=np.bool_) if nulls is None else ~nulls
-        for row in np.flatnonzero(prefilled & (steps > 0)).tolist():
-            yield int(prompts[row]), int(turns[row]), int(steps[row])
+    prefilled = columns["context_token_ids"].present
+    prompts, turns, steps = (columns[name].values for name in KEY_COLUMNS)
+    for row in np.flatnonzero(prefilled & (steps > 0)).tolist():
+        yield int(prompts[row]), int(turns[row]), int(steps[row])
