@@ -204,9 +204,8 @@ class StreamReader:
         """
         num_rows = self.batches[number].facts["num_rows"]
         batch = self.unpacker.unpack(data, num_rows, None if names is None else tuple(names), filled=filled)
-        found = set(batch.schema.names)
         for name in ("token_id", *KEY_COLUMNS):
-            if name in found and batch.column(name).null_count:
+            if name in batch.schema.names and batch.column(name).null_count:
                 raise CorruptFrameError(f"batch {number} has rows without {name}")
         others = set(self.left_out(number))
         if others:
