@@ -49,7 +49,7 @@ screens: $(VENV)/.test
 
 # All costs, or some: make costs ONLY="check disk"; takes long and 12 GB of temporary files (docs/costs.md).
 costs: $(VENV)/.test
-	$(BIN)/python -m costs $(ONLY) $(if $(KEEP),--keep $(KEEP)) --page costs.html
+	$(BIN)/python -m costs $(ONLY) $(if $(RUNS),--runs $(RUNS)) $(if $(KEEP),--keep $(KEEP)) --page costs.html
 
 # What the first line says of single mistakes in three ports; what was measured before is kept.
 cause-table: $(VENV)/.test

@@ -29,6 +29,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="rows or groups of rows; all without any")
     parser.add_argument("--format", choices=("text", "json"), default="text")
     parser.add_argument("--page", type=Path, metavar="FILE", help="also write a page of pictures (HTML)")
+    parser.add_argument("--runs", type=_count, default=1, metavar="N", help="measure N times (default: once)")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="add what was measured to FILE")
     parser.add_argument("--kept", type=Path, metavar="FILE", help="measure nothing, show what --keep wrote")
     parser.add_argument("--markdown", type=Path, metavar="PAGE", help="with --kept: put the table into PAGE")
@@ -38,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         wanted = chosen(COSTS, options.names)
         if options.kept is None:
-            rows = _measured(wanted, options.keep)
+            rows = _measured(wanted, options.runs, options.keep)
         else:
             rows = _shown(wanted, options.kept, options.markdown)
     except SpecwbError as problem:
@@ -50,15 +51,31 @@ def main(argv: Sequence[str]) -> int:
     return exit_code(rows)
 
 
-def _measured(wanted: Wanted, file: Path | None) -> list[Row]:
-    before, rows = load(), []
+def _measured(wanted: Wanted, num_runs: int, file: Path | None) -> list[Row]:
+    """Return the rows of the last of some runs, which share the traces that they read; `file` keeps all."""
+    rows: list[Row] = []
     with Workshop(_progress) as workshop:
-        for cost, names in wanted:
-            found = list(measured(cost, names, workshop))
-            if file is not None:
-                keep(file, found, before=before)
-            rows += found
+        for _ in range(num_runs):
+            workshop.begin_run()
+            rows.clear()
+            for cost, names in wanted:
+                before = load()
+                found = list(measured(cost, names, workshop))
+                if file is not None:
+                    keep(file, found, before=before)
+                rows += found
     return rows
+
+
+def _count(text: str) -> int:
+    """Return a number of runs.
+
+    Raises:
+        ValueError: It is no whole number above 0.
+    """
+    if (count := int(text)) < 1:
+        raise ValueError(text)
+    return count
 
 
 def _shown(wanted: Wanted, file: Path, page: Path | None) -> list[Row]:

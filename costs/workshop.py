@@ -17,19 +17,25 @@ class Workshop:
     """A temporary folder, gone at the end; a context manager.
 
     Attributes:
-        folder: The folder.
+        folder: For what one run measures; the long traces lie beside it.
         say: Called with what is being done, for a progress line.
     """
 
     def __init__(self, say: Callable[[str], None] = lambda _: None) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="specwb-costs-"))
+        self._root = Path(tempfile.mkdtemp(prefix="specwb-costs-"))
+        self.folder = self._root / "run"
         self.say = say
         self._made: dict[str, Path] = {}
 
+    def begin_run(self) -> None:
+        """Have an empty folder again; long traces stay."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+
     def once(self, name: str, make: Callable[[Path], object]) -> Path:
-        """Return `folder / name`, made at the first request."""
+        """Return a path of this name, made at the first request."""
         if name not in self._made:
-            path = self.folder / name
+            path = self._root / name
             make(path)
             self._made[name] = path
         return self._made[name]
@@ -60,9 +66,10 @@ class Workshop:
         return self.once(f"run-{num_steps}-{'-'.join(map(str, options.values()))}", make)
 
     def __enter__(self) -> Workshop:
+        self.begin_run()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        shutil.rmtree(self._root, ignore_errors=True)

@@ -43,6 +43,8 @@ class LevelDraft(LevelModels):
         growth.beams.append(torch.zeros(0, dtype=torch.long))
         self.score(growth, torch.zeros(1))
         for level in range(1, self.settings.depth + 1):
+            if float(growth.scores[-1].max()) < self.settings.stop_score:
+                break
             self.expand(state, growth, level)
         return self.selected(state, growth)
 

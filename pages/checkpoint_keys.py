@@ -31,7 +31,7 @@ are written, the report says so, with every verdict.
 OUTRO = """
 Acceptance is held against the drafter's own probabilities: a trained drafter that is sure and never right
 (another vocabulary map) is a warning. One that only became unsure is not: with exchanged thirds of `fc` the
-shipped drafter expects 18 acceptances and gets 17, with exchanged gate and up 24 and 18."""
+drafter shipped first expected 18 acceptances and got 17, with exchanged gate and up 24 and 18."""
 
 
 def page() -> str:

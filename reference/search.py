@@ -8,6 +8,7 @@ This is the official EAGLE-3 search with its rules stated:
 * NaN ranks below everything, equal to minus infinity: it is never preferred, but it fills a tree that has
   nothing better, so that a broken drafter shows up in the tree's scores and not as a crash.
 * Fewer candidates than nodes give a smaller tree.
+* Ours: no further level where the best beam is less likely than `stop_below`.
 
 A drafter gives a `Search` for each rung: the first rows and `expand`.
 """
@@ -165,6 +166,8 @@ def grow(
     for level in range(1, settings.depth + 1):
         scores, token_ids = levels[-1].scores.ravel(), levels[-1].token_ids.ravel()
         kept = best(scores, settings.top_k)
+        if float(scores[kept[0]]) < settings.stop_score:
+            break
         flat_ids = kept + first_flat_id(level - 1, settings.top_k)
         rows = expand(rows, kept // settings.top_k, token_ids[kept])
         _report(watch, flat_ids, rows)

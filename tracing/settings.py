@@ -69,7 +69,7 @@ MAX_TREE_NODES: Final = 4096
 """Largest N; `visible` of a step has N x N entries, on either side and in its row."""
 USUAL_TREE_NODES: Final[Mapping[str, int]] = {"eagle3": 60, "lookup": 11, "draft_model": 12}
 """N of a run that states none, by kind of drafter."""
-SEARCH_SETTINGS: Final = ("depth", "top_k", "window")
+SEARCH_SETTINGS: Final = ("depth", "top_k", "window", "stop_below")
 """Settings of a beam search."""
 LOOKUP_SETTINGS: Final = ("lookup_rule", "lookup_min", "lookup_max")
 """Settings of prompt lookup."""
@@ -129,6 +129,7 @@ class DecodeSettings:
         kv_layout: `contiguous` or `paged`.
         block_size: Tokens per block of the paged layout.
         window: Drafter-only attention window in tokens; 0 is none.
+        stop_below: A search ends before a level whose best beam has a lower probability than this; 0: never.
         lookup_rule: Whose prompt lookup: the first place of the longest n-gram; `transformers` stops before
             an end-of-sequence token, `vllm` does not.
         lookup_min, lookup_max: Shortest and longest n-gram; `transformers` reads the longest alone.
@@ -151,6 +152,7 @@ class DecodeSettings:
     kv_layout: str = "contiguous"
     block_size: int = 128
     window: int = 0
+    stop_below: float = 0.0
     lookup_rule: str = "transformers"
     lookup_min: int = 1
     lookup_max: int = 2
@@ -168,6 +170,11 @@ class DecodeSettings:
     def deepest(self, reads: Collection[str]) -> int:
         """Return the greatest depth of a node in trees of a drafter that reads these settings."""
         return self.depth + 1 if "depth" in reads else self.tree_nodes - 1
+
+    @property
+    def stop_score(self) -> float:
+        """Cumulative log-probability of a best beam below which a search ends."""
+        return math.log(self.stop_below) if self.stop_below else -math.inf
 
     def as_read(self, reads: Collection[str]) -> dict[str, Any]:
         """Return all settings by name, those of drafting and sampling only where something reads them."""
@@ -189,6 +196,8 @@ class DecodeSettings:
             raise UsageError(
                 f"temperature should be above 0 where tokens are sampled, got {self.temperature}"
             )
+        if not 0 <= self.stop_below < 1:
+            raise UsageError(f"stop_below should be a probability below 1, got {self.stop_below}")
         if not 0 < self.top_p <= 1:
             raise UsageError(f"top_p should be above 0 and up to 1, got {self.top_p}")
         require_one_of("lookup_rule", self.lookup_rule, LOOKUP_RULES)

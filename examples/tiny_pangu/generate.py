@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -138,17 +138,25 @@ class Job:
 
     path: Path
     phase: Phase
-    prompt_len: int
+    prompt_lens: tuple[int, ...]
+    greedy_share: float
     seed: int
 
 
 def jobs(recipe: Recipe, workspace: Workspace) -> tuple[Job, Job]:
     """Return the short and the long job."""
-    short, long = recipe.generate_short, recipe.generate_long
+    short, long = (recipe.generated_prompt_len,), (recipe.generated_long_prompt_len,)
+    share, seed = recipe.greedy_share, recipe.seed
     return (
-        Job(workspace.generated, short, recipe.generated_prompt_len, recipe.seed + 7),
-        Job(workspace.generated_long, long, recipe.generated_long_prompt_len, recipe.seed + 8),
+        Job(workspace.generated, recipe.generate_short, short, share, seed + 7),
+        Job(workspace.generated_long, recipe.generate_long, long, share, seed + 8),
     )
+
+
+def further_job(recipe: Recipe, workspace: Workspace) -> Job:
+    """Return the job of the text that the drafter alone reads."""
+    lens, share = recipe.further_prompt_lens, recipe.further_greedy_share
+    return Job(workspace.generated_further, recipe.generate_further, lens, share, recipe.seed + 9)
 
 
 @torch.no_grad()
@@ -158,18 +166,25 @@ def run_job(recipe: Recipe, workspace: Workspace, job: Job) -> None:
         return
     teacher = load_teacher(recipe.shape, torch.load(workspace.teacher, weights_only=True))
     corpus = read_stream(workspace.train_tokens)
-    longest = max(job.prompt_len, recipe.forced_len)
+    longest = max(*job.prompt_lens, recipe.forced_len)
     starts = torch.nonzero(corpus[:-longest] == BOS_ID).flatten()
-    writer = Writer(corpus, starts, torch.Generator().manual_seed(job.seed), recipe, [])
+    generator = torch.Generator().manual_seed(job.seed)
+    writer = Writer(corpus, starts, generator, replace(recipe, greedy_share=job.greedy_share), [])
     begun, batches = time.monotonic(), []
     for number in range(job.phase.steps):
-        batches.append(write_batch(teacher, writer, job.phase, job.prompt_len))
+        prompt_len = job.prompt_lens[number % len(job.prompt_lens)]
+        batches.append(write_batch(teacher, writer, job.phase, prompt_len))
         done = f"{number + 1}/{job.phase.steps} {time.monotonic() - begun:.0f} s"
         print(f"generate {job.path.name} {done}", flush=True)
     np.save(job.path, torch.cat(batches).numpy().astype(np.uint16))
 
 
 def generate(recipe: Recipe, workspace: Workspace) -> None:
-    """Write the drafter's training text, short and long."""
+    """Write the text that all drafters learn from, short and long."""
     for job in jobs(recipe, workspace):
         run_job(recipe, workspace, job)
+
+
+def generate_further(recipe: Recipe, workspace: Workspace) -> None:
+    """Write the text that the drafter alone reads."""
+    run_job(recipe, workspace, further_job(recipe, workspace))

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
-from examples.tiny_pangu.recipe import Phase, Recipe, Workspace
+from examples.tiny_pangu.recipe import DrafterRound, Phase, Recipe, Workspace
 
 TEMPLATE: Final = Path(__file__).with_name("model_card.md")
 MEDUSA_TEMPLATE: Final = TEMPLATE.with_name("medusa_card.md")
@@ -19,6 +19,15 @@ FURTHER: Final = ("medusa", "draft_model")
 def _phases(phases: tuple[Phase, ...]) -> str:
     return ", then ".join(
         f"{phase.steps} steps of {phase.batch_size} x {phase.num_tokens}" for phase in phases
+    )
+
+
+def _round(number: int, part: DrafterRound) -> str:
+    text = " and the further text" if part.reads_further else ""
+    return (
+        f"  {number}. {_phases(part.phases)}; training-time test of {part.rollout_steps} steps with loss "
+        f"weights {part.rollout_decay}^j; {part.generated_share:.0%} generated text{text}, the rest corpus; "
+        f"Muon at {part.muon_lr}, AdamW at {part.adam_lr}, falling after {part.hold:.0%} of the round.\n"
     )
 
 
@@ -60,7 +69,9 @@ def model_card(recipe: Recipe, workspace: Workspace) -> str:
         facts=facts,
         measured=measured,
         teacher_steps=_phases(recipe.teacher_phases),
-        drafter_steps="; again ".join(_phases(phases) for phases in recipe.drafter_rounds),
+        drafter_rounds="".join(_round(number, each) for number, each in enumerate(recipe.drafter_rounds, 1)),
+        further=recipe.generate_further.steps * recipe.generate_further.batch_size,
+        prompt_lens=" or ".join(map(str, recipe.further_prompt_lens)),
         generated=" and ".join(f"{p.steps * p.batch_size} x {p.num_tokens} tokens" for p in (short, long)),
         aux_layers=", ".join(str(layer) for layer in shape.aux_layers),
         num_prompts=num_prompts,

@@ -47,19 +47,43 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
+class DrafterRound:
+    """One round of drafter training; it begins with a fresh optimizer and schedule.
+
+    Attributes:
+        phases: Steps by batch shape.
+        adam_lr, muon_lr: Peak learning rates.
+        hold: Part of the round after which they fall.
+        generated_share: Part of a batch that is generated text.
+        rollout_steps: Draft steps simulated in training (training-time test).
+        rollout_decay: Loss weight of each further draft step.
+        reads_further: Whether the further text is read, too.
+    """
+
+    phases: tuple[Phase, ...]
+    adam_lr: float = 1e-3
+    muon_lr: float = 0.02
+    hold: float = 0.3
+    generated_share: float = 0.6
+    rollout_steps: int = 6
+    rollout_decay: float = 0.8
+    reads_further: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Recipe:
     """What was run for the shipped weights.
 
     Attributes:
+        generate_further: Text for the drafter alone, on top of the short one.
         generated_prompt_len: Tokens of training text before each generated sequence.
+        further_prompt_lens: The same of the further text, batch after batch in turn.
         greedy_share: Part of a generated batch that is greedy; the rest is sampled at `temperature`.
+        further_greedy_share: The same of the further text.
         forced_len: Tokens of a new document start that follow a generated end of document.
-        generated_share: Part of a drafter batch that is generated text.
         hard_share: Weight of the teacher's argmax in the drafter's target; the rest is its softmax.
-        drafter_rounds, draft_model_rounds: Phases of each round; a round begins with a fresh optimizer and
-            schedule.
-        rollout_steps: Draft steps simulated in training (training-time test).
-        rollout_decay: Loss weight of each further draft step.
+        drafter_rounds: In their order.
+        draft_model_rounds: Phases of each round; a round begins with a fresh optimizer and schedule.
         lesson_width: The teacher's best tokens that are kept after each token of generated text.
         medusa_stride: Step between the rows of a Medusa batch that are learnt from: neighbours are alike.
         medusa_decay: Loss weight of each further Medusa head.
@@ -75,19 +99,29 @@ class Recipe:
     teacher_muon_lr: float = 0.02
     generate_short: Phase = Phase(8, 128, 256)
     generate_long: Phase = Phase(1, 48, 1024)
+    generate_further: Phase = Phase(18, 128, 256)
     generated_prompt_len: int = 48
     generated_long_prompt_len: int = 640
+    further_prompt_lens: tuple[int, ...] = (48, 96)
     greedy_share: float = 0.625
+    further_greedy_share: float = 0.8
     temperature: float = 0.8
     forced_len: int = 24
     draft_vocab_size: int = 3072
-    drafter_rounds: tuple[tuple[Phase, ...], ...] = ((Phase(1000, 8, 256), Phase(100, 2, 1024)),)
-    drafter_adam_lr: float = 1e-3
-    drafter_muon_lr: float = 0.02
-    generated_share: float = 0.6
+    drafter_rounds: tuple[DrafterRound, ...] = (
+        DrafterRound((Phase(1000, 8, 256), Phase(100, 2, 1024))),
+        DrafterRound(
+            (Phase(1700, 8, 256), Phase(50, 2, 1024)),
+            adam_lr=6e-4,
+            muon_lr=0.012,
+            hold=0.0,
+            generated_share=0.75,
+            rollout_steps=7,
+            rollout_decay=0.85,
+            reads_further=True,
+        ),
+    )
     hard_share: float = 0.5
-    rollout_steps: int = 6
-    rollout_decay: float = 0.8
     lesson_width: int = 16
     medusa_num_heads: int = 5
     medusa_vocab_size: int = 2048
@@ -144,6 +178,11 @@ class Workspace:
     def generated_long(self) -> Path:
         """Long text of the teacher, uint16 `[sequences, 1024]`."""
         return self.directory / "generated_long.npy"
+
+    @property
+    def generated_further(self) -> Path:
+        """More text of the teacher, for the drafter alone, uint16 `[sequences, 256]`."""
+        return self.directory / "generated_further.npy"
 
     def drafter_round(self, number: int) -> Path:
         """Drafter weights after one round of training."""

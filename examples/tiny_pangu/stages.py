@@ -8,7 +8,7 @@ from pathlib import Path
 
 from examples.tiny_pangu.corpus import build_corpus
 from examples.tiny_pangu.export_pair import export_further, export_pair
-from examples.tiny_pangu.generate import generate
+from examples.tiny_pangu.generate import generate, generate_further
 from examples.tiny_pangu.lessons import write_lessons
 from examples.tiny_pangu.measure import measure
 from examples.tiny_pangu.measure_further import measure_further
@@ -40,6 +40,10 @@ def _teacher(recipe: Recipe, workspace: Workspace, compiled: bool) -> None:
 
 def _generate(recipe: Recipe, workspace: Workspace, _compiled: bool) -> None:
     generate(recipe, workspace)
+
+
+def _generate_further(recipe: Recipe, workspace: Workspace, _compiled: bool) -> None:
+    generate_further(recipe, workspace)
 
 
 def _drafter(recipe: Recipe, workspace: Workspace, compiled: bool) -> None:
@@ -110,6 +114,7 @@ STAGES = (
     Stage("corpus", lambda workspace: workspace.corpus_facts, _corpus),
     Stage("teacher", lambda workspace: workspace.teacher, _teacher),
     GENERATE,
+    Stage("generate-further", lambda workspace: workspace.generated_further, _generate_further),
     Stage("drafter", lambda workspace: workspace.drafter, _drafter),
     Stage("export", lambda workspace: workspace.exported / "drafter" / WEIGHTS, _export),
     Stage("measure", lambda workspace: workspace.measured, _measure),

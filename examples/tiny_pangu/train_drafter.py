@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from examples.tiny_pangu.drafter_model import Drafter, Rollout, rollout_loss
 from examples.tiny_pangu.optimizer import Optimizer, run_phases, run_rounds
-from examples.tiny_pangu.recipe import Phase, Recipe, Workspace
+from examples.tiny_pangu.recipe import DrafterRound, Phase, Recipe, Workspace
 from examples.tiny_pangu.teacher_model import Teacher, load_teacher
 from examples.tiny_pangu.train_teacher import read_stream, schedule, windows
 
@@ -29,6 +29,13 @@ class DrafterData:
         source = self.generated[phase.num_tokens]
         rows = torch.randint(0, len(source), (num_generated,), generator=generator)
         return torch.cat([windows(self.corpus, part, generator), source[rows]])
+
+
+def with_further(data: DrafterData, workspace: Workspace) -> DrafterData:
+    """Return the same with the text that the drafter alone reads beside the short one."""
+    further = torch.from_numpy(np.load(workspace.generated_further).astype(np.int64))
+    length = further.shape[1]
+    return DrafterData(data.corpus, {**data.generated, length: torch.cat([data.generated[length], further])})
 
 
 def read_data(workspace: Workspace) -> DrafterData:
@@ -76,6 +83,7 @@ class Trainer:
     recipe: Recipe
     teacher: Teacher
     data: DrafterData
+    further: DrafterData
     drafter: Drafter
     compiled: bool
 
@@ -85,28 +93,29 @@ class Trainer:
 
     def run_round(self, number: int) -> list[float]:
         """Train one round, with a fresh optimizer and its own random numbers; return every loss."""
-        recipe, phases = self.recipe, schedule(self.recipe.drafter_rounds[number])
-        generator = torch.Generator().manual_seed(recipe.seed + 5 + number)
+        settings = self.recipe.drafter_rounds[number]
+        data = self.further if settings.reads_further else self.data
+        generator = torch.Generator().manual_seed(self.recipe.seed + 5 + number)
         optimizer = Optimizer(
             self.drafter,
             is_block_matrix,
-            adam_lr=recipe.drafter_adam_lr,
-            muon_lr=recipe.drafter_muon_lr,
+            adam_lr=settings.adam_lr,
+            muon_lr=settings.muon_lr,
             warmup_steps=40,
-            hold=0.3,
+            hold=settings.hold,
         )
 
         def loss(phase: Phase) -> tuple[Tensor, Tensor]:
-            return self._loss(self.data.batch(phase, recipe.generated_share, generator))
+            return self._loss(data.batch(phase, settings.generated_share, generator), settings)
 
-        return run_phases(f"drafter {number}:", phases, optimizer, loss)
+        return run_phases(f"drafter {number}:", schedule(settings.phases), optimizer, loss)
 
-    def _loss(self, token_ids: Tensor) -> tuple[Tensor, Tensor]:
-        teacher, recipe = self.teacher, self.recipe
-        targets, features = self.teach(teacher, token_ids, self.drafter.target_from_draft, recipe.hard_share)
+    def _loss(self, token_ids: Tensor, settings: DrafterRound) -> tuple[Tensor, Tensor]:
+        teacher, hard_share = self.teacher, self.recipe.hard_share
+        targets, features = self.teach(teacher, token_ids, self.drafter.target_from_draft, hard_share)
         tables = (teacher.cos, teacher.sin, teacher.bias)
         rollout = Rollout(teacher.embed_tokens.weight, token_ids, features, targets, *tables)
-        return self.loss(self.drafter, rollout, recipe.rollout_steps, recipe.rollout_decay)
+        return self.loss(self.drafter, rollout, settings.rollout_steps, settings.rollout_decay)
 
 
 def train_drafter(recipe: Recipe, workspace: Workspace, *, compiled: bool = True) -> list[float]:
@@ -120,6 +129,6 @@ def train_drafter(recipe: Recipe, workspace: Workspace, *, compiled: bool = True
     data = read_data(workspace)
     kept = frequent_tokens(data, recipe.shape.vocab_size, recipe.draft_vocab_size)
     drafter = Drafter(recipe.shape, kept, teacher.embed_tokens.weight)
-    trainer = Trainer(recipe, teacher, data, drafter, compiled)
+    trainer = Trainer(recipe, teacher, data, with_further(data, workspace), drafter, compiled)
     done = [workspace.drafter_round(number) for number in range(len(recipe.drafter_rounds))]
     return run_rounds(drafter, done, trainer.run_round, workspace.drafter)

@@ -166,6 +166,6 @@ SEARCHES: Final[Mapping[str, Search[Any]]] = {
 DRAFT_MODEL: Final = ReferenceDrafter(
     by_search(SEARCHES, "draft_model"),
     score=drawn_by(SEARCHES),
-    settings=("depth", "top_k"),
+    settings=("depth", "top_k", "stop_below"),
     searches=SEARCHES,
 )

@@ -189,6 +189,7 @@ def test_everything_left_to_measurement_and_every_study(
     ("given", "told"),
     [
         ({"tree": "60/7"}, "NODES/DEPTH/TOP_K"),
+        ({"tree": "8/6/2/1"}, "or with a bound"),
         ({"study": "budget,nothing"}, "got 'nothing'"),
         ({"eager": "norms"}, "got 'norms'"),
         ({"proposer": "eagle3,mtp"}, "got 'mtp'"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ from tracing.settings import DecodeSettings
 from tracing.stages import NullWatch
 from workbench.bench.choices import with_tree
 from workbench.bench.chosen import tree_study
+from workbench.cli.bench_words import parse_tree
 from workbench.fused.path import make_engine, make_path, path_over
-from workbench.lockstep.choice.acceptance import Acceptance, record_positions, true_path_ranks
+from workbench.lockstep.choice.acceptance import Acceptance, record_positions, replayed
 from workbench.lockstep.choice.costs import StepCosts
 from workbench.lockstep.choice.decoders import Decoded, Decoder, Stopwatch, greedy_decoder
-from workbench.lockstep.choice.tree import TreeChooser, candidates, finalists, predict
+from workbench.lockstep.choice.tree import TreeChooser, candidates, finalists, predict, shape_name
 from workbench.lockstep.engine.step import run_prefill, run_step
 from workbench.lockstep.engine.under_test import PathUnderTest
 
@@ -26,6 +28,7 @@ PROMPTS = ([5, 9, 11, 3, 20, 41, 2], [1, 2, 3, 30, 31])
 NUM_TOKENS = 40
 WIDE = DecodeSettings(tree_nodes=2, depth=4, top_k=6, max_new_tokens=NUM_TOKENS)
 SHAPES = [(2, 0, 1), (4, 2, 1), (6, 4, 1), (5, 2, 2), (9, 3, 3), (16, 4, 4), (25, 3, 6), (31, 4, 6)]
+BOUND = 0.3
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +42,18 @@ def acceptance(pair: ModelPair) -> Acceptance:
     return Acceptance([record_positions(path, prompt, NUM_TOKENS) for prompt in PROMPTS])
 
 
-def really_accepted(pair: ModelPair, nodes: int, depth: int, top_k: int) -> list[int]:
-    """Accepted tokens of each step that begins with its whole future inside the text."""
-    settings = DecodeSettings(tree_nodes=nodes, depth=depth, top_k=top_k)
+def really_stepped(pair: ModelPair, settings: DecodeSettings) -> list[tuple[int, int]]:
+    """Accepted tokens and expansions of each step that begins with its whole future inside the text."""
     counted = []
     for prompt in PROMPTS:
         path = PathUnderTest.begin(make_path(pair, settings, eager=EAGER), NullWatch())
         run_prefill(path, prompt)
         place = 0
-        while place + depth < NUM_TOKENS:
-            counted.append(len(run_step(path, 1 << 20).accepted.accepted_nodes))
-            place += counted[-1] + 1
+        while place + settings.depth < NUM_TOKENS:
+            step = run_step(path, 1 << 20)
+            assert step.drafted.levels is not None
+            counted.append((len(step.accepted.accepted_nodes), len(step.drafted.levels) - 1))
+            place += counted[-1][0] + 1
     return counted
 
 
@@ -58,28 +62,40 @@ def test_a_smaller_search_replayed_accepts_what_it_really_accepts(
     pair: ModelPair, acceptance: Acceptance, nodes: int, depth: int, top_k: int
 ) -> None:
     """Catches a rank off by one, a beam of the wrong path, a text shifted against its drafts."""
-    real = really_accepted(pair, nodes, depth, top_k)
-    assert acceptance.accepted(nodes, depth, top_k) == pytest.approx(np.mean(real), abs=0.08)
-    assert max(real) > 0
+    settings = DecodeSettings(tree_nodes=nodes, depth=depth, top_k=top_k)
+    real = really_stepped(pair, settings)
+    assert acceptance.steps(settings)[0] == pytest.approx(np.mean([each for each, _ in real]), abs=0.08)
+    assert max(real)[0] > 0
 
 
 def test_the_widest_search_is_replayed_exactly(pair: ModelPair, acceptance: Acceptance) -> None:
-    real = really_accepted(pair, 31, WIDE.depth, WIDE.top_k)
-    assert acceptance.accepted(31, WIDE.depth, WIDE.top_k) == np.mean(real)
+    settings = replace(WIDE, tree_nodes=31)
+    real = really_stepped(pair, settings)
+    assert acceptance.steps(settings) == pytest.approx(np.mean(real, axis=0))
+
+
+@pytest.mark.parametrize("top_k", [1, WIDE.top_k])
+def test_a_search_that_ends_early_is_replayed_exactly(
+    pair: ModelPair, acceptance: Acceptance, top_k: int
+) -> None:
+    settings = replace(WIDE, tree_nodes=31, top_k=top_k, stop_below=BOUND)
+    real = really_stepped(pair, settings)
+    assert acceptance.steps(settings) == pytest.approx(np.mean(real, axis=0))
+    assert len({expansions for _, expansions in real}) > 1
 
 
 def test_more_of_anything_never_accepts_less_at_one_place(pair: ModelPair) -> None:
     path = make_path(pair, WIDE, eager=EAGER)
     for position in record_positions(path, PROMPTS[0], 12):
-        for ranks in true_path_ranks(position, 4):
+        for ranks in replayed(position, 4).ranks:
             assert all(np.diff(ranks) > 0)  # a node never comes before its parent
 
 
 class Given:
     """Acceptance that grows with nodes, as told."""
 
-    def accepted(self, nodes: int, depth: int, top_k: int) -> float:
-        return min(depth + 1, 0.5 * nodes**0.7)
+    def steps(self, settings: DecodeSettings) -> tuple[float, float]:
+        return min(settings.depth + 1, 0.5 * settings.tree_nodes**0.7), settings.depth
 
 
 def costs(per_node: float, per_level: float = 0.01) -> StepCosts:
@@ -102,9 +118,14 @@ def test_dear_levels_make_it_flat() -> None:
 
 
 def test_every_chain_is_a_candidate_and_a_finalist() -> None:
-    chains = [one for one in candidates((1, 2, 4)) if one.top_k == 1]
+    chains = [one for one in candidates((1, 2, 4)) if one.top_k == 1 and not one.stop_below]
     assert [(one.tree_nodes, one.depth) for one in chains] == [(depth + 2, depth) for depth in range(10)]
     assert any(one.settings.top_k == 1 for one in finalists(predict(costs(0.0), Given())))
+
+
+def test_a_tree_is_read_as_it_is_named() -> None:
+    for one in candidates((1, 2, 4)):
+        assert parse_tree(shape_name(one)) == one
 
 
 def test_no_candidate_wants_more_nodes_than_its_search_scores() -> None:

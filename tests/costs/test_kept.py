@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from costs.__main__ import main
 from costs.kept import Measurement, keep, kept, this_machine
 from costs.markdown import BEGIN, END, as_markdown, put
-from costs.row import Goal, Row
+from costs.row import Cost, Goal, Row
+from costs.workshop import Workshop
 from tracing.errors import UsageError
 
 ROWS = (
@@ -79,3 +81,27 @@ def test_the_command_keeps_shows_and_writes(tmp_path: Path, capsys: pytest.Captu
     assert "| `disk.step`, KB | at most 8.0000 KB | 7.5000 |" in page.read_text(encoding="utf-8")
     with pytest.raises(SystemExit):
         main(["--markdown", str(page)])
+
+
+def test_runs_are_kept_one_by_one_and_share_their_traces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+
+    def measure(workshop: Workshop) -> Iterator[Row]:
+        shared = workshop.once("shared", made.append)
+        (workshop.folder / "own").mkdir()  # there is none from a run before
+        yield Row(name="toy.row", value=float(len(made)), unit="s", how=str(shared))
+
+    monkeypatch.setattr("costs.__main__.COSTS", [Cost("toy", {"toy.row": None}, measure)])
+    assert main(["--runs", "3", "--keep", str(tmp_path / "kept")]) == 0
+    rows = [each.rows[0] for each in kept(tmp_path / "kept")]
+    assert [row.value for row in rows] == [1.0, 1.0, 1.0]
+    assert len(made) == 1
+    assert {row.how for row in rows} == {str(made[0])}
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "many"])
+def test_a_number_of_runs_is_one_at_least(count: str) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["--runs", count])

@@ -20,12 +20,13 @@ from workbench.judge.recorded.check import check_run
 from workbench.lockstep.session.prompts import read_prompts
 
 PLAIN = tiny_bench().setup("plain")
-SHAPES: dict[str, dict[str, int]] = {
+SHAPES: dict[str, dict[str, Any]] = {
     "bushy": {"tree_nodes": 12, "depth": 3, "top_k": 4},
     "padded": {"tree_nodes": 16, "depth": 0, "top_k": 4},
     "chain": {"tree_nodes": 5, "depth": 3, "top_k": 1},
     "two nodes": {"tree_nodes": 2, "depth": 0, "top_k": 1},
     "binary": {"tree_nodes": 9, "depth": 4, "top_k": 2},
+    "ended early": {"tree_nodes": 9, "depth": 5, "top_k": 2, "stop_below": 0.3},
 }
 DTYPES = ("float32", "bfloat16", "float16")
 MODES = ("fast_reorder", "full_reorder", "length")

@@ -65,6 +65,12 @@ CASES: list[tuple[str, Fault, str, int | None]] = [
     ("JUDGE-DRAFT-LEVELS", put("draft.fused.levels", DRAFTED.levels[:-1]), "fused", None),
     ("JUDGE-DRAFT-LEVELS", put("draft.settings", replace(STEP.draft.settings, top_k=4)), "fused", None),
     (
+        "JUDGE-DRAFT-LEVELS",
+        put("draft.settings", replace(STEP.draft.settings, stop_below=0.99)),
+        "fused",
+        None,
+    ),
+    (
         "JUDGE-DRAFT-VOCAB",
         level(-1, token_ids=changed(DRAFTED.levels[-1].token_ids, (-1, -1), 2)),
         "fused",

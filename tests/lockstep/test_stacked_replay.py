@@ -21,6 +21,7 @@ from workbench.judge.recorded.rejudge import Rejudged, rejudge
 from workbench.lockstep.replay import stacked
 from workbench.lockstep.replay.judge import ModelJudge
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
+from workbench.lockstep.truth.ways import DRAWN
 
 TREE, CHAIN = Setup(), Setup(settings=replace(SMALL, top_k=1, tree_nodes=4))
 
@@ -160,3 +161,26 @@ def test_requests_that_take_turns_are_stacked_each(
     together = judged(recorded, tmp_path / "run")
     assert [each.moment.place for each in together.findings] == [(1, 0, 2)]
     assert said(together) == said(without_stacks(monkeypatch, recorded, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("change", ["logits", "scores"])
+def test_what_is_not_explained_asks_each_model_once(
+    recorded: Recorded, change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Samples are drawn in rounds; a later round computes nothing that an earlier one has computed."""
+    folder = rewrite(
+        recorded.folder,
+        tmp_path / "run",
+        lambda name, row: CHANGES[change](row) if (name, row["step"]) == ("fused", 1) else row,
+    )
+    asked = list[tuple[int, int]]()
+    verify = ReferenceRunner.verify
+
+    def counted(self: Any, committed: Any, tree: Any, models: Any = None, **given: Any) -> Any:
+        asked.extend((len(committed), id(each)) for each in models)
+        return verify(self, committed, tree, models, **given)
+
+    monkeypatch.setattr(ReferenceRunner, "verify", counted)
+    assert without_stacks(monkeypatch, recorded, folder).findings
+    assert len({model for _, model in asked}) == 1 + DRAWN[-1]
+    assert len(asked) == len(set(asked))

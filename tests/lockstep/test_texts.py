@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from reference import teacher
 from reference.model import ReferenceModels
 from tests.lockstep.texts_made import greedy_text, judge_of
 from tests.pairs import tiny_pair
 from tracing.errors import UsageError
+from workbench.judge.allowance import Norms
 from workbench.judge.texts import UNJUDGED, TextRecord, TextsTally
 from workbench.lockstep.texts import judging
-from workbench.lockstep.texts.judging import logits_of
+from workbench.lockstep.texts import rows as text_rows
+from workbench.lockstep.texts.rows import TextRows
 
 PAIR = tiny_pair(3, noise=0.6)
 PROMPT = (5, 9, 33, 2, 17, 40)
@@ -143,20 +149,22 @@ def test_the_place_in_a_step_is_named() -> None:
 
 def test_rows_are_the_same_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     models, tokens = ReferenceModels(PAIR, "float64"), (*PROMPT, *TEXT)
-    whole = np.concatenate([rows for _, rows in logits_of(models, tokens, 4, 24)])
-    monkeypatch.setattr(judging, "MAX_BYTES", 1)
-    pieces = list(logits_of(models, tokens, 4, 24))
+    whole = np.concatenate([rows for _, rows in TextRows(models, tokens).logits(4, 24)])
+    monkeypatch.setattr(text_rows, "MAX_BYTES", 1)
+    in_pieces = TextRows(models, tokens)
+    pieces = list(in_pieces.logits(4, 24))
     assert [start for start, _ in pieces] == [4, 8, 16, 24]
     np.testing.assert_allclose(np.concatenate([rows for _, rows in pieces]), whole, atol=1e-12)
+    np.testing.assert_allclose(in_pieces.at([11, 13, 20]), whole[[7, 9, 16]], atol=1e-12)
 
 
 def test_suspects_beyond_those_that_are_kept_are_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many near ties come before the wrong token."""
-    monkeypatch.setattr(judging, "MAX_BYTES", 1)
+    monkeypatch.setattr(text_rows, "MAX_BYTES", 1)
     monkeypatch.setattr(
         judging.TextJudge,
         "_allowances",
-        lambda _self, _tokens, given: [
+        lambda _self, _tokens, given, _samples: [
             0.0 if suspect.row == len(PROMPT) - 1 + 15 else np.inf for suspect in given
         ],
     )
@@ -174,3 +182,26 @@ def test_no_ok_about_rows_that_are_not_finite() -> None:
     tally.add(judge_of(broken)(CLEAN))
     assert UNJUDGED in tally.not_checked
     assert tally.verdict == "inconclusive"
+
+
+def test_near_ties_of_a_text_share_their_forwards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are: the truth runs a row at most twice, and the first sample once."""
+    monkeypatch.setattr(text_rows, "MAX_BYTES", 1)
+    monkeypatch.setattr(
+        judging, "row_allowances", lambda truth, _samples, _dtype: Norms(*np.full((2, len(truth)), np.inf))
+    )
+    asked = Counter[str]()
+    forward = teacher.forward
+
+    def counted(models: ReferenceModels, token_ids: torch.Tensor, *given: Any, **named: Any) -> Any:
+        asked[str(models.dtype)] += len(token_ids)
+        return forward(models, token_ids, *given, **named)
+
+    monkeypatch.setattr(teacher, "forward", counted)
+    output = tuple(_other(token) for token in TEXT)
+    judged = JUDGE(replace(CLEAN, output_token_ids=output))
+    assert len(judged.near_ties) > 4 * text_rows.most_compared(JUDGE.runner.truth)
+    num_rows = len(PROMPT) + LENGTH
+    blocks = 8 * len(judged.near_ties) / text_rows.most_compared(JUDGE.runner.truth)
+    assert asked["torch.float64"] <= 2 * num_rows + blocks
+    assert asked["torch.float32"] <= num_rows + blocks

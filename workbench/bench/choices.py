@@ -28,8 +28,8 @@ NUM_PROSE: Final = 2
 CHOSEN: Final = "drafts"
 """Manifest entry of the chosen draft settings, by proposer."""
 DRAFT_FIELDS: Final = {
-    "eagle3": ("tree_nodes", "depth", "top_k"),
-    "draft_model": ("tree_nodes", "depth", "top_k"),
+    "eagle3": ("tree_nodes", "depth", "top_k", "stop_below"),
+    "draft_model": ("tree_nodes", "depth", "top_k", "stop_below"),
     "medusa": ("tree_nodes", "static_tree"),
     "lookup": ("tree_nodes", "lookup_rule", "lookup_min", "lookup_max"),
 }
@@ -148,7 +148,8 @@ def _settings(setting: _Calibration, asked: Asked, eager: frozenset[str]) -> Dec
         chosen = {name: getattr(settings, name) for name in DRAFT_FIELDS[proposer]}
         folder.choose(CHOSEN, {**kept, proposer: {**why, **chosen}})
         kept = folder.manifest[CHOSEN]
-    return DecodeSettings(**{name: kept[proposer][name] for name in DRAFT_FIELDS[proposer]})
+    chosen = kept[proposer]  # an older folder knows no bound
+    return DecodeSettings(**{name: chosen[name] for name in DRAFT_FIELDS[proposer] if name in chosen})
 
 
 Found = tuple[DecodeSettings, dict[str, Any]]
@@ -219,5 +220,6 @@ def study_name(proposer: str) -> str:
 
 def with_tree(engine: Engine, shape: DecodeSettings) -> Engine:
     """Return the same models with another tree."""
-    settings = replace(engine.settings, tree_nodes=shape.tree_nodes, depth=shape.depth, top_k=shape.top_k)
+    searched = {name: getattr(shape, name) for name in DRAFT_FIELDS["eagle3"]}
+    settings = replace(engine.settings, **searched)
     return replace(engine, settings=settings)

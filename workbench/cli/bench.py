@@ -48,7 +48,7 @@ _evaluation_options: Final = option_set(
     ),
     click.option(
         "--tree",
-        metavar="auto|NODES/DEPTH/TOP_K",
+        metavar="auto|NODES/DEPTH/TOP_K[/BOUND]",
         default="auto",
         show_default=True,
         help="auto chooses by a short measurement; e.g. 60/7/10 is what diff uses.",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from tracing.distances import MAX_DIGITS
 from tracing.errors import UsageError
@@ -13,6 +14,9 @@ from workbench.bench.studies import NEEDS, STUDIES, fits_weights, subject
 from workbench.cli.common_options import comma_separated
 from workbench.cli.decode_options import AUTO, eager_operators
 from workbench.lockstep.choice.kernels import OPERATORS
+
+BOUND: Final = re.compile(r"0|0?\.[0-9]{1,9}|0\.")
+"""A probability below 1 in plain digits."""
 
 
 def parse_proposers(words: Sequence[str]) -> tuple[str, ...]:
@@ -85,10 +89,15 @@ def parse_tree(text: str) -> DecodeSettings | None:
     if text == "auto":
         return None
     parts = text.split("/")
-    if len(parts) != 3 or not all(part.isdecimal() and len(part) < MAX_DIGITS for part in parts):
-        raise UsageError(f"--tree should be auto or NODES/DEPTH/TOP_K, e.g. 60/7/10, got {text!r}")
-    nodes, depth, top_k = map(int, parts)
-    return DecodeSettings(tree_nodes=nodes, depth=depth, top_k=top_k)
+    shape, bound = parts[:3], "".join(parts[3:]) or "0"
+    is_shape = len(shape) == 3 and all(part.isdecimal() and len(part) < MAX_DIGITS for part in shape)
+    if not is_shape or len(parts) > 4 or not BOUND.fullmatch(bound):
+        raise UsageError(
+            "--tree should be auto or NODES/DEPTH/TOP_K, e.g. 60/7/10, or with a bound below which a search "
+            f"ends, e.g. 8/6/2/0.15, got {text!r}"
+        )
+    nodes, depth, top_k = map(int, shape)
+    return DecodeSettings(tree_nodes=nodes, depth=depth, top_k=top_k, stop_below=float(bound))
 
 
 def parse_eager(text: str) -> frozenset[str] | None:

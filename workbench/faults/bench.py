@@ -30,6 +30,7 @@ LONG: Final = 512
 PAGE: Final = 16
 WINDOW: Final = 6
 STATIC_TREE: Final = "0 1 2 0.0 0.1 1.0 0.0.0 0.0.1 0.1.0"
+BOUND: Final = 0.3
 LOOKED_UP: Final = 32
 """Prompt tokens that are repeated for prompt lookup."""
 
@@ -175,6 +176,9 @@ NEEDS: Final[Mapping[str, Need]] = {
     "long_bfloat16": Need(
         "a path in bfloat16 with more than 512 KV columns",
         lambda setup: replace(_long(setup), dtype="bfloat16"),
+    ),
+    "bounded": Need(
+        "a bound that ends some searches early", lambda setup: _with_settings(setup, stop_below=BOUND)
     ),
     "medusa": Need("three Medusa heads on a static tree", _medusa),
     "draft_model": Need("a draft model, a copy of the teacher with noise", drafting_model),

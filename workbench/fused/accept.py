@@ -26,10 +26,10 @@ def accept(
     choice = _chosen(engine, state, tree, verified)
     path = choice.path
     emitted = np.append(tree.token_ids[path[1:]], choice.final_token_id)[:remaining]
-    is_eos = np.isin(emitted, np.fromiter(engine.eos_token_ids, dtype=np.int64))
+    ends = [place for place, token_id in enumerate(emitted.tolist()) if token_id in engine.eos_token_ids]
     stop_reason = None
-    if is_eos.any():
-        emitted, stop_reason = emitted[: int(is_eos.argmax()) + 1], "eos"
+    if ends:
+        emitted, stop_reason = emitted[: ends[0] + 1], "eos"
     elif len(emitted) == remaining:
         stop_reason = "length"
     path = path[: len(emitted)]
@@ -60,13 +60,9 @@ def _chosen(engine: Engine, state: FusedState, tree: Tensorized, verified: Verif
 
 def accepted_path(tree: Tensorized, target_token_ids: IntArray) -> IntArray:
     """Return the root and the nodes accepted below it, int64 `[A + 1]`; of equal siblings the first."""
-    path = [0]
-    nodes = np.arange(len(tree.token_ids))
-    while True:
-        current = path[-1]
-        chosen = tree.token_ids == target_token_ids[current]
-        # Nodes come after their parents, so looking behind `current` alone ends on any input.
-        found = np.flatnonzero(chosen & tree.valid & (tree.parents == current) & (nodes > current))
-        if len(found) == 0:
-            return np.array(path, dtype=np.int64)
-        path.append(int(found[0]))
+    token_ids, parents = tree.token_ids.tolist(), tree.parents.tolist()
+    chosen, path = target_token_ids.tolist(), [0]
+    for node in np.flatnonzero(tree.valid).tolist():  # a node comes after its parent, whatever is in the tree
+        if node > path[-1] and parents[node] == path[-1] and token_ids[node] == chosen[path[-1]]:
+            path.append(node)
+    return np.array(path, dtype=np.int64)

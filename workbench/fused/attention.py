@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from workbench.fused.cache.pages import Pages
+from workbench.fused.eager_attention import EagerMasks, attend_on_cpu, step_by_step
 from workbench.fused.experts import LayerRouting
-from workbench.fused.masks import blocked_from_visible, causal_template, causal_visible
+from workbench.fused.masks import causal_template
 from workbench.fused.seen import Seen
 from workbench.npu import dispatch
 
 OPERATOR: Final = "npu_fused_infer_attention_score"
-_FEW_QUERIES: Final = 128
-"""Most rows whose scores are written out; a prefill of more takes torch's own, which keeps none of them."""
-
-
-class Bias(NamedTuple):
-    """A mask as numbers to add to scores.
-
-    Attributes:
-        rows: `[1, 1, Q, KV]`.
-        folded: The same for queries that share their key head in a row of their own, `[1, Q * group, KV]`;
-            None where a query sees nothing at all, which has no softmax.
-    """
-
-    rows: Tensor
-    folded: Tensor | None
 
 
 @dataclass(slots=True)
@@ -45,6 +30,7 @@ class AttentionCall:
         num_keys: Key rows of the first layer.
         seen: Where the tensors of the forward are told, or None.
         routing: Which experts worked, layer by layer; empty for a model without.
+        masks: As eager attention takes them.
         kernel: How the first layer ran: operator, layout, sparse mode, mask dtype and shape, backend.
     """
 
@@ -56,8 +42,7 @@ class AttentionCall:
     given: Tensor | None = field(default=None, repr=False)
     num_keys: int = 0
     kernel: str = ""
-    _additive: tuple[Tensor, Bias] | None = field(default=None, repr=False)
-    _causal_blocked: Tensor | None = field(default=None, repr=False)
+    masks: EagerMasks = field(default_factory=EagerMasks, repr=False)
 
     def note(self, given: Tensor | None, num_keys: int, name: str, **options: Any) -> None:
         """Keep what the first layer of this forward was given, and its call as one line."""
@@ -79,32 +64,6 @@ class AttentionCall:
             keys, values = (self.pages.in_order(blocks, query.shape[3]) for blocks in (keys, values))
         visible = None if blocked is None else torch.logical_not(blocked[0, 0, :, : keys.shape[1]].bool())
         seen(query=query, keys=keys[0], values=values[0], visible=visible)
-
-    def bias(self, blocked: Tensor, num_keys: int, group: int, dtype: torch.dtype) -> Bias:
-        """Return `blocked` as numbers to add to scores, made at the first layer and kept for the others.
-
-        Args:
-            blocked: bool `[1, 1, Q, columns]`, True is left out.
-            num_keys: Columns that have a key.
-            group: Queries that share a key head.
-            dtype: Of the scores.
-        """
-        if self._additive is None or self._additive[0] is not blocked:
-            left_out = blocked[..., :num_keys]
-            rows = torch.zeros(left_out.shape, dtype=dtype, device=blocked.device)
-            rows.masked_fill_(left_out, -torch.inf)
-            some_see_nothing = bool(left_out.all(dim=-1).any())
-            folded = None if some_see_nothing else rows[0].repeat_interleave(group, dim=1)
-            self._additive = blocked, Bias(rows, folded)
-        return self._additive[1]
-
-    def causal_blocked(self, num_queries: int, num_keys: int, device: torch.device) -> Tensor:
-        """Return the mask of the last rows of an ordinary sequence, kept likewise."""
-        kept = self._causal_blocked
-        if kept is None or kept.shape[2:] != (num_queries, num_keys):
-            visible = causal_visible(num_queries, num_keys, 0, device)
-            kept = self._causal_blocked = blocked_from_visible(visible)
-        return kept
 
 
 def attend(
@@ -202,53 +161,11 @@ def _attend_eager(
     num_queries, num_keys = query.shape[1], key.shape[1]
     whole = call.causal and blocked is None and num_queries == num_keys
     if call.causal and not whole and blocked is None and num_queries > 1:  # the last row sees all others
-        blocked = call.causal_blocked(num_queries, num_keys, query.device)
+        blocked = call.masks.causal(num_queries, num_keys, query.device)
     call.note(blocked, num_keys, "eager_attention", atten_mask=blocked)
-    if query.device.type != "cpu":
-        # Torch's attention calls a device's own kernel: nothing would be eager.
-        if whole:
-            blocked = call.causal_blocked(num_queries, num_keys, query.device)
-        return _step_by_step(query, key, value, blocked, scale)
-    group = query.shape[2] // key.shape[2]
-    bias = None if blocked is None else call.bias(blocked, num_keys, group, query.dtype)
-    is_small = 1 < num_queries <= _FEW_QUERIES and query.dtype is torch.float32
-    if is_small and bias is not None and bias.folded is not None:
-        return _folded(query, key, value, bias.folded, scale)
-    output = functional.scaled_dot_product_attention(
-        query.transpose(1, 2),
-        key.transpose(1, 2),
-        value.transpose(1, 2),
-        attn_mask=None if bias is None else bias.rows,
-        is_causal=whole,
-        scale=scale,
-        enable_gqa=group > 1,
-    )
-    return output.transpose(1, 2).contiguous()
-
-
-def _folded(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float) -> Tensor:
-    """Attend with the queries of a key head as rows of one product, so that no key is copied for each.
-
-    Of some rows over a longer cache this took half of the time of torch's own.
-    """
-    _, num_queries, num_heads, width = query.shape
-    kv_heads = key.shape[2]
-    shape = (num_queries, kv_heads, num_heads // kv_heads, width)
-    rows = query.view(shape).transpose(0, 1).reshape(kv_heads, -1, width)
-    scores = torch.baddbmm(bias, rows, key[0].permute(1, 2, 0), alpha=scale)
-    mixed = torch.bmm(scores.softmax(dim=-1), value[0].transpose(0, 1))
-    return mixed.view(kv_heads, num_queries, -1, width).transpose(0, 1).reshape(query.shape)
-
-
-def _step_by_step(query: Tensor, key: Tensor, value: Tensor, blocked: Tensor | None, scale: float) -> Tensor:
-    """Attend with softmax in float32."""
-    group = query.shape[2] // key.shape[2]
-    keys, values = (rows.repeat_interleave(group, dim=2).transpose(1, 2) for rows in (key, value))
-    scores = (query.transpose(1, 2) @ keys.transpose(2, 3)).float() * scale
-    if blocked is not None:
-        blocked = blocked[..., : keys.shape[2]]  # a paged mask reaches to the end of the table
-        scores = scores.masked_fill(blocked, torch.finfo(torch.float32).min)
-    weights = scores.softmax(dim=-1)
-    if blocked is not None:
-        weights = weights.masked_fill(blocked, 0.0)
-    return (weights.to(query.dtype) @ values).transpose(1, 2).contiguous()
+    if query.device.type == "cpu":
+        return attend_on_cpu(query, key, value, blocked, call.masks, whole=whole, scale=scale)
+    # Torch's attention calls a device's own kernel: nothing would be eager.
+    if whole:
+        blocked = call.masks.causal(num_queries, num_keys, query.device)
+    return step_by_step(query, key, value, blocked, scale)

@@ -1,6 +1,7 @@
 """The places of a teacher's weights: plain modules under the names of a checkpoint, without memory.
 
 They are those of a transformers model, whose library they spare: importing it takes as long as twenty steps.
+Nothing is drawn for them either: to draw without memory torch imports its compiler, which takes as long.
 """
 
 from __future__ import annotations
@@ -9,6 +10,19 @@ import torch
 from torch import nn
 
 from tracing.models import TeacherConfig
+
+
+class _Weight(nn.Module):
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, columns))
+
+
+class _Linear(_Weight):
+    def __init__(self, in_features: int, out_features: int, *, bias: bool) -> None:
+        super().__init__(out_features, in_features)
+        self.in_features, self.out_features = in_features, out_features
+        self.bias = nn.Parameter(torch.empty(out_features)) if bias else None
 
 
 class _Norm(nn.Module):
@@ -25,10 +39,10 @@ class _Attention(nn.Module):
         self.head_dim = config.head_dim
         self.scaling = config.head_dim**-0.5
         hidden, inner = config.hidden_size, config.num_heads * config.head_dim
-        self.q_proj = nn.Linear(hidden, inner, bias=config.qkv_bias)
-        self.k_proj = nn.Linear(hidden, config.num_kv_heads * config.head_dim, bias=config.qkv_bias)
-        self.v_proj = nn.Linear(hidden, config.num_kv_heads * config.head_dim, bias=config.qkv_bias)
-        self.o_proj = nn.Linear(inner, hidden, bias=config.o_bias)
+        self.q_proj = _Linear(hidden, inner, bias=config.qkv_bias)
+        self.k_proj = _Linear(hidden, config.num_kv_heads * config.head_dim, bias=config.qkv_bias)
+        self.v_proj = _Linear(hidden, config.num_kv_heads * config.head_dim, bias=config.qkv_bias)
+        self.o_proj = _Linear(inner, hidden, bias=config.o_bias)
         if config.qk_norm:
             self.q_norm = _Norm(config.head_dim, config.rms_norm_eps)
             self.k_norm = _Norm(config.head_dim, config.rms_norm_eps)
@@ -38,9 +52,9 @@ class _Mlp(nn.Module):
     def __init__(self, config: TeacherConfig) -> None:
         super().__init__()
         hidden, inner = config.hidden_size, config.intermediate_size
-        self.gate_proj = nn.Linear(hidden, inner, bias=config.mlp_bias)
-        self.up_proj = nn.Linear(hidden, inner, bias=config.mlp_bias)
-        self.down_proj = nn.Linear(inner, hidden, bias=config.mlp_bias)
+        self.gate_proj = _Linear(hidden, inner, bias=config.mlp_bias)
+        self.up_proj = _Linear(hidden, inner, bias=config.mlp_bias)
+        self.down_proj = _Linear(inner, hidden, bias=config.mlp_bias)
 
 
 class _Layer(nn.Module):
@@ -55,7 +69,7 @@ class _Layer(nn.Module):
 class _Base(nn.Module):
     def __init__(self, config: TeacherConfig) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = _Weight(config.vocab_size, config.hidden_size)
         self.layers = nn.ModuleList(_Layer(config, index) for index in range(config.num_layers))
         self.norm = _Norm(config.hidden_size, config.rms_norm_eps)
 
@@ -71,7 +85,7 @@ class TeacherWeights(nn.Module):
     def __init__(self, config: TeacherConfig) -> None:
         super().__init__()
         self.model = _Base(config)
-        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = _Linear(config.hidden_size, config.vocab_size, bias=False)
 
 
 def empty_teacher(config: TeacherConfig, dtype: torch.dtype) -> TeacherWeights:

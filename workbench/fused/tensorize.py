@@ -29,7 +29,8 @@ def tensorize(engine: Engine, state: FusedState, drafted: Drafted) -> Tensorized
     valid = np.arange(num_rows) < num_nodes
     logprobs = None
     if drafted.logprobs is not None:
-        logprobs = np.pad(drafted.logprobs.astype(np.float32), (0, num_rows - num_nodes))
+        logprobs = np.zeros(num_rows, dtype=np.float32)
+        logprobs[:num_nodes] = drafted.logprobs
     cache_positions = committed_len + np.arange(num_rows)
     max_depth = max(engine.settings.depth + 1, int(depths.max()))
     return Tensorized(
@@ -97,4 +98,6 @@ def visible_from_ancestors(table: IntArray, valid: BoolArray) -> BoolArray:
 
 def _padded(values: IntArray, num_rows: int, pad: int = 0) -> IntArray:
     """Return `values` with pads behind them, int64 `[N]`."""
-    return np.pad(values.astype(np.int64), (0, num_rows - len(values)), constant_values=pad)
+    padded = np.full(num_rows, pad, dtype=np.int64)
+    padded[: len(values)] = values
+    return padded

@@ -6,13 +6,14 @@ chosen is therefore compared by its scores, never by its numbers.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tracing.settings import DecodeSettings
-from tracing.stages import BeamSearch, Drafted, IntArray
+from tracing.stages import BeamSearch, Drafted, DraftLevel, IntArray
 from workbench.judge.evidence import DraftEvidence
 from workbench.judge.notes import Notes
 
@@ -70,7 +71,7 @@ def gather_candidates(notes: Notes, drafted: BeamSearch, evidence: DraftEvidence
     num_expected = settings.top_k if vocabulary is None else min(settings.top_k, len(vocabulary))
     levels = drafted.levels
     width = int(levels[0].token_ids.shape[-1])
-    fault = _level_fault(drafted, settings.depth, width)
+    fault = _level_fault(drafted, settings, width)
     if width != num_expected:
         fault = f"{width} candidates per beam, expected {num_expected}"
     if fault:
@@ -87,22 +88,33 @@ def gather_candidates(notes: Notes, drafted: BeamSearch, evidence: DraftEvidence
     )
 
 
-def _level_fault(drafted: BeamSearch, depth: int, width: int) -> str:
+def _level_fault(drafted: BeamSearch, settings: DecodeSettings, width: int) -> str:
     """Return what is wrong with the shape of the levels, or an empty string."""
     levels = drafted.levels
-    if len(levels) != depth + 1:
-        return f"the draft has {len(levels)} levels, expected depth + 1 = {depth + 1}"
+    expected = _num_levels(levels, settings)
+    if len(levels) != expected:
+        why = "depth + 1 = " if expected == settings.depth + 1 else "as its scores are, "
+        return f"the draft has {len(levels)} levels, expected {why}{expected}"
     for number, level in enumerate(levels):
         num_beams = 1 if number == 0 else width
-        expected = (num_beams, width)
-        if level.token_ids.shape != expected or level.scores.shape != expected:
-            return f"level {number} has candidates {list(level.token_ids.shape)}, expected {list(expected)}"
+        shape = (num_beams, width)
+        if level.token_ids.shape != shape or level.scores.shape != shape:
+            return f"level {number} has candidates {list(level.token_ids.shape)}, expected {list(shape)}"
         beams = np.asarray(level.beam_flat_ids)
         if beams.shape != ((0,) if number == 0 else (width,)):
             return f"level {number} has {beams.size} kept beams, expected {0 if number == 0 else width}"
         if number and not set(beams.tolist()) <= set(level_range(number - 1, width)):
             return f"level {number} keeps beams {beams.tolist()}, not all candidates of level {number - 1}"
     return ""
+
+
+def _num_levels(levels: Sequence[DraftLevel], settings: DecodeSettings) -> int:
+    """Return how many levels a search has whose scores are these."""
+    for number, level in enumerate(levels[: settings.depth], start=1):
+        scores = np.asarray(level.scores, dtype=np.float64).ravel()
+        if scores.size and scores[best(scores, np.arange(scores.size), 1)[0]] < settings.stop_score:
+            return number
+    return settings.depth + 1
 
 
 def node_of(drafted: BeamSearch, flat: int) -> int | None:

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from tracing.stages import DraftLevel
+from tracing.stages import DraftLevel, IntArray
 from workbench.judge.allowance import Floats
 from workbench.judge.draft_nodes import sum_rounding
 from workbench.judge.draft_scores import level_allowances
@@ -47,19 +47,10 @@ class ScoredSearch:
         Of several draft ids that a token may be, the one counts that comes closest.
         """
         known = self.draft_ids if draft_ids is None else draft_ids
-        added = self.added()
-        found = []
-        for number, (level, row) in enumerate(zip(self.levels, rows, strict=True)):
-            own = np.full(level.scores.shape, np.nan)
-            for beam, rank in np.ndindex(*level.token_ids.shape):
-                may_be = [
-                    each for each in known.get(int(level.token_ids[beam, rank]), ()) if each < row.shape[1]
-                ]
-                values = np.asarray(row[beam], dtype=np.float64)[may_be]
-                if values.size:
-                    own[beam, rank] = values[np.argmin(np.abs(values - added[number][beam, rank]))]
-            found.append(own)
-        return found
+        return [
+            _closest(np.asarray(row, dtype=np.float64), _ids_of(level.token_ids, known), added)
+            for level, row, added in zip(self.levels, rows, self.added(), strict=True)
+        ]
 
     def added(self) -> list[Floats]:
         """Return what the path's own candidates add to its own beams' scores, `[B, K]` a level."""
@@ -103,6 +94,27 @@ class ScoredSearch:
         )
         allowed = self.summed(rows)[:, 0] + rounding * len(self.levels)
         return Wrong(value, right, allowed, allowed)
+
+
+def _ids_of(token_ids: IntArray, known: Mapping[int, Sequence[int]]) -> IntArray:
+    """Return the draft ids that each token `[B, K]` may be, `[B, K, M]`, -1 behind the last one."""
+    lists = [known.get(token, ()) for token in token_ids.ravel().tolist()]
+    made = np.full((len(lists), max(1, *map(len, lists))), -1, dtype=np.int64)
+    for place, ids in enumerate(lists):
+        made[place, : len(ids)] = ids
+    return made.reshape(*token_ids.shape, -1)
+
+
+def _closest(rows: Floats, ids: IntArray, added: Floats) -> Floats:
+    """Return the values of rows `[B, Vd]` at ids `[B, K, M]` that come closest to `added` `[B, K]`."""
+    may_be = (ids >= 0) & (ids < rows.shape[1])
+    values = np.take_along_axis(rows[:, None], np.where(may_be, ids, 0), axis=2)
+    with np.errstate(invalid="ignore"):
+        distance = np.where(may_be, np.abs(values - added[..., None]), np.inf)
+    nearest = distance.argmin(axis=-1)[..., None]
+    first = may_be.argmax(axis=-1)[..., None]
+    nearest = np.where(np.take_along_axis(may_be, nearest, axis=-1), nearest, first)
+    return np.where(may_be.any(axis=-1), np.take_along_axis(values, nearest, axis=-1)[..., 0], np.nan)
 
 
 def score_hypotheses(

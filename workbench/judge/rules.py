@@ -83,7 +83,9 @@ RULES: Final[dict[str, JudgeRule]] = {
     "JUDGE-DRAFT-LENGTH": JudgeRule(
         "drafter-length-off", "After a draft every layer of the drafter's cache holds L rows."
     ),
-    "JUDGE-DRAFT-LEVELS": JudgeRule("levels-malformed", "One expansion per level, K candidates per beam."),
+    "JUDGE-DRAFT-LEVELS": JudgeRule(
+        "levels-malformed", "Levels until the search ends, one expansion each, K candidates a beam."
+    ),
     "JUDGE-DRAFT-VOCAB": JudgeRule(
         "not-a-draft-token", "Every candidate is a token of the draft vocabulary."
     ),

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from tracing.settings import DecodeSettings
 from tracing.stages import BeamSearch, Drafted, IntArray, Tensorized
 from workbench.faults.edits import deep_node, poked_parent
 from workbench.faults.fault import fault
@@ -187,3 +188,27 @@ def score_not_accumulated(made: Drafted, _: Scene) -> Drafted:
     scores = _search(made).logprobs
     own = scores - np.where(made.parents > 0, scores[made.parents], 0)
     return replace(made, logprobs=own.astype(np.float32))
+
+
+@draft_fault(
+    "F-TREE-18",
+    "graphs that hold every level",
+    noticed_by=("JUDGE-DRAFT-LEVELS",),
+    need="bounded",
+    placed=on_function(search, "ended"),
+)
+def search_never_ended(*_: Any) -> bool:
+    """All levels are in one compiled graph, which no bound can leave."""
+    return False
+
+
+@draft_fault(
+    "F-TREE-19",
+    "beams that are not sorted",
+    noticed_by=("JUDGE-DRAFT-LEVELS",),
+    need="bounded",
+    placed=on_function(search, "ended"),
+)
+def search_ended_by_its_worst_beam(_: Any, scores: torch.Tensor, settings: DecodeSettings) -> bool:
+    """The bound is compared with the last beam, which is not the best one."""
+    return float(scores[-1]) < settings.stop_score

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final, NamedTuple, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -121,7 +123,7 @@ class _Buffer:
         shape = (len(self.layers), 2, length + length // 4 + _SPARE_ROWS, *row.shape[1:])
         # An ordinary tensor, not an inference tensor: whoever debugs a cache may write into it.
         with torch.inference_mode(mode=False):
-            grown = torch.zeros(shape, dtype=row.dtype, device=row.device)
+            grown = _zeros(shape, row)
             if self.memory is not None:
                 grown[:, :, : self.memory.shape[2]] = self.memory
         self.lie_in(grown)
@@ -141,6 +143,14 @@ class _Buffer:
             parts = self.memory.flatten(0, 1)
             self._span = _Span(start, stop, parts[:, start:stop].unbind(0), parts[:, None, :stop].unbind(0))
         return self._span
+
+
+def _zeros(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Return zeros; on a CPU in memory that the system hands out, zeroed, as rows are first written to."""
+    if like.device.type != "cpu":
+        return torch.zeros(shape, dtype=like.dtype, device=like.device)
+    memory = np.zeros(math.prod(shape) * like.element_size(), dtype=np.uint8)
+    return torch.from_numpy(memory).view(like.dtype).view(shape)
 
 
 class ContiguousCache(RowCache):

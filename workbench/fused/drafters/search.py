@@ -2,6 +2,7 @@
 
 The tree follows the official EAGLE-3 algorithm: `top_k` candidates per beam, the best `top_k` of a level by
 cumulative log-probability become beams, `depth` expansions, then the best of all candidates in flat order.
+Ours is that the search may end before: at a level whose best beam is less likely than `stop_below`.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ def grow(
         root_row: The one row that proposes below the root.
         expand: Runs the rows of a level.
         target_from_draft: int64 `[Vd]` on the device.
-        settings: `top_k` and `depth`.
+        settings: `top_k`, `depth` and `stop_below`.
     """
     top_k, device = settings.top_k, target_from_draft.device
     scores, token_ids = _candidates(target_from_draft, root_row.logits, top_k)
@@ -94,6 +95,8 @@ def grow(
         tree_visible=torch.zeros((top_k, 0), dtype=torch.bool, device=device),
     )
     for expansion in range(settings.depth):
+        if ended(beams.scores, settings):
+            break
         rows, visible = expand(beams)
         log_probs, token_ids = _candidates(target_from_draft, rows.logits, top_k)
         scores = log_probs + beams.scores[:, None]
@@ -111,6 +114,11 @@ def grow(
                 expansion=expansion + 1,
             )
     return tuple(levels)
+
+
+def ended(scores: Tensor, settings: DecodeSettings) -> bool:
+    """Return whether a search ends before it expands beams with these scores, best first."""
+    return bool(settings.stop_below) and float(scores[0]) < settings.stop_score
 
 
 def _candidates(target_from_draft: Tensor, logits: Tensor, top_k: int) -> tuple[Tensor, Tensor]:
@@ -147,14 +155,11 @@ def select(levels: tuple[DraftLevel, ...], root_token_id: int, tree_nodes: int, 
 
 def _ancestry(levels: tuple[DraftLevel, ...]) -> tuple[BoolArray, IntArray, IntArray]:
     """Return, for every candidate: is its parent the root, else the parent's flat number; and its depth."""
-    top_k = levels[0].token_ids.size
+    sizes = [level.token_ids.size for level in levels]
     beams = np.concatenate([np.zeros(1, np.int64), *(level.beam_flat_ids for level in levels[1:])])
-    parent_flat_ids = np.repeat(beams, top_k)
-    below_root = np.arange(parent_flat_ids.size) < top_k
-    depths = np.concatenate(
-        [np.full(level.token_ids.size, depth) for depth, level in enumerate(levels, start=1)]
-    )
-    return below_root, parent_flat_ids, depths
+    parent_flat_ids = np.repeat(beams, sizes[0])
+    below_root = np.arange(parent_flat_ids.size) < sizes[0]
+    return below_root, parent_flat_ids, np.repeat(np.arange(1, len(levels) + 1), sizes)
 
 
 def stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -168,10 +173,18 @@ def stable_top_k(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """
     values, indices = scores.topk(min(k + 1, scores.shape[1]), dim=1)
     if not bool((values[:, 1:] < values[:, :-1]).all()):  # a tie, or a NaN, which `topk` takes for the best
-        ranked = torch.where(scores.isnan(), -torch.inf, scores)
-        indices = ranked.sort(dim=1, descending=True, stable=True).indices[:, :k]
+        indices = _ranked(torch.where(scores.isnan(), -torch.inf, scores), k)
         return scores.gather(1, indices), indices
     return values[:, :k], indices[:, :k]
+
+
+def _ranked(scores: Tensor, k: int) -> Tensor:
+    """Return the indices of the k best of each row, `[R, k]`; sorts what reaches the k-th score, not all."""
+    last = scores.topk(k, dim=1).values[:, -1:]
+    num_reaching = int((scores >= last).sum(dim=1).max())
+    reaching = scores.topk(num_reaching, dim=1).indices.sort(dim=1).values
+    order = scores.gather(1, reaching).sort(dim=1, descending=True, stable=True).indices[:, :k]
+    return reaching.gather(1, order)
 
 
 def best_in_order(scores: FloatArray, num_kept: int) -> IntArray:

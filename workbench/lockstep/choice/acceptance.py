@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from tracing.settings import DecodeSettings
 from tracing.stages import DecodePath, DraftLevel, IntArray, NullWatch
 from workbench.lockstep.engine.step import run_prefill, run_step
 from workbench.lockstep.engine.under_test import PathUnderTest
@@ -55,17 +56,32 @@ def record_positions(path: DecodePath, prompt: Sequence[int], num_tokens: int) -
     return [Position(one, tuple(text[i : i + depth])) for i, one in enumerate(levels)]
 
 
-def true_path_ranks(position: Position, top_k: int) -> list[NDArray[np.int64]]:
-    """Return the rank of the teacher's path among the candidates of a narrower search.
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A narrower search at one position.
 
-    Returns:
-        For each number of levels d = 1, 2, ...: the rank, from 1, of the path's node at each depth 1 .. d
-        among all candidates of the first d levels, as far as the path is drafted. A tree of N nodes holds the
-        nodes of rank below N.
+    Attributes:
+        ranks: For each number of levels d = 1, 2, ...: the rank, from 1, of the node of the teacher's path at
+            each depth 1 .. d among all candidates of the first d levels, as far as the path is drafted. A
+            tree of N nodes holds the nodes of rank below N.
+        best: Score of the best candidate of each level.
     """
+
+    ranks: list[NDArray[np.int64]]
+    best: list[float]
+
+    def expansions(self, settings: DecodeSettings) -> int:
+        """Return how often a search with these settings goes on after its first level."""
+        ended = (d for d in range(settings.depth) if self.best[d] < settings.stop_score)
+        return next(ended, settings.depth)
+
+
+def replayed(position: Position, top_k: int) -> Replayed:
+    """Return a narrower search out of the recorded one."""
     scores: list[Floats] = []
     path: list[float] = []
     found: list[NDArray[np.int64]] = []
+    best: list[float] = []
     lead: IntArray | None = None  # flat numbers of the live beams, in the wide search's numbering
     on_path = 0  # flat number of the path's last node that was drafted
     wide_k = position.levels[0].token_ids.shape[1]
@@ -81,11 +97,12 @@ def true_path_ranks(position: Position, top_k: int) -> list[NDArray[np.int64]]:
                 path.append(float(values[row, column]))
                 on_path = int(flat[row, column])
         scores.append(values.ravel())
+        best.append(float(values.max(initial=-np.inf)))
         everything = np.sort(np.concatenate(scores))
         found.append(len(everything) - np.searchsorted(everything, np.array(path, np.float32)))
         order = np.argsort(-values.ravel(), kind="stable")[:top_k]
         lead = flat.ravel()[order]
-    return found
+    return Replayed(found, best)
 
 
 def _rows(level: DraftLevel, lead: IntArray) -> IntArray:
@@ -112,23 +129,25 @@ class Acceptance:
 
     def __init__(self, texts: Sequence[Sequence[Position]]) -> None:
         self._texts = texts
-        self._ranks: dict[int, list[list[list[NDArray[np.int64]]]]] = {}
+        self._replayed: dict[int, list[list[Replayed]]] = {}
 
-    def accepted(self, nodes: int, depth: int, top_k: int) -> float:
-        """Return mean accepted tokens per step of a tree that decodes the texts by itself.
+    def steps(self, settings: DecodeSettings) -> tuple[float, float]:
+        """Return what a step of such a search has on average where it decodes the texts by itself.
 
-        Args:
-            nodes: N, the root included.
-            depth: Expansions after the first level.
-            top_k: Beams and candidates per beam.
+        Returns:
+            Accepted tokens, and expansions after the first level.
         """
-        if top_k not in self._ranks:
-            self._ranks[top_k] = [[true_path_ranks(one, top_k) for one in text] for text in self._texts]
-        accepted = []
-        for text in self._ranks[top_k]:
+        depth, top_k = settings.depth, settings.top_k
+        if top_k not in self._replayed:
+            self._replayed[top_k] = [[replayed(one, top_k) for one in text] for text in self._texts]
+        steps = []
+        for text in self._replayed[top_k]:
             place = 0
             while place + depth < len(text):  # a step whose whole future is known
-                ranks = text[place][depth]
-                accepted.append(int(np.cumprod(ranks < nodes).sum()))
-                place += accepted[-1] + 1
-        return float(np.mean(accepted)) if accepted else 0.0
+                expansions = text[place].expansions(settings)
+                ranks = text[place].ranks[expansions]
+                accepted = int(np.cumprod(ranks < settings.tree_nodes).sum())
+                steps.append((accepted, expansions))
+                place += accepted + 1
+        accepted_tokens, levels = np.mean(steps, axis=0) if steps else (0.0, depth)
+        return float(accepted_tokens), float(levels)

@@ -39,24 +39,25 @@ class StepCosts:
     verify: dict[int, float]
     draft: dict[int, tuple[float, float]]
 
-    def step(self, settings: DecodeSettings, alone: float = 0.0) -> float:
+    def step(self, settings: DecodeSettings, alone: float = 0.0, expansions: float | None = None) -> float:
         """Return what a step with these settings should take; rows in between are interpolated.
 
         Args:
             settings: Of the draft.
             alone: Share of the steps whose draft is the root alone, in one row.
+            expansions: Mean number of them after the first level, where searches may end early.
         """
         first, level = self.draft[0 if 0 in self.draft else settings.top_k]
         rest = (1.0 - alone) * self._rest(settings.tree_nodes) + alone * self._rest(1)
-        return first + settings.depth * level + rest
+        return first + (settings.depth if expansions is None else expansions) * level + rest
 
     def _rest(self, rows: int) -> float:
         measured = sorted(self.verify)
         return float(np.interp(rows, measured, [self.verify[each] for each in measured]))
 
-    def speedup(self, settings: DecodeSettings, accepted: float, alone: float = 0.0) -> float:
+    def speedup(self, accepted: float, step_seconds: float) -> float:
         """Return tokens per second over those of greedy decoding, prefill left out."""
-        return (accepted + 1) * self.token / self.step(settings, alone)
+        return (accepted + 1) * self.token / step_seconds
 
     def as_json(self) -> dict[str, Any]:
         """Return plain data, in milliseconds."""

@@ -17,7 +17,7 @@ STAY_WITHIN: Final = (0.10, 0.05, 0.03)
 def run_off(
     entrants: Mapping[str, Decoder], prompts: Sequence[Sequence[int]], num_tokens: int
 ) -> list[tuple[str, float]]:
-    """Return each entrant with its seconds per token, fastest first.
+    """Return each entrant with its seconds per token, the inverse of mean tokens per second; fastest first.
 
     Of an entrant's rounds the fastest counts, prompt by prompt: disturbance only adds to one. Who stays has
     more chances of a quiet round, and is ranked before all who left earlier.
@@ -30,14 +30,21 @@ def run_off(
         left_after[staying] = turn
         for number, prompt in enumerate(prompts):
             for entrant in np.roll(staying, turn + number):
-                seconds = entrants[names[entrant]](prompt, num_tokens).seconds_per_token
-                times[entrant, number] = min(times[entrant, number], seconds or np.inf)
+                taken = entrants[names[entrant]](prompt, num_tokens).seconds_per_token
+                times[entrant, number] = min(times[entrant, number], taken or np.inf)
         if len(staying) == 1:
             break
         if turn < len(STAY_WITHIN):
-            staying = _near(staying, times.mean(axis=1), STAY_WITHIN[turn])
-    seconds = times.mean(axis=1)
+            staying = _near(staying, _mean(times), STAY_WITHIN[turn])
+    seconds = _mean(times)
     return [(names[entrant], float(seconds[entrant])) for entrant in np.lexsort((seconds, -left_after))]
+
+
+def _mean(times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return seconds per token of each row as a measurement of a suite counts: mean tokens per second."""
+    rates: NDArray[np.float64] = np.mean(1 / times, axis=1)
+    seconds: NDArray[np.float64] = np.divide(1.0, rates, out=np.full(len(rates), np.inf), where=rates > 0)
+    return seconds
 
 
 def _near(staying: NDArray[np.int64], seconds: NDArray[np.float64], share: float) -> NDArray[np.int64]:

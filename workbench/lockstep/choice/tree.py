@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Final
 
 from tracing.settings import DecodeSettings
@@ -14,6 +15,8 @@ from workbench.lockstep.choice.run_off import run_off
 
 MAX_DEPTH: Final = 9
 TREE_NODES: Final = (3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
+STOPS: Final = (0.0, 0.15)
+"""Values of `stop_below`: from 0.1 to 0.2 one is as good as the next."""
 NUM_FINALISTS: Final = 4
 MAX_TOKENS: Final = 128
 """Calibration texts are as long as the measured ones, up to this: long texts loop, and loops accept more."""
@@ -124,34 +127,39 @@ class TreeChooser:
 
 
 def shape_name(settings: DecodeSettings) -> str:
-    """Return a tree as `NODES/DEPTH/TOP_K`."""
-    return f"{settings.tree_nodes}/{settings.depth}/{settings.top_k}"
+    """Return a tree as `NODES/DEPTH/TOP_K`, with its bound where its search may end early."""
+    bound = f"/{settings.stop_below:g}" if settings.stop_below else ""
+    return f"{settings.tree_nodes}/{settings.depth}/{settings.top_k}{bound}"
 
 
 def candidates(widths: Sequence[int]) -> Iterator[DecodeSettings]:
-    """Yield every tree that is considered: all chains, and each number of nodes with each depth and width."""
-    for depth in range(MAX_DEPTH + 1):
-        yield DecodeSettings(tree_nodes=depth + 2, depth=depth, top_k=1)
+    """Yield every tree that is considered: all chains, and each number of nodes with each depth and width.
+
+    Each comes with and without a bound that ends its search early.
+    """
+    for depth, stop_below in product(range(MAX_DEPTH + 1), STOPS):
+        if not depth and stop_below:
+            continue
+        yield DecodeSettings(tree_nodes=depth + 2, depth=depth, top_k=1, stop_below=stop_below)
         for top_k in (width for width in widths if width > 1):
             most = 1 + top_k + depth * top_k * top_k
             for nodes in TREE_NODES:
                 if depth + 2 <= nodes <= most:
-                    yield DecodeSettings(tree_nodes=nodes, depth=depth, top_k=top_k)
+                    yield DecodeSettings(tree_nodes=nodes, depth=depth, top_k=top_k, stop_below=stop_below)
 
 
 def predict(costs: StepCosts, acceptance: Acceptance) -> list[Prediction]:
     """Return all trees, the fastest first."""
     predictions = []
     for settings in candidates(sorted(costs.draft)):
-        accepted = acceptance.accepted(settings.tree_nodes, settings.depth, settings.top_k)
-        predictions.append(
-            Prediction(settings, accepted, costs.step(settings), costs.speedup(settings, accepted))
-        )
+        accepted, expansions = acceptance.steps(settings)
+        seconds = costs.step(settings, expansions=expansions)
+        predictions.append(Prediction(settings, accepted, seconds, costs.speedup(accepted, seconds)))
     return sorted(predictions, key=lambda one: -one.speedup)
 
 
 def finalists(predictions: Sequence[Prediction]) -> list[Prediction]:
-    """Return the best trees of different width, the next of other sizes, the best chain and chains around it.
+    """Return the best trees of different width, the next of other sizes, of no bound, and chains.
 
     The optimum is flat: what is predicted within a few hundredths of each other is left to the run-off.
     """
@@ -160,9 +168,13 @@ def finalists(predictions: Sequence[Prediction]) -> list[Prediction]:
         best.setdefault(one.settings.top_k, one)
     chosen = list(best.values())[:NUM_FINALISTS]
     chains = [one for one in predictions if one.settings.top_k == 1]
-    apart = [one for one in chains if abs(one.settings.depth - chains[0].settings.depth) == APART]
+    chain = chains[0].settings
+    around = [one for one in chains if one.settings.stop_below == chain.stop_below]
+    apart = [one for one in around if abs(one.settings.depth - chain.depth) == APART]
+    unbounded = [one for one in predictions if not one.settings.stop_below]
     sizes: dict[tuple[int, int], Prediction] = {}
     for one in predictions:
         if one.settings.top_k > 1 and one not in chosen:
             sizes.setdefault((one.settings.tree_nodes, one.settings.top_k), one)
-    return list(dict.fromkeys([*chosen, *chains[:1], *apart, *list(sizes.values())[:NUM_SIZES]]))
+    sized = list(sizes.values())[:NUM_SIZES]
+    return list(dict.fromkeys([*chosen, *chains[:1], *apart, *sized, *unbounded[:1]]))

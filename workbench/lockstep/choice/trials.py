@@ -43,9 +43,9 @@ class Contender:
 
 @dataclass(slots=True)
 class _Times:
-    """What the trials of one contender took."""
+    """What the trials of one contender took; drafts by their number of levels."""
 
-    drafts: list[float] = field(default_factory=list)
+    drafts: dict[int, list[float]] = field(default_factory=dict)
     first_drafts: list[tuple[int, float]] = field(default_factory=list)
     prefills: list[tuple[int, float]] = field(default_factory=list)
 
@@ -126,7 +126,7 @@ def _decode(
             drafting, start, now = drafted.time - now, drafted.time, stopwatch.read()
             rest[len(step.tensorized.token_ids)].append(now - start)
             if number:
-                times.drafts.append(drafting)
+                times.drafts.setdefault(len(step.drafted.levels or ()), []).append(drafting)
             else:
                 times.first_drafts.append((len(prompt), drafting))
             counts = counts.plus(last)
@@ -134,10 +134,16 @@ def _decode(
     return counts
 
 
+def _mean_draft(drafts: Mapping[int, Sequence[float]]) -> float:
+    """Return what a draft takes on average; those of as many levels are alike, but for disturbance."""
+    total = sum(len(times) * quiet(times) for times in drafts.values())
+    return total / sum(len(times) for times in drafts.values())
+
+
 def _costs(times: _Times, rest: Mapping[int, Sequence[float]], token: Sequence[float]) -> ChoiceCosts:
     verify = {rows: quiet(each) for rows, each in sorted(rest.items())}
     first = [seconds for _, seconds in times.first_drafts]
-    draft = quiet(times.drafts or first or [0.0])
+    draft = _mean_draft(times.drafts) if times.drafts else quiet(first or [0.0])
     begins = [seconds / length for length, seconds in times.prefills]
     feeds = [max(seconds - draft, 0.0) / length for length, seconds in times.first_drafts]
     greedy = quiet(token) if token else min(verify.values(), default=1e-9)

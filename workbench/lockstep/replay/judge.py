@@ -116,7 +116,7 @@ class ModelJudge:
         self, evidence: StepEvidence, row: Row, state: TurnState, models: Sequence[ReferenceModels]
     ) -> StepJudgement:
         if evidence.prefill is not None:
-            rows = self.runner.prefill(state.committed, models)
+            rows = self._stacked.prefill(state, models)
             evidence = replace(evidence, prefill=self._prefill(evidence, row, rows))
         scores = logprobs = None
         if evidence.verify is not None:

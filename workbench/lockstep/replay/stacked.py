@@ -18,6 +18,7 @@ from tracing.stages import Drafted, Tensorized
 from workbench.judge.recorded.upcoming import Upcoming
 from workbench.judge.turn_state import TurnState
 from workbench.lockstep.replay.draft import ScoredDraft, drafted_of, expand_nodes, score_nodes
+from workbench.lockstep.truth.chosen_experts import worked
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 
 NODES_AT_ONCE: Final = 128
@@ -78,6 +79,19 @@ class _Stack:
     scored: dict[Place, tuple[ScoredDraft | None, ...]] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class _Kept:
+    """What was computed for the step in progress, by each model: what one near tie asked serves the next.
+
+    Attributes:
+        prefill, nodes, scored: Rows of the prompt, of the nodes, and the draft's.
+    """
+
+    prefill: tuple[TeacherRows, ...] = ()
+    nodes: tuple[TeacherRows, ...] = ()
+    scored: tuple[ScoredDraft | None, ...] = ()
+
+
 class StackedReference:
     """Runs the reference on recorded steps.
 
@@ -87,6 +101,7 @@ class StackedReference:
 
     def __init__(self, runner: ReferenceRunner) -> None:
         self.runner = runner
+        self._kept = _Kept()
         self._waiting: dict[tuple[int, int], list[AskedStep]] = {}
         self._stacks: dict[Place, _Stack] = {}
 
@@ -103,12 +118,20 @@ class StackedReference:
             if asked is not None:
                 self._waiting.setdefault(asked.place[:2], []).append(asked)
 
+    def prefill(self, state: TurnState, models: Models) -> tuple[TeacherRows, ...]:
+        """Return the rows of a turn's prompt by each model."""
+        known = self._kept.prefill
+        more = self.runner.prefill(state.committed, models[len(known) :], chosen=worked(known))
+        self._kept.prefill = (*known, *more)
+        return self._kept.prefill
+
     def verify(self, state: TurnState, tree: Tensorized, models: Models) -> tuple[TeacherRows, ...]:
         """Return the rows of a step's nodes by each model."""
-        stack = self._stack_of(state.moment.place)
-        known = () if stack is None else stack.nodes[state.moment.place]
-        more = models[len(known) :]
-        return (*known, *self.runner.verify(state.committed, tree, more)) if more else known
+        stack, kept = self._stack_of(state.moment.place), self._kept
+        known = kept.nodes or (() if stack is None else stack.nodes[state.moment.place])
+        more = self.runner.verify(state.committed, tree, models[len(known) :], chosen=worked(known))
+        kept.nodes = (*known, *more)
+        return kept.nodes
 
     def scored(self, state: TurnState, tree: Tensorized, models: Models) -> tuple[ScoredDraft | None, ...]:
         """Return a step's draft scored by each model."""
@@ -116,8 +139,12 @@ class StackedReference:
         if stack is not None and not stack.scored:
             stack.scored = self._scored(stack.steps)
         known = () if stack is None else stack.scored.get(place, ())
+        if self.runner.experts is None:  # else all features are made together, with the experts of the first
+            known = self._kept.scored or known
         more = models[len(known) :]
-        return (*known, *self.scored_after(state.committed, state, tree, more)) if more else known
+        made = self.scored_after(state.committed, state, tree, more) if more else ()
+        self._kept.scored = (*known, *made)
+        return self._kept.scored
 
     def scored_after(
         self, tokens: Sequence[int], state: TurnState, tree: Tensorized, models: Models
@@ -136,6 +163,7 @@ class StackedReference:
     def done_with(self, place: Place) -> None:
         """Forget what was computed for a step."""
         self._stacks.pop(place, None)
+        self._kept = _Kept()
 
     def _stack_of(self, place: Place) -> _Stack | None:
         """Return the stack of a step, which is run with those after it where there are; None if alone."""

@@ -63,9 +63,12 @@ class Leanings:
     steps: int = 0
     is_over: bool = False
     every: int = field(init=False)
+    _draft_ids: dict[int, list[int]] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Count the teacher's parameters."""
+        """Count the teacher's parameters, and turn the map of draft ids around."""
+        targets = self.runner.target_from_draft.tolist()
+        self._draft_ids = {target: [number] for number, target in enumerate(targets)}
         num_parameters = sum(weight.numel() for weight in self.runner.truth.teacher_weights.values())
         self.every = OF_LARGE if num_parameters >= LARGE_MODEL else 1
 
@@ -115,8 +118,8 @@ class Leanings:
         search = None if draft.fused is None else draft.fused.beam_search()
         if search is None or not draft.levels or len(draft.levels) != len(search.levels):
             return
-        ids = {int(target): [number] for number, target in enumerate(self.runner.target_from_draft)}
-        along = ScoredSearch(tuple(search.levels), tuple(level.truth for level in draft.levels), ids)
+        truth = tuple(level.truth for level in draft.levels)
+        along = ScoredSearch(tuple(search.levels), truth, self._draft_ids)
         own = along.own(along.rows)
         errors = [mine - true for mine, true in zip(along.added(), own, strict=True)]
         samples = [

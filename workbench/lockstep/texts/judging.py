@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from reference import teacher
-from reference.model import ReferenceModels
 from tracing.errors import UsageError
 from tracing.finding import Finding
 from workbench.judge.allowance import row_allowances
@@ -25,37 +21,12 @@ from workbench.judge.texts import (
     record_findings,
 )
 from workbench.lockstep.tensors.host import host_floats
+from workbench.lockstep.texts.rows import Floats, TextRows, most_compared
 from workbench.lockstep.truth.reference_runner import ReferenceRunner
 from workbench.view.counted import counted
 
-MAX_BYTES: Final = 128 << 20
-"""Of logits and attention of the rows that run at once, and of the rows that are kept to be compared."""
 MAX_REPEATED: Final = 32
 UNSURE: Final = "the teacher's own rows are not finite, or two ways to compute them disagree"
-Floats = NDArray[np.float64]
-
-
-def logits_of(
-    models: ReferenceModels, tokens: Sequence[int], first: int, last: int
-) -> Iterator[tuple[int, Floats]]:
-    """Yield logits of the rows `first` to `last`, each row once, as (number of the first, `[n, V]`)."""
-    config = models.teacher
-    size = 8 * (config.vocab_size + 4 * config.num_heads * (last + 1) + 4 * config.intermediate_size)
-    at_once, past = max(8, MAX_BYTES // size), None
-    for begin in range(0, last + 1, at_once):
-        end = min(begin + at_once, last + 1)
-        positions = torch.arange(begin, end, device=models.device)
-        made = teacher.forward(
-            models,
-            models.tokens(tokens[begin:end]),
-            positions,
-            torch.arange(end, device=models.device)[None] <= positions[:, None],
-            past_kv=past,
-            num_logits=max(1, end - max(begin, first)),
-        )
-        past = made.kv if past is None else torch.cat([past, made.kv], dim=3)
-        if end > first:
-            yield max(begin, first), host_floats(made.logits).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +37,14 @@ class _Suspect:
         row: Of the token before it, in prompt and text.
         token_ids: The token; at the end, those that may end the text.
         best, gap: The true choice, and by how much it is better.
-        truth: Logits, `[V]`.
+        truth: Logits, `[V]`; None while they were not kept.
     """
 
     row: int
     token_ids: tuple[int, ...]
     best: int
     gap: float
-    truth: Floats
+    truth: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,16 +108,19 @@ class TextJudge:
     ) -> int:
         """Go from suspect to suspect up to the first wrong token; return how many choices were judged."""
         first = len(record.prompt_token_ids) - 1
-        begin, judged = first, 0
         last = len(tokens) - (1 if ends else 2)
-        while begin <= last:
-            suspects, later, judged = self._suspects(tokens, begin, last, ends)
-            judged += begin - first
-            allowances = self._allowances(tokens, suspects)
-            for number, (suspect, allowance) in enumerate(zip(suspects, allowances, strict=True)):
+        if first > last:
+            return 0
+        truth, *samples = (TextRows(models, tokens) for models in self.runner.models)
+        most = most_compared(self.runner.truth)
+        suspects, judged = self._suspects(truth, tokens, (first, last), ends, most)
+        for start in range(0, len(suspects), most):
+            batch = _with_truth(suspects[start : start + most], truth)
+            allowances = self._allowances(tokens, batch, samples)
+            for number, (suspect, allowance) in enumerate(zip(batch, allowances, strict=True), start=start):
                 place = suspect.row - first
                 if not suspect.gap <= allowance:
-                    others = later + len(suspects) - number - 1
+                    others = len(suspects) - number - 1
                     found = self._finding(record, tokens, suspect, allowance, others)
                     if found is None:
                         return place
@@ -154,46 +128,49 @@ class TextJudge:
                     return judged
                 token = suspect.token_ids[0]
                 ties.append(TextTie(record.number, place, token, suspect.best, suspect.gap, allowance))
-            if not later:
-                break
-            begin = suspects[-1].row + 1
         return judged
 
     def _suspects(
-        self, tokens: tuple[int, ...], begin: int, last: int, ends: tuple[int, ...]
-    ) -> tuple[list[_Suspect], int, int]:
-        """Return the first tokens that are no true choice, how many follow, and how many rows are finite."""
-        most = max(4, min(32, MAX_BYTES // (13 * 8 * self.runner.truth.teacher.vocab_size)))
-        kept: list[_Suspect] = []
-        more, judged = 0, 0
-        for start, rows in logits_of(self.runner.truth, tokens, begin, last):
+        self,
+        truth: TextRows,
+        tokens: tuple[int, ...],
+        span: tuple[int, int],
+        ends: tuple[int, ...],
+        most: int,
+    ) -> tuple[list[_Suspect], int]:
+        """Return tokens that are no true choice, the first `most` with logits; and how many were judged."""
+        found: list[_Suspect] = []
+        judged = 0
+        for start, rows in truth.logits(*span):
             bests = rows.argmax(axis=-1)
             for row, best in enumerate(bests.tolist()):
                 if not np.isfinite(rows[row]).all():
-                    return kept, more, judged
+                    return found, judged
                 judged += 1
                 given = ends if start + row + 1 == len(tokens) else (tokens[start + row + 1],)
                 gap = float(rows[row, best] - rows[row, list(given)].max())
-                if gap > 0 and len(kept) < most:
-                    kept.append(_Suspect(start + row, given, best, gap, rows[row].copy()))
-                elif gap > 0:
-                    more += 1
-        return kept, more, judged
+                if gap > 0:
+                    kept = rows[row].copy() if len(found) < most else None
+                    found.append(_Suspect(start + row, given, best, gap, kept))
+        return found, judged
 
-    def _allowances(self, tokens: tuple[int, ...], suspects: list[_Suspect]) -> list[float]:
-        """Return the largest gap of a near tie at each suspect; samples are drawn until one explains it."""
-        if not suspects:
-            return []
-        truth = np.stack([suspect.truth for suspect in suspects])
+    def _allowances(
+        self, tokens: tuple[int, ...], suspects: Sequence[_Suspect], first: Sequence[TextRows]
+    ) -> list[float]:
+        """Return the largest gap of a near tie at each suspect; samples are drawn until one explains it.
+
+        What the `first` ones have run, all suspects of a text share.
+        """
+        truth = np.stack([suspect.truth for suspect in suspects if suspect.truth is not None])
         rows = [suspect.row for suspect in suspects]
         samples: list[Floats] = []
-        drawn: Sequence[ReferenceModels] = self.runner.models[1:]
+        drawn = first
         while True:
-            samples += [_rows_at(models, tokens, rows) for models in drawn]
+            samples += [each.at(rows) for each in drawn]
             largest = 2 * row_allowances(truth, tuple(samples), self.dtype).largest
             if all(each.gap <= limit for each, limit in zip(suspects, largest, strict=True)):
                 break
-            drawn = self.runner.more(len(samples))
+            drawn = [TextRows(models, tokens) for models in self.runner.more(len(samples))]
             if not drawn:
                 break
         return [float(limit) for limit in largest]
@@ -209,6 +186,7 @@ class TextJudge:
         if not gap > allowance:  # also where no sample was finite
             return None
         token = suspect.token_ids[0]
+        assert suspect.truth is not None
         rank = int((suspect.truth > suspect.truth[token]).sum()) + 1
         what = f"token {place} is {token}{self.shown(token)}, rank {rank}"
         if at_end:
@@ -244,9 +222,9 @@ class TextJudge:
         return ""
 
 
-def _rows_at(models: ReferenceModels, tokens: tuple[int, ...], rows: Sequence[int]) -> Floats:
-    """Return logits of chosen rows, `[n, V]`."""
-    found = []
-    for start, block in logits_of(models, tokens, rows[0], rows[-1]):
-        found += [block[row - start] for row in rows if start <= row < start + len(block)]
-    return np.stack(found)
+def _with_truth(suspects: Sequence[_Suspect], truth: TextRows) -> Sequence[_Suspect]:
+    """Return suspects with the logits of those that have none."""
+    if all(each.truth is not None for each in suspects):
+        return suspects
+    rows = truth.at([each.row for each in suspects])
+    return [replace(each, truth=row) for each, row in zip(suspects, rows, strict=True)]
