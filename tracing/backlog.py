@@ -10,8 +10,8 @@ from tracing import journal_frames
 from tracing.ipc_message import MAX_BATCH_STEPS
 from tracing.values import Value
 
-MAX_ROWS: Final = 4 * MAX_BATCH_STEPS
-"""Most rows that are kept; the next ones are lost."""
+MAX_ROWS: Final = 5 * MAX_BATCH_STEPS
+"""Most rows that are kept, those of a batch that is being written included; the next ones are lost."""
 SEAL_BYTES: Final = 32 << 20
 MAX_BYTES: Final = 2 * SEAL_BYTES
 MAX_GAPS: Final = 1000
@@ -26,15 +26,30 @@ class Ended:
         number: Of the row in its path.
         row: Its columns.
         num_bytes: About what it takes in memory.
+        facts: What its end says besides columns, as `journal_frames.encode` takes it.
         records: What the journal has to take.
+        tokens: The record of new token ids that went before them.
         is_written: The journal has them.
     """
 
     number: int
     row: Mapping[str, Value]
     num_bytes: int
+    facts: bytes
     records: tuple[journal_frames.Record, ...]
+    tokens: tuple[journal_frames.Record, ...] = ()
     is_written: bool = False
+
+    def for_fresh_journal(self) -> tuple[journal_frames.Record, ...]:
+        """Return what a journal without the records of the step's stages has to begin with.
+
+        Nothing where the row is still to be written; it will be whole.
+        """
+        end = journal_frames.encode(journal_frames.END, self.facts, self.row)
+        if self.is_written:
+            return (*self.tokens, end)
+        self.records = (*self.records[:-1], end)
+        return ()
 
 
 class Backlog:
@@ -105,9 +120,11 @@ class Backlog:
         """Return the rows from number `sealed` on; an interrupt may fall inside a seal."""
         return [ended for ended in self._rows if ended.number >= sealed]
 
-    def sealed(self) -> None:
-        """Forget all rows: batches hold them."""
-        self._rows, self._bytes, self._num_written, self._rest = [], 0, 0, 0
+    def forget(self, sealed: int) -> None:
+        """Forget the rows before number `sealed`: batches hold them."""
+        rows = self.unsealed(sealed)
+        self._num_written = max(self._num_written - len(self._rows) + len(rows), 0)
+        self._rows, self._bytes, self._rest = rows, sum(ended.num_bytes for ended in rows), 0
 
     def postpone(self) -> None:
         """Let some steps pass before the next seal: each try takes as long as one that succeeds."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -93,11 +94,32 @@ def _write_parquet(file: Path, schema: pa.Schema, tables: Iterable[pa.Table]) ->
             "this pyarrow was built without Parquet; install pyarrow from a wheel, or export with --jsonl"
         ) from None
     count = 0
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for table in tables:
-            writer.write_table(table, row_group_size=max(1, table.num_rows))
+    ordered = [field.name for field in schema if not pa.types.is_nested(field.type)]
+    repeating = [*ordered, *_repeating(schema)]
+    with (
+        pq.ParquetWriter(
+            file, schema, compression="zstd", use_dictionary=repeating, write_statistics=ordered
+        ) as writer,
+        ThreadPoolExecutor(1) as beside,
+    ):
+        written: Future[None] | None = None
+        for table in tables:  # read while the one before is written
+            if written is not None:
+                written.result()
+            written = beside.submit(writer.write_table, table, row_group_size=max(1, table.num_rows))
             count += table.num_rows
+        if written is not None:
+            written.result()
     return count
+
+
+def _repeating(schema: pa.Schema) -> list[str]:
+    """Return the leaves of lists whose values repeat; scores, times and digests do not, masks are bits."""
+    return [
+        f"{field.name}.list.element"
+        for field in schema
+        if pa.types.is_list(field.type) and pa.types.is_int32(field.type.value_type)
+    ]
 
 
 def _write_jsonl(file: Path, _schema: pa.Schema, tables: Iterable[pa.Table]) -> int:

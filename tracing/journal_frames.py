@@ -91,20 +91,31 @@ def chain(records: Iterable[Record], crc: int = 0) -> tuple[bytes, int]:
     return b"".join(pieces), crc
 
 
+def facts_text(facts: Mapping[str, Any]) -> bytes:
+    """Return facts as the members of a JSON object; `encode` takes them so, too."""
+    return b",".join([b'"%s":%s' % (name.encode(), _as_json(value)) for name, value in facts.items()])
+
+
 def encode(
     kind: int,
-    facts: Mapping[str, Any],
+    facts: Mapping[str, Any] | bytes,
     columns: Mapping[str, Value] | None = None,
     inputs: Mapping[str, Value] | None = None,
 ) -> Record:
     """Return one record.
 
+    Args:
+        kind: Its kind.
+        facts: What it says besides values, or the text of that.
+        columns: Values recorded.
+        inputs: Values that a stage is given.
+
     Raises:
         TraceError: It is larger than the reader will take.
     """
-    arrays: list[bytes] = []
+    arrays: list[Any] = []
     text = b'{%s,"columns":{%s},"inputs":{%s}}' % (
-        b",".join([b'"%s":%s' % (name.encode(), _as_json(value)) for name, value in facts.items()]),
+        facts if isinstance(facts, bytes) else facts_text(facts),
         _describe(columns, arrays) if columns else b"",
         _describe(inputs, arrays) if inputs else b"",
     )
@@ -131,17 +142,17 @@ def _text_as_json(text: str) -> bytes:
     return _ENCODER.encode(text).encode()
 
 
-def _describe(values: Mapping[str, Value], arrays: list[bytes]) -> bytes:
-    """Return the members of a JSON object; the bytes of arrays go apart."""
+def _describe(values: Mapping[str, Value], arrays: list[Any]) -> bytes:
+    """Return the members of a JSON object; arrays, whose bytes are joined later, go apart."""
     described: list[bytes] = []
     for name, value in values.items():
         if type(value) is Cells:
             described.append(
                 _array_member(name, value.shape, value.values.itemsize, value.missing is not None)
             )
-            arrays.append(value.values.tobytes())
+            arrays.append(value.values)
             if value.missing is not None:
-                arrays.append(value.missing.tobytes())
+                arrays.append(value.missing)
         else:
             described.append(b'"%s":%s' % (name.encode(), _as_json(value)))
     return b",".join(described)

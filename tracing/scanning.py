@@ -19,7 +19,6 @@ _MOST_HEADS: Final = 1 << 14
 
 def read_at(file: Any, start: int, length: int) -> bytes:
     """Return the bytes at `start`, fewer at the end of the file."""
-    file.seek(start)
     data = b""
     while len(data) < length and (more := os.pread(file.fileno(), length - len(data), start + len(data))):
         data = data + more if data else more

@@ -17,11 +17,13 @@ from tracing.errors import (
 )
 from tracing.form import Form
 from tracing.moment import STAGES
+from tracing.narrowing import narrowed
+from tracing.open_step import OpenStep
 from tracing.process import InsideError
 from tracing.schema import column_named, columns_of_level
 from tracing.settings import require_one_of
 from tracing.values import Cells, Value, convert
-from tracing.writer import OpenStep, PathWriter
+from tracing.writer import PathWriter
 
 OnError = Literal["raise", "warn"]
 ON_ERROR: Final[tuple[str, ...]] = get_args(OnError)
@@ -134,9 +136,10 @@ class Step:
             UnknownColumnError: A column is not in the schema.
             ShapeMismatchError: A rank, dtype or length is wrong. Wrong *values* are recorded.
         """
+        narrow = narrowed(columns, self._kept)
         for name, value in columns.items():
             try:
-                self._put(name, value)
+                self._put(name, value, narrow.get(name))
             except Exception as problem:  # noqa: BLE001 reported: raised, or logged in warn mode
                 if not (isinstance(problem, UnknownColumnError) and self._trace.raises):
                     self.mark_incomplete(f"{name}: {sentence_of(problem)}")
@@ -152,9 +155,14 @@ class Step:
             TraceError: As `record`.
         """
         try:
-            require_one_of("stage", stage, STAGES)
-            given = {**columns, **named} if columns else named
-            inputs = {name: convert(column_named(name), value) for name, value in given.items()}
+            if stage not in STAGES:
+                require_one_of("stage", stage, STAGES)
+            given = ({**columns, **named} if named else columns) if columns else named
+            narrow = narrowed(given)
+            inputs = {
+                name: convert(COLUMN_BY_NAME.get(name) or column_named(name), value, narrow.get(name))
+                for name, value in given.items()
+            }
             fresh, self._fresh = self._fresh, {}
             if self._open is not None:
                 self._writer.stage(self._open, stage, fresh, inputs)
@@ -183,7 +191,7 @@ class Step:
             if problem is None:
                 self._trace.report(own)
 
-    def _put(self, name: str, value: Any) -> None:
+    def _put(self, name: str, value: Any, narrow: Any) -> None:
         column = COLUMN_BY_NAME.get(name) or column_named(name)
         if name in KEY_COLUMNS:
             raise UsageError(f"{name} is given to step(), not to record()")
@@ -191,7 +199,7 @@ class Step:
             raise UsageError(f"the step has ended; record {name} before its context ends")
         if name not in self._kept:
             return
-        cells = convert(column, value)
+        cells = convert(column, value, narrow)
         if type(cells) is Cells:
             self._bytes += cells.values.nbytes
             if self._bytes > MAX_STEP_BYTES:

@@ -39,6 +39,7 @@ class VocabularyWriter:
         self._stream = StreamFile(folder / VOCABULARY_NAME, VOCABULARY_SCHEMA, {"run": run_id}, flush=flush)
         self._token_bytes = token_bytes
         self._lock = threading.RLock()
+        self._sealing = threading.Lock()
         self._known: set[int] = set()
         self._pending: dict[int, bytes | None] = {}
         self._unwritten: dict[int, bytes | None] = {}
@@ -79,15 +80,17 @@ class VocabularyWriter:
 
     def seal(self) -> None:
         """Write what is pending; a failure leaves it pending."""
-        with self._lock:
-            if not self._pending:
+        with self._sealing:
+            with self._lock:
+                pending = dict(self._pending)
+            if not pending:
                 return
-            columns = [
-                pa.array(list(self._pending), pa.int32()),
-                pa.array(list(self._pending.values()), pa.binary()),
-            ]
+            columns = [pa.array(list(pending), pa.int32()), pa.array(list(pending.values()), pa.binary())]
             self._stream.append(pa.RecordBatch.from_arrays(columns, schema=VOCABULARY_SCHEMA))
-            self._pending, self._unwritten = {}, {}
+            with self._lock:
+                for token_id in pending:
+                    self._pending.pop(token_id, None)
+                    self._unwritten.pop(token_id, None)
 
     def close(self) -> dict[str, Any]:
         """Seal the rest, write the end record and return the file's facts for the manifest."""

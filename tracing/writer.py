@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from tracing import journal_frames
+from tracing.apart import Apart
 from tracing.backlog import Backlog, Ended
 from tracing.errors import EnvironmentProblemError, TraceError
 from tracing.ipc_message import MAX_BATCH_STEPS
 from tracing.journal import Journal
+from tracing.open_step import OpenStep
 from tracing.process import Alone, InsideError, Process, Result
 from tracing.rows import batch_of_rows
 from tracing.schema import arrow_schema
@@ -22,23 +24,6 @@ from tracing.stored import StoredBatch
 from tracing.stream_file import StreamFile
 from tracing.values import Value
 from tracing.vocabulary import VocabularyWriter, tokens_record
-
-
-@dataclass(slots=True)
-class OpenStep:
-    """What the writer keeps of a step that has begun.
-
-    Attributes:
-        uid: Its number among the steps that have begun.
-        at: Prompt, turn and step.
-        records: Its journal records so far.
-        is_journaled: All of them are in the journal.
-    """
-
-    uid: int
-    at: tuple[int, int, int]
-    records: list[journal_frames.Record] = field(default_factory=list)
-    is_journaled: bool = True
 
 
 class PathWriter:
@@ -72,6 +57,7 @@ class PathWriter:
         self._process = Process()
         self._alone = Alone()
         self._backlog = Backlog()
+        self._sealing = Apart()
         self._stream = StreamFile(
             folder / f"{name}.arrows", arrow_schema(), {"run": run_id, "path": name}, codec, flush=flush
         )
@@ -98,14 +84,15 @@ class PathWriter:
         Raises:
             TraceError: The path is closed.
         """
-        return self._counted(lambda: self._begin(at)) if self._process.is_this() else None
+        if not self._process.is_this():
+            return None
+        return self._counted(partial(self._alone.run, partial(self._begin, at)))
 
     def _begin(self, at: tuple[int, int, int]) -> OpenStep:
         if self._closed:
             raise TraceError(f"path {self.name} is closed; open a new run to record more")
-        step = OpenStep(self._next_uid, at)
+        step = self._open[self._next_uid] = OpenStep(self._next_uid, at)
         self._next_uid += 1
-        self._open[step.uid] = step
         return step
 
     def stage(
@@ -118,20 +105,23 @@ class PathWriter:
         """
         if not self._process.is_this():
             return
-        facts = {"uid": step.uid, "at": step.at, "stage": stage}
-        is_journaled, step.is_journaled = step.is_journaled, False
-        record = journal_frames.encode(journal_frames.STAGE, facts, columns, inputs)
-        self._alone.run(lambda: self._stage(step, record))
-        step.is_journaled = is_journaled
+        try:
+            record = step.stage_record(stage, columns, inputs)
+            self._alone.run(partial(self._stage, step, record))
+        except BaseException:
+            step.is_journaled = False
+            raise
 
     def _stage(self, step: OpenStep, record: journal_frames.Record) -> None:
         step.records.append(record)
+        is_journaled, step.is_journaled = step.is_journaled, False
         self._journal.append(record)
+        step.is_journaled = is_journaled
 
     def finish(
         self, step: OpenStep, columns: Mapping[str, Value], row: Mapping[str, Value], num_bytes: int
     ) -> None:
-        """Journal the end of a step and seal a batch when one is full.
+        """Journal the end of a step, and let a thread seal a batch when one is full.
 
         Args:
             step: From `begin`.
@@ -140,16 +130,18 @@ class PathWriter:
             num_bytes: About what the row takes in memory.
 
         Raises:
-            EnvironmentProblemError: The disk refused it; the row is kept to be written when there is room or,
-                with many kept already, counted as lost.
+            EnvironmentProblemError: The disk refused it, or a batch: written later or, with many kept, lost.
         """
         if self._process.is_this():
-            self._counted(lambda: self._finish(step, columns, row, num_bytes))
+            alone = self._alone.run
+            if self._backlog.is_full:
+                alone = partial(self._sealing.between, self._alone)
+            self._counted(partial(alone, partial(self._finish, step, columns, row, num_bytes)))
+            self._sealing.raise_problem()
 
     def _counted(self, work: Callable[[], Result]) -> Result:
-        """Return what `work` returns; a step that could not even be begun, or ended, counts as lost."""
         try:
-            return self._alone.run(work)
+            return work()
         except InsideError:
             self.count_refused()
             raise
@@ -170,24 +162,23 @@ class PathWriter:
             lost = backlog.lose(self.num_steps)
             raise EnvironmentProblemError(f"{lost} steps of path {self.name} are lost: {refusal}")
         self._num_incomplete += row.get("incomplete") is not None
-        number = self.num_steps
-        facts = {"uid": step.uid, "at": step.at, "row": number}
+        facts = step.end_facts(number := self.num_steps)
         try:
             end = journal_frames.encode(journal_frames.END, facts, columns if step.is_journaled else row)
         except TraceError:  # larger than a record can be
             backlog.lose(number)
             raise
-        backlog.keep(Ended(number, row, num_bytes, (*backlog.take_gap(), end)))
+        backlog.keep(Ended(number, row, num_bytes, facts, (*backlog.take_gap(), end)))
         self._write_kept()
-        if backlog.is_due:
-            self._seal()
+        if backlog.is_due and not self._sealing.is_busy:
+            self._seal_apart()
 
     def _relieve(self) -> str:
         """Make room for more rows; return why there is still none."""
         try:
             self._write_kept()
-            if self._backlog.is_due:
-                self._seal()
+            if self._backlog.is_due and not self._sealing.is_busy:
+                self._sealing.instead(self._seal)
         except EnvironmentProblemError as problem:
             return str(problem)
         return "no batch could be sealed" if self._backlog.is_full else ""
@@ -196,7 +187,8 @@ class PathWriter:
         """Journal the rows that are kept in memory alone, the oldest first."""
         while (ended := self._backlog.next_unwritten()) is not None:
             tokens = self._vocabulary.take(ended.row) if self._vocabulary is not None else {}
-            self._journal.append(*([tokens_record(tokens)] if tokens else []), *ended.records)
+            ended.tokens = (tokens_record(tokens),) if tokens else ()
+            self._journal.append(*ended.tokens, *ended.records)
             if tokens and self._vocabulary is not None:
                 self._vocabulary.written(tokens)
             self._backlog.written()
@@ -208,28 +200,45 @@ class PathWriter:
             EnvironmentProblemError: The disk refused it; nothing is lost, the journal still holds the rows.
         """
         if self._process.is_this():
-            self._alone.run(self._seal)
+            self._sealing.between(self._alone, partial(self._sealing.instead, self._seal))
 
     def _seal(self) -> None:
         self._write_kept()
+        self._seal_rows(self._backlog.unsealed(self._stream.sealed.rows), self._begin_journal)
+
+    def _seal_apart(self) -> None:
+        """Let a thread seal full batches, if there are; the journal has them, and takes what comes."""
+        ended = self._backlog.unsealed(self._stream.sealed.rows)
+        ended = ended[: len(ended) // MAX_BATCH_STEPS * MAX_BATCH_STEPS or None]
+        begin_journal = partial(self._alone.run, self._begin_journal)
+        if not self._sealing.begin(partial(self._seal_rows, ended, begin_journal)):
+            self._sealing.instead(self._seal)
+
+    def _seal_rows(self, ended: Sequence[Ended], begin_journal: Callable[[], None]) -> None:
         try:
-            self._seal_batches()
-            self._journal.restart(
-                self._head(), [record for step in self._open.values() for record in step.records]
-            )
-            for step in self._open.values():
-                step.is_journaled = True
+            self._seal_batches(ended)
+            begin_journal()
         except EnvironmentProblemError:
             self._backlog.postpone()
             raise
 
-    def _seal_batches(self) -> None:
+    def _seal_batches(self, ended: Sequence[Ended]) -> None:
         if self._vocabulary is not None:
             self._vocabulary.seal()
-        while ended := self._backlog.unsealed(self._stream.sealed.rows)[:MAX_BATCH_STEPS]:
-            more = {} if all(each.is_written for each in ended) else {"unjournaled": True}
-            self._stream.append(batch_of_rows([each.row for each in ended]), **more)
-        self._backlog.sealed()
+        for start in range(0, len(ended), MAX_BATCH_STEPS):
+            rows = ended[start : start + MAX_BATCH_STEPS]
+            more = {} if all(each.is_written for each in rows) else {"unjournaled": True}
+            self._stream.append(batch_of_rows([each.row for each in rows]), **more)
+
+    def _begin_journal(self) -> None:
+        """Forget what is sealed; a fresh journal has the rest."""
+        sealed = self._stream.sealed.rows
+        self._backlog.forget(sealed)
+        carried = [each for ended in self._backlog.unsealed(sealed) for each in ended.for_fresh_journal()]
+        carried += [record for step in self._open.values() for record in step.records]
+        self._journal.restart(self._head(), carried)
+        for step in self._open.values():
+            step.is_journaled = True
 
     def append_batch(self, batch: pa.RecordBatch) -> None:
         """Seal rows that are Arrow already (merge, slice, repair); they must be in this format's schema.
@@ -254,6 +263,7 @@ class PathWriter:
         self._stream.append_stored(batch.frame, batch.facts, unjournaled=True)
 
     def _require_sealed(self, num_rows: int) -> None:
+        self._sealing.wait()
         if self._backlog.unsealed(self._stream.sealed.rows) or num_rows > MAX_BATCH_STEPS:
             raise TraceError(f"a batch of at most {MAX_BATCH_STEPS} rows should follow sealed rows")
 
@@ -263,7 +273,7 @@ class PathWriter:
         Raises:
             EnvironmentProblemError: The disk refused it; the trace so far stays readable.
         """
-        return self._alone.run(self._close)
+        return self._sealing.between(self._alone, self._close)
 
     def _close(self) -> dict[str, Any]:
         self._closed = True
@@ -275,7 +285,8 @@ class PathWriter:
             if self._vocabulary is not None:
                 for ended in self._backlog.unsealed(self._stream.sealed.rows):
                     self._vocabulary.take(ended.row)
-            self._seal_batches()
+            self._seal_batches(self._backlog.unsealed(self._stream.sealed.rows))
+            self._backlog.forget(self._stream.sealed.rows)
             lost = {"lost": self._backlog.gaps} if self._backlog.num_lost else {}
             return self._stream.close(num_incomplete=self._num_incomplete, **lost)
         except BaseException:

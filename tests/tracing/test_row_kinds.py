@@ -41,6 +41,7 @@ def mixed(tmp_path: Path) -> Path:
         trace = run.path("fused")
         for number in range(NUM_ROWS):
             record_row(trace, number)
+        trace._writer._sealing.wait()
         shutil.copytree(tmp_path / "live", tmp_path / "mixed", ignore=shutil.ignore_patterns("lock"))
     return tmp_path / "mixed"
 

@@ -39,25 +39,45 @@ def top_logits_of(logits: Any, num_top: int) -> tuple[Any, Any]:
     """Return the ids and values of the best `num_top` logits of each row, ties to the lower id.
 
     A row is folded to a few maxima. So many of them are at least as large as the last of the best of these
-    maxima, that no logit below it can be among the best; only the few others are sorted.
+    maxima, that no logit below it can be among the best; only columns under such maxima are looked at, and
+    only the few logits of them that are large enough are sorted.
     """
-    recorded = as_recorded(logits)
+    recorded = np.ascontiguousarray(as_recorded(logits))
     num_rows, width = recorded.shape
     num_top = min(num_top, width)
     num_folds = max(width // max(_FOLDED, num_top), 1)
     folded = width // num_folds
     maxima = recorded[:, : folded * num_folds].reshape(num_rows, num_folds, folded).max(axis=1)
-    if not num_top or np.isnan(maxima).any():  # NaN is no maximum of its fold, and the last of its row
+    if not num_top or np.isnan(maxima.max(initial=0)):  # NaN is no maximum here, and the last of its row
         order = np.argsort(-recorded, axis=1, kind="stable")[:, :num_top]
         return order, np.take_along_axis(recorded, order, axis=1)
-    least = np.partition(maxima, folded - num_top, axis=1)[:, folded - num_top, None]
-    at = np.flatnonzero(recorded >= least)
-    rows, ids = np.divmod(at, width)
-    values = recorded.reshape(-1)[at]
+    least = np.partition(maxima, folded - num_top, axis=1)[:, folded - num_top]
+    rows, ids = np.divmod(_at_least(recorded, least, maxima, num_folds), width)
+    values = recorded[rows, ids]
     best_first = np.lexsort((-values, rows))
     starts = np.searchsorted(rows, np.arange(num_rows))
     chosen = best_first[starts[:, None] + np.arange(num_top)]
     return ids[chosen], values[chosen]
+
+
+def _at_least(recorded: Any, least: Any, maxima: Any, num_folds: int) -> Any:
+    """Return where logits of each row are at least as large as `least` says, in order of the flat array.
+
+    Args:
+        recorded: Logits, contiguous, `[R, V]`; no NaN under the maxima.
+        least: `[R]`.
+        maxima: Of each row folded, `[R, W]`; the columns behind `W * num_folds` are in none of them.
+        num_folds: How often a row is folded.
+    """
+    width, folded = recorded.shape[1], maxima.shape[1]
+    rows, columns = np.divmod(np.flatnonzero(maxima >= least[:, None]), folded)
+    at = (rows * width + columns)[:, None] + np.arange(num_folds) * folded
+    found = at[recorded.reshape(-1)[at] >= least[rows, None]]
+    behind = np.flatnonzero(recorded[:, folded * num_folds :] >= least[:, None])
+    if len(behind):
+        row, column = np.divmod(behind, width - folded * num_folds)
+        found = np.concatenate([found, row * width + folded * num_folds + column])
+    return np.sort(found)
 
 
 def as_recorded(logits: Any) -> Any:
