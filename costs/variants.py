@@ -141,7 +141,7 @@ class RecordedVariant(Variant):
         self._log.close_step()
 
     def seal(self) -> float:
-        """Seal the pending steps; return the processor time, as a thread beside the step waits for the disk."""
+        """Seal the pending steps; return the processor time, as a thread waits for the disk."""
         start = time.thread_time()
         self._trace.seal()
         return time.thread_time() - start
