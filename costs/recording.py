@@ -57,7 +57,7 @@ def _measure(workshop: Workshop) -> Iterator[Row]:
         pairs = zip(seconds[name][warm:], seconds["bare"][warm:], strict=True)
         value, spread = middle([(one + share) / other for one, other in pairs])
         more = (middle(own[name][warm:])[0] + share) * 1e6
-        how = f"over an unrecorded decode, {ABOUT[name]}, sealing shared; {more:.0f} us of its own"
+        how = f"over an unrecorded decode, {ABOUT[name]}, processor of seals shared; {more:.0f} us of its own"
         yield Row(
             name=f"recording.{name}",
             value=value,

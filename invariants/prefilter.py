@@ -48,6 +48,11 @@ class Clause:
     check: Callable[..., Any] = field(repr=False)
 
     @property
+    def looks_back(self) -> bool:
+        """Whether it reads the step before."""
+        return any(name.startswith("previous_") for name in (*self.inputs, *self.optional))
+
+    @property
     def name(self) -> str:
         """Rules and arguments, e.g. `KV003 prefix_kept`."""
         return f"{','.join(self.rules)} {','.join((*self.inputs, *self.optional))}"

@@ -25,6 +25,7 @@ METADATA_KEY: Final = b"specwb"
 
 _SEAL: Final = b'"crc32": "'
 _ZEROS: Final = b"00000000"
+_read_json: Final = json.JSONDecoder().raw_decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,10 +272,11 @@ def _facts(data: memoryview, start: int, message: Message, at: int) -> dict[str,
     """Return a message's metadata up to its CRC, which is at `at`, and the CRC."""
     head = bytes(data[message.head_at : at + 8])
     try:
-        facts = json.loads(f'{head[head.rfind(b"{") :].decode()}"}}')
+        text = f'{head[head.rfind(b"{") :].decode()}"}}'
+        facts, end = _read_json(text)
     except ValueError:
-        facts = None
-    if not isinstance(facts, dict):
+        facts, text, end = None, "", 0
+    if not isinstance(facts, dict) or end != len(text):
         raise CorruptFrameError(f"frame at byte {start} has no readable metadata")
     return facts
 

@@ -29,6 +29,8 @@ MAX_FRAME_BYTES: Final = 1 << 28
 CONTINUATION: Final = 0xFFFFFFFF
 _FORMS: Final = {layout: struct.Struct(layout) for layout in ("<H", "<I", "<i", "<q")}
 _LENGTH: Final = _FORMS["<q"]
+_SLOTS: Final = [struct.Struct(f"<{count}H") for count in range(5)]
+"""The first so many slots of a table's list of fields; of no table more are looked at."""
 
 
 class TornFrameError(TraceError):
@@ -228,9 +230,14 @@ def _field(head: memoryview, table: int, number: int) -> int:
 def _fields(head: memoryview, table: int, *numbers: int) -> list[int]:
     """Return the positions of fields of a table, 0 where one is absent."""
     vtable = table - _number("<i", head, table)
-    size, places = _number("<H", head, vtable), []
-    for slot in (4 + 2 * number for number in numbers):
-        offset = _number("<H", head, vtable + slot) if slot < size else 0
+    num_slots = min(max(numbers) + 1, (_number("<H", head, vtable) - 3) // 2)
+    try:
+        offsets = _SLOTS[max(num_slots, 0)].unpack_from(head, vtable + 4)
+    except struct.error:
+        raise CorruptFrameError("an offset leads outside its message") from None
+    places = []
+    for number in numbers:
+        offset = offsets[number] if number < num_slots else 0
         if offset and table + offset >= len(head):
             raise CorruptFrameError("a field lies outside its message")
         places.append(table + offset if offset else 0)

@@ -17,8 +17,8 @@ from tracing.ipc_message import MAX_FRAME_BYTES, CorruptFrameError
 from tracing.journal import InProgressStep, JournalContent, read_journal
 from tracing.journal_fit import misfit, missing_rows
 from tracing.moment import Moment
-from tracing.rows import batch_of_rows, row_of_batch, row_of_values
-from tracing.schema import arrow_schema, column_named, null_column
+from tracing.rows import batch_of_rows, row_of_batch, row_of_values, with_columns
+from tracing.schema import arrow_schema, column_named
 from tracing.sealed import SealedBatch
 from tracing.stream_reader import DisprovedError, StreamReader
 
@@ -115,9 +115,16 @@ class PathReader:
         ]
 
     def batches(
-        self, names: Sequence[str] | None = None, start: int = 0, stop: int | None = None
+        self,
+        names: Sequence[str] | None = None,
+        start: int = 0,
+        stop: int | None = None,
+        *,
+        filled: bool = False,
     ) -> Iterator[pa.RecordBatch]:
         """Yield the rows `start:stop` batch by batch, at most 64 at a time; memory stays flat.
+
+        With `filled`, columns of sealed batches that are null throughout are left out, all but one.
 
         Raises:
             UnknownColumnError: A name is not in the schema.
@@ -132,10 +139,10 @@ class PathReader:
                 raise DisprovedError(f"rows of {self.stream.path.name} were numbered anew meanwhile")
             if start >= min(stop, self.num_steps):
                 return
-            batch, first = self._batch_with(start, wanted)
-            piece = batch.slice(start - first, min(stop, first + batch.num_rows) - start)
-            yield piece
-            start += piece.num_rows
+            batch, first = self._batch_with(start, wanted, filled=filled)
+            end = min(stop, first + batch.num_rows)
+            yield batch if end - start == batch.num_rows else batch.slice(start - first, end - start)
+            start = end
 
     def sealed_batches(self, names: Sequence[str]) -> Iterator[SealedBatch | pa.RecordBatch]:
         """Yield all rows with the named columns, unpacked only when asked for; unsealed ones as they are.
@@ -204,7 +211,7 @@ class PathReader:
             )
         return row
 
-    def _batch_with(self, row: int, names: list[str]) -> tuple[pa.RecordBatch, int]:
+    def _batch_with(self, row: int, names: list[str], *, filled: bool = False) -> tuple[pa.RecordBatch, int]:
         """Return a batch with the named columns that holds a row, and the number of its first row."""
         if row >= self.stream.num_rows:
             return self._tail.select(names), self.stream.num_rows
@@ -213,21 +220,21 @@ class PathReader:
             if first <= row < first + batch.num_rows:
                 return batch, first
         number, within = self.stream.locate(row)
+        if filled:
+            return self._unpacked(number, names, filled=True), row - within
         self._cached = (tuple(names), self._unpacked(number, names), row - within)
         return self._cached[1], row - within
 
-    def _unpacked(self, number: int, names: list[str]) -> pa.RecordBatch:
+    def _unpacked(self, number: int, names: list[str], *, filled: bool = False) -> pa.RecordBatch:
         """Return the named columns of a sealed batch, null where the file does not have them."""
         try:
             batch = self.stream.read(number, names, filled=True)
         except DisprovedError:
             self._settle()
             raise
-        if batch.schema.names == names:
+        if filled or batch.schema.names == names:
             return batch.replace_schema_metadata(None)
-        found = dict(zip(batch.schema.names, batch.columns, strict=True))
-        arrays = [found[name] if name in found else null_column(name, batch.num_rows) for name in names]
-        return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(names))
+        return with_columns(batch, names)
 
     def _read_journal(self) -> JournalContent:
         try:

@@ -32,6 +32,13 @@ def batch_of_rows(rows: Sequence[Row]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema())
 
 
+def with_columns(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
+    """Return the named columns of the trace, null where the batch does not have them."""
+    found = dict(zip(batch.schema.names, batch.columns, strict=True))
+    arrays = [found[name] if name in found else null_column(name, batch.num_rows) for name in names]
+    return pa.RecordBatch.from_arrays(arrays, schema=arrow_schema(names))
+
+
 @cache
 def _empty_batch() -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(

@@ -111,16 +111,17 @@ def check_batch(frame: Frame, before: tuple[int, int, str] | None, max_rows: int
         CorruptFrameError: It has no counts, too many rows, or does not follow the frame before it.
     """
     facts = frame.facts
-    counts = [facts.get(key) for key in ("number", "first_row", "num_rows")]
-    if not all(type(count) is int and 0 <= count < 1 << 53 for count in counts):
-        raise CorruptFrameError(f"batch at byte {frame.start} has no counts")
+    counts = facts.get("number"), facts.get("first_row"), facts.get("num_rows")
+    for count in counts:
+        if type(count) is not int or not 0 <= count < 1 << 53:
+            raise CorruptFrameError(f"batch at byte {frame.start} has no counts")
     if max_rows is not None and facts["num_rows"] > max_rows:
         raise CorruptFrameError(
             f"batch at byte {frame.start} claims {facts['num_rows']} rows, at most {max_rows} fit"
         )
     if "others" in facts and not _are_rows(facts["others"], facts["num_rows"]):
         raise CorruptFrameError(f"batch at byte {frame.start} leaves out rows that it does not have")
-    if before is not None and before != (*counts[:2], facts.get("previous")):
+    if before is not None and before != (counts[0], counts[1], facts.get("previous")):
         raise CorruptFrameError(f"batch at byte {frame.start} does not follow the one before it")
 
 

@@ -26,7 +26,7 @@ def batch_facts(batch: Batch, left_out: BoolArray) -> tuple[Facts, BoolArray]:
     """
     known = np.zeros(batch.num_steps, dtype=np.bool_)
     facts = Facts.zeros(batch.num_steps)
-    for group in groups(batch, left_out):
+    for group in groups(batch, left_out, alone=True):
         if group.has(*NEEDED):
             group.put(known, True)
             found = _group_facts(group)

@@ -13,12 +13,39 @@ from invariants.rule import BoolArray, IntArray
 from tracing.errors import UsageError
 
 
+class Bits:
+    """Truths of all steps, one bit each, lowest first; only what is asked for is unpacked.
+
+    Args:
+        packed: The bits.
+        start: The first one that counts.
+        length: How many there are.
+    """
+
+    def __init__(self, packed: NDArray[np.uint8], start: int, length: int) -> None:
+        self._packed, self._start, self._length = packed, start, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, wanted: slice | IntArray) -> BoolArray:
+        """Return some of them, `[total]`."""
+        if not isinstance(wanted, slice):
+            return self[:][wanted]
+        start, stop, _ = wanted.indices(self._length)
+        first, count = divmod(self._start + start, 8)[0], max(stop - start, 0)
+        skipped = self._start + start - 8 * first
+        found = np.unpackbits(self._packed[first:], count=skipped + count, bitorder="little")
+        return found[skipped:].view(np.bool_)
+
+
 @dataclass(frozen=True, slots=True)
 class Flat:
     """One column of S steps.
 
     Attributes:
-        values: All entries of all steps, `[total]`; for a scalar column one per step, `[S]`. Text as objects.
+        values: All entries of all steps, `[total]`; for a scalar column one per step, `[S]`. Text as objects,
+            a table of truths per step as `Bits`.
         offsets: Where each step's entries begin and the last one's end, `[S + 1]`; None for a scalar column.
         null: True where the step has no value, `[S]`; None when every step has one.
         missing: True where an entry is null, `[total]`; None when none is.

@@ -24,33 +24,47 @@ MIN_SHARE: Final = 0.75
 """Share of a stretch that such steps should be."""
 
 
-def groups(batch: Batch, left_out: BoolArray) -> Iterator[Group]:
-    """Yield the other steps in groups of one form: same lengths and columns, also of the step before."""
-    group_of = np.where(left_out, -1, batch.forms[0])
+def groups(batch: Batch, left_out: BoolArray, *, alone: bool = False) -> Iterator[Group]:
+    """Yield the other steps in groups of one form: same lengths and columns, also of the step before.
+
+    Args:
+        batch: The steps.
+        left_out: Those that are not wanted, `[S]`.
+        alone: Whatever the step before is like; it is not at hand then.
+    """
+    group_of = np.where(left_out, -1, (batch.own_forms if alone else batch.forms)[0])
     order = np.argsort(group_of, kind="stable")
     order = order[np.count_nonzero(left_out) :]
     borders = np.flatnonzero(np.diff(group_of[order])) + 1
     for rows in np.split(order, borders) if len(order) else ():
         first = int(rows[0])
-        for part, own in _with_neighbours(batch, rows, left_out):
+        has_previous = not alone and bool(batch.has_previous[first])
+        for part, own in _with_neighbours(batch, rows, left_out, (0, 1) if has_previous else (0,)):
             for start in range(0, len(part), MAX_GROUP):
                 some = slice(start, start + MAX_GROUP)
                 if own is None or own[some].any():
-                    yield Group(batch, part[some], first, None if own is None else own[some])
+                    mine = None if own is None else own[some]
+                    yield Group(batch, part[some], first, mine, has_previous=has_previous)
 
 
 def _with_neighbours(
-    batch: Batch, rows: IntArray, left_out: BoolArray
+    batch: Batch, rows: IntArray, left_out: BoolArray, alike: tuple[int, ...]
 ) -> Iterator[tuple[IntArray, BoolArray | None]]:
     """Yield steps of one form as they are, or in a few stretches without gaps, which need not be copied.
 
     Gaps are filled with steps that have as many nodes and entries, as have those before them, whatever
     else they record. Beside the stretch is which of its steps are not filled in, `[G]`.
+
+    Args:
+        batch: All steps.
+        rows: Those of one form, ascending.
+        left_out: Steps that fill no gap, `[S]`.
+        alike: How far back the steps are that need as many nodes and entries.
     """
     first, span = int(rows[0]), int(rows[-1] - rows[0]) + 1
-    if batch.has_previous[first] and MIN_SHARE * span <= len(rows) < span:
+    if first >= alike[-1] and MIN_SHARE * span <= len(rows) < span:
         fits = ~left_out[first : rows[-1] + 1]
-        for back in (0, 1):
+        for back in alike:
             shapes = batch.shapes[first - back : rows[-1] + 1 - back]
             fits &= shapes == shapes[0]
         stretches = np.flatnonzero(np.diff(fits, prepend=False, append=False)).reshape(-1, 2) + first
@@ -68,10 +82,18 @@ class Group:
 
     Attributes:
         rows: Numbers of the steps in the batch, `[G]`.
-        has_previous: Whether these steps have the step before them in the batch.
+        has_previous: Whether the steps before these are at hand.
     """
 
-    def __init__(self, batch: Batch, rows: IntArray, first: int, own: BoolArray | None = None) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        rows: IntArray,
+        first: int,
+        own: BoolArray | None = None,
+        *,
+        has_previous: bool,
+    ) -> None:
         """Take some steps.
 
         Args:
@@ -79,10 +101,11 @@ class Group:
             rows: Their numbers, ascending, `[G]`.
             first: Number of one of them that is not filled in.
             own: False where a step was filled in to close a gap, `[G]`; None where none was.
+            has_previous: Whether the steps before them are asked for and are in the batch.
         """
         self._batch = batch
         self.rows = rows
-        self.has_previous = bool(batch.has_previous[first])
+        self.has_previous = has_previous
         self._first = first
         self._own = own
         self._has_gaps = rows[-1] - rows[0] + 1 > len(rows)

@@ -31,11 +31,13 @@ def kinds(batch: Batch, left_out: BoolArray, texts: dict[str, int]) -> tuple[Int
         texts: Numbers that stand for texts in kinds, from 1; new texts are added. Keep it between batches.
     """
     found = np.zeros((batch.num_steps, len(CLAUSES) + 1), dtype=np.int64)
-    for group in groups(batch, left_out):
-        for place, clause in enumerate(CLAUSES):
-            arguments = group.arguments(clause)
-            if arguments is not None:
-                group.put(found[:, place], _numbers(clause.check(**arguments), texts))
+    for alone in (True, False):
+        clauses = [(place, each) for place, each in enumerate(CLAUSES) if each.looks_back != alone]
+        for group in groups(batch, left_out, alone=alone) if clauses else ():
+            for place, clause in clauses:
+                arguments = group.arguments(clause)
+                if arguments is not None:
+                    group.put(found[:, place], _numbers(clause.check(**arguments), texts))
     forms, form_of = batch.forms
     found[:, -1] = forms
     numbers, rows = numbered(found)

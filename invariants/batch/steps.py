@@ -128,13 +128,18 @@ class Batch:
         return np.stack(entries, axis=1)
 
     @cached_property
+    def own_forms(self) -> tuple[IntArray, list[bytes]]:
+        """The number of each step's form, `[S]`, and the form of each number, whatever came before."""
+        return numbered(self._own)
+
+    @cached_property
     def forms(self) -> tuple[IntArray, list[bytes]]:
         """The number of each step's form, `[S]`, and the form of each number.
 
         Of one form are steps that agree, and whose steps before agree, in what must be the same within a
         group: which columns are there, and how many rows and entries those per node have.
         """
-        numbers, mine = numbered(self._own)
+        numbers, mine = self.own_forms
         before = np.roll(numbers, 1)
         before[~self.has_previous] = -1
         pairs, known = numbered(np.stack([numbers, before], axis=1))

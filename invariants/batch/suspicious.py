@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Final
+
 import numpy as np
 
 from invariants.batch.group import Group, groups
 from invariants.batch.steps import Batch
 from invariants.catalogue import CLAUSES
-from invariants.prefilter import by_step
+from invariants.prefilter import Clause, by_step
 from invariants.rule import BoolArray
+
+BY_REACH: Final = {back: tuple(each for each in CLAUSES if each.looks_back == back) for back in (False, True)}
+"""Clauses by whether they look back: the others need not tell first steps of a turn apart from later ones."""
 
 
 def suspicious_steps(batch: Batch) -> BoolArray:
@@ -21,8 +27,11 @@ def suspicious_steps(batch: Batch) -> BoolArray:
     suspicious |= _past_elsewhere(batch)
     left_out = suspicious.copy()
     with np.errstate(over="ignore", invalid="ignore"):
-        for group in groups(batch, left_out):
-            group.put(suspicious, flagged(group))
+        for looks_back, clauses in BY_REACH.items():
+            found = np.zeros_like(suspicious)
+            for group in groups(batch, left_out, alone=not looks_back):
+                group.put(found, flagged(group, clauses))
+            suspicious |= found
     return suspicious
 
 
@@ -33,12 +42,12 @@ def _past_elsewhere(batch: Batch) -> BoolArray:
     return found
 
 
-def flagged(group: Group) -> BoolArray:
-    """Return which steps of a group any clause flags, `[G]`."""
+def flagged(group: Group, clauses: Iterable[Clause]) -> BoolArray:
+    """Return which steps of a group any of the clauses flags, `[G]`."""
     if not group.has("parents"):
         return np.ones(group.size, dtype=np.bool_)  # no number of nodes to go by: the loop decides
     bad = np.zeros(group.size, dtype=np.bool_)
-    for clause in CLAUSES:
+    for clause in clauses:
         arguments = group.arguments(clause)
         if arguments is not None:
             found = clause.check(**arguments)

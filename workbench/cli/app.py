@@ -10,6 +10,7 @@ import click
 
 from tracing.version import VERSION
 from workbench.cli.frame import framed
+from workbench.cli.heavy_imports import heavy_imports
 
 COMMANDS: Final = {
     "diff": ("workbench.cli.diff", "Decode on both paths in lockstep and show the first wrong thing."),
@@ -57,7 +58,8 @@ class LazyGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         module, _ = COMMANDS[cmd_name]
-        command: click.Command = importlib.import_module(module).command
+        with heavy_imports():
+            command: click.Command = importlib.import_module(module).command
         return framed(command, cmd_name)
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:

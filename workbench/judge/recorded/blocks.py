@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
+from invariants.batch.flat import Flat
 from invariants.needs import columns_read
-from tracing.arrow_values import null_mask, values_of
+from tracing.columns import KEY_COLUMNS
 from tracing.path_reader import PathReader
-from tracing.rows import row_of_batch
+from tracing.rows import row_of_batch, with_columns
 from workbench.judge.recorded.launches import OF_ENGINES
 
 BLOCK_STEPS: Final = 4096
@@ -27,22 +28,22 @@ class Block:
     """Some steps in order, as columns and, one by one, as rows.
 
     Args:
-        batches: What the trace gave, all columns that rules read.
+        batches: What the trace gave: columns that rules read, those that hold anything.
 
     Attributes:
         table: The steps.
     """
 
     def __init__(self, batches: list[pa.RecordBatch]) -> None:
-        self.table = pa.Table.from_batches(batches)
+        self.table = pa.Table.from_batches(_of_one_schema(batches))
         self._batches = batches
         self._starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
         self._rows: dict[int, Row] = {}
 
     def has(self, name: str) -> bool:
         """Return whether any step has a value in this column."""
-        column = self.table.column(name)
-        return bool(column.null_count < len(column))
+        place = self.table.schema.get_field_index(name)
+        return place >= 0 and bool(self.table.column(place).null_count < self.table.num_rows)
 
     def row(self, number: int) -> Row:
         """Return one step as rules want it; the last few stay unpacked, as neighbours are asked for."""
@@ -57,7 +58,8 @@ class Block:
 def blocks(path: PathReader, start: int, stop: int) -> Iterator[Block]:
     """Yield the readable steps `start:stop` of a path, with what rules read, `OF_ENGINES` and requests."""
     waiting: list[pa.RecordBatch] = []
-    for batch in path.batches(tuple(dict.fromkeys((*columns_read(), *OF_ENGINES, REQUEST))), start, stop):
+    names = tuple(dict.fromkeys((*columns_read(), *OF_ENGINES, REQUEST)))
+    for batch in path.batches(names, start, stop, filled=True):
         waiting.append(batch)
         if sum(each.num_rows for each in waiting) >= BLOCK_STEPS:
             yield Block(waiting)
@@ -66,14 +68,20 @@ def blocks(path: PathReader, start: int, stop: int) -> Iterator[Block]:
         yield Block(waiting)
 
 
-def rebuilt_in(table: pa.Table) -> Iterator[tuple[int, int, int]]:
+def _of_one_schema(batches: list[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Return batches that have all columns that any of them has, null where one does not."""
+    forms = dict.fromkeys(tuple(batch.schema.names) for batch in batches)
+    if len(forms) == 1 and batches[0].schema == batches[-1].schema:  # unsealed rows are the last ones
+        return batches
+    names = list(dict.fromkeys(name for form in forms for name in form))
+    return [with_columns(batch, names) for batch in batches]
+
+
+def rebuilt_in(columns: Mapping[str, Flat]) -> Iterator[tuple[int, int, int]]:
     """Yield prompt, turn and step of those steps of a turn that begin with a prefill, the first left out."""
-    names = ("prompt_id", "turn", "step", "context_token_ids")
-    if not set(names) <= set(table.schema.names):
+    if not {"context_token_ids", *KEY_COLUMNS} <= columns.keys():
         return
-    for batch in table.select(names).to_batches():
-        nulls = null_mask(batch.column(3))
-        prompts, turns, steps = (values_of(batch.column(number)) for number in range(3))
-        prefilled = np.ones(len(steps), dtype=np.bool_) if nulls is None else ~nulls
-        for row in np.flatnonzero(prefilled & (steps > 0)).tolist():
-            yield int(prompts[row]), int(turns[row]), int(steps[row])
+    prefilled = columns["context_token_ids"].present
+    prompts, turns, steps = (columns[name].values for name in KEY_COLUMNS)
+    for row in np.flatnonzero(prefilled & (steps > 0)).tolist():
+        yield int(prompts[row]), int(turns[row]), int(steps[row])

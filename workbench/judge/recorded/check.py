@@ -91,11 +91,12 @@ class PathCheck:
 
     def block(self, block: Block) -> None:
         """Check some steps."""
-        self._rebuilt += rebuilt_in(block.table)
+        columns = flat_columns(block.table)
+        self._rebuilt += rebuilt_in(columns)
         self._whole.add(block.table)
         self._of_engine |= any(block.has(name) for name in OF_ENGINES)
         self._names_requests |= block.has(REQUEST)
-        for _, outcomes in self._checker.batch(self._name, flat_columns(block.table), block.row):
+        for _, outcomes in self._checker.batch(self._name, columns, block.row):
             self._keep(outcomes)
 
     def may_name_requests(self, path: PathReader) -> bool:

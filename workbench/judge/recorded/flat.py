@@ -7,8 +7,8 @@ from typing import Any, Final
 import numpy as np
 import pyarrow as pa
 
-from invariants.batch.flat import Flat
-from invariants.batch.forms import COLUMNS
+from invariants.batch.flat import Bits, Flat
+from invariants.batch.forms import COLUMNS, axes_of
 from tracing.arrow_values import null_mask, values_of
 
 SITES: Final = "index_sites"
@@ -24,7 +24,7 @@ def flat_columns(table: pa.Table) -> dict[str, Flat]:
     for name in COLUMNS:
         column, _, field = name.partition(".")
         if column in table.schema.names and table.column(column).null_count < table.num_rows:
-            found[name] = _flat(_one_chunk(table.column(column)), field)
+            found[name] = _flat(_one_chunk(table.column(column)), field, large=len(axes_of(name)) > 1)
     return found
 
 
@@ -33,7 +33,7 @@ def _one_chunk(column: pa.ChunkedArray) -> Any:
     return joined.chunk(0) if isinstance(joined, pa.ChunkedArray) else joined
 
 
-def _flat(array: Any, field: str) -> Flat:
+def _flat(array: Any, field: str, *, large: bool) -> Flat:
     null = null_mask(array)
     if not pa.types.is_list(array.type):
         return Flat(_values(array), None, null)
@@ -42,7 +42,14 @@ def _flat(array: Any, field: str) -> Flat:
     entries = array.values.slice(first, last - first)
     if field:
         entries = entries.flatten()[entries.type.get_field_index(field)]
-    return Flat(_values(entries), offsets - first, null, null_mask(entries))
+    stays_packed = large and pa.types.is_boolean(entries.type) and not entries.null_count
+    values: Any = _bits(entries) if stays_packed else _values(entries)
+    return Flat(values, offsets - first, null, null_mask(entries))
+
+
+def _bits(array: Any) -> Bits:
+    """Return truths as Arrow has them."""
+    return Bits(np.frombuffer(array.buffers()[1] or b"", np.uint8), array.offset, len(array))
 
 
 def _values(array: Any) -> Any:
