@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +35,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--kept", type=Path, metavar="FILE", help="measure nothing, show what --keep wrote")
     parser.add_argument("--markdown", type=Path, metavar="PAGE", help="with --kept: put the table into PAGE")
     options = parser.parse_args(argv)
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as users start them: from compiled files
     if options.markdown is not None and options.kept is None:
         parser.error("--markdown takes its rows from a file: say which with --kept FILE")
     try:
