@@ -35,6 +35,12 @@ LOOKED_UP: Final = 32
 """Prompt tokens that are repeated for prompt lookup."""
 
 
+def _sampled(setup: Setup) -> Setup:
+    """Sample from as many tokens that some candidates of a beam have no probability, and few."""
+    kept = setup.settings.top_k - 1
+    return _with_settings(setup, temperature=1.5, sampling_top_k=kept, acceptance="eagle")
+
+
 def _with_settings(setup: Setup, **settings: Any) -> Setup:
     return replace(setup, settings=replace(setup.settings, **settings))
 
@@ -192,7 +198,7 @@ NEEDS: Final[Mapping[str, Need]] = {
     "ties": Need("two tokens with the same row in the teacher's head", _ties),
     "sampled": Need(
         "sampling by EAGLE's posterior, with draws at the edges",
-        lambda setup: _with_settings(setup, temperature=1.5, sampling_top_k=3, acceptance="eagle"),
+        _sampled,
     ),
     "drawn": Need("chains drawn from a draft model's law", drawing),
     "length": Need(
