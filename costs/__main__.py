@@ -36,7 +36,6 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--kept", type=Path, metavar="FILE", help="measure nothing, show what --keep wrote")
     parser.add_argument("--markdown", type=Path, metavar="PAGE", help="with --kept: put the table into PAGE")
     options = parser.parse_args(argv)
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # as users start them: from compiled files
     if options.markdown is not None and options.kept is None:
         parser.error("--markdown takes its rows from a file: say which with --kept FILE")
     try:
@@ -97,5 +96,6 @@ def _progress(sentence: str) -> None:
 
 
 if __name__ == "__main__":
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # commands start as users start them: from compiled files
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends what it started, and tidies up
     sys.exit(main(sys.argv[1:]))

@@ -101,8 +101,14 @@ def _processor() -> str:
 
 
 def _memory() -> str:
-    sizes = (line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal:"))
-    return next((f"{int(size) / 2**20:.0f} GiB" for size in sizes), f"{UNKNOWN} memory")
+    total = memory_bytes("MemTotal")
+    return f"{UNKNOWN} memory" if total is None else f"{total / 2**30:.0f} GiB"
+
+
+def memory_bytes(name: str) -> int | None:
+    """Return what the system says of its memory, `MemTotal` or `MemAvailable`; None where it does not."""
+    sizes = (line.split()[1] for line in _lines("/proc/meminfo") if line.startswith(f"{name}:"))
+    return next((int(size) * 1024 for size in sizes if size.isdecimal()), None)
 
 
 def _lines(path: str) -> list[str]:

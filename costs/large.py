@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from costs.kept import memory_bytes
 from costs.row import Cost, Goal, Row
 from costs.workshop import Workshop
 from tracing.errors import EnvironmentProblemError
@@ -177,13 +178,11 @@ def _require_memory() -> None:
     Raises:
         EnvironmentProblemError: Less memory is free, or it cannot be told.
     """
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        free = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError):
-        raise EnvironmentProblemError("how much memory is free is not known here") from None
-    if free < MEMORY * 1_000_000:
-        raise EnvironmentProblemError(f"it takes {MEMORY} GB of memory, {free / 1e6:.0f} GB are free")
+    free = memory_bytes("MemAvailable")
+    if free is None:
+        raise EnvironmentProblemError("how much memory is free is not known here")
+    if free < MEMORY * 10**9:
+        raise EnvironmentProblemError(f"it takes {MEMORY} GB of memory, {free / 1e9:.0f} GB are free")
 
 
 COSTS: Final = (Cost("large", {RATIO: GOAL}, _measure),)

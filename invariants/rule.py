@@ -160,7 +160,9 @@ def argument_names(check: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the argument names of a function, those without a default and those with one.
 
     Read off its code: the signatures of all rules and clauses take longer than the rest of their import.
+    Of a decorated function they are those of the function inside.
     """
+    check = inspect.unwrap(check)
     code, defaults = check.__code__, check.__defaults__ or ()
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
     optional = {*names[code.co_argcount - len(defaults) : code.co_argcount], *(check.__kwdefaults__ or ())}

@@ -26,9 +26,6 @@ class Form:
         axes = column.axes
         if axes is None or FORM_AXES.isdisjoint(axes):
             return True
-        if axes == ("N",) and shape[0] == self._sizes.get("N"):
-            self._said[column.name] = {"N": shape[0]}
-            return True
         sizes = {"N": shape[0]} if axes == ("N",) else self._sizes_of(column, axes, shape)
         sizes = {letter: size for letter, size in sizes.items() if letter in FORM_AXES}
         for letter, size in sizes.items():

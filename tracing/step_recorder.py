@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Literal, get_args
 
-from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
+from tracing.columns import KEY_COLUMNS
 from tracing.errors import (
     EnvironmentProblemError,
     ShapeMismatchError,
@@ -155,13 +155,11 @@ class Step:
             TraceError: As `record`.
         """
         try:
-            if stage not in STAGES:
-                require_one_of("stage", stage, STAGES)
-            given = ({**columns, **named} if named else columns) if columns else named
+            require_one_of("stage", stage, STAGES)
+            given = {**columns, **named} if columns else named
             narrow = narrowed(given)
             inputs = {
-                name: convert(COLUMN_BY_NAME.get(name) or column_named(name), value, narrow.get(name))
-                for name, value in given.items()
+                name: convert(column_named(name), value, narrow.get(name)) for name, value in given.items()
             }
             fresh, self._fresh = self._fresh, {}
             if self._open is not None:
@@ -192,7 +190,7 @@ class Step:
                 self._trace.report(own)
 
     def _put(self, name: str, value: Any, narrow: Any) -> None:
-        column = COLUMN_BY_NAME.get(name) or column_named(name)
+        column = column_named(name)
         if name in KEY_COLUMNS:
             raise UsageError(f"{name} is given to step(), not to record()")
         if self._finished:

@@ -33,9 +33,9 @@ class Bits:
         if not isinstance(wanted, slice):
             return self[:][wanted]
         start, stop, _ = wanted.indices(self._length)
-        first, count = divmod(self._start + start, 8)[0], max(stop - start, 0)
-        skipped = self._start + start - 8 * first
-        found = np.unpackbits(self._packed[first:], count=skipped + count, bitorder="little")
+        first, skipped = divmod(self._start + start, 8)
+        count = skipped + max(stop - start, 0)
+        found = np.unpackbits(self._packed[first:], count=count, bitorder="little")
         return found[skipped:].view(np.bool_)
 
 

@@ -196,10 +196,7 @@ NEEDS: Final[Mapping[str, Need]] = {
     "experts": Need("a teacher with experts in groups", experts_for_mlps),
     "twin_experts": Need("experts that the router cannot tell from each other", twin_experts),
     "ties": Need("two tokens with the same row in the teacher's head", _ties),
-    "sampled": Need(
-        "sampling by EAGLE's posterior, with draws at the edges",
-        _sampled,
-    ),
+    "sampled": Need("sampling by EAGLE's posterior, with draws at the edges", _sampled),
     "drawn": Need("chains drawn from a draft model's law", drawing),
     "length": Need(
         "a commit by length was asked for", lambda setup: _with_settings(setup, commit_mode="length")

@@ -44,6 +44,9 @@ def _renumbered(made: Drafted, order: IntArray, parents: IntArray) -> Drafted:
 
 
 draft_fault: Final = partial(fault, stage="draft")
+end_fault: Final = partial(
+    draft_fault, noticed_by=("JUDGE-DRAFT-LEVELS",), need="bounded", placed=on_function(search, "ended")
+)
 
 
 @draft_fault(
@@ -190,25 +193,13 @@ def score_not_accumulated(made: Drafted, _: Scene) -> Drafted:
     return replace(made, logprobs=own.astype(np.float32))
 
 
-@draft_fault(
-    "F-TREE-18",
-    "graphs that hold every level",
-    noticed_by=("JUDGE-DRAFT-LEVELS",),
-    need="bounded",
-    placed=on_function(search, "ended"),
-)
+@end_fault("F-TREE-18", "graphs that hold every level")
 def search_never_ended(*_: Any) -> bool:
     """All levels are in one compiled graph, which no bound can leave."""
     return False
 
 
-@draft_fault(
-    "F-TREE-19",
-    "beams that are not sorted",
-    noticed_by=("JUDGE-DRAFT-LEVELS",),
-    need="bounded",
-    placed=on_function(search, "ended"),
-)
+@end_fault("F-TREE-19", "beams that are not sorted")
 def search_ended_by_its_worst_beam(_: Any, scores: torch.Tensor, settings: DecodeSettings) -> bool:
     """The bound is compared with the last beam, which is not the best one."""
     return float(scores[-1]) < settings.stop_score

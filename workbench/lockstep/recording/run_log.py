@@ -75,9 +75,8 @@ class RunLog(FindingsLog):
         """Journal the inputs of a launch of the path under test; names that are no columns are left out."""
         if self._watched not in self._steps:
             return  # told between two steps, by a thread of a port for example
-        if not columns.keys() <= COLUMN_BY_NAME.keys():
-            columns = {name: value for name, value in columns.items() if name in COLUMN_BY_NAME}
-        self._steps[self._watched].about_to_run(stage, columns)
+        known = {name: value for name, value in columns.items() if name in COLUMN_BY_NAME}
+        self._steps[self._watched].about_to_run(stage, known)
 
     def record(self, path: str, columns: Mapping[str, Any]) -> None:
         """Add columns to the open row of a path."""

@@ -47,9 +47,7 @@ class LiveWatch:
     def about_to_run(self, stage: str, columns: Mapping[str, Any]) -> None:
         """Write the inputs down, check them, and refuse the launch if they are wrong."""
         self.announced.add(stage)
-        for name in columns:
-            if name not in COLUMN_BY_NAME:
-                self.unknown.add((stage, str(name)))
+        self.unknown.update((stage, str(name)) for name in columns if name not in COLUMN_BY_NAME)
         with self.outside():
             arrays = {name: _on_host(name, value) for name, value in columns.items()}
             self._journal(stage, arrays)
@@ -85,6 +83,4 @@ class LiveWatch:
 
 def _on_host(name: str, value: Any) -> Any:
     """Rules and journal read host arrays; a port may hand over tensors of its device."""
-    if type(value) is int or value is None or isinstance(value, (str, int, bool)):
-        return value
-    return host_array(value, name)
+    return value if value is None or isinstance(value, (str, int, bool)) else host_array(value, name)
