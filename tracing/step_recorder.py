@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Final, Literal, get_args
 
-from tracing.columns import KEY_COLUMNS
+from tracing.columns import COLUMN_BY_NAME, KEY_COLUMNS
 from tracing.errors import (
     EnvironmentProblemError,
     ShapeMismatchError,
@@ -17,7 +17,6 @@ from tracing.errors import (
 )
 from tracing.form import Form
 from tracing.moment import STAGES
-from tracing.narrowing import narrowed
 from tracing.open_step import OpenStep
 from tracing.process import InsideError
 from tracing.schema import column_named, columns_of_level
@@ -136,10 +135,9 @@ class Step:
             UnknownColumnError: A column is not in the schema.
             ShapeMismatchError: A rank, dtype or length is wrong. Wrong *values* are recorded.
         """
-        narrow = narrowed(columns, self._kept)
         for name, value in columns.items():
             try:
-                self._put(name, value, narrow.get(name))
+                self._put(name, value)
             except Exception as problem:  # noqa: BLE001 reported: raised, or logged in warn mode
                 if not (isinstance(problem, UnknownColumnError) and self._trace.raises):
                     self.mark_incomplete(f"{name}: {sentence_of(problem)}")
@@ -157,10 +155,7 @@ class Step:
         try:
             require_one_of("stage", stage, STAGES)
             given = {**columns, **named} if columns else named
-            narrow = narrowed(given)
-            inputs = {
-                name: convert(column_named(name), value, narrow.get(name)) for name, value in given.items()
-            }
+            inputs = {name: convert(column_named(name), value) for name, value in given.items()}
             fresh, self._fresh = self._fresh, {}
             if self._open is not None:
                 self._writer.stage(self._open, stage, fresh, inputs)
@@ -189,15 +184,15 @@ class Step:
             if problem is None:
                 self._trace.report(own)
 
-    def _put(self, name: str, value: Any, narrow: Any) -> None:
-        column = column_named(name)
+    def _put(self, name: str, value: Any) -> None:
+        column = COLUMN_BY_NAME.get(name) or column_named(name)
         if name in KEY_COLUMNS:
             raise UsageError(f"{name} is given to step(), not to record()")
         if self._finished:
             raise UsageError(f"the step has ended; record {name} before its context ends")
         if name not in self._kept:
             return
-        cells = convert(column, value, narrow)
+        cells = convert(column, value)
         if type(cells) is Cells:
             self._bytes += cells.values.nbytes
             if self._bytes > MAX_STEP_BYTES:

@@ -65,20 +65,15 @@ Value = Cells | int | float | bool | str | None | tuple[tuple[str, int, int, int
 """Cells for arrays, a Python scalar for scalars, a tuple of sites for `index_sites`, None for null."""
 
 
-def convert(column: Column, value: Any, narrow: NDArray[Any] | None = None) -> Value:
+def convert(column: Column, value: Any) -> Value:
     """Bring a value into its column's type; wrong values stay, wrong ranks and dtypes are refused.
-
-    Args:
-        column: The column.
-        value: An array of its rank, or anything that can become its value.
-        narrow: A private flat copy of the value in the column's dtype, where there is one.
 
     Raises:
         ShapeMismatchError: The rank or the dtype is wrong.
     """
     if value is None:
         return None
-    cells = _plain_cells(column, value, narrow) if type(value) is np.ndarray else None
+    cells = _plain_cells(column, value) if type(value) is np.ndarray else None
     if cells is not None:
         return cells
     if column.kind == "sites":
@@ -117,7 +112,7 @@ def _scalar(column: Column, value: Any) -> int | float | bool:
     return number
 
 
-def _plain_cells(column: Column, array: NDArray[Any], narrow: NDArray[Any] | None) -> Cells | None:
+def _plain_cells(column: Column, array: NDArray[Any]) -> Cells | None:
     """Take the common case without a detour: natural rank, the column's dtype or an int64 that fits it.
 
     None leaves the value to the general conversion, which gives the same wherever both apply.
@@ -128,8 +123,6 @@ def _plain_cells(column: Column, array: NDArray[Any], narrow: NDArray[Any] | Non
         return None
     if len(shape) == 2 and axes[0] == axes[1] and shape[0] != shape[1]:
         return None
-    if narrow is not None:
-        return Cells(narrow, None, shape)
     dtype = NUMPY_DTYPES[column.kind]
     if array.dtype == dtype:
         return Cells(array.flatten(), None, shape)
