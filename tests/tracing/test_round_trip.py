@@ -137,6 +137,7 @@ def test_open_steps_survive_a_seal(tmp_path: Path) -> None:
             slow.about_to_run("draft", committed_len=5)
             for step in range(65):
                 record_step(trace, step)
+            trace._writer._sealing.wait()
             path = open_run(tmp_path / "run").path("fused")
             assert path.stream.num_rows == 64
             assert path.in_progress[0].inputs["committed_len"] == 5
